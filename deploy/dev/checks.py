@@ -1,0 +1,238 @@
+"""`./dev test` and `./dev prepare`: what must hold before a change is good, against real parts that start empty."""
+
+import filecmp
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import parts
+import processes
+import toolchain
+from console import ROOT, Failure, duration, heading, note
+
+STATE = ROOT / ".dev" / "test"
+PORTS = {"postgres": 25432, "redis": 26379, "tigerbeetle": 23000}
+QUERIES = ROOT / ".sqlx"
+
+TEST_RESULT = re.compile(r"^test result: .*?(\d+) passed; (\d+) failed; (\d+) ignored")
+
+
+@dataclass
+class Result:
+    title: str
+    outcome: str  # ok, failed, or why it was skipped
+    seconds: float = 0.0
+
+
+class Run:
+    """The steps of one run; a failed one does not stop the others, so that a developer sees everything at once."""
+
+    def __init__(self):
+        self.results = []
+        self.passed = self.failed = self.skipped = 0
+
+    def step(self, title, *command, env=None):
+        """Runs one command, showing what it prints and counting test results in it. True when it succeeded."""
+        heading(title)
+        failed_before, started = self.failed, time.monotonic()
+        child = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **toolchain.cargo_env(), **colour(), **(env or {})},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        )
+        try:
+            for line in child.stdout:
+                sys.stdout.write(line)
+                self.count(line)
+        except BaseException:
+            child.terminate()
+            child.wait()
+            raise
+        ok = child.wait() == 0
+        if not ok and self.failed == failed_before:
+            self.failed += 1
+        self.note(title, "ok" if ok else "failed", time.monotonic() - started)
+        return ok
+
+    def count(self, line):
+        found = TEST_RESULT.match(line)
+        if found:
+            passed, failed, ignored = map(int, found.groups())
+            self.passed += passed
+            self.failed += failed
+            self.skipped += ignored
+
+    def note(self, title, outcome, seconds=0.0):
+        self.results.append(Result(title, outcome, seconds))
+        note(f"{title}: {outcome}, {duration(seconds)}" if seconds else f"{title}: {outcome}")
+
+    def fail(self, title, why):
+        self.failed += 1
+        self.note(title, "failed")
+        note(why)
+
+    def summary(self):
+        heading("Summary")
+        for result in self.results:
+            print(f"   {result.title:<28}{result.outcome:<28}{duration(result.seconds) if result.seconds else '':>8}")
+        print(f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped", flush=True)
+
+
+def colour():
+    return {"CARGO_TERM_COLOR": "always"} if sys.stdout.isatty() else {}
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test(filters):
+    """All checks, or only the tests that match. The exit code."""
+    run = Run()
+    try:
+        with running_parts() as instances:
+            if not filters:
+                check_all_but_tests(run, instances)
+            tests = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast", "--", *filters]
+            run.step("tests", *tests, env=test_env(instances))
+    except Failure as failure:
+        failure.show()
+        run.failed += 1
+    run.summary()
+    return 1 if run.failed else 0
+
+
+def check_all_but_tests(run, instances):
+    run.step("format", "cargo", "fmt", "--all", "--check")
+    lint_and_compare_queries(run, instances)
+    run.step("docs", *DOCS, env={"RUSTDOCFLAGS": "-D warnings"})
+    optional(run, "cargo-deny", "cargo", "deny", "--locked", "check")
+    optional(run, "cargo-machete", "cargo", "machete")
+
+
+DOCS = ["cargo", "doc", "--no-deps", "--document-private-items", "--workspace", "--locked"]
+
+
+def prepare():
+    """Writes `.sqlx` anew: what each SQL query takes and gives, so that a build needs no database."""
+    with running_parts() as instances:
+        written = toolchain.fresh_folder(STATE / "sqlx")
+        if not check_queries(Run(), instances, written, "check"):
+            return 1
+        shutil.rmtree(QUERIES, ignore_errors=True)
+        shutil.copytree(written, QUERIES)
+    note(f"wrote {len(names(QUERIES))} queries to .sqlx: commit them with your change")
+    return 0
+
+
+def optional(run, tool, *command):
+    """A check whose tool a developer may lack."""
+    if shutil.which(tool) is None:
+        heading(tool)
+        run.note(tool, "skipped: not installed")
+    else:
+        run.step(tool, *command)
+
+
+def test_env(instances):
+    return {
+        "DATABASE_URL": instances.database_url("octoco_test"),
+        "TEST_REDIS_URL": instances.redis_url(),
+        "TEST_TIGERBEETLE_ADDRESSES": instances.tigerbeetle_address(),
+        "TIGERBEETLE_BIN": str(toolchain.tigerbeetle()),
+    }
+
+
+# -- queries ----------------------------------------------------------------------------------------------------------
+
+
+def lint_and_compare_queries(run, instances):
+    """Clippy compiles every query against a real, migrated database; what it learns must be what is committed."""
+    written = toolchain.fresh_folder(STATE / "sqlx")
+    try:
+        compiled = check_queries(run, instances, written, "clippy", "--", "-D", "warnings")
+    except Failure as failure:
+        run.fail("clippy", f"{failure.step}: {failure.cause}")
+        return
+    different = differences(written, QUERIES) if compiled else []
+    if different:
+        run.fail("committed queries", f"{len(different)} differ from .sqlx, e.g. {different[0]}: run ./dev prepare")
+    elif compiled:
+        run.note("committed queries", "ok")
+
+
+def check_queries(run, instances, written, cargo_command, *lints):
+    """One compilation with a database, in which sqlx writes each query's description into a folder."""
+    migrate(instances, "octoco_prepare")
+    env = {
+        "DATABASE_URL": instances.database_url("octoco_prepare"),
+        "SQLX_OFFLINE": "false",
+        "SQLX_OFFLINE_DIR": str(written),
+    }
+    with touched(crate_roots()):
+        options = ["--workspace", "--all-targets", "--locked", *lints]
+        return run.step(cargo_command, "cargo", cargo_command, *options, env=env)
+
+
+def migrate(instances, database):
+    parts.ensure_database(instances, database)
+    for migration in sorted((ROOT / "migrations").glob("*.sql")):
+        options = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(migration)]
+        answer = parts.postgres_tool("psql", *options, instances.database_url(database))
+        if answer.returncode != 0:
+            raise Failure("apply migrations", answer.stderr, f"correct {migration.relative_to(ROOT)}")
+
+
+def crate_roots():
+    """Cargo does not know that a query depends on the database, so these look changed for one compilation."""
+    patterns = ("src/lib.rs", "src/main.rs", "tests/*.rs", "tests/*/main.rs")
+    return [root for pattern in patterns for root in ROOT.glob(pattern)]
+
+
+@contextmanager
+def touched(files):
+    before = [(file, file.stat()) for file in files]
+    for file in files:
+        file.touch()
+    try:
+        yield
+    finally:
+        for file, status in before:
+            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def names(folder):
+    return {path.name for path in folder.glob("query-*.json")}
+
+
+def differences(left, right):
+    _, different, missing = filecmp.cmpfiles(left, right, names(left) | names(right), shallow=False)
+    return sorted(different + missing)
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def running_parts():
+    """PostgreSQL, Redis and TigerBeetle, new and empty; stopped and forgotten afterwards."""
+    heading("Real parts")
+    toolchain.ensure_all()
+    with processes.only_one(STATE.with_suffix(".lock"), "./dev test"):
+        parts.stop_all(STATE, PORTS)
+        parts.forget_data(STATE)
+        toolchain.fresh_folder(STATE)
+        ports = {name: processes.free_port(port) for name, port in PORTS.items()}
+        instances = parts.Instances(STATE, ports, durable=False)
+        try:
+            for part in (parts.postgres, parts.redis, parts.tigerbeetle_part):
+                processes.ensure(STATE, part(instances))
+            parts.ensure_database(instances, "octoco_test", role_options="createdb createrole")
+            note(", ".join(f"{name} on {port}" for name, port in ports.items()))
+            yield instances
+        finally:
+            parts.stop_all(STATE, PORTS)
+            parts.forget_data(STATE)

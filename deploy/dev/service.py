@@ -1,0 +1,167 @@
+"""The service and the Revio simulator on top of running parts: build, keys, variables, migration, webhook, start."""
+
+import json
+import os
+import subprocess
+import urllib.error
+import urllib.request
+from functools import lru_cache
+from pathlib import Path
+
+import parts
+import processes
+from console import ROOT, Failure, note, run_long, shown, tail
+from processes import Part
+from toolchain import cargo_env
+
+STATE = ROOT / ".dev" / "up"
+PORTS = {"postgres": 15432, "redis": 16379, "tigerbeetle": 13000, "revio-sim": 8090, "octoco": 8080}  # as they start
+
+# The account at the simulated Revio. Not secrets: they open nothing but the simulator on this machine.
+REVIO_API_KEY = "octoco-development-test-key"
+REVIO_BRAND_ID = "0c70c0de-0000-4000-8000-000000000001"
+
+
+
+def instances():
+    """The development set; while it runs, on the ports it was started with."""
+    return parts.Instances(STATE, chosen_ports(), durable=True)
+
+
+def chosen_ports():
+    saved = STATE / "ports.json"
+    if saved.exists() and any(processes.find(STATE, name) for name in PORTS):
+        return json.loads(saved.read_text())
+    return {name: int(os.environ.get(parts.PORT_VARIABLES[name]) or port) for name, port in PORTS.items()}
+
+
+def remember_ports(ports):
+    STATE.mkdir(parents=True, exist_ok=True)
+    (STATE / "ports.json").write_text(json.dumps(ports))
+
+
+# -- build ------------------------------------------------------------------------------------------------------------
+
+
+def build():
+    command = ["cargo", "build", "--locked", "-p", "octoco", "-p", "revio-sim", "--bins"]
+    log = processes.log_file(STATE, "build")
+    run_long("building octoco and revio-sim", command, log, "10 min the first time", env={**os.environ, **cargo_env()})
+
+
+def binary(name):
+    return target_directory() / "debug" / name
+
+
+@lru_cache
+def target_directory():
+    query = ["cargo", "metadata", "--format-version=1", "--no-deps", "--offline"]
+    metadata = json.loads(subprocess.run(query, cwd=ROOT, capture_output=True, check=True).stdout)
+    return Path(metadata["target_directory"])
+
+
+def stop_outdated():
+    """A process whose program file was rebuilt is stopped, so that it starts again as the new one."""
+    for name in ("octoco", "revio-sim"):
+        pid = processes.find(STATE, name)
+        if pid and os.readlink(f"/proc/{pid}/exe").endswith(" (deleted)"):
+            note(f"{name} was rebuilt: restarting it")
+            processes.stop(STATE, name)
+
+
+# -- variables --------------------------------------------------------------------------------------------------------
+
+
+def webhook_key_file():
+    return STATE / "revio-webhook.pem"
+
+
+def variables(up):
+    """What a process of the service must be told to join this set."""
+    api, sim = f"127.0.0.1:{up.ports['octoco']}", f"127.0.0.1:{up.ports['revio-sim']}"
+    return {
+        "LISTEN_ADDR": api,
+        "PUBLIC_URL": f"http://{api}",
+        "DATABASE_URL": up.database_url("octoco"),
+        "REDIS_URL": up.redis_url(),
+        "TIGERBEETLE_ADDRESSES": up.tigerbeetle_address(),
+        "TIGERBEETLE_CLUSTER_ID": "0",
+        "LEDGER_BASE": "0",
+        "CURRENCIES": "ZAR",
+        "REVIO_BASE_URL": f"http://{sim}/api/v1/",
+        "REVIO_API_KEY": REVIO_API_KEY,
+        "REVIO_BRAND_ID": REVIO_BRAND_ID,
+        "REVIO_TEST_MODE": "true",
+        "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(webhook_key_file()),
+        "LOG_FORMAT": "json",
+        **read_keys(),
+    }
+
+
+def service_env(up):
+    """The shell's environment, so that optional variables can be set there, without anything that contradicts ours."""
+    ours = variables(up)
+    taken = {name.removesuffix("_FILE") for name in ours}
+    theirs = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in taken}
+    return {**theirs, **ours}
+
+
+def keys_file():
+    return STATE / "keys.env"
+
+
+def ensure_keys():
+    """Makes this checkout's own keys, once: for the tokens it signs and the bank details it encrypts."""
+    if keys_file().exists():
+        return
+    answer = subprocess.run([binary("octoco"), "keys", "generate"], capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise Failure("generate keys", answer.stderr, "run: target/debug/octoco keys generate")
+    new = keys_file().with_suffix(".new")
+    with open(os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
+        file.write(answer.stdout)
+    new.rename(keys_file())
+
+
+def read_keys():
+    """The lines are NAME="value", the value quoted as JSON."""
+    keys = {}
+    for line in keys_file().read_text().splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            keys[name] = json.loads(value) if value.startswith('"') else value
+    return keys
+
+
+# -- start ------------------------------------------------------------------------------------------------------------
+
+
+def migrate(up):
+    log = processes.log_file(STATE, "migrate")
+    run_long("applying migrations", [binary("octoco"), "migrate"], log, env=service_env(up))
+
+
+def simulator(up):
+    """Revio, with our webhook registered; it writes down the key that signs its deliveries."""
+    api, listen = (f"127.0.0.1:{up.ports[name]}" for name in ("octoco", "revio-sim"))
+    account = ["--test-key", REVIO_API_KEY, "--brand-id", REVIO_BRAND_ID]
+    webhook = ["--webhook", f"http://{api}/v1/webhooks/revio", "--public-key-out", webhook_key_file()]
+    state = ["--state-file", STATE / "revio-sim.json"]
+    return Part(
+        name="revio-sim",
+        command=[binary("revio-sim"), "--listen", listen, *account, *webhook, *state],
+        healthy=lambda: webhook_key_file().exists() and processes.answers(up.ports["revio-sim"]),
+    )
+
+
+def serve(up):
+    port = up.ports["octoco"]
+    return Part(name="octoco", command=[binary("octoco"), "serve"], healthy=lambda: is_ready(port), env=service_env(up))
+
+
+def is_ready(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:  # which HTTPError is, too
+        return False

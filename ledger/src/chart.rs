@@ -1,0 +1,190 @@
+//! The chart of accounts and the reasons of transfers: fixed numbers that are stored for ever. Only add, never renumber.
+
+use uuid::Uuid;
+
+use crate::amount::Currency;
+use crate::id::AccountId;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    Debit,
+    Credit,
+}
+
+/// What an account is for. Stored in TigerBeetle as [`AccountCode::code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum AccountCode {
+    ProviderBalance = 1000,
+    Bank = 1100,
+    CustomerReceivable = 1200,
+    CustomerWallet = 2000,
+    Suspense = 2900,
+    Equity = 3000,
+    FeeIncome = 4000,
+    ProviderFees = 5000,
+    ChargebackLosses = 5100,
+}
+
+/// What TigerBeetle refuses on an account. It cannot be changed once the account exists (docs/reference/account.md). Besides,
+/// every account keeps its balance history, so that statements and reports can ask for any moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// A wallet never goes below zero.
+    DebitsWithinCredits,
+    /// Nobody pays back more than is owed.
+    CreditsWithinDebits,
+    /// The company's own accounts may stand on either side: a payout may leave before the deposit that covers it is settled.
+    None,
+}
+
+impl AccountCode {
+    pub const ALL: [Self; 9] = [
+        Self::ProviderBalance,
+        Self::Bank,
+        Self::CustomerReceivable,
+        Self::CustomerWallet,
+        Self::Suspense,
+        Self::Equity,
+        Self::FeeIncome,
+        Self::ProviderFees,
+        Self::ChargebackLosses,
+    ];
+
+    #[expect(clippy::as_conversions, reason = "the discriminant is the code")]
+    pub fn code(self) -> u16 {
+        self as u16
+    }
+
+    pub fn name(self) -> &'static str {
+        self.facts().0
+    }
+
+    pub fn normal_side(self) -> Side {
+        self.facts().1
+    }
+
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.code() == code)
+    }
+
+    /// Whether each customer has one of their own; the others exist once a currency.
+    pub fn is_customers(self) -> bool {
+        matches!(self, Self::CustomerReceivable | Self::CustomerWallet)
+    }
+
+    pub(crate) fn limit(self) -> Limit {
+        self.facts().2
+    }
+
+    fn facts(self) -> (&'static str, Side, Limit) {
+        match self {
+            Self::ProviderBalance => ("provider_balance", Side::Debit, Limit::None),
+            Self::Bank => ("bank", Side::Debit, Limit::None),
+            Self::CustomerReceivable => ("customer_receivable", Side::Debit, Limit::CreditsWithinDebits),
+            Self::CustomerWallet => ("customer_wallet", Side::Credit, Limit::DebitsWithinCredits),
+            Self::Suspense => ("suspense", Side::Credit, Limit::None),
+            Self::Equity => ("equity", Side::Credit, Limit::None),
+            Self::FeeIncome => ("fee_income", Side::Credit, Limit::None),
+            Self::ProviderFees => ("provider_fees", Side::Debit, Limit::None),
+            Self::ChargebackLosses => ("chargeback_losses", Side::Debit, Limit::None),
+        }
+    }
+}
+
+/// Why money moved. Stored in TigerBeetle as [`TransferCode::code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum TransferCode {
+    /// Customer money in: debit `provider_balance`, credit wallet.
+    Deposit = 10,
+    /// What the provider keeps: debit `provider_fees`, credit `provider_balance`.
+    ProviderFee = 11,
+    /// Customer money out: debit wallet, credit `provider_balance`; pending, then posted or voided.
+    Withdrawal = 20,
+    /// A paid payout came back: debit `provider_balance`, credit wallet.
+    WithdrawalReturn = 21,
+    /// We give a deposit back: debit wallet, credit `provider_balance`.
+    Refund = 30,
+    /// The customer's bank takes a deposit back: debit wallet or receivable, credit `provider_balance`.
+    Chargeback = 40,
+    /// A chargeback was won: debit `provider_balance`, credit wallet or receivable.
+    ChargebackReversal = 41,
+    /// A customer pays back what they owe: debit wallet, credit receivable.
+    ReceivableRepayment = 50,
+    /// We give up what a customer owes: debit `chargeback_losses`, credit receivable.
+    WriteOff = 51,
+    /// The provider pays our bank account: debit `bank`, credit `provider_balance`.
+    Settlement = 60,
+    /// Our fee: debit wallet, credit `fee_income`.
+    Fee = 70,
+    /// A correction by a person, with its reason in the row.
+    Adjustment = 90,
+}
+
+impl TransferCode {
+    pub const ALL: [Self; 12] = [
+        Self::Deposit,
+        Self::ProviderFee,
+        Self::Withdrawal,
+        Self::WithdrawalReturn,
+        Self::Refund,
+        Self::Chargeback,
+        Self::ChargebackReversal,
+        Self::ReceivableRepayment,
+        Self::WriteOff,
+        Self::Settlement,
+        Self::Fee,
+        Self::Adjustment,
+    ];
+
+    #[expect(clippy::as_conversions, reason = "the discriminant is the code")]
+    pub fn code(self) -> u16 {
+        self as u16
+    }
+
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.code() == code)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deposit => "deposit",
+            Self::ProviderFee => "provider_fee",
+            Self::Withdrawal => "withdrawal",
+            Self::WithdrawalReturn => "withdrawal_return",
+            Self::Refund => "refund",
+            Self::Chargeback => "chargeback",
+            Self::ChargebackReversal => "chargeback_reversal",
+            Self::ReceivableRepayment => "receivable_repayment",
+            Self::WriteOff => "write_off",
+            Self::Settlement => "settlement",
+            Self::Fee => "fee",
+            Self::Adjustment => "adjustment",
+        }
+    }
+}
+
+/// One account in one currency. A customer's accounts are made here, the company's by `Ledger::system`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Account {
+    pub id: AccountId,
+    pub code: AccountCode,
+    pub currency: Currency,
+}
+
+impl Account {
+    /// `user` must come from [`crate::user_id`]; anything else is a programmer error and panics.
+    pub fn wallet(user: Uuid, currency: Currency) -> Self {
+        Self::customers(user, AccountCode::CustomerWallet, currency)
+    }
+
+    /// `user` must come from [`crate::user_id`]; anything else is a programmer error and panics.
+    pub fn receivable(user: Uuid, currency: Currency) -> Self {
+        Self::customers(user, AccountCode::CustomerReceivable, currency)
+    }
+
+    fn customers(user: Uuid, code: AccountCode, currency: Currency) -> Self {
+        Self { id: AccountId::customers(user, code, currency), code, currency }
+    }
+}

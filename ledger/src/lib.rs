@@ -1,0 +1,43 @@
+//! Octoco's double-entry ledger: the only code that knows TigerBeetle. The service calls [`Ledger`]; nothing else here does I/O.
+//!
+//! One TigerBeetle *ledger number* a currency: base + ISO 4217 numeric code. The base is 0 in production and random per test,
+//! so tests share one server without seeing each other. The number never leaves this crate.
+//!
+//! The chart of accounts (see [`AccountCode`] for flags):
+//!
+//! | code | name | normal side | one per |
+//! |---|---|---|---|
+//! | 1000 | `provider_balance` | debit | currency: what the provider holds for us |
+//! | 1100 | `bank` | debit | currency |
+//! | 1200 | `customer_receivable` | debit | customer and currency: what the customer owes us |
+//! | 2000 | `customer_wallet` | credit | customer and currency: what we owe the customer |
+//! | 2900 | `suspense` | credit | currency: not yet explained |
+//! | 3000 | `equity` | credit | currency |
+//! | 4000 | `fee_income` | credit | currency |
+//! | 5000 | `provider_fees` | debit | currency |
+//! | 5100 | `chargeback_losses` | debit | currency |
+//!
+//! Every id is derived (module `id`), so a repeated call collides with itself and changes nothing. Every result code is
+//! mapped to what the caller must do (module `codes`). Every call ends within [`Options::deadline`]: the client underneath
+//! never gives up by itself, so "no answer" is [`LedgerError::Unknown`], which is not "no": ask again with the same id.
+
+#![deny(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
+
+mod amount;
+mod balance;
+mod chart;
+mod client;
+mod codes;
+mod error;
+mod id;
+mod read;
+mod session;
+mod transfer;
+
+pub use amount::{Amount, AmountError, Currency, UnknownCurrency};
+pub use balance::{Balance, RecordedAccount};
+pub use chart::{Account, AccountCode, Side, TransferCode};
+pub use client::{Ledger, Options};
+pub use error::{ConnectError, LedgerError, Refusal, Resolution, UnknownCause};
+pub use id::{AccountId, Leg, TransferId, row_id, user_id};
+pub use transfer::{BATCH_MAX, Recorded, RecordedKind, Transfer};

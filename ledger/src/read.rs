@@ -1,0 +1,171 @@
+//! [`Ledger`]: reading balances, transfers and accounts. Reads see everything that was answered before they were asked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tigerbeetle_unofficial as tb;
+use tigerbeetle_unofficial::account;
+
+use crate::amount::Currency;
+use crate::balance::{Balance, RecordedAccount};
+use crate::chart::{Account, AccountCode};
+use crate::client::Ledger;
+use crate::error::LedgerError::{self, Contradiction};
+use crate::id::{AccountId, TransferId};
+use crate::transfer::{BATCH_MAX, Recorded};
+
+/// TigerBeetle's timestamps are 1 to 2^63 - 1 nanoseconds; a filter with another one finds nothing (lsm/timestamp_range.zig).
+const TIMESTAMP_MAX: u64 = i64::MAX.unsigned_abs();
+
+/// Ids in one request. A message holds 8189 rows of reply, but a server started with `--development` takes requests of 32 KiB
+/// only (cli.zig, `start_defaults_development`).
+const LOOKUP_MAX: usize = 1000;
+
+impl Ledger {
+    /// Whether the cluster answers, by the deadline.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        self.balance(self.provider_balance(Currency::ZAR)).await.map(drop)
+    }
+
+    /// An account that is not open has zero on all sides.
+    pub async fn balance(&self, account: Account) -> Result<Balance, LedgerError> {
+        let balance = self.balances(&[account]).await?.into_iter().next();
+        balance.ok_or(Contradiction("one_balance_asked_none_given"))
+    }
+
+    /// In the order asked. One round trip, and so one moment, for up to 1000 accounts.
+    pub async fn balances(&self, accounts: &[Account]) -> Result<Vec<Balance>, LedgerError> {
+        let mut found: HashMap<u128, tb::Account> = HashMap::with_capacity(accounts.len());
+        for chunk in accounts.chunks(LOOKUP_MAX) {
+            let ids: Arc<[u128]> = chunk.iter().map(|account| account.id.raw()).collect();
+            let rows = self.connection.request(move |session| {
+                let ids = Arc::clone(&ids);
+                async move { session.client().lookup_accounts(ids).await }
+            });
+            found.extend(rows.await?.into_iter().map(|row| (row.id(), row)));
+        }
+        let balance = |account: &Account| match found.get(&account.id.raw()) {
+            Some(row) => balance_of(row, account.code),
+            None => Ok(Balance::zero(account.code.normal_side())),
+        };
+        accounts.iter().map(balance).collect()
+    }
+
+    /// The balance as it was right after the last transfer at or before `timestamp` (the cluster's nanoseconds). A timestamp
+    /// that the cluster has not reached yet gives the balance now, which may change.
+    pub async fn balance_at(&self, account: Account, timestamp: u64) -> Result<Balance, LedgerError> {
+        let side = account.code.normal_side();
+        if timestamp == 0 {
+            return Ok(Balance::zero(side)); // to TigerBeetle zero means "any time"
+        }
+        let mut filter =
+            account::Filter::new(account.id.raw(), 1).with_flags(BOTH_SIDES | account::FilterFlags::REVERSED);
+        filter.as_raw_mut().timestamp_max = timestamp.min(TIMESTAMP_MAX);
+        let rows = self
+            .connection
+            .request(move |session| async move { session.client().get_account_balances(Box::new(filter)).await });
+        match rows.await?.first() {
+            Some(b) => Balance::from_sides(
+                (b.debits_posted(), b.debits_pending()),
+                (b.credits_posted(), b.credits_pending()),
+                side,
+            ),
+            None => Ok(Balance::zero(side)),
+        }
+    }
+
+    /// Those that are recorded, in the order asked; the others are left out. A refused transfer is not recorded.
+    pub async fn lookup(&self, ids: &[TransferId]) -> Result<Vec<Recorded>, LedgerError> {
+        let mut recorded = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(LOOKUP_MAX) {
+            let ids: Arc<[u128]> = chunk.iter().map(|id| id.raw()).collect();
+            let rows = self.connection.request(move |session| {
+                let ids = Arc::clone(&ids);
+                async move { session.client().lookup_transfers(ids).await }
+            });
+            recorded.extend(self.recorded(rows.await?)?);
+        }
+        Ok(recorded)
+    }
+
+    /// Every transfer of the currency strictly after `timestamp`, in the order of execution, at most `limit` and
+    /// [`BATCH_MAX`]. The last one's timestamp is the next cursor: nothing is ever recorded behind it. Only an empty page is
+    /// the end: a server with small messages gives shorter pages than asked for.
+    pub async fn transfers_after(
+        &self,
+        currency: Currency,
+        timestamp: u64,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, LedgerError> {
+        let Some(filter) = self.page(currency, timestamp, limit) else { return Ok(Vec::new()) };
+        let rows = self
+            .connection
+            .request(move |session| async move { session.client().query_transfers(Box::new(filter)).await });
+        self.recorded(rows.await?)
+    }
+
+    /// As [`Ledger::transfers_after`], of one account.
+    pub async fn account_transfers(
+        &self,
+        account: Account,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, LedgerError> {
+        let Some((timestamp_min, limit)) = bounds(after, limit) else { return Ok(Vec::new()) };
+        let mut filter = account::Filter::new(account.id.raw(), limit).with_flags(BOTH_SIDES);
+        filter.as_raw_mut().timestamp_min = timestamp_min;
+        let rows = self
+            .connection
+            .request(move |session| async move { session.client().get_account_transfers(Box::new(filter)).await });
+        self.recorded(rows.await?)
+    }
+
+    /// Every account of the currency opened strictly after `timestamp`, in that order, with its balance now. Pages as
+    /// [`Ledger::transfers_after`].
+    pub async fn accounts_after(
+        &self,
+        currency: Currency,
+        timestamp: u64,
+        limit: u32,
+    ) -> Result<Vec<RecordedAccount>, LedgerError> {
+        let Some(filter) = self.page(currency, timestamp, limit) else { return Ok(Vec::new()) };
+        let rows = self
+            .connection
+            .request(move |session| async move { session.client().query_accounts(Box::new(filter)).await });
+        rows.await?.iter().map(recorded_account).collect()
+    }
+
+    fn page(&self, currency: Currency, after: u64, limit: u32) -> Option<tb::QueryFilter> {
+        let (timestamp_min, limit) = bounds(after, limit)?;
+        let mut filter = tb::QueryFilter::new(limit).with_ledger(self.number(currency));
+        filter.as_raw_mut().timestamp_min = timestamp_min;
+        Some(filter)
+    }
+
+    fn recorded(&self, rows: Vec<tb::Transfer>) -> Result<Vec<Recorded>, LedgerError> {
+        rows.iter().map(|row| Recorded::from_event(row, self.base)).collect()
+    }
+}
+
+const BOTH_SIDES: account::FilterFlags = account::FilterFlags::DEBITS.union(account::FilterFlags::CREDITS);
+
+/// The filter's first timestamp and limit; `None` when nothing can match.
+fn bounds(after: u64, limit: u32) -> Option<(u64, u32)> {
+    let timestamp_min = after.checked_add(1).filter(|min| *min <= TIMESTAMP_MAX)?;
+    (limit > 0).then_some((timestamp_min, limit.min(BATCH_MAX)))
+}
+
+fn balance_of(row: &tb::Account, code: AccountCode) -> Result<Balance, LedgerError> {
+    let debits = (row.debits_posted(), row.debits_pending());
+    Balance::from_sides(debits, (row.credits_posted(), row.credits_pending()), code.normal_side())
+}
+
+fn recorded_account(row: &tb::Account) -> Result<RecordedAccount, LedgerError> {
+    let code = AccountCode::from_code(row.code()).ok_or(Contradiction("unlisted_account_code"))?;
+    Ok(RecordedAccount {
+        id: AccountId::from_raw(row.id()),
+        code,
+        balance: balance_of(row, code)?,
+        timestamp: row.as_raw().timestamp,
+    })
+}

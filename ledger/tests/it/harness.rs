@@ -1,0 +1,72 @@
+//! What every test starts from: a ledger on a random base of the shared server, customers, and transfers between them.
+
+use ledger::{Account, AccountCode, Amount, Currency, Ledger, Leg, Options, Transfer, TransferCode, TransferId};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+pub(crate) const ZAR: Currency = Currency::ZAR;
+
+/// A ledger of its own: the random base isolates it. The client is one for the process, as in the service.
+pub(crate) async fn ledger() -> Ledger {
+    static CLIENT: OnceCell<Ledger> = OnceCell::const_new();
+    let client = CLIENT.get_or_init(|| async {
+        let options = Options::new(0, variable("TEST_TIGERBEETLE_ADDRESSES"));
+        Ledger::connect(options).await.expect("a client for the shared server")
+    });
+    client.await.with_base(random_base())
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told where the server is by ./dev test")]
+pub(crate) fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with ./dev test"))
+}
+
+pub(crate) fn random_base() -> u32 {
+    rand::random_range(1..=4_000_000) * 1000
+}
+
+pub(crate) fn new_row() -> Uuid {
+    ledger::row_id(1_763_900_000_000, rand::random())
+}
+
+pub(crate) fn new_user() -> Uuid {
+    ledger::user_id(1_763_900_000_000, rand::random())
+}
+
+pub(crate) fn zar(minor: i64) -> Amount {
+    Amount::new(minor, ZAR).expect("a valid amount")
+}
+
+/// Opens the company's accounts in ZAR and one wallet, with `minor` in it.
+pub(crate) async fn wallet_with(ledger: &Ledger, minor: i64) -> Account {
+    let wallet = Account::wallet(new_user(), ZAR);
+    let companys = AccountCode::ALL.into_iter().filter(|code| !code.is_customers());
+    let mut accounts: Vec<Account> = companys.map(|code| ledger.system(code, ZAR)).collect();
+    accounts.push(wallet);
+    ledger.open(&accounts).await.expect("open");
+    if minor > 0 {
+        ledger.transfer(deposit(ledger, new_row(), wallet, minor)).await.expect("deposit");
+    }
+    wallet
+}
+
+pub(crate) fn deposit(ledger: &Ledger, row: Uuid, wallet: Account, minor: i64) -> Transfer {
+    let debit = ledger.provider_balance(wallet.currency);
+    transfer(TransferId::of(row, Leg::Main), debit, wallet, minor, TransferCode::Deposit)
+}
+
+pub(crate) fn withdrawal(ledger: &Ledger, row: Uuid, wallet: Account, minor: i64) -> Transfer {
+    let credit = ledger.provider_balance(wallet.currency);
+    transfer(TransferId::of(row, Leg::Main), wallet, credit, minor, TransferCode::Withdrawal)
+}
+
+pub(crate) fn transfer(id: TransferId, debit: Account, credit: Account, minor: i64, code: TransferCode) -> Transfer {
+    let amount = Amount::new(minor, debit.currency).expect("a valid amount");
+    Transfer { id, debit, credit, amount, code, reference: id.row() }
+}
+
+/// (posted, pending, available)
+pub(crate) async fn balance(ledger: &Ledger, account: Account) -> (i64, i64, i64) {
+    let balance = ledger.balance(account).await.expect("a balance");
+    (balance.posted(), balance.pending(), balance.available())
+}

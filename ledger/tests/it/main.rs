@@ -1,0 +1,15 @@
+//! The ledger against a real TigerBeetle. `./dev test` starts one and sets the variables that `harness` and `server` read.
+
+mod away;
+mod basics;
+mod books;
+mod chains;
+mod eviction;
+mod harness;
+mod ids;
+mod model;
+mod money;
+mod races;
+mod reading;
+mod refusals;
+mod server;

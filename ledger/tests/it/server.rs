@@ -1,0 +1,90 @@
+//! A TigerBeetle server of a test's own, to be killed, paused and restarted. The binary is at `TIGERBEETLE_BIN`.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use ledger::{Ledger, LedgerError, Options};
+
+use crate::harness::variable;
+
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    directory: PathBuf,
+    process: Option<Child>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let directory = std::env::temp_dir().join(format!("ledger-test-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&directory).expect("a directory for the server");
+        let mut server = Self { port: free_port(), directory, process: None };
+        let formatted = server.command("format", &["--cluster=0", "--replica=0", "--replica-count=1"]).status();
+        assert!(formatted.expect("tigerbeetle format").success());
+        server.restart();
+        server
+    }
+
+    pub(crate) fn restart(&mut self) {
+        let addresses = format!("--addresses=127.0.0.1:{}", self.port);
+        self.process = Some(self.command("start", &[&addresses]).spawn().expect("tigerbeetle start"));
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("kill");
+            process.wait().expect("wait");
+        }
+    }
+
+    /// What arrives now waits in the socket until `resume`.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process.as_ref().expect("running").id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().expect("kill").success());
+    }
+
+    fn command(&self, verb: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(variable("TIGERBEETLE_BIN"));
+        command.arg(verb).args(arguments).arg("--development").arg(self.directory.join("data"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(&self.directory).expect("remove the server's directory");
+    }
+}
+
+pub(crate) async fn client(port: u16, deadline: Duration) -> Ledger {
+    let options = Options { deadline, ..Options::new(0, port.to_string()) };
+    Ledger::connect(options).await.expect("a client")
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// Asks until the answer is known, for half a minute at most.
+pub(crate) async fn until_known<T>(mut ask: impl AsyncFnMut() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    let asked = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            match ask().await {
+                Err(LedgerError::Unknown(_)) => {}
+                known => return known,
+            }
+        }
+    });
+    asked.await.expect("an answer within half a minute")
+}

@@ -1,0 +1,37 @@
+-- Every call that reached the webhook endpoint, and the queue of those that are to be acted on.
+
+create table webhook_logs (
+    id             uuid        primary key,
+    endpoint       text        not null,
+    received_at    timestamptz not null,
+    source_address text,
+    -- The exact bytes that were signed, and their SHA-256.
+    body           bytea       not null,
+    body_hash      bytea       not null,
+    headers        jsonb       not null,
+    -- The parsed body of an accepted event, for people to search in.
+    payload        jsonb,
+    verdict        text        not null,
+    event_type     text,
+    object_id      uuid,
+    reference      text,
+
+    state          text        not null,
+    due_at         timestamptz,
+    attempts       integer     not null default 0,
+    last_error     text,
+    finished_at    timestamptz,
+
+    constraint webhook_logs_verdict check (verdict in ('accepted', 'duplicate', 'stale', 'foreign', 'bad_signature')),
+    constraint webhook_logs_state   check (state in ('pending', 'done', 'ignored', 'dead')),
+    constraint webhook_logs_due     check (due_at is null or state = 'pending'),
+    constraint webhook_logs_hash    check (length(body_hash) = 32)
+);
+
+-- Revio has no event id; a retry is byte-identical, so the hash of the body is the identity of a delivery. Only the
+-- accepted one is unique: what was refused must never stand in the way of the genuine event.
+create unique index webhook_logs_once on webhook_logs (endpoint, body_hash) where verdict = 'accepted';
+create index webhook_logs_due on webhook_logs (due_at) where due_at is not null;
+create index webhook_logs_object on webhook_logs (object_id, received_at desc) where object_id is not null;
+create index webhook_logs_dead on webhook_logs (received_at) where state = 'dead';
+create index webhook_logs_received on webhook_logs (received_at desc);

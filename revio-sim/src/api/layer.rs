@@ -1,0 +1,152 @@
+//! The outer layer of the API: classifies a call, lets a fault strike it before or after its effect, and logs it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http_body::Frame;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::errors::ApiError;
+use crate::faults::{FaultKind, Moment, Scope};
+use crate::shared::{Call, Shared};
+use crate::world::Effect;
+
+/// In the log: the connection was closed without an answer.
+const NO_ANSWER: u16 = 0;
+
+pub(super) async fn faulty(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let fault = shared.faults(|faults| faults.take_for_call(scope(&method, &path)));
+    let response = strike(&shared, fault, request, next).await;
+    let lost = response.extensions().get::<Lost>().is_some();
+    let status = if lost { NO_ANSWER } else { response.status().as_u16() };
+    shared.log_call(Call { at: shared.clock().now(), method: method.to_string(), path, status });
+    response
+}
+
+async fn strike(shared: &Shared, fault: Option<FaultKind>, request: Request, next: Next) -> Response {
+    match fault {
+        Some(FaultKind::BadGateway(Moment::Before)) => bad_gateway(),
+        Some(FaultKind::BadGateway(Moment::After)) => {
+            next.run(request).await;
+            bad_gateway()
+        }
+        Some(FaultKind::ServerError(Moment::Before)) => server_error(),
+        Some(FaultKind::ServerError(Moment::After)) => {
+            next.run(request).await;
+            server_error()
+        }
+        Some(FaultKind::RateLimited { retry_after_secs }) => {
+            let error = ApiError::of(StatusCode::TOO_MANY_REQUESTS, "throttled", "Request was throttled.");
+            ([(header::RETRY_AFTER, retry_after_secs.to_string())], error).into_response()
+        }
+        Some(FaultKind::Hang { secs, moment: Moment::Before }) => {
+            hang(shared, Duration::from_secs(secs.into())).await;
+            next.run(request).await
+        }
+        Some(FaultKind::Hang { secs, moment: Moment::After }) => {
+            let response = next.run(request).await;
+            hang(shared, Duration::from_secs(secs.into())).await;
+            response
+        }
+        Some(FaultKind::Slow { millis }) => {
+            hang(shared, Duration::from_millis(millis.into())).await;
+            next.run(request).await
+        }
+        Some(FaultKind::Reset(Moment::Before)) => no_answer(),
+        Some(FaultKind::Reset(Moment::After)) => {
+            next.run(request).await;
+            no_answer()
+        }
+        Some(FaultKind::LateExecution { secs }) => {
+            let token = request.uri().path().trim_start_matches("/po/").trim_end_matches('/');
+            if let Ok(token) = Uuid::parse_str(token) {
+                shared.change(|world| world.later(secs.into(), Effect::ExecutePayout(token)));
+            }
+            no_answer()
+        }
+        // No fault, or one of deliveries, which `Fault::check` keeps away from calls.
+        _ => next.run(request).await,
+    }
+}
+
+/// Which calls a fault may be narrowed to.
+fn scope(method: &Method, path: &str) -> Scope {
+    let path = path.trim_start_matches("/api/v1");
+    let post = *method == Method::POST;
+    match path.split('/').collect::<Vec<_>>()[..] {
+        [_, "purchases", ""] if post => Scope::CreatePurchase,
+        [_, "purchases", _, ""] => Scope::GetPurchase,
+        [_, "purchases", _, "cancel", ""] => Scope::CancelPurchase,
+        [_, "purchases", _, "refund", ""] => Scope::RefundPurchase,
+        [_, "payouts", ""] if post => Scope::CreatePayout,
+        [_, "payouts", _, ""] => Scope::GetPayout,
+        [_, "po", _, ""] if post => Scope::ExecutePayout,
+        _ => Scope::OtherCall,
+    }
+}
+
+/// Real time, but not beyond the simulator's own end.
+async fn hang(shared: &Shared, duration: Duration) {
+    tokio::select! {
+        () = clock::wait(duration) => {}
+        () = shared.stop.cancelled() => {}
+    }
+}
+
+fn bad_gateway() -> Response {
+    let html = "<html>\n<head><title>502 Bad Gateway</title></head>\n<body><center><h1>502 Bad Gateway</h1></center></body>\n</html>";
+    (StatusCode::BAD_GATEWAY, [(header::CONTENT_TYPE, "text/html")], html).into_response()
+}
+
+fn server_error() -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/html")], "<h1>Server Error (500)</h1>")
+        .into_response()
+}
+
+#[derive(Clone)]
+struct Lost;
+
+/// An answer whose body fails before its head is flushed: hyper closes the socket, and the client has read nothing.
+fn no_answer() -> Response {
+    let mut response = Response::new(Body::new(Broken));
+    response.extensions_mut().insert(Lost);
+    response
+}
+
+struct Broken;
+
+impl HttpBody for Broken {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        Poll::Ready(Some(Err(std::io::Error::other("the simulator was told to lose this answer"))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_has_its_scope() {
+        let of = |method: Method, path: &str| scope(&method, path);
+        assert_eq!(of(Method::POST, "/api/v1/purchases/"), Scope::CreatePurchase);
+        assert_eq!(of(Method::GET, "/api/v1/purchases/x/"), Scope::GetPurchase);
+        assert_eq!(of(Method::POST, "/api/v1/purchases/x/cancel/"), Scope::CancelPurchase);
+        assert_eq!(of(Method::POST, "/api/v1/purchases/x/refund/"), Scope::RefundPurchase);
+        assert_eq!(of(Method::POST, "/api/v1/payouts/"), Scope::CreatePayout);
+        assert_eq!(of(Method::GET, "/api/v1/payouts/x/"), Scope::GetPayout);
+        assert_eq!(of(Method::POST, "/po/x/"), Scope::ExecutePayout);
+        assert_eq!(of(Method::GET, "/api/v1/balance/"), Scope::OtherCall);
+    }
+}

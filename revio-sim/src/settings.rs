@@ -1,0 +1,93 @@
+//! What can be switched about this Revio while it runs. Set through `Sim` or `/_sim/settings/`, kept in the state file.
+
+use serde::{Deserialize, Serialize};
+
+use crate::keys::KeyBits;
+
+/// Every switch, with what a fresh simulator does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    pub error_shape: ErrorShape,
+    pub payouts: PayoutBehaviour,
+    pub done_word: DoneWord,
+    pub refunds: RefundMode,
+    /// `charged_back` by default; true says `chargeback`, the other spelling found in the specifications.
+    pub old_chargeback_word: bool,
+    /// Fee taken from payments made on the hosted page, in hundredths of a percent. Fees are not documented (?).
+    pub fee_basis_points: i64,
+    /// Added to every published `created_on`, `updated_on` and history timestamp, as a provider with a wrong clock would.
+    pub clock_skew_secs: i64,
+    /// How long "slow" on the hosted page stays `pending_execute`.
+    pub slow_secs: i64,
+    pub key_bits: KeyBits,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            error_shape: ErrorShape::Array,
+            payouts: PayoutBehaviour::Succeed,
+            done_word: DoneWord::Success,
+            refunds: RefundMode::Sync,
+            old_chargeback_word: false,
+            fee_basis_points: 0,
+            clock_skew_secs: 0,
+            slow_secs: 5,
+            key_bits: KeyBits::Rsa2048,
+        }
+    }
+}
+
+/// The body of a 400. Both are documented by Revio's own pages (DOC-R), which contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorShape {
+    /// `{"field": [{"message", "code"}]}`: the most trustworthy of the two.
+    Array,
+    /// `{"field": {"message", "code"}}`.
+    Object,
+    /// `{"code", "message"}` of the first error (DOC-S, weak).
+    Flat,
+}
+
+/// What happens when an `execution_url` is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayoutBehaviour {
+    Succeed,
+    /// Stays `pending` until settled by hand.
+    Pend,
+    /// `pending`, and `success` so many seconds later.
+    PendThenSucceed {
+        secs: i64,
+    },
+    Fail {
+        code: String,
+    },
+}
+
+/// The documents use both words for a payout that is done (DOC-S).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DoneWord {
+    Success,
+    /// Said only in the answer of the execution call; `GET` and webhooks keep saying `success`.
+    Executed,
+    /// Said everywhere.
+    ExecutedEverywhere,
+}
+
+/// How the account handles refunds. On the real one they are off until the account manager enables them (DOC-R).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundMode {
+    /// Answers with the refund's Payment.
+    Sync,
+    /// Answers with the Purchase in `pending_refund`; completed by hand.
+    Pending,
+    /// `pending_refund`, completed so many seconds later.
+    PendThenComplete { secs: i64 },
+    /// Refused with `purchase_refund_error`.
+    Off,
+}

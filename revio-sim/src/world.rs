@@ -1,0 +1,288 @@
+//! Everything that this Revio knows: objects, books, webhooks, what is still to be delivered. One value behind one lock
+//! (`shared.rs`), saved as one file (`store.rs`). The nouns add their transitions to it in their own files.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::keys::{KeyBits, SigningKey};
+use crate::outbox::{Endpoint, Outbox};
+use crate::payments::Payment;
+use crate::payouts::Payout;
+use crate::purchases::{Pay, Purchase};
+use crate::settings::Settings;
+use crate::webhooks::WebhookRecord;
+use crate::wire::canonical;
+
+/// Who calls the API: the key says the mode, the `Host` header says how URLs in the answer begin.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) is_test: bool,
+    pub(crate) api_origin: String,
+    pub(crate) page_origin: String,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct World {
+    /// Both set before each use, see `Shared::with`.
+    #[serde(skip)]
+    pub(crate) now: i64,
+    #[serde(skip)]
+    pub(crate) line_now: i64,
+    #[serde(skip)]
+    pub(crate) brand_id: Uuid,
+    #[serde(skip)]
+    pub(crate) company_id: Uuid,
+    serial: u64,
+    pub(crate) settings: Settings,
+    pub(crate) purchases: HashMap<Uuid, Purchase>,
+    pub(crate) payouts: HashMap<Uuid, Payout>,
+    /// From the opaque part of an `execution_url` to its payout.
+    pub(crate) executions: HashMap<Uuid, Uuid>,
+    pub(crate) payments: HashMap<Uuid, Payment>,
+    pub(crate) webhooks: Vec<WebhookRecord>,
+    pub(crate) company_key: Option<SigningKey>,
+    /// Made before the first webhook exists, so that `Sim::sign` always has a key; the first test webhook takes it.
+    pub(crate) next_key: Option<SigningKey>,
+    books: Vec<Book>,
+    pub(crate) outbox: Outbox,
+    events: VecDeque<RaisedEvent>,
+    effects: VecDeque<DueEffect>,
+}
+
+/// Money of one mode and currency.
+#[derive(Clone, Serialize, Deserialize)]
+struct Book {
+    is_test: bool,
+    currency: String,
+    totals: Totals,
+    payout_balance: Option<i64>,
+}
+
+/// Revio's own totals of one currency, to reconcile against. Cents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Totals {
+    /// Gross: fees are not deducted.
+    pub paid_in: i64,
+    pub refunded: i64,
+    /// Less what was reversed.
+    pub charged_back: i64,
+    /// Less what a bank returned after success.
+    pub paid_out: i64,
+    /// Executed and not final.
+    pub payouts_pending: i64,
+    pub fees: i64,
+    pub paid_in_count: u64,
+    pub paid_out_count: u64,
+    /// Executions of a payout that was already `pending` or `success`: refused, moved nothing.
+    pub executions_refused: u64,
+}
+
+impl Totals {
+    /// What Revio holds for the company.
+    pub fn balance(&self) -> i64 {
+        self.paid_in - self.fees - self.refunded - self.charged_back - self.paid_out - self.payouts_pending
+    }
+}
+
+/// One event as it was raised.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct RaisedEvent {
+    pub(crate) at: i64,
+    pub(crate) event_type: String,
+    pub(crate) object_id: Uuid,
+    pub(crate) is_test: bool,
+    pub(crate) body: Arc<str>,
+}
+
+/// Something that happens by itself later.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Effect {
+    PayPurchase(Uuid),
+    CompleteRefund(Uuid),
+    SettlePayout(Uuid),
+    ExecutePayout(Uuid),
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct DueEffect {
+    due: i64,
+    effect: Effect,
+}
+
+/// Older events are forgotten: 2 kB each add up in a load test.
+const EVENTS_KEPT: usize = 20_000;
+
+impl World {
+    pub(crate) fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// The totals of one mode and currency, for booking.
+    pub(crate) fn totals_mut(&mut self, is_test: bool, currency: &str) -> &mut Totals {
+        &mut self.book_mut(is_test, currency).totals
+    }
+
+    pub(crate) fn totals(&self, is_test: bool, currency: &str) -> Totals {
+        self.book(is_test, currency).map(|book| book.totals).unwrap_or_default()
+    }
+
+    fn book(&self, is_test: bool, currency: &str) -> Option<&Book> {
+        self.books.iter().find(|book| book.is_test == is_test && book.currency == currency)
+    }
+
+    fn book_mut(&mut self, is_test: bool, currency: &str) -> &mut Book {
+        let found = self.books.iter().position(|book| book.is_test == is_test && book.currency == currency);
+        let index = found.unwrap_or(self.books.len());
+        if found.is_none() {
+            let totals = Totals::default();
+            self.books.push(Book { is_test, currency: currency.to_owned(), totals, payout_balance: None });
+        }
+        &mut self.books[index]
+    }
+
+    /// With `Some`, payouts draw on a balance of their own; with `None` (default) on the collected money, which may go negative.
+    pub(crate) fn set_payout_balance(&mut self, is_test: bool, currency: &str, balance: Option<i64>) {
+        self.book_mut(is_test, currency).payout_balance = balance;
+    }
+
+    pub(crate) fn payout_balance_mut(&mut self, is_test: bool, currency: &str) -> Option<&mut i64> {
+        self.book_mut(is_test, currency).payout_balance.as_mut()
+    }
+
+    /// `GET /balance/` (DOC-S for the shape; which of the figures move when is INF).
+    pub(crate) fn balance_view(&self, is_test: bool) -> Value {
+        let books = self.books.iter().filter(|book| book.is_test == is_test);
+        let items: Vec<Value> = books.clone().map(Book::view).collect();
+        let enabled: serde_json::Map<String, Value> =
+            books.map(|book| (book.currency.clone(), book.payout_balance.is_some().into())).collect();
+        json!({"ecommerce": items, "bank_accounts": [], "payout_balances_enabled": enabled})
+    }
+
+    /// `GET /account/json/balance/`.
+    pub(crate) fn account_view(&self, is_test: bool) -> Value {
+        let of = |book: &Book| {
+            let totals = book.totals;
+            let balance = totals.balance() + totals.payouts_pending;
+            json!({
+                "gross_balance": balance + totals.fees, "balance": balance, "available_balance": totals.balance(),
+                "reserved": 0, "pending_outgoing": totals.payouts_pending, "fee_sell": totals.fees,
+            })
+        };
+        let books = self.books.iter().filter(|book| book.is_test == is_test);
+        Value::Object(books.map(|book| (book.currency.clone(), of(book))).collect())
+    }
+
+    /// Records an event and queues it for every webhook of its mode that wants it.
+    pub(crate) fn raise(&mut self, event_type: &str, is_test: bool, view: &Value) {
+        let (object_id, body) = event_body(event_type, view);
+        let event = RaisedEvent {
+            at: self.now,
+            event_type: event_type.to_owned(),
+            object_id,
+            is_test,
+            body: Arc::clone(&body),
+        };
+        self.events.push_back(event);
+        if self.events.len() > EVENTS_KEPT {
+            self.events.pop_front();
+        }
+        for webhook in &self.webhooks {
+            if webhook.is_test == is_test && webhook.wants(event_type) {
+                let endpoint = Endpoint::Webhook(webhook.id);
+                self.outbox.push(endpoint, (object_id, event_type), Arc::clone(&body), self.line_now);
+            }
+        }
+    }
+
+    /// Queues a `success_callback`: the same body as a webhook, another key and another queue (DOC-S).
+    pub(crate) fn call_back(&mut self, url: &str, event_type: &str, view: &Value) {
+        let (object_id, body) = event_body(event_type, view);
+        self.outbox.push(Endpoint::Callback(url.to_owned()), (object_id, event_type), body, self.line_now);
+    }
+
+    pub(crate) fn events(&self) -> impl Iterator<Item = &RaisedEvent> {
+        self.events.iter()
+    }
+
+    pub(crate) fn company_key(&mut self) -> &SigningKey {
+        self.company_key.get_or_insert_with(|| SigningKey::generate(KeyBits::Rsa2048))
+    }
+
+    /// The key of the first test webhook.
+    pub(crate) fn webhook_key(&mut self, configured: Option<&SigningKey>) -> &SigningKey {
+        match self.webhooks.iter().position(|webhook| webhook.is_test) {
+            Some(index) => &self.webhooks[index].key,
+            None => self.next_key.get_or_insert_with(|| match configured {
+                Some(key) => key.clone(),
+                None => SigningKey::generate(KeyBits::Rsa2048),
+            }),
+        }
+    }
+
+    pub(crate) fn later(&mut self, secs: i64, effect: Effect) {
+        let due = self.now + secs;
+        let index = self.effects.partition_point(|waiting| waiting.due <= due);
+        self.effects.insert(index, DueEffect { due, effect });
+    }
+
+    /// Lets everything happen that is due by now; true if anything did.
+    pub(crate) fn catch_up(&mut self) -> bool {
+        let mut happened = false;
+        while self.effects.front().is_some_and(|waiting| waiting.due <= self.now) {
+            let Some(DueEffect { effect, .. }) = self.effects.pop_front() else { break };
+            self.happen(&effect);
+            happened = true;
+        }
+        happened
+    }
+
+    fn happen(&mut self, effect: &Effect) {
+        let done = match effect {
+            Effect::PayPurchase(id) => self.pay_purchase(*id, &Pay::default()),
+            Effect::CompleteRefund(id) => self.complete_refund(*id),
+            Effect::SettlePayout(id) => self.settle_payout(*id, &crate::payouts::PayoutOutcome::Success),
+            Effect::ExecutePayout(token) => self.execute_late(*token).map_err(Into::into),
+        };
+        if let Err(error) = done {
+            tracing::info!(?effect, %error, "a delayed effect came too late");
+        }
+    }
+}
+
+impl Book {
+    fn view(&self) -> Value {
+        let totals = self.totals;
+        let balance = totals.balance() + totals.payouts_pending;
+        let payout = self.payout_balance.unwrap_or(0);
+        json!({
+            "currency": self.currency,
+            "gross_balance": balance + totals.fees,
+            "balance": balance,
+            "available_balance": totals.balance(),
+            "reserved": 0,
+            "pending_outgoing": totals.payouts_pending,
+            "fee_sell": totals.fees,
+            "payout_gross_balance": payout,
+            "payout_balance": payout,
+            "available_payout_balance": payout,
+            "pending_payouts": totals.payouts_pending,
+            "payout_overdraft": 0,
+            "payout_fee_sell": 0,
+        })
+    }
+}
+
+/// The object at the top level plus `event_type` (DOC-R by sample), as a snapshot of this moment (DOC-S).
+fn event_body(event_type: &str, view: &Value) -> (Uuid, Arc<str>) {
+    let mut payload = view.clone();
+    payload["event_type"] = event_type.into();
+    let id = view["id"].as_str().and_then(|id| Uuid::parse_str(id).ok()).unwrap_or_default();
+    (id, Arc::from(canonical(&payload)))
+}

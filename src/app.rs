@@ -1,0 +1,96 @@
+//! What the service runs on, put together once by `main.rs` (and by each test) and handed to every part.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ledger::Ledger;
+use secrecy::ExposeSecret;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{BoxError, Error, Result};
+use crate::limits::Limiter;
+use crate::revio::Revio;
+use crate::telemetry::Metrics;
+use crate::tokens::Tokens;
+use crate::wake::Wake;
+
+/// How long a request waits for a free connection before it is told that the service is busy.
+const ACQUIRE_DEADLINE: Duration = Duration::from_secs(3);
+/// No statement of ours needs more; one that does is a defect and must not hold a connection.
+const STATEMENT_DEADLINE: &str = "10s";
+/// A transaction that was left open by a lost process frees its locks after this.
+const IDLE_TRANSACTION_DEADLINE: &str = "10s";
+
+/// Cheap to clone; every part is shared.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+pub struct Parts {
+    pub db: PgPool,
+    pub ledger: Ledger,
+    pub revio: Revio,
+    pub limiter: Limiter,
+    pub tokens: Tokens,
+    pub wake: Wake,
+    pub clock: Clock,
+    pub metrics: Metrics,
+    pub config: Config,
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl App {
+    /// Prepares every connection. No part has to answer yet, except where its address is wrong: `/readyz` tells.
+    ///
+    /// # Errors
+    /// When a setting cannot be used at all.
+    pub async fn connect(config: Config) -> Result<Self, BoxError> {
+        let options: PgConnectOptions = config.database_url.expose_secret().parse()?;
+        let options = options.application_name("octoco").options([
+            ("statement_timeout", STATEMENT_DEADLINE),
+            ("idle_in_transaction_session_timeout", IDLE_TRANSACTION_DEADLINE),
+        ]);
+        let db = PgPoolOptions::new()
+            .max_connections(config.database_connections_max)
+            .acquire_timeout(ACQUIRE_DEADLINE)
+            .connect_lazy_with(options);
+        let options = ledger::Options::new(config.tigerbeetle_cluster_id, &config.tigerbeetle_addresses);
+        let ledger = Ledger::connect(ledger::Options { base: config.ledger_base, ..options }).await?;
+        Self::assemble(config, db, ledger, Clock::System)
+    }
+
+    /// The same with parts that are there already: a test has its own database, ledger base and clock.
+    ///
+    /// # Errors
+    /// When a setting cannot be used at all.
+    pub fn assemble(config: Config, db: PgPool, ledger: Ledger, clock: Clock) -> Result<Self, BoxError> {
+        let metrics = Metrics::new();
+        let revio = Revio::new(config.revio_base_url.clone(), config.revio_api_key.clone(), config.revio_brand_id);
+        let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits)?;
+        let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url)?;
+        let wake = Wake::new(db.clone());
+        Ok(Self(Arc::new(Parts { db, ledger, revio, limiter, tokens, wake, clock, metrics, config })))
+    }
+
+    /// The currency of a request, if customers may use it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] that names the field and the currencies there are.
+    pub fn currency(&self, code: &str) -> Result<ledger::Currency> {
+        let enabled = self.config.currencies.iter().find(|currency| currency.code() == code);
+        enabled.copied().ok_or_else(|| {
+            let codes: Vec<_> = self.config.currencies.iter().map(|currency| currency.code()).collect();
+            Error::field("currency", format!("must be one of {}", codes.join(", ")))
+        })
+    }
+}

@@ -1,0 +1,77 @@
+//! SQL of `bank_accounts`.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::clock::DateTime;
+
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) details: Vec<u8>,
+    pub(super) key_id: String,
+    pub(super) bank_name: String,
+    pub(super) created_at: DateTime,
+}
+
+/// False when the user has `accounts_max` already.
+pub(super) async fn insert(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    row: &Row,
+    last_four: &str,
+    accounts_max: i64,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "insert into bank_accounts (id, user_id, details, key_id, bank_name, last_four, created_at)
+         select $1, $2, $3, $4, $5, $6, $7
+          where (select count(*) from bank_accounts where user_id = $2 and deleted_at is null) < $8",
+        row.id,
+        user_id,
+        row.details,
+        row.key_id,
+        row.bank_name,
+        last_four,
+        row.created_at,
+        accounts_max,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, details, key_id, bank_name, created_at from bank_accounts
+          where user_id = $1 and deleted_at is null order by created_at, id",
+        user_id
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(Row, "select id, details, key_id, bank_name, created_at from bank_accounts where id = $1", id)
+        .fetch_optional(db)
+        .await
+}
+
+pub(super) async fn exists(db: impl PgExecutor<'_>, user_id: Uuid, id: Uuid) -> sqlx::Result<bool> {
+    let found =
+        sqlx::query!("select id from bank_accounts where id = $1 and user_id = $2 and deleted_at is null", id, user_id)
+            .fetch_optional(db)
+            .await?;
+    Ok(found.is_some())
+}
+
+pub(super) async fn delete(db: impl PgExecutor<'_>, user_id: Uuid, id: Uuid, now: DateTime) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update bank_accounts set deleted_at = $3 where id = $1 and user_id = $2 and deleted_at is null",
+        id,
+        user_id,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,229 @@
+//! Every environment variable of the service: one struct, read and checked together at start by `main.rs`.
+//!
+//! Each variable may also be given as `NAME_FILE`, the path of a file that holds the value (secrets from a mount).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ledger::Currency;
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use crate::revio::signature::PublicKeys;
+use crate::vault::DataKeys;
+
+/// What a name stands for; `None` = not set. [`Config::from_env`] reads the process's environment.
+pub type Source<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
+
+#[derive(Debug)]
+pub struct Config {
+    /// `LISTEN_ADDR`: where the API listens. Default `127.0.0.1:8080`.
+    pub listen_addr: SocketAddr,
+    /// `PUBLIC_URL`: how the world reaches the API, without a slash at the end. An `https` URL makes the cookie `Secure`.
+    pub public_url: String,
+    /// `DATABASE_URL`: PostgreSQL.
+    pub database_url: SecretString,
+    /// `REDIS_URL`: rate limits only.
+    pub redis_url: SecretString,
+    /// `TIGERBEETLE_ADDRESSES`: the replicas in order, `host:port` with commas.
+    pub tigerbeetle_addresses: String,
+    /// `TIGERBEETLE_CLUSTER_ID`. Default 0.
+    pub tigerbeetle_cluster_id: u128,
+    /// `LEDGER_BASE`: added to each currency's ledger number; 0 in production.
+    pub ledger_base: u32,
+    /// `CURRENCIES`: those that customers may use, ISO 4217 with commas. Default `ZAR`.
+    pub currencies: Vec<Currency>,
+    /// `REVIO_BASE_URL`: ends in `/api/v1/`.
+    pub revio_base_url: reqwest::Url,
+    /// `REVIO_API_KEY`: can do anything on the account at Revio.
+    pub revio_api_key: SecretString,
+    /// `REVIO_BRAND_ID`.
+    pub revio_brand_id: Uuid,
+    /// `REVIO_TEST_MODE`: whether the key is a test key; events of the other mode are refused. Default false.
+    pub revio_test_mode: bool,
+    /// `REVIO_WEBHOOK_PUBLIC_KEYS`: one or several PEM public keys, all valid at once.
+    pub revio_webhook_public_keys: PublicKeys,
+    /// `JWT_PRIVATE_KEY`: Ed25519 in PKCS#8 PEM; `octoco keys generate` makes one.
+    pub jwt_private_key: SecretString,
+    /// `DATA_KEYS`: `id:base64` pairs with commas, the first encrypts, all decrypt.
+    pub data_keys: DataKeys,
+    /// `LOG_FORMAT`: `json` (default) or `text`.
+    pub log_format: LogFormat,
+    /// `RATE_LIMITS`: `default` or `off` (load tests).
+    pub rate_limits: RateLimits,
+    /// `DATABASE_CONNECTIONS_MAX`. Default 32.
+    pub database_connections_max: u32,
+    /// `SHUTDOWN_SECS`: how long a stop waits for work in hand. Default 25.
+    pub shutdown: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimits {
+    Default,
+    Off,
+}
+
+/// All that is wrong with the configuration, one line a variable. Never holds a value: it may be a secret.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration is not usable:\n  {}", .0.join("\n  "))]
+pub struct ConfigError(Vec<String>);
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// Names every variable that is missing or cannot be used.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_source(&environment)
+    }
+
+    /// Reads any source of names and values.
+    ///
+    /// # Errors
+    /// Names every variable that is missing or cannot be used.
+    pub fn from_source(source: Source<'_>) -> Result<Self, ConfigError> {
+        let mut read = Reader { source, wrong: Vec::new() };
+        let config = Self::read(&mut read);
+        match config {
+            Some(config) if read.wrong.is_empty() => Ok(config),
+            _ => Err(ConfigError(read.wrong)),
+        }
+    }
+
+    /// Every field is read before any of them is missed, so that one start names all that is wrong.
+    fn read(read: &mut Reader<'_>) -> Option<Self> {
+        let listen_addr = read.parsed("LISTEN_ADDR", Some("127.0.0.1:8080"));
+        let public_url = read.checked("PUBLIC_URL", Some("http://127.0.0.1:8080"), parse_public_url);
+        let database_url = read.secret("DATABASE_URL");
+        let redis_url = read.secret("REDIS_URL");
+        let tigerbeetle_addresses = read.text("TIGERBEETLE_ADDRESSES", None);
+        let tigerbeetle_cluster_id = read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0"));
+        let ledger_base = read.parsed("LEDGER_BASE", Some("0"));
+        let currencies = read.checked("CURRENCIES", Some("ZAR"), parse_currencies);
+        let revio_base_url = read.checked("REVIO_BASE_URL", None, parse_revio_url);
+        let revio_api_key = read.secret("REVIO_API_KEY");
+        let revio_brand_id = read.parsed("REVIO_BRAND_ID", None);
+        let revio_test_mode = read.parsed("REVIO_TEST_MODE", Some("false"));
+        let revio_webhook_public_keys = read.checked("REVIO_WEBHOOK_PUBLIC_KEYS", None, PublicKeys::from_pem);
+        let jwt_private_key = read.secret("JWT_PRIVATE_KEY");
+        let data_keys = read.checked("DATA_KEYS", None, DataKeys::parse);
+        let log_format = read.checked("LOG_FORMAT", Some("json"), parse_log_format);
+        let rate_limits = read.checked("RATE_LIMITS", Some("default"), parse_rate_limits);
+        let database_connections_max = read.parsed("DATABASE_CONNECTIONS_MAX", Some("32"));
+        let shutdown = read.parsed("SHUTDOWN_SECS", Some("25")).map(Duration::from_secs);
+        Some(Self {
+            listen_addr: listen_addr?,
+            public_url: public_url?,
+            database_url: database_url?,
+            redis_url: redis_url?,
+            tigerbeetle_addresses: tigerbeetle_addresses?,
+            tigerbeetle_cluster_id: tigerbeetle_cluster_id?,
+            ledger_base: ledger_base?,
+            currencies: currencies?,
+            revio_base_url: revio_base_url?,
+            revio_api_key: revio_api_key?,
+            revio_brand_id: revio_brand_id?,
+            revio_test_mode: revio_test_mode?,
+            revio_webhook_public_keys: revio_webhook_public_keys?,
+            jwt_private_key: jwt_private_key?,
+            data_keys: data_keys?,
+            log_format: log_format?,
+            rate_limits: rate_limits?,
+            database_connections_max: database_connections_max?,
+            shutdown: shutdown?,
+        })
+    }
+}
+
+/// Reads names one by one and collects what is wrong with them.
+struct Reader<'a> {
+    source: Source<'a>,
+    wrong: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn text(&mut self, name: &str, default: Option<&str>) -> Option<String> {
+        match (self.source)(name) {
+            Ok(Some(value)) => Some(value),
+            Ok(None) if default.is_some() => default.map(str::to_owned),
+            Ok(None) => self.fail(name, "is required and not set"),
+            Err(reason) => self.fail(name, &reason),
+        }
+    }
+
+    fn secret(&mut self, name: &str) -> Option<SecretString> {
+        self.text(name, None).map(SecretString::from)
+    }
+
+    fn checked<T>(&mut self, name: &str, default: Option<&str>, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let value = self.text(name, default)?;
+        match parse(value.trim()) {
+            Ok(value) => Some(value),
+            Err(reason) => self.fail(name, &reason),
+        }
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, name: &str, default: Option<&str>) -> Option<T> {
+        self.checked(name, default, |value| {
+            value.parse().map_err(|_| format!("is not a valid {}", std::any::type_name::<T>().rsplit("::").next().unwrap_or("value")))
+        })
+    }
+
+    fn fail<T>(&mut self, name: &str, reason: &str) -> Option<T> {
+        self.wrong.push(format!("{name} {reason}"));
+        None
+    }
+}
+
+/// `NAME`, or the contents of the file that `NAME_FILE` names. An empty value counts as not set.
+fn environment(name: &str) -> Result<Option<String>, String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(value) = read(name) {
+        return Ok(Some(value));
+    }
+    let Some(path) = read(&format!("{name}_FILE")) else { return Ok(None) };
+    match std::fs::read_to_string(&path) {
+        Ok(value) => Ok(Some(value.trim_end().to_owned())),
+        Err(error) => Err(format!("cannot be read from the file that {name}_FILE names: {error}")),
+    }
+}
+
+fn parse_public_url(value: &str) -> Result<String, String> {
+    match reqwest::Url::parse(value) {
+        Ok(url) if url.host().is_some() => Ok(value.trim_end_matches('/').to_owned()),
+        _ => Err("is not a URL".to_owned()),
+    }
+}
+
+fn parse_revio_url(value: &str) -> Result<reqwest::Url, String> {
+    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
+    if url.path().ends_with("/api/v1/") { Ok(url) } else { Err("must end in /api/v1/".to_owned()) }
+}
+
+fn parse_currencies(value: &str) -> Result<Vec<Currency>, String> {
+    let parse = |code: &str| Currency::parse(code.trim()).ok_or_else(|| "holds a code that ISO 4217 does not know".to_owned());
+    value.split(',').map(parse).collect()
+}
+
+fn parse_log_format(value: &str) -> Result<LogFormat, String> {
+    match value {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("must be json or text".to_owned()),
+    }
+}
+
+fn parse_rate_limits(value: &str) -> Result<RateLimits, String> {
+    match value {
+        "default" => Ok(RateLimits::Default),
+        "off" => Ok(RateLimits::Off),
+        _ => Err("must be default or off".to_owned()),
+    }
+}

@@ -1,0 +1,57 @@
+//! `POST /v1/deposits`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use ledger::Amount;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::error::Result;
+use crate::http::{Caller, Fields, IdempotencyKey, Json, replayed};
+use crate::problems::Problems;
+use crate::transactions::routes::{TransactionView, parse_amount};
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(create))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewDeposit {
+    /// Minor units (cents).
+    #[schema(example = 150_000, minimum = 1, maximum = 1_000_000_000_000_i64)]
+    amount: i64,
+    #[schema(example = "ZAR")]
+    currency: String,
+}
+
+impl NewDeposit {
+    fn parse(&self, app: &App) -> Result<Amount> {
+        let mut fields = Fields::default();
+        let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
+        fields.finish()?;
+        Ok(amount.expect("finish refuses a request without it"))
+    }
+}
+
+/// Start a deposit
+///
+/// Send the payer to `checkout_url`. Where it is still null, the provider does not answer: ask for the transaction again.
+/// The same key with the same body answers the same deposit as it stands now.
+#[utoipa::path(post, path = "/v1/deposits", tag = "deposits", security(("bearer" = [])), request_body = NewDeposit,
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
+    responses((status = 201, body = TransactionView),
+        (status = 422, description = "`idempotency_key_reused`", body = crate::error::Problem), Problems))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    key: IdempotencyKey,
+    Json(body): Json<NewDeposit>,
+) -> Result<impl IntoResponse> {
+    let opened = super::open(&app, caller.user_id, body.parse(&app)?, key).await?;
+    Ok((StatusCode::CREATED, replayed(opened.replayed), Json(TransactionView::from(opened.deposit))))
+}

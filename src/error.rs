@@ -1,0 +1,271 @@
+//! The one error of the service: what a caller may read in its `Display`, what went wrong inside only in its `source`.
+//!
+//! Every answer that is not a success is a problem document (RFC 9457) with a stable `code`; `docs/problems.md` lists the
+//! codes and a test holds that list against [`Error::code`]. `http/access_log.rs` logs each failure once.
+
+use std::error::Error as StdError;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ledger::LedgerError;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::revio::RevioError;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What `Retry-After` says when a part does not answer: long enough for a restart, short enough for a person.
+const UNAVAILABLE_RETRY_SECS: u64 = 2;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the request is not valid")]
+    Invalid(Vec<FieldError>),
+    #[error("the body is not JSON: {0}")]
+    InvalidJson(String),
+    #[error("authentication is required")]
+    Unauthenticated,
+    #[error("e-mail or password is wrong")]
+    InvalidCredentials,
+    #[error("this is not allowed")]
+    Forbidden,
+    /// Also: it exists and is not yours.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    #[error("this method is not allowed here")]
+    MethodNotAllowed,
+    #[error("an account with this e-mail exists already")]
+    EmailTaken,
+    #[error("the state changed meanwhile")]
+    StaleState,
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the body must be application/json")]
+    UnsupportedMediaType,
+    #[error("the available balance does not cover the amount")]
+    InsufficientFunds { transaction_id: Uuid, replayed: bool },
+    #[error("the idempotency key was used with another request")]
+    KeyReused,
+    #[error("too many requests")]
+    TooMany { retry_after_secs: u64 },
+    #[error("the signature does not match the body")]
+    BadSignature,
+    #[error("a part of the service does not answer; try again with the same key")]
+    Unavailable(#[source] BoxError),
+    #[error("an internal error; it was recorded")]
+    Internal(#[source] BoxError),
+}
+
+/// One field of a request and what is wrong with it.
+#[derive(Debug, Clone, Serialize, ToSchema, PartialEq, Eq)]
+pub struct FieldError {
+    /// A body field (`amount`), a header (`Idempotency-Key`) or a query parameter.
+    #[schema(example = "amount")]
+    pub field: String,
+    #[schema(example = "must be greater than zero")]
+    pub message: String,
+}
+
+/// RFC 9457 problem details, as every failure is told.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// A URI that names the kind of problem: `https://octoco.dev/problems/<code>`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The same for every problem of this code.
+    #[schema(example = "Unprocessable Entity")]
+    pub title: String,
+    #[schema(example = 422)]
+    pub status: u16,
+    /// Stable: program against this.
+    #[schema(example = "insufficient_funds")]
+    pub code: &'static str,
+    /// For people.
+    pub detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub errors: Vec<FieldError>,
+    /// The row that records the refusal, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction_id: Option<Uuid>,
+    /// What to quote when asking for help; also in `X-Request-Id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// The failure as it travels inside a response, for the access log; the client never sees it.
+#[derive(Clone)]
+pub struct Failure {
+    pub problem: Problem,
+    pub cause: Option<String>,
+}
+
+impl Error {
+    #[must_use]
+    pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError { field: field.into(), message: message.into() }])
+    }
+
+    pub fn internal(cause: impl Into<BoxError>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    pub fn unavailable(cause: impl Into<BoxError>) -> Self {
+        Self::Unavailable(cause.into())
+    }
+
+    /// Part of the API's contract.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid_request",
+            Self::InvalidJson(_) => "invalid_json",
+            Self::Unauthenticated => "unauthenticated",
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::Forbidden => "forbidden",
+            Self::NotFound(_) => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::EmailTaken => "email_taken",
+            Self::StaleState => "stale_state",
+            Self::TooLarge(_) => "payload_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::InsufficientFunds { .. } => "insufficient_funds",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::TooMany { .. } => "rate_limited",
+            Self::BadSignature => "bad_signature",
+            Self::Unavailable(_) => "unavailable",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated | Self::InvalidCredentials | Self::BadSignature => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::EmailTaken | Self::StaleState => StatusCode::CONFLICT,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::InsufficientFunds { .. } | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The error and all its causes in one line, for the log only.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+
+    fn problem(&self) -> Problem {
+        let (errors, transaction_id) = match self {
+            Self::Invalid(errors) => (errors.clone(), None),
+            Self::InsufficientFunds { transaction_id, .. } => (Vec::new(), Some(*transaction_id)),
+            _ => (Vec::new(), None),
+        };
+        let detail = match errors.first() {
+            Some(first) => format!("{self}: {} {}", first.field, first.message),
+            None => self.to_string(),
+        };
+        Problem {
+            kind: format!("https://octoco.dev/problems/{}", self.code()),
+            title: self.status().canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status().as_u16(),
+            code: self.code(),
+            detail,
+            errors,
+            transaction_id,
+            request_id: None,
+        }
+    }
+}
+
+impl Problem {
+    /// The document as a response; `http/access_log.rs` calls this again once it knows the request's id.
+    #[must_use]
+    pub fn into_body(self) -> Vec<u8> {
+        serde_json::to_vec(&self).expect("a problem is plain data")
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        let body = problem.clone().into_body();
+        let mut response = (self.status(), [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let headers = response.headers_mut();
+        match &self {
+            Self::TooMany { retry_after_secs } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after_secs));
+            }
+            Self::Unavailable(_) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_SECS));
+            }
+            Self::Unauthenticated => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::InsufficientFunds { replayed: true, .. } => {
+                headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+            }
+            _ => {}
+        }
+        let cause = self.source().is_some().then(|| self.chain());
+        response.extensions_mut().insert(Failure { problem, cause });
+        response
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => {
+                Self::unavailable(error)
+            }
+            // 57: the server is stopping or was told to; 53: it is out of connections, memory or disk; 08: connection.
+            sqlx::Error::Database(database)
+                if database.code().is_some_and(|code| ["57", "53", "08"].iter().any(|class| code.starts_with(class))) =>
+            {
+                Self::unavailable(error)
+            }
+            _ => Self::internal(error),
+        }
+    }
+}
+
+/// Without an answer nothing is known, and the row stays due; what is left over is our own mistake.
+impl From<LedgerError> for Error {
+    fn from(error: LedgerError) -> Self {
+        match &error {
+            LedgerError::Unknown(_) => Self::unavailable(error),
+            LedgerError::Refused(_) | LedgerError::AlreadyResolved(_) | LedgerError::Contradiction(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<RevioError> for Error {
+    fn from(error: RevioError) -> Self {
+        Self::unavailable(error)
+    }
+}
+
+/// Names the constraint that a caller can run into; every other database error stays what it is.
+pub fn on_constraint<T>(result: Result<T, sqlx::Error>, constraint: &str, named: Error) -> Result<T> {
+    result.map_err(|error| match &error {
+        sqlx::Error::Database(database) if database.constraint() == Some(constraint) => named,
+        _ => error.into(),
+    })
+}

@@ -1,0 +1,210 @@
+//! Revio's webhooks: verified over the raw bytes, stored once, answered; acted on later by the worker.
+//!
+//! ```text
+//! receive   raw bytes ─> signature ─> mode and brand ─> stored once by hash ─> 200          (nothing else)
+//! step_due  claim ─> deposits::heard | withdrawals::heard (asks Revio) ─> done | ignored
+//!                                                    └─ a failure: 0, 1, 5, 15 minutes, then dead
+//! ```
+//!
+//! Every verified call is answered 200, also one that means nothing to us: a refusal would block the later events of that
+//! object for hours (`revio.md` 6.7). A 5xx says that we did not store it.
+
+pub mod event;
+pub mod routes;
+mod store;
+
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use chrono::TimeDelta;
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::inbox::event::{Event, Subject};
+use crate::{deposits, withdrawals};
+
+pub use store::Delivery;
+
+const LEASE: TimeDelta = TimeDelta::seconds(90);
+const STEP_DEADLINE: Duration = Duration::from_secs(60);
+const STEPS_AT_ONCE: usize = 16;
+/// Minutes after each failure; after the last one the event is dead and a person must look.
+const RETRY_MINUTES: [i64; 4] = [0, 1, 5, 15];
+/// Of a body that nobody signed, only so much is kept.
+const UNVERIFIED_BYTES_MAX: usize = 2048;
+
+/// One call of the webhook endpoint, as it came.
+pub struct Call<'a> {
+    pub endpoint: &'static str,
+    pub body: &'a [u8],
+    pub signatures: Vec<&'a [u8]>,
+    /// Headers worth keeping, without the signature.
+    pub headers: Value,
+    pub source_address: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Accepted,
+    /// The same bytes were accepted before.
+    Duplicate,
+    /// Verified, but of another mode or brand.
+    Foreign,
+    BadSignature,
+}
+
+impl Verdict {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::Foreign => "foreign",
+            Self::BadSignature => "bad_signature",
+        }
+    }
+}
+
+/// Stores a call with its verdict. When this returns a verdict, the call is in the log.
+///
+/// # Errors
+/// When it could not be stored: the sender must come again.
+pub async fn receive(app: &App, call: &Call<'_>) -> Result<Verdict> {
+    let verdict = match app.config.revio_webhook_public_keys.verify(call.body, call.signatures.iter().copied()) {
+        Ok(()) => accept(app, call).await?,
+        Err(reason) => {
+            let delivery = delivery(app, call, Verdict::BadSignature).because(&reason.to_string());
+            store::insert(&app.db, &delivery).await?;
+            Verdict::BadSignature
+        }
+    };
+    app.metrics.webhook_calls.with_label_values(&[verdict.name()]).inc();
+    if verdict == Verdict::Accepted {
+        app.wake.worker();
+    }
+    Ok(verdict)
+}
+
+async fn accept(app: &App, call: &Call<'_>) -> Result<Verdict> {
+    let event = Event::parse(call.body);
+    let foreign = event.as_ref().is_some_and(|event| {
+        event.is_test != app.config.revio_test_mode || event.brand_id.is_some_and(|brand| brand != app.revio.brand_id())
+    });
+    if foreign {
+        store::insert(&app.db, &delivery(app, call, Verdict::Foreign).about(event)).await?;
+        return Ok(Verdict::Foreign);
+    }
+    let accepted = delivery(app, call, Verdict::Accepted).about(event);
+    if store::insert(&app.db, &accepted).await? {
+        return Ok(Verdict::Accepted);
+    }
+    store::insert(&app.db, &delivery(app, call, Verdict::Duplicate)).await?;
+    Ok(Verdict::Duplicate)
+}
+
+fn delivery(app: &App, call: &Call<'_>, verdict: Verdict) -> Delivery {
+    let now = app.clock.now();
+    let kept = if verdict == Verdict::BadSignature { UNVERIFIED_BYTES_MAX } else { usize::MAX };
+    Delivery {
+        id: app.clock.row_id(),
+        endpoint: call.endpoint,
+        received_at: now,
+        source_address: call.source_address.clone(),
+        body: call.body.get(..kept).unwrap_or(call.body).to_vec(),
+        body_hash: digest::digest(&digest::SHA256, call.body).as_ref().to_vec(),
+        headers: call.headers.clone(),
+        verdict: verdict.name(),
+        due_at: (verdict == Verdict::Accepted).then_some(now),
+        event: None,
+        last_error: None,
+    }
+}
+
+impl Delivery {
+    fn about(self, event: Option<Event>) -> Self {
+        Self { event, ..self }
+    }
+
+    fn because(self, reason: &str) -> Self {
+        Self { last_error: Some(reason.to_owned()), ..self }
+    }
+}
+
+/// Acts on what is due; the worker calls it. One event's failure is that event's alone. How many were claimed.
+///
+/// # Errors
+/// When the rows cannot be claimed.
+pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
+    let now = app.clock.now();
+    let claimed = store::claim_due(&app.db, now, now + LEASE, limit).await?;
+    let count = claimed.len();
+    stream::iter(claimed).for_each_concurrent(STEPS_AT_ONCE, |row| step_one(app, row)).await;
+    Ok(count)
+}
+
+async fn step_one(app: &App, row: store::Row) {
+    let outcome = match tokio::time::timeout(STEP_DEADLINE, act(app, &row)).await {
+        Ok(outcome) => outcome,
+        Err(elapsed) => Err(Error::unavailable(elapsed)),
+    };
+    let recorded = match outcome {
+        Ok(state) => finish(app, &row, state).await,
+        // Somebody else moved the row that the event is about; its present state is looked at again at once.
+        Err(Error::StaleState) => store::defer(&app.db, row.id, app.clock.now(), row.attempts, None).await.map_err(Error::from),
+        Err(error) => retry(app, &row, &error).await,
+    };
+    if let Err(error) = recorded {
+        tracing::warn!(webhook.id = %row.id, error = error.chain(), "an event's outcome was not recorded; it comes again");
+    }
+}
+
+/// What became of the event: `done`, or `ignored` because it is about nothing of ours.
+async fn act(app: &App, row: &store::Row) -> Result<&'static str> {
+    let Some(event) = Event::parse(&row.body) else { return Ok("ignored") };
+    let heard = match event.subject {
+        Some(Subject::Purchase(id)) => deposits::heard(app, id, event.reference).await?,
+        Some(Subject::Payout(id)) => withdrawals::heard(app, id, event.reference).await?,
+        None => None,
+    };
+    Ok(if heard.is_some() { "done" } else { "ignored" })
+}
+
+async fn finish(app: &App, row: &store::Row, state: &'static str) -> Result<()> {
+    let now = app.clock.now();
+    store::finish(&app.db, row.id, state, now).await?;
+    app.metrics.task_steps.with_label_values(&["inbox", state]).inc();
+    let seconds = (now - row.received_at).as_seconds_f64();
+    app.metrics.webhook_effect_seconds.with_label_values(&[row.event_type.as_deref().unwrap_or("unknown")]).observe(seconds);
+    Ok(())
+}
+
+async fn retry(app: &App, row: &store::Row, error: &Error) -> Result<()> {
+    let failures = usize::try_from(row.attempts).unwrap_or(0);
+    app.metrics.task_steps.with_label_values(&["inbox", "failed"]).inc();
+    match RETRY_MINUTES.get(failures) {
+        Some(minutes) => {
+            tracing::warn!(webhook.id = %row.id, error = error.chain(), "an event failed");
+            let due_at = app.clock.now() + TimeDelta::minutes(*minutes);
+            store::defer(&app.db, row.id, due_at, row.attempts.saturating_add(1), Some(&error.chain())).await?;
+        }
+        None => {
+            tracing::error!(webhook.id = %row.id, error = error.chain(), "an event is dead");
+            store::bury(&app.db, row.id, &error.chain(), app.clock.now()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Brings the gauges of what waits up to date.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn measure(app: &App) -> Result<()> {
+    let now = app.clock.now();
+    let waiting = store::waiting(&app.db, now).await?;
+    app.metrics.waiting("inbox", "due", waiting.due, waiting.oldest_due.map(|at| now - at));
+    app.metrics.waiting("inbox", "dead", waiting.dead, waiting.oldest_dead.map(|at| now - at));
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! What a webhook's body says it is about. Only names and ids are read: amounts and states are asked for at Revio.
+
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// The longest known name has 51 characters.
+const EVENT_TYPE_CHARS_MAX: usize = 100;
+
+/// The object to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    Purchase(Uuid),
+    Payout(Uuid),
+}
+
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub event_type: String,
+    pub subject: Option<Subject>,
+    /// The id of our row, if the object carries one.
+    pub reference: Option<Uuid>,
+    pub is_test: bool,
+    pub brand_id: Option<Uuid>,
+    /// The whole body, for people to search in; `None` where PostgreSQL cannot store it as JSON.
+    pub payload: Option<Value>,
+}
+
+/// The object itself is at the top level, with `event_type` beside its fields (`revio.md` 6.3).
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    event_type: String,
+    #[serde(rename = "type", default)]
+    kind: String,
+    id: Option<Uuid>,
+    reference: Option<String>,
+    #[serde(default)]
+    is_test: bool,
+    brand_id: Option<Uuid>,
+    related_to: Option<Related>,
+}
+
+#[derive(Deserialize)]
+struct Related {
+    #[serde(rename = "type", default)]
+    kind: String,
+    id: Option<Uuid>,
+    reference: Option<String>,
+}
+
+impl Event {
+    /// `None` when the body is not such an object: signed by Revio, and of no use to us.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let payload: Value = serde_json::from_slice(bytes).ok()?;
+        let body = Body::deserialize(&payload).ok()?;
+        // A payment (refund, chargeback) has an id of its own and points to the purchase that it changes.
+        let (kind, id, reference) = match (body.kind.as_str(), body.related_to) {
+            ("payment", Some(related)) => (related.kind, related.id, related.reference),
+            _ => (body.kind, body.id, body.reference),
+        };
+        let subject = match (kind.as_str(), id) {
+            ("purchase", Some(id)) => Some(Subject::Purchase(id)),
+            ("payout", Some(id)) => Some(Subject::Payout(id)),
+            _ => None,
+        };
+        let reference = reference.and_then(|text| text.parse().ok());
+        // PostgreSQL has no U+0000 in text; the raw body keeps it.
+        let storable = !String::from_utf8_lossy(bytes).contains("\\u0000");
+        Some(Self {
+            event_type: body.event_type.chars().filter(|c| !c.is_control()).take(EVENT_TYPE_CHARS_MAX).collect(),
+            subject,
+            reference,
+            is_test: body.is_test,
+            brand_id: body.brand_id,
+            payload: storable.then_some(payload),
+        })
+    }
+
+    #[must_use]
+    pub fn object_id(&self) -> Option<Uuid> {
+        match self.subject {
+            Some(Subject::Purchase(id) | Subject::Payout(id)) => Some(id),
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payment_is_about_the_purchase_that_it_changes() {
+        let body = br#"{"id": "00000000-0000-0000-0000-000000000009", "type": "payment", "is_test": true,
+            "event_type": "payment.refunded",
+            "related_to": {"type": "purchase", "id": "00000000-0000-0000-0000-000000000001", "reference": "x"}}"#;
+        let event = Event::parse(body).expect("an event");
+        assert_eq!(event.subject, Some(Subject::Purchase(Uuid::from_u128(1))));
+        assert_eq!((event.event_type.as_str(), event.reference, event.is_test), ("payment.refunded", None, true));
+    }
+
+    #[test]
+    fn an_object_that_we_do_not_know_has_no_subject() {
+        let event = Event::parse(br#"{"type": "billing_template_client", "event_type": "x.y"}"#).expect("an event");
+        assert_eq!(event.subject, None);
+        assert!(Event::parse(b"[1]").is_none());
+        assert!(Event::parse(b"not json").is_none());
+    }
+}

@@ -1,0 +1,147 @@
+//! SQL of `webhook_logs`.
+
+use serde_json::Value;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::event::Event;
+use crate::clock::DateTime;
+
+/// One call, as it is stored.
+pub struct Delivery {
+    pub(super) id: Uuid,
+    pub(super) endpoint: &'static str,
+    pub(super) received_at: DateTime,
+    pub(super) source_address: String,
+    pub(super) body: Vec<u8>,
+    pub(super) body_hash: Vec<u8>,
+    pub(super) headers: Value,
+    pub(super) verdict: &'static str,
+    pub(super) due_at: Option<DateTime>,
+    pub(super) event: Option<Event>,
+    pub(super) last_error: Option<String>,
+}
+
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) body: Vec<u8>,
+    pub(super) event_type: Option<String>,
+    pub(super) attempts: i32,
+    pub(super) received_at: DateTime,
+}
+
+/// False when the same bytes were accepted before.
+pub(super) async fn insert(db: impl PgExecutor<'_>, delivery: &Delivery) -> sqlx::Result<bool> {
+    let event = delivery.event.as_ref();
+    let state = if delivery.due_at.is_some() { "pending" } else { "ignored" };
+    let done = sqlx::query!(
+        "insert into webhook_logs (id, endpoint, received_at, source_address, body, body_hash, headers, payload, verdict,
+                                   event_type, object_id, reference, state, due_at, last_error)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+         on conflict (endpoint, body_hash) where verdict = 'accepted' do nothing",
+        delivery.id,
+        delivery.endpoint,
+        delivery.received_at,
+        delivery.source_address,
+        delivery.body,
+        delivery.body_hash,
+        delivery.headers,
+        event.and_then(|event| event.payload.as_ref()),
+        delivery.verdict,
+        event.map(|event| event.event_type.as_str()),
+        event.and_then(Event::object_id),
+        event.and_then(|event| event.reference).map(|reference| reference.to_string()),
+        state,
+        delivery.due_at,
+        delivery.last_error,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Takes due events, oldest first, and pushes them one lease ahead.
+pub(super) async fn claim_due(
+    db: impl PgExecutor<'_>,
+    now: DateTime,
+    leased_until: DateTime,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "update webhook_logs set due_at = $2
+          where id in (select id from webhook_logs where due_at <= $1 order by due_at limit $3 for update skip locked)
+         returning id, body, event_type, attempts, received_at",
+        now,
+        leased_until,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn finish(db: impl PgExecutor<'_>, id: Uuid, state: &str, now: DateTime) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update webhook_logs set state = $2, due_at = null, last_error = null, finished_at = $3 where id = $1",
+        id,
+        state,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn defer(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    due_at: DateTime,
+    attempts: i32,
+    error: Option<&str>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update webhook_logs set due_at = $2, attempts = $3, last_error = coalesce($4, last_error)
+          where id = $1 and state = 'pending'",
+        id,
+        due_at,
+        attempts,
+        error
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Nobody comes again by himself: the event is listed until a person replays it.
+pub(super) async fn bury(db: impl PgExecutor<'_>, id: Uuid, error: &str, now: DateTime) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update webhook_logs set state = 'dead', due_at = null, attempts = attempts + 1, last_error = $2, finished_at = $3
+          where id = $1",
+        id,
+        error,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) struct Waiting {
+    pub(super) due: i64,
+    pub(super) oldest_due: Option<DateTime>,
+    pub(super) dead: i64,
+    pub(super) oldest_dead: Option<DateTime>,
+}
+
+pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Waiting> {
+    sqlx::query_as!(
+        Waiting,
+        r#"select count(*) filter (where due_at <= $1) as "due!", min(due_at) filter (where due_at <= $1) as oldest_due,
+                  count(*) filter (where state = 'dead') as "dead!",
+                  min(received_at) filter (where state = 'dead') as oldest_dead
+             from webhook_logs where due_at is not null or state = 'dead'"#,
+        now
+    )
+    .fetch_one(db)
+    .await
+}

@@ -1,0 +1,46 @@
+//! Octoco keeps customers' money. This is the map; `docs/` has the pictures.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`config`], [`clock`], [`telemetry`] | settings, time, logs and metrics |
+//! | [`vault`], [`tokens`], [`keys`], [`limits`] | sealed data, sign-in tokens, new secrets, rate limits |
+//! | [`revio`] | the provider's HTTP API and its signature |
+//! | [`error`], [`problems`] | the one error; how it is told |
+//! | [`app`], [`wake`] | what everything runs on |
+//! | [`http`] | what every route shares |
+//! | [`users`], [`sessions`], [`bank_accounts`], [`accounts`] | people, sign-ins, destinations, balances |
+//! | [`transactions`] | the row behind every movement of money |
+//! | [`deposits`], [`withdrawals`] | the two flows: one function an arrow |
+//! | [`inbox`] | Revio's webhooks |
+//! | [`health`], [`router`], [`worker`] | is it alive; every route; every background task |
+//!
+//! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL). Modules import only from lines
+//! above their own; `tests/tidy.rs` checks it.
+
+pub mod accounts;
+pub mod app;
+pub mod bank_accounts;
+pub mod clock;
+pub mod config;
+pub mod deposits;
+pub mod error;
+pub mod health;
+pub mod http;
+pub mod inbox;
+pub mod keys;
+pub mod limits;
+pub mod problems;
+pub mod revio;
+pub mod router;
+pub mod sessions;
+pub mod telemetry;
+pub mod tokens;
+pub mod transactions;
+pub mod users;
+pub mod vault;
+pub mod wake;
+pub mod withdrawals;
+pub mod worker;
+
+/// The schema, in order; `octoco migrate` and the tests apply it.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();

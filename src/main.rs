@@ -1,0 +1,244 @@
+//! The command line: one binary, a subcommand for each process.
+
+use std::future::{Future, IntoFuture};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use octoco::app::App;
+use octoco::config::Config;
+use octoco::error::BoxError;
+use octoco::revio::signature::PublicKeys;
+use octoco::users::{self, Email};
+use octoco::{accounts, keys, router, telemetry, worker};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Octoco keeps customers' money: accounts, deposits and withdrawals through Revio, on a double-entry ledger.
+///
+/// Settings come from the environment (README, "Settings"); each variable may also be given as NAME_FILE.
+#[derive(Parser)]
+#[command(name = "octoco", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answers the HTTP API, and runs the background tasks too unless told otherwise
+    Serve(Serve),
+    /// Runs the background tasks only; any number of these may run
+    Work,
+    /// Brings the PostgreSQL schema up to date
+    Migrate,
+    /// Prints the OpenAPI document of the API
+    Openapi,
+    /// New secrets
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Checks that an integrator can make without the service
+    #[command(subcommand)]
+    Webhook(Webhook),
+    /// For operators
+    #[command(subcommand)]
+    Admin(Admin),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Run the background tasks in this process (the default)
+    #[arg(long, conflicts_with = "without_worker")]
+    with_worker: bool,
+    /// Leave the background tasks to `octoco work`
+    #[arg(long)]
+    without_worker: bool,
+}
+
+#[derive(Subcommand)]
+enum Keys {
+    /// Prints a new JWT_PRIVATE_KEY and a new DATA_KEYS as NAME="value" lines
+    Generate {
+        /// The id of the data key: rows will carry it, so let it say when the key was made
+        #[arg(long, default_value = "k1")]
+        data_key_id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Webhook {
+    /// Says whether a signature is right for the body on standard input: exit status 0 or 1
+    Verify {
+        /// PEM file with one or several public keys
+        #[arg(long)]
+        public_key: PathBuf,
+        /// What X-Signature holds
+        #[arg(long)]
+        signature: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Admin {
+    /// Prints a customer's balances straight from the ledger, one JSON object a line
+    LedgerBalances {
+        #[arg(long)]
+        email: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system has threads");
+    match runtime.block_on(run(cli.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            say_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode, BoxError> {
+    match command {
+        Command::Serve(serve) => with_app(|app| self::serve(app, !serve.without_worker || serve.with_worker)).await,
+        Command::Work => with_app(work).await,
+        Command::Migrate => with_app(migrate).await,
+        Command::Openapi => say(&router::openapi().to_pretty_json()?),
+        Command::Keys(Keys::Generate { data_key_id }) => say(keys::environment_lines(&data_key_id).trim_end()),
+        Command::Webhook(Webhook::Verify { public_key, signature }) => verify(&public_key, &signature),
+        Command::Admin(Admin::LedgerBalances { email }) => with_app(|app| ledger_balances(app, email)).await,
+    }
+}
+
+/// Reads the settings, sets up the logs, connects, runs, and lets go of the ledger at the end.
+async fn with_app<F, Fut>(body: F) -> Result<ExitCode, BoxError>
+where
+    F: FnOnce(App) -> Fut,
+    Fut: Future<Output = Result<ExitCode, BoxError>>,
+{
+    let config = Config::from_env()?;
+    telemetry::init_logs(config.log_format);
+    let app = App::connect(config).await?;
+    let result = body(app.clone()).await;
+    app.ledger.clone().close().await;
+    result
+}
+
+async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
+    let listener = TcpListener::bind(app.config.listen_addr).await?;
+    tracing::info!(address = %listener.local_addr()?, with_worker, "octoco serves");
+    let stop = stop_on_signal()?;
+    let mut tasks = if with_worker { worker::start(&app, &stop) } else { tokio::task::JoinSet::new() };
+    let announcing = (app.clone(), stop.clone());
+    tasks.spawn(async move {
+        let (app, stop) = announcing;
+        stop.run_until_cancelled(app.wake.announce()).await;
+        "announcements"
+    });
+    let service = router::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    supervise(&app, &stop, tasks, async { server.into_future().await.map_err(BoxError::from) }).await
+}
+
+async fn work(app: App) -> Result<ExitCode, BoxError> {
+    tracing::info!("octoco works");
+    let stop = stop_on_signal()?;
+    let mut tasks = worker::start(&app, &stop);
+    let announcing = (app.clone(), stop.clone());
+    tasks.spawn(async move {
+        let (app, stop) = announcing;
+        stop.run_until_cancelled(app.wake.announce()).await;
+        "announcements"
+    });
+    supervise(&app, &stop, tasks, async {
+        stop.cancelled().await;
+        Ok(())
+    })
+    .await
+}
+
+/// Runs until a stop is asked for; then what is in hand has a bounded time to end. A task that ends by itself is a failure
+/// of the process.
+async fn supervise(
+    app: &App,
+    stop: &CancellationToken,
+    mut tasks: tokio::task::JoinSet<&'static str>,
+    server: impl Future<Output = Result<(), BoxError>>,
+) -> Result<ExitCode, BoxError> {
+    let mut server = std::pin::pin!(server);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        ended = tasks.join_next(), if !tasks.is_empty() => {
+            tracing::error!(task = ?ended, "a background task ended");
+            return Ok(ExitCode::FAILURE);
+        }
+        served = &mut server => served?,
+    }
+    tracing::info!("octoco stops: no new work, what is in hand ends");
+    let finish = async {
+        server.await?;
+        while tasks.join_next().await.is_some() {}
+        Ok::<(), BoxError>(())
+    };
+    match tokio::time::timeout(app.config.shutdown, finish).await {
+        Ok(finished) => finished?,
+        Err(_) => tracing::warn!("work in hand did not end in time; its rows come due again"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn stop_on_signal() -> Result<CancellationToken, BoxError> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let token = stop.clone();
+    #[expect(clippy::disallowed_methods, reason = "main owns the tasks, and this one ends with the process")]
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        token.cancel();
+    });
+    Ok(stop)
+}
+
+async fn migrate(app: App) -> Result<ExitCode, BoxError> {
+    octoco::MIGRATIONS.run(&app.db).await?;
+    tracing::info!("the schema is up to date");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(public_key: &PathBuf, signature: &str) -> Result<ExitCode, BoxError> {
+    let keys = PublicKeys::from_pem(&std::fs::read_to_string(public_key)?)?;
+    let mut body = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut body)?;
+    match keys.verify(&body, std::iter::once(signature.as_bytes())) {
+        Ok(()) => say("the signature is right"),
+        Err(reason) => {
+            say_error(&reason);
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn ledger_balances(app: App, email: String) -> Result<ExitCode, BoxError> {
+    let user = users::find_by_email(&app, &Email::parse(&email)?).await?;
+    for balance in accounts::balances(&app, user.id).await? {
+        say(&serde_json::to_string(&accounts::routes::BalanceView::from(balance))?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say(text: &str) -> Result<ExitCode, BoxError> {
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The error and its causes. If standard error is closed, there is nobody to tell.
+fn say_error(error: &dyn std::fmt::Display) {
+    writeln!(std::io::stderr().lock(), "octoco: {error}").unwrap_or_default();
+}

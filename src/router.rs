@@ -1,0 +1,101 @@
+//! Every route and every layer, in order.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::App;
+use crate::error::{Error, Problem};
+use crate::http::json::BODY_BYTES_MAX;
+use crate::http::{Json, access_log};
+use crate::{
+    accounts, bank_accounts, deposits, health, inbox, sessions, transactions, users, withdrawals,
+};
+
+/// A body that trickles in more slowly than this is not waited for.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Octoco", description = "Accounts, deposits and withdrawals. Amounts are integers in minor units; times are RFC 3339; failures are RFC 9457 problem documents with a stable `code`."),
+    components(schemas(Problem)),
+    modifiers(&Schemes)
+)]
+struct Document;
+
+/// How a caller proves who it is.
+struct Schemes;
+
+impl utoipa::Modify for Schemes {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let cookie = ApiKey::Cookie(ApiKeyValue::new("refresh_token"));
+        components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(cookie));
+    }
+}
+
+fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(users::routes::router())
+        .merge(sessions::routes::router())
+        .merge(accounts::routes::router())
+        .merge(bank_accounts::routes::router())
+        .merge(deposits::routes::router())
+        .merge(withdrawals::routes::router())
+        .merge(transactions::routes::router())
+        .merge(inbox::routes::router())
+        .merge(health::routes::router())
+        .split_for_parts()
+}
+
+/// The contract, generated from the code.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes().1
+}
+
+/// The whole API.
+#[must_use]
+pub fn router(app: App) -> Router {
+    let (routes, document) = routes();
+    let fixed = |name: &'static str, value: &'static str| {
+        SetResponseHeaderLayer::overriding(HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
+    routes
+        .route("/openapi.json", get(move || async move { Json(document) }))
+        .fallback(async || Error::NotFound("path"))
+        .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+        .layer(
+            // From the outside in.
+            ServiceBuilder::new()
+                .layer(from_fn_with_state(app.clone(), access_log::record))
+                .layer(fixed("x-content-type-options", "nosniff"))
+                .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+                .layer(CatchPanicLayer::custom(panicked))
+                .layer(RequestBodyTimeoutLayer::new(BODY_DEADLINE))
+                .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
+        )
+        .with_state(app)
+}
+
+/// A mistake of ours: told as such, with its message only in the log.
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let message = panic.downcast_ref::<String>().cloned();
+    let message = message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    Error::internal(format!("panic: {}", message.unwrap_or_default())).into_response()
+}

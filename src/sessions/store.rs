@@ -1,0 +1,115 @@
+//! SQL of `sessions` and `refresh_tokens`.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::clock::DateTime;
+
+pub struct Session {
+    pub id: Uuid,
+    pub user_agent: Option<String>,
+    pub address: Option<String>,
+    pub created_at: DateTime,
+    pub expires_at: DateTime,
+}
+
+/// A refresh token together with what its session says.
+pub(super) struct Token {
+    pub(super) session_id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) rotated_at: Option<DateTime>,
+    pub(super) revoked_at: Option<DateTime>,
+    pub(super) expires_at: DateTime,
+}
+
+pub(super) async fn insert(db: impl PgExecutor<'_>, user_id: Uuid, session: &Session) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into sessions (id, user_id, user_agent, address, created_at, expires_at) values ($1, $2, $3, $4, $5, $6)",
+        session.id,
+        user_id,
+        session.user_agent,
+        session.address,
+        session.created_at,
+        session.expires_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A successor that a second tab inserted first is the same row.
+pub(super) async fn insert_token(db: impl PgExecutor<'_>, hash: &[u8], session: Uuid, now: DateTime) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into refresh_tokens (token_hash, session_id, issued_at) values ($1, $2, $3) on conflict do nothing",
+        hash,
+        session,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn find_token(db: impl PgExecutor<'_>, hash: &[u8]) -> sqlx::Result<Option<Token>> {
+    sqlx::query_as!(
+        Token,
+        "select t.session_id, s.user_id, t.rotated_at, s.revoked_at, s.expires_at
+           from refresh_tokens t join sessions s on s.id = t.session_id
+          where t.token_hash = $1",
+        hash
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Whether this call was the first to use the token.
+pub(super) async fn rotate_token(db: impl PgExecutor<'_>, hash: &[u8], now: DateTime) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update refresh_tokens set rotated_at = $2 where token_hash = $1 and rotated_at is null",
+        hash,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn extend(db: impl PgExecutor<'_>, id: Uuid, expires_at: DateTime) -> sqlx::Result<()> {
+    sqlx::query!("update sessions set expires_at = $2 where id = $1", id, expires_at).execute(db).await?;
+    Ok(())
+}
+
+/// Whether it was the user's and still lived.
+pub(super) async fn revoke(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    id: Uuid,
+    reason: &str,
+    now: DateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update sessions set revoked_at = $3, revoked_reason = $4
+          where id = $1 and user_id = $2 and revoked_at is null",
+        id,
+        user_id,
+        now,
+        reason
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// A user has few sessions; the limit keeps one who makes thousands from hurting anybody.
+pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid, now: DateTime) -> sqlx::Result<Vec<Session>> {
+    sqlx::query_as!(
+        Session,
+        "select id, user_agent, address, created_at, expires_at from sessions
+          where user_id = $1 and revoked_at is null and expires_at > $2
+          order by created_at desc limit 100",
+        user_id,
+        now
+    )
+    .fetch_all(db)
+    .await
+}

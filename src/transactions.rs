@@ -1,0 +1,246 @@
+//! The row behind every movement of money, and how it moves from state to state. What happens *between* two states is the
+//! business of `deposits` and `withdrawals`; reading rows back is in `routes`.
+//!
+//! The row is the job: `due_at` is queue, schedule, lease and retry in one column.
+//!
+//! ```text
+//! insert_once ─> due in one lease, the handler runs the first step ─┐
+//! claim_due   ─> due in one lease, the worker runs a step ──────────┴─> advance  next state, due as the state wants
+//!                                                                       wait     nothing new, look again later
+//!                                                                       retry    a failure: 0, 1, 5, 15 minutes, then held
+//!                                                                       hold     a person must look; nothing is due
+//! ```
+
+pub mod routes;
+mod store;
+mod types;
+
+use std::future::Future;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::{StreamExt, stream};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::error::{Error, Result};
+
+pub use store::Filter;
+pub use types::{Due, Kind, Move, NewTransaction, Provider, State, Transaction};
+
+/// How long a claimed row is left alone: longer than any step may take.
+pub const LEASE: TimeDelta = TimeDelta::seconds(90);
+/// One execution of a payout and a few calls of the ledger fit into it.
+const STEP_DEADLINE: Duration = Duration::from_secs(60);
+const STEPS_AT_ONCE: usize = 16;
+/// Minutes after each failure; after the last one the row is held.
+const RETRY_MINUTES: [i64; 4] = [0, 1, 5, 15];
+const REASON_CHARS_MAX: usize = 300;
+
+/// A row that was asked for with a key: written now, or before.
+pub enum Inserted {
+    New(Transaction),
+    Repeat(Transaction),
+}
+
+/// Writes the row unless the user's key made one before. Nothing has moved yet.
+///
+/// # Errors
+/// [`Error::KeyReused`] when the key belongs to another request.
+pub async fn insert_once(app: &App, new: &NewTransaction) -> Result<Inserted> {
+    let id = app.clock.row_id();
+    let now = app.clock.now();
+    if let Some(row) = store::insert_once(&app.db, id, new, now, now + LEASE).await? {
+        return Ok(Inserted::New(row.try_into()?));
+    }
+    // The row is never deleted: if the key stood in the way, it is there.
+    let repeat = find_repeat(app, new).await?.ok_or_else(|| Error::internal("the row of an idempotency key is gone"))?;
+    Ok(Inserted::Repeat(repeat))
+}
+
+/// The row that the user's key made before, if it was the same request.
+///
+/// # Errors
+/// [`Error::KeyReused`] when the key belongs to another request.
+pub async fn find_repeat(app: &App, new: &NewTransaction) -> Result<Option<Transaction>> {
+    match store::find_by_key(&app.db, new.user_id, new.key.as_str()).await? {
+        Some(found) if found.request_hash.as_deref() != Some(new.request_hash.as_bytes()) => Err(Error::KeyReused),
+        found => found.map(Transaction::try_from).transpose(),
+    }
+}
+
+/// Runs the first step of a fresh row inside the request. Once the row is written the request has succeeded: when the step
+/// cannot be taken now, the answer is the row as it stands, and the worker goes on.
+///
+/// # Errors
+/// When even the row cannot be read back.
+pub async fn first_step(app: &App, row: Transaction, step: impl Future<Output = Result<Transaction>>) -> Result<Transaction> {
+    match step.await {
+        Ok(moved) => Ok(moved),
+        Err(Error::StaleState) => find(app, row.id).await,
+        Err(error) => {
+            tracing::warn!(transaction.id = %row.id, error = error.chain(), "the first step is left to the worker");
+            retry(app, &row, &error).await?;
+            app.wake.worker();
+            Ok(row)
+        }
+    }
+}
+
+/// Claims due rows of a kind and steps each of them; one row's failure is that row's alone. How many were claimed.
+///
+/// # Errors
+/// When the rows cannot be claimed.
+pub async fn step_due<F, Fut>(app: &App, kind: Kind, limit: i64, step: F) -> Result<usize>
+where
+    F: Fn(App, Transaction) -> Fut,
+    Fut: Future<Output = Result<Transaction>>,
+{
+    let now = app.clock.now();
+    let claimed = store::claim_due(&app.db, kind.name(), now, now + LEASE, limit).await?;
+    let count = claimed.len();
+    stream::iter(claimed).for_each_concurrent(STEPS_AT_ONCE, |row| step_one(app, kind, row, &step)).await;
+    Ok(count)
+}
+
+async fn step_one<F, Fut>(app: &App, kind: Kind, row: store::Row, step: &F)
+where
+    F: Fn(App, Transaction) -> Fut,
+    Fut: Future<Output = Result<Transaction>>,
+{
+    let id = row.id;
+    let outcome = match Transaction::try_from(row) {
+        Ok(row) => match tokio::time::timeout(STEP_DEADLINE, step(app.clone(), row.clone())).await {
+            Ok(Ok(_)) => "done",
+            // Somebody else moved the row meanwhile: a webhook, a handler, another worker.
+            Ok(Err(Error::StaleState)) => "stale",
+            Ok(Err(error)) => failed(app, &row, &error).await,
+            Err(elapsed) => failed(app, &row, &Error::unavailable(elapsed)).await,
+        },
+        Err(error) => {
+            tracing::error!(transaction.id = %id, error = error.chain(), "a stored row cannot be read");
+            "failed"
+        }
+    };
+    app.metrics.task_steps.with_label_values(&[kind.name(), outcome]).inc();
+}
+
+async fn failed(app: &App, row: &Transaction, error: &Error) -> &'static str {
+    tracing::warn!(transaction.id = %row.id, state = row.state.name(), error = error.chain(), "a step failed");
+    // If this fails too, the lease runs out and the row comes due again.
+    if let Err(error) = retry(app, row, error).await {
+        tracing::warn!(transaction.id = %row.id, error = error.chain(), "the failure was not recorded");
+    }
+    "failed"
+}
+
+/// Moves the row on, if it is still as it was read.
+///
+/// # Errors
+/// [`Error::StaleState`] when somebody else moved it first.
+pub async fn advance(app: &App, row: &Transaction, to: Move) -> Result<Transaction> {
+    let now = app.clock.now();
+    let moved = store::advance(&app.db, row.id, row.version, &to, now).await?.ok_or(Error::StaleState)?;
+    app.metrics.transaction_states.with_label_values(&[row.kind.name(), to.state.name()]).inc();
+    tracing::info!(transaction.id = %row.id, from = row.state.name(), to = to.state.name(), "transaction moved");
+    if to.due == Due::Now {
+        app.wake.worker();
+    }
+    moved.try_into()
+}
+
+/// Nothing is wrong and nothing is new: look again after `pause`.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn wait(app: &App, row: &Transaction, pause: TimeDelta) -> Result<Transaction> {
+    store::defer(&app.db, row.id, row.version, app.clock.now() + pause, 0).await?;
+    Ok(row.clone())
+}
+
+/// Nothing is left to do on the row.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn rest(app: &App, row: &Transaction) -> Result<Transaction> {
+    store::rest(&app.db, row.id, row.version).await?;
+    Ok(row.clone())
+}
+
+/// A step failed: again after a while, and after the last try a person must look.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn retry(app: &App, row: &Transaction, error: &Error) -> Result<()> {
+    let failures = usize::try_from(row.attempts).unwrap_or(0);
+    match RETRY_MINUTES.get(failures) {
+        Some(minutes) => {
+            let due_at = app.clock.now() + TimeDelta::minutes(*minutes);
+            store::defer(&app.db, row.id, row.version, due_at, row.attempts.saturating_add(1)).await?;
+            Ok(())
+        }
+        None => hold(app, row, &format!("gave up after {} failures: {}", failures.saturating_add(1), error.chain())).await.map(drop),
+    }
+}
+
+/// A person must look: the state stays, nothing is due. Counted and alerted.
+///
+/// # Errors
+/// [`Error::StaleState`] when somebody else moved it first.
+pub async fn hold(app: &App, row: &Transaction, reason: &str) -> Result<Transaction> {
+    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+    if !store::hold(&app.db, row.id, row.version, &reason).await? {
+        return Err(Error::StaleState);
+    }
+    tracing::error!(transaction.id = %row.id, state = row.state.name(), reason, "a transaction is held");
+    app.metrics.transactions_held.with_label_values(&[row.kind.name()]).inc();
+    find(app, row.id).await
+}
+
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn find(app: &App, id: Uuid) -> Result<Transaction> {
+    store::find(&app.db, id).await?.ok_or(Error::NotFound("transaction"))?.try_into()
+}
+
+/// The user's own row; somebody else's does not exist.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn find_own(app: &App, user_id: Uuid, id: Uuid) -> Result<Transaction> {
+    let row = find(app, id).await?;
+    if row.user_id == user_id { Ok(row) } else { Err(Error::NotFound("transaction")) }
+}
+
+/// The row that an object of Revio's belongs to: by the object's id, or, while our own answer is still on its way, by the
+/// reference that we gave it.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn find_for_provider(app: &App, kind: Kind, provider_id: Uuid, reference: Option<Uuid>) -> Result<Option<Transaction>> {
+    let found = store::find_for_provider(&app.db, kind.name(), provider_id, reference).await?;
+    found.map(Transaction::try_from).transpose()
+}
+
+/// A page of the user's rows, newest first, and how many there are.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn list(app: &App, filter: &Filter) -> Result<(Vec<Transaction>, i64)> {
+    let rows = store::list(&app.db, filter).await?;
+    let total = store::count(&app.db, filter).await?;
+    Ok((rows.into_iter().map(Transaction::try_from).collect::<Result<_>>()?, total))
+}
+
+/// Brings the gauges of what waits up to date.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn measure(app: &App) -> Result<()> {
+    let now = app.clock.now();
+    for waiting in store::waiting(&app.db, now).await? {
+        app.metrics.waiting(&waiting.kind, "due", waiting.due, waiting.oldest_due.map(|at| now - at));
+        app.metrics.waiting(&waiting.kind, "held", waiting.held, waiting.oldest_held.map(|at| now - at));
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! SQL of `transactions`. Columns are listed and never `*`: a migration may add one while the old binary still runs.
+
+use sqlx::{PgExecutor, PgPool};
+use uuid::Uuid;
+
+use super::types::{Due, Move, NewTransaction};
+use crate::clock::DateTime;
+
+pub struct Row {
+    pub id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) kind: String,
+    pub(super) state: String,
+    pub(super) amount_minor: i64,
+    pub(super) currency: String,
+    pub(super) request_hash: Option<Vec<u8>>,
+    pub(super) bank_account_id: Option<Uuid>,
+    pub(super) provider_id: Option<Uuid>,
+    pub(super) provider_status: Option<String>,
+    pub(super) checkout_url: Option<String>,
+    pub(super) execution_url: Option<String>,
+    pub(super) provider_created_at: Option<DateTime>,
+    pub(super) failure_reason: Option<String>,
+    pub(super) held_reason: Option<String>,
+    pub(super) attempts: i32,
+    pub(super) version: i32,
+    pub(super) created_at: DateTime,
+    pub(super) updated_at: DateTime,
+    pub(super) completed_at: Option<DateTime>,
+}
+
+/// What a list shows; `None` = any.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    pub user_id: Uuid,
+    pub kind: Option<&'static str>,
+    pub state: Option<&'static str>,
+    pub currency: Option<&'static str>,
+    /// Rows older than this one.
+    pub before: Option<Uuid>,
+    pub offset: i64,
+    pub limit: i64,
+}
+
+pub(super) async fn insert_once(
+    db: &PgPool,
+    id: Uuid,
+    new: &NewTransaction,
+    now: DateTime,
+    due_at: DateTime,
+) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
+                                   bank_account_id, due_at, created_at, updated_at)
+         values ($1, $2, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $10)
+         on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
+         returning id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+                   attempts, version, created_at, updated_at, completed_at",
+        id,
+        new.user_id,
+        new.kind.name(),
+        new.amount.minor(),
+        new.amount.currency().code(),
+        new.key.as_str(),
+        new.request_hash.as_bytes(),
+        new.bank_account_id,
+        due_at,
+        now,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &str) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+                attempts, version, created_at, updated_at, completed_at
+           from transactions where user_id = $1 and idempotency_key = $2",
+        user_id,
+        key
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+                attempts, version, created_at, updated_at, completed_at
+           from transactions where id = $1",
+        id
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// The object's own row comes before the row that its reference names.
+pub(super) async fn find_for_provider(
+    db: impl PgExecutor<'_>,
+    kind: &str,
+    provider_id: Uuid,
+    reference: Option<Uuid>,
+) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+                attempts, version, created_at, updated_at, completed_at
+           from transactions
+          where kind = $1 and (provider_id = $2 or id = $3)
+          order by (provider_id is not distinct from $2) desc limit 1",
+        kind,
+        provider_id,
+        reference
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Takes due rows, oldest first, and pushes them one lease ahead; rows that another worker is taking are passed over.
+pub(super) async fn claim_due(
+    db: impl PgExecutor<'_>,
+    kind: &str,
+    now: DateTime,
+    leased_until: DateTime,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "update transactions set due_at = $3
+          where id in (select id from transactions where kind = $1 and due_at <= $2
+                        order by due_at limit $4 for update skip locked)
+         returning id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+                   attempts, version, created_at, updated_at, completed_at",
+        kind,
+        now,
+        leased_until,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// `None` when the row is not at `version` any more.
+pub(super) async fn advance(db: &PgPool, id: Uuid, version: i32, to: &Move, now: DateTime) -> sqlx::Result<Option<Row>> {
+    let due_at = match to.due {
+        Due::Never => None,
+        Due::Now => Some(now),
+        Due::In(pause) => Some(now + pause),
+    };
+    let provider = to.provider.clone().unwrap_or_default();
+    sqlx::query_as!(
+        Row,
+        "update transactions
+            set state = $3, due_at = $4, attempts = 0, version = version + 1, held_reason = null, updated_at = $5,
+                failure_reason = coalesce($6, failure_reason),
+                completed_at = case when $3 = 'completed' then coalesce(completed_at, $5) end,
+                provider_id = case when $7 then $8 else provider_id end,
+                provider_status = case when $7 then $9 else provider_status end,
+                checkout_url = case when $7 then $10 else checkout_url end,
+                execution_url = case when $7 then $11 else execution_url end,
+                provider_created_at = case when $7 then $12 else provider_created_at end
+          where id = $1 and version = $2
+         returning id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+                   attempts, version, created_at, updated_at, completed_at",
+        id,
+        version,
+        to.state.name(),
+        due_at,
+        now,
+        to.failure_reason,
+        to.provider.is_some(),
+        provider.id,
+        provider.status,
+        provider.checkout_url,
+        provider.execution_url,
+        provider.created_at,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// The row keeps its version: nothing moved. One that moved meanwhile is left alone.
+pub(super) async fn defer(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    version: i32,
+    due_at: DateTime,
+    attempts: i32,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update transactions set due_at = $3, attempts = $4
+          where id = $1 and version = $2 and held_reason is null",
+        id,
+        version,
+        due_at,
+        attempts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn rest(db: impl PgExecutor<'_>, id: Uuid, version: i32) -> sqlx::Result<()> {
+    sqlx::query!("update transactions set due_at = null, attempts = 0 where id = $1 and version = $2", id, version)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// False when the row is not at `version` any more.
+pub(super) async fn hold(db: impl PgExecutor<'_>, id: Uuid, version: i32, reason: &str) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update transactions set held_reason = $3, due_at = null, version = version + 1 where id = $1 and version = $2",
+        id,
+        version,
+        reason
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+                attempts, version, created_at, updated_at, completed_at
+           from transactions
+          where user_id = $1
+            and ($2::text is null or kind = $2) and ($3::text is null or state = $3)
+            and ($4::text is null or currency = $4) and ($5::uuid is null or id < $5)
+          order by id desc offset $6 limit $7",
+        filter.user_id,
+        filter.kind,
+        filter.state,
+        filter.currency,
+        filter.before,
+        filter.offset,
+        filter.limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn count(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<i64> {
+    let counted = sqlx::query!(
+        r#"select count(*) as "count!" from transactions
+          where user_id = $1
+            and ($2::text is null or kind = $2) and ($3::text is null or state = $3)
+            and ($4::text is null or currency = $4)"#,
+        filter.user_id,
+        filter.kind,
+        filter.state,
+        filter.currency,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(counted.count)
+}
+
+/// What waits of one kind: rows and the age of the oldest, due and held.
+pub(super) struct Waiting {
+    pub(super) kind: String,
+    pub(super) due: i64,
+    pub(super) oldest_due: Option<DateTime>,
+    pub(super) held: i64,
+    pub(super) oldest_held: Option<DateTime>,
+}
+
+pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Vec<Waiting>> {
+    sqlx::query_as!(
+        Waiting,
+        r#"select kind,
+                  count(*) filter (where due_at <= $1) as "due!", min(due_at) filter (where due_at <= $1) as oldest_due,
+                  count(*) filter (where held_reason is not null) as "held!",
+                  min(updated_at) filter (where held_reason is not null) as oldest_held
+             from transactions where due_at is not null or held_reason is not null group by kind"#,
+        now
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,190 @@
+//! The row's types: what kind of movement, in which state, and how it is to move.
+
+use chrono::TimeDelta;
+use ledger::{Amount, Currency};
+use uuid::Uuid;
+
+use super::store::Row;
+use crate::clock::DateTime;
+use crate::error::Error;
+use crate::http::{IdempotencyKey, RequestHash};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Deposit,
+    Withdrawal,
+}
+
+/// The states of all kinds; the diagrams are in `deposits` and `withdrawals`, the SQL constraint `transactions_state` holds
+/// each kind to its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Initiated,
+    AwaitingPayment,
+    Reserved,
+    AwaitingApproval,
+    Submitting,
+    Submitted,
+    Completed,
+    Failed,
+    Rejected,
+    Expired,
+    Cancelled,
+}
+
+const KINDS: [Kind; 2] = [Kind::Deposit, Kind::Withdrawal];
+const STATES: [State; 11] = [
+    State::Initiated,
+    State::AwaitingPayment,
+    State::Reserved,
+    State::AwaitingApproval,
+    State::Submitting,
+    State::Submitted,
+    State::Completed,
+    State::Failed,
+    State::Rejected,
+    State::Expired,
+    State::Cancelled,
+];
+
+impl Kind {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deposit => "deposit",
+            Self::Withdrawal => "withdrawal",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        KINDS.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl State {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Initiated => "initiated",
+            Self::AwaitingPayment => "awaiting_payment",
+            Self::Reserved => "reserved",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Submitting => "submitting",
+            Self::Submitted => "submitted",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        STATES.into_iter().find(|state| state.name() == name)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Transaction {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub kind: Kind,
+    pub state: State,
+    pub amount: Amount,
+    pub bank_account_id: Option<Uuid>,
+    pub provider: Provider,
+    pub failure_reason: Option<String>,
+    pub held_reason: Option<String>,
+    pub attempts: i32,
+    pub version: i32,
+    pub created_at: DateTime,
+    pub updated_at: DateTime,
+    pub completed_at: Option<DateTime>,
+}
+
+/// Revio's object for the row.
+#[derive(Debug, Clone, Default)]
+pub struct Provider {
+    pub id: Option<Uuid>,
+    pub status: Option<String>,
+    pub checkout_url: Option<String>,
+    pub execution_url: Option<String>,
+    pub created_at: Option<DateTime>,
+}
+
+/// What somebody asks for.
+pub struct NewTransaction {
+    pub user_id: Uuid,
+    pub kind: Kind,
+    pub amount: Amount,
+    pub bank_account_id: Option<Uuid>,
+    pub key: IdempotencyKey,
+    pub request_hash: RequestHash,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    Never,
+    Now,
+    In(TimeDelta),
+}
+
+/// One move of a row. `None` leaves what the row has.
+#[derive(Debug, Clone)]
+pub struct Move {
+    pub state: State,
+    pub due: Due,
+    pub provider: Option<Provider>,
+    pub failure_reason: Option<String>,
+}
+
+impl Move {
+    #[must_use]
+    pub fn to(state: State, due: Due) -> Self {
+        Self { state, due, provider: None, failure_reason: None }
+    }
+
+    #[must_use]
+    pub fn because(self, reason: &str) -> Self {
+        Self { failure_reason: Some(reason.to_owned()), ..self }
+    }
+
+    #[must_use]
+    pub fn with_provider(self, provider: Provider) -> Self {
+        Self { provider: Some(provider), ..self }
+    }
+}
+
+/// Stored data that does not parse was not written by us: an internal error that names the row.
+impl TryFrom<Row> for Transaction {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let unreadable = |what: &str| Error::internal(format!("transactions.{what} of {} cannot be read", row.id));
+        let currency = Currency::parse(&row.currency).ok_or_else(|| unreadable("currency"))?;
+        Ok(Self {
+            id: row.id,
+            user_id: row.user_id,
+            kind: Kind::parse(&row.kind).ok_or_else(|| unreadable("kind"))?,
+            state: State::parse(&row.state).ok_or_else(|| unreadable("state"))?,
+            amount: Amount::new(row.amount_minor, currency).map_err(|_| unreadable("amount_minor"))?,
+            bank_account_id: row.bank_account_id,
+            provider: Provider {
+                id: row.provider_id,
+                status: row.provider_status,
+                checkout_url: row.checkout_url,
+                execution_url: row.execution_url,
+                created_at: row.provider_created_at,
+            },
+            failure_reason: row.failure_reason,
+            held_reason: row.held_reason,
+            attempts: row.attempts,
+            version: row.version,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            completed_at: row.completed_at,
+        })
+    }
+}

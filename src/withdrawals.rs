@@ -1,0 +1,325 @@
+//! A customer's money goes out: the ledger reserves it, Revio pays it once, the ledger posts or releases it.
+//!
+//! ```mermaid
+//! stateDiagram-v2
+//!     [*] --> initiated: request (row written)
+//!     initiated --> reserved: reserve (the ledger holds the money)
+//!     initiated --> rejected: the ledger refused, nothing is reserved
+//!     reserved --> reserved: register (Revio has the payout, no money moves)
+//!     reserved --> submitting: submit (written before money may leave)
+//!     submitting --> submitted: execute (Revio accepted)
+//!     submitting --> submitting: execute again, after looking it up
+//!     submitting --> reserved: the payout's window closed unused
+//!     submitting --> completed: complete
+//!     submitted --> completed: complete (Revio paid; posted)
+//!     submitting --> failed: release
+//!     submitted --> failed: release (Revio will not pay; voided)
+//! ```
+//!
+//! Revio has no idempotency key. So a payout is made in two calls: registering one is harmless, executing it is what moves
+//! money. `submitting` is written before the execution, and a row found in it is looked up at Revio before anything is
+//! repeated. No answer is never a "no": the reservation stays until Revio has said its final word.
+
+pub mod routes;
+
+use chrono::TimeDelta;
+use ledger::{Account, Amount, LedgerError, Leg, Refusal, Resolution, Transfer, TransferCode, TransferId};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::bank_accounts;
+use crate::clock::DateTime;
+use crate::error::{Error, Result};
+use crate::http::{IdempotencyKey, RequestHash};
+use crate::revio::{NewPayout, Payout, PayoutStatus, RevioError};
+use crate::transactions::{self, Due, Inserted, Kind, LEASE, Move, NewTransaction, Provider, State, Transaction};
+use crate::users;
+
+/// Revio executes a payout within 15 minutes of its creation (`revio.md` 4.3); a call needs some of that time.
+const WINDOW: TimeDelta = TimeDelta::minutes(15);
+const WINDOW_MARGIN: TimeDelta = TimeDelta::minutes(1);
+/// An execution without an answer may still be on its way for this long: until then nothing is concluded from its absence.
+const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
+/// Asking after a payout that Revio is working on: it may take 3 to 5 days, and that is no failure.
+const ASK_MIN: TimeDelta = TimeDelta::seconds(15);
+const ASK_MAX: TimeDelta = TimeDelta::hours(6);
+
+pub struct NewWithdrawal {
+    pub amount: Amount,
+    pub bank_account_id: Uuid,
+}
+
+/// A withdrawal that was asked for, now or before with the same key.
+pub struct Requested {
+    pub withdrawal: Transaction,
+    pub replayed: bool,
+}
+
+/// `POST /v1/withdrawals`.
+///
+/// # Errors
+/// [`Error::InsufficientFunds`], also for a repeat of a request that was refused; [`Error::NotFound`] for a bank account
+/// that is not the caller's; [`Error::KeyReused`].
+pub async fn request(app: &App, user_id: Uuid, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
+    let amount = new.amount;
+    let request_hash =
+        RequestHash::of("withdrawal", &(amount.minor(), amount.currency().code(), new.bank_account_id));
+    let own = bank_accounts::require(app, user_id, new.bank_account_id).await;
+    let bank_account_id = Some(new.bank_account_id);
+    let new = NewTransaction { user_id, kind: Kind::Withdrawal, amount, bank_account_id, key, request_hash };
+    let inserted = match own {
+        Ok(()) => transactions::insert_once(app, &new).await?,
+        // The account may have been deleted since the first call: a repeat is still answered.
+        Err(missing) => Inserted::Repeat(transactions::find_repeat(app, &new).await?.ok_or(missing)?),
+    };
+    let requested = match inserted {
+        Inserted::New(row) => {
+            let withdrawal = transactions::first_step(app, row.clone(), step(app, &row)).await?;
+            Requested { withdrawal, replayed: false }
+        }
+        Inserted::Repeat(withdrawal) => Requested { withdrawal, replayed: true },
+    };
+    if requested.withdrawal.state == State::Rejected {
+        let (transaction_id, replayed) = (requested.withdrawal.id, requested.replayed);
+        return Err(Error::InsufficientFunds { transaction_id, replayed });
+    }
+    Ok(requested)
+}
+
+/// Steps what is due; the worker calls it.
+///
+/// # Errors
+/// When the rows cannot be claimed.
+pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
+    transactions::step_due(app, Kind::Withdrawal, limit, |app, row| async move { step(&app, &row).await }).await
+}
+
+/// One step of one withdrawal, by whoever holds its lease. Safe to repeat: see the module's text.
+async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    match withdrawal.state {
+        State::Initiated => reserve(app, withdrawal).await,
+        State::Reserved if withdrawal.provider.id.is_none() => register(app, withdrawal).await,
+        State::Reserved => submit(app, withdrawal).await,
+        State::Submitting | State::Submitted => look_up(app, withdrawal).await,
+        State::AwaitingApproval | State::Completed | State::Failed | State::Rejected => {
+            transactions::rest(app, withdrawal).await
+        }
+        State::AwaitingPayment | State::Expired | State::Cancelled => {
+            Err(Error::internal(format!("a withdrawal cannot be {}", withdrawal.state.name())))
+        }
+    }
+}
+
+/// `initiated → reserved | rejected`: the ledger decides whether the money is there.
+async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let reserved = app.ledger.reserve(Transfer {
+        id: TransferId::of(withdrawal.id, Leg::Main),
+        debit: Account::wallet(withdrawal.user_id, withdrawal.amount.currency()),
+        credit: app.ledger.provider_balance(withdrawal.amount.currency()),
+        amount: withdrawal.amount,
+        code: TransferCode::Withdrawal,
+        reference: withdrawal.id,
+    });
+    match reserved.await {
+        Ok(()) => transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now)).await,
+        // A spent id was refused before, and the answer did not reach us: the same refusal.
+        Err(LedgerError::Refused(Refusal::InsufficientFunds | Refusal::NoSuchAccount | Refusal::SpentId)) => {
+            let to = Move::to(State::Rejected, Due::Never).because("insufficient_funds");
+            transactions::advance(app, withdrawal, to).await
+        }
+        Err(LedgerError::Refused(Refusal::AccountClosed)) => {
+            let to = Move::to(State::Rejected, Due::Never).because("account_closed");
+            transactions::advance(app, withdrawal, to).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `reserved → reserved`: Revio knows the payout. No money moves, so a lost answer is simply asked for again.
+async fn register(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let Some(bank_account_id) = withdrawal.bank_account_id else {
+        return transactions::hold(app, withdrawal, "the withdrawal has no bank account").await;
+    };
+    let details = bank_accounts::details(app, bank_account_id).await?;
+    let contact = users::contact(app, withdrawal.user_id).await?;
+    let payout = NewPayout {
+        reference: withdrawal.id,
+        amount: withdrawal.amount,
+        email: &contact.email,
+        account_holder: &details.account_holder,
+        account_number: &details.account_number,
+        branch_code: &details.branch_code,
+    };
+    match app.revio.create_payout(&payout).await {
+        Ok(payout) => {
+            let registered = attach(app, withdrawal, &payout).await?;
+            submit(app, &registered).await
+        }
+        Err(error @ RevioError::Rejected { .. }) => {
+            tracing::error!(transaction.id = %withdrawal.id, %error, "Revio refused a payout");
+            release(app, withdrawal, "the payment provider refused the withdrawal").await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Keeps the payout's id and the address that executes it, before anything is executed.
+async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    // Without Revio's own time, ours from before the answer: the window then closes a little early, never late.
+    let created_at = payout.created_on.and_then(|secs| DateTime::from_timestamp(secs, 0)).unwrap_or(withdrawal.updated_at);
+    let provider = Provider {
+        id: Some(payout.id),
+        status: Some(payout.status.word().to_owned()),
+        execution_url: payout.execution_url.clone(),
+        created_at: Some(created_at),
+        checkout_url: None,
+    };
+    transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now).with_provider(provider)).await
+}
+
+/// `reserved → submitting → …`: from here on money may leave, so the row says so first.
+async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    if !window_is_open(app, withdrawal) {
+        // Never executed, and Revio does not execute it any more: a new one takes its place.
+        return forget_payout(app, withdrawal).await;
+    }
+    let submitting = transactions::advance(app, withdrawal, Move::to(State::Submitting, Due::In(LEASE))).await?;
+    execute(app, &submitting).await
+}
+
+/// The one call that moves money. Whatever goes wrong, the next thing is to look the payout up.
+async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let (Some(payout_id), Some(execution_url)) = (withdrawal.provider.id, &withdrawal.provider.execution_url) else {
+        return transactions::hold(app, withdrawal, "Revio gave no address to execute the payout").await;
+    };
+    match app.revio.execute_payout(execution_url).await {
+        Ok(payout) => settle(app, withdrawal, &payout).await,
+        // What the refusal means for the money is not in its code but in the payout's state.
+        Err(error @ RevioError::Rejected { .. }) => {
+            tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio refused to execute a payout");
+            let payout = app.revio.payout(payout_id).await?;
+            settle(app, withdrawal, &payout).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Asks Revio what became of the payout. Only the holder of the row's lease comes here: no call of ours is in flight, so an
+/// execution that left no trace may be repeated.
+async fn look_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let Some(payout_id) = withdrawal.provider.id else {
+        return transactions::hold(app, withdrawal, "the payout's id is missing").await;
+    };
+    let payout = app.revio.payout(payout_id).await?;
+    match (&payout.status, withdrawal.state) {
+        (PayoutStatus::Initialized, State::Submitting) => execute_again(app, withdrawal).await,
+        _ => settle(app, withdrawal, &payout).await,
+    }
+}
+
+/// Revio has not executed it. Our call may still be on its way: only when it cannot be any more, it is made again, and only
+/// for the same payout. When its window has closed, it will never be paid and a new payout takes its place.
+async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let since = app.clock.now() - withdrawal.updated_at;
+    if since < IN_FLIGHT_MAX {
+        return transactions::wait(app, withdrawal, IN_FLIGHT_MAX - since).await;
+    }
+    if window_is_open(app, withdrawal) {
+        let again = transactions::advance(app, withdrawal, Move::to(State::Submitting, Due::In(LEASE))).await?;
+        return execute(app, &again).await;
+    }
+    let closed_at = withdrawal.provider.created_at.unwrap_or(withdrawal.created_at) + WINDOW + IN_FLIGHT_MAX;
+    let until = closed_at - app.clock.now();
+    if until > TimeDelta::zero() {
+        return transactions::wait(app, withdrawal, until).await;
+    }
+    forget_payout(app, withdrawal).await
+}
+
+fn window_is_open(app: &App, withdrawal: &Transaction) -> bool {
+    let created_at = withdrawal.provider.created_at.unwrap_or(withdrawal.created_at);
+    app.clock.now() < created_at + WINDOW - WINDOW_MARGIN
+}
+
+async fn forget_payout(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    tracing::warn!(transaction.id = %withdrawal.id, payout.id = ?withdrawal.provider.id, "a payout's window closed unused");
+    let to = Move::to(State::Reserved, Due::Now).with_provider(Provider::default());
+    transactions::advance(app, withdrawal, to).await
+}
+
+/// Revio told of a payout: looks at its present state. `None` when the payout is not one of ours.
+///
+/// # Errors
+/// When a part does not answer: the event stays in the inbox and comes again.
+pub async fn heard(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Result<Option<Transaction>> {
+    let Some(withdrawal) = transactions::find_for_provider(app, Kind::Withdrawal, payout_id, reference).await? else {
+        return Ok(None);
+    };
+    let payout = app.revio.payout(payout_id).await?;
+    let settled = match (withdrawal.provider.id, withdrawal.state, &payout.status) {
+        // A call of ours may be in flight: only a payment is final whatever that call does. The rest is for its owner.
+        (Some(id), State::Submitting, PayoutStatus::Success) if id == payout_id => settle(app, &withdrawal, &payout).await?,
+        (Some(id), State::Submitted, _) if id == payout_id => settle(app, &withdrawal, &payout).await?,
+        (Some(id), _, _) if id == payout_id => withdrawal,
+        // A payout that was registered twice and never executed: nothing will come of it.
+        (_, _, PayoutStatus::Initialized) => withdrawal,
+        _ => {
+            let reason = format!("Revio executed a payout that is not this withdrawal's own: {payout_id}");
+            transactions::hold(app, &withdrawal, &reason).await?
+        }
+    };
+    Ok(Some(settled))
+}
+
+/// Acts on what Revio says now.
+async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    let ours = payout.reference == withdrawal.id.to_string() && payout.is_test == app.config.revio_test_mode;
+    if !ours || withdrawal.provider.id != Some(payout.id) {
+        return transactions::hold(app, withdrawal, "Revio's payout has another reference or mode").await;
+    }
+    match &payout.status {
+        PayoutStatus::Success => complete(app, withdrawal).await,
+        PayoutStatus::Error => release(app, withdrawal, "the payment provider could not pay").await,
+        PayoutStatus::Initialized if withdrawal.state == State::Submitting => {
+            transactions::wait(app, withdrawal, IN_FLIGHT_MAX).await
+        }
+        PayoutStatus::Pending | PayoutStatus::Unknown(_) if withdrawal.state == State::Submitting => {
+            let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(told(withdrawal, payout));
+            transactions::advance(app, withdrawal, to).await
+        }
+        PayoutStatus::Initialized | PayoutStatus::Pending | PayoutStatus::Unknown(_) => {
+            let age = app.clock.now() - withdrawal.updated_at;
+            transactions::wait(app, withdrawal, (age / 2).clamp(ASK_MIN, ASK_MAX)).await
+        }
+    }
+}
+
+/// `→ completed`: Revio paid, the reservation becomes final.
+async fn complete(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    match app.ledger.post(withdrawal.id).await {
+        Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Posted)) => {}
+        Err(LedgerError::AlreadyResolved(how)) => {
+            return transactions::hold(app, withdrawal, &format!("Revio paid, but the reservation is {how:?}")).await;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let provider = Provider { status: Some(PayoutStatus::Success.word().to_owned()), ..withdrawal.provider.clone() };
+    let to = Move::to(State::Completed, Due::Never).with_provider(provider);
+    transactions::advance(app, withdrawal, to).await
+}
+
+/// `→ failed`: Revio said that it did not pay, and we never execute this payout again; the customer has the money back.
+async fn release(app: &App, withdrawal: &Transaction, reason: &str) -> Result<Transaction> {
+    match app.ledger.void(withdrawal.id).await {
+        Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {}
+        Err(LedgerError::AlreadyResolved(how)) => {
+            return transactions::hold(app, withdrawal, &format!("Revio did not pay, but the reservation is {how:?}")).await;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    transactions::advance(app, withdrawal, Move::to(State::Failed, Due::Never).because(reason)).await
+}
+
+fn told(withdrawal: &Transaction, payout: &Payout) -> Provider {
+    Provider { status: Some(payout.status.word().to_owned()), ..withdrawal.provider.clone() }
+}

@@ -1,0 +1,61 @@
+//! `POST /v1/withdrawals`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::NewWithdrawal;
+use crate::app::App;
+use crate::error::Result;
+use crate::http::{Caller, Fields, IdempotencyKey, Json, replayed};
+use crate::problems::Problems;
+use crate::transactions::routes::{TransactionView, parse_amount};
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(create))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewWithdrawalBody {
+    /// Minor units (cents).
+    #[schema(example = 50_000, minimum = 1, maximum = 1_000_000_000_000_i64)]
+    amount: i64,
+    #[schema(example = "ZAR")]
+    currency: String,
+    bank_account_id: Uuid,
+}
+
+impl NewWithdrawalBody {
+    fn parse(&self, app: &App) -> Result<NewWithdrawal> {
+        let mut fields = Fields::default();
+        let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
+        fields.finish()?;
+        let amount = amount.expect("finish refuses a request without it");
+        Ok(NewWithdrawal { amount, bank_account_id: self.bank_account_id })
+    }
+}
+
+/// Withdraw
+///
+/// The amount is reserved before this answers, or refused with `insufficient_funds`; the payout follows by itself. The same
+/// key with the same body answers the same withdrawal as it stands now, and the same refusal if it was refused.
+#[utoipa::path(post, path = "/v1/withdrawals", tag = "withdrawals", security(("bearer" = [])),
+    request_body = NewWithdrawalBody,
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
+    responses((status = 202, body = TransactionView),
+        (status = 422, description = "`insufficient_funds`, `idempotency_key_reused`", body = crate::error::Problem), Problems))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    key: IdempotencyKey,
+    Json(body): Json<NewWithdrawalBody>,
+) -> Result<impl IntoResponse> {
+    let requested = super::request(&app, caller.user_id, body.parse(&app)?, key).await?;
+    Ok((StatusCode::ACCEPTED, replayed(requested.replayed), Json(TransactionView::from(requested.withdrawal))))
+}

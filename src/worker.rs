@@ -1,0 +1,95 @@
+//! The table of background tasks, and the one loop that runs each of them.
+//!
+//! A loop works while there is a full batch, then sleeps until it is woken or its period is over. On a stop it claims
+//! nothing more and finishes what it has in hand. A loop that ends for any other reason ends the process: the orchestrator
+//! starts a new one, and every row that was in hand comes due again.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::error::Result;
+use crate::{deposits, inbox, transactions, withdrawals};
+
+const BATCH: i64 = 64;
+/// How long a loop waits after a failure of its own (PostgreSQL away).
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+type Step = fn(&App) -> BoxFuture<'_, Result<bool>>;
+
+struct Task {
+    name: &'static str,
+    /// The safety net: how often it looks without being woken.
+    period: Duration,
+    /// True when there may be more to do at once.
+    step: Step,
+}
+
+const TASKS: [Task; 4] = [
+    Task { name: "inbox", period: Duration::from_secs(1), step: |app| Box::pin(full(inbox::step_due(app, BATCH))) },
+    Task { name: "deposits", period: Duration::from_secs(1), step: |app| Box::pin(full(deposits::step_due(app, BATCH))) },
+    Task { name: "withdrawals", period: Duration::from_secs(1), step: |app| Box::pin(full(withdrawals::step_due(app, BATCH))) },
+    Task { name: "gauges", period: Duration::from_secs(15), step: |app| Box::pin(measure(app)) },
+];
+
+async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
+    Ok(i64::try_from(claimed.await?).is_ok_and(|count| count == BATCH))
+}
+
+async fn measure(app: &App) -> Result<bool> {
+    transactions::measure(app).await?;
+    inbox::measure(app).await?;
+    Ok(false)
+}
+
+/// Starts every loop; they end when `stop` is cancelled.
+pub fn start(app: &App, stop: &CancellationToken) -> JoinSet<&'static str> {
+    let mut tasks = JoinSet::new();
+    for task in TASKS {
+        let (app, stop) = (app.clone(), stop.clone());
+        tasks.spawn(async move {
+            run(&app, &task, &stop).await;
+            task.name
+        });
+    }
+    let (app, stop) = (app.clone(), stop.clone());
+    tasks.spawn(async move {
+        stop.run_until_cancelled(app.wake.listen()).await;
+        "wake-ups"
+    });
+    tasks
+}
+
+async fn run(app: &App, task: &Task, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        // Registered before looking: what becomes due from here on wakes it.
+        let mut woken = std::pin::pin!(app.wake.woken());
+        woken.as_mut().enable();
+        let pause = match (task.step)(app).await {
+            Ok(true) => continue,
+            Ok(false) => jittered(task.period),
+            Err(error) => {
+                tracing::warn!(task = task.name, error = error.chain(), "a task could not look for work");
+                FAILURE_PAUSE
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = woken => {}
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+/// 80 to 120 percent, so that many processes do not look at the same moment.
+fn jittered(period: Duration) -> Duration {
+    period / 100 * rand::random_range(80..=120)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the worker is what waits")]
+async fn sleep(pause: Duration) {
+    tokio::time::sleep(pause).await;
+}

@@ -1,0 +1,216 @@
+//! Deposits: from the request to the credited wallet.
+
+use chrono::TimeDelta;
+use ledger::AccountCode;
+use reqwest::{Method, StatusCode};
+use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::harness::TestApp;
+
+#[sqlx::test]
+async fn a_paid_deposit_credits_the_wallet_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 150_000, "k1").await;
+    assert_eq!(deposit.status, StatusCode::CREATED, "{}", deposit.body);
+    assert_eq!((&deposit.body["kind"], &deposit.body["state"]), (&json!("deposit"), &json!("awaiting_payment")));
+    assert_eq!((&deposit.body["amount"], &deposit.body["currency"]), (&json!(150_000), &json!("ZAR")));
+    assert!(deposit.body["checkout_url"].as_str().is_some_and(|url| url.contains("/p/")), "{}", deposit.body);
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+
+    t.pay(&deposit).await;
+    assert_eq!(t.balance(&customer).await, (150_000, 0, 150_000));
+    let shown = t.get(&customer, &format!("/v1/transactions/{}", deposit.id())).await;
+    assert_eq!(shown.body["state"], "completed");
+    assert!(shown.body["completed_at"].is_string());
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn the_providers_fee_is_our_expense_and_not_the_customers(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 10_000, "k1").await;
+    let pay = Pay { fee: 290, ..Pay::default() };
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), pay).expect("payable");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 290);
+    assert_eq!(t.system_balance(AccountCode::ProviderBalance).await.posted(), 9_710);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn the_same_key_is_the_same_deposit(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let first = t.deposit(&customer, 5_000, "k1").await;
+    let again = t.deposit(&customer, 5_000, "k1").await;
+    assert_eq!((again.status, again.id(), again.replayed()), (StatusCode::CREATED, first.id(), true));
+    assert!(!first.replayed());
+    t.pay(&first).await;
+    let later = t.deposit(&customer, 5_000, "k1").await;
+    assert_eq!((later.body["state"].as_str(), later.replayed()), (Some("completed"), true), "as it stands now");
+    let other = t.deposit(&customer, 6_000, "k1").await;
+    assert_eq!((other.status, other.code()), (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"));
+    let somebody = t.customer().await;
+    assert_ne!(t.deposit(&somebody, 5_000, "k1").await.id(), first.id(), "a key is its user's own");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn two_hundred_calls_with_one_key_make_one_deposit(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let calls = (0..200).map(|_| t.deposit(&customer, 5_000, "k1"));
+    let answers = futures_util::future::join_all(calls).await;
+    let first = answers[0].id();
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::CREATED && answer.id() == first));
+    assert_eq!(answers.iter().filter(|answer| !answer.replayed()).count(), 1);
+    assert_eq!(t.sim.purchases_by_reference(&first.to_string()).len(), 1);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_webhook_that_comes_twice_credits_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    t.sim.set_fault(Fault::next(1, Scope::Deliver, FaultKind::IgnoreAnswer).of_event("purchase.paid"));
+    t.pay(&deposit).await;
+    t.advance(TimeDelta::minutes(3));
+    t.drive().await;
+    let paid = t.sim.delivery_log().into_iter().filter(|report| report.event_type == "purchase.paid").count();
+    assert_eq!(paid, 2, "the simulator delivered it again");
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_webhook_that_comes_before_the_answer_to_our_call_is_not_lost(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    t.sim.set_fault(Fault::next(1, Scope::CreatePurchase, FaultKind::Reset(Moment::After)));
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    assert_eq!((deposit.status, deposit.body["state"].as_str()), (StatusCode::CREATED, Some("initiated")));
+    assert!(deposit.body["checkout_url"].is_null());
+    let purchase = t.purchase_of(deposit.id());
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    t.sim.deliver().await;
+    octoco::inbox::step_due(&t.app, 10).await.expect("events are claimed");
+    assert_eq!(t.state(deposit.id()).await, "completed");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_paid_deposit_whose_webhook_never_came_is_found_by_asking(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    t.sim.set_fault(Fault::next(100, Scope::Deliver, FaultKind::Missing));
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    t.drive().await;
+    assert_eq!(t.state(deposit.id()).await, "awaiting_payment");
+    t.advance(TimeDelta::minutes(1));
+    t.drive().await;
+    assert_eq!(t.state(deposit.id()).await, "completed");
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_failed_attempt_is_not_the_end_of_a_deposit(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    t.sim.fail_purchase(t.purchase_of(deposit.id())).expect("may fail");
+    t.drive().await;
+    assert_eq!(t.state(deposit.id()).await, "awaiting_payment");
+    t.pay(&deposit).await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn an_unpaid_deposit_expires_and_a_late_payment_still_counts(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    for _ in 0..10 {
+        t.advance(TimeDelta::minutes(10));
+        t.drive().await;
+    }
+    assert_eq!(t.state(deposit.id()).await, "expired");
+    let late = Pay { force: true, ..Pay::default() };
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), late).expect("a late payment");
+    t.drive().await;
+    assert_eq!(t.state(deposit.id()).await, "completed");
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_wrong_amount_or_currency_is_held_and_credits_nothing(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let wrong = [
+        Pay { amount: Some(4_999), ..Pay::default() },
+        Pay { amount: Some(500_000), ..Pay::default() },
+        Pay { currency: Some("USD".to_owned()), ..Pay::default() },
+        Pay { marked_as_paid: true, ..Pay::default() },
+    ];
+    for (index, pay) in wrong.into_iter().enumerate() {
+        let deposit = t.deposit(&customer, 5_000, &format!("k{index}")).await;
+        t.sim.pay_purchase(t.purchase_of(deposit.id()), pay).expect("payable");
+        t.drive().await;
+        assert_eq!(t.state(deposit.id()).await, "awaiting_payment");
+        assert!(t.held_reason(deposit.id()).await.is_some(), "case {index}");
+    }
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn a_deposit_survives_revio_being_away(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    t.sim.set_fault(Fault::next(3, Scope::CreatePurchase, FaultKind::BadGateway(Moment::Before)));
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    assert_eq!((deposit.status, deposit.body["state"].as_str()), (StatusCode::CREATED, Some("initiated")));
+    for minutes in [0, 1, 5] {
+        t.advance(TimeDelta::minutes(minutes));
+        t.drive().await;
+    }
+    assert_eq!(t.state(deposit.id()).await, "awaiting_payment");
+    t.pay(&deposit).await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn after_the_last_retry_a_deposit_is_held_for_a_person(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    t.sim.set_fault(Fault::next(100, Scope::CreatePurchase, FaultKind::BadGateway(Moment::Before)));
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    for _ in 0..5 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(15));
+    }
+    assert!(t.held_reason(deposit.id()).await.is_some_and(|reason| reason.contains("5 failures")));
+    let tries = t.sim.calls().into_iter().filter(|call| call.method == "POST").count();
+    assert_eq!(tries, 5, "the first try, then after 0, 1, 5 and 15 minutes");
+    t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn a_deposit_needs_a_token(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let body = json!({"amount": 1, "currency": "ZAR"});
+    let answer = t.send(Method::POST, "/v1/deposits", None, &[("Idempotency-Key", "k")], Some(body)).await;
+    assert_eq!((answer.status, answer.code()), (StatusCode::UNAUTHORIZED, "unauthenticated"));
+    t.finish().await;
+}

@@ -1,0 +1,347 @@
+//! The only harness: a whole service for one test, driven step by step. No sleeping, no polling: the clock stands still until
+//! a test moves it, Revio's deliveries go out and due rows are stepped when a test says [`TestApp::drive`].
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::{self, KeySize};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use chrono::{TimeDelta, TimeZone, Utc};
+use ledger::{Account, AccountCode, Balance, Currency, Ledger};
+use octoco::app::App;
+use octoco::clock::Clock;
+use octoco::config::Config;
+use octoco::{deposits, inbox, keys, router, withdrawals};
+use reqwest::{Method, StatusCode};
+use revio_sim::{Deliveries, Sim};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+/// More rounds than any flow needs: a test that is not idle by then is stuck.
+const ROUNDS_MAX: usize = 50;
+const BATCH: i64 = 100;
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+static LEDGER: OnceCell<Ledger> = OnceCell::const_new();
+/// A base for each test: far from production's 0, and from the last run's on a server that was kept.
+static BASE: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random_range(1..4_000_000)));
+/// Made once: an RSA key takes longer than a test.
+static WEBHOOK_KEY: LazyLock<String> = LazyLock::new(new_rsa_private_key);
+static JWT_KEY: LazyLock<String> = LazyLock::new(keys::new_jwt_private_key);
+
+pub(crate) struct TestApp {
+    pub(crate) app: App,
+    pub(crate) sim: Sim,
+    pub(crate) url: String,
+    pub(crate) http: reqwest::Client,
+}
+
+/// Somebody who is signed in.
+pub(crate) struct Customer {
+    pub(crate) id: Uuid,
+    pub(crate) email: String,
+    pub(crate) token: String,
+    pub(crate) bank_account_id: Uuid,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// The stable code of a problem document.
+    pub(crate) fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn id(&self) -> Uuid {
+        self.body["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("no id in {}", self.body))
+    }
+
+    pub(crate) fn replayed(&self) -> bool {
+        self.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told by ./dev test where the parts are")]
+fn environment(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with ./dev test"))
+}
+
+/// One client for all tests of the process.
+async fn ledger() -> Ledger {
+    let connect = async || {
+        let options = ledger::Options::new(0, environment("TEST_TIGERBEETLE_ADDRESSES"));
+        Ledger::connect(options).await.expect("the test server's address is valid")
+    };
+    let base = BASE.fetch_add(1, Ordering::Relaxed) * 1000;
+    LEDGER.get_or_init(connect).await.with_base(base)
+}
+
+impl TestApp {
+    pub(crate) async fn new(db: PgPool) -> Self {
+        Self::with(db, &[]).await
+    }
+
+    /// With other settings than the usual ones.
+    pub(crate) async fn with(db: PgPool, settings: &[(&str, &str)]) -> Self {
+        let now = Utc.with_ymd_and_hms(2026, 3, 2, 9, 0, 0).single().expect("a time");
+        let sim = revio_sim::start(revio_sim::Options {
+            deliveries: Deliveries::Manual,
+            webhook_private_key_pem: Some(WEBHOOK_KEY.clone()),
+            clock: revio_sim::Clock::fixed(now.timestamp()),
+            ..revio_sim::Options::default()
+        })
+        .await
+        .expect("the simulator starts");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let webhook = sim.register_webhook(&format!("{url}/v1/webhooks/revio"));
+        let config = config(&sim, &url, &webhook.public_key, settings);
+        let app = App::assemble(config, db, ledger().await, Clock::fixed(now)).expect("the settings are usable");
+        serve(listener, app.clone());
+        Self { app, sim, url, http: reqwest::Client::builder().build().expect("a client") }
+    }
+
+    /// A new customer with a bank account and an empty wallet.
+    pub(crate) async fn customer(&self) -> Customer {
+        let email = format!("{}@example.com", Uuid::now_v7().simple());
+        let registration = json!({"email": email, "password": PASSWORD, "full_name": "Thandi Nkosi"});
+        let registered = self.send(Method::POST, "/v1/auth/register", None, &[], Some(registration)).await;
+        assert_eq!(registered.status, StatusCode::CREATED, "{}", registered.body);
+        let login = self.login(&email, PASSWORD).await;
+        assert_eq!(login.status, StatusCode::OK, "{}", login.body);
+        let token = login.body["access_token"].as_str().expect("a token").to_owned();
+        let account = json!({"account_number": "62001234567", "branch_code": "250655",
+            "account_holder": "Thandi Nkosi", "bank_name": "FNB"});
+        let account = self.send(Method::POST, "/v1/bank-accounts", Some(&token), &[], Some(account)).await;
+        assert_eq!(account.status, StatusCode::CREATED, "{}", account.body);
+        Customer { id: registered.id(), email, token, bank_account_id: account.id() }
+    }
+
+    /// A customer whose wallet holds `amount` already.
+    pub(crate) async fn customer_with(&self, amount: i64) -> Customer {
+        let customer = self.customer().await;
+        let deposit = self.deposit(&customer, amount, "first").await;
+        self.pay(&deposit).await;
+        assert_eq!(self.balance(&customer).await, (amount, 0, amount));
+        customer
+    }
+
+    pub(crate) async fn login(&self, email: &str, password: &str) -> Answer {
+        self.send(Method::POST, "/v1/auth/login", None, &[], Some(json!({"email": email, "password": password}))).await
+    }
+
+    pub(crate) async fn get(&self, customer: &Customer, path: &str) -> Answer {
+        self.send(Method::GET, path, Some(&customer.token), &[], None).await
+    }
+
+    pub(crate) async fn deposit(&self, customer: &Customer, amount: i64, key: &str) -> Answer {
+        let body = json!({"amount": amount, "currency": "ZAR"});
+        self.send(Method::POST, "/v1/deposits", Some(&customer.token), &[("Idempotency-Key", key)], Some(body)).await
+    }
+
+    pub(crate) async fn withdraw(&self, customer: &Customer, amount: i64, key: &str) -> Answer {
+        let body = json!({"amount": amount, "currency": "ZAR", "bank_account_id": customer.bank_account_id});
+        self.send(Method::POST, "/v1/withdrawals", Some(&customer.token), &[("Idempotency-Key", key)], Some(body)).await
+    }
+
+    /// One call over real HTTP.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        answer(request).await
+    }
+
+    /// The payer pays at Revio, Revio tells us, we act.
+    pub(crate) async fn pay(&self, deposit: &Answer) {
+        self.sim.pay_purchase(self.purchase_of(deposit.id()), revio_sim::Pay::default()).expect("it can be paid");
+        self.drive().await;
+        assert_eq!(self.state(deposit.id()).await, "completed");
+    }
+
+    /// Revio's purchase of a deposit of ours.
+    pub(crate) fn purchase_of(&self, deposit: Uuid) -> Uuid {
+        only_id(&self.sim.purchases_by_reference(&deposit.to_string()))
+    }
+
+    pub(crate) fn payout_of(&self, withdrawal: Uuid) -> Uuid {
+        only_id(&self.sim.payouts_by_reference(&withdrawal.to_string()))
+    }
+
+    /// Sends what Revio has to say and steps what is due, until nothing happens any more at this moment.
+    pub(crate) async fn drive(&self) {
+        for _ in 0..ROUNDS_MAX {
+            let delivered = self.sim.deliver().await.len();
+            let stepped = self.step().await;
+            if delivered == 0 && stepped == 0 {
+                return;
+            }
+        }
+        panic!("not idle after {ROUNDS_MAX} rounds");
+    }
+
+    /// One round of the worker. How many rows were due.
+    pub(crate) async fn step(&self) -> usize {
+        let events = inbox::step_due(&self.app, BATCH).await.expect("events can be claimed");
+        let deposits = deposits::step_due(&self.app, BATCH).await.expect("deposits can be claimed");
+        let withdrawals = withdrawals::step_due(&self.app, BATCH).await.expect("withdrawals can be claimed");
+        events + deposits + withdrawals
+    }
+
+    /// Moves the time of the service and of Revio.
+    pub(crate) fn advance(&self, by: TimeDelta) {
+        self.app.clock.advance(by);
+        self.sim.clock().advance(by.num_seconds());
+    }
+
+    pub(crate) async fn state(&self, id: Uuid) -> String {
+        octoco::transactions::find(&self.app, id).await.expect("the row is there").state.name().to_owned()
+    }
+
+    pub(crate) async fn held_reason(&self, id: Uuid) -> Option<String> {
+        octoco::transactions::find(&self.app, id).await.expect("the row is there").held_reason
+    }
+
+    /// Posted, pending and available, as the API tells them; the ledger is asked too and must say the same.
+    pub(crate) async fn balance(&self, customer: &Customer) -> (i64, i64, i64) {
+        let answer = self.get(customer, "/v1/balances").await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        let told = &answer.body["balances"][0];
+        let number = |name: &str| told[name].as_i64().expect("an integer");
+        let wallet = self.wallet(customer.id).await;
+        let (posted, pending, available) = (number("posted"), number("pending"), number("available"));
+        assert_eq!((posted, pending, available), (wallet.posted(), wallet.pending(), wallet.available()));
+        (posted, pending, available)
+    }
+
+    pub(crate) async fn wallet(&self, user: Uuid) -> Balance {
+        self.app.ledger.balance(Account::wallet(user, Currency::ZAR)).await.expect("the ledger answers")
+    }
+
+    pub(crate) async fn system_balance(&self, code: AccountCode) -> Balance {
+        self.app.ledger.balance(self.app.ledger.system(code, Currency::ZAR)).await.expect("the ledger answers")
+    }
+
+    /// Ends every test: nothing is due now, nothing is held, and the ledger says of each wallet what its rows say.
+    pub(crate) async fn finish(self) {
+        let held: Vec<(Uuid, String)> =
+            sqlx::query_as("select id, held_reason from transactions where held_reason is not null")
+                .fetch_all(&self.app.db)
+                .await
+                .expect("PostgreSQL answers");
+        assert_eq!(held, [], "held without a test expecting it");
+        self.finish_with_held().await;
+    }
+
+    /// The same where a test expects rows to be held.
+    pub(crate) async fn finish_with_held(self) {
+        let now = self.app.clock.now();
+        let due: i64 = sqlx::query_scalar(
+            "select (select count(*) from transactions where due_at <= $1) + (select count(*) from webhook_logs where due_at <= $1)",
+        )
+        .bind(now)
+        .fetch_one(&self.app.db)
+        .await
+        .expect("PostgreSQL answers");
+        assert_eq!(due, 0, "something is still due");
+        self.assert_books_balance().await;
+    }
+
+    /// Wallet by wallet the rows and the ledger agree, and over the whole ledger debits equal credits.
+    pub(crate) async fn assert_books_balance(&self) {
+        let rows: Vec<(Uuid, Option<i64>, Option<i64>)> = sqlx::query_as(
+            "select u.id,
+                    (sum(case when kind = 'deposit' and state = 'completed' then amount_minor
+                              when kind = 'withdrawal' and state = 'completed' then -amount_minor else 0 end))::bigint,
+                    (sum(case when kind = 'withdrawal' and state in ('reserved', 'awaiting_approval', 'submitting', 'submitted')
+                              then amount_minor else 0 end))::bigint
+               from users u left join transactions t on t.user_id = u.id group by u.id",
+        )
+        .fetch_all(&self.app.db)
+        .await
+        .expect("PostgreSQL answers");
+        let mut wallets = 0;
+        for (user, posted, pending) in rows {
+            let wallet = self.wallet(user).await;
+            assert_eq!(wallet.posted(), posted.unwrap_or(0), "posted of {user}");
+            assert_eq!(wallet.pending(), pending.unwrap_or(0), "pending of {user}");
+            assert!(wallet.available() >= 0, "a wallet below zero");
+            wallets += wallet.posted();
+        }
+        let provider = self.system_balance(AccountCode::ProviderBalance).await.posted();
+        let fees = self.system_balance(AccountCode::ProviderFees).await.posted();
+        assert_eq!(provider + fees, wallets, "debits and credits");
+    }
+}
+
+fn new_rsa_private_key() -> String {
+    let pair = rsa::KeyPair::generate(KeySize::Rsa2048).expect("the system gives random numbers");
+    let der: Pkcs8V1Der<'_> = pair.as_der().expect("a fresh key can be written");
+    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", BASE64_STANDARD.encode(der.as_ref()))
+}
+
+fn config(sim: &Sim, url: &str, webhook_key: &str, settings: &[(&str, &str)]) -> Config {
+    let brand_id = revio_sim::BRAND_ID.to_string();
+    let base_url = sim.base_url();
+    let (redis_url, data_keys) = (environment("TEST_REDIS_URL"), keys::new_data_key("test"));
+    let mut values = HashMap::from([
+        ("PUBLIC_URL", url),
+        // The test's own pool is used; the variable only has to be there.
+        ("DATABASE_URL", "postgres://unused"),
+        ("REDIS_URL", redis_url.as_str()),
+        ("TIGERBEETLE_ADDRESSES", "127.0.0.1:1"),
+        ("REVIO_BASE_URL", base_url.as_str()),
+        ("REVIO_API_KEY", revio_sim::TEST_KEY),
+        ("REVIO_BRAND_ID", brand_id.as_str()),
+        ("REVIO_TEST_MODE", "true"),
+        ("REVIO_WEBHOOK_PUBLIC_KEYS", webhook_key),
+        ("JWT_PRIVATE_KEY", JWT_KEY.as_str()),
+        ("DATA_KEYS", data_keys.as_str()),
+        ("RATE_LIMITS", "off"),
+    ]);
+    values.extend(settings.iter().copied());
+    Config::from_source(&|name| Ok(values.get(name).map(|value| (*value).to_owned()))).expect("the settings are complete")
+}
+
+#[expect(clippy::disallowed_methods, reason = "the server ends with the test's runtime")]
+fn serve(listener: TcpListener, app: App) {
+    let service = router::router(app).into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+}
+
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.expect("the service answers");
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.expect("the answer is whole");
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Answer { status, headers, body }
+}
+
+fn only_id(objects: &[Value]) -> Uuid {
+    assert_eq!(objects.len(), 1, "one object of Revio's, not {}", objects.len());
+    objects[0]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
+}

@@ -1,0 +1,86 @@
+//! Probes, metrics, the OpenAPI document, and rate limits.
+
+use reqwest::{Method, StatusCode};
+use sqlx::PgPool;
+
+use crate::harness::TestApp;
+
+#[sqlx::test]
+async fn a_service_with_all_its_parts_is_ready(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let call = async |path: &str| t.send(Method::GET, path, None, &[], None).await;
+    assert_eq!(call("/healthz").await.body, "ok");
+    let ready = call("/readyz").await;
+    assert_eq!((ready.status, ready.body["status"].as_str()), (StatusCode::OK, Some("ready")), "{}", ready.body);
+    let metrics = call("/metrics").await;
+    assert!(metrics.body.as_str().expect("text").contains("octoco_http_requests_total"));
+    t.finish().await;
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_service_without_its_schema_is_not_ready(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let ready = t.send(Method::GET, "/readyz", None, &[], None).await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!((ready.body["postgres"].as_str(), ready.body["ledger"].as_str()), (Some("unavailable"), Some("ok")));
+}
+
+#[sqlx::test]
+async fn the_document_names_every_route(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let document = t.send(Method::GET, "/openapi.json", None, &[], None).await.body;
+    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
+    for path in [
+        "/v1/auth/register",
+        "/v1/auth/login",
+        "/v1/auth/refresh",
+        "/v1/auth/logout",
+        "/v1/auth/sessions",
+        "/v1/auth/sessions/{id}",
+        "/v1/me",
+        "/v1/balances",
+        "/v1/bank-accounts",
+        "/v1/bank-accounts/{id}",
+        "/v1/deposits",
+        "/v1/withdrawals",
+        "/v1/transactions",
+        "/v1/transactions/{id}",
+        "/v1/webhooks/revio",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    ] {
+        assert!(document["paths"][path].is_object(), "{path}");
+    }
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn too_many_calls_are_told_when_to_come_again(db: PgPool) {
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default")]).await;
+    // One customer's own allowance: nobody else's test can use it up.
+    let customer = t.customer().await;
+    let mut refused = None;
+    for _ in 0..300 {
+        let answer = t.get(&customer, "/v1/me").await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("300 calls at once are too many");
+    assert_eq!(refused.code(), "rate_limited");
+    assert!(refused.headers["retry-after"].to_str().expect("text").parse::<u64>().expect("seconds") >= 1);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn without_redis_calls_are_answered_all_the_same(db: PgPool) {
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default"), ("REDIS_URL", "redis://127.0.0.1:1")]).await;
+    let customer = t.customer_with(5_000).await;
+    assert_eq!(t.withdraw(&customer, 1_000, "w1").await.status, StatusCode::ACCEPTED);
+    t.drive().await;
+    let ready = t.send(Method::GET, "/readyz", None, &[], None).await;
+    assert_eq!((ready.status, ready.body["redis"].as_str()), (StatusCode::OK, Some("unavailable")));
+    t.finish().await;
+}

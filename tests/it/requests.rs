@@ -1,0 +1,150 @@
+//! Bad input: a problem document that names the field, and nothing written.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::harness::{Answer, TestApp, answer};
+
+fn field(answer: &Answer) -> &str {
+    assert_eq!(answer.headers["content-type"], "application/problem+json", "{}", answer.body);
+    assert_eq!(answer.body["request_id"].as_str(), answer.headers["x-request-id"].to_str().ok());
+    answer.body["errors"][0]["field"].as_str().unwrap_or_default()
+}
+
+#[sqlx::test]
+async fn each_wrong_field_of_a_money_call_is_named(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(100_000).await;
+    let account = customer.bank_account_id;
+    let cases: Vec<(&str, Value)> = vec![
+        ("amount", json!({"amount": 0, "currency": "ZAR"})),
+        ("amount", json!({"amount": -5, "currency": "ZAR"})),
+        ("amount", json!({"amount": 1.5, "currency": "ZAR"})),
+        ("amount", json!({"amount": "100", "currency": "ZAR"})),
+        ("amount", json!({"amount": null, "currency": "ZAR"})),
+        ("amount", json!({"amount": 1_000_000_000_001_i64, "currency": "ZAR"})),
+        ("amount", json!({"amount": u64::MAX, "currency": "ZAR"})),
+        ("amount", json!({"currency": "ZAR"})),
+        ("currency", json!({"amount": 100})),
+        ("currency", json!({"amount": 100, "currency": "XXX"})),
+        ("currency", json!({"amount": 100, "currency": "USD"})),
+        ("currency", json!({"amount": 100, "currency": "zar"})),
+        ("currency", json!({"amount": 100, "currency": 710})),
+        ("extra", json!({"amount": 100, "currency": "ZAR", "extra": 1})),
+    ];
+    for (name, body) in cases {
+        for (path, with_account) in [("/v1/deposits", false), ("/v1/withdrawals", true)] {
+            let mut body = body.clone();
+            if with_account {
+                body["bank_account_id"] = json!(account);
+            }
+            let headers = [("Idempotency-Key", "bad")];
+            let refused = t.send(Method::POST, path, Some(&customer.token), &headers, Some(body.clone())).await;
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{path} {body}: {}", refused.body);
+            assert_eq!(field(&refused), name, "{path} {body}: {}", refused.body);
+        }
+    }
+    assert_eq!(t.get(&customer, "/v1/transactions").await.body["page"]["total"], 1, "only the deposit of the set-up");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_missing_or_impossible_idempotency_key_is_named(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let body = json!({"amount": 100, "currency": "ZAR"});
+    let long = "k".repeat(256);
+    let cases: Vec<Vec<(&str, &str)>> = vec![
+        vec![],
+        vec![("Idempotency-Key", "")],
+        vec![("Idempotency-Key", "two words")],
+        vec![("Idempotency-Key", &long)],
+        vec![("Idempotency-Key", "a"), ("Idempotency-Key", "b")],
+    ];
+    for headers in cases {
+        let refused = t.send(Method::POST, "/v1/deposits", Some(&customer.token), &headers, Some(body.clone())).await;
+        assert_eq!((refused.status, field(&refused)), (StatusCode::BAD_REQUEST, "Idempotency-Key"), "{headers:?}");
+    }
+    let longest = "k".repeat(255);
+    let taken = [("Idempotency-Key", longest.as_str())];
+    let created = t.send(Method::POST, "/v1/deposits", Some(&customer.token), &taken, Some(body)).await;
+    assert_eq!(created.status, StatusCode::CREATED);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_body_that_is_not_json_is_refused_by_its_kind(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let post = async |content_type: &str, body: String| {
+        let request = t.http.post(format!("{}/v1/deposits", t.url)).bearer_auth(&customer.token);
+        answer(request.header("Idempotency-Key", "k").header("Content-Type", content_type).body(body)).await
+    };
+    let broken = post("application/json", "{\"amount\": 1".to_owned()).await;
+    assert_eq!((broken.status, broken.code()), (StatusCode::BAD_REQUEST, "invalid_json"));
+    let form = post("text/plain", "amount=1".to_owned()).await;
+    assert_eq!((form.status, form.code()), (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"));
+    let huge = post("application/json", format!("{{\"amount\": 1, \"currency\": \"{}\"}}", "Z".repeat(20_000))).await;
+    assert_eq!((huge.status, huge.code()), (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"));
+    assert_eq!(t.get(&customer, "/v1/transactions").await.body["page"]["total"], 0);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn registration_and_bank_accounts_name_every_wrong_field_at_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let body = json!({"email": "nobody", "password": "short", "full_name": " "});
+    let refused = t.send(Method::POST, "/v1/auth/register", None, &[], Some(body)).await;
+    let named: Vec<&str> = refused.body["errors"].as_array().expect("a list").iter().filter_map(|e| e["field"].as_str()).collect();
+    assert_eq!(named, ["email", "password", "full_name"]);
+    assert!(!refused.body.to_string().contains("short"), "a password is never repeated");
+    let customer = t.customer().await;
+    let body = json!({"account_number": "12x", "branch_code": "", "account_holder": "", "bank_name": "a\u{0}b"});
+    let refused = t.send(Method::POST, "/v1/bank-accounts", Some(&customer.token), &[], Some(body)).await;
+    let named: Vec<&str> = refused.body["errors"].as_array().expect("a list").iter().filter_map(|e| e["field"].as_str()).collect();
+    assert_eq!(named, ["account_number", "branch_code", "account_holder", "bank_name"]);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_bank_account_is_shown_only_masked_and_stored_only_sealed(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let listed = t.get(&customer, "/v1/bank-accounts").await;
+    assert_eq!(listed.body["data"][0]["account_number_masked"], "****4567");
+    assert!(!listed.body.to_string().contains("62001234567"));
+    let stored: Vec<u8> =
+        sqlx::query_scalar("select details from bank_accounts").fetch_one(&t.app.db).await.expect("PostgreSQL answers");
+    assert!(!String::from_utf8_lossy(&stored).contains("62001234567"));
+    assert!(!String::from_utf8_lossy(&stored).contains("Thandi"));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn wrong_paths_methods_ids_and_queries_are_problems_too(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let call = async |method: Method, path: &str| t.send(method, path, Some(&customer.token), &[], None).await;
+    assert_eq!(call(Method::GET, "/v1/nothing").await.code(), "not_found");
+    assert_eq!(call(Method::PUT, "/v1/deposits").await.code(), "method_not_allowed");
+    let not_an_id = call(Method::GET, "/v1/transactions/7").await;
+    assert_eq!((not_an_id.status, field(&not_an_id)), (StatusCode::BAD_REQUEST, "id"));
+    for (query, name) in [
+        ("page=0", "page"),
+        ("page=x", "page"),
+        ("page_size=101", "page_size"),
+        ("limit=0", "limit"),
+        ("cursor=%00", "cursor"),
+        ("cursor=AAAA&page=2", "cursor"),
+        ("kind=gift", "kind"),
+        ("state=%27%3B--", "state"),
+        ("currency=%00", "currency"),
+        ("colour=red", "colour"),
+    ] {
+        let refused = call(Method::GET, &format!("/v1/transactions?{query}")).await;
+        assert_eq!((refused.status, field(&refused)), (StatusCode::BAD_REQUEST, name), "{query}: {}", refused.body);
+    }
+    t.finish().await;
+}

@@ -1,0 +1,131 @@
+//! Registering, signing in, refreshing, signing out.
+
+use chrono::TimeDelta;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::harness::{Answer, PASSWORD, TestApp};
+
+/// The refresh token of a `Set-Cookie` header, whose attributes are checked on the way.
+fn cookie(answer: &Answer) -> String {
+    let line = answer.headers["set-cookie"].to_str().expect("text").to_owned();
+    for attribute in ["HttpOnly", "Secure", "SameSite=Strict", "Path=/v1/auth"] {
+        assert!(line.contains(attribute), "{line}");
+    }
+    line.split(';').next().expect("a pair").to_owned()
+}
+
+async fn refresh(t: &TestApp, cookie: &str) -> Answer {
+    t.send(Method::POST, "/v1/auth/refresh", None, &[("Cookie", cookie)], None).await
+}
+
+#[sqlx::test]
+async fn an_email_registers_once_however_it_is_written(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let body = |email: &str| Some(json!({"email": email, "password": PASSWORD, "full_name": "A"}));
+    let first = t.send(Method::POST, "/v1/auth/register", None, &[], body("A@Example.com")).await;
+    assert_eq!((first.status, first.body["email"].as_str()), (StatusCode::CREATED, Some("a@example.com")));
+    assert!(!first.body.to_string().contains("password"));
+    let second = t.send(Method::POST, "/v1/auth/register", None, &[], body(" a@example.COM ")).await;
+    assert_eq!((second.status, second.code()), (StatusCode::CONFLICT, "email_taken"));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn an_unknown_user_and_a_wrong_password_are_told_the_same(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let wrong = t.login(&customer.email, "not the password").await;
+    let unknown = t.login("nobody@example.com", "not the password").await;
+    for answer in [&wrong, &unknown] {
+        assert_eq!((answer.status, answer.code()), (StatusCode::UNAUTHORIZED, "invalid_credentials"));
+    }
+    assert_eq!(wrong.body["detail"], unknown.body["detail"]);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_login_gives_a_token_of_fifteen_minutes(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let login = t.login(&customer.email, PASSWORD).await;
+    assert_eq!((&login.body["token_type"], &login.body["expires_in"]), (&json!("Bearer"), &json!(900)));
+    assert_eq!(login.body["user"]["email"], customer.email);
+    assert_eq!(t.get(&customer, "/v1/me").await.body["email"], customer.email);
+    t.advance(TimeDelta::minutes(15));
+    assert_eq!(t.get(&customer, "/v1/me").await.code(), "unauthenticated");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_refresh_token_works_once_and_its_reuse_ends_the_family(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let first = cookie(&t.login(&customer.email, PASSWORD).await);
+    let renewed = refresh(&t, &first).await;
+    assert_eq!(renewed.status, StatusCode::OK, "{}", renewed.body);
+    let second = cookie(&renewed);
+    assert_ne!(first, second);
+    t.advance(TimeDelta::seconds(11));
+    assert_eq!(refresh(&t, &first).await.status, StatusCode::UNAUTHORIZED, "used again");
+    assert_eq!(refresh(&t, &second).await.status, StatusCode::UNAUTHORIZED, "the whole family is gone");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn two_tabs_that_refresh_at_once_get_the_same_successor(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let first = cookie(&t.login(&customer.email, PASSWORD).await);
+    let (one, two) = tokio::join!(refresh(&t, &first), refresh(&t, &first));
+    assert_eq!((one.status, two.status), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(cookie(&one), cookie(&two));
+    let third = refresh(&t, &cookie(&one)).await;
+    assert_eq!(third.status, StatusCode::OK);
+    assert_eq!(refresh(&t, &first).await.status, StatusCode::UNAUTHORIZED, "its successor was used: no second tab");
+    assert_eq!(refresh(&t, &cookie(&third)).await.status, StatusCode::UNAUTHORIZED);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_refresh_token_lives_seven_days(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let token = cookie(&t.login(&customer.email, PASSWORD).await);
+    t.advance(TimeDelta::days(7));
+    assert_eq!(refresh(&t, &token).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refresh(&t, "refresh_token=junk").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refresh(&t, "other=1").await.status, StatusCode::UNAUTHORIZED);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn signing_out_ends_the_session(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let token = cookie(&t.login(&customer.email, PASSWORD).await);
+    let out = t.send(Method::POST, "/v1/auth/logout", None, &[("Cookie", &token)], None).await;
+    assert_eq!(out.status, StatusCode::NO_CONTENT);
+    assert!(out.headers["set-cookie"].to_str().expect("text").contains("Max-Age=0"));
+    assert_eq!(refresh(&t, &token).await.status, StatusCode::UNAUTHORIZED);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn sessions_are_listed_and_revoked_by_their_owner_only(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, other) = (t.customer().await, t.customer().await);
+    let token = cookie(&t.login(&customer.email, PASSWORD).await);
+    let listed = t.get(&customer, "/v1/auth/sessions").await;
+    let sessions = listed.body["data"].as_array().expect("a list").clone();
+    assert_eq!(sessions.len(), 2);
+    assert_eq!(sessions.iter().filter(|session| session["current"] == true).count(), 1);
+    let second = sessions.iter().find(|session| session["current"] == false).expect("the other one");
+    let path = format!("/v1/auth/sessions/{}", second["id"].as_str().expect("an id"));
+    let foreign = t.send(Method::DELETE, &path, Some(&other.token), &[], None).await;
+    assert_eq!(foreign.status, StatusCode::NOT_FOUND);
+    assert_eq!(t.send(Method::DELETE, &path, Some(&customer.token), &[], None).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(refresh(&t, &token).await.status, StatusCode::UNAUTHORIZED);
+    t.finish().await;
+}

@@ -1,0 +1,70 @@
+//! Reading transactions back: own ones only, page by page.
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use sqlx::PgPool;
+
+use crate::harness::TestApp;
+
+fn ids(page: &Value) -> Vec<String> {
+    page["data"].as_array().expect("a list").iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+#[sqlx::test]
+async fn somebody_elses_transaction_is_not_there(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, other) = (t.customer().await, t.customer().await);
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    let path = format!("/v1/transactions/{}", deposit.id());
+    assert_eq!(t.get(&customer, &path).await.status, StatusCode::OK);
+    let foreign = t.get(&other, &path).await;
+    let missing = t.get(&other, "/v1/transactions/01900000-0000-7000-8000-000000000000").await;
+    assert_eq!((foreign.status, foreign.code()), (StatusCode::NOT_FOUND, "not_found"));
+    assert_eq!(foreign.body["detail"], missing.body["detail"], "not to be told from one that does not exist");
+    assert_eq!(t.get(&other, "/v1/transactions").await.body["page"]["total"], 0);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn both_ways_of_paging_show_every_row_once_newest_first(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let mut made = Vec::new();
+    for index in 0..7 {
+        t.app.clock.advance(chrono::TimeDelta::milliseconds(1));
+        made.push(t.deposit(&customer, 1_000 + index, &format!("k{index}")).await.id().to_string());
+    }
+    made.reverse();
+    let mut by_page = Vec::new();
+    for page in 1..=4 {
+        let answer = t.get(&customer, &format!("/v1/transactions?page={page}&page_size=2")).await;
+        assert_eq!(answer.body["page"]["total"], 7);
+        by_page.extend(ids(&answer.body));
+    }
+    assert_eq!(by_page, made);
+    let (mut by_cursor, mut path) = (Vec::new(), "/v1/transactions?limit=3".to_owned());
+    loop {
+        let answer = t.get(&customer, &path).await;
+        by_cursor.extend(ids(&answer.body));
+        let Some(cursor) = answer.body["page"]["next_cursor"].as_str() else { break };
+        path = format!("/v1/transactions?limit=3&cursor={cursor}");
+    }
+    assert_eq!(by_cursor, made);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn filters_narrow_the_list(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(5_000).await;
+    t.withdraw(&customer, 1_000, "w1").await;
+    t.drive().await;
+    let total = async |query: &str| t.get(&customer, &format!("/v1/transactions?{query}")).await.body["page"]["total"].clone();
+    assert_eq!(total("kind=deposit").await, 1);
+    assert_eq!(total("kind=withdrawal&state=completed").await, 1);
+    assert_eq!(total("state=failed").await, 0);
+    assert_eq!(total("currency=ZAR").await, 2);
+    t.finish().await;
+}

@@ -1,0 +1,239 @@
+//! Withdrawals: from the request to Revio's final word.
+
+use chrono::TimeDelta;
+use reqwest::{Method, StatusCode};
+use revio_sim::{Fault, FaultKind, Moment, PayoutBehaviour, PayoutOutcome, Scope};
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::harness::{Answer, TestApp};
+
+fn accepted(answer: &Answer) {
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
+}
+
+#[sqlx::test]
+async fn a_withdrawal_is_reserved_at_once_and_paid_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(100_000).await;
+    let withdrawal = t.withdraw(&customer, 30_000, "w1").await;
+    accepted(&withdrawal);
+    assert_eq!((&withdrawal.body["kind"], &withdrawal.body["state"]), (&json!("withdrawal"), &json!("reserved")));
+    assert_eq!(t.balance(&customer).await, (100_000, 30_000, 70_000));
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    assert_eq!(t.balance(&customer).await, (70_000, 0, 70_000));
+    let totals = t.sim.totals("ZAR");
+    assert_eq!((totals.paid_out, totals.paid_out_count), (30_000, 1));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn what_is_not_there_cannot_be_withdrawn(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let refused = t.withdraw(&customer, 10_001, "w1").await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::UNPROCESSABLE_ENTITY, "insufficient_funds"));
+    assert!(!refused.replayed());
+    let again = t.withdraw(&customer, 10_001, "w1").await;
+    assert_eq!((again.status, again.code()), (refused.status, refused.code()), "a repeat is refused as it was");
+    assert!(again.replayed());
+    assert_eq!(again.body["transaction_id"], refused.body["transaction_id"]);
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    let poor = t.customer().await;
+    assert_eq!(t.withdraw(&poor, 1, "w1").await.code(), "insufficient_funds", "a wallet that was never opened");
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 0);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn two_withdrawals_racing_for_one_balance_have_one_winner(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let calls = (0..20).map(|index| {
+        let (t, customer) = (&t, &customer);
+        async move { t.withdraw(customer, 6_000, &format!("w{index}")).await }
+    });
+    let answers = futures_util::future::join_all(calls).await;
+    let won = answers.iter().filter(|answer| answer.status == StatusCode::ACCEPTED).count();
+    let lost = answers.iter().filter(|answer| answer.code() == "insufficient_funds").count();
+    assert_eq!((won, lost), (1, 19));
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (4_000, 0, 4_000));
+    assert_eq!(t.sim.totals("ZAR").paid_out, 6_000);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn two_hundred_calls_with_one_key_make_one_withdrawal(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(1_000_000).await;
+    let calls = (0..200).map(|_| t.withdraw(&customer, 5_000, "w1"));
+    let answers = futures_util::future::join_all(calls).await;
+    let first = answers[0].id();
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::ACCEPTED && answer.id() == first));
+    assert_eq!(answers.iter().filter(|answer| !answer.replayed()).count(), 1);
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (995_000, 0, 995_000));
+    let totals = t.sim.totals("ZAR");
+    assert_eq!((totals.paid_out, totals.paid_out_count), (5_000, 1));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_key_belongs_to_one_request(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    accepted(&t.withdraw(&customer, 1_000, "w1").await);
+    assert_eq!(t.withdraw(&customer, 2_000, "w1").await.code(), "idempotency_key_reused");
+    assert_eq!(t.deposit(&customer, 1_000, "w1").await.code(), "idempotency_key_reused", "also of another kind");
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_refused_payout_gives_the_money_back(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "do_not_honour".to_owned() });
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000));
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "failed");
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    let shown = t.get(&customer, &format!("/v1/transactions/{}", withdrawal.id())).await;
+    assert!(shown.body["failure_reason"].is_string());
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_pending_payout_keeps_the_money_reserved_for_days(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
+    for _ in 0..20 {
+        t.drive().await;
+        t.advance(TimeDelta::hours(6));
+    }
+    assert_eq!(t.state(withdrawal.id()).await, "submitted");
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000));
+    t.sim.settle_payout(t.payout_of(withdrawal.id()), PayoutOutcome::Success).expect("pending");
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_pending_payout_that_fails_in_the_end_gives_the_money_back(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
+    t.drive().await;
+    let outcome = PayoutOutcome::Error { code: "issuer_not_available".to_owned() };
+    t.sim.settle_payout(t.payout_of(withdrawal.id()), outcome).expect("pending");
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "failed");
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    t.finish().await;
+}
+
+/// The answer to the call that moves the money is lost: it is looked up, not repeated.
+#[sqlx::test]
+async fn a_lost_answer_to_the_execution_pays_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::Reset(Moment::After)));
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    assert_eq!(t.sim.executions(t.payout_of(withdrawal.id())), Some((1, 0)), "executed once, refused never");
+    assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
+    t.finish().await;
+}
+
+/// The call that moves the money never arrived: after it cannot be on its way any more, it is made again.
+#[sqlx::test]
+async fn an_execution_that_never_arrived_is_made_again_for_the_same_payout(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::Reset(Moment::Before)));
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "submitting");
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000), "still reserved");
+    t.advance(TimeDelta::seconds(59));
+    t.drive().await;
+    assert_eq!(t.sim.executions(t.payout_of(withdrawal.id())), Some((0, 0)), "it could still be on its way");
+    t.advance(TimeDelta::seconds(2));
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    assert_eq!(t.sim.executions(t.payout_of(withdrawal.id())), Some((1, 0)));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_lost_answer_to_the_registration_pays_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_fault(Fault::next(1, Scope::CreatePayout, FaultKind::Reset(Moment::After)));
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 1);
+    assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_payout_whose_window_closed_unused_is_replaced_and_paid_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::Reset(Moment::Before)));
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
+    t.drive().await;
+    t.advance(TimeDelta::minutes(14) + TimeDelta::seconds(30));
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "submitting", "too late to execute, too early to be sure");
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    assert_eq!(t.sim.payouts_by_reference(&withdrawal.id().to_string()).len(), 2);
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 1);
+    assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn somebody_elses_bank_account_is_not_there(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let other = t.customer().await;
+    let body = json!({"amount": 1_000, "currency": "ZAR", "bank_account_id": other.bank_account_id});
+    let headers = [("Idempotency-Key", "w1")];
+    let answer = t.send(Method::POST, "/v1/withdrawals", Some(&customer.token), &headers, Some(body)).await;
+    assert_eq!((answer.status, answer.code()), (StatusCode::NOT_FOUND, "not_found"));
+    let path = format!("/v1/bank-accounts/{}", other.bank_account_id);
+    let deleted = t.send(Method::DELETE, &path, Some(&customer.token), &[], None).await;
+    assert_eq!(deleted.status, StatusCode::NOT_FOUND);
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_withdrawal_outlives_its_bank_account(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let withdrawal = t.withdraw(&customer, 1_000, "w1").await;
+    let path = format!("/v1/bank-accounts/{}", customer.bank_account_id);
+    assert_eq!(t.send(Method::DELETE, &path, Some(&customer.token), &[], None).await.status, StatusCode::NO_CONTENT);
+    let again = t.withdraw(&customer, 1_000, "w1").await;
+    assert_eq!((again.id(), again.replayed()), (withdrawal.id(), true));
+    assert_eq!(t.withdraw(&customer, 1_000, "w2").await.status, StatusCode::NOT_FOUND);
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    t.finish().await;
+}
