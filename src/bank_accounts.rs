@@ -51,8 +51,12 @@ fn last_four(number: &str) -> &str {
 /// # Errors
 /// [`Error::Invalid`] when the caller has too many.
 pub async fn add(app: &App, user_id: Uuid, new: NewBankAccount) -> Result<BankAccount> {
-    let account =
-        BankAccount { id: app.clock.row_id(), bank_name: new.bank_name, details: new.details, created_at: app.clock.now() };
+    let account = BankAccount {
+        id: app.clock.row_id(),
+        bank_name: new.bank_name,
+        details: new.details,
+        created_at: app.clock.now(),
+    };
     let plain = serde_json::to_vec(&account.details).map_err(Error::internal)?;
     let sealed = app.config.data_keys.seal(account.id, &plain).map_err(Error::internal)?;
     let row = store::Row {
@@ -94,7 +98,11 @@ pub async fn details(app: &App, id: Uuid) -> Result<Details> {
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn delete(app: &App, user_id: Uuid, id: Uuid) -> Result<()> {
-    if store::delete(&app.db, user_id, id, app.clock.now()).await? { Ok(()) } else { Err(Error::NotFound("bank account")) }
+    if store::delete(&app.db, user_id, id, app.clock.now()).await? {
+        Ok(())
+    } else {
+        Err(Error::NotFound("bank account"))
+    }
 }
 
 fn open(app: &App, row: store::Row) -> Result<BankAccount> {

@@ -42,7 +42,10 @@ impl Clock {
         match self {
             Self::System => panic!("only a fixed clock can be moved"),
             Self::Fixed(micros) => {
-                micros.fetch_add(by.num_microseconds().expect("a test moves the clock by less than an age"), Ordering::SeqCst);
+                micros.fetch_add(
+                    by.num_microseconds().expect("a test moves the clock by less than an age"),
+                    Ordering::SeqCst,
+                );
             }
         }
     }

@@ -161,7 +161,12 @@ impl Reader<'_> {
         self.text(name, None).map(SecretString::from)
     }
 
-    fn checked<T>(&mut self, name: &str, default: Option<&str>, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    fn checked<T>(
+        &mut self,
+        name: &str,
+        default: Option<&str>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let value = self.text(name, default)?;
         match parse(value.trim()) {
             Ok(value) => Some(value),
@@ -171,7 +176,9 @@ impl Reader<'_> {
 
     fn parsed<T: std::str::FromStr>(&mut self, name: &str, default: Option<&str>) -> Option<T> {
         self.checked(name, default, |value| {
-            value.parse().map_err(|_| format!("is not a valid {}", std::any::type_name::<T>().rsplit("::").next().unwrap_or("value")))
+            value.parse().map_err(|_| {
+                format!("is not a valid {}", std::any::type_name::<T>().rsplit("::").next().unwrap_or("value"))
+            })
         })
     }
 
@@ -208,7 +215,8 @@ fn parse_revio_url(value: &str) -> Result<reqwest::Url, String> {
 }
 
 fn parse_currencies(value: &str) -> Result<Vec<Currency>, String> {
-    let parse = |code: &str| Currency::parse(code.trim()).ok_or_else(|| "holds a code that ISO 4217 does not know".to_owned());
+    let parse =
+        |code: &str| Currency::parse(code.trim()).ok_or_else(|| "holds a code that ISO 4217 does not know".to_owned());
     value.split(',').map(parse).collect()
 }
 

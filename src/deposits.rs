@@ -117,7 +117,9 @@ async fn await_payment(app: &App, deposit: &Transaction, purchase: &Purchase) ->
 
 /// Asks Revio for the purchase and acts on what it says. Past its time, an unpaid purchase is cancelled first.
 async fn ask(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    let Some(purchase_id) = deposit.provider.id else { return transactions::hold(app, deposit, "the purchase's id is missing").await };
+    let Some(purchase_id) = deposit.provider.id else {
+        return transactions::hold(app, deposit, "the purchase's id is missing").await;
+    };
     let mut purchase = app.revio.purchase(purchase_id).await?;
     let open_since = app.clock.now() - deposit.updated_at;
     let waiting = deposit.state == State::AwaitingPayment && matches!(purchase.status, PurchaseStatus::Open(_));
@@ -150,7 +152,8 @@ pub async fn heard(app: &App, purchase_id: Uuid, reference: Option<Uuid>) -> Res
         }
         // A purchase whose creation was repeated. Its link went to nobody; if it was paid all the same, a person decides.
         _ if matches!(purchase.status, PurchaseStatus::Paid(_)) => {
-            transactions::hold(app, &deposit, &format!("a second purchase of this deposit was paid: {purchase_id}")).await?
+            transactions::hold(app, &deposit, &format!("a second purchase of this deposit was paid: {purchase_id}"))
+                .await?
         }
         _ => deposit,
     };
@@ -172,7 +175,9 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         }
         PurchaseStatus::Expired => close(app, deposit, State::Expired, purchase).await,
         PurchaseStatus::Cancelled => close(app, deposit, State::Cancelled, purchase).await,
-        PurchaseStatus::Open(_) | PurchaseStatus::Unknown(_) if deposit.state != State::AwaitingPayment => Ok(deposit.clone()),
+        PurchaseStatus::Open(_) | PurchaseStatus::Unknown(_) if deposit.state != State::AwaitingPayment => {
+            Ok(deposit.clone())
+        }
         PurchaseStatus::Open(_) | PurchaseStatus::Unknown(_) => {
             let open_since = app.clock.now() - deposit.updated_at;
             transactions::wait(app, deposit, (open_since / 2).clamp(ASK_MIN, ASK_MAX)).await
@@ -183,7 +188,8 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
 /// Money came, all of it, and it is this deposit's. Otherwise the reason why a person must look.
 fn evidence<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<&'p Payment, String> {
     let payment = purchase.payment.as_ref().ok_or("paid without a payment")?;
-    let differs = |what: &str, asked: &str, told: &str| Err(format!("paid with another {what}: {told}, asked for {asked}"));
+    let differs =
+        |what: &str, asked: &str, told: &str| Err(format!("paid with another {what}: {told}, asked for {asked}"));
     if purchase.marked_as_paid || payment.is_outgoing {
         return Err("marked as paid, but no money came".to_owned());
     }

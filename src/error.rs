@@ -237,7 +237,9 @@ impl From<sqlx::Error> for Error {
             }
             // 57: the server is stopping or was told to; 53: it is out of connections, memory or disk; 08: connection.
             sqlx::Error::Database(database)
-                if database.code().is_some_and(|code| ["57", "53", "08"].iter().any(|class| code.starts_with(class))) =>
+                if database
+                    .code()
+                    .is_some_and(|code| ["57", "53", "08"].iter().any(|class| code.starts_with(class))) =>
             {
                 Self::unavailable(error)
             }
@@ -251,7 +253,9 @@ impl From<LedgerError> for Error {
     fn from(error: LedgerError) -> Self {
         match &error {
             LedgerError::Unknown(_) => Self::unavailable(error),
-            LedgerError::Refused(_) | LedgerError::AlreadyResolved(_) | LedgerError::Contradiction(_) => Self::internal(error),
+            LedgerError::Refused(_) | LedgerError::AlreadyResolved(_) | LedgerError::Contradiction(_) => {
+                Self::internal(error)
+            }
         }
     }
 }

@@ -152,7 +152,9 @@ async fn step_one(app: &App, row: store::Row) {
     let recorded = match outcome {
         Ok(state) => finish(app, &row, state).await,
         // Somebody else moved the row that the event is about; its present state is looked at again at once.
-        Err(Error::StaleState) => store::defer(&app.db, row.id, app.clock.now(), row.attempts, None).await.map_err(Error::from),
+        Err(Error::StaleState) => {
+            store::defer(&app.db, row.id, app.clock.now(), row.attempts, None).await.map_err(Error::from)
+        }
         Err(error) => retry(app, &row, &error).await,
     };
     if let Err(error) = recorded {
@@ -176,7 +178,10 @@ async fn finish(app: &App, row: &store::Row, state: &'static str) -> Result<()> 
     store::finish(&app.db, row.id, state, now).await?;
     app.metrics.task_steps.with_label_values(&["inbox", state]).inc();
     let seconds = (now - row.received_at).as_seconds_f64();
-    app.metrics.webhook_effect_seconds.with_label_values(&[row.event_type.as_deref().unwrap_or("unknown")]).observe(seconds);
+    app.metrics
+        .webhook_effect_seconds
+        .with_label_values(&[row.event_type.as_deref().unwrap_or("unknown")])
+        .observe(seconds);
     Ok(())
 }
 

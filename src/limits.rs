@@ -46,7 +46,9 @@ impl Class {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Allowed,
-    Refused { retry_after_secs: u64 },
+    Refused {
+        retry_after_secs: u64,
+    },
     /// Redis did not answer in time; the call goes on.
     Unavailable,
 }

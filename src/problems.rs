@@ -23,7 +23,9 @@ impl utoipa::IntoResponses for Problems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let problem = |description: &str| {
             let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-            RefOr::T(ResponseBuilder::new().description(description).content("application/problem+json", content).build())
+            RefOr::T(
+                ResponseBuilder::new().description(description).content("application/problem+json", content).build(),
+            )
         };
         ANY_ROUTE.iter().map(|(status, description)| ((*status).to_owned(), problem(description))).collect()
     }

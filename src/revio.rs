@@ -53,7 +53,11 @@ pub enum RevioError {
     #[error("Revio's answer could not be read")]
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("Revio could not be reached")]
-    Transport { maybe_sent: bool, #[source] source: reqwest::Error },
+    Transport {
+        maybe_sent: bool,
+        #[source]
+        source: reqwest::Error,
+    },
 }
 
 impl RevioError {

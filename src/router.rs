@@ -21,9 +21,7 @@ use crate::app::App;
 use crate::error::{Error, Problem};
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::{Json, access_log};
-use crate::{
-    accounts, bank_accounts, deposits, health, inbox, sessions, transactions, users, withdrawals,
-};
+use crate::{accounts, bank_accounts, deposits, health, inbox, sessions, transactions, users, withdrawals};
 
 /// A body that trickles in more slowly than this is not waited for.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
@@ -70,7 +68,6 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// The whole API.
-#[must_use]
 pub fn router(app: App) -> Router {
     let (routes, document) = routes();
     let fixed = |name: &'static str, value: &'static str| {
@@ -85,7 +82,10 @@ pub fn router(app: App) -> Router {
             ServiceBuilder::new()
                 .layer(from_fn_with_state(app.clone(), access_log::record))
                 .layer(fixed("x-content-type-options", "nosniff"))
-                .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+                .layer(SetResponseHeaderLayer::if_not_present(
+                    header::CACHE_CONTROL,
+                    HeaderValue::from_static("no-store"),
+                ))
                 .layer(CatchPanicLayer::custom(panicked))
                 .layer(RequestBodyTimeoutLayer::new(BODY_DEADLINE))
                 .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),

@@ -1,8 +1,6 @@
 //! Logs and metrics: set up once by `main.rs`. Every Prometheus metric is declared here and nowhere else.
 
-use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::LogFormat;
@@ -73,16 +71,40 @@ impl Metrics {
             vec
         };
         Self {
-            http_requests: counter("octoco_http_requests_total", "HTTP requests answered", &["method", "route", "status"]),
-            http_request_seconds: histogram("octoco_http_request_seconds", "DateTime to answer a request", &["method", "route"]),
-            rate_limit_answers: counter("octoco_rate_limit_answers_total", "Answers of the rate limiter", &["class", "answer"]),
+            http_requests: counter(
+                "octoco_http_requests_total",
+                "HTTP requests answered",
+                &["method", "route", "status"],
+            ),
+            http_request_seconds: histogram(
+                "octoco_http_request_seconds",
+                "DateTime to answer a request",
+                &["method", "route"],
+            ),
+            rate_limit_answers: counter(
+                "octoco_rate_limit_answers_total",
+                "Answers of the rate limiter",
+                &["class", "answer"],
+            ),
             webhook_calls: counter("octoco_webhook_calls_total", "Calls of the webhook endpoint", &["verdict"]),
-            webhook_effect_seconds: histogram("octoco_webhook_effect_seconds", "From a webhook's receipt to its effect", &["event"]),
+            webhook_effect_seconds: histogram(
+                "octoco_webhook_effect_seconds",
+                "From a webhook's receipt to its effect",
+                &["event"],
+            ),
             task_steps: counter("octoco_task_steps_total", "Steps of background tasks", &["task", "outcome"]),
-            transaction_states: counter("octoco_transaction_states_total", "States that transactions reached", &["kind", "state"]),
+            transaction_states: counter(
+                "octoco_transaction_states_total",
+                "States that transactions reached",
+                &["kind", "state"],
+            ),
             transactions_held: counter("octoco_transactions_held_total", "Transactions held for a person", &["kind"]),
             queue_rows: gauge("octoco_queue_rows", "Rows that wait", &["queue", "what"]),
-            queue_age_seconds: gauge("octoco_queue_age_seconds", "Age of the oldest row that waits", &["queue", "what"]),
+            queue_age_seconds: gauge(
+                "octoco_queue_age_seconds",
+                "Age of the oldest row that waits",
+                &["queue", "what"],
+            ),
             registry,
         }
     }

@@ -194,7 +194,9 @@ mod tests {
         let symmetric = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
         assert!(ours.check(&format!("{symmetric}.{}.{}", parts[1], parts[2]), noon()).is_err(), "algorithm confusion");
         let admin = BASE64_URL_SAFE_NO_PAD.encode(
-            String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(parts[1]).expect("base64")).expect("text").replace("\"user\"", "\"admin\""),
+            String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(parts[1]).expect("base64"))
+                .expect("text")
+                .replace("\"user\"", "\"admin\""),
         );
         assert!(ours.check(&format!("{}.{admin}.{}", parts[0], parts[2]), noon()).is_err(), "changed");
         for junk in ["", ".", "a.b.c", &"x".repeat(5000)] {

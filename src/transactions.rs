@@ -54,7 +54,8 @@ pub async fn insert_once(app: &App, new: &NewTransaction) -> Result<Inserted> {
         return Ok(Inserted::New(row.try_into()?));
     }
     // The row is never deleted: if the key stood in the way, it is there.
-    let repeat = find_repeat(app, new).await?.ok_or_else(|| Error::internal("the row of an idempotency key is gone"))?;
+    let repeat =
+        find_repeat(app, new).await?.ok_or_else(|| Error::internal("the row of an idempotency key is gone"))?;
     Ok(Inserted::Repeat(repeat))
 }
 
@@ -74,15 +75,18 @@ pub async fn find_repeat(app: &App, new: &NewTransaction) -> Result<Option<Trans
 ///
 /// # Errors
 /// When even the row cannot be read back.
-pub async fn first_step(app: &App, row: Transaction, step: impl Future<Output = Result<Transaction>>) -> Result<Transaction> {
+pub async fn first_step(
+    app: &App,
+    row: Transaction,
+    step: impl Future<Output = Result<Transaction>>,
+) -> Result<Transaction> {
     match step.await {
         Ok(moved) => Ok(moved),
         Err(Error::StaleState) => find(app, row.id).await,
         Err(error) => {
-            tracing::warn!(transaction.id = %row.id, error = error.chain(), "the first step is left to the worker");
-            retry(app, &row, &error).await?;
+            failed(app, row.id, &error).await?;
             app.wake.worker();
-            Ok(row)
+            find(app, row.id).await
         }
     }
 }
@@ -114,8 +118,8 @@ where
             Ok(Ok(_)) => "done",
             // Somebody else moved the row meanwhile: a webhook, a handler, another worker.
             Ok(Err(Error::StaleState)) => "stale",
-            Ok(Err(error)) => failed(app, &row, &error).await,
-            Err(elapsed) => failed(app, &row, &Error::unavailable(elapsed)).await,
+            Ok(Err(error)) => record_failure(app, id, &error).await,
+            Err(elapsed) => record_failure(app, id, &Error::unavailable(elapsed)).await,
         },
         Err(error) => {
             tracing::error!(transaction.id = %id, error = error.chain(), "a stored row cannot be read");
@@ -125,13 +129,31 @@ where
     app.metrics.task_steps.with_label_values(&[kind.name(), outcome]).inc();
 }
 
-async fn failed(app: &App, row: &Transaction, error: &Error) -> &'static str {
-    tracing::warn!(transaction.id = %row.id, state = row.state.name(), error = error.chain(), "a step failed");
+async fn record_failure(app: &App, id: Uuid, error: &Error) -> &'static str {
     // If this fails too, the lease runs out and the row comes due again.
-    if let Err(error) = retry(app, row, error).await {
-        tracing::warn!(transaction.id = %row.id, error = error.chain(), "the failure was not recorded");
+    if let Err(error) = failed(app, id, error).await {
+        tracing::warn!(transaction.id = %id, error = error.chain(), "the failure was not recorded");
     }
     "failed"
+}
+
+/// A step failed: again after a while, and after the last try a person must look. The step may have moved the row before it
+/// failed, and somebody else may have brought it to its end: it is read again.
+async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
+    let row = find(app, id).await?;
+    tracing::warn!(transaction.id = %id, state = row.state.name(), error = error.chain(), "a step failed");
+    if row.due_at.is_none() {
+        return Ok(());
+    }
+    let failures = usize::try_from(row.attempts).unwrap_or(0);
+    if let Some(minutes) = RETRY_MINUTES.get(failures) {
+        let due_at = app.clock.now() + TimeDelta::minutes(*minutes);
+        store::defer(&app.db, row.id, row.version, due_at, row.attempts.saturating_add(1)).await?;
+        return Ok(());
+    }
+    hold(app, &row, &format!("gave up after {} failures: {}", failures.saturating_add(1), error.chain()))
+        .await
+        .map(drop)
 }
 
 /// Moves the row on, if it is still as it was read.
@@ -165,22 +187,6 @@ pub async fn wait(app: &App, row: &Transaction, pause: TimeDelta) -> Result<Tran
 pub async fn rest(app: &App, row: &Transaction) -> Result<Transaction> {
     store::rest(&app.db, row.id, row.version).await?;
     Ok(row.clone())
-}
-
-/// A step failed: again after a while, and after the last try a person must look.
-///
-/// # Errors
-/// When PostgreSQL does not answer.
-pub async fn retry(app: &App, row: &Transaction, error: &Error) -> Result<()> {
-    let failures = usize::try_from(row.attempts).unwrap_or(0);
-    match RETRY_MINUTES.get(failures) {
-        Some(minutes) => {
-            let due_at = app.clock.now() + TimeDelta::minutes(*minutes);
-            store::defer(&app.db, row.id, row.version, due_at, row.attempts.saturating_add(1)).await?;
-            Ok(())
-        }
-        None => hold(app, row, &format!("gave up after {} failures: {}", failures.saturating_add(1), error.chain())).await.map(drop),
-    }
 }
 
 /// A person must look: the state stays, nothing is due. Counted and alerted.
@@ -217,7 +223,12 @@ pub async fn find_own(app: &App, user_id: Uuid, id: Uuid) -> Result<Transaction>
 ///
 /// # Errors
 /// When PostgreSQL does not answer.
-pub async fn find_for_provider(app: &App, kind: Kind, provider_id: Uuid, reference: Option<Uuid>) -> Result<Option<Transaction>> {
+pub async fn find_for_provider(
+    app: &App,
+    kind: Kind,
+    provider_id: Uuid,
+    reference: Option<Uuid>,
+) -> Result<Option<Transaction>> {
     let found = store::find_for_provider(&app.db, kind.name(), provider_id, reference).await?;
     found.map(Transaction::try_from).transpose()
 }

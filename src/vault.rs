@@ -76,7 +76,8 @@ mod tests {
     use super::*;
 
     fn keys(ids: &[(&str, u8)]) -> DataKeys {
-        let pairs: Vec<String> = ids.iter().map(|(id, byte)| format!("{id}:{}", BASE64_STANDARD.encode([*byte; 32]))).collect();
+        let pairs: Vec<String> =
+            ids.iter().map(|(id, byte)| format!("{id}:{}", BASE64_STANDARD.encode([*byte; 32]))).collect();
         DataKeys::parse(&pairs.join(",")).expect("well formed")
     }
 

@@ -62,8 +62,7 @@ pub struct Requested {
 /// that is not the caller's; [`Error::KeyReused`].
 pub async fn request(app: &App, user_id: Uuid, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
     let amount = new.amount;
-    let request_hash =
-        RequestHash::of("withdrawal", &(amount.minor(), amount.currency().code(), new.bank_account_id));
+    let request_hash = RequestHash::of("withdrawal", &(amount.minor(), amount.currency().code(), new.bank_account_id));
     let own = bank_accounts::require(app, user_id, new.bank_account_id).await;
     let bank_account_id = Some(new.bank_account_id);
     let new = NewTransaction { user_id, kind: Kind::Withdrawal, amount, bank_account_id, key, request_hash };
@@ -166,7 +165,8 @@ async fn register(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
 /// Keeps the payout's id and the address that executes it, before anything is executed.
 async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     // Without Revio's own time, ours from before the answer: the window then closes a little early, never late.
-    let created_at = payout.created_on.and_then(|secs| DateTime::from_timestamp(secs, 0)).unwrap_or(withdrawal.updated_at);
+    let created_at =
+        payout.created_on.and_then(|secs| DateTime::from_timestamp(secs, 0)).unwrap_or(withdrawal.updated_at);
     let provider = Provider {
         id: Some(payout.id),
         status: Some(payout.status.word().to_owned()),
@@ -258,7 +258,9 @@ pub async fn heard(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Resul
     let payout = app.revio.payout(payout_id).await?;
     let settled = match (withdrawal.provider.id, withdrawal.state, &payout.status) {
         // A call of ours may be in flight: only a payment is final whatever that call does. The rest is for its owner.
-        (Some(id), State::Submitting, PayoutStatus::Success) if id == payout_id => settle(app, &withdrawal, &payout).await?,
+        (Some(id), State::Submitting, PayoutStatus::Success) if id == payout_id => {
+            settle(app, &withdrawal, &payout).await?
+        }
         (Some(id), State::Submitted, _) if id == payout_id => settle(app, &withdrawal, &payout).await?,
         (Some(id), _, _) if id == payout_id => withdrawal,
         // A payout that was registered twice and never executed: nothing will come of it.
@@ -313,7 +315,8 @@ async fn release(app: &App, withdrawal: &Transaction, reason: &str) -> Result<Tr
     match app.ledger.void(withdrawal.id).await {
         Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {}
         Err(LedgerError::AlreadyResolved(how)) => {
-            return transactions::hold(app, withdrawal, &format!("Revio did not pay, but the reservation is {how:?}")).await;
+            return transactions::hold(app, withdrawal, &format!("Revio did not pay, but the reservation is {how:?}"))
+                .await;
         }
         Err(error) => return Err(error.into()),
     }

@@ -30,8 +30,16 @@ struct Task {
 
 const TASKS: [Task; 4] = [
     Task { name: "inbox", period: Duration::from_secs(1), step: |app| Box::pin(full(inbox::step_due(app, BATCH))) },
-    Task { name: "deposits", period: Duration::from_secs(1), step: |app| Box::pin(full(deposits::step_due(app, BATCH))) },
-    Task { name: "withdrawals", period: Duration::from_secs(1), step: |app| Box::pin(full(withdrawals::step_due(app, BATCH))) },
+    Task {
+        name: "deposits",
+        period: Duration::from_secs(1),
+        step: |app| Box::pin(full(deposits::step_due(app, BATCH))),
+    },
+    Task {
+        name: "withdrawals",
+        period: Duration::from_secs(1),
+        step: |app| Box::pin(full(withdrawals::step_due(app, BATCH))),
+    },
     Task { name: "gauges", period: Duration::from_secs(15), step: |app| Box::pin(measure(app)) },
 ];
 

@@ -152,7 +152,10 @@ impl Connection {
         });
         match timeout(self.deadline.saturating_sub(started.elapsed()), answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_runtime_is_stopping)) => Err(Unknown(UnknownCause::Closed)),
+            Ok(Err(failed)) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_runtime_is_stopping) => Err(Unknown(UnknownCause::Closed)),
+            },
             Err(_elapsed) => Err(Unknown(UnknownCause::Deadline)),
         }
     }

@@ -35,6 +35,7 @@ struct Flags {
     /// The brand that purchases and payouts must name
     #[arg(long, env = "REVIO_SIM_BRAND_ID", default_value_t = revio_sim::BRAND_ID)]
     brand_id: Uuid,
+    /// The company that every object belongs to
     #[arg(long, env = "REVIO_SIM_COMPANY_ID", default_value_t = revio_sim::COMPANY_ID)]
     company_id: Uuid,
     /// File that keeps everything over a restart; without it everything is forgotten. Not for load tests: it is written whole

@@ -67,7 +67,11 @@ fn bearer(parts: &Parts) -> Result<&str> {
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().and_then(|value| value.to_str().ok()).ok_or(Error::Unauthenticated)?;
     let (scheme, token) = value.split_once(' ').ok_or(Error::Unauthenticated)?;
-    if values.next().is_none() && scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Error::Unauthenticated) }
+    if values.next().is_none() && scheme.eq_ignore_ascii_case("bearer") {
+        Ok(token.trim())
+    } else {
+        Err(Error::Unauthenticated)
+    }
 }
 
 async fn limit(app: &App, class: Class, who: &str) -> Result<()> {

@@ -64,7 +64,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();
-        if cause.is_data() { schema_error(&path, &cause.to_string()) } else { Error::InvalidJson(shorten(&cause.to_string())) }
+        if cause.is_data() {
+            schema_error(&path, &cause.to_string())
+        } else {
+            Error::InvalidJson(shorten(&cause.to_string()))
+        }
     })?;
     reader.end().map_err(|_| Error::InvalidJson("something follows the value".to_owned()))?;
     Ok(value)
@@ -141,7 +145,10 @@ mod tests {
         assert_eq!(named(r#"{"amount": 1, "currency": null}"#), "currency");
         assert_eq!(wrong(r#"{"amount": 1}"#), ("currency".to_owned(), "is required".to_owned()));
         assert_eq!(named(r#"{"amount": 1, "currency": "ZAR", "admin": true}"#), "admin");
-        assert_eq!(wrong(r#"{"amount": 1, "amount": 2, "currency": "ZAR"}"#), ("amount".to_owned(), "is given twice".to_owned()));
+        assert_eq!(
+            wrong(r#"{"amount": 1, "amount": 2, "currency": "ZAR"}"#),
+            ("amount".to_owned(), "is given twice".to_owned())
+        );
         assert_eq!(named("[]"), "body");
         assert_eq!(named("7"), "body");
         assert_eq!(named("{"), "invalid_json");

@@ -156,7 +156,11 @@ impl PurchaseStatus {
     #[must_use]
     pub fn word(&self) -> &str {
         match self {
-            Self::Open(word) | Self::Paid(word) | Self::Refunded(word) | Self::ChargedBack(word) | Self::Unknown(word) => word,
+            Self::Open(word)
+            | Self::Paid(word)
+            | Self::Refunded(word)
+            | Self::ChargedBack(word)
+            | Self::Unknown(word) => word,
             Self::Expired => "expired",
             Self::Cancelled => "cancelled",
         }
@@ -242,7 +246,8 @@ mod tests {
 
     #[test]
     fn all_three_shapes_of_an_error_body_yield_their_codes() {
-        let list = br#"{"__all__": [{"message": "no", "code": "purchase_refund_error"}], "amount": [{"code": "required"}]}"#;
+        let list =
+            br#"{"__all__": [{"message": "no", "code": "purchase_refund_error"}], "amount": [{"code": "required"}]}"#;
         assert_eq!(error_codes(list), "__all__=purchase_refund_error, amount=required");
         let single = br#"{"purchase.currency": {"message": "no", "code": "invalid"}}"#;
         assert_eq!(error_codes(single), "purchase.currency=invalid");

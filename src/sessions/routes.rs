@@ -153,7 +153,8 @@ fn answer(signed_in: SignedIn) -> WithCookie<Json<TokenView>> {
 
 /// `Secure` always: browsers take it from localhost too, and there is no setting to get wrong.
 fn cookie(value: &str, max_age_secs: i64) -> (HeaderName, HeaderValue) {
-    let text = format!("{COOKIE}={value}; Path={COOKIE_PATH}; Max-Age={max_age_secs}; HttpOnly; Secure; SameSite=Strict");
+    let text =
+        format!("{COOKIE}={value}; Path={COOKIE_PATH}; Max-Age={max_age_secs}; HttpOnly; Secure; SameSite=Strict");
     (header::SET_COOKIE, HeaderValue::from_str(&text).expect("a token is URL-safe base64"))
 }
 

@@ -38,7 +38,12 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, user_id: Uuid, session: &Ses
 }
 
 /// A successor that a second tab inserted first is the same row.
-pub(super) async fn insert_token(db: impl PgExecutor<'_>, hash: &[u8], session: Uuid, now: DateTime) -> sqlx::Result<()> {
+pub(super) async fn insert_token(
+    db: impl PgExecutor<'_>,
+    hash: &[u8],
+    session: Uuid,
+    now: DateTime,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into refresh_tokens (token_hash, session_id, issued_at) values ($1, $2, $3) on conflict do nothing",
         hash,

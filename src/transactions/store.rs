@@ -22,6 +22,7 @@ pub struct Row {
     pub(super) provider_created_at: Option<DateTime>,
     pub(super) failure_reason: Option<String>,
     pub(super) held_reason: Option<String>,
+    pub(super) due_at: Option<DateTime>,
     pub(super) attempts: i32,
     pub(super) version: i32,
     pub(super) created_at: DateTime,
@@ -57,7 +58,7 @@ pub(super) async fn insert_once(
          on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
          returning id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
-                   attempts, version, created_at, updated_at, completed_at",
+                   due_at, attempts, version, created_at, updated_at, completed_at",
         id,
         new.user_id,
         new.kind.name(),
@@ -78,7 +79,7 @@ pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &st
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
-                attempts, version, created_at, updated_at, completed_at
+                due_at, attempts, version, created_at, updated_at, completed_at
            from transactions where user_id = $1 and idempotency_key = $2",
         user_id,
         key
@@ -92,7 +93,7 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
-                attempts, version, created_at, updated_at, completed_at
+                due_at, attempts, version, created_at, updated_at, completed_at
            from transactions where id = $1",
         id
     )
@@ -111,7 +112,7 @@ pub(super) async fn find_for_provider(
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
-                attempts, version, created_at, updated_at, completed_at
+                due_at, attempts, version, created_at, updated_at, completed_at
            from transactions
           where kind = $1 and (provider_id = $2 or id = $3)
           order by (provider_id is not distinct from $2) desc limit 1",
@@ -138,7 +139,7 @@ pub(super) async fn claim_due(
                         order by due_at limit $4 for update skip locked)
          returning id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
-                   attempts, version, created_at, updated_at, completed_at",
+                   due_at, attempts, version, created_at, updated_at, completed_at",
         kind,
         now,
         leased_until,
@@ -149,7 +150,13 @@ pub(super) async fn claim_due(
 }
 
 /// `None` when the row is not at `version` any more.
-pub(super) async fn advance(db: &PgPool, id: Uuid, version: i32, to: &Move, now: DateTime) -> sqlx::Result<Option<Row>> {
+pub(super) async fn advance(
+    db: &PgPool,
+    id: Uuid,
+    version: i32,
+    to: &Move,
+    now: DateTime,
+) -> sqlx::Result<Option<Row>> {
     let due_at = match to.due {
         Due::Never => None,
         Due::Now => Some(now),
@@ -170,7 +177,7 @@ pub(super) async fn advance(db: &PgPool, id: Uuid, version: i32, to: &Move, now:
           where id = $1 and version = $2
          returning id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
-                   attempts, version, created_at, updated_at, completed_at",
+                   due_at, attempts, version, created_at, updated_at, completed_at",
         id,
         version,
         to.state.name(),
@@ -188,7 +195,7 @@ pub(super) async fn advance(db: &PgPool, id: Uuid, version: i32, to: &Move, now:
     .await
 }
 
-/// The row keeps its version: nothing moved. One that moved meanwhile is left alone.
+/// The row keeps its version: nothing moved. One that moved meanwhile, or has nothing to do, is left alone.
 pub(super) async fn defer(
     db: impl PgExecutor<'_>,
     id: Uuid,
@@ -198,7 +205,7 @@ pub(super) async fn defer(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update transactions set due_at = $3, attempts = $4
-          where id = $1 and version = $2 and held_reason is null",
+          where id = $1 and version = $2 and due_at is not null",
         id,
         version,
         due_at,
@@ -234,7 +241,7 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
-                attempts, version, created_at, updated_at, completed_at
+                due_at, attempts, version, created_at, updated_at, completed_at
            from transactions
           where user_id = $1
             and ($2::text is null or kind = $2) and ($3::text is null or state = $3)

@@ -56,7 +56,11 @@ impl NewUser {
         fields.take(passwords::check(&self.password));
         let full_name = fields.text("full_name", &self.full_name, 1..=NAME_CHARS_MAX);
         fields.finish()?;
-        Ok(Registration { email: email.expect("finish refuses a request without it"), password: self.password, full_name })
+        Ok(Registration {
+            email: email.expect("finish refuses a request without it"),
+            password: self.password,
+            full_name,
+        })
     }
 }
 

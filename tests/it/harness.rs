@@ -46,6 +46,8 @@ pub(crate) struct TestApp {
 pub(crate) struct Customer {
     pub(crate) id: Uuid,
     pub(crate) email: String,
+    pub(crate) session_id: Uuid,
+    /// As the login gave it.
     pub(crate) token: String,
     pub(crate) bank_account_id: Uuid,
 }
@@ -124,7 +126,8 @@ impl TestApp {
             "account_holder": "Thandi Nkosi", "bank_name": "FNB"});
         let account = self.send(Method::POST, "/v1/bank-accounts", Some(&token), &[], Some(account)).await;
         assert_eq!(account.status, StatusCode::CREATED, "{}", account.body);
-        Customer { id: registered.id(), email, token, bank_account_id: account.id() }
+        let claims = self.app.tokens.check(&token, self.app.clock.now()).expect("a valid token");
+        Customer { id: registered.id(), email, session_id: claims.sid, token, bank_account_id: account.id() }
     }
 
     /// A customer whose wallet holds `amount` already.
@@ -141,20 +144,28 @@ impl TestApp {
     }
 
     pub(crate) async fn get(&self, customer: &Customer, path: &str) -> Answer {
-        self.send(Method::GET, path, Some(&customer.token), &[], None).await
+        self.send(Method::GET, path, Some(&self.token(customer)), &[], None).await
     }
 
     pub(crate) async fn deposit(&self, customer: &Customer, amount: i64, key: &str) -> Answer {
         let body = json!({"amount": amount, "currency": "ZAR"});
-        self.send(Method::POST, "/v1/deposits", Some(&customer.token), &[("Idempotency-Key", key)], Some(body)).await
+        self.send(Method::POST, "/v1/deposits", Some(&self.token(customer)), &[("Idempotency-Key", key)], Some(body))
+            .await
     }
 
     pub(crate) async fn withdraw(&self, customer: &Customer, amount: i64, key: &str) -> Answer {
         let body = json!({"amount": amount, "currency": "ZAR", "bank_account_id": customer.bank_account_id});
-        self.send(Method::POST, "/v1/withdrawals", Some(&customer.token), &[("Idempotency-Key", key)], Some(body)).await
+        self.send(Method::POST, "/v1/withdrawals", Some(&self.token(customer)), &[("Idempotency-Key", key)], Some(body))
+            .await
+    }
+
+    /// A token that is valid now: tests move the clock by days.
+    pub(crate) fn token(&self, customer: &Customer) -> String {
+        self.app.tokens.sign(customer.id, customer.session_id, "user", self.app.clock.now())
     }
 
     /// One call over real HTTP.
+    #[expect(clippy::too_many_arguments, reason = "these are the parts of an HTTP request")]
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -324,7 +335,8 @@ fn config(sim: &Sim, url: &str, webhook_key: &str, settings: &[(&str, &str)]) ->
         ("RATE_LIMITS", "off"),
     ]);
     values.extend(settings.iter().copied());
-    Config::from_source(&|name| Ok(values.get(name).map(|value| (*value).to_owned()))).expect("the settings are complete")
+    Config::from_source(&|name| Ok(values.get(name).map(|value| (*value).to_owned())))
+        .expect("the settings are complete")
 }
 
 #[expect(clippy::disallowed_methods, reason = "the server ends with the test's runtime")]

@@ -97,13 +97,15 @@ async fn registration_and_bank_accounts_name_every_wrong_field_at_once(db: PgPoo
     let t = TestApp::new(db).await;
     let body = json!({"email": "nobody", "password": "short", "full_name": " "});
     let refused = t.send(Method::POST, "/v1/auth/register", None, &[], Some(body)).await;
-    let named: Vec<&str> = refused.body["errors"].as_array().expect("a list").iter().filter_map(|e| e["field"].as_str()).collect();
+    let named: Vec<&str> =
+        refused.body["errors"].as_array().expect("a list").iter().filter_map(|e| e["field"].as_str()).collect();
     assert_eq!(named, ["email", "password", "full_name"]);
     assert!(!refused.body.to_string().contains("short"), "a password is never repeated");
     let customer = t.customer().await;
     let body = json!({"account_number": "12x", "branch_code": "", "account_holder": "", "bank_name": "a\u{0}b"});
     let refused = t.send(Method::POST, "/v1/bank-accounts", Some(&customer.token), &[], Some(body)).await;
-    let named: Vec<&str> = refused.body["errors"].as_array().expect("a list").iter().filter_map(|e| e["field"].as_str()).collect();
+    let named: Vec<&str> =
+        refused.body["errors"].as_array().expect("a list").iter().filter_map(|e| e["field"].as_str()).collect();
     assert_eq!(named, ["account_number", "branch_code", "account_holder", "bank_name"]);
     t.finish().await;
 }

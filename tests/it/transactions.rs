@@ -61,7 +61,8 @@ async fn filters_narrow_the_list(db: PgPool) {
     let customer = t.customer_with(5_000).await;
     t.withdraw(&customer, 1_000, "w1").await;
     t.drive().await;
-    let total = async |query: &str| t.get(&customer, &format!("/v1/transactions?{query}")).await.body["page"]["total"].clone();
+    let total =
+        async |query: &str| t.get(&customer, &format!("/v1/transactions?{query}")).await.body["page"]["total"].clone();
     assert_eq!(total("kind=deposit").await, 1);
     assert_eq!(total("kind=withdrawal&state=completed").await, 1);
     assert_eq!(total("state=failed").await, 0);

@@ -41,7 +41,7 @@ async fn take_all_sessions(port: u16) {
         for _ in 0..16 {
             others.spawn(async move {
                 let other = client(port, Duration::from_secs(20)).await;
-                other.ping().await.unwrap();
+                other.ping().await.expect("a session");
                 other.close().await;
             });
         }
