@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::error::Result;
-use crate::{deposits, inbox, transactions, withdrawals};
+use crate::{deposits, inbox, reversals, transactions, withdrawals};
 
 const BATCH: i64 = 64;
 /// How long a loop waits after a failure of its own (PostgreSQL away).
@@ -28,7 +28,7 @@ struct Task {
     step: Step,
 }
 
-const TASKS: [Task; 4] = [
+const TASKS: [Task; 5] = [
     Task { name: "inbox", period: Duration::from_secs(1), step: |app| Box::pin(full(inbox::step_due(app, BATCH))) },
     Task {
         name: "deposits",
@@ -40,6 +40,11 @@ const TASKS: [Task; 4] = [
         period: Duration::from_secs(1),
         step: |app| Box::pin(full(withdrawals::step_due(app, BATCH))),
     },
+    Task {
+        name: "reversals",
+        period: Duration::from_secs(1),
+        step: |app| Box::pin(full(reversals::step_due(app, BATCH))),
+    },
     Task { name: "gauges", period: Duration::from_secs(15), step: |app| Box::pin(measure(app)) },
 ];
 
@@ -50,6 +55,7 @@ async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
 async fn measure(app: &App) -> Result<bool> {
     transactions::measure(app).await?;
     inbox::measure(app).await?;
+    app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
     Ok(false)
 }
 

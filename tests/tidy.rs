@@ -16,7 +16,7 @@ const LEVELS: &[&[&str]] = &[
     &["problems", "app"],
     &["http"],
     &["users", "bank_accounts", "accounts", "transactions"],
-    &["sessions", "deposits", "withdrawals"],
+    &["sessions", "deposits", "withdrawals", "reversals"],
     &["inbox", "health"],
     &["router", "worker"],
 ];

@@ -1,15 +1,14 @@
 //! Who is calling: [`Caller`], somebody with a valid access token, or [`Visitor`], anybody. Both count against the rate
 //! limit of what they do.
 
-use std::net::SocketAddr;
-
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Method, header};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::http::address;
 use crate::limits::{Answer, Class};
 
 /// Longer ones are cut: the value is only shown in the list of sessions.
@@ -45,17 +44,12 @@ impl FromRequestParts<App> for Visitor {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let visitor = Self { address: address(parts), user_agent: user_agent(parts) };
+        let address = address::of(parts, &app.config.trusted_proxies);
+        let address = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+        let visitor = Self { address, user_agent: user_agent(parts) };
         limit(app, Class::Auth, &visitor.address).await?;
         Ok(visitor)
     }
-}
-
-/// The address of the peer, as the connection has it.
-#[must_use]
-pub fn address(parts: &Parts) -> String {
-    let connected = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    connected.map_or_else(|| "unknown".to_owned(), |ConnectInfo(peer)| peer.ip().to_string())
 }
 
 fn user_agent(parts: &Parts) -> Option<String> {

@@ -6,6 +6,7 @@ mod harness;
 mod health;
 mod inbox;
 mod requests;
+mod reversals;
 mod sessions;
 mod transactions;
 mod withdrawals;
