@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`config`], [`clock`], [`telemetry`] | settings, time, logs and metrics |
+//! | [`config`], [`clock`], [`telemetry`], [`crash`] | settings, time, logs and metrics, where a process may die |
 //! | [`vault`], [`tokens`], [`keys`], [`limits`] | sealed data, sign-in tokens, new secrets, rate limits |
 //! | [`revio`] | the provider's HTTP API and its signature |
 //! | [`error`], [`problems`] | the one error; how it is told |
@@ -22,6 +22,7 @@ pub mod app;
 pub mod bank_accounts;
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod deposits;
 pub mod error;
 pub mod health;

@@ -8,5 +8,6 @@ mod inbox;
 mod requests;
 mod reversals;
 mod sessions;
+mod storms;
 mod transactions;
 mod withdrawals;

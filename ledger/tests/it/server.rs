@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ledger::{Ledger, LedgerError, Options};
+use ledger::{Ledger, Options};
 
 use crate::harness::variable;
 
@@ -74,17 +74,4 @@ pub(crate) async fn client(port: u16, deadline: Duration) -> Ledger {
 
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
-}
-
-/// Asks until the answer is known, for half a minute at most.
-pub(crate) async fn until_known<T>(mut ask: impl AsyncFnMut() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
-    let asked = tokio::time::timeout(Duration::from_secs(30), async {
-        loop {
-            match ask().await {
-                Err(LedgerError::Unknown(_)) => {}
-                known => return known,
-            }
-        }
-    });
-    asked.await.expect("an answer within half a minute")
 }
