@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{BoxError, Error, Result};
@@ -34,6 +35,7 @@ pub struct Parts {
     pub ledger: Ledger,
     pub revio: Revio,
     pub limiter: Limiter,
+    pub access: Access,
     pub tokens: Tokens,
     pub wake: Wake,
     pub clock: Clock,
@@ -78,8 +80,8 @@ impl App {
         let revio = Revio::new(config.revio_base_url.clone(), config.revio_api_key.clone(), config.revio_brand_id);
         let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits)?;
         let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url)?;
-        let wake = Wake::new(db.clone());
-        Ok(Self(Arc::new(Parts { db, ledger, revio, limiter, tokens, wake, clock, metrics, config })))
+        let (wake, access) = (Wake::new(db.clone()), Access::new(db.clone()));
+        Ok(Self(Arc::new(Parts { db, ledger, revio, limiter, access, tokens, wake, clock, metrics, config })))
     }
 
     /// The currency of a request, if customers may use it.
