@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::crash::CrashPoints;
@@ -35,6 +36,7 @@ pub struct Parts {
     pub ledger: Ledger,
     pub revio: Revio,
     pub limiter: Limiter,
+    pub access: Access,
     pub tokens: Tokens,
     pub wake: Wake,
     pub clock: Clock,
@@ -91,8 +93,8 @@ impl App {
         );
         let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits)?;
         let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url)?;
-        let wake = Wake::new(db.clone());
-        Ok(Self(Arc::new(Parts { db, ledger, revio, limiter, tokens, wake, clock, crash, metrics, config })))
+        let (wake, access) = (Wake::new(db.clone()), Access::new(db.clone()));
+        Ok(Self(Arc::new(Parts { db, ledger, revio, limiter, access, tokens, wake, clock, crash, metrics, config })))
     }
 
     /// The currency of a request, if customers may use it.

@@ -1,14 +1,17 @@
-//! What every route shares: bodies and queries that name the field that is wrong, who is calling, the idempotency key, and
-//! the access log. Nouns' `routes.rs` use these; nothing here knows a noun.
+//! What every route shares: bodies and queries that name the field that is wrong, pages, who is calling and what staff may,
+//! the idempotency key, and the access log. Nouns' `routes.rs` use these; nothing here knows a noun.
 
 pub mod access_log;
 pub mod address;
 pub mod caller;
+pub mod cursor;
 pub mod fields;
 pub mod idempotency;
 pub mod json;
+pub mod staff;
 
 pub use caller::{Caller, Visitor};
 pub use fields::Fields;
 pub use idempotency::{IdempotencyKey, RequestHash, replayed};
 pub use json::{Json, Path, Query};
+pub use staff::Staff;

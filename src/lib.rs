@@ -4,21 +4,27 @@
 //! |---|---|
 //! | [`config`], [`clock`], [`telemetry`], [`crash`] | settings, time, logs and metrics, where a process may die |
 //! | [`vault`], [`tokens`], [`keys`], [`limits`] | sealed data, sign-in tokens, new secrets, rate limits |
+//! | [`permissions`], [`access`] | who may do what; what a token cannot know |
 //! | [`revio`] | the provider's HTTP API and its signature |
 //! | [`error`], [`problems`] | the one error; how it is told |
 //! | [`app`], [`wake`] | what everything runs on |
+//! | [`audit`] | who did what: append-only, hash-chained |
 //! | [`http`] | what every route shares |
 //! | [`users`], [`sessions`], [`bank_accounts`], [`accounts`] | people, sign-ins, destinations, balances |
 //! | [`transactions`] | the row behind every movement of money |
 //! | [`deposits`], [`withdrawals`], [`reversals`] | the flows: one function an arrow |
 //! | [`inbox`] | Revio's webhooks |
+//! | [`admin`] | what staff see of no noun's own |
 //! | [`health`], [`router`], [`worker`] | is it alive; every route; every background task |
 //!
 //! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL). Modules import only from lines
 //! above their own; `tests/tidy.rs` checks it.
 
+pub mod access;
 pub mod accounts;
+pub mod admin;
 pub mod app;
+pub mod audit;
 pub mod bank_accounts;
 pub mod clock;
 pub mod config;
@@ -30,6 +36,7 @@ pub mod http;
 pub mod inbox;
 pub mod keys;
 pub mod limits;
+pub mod permissions;
 pub mod problems;
 pub mod reversals;
 pub mod revio;

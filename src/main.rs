@@ -8,8 +8,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use octoco::app::App;
+use octoco::audit::{self, Actor, Verdict};
 use octoco::config::Config;
 use octoco::error::BoxError;
+use octoco::permissions::Role;
 use octoco::revio::signature::PublicKeys;
 use octoco::users::{self, Email};
 use octoco::{accounts, keys, router, telemetry, worker};
@@ -46,6 +48,9 @@ enum Command {
     /// For operators
     #[command(subcommand)]
     Admin(Admin),
+    /// The log of who did what
+    #[command(subcommand)]
+    Audit(Audit),
 }
 
 #[derive(Args)]
@@ -88,6 +93,24 @@ enum Admin {
         #[arg(long)]
         email: String,
     },
+    /// Gives a user a role, above all the first admin
+    Grant {
+        #[arg(long)]
+        email: String,
+        /// user, support, finance or admin
+        #[arg(long, value_parser = |name: &str| Role::parse(name).ok_or("must be user, support, finance or admin"))]
+        role: Role,
+    },
+}
+
+#[derive(Subcommand)]
+enum Audit {
+    /// Computes the whole chain again and names the first row that was changed: exit status 0 or 1
+    Verify {
+        /// A head that was noted before, as the log has it (`audit.head`): the chain must still go through it
+        #[arg(long, value_name = "POSITION:HASH", value_parser = audit::Head::parse)]
+        head: Option<audit::Head>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -111,6 +134,8 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Keys(Keys::Generate { data_key_id }) => say(keys::environment_lines(&data_key_id).trim_end()),
         Command::Webhook(Webhook::Verify { public_key, signature }) => verify(&public_key, &signature),
         Command::Admin(Admin::LedgerBalances { email }) => with_app(|app| ledger_balances(app, email)).await,
+        Command::Admin(Admin::Grant { email, role }) => with_app(|app| grant(app, email, role)).await,
+        Command::Audit(Audit::Verify { head }) => with_app(|app| verify_audit(app, head)).await,
     }
 }
 
@@ -231,6 +256,25 @@ async fn ledger_balances(app: App, email: String) -> Result<ExitCode, BoxError> 
         say(&serde_json::to_string(&accounts::routes::BalanceView::from(balance))?)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn grant(app: App, email: String, role: Role) -> Result<ExitCode, BoxError> {
+    let user = users::find_by_email(&app, &Email::parse(&email)?).await?;
+    users::change_role(&app, &Actor::system(), user.id, role).await?;
+    say(&format!("{} has the role {} now; it had {}", user.email, role.name(), user.role))
+}
+
+async fn verify_audit(app: App, noted: Option<audit::Head>) -> Result<ExitCode, BoxError> {
+    match audit::verify(&app, noted.as_ref()).await? {
+        Verdict::Intact { head, unsealed } => {
+            say(&format!("the chain is intact; head {head}; {unsealed} rows wait to be chained"))
+        }
+        Verdict::Broken { position, entry_id, reason } => {
+            let row = entry_id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
+            say_error(&format!("the chain is broken at {position}, row {row}: {reason}"));
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 fn say(text: &str) -> Result<ExitCode, BoxError> {

@@ -12,17 +12,54 @@ mod store;
 
 use chrono::TimeDelta;
 use secrecy::SecretString;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result};
-use crate::http::Visitor;
+use crate::http::{Caller, Visitor};
+use crate::permissions::Role;
 use crate::tokens::{REFRESH_SECS, RefreshToken};
-use crate::users::{self, Email, User};
+use crate::users::{self, Email, Proof, User};
 
 pub use store::Session;
 
 const GRACE: TimeDelta = TimeDelta::seconds(10);
+
+/// A session and whose it is said to be.
+struct Owned {
+    id: Uuid,
+    user_id: Uuid,
+}
+
+/// How a session ends before its time.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    LoggedOut,
+    Revoked,
+    TokenReused,
+}
+
+impl Ending {
+    /// As the session's row and the audit log say it.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::LoggedOut => "logged out",
+            Self::Revoked => "revoked by the user",
+            Self::TokenReused => "refresh token reused",
+        }
+    }
+
+    /// As the metric says it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::LoggedOut => "logged_out",
+            Self::Revoked => "revoked",
+            Self::TokenReused => "token_reused",
+        }
+    }
+}
 
 /// What a sign-in or a refresh gives out.
 pub struct SignedIn {
@@ -34,7 +71,10 @@ pub struct SignedIn {
 /// # Errors
 /// [`Error::InvalidCredentials`].
 pub async fn login(app: &App, visitor: &Visitor, email: &Email, password: SecretString) -> Result<SignedIn> {
-    let user = users::authenticate(app, email, password).await?;
+    let user = match users::authenticate(app, email, password).await? {
+        Proof::Right(user) => user,
+        Proof::Wrong(user) => return Err(refused(app, visitor, user).await?),
+    };
     let now = app.clock.now();
     let session = Session {
         id: app.clock.row_id(),
@@ -47,15 +87,27 @@ pub async fn login(app: &App, visitor: &Visitor, email: &Email, password: Secret
     let mut tx = app.db.begin().await?;
     store::insert(&mut *tx, user.id, &session).await?;
     store::insert_token(&mut *tx, &refresh_token.hash(), session.id, now).await?;
+    let actor = Actor::user(user.id, Role::parse(&user.role), visitor.origin.clone());
+    audit::record(app, &mut *tx, Entry::of(&actor, "session.opened", "session", session.id)).await?;
     tx.commit().await?;
+    app.metrics.sign_ins.with_label_values(&["opened"]).inc();
     Ok(signed_in(app, user, session.id, refresh_token))
+}
+
+/// Records that a password was wrong, for whom if there is such a user, and is what the caller is told.
+async fn refused(app: &App, visitor: &Visitor, user: Option<Uuid>) -> Result<Error> {
+    let object = user.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
+    let actor = Actor::nobody(visitor.origin.clone());
+    audit::record(app, &app.db, Entry::of(&actor, "session.refused", "user", object)).await?;
+    app.metrics.sign_ins.with_label_values(&["refused"]).inc();
+    Ok(Error::InvalidCredentials)
 }
 
 /// Exchanges a refresh token for its successor and a new access token.
 ///
 /// # Errors
 /// [`Error::Unauthenticated`], whatever is wrong with the token.
-pub async fn refresh(app: &App, token: &RefreshToken) -> Result<SignedIn> {
+pub async fn refresh(app: &App, visitor: &Visitor, token: &RefreshToken) -> Result<SignedIn> {
     let now = app.clock.now();
     let hash = token.hash();
     let successor = app.tokens.successor(token);
@@ -73,10 +125,11 @@ pub async fn refresh(app: &App, token: &RefreshToken) -> Result<SignedIn> {
     tx.commit().await?;
     if !first && !same_moment(app, &hash, &successor).await? {
         tracing::warn!(session.id = %found.session_id, "a refresh token was used again; its family is revoked");
-        store::revoke(&app.db, found.user_id, found.session_id, "refresh token reused", now).await?;
+        end(app, &Actor::nobody(visitor.origin.clone()), &found.session(), Ending::TokenReused).await?;
         return Err(Error::Unauthenticated);
     }
     let user = users::find(app, found.user_id).await?;
+    app.metrics.sign_ins.with_label_values(&["refreshed"]).inc();
     Ok(signed_in(app, user, found.session_id, successor))
 }
 
@@ -92,9 +145,10 @@ async fn same_moment(app: &App, hash: &[u8], successor: &RefreshToken) -> Result
 ///
 /// # Errors
 /// When PostgreSQL does not answer.
-pub async fn logout(app: &App, token: &RefreshToken) -> Result<()> {
+pub async fn logout(app: &App, visitor: &Visitor, token: &RefreshToken) -> Result<()> {
     if let Some(found) = store::find_token(&app.db, &token.hash()).await? {
-        store::revoke(&app.db, found.user_id, found.session_id, "logged out", app.clock.now()).await?;
+        let actor = Actor::user(found.user_id, None, visitor.origin.clone());
+        end(app, &actor, &found.session(), Ending::LoggedOut).await?;
     }
     Ok(())
 }
@@ -109,9 +163,41 @@ pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<Session>> {
 
 /// # Errors
 /// [`Error::NotFound`] when it is not the user's, or ended already.
-pub async fn revoke(app: &App, user_id: Uuid, session_id: Uuid) -> Result<()> {
-    let revoked = store::revoke(&app.db, user_id, session_id, "revoked by the user", app.clock.now()).await?;
-    if revoked { Ok(()) } else { Err(Error::NotFound("session")) }
+pub async fn revoke(app: &App, caller: &Caller, session_id: Uuid) -> Result<()> {
+    let session = Owned { id: session_id, user_id: caller.user_id };
+    let ended = end(app, &caller.actor(), &session, Ending::Revoked).await?;
+    if ended { Ok(()) } else { Err(Error::NotFound("session")) }
+}
+
+/// Ends every other session of the caller. How many there were.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn revoke_others(app: &App, caller: &Caller) -> Result<usize> {
+    let mut ended = 0_usize;
+    for session in list(app, caller.user_id).await? {
+        let session = Owned { id: session.id, user_id: caller.user_id };
+        if session.id != caller.session_id && end(app, &caller.actor(), &session, Ending::Revoked).await? {
+            ended = ended.saturating_add(1);
+        }
+    }
+    Ok(ended)
+}
+
+/// Ends a session with all its tokens, on the record. False when it had ended before, or is not that user's.
+async fn end(app: &App, actor: &Actor, session: &Owned, how: Ending) -> Result<bool> {
+    let mut tx = app.db.begin().await?;
+    let ended = store::revoke(&mut *tx, session, how.reason(), app.clock.now()).await?;
+    if ended {
+        let entry = Entry::of(actor, "session.ended", "session", session.id);
+        audit::record(app, &mut *tx, entry.with(json!({"user": session.user_id, "reason": how.reason()}))).await?;
+    }
+    tx.commit().await?;
+    if ended {
+        app.access.end(session.id);
+        app.metrics.sign_ins.with_label_values(&[how.name()]).inc();
+    }
+    Ok(ended)
 }
 
 fn signed_in(app: &App, user: User, session_id: Uuid, refresh_token: RefreshToken) -> SignedIn {

@@ -28,6 +28,8 @@ pub struct Metrics {
     pub http_request_seconds: HistogramVec,
     /// Rate limiter answers: allowed, refused, unavailable (Redis away: the call was allowed).
     pub rate_limit_answers: IntCounterVec,
+    /// Sessions opened, refused, refreshed, and ended by how: logged_out, revoked, token_reused.
+    pub sign_ins: IntCounterVec,
     /// Calls of the webhook endpoint by verdict.
     pub webhook_calls: IntCounterVec,
     /// From a webhook's receipt to its effect being booked.
@@ -100,6 +102,7 @@ impl Metrics {
                 "Answers of the rate limiter",
                 &["class", "answer"],
             ),
+            sign_ins: counter("octoco_sign_ins_total", "Sign-ins and what became of them", &["outcome"]),
             webhook_calls: counter("octoco_webhook_calls_total", "Calls of the webhook endpoint", &["verdict"]),
             webhook_effect_seconds: histogram(
                 "octoco_webhook_effect_seconds",

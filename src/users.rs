@@ -10,12 +10,15 @@ use std::str::FromStr;
 
 use email_address::EmailAddress;
 use secrecy::SecretString;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result, on_constraint};
+use crate::permissions::Role;
 
-pub use store::User;
+pub use store::{Filter, User};
 
 const EMAIL_CHARS_MAX: usize = 254;
 
@@ -46,6 +49,12 @@ pub struct Registration {
     pub full_name: String,
 }
 
+/// What a password proved. Whether there is such a user is for the audit log and never told to the caller.
+pub enum Proof {
+    Right(User),
+    Wrong(Option<Uuid>),
+}
+
 /// What Revio is told about the person who pays or is paid.
 pub struct Contact {
     pub email: String,
@@ -61,22 +70,25 @@ pub async fn register(app: &App, new: Registration) -> Result<User> {
         email: new.email.0,
         full_name: new.full_name,
         password_hash,
-        role: "user".to_owned(),
+        role: Role::User.name().to_owned(),
         created_at: app.clock.now(),
     };
     on_constraint(store::insert(&app.db, &user).await, "users_email", Error::EmailTaken)?;
     Ok(user)
 }
 
-/// The user whose password this is. An unknown e-mail takes as long and is told the same as a wrong password.
+/// Whether the password is that of the e-mail's user. An unknown e-mail takes as long to find out as a wrong password.
 ///
 /// # Errors
-/// [`Error::InvalidCredentials`].
-pub async fn authenticate(app: &App, email: &Email, password: SecretString) -> Result<User> {
+/// When PostgreSQL does not answer, or too many wait for their turn.
+pub async fn authenticate(app: &App, email: &Email, password: SecretString) -> Result<Proof> {
     let user = store::find_by_email(&app.db, &email.0).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let right = passwords::verify(password, hash).await?;
-    user.filter(|_| right).ok_or(Error::InvalidCredentials)
+    Ok(match user {
+        Some(user) if right => Proof::Right(user),
+        user => Proof::Wrong(user.map(|user| user.id)),
+    })
 }
 
 /// # Errors
@@ -96,6 +108,34 @@ pub async fn find_by_email(app: &App, email: &Email) -> Result<User> {
 pub async fn contact(app: &App, id: Uuid) -> Result<Contact> {
     let user = find(app, id).await?;
     Ok(Contact { email: user.email, full_name: user.full_name })
+}
+
+/// A page of everybody, newest first.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn list(app: &App, filter: &Filter) -> Result<Vec<User>> {
+    Ok(store::list(&app.db, filter).await?)
+}
+
+/// Gives a user another role. It holds from the user's next call as staff.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Forbidden`] when it is the actor's own.
+pub async fn change_role(app: &App, actor: &Actor, id: Uuid, role: Role) -> Result<User> {
+    if actor.is_user(id) {
+        return Err(Error::Forbidden);
+    }
+    let mut tx = app.db.begin().await?;
+    let before = store::lock_role(&mut *tx, id).await?.ok_or(Error::NotFound("user"))?;
+    if before != role.name() {
+        store::set_role(&mut *tx, id, role.name()).await?;
+        let entry = Entry::of(actor, "user.role_changed", "user", id);
+        let entry = entry.change(json!({"role": before}), json!({"role": role.name()}));
+        audit::record(app, &mut *tx, entry).await?;
+    }
+    tx.commit().await?;
+    find(app, id).await
 }
 
 #[cfg(test)]

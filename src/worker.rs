@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::error::Result;
-use crate::{deposits, inbox, reversals, transactions, withdrawals};
+use crate::{audit, deposits, inbox, reversals, transactions, withdrawals};
 
 const BATCH: i64 = 64;
 /// How long a loop waits after a failure of its own (PostgreSQL away).
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// A wake-up says that money can move on. A task that looks less often than this has nothing to do with that.
+const WOKEN_PERIOD_MAX: Duration = Duration::from_secs(1);
 
 type Step = fn(&App) -> BoxFuture<'_, Result<bool>>;
 
@@ -28,7 +30,7 @@ struct Task {
     step: Step,
 }
 
-const TASKS: [Task; 5] = [
+const TASKS: [Task; 6] = [
     Task { name: "inbox", period: Duration::from_secs(1), step: |app| Box::pin(full(inbox::step_due(app, BATCH))) },
     Task {
         name: "deposits",
@@ -45,6 +47,7 @@ const TASKS: [Task; 5] = [
         period: Duration::from_secs(1),
         step: |app| Box::pin(full(reversals::step_due(app, BATCH))),
     },
+    Task { name: "audit", period: Duration::from_secs(2), step: |app| Box::pin(audit::seal(app)) },
     Task { name: "gauges", period: Duration::from_secs(15), step: |app| Box::pin(measure(app)) },
 ];
 
@@ -56,6 +59,7 @@ async fn measure(app: &App) -> Result<bool> {
     transactions::measure(app).await?;
     inbox::measure(app).await?;
     app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
+    audit::measure(app).await?;
     Ok(false)
 }
 
@@ -92,7 +96,7 @@ async fn run(app: &App, task: &Task, stop: &CancellationToken) {
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = woken => {}
+            () = woken, if task.period <= WOKEN_PERIOD_MAX => {}
             () = sleep(pause) => {}
         }
     }

@@ -10,14 +10,16 @@ const LINES_MAX: usize = 500;
 /// The levels, lowest first; modules of one line do not know each other.
 const LEVELS: &[&[&str]] = &[
     &["clock", "crash"],
-    &["keys", "vault", "revio"],
+    &["keys", "vault", "revio", "permissions"],
     &["tokens", "config"],
     &["limits", "telemetry", "error", "wake"],
+    &["access"],
     &["problems", "app"],
+    &["audit"],
     &["http"],
     &["users", "bank_accounts", "accounts", "transactions"],
     &["sessions", "deposits", "withdrawals", "reversals"],
-    &["inbox", "health"],
+    &["inbox", "health", "admin"],
     &["router", "worker"],
 ];
 

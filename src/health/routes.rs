@@ -17,7 +17,7 @@ pub fn router() -> OpenApiRouter<App> {
 /// Alive
 ///
 /// The process answers; nothing else is asked.
-#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/healthz", tag = "operations", security(()), responses((status = 200, body = String, content_type = "text/plain")))]
 async fn healthz() -> &'static str {
     "ok"
 }
@@ -25,7 +25,7 @@ async fn healthz() -> &'static str {
 /// Ready
 ///
 /// Every part was asked just now, with a deadline.
-#[utoipa::path(get, path = "/readyz", tag = "operations",
+#[utoipa::path(get, path = "/readyz", tag = "operations", security(()),
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 async fn readyz(State(app): State<App>) -> impl IntoResponse {
     let readiness = super::readiness(&app).await;
@@ -34,7 +34,7 @@ async fn readyz(State(app): State<App>) -> impl IntoResponse {
 }
 
 /// Metrics
-#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", tag = "operations", security(()), responses((status = 200, body = String, content_type = "text/plain")))]
 async fn metrics(State(app): State<App>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render())
 }

@@ -19,9 +19,14 @@ use crate::error::Failure;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
 
+/// In the extensions of every request, for what is recorded of it.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
 /// Axum middleware.
-pub async fn record(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn record(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     // The template, never the path itself: ids in labels would make a new time series for each row.
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();

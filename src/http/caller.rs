@@ -6,7 +6,9 @@ use axum::http::request::Parts;
 use axum::http::{Method, header};
 use uuid::Uuid;
 
+use super::access_log::RequestId;
 use crate::app::App;
+use crate::audit::{Actor, Origin};
 use crate::error::{Error, Result};
 use crate::http::address;
 use crate::limits::{Answer, Class};
@@ -14,12 +16,13 @@ use crate::limits::{Answer, Class};
 /// Longer ones are cut: the value is only shown in the list of sessions.
 const USER_AGENT_CHARS_MAX: usize = 200;
 
-/// A user with a valid access token.
+/// A user with a valid access token of a session that was not ended. What staff may do is not decided here but by
+/// [`super::Staff`]: the token's role may have been taken away.
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub user_id: Uuid,
     pub session_id: Uuid,
-    pub role: String,
+    pub origin: Origin,
 }
 
 /// Anybody, on the routes that need no token.
@@ -27,16 +30,29 @@ pub struct Caller {
 pub struct Visitor {
     pub address: String,
     pub user_agent: Option<String>,
+    pub origin: Origin,
+}
+
+impl Caller {
+    /// For the audit log.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor::user(self.user_id, None, self.origin.clone())
+    }
 }
 
 impl FromRequestParts<App> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let claims = app.tokens.check(bearer(parts)?, app.clock.now()).map_err(|_| Error::Unauthenticated)?;
+        let now = app.clock.now();
+        let claims = app.tokens.check(bearer(parts)?, now).map_err(|_| Error::Unauthenticated)?;
+        if app.access.has_ended(claims.sid, now).await? {
+            return Err(Error::Unauthenticated);
+        }
         let class = if parts.method == Method::GET { Class::Read } else { Class::Money };
         limit(app, class, &claims.sub.to_string()).await?;
-        Ok(Self { user_id: claims.sub, session_id: claims.sid, role: claims.role })
+        Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(app, parts) })
     }
 }
 
@@ -44,12 +60,24 @@ impl FromRequestParts<App> for Visitor {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let address = address::of(parts, &app.config.trusted_proxies);
-        let address = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-        let visitor = Self { address, user_agent: user_agent(parts) };
+        let visitor =
+            Self { address: address_of(app, parts), user_agent: user_agent(parts), origin: origin(app, parts) };
         limit(app, Class::Auth, &visitor.address).await?;
         Ok(visitor)
     }
+}
+
+/// Where the call comes from, as it is shown and limited.
+fn address_of(app: &App, parts: &Parts) -> String {
+    let address = address::of(parts, &app.config.trusted_proxies);
+    address.map_or_else(|| "unknown".to_owned(), |address| address.to_string())
+}
+
+/// What the audit log says of where a request came from.
+#[must_use]
+pub fn origin(app: &App, parts: &Parts) -> Origin {
+    let request_id = parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone());
+    Origin { request_id, address: Some(address_of(app, parts)) }
 }
 
 fn user_agent(parts: &Parts) -> Option<String> {

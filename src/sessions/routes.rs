@@ -1,4 +1,4 @@
-//! `POST /v1/auth/login`, `/refresh`, `/logout`; `GET /v1/auth/sessions`, `DELETE /v1/auth/sessions/{id}`.
+//! `POST /v1/auth/login`, `/refresh`, `/logout`; `GET`, `DELETE /v1/auth/sessions`, `DELETE /v1/auth/sessions/{id}`.
 //!
 //! The refresh token lives in a cookie that no script can read and that only these paths receive.
 
@@ -30,7 +30,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(login))
         .routes(routes!(refresh))
         .routes(routes!(logout))
-        .routes(routes!(list))
+        .routes(routes!(list, revoke_others))
         .routes(routes!(revoke))
 }
 
@@ -76,7 +76,7 @@ type WithCookie<T> = ([(HeaderName, HeaderValue); 1], T);
 /// Sign in
 ///
 /// Answers an access token and sets the refresh token as an HttpOnly cookie.
-#[utoipa::path(post, path = "/v1/auth/login", tag = "auth", request_body = Credentials,
+#[utoipa::path(post, path = "/v1/auth/login", tag = "auth", security(()), request_body = Credentials,
     responses((status = 200, body = TokenView), Problems))]
 async fn login(
     State(app): State<App>,
@@ -94,9 +94,9 @@ async fn login(
 /// ends its session.
 #[utoipa::path(post, path = "/v1/auth/refresh", tag = "auth", security(("refresh_cookie" = [])),
     responses((status = 200, body = TokenView), Problems))]
-async fn refresh(State(app): State<App>, _visitor: Visitor, headers: HeaderMap) -> Result<WithCookie<Json<TokenView>>> {
+async fn refresh(State(app): State<App>, visitor: Visitor, headers: HeaderMap) -> Result<WithCookie<Json<TokenView>>> {
     let token = received(&headers).ok_or(Error::Unauthenticated)?;
-    Ok(answer(super::refresh(&app, &token).await?))
+    Ok(answer(super::refresh(&app, &visitor, &token).await?))
 }
 
 /// Sign out
@@ -104,9 +104,9 @@ async fn refresh(State(app): State<App>, _visitor: Visitor, headers: HeaderMap) 
 /// Ends the session of the cookie and takes the cookie back. Without a cookie there is nothing to end.
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", security((), ("refresh_cookie" = [])),
     responses((status = 204), Problems))]
-async fn logout(State(app): State<App>, _visitor: Visitor, headers: HeaderMap) -> Result<WithCookie<StatusCode>> {
+async fn logout(State(app): State<App>, visitor: Visitor, headers: HeaderMap) -> Result<WithCookie<StatusCode>> {
     if let Some(token) = received(&headers) {
-        super::logout(&app, &token).await?;
+        super::logout(&app, &visitor, &token).await?;
     }
     Ok(([cookie("", 0)], StatusCode::NO_CONTENT))
 }
@@ -124,7 +124,17 @@ async fn list(State(app): State<App>, caller: Caller) -> Result<Json<SessionList
 #[utoipa::path(delete, path = "/v1/auth/sessions/{id}", tag = "auth", security(("bearer" = [])),
     params(("id" = Uuid, Path)), responses((status = 204), Problems))]
 async fn revoke(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<StatusCode> {
-    super::revoke(&app, caller.user_id, id).await?;
+    super::revoke(&app, &caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// End all my other sessions
+///
+/// The session of this very call goes on.
+#[utoipa::path(delete, path = "/v1/auth/sessions", tag = "auth", security(("bearer" = [])),
+    responses((status = 204), Problems))]
+async fn revoke_others(State(app): State<App>, caller: Caller) -> Result<StatusCode> {
+    super::revoke_others(&app, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,6 +3,7 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::Owned;
 use crate::clock::DateTime;
 
 pub struct Session {
@@ -20,6 +21,12 @@ pub(super) struct Token {
     pub(super) rotated_at: Option<DateTime>,
     pub(super) revoked_at: Option<DateTime>,
     pub(super) expires_at: DateTime,
+}
+
+impl Token {
+    pub(super) fn session(&self) -> Owned {
+        Owned { id: self.session_id, user_id: self.user_id }
+    }
 }
 
 pub(super) async fn insert(db: impl PgExecutor<'_>, user_id: Uuid, session: &Session) -> sqlx::Result<()> {
@@ -87,16 +94,15 @@ pub(super) async fn extend(db: impl PgExecutor<'_>, id: Uuid, expires_at: DateTi
 /// Whether it was the user's and still lived.
 pub(super) async fn revoke(
     db: impl PgExecutor<'_>,
-    user_id: Uuid,
-    id: Uuid,
+    session: &Owned,
     reason: &str,
     now: DateTime,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "update sessions set revoked_at = $3, revoked_reason = $4
           where id = $1 and user_id = $2 and revoked_at is null",
-        id,
-        user_id,
+        session.id,
+        session.user_id,
         now,
         reason
     )

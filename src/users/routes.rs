@@ -1,25 +1,31 @@
-//! `POST /v1/auth/register`, `GET /v1/me`.
+//! `POST /v1/auth/register`, `GET /v1/me`; for staff `GET /v1/admin/users`, `GET`, `PATCH /v1/admin/users/{id}`.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{Email, Registration, User, passwords};
+use super::{Email, Filter, Registration, User, passwords};
 use crate::app::App;
 use crate::clock::DateTime;
 use crate::error::Result;
-use crate::http::{Caller, Fields, Json, Visitor};
+use crate::http::{Caller, Fields, Json, Path, Query, Staff, Visitor, cursor};
+use crate::permissions::{Role, UsersManageRoles, UsersRead};
 use crate::problems::Problems;
 
 const NAME_CHARS_MAX: usize = 128;
+const EMAIL_PREFIX_CHARS_MAX: usize = 254;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(register)).routes(routes!(me))
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(me))
+        .routes(routes!(list))
+        .routes(routes!(show, change))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -67,7 +73,7 @@ impl NewUser {
 /// Register
 ///
 /// The e-mail is normalised (trimmed, lower case) and unique.
-#[utoipa::path(post, path = "/v1/auth/register", tag = "auth", request_body = NewUser,
+#[utoipa::path(post, path = "/v1/auth/register", tag = "auth", security(()), request_body = NewUser,
     responses((status = 201, body = UserView), (status = 409, description = "`email_taken`", body = crate::error::Problem), Problems))]
 async fn register(
     State(app): State<App>,
@@ -82,4 +88,99 @@ async fn register(
 #[utoipa::path(get, path = "/v1/me", tag = "auth", security(("bearer" = [])), responses((status = 200, body = UserView), Problems))]
 async fn me(State(app): State<App>, caller: Caller) -> Result<Json<UserView>> {
     Ok(Json(super::find(&app, caller.user_id).await?.into()))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// How the e-mail begins.
+    #[param(max_length = 254)]
+    email: Option<String>,
+    role: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct UserList {
+    data: Vec<UserView>,
+    /// For `cursor`; null on the last page.
+    next_cursor: Option<String>,
+}
+
+impl ListQuery {
+    fn parse(self) -> Result<Filter> {
+        let mut fields = Fields::default();
+        let before = cursor::read(&mut fields, self.cursor.as_deref());
+        let limit = cursor::limit(&mut fields, self.limit);
+        let email = self.email.map(|text| fields.text("email", &text, 1..=EMAIL_PREFIX_CHARS_MAX).to_lowercase());
+        let role = self.role.and_then(|name| parse_role(&mut fields, &name));
+        fields.finish()?;
+        Ok(Filter { email, role: role.map(Role::name), before, limit })
+    }
+}
+
+fn parse_role(fields: &mut Fields, name: &str) -> Option<Role> {
+    let role = Role::parse(name);
+    if role.is_none() {
+        fields.wrong("role", "must be user, support, finance or admin");
+    }
+    role
+}
+
+/// Users
+///
+/// Newest first. Needs `users.read`.
+#[utoipa::path(get, path = "/v1/admin/users", tag = "staff", security(("bearer" = ["users.read"])), params(ListQuery),
+    responses((status = 200, body = UserList), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+async fn list(
+    State(app): State<App>,
+    _staff: Staff<UsersRead>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<UserList>> {
+    let filter = query.parse()?;
+    let users = super::list(&app, &filter).await?;
+    let ids: Vec<Uuid> = users.iter().map(|user| user.id).collect();
+    let data = users.into_iter().map(UserView::from).collect();
+    Ok(Json(UserList { data, next_cursor: cursor::next(&ids, filter.limit) }))
+}
+
+/// One user
+///
+/// Needs `users.read`.
+#[utoipa::path(get, path = "/v1/admin/users/{id}", tag = "staff", security(("bearer" = ["users.read"])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = UserView), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+async fn show(State(app): State<App>, _staff: Staff<UsersRead>, Path(id): Path<Uuid>) -> Result<Json<UserView>> {
+    Ok(Json(super::find(&app, id).await?.into()))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UserChange {
+    /// `user`, `support`, `finance` or `admin`.
+    #[schema(example = "support")]
+    role: String,
+}
+
+/// Change a user's role
+///
+/// It holds from that user's next call. Nobody changes an own role. Needs `users.manage_roles`.
+#[utoipa::path(patch, path = "/v1/admin/users/{id}", tag = "staff", security(("bearer" = ["users.manage_roles"])),
+    params(("id" = Uuid, Path)), request_body = UserChange,
+    responses((status = 200, body = UserView), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+async fn change(
+    State(app): State<App>,
+    staff: Staff<UsersManageRoles>,
+    Path(id): Path<Uuid>,
+    Json(body): Json<UserChange>,
+) -> Result<Json<UserView>> {
+    let mut fields = Fields::default();
+    let role = parse_role(&mut fields, &body.role);
+    fields.finish()?;
+    let role = role.expect("finish refuses a request without it");
+    Ok(Json(super::change_role(&app, &staff.actor, id, role).await?.into()))
 }

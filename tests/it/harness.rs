@@ -12,10 +12,12 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use chrono::{TimeDelta, TimeZone, Utc};
 use ledger::{Account, AccountCode, Balance, Currency, Ledger};
 use octoco::app::App;
+use octoco::audit::{Actor, Verdict};
 use octoco::clock::Clock;
 use octoco::config::Config;
 use octoco::crash::CrashPoints;
-use octoco::{deposits, inbox, keys, reversals, router, withdrawals};
+use octoco::permissions::Role;
+use octoco::{audit, deposits, inbox, keys, reversals, router, users, withdrawals};
 use reqwest::{Method, StatusCode};
 use revio_sim::{Deliveries, Sim};
 use serde_json::{Value, json};
@@ -134,6 +136,13 @@ impl TestApp {
         assert_eq!(account.status, StatusCode::CREATED, "{}", account.body);
         let claims = self.app.tokens.check(&token, self.app.clock.now()).expect("a valid token");
         Customer { id: registered.id(), email, session_id: claims.sid, token, bank_account_id: account.id() }
+    }
+
+    /// Somebody who has a role.
+    pub(crate) async fn staff(&self, role: Role) -> Customer {
+        let staff = self.customer().await;
+        users::change_role(&self.app, &Actor::system(), staff.id, role).await.expect("the user is there");
+        staff
     }
 
     /// A customer whose wallet holds `amount` already.
@@ -286,7 +295,23 @@ impl TestApp {
         .await
         .expect("PostgreSQL answers");
         assert_eq!(due, 0, "something is still due");
+        self.assert_audit_holds().await;
         self.assert_books_balance().await;
+    }
+
+    /// Every row of the log gets into the chain, the chain holds, and nothing in it is a secret or personal.
+    pub(crate) async fn assert_audit_holds(&self) {
+        while audit::seal(&self.app).await.expect("PostgreSQL answers") {}
+        let verdict = audit::verify(&self.app, None).await.expect("PostgreSQL answers");
+        assert!(matches!(verdict, Verdict::Intact { unsealed: 0, .. }), "{verdict:?}");
+        let personal: i64 = sqlx::query_scalar(
+            "select count(*) from audit_log l, users u where l::text like '%' || u.email || '%' or l::text like '%' || $1 || '%'",
+        )
+        .bind(PASSWORD)
+        .fetch_one(&self.app.db)
+        .await
+        .expect("PostgreSQL answers");
+        assert_eq!(personal, 0, "the audit log names an e-mail or a password");
     }
 
     /// Customer by customer the rows and the ledger agree, and over the whole ledger debits equal credits.

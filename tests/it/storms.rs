@@ -80,7 +80,7 @@ impl Deaths {
 async fn after_any_storm_revios_books_and_ours_agree(db: PgPool) {
     let seed = setting("STORM_SEED").unwrap_or_else(rand::random);
     let schedules = setting("STORM_SCHEDULES").and_then(|count| usize::try_from(count).ok()).unwrap_or(SCHEDULES);
-    println!("STORM_SEED={seed} STORM_SCHEDULES={schedules}");
+    eprintln!("STORM_SEED={seed} STORM_SCHEDULES={schedules}");
     let (mut random, deaths) = (StdRng::seed_from_u64(seed), Deaths::default());
     deaths.calm.store(true, Ordering::Relaxed);
     let t = TestApp::crashing(db, &[], deaths.plan(seed ^ 1)).await;
@@ -106,7 +106,7 @@ async fn after_any_storm_revios_books_and_ours_agree(db: PgPool) {
     calm(&t, &deaths).await;
     assert_books_agree(&t).await;
     let counted = deaths.counted.lock().expect("not poisoned").clone();
-    println!("deaths: {counted:?}");
+    eprintln!("deaths: {counted:?}");
     if schedules >= SCHEDULES {
         let missed: Vec<_> = CRASH_POINTS.iter().filter(|point| !counted.contains_key(*point)).collect();
         assert!(missed.is_empty(), "nobody died at {missed:?}");
@@ -252,7 +252,7 @@ fn id_of(object: &Value) -> Uuid {
 /// Sum for sum and payout for payout.
 async fn assert_books_agree(t: &TestApp) {
     let totals = t.sim.totals("ZAR");
-    println!("{totals:?}");
+    eprintln!("{totals:?}");
     assert_eq!(totals.payouts_pending, 0);
     let balance = totals.paid_in - totals.refunded - totals.charged_back - totals.paid_out - totals.fees;
     assert_eq!(t.system_balance(AccountCode::ProviderBalance).await.posted(), balance, "what Revio holds for us");
@@ -286,5 +286,5 @@ async fn assert_books_agree(t: &TestApp) {
     .await
     .expect("PostgreSQL answers");
     assert_eq!(unfinished, 0);
-    println!("{} withdrawals, {paid} paid", withdrawals.len());
+    eprintln!("{} withdrawals, {paid} paid", withdrawals.len());
 }

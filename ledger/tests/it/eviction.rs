@@ -90,7 +90,7 @@ async fn a_session_that_is_only_slow_is_kept() {
     assert_eq!(proxy.accepted(), connections);
 }
 
-/// Counts the connections and spoils the first one. Once the server is up, there are as many as sessions.
+/// Counts the connections, which are as many as the sessions, and may spoil the first one.
 struct Proxy {
     port: u16,
     accepted: Arc<AtomicUsize>,

@@ -1,9 +1,9 @@
 //! A TigerBeetle server of a test's own, to be killed, paused and restarted. The binary is at `TIGERBEETLE_BIN`.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ledger::{Ledger, Options};
 
@@ -26,9 +26,15 @@ impl Server {
         server
     }
 
+    /// Returns when the server listens.
     pub(crate) fn restart(&mut self) {
         let addresses = format!("--addresses=127.0.0.1:{}", self.port);
         self.process = Some(self.command("start", &[&addresses]).spawn().expect("tigerbeetle start"));
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(60), "the server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub(crate) fn kill(&mut self) {
