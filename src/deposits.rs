@@ -335,15 +335,15 @@ async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
 async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
     let paid = deposit.amount.minor();
     let noted = deposit.reversed;
-    let refunded_minor = match (&purchase.status, purchase.refundable_amount) {
-        (PurchaseStatus::Refunded(word), Some(left)) if word == "refunded" => {
-            paid.saturating_sub(left.clamp(0, paid)).max(noted.refunded_minor)
-        }
-        (PurchaseStatus::Refunded(word), None) if word == "refunded" && noted.refunded_minor == 0 => {
-            return transactions::hold(app, deposit, "refunded, but Revio does not say how much").await;
-        }
-        _ => noted.refunded_minor,
+    let refunded_minor = match purchase.refunded(paid) {
+        Some(refunded) => refunded.max(noted.refunded_minor),
+        None => noted.refunded_minor,
     };
+    let unsaid =
+        matches!(&purchase.status, PurchaseStatus::Refunded(word) if word == "refunded") && refunded_minor == 0;
+    if unsaid && deposit.held_reason.is_none() {
+        return transactions::hold(app, deposit, "refunded, but Revio does not say how much").await;
+    }
     let charged_back_minor = match &purchase.status {
         PurchaseStatus::ChargedBack(_) => paid.saturating_sub(refunded_minor),
         PurchaseStatus::Paid(_) | PurchaseStatus::Refunded(_) => 0,

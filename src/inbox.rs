@@ -11,6 +11,7 @@
 
 pub mod event;
 pub mod routes;
+pub mod staff;
 mod store;
 
 use std::time::Duration;
@@ -22,13 +23,14 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result};
 use crate::inbox::event::{Event, Subject};
 use crate::limits::{Answer, Class};
 use crate::revio::signature::PublicKeys;
 use crate::{deposits, withdrawals};
 
-pub use store::Delivery;
+pub use store::{Delivery, LogDetail, LogFilter, LogRow};
 
 const LEASE: TimeDelta = TimeDelta::seconds(90);
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
@@ -256,16 +258,36 @@ async fn retry(app: &App, row: &store::Row, error: &Error) -> Result<()> {
     Ok(())
 }
 
-/// Lets an event run again, whatever became of it. What it may still do is decided by Revio's present word.
+/// Lets events run again, whatever became of them, and records who let them. What they may still do is decided by Revio's
+/// present word. Which of them there were: those that were never accepted, or are not there, are left out.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such event, or it was never accepted.
-pub async fn replay(app: &App, id: Uuid) -> Result<()> {
-    if !store::replay(&app.db, id, app.clock.now()).await? {
-        return Err(Error::NotFound("accepted webhook"));
+/// When PostgreSQL does not answer.
+pub async fn replay(app: &App, actor: &Actor, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    let mut tx = app.db.begin().await?;
+    let replayed = store::replay(&mut *tx, ids, app.clock.now()).await?;
+    for id in &replayed {
+        audit::record(app, &mut *tx, Entry::of(actor, "webhook.replayed", "webhook", id)).await?;
     }
+    tx.commit().await?;
     app.wake.worker();
-    Ok(())
+    Ok(replayed)
+}
+
+/// A page of the delivery log, newest first.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn list(app: &App, filter: &LogFilter) -> Result<Vec<LogRow>> {
+    Ok(store::list(&app.db, filter).await?)
+}
+
+/// One delivery with its body.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn find(app: &App, id: Uuid) -> Result<LogDetail> {
+    store::find(&app.db, id).await?.ok_or(Error::NotFound("webhook"))
 }
 
 /// Brings the gauges of what waits up to date.

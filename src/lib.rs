@@ -32,6 +32,7 @@ pub mod crash;
 pub mod deposits;
 pub mod error;
 pub mod health;
+pub mod held;
 pub mod http;
 pub mod inbox;
 pub mod keys;

@@ -21,7 +21,9 @@ use crate::app::App;
 use crate::error::{Error, Problem};
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::{Json, access_log};
-use crate::{accounts, admin, bank_accounts, deposits, health, inbox, sessions, transactions, users, withdrawals};
+use crate::{
+    accounts, admin, bank_accounts, deposits, health, held, inbox, sessions, transactions, users, withdrawals,
+};
 
 /// A body that trickles in more slowly than this is not waited for.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
@@ -57,6 +59,8 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(withdrawals::routes::router())
         .merge(transactions::routes::router())
         .merge(inbox::routes::router())
+        .merge(inbox::staff::routes::router())
+        .merge(held::routes::router())
         .merge(admin::routes::router())
         .merge(health::routes::router())
         .split_for_parts()

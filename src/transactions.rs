@@ -20,9 +20,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::{StreamExt, stream};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::clock::DateTime;
 use crate::error::{Error, Result};
 
 pub use store::Filter;
@@ -213,23 +215,21 @@ pub async fn hold(app: &App, row: &Transaction, reason: &str) -> Result<Transact
     find(app, row.id).await
 }
 
-/// A person has looked: the row goes on from the state that it has, as if nothing had failed yet.
+/// Ends a hold, inside the SQL transaction that records who did it: the row goes on at once, or rests as it is.
 ///
 /// # Errors
 /// [`Error::NotFound`] when no such row is held.
-pub async fn resume(app: &App, id: Uuid) -> Result<Transaction> {
-    let resumed =
-        store::release(&app.db, id, Some(app.clock.now())).await?.ok_or(Error::NotFound("held transaction"))?;
-    app.wake.worker();
-    resumed.try_into()
+pub async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<DateTime>) -> Result<Transaction> {
+    store::release(db, id, due_at).await?.ok_or(Error::NotFound("held transaction"))?.try_into()
 }
 
-/// A person has looked and settled it elsewhere: the row keeps its state and nothing more is done by itself.
+/// Held rows, newest first, from before `before`.
 ///
 /// # Errors
-/// [`Error::NotFound`] when no such row is held.
-pub async fn dismiss(app: &App, id: Uuid) -> Result<Transaction> {
-    store::release(&app.db, id, None).await?.ok_or(Error::NotFound("held transaction"))?.try_into()
+/// When PostgreSQL does not answer.
+pub async fn list_held(app: &App, kind: Option<Kind>, before: Option<Uuid>, limit: i64) -> Result<Vec<Transaction>> {
+    let rows = store::list_held(&app.db, kind.map(Kind::name), before, limit).await?;
+    rows.into_iter().map(Transaction::try_from).collect()
 }
 
 /// # Errors

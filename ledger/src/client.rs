@@ -129,7 +129,7 @@ impl Ledger {
     /// for this id: a repeat gives the same answer. This is how a customer's debt is repaid from what the wallet happens to hold.
     pub async fn transfer_up_to(&self, t: Transfer) -> Result<Amount, LedgerError> {
         self.create_one(self.event(&t, balancing(&t)), Call::Other).await?;
-        self.moved(t.id).await
+        self.moved(t).await
     }
 
     /// [`Ledger::transfer_linked`] with one transfer at its end that moves only what the limits allow once the others have moved,
@@ -138,14 +138,17 @@ impl Ledger {
         let mut events: Vec<_> = ts.iter().map(|t| self.event(t, Flags::LINKED)).collect();
         events.push(self.event(&last, balancing(&last)));
         self.create_chain(events, ts).await?;
-        self.moved(last.id).await
+        self.moved(last).await
     }
 
-    /// What a transfer moved that asked for "up to".
-    async fn moved(&self, id: TransferId) -> Result<Amount, LedgerError> {
-        let recorded = self.lookup(&[id]).await?;
-        let recorded = recorded.first().ok_or(Contradiction("created_but_not_found"))?;
-        Amount::new(recorded.amount_minor, recorded.currency).map_err(|_| Contradiction("amount_too_large"))
+    /// How much a transfer moved that asked for "up to". It is compared, for the last of a repeated chain was not by TigerBeetle.
+    async fn moved(&self, t: Transfer) -> Result<Amount, LedgerError> {
+        let recorded = self.lookup(&[t.id]).await?;
+        let recorded = recorded.first().ok_or(RECORDED_IN_PART)?;
+        let amount =
+            Amount::new(recorded.amount_minor, recorded.currency).map_err(|_| Contradiction("amount_too_large"))?;
+        let same = recorded.is(&Transfer { amount, ..t }) && amount.minor() <= t.amount.minor();
+        if same { Ok(amount) } else { Err(RECORDED_IN_PART) }
     }
 
     /// All or nothing, at most [`crate::BATCH_MAX`]. The error is that of the transfer that was refused.
@@ -179,7 +182,7 @@ impl Ledger {
         let ids: Vec<TransferId> = ts.iter().map(|t| t.id).collect();
         let recorded = self.lookup(&ids).await?;
         let same = recorded.len() == ts.len() && ts.iter().zip(&recorded).all(|(t, r)| r.is(t));
-        if same { Ok(()) } else { Err(Contradiction("linked_chain_recorded_in_part")) }
+        if same { Ok(()) } else { Err(RECORDED_IN_PART) }
     }
 
     /// Reserves: a pending transfer without a timeout, which [`Ledger::post`] or [`Ledger::void`] resolves. Its leg must be
@@ -236,6 +239,9 @@ impl Ledger {
         number.expect("the base leaves room for any numeric code")
     }
 }
+
+/// Some of a chain is recorded and the rest is not, or not as asked.
+const RECORDED_IN_PART: LedgerError = Contradiction("linked_chain_recorded_in_part");
 
 fn is_base(base: u32) -> bool {
     base.is_multiple_of(BASE_STEP) && base <= BASE_MAX

@@ -126,17 +126,100 @@ pub(super) async fn bury(db: impl PgExecutor<'_>, id: Uuid, error: &str, now: Da
     Ok(())
 }
 
-/// False when there is no such event to run.
-pub(super) async fn replay(db: impl PgExecutor<'_>, id: Uuid, now: DateTime) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+/// Those of `ids` that were accepted once.
+pub(super) async fn replay(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
         "update webhook_logs set state = 'pending', due_at = $2, attempts = 0, finished_at = null
-          where id = $1 and verdict = 'accepted'",
-        id,
+          where id = any($1) and verdict = 'accepted' returning id",
+        ids,
         now
     )
-    .execute(db)
+    .fetch_all(db)
+    .await
+}
+
+/// What a page of the log shows; `None` = any.
+pub struct LogFilter {
+    pub state: Option<String>,
+    pub verdict: Option<String>,
+    pub event_type: Option<String>,
+    /// Revio's purchase or payout.
+    pub object_id: Option<Uuid>,
+    pub before: Option<Uuid>,
+    pub limit: i64,
+}
+
+pub struct LogRow {
+    pub id: Uuid,
+    pub endpoint: String,
+    pub received_at: DateTime,
+    pub source_address: Option<String>,
+    pub verdict: String,
+    pub event_type: Option<String>,
+    pub object_id: Option<Uuid>,
+    pub reference: Option<String>,
+    pub state: String,
+    pub attempts: i32,
+    pub due_at: Option<DateTime>,
+    pub last_error: Option<String>,
+    pub finished_at: Option<DateTime>,
+}
+
+pub struct LogDetail {
+    pub row: LogRow,
+    pub headers: Value,
+    pub body: Vec<u8>,
+}
+
+pub(super) async fn list(db: impl PgExecutor<'_>, filter: &LogFilter) -> sqlx::Result<Vec<LogRow>> {
+    sqlx::query_as!(
+        LogRow,
+        "select id, endpoint, received_at, source_address, verdict, event_type, object_id, reference, state, attempts,
+                due_at, last_error, finished_at
+           from webhook_logs
+          where ($1::text is null or state = $1) and ($2::text is null or verdict = $2)
+            and ($3::text is null or event_type = $3) and ($4::uuid is null or object_id = $4)
+            and ($5::uuid is null or id < $5)
+          order by id desc limit $6",
+        filter.state,
+        filter.verdict,
+        filter.event_type,
+        filter.object_id,
+        filter.before,
+        filter.limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<LogDetail>> {
+    let found = sqlx::query!(
+        "select id, endpoint, received_at, source_address, verdict, event_type, object_id, reference, state, attempts,
+                due_at, last_error, finished_at, headers, body
+           from webhook_logs where id = $1",
+        id
+    )
+    .fetch_optional(db)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(found.map(|found| LogDetail {
+        row: LogRow {
+            id: found.id,
+            endpoint: found.endpoint,
+            received_at: found.received_at,
+            source_address: found.source_address,
+            verdict: found.verdict,
+            event_type: found.event_type,
+            object_id: found.object_id,
+            reference: found.reference,
+            state: found.state,
+            attempts: found.attempts,
+            due_at: found.due_at,
+            last_error: found.last_error,
+            finished_at: found.finished_at,
+        },
+        headers: found.headers,
+        body: found.body,
+    }))
 }
 
 pub(super) struct Waiting {

@@ -92,7 +92,31 @@ pub struct Purchase {
     pub marked_as_paid: bool,
     /// Shrinks with each refund that succeeds.
     pub refundable_amount: Option<i64>,
+    /// Every status that it had, the latest last.
+    #[serde(default)]
+    pub status_history: Vec<PastStatus>,
     pub checkout_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct PastStatus {
+    pub status: PurchaseStatus,
+}
+
+impl Purchase {
+    /// The sum of what was refunded of `paid` so far. `None` where the purchase does not say it at the moment.
+    ///
+    /// `refundable_amount` says it only of a purchase that was refunded once: of others it may be zero because refunds are not
+    /// enabled, and while a chargeback lasts it says that nothing is left.
+    #[must_use]
+    pub fn refunded(&self, paid: i64) -> Option<i64> {
+        let is_refunded =
+            |status: &PurchaseStatus| matches!(status, PurchaseStatus::Refunded(word) if word == "refunded");
+        let ever = is_refunded(&self.status) || self.status_history.iter().any(|past| is_refunded(&past.status));
+        let settled = is_refunded(&self.status) || matches!(self.status, PurchaseStatus::Paid(_));
+        let left = self.refundable_amount.filter(|_| ever && settled)?;
+        Some(paid.saturating_sub(left.clamp(0, paid)))
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -297,7 +297,7 @@ pub(super) async fn hold(db: impl PgExecutor<'_>, id: Uuid, version: i32, reason
 }
 
 /// Ends a hold. `None` when the row is not held.
-pub(super) async fn release(db: &PgPool, id: Uuid, due_at: Option<DateTime>) -> sqlx::Result<Option<Row>> {
+pub(super) async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<DateTime>) -> sqlx::Result<Option<Row>> {
     sqlx::query_as!(
         Row,
         "update transactions set held_reason = null, due_at = $2, attempts = 0, version = version + 1
@@ -310,6 +310,29 @@ pub(super) async fn release(db: &PgPool, id: Uuid, due_at: Option<DateTime>) -> 
         due_at
     )
     .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn list_held(
+    db: impl PgExecutor<'_>,
+    kind: Option<&str>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                charged_back_minor, repaid_minor, owed_minor, held_reason,
+                due_at, attempts, version, created_at, updated_at, completed_at
+           from transactions
+          where held_reason is not null and ($1::text is null or kind = $1) and ($2::uuid is null or id < $2)
+          order by id desc limit $3",
+        kind,
+        before,
+        limit,
+    )
+    .fetch_all(db)
     .await
 }
 

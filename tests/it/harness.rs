@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{self, KeySize};
+use aws_lc_rs::signature;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use chrono::{TimeDelta, TimeZone, Utc};
 use ledger::{Account, AccountCode, Balance, Currency, Ledger};
@@ -207,6 +209,16 @@ impl TestApp {
         self.sim.pay_purchase(self.purchase_of(deposit.id()), revio_sim::Pay::default()).expect("it can be paid");
         self.drive().await;
         assert_eq!(self.state(deposit.id()).await, "completed");
+    }
+
+    /// A signature by Revio's own key over these bytes, by the wrong scheme (PSS).
+    pub(crate) fn sim_key_pss(&self, body: &[u8]) -> String {
+        let der = WEBHOOK_KEY.lines().filter(|line| !line.starts_with("---")).collect::<String>();
+        let der = BASE64_STANDARD.decode(der).expect("a PEM of ours");
+        let pair = signature::RsaKeyPair::from_pkcs8(&der).expect("a key of ours");
+        let mut signed = vec![0; pair.public_modulus_len()];
+        pair.sign(&signature::RSA_PSS_SHA256, &SystemRandom::new(), body, &mut signed).expect("it signs");
+        BASE64_STANDARD.encode(signed)
     }
 
     /// Revio's purchase of a deposit of ours.

@@ -1,6 +1,7 @@
 //! The webhook endpoint: what is believed, what is stored, what is answered.
 
 use chrono::TimeDelta;
+use octoco::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
 use serde_json::json;
@@ -35,7 +36,16 @@ async fn what_is_not_signed_by_revio_is_refused_and_moves_nothing(db: PgPool) {
     let (body, right) = (event.body.into_bytes(), event.signature);
     let newline = [body.as_slice(), b"\n"].concat();
     let other_key = t.sim.sign_other(&body);
-    let forgeries: [(Vec<u8>, Vec<&str>); 6] = [
+    let value: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+    let reserialised = serde_json::to_vec(&value).expect("JSON");
+    let dearer = String::from_utf8(body.clone()).expect("text").replace("5000", "9000").into_bytes();
+    let pss = t.sim_key_pss(&body);
+    let padded = format!("{right}=");
+    let forgeries: [(Vec<u8>, Vec<&str>); 10] = [
+        (reserialised, vec![&right]),
+        (dearer, vec![&right]),
+        (body.clone(), vec![&pss]),
+        (body.clone(), vec![&padded]),
         (body.clone(), vec![]),
         (body.clone(), vec![&right, &right]),
         (body.clone(), vec![&other_key]),
@@ -49,11 +59,11 @@ async fn what_is_not_signed_by_revio_is_refused_and_moves_nothing(db: PgPool) {
     }
     assert_eq!(t.step().await, 0, "nothing to act on");
     assert_eq!(t.balance(&customer).await, (0, 0, 0));
-    assert_eq!(verdicts(&t).await, ["bad_signature"; 6]);
+    assert_eq!(verdicts(&t).await, ["bad_signature"; 10]);
 
     assert_eq!(post(&t, body.clone(), &[&right]).await.status, StatusCode::OK);
     assert_eq!(post(&t, body, &[&right]).await.status, StatusCode::OK, "seen before");
-    assert_eq!(verdicts(&t).await[6..], ["accepted", "duplicate"]);
+    assert_eq!(verdicts(&t).await[10..], ["accepted", "duplicate"]);
     t.drive().await;
     assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
     t.finish().await;
@@ -130,4 +140,162 @@ async fn an_event_waits_for_revio_and_then_for_a_person(db: PgPool) {
     assert!(dead[0].1.contains("502"), "{}", dead[0].1);
     assert_eq!(t.balance(&customer).await, (0, 0, 0));
     t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn an_event_that_somebody_kept_is_stale(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    let event = t.sim.events().into_iter().find(|event| event.event_type == "purchase.paid").expect("raised");
+    t.advance(TimeDelta::hours(36) + TimeDelta::minutes(26));
+    assert_eq!(post(&t, event.body.clone().into_bytes(), &[&event.signature]).await.status, StatusCode::OK);
+    assert_eq!(verdicts(&t).await, ["accepted"], "the last legal retry");
+    sqlx::query("delete from webhook_logs").execute(&t.app.db).await.expect("PostgreSQL answers");
+    t.advance(TimeDelta::hours(36));
+    assert_eq!(post(&t, event.body.into_bytes(), &[&event.signature]).await.status, StatusCode::OK);
+    assert_eq!(verdicts(&t).await, ["stale"]);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn an_old_event_that_comes_again_moves_nothing_back(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    t.sim.fail_purchase(t.purchase_of(deposit.id())).expect("may fail");
+    t.pay(&deposit).await;
+    let old: Vec<_> = t.sim.events().into_iter().filter(|event| event.event_type != "purchase.paid").collect();
+    assert!(old.len() >= 2, "created and failed");
+    sqlx::query("delete from webhook_logs").execute(&t.app.db).await.expect("PostgreSQL answers");
+    for event in old {
+        assert_eq!(post(&t, event.body.into_bytes(), &[&event.signature]).await.status, StatusCode::OK);
+    }
+    t.drive().await;
+    assert_eq!(t.state(deposit.id()).await, "completed");
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn each_kind_of_bad_delivery_is_survived(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let kinds = [
+        FaultKind::IgnoreAnswer,
+        FaultKind::Duplicate,
+        FaultKind::Reorder,
+        FaultKind::WrongKey,
+        FaultKind::TamperedBody,
+        FaultKind::NoSignature,
+        FaultKind::OtherMode,
+        FaultKind::UnknownEventType,
+        FaultKind::NotJson,
+        FaultKind::Missing,
+    ];
+    for (index, kind) in kinds.into_iter().enumerate() {
+        let deposit = t.deposit(&customer, 1_000, &format!("k{index}")).await;
+        t.drive().await;
+        let told = format!("{kind:?}");
+        t.sim.set_fault(Fault::next(1, Scope::Deliver, kind));
+        t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+        for _ in 0..3 {
+            t.drive().await;
+            t.advance(TimeDelta::minutes(3));
+        }
+        t.drive().await;
+        assert_eq!(t.state(deposit.id()).await, "completed", "{told}");
+    }
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn the_callback_has_a_key_of_its_own(db: PgPool) {
+    let sim = revio_sim::start(revio_sim::Options::default()).await.expect("the simulator starts");
+    let company_key = sim.company_public_key();
+    let t = TestApp::with(db, &[("REVIO_COMPANY_PUBLIC_KEYS", &company_key)]).await;
+    let body = json!({"type": "purchase", "event_type": "purchase.paid", "is_test": true}).to_string();
+    let callback = async |signature: String| {
+        let request = t.http.post(format!("{}/v1/webhooks/revio/callback", t.url)).body(body.clone());
+        answer(request.header("X-Signature", signature)).await.status
+    };
+    assert_eq!(callback(sim.sign_other(body.as_bytes())).await, StatusCode::OK);
+    assert_eq!(callback(t.sim.sign(body.as_bytes())).await, StatusCode::UNAUTHORIZED, "the webhook's key");
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_list_of_networks_keeps_strangers_out(db: PgPool) {
+    let t =
+        TestApp::with(db, &[("REVIO_ALLOWED_NETWORKS", "203.0.113.0/24"), ("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    let body = json!({"type": "purchase", "event_type": "purchase.paid", "is_test": true}).to_string();
+    let signature = t.sim.sign(body.as_bytes());
+    let from = async |address: &str| {
+        let request = t.http.post(format!("{}/v1/webhooks/revio", t.url)).body(body.clone());
+        answer(request.header("X-Signature", &signature).header("X-Forwarded-For", address)).await.status
+    };
+    assert_eq!(from("198.51.100.7").await, StatusCode::FORBIDDEN);
+    assert_eq!(from("198.51.100.7, 203.0.113.9").await, StatusCode::OK, "what stands left of it is anybody's word");
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn who_forges_too_often_has_to_wait(db: PgPool) {
+    // An address of its own: the limit is kept in Redis, for everybody.
+    let address = format!("203.0.{}.{}", rand::random::<u8>(), rand::random::<u8>());
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default"), ("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    let forge = async || {
+        let request = t.http.post(format!("{}/v1/webhooks/revio", t.url)).body("{}");
+        answer(request.header("X-Signature", "AAAA").header("X-Forwarded-For", &address)).await
+    };
+    for _ in 0..30 {
+        assert_eq!(forge().await.status, StatusCode::UNAUTHORIZED);
+    }
+    let refused = forge().await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
+    assert_eq!(verdicts(&t).await.len(), 30, "and fills the log no more");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn staff_find_a_dead_letter_and_let_it_run_again(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, support) = (t.customer().await, t.staff(Role::Support).await);
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    t.drive().await;
+    t.sim.set_fault(Fault::next(5, Scope::GetPurchase, FaultKind::BadGateway(Moment::Before)));
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    sqlx::query("update transactions set due_at = null").execute(&t.app.db).await.expect("nobody else asks");
+    for minutes in [0, 1, 5, 15, 0] {
+        t.advance(TimeDelta::minutes(minutes));
+        t.drive().await;
+    }
+    let listed = t.get(&support, "/v1/admin/webhooks?state=dead&event_type=purchase.paid").await;
+    assert_eq!(listed.body["data"].as_array().expect("a list").len(), 1, "{}", listed.body);
+    let id = listed.body["data"][0]["id"].as_str().expect("an id").to_owned();
+    let shown = t.get(&support, &format!("/v1/admin/webhooks/{id}")).await;
+    assert!(shown.body["last_error"].as_str().is_some_and(|error| error.contains("502")));
+    assert!(shown.body["body"].as_str().is_some_and(|body| body.contains("purchase.paid")));
+    let path = format!("/v1/admin/webhooks/{id}/replay");
+    let replayed = t.send(Method::POST, &path, Some(&t.token(&support)), &[], None).await;
+    assert_eq!((replayed.status, &replayed.body["state"]), (StatusCode::ACCEPTED, &json!("pending")));
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    let many = Some(json!({"ids": [id, customer.id]}));
+    let again = t.send(Method::POST, "/v1/admin/webhooks/replay", Some(&t.token(&support)), &[], many).await;
+    assert_eq!((&again.body["replayed"][0], &again.body["not_found"][0]), (&json!(id), &json!(customer.id)));
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000), "running again moves nothing twice");
+    let audited: i64 = sqlx::query_scalar("select count(*) from audit_log where action = 'webhook.replayed'")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(audited, 2);
+    t.finish().await;
 }

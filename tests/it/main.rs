@@ -6,6 +6,7 @@ mod audit;
 mod deposits;
 mod harness;
 mod health;
+mod held;
 mod inbox;
 mod requests;
 mod reversals;

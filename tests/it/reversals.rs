@@ -139,3 +139,21 @@ async fn a_refund_that_is_only_pending_moves_nothing_yet(db: PgPool) {
     assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
     t.finish().await;
 }
+
+/// Found by a storm: the refund's webhook is lost, and before anybody asks, the rest is charged back and comes back again.
+#[sqlx::test]
+async fn a_refund_that_a_chargeback_hid_is_found_when_it_is_over(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, _, purchase) = paid(&t, 10_000).await;
+    t.sim.set_fault(Fault::next(1, Scope::Deliver, FaultKind::Missing));
+    t.sim.refund_purchase(purchase, Some(3_000)).expect("refundable");
+    t.drive().await;
+    t.sim.charge_back_purchase(purchase).expect("the rest");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    t.sim.reverse_charge_back(purchase).expect("charged back");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (7_000, 0, 7_000));
+    assert_eq!(t.owed(customer.id).await, 0);
+    t.finish().await;
+}

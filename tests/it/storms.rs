@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
 use ledger::AccountCode;
+use octoco::audit::Actor;
 use octoco::crash::CrashPoints;
-use octoco::{inbox, transactions};
+use octoco::held::{self, Resolution};
+use octoco::inbox;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use revio_sim::{Fault, FaultKind, Moment, Pay, PayoutBehaviour, PayoutOutcome, Scope};
@@ -231,11 +233,12 @@ async fn calm(t: &TestApp, deaths: &Deaths) {
     }
     for pause in [1, 5, 30, 120, 24 * 60, 24 * 60, 7 * 24 * 60, 30 * 24 * 60, 90 * 24 * 60] {
         for id in ids(t, "select id from transactions where held_reason is not null").await {
-            transactions::resume(&t.app, id).await.expect("it is held");
+            held::resolve(&t.app, &Actor::system(), id, Resolution::Retry, "after the storm")
+                .await
+                .expect("it is held");
         }
-        for id in ids(t, "select id from webhook_logs where state = 'dead'").await {
-            inbox::replay(&t.app, id).await.expect("it is dead");
-        }
+        let dead = ids(t, "select id from webhook_logs where state = 'dead'").await;
+        assert_eq!(inbox::replay(&t.app, &Actor::system(), &dead).await.expect("PostgreSQL answers").len(), dead.len());
         t.advance(TimeDelta::minutes(pause));
         t.drive().await;
     }

@@ -20,12 +20,13 @@ enum Step {
     Move(Movement),
     UpTo(Movement),
     Chain(Vec<Movement>),
+    ChainUpTo(Vec<Movement>, Movement),
     Reserve(Index, i64),
     Post(Index),
     Void(Index),
     /// An earlier call again.
     Again(Index),
-    /// An earlier call's ids, for another amount.
+    /// An earlier call's ids, for something else.
     Altered(Index),
 }
 
@@ -47,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => movement().prop_map(Step::Move),
         2 => movement().prop_map(Step::UpTo),
         3 => prop::collection::vec(movement(), 1..4).prop_map(Step::Chain),
+        2 => (prop::collection::vec(movement(), 1..3), movement()).prop_map(|(ms, last)| Step::ChainUpTo(ms, last)),
         6 => (any::<Index>(), 0..100_i64).prop_map(|(wallet, minor)| Step::Reserve(wallet, minor)),
         4 => any::<Index>().prop_map(Step::Post),
         4 => any::<Index>().prop_map(Step::Void),
@@ -120,10 +122,8 @@ impl Books {
             Step::Deposit(wallet, minor) => Call::Transfer(deposit(&self.ledger, row, *wallet.get(wallets), *minor)),
             Step::Move(m) => Call::Transfer(self.movement(row, Leg::Main, m)),
             Step::UpTo(m) => Call::UpTo(self.movement(row, Leg::Repay, m)),
-            Step::Chain(ms) => {
-                let legs = [Leg::Main, Leg::Fee, Leg::ProviderFee];
-                Call::Linked(ms.iter().zip(legs).map(|(m, leg)| self.movement(row, leg, m)).collect())
-            }
+            Step::Chain(ms) => Call::Linked(self.chain(row, ms)),
+            Step::ChainUpTo(ms, last) => Call::LinkedUpTo(self.chain(row, ms), self.movement(row, Leg::Repay, last)),
             Step::Reserve(wallet, minor) => {
                 let t = withdrawal(&self.ledger, row, *wallet.get(wallets), *minor);
                 self.reservations.push(row);
@@ -142,6 +142,11 @@ impl Books {
     fn reservation(&self, index: &Index) -> Uuid {
         let at = index.index(self.reservations.len() + 1);
         self.reservations.get(at).copied().unwrap_or_else(new_row)
+    }
+
+    fn chain(&self, row: Uuid, ms: &[Movement]) -> Vec<Transfer> {
+        let legs = [Leg::Main, Leg::Fee, Leg::ProviderFee];
+        ms.iter().zip(legs).map(|(m, leg)| self.movement(row, leg, m)).collect()
     }
 
     fn movement(&self, row: Uuid, leg: Leg, m: &Movement) -> Transfer {
@@ -227,6 +232,7 @@ fn altered(call: Call) -> Call {
         Call::Transfer(t) => Call::Transfer(other(t)),
         Call::UpTo(t) => Call::UpTo(other(t)),
         Call::Linked(ts) => Call::Linked(ts.into_iter().map(other).collect()),
+        Call::LinkedUpTo(ts, last) => Call::LinkedUpTo(ts, Transfer { code: TransferCode::Fee, ..last }),
         Call::Reserve(t) => Call::Reserve(other(t)),
         same @ (Call::Open(_) | Call::Post(_) | Call::Void(_)) => same,
     }

@@ -21,7 +21,8 @@ fn row_and_user_ids_are_uuid_v7_with_zeroes_at_the_end() {
 #[test]
 fn a_transfer_id_is_the_row_and_the_leg() {
     let row = row_id(0x0199_aabb_ccdd, RANDOM);
-    let legs = [Leg::Main, Leg::Post, Leg::Void, Leg::ProviderFee, Leg::Repay, Leg::Receivable, Leg::Fee, Leg::Loss];
+    use Leg::{Fee, Late, Loss, Main, Post, ProviderFee, Receivable, Repay, Unmatched, Void};
+    let legs = [Main, Post, Void, ProviderFee, Repay, Receivable, Fee, Loss, Unmatched, Late];
     for (leg, byte) in legs.into_iter().zip(1..) {
         let id = TransferId::of(row, leg);
         assert_eq!((id.row(), id.leg()), (row, byte));

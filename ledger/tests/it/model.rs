@@ -14,12 +14,14 @@ pub(crate) enum Call {
     Transfer(Transfer),
     UpTo(Transfer),
     Linked(Vec<Transfer>),
+    /// The last moves what it can.
+    LinkedUpTo(Vec<Transfer>, Transfer),
     Reserve(Transfer),
     Post(Uuid),
     Void(Uuid),
 }
 
-/// What was moved by `UpTo`; zero for all others.
+/// What was moved by an `UpTo`; zero for all others.
 pub(crate) type Answer = Result<i64, LedgerError>;
 
 impl Call {
@@ -28,6 +30,9 @@ impl Call {
             Self::Open(account) => ledger.open(&[*account]).await,
             Self::Transfer(t) => ledger.transfer(*t).await,
             Self::UpTo(t) => return ledger.transfer_up_to(*t).await.map(|amount| amount.minor()),
+            Self::LinkedUpTo(ts, last) => {
+                return ledger.transfer_linked_up_to(ts, *last).await.map(|amount| amount.minor());
+            }
             Self::Linked(ts) => ledger.transfer_linked(ts).await,
             Self::Reserve(t) => ledger.reserve(*t).await,
             Self::Post(row) => ledger.post(*row).await,
@@ -76,21 +81,30 @@ impl Model {
                 Ok(0)
             }
             Call::Transfer(t) => self.create(t, Kind::AtOnce).map(|_| 0),
-            // Where no account limits it, all of it moves.
-            Call::UpTo(t) => match self.create(t, if is_limited(t) { Kind::UpTo } else { Kind::AtOnce })? {
+            Call::UpTo(t) => match self.create(t, up_to(t))? {
                 Created::Now(moved) | Created::Before(moved) => Ok(moved),
             },
-            Call::Linked(ts) => self.create_all(ts).map(|()| 0),
+            Call::Linked(ts) => self.create_all(ts, None).map(|()| 0),
+            Call::LinkedUpTo(ts, last) => {
+                self.create_all(ts, Some(last))?;
+                let same = |known: &Transfer, moved| {
+                    *known == Transfer { amount: known.amount, ..*last } && moved <= last.amount.minor()
+                };
+                let recorded = self.recorded.get(&last.id).filter(|(known, _, moved)| same(known, *moved));
+                recorded.map(|(_, _, moved)| *moved).ok_or(IN_PART)
+            }
             Call::Reserve(t) => self.create(t, Kind::Reserved).map(|_| 0),
             Call::Post(row) => self.resolve(*row, Resolution::Posted).map(|()| 0),
             Call::Void(row) => self.resolve(*row, Resolution::Voided).map(|()| 0),
         }
     }
 
-    fn create_all(&mut self, ts: &[Transfer]) -> Result<(), LedgerError> {
+    fn create_all(&mut self, ts: &[Transfer], last: Option<&Transfer>) -> Result<(), LedgerError> {
         let before = self.clone();
-        for (index, t) in ts.iter().enumerate() {
-            let kind = if index + 1 < ts.len() { Kind::Linked } else { Kind::AtOnce };
+        let count = ts.len() + last.iter().count();
+        for (index, t) in ts.iter().chain(last).enumerate() {
+            let is_last = index + 1 == count;
+            let kind = if !is_last { Kind::Linked } else { last.map_or(Kind::AtOnce, up_to) };
             let error = match self.create(t, kind) {
                 Ok(Created::Now(_)) => continue,
                 Ok(Created::Before(_)) => None,
@@ -105,7 +119,7 @@ impl Model {
             return match error {
                 Some(error) => Err(error),
                 None if ts.iter().all(same) => Ok(()),
-                None => Err(Contradiction("linked_chain_recorded_in_part")),
+                None => Err(IN_PART),
             };
         }
         Ok(())
@@ -184,6 +198,10 @@ impl Model {
     }
 }
 
-fn is_limited(t: &Transfer) -> bool {
-    t.debit.code == AccountCode::CustomerWallet || t.credit.code == AccountCode::CustomerReceivable
+/// Where no account limits it, all of it moves.
+fn up_to(t: &Transfer) -> Kind {
+    let is_limited = t.debit.code == AccountCode::CustomerWallet || t.credit.code == AccountCode::CustomerReceivable;
+    if is_limited { Kind::UpTo } else { Kind::AtOnce }
 }
+
+const IN_PART: LedgerError = Contradiction("linked_chain_recorded_in_part");

@@ -1,0 +1,65 @@
+//! Rows that wait for a person: listed, resumed, dismissed, and who did it.
+
+use chrono::TimeDelta;
+use octoco::permissions::Role;
+use reqwest::{Method, StatusCode};
+use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::harness::{Answer, Customer, TestApp};
+
+async fn resolve(t: &TestApp, staff: &Customer, id: Uuid, action: &str) -> Answer {
+    let body = json!({"action": action, "note": "looked at Revio's portal"});
+    t.send(Method::POST, &format!("/v1/admin/held/{id}/resolve"), Some(&t.token(staff)), &[], Some(body)).await
+}
+
+#[sqlx::test]
+async fn a_row_that_gave_up_goes_on_when_a_person_says_so(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, finance, support) =
+        (t.customer_with(10_000).await, t.staff(Role::Finance).await, t.staff(Role::Support).await);
+    t.sim.set_fault(Fault::next(5, Scope::CreatePayout, FaultKind::BadGateway(Moment::Before)));
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
+    for minutes in [0, 1, 5, 15] {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(minutes));
+    }
+    t.drive().await;
+    let listed = t.get(&support, "/v1/admin/held?kind=withdrawal").await;
+    let held = &listed.body["data"][0];
+    assert_eq!((held["id"].as_str(), &held["state"]), (Some(withdrawal.id().to_string().as_str()), &json!("reserved")));
+    assert!(held["held_reason"].as_str().is_some_and(|reason| reason.contains("5 failures")), "{held}");
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000), "still reserved");
+    assert_eq!(resolve(&t, &support, withdrawal.id(), "retry").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(resolve(&t, &finance, withdrawal.id(), "pay twice").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(resolve(&t, &finance, withdrawal.id(), "retry").await.status, StatusCode::OK);
+    assert_eq!(resolve(&t, &finance, withdrawal.id(), "retry").await.status, StatusCode::NOT_FOUND, "once");
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
+    let audited: String = sqlx::query_scalar("select after::text from audit_log where action = 'transaction.retried'")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("one entry");
+    assert!(audited.contains("portal"));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_dismissed_row_stays_as_it_is(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    let pay = Pay { amount: Some(4_000), ..Pay::default() };
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), pay).expect("payable");
+    t.drive().await;
+    assert!(t.held_reason(deposit.id()).await.is_some());
+    assert_eq!(resolve(&t, &finance, deposit.id(), "dismiss").await.status, StatusCode::OK);
+    t.advance(TimeDelta::days(2));
+    t.drive().await;
+    assert_eq!((t.state(deposit.id()).await.as_str(), t.held_reason(deposit.id()).await), ("awaiting_payment", None));
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    t.finish().await;
+}
