@@ -25,7 +25,7 @@ create table transactions (
     provider_status    text,
     checkout_url       text,
     execution_url      text,
-    -- When the payout was registered at Revio: it must be executed within 15 minutes of that.
+    -- When the payout was registered at Revio, by our clock: it must be executed within 15 minutes of that.
     provider_created_at timestamptz,
 
     failure_reason     text,

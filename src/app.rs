@@ -89,6 +89,7 @@ impl App {
             config.revio_base_url.clone(),
             config.revio_api_key.clone(),
             config.revio_brand_id,
+            config.revio_deadlines,
             clock.clone(),
         );
         let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits)?;

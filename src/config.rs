@@ -11,6 +11,7 @@ use ledger::Currency;
 use secrecy::SecretString;
 use uuid::Uuid;
 
+use crate::revio::Deadlines;
 use crate::revio::signature::PublicKeys;
 use crate::vault::DataKeys;
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub revio_api_key: SecretString,
     /// `REVIO_BRAND_ID`.
     pub revio_brand_id: Uuid,
+    /// `REVIO_CALL_SECS` (default 8) and `REVIO_EXECUTE_SECS` (default 30): how long a call waits for its answer, 1 to 40.
+    pub revio_deadlines: Deadlines,
     /// `REVIO_TEST_MODE`: whether the key is a test key; events of the other mode are refused. Default false.
     pub revio_test_mode: bool,
     /// `REVIO_WEBHOOK_PUBLIC_KEYS`: one or several PEM public keys, all valid at once.
@@ -121,6 +124,8 @@ impl Config {
         let revio_base_url = read.checked("REVIO_BASE_URL", None, parse_revio_url);
         let revio_api_key = read.secret("REVIO_API_KEY");
         let revio_brand_id = read.parsed("REVIO_BRAND_ID", None);
+        let call = read.checked("REVIO_CALL_SECS", Some("8"), parse_deadline);
+        let execute = read.checked("REVIO_EXECUTE_SECS", Some("30"), parse_deadline);
         let revio_test_mode = read.parsed("REVIO_TEST_MODE", Some("false"));
         let revio_webhook_public_keys = read.checked("REVIO_WEBHOOK_PUBLIC_KEYS", None, PublicKeys::from_pem);
         let revio_company_id = read.checked("REVIO_COMPANY_ID", Some(""), parse_optional_id);
@@ -146,6 +151,7 @@ impl Config {
             revio_base_url: revio_base_url?,
             revio_api_key: revio_api_key?,
             revio_brand_id: revio_brand_id?,
+            revio_deadlines: Deadlines { call: call?, execute: execute? },
             revio_test_mode: revio_test_mode?,
             revio_webhook_public_keys: revio_webhook_public_keys?,
             revio_company_id: revio_company_id?,
@@ -248,6 +254,14 @@ fn parse_optional_id(value: &str) -> Result<Option<Uuid>, String> {
 
 fn parse_optional_keys(value: &str) -> Result<PublicKeys, String> {
     if value.is_empty() { Ok(PublicKeys::none()) } else { PublicKeys::from_pem(value) }
+}
+
+/// All calls of one step fit into its lease.
+fn parse_deadline(value: &str) -> Result<Duration, String> {
+    match value.parse() {
+        Ok(secs) if (1..=40).contains(&secs) => Ok(Duration::from_secs(secs)),
+        _ => Err("must be 1 to 40".to_owned()),
+    }
 }
 
 /// Revio's last try of a delivery is 36 h 26 min after its first (`revio.md` 6.7).

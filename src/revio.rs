@@ -25,10 +25,15 @@ use crate::revio::breaker::Breaker;
 pub use types::{Balances, NewPayout, NewPurchase, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
-/// For reads and for calls that create an object which moves no money yet; somebody may be waiting for the answer.
-const CALL_DEADLINE: Duration = Duration::from_secs(8);
-/// For the execution of a payout: slow at some acquirers, and a lost answer costs minutes of waiting.
-const EXECUTE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a call waits for its whole answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// Reads, and calls that create an object which moves no money yet; somebody may be waiting for the answer.
+    pub call: Duration,
+    /// The execution of a payout: slow at some acquirers, and a lost answer costs minutes of waiting.
+    pub execute: Duration,
+}
+
 /// The one real object that was seen has 2.2 kB; an answer that is larger than this is not Revio's.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
@@ -39,6 +44,7 @@ pub struct Revio {
     base_url: Url,
     api_key: SecretString,
     brand_id: Uuid,
+    deadlines: Deadlines,
     clock: Clock,
     breaker: Arc<Breaker>,
 }
@@ -94,14 +100,14 @@ impl Revio {
     /// # Panics
     /// If the TLS library cannot start, which no configuration can mend.
     #[must_use]
-    pub fn new(base_url: Url, api_key: SecretString, brand_id: Uuid, clock: Clock) -> Self {
+    pub fn new(base_url: Url, api_key: SecretString, brand_id: Uuid, deadlines: Deadlines, clock: Clock) -> Self {
         let http = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_DEADLINE)
             .user_agent(concat!("octoco/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("the HTTP client needs no more than a working TLS library");
-        Self { http, base_url, api_key, brand_id, clock, breaker: Arc::default() }
+        Self { http, base_url, api_key, brand_id, deadlines, clock, breaker: Arc::default() }
     }
 
     #[must_use]
@@ -120,7 +126,7 @@ impl Revio {
     /// # Errors
     /// See [`RevioError`].
     pub async fn create_purchase(&self, new: &NewPurchase<'_>) -> Result<Purchase> {
-        self.send(Method::POST, self.path(&["purchases"]), Some(&new.body(self.brand_id)), CALL_DEADLINE).await
+        self.send(Method::POST, self.path(&["purchases"]), Some(&new.body(self.brand_id)), self.deadlines.call).await
     }
 
     /// `GET /purchases/{id}/`: the truth about a deposit.
@@ -128,7 +134,7 @@ impl Revio {
     /// # Errors
     /// See [`RevioError`].
     pub async fn purchase(&self, id: Uuid) -> Result<Purchase> {
-        self.send(Method::GET, self.path(&["purchases", &id.to_string()]), NOTHING, CALL_DEADLINE).await
+        self.send(Method::GET, self.path(&["purchases", &id.to_string()]), NOTHING, self.deadlines.call).await
     }
 
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
@@ -136,7 +142,8 @@ impl Revio {
     /// # Errors
     /// See [`RevioError`].
     pub async fn cancel_purchase(&self, id: Uuid) -> Result<Purchase> {
-        self.send(Method::POST, self.path(&["purchases", &id.to_string(), "cancel"]), NOTHING, CALL_DEADLINE).await
+        self.send(Method::POST, self.path(&["purchases", &id.to_string(), "cancel"]), NOTHING, self.deadlines.call)
+            .await
     }
 
     /// `POST /payouts/`: registers a payout. No money moves until [`Revio::execute_payout`], so it is safe to repeat.
@@ -144,7 +151,7 @@ impl Revio {
     /// # Errors
     /// See [`RevioError`].
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
-        self.send(Method::POST, self.path(&["payouts"]), Some(&new.body(self.brand_id)), CALL_DEADLINE).await
+        self.send(Method::POST, self.path(&["payouts"]), Some(&new.body(self.brand_id)), self.deadlines.call).await
     }
 
     /// `POST <execution_url>`: money leaves. Never repeated without [`Revio::payout`] in between.
@@ -156,7 +163,7 @@ impl Revio {
     /// See [`RevioError`].
     pub async fn execute_payout(&self, execution_url: &str) -> Result<Payout> {
         let url = self.base_url.join(execution_url).map_err(|error| RevioError::Unreadable(error.into()))?;
-        self.send(Method::POST, url, Some(&serde_json::json!({})), EXECUTE_DEADLINE).await
+        self.send(Method::POST, url, Some(&serde_json::json!({})), self.deadlines.execute).await
     }
 
     /// `GET /payouts/{id}/`: the truth about a withdrawal.
@@ -164,7 +171,7 @@ impl Revio {
     /// # Errors
     /// See [`RevioError`].
     pub async fn payout(&self, id: Uuid) -> Result<Payout> {
-        self.send(Method::GET, self.path(&["payouts", &id.to_string()]), NOTHING, CALL_DEADLINE).await
+        self.send(Method::GET, self.path(&["payouts", &id.to_string()]), NOTHING, self.deadlines.call).await
     }
 
     /// `GET /balance/`: what Revio holds for us, by currency.
@@ -172,7 +179,7 @@ impl Revio {
     /// # Errors
     /// See [`RevioError`].
     pub async fn balances(&self) -> Result<Balances> {
-        self.send(Method::GET, self.path(&["balance"]), NOTHING, CALL_DEADLINE).await
+        self.send(Method::GET, self.path(&["balance"]), NOTHING, self.deadlines.call).await
     }
 
     /// `GET /public_key/`: the account-wide key, which signs `success_callback` (not the webhooks).
@@ -180,7 +187,7 @@ impl Revio {
     /// # Errors
     /// See [`RevioError`].
     pub async fn public_key(&self) -> Result<String> {
-        self.send(Method::GET, self.path(&["public_key"]), NOTHING, CALL_DEADLINE).await
+        self.send(Method::GET, self.path(&["public_key"]), NOTHING, self.deadlines.call).await
     }
 
     /// Every path of Revio's ends in a slash.

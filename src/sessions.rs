@@ -4,7 +4,7 @@
 //! login ──> token 1 ──refresh──> token 2 ──refresh──> token 3 …      logout, reuse ──> family revoked
 //! ```
 //!
-//! A token that was rotated and comes again is either a second tab (within [`GRACE`], and its successor still unused: it
+//! A token that was rotated and comes again is either a second tab (within ten seconds, and its successor still unused: it
 //! gets the very same successor) or somebody's copy: then the whole family ends.
 
 pub mod routes;

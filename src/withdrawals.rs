@@ -32,7 +32,6 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::bank_accounts;
-use crate::clock::DateTime;
 use crate::error::{Error, Result};
 use crate::http::{IdempotencyKey, RequestHash};
 use crate::revio::{NewPayout, Payout, PayoutStatus, RevioError};
@@ -174,14 +173,12 @@ async fn register(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
 
 /// Keeps the payout's id and the address that executes it, before anything is executed.
 async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    // Without Revio's own time, ours from before the answer: the window then closes a little early, never late.
-    let created_at =
-        payout.created_on.and_then(|secs| DateTime::from_timestamp(secs, 0)).unwrap_or(withdrawal.updated_at);
     let provider = Provider {
         id: Some(payout.id),
         status: Some(payout.status.word().to_owned()),
         execution_url: payout.execution_url.clone(),
-        created_at: Some(created_at),
+        // By our own clock: Revio's may differ, and the window is a length of time.
+        created_at: Some(app.clock.now()),
         checkout_url: None,
     };
     transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now).with_provider(provider)).await

@@ -12,7 +12,7 @@ pub(crate) enum Outcome {
     Done,
     /// Not a cause: a sibling of the chain has one.
     Sibling,
-    /// What it means depends on the call: see [`transfer_error`].
+    /// What it means depends on the call.
     NoDebitAccount,
     Refused(Refusal),
     Resolved(Resolution),

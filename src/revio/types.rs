@@ -140,8 +140,6 @@ pub struct Payout {
     pub brand_id: Option<Uuid>,
     pub payment: Option<Payment>,
     pub execution_url: Option<String>,
-    /// Unix seconds; the window for the execution starts here.
-    pub created_on: Option<i64>,
 }
 
 /// Every status that any version of the platform is known to use; a new word is kept, never an error.

@@ -1,5 +1,8 @@
 //! The webhook endpoint: what is believed, what is stored, what is answered.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use chrono::TimeDelta;
 use octoco::permissions::Role;
 use reqwest::{Method, StatusCode};
@@ -297,5 +300,48 @@ async fn staff_find_a_dead_letter_and_let_it_run_again(db: PgPool) {
         .await
         .expect("PostgreSQL answers");
     assert_eq!(audited, 2);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_key_can_be_changed_without_losing_an_event(db: PgPool) {
+    // Two keys are valid at once: another webhook's, and the one that signs.
+    let other = revio_sim::start(revio_sim::Options::default()).await.expect("the simulator starts");
+    let (old, new) = (other.register_webhook("http://127.0.0.1:1/"), other.register_webhook("http://127.0.0.1:1/2"));
+    let both = format!("{}{}", old.public_key, new.public_key);
+    let t = TestApp::with(db, &[("REVIO_WEBHOOK_PUBLIC_KEYS", &both)]).await;
+    let body = json!({"type": "purchase", "event_type": "purchase.paid", "is_test": true}).to_string();
+    let signed = other.sign(body.as_bytes());
+    assert_eq!(post(&t, body.clone().into_bytes(), &[&signed]).await.status, StatusCode::OK);
+    let by_a_key_that_is_gone = t.sim.sign(body.as_bytes());
+    assert_eq!(post(&t, body.into_bytes(), &[&by_a_key_that_is_gone]).await.status, StatusCode::UNAUTHORIZED);
+    t.drive().await;
+    t.finish().await;
+}
+
+/// An integrator's check: `octoco webhook verify`.
+#[sqlx::test]
+async fn the_command_line_verifies_a_signature(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (body, key) = (b"{\"a\": 1}", t.sim.register_webhook("http://127.0.0.1:1/").public_key);
+    let file = std::env::temp_dir().join(format!("{}.pem", uuid::Uuid::now_v7()));
+    std::fs::write(&file, key).expect("a temporary file");
+    let verify = |body: &[u8], signature: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_octoco"))
+            .args(["webhook", "verify", "--signature", signature, "--public-key"])
+            .arg(&file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary is built");
+        child.stdin.take().expect("piped").write_all(body).expect("it reads");
+        child.wait().expect("it ends").code()
+    };
+    let right = t.sim.sign(body);
+    assert_eq!(verify(body, &right), Some(0));
+    assert_eq!(verify(b"{\"a\": 2}", &right), Some(1));
+    assert_eq!(verify(body, "AAAA"), Some(1));
+    std::fs::remove_file(&file).expect("it is ours");
     t.finish().await;
 }

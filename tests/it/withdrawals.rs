@@ -337,3 +337,83 @@ async fn an_execution_that_takes_effect_late_pays_once(db: PgPool) {
     assert_eq!((totals.paid_out, totals.paid_out_count), (2_000, 2));
     t.finish().await;
 }
+
+/// Whatever happens to the three calls of a payout, before or after their effect: Revio's last word, ours and the number of
+/// payouts that Revio made agree.
+#[sqlx::test]
+async fn every_fault_of_every_call_of_a_payout_pays_once(db: PgPool) {
+    let t = TestApp::with(db, &[("REVIO_CALL_SECS", "1"), ("REVIO_EXECUTE_SECS", "1")]).await;
+    let customer = t.customer_with(1_000_000).await;
+    let mut paid = 0;
+    for scope in [Scope::CreatePayout, Scope::ExecutePayout, Scope::GetPayout] {
+        for moment in [Moment::Before, Moment::After] {
+            for kind in [
+                FaultKind::BadGateway(moment),
+                FaultKind::ServerError(moment),
+                FaultKind::Reset(moment),
+                FaultKind::Hang { secs: 2, moment },
+                FaultKind::RateLimited { retry_after_secs: 1 },
+                FaultKind::Slow { millis: 50 },
+            ] {
+                let told = format!("{kind:?} of {scope:?}");
+                // A look-up is only made when the execution left a question.
+                if scope == Scope::GetPayout {
+                    t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::Reset(Moment::After)));
+                }
+                t.sim.set_fault(Fault::next(1, scope, kind));
+                let withdrawal = t.withdraw(&customer, 1_000, &format!("{told} {moment:?}").replace(' ', "-")).await;
+                accepted(&withdrawal);
+                for _ in 0..8 {
+                    t.drive().await;
+                    t.advance(TimeDelta::seconds(31));
+                }
+                paid += 1;
+                assert_eq!(t.state(withdrawal.id()).await, "completed", "{told} {moment:?}");
+                let payouts = t.sim.payouts_by_reference(&withdrawal.id().to_string());
+                let successes = payouts.iter().filter(|payout| payout["status"] == "success").count();
+                assert_eq!(successes, 1, "{told} {moment:?}");
+                t.sim.clear_faults();
+            }
+        }
+    }
+    let totals = t.sim.totals("ZAR");
+    assert_eq!(
+        (totals.paid_out_count, totals.paid_out, totals.executions_refused),
+        (paid, 1_000 * i64::try_from(paid).expect("few"), 0)
+    );
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_refusal_is_understood_in_every_shape_of_an_error(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "do_not_honour".to_owned() });
+    for (index, shape) in [revio_sim::ErrorShape::Array, revio_sim::ErrorShape::Object, revio_sim::ErrorShape::Flat]
+        .into_iter()
+        .enumerate()
+    {
+        t.sim.set_error_shape(shape);
+        let withdrawal = t.withdraw(&customer, 1_000, &format!("w{index}")).await;
+        t.drive().await;
+        assert_eq!(t.state(withdrawal.id()).await, "failed");
+    }
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_clock_of_revios_that_goes_wrong_changes_nothing(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    for (index, skew) in [-600, 600].into_iter().enumerate() {
+        t.sim.set_clock_skew(skew);
+        let withdrawal = t.withdraw(&customer, 1_000, &format!("w{index}")).await;
+        t.drive().await;
+        assert_eq!(t.state(withdrawal.id()).await, "completed", "{skew} s");
+        let deposit = t.deposit(&customer, 1_000, &format!("d{index}")).await;
+        t.pay(&deposit).await;
+    }
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    t.finish().await;
+}
