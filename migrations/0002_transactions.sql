@@ -14,6 +14,9 @@ create table transactions (
     idempotency_key    text,
     request_hash       bytea,
 
+    -- Rows that follow from another one: a refund from its deposit, a second payment from the first.
+    parent_id          uuid        references transactions,
+
     -- Withdrawals: where the money goes.
     bank_account_id    uuid        references bank_accounts,
 
@@ -26,6 +29,14 @@ create table transactions (
     provider_created_at timestamptz,
 
     failure_reason     text,
+
+    -- Deposits: how much of it was given back since, as Revio says; each step is a row of its own that points here.
+    refunded_minor     bigint      not null default 0,
+    charged_back_minor bigint      not null default 0,
+    -- Deposits and reversals of chargebacks: the part that repaid what the customer owed.
+    repaid_minor       bigint      not null default 0,
+    -- What the wallet could not cover: the customer owes it (`customer_receivable`).
+    owed_minor         bigint      not null default 0,
 
     -- Null = nothing to do. Claiming pushes it one lease ahead; a crash lets it come due again.
     due_at             timestamptz,
@@ -46,7 +57,12 @@ create table transactions (
         (kind = 'deposit' and state in
             ('initiated', 'awaiting_payment', 'completed', 'failed', 'expired', 'cancelled'))
         or (kind = 'withdrawal' and state in
-            ('initiated', 'reserved', 'awaiting_approval', 'submitting', 'submitted', 'completed', 'failed', 'rejected'))),
+            ('initiated', 'reserved', 'awaiting_approval', 'submitting', 'submitted', 'completed', 'failed', 'rejected'))
+        or (kind in ('refund', 'chargeback', 'chargeback_reversal') and state in ('initiated', 'completed'))),
+    constraint transactions_parent   check (kind in ('deposit', 'withdrawal') or parent_id is not null),
+    constraint transactions_reversed check (
+        refunded_minor >= 0 and charged_back_minor >= 0 and refunded_minor + charged_back_minor <= amount_minor
+        and repaid_minor between 0 and amount_minor and owed_minor between 0 and amount_minor),
     constraint transactions_key      check ((idempotency_key is null) = (request_hash is null)),
     constraint transactions_key_len  check (length(idempotency_key) between 1 and 255),
     constraint transactions_bank     check ((kind = 'withdrawal') = (bank_account_id is not null)),
@@ -58,6 +74,7 @@ create table transactions (
 create unique index transactions_idempotency on transactions (user_id, idempotency_key) where idempotency_key is not null;
 -- One of our rows for each object of Revio's.
 create unique index transactions_provider on transactions (provider_id) where provider_id is not null;
+create index transactions_parent on transactions (parent_id) where parent_id is not null;
 -- A user's history, newest first.
 create index transactions_user on transactions (user_id, id desc);
 -- The queue: only rows that have something to do.

@@ -77,7 +77,12 @@ impl App {
     /// When a setting cannot be used at all.
     pub fn assemble(config: Config, db: PgPool, ledger: Ledger, clock: Clock) -> Result<Self, BoxError> {
         let metrics = Metrics::new();
-        let revio = Revio::new(config.revio_base_url.clone(), config.revio_api_key.clone(), config.revio_brand_id);
+        let revio = Revio::new(
+            config.revio_base_url.clone(),
+            config.revio_api_key.clone(),
+            config.revio_brand_id,
+            clock.clone(),
+        );
         let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits)?;
         let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url)?;
         let (wake, access) = (Wake::new(db.clone()), Access::new(db.clone()));

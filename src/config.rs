@@ -5,6 +5,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use chrono::TimeDelta;
+use ipnet::IpNet;
 use ledger::Currency;
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -43,6 +45,16 @@ pub struct Config {
     pub revio_test_mode: bool,
     /// `REVIO_WEBHOOK_PUBLIC_KEYS`: one or several PEM public keys, all valid at once.
     pub revio_webhook_public_keys: PublicKeys,
+    /// `REVIO_COMPANY_ID`: events of another company are foreign. Not checked when not set.
+    pub revio_company_id: Option<Uuid>,
+    /// `REVIO_COMPANY_PUBLIC_KEYS`: what signs `success_callback` (`GET /public_key/`). Without it that endpoint believes nobody.
+    pub revio_company_public_keys: PublicKeys,
+    /// `WEBHOOK_FRESHNESS_HOURS`: older events are not acted on. Default 72; at least 37, since legal retries are that old.
+    pub webhook_freshness: TimeDelta,
+    /// `REVIO_ALLOWED_NETWORKS`: CIDR blocks with commas; when set, webhooks from elsewhere are refused.
+    pub revio_allowed_networks: Vec<IpNet>,
+    /// `TRUSTED_PROXIES`: CIDR blocks with commas; from these the caller's address is read from `X-Forwarded-For`.
+    pub trusted_proxies: Vec<IpNet>,
     /// `JWT_PRIVATE_KEY`: Ed25519 in PKCS#8 PEM; `octoco keys generate` makes one.
     pub jwt_private_key: SecretString,
     /// `DATA_KEYS`: `id:base64` pairs with commas, the first encrypts, all decrypt.
@@ -111,6 +123,11 @@ impl Config {
         let revio_brand_id = read.parsed("REVIO_BRAND_ID", None);
         let revio_test_mode = read.parsed("REVIO_TEST_MODE", Some("false"));
         let revio_webhook_public_keys = read.checked("REVIO_WEBHOOK_PUBLIC_KEYS", None, PublicKeys::from_pem);
+        let revio_company_id = read.checked("REVIO_COMPANY_ID", Some(""), parse_optional_id);
+        let revio_company_public_keys = read.checked("REVIO_COMPANY_PUBLIC_KEYS", Some(""), parse_optional_keys);
+        let webhook_freshness = read.checked("WEBHOOK_FRESHNESS_HOURS", Some("72"), parse_freshness);
+        let revio_allowed_networks = read.checked("REVIO_ALLOWED_NETWORKS", Some(""), parse_networks);
+        let trusted_proxies = read.checked("TRUSTED_PROXIES", Some(""), parse_networks);
         let jwt_private_key = read.secret("JWT_PRIVATE_KEY");
         let data_keys = read.checked("DATA_KEYS", None, DataKeys::parse);
         let log_format = read.checked("LOG_FORMAT", Some("json"), parse_log_format);
@@ -131,6 +148,11 @@ impl Config {
             revio_brand_id: revio_brand_id?,
             revio_test_mode: revio_test_mode?,
             revio_webhook_public_keys: revio_webhook_public_keys?,
+            revio_company_id: revio_company_id?,
+            revio_company_public_keys: revio_company_public_keys?,
+            webhook_freshness: webhook_freshness?,
+            revio_allowed_networks: revio_allowed_networks?,
+            trusted_proxies: trusted_proxies?,
             jwt_private_key: jwt_private_key?,
             data_keys: data_keys?,
             log_format: log_format?,
@@ -218,6 +240,27 @@ fn parse_currencies(value: &str) -> Result<Vec<Currency>, String> {
     let parse =
         |code: &str| Currency::parse(code.trim()).ok_or_else(|| "holds a code that ISO 4217 does not know".to_owned());
     value.split(',').map(parse).collect()
+}
+
+fn parse_optional_id(value: &str) -> Result<Option<Uuid>, String> {
+    if value.is_empty() { Ok(None) } else { value.parse().map(Some).map_err(|_| "is not a UUID".to_owned()) }
+}
+
+fn parse_optional_keys(value: &str) -> Result<PublicKeys, String> {
+    if value.is_empty() { Ok(PublicKeys::none()) } else { PublicKeys::from_pem(value) }
+}
+
+/// Revio's last try of a delivery is 36 h 26 min after its first (`revio.md` 6.7).
+fn parse_freshness(value: &str) -> Result<TimeDelta, String> {
+    match value.parse() {
+        Ok(hours) if (37..=8760).contains(&hours) => Ok(TimeDelta::hours(hours)),
+        _ => Err("must be 37 to 8760".to_owned()),
+    }
+}
+
+fn parse_networks(value: &str) -> Result<Vec<IpNet>, String> {
+    let blocks = value.split(',').map(str::trim).filter(|block| !block.is_empty());
+    blocks.map(|block| block.parse().map_err(|_| "holds something that is not a CIDR block".to_owned())).collect()
 }
 
 fn parse_log_format(value: &str) -> Result<LogFormat, String> {

@@ -10,15 +10,19 @@
 //!     awaiting_payment --> cancelled: cancelled at Revio
 //!     expired --> completed: credit (a late payment is money all the same)
 //!     cancelled --> completed: credit
+//!     completed --> completed: follow (given back: rows of their own, see reversals)
 //! ```
 //!
 //! A webhook only says *look*: what is true is always what Revio answers when it is asked for the purchase. The effect is
 //! keyed on the row (transfer id = row id | leg), so that looking twice credits once.
+//!
+//! Money that came and does not fit (another amount) is booked to `suspense`, so that our books say what Revio's say, and the
+//! row is held for a person. A second payment of one deposit is a second deposit: it is the customer's money.
 
 pub mod routes;
 
 use chrono::TimeDelta;
-use ledger::{Account, AccountCode, Amount, Leg, Transfer, TransferCode, TransferId};
+use ledger::{Account, Amount, Leg, Transfer, TransferCode, TransferId};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -26,7 +30,9 @@ use crate::error::{Error, Result};
 use crate::http::{IdempotencyKey, RequestHash};
 use crate::revio::types::Payment;
 use crate::revio::{NewPurchase, Purchase, PurchaseStatus, RevioError};
-use crate::transactions::{self, Due, Inserted, Kind, Move, NewTransaction, Provider, State, Transaction};
+use crate::transactions::{
+    self, Child, Due, Inserted, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction,
+};
 use crate::users;
 
 /// How long the payer's link works.
@@ -38,6 +44,8 @@ const ASK_MIN: TimeDelta = TimeDelta::seconds(30);
 const ASK_MAX: TimeDelta = TimeDelta::minutes(10);
 /// A payment that began before the link closed can still succeed, and its webhook can still be lost: one more look.
 const LAST_LOOK: TimeDelta = TimeDelta::hours(24);
+/// After completion: a payer's bank has about 120 days to take the money back.
+const LATER_LOOKS: [TimeDelta; 4] = [TimeDelta::days(1), TimeDelta::days(7), TimeDelta::days(30), TimeDelta::days(120)];
 
 /// A deposit that was asked for, now or before with the same key.
 pub struct Opened {
@@ -48,11 +56,19 @@ pub struct Opened {
 /// `POST /v1/deposits`.
 ///
 /// # Errors
-/// [`Error::KeyReused`].
+/// [`Error::KeyReused`]; [`Error::ProviderPaused`] while Revio is away.
 pub async fn open(app: &App, user_id: Uuid, amount: Amount, key: IdempotencyKey) -> Result<Opened> {
     let request_hash = RequestHash::of("deposit", &(amount.minor(), amount.currency().code()));
     let new = NewTransaction { user_id, kind: Kind::Deposit, amount, bank_account_id: None, key, request_hash };
-    match transactions::insert_once(app, &new).await? {
+    // Without Revio there is no link to pay by: better told at once than a deposit that cannot be paid.
+    let inserted = match app.revio.paused() {
+        None => transactions::insert_once(app, &new).await?,
+        Some(wait) => {
+            let repeat = transactions::find_repeat(app, &new).await?;
+            Inserted::Repeat(repeat.ok_or_else(|| Error::provider_paused(wait))?)
+        }
+    };
+    match inserted {
         Inserted::New(row) => {
             let deposit = transactions::first_step(app, row.clone(), step(app, &row)).await?;
             Ok(Opened { deposit, replayed: false })
@@ -66,7 +82,7 @@ pub async fn open(app: &App, user_id: Uuid, amount: Amount, key: IdempotencyKey)
 /// # Errors
 /// When the rows cannot be claimed.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    transactions::step_due(app, Kind::Deposit, limit, |app, row| async move { step(&app, &row).await }).await
+    transactions::step_due(app, &[Kind::Deposit], limit, |app, row| async move { step(&app, &row).await }).await
 }
 
 /// One step of one deposit. Safe to repeat: see the module's text.
@@ -75,7 +91,8 @@ async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
         State::Initiated => initiate(app, deposit).await,
         State::AwaitingPayment => ask(app, deposit).await,
         State::Expired | State::Cancelled => look_last(app, deposit).await,
-        State::Completed | State::Failed => transactions::rest(app, deposit).await,
+        State::Completed => look_later(app, deposit).await,
+        State::Failed => transactions::rest(app, deposit).await,
         State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted | State::Rejected => {
             Err(Error::internal(format!("a deposit cannot be {}", deposit.state.name())))
         }
@@ -150,28 +167,42 @@ pub async fn heard(app: &App, purchase_id: Uuid, reference: Option<Uuid>) -> Res
             let deposit = await_payment(app, &deposit, &purchase).await?;
             settle(app, &deposit, &purchase).await?
         }
-        // A purchase whose creation was repeated. Its link went to nobody; if it was paid all the same, a person decides.
-        _ if matches!(purchase.status, PurchaseStatus::Paid(_)) => {
-            transactions::hold(app, &deposit, &format!("a second purchase of this deposit was paid: {purchase_id}"))
-                .await?
+        // A purchase whose creation was repeated, and somebody paid it all the same.
+        Some(_)
+            if purchase.reference == deposit.id.to_string() && matches!(purchase.status, PurchaseStatus::Paid(_)) =>
+        {
+            adopt(app, &deposit, purchase_id).await?
         }
         _ => deposit,
     };
     Ok(Some(settled))
 }
 
+/// A second purchase of this deposit was paid: a deposit of its own, which the worker settles like any other.
+async fn adopt(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<Transaction> {
+    tracing::warn!(transaction.id = %deposit.id, purchase.id = %purchase_id, "a second purchase of a deposit was paid");
+    let second = Child {
+        parent: deposit,
+        kind: Kind::Deposit,
+        state: State::AwaitingPayment,
+        amount: deposit.amount,
+        provider_id: Some(purchase_id),
+    };
+    transactions::insert_child(app, &second).await?;
+    Ok(deposit.clone())
+}
+
 /// Acts on what Revio says now.
 async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
     if deposit.state == State::Completed {
-        return Ok(deposit.clone());
+        return follow(app, deposit, purchase).await;
     }
     match &purchase.status {
+        PurchaseStatus::Paid(_) => accept(app, deposit, purchase).await,
         // What was refunded or charged back was paid before.
-        PurchaseStatus::Paid(_) | PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
-            match evidence(app, deposit, purchase) {
-                Ok(payment) => credit(app, deposit, purchase, payment).await,
-                Err(reason) => transactions::hold(app, deposit, &reason).await,
-            }
+        PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
+            let credited = accept(app, deposit, purchase).await?;
+            if credited.state == State::Completed { follow(app, &credited, purchase).await } else { Ok(credited) }
         }
         PurchaseStatus::Expired => close(app, deposit, State::Expired, purchase).await,
         PurchaseStatus::Cancelled => close(app, deposit, State::Cancelled, purchase).await,
@@ -185,61 +216,96 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
     }
 }
 
-/// Money came, all of it, and it is this deposit's. Otherwise the reason why a person must look.
-fn evidence<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<&'p Payment, String> {
-    let payment = purchase.payment.as_ref().ok_or("paid without a payment")?;
-    let differs =
-        |what: &str, asked: &str, told: &str| Err(format!("paid with another {what}: {told}, asked for {asked}"));
-    if purchase.marked_as_paid || payment.is_outgoing {
-        return Err("marked as paid, but no money came".to_owned());
+/// Revio says that it was paid: credited if that is so and fits, else held for a person.
+async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
+    match evidence(app, deposit, purchase) {
+        Ok(payment) => credit(app, deposit, purchase, payment).await,
+        Err(_) if deposit.held_reason.is_some() => Ok(deposit.clone()),
+        Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, &reason).await,
+        Err(Misfit::Amount(came)) => {
+            let currency = deposit.amount.currency();
+            let (provider_balance, suspense) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
+            app.ledger.open(&[provider_balance, suspense]).await?;
+            app.ledger.transfer(transfer(deposit, Leg::Unmatched, (provider_balance, suspense), came)).await?;
+            let reason = format!(
+                "paid with another amount: {}, asked for {}; it is in suspense",
+                came.minor(),
+                deposit.amount.minor()
+            );
+            transactions::hold(app, deposit, &reason).await
+        }
     }
-    if purchase.is_test != app.config.revio_test_mode || purchase.brand_id != Some(app.revio.brand_id()) {
-        return Err("paid in another mode or brand".to_owned());
-    }
-    if purchase.reference != deposit.id.to_string() {
-        return Err("the purchase has another reference".to_owned());
-    }
-    if payment.currency != deposit.amount.currency().code() {
-        return differs("currency", deposit.amount.currency().code(), &payment.currency);
-    }
-    if payment.amount != deposit.amount.minor() {
-        return differs("amount", &deposit.amount.minor().to_string(), &payment.amount.to_string());
-    }
-    Ok(payment)
 }
 
-/// `→ completed`: the wallet is credited; what Revio keeps for itself is our expense, booked with it.
+/// Why a purchase that is called paid is not credited.
+enum Misfit {
+    /// Money came, in our currency and for this deposit, but another amount.
+    Amount(Amount),
+    /// No money of ours came, or none that we can name.
+    NoMoney(String),
+}
+
+/// Money came, all of it, and it is this deposit's.
+fn evidence<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<&'p Payment, Misfit> {
+    let no_money = |reason: String| Err(Misfit::NoMoney(reason));
+    let Some(payment) = &purchase.payment else { return no_money("paid without a payment".to_owned()) };
+    if purchase.marked_as_paid || payment.is_outgoing {
+        return no_money("marked as paid, but no money came".to_owned());
+    }
+    if purchase.is_test != app.config.revio_test_mode || purchase.brand_id != Some(app.revio.brand_id()) {
+        return no_money("paid in another mode or brand".to_owned());
+    }
+    // A second payment carries the reference of the first.
+    let references = [Some(deposit.id), deposit.parent_id];
+    if !references.iter().flatten().any(|reference| purchase.reference == reference.to_string()) {
+        return no_money("the purchase has another reference".to_owned());
+    }
+    if payment.currency != deposit.amount.currency().code() {
+        let asked = deposit.amount.currency().code();
+        return no_money(format!("paid in another currency: {}, asked for {asked}", payment.currency));
+    }
+    match Amount::new(payment.amount, deposit.amount.currency()) {
+        Ok(came) if came == deposit.amount => Ok(payment),
+        Ok(came) => Err(Misfit::Amount(came)),
+        Err(_) => no_money(format!("paid with an impossible amount: {}", payment.amount)),
+    }
+}
+
+/// `→ completed`: the wallet is credited; what Revio keeps for itself is our expense, booked with it; what the customer owes
+/// us is repaid first, in the same breath.
 async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: &Payment) -> Result<Transaction> {
     let currency = deposit.amount.currency();
-    let wallet = Account::wallet(deposit.user_id, currency);
-    let provider_balance = app.ledger.provider_balance(currency);
-    let provider_fees = app.ledger.system(AccountCode::ProviderFees, currency);
+    let (wallet, receivable) =
+        (Account::wallet(deposit.user_id, currency), Account::receivable(deposit.user_id, currency));
+    let (provider_balance, provider_fees) = (app.ledger.provider_balance(currency), app.ledger.provider_fees(currency));
     // Opening is idempotent, and a transfer to an account that is not there would spend its id for ever.
-    app.ledger.open(&[wallet, provider_balance, provider_fees]).await?;
+    app.ledger.open(&[wallet, receivable, provider_balance, provider_fees]).await?;
 
-    let mut transfers = vec![Transfer {
-        id: TransferId::of(deposit.id, Leg::Main),
-        debit: provider_balance,
-        credit: wallet,
-        amount: deposit.amount,
-        code: TransferCode::Deposit,
-        reference: deposit.id,
-    }];
+    let mut transfers = vec![transfer(deposit, Leg::Main, (provider_balance, wallet), deposit.amount)];
     match Amount::new(payment.fee_amount.unwrap_or(0), currency) {
         Ok(fee) if fee.is_zero() => {}
-        Ok(fee) if fee.minor() <= deposit.amount.minor() => transfers.push(Transfer {
-            id: TransferId::of(deposit.id, Leg::ProviderFee),
-            debit: provider_fees,
-            credit: provider_balance,
-            amount: fee,
-            code: TransferCode::ProviderFee,
-            reference: deposit.id,
-        }),
+        Ok(fee) if fee.minor() <= deposit.amount.minor() => {
+            transfers.push(transfer(deposit, Leg::ProviderFee, (provider_fees, provider_balance), fee));
+        }
         _ => return transactions::hold(app, deposit, "the provider's fee is negative or larger than the amount").await,
     }
-    app.ledger.transfer_linked(&transfers).await?;
-    let to = Move::to(State::Completed, Due::Never).with_provider(told(deposit, purchase));
+    let repay = transfer(deposit, Leg::Repay, (wallet, receivable), deposit.amount);
+    let repaid = app.ledger.transfer_linked_up_to(&transfers, repay).await?;
+    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0]))
+        .with_provider(told(deposit, purchase))
+        .having_repaid(repaid);
     transactions::advance(app, deposit, to).await
+}
+
+/// One transfer of this deposit: debit first, credit second.
+fn transfer(deposit: &Transaction, leg: Leg, (debit, credit): (Account, Account), amount: Amount) -> Transfer {
+    let code = match leg {
+        Leg::ProviderFee => TransferCode::ProviderFee,
+        Leg::Repay => TransferCode::ReceivableRepayment,
+        Leg::Unmatched => TransferCode::UnmatchedPayment,
+        _ => TransferCode::Deposit,
+    };
+    Transfer { id: TransferId::of(deposit.id, leg), debit, credit, amount, code, reference: deposit.id }
 }
 
 /// `→ expired | cancelled`: nothing came and, as far as Revio can say, nothing will. A late payment still completes it.
@@ -254,7 +320,58 @@ async fn close(app: &App, deposit: &Transaction, state: State, purchase: &Purcha
 /// A closed deposit a day later: still closed, or paid after all.
 async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
     let looked = ask(app, deposit).await?;
-    if looked.state == deposit.state { transactions::rest(app, deposit).await } else { Ok(looked) }
+    if looked.state == deposit.state { transactions::rest(app, &looked).await } else { Ok(looked) }
+}
+
+/// A completed deposit: what Revio has given back of it since becomes rows of their own, which `reversals` books.
+///
+/// What counts is the sum that Revio names now, against the sum that we have noted: however many of its events came, in
+/// whatever order, the difference is booked once.
+async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
+    let paid = deposit.amount.minor();
+    let noted = deposit.reversed;
+    let refunded_minor = match (&purchase.status, purchase.refundable_amount) {
+        (PurchaseStatus::Refunded(word), Some(left)) if word == "refunded" => {
+            paid.saturating_sub(left.clamp(0, paid)).max(noted.refunded_minor)
+        }
+        (PurchaseStatus::Refunded(word), None) if word == "refunded" && noted.refunded_minor == 0 => {
+            return transactions::hold(app, deposit, "refunded, but Revio does not say how much").await;
+        }
+        _ => noted.refunded_minor,
+    };
+    let charged_back_minor = match &purchase.status {
+        PurchaseStatus::ChargedBack(_) => paid.saturating_sub(refunded_minor),
+        PurchaseStatus::Paid(_) | PurchaseStatus::Refunded(_) => 0,
+        _ => noted.charged_back_minor,
+    };
+    let child = |kind, minor| {
+        let amount = Amount::new(minor, deposit.amount.currency()).map_err(Error::internal)?;
+        Ok::<_, Error>(Child { parent: deposit, kind, state: State::Initiated, amount, provider_id: None })
+    };
+    let mut rows = Vec::new();
+    if charged_back_minor < noted.charged_back_minor {
+        rows.push(child(Kind::ChargebackReversal, noted.charged_back_minor.saturating_sub(charged_back_minor))?);
+    }
+    if refunded_minor > noted.refunded_minor {
+        rows.push(child(Kind::Refund, refunded_minor.saturating_sub(noted.refunded_minor))?);
+    }
+    if charged_back_minor > noted.charged_back_minor {
+        rows.push(child(Kind::Chargeback, charged_back_minor.saturating_sub(noted.charged_back_minor))?);
+    }
+    if rows.is_empty() {
+        return Ok(deposit.clone());
+    }
+    transactions::reverse(app, deposit, Reversed { refunded_minor, charged_back_minor }, &rows).await
+}
+
+/// Refunds and chargebacks come weeks later, and their webhooks can be lost: a few more looks, then rest.
+async fn look_later(app: &App, deposit: &Transaction) -> Result<Transaction> {
+    let looked = ask(app, deposit).await?;
+    let age = app.clock.now() - deposit.updated_at;
+    match LATER_LOOKS.iter().find(|look| **look > age) {
+        Some(look) => transactions::wait(app, &looked, *look - age).await,
+        None => transactions::rest(app, &looked).await,
+    }
 }
 
 fn told(deposit: &Transaction, purchase: &Purchase) -> Provider {

@@ -53,6 +53,9 @@ pub enum Error {
     TooMany { retry_after_secs: u64 },
     #[error("the signature does not match the body")]
     BadSignature,
+    /// Not a failure of the row at hand: nothing was tried, and nothing is counted against it.
+    #[error("the payment provider does not answer at the moment; try again later")]
+    ProviderPaused { retry_after_secs: u64 },
     #[error("a part of the service does not answer; try again with the same key")]
     Unavailable(#[source] BoxError),
     #[error("an internal error; it was recorded")]
@@ -117,6 +120,12 @@ impl Error {
         Self::Unavailable(cause.into())
     }
 
+    /// Revio is left alone for so long.
+    #[must_use]
+    pub fn provider_paused(wait: chrono::TimeDelta) -> Self {
+        Self::ProviderPaused { retry_after_secs: u64::try_from(wait.num_seconds()).unwrap_or(0).saturating_add(1) }
+    }
+
     /// Part of the API's contract.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -136,6 +145,7 @@ impl Error {
             Self::KeyReused => "idempotency_key_reused",
             Self::TooMany { .. } => "rate_limited",
             Self::BadSignature => "bad_signature",
+            Self::ProviderPaused { .. } => "provider_unavailable",
             Self::Unavailable(_) => "unavailable",
             Self::Internal(_) => "internal",
         }
@@ -154,7 +164,7 @@ impl Error {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InsufficientFunds { .. } | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ProviderPaused { .. } | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -209,7 +219,7 @@ impl IntoResponse for Error {
         let mut response = (self.status(), [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         let headers = response.headers_mut();
         match &self {
-            Self::TooMany { retry_after_secs } => {
+            Self::TooMany { retry_after_secs } | Self::ProviderPaused { retry_after_secs } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after_secs));
             }
             Self::Unavailable(_) => {
@@ -262,7 +272,10 @@ impl From<LedgerError> for Error {
 
 impl From<RevioError> for Error {
     fn from(error: RevioError) -> Self {
-        Self::unavailable(error)
+        match &error {
+            RevioError::Paused(wait) => Self::provider_paused(*wait),
+            _ => Self::unavailable(error),
+        }
     }
 }
 

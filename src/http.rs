@@ -2,6 +2,7 @@
 //! the idempotency key, and the access log. Nouns' `routes.rs` use these; nothing here knows a noun.
 
 pub mod access_log;
+pub mod address;
 pub mod caller;
 pub mod cursor;
 pub mod fields;

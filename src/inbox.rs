@@ -1,7 +1,7 @@
 //! Revio's webhooks: verified over the raw bytes, stored once, answered; acted on later by the worker.
 //!
 //! ```text
-//! receive   raw bytes ─> signature ─> mode and brand ─> stored once by hash ─> 200          (nothing else)
+//! receive   raw bytes ─> signature ─> mode, brand, company ─> freshness ─> stored once by hash ─> 200   (nothing else)
 //! step_due  claim ─> deposits::heard | withdrawals::heard (asks Revio) ─> done | ignored
 //!                                                    └─ a failure: 0, 1, 5, 15 minutes, then dead
 //! ```
@@ -23,6 +23,8 @@ use serde_json::Value;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::inbox::event::{Event, Subject};
+use crate::limits::{Answer, Class};
+use crate::revio::signature::PublicKeys;
 use crate::{deposits, withdrawals};
 
 pub use store::Delivery;
@@ -37,7 +39,7 @@ const UNVERIFIED_BYTES_MAX: usize = 2048;
 
 /// One call of the webhook endpoint, as it came.
 pub struct Call<'a> {
-    pub endpoint: &'static str,
+    pub endpoint: Endpoint,
     pub body: &'a [u8],
     pub signatures: Vec<&'a [u8]>,
     /// Headers worth keeping, without the signature.
@@ -45,13 +47,41 @@ pub struct Call<'a> {
     pub source_address: String,
 }
 
+/// Each is signed with a key of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// The registered webhook.
+    Webhook,
+    /// The `success_callback` of a purchase, signed with the company's key.
+    Callback,
+}
+
+impl Endpoint {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Webhook => "revio",
+            Self::Callback => "revio_callback",
+        }
+    }
+
+    fn keys(self, app: &App) -> &PublicKeys {
+        match self {
+            Self::Webhook => &app.config.revio_webhook_public_keys,
+            Self::Callback => &app.config.revio_company_public_keys,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Accepted,
     /// The same bytes were accepted before.
     Duplicate,
-    /// Verified, but of another mode or brand.
+    /// Verified, but of another mode, brand or company.
     Foreign,
+    /// Verified, but older than any legal retry: somebody kept it.
+    Stale,
     BadSignature,
 }
 
@@ -62,6 +92,7 @@ impl Verdict {
             Self::Accepted => "accepted",
             Self::Duplicate => "duplicate",
             Self::Foreign => "foreign",
+            Self::Stale => "stale",
             Self::BadSignature => "bad_signature",
         }
     }
@@ -72,9 +103,15 @@ impl Verdict {
 /// # Errors
 /// When it could not be stored: the sender must come again.
 pub async fn receive(app: &App, call: &Call<'_>) -> Result<Verdict> {
-    let verdict = match app.config.revio_webhook_public_keys.verify(call.body, call.signatures.iter().copied()) {
+    // Somebody who forges pays for it before the costly part: an address with too many wrong signatures has to wait.
+    if let Answer::Refused { retry_after_secs } = app.limiter.peek(Class::Forgery, &call.source_address).await {
+        app.metrics.webhook_calls.with_label_values(&["refused"]).inc();
+        return Err(Error::TooMany { retry_after_secs });
+    }
+    let verdict = match call.endpoint.keys(app).verify(call.body, call.signatures.iter().copied()) {
         Ok(()) => accept(app, call).await?,
         Err(reason) => {
+            app.limiter.check(Class::Forgery, &call.source_address).await;
             let delivery = delivery(app, call, Verdict::BadSignature).because(&reason.to_string());
             store::insert(&app.db, &delivery).await?;
             Verdict::BadSignature
@@ -89,12 +126,9 @@ pub async fn receive(app: &App, call: &Call<'_>) -> Result<Verdict> {
 
 async fn accept(app: &App, call: &Call<'_>) -> Result<Verdict> {
     let event = Event::parse(call.body);
-    let foreign = event.as_ref().is_some_and(|event| {
-        event.is_test != app.config.revio_test_mode || event.brand_id.is_some_and(|brand| brand != app.revio.brand_id())
-    });
-    if foreign {
-        store::insert(&app.db, &delivery(app, call, Verdict::Foreign).about(event)).await?;
-        return Ok(Verdict::Foreign);
+    if let Some(verdict) = event.as_ref().and_then(|event| unusable(app, event)) {
+        store::insert(&app.db, &delivery(app, call, verdict).about(event)).await?;
+        return Ok(verdict);
     }
     let accepted = delivery(app, call, Verdict::Accepted).about(event);
     if store::insert(&app.db, &accepted).await? {
@@ -104,12 +138,23 @@ async fn accept(app: &App, call: &Call<'_>) -> Result<Verdict> {
     Ok(Verdict::Duplicate)
 }
 
+/// Why a genuine event is not acted on.
+fn unusable(app: &App, event: &Event) -> Option<Verdict> {
+    let other_brand = event.brand_id.is_some_and(|brand| brand != app.revio.brand_id());
+    let other_company = event.company_id.zip(app.config.revio_company_id).is_some_and(|(theirs, ours)| theirs != ours);
+    if event.is_test != app.config.revio_test_mode || other_brand || other_company {
+        return Some(Verdict::Foreign);
+    }
+    let oldest = (app.clock.now() - app.config.webhook_freshness).timestamp();
+    event.changed_on.is_some_and(|changed_on| changed_on < oldest).then_some(Verdict::Stale)
+}
+
 fn delivery(app: &App, call: &Call<'_>, verdict: Verdict) -> Delivery {
     let now = app.clock.now();
     let kept = if verdict == Verdict::BadSignature { UNVERIFIED_BYTES_MAX } else { usize::MAX };
     Delivery {
         id: app.clock.row_id(),
-        endpoint: call.endpoint,
+        endpoint: call.endpoint.name(),
         received_at: now,
         source_address: call.source_address.clone(),
         body: call.body.get(..kept).unwrap_or(call.body).to_vec(),
@@ -186,6 +231,11 @@ async fn finish(app: &App, row: &store::Row, state: &'static str) -> Result<()> 
 }
 
 async fn retry(app: &App, row: &store::Row, error: &Error) -> Result<()> {
+    if let Error::ProviderPaused { retry_after_secs } = error {
+        let due_at = app.clock.now() + TimeDelta::seconds(i64::try_from(*retry_after_secs).unwrap_or(1));
+        store::defer(&app.db, row.id, due_at, row.attempts, None).await?;
+        return Ok(());
+    }
     let failures = usize::try_from(row.attempts).unwrap_or(0);
     app.metrics.task_steps.with_label_values(&["inbox", "failed"]).inc();
     match RETRY_MINUTES.get(failures) {

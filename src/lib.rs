@@ -12,7 +12,7 @@
 //! | [`http`] | what every route shares |
 //! | [`users`], [`sessions`], [`bank_accounts`], [`accounts`] | people, sign-ins, destinations, balances |
 //! | [`transactions`] | the row behind every movement of money |
-//! | [`deposits`], [`withdrawals`] | the two flows: one function an arrow |
+//! | [`deposits`], [`withdrawals`], [`reversals`] | the flows: one function an arrow |
 //! | [`inbox`] | Revio's webhooks |
 //! | [`admin`] | what staff see of no noun's own |
 //! | [`health`], [`router`], [`worker`] | is it alive; every route; every background task |
@@ -37,6 +37,7 @@ pub mod keys;
 pub mod limits;
 pub mod permissions;
 pub mod problems;
+pub mod reversals;
 pub mod revio;
 pub mod router;
 pub mod sessions;

@@ -21,6 +21,8 @@ pub enum Class {
     Money,
     /// Everything else of a user.
     Read,
+    /// Webhooks whose signature is wrong: by address. Only those are counted.
+    Forgery,
 }
 
 impl Class {
@@ -30,6 +32,7 @@ impl Class {
             Self::Auth => "auth",
             Self::Money => "money",
             Self::Read => "read",
+            Self::Forgery => "forgery",
         }
     }
 
@@ -39,6 +42,7 @@ impl Class {
             Self::Auth => (30, 20),
             Self::Money => (120, 60),
             Self::Read => (600, 200),
+            Self::Forgery => (30, 30),
         }
     }
 }
@@ -60,12 +64,13 @@ pub struct Limiter {
 
 /// Keeps one number a key: the theoretical arrival time. Redis's own clock decides, so that all processes agree.
 const GCRA: &str = r"
-local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local interval, burst, counts = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
 local wait = arrival - interval * (burst - 1) - now
 if wait > 0 then return wait end
+if not counts then return 0 end
 redis.call('SET', KEYS[1], string.format('%d', arrival + interval), 'PX', math.ceil((arrival + interval - now) / 1000))
 return 0
 ";
@@ -87,11 +92,20 @@ impl Limiter {
 
     /// Counts one call of `who`.
     pub async fn check(&self, class: Class, who: &str) -> Answer {
+        self.ask(class, who, 1).await
+    }
+
+    /// Whether a call of `who` would be allowed; counts nothing.
+    pub async fn peek(&self, class: Class, who: &str) -> Answer {
+        self.ask(class, who, 0).await
+    }
+
+    async fn ask(&self, class: Class, who: &str, count: u8) -> Answer {
         let Some(redis) = &self.redis else { return Answer::Allowed };
         let (per_minute, burst) = class.rate();
         let interval_micros = 60_000_000 / per_minute;
         let mut call = self.script.key(format!("octoco:limit:{}:{who}", class.name()));
-        call.arg(interval_micros).arg(burst);
+        call.arg(interval_micros).arg(burst).arg(count);
         let mut connection = redis.clone();
         match tokio::time::timeout(REDIS_DEADLINE, call.invoke_async::<u64>(&mut connection)).await {
             Ok(Ok(0)) => Answer::Allowed,

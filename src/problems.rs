@@ -16,7 +16,7 @@ const ANY_ROUTE: [(&str, &str); 9] = [
     ("415", "`unsupported_media_type`"),
     ("429", "`rate_limited`: see `Retry-After`"),
     ("500", "`internal`: our mistake; it was recorded"),
-    ("503", "`unavailable`: try again with the same key after `Retry-After`"),
+    ("503", "`unavailable`, `provider_unavailable`: try again with the same key after `Retry-After`"),
 ];
 
 impl utoipa::IntoResponses for Problems {

@@ -4,16 +4,23 @@
 //! Every call has a deadline and is made once: who may repeat what is decided by `deposits` and `withdrawals`, from
 //! [`RevioError::maybe_sent`] and from what Revio says of the object when asked again. Redirects are never followed.
 
+mod breaker;
 pub mod signature;
 pub mod types;
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use chrono::TimeDelta;
 
 use reqwest::{Method, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::revio::breaker::Breaker;
 
 pub use types::{Balances, NewPayout, NewPurchase, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
@@ -32,10 +39,15 @@ pub struct Revio {
     base_url: Url,
     api_key: SecretString,
     brand_id: Uuid,
+    clock: Clock,
+    breaker: Arc<Breaker>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum RevioError {
+    /// The call was not made: Revio does not answer at the moment, and is left alone for so long.
+    #[error("Revio is taken for away; not asked for {} s", .0.num_seconds())]
+    Paused(TimeDelta),
     /// Revio understood and refused; nothing was done.
     #[error("Revio refused the call ({status}: {codes})")]
     Rejected { status: u16, codes: String },
@@ -65,7 +77,11 @@ impl RevioError {
     #[must_use]
     pub fn maybe_sent(&self) -> bool {
         match self {
-            Self::Rejected { .. } | Self::Unauthorized { .. } | Self::NotFound | Self::RateLimited { .. } => false,
+            Self::Paused(_)
+            | Self::Rejected { .. }
+            | Self::Unauthorized { .. }
+            | Self::NotFound
+            | Self::RateLimited { .. } => false,
             Self::Upstream { .. } | Self::Unreadable(_) => true,
             Self::Transport { maybe_sent, .. } => *maybe_sent,
         }
@@ -78,19 +94,25 @@ impl Revio {
     /// # Panics
     /// If the TLS library cannot start, which no configuration can mend.
     #[must_use]
-    pub fn new(base_url: Url, api_key: SecretString, brand_id: Uuid) -> Self {
+    pub fn new(base_url: Url, api_key: SecretString, brand_id: Uuid, clock: Clock) -> Self {
         let http = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_DEADLINE)
             .user_agent(concat!("octoco/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("the HTTP client needs no more than a working TLS library");
-        Self { http, base_url, api_key, brand_id }
+        Self { http, base_url, api_key, brand_id, clock, breaker: Arc::default() }
     }
 
     #[must_use]
     pub fn brand_id(&self) -> Uuid {
         self.brand_id
+    }
+
+    /// For how long calls are held back because Revio does not answer; `None` = they are made.
+    #[must_use]
+    pub fn paused(&self) -> Option<TimeDelta> {
+        self.breaker.paused(self.clock.now())
     }
 
     /// `POST /purchases/`. Safe to repeat: a purchase whose link nobody has is never paid.
@@ -173,6 +195,9 @@ impl Revio {
         B: Serialize + ?Sized,
         T: DeserializeOwned,
     {
+        if let Some(wait) = self.breaker.wait(self.clock.now()) {
+            return Err(RevioError::Paused(wait));
+        }
         let mut request = self.http.request(method, url.clone()).timeout(deadline);
         // The key can do anything on the account: it goes to Revio's own host and nowhere else.
         if url.origin() == self.base_url.origin() {
@@ -181,8 +206,17 @@ impl Revio {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(transport)?;
-        read(response).await
+        let answer = match request.send().await {
+            Ok(response) => read(response).await,
+            Err(error) => Err(transport(error)),
+        };
+        match &answer {
+            Err(RevioError::Transport { .. } | RevioError::Upstream { .. } | RevioError::RateLimited { .. }) => {
+                self.breaker.failed(self.clock.now());
+            }
+            _ => self.breaker.answered(),
+        }
+        answer
     }
 }
 

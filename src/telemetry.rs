@@ -1,6 +1,8 @@
 //! Logs and metrics: set up once by `main.rs`. Every Prometheus metric is declared here and nowhere else.
 
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::LogFormat;
@@ -38,6 +40,10 @@ pub struct Metrics {
     pub transaction_states: IntCounterVec,
     /// Rows that were held for a person.
     pub transactions_held: IntCounterVec,
+    /// Withdrawals that Revio paid after it had said that it would not.
+    pub withdrawals_paid_late: IntCounter,
+    /// Seconds for which Revio is still left alone by this process; 0 = calls are made.
+    pub revio_paused_seconds: IntGauge,
     /// What is waiting now, by queue: due, held, dead.
     pub queue_rows: IntGaugeVec,
     /// Age of the oldest of them, in seconds.
@@ -61,6 +67,11 @@ impl Metrics {
             registry.register(Box::new(vec.clone())).expect("the name is used once");
             vec
         };
+        let single = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help).expect("the name is well formed");
+            registry.register(Box::new(counter.clone())).expect("the name is used once");
+            counter
+        };
         let gauge = |name: &str, help: &str, labels: &[&str]| {
             let vec = IntGaugeVec::new(Opts::new(name, help), labels).expect("the name is well formed");
             registry.register(Box::new(vec.clone())).expect("the name is used once");
@@ -72,6 +83,9 @@ impl Metrics {
             registry.register(Box::new(vec.clone())).expect("the name is used once");
             vec
         };
+        let paused = IntGauge::new("octoco_revio_paused_seconds", "Revio is left alone for so long")
+            .expect("the name is well formed");
+        registry.register(Box::new(paused.clone())).expect("the name is used once");
         Self {
             http_requests: counter(
                 "octoco_http_requests_total",
@@ -101,6 +115,11 @@ impl Metrics {
                 "States that transactions reached",
                 &["kind", "state"],
             ),
+            withdrawals_paid_late: single(
+                "octoco_withdrawals_paid_late_total",
+                "Withdrawals paid after they had failed",
+            ),
+            revio_paused_seconds: paused,
             transactions_held: counter("octoco_transactions_held_total", "Transactions held for a person", &["kind"]),
             queue_rows: gauge("octoco_queue_rows", "Rows that wait", &["queue", "what"]),
             queue_age_seconds: gauge(

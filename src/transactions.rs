@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::error::{Error, Result};
 
 pub use store::Filter;
-pub use types::{Due, Kind, Move, NewTransaction, Provider, State, Transaction};
+pub use types::{Child, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
 
 /// How long a claimed row is left alone: longer than any step may take.
 pub const LEASE: TimeDelta = TimeDelta::seconds(90);
@@ -91,28 +91,29 @@ pub async fn first_step(
     }
 }
 
-/// Claims due rows of a kind and steps each of them; one row's failure is that row's alone. How many were claimed.
+/// Claims due rows of some kinds and steps each of them; one row's failure is that row's alone. How many were claimed.
 ///
 /// # Errors
 /// When the rows cannot be claimed.
-pub async fn step_due<F, Fut>(app: &App, kind: Kind, limit: i64, step: F) -> Result<usize>
+pub async fn step_due<F, Fut>(app: &App, kinds: &[Kind], limit: i64, step: F) -> Result<usize>
 where
     F: Fn(App, Transaction) -> Fut,
     Fut: Future<Output = Result<Transaction>>,
 {
     let now = app.clock.now();
-    let claimed = store::claim_due(&app.db, kind.name(), now, now + LEASE, limit).await?;
+    let kinds: Vec<String> = kinds.iter().map(|kind| kind.name().to_owned()).collect();
+    let claimed = store::claim_due(&app.db, &kinds, now, now + LEASE, limit).await?;
     let count = claimed.len();
-    stream::iter(claimed).for_each_concurrent(STEPS_AT_ONCE, |row| step_one(app, kind, row, &step)).await;
+    stream::iter(claimed).for_each_concurrent(STEPS_AT_ONCE, |row| step_one(app, row, &step)).await;
     Ok(count)
 }
 
-async fn step_one<F, Fut>(app: &App, kind: Kind, row: store::Row, step: &F)
+async fn step_one<F, Fut>(app: &App, row: store::Row, step: &F)
 where
     F: Fn(App, Transaction) -> Fut,
     Fut: Future<Output = Result<Transaction>>,
 {
-    let id = row.id;
+    let (id, kind) = (row.id, row.kind.clone());
     let outcome = match Transaction::try_from(row) {
         Ok(row) => match tokio::time::timeout(STEP_DEADLINE, step(app.clone(), row.clone())).await {
             Ok(Ok(_)) => "done",
@@ -126,7 +127,7 @@ where
             "failed"
         }
     };
-    app.metrics.task_steps.with_label_values(&[kind.name(), outcome]).inc();
+    app.metrics.task_steps.with_label_values(&[kind.as_str(), outcome]).inc();
 }
 
 async fn record_failure(app: &App, id: Uuid, error: &Error) -> &'static str {
@@ -141,10 +142,14 @@ async fn record_failure(app: &App, id: Uuid, error: &Error) -> &'static str {
 /// failed, and somebody else may have brought it to its end: it is read again.
 async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
     let row = find(app, id).await?;
-    tracing::warn!(transaction.id = %id, state = row.state.name(), error = error.chain(), "a step failed");
     if row.due_at.is_none() {
         return Ok(());
     }
+    if let Error::ProviderPaused { retry_after_secs } = error {
+        wait(app, &row, TimeDelta::seconds(i64::try_from(*retry_after_secs).unwrap_or(1))).await?;
+        return Ok(());
+    }
+    tracing::warn!(transaction.id = %id, state = row.state.name(), error = error.chain(), "a step failed");
     let failures = usize::try_from(row.attempts).unwrap_or(0);
     if let Some(minutes) = RETRY_MINUTES.get(failures) {
         let due_at = app.clock.now() + TimeDelta::minutes(*minutes);
@@ -207,6 +212,33 @@ pub async fn hold(app: &App, row: &Transaction, reason: &str) -> Result<Transact
 /// [`Error::NotFound`].
 pub async fn find(app: &App, id: Uuid) -> Result<Transaction> {
     store::find(&app.db, id).await?.ok_or(Error::NotFound("transaction"))?.try_into()
+}
+
+/// Writes a row that follows from another one; a repeat for the same object of Revio's changes nothing.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn insert_child(app: &App, child: &Child<'_>) -> Result<()> {
+    store::insert_child(&app.db, app.clock.row_id(), child, app.clock.now()).await?;
+    app.wake.worker();
+    Ok(())
+}
+
+/// Notes how much of a deposit was given back, together with the rows that say so one by one: all or nothing.
+///
+/// # Errors
+/// [`Error::StaleState`] when somebody else noted something first.
+pub async fn reverse(app: &App, deposit: &Transaction, reversed: Reversed, rows: &[Child<'_>]) -> Result<Transaction> {
+    let mut tx = app.db.begin().await?;
+    if !store::set_reversed(&mut *tx, deposit, reversed).await? {
+        return Err(Error::StaleState);
+    }
+    for row in rows {
+        store::insert_child(&mut *tx, app.clock.row_id(), row, app.clock.now()).await?;
+    }
+    tx.commit().await?;
+    app.wake.worker();
+    find(app, deposit.id).await
 }
 
 /// The user's own row; somebody else's does not exist.

@@ -14,11 +14,15 @@
 //!     submitted --> completed: complete (Revio paid; posted)
 //!     submitting --> failed: release
 //!     submitted --> failed: release (Revio will not pay; voided)
+//!     failed --> completed: book_late (Revio paid after all)
 //! ```
 //!
 //! Revio has no idempotency key. So a payout is made in two calls: registering one is harmless, executing it is what moves
 //! money. `submitting` is written before the execution, and a row found in it is looked up at Revio before anything is
 //! repeated. No answer is never a "no": the reservation stays until Revio has said its final word.
+//!
+//! Should that word change: a payment after a release is booked from the wallet, and what the wallet does not hold the
+//! customer owes; an error after a payment is held for a person and never credited by itself.
 
 pub mod routes;
 
@@ -43,6 +47,8 @@ const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
 /// Asking after a payout that Revio is working on: it may take 3 to 5 days, and that is no failure.
 const ASK_MIN: TimeDelta = TimeDelta::seconds(15);
 const ASK_MAX: TimeDelta = TimeDelta::hours(6);
+/// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
+const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
 
 pub struct NewWithdrawal {
     pub amount: Amount,
@@ -90,7 +96,7 @@ pub async fn request(app: &App, user_id: Uuid, new: NewWithdrawal, key: Idempote
 /// # Errors
 /// When the rows cannot be claimed.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    transactions::step_due(app, Kind::Withdrawal, limit, |app, row| async move { step(&app, &row).await }).await
+    transactions::step_due(app, &[Kind::Withdrawal], limit, |app, row| async move { step(&app, &row).await }).await
 }
 
 /// One step of one withdrawal, by whoever holds its lease. Safe to repeat: see the module's text.
@@ -100,9 +106,8 @@ async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         State::Reserved if withdrawal.provider.id.is_none() => register(app, withdrawal).await,
         State::Reserved => submit(app, withdrawal).await,
         State::Submitting | State::Submitted => look_up(app, withdrawal).await,
-        State::AwaitingApproval | State::Completed | State::Failed | State::Rejected => {
-            transactions::rest(app, withdrawal).await
-        }
+        State::Completed | State::Failed => look_later(app, withdrawal).await,
+        State::AwaitingApproval | State::Rejected => transactions::rest(app, withdrawal).await,
         State::AwaitingPayment | State::Expired | State::Cancelled => {
             Err(Error::internal(format!("a withdrawal cannot be {}", withdrawal.state.name())))
         }
@@ -262,9 +267,13 @@ pub async fn heard(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Resul
             settle(app, &withdrawal, &payout).await?
         }
         (Some(id), State::Submitted, _) if id == payout_id => settle(app, &withdrawal, &payout).await?,
+        (Some(id), State::Completed | State::Failed, _) if id == payout_id => {
+            reconsider(app, &withdrawal, &payout).await?
+        }
         (Some(id), _, _) if id == payout_id => withdrawal,
         // A payout that was registered twice and never executed: nothing will come of it.
         (_, _, PayoutStatus::Initialized) => withdrawal,
+        _ if withdrawal.held_reason.is_some() => withdrawal,
         _ => {
             let reason = format!("Revio executed a payout that is not this withdrawal's own: {payout_id}");
             transactions::hold(app, &withdrawal, &reason).await?
@@ -306,7 +315,7 @@ async fn complete(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         Err(error) => return Err(error.into()),
     }
     let provider = Provider { status: Some(PayoutStatus::Success.word().to_owned()), ..withdrawal.provider.clone() };
-    let to = Move::to(State::Completed, Due::Never).with_provider(provider);
+    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(provider);
     transactions::advance(app, withdrawal, to).await
 }
 
@@ -320,7 +329,59 @@ async fn release(app: &App, withdrawal: &Transaction, reason: &str) -> Result<Tr
         }
         Err(error) => return Err(error.into()),
     }
-    transactions::advance(app, withdrawal, Move::to(State::Failed, Due::Never).because(reason)).await
+    let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
+    transactions::advance(app, withdrawal, Move::to(State::Failed, due).because(reason)).await
+}
+
+/// A finished withdrawal, some time later: is Revio's word still the same?
+async fn look_later(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let Some(payout_id) = withdrawal.provider.id else { return transactions::rest(app, withdrawal).await };
+    let payout = app.revio.payout(payout_id).await?;
+    let looked = reconsider(app, withdrawal, &payout).await?;
+    let age = app.clock.now() - looked.updated_at;
+    match LATER_LOOKS.iter().find(|look| **look > age) {
+        Some(look) => transactions::wait(app, &looked, *look - age).await,
+        None => transactions::rest(app, &looked).await,
+    }
+}
+
+/// Revio's word on a finished withdrawal: the same as before, or another one.
+async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    match (withdrawal.state, &payout.status) {
+        (State::Failed, PayoutStatus::Success) => book_late(app, withdrawal, payout).await,
+        (State::Completed, PayoutStatus::Error) if withdrawal.held_reason.is_none() => {
+            transactions::hold(app, withdrawal, "Revio paid it, and calls it an error now: did the money come back?")
+                .await
+        }
+        _ => Ok(withdrawal.clone()),
+    }
+}
+
+/// `failed → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.
+async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    let currency = withdrawal.amount.currency();
+    let wallet = Account::wallet(withdrawal.user_id, currency);
+    let receivable = Account::receivable(withdrawal.user_id, currency);
+    let provider_balance = app.ledger.provider_balance(currency);
+    app.ledger.open(&[wallet, receivable, provider_balance]).await?;
+    let leg = |leg, debit, amount| Transfer {
+        id: TransferId::of(withdrawal.id, leg),
+        debit,
+        credit: provider_balance,
+        amount,
+        code: TransferCode::Withdrawal,
+        reference: withdrawal.id,
+    };
+    let taken = app.ledger.transfer_up_to(leg(Leg::Late, wallet, withdrawal.amount)).await?;
+    let owed = withdrawal.amount.checked_sub(taken).map_err(Error::internal)?;
+    if !owed.is_zero() {
+        app.ledger.transfer(leg(Leg::Receivable, receivable, owed)).await?;
+    }
+    app.metrics.withdrawals_paid_late.inc();
+    tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
+    let to =
+        Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(told(withdrawal, payout)).leaving_owed(owed);
+    transactions::advance(app, withdrawal, to).await
 }
 
 fn told(withdrawal: &Transaction, payout: &Payout) -> Provider {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::error::Result;
-use crate::{audit, deposits, inbox, transactions, withdrawals};
+use crate::{audit, deposits, inbox, reversals, transactions, withdrawals};
 
 const BATCH: i64 = 64;
 /// How long a loop waits after a failure of its own (PostgreSQL away).
@@ -30,7 +30,7 @@ struct Task {
     step: Step,
 }
 
-const TASKS: [Task; 5] = [
+const TASKS: [Task; 6] = [
     Task { name: "inbox", period: Duration::from_secs(1), step: |app| Box::pin(full(inbox::step_due(app, BATCH))) },
     Task {
         name: "deposits",
@@ -41,6 +41,11 @@ const TASKS: [Task; 5] = [
         name: "withdrawals",
         period: Duration::from_secs(1),
         step: |app| Box::pin(full(withdrawals::step_due(app, BATCH))),
+    },
+    Task {
+        name: "reversals",
+        period: Duration::from_secs(1),
+        step: |app| Box::pin(full(reversals::step_due(app, BATCH))),
     },
     Task { name: "audit", period: Duration::from_secs(2), step: |app| Box::pin(audit::seal(app)) },
     Task { name: "gauges", period: Duration::from_secs(15), step: |app| Box::pin(measure(app)) },
@@ -54,6 +59,7 @@ async fn measure(app: &App) -> Result<bool> {
     transactions::measure(app).await?;
     inbox::measure(app).await?;
     audit::measure(app).await?;
+    app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
     Ok(false)
 }
 

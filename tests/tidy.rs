@@ -18,7 +18,7 @@ const LEVELS: &[&[&str]] = &[
     &["audit"],
     &["http"],
     &["users", "bank_accounts", "accounts", "transactions"],
-    &["sessions", "deposits", "withdrawals"],
+    &["sessions", "deposits", "withdrawals", "reversals"],
     &["inbox", "health", "admin"],
     &["router", "worker"],
 ];

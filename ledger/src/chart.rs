@@ -100,6 +100,8 @@ pub enum TransferCode {
     Deposit = 10,
     /// What the provider keeps: debit `provider_fees`, credit `provider_balance`.
     ProviderFee = 11,
+    /// Money that came and fits no deposit as it was asked for: debit `provider_balance`, credit `suspense`.
+    UnmatchedPayment = 12,
     /// Customer money out: debit wallet, credit `provider_balance`; pending, then posted or voided.
     Withdrawal = 20,
     /// A paid payout came back: debit `provider_balance`, credit wallet.
@@ -123,9 +125,10 @@ pub enum TransferCode {
 }
 
 impl TransferCode {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Deposit,
         Self::ProviderFee,
+        Self::UnmatchedPayment,
         Self::Withdrawal,
         Self::WithdrawalReturn,
         Self::Refund,
@@ -151,6 +154,7 @@ impl TransferCode {
         match self {
             Self::Deposit => "deposit",
             Self::ProviderFee => "provider_fee",
+            Self::UnmatchedPayment => "unmatched_payment",
             Self::Withdrawal => "withdrawal",
             Self::WithdrawalReturn => "withdrawal_return",
             Self::Refund => "refund",

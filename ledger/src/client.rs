@@ -128,11 +128,22 @@ impl Ledger {
     /// Moves as much of the amount as the accounts' limits allow now, perhaps nothing, and says how much. What it says stays true
     /// for this id: a repeat gives the same answer. This is how a customer's debt is repaid from what the wallet happens to hold.
     pub async fn transfer_up_to(&self, t: Transfer) -> Result<Amount, LedgerError> {
-        let mut flags = Flags::empty();
-        flags.set(Flags::BALANCING_DEBIT, t.debit.code.limit() == Limit::DebitsWithinCredits);
-        flags.set(Flags::BALANCING_CREDIT, t.credit.code.limit() == Limit::CreditsWithinDebits);
-        self.create_one(self.event(&t, flags), Call::Other).await?;
-        let recorded = self.lookup(&[t.id]).await?;
+        self.create_one(self.event(&t, balancing(&t)), Call::Other).await?;
+        self.moved(t.id).await
+    }
+
+    /// [`Ledger::transfer_linked`] with one transfer at its end that moves only what the limits allow once the others have moved,
+    /// as [`Ledger::transfer_up_to`]. How much that was: a deposit that first repays what the customer owes.
+    pub async fn transfer_linked_up_to(&self, ts: &[Transfer], last: Transfer) -> Result<Amount, LedgerError> {
+        let mut events: Vec<_> = ts.iter().map(|t| self.event(t, Flags::LINKED)).collect();
+        events.push(self.event(&last, balancing(&last)));
+        self.create_chain(events, ts).await?;
+        self.moved(last.id).await
+    }
+
+    /// What a transfer moved that asked for "up to".
+    async fn moved(&self, id: TransferId) -> Result<Amount, LedgerError> {
+        let recorded = self.lookup(&[id]).await?;
         let recorded = recorded.first().ok_or(Contradiction("created_but_not_found"))?;
         Amount::new(recorded.amount_minor, recorded.currency).map_err(|_| Contradiction("amount_too_large"))
     }
@@ -145,7 +156,13 @@ impl Ledger {
     pub async fn transfer_linked(&self, ts: &[Transfer]) -> Result<(), LedgerError> {
         let last = ts.len().saturating_sub(1);
         let link = |index| if index < last { Flags::LINKED } else { Flags::empty() };
-        let events: Vec<_> = ts.iter().enumerate().map(|(index, t)| self.event(t, link(index))).collect();
+        let events = ts.iter().enumerate().map(|(index, t)| self.event(t, link(index))).collect();
+        self.create_chain(events, ts).await
+    }
+
+    /// `exact` are those of the chain whose amount is known beforehand.
+    async fn create_chain(&self, events: Vec<tb::Transfer>, exact: &[Transfer]) -> Result<(), LedgerError> {
+        let alone = events.len() == 1;
         let failed = self.create_transfers(events).await?;
         let cause = failed.iter().find(|code| !codes::is_sibling(**code));
         match cause {
@@ -153,7 +170,7 @@ impl Ledger {
             None => Err(Contradiction("linked_event_failed")),
             Some(code) => {
                 codes::transfer_outcome(*code, Call::Other)?;
-                if ts.len() > 1 { self.all_recorded(ts).await } else { Ok(()) }
+                if alone { Ok(()) } else { self.all_recorded(exact).await }
             }
         }
     }
@@ -230,4 +247,12 @@ fn resolution(row: Uuid, leg: Leg, flags: Flags) -> tb::Transfer {
         .with_pending_id(TransferId::of(row, Leg::Main).raw())
         .with_user_data_128(row.as_u128())
         .with_flags(flags)
+}
+
+/// Only an account that has a limit can bound a transfer.
+fn balancing(t: &Transfer) -> Flags {
+    let mut flags = Flags::empty();
+    flags.set(Flags::BALANCING_DEBIT, t.debit.code.limit() == Limit::DebitsWithinCredits);
+    flags.set(Flags::BALANCING_CREDIT, t.credit.code.limit() == Limit::CreditsWithinDebits);
+    flags
 }

@@ -82,10 +82,9 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 ///
 /// | noun | legs |
 /// |---|---|
-/// | deposit | `Main` credits the wallet; `ProviderFee`; `Repay` what the customer owed |
-/// | withdrawal | `Main` reserves, `Post` or `Void` resolves; `ProviderFee`, `Fee` |
-/// | refund | `Main` |
-/// | chargeback | `Main` the wallet's part, `Receivable` the rest; `ProviderFee`; `Loss` a write-off |
+/// | deposit | `Main` credits the wallet; `ProviderFee`; `Repay` what the customer owed; `Unmatched` what did not fit |
+/// | withdrawal | `Main` reserves, `Post` or `Void` resolves; `Late` and `Receivable` when it was paid after all; `Fee` |
+/// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest; `Loss` a write-off |
 /// | chargeback reversal (its own row) | `Main`, `Repay` |
 /// | adjustment, settlement | `Main` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,6 +98,8 @@ pub enum Leg {
     Receivable = 6,
     Fee = 7,
     Loss = 8,
+    Unmatched = 9,
+    Late = 10,
 }
 
 impl Leg {

@@ -142,8 +142,7 @@ impl Connection {
     {
         let started = Instant::now();
         let permit = timeout(self.deadline, Arc::clone(&self.permits).acquire_owned()).await;
-        let permit = permit.map_err(|_| Unknown(UnknownCause::Overloaded))?;
-        let permit = permit.map_err(|_| Unknown(UnknownCause::Closed))?;
+        let permit = permit.map_err(|_| Unknown(UnknownCause::Overloaded))?.expect("nobody closes the semaphore");
         let connection = Arc::clone(self);
         let answer = detach(async move {
             let answer = connection.ask(send).await;
@@ -167,10 +166,10 @@ impl Connection {
     {
         let mut changes = self.current.subscribe();
         for _ in 0..ATTEMPTS_MAX {
-            let session = changes.borrow_and_update().clone().ok_or(Unknown(UnknownCause::Closed))?;
+            let mut session = current(&mut changes)?;
             if session.ended.load(Ordering::Acquire) {
                 self.replace(&session).await?;
-                continue;
+                session = current(&mut changes)?;
             }
             let answer = tokio::select! {
                 biased;
@@ -184,9 +183,8 @@ impl Connection {
                     return Ok(answer);
                 }
                 Err(error) => {
-                    session_ended(error)?;
+                    is_end_of_session(error)?;
                     session.ended.store(true, Ordering::Release);
-                    self.replace(&session).await?;
                 }
             }
         }
@@ -247,7 +245,6 @@ impl Connection {
     /// Lets no new request in, waits a moment for those in flight, then ends the session; also when nothing answers.
     pub(crate) async fn close(&self) {
         let drained = timeout(DRAIN_MAX, self.permits.acquire_many(self.in_flight_max)).await;
-        self.permits.close();
         let Some(session) = self.current.send_replace(None) else { return };
         if drained.is_err() {
             tracing::warn!("closing the TigerBeetle session with requests in flight");
@@ -261,11 +258,15 @@ impl Connection {
     }
 }
 
+fn current(changes: &mut watch::Receiver<Option<Arc<Session>>>) -> Result<Arc<Session>, LedgerError> {
+    changes.borrow_and_update().clone().ok_or(Unknown(UnknownCause::Closed))
+}
+
 /// An account that cannot exist: the number is no id of ours.
 const PROBE: u128 = 1;
 
 /// Ok if a fresh session may do better; the rest are requests that we should not have made.
-fn session_ended(error: SendError) -> Result<(), LedgerError> {
+fn is_end_of_session(error: SendError) -> Result<(), LedgerError> {
     use SendErrorKind as K;
     match error.kind() {
         K::ClientEvicted | K::ClientReleaseTooLow | K::ClientReleaseTooHigh | K::ClientShutdown => Ok(()),

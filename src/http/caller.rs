@@ -1,9 +1,7 @@
 //! Who is calling: [`Caller`], somebody with a valid access token, or [`Visitor`], anybody. Both count against the rate
 //! limit of what they do.
 
-use std::net::SocketAddr;
-
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Method, header};
 use uuid::Uuid;
@@ -12,6 +10,7 @@ use super::access_log::RequestId;
 use crate::app::App;
 use crate::audit::{Actor, Origin};
 use crate::error::{Error, Result};
+use crate::http::address;
 use crate::limits::{Answer, Class};
 
 /// Longer ones are cut: the value is only shown in the list of sessions.
@@ -53,7 +52,7 @@ impl FromRequestParts<App> for Caller {
         }
         let class = if parts.method == Method::GET { Class::Read } else { Class::Money };
         limit(app, class, &claims.sub.to_string()).await?;
-        Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(parts) })
+        Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(parts, app) })
     }
 }
 
@@ -61,24 +60,20 @@ impl FromRequestParts<App> for Visitor {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let visitor = Self { address: address(parts), user_agent: user_agent(parts), origin: origin(parts) };
+        let origin = origin(parts, app);
+        let address = origin.address.clone().unwrap_or_else(|| "unknown".to_owned());
+        let visitor = Self { address, user_agent: user_agent(parts), origin };
         limit(app, Class::Auth, &visitor.address).await?;
         Ok(visitor)
     }
 }
 
-/// The address of the peer, as the connection has it.
-#[must_use]
-pub fn address(parts: &Parts) -> String {
-    let connected = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    connected.map_or_else(|| "unknown".to_owned(), |ConnectInfo(peer)| peer.ip().to_string())
-}
-
 /// What the audit log says of where a request came from.
 #[must_use]
-pub fn origin(parts: &Parts) -> Origin {
+pub fn origin(parts: &Parts, app: &App) -> Origin {
     let request_id = parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone());
-    Origin { request_id, address: Some(address(parts)) }
+    let address = address::of(parts, &app.config.trusted_proxies).map(|address| address.to_string());
+    Origin { request_id, address }
 }
 
 fn user_agent(parts: &Parts) -> Option<String> {

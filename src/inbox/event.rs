@@ -22,6 +22,9 @@ pub struct Event {
     pub reference: Option<Uuid>,
     pub is_test: bool,
     pub brand_id: Option<Uuid>,
+    pub company_id: Option<Uuid>,
+    /// When the object last changed at Revio, in Unix seconds: the only time in a delivery that is signed.
+    pub changed_on: Option<i64>,
     /// The whole body, for people to search in; `None` where PostgreSQL cannot store it as JSON.
     pub payload: Option<Value>,
 }
@@ -38,6 +41,9 @@ struct Body {
     #[serde(default)]
     is_test: bool,
     brand_id: Option<Uuid>,
+    company_id: Option<Uuid>,
+    updated_on: Option<i64>,
+    created_on: Option<i64>,
     related_to: Option<Related>,
 }
 
@@ -74,6 +80,8 @@ impl Event {
             reference,
             is_test: body.is_test,
             brand_id: body.brand_id,
+            company_id: body.company_id,
+            changed_on: body.updated_on.or(body.created_on),
             payload: storable.then_some(payload),
         })
     }

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Call, Verdict};
+use super::{Call, Endpoint, Verdict};
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::http::caller;
+use crate::http::address;
 use crate::http::json::body_error;
 use crate::problems::Problems;
 
@@ -22,7 +22,7 @@ const HEADER_CHARS_MAX: usize = 200;
 const KEPT_HEADERS: [&str; 3] = ["content-type", "user-agent", "x-forwarded-for"];
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(revio)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+    OpenApiRouter::new().routes(routes!(webhook)).routes(routes!(callback)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
 /// Revio's webhooks
@@ -32,19 +32,41 @@ pub fn router() -> OpenApiRouter<App> {
     params(("X-Signature" = String, Header)),
     request_body(content_type = "application/json", content = serde_json::Value),
     responses((status = 200, description = "Stored or seen before"), Problems))]
-async fn revio(State(app): State<App>, request: Request) -> Result<StatusCode> {
+async fn webhook(State(app): State<App>, request: Request) -> Result<StatusCode> {
+    receive(&app, Endpoint::Webhook, request).await
+}
+
+/// Revio's `success_callback`
+///
+/// The same as a webhook, signed with the company's key. We do not ask Revio to call it; it is here for accounts where it is
+/// set up all the same.
+#[utoipa::path(post, path = "/v1/webhooks/revio/callback", tag = "webhooks",
+    params(("X-Signature" = String, Header)),
+    request_body(content_type = "application/json", content = serde_json::Value),
+    responses((status = 200, description = "Stored or seen before"), Problems))]
+async fn callback(State(app): State<App>, request: Request) -> Result<StatusCode> {
+    receive(&app, Endpoint::Callback, request).await
+}
+
+async fn receive(app: &App, endpoint: Endpoint, request: Request) -> Result<StatusCode> {
     let (parts, body) = request.into_parts();
-    let source_address = caller::address(&parts);
+    let address = address::of(&parts, &app.config.trusted_proxies);
+    let allowed = &app.config.revio_allowed_networks;
+    if !allowed.is_empty() && !address.is_some_and(|address| allowed.iter().any(|network| network.contains(&address))) {
+        app.metrics.webhook_calls.with_label_values(&["refused"]).inc();
+        return Err(Error::Forbidden);
+    }
+    let source_address = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
     let body = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await.map_err(too_large)?;
     let call = Call {
-        endpoint: "revio",
+        endpoint,
         body: &body,
         signatures: parts.headers.get_all("x-signature").iter().map(|value| value.as_bytes()).collect(),
         headers: kept(&parts.headers),
         source_address,
     };
-    match super::receive(&app, &call).await? {
-        Verdict::Accepted | Verdict::Duplicate | Verdict::Foreign => Ok(StatusCode::OK),
+    match super::receive(app, &call).await? {
+        Verdict::Accepted | Verdict::Duplicate | Verdict::Foreign | Verdict::Stale => Ok(StatusCode::OK),
         Verdict::BadSignature => Err(Error::BadSignature),
     }
 }

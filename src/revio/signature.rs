@@ -58,6 +58,12 @@ impl PublicKeys {
         Ok(Self(keys))
     }
 
+    /// No key at all: nothing verifies.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Whether one of the keys signed exactly these bytes.
     ///
     /// # Errors

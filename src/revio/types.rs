@@ -90,6 +90,8 @@ pub struct Purchase {
     /// Somebody pressed a button that says it was paid: no money came.
     #[serde(default)]
     pub marked_as_paid: bool,
+    /// Shrinks with each refund that succeeds.
+    pub refundable_amount: Option<i64>,
     pub checkout_url: Option<String>,
 }
 

@@ -30,7 +30,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(Serialize, ToSchema)]
 pub struct TransactionView {
     pub id: Uuid,
-    /// `deposit` or `withdrawal`.
+    /// `deposit`, `withdrawal`, `refund`, `chargeback` or `chargeback_reversal`.
     #[schema(example = "deposit")]
     pub kind: &'static str,
     /// See the state diagrams in the documentation.
@@ -45,6 +45,15 @@ pub struct TransactionView {
     pub checkout_url: Option<String>,
     /// Withdrawals: where the money goes.
     pub bank_account_id: Option<Uuid>,
+    /// Refunds, chargebacks: the deposit that they take back.
+    pub parent_id: Option<Uuid>,
+    /// The part of it that repaid what was owed.
+    pub repaid: i64,
+    /// The part of it that the balance did not cover: it is owed, and the next deposit repays it first.
+    pub owed: i64,
+    /// Deposits: how much was given back since.
+    pub refunded: i64,
+    pub charged_back: i64,
     pub failure_reason: Option<String>,
     pub created_at: DateTime,
     pub updated_at: DateTime,
@@ -61,6 +70,11 @@ impl From<Transaction> for TransactionView {
             currency: row.amount.currency().code(),
             checkout_url: row.provider.checkout_url,
             bank_account_id: row.bank_account_id,
+            parent_id: row.parent_id,
+            repaid: row.repaid_minor,
+            owed: row.owed_minor,
+            refunded: row.reversed.refunded_minor,
+            charged_back: row.reversed.charged_back_minor,
             failure_reason: row.failure_reason,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -128,7 +142,7 @@ impl ListQuery {
         let limit = within(&mut fields, size_field, size.unwrap_or(PAGE_SIZE_DEFAULT), PAGE_SIZE_MAX);
         let page = within(&mut fields, "page", self.page.unwrap_or(1), PAGE_MAX);
         let before = self.cursor.and_then(|cursor| parse_cursor(&mut fields, &cursor));
-        let kind = self.kind.map(|name| Kind::parse(&name).ok_or("must be deposit or withdrawal"));
+        let kind = self.kind.map(|name| Kind::parse(&name).ok_or("is not a kind of transaction"));
         let state = self.state.map(|name| State::parse(&name).ok_or("is not a state of a transaction"));
         let kind = kind.transpose().map_err(|message| fields.wrong("kind", message)).ok().flatten();
         let state = state.transpose().map_err(|message| fields.wrong("state", message)).ok().flatten();

@@ -3,7 +3,7 @@
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
-use super::types::{Due, Move, NewTransaction};
+use super::types::{Child, Due, Move, NewTransaction, Reversed, Transaction};
 use crate::clock::DateTime;
 
 pub struct Row {
@@ -14,6 +14,7 @@ pub struct Row {
     pub(super) amount_minor: i64,
     pub(super) currency: String,
     pub(super) request_hash: Option<Vec<u8>>,
+    pub(super) parent_id: Option<Uuid>,
     pub(super) bank_account_id: Option<Uuid>,
     pub(super) provider_id: Option<Uuid>,
     pub(super) provider_status: Option<String>,
@@ -21,6 +22,10 @@ pub struct Row {
     pub(super) execution_url: Option<String>,
     pub(super) provider_created_at: Option<DateTime>,
     pub(super) failure_reason: Option<String>,
+    pub(super) refunded_minor: i64,
+    pub(super) charged_back_minor: i64,
+    pub(super) repaid_minor: i64,
+    pub(super) owed_minor: i64,
     pub(super) held_reason: Option<String>,
     pub(super) due_at: Option<DateTime>,
     pub(super) attempts: i32,
@@ -56,8 +61,9 @@ pub(super) async fn insert_once(
                                    bank_account_id, due_at, created_at, updated_at)
          values ($1, $2, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $10)
          on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
-         returning id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+         returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         id,
         new.user_id,
@@ -74,11 +80,58 @@ pub(super) async fn insert_once(
     .await
 }
 
+/// A row that follows from another one. False when it is there already, known by Revio's object.
+pub(super) async fn insert_child(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    child: &Child<'_>,
+    now: DateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "insert into transactions (id, user_id, kind, state, amount_minor, currency, parent_id, provider_id, due_at,
+                                   created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9)
+         on conflict (provider_id) where provider_id is not null do nothing",
+        id,
+        child.parent.user_id,
+        child.kind.name(),
+        child.state.name(),
+        child.amount.minor(),
+        child.amount.currency().code(),
+        child.parent.id,
+        child.provider_id,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// What Revio has given back of a deposit so far. False when the row is not at its version any more.
+pub(super) async fn set_reversed(
+    db: impl PgExecutor<'_>,
+    deposit: &Transaction,
+    reversed: Reversed,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update transactions set refunded_minor = $3, charged_back_minor = $4, version = version + 1
+          where id = $1 and version = $2",
+        deposit.id,
+        deposit.version,
+        reversed.refunded_minor,
+        reversed.charged_back_minor,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &str) -> sqlx::Result<Option<Row>> {
     sqlx::query_as!(
         Row,
-        "select id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions where user_id = $1 and idempotency_key = $2",
         user_id,
@@ -91,8 +144,9 @@ pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &st
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
     sqlx::query_as!(
         Row,
-        "select id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions where id = $1",
         id
@@ -110,8 +164,9 @@ pub(super) async fn find_for_provider(
 ) -> sqlx::Result<Option<Row>> {
     sqlx::query_as!(
         Row,
-        "select id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions
           where kind = $1 and (provider_id = $2 or id = $3)
@@ -127,7 +182,7 @@ pub(super) async fn find_for_provider(
 /// Takes due rows, oldest first, and pushes them one lease ahead; rows that another worker is taking are passed over.
 pub(super) async fn claim_due(
     db: impl PgExecutor<'_>,
-    kind: &str,
+    kinds: &[String],
     now: DateTime,
     leased_until: DateTime,
     limit: i64,
@@ -135,12 +190,13 @@ pub(super) async fn claim_due(
     sqlx::query_as!(
         Row,
         "update transactions set due_at = $3
-          where id in (select id from transactions where kind = $1 and due_at <= $2
+          where id in (select id from transactions where kind = any($1) and due_at <= $2
                         order by due_at limit $4 for update skip locked)
-         returning id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+         returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason,
                    due_at, attempts, version, created_at, updated_at, completed_at",
-        kind,
+        kinds,
         now,
         leased_until,
         limit
@@ -168,6 +224,7 @@ pub(super) async fn advance(
         "update transactions
             set state = $3, due_at = $4, attempts = 0, version = version + 1, held_reason = null, updated_at = $5,
                 failure_reason = coalesce($6, failure_reason),
+                repaid_minor = coalesce($13, repaid_minor), owed_minor = coalesce($14, owed_minor),
                 completed_at = case when $3 = 'completed' then coalesce(completed_at, $5) end,
                 provider_id = case when $7 then $8 else provider_id end,
                 provider_status = case when $7 then $9 else provider_status end,
@@ -175,8 +232,9 @@ pub(super) async fn advance(
                 execution_url = case when $7 then $11 else execution_url end,
                 provider_created_at = case when $7 then $12 else provider_created_at end
           where id = $1 and version = $2
-         returning id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+         returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         id,
         version,
@@ -190,6 +248,8 @@ pub(super) async fn advance(
         provider.checkout_url,
         provider.execution_url,
         provider.created_at,
+        to.repaid_minor,
+        to.owed_minor,
     )
     .fetch_optional(db)
     .await
@@ -239,8 +299,9 @@ pub(super) async fn hold(db: impl PgExecutor<'_>, id: Uuid, version: i32, reason
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as!(
         Row,
-        "select id, user_id, kind, state, amount_minor, currency, request_hash, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, held_reason,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions
           where user_id = $1

@@ -13,6 +13,12 @@ use crate::http::{IdempotencyKey, RequestHash};
 pub enum Kind {
     Deposit,
     Withdrawal,
+    /// We gave some of a deposit back.
+    Refund,
+    /// The payer's bank took a deposit back.
+    Chargeback,
+    /// A chargeback was won.
+    ChargebackReversal,
 }
 
 /// The states of all kinds; the diagrams are in `deposits` and `withdrawals`, the SQL constraint `transactions_state` holds
@@ -32,7 +38,7 @@ pub enum State {
     Cancelled,
 }
 
-const KINDS: [Kind; 2] = [Kind::Deposit, Kind::Withdrawal];
+const KINDS: [Kind; 5] = [Kind::Deposit, Kind::Withdrawal, Kind::Refund, Kind::Chargeback, Kind::ChargebackReversal];
 const STATES: [State; 11] = [
     State::Initiated,
     State::AwaitingPayment,
@@ -53,6 +59,9 @@ impl Kind {
         match self {
             Self::Deposit => "deposit",
             Self::Withdrawal => "withdrawal",
+            Self::Refund => "refund",
+            Self::Chargeback => "chargeback",
+            Self::ChargebackReversal => "chargeback_reversal",
         }
     }
 
@@ -93,9 +102,15 @@ pub struct Transaction {
     pub kind: Kind,
     pub state: State,
     pub amount: Amount,
+    pub parent_id: Option<Uuid>,
     pub bank_account_id: Option<Uuid>,
     pub provider: Provider,
     pub failure_reason: Option<String>,
+    pub reversed: Reversed,
+    /// The part of it that repaid what the customer owed.
+    pub repaid_minor: i64,
+    /// The part of it that the wallet could not cover: the customer owes it.
+    pub owed_minor: i64,
     pub held_reason: Option<String>,
     pub due_at: Option<DateTime>,
     pub attempts: i32,
@@ -113,6 +128,22 @@ pub struct Provider {
     pub checkout_url: Option<String>,
     pub execution_url: Option<String>,
     pub created_at: Option<DateTime>,
+}
+
+/// How much of a deposit was given back, as Revio says it: refunds only grow, a chargeback comes and goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reversed {
+    pub refunded_minor: i64,
+    pub charged_back_minor: i64,
+}
+
+/// A row that follows from another one, without anybody asking for it.
+pub struct Child<'a> {
+    pub parent: &'a Transaction,
+    pub kind: Kind,
+    pub state: State,
+    pub amount: Amount,
+    pub provider_id: Option<Uuid>,
 }
 
 /// What somebody asks for.
@@ -139,17 +170,29 @@ pub struct Move {
     pub due: Due,
     pub provider: Option<Provider>,
     pub failure_reason: Option<String>,
+    pub repaid_minor: Option<i64>,
+    pub owed_minor: Option<i64>,
 }
 
 impl Move {
     #[must_use]
     pub fn to(state: State, due: Due) -> Self {
-        Self { state, due, provider: None, failure_reason: None }
+        Self { state, due, provider: None, failure_reason: None, repaid_minor: None, owed_minor: None }
     }
 
     #[must_use]
     pub fn because(self, reason: &str) -> Self {
         Self { failure_reason: Some(reason.to_owned()), ..self }
+    }
+
+    #[must_use]
+    pub fn having_repaid(self, repaid: Amount) -> Self {
+        Self { repaid_minor: Some(repaid.minor()), ..self }
+    }
+
+    #[must_use]
+    pub fn leaving_owed(self, owed: Amount) -> Self {
+        Self { owed_minor: Some(owed.minor()), ..self }
     }
 
     #[must_use]
@@ -171,6 +214,7 @@ impl TryFrom<Row> for Transaction {
             kind: Kind::parse(&row.kind).ok_or_else(|| unreadable("kind"))?,
             state: State::parse(&row.state).ok_or_else(|| unreadable("state"))?,
             amount: Amount::new(row.amount_minor, currency).map_err(|_| unreadable("amount_minor"))?,
+            parent_id: row.parent_id,
             bank_account_id: row.bank_account_id,
             provider: Provider {
                 id: row.provider_id,
@@ -180,6 +224,9 @@ impl TryFrom<Row> for Transaction {
                 created_at: row.provider_created_at,
             },
             failure_reason: row.failure_reason,
+            reversed: Reversed { refunded_minor: row.refunded_minor, charged_back_minor: row.charged_back_minor },
+            repaid_minor: row.repaid_minor,
+            owed_minor: row.owed_minor,
             held_reason: row.held_reason,
             due_at: row.due_at,
             attempts: row.attempts,

@@ -163,12 +163,15 @@ async fn a_wrong_amount_or_currency_is_held_and_credits_nothing(db: PgPool) {
         Pay { currency: Some("USD".to_owned()), ..Pay::default() },
         Pay { marked_as_paid: true, ..Pay::default() },
     ];
+    let suspense = async || t.system_balance(AccountCode::Suspense).await.posted();
     for (index, pay) in wrong.into_iter().enumerate() {
         let deposit = t.deposit(&customer, 5_000, &format!("k{index}")).await;
         t.sim.pay_purchase(t.purchase_of(deposit.id()), pay).expect("payable");
         t.drive().await;
         assert_eq!(t.state(deposit.id()).await, "awaiting_payment");
         assert!(t.held_reason(deposit.id()).await.is_some(), "case {index}");
+        let booked = [4_999, 504_999, 504_999, 504_999];
+        assert_eq!(suspense().await, booked[index], "money of ours that came is in our books, wherever it belongs");
     }
     assert_eq!(t.balance(&customer).await, (0, 0, 0));
     t.finish_with_held().await;
@@ -212,5 +215,51 @@ async fn a_deposit_needs_a_token(db: PgPool) {
     let body = json!({"amount": 1, "currency": "ZAR"});
     let answer = t.send(Method::POST, "/v1/deposits", None, &[("Idempotency-Key", "k")], Some(body)).await;
     assert_eq!((answer.status, answer.code()), (StatusCode::UNAUTHORIZED, "unauthenticated"));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_second_payment_of_one_deposit_is_the_customers_money_too(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    t.sim.set_fault(Fault::next(1, Scope::CreatePurchase, FaultKind::Reset(Moment::After)));
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    t.step().await;
+    let purchases = t.sim.purchases_by_reference(&deposit.id().to_string());
+    assert_eq!(purchases.len(), 2, "its creation was repeated after a lost answer");
+    for purchase in purchases {
+        let id = purchase["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+        t.sim.pay_purchase(id, Pay::default()).expect("payable");
+    }
+    t.drive().await;
+    t.advance(TimeDelta::minutes(1));
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    assert_eq!(t.get(&customer, "/v1/transactions?kind=deposit&state=completed").await.body["page"]["total"], 2);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn while_revio_is_away_no_deposit_is_begun_and_it_resumes_by_itself(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    t.sim.set_fault(Fault::next(8, Scope::CreatePurchase, FaultKind::BadGateway(Moment::Before)));
+    for index in 0..8 {
+        assert_eq!(t.deposit(&customer, 5_000, &format!("k{index}")).await.status, StatusCode::CREATED);
+    }
+    let refused = t.deposit(&customer, 5_000, "late").await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable"));
+    assert!(refused.headers.contains_key("retry-after"));
+    let repeat = t.deposit(&customer, 5_000, "k0").await;
+    assert_eq!((repeat.status, repeat.replayed()), (StatusCode::CREATED, true), "what was begun is still answered");
+    let calls = t.sim.calls().len();
+    t.drive().await;
+    assert_eq!(t.sim.calls().len(), calls, "Revio is left alone");
+    t.advance(TimeDelta::seconds(16));
+    t.drive().await;
+    t.advance(TimeDelta::minutes(1));
+    t.drive().await;
+    assert_eq!(t.get(&customer, "/v1/transactions?state=awaiting_payment").await.body["page"]["total"], 8);
+    assert_eq!(t.deposit(&customer, 5_000, "late").await.status, StatusCode::CREATED);
     t.finish().await;
 }

@@ -16,7 +16,7 @@ use octoco::audit::{Actor, Verdict};
 use octoco::clock::Clock;
 use octoco::config::Config;
 use octoco::permissions::Role;
-use octoco::{audit, deposits, inbox, keys, router, users, withdrawals};
+use octoco::{audit, deposits, inbox, keys, reversals, router, users, withdrawals};
 use reqwest::{Method, StatusCode};
 use revio_sim::{Deliveries, Sim};
 use serde_json::{Value, json};
@@ -229,7 +229,8 @@ impl TestApp {
         let events = inbox::step_due(&self.app, BATCH).await.expect("events can be claimed");
         let deposits = deposits::step_due(&self.app, BATCH).await.expect("deposits can be claimed");
         let withdrawals = withdrawals::step_due(&self.app, BATCH).await.expect("withdrawals can be claimed");
-        events + deposits + withdrawals
+        let reversals = reversals::step_due(&self.app, BATCH).await.expect("reversals can be claimed");
+        events + deposits + withdrawals + reversals
     }
 
     /// Moves the time of the service and of Revio.
@@ -307,32 +308,43 @@ impl TestApp {
         assert_eq!(personal, 0, "the audit log names an e-mail or a password");
     }
 
-    /// Wallet by wallet the rows and the ledger agree, and over the whole ledger debits equal credits.
+    /// Customer by customer the rows and the ledger agree, and over the whole ledger debits equal credits.
     pub(crate) async fn assert_books_balance(&self) {
-        let rows: Vec<(Uuid, Option<i64>, Option<i64>)> = sqlx::query_as(
-            "select u.id,
-                    (sum(case when kind = 'deposit' and state = 'completed' then amount_minor
-                              when kind = 'withdrawal' and state = 'completed' then -amount_minor else 0 end))::bigint,
-                    (sum(case when kind = 'withdrawal' and state in ('reserved', 'awaiting_approval', 'submitting', 'submitted')
-                              then amount_minor else 0 end))::bigint
-               from users u left join transactions t on t.user_id = u.id group by u.id",
-        )
-        .fetch_all(&self.app.db)
-        .await
-        .expect("PostgreSQL answers");
-        let mut wallets = 0;
-        for (user, posted, pending) in rows {
+        let rows: Vec<(Uuid, i64, i64, i64)> =
+            sqlx::query_as(BOOKS).fetch_all(&self.app.db).await.expect("PostgreSQL answers");
+        let (mut wallets, mut receivables) = (0, 0);
+        for (user, posted, pending, owed) in rows {
             let wallet = self.wallet(user).await;
-            assert_eq!(wallet.posted(), posted.unwrap_or(0), "posted of {user}");
-            assert_eq!(wallet.pending(), pending.unwrap_or(0), "pending of {user}");
+            assert_eq!(wallet.posted(), posted, "posted of {user}");
+            assert_eq!(wallet.pending(), pending, "pending of {user}");
             assert!(wallet.available() >= 0, "a wallet below zero");
-            wallets += wallet.posted();
+            let receivable = self.owed(user).await;
+            assert_eq!(receivable, owed, "owed by {user}");
+            wallets += posted;
+            receivables += owed;
         }
         let provider = self.system_balance(AccountCode::ProviderBalance).await.posted();
         let fees = self.system_balance(AccountCode::ProviderFees).await.posted();
-        assert_eq!(provider + fees, wallets, "debits and credits");
+        let suspense = self.system_balance(AccountCode::Suspense).await.posted();
+        assert_eq!(provider + fees + receivables, wallets + suspense, "debits and credits");
+    }
+
+    /// What a customer owes us.
+    pub(crate) async fn owed(&self, user: Uuid) -> i64 {
+        self.app.ledger.balance(Account::receivable(user, Currency::ZAR)).await.expect("the ledger answers").posted()
     }
 }
+
+/// What the rows of each customer say of the wallet (posted, pending) and of what the customer owes.
+const BOOKS: &str = "
+    select u.id,
+           coalesce(sum(case when state <> 'completed' then 0
+                             when kind in ('deposit', 'chargeback_reversal') then amount_minor - repaid_minor
+                             else owed_minor - amount_minor end), 0)::bigint,
+           coalesce(sum(case when kind = 'withdrawal' and state in ('reserved', 'awaiting_approval', 'submitting', 'submitted')
+                             then amount_minor else 0 end), 0)::bigint,
+           coalesce(sum(owed_minor - repaid_minor), 0)::bigint
+      from users u left join transactions t on t.user_id = u.id group by u.id";
 
 fn new_rsa_private_key() -> String {
     let pair = rsa::KeyPair::generate(KeySize::Rsa2048).expect("the system gives random numbers");

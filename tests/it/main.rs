@@ -8,6 +8,7 @@ mod harness;
 mod health;
 mod inbox;
 mod requests;
+mod reversals;
 mod routes;
 mod sessions;
 mod transactions;

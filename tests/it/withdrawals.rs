@@ -237,3 +237,103 @@ async fn a_withdrawal_outlives_its_bank_account(db: PgPool) {
     assert_eq!(t.state(withdrawal.id()).await, "completed");
     t.finish().await;
 }
+
+#[sqlx::test]
+async fn a_payment_after_we_gave_the_money_back_is_taken_from_the_wallet(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "timeout".to_owned() });
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
+    t.drive().await;
+    assert_eq!((t.state(withdrawal.id()).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    t.sim.settle_payout(t.payout_of(withdrawal.id()), PayoutOutcome::Success).expect("it can be executed again");
+    t.drive().await;
+    assert_eq!((t.state(withdrawal.id()).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    assert_eq!(t.owed(customer.id).await, 0);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_payment_after_we_gave_the_money_back_and_it_was_spent_is_owed(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "timeout".to_owned() });
+    let withdrawal = t.withdraw(&customer, 9_000, "w1").await;
+    t.drive().await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
+    t.withdraw(&customer, 8_000, "w2").await;
+    t.drive().await;
+    // Its webhook is lost too: a later look finds it.
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.settle_payout(t.payout_of(withdrawal.id()), PayoutOutcome::Success).expect("it can be executed again");
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "failed");
+    t.advance(TimeDelta::hours(1));
+    t.drive().await;
+    assert_eq!((t.state(withdrawal.id()).await.as_str(), t.balance(&customer).await), ("completed", (0, 0, 0)));
+    assert_eq!(t.owed(customer.id).await, 7_000);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn an_error_after_a_payment_is_held_and_never_credited_by_itself(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    let outcome = PayoutOutcome::Error { code: "issuer_not_available".to_owned() };
+    t.sim.settle_payout(t.payout_of(withdrawal.id()), outcome).expect("a bank's return");
+    t.drive().await;
+    assert!(t.held_reason(withdrawal.id()).await.is_some());
+    assert_eq!((t.state(withdrawal.id()).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn too_little_money_at_revio_gives_the_customer_the_money_back(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_balance("ZAR", Some(100));
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
+    t.drive().await;
+    assert_eq!((t.state(withdrawal.id()).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 0);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn both_words_for_a_paid_payout_are_understood(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    for (index, word) in
+        [revio_sim::DoneWord::Executed, revio_sim::DoneWord::ExecutedEverywhere].into_iter().enumerate()
+    {
+        t.sim.set_done_word(word);
+        let withdrawal = t.withdraw(&customer, 1_000, &format!("w{index}")).await;
+        t.drive().await;
+        assert_eq!(t.state(withdrawal.id()).await, "completed");
+    }
+    t.finish().await;
+}
+
+/// Revio took the call, lost the answer, and pays only minutes later: nothing may be repeated meanwhile.
+#[sqlx::test]
+async fn an_execution_that_takes_effect_late_pays_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    for (index, secs) in [20_u32, 50].into_iter().enumerate() {
+        t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::LateExecution { secs }));
+        let withdrawal = t.withdraw(&customer, 1_000, &format!("w{index}")).await;
+        for _ in 0..12 {
+            t.drive().await;
+            t.advance(TimeDelta::seconds(10));
+        }
+        t.drive().await;
+        assert_eq!(t.state(withdrawal.id()).await, "completed");
+        assert_eq!(t.sim.payouts_by_reference(&withdrawal.id().to_string()).len(), 1);
+    }
+    let totals = t.sim.totals("ZAR");
+    assert_eq!((totals.paid_out, totals.paid_out_count), (2_000, 2));
+    t.finish().await;
+}

@@ -93,3 +93,29 @@ async fn no_transfers_are_no_chain_and_too_many_are_our_bug() {
     assert_eq!(ledger.transfer_linked(&many).await, Err(LedgerError::Contradiction("too_much_data")));
     assert_eq!(balance(&ledger, wallet).await, (0, 0, 0));
 }
+
+#[tokio::test]
+async fn a_deposit_first_repays_what_is_owed_and_a_repeat_says_the_same() {
+    let ledger = ledger().await;
+    let wallet = wallet_with(&ledger, 0).await;
+    let user = wallet.id.user_of().expect("a customer's");
+    let receivable = ledger::Account::receivable(user, ZAR);
+    ledger.open(&[receivable]).await.unwrap();
+    let owe = TransferId::of(new_row(), Leg::Receivable);
+    let provider = ledger.provider_balance(ZAR);
+    ledger.transfer(transfer(owe, receivable, provider, 700, TransferCode::Chargeback)).await.unwrap();
+    let deposit_and_repay = |row| {
+        let repay =
+            transfer(TransferId::of(row, Leg::Repay), wallet, receivable, 1000, TransferCode::ReceivableRepayment);
+        (deposit_and_fee(&ledger, row, wallet), repay)
+    };
+    let (chain, repay) = deposit_and_repay(new_row());
+    for _ in 0..3 {
+        assert_eq!(ledger.transfer_linked_up_to(&chain, repay).await, Ok(zar(700)));
+    }
+    assert_eq!(balance(&ledger, wallet).await, (300, 0, 300));
+    assert_eq!(balance(&ledger, receivable).await, (0, 0, 0));
+    let (chain, repay) = deposit_and_repay(new_row());
+    assert_eq!(ledger.transfer_linked_up_to(&chain, repay).await, Ok(zar(0)), "nothing is owed any more");
+    assert_eq!(balance(&ledger, wallet).await, (1300, 0, 1300));
+}

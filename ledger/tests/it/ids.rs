@@ -94,6 +94,7 @@ fn the_reasons_of_transfers_keep_their_numbers() {
     let expected = [
         (10, "deposit"),
         (11, "provider_fee"),
+        (12, "unmatched_payment"),
         (20, "withdrawal"),
         (21, "withdrawal_return"),
         (30, "refund"),

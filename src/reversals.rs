@@ -1,0 +1,81 @@
+//! What takes a completed deposit back: a refund, a chargeback, and the reversal of a chargeback. `deposits` writes the rows
+//! when Revio says so; here they are booked.
+//!
+//! ```mermaid
+//! stateDiagram-v2
+//!     [*] --> initiated: follow (deposits; the money has moved at Revio already)
+//!     initiated --> completed: take or give back (booked)
+//! ```
+//!
+//! A wallet never goes below zero: what it cannot cover now, the customer owes (`customer_receivable`), and the next deposit
+//! repays it first. How much the wallet covers is decided by the ledger in the transfer itself.
+
+use ledger::{Account, Leg, Transfer, TransferCode, TransferId};
+
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::transactions::{self, Due, Kind, Move, State, Transaction};
+
+const KINDS: [Kind; 3] = [Kind::Refund, Kind::Chargeback, Kind::ChargebackReversal];
+
+/// Books what is due; the worker calls it.
+///
+/// # Errors
+/// When the rows cannot be claimed.
+pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
+    transactions::step_due(app, &KINDS, limit, |app, row| async move { step(&app, &row).await }).await
+}
+
+/// One step of one row. Safe to repeat: each transfer has an id of its row's, and says the same each time.
+async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
+    match (row.state, row.kind) {
+        (State::Completed, _) => transactions::rest(app, row).await,
+        (State::Initiated, Kind::Refund) => take(app, row, TransferCode::Refund).await,
+        (State::Initiated, Kind::Chargeback) => take(app, row, TransferCode::Chargeback).await,
+        (State::Initiated, Kind::ChargebackReversal) => give_back(app, row).await,
+        (state, kind) => Err(Error::internal(format!("a {} cannot be {}", kind.name(), state.name()))),
+    }
+}
+
+/// `→ completed`: from the wallet what it holds, the rest is owed.
+async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transaction> {
+    let currency = row.amount.currency();
+    let (wallet, receivable) = (Account::wallet(row.user_id, currency), Account::receivable(row.user_id, currency));
+    let provider_balance = app.ledger.provider_balance(currency);
+    app.ledger.open(&[wallet, receivable, provider_balance]).await?;
+    let leg = |leg, debit, amount| Transfer {
+        id: TransferId::of(row.id, leg),
+        debit,
+        credit: provider_balance,
+        amount,
+        code,
+        reference: row.id,
+    };
+    let taken = app.ledger.transfer_up_to(leg(Leg::Main, wallet, row.amount)).await?;
+    let owed = row.amount.checked_sub(taken).map_err(Error::internal)?;
+    if !owed.is_zero() {
+        app.ledger.transfer(leg(Leg::Receivable, receivable, owed)).await?;
+        tracing::warn!(transaction.id = %row.id, kind = row.kind.name(), owed = owed.minor(), "a wallet did not cover it; the customer owes it");
+    }
+    transactions::advance(app, row, Move::to(State::Completed, Due::Never).leaving_owed(owed)).await
+}
+
+/// `→ completed`: the bank gave the money back after all; what the customer owes is repaid from it first.
+async fn give_back(app: &App, row: &Transaction) -> Result<Transaction> {
+    let currency = row.amount.currency();
+    let (wallet, receivable) = (Account::wallet(row.user_id, currency), Account::receivable(row.user_id, currency));
+    let provider_balance = app.ledger.provider_balance(currency);
+    app.ledger.open(&[wallet, receivable, provider_balance]).await?;
+    let leg = |leg, debit, credit, code| Transfer {
+        id: TransferId::of(row.id, leg),
+        debit,
+        credit,
+        amount: row.amount,
+        code,
+        reference: row.id,
+    };
+    let credit = leg(Leg::Main, provider_balance, wallet, TransferCode::ChargebackReversal);
+    let repay = leg(Leg::Repay, wallet, receivable, TransferCode::ReceivableRepayment);
+    let repaid = app.ledger.transfer_linked_up_to(&[credit], repay).await?;
+    transactions::advance(app, row, Move::to(State::Completed, Due::Never).having_repaid(repaid)).await
+}

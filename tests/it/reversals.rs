@@ -1,0 +1,141 @@
+//! Refunds, chargebacks and their reversal: what Revio gives back of a deposit, and what the customer owes then.
+
+use chrono::TimeDelta;
+use reqwest::StatusCode;
+use revio_sim::{Fault, FaultKind, Scope};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::harness::{Customer, TestApp};
+
+/// A customer with one paid deposit, and Revio's purchase of it.
+async fn paid(t: &TestApp, amount: i64) -> (Customer, Uuid, Uuid) {
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, amount, "first").await;
+    t.pay(&deposit).await;
+    let purchase = t.purchase_of(deposit.id());
+    (customer, deposit.id(), purchase)
+}
+
+async fn count(t: &TestApp, customer: &Customer, kind: &str) -> i64 {
+    let listed = t.get(customer, &format!("/v1/transactions?kind={kind}&state=completed")).await;
+    listed.body["page"]["total"].as_i64().expect("a number")
+}
+
+#[sqlx::test]
+async fn partial_and_repeated_refunds_are_rows_of_their_own(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, deposit, purchase) = paid(&t, 10_000).await;
+    for (amount, left) in [(3_000, 7_000), (2_000, 5_000), (5_000, 0)] {
+        t.advance(TimeDelta::minutes(2));
+        t.sim.refund_purchase(purchase, Some(amount)).expect("refundable");
+        t.drive().await;
+        assert_eq!(t.balance(&customer).await, (left, 0, left));
+    }
+    assert_eq!(count(&t, &customer, "refund").await, 3);
+    assert_eq!(t.state(deposit).await, "completed", "the deposit itself stays what it was");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn refunds_whose_webhooks_are_lost_are_found_by_asking(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, _, purchase) = paid(&t, 10_000).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.refund_purchase(purchase, Some(3_000)).expect("refundable");
+    t.advance(TimeDelta::minutes(2));
+    t.sim.refund_purchase(purchase, Some(1_000)).expect("refundable");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    t.advance(TimeDelta::days(1));
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
+    assert_eq!(count(&t, &customer, "refund").await, 1, "the sum that Revio names, booked once");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn what_the_wallet_cannot_cover_is_owed_and_the_next_deposit_repays_it_first(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, _, purchase) = paid(&t, 10_000).await;
+    assert_eq!(t.withdraw(&customer, 8_000, "w1").await.status, StatusCode::ACCEPTED);
+    t.drive().await;
+    t.sim.refund_purchase(purchase, None).expect("refundable");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (0, 0, 0), "never below zero");
+    assert_eq!(t.owed(customer.id).await, 8_000);
+    let small = t.deposit(&customer, 5_000, "k2").await;
+    t.pay(&small).await;
+    assert_eq!((t.balance(&customer).await, t.owed(customer.id).await), ((0, 0, 0), 3_000));
+    let shown = t.get(&customer, &format!("/v1/transactions/{}", small.id())).await;
+    assert_eq!(shown.body["repaid"], 5_000, "visible where it went");
+    let large = t.deposit(&customer, 5_000, "k3").await;
+    t.pay(&large).await;
+    assert_eq!((t.balance(&customer).await, t.owed(customer.id).await), ((2_000, 0, 2_000), 0));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_refund_leaves_what_is_reserved_alone(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, _, purchase) = paid(&t, 10_000).await;
+    t.sim.set_payout_behaviour(revio_sim::PayoutBehaviour::Pend);
+    t.withdraw(&customer, 8_000, "w1").await;
+    t.drive().await;
+    t.sim.refund_purchase(purchase, None).expect("refundable");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (8_000, 8_000, 0));
+    assert_eq!(t.owed(customer.id).await, 8_000);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_chargeback_and_its_reversal_in_both_spellings(db: PgPool) {
+    let t = TestApp::new(db).await;
+    for old_word in [false, true] {
+        let mut settings = t.sim.settings();
+        settings.old_chargeback_word = old_word;
+        t.sim.set_settings(settings);
+        let (customer, _, purchase) = paid(&t, 10_000).await;
+        t.sim.charge_back_purchase(purchase).expect("paid");
+        t.drive().await;
+        assert_eq!(t.balance(&customer).await, (0, 0, 0));
+        t.sim.reverse_charge_back(purchase).expect("charged back");
+        t.drive().await;
+        assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+        assert_eq!(
+            (count(&t, &customer, "chargeback").await, count(&t, &customer, "chargeback_reversal").await),
+            (1, 1)
+        );
+    }
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_reversed_chargeback_repays_what_was_owed_for_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, _, purchase) = paid(&t, 10_000).await;
+    t.withdraw(&customer, 6_000, "w1").await;
+    t.drive().await;
+    t.sim.charge_back_purchase(purchase).expect("paid");
+    t.drive().await;
+    assert_eq!((t.balance(&customer).await, t.owed(customer.id).await), ((0, 0, 0), 6_000));
+    t.sim.reverse_charge_back(purchase).expect("charged back");
+    t.drive().await;
+    assert_eq!((t.balance(&customer).await, t.owed(customer.id).await), ((4_000, 0, 4_000), 0));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_refund_that_is_only_pending_moves_nothing_yet(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, _, purchase) = paid(&t, 10_000).await;
+    t.sim.set_refund_mode(revio_sim::RefundMode::Pending);
+    t.sim.refund_purchase(purchase, Some(4_000)).expect("refundable");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    t.sim.complete_refund(purchase).expect("pending");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
+    t.finish().await;
+}
