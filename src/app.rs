@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use crate::access::Access;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::crash::CrashPoints;
 use crate::error::{BoxError, Error, Result};
 use crate::limits::Limiter;
 use crate::revio::Revio;
@@ -39,6 +40,7 @@ pub struct Parts {
     pub tokens: Tokens,
     pub wake: Wake,
     pub clock: Clock,
+    pub crash: CrashPoints,
     pub metrics: Metrics,
     pub config: Config,
 }
@@ -68,14 +70,20 @@ impl App {
             .connect_lazy_with(options);
         let options = ledger::Options::new(config.tigerbeetle_cluster_id, &config.tigerbeetle_addresses);
         let ledger = Ledger::connect(ledger::Options { base: config.ledger_base, ..options }).await?;
-        Self::assemble(config, db, ledger, Clock::System)
+        Self::assemble(config, db, ledger, Clock::System, CrashPoints::default())
     }
 
     /// The same with parts that are there already: a test has its own database, ledger base and clock.
     ///
     /// # Errors
     /// When a setting cannot be used at all.
-    pub fn assemble(config: Config, db: PgPool, ledger: Ledger, clock: Clock) -> Result<Self, BoxError> {
+    pub fn assemble(
+        config: Config,
+        db: PgPool,
+        ledger: Ledger,
+        clock: Clock,
+        crash: CrashPoints,
+    ) -> Result<Self, BoxError> {
         let metrics = Metrics::new();
         let revio = Revio::new(
             config.revio_base_url.clone(),
@@ -86,7 +94,7 @@ impl App {
         let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits)?;
         let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url)?;
         let (wake, access) = (Wake::new(db.clone()), Access::new(db.clone()));
-        Ok(Self(Arc::new(Parts { db, ledger, revio, limiter, access, tokens, wake, clock, metrics, config })))
+        Ok(Self(Arc::new(Parts { db, ledger, revio, limiter, access, tokens, wake, clock, crash, metrics, config })))
     }
 
     /// The currency of a request, if customers may use it.

@@ -109,7 +109,10 @@ async fn initiate(app: &App, deposit: &Transaction) -> Result<Transaction> {
         full_name: &contact.full_name,
         due: app.clock.now() + CHECKOUT,
     };
-    match app.revio.create_purchase(&purchase).await {
+    app.crash.at("deposit.before_purchase")?;
+    let created = app.revio.create_purchase(&purchase).await;
+    app.crash.at("deposit.purchase_created")?;
+    match created {
         Ok(purchase) => await_payment(app, deposit, &purchase).await,
         Err(error @ RevioError::Rejected { .. }) => {
             tracing::error!(transaction.id = %deposit.id, %error, "Revio refused a purchase");
@@ -227,6 +230,7 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
             let (provider_balance, suspense) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
             app.ledger.open(&[provider_balance, suspense]).await?;
             app.ledger.transfer(transfer(deposit, Leg::Unmatched, (provider_balance, suspense), came)).await?;
+            app.crash.at("deposit.unmatched_booked")?;
             let reason = format!(
                 "paid with another amount: {}, asked for {}; it is in suspense",
                 came.minor(),
@@ -291,6 +295,7 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: 
     }
     let repay = transfer(deposit, Leg::Repay, (wallet, receivable), deposit.amount);
     let repaid = app.ledger.transfer_linked_up_to(&transfers, repay).await?;
+    app.crash.at("deposit.credited")?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0]))
         .with_provider(told(deposit, purchase))
         .having_repaid(repaid);

@@ -12,6 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::crash::Crashed;
 use crate::revio::RevioError;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -58,6 +59,9 @@ pub enum Error {
     ProviderPaused { retry_after_secs: u64 },
     #[error("a part of the service does not answer; try again with the same key")]
     Unavailable(#[source] BoxError),
+    /// Only in tests: the process has died, so nobody records anything.
+    #[error("an internal error; it was recorded")]
+    Crashed(#[from] Crashed),
     #[error("an internal error; it was recorded")]
     Internal(#[source] BoxError),
 }
@@ -147,7 +151,7 @@ impl Error {
             Self::BadSignature => "bad_signature",
             Self::ProviderPaused { .. } => "provider_unavailable",
             Self::Unavailable(_) => "unavailable",
-            Self::Internal(_) => "internal",
+            Self::Crashed(_) | Self::Internal(_) => "internal",
         }
     }
 
@@ -165,7 +169,7 @@ impl Error {
             Self::InsufficientFunds { .. } | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ProviderPaused { .. } | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Crashed(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 

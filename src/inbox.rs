@@ -19,6 +19,7 @@ use aws_lc_rs::digest;
 use chrono::TimeDelta;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -132,6 +133,7 @@ async fn accept(app: &App, call: &Call<'_>) -> Result<Verdict> {
     }
     let accepted = delivery(app, call, Verdict::Accepted).about(event);
     if store::insert(&app.db, &accepted).await? {
+        app.crash.at("inbox.stored")?;
         return Ok(Verdict::Accepted);
     }
     store::insert(&app.db, &delivery(app, call, Verdict::Duplicate)).await?;
@@ -195,6 +197,7 @@ async fn step_one(app: &App, row: store::Row) {
         Err(elapsed) => Err(Error::unavailable(elapsed)),
     };
     let recorded = match outcome {
+        Err(Error::Crashed(_)) => return,
         Ok(state) => finish(app, &row, state).await,
         // Somebody else moved the row that the event is about; its present state is looked at again at once.
         Err(Error::StaleState) => {
@@ -215,6 +218,7 @@ async fn act(app: &App, row: &store::Row) -> Result<&'static str> {
         Some(Subject::Payout(id)) => withdrawals::heard(app, id, event.reference).await?,
         None => None,
     };
+    app.crash.at("inbox.acted")?;
     Ok(if heard.is_some() { "done" } else { "ignored" })
 }
 
@@ -249,6 +253,18 @@ async fn retry(app: &App, row: &store::Row, error: &Error) -> Result<()> {
             store::bury(&app.db, row.id, &error.chain(), app.clock.now()).await?;
         }
     }
+    Ok(())
+}
+
+/// Lets an event run again, whatever became of it. What it may still do is decided by Revio's present word.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such event, or it was never accepted.
+pub async fn replay(app: &App, id: Uuid) -> Result<()> {
+    if !store::replay(&app.db, id, app.clock.now()).await? {
+        return Err(Error::NotFound("accepted webhook"));
+    }
+    app.wake.worker();
     Ok(())
 }
 

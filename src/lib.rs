@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`config`], [`clock`], [`telemetry`] | settings, time, logs and metrics |
+//! | [`config`], [`clock`], [`telemetry`], [`crash`] | settings, time, logs and metrics, where a process may die |
 //! | [`vault`], [`tokens`], [`keys`], [`limits`] | sealed data, sign-in tokens, new secrets, rate limits |
 //! | [`permissions`], [`access`] | who may do what; what a token cannot know |
 //! | [`revio`] | the provider's HTTP API and its signature |
@@ -28,6 +28,7 @@ pub mod audit;
 pub mod bank_accounts;
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod deposits;
 pub mod error;
 pub mod health;

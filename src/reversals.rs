@@ -52,9 +52,11 @@ async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transa
         reference: row.id,
     };
     let taken = app.ledger.transfer_up_to(leg(Leg::Main, wallet, row.amount)).await?;
+    app.crash.at("reversal.taken")?;
     let owed = row.amount.checked_sub(taken).map_err(Error::internal)?;
     if !owed.is_zero() {
         app.ledger.transfer(leg(Leg::Receivable, receivable, owed)).await?;
+        app.crash.at("reversal.owed")?;
         tracing::warn!(transaction.id = %row.id, kind = row.kind.name(), owed = owed.minor(), "a wallet did not cover it; the customer owes it");
     }
     transactions::advance(app, row, Move::to(State::Completed, Due::Never).leaving_owed(owed)).await
@@ -77,5 +79,6 @@ async fn give_back(app: &App, row: &Transaction) -> Result<Transaction> {
     let credit = leg(Leg::Main, provider_balance, wallet, TransferCode::ChargebackReversal);
     let repay = leg(Leg::Repay, wallet, receivable, TransferCode::ReceivableRepayment);
     let repaid = app.ledger.transfer_linked_up_to(&[credit], repay).await?;
+    app.crash.at("reversal.given_back")?;
     transactions::advance(app, row, Move::to(State::Completed, Due::Never).having_repaid(repaid)).await
 }

@@ -51,6 +51,7 @@ pub async fn insert_once(app: &App, new: &NewTransaction) -> Result<Inserted> {
     let id = app.clock.row_id();
     let now = app.clock.now();
     if let Some(row) = store::insert_once(&app.db, id, new, now, now + LEASE).await? {
+        app.crash.at("transaction.inserted")?;
         return Ok(Inserted::New(row.try_into()?));
     }
     // The row is never deleted: if the key stood in the way, it is there.
@@ -83,6 +84,7 @@ pub async fn first_step(
     match step.await {
         Ok(moved) => Ok(moved),
         Err(Error::StaleState) => find(app, row.id).await,
+        Err(crashed @ Error::Crashed(_)) => Err(crashed),
         Err(error) => {
             failed(app, row.id, &error).await?;
             app.wake.worker();
@@ -119,6 +121,7 @@ where
             Ok(Ok(_)) => "done",
             // Somebody else moved the row meanwhile: a webhook, a handler, another worker.
             Ok(Err(Error::StaleState)) => "stale",
+            Ok(Err(Error::Crashed(_))) => "crashed",
             Ok(Err(error)) => record_failure(app, id, &error).await,
             Err(elapsed) => record_failure(app, id, &Error::unavailable(elapsed)).await,
         },
@@ -166,6 +169,7 @@ async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
 /// # Errors
 /// [`Error::StaleState`] when somebody else moved it first.
 pub async fn advance(app: &App, row: &Transaction, to: Move) -> Result<Transaction> {
+    app.crash.at("transaction.before_move")?;
     let now = app.clock.now();
     let moved = store::advance(&app.db, row.id, row.version, &to, now).await?.ok_or(Error::StaleState)?;
     app.metrics.transaction_states.with_label_values(&[row.kind.name(), to.state.name()]).inc();
@@ -173,6 +177,7 @@ pub async fn advance(app: &App, row: &Transaction, to: Move) -> Result<Transacti
     if to.due == Due::Now {
         app.wake.worker();
     }
+    app.crash.at("transaction.moved")?;
     moved.try_into()
 }
 
@@ -208,6 +213,25 @@ pub async fn hold(app: &App, row: &Transaction, reason: &str) -> Result<Transact
     find(app, row.id).await
 }
 
+/// A person has looked: the row goes on from the state that it has, as if nothing had failed yet.
+///
+/// # Errors
+/// [`Error::NotFound`] when no such row is held.
+pub async fn resume(app: &App, id: Uuid) -> Result<Transaction> {
+    let resumed =
+        store::release(&app.db, id, Some(app.clock.now())).await?.ok_or(Error::NotFound("held transaction"))?;
+    app.wake.worker();
+    resumed.try_into()
+}
+
+/// A person has looked and settled it elsewhere: the row keeps its state and nothing more is done by itself.
+///
+/// # Errors
+/// [`Error::NotFound`] when no such row is held.
+pub async fn dismiss(app: &App, id: Uuid) -> Result<Transaction> {
+    store::release(&app.db, id, None).await?.ok_or(Error::NotFound("held transaction"))?.try_into()
+}
+
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn find(app: &App, id: Uuid) -> Result<Transaction> {
@@ -238,6 +262,7 @@ pub async fn reverse(app: &App, deposit: &Transaction, reversed: Reversed, rows:
     }
     tx.commit().await?;
     app.wake.worker();
+    app.crash.at("transaction.reversed")?;
     find(app, deposit.id).await
 }
 

@@ -124,7 +124,9 @@ async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         code: TransferCode::Withdrawal,
         reference: withdrawal.id,
     });
-    match reserved.await {
+    let reserved = reserved.await;
+    app.crash.at("withdrawal.reserved")?;
+    match reserved {
         Ok(()) => transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now)).await,
         // A spent id was refused before, and the answer did not reach us: the same refusal.
         Err(LedgerError::Refused(Refusal::InsufficientFunds | Refusal::NoSuchAccount | Refusal::SpentId)) => {
@@ -154,7 +156,10 @@ async fn register(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         account_number: &details.account_number,
         branch_code: &details.branch_code,
     };
-    match app.revio.create_payout(&payout).await {
+    app.crash.at("withdrawal.before_payout")?;
+    let created = app.revio.create_payout(&payout).await;
+    app.crash.at("withdrawal.payout_created")?;
+    match created {
         Ok(payout) => {
             let registered = attach(app, withdrawal, &payout).await?;
             submit(app, &registered).await
@@ -197,7 +202,10 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let (Some(payout_id), Some(execution_url)) = (withdrawal.provider.id, &withdrawal.provider.execution_url) else {
         return transactions::hold(app, withdrawal, "Revio gave no address to execute the payout").await;
     };
-    match app.revio.execute_payout(execution_url).await {
+    app.crash.at("withdrawal.before_execution")?;
+    let executed = app.revio.execute_payout(execution_url).await;
+    app.crash.at("withdrawal.executed")?;
+    match executed {
         Ok(payout) => settle(app, withdrawal, &payout).await,
         // What the refusal means for the money is not in its code but in the payout's state.
         Err(error @ RevioError::Rejected { .. }) => {
@@ -307,7 +315,9 @@ async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
 
 /// `→ completed`: Revio paid, the reservation becomes final.
 async fn complete(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    match app.ledger.post(withdrawal.id).await {
+    let posted = app.ledger.post(withdrawal.id).await;
+    app.crash.at("withdrawal.posted")?;
+    match posted {
         Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Posted)) => {}
         Err(LedgerError::AlreadyResolved(how)) => {
             return transactions::hold(app, withdrawal, &format!("Revio paid, but the reservation is {how:?}")).await;
@@ -321,7 +331,9 @@ async fn complete(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
 
 /// `→ failed`: Revio said that it did not pay, and we never execute this payout again; the customer has the money back.
 async fn release(app: &App, withdrawal: &Transaction, reason: &str) -> Result<Transaction> {
-    match app.ledger.void(withdrawal.id).await {
+    let voided = app.ledger.void(withdrawal.id).await;
+    app.crash.at("withdrawal.voided")?;
+    match voided {
         Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {}
         Err(LedgerError::AlreadyResolved(how)) => {
             return transactions::hold(app, withdrawal, &format!("Revio did not pay, but the reservation is {how:?}"))
@@ -373,6 +385,7 @@ async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resu
         reference: withdrawal.id,
     };
     let taken = app.ledger.transfer_up_to(leg(Leg::Late, wallet, withdrawal.amount)).await?;
+    app.crash.at("withdrawal.late_taken")?;
     let owed = withdrawal.amount.checked_sub(taken).map_err(Error::internal)?;
     if !owed.is_zero() {
         app.ledger.transfer(leg(Leg::Receivable, receivable, owed)).await?;

@@ -58,8 +58,8 @@ async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
 async fn measure(app: &App) -> Result<bool> {
     transactions::measure(app).await?;
     inbox::measure(app).await?;
-    audit::measure(app).await?;
     app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
+    audit::measure(app).await?;
     Ok(false)
 }
 

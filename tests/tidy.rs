@@ -9,7 +9,7 @@ const LINES_MAX: usize = 500;
 
 /// The levels, lowest first; modules of one line do not know each other.
 const LEVELS: &[&[&str]] = &[
-    &["clock"],
+    &["clock", "crash"],
     &["keys", "vault", "revio", "permissions"],
     &["tokens", "config"],
     &["limits", "telemetry", "error", "wake"],

@@ -1,5 +1,6 @@
 """What the developer sees: headings, progress of long commands, and failures that say what to try next."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -67,8 +68,9 @@ class Progress:
         if self.seconds() < self.next_report:
             return
         if self.live:
-            latest = tail(self.log, 1).strip()[:40] if self.log else ""
-            print(f"\r   {self.text} … {self.seconds():.0f} s  {latest}", end="\033[K", flush=True)
+            latest = tail(self.log, 1).strip() if self.log else ""
+            line = f"   {self.text} … {self.seconds():.0f} s  {latest}"[: shutil.get_terminal_size().columns - 1]
+            print(f"\r{line}", end="\033[K", flush=True)
             self.next_report = self.seconds() + 1
         else:
             note(f"{self.text} … {self.seconds():.0f} s")

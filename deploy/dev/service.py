@@ -46,7 +46,13 @@ def remember_ports(ports):
 def build():
     command = ["cargo", "build", "--locked", "-p", "octoco", "-p", "revio-sim", "--bins"]
     log = processes.log_file(STATE, "build")
-    run_long("building octoco and revio-sim", command, log, "10 min the first time", env={**os.environ, **cargo_env()})
+    env = {**os.environ, **cargo_env()}
+    try:
+        run_long("building octoco and revio-sim", command, log, usually="10 min the first time", env=env)
+    except Failure as failure:
+        if "SQLX_OFFLINE" in failure.cause:
+            failure.try_next = "a query is new or changed: ./dev prepare"
+        raise
 
 
 def binary(name):
@@ -138,7 +144,11 @@ def read_keys():
 
 def migrate(up):
     log = processes.log_file(STATE, "migrate")
-    run_long("applying migrations", [binary("octoco"), "migrate"], log, env=service_env(up))
+    try:
+        run_long("applying migrations", [binary("octoco"), "migrate"], log, env=service_env(up))
+    except Failure as failure:
+        failure.try_next += "\nif the data is another branch's, start from nothing: ./dev down && rm -rf .dev/up"
+        raise
 
 
 def simulator(up):

@@ -58,7 +58,7 @@ impl FromRequestParts<App> for Caller {
         }
         let class = if parts.method == Method::GET { Class::Read } else { Class::Money };
         Quota::of(parts).count(app, class, &claims.sub.to_string()).await?;
-        Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(parts, app) })
+        Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(app, parts) })
     }
 }
 
@@ -76,18 +76,22 @@ impl FromRequestParts<App> for Newcomer {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let origin = origin(parts, app);
-        let address = origin.address.clone().unwrap_or_else(|| "unknown".to_owned());
+        let (address, origin) = (address_of(app, parts), origin(app, parts));
         Ok(Self(Visitor { address, user_agent: user_agent(parts), origin, quota: Quota::of(parts) }))
     }
 }
 
+/// Where the call comes from, as it is shown and limited.
+fn address_of(app: &App, parts: &Parts) -> String {
+    let address = address::of(parts, &app.config.trusted_proxies);
+    address.map_or_else(|| "unknown".to_owned(), |address| address.to_string())
+}
+
 /// What the audit log says of where a request came from.
 #[must_use]
-pub fn origin(parts: &Parts, app: &App) -> Origin {
+pub fn origin(app: &App, parts: &Parts) -> Origin {
     let request_id = parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone());
-    let address = address::of(parts, &app.config.trusted_proxies).map(|address| address.to_string());
-    Origin { request_id, address }
+    Origin { request_id, address: Some(address_of(app, parts)) }
 }
 
 fn user_agent(parts: &Parts) -> Option<String> {

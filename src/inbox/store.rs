@@ -126,6 +126,19 @@ pub(super) async fn bury(db: impl PgExecutor<'_>, id: Uuid, error: &str, now: Da
     Ok(())
 }
 
+/// False when there is no such event to run.
+pub(super) async fn replay(db: impl PgExecutor<'_>, id: Uuid, now: DateTime) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update webhook_logs set state = 'pending', due_at = $2, attempts = 0, finished_at = null
+          where id = $1 and verdict = 'accepted'",
+        id,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 pub(super) struct Waiting {
     pub(super) due: i64,
     pub(super) oldest_due: Option<DateTime>,

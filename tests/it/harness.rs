@@ -15,6 +15,7 @@ use octoco::app::App;
 use octoco::audit::{Actor, Verdict};
 use octoco::clock::Clock;
 use octoco::config::Config;
+use octoco::crash::CrashPoints;
 use octoco::permissions::Role;
 use octoco::{audit, deposits, inbox, keys, reversals, router, users, withdrawals};
 use reqwest::{Method, StatusCode};
@@ -97,6 +98,11 @@ impl TestApp {
 
     /// With other settings than the usual ones.
     pub(crate) async fn with(db: PgPool, settings: &[(&str, &str)]) -> Self {
+        Self::crashing(db, settings, CrashPoints::default()).await
+    }
+
+    /// With processes that die where a test wants them to.
+    pub(crate) async fn crashing(db: PgPool, settings: &[(&str, &str)], crash: CrashPoints) -> Self {
         let now = Utc.with_ymd_and_hms(2026, 3, 2, 9, 0, 0).single().expect("a time");
         let sim = revio_sim::start(revio_sim::Options {
             deliveries: Deliveries::Manual,
@@ -110,7 +116,7 @@ impl TestApp {
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let webhook = sim.register_webhook(&format!("{url}/v1/webhooks/revio"));
         let config = config(&sim, &url, &webhook.public_key, settings);
-        let app = App::assemble(config, db, ledger().await, Clock::fixed(now)).expect("the settings are usable");
+        let app = App::assemble(config, db, ledger().await, Clock::fixed(now), crash).expect("the settings are usable");
         serve(listener, app.clone());
         Self { app, sim, url, http: reqwest::Client::builder().build().expect("a client") }
     }

@@ -13,6 +13,7 @@ mod reversals;
 mod routes;
 mod sessions;
 mod sign_in;
+mod storms;
 mod transactions;
 mod users;
 mod withdrawals;

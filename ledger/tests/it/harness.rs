@@ -1,6 +1,9 @@
 //! What every test starts from: a ledger on a random base of the shared server, customers, and transfers between them.
 
-use ledger::{Account, AccountCode, Amount, Currency, Ledger, Leg, Options, Transfer, TransferCode, TransferId};
+use std::time::Duration;
+
+use ledger::{Account, AccountCode, Amount, Currency, Ledger, LedgerError};
+use ledger::{Leg, Options, Transfer, TransferCode, TransferId};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -43,9 +46,10 @@ pub(crate) async fn wallet_with(ledger: &Ledger, minor: i64) -> Account {
     let companys = AccountCode::ALL.into_iter().filter(|code| !code.is_customers());
     let mut accounts: Vec<Account> = companys.map(|code| ledger.system(code, ZAR)).collect();
     accounts.push(wallet);
-    ledger.open(&accounts).await.expect("open");
+    until_known(async || ledger.open(&accounts).await).await.expect("open");
     if minor > 0 {
-        ledger.transfer(deposit(ledger, new_row(), wallet, minor)).await.expect("deposit");
+        let deposit = deposit(ledger, new_row(), wallet, minor);
+        until_known(async || ledger.transfer(deposit).await).await.expect("deposit");
     }
     wallet
 }
@@ -67,6 +71,19 @@ pub(crate) fn transfer(id: TransferId, debit: Account, credit: Account, minor: i
 
 /// (posted, pending, available)
 pub(crate) async fn balance(ledger: &Ledger, account: Account) -> (i64, i64, i64) {
-    let balance = ledger.balance(account).await.expect("a balance");
+    let balance = until_known(async || ledger.balance(account).await).await.expect("a balance");
     (balance.posted(), balance.pending(), balance.available())
+}
+
+/// Asks until the answer is known, for a minute at most.
+pub(crate) async fn until_known<T>(mut ask: impl AsyncFnMut() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    let asked = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            match ask().await {
+                Err(LedgerError::Unknown(_)) => {}
+                known => return known,
+            }
+        }
+    });
+    asked.await.expect("an answer within a minute")
 }

@@ -1,11 +1,11 @@
 //! A TigerBeetle server of a test's own, to be killed, paused and restarted. The binary is at `TIGERBEETLE_BIN`.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ledger::{Ledger, LedgerError, Options};
+use ledger::{Ledger, Options};
 
 use crate::harness::variable;
 
@@ -26,9 +26,15 @@ impl Server {
         server
     }
 
+    /// Returns when the server listens.
     pub(crate) fn restart(&mut self) {
         let addresses = format!("--addresses=127.0.0.1:{}", self.port);
         self.process = Some(self.command("start", &[&addresses]).spawn().expect("tigerbeetle start"));
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(60), "the server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub(crate) fn kill(&mut self) {
@@ -74,17 +80,4 @@ pub(crate) async fn client(port: u16, deadline: Duration) -> Ledger {
 
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
-}
-
-/// Asks until the answer is known, for half a minute at most.
-pub(crate) async fn until_known<T>(mut ask: impl AsyncFnMut() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
-    let asked = tokio::time::timeout(Duration::from_secs(30), async {
-        loop {
-            match ask().await {
-                Err(LedgerError::Unknown(_)) => {}
-                known => return known,
-            }
-        }
-    });
-    asked.await.expect("an answer within half a minute")
 }

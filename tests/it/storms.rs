@@ -1,0 +1,290 @@
+//! A thousand random schedules: customers deposit, withdraw, are refunded and charged back while deliveries are doubled, lost,
+//! shuffled and forged, calls are dropped before and after their effect, and the worker dies at random between any two of its
+//! effects. When the storm is over, Revio's books and ours say the same, to the cent, and no payout was paid twice.
+//!
+//! The seed is printed; `STORM_SEED` repeats a run, `STORM_SCHEDULES` sets how many.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use chrono::TimeDelta;
+use ledger::AccountCode;
+use octoco::crash::CrashPoints;
+use octoco::{inbox, transactions};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use revio_sim::{Fault, FaultKind, Moment, Pay, PayoutBehaviour, PayoutOutcome, Scope};
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::harness::{Customer, TestApp};
+
+const CUSTOMERS: usize = 50;
+const SCHEDULES: usize = 1_000;
+/// A schedule is a customer's next few wishes; this many customers have theirs at once.
+const AT_ONCE: usize = 20;
+const CRASH_PERCENT: u32 = 4;
+/// Every point of `src/` must have been died at in a run: a new one that no schedule reaches is found here.
+const CRASH_POINTS: [&str; 20] = [
+    "deposit.before_purchase",
+    "deposit.credited",
+    "deposit.purchase_created",
+    "inbox.acted",
+    "inbox.stored",
+    "reversal.given_back",
+    "reversal.owed",
+    "reversal.taken",
+    "transaction.before_move",
+    "transaction.inserted",
+    "transaction.moved",
+    "transaction.reversed",
+    "withdrawal.before_execution",
+    "withdrawal.before_payout",
+    "withdrawal.executed",
+    "withdrawal.late_taken",
+    "withdrawal.payout_created",
+    "withdrawal.posted",
+    "withdrawal.reserved",
+    "withdrawal.voided",
+];
+
+#[expect(clippy::disallowed_methods, reason = "a run is repeated by its seed")]
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Where the worker died, and how often.
+#[derive(Clone, Default)]
+struct Deaths {
+    calm: Arc<AtomicBool>,
+    counted: Arc<Mutex<BTreeMap<&'static str, u32>>>,
+}
+
+impl Deaths {
+    fn plan(&self, seed: u64) -> CrashPoints {
+        let (deaths, random) = (self.clone(), Mutex::new(StdRng::seed_from_u64(seed)));
+        CrashPoints::planned(move |point| {
+            let dies = !deaths.calm.load(Ordering::Relaxed)
+                && random.lock().expect("not poisoned").random_ratio(CRASH_PERCENT, 100);
+            if dies {
+                *deaths.counted.lock().expect("not poisoned").entry(point).or_default() += 1;
+            }
+            dies
+        })
+    }
+}
+
+#[sqlx::test]
+async fn after_any_storm_revios_books_and_ours_agree(db: PgPool) {
+    let seed = setting("STORM_SEED").unwrap_or_else(rand::random);
+    let schedules = setting("STORM_SCHEDULES").and_then(|count| usize::try_from(count).ok()).unwrap_or(SCHEDULES);
+    eprintln!("STORM_SEED={seed} STORM_SCHEDULES={schedules}");
+    let (mut random, deaths) = (StdRng::seed_from_u64(seed), Deaths::default());
+    deaths.calm.store(true, Ordering::Relaxed);
+    let t = TestApp::crashing(db, &[], deaths.plan(seed ^ 1)).await;
+    let mut customers = Vec::new();
+    for _ in 0..CUSTOMERS {
+        customers.push(t.customer().await);
+    }
+    deaths.calm.store(false, Ordering::Relaxed);
+    brew(&t);
+    let mut key = 0;
+    for _ in 0..schedules.div_ceil(AT_ONCE) {
+        for _ in 0..AT_ONCE {
+            let customer = &customers[random.random_range(0..CUSTOMERS)];
+            key += 1;
+            schedule(&t, &mut random, customer, key).await;
+        }
+        for _ in 0..random.random_range(1..6) {
+            t.sim.deliver().await;
+            t.step().await;
+            t.advance(TimeDelta::seconds(random.random_range(0..120)));
+        }
+    }
+    calm(&t, &deaths).await;
+    assert_books_agree(&t).await;
+    let counted = deaths.counted.lock().expect("not poisoned").clone();
+    eprintln!("deaths: {counted:?}");
+    if schedules >= SCHEDULES {
+        let missed: Vec<_> = CRASH_POINTS.iter().filter(|point| !counted.contains_key(*point)).collect();
+        assert!(missed.is_empty(), "nobody died at {missed:?}");
+    }
+    t.finish_with_held().await;
+}
+
+/// Everything that can go wrong on the way, each now and then.
+fn brew(t: &TestApp) {
+    let moments = [Moment::Before, Moment::After];
+    for moment in moments {
+        for kind in [FaultKind::BadGateway(moment), FaultKind::ServerError(moment), FaultKind::Reset(moment)] {
+            t.sim.set_fault(Fault::chance(0.02, Scope::AnyCall, kind));
+        }
+    }
+    t.sim.set_fault(Fault::chance(0.01, Scope::AnyCall, FaultKind::RateLimited { retry_after_secs: 1 }));
+    t.sim.set_fault(Fault::chance(0.05, Scope::ExecutePayout, FaultKind::LateExecution { secs: 40 }));
+    for kind in [
+        FaultKind::IgnoreAnswer,
+        FaultKind::Duplicate,
+        FaultKind::Reorder,
+        FaultKind::WrongKey,
+        FaultKind::TamperedBody,
+        FaultKind::NoSignature,
+        FaultKind::OtherMode,
+        FaultKind::UnknownEventType,
+        FaultKind::NotJson,
+    ] {
+        t.sim.set_fault(Fault::chance(0.03, Scope::Deliver, kind));
+    }
+    t.sim.set_fault(Fault::chance(0.1, Scope::Deliver, FaultKind::Missing));
+}
+
+/// One customer's next wishes. Some of them are refused, by us or by Revio: that is part of the weather.
+async fn schedule(t: &TestApp, random: &mut StdRng, customer: &Customer, key: usize) {
+    let amount = random.random_range(1..100_000);
+    let deposit = t.deposit(customer, amount, &format!("d{key}")).await;
+    if random.random_ratio(1, 4) {
+        t.deposit(customer, amount, &format!("d{key}")).await;
+    }
+    if let Some(id) = deposit.body["id"].as_str() {
+        payer(t, random, id);
+    }
+    let behaviour = match random.random_range(0..10) {
+        0..4 => PayoutBehaviour::Succeed,
+        4..6 => PayoutBehaviour::Pend,
+        6..8 => PayoutBehaviour::PendThenSucceed { secs: 100 },
+        _ => PayoutBehaviour::Fail { code: "do_not_honour".to_owned() },
+    };
+    t.sim.set_payout_behaviour(behaviour);
+    for part in 0..random.random_range(0..3) {
+        let answer = t.withdraw(customer, random.random_range(1..60_000), &format!("w{key}-{part}")).await;
+        let known = ["", "insufficient_funds", "internal", "unavailable"];
+        assert!(known.contains(&answer.code()), "{}", answer.body);
+    }
+    aftermath(t, random, customer).await;
+}
+
+/// What the payer does with the link.
+fn payer(t: &TestApp, random: &mut StdRng, deposit: &str) {
+    for purchase in t.sim.purchases_by_reference(deposit) {
+        let id = id_of(&purchase);
+        // Each may be impossible by now; the payer does not mind.
+        let done = match random.random_range(0..10) {
+            0 => t.sim.fail_purchase(id).and_then(|()| t.sim.pay_purchase(id, Pay::default())),
+            1 => t.sim.begin_payment(id, Some(random.random_range(0..300))),
+            2 => t.sim.cancel_purchase(id),
+            3 => Ok(()),
+            _ => t.sim.pay_purchase(id, Pay { fee: random.random_range(0..100), ..Pay::default() }),
+        };
+        drop(done);
+    }
+}
+
+/// What happens to earlier payments of the same customer, at Revio.
+async fn aftermath(t: &TestApp, random: &mut StdRng, customer: &Customer) {
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "select provider_id, kind from transactions where user_id = $1 and provider_id is not null order by id",
+    )
+    .bind(customer.id)
+    .fetch_all(&t.app.db)
+    .await
+    .expect("PostgreSQL answers");
+    for (id, kind) in rows {
+        let done = match (kind.as_str(), random.random_range(0..20)) {
+            ("deposit", 0) => t.sim.refund_purchase(id, Some(random.random_range(1..20_000))),
+            ("deposit", 1) => t.sim.refund_purchase(id, None),
+            ("deposit", 2) => t.sim.charge_back_purchase(id),
+            ("deposit", 3..8) => t.sim.reverse_charge_back(id),
+            ("withdrawal", 0..4) => settle(t, random, id),
+            _ => Ok(()),
+        };
+        drop(done);
+    }
+}
+
+/// Revio's word on a payout that is not final yet, or a payment after an error.
+fn settle(t: &TestApp, random: &mut StdRng, id: Uuid) -> Result<(), revio_sim::SimError> {
+    let status = t.sim.payout(id).and_then(|payout| payout["status"].as_str().map(str::to_owned));
+    let failed = PayoutOutcome::Error { code: "issuer_not_available".to_owned() };
+    match (status.as_deref(), random.random_range(0..3)) {
+        (Some("pending"), 0) => t.sim.settle_payout(id, failed),
+        (Some("pending" | "error"), 1) => t.sim.settle_payout(id, PayoutOutcome::Success),
+        _ => Ok(()),
+    }
+}
+
+/// The storm is over: what was pending is settled, a person resumes what was held and replays what is dead, and time passes
+/// until Revio has been asked for the last time.
+async fn calm(t: &TestApp, deaths: &Deaths) {
+    deaths.calm.store(true, Ordering::Relaxed);
+    t.sim.clear_faults();
+    t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
+    t.advance(TimeDelta::minutes(10));
+    t.drive().await;
+    let pending: Vec<Uuid> =
+        ids(t, "select provider_id from transactions where kind = 'withdrawal' and provider_id is not null").await;
+    for id in pending {
+        if t.sim.payout(id).is_some_and(|payout| payout["status"] == "pending") {
+            t.sim.settle_payout(id, PayoutOutcome::Success).expect("pending payouts can be settled");
+        }
+    }
+    for pause in [1, 5, 30, 120, 24 * 60, 24 * 60, 7 * 24 * 60, 30 * 24 * 60, 90 * 24 * 60] {
+        for id in ids(t, "select id from transactions where held_reason is not null").await {
+            transactions::resume(&t.app, id).await.expect("it is held");
+        }
+        for id in ids(t, "select id from webhook_logs where state = 'dead'").await {
+            inbox::replay(&t.app, id).await.expect("it is dead");
+        }
+        t.advance(TimeDelta::minutes(pause));
+        t.drive().await;
+    }
+}
+
+async fn ids(t: &TestApp, query: &'static str) -> Vec<Uuid> {
+    sqlx::query_scalar(query).fetch_all(&t.app.db).await.expect("PostgreSQL answers")
+}
+
+fn id_of(object: &Value) -> Uuid {
+    object["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
+}
+
+/// Sum for sum and payout for payout.
+async fn assert_books_agree(t: &TestApp) {
+    let totals = t.sim.totals("ZAR");
+    eprintln!("{totals:?}");
+    assert_eq!(totals.payouts_pending, 0);
+    let balance = totals.paid_in - totals.refunded - totals.charged_back - totals.paid_out - totals.fees;
+    assert_eq!(t.system_balance(AccountCode::ProviderBalance).await.posted(), balance, "what Revio holds for us");
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), totals.fees);
+    let held: Vec<(Uuid, String, String)> =
+        sqlx::query_as("select id, state, held_reason from transactions where held_reason is not null")
+            .fetch_all(&t.app.db)
+            .await
+            .expect("PostgreSQL answers");
+    assert_eq!(held, [], "nothing is left for a person");
+    let withdrawals: Vec<(Uuid, String)> =
+        sqlx::query_as("select id, state from transactions where kind = 'withdrawal'")
+            .fetch_all(&t.app.db)
+            .await
+            .expect("PostgreSQL answers");
+    let mut paid = 0;
+    for (id, state) in &withdrawals {
+        let payouts = t.sim.payouts_by_reference(&id.to_string());
+        let paid_out = payouts.iter().filter(|payout| payout["status"] == "success").count();
+        assert_eq!(paid_out, usize::from(state == "completed"), "payouts of {id}, which is {state}");
+        assert!(["completed", "failed", "rejected"].contains(&state.as_str()), "{id} is still {state}");
+        paid += paid_out;
+    }
+    assert_eq!(u64::try_from(paid).expect("a count"), totals.paid_out_count);
+    let unfinished: i64 = sqlx::query_scalar(
+        "select (select count(*) from webhook_logs where state in ('pending', 'dead'))
+              + (select count(*) from transactions where kind <> 'withdrawal'
+                  and state not in ('completed', 'expired', 'cancelled', 'failed'))",
+    )
+    .fetch_one(&t.app.db)
+    .await
+    .expect("PostgreSQL answers");
+    assert_eq!(unfinished, 0);
+    eprintln!("{} withdrawals, {paid} paid", withdrawals.len());
+}
