@@ -58,7 +58,9 @@ pub struct Config {
     pub revio_allowed_networks: Vec<IpNet>,
     /// `TRUSTED_PROXIES`: CIDR blocks with commas; from these the caller's address is read from `X-Forwarded-For`.
     pub trusted_proxies: Vec<IpNet>,
-    /// `JWT_PRIVATE_KEY`: Ed25519 in PKCS#8 PEM; `octoco keys generate` makes one.
+    /// `CORS_ORIGINS`: the origins of frontends that browsers may call from, with commas. Default none but `PUBLIC_URL`'s own.
+    pub cors_origins: Vec<String>,
+    /// `JWT_PRIVATE_KEY`: Ed25519 in PKCS#8 PEM, one or several: the first signs, all check. `octoco keys generate` makes one.
     pub jwt_private_key: SecretString,
     /// `DATA_KEYS`: `id:base64` pairs with commas, the first encrypts, all decrypt.
     pub data_keys: DataKeys,
@@ -111,6 +113,13 @@ impl Config {
         }
     }
 
+    /// Whether a page from there may call us: our own, or a frontend's of `CORS_ORIGINS`.
+    #[must_use]
+    pub fn knows_origin(&self, origin: &str) -> bool {
+        origin_of(&self.public_url).is_ok_and(|own| own == origin)
+            || self.cors_origins.iter().any(|known| known == origin)
+    }
+
     /// Every field is read before any of them is missed, so that one start names all that is wrong.
     fn read(read: &mut Reader<'_>) -> Option<Self> {
         let listen_addr = read.parsed("LISTEN_ADDR", Some("127.0.0.1:8080"));
@@ -133,6 +142,7 @@ impl Config {
         let webhook_freshness = read.checked("WEBHOOK_FRESHNESS_HOURS", Some("72"), parse_freshness);
         let revio_allowed_networks = read.checked("REVIO_ALLOWED_NETWORKS", Some(""), parse_networks);
         let trusted_proxies = read.checked("TRUSTED_PROXIES", Some(""), parse_networks);
+        let cors_origins = read.checked("CORS_ORIGINS", Some(""), parse_origins);
         let jwt_private_key = read.secret("JWT_PRIVATE_KEY");
         let data_keys = read.checked("DATA_KEYS", None, DataKeys::parse);
         let log_format = read.checked("LOG_FORMAT", Some("json"), parse_log_format);
@@ -159,6 +169,7 @@ impl Config {
             webhook_freshness: webhook_freshness?,
             revio_allowed_networks: revio_allowed_networks?,
             trusted_proxies: trusted_proxies?,
+            cors_origins: cors_origins?,
             jwt_private_key: jwt_private_key?,
             data_keys: data_keys?,
             log_format: log_format?,
@@ -235,6 +246,16 @@ fn parse_public_url(value: &str) -> Result<String, String> {
         Ok(url) if url.host().is_some() => Ok(value.trim_end_matches('/').to_owned()),
         _ => Err("is not a URL".to_owned()),
     }
+}
+
+/// Scheme, host and port, as a browser writes them.
+fn origin_of(url: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(url).map_err(|_| "holds something that is not a URL".to_owned())?;
+    if url.host().is_some() { Ok(url.origin().ascii_serialization()) } else { Err("holds no host".to_owned()) }
+}
+
+fn parse_origins(value: &str) -> Result<Vec<String>, String> {
+    value.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(origin_of).collect()
 }
 
 fn parse_revio_url(value: &str) -> Result<reqwest::Url, String> {

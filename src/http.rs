@@ -4,13 +4,16 @@
 pub mod access_log;
 pub mod address;
 pub mod caller;
+pub mod cookies;
 pub mod cursor;
 pub mod fields;
 pub mod idempotency;
 pub mod json;
+pub mod quota;
 pub mod staff;
 
-pub use caller::{Caller, Visitor};
+pub use caller::{Caller, Newcomer, Visitor};
+pub use cookies::SameSite;
 pub use fields::Fields;
 pub use idempotency::{IdempotencyKey, RequestHash, replayed};
 pub use json::{Json, Path, Query};

@@ -107,7 +107,7 @@ impl Verdict {
 /// When it could not be stored: the sender must come again.
 pub async fn receive(app: &App, call: &Call<'_>) -> Result<Verdict> {
     // Somebody who forges pays for it before the costly part: an address with too many wrong signatures has to wait.
-    if let Answer::Refused { retry_after_secs } = app.limiter.peek(Class::Forgery, &call.source_address).await {
+    if let Answer::Refused { retry_after_secs, .. } = app.limiter.peek(Class::Forgery, &call.source_address).await {
         app.metrics.webhook_calls.with_label_values(&["refused"]).inc();
         return Err(Error::TooMany { retry_after_secs });
     }

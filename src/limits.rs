@@ -1,22 +1,39 @@
 //! Rate limits: how often somebody may call, by address or by user. Redis counts, in one round trip (GCRA: a bucket that
-//! refills evenly). Losing Redis costs the limit, never the call and never money: the answer is then *allowed*, counted in
-//! `octoco_rate_limit_answers_total`.
+//! refills evenly), so that all processes count together.
+//!
+//! Losing Redis costs no call and no money: from the first call that it does not answer, each process counts for itself
+//! ([`local`]), which lets through as many times more as there are processes. One call a second asks whether Redis is back and
+//! is the only one that waits for it; `octoco_rate_limit_answers_total{by="process"}` counts the rest, and an alert watches it.
 
-use std::time::Duration;
+mod local;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisResult, Script};
 
 use crate::config::RateLimits;
+use local::Local;
 
 /// A limiter that answers later than this is worse than none.
-const REDIS_DEADLINE: Duration = Duration::from_millis(50);
+const REDIS_DEADLINE: Duration = Duration::from_millis(20);
+/// The first connection takes longer than an answer; only the call that asks whether Redis is back waits for it.
+const CONNECT_DEADLINE: Duration = Duration::from_millis(50);
+/// How long Redis is left alone after it did not answer.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// What a caller does, and how often it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Sign in, register, refresh: by address.
     Auth,
+    /// Sign in as somebody, from a device that is not known: by e-mail, over a minute …
+    Guess,
+    /// … and over an hour, so that a patient attacker is slowed down more.
+    GuessLong,
+    /// Sign in on a known device: by device. What others do to the account does not count here.
+    Device,
     /// Start a deposit or a withdrawal, add a bank account: by user.
     Money,
     /// Everything else of a user.
@@ -30,88 +47,133 @@ impl Class {
     pub fn name(self) -> &'static str {
         match self {
             Self::Auth => "auth",
+            Self::Guess => "guess",
+            Self::GuessLong => "guess_long",
+            Self::Device => "device",
             Self::Money => "money",
             Self::Read => "read",
             Self::Forgery => "forgery",
         }
     }
 
-    /// Calls a minute, and how many of them may come at once.
-    fn rate(self) -> (u64, u64) {
-        match self {
+    /// One call every so often, and how many of them may come at once.
+    fn rate(self) -> Rate {
+        let (per_minute, burst) = match self {
             Self::Auth => (30, 20),
+            Self::Guess => (6, 10),
+            Self::GuessLong => (1, 30),
+            Self::Device => (10, 10),
             Self::Money => (120, 60),
             Self::Read => (600, 200),
             Self::Forgery => (30, 30),
-        }
+        };
+        Rate { interval_micros: 60_000_000 / per_minute, burst }
     }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    interval_micros: u64,
+    burst: u64,
+}
+
+/// Where a caller stands in a bucket, as the `RateLimit-*` headers tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub limit: u64,
+    pub remaining: u64,
+    /// Seconds until the bucket is full again.
+    pub reset_secs: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    Allowed,
+    /// No limits are wanted.
+    Unlimited,
+    Allowed(Standing, Counter),
     Refused {
         retry_after_secs: u64,
+        standing: Standing,
+        counter: Counter,
     },
-    /// Redis did not answer in time; the call goes on.
-    Unavailable,
+}
+
+/// Who counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    Redis,
+    /// This process alone: Redis is away.
+    Process,
+}
+
+/// One question to a bucket.
+#[derive(Debug, Clone, Copy)]
+struct Call<'a> {
+    class: Class,
+    who: &'a str,
+    counts: bool,
 }
 
 pub struct Limiter {
     redis: Option<ConnectionManager>,
     script: Script,
+    local: Local,
+    started: Instant,
+    /// Milliseconds after `started` until which Redis is left alone.
+    away_until: AtomicU64,
 }
 
-/// Keeps one number a key: the theoretical arrival time. Redis's own clock decides, so that all processes agree.
+/// Keeps one number a key: the theoretical arrival time. Redis's own clock decides, so that all processes agree. Answers how
+/// long to wait (0: allowed) and how far the arrival time is ahead.
 const GCRA: &str = r"
 local interval, burst, counts = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
 local wait = arrival - interval * (burst - 1) - now
-if wait > 0 then return wait end
-if not counts then return 0 end
-redis.call('SET', KEYS[1], string.format('%d', arrival + interval), 'PX', math.ceil((arrival + interval - now) / 1000))
-return 0
+if wait > 0 then return {wait, arrival - now} end
+if not counts then return {0, arrival - now} end
+arrival = arrival + interval
+redis.call('SET', KEYS[1], string.format('%d', arrival), 'PX', math.ceil((arrival - now) / 1000))
+return {0, arrival - now}
 ";
+
+/// What a bucket says: how long to wait, and how far its arrival time is ahead of now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bucket {
+    wait_micros: u64,
+    ahead_micros: u64,
+}
 
 impl Limiter {
     /// # Errors
     /// When the URL is not one of Redis's. Redis itself need not be there.
     pub fn new(url: &str, limits: RateLimits) -> RedisResult<Self> {
         let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(REDIS_DEADLINE))
+            .set_connection_timeout(Some(CONNECT_DEADLINE))
             .set_response_timeout(Some(REDIS_DEADLINE))
             .set_number_of_retries(0);
         let redis = match limits {
             RateLimits::Off => None,
             RateLimits::Default => Some(ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?),
         };
-        Ok(Self { redis, script: Script::new(GCRA) })
+        Ok(Self {
+            redis,
+            script: Script::new(GCRA),
+            local: Local::default(),
+            started: Instant::now(),
+            away_until: AtomicU64::new(0),
+        })
     }
 
     /// Counts one call of `who`.
     pub async fn check(&self, class: Class, who: &str) -> Answer {
-        self.ask(class, who, 1).await
+        self.answer(Call { class, who, counts: true }).await
     }
 
     /// Whether a call of `who` would be allowed; counts nothing.
     pub async fn peek(&self, class: Class, who: &str) -> Answer {
-        self.ask(class, who, 0).await
-    }
-
-    async fn ask(&self, class: Class, who: &str, count: u8) -> Answer {
-        let Some(redis) = &self.redis else { return Answer::Allowed };
-        let (per_minute, burst) = class.rate();
-        let interval_micros = 60_000_000 / per_minute;
-        let mut call = self.script.key(format!("octoco:limit:{}:{who}", class.name()));
-        call.arg(interval_micros).arg(burst).arg(count);
-        let mut connection = redis.clone();
-        match tokio::time::timeout(REDIS_DEADLINE, call.invoke_async::<u64>(&mut connection)).await {
-            Ok(Ok(0)) => Answer::Allowed,
-            Ok(Ok(wait_micros)) => Answer::Refused { retry_after_secs: wait_micros.div_ceil(1_000_000) },
-            Ok(Err(_)) | Err(_) => Answer::Unavailable,
-        }
+        self.answer(Call { class, who, counts: false }).await
     }
 
     /// Whether Redis answers now; `true` where no limits are wanted.
@@ -119,6 +181,64 @@ impl Limiter {
         let Some(redis) = &self.redis else { return true };
         let mut connection = redis.clone();
         let ping = redis::cmd("PING");
-        matches!(tokio::time::timeout(REDIS_DEADLINE, ping.query_async::<String>(&mut connection)).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(CONNECT_DEADLINE, ping.query_async::<String>(&mut connection)).await, Ok(Ok(_)))
+    }
+
+    async fn answer(&self, call: Call<'_>) -> Answer {
+        let Some(redis) = &self.redis else { return Answer::Unlimited };
+        let asked = if self.may_ask() { self.ask(redis, call).await } else { None };
+        let (bucket, counter) = match asked {
+            Some(bucket) => (bucket, Counter::Redis),
+            None => (self.local.ask(call, self.started.elapsed()), Counter::Process),
+        };
+        bucket.answer(call.class.rate(), counter)
+    }
+
+    async fn ask(&self, redis: &ConnectionManager, call: Call<'_>) -> Option<Bucket> {
+        let rate = call.class.rate();
+        let mut script = self.script.key(format!("octoco:limit:{}:{}", call.class.name(), call.who));
+        script.arg(rate.interval_micros).arg(rate.burst).arg(u8::from(call.counts));
+        let mut connection = redis.clone();
+        let answer = script.invoke_async::<(u64, u64)>(&mut connection);
+        match tokio::time::timeout(CONNECT_DEADLINE, answer).await {
+            Ok(Ok((wait_micros, ahead_micros))) => {
+                self.away_until.store(0, Ordering::Relaxed);
+                Some(Bucket { wait_micros, ahead_micros })
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.away_until.store(self.millis(AWAY), Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// False while Redis is away. Once in [`AWAY`] one call gets through and finds out.
+    fn may_ask(&self) -> bool {
+        let until = self.away_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return true;
+        }
+        let (now, next) = (self.millis(Duration::ZERO), self.millis(AWAY));
+        now >= until && self.away_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Milliseconds from the start to `ahead` of now; never 0.
+    fn millis(&self, ahead: Duration) -> u64 {
+        u64::try_from((self.started.elapsed() + ahead).as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+impl Bucket {
+    fn answer(self, rate: Rate, counter: Counter) -> Answer {
+        let used = self.ahead_micros.div_ceil(rate.interval_micros);
+        let standing = Standing {
+            limit: rate.burst,
+            remaining: rate.burst.saturating_sub(used),
+            reset_secs: self.ahead_micros.div_ceil(1_000_000),
+        };
+        match self.wait_micros {
+            0 => Answer::Allowed(standing, counter),
+            wait => Answer::Refused { retry_after_secs: wait.div_ceil(1_000_000), standing, counter },
+        }
     }
 }

@@ -10,6 +10,8 @@
 pub mod routes;
 mod store;
 
+use aws_lc_rs::digest;
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use chrono::TimeDelta;
 use secrecy::SecretString;
 use serde_json::json;
@@ -19,9 +21,10 @@ use crate::app::App;
 use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result};
 use crate::http::{Caller, Visitor};
+use crate::limits::Class;
 use crate::permissions::Role;
-use crate::tokens::{REFRESH_SECS, RefreshToken};
-use crate::users::{self, Email, Proof, User};
+use crate::tokens::{Device, REFRESH_SECS, RefreshToken};
+use crate::users::{self, Email, Lane, Proof, User};
 
 pub use store::Session;
 
@@ -68,13 +71,46 @@ pub struct SignedIn {
     pub user: User,
 }
 
+/// Somebody says to be somebody.
+pub struct Attempt {
+    pub email: Email,
+    pub password: SecretString,
+    /// What the device's cookie holds, if it has one.
+    pub device: Option<Device>,
+}
+
+/// Also gives out what makes the device known from now on.
+///
 /// # Errors
-/// [`Error::InvalidCredentials`].
-pub async fn login(app: &App, visitor: &Visitor, email: &Email, password: SecretString) -> Result<SignedIn> {
-    let user = match users::authenticate(app, email, password).await? {
+/// [`Error::InvalidCredentials`]; [`Error::TooMany`].
+pub async fn login(app: &App, visitor: &Visitor, attempt: Attempt) -> Result<(SignedIn, Device)> {
+    let email = attempt.email;
+    let known = attempt.device.filter(|device| app.tokens.knows_device(device, email.as_str()));
+    let lane = slow_down(app, visitor, &email, known.as_ref()).await?;
+    let user = match users::authenticate(app, lane, &email, attempt.password).await? {
         Proof::Right(user) => user,
         Proof::Wrong(user) => return Err(refused(app, visitor, user).await?),
     };
+    let device = known.unwrap_or_else(|| app.tokens.new_device(email.as_str()));
+    Ok((open(app, visitor, user).await?, device))
+}
+
+/// Guessing gets slower and slower, by address and by account. It must not shut out the person whose account it is: one who
+/// comes on a known device is counted by that device only, and one who does not can have the password reset by mail.
+async fn slow_down(app: &App, visitor: &Visitor, email: &Email, known: Option<&Device>) -> Result<Lane> {
+    if let Some(device) = known {
+        visitor.quota.count(app, Class::Device, device.as_str()).await?;
+        return Ok(Lane::Known);
+    }
+    visitor.quota.count(app, Class::Auth, &visitor.address).await?;
+    // Redis need not know whose account it is.
+    let account = BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, email.as_str().as_bytes()));
+    visitor.quota.count(app, Class::Guess, &account).await?;
+    visitor.quota.count(app, Class::GuessLong, &account).await?;
+    Ok(Lane::Unknown)
+}
+
+async fn open(app: &App, visitor: &Visitor, user: User) -> Result<SignedIn> {
     let now = app.clock.now();
     let session = Session {
         id: app.clock.row_id(),
@@ -110,35 +146,45 @@ async fn refused(app: &App, visitor: &Visitor, user: Option<Uuid>) -> Result<Err
 pub async fn refresh(app: &App, visitor: &Visitor, token: &RefreshToken) -> Result<SignedIn> {
     let now = app.clock.now();
     let hash = token.hash();
-    let successor = app.tokens.successor(token);
     let Some(found) = store::find_token(&app.db, &hash).await? else { return Err(Error::Unauthenticated) };
     if found.revoked_at.is_some() || found.expires_at <= now {
         return Err(Error::Unauthenticated);
     }
     let expires_at = now + TimeDelta::seconds(REFRESH_SECS);
     let mut tx = app.db.begin().await?;
+    let mut successor = app.tokens.successor(token);
     let first = store::rotate_token(&mut *tx, &hash, now).await?;
     if first {
         store::insert_token(&mut *tx, &successor.hash(), found.session_id, now).await?;
         store::extend(&mut *tx, found.session_id, expires_at).await?;
     }
     tx.commit().await?;
-    if !first && !same_moment(app, &hash, &successor).await? {
-        tracing::warn!(session.id = %found.session_id, "a refresh token was used again; its family is revoked");
-        end(app, &Actor::nobody(visitor.origin.clone()), &found.session(), Ending::TokenReused).await?;
-        return Err(Error::Unauthenticated);
+    if !first {
+        let Some(unused) = unused_successor(app, token, &hash).await? else {
+            tracing::warn!(session.id = %found.session_id, "a refresh token was used again; its family is revoked");
+            end(app, &Actor::nobody(visitor.origin.clone()), &found.session(), Ending::TokenReused).await?;
+            return Err(Error::Unauthenticated);
+        };
+        successor = unused;
     }
     let user = users::find(app, found.user_id).await?;
     app.metrics.sign_ins.with_label_values(&["refreshed"]).inc();
     Ok(signed_in(app, user, found.session_id, successor))
 }
 
-/// Whether a token that is rotated already comes from a second tab: just now, and its successor was not used yet.
-async fn same_moment(app: &App, hash: &[u8], successor: &RefreshToken) -> Result<bool> {
+/// What a second tab gets that comes with a token that was rotated just now: the successor that the first one got, as long
+/// as nobody used it.
+async fn unused_successor(app: &App, token: &RefreshToken, hash: &[u8]) -> Result<Option<RefreshToken>> {
     let rotated = store::find_token(&app.db, hash).await?.and_then(|token| token.rotated_at);
-    let next = store::find_token(&app.db, &successor.hash()).await?;
-    let fresh = rotated.is_some_and(|at| app.clock.now() - at <= GRACE);
-    Ok(fresh && next.is_some_and(|next| next.rotated_at.is_none()))
+    if rotated.is_none_or(|at| app.clock.now() - at > GRACE) {
+        return Ok(None);
+    }
+    for successor in app.tokens.successors(token) {
+        if store::find_token(&app.db, &successor.hash()).await?.is_some_and(|next| next.rotated_at.is_none()) {
+            return Ok(Some(successor));
+        }
+    }
+    Ok(None)
 }
 
 /// Ends the session that a refresh token belongs to; nothing happens if there is none.

@@ -26,7 +26,7 @@ pub struct Metrics {
     /// Requests by route, method and status.
     pub http_requests: IntCounterVec,
     pub http_request_seconds: HistogramVec,
-    /// Rate limiter answers: allowed, refused, unavailable (Redis away: the call was allowed).
+    /// Rate limiter answers: allowed, refused; by redis, or by the process alone while Redis is away.
     pub rate_limit_answers: IntCounterVec,
     /// Sessions opened, refused, refreshed, and ended by how: logged_out, revoked, token_reused.
     pub sign_ins: IntCounterVec,
@@ -100,7 +100,7 @@ impl Metrics {
             rate_limit_answers: counter(
                 "octoco_rate_limit_answers_total",
                 "Answers of the rate limiter",
-                &["class", "answer"],
+                &["class", "answer", "by"],
             ),
             sign_ins: counter("octoco_sign_ins_total", "Sign-ins and what became of them", &["outcome"]),
             webhook_calls: counter("octoco_webhook_calls_total", "Calls of the webhook endpoint", &["verdict"]),

@@ -1,16 +1,23 @@
-//! The two tokens of a sign-in: a short access token that any process can check without asking anybody, and a long refresh
-//! token that is only a random number. Used by `http/caller.rs` and `sessions`.
+//! What a sign-in gives out: a short access token that any process can check without asking anybody, and a long refresh token
+//! that is only a random number. Used by `http/caller.rs`, `sessions` and `credentials`.
+//!
+//! Keys change without a break: `JWT_PRIVATE_KEY` may hold several, the first signs and all check. A new key is added behind
+//! the old one, put first once every process has it, and the old one is dropped when the last thing that it made has ended.
 
-use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use aws_lc_rs::{digest, hmac};
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use secrecy::{ExposeSecret, SecretString};
+mod key;
+mod refresh;
+mod stamps;
+
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock::DateTime;
+use key::Key;
+
+pub use refresh::RefreshToken;
+pub use stamps::{Device, MailToken};
 
 pub const ACCESS_SECS: i64 = 15 * 60;
 pub const REFRESH_SECS: i64 = 7 * 24 * 3600;
@@ -22,10 +29,8 @@ const ACCESS_CHARS_MAX: usize = 2048;
 
 pub struct Tokens {
     issuer: String,
-    key_id: String,
-    signing: EncodingKey,
-    checking: DecodingKey,
-    rotation: hmac::Key,
+    /// The first one signs; never empty.
+    keys: Vec<Key>,
 }
 
 /// What an access token says. Anything that can change while it lives (a role, a revoked session) is checked again.
@@ -47,57 +52,14 @@ pub struct Claims {
 #[error("the access token is not valid")]
 pub struct BadToken;
 
-/// A refresh token: 256 random bits in URL-safe base64. Only its hash is stored.
-#[derive(Clone, Debug)]
-pub struct RefreshToken(SecretString);
-
-impl RefreshToken {
-    #[must_use]
-    pub fn random() -> Self {
-        Self::encode(&rand::random::<[u8; 32]>())
-    }
-
-    /// What a cookie brought: anything at all.
-    #[must_use]
-    pub fn received(text: &str) -> Self {
-        Self(SecretString::from(text))
-    }
-
-    #[must_use]
-    pub fn hash(&self) -> Vec<u8> {
-        digest::digest(&digest::SHA256, self.0.expose_secret().as_bytes()).as_ref().to_vec()
-    }
-
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-
-    fn encode(bytes: &[u8]) -> Self {
-        Self(SecretString::from(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
-    }
-}
-
 impl Tokens {
-    /// Reads the Ed25519 key that signs access tokens.
+    /// Reads the Ed25519 keys: PEM, one after the other.
     ///
     /// # Errors
-    /// Names the variable when the key cannot be used.
-    pub fn new(private_pem: &str, issuer: &str) -> Result<Self, String> {
-        let pem = private_pem.replace("\\n", "\n");
-        let unusable = |_| "JWT_PRIVATE_KEY is not an Ed25519 private key in PKCS#8 PEM".to_owned();
-        let signing = EncodingKey::from_ed_pem(pem.as_bytes()).map_err(unusable)?;
-        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(signing.as_bytes())
-            .map_err(|_| "JWT_PRIVATE_KEY is not an Ed25519 private key".to_owned())?;
-        let public = pair.public_key().as_ref();
-        let key_id = BASE64_URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, public).as_ref()[..9]);
-        Ok(Self {
-            issuer: issuer.to_owned(),
-            key_id,
-            checking: DecodingKey::from_ed_der(public),
-            rotation: rotation_key(signing.as_bytes()),
-            signing,
-        })
+    /// Names the variable when a key cannot be used.
+    pub fn new(private_pems: &str, issuer: &str) -> Result<Self, String> {
+        let keys = key::read_all(private_pems)?;
+        Ok(Self { issuer: issuer.to_owned(), keys })
     }
 
     /// Signs an access token that ends [`ACCESS_SECS`] after `now`.
@@ -115,8 +77,9 @@ impl Tokens {
             iat: now.timestamp(),
             exp: now.timestamp().saturating_add(ACCESS_SECS),
         };
-        let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::EdDSA) };
-        jsonwebtoken::encode(&header, &claims, &self.signing).expect("the key was accepted at start")
+        let key = self.current();
+        let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::EdDSA) };
+        jsonwebtoken::encode(&header, &claims, &key.signing).expect("the key was accepted at start")
     }
 
     /// Checks signature, algorithm, issuer, audience and times.
@@ -127,37 +90,36 @@ impl Tokens {
         if token.len() > ACCESS_CHARS_MAX {
             return Err(BadToken);
         }
-        // One algorithm and one key, whatever the token's own header asks for.
+        let header = jsonwebtoken::decode_header(token).map_err(|_| BadToken)?;
+        let key = self.keys.iter().find(|key| Some(&key.id) == header.kid.as_ref()).ok_or(BadToken)?;
+        // One algorithm, whatever the token's own header asks for.
         let mut rules = Validation::new(Algorithm::EdDSA);
         rules.set_issuer(&[&self.issuer]);
         rules.set_audience(&[AUDIENCE]);
         rules.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
         // Times are compared with our own clock below.
         rules.validate_exp = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.checking, &rules).map_err(|_| BadToken)?.claims;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.checking, &rules).map_err(|_| BadToken)?.claims;
         let now = now.timestamp();
         let lives = now < claims.exp && claims.iat <= now.saturating_add(CLOCK_SKEW_SECS);
         if lives { Ok(claims) } else { Err(BadToken) }
     }
 
-    /// The token that follows `token` in its family. The same for every process and every call: two tabs that refresh at
-    /// once get one and the same successor, so that a family never branches and a thief cannot hide in a branch.
+    /// The public keys, for whoever checks our tokens elsewhere.
     #[must_use]
-    pub fn successor(&self, token: &RefreshToken) -> RefreshToken {
-        RefreshToken::encode(hmac::sign(&self.rotation, token.expose().as_bytes()).as_ref())
+    pub fn jwks(&self) -> JwkSet {
+        JwkSet { keys: self.keys.iter().map(Key::public_jwk).collect() }
     }
-}
 
-/// A key of its own for a purpose of its own, from the one secret that every process has.
-fn rotation_key(secret: &[u8]) -> hmac::Key {
-    let derived = Salt::new(HKDF_SHA256, b"octoco").extract(secret);
-    let key = derived.expand(&[b"refresh token rotation"], hmac::HMAC_SHA256).expect("32 bytes are not too many");
-    hmac::Key::from(key)
+    fn current(&self) -> &Key {
+        self.keys.first().expect("read_all yields at least one key")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
     use chrono::{TimeDelta, TimeZone, Utc};
 
     fn tokens() -> Tokens {
@@ -185,14 +147,19 @@ mod tests {
         let user = Uuid::from_u128(1);
         let theirs = tokens().sign(user, user, "admin", noon());
         assert!(ours.check(&theirs, noon()).is_err(), "another key");
-        let other = Tokens { issuer: "http://elsewhere".to_owned(), ..tokens() };
-        assert!(ours.check(&other.sign(user, user, "admin", noon()), noon()).is_err(), "another issuer");
+        let pem = crate::keys::new_jwt_private_key();
+        let (here, elsewhere) = (Tokens::new(&pem, "http://octoco.test"), Tokens::new(&pem, "http://elsewhere"));
+        let foreign = elsewhere.expect("usable").sign(user, user, "admin", noon());
+        assert!(here.expect("usable").check(&foreign, noon()).is_err(), "another issuer");
         let good = ours.sign(user, user, "user", noon());
         let parts: Vec<&str> = good.split('.').collect();
-        let none = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
-        assert!(ours.check(&format!("{none}.{}.", parts[1]), noon()).is_err(), "no algorithm");
-        let symmetric = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
-        assert!(ours.check(&format!("{symmetric}.{}.{}", parts[1], parts[2]), noon()).is_err(), "algorithm confusion");
+        let id = &ours.current().id;
+        for (alg, signature) in [("none", ""), ("HS256", parts[2]), ("RS256", parts[2])] {
+            let header = BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}","typ":"JWT","kid":"{id}"}}"#));
+            assert!(ours.check(&format!("{header}.{}.{signature}", parts[1]), noon()).is_err(), "{alg}");
+        }
+        let nameless = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"JWT"}"#);
+        assert!(ours.check(&format!("{nameless}.{}.{}", parts[1], parts[2]), noon()).is_err(), "no key id");
         let admin = BASE64_URL_SAFE_NO_PAD.encode(
             String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(parts[1]).expect("base64"))
                 .expect("text")
@@ -205,12 +172,23 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_token_has_one_successor_for_all_processes() {
-        let pem = crate::keys::new_jwt_private_key();
-        let (here, there) = (Tokens::new(&pem, "a").expect("usable"), Tokens::new(&pem, "a").expect("usable"));
-        let token = RefreshToken::random();
-        assert_eq!(here.successor(&token).expose(), there.successor(&token).expose());
-        assert_ne!(here.successor(&token).expose(), here.successor(&RefreshToken::random()).expose());
-        assert_eq!(token.hash().len(), 32);
+    fn keys_change_without_a_break() {
+        let (old, new) = (crate::keys::new_jwt_private_key(), crate::keys::new_jwt_private_key());
+        let with = |pems: &[&str]| Tokens::new(&pems.concat(), "a").expect("usable");
+        let (before, prepared, after, done) = (with(&[&old]), with(&[&old, &new]), with(&[&new, &old]), with(&[&new]));
+        let user = Uuid::from_u128(1);
+        let (early, late) = (before.sign(user, user, "user", noon()), after.sign(user, user, "user", noon()));
+        assert!(prepared.check(&late, noon()).is_ok(), "a process that does not sign with it yet");
+        assert!(after.check(&early, noon()).is_ok(), "made before the change");
+        assert!(done.check(&early, noon()).is_err() && done.check(&late, noon()).is_ok());
+        assert!(before.check(&late, noon()).is_err(), "a process that was not told of the new key");
+        assert_eq!(after.jwks().keys.len(), 2);
+        let shown = serde_json::to_value(done.jwks()).expect("plain data")["keys"][0].clone();
+        assert_eq!((&shown["kty"], &shown["crv"], &shown["alg"]), (&"OKP".into(), &"Ed25519".into(), &"EdDSA".into()));
+        assert_eq!(shown["kid"], done.current().id.as_str());
+        assert!(shown.get("d").is_none() && shown["x"].is_string(), "{shown}");
+        for wrong in ["", "junk", &old[..60]] {
+            assert!(Tokens::new(wrong, "a").is_err());
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result, on_constraint};
 use crate::permissions::Role;
 
+pub use passwords::Lane;
 pub use store::{Filter, User};
 
 const EMAIL_CHARS_MAX: usize = 254;
@@ -40,6 +41,12 @@ impl Email {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What stands before the `@`.
+    #[must_use]
+    pub fn local_part(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(local, _)| local)
     }
 }
 
@@ -81,14 +88,20 @@ pub async fn register(app: &App, new: Registration) -> Result<User> {
 ///
 /// # Errors
 /// When PostgreSQL does not answer, or too many wait for their turn.
-pub async fn authenticate(app: &App, email: &Email, password: SecretString) -> Result<Proof> {
+pub async fn authenticate(app: &App, lane: Lane, email: &Email, password: SecretString) -> Result<Proof> {
     let user = store::find_by_email(&app.db, &email.0).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let right = passwords::verify(password, hash).await?;
-    Ok(match user {
-        Some(user) if right => Proof::Right(user),
-        user => Proof::Wrong(user.map(|user| user.id)),
-    })
+    let verified = passwords::verify(lane, password, hash).await?;
+    match user {
+        Some(user) if verified.right => {
+            if let Some(hash) = verified.renewed {
+                // Only in the place of the hash that was verified: the password may have been changed meanwhile.
+                store::renew_hash(&app.db, user.id, &user.password_hash, &hash).await?;
+            }
+            Ok(Proof::Right(user))
+        }
+        user => Ok(Proof::Wrong(user.map(|user| user.id))),
+    }
 }
 
 /// # Errors

@@ -13,6 +13,7 @@ use axum::response::Response;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::quota::Quota;
 use crate::app::App;
 use crate::error::Failure;
 
@@ -26,14 +27,17 @@ pub struct RequestId(pub String);
 /// Axum middleware.
 pub async fn record(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
+    let quota = Quota::default();
     request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(quota.clone());
     let method = request.method().clone();
     // The template, never the path itself: ids in labels would make a new time series for each row.
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let started = Instant::now();
     let span = tracing::info_span!("request", "request.id" = %id);
     let response = next.run(request).instrument(span.clone()).await;
-    let response = with_id(response, &id);
+    let mut response = with_id(response, &id);
+    quota.tell(response.headers_mut());
 
     let status = response.status();
     let seconds = started.elapsed().as_secs_f64();

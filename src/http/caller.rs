@@ -7,11 +7,12 @@ use axum::http::{Method, header};
 use uuid::Uuid;
 
 use super::access_log::RequestId;
+use super::quota::Quota;
 use crate::app::App;
 use crate::audit::{Actor, Origin};
 use crate::error::{Error, Result};
 use crate::http::address;
-use crate::limits::{Answer, Class};
+use crate::limits::Class;
 
 /// Longer ones are cut: the value is only shown in the list of sessions.
 const USER_AGENT_CHARS_MAX: usize = 200;
@@ -25,13 +26,18 @@ pub struct Caller {
     pub origin: Origin,
 }
 
-/// Anybody, on the routes that need no token.
+/// Anybody, on the routes that need no token; counted by address.
 #[derive(Debug, Clone)]
 pub struct Visitor {
     pub address: String,
     pub user_agent: Option<String>,
     pub origin: Origin,
+    pub quota: Quota,
 }
+
+/// The same, not counted yet: signing in counts by what is known of the device.
+#[derive(Debug, Clone)]
+pub struct Newcomer(pub Visitor);
 
 impl Caller {
     /// For the audit log.
@@ -51,7 +57,7 @@ impl FromRequestParts<App> for Caller {
             return Err(Error::Unauthenticated);
         }
         let class = if parts.method == Method::GET { Class::Read } else { Class::Money };
-        limit(app, class, &claims.sub.to_string()).await?;
+        Quota::of(parts).count(app, class, &claims.sub.to_string()).await?;
         Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(app, parts) })
     }
 }
@@ -60,10 +66,18 @@ impl FromRequestParts<App> for Visitor {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let visitor =
-            Self { address: address_of(app, parts), user_agent: user_agent(parts), origin: origin(app, parts) };
-        limit(app, Class::Auth, &visitor.address).await?;
+        let Newcomer(visitor) = Newcomer::from_request_parts(parts, app).await?;
+        visitor.quota.count(app, Class::Auth, &visitor.address).await?;
         Ok(visitor)
+    }
+}
+
+impl FromRequestParts<App> for Newcomer {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let (address, origin) = (address_of(app, parts), origin(app, parts));
+        Ok(Self(Visitor { address, user_agent: user_agent(parts), origin, quota: Quota::of(parts) }))
     }
 }
 
@@ -93,19 +107,5 @@ fn bearer(parts: &Parts) -> Result<&str> {
         Ok(token.trim())
     } else {
         Err(Error::Unauthenticated)
-    }
-}
-
-async fn limit(app: &App, class: Class, who: &str) -> Result<()> {
-    let answer = app.limiter.check(class, who).await;
-    let name = match answer {
-        Answer::Allowed => "allowed",
-        Answer::Refused { .. } => "refused",
-        Answer::Unavailable => "unavailable",
-    };
-    app.metrics.rate_limit_answers.with_label_values(&[class.name(), name]).inc();
-    match answer {
-        Answer::Refused { retry_after_secs } => Err(Error::TooMany { retry_after_secs }),
-        Answer::Allowed | Answer::Unavailable => Ok(()),
     }
 }

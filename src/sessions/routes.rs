@@ -1,9 +1,11 @@
-//! `POST /v1/auth/login`, `/refresh`, `/logout`; `GET`, `DELETE /v1/auth/sessions`, `DELETE /v1/auth/sessions/{id}`.
+//! `POST /v1/auth/login`, `/refresh`, `/logout`; `GET`, `DELETE /v1/auth/sessions`, `DELETE /v1/auth/sessions/{id}`;
+//! `GET /.well-known/jwks.json`.
 //!
-//! The refresh token lives in a cookie that no script can read and that only these paths receive.
+//! The refresh token lives in a cookie that no script can read and that only these paths receive (`http/cookies.rs`).
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,19 +13,22 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{Session, SignedIn};
+use super::{Attempt, Session, SignedIn};
 use crate::app::App;
 use crate::clock::DateTime;
 use crate::error::{Error, Result};
-use crate::http::{Caller, Json, Path, Visitor};
+use crate::http::{Caller, Json, Newcomer, Path, SameSite, Visitor, cookies};
 use crate::problems::Problems;
-use crate::tokens::{ACCESS_SECS, REFRESH_SECS, RefreshToken};
+use crate::tokens::{ACCESS_SECS, Device, REFRESH_SECS, RefreshToken};
 use crate::users::Email;
 use crate::users::routes::UserView;
 
-const COOKIE: &str = "refresh_token";
-/// The cookie goes to these routes and to no others.
-const COOKIE_PATH: &str = "/v1/auth";
+const REFRESH_COOKIE: &str = "refresh_token";
+const DEVICE_COOKIE: &str = "device";
+/// Shorter than a change of keys takes.
+const JWKS_CACHE: &str = "public, max-age=300";
+/// As long as browsers keep a cookie.
+const DEVICE_SECS: i64 = 400 * 24 * 3600;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -32,6 +37,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(logout))
         .routes(routes!(list, revoke_others))
         .routes(routes!(revoke))
+        .routes(routes!(jwks))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -71,21 +77,27 @@ struct SessionList {
     data: Vec<SessionView>,
 }
 
-type WithCookie<T> = ([(HeaderName, HeaderValue); 1], T);
+type WithCookies<T> = (AppendHeaders<Vec<(HeaderName, HeaderValue)>>, T);
 
 /// Sign in
 ///
-/// Answers an access token and sets the refresh token as an HttpOnly cookie.
+/// Answers an access token and sets the refresh token as an HttpOnly cookie. A second cookie remembers the device: whoever
+/// guesses the account's password elsewhere does not slow down a person on a device that it signed in on before.
 #[utoipa::path(post, path = "/v1/auth/login", tag = "auth", security(()), request_body = Credentials,
-    responses((status = 200, body = TokenView), Problems))]
+    responses((status = 200, body = TokenView), (status = 403, description = "`forbidden`: a page of another site made the call", body = crate::error::Problem), Problems))]
 async fn login(
     State(app): State<App>,
-    visitor: Visitor,
+    _same_site: SameSite,
+    Newcomer(visitor): Newcomer,
+    headers: HeaderMap,
     Json(body): Json<Credentials>,
-) -> Result<WithCookie<Json<TokenView>>> {
-    let email = Email::parse(&body.email)?;
-    let signed_in = super::login(&app, &visitor, &email, body.password).await?;
-    Ok(answer(signed_in))
+) -> Result<WithCookies<Json<TokenView>>> {
+    let device = cookies::received(&headers, DEVICE_COOKIE).map(Device::received);
+    let attempt = Attempt { email: Email::parse(&body.email)?, password: body.password, device };
+    let (signed_in, device) = super::login(&app, &visitor, attempt).await?;
+    let (AppendHeaders(mut cookies), view) = answer(signed_in);
+    cookies.push(cookies::set(DEVICE_COOKIE, device.as_str(), DEVICE_SECS));
+    Ok((AppendHeaders(cookies), view))
 }
 
 /// Renew the access token
@@ -93,8 +105,13 @@ async fn login(
 /// Takes the cookie, answers a new access token and a new cookie. Each refresh token works once; one that is used again
 /// ends its session.
 #[utoipa::path(post, path = "/v1/auth/refresh", tag = "auth", security(("refresh_cookie" = [])),
-    responses((status = 200, body = TokenView), Problems))]
-async fn refresh(State(app): State<App>, visitor: Visitor, headers: HeaderMap) -> Result<WithCookie<Json<TokenView>>> {
+    responses((status = 200, body = TokenView), (status = 403, description = "`forbidden`: a page of another site made the call", body = crate::error::Problem), Problems))]
+async fn refresh(
+    State(app): State<App>,
+    _same_site: SameSite,
+    visitor: Visitor,
+    headers: HeaderMap,
+) -> Result<WithCookies<Json<TokenView>>> {
     let token = received(&headers).ok_or(Error::Unauthenticated)?;
     Ok(answer(super::refresh(&app, &visitor, &token).await?))
 }
@@ -103,12 +120,17 @@ async fn refresh(State(app): State<App>, visitor: Visitor, headers: HeaderMap) -
 ///
 /// Ends the session of the cookie and takes the cookie back. Without a cookie there is nothing to end.
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", security((), ("refresh_cookie" = [])),
-    responses((status = 204), Problems))]
-async fn logout(State(app): State<App>, visitor: Visitor, headers: HeaderMap) -> Result<WithCookie<StatusCode>> {
+    responses((status = 204), (status = 403, description = "`forbidden`: a page of another site made the call", body = crate::error::Problem), Problems))]
+async fn logout(
+    State(app): State<App>,
+    _same_site: SameSite,
+    visitor: Visitor,
+    headers: HeaderMap,
+) -> Result<WithCookies<StatusCode>> {
     if let Some(token) = received(&headers) {
         super::logout(&app, &visitor, &token).await?;
     }
-    Ok(([cookie("", 0)], StatusCode::NO_CONTENT))
+    Ok((AppendHeaders(vec![cookies::set(REFRESH_COOKIE, "", 0)]), StatusCode::NO_CONTENT))
 }
 
 /// My sessions
@@ -138,6 +160,15 @@ async fn revoke_others(State(app): State<App>, caller: Caller) -> Result<StatusC
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Public keys
+///
+/// For whoever checks our access tokens: a JSON Web Key Set (RFC 7517). Look again when a token names a key that is not in it.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "auth", security(()),
+    responses((status = 200, body = serde_json::Value)))]
+async fn jwks(State(app): State<App>) -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, JWKS_CACHE)], Json(app.tokens.jwks()))
+}
+
 impl SessionView {
     fn of(session: Session, caller: &Caller) -> Self {
         Self {
@@ -151,25 +182,17 @@ impl SessionView {
     }
 }
 
-fn answer(signed_in: SignedIn) -> WithCookie<Json<TokenView>> {
+fn answer(signed_in: SignedIn) -> WithCookies<Json<TokenView>> {
     let view = TokenView {
         access_token: signed_in.access_token,
         token_type: "Bearer",
         expires_in: ACCESS_SECS,
         user: signed_in.user.into(),
     };
-    ([cookie(signed_in.refresh_token.expose(), REFRESH_SECS)], Json(view))
-}
-
-/// `Secure` always: browsers take it from localhost too, and there is no setting to get wrong.
-fn cookie(value: &str, max_age_secs: i64) -> (HeaderName, HeaderValue) {
-    let text =
-        format!("{COOKIE}={value}; Path={COOKIE_PATH}; Max-Age={max_age_secs}; HttpOnly; Secure; SameSite=Strict");
-    (header::SET_COOKIE, HeaderValue::from_str(&text).expect("a token is URL-safe base64"))
+    let cookie = cookies::set(REFRESH_COOKIE, signed_in.refresh_token.expose(), REFRESH_SECS);
+    (AppendHeaders(vec![cookie]), Json(view))
 }
 
 fn received(headers: &HeaderMap) -> Option<RefreshToken> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| RefreshToken::received(value))
+    cookies::received(headers, REFRESH_COOKIE).map(RefreshToken::received)
 }

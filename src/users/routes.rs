@@ -59,7 +59,7 @@ impl NewUser {
     fn parse(self) -> Result<Registration> {
         let mut fields = Fields::default();
         let email = fields.take(Email::parse(&self.email));
-        fields.take(passwords::check(&self.password));
+        fields.take(passwords::check("password", &self.password, email.as_ref()));
         let full_name = fields.text("full_name", &self.full_name, 1..=NAME_CHARS_MAX);
         fields.finish()?;
         Ok(Registration {

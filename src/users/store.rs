@@ -81,3 +81,10 @@ pub(super) async fn set_role(db: impl PgExecutor<'_>, id: Uuid, role: &str) -> s
     sqlx::query!("update users set role = $2 where id = $1", id, role).execute(db).await?;
     Ok(())
 }
+
+pub(super) async fn renew_hash(db: impl PgExecutor<'_>, id: Uuid, old: &str, new: &str) -> sqlx::Result<()> {
+    sqlx::query!("update users set password_hash = $3 where id = $1 and password_hash = $2", id, old, new)
+        .execute(db)
+        .await?;
+    Ok(())
+}

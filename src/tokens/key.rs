@@ -1,0 +1,63 @@
+//! One key of `JWT_PRIVATE_KEY`: signs and checks access tokens, and gives a key of its own to each other purpose.
+
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use aws_lc_rs::{digest, hmac};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm, OctetKeyPairParameters, OctetKeyPairType,
+    PublicKeyUse,
+};
+use jsonwebtoken::{DecodingKey, EncodingKey};
+
+const PEM_END: &str = "-----END PRIVATE KEY-----";
+
+pub(super) struct Key {
+    /// From the public key: the same in every process.
+    pub(super) id: String,
+    pub(super) signing: EncodingKey,
+    pub(super) checking: DecodingKey,
+    public: Vec<u8>,
+}
+
+/// Every key of a text of PEM blocks.
+pub(super) fn read_all(pems: &str) -> Result<Vec<Key>, String> {
+    let pems = pems.replace("\\n", "\n");
+    let blocks = pems.split_inclusive(PEM_END).map(str::trim).filter(|block| !block.is_empty());
+    let keys = blocks.map(Key::read).collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() { Err("JWT_PRIVATE_KEY holds no key".to_owned()) } else { Ok(keys) }
+}
+
+impl Key {
+    fn read(pem: &str) -> Result<Self, String> {
+        let unusable = "JWT_PRIVATE_KEY holds something that is not an Ed25519 private key in PKCS#8 PEM";
+        let signing = EncodingKey::from_ed_pem(pem.as_bytes()).map_err(|_| unusable)?;
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(signing.as_bytes()).map_err(|_| unusable)?;
+        let public = pair.public_key().as_ref().to_vec();
+        let id = BASE64_URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, &public).as_ref()[..9]);
+        Ok(Self { id, checking: DecodingKey::from_ed_der(&public), signing, public })
+    }
+
+    /// A key of its own for a purpose of its own, from the one secret that every process has.
+    pub(super) fn derive(&self, purpose: &str) -> hmac::Key {
+        let derived = Salt::new(HKDF_SHA256, b"octoco").extract(self.signing.as_bytes());
+        let info = [purpose.as_bytes()];
+        hmac::Key::from(derived.expand(&info, hmac::HMAC_SHA256).expect("32 bytes are not too many"))
+    }
+
+    pub(super) fn public_jwk(&self) -> Jwk {
+        Jwk {
+            common: CommonParameters {
+                public_key_use: Some(PublicKeyUse::Signature),
+                key_algorithm: Some(KeyAlgorithm::EdDSA),
+                key_id: Some(self.id.clone()),
+                ..CommonParameters::default()
+            },
+            algorithm: AlgorithmParameters::OctetKeyPair(OctetKeyPairParameters {
+                key_type: OctetKeyPairType::OctetKeyPair,
+                curve: EllipticCurve::Ed25519,
+                x: BASE64_URL_SAFE_NO_PAD.encode(&self.public),
+            }),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Rate limits: what a caller is told, and what happens while Redis is away.
+
+use std::time::Duration;
+
+use octoco::limits::{Answer, Class, Counter};
+use reqwest::{Method, StatusCode};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::harness::{Answer as Told, Customer, TestApp};
+
+const NO_REDIS: (&str, &str) = ("REDIS_URL", "redis://127.0.0.1:1");
+
+fn number(answer: &Told, header: &str) -> u64 {
+    let value = answer.headers.get(header).unwrap_or_else(|| panic!("no {header}: {}", answer.body));
+    value.to_str().expect("text").parse().expect("a number")
+}
+
+/// One customer's own allowance: nobody else's test can use it up.
+async fn first_refusal(t: &TestApp, customer: &Customer) -> Told {
+    for _ in 0..300 {
+        let answer = t.get(customer, "/v1/me").await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            return answer;
+        }
+    }
+    panic!("300 calls at once are too many");
+}
+
+#[sqlx::test]
+async fn too_many_calls_are_told_when_to_come_again(db: PgPool) {
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default")]).await;
+    let customer = t.customer().await;
+    let refused = first_refusal(&t, &customer).await;
+    assert_eq!(refused.code(), "rate_limited");
+    assert!(number(&refused, "retry-after") >= 1);
+    assert_eq!((number(&refused, "ratelimit-limit"), number(&refused, "ratelimit-remaining")), (200, 0));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn every_counted_answer_tells_where_the_caller_stands(db: PgPool) {
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default")]).await;
+    let customer = t.customer().await;
+    let first = t.get(&customer, "/v1/me").await;
+    assert_eq!((number(&first, "ratelimit-limit"), number(&first, "ratelimit-remaining")), (200, 199));
+    assert_eq!(number(&first, "ratelimit-reset"), 1);
+    let public = t.send(Method::GET, "/healthz", None, &[], None).await;
+    assert!(public.headers.get("ratelimit-limit").is_none());
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn without_redis_each_process_counts_for_itself_and_money_still_moves(db: PgPool) {
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default"), NO_REDIS]).await;
+    let customer = t.customer_with(5_000).await;
+    assert_eq!(t.withdraw(&customer, 1_000, "w1").await.status, StatusCode::ACCEPTED);
+    t.drive().await;
+    let ready = t.send(Method::GET, "/readyz", None, &[], None).await;
+    assert_eq!((ready.status, ready.body["redis"].as_str()), (StatusCode::OK, Some("unavailable")));
+    assert_eq!(number(&first_refusal(&t, &customer).await, "ratelimit-remaining"), 0);
+    let metrics = t.app.metrics.render();
+    assert!(
+        metrics.contains(r#"octoco_rate_limit_answers_total{answer="refused",by="process",class="read"} 1"#),
+        "{metrics}"
+    );
+    t.finish().await;
+}
+
+/// Something that takes connections and never answers.
+#[sqlx::test]
+async fn a_redis_that_hangs_is_waited_for_by_one_call_a_second(db: PgPool) {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
+    let url = format!("redis://{}", listener.local_addr().expect("bound"));
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default"), ("REDIS_URL", &url)]).await;
+    let who = Uuid::now_v7().to_string();
+    let started = std::time::Instant::now();
+    for _ in 0..150 {
+        let answer = t.app.limiter.check(Class::Read, &who).await;
+        assert!(matches!(answer, Answer::Allowed(_, Counter::Process)), "{answer:?}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(2), "150 calls waited {:?}", started.elapsed());
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn redis_and_a_process_count_alike(db: PgPool) {
+    let redis = TestApp::with(db.clone(), &[("RATE_LIMITS", "default")]).await;
+    let process = TestApp::with(db, &[("RATE_LIMITS", "default"), NO_REDIS]).await;
+    let who = Uuid::now_v7().to_string();
+    for call in 0..12 {
+        let standing = async |t: &TestApp| match t.app.limiter.check(Class::Guess, &who).await {
+            Answer::Allowed(standing, _) => Ok(standing.remaining),
+            Answer::Refused { retry_after_secs, .. } => Err(retry_after_secs),
+            Answer::Unlimited => panic!("limits are on"),
+        };
+        let (one, two) = (standing(&redis).await, standing(&process).await);
+        assert_eq!(one, two, "call {call}");
+        assert_eq!(one.is_ok(), call < 10);
+        assert!(matches!(process.app.limiter.peek(Class::Guess, &who).await, Answer::Refused { .. }) == (call >= 9));
+    }
+    redis.finish().await;
+}

@@ -1,0 +1,192 @@
+//! Signing in under attack, with an old hash, from somebody else's page, and while keys change.
+
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
+use futures_util::{StreamExt, stream};
+use octoco::keys;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::harness::{Answer, Customer, PASSWORD, TestApp};
+
+/// Limits are on, and each call may say where it comes from.
+const UNDER_ATTACK: [(&str, &str); 2] = [("RATE_LIMITS", "default"), ("TRUSTED_PROXIES", "127.0.0.1/32")];
+
+async fn sign_in(t: &TestApp, email: &str, password: &str, headers: &[(&str, &str)]) -> Answer {
+    let body = json!({"email": email, "password": password});
+    t.send(Method::POST, "/v1/auth/login", None, headers, Some(body)).await
+}
+
+/// From an address that no other test uses.
+fn somewhere() -> String {
+    let group = || rand::random::<u16>();
+    format!("2001:db8:{:x}:{:x}:{:x}:{:x}:{:x}:1", group(), group(), group(), group(), group())
+}
+
+fn cookie(answer: &Answer, name: &str) -> String {
+    let lines = answer.headers.get_all("set-cookie").iter().map(|line| line.to_str().expect("text"));
+    let mut pairs = lines.filter_map(|line| line.split(';').next()).filter(|pair| pair.starts_with(name));
+    pairs.next().unwrap_or_else(|| panic!("no cookie {name}")).to_owned()
+}
+
+async fn customer_with_device(t: &TestApp) -> (Customer, String) {
+    let customer = t.customer().await;
+    let from = somewhere();
+    let login = sign_in(t, &customer.email, PASSWORD, &[("X-Forwarded-For", &from)]).await;
+    assert_eq!(login.status, StatusCode::OK, "{}", login.body);
+    (customer, cookie(&login, "device="))
+}
+
+#[sqlx::test]
+async fn ten_thousand_wrong_logins_do_not_stop_the_right_one(db: PgPool) {
+    let t = TestApp::with(db, &UNDER_ATTACK).await;
+    let (customer, device) = customer_with_device(&t).await;
+    let attack = stream::iter(0..10_000).map(|_| async {
+        let from = somewhere();
+        sign_in(&t, &customer.email, "a wrong password", &[("X-Forwarded-For", &from)]).await.status
+    });
+    let attack = attack.buffer_unordered(200).collect::<Vec<_>>();
+    let right = async {
+        let mut answers = Vec::new();
+        for _ in 0..5 {
+            let from = somewhere();
+            let headers = [("X-Forwarded-For", from.as_str()), ("Cookie", &device)];
+            answers.push(sign_in(&t, &customer.email, PASSWORD, &headers).await.status);
+        }
+        answers
+    };
+    let (wrong, right) = tokio::join!(attack, right);
+    assert_eq!(right, [StatusCode::OK; 5]);
+    let tried = wrong.iter().filter(|status| **status == StatusCode::UNAUTHORIZED).count();
+    let slowed = wrong.iter().filter(|status| **status == StatusCode::TOO_MANY_REQUESTS).count();
+    assert_eq!(tried + slowed, 10_000, "nothing but refusals, and no 5xx");
+    assert!(tried <= 40, "{tried} passwords were tried");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn guesses_at_one_account_do_not_slow_down_another(db: PgPool) {
+    let t = TestApp::with(db, &UNDER_ATTACK).await;
+    let (victim, other) = (customer_with_device(&t).await, customer_with_device(&t).await);
+    let mut slowed = None;
+    for _ in 0..20 {
+        let answer = sign_in(&t, &victim.0.email, "a wrong password", &[("X-Forwarded-For", &somewhere())]).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            slowed = Some(answer);
+            break;
+        }
+    }
+    let slowed = slowed.expect("20 guesses at once are too many");
+    assert!(slowed.headers["retry-after"].to_str().expect("text").parse::<u64>().expect("seconds") >= 1);
+    let elsewhere = sign_in(&t, &other.0.email, PASSWORD, &[("X-Forwarded-For", &somewhere())]).await;
+    assert_eq!(elsewhere.status, StatusCode::OK);
+    let foreign = [("X-Forwarded-For", somewhere()), ("Cookie", other.1)];
+    let foreign = foreign.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let refused = sign_in(&t, &victim.0.email, PASSWORD, &foreign).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "somebody else's device does not help");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn guesses_from_one_address_are_slowed_down_whomever_they_are_for(db: PgPool) {
+    let t = TestApp::with(db, &UNDER_ATTACK).await;
+    let from = somewhere();
+    let mut slowed = 0;
+    for index in 0..25 {
+        let email = format!("nobody{index}@example.com");
+        let answer = sign_in(&t, &email, "a wrong password", &[("X-Forwarded-For", &from)]).await;
+        slowed += usize::from(answer.status == StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert!(slowed > 0);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_hash_with_old_parameters_is_made_anew_at_the_next_sign_in(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let weak = Params::new(8 * 1024, 1, 1, None).expect("valid parameters");
+    let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, weak);
+    let old = weak.hash_password(PASSWORD.as_bytes()).expect("hashed").to_string();
+    sqlx::query("update users set password_hash = $1").bind(&old).execute(&t.app.db).await.expect("stored");
+    let stored = async || {
+        let hash: String =
+            sqlx::query_scalar("select password_hash from users").fetch_one(&t.app.db).await.expect("there");
+        hash
+    };
+    assert_eq!(t.login(&customer.email, "not the password").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(stored().await, old, "a wrong password changes nothing");
+    assert_eq!(t.login(&customer.email, PASSWORD).await.status, StatusCode::OK);
+    let renewed = stored().await;
+    assert!(renewed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{renewed}");
+    assert_eq!(t.login(&customer.email, PASSWORD).await.status, StatusCode::OK);
+    assert_eq!(stored().await, renewed);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_password_that_everybody_tries_is_not_taken(db: PgPool) {
+    let t = TestApp::new(db).await;
+    for password in ["password123", "Summer2024!", "qwertyuiop", "zzzzzzzzzz", "anna.somebody"] {
+        let body = json!({"email": "anna.somebody@example.com", "password": password, "full_name": "Anna"});
+        let refused = t.send(Method::POST, "/v1/auth/register", None, &[], Some(body)).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{password}");
+        assert_eq!(refused.body["errors"][0]["field"], "password");
+        assert!(!refused.body.to_string().contains(password));
+    }
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_page_of_somebody_elses_cannot_use_the_cookie(db: PgPool) {
+    let t = TestApp::with(db, &[("CORS_ORIGINS", "https://app.example.com")]).await;
+    let customer = t.customer().await;
+    let mut token = cookie(&t.login(&customer.email, PASSWORD).await, "refresh_token=");
+    let own = t.url.clone();
+    for path in ["/v1/auth/refresh", "/v1/auth/logout", "/v1/auth/login"] {
+        for (name, value) in [
+            ("Origin", "https://evil.example"),
+            ("Origin", "null"),
+            ("Origin", "https://app.example.com.evil.example"),
+            ("Sec-Fetch-Site", "cross-site"),
+        ] {
+            let body = json!({"email": customer.email, "password": PASSWORD});
+            let refused = t.send(Method::POST, path, None, &[(name, value), ("Cookie", &token)], Some(body)).await;
+            assert_eq!((refused.status, refused.code()), (StatusCode::FORBIDDEN, "forbidden"), "{path} {name} {value}");
+        }
+    }
+    for headers in [
+        vec![("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")],
+        vec![("Origin", "https://app.example.com"), ("Sec-Fetch-Site", "same-site")],
+        vec![],
+    ] {
+        let headers = [headers.as_slice(), &[("Cookie", token.as_str())]].concat();
+        let renewed = t.send(Method::POST, "/v1/auth/refresh", None, &headers, None).await;
+        assert_eq!(renewed.status, StatusCode::OK, "{headers:?}");
+        token = cookie(&renewed, "refresh_token=");
+    }
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn signing_keys_change_while_people_are_signed_in(db: PgPool) {
+    let (old, new) = (keys::new_jwt_private_key(), keys::new_jwt_private_key());
+    let both = format!("{new}{old}");
+    let before = TestApp::with(db.clone(), &[("JWT_PRIVATE_KEY", &old), ("PUBLIC_URL", "http://octoco.test")]).await;
+    let customer = before.customer().await;
+    let first = cookie(&before.login(&customer.email, PASSWORD).await, "refresh_token=");
+    let renewed = before.send(Method::POST, "/v1/auth/refresh", None, &[("Cookie", &first)], None).await;
+    let after = TestApp::with(db, &[("JWT_PRIVATE_KEY", &both), ("PUBLIC_URL", "http://octoco.test")]).await;
+    let me = after.send(Method::GET, "/v1/me", Some(&customer.token), &[], None).await;
+    assert_eq!(me.status, StatusCode::OK, "a token of the old key");
+    let second_tab = after.send(Method::POST, "/v1/auth/refresh", None, &[("Cookie", &first)], None).await;
+    assert_eq!(second_tab.status, StatusCode::OK, "{}", second_tab.body);
+    assert_eq!(cookie(&second_tab, "refresh_token="), cookie(&renewed, "refresh_token="), "the same successor");
+    let jwks = after.send(Method::GET, "/.well-known/jwks.json", None, &[], None).await;
+    assert_eq!(jwks.headers["cache-control"], "public, max-age=300");
+    let ids: Vec<&str> =
+        jwks.body["keys"].as_array().expect("a list").iter().filter_map(|key| key["kid"].as_str()).collect();
+    assert_eq!(ids.len(), 2);
+    assert!(!jwks.body.to_string().contains("\"d\""), "no private part");
+    after.finish().await;
+}
