@@ -22,7 +22,7 @@ pub type Source<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
 pub struct Config {
     /// `LISTEN_ADDR`: where the API listens. Default `127.0.0.1:8080`.
     pub listen_addr: SocketAddr,
-    /// `PUBLIC_URL`: how the world reaches the API, without a slash at the end. An `https` URL makes the cookie `Secure`.
+    /// `PUBLIC_URL`: how the world reaches the API, without a slash at the end. Default `http://127.0.0.1:8080`.
     pub public_url: String,
     /// `DATABASE_URL`: PostgreSQL.
     pub database_url: SecretString,
@@ -147,7 +147,7 @@ impl Config {
         let data_keys = read.checked("DATA_KEYS", None, DataKeys::parse);
         let log_format = read.checked("LOG_FORMAT", Some("json"), parse_log_format);
         let rate_limits = read.checked("RATE_LIMITS", Some("default"), parse_rate_limits);
-        let database_connections_max = read.parsed("DATABASE_CONNECTIONS_MAX", Some("32"));
+        let database_connections_max = read.checked("DATABASE_CONNECTIONS_MAX", Some("32"), parse_connections);
         let shutdown = read.parsed("SHUTDOWN_SECS", Some("25")).map(Duration::from_secs);
         Some(Self {
             listen_addr: listen_addr?,
@@ -277,7 +277,15 @@ fn parse_optional_keys(value: &str) -> Result<PublicKeys, String> {
     if value.is_empty() { Ok(PublicKeys::none()) } else { PublicKeys::from_pem(value) }
 }
 
-/// All calls of one step fit into its lease.
+/// One is kept for wake-ups, and a request must not wait for the background.
+fn parse_connections(value: &str) -> Result<u32, String> {
+    match value.parse() {
+        Ok(count) if (4..=1000).contains(&count) => Ok(count),
+        _ => Err("must be 4 to 1000".to_owned()),
+    }
+}
+
+/// The execution of a payout fits into a step, and a step into its lease.
 fn parse_deadline(value: &str) -> Result<Duration, String> {
     match value.parse() {
         Ok(secs) if (1..=40).contains(&secs) => Ok(Duration::from_secs(secs)),

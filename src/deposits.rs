@@ -22,7 +22,7 @@
 pub mod routes;
 
 use chrono::TimeDelta;
-use ledger::{Account, Amount, Leg, Transfer, TransferCode, TransferId};
+use ledger::{Account, Amount, LedgerError, Leg, Transfer, TransferCode, TransferId};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -42,6 +42,8 @@ const CHECKOUT_MARGIN: TimeDelta = TimeDelta::minutes(5);
 /// Asking after an unpaid purchase: at first often, since its webhook may be lost, then ever more slowly.
 const ASK_MIN: TimeDelta = TimeDelta::seconds(30);
 const ASK_MAX: TimeDelta = TimeDelta::minutes(10);
+/// A purchase that can neither be paid nor cancelled for so long is for a person.
+const UNDECIDED_MAX: TimeDelta = TimeDelta::days(7);
 /// A payment that began before the link closed can still succeed, and its webhook can still be lost: one more look.
 const LAST_LOOK: TimeDelta = TimeDelta::hours(24);
 /// After completion: a payer's bank has about 120 days to take the money back.
@@ -171,9 +173,7 @@ pub async fn heard(app: &App, purchase_id: Uuid, reference: Option<Uuid>) -> Res
             settle(app, &deposit, &purchase).await?
         }
         // A purchase whose creation was repeated, and somebody paid it all the same.
-        Some(_)
-            if purchase.reference == deposit.id.to_string() && matches!(purchase.status, PurchaseStatus::Paid(_)) =>
-        {
+        Some(_) if purchase.reference == deposit.id.to_string() && purchase.status.means_paid() => {
             adopt(app, &deposit, purchase_id).await?
         }
         _ => deposit,
@@ -214,6 +214,11 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         }
         PurchaseStatus::Open(_) | PurchaseStatus::Unknown(_) => {
             let open_since = app.clock.now() - deposit.updated_at;
+            if open_since > UNDECIDED_MAX {
+                let (word, days) = (purchase.status.word(), open_since.num_days());
+                let reason = format!("Revio still calls the purchase {word} after {days} days");
+                return transactions::hold(app, deposit, &reason).await;
+            }
             transactions::wait(app, deposit, (open_since / 2).clamp(ASK_MIN, ASK_MAX)).await
         }
     }
@@ -256,12 +261,15 @@ fn evidence<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Res
     if purchase.marked_as_paid || payment.is_outgoing {
         return no_money("marked as paid, but no money came".to_owned());
     }
-    if purchase.is_test != app.config.revio_test_mode || purchase.brand_id != Some(app.revio.brand_id()) {
+    // What Revio does not say is no contradiction: the purchase was asked for by the id that it gave us.
+    let other_mode = purchase.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
+    if other_mode || purchase.brand_id.is_some_and(|brand| brand != app.revio.brand_id()) {
         return no_money("paid in another mode or brand".to_owned());
     }
     // A second payment carries the reference of the first.
     let references = [Some(deposit.id), deposit.parent_id];
-    if !references.iter().flatten().any(|reference| purchase.reference == reference.to_string()) {
+    let named = |reference: &Uuid| purchase.reference == reference.to_string();
+    if !purchase.reference.is_empty() && !references.iter().flatten().any(named) {
         return no_money("the purchase has another reference".to_owned());
     }
     if payment.currency != deposit.amount.currency().code() {
@@ -285,21 +293,34 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: 
     // Opening is idempotent, and a transfer to an account that is not there would spend its id for ever.
     app.ledger.open(&[wallet, receivable, provider_balance, provider_fees]).await?;
 
-    let mut transfers = vec![transfer(deposit, Leg::Main, (provider_balance, wallet), deposit.amount)];
-    match Amount::new(payment.fee_amount.unwrap_or(0), currency) {
-        Ok(fee) if fee.is_zero() => {}
-        Ok(fee) if fee.minor() <= deposit.amount.minor() => {
-            transfers.push(transfer(deposit, Leg::ProviderFee, (provider_fees, provider_balance), fee));
-        }
-        _ => return transactions::hold(app, deposit, "the provider's fee is negative or larger than the amount").await,
-    }
+    let main = transfer(deposit, Leg::Main, (provider_balance, wallet), deposit.amount);
     let repay = transfer(deposit, Leg::Repay, (wallet, receivable), deposit.amount);
-    let repaid = app.ledger.transfer_linked_up_to(&transfers, repay).await?;
+    let repaid = app.ledger.transfer_linked_up_to(&[main], repay).await?;
     app.crash.at("deposit.credited")?;
+    book_fee(app, deposit, payment, (provider_fees, provider_balance)).await?;
+    app.crash.at("deposit.fee_booked")?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0]))
         .with_provider(told(deposit, purchase))
         .having_repaid(repaid);
     transactions::advance(app, deposit, to).await
+}
+
+/// What Revio keeps for itself. It is between Revio and us: nothing about it keeps a customer's money back.
+async fn book_fee(app: &App, deposit: &Transaction, payment: &Payment, accounts: (Account, Account)) -> Result<()> {
+    let Ok(fee) = Amount::new(payment.fee_amount.unwrap_or(0), deposit.amount.currency()) else {
+        tracing::error!(transaction.id = %deposit.id, "Revio names a negative fee; none is booked");
+        return Ok(());
+    };
+    if fee.is_zero() {
+        return Ok(());
+    }
+    match app.ledger.transfer(transfer(deposit, Leg::ProviderFee, accounts, fee)).await {
+        Err(LedgerError::Contradiction(code)) => {
+            tracing::error!(transaction.id = %deposit.id, code, "Revio names another fee than was booked before");
+            Ok(())
+        }
+        booked => Ok(booked?),
+    }
 }
 
 /// One transfer of this deposit: debit first, credit second.
@@ -322,10 +343,16 @@ async fn close(app: &App, deposit: &Transaction, state: State, purchase: &Purcha
     transactions::advance(app, deposit, to).await
 }
 
-/// A closed deposit a day later: still closed, or paid after all.
+/// A closed deposit a day and a week later: still closed, or paid after all.
 async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
     let looked = ask(app, deposit).await?;
-    if looked.state == deposit.state { transactions::rest(app, &looked).await } else { Ok(looked) }
+    match looked.state {
+        State::Expired | State::Cancelled if app.clock.now() - looked.updated_at > UNDECIDED_MAX => {
+            transactions::rest(app, &looked).await
+        }
+        State::Expired | State::Cancelled => transactions::wait(app, &looked, UNDECIDED_MAX).await,
+        _ => Ok(looked),
+    }
 }
 
 /// A completed deposit: what Revio has given back of it since becomes rows of their own, which `reversals` books.

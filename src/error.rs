@@ -21,6 +21,10 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// What `Retry-After` says when a part does not answer: long enough for a restart, short enough for a person.
 const UNAVAILABLE_RETRY_SECS: u64 = 2;
 
+/// When Revio asks us to slow down: what it asks for, else this, and never longer than the maximum.
+const RATE_LIMITED_WAIT: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
+const RATE_LIMITED_WAIT_MAX: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the request is not valid")]
@@ -249,11 +253,12 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => {
                 Self::unavailable(error)
             }
-            // 57: the server is stopping or was told to; 53: it is out of connections, memory or disk; 08: connection.
+            // 08 connection; 25006 a standby after a failover; 25P03 cut off; 40 rolled back by the server; 53 out of
+            // connections, memory or disk; 57 stopping, or cut off by the statement's deadline; 58 the system below it.
             sqlx::Error::Database(database)
-                if database
-                    .code()
-                    .is_some_and(|code| ["57", "53", "08"].iter().any(|class| code.starts_with(class))) =>
+                if database.code().is_some_and(|code| {
+                    ["08", "25006", "25P03", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+                }) =>
             {
                 Self::unavailable(error)
             }
@@ -278,6 +283,10 @@ impl From<RevioError> for Error {
     fn from(error: RevioError) -> Self {
         match &error {
             RevioError::Paused(wait) => Self::provider_paused(*wait),
+            RevioError::RateLimited { retry_after } => {
+                let wait = retry_after.and_then(|wait| chrono::TimeDelta::from_std(wait).ok());
+                Self::provider_paused(wait.unwrap_or(RATE_LIMITED_WAIT).min(RATE_LIMITED_WAIT_MAX))
+            }
             _ => Self::unavailable(error),
         }
     }

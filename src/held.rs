@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::audit::{self, Actor, Entry};
-use crate::error::Result;
-use crate::transactions::{self, Transaction};
+use crate::error::{Error, Result};
+use crate::transactions::{self, State, Transaction};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
@@ -40,9 +40,15 @@ impl Resolution {
 /// Ends a hold and records who ended it and why.
 ///
 /// # Errors
-/// [`crate::error::Error::NotFound`] when no such row is held.
+/// [`Error::NotFound`] when no such row is held; [`Error::Invalid`] for a dismissal that would strand a reservation.
 pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: &str) -> Result<Transaction> {
     let held = transactions::find(app, id).await?;
+    // A reservation that nobody looks after would keep the customer's money for ever.
+    let reserves =
+        matches!(held.state, State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted);
+    if how == Resolution::Dismiss && reserves {
+        return Err(Error::field("action", "cannot be dismiss while money is reserved: retry"));
+    }
     let due_at = (how == Resolution::Retry).then(|| app.clock.now());
     let mut tx = app.db.begin().await?;
     let released = transactions::release(&mut *tx, id, due_at).await?;

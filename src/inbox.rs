@@ -106,15 +106,16 @@ impl Verdict {
 /// # Errors
 /// When it could not be stored: the sender must come again.
 pub async fn receive(app: &App, call: &Call<'_>) -> Result<Verdict> {
-    // Somebody who forges pays for it before the costly part: an address with too many wrong signatures has to wait.
-    if let Answer::Refused { retry_after_secs, .. } = app.limiter.peek(Class::Forgery, &call.source_address).await {
-        app.metrics.webhook_calls.with_label_values(&["refused"]).inc();
-        return Err(Error::TooMany { retry_after_secs });
-    }
     let verdict = match call.endpoint.keys(app).verify(call.body, call.signatures.iter().copied()) {
         Ok(()) => accept(app, call).await?,
         Err(reason) => {
-            app.limiter.check(Class::Forgery, &call.source_address).await;
+            // Who forges too often fills the log no more and is told to wait. What is genuine is verified first and never
+            // pays for others behind the same address: a refusal would block Revio's later events for hours.
+            let answer = app.limiter.check(Class::Forgery, &call.source_address).await;
+            if let Answer::Refused { retry_after_secs, .. } = answer {
+                app.metrics.webhook_calls.with_label_values(&["refused"]).inc();
+                return Err(Error::TooMany { retry_after_secs });
+            }
             let delivery = delivery(app, call, Verdict::BadSignature).because(&reason.to_string());
             store::insert(&app.db, &delivery).await?;
             Verdict::BadSignature
@@ -146,7 +147,8 @@ async fn accept(app: &App, call: &Call<'_>) -> Result<Verdict> {
 fn unusable(app: &App, event: &Event) -> Option<Verdict> {
     let other_brand = event.brand_id.is_some_and(|brand| brand != app.revio.brand_id());
     let other_company = event.company_id.zip(app.config.revio_company_id).is_some_and(|(theirs, ours)| theirs != ours);
-    if event.is_test != app.config.revio_test_mode || other_brand || other_company {
+    let other_mode = event.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
+    if other_mode || other_brand || other_company {
         return Some(Verdict::Foreign);
     }
     let oldest = (app.clock.now() - app.config.webhook_freshness).timestamp();
@@ -203,7 +205,9 @@ async fn step_one(app: &App, row: store::Row) {
         Ok(state) => finish(app, &row, state).await,
         // Somebody else moved the row that the event is about; its present state is looked at again at once.
         Err(Error::StaleState) => {
-            store::defer(&app.db, row.id, app.clock.now(), row.attempts, None).await.map_err(Error::from)
+            let again = store::defer(&app.db, row.id, app.clock.now(), row.attempts, None).await;
+            app.wake.worker();
+            again.map_err(Error::from)
         }
         Err(error) => retry(app, &row, &error).await,
     };

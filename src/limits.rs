@@ -59,12 +59,12 @@ impl Class {
     /// One call every so often, and how many of them may come at once.
     fn rate(self) -> Rate {
         let (per_minute, burst) = match self {
-            Self::Auth => (30, 20),
+            Self::Auth => (300, 100),
             Self::Guess => (6, 10),
             Self::GuessLong => (1, 30),
             Self::Device => (10, 10),
-            Self::Money => (120, 60),
-            Self::Read => (600, 200),
+            Self::Money => (600, 300),
+            Self::Read => (3_000, 600),
             Self::Forgery => (30, 30),
         };
         Rate { interval_micros: 60_000_000 / per_minute, burst }

@@ -196,12 +196,17 @@ async fn supervise(
 ) -> Result<ExitCode, BoxError> {
     let mut server = std::pin::pin!(server);
     tokio::select! {
+        // In this order: on a stop the tasks and the server end too, and that is no failure of theirs.
+        biased;
         () = stop.cancelled() => {}
         ended = tasks.join_next(), if !tasks.is_empty() => {
             tracing::error!(task = ?ended, "a background task ended");
             return Ok(ExitCode::FAILURE);
         }
-        served = &mut server => served?,
+        served = &mut server => {
+            served?;
+            return Ok(ExitCode::SUCCESS);
+        }
     }
     tracing::info!("octoco stops: no new work, what is in hand ends");
     let finish = async {

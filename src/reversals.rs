@@ -10,12 +10,14 @@
 //! A wallet never goes below zero: what it cannot cover now, the customer owes (`customer_receivable`), and the next deposit
 //! repays it first. How much the wallet covers is decided by the ledger in the transfer itself.
 
+use chrono::TimeDelta;
 use ledger::{Account, Leg, Transfer, TransferCode, TransferId};
 
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::transactions::{self, Due, Kind, Move, State, Transaction};
 
+const SIBLING_PAUSE: TimeDelta = TimeDelta::seconds(1);
 const KINDS: [Kind; 3] = [Kind::Refund, Kind::Chargeback, Kind::ChargebackReversal];
 
 /// Books what is due; the worker calls it.
@@ -23,11 +25,23 @@ const KINDS: [Kind; 3] = [Kind::Refund, Kind::Chargeback, Kind::ChargebackRevers
 /// # Errors
 /// When the rows cannot be claimed.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    transactions::step_due(app, &KINDS, limit, |app, row| async move { step(&app, &row).await }).await
+    // One by one, oldest first: the next of one deposit finds the one before it booked.
+    let mut stepped = 0;
+    while i64::try_from(stepped).is_ok_and(|count| count < limit) {
+        match transactions::step_due(app, &KINDS, 1, |app, row| async move { step(&app, &row).await }).await? {
+            0 => break,
+            one => stepped += one,
+        }
+    }
+    Ok(stepped)
 }
 
 /// One step of one row. Safe to repeat: each transfer has an id of its row's, and says the same each time.
 async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
+    // Two of one deposit at once could each miss what the other moves: the debt of one, the credit of the other.
+    if row.state == State::Initiated && transactions::older_sibling_waits(app, row).await? {
+        return transactions::wait(app, row, SIBLING_PAUSE).await;
+    }
     match (row.state, row.kind) {
         (State::Completed, _) => transactions::rest(app, row).await,
         (State::Initiated, Kind::Refund) => take(app, row, TransferCode::Refund).await,

@@ -103,6 +103,7 @@ impl Revio {
     pub fn new(base_url: Url, api_key: SecretString, brand_id: Uuid, deadlines: Deadlines, clock: Clock) -> Self {
         let http = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
+            .no_proxy()
             .connect_timeout(CONNECT_DEADLINE)
             .user_agent(concat!("octoco/", env!("CARGO_PKG_VERSION")))
             .build()
@@ -162,7 +163,11 @@ impl Revio {
     /// # Errors
     /// See [`RevioError`].
     pub async fn execute_payout(&self, execution_url: &str) -> Result<Payout> {
-        let url = self.base_url.join(execution_url).map_err(|error| RevioError::Unreadable(error.into()))?;
+        let told = self.base_url.join(execution_url).map_err(|error| RevioError::Unreadable(error.into()))?;
+        // The path is Revio's to choose, the host is ours: the key can do anything on the account and goes nowhere else.
+        let mut url = self.base_url.clone();
+        url.set_path(told.path());
+        url.set_query(told.query());
         self.send(Method::POST, url, Some(&serde_json::json!({})), self.deadlines.execute).await
     }
 
@@ -205,11 +210,7 @@ impl Revio {
         if let Some(wait) = self.breaker.wait(self.clock.now()) {
             return Err(RevioError::Paused(wait));
         }
-        let mut request = self.http.request(method, url.clone()).timeout(deadline);
-        // The key can do anything on the account: it goes to Revio's own host and nowhere else.
-        if url.origin() == self.base_url.origin() {
-            request = request.bearer_auth(self.api_key.expose_secret());
-        }
+        let mut request = self.http.request(method, url).timeout(deadline).bearer_auth(self.api_key.expose_secret());
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -4,15 +4,14 @@ use std::any::Any;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -25,8 +24,9 @@ use crate::{
     accounts, admin, bank_accounts, deposits, health, held, inbox, sessions, transactions, users, withdrawals,
 };
 
-/// A body that trickles in more slowly than this is not waited for.
-const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
+/// such. A row that was written by then goes on by itself.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(OpenApi)]
 #[openapi(
@@ -92,7 +92,7 @@ pub fn router(app: App) -> Router {
                     HeaderValue::from_static("no-store"),
                 ))
                 .layer(CatchPanicLayer::custom(panicked))
-                .layer(RequestBodyTimeoutLayer::new(BODY_DEADLINE))
+                .layer(from_fn(deadline))
                 .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
         )
         .with_state(app)
@@ -103,4 +103,11 @@ fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let message = panic.downcast_ref::<String>().cloned();
     let message = message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
     Error::internal(format!("panic: {}", message.unwrap_or_default())).into_response()
+}
+
+async fn deadline(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await {
+        Ok(response) => response,
+        Err(elapsed) => Error::unavailable(elapsed).into_response(),
+    }
 }

@@ -94,7 +94,7 @@ impl Metrics {
             ),
             http_request_seconds: histogram(
                 "octoco_http_request_seconds",
-                "DateTime to answer a request",
+                "Time to answer a request",
                 &["method", "route"],
             ),
             rate_limit_answers: counter(

@@ -16,10 +16,11 @@ mod store;
 mod types;
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -119,7 +120,7 @@ where
 {
     let (id, kind) = (row.id, row.kind.clone());
     let outcome = match Transaction::try_from(row) {
-        Ok(row) => match tokio::time::timeout(STEP_DEADLINE, step(app.clone(), row.clone())).await {
+        Ok(row) => match tokio::time::timeout(STEP_DEADLINE, caught(step(app.clone(), row))).await {
             Ok(Ok(_)) => "done",
             // Somebody else moved the row meanwhile: a webhook, a handler, another worker.
             Ok(Err(Error::StaleState)) => "stale",
@@ -133,6 +134,12 @@ where
         }
     };
     app.metrics.task_steps.with_label_values(&[kind.as_str(), outcome]).inc();
+}
+
+/// A panic is a mistake of ours in this one row: the row fails, not the process with everybody else's rows.
+async fn caught<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
+    let step = AssertUnwindSafe(step).catch_unwind().await;
+    step.unwrap_or_else(|_| Err(Error::internal("a step panicked")))
 }
 
 async fn record_failure(app: &App, id: Uuid, error: &Error) -> &'static str {
@@ -264,6 +271,14 @@ pub async fn reverse(app: &App, deposit: &Transaction, reversed: Reversed, rows:
     app.wake.worker();
     app.crash.at("transaction.reversed")?;
     find(app, deposit.id).await
+}
+
+/// Whether an older row that follows from the same deposit is not booked yet: they are booked in the order of their ids.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn older_sibling_waits(app: &App, row: &Transaction) -> Result<bool> {
+    Ok(store::older_sibling_waits(&app.db, row).await?)
 }
 
 /// The user's own row; somebody else's does not exist.

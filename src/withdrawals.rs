@@ -41,6 +41,10 @@ use crate::users;
 /// Revio executes a payout within 15 minutes of its creation (`revio.md` 4.3); a call needs some of that time.
 const WINDOW: TimeDelta = TimeDelta::minutes(15);
 const WINDOW_MARGIN: TimeDelta = TimeDelta::minutes(1);
+/// For so long after the request a payout whose window closed unused is replaced by a new one; then a person must look.
+const REPLACING_MAX: TimeDelta = TimeDelta::hours(6);
+/// A payout takes 3 to 5 days; one that Revio has no word for after this, a person must look at.
+const UNDECIDED_MAX: TimeDelta = TimeDelta::days(14);
 /// An execution without an answer may still be on its way for this long: until then nothing is concluded from its absence.
 const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
 /// Asking after a payout that Revio is working on: it may take 3 to 5 days, and that is no failure.
@@ -254,7 +258,11 @@ fn window_is_open(app: &App, withdrawal: &Transaction) -> bool {
 async fn forget_payout(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     tracing::warn!(transaction.id = %withdrawal.id, payout.id = ?withdrawal.provider.id, "a payout's window closed unused");
     let to = Move::to(State::Reserved, Due::Now).with_provider(Provider::default());
-    transactions::advance(app, withdrawal, to).await
+    let forgotten = transactions::advance(app, withdrawal, to).await?;
+    if app.clock.now() - withdrawal.created_at > REPLACING_MAX && forgotten.held_reason.is_none() {
+        return transactions::hold(app, &forgotten, "payouts are registered, and Revio executes none of them").await;
+    }
+    Ok(forgotten)
 }
 
 /// Revio told of a payout: looks at its present state. `None` when the payout is not one of ours.
@@ -276,8 +284,8 @@ pub async fn heard(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Resul
             reconsider(app, &withdrawal, &payout).await?
         }
         (Some(id), _, _) if id == payout_id => withdrawal,
-        // A payout that was registered twice and never executed: nothing will come of it.
-        (_, _, PayoutStatus::Initialized) => withdrawal,
+        // A payout that was registered twice and not executed: nothing came of it.
+        (_, _, PayoutStatus::Initialized | PayoutStatus::Error) => withdrawal,
         _ if withdrawal.held_reason.is_some() => withdrawal,
         _ => {
             let reason = format!("Revio executed a payout that is not this withdrawal's own: {payout_id}");
@@ -289,8 +297,10 @@ pub async fn heard(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Resul
 
 /// Acts on what Revio says now.
 async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    let ours = payout.reference == withdrawal.id.to_string() && payout.is_test == app.config.revio_test_mode;
-    if !ours || withdrawal.provider.id != Some(payout.id) {
+    // What Revio does not say is no contradiction: the payout was asked for by the id that it gave us.
+    let other_reference = !payout.reference.is_empty() && payout.reference != withdrawal.id.to_string();
+    let other_mode = payout.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
+    if other_reference || other_mode || withdrawal.provider.id != Some(payout.id) {
         return transactions::hold(app, withdrawal, "Revio's payout has another reference or mode").await;
     }
     match &payout.status {
@@ -305,6 +315,11 @@ async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         }
         PayoutStatus::Initialized | PayoutStatus::Pending | PayoutStatus::Unknown(_) => {
             let age = app.clock.now() - withdrawal.updated_at;
+            if age > UNDECIDED_MAX {
+                let reason =
+                    format!("Revio still calls the payout {} after {} days", payout.status.word(), age.num_days());
+                return transactions::hold(app, withdrawal, &reason).await;
+            }
             transactions::wait(app, withdrawal, (age / 2).clamp(ASK_MIN, ASK_MAX)).await
         }
     }

@@ -11,10 +11,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::{audit, deposits, inbox, reversals, transactions, withdrawals};
 
-const BATCH: i64 = 64;
+/// As many as are stepped at once: none of them waits for its turn while its lease runs.
+const BATCH: i64 = 16;
+/// Longer than any batch takes: its steps have a deadline of 60 s and run at once. What hangs beyond that is PostgreSQL.
+const BATCH_DEADLINE: Duration = Duration::from_secs(80);
 /// How long a loop waits after a failure of its own (PostgreSQL away).
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// A wake-up says that money can move on. A task that looks less often than this has nothing to do with that.
@@ -26,29 +29,39 @@ struct Task {
     name: &'static str,
     /// The safety net: how often it looks without being woken.
     period: Duration,
+    /// Loops of this kind in one process: a batch that waits for Revio does not keep the next one waiting.
+    loops: usize,
     /// True when there may be more to do at once.
     step: Step,
 }
 
-const TASKS: [Task; 6] = [
-    Task { name: "inbox", period: Duration::from_secs(1), step: |app| Box::pin(full(inbox::step_due(app, BATCH))) },
+static TASKS: [Task; 6] = [
+    Task {
+        name: "inbox",
+        period: Duration::from_secs(1),
+        loops: 4,
+        step: |app| Box::pin(full(inbox::step_due(app, BATCH))),
+    },
     Task {
         name: "deposits",
         period: Duration::from_secs(1),
+        loops: 2,
         step: |app| Box::pin(full(deposits::step_due(app, BATCH))),
     },
     Task {
         name: "withdrawals",
         period: Duration::from_secs(1),
+        loops: 4,
         step: |app| Box::pin(full(withdrawals::step_due(app, BATCH))),
     },
     Task {
         name: "reversals",
         period: Duration::from_secs(1),
+        loops: 1,
         step: |app| Box::pin(full(reversals::step_due(app, BATCH))),
     },
-    Task { name: "audit", period: Duration::from_secs(2), step: |app| Box::pin(audit::seal(app)) },
-    Task { name: "gauges", period: Duration::from_secs(15), step: |app| Box::pin(measure(app)) },
+    Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::seal(app)) },
+    Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
 ];
 
 async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
@@ -56,6 +69,8 @@ async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
 }
 
 async fn measure(app: &App) -> Result<bool> {
+    app.metrics.queue_rows.reset();
+    app.metrics.queue_age_seconds.reset();
     transactions::measure(app).await?;
     inbox::measure(app).await?;
     app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
@@ -66,10 +81,10 @@ async fn measure(app: &App) -> Result<bool> {
 /// Starts every loop; they end when `stop` is cancelled.
 pub fn start(app: &App, stop: &CancellationToken) -> JoinSet<&'static str> {
     let mut tasks = JoinSet::new();
-    for task in TASKS {
+    for task in TASKS.iter().flat_map(|task| std::iter::repeat_n(task, task.loops)) {
         let (app, stop) = (app.clone(), stop.clone());
         tasks.spawn(async move {
-            run(&app, &task, &stop).await;
+            run(&app, task, &stop).await;
             task.name
         });
     }
@@ -86,7 +101,8 @@ async fn run(app: &App, task: &Task, stop: &CancellationToken) {
         // Registered before looking: what becomes due from here on wakes it.
         let mut woken = std::pin::pin!(app.wake.woken());
         woken.as_mut().enable();
-        let pause = match (task.step)(app).await {
+        let stepped = tokio::time::timeout(BATCH_DEADLINE, (task.step)(app)).await;
+        let pause = match stepped.unwrap_or_else(|elapsed| Err(Error::unavailable(elapsed))) {
             Ok(true) => continue,
             Ok(false) => jittered(task.period),
             Err(error) => {

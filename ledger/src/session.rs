@@ -30,6 +30,9 @@ use crate::error::{ConnectError, UnknownCause};
 /// The first try, one more on the session that replaces an evicted one, and one for a replacement that meets the same fate.
 const ATTEMPTS_MAX: u32 = 3;
 
+/// How long a fresh session may take to be answered; 0.6 s of it are always spent on registering (measured).
+const PROBE_MAX: Duration = Duration::from_secs(3);
+
 /// How long `close` waits for requests in flight, and then for the client to stop.
 const DRAIN_MAX: Duration = Duration::from_millis(800);
 const STOP_MAX: Duration = Duration::from_millis(800);
@@ -217,7 +220,7 @@ impl Connection {
                 continue;
             }
             let Ok(fresh) = self.endpoint.open().await else { continue };
-            let probe = timeout(self.deadline, fresh.client().lookup_accounts(vec![PROBE])).await;
+            let probe = timeout(PROBE_MAX, fresh.client().lookup_accounts(vec![PROBE])).await;
             if matches!(probe, Ok(Ok(_))) {
                 self.publish(session, fresh);
                 tracing::warn!("the TigerBeetle session was silent while a fresh one was not, and has been replaced");

@@ -56,7 +56,8 @@ impl FromRequestParts<App> for Caller {
         if app.access.has_ended(claims.sid, now).await? {
             return Err(Error::Unauthenticated);
         }
-        let class = if parts.method == Method::GET { Class::Read } else { Class::Money };
+        let class =
+            if parts.method == Method::GET || parts.method == Method::HEAD { Class::Read } else { Class::Money };
         Quota::of(parts).count(app, class, &claims.sub.to_string()).await?;
         Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(app, parts) })
     }

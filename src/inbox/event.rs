@@ -1,6 +1,5 @@
 //! What a webhook's body says it is about. Only names and ids are read: amounts and states are asked for at Revio.
 
-use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -20,7 +19,7 @@ pub struct Event {
     pub subject: Option<Subject>,
     /// The id of our row, if the object carries one.
     pub reference: Option<Uuid>,
-    pub is_test: bool,
+    pub is_test: Option<bool>,
     pub brand_id: Option<Uuid>,
     pub company_id: Option<Uuid>,
     /// When the object last changed at Revio, in Unix seconds: the only time in a delivery that is signed.
@@ -29,59 +28,39 @@ pub struct Event {
     pub payload: Option<Value>,
 }
 
-/// The object itself is at the top level, with `event_type` beside its fields (`revio.md` 6.3).
-#[derive(Deserialize)]
-struct Body {
-    #[serde(default)]
-    event_type: String,
-    #[serde(rename = "type", default)]
-    kind: String,
-    id: Option<Uuid>,
-    reference: Option<String>,
-    #[serde(default)]
-    is_test: bool,
-    brand_id: Option<Uuid>,
-    company_id: Option<Uuid>,
-    updated_on: Option<i64>,
-    created_on: Option<i64>,
-    related_to: Option<Related>,
-}
-
-#[derive(Deserialize)]
-struct Related {
-    #[serde(rename = "type", default)]
-    kind: String,
-    id: Option<Uuid>,
-    reference: Option<String>,
-}
-
 impl Event {
     /// `None` when the body is not such an object: signed by Revio, and of no use to us.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let payload: Value = serde_json::from_slice(bytes).ok()?;
-        let body = Body::deserialize(&payload).ok()?;
+        payload.as_object()?;
+        // The object itself is at the top level, with `event_type` beside its fields (`revio.md` 6.3). Each field is read by
+        // itself: one that is odd does not hide the others.
+        let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+        let id = |value: &Value, name: &str| value[name].as_str().and_then(|text| text.parse::<Uuid>().ok());
         // A payment (refund, chargeback) has an id of its own and points to the purchase that it changes.
-        let (kind, id, reference) = match (body.kind.as_str(), body.related_to) {
-            ("payment", Some(related)) => (related.kind, related.id, related.reference),
-            _ => (body.kind, body.id, body.reference),
-        };
-        let subject = match (kind.as_str(), id) {
+        let related = &payload["related_to"];
+        let object = if text(&payload, "type") == "payment" && related.is_object() { related } else { &payload };
+        let (kind, object_id, reference) = (text(object, "type"), id(object, "id"), id(object, "reference"));
+        let subject = match (kind.as_str(), object_id) {
             ("purchase", Some(id)) => Some(Subject::Purchase(id)),
             ("payout", Some(id)) => Some(Subject::Payout(id)),
             _ => None,
         };
-        let reference = reference.and_then(|text| text.parse().ok());
         // PostgreSQL has no U+0000 in text; the raw body keeps it.
         let storable = !String::from_utf8_lossy(bytes).contains("\\u0000");
         Some(Self {
-            event_type: body.event_type.chars().filter(|c| !c.is_control()).take(EVENT_TYPE_CHARS_MAX).collect(),
+            event_type: text(&payload, "event_type")
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(EVENT_TYPE_CHARS_MAX)
+                .collect(),
             subject,
             reference,
-            is_test: body.is_test,
-            brand_id: body.brand_id,
-            company_id: body.company_id,
-            changed_on: body.updated_on.or(body.created_on),
+            is_test: payload["is_test"].as_bool(),
+            brand_id: id(&payload, "brand_id"),
+            company_id: id(&payload, "company_id"),
+            changed_on: payload["updated_on"].as_i64().or_else(|| payload["created_on"].as_i64()),
             payload: storable.then_some(payload),
         })
     }
@@ -106,7 +85,7 @@ mod tests {
             "related_to": {"type": "purchase", "id": "00000000-0000-0000-0000-000000000001", "reference": "x"}}"#;
         let event = Event::parse(body).expect("an event");
         assert_eq!(event.subject, Some(Subject::Purchase(Uuid::from_u128(1))));
-        assert_eq!((event.event_type.as_str(), event.reference, event.is_test), ("payment.refunded", None, true));
+        assert_eq!((event.event_type.as_str(), event.reference, event.is_test), ("payment.refunded", None, Some(true)));
     }
 
     #[test]

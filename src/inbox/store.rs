@@ -126,11 +126,11 @@ pub(super) async fn bury(db: impl PgExecutor<'_>, id: Uuid, error: &str, now: Da
     Ok(())
 }
 
-/// Those of `ids` that were accepted once.
+/// Those of `ids` that are genuine.
 pub(super) async fn replay(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "update webhook_logs set state = 'pending', due_at = $2, attempts = 0, finished_at = null
-          where id = any($1) and verdict = 'accepted' returning id",
+          where id = any($1) and verdict in ('accepted', 'stale', 'foreign') returning id",
         ids,
         now
     )

@@ -30,6 +30,8 @@ struct Health {
     /// Set while open; calls before it are not made.
     until: Option<DateTime>,
     pause: Option<TimeDelta>,
+    /// The one call that was let through is under way.
+    probing: bool,
 }
 
 impl Breaker {
@@ -41,6 +43,7 @@ impl Breaker {
             return Some(until - now);
         }
         health.until = Some(now + PROBE_MAX);
+        health.probing = true;
         None
     }
 
@@ -59,7 +62,10 @@ impl Breaker {
     pub(super) fn failed(&self, now: DateTime) {
         let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         health.failures = health.failures.saturating_add(1);
-        if health.failures >= FAILURES_MAX {
+        // Calls that were under way when it opened fail too: they say nothing new, and only a failed probe makes it longer.
+        let pausing = health.until.is_some_and(|until| now < until) && !health.probing;
+        if health.failures >= FAILURES_MAX && !pausing {
+            health.probing = false;
             let pause = health.pause.map_or(PAUSE_MIN, |pause| (pause * 2).min(PAUSE_MAX));
             health.pause = Some(pause);
             health.until = Some(now + pause);
@@ -86,6 +92,8 @@ mod tests {
             breaker.failed(start);
         }
         assert_eq!(breaker.wait(start), Some(PAUSE_MIN));
+        breaker.failed(after(1));
+        assert_eq!(breaker.wait(start), Some(PAUSE_MIN), "a call that was under way");
         assert_eq!(breaker.wait(after(15)), None, "the probe");
         assert!(breaker.wait(after(15)).is_some(), "one at a time");
         breaker.failed(after(16));

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use ledger::Amount;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -76,25 +77,40 @@ impl NewPayout<'_> {
     }
 }
 
+/// A field that is null, blank or of another type than it should be counts as not said: one odd field must not make the whole
+/// object unreadable, and what an object's money depends on is checked where it is used.
+fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let number = value.as_str().and_then(|text| text.parse::<i64>().ok()).map(Value::from);
+    let blank = value.as_str().is_some_and(str::is_empty);
+    let read = |value| serde_json::from_value(value).ok();
+    let as_told = if blank { None } else { read(value) };
+    Ok(as_told.or_else(|| number.and_then(read)).unwrap_or_default())
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct Purchase {
     pub id: Uuid,
     pub status: PurchaseStatus,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub reference: String,
-    #[serde(default)]
-    pub is_test: bool,
+    #[serde(default, deserialize_with = "lenient")]
+    pub is_test: Option<bool>,
+    #[serde(default, deserialize_with = "lenient")]
     pub brand_id: Option<Uuid>,
     /// Null until money was taken.
+    #[serde(default, deserialize_with = "lenient")]
     pub payment: Option<Payment>,
     /// Somebody pressed a button that says it was paid: no money came.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub marked_as_paid: bool,
     /// Shrinks with each refund that succeeds.
+    #[serde(default, deserialize_with = "lenient")]
     pub refundable_amount: Option<i64>,
     /// Every status that it had, the latest last.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub status_history: Vec<PastStatus>,
+    #[serde(default, deserialize_with = "lenient")]
     pub checkout_url: Option<String>,
 }
 
@@ -121,11 +137,11 @@ impl Purchase {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Payment {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub is_outgoing: bool,
     pub amount: i64,
     pub currency: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub fee_amount: Option<i64>,
 }
 
@@ -133,12 +149,11 @@ pub struct Payment {
 pub struct Payout {
     pub id: Uuid,
     pub status: PayoutStatus,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub reference: String,
-    #[serde(default)]
-    pub is_test: bool,
-    pub brand_id: Option<Uuid>,
-    pub payment: Option<Payment>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub is_test: Option<bool>,
+    #[serde(default, deserialize_with = "lenient")]
     pub execution_url: Option<String>,
 }
 
@@ -176,6 +191,12 @@ impl From<String> for PurchaseStatus {
 }
 
 impl PurchaseStatus {
+    /// Money was taken, whatever happened to it since.
+    #[must_use]
+    pub fn means_paid(&self) -> bool {
+        matches!(self, Self::Paid(_) | Self::Refunded(_) | Self::ChargedBack(_))
+    }
+
     /// Revio's own word.
     #[must_use]
     pub fn word(&self) -> &str {
@@ -277,6 +298,22 @@ mod tests {
         assert_eq!(error_codes(single), "purchase.currency=invalid");
         assert_eq!(error_codes(br#"{"code": "invalid_token", "message": "no"}"#), "invalid_token");
         assert_eq!(error_codes(b"<html>502</html>"), "unreadable");
+    }
+
+    #[test]
+    fn one_odd_field_does_not_make_an_object_unreadable() {
+        let text = r#"{"id": "00000000-0000-0000-0000-000000000001", "status": "paid", "reference": null, "is_test": "",
+            "brand_id": "", "payment": {"amount": 5, "currency": "ZAR", "fee_amount": "2", "is_outgoing": null},
+            "marked_as_paid": null, "refundable_amount": "5", "status_history": [{}], "checkout_url": ""}"#;
+        let purchase: Purchase = serde_json::from_str(text).expect("reads");
+        assert_eq!((purchase.reference.as_str(), purchase.is_test, purchase.brand_id), ("", None, None));
+        assert_eq!((purchase.refundable_amount, purchase.checkout_url), (Some(5), None));
+        assert_eq!(purchase.payment.map(|payment| (payment.amount, payment.fee_amount)), Some((5, Some(2))));
+        let payout: Payout = serde_json::from_str(
+            r#"{"id": "00000000-0000-0000-0000-000000000001", "status": "pending", "execution_url": ""}"#,
+        )
+        .expect("reads");
+        assert_eq!(payout.execution_url, None);
     }
 
     #[test]

@@ -191,7 +191,7 @@ pub(super) async fn claim_due(
         Row,
         "update transactions set due_at = $3
           where id in (select id from transactions where kind = any($1) and due_at <= $2
-                        order by due_at limit $4 for update skip locked)
+                        order by due_at, id limit $4 for update skip locked)
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason,
@@ -205,7 +205,7 @@ pub(super) async fn claim_due(
     .await
 }
 
-/// `None` when the row is not at `version` any more.
+/// `None` when the row is not at `version` any more. A hold stays until a person ends it: nothing is due by itself.
 pub(super) async fn advance(
     db: &PgPool,
     id: Uuid,
@@ -222,7 +222,8 @@ pub(super) async fn advance(
     sqlx::query_as!(
         Row,
         "update transactions
-            set state = $3, due_at = $4, attempts = 0, version = version + 1, held_reason = null, updated_at = $5,
+            set state = $3, due_at = case when held_reason is null then $4::timestamptz end, attempts = 0,
+                version = version + 1, updated_at = $5,
                 failure_reason = coalesce($6, failure_reason),
                 repaid_minor = coalesce($13, repaid_minor), owed_minor = coalesce($14, owed_minor),
                 completed_at = case when $3 = 'completed' then coalesce(completed_at, $5) end,
@@ -397,4 +398,17 @@ pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Res
     )
     .fetch_all(db)
     .await
+}
+
+/// Whether an older row that follows from the same one is not booked yet.
+pub(super) async fn older_sibling_waits(db: impl PgExecutor<'_>, row: &Transaction) -> sqlx::Result<bool> {
+    let found = sqlx::query!(
+        "select id from transactions
+          where parent_id = $1 and id < $2 and state = 'initiated' and held_reason is null limit 1",
+        row.parent_id,
+        row.id
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.is_some())
 }

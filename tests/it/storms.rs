@@ -29,9 +29,10 @@ const SCHEDULES: usize = 1_000;
 const AT_ONCE: usize = 20;
 const CRASH_PERCENT: u32 = 4;
 /// Every point of `src/` must have been died at in a run: a new one that no schedule reaches is found here.
-const CRASH_POINTS: [&str; 20] = [
+const CRASH_POINTS: [&str; 21] = [
     "deposit.before_purchase",
     "deposit.credited",
+    "deposit.fee_booked",
     "deposit.purchase_created",
     "inbox.acted",
     "inbox.stored",
@@ -257,9 +258,18 @@ async fn assert_books_agree(t: &TestApp) {
     let totals = t.sim.totals("ZAR");
     eprintln!("{totals:?}");
     assert_eq!(totals.payouts_pending, 0);
-    let balance = totals.paid_in - totals.refunded - totals.charged_back - totals.paid_out - totals.fees;
-    assert_eq!(t.system_balance(AccountCode::ProviderBalance).await.posted(), balance, "what Revio holds for us");
-    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), totals.fees);
+    let deposits: Vec<(Uuid, Uuid, String, i64)> = sqlx::query_as(
+        "select id, provider_id, state, case when state = 'completed' then amount_minor - refunded_minor - charged_back_minor else 0 end
+           from transactions where kind = 'deposit' and provider_id is not null",
+    )
+    .fetch_all(&t.app.db)
+    .await
+    .expect("PostgreSQL answers");
+    for (id, purchase, state, kept) in deposits {
+        let told = t.sim.purchase(purchase).expect("Revio knows it");
+        let left = if told["payment"].is_null() { Some(0) } else { told["refundable_amount"].as_i64() };
+        assert_eq!(Some(kept), left, "{state} deposit {id}: {}", told["status_history"]);
+    }
     let held: Vec<(Uuid, String, String)> =
         sqlx::query_as("select id, state, held_reason from transactions where held_reason is not null")
             .fetch_all(&t.app.db)
@@ -280,6 +290,9 @@ async fn assert_books_agree(t: &TestApp) {
         paid += paid_out;
     }
     assert_eq!(u64::try_from(paid).expect("a count"), totals.paid_out_count);
+    let balance = totals.paid_in - totals.refunded - totals.charged_back - totals.paid_out - totals.fees;
+    assert_eq!(t.system_balance(AccountCode::ProviderBalance).await.posted(), balance, "what Revio holds for us");
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), totals.fees);
     let unfinished: i64 = sqlx::query_scalar(
         "select (select count(*) from webhook_logs where state in ('pending', 'dead'))
               + (select count(*) from transactions where kind <> 'withdrawal'
