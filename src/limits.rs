@@ -2,7 +2,7 @@
 //! refills evenly), so that all processes count together.
 //!
 //! Losing Redis costs no call and no money: from the first call that it does not answer, each process counts for itself
-//! ([`local`]), which lets through as many times more as there are processes. One call a second asks whether Redis is back and
+//! (`limits/local.rs`), which lets through as many times more as there are processes. One call a second asks whether Redis is back and
 //! is the only one that waits for it; `octoco_rate_limit_answers_total{by="process"}` counts the rest, and an alert watches it.
 
 mod local;

@@ -12,7 +12,7 @@ use crate::chart::{Account, AccountCode};
 use crate::client::Ledger;
 use crate::error::LedgerError::{self, Contradiction};
 use crate::id::{AccountId, TransferId};
-use crate::transfer::{BATCH_MAX, Recorded};
+use crate::transfer::Recorded;
 
 /// TigerBeetle's timestamps are 1 to 2^63 - 1 nanoseconds; a filter with another one finds nothing (lsm/timestamp_range.zig).
 const TIMESTAMP_MAX: u64 = i64::MAX.unsigned_abs();
@@ -89,7 +89,7 @@ impl Ledger {
     }
 
     /// Every transfer of the currency strictly after `timestamp`, in the order of execution, at most `limit` and
-    /// [`BATCH_MAX`]. The last one's timestamp is the next cursor: nothing is ever recorded behind it. Only an empty page is
+    /// [`crate::BATCH_MAX`]. The last one's timestamp is the next cursor: nothing is ever recorded behind it. Only an empty page is
     /// the end: a server with small messages gives shorter pages than asked for.
     pub async fn transfers_after(
         &self,
@@ -152,7 +152,7 @@ const BOTH_SIDES: account::FilterFlags = account::FilterFlags::DEBITS.union(acco
 /// The filter's first timestamp and limit; `None` when nothing can match.
 fn bounds(after: u64, limit: u32) -> Option<(u64, u32)> {
     let timestamp_min = after.checked_add(1).filter(|min| *min <= TIMESTAMP_MAX)?;
-    (limit > 0).then_some((timestamp_min, limit.min(BATCH_MAX)))
+    (limit > 0).then_some((timestamp_min, limit)) // TigerBeetle cuts it to what a message holds
 }
 
 fn balance_of(row: &tb::Account, code: AccountCode) -> Result<Balance, LedgerError> {
