@@ -15,6 +15,7 @@
 //!     submitting --> failed: release
 //!     submitted --> failed: release (Revio will not pay; voided)
 //!     failed --> completed: book_late (Revio paid after all)
+//!     submitted --> completed: book_late (Revio paid while we gave it back)
 //! ```
 //!
 //! Revio has no idempotency key. So a payout is made in two calls: registering one is harmless, executing it is what moves
@@ -304,7 +305,7 @@ async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         return transactions::hold(app, withdrawal, "Revio's payout has another reference or mode").await;
     }
     match &payout.status {
-        PayoutStatus::Success => complete(app, withdrawal).await,
+        PayoutStatus::Success => complete(app, withdrawal, payout).await,
         PayoutStatus::Error => release(app, withdrawal, "the payment provider could not pay").await,
         PayoutStatus::Initialized if withdrawal.state == State::Submitting => {
             transactions::wait(app, withdrawal, IN_FLIGHT_MAX).await
@@ -326,13 +327,16 @@ async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
 }
 
 /// `→ completed`: Revio paid, the reservation becomes final.
-async fn complete(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     let posted = app.ledger.post(withdrawal.id).await;
     app.crash.at("withdrawal.posted")?;
     match posted {
         Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Posted)) => {}
-        Err(LedgerError::AlreadyResolved(how)) => {
-            return transactions::hold(app, withdrawal, &format!("Revio paid, but the reservation is {how:?}")).await;
+        // We had begun to give it back when Revio changed its word: the same as a payment after a release.
+        Err(LedgerError::AlreadyResolved(Resolution::Voided)) => return book_late(app, withdrawal, payout).await,
+        // No reservation of ours expires: whoever made this one, it was not us.
+        Err(LedgerError::AlreadyResolved(Resolution::Expired)) => {
+            return transactions::hold(app, withdrawal, "Revio paid, but the reservation has expired").await;
         }
         Err(error) => return Err(error.into()),
     }

@@ -230,7 +230,7 @@ def running_parts():
         try:
             for part in (parts.postgres, parts.redis, parts.tigerbeetle_part):
                 processes.ensure(STATE, part(instances))
-            parts.ensure_database(instances, "octoco_test", role_options="createdb createrole")
+            parts.ensure_database(instances, "octoco_test", role_options="superuser")
             note(", ".join(f"{name} on {port}" for name, port in ports.items()))
             yield instances
         finally:

@@ -1,6 +1,10 @@
 //! Withdrawals: from the request to Revio's final word.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use chrono::TimeDelta;
+use octoco::crash::CrashPoints;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, PayoutBehaviour, PayoutOutcome, Scope};
 use serde_json::json;
@@ -415,5 +419,25 @@ async fn a_clock_of_revios_that_goes_wrong_changes_nothing(db: PgPool) {
         t.pay(&deposit).await;
     }
     assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    t.finish().await;
+}
+
+/// Found by a storm: the worker dies after it gave the money back and before the row says so, and Revio pays after all.
+#[sqlx::test]
+async fn a_payment_while_we_give_the_money_back_is_taken_from_the_wallet(db: PgPool) {
+    let armed = Arc::new(AtomicBool::new(true));
+    let plan = armed.clone();
+    let crash = CrashPoints::planned(move |point| point == "withdrawal.voided" && plan.swap(false, Ordering::SeqCst));
+    let t = TestApp::crashing(db, &[], crash).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "timeout".to_owned() });
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
+    t.drive().await;
+    assert!(!armed.load(Ordering::SeqCst), "it died there");
+    assert_eq!((t.state(withdrawal.id()).await.as_str(), t.wallet(customer.id).await.pending()), ("submitting", 0));
+    t.sim.settle_payout(t.payout_of(withdrawal.id()), PayoutOutcome::Success).expect("it can be executed again");
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    assert_eq!((t.state(withdrawal.id()).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
     t.finish().await;
 }

@@ -85,7 +85,9 @@ async fn a_session_that_is_only_slow_is_kept() {
     }
     let answers = callers.join_all().await;
     assert!(answers.contains(&Ok(())), "{answers:?}");
-    assert!(answers.contains(&Err(LedgerError::Unknown(UnknownCause::Deadline))), "{answers:?}");
+    // Mostly some of them are too late. On a busy machine all may be in time, and then nothing was in doubt.
+    let in_doubt = |answer: &Result<(), LedgerError>| *answer == Err(LedgerError::Unknown(UnknownCause::Deadline));
+    assert!(answers.iter().all(|answer| answer.is_ok() || in_doubt(answer)), "{answers:?}");
     until_known(async || ledger.ping().await).await.unwrap();
     assert_eq!(proxy.accepted(), connections);
 }

@@ -39,7 +39,7 @@ async fn pages_know_only_their_own_currency_and_base() {
     let ledger = ledger().await;
     let wallet = wallet_with(&ledger, 10).await;
     let usd = Currency::parse("USD").unwrap();
-    let other = ledger.with_base(new_base());
+    let other = crate::harness::ledger().await;
     assert_eq!(ledger.transfers_after(usd, 0, 10).await, Ok(vec![]));
     assert_eq!(other.transfers_after(ZAR, 0, 10).await, Ok(vec![]));
     assert_eq!(other.accounts_after(ZAR, 0, 10).await, Ok(vec![]));

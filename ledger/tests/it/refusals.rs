@@ -97,7 +97,7 @@ async fn two_currencies_never_meet_in_a_transfer() {
 async fn two_bases_never_meet_in_a_transfer() {
     let ledger = ledger().await;
     let wallet = wallet_with(&ledger, 1000).await;
-    let other = ledger.with_base(new_base());
+    let other = crate::harness::ledger().await;
     let result = other.transfer(deposit(&ledger, new_row(), wallet, 1)).await;
     assert_eq!(result, Err(LedgerError::Contradiction("transfer_must_have_the_same_ledger_as_accounts")));
 }
