@@ -58,7 +58,7 @@ pub struct Config {
     pub revio_allowed_networks: Vec<IpNet>,
     /// `TRUSTED_PROXIES`: CIDR blocks with commas; from these the caller's address is read from `X-Forwarded-For`.
     pub trusted_proxies: Vec<IpNet>,
-    /// `CORS_ORIGINS`: the origins of frontends that browsers may call from, with commas. Default none but `PUBLIC_URL`'s own.
+    /// `CORS_ORIGINS`: the origins of frontends whose pages may use the cookie routes, with commas. Default `PUBLIC_URL`'s own.
     pub cors_origins: Vec<String>,
     /// `JWT_PRIVATE_KEY`: Ed25519 in PKCS#8 PEM, one or several: the first signs, all check. `octoco keys generate` makes one.
     pub jwt_private_key: SecretString,

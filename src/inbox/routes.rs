@@ -1,4 +1,4 @@
-//! `POST /v1/webhooks/revio`. The raw bytes are what is signed: nothing reads them before the signature is checked.
+//! `POST /v1/webhooks/revio` and `/v1/webhooks/revio/callback`. The raw bytes are what is signed: nothing reads them before the signature is checked.
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
