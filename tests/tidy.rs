@@ -18,7 +18,8 @@ const LEVELS: &[&[&str]] = &[
     &["audit"],
     &["http"],
     &["users", "bank_accounts", "accounts", "transactions"],
-    &["sessions", "deposits", "withdrawals", "reversals", "held"],
+    &["approvals"],
+    &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "held"],
     &["inbox", "health", "admin"],
     &["router", "worker"],
 ];
