@@ -106,4 +106,11 @@ mod tests {
             assert!(Thresholds::parse(wrong, Some(&enabled)).is_err(), "{wrong}");
         }
     }
+
+    #[test]
+    fn the_refusal_names_the_variable() {
+        let value = |name: &str| Ok((name == "APPROVAL_THRESHOLDS").then(|| "ZAR:0".to_owned()));
+        let wrong = crate::config::Config::from_source(&value).expect_err("much is missing").to_string();
+        assert!(wrong.contains("\n  APPROVAL_THRESHOLDS holds an amount that is not"), "{wrong}");
+    }
 }

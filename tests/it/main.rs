@@ -5,6 +5,7 @@ mod access;
 mod adjustments;
 mod approvals;
 mod audit;
+mod crashes;
 mod deposits;
 mod harness;
 mod health;
