@@ -8,7 +8,7 @@
 //!     awaiting_approval --> cancelled: decline
 //!     awaiting_approval --> expired: expire (nobody decided in 7 days)
 //!     initiated --> completed: book (the ledger moved it)
-//!     initiated --> rejected: the ledger refused, the wallet does not hold it
+//!     initiated --> rejected: the ledger refused, the wallet does not hold it or is closed
 //! ```
 //!
 //! The row in `transactions` is the customer's and has no key; the key, the reason and the maker are in `adjustments`. A
@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::approvals::{self, DECIDED_WITHIN, DECLINED, Holds, Opinion, SubjectHash, TOO_LATE};
 use crate::audit::{self, Actor, Entry};
-use crate::error::{Error, Result};
+use crate::error::{Decline, Error, Result};
 use crate::http::{IdempotencyKey, RequestHash};
 use crate::transactions::{self, Due, Kind, LEASE, Move, State, Transaction};
 use crate::users;
@@ -282,12 +282,14 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     });
     let booked = booked.await;
     app.crash.at("adjustment.booked")?;
-    let rejected = |reason| Move::to(State::Rejected, Due::Never).because(reason);
+    let rejected = |why: Decline| Move::to(State::Rejected, Due::Never).because(why.code());
     let to = match booked {
         Ok(()) => Move::to(State::Completed, Due::Never),
         // A spent id was refused before, and the answer did not reach us: the same refusal.
-        Err(LedgerError::Refused(Refusal::InsufficientFunds | Refusal::SpentId)) => rejected("insufficient_funds"),
-        Err(LedgerError::Refused(Refusal::AccountClosed)) => rejected("account_closed"),
+        Err(LedgerError::Refused(Refusal::InsufficientFunds | Refusal::SpentId)) => {
+            rejected(Decline::InsufficientFunds)
+        }
+        Err(LedgerError::Refused(Refusal::AccountClosed)) => rejected(Decline::AccountClosed),
         Err(error) => return Err(error.into()),
     };
     transactions::advance(app, row, to).await

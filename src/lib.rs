@@ -12,6 +12,7 @@
 //! | [`http`] | what every route shares |
 //! | [`users`], [`sessions`], [`bank_accounts`], [`accounts`] | people, sign-ins, destinations, balances |
 //! | [`transactions`] | the row behind every movement of money |
+//! | [`restrictions`] | frozen and closed accounts |
 //! | [`approvals`] | four eyes: what staff decided about a row that waits for it |
 //! | [`deposits`], [`withdrawals`], [`reversals`], [`adjustments`] | the flows: one function an arrow |
 //! | [`held`] | rows that wait for a person |
@@ -43,6 +44,7 @@ pub mod keys;
 pub mod limits;
 pub mod permissions;
 pub mod problems;
+pub mod restrictions;
 pub mod reversals;
 pub mod revio;
 pub mod router;

@@ -18,7 +18,7 @@ const LEVELS: &[&[&str]] = &[
     &["audit"],
     &["http"],
     &["users", "bank_accounts", "accounts", "transactions"],
-    &["approvals"],
+    &["restrictions", "approvals"],
     &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "held"],
     &["inbox", "health", "admin"],
     &["router", "worker"],

@@ -38,7 +38,7 @@ struct NewAdjustmentBody {
     /// The customer whose wallet is corrected; never one's own.
     user_id: Uuid,
     /// Of the customer's wallet: `credit` or `debit`.
-    #[schema(example = "credit")]
+    #[schema(example = "credit", pattern = "^(credit|debit)$")]
     direction: String,
     /// Minor units (cents).
     #[schema(example = 2_500, minimum = 1, maximum = 1_000_000_000_000_i64)]
@@ -47,7 +47,7 @@ struct NewAdjustmentBody {
     currency: String,
     /// The company's account on the other side: `provider_balance`, `bank`, `suspense`, `equity`, `fee_income` or
     /// `chargeback_losses`.
-    #[schema(example = "suspense")]
+    #[schema(example = "suspense", pattern = "^(provider_balance|bank|suspense|equity|fee_income|chargeback_losses)$")]
     counterpart: String,
     /// Why; the checker approves it too. No personal data.
     #[schema(min_length = 1, max_length = 500)]
@@ -82,7 +82,7 @@ impl NewAdjustmentBody {
 #[serde(deny_unknown_fields)]
 struct ApproveAdjustmentBody {
     /// As it was shown: what is approved is exactly that.
-    #[schema(min_length = 64, max_length = 64)]
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
     adjustment_hash: String,
     /// For the audit log. No personal data.
     #[schema(min_length = 1, max_length = 500)]
@@ -93,7 +93,7 @@ struct ApproveAdjustmentBody {
 #[serde(deny_unknown_fields)]
 struct DeclineAdjustmentBody {
     /// As it was shown.
-    #[schema(min_length = 64, max_length = 64)]
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
     adjustment_hash: String,
     /// For the audit log: why. No personal data.
     #[schema(min_length = 1, max_length = 500)]

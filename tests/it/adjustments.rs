@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use ledger::AccountCode;
 use octoco::audit::Actor;
 use octoco::permissions::Role;
-use octoco::users;
+use octoco::{restrictions, users};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -166,6 +166,22 @@ async fn neither_the_maker_nor_the_checker_is_the_customer(db: PgPool) {
     assert_eq!(propose(&t, &support, correction(&insider, "credit", 100), "a1").await.code(), "forbidden");
     assert_eq!(t.get(&support, &format!("/v1/admin/adjustments/{}", adjustment.id())).await.status, StatusCode::OK);
     assert_eq!(approve(&t, &checker, adjustment.id(), hash(&adjustment)).await.body["state"], "completed");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_correction_of_a_closed_wallet_is_rejected(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, Staff { maker, checker }) = (t.customer().await, staff(&t).await);
+    let closed = restrictions::impose(&t.app, &Actor::system(), customer.id, restrictions::Kind::Closure, "left").await;
+    assert_eq!(closed.map(|rows| rows.len()).ok(), Some(1));
+    let credit = proposed(&t, &maker, correction(&customer, "credit", 100), "a1").await;
+    let rejected = approve(&t, &checker, credit.id(), hash(&credit)).await;
+    assert_eq!(
+        (&rejected.body["state"], &rejected.body["failure_reason"]),
+        (&json!("rejected"), &json!("account_closed"))
+    );
+    t.drive().await;
     t.finish().await;
 }
 

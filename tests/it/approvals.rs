@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use futures_util::future::join_all;
 use octoco::audit::Actor;
 use octoco::permissions::Role;
-use octoco::{transactions, users};
+use octoco::{restrictions, transactions, users};
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Scope};
 use serde_json::json;
@@ -309,6 +309,27 @@ async fn an_approval_by_somebody_who_lost_the_role_does_not_count(db: PgPool) {
     users::change_role(&t.app, &Actor::system(), people[0].id, Role::Support).await.expect("a user");
     assert_eq!(approve_as_shown(&t, &people[1], id).await.body["state"], "awaiting_approval");
     assert_eq!(approve_as_shown(&t, &people[2], id).await.body["state"], "reserved");
+    t.drive().await;
+    assert_eq!(t.state(id).await, "completed");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn an_approved_withdrawal_of_a_frozen_customer_waits_for_the_thaw(db: PgPool) {
+    let t = TestApp::with(db, &THRESHOLDS).await;
+    let (customer, finance) = (t.customer_with(100_000).await, t.staff(Role::Finance).await);
+    let id = waiting(&t, &customer, ONE, "w1").await;
+    let (system, freeze) = (Actor::system(), restrictions::Kind::Freeze);
+    restrictions::impose(&t.app, &system, customer.id, freeze, "a stolen phone").await.expect("frozen");
+    approve_as_shown(&t, &finance, id).await;
+    t.drive().await;
+    assert_eq!(t.held_reason(id).await.as_deref(), Some(restrictions::HELD_REASON));
+    // Thawed when the approval is too old, it needs another one.
+    t.advance(TimeDelta::hours(24));
+    restrictions::lift(&t.app, &system, customer.id, freeze).await.expect("thawed");
+    t.drive().await;
+    assert_eq!((t.state(id).await.as_str(), t.held_reason(id).await), ("awaiting_approval", None));
+    approve_as_shown(&t, &finance, id).await;
     t.drive().await;
     assert_eq!(t.state(id).await, "completed");
     t.finish().await;

@@ -19,7 +19,7 @@ use octoco::clock::Clock;
 use octoco::config::Config;
 use octoco::crash::CrashPoints;
 use octoco::permissions::Role;
-use octoco::{adjustments, audit, deposits, inbox, keys, reversals, router, users, withdrawals};
+use octoco::{adjustments, audit, deposits, inbox, keys, restrictions, reversals, router, users, withdrawals};
 use reqwest::{Method, StatusCode};
 use revio_sim::{Deliveries, Sim};
 use serde_json::{Value, json};
@@ -249,7 +249,8 @@ impl TestApp {
         let withdrawals = withdrawals::step_due(&self.app, BATCH).await.expect("withdrawals can be claimed");
         let reversals = reversals::step_due(&self.app, BATCH).await.expect("reversals can be claimed");
         let adjustments = adjustments::step_due(&self.app, BATCH).await.expect("adjustments can be claimed");
-        events + deposits + withdrawals + reversals + adjustments
+        let restrictions = restrictions::step_due(&self.app, BATCH).await.expect("restrictions can be claimed");
+        events + deposits + withdrawals + reversals + restrictions + adjustments
     }
 
     /// Moves the time of the service and of Revio.
@@ -301,7 +302,8 @@ impl TestApp {
     pub(crate) async fn finish_with_held(self) {
         let now = self.app.clock.now();
         let due: i64 = sqlx::query_scalar(
-            "select (select count(*) from transactions where due_at <= $1) + (select count(*) from webhook_logs where due_at <= $1)",
+            "select (select count(*) from transactions where due_at <= $1) + (select count(*) from webhook_logs where due_at <= $1)
+               + (select count(*) from restrictions where due_at <= $1)",
         )
         .bind(now)
         .fetch_one(&self.app.db)
@@ -343,7 +345,9 @@ impl TestApp {
             receivables += owed;
         }
         let (mut debits, mut credits) = (receivables, wallets);
-        for code in AccountCode::ALL.into_iter().filter(|code| !code.is_customers()) {
+        // The source of the gates holds no money.
+        let company = |code: &AccountCode| !code.is_customers() && *code != AccountCode::GateSource;
+        for code in AccountCode::ALL.into_iter().filter(company) {
             let posted = self.system_balance(code).await.posted();
             match code.normal_side() {
                 Side::Debit => debits += posted,

@@ -69,7 +69,7 @@ struct WithdrawalApprovalList {
 #[serde(deny_unknown_fields)]
 struct ApproveWithdrawalBody {
     /// As it was shown: what is approved is exactly that.
-    #[schema(min_length = 64, max_length = 64)]
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
     payout_hash: String,
     /// For the audit log. No personal data.
     #[schema(min_length = 1, max_length = 500)]
@@ -80,7 +80,7 @@ struct ApproveWithdrawalBody {
 #[serde(deny_unknown_fields)]
 struct DeclineWithdrawalBody {
     /// As it was shown.
-    #[schema(min_length = 64, max_length = 64)]
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
     payout_hash: String,
     /// For the audit log: why. No personal data.
     #[schema(min_length = 1, max_length = 500)]
