@@ -330,13 +330,15 @@ pub async fn older_sibling_waits(app: &App, row: &Transaction) -> Result<bool> {
     Ok(store::older_sibling_waits(&app.db, row).await?)
 }
 
-/// The user's own row; somebody else's does not exist.
+/// The user's own row; somebody else's does not exist. Nor does a correction that is only proposed: whoever knows of a debit
+/// beforehand empties the wallet.
 ///
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn find_own(app: &App, user_id: Uuid, id: Uuid) -> Result<Transaction> {
     let row = find(app, id).await?;
-    if row.user_id == user_id { Ok(row) } else { Err(Error::NotFound("transaction")) }
+    let shown = row.kind != Kind::Adjustment || row.state == State::Completed;
+    if row.user_id == user_id && shown { Ok(row) } else { Err(Error::NotFound("transaction")) }
 }
 
 /// The row that an object of Revio's belongs to: by the object's id, or, while our own answer is still on its way, by the

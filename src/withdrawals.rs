@@ -292,7 +292,10 @@ async fn forget_payout(app: &App, withdrawal: &Transaction) -> Result<Transactio
     tracing::warn!(transaction.id = %withdrawal.id, payout.id = ?withdrawal.provider.id, "a payout's window closed unused");
     let to = Move::to(State::Reserved, Due::Now).with_provider(Provider::default());
     let forgotten = transactions::advance(app, withdrawal, to).await?;
-    if app.clock.now() - withdrawal.created_at > REPLACING_MAX && forgotten.held_reason.is_none() {
+    // One that was never to be executed (frozen, waiting for approval) says nothing about Revio; above a threshold people
+    // decide about each.
+    let counts = withdrawal.state == State::Submitting && approval::needed(app, withdrawal) == 0;
+    if counts && app.clock.now() - withdrawal.created_at > REPLACING_MAX && forgotten.held_reason.is_none() {
         return transactions::hold(app, &forgotten, "payouts are registered, and Revio executes none of them").await;
     }
     Ok(forgotten)

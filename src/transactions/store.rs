@@ -389,6 +389,7 @@ pub(super) async fn list_held(
     .await
 }
 
+/// The customer's own: of corrections only those that were booked, as in `find_own`.
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as!(
         Row,
@@ -397,7 +398,7 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
                    charged_back_minor, repaid_minor, owed_minor, held_reason,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions
-          where user_id = $1
+          where user_id = $1 and (kind <> 'adjustment' or state = 'completed')
             and ($2::text is null or kind = $2) and ($3::text is null or state = $3)
             and ($4::text is null or currency = $4) and ($5::uuid is null or id < $5)
           order by id desc offset $6 limit $7",
@@ -416,7 +417,7 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
 pub(super) async fn count(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<i64> {
     let counted = sqlx::query!(
         r#"select count(*) as "count!" from transactions
-          where user_id = $1
+          where user_id = $1 and (kind <> 'adjustment' or state = 'completed')
             and ($2::text is null or kind = $2) and ($3::text is null or state = $3)
             and ($4::text is null or currency = $4)"#,
         filter.user_id,

@@ -66,6 +66,10 @@ async fn a_correction_is_booked_once_when_somebody_else_has_checked_it(db: PgPoo
     let adjustment = proposed(&t, &maker, correction(&customer, "credit", 2_500), "a1").await;
     t.drive().await;
     assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000), "nothing moves yet");
+    let own = t.get(&customer, "/v1/transactions?kind=adjustment").await;
+    assert_eq!(own.body["page"]["total"], 0, "the customer does not know of it yet");
+    let path = format!("/v1/transactions/{}", adjustment.id());
+    assert_eq!(t.get(&customer, &path).await.status, StatusCode::NOT_FOUND);
     let own = approve(&t, &maker, adjustment.id(), hash(&adjustment)).await;
     assert_eq!((own.status, own.code()), (StatusCode::FORBIDDEN, "forbidden"), "not by its maker");
     let calls = (0..20).map(|_| approve(&t, &checker, adjustment.id(), hash(&adjustment)));
@@ -82,6 +86,7 @@ async fn a_correction_is_booked_once_when_somebody_else_has_checked_it(db: PgPoo
     assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), -2_500);
     let own = t.get(&customer, "/v1/transactions?kind=adjustment&state=completed").await;
     assert_eq!(own.body["page"]["total"], 1, "the customer sees it");
+    assert_eq!(t.get(&customer, &path).await.status, StatusCode::OK);
     let actions: Vec<String> =
         sqlx::query_scalar("select action from audit_log where action like 'adjustment.%' order by id")
             .fetch_all(&t.app.db)
