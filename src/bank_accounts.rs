@@ -37,11 +37,11 @@ pub struct NewBankAccount {
     pub details: Details,
 }
 
-impl BankAccount {
+impl Details {
     /// The last four digits, or fewer of a short number: never more than half of it.
     #[must_use]
     pub fn masked(&self) -> String {
-        format!("****{}", last_four(&self.details.account_number))
+        format!("****{}", last_four(&self.account_number))
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Each variable may also be given as `NAME_FILE`, the path of a file that holds the value (secrets from a mount).
 
+mod thresholds;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use uuid::Uuid;
 use crate::revio::Deadlines;
 use crate::revio::signature::PublicKeys;
 use crate::vault::DataKeys;
+
+pub use thresholds::Thresholds;
 
 /// What a name stands for; `None` = not set. [`Config::from_env`] reads the process's environment.
 pub type Source<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
@@ -36,6 +40,9 @@ pub struct Config {
     pub ledger_base: u32,
     /// `CURRENCIES`: those that customers may use, ISO 4217 with commas. Default `ZAR`.
     pub currencies: Vec<Currency>,
+    /// `APPROVAL_THRESHOLDS`: `CUR:one` or `CUR:one:two` in minor units, with commas: a withdrawal above `one` needs one
+    /// approval, above `two` two. Default: none.
+    pub approval_thresholds: Thresholds,
     /// `WITHDRAWAL_LIMITS`: `CUR:once:daily` in minor units, with commas. Default none.
     pub withdrawal_limits: Vec<WithdrawalLimit>,
     /// `REVIO_BASE_URL`: ends in `/api/v1/`.
@@ -149,6 +156,8 @@ impl Config {
         let enabled = currencies.clone().unwrap_or_default();
         let withdrawal_limits =
             read.checked("WITHDRAWAL_LIMITS", Some(""), |value| parse_withdrawal_limits(value, &enabled));
+        let approval_thresholds =
+            read.checked("APPROVAL_THRESHOLDS", Some(""), |value| Thresholds::parse(value, currencies.as_deref()));
         let revio_base_url = read.checked("REVIO_BASE_URL", None, parse_revio_url);
         let revio_api_key = read.secret("REVIO_API_KEY");
         let revio_brand_id = read.parsed("REVIO_BRAND_ID", None);
@@ -177,6 +186,7 @@ impl Config {
             tigerbeetle_cluster_id: tigerbeetle_cluster_id?,
             ledger_base: ledger_base?,
             currencies: currencies?,
+            approval_thresholds: approval_thresholds?,
             withdrawal_limits: withdrawal_limits?,
             revio_base_url: revio_base_url?,
             revio_api_key: revio_api_key?,

@@ -13,7 +13,8 @@
 //! | [`users`], [`sessions`], [`bank_accounts`], [`accounts`] | people, sign-ins, destinations, balances |
 //! | [`transactions`] | the row behind every movement of money |
 //! | [`restrictions`] | frozen and closed accounts |
-//! | [`deposits`], [`withdrawals`], [`reversals`] | the flows: one function an arrow |
+//! | [`approvals`] | four eyes: what staff decided about a row that waits for it |
+//! | [`deposits`], [`withdrawals`], [`reversals`], [`adjustments`] | the flows: one function an arrow |
 //! | [`held`] | rows that wait for a person |
 //! | [`inbox`] | Revio's webhooks |
 //! | [`admin`] | what staff see of no noun's own |
@@ -24,8 +25,10 @@
 
 pub mod access;
 pub mod accounts;
+pub mod adjustments;
 pub mod admin;
 pub mod app;
+pub mod approvals;
 pub mod audit;
 pub mod bank_accounts;
 pub mod clock;

@@ -21,8 +21,8 @@ use crate::error::{Error, Problem};
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::{Json, access_log};
 use crate::{
-    accounts, admin, bank_accounts, deposits, health, held, inbox, restrictions, sessions, transactions, users,
-    withdrawals,
+    accounts, adjustments, admin, bank_accounts, deposits, health, held, inbox, restrictions, sessions, transactions,
+    users, withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
@@ -58,6 +58,8 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(bank_accounts::routes::router())
         .merge(deposits::routes::router())
         .merge(withdrawals::routes::router())
+        .merge(withdrawals::approval::routes::router())
+        .merge(adjustments::routes::router())
         .merge(transactions::routes::router())
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())

@@ -29,7 +29,7 @@ use crate::clock::DateTime;
 use crate::error::{Error, Result};
 
 pub use store::Filter;
-pub use types::{Child, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
+pub use types::{Approved, Child, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
 
 /// How long a claimed row is left alone: longer than any step may take.
 pub const LEASE: TimeDelta = TimeDelta::seconds(90);
@@ -179,15 +179,35 @@ async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
 /// [`Error::StaleState`] when somebody else moved it first.
 pub async fn advance(app: &App, row: &Transaction, to: Move) -> Result<Transaction> {
     app.crash.at("transaction.before_move")?;
-    let now = app.clock.now();
-    let moved = store::advance(&app.db, row.id, row.version, &to, now).await?.ok_or(Error::StaleState)?;
+    let moved = advance_within(app, &app.db, row, &to).await?;
+    announce(app, row, &to);
+    app.crash.at("transaction.moved")?;
+    Ok(moved)
+}
+
+/// The same inside an SQL transaction of the caller's, who says so with [`announce`] once it is committed.
+///
+/// # Errors
+/// [`Error::StaleState`] when somebody else moved it first.
+pub async fn advance_within(app: &App, db: impl PgExecutor<'_>, row: &Transaction, to: &Move) -> Result<Transaction> {
+    store::advance(db, row.id, row.version, to, app.clock.now()).await?.ok_or(Error::StaleState)?.try_into()
+}
+
+/// Tells metrics, log and worker of a move that is in the database.
+pub fn announce(app: &App, row: &Transaction, to: &Move) {
     app.metrics.transaction_states.with_label_values(&[row.kind.name(), to.state.name()]).inc();
     tracing::info!(transaction.id = %row.id, from = row.state.name(), to = to.state.name(), "transaction moved");
     if to.due == Due::Now {
         app.wake.worker();
     }
-    app.crash.at("transaction.moved")?;
-    moved.try_into()
+}
+
+/// Locks the row for the rest of the SQL transaction, if it is still as it was read.
+///
+/// # Errors
+/// [`Error::StaleState`] when somebody else moved it first.
+pub async fn lock(db: impl PgExecutor<'_>, row: &Transaction) -> Result<()> {
+    if store::lock(db, row.id, row.version).await? { Ok(()) } else { Err(Error::StaleState) }
 }
 
 /// Nothing is wrong and nothing is new: look again after `pause`.
@@ -274,6 +294,14 @@ pub async fn find(app: &App, id: Uuid) -> Result<Transaction> {
     store::find(&app.db, id).await?.ok_or(Error::NotFound("transaction"))?.try_into()
 }
 
+/// Those of them that there are, newest first.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn find_all(app: &App, ids: &[Uuid]) -> Result<Vec<Transaction>> {
+    store::find_all(&app.db, ids).await?.into_iter().map(Transaction::try_from).collect()
+}
+
 /// Writes a row that follows from another one; a repeat for the same object of Revio's changes nothing.
 ///
 /// # Errors
@@ -310,13 +338,15 @@ pub async fn older_sibling_waits(app: &App, row: &Transaction) -> Result<bool> {
     Ok(store::older_sibling_waits(&app.db, row).await?)
 }
 
-/// The user's own row; somebody else's does not exist.
+/// The user's own row; somebody else's does not exist. Nor does a correction that is only proposed: whoever knows of a debit
+/// beforehand empties the wallet.
 ///
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn find_own(app: &App, user_id: Uuid, id: Uuid) -> Result<Transaction> {
     let row = find(app, id).await?;
-    if row.user_id == user_id { Ok(row) } else { Err(Error::NotFound("transaction")) }
+    let shown = row.kind != Kind::Adjustment || row.state == State::Completed;
+    if row.user_id == user_id && shown { Ok(row) } else { Err(Error::NotFound("transaction")) }
 }
 
 /// The row that an object of Revio's belongs to: by the object's id, or, while our own answer is still on its way, by the
@@ -353,6 +383,8 @@ pub async fn measure(app: &App) -> Result<()> {
     for waiting in store::waiting(&app.db, now).await? {
         app.metrics.waiting(&waiting.kind, "due", waiting.due, waiting.oldest_due.map(|at| now - at));
         app.metrics.waiting(&waiting.kind, "held", waiting.held, waiting.oldest_held.map(|at| now - at));
+        let undecided = waiting.oldest_undecided.map(|at| now - at);
+        app.metrics.waiting(&waiting.kind, "awaiting_approval", waiting.undecided, undecided);
     }
     Ok(())
 }

@@ -6,6 +6,9 @@
 //!     initiated --> reserved: reserve (the ledger holds the money)
 //!     initiated --> rejected: refused by the ledger or a limit, nothing is reserved
 //!     reserved --> reserved: register (Revio has the payout, no money moves)
+//!     reserved --> awaiting_approval: above a threshold and not approved (see `approval`)
+//!     awaiting_approval --> reserved: approved
+//!     awaiting_approval --> failed: declined, or not approved in time
 //!     reserved --> submitting: submit (written before money may leave)
 //!     submitting --> submitted: execute (Revio accepted)
 //!     submitting --> submitting: execute again, after looking it up
@@ -25,6 +28,7 @@
 //! Should that word change: a payment after a release is booked from the wallet, and what the wallet does not hold the
 //! customer owes; an error after a payment is held for a person and never credited by itself.
 
+pub mod approval;
 pub mod routes;
 
 use chrono::TimeDelta;
@@ -117,7 +121,8 @@ async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         State::Reserved => submit(app, withdrawal).await,
         State::Submitting | State::Submitted => look_up(app, withdrawal).await,
         State::Completed | State::Failed => look_later(app, withdrawal).await,
-        State::AwaitingApproval | State::Rejected => transactions::rest(app, withdrawal).await,
+        State::AwaitingApproval => approval::step(app, withdrawal).await,
+        State::Rejected => transactions::rest(app, withdrawal).await,
         State::AwaitingPayment | State::Expired | State::Cancelled => {
             Err(Error::internal(format!("a withdrawal cannot be {}", withdrawal.state.name())))
         }
@@ -178,6 +183,9 @@ async fn register(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         return transactions::hold(app, withdrawal, "the withdrawal has no bank account").await;
     };
     let details = bank_accounts::details(app, bank_account_id).await?;
+    if let Some(waiting) = approval::missing(app, withdrawal, &details).await? {
+        return Ok(waiting);
+    }
     let contact = users::contact(app, withdrawal.user_id).await?;
     let payout = NewPayout {
         reference: withdrawal.id,
@@ -227,6 +235,9 @@ async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if !window_is_open(app, withdrawal) {
         // Never executed, and Revio does not execute it any more: a new one takes its place.
         return forget_payout(app, withdrawal).await;
+    }
+    if let Some(waiting) = approval::missing_now(app, withdrawal).await? {
+        return Ok(waiting);
     }
     let submitting = transactions::advance(app, withdrawal, Move::to(State::Submitting, Due::In(LEASE))).await?;
     execute(app, &submitting).await
@@ -296,7 +307,10 @@ async fn forget_payout(app: &App, withdrawal: &Transaction) -> Result<Transactio
     tracing::warn!(transaction.id = %withdrawal.id, payout.id = ?withdrawal.provider.id, "a payout's window closed unused");
     let to = Move::to(State::Reserved, Due::Now).with_provider(Provider::default());
     let forgotten = transactions::advance(app, withdrawal, to).await?;
-    if app.clock.now() - withdrawal.created_at > REPLACING_MAX && forgotten.held_reason.is_none() {
+    // One that was never to be executed (frozen, waiting for approval) says nothing about Revio; above a threshold people
+    // decide about each.
+    let counts = withdrawal.state == State::Submitting && approval::needed(app, withdrawal) == 0;
+    if counts && app.clock.now() - withdrawal.created_at > REPLACING_MAX && forgotten.held_reason.is_none() {
         return transactions::hold(app, &forgotten, "payouts are registered, and Revio executes none of them").await;
     }
     Ok(forgotten)

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::{audit, deposits, inbox, restrictions, reversals, transactions, withdrawals};
+use crate::{adjustments, audit, deposits, inbox, restrictions, reversals, transactions, withdrawals};
 
 /// As many as are stepped at once: none of them waits for its turn while its lease runs.
 const BATCH: i64 = 16;
@@ -35,7 +35,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 7] = [
+static TASKS: [Task; 8] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -59,6 +59,12 @@ static TASKS: [Task; 7] = [
         period: Duration::from_secs(1),
         loops: 1,
         step: |app| Box::pin(full(reversals::step_due(app, BATCH))),
+    },
+    Task {
+        name: "adjustments",
+        period: Duration::from_secs(1),
+        loops: 1,
+        step: |app| Box::pin(full(adjustments::step_due(app, BATCH))),
     },
     Task {
         name: "restrictions",

@@ -18,8 +18,8 @@ const LEVELS: &[&[&str]] = &[
     &["audit"],
     &["http"],
     &["users", "bank_accounts", "accounts", "transactions"],
-    &["restrictions"],
-    &["sessions", "deposits", "withdrawals", "reversals", "held"],
+    &["restrictions", "approvals"],
+    &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "held"],
     &["inbox", "health", "admin"],
     &["router", "worker"],
 ];

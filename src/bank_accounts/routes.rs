@@ -68,7 +68,7 @@ impl From<BankAccount> for BankAccountView {
     fn from(account: BankAccount) -> Self {
         Self {
             id: account.id,
-            account_number_masked: account.masked(),
+            account_number_masked: account.details.masked(),
             branch_code: account.details.branch_code,
             account_holder: account.details.account_holder,
             bank_name: account.bank_name,

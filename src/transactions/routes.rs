@@ -30,7 +30,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(Serialize, ToSchema)]
 pub struct TransactionView {
     pub id: Uuid,
-    /// `deposit`, `withdrawal`, `refund`, `chargeback` or `chargeback_reversal`.
+    /// `deposit`, `withdrawal`, `refund`, `chargeback`, `chargeback_reversal` or `adjustment` (a correction by staff).
     #[schema(example = "deposit")]
     pub kind: &'static str,
     /// See the state diagrams in the documentation.

@@ -155,6 +155,26 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
     .await
 }
 
+pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                due_at, attempts, version, created_at, updated_at, completed_at
+           from transactions where id = any($1) order by id desc",
+        ids
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Locks the row until the end of the SQL transaction. False when it is not at `version` any more.
+pub(super) async fn lock(db: impl PgExecutor<'_>, id: Uuid, version: i32) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!("select version from transactions where id = $1 for update", id);
+    Ok(found.fetch_optional(db).await? == Some(version))
+}
+
 /// The object's own row comes before the row that its reference names.
 pub(super) async fn find_for_provider(
     db: impl PgExecutor<'_>,
@@ -207,7 +227,7 @@ pub(super) async fn claim_due(
 
 /// `None` when the row is not at `version` any more. A hold stays until a person ends it: nothing is due by itself.
 pub(super) async fn advance(
-    db: &PgPool,
+    db: impl PgExecutor<'_>,
     id: Uuid,
     version: i32,
     to: &Move,
@@ -219,6 +239,7 @@ pub(super) async fn advance(
         Due::In(pause) => Some(now + pause),
     };
     let provider = to.provider.clone().unwrap_or_default();
+    let approved = to.approved.as_ref();
     sqlx::query_as!(
         Row,
         "update transactions
@@ -231,7 +252,10 @@ pub(super) async fn advance(
                 provider_status = case when $7 then $9 else provider_status end,
                 checkout_url = case when $7 then $10 else checkout_url end,
                 execution_url = case when $7 then $11 else execution_url end,
-                provider_created_at = case when $7 then $12 else provider_created_at end
+                provider_created_at = case when $7 then $12 else provider_created_at end,
+                -- Single use: whatever leaves the state that was approved leaves the approval behind.
+                approved_hash = case when $15::bytea is not null then $15 when state = $3 then approved_hash end,
+                approved_until = case when $15 is not null then $16::timestamptz when state = $3 then approved_until end
           where id = $1 and version = $2
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
@@ -251,6 +275,8 @@ pub(super) async fn advance(
         provider.created_at,
         to.repaid_minor,
         to.owed_minor,
+        approved.map(|approved| approved.hash.as_slice()),
+        approved.map(|approved| approved.until),
     )
     .fetch_optional(db)
     .await
@@ -371,6 +397,7 @@ pub(super) async fn list_held(
     .await
 }
 
+/// The customer's own: of corrections only those that were booked, as in `find_own`.
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as!(
         Row,
@@ -379,7 +406,7 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
                    charged_back_minor, repaid_minor, owed_minor, held_reason,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions
-          where user_id = $1
+          where user_id = $1 and (kind <> 'adjustment' or state = 'completed')
             and ($2::text is null or kind = $2) and ($3::text is null or state = $3)
             and ($4::text is null or currency = $4) and ($5::uuid is null or id < $5)
           order by id desc offset $6 limit $7",
@@ -398,7 +425,7 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
 pub(super) async fn count(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<i64> {
     let counted = sqlx::query!(
         r#"select count(*) as "count!" from transactions
-          where user_id = $1
+          where user_id = $1 and (kind <> 'adjustment' or state = 'completed')
             and ($2::text is null or kind = $2) and ($3::text is null or state = $3)
             and ($4::text is null or currency = $4)"#,
         filter.user_id,
@@ -411,13 +438,15 @@ pub(super) async fn count(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Res
     Ok(counted.count)
 }
 
-/// What waits of one kind: rows and the age of the oldest, due and held.
+/// What waits of one kind: rows and the age of the oldest, due, held, and awaiting approval.
 pub(super) struct Waiting {
     pub(super) kind: String,
     pub(super) due: i64,
     pub(super) oldest_due: Option<DateTime>,
     pub(super) held: i64,
     pub(super) oldest_held: Option<DateTime>,
+    pub(super) undecided: i64,
+    pub(super) oldest_undecided: Option<DateTime>,
 }
 
 pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Vec<Waiting>> {
@@ -426,7 +455,9 @@ pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Res
         r#"select kind,
                   count(*) filter (where due_at <= $1) as "due!", min(due_at) filter (where due_at <= $1) as oldest_due,
                   count(*) filter (where held_reason is not null) as "held!",
-                  min(updated_at) filter (where held_reason is not null) as oldest_held
+                  min(updated_at) filter (where held_reason is not null) as oldest_held,
+                  count(*) filter (where state = 'awaiting_approval') as "undecided!",
+                  min(updated_at) filter (where state = 'awaiting_approval') as oldest_undecided
              from transactions where due_at is not null or held_reason is not null group by kind"#,
         now
     )

@@ -19,9 +19,11 @@ pub enum Kind {
     Chargeback,
     /// A chargeback was won.
     ChargebackReversal,
+    /// A correction by staff.
+    Adjustment,
 }
 
-/// The states of all kinds; the diagrams are in `deposits` and `withdrawals`, the SQL constraint `transactions_state` holds
+/// The states of all kinds; the diagrams are in `deposits`, `withdrawals` and `adjustments`, the SQL constraint `transactions_state` holds
 /// each kind to its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -38,7 +40,8 @@ pub enum State {
     Cancelled,
 }
 
-const KINDS: [Kind; 5] = [Kind::Deposit, Kind::Withdrawal, Kind::Refund, Kind::Chargeback, Kind::ChargebackReversal];
+const KINDS: [Kind; 6] =
+    [Kind::Deposit, Kind::Withdrawal, Kind::Refund, Kind::Chargeback, Kind::ChargebackReversal, Kind::Adjustment];
 const STATES: [State; 11] = [
     State::Initiated,
     State::AwaitingPayment,
@@ -62,6 +65,7 @@ impl Kind {
             Self::Refund => "refund",
             Self::Chargeback => "chargeback",
             Self::ChargebackReversal => "chargeback_reversal",
+            Self::Adjustment => "adjustment",
         }
     }
 
@@ -164,7 +168,7 @@ pub enum Due {
 }
 
 /// One move of a row. `None` leaves what the row has.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Move {
     pub state: State,
     pub due: Due,
@@ -172,12 +176,20 @@ pub struct Move {
     pub failure_reason: Option<String>,
     pub repaid_minor: Option<i64>,
     pub owed_minor: Option<i64>,
+    pub approved: Option<Approved>,
+}
+
+/// What was approved, as a hash over all of it, and until when that holds. A move out of the state uses it up.
+#[derive(Clone)]
+pub struct Approved {
+    pub hash: [u8; 32],
+    pub until: DateTime,
 }
 
 impl Move {
     #[must_use]
     pub fn to(state: State, due: Due) -> Self {
-        Self { state, due, provider: None, failure_reason: None, repaid_minor: None, owed_minor: None }
+        Self { state, due, provider: None, failure_reason: None, repaid_minor: None, owed_minor: None, approved: None }
     }
 
     #[must_use]
@@ -193,6 +205,11 @@ impl Move {
     #[must_use]
     pub fn leaving_owed(self, owed: Amount) -> Self {
         Self { owed_minor: Some(owed.minor()), ..self }
+    }
+
+    #[must_use]
+    pub fn with_approval(self, approved: Approved) -> Self {
+        Self { approved: Some(approved), ..self }
     }
 
     #[must_use]

@@ -2,7 +2,10 @@
 //! the Revio simulator over real HTTP. `./dev test` starts the parts. Each file is named as the noun that it tests.
 
 mod access;
+mod adjustments;
+mod approvals;
 mod audit;
+mod crashes;
 mod deposits;
 mod harness;
 mod health;

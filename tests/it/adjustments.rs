@@ -1,0 +1,294 @@
+//! Corrections by staff: made by one, checked by another, booked once.
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use ledger::AccountCode;
+use octoco::audit::Actor;
+use octoco::permissions::Role;
+use octoco::{restrictions, users};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::crashes::Crashes;
+use crate::harness::{Answer, Customer, TestApp};
+
+struct Staff {
+    maker: Customer,
+    checker: Customer,
+}
+
+async fn staff(t: &TestApp) -> Staff {
+    Staff { maker: t.staff(Role::Finance).await, checker: t.staff(Role::Finance).await }
+}
+
+fn correction(customer: &Customer, direction: &str, amount: i64) -> Value {
+    json!({"user_id": customer.id, "direction": direction, "amount": amount, "currency": "ZAR",
+        "counterpart": "suspense", "reason": "a payment without a reference"})
+}
+
+async fn propose(t: &TestApp, maker: &Customer, body: Value, key: &str) -> Answer {
+    let headers = [("Idempotency-Key", key)];
+    t.send(Method::POST, "/v1/admin/adjustments", Some(&t.token(maker)), &headers, Some(body)).await
+}
+
+async fn proposed(t: &TestApp, maker: &Customer, body: Value, key: &str) -> Answer {
+    let answer = propose(t, maker, body, key).await;
+    assert_eq!(
+        (answer.status, &answer.body["state"]),
+        (StatusCode::CREATED, &json!("awaiting_approval")),
+        "{}",
+        answer.body
+    );
+    answer
+}
+
+fn hash(adjustment: &Answer) -> &str {
+    adjustment.body["adjustment_hash"].as_str().expect("a hash")
+}
+
+async fn approve(t: &TestApp, checker: &Customer, id: Uuid, hash: &str) -> Answer {
+    let path = format!("/v1/admin/adjustments/{id}/approve");
+    t.send(Method::POST, &path, Some(&t.token(checker)), &[], Some(json!({"adjustment_hash": hash}))).await
+}
+
+async fn decline(t: &TestApp, checker: &Customer, id: Uuid, hash: &str) -> Answer {
+    let path = format!("/v1/admin/adjustments/{id}/decline");
+    let body = json!({"adjustment_hash": hash, "note": "the wrong customer"});
+    t.send(Method::POST, &path, Some(&t.token(checker)), &[], Some(body)).await
+}
+
+#[sqlx::test]
+async fn a_correction_is_booked_once_when_somebody_else_has_checked_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
+    let adjustment = proposed(&t, &maker, correction(&customer, "credit", 2_500), "a1").await;
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000), "nothing moves yet");
+    let own = t.get(&customer, "/v1/transactions?kind=adjustment").await;
+    assert_eq!(own.body["page"]["total"], 0, "the customer does not know of it yet");
+    let path = format!("/v1/transactions/{}", adjustment.id());
+    assert_eq!(t.get(&customer, &path).await.status, StatusCode::NOT_FOUND);
+    let own = approve(&t, &maker, adjustment.id(), hash(&adjustment)).await;
+    assert_eq!((own.status, own.code()), (StatusCode::FORBIDDEN, "forbidden"), "not by its maker");
+    let calls = (0..20).map(|_| approve(&t, &checker, adjustment.id(), hash(&adjustment)));
+    let answers = join_all(calls).await;
+    let done = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
+    assert_eq!((done, answers.iter().filter(|answer| answer.code() == "stale_state").count()), (1, 19));
+    let booked = answers.iter().find(|answer| answer.status == StatusCode::OK).expect("one");
+    assert_eq!(
+        (&booked.body["state"], &booked.body["approvals"][0]["approver_id"]),
+        (&json!("completed"), &json!(checker.id))
+    );
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (12_500, 0, 12_500));
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), -2_500);
+    let own = t.get(&customer, "/v1/transactions?kind=adjustment&state=completed").await;
+    assert_eq!(own.body["page"]["total"], 1, "the customer sees it");
+    assert_eq!(t.get(&customer, &path).await.status, StatusCode::OK);
+    let actions: Vec<String> =
+        sqlx::query_scalar("select action from audit_log where action like 'adjustment.%' order by id")
+            .fetch_all(&t.app.db)
+            .await
+            .expect("PostgreSQL answers");
+    assert_eq!(actions.len(), 2, "{actions:?}");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn each_account_of_the_company_may_stand_on_the_other_side(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
+    let names = ["provider_balance", "bank", "suspense", "equity", "fee_income", "chargeback_losses"];
+    for (index, name) in names.into_iter().enumerate() {
+        for (direction, amount) in [("credit", 300), ("debit", 100)] {
+            let mut body = correction(&customer, direction, amount);
+            body["counterpart"] = json!(name);
+            let adjustment = proposed(&t, &maker, body, &format!("{name}-{direction}")).await;
+            let booked = approve(&t, &checker, adjustment.id(), hash(&adjustment)).await;
+            assert_eq!(booked.body["state"], "completed", "{}", booked.body);
+        }
+        let posted = 10_000 + 200 * (i64::try_from(index).expect("few") + 1);
+        assert_eq!(t.balance(&customer).await, (posted, 0, posted), "{name}");
+    }
+    assert_eq!(t.system_balance(AccountCode::ChargebackLosses).await.posted(), 200);
+    assert_eq!(t.system_balance(AccountCode::Equity).await.posted(), -200);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_debit_above_the_balance_is_rejected(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
+    let too_much = proposed(&t, &maker, correction(&customer, "debit", 10_001), "a1").await;
+    let rejected = approve(&t, &checker, too_much.id(), hash(&too_much)).await;
+    assert_eq!((rejected.status, &rejected.body["state"]), (StatusCode::OK, &json!("rejected")));
+    assert_eq!(rejected.body["failure_reason"], "insufficient_funds");
+    let all = proposed(&t, &maker, correction(&customer, "debit", 10_000), "a2").await;
+    assert_eq!(approve(&t, &checker, all.id(), hash(&all)).await.body["state"], "completed");
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    let never_opened = t.customer().await;
+    let debit = proposed(&t, &maker, correction(&never_opened, "debit", 1), "a3").await;
+    assert_eq!(approve(&t, &checker, debit.id(), hash(&debit)).await.body["state"], "rejected");
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_declined_or_forgotten_correction_moves_nothing(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
+    let first = proposed(&t, &maker, correction(&customer, "credit", 2_500), "a1").await;
+    assert_eq!(decline(&t, &maker, first.id(), hash(&first)).await.code(), "forbidden", "not by its maker");
+    let declined = decline(&t, &checker, first.id(), hash(&first)).await;
+    assert_eq!((declined.status, &declined.body["state"]), (StatusCode::OK, &json!("cancelled")));
+    assert_eq!(approve(&t, &checker, first.id(), hash(&first)).await.code(), "stale_state");
+    let second = proposed(&t, &maker, correction(&customer, "credit", 2_500), "a2").await;
+    t.advance(TimeDelta::days(7));
+    let checker = t.staff(Role::Finance).await;
+    assert_eq!(approve(&t, &checker, second.id(), hash(&second)).await.code(), "stale_state", "too late");
+    t.drive().await;
+    assert_eq!(t.state(second.id()).await, "expired");
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    let listed = t.get(&checker, "/v1/admin/adjustments?state=cancelled").await;
+    assert_eq!(
+        (listed.body["data"].as_array().map(Vec::len), &listed.body["data"][0]["id"]),
+        (Some(1), &json!(first.id()))
+    );
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn neither_the_maker_nor_the_checker_is_the_customer(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (insider, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
+    users::change_role(&t.app, &Actor::system(), insider.id, Role::Admin).await.expect("a user");
+    assert_eq!(propose(&t, &insider, correction(&insider, "credit", 100), "a1").await.code(), "forbidden");
+    let adjustment = proposed(&t, &maker, correction(&insider, "credit", 100), "a1").await;
+    assert_eq!(approve(&t, &insider, adjustment.id(), hash(&adjustment)).await.code(), "forbidden");
+    let support = t.staff(Role::Support).await;
+    assert_eq!(propose(&t, &support, correction(&insider, "credit", 100), "a1").await.code(), "forbidden");
+    assert_eq!(t.get(&support, &format!("/v1/admin/adjustments/{}", adjustment.id())).await.status, StatusCode::OK);
+    assert_eq!(approve(&t, &checker, adjustment.id(), hash(&adjustment)).await.body["state"], "completed");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_correction_of_a_closed_wallet_is_rejected(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, Staff { maker, checker }) = (t.customer().await, staff(&t).await);
+    let closed = restrictions::impose(&t.app, &Actor::system(), customer.id, restrictions::Kind::Closure, "left").await;
+    assert_eq!(closed.map(|rows| rows.len()).ok(), Some(1));
+    let credit = proposed(&t, &maker, correction(&customer, "credit", 100), "a1").await;
+    let rejected = approve(&t, &checker, credit.id(), hash(&credit)).await;
+    assert_eq!(
+        (&rejected.body["state"], &rejected.body["failure_reason"]),
+        (&json!("rejected"), &json!("account_closed"))
+    );
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_key_is_its_makers_and_belongs_to_one_correction(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
+    let calls = (0..20).map(|_| propose(&t, &maker, correction(&customer, "credit", 2_500), "first"));
+    let answers = join_all(calls).await;
+    let id = answers[0].id();
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::CREATED && answer.id() == id));
+    assert_eq!(answers.iter().filter(|answer| !answer.replayed()).count(), 1);
+    let other = propose(&t, &maker, correction(&customer, "credit", 2_501), "first").await;
+    assert_eq!((other.status, other.code()), (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"));
+    let colleague = proposed(&t, &checker, correction(&customer, "credit", 2_500), "first").await;
+    assert_ne!(colleague.id(), id, "another maker's key is another key");
+    // The customer's own deposit has the key `first` too.
+    let again = t.deposit(&customer, 10_000, "first").await;
+    assert!(again.replayed() && again.id() != id);
+    let rows: i64 = sqlx::query_scalar("select count(*) from transactions where kind = 'adjustment'")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(rows, 2, "a lost race leaves nothing behind");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_correction_that_is_not_what_was_approved_is_held(db: PgPool) {
+    let crashes = Crashes::default();
+    let t = TestApp::crashing(db, &[], crashes.plan()).await;
+    let (customer, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
+    let adjustment = proposed(&t, &maker, correction(&customer, "debit", 2_500), "a1").await;
+    crashes.at("adjustment.approved");
+    assert_eq!(approve(&t, &checker, adjustment.id(), hash(&adjustment)).await.code(), "internal", "it dies there");
+    sqlx::query("update adjustments set direction = 'credit'").execute(&t.app.db).await.expect("PostgreSQL answers");
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    let reason = t.held_reason(adjustment.id()).await;
+    assert!(reason.is_some_and(|reason| reason.contains("approved")));
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn a_death_between_any_two_effects_of_a_correction_books_it_once(db: PgPool) {
+    let crashes = Crashes::default();
+    let t = TestApp::crashing(db, &[], crashes.plan()).await;
+    let (customer, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
+    let mut expected = 10_000;
+    for points in 1.. {
+        let key = format!("a{points}");
+        crashes.after(points);
+        propose(&t, &maker, correction(&customer, "credit", 100), &key).await;
+        let adjustment = propose(&t, &maker, correction(&customer, "credit", 100), &key).await;
+        for _ in 0..2 {
+            approve(&t, &checker, adjustment.id(), hash(&adjustment)).await;
+            t.advance(TimeDelta::minutes(2));
+            t.drive().await;
+        }
+        let over = crashes.is_over();
+        expected += 100;
+        assert_eq!(t.state(adjustment.id()).await, "completed", "{points}: {:?}", crashes.died_at());
+        assert_eq!(t.balance(&customer).await, (expected, 0, expected));
+        if over {
+            break;
+        }
+    }
+    let died = crashes.died_at();
+    for point in ["adjustment.proposed", "adjustment.approved", "adjustment.booked", "transaction.moved"] {
+        assert!(died.contains(point), "nobody died at {point}: {died:?}");
+    }
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn each_wrong_field_of_a_correction_is_named(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, Staff { maker, .. }) = (t.customer().await, staff(&t).await);
+    for (field, value) in [
+        ("direction", json!("sideways")),
+        ("amount", json!(0)),
+        ("amount", json!(-1)),
+        ("currency", json!("USD")),
+        ("counterpart", json!("customer_wallet")),
+        ("counterpart", json!("provider_fees")),
+        ("reason", json!("")),
+        ("reason", json!("a\u{0}b")),
+        ("reason", json!("x".repeat(501))),
+        ("user_id", json!("nobody")),
+        ("extra", json!(1)),
+    ] {
+        let mut body = correction(&customer, "credit", 100);
+        body[field] = value;
+        let refused = propose(&t, &maker, body, "a1").await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{field}: {}", refused.body);
+        assert_eq!(refused.body["errors"][0]["field"], field, "{}", refused.body);
+    }
+    let mut body = correction(&customer, "credit", 100);
+    body["user_id"] = json!(Uuid::now_v7());
+    assert_eq!(propose(&t, &maker, body, "a1").await.code(), "not_found");
+    let refused = t.get(&maker, "/v1/admin/adjustments?state=sideways").await;
+    assert_eq!(refused.body["errors"][0]["field"], "state");
+    t.finish().await;
+}
