@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::crash::CrashPoints;
 use crate::error::{BoxError, Error, Result};
 use crate::limits::Limiter;
+use crate::mailer::Mailer;
 use crate::revio::Revio;
 use crate::telemetry::Metrics;
 use crate::tokens::Tokens;
@@ -35,6 +36,7 @@ pub struct Parts {
     pub db: PgPool,
     pub ledger: Ledger,
     pub revio: Revio,
+    pub mailer: Mailer,
     pub limiter: Limiter,
     pub access: Access,
     pub tokens: Tokens,
@@ -94,8 +96,22 @@ impl App {
         );
         let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits)?;
         let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url)?;
+        let mailer = Mailer::new(&config.mail_way, &config.mail_from, config.smtp_deadline)?;
         let (wake, access) = (Wake::new(db.clone()), Access::new(db.clone()));
-        Ok(Self(Arc::new(Parts { db, ledger, revio, limiter, access, tokens, wake, clock, crash, metrics, config })))
+        Ok(Self(Arc::new(Parts {
+            db,
+            ledger,
+            revio,
+            mailer,
+            limiter,
+            access,
+            tokens,
+            wake,
+            clock,
+            crash,
+            metrics,
+            config,
+        })))
     }
 
     /// The currency of a request, if customers may use it.

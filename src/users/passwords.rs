@@ -28,7 +28,7 @@ const TAIL_CHARS_MAX: usize = 5;
 /// Where a password comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// A device that the person signed in on before.
+    /// A device that the person signed in on before, or somebody who has proved to be somebody.
     Known,
     Unknown,
 }
@@ -77,8 +77,8 @@ fn is_common(lower: &str) -> bool {
 
 /// # Errors
 /// [`Error::Unavailable`] when too many wait.
-pub async fn hash(password: SecretString) -> Result<String> {
-    in_turn(Lane::Unknown, move || encode(password.expose_secret())).await
+pub async fn hash(lane: Lane, password: SecretString) -> Result<String> {
+    in_turn(lane, move || encode(password.expose_secret())).await
 }
 
 /// What a hash said of a password.

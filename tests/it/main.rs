@@ -3,12 +3,16 @@
 
 mod access;
 mod audit;
+mod credentials;
 mod deposits;
+mod guessing;
 mod harness;
 mod health;
 mod held;
 mod inbox;
 mod limits;
+mod mailbox;
+mod mails;
 mod requests;
 mod reversals;
 mod routes;
@@ -17,4 +21,5 @@ mod sign_in;
 mod storms;
 mod transactions;
 mod users;
+mod verification;
 mod withdrawals;
