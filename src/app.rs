@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::crash::CrashPoints;
 use crate::error::{BoxError, Error, Result};
+use crate::hashing::Hasher;
 use crate::limits::Limiter;
 use crate::mailer::Mailer;
 use crate::revio::Revio;
@@ -38,6 +39,7 @@ pub struct Parts {
     pub revio: Revio,
     pub mailer: Mailer,
     pub limiter: Limiter,
+    pub hasher: Hasher,
     pub access: Access,
     pub tokens: Tokens,
     pub wake: Wake,
@@ -104,6 +106,7 @@ impl App {
             revio,
             mailer,
             limiter,
+            hasher: Hasher::default(),
             access,
             tokens,
             wake,

@@ -167,7 +167,7 @@ impl Config {
         );
         let require_verified_email = read.checked("REQUIRE_VERIFIED_EMAIL", Some("no"), parse_yes_or_no);
         if require_verified_email == Some(true) && matches!(mail_way, Some(Way::Nowhere)) {
-            return read.fail("REQUIRE_VERIFIED_EMAIL", "needs SMTP_URL or MAIL_FOLDER: nobody could verify anything");
+            read.fail::<()>("REQUIRE_VERIFIED_EMAIL", "needs SMTP_URL or MAIL_FOLDER: nobody could verify anything");
         }
         let log_format = read.checked("LOG_FORMAT", Some("json"), parse_log_format);
         let rate_limits = read.checked("RATE_LIMITS", Some("default"), parse_rate_limits);

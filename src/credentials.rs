@@ -17,12 +17,13 @@ use serde_json::json;
 use crate::app::App;
 use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result};
+use crate::hashing::Lane;
 use crate::http::{Caller, Visitor};
 use crate::limits::Class;
 use crate::mails::{self, Kind, To};
 use crate::sessions::{self, Ending};
 use crate::tokens::{Device, MailToken};
-use crate::users::{self, Email, Lane, User};
+use crate::users::{self, Email, User};
 
 pub struct Reset {
     /// `None` when what was sent cannot be one.
@@ -63,7 +64,7 @@ pub async fn forgot(app: &App, visitor: &Visitor, email: &Email) -> Result<()> {
 /// [`Error::Invalid`] for `token` or `new_password`.
 pub async fn reset(app: &App, visitor: &Visitor, reset: Reset) -> Result<Device> {
     let user = users::of_link(app, Kind::PasswordReset, reset.token).await?;
-    let hash = users::new_password(&user, "new_password", reset.new_password).await?;
+    let hash = users::new_password(app, &user, "new_password", reset.new_password).await?;
     let actor = Actor::user(user.id, None, visitor.origin.clone());
     let then = Consequence { actor: &actor, action: "user.password_reset", how: Ending::PasswordReset, but: None };
     match set(app, &user, &hash, then).await {
@@ -86,13 +87,13 @@ pub async fn change(app: &App, caller: &Caller, change: Change) -> Result<()> {
     caller.quota.count(app, Class::Guess, &bucket).await?;
     caller.quota.count(app, Class::GuessLong, &bucket).await?;
     let user = users::find(app, caller.user_id).await?;
-    if !users::has_password(Lane::Known, &user, change.current_password).await? {
+    if !users::has_password(app, Lane::Known, &user, change.current_password).await? {
         let entry = Entry::of(&caller.actor(), "user.password_change_refused", "user", user.id);
         audit::record(app, &app.db, entry).await?;
         count(app, "refused");
         return Err(Error::InvalidCredentials);
     }
-    let hash = users::new_password(&user, "new_password", change.new_password).await?;
+    let hash = users::new_password(app, &user, "new_password", change.new_password).await?;
     let (actor, but) = (caller.actor(), Some(caller.session_id));
     let then = Consequence { actor: &actor, action: "user.password_changed", how: Ending::PasswordChanged, but };
     set(app, &user, &hash, then).await?;

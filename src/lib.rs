@@ -5,6 +5,7 @@
 //! | [`config`], [`clock`], [`telemetry`], [`crash`] | settings, time, logs and metrics, where a process may die |
 //! | [`vault`], [`tokens`], [`keys`], [`limits`] | sealed data, sign-in tokens, new secrets, rate limits |
 //! | [`mailer`] | sends one mail |
+//! | [`hashing`] | passwords become hashes, a bounded number at once |
 //! | [`permissions`], [`access`] | who may do what; what a token cannot know |
 //! | [`revio`] | the provider's HTTP API and its signature |
 //! | [`error`], [`problems`] | the one error; how it is told |
@@ -36,6 +37,7 @@ pub mod crash;
 pub mod credentials;
 pub mod deposits;
 pub mod error;
+pub mod hashing;
 pub mod health;
 pub mod held;
 pub mod http;

@@ -19,11 +19,12 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result};
+use crate::hashing::Lane;
 use crate::http::{Caller, Visitor};
 use crate::limits::Class;
 use crate::permissions::Role;
 use crate::tokens::{Device, REFRESH_SECS, RefreshToken};
-use crate::users::{self, Email, Lane, Proof, User};
+use crate::users::{self, Email, Proof, User};
 
 pub use store::Session;
 

@@ -22,11 +22,11 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result, on_constraint};
+use crate::hashing::Lane;
 use crate::mails::{self, Holder, Kind, To};
 use crate::permissions::Role;
 use crate::tokens::MailToken;
 
-pub use passwords::Lane;
 pub use store::{Filter, User};
 
 const EMAIL_CHARS_MAX: usize = 254;
@@ -85,7 +85,7 @@ pub struct Contact {
 /// # Errors
 /// [`Error::EmailTaken`].
 pub async fn register(app: &App, new: Registration) -> Result<User> {
-    let password_hash = passwords::hash(Lane::Unknown, new.password).await?;
+    let password_hash = app.hasher.hash(Lane::Unknown, new.password).await?;
     let user = User {
         id: app.clock.user_id(),
         email: new.email.0,
@@ -109,7 +109,7 @@ pub async fn register(app: &App, new: Registration) -> Result<User> {
 pub async fn authenticate(app: &App, lane: Lane, email: &Email, password: SecretString) -> Result<Proof> {
     let user = store::find_by_email(&app.db, &email.0).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let verified = passwords::verify(lane, password, hash).await?;
+    let verified = app.hasher.verify(lane, password, hash).await?;
     match user {
         Some(mut user) if verified.right => {
             if let Some(hash) = verified.renewed {
@@ -127,18 +127,18 @@ pub async fn authenticate(app: &App, lane: Lane, email: &Email, password: Secret
 ///
 /// # Errors
 /// When too many wait for their turn.
-pub async fn has_password(lane: Lane, user: &User, password: SecretString) -> Result<bool> {
-    Ok(passwords::verify(lane, password, Some(user.password_hash.clone())).await?.right)
+pub async fn has_password(app: &App, lane: Lane, user: &User, password: SecretString) -> Result<bool> {
+    Ok(app.hasher.verify(lane, password, Some(user.password_hash.clone())).await?.right)
 }
 
 /// The hash of a password that the user may take.
 ///
 /// # Errors
 /// [`Error::Invalid`] for `field`; when too many wait for their turn.
-pub async fn new_password(user: &User, field: &str, password: SecretString) -> Result<String> {
+pub async fn new_password(app: &App, user: &User, field: &str, password: SecretString) -> Result<String> {
     passwords::check(field, &password, Some(&Email(user.email.clone())))?;
     // Who comes this far has proved to be somebody; a flood of guesses by others must not stand in the way.
-    passwords::hash(Lane::Known, password).await
+    app.hasher.hash(Lane::Known, password).await
 }
 
 /// Gives the user another password, unless it was changed since the user was read. False then.

@@ -13,7 +13,7 @@ const LEVELS: &[&[&str]] = &[
     &["keys", "vault", "revio", "mailer", "permissions"],
     &["tokens", "config"],
     &["limits", "telemetry", "error", "wake"],
-    &["access"],
+    &["access", "hashing"],
     &["problems", "app"],
     &["audit"],
     &["http"],

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
+use octoco::config::Config;
 use octoco::crash::CrashPoints;
 use octoco::mails;
 use octoco::permissions::Role;
@@ -290,4 +291,28 @@ async fn staff_list_mails_page_by_page_and_never_what_they_say(db: PgPool) {
         assert_eq!(page(query).await.status, StatusCode::BAD_REQUEST, "{query}");
     }
     t.finish().await;
+}
+
+#[test]
+fn settings_that_cannot_be_meant_are_refused_by_name() {
+    let refused = |settings: &[(&str, &str)]| {
+        let value =
+            |name: &str| settings.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let error = Config::from_source(&|name| Ok(value(name))).expect_err("much else is missing");
+        let about = ["SMTP_URL", "MAIL_FROM", "SMTP_SECS", "FRONTEND_URL", "REQUIRE_VERIFIED_EMAIL"];
+        let text = error.to_string();
+        assert!(!text.contains("secret"), "{text}");
+        let lines = text.lines().filter_map(|line| line.split_whitespace().next());
+        lines.filter(|name| about.contains(name)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(&[]), [""; 0]);
+    assert_eq!(refused(&[("SMTP_URL", "smtps://octoco:secret@mail.example.com")]), ["MAIL_FROM"]);
+    let plain = [("SMTP_URL", "smtp://octoco:secret@mail.example.com"), ("MAIL_FROM", "octoco@example.com")];
+    assert_eq!(refused(&plain), ["SMTP_URL"]);
+    assert_eq!(refused(&[("MAIL_FROM", "nobody"), ("SMTP_SECS", "0")]), ["MAIL_FROM", "SMTP_SECS"]);
+    assert_eq!(refused(&[("REQUIRE_VERIFIED_EMAIL", "yes")]), ["REQUIRE_VERIFIED_EMAIL"]);
+    assert_eq!(refused(&[("REQUIRE_VERIFIED_EMAIL", "yes"), ("MAIL_FOLDER", "/tmp/x")]), [""; 0]);
+    for url in ["app.example.com", "https://app.example.com/?a=b", "https://app.example.com/#x"] {
+        assert_eq!(refused(&[("FRONTEND_URL", url)]), ["FRONTEND_URL"], "{url}");
+    }
 }
