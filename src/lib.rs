@@ -15,6 +15,7 @@
 //! | [`mails`] | mails that we owe somebody, until they are sent |
 //! | [`users`], [`sessions`], [`bank_accounts`], [`accounts`] | people, sign-ins, destinations, balances |
 //! | [`transactions`] | the row behind every movement of money |
+//! | [`restrictions`] | frozen and closed accounts |
 //! | [`deposits`], [`withdrawals`], [`reversals`] | the flows: one function an arrow |
 //! | [`held`] | rows that wait for a person |
 //! | [`inbox`] | Revio's webhooks |
@@ -48,6 +49,7 @@ pub mod mailer;
 pub mod mails;
 pub mod permissions;
 pub mod problems;
+pub mod restrictions;
 pub mod reversals;
 pub mod revio;
 pub mod router;

@@ -21,8 +21,8 @@ use crate::error::{Error, Problem};
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::{Json, access_log};
 use crate::{
-    accounts, admin, bank_accounts, credentials, deposits, health, held, inbox, mails, sessions, transactions, users,
-    withdrawals,
+    accounts, admin, bank_accounts, credentials, deposits, health, held, inbox, mails, restrictions, sessions,
+    transactions, users, withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
@@ -65,6 +65,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(inbox::staff::routes::router())
         .merge(held::routes::router())
         .merge(mails::routes::router())
+        .merge(restrictions::routes::router())
         .merge(admin::routes::router())
         .merge(health::routes::router())
         .split_for_parts()

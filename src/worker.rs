@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::{audit, deposits, inbox, mails, reversals, transactions, withdrawals};
+use crate::{audit, deposits, inbox, mails, restrictions, reversals, transactions, withdrawals};
 
 /// As many as are stepped at once: none of them waits for its turn while its lease runs.
 const BATCH: i64 = 16;
@@ -35,7 +35,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 7] = [
+static TASKS: [Task; 8] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -66,6 +66,12 @@ static TASKS: [Task; 7] = [
         loops: 1,
         step: |app| Box::pin(full(mails::step_due(app, BATCH))),
     },
+    Task {
+        name: "restrictions",
+        period: Duration::from_secs(5),
+        loops: 1,
+        step: |app| Box::pin(full(restrictions::step_due(app, BATCH))),
+    },
     Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::seal(app)) },
     Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
 ];
@@ -78,6 +84,7 @@ async fn measure(app: &App) -> Result<bool> {
     app.metrics.queue_rows.reset();
     app.metrics.queue_age_seconds.reset();
     transactions::measure(app).await?;
+    restrictions::measure(app).await?;
     inbox::measure(app).await?;
     mails::measure(app).await?;
     app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));

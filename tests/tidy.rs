@@ -19,6 +19,7 @@ const LEVELS: &[&[&str]] = &[
     &["http"],
     &["mails"],
     &["users", "bank_accounts", "accounts", "transactions"],
+    &["restrictions"],
     &["sessions", "deposits", "withdrawals", "reversals", "held"],
     &["inbox", "health", "admin", "credentials"],
     &["router", "worker"],

@@ -46,7 +46,7 @@ impl NewDeposit {
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
     responses((status = 201, body = TransactionView),
         (status = 403, description = "`email_not_verified`", body = crate::error::Problem),
-        (status = 422, description = "`idempotency_key_reused`", body = crate::error::Problem), Problems))]
+        (status = 422, description = "`account_closed`, `idempotency_key_reused`", body = crate::error::Problem), Problems))]
 async fn create(
     State(app): State<App>,
     Verified(caller): Verified,

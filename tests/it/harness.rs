@@ -19,7 +19,7 @@ use octoco::clock::Clock;
 use octoco::config::Config;
 use octoco::crash::CrashPoints;
 use octoco::permissions::Role;
-use octoco::{audit, deposits, inbox, keys, mails, reversals, router, users, withdrawals};
+use octoco::{audit, deposits, inbox, keys, mails, restrictions, reversals, router, users, withdrawals};
 use reqwest::{Method, StatusCode};
 use revio_sim::{Deliveries, Sim};
 use serde_json::{Value, json};
@@ -254,8 +254,9 @@ impl TestApp {
         let deposits = deposits::step_due(&self.app, BATCH).await.expect("deposits can be claimed");
         let withdrawals = withdrawals::step_due(&self.app, BATCH).await.expect("withdrawals can be claimed");
         let reversals = reversals::step_due(&self.app, BATCH).await.expect("reversals can be claimed");
+        let restrictions = restrictions::step_due(&self.app, BATCH).await.expect("restrictions can be claimed");
         let mails = self.send_mails().await;
-        events + deposits + withdrawals + reversals + mails
+        events + deposits + withdrawals + reversals + restrictions + mails
     }
 
     /// Sends what mails are due. How many there were.
@@ -314,7 +315,8 @@ impl TestApp {
         let now = self.app.clock.now();
         let due: i64 = sqlx::query_scalar(
             "select (select count(*) from transactions where due_at <= $1) + (select count(*) from webhook_logs where due_at <= $1)
-                  + (select count(*) from mails where due_at <= $1)",
+                + (select count(*) from restrictions where due_at <= $1)
+                + (select count(*) from mails where due_at <= $1)",
         )
         .bind(now)
         .fetch_one(&self.app.db)

@@ -14,6 +14,7 @@ mod limits;
 mod mailbox;
 mod mails;
 mod requests;
+mod restrictions;
 mod reversals;
 mod routes;
 mod sessions;
