@@ -146,8 +146,8 @@ mod tests {
         let (finish, finished) = mpsc::channel::<()>();
         let mut first = Box::pin(hasher.in_turn(Lane::Unknown, move || finished.recv().is_ok()));
         assert!(futures_util::poll!(first.as_mut()).is_pending());
-        let mut waiting =
-            [Box::pin(hasher.in_turn(Lane::Unknown, || true)), Box::pin(hasher.in_turn(Lane::Unknown, || true))];
+        let wait = || Box::pin(hasher.in_turn(Lane::Unknown, || true));
+        let mut waiting = [wait(), wait()];
         for call in &mut waiting {
             assert!(futures_util::poll!(call.as_mut()).is_pending());
         }

@@ -23,13 +23,16 @@ use uuid::Uuid;
 
 use crate::clock::DateTime;
 
+/// Of RFC 5322, without the line break.
+const LINE_BYTES_MAX: usize = 998;
+
 /// One mail. Its words are ours alone, in ASCII: nothing that anybody could have chosen stands in it but the address.
 pub struct Mail<'a> {
     /// A mail that is sent twice carries the same id.
     pub id: Uuid,
     pub to: &'a str,
     pub subject: &'a str,
-    /// Lines of less than 1,000 characters.
+    /// Printable ASCII in lines of at most 998 characters.
     pub text: &'a str,
     pub at: DateTime,
 }
@@ -158,8 +161,13 @@ impl Mailer {
     }
 
     fn message(&self, mail: &Mail<'_>) -> Result<Message, MailError> {
-        // As it is: a link that is broken into lines is a link that somebody cannot use.
-        let body = Body::new_with_encoding(mail.text.to_owned(), ContentTransferEncoding::SevenBit);
+        let fits = |line: &str| line.len() <= LINE_BYTES_MAX && line.bytes().all(|b| (b' '..=b'~').contains(&b));
+        if !mail.text.lines().all(fits) {
+            return Err(MailError::Unwritable);
+        }
+        // As it is: in any other encoding a link is broken into lines, and is one that somebody cannot copy.
+        let text = mail.text.replace('\n', "\r\n").into_bytes();
+        let body = Body::dangerous_pre_encoded(text, ContentTransferEncoding::SevenBit);
         Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, mail.to.parse().map_err(|_| MailError::Unwritable)?))
@@ -167,7 +175,7 @@ impl Mailer {
             .message_id(Some(format!("<{}@{}>", mail.id, self.from.email.domain())))
             .subject(mail.subject)
             .header(ContentType::TEXT_PLAIN)
-            .body(body.map_err(|_| MailError::Unwritable)?)
+            .body(body)
             .map_err(|_| MailError::Unwritable)
     }
 }
@@ -241,15 +249,23 @@ mod tests {
     fn nothing_in_a_mail_can_become_a_header() {
         let from = Sender::parse("Octoco <octoco@example.com>").expect("an address");
         let mailer = Mailer::new(&Way::Nowhere, &from, Duration::from_secs(1)).expect("nothing to connect to");
-        let text = |to| {
-            let mail = Mail { id: Uuid::nil(), to, subject: "Hello", text: "a\nb", at: DateTime::UNIX_EPOCH };
+        let link = format!("https://app.example.com/#token={}", "x".repeat(200));
+        let write = |to, text: &str| {
+            let mail = Mail { id: Uuid::nil(), to, subject: "Hello", text, at: DateTime::UNIX_EPOCH };
             mailer.message(&mail).map(|message| String::from_utf8(message.formatted()).expect("ASCII"))
         };
+        let text = |to| write(to, &format!("a\n{link}\nb"));
         let mail = text("anna@example.com").expect("a mail");
-        assert!(mail.contains("To: anna@example.com\r\n") && mail.ends_with("\r\n\r\na\r\nb"), "{mail}");
+        assert!(
+            mail.contains("To: anna@example.com\r\n") && mail.ends_with(&format!("\r\n\r\na\r\n{link}\r\nb")),
+            "{mail}"
+        );
         assert!(mail.contains("Message-ID: <00000000-0000-0000-0000-000000000000@example.com>\r\n"), "{mail}");
         for to in ["anna@example.com\r\nBcc: b@example.com", "a@example.com,b@example.com", "anna@example.com\0", ""] {
             assert!(text(to).is_err(), "{to:?}");
+        }
+        for wrong in ["ä", "a\rb", "\0", &"x".repeat(999)] {
+            assert!(write("anna@example.com", wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -66,13 +66,14 @@ async fn refresh(t: &TestApp, cookie: &str) -> StatusCode {
 }
 
 async fn audited(t: &TestApp, action: &str, user: &Customer) -> Vec<Value> {
-    let rows: Vec<(Value,)> = sqlx::query_as("select after from audit_log where action = $1 and object_id = $2")
-        .bind(action)
-        .bind(user.id.to_string())
-        .fetch_all(&t.app.db)
-        .await
-        .expect("PostgreSQL answers");
-    rows.into_iter().map(|(after,)| after).collect()
+    let rows: Vec<(Option<Value>,)> =
+        sqlx::query_as("select after from audit_log where action = $1 and object_id = $2")
+            .bind(action)
+            .bind(user.id.to_string())
+            .fetch_all(&t.app.db)
+            .await
+            .expect("PostgreSQL answers");
+    rows.into_iter().map(|(after,)| after.unwrap_or_default()).collect()
 }
 
 #[sqlx::test]
