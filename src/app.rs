@@ -98,7 +98,7 @@ impl App {
         );
         let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits)?;
         let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url)?;
-        let mailer = Mailer::new(&config.mail_way, &config.mail_from, config.smtp_deadline)?;
+        let mailer = Mailer::new(&config.mail.way, &config.mail.from, config.mail.deadline)?;
         let (wake, access) = (Wake::new(db.clone()), Access::new(db.clone()));
         Ok(Self(Arc::new(Parts {
             db,

@@ -67,16 +67,8 @@ pub struct Config {
     pub jwt_private_key: SecretString,
     /// `DATA_KEYS`: `id:base64` pairs with commas, the first encrypts, all decrypt.
     pub data_keys: DataKeys,
-    /// `SMTP_URL` (the mail server), else `MAIL_FOLDER` (mails become files), else mails go nowhere and are listed as dead.
-    pub mail_way: Way,
-    /// `MAIL_FROM`: whom mails are from, `address` or `Name <address>`. Required with `SMTP_URL`.
-    pub mail_from: Sender,
-    /// `SMTP_SECS`: how long the mail server may take over one mail, 1 to 40. Default 10.
-    pub smtp_deadline: Duration,
-    /// `FRONTEND_URL`: where the pages are that links in mails lead to, without a slash at the end. Default `PUBLIC_URL`.
-    pub frontend_url: String,
-    /// `REQUIRE_VERIFIED_EMAIL`: whether only people with a verified e-mail may move money. Default no.
-    pub require_verified_email: bool,
+    /// What concerns mails.
+    pub mail: MailSettings,
     /// `LOG_FORMAT`: `json` (default) or `text`.
     pub log_format: LogFormat,
     /// `RATE_LIMITS`: `default` or `off` (load tests).
@@ -93,6 +85,20 @@ pub struct WithdrawalLimit {
     pub once: Amount,
     /// In any 24 hours.
     pub daily: Amount,
+}
+
+#[derive(Debug)]
+pub struct MailSettings {
+    /// `SMTP_URL` (the mail server), else `MAIL_FOLDER` (mails become files), else mails go nowhere and are listed as dead.
+    pub way: Way,
+    /// `MAIL_FROM`: whom mails are from, `address` or `Name <address>`. Required with `SMTP_URL`.
+    pub from: Sender,
+    /// `SMTP_SECS`: how long the mail server may take over one mail, 1 to 40. Default 10.
+    pub deadline: Duration,
+    /// `FRONTEND_URL`: where the pages are that links in mails lead to, without a slash at the end. Default `PUBLIC_URL`.
+    pub frontend_url: String,
+    /// `REQUIRE_VERIFIED_EMAIL`: whether only people with a verified e-mail may move money. Default no.
+    pub require_verified_email: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,19 +181,7 @@ impl Config {
         let cors_origins = read.checked("CORS_ORIGINS", Some(""), parse_origins);
         let jwt_private_key = read.secret("JWT_PRIVATE_KEY");
         let data_keys = read.checked("DATA_KEYS", None, DataKeys::parse);
-        let mail_way = read.mail_way();
-        let to_people = matches!(mail_way, Some(Way::Smtp(_)));
-        let mail_from = read.checked("MAIL_FROM", (!to_people).then_some("octoco@localhost"), Sender::parse);
-        let smtp_deadline = read.checked("SMTP_SECS", Some("10"), parse_deadline);
-        let frontend_url = read.checked(
-            "FRONTEND_URL",
-            Some(public_url.as_deref().unwrap_or("http://127.0.0.1:8080")),
-            parse_frontend_url,
-        );
-        let require_verified_email = read.checked("REQUIRE_VERIFIED_EMAIL", Some("no"), parse_yes_or_no);
-        if require_verified_email == Some(true) && matches!(mail_way, Some(Way::Nowhere)) {
-            read.fail::<()>("REQUIRE_VERIFIED_EMAIL", "needs SMTP_URL or MAIL_FOLDER: nobody could verify anything");
-        }
+        let mail = read.mail(public_url.as_deref());
         let log_format = read.checked("LOG_FORMAT", Some("json"), parse_log_format);
         let rate_limits = read.checked("RATE_LIMITS", Some("default"), parse_rate_limits);
         let database_connections_max = read.checked("DATABASE_CONNECTIONS_MAX", Some("32"), parse_connections);
@@ -216,11 +210,7 @@ impl Config {
             cors_origins: cors_origins?,
             jwt_private_key: jwt_private_key?,
             data_keys: data_keys?,
-            mail_way: mail_way?,
-            mail_from: mail_from?,
-            smtp_deadline: smtp_deadline?,
-            frontend_url: frontend_url?,
-            require_verified_email: require_verified_email?,
+            mail: mail?,
             log_format: log_format?,
             rate_limits: rate_limits?,
             database_connections_max: database_connections_max?,
@@ -267,6 +257,26 @@ impl Reader<'_> {
             value.parse().map_err(|_| {
                 format!("is not a valid {}", std::any::type_name::<T>().rsplit("::").next().unwrap_or("value"))
             })
+        })
+    }
+
+    fn mail(&mut self, public_url: Option<&str>) -> Option<MailSettings> {
+        let way = self.mail_way();
+        let to_people = matches!(way, Some(Way::Smtp(_)));
+        let from = self.checked("MAIL_FROM", (!to_people).then_some("octoco@localhost"), Sender::parse);
+        let deadline = self.checked("SMTP_SECS", Some("10"), parse_deadline);
+        let frontend_url =
+            self.checked("FRONTEND_URL", Some(public_url.unwrap_or("http://127.0.0.1:8080")), parse_frontend_url);
+        let require_verified_email = self.checked("REQUIRE_VERIFIED_EMAIL", Some("no"), parse_yes_or_no);
+        if require_verified_email == Some(true) && matches!(way, Some(Way::Nowhere)) {
+            self.fail::<()>("REQUIRE_VERIFIED_EMAIL", "needs SMTP_URL or MAIL_FOLDER: nobody could verify anything");
+        }
+        Some(MailSettings {
+            way: way?,
+            from: from?,
+            deadline: deadline?,
+            frontend_url: frontend_url?,
+            require_verified_email: require_verified_email?,
         })
     }
 

@@ -187,7 +187,7 @@ async fn step(app: &App, row: &store::Claimed) -> Result<()> {
         return bury(app, row, Some(holder.user_id), "its link ended before it could be sent").await;
     }
     let token = app.tokens.mail_token(kind.name(), holder.user_id, row.expires_at, &kind.state(&holder));
-    let link = kind.link(&app.config.frontend_url, token.expose_secret());
+    let link = kind.link(&app.config.mail.frontend_url, token.expose_secret());
     let (subject, text) = kind.words(&link);
     let mail = Mail { id: row.id, to: holder.email, subject, text: &text, at: now };
     match app.mailer.send(&mail).await {

@@ -16,7 +16,7 @@ impl FromRequestParts<App> for Verified {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let caller = Caller::from_request_parts(parts, app).await?;
-        if app.config.require_verified_email && !app.access.has_verified_email(caller.user_id).await? {
+        if app.config.mail.require_verified_email && !app.access.has_verified_email(caller.user_id).await? {
             return Err(Error::EmailNotVerified);
         }
         Ok(Self(caller))
