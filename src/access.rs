@@ -1,4 +1,5 @@
-//! What an access token cannot know: whether its session was ended since, and which role its user has now.
+//! What an access token cannot know: whether its session was ended since, which role its user has now, and whether the e-mail
+//! is verified.
 //!
 //! A token lives 15 minutes and any process can check it without asking. So that an ended session is not served for that
 //! long, each process keeps the ids of the sessions that ended within the life of a token, and reads that short list anew
@@ -77,6 +78,14 @@ impl Access {
         let Some(name) = store::role(&self.db, user, session, now).await? else { return Ok(None) };
         let role = Role::parse(&name);
         role.map(Some).ok_or_else(|| Error::internal(format!("users.role of {user} cannot be read")))
+    }
+
+    /// Whether the user has proved to read mail at the account's address.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn has_verified_email(&self, user: Uuid) -> Result<bool> {
+        Ok(store::has_verified_email(&self.db, user).await?)
     }
 
     /// Reads the list anew.

@@ -14,7 +14,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::crash::CrashPoints;
 use crate::error::{BoxError, Error, Result};
+use crate::hashing::Hasher;
 use crate::limits::Limiter;
+use crate::mailer::Mailer;
 use crate::revio::Revio;
 use crate::telemetry::Metrics;
 use crate::tokens::Tokens;
@@ -35,7 +37,9 @@ pub struct Parts {
     pub db: PgPool,
     pub ledger: Ledger,
     pub revio: Revio,
+    pub mailer: Mailer,
     pub limiter: Limiter,
+    pub hasher: Hasher,
     pub access: Access,
     pub tokens: Tokens,
     pub wake: Wake,
@@ -94,8 +98,23 @@ impl App {
         );
         let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits)?;
         let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url)?;
+        let mailer = Mailer::new(&config.mail.way, &config.mail.from, config.mail.deadline)?;
         let (wake, access) = (Wake::new(db.clone()), Access::new(db.clone()));
-        Ok(Self(Arc::new(Parts { db, ledger, revio, limiter, access, tokens, wake, clock, crash, metrics, config })))
+        Ok(Self(Arc::new(Parts {
+            db,
+            ledger,
+            revio,
+            mailer,
+            limiter,
+            hasher: Hasher::default(),
+            access,
+            tokens,
+            wake,
+            clock,
+            crash,
+            metrics,
+            config,
+        })))
     }
 
     /// The currency of a request, if customers may use it.

@@ -13,6 +13,7 @@ use ledger::{Amount, Currency};
 use secrecy::SecretString;
 use uuid::Uuid;
 
+use crate::mailer::{Sender, SmtpUrl, Way};
 use crate::revio::Deadlines;
 use crate::revio::signature::PublicKeys;
 use crate::vault::DataKeys;
@@ -73,6 +74,8 @@ pub struct Config {
     pub jwt_private_key: SecretString,
     /// `DATA_KEYS`: `id:base64` pairs with commas, the first encrypts, all decrypt.
     pub data_keys: DataKeys,
+    /// What concerns mails.
+    pub mail: MailSettings,
     /// `LOG_FORMAT`: `json` (default) or `text`.
     pub log_format: LogFormat,
     /// `RATE_LIMITS`: `default` or `off` (load tests).
@@ -89,6 +92,20 @@ pub struct WithdrawalLimit {
     pub once: Amount,
     /// In any 24 hours.
     pub daily: Amount,
+}
+
+#[derive(Debug)]
+pub struct MailSettings {
+    /// `SMTP_URL` (the mail server), else `MAIL_FOLDER` (mails become files), else mails go nowhere and are listed as dead.
+    pub way: Way,
+    /// `MAIL_FROM`: whom mails are from, `address` or `Name <address>`. Required with `SMTP_URL`.
+    pub from: Sender,
+    /// `SMTP_SECS`: how long the mail server may take over one mail, 1 to 40. Default 10.
+    pub deadline: Duration,
+    /// `FRONTEND_URL`: where the pages are that links in mails lead to, without a slash at the end. Default `PUBLIC_URL`.
+    pub frontend_url: String,
+    /// `REQUIRE_VERIFIED_EMAIL`: whether only people with a verified e-mail may move money. Default no.
+    pub require_verified_email: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +190,7 @@ impl Config {
         let cors_origins = read.checked("CORS_ORIGINS", Some(""), parse_origins);
         let jwt_private_key = read.secret("JWT_PRIVATE_KEY");
         let data_keys = read.checked("DATA_KEYS", None, DataKeys::parse);
+        let mail = read.mail(public_url.as_deref());
         let log_format = read.checked("LOG_FORMAT", Some("json"), parse_log_format);
         let rate_limits = read.checked("RATE_LIMITS", Some("default"), parse_rate_limits);
         let database_connections_max = read.checked("DATABASE_CONNECTIONS_MAX", Some("32"), parse_connections);
@@ -202,6 +220,7 @@ impl Config {
             cors_origins: cors_origins?,
             jwt_private_key: jwt_private_key?,
             data_keys: data_keys?,
+            mail: mail?,
             log_format: log_format?,
             rate_limits: rate_limits?,
             database_connections_max: database_connections_max?,
@@ -251,6 +270,39 @@ impl Reader<'_> {
         })
     }
 
+    fn mail(&mut self, public_url: Option<&str>) -> Option<MailSettings> {
+        let way = self.mail_way();
+        let to_people = matches!(way, Some(Way::Smtp(_)));
+        let from = self.checked("MAIL_FROM", (!to_people).then_some("octoco@localhost"), Sender::parse);
+        let deadline = self.checked("SMTP_SECS", Some("10"), parse_deadline);
+        let frontend_url =
+            self.checked("FRONTEND_URL", Some(public_url.unwrap_or("http://127.0.0.1:8080")), parse_frontend_url);
+        let require_verified_email = self.checked("REQUIRE_VERIFIED_EMAIL", Some("no"), parse_yes_or_no);
+        if require_verified_email == Some(true) && matches!(way, Some(Way::Nowhere)) {
+            self.fail::<()>("REQUIRE_VERIFIED_EMAIL", "needs SMTP_URL or MAIL_FOLDER: nobody could verify anything");
+        }
+        Some(MailSettings {
+            way: way?,
+            from: from?,
+            deadline: deadline?,
+            frontend_url: frontend_url?,
+            require_verified_email: require_verified_email?,
+        })
+    }
+
+    fn mail_way(&mut self) -> Option<Way> {
+        let smtp = self.checked("SMTP_URL", Some(""), |url| match url {
+            "" => Ok(None),
+            url => SmtpUrl::parse(url).map(Some),
+        });
+        let folder = self.text("MAIL_FOLDER", Some(""));
+        match (smtp?, folder?.as_str()) {
+            (Some(url), _) => Some(Way::Smtp(url)),
+            (None, "") => Some(Way::Nowhere),
+            (None, folder) => Some(Way::Folder(folder.into())),
+        }
+    }
+
     fn fail<T>(&mut self, name: &str, reason: &str) -> Option<T> {
         self.wrong.push(format!("{name} {reason}"));
         None
@@ -275,6 +327,17 @@ fn parse_public_url(value: &str) -> Result<String, String> {
     match reqwest::Url::parse(value) {
         Ok(url) if url.host().is_some() => Ok(value.trim_end_matches('/').to_owned()),
         _ => Err("is not a URL".to_owned()),
+    }
+}
+
+/// As a mail can carry it: in ASCII, and with nothing behind the path.
+fn parse_frontend_url(value: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
+    let plain = url.host().is_some() && url.query().is_none() && url.fragment().is_none();
+    if plain {
+        Ok(url.as_str().trim_end_matches('/').to_owned())
+    } else {
+        Err("must be scheme, host and path".to_owned())
     }
 }
 
@@ -355,6 +418,14 @@ fn parse_freshness(value: &str) -> Result<TimeDelta, String> {
 fn parse_networks(value: &str) -> Result<Vec<IpNet>, String> {
     let blocks = value.split(',').map(str::trim).filter(|block| !block.is_empty());
     blocks.map(|block| block.parse().map_err(|_| "holds something that is not a CIDR block".to_owned())).collect()
+}
+
+fn parse_yes_or_no(value: &str) -> Result<bool, String> {
+    match value {
+        "yes" | "true" => Ok(true),
+        "no" | "false" => Ok(false),
+        _ => Err("must be yes or no".to_owned()),
+    }
 }
 
 fn parse_log_format(value: &str) -> Result<LogFormat, String> {

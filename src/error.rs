@@ -37,6 +37,8 @@ pub enum Error {
     InvalidCredentials,
     #[error("this is not allowed")]
     Forbidden,
+    #[error("the e-mail must be verified first: open the link in the mail that we sent")]
+    EmailNotVerified,
     /// Also: it exists and is not yours.
     #[error("there is no such {0}")]
     NotFound(&'static str),
@@ -178,6 +180,7 @@ impl Error {
             Self::Unauthenticated => "unauthenticated",
             Self::InvalidCredentials => "invalid_credentials",
             Self::Forbidden => "forbidden",
+            Self::EmailNotVerified => "email_not_verified",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::EmailTaken => "email_taken",
@@ -200,7 +203,7 @@ impl Error {
         match self {
             Self::Invalid(_) | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
             Self::Unauthenticated | Self::InvalidCredentials | Self::BadSignature => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::EmailNotVerified => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::EmailTaken | Self::StaleState | Self::AccountNotEmpty => StatusCode::CONFLICT,

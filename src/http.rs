@@ -11,6 +11,7 @@ pub mod idempotency;
 pub mod json;
 pub mod quota;
 pub mod staff;
+pub mod verified;
 
 pub use caller::{Caller, Newcomer, Visitor};
 pub use cookies::SameSite;
@@ -18,3 +19,4 @@ pub use fields::Fields;
 pub use idempotency::{IdempotencyKey, RequestHash, replayed};
 pub use json::{Json, Path, Query};
 pub use staff::Staff;
+pub use verified::Verified;

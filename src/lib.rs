@@ -4,12 +4,15 @@
 //! |---|---|
 //! | [`config`], [`clock`], [`telemetry`], [`crash`] | settings, time, logs and metrics, where a process may die |
 //! | [`vault`], [`tokens`], [`keys`], [`limits`] | sealed data, sign-in tokens, new secrets, rate limits |
+//! | [`mailer`] | sends one mail |
+//! | [`hashing`] | passwords become hashes, a bounded number at once |
 //! | [`permissions`], [`access`] | who may do what; what a token cannot know |
 //! | [`revio`] | the provider's HTTP API and its signature |
 //! | [`error`], [`problems`] | the one error; how it is told |
 //! | [`app`], [`wake`] | what everything runs on |
 //! | [`audit`] | who did what: append-only, hash-chained |
 //! | [`http`] | what every route shares |
+//! | [`mails`] | mails that we owe somebody, until they are sent |
 //! | [`users`], [`sessions`], [`bank_accounts`], [`accounts`] | people, sign-ins, destinations, balances |
 //! | [`transactions`] | the row behind every movement of money |
 //! | [`restrictions`] | frozen and closed accounts |
@@ -17,6 +20,7 @@
 //! | [`deposits`], [`withdrawals`], [`reversals`], [`adjustments`] | the flows: one function an arrow |
 //! | [`held`] | rows that wait for a person |
 //! | [`inbox`] | Revio's webhooks |
+//! | [`credentials`] | passwords that were forgotten or are to be changed |
 //! | [`admin`] | what staff see of no noun's own |
 //! | [`health`], [`router`], [`worker`] | is it alive; every route; every background task |
 //!
@@ -34,14 +38,18 @@ pub mod bank_accounts;
 pub mod clock;
 pub mod config;
 pub mod crash;
+pub mod credentials;
 pub mod deposits;
 pub mod error;
+pub mod hashing;
 pub mod health;
 pub mod held;
 pub mod http;
 pub mod inbox;
 pub mod keys;
 pub mod limits;
+pub mod mailer;
+pub mod mails;
 pub mod permissions;
 pub mod problems;
 pub mod restrictions;

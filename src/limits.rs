@@ -34,6 +34,10 @@ pub enum Class {
     GuessLong,
     /// Sign in on a known device: by device. What others do to the account does not count here.
     Device,
+    /// Have a mail sent without being signed in: by address.
+    MailsAsked,
+    /// The same, and for oneself: by e-mail. Nobody's mailbox is flooded.
+    MailsTo,
     /// Start a deposit or a withdrawal, add a bank account: by user.
     Money,
     /// Everything else of a user.
@@ -50,6 +54,8 @@ impl Class {
             Self::Guess => "guess",
             Self::GuessLong => "guess_long",
             Self::Device => "device",
+            Self::MailsAsked => "mails_asked",
+            Self::MailsTo => "mails_to",
             Self::Money => "money",
             Self::Read => "read",
             Self::Forgery => "forgery",
@@ -59,6 +65,9 @@ impl Class {
     /// One call every so often, and how many of them may come at once.
     fn rate(self) -> Rate {
         let (per_minute, burst) = match self {
+            // Less than one a minute.
+            Self::MailsTo => return Rate { interval_micros: 10 * 60_000_000, burst: 3 },
+            Self::MailsAsked => (6, 20),
             Self::Auth => (300, 100),
             Self::Guess => (6, 10),
             Self::GuessLong => (1, 30),

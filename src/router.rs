@@ -21,8 +21,9 @@ use crate::error::{Error, Problem};
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::{Json, access_log};
 use crate::{
-    accounts, adjustments, admin, bank_accounts, deposits, health, held, inbox, restrictions, sessions, transactions,
-    users, withdrawals,
+    accounts, adjustments, admin, bank_accounts, credentials, deposits, health, held, inbox, mails, restrictions, sessions,
+    transactions,
+     users, withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
@@ -53,7 +54,9 @@ impl utoipa::Modify for Schemes {
 fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(users::routes::router())
+        .merge(users::verification::routes::router())
         .merge(sessions::routes::router())
+        .merge(credentials::routes::router())
         .merge(accounts::routes::router())
         .merge(bank_accounts::routes::router())
         .merge(deposits::routes::router())
@@ -64,6 +67,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())
         .merge(held::routes::router())
+        .merge(mails::routes::router())
         .merge(restrictions::routes::router())
         .merge(admin::routes::router())
         .merge(health::routes::router())

@@ -10,21 +10,21 @@
 pub mod routes;
 mod store;
 
-use aws_lc_rs::digest;
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use chrono::TimeDelta;
 use secrecy::SecretString;
 use serde_json::json;
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result};
+use crate::hashing::Lane;
 use crate::http::{Caller, Visitor};
 use crate::limits::Class;
 use crate::permissions::Role;
 use crate::tokens::{Device, REFRESH_SECS, RefreshToken};
-use crate::users::{self, Email, Lane, Proof, User};
+use crate::users::{self, Email, Proof, User};
 
 pub use store::Session;
 
@@ -38,10 +38,12 @@ struct Owned {
 
 /// How a session ends before its time.
 #[derive(Debug, Clone, Copy)]
-enum Ending {
+pub enum Ending {
     LoggedOut,
     Revoked,
     TokenReused,
+    PasswordReset,
+    PasswordChanged,
 }
 
 impl Ending {
@@ -51,6 +53,8 @@ impl Ending {
             Self::LoggedOut => "logged out",
             Self::Revoked => "revoked by the user",
             Self::TokenReused => "refresh token reused",
+            Self::PasswordReset => "password reset",
+            Self::PasswordChanged => "password changed",
         }
     }
 
@@ -60,6 +64,8 @@ impl Ending {
             Self::LoggedOut => "logged_out",
             Self::Revoked => "revoked",
             Self::TokenReused => "token_reused",
+            Self::PasswordReset => "password_reset",
+            Self::PasswordChanged => "password_changed",
         }
     }
 }
@@ -103,8 +109,7 @@ async fn slow_down(app: &App, visitor: &Visitor, email: &Email, known: Option<&D
         return Ok(Lane::Known);
     }
     visitor.quota.count(app, Class::Auth, &visitor.address).await?;
-    // Redis need not know whose account it is.
-    let account = BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, email.as_str().as_bytes()));
+    let account = email.bucket();
     visitor.quota.count(app, Class::Guess, &account).await?;
     visitor.quota.count(app, Class::GuessLong, &account).await?;
     Ok(Lane::Unknown)
@@ -121,6 +126,10 @@ async fn open(app: &App, visitor: &Visitor, user: User) -> Result<SignedIn> {
     };
     let refresh_token = RefreshToken::random();
     let mut tx = app.db.begin().await?;
+    // A change of the password ends the sessions that there are. One that the old password opens is not to follow it.
+    if !users::hold_password(&mut *tx, &user).await? {
+        return Err(Error::InvalidCredentials);
+    }
     store::insert(&mut *tx, user.id, &session).await?;
     store::insert_token(&mut *tx, &refresh_token.hash(), session.id, now).await?;
     let actor = Actor::user(user.id, Role::parse(&user.role), visitor.origin.clone());
@@ -220,14 +229,45 @@ pub async fn revoke(app: &App, caller: &Caller, session_id: Uuid) -> Result<()> 
 /// # Errors
 /// When PostgreSQL does not answer.
 pub async fn revoke_others(app: &App, caller: &Caller) -> Result<usize> {
-    let mut ended = 0_usize;
-    for session in list(app, caller.user_id).await? {
-        let session = Owned { id: session.id, user_id: caller.user_id };
-        if session.id != caller.session_id && end(app, &caller.actor(), &session, Ending::Revoked).await? {
-            ended = ended.saturating_add(1);
+    let mut tx = app.db.begin().await?;
+    let ended = end_all(app, &mut *tx, caller.user_id, Some(caller.session_id), Ending::Revoked).await?;
+    let entry = Entry::of(&caller.actor(), "user.other_sessions_ended", "user", caller.user_id);
+    audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;
+    tx.commit().await?;
+    Ok(ended.heard(app))
+}
+
+/// Sessions that end with a transaction.
+#[must_use = "the process must hear of it when the transaction is committed"]
+pub struct Ended {
+    pub ids: Vec<Uuid>,
+    how: Ending,
+}
+
+impl Ended {
+    /// To be called after the commit: from now on this process refuses their access tokens; the others read of it.
+    pub fn heard(self, app: &App) -> usize {
+        for id in &self.ids {
+            app.access.end(*id);
+            app.metrics.sign_ins.with_label_values(&[self.how.name()]).inc();
         }
+        self.ids.len()
     }
-    Ok(ended)
+}
+
+/// Ends all sessions of a user, however many, but for one.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn end_all(
+    app: &App,
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    except: Option<Uuid>,
+    how: Ending,
+) -> Result<Ended> {
+    let ids = store::revoke_all(db, user_id, except, how.reason(), app.clock.now()).await?;
+    Ok(Ended { ids, how })
 }
 
 /// Ends a session with all its tokens, on the record. False when it had ended before, or is not that user's.

@@ -28,8 +28,13 @@ pub struct Metrics {
     pub http_request_seconds: HistogramVec,
     /// Rate limiter answers: allowed, refused; by redis, or by the process alone while Redis is away.
     pub rate_limit_answers: IntCounterVec,
-    /// Sessions opened, refused, refreshed, and ended by how: logged_out, revoked, token_reused.
+    /// Sessions opened, refused, refreshed, and ended by how: logged_out, revoked, token_reused, password_reset,
+    /// password_changed.
     pub sign_ins: IntCounterVec,
+    /// Other passwords: asked_for, reset, changed, refused.
+    pub passwords: IntCounterVec,
+    /// Mails by kind and what became of them: sent, dropped, nobody (has the address), failed, dead.
+    pub mails: IntCounterVec,
     /// Calls of the webhook endpoint by verdict.
     pub webhook_calls: IntCounterVec,
     /// From a webhook's receipt to its effect being booked.
@@ -103,6 +108,8 @@ impl Metrics {
                 &["class", "answer", "by"],
             ),
             sign_ins: counter("octoco_sign_ins_total", "Sign-ins and what became of them", &["outcome"]),
+            passwords: counter("octoco_passwords_total", "Passwords reset and changed", &["outcome"]),
+            mails: counter("octoco_mails_total", "Mails and what became of them", &["kind", "outcome"]),
             webhook_calls: counter("octoco_webhook_calls_total", "Calls of the webhook endpoint", &["verdict"]),
             webhook_effect_seconds: histogram(
                 "octoco_webhook_effect_seconds",

@@ -1,24 +1,32 @@
-//! People: registering, and proving a password. What they may do is in the role of their row.
+//! People: registering, proving a password, and proving an e-mail (`users/verification.rs`). What they may do is in the role
+//! of their row.
 //!
-//! Called by `sessions` (sign in), by its own routes, and by the flows that need somebody's name for Revio.
+//! Called by `sessions` (sign in), by `credentials` (another password), by its own routes, and by the flows that need
+//! somebody's name for Revio.
 
 pub mod passwords;
 pub mod routes;
 mod store;
+pub mod verification;
 
 use std::str::FromStr;
 
+use aws_lc_rs::digest;
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use email_address::EmailAddress;
 use secrecy::SecretString;
 use serde_json::json;
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result, on_constraint};
+use crate::hashing::Lane;
+use crate::mails::{self, Holder, Kind, To};
 use crate::permissions::Role;
+use crate::tokens::MailToken;
 
-pub use passwords::Lane;
 pub use store::{Filter, User};
 
 const EMAIL_CHARS_MAX: usize = 254;
@@ -48,6 +56,12 @@ impl Email {
     pub fn local_part(&self) -> &str {
         self.0.rsplit_once('@').map_or("", |(local, _)| local)
     }
+
+    /// What calls about this address are counted under: Redis need not know whose it is.
+    #[must_use]
+    pub fn bucket(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.0.as_bytes()))
+    }
 }
 
 pub struct Registration {
@@ -71,7 +85,7 @@ pub struct Contact {
 /// # Errors
 /// [`Error::EmailTaken`].
 pub async fn register(app: &App, new: Registration) -> Result<User> {
-    let password_hash = passwords::hash(new.password).await?;
+    let password_hash = app.hasher.hash(Lane::Unknown, new.password).await?;
     let user = User {
         id: app.clock.user_id(),
         email: new.email.0,
@@ -79,8 +93,12 @@ pub async fn register(app: &App, new: Registration) -> Result<User> {
         password_hash,
         role: Role::User.name().to_owned(),
         created_at: app.clock.now(),
+        email_verified_at: None,
     };
-    on_constraint(store::insert(&app.db, &user).await, "users_email", Error::EmailTaken)?;
+    let mut tx = app.db.begin().await?;
+    on_constraint(store::insert(&mut *tx, &user).await, "users_email", Error::EmailTaken)?;
+    mails::queue(app, &mut *tx, Kind::EmailVerification, To::User(user.id)).await?;
+    tx.commit().await?;
     Ok(user)
 }
 
@@ -91,16 +109,82 @@ pub async fn register(app: &App, new: Registration) -> Result<User> {
 pub async fn authenticate(app: &App, lane: Lane, email: &Email, password: SecretString) -> Result<Proof> {
     let user = store::find_by_email(&app.db, &email.0).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let verified = passwords::verify(lane, password, hash).await?;
+    let verified = app.hasher.verify(lane, password, hash).await?;
     match user {
-        Some(user) if verified.right => {
+        Some(mut user) if verified.right => {
             if let Some(hash) = verified.renewed {
                 // Only in the place of the hash that was verified: the password may have been changed meanwhile.
-                store::renew_hash(&app.db, user.id, &user.password_hash, &hash).await?;
+                store::replace_hash(&app.db, user.id, &user.password_hash, &hash).await?;
+                user.password_hash = hash;
             }
             Ok(Proof::Right(user))
         }
         user => Ok(Proof::Wrong(user.map(|user| user.id))),
+    }
+}
+
+/// Whether the password is this user's.
+///
+/// # Errors
+/// When too many wait for their turn.
+pub async fn has_password(app: &App, lane: Lane, user: &User, password: SecretString) -> Result<bool> {
+    Ok(app.hasher.verify(lane, password, Some(user.password_hash.clone())).await?.right)
+}
+
+/// The hash of a password that the user may take.
+///
+/// # Errors
+/// [`Error::Invalid`] for `field`; when too many wait for their turn.
+pub async fn new_password(app: &App, user: &User, field: &str, password: SecretString) -> Result<String> {
+    passwords::check(field, &password, Some(&Email(user.email.clone())))?;
+    // Who comes this far has proved to be somebody; a flood of guesses by others must not stand in the way.
+    app.hasher.hash(Lane::Known, password).await
+}
+
+/// Gives the user another password, unless it was changed since the user was read. False then.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn set_password(db: impl PgExecutor<'_>, user: &User, hash: &str) -> Result<bool> {
+    Ok(store::replace_hash(db, user.id, &user.password_hash, hash).await?)
+}
+
+/// Whether the password is the one that the user was read with; it stays so until the end of the transaction.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn hold_password(db: impl PgExecutor<'_>, user: &User) -> Result<bool> {
+    Ok(store::hold_hash(db, user.id, &user.password_hash).await?)
+}
+
+/// The user that a link of ours is for.
+///
+/// # Errors
+/// [`Error::Invalid`] for `token`, when it is not ours, was used, or is too old: which of these is nobody's business.
+pub async fn of_link(app: &App, kind: Kind, token: Option<MailToken>) -> Result<User> {
+    if let Some(token) = token
+        && let Some(user) = store::find(&app.db, token.user_id).await?
+        && mails::is_link(app, kind, &token, &user.holder())
+    {
+        return Ok(user);
+    }
+    Err(spent_link())
+}
+
+/// What is told of every link that does not work.
+#[must_use]
+pub fn spent_link() -> Error {
+    Error::field("token", "does not work, or not any more: ask for a new mail")
+}
+
+impl User {
+    fn holder(&self) -> Holder<'_> {
+        Holder {
+            user_id: self.id,
+            email: &self.email,
+            email_verified: self.email_verified_at.is_some(),
+            password_hash: &self.password_hash,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::{adjustments, audit, deposits, inbox, restrictions, reversals, transactions, withdrawals};
+use crate::{adjustments, audit, deposits, inbox, mails, restrictions, reversals, transactions, withdrawals};
 
 /// As many as are stepped at once: none of them waits for its turn while its lease runs.
 const BATCH: i64 = 16;
@@ -35,7 +35,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 8] = [
+static TASKS: [Task; 9] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -67,6 +67,12 @@ static TASKS: [Task; 8] = [
         step: |app| Box::pin(full(adjustments::step_due(app, BATCH))),
     },
     Task {
+        name: "mails",
+        period: Duration::from_secs(2),
+        loops: 1,
+        step: |app| Box::pin(full(mails::step_due(app, BATCH))),
+    },
+    Task {
         name: "restrictions",
         period: Duration::from_secs(5),
         loops: 1,
@@ -86,6 +92,7 @@ async fn measure(app: &App) -> Result<bool> {
     transactions::measure(app).await?;
     restrictions::measure(app).await?;
     inbox::measure(app).await?;
+    mails::measure(app).await?;
     app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
     audit::measure(app).await?;
     Ok(false)
@@ -93,6 +100,9 @@ async fn measure(app: &App) -> Result<bool> {
 
 /// Starts every loop; they end when `stop` is cancelled.
 pub fn start(app: &App, stop: &CancellationToken) -> JoinSet<&'static str> {
+    if !app.mailer.goes_somewhere() {
+        tracing::warn!("neither SMTP_URL nor MAIL_FOLDER is set: no mail goes out, and nobody can reset a password");
+    }
     let mut tasks = JoinSet::new();
     for task in TASKS.iter().flat_map(|task| std::iter::repeat_n(task, task.loops)) {
         let (app, stop) = (app.clone(), stop.clone());

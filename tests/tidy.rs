@@ -10,17 +10,18 @@ const LINES_MAX: usize = 500;
 /// The levels, lowest first; modules of one line do not know each other.
 const LEVELS: &[&[&str]] = &[
     &["clock", "crash"],
-    &["keys", "vault", "revio", "permissions"],
+    &["keys", "vault", "revio", "mailer", "permissions"],
     &["tokens", "config"],
     &["limits", "telemetry", "error", "wake"],
-    &["access"],
+    &["access", "hashing"],
     &["problems", "app"],
     &["audit"],
     &["http"],
+    &["mails"],
     &["users", "bank_accounts", "accounts", "transactions"],
     &["restrictions", "approvals"],
     &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "held"],
-    &["inbox", "health", "admin"],
+    &["inbox", "health", "admin", "credentials"],
     &["router", "worker"],
 ];
 
@@ -31,6 +32,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("std::env::", &["/config.rs"]),
     ("tigerbeetle_unofficial", &[]),
     ("reqwest::Client", &["/revio.rs"]),
+    ("lettre::", &["/mailer.rs"]),
 ];
 
 struct Source {

@@ -82,6 +82,10 @@ def webhook_key_file():
     return STATE / "revio-webhook.pem"
 
 
+def mail_folder(up):
+    return up.state / "mail"
+
+
 def variables(up):
     """What a process of the service must be told to join this set."""
     api, sim = f"127.0.0.1:{up.ports['octoco']}", f"127.0.0.1:{up.ports['revio-sim']}"
@@ -99,6 +103,7 @@ def variables(up):
         "REVIO_BRAND_ID": REVIO_BRAND_ID,
         "REVIO_TEST_MODE": "true",
         "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(webhook_key_file()),
+        "MAIL_FOLDER": str(mail_folder(up)),
         "LOG_FORMAT": "json",
         **read_keys(),
     }

@@ -9,6 +9,11 @@ pub(super) async fn ended_since(db: impl PgExecutor<'_>, since: DateTime) -> sql
     sqlx::query_scalar!("select id from sessions where revoked_at > $1", since).fetch_all(db).await
 }
 
+pub(super) async fn has_verified_email(db: impl PgExecutor<'_>, user: Uuid) -> sqlx::Result<bool> {
+    let at = sqlx::query_scalar!("select email_verified_at from users where id = $1", user).fetch_optional(db).await?;
+    Ok(at.flatten().is_some())
+}
+
 pub(super) async fn role(
     db: impl PgExecutor<'_>,
     user: Uuid,

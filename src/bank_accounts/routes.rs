@@ -12,7 +12,7 @@ use super::{BankAccount, Details, NewBankAccount};
 use crate::app::App;
 use crate::clock::DateTime;
 use crate::error::Result;
-use crate::http::{Caller, Fields, Json, Path};
+use crate::http::{Caller, Fields, Json, Path, Verified};
 use crate::problems::Problems;
 
 pub fn router() -> OpenApiRouter<App> {
@@ -79,10 +79,12 @@ impl From<BankAccount> for BankAccountView {
 
 /// Add a bank account
 #[utoipa::path(post, path = "/v1/bank-accounts", tag = "bank accounts", security(("bearer" = [])),
-    request_body = NewBankAccountBody, responses((status = 201, body = BankAccountView), Problems))]
+    request_body = NewBankAccountBody,
+    responses((status = 201, body = BankAccountView),
+        (status = 403, description = "`email_not_verified`", body = crate::error::Problem), Problems))]
 async fn add(
     State(app): State<App>,
-    caller: Caller,
+    Verified(caller): Verified,
     Json(body): Json<NewBankAccountBody>,
 ) -> Result<(StatusCode, Json<BankAccountView>)> {
     let account = super::add(&app, &caller, body.parse()?).await?;

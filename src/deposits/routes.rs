@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::error::Result;
-use crate::http::{Caller, Fields, IdempotencyKey, Json, replayed};
+use crate::http::{Fields, IdempotencyKey, Json, Verified, replayed};
 use crate::problems::Problems;
 use crate::transactions::routes::{TransactionView, parse_amount};
 
@@ -45,10 +45,11 @@ impl NewDeposit {
 #[utoipa::path(post, path = "/v1/deposits", tag = "deposits", security(("bearer" = [])), request_body = NewDeposit,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
     responses((status = 201, body = TransactionView),
+        (status = 403, description = "`email_not_verified`", body = crate::error::Problem),
         (status = 422, description = "`account_closed`, `idempotency_key_reused`", body = crate::error::Problem), Problems))]
 async fn create(
     State(app): State<App>,
-    caller: Caller,
+    Verified(caller): Verified,
     key: IdempotencyKey,
     Json(body): Json<NewDeposit>,
 ) -> Result<impl IntoResponse> {

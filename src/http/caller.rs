@@ -24,6 +24,8 @@ pub struct Caller {
     pub user_id: Uuid,
     pub session_id: Uuid,
     pub origin: Origin,
+    /// For what a route counts besides.
+    pub quota: Quota,
 }
 
 /// Anybody, on the routes that need no token; counted by address.
@@ -58,8 +60,9 @@ impl FromRequestParts<App> for Caller {
         }
         let class =
             if parts.method == Method::GET || parts.method == Method::HEAD { Class::Read } else { Class::Money };
-        Quota::of(parts).count(app, class, &claims.sub.to_string()).await?;
-        Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(app, parts) })
+        let quota = Quota::of(parts);
+        quota.count(app, class, &claims.sub.to_string()).await?;
+        Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(app, parts), quota })
     }
 }
 

@@ -96,7 +96,7 @@ async fn login(
     let attempt = Attempt { email: Email::parse(&body.email)?, password: body.password, device };
     let (signed_in, device) = super::login(&app, &visitor, attempt).await?;
     let (AppendHeaders(mut cookies), view) = answer(signed_in);
-    cookies.push(cookies::set(DEVICE_COOKIE, device.as_str(), DEVICE_SECS));
+    cookies.push(device_cookie(&device));
     Ok((AppendHeaders(cookies), view))
 }
 
@@ -191,6 +191,12 @@ fn answer(signed_in: SignedIn) -> WithCookies<Json<TokenView>> {
     };
     let cookie = cookies::set(REFRESH_COOKIE, signed_in.refresh_token.expose(), REFRESH_SECS);
     (AppendHeaders(vec![cookie]), Json(view))
+}
+
+/// Makes the device known from now on.
+#[must_use]
+pub fn device_cookie(device: &Device) -> (HeaderName, HeaderValue) {
+    cookies::set(DEVICE_COOKIE, device.as_str(), DEVICE_SECS)
 }
 
 fn received(headers: &HeaderMap) -> Option<RefreshToken> {

@@ -111,6 +111,27 @@ pub(super) async fn revoke(
     Ok(done.rows_affected() == 1)
 }
 
+/// Those that ended by this.
+pub(super) async fn revoke_all(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    except: Option<Uuid>,
+    reason: &str,
+    now: DateTime,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "update sessions set revoked_at = $3, revoked_reason = $4
+          where user_id = $1 and revoked_at is null and id is distinct from $2
+         returning id",
+        user_id,
+        except,
+        now,
+        reason
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// A user has few sessions; the limit keeps one who makes thousands from hurting anybody.
 pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid, now: DateTime) -> sqlx::Result<Vec<Session>> {
     sqlx::query_as!(

@@ -47,11 +47,20 @@ pub struct UserView {
     /// `user`, `support`, `finance` or `admin`.
     pub role: String,
     pub created_at: DateTime,
+    /// When the e-mail was verified; null until then.
+    pub email_verified_at: Option<DateTime>,
 }
 
 impl From<User> for UserView {
     fn from(user: User) -> Self {
-        Self { id: user.id, email: user.email, full_name: user.full_name, role: user.role, created_at: user.created_at }
+        Self {
+            id: user.id,
+            email: user.email,
+            full_name: user.full_name,
+            role: user.role,
+            created_at: user.created_at,
+            email_verified_at: user.email_verified_at,
+        }
     }
 }
 
@@ -72,7 +81,7 @@ impl NewUser {
 
 /// Register
 ///
-/// The e-mail is normalised (trimmed, lower case) and unique.
+/// The e-mail is normalised (trimmed, lower case) and unique. A mail with a link that verifies it follows.
 #[utoipa::path(post, path = "/v1/auth/register", tag = "auth", security(()), request_body = NewUser,
     responses((status = 201, body = UserView), (status = 409, description = "`email_taken`", body = crate::error::Problem), Problems))]
 async fn register(

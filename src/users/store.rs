@@ -13,6 +13,8 @@ pub struct User {
     pub(super) password_hash: String,
     pub role: String,
     pub created_at: DateTime,
+    /// When the person proved to read mail at that address.
+    pub email_verified_at: Option<DateTime>,
 }
 
 /// Who is looked for; `None` does not narrow.
@@ -42,15 +44,19 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, user: &User) -> sqlx::Result
 }
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<User>> {
-    sqlx::query_as!(User, "select id, email, full_name, password_hash, role, created_at from users where id = $1", id)
-        .fetch_optional(db)
-        .await
+    sqlx::query_as!(
+        User,
+        "select id, email, full_name, password_hash, role, created_at, email_verified_at from users where id = $1",
+        id
+    )
+    .fetch_optional(db)
+    .await
 }
 
 pub(super) async fn find_by_email(db: impl PgExecutor<'_>, email: &str) -> sqlx::Result<Option<User>> {
     sqlx::query_as!(
         User,
-        "select id, email, full_name, password_hash, role, created_at from users where email = $1",
+        "select id, email, full_name, password_hash, role, created_at, email_verified_at from users where email = $1",
         email
     )
     .fetch_optional(db)
@@ -60,7 +66,7 @@ pub(super) async fn find_by_email(db: impl PgExecutor<'_>, email: &str) -> sqlx:
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<User>> {
     sqlx::query_as!(
         User,
-        "select id, email, full_name, password_hash, role, created_at from users
+        "select id, email, full_name, password_hash, role, created_at, email_verified_at from users
           where ($1::text is null or email ^@ $1) and ($2::text is null or role = $2) and ($3::uuid is null or id < $3)
           order by id desc limit $4",
         filter.email,
@@ -82,9 +88,31 @@ pub(super) async fn set_role(db: impl PgExecutor<'_>, id: Uuid, role: &str) -> s
     Ok(())
 }
 
-pub(super) async fn renew_hash(db: impl PgExecutor<'_>, id: Uuid, old: &str, new: &str) -> sqlx::Result<()> {
-    sqlx::query!("update users set password_hash = $3 where id = $1 and password_hash = $2", id, old, new)
+/// Whether the hash was still the old one.
+pub(super) async fn replace_hash(db: impl PgExecutor<'_>, id: Uuid, old: &str, new: &str) -> sqlx::Result<bool> {
+    let done = sqlx::query!("update users set password_hash = $3 where id = $1 and password_hash = $2", id, old, new)
         .execute(db)
         .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
+}
+
+/// Whether the hash is still this one; it stays so until the end of the transaction.
+pub(super) async fn hold_hash(db: impl PgExecutor<'_>, id: Uuid, hash: &str) -> sqlx::Result<bool> {
+    let held = sqlx::query_scalar!("select id from users where id = $1 and password_hash = $2 for share", id, hash)
+        .fetch_optional(db)
+        .await?;
+    Ok(held.is_some())
+}
+
+/// Whether it was not verified before.
+pub(super) async fn set_verified(db: impl PgExecutor<'_>, id: Uuid, email: &str, now: DateTime) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update users set email_verified_at = $3 where id = $1 and email = $2 and email_verified_at is null",
+        id,
+        email,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::NewWithdrawal;
 use crate::app::App;
 use crate::error::Result;
-use crate::http::{Caller, Fields, IdempotencyKey, Json, replayed};
+use crate::http::{Fields, IdempotencyKey, Json, Verified, replayed};
 use crate::problems::Problems;
 use crate::transactions::routes::{TransactionView, parse_amount};
 
@@ -49,10 +49,11 @@ impl NewWithdrawalBody {
     request_body = NewWithdrawalBody,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
     responses((status = 202, body = TransactionView),
+        (status = 403, description = "`email_not_verified`", body = crate::error::Problem),
         (status = 422, description = "`insufficient_funds`, `limit_exceeded`, `account_frozen`, `account_closed`, `idempotency_key_reused`", body = crate::error::Problem), Problems))]
 async fn create(
     State(app): State<App>,
-    caller: Caller,
+    Verified(caller): Verified,
     key: IdempotencyKey,
     Json(body): Json<NewWithdrawalBody>,
 ) -> Result<impl IntoResponse> {

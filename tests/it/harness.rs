@@ -19,7 +19,7 @@ use octoco::clock::Clock;
 use octoco::config::Config;
 use octoco::crash::CrashPoints;
 use octoco::permissions::Role;
-use octoco::{adjustments, audit, deposits, inbox, keys, restrictions, reversals, router, users, withdrawals};
+use octoco::{adjustments, audit, deposits, inbox, keys, mails, restrictions, reversals, router, users, withdrawals};
 use reqwest::{Method, StatusCode};
 use revio_sim::{Deliveries, Sim};
 use serde_json::{Value, json};
@@ -27,6 +27,8 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
+
+use crate::mailbox::Mailbox;
 
 /// More rounds than any flow needs: a test that is not idle by then is stuck.
 const ROUNDS_MAX: usize = 50;
@@ -44,6 +46,8 @@ pub(crate) struct TestApp {
     pub(crate) app: App,
     pub(crate) sim: Sim,
     pub(crate) url: String,
+    /// What was sent to whom.
+    pub(crate) mailbox: Mailbox,
     pub(crate) http: reqwest::Client,
 }
 
@@ -117,10 +121,12 @@ impl TestApp {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let webhook = sim.register_webhook(&format!("{url}/v1/webhooks/revio"));
-        let config = config(&sim, &url, &webhook.public_key, settings);
+        let mailbox = Mailbox::new();
+        let settings = [&[("MAIL_FOLDER", mailbox.path())], settings].concat();
+        let config = config(&sim, &url, &webhook.public_key, &settings);
         let app = App::assemble(config, db, ledger().await, Clock::fixed(now), crash).expect("the settings are usable");
         serve(listener, app.clone());
-        Self { app, sim, url, http: reqwest::Client::builder().build().expect("a client") }
+        Self { app, sim, url, mailbox, http: reqwest::Client::builder().build().expect("a client") }
     }
 
     /// A new customer with a bank account and an empty wallet.
@@ -250,7 +256,13 @@ impl TestApp {
         let reversals = reversals::step_due(&self.app, BATCH).await.expect("reversals can be claimed");
         let adjustments = adjustments::step_due(&self.app, BATCH).await.expect("adjustments can be claimed");
         let restrictions = restrictions::step_due(&self.app, BATCH).await.expect("restrictions can be claimed");
-        events + deposits + withdrawals + reversals + restrictions + adjustments
+        let mails = self.send_mails().await;
+        events + deposits + withdrawals + reversals + restrictions + adjustments + mails
+    }
+
+    /// Sends what mails are due. How many there were.
+    pub(crate) async fn send_mails(&self) -> usize {
+        mails::step_due(&self.app, BATCH).await.expect("mails can be claimed")
     }
 
     /// Moves the time of the service and of Revio.
@@ -298,12 +310,14 @@ impl TestApp {
         self.finish_with_held().await;
     }
 
-    /// The same where a test expects rows to be held.
+    /// The same where a test expects rows to be held. Everybody who registered is owed a mail: those are sent first.
     pub(crate) async fn finish_with_held(self) {
+        while self.send_mails().await > 0 {}
         let now = self.app.clock.now();
         let due: i64 = sqlx::query_scalar(
             "select (select count(*) from transactions where due_at <= $1) + (select count(*) from webhook_logs where due_at <= $1)
-               + (select count(*) from restrictions where due_at <= $1)",
+                + (select count(*) from restrictions where due_at <= $1)
+                + (select count(*) from mails where due_at <= $1)",
         )
         .bind(now)
         .fetch_one(&self.app.db)

@@ -74,6 +74,32 @@ async fn a_refresh_token_works_once_and_its_reuse_ends_the_family(db: PgPool) {
     t.finish().await;
 }
 
+/// The thief is first: then it is the owner's refresh that shows the theft.
+#[sqlx::test]
+async fn a_stolen_cookie_ends_with_the_owners_next_refresh(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let stolen = cookie(&t.login(&customer.email, PASSWORD).await);
+    let theft = refresh(&t, &stolen).await;
+    assert_eq!(theft.status, StatusCode::OK);
+    let (thiefs_token, thiefs_cookie) = (theft.body["access_token"].as_str().expect("a token"), cookie(&theft));
+    let me = async |token: &str| t.send(Method::GET, "/v1/me", Some(token), &[], None).await.status;
+    assert_eq!(me(thiefs_token).await, StatusCode::OK);
+    t.advance(TimeDelta::minutes(5));
+    assert_eq!(refresh(&t, &stolen).await.status, StatusCode::UNAUTHORIZED, "the owner is asked to sign in");
+    assert_eq!(me(thiefs_token).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(refresh(&t, &thiefs_cookie).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(me(&t.token(&customer)).await, StatusCode::OK, "another session of the owner's");
+    let reasons: Vec<(serde_json::Value,)> =
+        sqlx::query_as("select after from audit_log where action = 'session.ended'")
+            .fetch_all(&t.app.db)
+            .await
+            .expect("PostgreSQL answers");
+    assert_eq!(reasons.iter().map(|(after,)| &after["reason"]).collect::<Vec<_>>(), ["refresh token reused"]);
+    assert!(t.app.metrics.render().contains(r#"octoco_sign_ins_total{outcome="token_reused"} 1"#));
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn two_tabs_that_refresh_at_once_get_the_same_successor(db: PgPool) {
     let t = TestApp::new(db).await;
