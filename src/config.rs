@@ -8,11 +8,15 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use ipnet::IpNet;
 use ledger::Currency;
-use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
 use crate::revio::Deadlines;
 use crate::revio::signature::PublicKeys;
+use crate::tls::Tls;
+use crate::tokens::Tokens;
 use crate::vault::DataKeys;
 
 /// What a name stands for; `None` = not set. [`Config::from_env`] reads the process's environment.
@@ -72,6 +76,20 @@ pub struct Config {
     pub database_connections_max: u32,
     /// `SHUTDOWN_SECS`: how long a stop waits for work in hand. Default 25.
     pub shutdown: Duration,
+    pub server: Server,
+}
+
+/// How the API is served (`server.rs`).
+#[derive(Debug)]
+pub struct Server {
+    /// `TLS_CERT` and `TLS_KEY`: PEM of the chain and of its key; with them the API speaks TLS 1.3 itself. Default: plain HTTP,
+    /// and TLS is the edge's.
+    pub tls: Option<Tls>,
+    /// `CONNECTIONS_MAX`: open at once in one process, besides a few for webhooks and probes. Default 512; stay well below the
+    /// limit of open files.
+    pub connections_max: usize,
+    /// `REQUESTS_MAX`: requests in hand at once in one process, webhooks and probes aside; more are told 503. Default 256.
+    pub requests_max: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,14 +142,14 @@ impl Config {
     fn read(read: &mut Reader<'_>) -> Option<Self> {
         let listen_addr = read.parsed("LISTEN_ADDR", Some("127.0.0.1:8080"));
         let public_url = read.checked("PUBLIC_URL", Some("http://127.0.0.1:8080"), parse_public_url);
-        let database_url = read.secret("DATABASE_URL");
-        let redis_url = read.secret("REDIS_URL");
+        let database_url = read.secret("DATABASE_URL", check_database_url);
+        let redis_url = read.secret("REDIS_URL", check_redis_url);
         let tigerbeetle_addresses = read.text("TIGERBEETLE_ADDRESSES", None);
         let tigerbeetle_cluster_id = read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0"));
         let ledger_base = read.parsed("LEDGER_BASE", Some("0"));
         let currencies = read.checked("CURRENCIES", Some("ZAR"), parse_currencies);
         let revio_base_url = read.checked("REVIO_BASE_URL", None, parse_revio_url);
-        let revio_api_key = read.secret("REVIO_API_KEY");
+        let revio_api_key = read.secret("REVIO_API_KEY", check_api_key);
         let revio_brand_id = read.parsed("REVIO_BRAND_ID", None);
         let call = read.checked("REVIO_CALL_SECS", Some("8"), parse_deadline);
         let execute = read.checked("REVIO_EXECUTE_SECS", Some("30"), parse_deadline);
@@ -143,12 +161,13 @@ impl Config {
         let revio_allowed_networks = read.checked("REVIO_ALLOWED_NETWORKS", Some(""), parse_networks);
         let trusted_proxies = read.checked("TRUSTED_PROXIES", Some(""), parse_networks);
         let cors_origins = read.checked("CORS_ORIGINS", Some(""), parse_origins);
-        let jwt_private_key = read.secret("JWT_PRIVATE_KEY");
+        let jwt_private_key = read.secret("JWT_PRIVATE_KEY", Tokens::check_keys);
         let data_keys = read.checked("DATA_KEYS", None, DataKeys::parse);
         let log_format = read.checked("LOG_FORMAT", Some("json"), parse_log_format);
         let rate_limits = read.checked("RATE_LIMITS", Some("default"), parse_rate_limits);
         let database_connections_max = read.checked("DATABASE_CONNECTIONS_MAX", Some("32"), parse_connections);
         let shutdown = read.parsed("SHUTDOWN_SECS", Some("25")).map(Duration::from_secs);
+        let server = read_server(read);
         Some(Self {
             listen_addr: listen_addr?,
             public_url: public_url?,
@@ -176,8 +195,26 @@ impl Config {
             rate_limits: rate_limits?,
             database_connections_max: database_connections_max?,
             shutdown: shutdown?,
+            server: server?,
         })
     }
+}
+
+fn read_server(read: &mut Reader<'_>) -> Option<Server> {
+    let (chain, key) = (read.text("TLS_CERT", Some("")), read.text("TLS_KEY", Some("")).map(SecretString::from));
+    let connections_max = read.checked("CONNECTIONS_MAX", Some("512"), parse_places);
+    let requests_max = read.checked("REQUESTS_MAX", Some("256"), parse_places);
+    let (chain, key) = (chain?, key?);
+    let tls = match (chain.is_empty(), key.expose_secret().is_empty()) {
+        (true, true) => None,
+        (false, true) => read.fail("TLS_KEY", "is required with TLS_CERT")?,
+        (true, false) => read.fail("TLS_CERT", "is required with TLS_KEY")?,
+        (false, false) => match Tls::from_pem(&chain, key.expose_secret()) {
+            Ok(tls) => Some(tls),
+            Err((name, reason)) => read.fail(name, &reason)?,
+        },
+    };
+    Some(Server { tls, connections_max: connections_max?, requests_max: requests_max? })
 }
 
 /// Reads names one by one and collects what is wrong with them.
@@ -196,8 +233,12 @@ impl Reader<'_> {
         }
     }
 
-    fn secret(&mut self, name: &str) -> Option<SecretString> {
-        self.text(name, None).map(SecretString::from)
+    fn secret(&mut self, name: &str, check: impl FnOnce(&str) -> Result<(), String>) -> Option<SecretString> {
+        let value = SecretString::from(self.text(name, None)?);
+        match check(value.expose_secret()) {
+            Ok(()) => Some(value),
+            Err(reason) => self.fail(name, &reason),
+        }
     }
 
     fn checked<T>(
@@ -206,7 +247,7 @@ impl Reader<'_> {
         default: Option<&str>,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let value = self.text(name, default)?;
+        let value = Zeroizing::new(self.text(name, default)?);
         match parse(value.trim()) {
             Ok(value) => Some(value),
             Err(reason) => self.fail(name, &reason),
@@ -236,22 +277,82 @@ fn environment(name: &str) -> Result<Option<String>, String> {
     }
     let Some(path) = read(&format!("{name}_FILE")) else { return Ok(None) };
     match std::fs::read_to_string(&path) {
-        Ok(value) => Ok(Some(value.trim_end().to_owned())),
+        // Shortened in place: a copy would leave the secret in memory that nobody wipes.
+        Ok(mut value) => {
+            value.truncate(value.trim_end().len());
+            Ok(Some(value))
+        }
         Err(error) => Err(format!("cannot be read from the file that {name}_FILE names: {error}")),
     }
 }
 
+/// Of the web, and without a password: these URLs are told to others.
+fn web_url(value: &str) -> Result<reqwest::Url, String> {
+    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
+    if !["http", "https"].contains(&url.scheme()) || url.host().is_none() {
+        return Err("is not an http or https URL".to_owned());
+    }
+    let nobody = url.username().is_empty() && url.password().is_none();
+    if nobody { Ok(url) } else { Err("must not hold a user or password".to_owned()) }
+}
+
 fn parse_public_url(value: &str) -> Result<String, String> {
-    match reqwest::Url::parse(value) {
-        Ok(url) if url.host().is_some() => Ok(value.trim_end_matches('/').to_owned()),
-        _ => Err("is not a URL".to_owned()),
+    web_url(value).map(|_| value.trim_end_matches('/').to_owned())
+}
+
+/// Scheme, host and port, as a browser writes them. Of the web only: the origin of any other scheme is written `null`, which is
+/// also what every sandboxed page calls itself.
+fn origin_of(url: &str) -> Result<String, String> {
+    Ok(web_url(url)?.origin().ascii_serialization())
+}
+
+/// What the driver takes for a parameter. Anything else is most likely a part of a password whose `?` is not escaped, and the
+/// driver would log it.
+const DATABASE_PARAMETERS: [&str; 17] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "user",
+];
+
+fn check_database_url(value: &str) -> Result<(), String> {
+    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
+    let scheme = ["postgres", "postgresql"].contains(&url.scheme());
+    let known = url.query_pairs().all(|(name, _)| DATABASE_PARAMETERS.contains(&&*name));
+    match (scheme, known && url.fragment().is_none()) {
+        (false, _) => Err("is not a postgres URL".to_owned()),
+        (true, false) => Err("holds an unknown parameter, or an unescaped ? or # in its password".to_owned()),
+        // Whatever else is wrong with it, the driver may quote.
+        (true, true) => {
+            value.parse::<PgConnectOptions>().map(drop).map_err(|_| "cannot be used by the driver".to_owned())
+        }
     }
 }
 
-/// Scheme, host and port, as a browser writes them.
-fn origin_of(url: &str) -> Result<String, String> {
-    let url = reqwest::Url::parse(url).map_err(|_| "holds something that is not a URL".to_owned())?;
-    if url.host().is_some() { Ok(url.origin().ascii_serialization()) } else { Err("holds no host".to_owned()) }
+fn check_redis_url(value: &str) -> Result<(), String> {
+    redis::Client::open(value).map(drop).map_err(|_| "is not a redis URL".to_owned())
+}
+
+/// It goes into a header.
+fn check_api_key(value: &str) -> Result<(), String> {
+    if value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err("holds something that is not a visible ASCII character".to_owned())
+    }
 }
 
 fn parse_origins(value: &str) -> Result<Vec<String>, String> {
@@ -259,7 +360,7 @@ fn parse_origins(value: &str) -> Result<Vec<String>, String> {
 }
 
 fn parse_revio_url(value: &str) -> Result<reqwest::Url, String> {
-    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
+    let url = web_url(value)?;
     if url.path().ends_with("/api/v1/") { Ok(url) } else { Err("must end in /api/v1/".to_owned()) }
 }
 
@@ -275,6 +376,13 @@ fn parse_optional_id(value: &str) -> Result<Option<Uuid>, String> {
 
 fn parse_optional_keys(value: &str) -> Result<PublicKeys, String> {
     if value.is_empty() { Ok(PublicKeys::none()) } else { PublicKeys::from_pem(value) }
+}
+
+fn parse_places(value: &str) -> Result<usize, String> {
+    match value.parse() {
+        Ok(count) if (1..=100_000).contains(&count) => Ok(count),
+        _ => Err("must be 1 to 100000".to_owned()),
+    }
 }
 
 /// One is kept for wake-ups, and a request must not wait for the background.
@@ -319,5 +427,37 @@ fn parse_rate_limits(value: &str) -> Result<RateLimits, String> {
         "default" => Ok(RateLimits::Default),
         "off" => Ok(RateLimits::Off),
         _ => Err("must be default or off".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_of_the_web_and_nothing_else() {
+        let origins = parse_origins("https://app.example.com, http://localhost:3000/page").expect("two origins");
+        assert_eq!(origins, ["https://app.example.com", "http://localhost:3000"]);
+        // Each of these would be written `null`, which is what any sandboxed page is called.
+        for wrong in ["null", "*", "capacitor://localhost", "chrome-extension://abc", "data:text/html,x", "file:///x"] {
+            assert!(parse_origins(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_origins("https://user:password@app.example.com").is_err());
+    }
+
+    #[test]
+    fn a_database_url_with_a_broken_password_never_reaches_the_driver() {
+        assert_eq!(check_database_url("postgres://u:p@h:5432/d?sslmode=require"), Ok(()));
+        for wrong in [
+            "postgres://u:1234?secret@h/d",
+            "postgres://u:1#secret@h/d",
+            "postgres://h/d?pasword=secret",
+            "postgres://h/d?sslmode=secret",
+            "mysql://h/d",
+            "secret",
+        ] {
+            let reason = check_database_url(wrong).expect_err("it is refused");
+            assert!(!reason.contains("secret"), "{reason}");
+        }
     }
 }

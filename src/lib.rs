@@ -3,7 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`config`], [`clock`], [`telemetry`], [`crash`] | settings, time, logs and metrics, where a process may die |
-//! | [`vault`], [`tokens`], [`keys`], [`limits`] | sealed data, sign-in tokens, new secrets, rate limits |
+//! | [`vault`], [`tokens`], [`keys`], [`limits`], [`tls`] | sealed data, sign-in tokens, new secrets, rate limits, TLS |
 //! | [`permissions`], [`access`] | who may do what; what a token cannot know |
 //! | [`revio`] | the provider's HTTP API and its signature |
 //! | [`error`], [`problems`] | the one error; how it is told |
@@ -16,7 +16,7 @@
 //! | [`held`] | rows that wait for a person |
 //! | [`inbox`] | Revio's webhooks |
 //! | [`admin`] | what staff see of no noun's own |
-//! | [`health`], [`router`], [`worker`] | is it alive; every route; every background task |
+//! | [`health`], [`router`], [`server`], [`worker`] | is it alive; every route; every connection; every background task |
 //!
 //! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL). Modules import only from lines
 //! above their own; `tests/tidy.rs` checks it.
@@ -43,8 +43,10 @@ pub mod problems;
 pub mod reversals;
 pub mod revio;
 pub mod router;
+pub mod server;
 pub mod sessions;
 pub mod telemetry;
+pub mod tls;
 pub mod tokens;
 pub mod transactions;
 pub mod users;

@@ -10,8 +10,9 @@ const LINES_MAX: usize = 500;
 /// The levels, lowest first; modules of one line do not know each other.
 const LEVELS: &[&[&str]] = &[
     &["clock", "crash"],
-    &["keys", "vault", "revio", "permissions"],
-    &["tokens", "config"],
+    &["keys", "vault", "revio", "permissions", "tls"],
+    &["tokens"],
+    &["config"],
     &["limits", "telemetry", "error", "wake"],
     &["access"],
     &["problems", "app"],
@@ -21,12 +22,13 @@ const LEVELS: &[&[&str]] = &[
     &["sessions", "deposits", "withdrawals", "reversals", "held"],
     &["inbox", "health", "admin"],
     &["router", "worker"],
+    &["server"],
 ];
 
 /// What may stand only in certain files: the text, and the ends of the paths that may hold it.
 const HOMES: &[(&str, &[&str])] = &[
     ("sqlx::query", &["/store.rs", "/wake.rs"]),
-    ("axum::", &["/routes.rs", "/http.rs", "/error.rs", "/router.rs", "/main.rs", "http/"]),
+    ("axum::", &["/routes.rs", "/http.rs", "/error.rs", "/router.rs", "/server.rs", "http/"]),
     ("std::env::", &["/config.rs"]),
     ("tigerbeetle_unofficial", &[]),
     ("reqwest::Client", &["/revio.rs"]),

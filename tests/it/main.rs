@@ -3,6 +3,10 @@
 
 mod access;
 mod audit;
+mod bank_accounts;
+mod binary;
+mod browsers;
+mod connections;
 mod deposits;
 mod harness;
 mod health;
@@ -12,6 +16,7 @@ mod limits;
 mod requests;
 mod reversals;
 mod routes;
+mod secrets;
 mod sessions;
 mod sign_in;
 mod storms;
