@@ -26,7 +26,7 @@ pub(crate) fn settings(db: &PgPool, database_password: &str) -> Settings {
         ("DATABASE_URL", database),
         ("REDIS_URL", environment("TEST_REDIS_URL")),
         ("TIGERBEETLE_ADDRESSES", environment("TEST_TIGERBEETLE_ADDRESSES")),
-        ("LEDGER_BASE", (rand::random_range(1..4_000_000) * 1000).to_string()),
+        ("LEDGER_BASE", (rand::random_range(1..4_000_000_u32) * 1000).to_string()),
         ("REVIO_BASE_URL", "http://127.0.0.1:1/api/v1/".to_owned()),
         ("REVIO_API_KEY", "key".to_owned()),
         ("REVIO_BRAND_ID", revio_sim::BRAND_ID.to_string()),
