@@ -2,15 +2,16 @@
 //!
 //! Each variable may also be given as `NAME_FILE`, the path of a file that holds the value (secrets from a mount).
 
+mod urls;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use ipnet::IpNet;
-use ledger::Currency;
+use ledger::{Amount, Currency};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
 use crate::revio::Deadlines;
@@ -18,6 +19,7 @@ use crate::revio::signature::PublicKeys;
 use crate::tls::Tls;
 use crate::tokens::Tokens;
 use crate::vault::DataKeys;
+use urls::{check_database_url, check_redis_url, origin_of, parse_origins, parse_public_url, parse_revio_url};
 
 /// What a name stands for; `None` = not set. [`Config::from_env`] reads the process's environment.
 pub type Source<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
@@ -40,6 +42,8 @@ pub struct Config {
     pub ledger_base: u32,
     /// `CURRENCIES`: those that customers may use, ISO 4217 with commas. Default `ZAR`.
     pub currencies: Vec<Currency>,
+    /// `WITHDRAWAL_LIMITS`: `CUR:once:daily` in minor units, with commas. Default none.
+    pub withdrawal_limits: Vec<WithdrawalLimit>,
     /// `REVIO_BASE_URL`: ends in `/api/v1/`.
     pub revio_base_url: reqwest::Url,
     /// `REVIO_API_KEY`: can do anything on the account at Revio.
@@ -92,6 +96,14 @@ pub struct Server {
     pub requests_max: usize,
 }
 
+/// How much a customer may withdraw of a currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WithdrawalLimit {
+    pub once: Amount,
+    /// In any 24 hours.
+    pub daily: Amount,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Json,
@@ -138,6 +150,12 @@ impl Config {
             || self.cors_origins.iter().any(|known| known == origin)
     }
 
+    /// `None`: as much as the wallet holds.
+    #[must_use]
+    pub fn withdrawal_limit(&self, currency: Currency) -> Option<WithdrawalLimit> {
+        self.withdrawal_limits.iter().find(|limit| limit.once.currency() == currency).copied()
+    }
+
     /// Every field is read before any of them is missed, so that one start names all that is wrong.
     fn read(read: &mut Reader<'_>) -> Option<Self> {
         let listen_addr = read.parsed("LISTEN_ADDR", Some("127.0.0.1:8080"));
@@ -148,6 +166,7 @@ impl Config {
         let tigerbeetle_cluster_id = read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0"));
         let ledger_base = read.parsed("LEDGER_BASE", Some("0"));
         let currencies = read.checked("CURRENCIES", Some("ZAR"), parse_currencies);
+        let withdrawal_limits = read.checked("WITHDRAWAL_LIMITS", Some(""), parse_withdrawal_limits);
         let revio_base_url = read.checked("REVIO_BASE_URL", None, parse_revio_url);
         let revio_api_key = read.secret("REVIO_API_KEY", check_api_key);
         let revio_brand_id = read.parsed("REVIO_BRAND_ID", None);
@@ -177,6 +196,7 @@ impl Config {
             tigerbeetle_cluster_id: tigerbeetle_cluster_id?,
             ledger_base: ledger_base?,
             currencies: currencies?,
+            withdrawal_limits: withdrawal_limits?,
             revio_base_url: revio_base_url?,
             revio_api_key: revio_api_key?,
             revio_brand_id: revio_brand_id?,
@@ -286,66 +306,6 @@ fn environment(name: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// Of the web, and without a password: these URLs are told to others.
-fn web_url(value: &str) -> Result<reqwest::Url, String> {
-    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
-    if !["http", "https"].contains(&url.scheme()) || url.host().is_none() {
-        return Err("is not an http or https URL".to_owned());
-    }
-    let nobody = url.username().is_empty() && url.password().is_none();
-    if nobody { Ok(url) } else { Err("must not hold a user or password".to_owned()) }
-}
-
-fn parse_public_url(value: &str) -> Result<String, String> {
-    web_url(value).map(|_| value.trim_end_matches('/').to_owned())
-}
-
-/// Scheme, host and port, as a browser writes them. Of the web only: the origin of any other scheme is written `null`, which is
-/// also what every sandboxed page calls itself.
-fn origin_of(url: &str) -> Result<String, String> {
-    Ok(web_url(url)?.origin().ascii_serialization())
-}
-
-/// What the driver takes for a parameter. Anything else is most likely a part of a password whose `?` is not escaped, and the
-/// driver would log it.
-const DATABASE_PARAMETERS: [&str; 17] = [
-    "application_name",
-    "dbname",
-    "host",
-    "hostaddr",
-    "options",
-    "password",
-    "port",
-    "ssl-ca",
-    "ssl-cert",
-    "ssl-key",
-    "ssl-mode",
-    "ssl-root-cert",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "sslrootcert",
-    "user",
-];
-
-fn check_database_url(value: &str) -> Result<(), String> {
-    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
-    let scheme = ["postgres", "postgresql"].contains(&url.scheme());
-    let known = url.query_pairs().all(|(name, _)| DATABASE_PARAMETERS.contains(&&*name));
-    match (scheme, known && url.fragment().is_none()) {
-        (false, _) => Err("is not a postgres URL".to_owned()),
-        (true, false) => Err("holds an unknown parameter, or an unescaped ? or # in its password".to_owned()),
-        // Whatever else is wrong with it, the driver may quote.
-        (true, true) => {
-            value.parse::<PgConnectOptions>().map(drop).map_err(|_| "cannot be used by the driver".to_owned())
-        }
-    }
-}
-
-fn check_redis_url(value: &str) -> Result<(), String> {
-    redis::Client::open(value).map(drop).map_err(|_| "is not a redis URL".to_owned())
-}
-
 /// It goes into a header.
 fn check_api_key(value: &str) -> Result<(), String> {
     if value.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -355,13 +315,22 @@ fn check_api_key(value: &str) -> Result<(), String> {
     }
 }
 
-fn parse_origins(value: &str) -> Result<Vec<String>, String> {
-    value.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(origin_of).collect()
+fn parse_withdrawal_limits(value: &str) -> Result<Vec<WithdrawalLimit>, String> {
+    let entries = value.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let limits: Vec<WithdrawalLimit> = entries.map(parse_withdrawal_limit).collect::<Result<_, _>>()?;
+    let twice = |(index, limit): (usize, &WithdrawalLimit)| {
+        limits[..index].iter().any(|earlier| earlier.once.currency() == limit.once.currency())
+    };
+    if limits.iter().enumerate().any(twice) { Err("names a currency twice".to_owned()) } else { Ok(limits) }
 }
 
-fn parse_revio_url(value: &str) -> Result<reqwest::Url, String> {
-    let url = web_url(value)?;
-    if url.path().ends_with("/api/v1/") { Ok(url) } else { Err("must end in /api/v1/".to_owned()) }
+fn parse_withdrawal_limit(entry: &str) -> Result<WithdrawalLimit, String> {
+    let wrong = || "must be CUR:once:daily in minor units, once not above daily, with commas between".to_owned();
+    let [currency, once, daily] = entry.split(':').collect::<Vec<_>>()[..] else { return Err(wrong()) };
+    let currency = Currency::parse(currency).ok_or_else(wrong)?;
+    let amount = |minor: &str| minor.parse().ok().and_then(|minor| Amount::new(minor, currency).ok()).ok_or_else(wrong);
+    let limit = WithdrawalLimit { once: amount(once)?, daily: amount(daily)? };
+    if limit.once.is_zero() || limit.once.minor() > limit.daily.minor() { Err(wrong()) } else { Ok(limit) }
 }
 
 fn parse_currencies(value: &str) -> Result<Vec<Currency>, String> {
@@ -427,37 +396,5 @@ fn parse_rate_limits(value: &str) -> Result<RateLimits, String> {
         "default" => Ok(RateLimits::Default),
         "off" => Ok(RateLimits::Off),
         _ => Err("must be default or off".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_origin_is_of_the_web_and_nothing_else() {
-        let origins = parse_origins("https://app.example.com, http://localhost:3000/page").expect("two origins");
-        assert_eq!(origins, ["https://app.example.com", "http://localhost:3000"]);
-        // Each of these would be written `null`, which is what any sandboxed page is called.
-        for wrong in ["null", "*", "capacitor://localhost", "chrome-extension://abc", "data:text/html,x", "file:///x"] {
-            assert!(parse_origins(wrong).is_err(), "{wrong}");
-        }
-        assert!(parse_origins("https://user:password@app.example.com").is_err());
-    }
-
-    #[test]
-    fn a_database_url_with_a_broken_password_never_reaches_the_driver() {
-        assert_eq!(check_database_url("postgres://u:p@h:5432/d?sslmode=require"), Ok(()));
-        for wrong in [
-            "postgres://u:1234?secret@h/d",
-            "postgres://u:1#secret@h/d",
-            "postgres://h/d?pasword=secret",
-            "postgres://h/d?sslmode=secret",
-            "mysql://h/d",
-            "secret",
-        ] {
-            let reason = check_database_url(wrong).expect_err("it is refused");
-            assert!(!reason.contains("secret"), "{reason}");
-        }
     }
 }

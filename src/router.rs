@@ -22,7 +22,8 @@ use crate::http::load::Load;
 use crate::http::{Json, access_log, headers};
 use crate::telemetry::panic_text;
 use crate::{
-    accounts, admin, bank_accounts, deposits, health, held, inbox, sessions, transactions, users, withdrawals,
+    accounts, admin, bank_accounts, deposits, health, held, inbox, restrictions, sessions, transactions, users,
+    withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
@@ -62,6 +63,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())
         .merge(held::routes::router())
+        .merge(restrictions::routes::router())
         .merge(admin::routes::router())
         .merge(health::routes::router())
         .split_for_parts()

@@ -5,8 +5,10 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
+use octoco::audit::Origin;
 use octoco::bank_accounts::rotation::{self, Cursor, KeyUse};
 use octoco::bank_accounts::{self, Details, NewBankAccount};
+use octoco::http::Caller;
 use octoco::keys;
 use reqwest::StatusCode;
 use sqlx::PgPool;
@@ -31,11 +33,15 @@ async fn filled(t: &TestApp) -> Vec<Customer> {
                 account_holder: format!("Holder {index}"),
             };
             let new = NewBankAccount { bank_name: "FNB".to_owned(), details };
-            bank_accounts::add(&t.app, customer.id, new).await.expect("it is added");
+            bank_accounts::add(&t.app, &caller(&customer), new).await.expect("it is added");
         }
         customers.push(customer);
     }
     customers
+}
+
+fn caller(customer: &Customer) -> Caller {
+    Caller { user_id: customer.id, session_id: customer.session_id, origin: Origin::default() }
 }
 
 /// Every number that opens, by account.
@@ -133,7 +139,7 @@ async fn withdrawals_go_on_while_the_key_changes(db: PgPool) {
             // A process that still has the old order writes with the old key again.
             let details = bank_accounts::details(&t.app, customer.bank_account_id).await.expect("it opens");
             let new = NewBankAccount { bank_name: "FNB".to_owned(), details };
-            bank_accounts::add(&t.app, customer.id, new).await.expect("it is added");
+            bank_accounts::add(&t.app, &caller(&customer), new).await.expect("it is added");
         }
     };
     tokio::join!(withdrawals, rotations);
