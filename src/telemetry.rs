@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -72,6 +73,38 @@ pub struct Metrics {
     pub queue_age_seconds: IntGaugeVec,
 }
 
+/// One metric at a time. A name that is not well formed, or used twice, is a mistake that any test finds.
+struct Declare<'a>(&'a Registry);
+
+impl Declare<'_> {
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn single(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::new(name, help))
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn level(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::new(name, help))
+    }
+
+    fn histogram(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+        self.register(HistogramVec::new(options, labels))
+    }
+
+    fn register<T: Collector + Clone + 'static>(&self, made: prometheus::Result<T>) -> T {
+        let metric = made.expect("the name is well formed");
+        self.0.register(Box::new(metric.clone())).expect("the name is used once");
+        metric
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -84,32 +117,12 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is well formed");
-            registry.register(Box::new(vec.clone())).expect("the name is used once");
-            vec
-        };
-        let single = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help).expect("the name is well formed");
-            registry.register(Box::new(counter.clone())).expect("the name is used once");
-            counter
-        };
-        let gauge = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntGaugeVec::new(Opts::new(name, help), labels).expect("the name is well formed");
-            registry.register(Box::new(vec.clone())).expect("the name is used once");
-            vec
-        };
-        let histogram = |name: &str, help: &str, labels: &[&str]| {
-            let options = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
-            let vec = HistogramVec::new(options, labels).expect("the name is well formed");
-            registry.register(Box::new(vec.clone())).expect("the name is used once");
-            vec
-        };
-        let level = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help).expect("the name is well formed");
-            registry.register(Box::new(gauge.clone())).expect("the name is used once");
-            gauge
-        };
+        let declare = Declare(&registry);
+        let counter = |name: &str, help: &str, labels: &[&str]| declare.counter(name, help, labels);
+        let single = |name: &str, help: &str| declare.single(name, help);
+        let gauge = |name: &str, help: &str, labels: &[&str]| declare.gauge(name, help, labels);
+        let level = |name: &str, help: &str| declare.level(name, help);
+        let histogram = |name: &str, help: &str, labels: &[&str]| declare.histogram(name, help, labels);
         Self {
             http_connections: level("octoco_http_connections", "Connections that are open"),
             http_connections_ended: counter(
