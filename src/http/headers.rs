@@ -25,8 +25,8 @@ const ALWAYS: [(&str, &str); 8] = [
     ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
     ("cache-control", "no-store"),
 ];
-/// Two years, as the preload lists ask for; only where the world reaches us by https.
-const HSTS: &str = "max-age=63072000; includeSubDomains";
+/// Two years, and only where the world reaches us by https. Not for subdomains: of what else lives below our name we know nothing.
+const HSTS: &str = "max-age=63072000";
 
 /// What pages of `CORS_ORIGINS` may send …
 const REQUEST_HEADERS: [HeaderName; 5] = [
