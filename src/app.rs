@@ -63,7 +63,9 @@ impl App {
     /// # Errors
     /// When a setting cannot be used at all.
     pub async fn connect(config: Config) -> Result<Self, BoxError> {
-        let options: PgConnectOptions = config.database_url.expose_secret().parse()?;
+        // Config has parsed it already. What the driver says of a URL may quote it.
+        let options = config.database_url.expose_secret().parse::<PgConnectOptions>();
+        let options = options.map_err(|_| "DATABASE_URL cannot be used by the driver")?;
         let options = options.application_name("octoco").options([
             ("statement_timeout", STATEMENT_DEADLINE),
             ("idle_in_transaction_session_timeout", IDLE_TRANSACTION_DEADLINE),
@@ -96,8 +98,10 @@ impl App {
             config.revio_deadlines,
             clock.clone(),
         );
-        let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits)?;
-        let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url)?;
+        let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits);
+        let limiter = limiter.map_err(|_| "REDIS_URL cannot be used by the driver")?;
+        let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url);
+        let tokens = tokens.map_err(|reason| format!("JWT_PRIVATE_KEY {reason}"))?;
         let mailer = Mailer::new(&config.mail.way, &config.mail.from, config.mail.deadline)?;
         let (wake, access) = (Wake::new(db.clone()), Access::new(db.clone()));
         Ok(Self(Arc::new(Parts {

@@ -3,22 +3,32 @@
 //! Each variable may also be given as `NAME_FILE`, the path of a file that holds the value (secrets from a mount).
 
 mod thresholds;
+mod urls;
+mod withdrawal_limits;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use ipnet::IpNet;
-use ledger::{Amount, Currency};
-use secrecy::SecretString;
+use ledger::Currency;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use crate::mailer::{Sender, SmtpUrl, Way};
 use crate::revio::Deadlines;
 use crate::revio::signature::PublicKeys;
+use crate::tls::Tls;
+use crate::tokens::Tokens;
 use crate::vault::DataKeys;
+use urls::{
+    check_database_url, check_redis_url, origin_of, parse_frontend_url, parse_origins, parse_public_url,
+    parse_revio_url,
+};
 
 pub use thresholds::Thresholds;
+pub use withdrawal_limits::WithdrawalLimit;
 
 /// What a name stands for; `None` = not set. [`Config::from_env`] reads the process's environment.
 pub type Source<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
@@ -84,14 +94,20 @@ pub struct Config {
     pub database_connections_max: u32,
     /// `SHUTDOWN_SECS`: how long a stop waits for work in hand. Default 25.
     pub shutdown: Duration,
+    pub server: Server,
 }
 
-/// How much a customer may withdraw of a currency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WithdrawalLimit {
-    pub once: Amount,
-    /// In any 24 hours.
-    pub daily: Amount,
+/// How the API is served (`server.rs`).
+#[derive(Debug)]
+pub struct Server {
+    /// `TLS_CERT` and `TLS_KEY`: PEM of the chain and of its key; with them the API speaks TLS 1.3 itself. Default: plain HTTP,
+    /// and TLS is the edge's.
+    pub tls: Option<Tls>,
+    /// `CONNECTIONS_MAX`: open at once in one process, besides a few for webhooks and probes. Default 512; stay well below the
+    /// limit of open files.
+    pub connections_max: usize,
+    /// `REQUESTS_MAX`: requests in hand at once in one process, webhooks and probes aside; more are told 503. Default 256.
+    pub requests_max: usize,
 }
 
 #[derive(Debug)]
@@ -164,19 +180,19 @@ impl Config {
     fn read(read: &mut Reader<'_>) -> Option<Self> {
         let listen_addr = read.parsed("LISTEN_ADDR", Some("127.0.0.1:8080"));
         let public_url = read.checked("PUBLIC_URL", Some("http://127.0.0.1:8080"), parse_public_url);
-        let database_url = read.secret("DATABASE_URL");
-        let redis_url = read.secret("REDIS_URL");
+        let database_url = read.secret("DATABASE_URL", check_database_url);
+        let redis_url = read.secret("REDIS_URL", check_redis_url);
         let tigerbeetle_addresses = read.text("TIGERBEETLE_ADDRESSES", None);
         let tigerbeetle_cluster_id = read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0"));
         let ledger_base = read.parsed("LEDGER_BASE", Some("0"));
         let currencies = read.checked("CURRENCIES", Some("ZAR"), parse_currencies);
         let enabled = currencies.clone().unwrap_or_default();
         let withdrawal_limits =
-            read.checked("WITHDRAWAL_LIMITS", Some(""), |value| parse_withdrawal_limits(value, &enabled));
+            read.checked("WITHDRAWAL_LIMITS", Some(""), |value| withdrawal_limits::parse(value, &enabled));
         let approval_thresholds =
             read.checked("APPROVAL_THRESHOLDS", Some(""), |value| Thresholds::parse(value, currencies.as_deref()));
         let revio_base_url = read.checked("REVIO_BASE_URL", None, parse_revio_url);
-        let revio_api_key = read.secret("REVIO_API_KEY");
+        let revio_api_key = read.secret("REVIO_API_KEY", check_api_key);
         let revio_brand_id = read.parsed("REVIO_BRAND_ID", None);
         let call = read.checked("REVIO_CALL_SECS", Some("8"), parse_deadline);
         let execute = read.checked("REVIO_EXECUTE_SECS", Some("30"), parse_deadline);
@@ -188,13 +204,14 @@ impl Config {
         let revio_allowed_networks = read.checked("REVIO_ALLOWED_NETWORKS", Some(""), parse_networks);
         let trusted_proxies = read.checked("TRUSTED_PROXIES", Some(""), parse_networks);
         let cors_origins = read.checked("CORS_ORIGINS", Some(""), parse_origins);
-        let jwt_private_key = read.secret("JWT_PRIVATE_KEY");
+        let jwt_private_key = read.secret("JWT_PRIVATE_KEY", Tokens::check_keys);
         let data_keys = read.checked("DATA_KEYS", None, DataKeys::parse);
         let mail = read.mail(public_url.as_deref());
         let log_format = read.checked("LOG_FORMAT", Some("json"), parse_log_format);
         let rate_limits = read.checked("RATE_LIMITS", Some("default"), parse_rate_limits);
         let database_connections_max = read.checked("DATABASE_CONNECTIONS_MAX", Some("32"), parse_connections);
         let shutdown = read.parsed("SHUTDOWN_SECS", Some("25")).map(Duration::from_secs);
+        let server = read_server(read);
         Some(Self {
             listen_addr: listen_addr?,
             public_url: public_url?,
@@ -225,8 +242,26 @@ impl Config {
             rate_limits: rate_limits?,
             database_connections_max: database_connections_max?,
             shutdown: shutdown?,
+            server: server?,
         })
     }
+}
+
+fn read_server(read: &mut Reader<'_>) -> Option<Server> {
+    let (chain, key) = (read.text("TLS_CERT", Some("")), read.text("TLS_KEY", Some("")).map(SecretString::from));
+    let connections_max = read.checked("CONNECTIONS_MAX", Some("512"), parse_places);
+    let requests_max = read.checked("REQUESTS_MAX", Some("256"), parse_places);
+    let (chain, key) = (chain?, key?);
+    let tls = match (chain.is_empty(), key.expose_secret().is_empty()) {
+        (true, true) => None,
+        (false, true) => read.fail("TLS_KEY", "is required with TLS_CERT")?,
+        (true, false) => read.fail("TLS_CERT", "is required with TLS_KEY")?,
+        (false, false) => match Tls::from_pem(&chain, key.expose_secret()) {
+            Ok(tls) => Some(tls),
+            Err((name, reason)) => read.fail(name, &reason)?,
+        },
+    };
+    Some(Server { tls, connections_max: connections_max?, requests_max: requests_max? })
 }
 
 /// Reads names one by one and collects what is wrong with them.
@@ -245,8 +280,12 @@ impl Reader<'_> {
         }
     }
 
-    fn secret(&mut self, name: &str) -> Option<SecretString> {
-        self.text(name, None).map(SecretString::from)
+    fn secret(&mut self, name: &str, check: impl FnOnce(&str) -> Result<(), String>) -> Option<SecretString> {
+        let value = SecretString::from(self.text(name, None)?);
+        match check(value.expose_secret()) {
+            Ok(()) => Some(value),
+            Err(reason) => self.fail(name, &reason),
+        }
     }
 
     fn checked<T>(
@@ -255,7 +294,7 @@ impl Reader<'_> {
         default: Option<&str>,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let value = self.text(name, default)?;
+        let value = Zeroizing::new(self.text(name, default)?);
         match parse(value.trim()) {
             Ok(value) => Some(value),
             Err(reason) => self.fail(name, &reason),
@@ -318,63 +357,22 @@ fn environment(name: &str) -> Result<Option<String>, String> {
     }
     let Some(path) = read(&format!("{name}_FILE")) else { return Ok(None) };
     match std::fs::read_to_string(&path) {
-        Ok(value) => Ok(Some(value.trim_end().to_owned())),
+        // Shortened in place: a copy would leave the secret in memory that nobody wipes.
+        Ok(mut value) => {
+            value.truncate(value.trim_end().len());
+            Ok(Some(value))
+        }
         Err(error) => Err(format!("cannot be read from the file that {name}_FILE names: {error}")),
     }
 }
 
-fn parse_public_url(value: &str) -> Result<String, String> {
-    match reqwest::Url::parse(value) {
-        Ok(url) if url.host().is_some() => Ok(value.trim_end_matches('/').to_owned()),
-        _ => Err("is not a URL".to_owned()),
-    }
-}
-
-/// As a mail can carry it: in ASCII, and with nothing behind the path.
-fn parse_frontend_url(value: &str) -> Result<String, String> {
-    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
-    let plain = url.host().is_some() && url.query().is_none() && url.fragment().is_none();
-    if plain {
-        Ok(url.as_str().trim_end_matches('/').to_owned())
+/// It goes into a header.
+fn check_api_key(value: &str) -> Result<(), String> {
+    if value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(())
     } else {
-        Err("must be scheme, host and path".to_owned())
+        Err("holds something that is not a visible ASCII character".to_owned())
     }
-}
-
-/// Scheme, host and port, as a browser writes them.
-fn origin_of(url: &str) -> Result<String, String> {
-    let url = reqwest::Url::parse(url).map_err(|_| "holds something that is not a URL".to_owned())?;
-    if url.host().is_some() { Ok(url.origin().ascii_serialization()) } else { Err("holds no host".to_owned()) }
-}
-
-fn parse_origins(value: &str) -> Result<Vec<String>, String> {
-    value.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(origin_of).collect()
-}
-
-fn parse_revio_url(value: &str) -> Result<reqwest::Url, String> {
-    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
-    if url.path().ends_with("/api/v1/") { Ok(url) } else { Err("must end in /api/v1/".to_owned()) }
-}
-
-fn parse_withdrawal_limits(value: &str, enabled: &[Currency]) -> Result<Vec<WithdrawalLimit>, String> {
-    let entries = value.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    let limits: Vec<WithdrawalLimit> = entries.map(parse_withdrawal_limit).collect::<Result<_, _>>()?;
-    let twice = |(index, limit): (usize, &WithdrawalLimit)| {
-        limits[..index].iter().any(|earlier| earlier.once.currency() == limit.once.currency())
-    };
-    if limits.iter().any(|limit| !enabled.contains(&limit.once.currency())) {
-        return Err("names a currency that is not in CURRENCIES".to_owned());
-    }
-    if limits.iter().enumerate().any(twice) { Err("names a currency twice".to_owned()) } else { Ok(limits) }
-}
-
-fn parse_withdrawal_limit(entry: &str) -> Result<WithdrawalLimit, String> {
-    let wrong = || "must be CUR:once:daily in minor units, once not above daily, with commas between".to_owned();
-    let [currency, once, daily] = entry.split(':').collect::<Vec<_>>()[..] else { return Err(wrong()) };
-    let currency = Currency::parse(currency).ok_or_else(wrong)?;
-    let amount = |minor: &str| minor.parse().ok().and_then(|minor| Amount::new(minor, currency).ok()).ok_or_else(wrong);
-    let limit = WithdrawalLimit { once: amount(once)?, daily: amount(daily)? };
-    if limit.once.is_zero() || limit.once.minor() > limit.daily.minor() { Err(wrong()) } else { Ok(limit) }
 }
 
 fn parse_currencies(value: &str) -> Result<Vec<Currency>, String> {
@@ -389,6 +387,13 @@ fn parse_optional_id(value: &str) -> Result<Option<Uuid>, String> {
 
 fn parse_optional_keys(value: &str) -> Result<PublicKeys, String> {
     if value.is_empty() { Ok(PublicKeys::none()) } else { PublicKeys::from_pem(value) }
+}
+
+fn parse_places(value: &str) -> Result<usize, String> {
+    match value.parse() {
+        Ok(count) if (1..=100_000).contains(&count) => Ok(count),
+        _ => Err("must be 1 to 100000".to_owned()),
+    }
 }
 
 /// One is kept for wake-ups, and a request must not wait for the background.

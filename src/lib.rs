@@ -3,7 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`config`], [`clock`], [`telemetry`], [`crash`] | settings, time, logs and metrics, where a process may die |
-//! | [`vault`], [`tokens`], [`keys`], [`limits`] | sealed data, sign-in tokens, new secrets, rate limits |
+//! | [`vault`], [`tokens`], [`keys`], [`limits`], [`tls`] | sealed data, sign-in tokens, new secrets, rate limits, TLS |
 //! | [`mailer`] | sends one mail |
 //! | [`hashing`] | passwords become hashes, a bounded number at once |
 //! | [`permissions`], [`access`] | who may do what; what a token cannot know |
@@ -22,7 +22,7 @@
 //! | [`inbox`] | Revio's webhooks |
 //! | [`credentials`] | passwords that were forgotten or are to be changed |
 //! | [`admin`] | what staff see of no noun's own |
-//! | [`health`], [`router`], [`worker`] | is it alive; every route; every background task |
+//! | [`health`], [`router`], [`server`], [`worker`] | is it alive; every route; every connection; every background task |
 //!
 //! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL). Modules import only from lines
 //! above their own; `tests/tidy.rs` checks it.
@@ -56,8 +56,10 @@ pub mod restrictions;
 pub mod reversals;
 pub mod revio;
 pub mod router;
+pub mod server;
 pub mod sessions;
 pub mod telemetry;
+pub mod tls;
 pub mod tokens;
 pub mod transactions;
 pub mod users;

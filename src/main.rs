@@ -1,18 +1,19 @@
 //! The command line: one binary, a subcommand for each process.
 
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use octoco::app::App;
 use octoco::audit::{self, Actor, Verdict};
+use octoco::bank_accounts::rotation;
 use octoco::config::Config;
 use octoco::error::BoxError;
 use octoco::permissions::Role;
 use octoco::revio::signature::PublicKeys;
+use octoco::server::Server;
 use octoco::users::{self, Email};
 use octoco::{accounts, keys, router, telemetry, worker};
 use tokio::net::TcpListener;
@@ -39,7 +40,7 @@ enum Command {
     Migrate,
     /// Prints the OpenAPI document of the API
     Openapi,
-    /// New secrets
+    /// Secrets: new ones, and changing them
     #[command(subcommand)]
     Keys(Keys),
     /// Checks that an integrator can make without the service
@@ -71,6 +72,8 @@ enum Keys {
         #[arg(long, default_value = "k1")]
         data_key_id: String,
     },
+    /// Seals anew, with the first of DATA_KEYS, what an older one has sealed; may be stopped and run again at any time
+    Rotate,
 }
 
 #[derive(Subcommand)]
@@ -132,6 +135,7 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Migrate => with_app(migrate).await,
         Command::Openapi => say(&router::openapi().to_pretty_json()?),
         Command::Keys(Keys::Generate { data_key_id }) => say(keys::environment_lines(&data_key_id).trim_end()),
+        Command::Keys(Keys::Rotate) => with_app(rotate).await,
         Command::Webhook(Webhook::Verify { public_key, signature }) => verify(&public_key, &signature),
         Command::Admin(Admin::LedgerBalances { email }) => with_app(|app| ledger_balances(app, email)).await,
         Command::Admin(Admin::Grant { email, role }) => with_app(|app| grant(app, email, role)).await,
@@ -164,9 +168,8 @@ async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
         stop.run_until_cancelled(app.wake.announce()).await;
         "announcements"
     });
-    let service = router::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    supervise(&app, &stop, tasks, async { server.into_future().await.map_err(BoxError::from) }).await
+    let server = Server::new(app.clone(), stop.clone()).run(listener);
+    supervise(&app, &stop, tasks, server).await
 }
 
 async fn work(app: App) -> Result<ExitCode, BoxError> {
@@ -179,11 +182,7 @@ async fn work(app: App) -> Result<ExitCode, BoxError> {
         stop.run_until_cancelled(app.wake.announce()).await;
         "announcements"
     });
-    supervise(&app, &stop, tasks, async {
-        stop.cancelled().await;
-        Ok(())
-    })
-    .await
+    supervise(&app, &stop, tasks, stop.cancelled()).await
 }
 
 /// Runs until a stop is asked for; then what is in hand has a bounded time to end. A task that ends by itself is a failure
@@ -192,7 +191,7 @@ async fn supervise(
     app: &App,
     stop: &CancellationToken,
     mut tasks: tokio::task::JoinSet<&'static str>,
-    server: impl Future<Output = Result<(), BoxError>>,
+    server: impl Future<Output = ()>,
 ) -> Result<ExitCode, BoxError> {
     let mut server = std::pin::pin!(server);
     tokio::select! {
@@ -203,20 +202,15 @@ async fn supervise(
             tracing::error!(task = ?ended, "a background task ended");
             return Ok(ExitCode::FAILURE);
         }
-        served = &mut server => {
-            served?;
-            return Ok(ExitCode::SUCCESS);
-        }
+        () = &mut server => return Ok(ExitCode::SUCCESS),
     }
     tracing::info!("octoco stops: no new work, what is in hand ends");
     let finish = async {
-        server.await?;
+        server.await;
         while tasks.join_next().await.is_some() {}
-        Ok::<(), BoxError>(())
     };
-    match tokio::time::timeout(app.config.shutdown, finish).await {
-        Ok(finished) => finished?,
-        Err(_) => tracing::warn!("work in hand did not end in time; its rows come due again"),
+    if tokio::time::timeout(app.config.shutdown, finish).await.is_err() {
+        tracing::warn!("work in hand did not end in time; its rows come due again");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -267,6 +261,31 @@ async fn grant(app: App, email: String, role: Role) -> Result<ExitCode, BoxError
     let user = users::find_by_email(&app, &Email::parse(&email)?).await?;
     users::change_role(&app, &Actor::system(), user.id, role).await?;
     say(&format!("{} has the role {} now; it had {}", user.email, role.name(), user.role))
+}
+
+async fn rotate(app: App) -> Result<ExitCode, BoxError> {
+    let keys = &app.config.data_keys;
+    let mut cursor = rotation::Cursor::default();
+    while let Some(batch) = rotation::next(&app, &mut cursor).await? {
+        say(&format!("{} sealed anew with {}", batch.sealed, keys.current_id()))?;
+        for id in batch.closed {
+            say_error(&format!("bank account {id} does not open"));
+        }
+    }
+    let uses = rotation::uses(&app).await?;
+    for key in &uses {
+        let what = match (key.id.as_str() == keys.current_id(), keys.holds(&key.id)) {
+            (true, _) => "seals",
+            (false, true) => "must stay in DATA_KEYS",
+            (false, false) => "is not in DATA_KEYS: these do not open",
+        };
+        say(&format!("key {}: {} rows; it {what}", key.id, key.rows))?;
+    }
+    let done = uses.iter().all(|key| key.id == keys.current_id());
+    if done {
+        return say("no row needs another key");
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 async fn verify_audit(app: App, noted: Option<audit::Head>) -> Result<ExitCode, BoxError> {

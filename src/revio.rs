@@ -236,6 +236,13 @@ fn transport(source: reqwest::Error) -> RevioError {
     RevioError::Transport { maybe_sent, source: source.without_url() }
 }
 
+/// Where the answer is not what it should be. The error's own text would quote the value that stands there, which may be
+/// somebody's name or account number, and this goes into the log.
+fn unreadable(error: &serde_json::Error) -> RevioError {
+    let place = format!("{:?} at line {} column {}", error.classify(), error.line(), error.column());
+    RevioError::Unreadable(place.into())
+}
+
 async fn read<T: DeserializeOwned>(mut response: reqwest::Response) -> Result<T> {
     let status = response.status();
     let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
@@ -247,9 +254,7 @@ async fn read<T: DeserializeOwned>(mut response: reqwest::Response) -> Result<T>
         body.extend_from_slice(&chunk);
     }
     match status {
-        status if status.is_success() => {
-            serde_json::from_slice(&body).map_err(|error| RevioError::Unreadable(error.into()))
-        }
+        status if status.is_success() => serde_json::from_slice(&body).map_err(|error| unreadable(&error)),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(RevioError::Unauthorized { status: status.as_u16() }),
         StatusCode::NOT_FOUND => Err(RevioError::NotFound),
         StatusCode::TOO_MANY_REQUESTS => {

@@ -1,17 +1,16 @@
 //! Every route and every layer, in order.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -19,11 +18,12 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::error::{Error, Problem};
 use crate::http::json::BODY_BYTES_MAX;
-use crate::http::{Json, access_log};
+use crate::http::load::Load;
+use crate::http::{Json, access_log, headers};
+use crate::telemetry::panic_text;
 use crate::{
-    accounts, adjustments, admin, bank_accounts, credentials, deposits, health, held, inbox, mails, restrictions, sessions,
-    transactions,
-     users, withdrawals,
+    accounts, adjustments, admin, bank_accounts, credentials, deposits, health, held, inbox, mails, restrictions,
+    sessions, transactions, users, withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
@@ -51,7 +51,7 @@ impl utoipa::Modify for Schemes {
     }
 }
 
-fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
+fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(users::routes::router())
         .merge(users::verification::routes::router())
@@ -77,30 +77,35 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
 /// The contract, generated from the code.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes().1
+    documented().1
 }
 
 /// The whole API.
 pub fn router(app: App) -> Router {
-    let (routes, document) = routes();
-    let fixed = |name: &'static str, value: &'static str| {
-        SetResponseHeaderLayer::overriding(HeaderName::from_static(name), HeaderValue::from_static(value))
-    };
+    layered(routes(), app, REQUEST_DEADLINE)
+}
+
+/// Every route, before any layer.
+pub fn routes() -> Router<App> {
+    let (routes, document) = documented();
+    routes.route("/openapi.json", get(move || async move { Json(document) }))
+}
+
+/// Routes behind the layers that all of ours are behind; tests put theirs there too.
+pub fn layered(routes: Router<App>, app: App, deadline: Duration) -> Router {
+    let load = Load::new(app.config.server.requests_max);
     routes
-        .route("/openapi.json", get(move || async move { Json(document) }))
         .fallback(async || Error::NotFound("path"))
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(
             // From the outside in.
             ServiceBuilder::new()
+                .layer(from_fn_with_state(app.clone(), headers::protect))
                 .layer(from_fn_with_state(app.clone(), access_log::record))
-                .layer(fixed("x-content-type-options", "nosniff"))
-                .layer(SetResponseHeaderLayer::if_not_present(
-                    header::CACHE_CONTROL,
-                    HeaderValue::from_static("no-store"),
-                ))
+                .layer(headers::cors(&app))
                 .layer(CatchPanicLayer::custom(panicked))
-                .layer(from_fn(deadline))
+                .layer(from_fn(move |request, next| Arc::clone(&load).admit(request, next)))
+                .layer(from_fn(move |request, next| in_time(deadline, request, next)))
                 .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
         )
         .with_state(app)
@@ -108,13 +113,11 @@ pub fn router(app: App) -> Router {
 
 /// A mistake of ours: told as such, with its message only in the log.
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let message = panic.downcast_ref::<String>().cloned();
-    let message = message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-    Error::internal(format!("panic: {}", message.unwrap_or_default())).into_response()
+    Error::internal(format!("panic: {}", panic_text(panic.as_ref()))).into_response()
 }
 
-async fn deadline(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await {
+async fn in_time(deadline: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(deadline, next.run(request)).await {
         Ok(response) => response,
         Err(elapsed) => Error::unavailable(elapsed).into_response(),
     }

@@ -1,5 +1,8 @@
 //! Logs and metrics: set up once by `main.rs`. Every Prometheus metric is declared here and nowhere else.
 
+use std::any::Any;
+
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -19,10 +22,30 @@ pub fn init_logs(format: LogFormat) {
         LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_current_span(true)).init(),
         LogFormat::Text => registry.with(fmt::layer()).init(),
     }
+    log_panics();
+}
+
+/// Panics go where logs go, as one line, with the request's id if there is one. Standard error would have them in whole.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, text = panic_text(panic.payload()), "panic");
+    }));
+}
+
+/// What may be told of a panic: its text if that stands in the source. A text that was put together may hold a value, and a
+/// value may be a secret or somebody's name; the place in the source is enough to find it.
+#[must_use]
+pub fn panic_text(panic: &(dyn Any + Send)) -> &'static str {
+    panic.downcast_ref::<&'static str>().copied().unwrap_or("a text with values in it, which are not told")
 }
 
 pub struct Metrics {
     registry: Registry,
+    /// Connections that are open now.
+    pub http_connections: IntGauge,
+    /// How connections ended: closed, handshake, silent, broken, too_old (`server.rs`).
+    pub http_connections_ended: IntCounterVec,
     /// Requests by route, method and status.
     pub http_requests: IntCounterVec,
     pub http_request_seconds: HistogramVec,
@@ -55,6 +78,38 @@ pub struct Metrics {
     pub queue_age_seconds: IntGaugeVec,
 }
 
+/// One metric at a time. A name that is not well formed, or used twice, is a mistake that any test finds.
+struct Declare<'a>(&'a Registry);
+
+impl Declare<'_> {
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn single(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::new(name, help))
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn level(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::new(name, help))
+    }
+
+    fn histogram(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+        self.register(HistogramVec::new(options, labels))
+    }
+
+    fn register<T: Collector + Clone + 'static>(&self, made: prometheus::Result<T>) -> T {
+        let metric = made.expect("the name is well formed");
+        self.0.register(Box::new(metric.clone())).expect("the name is used once");
+        metric
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -67,31 +122,19 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is well formed");
-            registry.register(Box::new(vec.clone())).expect("the name is used once");
-            vec
-        };
-        let single = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help).expect("the name is well formed");
-            registry.register(Box::new(counter.clone())).expect("the name is used once");
-            counter
-        };
-        let gauge = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntGaugeVec::new(Opts::new(name, help), labels).expect("the name is well formed");
-            registry.register(Box::new(vec.clone())).expect("the name is used once");
-            vec
-        };
-        let histogram = |name: &str, help: &str, labels: &[&str]| {
-            let options = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
-            let vec = HistogramVec::new(options, labels).expect("the name is well formed");
-            registry.register(Box::new(vec.clone())).expect("the name is used once");
-            vec
-        };
-        let paused = IntGauge::new("octoco_revio_paused_seconds", "Revio is left alone for so long")
-            .expect("the name is well formed");
-        registry.register(Box::new(paused.clone())).expect("the name is used once");
+        let declare = Declare(&registry);
+        let counter = |name: &str, help: &str, labels: &[&str]| declare.counter(name, help, labels);
+        let single = |name: &str, help: &str| declare.single(name, help);
+        let gauge = |name: &str, help: &str, labels: &[&str]| declare.gauge(name, help, labels);
+        let level = |name: &str, help: &str| declare.level(name, help);
+        let histogram = |name: &str, help: &str, labels: &[&str]| declare.histogram(name, help, labels);
         Self {
+            http_connections: level("octoco_http_connections", "Connections that are open"),
+            http_connections_ended: counter(
+                "octoco_http_connections_ended_total",
+                "Connections that ended, and how",
+                &["how"],
+            ),
             http_requests: counter(
                 "octoco_http_requests_total",
                 "HTTP requests answered",
@@ -126,7 +169,7 @@ impl Metrics {
                 "octoco_withdrawals_paid_late_total",
                 "Withdrawals paid after they had failed",
             ),
-            revio_paused_seconds: paused,
+            revio_paused_seconds: level("octoco_revio_paused_seconds", "Revio is left alone for so long"),
             transactions_held: counter("octoco_transactions_held_total", "Transactions held for a person", &["kind"]),
             queue_rows: gauge("octoco_queue_rows", "Rows that wait", &["queue", "what"]),
             queue_age_seconds: gauge(
@@ -150,5 +193,47 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing into memory does not fail");
         String::from_utf8(text).expect("the format is text")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("nobody panicked").write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_logged_with_its_place_and_without_its_values() {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::registry().with(fmt::layer().json().with_writer(move || writer.clone()));
+        let before = std::panic::take_hook();
+        log_panics();
+        tracing::subscriber::with_default(subscriber, || {
+            std::panic::catch_unwind(|| panic!("a literal")).expect_err("it panicked");
+            let secret = "62001234567";
+            std::panic::catch_unwind(|| panic!("no such account: {secret}")).expect_err("it panicked");
+            let wrong: Result<(), String> = Err(secret.to_owned());
+            std::panic::catch_unwind(|| wrong.clone().expect("it parses")).expect_err("it panicked");
+        });
+        std::panic::set_hook(before);
+        let text = String::from_utf8(written.0.lock().expect("nobody panicked").clone()).expect("text");
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert_eq!(text.matches("src/telemetry.rs:").count(), 3, "{text}");
+        assert!(text.contains("a literal") && !text.contains("62001234567"), "{text}");
     }
 }

@@ -56,10 +56,18 @@ impl Tokens {
     /// Reads the Ed25519 keys: PEM, one after the other.
     ///
     /// # Errors
-    /// Names the variable when a key cannot be used.
+    /// When a key cannot be used.
     pub fn new(private_pems: &str, issuer: &str) -> Result<Self, String> {
         let keys = key::read_all(private_pems)?;
         Ok(Self { issuer: issuer.to_owned(), keys })
+    }
+
+    /// Whether [`Tokens::new`] would take them.
+    ///
+    /// # Errors
+    /// Says what is wrong without repeating the value.
+    pub fn check_keys(private_pems: &str) -> Result<(), String> {
+        key::read_all(private_pems).map(drop)
     }
 
     /// Signs an access token that ends [`ACCESS_SECS`] after `now`.

@@ -1,10 +1,11 @@
 //! Encryption of personal data at rest: AES-256-GCM under a named key, bound to the row that holds it.
 //!
 //! A sealed value is `nonce (12 bytes) || ciphertext || tag`; the id of its key stands beside it in the row, so that keys
-//! can be changed while old values still open. Used by `bank_accounts`.
+//! can be changed while old values still open: `bank_accounts/rotation.rs` seals them anew. Used by `bank_accounts`.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::prelude::{BASE64_STANDARD, Engine};
+use secrecy::zeroize::Zeroizing;
 use uuid::Uuid;
 
 /// The keys of `DATA_KEYS`: the first one seals, every one opens.
@@ -29,7 +30,24 @@ impl DataKeys {
     /// Says what is wrong without repeating the value.
     pub fn parse(value: &str) -> Result<Self, String> {
         let keys = value.split(',').map(parse_key).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self(keys))
+        // The second of two keys with one id would never be used, and what it has sealed would not open.
+        let twice = keys.iter().enumerate().any(|(index, (id, _))| keys[..index].iter().any(|(other, _)| other == id));
+        if twice { Err("holds two keys with the same id".to_owned()) } else { Ok(Self(keys)) }
+    }
+
+    /// The id of the key that seals.
+    ///
+    /// # Panics
+    /// Never: `parse` yields at least one key.
+    #[must_use]
+    pub fn current_id(&self) -> &str {
+        self.0.first().map(|(id, _)| id.as_str()).expect("parse yields at least one key")
+    }
+
+    /// Whether there is a key of this id.
+    #[must_use]
+    pub fn holds(&self, id: &str) -> bool {
+        self.0.iter().any(|(held, _)| held == id)
     }
 
     /// # Errors
@@ -63,7 +81,7 @@ impl std::fmt::Debug for DataKeys {
 
 fn parse_key(pair: &str) -> Result<(String, RandomizedNonceKey), String> {
     let (id, key) = pair.trim().split_once(':').ok_or("must be id:base64 pairs")?;
-    let bytes = BASE64_STANDARD.decode(key).map_err(|_| "holds a key that is not base64")?;
+    let bytes = Zeroizing::new(BASE64_STANDARD.decode(key).map_err(|_| "holds a key that is not base64")?);
     let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| "holds a key that is not 32 bytes")?;
     if id.is_empty() {
         return Err("holds a key without an id".to_owned());
@@ -110,6 +128,8 @@ mod tests {
         for wrong in ["", "a", "a:", "a:!!", "a:AAAA", ":AAAA"] {
             assert!(DataKeys::parse(wrong).is_err(), "{wrong}");
         }
+        let key = crate::keys::new_data_key("a");
+        assert!(DataKeys::parse(&format!("{key},{key}")).is_err(), "one id twice");
         assert_eq!(format!("{:?}", keys(&[("a", 1)])), r#"["a"]"#);
     }
 }

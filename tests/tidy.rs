@@ -10,8 +10,9 @@ const LINES_MAX: usize = 500;
 /// The levels, lowest first; modules of one line do not know each other.
 const LEVELS: &[&[&str]] = &[
     &["clock", "crash"],
-    &["keys", "vault", "revio", "mailer", "permissions"],
-    &["tokens", "config"],
+    &["keys", "vault", "revio", "mailer", "permissions", "tls"],
+    &["tokens"],
+    &["config"],
     &["limits", "telemetry", "error", "wake"],
     &["access", "hashing"],
     &["problems", "app"],
@@ -23,12 +24,13 @@ const LEVELS: &[&[&str]] = &[
     &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "held"],
     &["inbox", "health", "admin", "credentials"],
     &["router", "worker"],
+    &["server"],
 ];
 
 /// What may stand only in certain files: the text, and the ends of the paths that may hold it.
 const HOMES: &[(&str, &[&str])] = &[
     ("sqlx::query", &["/store.rs", "/wake.rs"]),
-    ("axum::", &["/routes.rs", "/http.rs", "/error.rs", "/router.rs", "/main.rs", "http/"]),
+    ("axum::", &["/routes.rs", "/http.rs", "/error.rs", "/router.rs", "/server.rs", "http/"]),
     ("std::env::", &["/config.rs"]),
     ("tigerbeetle_unofficial", &[]),
     ("reqwest::Client", &["/revio.rs"]),
@@ -174,4 +176,33 @@ fn every_fault_is_found_when_it_is_planted() {
     assert_eq!(upward(&planted("deposits/routes.rs", "use crate::app::App;")).len(), 0);
     assert_eq!(upward(&planted("nameless.rs", "")).len(), 1);
     assert_eq!(dead(&[planted("a.rs", "mod b;"), planted("b.rs", "")]).len(), 1, "a is dead, b is not");
+}
+
+/// The tests that a document names as `file::name`: beside the code in `src/`, or in `tests/it/`.
+fn named_tests(text: &str) -> Vec<(String, String)> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let pairs = quoted.filter_map(|quoted| quoted.split_once("::"));
+    let plain = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_/".contains(c));
+    // Sentences have several words; a function of ours that is named has one or two.
+    let sentences = pairs.filter(|(file, name)| plain(file) && plain(name) && name.matches('_').count() >= 2);
+    sentences.map(|(file, name)| (file.to_owned(), name.to_owned())).collect()
+}
+
+fn missing_test((file, name): &(String, String)) -> Option<String> {
+    let places = [format!("tests/it/{file}.rs"), format!("src/{file}.rs"), format!("ledger/src/{file}.rs")];
+    let there = places
+        .iter()
+        .any(|place| fs::read_to_string(root().join(place)).is_ok_and(|text| text.contains(&format!("fn {name}("))));
+    (!there).then(|| format!("docs/security.md names {file}::{name}, which does not exist"))
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let text = fs::read_to_string(root().join("docs/security.md")).expect("the document is there");
+    let named = named_tests(&text);
+    assert!(named.len() > 40, "{} tests are named", named.len());
+    let missing: Vec<String> = named.iter().filter_map(missing_test).collect();
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    let planted = named_tests("a `users::nobody_ever_wrote_this` b");
+    assert_eq!(planted.iter().filter_map(missing_test).count(), 1);
 }

@@ -3,6 +3,7 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::rotation::KeyUse;
 use crate::clock::DateTime;
 
 pub(super) struct Row {
@@ -74,4 +75,47 @@ pub(super) async fn delete(db: impl PgExecutor<'_>, user_id: Uuid, id: Uuid, now
     .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Those after `after`, by id, that another key has sealed; deleted ones too.
+pub(super) async fn sealed_by_others(
+    db: impl PgExecutor<'_>,
+    key_id: &str,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, details, key_id, bank_name, created_at from bank_accounts
+          where key_id <> $1 and id > $2 order by id limit $3",
+        key_id,
+        after,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// False when somebody else has sealed it anew since it was read.
+pub(super) async fn reseal(db: impl PgExecutor<'_>, old: &Row, key_id: &str, details: &[u8]) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update bank_accounts set details = $4, key_id = $5 where id = $1 and key_id = $2 and details = $3",
+        old.id,
+        old.key_id,
+        old.details,
+        details,
+        key_id
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
+    sqlx::query_as!(
+        KeyUse,
+        r#"select key_id as id, count(*) as "rows!" from bank_accounts group by key_id order by key_id"#
+    )
+    .fetch_all(db)
+    .await
 }

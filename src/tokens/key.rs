@@ -9,6 +9,7 @@ use jsonwebtoken::jwk::{
     PublicKeyUse,
 };
 use jsonwebtoken::{DecodingKey, EncodingKey};
+use secrecy::zeroize::Zeroizing;
 
 const PEM_END: &str = "-----END PRIVATE KEY-----";
 
@@ -20,17 +21,17 @@ pub(super) struct Key {
     public: Vec<u8>,
 }
 
-/// Every key of a text of PEM blocks.
+/// Every key of a text of PEM blocks. What is wrong is told without the text.
 pub(super) fn read_all(pems: &str) -> Result<Vec<Key>, String> {
-    let pems = pems.replace("\\n", "\n");
+    let pems = Zeroizing::new(pems.replace("\\n", "\n"));
     let blocks = pems.split_inclusive(PEM_END).map(str::trim).filter(|block| !block.is_empty());
     let keys = blocks.map(Key::read).collect::<Result<Vec<_>, _>>()?;
-    if keys.is_empty() { Err("JWT_PRIVATE_KEY holds no key".to_owned()) } else { Ok(keys) }
+    if keys.is_empty() { Err("holds no key".to_owned()) } else { Ok(keys) }
 }
 
 impl Key {
     fn read(pem: &str) -> Result<Self, String> {
-        let unusable = "JWT_PRIVATE_KEY holds something that is not an Ed25519 private key in PKCS#8 PEM";
+        let unusable = "holds something that is not an Ed25519 private key in PKCS#8 PEM";
         let signing = EncodingKey::from_ed_pem(pem.as_bytes()).map_err(|_| unusable)?;
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(signing.as_bytes()).map_err(|_| unusable)?;
         let public = pair.public_key().as_ref().to_vec();

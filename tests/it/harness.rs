@@ -2,7 +2,6 @@
 //! a test moves it, Revio's deliveries go out and due rows are stepped when a test says [`TestApp::drive`].
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,13 +18,15 @@ use octoco::clock::Clock;
 use octoco::config::Config;
 use octoco::crash::CrashPoints;
 use octoco::permissions::Role;
-use octoco::{adjustments, audit, deposits, inbox, keys, mails, restrictions, reversals, router, users, withdrawals};
+use octoco::server::Server;
+use octoco::{adjustments, audit, deposits, inbox, keys, mails, restrictions, reversals, users, withdrawals};
 use reqwest::{Method, StatusCode};
 use revio_sim::{Deliveries, Sim};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::mailbox::Mailbox;
@@ -83,7 +84,7 @@ impl Answer {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are told by ./dev test where the parts are")]
-fn environment(name: &str) -> String {
+pub(crate) fn environment(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with ./dev test"))
 }
 
@@ -125,7 +126,7 @@ impl TestApp {
         let settings = [&[("MAIL_FOLDER", mailbox.path())], settings].concat();
         let config = config(&sim, &url, &webhook.public_key, &settings);
         let app = App::assemble(config, db, ledger().await, Clock::fixed(now), crash).expect("the settings are usable");
-        serve(listener, app.clone());
+        serve(listener, Server::new(app.clone(), CancellationToken::new()));
         Self { app, sim, url, mailbox, http: reqwest::Client::builder().build().expect("a client") }
     }
 
@@ -421,10 +422,10 @@ fn config(sim: &Sim, url: &str, webhook_key: &str, settings: &[(&str, &str)]) ->
         .expect("the settings are complete")
 }
 
+/// Serves until the test's runtime ends.
 #[expect(clippy::disallowed_methods, reason = "the server ends with the test's runtime")]
-fn serve(listener: TcpListener, app: App) {
-    let service = router::router(app).into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move { axum::serve(listener, service).await });
+pub(crate) fn serve(listener: TcpListener, server: Server) {
+    tokio::spawn(server.run(listener));
 }
 
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {

@@ -1,0 +1,115 @@
+//! Settings that are URLs, checked so that no part of one is ever told that may be a secret. Called by `config`.
+
+use sqlx::postgres::PgConnectOptions;
+
+/// Of the web, and without a password: these URLs are told to others.
+fn web_url(value: &str) -> Result<reqwest::Url, String> {
+    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
+    if !["http", "https"].contains(&url.scheme()) || url.host().is_none() {
+        return Err("is not an http or https URL".to_owned());
+    }
+    let nobody = url.username().is_empty() && url.password().is_none();
+    if nobody { Ok(url) } else { Err("must not hold a user or password".to_owned()) }
+}
+
+pub(super) fn parse_public_url(value: &str) -> Result<String, String> {
+    web_url(value).map(|_| value.trim_end_matches('/').to_owned())
+}
+
+/// Scheme, host and port, as a browser writes them. Of the web only: the origin of any other scheme is written `null`, which is
+/// also what every sandboxed page calls itself.
+pub(super) fn origin_of(url: &str) -> Result<String, String> {
+    Ok(web_url(url)?.origin().ascii_serialization())
+}
+
+/// What the driver takes for a parameter. Anything else is most likely a part of a password whose `?` is not escaped, and the
+/// driver would log it.
+const DATABASE_PARAMETERS: [&str; 17] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "user",
+];
+
+pub(super) fn check_database_url(value: &str) -> Result<(), String> {
+    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
+    let scheme = ["postgres", "postgresql"].contains(&url.scheme());
+    let known = url.query_pairs().all(|(name, _)| DATABASE_PARAMETERS.contains(&&*name));
+    match (scheme, known && url.fragment().is_none()) {
+        (false, _) => Err("is not a postgres URL".to_owned()),
+        (true, false) => Err("holds an unknown parameter, or an unescaped ? or # in its password".to_owned()),
+        // Whatever else is wrong with it, the driver may quote.
+        (true, true) => {
+            value.parse::<PgConnectOptions>().map(drop).map_err(|_| "cannot be used by the driver".to_owned())
+        }
+    }
+}
+
+pub(super) fn check_redis_url(value: &str) -> Result<(), String> {
+    redis::Client::open(value).map(drop).map_err(|_| "is not a redis URL".to_owned())
+}
+
+pub(super) fn parse_origins(value: &str) -> Result<Vec<String>, String> {
+    value.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(origin_of).collect()
+}
+
+pub(super) fn parse_revio_url(value: &str) -> Result<reqwest::Url, String> {
+    let url = web_url(value)?;
+    if url.path().ends_with("/api/v1/") { Ok(url) } else { Err("must end in /api/v1/".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_of_the_web_and_nothing_else() {
+        let origins = parse_origins("https://app.example.com, http://localhost:3000/page").expect("two origins");
+        assert_eq!(origins, ["https://app.example.com", "http://localhost:3000"]);
+        // Each of these would be written `null`, which is what any sandboxed page is called.
+        for wrong in ["null", "*", "capacitor://localhost", "chrome-extension://abc", "data:text/html,x", "file:///x"] {
+            assert!(parse_origins(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_origins("https://user:password@app.example.com").is_err());
+    }
+
+    #[test]
+    fn a_database_url_with_a_broken_password_never_reaches_the_driver() {
+        assert_eq!(check_database_url("postgres://u:p@h:5432/d?sslmode=require"), Ok(()));
+        for wrong in [
+            "postgres://u:1234?secret@h/d",
+            "postgres://u:1#secret@h/d",
+            "postgres://h/d?pasword=secret",
+            "postgres://h/d?sslmode=secret",
+            "mysql://h/d",
+            "secret",
+        ] {
+            let reason = check_database_url(wrong).expect_err("it is refused");
+            assert!(!reason.contains("secret"), "{reason}");
+        }
+    }
+}
+
+/// As a mail can carry it: in ASCII, and with nothing behind the path.
+pub(super) fn parse_frontend_url(value: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
+    let plain = url.host().is_some() && url.query().is_none() && url.fragment().is_none();
+    if plain {
+        Ok(url.as_str().trim_end_matches('/').to_owned())
+    } else {
+        Err("must be scheme, host and path".to_owned())
+    }
+}

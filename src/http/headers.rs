@@ -1,0 +1,79 @@
+//! What every answer tells a browser, whatever it answers and whoever made it: show me in no frame, guess no type, keep no
+//! copy, run nothing of mine. And which pages of other origins may read it (CORS).
+//!
+//! The outermost layer (`router.rs`), so failures, refusals, deadlines and panics carry it too. A route that needs another
+//! value sets its own: what is there already stays.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::app::App;
+
+const ALWAYS: [(&str, &str); 8] = [
+    // Answers are data: nothing in them may be run, shown in a frame or loaded by a page of another site.
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    ("x-frame-options", "DENY"),
+    ("x-content-type-options", "nosniff"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("referrer-policy", "no-referrer"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    ("cache-control", "no-store"),
+];
+/// Two years, and only where the world reaches us by https. Not for subdomains: of what else lives below our name we know nothing.
+const HSTS: &str = "max-age=63072000";
+
+/// What pages of `CORS_ORIGINS` may send …
+const REQUEST_HEADERS: [HeaderName; 5] = [
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    HeaderName::from_static("idempotency-key"),
+    header::IF_NONE_MATCH,
+    HeaderName::from_static("x-request-id"),
+];
+/// … and read beside the few headers that every page may.
+const ANSWER_HEADERS: [HeaderName; 9] = [
+    HeaderName::from_static("idempotent-replayed"),
+    HeaderName::from_static("ratelimit-limit"),
+    HeaderName::from_static("ratelimit-remaining"),
+    HeaderName::from_static("ratelimit-reset"),
+    header::RETRY_AFTER,
+    HeaderName::from_static("x-request-id"),
+    header::LINK,
+    header::ETAG,
+    header::CONTENT_DISPOSITION,
+];
+/// How long a browser need not ask again; none keeps it longer than two hours.
+const PREFLIGHT_SECS: u64 = 7_200;
+
+/// Axum middleware.
+pub async fn protect(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in ALWAYS {
+        headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+    }
+    if app.config.public_url.starts_with("https://") {
+        headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HeaderValue::from_static(HSTS));
+    }
+    response
+}
+
+/// Answers preflights, before anything is counted or checked, and marks the answers that a page of another origin may read:
+/// one that `Config::knows_origin` names to the letter. Any other origin is told nothing of itself.
+pub fn cors(app: &App) -> CorsLayer {
+    let app = app.clone();
+    let known = move |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| app.config.knows_origin(origin));
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(move |origin, _request| known(origin)))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(REQUEST_HEADERS)
+        .expose_headers(ANSWER_HEADERS)
+        .max_age(Duration::from_secs(PREFLIGHT_SECS))
+}

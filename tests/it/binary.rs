@@ -1,0 +1,126 @@
+//! The real binary as a process of its own: what it prints is all that anybody sees of it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use octoco::keys;
+use serde_json::Value;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+
+use crate::harness::environment;
+
+pub(crate) type Settings = BTreeMap<&'static str, String>;
+
+/// Everything that it needs, on the test's own database; Revio does not answer.
+pub(crate) fn settings(db: &PgPool, database_password: &str) -> Settings {
+    let options = db.connect_options();
+    let (user, database) = (options.get_username(), options.get_database().expect("a database for each test"));
+    let database =
+        format!("postgres://{user}:{database_password}@{}:{}/{database}", options.get_host(), options.get_port());
+    BTreeMap::from([
+        ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
+        ("DATABASE_URL", database),
+        ("REDIS_URL", environment("TEST_REDIS_URL")),
+        ("TIGERBEETLE_ADDRESSES", environment("TEST_TIGERBEETLE_ADDRESSES")),
+        ("LEDGER_BASE", (rand::random_range(1..4_000_000_u32) * 1000).to_string()),
+        ("REVIO_BASE_URL", "http://127.0.0.1:1/api/v1/".to_owned()),
+        ("REVIO_API_KEY", "key".to_owned()),
+        ("REVIO_BRAND_ID", revio_sim::BRAND_ID.to_string()),
+        ("REVIO_WEBHOOK_PUBLIC_KEYS", PUBLIC_KEY.to_owned()),
+        ("JWT_PRIVATE_KEY", keys::new_jwt_private_key()),
+        ("DATA_KEYS", keys::new_data_key("k1")),
+    ])
+}
+
+/// Nobody has its private half.
+const PUBLIC_KEY: &str = include_str!("public_key.pem");
+
+fn command(arguments: &[&str], settings: &Settings) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_octoco"));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(settings)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end. All that it printed, and how it ended.
+pub(crate) async fn run(arguments: &[&str], settings: &Settings) -> (String, ExitStatus) {
+    let mut command = command(arguments, settings);
+    let ended = tokio::task::spawn_blocking(move || command.output().expect("it starts")).await.expect("it ends");
+    let printed = [ended.stdout, ended.stderr].concat();
+    (String::from_utf8_lossy(&printed).into_owned(), ended.status)
+}
+
+/// `octoco serve`, running.
+pub(crate) struct Serving {
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+    printed: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+    pub(crate) address: String,
+}
+
+impl Serving {
+    pub(crate) async fn start(settings: &Settings) -> Self {
+        let mut child = command(&["serve"], settings).spawn().expect("it starts");
+        let (sender, lines) = mpsc::unbounded_channel();
+        let printed = Arc::new(Mutex::new(String::new()));
+        let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        let readers =
+            vec![collect(stdout, Arc::clone(&printed), sender.clone()), collect(stderr, Arc::clone(&printed), sender)];
+        let mut serving = Self { child, lines, printed, readers, address: String::new() };
+        let line = serving.line("octoco serves").await;
+        serving.address = line["address"].as_str().expect("an address").to_owned();
+        serving
+    }
+
+    /// Waits for a line of the log.
+    pub(crate) async fn line(&mut self, message: &str) -> Value {
+        while let Some(line) = self.lines.recv().await {
+            let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+            if line["message"] == message {
+                return line;
+            }
+        }
+        panic!("it ended without {message:?}: {}", self.printed.lock().expect("nobody panicked"));
+    }
+
+    /// Asks it to stop. All that it ever printed, and how it ended.
+    pub(crate) async fn stop(mut self) -> (String, ExitStatus) {
+        // The shell's own `kill`: there may be no other.
+        let kill = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status();
+        assert!(kill.expect("there is a shell").success());
+        let ended = tokio::task::spawn_blocking(move || {
+            let status = self.child.wait().expect("it ends");
+            for reader in self.readers {
+                reader.join().expect("it reads to the end");
+            }
+            (self.printed, status)
+        });
+        let (printed, status) = ended.await.expect("it ends");
+        let printed = printed.lock().expect("nobody panicked").clone();
+        (printed, status)
+    }
+}
+
+fn collect(
+    from: impl Read + Send + 'static,
+    printed: Arc<Mutex<String>>,
+    lines: mpsc::UnboundedSender<String>,
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            printed.lock().expect("nobody panicked").push_str(&format!("{line}\n"));
+            // Nobody may wait for lines any more.
+            lines.send(line).unwrap_or_default();
+        }
+    })
+}

@@ -1,0 +1,336 @@
+//! Slow, large and many: what a connection may take, who is turned away when there are too many, TLS, and a stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use octoco::app::App;
+use octoco::router;
+use octoco::server::{Patience, Server};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use reqwest::StatusCode;
+use sqlx::PgPool;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Answer, TestApp, answer, serve};
+
+/// So short that a test can wait for it, and no test needs more for what it does in time.
+const SHORT: Duration = Duration::from_millis(300);
+const LONG: Duration = Duration::from_secs(30);
+
+struct Planted {
+    address: String,
+    stop: CancellationToken,
+}
+
+impl Planted {
+    /// A second server of the same app with routes of the test's own beside ours.
+    async fn new(app: &App, routes: Router<App>, deadline: Duration, patience: Patience) -> Self {
+        let router = router::layered(router::routes().merge(routes), app.clone(), deadline);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
+        let address = listener.local_addr().expect("bound").to_string();
+        let stop = CancellationToken::new();
+        serve(listener, Server::new(app.clone(), stop.clone()).with(router, patience));
+        Self { address, stop }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(&self.address).await.expect("the server listens")
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        answer(client().get(format!("http://{}{path}", self.address))).await
+    }
+}
+
+/// A client of its own: no connection of another call is used again.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().build().expect("a client")
+}
+
+async fn send(io: &mut (impl AsyncWrite + Unpin), text: &str) {
+    io.write_all(text.as_bytes()).await.expect("the server reads");
+}
+
+/// Everything until the server closes the connection.
+async fn rest(io: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut text = Vec::new();
+    // A connection that is cut off is closed too.
+    timeout(LONG, io.read_to_end(&mut text)).await.expect("it is closed in time").unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The first bytes of an answer.
+async fn begin(io: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut buffer = vec![0; 4096];
+    let read = timeout(LONG, io.read(&mut buffer)).await.expect("it is answered in time").expect("it is open");
+    String::from_utf8_lossy(&buffer[..read]).into_owned()
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+fn ended(app: &App, how: &str) -> u64 {
+    app.metrics.http_connections_ended.with_label_values(&[how]).get()
+}
+
+#[sqlx::test]
+async fn a_head_that_does_not_come_is_not_waited_for(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let patience = Patience { first_request: SHORT, ..Patience::default() };
+    let server = Planted::new(&t.app, Router::new(), LONG, patience).await;
+    for part in ["", "GET /healthz HTTP/1.1\r\nHost: octoco\r\nX-Slow: a"] {
+        let before = ended(&t.app, "silent");
+        let mut slow = server.connect().await;
+        send(&mut slow, part).await;
+        assert_eq!(rest(&mut slow).await, "", "closed without a word");
+        until("it is counted", || ended(&t.app, "silent") == before + 1).await;
+    }
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn an_idle_connection_is_closed_and_one_in_use_is_kept(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let server = Planted::new(&t.app, Router::new(), LONG, Patience { idle: SHORT, ..Patience::default() }).await;
+    let mut kept = server.connect().await;
+    for _ in 0..3 {
+        send(&mut kept, "GET /healthz HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
+        assert!(begin(&mut kept).await.starts_with("HTTP/1.1 200 OK"));
+    }
+    assert_eq!(rest(&mut kept).await, "");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_body_that_does_not_come_is_told_so(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let server = Planted::new(&t.app, Router::new(), SHORT, Patience::default()).await;
+    let mut slow = server.connect().await;
+    let head =
+        "POST /v1/auth/login HTTP/1.1\r\nHost: octoco\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n";
+    send(&mut slow, &format!("{head}{{\"email\":")).await;
+    let told = rest(&mut slow).await;
+    assert!(told.starts_with("HTTP/1.1 503") && told.contains("\"code\":\"unavailable\""), "{told}");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn who_asks_for_much_and_takes_nothing_is_cut_off(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let large = Router::new().route("/planted/large", get(async || vec![b'x'; 64 << 20]));
+    let patience = Patience { stalled_write: SHORT, ..Patience::default() };
+    let server = Planted::new(&t.app, large, LONG, patience).await;
+    let mut greedy = server.connect().await;
+    send(&mut greedy, "GET /planted/large HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
+    until("it is cut off", || ended(&t.app, "broken") == 1).await;
+    assert!(rest(&mut greedy).await.len() < 64 << 20, "the rest never comes");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn an_old_connection_ends_behind_the_answer_in_hand(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let gate = Arc::new(Notify::new());
+    let waits = Arc::clone(&gate);
+    let routes = Router::new().route(
+        "/planted/waits",
+        get(async move || {
+            waits.notified().await;
+            "answered"
+        }),
+    );
+    let server = Planted::new(&t.app, routes, LONG, Patience { age: SHORT, ..Patience::default() }).await;
+    let (mut idle, mut busy) = (server.connect().await, server.connect().await);
+    send(&mut idle, "GET /healthz HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
+    send(&mut busy, "GET /planted/waits HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
+    assert!(rest(&mut idle).await.ends_with("ok"));
+    gate.notify_one();
+    let told = rest(&mut busy).await;
+    assert!(told.ends_with("answered") && told.contains("connection: close"), "{told}");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_head_that_is_too_large_is_refused(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let server = Planted::new(&t.app, Router::new(), LONG, Patience::default()).await;
+    let long = format!("X-Long: {}\r\n", "x".repeat(20_000));
+    let many: String = (0..200).map(|index| format!("X-Many-{index}: x\r\n")).collect();
+    for headers in [long, many] {
+        let mut large = server.connect().await;
+        send(&mut large, &format!("GET /healthz HTTP/1.1\r\nHost: octoco\r\n{headers}\r\n")).await;
+        let told = rest(&mut large).await;
+        assert!(told.starts_with("HTTP/1.1 431"), "{told}");
+    }
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn users_are_turned_away_when_there_are_too_many_and_webhooks_and_probes_are_not(db: PgPool) {
+    let t = TestApp::with(db, &[("REQUESTS_MAX", "1")]).await;
+    let (started, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (in_hand, waits) = (Arc::clone(&started), Arc::clone(&gate));
+    let routes = Router::new().route(
+        "/planted/waits",
+        get(async move || {
+            in_hand.notify_one();
+            waits.notified().await;
+            "answered"
+        }),
+    );
+    let server = Planted::new(&t.app, routes, LONG, Patience::default()).await;
+    let meanwhile = async {
+        started.notified().await;
+        let user = server.get("/v1/me").await;
+        assert_eq!((user.status, user.code()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+        assert!(user.headers.contains_key("retry-after"));
+        for probe in ["/healthz", "/readyz", "/metrics"] {
+            assert_eq!(server.get(probe).await.status, StatusCode::OK, "{probe}");
+        }
+        let webhook = client().post(format!("http://{}/v1/webhooks/revio", server.address));
+        assert_eq!(answer(webhook.body("{}")).await.code(), "bad_signature");
+        gate.notify_one();
+    };
+    let (waited, ()) = tokio::join!(server.get("/planted/waits"), meanwhile);
+    assert_eq!(waited.body, "answered");
+    assert_eq!(server.get("/v1/me").await.code(), "unauthenticated", "there is place again");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn the_last_connections_are_for_webhooks_and_probes(db: PgPool) {
+    let t = TestApp::with(db, &[("CONNECTIONS_MAX", "2")]).await;
+    let server = Planted::new(&t.app, Router::new(), LONG, Patience::default()).await;
+    let hold = async || {
+        let mut held = server.connect().await;
+        send(&mut held, "GET /healthz HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
+        assert!(begin(&mut held).await.starts_with("HTTP/1.1 200"));
+        held
+    };
+    let held = [hold().await, hold().await];
+    let probe = server.get("/healthz").await;
+    assert_eq!((probe.status, &probe.headers["connection"]), (StatusCode::OK, &"close".parse().expect("a value")));
+    let user = server.get("/v1/me").await;
+    assert_eq!((user.status, user.code()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+    // Now the reserved ones too: what comes next waits to be accepted.
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        silent.push(server.connect().await);
+    }
+    until("all are open", || t.app.metrics.http_connections.get() == 18).await;
+    let mut late = server.connect().await;
+    send(&mut late, "GET /healthz HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
+    let mut byte = [0; 1];
+    assert!(timeout(SHORT, late.read(&mut byte)).await.is_err(), "nobody answers");
+    silent.pop();
+    assert!(begin(&mut late).await.starts_with("HTTP/1.1 200"), "it was its turn");
+    drop((held, silent));
+    until("there is place again", || t.app.metrics.http_connections.get() == 0).await;
+    assert_eq!(server.get("/v1/me").await.code(), "unauthenticated");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_stop_accepts_nothing_new_and_answers_what_is_in_hand(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (started, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (in_hand, waits) = (Arc::clone(&started), Arc::clone(&gate));
+    let routes = Router::new().route(
+        "/planted/waits",
+        get(async move || {
+            in_hand.notify_one();
+            waits.notified().await;
+            "answered"
+        }),
+    );
+    let server = Planted::new(&t.app, routes, LONG, Patience::default()).await;
+    let (mut fresh, mut idle, mut busy) = (server.connect().await, server.connect().await, server.connect().await);
+    send(&mut idle, "GET /healthz HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
+    assert!(begin(&mut idle).await.starts_with("HTTP/1.1 200"));
+    send(&mut busy, "GET /planted/waits HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
+    started.notified().await;
+    server.stop.cancel();
+    assert_eq!((rest(&mut fresh).await, rest(&mut idle).await), (String::new(), String::new()));
+    until("nobody listens", || t.app.metrics.http_connections.get() == 1).await;
+    assert!(TcpStream::connect(&server.address).await.is_err(), "nothing new");
+    gate.notify_one();
+    assert!(rest(&mut busy).await.ends_with("answered"));
+    until("all have ended", || t.app.metrics.http_connections.get() == 0).await;
+    t.finish().await;
+}
+
+/// A certificate for localhost and the settings that give it to the service.
+fn certificate() -> (CertifiedKey<rcgen::KeyPair>, [(&'static str, String); 2]) {
+    let made = generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let settings = [("TLS_CERT", made.cert.pem()), ("TLS_KEY", made.signing_key.serialize_pem())];
+    (made, settings)
+}
+
+fn connector(made: &CertifiedKey<rcgen::KeyPair>, version: &'static SupportedProtocolVersion) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("a certificate");
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[version])
+        .expect("the version is there")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+#[sqlx::test]
+async fn the_service_speaks_tls_1_3_and_nothing_older(db: PgPool) {
+    let (made, settings) = certificate();
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let t = TestApp::with(db, &settings).await;
+    let patience = Patience { first_request: SHORT, ..Patience::default() };
+    let server = Planted::new(&t.app, Router::new(), LONG, patience).await;
+    let handshake = async |version| {
+        let name = "localhost".try_into().expect("a name");
+        connector(&made, version).connect(name, server.connect().await).await
+    };
+    let mut new = handshake(&version::TLS13).await.expect("1.3 is spoken");
+    send(&mut new, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+    let told = rest(&mut new).await;
+    assert!(told.starts_with("HTTP/1.1 200 OK") && told.ends_with("ok"), "{told}");
+    let old = handshake(&version::TLS12).await.expect_err("1.2 is refused");
+    assert!(old.to_string().contains("ProtocolVersion"), "{old}");
+    let mut plain = server.connect().await;
+    send(&mut plain, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(!rest(&mut plain).await.contains("HTTP/1.1"), "nothing in the clear");
+    until("both are counted", || ended(&t.app, "handshake") == 2).await;
+    let mut stalled = server.connect().await;
+    send(&mut stalled, "\x16\x03\x01").await;
+    assert_eq!(rest(&mut stalled).await, "", "cut off in the handshake");
+    until("it is counted", || ended(&t.app, "handshake") == 3).await;
+    t.finish().await;
+}
+
+#[test]
+fn a_certificate_and_a_key_that_do_not_belong_together_are_named() {
+    let ((_, mine), (_, other)) = (certificate(), certificate());
+    let wrong = |chain: &str, key: &str| {
+        let read = octoco::tls::Tls::from_pem(chain, key);
+        read.expect_err("it is refused").0
+    };
+    assert_eq!(wrong(&mine[0].1, &other[1].1), "TLS_KEY");
+    assert_eq!(wrong("", &mine[1].1), "TLS_CERT");
+    assert_eq!(wrong("junk", &mine[1].1), "TLS_CERT");
+    assert_eq!(wrong(&mine[0].1, "junk"), "TLS_KEY");
+    let panelled = mine[0].1.replace('\n', "\\n");
+    assert!(octoco::tls::Tls::from_pem(&panelled, &mine[1].1).is_ok(), "as hosting panels leave it");
+}
