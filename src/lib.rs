@@ -13,6 +13,7 @@
 //! | [`users`], [`sessions`], [`bank_accounts`], [`accounts`] | people, sign-ins, destinations, balances |
 //! | [`transactions`] | the row behind every movement of money |
 //! | [`deposits`], [`withdrawals`], [`reversals`] | the flows: one function an arrow |
+//! | [`history`] | lists of transactions; one with its whole life |
 //! | [`held`] | rows that wait for a person |
 //! | [`inbox`] | Revio's webhooks |
 //! | [`admin`] | what staff see of no noun's own |
@@ -34,6 +35,7 @@ pub mod deposits;
 pub mod error;
 pub mod health;
 pub mod held;
+pub mod history;
 pub mod http;
 pub mod inbox;
 pub mod keys;

@@ -20,9 +20,7 @@ use crate::app::App;
 use crate::error::{Error, Problem};
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::{Json, access_log};
-use crate::{
-    accounts, admin, bank_accounts, deposits, health, held, inbox, sessions, transactions, users, withdrawals,
-};
+use crate::{accounts, admin, bank_accounts, deposits, health, held, history, inbox, sessions, users, withdrawals};
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
 /// such. A row that was written by then goes on by itself.
@@ -57,7 +55,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(bank_accounts::routes::router())
         .merge(deposits::routes::router())
         .merge(withdrawals::routes::router())
-        .merge(transactions::routes::router())
+        .merge(history::routes::router())
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())
         .merge(held::routes::router())
