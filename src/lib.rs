@@ -16,6 +16,8 @@
 //! | [`history`] | lists of transactions; one with its whole life |
 //! | [`held`] | rows that wait for a person |
 //! | [`inbox`] | Revio's webhooks |
+//! | [`search`] | from any id, e-mail or key to the row, for staff |
+//! | [`seed`] | rows by the million, for measuring lists |
 //! | [`admin`] | what staff see of no noun's own |
 //! | [`health`], [`router`], [`worker`] | is it alive; every route; every background task |
 //!
@@ -45,6 +47,8 @@ pub mod problems;
 pub mod reversals;
 pub mod revio;
 pub mod router;
+pub mod search;
+pub mod seed;
 pub mod sessions;
 pub mod telemetry;
 pub mod tokens;

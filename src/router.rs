@@ -20,7 +20,9 @@ use crate::app::App;
 use crate::error::{Error, Problem};
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::{Json, access_log};
-use crate::{accounts, admin, bank_accounts, deposits, health, held, history, inbox, sessions, users, withdrawals};
+use crate::{
+    accounts, admin, bank_accounts, deposits, health, held, history, inbox, search, sessions, users, withdrawals,
+};
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
 /// such. A row that was written by then goes on by itself.
@@ -59,6 +61,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())
         .merge(held::routes::router())
+        .merge(search::routes::router())
         .merge(admin::routes::router())
         .merge(health::routes::router())
         .split_for_parts()

@@ -19,7 +19,7 @@ const LEVELS: &[&[&str]] = &[
     &["http"],
     &["users", "bank_accounts", "accounts", "transactions"],
     &["sessions", "deposits", "withdrawals", "reversals", "held", "history"],
-    &["inbox", "health", "admin"],
+    &["inbox", "health", "admin", "search", "seed"],
     &["router", "worker"],
 ];
 
