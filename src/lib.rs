@@ -17,9 +17,9 @@
 //! | [`held`] | rows that wait for a person |
 //! | [`inbox`] | Revio's webhooks |
 //! | [`search`] | from any id, e-mail or key to the row, for staff |
-//! | [`seed`] | rows by the million, for measuring lists |
 //! | [`admin`] | what staff see of no noun's own |
 //! | [`health`], [`router`], [`worker`] | is it alive; every route; every background task |
+//! | [`seed`] | rows by the million, and how long lists of them take |
 //!
 //! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL). Modules import only from lines
 //! above their own; `tests/tidy.rs` checks it.

@@ -19,8 +19,8 @@ const LEVELS: &[&[&str]] = &[
     &["http"],
     &["users", "bank_accounts", "accounts", "transactions"],
     &["sessions", "deposits", "withdrawals", "reversals", "held", "history"],
-    &["inbox", "health", "admin", "search", "seed"],
-    &["router", "worker"],
+    &["inbox", "health", "admin", "search"],
+    &["router", "worker", "seed"],
 ];
 
 /// What may stand only in certain files: the text, and the ends of the paths that may hold it.
