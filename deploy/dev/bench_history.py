@@ -100,7 +100,7 @@ def environment(up, program):
         **os.environ, **generated, "DATABASE_URL": up.database_url("octoco"), "REDIS_URL": "redis://127.0.0.1:1",
         "TIGERBEETLE_ADDRESSES": "127.0.0.1:1", "REVIO_BASE_URL": "http://127.0.0.1:1/api/v1/",
         "REVIO_API_KEY": service.REVIO_API_KEY, "REVIO_BRAND_ID": service.REVIO_BRAND_ID, "REVIO_TEST_MODE": "true",
-        "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(key), "LOG_FORMAT": "text", "RUST_LOG": "warn",
+        "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(key), "LOG_FORMAT": "text", "RUST_LOG": "error",
     }
 
 

@@ -1,5 +1,5 @@
-//! SQL of the seeding. It takes the database's own indexes away and puts the same ones back: what it measures for is what the
-//! migrations say.
+//! SQL of the seeding. It takes the database's own indexes and foreign keys away and puts the same ones back: what it measures
+//! is what the migrations say.
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, Postgres};
@@ -27,6 +27,7 @@ pub(super) async fn connect(db: &PgPool) -> sqlx::Result<PoolConnection<Postgres
 pub(super) struct Seeding<'c> {
     tx: Transaction<'c, Postgres>,
     indexes: Vec<String>,
+    foreign_keys: Vec<String>,
 }
 
 impl<'c> Seeding<'c> {
@@ -42,8 +43,23 @@ impl<'c> Seeding<'c> {
         for index in &indexes {
             sqlx::raw_sql(AssertSqlSafe(format!("drop index {}", index.name))).execute(&mut *tx).await?;
         }
+        let keys = sqlx::query!(
+            r#"select conname::text as "name!", pg_get_constraintdef(oid) as "definition!" from pg_constraint
+                where conrelid = 'transactions'::regclass and contype = 'f'"#
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        for key in &keys {
+            let drop = format!("alter table transactions drop constraint {}", key.name);
+            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *tx).await?;
+        }
         sqlx::raw_sql("alter table transactions disable trigger user").execute(&mut *tx).await?;
-        Ok(Self { tx, indexes: indexes.into_iter().map(|index| index.definition).collect() })
+        let add = |key: &str, definition: &str| format!("alter table transactions add constraint {key} {definition}");
+        Ok(Self {
+            tx,
+            indexes: indexes.into_iter().map(|index| index.definition).collect(),
+            foreign_keys: keys.iter().map(|key| add(&key.name, &key.definition)).collect(),
+        })
     }
 
     pub(super) async fn copy(&mut self, statement: &'static str, lines: String) -> sqlx::Result<()> {
@@ -88,7 +104,7 @@ impl<'c> Seeding<'c> {
     }
 
     pub(super) async fn finish(mut self) -> sqlx::Result<()> {
-        for definition in self.indexes {
+        for definition in self.indexes.into_iter().chain(self.foreign_keys) {
             sqlx::raw_sql(AssertSqlSafe(definition)).execute(&mut *self.tx).await?;
         }
         sqlx::raw_sql("alter table transactions enable trigger user").execute(&mut *self.tx).await?;

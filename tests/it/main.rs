@@ -11,6 +11,7 @@ mod history;
 mod inbox;
 mod limits;
 mod requests;
+mod restrictions;
 mod reversals;
 mod routes;
 mod search;
