@@ -3,8 +3,8 @@
     seed      `octoco seed-history` fills a private PostgreSQL, with the settings of its package but for the memory
     measure   `octoco measure-history` asks for each kind of page a few hundred times, each time with other values
 
-The time of a page is that of the statements that the service runs for it, seen from the service: a transaction, the page, and
-reading its rows.
+Two times are taken for each page: from outside (a transaction, the page, reading its rows), and the processor's time of
+PostgreSQL's process alone. The second one decides, since other work on the machine disturbs only the first.
 """
 
 import os
@@ -73,10 +73,10 @@ def measure(transactions, calls):
     note(f"{rows(up):,} transactions; {sizes(up)}")
     heading(f"Pages, {calls} calls of each kind: milliseconds")
     answer = subprocess.run(
-        [program, "measure-history", "--calls", str(calls)], env=env, stdout=subprocess.PIPE, text=True, check=False,
+        [program, "measure-history", "--calls", str(calls)], env=env, capture_output=True, text=True, check=False,
     )
     if answer.returncode != 0:
-        raise Failure("measure", "octoco measure-history failed", "read what it said above")
+        raise Failure("measure", answer.stderr, "look at src/seed/measure.rs")
     return verdict(answer.stdout)
 
 
@@ -101,6 +101,7 @@ def environment(up, program):
         "TIGERBEETLE_ADDRESSES": "127.0.0.1:1", "REVIO_BASE_URL": "http://127.0.0.1:1/api/v1/",
         "REVIO_API_KEY": service.REVIO_API_KEY, "REVIO_BRAND_ID": service.REVIO_BRAND_ID, "REVIO_TEST_MODE": "true",
         "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(key), "LOG_FORMAT": "text", "RUST_LOG": "error",
+        "DATABASE_CONNECTIONS_MAX": "1",
     }
 
 
@@ -122,19 +123,20 @@ def sizes(up):
 
 
 def verdict(output):
-    """Prints the table; fails where a page is too slow."""
+    """Prints the table; fails where a page costs PostgreSQL too much."""
     figures = {}
     for line in output.splitlines():
         name, *values = line.split("\t")
         figures[name] = [float(value) for value in values]
     too_slow = []
-    print(f"   {'':<72}{'p50':>8}{'p99':>8}{'max':>8}")
-    for name, (p50, p99, worst) in figures.items():
-        first = figures.get(name.removesuffix("deep") + "first")
-        deeper = name.endswith("deep") and p50 > max(DEEP_MAX * first[0], first[0] + NOISE_MS)
-        mark = " *" if p99 > LIMIT_MS else " (deep)" if deeper else ""
+    print(f"   {'':<72}{'from outside':^16}{'processor':^16}")
+    print(f"   {'':<72}{'p50':>8}{'p99':>8}{'p50':>8}{'p99':>8}")
+    for name, (p50, p99, cost, cost99) in figures.items():
+        first = figures.get(name.removesuffix("deep") + "first", [0] * 4)[2]
+        deeper = name.endswith("deep") and cost > max(DEEP_MAX * first, first + NOISE_MS)
+        mark = " *" if cost99 > LIMIT_MS else " (deep)" if deeper else ""
         too_slow += [name] if mark else []
-        print(f"   {name:<72}{p50:>8.2f}{p99:>8.2f}{worst:>8.2f}{mark}")
-    note(f"{len(figures)} kinds of page, {len(too_slow)} slower than {LIMIT_MS:.0f} ms at the 99th percentile, or than"
+        print(f"   {name:<72}{p50:>8.2f}{p99:>8.2f}{cost:>8.2f}{cost99:>8.2f}{mark}")
+    note(f"{len(figures)} kinds of page, {len(too_slow)} cost more than {LIMIT_MS:.0f} ms at the 99th percentile, or more than"
          f" {DEEP_MAX} times the first page")
     return 1 if too_slow else 0

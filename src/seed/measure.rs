@@ -1,11 +1,15 @@
-//! How long each kind of page takes on what was seeded: the calls that the routes make, each with values of its own, timed
-//! around the statements. So the figures include the way to PostgreSQL and back and the reading of the rows.
+//! How long each kind of page takes on what was seeded: the calls that the routes make, each with values of its own. Two times
+//! are taken: from outside, with the way to PostgreSQL and back and the reading of the rows, and the processor's time of
+//! PostgreSQL's process alone, which says what a page costs also where other work disturbs the clock on the wall.
+//!
+//! Needs PostgreSQL on the same Linux machine, and one connection (DATABASE_CONNECTIONS_MAX=1), so that its process is known.
 
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use uuid::Uuid;
 
+use super::store;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::history::{self, Filter, FilterQuery, Paging, Scope, Sort};
@@ -18,13 +22,15 @@ const PAGE: i64 = 21;
 /// One kind of page.
 pub struct Figure {
     pub name: String,
-    pub p50: Duration,
-    pub p99: Duration,
-    pub max: Duration,
+    /// At the median and the 99th percentile.
+    pub outside: (Duration, Duration),
+    pub processor: (Duration, Duration),
 }
 
 /// What the calls are varied by.
 struct Samples {
+    /// PostgreSQL's process.
+    backend: i32,
     newest: Uuid,
     small: Vec<Uuid>,
     large: Uuid,
@@ -83,12 +89,12 @@ pub async fn run(app: &App, calls: usize) -> Result<Vec<Figure>> {
             let at = |index: usize| (&queries[index % queries.len()], scopes[index % scopes.len()]);
             for deep in [false, true] {
                 let place = if deep { "deep" } else { "first" };
-                let timed = timed(calls, async |index| {
+                let timed = timed(&samples, calls, async |index| {
                     let (query, scope) = at(index);
                     let after = deep.then(|| &samples.rows[index % samples.rows.len()]);
                     one_page(app, query, scope, after).await
                 });
-                figures.push(figure(format!("{whose}: {name}, {place}"), timed.await?));
+                figures.push(figure(format!("{whose}: {name}, {place}"), &timed.await?));
             }
         }
     }
@@ -100,19 +106,19 @@ async fn others(app: &App, samples: &Samples, calls: usize) -> Result<Vec<Figure
     let row = |index: usize| &samples.rows[index % samples.rows.len()];
     let mut figures = Vec::new();
     for (name, scope) in [("all", Scope::All), ("the largest customer's", Scope::Own(samples.large))] {
-        let list = timed(calls, async |_| {
+        let list = timed(samples, calls, async |_| {
             let paging = Paging::Cursor { cursor: None, limit: 20 };
             history::list(app, samples.newest, Filter::of(scope), Sort::default(), paging).await.map(drop)
         });
-        figures.push(figure(format!("{name}: first page with its total"), list.await?));
-        let pages = timed(calls, async |index| {
+        figures.push(figure(format!("{name}: first page with its total"), &list.await?));
+        let pages = timed(samples, calls, async |index| {
             let number = i64::try_from(index % 500).unwrap_or(0) + 1;
             let paging = Paging::Page { number, size: 20 };
             history::list(app, samples.newest, Filter::of(scope), Sort::default(), paging).await.map(drop)
         });
-        figures.push(figure(format!("{name}: page=1…500 with its total"), pages.await?));
+        figures.push(figure(format!("{name}: page=1…500 with its total"), &pages.await?));
     }
-    let find = timed(calls, async |index| {
+    let find = timed(samples, calls, async |index| {
         let row = row(index);
         let text = match index % 3 {
             0 => row.id.to_string(),
@@ -121,7 +127,7 @@ async fn others(app: &App, samples: &Samples, calls: usize) -> Result<Vec<Figure
         };
         search::find(app, &text).await.map(drop)
     });
-    figures.push(figure("staff's search".to_owned(), find.await?));
+    figures.push(figure("staff's search".to_owned(), &find.await?));
     Ok(figures)
 }
 
@@ -134,20 +140,36 @@ async fn one_page(app: &App, query: &FilterQuery, scope: Scope, after: Option<&T
     history::page_after(app, &selection, keyset.as_ref(), PAGE).await.map(drop)
 }
 
-async fn timed(calls: usize, call: impl AsyncFn(usize) -> Result<()>) -> Result<Vec<Duration>> {
+/// For each call the time from outside and the processor's.
+async fn timed(
+    samples: &Samples,
+    calls: usize,
+    call: impl AsyncFn(usize) -> Result<()>,
+) -> Result<Vec<(Duration, Duration)>> {
     let mut times = Vec::with_capacity(calls);
     for index in 0..calls {
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), processor_time(samples.backend)?);
         call(index).await?;
-        times.push(began.elapsed());
+        times.push((began.elapsed(), processor_time(samples.backend)?.saturating_sub(before)));
     }
     Ok(times)
 }
 
-fn figure(name: String, mut times: Vec<Duration>) -> Figure {
-    times.sort();
-    let at = |percent: usize| times.get(times.len() * percent / 100).or(times.last()).copied().unwrap_or_default();
-    Figure { name, p50: at(50), p99: at(99), max: at(100) }
+/// What the process has had of processors: the first number of its `schedstat`, in nanoseconds.
+fn processor_time(process: i32) -> Result<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/schedstat")).map_err(Error::internal)?;
+    let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    nanos.map(Duration::from_nanos).ok_or_else(|| Error::internal("schedstat cannot be read"))
+}
+
+fn figure(name: String, times: &[(Duration, Duration)]) -> Figure {
+    let percentiles = |mut times: Vec<Duration>| {
+        times.sort();
+        let at = |percent: usize| times.get(times.len() * percent / 100).or(times.last()).copied().unwrap_or_default();
+        (at(50), at(99))
+    };
+    let outside = percentiles(times.iter().map(|time| time.0).collect());
+    Figure { name, outside, processor: percentiles(times.iter().map(|time| time.1).collect()) }
 }
 
 async fn sample(app: &App, calls: usize) -> Result<Samples> {
@@ -167,7 +189,8 @@ async fn sample(app: &App, calls: usize) -> Result<Samples> {
     let share = |user: Uuid| rows.iter().filter(|row| row.user_id == user).count();
     let large = rows.iter().map(|row| row.user_id).max_by_key(|user| share(*user)).unwrap_or(newest.user_id);
     let small = rows.iter().map(|row| row.user_id).filter(|user| share(*user) < 3).collect();
-    Ok(Samples { newest: newest.id, small, large, rows })
+    let backend = store::backend(&app.db).await?;
+    Ok(Samples { backend, newest: newest.id, small, large, rows })
 }
 
 /// Ranges of a few and of many rows.

@@ -118,3 +118,8 @@ pub(super) async fn vacuum(connection: &mut PgConnection) -> sqlx::Result<()> {
     }
     Ok(())
 }
+
+/// The process that serves the connection.
+pub(super) async fn backend(db: &PgPool) -> sqlx::Result<i32> {
+    sqlx::query_scalar!(r#"select pg_backend_pid() as "pid!""#).fetch_one(db).await
+}
