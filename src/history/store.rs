@@ -39,10 +39,11 @@ pub(super) struct Ask<'a> {
 type Sql = QueryBuilder<Postgres>;
 
 /// No statement of this transaction takes longer, and none reads all of an index before its first row: a bitmap does, and
-/// PostgreSQL believes it cheap where a page needs 20 rows of a million.
+/// PostgreSQL believes it cheap where a page needs 20 rows of a million. Compiling a plan takes longer than a page, too.
 pub(super) async fn bound(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
     sqlx::query!(
-        "select set_config('statement_timeout', $1, true) as timeout, set_config('enable_bitmapscan', 'off', true) as bitmaps",
+        "select set_config('statement_timeout', $1, true) as timeout, set_config('jit', 'off', true) as jit,
+                set_config('enable_bitmapscan', 'off', true) as bitmaps",
         STATEMENT_MILLIS.to_string()
     )
     .fetch_one(db)
