@@ -58,6 +58,8 @@ pub enum Error {
     AccountNotEmpty,
     #[error("the idempotency key was used with another request")]
     KeyReused,
+    #[error("too much would have to be looked through; narrow the filter, or use another sort")]
+    TooBroad,
     #[error("too many requests")]
     TooMany { retry_after_secs: u64 },
     #[error("the signature does not match the body")]
@@ -190,6 +192,7 @@ impl Error {
             Self::Declined { why, .. } => why.code(),
             Self::AccountNotEmpty => "account_not_empty",
             Self::KeyReused => "idempotency_key_reused",
+            Self::TooBroad => "query_too_broad",
             Self::TooMany { .. } => "rate_limited",
             Self::BadSignature => "bad_signature",
             Self::ProviderPaused { .. } => "provider_unavailable",
@@ -209,7 +212,7 @@ impl Error {
             Self::EmailTaken | Self::StaleState | Self::AccountNotEmpty => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Declined { .. } | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Declined { .. } | Self::KeyReused | Self::TooBroad => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ProviderPaused { .. } | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Crashed(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -18,11 +18,14 @@
 //! | [`restrictions`] | frozen and closed accounts |
 //! | [`approvals`] | four eyes: what staff decided about a row that waits for it |
 //! | [`deposits`], [`withdrawals`], [`reversals`], [`adjustments`] | the flows: one function an arrow |
+//! | [`history`] | lists of transactions; one with its whole life |
 //! | [`held`] | rows that wait for a person |
 //! | [`inbox`] | Revio's webhooks |
 //! | [`credentials`] | passwords that were forgotten or are to be changed |
+//! | [`search`] | from any id, e-mail or key to the row, for staff |
 //! | [`admin`] | what staff see of no noun's own |
 //! | [`health`], [`router`], [`server`], [`worker`] | is it alive; every route; every connection; every background task |
+//! | [`seed`] | rows by the million, and how long lists of them take |
 //!
 //! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL). Modules import only from lines
 //! above their own; `tests/tidy.rs` checks it.
@@ -44,6 +47,7 @@ pub mod error;
 pub mod hashing;
 pub mod health;
 pub mod held;
+pub mod history;
 pub mod http;
 pub mod inbox;
 pub mod keys;
@@ -56,6 +60,8 @@ pub mod restrictions;
 pub mod reversals;
 pub mod revio;
 pub mod router;
+pub mod search;
+pub mod seed;
 pub mod server;
 pub mod sessions;
 pub mod telemetry;

@@ -22,8 +22,8 @@ use crate::http::load::Load;
 use crate::http::{Json, access_log, headers};
 use crate::telemetry::panic_text;
 use crate::{
-    accounts, adjustments, admin, bank_accounts, credentials, deposits, health, held, inbox, mails, restrictions,
-    sessions, transactions, users, withdrawals,
+    accounts, adjustments, admin, bank_accounts, credentials, deposits, health, held, history, inbox, mails, restrictions,
+    search, sessions, users, withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
@@ -63,11 +63,12 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(withdrawals::routes::router())
         .merge(withdrawals::approval::routes::router())
         .merge(adjustments::routes::router())
-        .merge(transactions::routes::router())
+        .merge(history::routes::router())
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())
         .merge(held::routes::router())
         .merge(mails::routes::router())
+        .merge(search::routes::router())
         .merge(restrictions::routes::router())
         .merge(admin::routes::router())
         .merge(health::routes::router())

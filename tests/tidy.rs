@@ -21,9 +21,9 @@ const LEVELS: &[&[&str]] = &[
     &["mails"],
     &["users", "bank_accounts", "accounts", "transactions"],
     &["restrictions", "approvals"],
-    &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "held"],
-    &["inbox", "health", "admin", "credentials"],
-    &["router", "worker"],
+    &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "held", "history"],
+    &["inbox", "health", "admin", "credentials", "search"],
+    &["router", "worker", "seed"],
     &["server"],
 ];
 

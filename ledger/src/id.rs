@@ -112,6 +112,48 @@ pub enum Leg {
 }
 
 impl Leg {
+    /// Every leg that moves money; those of the gate and of a closure move none.
+    pub const ALL: [Self; 11] = [
+        Self::Main,
+        Self::Post,
+        Self::Void,
+        Self::ProviderFee,
+        Self::Repay,
+        Self::Receivable,
+        Self::Fee,
+        Self::Loss,
+        Self::Unmatched,
+        Self::Late,
+        Self::UnmatchedReturn,
+    ];
+
+    /// For people; a new leg needs a name here and, where it moves money, its place in [`Leg::ALL`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Post => "post",
+            Self::Void => "void",
+            Self::ProviderFee => "provider_fee",
+            Self::Repay => "repay",
+            Self::Receivable => "receivable",
+            Self::Fee => "fee",
+            Self::Loss => "loss",
+            Self::Unmatched => "unmatched",
+            Self::Late => "late",
+            Self::GateUse => "gate_use",
+            Self::GateFloor => "gate_floor",
+            Self::GateFloorVoid => "gate_floor_void",
+            Self::GateReturn => "gate_return",
+            Self::Close => "close",
+            Self::CloseVoid => "close_void",
+            Self::UnmatchedReturn => "unmatched_return",
+        }
+    }
+
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|leg| leg.byte() == byte)
+    }
+
     #[expect(clippy::as_conversions, reason = "the discriminant is the byte")]
     pub fn byte(self) -> u8 {
         self as u8
@@ -128,6 +170,11 @@ impl TransferId {
         let row = row.as_u128();
         assert_eq!(row & !ROW_MASK, 0, "a row id ends in a zero byte: make it with ledger::row_id");
         Self(row | u128::from(leg.byte()))
+    }
+
+    /// The ids that the row's transfers have, if there are such transfers: for [`crate::Ledger::lookup`].
+    pub fn all_of(row: Uuid) -> Vec<Self> {
+        Leg::ALL.into_iter().map(|leg| Self::of(row, leg)).collect()
     }
 
     /// The one transfer that fills a customer's gate: no row's. The bit is in the place of the account's kind, and no kind has it.

@@ -1,4 +1,5 @@
-//! SQL of `transactions`. Columns are listed and never `*`: a migration may add one while the old binary still runs.
+//! SQL of `transactions`. Columns are listed and never `*`: a migration may add one while the old binary still runs. The
+//! database sets `created_at` to the time in the id (migration 0017).
 
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
@@ -6,6 +7,7 @@ use uuid::Uuid;
 use super::types::{Child, Due, Move, NewTransaction, Reversed, Transaction};
 use crate::clock::DateTime;
 
+#[derive(sqlx::FromRow)]
 pub struct Row {
     pub id: Uuid,
     pub(super) user_id: Uuid,
@@ -22,6 +24,7 @@ pub struct Row {
     pub(super) execution_url: Option<String>,
     pub(super) provider_created_at: Option<DateTime>,
     pub(super) failure_reason: Option<String>,
+    pub(super) description: Option<String>,
     pub(super) refunded_minor: i64,
     pub(super) charged_back_minor: i64,
     pub(super) repaid_minor: i64,
@@ -35,18 +38,11 @@ pub struct Row {
     pub(super) completed_at: Option<DateTime>,
 }
 
-/// What a list shows; `None` = any.
-#[derive(Debug, Clone)]
-pub struct Filter {
-    pub user_id: Uuid,
-    pub kind: Option<&'static str>,
-    pub state: Option<&'static str>,
-    pub currency: Option<&'static str>,
-    /// Rows older than this one.
-    pub before: Option<Uuid>,
-    pub offset: i64,
-    pub limit: i64,
-}
+/// The columns of a [`Row`], for the lists of `history`, whose queries are put together there.
+pub const COLUMNS: &str = "t.id, t.user_id, t.kind, t.state, t.amount_minor, t.currency, t.request_hash, t.parent_id, \
+    t.bank_account_id, t.provider_id, t.provider_status, t.checkout_url, t.execution_url, t.provider_created_at, \
+    t.failure_reason, t.description, t.refunded_minor, t.charged_back_minor, t.repaid_minor, t.owed_minor, \
+    t.held_reason, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at";
 
 pub(super) async fn insert_once(
     db: &PgPool,
@@ -58,12 +54,12 @@ pub(super) async fn insert_once(
     sqlx::query_as!(
         Row,
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
-                                   bank_account_id, due_at, created_at, updated_at)
-         values ($1, $2, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $10)
+                                   bank_account_id, description, due_at, created_at, updated_at)
+         values ($1, $2, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $11, $11)
          on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         id,
         new.user_id,
@@ -73,6 +69,7 @@ pub(super) async fn insert_once(
         new.key.as_str(),
         new.request_hash.as_bytes(),
         new.bank_account_id,
+        new.description,
         due_at,
         now,
     )
@@ -131,7 +128,7 @@ pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &st
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions where user_id = $1 and idempotency_key = $2",
         user_id,
@@ -146,7 +143,7 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions where id = $1",
         id
@@ -160,7 +157,7 @@ pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Res
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions where id = any($1) order by id desc",
         ids
@@ -186,7 +183,7 @@ pub(super) async fn find_for_provider(
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions
           where kind = $1 and (provider_id = $2 or id = $3)
@@ -214,7 +211,7 @@ pub(super) async fn claim_due(
                         order by due_at, id limit $4 for update skip locked)
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         kinds,
         now,
@@ -259,7 +256,7 @@ pub(super) async fn advance(
           where id = $1 and version = $2
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         id,
         version,
@@ -331,7 +328,7 @@ pub(super) async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<Da
           where id = $1 and held_reason is not null
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         id,
         due_at
@@ -384,7 +381,7 @@ pub(super) async fn list_held(
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                charged_back_minor, repaid_minor, owed_minor, held_reason,
+                charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions
           where held_reason is not null and ($1::text is null or kind = $1) and ($2::uuid is null or id < $2)
@@ -395,47 +392,6 @@ pub(super) async fn list_held(
     )
     .fetch_all(db)
     .await
-}
-
-/// The customer's own: of corrections only those that were booked, as in `find_own`.
-pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
-                due_at, attempts, version, created_at, updated_at, completed_at
-           from transactions
-          where user_id = $1 and (kind <> 'adjustment' or state = 'completed')
-            and ($2::text is null or kind = $2) and ($3::text is null or state = $3)
-            and ($4::text is null or currency = $4) and ($5::uuid is null or id < $5)
-          order by id desc offset $6 limit $7",
-        filter.user_id,
-        filter.kind,
-        filter.state,
-        filter.currency,
-        filter.before,
-        filter.offset,
-        filter.limit,
-    )
-    .fetch_all(db)
-    .await
-}
-
-pub(super) async fn count(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<i64> {
-    let counted = sqlx::query!(
-        r#"select count(*) as "count!" from transactions
-          where user_id = $1 and (kind <> 'adjustment' or state = 'completed')
-            and ($2::text is null or kind = $2) and ($3::text is null or state = $3)
-            and ($4::text is null or currency = $4)"#,
-        filter.user_id,
-        filter.kind,
-        filter.state,
-        filter.currency,
-    )
-    .fetch_one(db)
-    .await?;
-    Ok(counted.count)
 }
 
 /// What waits of one kind: rows and the age of the oldest, due, held, and awaiting approval.
