@@ -14,6 +14,8 @@
 //! | [`transactions`] | the row behind every movement of money |
 //! | [`deposits`], [`withdrawals`], [`reversals`] | the flows: one function an arrow |
 //! | [`held`] | rows that wait for a person |
+//! | [`projector`] | the ledger copied into PostgreSQL, for lists and dashboards |
+//! | [`statements`] | opening balance, movements, closing balance, from the ledger itself |
 //! | [`inbox`] | Revio's webhooks |
 //! | [`admin`] | what staff see of no noun's own |
 //! | [`health`], [`router`], [`worker`] | is it alive; every route; every background task |
@@ -40,10 +42,12 @@ pub mod keys;
 pub mod limits;
 pub mod permissions;
 pub mod problems;
+pub mod projector;
 pub mod reversals;
 pub mod revio;
 pub mod router;
 pub mod sessions;
+pub mod statements;
 pub mod telemetry;
 pub mod tokens;
 pub mod transactions;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::{audit, deposits, inbox, reversals, transactions, withdrawals};
+use crate::{audit, deposits, inbox, projector, reversals, transactions, withdrawals};
 
 /// As many as are stepped at once: none of them waits for its turn while its lease runs.
 const BATCH: i64 = 16;
@@ -20,7 +20,9 @@ const BATCH: i64 = 16;
 const BATCH_DEADLINE: Duration = Duration::from_secs(80);
 /// How long a loop waits after a failure of its own (PostgreSQL away).
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-/// A wake-up says that money can move on. A task that looks less often than this has nothing to do with that.
+/// A wake-up says that money can move on. A task that looks less often than this has nothing to do with that, and one that
+/// looks more often does so to gather what comes.
+const WOKEN_PERIOD_MIN: Duration = Duration::from_millis(500);
 const WOKEN_PERIOD_MAX: Duration = Duration::from_secs(1);
 
 type Step = fn(&App) -> BoxFuture<'_, Result<bool>>;
@@ -35,7 +37,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 6] = [
+static TASKS: [Task; 7] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -60,6 +62,12 @@ static TASKS: [Task; 6] = [
         loops: 1,
         step: |app| Box::pin(full(reversals::step_due(app, BATCH))),
     },
+    Task {
+        name: "projector",
+        period: Duration::from_millis(200),
+        loops: 1,
+        step: |app| Box::pin(projector::step(app)),
+    },
     Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::seal(app)) },
     Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
 ];
@@ -75,6 +83,7 @@ async fn measure(app: &App) -> Result<bool> {
     inbox::measure(app).await?;
     app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
     audit::measure(app).await?;
+    projector::measure(app).await?;
     Ok(false)
 }
 
@@ -112,7 +121,7 @@ async fn run(app: &App, task: &Task, stop: &CancellationToken) {
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = woken, if task.period <= WOKEN_PERIOD_MAX => {}
+            () = woken, if (WOKEN_PERIOD_MIN..=WOKEN_PERIOD_MAX).contains(&task.period) => {}
             () = sleep(pause) => {}
         }
     }
