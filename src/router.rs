@@ -21,7 +21,8 @@ use crate::error::{Error, Problem};
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::{Json, access_log};
 use crate::{
-    accounts, admin, bank_accounts, deposits, health, held, inbox, sessions, statements, transactions, users, withdrawals,
+    accounts, admin, bank_accounts, deposits, health, held, inbox, sessions, statements, transactions, users,
+    withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as

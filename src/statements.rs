@@ -92,7 +92,8 @@ pub async fn whole(app: &App, request: Request) -> Result<Statement> {
         entries += page.entries;
         lines.extend(page.lines);
         if lines.len() > LINES_MAX || entries > ENTRIES_MAX {
-            let message = format!("the period has more than {LINES_MAX} lines: let it start later, or ask for format=csv");
+            let message =
+                format!("the period has more than {LINES_MAX} lines: let it start later, or ask for format=csv");
             return Err(Error::field("from", message));
         }
     }

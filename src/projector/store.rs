@@ -153,6 +153,7 @@ pub(super) async fn move_cursor(
     Ok(moved.execute(db).await?.rows_affected() == 1)
 }
 
+#[expect(clippy::as_conversions, reason = "how the query macro is told a parameter's type")]
 pub(super) async fn insert_accounts(
     db: impl PgExecutor<'_>,
     currency: &str,
@@ -212,6 +213,7 @@ pub(super) async fn accounts_after(
     .await
 }
 
+#[expect(clippy::as_conversions, reason = "how the query macro is told a parameter's type")]
 pub(super) async fn update_accounts(db: impl PgExecutor<'_>, standings: &[(Uuid, Standing)]) -> sqlx::Result<u64> {
     let ids: Vec<Uuid> = standings.iter().map(|(id, _)| *id).collect();
     let side = |of: fn(&Sides) -> i64| standings.iter().map(|(_, standing)| of(&standing.sides)).collect::<Vec<i64>>();
@@ -235,10 +237,12 @@ pub(super) async fn update_accounts(db: impl PgExecutor<'_>, standings: &[(Uuid,
 
 /// What the reservations of these ids had reserved.
 pub(super) async fn reserved(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<(Uuid, i64)>> {
-    let rows = sqlx::query!("select id, amount_minor from ledger_transfers where id = any($1) and kind = 'pending'", ids);
+    let rows =
+        sqlx::query!("select id, amount_minor from ledger_transfers where id = any($1) and kind = 'pending'", ids);
     Ok(rows.fetch_all(db).await?.into_iter().map(|row| (row.id, row.amount_minor)).collect())
 }
 
+#[expect(clippy::as_conversions, reason = "how the query macro is told a parameter's type")]
 pub(super) async fn insert_transfers(
     db: impl PgExecutor<'_>,
     currency: &str,

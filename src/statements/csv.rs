@@ -18,7 +18,8 @@ use serde::Serialize;
 use super::{Line, Summary};
 use crate::clock::DateTime;
 
-const COLUMNS: &str = "at,transaction_id,transfer_id,kind,amount_minor,amount,running_balance_minor,running_balance\r\n";
+const COLUMNS: &str =
+    "at,transaction_id,transfer_id,kind,amount_minor,amount,running_balance_minor,running_balance\r\n";
 const COLUMN_COUNT: usize = 8;
 
 /// What has been written so far.

@@ -204,7 +204,9 @@ fn file(app: App, reader: Reader) -> Body {
         let app = app.clone();
         async move {
             let piece = piece(&app, rest, started).await;
-            piece.inspect_err(|error| tracing::error!(error = error.chain(), "a statement broke off")).map_err(BoxError::from)
+            piece
+                .inspect_err(|error| tracing::error!(error = error.chain(), "a statement broke off"))
+                .map_err(BoxError::from)
         }
     });
     Body::from_stream(pieces)

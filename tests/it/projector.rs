@@ -40,7 +40,8 @@ impl Traffic {
         let users = (0..WALLETS).map(|_| t.app.clock.user_id());
         let pair = |user| (Account::wallet(user, Currency::ZAR), Account::receivable(user, Currency::ZAR));
         let wallets: Vec<_> = users.map(pair).collect();
-        let mut accounts: Vec<Account> = wallets.iter().flat_map(|(wallet, receivable)| [*wallet, *receivable]).collect();
+        let mut accounts: Vec<Account> =
+            wallets.iter().flat_map(|(wallet, receivable)| [*wallet, *receivable]).collect();
         accounts.push(t.app.ledger.provider_balance(Currency::ZAR));
         t.app.ledger.open(&accounts).await.expect("opened");
         Self { random: StdRng::seed_from_u64(seed), wallets, open: Vec::new() }
@@ -53,8 +54,13 @@ impl Traffic {
             let (wallet, receivable) = self.wallets[self.random.random_range(0..self.wallets.len())];
             let amount = Amount::new(self.random.random_range(0..10_000), Currency::ZAR).expect("an amount");
             let row = t.app.clock.row_id();
-            let leg = |leg, debit, credit, code| {
-                Transfer { id: TransferId::of(row, leg), debit, credit, amount, code, reference: row }
+            let leg = |leg, debit, credit, code| Transfer {
+                id: TransferId::of(row, leg),
+                debit,
+                credit,
+                amount,
+                code,
+                reference: row,
             };
             let reserve = leg(Leg::Main, wallet, provider, TransferCode::Withdrawal);
             match self.random.random_range(0..8) {
@@ -141,7 +147,8 @@ async fn killed_a_hundred_times_dropped_and_rebuilt_it_is_the_same_to_the_byte(d
         .expect("dropped");
     let rebuilt = projector::rebuild(&t.app).await.expect("rebuilt");
     assert_eq!(hash(&t).await, copied);
-    let rows: i64 = sqlx::query_scalar("select count(*) from ledger_transfers").fetch_one(&t.app.db).await.expect("a count");
+    let rows: i64 =
+        sqlx::query_scalar("select count(*) from ledger_transfers").fetch_one(&t.app.db).await.expect("a count");
     assert_eq!(usize::try_from(rows).expect("a count"), rebuilt.transfers);
     t.assert_read_model_holds().await;
 }
@@ -206,17 +213,24 @@ async fn what_was_changed_by_hand_is_named_and_a_rebuild_mends_it(db: PgPool) {
     traffic.run(&t, 100).await;
     t.assert_read_model_holds().await;
     let whole = hash(&t).await;
-    let id = async |query: &'static str| -> Uuid { sqlx::query_scalar(query).fetch_one(&t.app.db).await.expect("an id") };
-    let gone = id("delete from ledger_transfers where timestamp = (select min(timestamp) from ledger_transfers) returning id").await;
+    let id =
+        async |query: &'static str| -> Uuid { sqlx::query_scalar(query).fetch_one(&t.app.db).await.expect("an id") };
+    let gone =
+        id("delete from ledger_transfers where timestamp = (select min(timestamp) from ledger_transfers) returning id")
+            .await;
     let altered = id("update ledger_transfers set amount_minor = amount_minor + 1
-                       where timestamp = (select max(timestamp) from ledger_transfers) returning id").await;
+                       where timestamp = (select max(timestamp) from ledger_transfers) returning id")
+    .await;
     let invented = id("insert into ledger_transfers select (max(timestamp) + min(timestamp)) / 2, gen_random_uuid(), 'ZAR',
                               gen_random_uuid(), gen_random_uuid(), 1, 10, 'posted', null::uuid, gen_random_uuid(), 0, 0, 0, 0, 0, 0, 0, 0
                          from ledger_transfers returning id").await;
-    let account = id("update ledger_accounts set credits_posted = credits_posted + 1 where code = 2000 and last_timestamp =
-                       (select max(last_timestamp) from ledger_accounts where code = 2000) returning id").await;
+    let account =
+        id("update ledger_accounts set credits_posted = credits_posted + 1 where code = 2000 and last_timestamp =
+                       (select max(last_timestamp) from ledger_accounts where code = 2000) returning id")
+        .await;
     let unopened = id("delete from ledger_accounts where code = 1200 and id =
-                        (select id from ledger_accounts where code = 1200 order by id limit 1) returning id").await;
+                        (select id from ledger_accounts where code = 1200 order by id limit 1) returning id")
+    .await;
     let report = projector::verify(&t.app).await.expect("compared");
     let named = |what, id, problem| Difference { what, id, problem };
     assert_eq!(report.different, 5, "{:?}", report.differences);
@@ -325,7 +339,12 @@ async fn how_far_behind_it_is_is_told_and_never_makes_the_service_not_ready(db: 
     // The cluster's clock is the machine's; the service's stands in the past until here.
     t.advance(TimeDelta::days(3650));
     let behind = ready().await;
-    assert_eq!((behind.status, behind.body["read_model"].as_str()), (StatusCode::OK, Some("behind")), "{}", behind.body);
+    assert_eq!(
+        (behind.status, behind.body["read_model"].as_str()),
+        (StatusCode::OK, Some("behind")),
+        "{}",
+        behind.body
+    );
     projector::catch_up(&t.app).await.expect("copied");
     let caught_up = ready().await.body;
     assert_eq!(caught_up["read_model"], "ok");
@@ -340,7 +359,8 @@ async fn a_contradiction_is_told_loudly_and_stops_only_its_own_currency(db: PgPo
     let usd = Currency::parse("USD").expect("a currency");
     let customer = t.customer_with(10_000).await;
     projector::catch_up(&t.app).await.expect("copied");
-    let removed = sqlx::query("delete from ledger_accounts where code = 1000").execute(&t.app.db).await.expect("deleted");
+    let removed =
+        sqlx::query("delete from ledger_accounts where code = 1000").execute(&t.app.db).await.expect("deleted");
     assert_eq!(removed.rows_affected(), 1);
     let (wallet, suspense) = (Account::wallet(customer.id, usd), t.app.ledger.system(AccountCode::Suspense, usd));
     t.app.ledger.open(&[wallet, suspense]).await.expect("opened");

@@ -7,7 +7,7 @@ use octoco::permissions::Role;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Method, StatusCode};
-use revio_sim::{Fault, FaultKind, Pay, PayoutBehaviour, PayoutOutcome, Scope};
+use revio_sim::{Pay, PayoutBehaviour, PayoutOutcome};
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -98,7 +98,10 @@ async fn happen(t: &TestApp, random: &mut StdRng, customer: &Customer, key: usiz
         }
         8 => {
             if let Some(purchase) = any(&purchases, index) {
-                t.sim.charge_back_purchase(purchase).or_else(|_| t.sim.reverse_charge_back(purchase)).unwrap_or_default();
+                t.sim
+                    .charge_back_purchase(purchase)
+                    .or_else(|_| t.sim.reverse_charge_back(purchase))
+                    .unwrap_or_default();
             }
         }
         // A payment of what was pending, and of what Revio had called failed.
@@ -138,7 +141,6 @@ async fn any_history_ties_out_at_every_instant(db: PgPool) {
     for key in 0..ROUNDS {
         happen(&t, &mut random, &customers[key % 2], key).await;
     }
-    t.sim.set_fault(Fault::next(1, Scope::Deliver, FaultKind::Missing));
     pass_the_ledgers_present(&t).await;
     for customer in &customers {
         let wallet = Account::wallet(customer.id, Currency::ZAR);
@@ -193,7 +195,7 @@ async fn lines_are_what_was_booked_and_reservations_are_not(db: PgPool) {
     assert_eq!(body["final"], false, "a movement may still come in this minute");
     let ended = text(t.app.clock.now() - TimeDelta::minutes(1));
     assert_eq!(statement(&t, &customer, "2020-01-01", &ended).await.body["final"], true);
-    t.finish().await;
+    t.finish_with_held().await;
 }
 
 #[sqlx::test]
@@ -239,7 +241,12 @@ async fn file(t: &TestApp, customer: &Customer, path: &str) -> String {
     let answer = t.get(customer, path).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     assert!(answer.headers["content-type"].to_str().expect("text").starts_with("text/csv"));
-    assert!(answer.headers["content-disposition"].to_str().expect("text").starts_with("attachment; filename=\"statement-ZAR-"));
+    assert!(
+        answer.headers["content-disposition"]
+            .to_str()
+            .expect("text")
+            .starts_with("attachment; filename=\"statement-ZAR-")
+    );
     answer.body.as_str().expect("text").to_owned()
 }
 
@@ -282,8 +289,9 @@ async fn the_file_says_the_same_and_can_be_checked(db: PgPool) {
 #[sqlx::test]
 async fn staff_with_the_permission_see_a_customers_statement(db: PgPool) {
     let t = TestApp::new(db).await;
-    let (customer, support) = (t.customer_with(10_000).await, t.staff(Role::Support).await);
+    let customer = t.customer_with(10_000).await;
     pass_the_ledgers_present(&t).await;
+    let support = t.staff(Role::Support).await;
     let path = |id: Uuid| format!("/v1/admin/users/{id}/statements?currency=ZAR&from=2020-01-01");
     let call = async |id| t.send(Method::GET, &path(id), Some(&t.token(&support)), &[], None).await;
     assert_eq!(call(customer.id).await.body["closing_balance"], 10_000);

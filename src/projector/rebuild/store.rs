@@ -97,16 +97,14 @@ pub(super) async fn create_beside(db: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
+/// Also gives the locks back at once: the server notices the end of a connection when it gets to it.
 pub(super) async fn drop_beside(db: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::raw_sql("drop schema ledger_rebuild cascade").execute(db).await?;
+    sqlx::raw_sql("drop schema ledger_rebuild cascade; select pg_advisory_unlock_all()").execute(db).await?;
     Ok(())
 }
 
 /// Makes the live tables what the rebuilt ones are. Table, rows taken out, rows put in.
-pub(super) async fn swap(
-    db: &mut PgConnection,
-    currencies: &[String],
-) -> sqlx::Result<Vec<(&'static str, u64, u64)>> {
+pub(super) async fn swap(db: &mut PgConnection, currencies: &[String]) -> sqlx::Result<Vec<(&'static str, u64, u64)>> {
     sqlx::raw_sql("analyze ledger_rebuild.ledger_accounts, ledger_rebuild.ledger_transfers").execute(&mut *db).await?;
     let mut changed = Vec::with_capacity(SWAPS.len());
     for (table, delete, insert) in SWAPS {
