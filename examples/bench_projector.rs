@@ -1,8 +1,8 @@
 //! What `./dev bench projector` runs against its own parts; settings come from the environment, as for the service.
 //!
 //! `seed N` writes rows and moves money for them until the ledger has N transfers: half deposits, half withdrawals that are
-//! reserved and posted. `copy` lets the projector catch up, `rebuild` and `verify` do what their commands do. `steady RATE SECS`
-//! moves money at a rate while `octoco work` runs elsewhere, and samples how far behind the read model is.
+//! reserved and posted. `copy` lets the projector catch up. `steady RATE SECS` moves money at a rate while `octoco work` runs
+//! elsewhere, and samples how far behind the read model is.
 
 #![expect(clippy::print_stdout, reason = "a measurement with a printed result")]
 
@@ -36,17 +36,8 @@ async fn main() -> Result<(), BoxError> {
             projector::catch_up(&app).await?;
             told("copied", copied(&app).await?, started.elapsed());
         }
-        Some("rebuild") => {
-            let rebuilt = projector::rebuild(&app).await?;
-            told("rebuilt", rebuilt.transfers, started.elapsed());
-        }
-        Some("verify") => {
-            let report = projector::verify(&app).await?;
-            assert_eq!(report.differences, [], "the read model and the ledger differ");
-            told("verified", report.transfers, started.elapsed());
-        }
         Some("steady") => steady(&app, number(1), number(2)).await?,
-        _ => panic!("usage: bench_projector seed N | copy | rebuild | verify | steady RATE SECS"),
+        _ => panic!("usage: bench_projector seed N | copy | steady RATE SECS"),
     }
     Ok(())
 }

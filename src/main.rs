@@ -306,7 +306,8 @@ async fn verify_read_model(app: App) -> Result<ExitCode, BoxError> {
     for (transfer, row) in &report.orphans {
         say(&format!("transfer {transfer} belongs to row {row}, which is not there"))?;
     }
-    let counted = format!("{} transfers and {} accounts compared", report.transfers, report.accounts);
+    let (transfers, accounts, orphaned) = (report.transfers, report.accounts, report.orphaned);
+    let counted = format!("{transfers} transfers ({orphaned} without a row) and {accounts} accounts compared");
     if report.different == 0 {
         return say(&format!("{counted}: the read model is what the ledger says"));
     }

@@ -177,7 +177,7 @@ async fn write(
     Ok(true)
 }
 
-/// The accounts of a page, each once and in order, so that they are locked in one order.
+/// The accounts of a page, each once.
 fn touched(transfers: &[Recorded]) -> Vec<Uuid> {
     let mut ids: Vec<Uuid> = transfers.iter().flat_map(|t| [t.debit.as_uuid(), t.credit.as_uuid()]).collect();
     ids.sort_unstable();

@@ -119,8 +119,12 @@ impl Reader {
         let wallet = Account::wallet(request.user_id, request.currency);
         let before = |moment: DateTime| nanoseconds(moment).saturating_sub(1);
         let last = app.ledger.last_change(wallet, before(to)).await?;
-        let opening = app.ledger.balance_at(wallet, before(request.from)).await?.posted();
         let (until, closing) = last.map_or((0, 0), |(timestamp, balance)| (timestamp, balance.posted()));
+        let opening = if until <= before(request.from) {
+            closing
+        } else {
+            app.ledger.balance_at(wallet, before(request.from)).await?.posted()
+        };
         let summary = Summary {
             currency: request.currency,
             from: request.from,

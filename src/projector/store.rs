@@ -334,13 +334,21 @@ pub(super) async fn count_orphans(db: impl PgExecutor<'_>) -> sqlx::Result<i64> 
     sqlx::query_scalar!(r#"select count(*) as "count!" from ledger_orphan_transfers"#).fetch_one(db).await
 }
 
-/// The first of the transfers whose row is not there, whether that was seen when they were copied or not: every transfer is
-/// looked at. Transfer and row.
-pub(super) async fn all_orphans(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
+/// The transfers after one timestamp and up to another whose row is not there, whether that was seen when they were copied
+/// or not: transfer and row.
+pub(super) async fn orphans_between(
+    db: impl PgExecutor<'_>,
+    currency: &str,
+    after: i64,
+    until: i64,
+) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
     let rows = sqlx::query!(
         "select id, reference from ledger_transfers t
-          where not exists (select from transactions r where r.id = t.reference) order by timestamp limit $1",
-        limit
+          where currency = $1 and timestamp > $2 and timestamp <= $3
+            and not exists (select from transactions r where r.id = t.reference) order by timestamp",
+        currency,
+        after,
+        until
     );
     Ok(rows.fetch_all(db).await?.into_iter().map(|row| (row.id, row.reference)).collect())
 }

@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 
 /// So many are named; the others are only counted.
 const NAMED_MAX: usize = 100;
-const ORPHANS_NAMED_MAX: i64 = 100;
 const ACCOUNTS_PAGE: i64 = 5000;
 
 /// One thing that the read model says and the ledger does not, or the other way round.
@@ -39,7 +38,8 @@ pub struct Report {
     /// How many differences there are, and the first of them.
     pub different: usize,
     pub differences: Vec<Difference>,
-    /// Transfers whose row is not in `transactions`, the first of them: transfer and row. No fault of the read model.
+    /// How many transfers have no row in `transactions`, and the first of them: transfer and row. No fault of the read model.
+    pub orphaned: usize,
     pub orphans: Vec<(Uuid, Uuid)>,
 }
 
@@ -62,7 +62,6 @@ pub async fn verify(app: &App) -> Result<Report> {
         let books = compare_transfers(app, (currency, cursor), &opened, &mut report).await?;
         compare_accounts(app, (currency, cursor), (&opened, &books), &mut report).await?;
     }
-    report.orphans = store::all_orphans(&app.db, ORPHANS_NAMED_MAX).await?;
     Ok(report)
 }
 
@@ -100,6 +99,10 @@ async fn compare_transfers(
         let stored = store::transfers_between(&app.db, currency.code(), nanoseconds(after), until).await?;
         compare_rows(&expected, &stored, report);
         report.transfers += expected.len();
+        let orphans = store::orphans_between(&app.db, currency.code(), nanoseconds(after), until).await?;
+        report.orphaned += orphans.len();
+        let room = NAMED_MAX.saturating_sub(report.orphans.len());
+        report.orphans.extend(orphans.into_iter().take(room));
         let Some(last) = page.last() else { return Ok(books) };
         after = last.timestamp;
     }
