@@ -128,7 +128,7 @@ async fn killed_a_hundred_times_dropped_and_rebuilt_it_is_the_same_to_the_byte(d
     let (mut crashed, mut dropped) = (0, 0);
     dying.store(true, Ordering::Relaxed);
     while crashed + dropped < KILLS {
-        let movements = random.random_range(1..40);
+        let movements = random.random_range(1..20);
         traffic.run(&t, movements).await;
         match killed_after(random.random_range(1..60), projector::step(&t.app)).await {
             None => dropped += 1,
