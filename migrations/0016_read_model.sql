@@ -62,7 +62,7 @@ create table ledger_transfers (
     kind                   text    not null,
     -- Of a post or void: the id of the reservation that it resolves.
     pending_id             uuid,
-    -- The row in transactions that it belongs to. No foreign key: see ledger_orphans.
+    -- The row that it belongs to: in transactions, or of a closing (code 80) in restrictions. No foreign key: see ledger_orphans.
     reference              uuid    not null,
     -- The four sides of the debited account after this transfer …
     debit_debits_posted    bigint  not null,
@@ -81,8 +81,8 @@ create table ledger_transfers (
     constraint ledger_transfers_pending check ((kind in ('post', 'void')) = (pending_id is not null))
 );
 
--- Transfers whose row in transactions was not there when they were copied: the database was restored from an old backup. The
--- row is written before money moves, so that this is the only way to get here. Nothing deletes them; a person decides.
+-- Transfers whose row was not there when they were copied: the database was restored from an old backup. The row is written
+-- before money moves, so that this is the only way to get here. Nothing deletes them; a person decides.
 create table ledger_orphans (
     -- Of the transfer.
     timestamp bigint      primary key,
@@ -101,4 +101,5 @@ create view ledger_orphan_transfers as
            t.debit_account_id, t.credit_account_id, o.found_at
       from ledger_orphans o
       join ledger_transfers t on t.timestamp = o.timestamp
-     where not exists (select from transactions r where r.id = t.reference);
+     where not exists (select from transactions r where r.id = t.reference)
+       and not exists (select from restrictions r where r.id = t.reference);

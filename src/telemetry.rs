@@ -61,7 +61,7 @@ pub struct ReadModel {
     pub lag_seconds: GaugeVec,
     /// Times that it could not follow the ledger for another reason than a part that does not answer.
     pub contradictions: IntCounter,
-    /// Transfers whose row is not in `transactions`.
+    /// Transfers whose row is not there.
     pub orphans: IntGauge,
     /// Statements that did not tie out, and were not shown.
     pub statement_mismatches: IntCounter,

@@ -288,7 +288,7 @@ pub(super) async fn insert_transfers(
     Ok(())
 }
 
-/// Notes those whose row is not in `transactions`; how many.
+/// Notes those whose row is not there; how many.
 pub(super) async fn note_orphans(
     db: impl PgExecutor<'_>,
     currency: &str,
@@ -300,7 +300,8 @@ pub(super) async fn note_orphans(
     let noted = sqlx::query!(
         "insert into ledger_orphans (timestamp, currency, found_at)
          select t.timestamp, $1, $4 from unnest($2::bigint[], $3::uuid[]) as t (timestamp, reference)
-          where not exists (select from transactions r where r.id = t.reference)",
+          where not exists (select from transactions r where r.id = t.reference)
+            and not exists (select from restrictions r where r.id = t.reference)",
         currency,
         &timestamps,
         &references,
@@ -345,7 +346,8 @@ pub(super) async fn orphans_between(
     let rows = sqlx::query!(
         "select id, reference from ledger_transfers t
           where currency = $1 and timestamp > $2 and timestamp <= $3
-            and not exists (select from transactions r where r.id = t.reference) order by timestamp",
+            and not exists (select from transactions r where r.id = t.reference)
+            and not exists (select from restrictions r where r.id = t.reference) order by timestamp",
         currency,
         after,
         until

@@ -38,7 +38,7 @@ pub struct Report {
     /// How many differences there are, and the first of them.
     pub different: usize,
     pub differences: Vec<Difference>,
-    /// How many transfers have no row in `transactions`, and the first of them: transfer and row. No fault of the read model.
+    /// How many transfers have no row, and the first of them: transfer and row. No fault of the read model.
     pub orphaned: usize,
     pub orphans: Vec<(Uuid, Uuid)>,
 }

@@ -11,6 +11,7 @@ mod inbox;
 mod limits;
 mod projector;
 mod requests;
+mod restrictions;
 mod reversals;
 mod routes;
 mod sessions;
