@@ -331,6 +331,17 @@ pub(super) async fn transfers_between(
     .await
 }
 
+/// Rows that lie where nothing was copied yet, the first of them: somebody else wrote them.
+pub(super) async fn beyond_cursor(db: impl PgExecutor<'_>, currency: &str, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    let ids = sqlx::query_scalar!(
+        "select t.id from ledger_transfers t join ledger_cursor c on c.currency = t.currency
+          where t.currency = $1 and t.timestamp > c.timestamp order by t.timestamp limit $2",
+        currency,
+        limit
+    );
+    ids.fetch_all(db).await
+}
+
 pub(super) async fn count_orphans(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar!(r#"select count(*) as "count!" from ledger_orphan_transfers"#).fetch_one(db).await
 }

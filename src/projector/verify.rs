@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 /// So many are named; the others are only counted.
 const NAMED_MAX: usize = 100;
 const ACCOUNTS_PAGE: i64 = 5000;
+const BEYOND_MAX: i64 = 100;
 
 /// One thing that the read model says and the ledger does not, or the other way round.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +62,9 @@ pub async fn verify(app: &App) -> Result<Report> {
         let opened = all_accounts(app, currency).await?;
         let books = compare_transfers(app, (currency, cursor), &opened, &mut report).await?;
         compare_accounts(app, (currency, cursor), (&opened, &books), &mut report).await?;
+        for id in store::beyond_cursor(&app.db, currency.code(), BEYOND_MAX).await? {
+            report.differs("transfer", id, "is a row beyond what was copied");
+        }
     }
     Ok(report)
 }

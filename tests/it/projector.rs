@@ -224,6 +224,9 @@ async fn what_was_changed_by_hand_is_named_and_a_rebuild_mends_it(db: PgPool) {
     let invented = id("insert into ledger_transfers select (max(timestamp) + min(timestamp)) / 2, gen_random_uuid(), 'ZAR',
                               gen_random_uuid(), gen_random_uuid(), 1, 10, 'posted', null::uuid, gen_random_uuid(), 0, 0, 0, 0, 0, 0, 0, 0
                          from ledger_transfers returning id").await;
+    let beyond = id("insert into ledger_transfers select max(timestamp) + 1, gen_random_uuid(), 'ZAR', gen_random_uuid(),
+                             gen_random_uuid(), 1, 10, 'posted', null::uuid, gen_random_uuid(), 0, 0, 0, 0, 0, 0, 0, 0
+                        from ledger_transfers returning id").await;
     let account =
         id("update ledger_accounts set credits_posted = credits_posted + 1 where code = 2000 and last_timestamp =
                        (select max(last_timestamp) from ledger_accounts where code = 2000) returning id")
@@ -233,11 +236,12 @@ async fn what_was_changed_by_hand_is_named_and_a_rebuild_mends_it(db: PgPool) {
     .await;
     let report = projector::verify(&t.app).await.expect("compared");
     let named = |what, id, problem| Difference { what, id, problem };
-    assert_eq!(report.different, 5, "{:?}", report.differences);
+    assert_eq!(report.different, 6, "{:?}", report.differences);
     for expected in [
         named("transfer", gone, "has no row"),
         named("transfer", altered, "has another row than the ledger's transfer"),
         named("transfer", invented, "is a row that the ledger does not have"),
+        named("transfer", beyond, "is a row beyond what was copied"),
         named("account", account, "has another balance than in the ledger"),
         named("account", unopened, "has no row"),
     ] {
@@ -245,7 +249,7 @@ async fn what_was_changed_by_hand_is_named_and_a_rebuild_mends_it(db: PgPool) {
     }
     let rebuilt = projector::rebuild(&t.app).await.expect("rebuilt");
     let changed = |table| rebuilt.changed.iter().find(|row| row.0 == table).map(|row| (row.1, row.2));
-    assert_eq!(changed("ledger_transfers"), Some((2, 2)), "only what differs");
+    assert_eq!(changed("ledger_transfers"), Some((3, 2)), "only what differs");
     assert_eq!(changed("ledger_accounts"), Some((1, 2)));
     assert_eq!(changed("ledger_cursor"), Some((0, 0)));
     assert_eq!(hash(&t).await, whole);
