@@ -224,9 +224,11 @@ async fn what_was_changed_by_hand_is_named_and_a_rebuild_mends_it(db: PgPool) {
     let invented = id("insert into ledger_transfers select (max(timestamp) + min(timestamp)) / 2, gen_random_uuid(), 'ZAR',
                               gen_random_uuid(), gen_random_uuid(), 1, 10, 'posted', null::uuid, gen_random_uuid(), 0, 0, 0, 0, 0, 0, 0, 0
                          from ledger_transfers returning id").await;
-    let beyond = id("insert into ledger_transfers select max(timestamp) + 1, gen_random_uuid(), 'ZAR', gen_random_uuid(),
+    let beyond =
+        id("insert into ledger_transfers select max(timestamp) + 1, gen_random_uuid(), 'ZAR', gen_random_uuid(),
                              gen_random_uuid(), 1, 10, 'posted', null::uuid, gen_random_uuid(), 0, 0, 0, 0, 0, 0, 0, 0
-                        from ledger_transfers returning id").await;
+                        from ledger_transfers returning id")
+        .await;
     let account =
         id("update ledger_accounts set credits_posted = credits_posted + 1 where code = 2000 and last_timestamp =
                        (select max(last_timestamp) from ledger_accounts where code = 2000) returning id")
