@@ -1,4 +1,4 @@
-//! A customer's balances, as the ledger has them at this moment. There is no copy of a balance to go wrong.
+//! A customer's balances, as the ledger has them at this moment. No copy of a balance is asked.
 
 pub mod routes;
 

@@ -20,6 +20,8 @@
 //! | [`deposits`], [`withdrawals`], [`reversals`], [`adjustments`] | the flows: one function an arrow |
 //! | [`history`] | lists of transactions; one with its whole life |
 //! | [`held`] | rows that wait for a person |
+//! | [`projector`] | the ledger copied into PostgreSQL, for lists and dashboards |
+//! | [`statements`] | opening balance, movements, closing balance, from the ledger itself |
 //! | [`inbox`] | Revio's webhooks |
 //! | [`credentials`] | passwords that were forgotten or are to be changed |
 //! | [`search`] | from any id, e-mail or key to the row, for staff |
@@ -56,6 +58,7 @@ pub mod mailer;
 pub mod mails;
 pub mod permissions;
 pub mod problems;
+pub mod projector;
 pub mod restrictions;
 pub mod reversals;
 pub mod revio;
@@ -64,6 +67,7 @@ pub mod search;
 pub mod seed;
 pub mod server;
 pub mod sessions;
+pub mod statements;
 pub mod telemetry;
 pub mod tls;
 pub mod tokens;

@@ -16,7 +16,7 @@ use octoco::revio::signature::PublicKeys;
 use octoco::seed::{self, Progress};
 use octoco::server::Server;
 use octoco::users::{self, Email};
-use octoco::{accounts, keys, router, telemetry, worker};
+use octoco::{accounts, keys, projector, router, telemetry, worker};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,12 @@ enum Command {
     Work,
     /// Brings the PostgreSQL schema up to date
     Migrate,
+    /// Copies the whole ledger into PostgreSQL anew, beside the live copy, and puts it in its place
+    RebuildReadModel {
+        /// Only compares the copy with the ledger and names what differs: exit status 0 or 1
+        #[arg(long)]
+        verify: bool,
+    },
     /// Prints the OpenAPI document of the API
     Openapi,
     /// Secrets: new ones, and changing them
@@ -150,6 +156,8 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Serve(serve) => with_app(|app| self::serve(app, !serve.without_worker || serve.with_worker)).await,
         Command::Work => with_app(work).await,
         Command::Migrate => with_app(migrate).await,
+        Command::RebuildReadModel { verify: false } => with_app(rebuild_read_model).await,
+        Command::RebuildReadModel { verify: true } => with_app(verify_read_model).await,
         Command::Openapi => say(&router::openapi().to_pretty_json()?),
         Command::Keys(Keys::Generate { data_key_id }) => say(keys::environment_lines(&data_key_id).trim_end()),
         Command::Keys(Keys::Rotate) => with_app(rotate).await,
@@ -348,6 +356,31 @@ async fn measure_history(app: App, calls: usize) -> Result<ExitCode, BoxError> {
 fn draw(text: &str) {
     let mut out = std::io::stderr().lock();
     write!(out, "{text}").and_then(|()| out.flush()).unwrap_or_default();
+}
+
+async fn rebuild_read_model(app: App) -> Result<ExitCode, BoxError> {
+    let rebuilt = projector::rebuild(&app).await?;
+    for (table, out, put) in rebuilt.changed {
+        say(&format!("{table}: {out} rows taken out, {put} put in"))?;
+    }
+    say(&format!("the read model is what the ledger says; {} transfers", rebuilt.transfers))
+}
+
+async fn verify_read_model(app: App) -> Result<ExitCode, BoxError> {
+    let report = projector::verify(&app).await?;
+    for difference in &report.differences {
+        say(&format!("{} {} {}", difference.what, difference.id, difference.problem))?;
+    }
+    for (transfer, row) in &report.orphans {
+        say(&format!("transfer {transfer} belongs to row {row}, which is not there"))?;
+    }
+    let (transfers, accounts, orphaned) = (report.transfers, report.accounts, report.orphaned);
+    let counted = format!("{transfers} transfers ({orphaned} without a row) and {accounts} accounts compared");
+    if report.different == 0 {
+        return say(&format!("{counted}: the read model is what the ledger says"));
+    }
+    say_error(&format!("{counted}: {} differ; octoco rebuild-read-model mends them", report.different));
+    Ok(ExitCode::FAILURE)
 }
 
 fn say(text: &str) -> Result<ExitCode, BoxError> {

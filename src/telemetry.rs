@@ -4,7 +4,8 @@ use std::any::Any;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -76,6 +77,67 @@ pub struct Metrics {
     pub queue_rows: IntGaugeVec,
     /// Age of the oldest of them, in seconds.
     pub queue_age_seconds: IntGaugeVec,
+    pub read_model: ReadModel,
+}
+
+/// Of the ledger's read model, and of what is read back from the ledger itself.
+pub struct ReadModel {
+    /// Transfers copied, by currency.
+    pub transfers: IntCounterVec,
+    /// How far it is behind, by currency: transfers (at 1000 there may be more), and the age of the oldest of them.
+    pub lag_transfers: IntGaugeVec,
+    pub lag_seconds: GaugeVec,
+    /// Times that it could not follow the ledger for another reason than a part that does not answer.
+    pub contradictions: IntCounter,
+    /// Transfers whose row is not there.
+    pub orphans: IntGauge,
+    /// Statements that did not tie out, and were not shown.
+    pub statement_mismatches: IntCounter,
+}
+
+impl ReadModel {
+    fn new(registry: &Registry) -> Self {
+        let opts = |name: &str, help: &str| Opts::new(format!("octoco_{name}"), help);
+        let by_currency = ["currency"];
+        let all = Self {
+            transfers: IntCounterVec::new(opts("read_model_transfers_total", "Transfers copied"), &by_currency)
+                .expect("the name is well formed"),
+            lag_transfers: IntGaugeVec::new(
+                opts("read_model_lag_transfers", "Transfers that are not copied yet, up to 1000"),
+                &by_currency,
+            )
+            .expect("the name is well formed"),
+            lag_seconds: GaugeVec::new(
+                opts("read_model_lag_seconds", "Age of the oldest transfer that is not copied yet"),
+                &by_currency,
+            )
+            .expect("the name is well formed"),
+            contradictions: IntCounter::with_opts(opts(
+                "read_model_contradictions_total",
+                "Times that the read model could not follow the ledger",
+            ))
+            .expect("the name is well formed"),
+            orphans: IntGauge::with_opts(opts("read_model_orphans", "Transfers whose row is not there"))
+                .expect("the name is well formed"),
+            statement_mismatches: IntCounter::with_opts(opts(
+                "statement_mismatches_total",
+                "Statements that did not tie out",
+            ))
+            .expect("the name is well formed"),
+        };
+        let collectors: [Box<dyn prometheus::core::Collector>; 6] = [
+            Box::new(all.transfers.clone()),
+            Box::new(all.lag_transfers.clone()),
+            Box::new(all.lag_seconds.clone()),
+            Box::new(all.contradictions.clone()),
+            Box::new(all.orphans.clone()),
+            Box::new(all.statement_mismatches.clone()),
+        ];
+        for collector in collectors {
+            registry.register(collector).expect("the name is used once");
+        }
+        all
+    }
 }
 
 /// One metric at a time. A name that is not well formed, or used twice, is a mistake that any test finds.
@@ -177,6 +239,7 @@ impl Metrics {
                 "Age of the oldest row that waits",
                 &["queue", "what"],
             ),
+            read_model: ReadModel::new(&registry),
             registry,
         }
     }

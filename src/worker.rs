@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::{adjustments, audit, deposits, inbox, mails, restrictions, reversals, transactions, withdrawals};
+use crate::{
+    adjustments, audit, deposits, inbox, mails, projector, restrictions, reversals, transactions, withdrawals,
+};
 
 /// As many as are stepped at once: none of them waits for its turn while its lease runs.
 const BATCH: i64 = 16;
@@ -20,7 +22,9 @@ const BATCH: i64 = 16;
 const BATCH_DEADLINE: Duration = Duration::from_secs(80);
 /// How long a loop waits after a failure of its own (PostgreSQL away).
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-/// A wake-up says that money can move on. A task that looks less often than this has nothing to do with that.
+/// A wake-up says that money can move on. A task that looks less often than this has nothing to do with that, and one that
+/// looks more often does so to gather what comes.
+const WOKEN_PERIOD_MIN: Duration = Duration::from_millis(500);
 const WOKEN_PERIOD_MAX: Duration = Duration::from_secs(1);
 
 type Step = fn(&App) -> BoxFuture<'_, Result<bool>>;
@@ -35,7 +39,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 9] = [
+static TASKS: [Task; 10] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -73,6 +77,12 @@ static TASKS: [Task; 9] = [
         step: |app| Box::pin(full(mails::step_due(app, BATCH))),
     },
     Task {
+        name: "projector",
+        period: Duration::from_millis(200),
+        loops: 1,
+        step: |app| Box::pin(projector::step(app)),
+    },
+    Task {
         name: "restrictions",
         period: Duration::from_secs(5),
         loops: 1,
@@ -95,6 +105,7 @@ async fn measure(app: &App) -> Result<bool> {
     mails::measure(app).await?;
     app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
     audit::measure(app).await?;
+    projector::measure(app).await?;
     Ok(false)
 }
 
@@ -135,7 +146,7 @@ async fn run(app: &App, task: &Task, stop: &CancellationToken) {
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = woken, if task.period <= WOKEN_PERIOD_MAX => {}
+            () = woken, if (WOKEN_PERIOD_MIN..=WOKEN_PERIOD_MAX).contains(&task.period) => {}
             () = sleep(pause) => {}
         }
     }

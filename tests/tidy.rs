@@ -21,7 +21,7 @@ const LEVELS: &[&[&str]] = &[
     &["mails"],
     &["users", "bank_accounts", "accounts", "transactions"],
     &["restrictions", "approvals"],
-    &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "held", "history"],
+    &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "held", "history", "projector", "statements"],
     &["inbox", "health", "admin", "credentials", "search"],
     &["router", "worker", "seed"],
     &["server"],

@@ -54,9 +54,14 @@ impl Ledger {
     /// The balance as it was right after the last transfer at or before `timestamp` (the cluster's nanoseconds). A timestamp
     /// that the cluster has not reached yet gives the balance now, which may change.
     pub async fn balance_at(&self, account: Account, timestamp: u64) -> Result<Balance, LedgerError> {
-        let side = account.code.normal_side();
+        let last = self.last_change(account, timestamp).await?;
+        Ok(last.map_or_else(|| Balance::zero(account.code.normal_side()), |(_, balance)| balance))
+    }
+
+    /// The account's last transfer at or before `timestamp`, whatever its amount: its timestamp and the balance right after it.
+    pub async fn last_change(&self, account: Account, timestamp: u64) -> Result<Option<(u64, Balance)>, LedgerError> {
         if timestamp == 0 {
-            return Ok(Balance::zero(side)); // to TigerBeetle zero means "any time"
+            return Ok(None); // to TigerBeetle zero means "any time"
         }
         let mut filter =
             account::Filter::new(account.id.raw(), 1).with_flags(BOTH_SIDES | account::FilterFlags::REVERSED);
@@ -64,14 +69,43 @@ impl Ledger {
         let rows = self
             .connection
             .request(move |session| async move { session.client().get_account_balances(Box::new(filter)).await });
-        match rows.await?.first() {
-            Some(b) => Balance::from_sides(
-                (b.debits_posted(), b.debits_pending()),
-                (b.credits_posted(), b.credits_pending()),
-                side,
-            ),
-            None => Ok(Balance::zero(side)),
+        rows.await?.first().map(|row| history_row(row, account.code)).transpose()
+    }
+
+    /// The transfers of one account strictly after one timestamp and up to another, in the order of execution, each with the
+    /// account's balance right after it. Pages as [`Ledger::transfers_after`]. Complete only up to a timestamp that a transfer
+    /// is known to have ([`Ledger::last_change`]): the cluster may still execute one before any other.
+    pub async fn history(
+        &self,
+        account: Account,
+        after: u64,
+        until: u64,
+        limit: u32,
+    ) -> Result<Vec<(Recorded, Balance)>, LedgerError> {
+        let Some((timestamp_min, limit)) = bounds(after, limit) else { return Ok(Vec::new()) };
+        if until < timestamp_min {
+            return Ok(Vec::new());
         }
+        let mut filter = account::Filter::new(account.id.raw(), limit).with_flags(BOTH_SIDES);
+        filter.as_raw_mut().timestamp_min = timestamp_min;
+        filter.as_raw_mut().timestamp_max = until.min(TIMESTAMP_MAX);
+        let transfers = self
+            .connection
+            .request(move |session| async move { session.client().get_account_transfers(Box::new(filter)).await });
+        let transfers = self.recorded(transfers.await?)?;
+        let balances = self
+            .connection
+            .request(move |session| async move { session.client().get_account_balances(Box::new(filter)).await });
+        let balances = balances.await?;
+        // A row of each for every transfer, and as many of them as a message holds.
+        if transfers.is_empty() != balances.is_empty() {
+            return Err(HISTORY_HAS_GAPS);
+        }
+        let pairs = transfers.into_iter().zip(&balances).map(|(transfer, row)| {
+            let (timestamp, balance) = history_row(row, account.code)?;
+            if timestamp == transfer.timestamp { Ok((transfer, balance)) } else { Err(HISTORY_HAS_GAPS) }
+        });
+        pairs.collect()
     }
 
     /// Those that are recorded, in the order asked; the others are left out. A refused transfer is not recorded.
@@ -157,6 +191,15 @@ const BOTH_SIDES: account::FilterFlags = account::FilterFlags::DEBITS.union(acco
 fn bounds(after: u64, limit: u32) -> Option<(u64, u32)> {
     let timestamp_min = after.checked_add(1).filter(|min| *min <= TIMESTAMP_MAX)?;
     (limit > 0).then_some((timestamp_min, limit)) // TigerBeetle cuts it to what a message holds
+}
+
+/// A transfer without a balance, or the other way round: every account of ours keeps its history.
+const HISTORY_HAS_GAPS: LedgerError = Contradiction("account_history_has_gaps");
+
+fn history_row(row: &account::Balance, code: AccountCode) -> Result<(u64, Balance), LedgerError> {
+    let debits = (row.debits_posted(), row.debits_pending());
+    let credits = (row.credits_posted(), row.credits_pending());
+    Ok((row.as_raw().timestamp, Balance::from_sides(debits, credits, code.normal_side())?))
 }
 
 fn balance_of(row: &tb::Account, code: AccountCode) -> Result<Balance, LedgerError> {

@@ -19,7 +19,7 @@ use octoco::config::Config;
 use octoco::crash::CrashPoints;
 use octoco::permissions::Role;
 use octoco::server::Server;
-use octoco::{adjustments, audit, deposits, inbox, keys, mails, restrictions, reversals, users, withdrawals};
+use octoco::{adjustments, audit, deposits, inbox, keys, mails, projector, restrictions, reversals, users, withdrawals};
 use reqwest::{Method, StatusCode};
 use revio_sim::{Deliveries, Sim};
 use serde_json::{Value, json};
@@ -327,6 +327,25 @@ impl TestApp {
         assert_eq!(due, 0, "something is still due");
         self.assert_audit_holds().await;
         self.assert_books_balance().await;
+        let orphans = self.assert_read_model_holds().await;
+        assert_eq!(orphans, [], "transfers without a row");
+    }
+
+    /// The read model is brought up to date and then says what the ledger says, line by line and account by account; its debits
+    /// are its credits. The transfers that have no row, each with that row's id.
+    pub(crate) async fn assert_read_model_holds(&self) -> Vec<(Uuid, Uuid)> {
+        projector::catch_up(&self.app).await.expect("the ledger can be copied");
+        let report = projector::verify(&self.app).await.expect("the ledger can be read");
+        assert_eq!(report.differences, [], "the read model and the ledger differ");
+        let unequal: i64 = sqlx::query_scalar(
+            "select count(*) from (select from ledger_accounts group by currency
+              having sum(debits_posted) <> sum(credits_posted) or sum(debits_pending) <> sum(credits_pending)) u",
+        )
+        .fetch_one(&self.app.db)
+        .await
+        .expect("PostgreSQL answers");
+        assert_eq!(unequal, 0, "debits and credits of the read model");
+        report.orphans
     }
 
     /// Every row of the log gets into the chain, the chain holds, and nothing in it is a secret or personal.

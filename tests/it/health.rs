@@ -45,6 +45,8 @@ async fn the_document_names_every_route(db: PgPool) {
         "/v1/withdrawals",
         "/v1/transactions",
         "/v1/transactions/{id}",
+        "/v1/statements",
+        "/v1/admin/users/{id}/statements",
         "/v1/webhooks/revio",
         "/healthz",
         "/readyz",

@@ -128,3 +128,36 @@ async fn accounts_are_listed_with_their_code_and_balance_in_the_order_they_were_
     let after_the_first = ledger.accounts_after(ZAR, accounts[0].timestamp, 2).await.unwrap();
     assert_eq!(after_the_first, accounts[1..3]);
 }
+
+#[tokio::test]
+async fn a_history_has_each_transfer_with_the_balance_after_it_whatever_the_page() {
+    let ledger = ledger().await;
+    let wallet = wallet_with(&ledger, 1000).await;
+    let row = new_row();
+    ledger.reserve(withdrawal(&ledger, row, wallet, 400)).await.unwrap();
+    ledger.post(row).await.unwrap();
+    ledger.transfer(deposit(&ledger, new_row(), wallet, 0)).await.unwrap();
+    let expected = [(1000, 0), (1000, 400), (600, 0), (600, 0)];
+    let transfers = ledger.account_transfers(wallet, 0, 10).await.unwrap();
+    for limit in [1, 3, u32::MAX] {
+        let (mut history, mut after) = (Vec::new(), 0);
+        loop {
+            let page = ledger.history(wallet, after, u64::MAX, limit).await.unwrap();
+            let Some((last, _)) = page.last() else { break };
+            after = last.timestamp;
+            history.extend(page);
+        }
+        assert_eq!(history.iter().map(|(transfer, _)| *transfer).collect::<Vec<_>>(), transfers);
+        let balances: Vec<_> = history.iter().map(|(_, balance)| (balance.posted(), balance.pending())).collect();
+        assert_eq!(balances, expected);
+    }
+    let (first, last) = (transfers[0].timestamp, transfers[3].timestamp);
+    assert_eq!(ledger.history(wallet, first, last - 1, 10).await.unwrap().len(), 2, "after is out, until is in");
+    assert_eq!(ledger.history(wallet, last, first, 10).await, Ok(vec![]));
+    assert_eq!(ledger.history(wallet, 0, first - 1, 10).await, Ok(vec![]));
+    let changed = async |at| ledger.last_change(wallet, at).await.unwrap().map(|(timestamp, _)| timestamp);
+    assert_eq!(changed(0).await, None);
+    assert_eq!(changed(first - 1).await, None);
+    assert_eq!(changed(last - 1).await, Some(transfers[2].timestamp));
+    assert_eq!(changed(u64::MAX).await, Some(last));
+}

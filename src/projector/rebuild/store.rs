@@ -1,0 +1,116 @@
+//! SQL of a rebuild: the tables beside the live ones, and the swap. Not checked by macros, for the schema that most of it
+//! names is there only during a rebuild; every statement is a constant, tables are named in full.
+
+use sqlx::PgConnection;
+
+/// The migration that made the tables: what made them once makes them again.
+const MIGRATION: i64 = 16;
+
+/// Table and key. `ledger_orphans` goes by its key alone: when an orphan was found is not the ledger's to say.
+const SWAPS: [(&str, &str, &str); 4] = [
+    (
+        "ledger_accounts",
+        "delete from public.ledger_accounts l where l.currency = any($1) and not exists (
+             select from ledger_rebuild.ledger_accounts r where r.id = l.id and row(r.*) is not distinct from row(l.*))",
+        "insert into public.ledger_accounts select r.* from ledger_rebuild.ledger_accounts r
+          where r.currency = any($1) and not exists (select from public.ledger_accounts l where l.id = r.id)",
+    ),
+    (
+        "ledger_transfers",
+        "delete from public.ledger_transfers l where l.currency = any($1) and not exists (
+             select from ledger_rebuild.ledger_transfers r
+              where r.timestamp = l.timestamp and row(r.*) is not distinct from row(l.*))",
+        "insert into public.ledger_transfers select r.* from ledger_rebuild.ledger_transfers r
+          where r.currency = any($1) and not exists (select from public.ledger_transfers l where l.timestamp = r.timestamp)",
+    ),
+    (
+        "ledger_orphans",
+        "delete from public.ledger_orphans l where l.currency = any($1) and not exists (
+             select from ledger_rebuild.ledger_orphans r where r.timestamp = l.timestamp)",
+        "insert into public.ledger_orphans select r.* from ledger_rebuild.ledger_orphans r
+          where r.currency = any($1) and not exists (select from public.ledger_orphans l where l.timestamp = r.timestamp)",
+    ),
+    (
+        "ledger_cursor",
+        "delete from public.ledger_cursor l where l.currency = any($1) and not exists (
+             select from ledger_rebuild.ledger_cursor r where r.currency = l.currency
+                and (r.timestamp, r.accounts_timestamp) = (l.timestamp, l.accounts_timestamp))",
+        "insert into public.ledger_cursor select r.* from ledger_rebuild.ledger_cursor r
+          where r.currency = any($1) and not exists (select from public.ledger_cursor l where l.currency = r.currency)",
+    ),
+];
+
+/// Until the connection ends. False when another has it.
+pub(super) async fn try_session_lock(db: &mut PgConnection, lock: i64) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, lock).fetch_one(db).await
+}
+
+/// Waits for whoever has it.
+pub(super) async fn session_lock(db: &mut PgConnection, lock: i64) -> sqlx::Result<()> {
+    sqlx::query!("select pg_advisory_lock($1)", lock).fetch_one(db).await?;
+    Ok(())
+}
+
+/// No deadline: a connection of one's own that works through everything.
+pub(super) async fn be_patient(db: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("set statement_timeout = 0").execute(db).await?;
+    Ok(())
+}
+
+/// Whether any table of the read model was dropped.
+pub(super) async fn is_missing(db: &mut PgConnection) -> sqlx::Result<bool> {
+    let missing = sqlx::query_scalar!(
+        r#"select bool_or(to_regclass('public.' || name) is null) as "missing!"
+             from unnest(array['ledger_accounts', 'ledger_transfers', 'ledger_orphans', 'ledger_cursor']) as t (name)"#
+    );
+    missing.fetch_one(db).await
+}
+
+/// What is left of them goes, and all of them come back empty.
+pub(super) async fn create_tables(db: &mut PgConnection) -> sqlx::Result<()> {
+    let migration = crate::MIGRATIONS.iter().find(|migration| migration.version == MIGRATION);
+    let migration = migration.expect("the migration that makes the tables is one of ours");
+    sqlx::raw_sql(
+        "drop view if exists ledger_orphan_transfers; drop function if exists ledger_time;
+         drop table if exists ledger_accounts, ledger_transfers, ledger_orphans, ledger_cursor",
+    )
+    .execute(&mut *db)
+    .await?;
+    sqlx::raw_sql(migration.sql.clone()).execute(db).await?;
+    Ok(())
+}
+
+/// Empty tables like the live ones (not in the WAL: they are for the moment), which every statement on this connection means from now on. What an earlier rebuild
+/// left is thrown away.
+pub(super) async fn create_beside(db: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql(
+        "drop schema if exists ledger_rebuild cascade;
+         create schema ledger_rebuild;
+         create unlogged table ledger_rebuild.ledger_accounts (like public.ledger_accounts including all);
+         create unlogged table ledger_rebuild.ledger_transfers (like public.ledger_transfers including all);
+         create unlogged table ledger_rebuild.ledger_orphans (like public.ledger_orphans including all);
+         create unlogged table ledger_rebuild.ledger_cursor (like public.ledger_cursor including all);
+         set search_path = ledger_rebuild, public",
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Also gives the locks back at once: the server notices the end of a connection when it gets to it.
+pub(super) async fn drop_beside(db: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("drop schema ledger_rebuild cascade; select pg_advisory_unlock_all()").execute(db).await?;
+    Ok(())
+}
+
+/// Makes the live tables what the rebuilt ones are. Table, rows taken out, rows put in.
+pub(super) async fn swap(db: &mut PgConnection, currencies: &[String]) -> sqlx::Result<Vec<(&'static str, u64, u64)>> {
+    sqlx::raw_sql("analyze ledger_rebuild.ledger_accounts, ledger_rebuild.ledger_transfers").execute(&mut *db).await?;
+    let mut changed = Vec::with_capacity(SWAPS.len());
+    for (table, delete, insert) in SWAPS {
+        let out = sqlx::query(delete).bind(currencies).execute(&mut *db).await?.rows_affected();
+        let put = sqlx::query(insert).bind(currencies).execute(&mut *db).await?.rows_affected();
+        changed.push((table, out, put));
+    }
+    Ok(changed)
+}
