@@ -14,6 +14,7 @@
 //! | [`transactions`] | the row behind every movement of money |
 //! | [`deposits`], [`withdrawals`], [`reversals`] | the flows: one function an arrow |
 //! | [`held`] | rows that wait for a person |
+//! | [`exports`] | lists as files: streamed, or written in the background |
 //! | [`inbox`] | Revio's webhooks |
 //! | [`admin`] | what staff see of no noun's own |
 //! | [`health`], [`router`], [`worker`] | is it alive; every route; every background task |
@@ -32,6 +33,7 @@ pub mod config;
 pub mod crash;
 pub mod deposits;
 pub mod error;
+pub mod exports;
 pub mod health;
 pub mod held;
 pub mod http;

@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::{audit, deposits, inbox, reversals, transactions, withdrawals};
+use crate::{audit, deposits, exports, inbox, reversals, transactions, withdrawals};
 
 /// As many as are stepped at once: none of them waits for its turn while its lease runs.
 const BATCH: i64 = 16;
+/// Exports of one process at once: each keeps a core busy.
+const EXPORTS: i64 = 2;
 /// Longer than any batch takes: its steps have a deadline of 60 s and run at once. What hangs beyond that is PostgreSQL.
 const BATCH_DEADLINE: Duration = Duration::from_secs(80);
 /// How long a loop waits after a failure of its own (PostgreSQL away).
@@ -35,7 +37,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 6] = [
+static TASKS: [Task; 7] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -60,6 +62,12 @@ static TASKS: [Task; 6] = [
         loops: 1,
         step: |app| Box::pin(full(reversals::step_due(app, BATCH))),
     },
+    Task {
+        name: "exports",
+        period: Duration::from_secs(1),
+        loops: 1,
+        step: |app| Box::pin(more(exports::step_due(app, EXPORTS))),
+    },
     Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::seal(app)) },
     Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
 ];
@@ -68,11 +76,17 @@ async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
     Ok(i64::try_from(claimed.await?).is_ok_and(|count| count == BATCH))
 }
 
+/// An export that had its turn is due again at once.
+async fn more(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
+    Ok(claimed.await? > 0)
+}
+
 async fn measure(app: &App) -> Result<bool> {
     app.metrics.queue_rows.reset();
     app.metrics.queue_age_seconds.reset();
     transactions::measure(app).await?;
     inbox::measure(app).await?;
+    exports::measure(app).await?;
     app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
     audit::measure(app).await?;
     Ok(false)
