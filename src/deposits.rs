@@ -49,6 +49,11 @@ const LAST_LOOK: TimeDelta = TimeDelta::hours(24);
 /// After completion: a payer's bank has about 120 days to take the money back.
 const LATER_LOOKS: [TimeDelta; 4] = [TimeDelta::days(1), TimeDelta::days(7), TimeDelta::days(30), TimeDelta::days(120)];
 
+pub struct NewDeposit {
+    pub amount: Amount,
+    pub description: Option<String>,
+}
+
 /// A deposit that was asked for, now or before with the same key.
 pub struct Opened {
     pub deposit: Transaction,
@@ -59,9 +64,16 @@ pub struct Opened {
 ///
 /// # Errors
 /// [`Error::KeyReused`]; [`Error::ProviderPaused`] while Revio is away.
-pub async fn open(app: &App, user_id: Uuid, amount: Amount, key: IdempotencyKey) -> Result<Opened> {
-    let request_hash = RequestHash::of("deposit", &(amount.minor(), amount.currency().code()));
-    let new = NewTransaction { user_id, kind: Kind::Deposit, amount, bank_account_id: None, key, request_hash };
+pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey) -> Result<Opened> {
+    let NewDeposit { amount, description } = new;
+    let (minor, code) = (amount.minor(), amount.currency().code());
+    // Without a description as before there was one: older keys go on to be theirs.
+    let request_hash = match &description {
+        None => RequestHash::of("deposit", &(minor, code)),
+        Some(text) => RequestHash::of("deposit", &(minor, code, text)),
+    };
+    let (kind, bank_account_id) = (Kind::Deposit, None);
+    let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash };
     // Without Revio there is no link to pay by: better told at once than a deposit that cannot be paid.
     let inserted = match app.revio.paused() {
         None => transactions::insert_once(app, &new).await?,

@@ -54,6 +54,8 @@ pub enum Error {
     InsufficientFunds { transaction_id: Uuid, replayed: bool },
     #[error("the idempotency key was used with another request")]
     KeyReused,
+    #[error("too much would have to be looked through; narrow the filter, or use another sort")]
+    TooBroad,
     #[error("too many requests")]
     TooMany { retry_after_secs: u64 },
     #[error("the signature does not match the body")]
@@ -151,6 +153,7 @@ impl Error {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::InsufficientFunds { .. } => "insufficient_funds",
             Self::KeyReused => "idempotency_key_reused",
+            Self::TooBroad => "query_too_broad",
             Self::TooMany { .. } => "rate_limited",
             Self::BadSignature => "bad_signature",
             Self::ProviderPaused { .. } => "provider_unavailable",
@@ -170,7 +173,7 @@ impl Error {
             Self::EmailTaken | Self::StaleState => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::InsufficientFunds { .. } | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InsufficientFunds { .. } | Self::KeyReused | Self::TooBroad => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ProviderPaused { .. } | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Crashed(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

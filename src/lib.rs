@@ -13,6 +13,7 @@
 //! | [`users`], [`sessions`], [`bank_accounts`], [`accounts`] | people, sign-ins, destinations, balances |
 //! | [`transactions`] | the row behind every movement of money |
 //! | [`deposits`], [`withdrawals`], [`reversals`] | the flows: one function an arrow |
+//! | [`history`] | lists of transactions; one with its whole life |
 //! | [`held`] | rows that wait for a person |
 //! | [`exports`] | lists as files: streamed, or written in the background |
 //! | [`inbox`] | Revio's webhooks |
@@ -36,6 +37,7 @@ pub mod error;
 pub mod exports;
 pub mod health;
 pub mod held;
+pub mod history;
 pub mod http;
 pub mod inbox;
 pub mod keys;

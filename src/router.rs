@@ -21,7 +21,7 @@ use crate::error::{Error, Problem};
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::{Json, access_log};
 use crate::{
-    accounts, admin, bank_accounts, deposits, exports, health, held, inbox, sessions, transactions, users, withdrawals,
+    accounts, admin, bank_accounts, deposits, exports, health, held, history, inbox, sessions, users, withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
@@ -57,7 +57,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(bank_accounts::routes::router())
         .merge(deposits::routes::router())
         .merge(withdrawals::routes::router())
-        .merge(transactions::routes::router())
+        .merge(history::routes::router())
         .merge(exports::routes::router())
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())

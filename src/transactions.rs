@@ -1,5 +1,5 @@
 //! The row behind every movement of money, and how it moves from state to state. What happens *between* two states is the
-//! business of `deposits` and `withdrawals`; reading rows back is in `routes`.
+//! business of `deposits` and `withdrawals`; lists of rows are in `history`.
 //!
 //! The row is the job: `due_at` is queue, schedule, lease and retry in one column.
 //!
@@ -28,7 +28,7 @@ use crate::app::App;
 use crate::clock::DateTime;
 use crate::error::{Error, Result};
 
-pub use store::Filter;
+pub use store::{COLUMNS, Row};
 pub use types::{Child, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
 
 /// How long a claimed row is left alone: longer than any step may take.
@@ -303,16 +303,6 @@ pub async fn find_for_provider(
 ) -> Result<Option<Transaction>> {
     let found = store::find_for_provider(&app.db, kind.name(), provider_id, reference).await?;
     found.map(Transaction::try_from).transpose()
-}
-
-/// A page of the user's rows, newest first, and how many there are.
-///
-/// # Errors
-/// When PostgreSQL does not answer.
-pub async fn list(app: &App, filter: &Filter) -> Result<(Vec<Transaction>, i64)> {
-    let rows = store::list(&app.db, filter).await?;
-    let total = store::count(&app.db, filter).await?;
-    Ok((rows.into_iter().map(Transaction::try_from).collect::<Result<_>>()?, total))
 }
 
 /// Brings the gauges of what waits up to date.

@@ -57,6 +57,7 @@ const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), Ti
 pub struct NewWithdrawal {
     pub amount: Amount,
     pub bank_account_id: Uuid,
+    pub description: Option<String>,
 }
 
 /// A withdrawal that was asked for, now or before with the same key.
@@ -72,10 +73,15 @@ pub struct Requested {
 /// that is not the caller's; [`Error::KeyReused`].
 pub async fn request(app: &App, user_id: Uuid, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
     let amount = new.amount;
-    let request_hash = RequestHash::of("withdrawal", &(amount.minor(), amount.currency().code(), new.bank_account_id));
+    let (minor, code) = (amount.minor(), amount.currency().code());
+    // Without a description as before there was one: older keys go on to be theirs.
+    let request_hash = match &new.description {
+        None => RequestHash::of("withdrawal", &(minor, code, new.bank_account_id)),
+        Some(text) => RequestHash::of("withdrawal", &(minor, code, new.bank_account_id, text)),
+    };
     let own = bank_accounts::require(app, user_id, new.bank_account_id).await;
-    let bank_account_id = Some(new.bank_account_id);
-    let new = NewTransaction { user_id, kind: Kind::Withdrawal, amount, bank_account_id, key, request_hash };
+    let (kind, bank_account_id, description) = (Kind::Withdrawal, Some(new.bank_account_id), new.description);
+    let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash };
     let inserted = match own {
         Ok(()) => transactions::insert_once(app, &new).await?,
         // The account may have been deleted since the first call: a repeat is still answered.

@@ -18,8 +18,8 @@ const LEVELS: &[&[&str]] = &[
     &["audit"],
     &["http"],
     &["users", "bank_accounts", "accounts", "transactions"],
-    &["sessions", "deposits", "withdrawals", "reversals", "held"],
-    &["inbox", "health", "admin"],
+    &["sessions", "deposits", "withdrawals", "reversals", "held", "history"],
+    &["inbox", "health", "admin", "exports"],
     &["router", "worker"],
 ];
 

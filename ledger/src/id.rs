@@ -103,6 +103,40 @@ pub enum Leg {
 }
 
 impl Leg {
+    /// Every leg that moves a customer's or the company's money.
+    pub const ALL: [Self; 10] = [
+        Self::Main,
+        Self::Post,
+        Self::Void,
+        Self::ProviderFee,
+        Self::Repay,
+        Self::Receivable,
+        Self::Fee,
+        Self::Loss,
+        Self::Unmatched,
+        Self::Late,
+    ];
+
+    /// For people; a new leg needs a name here and, where it moves money, its place in [`Leg::ALL`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Post => "post",
+            Self::Void => "void",
+            Self::ProviderFee => "provider_fee",
+            Self::Repay => "repay",
+            Self::Receivable => "receivable",
+            Self::Fee => "fee",
+            Self::Loss => "loss",
+            Self::Unmatched => "unmatched",
+            Self::Late => "late",
+        }
+    }
+
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|leg| leg.byte() == byte)
+    }
+
     #[expect(clippy::as_conversions, reason = "the discriminant is the byte")]
     pub fn byte(self) -> u8 {
         self as u8
@@ -119,6 +153,11 @@ impl TransferId {
         let row = row.as_u128();
         assert_eq!(row & !ROW_MASK, 0, "a row id ends in a zero byte: make it with ledger::row_id");
         Self(row | u128::from(leg.byte()))
+    }
+
+    /// The ids that the row's transfers have, if there are such transfers: for [`crate::Ledger::lookup`].
+    pub fn all_of(row: Uuid) -> Vec<Self> {
+        Leg::ALL.into_iter().map(|leg| Self::of(row, leg)).collect()
     }
 
     pub fn row(self) -> Uuid {

@@ -3,17 +3,17 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use ledger::Amount;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::NewDeposit;
 use crate::app::App;
 use crate::error::Result;
 use crate::http::{Caller, Fields, IdempotencyKey, Json, replayed};
 use crate::problems::Problems;
-use crate::transactions::routes::{TransactionView, parse_amount};
+use crate::transactions::routes::{TransactionView, parse_amount, parse_description};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create))
@@ -21,20 +21,24 @@ pub fn router() -> OpenApiRouter<App> {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewDeposit {
+struct NewDepositBody {
     /// Minor units (cents).
     #[schema(example = 150_000, minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount: i64,
     #[schema(example = "ZAR")]
     currency: String,
+    /// For the customer's own list; it can be searched for.
+    #[schema(example = "Rent for March", min_length = 1, max_length = 140)]
+    description: Option<String>,
 }
 
-impl NewDeposit {
-    fn parse(&self, app: &App) -> Result<Amount> {
+impl NewDepositBody {
+    fn parse(&self, app: &App) -> Result<NewDeposit> {
         let mut fields = Fields::default();
         let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
+        let description = parse_description(&mut fields, self.description.as_deref());
         fields.finish()?;
-        Ok(amount.expect("finish refuses a request without it"))
+        Ok(NewDeposit { amount: amount.expect("finish refuses a request without it"), description })
     }
 }
 
@@ -42,7 +46,7 @@ impl NewDeposit {
 ///
 /// Send the payer to `checkout_url`. Where it is still null, the provider does not answer: ask for the transaction again.
 /// The same key with the same body answers the same deposit as it stands now.
-#[utoipa::path(post, path = "/v1/deposits", tag = "deposits", security(("bearer" = [])), request_body = NewDeposit,
+#[utoipa::path(post, path = "/v1/deposits", tag = "deposits", security(("bearer" = [])), request_body = NewDepositBody,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
     responses((status = 201, body = TransactionView),
         (status = 422, description = "`idempotency_key_reused`", body = crate::error::Problem), Problems))]
@@ -50,7 +54,7 @@ async fn create(
     State(app): State<App>,
     caller: Caller,
     key: IdempotencyKey,
-    Json(body): Json<NewDeposit>,
+    Json(body): Json<NewDepositBody>,
 ) -> Result<impl IntoResponse> {
     let opened = super::open(&app, caller.user_id, body.parse(&app)?, key).await?;
     Ok((StatusCode::CREATED, replayed(opened.replayed), Json(TransactionView::from(opened.deposit))))

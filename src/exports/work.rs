@@ -228,7 +228,7 @@ async fn empty(app: &App, row: &Row) -> Result<()> {
 async fn failed(app: &App, row: &Row, error: &Error) -> Result<()> {
     let now = app.clock.now();
     let failures = usize::try_from(row.attempts).unwrap_or(0);
-    let hopeless = matches!(error, Error::Invalid(_));
+    let hopeless = matches!(error, Error::Invalid(_) | Error::TooBroad);
     if let Some(minutes) = RETRY_MINUTES.get(failures).filter(|_| !hopeless) {
         tracing::warn!(export.id = %row.id, error = error.chain(), "an export failed and is tried again");
         store::defer(&app.db, row, now + TimeDelta::minutes(*minutes), row.attempts.saturating_add(1)).await?;

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`Device`] | a random number and the e-mail that signed in with it | never; it only spares its holder the slow-down |
 //! | [`MailToken`] | purpose, user, time, and the state that its use changes | at its time, or with its first use |
+//! | [`Tokens::stamp`] | what the caller frames, under a purpose of its own: cursors | as the caller decides |
 
 use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
@@ -85,11 +86,15 @@ impl Tokens {
             && self.is_stamp(purpose, &[token.user_id.as_bytes(), &seconds, state.as_bytes()], &token.mac)
     }
 
-    fn stamp(&self, purpose: &str, parts: &[&[u8]]) -> Vec<u8> {
+    /// An HMAC of ours over the parts, for one purpose.
+    #[must_use]
+    pub fn stamp(&self, purpose: &str, parts: &[&[u8]]) -> Vec<u8> {
         hmac::sign(&self.current().derive(purpose), &framed(parts)).as_ref().to_vec()
     }
 
-    fn is_stamp(&self, purpose: &str, parts: &[&[u8]], mac: &[u8]) -> bool {
+    /// Whether [`Tokens::stamp`] made it, with any of our keys.
+    #[must_use]
+    pub fn is_stamp(&self, purpose: &str, parts: &[&[u8]], mac: &[u8]) -> bool {
         let text = framed(parts);
         self.keys.iter().any(|key| hmac::verify(&key.derive(purpose), &text, mac).is_ok())
     }

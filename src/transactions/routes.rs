@@ -1,31 +1,19 @@
-//! `GET /v1/transactions`, `GET /v1/transactions/{id}`, and how a transaction looks wherever it is answered.
+//! How a transaction looks wherever it is answered, and the fields that the requests for one share.
 
-use axum::extract::State as AppState;
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use ledger::{Amount, Currency};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use ledger::Amount;
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Filter, Kind, State, Transaction};
+use super::Transaction;
 use crate::app::App;
 use crate::clock::DateTime;
-use crate::error::Result;
-use crate::http::{Caller, Fields, Json, Path, Query};
-use crate::problems::Problems;
+use crate::http::Fields;
 
 /// Ten thousand million in the major unit of a currency with cents: far above any payment, far below any overflow.
 const AMOUNT_MINOR_MAX: i64 = 1_000_000_000_000;
-const PAGE_SIZE_DEFAULT: i64 = 20;
-const PAGE_SIZE_MAX: i64 = 100;
-/// Deeper pages are for cursors: an offset makes PostgreSQL count rows to throw away.
-const PAGE_MAX: i64 = 1000;
-
-pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show))
-}
+/// A line on a statement, in the customer's words.
+const DESCRIPTION_CHARS_MAX: usize = 140;
 
 #[derive(Serialize, ToSchema)]
 pub struct TransactionView {
@@ -55,6 +43,8 @@ pub struct TransactionView {
     pub refunded: i64,
     pub charged_back: i64,
     pub failure_reason: Option<String>,
+    /// As it was given with the request.
+    pub description: Option<String>,
     pub created_at: DateTime,
     pub updated_at: DateTime,
     pub completed_at: Option<DateTime>,
@@ -76,6 +66,7 @@ impl From<Transaction> for TransactionView {
             refunded: row.reversed.refunded_minor,
             charged_back: row.reversed.charged_back_minor,
             failure_reason: row.failure_reason,
+            description: row.description,
             created_at: row.created_at,
             updated_at: row.updated_at,
             completed_at: row.completed_at,
@@ -94,109 +85,7 @@ pub fn parse_amount(app: &App, fields: &mut Fields, minor: i64, currency: &str) 
     Amount::new(minor, currency?).ok()
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    /// From 1.
-    #[param(minimum = 1, maximum = 1000)]
-    page: Option<i64>,
-    #[param(minimum = 1, maximum = 100)]
-    page_size: Option<i64>,
-    /// `next_cursor` of the page before; instead of `page`.
-    cursor: Option<String>,
-    /// The page size, with a cursor.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
-    kind: Option<String>,
-    state: Option<String>,
-    currency: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct TransactionList {
-    data: Vec<TransactionView>,
-    page: Page,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Page {
-    /// For `cursor`; null on the last page.
-    next_cursor: Option<String>,
-    /// All rows that fit the filters.
-    total: i64,
-    page_size: i64,
-}
-
-impl ListQuery {
-    fn parse(self, caller: &Caller) -> Result<Filter> {
-        let mut fields = Fields::default();
-        if self.page.is_some() && self.cursor.is_some() {
-            fields.wrong("cursor", "cannot be used together with page");
-        }
-        if self.page_size.is_some() && self.limit.is_some() {
-            fields.wrong("limit", "cannot be used together with page_size");
-        }
-        let size_field = if self.limit.is_some() { "limit" } else { "page_size" };
-        let size = self.limit.or(self.page_size);
-        let limit = within(&mut fields, size_field, size.unwrap_or(PAGE_SIZE_DEFAULT), PAGE_SIZE_MAX);
-        let page = within(&mut fields, "page", self.page.unwrap_or(1), PAGE_MAX);
-        let before = self.cursor.and_then(|cursor| parse_cursor(&mut fields, &cursor));
-        let kind = self.kind.map(|name| Kind::parse(&name).ok_or("is not a kind of transaction"));
-        let state = self.state.map(|name| State::parse(&name).ok_or("is not a state of a transaction"));
-        let kind = kind.transpose().map_err(|message| fields.wrong("kind", message)).ok().flatten();
-        let state = state.transpose().map_err(|message| fields.wrong("state", message)).ok().flatten();
-        let currency = self.currency.map(|code| Currency::parse(&code).ok_or("is not a currency of ISO 4217"));
-        let currency = currency.transpose().map_err(|message| fields.wrong("currency", message)).ok().flatten();
-        fields.finish()?;
-        Ok(Filter {
-            user_id: caller.user_id,
-            kind: kind.map(Kind::name),
-            state: state.map(State::name),
-            currency: currency.map(Currency::code),
-            before,
-            offset: page.saturating_sub(1).saturating_mul(limit),
-            limit,
-        })
-    }
-}
-
-fn within(fields: &mut Fields, field: &'static str, value: i64, max: i64) -> i64 {
-    if !(1..=max).contains(&value) {
-        fields.wrong(field, format!("must be between 1 and {max}"));
-    }
-    value
-}
-
-fn parse_cursor(fields: &mut Fields, cursor: &str) -> Option<Uuid> {
-    let id = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| Uuid::from_slice(&bytes).ok());
-    if id.is_none() {
-        fields.wrong("cursor", "is not a cursor of this list");
-    }
-    id
-}
-
-/// My transactions
-///
-/// Newest first.
-#[utoipa::path(get, path = "/v1/transactions", tag = "transactions", security(("bearer" = [])), params(ListQuery),
-    responses((status = 200, body = TransactionList), Problems))]
-async fn list(
-    AppState(app): AppState<App>,
-    caller: Caller,
-    Query(query): Query<ListQuery>,
-) -> Result<Json<TransactionList>> {
-    let filter = query.parse(&caller)?;
-    let (rows, total) = super::list(&app, &filter).await?;
-    let full = i64::try_from(rows.len()).is_ok_and(|count| count == filter.limit);
-    let last = rows.last().filter(|_| full).map(|row| BASE64_URL_SAFE_NO_PAD.encode(row.id.as_bytes()));
-    let data = rows.into_iter().map(TransactionView::from).collect();
-    Ok(Json(TransactionList { data, page: Page { next_cursor: last, total, page_size: filter.limit } }))
-}
-
-/// One of my transactions
-#[utoipa::path(get, path = "/v1/transactions/{id}", tag = "transactions", security(("bearer" = [])),
-    params(("id" = Uuid, Path)), responses((status = 200, body = TransactionView), Problems))]
-async fn show(AppState(app): AppState<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Json<TransactionView>> {
-    Ok(Json(super::find_own(&app, caller.user_id, id).await?.into()))
+/// The description of a request, if it has one.
+pub fn parse_description(fields: &mut Fields, description: Option<&str>) -> Option<String> {
+    description.map(|text| fields.text("description", text, 1..=DESCRIPTION_CHARS_MAX))
 }

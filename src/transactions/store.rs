@@ -1,4 +1,4 @@
-//! SQL of `transactions`. Columns are listed and never `*`: a migration may add one while the old binary still runs.
+//! SQL of `transactions`. The database sets `created_at` to the time in the id (migration 0017). Columns are listed and never `*`: a migration may add one while the old binary still runs.
 
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::types::{Child, Due, Move, NewTransaction, Reversed, Transaction};
 use crate::clock::DateTime;
 
+#[derive(sqlx::FromRow)]
 pub struct Row {
     pub id: Uuid,
     pub(super) user_id: Uuid,
@@ -22,6 +23,7 @@ pub struct Row {
     pub(super) execution_url: Option<String>,
     pub(super) provider_created_at: Option<DateTime>,
     pub(super) failure_reason: Option<String>,
+    pub(super) description: Option<String>,
     pub(super) refunded_minor: i64,
     pub(super) charged_back_minor: i64,
     pub(super) repaid_minor: i64,
@@ -35,18 +37,11 @@ pub struct Row {
     pub(super) completed_at: Option<DateTime>,
 }
 
-/// What a list shows; `None` = any.
-#[derive(Debug, Clone)]
-pub struct Filter {
-    pub user_id: Uuid,
-    pub kind: Option<&'static str>,
-    pub state: Option<&'static str>,
-    pub currency: Option<&'static str>,
-    /// Rows older than this one.
-    pub before: Option<Uuid>,
-    pub offset: i64,
-    pub limit: i64,
-}
+/// The columns of a [`Row`], for the lists of `history`, whose queries are put together there.
+pub const COLUMNS: &str = "t.id, t.user_id, t.kind, t.state, t.amount_minor, t.currency, t.request_hash, t.parent_id, \
+    t.bank_account_id, t.provider_id, t.provider_status, t.checkout_url, t.execution_url, t.provider_created_at, \
+    t.failure_reason, t.description, t.refunded_minor, t.charged_back_minor, t.repaid_minor, t.owed_minor, \
+    t.held_reason, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at";
 
 pub(super) async fn insert_once(
     db: &PgPool,
@@ -58,11 +53,11 @@ pub(super) async fn insert_once(
     sqlx::query_as!(
         Row,
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
-                                   bank_account_id, due_at, created_at, updated_at)
-         values ($1, $2, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $10)
+                                   bank_account_id, description, due_at, created_at, updated_at)
+         values ($1, $2, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $11, $11)
          on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         id,
@@ -73,6 +68,7 @@ pub(super) async fn insert_once(
         new.key.as_str(),
         new.request_hash.as_bytes(),
         new.bank_account_id,
+        new.description,
         due_at,
         now,
     )
@@ -130,7 +126,7 @@ pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &st
     sqlx::query_as!(
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions where user_id = $1 and idempotency_key = $2",
@@ -145,7 +141,7 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
     sqlx::query_as!(
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions where id = $1",
@@ -165,7 +161,7 @@ pub(super) async fn find_for_provider(
     sqlx::query_as!(
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions
@@ -193,7 +189,7 @@ pub(super) async fn claim_due(
           where id in (select id from transactions where kind = any($1) and due_at <= $2
                         order by due_at, id limit $4 for update skip locked)
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         kinds,
@@ -234,7 +230,7 @@ pub(super) async fn advance(
                 provider_created_at = case when $7 then $12 else provider_created_at end
           where id = $1 and version = $2
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         id,
@@ -304,7 +300,7 @@ pub(super) async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<Da
         "update transactions set held_reason = null, due_at = $2, attempts = 0, version = version + 1
           where id = $1 and held_reason is not null
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         id,
@@ -323,7 +319,7 @@ pub(super) async fn list_held(
     sqlx::query_as!(
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
                 charged_back_minor, repaid_minor, owed_minor, held_reason,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions
@@ -335,46 +331,6 @@ pub(super) async fn list_held(
     )
     .fetch_all(db)
     .await
-}
-
-pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
-                due_at, attempts, version, created_at, updated_at, completed_at
-           from transactions
-          where user_id = $1
-            and ($2::text is null or kind = $2) and ($3::text is null or state = $3)
-            and ($4::text is null or currency = $4) and ($5::uuid is null or id < $5)
-          order by id desc offset $6 limit $7",
-        filter.user_id,
-        filter.kind,
-        filter.state,
-        filter.currency,
-        filter.before,
-        filter.offset,
-        filter.limit,
-    )
-    .fetch_all(db)
-    .await
-}
-
-pub(super) async fn count(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<i64> {
-    let counted = sqlx::query!(
-        r#"select count(*) as "count!" from transactions
-          where user_id = $1
-            and ($2::text is null or kind = $2) and ($3::text is null or state = $3)
-            and ($4::text is null or currency = $4)"#,
-        filter.user_id,
-        filter.kind,
-        filter.state,
-        filter.currency,
-    )
-    .fetch_one(db)
-    .await?;
-    Ok(counted.count)
 }
 
 /// What waits of one kind: rows and the age of the oldest, due and held.

@@ -106,6 +106,8 @@ pub struct Transaction {
     pub bank_account_id: Option<Uuid>,
     pub provider: Provider,
     pub failure_reason: Option<String>,
+    /// What the customer wrote for himself.
+    pub description: Option<String>,
     pub reversed: Reversed,
     /// The part of it that repaid what the customer owed.
     pub repaid_minor: i64,
@@ -152,6 +154,7 @@ pub struct NewTransaction {
     pub kind: Kind,
     pub amount: Amount,
     pub bank_account_id: Option<Uuid>,
+    pub description: Option<String>,
     pub key: IdempotencyKey,
     pub request_hash: RequestHash,
 }
@@ -224,6 +227,7 @@ impl TryFrom<Row> for Transaction {
                 created_at: row.provider_created_at,
             },
             failure_reason: row.failure_reason,
+            description: row.description,
             reversed: Reversed { refunded_minor: row.refunded_minor, charged_back_minor: row.charged_back_minor },
             repaid_minor: row.repaid_minor,
             owed_minor: row.owed_minor,

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::error::Result;
 use crate::http::{Caller, Fields, IdempotencyKey, Json, replayed};
 use crate::problems::Problems;
-use crate::transactions::routes::{TransactionView, parse_amount};
+use crate::transactions::routes::{TransactionView, parse_amount, parse_description};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create))
@@ -29,15 +29,19 @@ struct NewWithdrawalBody {
     #[schema(example = "ZAR")]
     currency: String,
     bank_account_id: Uuid,
+    /// For the customer's own list; it can be searched for.
+    #[schema(example = "Savings", min_length = 1, max_length = 140)]
+    description: Option<String>,
 }
 
 impl NewWithdrawalBody {
     fn parse(&self, app: &App) -> Result<NewWithdrawal> {
         let mut fields = Fields::default();
         let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
+        let description = parse_description(&mut fields, self.description.as_deref());
         fields.finish()?;
         let amount = amount.expect("finish refuses a request without it");
-        Ok(NewWithdrawal { amount, bank_account_id: self.bank_account_id })
+        Ok(NewWithdrawal { amount, bank_account_id: self.bank_account_id, description })
     }
 }
 

@@ -1,0 +1,240 @@
+//! Reading transactions back: lists of any size, page by page in a total order, and one row with its whole life. Nothing here
+//! writes.
+//!
+//! ```text
+//! FilterQuery ─ parse ─> Filter, Sort ─┬─ prepare ─> Selection ─> page_after    the next rows behind a row (exports)
+//!                                      └─ list ─> rows, cursors both ways, total
+//! ```
+//!
+//! | asked for | guarantee while rows are written |
+//! |---|---|
+//! | cursor, order by `created_at`, `amount` or `kind` | every row that was there at the first page comes exactly once, and keeps its place |
+//! | cursor, order by `updated_at`, `completed_at` or `state` | the same for rows that do not move; one that moves in the order may be missed or come again |
+//! | cursor, a filter by `state` or `held` | the same for rows that fit all the while |
+//! | `page` | each page is right at its moment; rows that come in before it push others onto the next page |
+//!
+//! A page and its total are read in one snapshot, and each statement ends after two seconds ([`Error::TooBroad`]).
+
+pub mod cursor;
+pub mod filter;
+pub mod routes;
+pub mod sort;
+mod store;
+mod views;
+
+use ledger::{Recorded, TransferId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::transactions::{self, Transaction};
+
+use cursor::{Binding, Cursor, Way};
+pub use filter::{Filter, FilterQuery, Scope, StaffQuery};
+pub use sort::{Keyset, Sort};
+pub use store::{Event, StateAt};
+
+/// More are not counted but estimated: counting would cost more than the page.
+const COUNTED_MAX: i64 = 10_000;
+/// Each word costs a search of its own.
+const WORDS_MAX: usize = 8;
+/// Of one row; Revio repeats an event some ten times at most.
+const EVENTS_MAX: i64 = 100;
+
+/// How a caller goes through a list.
+#[derive(Debug, Clone)]
+pub enum Paging {
+    /// From 1.
+    Page { number: i64, size: i64 },
+    /// Without a cursor, the first page.
+    Cursor { cursor: Option<String>, limit: i64 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    Exact(i64),
+    /// By PostgreSQL's statistics; more than are counted.
+    Estimate(i64),
+    AtLeast(i64),
+}
+
+/// A part of a list.
+pub struct List {
+    pub rows: Vec<Transaction>,
+    pub next: Option<String>,
+    pub prev: Option<String>,
+    pub total: Total,
+}
+
+/// A filter whose search has been read: from here on it means the same on every page.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    pub filter: Filter,
+    pub sort: Sort,
+    words: Vec<Vec<String>>,
+}
+
+/// A row and its life.
+pub struct Detail {
+    pub row: Transaction,
+    pub states: Vec<StateAt>,
+    /// `None` while the ledger does not answer.
+    pub transfers: Option<Vec<Recorded>>,
+}
+
+/// Reads what the search may mean.
+///
+/// # Errors
+/// [`Error::Invalid`] for a search of too many words.
+pub async fn prepare(app: &App, filter: Filter, sort: Sort) -> Result<Selection> {
+    let words = match &filter.search {
+        Some(search) => store::words(&app.db, &search.text).await.map_err(too_broad)?,
+        None => Vec::new(),
+    };
+    if words.len() > WORDS_MAX {
+        return Err(Error::field("q", format!("has more than {WORDS_MAX} words")));
+    }
+    Ok(Selection { filter, sort, words })
+}
+
+/// The next rows behind a row, or the first ones: a whole list, a page at a time, without a cursor that a client holds. Fewer
+/// than `limit` rows are the last ones.
+///
+/// # Errors
+/// [`Error::TooBroad`] when it takes too long.
+pub async fn page_after(
+    app: &App,
+    selection: &Selection,
+    after: Option<&Keyset>,
+    limit: i64,
+) -> Result<Vec<Transaction>> {
+    let ask = store::Ask { offset: 0, limit, after, ..ask(selection) };
+    let mut tx = begin(app).await?;
+    let rows = store::page(&mut tx, &ask).await.map_err(too_broad)?;
+    rows.into_iter().map(Transaction::try_from).collect()
+}
+
+/// # Errors
+/// [`Error::Invalid`] for a cursor of another list; [`Error::TooBroad`].
+pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: Paging) -> Result<List> {
+    let binding = Binding { caller, filter: &filter, sort: &sort };
+    let cursor = match &paging {
+        Paging::Cursor { cursor: Some(text), .. } => {
+            Some(Cursor::open(&app.tokens, text, binding).map_err(|message| Error::field("cursor", message))?)
+        }
+        _ => None,
+    };
+    let selection = match &cursor {
+        Some(cursor) => Selection { filter: filter.clone(), sort: sort.clone(), words: cursor.words.clone() },
+        None => prepare(app, filter.clone(), sort.clone()).await?,
+    };
+    let backwards = cursor.as_ref().is_some_and(|cursor| cursor.way == Way::Backwards);
+    let (offset, limit) = match paging {
+        Paging::Page { number, size } => (number.saturating_sub(1).saturating_mul(size), size),
+        Paging::Cursor { limit, .. } => (0, limit),
+    };
+    let reversed = sort.reversed();
+    let ask = store::Ask {
+        sort: if backwards { &reversed } else { &sort },
+        after: cursor.as_ref().map(|cursor| &cursor.keyset),
+        offset,
+        limit: limit.saturating_add(1),
+        ..ask(&selection)
+    };
+    let mut tx = begin(app).await?;
+    let rows = store::page(&mut tx, &ask).await.map_err(too_broad)?;
+    let (mut rows, more) = cut(rows, limit);
+    let seen = offset.saturating_add(i64::try_from(rows.len()).unwrap_or(0)).saturating_add(i64::from(more));
+    let total = total(&mut tx, &selection, seen).await?;
+    tx.commit().await?;
+    if backwards {
+        rows.reverse();
+    }
+    let rows: Vec<Transaction> = rows.into_iter().map(Transaction::try_from).collect::<Result<_>>()?;
+    let has_more = |way| match (backwards, way) {
+        (false, Way::Forwards) | (true, Way::Backwards) => more,
+        (true, Way::Forwards) => true,
+        (false, Way::Backwards) => cursor.is_some() || offset > 0,
+    };
+    let link = |way, row: Option<&Transaction>| {
+        let keyset = row.filter(|_| has_more(way)).map(|row| sort.keyset(row))?;
+        Some(Cursor { way, keyset, words: selection.words.clone() }.seal(&app.tokens, binding))
+    };
+    let (next, prev) = (link(Way::Forwards, rows.last()), link(Way::Backwards, rows.first()));
+    Ok(List { rows, next, prev, total })
+}
+
+/// The rows of the page, and whether another one was there behind them.
+fn cut(mut rows: Vec<transactions::Row>, limit: i64) -> (Vec<transactions::Row>, bool) {
+    let limit = usize::try_from(limit).unwrap_or(0);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    (rows, more)
+}
+
+fn ask(selection: &Selection) -> store::Ask<'_> {
+    store::Ask {
+        filter: &selection.filter,
+        words: &selection.words,
+        sort: &selection.sort,
+        after: None,
+        offset: 0,
+        limit: 0,
+    }
+}
+
+/// One snapshot for all that it reads, and a deadline for each statement.
+async fn begin(app: &App) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
+    let mut tx = app.db.begin_with("begin isolation level repeatable read read only").await?;
+    store::bound(&mut *tx).await?;
+    Ok(tx)
+}
+
+/// `seen` rows are known to be there. What takes too long to count is told as that many.
+async fn total(db: &mut PgConnection, selection: &Selection, seen: i64) -> Result<Total> {
+    let by_id = Sort::default();
+    let ask = store::Ask { sort: &by_id, limit: COUNTED_MAX.saturating_add(1), ..ask(selection) };
+    let counted = match store::count(db, &ask).await.map_err(too_broad) {
+        Err(Error::TooBroad) => return Ok(Total::AtLeast(seen)),
+        counted => counted?,
+    };
+    if counted <= COUNTED_MAX {
+        return Ok(Total::Exact(counted));
+    }
+    if selection.filter.search.is_some() {
+        return Ok(Total::AtLeast(counted));
+    }
+    let estimate = store::estimate(db, &selection.filter).await.map_err(too_broad)?;
+    Ok(estimate.filter(|rows| *rows > counted).map_or(Total::AtLeast(counted), Total::Estimate))
+}
+
+/// The statement's own deadline is the caller's affair, not a part that does not answer.
+fn too_broad(error: sqlx::Error) -> Error {
+    match &error {
+        sqlx::Error::Database(database) if database.code().is_some_and(|code| code == "57014") => Error::TooBroad,
+        _ => error.into(),
+    }
+}
+
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn detail(app: &App, row: Transaction) -> Result<Detail> {
+    let states = store::states(&app.db, row.id).await?;
+    let transfers = match app.ledger.lookup(&TransferId::all_of(row.id)).await {
+        Ok(transfers) => Some(transfers),
+        Err(error) => {
+            tracing::warn!(transaction.id = %row.id, error = %error, "the ledger transfers of a row cannot be told");
+            None
+        }
+    };
+    Ok(Detail { row, states, transfers })
+}
+
+/// What Revio said of the row, oldest first.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn events(app: &App, row: &Transaction) -> Result<Vec<Event>> {
+    Ok(store::events(&app.db, row.id, row.provider.id, EVENTS_MAX).await?)
+}
