@@ -4,8 +4,8 @@
 use ledger::Amount;
 use uuid::Uuid;
 
-use crate::history::Scope;
 use crate::clock::DateTime;
+use crate::history::Scope;
 use crate::transactions::Transaction;
 
 /// One value as it is, before a format writes it its own way.
@@ -87,12 +87,7 @@ fn own(row: &Transaction) -> [Cell<'_>; OWN.len()] {
 }
 
 fn staff(row: &Transaction) -> [Cell<'_>; STAFF.len()] {
-    [
-        Cell::Id(row.user_id),
-        id(row.provider.id),
-        text(row.provider.status.as_deref()),
-        text(row.held_reason.as_deref()),
-    ]
+    [Cell::Id(row.user_id), id(row.provider.id), text(row.provider.status.as_deref()), text(row.held_reason.as_deref())]
 }
 
 fn id(id: Option<Uuid>) -> Cell<'static> {

@@ -3,9 +3,9 @@
 //! Text that a spreadsheet would take for a formula gets an apostrophe in front of it. Numbers, ids and times are ours
 //! and stay what they are.
 
-use crate::history::Scope;
 use super::columns::{self, Cell};
 use super::text;
+use crate::history::Scope;
 use crate::transactions::Transaction;
 
 /// The first cell of the trailer: no id looks like it.

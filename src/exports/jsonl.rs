@@ -2,9 +2,8 @@
 
 use serde::Serialize;
 
-use crate::history::Scope;
-use crate::history::views::StaffTransactionView;
 use super::trailer::Trailer;
+use crate::history::{Scope, StaffTransactionView};
 use crate::transactions::Transaction;
 use crate::transactions::routes::TransactionView;
 

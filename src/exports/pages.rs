@@ -52,7 +52,8 @@ impl Pages {
 pub(super) async fn place_of(app: &App, scope: Scope, sort: &Sort, id: Uuid) -> Result<Keyset> {
     let stays = |column: Column| matches!(column, Column::CreatedAt | Column::Amount | Column::Kind);
     if !sort.columns.iter().all(|(column, _)| stays(*column)) {
-        let told = "works only where sort names nothing but created_at, amount and kind: rows change their places otherwise";
+        let told =
+            "works only where sort names nothing but created_at, amount and kind: rows change their places otherwise";
         return Err(Error::field("after", told));
     }
     let found = match scope {

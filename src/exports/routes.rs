@@ -309,11 +309,7 @@ async fn start_own(
 /// Newest first.
 #[utoipa::path(get, path = "/v1/exports", tag = "exports", security(("bearer" = [])), params(PageQuery),
     responses((status = 200, body = ExportList), Problems))]
-async fn list_own(
-    State(app): State<App>,
-    caller: Caller,
-    Query(query): Query<PageQuery>,
-) -> Result<Json<ExportList>> {
+async fn list_own(State(app): State<App>, caller: Caller, Query(query): Query<PageQuery>) -> Result<Json<ExportList>> {
     list(&app, Who::own(&caller), query).await
 }
 
@@ -391,7 +387,8 @@ async fn fetch(
     let found = download::find(&app, visitor.origin, id, &query.token, asked).await?;
     let (first, end) = (found.sent.start, found.sent.end);
     let status = if asked.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-    let part = asked.map(|_| [(header::CONTENT_RANGE, format!("bytes {first}-{}/{}", end.saturating_sub(1), found.total))]);
+    let part =
+        asked.map(|_| [(header::CONTENT_RANGE, format!("bytes {first}-{}/{}", end.saturating_sub(1), found.total))]);
     let headers = [
         (header::CONTENT_LENGTH, end.saturating_sub(first).to_string()),
         (header::ACCEPT_RANGES, "bytes".to_owned()),

@@ -254,12 +254,7 @@ pub(super) async fn delete_chunks(db: impl PgExecutor<'_>, export_id: Uuid, limi
 }
 
 /// The row comes due again: at once to go on, or later after a failure.
-pub(super) async fn defer(
-    db: impl PgExecutor<'_>,
-    row: &Row,
-    due_at: DateTime,
-    attempts: i32,
-) -> sqlx::Result<()> {
+pub(super) async fn defer(db: impl PgExecutor<'_>, row: &Row, due_at: DateTime, attempts: i32) -> sqlx::Result<()> {
     sqlx::query!(
         "update exports set due_at = $3, attempts = $4 where id = $1 and version = $2",
         row.id,

@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn times_are_written_as_json_writes_them() {
-        for micros in [0, 1, 999, 1000, 1_000_000, 1_772_442_000_123_456, 1_772_442_000_120_000, 4_102_444_799_999_999] {
+        for micros in [0, 1, 999, 1000, 1_000_000, 1_772_442_000_123_456, 1_772_442_000_120_000, 4_102_444_799_999_999]
+        {
             let told = at(micros).to_rfc3339_opts(SecondsFormat::AutoSi, true);
             assert_eq!(written(|out| time(out, at(micros))), told);
         }

@@ -14,7 +14,7 @@ use crate::transactions::{Kind, State, Transaction};
 
 /// Sums are texts of digits: many large amounts add up to more than a JSON reader keeps exact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Trailer {
+pub(super) struct Trailer {
     pub rows: u64,
     /// How many bytes come before the trailer: those that `sha256` is over.
     pub bytes: u64,
@@ -28,7 +28,7 @@ pub struct Trailer {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct CurrencyTotals {
+pub(super) struct CurrencyTotals {
     pub rows: u64,
     /// Minor units, of the rows in whatever state.
     #[schema(example = "450000")]
@@ -41,7 +41,7 @@ pub struct CurrencyTotals {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct KindTotals {
+pub(super) struct KindTotals {
     pub rows: u64,
     pub amount: String,
     pub completed_amount: String,

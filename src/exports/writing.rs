@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::trailer::{StoredLine, Totals, Trailer};
 use super::xlsx::Workbook;
 use super::{Format, csv, jsonl};
-use crate::history::Scope;
 use crate::clock::DateTime;
 use crate::error::{Error, Result};
+use crate::history::Scope;
 use crate::transactions::Transaction;
 
 pub(super) struct Writing {

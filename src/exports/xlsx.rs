@@ -8,11 +8,11 @@ mod package;
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::Scope;
 use super::columns::{self, Cell};
 use super::text;
 use super::trailer::Trailer;
 use crate::error::{Error, Result};
+use crate::history::Scope;
 use crate::transactions::Transaction;
 use package::Package;
 
@@ -94,7 +94,8 @@ impl Workbook {
     pub(super) fn finish(mut self, trailer: &Trailer, out: &mut Vec<u8>) {
         self.package.whole("xl/worksheets/trailer.xml", &trailer_sheet(trailer), out);
         let numbers = 1..=self.sheets;
-        let sheet = |name: &str, number: usize| format!(r#"<sheet name="{name}" sheetId="{number}" r:id="rId{number}"/>"#);
+        let sheet =
+            |name: &str, number: usize| format!(r#"<sheet name="{name}" sheetId="{number}" r:id="rId{number}"/>"#);
         let named = |number: usize| {
             if number == 1 { "Transactions".to_owned() } else { format!("Transactions {number}") }
         };

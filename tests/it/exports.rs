@@ -68,7 +68,9 @@ pub(crate) async fn seed(t: &TestApp, user_id: Uuid, count: i32) {
 /// One row of everything that is awkward.
 async fn seed_awkward(t: &TestApp, user_id: Uuid, number: i64, description: &str, failure_reason: &str) -> Uuid {
     let id = Uuid::from_u128(
-        (u128::try_from(NOW - number).expect("after 1970") << 80) | (0x7000_8000 << 48) | (u128::try_from(number).expect("small") << 8),
+        (u128::try_from(NOW - number).expect("after 1970") << 80)
+            | (0x7000_8000 << 48)
+            | (u128::try_from(number).expect("small") << 8),
     );
     sqlx::query(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
@@ -193,8 +195,11 @@ async fn a_csv_is_what_it_says_to_the_byte(db: PgPool) {
     let end = &text(&file.bytes)[body.len()..];
     assert!(end.starts_with("#end,\"{\"\"rows\"\":3,") && end.ends_with(",,,,,,,,,,,,,,,\r\n"), "{end}");
     let trailer = verify("csv", &file.bytes);
-    assert_eq!(trailer["totals"]["ZAR"], json!({"rows": 3, "amount": "123531", "completed_amount": "0",
-        "kinds": {"deposit": {"rows": 3, "amount": "123531", "completed_amount": "0"}}}));
+    assert_eq!(
+        trailer["totals"]["ZAR"],
+        json!({"rows": 3, "amount": "123531", "completed_amount": "0",
+        "kinds": {"deposit": {"rows": 3, "amount": "123531", "completed_amount": "0"}}})
+    );
     assert_eq!((&trailer["after"], &trailer["finished_at"]), (&Value::Null, &json!("2026-03-02T09:00:00Z")));
     t.finish().await;
 }
@@ -211,13 +216,17 @@ async fn a_line_of_json_is_the_object_of_the_list(db: PgPool) {
     let lines: Vec<Value> = text(&bytes).lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
     assert_eq!(json!(lines[..3]), listed);
     let trailer = verify("jsonl", &bytes);
-    assert_eq!(trailer["totals"]["ZAR"]["kinds"], json!({
+    assert_eq!(
+        trailer["totals"]["ZAR"]["kinds"],
+        json!({
         "deposit": {"rows": 2, "amount": "5007", "completed_amount": "5000"},
-        "withdrawal": {"rows": 1, "amount": "1000", "completed_amount": "1000"}}));
+        "withdrawal": {"rows": 1, "amount": "1000", "completed_amount": "1000"}})
+    );
     let staff = t.staff(Role::Support).await;
     let listed = t.get(&staff, "/v1/admin/transactions").await.body["data"].clone();
     let all = fetch(&t, Some(&staff.token), "/v1/admin/transactions/export?format=jsonl").await;
-    let lines: Vec<Value> = text(&all.bytes).lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let lines: Vec<Value> =
+        text(&all.bytes).lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
     assert_eq!(json!(lines[..3]), listed);
     assert_eq!(lines[0]["user_id"], customer.id.to_string());
     t.finish().await;
@@ -241,7 +250,8 @@ async fn a_workbook_opens_with_dates_numbers_and_text_as_text(db: PgPool) {
     assert_eq!(cell("bank_account_id"), Data::Empty);
     let Data::DateTime(updated_at) = cell("updated_at") else { panic!("a date, not {:?}", cell("updated_at")) };
     assert!(updated_at.is_datetime() && (updated_at.as_f64() - 46_083.375).abs() < 1e-9, "{updated_at}");
-    let unescaped = |data: Data| data.to_string().replace("_x005F_", "_").replace("_x0007_", "\u{7}").replace("_x000D_", "\r");
+    let unescaped =
+        |data: Data| data.to_string().replace("_x005F_", "_").replace("_x0007_", "\u{7}").replace("_x000D_", "\r");
     assert_eq!(unescaped(cell("description")), "=1+1 <&> _x0041_");
     assert_eq!(unescaped(cell("failure_reason")), "bell \u{7}\r\nend");
     verify("xlsx", &bytes);

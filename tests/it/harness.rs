@@ -19,7 +19,7 @@ use octoco::clock::Clock;
 use octoco::config::Config;
 use octoco::crash::CrashPoints;
 use octoco::permissions::Role;
-use octoco::{audit, deposits, inbox, keys, reversals, router, users, withdrawals};
+use octoco::{audit, deposits, exports, inbox, keys, reversals, router, users, withdrawals};
 use reqwest::{Method, StatusCode};
 use revio_sim::{Deliveries, Sim};
 use serde_json::{Value, json};
@@ -248,7 +248,8 @@ impl TestApp {
         let deposits = deposits::step_due(&self.app, BATCH).await.expect("deposits can be claimed");
         let withdrawals = withdrawals::step_due(&self.app, BATCH).await.expect("withdrawals can be claimed");
         let reversals = reversals::step_due(&self.app, BATCH).await.expect("reversals can be claimed");
-        events + deposits + withdrawals + reversals
+        let exports = exports::step_due(&self.app, BATCH).await.expect("exports can be claimed");
+        events + deposits + withdrawals + reversals + exports
     }
 
     /// Moves the time of the service and of Revio.

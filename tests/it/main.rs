@@ -4,6 +4,7 @@
 mod access;
 mod audit;
 mod deposits;
+mod exports;
 mod harness;
 mod health;
 mod held;

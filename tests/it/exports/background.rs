@@ -59,7 +59,9 @@ async fn an_export_in_the_background_is_the_file_of_the_stream(db: PgPool) {
         let done = show(&t, &customer, started.id()).await;
         assert_eq!(done["state"], "completed", "{done}");
         let bytes = download(&t, &done).await;
-        assert!(bytes == export(&t, &customer, &format!("format={format}&state=failed&amount_min=10&sort=-amount")).await);
+        assert!(
+            bytes == export(&t, &customer, &format!("format={format}&state=failed&amount_min=10&sort=-amount")).await
+        );
         let trailer = verify(format, &bytes);
         assert_eq!((&done["rows_written"], &done["sha256"]), (&trailer["rows"], &trailer["sha256"]));
         assert_eq!(done["completed_at"], "2026-03-02T09:00:00Z");
@@ -118,7 +120,8 @@ async fn a_link_is_for_one_export_of_one_person_and_a_quarter_of_an_hour(db: PgP
         url.rsplit_once("token=").expect("a token").1.to_owned()
     };
     let (token, foreigners) = (link(&customer, own).await, link(&other, foreign).await);
-    let status = async |id: Uuid, token: &str| fetch(&t, None, &format!("/v1/exports/{id}/download?token={token}")).await;
+    let status =
+        async |id: Uuid, token: &str| fetch(&t, None, &format!("/v1/exports/{id}/download?token={token}")).await;
     assert_eq!(status(own, &token).await.status, StatusCode::OK);
     let mut tampered = token.clone().into_bytes();
     tampered[30] = if tampered[30] == b'A' { b'B' } else { b'A' };
@@ -202,7 +205,8 @@ async fn a_file_is_kept_for_a_day(db: PgPool) {
     t.drive().await;
     let gone = show(&t, &customer, id).await;
     assert_eq!((&gone["state"], &gone["download_url"]), (&json!("expired"), &Value::Null));
-    let chunks: i64 = sqlx::query_scalar("select count(*) from export_chunks").fetch_one(&t.app.db).await.expect("counted");
+    let chunks: i64 =
+        sqlx::query_scalar("select count(*) from export_chunks").fetch_one(&t.app.db).await.expect("counted");
     assert_eq!(chunks, 0);
     t.finish().await;
 }
@@ -219,7 +223,10 @@ async fn an_export_that_cannot_be_written_fails_after_its_last_try(db: PgPool) {
         assert_eq!(exports::step_due(&t.app, 1).await.expect("claimed"), 1, "after {minutes} minutes");
     }
     let failed = show(&t, &customer, id).await;
-    assert_eq!((&failed["state"], &failed["failure_reason"]), (&json!("failed"), &json!("an internal error; it was recorded")));
+    assert_eq!(
+        (&failed["state"], &failed["failure_reason"]),
+        (&json!("failed"), &json!("an internal error; it was recorded"))
+    );
     t.drive().await;
     t.finish().await;
 }
@@ -259,15 +266,19 @@ async fn what_is_stored_of_an_export_is_sealed_and_stays_in_its_place(db: PgPool
     seed(&t, customer.id, 3_000).await;
     let id = start(&t, &customer, "a", json!({"format": "csv", "q": "declined"})).await.id();
     t.drive().await;
-    let stored: Vec<Vec<u8>> =
-        sqlx::query_scalar("select bytes from export_chunks union all select work from exports").fetch_all(&t.app.db).await.expect("read");
+    let stored: Vec<Vec<u8>> = sqlx::query_scalar("select bytes from export_chunks union all select work from exports")
+        .fetch_all(&t.app.db)
+        .await
+        .expect("read");
     for bytes in &stored {
         assert!(!bytes.windows(8).any(|window| window == b"declined"));
     }
-    sqlx::query("update export_chunks a set bytes = b.bytes from export_chunks b where a.position = 1 and b.position = 0")
-        .execute(&t.app.db)
-        .await
-        .expect("moved");
+    sqlx::query(
+        "update export_chunks a set bytes = b.bytes from export_chunks b where a.position = 1 and b.position = 0",
+    )
+    .execute(&t.app.db)
+    .await
+    .expect("moved");
     let done = show(&t, &customer, id).await;
     let url = done["download_url"].as_str().expect("a link");
     let broken = t.http.get(url).send().await.expect("it begins").bytes().await;
