@@ -283,12 +283,12 @@ pub(super) async fn fail(db: impl PgExecutor<'_>, row: &Row, reason: &str, now: 
     Ok(done.rows_affected() == 1)
 }
 
-/// Nothing is stored of it any more, and nothing is due.
+/// Nothing is stored of it any more, not even what was asked for, and nothing is due.
 pub(super) async fn empty(db: impl PgExecutor<'_>, row: &Row, now: DateTime) -> sqlx::Result<()> {
     sqlx::query!(
         "update exports
             set state = case when state = 'completed' then 'expired' else state end,
-                due_at = null, attempts = 0, version = version + 1, updated_at = $3
+                work = '', due_at = null, attempts = 0, version = version + 1, updated_at = $3
           where id = $1 and version = $2 and state in ('completed', 'failed')",
         row.id,
         row.version,

@@ -95,7 +95,10 @@ impl Streaming {
         let (deadline, id) = (self.deadline, self.id);
         let stepped = tokio::time::timeout_at(deadline, self.advance()).await;
         match stepped.unwrap_or_else(|elapsed| Err(Error::unavailable(elapsed))) {
-            Ok(true) => Ok(Some((std::mem::take(&mut self.out), self))),
+            Ok(true) => {
+                let room = Vec::with_capacity(self.out.len());
+                Ok(Some((std::mem::replace(&mut self.out, room), self)))
+            }
             Ok(false) => Ok(None),
             Err(error) => {
                 tracing::warn!(export.id = %id, error = error.chain(), "an export broke off");

@@ -232,3 +232,75 @@ fn looks_escaped(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() >= 7 && bytes[1] == b'x' && bytes[6] == b'_' && bytes[2..6].iter().all(u8::is_ascii_hexdigit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use calamine::{Reader, Xlsx};
+    use chrono::{TimeZone, Utc};
+    use ledger::{Amount, Currency};
+    use std::collections::BTreeMap;
+    use std::io::Cursor;
+    use uuid::Uuid;
+
+    use crate::transactions::{Kind, Provider, Reversed, State};
+
+    fn transaction(number: u128) -> Transaction {
+        let at = Utc.with_ymd_and_hms(2026, 3, 2, 9, 0, 0).single().expect("a time");
+        Transaction {
+            id: Uuid::from_u128(number << 8),
+            user_id: Uuid::nil(),
+            kind: Kind::Deposit,
+            state: State::Failed,
+            amount: Amount::new(1, Currency::ZAR).expect("an amount"),
+            parent_id: None,
+            bank_account_id: None,
+            provider: Provider::default(),
+            failure_reason: None,
+            description: None,
+            reversed: Reversed { refunded_minor: 0, charged_back_minor: 0 },
+            repaid_minor: 0,
+            owed_minor: 0,
+            held_reason: None,
+            due_at: None,
+            attempts: 0,
+            version: 0,
+            created_at: at,
+            updated_at: at,
+            completed_at: None,
+        }
+    }
+
+    fn trailer() -> Trailer {
+        let finished_at = transaction(1).created_at;
+        Trailer { rows: 0, bytes: 0, sha256: String::new(), after: None, finished_at, totals: BTreeMap::new() }
+    }
+
+    #[test]
+    fn rows_go_on_in_further_sheets_and_end_at_the_last_one() {
+        let rows: Vec<Transaction> = (1..=7).map(transaction).collect();
+        let mut out = Vec::new();
+        let mut workbook = Workbook::with_sheets_of(3, Scope::All, &mut out);
+        // Pages that do not fit the sheets.
+        for page in rows.chunks(3) {
+            workbook.rows(Scope::All, page, &mut out).expect("there is room");
+        }
+        workbook.end_rows(&mut out);
+        workbook.finish(&trailer(), &mut out);
+        let mut book: Xlsx<_> = calamine::open_workbook_from_rs(Cursor::new(out)).expect("a workbook");
+        let names = ["Transactions", "Transactions 2", "Transactions 3", "Transactions 4", "Trailer"];
+        assert_eq!(book.sheet_names(), names);
+        let mut ids = Vec::new();
+        for name in &names[..4] {
+            let range = book.worksheet_range(name).expect("a sheet");
+            assert_eq!(range.rows().next().map(|header| header[0].to_string()).as_deref(), Some("id"), "{name}");
+            ids.extend(range.rows().skip(1).map(|row| row[0].to_string()));
+        }
+        assert_eq!(ids, rows.iter().map(|row| row.id.to_string()).collect::<Vec<_>>());
+
+        let mut workbook = Workbook::with_sheets_of(3, Scope::All, &mut Vec::new());
+        let room: Vec<Transaction> = (1..=40).map(transaction).collect();
+        workbook.rows(Scope::All, &room, &mut Vec::new()).expect("twenty sheets of two rows");
+        assert!(matches!(workbook.rows(Scope::All, &rows, &mut Vec::new()), Err(Error::Invalid(_))));
+    }
+}

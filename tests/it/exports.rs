@@ -265,7 +265,7 @@ async fn an_export_has_the_rows_of_the_list_in_its_order(db: PgPool) {
     let t = TestApp::new(db).await;
     let (customer, other) = (t.customer().await, t.customer().await);
     seed(&t, customer.id, 150).await;
-    seed_awkward(&t, other.id, 3, "no. 100", "declined").await;
+    seed_awkward(&t, other.id, 100_003, "no. 100", "declined").await;
     for query in [
         "",
         "sort=created_at",
