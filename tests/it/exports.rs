@@ -383,7 +383,7 @@ async fn exports_are_audited_without_what_was_searched_for(db: PgPool) {
     seed(&t, customer.id, 3).await;
     export(&t, &customer, "format=csv&state=failed&q=declined&reference=planted").await;
     let log: Vec<(String, Option<Value>)> =
-        sqlx::query_as("select action, after from audit_log where object_kind = 'export' and actor = $1 order by id")
+        sqlx::query_as("select action, after from audit_log where object_kind = 'export' and actor = $1 order by action desc")
             .bind(customer.id.to_string())
             .fetch_all(&t.app.db)
             .await
