@@ -12,13 +12,16 @@
 //! | [`http`] | what every route shares |
 //! | [`users`], [`sessions`], [`bank_accounts`], [`accounts`] | people, sign-ins, destinations, balances |
 //! | [`transactions`] | the row behind every movement of money |
+//! | [`restrictions`] | frozen and closed accounts |
 //! | [`deposits`], [`withdrawals`], [`reversals`] | the flows: one function an arrow |
 //! | [`history`] | lists of transactions; one with its whole life |
 //! | [`held`] | rows that wait for a person |
 //! | [`exports`] | lists as files: streamed, or written in the background |
 //! | [`inbox`] | Revio's webhooks |
+//! | [`search`] | from any id, e-mail or key to the row, for staff |
 //! | [`admin`] | what staff see of no noun's own |
 //! | [`health`], [`router`], [`worker`] | is it alive; every route; every background task |
+//! | [`seed`] | rows by the million, and how long lists of them take |
 //!
 //! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL). Modules import only from lines
 //! above their own; `tests/tidy.rs` checks it.
@@ -44,9 +47,12 @@ pub mod keys;
 pub mod limits;
 pub mod permissions;
 pub mod problems;
+pub mod restrictions;
 pub mod reversals;
 pub mod revio;
 pub mod router;
+pub mod search;
+pub mod seed;
 pub mod sessions;
 pub mod telemetry;
 pub mod tokens;

@@ -13,11 +13,15 @@ use octoco::config::Config;
 use octoco::error::BoxError;
 use octoco::permissions::Role;
 use octoco::revio::signature::PublicKeys;
+use octoco::seed::{self, Progress};
 use octoco::users::{self, Email};
 use octoco::{accounts, keys, router, telemetry, worker};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// Characters of a progress bar.
+const BAR: u64 = 40;
 
 /// Octoco keeps customers' money: accounts, deposits and withdrawals through Revio, on a double-entry ledger.
 ///
@@ -51,6 +55,19 @@ enum Command {
     /// The log of who did what
     #[command(subcommand)]
     Audit(Audit),
+    /// Fills an empty database with made-up transactions, to measure lists on; needs REVIO_TEST_MODE=true
+    #[command(hide = true)]
+    SeedHistory {
+        #[arg(long, default_value_t = 1_000_000)]
+        transactions: u64,
+    },
+    /// Times every kind of page on what SeedHistory made
+    #[command(hide = true)]
+    MeasureHistory {
+        /// Calls of each kind
+        #[arg(long, default_value_t = 200)]
+        calls: usize,
+    },
 }
 
 #[derive(Args)]
@@ -136,6 +153,8 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Admin(Admin::LedgerBalances { email }) => with_app(|app| ledger_balances(app, email)).await,
         Command::Admin(Admin::Grant { email, role }) => with_app(|app| grant(app, email, role)).await,
         Command::Audit(Audit::Verify { head }) => with_app(|app| verify_audit(app, head)).await,
+        Command::SeedHistory { transactions } => with_app(|app| seed_history(app, transactions)).await,
+        Command::MeasureHistory { calls } => with_app(|app| measure_history(app, calls)).await,
     }
 }
 
@@ -280,6 +299,36 @@ async fn verify_audit(app: App, noted: Option<audit::Head>) -> Result<ExitCode, 
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+async fn seed_history(app: App, transactions: u64) -> Result<ExitCode, BoxError> {
+    seed::run(&app, transactions, |progress| match progress {
+        Progress::Rows { done, of } => {
+            let blocks = usize::try_from(done * BAR / of.max(1)).unwrap_or(0);
+            let width = usize::try_from(BAR).unwrap_or(0);
+            draw(&format!("\r{:#<blocks$}{:.<rest$} {done} of {of}", "", "", rest = width.saturating_sub(blocks)));
+        }
+        Progress::Step(step) => draw(&format!("\n{step}")),
+    })
+    .await?;
+    draw("\n");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line a kind of page: milliseconds from outside and of the processor, each at the median and the 99th percentile.
+async fn measure_history(app: App, calls: usize) -> Result<ExitCode, BoxError> {
+    let millis = |time: std::time::Duration| format!("{}.{:02}", time.as_millis(), time.as_micros() / 10 % 100);
+    for figure in seed::measure::run(&app, calls).await? {
+        let times = [figure.outside.0, figure.outside.1, figure.processor.0, figure.processor.1].map(millis);
+        say(&format!("{}\t{}", figure.name, times.join("\t")))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Progress is for people, and nobody need be there.
+fn draw(text: &str) {
+    let mut out = std::io::stderr().lock();
+    write!(out, "{text}").and_then(|()| out.flush()).unwrap_or_default();
 }
 
 fn say(text: &str) -> Result<ExitCode, BoxError> {

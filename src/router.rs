@@ -21,7 +21,8 @@ use crate::error::{Error, Problem};
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::{Json, access_log};
 use crate::{
-    accounts, admin, bank_accounts, deposits, exports, health, held, history, inbox, sessions, users, withdrawals,
+    accounts, admin, bank_accounts, deposits, exports, health, held, history, inbox, restrictions, search, sessions,
+    users, withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
@@ -62,6 +63,8 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())
         .merge(held::routes::router())
+        .merge(search::routes::router())
+        .merge(restrictions::routes::router())
         .merge(admin::routes::router())
         .merge(health::routes::router())
         .split_for_parts()

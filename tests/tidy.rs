@@ -18,9 +18,10 @@ const LEVELS: &[&[&str]] = &[
     &["audit"],
     &["http"],
     &["users", "bank_accounts", "accounts", "transactions"],
+    &["restrictions"],
     &["sessions", "deposits", "withdrawals", "reversals", "held", "history"],
-    &["inbox", "health", "admin", "exports"],
-    &["router", "worker"],
+    &["inbox", "health", "admin", "search", "exports"],
+    &["router", "worker", "seed"],
 ];
 
 /// What may stand only in certain files: the text, and the ends of the paths that may hold it.

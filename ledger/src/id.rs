@@ -71,8 +71,8 @@ impl AccountId {
 }
 
 /// Stored in account ids: never renumber. 1 to 63; whatever is not here is the company's.
-const CUSTOMER_KINDS: [(AccountCode, u16); 2] =
-    [(AccountCode::CustomerWallet, 1), (AccountCode::CustomerReceivable, 2)];
+const CUSTOMER_KINDS: [(AccountCode, u16); 3] =
+    [(AccountCode::CustomerWallet, 1), (AccountCode::CustomerReceivable, 2), (AccountCode::WithdrawalGate, 3)];
 
 fn customer_kind(code: AccountCode) -> Option<u16> {
     CUSTOMER_KINDS.iter().find(|row| row.0 == code).map(|row| row.1)
@@ -87,6 +87,8 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 /// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest; `Loss` a write-off |
 /// | chargeback reversal (its own row) | `Main`, `Repay` |
 /// | adjustment, settlement | `Main` |
+/// | restriction | `Main` closes, `Void` opens again |
+/// | withdrawal, not money | `GateUse` what it takes of the gate, `GateFloor` and `GateFloorVoid` the daily limit, `GateReturn` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Leg {
@@ -100,10 +102,14 @@ pub enum Leg {
     Loss = 8,
     Unmatched = 9,
     Late = 10,
+    GateUse = 11,
+    GateFloor = 12,
+    GateFloorVoid = 13,
+    GateReturn = 14,
 }
 
 impl Leg {
-    /// Every leg that moves a customer's or the company's money.
+    /// Every leg that moves money; those of the gate are of another ledger and move none.
     pub const ALL: [Self; 10] = [
         Self::Main,
         Self::Post,
@@ -130,6 +136,10 @@ impl Leg {
             Self::Loss => "loss",
             Self::Unmatched => "unmatched",
             Self::Late => "late",
+            Self::GateUse => "gate_use",
+            Self::GateFloor => "gate_floor",
+            Self::GateFloorVoid => "gate_floor_void",
+            Self::GateReturn => "gate_return",
         }
     }
 
@@ -158,6 +168,11 @@ impl TransferId {
     /// The ids that the row's transfers have, if there are such transfers: for [`crate::Ledger::lookup`].
     pub fn all_of(row: Uuid) -> Vec<Self> {
         Leg::ALL.into_iter().map(|leg| Self::of(row, leg)).collect()
+    }
+
+    /// The one transfer that fills a customer's gate: no row's. The bit is in the place of the account's kind, and no kind has it.
+    pub(crate) fn filling(gate: AccountId) -> Self {
+        Self(gate.raw() | 0x8000)
     }
 
     pub fn row(self) -> Uuid {

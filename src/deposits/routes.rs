@@ -49,7 +49,7 @@ impl NewDepositBody {
 #[utoipa::path(post, path = "/v1/deposits", tag = "deposits", security(("bearer" = [])), request_body = NewDepositBody,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
     responses((status = 201, body = TransactionView),
-        (status = 422, description = "`idempotency_key_reused`", body = crate::error::Problem), Problems))]
+        (status = 422, description = "`account_closed`, `idempotency_key_reused`", body = crate::error::Problem), Problems))]
 async fn create(
     State(app): State<App>,
     caller: Caller,

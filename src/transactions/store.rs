@@ -1,4 +1,5 @@
-//! SQL of `transactions`. The database sets `created_at` to the time in the id (migration 0017). Columns are listed and never `*`: a migration may add one while the old binary still runs.
+//! SQL of `transactions`. Columns are listed and never `*`: a migration may add one while the old binary still runs. The
+//! database sets `created_at` to the time in the id (migration 0017).
 
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
@@ -57,8 +58,8 @@ pub(super) async fn insert_once(
          values ($1, $2, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $11, $11)
          on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         id,
         new.user_id,
@@ -126,8 +127,8 @@ pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &st
     sqlx::query_as!(
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions where user_id = $1 and idempotency_key = $2",
         user_id,
@@ -141,8 +142,8 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
     sqlx::query_as!(
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions where id = $1",
         id
@@ -161,8 +162,8 @@ pub(super) async fn find_for_provider(
     sqlx::query_as!(
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions
           where kind = $1 and (provider_id = $2 or id = $3)
@@ -189,8 +190,8 @@ pub(super) async fn claim_due(
           where id in (select id from transactions where kind = any($1) and due_at <= $2
                         order by due_at, id limit $4 for update skip locked)
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         kinds,
         now,
@@ -230,8 +231,8 @@ pub(super) async fn advance(
                 provider_created_at = case when $7 then $12 else provider_created_at end
           where id = $1 and version = $2
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         id,
         version,
@@ -300,14 +301,40 @@ pub(super) async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<Da
         "update transactions set held_reason = null, due_at = $2, attempts = 0, version = version + 1
           where id = $1 and held_reason is not null
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                    due_at, attempts, version, created_at, updated_at, completed_at",
         id,
         due_at
     )
     .fetch_optional(db)
     .await
+}
+
+pub(super) async fn release_all(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    reason: &str,
+    now: DateTime,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "update transactions set held_reason = null, due_at = $3, attempts = 0, version = version + 1
+          where user_id = $1 and held_reason = $2",
+        user_id,
+        reason,
+        now
+    );
+    Ok(done.execute(db).await?.rows_affected())
+}
+
+pub(super) async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select 1 from transactions
+            where user_id = $1 and state in
+                ('initiated', 'awaiting_payment', 'reserved', 'awaiting_approval', 'submitting', 'submitted')) as "found!""#,
+        user_id
+    );
+    found.fetch_one(db).await
 }
 
 pub(super) async fn list_held(
@@ -319,8 +346,8 @@ pub(super) async fn list_held(
     sqlx::query_as!(
         Row,
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, description, refunded_minor,
-                charged_back_minor, repaid_minor, owed_minor, held_reason,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                 due_at, attempts, version, created_at, updated_at, completed_at
            from transactions
           where held_reason is not null and ($1::text is null or kind = $1) and ($2::uuid is null or id < $2)

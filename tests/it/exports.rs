@@ -382,12 +382,13 @@ async fn exports_are_audited_without_what_was_searched_for(db: PgPool) {
     let customer = t.customer().await;
     seed(&t, customer.id, 3).await;
     export(&t, &customer, "format=csv&state=failed&q=declined&reference=planted").await;
-    let log: Vec<(String, Option<Value>)> =
-        sqlx::query_as("select action, after from audit_log where object_kind = 'export' and actor = $1 order by action desc")
-            .bind(customer.id.to_string())
-            .fetch_all(&t.app.db)
-            .await
-            .expect("PostgreSQL answers");
+    let log: Vec<(String, Option<Value>)> = sqlx::query_as(
+        "select action, after from audit_log where object_kind = 'export' and actor = $1 order by action desc",
+    )
+    .bind(customer.id.to_string())
+    .fetch_all(&t.app.db)
+    .await
+    .expect("PostgreSQL answers");
     let [(started, asked), (completed, rows)] = log.as_slice() else { panic!("two entries: {log:?}") };
     assert_eq!((started.as_str(), completed.as_str()), ("export.started", "export.completed"));
     let asked = asked.clone().expect("what was asked for");

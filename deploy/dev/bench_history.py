@@ -1,0 +1,142 @@
+"""`./dev bench history`: how long each kind of page of transactions takes, on rows by the million.
+
+    seed      `octoco seed-history` fills a private PostgreSQL, with the settings of its package but for the memory
+    measure   `octoco measure-history` asks for each kind of page a few hundred times, each time with other values
+
+Two times are taken for each page: from outside (a transaction, the page, reading its rows), and the processor's time of
+PostgreSQL's process alone. The second one decides, since other work on the machine disturbs only the first.
+"""
+
+import os
+import re
+import subprocess
+
+import parts
+import processes
+import service
+import toolchain
+from console import ROOT, Failure, heading, note, run_long
+
+STATE = ROOT / ".dev" / "bench"
+PORTS = {"postgres": 28432}
+TRANSACTIONS = 1_000_000
+CALLS = 200
+LIMIT_MS = 10.0
+DEEP_MAX = 1.5  # times the first page
+NOISE_MS = 1.0  # below this the quotient of two pages says nothing
+
+
+def run(arguments):
+    transactions, calls, keep = read(arguments)
+    with processes.only_one(STATE.with_suffix(".lock"), "./dev bench"):
+        parts.stop_all(STATE, PORTS)
+        try:
+            return measure(transactions, calls)
+        finally:
+            parts.stop_all(STATE, PORTS)
+            if not keep:
+                parts.forget_data(STATE)
+
+
+def read(arguments):
+    words, transactions, calls, keep = list(arguments), TRANSACTIONS, CALLS, False
+    while words:
+        word = words.pop(0)
+        if word == "--keep":
+            keep = True
+        elif word in ("--transactions", "--calls") and words and re.fullmatch(r"[1-9]\d*", words[0]):
+            number = int(words.pop(0))
+            transactions, calls = (number, calls) if word == "--transactions" else (transactions, number)
+        else:
+            usage = "./dev bench history [--transactions N] [--calls N] [--keep]"
+            raise Failure("read the command", f"cannot be used: {word}", usage)
+    return transactions, calls, keep
+
+
+def measure(transactions, calls):
+    heading("Parts")
+    toolchain.ensure_all()
+    program = build()
+    STATE.mkdir(parents=True, exist_ok=True)
+    up = parts.Instances(STATE, {name: processes.free_port(port) for name, port in PORTS.items()}, durable=True)
+    postgres = parts.postgres(up)
+    postgres.command.extend(["-c", "shared_buffers=2GB", "-c", "max_wal_size=8GB", "-c", "random_page_cost=1.1"])
+    processes.ensure(STATE, postgres)
+    parts.ensure_database(up, "octoco")
+    env = environment(up, program)
+    seeded = parts.sql(up, "select to_regclass('transaction_words')", "octoco") and rows(up)
+    if seeded != transactions:
+        if seeded:
+            parts.sql(up, "drop database octoco")
+            parts.ensure_database(up, "octoco")
+        seed(program, env, transactions)
+    note(f"{rows(up):,} transactions; {sizes(up)}")
+    heading(f"Pages, {calls} calls of each kind: milliseconds")
+    answer = subprocess.run(
+        [program, "measure-history", "--calls", str(calls)], env=env, capture_output=True, text=True, check=False,
+    )
+    if answer.returncode != 0:
+        raise Failure("measure", answer.stderr, "look at src/seed/measure.rs")
+    return verdict(answer.stdout)
+
+
+def build():
+    command = ["cargo", "build", "--release", "--locked", "-p", "octoco", "--bin", "octoco"]
+    log = processes.log_file(STATE, "build")
+    env = {**os.environ, **toolchain.cargo_env()}
+    run_long("building octoco (release)", command, log, usually="15 min the first time", env=env)
+    return service.target_directory() / "release" / "octoco"
+
+
+def environment(up, program):
+    """All settings are checked at start; of the parts only PostgreSQL is asked."""
+    key = STATE / "webhook.pem"
+    keys = subprocess.run([program, "keys", "generate"], capture_output=True, text=True, check=True).stdout
+    subprocess.run(["openssl", "genrsa", "-out", STATE / "webhook.key", "2048"], capture_output=True, check=True)
+    public = ["openssl", "rsa", "-in", STATE / "webhook.key", "-pubout", "-out", key]
+    subprocess.run(public, capture_output=True, check=True)
+    generated = dict(re.findall(r'^(\w+)="(.*)"$', keys, re.MULTILINE))
+    return {
+        **os.environ, **generated, "DATABASE_URL": up.database_url("octoco"), "REDIS_URL": "redis://127.0.0.1:1",
+        "TIGERBEETLE_ADDRESSES": "127.0.0.1:1", "REVIO_BASE_URL": "http://127.0.0.1:1/api/v1/",
+        "REVIO_API_KEY": service.REVIO_API_KEY, "REVIO_BRAND_ID": service.REVIO_BRAND_ID, "REVIO_TEST_MODE": "true",
+        "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(key), "LOG_FORMAT": "text", "RUST_LOG": "error",
+        "DATABASE_CONNECTIONS_MAX": "1",
+    }
+
+
+def seed(program, env, transactions):
+    heading(f"Seeding {transactions:,} transactions")
+    for command in (["migrate"], ["seed-history", "--transactions", str(transactions)]):
+        if subprocess.run([program, *command], env=env, check=False).returncode != 0:
+            raise Failure(command[0], "it failed", "read what it said above")
+
+
+def rows(up):
+    return int(parts.sql(up, "select count(*) from transactions", "octoco"))
+
+
+def sizes(up):
+    tables = ("transactions", "transaction_states", "transaction_words")
+    size = "pg_size_pretty(pg_table_size('{0}')) || ' + ' || pg_size_pretty(pg_indexes_size('{0}'))"
+    return ", ".join(f"{table} {parts.sql(up, 'select ' + size.format(table), 'octoco')}" for table in tables)
+
+
+def verdict(output):
+    """Prints the table; fails where a page costs PostgreSQL too much."""
+    figures = {}
+    for line in output.splitlines():
+        name, *values = line.split("\t")
+        figures[name] = [float(value) for value in values]
+    too_slow = []
+    print(f"   {'':<72}{'from outside':^16}{'processor':^16}")
+    print(f"   {'':<72}{'p50':>8}{'p99':>8}{'p50':>8}{'p99':>8}")
+    for name, (p50, p99, cost, cost99) in figures.items():
+        first = figures.get(name.removesuffix("deep") + "first", [0] * 4)[2]
+        deeper = name.endswith("deep") and cost > max(DEEP_MAX * first, first + NOISE_MS)
+        mark = " *" if cost99 > LIMIT_MS else " (deep)" if deeper else ""
+        too_slow += [name] if mark else []
+        print(f"   {name:<72}{p50:>8.2f}{p99:>8.2f}{cost:>8.2f}{cost99:>8.2f}{mark}")
+    note(f"{len(figures)} kinds of page, {len(too_slow)} cost more than {LIMIT_MS:.0f} ms at the 99th percentile, or more than"
+         f" {DEEP_MAX} times the first page")
+    return 1 if too_slow else 0

@@ -1,0 +1,125 @@
+//! SQL of the seeding. It takes the database's own indexes and foreign keys away and puts the same ones back: what it measures
+//! is what the migrations say.
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgPool, Postgres};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Transaction};
+
+pub(super) const USERS: &str = "copy users (id, email, full_name, password_hash, created_at) from stdin";
+pub(super) const BANK_ACCOUNTS: &str =
+    "copy bank_accounts (id, user_id, details, key_id, bank_name, last_four, created_at) from stdin";
+pub(super) const TRANSACTIONS: &str = "copy transactions (id, user_id, kind, state, amount_minor, currency, \
+    idempotency_key, request_hash, parent_id, bank_account_id, provider_id, failure_reason, description, version, \
+    created_at, updated_at, completed_at) from stdin";
+
+/// A connection whose statements may take as long as they need.
+pub(super) async fn connect(db: &PgPool) -> sqlx::Result<PoolConnection<Postgres>> {
+    let mut connection = db.acquire().await?;
+    sqlx::raw_sql(
+        "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0; set maintenance_work_mem = '512MB'",
+    )
+    .execute(&mut *connection)
+    .await?;
+    Ok(connection)
+}
+
+/// Everything or nothing: a seeding that is broken off leaves the database as it was, with its indexes.
+pub(super) struct Seeding<'c> {
+    tx: Transaction<'c, Postgres>,
+    indexes: Vec<String>,
+    foreign_keys: Vec<String>,
+}
+
+impl<'c> Seeding<'c> {
+    pub(super) async fn begin(connection: &'c mut PgConnection) -> sqlx::Result<Self> {
+        let mut tx = connection.begin().await?;
+        let indexes = sqlx::query!(
+            r#"select indexrelid::regclass::text as "name!", pg_get_indexdef(indexrelid) as "definition!"
+                 from pg_index
+                where indrelid in ('transactions'::regclass, 'transaction_words'::regclass) and not indisprimary"#
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        for index in &indexes {
+            sqlx::raw_sql(AssertSqlSafe(format!("drop index {}", index.name))).execute(&mut *tx).await?;
+        }
+        let keys = sqlx::query!(
+            r#"select conname::text as "name!", pg_get_constraintdef(oid) as "definition!" from pg_constraint
+                where conrelid = 'transactions'::regclass and contype = 'f'"#
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        for key in &keys {
+            let drop = format!("alter table transactions drop constraint {}", key.name);
+            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *tx).await?;
+        }
+        sqlx::raw_sql("alter table transactions disable trigger user").execute(&mut *tx).await?;
+        let add = |key: &str, definition: &str| format!("alter table transactions add constraint {key} {definition}");
+        Ok(Self {
+            tx,
+            indexes: indexes.into_iter().map(|index| index.definition).collect(),
+            foreign_keys: keys.iter().map(|key| add(&key.name, &key.definition)).collect(),
+        })
+    }
+
+    pub(super) async fn copy(&mut self, statement: &'static str, lines: String) -> sqlx::Result<()> {
+        let mut copy = self.tx.copy_in_raw(statement).await?;
+        copy.send(lines.into_bytes()).await?;
+        copy.finish().await?;
+        Ok(())
+    }
+
+    /// As the triggers would have written them on the way of each row.
+    pub(super) async fn states(&mut self) -> sqlx::Result<()> {
+        sqlx::raw_sql(
+            "insert into transaction_states (transaction_id, version, state, at)
+             select id, 0, 'initiated', created_at from transactions;
+             insert into transaction_states (transaction_id, version, state, at)
+             select id, 1, case kind when 'deposit' then 'awaiting_payment' else 'reserved' end,
+                    created_at + interval '1 second'
+               from transactions where kind in ('deposit', 'withdrawal') and state not in ('awaiting_payment', 'reserved');
+             insert into transaction_states (transaction_id, version, state, at)
+             select id, 2, state, updated_at from transactions",
+        )
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    pub(super) async fn words(&mut self) -> sqlx::Result<()> {
+        sqlx::raw_sql(
+            "insert into transaction_words (word, transaction_id, user_id)
+             select distinct w.word collate \"C\" as word, t.id, t.user_id
+               from transactions t, unnest(search_words(concat_ws(' ', t.description, t.failure_reason))) as w (word)
+              where t.description is not null or t.failure_reason is not null
+              order by word, t.id
+             on conflict do nothing;
+             insert into search_terms (word)
+             select distinct word from transaction_words where word !~ '[0-9]' and length(word) > 2
+             on conflict do nothing",
+        )
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    pub(super) async fn finish(mut self) -> sqlx::Result<()> {
+        for definition in self.indexes.into_iter().chain(self.foreign_keys) {
+            sqlx::raw_sql(AssertSqlSafe(definition)).execute(&mut *self.tx).await?;
+        }
+        sqlx::raw_sql("alter table transactions enable trigger user").execute(&mut *self.tx).await?;
+        self.tx.commit().await
+    }
+}
+
+pub(super) async fn vacuum(connection: &mut PgConnection) -> sqlx::Result<()> {
+    for table in ["users", "transactions", "transaction_states", "transaction_words", "search_terms"] {
+        sqlx::raw_sql(AssertSqlSafe(format!("vacuum (analyze) {table}"))).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// The process that serves the connection.
+pub(super) async fn backend(db: &PgPool) -> sqlx::Result<i32> {
+    sqlx::query_scalar!(r#"select pg_backend_pid() as "pid!""#).fetch_one(db).await
+}
