@@ -17,6 +17,7 @@
 
 pub mod cursor;
 pub mod filter;
+mod groups;
 pub mod routes;
 pub mod sort;
 mod store;
@@ -28,7 +29,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::transactions::{self, Transaction};
+use crate::transactions::Transaction;
 
 use cursor::{Binding, Cursor, Way};
 pub use filter::{Filter, FilterQuery, Scope, StaffQuery};
@@ -112,8 +113,7 @@ pub async fn page_after(
 ) -> Result<Vec<Transaction>> {
     let ask = store::Ask { offset: 0, limit, after, ..ask(selection) };
     let mut tx = begin(app).await?;
-    let rows = store::page(&mut tx, &ask).await.map_err(too_broad)?;
-    rows.into_iter().map(Transaction::try_from).collect()
+    groups::page(&mut tx, &ask).await
 }
 
 /// # Errors
@@ -144,7 +144,7 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
         ..ask(&selection)
     };
     let mut tx = begin(app).await?;
-    let rows = store::page(&mut tx, &ask).await.map_err(too_broad)?;
+    let rows = groups::page(&mut tx, &ask).await?;
     let (mut rows, more) = cut(rows, limit);
     let seen = offset.saturating_add(i64::try_from(rows.len()).unwrap_or(0)).saturating_add(i64::from(more));
     let total = total(&mut tx, &selection, seen).await?;
@@ -152,7 +152,6 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
     if backwards {
         rows.reverse();
     }
-    let rows: Vec<Transaction> = rows.into_iter().map(Transaction::try_from).collect::<Result<_>>()?;
     let has_more = |way| match (backwards, way) {
         (false, Way::Forwards) | (true, Way::Backwards) => more,
         (true, Way::Forwards) => true,
@@ -167,7 +166,7 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
 }
 
 /// The rows of the page, and whether another one was there behind them.
-fn cut(mut rows: Vec<transactions::Row>, limit: i64) -> (Vec<transactions::Row>, bool) {
+fn cut(mut rows: Vec<Transaction>, limit: i64) -> (Vec<Transaction>, bool) {
     let limit = usize::try_from(limit).unwrap_or(0);
     let more = rows.len() > limit;
     rows.truncate(limit);
@@ -179,6 +178,7 @@ fn ask(selection: &Selection) -> store::Ask<'_> {
         filter: &selection.filter,
         words: &selection.words,
         sort: &selection.sort,
+        equal: None,
         after: None,
         offset: 0,
         limit: 0,

@@ -4,7 +4,7 @@
     measure   `octoco measure-history` asks for each kind of page a few hundred times, each time with other values
 
 Two times are taken for each page: from outside (a transaction, the page, reading its rows), and the processor's time of
-PostgreSQL's process alone. The second one decides, since other work on the machine disturbs only the first.
+PostgreSQL's processes alone. The second one decides, since other work on the machine disturbs only the first.
 """
 
 import os
@@ -101,7 +101,7 @@ def environment(up, program):
         "TIGERBEETLE_ADDRESSES": "127.0.0.1:1", "REVIO_BASE_URL": "http://127.0.0.1:1/api/v1/",
         "REVIO_API_KEY": service.REVIO_API_KEY, "REVIO_BRAND_ID": service.REVIO_BRAND_ID, "REVIO_TEST_MODE": "true",
         "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(key), "LOG_FORMAT": "text", "RUST_LOG": "error",
-        "DATABASE_CONNECTIONS_MAX": "1",
+        "DATABASE_CONNECTIONS_MAX": "4",
     }
 
 

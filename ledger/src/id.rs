@@ -112,8 +112,8 @@ pub enum Leg {
 }
 
 impl Leg {
-    /// Every leg that moves money; those of the gate are of another ledger and move none.
-    pub const ALL: [Self; 10] = [
+    /// Every leg that moves money; those of the gate and of a closure move none.
+    pub const ALL: [Self; 11] = [
         Self::Main,
         Self::Post,
         Self::Void,
@@ -124,6 +124,7 @@ impl Leg {
         Self::Loss,
         Self::Unmatched,
         Self::Late,
+        Self::UnmatchedReturn,
     ];
 
     /// For people; a new leg needs a name here and, where it moves money, its place in [`Leg::ALL`].
@@ -143,6 +144,9 @@ impl Leg {
             Self::GateFloor => "gate_floor",
             Self::GateFloorVoid => "gate_floor_void",
             Self::GateReturn => "gate_return",
+            Self::Close => "close",
+            Self::CloseVoid => "close_void",
+            Self::UnmatchedReturn => "unmatched_return",
         }
     }
 

@@ -161,6 +161,14 @@ impl Filter {
             search: None,
         }
     }
+
+    /// Whether more of a row must be known than whose it is and when it was created.
+    pub(super) fn needs_row(&self) -> bool {
+        let chosen = !self.kinds.is_empty() || !self.states.is_empty() || self.currency.is_some();
+        let ranged = self.amount_min.is_some() || self.amount_max.is_some();
+        let named = self.reference.is_some() || self.provider_id.is_some() || self.held.is_some();
+        chosen || ranged || named
+    }
 }
 
 impl FilterQuery {

@@ -72,6 +72,21 @@ impl Default for Sort {
     }
 }
 
+impl Column {
+    /// What the row has in it.
+    #[must_use]
+    pub fn value(self, row: &Transaction) -> Value {
+        match self {
+            Self::CreatedAt => Value::Time(row.created_at),
+            Self::UpdatedAt => Value::Time(row.updated_at),
+            Self::CompletedAt => row.completed_at.map_or(Value::Never, Value::Time),
+            Self::Amount => Value::Minor(row.amount.minor()),
+            Self::Kind => Value::Word(row.kind.name().to_owned()),
+            Self::State => Value::Word(row.state.name().to_owned()),
+        }
+    }
+}
+
 impl Direction {
     #[must_use]
     pub fn reversed(self) -> Self {
@@ -120,7 +135,7 @@ impl Sort {
     /// Where the row stands.
     #[must_use]
     pub fn keyset(&self, row: &Transaction) -> Keyset {
-        let values = self.columns.iter().map(|(column, _)| value(*column, row)).collect();
+        let values = self.columns.iter().map(|(column, _)| column.value(row)).collect();
         Keyset { values, id: row.id }
     }
 
@@ -137,17 +152,6 @@ impl Sort {
         };
         self.columns.len() == keyset.values.len()
             && self.columns.iter().zip(&keyset.values).all(|((column, _), value)| fits(*column, value))
-    }
-}
-
-fn value(column: Column, row: &Transaction) -> Value {
-    match column {
-        Column::CreatedAt => Value::Time(row.created_at),
-        Column::UpdatedAt => Value::Time(row.updated_at),
-        Column::CompletedAt => row.completed_at.map_or(Value::Never, Value::Time),
-        Column::Amount => Value::Minor(row.amount.minor()),
-        Column::Kind => Value::Word(row.kind.name().to_owned()),
-        Column::State => Value::Word(row.state.name().to_owned()),
     }
 }
 

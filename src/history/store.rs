@@ -28,6 +28,8 @@ pub(super) struct Ask<'a> {
     /// For each word of the search those of the rows that it may mean; the rarest first.
     pub(super) words: &'a [Vec<String>],
     pub(super) sort: &'a Sort,
+    /// Only rows that have this value.
+    pub(super) equal: Option<(Column, &'a Value)>,
     /// Strictly behind this row.
     pub(super) after: Option<&'a Keyset>,
     pub(super) offset: i64,
@@ -67,6 +69,10 @@ pub(super) async fn page(db: &mut PgConnection, ask: &Ask<'_>) -> sqlx::Result<V
     } else {
         push_filter(&mut sql, ask.filter);
         push_completed(&mut sql, ask);
+        if let Some((column, value)) = ask.equal {
+            sql.push(" and ").push(expression(column)).push(" = ");
+            push_value(&mut sql, value);
+        }
         push_keyset(&mut sql, ask);
     }
     push_order(&mut sql, ask.sort);
@@ -149,7 +155,11 @@ fn push_matches(sql: &mut Sql, ask: &Ask<'_>, search: &Search) {
     let Some((rarest, others)) = ask.words.split_first() else { return };
     sql.push(" union select m.id from unnest(").push_bind(rarest.clone());
     sql.push(") as w (word) cross join lateral (select s.transaction_id as id from transaction_words s");
-    sql.push(" join transactions t on t.id = s.transaction_id where s.word = w.word collate \"C\"");
+    let with_row = ask.filter.needs_row();
+    if with_row {
+        sql.push(" join transactions t on t.id = s.transaction_id");
+    }
+    sql.push(" where s.word = w.word collate \"C\"");
     if let Some(user_id) = ask.filter.user_id {
         sql.push(" and s.user_id = ").push_bind(user_id);
     }
@@ -163,8 +173,10 @@ fn push_matches(sql: &mut Sql, ask: &Ask<'_>, search: &Search) {
         );
         sql.push_bind(other.clone()).push("))");
     }
-    sql.push(" and ");
-    push_filter(sql, ask.filter);
+    if with_row {
+        sql.push(" and ");
+        push_filter(sql, ask.filter);
+    }
     if by_id {
         sql.push(" order by s.transaction_id").push(word(ask.sort.id)).push(" limit ").push_bind(limit);
     }

@@ -1,8 +1,7 @@
 //! How long each kind of page takes on what was seeded: the calls that the routes make, each with values of its own. Two times
 //! are taken: from outside, with the way to PostgreSQL and back and the reading of the rows, and the processor's time of
-//! PostgreSQL's process alone, which says what a page costs also where other work disturbs the clock on the wall.
-//!
-//! Needs PostgreSQL on the same Linux machine, and one connection (DATABASE_CONNECTIONS_MAX=1), so that its process is known.
+//! PostgreSQL's processes alone, which says what a page costs also where other work disturbs the clock on the wall. For that
+//! PostgreSQL must run on the same Linux machine.
 
 use std::time::{Duration, Instant};
 
@@ -29,8 +28,8 @@ pub struct Figure {
 
 /// What the calls are varied by.
 struct Samples {
-    /// PostgreSQL's process.
-    backend: i32,
+    /// PostgreSQL's processes.
+    backends: Vec<i32>,
     newest: Uuid,
     small: Vec<Uuid>,
     large: Uuid,
@@ -148,18 +147,22 @@ async fn timed(
 ) -> Result<Vec<(Duration, Duration)>> {
     let mut times = Vec::with_capacity(calls);
     for index in 0..calls {
-        let (began, before) = (Instant::now(), processor_time(samples.backend)?);
+        let (began, before) = (Instant::now(), processor_time(&samples.backends)?);
         call(index).await?;
-        times.push((began.elapsed(), processor_time(samples.backend)?.saturating_sub(before)));
+        times.push((began.elapsed(), processor_time(&samples.backends)?.saturating_sub(before)));
     }
     Ok(times)
 }
 
-/// What the process has had of processors: the first number of its `schedstat`, in nanoseconds.
-fn processor_time(process: i32) -> Result<Duration> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/schedstat")).map_err(Error::internal)?;
-    let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
-    nanos.map(Duration::from_nanos).ok_or_else(|| Error::internal("schedstat cannot be read"))
+/// What the processes have had of processors: the first number of each one's `schedstat`, in nanoseconds.
+fn processor_time(processes: &[i32]) -> Result<Duration> {
+    let mut nanos = 0;
+    for process in processes {
+        let text = std::fs::read_to_string(format!("/proc/{process}/schedstat")).map_err(Error::internal)?;
+        let first: Option<u64> = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
+        nanos += first.ok_or_else(|| Error::internal("schedstat cannot be read"))?;
+    }
+    Ok(Duration::from_nanos(nanos))
 }
 
 fn figure(name: String, times: &[(Duration, Duration)]) -> Figure {
@@ -189,8 +192,8 @@ async fn sample(app: &App, calls: usize) -> Result<Samples> {
     let share = |user: Uuid| rows.iter().filter(|row| row.user_id == user).count();
     let large = rows.iter().map(|row| row.user_id).max_by_key(|user| share(*user)).unwrap_or(newest.user_id);
     let small = rows.iter().map(|row| row.user_id).filter(|user| share(*user) < 3).collect();
-    let backend = store::backend(&app.db).await?;
-    Ok(Samples { backend, newest: newest.id, small, large, rows })
+    let backends = store::backends(&app.db, app.config.database_connections_max).await?;
+    Ok(Samples { backends, newest: newest.id, small, large, rows })
 }
 
 /// Ranges of a few and of many rows.

@@ -119,7 +119,15 @@ pub(super) async fn vacuum(connection: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// The process that serves the connection.
-pub(super) async fn backend(db: &PgPool) -> sqlx::Result<i32> {
-    sqlx::query_scalar!(r#"select pg_backend_pid() as "pid!""#).fetch_one(db).await
+/// The processes that serve the pool's connections, of which all are opened for it.
+pub(super) async fn backends(db: &PgPool, connections: u32) -> sqlx::Result<Vec<i32>> {
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        open.push(db.acquire().await?);
+    }
+    let mut pids = Vec::new();
+    for connection in &mut open {
+        pids.push(sqlx::query_scalar!(r#"select pg_backend_pid() as "pid!""#).fetch_one(&mut **connection).await?);
+    }
+    Ok(pids)
 }

@@ -132,7 +132,7 @@ fn once(rows: &[Value]) -> BTreeSet<String> {
 
 const FIXED: [&str; 7] =
     ["created_at", "-created_at", "amount", "-amount", "kind,-amount", "-amount,created_at", "-created_at,amount"];
-const MOVING: [&str; 4] = ["updated_at", "-updated_at", "state,amount", "-state"];
+const MOVING: [&str; 5] = ["updated_at", "-updated_at,created_at", "state,amount", "-state", "state,-created_at"];
 
 #[sqlx::test]
 async fn while_rows_come_and_change_a_cursor_repeats_nothing_and_misses_nothing(db: PgPool) {
