@@ -71,6 +71,7 @@ def measure(transactions):
     env = {
         **bench_history.environment(up, program), "LISTEN_ADDR": address, "PUBLIC_URL": f"http://{address}",
         "TIGERBEETLE_ADDRESSES": up.tigerbeetle_address(), "REDIS_URL": up.redis_url(), "RATE_LIMITS": "off",
+        "DATABASE_CONNECTIONS_MAX": "32",
     }
     seeded = parts.sql(up, "select to_regclass('transaction_words')", "octoco") and bench_history.rows(up)
     if not seeded:

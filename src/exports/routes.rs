@@ -264,7 +264,8 @@ fn file(format: Format, at: DateTime) -> [(header::HeaderName, String); 2] {
     params(FormatQuery, FilterQuery),
     responses((status = 200, description = "The file", content(
         (String = "text/csv"), (Trailer = "application/jsonl"),
-        (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))), Problems))]
+        (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
+        (status = 422, description = "`query_too_broad`", body = crate::error::Problem), Problems))]
 async fn stream_own(State(app): State<App>, caller: Caller, Query(query): Query<OwnQuery>) -> Result<Response> {
     let asked = Asked { filter: query.filter, staff: StaffQuery::default() };
     stream(&app, Who::own(&caller), query.format, asked).await
@@ -278,7 +279,8 @@ async fn stream_own(State(app): State<App>, caller: Caller, Query(query): Query<
     responses((status = 200, description = "The file", content(
         (String = "text/csv"), (Trailer = "application/jsonl"),
         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
-        (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+        (status = 403, description = "`forbidden`", body = crate::error::Problem),
+        (status = 422, description = "`query_too_broad`", body = crate::error::Problem), Problems))]
 async fn stream_all(
     State(app): State<App>,
     staff: Staff<TransactionsRead>,
