@@ -15,7 +15,6 @@ import subprocess
 import time
 import urllib.request
 import zipfile
-from dataclasses import replace
 
 import bench_history
 import parts
@@ -23,6 +22,7 @@ import processes
 import service
 import toolchain
 from console import Failure, heading, note
+from processes import Part
 
 STATE = bench_history.STATE
 PORTS = {"postgres": 28432, "redis": 28479, "tigerbeetle": 28400, "octoco": 28480}
@@ -78,18 +78,19 @@ def measure(transactions):
         bench_history.seed(program, env, transactions)
     elif seeded < transactions:
         raise Failure("seed", f"{seeded:,} rows are kept", f"delete {STATE}, or ask for as many")
-    processes.ensure(STATE, replace(service.serve(up), command=[program, "serve"], env=env))
-    service_of = Service(up, address, program, env)
+    port = up.ports["octoco"]
+    processes.ensure(STATE, Part("octoco", [program, "serve"], healthy=lambda: service.is_ready(port), env=env))
+    running = Service(address, program, env)
     heading(f"Exports of {bench_history.rows(up):,} rows (machine load before: {os.getloadavg()[0]:.1f})")
     print(f"   {'':<28}{'rows/s':>10}{'MB/s':>8}{'seconds':>9}{'resident MB':>13}")
-    results = [service_of.stream(form) for form in FORMATS] + [service_of.background(form) for form in FORMATS]
+    results = [running.stream(form) for form in FORMATS] + [running.background(form) for form in FORMATS]
     too_slow = [name for name, rows, resident in results if rows < ROWS_MIN or resident > RESIDENT_MAX]
     note(f"wanted: {ROWS_MIN:,} rows/s within {RESIDENT_MAX} MB; missed by: {', '.join(too_slow) or 'none'}")
     return 1 if too_slow else 0
 
 
 class Service:
-    def __init__(self, up, address, program, env):
+    def __init__(self, address, program, env):
         self.url, self.pid = f"http://{address}", processes.find(STATE, "octoco")
         self.file = STATE / "export"
         email = f"bench-{time.time_ns()}@example.com"
