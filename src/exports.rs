@@ -38,8 +38,8 @@ use work::Work;
 
 pub use work::step_due;
 
-/// Rows fetched at a time: enough that the way to PostgreSQL does not count, few enough that a page is some megabytes.
-const PAGE_ROWS: i64 = 2_000;
+/// Rows fetched at a time: enough that the way to PostgreSQL does not count, few enough that a page is a megabyte.
+const PAGE_ROWS: i64 = 1_000;
 /// Exports of one user that wait or run at once.
 const OPEN_MAX: i64 = 2;
 const OPEN_RETRY_SECS: u64 = 60;

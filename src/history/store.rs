@@ -239,7 +239,7 @@ fn push_created(sql: &mut Sql, filter: &Filter, id: &str) {
 
 /// The smallest id of a row that is created at this time or later.
 fn first_id_at(time: DateTime) -> Uuid {
-    let begun = i64::from(time.nanosecond() % 1_000_000 > 0);
+    let begun = i64::from(!time.nanosecond().is_multiple_of(1_000_000));
     let millis = u64::try_from(time.timestamp_millis().saturating_add(begun)).unwrap_or(0).min(TIME_MAX);
     Uuid::from_u128(u128::from(millis) << TIME_SHIFT)
 }

@@ -19,7 +19,6 @@ async fn start(t: &TestApp, customer: &Customer, key: &str, body: Value) -> Answ
     start_at(t, customer, "/v1/exports", key, body).await
 }
 
-#[expect(clippy::too_many_arguments, reason = "these are the parts of the call")]
 async fn start_at(t: &TestApp, customer: &Customer, path: &str, key: &str, body: Value) -> Answer {
     let headers = [("Idempotency-Key", key)];
     t.send(Method::POST, path, Some(&t.token(customer)), &headers, Some(body)).await
