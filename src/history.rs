@@ -35,6 +35,7 @@ use cursor::{Binding, Cursor, Way};
 pub use filter::{Filter, FilterQuery, Scope, StaffQuery};
 pub use sort::{Keyset, Sort};
 pub use store::{Event, StateAt};
+pub use views::StaffTransactionView;
 
 /// More are not counted but estimated: counting would cost more than the page.
 const COUNTED_MAX: i64 = 10_000;

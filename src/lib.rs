@@ -22,6 +22,7 @@
 //! | [`held`] | rows that wait for a person |
 //! | [`projector`] | the ledger copied into PostgreSQL, for lists and dashboards |
 //! | [`statements`] | opening balance, movements, closing balance, from the ledger itself |
+//! | [`exports`] | lists as files: streamed, or written in the background |
 //! | [`inbox`] | Revio's webhooks |
 //! | [`credentials`] | passwords that were forgotten or are to be changed |
 //! | [`search`] | from any id, e-mail or key to the row, for staff |
@@ -46,6 +47,7 @@ pub mod crash;
 pub mod credentials;
 pub mod deposits;
 pub mod error;
+pub mod exports;
 pub mod hashing;
 pub mod health;
 pub mod held;

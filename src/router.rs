@@ -22,8 +22,8 @@ use crate::http::load::Load;
 use crate::http::{Json, access_log, headers};
 use crate::telemetry::panic_text;
 use crate::{
-    accounts, adjustments, admin, bank_accounts, credentials, deposits, health, held, history, inbox, mails, restrictions,
-    search, sessions, statements, users, withdrawals,
+    accounts, adjustments, admin, bank_accounts, credentials, deposits, exports, health, held, history, inbox, mails,
+    restrictions, search, sessions, statements, users, withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
@@ -65,6 +65,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(adjustments::routes::router())
         .merge(history::routes::router())
         .merge(statements::routes::router())
+        .merge(exports::routes::router())
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())
         .merge(held::routes::router())

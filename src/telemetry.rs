@@ -71,6 +71,10 @@ pub struct Metrics {
     pub transactions_held: IntCounterVec,
     /// Withdrawals that Revio paid after it had said that it would not.
     pub withdrawals_paid_late: IntCounter,
+    /// Exports by format and what became of them: streamed, broken, completed, failed.
+    pub exports: IntCounterVec,
+    /// Rows of exports that were finished, by format.
+    pub export_rows: IntCounterVec,
     /// Seconds for which Revio is still left alone by this process; 0 = calls are made.
     pub revio_paused_seconds: IntGauge,
     /// What is waiting now, by queue: due, held, dead.
@@ -231,6 +235,8 @@ impl Metrics {
                 "octoco_withdrawals_paid_late_total",
                 "Withdrawals paid after they had failed",
             ),
+            exports: counter("octoco_exports_total", "Exports and what became of them", &["format", "outcome"]),
+            export_rows: counter("octoco_export_rows_total", "Rows of finished exports", &["format"]),
             revio_paused_seconds: level("octoco_revio_paused_seconds", "Revio is left alone for so long"),
             transactions_held: counter("octoco_transactions_held_total", "Transactions held for a person", &["kind"]),
             queue_rows: gauge("octoco_queue_rows", "Rows that wait", &["queue", "what"]),

@@ -13,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::{
-    adjustments, audit, deposits, inbox, mails, projector, restrictions, reversals, transactions, withdrawals,
+    adjustments, audit, deposits, exports, inbox, mails, projector, restrictions, reversals, transactions, withdrawals,
 };
 
 /// As many as are stepped at once: none of them waits for its turn while its lease runs.
 const BATCH: i64 = 16;
+/// Exports of one process at once: each keeps a core busy.
+const EXPORTS: i64 = 2;
 /// Longer than any batch takes: its steps have a deadline of 60 s and run at once. What hangs beyond that is PostgreSQL.
 const BATCH_DEADLINE: Duration = Duration::from_secs(80);
 /// How long a loop waits after a failure of its own (PostgreSQL away).
@@ -39,7 +41,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 10] = [
+static TASKS: [Task; 11] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -88,12 +90,23 @@ static TASKS: [Task; 10] = [
         loops: 1,
         step: |app| Box::pin(full(restrictions::step_due(app, BATCH))),
     },
+    Task {
+        name: "exports",
+        period: Duration::from_secs(1),
+        loops: 1,
+        step: |app| Box::pin(more(exports::step_due(app, EXPORTS))),
+    },
     Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::seal(app)) },
     Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
 ];
 
 async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
     Ok(i64::try_from(claimed.await?).is_ok_and(|count| count == BATCH))
+}
+
+/// An export that had its turn is due again at once.
+async fn more(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
+    Ok(claimed.await? > 0)
 }
 
 async fn measure(app: &App) -> Result<bool> {
@@ -103,6 +116,7 @@ async fn measure(app: &App) -> Result<bool> {
     restrictions::measure(app).await?;
     inbox::measure(app).await?;
     mails::measure(app).await?;
+    exports::measure(app).await?;
     app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
     audit::measure(app).await?;
     projector::measure(app).await?;

@@ -22,7 +22,7 @@ const LEVELS: &[&[&str]] = &[
     &["users", "bank_accounts", "accounts", "transactions"],
     &["restrictions", "approvals"],
     &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "held", "history", "projector", "statements"],
-    &["inbox", "health", "admin", "credentials", "search"],
+    &["exports", "inbox", "health", "admin", "credentials", "search"],
     &["router", "worker", "seed"],
     &["server"],
 ];

@@ -1,10 +1,11 @@
 """`./dev bench NAME`: measurements on private parts of their own. One file a benchmark; this one finds it."""
 
+import bench_exports
 import bench_history
 import bench_projector
 from console import Failure
 
-BENCHMARKS = {"history": bench_history, "projector": bench_projector}
+BENCHMARKS = {"exports": bench_exports, "history": bench_history, "projector": bench_projector}
 
 
 def run(arguments):

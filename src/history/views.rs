@@ -15,7 +15,7 @@ use crate::transactions::routes::TransactionView;
 
 /// What only staff see besides.
 #[derive(Serialize, ToSchema)]
-pub(super) struct StaffTransactionView {
+pub struct StaffTransactionView {
     #[serde(flatten)]
     transaction: TransactionView,
     user_id: Uuid,

@@ -19,7 +19,9 @@ use octoco::config::Config;
 use octoco::crash::CrashPoints;
 use octoco::permissions::Role;
 use octoco::server::Server;
-use octoco::{adjustments, audit, deposits, inbox, keys, mails, projector, restrictions, reversals, users, withdrawals};
+use octoco::{
+    adjustments, audit, deposits, exports, inbox, keys, mails, projector, restrictions, reversals, users, withdrawals,
+};
 use reqwest::{Method, StatusCode};
 use revio_sim::{Deliveries, Sim};
 use serde_json::{Value, json};
@@ -258,7 +260,8 @@ impl TestApp {
         let adjustments = adjustments::step_due(&self.app, BATCH).await.expect("adjustments can be claimed");
         let restrictions = restrictions::step_due(&self.app, BATCH).await.expect("restrictions can be claimed");
         let mails = self.send_mails().await;
-        events + deposits + withdrawals + reversals + restrictions + adjustments + mails
+        let exports = exports::step_due(&self.app, BATCH).await.expect("exports can be claimed");
+        events + deposits + withdrawals + reversals + restrictions + adjustments + mails + exports
     }
 
     /// Sends what mails are due. How many there were.

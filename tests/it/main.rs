@@ -12,6 +12,7 @@ mod connections;
 mod crashes;
 mod credentials;
 mod deposits;
+mod exports;
 mod guessing;
 mod harness;
 mod health;
