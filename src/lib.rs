@@ -6,7 +6,7 @@
 //! | [`vault`], [`tokens`], [`keys`], [`limits`] | sealed data, sign-in tokens, new secrets, rate limits |
 //! | [`permissions`], [`access`] | who may do what; what a token cannot know |
 //! | [`revio`] | the provider's HTTP API and its signature |
-//! | [`error`], [`problems`] | the one error; how it is told |
+//! | [`error`], [`problems`] | the one error; every code that it can have |
 //! | [`app`], [`wake`] | what everything runs on |
 //! | [`audit`] | who did what: append-only, hash-chained |
 //! | [`http`] | what every route shares |
@@ -16,7 +16,8 @@
 //! | [`held`] | rows that wait for a person |
 //! | [`inbox`] | Revio's webhooks |
 //! | [`admin`] | what staff see of no noun's own |
-//! | [`health`], [`router`], [`worker`] | is it alive; every route; every background task |
+//! | [`health`], [`contract`], [`docs`] | is it alive; the OpenAPI document; the page that shows it |
+//! | [`router`], [`worker`] | every route; every background task |
 //!
 //! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL). Modules import only from lines
 //! above their own; `tests/tidy.rs` checks it.
@@ -29,8 +30,10 @@ pub mod audit;
 pub mod bank_accounts;
 pub mod clock;
 pub mod config;
+pub mod contract;
 pub mod crash;
 pub mod deposits;
+pub mod docs;
 pub mod error;
 pub mod health;
 pub mod held;

@@ -130,7 +130,7 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Serve(serve) => with_app(|app| self::serve(app, !serve.without_worker || serve.with_worker)).await,
         Command::Work => with_app(work).await,
         Command::Migrate => with_app(migrate).await,
-        Command::Openapi => say(&router::openapi().to_pretty_json()?),
+        Command::Openapi => say(&serde_json::to_string_pretty(&router::openapi())?),
         Command::Keys(Keys::Generate { data_key_id }) => say(keys::environment_lines(&data_key_id).trim_end()),
         Command::Webhook(Webhook::Verify { public_key, signature }) => verify(&public_key, &signature),
         Command::Admin(Admin::LedgerBalances { email }) => with_app(|app| ledger_balances(app, email)).await,

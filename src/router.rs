@@ -9,48 +9,27 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use serde_json::Value;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
-use utoipa::OpenApi;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::error::{Error, Problem};
+use crate::error::Error;
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::{Json, access_log};
 use crate::{
-    accounts, admin, bank_accounts, deposits, health, held, inbox, sessions, transactions, users, withdrawals,
+    accounts, admin, bank_accounts, contract, deposits, docs, health, held, inbox, sessions, transactions, users,
+    withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
 /// such. A row that was written by then goes on by itself.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Octoco", description = "Accounts, deposits and withdrawals. Amounts are integers in minor units; times are RFC 3339; failures are RFC 9457 problem documents with a stable `code`."),
-    components(schemas(Problem)),
-    modifiers(&Schemes)
-)]
-struct Document;
-
-/// How a caller proves who it is.
-struct Schemes;
-
-impl utoipa::Modify for Schemes {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let components = document.components.get_or_insert_default();
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-        let cookie = ApiKey::Cookie(ApiKeyValue::new("refresh_token"));
-        components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(cookie));
-    }
-}
-
 fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(contract::base())
         .merge(users::routes::router())
         .merge(sessions::routes::router())
         .merge(accounts::routes::router())
@@ -68,18 +47,21 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
 
 /// The contract, generated from the code.
 #[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes().1
+pub fn openapi() -> Value {
+    contract::complete(&routes().1)
 }
 
 /// The whole API.
 pub fn router(app: App) -> Router {
     let (routes, document) = routes();
+    let document = contract::complete(&document);
     let fixed = |name: &'static str, value: &'static str| {
         SetResponseHeaderLayer::overriding(HeaderName::from_static(name), HeaderValue::from_static(value))
     };
     routes
         .route("/openapi.json", get(move || async move { Json(document) }))
+        .route("/docs", get(docs::routes::page))
+        .route("/docs/{file}", get(docs::routes::file))
         .fallback(async || Error::NotFound("path"))
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(

@@ -19,7 +19,7 @@ const LEVELS: &[&[&str]] = &[
     &["http"],
     &["users", "bank_accounts", "accounts", "transactions"],
     &["sessions", "deposits", "withdrawals", "reversals", "held"],
-    &["inbox", "health", "admin"],
+    &["inbox", "health", "admin", "contract", "docs"],
     &["router", "worker"],
 ];
 

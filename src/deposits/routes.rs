@@ -25,7 +25,7 @@ struct NewDeposit {
     /// Minor units (cents).
     #[schema(example = 150_000, minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount: i64,
-    #[schema(example = "ZAR")]
+    #[schema(example = "ZAR", format = "iso-4217", pattern = "^[A-Z]{3}$")]
     currency: String,
 }
 
@@ -43,9 +43,9 @@ impl NewDeposit {
 /// Send the payer to `checkout_url`. Where it is still null, the provider does not answer: ask for the transaction again.
 /// The same key with the same body answers the same deposit as it stands now.
 #[utoipa::path(post, path = "/v1/deposits", tag = "deposits", security(("bearer" = [])), request_body = NewDeposit,
-    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
     responses((status = 201, body = TransactionView),
-        (status = 422, description = "`idempotency_key_reused`", body = crate::error::Problem), Problems))]
+        (status = 422, description = "`idempotency_key_reused`"), (status = 503, description = "`provider_unavailable`"), Problems))]
 async fn create(
     State(app): State<App>,
     caller: Caller,

@@ -30,11 +30,10 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(Serialize, ToSchema)]
 pub struct TransactionView {
     pub id: Uuid,
-    /// `deposit`, `withdrawal`, `refund`, `chargeback` or `chargeback_reversal`.
-    #[schema(example = "deposit")]
+    #[schema(value_type = Kind)]
     pub kind: &'static str,
     /// See the state diagrams in the documentation.
-    #[schema(example = "awaiting_payment")]
+    #[schema(value_type = State)]
     pub state: &'static str,
     /// Minor units (cents).
     #[schema(example = 150_000)]
@@ -108,7 +107,9 @@ struct ListQuery {
     /// The page size, with a cursor.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
+    #[param(inline, value_type = Option<Kind>)]
     kind: Option<String>,
+    #[param(inline, value_type = Option<State>)]
     state: Option<String>,
     currency: Option<String>,
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod audit;
+mod contract;
 mod deposits;
 mod harness;
 mod health;
