@@ -30,9 +30,8 @@ pub(super) fn complete(schemas: &mut Map<String, Value>, paths: &Map<String, Val
         collect(&operation["requestBody"], schemas, &mut sent);
     }
     for name in sent {
-        let Some(properties) = schemas.get_mut(&name).and_then(|schema| schema["properties"].as_object_mut()) else {
-            continue;
-        };
+        let properties = schemas.get_mut(&name).and_then(|schema| schema.get_mut("properties"));
+        let Some(properties) = properties.and_then(Value::as_object_mut) else { continue };
         for (name, schema) in properties {
             complete_text(name, schema);
         }
@@ -44,7 +43,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>, paths: &Map<String, Val
 }
 
 pub(super) fn complete_parameters(operation: &mut Value) {
-    let Some(parameters) = operation["parameters"].as_array_mut() else { return };
+    let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) else { return };
     for parameter in parameters {
         let name = parameter["name"].as_str().unwrap_or_default().to_owned();
         complete_text(&name, &mut parameter["schema"]);

@@ -121,16 +121,18 @@ fn the_catalogue_of_problem_codes_is_the_one_of_the_code() {
 }
 
 #[test]
-fn every_code_is_answered_by_some_operation_or_by_none_of_them() {
+fn every_code_is_answered_by_some_operation() {
     let mut answered = BTreeSet::new();
     for (_, _, operation) in operations() {
         let responses = operation["responses"].as_object().expect("an object");
         answered.extend(responses.values().flat_map(|response| codes(resolve(response))));
     }
     let all: BTreeSet<&str> = problems::catalogue().iter().map(|entry| entry.code).collect();
-    let nowhere: Vec<&&str> = all.difference(&answered).collect();
-    // A method that an operation does not have is no answer of that operation.
-    assert_eq!(nowhere, [&"method_not_allowed"], "name the others in backquotes at the routes that answer them");
+    // A method that an operation does not have is no answer of that operation; a state that changed meanwhile is looked at
+    // again, and no route tells it.
+    let inner = BTreeSet::from(["method_not_allowed", "stale_state"]);
+    let nowhere: Vec<&&str> = all.difference(&answered).filter(|code| !inner.contains(**code)).collect();
+    assert!(nowhere.is_empty(), "{nowhere:?}: name them in backquotes at the routes that answer them");
 }
 
 #[test]
