@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::audit::{self, Entry};
 use crate::clock::DateTime;
 use crate::error::{Error, Result};
+use crate::http::Caller;
 use crate::vault::Sealed;
 
 /// More than anybody needs; keeps one caller from filling the table.
@@ -48,9 +50,11 @@ fn last_four(number: &str) -> &str {
     &number[number.len() - shown..]
 }
 
+/// On the record, as where money may go is a decision about money.
+///
 /// # Errors
 /// [`Error::Invalid`] when the caller has too many.
-pub async fn add(app: &App, user_id: Uuid, new: NewBankAccount) -> Result<BankAccount> {
+pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<BankAccount> {
     let account = BankAccount {
         id: app.clock.row_id(),
         bank_name: new.bank_name,
@@ -66,9 +70,13 @@ pub async fn add(app: &App, user_id: Uuid, new: NewBankAccount) -> Result<BankAc
         bank_name: account.bank_name.clone(),
         created_at: account.created_at,
     };
-    if !store::insert(&app.db, user_id, &row, last_four(&account.details.account_number), ACCOUNTS_MAX).await? {
+    let shown = last_four(&account.details.account_number);
+    let mut tx = app.db.begin().await?;
+    if !store::insert(&mut *tx, caller.user_id, &row, shown, ACCOUNTS_MAX).await? {
         return Err(Error::field("account_number", format!("you have {ACCOUNTS_MAX} bank accounts; delete one first")));
     }
+    audit::record(app, &mut *tx, Entry::of(&caller.actor(), "bank_account.added", "bank_account", row.id)).await?;
+    tx.commit().await?;
     Ok(account)
 }
 
@@ -97,12 +105,14 @@ pub async fn details(app: &App, id: Uuid) -> Result<Details> {
 
 /// # Errors
 /// [`Error::NotFound`].
-pub async fn delete(app: &App, user_id: Uuid, id: Uuid) -> Result<()> {
-    if store::delete(&app.db, user_id, id, app.clock.now()).await? {
-        Ok(())
-    } else {
-        Err(Error::NotFound("bank account"))
+pub async fn delete(app: &App, caller: &Caller, id: Uuid) -> Result<()> {
+    let mut tx = app.db.begin().await?;
+    if !store::delete(&mut *tx, caller.user_id, id, app.clock.now()).await? {
+        return Err(Error::NotFound("bank account"));
     }
+    audit::record(app, &mut *tx, Entry::of(&caller.actor(), "bank_account.deleted", "bank_account", id)).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 fn open(app: &App, row: store::Row) -> Result<BankAccount> {

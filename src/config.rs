@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use ipnet::IpNet;
-use ledger::Currency;
+use ledger::{Amount, Currency};
 use secrecy::SecretString;
 use uuid::Uuid;
 
@@ -36,6 +36,8 @@ pub struct Config {
     pub ledger_base: u32,
     /// `CURRENCIES`: those that customers may use, ISO 4217 with commas. Default `ZAR`.
     pub currencies: Vec<Currency>,
+    /// `WITHDRAWAL_LIMITS`: `CUR:once:daily` in minor units, with commas. Default none.
+    pub withdrawal_limits: Vec<WithdrawalLimit>,
     /// `REVIO_BASE_URL`: ends in `/api/v1/`.
     pub revio_base_url: reqwest::Url,
     /// `REVIO_API_KEY`: can do anything on the account at Revio.
@@ -72,6 +74,14 @@ pub struct Config {
     pub database_connections_max: u32,
     /// `SHUTDOWN_SECS`: how long a stop waits for work in hand. Default 25.
     pub shutdown: Duration,
+}
+
+/// How much a customer may withdraw of a currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WithdrawalLimit {
+    pub once: Amount,
+    /// In any 24 hours.
+    pub daily: Amount,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +130,12 @@ impl Config {
             || self.cors_origins.iter().any(|known| known == origin)
     }
 
+    /// `None`: as much as the wallet holds.
+    #[must_use]
+    pub fn withdrawal_limit(&self, currency: Currency) -> Option<WithdrawalLimit> {
+        self.withdrawal_limits.iter().find(|limit| limit.once.currency() == currency).copied()
+    }
+
     /// Every field is read before any of them is missed, so that one start names all that is wrong.
     fn read(read: &mut Reader<'_>) -> Option<Self> {
         let listen_addr = read.parsed("LISTEN_ADDR", Some("127.0.0.1:8080"));
@@ -130,6 +146,7 @@ impl Config {
         let tigerbeetle_cluster_id = read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0"));
         let ledger_base = read.parsed("LEDGER_BASE", Some("0"));
         let currencies = read.checked("CURRENCIES", Some("ZAR"), parse_currencies);
+        let withdrawal_limits = read.checked("WITHDRAWAL_LIMITS", Some(""), parse_withdrawal_limits);
         let revio_base_url = read.checked("REVIO_BASE_URL", None, parse_revio_url);
         let revio_api_key = read.secret("REVIO_API_KEY");
         let revio_brand_id = read.parsed("REVIO_BRAND_ID", None);
@@ -158,6 +175,7 @@ impl Config {
             tigerbeetle_cluster_id: tigerbeetle_cluster_id?,
             ledger_base: ledger_base?,
             currencies: currencies?,
+            withdrawal_limits: withdrawal_limits?,
             revio_base_url: revio_base_url?,
             revio_api_key: revio_api_key?,
             revio_brand_id: revio_brand_id?,
@@ -261,6 +279,24 @@ fn parse_origins(value: &str) -> Result<Vec<String>, String> {
 fn parse_revio_url(value: &str) -> Result<reqwest::Url, String> {
     let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
     if url.path().ends_with("/api/v1/") { Ok(url) } else { Err("must end in /api/v1/".to_owned()) }
+}
+
+fn parse_withdrawal_limits(value: &str) -> Result<Vec<WithdrawalLimit>, String> {
+    let entries = value.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let limits: Vec<WithdrawalLimit> = entries.map(parse_withdrawal_limit).collect::<Result<_, _>>()?;
+    let twice = |(index, limit): (usize, &WithdrawalLimit)| {
+        limits[..index].iter().any(|earlier| earlier.once.currency() == limit.once.currency())
+    };
+    if limits.iter().enumerate().any(twice) { Err("names a currency twice".to_owned()) } else { Ok(limits) }
+}
+
+fn parse_withdrawal_limit(entry: &str) -> Result<WithdrawalLimit, String> {
+    let wrong = || "must be CUR:once:daily in minor units, once not above daily, with commas between".to_owned();
+    let [currency, once, daily] = entry.split(':').collect::<Vec<_>>()[..] else { return Err(wrong()) };
+    let currency = Currency::parse(currency).ok_or_else(wrong)?;
+    let amount = |minor: &str| minor.parse().ok().and_then(|minor| Amount::new(minor, currency).ok()).ok_or_else(wrong);
+    let limit = WithdrawalLimit { once: amount(once)?, daily: amount(daily)? };
+    if limit.once.is_zero() || limit.once.minor() > limit.daily.minor() { Err(wrong()) } else { Ok(limit) }
 }
 
 fn parse_currencies(value: &str) -> Result<Vec<Currency>, String> {

@@ -26,8 +26,9 @@ use ledger::{Account, Amount, LedgerError, Leg, Transfer, TransferCode, Transfer
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::error::{Error, Result};
+use crate::error::{Decline, Error, Result};
 use crate::http::{IdempotencyKey, RequestHash};
+use crate::restrictions;
 use crate::revio::types::Payment;
 use crate::revio::{NewPurchase, Purchase, PurchaseStatus, RevioError};
 use crate::transactions::{
@@ -58,17 +59,14 @@ pub struct Opened {
 /// `POST /v1/deposits`.
 ///
 /// # Errors
-/// [`Error::KeyReused`]; [`Error::ProviderPaused`] while Revio is away.
+/// [`Error::KeyReused`]; [`Error::ProviderPaused`] while Revio is away; [`Error::Declined`] for a closed account.
 pub async fn open(app: &App, user_id: Uuid, amount: Amount, key: IdempotencyKey) -> Result<Opened> {
     let request_hash = RequestHash::of("deposit", &(amount.minor(), amount.currency().code()));
     let new = NewTransaction { user_id, kind: Kind::Deposit, amount, bank_account_id: None, key, request_hash };
-    // Without Revio there is no link to pay by: better told at once than a deposit that cannot be paid.
-    let inserted = match app.revio.paused() {
+    let inserted = match why_not_now(app, user_id).await? {
         None => transactions::insert_once(app, &new).await?,
-        Some(wait) => {
-            let repeat = transactions::find_repeat(app, &new).await?;
-            Inserted::Repeat(repeat.ok_or_else(|| Error::provider_paused(wait))?)
-        }
+        // A repeat is answered all the same.
+        Some(refusal) => Inserted::Repeat(transactions::find_repeat(app, &new).await?.ok_or(refusal)?),
     };
     match inserted {
         Inserted::New(row) => {
@@ -77,6 +75,16 @@ pub async fn open(app: &App, user_id: Uuid, amount: Amount, key: IdempotencyKey)
         }
         Inserted::Repeat(deposit) => Ok(Opened { deposit, replayed: true }),
     }
+}
+
+/// Why no new deposit is begun: without Revio there is no link to pay by, and a closed wallet takes nothing. Better told at
+/// once than a deposit that cannot be paid.
+async fn why_not_now(app: &App, user_id: Uuid) -> Result<Option<Error>> {
+    if let Some(wait) = app.revio.paused() {
+        return Ok(Some(Error::provider_paused(wait)));
+    }
+    let closed = Error::Declined { why: Decline::AccountClosed, transaction_id: None, replayed: false };
+    Ok(restrictions::is_closed(app, user_id).await?.then_some(closed))
 }
 
 /// Steps what is due; the worker calls it.
@@ -231,19 +239,21 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         Err(_) if deposit.held_reason.is_some() => Ok(deposit.clone()),
         Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, &reason).await,
         Err(Misfit::Amount(came)) => {
-            let currency = deposit.amount.currency();
-            let (provider_balance, suspense) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
-            app.ledger.open(&[provider_balance, suspense]).await?;
-            app.ledger.transfer(transfer(deposit, Leg::Unmatched, (provider_balance, suspense), came)).await?;
-            app.crash.at("deposit.unmatched_booked")?;
-            let reason = format!(
-                "paid with another amount: {}, asked for {}; it is in suspense",
-                came.minor(),
-                deposit.amount.minor()
-            );
-            transactions::hold(app, deposit, &reason).await
+            let (paid, asked) = (came.minor(), deposit.amount.minor());
+            let reason = format!("paid with another amount: {paid}, asked for {asked}; it is in suspense");
+            set_aside(app, deposit, came, &reason).await
         }
     }
+}
+
+/// Money that came and is not the wallet's: booked to `suspense`, and a person must look.
+async fn set_aside(app: &App, deposit: &Transaction, came: Amount, reason: &str) -> Result<Transaction> {
+    let currency = came.currency();
+    let (provider_balance, suspense) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
+    app.ledger.open(&[provider_balance, suspense]).await?;
+    app.ledger.transfer(transfer(deposit, Leg::Unmatched, (provider_balance, suspense), came)).await?;
+    app.crash.at("deposit.unmatched_booked")?;
+    if deposit.held_reason.is_some() { Ok(deposit.clone()) } else { transactions::hold(app, deposit, reason).await }
 }
 
 /// Why a purchase that is called paid is not credited.
@@ -295,7 +305,14 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: 
 
     let main = transfer(deposit, Leg::Main, (provider_balance, wallet), deposit.amount);
     let repay = transfer(deposit, Leg::Repay, (wallet, receivable), deposit.amount);
-    let repaid = app.ledger.transfer_linked_up_to(&[main], repay).await?;
+    let repaid = match app.ledger.transfer_linked_up_to(&[main], repay).await {
+        // Closed while the payer was paying. Once refused, this id stays refused, also when the wallet is open again.
+        Err(LedgerError::Refused(_)) => {
+            let reason = "paid for a closed wallet; it is in suspense";
+            return set_aside(app, deposit, deposit.amount, reason).await;
+        }
+        repaid => repaid?,
+    };
     app.crash.at("deposit.credited")?;
     book_fee(app, deposit, payment, (provider_fees, provider_balance)).await?;
     app.crash.at("deposit.fee_booked")?;

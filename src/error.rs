@@ -50,8 +50,10 @@ pub enum Error {
     TooLarge(usize),
     #[error("the body must be application/json")]
     UnsupportedMediaType,
-    #[error("the available balance does not cover the amount")]
-    InsufficientFunds { transaction_id: Uuid, replayed: bool },
+    #[error("{why}")]
+    Declined { why: Decline, transaction_id: Option<Uuid>, replayed: bool },
+    #[error("the account is not empty, or something is under way on it")]
+    AccountNotEmpty,
     #[error("the idempotency key was used with another request")]
     KeyReused,
     #[error("too many requests")]
@@ -68,6 +70,39 @@ pub enum Error {
     Crashed(#[from] Crashed),
     #[error("an internal error; it was recorded")]
     Internal(#[source] BoxError),
+}
+
+/// Why money does not move, as the row keeps it and the caller is told, for a repeat of the request too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Decline {
+    #[error("the available balance does not cover the amount")]
+    InsufficientFunds,
+    #[error("the amount is more than may be withdrawn at once or in a day")]
+    LimitExceeded,
+    #[error("withdrawals are frozen")]
+    AccountFrozen,
+    #[error("the account is closed")]
+    AccountClosed,
+}
+
+impl Decline {
+    pub const ALL: [Self; 4] = [Self::InsufficientFunds, Self::LimitExceeded, Self::AccountFrozen, Self::AccountClosed];
+
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::InsufficientFunds => "insufficient_funds",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::AccountFrozen => "account_frozen",
+            Self::AccountClosed => "account_closed",
+        }
+    }
+
+    /// What a row's `failure_reason` says.
+    #[must_use]
+    pub fn parse(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| why.code() == code)
+    }
 }
 
 /// One field of a request and what is wrong with it.
@@ -150,7 +185,8 @@ impl Error {
             Self::StaleState => "stale_state",
             Self::TooLarge(_) => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::InsufficientFunds { .. } => "insufficient_funds",
+            Self::Declined { why, .. } => why.code(),
+            Self::AccountNotEmpty => "account_not_empty",
             Self::KeyReused => "idempotency_key_reused",
             Self::TooMany { .. } => "rate_limited",
             Self::BadSignature => "bad_signature",
@@ -168,10 +204,10 @@ impl Error {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::EmailTaken | Self::StaleState => StatusCode::CONFLICT,
+            Self::EmailTaken | Self::StaleState | Self::AccountNotEmpty => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::InsufficientFunds { .. } | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Declined { .. } | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ProviderPaused { .. } | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Crashed(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -193,7 +229,7 @@ impl Error {
     fn problem(&self) -> Problem {
         let (errors, transaction_id) = match self {
             Self::Invalid(errors) => (errors.clone(), None),
-            Self::InsufficientFunds { transaction_id, .. } => (Vec::new(), Some(*transaction_id)),
+            Self::Declined { transaction_id, .. } => (Vec::new(), *transaction_id),
             _ => (Vec::new(), None),
         };
         let detail = match errors.first() {
@@ -243,7 +279,7 @@ impl IntoResponse for Error {
             Self::Unauthenticated => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Self::InsufficientFunds { replayed: true, .. } => {
+            Self::Declined { replayed: true, .. } => {
                 headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
             }
             _ => {}

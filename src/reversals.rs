@@ -11,7 +11,7 @@
 //! repays it first. How much the wallet covers is decided by the ledger in the transfer itself.
 
 use chrono::TimeDelta;
-use ledger::{Account, Leg, Transfer, TransferCode, TransferId};
+use ledger::{Account, Amount, LedgerError, Leg, Transfer, TransferCode, TransferId};
 
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -65,7 +65,11 @@ async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transa
         code,
         reference: row.id,
     };
-    let taken = app.ledger.transfer_up_to(leg(Leg::Main, wallet, row.amount)).await?;
+    let taken = match app.ledger.transfer_up_to(leg(Leg::Main, wallet, row.amount)).await {
+        // The wallet was closed meanwhile: nothing is in it.
+        Err(LedgerError::Refused(_)) => Amount::zero(currency),
+        taken => taken?,
+    };
     app.crash.at("reversal.taken")?;
     let owed = row.amount.checked_sub(taken).map_err(Error::internal)?;
     if !owed.is_zero() {
@@ -92,7 +96,22 @@ async fn give_back(app: &App, row: &Transaction) -> Result<Transaction> {
     };
     let credit = leg(Leg::Main, provider_balance, wallet, TransferCode::ChargebackReversal);
     let repay = leg(Leg::Repay, wallet, receivable, TransferCode::ReceivableRepayment);
-    let repaid = app.ledger.transfer_linked_up_to(&[credit], repay).await?;
+    let repaid = match app.ledger.transfer_linked_up_to(&[credit], repay).await {
+        // The wallet was closed meanwhile: the money is the customer's all the same, and a person must look.
+        Err(LedgerError::Refused(_)) => return set_aside(app, row).await,
+        repaid => repaid?,
+    };
     app.crash.at("reversal.given_back")?;
     transactions::advance(app, row, Move::to(State::Completed, Due::Never).having_repaid(repaid)).await
+}
+
+/// Money for a wallet that is closed: it came, so it is booked, and the row is held.
+async fn set_aside(app: &App, row: &Transaction) -> Result<Transaction> {
+    let currency = row.amount.currency();
+    let (debit, credit) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
+    app.ledger.open(&[debit, credit]).await?;
+    let id = TransferId::of(row.id, Leg::Unmatched);
+    let code = TransferCode::UnmatchedPayment;
+    app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
+    transactions::hold(app, row, "the wallet is closed; the money is in suspense").await
 }

@@ -20,8 +20,8 @@ use crate::error::Error;
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::{Json, access_log};
 use crate::{
-    accounts, admin, bank_accounts, contract, deposits, docs, health, held, inbox, sessions, transactions, users,
-    withdrawals,
+    accounts, admin, bank_accounts, contract, deposits, docs, health, held, inbox, restrictions, sessions,
+    transactions, users, withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
@@ -40,6 +40,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())
         .merge(held::routes::router())
+        .merge(restrictions::routes::router())
         .merge(admin::routes::router())
         .merge(health::routes::router())
         .split_for_parts()

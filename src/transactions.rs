@@ -230,6 +230,27 @@ pub async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<DateTime>
     store::release(db, id, due_at).await?.ok_or(Error::NotFound("held transaction"))?.try_into()
 }
 
+/// Ends every hold of a user that has this reason; the rows go on at once.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn release_all(app: &App, user_id: Uuid, reason: &str) -> Result<()> {
+    let released = store::release_all(&app.db, user_id, reason, app.clock.now()).await?;
+    if released > 0 {
+        tracing::info!(user.id = %user_id, released, "held transactions go on");
+        app.wake.worker();
+    }
+    Ok(())
+}
+
+/// Whether something of the user's is under way: asked for and not at its end.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn has_open(app: &App, user_id: Uuid) -> Result<bool> {
+    Ok(store::has_open(&app.db, user_id).await?)
+}
+
 /// Held rows, newest first, from before `before`.
 ///
 /// # Errors

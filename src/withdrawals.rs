@@ -4,7 +4,7 @@
 //! stateDiagram-v2
 //!     [*] --> initiated: request (row written)
 //!     initiated --> reserved: reserve (the ledger holds the money)
-//!     initiated --> rejected: the ledger refused, nothing is reserved
+//!     initiated --> rejected: refused by the ledger or a limit, nothing is reserved
 //!     reserved --> reserved: register (Revio has the payout, no money moves)
 //!     reserved --> submitting: submit (written before money may leave)
 //!     submitting --> submitted: execute (Revio accepted)
@@ -28,13 +28,14 @@
 pub mod routes;
 
 use chrono::TimeDelta;
-use ledger::{Account, Amount, LedgerError, Leg, Refusal, Resolution, Transfer, TransferCode, TransferId};
+use ledger::{Account, Allowance, Amount, LedgerError, Leg, Refusal, Resolution, Transfer, TransferCode, TransferId};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::bank_accounts;
-use crate::error::{Error, Result};
+use crate::error::{Decline, Error, Result};
 use crate::http::{IdempotencyKey, RequestHash};
+use crate::restrictions;
 use crate::revio::{NewPayout, Payout, PayoutStatus, RevioError};
 use crate::transactions::{self, Due, Inserted, Kind, LEASE, Move, NewTransaction, Provider, State, Transaction};
 use crate::users;
@@ -54,6 +55,9 @@ const ASK_MAX: TimeDelta = TimeDelta::hours(6);
 /// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
 const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
 
+/// The daily limit is one of any 24 hours, not of a calendar day: it has no midnight at which twice as much may leave.
+const DAY_SECS: u32 = 24 * 60 * 60;
+
 pub struct NewWithdrawal {
     pub amount: Amount,
     pub bank_account_id: Uuid,
@@ -68,7 +72,7 @@ pub struct Requested {
 /// `POST /v1/withdrawals`.
 ///
 /// # Errors
-/// [`Error::InsufficientFunds`], also for a repeat of a request that was refused; [`Error::NotFound`] for a bank account
+/// [`Error::Declined`], also for a repeat of a request that was declined; [`Error::NotFound`] for a bank account
 /// that is not the caller's; [`Error::KeyReused`].
 pub async fn request(app: &App, user_id: Uuid, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
     let amount = new.amount;
@@ -89,8 +93,10 @@ pub async fn request(app: &App, user_id: Uuid, new: NewWithdrawal, key: Idempote
         Inserted::Repeat(withdrawal) => Requested { withdrawal, replayed: true },
     };
     if requested.withdrawal.state == State::Rejected {
-        let (transaction_id, replayed) = (requested.withdrawal.id, requested.replayed);
-        return Err(Error::InsufficientFunds { transaction_id, replayed });
+        let reason = requested.withdrawal.failure_reason.as_deref();
+        let why = reason.and_then(Decline::parse).unwrap_or(Decline::InsufficientFunds);
+        let (transaction_id, replayed) = (Some(requested.withdrawal.id), requested.replayed);
+        return Err(Error::Declined { why, transaction_id, replayed });
     }
     Ok(requested)
 }
@@ -118,31 +124,43 @@ async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     }
 }
 
-/// `initiated → reserved | rejected`: the ledger decides whether the money is there.
+/// `initiated → reserved | rejected`: the ledger decides whether the money is there, and whether it may leave.
 async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let reserved = app.ledger.reserve(Transfer {
+    let limit = app.config.withdrawal_limit(withdrawal.amount.currency());
+    if limit.is_some_and(|limit| withdrawal.amount.minor() > limit.once.minor()) {
+        return reject(app, withdrawal, Decline::LimitExceeded).await;
+    }
+    let reservation = Transfer {
         id: TransferId::of(withdrawal.id, Leg::Main),
         debit: Account::wallet(withdrawal.user_id, withdrawal.amount.currency()),
         credit: app.ledger.provider_balance(withdrawal.amount.currency()),
         amount: withdrawal.amount,
         code: TransferCode::Withdrawal,
         reference: withdrawal.id,
-    });
-    let reserved = reserved.await;
+    };
+    let allowance = Allowance { amount: limit.map(|limit| limit.daily), secs: DAY_SECS };
+    let reserved = app.ledger.reserve_within(reservation, allowance).await;
     app.crash.at("withdrawal.reserved")?;
     match reserved {
         Ok(()) => transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now)).await,
         // A spent id was refused before, and the answer did not reach us: the same refusal.
-        Err(LedgerError::Refused(Refusal::InsufficientFunds | Refusal::NoSuchAccount | Refusal::SpentId)) => {
-            let to = Move::to(State::Rejected, Due::Never).because("insufficient_funds");
-            transactions::advance(app, withdrawal, to).await
-        }
-        Err(LedgerError::Refused(Refusal::AccountClosed)) => {
-            let to = Move::to(State::Rejected, Due::Never).because("account_closed");
-            transactions::advance(app, withdrawal, to).await
-        }
+        Err(LedgerError::Refused(refusal)) => reject(app, withdrawal, decline(refusal)).await,
         Err(error) => Err(error.into()),
     }
+}
+
+/// A spent id was refused before, and the answer did not reach us: most often there was too little.
+fn decline(refusal: Refusal) -> Decline {
+    match refusal {
+        Refusal::InsufficientFunds | Refusal::NoSuchAccount | Refusal::SpentId => Decline::InsufficientFunds,
+        Refusal::LimitExceeded => Decline::LimitExceeded,
+        Refusal::Frozen => Decline::AccountFrozen,
+        Refusal::AccountClosed => Decline::AccountClosed,
+    }
+}
+
+async fn reject(app: &App, withdrawal: &Transaction, why: Decline) -> Result<Transaction> {
+    transactions::advance(app, withdrawal, Move::to(State::Rejected, Due::Never).because(why.code())).await
 }
 
 /// `reserved → reserved`: Revio knows the payout. No money moves, so a lost answer is simply asked for again.
@@ -194,6 +212,9 @@ async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if !window_is_open(app, withdrawal) {
         // Never executed, and Revio does not execute it any more: a new one takes its place.
         return forget_payout(app, withdrawal).await;
+    }
+    if restrictions::is_frozen(app, withdrawal.user_id).await? {
+        return transactions::hold(app, withdrawal, restrictions::HELD_REASON).await;
     }
     let submitting = transactions::advance(app, withdrawal, Move::to(State::Submitting, Due::In(LEASE))).await?;
     execute(app, &submitting).await
@@ -347,7 +368,7 @@ async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resul
 
 /// `→ failed`: Revio said that it did not pay, and we never execute this payout again; the customer has the money back.
 async fn release(app: &App, withdrawal: &Transaction, reason: &str) -> Result<Transaction> {
-    let voided = app.ledger.void(withdrawal.id).await;
+    let voided = app.ledger.void_within(withdrawal.id).await;
     app.crash.at("withdrawal.voided")?;
     match voided {
         Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {}
@@ -400,7 +421,11 @@ async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resu
         code: TransferCode::Withdrawal,
         reference: withdrawal.id,
     };
-    let taken = app.ledger.transfer_up_to(leg(Leg::Late, wallet, withdrawal.amount)).await?;
+    let taken = match app.ledger.transfer_up_to(leg(Leg::Late, wallet, withdrawal.amount)).await {
+        // The wallet was closed meanwhile: nothing is in it.
+        Err(LedgerError::Refused(_)) => Amount::zero(currency),
+        taken => taken?,
+    };
     app.crash.at("withdrawal.late_taken")?;
     let owed = withdrawal.amount.checked_sub(taken).map_err(Error::internal)?;
     if !owed.is_zero() {

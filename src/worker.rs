@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::{audit, deposits, inbox, reversals, transactions, withdrawals};
+use crate::{audit, deposits, inbox, restrictions, reversals, transactions, withdrawals};
 
 /// As many as are stepped at once: none of them waits for its turn while its lease runs.
 const BATCH: i64 = 16;
@@ -35,7 +35,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 6] = [
+static TASKS: [Task; 7] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -60,6 +60,12 @@ static TASKS: [Task; 6] = [
         loops: 1,
         step: |app| Box::pin(full(reversals::step_due(app, BATCH))),
     },
+    Task {
+        name: "restrictions",
+        period: Duration::from_secs(5),
+        loops: 1,
+        step: |app| Box::pin(full(restrictions::step_due(app, BATCH))),
+    },
     Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::seal(app)) },
     Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
 ];
@@ -72,6 +78,7 @@ async fn measure(app: &App) -> Result<bool> {
     app.metrics.queue_rows.reset();
     app.metrics.queue_age_seconds.reset();
     transactions::measure(app).await?;
+    restrictions::measure(app).await?;
     inbox::measure(app).await?;
     app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
     audit::measure(app).await?;

@@ -18,6 +18,7 @@ const LEVELS: &[&[&str]] = &[
     &["audit"],
     &["http"],
     &["users", "bank_accounts", "accounts", "transactions"],
+    &["restrictions"],
     &["sessions", "deposits", "withdrawals", "reversals", "held"],
     &["inbox", "health", "admin", "contract", "docs"],
     &["router", "worker"],

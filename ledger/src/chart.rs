@@ -24,6 +24,10 @@ pub enum AccountCode {
     FeeIncome = 4000,
     ProviderFees = 5000,
     ChargebackLosses = 5100,
+    /// Not money: see module `gate`. The other side of every gate.
+    GateSource = 9000,
+    /// Not money: what may still leave a wallet, and whether anything may.
+    WithdrawalGate = 9100,
 }
 
 /// What TigerBeetle refuses on an account. It cannot be changed once the account exists (docs/reference/account.md). Besides,
@@ -39,6 +43,7 @@ pub(crate) enum Limit {
 }
 
 impl AccountCode {
+    /// The chart: those that hold money.
     pub const ALL: [Self; 9] = [
         Self::ProviderBalance,
         Self::Bank,
@@ -70,7 +75,12 @@ impl AccountCode {
 
     /// Whether each customer has one of their own; the others exist once a currency.
     pub fn is_customers(self) -> bool {
-        matches!(self, Self::CustomerReceivable | Self::CustomerWallet)
+        matches!(self, Self::CustomerReceivable | Self::CustomerWallet | Self::WithdrawalGate)
+    }
+
+    /// Whether it holds money. The others stand on a ledger number of their own (module `gate`) and in no report.
+    pub(crate) fn is_money(self) -> bool {
+        !matches!(self, Self::GateSource | Self::WithdrawalGate)
     }
 
     pub(crate) fn limit(self) -> Limit {
@@ -88,6 +98,8 @@ impl AccountCode {
             Self::FeeIncome => ("fee_income", Side::Credit, Limit::None),
             Self::ProviderFees => ("provider_fees", Side::Debit, Limit::None),
             Self::ChargebackLosses => ("chargeback_losses", Side::Debit, Limit::None),
+            Self::GateSource => ("gate_source", Side::Debit, Limit::None),
+            Self::WithdrawalGate => ("withdrawal_gate", Side::Credit, Limit::DebitsWithinCredits),
         }
     }
 }
@@ -120,12 +132,16 @@ pub enum TransferCode {
     Settlement = 60,
     /// Our fee: debit wallet, credit `fee_income`.
     Fee = 70,
+    /// A wallet is closed or a gate shut, of amount zero: pending while it lasts, voided to undo it.
+    Closing = 80,
     /// A correction by a person, with its reason in the row.
     Adjustment = 90,
+    /// Not money: what a withdrawal takes of its gate.
+    GateUse = 900,
 }
 
 impl TransferCode {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Deposit,
         Self::ProviderFee,
         Self::UnmatchedPayment,
@@ -138,7 +154,9 @@ impl TransferCode {
         Self::WriteOff,
         Self::Settlement,
         Self::Fee,
+        Self::Closing,
         Self::Adjustment,
+        Self::GateUse,
     ];
 
     #[expect(clippy::as_conversions, reason = "the discriminant is the code")]
@@ -164,7 +182,9 @@ impl TransferCode {
             Self::WriteOff => "write_off",
             Self::Settlement => "settlement",
             Self::Fee => "fee",
+            Self::Closing => "closing",
             Self::Adjustment => "adjustment",
+            Self::GateUse => "gate_use",
         }
     }
 }
@@ -186,6 +206,11 @@ impl Account {
     /// `user` must come from [`crate::user_id`]; anything else is a programmer error and panics.
     pub fn receivable(user: Uuid, currency: Currency) -> Self {
         Self::customers(user, AccountCode::CustomerReceivable, currency)
+    }
+
+    /// `user` must come from [`crate::user_id`]; anything else is a programmer error and panics.
+    pub(crate) fn gate(user: Uuid, currency: Currency) -> Self {
+        Self::customers(user, AccountCode::WithdrawalGate, currency)
     }
 
     fn customers(user: Uuid, code: AccountCode, currency: Currency) -> Self {

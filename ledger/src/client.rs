@@ -14,6 +14,7 @@ use crate::chart::{Account, AccountCode, Limit};
 use crate::codes::{self, Call};
 use crate::error::ConnectError;
 use crate::error::LedgerError::{self, Contradiction};
+use crate::gate::Gates;
 use crate::id::{AccountId, Leg, TransferId};
 use crate::session::{Connection, Endpoint};
 use crate::transfer::Transfer;
@@ -21,6 +22,8 @@ use crate::transfer::Transfer;
 /// Ledger numbers are base + ISO numeric code (below 1000), in a u32.
 const BASE_STEP: u32 = 1000;
 const BASE_MAX: u32 = 4_294_966_000;
+/// Gates stand on base + 1: no currency has the number (ISO 4217 begins at 8).
+const GATE_NUMBER: u32 = 1;
 
 /// How to reach the cluster. [`Options::new`] has the usual limits.
 #[derive(Debug, Clone)]
@@ -48,6 +51,7 @@ impl Options {
 pub struct Ledger {
     pub(crate) connection: Arc<Connection>,
     pub(crate) base: u32,
+    pub(crate) gates: Arc<Gates>,
 }
 
 impl Ledger {
@@ -59,13 +63,14 @@ impl Ledger {
         let in_flight_max = u32::try_from(options.in_flight_max).map_err(|_| ConnectError::InFlightMax)?;
         let endpoint = Endpoint { cluster_id: options.cluster_id, addresses: options.addresses };
         let connection = Connection::open(endpoint, options.deadline, in_flight_max).await?;
-        Ok(Self { connection: Arc::new(connection), base: options.base })
+        Ok(Self { connection: Arc::new(connection), base: options.base, gates: Arc::default() })
     }
 
     /// The same client on another ledger base. Panics when it is not a multiple of 1000: a programmer error.
     pub fn with_base(&self, base: u32) -> Self {
         assert!(is_base(base), "a ledger base is a multiple of {BASE_STEP} up to {BASE_MAX}");
-        Self { connection: Arc::clone(&self.connection), base }
+        // Another base has gates of its own.
+        Self { connection: Arc::clone(&self.connection), base, gates: Arc::default() }
     }
 
     /// Ends the session for every clone; calls from now on are `Unknown(Closed)`. Takes at most two seconds, answered or not.
@@ -90,23 +95,45 @@ impl Ledger {
         self.system(AccountCode::Suspense, currency)
     }
 
-    /// Opens those that are not open yet.
+    /// Opens those that are not open yet. One that was closed since is there, and stays closed.
     pub async fn open(&self, accounts: &[Account]) -> Result<(), LedgerError> {
         let events: Arc<[tb::Account]> = accounts.iter().map(|account| self.account_event(account)).collect();
+        let asked = Arc::clone(&events);
         let failed = self.connection.request(move |session| {
-            let events = Arc::clone(&events);
+            let events = Arc::clone(&asked);
             async move {
                 match session.client().create_accounts(events).await {
                     Ok(()) => Ok(Vec::new()),
                     Err(CreateAccountsError::Send(error)) => Err(error),
                     Err(CreateAccountsError::Api(api)) => {
-                        Ok(api.as_slice().iter().map(|failed| failed.inner().code().get()).collect())
+                        Ok(api.as_slice().iter().map(|failed| (failed.index(), failed.inner().code().get())).collect())
                     }
-                    Err(_) => Ok(vec![u32::MAX]),
+                    Err(_) => Ok(vec![(0, u32::MAX)]),
                 }
             }
         });
-        failed.await?.into_iter().try_for_each(codes::account_outcome)
+        for (index, code) in failed.await? {
+            match usize::try_from(index).ok().and_then(|index| events.get(index)) {
+                Some(account) if codes::may_be_closed(code) => self.only_closed(account).await?,
+                _ => codes::account_outcome(code)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// An account that was closed has a flag that it was not opened with: TigerBeetle calls it another account.
+    async fn only_closed(&self, account: &tb::Account) -> Result<(), LedgerError> {
+        let id: Arc<[u128]> = Arc::new([account.id()]);
+        let found = self.connection.request(move |session| {
+            let id = Arc::clone(&id);
+            async move { session.client().lookup_accounts(id).await }
+        });
+        let same = found.await?.first().is_some_and(|found| {
+            found.flags().difference(account::Flags::CLOSED) == account.flags()
+                && found.code() == account.code()
+                && found.ledger() == account.ledger()
+        });
+        if same { Ok(()) } else { Err(Contradiction("exists_with_different_flags")) }
     }
 
     fn account_event(&self, account: &Account) -> tb::Account {
@@ -115,8 +142,10 @@ impl Ledger {
             Limit::CreditsWithinDebits => account::Flags::CREDITS_MUST_NOT_EXCEED_DEBITS,
             Limit::None => account::Flags::empty(),
         };
-        tb::Account::new(account.id.raw(), self.number(account.currency), account.code.code())
-            .with_flags(limit | account::Flags::HISTORY)
+        // What is not money is asked for no balance of the past.
+        let history = if account.code.is_money() { account::Flags::HISTORY } else { account::Flags::empty() };
+        tb::Account::new(account.id.raw(), self.number_of(account), account.code.code())
+            .with_flags(limit | history)
             .with_user_data_128(account.id.user_of().map_or(0, |user| user.as_u128()))
     }
 
@@ -205,13 +234,13 @@ impl Ledger {
         self.create_one(resolution(row, Leg::Void, Flags::VOID_PENDING_TRANSFER), Call::Other).await
     }
 
-    async fn create_one(&self, event: tb::Transfer, call: Call) -> Result<(), LedgerError> {
+    pub(crate) async fn create_one(&self, event: tb::Transfer, call: Call) -> Result<(), LedgerError> {
         let failed = self.create_transfers(vec![event]).await?;
         failed.into_iter().try_for_each(|code| codes::transfer_outcome(code, call))
     }
 
     /// The codes of those that failed, in the order of the events.
-    async fn create_transfers(&self, events: Vec<tb::Transfer>) -> Result<Vec<u32>, LedgerError> {
+    pub(crate) async fn create_transfers(&self, events: Vec<tb::Transfer>) -> Result<Vec<u32>, LedgerError> {
         let events: Arc<[tb::Transfer]> = events.into();
         let failed = self.connection.request(move |session| {
             let events = Arc::clone(&events);
@@ -229,8 +258,16 @@ impl Ledger {
         failed.await
     }
 
-    fn event(&self, t: &Transfer, flags: Flags) -> tb::Transfer {
-        t.event(self.number(t.amount.currency()), flags)
+    pub(crate) fn event(&self, t: &Transfer, flags: Flags) -> tb::Transfer {
+        t.event(self.number_of(&t.debit), flags)
+    }
+
+    fn number_of(&self, account: &Account) -> u32 {
+        if account.code.is_money() { self.number(account.currency) } else { self.gate_number() }
+    }
+
+    fn gate_number(&self) -> u32 {
+        self.base.checked_add(GATE_NUMBER).expect("the base leaves room for any number below 1000")
     }
 
     /// TigerBeetle's ledger number.
@@ -247,10 +284,16 @@ fn is_base(base: u32) -> bool {
     base.is_multiple_of(BASE_STEP) && base <= BASE_MAX
 }
 
-/// Accounts, ledger and code are left zero: TigerBeetle takes them from the reservation. Void's zero amount means all of it.
+/// Resolves the row's main leg. Accounts, ledger and code are left zero: TigerBeetle takes them from the reservation. Void's zero amount means all of it.
 fn resolution(row: Uuid, leg: Leg, flags: Flags) -> tb::Transfer {
+    resolution_of(TransferId::of(row, Leg::Main), leg, flags)
+}
+
+/// The same of another leg.
+pub(crate) fn resolution_of(pending: TransferId, leg: Leg, flags: Flags) -> tb::Transfer {
+    let row = pending.row();
     tb::Transfer::new(TransferId::of(row, leg).raw())
-        .with_pending_id(TransferId::of(row, Leg::Main).raw())
+        .with_pending_id(pending.raw())
         .with_user_data_128(row.as_u128())
         .with_flags(flags)
 }

@@ -147,6 +147,11 @@ pub(crate) fn account_outcome(code: u32) -> Result<(), LedgerError> {
     if outcome == Done { Ok(()) } else { Err(Contradiction(name)) }
 }
 
+/// Whether the account may be the one that was asked for, closed since.
+pub(crate) fn may_be_closed(code: u32) -> bool {
+    find(&ACCOUNT, code).0 == "exists_with_different_flags"
+}
+
 /// Whether another event of the chain has the cause.
 pub(crate) fn is_sibling(code: u32) -> bool {
     find(&TRANSFER, code).1 == Sibling

@@ -71,8 +71,8 @@ impl AccountId {
 }
 
 /// Stored in account ids: never renumber. 1 to 63; whatever is not here is the company's.
-const CUSTOMER_KINDS: [(AccountCode, u16); 2] =
-    [(AccountCode::CustomerWallet, 1), (AccountCode::CustomerReceivable, 2)];
+const CUSTOMER_KINDS: [(AccountCode, u16); 3] =
+    [(AccountCode::CustomerWallet, 1), (AccountCode::CustomerReceivable, 2), (AccountCode::WithdrawalGate, 3)];
 
 fn customer_kind(code: AccountCode) -> Option<u16> {
     CUSTOMER_KINDS.iter().find(|row| row.0 == code).map(|row| row.1)
@@ -87,6 +87,8 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 /// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest; `Loss` a write-off |
 /// | chargeback reversal (its own row) | `Main`, `Repay` |
 /// | adjustment, settlement | `Main` |
+/// | restriction | `Main` closes, `Void` opens again |
+/// | withdrawal, not money | `GateUse` what it takes of the gate, `GateFloor` and `GateFloorVoid` the daily limit, `GateReturn` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Leg {
@@ -100,6 +102,10 @@ pub enum Leg {
     Loss = 8,
     Unmatched = 9,
     Late = 10,
+    GateUse = 11,
+    GateFloor = 12,
+    GateFloorVoid = 13,
+    GateReturn = 14,
 }
 
 impl Leg {
@@ -119,6 +125,11 @@ impl TransferId {
         let row = row.as_u128();
         assert_eq!(row & !ROW_MASK, 0, "a row id ends in a zero byte: make it with ledger::row_id");
         Self(row | u128::from(leg.byte()))
+    }
+
+    /// The one transfer that fills a customer's gate: no row's. The bit is in the place of the account's kind, and no kind has it.
+    pub(crate) fn filling(gate: AccountId) -> Self {
+        Self(gate.raw() | 0x8000)
     }
 
     pub fn row(self) -> Uuid {

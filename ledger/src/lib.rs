@@ -17,6 +17,8 @@
 //! | 5000 | `provider_fees` | debit | currency |
 //! | 5100 | `chargeback_losses` | debit | currency |
 //!
+//! Besides, on ledger number base + 1 and no money: 9100 `withdrawal_gate` and 9000 `gate_source` (module `gate`).
+//!
 //! Every id is derived (module `id`), so a repeated call collides with itself and changes nothing. Every result code is
 //! mapped to what the caller must do (module `codes`). Every call ends within [`Options::deadline`]: the client underneath
 //! never gives up by itself, so "no answer" is [`LedgerError::Unknown`], which is not "no": ask again with the same id.
@@ -29,6 +31,7 @@ mod chart;
 mod client;
 mod codes;
 mod error;
+mod gate;
 mod id;
 mod read;
 mod session;
@@ -39,5 +42,6 @@ pub use balance::{Balance, RecordedAccount};
 pub use chart::{Account, AccountCode, Side, TransferCode};
 pub use client::{Ledger, Options};
 pub use error::{ConnectError, LedgerError, Refusal, Resolution, UnknownCause};
+pub use gate::Allowance;
 pub use id::{AccountId, Leg, TransferId, row_id, user_id};
 pub use transfer::{BATCH_MAX, Recorded, RecordedKind, Transfer};

@@ -76,6 +76,10 @@ impl Ledger {
 
     /// Those that are recorded, in the order asked; the others are left out. A refused transfer is not recorded.
     pub async fn lookup(&self, ids: &[TransferId]) -> Result<Vec<Recorded>, LedgerError> {
+        self.recorded(self.lookup_raw(ids).await?)
+    }
+
+    pub(crate) async fn lookup_raw(&self, ids: &[TransferId]) -> Result<Vec<tb::Transfer>, LedgerError> {
         let mut recorded = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(LOOKUP_MAX) {
             let ids: Arc<[u128]> = chunk.iter().map(|id| id.raw()).collect();
@@ -83,7 +87,7 @@ impl Ledger {
                 let ids = Arc::clone(&ids);
                 async move { session.client().lookup_transfers(ids).await }
             });
-            recorded.extend(self.recorded(rows.await?)?);
+            recorded.extend(rows.await?);
         }
         Ok(recorded)
     }

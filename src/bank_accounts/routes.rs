@@ -88,7 +88,7 @@ async fn add(
     caller: Caller,
     Json(body): Json<NewBankAccountBody>,
 ) -> Result<(StatusCode, Json<BankAccountView>)> {
-    let account = super::add(&app, caller.user_id, body.parse()?).await?;
+    let account = super::add(&app, &caller, body.parse()?).await?;
     Ok((StatusCode::CREATED, Json(account.into())))
 }
 
@@ -106,6 +106,6 @@ async fn list(State(app): State<App>, caller: Caller) -> Result<Json<BankAccount
 #[utoipa::path(delete, path = "/v1/bank-accounts/{id}", tag = "bank accounts", security(("bearer" = [])),
     params(("id" = Uuid, Path)), responses((status = 204), Problems))]
 async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<StatusCode> {
-    super::delete(&app, caller.user_id, id).await?;
+    super::delete(&app, &caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -154,7 +154,7 @@ fn problem(codes: &BTreeSet<&'static str>) -> Value {
         .into_iter()
         .chain(waits.then_some("Retry-After"))
         .chain(has("unauthenticated").then_some("WWW-Authenticate"))
-        .chain(has("insufficient_funds").then_some("Idempotent-Replayed"))
+        .chain(has("idempotency_key_reused").then_some("Idempotent-Replayed"))
         .chain(RATE_LIMIT_HEADERS.into_iter().filter(|_| has("rate_limited")));
     let examples: Map<String, Value> =
         entries.iter().map(|entry| (entry.code.to_owned(), json!({"value": entry.example()}))).collect();

@@ -45,7 +45,8 @@ impl NewDeposit {
 #[utoipa::path(post, path = "/v1/deposits", tag = "deposits", security(("bearer" = [])), request_body = NewDeposit,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
     responses((status = 201, body = TransactionView),
-        (status = 422, description = "`idempotency_key_reused`"), (status = 503, description = "`provider_unavailable`"), Problems))]
+        (status = 422, description = "`account_closed`, `idempotency_key_reused`"),
+        (status = 503, description = "`provider_unavailable`"), Problems))]
 async fn create(
     State(app): State<App>,
     caller: Caller,

@@ -43,14 +43,14 @@ impl NewWithdrawalBody {
 
 /// Withdraw
 ///
-/// The amount is reserved before this answers, or refused with `insufficient_funds`; the payout follows by itself. The same
+/// The amount is reserved before this answers, or refused; the payout follows by itself. The same
 /// key with the same body answers the same withdrawal as it stands now, and the same refusal if it was refused.
 #[utoipa::path(post, path = "/v1/withdrawals", tag = "withdrawals", security(("bearer" = [])),
     request_body = NewWithdrawalBody,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
     responses((status = 202, body = TransactionView),
         (status = 404, description = "`not_found`: there is no such bank account of yours"),
-        (status = 422, description = "`insufficient_funds`, `idempotency_key_reused`"), Problems))]
+        (status = 422, description = "`insufficient_funds`, `limit_exceeded`, `account_frozen`, `account_closed`, `idempotency_key_reused`"), Problems))]
 async fn create(
     State(app): State<App>,
     caller: Caller,

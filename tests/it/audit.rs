@@ -205,7 +205,14 @@ async fn sign_ins_refusals_and_calls_of_staff_are_on_record(db: PgPool) {
     );
     assert_eq!((&refusals[0]["object_id"], &refusals[0]["request_id"]), (&json!("audit.read"), &json!("quote-me")));
     assert_eq!(refusals[0]["after"], json!({"method": "GET", "route": "/v1/admin/audit", "path": "/v1/admin/audit"}));
+    let path = format!("/v1/bank-accounts/{}", customer.bank_account_id);
+    t.send(Method::DELETE, &path, Some(&customer.token), &[], None).await;
+    for action in ["bank_account.added", "bank_account.deleted"] {
+        let own = log(&t, &reader, &format!("action={action}&actor={}", customer.id)).await;
+        assert_eq!(own.len(), 1, "{action}");
+        assert_eq!(own[0]["object_id"], json!(customer.bank_account_id.to_string()));
+    }
     let calls = log(&t, &reader, &format!("action=staff.called&actor={}", reader.id)).await;
-    assert_eq!(calls.len(), 3, "each reading of the log, this one too");
+    assert_eq!(calls.len(), 5, "each reading of the log, this one too");
     t.finish().await;
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
+use octoco::error::Decline;
 use octoco::{problems, router};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value};
@@ -107,7 +108,15 @@ fn codes_of_error() -> BTreeMap<String, u16> {
             |status: &StatusCode| status.canonical_reason().unwrap_or_default().to_uppercase().replace(' ', "_");
         names.into_iter().find(|status| constant(status) == name).unwrap_or_else(|| panic!("{name}")).as_u16()
     };
-    arms("code").into_iter().map(|(variant, code)| (code, number(&variant))).collect()
+    let mut codes = BTreeMap::new();
+    for (variant, code) in arms("code") {
+        if code == "why.code()" {
+            codes.extend(Decline::ALL.map(|why| (why.code().to_owned(), number(&variant))));
+        } else {
+            codes.insert(code, number(&variant));
+        }
+    }
+    codes
 }
 
 #[test]

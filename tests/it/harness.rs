@@ -19,7 +19,7 @@ use octoco::clock::Clock;
 use octoco::config::Config;
 use octoco::crash::CrashPoints;
 use octoco::permissions::Role;
-use octoco::{audit, deposits, inbox, keys, reversals, router, users, withdrawals};
+use octoco::{audit, deposits, inbox, keys, restrictions, reversals, router, users, withdrawals};
 use reqwest::{Method, StatusCode};
 use revio_sim::{Deliveries, Sim};
 use serde_json::{Value, json};
@@ -250,7 +250,8 @@ impl TestApp {
         let deposits = deposits::step_due(&self.app, BATCH).await.expect("deposits can be claimed");
         let withdrawals = withdrawals::step_due(&self.app, BATCH).await.expect("withdrawals can be claimed");
         let reversals = reversals::step_due(&self.app, BATCH).await.expect("reversals can be claimed");
-        events + deposits + withdrawals + reversals
+        let restrictions = restrictions::step_due(&self.app, BATCH).await.expect("restrictions can be claimed");
+        events + deposits + withdrawals + reversals + restrictions
     }
 
     /// Moves the time of the service and of Revio.
@@ -302,7 +303,8 @@ impl TestApp {
     pub(crate) async fn finish_with_held(self) {
         let now = self.app.clock.now();
         let due: i64 = sqlx::query_scalar(
-            "select (select count(*) from transactions where due_at <= $1) + (select count(*) from webhook_logs where due_at <= $1)",
+            "select (select count(*) from transactions where due_at <= $1) + (select count(*) from webhook_logs where due_at <= $1)
+               + (select count(*) from restrictions where due_at <= $1)",
         )
         .bind(now)
         .fetch_one(&self.app.db)

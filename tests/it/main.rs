@@ -11,6 +11,7 @@ mod held;
 mod inbox;
 mod limits;
 mod requests;
+mod restrictions;
 mod reversals;
 mod routes;
 mod sessions;

@@ -105,7 +105,9 @@ fn the_reasons_of_transfers_keep_their_numbers() {
         (51, "write_off"),
         (60, "settlement"),
         (70, "fee"),
+        (80, "closing"),
         (90, "adjustment"),
+        (900, "gate_use"),
     ];
     assert_eq!(codes, expected);
     for code in TransferCode::ALL {

@@ -5,6 +5,7 @@ mod basics;
 mod books;
 mod chains;
 mod eviction;
+mod gate;
 mod harness;
 mod ids;
 mod model;

@@ -1,0 +1,202 @@
+//! SQL of `restrictions`.
+
+use ledger::Currency;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::{Kind, State};
+use crate::clock::DateTime;
+use crate::error::Error;
+
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) kind: String,
+    pub(super) currency: String,
+    pub(super) state: String,
+    pub(super) reason: String,
+    pub(super) attempts: i32,
+    pub(super) created_at: DateTime,
+    pub(super) updated_at: DateTime,
+}
+
+#[derive(Debug, Clone)]
+pub struct Restriction {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub kind: Kind,
+    pub currency: Currency,
+    pub state: State,
+    pub reason: String,
+    pub attempts: i32,
+    pub created_at: DateTime,
+    pub updated_at: DateTime,
+}
+
+pub(super) struct New<'a> {
+    pub(super) id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) kind: &'static str,
+    pub(super) currency: &'static str,
+    pub(super) reason: &'a str,
+}
+
+/// Stored data that does not parse was not written by us: an internal error that names the row.
+impl TryFrom<Row> for Restriction {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let unreadable = |what: &str| Error::internal(format!("restrictions.{what} of {} cannot be read", row.id));
+        Ok(Self {
+            id: row.id,
+            user_id: row.user_id,
+            kind: Kind::parse(&row.kind).ok_or_else(|| unreadable("kind"))?,
+            currency: Currency::parse(&row.currency).ok_or_else(|| unreadable("currency"))?,
+            state: State::parse(&row.state).ok_or_else(|| unreadable("state"))?,
+            reason: row.reason,
+            attempts: row.attempts,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+/// False when one of the kind is there already.
+pub(super) async fn insert_once(
+    db: impl PgExecutor<'_>,
+    new: &New<'_>,
+    now: DateTime,
+    due_at: DateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "insert into restrictions (id, user_id, kind, currency, state, reason, due_at, created_at, updated_at)
+         values ($1, $2, $3, $4, 'initiated', $5, $6, $7, $7)
+         on conflict (user_id, kind, currency) where state <> 'lifted' do nothing",
+        new.id,
+        new.user_id,
+        new.kind,
+        new.currency,
+        new.reason,
+        due_at,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Those that are not lifted.
+pub(super) async fn live(db: impl PgExecutor<'_>, user_id: Uuid, kind: &str) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, currency, state, reason, attempts, created_at, updated_at from restrictions
+          where user_id = $1 and kind = $2 and state <> 'lifted' order by id",
+        user_id,
+        kind
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, currency, state, reason, attempts, created_at, updated_at from restrictions
+          where user_id = $1 order by id desc limit 200",
+        user_id
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn is_imposed(db: impl PgExecutor<'_>, user_id: Uuid, kind: &str) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select 1 from restrictions
+            where user_id = $1 and kind = $2 and state in ('initiated', 'in_force', 'lifting')) as "found!""#,
+        user_id,
+        kind
+    );
+    found.fetch_one(db).await
+}
+
+pub(super) async fn begin_lifting(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    kind: &str,
+    now: DateTime,
+    due_at: DateTime,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "update restrictions set state = 'lifting', due_at = $4, attempts = 0, updated_at = $3
+          where user_id = $1 and kind = $2 and state = 'in_force' returning id",
+        user_id,
+        kind,
+        now,
+        due_at
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn claim_due(
+    db: impl PgExecutor<'_>,
+    now: DateTime,
+    leased_until: DateTime,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "update restrictions set due_at = $2
+          where id in (select id from restrictions where due_at <= $1 order by due_at for update skip locked limit $3)
+         returning id, user_id, kind, currency, state, reason, attempts, created_at, updated_at",
+        now,
+        leased_until,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// `None` when somebody else moved it first. `times`: now, and when the next step is due.
+pub(super) async fn advance(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    from: &str,
+    to: &str,
+    times: (DateTime, Option<DateTime>),
+) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        "update restrictions set state = $3, updated_at = $4, due_at = $5, attempts = 0 where id = $1 and state = $2
+         returning id, user_id, kind, currency, state, reason, attempts, created_at, updated_at",
+        id,
+        from,
+        to,
+        times.0,
+        times.1,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn defer(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    due_at: Option<DateTime>,
+    attempts: i32,
+) -> sqlx::Result<()> {
+    sqlx::query!("update restrictions set due_at = $2, attempts = $3 where id = $1", id, due_at, attempts)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// How many are neither in force nor lifted, and since when the oldest.
+pub(super) async fn unfinished(db: impl PgExecutor<'_>) -> sqlx::Result<(i64, Option<DateTime>)> {
+    let counted = sqlx::query!(
+        r#"select count(*) as "rows!", min(updated_at) as oldest from restrictions where state in ('initiated', 'lifting')"#
+    )
+    .fetch_one(db)
+    .await?;
+    Ok((counted.rows, counted.oldest))
+}

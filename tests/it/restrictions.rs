@@ -1,0 +1,216 @@
+//! Customers that staff freeze or close, and limits of what may leave: the ledger decides, whatever comes at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use octoco::crash::CrashPoints;
+use octoco::permissions::Role;
+use reqwest::{Method, StatusCode};
+use revio_sim::{Pay, PayoutBehaviour};
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::harness::{Answer, Customer, TestApp};
+
+async fn act(t: &TestApp, staff: &Customer, customer: &Customer, what: &str) -> Answer {
+    let body = matches!(what, "freeze" | "close").then(|| json!({"reason": "case 4711"}));
+    let path = format!("/v1/admin/users/{}/{what}", customer.id);
+    t.send(Method::POST, &path, Some(&t.token(staff)), &[], body).await
+}
+
+fn state(answer: &Answer) -> &str {
+    answer.body["data"][0]["state"].as_str().unwrap_or_default()
+}
+
+#[sqlx::test]
+async fn a_frozen_customer_withdraws_nothing_and_is_still_credited(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (staff, customer) = (t.staff(Role::Finance).await, t.customer_with(10_000).await);
+    for _ in 0..2 {
+        let frozen = act(&t, &staff, &customer, "freeze").await;
+        assert_eq!((frozen.status, state(&frozen)), (StatusCode::OK, "in_force"), "{}", frozen.body);
+    }
+    for replayed in [false, true] {
+        let refused = t.withdraw(&customer, 1_000, "w").await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::UNPROCESSABLE_ENTITY, "account_frozen"));
+        assert_eq!(refused.replayed(), replayed);
+    }
+    let deposit = t.deposit(&customer, 500, "d").await;
+    t.pay(&deposit).await;
+    assert_eq!(t.balance(&customer).await, (10_500, 0, 10_500));
+    let lifted = act(&t, &staff, &customer, "unfreeze").await;
+    assert_eq!(state(&lifted), "lifted", "{}", lifted.body);
+    assert_eq!(t.withdraw(&customer, 1_000, "w2").await.status, StatusCode::ACCEPTED);
+    let nothing = act(&t, &staff, &customer, "unfreeze").await;
+    assert_eq!((nothing.status, nothing.code()), (StatusCode::NOT_FOUND, "not_found"));
+    let all = t.get(&staff, &format!("/v1/admin/users/{}/restrictions", customer.id)).await;
+    assert_eq!(all.body["data"].as_array().map(Vec::len), Some(1), "{}", all.body);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_payout_that_is_not_on_its_way_yet_waits_for_the_end_of_the_freeze(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (staff, customer) = (t.staff(Role::Finance).await, t.customer_with(10_000).await);
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await;
+    act(&t, &staff, &customer, "freeze").await;
+    t.drive().await;
+    assert_eq!(t.held_reason(withdrawal.id()).await.as_deref(), Some("the customer is frozen"));
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000));
+    let path = format!("/v1/admin/held/{}/resolve", withdrawal.id());
+    let body = json!({"action": "retry", "note": "let it go"});
+    let retried = t.send(Method::POST, &path, Some(&t.token(&staff)), &[], Some(body)).await;
+    assert_eq!(retried.status, StatusCode::OK);
+    t.drive().await;
+    assert!(t.held_reason(withdrawal.id()).await.is_some(), "nobody gets past a freeze by a retry");
+    act(&t, &staff, &customer, "unfreeze").await;
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn an_account_is_closed_only_when_it_is_empty(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (staff, customer) = (t.staff(Role::Admin).await, t.customer_with(1_000).await);
+    let full = act(&t, &staff, &customer, "close").await;
+    assert_eq!((full.status, full.code()), (StatusCode::CONFLICT, "account_not_empty"));
+    t.withdraw(&customer, 1_000, "all").await;
+    let busy = act(&t, &staff, &customer, "close").await;
+    assert_eq!(busy.code(), "account_not_empty", "a withdrawal is under way");
+    t.drive().await;
+    let closed = act(&t, &staff, &customer, "close").await;
+    assert_eq!((closed.status, state(&closed)), (StatusCode::OK, "in_force"), "{}", closed.body);
+    let deposit = t.deposit(&customer, 500, "d").await;
+    assert_eq!((deposit.status, deposit.code()), (StatusCode::UNPROCESSABLE_ENTITY, "account_closed"));
+    let withdrawal = t.withdraw(&customer, 500, "w").await;
+    assert_eq!(withdrawal.code(), "account_closed", "{}", withdrawal.body);
+    assert_eq!(state(&act(&t, &staff, &customer, "reopen").await), "lifted");
+    let deposit = t.deposit(&customer, 500, "d").await;
+    t.pay(&deposit).await;
+    assert_eq!(t.balance(&customer).await, (500, 0, 500));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn money_that_comes_for_a_closed_wallet_is_set_aside_and_a_person_looks(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (staff, customer) = (t.staff(Role::Admin).await, t.customer().await);
+    let deposit = t.deposit(&customer, 700, "d").await;
+    let purchase = t.purchase_of(deposit.id());
+    t.advance(chrono::TimeDelta::hours(2));
+    t.drive().await;
+    assert_eq!(t.state(deposit.id()).await, "expired");
+    assert_eq!(state(&act(&t, &staff, &customer, "close").await), "in_force");
+    t.sim.pay_purchase(purchase, Pay { force: true, ..Pay::default() }).expect("a late payment");
+    t.drive().await;
+    let reason = t.held_reason(deposit.id()).await.expect("held");
+    assert!(reason.contains("closed wallet"), "{reason}");
+    let suspense = t.system_balance(ledger::AccountCode::Suspense).await;
+    assert_eq!(suspense.posted(), 700);
+    act(&t, &staff, &customer, "reopen").await;
+    t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn nobody_freezes_oneself_and_customers_nobody(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (staff, customer) = (t.staff(Role::Finance).await, t.customer().await);
+    for what in ["freeze", "unfreeze", "close", "reopen"] {
+        assert_eq!(act(&t, &staff, &staff, what).await.code(), "forbidden", "{what}");
+        assert_eq!(act(&t, &customer, &staff, what).await.code(), "forbidden", "{what}");
+    }
+    let stranger = Customer { id: uuid::Uuid::now_v7(), ..t.customer().await };
+    assert_eq!(act(&t, &staff, &stranger, "freeze").await.code(), "not_found");
+    let path = format!("/v1/admin/users/{}/freeze", customer.id);
+    let empty = t.send(Method::POST, &path, Some(&t.token(&staff)), &[], Some(json!({"reason": " "}))).await;
+    assert_eq!((empty.code(), &empty.body["errors"][0]["field"]), ("invalid_request", &json!("reason")));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_freeze_that_died_half_way_is_finished_by_the_worker(db: PgPool) {
+    let dies = Arc::new(AtomicBool::new(false));
+    let plan = Arc::clone(&dies);
+    let crash = CrashPoints::planned(move |point| {
+        ["restriction.inserted", "restriction.shut", "restriction.opened"].contains(&point)
+            && plan.swap(false, Ordering::SeqCst)
+    });
+    let t = TestApp::crashing(db, &[], crash).await;
+    let (staff, customer) = (t.staff(Role::Finance).await, t.customer_with(1_000).await);
+    let state_now = async || {
+        let all = t.get(&staff, &format!("/v1/admin/users/{}/restrictions", customer.id)).await;
+        all.body["data"][0]["state"].as_str().map(str::to_owned).expect("a state")
+    };
+    for (what, half_way, end) in [("freeze", "initiated", "in_force"), ("unfreeze", "lifting", "lifted")] {
+        dies.store(true, Ordering::SeqCst);
+        assert!(act(&t, &staff, &customer, what).await.status.is_server_error(), "{what}");
+        assert_eq!(state_now().await, half_way);
+        t.advance(chrono::TimeDelta::minutes(2));
+        t.drive().await;
+        assert_eq!(state_now().await, end);
+    }
+    // The gate was shut before the row said so, and the row is finished by a repeat of the call as well.
+    dies.store(true, Ordering::SeqCst);
+    act(&t, &staff, &customer, "freeze").await;
+    assert_eq!(state(&act(&t, &staff, &customer, "freeze").await), "in_force");
+    assert_eq!(t.withdraw(&customer, 1, "w").await.code(), "account_frozen");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn parallel_withdrawals_at_the_daily_limit_pass_exactly_as_often_as_it_allows(db: PgPool) {
+    let t = TestApp::with(db, &[("WITHDRAWAL_LIMITS", "ZAR:3000:10000")]).await;
+    let customer = t.customer_with(100_000).await;
+    let keys: Vec<String> = (0..40).map(|index| format!("w{index}")).collect();
+    let all = keys.iter().map(|key| t.withdraw(&customer, 900, key));
+    let answers = futures_util::future::join_all(all).await;
+    let passed = answers.iter().filter(|answer| answer.status == StatusCode::ACCEPTED).count();
+    assert_eq!(passed, 11, "11 times 900 are the most within 10000");
+    let refused: Vec<&Answer> = answers.iter().filter(|answer| answer.status != StatusCode::ACCEPTED).collect();
+    assert!(refused.iter().all(|answer| answer.code() == "limit_exceeded"), "{:?}", refused[0].body);
+    assert_eq!(t.withdraw(&customer, 3_001, "once").await.code(), "limit_exceeded");
+    let again = t.withdraw(&customer, 3_001, "once").await;
+    assert_eq!((again.code(), again.replayed()), ("limit_exceeded", true));
+    t.drive().await;
+    assert_eq!(t.withdraw(&customer, 900, "paid").await.code(), "limit_exceeded", "what was paid still counts");
+    assert_eq!(t.withdraw(&customer, 100, "rest").await.status, StatusCode::ACCEPTED);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_withdrawal_that_revio_does_not_pay_gives_its_part_of_the_limit_back(db: PgPool) {
+    let t = TestApp::with(db, &[("WITHDRAWAL_LIMITS", "ZAR:10000:10000")]).await;
+    let customer = t.customer_with(50_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "do_not_honour".to_owned() });
+    let failed = t.withdraw(&customer, 10_000, "a").await;
+    t.drive().await;
+    assert_eq!(t.state(failed.id()).await, "failed");
+    t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
+    assert_eq!(t.withdraw(&customer, 10_000, "b").await.status, StatusCode::ACCEPTED);
+    assert_eq!(t.withdraw(&customer, 1, "c").await.code(), "limit_exceeded");
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_chargeback_after_the_closure_is_owed_and_one_that_is_won_is_set_aside(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (staff, customer) = (t.staff(Role::Admin).await, t.customer().await);
+    let deposit = t.deposit(&customer, 800, "d").await;
+    t.pay(&deposit).await;
+    t.withdraw(&customer, 800, "all").await;
+    t.drive().await;
+    assert_eq!(state(&act(&t, &staff, &customer, "close").await), "in_force");
+    let purchase = t.purchase_of(deposit.id());
+    t.sim.charge_back_purchase(purchase).expect("charged back");
+    t.drive().await;
+    assert_eq!(t.owed(customer.id).await, 800, "the wallet is empty and closed");
+    t.sim.reverse_charge_back(purchase).expect("won");
+    t.drive().await;
+    assert_eq!(t.system_balance(ledger::AccountCode::Suspense).await.posted(), 800);
+    t.finish_with_held().await;
+}
