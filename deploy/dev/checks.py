@@ -134,10 +134,10 @@ def prepare():
 
 
 def check_dependencies(run):
-    """The policy of deny.toml. Known vulnerabilities need RustSec's database, which needs GitHub: where it cannot be had, the rest."""
+    """The policy of deny.toml; known vulnerabilities only where RustSec's database can be had, which is on GitHub."""
     if optional(run, "cargo-deny", "cargo", "deny", "--locked", "check", "bans", "licenses", "sources"):
-        fetched = subprocess.run(["cargo", "deny", "--locked", "fetch", "db"], cwd=ROOT, capture_output=True, check=False)
-        if fetched.returncode == 0:
+        fetch = ["cargo", "deny", "--locked", "fetch", "db"]
+        if subprocess.run(fetch, cwd=ROOT, capture_output=True, check=False).returncode == 0:
             run.step("advisories", "cargo", "deny", "--locked", "check", "--disable-fetch", "advisories")
         else:
             heading("advisories")

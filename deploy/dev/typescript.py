@@ -50,7 +50,8 @@ def install():
             shutil.copy(HOME / name, new)
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         try:
-            run_long("installing TypeScript", command, toolchain.log("typescript"), usually="half a minute, once", cwd=new)
+            log = toolchain.log("typescript")
+            run_long("installing TypeScript", command, log, usually="half a minute, once", cwd=new)
         except Failure:
             return "npm cannot install it"
         toolchain.put_in_place(new, home())

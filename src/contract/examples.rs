@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 const JSON: &str = "application/json";
 /// Deeper than any body of ours; a schema that contains itself ends here.
-const DEPTH_MAX: usize = 8;
+const DEPTH_MAX: usize = 16;
 
 /// Gives every JSON body of the operation that has none an example.
 pub(super) fn complete(operation: &mut Value, schemas: &Map<String, Value>) {

@@ -1,7 +1,8 @@
-"""What schemathesis must know of the service beyond its document: how to sign in, which objects there are, what our formats mean.
+"""What schemathesis must know beyond the document: how to sign in, which objects there are, what our formats mean.
 
-`../fuzz.py` says in the environment where the service is (FUZZ_URL), as whom to call (FUZZ_EMAIL, FUZZ_PASSWORD; empty: as nobody),
-with which key Revio signs (FUZZ_SIGNING_KEY), and which objects are there (FUZZ_OBJECTS, JSON: path -> ids).
+`../fuzz.py` says in the environment where the service is (FUZZ_URL), as whom to call (FUZZ_EMAIL, FUZZ_PASSWORD; empty:
+as nobody), with which key to sign as Revio (FUZZ_SIGNING_KEY), and which objects are there (FUZZ_OBJECTS, JSON: how a
+path starts -> ids).
 """
 
 import base64
@@ -122,8 +123,8 @@ def after_call(context, case, response):
 
 # -- what a shape cannot say ------------------------------------------------------------------------------------------
 
-# Refusals of what the document allows, that are meant: an amount is written without a fraction, since 725.0 is how rounding
-# starts, and JSON Schema has no word for that; and it has none for two parameters that exclude each other.
+# Refusals of what the document allows, that are meant: an amount is written without a fraction, since 725.0 is how
+# rounding starts, and JSON Schema has no word for that; and it has none for two parameters that exclude each other.
 MEANT = ("invalid type: floating point", "cannot be used together with")
 
 
@@ -144,7 +145,8 @@ def filter_failure(context, failure, case, response):
 @schemathesis.hook
 def map_path_parameters(context, path_parameters):
     """Every other id that is one becomes the id of an object that is there."""
-    known = OBJECTS.get(context.operation.path) if context.operation and path_parameters else None
+    path = context.operation.path if context.operation and path_parameters else ""
+    known = next((ids for start, ids in OBJECTS.items() if path.startswith(start)), None)
     if known and is_uuid(path_parameters.get("id")):
         number = uuid.UUID(path_parameters["id"]).int
         if number % 2:
