@@ -37,6 +37,7 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
         (name = "deposits", description = "Paying in through Revio"),
         (name = "withdrawals", description = "Paying out through Revio"),
         (name = "transactions", description = "Every movement of money, as its row tells it"),
+        (name = "exports", description = "Transactions as files"),
         (name = "webhooks", description = "What Revio calls"),
         (name = "staff", description = "For staff. Each route names the permission that it needs; each call is in the audit log"),
         (name = "operations", description = "For load balancers and monitoring"),
@@ -86,7 +87,7 @@ pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
         for (method, operation) in operations_mut(item) {
             operation["operationId"] = operation_id(method, path).into();
             schemas::complete_parameters(operation);
-            responses::complete(method, path, operation, &mut shared);
+            responses::complete(path, operation, &mut shared);
             examples::complete(operation, &schemas);
         }
     }

@@ -21,7 +21,7 @@ struct Facts {
     cookie: bool,
     cookie_required: bool,
     signature: bool,
-    /// Counts against a rate limit.
+    /// Counts against a rate limit: all do that can fail. `/healthz` and the public keys are for everybody and cost nothing.
     counted: bool,
     has_id: bool,
     has_input: bool,
@@ -30,7 +30,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(method: &str, path: &str, operation: &Value) -> Self {
+    fn of(path: &str, operation: &Value) -> Self {
         let none = Vec::new();
         let schemes = operation["security"].as_array().unwrap_or(&none);
         let scheme = |name: &str| schemes.iter().find_map(|scheme| scheme.get(name));
@@ -44,8 +44,7 @@ impl Facts {
             cookie,
             cookie_required: cookie && schemes.len() == 1,
             signature,
-            // What anybody may read (`/healthz`, the public keys) is not counted.
-            counted: bearer || cookie || signature || method != "get",
+            counted: operation["responses"].get(problems::MARK).is_some(),
             has_id: path.contains('{'),
             has_input: has_body || !parameters.is_empty(),
             has_body,
@@ -53,7 +52,7 @@ impl Facts {
         }
     }
 
-    /// The codes that follow from the parts of an operation: each line is true of an extractor or of a layer.
+    /// The codes that follow from the parts of an operation that can fail: each line is true of an extractor or of a layer.
     fn codes(&self) -> impl Iterator<Item = &'static str> {
         let json = self.has_body && !self.signature;
         [
@@ -62,7 +61,7 @@ impl Facts {
             (self.bearer || self.cookie_required, "unauthenticated"),
             (self.permission || self.cookie || self.signature, "forbidden"),
             (self.signature, "bad_signature"),
-            (self.counted, "rate_limited"),
+            (true, "rate_limited"),
             (self.has_id, "not_found"),
             (self.has_input && !self.signature, "invalid_request"),
             (self.has_body, "invalid_json"),
@@ -75,13 +74,12 @@ impl Facts {
 }
 
 /// Replaces what the route says of its problems by the whole of it.
-pub(super) fn complete(method: &str, path: &str, operation: &mut Value, shared: &mut Shared) {
-    let facts = Facts::of(method, path, operation);
+pub(super) fn complete(path: &str, operation: &mut Value, shared: &mut Shared) {
+    let facts = Facts::of(path, operation);
     let responses = super::take(&mut operation["responses"]);
     let mut codes: BTreeMap<u16, BTreeSet<&'static str>> = BTreeMap::new();
     let mut told = BTreeMap::new();
     let mut all = Map::new();
-    let fails = responses.contains_key(problems::MARK);
     for (status, mut response) in responses {
         if status == problems::MARK {
             continue;
@@ -96,7 +94,7 @@ pub(super) fn complete(method: &str, path: &str, operation: &mut Value, shared: 
             codes.entry(number).or_default().extend(named.iter().map(|entry| entry.code));
         }
     }
-    for code in facts.codes().filter(|_| fails) {
+    for code in facts.codes().filter(|_| facts.counted) {
         let entry = problems::find(code).expect("the catalogue names every code of Error");
         codes.entry(entry.status).or_default().insert(entry.code);
     }

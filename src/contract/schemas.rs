@@ -17,7 +17,7 @@ fn known_parameter(name: &str) -> Option<Value> {
         }),
         "cursor" => json!({"format": "cursor", "maxLength": 1024}),
         "currency" => json!({"format": "iso-4217", "pattern": "^[A-Z]{3}$", "example": "ZAR"}),
-        "from" | "to" => json!({"format": "date-time"}),
+        "If-None-Match" => json!({"maxLength": 1024, "pattern": "^[ -~]*$"}),
         _ => return None,
     };
     Some(schema)
