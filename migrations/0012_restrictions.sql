@@ -7,6 +7,8 @@ create table restrictions (
     user_id     uuid        not null references users,
     kind        text        not null,
     currency    text        not null,
+    -- The rows of one call: several currencies are closed together or not at all.
+    call_id     uuid        not null,
     state       text        not null,
     -- Why, in the words of whoever asked for it; no personal data.
     reason      text        not null,
@@ -22,7 +24,9 @@ create table restrictions (
     constraint restrictions_state    check (state in ('initiated', 'in_force', 'lifting', 'lifted')),
     constraint restrictions_reason   check (length(reason) between 1 and 500)
 );
--- One of a kind an account at a time: two people who freeze at once freeze once.
-create unique index restrictions_once on restrictions (user_id, kind, currency) where state <> 'lifted';
+-- One an account at a time: two people who freeze at once freeze once, and a gate is shut by one row.
+create unique index restrictions_once on restrictions (user_id, currency) where state <> 'lifted';
+create index restrictions_call on restrictions (call_id);
 create index restrictions_user on restrictions (user_id, id desc);
 create index restrictions_due on restrictions (due_at) where due_at is not null;
+create index restrictions_unfinished on restrictions (id) where state in ('initiated', 'lifting');

@@ -146,7 +146,9 @@ impl Config {
         let tigerbeetle_cluster_id = read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0"));
         let ledger_base = read.parsed("LEDGER_BASE", Some("0"));
         let currencies = read.checked("CURRENCIES", Some("ZAR"), parse_currencies);
-        let withdrawal_limits = read.checked("WITHDRAWAL_LIMITS", Some(""), parse_withdrawal_limits);
+        let enabled = currencies.clone().unwrap_or_default();
+        let withdrawal_limits =
+            read.checked("WITHDRAWAL_LIMITS", Some(""), |value| parse_withdrawal_limits(value, &enabled));
         let revio_base_url = read.checked("REVIO_BASE_URL", None, parse_revio_url);
         let revio_api_key = read.secret("REVIO_API_KEY");
         let revio_brand_id = read.parsed("REVIO_BRAND_ID", None);
@@ -281,12 +283,15 @@ fn parse_revio_url(value: &str) -> Result<reqwest::Url, String> {
     if url.path().ends_with("/api/v1/") { Ok(url) } else { Err("must end in /api/v1/".to_owned()) }
 }
 
-fn parse_withdrawal_limits(value: &str) -> Result<Vec<WithdrawalLimit>, String> {
+fn parse_withdrawal_limits(value: &str, enabled: &[Currency]) -> Result<Vec<WithdrawalLimit>, String> {
     let entries = value.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let limits: Vec<WithdrawalLimit> = entries.map(parse_withdrawal_limit).collect::<Result<_, _>>()?;
     let twice = |(index, limit): (usize, &WithdrawalLimit)| {
         limits[..index].iter().any(|earlier| earlier.once.currency() == limit.once.currency())
     };
+    if limits.iter().any(|limit| !enabled.contains(&limit.once.currency())) {
+        return Err("names a currency that is not in CURRENCIES".to_owned());
+    }
     if limits.iter().enumerate().any(twice) { Err("names a currency twice".to_owned()) } else { Ok(limits) }
 }
 

@@ -22,7 +22,7 @@
 pub mod routes;
 
 use chrono::TimeDelta;
-use ledger::{Account, Amount, LedgerError, Leg, Transfer, TransferCode, TransferId};
+use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -213,7 +213,11 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         // What was refunded or charged back was paid before.
         PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
             let credited = accept(app, deposit, purchase).await?;
-            if credited.state == State::Completed { follow(app, &credited, purchase).await } else { Ok(credited) }
+            if credited.state == State::Completed {
+                follow(app, &credited, purchase).await
+            } else {
+                return_set_aside(app, &credited, purchase).await
+            }
         }
         PurchaseStatus::Expired => close(app, deposit, State::Expired, purchase).await,
         PurchaseStatus::Cancelled => close(app, deposit, State::Cancelled, purchase).await,
@@ -241,19 +245,43 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         Err(Misfit::Amount(came)) => {
             let (paid, asked) = (came.minor(), deposit.amount.minor());
             let reason = format!("paid with another amount: {paid}, asked for {asked}; it is in suspense");
-            set_aside(app, deposit, came, &reason).await
+            set_aside(app, deposit, purchase, (came, &reason)).await
         }
     }
 }
 
 /// Money that came and is not the wallet's: booked to `suspense`, and a person must look.
-async fn set_aside(app: &App, deposit: &Transaction, came: Amount, reason: &str) -> Result<Transaction> {
+async fn set_aside(
+    app: &App,
+    deposit: &Transaction,
+    purchase: &Purchase,
+    (came, reason): (Amount, &str),
+) -> Result<Transaction> {
     let currency = came.currency();
     let (provider_balance, suspense) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
-    app.ledger.open(&[provider_balance, suspense]).await?;
+    let provider_fees = app.ledger.provider_fees(currency);
+    app.ledger.open(&[provider_balance, suspense, provider_fees]).await?;
     app.ledger.transfer(transfer(deposit, Leg::Unmatched, (provider_balance, suspense), came)).await?;
     app.crash.at("deposit.unmatched_booked")?;
+    if let Some(payment) = &purchase.payment {
+        book_fee(app, deposit, payment, (provider_fees, provider_balance)).await?;
+    }
     if deposit.held_reason.is_some() { Ok(deposit.clone()) } else { transactions::hold(app, deposit, reason).await }
+}
+
+/// What was set aside was refunded, all of it: so it leaves `suspense`. Of a part of it, or a chargeback that may still be won, a
+/// person decides.
+async fn return_set_aside(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
+    let recorded = app.ledger.lookup(&[TransferId::of(deposit.id, Leg::Unmatched)]).await?;
+    let Some(recorded) = recorded.first() else { return Ok(deposit.clone()) };
+    if purchase.refunded(recorded.amount_minor) == Some(recorded.amount_minor) {
+        let came = Amount::new(recorded.amount_minor, recorded.currency).map_err(Error::internal)?;
+        let (suspense, provider_balance) =
+            (app.ledger.suspense(came.currency()), app.ledger.provider_balance(came.currency()));
+        app.ledger.transfer(transfer(deposit, Leg::UnmatchedReturn, (suspense, provider_balance), came)).await?;
+        tracing::warn!(transaction.id = %deposit.id, "what was set aside was refunded");
+    }
+    Ok(deposit.clone())
 }
 
 /// Why a purchase that is called paid is not credited.
@@ -307,9 +335,9 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: 
     let repay = transfer(deposit, Leg::Repay, (wallet, receivable), deposit.amount);
     let repaid = match app.ledger.transfer_linked_up_to(&[main], repay).await {
         // Closed while the payer was paying. Once refused, this id stays refused, also when the wallet is open again.
-        Err(LedgerError::Refused(_)) => {
+        Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
             let reason = "paid for a closed wallet; it is in suspense";
-            return set_aside(app, deposit, deposit.amount, reason).await;
+            return set_aside(app, deposit, purchase, (deposit.amount, reason)).await;
         }
         repaid => repaid?,
     };
@@ -345,7 +373,7 @@ fn transfer(deposit: &Transaction, leg: Leg, (debit, credit): (Account, Account)
     let code = match leg {
         Leg::ProviderFee => TransferCode::ProviderFee,
         Leg::Repay => TransferCode::ReceivableRepayment,
-        Leg::Unmatched => TransferCode::UnmatchedPayment,
+        Leg::Unmatched | Leg::UnmatchedReturn => TransferCode::UnmatchedPayment,
         _ => TransferCode::Deposit,
     };
     Transfer { id: TransferId::of(deposit.id, leg), debit, credit, amount, code, reference: deposit.id }

@@ -1,37 +1,39 @@
 //! Freezing and closing a customer, by staff. The ledger decides: a freeze shuts the gate that every withdrawal passes, a
-//! closure closes the wallet itself. One row an account, written before the ledger is asked.
+//! closure closes the wallet itself. One row an account, written before the ledger is asked; a call's rows, one a currency,
+//! come into force together or not at all.
 //!
 //! ```mermaid
 //! stateDiagram-v2
-//!     [*] --> initiated: freeze, close (row written)
-//!     initiated --> in_force: enforce (the gate is shut, the wallet closed)
-//!     initiated --> lifting: a wallet that is not empty is not closed
-//!     in_force --> lifting: unfreeze, reopen (asked for)
-//!     lifting --> lifted: lift (open again)
+//!     [*] --> initiated: impose (row written)
+//!     initiated --> in_force: shut (the gate), close (the wallet too)
+//!     initiated --> lifting: refuse (a wallet that is not empty is not closed)
+//!     in_force --> lifting: lift (asked for), or another currency was refused
+//!     lifting --> lifted: open_again
 //! ```
 //!
 //! A freeze stops withdrawals and nothing else: what comes in is credited. A payout that is not on its way yet is held
 //! (`withdrawals` asks [`is_frozen`] before money may leave) and goes on when the freeze is lifted.
 //!
-//! A wallet is closed first and looked into then: once closed, nothing moves in it, so what is found stays true. Money that
-//! comes for a closed wallet goes to `suspense` and the deposit is held (`deposits`).
+//! A wallet is closed behind a shut gate: nothing new is reserved in it then, and that it is empty TigerBeetle decides in the
+//! closing transfer itself. Money that comes for a closed wallet goes to `suspense` and the deposit is held (`deposits`).
 
 pub mod routes;
 mod store;
 
 use chrono::TimeDelta;
-use ledger::{Account, Currency};
+use futures_util::{StreamExt, stream};
+use ledger::{Account, Currency, LedgerError};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::audit::{self, Actor, Entry};
-use crate::error::{Error, Result};
+use crate::error::{Decline, Error, Result};
 use crate::{transactions, users};
 
-pub use store::Restriction;
+pub use store::{Filter, Restriction};
 
-/// As the held rows of frozen customers say it: lifting the freeze lets just these go on.
+/// As the held rows of frozen customers say it, and how they are found again: never reworded while one may stand.
 pub const HELD_REASON: &str = "the customer is frozen";
 /// The call itself takes the first step; the worker looks after those that could not take it.
 const LEASE: TimeDelta = TimeDelta::seconds(60);
@@ -66,18 +68,13 @@ impl Kind {
         [Self::Freeze, Self::Closure].into_iter().find(|kind| kind.name() == name)
     }
 
-    fn imposed(self) -> &'static str {
-        match self {
-            Self::Freeze => "user.frozen",
-            Self::Closure => "user.closed",
-        }
-    }
-
-    fn lifted(self) -> &'static str {
-        match self {
-            Self::Freeze => "user.unfrozen",
-            Self::Closure => "user.reopened",
-        }
+    /// What another restriction of the same account is refused with.
+    fn decline(self) -> Error {
+        let why = match self {
+            Self::Freeze => Decline::AccountFrozen,
+            Self::Closure => Decline::AccountClosed,
+        };
+        Error::Declined { why, transaction_id: None, replayed: false }
     }
 }
 
@@ -92,7 +89,8 @@ impl State {
         }
     }
 
-    fn parse(name: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
         [Self::Initiated, Self::InForce, Self::Lifting, Self::Lifted].into_iter().find(|state| state.name() == name)
     }
 }
@@ -100,47 +98,49 @@ impl State {
 /// Freezes or closes every account of a customer. Repeating it changes nothing.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Forbidden`] for oneself; [`Error::AccountNotEmpty`] when there is money or something under
-/// way on an account that is to be closed.
+/// [`Error::NotFound`]; [`Error::Forbidden`] for oneself; [`Error::Declined`] when the other kind is in force;
+/// [`Error::AccountNotEmpty`] when there is money or something under way on an account that is to be closed.
 pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason: &str) -> Result<Vec<Restriction>> {
     users::find(app, user_id).await?;
     if actor.is_user(user_id) {
         return Err(Error::Forbidden);
     }
     if kind == Kind::Closure {
-        refuse_what_is_not_empty(app, user_id).await?;
+        refuse_what_is_in_use(app, user_id).await?;
     }
-    let now = app.clock.now();
+    let (now, call_id) = (app.clock.now(), app.clock.row_id());
     let mut tx = app.db.begin().await?;
     for currency in &app.config.currencies {
-        let row = store::New { id: app.clock.row_id(), user_id, kind: kind.name(), currency: currency.code(), reason };
+        let (id, currency) = (app.clock.row_id(), currency.code());
+        let row = store::New { id, user_id, kind: kind.name(), currency, call_id, reason };
         if store::insert_once(&mut *tx, &row, now, now + LEASE).await? {
-            let entry = Entry::of(actor, kind.imposed(), "user", user_id);
-            audit::record(app, &mut *tx, entry.with(json!({"restriction": row.id, "currency": row.currency}))).await?;
+            let entry = Entry::of(actor, "restriction.requested", "user", user_id);
+            let told = json!({"restriction": id, "kind": kind.name(), "currency": currency});
+            audit::record(app, &mut *tx, entry.with(told)).await?;
         }
     }
     tx.commit().await?;
     app.crash.at("restriction.inserted")?;
-    let stepped = step_all(app, user_id, kind).await?;
-    let refused = stepped.iter().any(|row| row.kind == Kind::Closure && row.state == State::Lifted);
-    if refused {
-        // Of several currencies, none is closed alone.
-        lift(app, actor, user_id, kind).await.or_else(|error| match error {
-            Error::NotFound(_) => Ok(Vec::new()),
-            other => Err(other),
-        })?;
-        return Err(Error::AccountNotEmpty);
+    step_all(app, user_id).await?;
+    let live = live(app, user_id).await?;
+    match live.iter().find(|row| row.kind != kind) {
+        Some(other) => Err(other.kind.decline()),
+        None if kind == Kind::Closure && (live.is_empty() || live.iter().any(|row| row.state == State::Lifting)) => {
+            Err(Error::AccountNotEmpty)
+        }
+        None => Ok(live),
     }
-    Ok(stepped)
 }
 
-/// So that a wallet in use is not closed for a moment. What decides is what [`close`] finds.
-async fn refuse_what_is_not_empty(app: &App, user_id: Uuid) -> Result<()> {
+/// So that a wallet in use is not touched at all. What decides is what [`close`] is told by the ledger.
+async fn refuse_what_is_in_use(app: &App, user_id: Uuid) -> Result<()> {
     if transactions::has_open(app, user_id).await? {
         return Err(Error::AccountNotEmpty);
     }
     for currency in &app.config.currencies {
-        if !is_empty(app, user_id, *currency).await? {
+        let accounts = [Account::wallet(user_id, *currency), Account::receivable(user_id, *currency)];
+        let balances = app.ledger.balances(&accounts).await?;
+        if balances.iter().any(|balance| balance.posted() != 0 || balance.pending() != 0) {
             return Err(Error::AccountNotEmpty);
         }
     }
@@ -156,18 +156,27 @@ pub async fn lift(app: &App, actor: &Actor, user_id: Uuid, kind: Kind) -> Result
         return Err(Error::Forbidden);
     }
     // What is only half imposed is imposed first: the ledger undoes just what it has done.
-    step_all(app, user_id, kind).await?;
+    step_all(app, user_id).await?;
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     let lifting = store::begin_lifting(&mut *tx, user_id, kind.name(), now, now + LEASE).await?;
     for id in &lifting {
-        let entry = Entry::of(actor, kind.lifted(), "user", user_id).with(json!({"restriction": id}));
-        audit::record(app, &mut *tx, entry).await?;
+        let entry = Entry::of(actor, "restriction.lifting_requested", "user", user_id);
+        audit::record(app, &mut *tx, entry.with(json!({"restriction": id, "kind": kind.name()}))).await?;
     }
     tx.commit().await?;
     app.crash.at("restriction.lifting")?;
-    let lifted = step_all(app, user_id, kind).await?;
-    if lifting.is_empty() && lifted.is_empty() { Err(Error::NotFound("restriction")) } else { Ok(lifted) }
+    let lifted: Vec<_> = step_all(app, user_id).await?.into_iter().filter(|row| row.kind == kind).collect();
+    release_unfrozen(app).await?;
+    if lifted.is_empty() { Err(Error::NotFound("restriction")) } else { Ok(lifted) }
+}
+
+/// Restrictions of all customers, newest first: those of a state, or all.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn list_all(app: &App, filter: &Filter) -> Result<Vec<Restriction>> {
+    store::list(&app.db, filter).await?.into_iter().map(Restriction::try_from).collect()
 }
 
 /// Every restriction that a customer has or had, newest first.
@@ -193,28 +202,55 @@ pub async fn is_closed(app: &App, user_id: Uuid) -> Result<bool> {
     Ok(store::is_imposed(&app.db, user_id, Kind::Closure.name()).await?)
 }
 
-/// Steps what a call could not finish; the worker calls it.
+/// Steps what a call could not finish, and lets payouts go on that waited for the end of a freeze; the worker calls it.
 ///
 /// # Errors
 /// When the rows cannot be claimed.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
+    release_unfrozen(app).await?;
     let now = app.clock.now();
     let claimed = store::claim_due(&app.db, now, now + LEASE, limit).await?;
     let count = claimed.len();
-    for row in claimed {
-        let row = Restriction::try_from(row)?;
-        if let Err(error) = step(app, &row).await {
-            failed(app, &row, &error).await?;
-        }
-    }
+    stream::iter(claimed).for_each_concurrent(None, |row| step_one(app, row)).await;
     Ok(count)
 }
 
-/// What has to be done on a customer's restrictions of a kind, and how they are then.
-async fn step_all(app: &App, user_id: Uuid, kind: Kind) -> Result<Vec<Restriction>> {
+/// One row's failure is that row's alone.
+async fn step_one(app: &App, row: store::Row) {
+    let id = row.id;
+    let outcome = match Restriction::try_from(row) {
+        Ok(row) => match step(app, &row).await {
+            Ok(_) | Err(Error::StaleState | Error::Crashed(_)) => Ok(()),
+            Err(error) => failed(app, &row, &error).await,
+        },
+        Err(error) => Err(error),
+    };
+    // If even this fails, the lease runs out and the row comes due again.
+    if let Err(error) = outcome {
+        tracing::error!(restriction.id = %id, error = error.chain(), "a restriction could not be stepped or deferred");
+    }
+}
+
+/// Payouts that were held for a freeze that is over. Looked for by what is held, not told by the lifting: nothing is missed,
+/// whatever happens between the two.
+async fn release_unfrozen(app: &App) -> Result<()> {
+    for user_id in transactions::users_with_held(app, HELD_REASON).await? {
+        if !is_frozen(app, user_id).await? {
+            transactions::release_all(app, user_id, HELD_REASON).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn live(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
+    store::live(&app.db, user_id).await?.into_iter().map(Restriction::try_from).collect()
+}
+
+/// What has to be done on a customer's restrictions, and how those are then.
+async fn step_all(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
     let mut stepped = Vec::new();
-    for row in store::live(&app.db, user_id, kind.name()).await? {
-        stepped.push(step(app, &Restriction::try_from(row)?).await?);
+    for row in live(app, user_id).await? {
+        stepped.push(step(app, &row).await?);
     }
     Ok(stepped)
 }
@@ -236,50 +272,64 @@ async fn shut(app: &App, row: &Restriction) -> Result<Restriction> {
     advance(app, row, State::InForce).await
 }
 
-/// `initiated → in_force | lifting`: closed, and looked into only then.
+/// `initiated → in_force | lifting`: first the gate. From then on nothing new is reserved, so a wallet in which nothing is
+/// reserved stays one, and can be closed: what is reserved in a closed wallet could never be paid.
 async fn close(app: &App, row: &Restriction) -> Result<Restriction> {
-    app.ledger.close_wallet(row.id, row.user_id, row.currency).await?;
-    app.crash.at("restriction.closed")?;
-    if is_empty(app, row.user_id, row.currency).await? {
-        return advance(app, row, State::InForce).await;
+    app.ledger.shut_gate(row.id, row.user_id, row.currency).await?;
+    app.crash.at("restriction.shut")?;
+    if is_reserved(app, row.user_id, row.currency).await? {
+        return refuse(app, row).await;
     }
+    let closed = app.ledger.close_wallet(row.id, row.user_id, row.currency).await;
+    app.crash.at("restriction.closed")?;
+    match closed {
+        Ok(()) => {
+            let closed = advance(app, row, State::InForce).await?;
+            if store::was_refused(&app.db, row.call_id).await? { refuse(app, &closed).await } else { Ok(closed) }
+        }
+        Err(LedgerError::Refused(_)) => refuse(app, row).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn is_reserved(app: &App, user_id: Uuid, currency: Currency) -> Result<bool> {
+    Ok(app.ledger.balance(Account::wallet(user_id, currency)).await?.pending() != 0)
+}
+
+/// `→ lifting`: not empty, in one currency; the others of the call are opened again with it.
+async fn refuse(app: &App, row: &Restriction) -> Result<Restriction> {
     let lifting = advance(app, row, State::Lifting).await?;
+    store::lift_call(&app.db, row.call_id, app.clock.now()).await?;
     open_again(app, &lifting).await
 }
 
-/// `lifting → lifted`. Payouts that were held for the freeze go on.
+/// `lifting → lifted`.
 async fn open_again(app: &App, row: &Restriction) -> Result<Restriction> {
     app.ledger.open_again(row.id).await?;
     app.crash.at("restriction.opened")?;
-    let lifted = advance(app, row, State::Lifted).await?;
-    if row.kind == Kind::Freeze && !is_frozen(app, row.user_id).await? {
-        transactions::release_all(app, row.user_id, HELD_REASON).await?;
-    }
-    Ok(lifted)
+    advance(app, row, State::Lifted).await
 }
 
-/// Nothing in the wallet, nothing reserved, nothing owed.
-async fn is_empty(app: &App, user_id: Uuid, currency: Currency) -> Result<bool> {
-    let accounts = [Account::wallet(user_id, currency), Account::receivable(user_id, currency)];
-    let balances = app.ledger.balances(&accounts).await?;
-    Ok(balances.iter().all(|balance| balance.posted() == 0 && balance.pending() == 0))
-}
-
+/// Moves the row on, if it is still as it was read, with what came of it on the record.
 async fn advance(app: &App, row: &Restriction, to: State) -> Result<Restriction> {
-    let due_at = (to == State::Lifting).then(|| app.clock.now() + LEASE);
-    let moved = store::advance(&app.db, row.id, row.state.name(), to.name(), (app.clock.now(), due_at)).await?;
+    let now = app.clock.now();
+    let due_at = (to == State::Lifting).then(|| now + LEASE);
+    let mut tx = app.db.begin().await?;
+    let moved = store::advance(&mut *tx, row.id, row.state.name(), to.name(), (now, due_at)).await?;
+    let moved = moved.ok_or(Error::StaleState)?;
+    let entry = Entry::of(&Actor::system(), "restriction.moved", "user", row.user_id);
+    let told = |state: State| json!({"restriction": row.id, "kind": row.kind.name(), "state": state.name()});
+    audit::record(app, &mut *tx, entry.change(told(row.state), told(to))).await?;
+    tx.commit().await?;
     tracing::info!(restriction.id = %row.id, kind = row.kind.name(), from = row.state.name(), to = to.name(), "restriction moved");
-    moved.ok_or(Error::StaleState)?.try_into()
+    moved.try_into()
 }
 
 async fn failed(app: &App, row: &Restriction, error: &Error) -> Result<()> {
-    if matches!(error, Error::StaleState | Error::Crashed(_)) {
-        return Ok(());
-    }
     tracing::error!(restriction.id = %row.id, state = row.state.name(), error = error.chain(), "a restriction could not be stepped");
     let minutes = usize::try_from(row.attempts).ok().and_then(|failures| RETRY_MINUTES.get(failures));
     let due_at = minutes.map(|minutes| app.clock.now() + TimeDelta::minutes(*minutes));
-    store::defer(&app.db, row.id, due_at, row.attempts.saturating_add(1)).await?;
+    store::defer(&app.db, (row.id, row.state.name()), due_at, row.attempts.saturating_add(1)).await?;
     Ok(())
 }
 

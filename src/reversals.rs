@@ -11,7 +11,7 @@
 //! repays it first. How much the wallet covers is decided by the ledger in the transfer itself.
 
 use chrono::TimeDelta;
-use ledger::{Account, Amount, LedgerError, Leg, Transfer, TransferCode, TransferId};
+use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -67,7 +67,7 @@ async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transa
     };
     let taken = match app.ledger.transfer_up_to(leg(Leg::Main, wallet, row.amount)).await {
         // The wallet was closed meanwhile: nothing is in it.
-        Err(LedgerError::Refused(_)) => Amount::zero(currency),
+        Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => Amount::zero(currency),
         taken => taken?,
     };
     app.crash.at("reversal.taken")?;
@@ -98,7 +98,7 @@ async fn give_back(app: &App, row: &Transaction) -> Result<Transaction> {
     let repay = leg(Leg::Repay, wallet, receivable, TransferCode::ReceivableRepayment);
     let repaid = match app.ledger.transfer_linked_up_to(&[credit], repay).await {
         // The wallet was closed meanwhile: the money is the customer's all the same, and a person must look.
-        Err(LedgerError::Refused(_)) => return set_aside(app, row).await,
+        Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => return set_aside(app, row).await,
         repaid => repaid?,
     };
     app.crash.at("reversal.given_back")?;

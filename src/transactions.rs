@@ -230,6 +230,14 @@ pub async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<DateTime>
     store::release(db, id, due_at).await?.ok_or(Error::NotFound("held transaction"))?.try_into()
 }
 
+/// The users who have a row that is held for this reason, some of them at a time.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn users_with_held(app: &App, reason: &str) -> Result<Vec<Uuid>> {
+    Ok(store::users_with_held(&app.db, reason).await?)
+}
+
 /// Ends every hold of a user that has this reason; the rows go on at once.
 ///
 /// # Errors

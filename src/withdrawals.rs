@@ -126,10 +126,6 @@ async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
 
 /// `initiated → reserved | rejected`: the ledger decides whether the money is there, and whether it may leave.
 async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let limit = app.config.withdrawal_limit(withdrawal.amount.currency());
-    if limit.is_some_and(|limit| withdrawal.amount.minor() > limit.once.minor()) {
-        return reject(app, withdrawal, Decline::LimitExceeded).await;
-    }
     let reservation = Transfer {
         id: TransferId::of(withdrawal.id, Leg::Main),
         debit: Account::wallet(withdrawal.user_id, withdrawal.amount.currency()),
@@ -138,15 +134,28 @@ async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         code: TransferCode::Withdrawal,
         reference: withdrawal.id,
     };
-    let allowance = Allowance { amount: limit.map(|limit| limit.daily), secs: DAY_SECS };
-    let reserved = app.ledger.reserve_within(reservation, allowance).await;
+    let reserved = app.ledger.reserve_within(reservation, allowance(app, withdrawal)).await;
     app.crash.at("withdrawal.reserved")?;
     match reserved {
         Ok(()) => transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now)).await,
         // A spent id was refused before, and the answer did not reach us: the same refusal.
+        // A closure shuts the gate as well.
+        Err(LedgerError::Refused(Refusal::Frozen)) if restrictions::is_closed(app, withdrawal.user_id).await? => {
+            reject(app, withdrawal, Decline::AccountClosed).await
+        }
         Err(LedgerError::Refused(refusal)) => reject(app, withdrawal, decline(refusal)).await,
         Err(error) => Err(error.into()),
     }
+}
+
+/// Above the limit for one withdrawal nothing is allowed. It is the ledger that says so all the same: the reservation may
+/// stand since before, under another setting.
+fn allowance(app: &App, withdrawal: &Transaction) -> Allowance {
+    let amount = app.config.withdrawal_limit(withdrawal.amount.currency()).map(|limit| {
+        let fits = withdrawal.amount.minor() <= limit.once.minor();
+        if fits { limit.daily } else { Amount::zero(limit.daily.currency()) }
+    });
+    Allowance { amount, secs: DAY_SECS }
 }
 
 /// A spent id was refused before, and the answer did not reach us: most often there was too little.
@@ -209,12 +218,15 @@ async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
 
 /// `reserved → submitting → …`: from here on money may leave, so the row says so first.
 async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    if restrictions::is_frozen(app, withdrawal.user_id).await? {
+        // A freeze outlasts the payout's window: it takes a new one afterwards.
+        let to = Move::to(State::Reserved, Due::Now).with_provider(Provider::default());
+        let waiting = transactions::advance(app, withdrawal, to).await?;
+        return transactions::hold(app, &waiting, restrictions::HELD_REASON).await;
+    }
     if !window_is_open(app, withdrawal) {
         // Never executed, and Revio does not execute it any more: a new one takes its place.
         return forget_payout(app, withdrawal).await;
-    }
-    if restrictions::is_frozen(app, withdrawal.user_id).await? {
-        return transactions::hold(app, withdrawal, restrictions::HELD_REASON).await;
     }
     let submitting = transactions::advance(app, withdrawal, Move::to(State::Submitting, Due::In(LEASE))).await?;
     execute(app, &submitting).await
@@ -259,6 +271,9 @@ async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transactio
     let since = app.clock.now() - withdrawal.updated_at;
     if since < IN_FLIGHT_MAX {
         return transactions::wait(app, withdrawal, IN_FLIGHT_MAX - since).await;
+    }
+    if restrictions::is_frozen(app, withdrawal.user_id).await? {
+        return transactions::hold(app, withdrawal, restrictions::HELD_REASON).await;
     }
     if window_is_open(app, withdrawal) {
         let again = transactions::advance(app, withdrawal, Move::to(State::Submitting, Due::In(LEASE))).await?;
@@ -423,7 +438,7 @@ async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resu
     };
     let taken = match app.ledger.transfer_up_to(leg(Leg::Late, wallet, withdrawal.amount)).await {
         // The wallet was closed meanwhile: nothing is in it.
-        Err(LedgerError::Refused(_)) => Amount::zero(currency),
+        Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => Amount::zero(currency),
         taken => taken?,
     };
     app.crash.at("withdrawal.late_taken")?;

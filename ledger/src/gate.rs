@@ -11,9 +11,10 @@
 //! Main           wallet ──amount──> provider_balance   pending: the reservation
 //! ```
 //!
-//! The allowance is in no account but in each request: when it changes, nothing has to be moved. Freezing shuts the gate (a
-//! pending closing transfer, docs/reference/transfer.md "closing_debit"); deposits do not pass it. A withdrawal that fails
-//! gives back what it used.
+//! The chain always has all four, with or without a limit: whichever of them is refused, its id is spent, and no later or
+//! slower attempt of the same withdrawal can pass. The allowance is in no account but in each request: when it changes,
+//! nothing has to be moved. Freezing shuts the gate (a pending closing transfer, docs/reference/transfer.md
+//! "closing_debit"); deposits do not pass it. A withdrawal that fails gives back what it used.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -27,9 +28,9 @@ use crate::chart::{Account, AccountCode, TransferCode};
 use crate::client::{Ledger, resolution_of};
 use crate::codes::{self, Call};
 use crate::error::LedgerError::{self, AlreadyResolved, Contradiction, Refused};
-use crate::error::Refusal;
+use crate::error::{Refusal, Resolution};
 use crate::id::{Leg, TransferId};
-use crate::transfer::{Recorded, RecordedKind, Transfer};
+use crate::transfer::Transfer;
 
 /// How much may leave a wallet within a time that rolls on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,51 +67,60 @@ impl Ledger {
     pub async fn reserve_within(&self, t: Transfer, allowance: Allowance) -> Result<(), LedgerError> {
         let user = t.debit.id.user_of().expect("only a customer's wallet has a gate");
         let gate = self.filled_gate(user, t.debit.currency).await?;
-        let row = t.id.row();
-        let mut chain = vec![self.gate_event(gate, TransferId::of(row, Leg::GateUse), t.amount, Flags::PENDING)];
-        chain[0] = chain[0].with_timeout(allowance.secs);
-        if let Some(amount) = allowance.amount {
-            let floor =
-                fill(gate.currency).checked_sub(amount).map_err(|_| Contradiction("allowance_of_another_currency"))?;
-            let id = TransferId::of(row, Leg::GateFloor);
-            chain.push(self.gate_event(gate, id, floor, Flags::PENDING));
-            chain.push(resolution_of(id, Leg::GateFloorVoid, Flags::VOID_PENDING_TRANSFER));
-        }
-        let gates = chain.len();
-        for event in &mut chain {
-            event.set_flags(event.flags() | Flags::LINKED);
-        }
-        chain.push(self.event(&t, Flags::PENDING));
-        let failed = self.create_transfers(chain).await?;
-        let Some((index, code)) = failed.iter().enumerate().find(|(_, code)| !codes::is_sibling(**code)) else {
-            return if failed.is_empty() { Ok(()) } else { Err(Contradiction("linked_event_failed")) };
+        let floor = match allowance.amount {
+            Some(amount) => fill(gate.currency).checked_sub(amount),
+            None => Ok(Amount::zero(gate.currency)),
         };
-        match (index, codes::transfer_outcome(*code, Call::Reserve)) {
+        let floor = floor.map_err(|_| Contradiction("allowance_cannot_be_used"))?;
+        let of = |leg| TransferId::of(t.id.row(), leg);
+        let (pending, linked) = (Flags::PENDING, Flags::LINKED);
+        let chain = [
+            (
+                Leg::GateUse,
+                self.gate_event(gate, of(Leg::GateUse), t.amount, linked | pending).with_timeout(allowance.secs),
+            ),
+            (Leg::GateFloor, self.gate_event(gate, of(Leg::GateFloor), floor, linked | pending)),
+            (
+                Leg::GateFloorVoid,
+                resolution_of(of(Leg::GateFloor), Leg::GateFloorVoid, linked | Flags::VOID_PENDING_TRANSFER),
+            ),
+            (Leg::Main, self.event(&t, pending)),
+        ];
+        let failed = self.create_transfers(chain.iter().map(|(_, event)| *event).collect()).await?;
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let cause = chain.iter().zip(&failed).find(|(_, code)| !codes::is_sibling(**code));
+        let Some(((leg, _), code)) = cause else { return Err(Contradiction("linked_event_failed")) };
+        match (leg, codes::transfer_outcome(*code, Call::Reserve)) {
             // A repeat: TigerBeetle says `exists` of the first that is there, whatever of the rest is.
-            (_, Ok(())) => self.is_reserved(&t).await,
-            (0, Err(Refused(Refusal::AccountClosed | Refusal::SpentId))) => Err(Refused(Refusal::Frozen)),
-            (index, Err(Refused(Refusal::InsufficientFunds | Refusal::SpentId))) if index < gates => {
-                Err(Refused(Refusal::LimitExceeded))
-            }
+            (_, Ok(())) => self.reserved_before(&t).await?.ok_or(Contradiction("linked_chain_recorded_in_part")),
+            (Leg::Main, Err(error)) => Err(error),
+            (Leg::GateUse, Err(Refused(_))) => self.refused_by_gate(&t, Refusal::Frozen).await,
+            (_, Err(Refused(_))) => self.refused_by_gate(&t, Refusal::LimitExceeded).await,
             (_, Err(error)) => Err(error),
         }
     }
 
-    async fn is_reserved(&self, t: &Transfer) -> Result<(), LedgerError> {
+    /// A gate's no, unless the reservation stands since before there were gates: those did not pass one.
+    async fn refused_by_gate(&self, t: &Transfer, refusal: Refusal) -> Result<(), LedgerError> {
+        self.reserved_before(t).await?.ok_or(Refused(refusal))
+    }
+
+    async fn reserved_before(&self, t: &Transfer) -> Result<Option<()>, LedgerError> {
         let recorded = self.lookup(&[t.id]).await?;
-        let same = recorded.first().is_some_and(|r| Recorded { kind: RecordedKind::Posted, ..*r }.is(t));
-        if same { Ok(()) } else { Err(Contradiction("linked_chain_recorded_in_part")) }
+        Ok(recorded.first().filter(|recorded| recorded.is_reservation_of(t)).map(|_| ()))
     }
 
     /// [`Ledger::void`], and what the withdrawal used of its allowance comes back. A repeat finishes what is left.
     pub async fn void_within(&self, row: Uuid) -> Result<(), LedgerError> {
         let voided = self.void(row).await;
-        if !matches!(voided, Ok(()) | Err(AlreadyResolved(crate::Resolution::Voided))) {
+        if !matches!(voided, Ok(()) | Err(AlreadyResolved(Resolution::Voided))) {
             return voided;
         }
         let used = TransferId::of(row, Leg::GateUse);
         // One that was reserved without a gate, before there were any, used nothing.
-        if !self.gate_was_used(used).await? {
+        if self.lookup_raw(&[used]).await?.is_empty() {
             return voided;
         }
         match self.create_one(resolution_of(used, Leg::GateReturn, Flags::VOID_PENDING_TRANSFER), Call::Other).await {
@@ -120,37 +130,40 @@ impl Ledger {
         }
     }
 
-    /// Shuts the gate: no withdrawal passes from now on. `row` is the freeze's own, and what [`Ledger::open_again`] undoes.
+    /// Shuts the gate: no withdrawal passes from now on. `row` is the restriction's own, and what [`Ledger::open_again`] undoes.
     pub async fn shut_gate(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
         let gate = self.filled_gate(user, currency).await?;
-        self.close_account(row, gate, self.system(AccountCode::GateSource, currency)).await
-    }
-
-    /// Closes the wallet: nothing is credited or debited from now on. Undone by [`Ledger::open_again`].
-    pub async fn close_wallet(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
-        let (wallet, other) = (Account::wallet(user, currency), self.provider_balance(currency));
-        self.open(&[wallet, other]).await?;
-        self.close_account(row, wallet, other).await
-    }
-
-    /// Undoes [`Ledger::shut_gate`] or [`Ledger::close_wallet`] of the same row. Only after one of them was answered Ok.
-    pub async fn open_again(&self, row: Uuid) -> Result<(), LedgerError> {
-        match self.void(row).await {
-            Err(AlreadyResolved(crate::Resolution::Voided)) => Ok(()),
-            other => other,
-        }
-    }
-
-    async fn close_account(&self, row: Uuid, debit: Account, credit: Account) -> Result<(), LedgerError> {
-        let closing = Transfer {
-            id: TransferId::of(row, Leg::Main),
-            debit,
-            credit,
-            amount: Amount::zero(debit.currency),
-            code: TransferCode::Closing,
-            reference: row,
-        };
+        let source = self.system(AccountCode::GateSource, currency);
+        let closing = closing(TransferId::of(row, Leg::Main), gate, source);
         self.create_one(self.event(&closing, Flags::PENDING | Flags::CLOSING_DEBIT), Call::Other).await
+    }
+
+    /// Closes an empty wallet, or is refused: nothing is credited or debited from now on. Undone by [`Ledger::open_again`].
+    ///
+    /// The gate must be shut and nothing reserved: what is reserved in a closed wallet can never be posted. That it is empty
+    /// TigerBeetle decides: the closing transfer takes all that the wallet has (`balancing_debit`) to the receivable, which takes
+    /// nothing when nothing is owed, and so is only possible for zero.
+    pub async fn close_wallet(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
+        let (wallet, receivable) = (Account::wallet(user, currency), Account::receivable(user, currency));
+        self.open(&[wallet, receivable]).await?;
+        let closing = closing(TransferId::of(row, Leg::Close), wallet, receivable);
+        let flags = Flags::PENDING | Flags::CLOSING_DEBIT | Flags::BALANCING_DEBIT;
+        self.create_one(self.event(&closing, flags).with_amount(u128::MAX), Call::Other).await
+    }
+
+    /// Undoes what [`Ledger::shut_gate`] and [`Ledger::close_wallet`] did for this row. Only when neither is under way.
+    pub async fn open_again(&self, row: Uuid) -> Result<(), LedgerError> {
+        for (leg, undo) in [(Leg::Close, Leg::CloseVoid), (Leg::Main, Leg::Void)] {
+            let closing = TransferId::of(row, leg);
+            if self.lookup_raw(&[closing]).await?.is_empty() {
+                continue;
+            }
+            match self.create_one(resolution_of(closing, undo, Flags::VOID_PENDING_TRANSFER), Call::Other).await {
+                Ok(()) | Err(AlreadyResolved(Resolution::Voided)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The gate of a wallet, open and filled.
@@ -169,13 +182,9 @@ impl Ledger {
             code: TransferCode::GateUse,
             reference: user,
         };
-        match self.create_one(self.event(&filling, Flags::empty()), Call::Other).await {
-            Ok(()) => {
-                self.gates.learn(&gate);
-                Ok(gate)
-            }
-            Err(error) => Err(error),
-        }
+        self.create_one(self.event(&filling, Flags::empty()), Call::Other).await?;
+        self.gates.learn(&gate);
+        Ok(gate)
     }
 
     fn gate_event(&self, gate: Account, id: TransferId, amount: Amount, flags: Flags) -> tb::Transfer {
@@ -183,13 +192,17 @@ impl Ledger {
         let code = TransferCode::GateUse;
         self.event(&Transfer { id, debit: gate, credit, amount, code, reference: id.row() }, flags)
     }
-
-    async fn gate_was_used(&self, used: TransferId) -> Result<bool, LedgerError> {
-        Ok(!self.lookup_raw(&[used]).await?.is_empty())
-    }
 }
 
-/// More than anybody can use of an allowance.
+/// Of amount zero: it moves nothing but the account's flag.
+fn closing(id: TransferId, debit: Account, credit: Account) -> Transfer {
+    let amount = Amount::zero(debit.currency);
+    Transfer { id, debit, credit, amount, code: TransferCode::Closing, reference: id.row() }
+}
+
+/// More than anybody can use of an allowance. Every gate there is was filled with it: it never changes.
+const FILL_MINOR: i64 = 9_007_199_254_740_991;
+
 fn fill(currency: Currency) -> Amount {
-    Amount::new(Amount::MINOR_MAX, currency).expect("the largest amount there is")
+    Amount::new(FILL_MINOR, currency).expect("within the largest amount there is")
 }

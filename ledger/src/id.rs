@@ -82,12 +82,12 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 ///
 /// | noun | legs |
 /// |---|---|
-/// | deposit | `Main` credits the wallet; `ProviderFee`; `Repay` what the customer owed; `Unmatched` what did not fit |
+/// | deposit | `Main` credits the wallet; `ProviderFee`; `Repay` what the customer owed; `Unmatched` what did not fit, `UnmatchedReturn` |
 /// | withdrawal | `Main` reserves, `Post` or `Void` resolves; `Late` and `Receivable` when it was paid after all; `Fee` |
 /// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest; `Loss` a write-off |
 /// | chargeback reversal (its own row) | `Main`, `Repay` |
 /// | adjustment, settlement | `Main` |
-/// | restriction | `Main` closes, `Void` opens again |
+/// | restriction | `Main` shuts the gate, `Close` the wallet; `Void` and `CloseVoid` open them again |
 /// | withdrawal, not money | `GateUse` what it takes of the gate, `GateFloor` and `GateFloorVoid` the daily limit, `GateReturn` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -106,6 +106,9 @@ pub enum Leg {
     GateFloor = 12,
     GateFloorVoid = 13,
     GateReturn = 14,
+    Close = 15,
+    CloseVoid = 16,
+    UnmatchedReturn = 17,
 }
 
 impl Leg {

@@ -63,6 +63,11 @@ pub enum RecordedKind {
 }
 
 impl Recorded {
+    /// Whether this is what `t` asked for, reserved.
+    pub(crate) fn is_reservation_of(&self, t: &Transfer) -> bool {
+        self.kind == RecordedKind::Pending && Self { kind: RecordedKind::Posted, ..*self }.is(t)
+    }
+
     /// Whether this is what `t` asked for, moved at once.
     pub(crate) fn is(&self, t: &Transfer) -> bool {
         *self

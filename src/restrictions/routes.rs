@@ -1,17 +1,18 @@
-//! `POST /v1/admin/users/{id}/freeze`, `/unfreeze`, `/close`, `/reopen`, `GET /v1/admin/users/{id}/restrictions`.
+//! `POST /v1/admin/users/{id}/freeze`, `/unfreeze`, `/close`, `/reopen`, `GET /v1/admin/users/{id}/restrictions`,
+//! `GET /v1/admin/restrictions`.
 
 use axum::extract::State as AppState;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{Kind, Restriction};
+use super::{Filter, Kind, Restriction, State};
 use crate::app::App;
 use crate::clock::DateTime;
 use crate::error::Result;
-use crate::http::{Fields, Json, Path, Staff};
+use crate::http::{Fields, Json, Path, Query, Staff, cursor};
 use crate::permissions::{UsersFreeze, UsersRead};
 use crate::problems::Problems;
 
@@ -24,6 +25,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(close))
         .routes(routes!(reopen))
         .routes(routes!(list))
+        .routes(routes!(list_all))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -37,6 +39,7 @@ struct Reason {
 #[derive(Serialize, ToSchema)]
 struct RestrictionView {
     id: Uuid,
+    user_id: Uuid,
     /// `freeze` or `closure`.
     #[schema(example = "freeze")]
     kind: &'static str,
@@ -55,18 +58,56 @@ struct RestrictionList {
     data: Vec<RestrictionView>,
 }
 
-impl From<Vec<Restriction>> for RestrictionList {
-    fn from(rows: Vec<Restriction>) -> Self {
-        let view = |row: Restriction| RestrictionView {
+#[derive(Serialize, ToSchema)]
+struct RestrictionPage {
+    data: Vec<RestrictionView>,
+    /// For `cursor`; null on the last page.
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RestrictionQuery {
+    /// `initiated`, `in_force`, `lifting` or `lifted`.
+    #[param(example = "in_force")]
+    state: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+}
+
+impl From<Restriction> for RestrictionView {
+    fn from(row: Restriction) -> Self {
+        Self {
             id: row.id,
+            user_id: row.user_id,
             kind: row.kind.name(),
             currency: row.currency.code(),
             state: row.state.name(),
             reason: row.reason,
             created_at: row.created_at,
             updated_at: row.updated_at,
-        };
-        Self { data: rows.into_iter().map(view).collect() }
+        }
+    }
+}
+
+impl From<Vec<Restriction>> for RestrictionList {
+    fn from(rows: Vec<Restriction>) -> Self {
+        Self { data: rows.into_iter().map(RestrictionView::from).collect() }
+    }
+}
+
+impl RestrictionQuery {
+    fn parse(self) -> Result<Filter> {
+        let mut fields = Fields::default();
+        let state = self.state.map(|name| State::parse(&name).ok_or("must be initiated, in_force, lifting or lifted"));
+        let state = state.transpose().map_err(|message| fields.wrong("state", message)).ok().flatten();
+        let before = cursor::read(&mut fields, self.cursor.as_deref());
+        let limit = cursor::limit(&mut fields, self.limit);
+        fields.finish()?;
+        Ok(Filter { state: state.map(State::name), before, limit })
     }
 }
 
@@ -84,7 +125,7 @@ impl Reason {
 /// No withdrawals from now on; deposits are still credited. A payout that is not on its way yet waits. Needs `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/freeze", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)), request_body = Reason,
-    responses((status = 200, body = RestrictionList), Problems))]
+    responses((status = 200, body = RestrictionList), (status = 422, description = "`account_closed`"), Problems))]
 async fn freeze(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
@@ -114,7 +155,8 @@ async fn unfreeze(
 /// `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/close", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)), request_body = Reason,
-    responses((status = 200, body = RestrictionList), (status = 409, description = "`account_not_empty`"), Problems))]
+    responses((status = 200, body = RestrictionList), (status = 409, description = "`account_not_empty`"),
+        (status = 422, description = "`account_frozen`: unfreeze first"), Problems))]
 async fn close(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
@@ -150,4 +192,22 @@ async fn list(
     Path(id): Path<Uuid>,
 ) -> Result<Json<RestrictionList>> {
     Ok(Json(super::list(&app, id).await?.into()))
+}
+
+/// Everybody's restrictions
+///
+/// Newest first. `state=initiated` and `state=lifting` are those that are not at their end. Needs `users.read`.
+#[utoipa::path(get, path = "/v1/admin/restrictions", tag = "staff", security(("bearer" = ["users.read"])),
+    params(RestrictionQuery),
+    responses((status = 200, body = RestrictionPage), Problems))]
+async fn list_all(
+    AppState(app): AppState<App>,
+    _staff: Staff<UsersRead>,
+    Query(query): Query<RestrictionQuery>,
+) -> Result<Json<RestrictionPage>> {
+    let filter = query.parse()?;
+    let rows = super::list_all(&app, &filter).await?;
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let data = rows.into_iter().map(RestrictionView::from).collect();
+    Ok(Json(RestrictionPage { data, next_cursor: cursor::next(&ids, filter.limit) }))
 }

@@ -13,6 +13,7 @@ pub(super) struct Row {
     pub(super) user_id: Uuid,
     pub(super) kind: String,
     pub(super) currency: String,
+    pub(super) call_id: Uuid,
     pub(super) state: String,
     pub(super) reason: String,
     pub(super) attempts: i32,
@@ -26,6 +27,7 @@ pub struct Restriction {
     pub user_id: Uuid,
     pub kind: Kind,
     pub currency: Currency,
+    pub call_id: Uuid,
     pub state: State,
     pub reason: String,
     pub attempts: i32,
@@ -33,11 +35,21 @@ pub struct Restriction {
     pub updated_at: DateTime,
 }
 
+/// Whose restrictions are listed; `None` does not narrow.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    pub state: Option<&'static str>,
+    /// Older than this one.
+    pub before: Option<Uuid>,
+    pub limit: i64,
+}
+
 pub(super) struct New<'a> {
     pub(super) id: Uuid,
     pub(super) user_id: Uuid,
     pub(super) kind: &'static str,
     pub(super) currency: &'static str,
+    pub(super) call_id: Uuid,
     pub(super) reason: &'a str,
 }
 
@@ -52,6 +64,7 @@ impl TryFrom<Row> for Restriction {
             user_id: row.user_id,
             kind: Kind::parse(&row.kind).ok_or_else(|| unreadable("kind"))?,
             currency: Currency::parse(&row.currency).ok_or_else(|| unreadable("currency"))?,
+            call_id: row.call_id,
             state: State::parse(&row.state).ok_or_else(|| unreadable("state"))?,
             reason: row.reason,
             attempts: row.attempts,
@@ -61,7 +74,7 @@ impl TryFrom<Row> for Restriction {
     }
 }
 
-/// False when one of the kind is there already.
+/// False when the account has one already.
 pub(super) async fn insert_once(
     db: impl PgExecutor<'_>,
     new: &New<'_>,
@@ -69,13 +82,14 @@ pub(super) async fn insert_once(
     due_at: DateTime,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
-        "insert into restrictions (id, user_id, kind, currency, state, reason, due_at, created_at, updated_at)
-         values ($1, $2, $3, $4, 'initiated', $5, $6, $7, $7)
-         on conflict (user_id, kind, currency) where state <> 'lifted' do nothing",
+        "insert into restrictions (id, user_id, kind, currency, call_id, state, reason, due_at, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, 'initiated', $6, $7, $8, $8)
+         on conflict (user_id, currency) where state <> 'lifted' do nothing",
         new.id,
         new.user_id,
         new.kind,
         new.currency,
+        new.call_id,
         new.reason,
         due_at,
         now,
@@ -86,13 +100,12 @@ pub(super) async fn insert_once(
 }
 
 /// Those that are not lifted.
-pub(super) async fn live(db: impl PgExecutor<'_>, user_id: Uuid, kind: &str) -> sqlx::Result<Vec<Row>> {
+pub(super) async fn live(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as!(
         Row,
-        "select id, user_id, kind, currency, state, reason, attempts, created_at, updated_at from restrictions
-          where user_id = $1 and kind = $2 and state <> 'lifted' order by id",
-        user_id,
-        kind
+        "select id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at from restrictions
+          where user_id = $1 and state <> 'lifted' order by id",
+        user_id
     )
     .fetch_all(db)
     .await
@@ -101,12 +114,46 @@ pub(super) async fn live(db: impl PgExecutor<'_>, user_id: Uuid, kind: &str) -> 
 pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as!(
         Row,
-        "select id, user_id, kind, currency, state, reason, attempts, created_at, updated_at from restrictions
+        "select id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at from restrictions
           where user_id = $1 order by id desc limit 200",
         user_id
     )
     .fetch_all(db)
     .await
+}
+
+pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at from restrictions
+          where ($1::text is null or state = $1) and ($2::uuid is null or id < $2) order by id desc limit $3",
+        filter.state,
+        filter.before,
+        filter.limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Whether a row of the call was not enforced: then none of it is.
+pub(super) async fn was_refused(db: impl PgExecutor<'_>, call_id: Uuid) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select 1 from restrictions where call_id = $1 and state in ('lifting', 'lifted')) as "found!""#,
+        call_id
+    );
+    found.fetch_one(db).await
+}
+
+pub(super) async fn lift_call(db: impl PgExecutor<'_>, call_id: Uuid, now: DateTime) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update restrictions set state = 'lifting', due_at = $2, attempts = 0, updated_at = $2
+          where call_id = $1 and state = 'in_force'",
+        call_id,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn is_imposed(db: impl PgExecutor<'_>, user_id: Uuid, kind: &str) -> sqlx::Result<bool> {
@@ -148,7 +195,7 @@ pub(super) async fn claim_due(
         Row,
         "update restrictions set due_at = $2
           where id in (select id from restrictions where due_at <= $1 order by due_at for update skip locked limit $3)
-         returning id, user_id, kind, currency, state, reason, attempts, created_at, updated_at",
+         returning id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at",
         now,
         leased_until,
         limit
@@ -168,7 +215,7 @@ pub(super) async fn advance(
     sqlx::query_as!(
         Row,
         "update restrictions set state = $3, updated_at = $4, due_at = $5, attempts = 0 where id = $1 and state = $2
-         returning id, user_id, kind, currency, state, reason, attempts, created_at, updated_at",
+         returning id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at",
         id,
         from,
         to,
@@ -179,15 +226,22 @@ pub(super) async fn advance(
     .await
 }
 
+/// One that moved meanwhile is left alone. `of`: its id, and the state that it was read in.
 pub(super) async fn defer(
     db: impl PgExecutor<'_>,
-    id: Uuid,
+    of: (Uuid, &str),
     due_at: Option<DateTime>,
     attempts: i32,
 ) -> sqlx::Result<()> {
-    sqlx::query!("update restrictions set due_at = $2, attempts = $3 where id = $1", id, due_at, attempts)
-        .execute(db)
-        .await?;
+    sqlx::query!(
+        "update restrictions set due_at = $3, attempts = $4 where id = $1 and state = $2",
+        of.0,
+        of.1,
+        due_at,
+        attempts
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }
 

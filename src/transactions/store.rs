@@ -314,6 +314,12 @@ pub(super) async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<Da
     .await
 }
 
+pub(super) async fn users_with_held(db: impl PgExecutor<'_>, reason: &str) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!("select distinct user_id from transactions where held_reason = $1 limit 1000", reason)
+        .fetch_all(db)
+        .await
+}
+
 pub(super) async fn release_all(
     db: impl PgExecutor<'_>,
     user_id: Uuid,
@@ -334,7 +340,9 @@ pub(super) async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Re
     let found = sqlx::query_scalar!(
         r#"select exists (select 1 from transactions
             where user_id = $1 and state in
-                ('initiated', 'awaiting_payment', 'reserved', 'awaiting_approval', 'submitting', 'submitted')) as "found!""#,
+                ('initiated', 'awaiting_payment', 'reserved', 'awaiting_approval', 'submitting', 'submitted')
+              -- What is neither due nor held was dismissed.
+              and (due_at is not null or held_reason is not null)) as "found!""#,
         user_id
     );
     found.fetch_one(db).await
@@ -430,7 +438,7 @@ pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Res
 pub(super) async fn older_sibling_waits(db: impl PgExecutor<'_>, row: &Transaction) -> sqlx::Result<bool> {
     let found = sqlx::query!(
         "select id from transactions
-          where parent_id = $1 and id < $2 and state = 'initiated' and held_reason is null limit 1",
+          where parent_id = $1 and id < $2 and state = 'initiated' and due_at is not null limit 1",
         row.parent_id,
         row.id
     )

@@ -1,12 +1,12 @@
 //! Customers that staff freeze or close, and limits of what may leave: the ledger decides, whatever comes at once.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
+use chrono::TimeDelta;
 use octoco::crash::CrashPoints;
 use octoco::permissions::Role;
 use reqwest::{Method, StatusCode};
-use revio_sim::{Pay, PayoutBehaviour};
+use revio_sim::{Fault, FaultKind, Moment, Pay, PayoutBehaviour, Scope};
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -64,6 +64,9 @@ async fn a_payout_that_is_not_on_its_way_yet_waits_for_the_end_of_the_freeze(db:
     assert_eq!(retried.status, StatusCode::OK);
     t.drive().await;
     assert!(t.held_reason(withdrawal.id()).await.is_some(), "nobody gets past a freeze by a retry");
+    // Much longer than a payout's window, and than payouts are replaced by themselves.
+    t.advance(TimeDelta::days(3));
+    t.drive().await;
     act(&t, &staff, &customer, "unfreeze").await;
     t.drive().await;
     assert_eq!(t.state(withdrawal.id()).await, "completed");
@@ -100,7 +103,7 @@ async fn money_that_comes_for_a_closed_wallet_is_set_aside_and_a_person_looks(db
     let (staff, customer) = (t.staff(Role::Admin).await, t.customer().await);
     let deposit = t.deposit(&customer, 700, "d").await;
     let purchase = t.purchase_of(deposit.id());
-    t.advance(chrono::TimeDelta::hours(2));
+    t.advance(TimeDelta::hours(2));
     t.drive().await;
     assert_eq!(t.state(deposit.id()).await, "expired");
     assert_eq!(state(&act(&t, &staff, &customer, "close").await), "in_force");
@@ -110,7 +113,9 @@ async fn money_that_comes_for_a_closed_wallet_is_set_aside_and_a_person_looks(db
     assert!(reason.contains("closed wallet"), "{reason}");
     let suspense = t.system_balance(ledger::AccountCode::Suspense).await;
     assert_eq!(suspense.posted(), 700);
-    act(&t, &staff, &customer, "reopen").await;
+    t.sim.refund_purchase(purchase, None).expect("the payer gets it back");
+    t.drive().await;
+    assert_eq!(t.system_balance(ledger::AccountCode::Suspense).await.posted(), 0, "refunded at Revio: no longer here");
     t.finish_with_held().await;
 }
 
@@ -130,33 +135,119 @@ async fn nobody_freezes_oneself_and_customers_nobody(db: PgPool) {
     t.finish().await;
 }
 
-#[sqlx::test]
-async fn a_freeze_that_died_half_way_is_finished_by_the_worker(db: PgPool) {
-    let dies = Arc::new(AtomicBool::new(false));
-    let plan = Arc::clone(&dies);
+/// Dies once, at the point that is set.
+fn dying() -> (CrashPoints, Arc<Mutex<Option<&'static str>>>) {
+    let next = Arc::new(Mutex::new(None));
+    let plan = Arc::clone(&next);
     let crash = CrashPoints::planned(move |point| {
-        ["restriction.inserted", "restriction.shut", "restriction.opened"].contains(&point)
-            && plan.swap(false, Ordering::SeqCst)
+        let mut next = plan.lock().expect("not poisoned");
+        let dies = *next == Some(point);
+        if dies {
+            *next = None;
+        }
+        dies
     });
+    (crash, next)
+}
+
+#[sqlx::test]
+async fn what_died_half_way_is_finished_by_the_worker_or_by_a_repeat(db: PgPool) {
+    let (crash, next) = dying();
     let t = TestApp::crashing(db, &[], crash).await;
-    let (staff, customer) = (t.staff(Role::Finance).await, t.customer_with(1_000).await);
-    let state_now = async || {
+    let (staff, customer) = (t.staff(Role::Finance).await, t.customer().await);
+    let newest = async || {
         let all = t.get(&staff, &format!("/v1/admin/users/{}/restrictions", customer.id)).await;
         all.body["data"][0]["state"].as_str().map(str::to_owned).expect("a state")
     };
-    for (what, half_way, end) in [("freeze", "initiated", "in_force"), ("unfreeze", "lifting", "lifted")] {
-        dies.store(true, Ordering::SeqCst);
-        assert!(act(&t, &staff, &customer, what).await.status.is_server_error(), "{what}");
-        assert_eq!(state_now().await, half_way);
-        t.advance(chrono::TimeDelta::minutes(2));
-        t.drive().await;
-        assert_eq!(state_now().await, end);
+    let ways = [
+        ("freeze", "restriction.inserted", "initiated", "in_force"),
+        ("unfreeze", "restriction.lifting", "lifting", "lifted"),
+        ("freeze", "restriction.shut", "initiated", "in_force"),
+        ("unfreeze", "restriction.opened", "lifting", "lifted"),
+        ("close", "restriction.shut", "initiated", "in_force"),
+        ("reopen", "restriction.lifting", "lifting", "lifted"),
+        ("close", "restriction.closed", "initiated", "in_force"),
+        ("reopen", "restriction.opened", "lifting", "lifted"),
+    ];
+    for by_a_repeat in [false, true] {
+        for (what, point, half_way, end) in ways {
+            // Ids are in the order of time: rows of one moment would be listed in any order.
+            t.advance(TimeDelta::seconds(1));
+            *next.lock().expect("not poisoned") = Some(point);
+            assert!(act(&t, &staff, &customer, what).await.status.is_server_error(), "{what} dies at {point}");
+            assert_eq!(newest().await, half_way, "{what} died at {point}");
+            if by_a_repeat {
+                act(&t, &staff, &customer, what).await;
+            } else {
+                t.advance(TimeDelta::minutes(2));
+                t.drive().await;
+            }
+            assert_eq!(newest().await, end, "{what} died at {point}, repeated: {by_a_repeat}");
+        }
     }
-    // The gate was shut before the row said so, and the row is finished by a repeat of the call as well.
-    dies.store(true, Ordering::SeqCst);
+    let deposit = t.deposit(&customer, 500, "d").await;
+    t.pay(&deposit).await;
+    assert_eq!(t.withdraw(&customer, 500, "w").await.status, StatusCode::ACCEPTED, "everything is open again");
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_closure_that_a_payment_overtakes_is_refused_by_the_ledger_and_undone(db: PgPool) {
+    let (crash, next) = dying();
+    let t = TestApp::crashing(db, &[], crash).await;
+    let (staff, customer) = (t.staff(Role::Admin).await, t.customer().await);
+    let deposit = t.deposit(&customer, 700, "d").await;
+    t.advance(TimeDelta::hours(2));
+    t.drive().await;
+    *next.lock().expect("not poisoned") = Some("restriction.inserted");
+    act(&t, &staff, &customer, "close").await;
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay { force: true, ..Pay::default() }).expect("a late payment");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (700, 0, 700));
+    let refused = act(&t, &staff, &customer, "close").await;
+    assert_eq!(refused.code(), "account_not_empty");
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    let all = t.get(&staff, "/v1/admin/restrictions?state=lifted").await;
+    assert_eq!(all.body["data"][0]["user_id"], json!(customer.id), "{}", all.body);
+    for unfinished in ["initiated", "lifting", "in_force"] {
+        let none = t.get(&staff, &format!("/v1/admin/restrictions?state={unfinished}")).await;
+        assert_eq!(none.body["data"], json!([]), "{unfinished}");
+    }
+    assert_eq!(t.withdraw(&customer, 700, "w").await.status, StatusCode::ACCEPTED);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_frozen_customer_is_not_closed_and_a_closed_one_not_frozen(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (staff, customer) = (t.staff(Role::Admin).await, t.customer().await);
     act(&t, &staff, &customer, "freeze").await;
-    assert_eq!(state(&act(&t, &staff, &customer, "freeze").await), "in_force");
-    assert_eq!(t.withdraw(&customer, 1, "w").await.code(), "account_frozen");
+    assert_eq!(act(&t, &staff, &customer, "close").await.code(), "account_frozen");
+    act(&t, &staff, &customer, "unfreeze").await;
+    act(&t, &staff, &customer, "close").await;
+    assert_eq!(act(&t, &staff, &customer, "freeze").await.code(), "account_closed");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_payout_that_revio_has_not_executed_is_not_executed_again_while_its_customer_is_frozen(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (staff, customer) = (t.staff(Role::Finance).await, t.customer_with(10_000).await);
+    t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::Reset(Moment::Before)));
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await;
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "submitting");
+    act(&t, &staff, &customer, "freeze").await;
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    assert_eq!(t.held_reason(withdrawal.id()).await.as_deref(), Some("the customer is frozen"));
+    act(&t, &staff, &customer, "unfreeze").await;
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
     t.finish().await;
 }
 

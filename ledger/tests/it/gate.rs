@@ -37,7 +37,10 @@ async fn no_more_than_the_allowance_leaves_and_a_repeat_says_the_same() {
     assert_eq!(balance(&ledger, wallet).await, (10_000, 600, 9_400));
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 400), daily(1000)).await, Ok(()));
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), daily(1000)).await, EXCEEDED);
-    assert_eq!(reserve(&ledger, second, daily(5000)).await, EXCEEDED, "this id was refused, whatever holds now");
+    for now in [daily(5000), UNLIMITED] {
+        assert_eq!(reserve(&ledger, second, now).await, EXCEEDED, "this id was refused, whatever holds now");
+    }
+    assert_eq!(reserve(&ledger, first, daily(0)).await, Ok(()), "this one is reserved, whatever holds now");
     let third = withdrawal(&ledger, new_row(), wallet, 1);
     assert_eq!(reserve(&ledger, third, daily(1001)).await, Ok(()), "a higher allowance holds at once");
     assert_eq!(balance(&ledger, wallet).await, (10_000, 1_001, 8_999));
@@ -125,17 +128,36 @@ async fn a_shut_gate_stops_withdrawals_and_nothing_else() {
 #[tokio::test]
 async fn a_closed_wallet_takes_and_gives_nothing_until_it_is_opened_again() {
     let ledger = ledger().await;
-    let wallet = wallet_with(&ledger, 1_000).await;
+    let wallet = wallet_with(&ledger, 0).await;
     let closing = new_row();
     for _ in 0..2 {
+        until_known(async || ledger.shut_gate(closing, user(wallet), ZAR).await).await.unwrap();
         until_known(async || ledger.close_wallet(closing, user(wallet), ZAR).await).await.unwrap();
     }
     ledger.open(&[wallet]).await.expect("it is there, and closed");
     assert_eq!(ledger.transfer(deposit(&ledger, new_row(), wallet, 1)).await, CLOSED);
-    assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, CLOSED);
-    until_known(async || ledger.open_again(closing).await).await.unwrap();
+    assert_eq!(ledger.reserve(withdrawal(&ledger, new_row(), wallet, 1)).await, CLOSED);
+    for _ in 0..2 {
+        until_known(async || ledger.open_again(closing).await).await.unwrap();
+    }
     ledger.transfer(deposit(&ledger, new_row(), wallet, 1)).await.unwrap();
-    assert_eq!(balance(&ledger, wallet).await, (1_001, 0, 1_001));
+    assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, Ok(()));
+    assert_eq!(balance(&ledger, wallet).await, (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_wallet_that_holds_something_is_not_closed() {
+    let ledger = ledger().await;
+    let wallet = wallet_with(&ledger, 1).await;
+    let closing = new_row();
+    until_known(async || ledger.shut_gate(closing, user(wallet), ZAR).await).await.unwrap();
+    for _ in 0..2 {
+        let refused = until_known(async || ledger.close_wallet(closing, user(wallet), ZAR).await).await;
+        assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
+    }
+    until_known(async || ledger.open_again(closing).await).await.unwrap();
+    assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, Ok(()));
+    assert_eq!(balance(&ledger, wallet).await, (1, 1, 0));
 }
 
 #[tokio::test]
@@ -145,7 +167,7 @@ async fn one_that_was_reserved_before_there_were_gates_is_repeated_and_voided() 
     let row = new_row();
     let old = withdrawal(&ledger, row, wallet, 300);
     ledger.reserve(old).await.unwrap();
-    assert_eq!(reserve(&ledger, old, daily(1000)).await, Ok(()));
+    assert_eq!(reserve(&ledger, old, daily(299)).await, Ok(()), "the gate would say no, and was not asked then");
     until_known(async || ledger.void_within(row).await).await.unwrap();
     assert_eq!(balance(&ledger, wallet).await, (1_000, 0, 1_000));
 }
