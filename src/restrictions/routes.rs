@@ -70,7 +70,7 @@ struct RestrictionPage {
 #[into_params(parameter_in = Query)]
 struct RestrictionQuery {
     /// `initiated`, `in_force`, `lifting` or `lifted`.
-    #[param(example = "in_force")]
+    #[param(example = "in_force", pattern = "^(initiated|in_force|lifting|lifted)$")]
     state: Option<String>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
