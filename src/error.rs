@@ -124,11 +124,12 @@ pub struct FieldError {
 pub struct Problem {
     /// A URI that names the kind of problem: `https://octoco.dev/problems/<code>`.
     #[serde(rename = "type")]
+    #[schema(format = "uri", example = "https://octoco.dev/problems/insufficient_funds")]
     pub kind: String,
     /// The same for every problem of this code.
     #[schema(example = "Unprocessable Entity")]
     pub title: String,
-    #[schema(example = 422)]
+    #[schema(example = 422, minimum = 400, maximum = 599)]
     pub status: u16,
     /// Stable: program against this.
     #[schema(example = "insufficient_funds")]
@@ -243,7 +244,7 @@ impl Error {
         };
         Problem {
             kind: format!("https://octoco.dev/problems/{}", self.code()),
-            title: self.status().canonical_reason().unwrap_or("Error").to_owned(),
+            title: title(self.status().as_u16()).to_owned(),
             status: self.status().as_u16(),
             code: self.code(),
             detail,
@@ -252,6 +253,12 @@ impl Error {
             request_id: None,
         }
     }
+}
+
+/// What a problem of this status is called.
+#[must_use]
+pub fn title(status: u16) -> &'static str {
+    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")
 }
 
 impl Problem {

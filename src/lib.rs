@@ -8,7 +8,7 @@
 //! | [`hashing`] | passwords become hashes, a bounded number at once |
 //! | [`permissions`], [`access`] | who may do what; what a token cannot know |
 //! | [`revio`] | the provider's HTTP API and its signature |
-//! | [`error`], [`problems`] | the one error; how it is told |
+//! | [`error`], [`problems`] | the one error; every code that it can have |
 //! | [`app`], [`wake`] | what everything runs on |
 //! | [`audit`] | who did what: append-only, hash-chained |
 //! | [`http`] | what every route shares |
@@ -27,7 +27,8 @@
 //! | [`credentials`] | passwords that were forgotten or are to be changed |
 //! | [`search`] | from any id, e-mail or key to the row, for staff |
 //! | [`admin`] | what staff see of no noun's own |
-//! | [`health`], [`router`], [`server`], [`worker`] | is it alive; every route; every connection; every background task |
+//! | [`health`], [`contract`], [`docs`] | is it alive; the OpenAPI document; the page that shows it |
+//! | [`router`], [`server`], [`worker`] | every route; every connection; every background task |
 //! | [`seed`] | rows by the million, and how long lists of them take |
 //!
 //! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL). Modules import only from lines
@@ -43,9 +44,11 @@ pub mod audit;
 pub mod bank_accounts;
 pub mod clock;
 pub mod config;
+pub mod contract;
 pub mod crash;
 pub mod credentials;
 pub mod deposits;
+pub mod docs;
 pub mod error;
 pub mod exports;
 pub mod hashing;

@@ -158,7 +158,7 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Migrate => with_app(migrate).await,
         Command::RebuildReadModel { verify: false } => with_app(rebuild_read_model).await,
         Command::RebuildReadModel { verify: true } => with_app(verify_read_model).await,
-        Command::Openapi => say(&router::openapi().to_pretty_json()?),
+        Command::Openapi => say(&serde_json::to_string_pretty(&router::openapi())?),
         Command::Keys(Keys::Generate { data_key_id }) => say(keys::environment_lines(&data_key_id).trim_end()),
         Command::Keys(Keys::Rotate) => with_app(rotate).await,
         Command::Webhook(Webhook::Verify { public_key, signature }) => verify(&public_key, &signature),

@@ -4,7 +4,10 @@
 //!
 //! Customers have no permission of this table: what they may do is decided by ownership, in the query.
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use utoipa::ToSchema;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub enum Role {
     /// A customer.
     User,

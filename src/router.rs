@@ -9,50 +9,28 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use serde_json::Value;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::OpenApi;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::error::{Error, Problem};
+use crate::error::Error;
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::load::Load;
 use crate::http::{Json, access_log, headers};
 use crate::telemetry::panic_text;
 use crate::{
-    accounts, adjustments, admin, bank_accounts, credentials, deposits, exports, health, held, history, inbox, mails,
-    restrictions, search, sessions, statements, users, withdrawals,
+    accounts, adjustments, admin, bank_accounts, contract, credentials, deposits, docs, exports, health, held, history,
+    inbox, mails, restrictions, search, sessions, statements, users, withdrawals,
 };
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
 /// such. A row that was written by then goes on by itself.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Octoco", description = "Accounts, deposits and withdrawals. Amounts are integers in minor units; times are RFC 3339; failures are RFC 9457 problem documents with a stable `code`."),
-    components(schemas(Problem)),
-    modifiers(&Schemes)
-)]
-struct Document;
-
-/// How a caller proves who it is.
-struct Schemes;
-
-impl utoipa::Modify for Schemes {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let components = document.components.get_or_insert_default();
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-        let cookie = ApiKey::Cookie(ApiKeyValue::new("refresh_token"));
-        components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(cookie));
-    }
-}
-
 fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(contract::base())
         .merge(users::routes::router())
         .merge(users::verification::routes::router())
         .merge(sessions::routes::router())
@@ -79,8 +57,8 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
 
 /// The contract, generated from the code.
 #[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    documented().1
+pub fn openapi() -> Value {
+    contract::complete(&documented().1)
 }
 
 /// The whole API.
@@ -91,7 +69,11 @@ pub fn router(app: App) -> Router {
 /// Every route, before any layer.
 pub fn routes() -> Router<App> {
     let (routes, document) = documented();
-    routes.route("/openapi.json", get(move || async move { Json(document) }))
+    let document = contract::complete(&document);
+    routes
+        .route("/openapi.json", get(move || async move { Json(document) }))
+        .route("/docs", get(docs::routes::page))
+        .route("/docs/{file}", get(docs::routes::file))
 }
 
 /// Routes behind the layers that all of ours are behind; tests put theirs there too.

@@ -22,7 +22,7 @@ const LEVELS: &[&[&str]] = &[
     &["users", "bank_accounts", "accounts", "transactions"],
     &["restrictions", "approvals"],
     &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "held", "history", "projector", "statements"],
-    &["exports", "inbox", "health", "admin", "credentials", "search"],
+    &["exports", "inbox", "health", "admin", "credentials", "search", "contract", "docs"],
     &["router", "worker", "seed"],
     &["server"],
 ];

@@ -10,9 +10,11 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import fuzz
 import parts
 import processes
 import toolchain
+import typescript
 from console import ROOT, Failure, duration, heading, note
 
 STATE = ROOT / ".dev" / "test"
@@ -98,6 +100,9 @@ def test(filters):
                 check_all_but_tests(run, instances)
             tests = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast", "--", *filters]
             run.step("tests", *tests, env=test_env(instances))
+            if not filters:
+                typescript.in_test(run)
+                fuzz.in_test(run, instances)
     except Failure as failure:
         failure.show()
         run.failed += 1
@@ -109,7 +114,7 @@ def check_all_but_tests(run, instances):
     run.step("format", "cargo", "fmt", "--all", "--check")
     lint_and_compare_queries(run, instances)
     run.step("docs", *DOCS, env={"RUSTDOCFLAGS": "-D warnings"})
-    optional(run, "cargo-deny", "cargo", "deny", "--locked", "check")
+    check_dependencies(run)
     optional(run, "cargo-machete", "cargo", "machete")
 
 
@@ -128,13 +133,25 @@ def prepare():
     return 0
 
 
+def check_dependencies(run):
+    """The policy of deny.toml; known vulnerabilities only where RustSec's database can be had, which is on GitHub."""
+    if optional(run, "cargo-deny", "cargo", "deny", "--locked", "check", "bans", "licenses", "sources"):
+        fetch = ["cargo", "deny", "--locked", "fetch", "db"]
+        if subprocess.run(fetch, cwd=ROOT, capture_output=True, check=False).returncode == 0:
+            run.step("advisories", "cargo", "deny", "--locked", "check", "--disable-fetch", "advisories")
+        else:
+            heading("advisories")
+            run.note("advisories", "skipped: no database")
+
+
 def optional(run, tool, *command):
-    """A check whose tool a developer may lack."""
+    """A check whose tool a developer may lack. Whether it is there."""
     if shutil.which(tool) is None:
         heading(tool)
         run.note(tool, "skipped: not installed")
-    else:
-        run.step(tool, *command)
+        return False
+    run.step(tool, *command)
+    return True
 
 
 def test_env(instances):
@@ -217,22 +234,22 @@ def differences(left, right):
 
 
 @contextmanager
-def running_parts():
+def running_parts(state=STATE, usual_ports=PORTS, what="./dev test"):
     """PostgreSQL, Redis and TigerBeetle, new and empty; stopped and forgotten afterwards."""
     heading("Real parts")
     toolchain.ensure_all()
-    with processes.only_one(STATE.with_suffix(".lock"), "./dev test"):
-        parts.stop_all(STATE, PORTS)
-        parts.forget_data(STATE)
-        toolchain.fresh_folder(STATE)
-        ports = {name: processes.free_port(port) for name, port in PORTS.items()}
-        instances = parts.Instances(STATE, ports, durable=False)
+    with processes.only_one(state.with_suffix(".lock"), what):
+        parts.stop_all(state, usual_ports)
+        parts.forget_data(state)
+        toolchain.fresh_folder(state)
+        ports = {name: processes.free_port(port) for name, port in usual_ports.items()}
+        instances = parts.Instances(state, ports, durable=False)
         try:
             for part in (parts.postgres, parts.redis, parts.tigerbeetle_part):
-                processes.ensure(STATE, part(instances))
+                processes.ensure(state, part(instances))
             parts.ensure_database(instances, "octoco_test", role_options="superuser")
             note(", ".join(f"{name} on {port}" for name, port in ports.items()))
             yield instances
         finally:
-            parts.stop_all(STATE, PORTS)
-            parts.forget_data(STATE)
+            parts.stop_all(state, usual_ports)
+            parts.forget_data(state)

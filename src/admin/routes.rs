@@ -25,11 +25,13 @@ pub fn router() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 struct AuditQuery {
     /// A user's id, `system`, `revio` or `nobody`.
+    #[param(max_length = 255)]
     actor: Option<String>,
-    #[param(example = "user.role_changed")]
+    #[param(example = "user.role_changed", max_length = 255)]
     action: Option<String>,
-    #[param(example = "user")]
+    #[param(example = "user", max_length = 255)]
     object_kind: Option<String>,
+    #[param(max_length = 255)]
     object_id: Option<String>,
     /// Not before this time.
     from: Option<DateTime>,
@@ -107,7 +109,7 @@ impl TryFrom<Row> for AuditView {
 ///
 /// Newest first. Needs `audit.read`.
 #[utoipa::path(get, path = "/v1/admin/audit", tag = "staff", security(("bearer" = ["audit.read"])), params(AuditQuery),
-    responses((status = 200, body = AuditList), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = AuditList), Problems))]
 async fn audit_log(
     State(app): State<App>,
     _staff: Staff<AuditRead>,

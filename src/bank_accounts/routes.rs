@@ -23,9 +23,9 @@ pub fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 struct NewBankAccountBody {
     /// Digits; spaces and dashes are ignored.
-    #[schema(example = "62001234567", min_length = 5, max_length = 34)]
+    #[schema(example = "62001234567", pattern = r"^[ \-]*(?:[0-9][ \-]*){5,34}$")]
     account_number: String,
-    #[schema(example = "250655", min_length = 3, max_length = 11)]
+    #[schema(example = "250655", pattern = r"^[ \-]*(?:[0-9][ \-]*){3,11}$")]
     branch_code: String,
     #[schema(example = "Thandi Nkosi", min_length = 1, max_length = 128)]
     account_holder: String,
@@ -38,8 +38,11 @@ struct BankAccountView {
     id: Uuid,
     #[schema(example = "****4567")]
     account_number_masked: String,
+    #[schema(example = "250655")]
     branch_code: String,
+    #[schema(example = "Thandi Nkosi")]
     account_holder: String,
+    #[schema(example = "FNB")]
     bank_name: String,
     created_at: DateTime,
 }

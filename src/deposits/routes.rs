@@ -25,7 +25,7 @@ struct NewDepositBody {
     /// Minor units (cents).
     #[schema(example = 150_000, minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount: i64,
-    #[schema(example = "ZAR")]
+    #[schema(example = "ZAR", format = "iso-4217", pattern = "^[A-Z]{3}$")]
     currency: String,
     /// For the customer's own list; it can be searched for.
     #[schema(example = "Rent for March", min_length = 1, max_length = 140)]
@@ -47,10 +47,11 @@ impl NewDepositBody {
 /// Send the payer to `checkout_url`. Where it is still null, the provider does not answer: ask for the transaction again.
 /// The same key with the same body answers the same deposit as it stands now.
 #[utoipa::path(post, path = "/v1/deposits", tag = "deposits", security(("bearer" = [])), request_body = NewDepositBody,
-    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
     responses((status = 201, body = TransactionView),
-        (status = 403, description = "`email_not_verified`", body = crate::error::Problem),
-        (status = 422, description = "`account_closed`, `idempotency_key_reused`", body = crate::error::Problem), Problems))]
+        (status = 403, description = "`email_not_verified`"),
+        (status = 422, description = "`account_closed`, `idempotency_key_reused`"),
+        (status = 503, description = "`provider_unavailable`"), Problems))]
 async fn create(
     State(app): State<App>,
     Verified(caller): Verified,

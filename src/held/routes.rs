@@ -26,7 +26,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct HeldQuery {
-    #[param(example = "withdrawal")]
+    #[param(inline, value_type = Option<Kind>)]
     kind: Option<String>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -57,10 +57,10 @@ struct HeldList {
 #[serde(deny_unknown_fields)]
 struct ResolveBody {
     /// `retry`: it goes on from the state that it has. `dismiss`: it stays as it is.
-    #[schema(example = "retry")]
+    #[schema(example = "retry", pattern = "^(retry|dismiss)$")]
     action: String,
     /// For the audit log: what was found. No personal data.
-    #[schema(min_length = 1, max_length = 500)]
+    #[schema(min_length = 1, max_length = 500, example = "Revio confirmed the amount by phone")]
     note: String,
 }
 
@@ -80,7 +80,7 @@ impl From<Transaction> for HeldView {
 ///
 /// Newest first. Needs `held.read`.
 #[utoipa::path(get, path = "/v1/admin/held", tag = "staff", security(("bearer" = ["held.read"])), params(HeldQuery),
-    responses((status = 200, body = HeldList), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = HeldList), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<HeldRead>,
@@ -102,7 +102,7 @@ async fn list(
 /// Needs `held.resolve`. Audited, with the note.
 #[utoipa::path(post, path = "/v1/admin/held/{id}/resolve", tag = "staff", security(("bearer" = ["held.resolve"])),
     params(("id" = Uuid, Path)), request_body = ResolveBody,
-    responses((status = 200, body = HeldView), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = HeldView), Problems))]
 async fn resolve(
     State(app): State<App>,
     staff: Staff<HeldResolve>,

@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::http::{Caller, Fields, Json, Path, Query, Staff};
 use crate::permissions::TransactionsRead;
 use crate::problems::Problems;
-use crate::{approvals, transactions};
 use crate::transactions::routes::TransactionView;
+use crate::{approvals, transactions};
 
 const SIZE_DEFAULT: i64 = 20;
 const SIZE_MAX: i64 = 100;

@@ -7,11 +7,13 @@ use crate::error::{Error, FieldError, Result};
 pub struct Fields(Vec<FieldError>);
 
 impl Fields {
-    /// A text without the white space around it, of `min` to `max` characters, without control characters.
+    /// A text without the white space around it, of `min` to `max` characters, without control characters. White space around
+    /// it counts against the maximum, as the OpenAPI document's `maxLength` does.
     pub fn text(&mut self, field: &'static str, value: &str, length: std::ops::RangeInclusive<usize>) -> String {
+        let sent = value.chars().count();
         let value = value.trim();
         let (min, max) = (*length.start(), *length.end());
-        if !length.contains(&value.chars().count()) {
+        if sent > max || value.chars().count() < min {
             self.wrong(field, format!("must have {min} to {max} characters"));
         } else if value.chars().any(char::is_control) {
             self.wrong(field, "must not hold control characters");

@@ -28,9 +28,8 @@ pub fn router() -> OpenApiRouter<App> {
 /// Revio's webhooks
 ///
 /// Signed with RSA PKCS#1 v1.5 and SHA-256 over the raw body, base64 in `X-Signature`. 200: stored, or seen before.
-#[utoipa::path(post, path = "/v1/webhooks/revio", tag = "webhooks",
-    params(("X-Signature" = String, Header)),
-    request_body(content_type = "application/json", content = serde_json::Value),
+#[utoipa::path(post, path = "/v1/webhooks/revio", tag = "webhooks", security(("revio_signature" = [])),
+    request_body(content_type = "application/json", content = Option<serde_json::Value>),
     responses((status = 200, description = "Stored or seen before"), Problems))]
 async fn webhook(State(app): State<App>, request: Request) -> Result<StatusCode> {
     receive(&app, Endpoint::Webhook, request).await
@@ -40,9 +39,8 @@ async fn webhook(State(app): State<App>, request: Request) -> Result<StatusCode>
 ///
 /// The same as a webhook, signed with the company's key. We do not ask Revio to call it; it is here for accounts where it is
 /// set up all the same.
-#[utoipa::path(post, path = "/v1/webhooks/revio/callback", tag = "webhooks",
-    params(("X-Signature" = String, Header)),
-    request_body(content_type = "application/json", content = serde_json::Value),
+#[utoipa::path(post, path = "/v1/webhooks/revio/callback", tag = "webhooks", security(("revio_signature" = [])),
+    request_body(content_type = "application/json", content = Option<serde_json::Value>),
     responses((status = 200, description = "Stored or seen before"), Problems))]
 async fn callback(State(app): State<App>, request: Request) -> Result<StatusCode> {
     receive(&app, Endpoint::Callback, request).await

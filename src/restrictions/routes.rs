@@ -70,7 +70,7 @@ struct RestrictionPage {
 #[into_params(parameter_in = Query)]
 struct RestrictionQuery {
     /// `initiated`, `in_force`, `lifting` or `lifted`.
-    #[param(example = "in_force")]
+    #[param(example = "in_force", pattern = "^(initiated|in_force|lifting|lifted)$")]
     state: Option<String>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -125,8 +125,7 @@ impl Reason {
 /// No withdrawals from now on; deposits are still credited. A payout that is not on its way yet waits. Needs `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/freeze", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)), request_body = Reason,
-    responses((status = 200, body = RestrictionList), (status = 403, description = "`forbidden`", body = crate::error::Problem),
-        (status = 422, description = "`account_closed`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = RestrictionList), (status = 422, description = "`account_closed`"), Problems))]
 async fn freeze(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
@@ -141,7 +140,7 @@ async fn freeze(
 /// Payouts that waited go on. Needs `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/unfreeze", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = RestrictionList), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = RestrictionList), Problems))]
 async fn unfreeze(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
@@ -156,9 +155,8 @@ async fn unfreeze(
 /// `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/close", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)), request_body = Reason,
-    responses((status = 200, body = RestrictionList), (status = 403, description = "`forbidden`", body = crate::error::Problem),
-        (status = 409, description = "`account_not_empty`", body = crate::error::Problem),
-        (status = 422, description = "`account_frozen`: unfreeze first", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = RestrictionList), (status = 409, description = "`account_not_empty`"),
+        (status = 422, description = "`account_frozen`: unfreeze first"), Problems))]
 async fn close(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
@@ -173,7 +171,7 @@ async fn close(
 /// Needs `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/reopen", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = RestrictionList), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = RestrictionList), Problems))]
 async fn reopen(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
@@ -187,7 +185,7 @@ async fn reopen(
 /// Newest first, the lifted ones too. Needs `users.read`.
 #[utoipa::path(get, path = "/v1/admin/users/{id}/restrictions", tag = "staff", security(("bearer" = ["users.read"])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = RestrictionList), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = RestrictionList), Problems))]
 async fn list(
     AppState(app): AppState<App>,
     _staff: Staff<UsersRead>,
@@ -201,7 +199,7 @@ async fn list(
 /// Newest first. `state=initiated` and `state=lifting` are those that are not at their end. Needs `users.read`.
 #[utoipa::path(get, path = "/v1/admin/restrictions", tag = "staff", security(("bearer" = ["users.read"])),
     params(RestrictionQuery),
-    responses((status = 200, body = RestrictionPage), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = RestrictionPage), Problems))]
 async fn list_all(
     AppState(app): AppState<App>,
     _staff: Staff<UsersRead>,

@@ -43,7 +43,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Credentials {
-    #[schema(example = "thandi@example.com")]
+    #[schema(example = "thandi@example.com", format = "email", max_length = 254)]
     email: String,
     #[schema(value_type = String, format = Password)]
     password: SecretString,
@@ -84,7 +84,9 @@ type WithCookies<T> = (AppendHeaders<Vec<(HeaderName, HeaderValue)>>, T);
 /// Answers an access token and sets the refresh token as an HttpOnly cookie. A second cookie remembers the device: whoever
 /// guesses the account's password elsewhere does not slow down a person on a device that it signed in on before.
 #[utoipa::path(post, path = "/v1/auth/login", tag = "auth", security(()), request_body = Credentials,
-    responses((status = 200, body = TokenView), (status = 403, description = "`forbidden`: a page of another site made the call", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = TokenView, headers(("Set-Cookie" = String, description = "`refresh_token` and `device`"))),
+        (status = 401, description = "`invalid_credentials`"),
+        (status = 403, description = "`forbidden`: a page of another site made the call"), Problems))]
 async fn login(
     State(app): State<App>,
     _same_site: SameSite,
@@ -105,7 +107,8 @@ async fn login(
 /// Takes the cookie, answers a new access token and a new cookie. Each refresh token works once; one that is used again
 /// ends its session.
 #[utoipa::path(post, path = "/v1/auth/refresh", tag = "auth", security(("refresh_cookie" = [])),
-    responses((status = 200, body = TokenView), (status = 403, description = "`forbidden`: a page of another site made the call", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = TokenView, headers(("Set-Cookie" = String, description = "the next `refresh_token`"))),
+        (status = 403, description = "`forbidden`: a page of another site made the call"), Problems))]
 async fn refresh(
     State(app): State<App>,
     _same_site: SameSite,
@@ -120,7 +123,8 @@ async fn refresh(
 ///
 /// Ends the session of the cookie and takes the cookie back. Without a cookie there is nothing to end.
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", security((), ("refresh_cookie" = [])),
-    responses((status = 204), (status = 403, description = "`forbidden`: a page of another site made the call", body = crate::error::Problem), Problems))]
+    responses((status = 204, headers(("Set-Cookie" = String, description = "takes `refresh_token` back"))),
+        (status = 403, description = "`forbidden`: a page of another site made the call"), Problems))]
 async fn logout(
     State(app): State<App>,
     _same_site: SameSite,

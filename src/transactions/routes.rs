@@ -18,11 +18,10 @@ const DESCRIPTION_CHARS_MAX: usize = 140;
 #[derive(Serialize, ToSchema)]
 pub struct TransactionView {
     pub id: Uuid,
-    /// `deposit`, `withdrawal`, `refund`, `chargeback`, `chargeback_reversal` or `adjustment` (a correction by staff).
-    #[schema(example = "deposit")]
+    #[schema(value_type = Kind)]
     pub kind: &'static str,
     /// See the state diagrams in the documentation.
-    #[schema(example = "awaiting_payment")]
+    #[schema(value_type = State)]
     pub state: &'static str,
     /// Minor units (cents).
     #[schema(example = 150_000)]

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use ledger::{Amount, Currency};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::store::Row;
@@ -9,7 +10,8 @@ use crate::clock::DateTime;
 use crate::error::Error;
 use crate::http::{IdempotencyKey, RequestHash};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(as = TransactionKind, rename_all = "snake_case")]
 pub enum Kind {
     Deposit,
     Withdrawal,
@@ -25,7 +27,8 @@ pub enum Kind {
 
 /// The states of all kinds; the diagrams are in `deposits`, `withdrawals` and `adjustments`, the SQL constraint `transactions_state` holds
 /// each kind to its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(as = TransactionState, rename_all = "snake_case")]
 pub enum State {
     Initiated,
     AwaitingPayment,

@@ -31,7 +31,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewUser {
-    #[schema(example = "thandi@example.com", max_length = 254)]
+    #[schema(example = "thandi@example.com", format = "email", max_length = 254)]
     email: String,
     #[schema(value_type = String, format = Password, min_length = 8, max_length = 128)]
     password: SecretString,
@@ -42,9 +42,11 @@ struct NewUser {
 #[derive(Serialize, ToSchema)]
 pub struct UserView {
     pub id: Uuid,
+    #[schema(example = "thandi@example.com")]
     pub email: String,
+    #[schema(example = "Thandi Nkosi")]
     pub full_name: String,
-    /// `user`, `support`, `finance` or `admin`.
+    #[schema(value_type = Role)]
     pub role: String,
     pub created_at: DateTime,
     /// When the e-mail was verified; null until then.
@@ -83,7 +85,7 @@ impl NewUser {
 ///
 /// The e-mail is normalised (trimmed, lower case) and unique. A mail with a link that verifies it follows.
 #[utoipa::path(post, path = "/v1/auth/register", tag = "auth", security(()), request_body = NewUser,
-    responses((status = 201, body = UserView), (status = 409, description = "`email_taken`", body = crate::error::Problem), Problems))]
+    responses((status = 201, body = UserView), (status = 409, description = "`email_taken`"), Problems))]
 async fn register(
     State(app): State<App>,
     _visitor: Visitor,
@@ -106,6 +108,7 @@ struct ListQuery {
     /// How the e-mail begins.
     #[param(max_length = 254)]
     email: Option<String>,
+    #[param(inline, value_type = Option<Role>)]
     role: Option<String>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -144,7 +147,7 @@ fn parse_role(fields: &mut Fields, name: &str) -> Option<Role> {
 ///
 /// Newest first. Needs `users.read`.
 #[utoipa::path(get, path = "/v1/admin/users", tag = "staff", security(("bearer" = ["users.read"])), params(ListQuery),
-    responses((status = 200, body = UserList), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = UserList), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<UsersRead>,
@@ -162,7 +165,7 @@ async fn list(
 /// Needs `users.read`.
 #[utoipa::path(get, path = "/v1/admin/users/{id}", tag = "staff", security(("bearer" = ["users.read"])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = UserView), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = UserView), Problems))]
 async fn show(State(app): State<App>, _staff: Staff<UsersRead>, Path(id): Path<Uuid>) -> Result<Json<UserView>> {
     Ok(Json(super::find(&app, id).await?.into()))
 }
@@ -170,8 +173,7 @@ async fn show(State(app): State<App>, _staff: Staff<UsersRead>, Path(id): Path<U
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UserChange {
-    /// `user`, `support`, `finance` or `admin`.
-    #[schema(example = "support")]
+    #[schema(value_type = Role)]
     role: String,
 }
 
@@ -180,7 +182,7 @@ struct UserChange {
 /// It holds from that user's next call. Nobody changes an own role. Needs `users.manage_roles`.
 #[utoipa::path(patch, path = "/v1/admin/users/{id}", tag = "staff", security(("bearer" = ["users.manage_roles"])),
     params(("id" = Uuid, Path)), request_body = UserChange,
-    responses((status = 200, body = UserView), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = UserView), Problems))]
 async fn change(
     State(app): State<App>,
     staff: Staff<UsersManageRoles>,

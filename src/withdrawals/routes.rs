@@ -26,7 +26,7 @@ struct NewWithdrawalBody {
     /// Minor units (cents).
     #[schema(example = 50_000, minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount: i64,
-    #[schema(example = "ZAR")]
+    #[schema(example = "ZAR", format = "iso-4217", pattern = "^[A-Z]{3}$")]
     currency: String,
     bank_account_id: Uuid,
     /// For the customer's own list; it can be searched for.
@@ -51,10 +51,11 @@ impl NewWithdrawalBody {
 /// key with the same body answers the same withdrawal as it stands now, and the same refusal if it was refused.
 #[utoipa::path(post, path = "/v1/withdrawals", tag = "withdrawals", security(("bearer" = [])),
     request_body = NewWithdrawalBody,
-    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
     responses((status = 202, body = TransactionView),
-        (status = 403, description = "`email_not_verified`", body = crate::error::Problem),
-        (status = 422, description = "`insufficient_funds`, `limit_exceeded`, `account_frozen`, `account_closed`, `idempotency_key_reused`", body = crate::error::Problem), Problems))]
+        (status = 403, description = "`email_not_verified`"),
+        (status = 404, description = "`not_found`: there is no such bank account of yours"),
+        (status = 422, description = "`insufficient_funds`, `limit_exceeded`, `account_frozen`, `account_closed`, `idempotency_key_reused`"), Problems))]
 async fn create(
     State(app): State<App>,
     Verified(caller): Verified,

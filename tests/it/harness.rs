@@ -31,6 +31,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::contract;
 use crate::mailbox::Mailbox;
 
 /// More rounds than any flow needs: a test that is not idle by then is stuck.
@@ -450,12 +451,18 @@ pub(crate) fn serve(listener: TcpListener, server: Server) {
     tokio::spawn(server.run(listener));
 }
 
+/// The answer to a call; the document must have foreseen it.
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.expect("the service answers");
+    let (client, request) = request.build_split();
+    let request = request.expect("a request");
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.expect("the service answers");
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.expect("the answer is whole");
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Answer { status, headers, body }
+    let answer = Answer { status, headers, body };
+    contract::check(&method, &path, &answer);
+    answer
 }
 
 fn only_id(objects: &[Value]) -> Uuid {

@@ -9,6 +9,7 @@ mod bank_accounts;
 mod binary;
 mod browsers;
 mod connections;
+mod contract;
 mod crashes;
 mod credentials;
 mod deposits;

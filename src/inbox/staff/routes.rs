@@ -36,11 +36,12 @@ pub fn router() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 struct LogQuery {
     /// `pending`, `done`, `ignored` or `dead` (a dead letter: it waits for a person).
-    #[param(example = "dead")]
+    #[param(example = "dead", pattern = "^(pending|done|ignored|dead)$")]
     state: Option<String>,
     /// `accepted`, `duplicate`, `stale`, `foreign` or `bad_signature`.
+    #[param(pattern = "^(accepted|duplicate|stale|foreign|bad_signature)$")]
     verdict: Option<String>,
-    #[param(example = "purchase.paid")]
+    #[param(example = "purchase.paid", max_length = 100)]
     event_type: Option<String>,
     /// Revio's purchase or payout.
     object_id: Option<Uuid>,
@@ -150,7 +151,7 @@ impl From<LogDetail> for LogDetailView {
 ///
 /// Newest first. Needs `webhooks.read`.
 #[utoipa::path(get, path = "/v1/admin/webhooks", tag = "staff", security(("bearer" = ["webhooks.read"])), params(LogQuery),
-    responses((status = 200, body = LogList), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = LogList), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<WebhooksRead>,
@@ -168,7 +169,7 @@ async fn list(
 /// With its body. Needs `webhooks.read`.
 #[utoipa::path(get, path = "/v1/admin/webhooks/{id}", tag = "staff", security(("bearer" = ["webhooks.read"])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = LogDetailView), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = LogDetailView), Problems))]
 async fn show(
     State(app): State<App>,
     _staff: Staff<WebhooksRead>,
@@ -182,7 +183,7 @@ async fn show(
 /// Needs `webhooks.replay`. What it does is decided by Revio's present word on the object, so a replay never moves money twice.
 #[utoipa::path(post, path = "/v1/admin/webhooks/{id}/replay", tag = "staff", security(("bearer" = ["webhooks.replay"])),
     params(("id" = Uuid, Path)),
-    responses((status = 202, body = LogDetailView), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 202, body = LogDetailView), Problems))]
 async fn replay(
     State(app): State<App>,
     staff: Staff<WebhooksReplay>,
@@ -199,7 +200,7 @@ async fn replay(
 /// Needs `webhooks.replay`. At most 100 at a time.
 #[utoipa::path(post, path = "/v1/admin/webhooks/replay", tag = "staff", security(("bearer" = ["webhooks.replay"])),
     request_body = ReplayBody,
-    responses((status = 202, body = Replayed), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 202, body = Replayed), Problems))]
 async fn replay_many(
     State(app): State<App>,
     staff: Staff<WebhooksReplay>,

@@ -1,0 +1,296 @@
+//! The OpenAPI document tells the truth and all of it: every answer that any test gets is held against it here, its own parts are
+//! whole, the catalogue of codes is [`Error`]'s, and the page that shows it needs nobody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use octoco::error::Decline;
+use octoco::{problems, router};
+use reqwest::{Method, StatusCode};
+use serde_json::{Map, Value};
+use sqlx::PgPool;
+
+use crate::harness::{Answer, TestApp};
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(router::openapi);
+
+/// Each operation with its method and path.
+fn operations() -> impl Iterator<Item = (&'static str, &'static str, &'static Value)> {
+    let paths = DOCUMENT["paths"].as_object().expect("an object");
+    paths.iter().flat_map(|(path, item)| {
+        let item = item.as_object().expect("an object");
+        let operations = item.iter().filter(|(method, _)| METHODS.contains(&method.as_str()));
+        operations.map(move |(method, operation)| (method.as_str(), path.as_str(), operation))
+    })
+}
+
+/// What a `$ref` stands for, or the value itself.
+fn resolve(value: &'static Value) -> &'static Value {
+    let Some(reference) = value["$ref"].as_str() else { return value };
+    let pointer = reference.strip_prefix('#').expect("nothing is outside of the document");
+    DOCUMENT.pointer(pointer).unwrap_or_else(|| panic!("{reference} is not in the document"))
+}
+
+/// The operation of a call; the template with the fewest parameters is the one that the router takes.
+fn operation(method: &Method, path: &str) -> Option<&'static Value> {
+    let fits = |template: &str| {
+        let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+        let fits = |(part, word): (&&str, &&str)| part == word || part.starts_with('{') && !word.is_empty();
+        template.len() == path.len() && template.iter().zip(&path).all(fits)
+    };
+    let method = method.as_str().to_lowercase();
+    let candidates = operations().filter(|(_, template, _)| fits(template));
+    let best = candidates.map(|(_, template, _)| template).min_by_key(|template| template.matches('{').count())?;
+    operations().find(|(name, template, _)| *name == method && *template == best).map(|(_, _, operation)| operation)
+}
+
+/// Every answer of the service to an operation is one that the document foresees: its status, its kind of body, its code.
+pub(crate) fn check(method: &Method, path: &str, answer: &Answer) {
+    if let Some(fault) = operation(method, path).and_then(|operation| fault(operation, answer)) {
+        panic!("{method} {path} answered {} {}: the document has no {fault}", answer.status, answer.body);
+    }
+}
+
+fn fault(operation: &'static Value, answer: &Answer) -> Option<String> {
+    let Some(response) = operation["responses"].get(answer.status.as_str()).map(resolve) else {
+        return Some(format!("such status; it has {:?}", operation["responses"].as_object()?.keys()));
+    };
+    let given = answer.headers.get("content-type").and_then(|value| value.to_str().ok());
+    let given = given.map(|value| value.split(';').next().unwrap_or_default());
+    let content = response["content"].as_object();
+    match (given, content) {
+        (Some(kind), content) if !content.is_some_and(|content| content.contains_key(kind)) => {
+            return Some(format!("body of the type {kind} there"));
+        }
+        (None, Some(_)) => return Some("answer without a body there".to_owned()),
+        _ => {}
+    }
+    let absent = |(name, header): (&String, &'static Value)| {
+        resolve(header)["required"] == true && !answer.headers.contains_key(name.to_lowercase())
+    };
+    let headers = response["headers"].as_object()?;
+    if let Some((name, _)) = headers.iter().find(|header| absent(*header)) {
+        return Some(format!("answer without {name} there"));
+    }
+    let codes = codes(response);
+    (answer.status.as_u16() >= 400 && !codes.is_empty() && !codes.contains(answer.code()))
+        .then(|| format!("such code; it has {codes:?}"))
+}
+
+/// The problem codes of a response.
+fn codes(response: &'static Value) -> BTreeSet<&'static str> {
+    let codes = response.pointer("/content/application~1problem+json/schema/allOf/1/properties/code/enum");
+    codes.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// `Self::X => "code"` and `Self::X | Self::Y => StatusCode::NAME` in the source of `Error`.
+fn codes_of_error() -> BTreeMap<String, u16> {
+    let source = include_str!("../../src/error.rs");
+    let arms = |function: &str| -> Vec<(String, String)> {
+        let body = source.split(&format!("pub fn {function}(&self)")).nth(1).expect("it is there");
+        let body = body.split("\n    }\n").next().expect("it ends");
+        let arms = body.split("Self::").skip(1).collect::<Vec<_>>();
+        let variant = |arm: &str| arm.chars().take_while(char::is_ascii_alphanumeric).collect::<String>();
+        let value =
+            |from: usize| arms[from..].iter().find_map(|arm| arm.split_once("=> ")).expect("each arm has a value");
+        let word = |text: &str| {
+            text.trim_start_matches(['"', '{', ' ', '\n']).split(['"', ',', '\n']).next().map(str::to_owned)
+        };
+        arms.iter().enumerate().map(|(i, arm)| (variant(arm), word(value(i).1).expect("a word"))).collect()
+    };
+    let statuses: BTreeMap<String, String> = arms("status").into_iter().collect();
+    let number = |variant: &str| {
+        let name = statuses[variant].trim_start_matches("StatusCode::");
+        let names = (400..600).filter_map(|code| StatusCode::from_u16(code).ok());
+        let constant =
+            |status: &StatusCode| status.canonical_reason().unwrap_or_default().to_uppercase().replace(' ', "_");
+        names.into_iter().find(|status| constant(status) == name).unwrap_or_else(|| panic!("{name}")).as_u16()
+    };
+    let mut codes = BTreeMap::new();
+    for (variant, code) in arms("code") {
+        if code == "why.code()" {
+            codes.extend(Decline::ALL.map(|why| (why.code().to_owned(), number(&variant))));
+        } else {
+            codes.insert(code, number(&variant));
+        }
+    }
+    codes
+}
+
+#[test]
+fn the_catalogue_of_problem_codes_is_the_one_of_the_code() {
+    let page: BTreeMap<String, u16> =
+        problems::catalogue().iter().map(|entry| (entry.code.to_owned(), entry.status)).collect();
+    assert_eq!(page, codes_of_error(), "docs/problems.md on the left, src/error.rs on the right");
+    let listed = &DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
+    let listed: BTreeSet<&str> = listed.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    assert_eq!(listed, page.keys().map(String::as_str).collect());
+}
+
+#[test]
+fn every_code_is_answered_by_some_operation() {
+    let mut answered = BTreeSet::new();
+    for (_, _, operation) in operations() {
+        let responses = operation["responses"].as_object().expect("an object");
+        answered.extend(responses.values().flat_map(|response| codes(resolve(response))));
+    }
+    let all: BTreeSet<&str> = problems::catalogue().iter().map(|entry| entry.code).collect();
+    // A method that an operation does not have is no answer of that operation; a state that changed meanwhile is looked at
+    // again, and no route tells it.
+    let inner = BTreeSet::from(["method_not_allowed", "stale_state"]);
+    let nowhere: Vec<&&str> = all.difference(&answered).filter(|code| !inner.contains(**code)).collect();
+    assert!(nowhere.is_empty(), "{nowhere:?}: name them in backquotes at the routes that answer them");
+}
+
+#[test]
+fn every_operation_is_described_in_full() {
+    let mut wrong = Vec::new();
+    let mut ids = BTreeSet::new();
+    let tags = DOCUMENT["tags"].as_array().expect("a list");
+    let described: BTreeSet<&str> = tags
+        .iter()
+        .filter(|tag| tag["description"].as_str().is_some_and(|text| !text.is_empty()))
+        .filter_map(|tag| tag["name"].as_str())
+        .collect();
+    for (method, path, operation) in operations() {
+        let mut complain = |what: String| wrong.push(format!("{method} {path}: {what}"));
+        if !ids.insert(operation["operationId"].as_str().unwrap_or_default()) {
+            complain("operationId is not unique".to_owned());
+        }
+        if operation["summary"].as_str().is_none_or(str::is_empty) {
+            complain("no summary: the first line of the handler's comment".to_owned());
+        }
+        for tag in operation["tags"].as_array().into_iter().flatten() {
+            if !described.contains(tag.as_str().unwrap_or_default()) {
+                complain(format!("the tag {tag} is not described in src/contract.rs"));
+            }
+        }
+        if operation["security"].is_null() {
+            complain("no security".to_owned());
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            if unlimited(&parameter["schema"]) {
+                complain(format!("the parameter {} has no enum, format, pattern or length", parameter["name"]));
+            }
+        }
+        for (name, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+            if content.get("example").is_none() && content.get("examples").is_none() {
+                complain(format!("no example of {name}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A text or number of which nothing more is said.
+fn unlimited(schema: &Value) -> bool {
+    let has = |keys: &[&str]| keys.iter().any(|key| schema.get(key).is_some());
+    match schema["type"].as_str().or_else(|| schema["type"][0].as_str()) {
+        Some("string") => !has(&["enum", "format", "pattern", "maxLength"]),
+        Some("integer") => !has(&["minimum"]) || !has(&["maximum"]),
+        _ => false,
+    }
+}
+
+#[test]
+fn what_is_sent_is_limited_and_unknown_fields_are_refused() {
+    let mut wrong = Vec::new();
+    for (method, path, operation) in operations() {
+        let Some(schema) = operation.pointer("/requestBody/content/application~1json/schema").map(resolve) else {
+            continue;
+        };
+        let Some(properties) = schema["properties"].as_object() else { continue };
+        if schema["additionalProperties"] != false {
+            wrong.push(format!("{method} {path}: unknown fields are not refused"));
+        }
+        let unlimited = properties.iter().filter(|(_, schema)| unlimited(schema));
+        wrong.extend(unlimited.map(|(name, _)| format!("{method} {path}: the field {name} has no limits")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn walk(value: &'static Value, found: &mut usize) {
+        match value {
+            Value::Object(map) => {
+                if map.contains_key("$ref") {
+                    resolve(value);
+                    *found += 1;
+                }
+                map.values().for_each(|value| walk(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| walk(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = 0;
+    walk(&DOCUMENT, &mut found);
+    assert!(found > 100, "{found}");
+}
+
+#[test]
+fn an_answer_that_the_document_does_not_foresee_is_found() {
+    let answer = |status: u16, kind: &str, body: Value| {
+        let mut headers = reqwest::header::HeaderMap::new();
+        headers.insert("content-type", kind.parse().expect("a header"));
+        headers.insert("x-request-id", "1".parse().expect("a header"));
+        Answer { status: StatusCode::from_u16(status).expect("a status"), headers, body }
+    };
+    let me = operation(&Method::GET, "/v1/me").expect("it is documented");
+    let code = |code: &str| Value::Object(Map::from_iter([("code".to_owned(), code.into())]));
+    let problem = "application/problem+json";
+    assert_eq!(fault(me, &answer(200, "application/json", Value::Null)), None);
+    assert_eq!(fault(me, &answer(401, problem, code("unauthenticated"))), None);
+    assert!(fault(me, &answer(418, problem, code("teapot"))).expect("a status").contains("such status"));
+    assert!(fault(me, &answer(401, "application/json", code("unauthenticated"))).expect("a type").contains("type"));
+    assert!(fault(me, &answer(401, problem, code("bad_signature"))).expect("a code").contains("such code"));
+    assert!(fault(me, &answer(429, problem, code("rate_limited"))).expect("a header").contains("Retry-After"));
+    let replay = operation(&Method::POST, "/v1/admin/webhooks/replay").expect("it is documented");
+    assert_eq!(replay["operationId"], "postAdminWebhooksReplay");
+}
+
+#[sqlx::test]
+async fn the_document_is_served_as_the_command_prints_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let served = t.send(Method::GET, "/openapi.json", None, &[], None).await;
+    assert_eq!(served.status, StatusCode::OK);
+    assert_eq!(served.body, *DOCUMENT);
+    assert_eq!(served.body["openapi"], "3.1.0");
+    assert_eq!(served.body["info"]["version"], env!("CARGO_PKG_VERSION"));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn the_page_of_the_document_loads_nothing_from_elsewhere(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let get = async |path: &str| t.send(Method::GET, path, None, &[], None).await;
+    let page = get("/docs").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
+    let policy = page.headers["content-security-policy"].to_str().expect("a word").to_owned();
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self';"), "{policy}");
+    assert!(!policy.contains("http") && !policy.contains('*') && !policy.contains("unsafe-eval"), "{policy}");
+    let html = page.body.as_str().expect("a text").to_owned();
+    let loaded: Vec<&str> = ["src=\"", "href=\""]
+        .iter()
+        .flat_map(|attribute| html.split(attribute).skip(1))
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert_eq!(loaded.len(), 4, "{loaded:?}");
+    for path in loaded.into_iter().filter(|path| *path != "data:,") {
+        assert!(path.starts_with("/docs/"), "{path} is somebody else's");
+        let file = get(path).await;
+        assert_eq!(file.status, StatusCode::OK, "{path}");
+        assert_eq!(file.headers["x-content-type-options"], "nosniff");
+        let text = file.body.as_str().expect("a text");
+        // What the style sheet names would be loaded; what the script names as text would not, and the policy forbids it.
+        assert!(!path.ends_with(".css") || !text.contains("url(http") && !text.contains("@import"), "{path}");
+        assert!(!path.ends_with("start.js") || text.contains("\"/openapi.json\"") && !text.contains("http"), "{path}");
+    }
+    let unknown = get("/docs/other.js").await;
+    assert_eq!((unknown.status, unknown.code()), (StatusCode::NOT_FOUND, "not_found"));
+    t.finish().await;
+}
