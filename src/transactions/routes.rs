@@ -18,10 +18,10 @@ const DESCRIPTION_CHARS_MAX: usize = 140;
 #[derive(Serialize, ToSchema)]
 pub struct TransactionView {
     pub id: Uuid,
-    #[schema(value_type = Kind)]
+    #[schema(value_type = super::Kind)]
     pub kind: &'static str,
     /// See the state diagrams in the documentation.
-    #[schema(value_type = State)]
+    #[schema(value_type = super::State)]
     pub state: &'static str,
     /// Minor units (cents).
     #[schema(example = 150_000)]

@@ -9,6 +9,7 @@ use octoco::audit::Origin;
 use octoco::bank_accounts::rotation::{self, Cursor, KeyUse};
 use octoco::bank_accounts::{self, Details, NewBankAccount};
 use octoco::http::Caller;
+use octoco::http::quota::Quota;
 use octoco::keys;
 use reqwest::StatusCode;
 use sqlx::PgPool;
@@ -41,7 +42,7 @@ async fn filled(t: &TestApp) -> Vec<Customer> {
 }
 
 fn caller(customer: &Customer) -> Caller {
-    Caller { user_id: customer.id, session_id: customer.session_id, origin: Origin::default() }
+    Caller { user_id: customer.id, session_id: customer.session_id, origin: Origin::default(), quota: Quota::default() }
 }
 
 /// Every number that opens, by account.
