@@ -71,6 +71,17 @@ pub(super) fn parse_revio_url(value: &str) -> Result<reqwest::Url, String> {
     if url.path().ends_with("/api/v1/") { Ok(url) } else { Err("must end in /api/v1/".to_owned()) }
 }
 
+/// As a mail can carry it: in ASCII, and with nothing behind the path.
+pub(super) fn parse_frontend_url(value: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
+    let plain = url.host().is_some() && url.query().is_none() && url.fragment().is_none();
+    if plain {
+        Ok(url.as_str().trim_end_matches('/').to_owned())
+    } else {
+        Err("must be scheme, host and path".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,16 +111,5 @@ mod tests {
             let reason = check_database_url(wrong).expect_err("it is refused");
             assert!(!reason.contains("secret"), "{reason}");
         }
-    }
-}
-
-/// As a mail can carry it: in ASCII, and with nothing behind the path.
-pub(super) fn parse_frontend_url(value: &str) -> Result<String, String> {
-    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
-    let plain = url.host().is_some() && url.query().is_none() && url.fragment().is_none();
-    if plain {
-        Ok(url.as_str().trim_end_matches('/').to_owned())
-    } else {
-        Err("must be scheme, host and path".to_owned())
     }
 }
