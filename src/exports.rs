@@ -6,7 +6,7 @@
 //!                               download: chunks ─> whoever has the link
 //! ```
 //!
-//! Both read the same [`pages`] and write by the same [`writing`], so the same rows make the same bytes. The trailer at the
+//! Both read the same `pages` and write by the same `writing`, so the same rows make the same bytes. The trailer at the
 //! end holds rows, sums and a hash; a file without one is not whole. `docs/exports.md` is for those who read the files.
 
 mod columns;

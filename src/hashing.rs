@@ -1,4 +1,4 @@
-//! Argon2id with the parameters that OWASP recommends (19 MiB, 2 passes, 1 lane), on the blocking pool. Called by `users` alone.
+//! Argon2id with the parameters that OWASP recommends (19 MiB, 2 passes, 1 lane), on threads of its own. Called by `users` alone.
 //!
 //! A hash carries its parameters (PHC string): one with others than today's still verifies, and is made anew on the way.
 //!
@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 
@@ -27,11 +29,16 @@ pub enum Lane {
     Unknown,
 }
 
-/// The turns of this process.
+/// The turns of this process, and the threads on which they are taken.
 pub struct Hasher {
     known: Turns,
     unknown: Turns,
+    threads: Threads,
 }
+
+/// As many as may hash at once, and no more: each thread that ever hashed keeps some memory for its next one, and the
+/// runtime's own blocking pool has hundreds.
+struct Threads(Option<Runtime>);
 
 /// Turns of one lane: how many hash at once (19 MiB each; more than cores is no faster), and how many may wait.
 struct Turns {
@@ -51,7 +58,31 @@ static DUMMY: LazyLock<String> = LazyLock::new(|| encode("a password that nobody
 
 impl Default for Hasher {
     fn default() -> Self {
-        Self { known: Turns::new(1, 64), unknown: Turns::new(3, 128) }
+        Self { known: Turns::new(1, 64), unknown: Turns::new(3, 128), threads: Threads::new(4) }
+    }
+}
+
+impl Threads {
+    fn new(count: usize) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .thread_name("hashing")
+            .max_blocking_threads(count)
+            .build()
+            .expect("a runtime without drivers needs nothing");
+        Self(Some(runtime))
+    }
+
+    fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        self.0.as_ref().expect("it is taken only when it is dropped").spawn_blocking(work)
+    }
+}
+
+impl Drop for Threads {
+    /// Without waiting: what is dropped in a runtime must not block it.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -95,7 +126,7 @@ impl Hasher {
         let turn = turn.expect("the semaphore is never closed");
         drop(waiting);
         let span = tracing::Span::current();
-        let done = tokio::task::spawn_blocking(move || {
+        let done = self.threads.run(move || {
             let result = span.in_scope(work);
             drop(turn);
             result

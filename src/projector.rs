@@ -1,5 +1,5 @@
 //! TigerBeetle → PostgreSQL: the read model, in the order of the ledger's timestamps and without gaps. The worker calls
-//! [`step`]; `octoco rebuild-read-model` builds it anew ([`rebuild`]) or compares it with the ledger ([`verify`]).
+//! [`step`]; `octoco rebuild-read-model` builds it anew ([`rebuild()`]) or compares it with the ledger ([`verify()`]).
 //!
 //! One page of a currency:
 //!
@@ -218,7 +218,7 @@ fn opened(account: &RecordedAccount, currency: Currency) -> Result<OpenedAccount
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lag {
     pub currency: Currency,
-    /// Transfers that are not copied yet; at [`LAG_MAX`] there may be more.
+    /// Transfers that are not copied yet; at `LAG_MAX` there may be more.
     pub transfers: usize,
     /// For how long the oldest of them has been waiting.
     pub age: TimeDelta,

@@ -27,7 +27,7 @@ const ENTRIES_MAX: usize = 50_000;
 /// No cluster is further from our clock than this.
 const CLOCK_MARGIN: TimeDelta = TimeDelta::minutes(1);
 
-/// What a statement is of. [`Request::period`] is what it covers.
+/// What a statement is of.
 #[derive(Debug, Clone, Copy)]
 pub struct Request {
     pub user_id: Uuid,
