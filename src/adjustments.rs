@@ -26,18 +26,11 @@ use crate::approvals::{self, DECIDED_WITHIN, DECLINED, Holds, Opinion, SubjectHa
 use crate::audit::{self, Actor, Entry};
 use crate::error::{Decline, Error, Result};
 use crate::http::{IdempotencyKey, RequestHash};
-use crate::transactions::{self, Due, Kind, LEASE, Move, State, Transaction};
+use crate::transactions::{self, Direction, Due, Kind, LEASE, Move, State, Transaction};
 use crate::users;
 
 /// One person other than the maker.
 const APPROVALS_NEEDED: i64 = 1;
-
-/// Of the customer's wallet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    Credit,
-    Debit,
-}
 
 /// The company's accounts that may stand on the other side.
 const COUNTERPARTS: [AccountCode; 6] = [
@@ -48,21 +41,6 @@ const COUNTERPARTS: [AccountCode; 6] = [
     AccountCode::FeeIncome,
     AccountCode::ChargebackLosses,
 ];
-
-impl Direction {
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Credit => "credit",
-            Self::Debit => "debit",
-        }
-    }
-
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Credit, Self::Debit].into_iter().find(|direction| direction.name() == name)
-    }
-}
 
 #[must_use]
 pub fn parse_counterpart(name: &str) -> Option<AccountCode> {

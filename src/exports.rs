@@ -43,6 +43,8 @@ const PAGE_ROWS: i64 = 1_000;
 /// Exports of one user that wait or run at once.
 const OPEN_MAX: i64 = 2;
 const OPEN_RETRY_SECS: u64 = 60;
+/// Exports of one user whose files are here at once, those that are being written among them: what is stored must have an end.
+const KEPT_MAX: i64 = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -138,7 +140,7 @@ fn scope_name(scope: Scope) -> &'static str {
 /// Puts an export into the queue, once for a key. True when the key had done so before.
 ///
 /// # Errors
-/// [`Error::Invalid`], [`Error::KeyReused`], or [`Error::TooMany`] while others of the user's are not done.
+/// [`Error::Invalid`], [`Error::KeyReused`], or [`Error::TooMany`] while others of the user's are not done or too many of their files are kept.
 async fn start(app: &App, new: NewExport) -> Result<(Row, bool)> {
     new.asked.checked(new.scope)?;
     let (scope, format) = (scope_name(new.scope), new.format.name());
@@ -150,8 +152,14 @@ async fn start(app: &App, new: NewExport) -> Result<(Row, bool)> {
     if let Some(found) = store::find_by_key(&mut *tx, new.user_id, new.key.as_str()).await? {
         return if found.request_hash == request_hash.as_bytes() { Ok((found, true)) } else { Err(Error::KeyReused) };
     }
-    if store::count_open(&mut *tx, new.user_id).await? >= OPEN_MAX {
+    let kept = store::count_kept(&mut *tx, new.user_id).await?;
+    if kept.open >= OPEN_MAX {
         return Err(Error::TooMany { retry_after_secs: OPEN_RETRY_SECS });
+    }
+    if kept.files >= KEPT_MAX {
+        let left = kept.next_expiry.map_or(0, |at| (at - app.clock.now()).num_seconds());
+        let retry_after_secs = u64::try_from(left).unwrap_or(0).max(OPEN_RETRY_SECS);
+        return Err(Error::TooMany { retry_after_secs });
     }
     let row = store::New {
         id,
@@ -205,5 +213,6 @@ pub async fn measure(app: &App) -> Result<()> {
     let now = app.clock.now();
     let waiting = store::waiting(&app.db, now).await?;
     app.metrics.waiting("exports", "due", waiting.due, waiting.oldest_due.map(|at| now - at));
+    app.metrics.waiting("exports", "undeleted", waiting.undeleted, waiting.oldest_undeleted.map(|at| now - at));
     Ok(())
 }

@@ -13,7 +13,8 @@
 //! | cursor, a filter by `state` or `held` | the same for rows that fit all the while |
 //! | `page` | each page is right at its moment; rows that come in before it push others onto the next page |
 //!
-//! A page and its total are read in one snapshot, and each statement ends after two seconds ([`Error::TooBroad`]).
+//! A first page and its total are read in one snapshot; its cursors carry the total on, so that rows are counted once. Each
+//! statement ends after two seconds ([`Error::TooBroad`]).
 
 pub mod cursor;
 pub mod filter;
@@ -24,6 +25,7 @@ mod store;
 mod views;
 
 use ledger::{Recorded, TransferId};
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -53,7 +55,7 @@ pub enum Paging {
     Cursor { cursor: Option<String>, limit: i64 },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Total {
     Exact(i64),
     /// By PostgreSQL's statistics; more than are counted.
@@ -88,10 +90,17 @@ pub struct Detail {
 /// Reads what the search may mean.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a search of too many words.
+/// [`Error::Invalid`] for a search of too many words; [`Error::TooBroad`].
 pub async fn prepare(app: &App, filter: Filter, sort: Sort) -> Result<Selection> {
     let words = match &filter.search {
-        Some(search) => store::words(&app.db, &search.text).await.map_err(too_broad)?,
+        Some(search) => {
+            let mut tx = begin(app, true).await?;
+            let words = match filter.user_id {
+                Some(user_id) => store::own_words(&mut *tx, &search.text, user_id).await,
+                None => store::words(&mut *tx, &search.text).await,
+            };
+            words.map_err(too_broad)?
+        }
         None => Vec::new(),
     };
     if words.len() > WORDS_MAX {
@@ -112,7 +121,7 @@ pub async fn page_after(
     limit: i64,
 ) -> Result<Vec<Transaction>> {
     let ask = store::Ask { offset: 0, limit, after, ..ask(selection) };
-    let mut tx = begin(app).await?;
+    let mut tx = begin(app, false).await?;
     groups::page(&mut tx, &ask).await
 }
 
@@ -143,11 +152,14 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
         limit: limit.saturating_add(1),
         ..ask(&selection)
     };
-    let mut tx = begin(app).await?;
+    let mut tx = begin(app, false).await?;
     let rows = groups::page(&mut tx, &ask).await?;
     let (mut rows, more) = cut(rows, limit);
     let seen = offset.saturating_add(i64::try_from(rows.len()).unwrap_or(0)).saturating_add(i64::from(more));
-    let total = total(&mut tx, &selection, seen).await?;
+    let total = match &cursor {
+        Some(cursor) => cursor.total,
+        None => total(&mut tx, &selection, seen).await?,
+    };
     tx.commit().await?;
     if backwards {
         rows.reverse();
@@ -159,7 +171,7 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
     };
     let link = |way, row: Option<&Transaction>| {
         let keyset = row.filter(|_| has_more(way)).map(|row| sort.keyset(row))?;
-        Some(Cursor { way, keyset, words: selection.words.clone() }.seal(&app.tokens, binding))
+        Some(Cursor { way, keyset, words: selection.words.clone(), total }.seal(&app.tokens, binding))
     };
     let (next, prev) = (link(Way::Forwards, rows.last()), link(Way::Backwards, rows.first()));
     Ok(List { rows, next, prev, total })
@@ -186,9 +198,9 @@ fn ask(selection: &Selection) -> store::Ask<'_> {
 }
 
 /// One snapshot for all that it reads, and a deadline for each statement.
-async fn begin(app: &App) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
+async fn begin(app: &App, bitmaps: bool) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
     let mut tx = app.db.begin_with("begin isolation level repeatable read read only").await?;
-    store::bound(&mut *tx).await?;
+    store::bound(&mut *tx, bitmaps).await?;
     Ok(tx)
 }
 

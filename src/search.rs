@@ -7,7 +7,7 @@
 pub mod routes;
 mod store;
 
-use ledger::Leg;
+use ledger::{Leg, TransferId};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -39,7 +39,7 @@ pub struct Hit {
 }
 
 /// # Errors
-/// When PostgreSQL does not answer.
+/// When PostgreSQL or, for the id of a transfer, the ledger does not answer.
 pub async fn find(app: &App, text: &str) -> Result<Vec<Hit>> {
     let mut hits = Vec::new();
     let mut add = |what, matched, found: Vec<store::Found>| {
@@ -47,16 +47,17 @@ pub async fn find(app: &App, text: &str) -> Result<Vec<Hit>> {
     };
     if let Some(ids) = ids_beginning(text) {
         let whole = text.parse::<Uuid>().ok();
-        let leg = whole.filter(|id| *id != row_of(*id) && Leg::from_byte(id.as_bytes()[15]).is_some());
+        let leg = whole.and_then(|id| Some((id, Leg::from_byte(id.as_bytes()[15])?)));
         let rows = store::transactions_by_id(&app.db, ids, HITS_MAX).await?;
         match leg {
-            Some(transfer) => {
+            Some((transfer, leg)) if !rows.is_empty() && is_booked(app, transfer, leg).await? => {
                 add(What::Transfer, "id", rows.into_iter().map(|row| store::Found { id: transfer, ..row }).collect());
             }
-            None => add(What::Transaction, "id", rows),
+            _ => add(What::Transaction, "id", rows),
         }
         add(What::Transaction, "provider_id", store::transactions_by_provider(&app.db, ids, HITS_MAX).await?);
         add(What::User, "id", store::users_by_id(&app.db, ids, HITS_MAX).await?);
+        add(What::User, "restriction_id", store::users_by_restriction(&app.db, ids, HITS_MAX).await?);
         add(What::Webhook, "id", store::webhooks_by_id(&app.db, ids, HITS_MAX).await?);
         add(What::Webhook, "object_id", store::webhooks_by_object(&app.db, ids, HITS_MAX).await?);
     }
@@ -65,4 +66,9 @@ pub async fn find(app: &App, text: &str) -> Result<Vec<Hit>> {
         add(What::User, "email", store::users_by_email(&app.db, &text.to_lowercase(), HITS_MAX).await?);
     }
     Ok(hits)
+}
+
+/// Whether the ledger has the transfer: an id that a row could have made is no proof of one.
+async fn is_booked(app: &App, id: Uuid, leg: Leg) -> Result<bool> {
+    Ok(!app.ledger.lookup(&[TransferId::of(row_of(id), leg)]).await?.is_empty())
 }

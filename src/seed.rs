@@ -38,10 +38,13 @@ pub enum Progress {
 }
 
 /// # Errors
-/// [`Error::Invalid`] outside the provider's test mode; when PostgreSQL does not answer.
+/// [`Error::Invalid`] outside the provider's test mode, or where there are rows already; when PostgreSQL does not answer.
 pub async fn run(app: &App, transactions: u64, progress: impl Fn(Progress)) -> Result<()> {
     if !app.config.revio_test_mode {
         return Err(Error::field("REVIO_TEST_MODE", "must be true: seeding is for measuring only"));
+    }
+    if store::has_transactions(&app.db).await? {
+        return Err(Error::field("DATABASE_URL", "holds transactions already: rows by the million go into an empty one"));
     }
     let now = app.clock.now();
     let users = (transactions / ROWS_A_USER).max(USERS_MIN);

@@ -91,11 +91,15 @@ pub async fn whole(app: &App, request: Request) -> Result<Statement> {
     while let Some(page) = reader.next(app).await? {
         entries += page.entries;
         lines.extend(page.lines);
-        if lines.len() > LINES_MAX || entries > ENTRIES_MAX {
-            let message =
-                format!("the period has more than {LINES_MAX} lines: let it start later, or ask for format=csv");
-            return Err(Error::field("from", message));
-        }
+        let (count, what) = if lines.len() > LINES_MAX {
+            (LINES_MAX, "lines")
+        } else if entries > ENTRIES_MAX {
+            (ENTRIES_MAX, "entries of the ledger, reservations and releases counted")
+        } else {
+            continue;
+        };
+        let message = format!("the period has more than {count} {what}: let it start later, or ask for format=csv");
+        return Err(Error::field("from", message));
     }
     Ok(Statement { summary: reader.summary, lines })
 }

@@ -29,7 +29,7 @@ use crate::clock::DateTime;
 use crate::error::{Error, Result};
 
 pub use store::{COLUMNS, Row};
-pub use types::{Approved, Child, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
+pub use types::{Approved, Child, Direction, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
 
 /// How long a claimed row is left alone: longer than any step may take.
 pub const LEASE: TimeDelta = TimeDelta::seconds(90);

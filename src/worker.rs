@@ -112,15 +112,23 @@ async fn more(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
 async fn measure(app: &App) -> Result<bool> {
     app.metrics.queue_rows.reset();
     app.metrics.queue_age_seconds.reset();
-    transactions::measure(app).await?;
-    restrictions::measure(app).await?;
-    inbox::measure(app).await?;
-    mails::measure(app).await?;
-    exports::measure(app).await?;
     app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
-    audit::measure(app).await?;
-    projector::measure(app).await?;
-    Ok(false)
+    // Each for itself: one that fails takes no other gauge with it.
+    let measured = [
+        ("transactions", transactions::measure(app).await),
+        ("restrictions", restrictions::measure(app).await),
+        ("inbox", inbox::measure(app).await),
+        ("mails", mails::measure(app).await),
+        ("exports", exports::measure(app).await),
+        ("audit", audit::measure(app).await),
+        ("projector", projector::measure(app).await),
+    ];
+    let failed = measured.into_iter().filter_map(|(name, result)| result.err().map(|error| (name, error)));
+    let told = |(name, error): (&'static str, Error)| {
+        tracing::warn!(gauges = name, error = error.chain(), "gauges could not be brought up to date");
+        error
+    };
+    failed.map(told).last().map_or(Ok(false), Err)
 }
 
 /// Starts every loop; they end when `stop` is cancelled.

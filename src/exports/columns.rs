@@ -24,7 +24,7 @@ pub(super) enum Cell<'a> {
     Time(DateTime),
 }
 
-const OWN: [&str; 17] = [
+const OWN: [&str; 18] = [
     "id",
     "kind",
     "state",
@@ -42,6 +42,7 @@ const OWN: [&str; 17] = [
     "created_at",
     "updated_at",
     "completed_at",
+    "direction",
 ];
 
 /// What staff see beside it.
@@ -83,6 +84,7 @@ fn own(row: &Transaction) -> [Cell<'_>; OWN.len()] {
         Cell::Time(row.created_at),
         Cell::Time(row.updated_at),
         row.completed_at.map_or(Cell::Empty, Cell::Time),
+        Cell::Word(row.direction.name()),
     ]
 }
 

@@ -1,7 +1,8 @@
 //! CSV as RFC 4180 has it: UTF-8 without a byte order mark, CRLF, one header record, quotes where they are needed.
 //!
-//! Text that a spreadsheet would take for a formula gets an apostrophe in front of it. Numbers, ids and times are ours
-//! and stay what they are.
+//! Text that a spreadsheet would take for a formula gets an apostrophe in front of it, also after a semicolon, a tab or a line
+//! break inside of it: where the list separator is not the comma, a cell begins there. Numbers, ids and times are ours and stay
+//! what they are.
 
 use super::columns::{self, Cell};
 use super::text;
@@ -54,12 +55,11 @@ fn write(cell: Cell<'_>, out: &mut Vec<u8>) {
 }
 
 fn free_text(value: &str, out: &mut Vec<u8>) {
-    if is_formula(value) {
-        quoted(&format!("'{value}"), out);
-    } else if value.contains(['"', ',', '\r', '\n']) {
-        quoted(value, out);
+    let told = defused(value);
+    if told.len() > value.len() || told.contains(['"', ',', ';', '\t', '\r', '\n']) {
+        quoted(&told, out);
     } else {
-        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(told.as_bytes());
     }
 }
 
@@ -74,9 +74,31 @@ fn quoted(value: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// What spreadsheets start to calculate at; the wide forms too, which some of them take for the narrow ones.
-fn is_formula(value: &str) -> bool {
-    value.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
+/// An apostrophe before whatever a spreadsheet would start to calculate at, at the beginning and wherever one that separates by
+/// something else than commas begins a cell: to it, quotes in the middle of a cell quote nothing.
+fn defused(value: &str) -> String {
+    let mut told = String::with_capacity(value.len());
+    if value.starts_with(['\t', '\r', '\n']) {
+        told.push('\'');
+    }
+    let mut begins = true;
+    for character in value.chars() {
+        if begins && is_formula(character) {
+            told.push('\'');
+        }
+        told.push(character);
+        begins = match character {
+            ';' | '\t' | '\r' | '\n' => true,
+            '"' | ' ' => begins,
+            _ => false,
+        };
+    }
+    told
+}
+
+/// The wide forms too, which some spreadsheets take for the narrow ones.
+fn is_formula(character: char) -> bool {
+    matches!(character, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠')
 }
 
 #[cfg(test)]
@@ -91,6 +113,13 @@ mod tests {
 
     #[test]
     fn a_formula_becomes_text() {
+        for start in ["=", "+", "-", "@", "＝", "＋", "－", "＠"] {
+            for separator in [";", "\t", "\r", "\n", "; \"", "\"x\";\""] {
+                let quoted = separator.replace('"', "\"\"");
+                let (value, told) = (format!("a{separator}{start}1"), format!("\"a{quoted}'{start}1\""));
+                assert_eq!(written(&value), told, "{start:?} after {separator:?}");
+            }
+        }
         for start in ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"] {
             assert_eq!(written(&format!("{start}1+1")), format!("\"'{start}1+1\""), "{start:?}");
         }
@@ -105,5 +134,6 @@ mod tests {
         assert_eq!(written("a,b"), "\"a,b\"");
         assert_eq!(written("a\"b"), "\"a\"\"b\"");
         assert_eq!(written("a\nb"), "\"a\nb\"");
+        assert_eq!(written("a;b"), "\"a;b\"");
     }
 }

@@ -44,14 +44,24 @@ pub(super) async fn lock_user(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::R
     Ok(())
 }
 
-pub(super) async fn count_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<i64> {
-    let counted = sqlx::query!(
-        r#"select count(*) as "count!" from exports where user_id = $1 and state in ('queued', 'running')"#,
+/// What a user has here: whatever is due once more still has a file, or will have one.
+pub(super) struct Kept {
+    pub(super) open: i64,
+    pub(super) files: i64,
+    /// When the first of the files goes.
+    pub(super) next_expiry: Option<DateTime>,
+}
+
+pub(super) async fn count_kept(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Kept> {
+    sqlx::query_as!(
+        Kept,
+        r#"select count(*) filter (where state in ('queued', 'running')) as "open!", count(*) as "files!",
+                  min(expires_at) as next_expiry
+             from exports where user_id = $1 and due_at is not null"#,
         user_id
     )
     .fetch_one(db)
-    .await?;
-    Ok(counted.count)
+    .await
 }
 
 pub(super) async fn insert(db: impl PgExecutor<'_>, new: &New<'_>, now: DateTime) -> sqlx::Result<Row> {
@@ -323,16 +333,22 @@ pub(super) async fn find_linked(db: impl PgExecutor<'_>, user_id: Uuid, id: Uuid
     .await
 }
 
-/// What waits: rows and the age of the oldest, due and failed.
+/// What waits: rows and the age of the oldest, of those that are due, and of those whose file could not be deleted.
 pub(super) struct Waiting {
     pub(super) due: i64,
     pub(super) oldest_due: Option<DateTime>,
+    pub(super) undeleted: i64,
+    pub(super) oldest_undeleted: Option<DateTime>,
 }
 
 pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Waiting> {
     sqlx::query_as!(
         Waiting,
-        r#"select count(*) as "due!", min(due_at) as oldest_due from exports where due_at <= $1"#,
+        r#"select count(*) filter (where due_at <= $1) as "due!", min(due_at) filter (where due_at <= $1) as oldest_due,
+                  count(*) filter (where attempts > 0 and state in ('completed', 'failed')) as "undeleted!",
+                  min(coalesce(expires_at, updated_at)) filter (
+                      where attempts > 0 and state in ('completed', 'failed')) as oldest_undeleted
+             from exports where due_at is not null"#,
         now
     )
     .fetch_one(db)

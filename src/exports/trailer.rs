@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::clock::DateTime;
 use crate::error::{Error, Result};
-use crate::transactions::{Kind, State, Transaction};
+use crate::transactions::{Direction, Kind, State, Transaction};
 
 /// Sums are texts of digits: many large amounts add up to more than a JSON reader keeps exact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -29,22 +29,28 @@ pub(super) struct Trailer {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(super) struct CurrencyTotals {
-    pub rows: u64,
-    /// Minor units, of the rows in whatever state.
-    #[schema(example = "450000")]
-    pub amount: String,
-    /// Minor units, of the completed rows alone.
-    #[schema(example = "300000")]
-    pub completed_amount: String,
+    #[serde(flatten)]
+    pub sums: Sums,
     /// The same by kind of transaction.
-    pub kinds: BTreeMap<String, KindTotals>,
+    pub kinds: BTreeMap<String, Sums>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(super) struct KindTotals {
+#[schema(as = KindTotals)]
+pub(super) struct Sums {
     pub rows: u64,
+    /// Minor units, of the rows in whatever state, whichever way they go.
+    #[schema(example = "450000")]
     pub amount: String,
+    /// Minor units, of the completed rows alone: credits and debits together.
+    #[schema(example = "300000")]
     pub completed_amount: String,
+    /// Of these, what came into wallets …
+    #[schema(example = "200000")]
+    pub completed_credits: String,
+    /// … and what left them.
+    #[schema(example = "100000")]
+    pub completed_debits: String,
 }
 
 /// The sums while they grow. Few: a line for each currency and kind.
@@ -55,9 +61,15 @@ pub(super) struct Totals(Vec<Line>);
 struct Line {
     currency: Currency,
     kind: Kind,
+    grown: Grown,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Grown {
     rows: u64,
     amount: u128,
-    completed: u128,
+    credits: u128,
+    debits: u128,
 }
 
 /// A line as a checkpoint keeps it.
@@ -67,7 +79,39 @@ pub(super) struct StoredLine {
     kind: String,
     rows: u64,
     amount: String,
-    completed: String,
+    credits: String,
+    debits: String,
+}
+
+impl Grown {
+    fn add(&mut self, other: &Self) {
+        // 2^64 rows of 2^53 each stay below 2^128.
+        self.rows = self.rows.saturating_add(other.rows);
+        self.amount = self.amount.saturating_add(other.amount);
+        self.credits = self.credits.saturating_add(other.credits);
+        self.debits = self.debits.saturating_add(other.debits);
+    }
+
+    fn of(row: &Transaction) -> Self {
+        let amount = u128::from(row.amount.minor().unsigned_abs());
+        let mut grown = Self { rows: 1, amount, ..Self::default() };
+        match (row.state, row.direction) {
+            (State::Completed, Direction::Credit) => grown.credits = amount,
+            (State::Completed, Direction::Debit) => grown.debits = amount,
+            _ => {}
+        }
+        grown
+    }
+
+    fn told(&self) -> Sums {
+        Sums {
+            rows: self.rows,
+            amount: self.amount.to_string(),
+            completed_amount: self.credits.saturating_add(self.debits).to_string(),
+            completed_credits: self.credits.to_string(),
+            completed_debits: self.debits.to_string(),
+        }
+    }
 }
 
 impl Totals {
@@ -75,40 +119,25 @@ impl Totals {
         let (currency, kind) = (row.amount.currency(), row.kind);
         let known = self.0.iter().position(|line| line.currency == currency && line.kind == kind);
         let index = known.unwrap_or_else(|| {
-            self.0.push(Line { currency, kind, rows: 0, amount: 0, completed: 0 });
+            self.0.push(Line { currency, kind, grown: Grown::default() });
             self.0.len().saturating_sub(1)
         });
-        let line = &mut self.0[index];
-        // 2^64 rows of 2^53 each stay below 2^128.
-        let amount = u128::from(row.amount.minor().unsigned_abs());
-        line.rows = line.rows.saturating_add(1);
-        line.amount = line.amount.saturating_add(amount);
-        if row.state == State::Completed {
-            line.completed = line.completed.saturating_add(amount);
-        }
+        self.0[index].grown.add(&Grown::of(row));
     }
 
     pub(super) fn rows(&self) -> u64 {
-        self.0.iter().fold(0, |sum, line| sum.saturating_add(line.rows))
+        self.0.iter().fold(0, |sum, line| sum.saturating_add(line.grown.rows))
     }
 
     pub(super) fn told(&self) -> BTreeMap<String, CurrencyTotals> {
         let mut told: BTreeMap<String, CurrencyTotals> = BTreeMap::new();
         for line in &self.0 {
-            let sum = |part: fn(&Line) -> u128| {
-                let same = self.0.iter().filter(|other| other.currency == line.currency);
-                same.fold(0_u128, |sum, other| sum.saturating_add(part(other))).to_string()
-            };
+            let mut all = Grown::default();
+            let same = self.0.iter().filter(|other| other.currency == line.currency);
+            same.for_each(|other| all.add(&other.grown));
             let currency = told.entry(line.currency.code().to_owned()).or_default();
-            currency.rows = currency.rows.saturating_add(line.rows);
-            currency.amount = sum(|line| line.amount);
-            currency.completed_amount = sum(|line| line.completed);
-            let kind = KindTotals {
-                rows: line.rows,
-                amount: line.amount.to_string(),
-                completed_amount: line.completed.to_string(),
-            };
-            currency.kinds.insert(line.kind.name().to_owned(), kind);
+            currency.sums = all.told();
+            currency.kinds.insert(line.kind.name().to_owned(), line.grown.told());
         }
         told
     }
@@ -117,22 +146,23 @@ impl Totals {
         let stored = |line: &Line| StoredLine {
             currency: line.currency.code().to_owned(),
             kind: line.kind.name().to_owned(),
-            rows: line.rows,
-            amount: line.amount.to_string(),
-            completed: line.completed.to_string(),
+            rows: line.grown.rows,
+            amount: line.grown.amount.to_string(),
+            credits: line.grown.credits.to_string(),
+            debits: line.grown.debits.to_string(),
         };
         self.0.iter().map(stored).collect()
     }
 
     pub(super) fn read(stored: &[StoredLine]) -> Result<Self> {
         let line = |stored: &StoredLine| {
-            Some(Line {
-                currency: Currency::parse(&stored.currency)?,
-                kind: Kind::parse(&stored.kind)?,
+            let grown = Grown {
                 rows: stored.rows,
                 amount: stored.amount.parse().ok()?,
-                completed: stored.completed.parse().ok()?,
-            })
+                credits: stored.credits.parse().ok()?,
+                debits: stored.debits.parse().ok()?,
+            };
+            Some(Line { currency: Currency::parse(&stored.currency)?, kind: Kind::parse(&stored.kind)?, grown })
         };
         let lines: Option<Vec<Line>> = stored.iter().map(line).collect();
         lines.map(Self).ok_or_else(|| Error::internal("the totals of a checkpoint cannot be read"))

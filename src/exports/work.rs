@@ -33,6 +33,8 @@ const STEP_DEADLINE: Duration = Duration::from_secs(60);
 const STEPS_AT_ONCE: usize = 2;
 /// Minutes after each failure; after the last one the export has failed.
 const RETRY_MINUTES: [i64; 4] = [0, 1, 5, 15];
+/// After those, when a file cannot be deleted.
+const EMPTY_AGAIN_MINUTES: i64 = 60;
 /// How long a file is kept.
 const KEPT: TimeDelta = TimeDelta::hours(24);
 /// As the table's constraint has it.
@@ -224,10 +226,17 @@ async fn empty(app: &App, row: &Row) -> Result<()> {
     Ok(store::empty(&app.db, row, app.clock.now()).await?)
 }
 
-/// Again after a while; after the last try, or when no try would help, it has failed.
+/// Again after a while, for ever where a file is to be deleted; else after the last try, or when no try would help, it has failed.
 async fn failed(app: &App, row: &Row, error: &Error) -> Result<()> {
     let now = app.clock.now();
     let failures = usize::try_from(row.attempts).unwrap_or(0);
+    if matches!(row.state.as_str(), "completed" | "failed") {
+        // Nobody waits for it, but a file must not stay for ever: it is tried until it is gone.
+        let minutes = RETRY_MINUTES.get(failures.max(1)).copied().unwrap_or(EMPTY_AGAIN_MINUTES);
+        tracing::error!(export.id = %row.id, error = error.chain(), "the file of an export could not be deleted");
+        store::defer(&app.db, row, now + TimeDelta::minutes(minutes), row.attempts.saturating_add(1)).await?;
+        return Ok(());
+    }
     let hopeless = matches!(error, Error::Invalid(_) | Error::TooBroad);
     if let Some(minutes) = RETRY_MINUTES.get(failures).filter(|_| !hopeless) {
         tracing::warn!(export.id = %row.id, error = error.chain(), "an export failed and is tried again");

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::{self, Cell};
 use super::text;
-use super::trailer::Trailer;
+use super::trailer::{Sums, Trailer};
 use crate::error::{Error, Result};
 use crate::history::Scope;
 use crate::transactions::Transaction;
@@ -166,12 +166,15 @@ fn trailer_sheet(trailer: &Trailer) -> String {
     let mut finished_at = Vec::new();
     text::time(&mut finished_at, trailer.finished_at);
     line(&["finished_at", &String::from_utf8_lossy(&finished_at)]);
-    line(&["currency", "kind", "rows", "amount", "completed_amount"]);
+    line(&["currency", "kind", "rows", "amount", "completed_amount", "completed_credits", "completed_debits"]);
+    let mut sums = |currency: &str, kind: &str, sums: &Sums| {
+        let (all, completed) = (&sums.amount, &sums.completed_amount);
+        let rows = sums.rows.to_string();
+        line(&[currency, kind, &rows, all, completed, &sums.completed_credits, &sums.completed_debits]);
+    };
     for (currency, totals) in &trailer.totals {
-        line(&[currency, "", &totals.rows.to_string(), &totals.amount, &totals.completed_amount]);
-        for (kind, totals) in &totals.kinds {
-            line(&[currency, kind, &totals.rows.to_string(), &totals.amount, &totals.completed_amount]);
-        }
+        sums(currency, "", &totals.sums);
+        totals.kinds.iter().for_each(|(kind, of_kind)| sums(currency, kind, of_kind));
     }
     xml.extend_from_slice(b"</sheetData></worksheet>");
     String::from_utf8(xml).expect("only text was written")
@@ -243,7 +246,7 @@ mod tests {
     use std::io::Cursor;
     use uuid::Uuid;
 
-    use crate::transactions::{Kind, Provider, Reversed, State};
+    use crate::transactions::{Direction, Kind, Provider, Reversed, State};
 
     fn transaction(number: u128) -> Transaction {
         let at = Utc.with_ymd_and_hms(2026, 3, 2, 9, 0, 0).single().expect("a time");
@@ -251,6 +254,7 @@ mod tests {
             id: Uuid::from_u128(number << 8),
             user_id: Uuid::nil(),
             kind: Kind::Deposit,
+            direction: Direction::Credit,
             state: State::Failed,
             amount: Amount::new(1, Currency::ZAR).expect("an amount"),
             parent_id: None,

@@ -6,6 +6,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Total;
 use super::filter::Filter;
 use super::sort::{Keyset, Sort};
 use crate::tokens::Tokens;
@@ -28,6 +29,8 @@ pub struct Cursor {
     pub keyset: Keyset,
     /// What the words of the search were taken to mean on the first page, so that it stays the same on the others.
     pub words: Vec<Vec<String>>,
+    /// As the first page was told.
+    pub total: Total,
 }
 
 /// What a cursor belongs to.
@@ -81,7 +84,7 @@ mod tests {
         let (caller, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let (filter, sort) = (Filter::of(Scope::Own(caller)), Sort::parse(Some("amount")).expect("an order"));
         let keyset = Keyset { values: vec![Value::Minor(7)], id: Uuid::from_u128(9) };
-        let cursor = Cursor { way: Way::Forwards, keyset, words: Vec::new() };
+        let cursor = Cursor { way: Way::Forwards, keyset, words: Vec::new(), total: Total::Exact(3) };
         let own = Binding { caller, filter: &filter, sort: &sort };
         let text = cursor.seal(&tokens, own);
         assert_eq!(Cursor::open(&tokens, &text, own), Ok(cursor));

@@ -15,9 +15,14 @@ use super::{store, too_broad};
 use crate::error::Result;
 use crate::transactions::Transaction;
 
+/// Rows that are read only to be passed over. Deeper pages let PostgreSQL sort and skip, in the time that a statement has.
+const SKIPPED_MAX: i64 = 1_000;
+
 pub(super) async fn page(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transaction>> {
     match ask.sort.columns.as_slice() {
-        [(column, direction)] if *direction != ask.sort.id && ask.filter.search.is_none() => {
+        [(column, direction)]
+            if *direction != ask.sort.id && ask.filter.search.is_none() && ask.offset <= SKIPPED_MAX =>
+        {
             let turned = Turned { column: *column, direction: *direction, ask };
             let skipped = usize::try_from(ask.offset).unwrap_or(0);
             let rows = turned.rows(db, ask.offset.saturating_add(ask.limit)).await?;

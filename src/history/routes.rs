@@ -88,7 +88,7 @@ struct Page {
     next_cursor: Option<String>,
     /// For `cursor`; null on the first page.
     prev_cursor: Option<String>,
-    /// How many rows fit the filters, on all pages together.
+    /// How many rows fit the filters, on all pages together; with a cursor, as of its first page.
     total: i64,
     /// `exact` up to 10,000; above that `estimate`, or `at_least` where there is not even an estimate.
     #[schema(example = "exact")]

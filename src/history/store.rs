@@ -39,12 +39,14 @@ pub(super) struct Ask<'a> {
 type Sql = QueryBuilder<Postgres>;
 
 /// No statement of this transaction takes longer, and none reads all of an index before its first row: a bitmap does, and
-/// PostgreSQL believes it cheap where a page needs 20 rows of a million. Compiling a plan takes longer than a page, too.
-pub(super) async fn bound(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+/// PostgreSQL believes it cheap where a page needs 20 rows of a million. Only trigrams are not found without one. Compiling a
+/// plan takes longer than a page, too.
+pub(super) async fn bound(db: impl PgExecutor<'_>, bitmaps: bool) -> sqlx::Result<()> {
     sqlx::query!(
         "select set_config('statement_timeout', $1, true) as timeout, set_config('jit', 'off', true) as jit,
-                set_config('enable_bitmapscan', 'off', true) as bitmaps",
-        STATEMENT_MILLIS.to_string()
+                set_config('enable_bitmapscan', $2, true) as bitmaps",
+        STATEMENT_MILLIS.to_string(),
+        if bitmaps { "on" } else { "off" }
     )
     .fetch_one(db)
     .await?;
@@ -107,7 +109,7 @@ pub(super) async fn estimate(db: &mut PgConnection, filter: &Filter) -> sqlx::Re
     Ok(plan.0.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_i64))
 }
 
-/// For each word of the text the words of the rows that it may mean: the word itself and, of the last, those that begin with
+/// For staff over everybody's rows. For each word of the text the words of the rows that it may mean: the word itself and, of the last, those that begin with
 /// it; where there are none, the most similar ones. A word that nothing is like stays, and finds nothing.
 pub(super) async fn words(db: impl PgExecutor<'_>, text: &str) -> sqlx::Result<Vec<Vec<String>>> {
     let rows = sqlx::query!(
@@ -133,6 +135,43 @@ pub(super) async fn words(db: impl PgExecutor<'_>, text: &str) -> sqlx::Result<V
                  order by similarity(t.word, asked.word) desc, t.word limit 8) as words) alike
             order by 2, length(asked.word) desc, asked.position"#,
         text
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.words).collect())
+}
+
+/// As [`words`], of one customer's rows alone: what others wrote neither takes the place of a word nor shows that it is there.
+pub(super) async fn own_words(db: impl PgExecutor<'_>, text: &str, user_id: Uuid) -> sqlx::Result<Vec<Vec<String>>> {
+    let rows = sqlx::query!(
+        r#"with asked as (
+               select word collate "C" as word, position, position = count(*) over () and length(word) > 2 as is_beginning
+                 from unnest(search_words($1)) with ordinality as w (word, position))
+           select case when cardinality(meant.words) > 0 then meant.words
+                       when cardinality(alike.words) > 0 then alike.words
+                       else array[asked.word] end as "words!",
+                  (select count(*) from (
+                      select from transaction_words t
+                       where t.user_id = $2
+                         and t.word = any (case when cardinality(meant.words) > 0 then meant.words
+                                                else alike.words end) limit 2001) c) as "uses!"
+             from asked
+            cross join lateral (select array(
+                select t.word from (
+                    select distinct o.word from transaction_words o
+                     where o.user_id = $2 and o.word >= asked.word
+                       and o.word <= asked.word || case when asked.is_beginning then chr(1114111) else '' end) t
+                 order by t.word <> asked.word, length(t.word), t.word limit 24) as words) meant
+            cross join lateral (select array(
+                select t.word from (
+                    select distinct o.word from transaction_words o
+                     where cardinality(meant.words) = 0 and asked.word !~ '[0-9]' and o.user_id = $2
+                       and o.word !~ '[0-9]' and length(o.word) > 2) t
+                 where t.word % asked.word
+                 order by similarity(t.word, asked.word) desc, t.word limit 8) as words) alike
+            order by 2, length(asked.word) desc, asked.position"#,
+        text,
+        user_id
     )
     .fetch_all(db)
     .await?;

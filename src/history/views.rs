@@ -1,7 +1,7 @@
 //! How a row of a list looks to staff, and how one row with its life looks to its owner and to staff.
 
 use chrono::TimeDelta;
-use ledger::{AccountId, Leg, Recorded, RecordedKind, TransferCode};
+use ledger::{Account, AccountId, Leg, Recorded, RecordedKind, TransferCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -51,7 +51,7 @@ pub(super) struct StaffDetail {
 struct Life {
     /// Every state that it came into, oldest first.
     states: Vec<StateView>,
-    /// Its transfers in the ledger, oldest first; null while the ledger does not answer.
+    /// Its transfers in the ledger, oldest first, to customers those of their own accounts; null while the ledger does not answer.
     transfers: Option<Vec<TransferView>>,
 }
 
@@ -113,7 +113,12 @@ impl From<Transaction> for StaffTransactionView {
 
 impl From<Detail> for OwnDetail {
     fn from(detail: Detail) -> Self {
-        Self { life: Life::of(detail.states, detail.transfers), transaction: detail.row.into() }
+        // What the company moves between its own accounts for a row is not the customer's to see.
+        let (user, currency) = (detail.row.user_id, detail.row.amount.currency());
+        let own = [Account::wallet(user, currency).id, Account::receivable(user, currency).id];
+        let touches = |transfer: &Recorded| own.contains(&transfer.debit) || own.contains(&transfer.credit);
+        let transfers = detail.transfers.map(|all| all.into_iter().filter(touches).collect());
+        Self { life: Life::of(detail.states, transfers), transaction: detail.row.into() }
     }
 }
 

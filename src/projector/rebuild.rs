@@ -41,7 +41,11 @@ pub async fn rebuild(app: &App) -> Result<Rebuilt> {
     }
     if store::is_missing(&mut db).await? {
         tracing::warn!("the tables of the read model are not there: making them again");
-        store::create_tables(&mut db).await?;
+        if let Some(version) = store::changed_since() {
+            let advice = "restore the tables as every migration left them, then rebuild";
+            return Err(Error::internal(format!("migration {version} changed the read model's tables: {advice}")));
+        }
+        store::create_tables(&mut db, LOCK).await?;
     }
     store::create_beside(&mut db).await?;
     app.crash.at("rebuild.started")?;

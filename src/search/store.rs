@@ -63,6 +63,20 @@ pub(super) async fn users_by_id(db: impl PgExecutor<'_>, ids: Ids, limit: i64) -
     .await
 }
 
+/// Whose account a freeze or a closure shuts; the id of its transfer begins with its own.
+pub(super) async fn users_by_restriction(db: impl PgExecutor<'_>, ids: Ids, limit: i64) -> sqlx::Result<Vec<Found>> {
+    sqlx::query_as!(
+        Found,
+        "select u.id, u.email as label from restrictions r join users u on u.id = r.user_id
+          where r.id between $1 and $2 order by r.id desc limit $3",
+        ids.0,
+        ids.1,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// By its beginning; the whole e-mail comes first.
 pub(super) async fn users_by_email(db: impl PgExecutor<'_>, email: &str, limit: i64) -> sqlx::Result<Vec<Found>> {
     sqlx::query_as!(

@@ -83,8 +83,15 @@ const DEPOSIT_STATES: [(u64, &str); 5] =
     [(820, "completed"), (110, "expired"), (35, "failed"), (20, "cancelled"), (15, "awaiting_payment")];
 const WITHDRAWAL_STATES: [(u64, &str); 5] =
     [(880, "completed"), (60, "failed"), (40, "rejected"), (12, "submitted"), (8, "reserved")];
-const KINDS: [(u64, &str); 5] =
-    [(620, "deposit"), (330, "withdrawal"), (30, "refund"), (15, "chargeback"), (5, "chargeback_reversal")];
+const KINDS: [(u64, &str); 6] = [
+    (617, "deposit"),
+    (328, "withdrawal"),
+    (30, "refund"),
+    (15, "chargeback"),
+    (5, "chargeback_reversal"),
+    (5, "adjustment"),
+];
+const ADJUSTMENT_STATES: [(u64, &str); 3] = [(900, "completed"), (60, "cancelled"), (40, "expired")];
 
 /// SplitMix64: fast, and the same on every machine.
 struct Dice(u64);
@@ -194,26 +201,28 @@ impl Rows {
         let (mut user, account) = self.user();
         let mut parent = None;
         match (kind, self.last_deposit) {
-            ("deposit" | "withdrawal", _) => {}
+            ("deposit" | "withdrawal" | "adjustment", _) => {}
             (_, Some((deposit, owner))) => (parent, user) = (Some(deposit), owner),
             (_, None) => kind = "deposit",
         }
         let state = match kind {
             "deposit" => self.dice.share(&DEPOSIT_STATES),
             "withdrawal" => self.dice.share(&WITHDRAWAL_STATES),
+            "adjustment" => self.dice.share(&ADJUSTMENT_STATES),
             _ => "completed",
         };
         if kind == "deposit" && state == "completed" {
             self.last_deposit = Some((id, user));
         }
-        let asked = parent.is_none();
+        let asked = matches!(kind, "deposit" | "withdrawal");
         let amount = if self.dice.below(10) < 6 { *self.dice.one(&AMOUNTS) } else { 100 + self.dice.below(AMOUNT_MAX) };
         let updated =
             created + TimeDelta::milliseconds(i64::try_from(20_000 + self.dice.below(3_600_000)).unwrap_or(0));
         let completed = (state == "completed").then_some(updated);
         let failure = (state == "failed").then(|| *self.dice.one(&FAILURES));
         let description = (asked && self.dice.below(10) < 6).then(|| self.description());
-        let provider = (state != "rejected").then(|| self.dice.uuid());
+        let direction = (kind == "adjustment").then(|| *self.dice.one(&["credit", "debit"]));
+        let provider = (state != "rejected" && kind != "adjustment").then(|| self.dice.uuid());
         let key = asked.then(|| self.dice.uuid());
         let hash = asked.then(|| format!(r"\\x{:032x}{:032x}", self.dice.roll(), self.dice.roll()));
         let account = (kind == "withdrawal").then_some(account);
@@ -237,6 +246,7 @@ impl Rows {
                 &created,
                 &updated,
                 &null(completed),
+                &null(direction),
             ],
         );
     }

@@ -10,7 +10,11 @@ pub(super) const BANK_ACCOUNTS: &str =
     "copy bank_accounts (id, user_id, details, key_id, bank_name, last_four, created_at) from stdin";
 pub(super) const TRANSACTIONS: &str = "copy transactions (id, user_id, kind, state, amount_minor, currency, \
     idempotency_key, request_hash, parent_id, bank_account_id, provider_id, failure_reason, description, version, \
-    created_at, updated_at, completed_at) from stdin";
+    created_at, updated_at, completed_at, direction) from stdin";
+
+pub(super) async fn has_transactions(db: &PgPool) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select exists (select from transactions) as "has!""#).fetch_one(db).await
+}
 
 /// A connection whose statements may take as long as they need.
 pub(super) async fn connect(db: &PgPool) -> sqlx::Result<PoolConnection<Postgres>> {

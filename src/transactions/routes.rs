@@ -20,6 +20,9 @@ pub struct TransactionView {
     pub id: Uuid,
     #[schema(value_type = super::Kind)]
     pub kind: &'static str,
+    /// What it does to the wallet, once it is completed. Of a correction its own; else by `kind`.
+    #[schema(value_type = super::Direction)]
+    pub direction: &'static str,
     /// See the state diagrams in the documentation.
     #[schema(value_type = super::State)]
     pub state: &'static str,
@@ -54,6 +57,7 @@ impl From<Transaction> for TransactionView {
         Self {
             id: row.id,
             kind: row.kind.name(),
+            direction: row.direction.name(),
             state: row.state.name(),
             amount: row.amount.minor(),
             currency: row.amount.currency().code(),

@@ -36,13 +36,14 @@ pub struct Row {
     pub(super) created_at: DateTime,
     pub(super) updated_at: DateTime,
     pub(super) completed_at: Option<DateTime>,
+    pub(super) direction: Option<String>,
 }
 
 /// The columns of a [`Row`], for the lists of `history`, whose queries are put together there.
 pub const COLUMNS: &str = "t.id, t.user_id, t.kind, t.state, t.amount_minor, t.currency, t.request_hash, t.parent_id, \
     t.bank_account_id, t.provider_id, t.provider_status, t.checkout_url, t.execution_url, t.provider_created_at, \
     t.failure_reason, t.description, t.refunded_minor, t.charged_back_minor, t.repaid_minor, t.owed_minor, \
-    t.held_reason, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at";
+    t.held_reason, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction";
 
 pub(super) async fn insert_once(
     db: &PgPool,
@@ -60,7 +61,7 @@ pub(super) async fn insert_once(
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                   due_at, attempts, version, created_at, updated_at, completed_at",
+                   due_at, attempts, version, created_at, updated_at, completed_at, direction",
         id,
         new.user_id,
         new.kind.name(),
@@ -129,7 +130,7 @@ pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &st
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                due_at, attempts, version, created_at, updated_at, completed_at
+                due_at, attempts, version, created_at, updated_at, completed_at, direction
            from transactions where user_id = $1 and idempotency_key = $2",
         user_id,
         key
@@ -144,7 +145,7 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                due_at, attempts, version, created_at, updated_at, completed_at
+                due_at, attempts, version, created_at, updated_at, completed_at, direction
            from transactions where id = $1",
         id
     )
@@ -158,7 +159,7 @@ pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Res
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                due_at, attempts, version, created_at, updated_at, completed_at
+                due_at, attempts, version, created_at, updated_at, completed_at, direction
            from transactions where id = any($1) order by id desc",
         ids
     )
@@ -184,7 +185,7 @@ pub(super) async fn find_for_provider(
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                due_at, attempts, version, created_at, updated_at, completed_at
+                due_at, attempts, version, created_at, updated_at, completed_at, direction
            from transactions
           where kind = $1 and (provider_id = $2 or id = $3)
           order by (provider_id is not distinct from $2) desc limit 1",
@@ -212,7 +213,7 @@ pub(super) async fn claim_due(
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                   due_at, attempts, version, created_at, updated_at, completed_at",
+                   due_at, attempts, version, created_at, updated_at, completed_at, direction",
         kinds,
         now,
         leased_until,
@@ -257,7 +258,7 @@ pub(super) async fn advance(
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                   due_at, attempts, version, created_at, updated_at, completed_at",
+                   due_at, attempts, version, created_at, updated_at, completed_at, direction",
         id,
         version,
         to.state.name(),
@@ -329,7 +330,7 @@ pub(super) async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<Da
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                   due_at, attempts, version, created_at, updated_at, completed_at",
+                   due_at, attempts, version, created_at, updated_at, completed_at, direction",
         id,
         due_at
     )
@@ -382,7 +383,7 @@ pub(super) async fn list_held(
         "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                 provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
                 charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                due_at, attempts, version, created_at, updated_at, completed_at
+                due_at, attempts, version, created_at, updated_at, completed_at, direction
            from transactions
           where held_reason is not null and ($1::text is null or kind = $1) and ($2::uuid is null or id < $2)
           order by id desc limit $3",

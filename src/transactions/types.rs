@@ -25,6 +25,14 @@ pub enum Kind {
     Adjustment,
 }
 
+/// What a row does to the wallet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(as = TransactionDirection, rename_all = "snake_case")]
+pub enum Direction {
+    Credit,
+    Debit,
+}
+
 /// The states of all kinds; the diagrams are in `deposits`, `withdrawals` and `adjustments`, the SQL constraint `transactions_state` holds
 /// each kind to its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
@@ -72,9 +80,33 @@ impl Kind {
         }
     }
 
+    /// `None` for a correction, which may go either way.
+    fn direction(self) -> Option<Direction> {
+        match self {
+            Self::Deposit | Self::ChargebackReversal => Some(Direction::Credit),
+            Self::Withdrawal | Self::Refund | Self::Chargeback => Some(Direction::Debit),
+            Self::Adjustment => None,
+        }
+    }
+
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         KINDS.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl Direction {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Credit => "credit",
+            Self::Debit => "debit",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Credit, Self::Debit].into_iter().find(|direction| direction.name() == name)
     }
 }
 
@@ -107,6 +139,7 @@ pub struct Transaction {
     pub id: Uuid,
     pub user_id: Uuid,
     pub kind: Kind,
+    pub direction: Direction,
     pub state: State,
     pub amount: Amount,
     pub parent_id: Option<Uuid>,
@@ -231,10 +264,13 @@ impl TryFrom<Row> for Transaction {
     fn try_from(row: Row) -> Result<Self, Error> {
         let unreadable = |what: &str| Error::internal(format!("transactions.{what} of {} cannot be read", row.id));
         let currency = Currency::parse(&row.currency).ok_or_else(|| unreadable("currency"))?;
+        let kind = Kind::parse(&row.kind).ok_or_else(|| unreadable("kind"))?;
+        let own_direction = || row.direction.as_deref().and_then(Direction::parse);
         Ok(Self {
             id: row.id,
             user_id: row.user_id,
-            kind: Kind::parse(&row.kind).ok_or_else(|| unreadable("kind"))?,
+            kind,
+            direction: kind.direction().or_else(own_direction).ok_or_else(|| unreadable("direction"))?,
             state: State::parse(&row.state).ok_or_else(|| unreadable("state"))?,
             amount: Amount::new(row.amount_minor, currency).map_err(|_| unreadable("amount_minor"))?,
             parent_id: row.parent_id,

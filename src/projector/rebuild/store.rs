@@ -1,10 +1,12 @@
 //! SQL of a rebuild: the tables beside the live ones, and the swap. Not checked by macros, for the schema that most of it
 //! names is there only during a rebuild; every statement is a constant, tables are named in full.
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
-/// The migration that made the tables: what made them once makes them again.
+/// The migration that made the tables: what made them once makes them again. A later one that changes them must be run after
+/// it, and until somebody has taught [`create_tables`] that, it refuses.
 const MIGRATION: i64 = 16;
+const TABLES: [&str; 4] = ["ledger_accounts", "ledger_transfers", "ledger_orphans", "ledger_cursor"];
 
 /// Table and key. `ledger_orphans` goes by its key alone: when an orphan was found is not the ledger's to say.
 const SWAPS: [(&str, &str, &str); 4] = [
@@ -66,18 +68,27 @@ pub(super) async fn is_missing(db: &mut PgConnection) -> sqlx::Result<bool> {
     missing.fetch_one(db).await
 }
 
-/// What is left of them goes, and all of them come back empty.
-pub(super) async fn create_tables(db: &mut PgConnection) -> sqlx::Result<()> {
+/// A migration after [`MIGRATION`] that names the tables: what [`create_tables`] makes would not be what is expected.
+pub(super) fn changed_since() -> Option<i64> {
+    let later = crate::MIGRATIONS.iter().filter(|migration| migration.version > MIGRATION);
+    let touches = |sql: &str| TABLES.iter().any(|table| sql.contains(table));
+    later.map(|migration| (migration.version, migration.sql.as_str())).find(|(_, sql)| touches(sql)).map(|(version, _)| version)
+}
+
+/// What is left of them goes, and all of them come back empty, at once and while no projector writes.
+pub(super) async fn create_tables(db: &mut PgConnection, lock: i64) -> sqlx::Result<()> {
     let migration = crate::MIGRATIONS.iter().find(|migration| migration.version == MIGRATION);
     let migration = migration.expect("the migration that makes the tables is one of ours");
+    let mut tx = db.begin().await?;
+    sqlx::query!("select pg_advisory_xact_lock($1)", lock).fetch_one(&mut *tx).await?;
     sqlx::raw_sql(
         "drop view if exists ledger_orphan_transfers; drop function if exists ledger_time;
          drop table if exists ledger_accounts, ledger_transfers, ledger_orphans, ledger_cursor",
     )
-    .execute(&mut *db)
+    .execute(&mut *tx)
     .await?;
-    sqlx::raw_sql(migration.sql.clone()).execute(db).await?;
-    Ok(())
+    sqlx::raw_sql(migration.sql.clone()).execute(&mut *tx).await?;
+    tx.commit().await
 }
 
 /// Empty tables like the live ones (not in the WAL: they are for the moment), which every statement on this connection means from now on. What an earlier rebuild
