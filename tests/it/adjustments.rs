@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::crashes::Crashes;
+use crate::exports;
 use crate::harness::{Answer, Customer, TestApp};
 
 struct Staff {
@@ -290,5 +291,91 @@ async fn each_wrong_field_of_a_correction_is_named(db: PgPool) {
     assert_eq!(propose(&t, &maker, body, "a1").await.code(), "not_found");
     let refused = t.get(&maker, "/v1/admin/adjustments?state=sideways").await;
     assert_eq!(refused.body["errors"][0]["field"], "state");
+    t.finish().await;
+}
+
+/// Every way in which a customer may ask for rows: lists, searches, files. Ids of what each shows.
+async fn shown(t: &TestApp, customer: &Customer, id: Uuid) -> Vec<String> {
+    let q = &id.to_string()[..8];
+    let queries = ["", "kind=adjustment", "amount_min=2500&amount_max=2500", "state=awaiting_approval,completed"];
+    let mut queries: Vec<String> = queries.map(str::to_owned).to_vec();
+    queries.extend([format!("q={q}"), format!("q={id}"), format!("reference={id}"), "sort=-amount,created_at".to_owned()]);
+    let mut ways = Vec::new();
+    for query in queries {
+        let list = t.get(customer, &format!("/v1/transactions?{query}")).await;
+        if list.body["data"].as_array().is_some_and(|rows| rows.iter().any(|row| row["id"] == json!(id))) {
+            ways.push(format!("list {query}"));
+        }
+        let file = exports::export(t, customer, &format!("format=csv&{query}")).await;
+        if exports::text(&file).contains(&id.to_string()) {
+            ways.push(format!("export {query}"));
+        }
+    }
+    ways
+}
+
+#[sqlx::test]
+async fn a_customer_is_shown_a_correction_once_it_is_booked_and_not_before(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
+    let adjustment = proposed(&t, &maker, correction(&customer, "debit", 2_500), "a1").await;
+    let id = adjustment.id();
+    assert_eq!(shown(&t, &customer, id).await, [""; 0]);
+    let after = exports::fetch(
+        &t,
+        Some(&t.token(&customer)),
+        &format!("/v1/transactions/export?format=csv&after={id}"),
+    )
+    .await;
+    assert_eq!(after.status, StatusCode::BAD_REQUEST, "as if there were no such row");
+    let background = async |key: &str| {
+        let headers = [("Idempotency-Key", key)];
+        let started =
+            t.send(Method::POST, "/v1/exports", Some(&t.token(&customer)), &headers, Some(json!({"format": "jsonl"})));
+        let export = started.await.id();
+        t.drive().await;
+        let done = t.get(&customer, &format!("/v1/exports/{export}")).await;
+        exports::fetch(&t, None, done.body["download_url"].as_str().expect("a link")).await.bytes
+    };
+    assert!(!exports::text(&background("b1").await).contains(&id.to_string()));
+    assert_eq!(approve(&t, &checker, id, hash(&adjustment)).await.status, StatusCode::OK);
+    t.drive().await;
+    assert_eq!(shown(&t, &customer, id).await.len(), 16, "in every one of these ways");
+    assert!(exports::text(&background("b2").await).contains(&id.to_string()));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn every_view_tells_which_way_a_row_goes(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
+    for (direction, amount) in [("credit", 2_500), ("debit", 700)] {
+        let adjustment = proposed(&t, &maker, correction(&customer, direction, amount), direction).await;
+        assert_eq!(approve(&t, &checker, adjustment.id(), hash(&adjustment)).await.status, StatusCode::OK);
+        t.drive().await;
+        for (reader, path) in [(&customer, "/v1/transactions"), (&maker, "/v1/admin/transactions")] {
+            let detail = t.get(reader, &format!("{path}/{}", adjustment.id())).await;
+            assert_eq!(detail.body["direction"], direction, "{path}");
+        }
+    }
+    let list = t.get(&customer, "/v1/transactions?sort=amount").await;
+    let told: Vec<(&str, &str, i64)> = list.body["data"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|row| {
+            let word = |name: &str| row[name].as_str().expect("a word");
+            (word("kind"), word("direction"), row["amount"].as_i64().expect("a number"))
+        })
+        .collect();
+    assert_eq!(told, [("adjustment", "debit", 700), ("adjustment", "credit", 2_500), ("deposit", "credit", 10_000)]);
+    let file = exports::export(&t, &customer, "format=csv&sort=amount").await;
+    let column: Vec<&str> = exports::text(&file).lines().filter_map(|line| line.rsplit(',').next()).take(4).collect();
+    assert_eq!(column, ["direction", "debit", "credit", "credit"]);
+    let totals = &exports::verify("csv", &file)["totals"]["ZAR"];
+    let corrections = &totals["kinds"]["adjustment"];
+    assert_eq!((&totals["completed_credits"], &totals["completed_debits"]), (&json!("12500"), &json!("700")));
+    assert_eq!((&corrections["completed_credits"], &corrections["completed_debits"]), (&json!("2500"), &json!("700")));
+    assert_eq!((&corrections["completed_amount"], &corrections["amount"]), (&json!("3200"), &json!("3200")));
     t.finish().await;
 }

@@ -178,27 +178,28 @@ async fn a_csv_is_what_it_says_to_the_byte(db: PgPool) {
     assert!(!file.headers.contains_key("content-length"), "it is streamed");
     let rows = [
         "id,kind,state,currency,amount,amount_decimal,bank_account_id,parent_id,repaid,owed,refunded,charged_back,\
-         description,failure_reason,created_at,updated_at,completed_at"
+         description,failure_reason,created_at,updated_at,completed_at,direction"
             .to_owned(),
-        format!("{plain},deposit,failed,ZAR,5,0.05,,,0,0,0,0,,,2026-03-02T08:59:59.995Z,2026-03-02T09:00:00Z,"),
+        format!("{plain},deposit,failed,ZAR,5,0.05,,,0,0,0,0,,,2026-03-02T08:59:59.995Z,2026-03-02T09:00:00Z,,credit"),
         format!(
             "{formula},deposit,failed,ZAR,70,0.70,,,0,0,0,0,\"'=HYPERLINK(\"\"http://x\"\")\",\"'-1+1\",\
-             2026-03-02T08:59:59.930Z,2026-03-02T09:00:00Z,"
+             2026-03-02T08:59:59.930Z,2026-03-02T09:00:00Z,,credit"
         ),
         format!(
             "{lines},deposit,failed,ZAR,123456,1234.56,,,0,0,0,0,\"Größe ☃, \"\"quoted\"\"\",\"first\r\nsecond\",\
-             2026-03-02T08:57:56.544Z,2026-03-02T09:00:00Z,"
+             2026-03-02T08:57:56.544Z,2026-03-02T09:00:00Z,,credit"
         ),
     ];
     let body = rows.join("\r\n") + "\r\n";
     assert_eq!(text(&file.bytes).get(..body.len()), Some(body.as_str()));
     let end = &text(&file.bytes)[body.len()..];
-    assert!(end.starts_with("#end,\"{\"\"rows\"\":3,") && end.ends_with(",,,,,,,,,,,,,,,\r\n"), "{end}");
+    assert!(end.starts_with("#end,\"{\"\"rows\"\":3,") && end.ends_with(",,,,,,,,,,,,,,,,\r\n"), "{end}");
     let trailer = verify("csv", &file.bytes);
     assert_eq!(
         trailer["totals"]["ZAR"],
-        json!({"rows": 3, "amount": "123531", "completed_amount": "0",
-        "kinds": {"deposit": {"rows": 3, "amount": "123531", "completed_amount": "0"}}})
+        json!({"rows": 3, "amount": "123531", "completed_amount": "0", "completed_credits": "0", "completed_debits": "0",
+        "kinds": {"deposit": {"rows": 3, "amount": "123531", "completed_amount": "0", "completed_credits": "0",
+            "completed_debits": "0"}}})
     );
     assert_eq!((&trailer["after"], &trailer["finished_at"]), (&Value::Null, &json!("2026-03-02T09:00:00Z")));
     t.finish().await;

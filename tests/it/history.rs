@@ -350,6 +350,48 @@ async fn what_is_not_counted_is_not_called_exact(db: PgPool) {
 }
 
 #[sqlx::test]
+async fn a_walk_by_cursor_counts_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let mut dice = Dice(31);
+    history(&t, &customer, 20, &mut dice).await;
+    let first = page(&t, &customer, "limit=7").await;
+    insert(&t, &customer, &mut dice, 60).await;
+    let cursor = first["page"]["next_cursor"].as_str().expect("more");
+    let second = page(&t, &customer, &format!("limit=7&cursor={cursor}")).await;
+    let back = second["page"]["prev_cursor"].as_str().expect("a page before");
+    let back = page(&t, &customer, &format!("limit=7&cursor={back}")).await;
+    for told in [&first, &second, &back] {
+        assert_eq!((&told["page"]["total"], &told["page"]["total_is"]), (&json!(20), &json!("exact")));
+    }
+    assert_eq!(page(&t, &customer, "limit=7").await["page"]["total"], 21);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_deep_page_of_an_order_that_goes_both_ways_continues_the_one_before_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    sqlx::query(
+        "insert into transactions (id, user_id, kind, state, amount_minor, currency, created_at, updated_at)
+         select (lpad(to_hex(n), 12, '0') || '7000800000000000ff00')::uuid, $1, 'deposit', 'expired', 1 + n % 7, 'ZAR',
+                now(), now()
+           from generate_series(1, 1300) n",
+    )
+    .bind(customer.id)
+    .execute(&t.app.db)
+    .await
+    .expect("rows");
+    let mut all = Vec::new();
+    for number in 1..=14 {
+        all.extend(rows(&page(&t, &customer, &format!("sort=-amount,created_at&page={number}&page_size=100")).await));
+    }
+    assert_eq!(once(&all).len(), 1300, "shallow ones and deep ones");
+    assert_order("-amount,created_at", &all);
+    t.finish().await;
+}
+
+#[sqlx::test]
 async fn a_list_that_takes_too_long_is_told_so(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;

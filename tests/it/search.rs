@@ -57,6 +57,29 @@ async fn a_row_is_found_by_its_words_however_they_are_written(db: PgPool) {
 }
 
 #[sqlx::test]
+async fn what_others_wrote_changes_nothing_of_a_search(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, other) = (t.customer().await, t.customer().await);
+    deposit(&t, &customer, "renovation", "k1").await;
+    deposit(&t, &customer, "groceries", "k2").await;
+    for letter in 'a'..='y' {
+        // Shorter than the customer's own word: they would come before it.
+        deposit(&t, &other, &format!("reno{letter}"), &format!("k{letter}")).await;
+    }
+    deposit(&t, &other, "grocceries", "typo").await;
+    assert_eq!(found(&t, &customer, "reno").await, ["renovation"], "25 words of others begin so too");
+    assert_eq!(found(&t, &customer, "grocceries").await, ["groceries"], "somebody else mistyped it the same way");
+    let staff = t.staff(Role::Support).await;
+    let told = async |q: &str| {
+        let path = format!("/v1/admin/transactions?limit=100&user_id={}&q={q}", customer.id);
+        t.get(&staff, &path).await.body["page"]["total"].clone()
+    };
+    assert_eq!((told("reno").await, told("grocceries").await), (json!(1), json!(1)), "staff at one customer");
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
 async fn a_row_is_found_by_its_id_its_key_and_revios_id(db: PgPool) {
     let t = TestApp::new(db).await;
     let (customer, other) = (t.customer().await, t.customer().await);
@@ -216,6 +239,23 @@ async fn staff_are_led_from_anything_to_the_row(db: PgPool) {
             hits.iter().find(|hit| hit["type"] == kind && hit["matched"] == matched && hit["link"] == link.as_str());
         assert!(hit.is_some(), "{q}: {}", found.body);
         assert_eq!(t.get(&staff, &link).await.status, StatusCode::OK, "{link}");
+    }
+    // A leg that the row does not have is no transfer, and the id leads to the row all the same.
+    let unbooked = ledger::TransferId::of(id, ledger::Leg::Void).as_uuid();
+    let found = t.get(&staff, &format!("/v1/admin/search?q={unbooked}")).await;
+    assert_eq!((&found.body["data"][0]["type"], &found.body["data"][0]["id"]), (&json!("transaction"), &json!(id)));
+    let admin = t.staff(Role::Admin).await;
+    let path = format!("/v1/admin/users/{}/close", customer.id);
+    let closed = t.send(Method::POST, &path, Some(&t.token(&admin)), &[], Some(json!({"reason": "case 4711"}))).await;
+    assert!(closed.status.is_success(), "{}", closed.body);
+    let restriction: Uuid = sqlx::query_scalar("select id from restrictions order by id limit 1")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("a closure");
+    for id in [restriction, ledger::TransferId::of(restriction, ledger::Leg::Close).as_uuid()] {
+        let found = t.get(&staff, &format!("/v1/admin/search?q={id}")).await;
+        let hit = &found.body["data"][0];
+        assert_eq!((&hit["type"], &hit["matched"], &hit["link"]), (&json!("user"), &json!("restriction_id"), &json!(user)));
     }
     for nothing in ["%25", "_______", "01900000-0000-7000-8000-000000000000", "nobody@example.com"] {
         let found = t.get(&staff, &format!("/v1/admin/search?q={nothing}")).await;

@@ -190,6 +190,60 @@ async fn two_exports_run_at_once_and_a_third_waits_for_its_turn(db: PgPool) {
 }
 
 #[sqlx::test]
+async fn the_files_that_are_kept_for_one_user_have_a_limit(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, other) = (t.customer().await, t.customer().await);
+    for number in 0..20 {
+        let answer = start(&t, &customer, &format!("k{number}"), json!({"format": "csv"})).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{number}: {}", answer.body);
+        t.drive().await;
+    }
+    let refused = start(&t, &customer, "one more", json!({"format": "csv"})).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"), "{}", refused.body);
+    assert_eq!(refused.headers["retry-after"], "86400", "when the first file goes");
+    assert!(start(&t, &customer, "k0", json!({"format": "csv"})).await.replayed(), "a repeat keeps nothing more");
+    assert_eq!(start(&t, &other, "k0", json!({"format": "csv"})).await.status, StatusCode::ACCEPTED, "somebody else");
+    t.drive().await;
+    t.advance(TimeDelta::hours(24));
+    t.drive().await;
+    assert_eq!(start(&t, &customer, "one more", json!({"format": "csv"})).await.status, StatusCode::ACCEPTED);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_file_that_cannot_be_deleted_is_tried_again_and_stays_what_it_was(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    seed(&t, customer.id, 10).await;
+    let id = start(&t, &customer, "a", json!({"format": "csv"})).await.id();
+    t.drive().await;
+    let sql = async |statement: &'static str| {
+        sqlx::raw_sql(statement).execute(&t.app.db).await.expect("a change of the schema");
+    };
+    sql("create function refuse() returns trigger language plpgsql as $$ begin raise 'not now'; end $$;
+         create trigger refuse before delete on export_chunks for each row execute function refuse()")
+    .await;
+    t.advance(TimeDelta::hours(24));
+    for minutes in [1, 1, 5, 15, 60, 60] {
+        t.drive().await;
+        let due_in: f64 = sqlx::query_scalar("select extract(epoch from due_at - $1)::float8 from exports where id = $2")
+            .bind(t.app.clock.now())
+            .bind(id)
+            .fetch_one(&t.app.db)
+            .await
+            .expect("it is due again");
+        assert_eq!(due_in.to_string(), (minutes * 60).to_string());
+        assert_eq!(show(&t, &customer, id).await["state"], "completed", "it has not failed: it was whole");
+        t.advance(TimeDelta::minutes(minutes));
+    }
+    sql("drop trigger refuse on export_chunks").await;
+    t.drive().await;
+    assert_eq!(show(&t, &customer, id).await["state"], "expired");
+    t.finish().await;
+}
+
+#[sqlx::test]
 async fn a_file_is_kept_for_a_day(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
