@@ -44,7 +44,10 @@ pub async fn run(app: &App, transactions: u64, progress: impl Fn(Progress)) -> R
         return Err(Error::field("REVIO_TEST_MODE", "must be true: seeding is for measuring only"));
     }
     if store::has_transactions(&app.db).await? {
-        return Err(Error::field("DATABASE_URL", "holds transactions already: rows by the million go into an empty one"));
+        return Err(Error::field(
+            "DATABASE_URL",
+            "holds transactions already: rows by the million go into an empty one",
+        ));
     }
     let now = app.clock.now();
     let users = (transactions / ROWS_A_USER).max(USERS_MIN);

@@ -213,6 +213,8 @@ class People:
         held = self.victims[0].deposit_unpaid()
         self.sql(f"update transactions set held_reason = 'to be looked at', due_at = null where id = '{held['id']}'")
         self.held = [held["id"]]
+        maker = self.sign_up("finance")
+        self.adjustments = [maker.propose(victim.id) for victim in self.victims for _ in range(3)]
 
     def sql(self, statement):
         return parts.sql(self.up, statement, "octoco")
@@ -226,6 +228,7 @@ class People:
             answer = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
             if answer.returncode != 0:
                 raise Failure(f"make somebody {role}", answer.stderr, "read the command's message")
+            person.sign_in()
         return person
 
     def environment(self, role):
@@ -235,12 +238,19 @@ class People:
         users = [victim.id for victim in self.victims]
         objects = {
             "/v1/transactions/": person.transactions,
+            "/v1/exports/": [person.export("/v1/exports")],
+            "/v1/auth/sessions/": person.other_sessions(),
+            "/v1/admin/transactions/": [id for victim in self.victims for id in victim.transactions],
+            "/v1/admin/withdrawals/": [victim.transactions[1] for victim in self.victims],
+            "/v1/admin/adjustments/": self.adjustments,
             "/v1/bank-accounts/": [person.bank_account],
             "/v1/admin/users/": users,
             "/v1/admin/webhooks/": webhooks,
             "/v1/admin/held/": self.held,
             "bank_account_id": [person.add_bank_account()],
         }
+        if role in ("support", "finance", "admin"):
+            objects["/v1/admin/exports/"] = [person.export("/v1/admin/exports")]
         email, password = ("", "") if role == "nobody" else (person.email, self.password)
         return {"FUZZ_EMAIL": email, "FUZZ_PASSWORD": password, "FUZZ_OBJECTS": json.dumps(objects),
                 "FUZZ_SIGNING_KEY": str(signing_key()) if signing_key().exists() else ""}
@@ -257,7 +267,7 @@ class Person(demo.Demo):
         self.step = "sign up"
         login = {"email": self.email, "password": self.password}
         self.id = self.call("POST", "/v1/auth/register", {**login, "full_name": demo.HOLDER})["id"]
-        self.token = self.call("POST", "/v1/auth/login", login)["access_token"]
+        self.sign_in()
         self.step = "have money"
         deposit = self.deposit_unpaid()
         demo.pay_like_a_person(deposit["checkout_url"], self.failure)
@@ -267,6 +277,25 @@ class Person(demo.Demo):
         withdrawal = self.call("POST", "/v1/withdrawals", order, key=True)
         self.await_completed(withdrawal)
         self.transactions = [deposit["id"], withdrawal["id"]]
+
+    def sign_in(self):
+        login = {"email": self.email, "password": self.password}
+        self.token = self.call("POST", "/v1/auth/login", login)["access_token"]
+
+    def other_sessions(self):
+        """Ended by the calls, and not the one that they are made with."""
+        for _ in range(3):
+            self.sign_in()
+        sessions = self.call("GET", "/v1/auth/sessions")["data"]
+        return [session["id"] for session in sessions if not session["current"]]
+
+    def export(self, path):
+        return self.call("POST", path, {"format": "csv"}, key=True)["id"]
+
+    def propose(self, user_id):
+        what = {"user_id": user_id, "direction": "credit", "amount": 100, "currency": "ZAR"}
+        why = {"counterpart": "suspense", "reason": "fuzzing"}
+        return self.call("POST", "/v1/admin/adjustments", {**what, **why}, key=True)["id"]
 
     def deposit_unpaid(self):
         return self.call("POST", "/v1/deposits", {"amount": demo.DEPOSIT, "currency": "ZAR"}, key=True)

@@ -212,6 +212,7 @@ async fn list(
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
     responses((status = 201, body = AdjustmentView),
         (status = 403, description = "`forbidden`: also for one's own wallet", body = crate::error::Problem),
+        (status = 404, description = "`not_found`: there is no such customer", body = crate::error::Problem),
         (status = 422, description = "`idempotency_key_reused`", body = crate::error::Problem), Problems))]
 async fn propose(
     AppState(app): AppState<App>,

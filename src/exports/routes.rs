@@ -39,7 +39,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 struct FormatQuery {
     /// `csv`, `jsonl` or `xlsx`.
-    #[param(example = "csv")]
+    #[param(example = "csv", pattern = "^(csv|jsonl|xlsx)$")]
     format: String,
     /// The id of the last row of an export that broke off: this one goes on after it. Only where `sort` names nothing but
     /// `created_at`, `amount` and `kind`.
@@ -72,7 +72,7 @@ struct AllQuery {
 #[serde(deny_unknown_fields)]
 struct NewExportBody {
     /// `csv`, `jsonl` or `xlsx`.
-    #[schema(example = "csv")]
+    #[schema(example = "csv", pattern = "^(csv|jsonl|xlsx)$")]
     format: String,
     #[schema(example = "deposit,refund")]
     kind: Option<String>,
@@ -81,8 +81,10 @@ struct NewExportBody {
     #[schema(example = "ZAR")]
     currency: Option<String>,
     /// Minor units (cents); not less than this.
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     amount_min: Option<i64>,
     /// Minor units (cents); not more than this.
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     amount_max: Option<i64>,
     #[schema(example = "2026-01-01")]
     from: Option<String>,

@@ -95,10 +95,11 @@ impl Grown {
     fn of(row: &Transaction) -> Self {
         let amount = u128::from(row.amount.minor().unsigned_abs());
         let mut grown = Self { rows: 1, amount, ..Self::default() };
-        match (row.state, row.direction) {
-            (State::Completed, Direction::Credit) => grown.credits = amount,
-            (State::Completed, Direction::Debit) => grown.debits = amount,
-            _ => {}
+        if row.state == State::Completed {
+            match row.direction {
+                Direction::Credit => grown.credits = amount,
+                Direction::Debit => grown.debits = amount,
+            }
         }
         grown
     }

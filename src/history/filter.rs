@@ -23,7 +23,7 @@ const ID_DIGITS: usize = 32;
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct FilterQuery {
-    /// One or several with commas: `deposit`, `withdrawal`, `refund`, `chargeback`, `chargeback_reversal`.
+    /// One or several with commas: `deposit`, `withdrawal`, `refund`, `chargeback`, `chargeback_reversal`, `adjustment`.
     #[param(example = "deposit,refund")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
@@ -35,11 +35,11 @@ pub struct FilterQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
     /// Minor units (cents); not less than this.
-    #[param(value_type = Option<i64>, minimum = 0)]
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount_min: Option<String>,
     /// Minor units (cents); not more than this.
-    #[param(value_type = Option<i64>, minimum = 0)]
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount_max: Option<String>,
     /// Created at this time or later: RFC 3339, or a date, which is its first moment in UTC.

@@ -45,7 +45,7 @@ struct StatementQuery {
     #[param(example = "2026-04-01")]
     to: Option<String>,
     /// `json` (the default, up to 10,000 lines) or `csv`.
-    #[param(example = "json")]
+    #[param(example = "json", pattern = "^(json|csv)$")]
     format: Option<String>,
 }
 

@@ -299,7 +299,12 @@ async fn shown(t: &TestApp, customer: &Customer, id: Uuid) -> Vec<String> {
     let q = &id.to_string()[..8];
     let queries = ["", "kind=adjustment", "amount_min=2500&amount_max=2500", "state=awaiting_approval,completed"];
     let mut queries: Vec<String> = queries.map(str::to_owned).to_vec();
-    queries.extend([format!("q={q}"), format!("q={id}"), format!("reference={id}"), "sort=-amount,created_at".to_owned()]);
+    queries.extend([
+        format!("q={q}"),
+        format!("q={id}"),
+        format!("reference={id}"),
+        "sort=-amount,created_at".to_owned(),
+    ]);
     let mut ways = Vec::new();
     for query in queries {
         let list = t.get(customer, &format!("/v1/transactions?{query}")).await;
@@ -321,18 +326,13 @@ async fn a_customer_is_shown_a_correction_once_it_is_booked_and_not_before(db: P
     let adjustment = proposed(&t, &maker, correction(&customer, "debit", 2_500), "a1").await;
     let id = adjustment.id();
     assert_eq!(shown(&t, &customer, id).await, [""; 0]);
-    let after = exports::fetch(
-        &t,
-        Some(&t.token(&customer)),
-        &format!("/v1/transactions/export?format=csv&after={id}"),
-    )
-    .await;
+    let after =
+        exports::fetch(&t, Some(&t.token(&customer)), &format!("/v1/transactions/export?format=csv&after={id}")).await;
     assert_eq!(after.status, StatusCode::BAD_REQUEST, "as if there were no such row");
     let background = async |key: &str| {
         let headers = [("Idempotency-Key", key)];
-        let started =
-            t.send(Method::POST, "/v1/exports", Some(&t.token(&customer)), &headers, Some(json!({"format": "jsonl"})));
-        let export = started.await.id();
+        let (token, body) = (t.token(&customer), json!({"format": "jsonl"}));
+        let export = t.send(Method::POST, "/v1/exports", Some(&token), &headers, Some(body)).await.id();
         t.drive().await;
         let done = t.get(&customer, &format!("/v1/exports/{export}")).await;
         exports::fetch(&t, None, done.body["download_url"].as_str().expect("a link")).await.bytes

@@ -255,7 +255,10 @@ async fn staff_are_led_from_anything_to_the_row(db: PgPool) {
     for id in [restriction, ledger::TransferId::of(restriction, ledger::Leg::Close).as_uuid()] {
         let found = t.get(&staff, &format!("/v1/admin/search?q={id}")).await;
         let hit = &found.body["data"][0];
-        assert_eq!((&hit["type"], &hit["matched"], &hit["link"]), (&json!("user"), &json!("restriction_id"), &json!(user)));
+        assert_eq!(
+            (&hit["type"], &hit["matched"], &hit["link"]),
+            (&json!("user"), &json!("restriction_id"), &json!(user))
+        );
     }
     for nothing in ["%25", "_______", "01900000-0000-7000-8000-000000000000", "nobody@example.com"] {
         let found = t.get(&staff, &format!("/v1/admin/search?q={nothing}")).await;

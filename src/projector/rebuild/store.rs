@@ -72,7 +72,10 @@ pub(super) async fn is_missing(db: &mut PgConnection) -> sqlx::Result<bool> {
 pub(super) fn changed_since() -> Option<i64> {
     let later = crate::MIGRATIONS.iter().filter(|migration| migration.version > MIGRATION);
     let touches = |sql: &str| TABLES.iter().any(|table| sql.contains(table));
-    later.map(|migration| (migration.version, migration.sql.as_str())).find(|(_, sql)| touches(sql)).map(|(version, _)| version)
+    later
+        .map(|migration| (migration.version, migration.sql.as_str()))
+        .find(|(_, sql)| touches(sql))
+        .map(|(version, _)| version)
 }
 
 /// What is left of them goes, and all of them come back empty, at once and while no projector writes.

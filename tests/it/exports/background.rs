@@ -227,12 +227,13 @@ async fn a_file_that_cannot_be_deleted_is_tried_again_and_stays_what_it_was(db: 
     t.advance(TimeDelta::hours(24));
     for minutes in [1, 1, 5, 15, 60, 60] {
         t.drive().await;
-        let due_in: f64 = sqlx::query_scalar("select extract(epoch from due_at - $1)::float8 from exports where id = $2")
-            .bind(t.app.clock.now())
-            .bind(id)
-            .fetch_one(&t.app.db)
-            .await
-            .expect("it is due again");
+        let due_in: f64 =
+            sqlx::query_scalar("select extract(epoch from due_at - $1)::float8 from exports where id = $2")
+                .bind(t.app.clock.now())
+                .bind(id)
+                .fetch_one(&t.app.db)
+                .await
+                .expect("it is due again");
         assert_eq!(due_in.to_string(), (minutes * 60).to_string());
         assert_eq!(show(&t, &customer, id).await["state"], "completed", "it has not failed: it was whole");
         t.advance(TimeDelta::minutes(minutes));
