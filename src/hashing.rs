@@ -173,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn more_than_may_wait_are_turned_away_at_once() {
-        let hasher = Hasher { known: Turns::new(1, 1), unknown: Turns::new(1, 2) };
+        let hasher = Hasher { known: Turns::new(1, 1), unknown: Turns::new(1, 2), threads: Threads::new(2) };
         let (finish, finished) = mpsc::channel::<()>();
         let mut first = Box::pin(hasher.in_turn(Lane::Unknown, move || finished.recv().is_ok()));
         assert!(futures_util::poll!(first.as_mut()).is_pending());
