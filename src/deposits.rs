@@ -224,6 +224,10 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         PurchaseStatus::Paid(_) => accept(app, deposit, purchase).await,
         // What was refunded or charged back was paid before.
         PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
+            if deposit.held_reason.is_none() && set_aside_before(app, deposit).await?.is_some() {
+                let reason = "given back by Revio after it was set aside and resolved: was it paid out twice?";
+                return transactions::hold(app, deposit, reason).await;
+            }
             let credited = accept(app, deposit, purchase).await?;
             if credited.state == State::Completed {
                 follow(app, &credited, purchase).await
@@ -284,16 +288,21 @@ async fn set_aside(
 /// What was set aside was refunded, all of it: so it leaves `suspense`. Of a part of it, or a chargeback that may still be won, a
 /// person decides.
 async fn return_set_aside(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
-    let recorded = app.ledger.lookup(&[TransferId::of(deposit.id, Leg::Unmatched)]).await?;
-    let Some(recorded) = recorded.first() else { return Ok(deposit.clone()) };
-    if purchase.refunded(recorded.amount_minor) == Some(recorded.amount_minor) {
-        let came = Amount::new(recorded.amount_minor, recorded.currency).map_err(Error::internal)?;
+    let Some(came) = set_aside_before(app, deposit).await? else { return Ok(deposit.clone()) };
+    if purchase.refunded(came.minor()) == Some(came.minor()) {
         let (suspense, provider_balance) =
             (app.ledger.suspense(came.currency()), app.ledger.provider_balance(came.currency()));
         app.ledger.transfer(transfer(deposit, Leg::UnmatchedReturn, (suspense, provider_balance), came)).await?;
         tracing::warn!(transaction.id = %deposit.id, "what was set aside was refunded");
     }
     Ok(deposit.clone())
+}
+
+/// What stands in `suspense` for the deposit, or stood there.
+async fn set_aside_before(app: &App, deposit: &Transaction) -> Result<Option<Amount>> {
+    let recorded = app.ledger.lookup(&[TransferId::of(deposit.id, Leg::Unmatched)]).await?;
+    let came = recorded.first().map(|recorded| Amount::new(recorded.amount_minor, recorded.currency));
+    came.transpose().map_err(Error::internal)
 }
 
 /// Why a purchase that is called paid is not credited.

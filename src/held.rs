@@ -5,13 +5,14 @@
 
 pub mod routes;
 
+use ledger::{Leg, TransferId};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result};
-use crate::transactions::{self, State, Transaction};
+use crate::transactions::{self, Kind, State, Transaction};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
@@ -37,17 +38,28 @@ impl Resolution {
     }
 }
 
+/// Whether the ledger has, or may yet get, something of the row that its state does not say: nobody would look after it.
+async fn may_have_moved(app: &App, held: &Transaction) -> Result<bool> {
+    let reserves =
+        matches!(held.state, State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted);
+    Ok(match (held.state, held.kind) {
+        (State::Initiated, Kind::Withdrawal) => true,
+        // One that is not what was approved is held before the ledger hears of it.
+        (State::Initiated, Kind::Adjustment) => {
+            !app.ledger.lookup(&[TransferId::of(held.id, Leg::Main)]).await?.is_empty()
+        }
+        _ => reserves,
+    })
+}
+
 /// Ends a hold and records who ended it and why.
 ///
 /// # Errors
 /// [`Error::NotFound`] when no such row is held; [`Error::Invalid`] for a dismissal that would strand a reservation.
 pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: &str) -> Result<Transaction> {
     let held = transactions::find(app, id).await?;
-    // A reservation that nobody looks after would keep the customer's money for ever.
-    let reserves =
-        matches!(held.state, State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted);
-    if how == Resolution::Dismiss && reserves {
-        return Err(Error::field("action", "cannot be dismiss while money is reserved: retry"));
+    if how == Resolution::Dismiss && may_have_moved(app, &held).await? {
+        return Err(Error::field("action", "cannot be dismiss while money is reserved, or may be: retry"));
     }
     let due_at = (how == Resolution::Retry).then(|| app.clock.now());
     let mut tx = app.db.begin().await?;

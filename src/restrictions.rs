@@ -24,6 +24,7 @@ use chrono::TimeDelta;
 use futures_util::{StreamExt, stream};
 use ledger::{Account, Currency, LedgerError};
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -156,7 +157,7 @@ pub async fn lift(app: &App, actor: &Actor, user_id: Uuid, kind: Kind) -> Result
         return Err(Error::Forbidden);
     }
     // What is only half imposed is imposed first: the ledger undoes just what it has done.
-    step_all(app, user_id).await?;
+    let mut stepped = step_all(app, user_id).await?;
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     let lifting = store::begin_lifting(&mut *tx, user_id, kind.name(), now, now + LEASE).await?;
@@ -166,9 +167,11 @@ pub async fn lift(app: &App, actor: &Actor, user_id: Uuid, kind: Kind) -> Result
     }
     tx.commit().await?;
     app.crash.at("restriction.lifting")?;
-    let lifted: Vec<_> = step_all(app, user_id).await?.into_iter().filter(|row| row.kind == kind).collect();
+    stepped.extend(step_all(app, user_id).await?);
     release_unfrozen(app).await?;
-    if lifted.is_empty() { Err(Error::NotFound("restriction")) } else { Ok(lifted) }
+    // Some may have been lifting already, and were lifted in the first round.
+    stepped.retain(|row| row.kind == kind && row.state == State::Lifted);
+    if stepped.is_empty() { Err(Error::NotFound("restriction")) } else { Ok(stepped) }
 }
 
 /// Restrictions of all customers, newest first: those of a state, or all.
@@ -234,10 +237,10 @@ async fn step_one(app: &App, row: store::Row) {
 /// Payouts that were held for a freeze that is over. Looked for by what is held, not told by the lifting: nothing is missed,
 /// whatever happens between the two.
 async fn release_unfrozen(app: &App) -> Result<()> {
-    for user_id in transactions::users_with_held(app, HELD_REASON).await? {
-        if !is_frozen(app, user_id).await? {
-            transactions::release_all(app, user_id, HELD_REASON).await?;
-        }
+    let released = store::release_unfrozen(&app.db, HELD_REASON, app.clock.now()).await?;
+    if released > 0 {
+        tracing::info!(released, "payouts that were held for a freeze go on");
+        app.wake.worker();
     }
     Ok(())
 }
@@ -284,12 +287,24 @@ async fn close(app: &App, row: &Restriction) -> Result<Restriction> {
     app.crash.at("restriction.closed")?;
     match closed {
         Ok(()) => {
-            let closed = advance(app, row, State::InForce).await?;
+            let closed = match advance(app, row, State::InForce).await {
+                Err(Error::StaleState) => return closed_too_late(app, row).await,
+                advanced => advanced?,
+            };
             if store::was_refused(&app.db, row.call_id).await? { refuse(app, &closed).await } else { Ok(closed) }
         }
         Err(LedgerError::Refused(_)) => refuse(app, row).await,
         Err(error) => Err(error.into()),
     }
+}
+
+/// Somebody else stepped the row at the same time. If they were refused, what was closed here since is opened again.
+async fn closed_too_late(app: &App, row: &Restriction) -> Result<Restriction> {
+    let now = live(app, row.user_id).await?.into_iter().find(|other| other.id == row.id);
+    if now.is_none_or(|now| now.state == State::Lifting) {
+        app.ledger.open_again(row.id).await?;
+    }
+    Err(Error::StaleState)
 }
 
 async fn is_reserved(app: &App, user_id: Uuid, currency: Currency) -> Result<bool> {
@@ -298,8 +313,15 @@ async fn is_reserved(app: &App, user_id: Uuid, currency: Currency) -> Result<boo
 
 /// `→ lifting`: not empty, in one currency; the others of the call are opened again with it.
 async fn refuse(app: &App, row: &Restriction) -> Result<Restriction> {
-    let lifting = advance(app, row, State::Lifting).await?;
-    store::lift_call(&app.db, row.call_id, app.clock.now()).await?;
+    let mut tx = app.db.begin().await?;
+    let lifting = advance_within(app, &mut tx, row, State::Lifting).await?;
+    for id in store::lift_call(&mut *tx, row.call_id, app.clock.now()).await? {
+        let entry = Entry::of(&Actor::system(), "restriction.moved", "user", row.user_id);
+        let told = |state: State| json!({"restriction": id, "kind": row.kind.name(), "state": state.name()});
+        audit::record(app, &mut *tx, entry.change(told(State::InForce), told(State::Lifting))).await?;
+    }
+    tx.commit().await?;
+    app.crash.at("restriction.refused")?;
     open_again(app, &lifting).await
 }
 
@@ -312,15 +334,20 @@ async fn open_again(app: &App, row: &Restriction) -> Result<Restriction> {
 
 /// Moves the row on, if it is still as it was read, with what came of it on the record.
 async fn advance(app: &App, row: &Restriction, to: State) -> Result<Restriction> {
+    let mut tx = app.db.begin().await?;
+    let moved = advance_within(app, &mut tx, row, to).await?;
+    tx.commit().await?;
+    Ok(moved)
+}
+
+async fn advance_within(app: &App, tx: &mut PgConnection, row: &Restriction, to: State) -> Result<Restriction> {
     let now = app.clock.now();
     let due_at = (to == State::Lifting).then(|| now + LEASE);
-    let mut tx = app.db.begin().await?;
     let moved = store::advance(&mut *tx, row.id, row.state.name(), to.name(), (now, due_at)).await?;
     let moved = moved.ok_or(Error::StaleState)?;
     let entry = Entry::of(&Actor::system(), "restriction.moved", "user", row.user_id);
     let told = |state: State| json!({"restriction": row.id, "kind": row.kind.name(), "state": state.name()});
     audit::record(app, &mut *tx, entry.change(told(row.state), told(to))).await?;
-    tx.commit().await?;
     tracing::info!(restriction.id = %row.id, kind = row.kind.name(), from = row.state.name(), to = to.name(), "restriction moved");
     moved.try_into()
 }

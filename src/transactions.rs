@@ -250,27 +250,6 @@ pub async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<DateTime>
     store::release(db, id, due_at).await?.ok_or(Error::NotFound("held transaction"))?.try_into()
 }
 
-/// The users who have a row that is held for this reason, some of them at a time.
-///
-/// # Errors
-/// When PostgreSQL does not answer.
-pub async fn users_with_held(app: &App, reason: &str) -> Result<Vec<Uuid>> {
-    Ok(store::users_with_held(&app.db, reason).await?)
-}
-
-/// Ends every hold of a user that has this reason; the rows go on at once.
-///
-/// # Errors
-/// When PostgreSQL does not answer.
-pub async fn release_all(app: &App, user_id: Uuid, reason: &str) -> Result<()> {
-    let released = store::release_all(&app.db, user_id, reason, app.clock.now()).await?;
-    if released > 0 {
-        tracing::info!(user.id = %user_id, released, "held transactions go on");
-        app.wake.worker();
-    }
-    Ok(())
-}
-
 /// Whether something of the user's is under way: asked for and not at its end.
 ///
 /// # Errors

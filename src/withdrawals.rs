@@ -17,6 +17,7 @@
 //!     submitted --> completed: complete (Revio paid; posted)
 //!     submitting --> failed: release
 //!     submitted --> failed: release (Revio will not pay; voided)
+//!     reserved --> submitted: adopt (a payout that was given up was executed after all)
 //!     failed --> completed: book_late (Revio paid after all)
 //!     submitted --> completed: book_late (Revio paid while we gave it back)
 //! ```
@@ -343,13 +344,32 @@ pub async fn heard(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Resul
         (Some(id), _, _) if id == payout_id => withdrawal,
         // A payout that was registered twice and not executed: nothing came of it.
         (_, _, PayoutStatus::Initialized | PayoutStatus::Error) => withdrawal,
-        _ if withdrawal.held_reason.is_some() => withdrawal,
+        // None of ours is under way, so it is one that was given up: the customer is paid by it.
+        (_, State::Reserved | State::AwaitingApproval, _) => adopt(app, &withdrawal, &payout).await?,
+        (_, State::Failed, PayoutStatus::Success) => book_late(app, &withdrawal, &payout).await?,
+        _ if withdrawal.held_reason.as_deref().is_some_and(|reason| reason != restrictions::HELD_REASON) => withdrawal,
         _ => {
             let reason = format!("Revio executed a payout that is not this withdrawal's own: {payout_id}");
             transactions::hold(app, &withdrawal, &reason).await?
         }
     };
     Ok(Some(settled))
+}
+
+/// `reserved, awaiting_approval → submitted → …`: a payout that we had given up was executed after all. It is taken for the
+/// withdrawal's own, before another is made: the customer is to be paid once.
+async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout.id, "Revio executed a payout that was given up");
+    let provider = Provider {
+        id: Some(payout.id),
+        status: Some(payout.status.word().to_owned()),
+        execution_url: payout.execution_url.clone(),
+        created_at: withdrawal.provider.created_at,
+        checkout_url: None,
+    };
+    let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(provider);
+    let adopted = transactions::advance(app, withdrawal, to).await?;
+    settle(app, &adopted, payout).await
 }
 
 /// Acts on what Revio says now.
@@ -474,5 +494,5 @@ async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resu
 }
 
 fn told(withdrawal: &Transaction, payout: &Payout) -> Provider {
-    Provider { status: Some(payout.status.word().to_owned()), ..withdrawal.provider.clone() }
+    Provider { id: Some(payout.id), status: Some(payout.status.word().to_owned()), ..withdrawal.provider.clone() }
 }

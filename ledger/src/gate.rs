@@ -141,14 +141,18 @@ impl Ledger {
     /// Closes an empty wallet, or is refused: nothing is credited or debited from now on. Undone by [`Ledger::open_again`].
     ///
     /// The gate must be shut and nothing reserved: what is reserved in a closed wallet can never be posted. That it is empty
-    /// TigerBeetle decides: the closing transfer takes all that the wallet has (`balancing_debit`) to the receivable, which takes
-    /// nothing when nothing is owed, and so is only possible for zero.
+    /// TigerBeetle decides: the closing transfer takes all that the wallet has (`balancing_debit`) to the receivable, and counts
+    /// only if that was nothing. After a refusal it may stand all the same, until [`Ledger::open_again`].
     pub async fn close_wallet(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
         let (wallet, receivable) = (Account::wallet(user, currency), Account::receivable(user, currency));
         self.open(&[wallet, receivable]).await?;
         let closing = closing(TransferId::of(row, Leg::Close), wallet, receivable);
         let flags = Flags::PENDING | Flags::CLOSING_DEBIT | Flags::BALANCING_DEBIT;
-        self.create_one(self.event(&closing, flags).with_amount(u128::MAX), Call::Other).await
+        self.create_one(self.event(&closing, flags).with_amount(u128::MAX), Call::Other).await?;
+        // Where something is owed, the receivable takes as much: that is no empty wallet either.
+        let recorded = self.lookup_raw(&[closing.id]).await?;
+        let is_empty = recorded.first().is_some_and(|recorded| recorded.amount() == 0);
+        if is_empty { Ok(()) } else { Err(Refused(Refusal::InsufficientFunds)) }
     }
 
     /// Undoes what [`Ledger::shut_gate`] and [`Ledger::close_wallet`] did for this row. Only when neither is under way.

@@ -144,16 +144,27 @@ pub(super) async fn was_refused(db: impl PgExecutor<'_>, call_id: Uuid) -> sqlx:
     found.fetch_one(db).await
 }
 
-pub(super) async fn lift_call(db: impl PgExecutor<'_>, call_id: Uuid, now: DateTime) -> sqlx::Result<()> {
-    sqlx::query!(
+pub(super) async fn lift_call(db: impl PgExecutor<'_>, call_id: Uuid, now: DateTime) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
         "update restrictions set state = 'lifting', due_at = $2, attempts = 0, updated_at = $2
-          where call_id = $1 and state = 'in_force'",
+          where call_id = $1 and state = 'in_force' returning id",
         call_id,
         now
     )
-    .execute(db)
-    .await?;
-    Ok(())
+    .fetch_all(db)
+    .await
+}
+
+/// Ends the hold of every transaction that was held for a freeze, where no freeze is left. How many.
+pub(super) async fn release_unfrozen(db: impl PgExecutor<'_>, reason: &str, now: DateTime) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "update transactions t set held_reason = null, due_at = $2, attempts = 0, version = version + 1
+          where held_reason = $1 and not exists (
+                select from restrictions r where r.user_id = t.user_id and r.kind = 'freeze' and r.state <> 'lifted')",
+        reason,
+        now
+    );
+    Ok(done.execute(db).await?.rows_affected())
 }
 
 pub(super) async fn is_imposed(db: impl PgExecutor<'_>, user_id: Uuid, kind: &str) -> sqlx::Result<bool> {

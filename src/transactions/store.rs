@@ -338,28 +338,6 @@ pub(super) async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<Da
     .await
 }
 
-pub(super) async fn users_with_held(db: impl PgExecutor<'_>, reason: &str) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!("select distinct user_id from transactions where held_reason = $1 limit 1000", reason)
-        .fetch_all(db)
-        .await
-}
-
-pub(super) async fn release_all(
-    db: impl PgExecutor<'_>,
-    user_id: Uuid,
-    reason: &str,
-    now: DateTime,
-) -> sqlx::Result<u64> {
-    let done = sqlx::query!(
-        "update transactions set held_reason = null, due_at = $3, attempts = 0, version = version + 1
-          where user_id = $1 and held_reason = $2",
-        user_id,
-        reason,
-        now
-    );
-    Ok(done.execute(db).await?.rows_affected())
-}
-
 pub(super) async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {
     let found = sqlx::query_scalar!(
         r#"select exists (select 1 from transactions

@@ -18,21 +18,37 @@
 pub mod routes;
 mod store;
 
+use chrono::TimeDelta;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::approvals::{self, DECIDED_WITHIN, DECLINED, Holds, Opinion, SubjectHash, TOO_LATE};
+use crate::approvals::{self, DECLINED, Holds, Opinion, SubjectHash, TOO_LATE};
 use crate::audit::{self, Entry};
 use crate::bank_accounts::{self, Details};
 use crate::error::{Error, Result};
 use crate::transactions::{self, Due, Kind, LEASE, Move, Provider, State, Transaction};
+
+/// How often a waiting row is looked at: the thresholds may have been raised.
+const LOOK: TimeDelta = TimeDelta::days(1);
 
 /// A withdrawal with all that staff decide about.
 pub struct Subject {
     pub withdrawal: Transaction,
     pub destination: Details,
     pub hash: SubjectHash,
+}
+
+/// One of those that wait; `None` where its bank details do not open, so that nobody can decide.
+pub struct Waiting {
+    pub withdrawal: Transaction,
+    pub seen: Option<(Details, SubjectHash)>,
+}
+
+impl From<Subject> for Waiting {
+    fn from(subject: Subject) -> Self {
+        Self { withdrawal: subject.withdrawal, seen: Some((subject.destination, subject.hash)) }
+    }
 }
 
 /// How many people must approve it.
@@ -72,7 +88,7 @@ pub(super) async fn missing(app: &App, withdrawal: &Transaction, destination: &D
     if approvals::holds(app, withdrawal.id, &hash_of(withdrawal, destination)).await? == Holds::Yes {
         return Ok(None);
     }
-    let to = Move::to(State::AwaitingApproval, Due::In(DECIDED_WITHIN)).with_provider(Provider::default());
+    let to = Move::to(State::AwaitingApproval, Due::In(LOOK)).with_provider(Provider::default());
     transactions::advance(app, withdrawal, to).await.map(Some)
 }
 
@@ -96,7 +112,7 @@ pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transact
         return transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now)).await;
     }
     if let Some(left) = approvals::time_left(app, withdrawal) {
-        return transactions::wait(app, withdrawal, left).await;
+        return transactions::wait(app, withdrawal, left.min(LOOK)).await;
     }
     let refused = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(TOO_LATE);
     let refused = transactions::advance(app, withdrawal, refused).await?;
@@ -163,7 +179,9 @@ async fn open_subject(app: &App, opinion: &Opinion, id: Uuid) -> Result<Subject>
     if subject.withdrawal.user_id == opinion.by {
         return Err(Error::Forbidden);
     }
-    let waits = subject.withdrawal.state == State::AwaitingApproval && subject.withdrawal.failure_reason.is_none();
+    let row = &subject.withdrawal;
+    // What is held is for whoever looks at held rows.
+    let waits = row.state == State::AwaitingApproval && row.failure_reason.is_none() && row.held_reason.is_none();
     if waits && subject.hash == opinion.seen { Ok(subject) } else { Err(Error::StaleState) }
 }
 
@@ -185,12 +203,19 @@ pub async fn find(app: &App, id: Uuid) -> Result<Subject> {
 /// A page of what waits, newest first.
 ///
 /// # Errors
-/// When PostgreSQL does not answer, or a row does not open.
-pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Subject>> {
+/// When PostgreSQL does not answer. A row whose bank details do not open is listed without them.
+pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Waiting>> {
     let ids = store::awaiting(&app.db, before, limit).await?;
-    let mut subjects = Vec::new();
+    let mut waiting = Vec::new();
     for withdrawal in transactions::find_all(app, &ids).await? {
-        subjects.push(subject_of(app, withdrawal).await?);
+        waiting.push(match subject_of(app, withdrawal.clone()).await {
+            Ok(subject) => Waiting { withdrawal, seen: Some((subject.destination, subject.hash)) },
+            Err(error @ Error::Unavailable(_)) => return Err(error),
+            Err(error) => {
+                tracing::error!(transaction.id = %withdrawal.id, error = error.chain(), "bank details do not open");
+                Waiting { withdrawal, seen: None }
+            }
+        });
     }
-    Ok(subjects)
+    Ok(waiting)
 }

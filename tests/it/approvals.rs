@@ -1,7 +1,8 @@
 //! Withdrawals above a threshold: who may approve, what counts, and what is paid in the end. Processes that die on the way are in
-//! `deaths`.
+//! `deaths`; payouts that were given up and rows that a person must look at first in `held`.
 
 mod deaths;
+mod held;
 
 use std::collections::BTreeSet;
 

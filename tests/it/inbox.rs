@@ -60,6 +60,7 @@ async fn what_is_not_signed_by_revio_is_refused_and_moves_nothing(db: PgPool) {
         let refused = post(&t, bytes, &signatures).await;
         assert_eq!((refused.status, refused.code()), (StatusCode::UNAUTHORIZED, "bad_signature"), "{signatures:?}");
     }
+    while t.send_mails().await > 0 {}
     assert_eq!(t.step().await, 0, "nothing to act on");
     assert_eq!(t.balance(&customer).await, (0, 0, 0));
     assert_eq!(verdicts(&t).await, ["bad_signature"; 10]);

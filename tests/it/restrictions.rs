@@ -177,7 +177,8 @@ async fn what_died_half_way_is_finished_by_the_worker_or_by_a_repeat(db: PgPool)
             assert!(act(&t, &staff, &customer, what).await.status.is_server_error(), "{what} dies at {point}");
             assert_eq!(newest().await, half_way, "{what} died at {point}");
             if by_a_repeat {
-                act(&t, &staff, &customer, what).await;
+                let repeated = act(&t, &staff, &customer, what).await;
+                assert_eq!((repeated.status, state(&repeated)), (StatusCode::OK, end), "{what} died at {point}");
             } else {
                 t.advance(TimeDelta::minutes(2));
                 t.drive().await;
@@ -304,4 +305,36 @@ async fn a_chargeback_after_the_closure_is_owed_and_one_that_is_won_is_set_aside
     t.drive().await;
     assert_eq!(t.system_balance(ledger::AccountCode::Suspense).await.posted(), 800);
     t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn of_several_currencies_none_is_closed_alone_wherever_it_dies(db: PgPool) {
+    let (crash, next) = dying();
+    let t = TestApp::crashing(db, &[("CURRENCIES", "USD,ZAR")], crash).await;
+    let staff = t.staff(Role::Admin).await;
+    for point in [None, Some("restriction.closed"), Some("restriction.refused"), Some("restriction.opened")] {
+        let customer = t.customer().await;
+        let deposit = t.deposit(&customer, 700, "d").await;
+        t.advance(TimeDelta::hours(2));
+        t.drive().await;
+        // The rows are written, and before the ledger hears of them a late payment comes in one currency.
+        *next.lock().expect("not poisoned") = Some("restriction.inserted");
+        act(&t, &staff, &customer, "close").await;
+        t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay { force: true, ..Pay::default() }).expect("a late payment");
+        t.drive().await;
+        *next.lock().expect("not poisoned") = point;
+        for _ in 0..4 {
+            t.advance(TimeDelta::minutes(20));
+            t.drive().await;
+        }
+        let all = t.get(&staff, &format!("/v1/admin/users/{}/restrictions", customer.id)).await;
+        let states: Vec<_> = all.body["data"].as_array().expect("a list").iter().map(|row| &row["state"]).collect();
+        assert_eq!(states, ["lifted", "lifted"], "died at {point:?}");
+        assert_eq!(t.withdraw(&customer, 700, "w").await.status, StatusCode::ACCEPTED, "died at {point:?}");
+        t.drive().await;
+        let closed = act(&t, &staff, &customer, "close").await;
+        let states: Vec<_> = closed.body["data"].as_array().expect("a list").iter().map(|row| &row["state"]).collect();
+        assert_eq!(states, ["in_force", "in_force"], "{}", closed.body);
+    }
+    t.finish().await;
 }

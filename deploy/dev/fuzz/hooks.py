@@ -124,13 +124,13 @@ def after_call(context, case, response):
 # -- what a shape cannot say ------------------------------------------------------------------------------------------
 
 # Refusals of what the document allows, that are meant. An amount is written without a fraction, since 725.0 is how
-# rounding starts, and JSON Schema has no word for that; it has none for two parameters that exclude each other; and a
-# cursor is only what an answer has given.
+# rounding starts, and JSON Schema has no word for that; it has none for two parameters that exclude each other; a cursor is
+# only what an answer has given, and a token only what a mail or an export's link has.
 MEANT = ("invalid type: floating point", "cannot be used together with")
 
 
 def is_meant(error):
-    return error["field"] == "cursor" or error["message"].startswith(MEANT)
+    return error["field"] in ("cursor", "token") or error["message"].startswith(MEANT)
 
 
 @schemathesis.hook

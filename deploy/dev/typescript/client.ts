@@ -68,8 +68,8 @@ export async function mistakes(baseUrl: string): Promise<void> {
   await client.POST("/v1/deposits", { body: { amount: 1, currency: "ZAR" } });
   // @ts-expect-error amounts are numbers
   await client.POST("/v1/deposits", { params: { header }, body: { amount: "1", currency: "ZAR" } });
-  // @ts-expect-error there is no such state
-  await client.GET("/v1/transactions", { params: { query: { state: "paid" } } });
+  // @ts-expect-error ids are texts
+  await client.GET("/v1/transactions/{id}", { params: { path: { id: 1 } } });
   // @ts-expect-error there is no such route
   await client.GET("/v1/nothing", {});
 }

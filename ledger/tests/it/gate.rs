@@ -1,6 +1,6 @@
 //! What may leave a wallet: the allowance and the gate are decided in the write that reserves.
 
-use ledger::{Account, Allowance, Ledger, LedgerError, Refusal, Resolution, Transfer};
+use ledger::{Account, Allowance, Ledger, LedgerError, Leg, Refusal, Resolution, Transfer, TransferCode, TransferId};
 use uuid::Uuid;
 
 use crate::harness::*;
@@ -158,6 +158,31 @@ async fn a_wallet_that_holds_something_is_not_closed() {
     until_known(async || ledger.open_again(closing).await).await.unwrap();
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, Ok(()));
     assert_eq!(balance(&ledger, wallet).await, (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_wallet_that_holds_something_is_not_closed_when_as_much_is_owed_either() {
+    let ledger = ledger().await;
+    let wallet = wallet_with(&ledger, 100).await;
+    let receivable = Account::receivable(user(wallet), ZAR);
+    ledger.open(&[receivable]).await.unwrap();
+    let owed = transfer(
+        TransferId::of(new_row(), Leg::Receivable),
+        receivable,
+        ledger.provider_balance(ZAR),
+        800,
+        TransferCode::Chargeback,
+    );
+    ledger.transfer(owed).await.unwrap();
+    let closing = new_row();
+    until_known(async || ledger.shut_gate(closing, user(wallet), ZAR).await).await.unwrap();
+    for _ in 0..2 {
+        let refused = until_known(async || ledger.close_wallet(closing, user(wallet), ZAR).await).await;
+        assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
+    }
+    until_known(async || ledger.open_again(closing).await).await.unwrap();
+    assert_eq!(balance(&ledger, wallet).await, (100, 0, 100));
+    assert_eq!(balance(&ledger, receivable).await.0, 800);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::Subject;
+use super::Waiting;
 use crate::app::App;
 use crate::approvals::routes::{ApprovalView, NOTE_CHARS_MAX, parse_hash, parse_note, take_of};
 use crate::approvals::{self, Approval, Opinion};
@@ -48,10 +48,13 @@ struct WithdrawalApprovalView {
     #[serde(flatten)]
     transaction: TransactionView,
     user_id: Uuid,
-    destination: Destination,
+    /// Null where the bank details do not open: then nobody can decide.
+    destination: Option<Destination>,
     /// Over everything that is approved, the whole bank details included: send it back with the decision.
     #[schema(example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
-    payout_hash: String,
+    payout_hash: Option<String>,
+    /// Why a person must look first: what is held is not decided here.
+    held_reason: Option<String>,
     /// How many people must approve, by today's thresholds.
     approvals_needed: i64,
     /// All that was decided so far, oldest first. Those that are expired or used do not count any more.
@@ -88,25 +91,28 @@ struct DeclineWithdrawalBody {
 }
 
 impl WithdrawalApprovalView {
-    fn of(app: &App, subject: Subject, approvals: &mut Vec<Approval>) -> Self {
-        let Subject { withdrawal, destination, hash } = subject;
+    fn of(app: &App, waiting: Waiting, approvals: &mut Vec<Approval>) -> Self {
+        let Waiting { withdrawal, seen } = waiting;
+        let (destination, hash) = seen.unzip();
         Self {
             user_id: withdrawal.user_id,
-            destination: Destination {
-                account_number_masked: destination.masked(),
-                account_holder: destination.account_holder,
-                branch_code: destination.branch_code,
-            },
-            payout_hash: hash.hex(),
+            destination: destination.map(|details| Destination {
+                account_number_masked: details.masked(),
+                account_holder: details.account_holder,
+                branch_code: details.branch_code,
+            }),
+            payout_hash: hash.map(|hash| hash.hex()),
+            held_reason: withdrawal.held_reason.clone(),
             approvals_needed: super::needed(app, &withdrawal),
             approvals: take_of(approvals, withdrawal.id),
             transaction: withdrawal.into(),
         }
     }
 
-    async fn with_approvals(app: &App, subject: Subject) -> Result<Json<Self>> {
-        let mut approvals = approvals::list(app, &[subject.withdrawal.id]).await?;
-        Ok(Json(Self::of(app, subject, &mut approvals)))
+    async fn with_approvals(app: &App, waiting: impl Into<Waiting>) -> Result<Json<Self>> {
+        let waiting = waiting.into();
+        let mut approvals = approvals::list(app, &[waiting.withdrawal.id]).await?;
+        Ok(Json(Self::of(app, waiting, &mut approvals)))
     }
 }
 
@@ -126,10 +132,10 @@ async fn list(
     let before = cursor::read(&mut fields, query.cursor.as_deref());
     let limit = cursor::limit(&mut fields, query.limit);
     fields.finish()?;
-    let subjects = super::list(&app, before, limit).await?;
-    let ids: Vec<Uuid> = subjects.iter().map(|subject| subject.withdrawal.id).collect();
+    let waiting = super::list(&app, before, limit).await?;
+    let ids: Vec<Uuid> = waiting.iter().map(|row| row.withdrawal.id).collect();
     let mut approvals = approvals::list(&app, &ids).await?;
-    let data = subjects.into_iter().map(|subject| WithdrawalApprovalView::of(&app, subject, &mut approvals)).collect();
+    let data = waiting.into_iter().map(|row| WithdrawalApprovalView::of(&app, row, &mut approvals)).collect();
     Ok(Json(WithdrawalApprovalList { data, next_cursor: cursor::next(&ids, limit) }))
 }
 
