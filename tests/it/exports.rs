@@ -220,8 +220,8 @@ async fn a_line_of_json_is_the_object_of_the_list(db: PgPool) {
     assert_eq!(
         trailer["totals"]["ZAR"]["kinds"],
         json!({
-        "deposit": {"rows": 2, "amount": "5007", "completed_amount": "5000"},
-        "withdrawal": {"rows": 1, "amount": "1000", "completed_amount": "1000"}})
+        "deposit": {"rows": 2, "amount": "5007", "completed_amount": "5000", "completed_credits": "5000", "completed_debits": "0"},
+        "withdrawal": {"rows": 1, "amount": "1000", "completed_amount": "1000", "completed_credits": "0", "completed_debits": "1000"}})
     );
     let staff = t.staff(Role::Support).await;
     let listed = t.get(&staff, "/v1/admin/transactions").await.body["data"].clone();
@@ -258,7 +258,7 @@ async fn a_workbook_opens_with_dates_numbers_and_text_as_text(db: PgPool) {
     assert_eq!(unescaped(cell("failure_reason")), "bell \u{7}\r\nend");
     verify("xlsx", &bytes);
     let totals: Vec<String> = sheet(&bytes, "Trailer")[7].iter().map(ToString::to_string).collect();
-    assert_eq!(totals, ["ZAR", "deposit", "1", "123456", "0"]);
+    assert_eq!(totals, ["ZAR", "deposit", "1", "123456", "0", "0", "0"]);
     t.finish().await;
 }
 

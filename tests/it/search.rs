@@ -245,13 +245,13 @@ async fn staff_are_led_from_anything_to_the_row(db: PgPool) {
     let found = t.get(&staff, &format!("/v1/admin/search?q={unbooked}")).await;
     assert_eq!((&found.body["data"][0]["type"], &found.body["data"][0]["id"]), (&json!("transaction"), &json!(id)));
     let admin = t.staff(Role::Admin).await;
-    let path = format!("/v1/admin/users/{}/close", customer.id);
-    let closed = t.send(Method::POST, &path, Some(&t.token(&admin)), &[], Some(json!({"reason": "case 4711"}))).await;
-    assert!(closed.status.is_success(), "{}", closed.body);
+    let path = format!("/v1/admin/users/{}/freeze", customer.id);
+    let frozen = t.send(Method::POST, &path, Some(&t.token(&admin)), &[], Some(json!({"reason": "case 4711"}))).await;
+    assert!(frozen.status.is_success(), "{}", frozen.body);
     let restriction: Uuid = sqlx::query_scalar("select id from restrictions order by id limit 1")
         .fetch_one(&t.app.db)
         .await
-        .expect("a closure");
+        .expect("a freeze");
     for id in [restriction, ledger::TransferId::of(restriction, ledger::Leg::Close).as_uuid()] {
         let found = t.get(&staff, &format!("/v1/admin/search?q={id}")).await;
         let hit = &found.body["data"][0];

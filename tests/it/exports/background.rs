@@ -198,7 +198,7 @@ async fn the_files_that_are_kept_for_one_user_have_a_limit(db: PgPool) {
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{number}: {}", answer.body);
         t.drive().await;
     }
-    let refused = start(&t, &customer, "one more", json!({"format": "csv"})).await;
+    let refused = start(&t, &customer, "one-more", json!({"format": "csv"})).await;
     assert_eq!((refused.status, refused.code()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"), "{}", refused.body);
     assert_eq!(refused.headers["retry-after"], "86400", "when the first file goes");
     assert!(start(&t, &customer, "k0", json!({"format": "csv"})).await.replayed(), "a repeat keeps nothing more");
@@ -206,7 +206,7 @@ async fn the_files_that_are_kept_for_one_user_have_a_limit(db: PgPool) {
     t.drive().await;
     t.advance(TimeDelta::hours(24));
     t.drive().await;
-    assert_eq!(start(&t, &customer, "one more", json!({"format": "csv"})).await.status, StatusCode::ACCEPTED);
+    assert_eq!(start(&t, &customer, "one-more", json!({"format": "csv"})).await.status, StatusCode::ACCEPTED);
     t.drive().await;
     t.finish().await;
 }
