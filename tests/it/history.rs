@@ -50,6 +50,21 @@ async fn insert(t: &TestApp, customer: &Customer, dice: &mut Dice, millis: u64) 
     id
 }
 
+/// Many rows of seven amounts, a millisecond apart from the first of 1970 on.
+async fn fill(t: &TestApp, customer: &Customer, count: i32) {
+    sqlx::query(
+        "insert into transactions (id, user_id, kind, state, amount_minor, currency, created_at, updated_at)
+         select (lpad(to_hex(n), 12, '0') || '7000800000000000ff00')::uuid, $1, 'deposit', 'expired', 1 + n % 7, 'ZAR',
+                now(), now()
+           from generate_series(1, $2) n",
+    )
+    .bind(customer.id)
+    .bind(count)
+    .execute(&t.app.db)
+    .await
+    .expect("rows");
+}
+
 async fn history(t: &TestApp, customer: &Customer, rows: u64, dice: &mut Dice) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
     for _ in 0..rows {
@@ -331,15 +346,7 @@ async fn each_filter_shows_exactly_the_rows_that_fit(db: PgPool) {
 async fn what_is_not_counted_is_not_called_exact(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
-    sqlx::query(
-        "insert into transactions (id, user_id, kind, state, amount_minor, currency, created_at, updated_at)
-         select (lpad(to_hex(n), 12, '0') || '7000800000000000ff00')::uuid, $1, 'deposit', 'expired', 1, 'ZAR', now(), now()
-           from generate_series(1, 12000) n",
-    )
-    .bind(customer.id)
-    .execute(&t.app.db)
-    .await
-    .expect("rows");
+    fill(&t, &customer, 12_000).await;
     sqlx::query("analyze transactions").execute(&t.app.db).await.expect("statistics");
     let told = page(&t, &customer, "limit=1").await["page"].clone();
     assert_eq!(told["total_is"], "estimate");
@@ -352,15 +359,14 @@ async fn what_is_not_counted_is_not_called_exact(db: PgPool) {
 #[sqlx::test]
 async fn a_walk_by_cursor_counts_once(db: PgPool) {
     let t = TestApp::new(db).await;
-    let customer = t.customer().await;
-    let mut dice = Dice(31);
+    let (customer, mut dice) = (t.customer().await, Dice(31));
     history(&t, &customer, 20, &mut dice).await;
     let first = page(&t, &customer, "limit=7").await;
     insert(&t, &customer, &mut dice, 60).await;
-    let cursor = first["page"]["next_cursor"].as_str().expect("more");
-    let second = page(&t, &customer, &format!("limit=7&cursor={cursor}")).await;
-    let back = second["page"]["prev_cursor"].as_str().expect("a page before");
-    let back = page(&t, &customer, &format!("limit=7&cursor={back}")).await;
+    let by =
+        async |cursor: &Value| page(&t, &customer, &format!("limit=7&cursor={}", cursor.as_str().expect("more"))).await;
+    let second = by(&first["page"]["next_cursor"]).await;
+    let back = by(&second["page"]["prev_cursor"]).await;
     for told in [&first, &second, &back] {
         assert_eq!((&told["page"]["total"], &told["page"]["total_is"]), (&json!(20), &json!("exact")));
     }
@@ -372,16 +378,7 @@ async fn a_walk_by_cursor_counts_once(db: PgPool) {
 async fn a_deep_page_of_an_order_that_goes_both_ways_continues_the_one_before_it(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
-    sqlx::query(
-        "insert into transactions (id, user_id, kind, state, amount_minor, currency, created_at, updated_at)
-         select (lpad(to_hex(n), 12, '0') || '7000800000000000ff00')::uuid, $1, 'deposit', 'expired', 1 + n % 7, 'ZAR',
-                now(), now()
-           from generate_series(1, 1300) n",
-    )
-    .bind(customer.id)
-    .execute(&t.app.db)
-    .await
-    .expect("rows");
+    fill(&t, &customer, 1_300).await;
     let mut all = Vec::new();
     for number in 1..=14 {
         all.extend(rows(&page(&t, &customer, &format!("sort=-amount,created_at&page={number}&page_size=100")).await));
