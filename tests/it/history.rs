@@ -55,8 +55,7 @@ async fn fill(t: &TestApp, customer: &Customer, count: i32) {
     sqlx::query(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, created_at, updated_at)
          select (lpad(to_hex(n), 12, '0') || '7000800000000000ff00')::uuid, $1, 'deposit', 'expired', 1 + n % 7, 'ZAR',
-                now(), now()
-           from generate_series(1, $2) n",
+                now(), now() from generate_series(1, $2) n",
     )
     .bind(customer.id)
     .bind(count)
