@@ -73,6 +73,7 @@ pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<Bank
     };
     let shown = last_four(&account.details.account_number);
     let mut tx = app.db.begin().await?;
+    store::hold_owner(&mut *tx, caller.user_id).await?;
     if !store::insert(&mut *tx, caller.user_id, &row, shown, ACCOUNTS_MAX).await? {
         return Err(Error::field("account_number", format!("you have {ACCOUNTS_MAX} bank accounts; delete one first")));
     }

@@ -56,7 +56,7 @@ pub struct Config {
     pub approval_thresholds: Thresholds,
     /// `WITHDRAWAL_LIMITS`: `CUR:once:daily` in minor units, with commas. Default none.
     pub withdrawal_limits: Vec<WithdrawalLimit>,
-    /// `REVIO_BASE_URL`: ends in `/api/v1/`.
+    /// `REVIO_BASE_URL`: ends in `/api/v1/`; http only to this host or in test mode.
     pub revio_base_url: reqwest::Url,
     /// `REVIO_API_KEY`: can do anything on the account at Revio.
     pub revio_api_key: SecretString,
@@ -191,12 +191,13 @@ impl Config {
             read.checked("WITHDRAWAL_LIMITS", Some(""), |value| withdrawal_limits::parse(value, &enabled));
         let approval_thresholds =
             read.checked("APPROVAL_THRESHOLDS", Some(""), |value| Thresholds::parse(value, currencies.as_deref()));
-        let revio_base_url = read.checked("REVIO_BASE_URL", None, parse_revio_url);
+        let revio_test_mode = read.parsed("REVIO_TEST_MODE", Some("false"));
+        let revio_base_url =
+            read.checked("REVIO_BASE_URL", None, |value| parse_revio_url(value, revio_test_mode == Some(true)));
         let revio_api_key = read.secret("REVIO_API_KEY", check_api_key);
         let revio_brand_id = read.parsed("REVIO_BRAND_ID", None);
         let call = read.checked("REVIO_CALL_SECS", Some("8"), parse_deadline);
         let execute = read.checked("REVIO_EXECUTE_SECS", Some("30"), parse_deadline);
-        let revio_test_mode = read.parsed("REVIO_TEST_MODE", Some("false"));
         let revio_webhook_public_keys = read.checked("REVIO_WEBHOOK_PUBLIC_KEYS", None, PublicKeys::from_pem);
         let revio_company_id = read.checked("REVIO_COMPANY_ID", Some(""), parse_optional_id);
         let revio_company_public_keys = read.checked("REVIO_COMPANY_PUBLIC_KEYS", Some(""), parse_optional_keys);

@@ -22,12 +22,12 @@ use crate::http::{Caller, Visitor};
 use crate::limits::Class;
 use crate::mails::{self, Kind, To};
 use crate::sessions::{self, Ending};
-use crate::tokens::{Device, MailToken};
+use crate::tokens::{Device, LinkToken};
 use crate::users::{self, Email, User};
 
 pub struct Reset {
     /// `None` when what was sent cannot be one.
-    pub token: Option<MailToken>,
+    pub token: Option<LinkToken>,
     pub new_password: SecretString,
 }
 
@@ -67,21 +67,22 @@ pub async fn reset(app: &App, visitor: &Visitor, reset: Reset) -> Result<Device>
     let hash = users::new_password(app, &user, "new_password", reset.new_password).await?;
     let actor = Actor::user(user.id, None, visitor.origin.clone());
     let then = Consequence { actor: &actor, action: "user.password_reset", how: Ending::PasswordReset, but: None };
-    match set(app, &user, &hash, then).await {
+    let device = match set(app, &user, &hash, then).await {
         // Somebody used the same link a moment ago.
         Err(Error::StaleState) => Err(users::spent_link()),
         other => other,
     }?;
     count(app, "reset");
-    Ok(app.tokens.new_device(&user.email))
+    Ok(device)
 }
 
-/// Sets a new password for somebody who knows the present one, and ends the user's other sessions.
+/// Sets a new password for somebody who knows the present one, and ends the user's other sessions. The old password's devices are
+/// strangers then; gives out what makes this one known.
 ///
 /// # Errors
 /// [`Error::InvalidCredentials`]; [`Error::Invalid`] for `new_password`; [`Error::TooMany`]; [`Error::StaleState`] when the
 /// password was changed meanwhile.
-pub async fn change(app: &App, caller: &Caller, change: Change) -> Result<()> {
+pub async fn change(app: &App, caller: &Caller, change: Change) -> Result<Device> {
     // By user, not by e-mail: those who guess without a token cannot keep its owner from changing the password.
     let bucket = format!("user:{}", caller.user_id);
     caller.quota.count(app, Class::Guess, &bucket).await?;
@@ -96,13 +97,13 @@ pub async fn change(app: &App, caller: &Caller, change: Change) -> Result<()> {
     let hash = users::new_password(app, &user, "new_password", change.new_password).await?;
     let (actor, but) = (caller.actor(), Some(caller.session_id));
     let then = Consequence { actor: &actor, action: "user.password_changed", how: Ending::PasswordChanged, but };
-    set(app, &user, &hash, then).await?;
+    let device = set(app, &user, &hash, then).await?;
     count(app, "changed");
-    Ok(())
+    Ok(device)
 }
 
-/// The password, the end of the sessions and the record of it: all or nothing.
-async fn set(app: &App, user: &User, hash: &str, then: Consequence<'_>) -> Result<()> {
+/// The password, the end of the sessions and the record of it: all or nothing. Gives out the stamp of a device for the new password.
+async fn set(app: &App, user: &User, hash: &str, then: Consequence<'_>) -> Result<Device> {
     let mut tx = app.db.begin().await?;
     if !users::set_password(&mut *tx, user, hash).await? {
         return Err(Error::StaleState);
@@ -112,7 +113,7 @@ async fn set(app: &App, user: &User, hash: &str, then: Consequence<'_>) -> Resul
     audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;
     tx.commit().await?;
     ended.heard(app);
-    Ok(())
+    Ok(app.tokens.new_device(&user.email, hash))
 }
 
 fn count(app: &App, outcome: &str) {

@@ -69,6 +69,9 @@ pub enum Error {
     ProviderPaused { retry_after_secs: u64 },
     #[error("a part of the service does not answer; try again with the same key")]
     Unavailable(#[source] BoxError),
+    /// The same to the caller, who came at a bad time or was too slow; nothing of ours failed.
+    #[error("{0}; try again, with the same key if there was one")]
+    TurnedAway(&'static str),
     /// Only in tests: the process has died, so nobody records anything.
     #[error("an internal error; it was recorded")]
     Crashed(#[from] Crashed),
@@ -152,6 +155,8 @@ pub struct Problem {
 pub struct Failure {
     pub problem: Problem,
     pub cause: Option<String>,
+    /// Nobody has to look at it: too many came at once, or the caller was too slow.
+    pub expected: bool,
 }
 
 impl Error {
@@ -197,7 +202,7 @@ impl Error {
             Self::TooMany { .. } => "rate_limited",
             Self::BadSignature => "bad_signature",
             Self::ProviderPaused { .. } => "provider_unavailable",
-            Self::Unavailable(_) => "unavailable",
+            Self::Unavailable(_) | Self::TurnedAway(_) => "unavailable",
             Self::Crashed(_) | Self::Internal(_) => "internal",
         }
     }
@@ -215,7 +220,7 @@ impl Error {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Declined { .. } | Self::KeyReused | Self::TooBroad => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::ProviderPaused { .. } | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ProviderPaused { .. } | Self::Unavailable(_) | Self::TurnedAway(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Crashed(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -279,7 +284,7 @@ impl IntoResponse for Error {
             Self::TooMany { retry_after_secs } | Self::ProviderPaused { retry_after_secs } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after_secs));
             }
-            Self::Unavailable(_) => {
+            Self::Unavailable(_) | Self::TurnedAway(_) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_SECS));
             }
             Self::Unauthenticated => {
@@ -291,7 +296,8 @@ impl IntoResponse for Error {
             _ => {}
         }
         let cause = self.source().is_some().then(|| self.chain());
-        response.extensions_mut().insert(Failure { problem, cause });
+        let expected = matches!(self, Self::TurnedAway(_));
+        response.extensions_mut().insert(Failure { problem, cause, expected });
         response
     }
 }
@@ -347,4 +353,21 @@ pub fn on_constraint<T>(result: Result<T, sqlx::Error>, constraint: &str, named:
         sqlx::Error::Database(database) if database.constraint() == Some(constraint) => named,
         _ => error.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_turned_away_is_told_when_to_come_again_and_nobody_has_to_look() {
+        let told = |error: Error| {
+            let response = error.into_response();
+            let expected = response.extensions().get::<Failure>().is_some_and(|failure| failure.expected);
+            (response.status().as_u16(), response.headers().contains_key(header::RETRY_AFTER), expected)
+        };
+        assert_eq!(told(Error::TurnedAway("full")), (503, true, true));
+        assert_eq!(told(Error::unavailable("PostgreSQL is away")), (503, true, false));
+        assert_eq!(Error::TurnedAway("full").code(), "unavailable");
+    }
 }

@@ -36,6 +36,7 @@ use crate::http::{Fields, IdempotencyKey, RequestHash};
 use store::Row;
 use work::Work;
 
+pub use store::KeyUse;
 pub use work::step_due;
 
 /// Rows fetched at a time: enough that the way to PostgreSQL does not count, few enough that a page is a megabyte.
@@ -215,4 +216,13 @@ pub async fn measure(app: &App) -> Result<()> {
     app.metrics.waiting("exports", "due", waiting.due, waiting.oldest_due.map(|at| now - at));
     app.metrics.waiting("exports", "undeleted", waiting.undeleted, waiting.oldest_undeleted.map(|at| now - at));
     Ok(())
+}
+
+/// How much of what is stored of exports each data key has sealed. It is never sealed anew: it is gone a day after the export was
+/// finished.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn key_uses(app: &App) -> Result<Vec<KeyUse>> {
+    Ok(store::key_uses(&app.db).await?)
 }

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 
 /// How long a call waits for its turn.
 const TURN_DEADLINE: Duration = Duration::from_secs(5);
+const TOO_MANY: &str = "too many passwords wait to be checked";
 
 /// Where a password comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +95,7 @@ impl Turns {
 
 impl Hasher {
     /// # Errors
-    /// [`Error::Unavailable`] when too many wait.
+    /// [`Error::TurnedAway`] when too many wait.
     pub async fn hash(&self, lane: Lane, password: SecretString) -> Result<String> {
         self.in_turn(lane, move || encode(password.expose_secret())).await
     }
@@ -102,7 +103,7 @@ impl Hasher {
     /// Whether `hash` is this password's; `None` is nobody's and takes as long to find out.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when too many wait.
+    /// [`Error::TurnedAway`] when too many wait.
     pub async fn verify(&self, lane: Lane, password: SecretString, hash: Option<String>) -> Result<Verified> {
         self.in_turn(lane, move || {
             let known = hash.is_some();
@@ -120,9 +121,9 @@ impl Hasher {
             Lane::Known => &self.known,
             Lane::Unknown => &self.unknown,
         };
-        let waiting = turns.waiting.try_acquire().map_err(Error::unavailable)?;
+        let waiting = turns.waiting.try_acquire().map_err(|_| Error::TurnedAway(TOO_MANY))?;
         let turn = turns.at_once.clone().acquire_owned();
-        let turn = tokio::time::timeout(TURN_DEADLINE, turn).await.map_err(Error::unavailable)?;
+        let turn = tokio::time::timeout(TURN_DEADLINE, turn).await.map_err(|_| Error::TurnedAway(TOO_MANY))?;
         let turn = turn.expect("the semaphore is never closed");
         drop(waiting);
         let span = tracing::Span::current();

@@ -26,15 +26,17 @@ const AWAY: Duration = Duration::from_secs(1);
 /// What a caller does, and how often it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Sign in, register, refresh: by address.
+    /// Sign in, register, refresh: by address; those on a known device by address too, and apart from the others.
     Auth,
     /// Sign in as somebody, from a device that is not known: by e-mail, over a minute …
     Guess,
     /// … and over an hour, so that a patient attacker is slowed down more.
     GuessLong,
-    /// Sign in on a known device: by device. What others do to the account does not count here.
+    /// Sign in on a known device: by device, and by e-mail among known devices, over a minute …
     Device,
-    /// Have a mail sent without being signed in: by address.
+    /// … and over an hour. What others do to the account without such a device does not count here.
+    DeviceLong,
+    /// Have a mail sent without being signed in (forgotten password, registration): by address.
     MailsAsked,
     /// The same, and for oneself: by e-mail. Nobody's mailbox is flooded.
     MailsTo,
@@ -54,6 +56,7 @@ impl Class {
             Self::Guess => "guess",
             Self::GuessLong => "guess_long",
             Self::Device => "device",
+            Self::DeviceLong => "device_long",
             Self::MailsAsked => "mails_asked",
             Self::MailsTo => "mails_to",
             Self::Money => "money",
@@ -70,7 +73,7 @@ impl Class {
             Self::MailsAsked => (6, 20),
             Self::Auth => (300, 100),
             Self::Guess => (6, 10),
-            Self::GuessLong => (1, 30),
+            Self::GuessLong | Self::DeviceLong => (1, 30),
             Self::Device => (10, 10),
             Self::Money => (600, 300),
             Self::Read => (3_000, 600),

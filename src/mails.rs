@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::mailer::Mail;
-use crate::tokens::MailToken;
+use crate::tokens::{LinkToken, Purpose};
 
 pub use store::{Filter, Row};
 
@@ -34,6 +34,9 @@ const LEASE: TimeDelta = TimeDelta::seconds(90);
 const MAILS_AT_ONCE: usize = 16;
 /// Nobody brings a dead mail back, so those of longer ago are no alarm any more.
 const DEAD_COUNTED: TimeDelta = TimeDelta::hours(24);
+/// How long staff can see that a mail went out. Dead ones stay: they are few, and somebody has to look at them.
+const KEPT: TimeDelta = TimeDelta::days(30);
+const PRUNED_AT_ONCE: i64 = 1000;
 /// Minutes after each failure; after the last one the mail is dead.
 const RETRY_MINUTES: [i64; 4] = [0, 1, 5, 15];
 
@@ -71,6 +74,13 @@ impl Kind {
     fn parse(name: &str) -> Result<Self> {
         let known = [Self::EmailVerification, Self::PasswordReset].into_iter().find(|kind| kind.name() == name);
         known.ok_or_else(|| Error::internal(format!("mails.kind {name} cannot be read")))
+    }
+
+    fn purpose(self) -> Purpose {
+        match self {
+            Self::EmailVerification => Purpose::EmailVerification,
+            Self::PasswordReset => Purpose::PasswordReset,
+        }
     }
 
     /// How long its link works.
@@ -145,9 +155,9 @@ pub async fn queue(app: &App, db: impl PgExecutor<'_>, kind: Kind, to: To<'_>) -
 
 /// Whether we made this link for this user, it was not used, and its time is not over.
 #[must_use]
-pub fn is_link(app: &App, kind: Kind, token: &MailToken, holder: &Holder<'_>) -> bool {
+pub fn is_link(app: &App, kind: Kind, token: &LinkToken, holder: &Holder<'_>) -> bool {
     token.user_id == holder.user_id
-        && app.tokens.is_mail_token(kind.name(), token, &kind.state(holder), app.clock.now())
+        && app.tokens.is_link_token(kind.purpose(), token, &kind.state(holder), app.clock.now())
 }
 
 /// Sends what is due; the worker calls it. One mail's failure is that mail's alone. How many were claimed.
@@ -186,7 +196,7 @@ async fn step(app: &App, row: &store::Claimed) -> Result<()> {
     if now >= row.expires_at {
         return bury(app, row, Some(holder.user_id), "its link ended before it could be sent").await;
     }
-    let token = app.tokens.mail_token(kind.name(), holder.user_id, row.expires_at, &kind.state(&holder));
+    let token = app.tokens.link_token(kind.purpose(), holder.user_id, row.expires_at, &kind.state(&holder));
     let link = kind.link(&app.config.mail.frontend_url, token.expose_secret());
     let (subject, text) = kind.words(&link);
     let mail = Mail { id: row.id, to: holder.email, subject, text: &text, at: now };
@@ -217,6 +227,15 @@ async fn bury(app: &App, row: &store::Claimed, user_id: Option<Uuid>, error: &st
 
 fn count(app: &App, kind: &str, outcome: &str) {
     app.metrics.mails.with_label_values(&[kind, outcome]).inc();
+}
+
+/// Deletes a batch of mails that were sent, or were of no use any more, long ago. True when there may be more.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn prune(app: &App) -> Result<bool> {
+    let deleted = store::delete_done(&app.db, app.clock.now() - KEPT, PRUNED_AT_ONCE).await?;
+    Ok(i64::try_from(deleted).is_ok_and(|count| count == PRUNED_AT_ONCE))
 }
 
 /// A page of all mails, newest first.

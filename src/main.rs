@@ -16,9 +16,10 @@ use octoco::revio::signature::PublicKeys;
 use octoco::seed::{self, Progress};
 use octoco::server::Server;
 use octoco::users::{self, Email};
-use octoco::{accounts, keys, projector, router, telemetry, worker};
+use octoco::{accounts, exports, keys, projector, router, sessions, telemetry, worker};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Characters of a progress bar.
@@ -59,6 +60,9 @@ enum Command {
     /// For operators
     #[command(subcommand)]
     Admin(Admin),
+    /// Who is signed in
+    #[command(subcommand)]
+    Sessions(Sessions),
     /// The log of who did what
     #[command(subcommand)]
     Audit(Audit),
@@ -130,6 +134,12 @@ enum Admin {
 }
 
 #[derive(Subcommand)]
+enum Sessions {
+    /// Ends every session of everybody, as after a leak of JWT_PRIVATE_KEY; may be stopped and run again at any time
+    EndAll,
+}
+
+#[derive(Subcommand)]
 enum Audit {
     /// Computes the whole chain again and names the first row that was changed: exit status 0 or 1
     Verify {
@@ -164,6 +174,7 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Webhook(Webhook::Verify { public_key, signature }) => verify(&public_key, &signature),
         Command::Admin(Admin::LedgerBalances { email }) => with_app(|app| ledger_balances(app, email)).await,
         Command::Admin(Admin::Grant { email, role }) => with_app(|app| grant(app, email, role)).await,
+        Command::Sessions(Sessions::EndAll) => with_app(end_all_sessions).await,
         Command::Audit(Audit::Verify { head }) => with_app(|app| verify_audit(app, head)).await,
         Command::SeedHistory { transactions } => with_app(|app| seed_history(app, transactions)).await,
         Command::MeasureHistory { calls } => with_app(|app| measure_history(app, calls)).await,
@@ -188,13 +199,8 @@ async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
     let listener = TcpListener::bind(app.config.listen_addr).await?;
     tracing::info!(address = %listener.local_addr()?, with_worker, "octoco serves");
     let stop = stop_on_signal()?;
-    let mut tasks = if with_worker { worker::start(&app, &stop) } else { tokio::task::JoinSet::new() };
-    let announcing = (app.clone(), stop.clone());
-    tasks.spawn(async move {
-        let (app, stop) = announcing;
-        stop.run_until_cancelled(app.wake.announce()).await;
-        "announcements"
-    });
+    let mut tasks = if with_worker { worker::start(&app, &stop) } else { JoinSet::new() };
+    announce(&app, &stop, &mut tasks);
     let server = Server::new(app.clone(), stop.clone()).run(listener);
     supervise(&app, &stop, tasks, server).await
 }
@@ -203,13 +209,17 @@ async fn work(app: App) -> Result<ExitCode, BoxError> {
     tracing::info!("octoco works");
     let stop = stop_on_signal()?;
     let mut tasks = worker::start(&app, &stop);
-    let announcing = (app.clone(), stop.clone());
+    announce(&app, &stop, &mut tasks);
+    supervise(&app, &stop, tasks, stop.cancelled()).await
+}
+
+/// What this process has put into the database is told to the workers, also by one that runs none.
+fn announce(app: &App, stop: &CancellationToken, tasks: &mut JoinSet<&'static str>) {
+    let (app, stop) = (app.clone(), stop.clone());
     tasks.spawn(async move {
-        let (app, stop) = announcing;
         stop.run_until_cancelled(app.wake.announce()).await;
         "announcements"
     });
-    supervise(&app, &stop, tasks, stop.cancelled()).await
 }
 
 /// Runs until a stop is asked for; then what is in hand has a bounded time to end. A task that ends by itself is a failure
@@ -217,7 +227,7 @@ async fn work(app: App) -> Result<ExitCode, BoxError> {
 async fn supervise(
     app: &App,
     stop: &CancellationToken,
-    mut tasks: tokio::task::JoinSet<&'static str>,
+    mut tasks: JoinSet<&'static str>,
     server: impl Future<Output = ()>,
 ) -> Result<ExitCode, BoxError> {
     let mut server = std::pin::pin!(server);
@@ -308,11 +318,25 @@ async fn rotate(app: App) -> Result<ExitCode, BoxError> {
         };
         say(&format!("key {}: {} rows; it {what}", key.id, key.rows))?;
     }
-    let done = uses.iter().all(|key| key.id == keys.current_id());
+    let mut done = uses.iter().all(|key| key.id == keys.current_id());
+    for key in exports::key_uses(&app).await?.iter().filter(|key| key.id != keys.current_id()) {
+        done = false;
+        say(&format!("key {}: {} rows of exports; they are gone a day after each was finished", key.id, key.rows))?;
+    }
     if done {
         return say("no row needs another key");
     }
     Ok(ExitCode::FAILURE)
+}
+
+async fn end_all_sessions(app: App) -> Result<ExitCode, BoxError> {
+    let mut ended = 0_u64;
+    loop {
+        match sessions::end_everybodys(&app).await? {
+            0 => return say(&format!("{ended} sessions ended")),
+            more => ended = ended.saturating_add(more),
+        }
+    }
 }
 
 async fn verify_audit(app: App, noted: Option<audit::Head>) -> Result<ExitCode, BoxError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -18,7 +19,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::http::json::BODY_BYTES_MAX;
 use crate::http::load::Load;
-use crate::http::{Json, access_log, headers};
+use crate::http::{access_log, headers};
 use crate::telemetry::panic_text;
 use crate::{
     accounts, adjustments, admin, bank_accounts, contract, credentials, deposits, docs, exports, health, held, history,
@@ -69,9 +70,9 @@ pub fn router(app: App) -> Router {
 /// Every route, before any layer.
 pub fn routes() -> Router<App> {
     let (routes, document) = documented();
-    let document = contract::complete(&document);
+    let document = docs::routes::Document::new(&contract::complete(&document));
     routes
-        .route("/openapi.json", get(move || async move { Json(document) }))
+        .route("/openapi.json", get(async move |headers: HeaderMap| document.answer(&headers)))
         .route("/docs", get(docs::routes::page))
         .route("/docs/{file}", get(docs::routes::file))
 }

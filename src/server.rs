@@ -34,7 +34,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -118,6 +118,14 @@ impl End {
     }
 }
 
+/// Who is at the other end, and until when a first request is waited for, the handshake included.
+#[derive(Debug, Clone, Copy)]
+struct Connected {
+    peer: SocketAddr,
+    reserved: bool,
+    first_request: Instant,
+}
+
 /// A place that a connection holds while it lives.
 struct Place {
     _any: OwnedSemaphorePermit,
@@ -169,26 +177,28 @@ impl Server {
         if stream.set_nodelay(true).is_err() {
             return End::Broken;
         }
-        let Some(tls) = &self.app.config.server.tls else { return self.converse(stream, peer, reserved).await };
-        match timeout(self.patience.first_request, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.converse(stream, peer, reserved).await,
+        let first_request = Instant::now() + self.patience.first_request;
+        let caller = Connected { peer, reserved, first_request };
+        let Some(tls) = &self.app.config.server.tls else { return self.converse(stream, caller).await };
+        match timeout_at(first_request, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.converse(stream, caller).await,
             Ok(Err(_)) | Err(_) => End::Handshake,
         }
     }
 
-    async fn converse<T>(&self, io: T, peer: SocketAddr, reserved: bool) -> End
+    async fn converse<T>(&self, io: T, caller: Connected) -> End
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let asked = CancellationToken::new();
         let service = service_fn(|request| {
             asked.cancel();
-            self.answer(request, peer, reserved)
+            self.answer(request, caller)
         });
         let io = TokioIo::new(Paced::new(io, self.patience.stalled_write));
-        let mut connection = pin!(self.protocol(reserved).serve_connection(io, service));
+        let mut connection = pin!(self.protocol(caller.reserved).serve_connection(io, service));
         let silent = async {
-            if timeout(self.patience.first_request, asked.cancelled()).await.is_ok() {
+            if timeout_at(caller.first_request, asked.cancelled()).await.is_ok() {
                 pending().await
             }
         };
@@ -220,11 +230,10 @@ impl Server {
     fn answer(
         &self,
         mut request: Request<Incoming>,
-        peer: SocketAddr,
-        reserved: bool,
+        caller: Connected,
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        if reserved {
+        request.extensions_mut().insert(ConnectInfo(caller.peer));
+        if caller.reserved {
             request.extensions_mut().insert(Reserved);
         }
         // A router of axum's is always ready.

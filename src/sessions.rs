@@ -29,6 +29,10 @@ use crate::users::{self, Email, Proof, User};
 pub use store::Session;
 
 const GRACE: TimeDelta = TimeDelta::seconds(10);
+/// How long a session that ended is kept. That it was, and how it ended, stays in the audit log.
+const KEPT: TimeDelta = TimeDelta::days(30);
+/// Rows of one statement: little enough that nobody waits for their locks.
+const BATCH: i64 = 1000;
 
 /// A session and whose it is said to be.
 struct Owned {
@@ -44,6 +48,7 @@ pub enum Ending {
     TokenReused,
     PasswordReset,
     PasswordChanged,
+    Operator,
 }
 
 impl Ending {
@@ -55,6 +60,7 @@ impl Ending {
             Self::TokenReused => "refresh token reused",
             Self::PasswordReset => "password reset",
             Self::PasswordChanged => "password changed",
+            Self::Operator => "ended by the operator",
         }
     }
 
@@ -66,6 +72,7 @@ impl Ending {
             Self::TokenReused => "token_reused",
             Self::PasswordReset => "password_reset",
             Self::PasswordChanged => "password_changed",
+            Self::Operator => "operator",
         }
     }
 }
@@ -91,21 +98,30 @@ pub struct Attempt {
 /// [`Error::InvalidCredentials`]; [`Error::TooMany`].
 pub async fn login(app: &App, visitor: &Visitor, attempt: Attempt) -> Result<(SignedIn, Device)> {
     let email = attempt.email;
-    let known = attempt.device.filter(|device| app.tokens.knows_device(device, email.as_str()));
+    let known = match attempt.device {
+        Some(device) => users::known_device(app, &email, device).await?,
+        None => None,
+    };
     let lane = slow_down(app, visitor, &email, known.as_ref()).await?;
     let user = match users::authenticate(app, lane, &email, attempt.password).await? {
         Proof::Right(user) => user,
         Proof::Wrong(user) => return Err(refused(app, visitor, user).await?),
     };
-    let device = known.unwrap_or_else(|| app.tokens.new_device(email.as_str()));
+    // A hash that was made anew on the way makes a new stamp necessary.
+    let device = known.filter(|device| user.knows(app, device)).unwrap_or_else(|| user.new_device(app));
     Ok((open(app, visitor, user).await?, device))
 }
 
 /// Guessing gets slower and slower, by address and by account. It must not shut out the person whose account it is: one who
-/// comes on a known device is counted by that device only, and one who does not can have the password reset by mail.
+/// comes on a known device is counted among those who do: by device, by account and by address, so that neither a copied cookie
+/// nor the cookies of many accounts of one's own are a way around. Who comes on no known device can have the password reset by mail.
 async fn slow_down(app: &App, visitor: &Visitor, email: &Email, known: Option<&Device>) -> Result<Lane> {
     if let Some(device) = known {
-        visitor.quota.count(app, Class::Device, device.as_str()).await?;
+        visitor.quota.count(app, Class::Auth, &format!("device:{}", visitor.address)).await?;
+        for who in [format!("device:{}", email.bucket()), device.as_str().to_owned()] {
+            visitor.quota.count(app, Class::Device, &who).await?;
+            visitor.quota.count(app, Class::DeviceLong, &who).await?;
+        }
         return Ok(Lane::Known);
     }
     visitor.quota.count(app, Class::Auth, &visitor.address).await?;
@@ -268,6 +284,32 @@ pub async fn end_all(
 ) -> Result<Ended> {
     let ids = store::revoke_all(db, user_id, except, how.reason(), app.clock.now()).await?;
     Ok(Ended { ids, how })
+}
+
+/// Ends a batch of everybody's sessions, on the record: `octoco sessions end-all`, when a key has leaked. How many; 0 when there
+/// are no more. Other processes read of it, as of any end (`access.rs`).
+///
+/// # Errors
+/// When PostgreSQL does not answer: what was ended stays so, run it again.
+pub async fn end_everybodys(app: &App) -> Result<u64> {
+    let mut tx = app.db.begin().await?;
+    let ended = store::revoke_batch(&mut *tx, Ending::Operator.reason(), app.clock.now(), BATCH).await?;
+    if ended > 0 {
+        let entry = Entry::of(&Actor::system(), "session.all_ended", "session", "all");
+        audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended}))).await?;
+    }
+    tx.commit().await?;
+    app.metrics.sign_ins.with_label_values(&[Ending::Operator.name()]).inc_by(ended);
+    Ok(ended)
+}
+
+/// Deletes a batch of sessions, with their tokens, that ended long ago. True when there may be more.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn prune(app: &App) -> Result<bool> {
+    let deleted = store::delete_ended(&app.db, app.clock.now() - KEPT, BATCH).await?;
+    Ok(i64::try_from(deleted).is_ok_and(|count| count == BATCH))
 }
 
 /// Ends a session with all its tokens, on the record. False when it had ended before, or is not that user's.

@@ -53,7 +53,7 @@ pub struct Metrics {
     /// Rate limiter answers: allowed, refused; by redis, or by the process alone while Redis is away.
     pub rate_limit_answers: IntCounterVec,
     /// Sessions opened, refused, refreshed, and ended by how: logged_out, revoked, token_reused, password_reset,
-    /// password_changed.
+    /// password_changed, operator.
     pub sign_ins: IntCounterVec,
     /// Other passwords: asked_for, reset, changed, refused.
     pub passwords: IntCounterVec,
@@ -100,47 +100,26 @@ pub struct ReadModel {
 }
 
 impl ReadModel {
-    fn new(registry: &Registry) -> Self {
-        let opts = |name: &str, help: &str| Opts::new(format!("octoco_{name}"), help);
-        let by_currency = ["currency"];
-        let all = Self {
-            transfers: IntCounterVec::new(opts("read_model_transfers_total", "Transfers copied"), &by_currency)
-                .expect("the name is well formed"),
-            lag_transfers: IntGaugeVec::new(
-                opts("read_model_lag_transfers", "Transfers that are not copied yet, up to 1000"),
-                &by_currency,
-            )
-            .expect("the name is well formed"),
-            lag_seconds: GaugeVec::new(
-                opts("read_model_lag_seconds", "Age of the oldest transfer that is not copied yet"),
-                &by_currency,
-            )
-            .expect("the name is well formed"),
-            contradictions: IntCounter::with_opts(opts(
-                "read_model_contradictions_total",
+    fn new(declare: &Declare<'_>) -> Self {
+        Self {
+            transfers: declare.counter("octoco_read_model_transfers_total", "Transfers copied", &["currency"]),
+            lag_transfers: declare.gauge(
+                "octoco_read_model_lag_transfers",
+                "Transfers that are not copied yet, up to 1000",
+                &["currency"],
+            ),
+            lag_seconds: declare.register(GaugeVec::new(
+                Opts::new("octoco_read_model_lag_seconds", "Age of the oldest transfer that is not copied yet"),
+                &["currency"],
+            )),
+            contradictions: declare.single(
+                "octoco_read_model_contradictions_total",
                 "Times that the read model could not follow the ledger",
-            ))
-            .expect("the name is well formed"),
-            orphans: IntGauge::with_opts(opts("read_model_orphans", "Transfers whose row is not there"))
-                .expect("the name is well formed"),
-            statement_mismatches: IntCounter::with_opts(opts(
-                "statement_mismatches_total",
-                "Statements that did not tie out",
-            ))
-            .expect("the name is well formed"),
-        };
-        let collectors: [Box<dyn prometheus::core::Collector>; 6] = [
-            Box::new(all.transfers.clone()),
-            Box::new(all.lag_transfers.clone()),
-            Box::new(all.lag_seconds.clone()),
-            Box::new(all.contradictions.clone()),
-            Box::new(all.orphans.clone()),
-            Box::new(all.statement_mismatches.clone()),
-        ];
-        for collector in collectors {
-            registry.register(collector).expect("the name is used once");
+            ),
+            orphans: declare.level("octoco_read_model_orphans", "Transfers whose row is not there"),
+            statement_mismatches: declare
+                .single("octoco_statement_mismatches_total", "Statements that did not tie out"),
         }
-        all
     }
 }
 
@@ -189,63 +168,60 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
         let declare = Declare(&registry);
-        let counter = |name: &str, help: &str, labels: &[&str]| declare.counter(name, help, labels);
-        let single = |name: &str, help: &str| declare.single(name, help);
-        let gauge = |name: &str, help: &str, labels: &[&str]| declare.gauge(name, help, labels);
-        let level = |name: &str, help: &str| declare.level(name, help);
-        let histogram = |name: &str, help: &str, labels: &[&str]| declare.histogram(name, help, labels);
         Self {
-            http_connections: level("octoco_http_connections", "Connections that are open"),
-            http_connections_ended: counter(
+            http_connections: declare.level("octoco_http_connections", "Connections that are open"),
+            http_connections_ended: declare.counter(
                 "octoco_http_connections_ended_total",
                 "Connections that ended, and how",
                 &["how"],
             ),
-            http_requests: counter(
+            http_requests: declare.counter(
                 "octoco_http_requests_total",
                 "HTTP requests answered",
                 &["method", "route", "status"],
             ),
-            http_request_seconds: histogram(
+            http_request_seconds: declare.histogram(
                 "octoco_http_request_seconds",
                 "Time to answer a request",
                 &["method", "route"],
             ),
-            rate_limit_answers: counter(
+            rate_limit_answers: declare.counter(
                 "octoco_rate_limit_answers_total",
                 "Answers of the rate limiter",
                 &["class", "answer", "by"],
             ),
-            sign_ins: counter("octoco_sign_ins_total", "Sign-ins and what became of them", &["outcome"]),
-            passwords: counter("octoco_passwords_total", "Passwords reset and changed", &["outcome"]),
-            mails: counter("octoco_mails_total", "Mails and what became of them", &["kind", "outcome"]),
-            webhook_calls: counter("octoco_webhook_calls_total", "Calls of the webhook endpoint", &["verdict"]),
-            webhook_effect_seconds: histogram(
+            sign_ins: declare.counter("octoco_sign_ins_total", "Sign-ins and what became of them", &["outcome"]),
+            passwords: declare.counter("octoco_passwords_total", "Passwords reset and changed", &["outcome"]),
+            mails: declare.counter("octoco_mails_total", "Mails and what became of them", &["kind", "outcome"]),
+            webhook_calls: declare.counter("octoco_webhook_calls_total", "Calls of the webhook endpoint", &["verdict"]),
+            webhook_effect_seconds: declare.histogram(
                 "octoco_webhook_effect_seconds",
                 "From a webhook's receipt to its effect",
                 &["event"],
             ),
-            task_steps: counter("octoco_task_steps_total", "Steps of background tasks", &["task", "outcome"]),
-            transaction_states: counter(
+            task_steps: declare.counter("octoco_task_steps_total", "Steps of background tasks", &["task", "outcome"]),
+            transaction_states: declare.counter(
                 "octoco_transaction_states_total",
                 "States that transactions reached",
                 &["kind", "state"],
             ),
-            withdrawals_paid_late: single(
-                "octoco_withdrawals_paid_late_total",
-                "Withdrawals paid after they had failed",
+            withdrawals_paid_late: declare
+                .single("octoco_withdrawals_paid_late_total", "Withdrawals paid after they had failed"),
+            exports: declare.counter("octoco_exports_total", "Exports and what became of them", &["format", "outcome"]),
+            export_rows: declare.counter("octoco_export_rows_total", "Rows of finished exports", &["format"]),
+            revio_paused_seconds: declare.level("octoco_revio_paused_seconds", "Revio is left alone for so long"),
+            transactions_held: declare.counter(
+                "octoco_transactions_held_total",
+                "Transactions held for a person",
+                &["kind"],
             ),
-            exports: counter("octoco_exports_total", "Exports and what became of them", &["format", "outcome"]),
-            export_rows: counter("octoco_export_rows_total", "Rows of finished exports", &["format"]),
-            revio_paused_seconds: level("octoco_revio_paused_seconds", "Revio is left alone for so long"),
-            transactions_held: counter("octoco_transactions_held_total", "Transactions held for a person", &["kind"]),
-            queue_rows: gauge("octoco_queue_rows", "Rows that wait", &["queue", "what"]),
-            queue_age_seconds: gauge(
+            queue_rows: declare.gauge("octoco_queue_rows", "Rows that wait", &["queue", "what"]),
+            queue_age_seconds: declare.gauge(
                 "octoco_queue_age_seconds",
                 "Age of the oldest row that waits",
                 &["queue", "what"],
             ),
-            read_model: ReadModel::new(&registry),
+            read_model: ReadModel::new(&declare),
             registry,
         }
     }

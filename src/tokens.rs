@@ -16,8 +16,9 @@ use uuid::Uuid;
 use crate::clock::DateTime;
 use key::Key;
 
+pub use key::Purpose;
 pub use refresh::RefreshToken;
-pub use stamps::{Device, MailToken};
+pub use stamps::{Device, LinkToken};
 
 pub const ACCESS_SECS: i64 = 15 * 60;
 pub const REFRESH_SECS: i64 = 7 * 24 * 3600;

@@ -23,9 +23,11 @@ use crate::app::App;
 use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result, on_constraint};
 use crate::hashing::Lane;
+use crate::http::Visitor;
+use crate::limits::Class;
 use crate::mails::{self, Holder, Kind, To};
 use crate::permissions::Role;
-use crate::tokens::MailToken;
+use crate::tokens::{Device, LinkToken};
 
 pub use store::{Filter, User};
 
@@ -82,9 +84,13 @@ pub struct Contact {
     pub full_name: String,
 }
 
+/// Whoever has many addresses has no mails sent to all of them by registering: beyond the limit the account is opened without one,
+/// and its owner can ask for the mail when signed in.
+///
 /// # Errors
 /// [`Error::EmailTaken`].
-pub async fn register(app: &App, new: Registration) -> Result<User> {
+pub async fn register(app: &App, visitor: &Visitor, new: Registration) -> Result<User> {
+    let bucket = verification::bucket(&new.email);
     let password_hash = app.hasher.hash(Lane::Unknown, new.password).await?;
     let user = User {
         id: app.clock.user_id(),
@@ -95,11 +101,32 @@ pub async fn register(app: &App, new: Registration) -> Result<User> {
         created_at: app.clock.now(),
         email_verified_at: None,
     };
+    let mail = match visitor.quota.count(app, Class::MailsAsked, &visitor.address).await {
+        Ok(()) => true,
+        Err(Error::TooMany { .. }) => false,
+        Err(error) => return Err(error),
+    };
     let mut tx = app.db.begin().await?;
     on_constraint(store::insert(&mut *tx, &user).await, "users_email", Error::EmailTaken)?;
-    mails::queue(app, &mut *tx, Kind::EmailVerification, To::User(user.id)).await?;
+    if mail {
+        mails::queue(app, &mut *tx, Kind::EmailVerification, To::User(user.id)).await?;
+    }
     tx.commit().await?;
+    if mail {
+        // Only for what is asked for later: an account is opened once. Not before that: whoever tries to register somebody
+        // else's e-mail again and again must not use up what that person may ask for.
+        visitor.quota.count(app, Class::MailsTo, &bucket).await.unwrap_or_default();
+    }
     Ok(user)
+}
+
+/// The device, if somebody with this e-mail signed in on it since the password was last changed.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn known_device(app: &App, email: &Email, device: Device) -> Result<Option<Device>> {
+    let user = store::find_by_email(&app.db, &email.0).await?;
+    Ok(user.is_some_and(|user| user.knows(app, &device)).then_some(device))
 }
 
 /// Whether the password is that of the e-mail's user. An unknown e-mail takes as long to find out as a wrong password.
@@ -161,7 +188,7 @@ pub async fn hold_password(db: impl PgExecutor<'_>, user: &User) -> Result<bool>
 ///
 /// # Errors
 /// [`Error::Invalid`] for `token`, when it is not ours, was used, or is too old: which of these is nobody's business.
-pub async fn of_link(app: &App, kind: Kind, token: Option<MailToken>) -> Result<User> {
+pub async fn of_link(app: &App, kind: Kind, token: Option<LinkToken>) -> Result<User> {
     if let Some(token) = token
         && let Some(user) = store::find(&app.db, token.user_id).await?
         && mails::is_link(app, kind, &token, &user.holder())
@@ -178,6 +205,18 @@ pub fn spent_link() -> Error {
 }
 
 impl User {
+    /// Whether the person signed in on this device, with the password as it is.
+    #[must_use]
+    pub fn knows(&self, app: &App, device: &Device) -> bool {
+        app.tokens.knows_device(device, &self.email, &self.password_hash)
+    }
+
+    /// What makes a device known from now on, until the password is another.
+    #[must_use]
+    pub fn new_device(&self, app: &App) -> Device {
+        app.tokens.new_device(&self.email, &self.password_hash)
+    }
+
     fn holder(&self) -> Holder<'_> {
         Holder {
             user_id: self.id,

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::{
-    adjustments, audit, deposits, exports, inbox, mails, projector, restrictions, reversals, transactions, withdrawals,
+    adjustments, audit, deposits, exports, inbox, mails, projector, restrictions, reversals, sessions, transactions,
+    withdrawals,
 };
 
 /// As many as are stepped at once: none of them waits for its turn while its lease runs.
@@ -41,7 +42,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 11] = [
+static TASKS: [Task; 12] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -98,6 +99,7 @@ static TASKS: [Task; 11] = [
     },
     Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::seal(app)) },
     Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
+    Task { name: "prune", period: Duration::from_secs(3_600), loops: 1, step: |app| Box::pin(prune(app)) },
 ];
 
 async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
@@ -107,6 +109,12 @@ async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
 /// An export that had its turn is due again at once.
 async fn more(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
     Ok(claimed.await? > 0)
+}
+
+/// What nobody has use for any more: sessions and mails that ended a month ago.
+async fn prune(app: &App) -> Result<bool> {
+    let (sessions, mails) = (sessions::prune(app).await?, mails::prune(app).await?);
+    Ok(sessions || mails)
 }
 
 async fn measure(app: &App) -> Result<bool> {

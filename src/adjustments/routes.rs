@@ -184,8 +184,7 @@ struct AdjustmentQuery {
 /// Newest first. Needs `adjustments.read`.
 #[utoipa::path(get, path = "/v1/admin/adjustments", tag = "staff", security(("bearer" = ["adjustments.read"])),
     params(AdjustmentQuery),
-    responses((status = 200, body = AdjustmentList),
-        (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = AdjustmentList), Problems))]
 async fn list(
     AppState(app): AppState<App>,
     _staff: Staff<AdjustmentsRead>,
@@ -211,9 +210,9 @@ async fn list(
     request_body = NewAdjustmentBody,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
     responses((status = 201, body = AdjustmentView),
-        (status = 403, description = "`forbidden`: also for one's own wallet", body = crate::error::Problem),
-        (status = 404, description = "`not_found`: there is no such customer", body = crate::error::Problem),
-        (status = 422, description = "`idempotency_key_reused`", body = crate::error::Problem), Problems))]
+        (status = 403, description = "`forbidden`: also for one's own wallet"),
+        (status = 404, description = "`not_found`: there is no such customer"),
+        (status = 422, description = "`idempotency_key_reused`"), Problems))]
 async fn propose(
     AppState(app): AppState<App>,
     staff: Staff<AdjustmentsCreate>,
@@ -231,8 +230,7 @@ async fn propose(
 /// Needs `adjustments.read`.
 #[utoipa::path(get, path = "/v1/admin/adjustments/{id}", tag = "staff", security(("bearer" = ["adjustments.read"])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = AdjustmentView),
-        (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = AdjustmentView), Problems))]
 async fn show(
     AppState(app): AppState<App>,
     _staff: Staff<AdjustmentsRead>,
@@ -248,9 +246,8 @@ async fn show(
 #[utoipa::path(post, path = "/v1/admin/adjustments/{id}/approve", tag = "staff",
     security(("bearer" = ["adjustments.approve"])), params(("id" = Uuid, Path)), request_body = ApproveAdjustmentBody,
     responses((status = 200, body = AdjustmentView),
-        (status = 403, description = "`forbidden`: also for its maker and its customer", body = crate::error::Problem),
-        (status = 409, description = "`stale_state`: it does not wait any more, or is not what was seen",
-            body = crate::error::Problem), Problems))]
+        (status = 403, description = "`forbidden`: also for its maker and its customer"),
+        (status = 409, description = "`stale_state`: it does not wait any more, or is not what was seen"), Problems))]
 async fn approve(
     AppState(app): AppState<App>,
     staff: Staff<AdjustmentsApprove>,
@@ -272,9 +269,8 @@ async fn approve(
 #[utoipa::path(post, path = "/v1/admin/adjustments/{id}/decline", tag = "staff",
     security(("bearer" = ["adjustments.approve"])), params(("id" = Uuid, Path)), request_body = DeclineAdjustmentBody,
     responses((status = 200, body = AdjustmentView),
-        (status = 403, description = "`forbidden`: also for its maker and its customer", body = crate::error::Problem),
-        (status = 409, description = "`stale_state`: it does not wait any more, or is not what was seen",
-            body = crate::error::Problem), Problems))]
+        (status = 403, description = "`forbidden`: also for its maker and its customer"),
+        (status = 409, description = "`stale_state`: it does not wait any more, or is not what was seen"), Problems))]
 async fn decline(
     AppState(app): AppState<App>,
     staff: Staff<AdjustmentsApprove>,

@@ -84,7 +84,7 @@ impl From<BankAccount> for BankAccountView {
 #[utoipa::path(post, path = "/v1/bank-accounts", tag = "bank accounts", security(("bearer" = [])),
     request_body = NewBankAccountBody,
     responses((status = 201, body = BankAccountView),
-        (status = 403, description = "`email_not_verified`", body = crate::error::Problem), Problems))]
+        (status = 403, description = "`email_not_verified`"), Problems))]
 async fn add(
     State(app): State<App>,
     Verified(caller): Verified,

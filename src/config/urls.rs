@@ -1,5 +1,7 @@
 //! Settings that are URLs, checked so that no part of one is ever told that may be a secret. Called by `config`.
 
+use std::net::IpAddr;
+
 use sqlx::postgres::PgConnectOptions;
 
 /// Of the web, and without a password: these URLs are told to others.
@@ -66,16 +68,22 @@ pub(super) fn parse_origins(value: &str) -> Result<Vec<String>, String> {
     value.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(origin_of).collect()
 }
 
-pub(super) fn parse_revio_url(value: &str) -> Result<reqwest::Url, String> {
+/// The key travels with each call, so in the clear only within this host, or where it is a test key.
+pub(super) fn parse_revio_url(value: &str, test_mode: bool) -> Result<reqwest::Url, String> {
     let url = web_url(value)?;
-    if url.path().ends_with("/api/v1/") { Ok(url) } else { Err("must end in /api/v1/".to_owned()) }
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    match (url.path().ends_with("/api/v1/"), url.scheme() == "https" || here || test_mode) {
+        (false, _) => Err("must end in /api/v1/".to_owned()),
+        (true, false) => Err("must be https: the key would travel in the clear".to_owned()),
+        (true, true) => Ok(url),
+    }
 }
 
 /// As a mail can carry it: in ASCII, and with nothing behind the path.
 pub(super) fn parse_frontend_url(value: &str) -> Result<String, String> {
-    let url = reqwest::Url::parse(value).map_err(|_| "is not a URL".to_owned())?;
-    let plain = url.host().is_some() && url.query().is_none() && url.fragment().is_none();
-    if plain {
+    let url = web_url(value)?;
+    if url.query().is_none() && url.fragment().is_none() {
         Ok(url.as_str().trim_end_matches('/').to_owned())
     } else {
         Err("must be scheme, host and path".to_owned())
@@ -85,6 +93,36 @@ pub(super) fn parse_frontend_url(value: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_at_revio_does_not_travel_in_the_clear() {
+        for (url, test_mode, taken) in [
+            ("https://revio.example/api/v1/", false, true),
+            ("http://revio.example/api/v1/", false, false),
+            ("http://127.0.0.1.revio.example/api/v1/", false, false),
+            ("http://localhost.example/api/v1/", false, false),
+            ("http://revio-sim:9000/api/v1/", true, true),
+            ("http://127.0.0.1:9000/api/v1/", false, true),
+            ("http://[::1]:9000/api/v1/", false, true),
+            ("http://localhost/api/v1/", false, true),
+            ("https://revio.example/api/v2/", false, false),
+        ] {
+            assert_eq!(parse_revio_url(url, test_mode).is_ok(), taken, "{url}");
+        }
+    }
+
+    #[test]
+    fn links_in_mails_lead_to_the_web_and_hold_no_password() {
+        assert_eq!(
+            parse_frontend_url("https://app.example.com/money/"),
+            Ok("https://app.example.com/money".to_owned())
+        );
+        for wrong in
+            ["https://user:secret@app.example.com", "javascript://app.example.com", "ftp://a.b", "https://a.b/?q"]
+        {
+            assert!(parse_frontend_url(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn an_origin_is_of_the_web_and_nothing_else() {

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::http::{Caller, Json, SameSite, Visitor};
 use crate::problems::Problems;
 use crate::sessions::routes::device_cookie;
-use crate::tokens::MailToken;
+use crate::tokens::LinkToken;
 use crate::users::Email;
 
 pub fn router() -> OpenApiRouter<App> {
@@ -63,26 +63,32 @@ async fn forgot(State(app): State<App>, visitor: Visitor, Json(body): Json<Forgo
 /// Ends all sessions of the user; sign in with the new password. A token that does not work (any more) is told as
 /// `invalid_request` for the field `token`. A cookie remembers the device, as a sign-in does.
 #[utoipa::path(post, path = "/v1/auth/password/reset", tag = "auth", security(()), request_body = PasswordReset,
-    responses((status = 204), (status = 403, description = "`forbidden`: a page of another site made the call", body = crate::error::Problem), Problems))]
+    responses((status = 204), (status = 403, description = "`forbidden`: a page of another site made the call"), Problems))]
 async fn reset(
     State(app): State<App>,
     _same_site: SameSite,
     visitor: Visitor,
     Json(body): Json<PasswordReset>,
 ) -> Result<(StatusCode, AppendHeaders<[(HeaderName, HeaderValue); 1]>)> {
-    let token = MailToken::received(body.token.expose_secret());
+    let token = LinkToken::received(body.token.expose_secret());
     let device = super::reset(&app, &visitor, Reset { token, new_password: body.new_password }).await?;
     Ok((StatusCode::NO_CONTENT, AppendHeaders([device_cookie(&device)])))
 }
 
 /// Change my password
 ///
-/// Ends all my other sessions; the one of this very call goes on. A wrong `current_password` is `invalid_credentials`.
+/// Ends all my other sessions; the one of this very call goes on. A wrong `current_password` is `invalid_credentials`. Other devices
+/// are no longer known; a cookie remembers this one.
 #[utoipa::path(post, path = "/v1/auth/password", tag = "auth", security(("bearer" = [])), request_body = PasswordChange,
     responses((status = 204),
-        (status = 409, description = "`stale_state`: it was changed meanwhile", body = crate::error::Problem), Problems))]
-async fn change(State(app): State<App>, caller: Caller, Json(body): Json<PasswordChange>) -> Result<StatusCode> {
+        (status = 401, description = "`invalid_credentials`: the present password is wrong"),
+        (status = 409, description = "`stale_state`: it was changed meanwhile"), Problems))]
+async fn change(
+    State(app): State<App>,
+    caller: Caller,
+    Json(body): Json<PasswordChange>,
+) -> Result<(StatusCode, AppendHeaders<[(HeaderName, HeaderValue); 1]>)> {
     let change = Change { current_password: body.current_password, new_password: body.new_password };
-    super::change(&app, &caller, change).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let device = super::change(&app, &caller, change).await?;
+    Ok((StatusCode::NO_CONTENT, AppendHeaders([device_cookie(&device)])))
 }

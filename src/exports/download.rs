@@ -16,10 +16,9 @@ use crate::audit::{self, Actor, Entry, Origin};
 use crate::clock::DateTime;
 use crate::error::{Error, Result};
 use crate::permissions::{Permission, Role, TransactionsRead};
-use crate::tokens::MailToken;
+use crate::tokens::{LinkToken, Purpose};
 use crate::vault::Sealed;
 
-const PURPOSE: &str = "export download";
 const LIFE: TimeDelta = TimeDelta::minutes(15);
 
 /// A link, and when it ends.
@@ -32,7 +31,7 @@ pub(super) struct Link {
 pub(super) fn link(app: &App, row: &Row) -> Option<Link> {
     let kept_until = row.expires_at.filter(|_| row.state == "completed")?;
     let expires_at = kept_until.min(app.clock.now() + LIFE);
-    let token = app.tokens.mail_token(PURPOSE, row.user_id, expires_at, &row.id.to_string());
+    let token = app.tokens.link_token(Purpose::ExportDownload, row.user_id, expires_at, &row.id.to_string());
     let url = format!("{}/v1/exports/{}/download?token={}", app.config.public_url, row.id, token.expose_secret());
     Some(Link { url, expires_at })
 }
@@ -52,8 +51,8 @@ pub(super) struct Download {
 /// [`Error::Invalid`] for a link that is not, or no longer, ours.
 pub(super) async fn find(app: &App, origin: Origin, id: Uuid, token: &str, asked: Option<Part>) -> Result<Download> {
     let wrong = || Error::field("token", "is not a link to this export, or its time is over: read the export again");
-    let token = MailToken::received(token).ok_or_else(wrong)?;
-    if !app.tokens.is_mail_token(PURPOSE, &token, &id.to_string(), app.clock.now()) {
+    let token = LinkToken::received(token).ok_or_else(wrong)?;
+    if !app.tokens.is_link_token(Purpose::ExportDownload, &token, &id.to_string(), app.clock.now()) {
         return Err(wrong());
     }
     let found = store::find_linked(&app.db, token.user_id, id).await?.filter(may_see).ok_or_else(wrong)?;

@@ -267,7 +267,7 @@ fn file(format: Format, at: DateTime) -> [(header::HeaderName, String); 2] {
     responses((status = 200, description = "The file", content(
         (String = "text/csv"), (Trailer = "application/jsonl"),
         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
-        (status = 422, description = "`query_too_broad`", body = crate::error::Problem), Problems))]
+        (status = 422, description = "`query_too_broad`"), Problems))]
 async fn stream_own(State(app): State<App>, caller: Caller, Query(query): Query<OwnQuery>) -> Result<Response> {
     let asked = Asked { filter: query.filter, staff: StaffQuery::default() };
     stream(&app, Who::own(&caller), query.format, asked).await
@@ -281,8 +281,7 @@ async fn stream_own(State(app): State<App>, caller: Caller, Query(query): Query<
     responses((status = 200, description = "The file", content(
         (String = "text/csv"), (Trailer = "application/jsonl"),
         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
-        (status = 403, description = "`forbidden`", body = crate::error::Problem),
-        (status = 422, description = "`query_too_broad`", body = crate::error::Problem), Problems))]
+        (status = 422, description = "`query_too_broad`"), Problems))]
 async fn stream_all(
     State(app): State<App>,
     staff: Staff<TransactionsRead>,
@@ -297,8 +296,7 @@ async fn stream_all(
 /// It is written in the background; at most two at once.
 #[utoipa::path(post, path = "/v1/exports", tag = "exports", security(("bearer" = [])), request_body = NewExportBody,
     params(("Idempotency-Key" = String, Header)),
-    responses((status = 202, body = ExportView), (status = 422, description = "`idempotency_key_reused`",
-        body = crate::error::Problem), Problems))]
+    responses((status = 202, body = ExportView), (status = 422, description = "`idempotency_key_reused`"), Problems))]
 async fn start_own(
     State(app): State<App>,
     caller: Caller,
@@ -330,9 +328,7 @@ async fn show_own(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) 
 /// Needs `transactions.read`. Audited.
 #[utoipa::path(post, path = "/v1/admin/exports", tag = "staff", security(("bearer" = ["transactions.read"])),
     request_body = NewExportBody, params(("Idempotency-Key" = String, Header)),
-    responses((status = 202, body = ExportView), (status = 403, description = "`forbidden`",
-        body = crate::error::Problem), (status = 422, description = "`idempotency_key_reused`",
-        body = crate::error::Problem), Problems))]
+    responses((status = 202, body = ExportView), (status = 422, description = "`idempotency_key_reused`"), Problems))]
 async fn start_all(
     State(app): State<App>,
     staff: Staff<TransactionsRead>,
@@ -346,8 +342,7 @@ async fn start_all(
 ///
 /// Newest first. Needs `transactions.read`.
 #[utoipa::path(get, path = "/v1/admin/exports", tag = "staff", security(("bearer" = ["transactions.read"])),
-    params(PageQuery), responses((status = 200, body = ExportList),
-        (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    params(PageQuery), responses((status = 200, body = ExportList), Problems))]
 async fn list_all(
     State(app): State<App>,
     staff: Staff<TransactionsRead>,
@@ -360,8 +355,7 @@ async fn list_all(
 ///
 /// Needs `transactions.read`.
 #[utoipa::path(get, path = "/v1/admin/exports/{id}", tag = "staff", security(("bearer" = ["transactions.read"])),
-    params(("id" = Uuid, Path)), responses((status = 200, body = ExportView),
-        (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    params(("id" = Uuid, Path)), responses((status = 200, body = ExportView), Problems))]
 async fn show_all(
     State(app): State<App>,
     staff: Staff<TransactionsRead>,

@@ -354,3 +354,21 @@ pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Res
     .fetch_one(db)
     .await
 }
+
+/// How many rows and chunks a data key has sealed.
+pub struct KeyUse {
+    pub id: String,
+    pub rows: i64,
+}
+
+/// A row that was emptied needs no key any more.
+pub(super) async fn key_uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
+    sqlx::query_as!(
+        KeyUse,
+        r#"select key_id as "id!", count(*) as "rows!"
+             from (select key_id from exports where work <> '' union all select key_id from export_chunks) as sealed
+            group by key_id order by key_id"#
+    )
+    .fetch_all(db)
+    .await
+}

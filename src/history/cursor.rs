@@ -9,9 +9,8 @@ use uuid::Uuid;
 use super::Total;
 use super::filter::Filter;
 use super::sort::{Keyset, Sort};
-use crate::tokens::Tokens;
+use crate::tokens::{Purpose, Tokens};
 
-const PURPOSE: &str = "history cursor";
 const MAC_BYTES: usize = 32;
 /// Ours have some 200, those of a search at most some thousands; longer ones are not even decoded.
 const CHARS_MAX: usize = 8192;
@@ -53,7 +52,7 @@ impl Cursor {
     #[must_use]
     pub fn seal(&self, tokens: &Tokens, binding: Binding<'_>) -> String {
         let text = serde_json::to_vec(self).expect("a cursor is plain data");
-        let mac = tokens.stamp(PURPOSE, &[&text, &binding.bytes()]);
+        let mac = tokens.stamp(Purpose::HistoryCursor, &[&text, &binding.bytes()]);
         BASE64_URL_SAFE_NO_PAD.encode([mac, text].concat())
     }
 
@@ -64,7 +63,7 @@ impl Cursor {
         let bytes = if text.len() <= CHARS_MAX { BASE64_URL_SAFE_NO_PAD.decode(text).ok() } else { None };
         let bytes = bytes.ok_or(foreign)?;
         let (mac, text) = bytes.split_first_chunk::<MAC_BYTES>().ok_or(foreign)?;
-        if !tokens.is_stamp(PURPOSE, &[text, &binding.bytes()], mac) {
+        if !tokens.is_stamp(Purpose::HistoryCursor, &[text, &binding.bytes()], mac) {
             return Err(foreign);
         }
         let cursor: Self = serde_json::from_slice(text).map_err(|_| foreign)?;

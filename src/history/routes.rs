@@ -187,7 +187,7 @@ fn links(
 #[utoipa::path(get, path = "/v1/transactions", tag = "transactions", security(("bearer" = [])),
     params(FilterQuery, PagingQuery),
     responses((status = 200, body = TransactionList, headers(("Link" = String, description = "`first`, `prev`, `next`"))),
-        (status = 422, description = "`query_too_broad`", body = crate::error::Problem), Problems))]
+        (status = 422, description = "`query_too_broad`"), Problems))]
 async fn list(State(app): State<App>, caller: Caller, Query(query): Query<OwnQuery>) -> Result<impl IntoResponse> {
     let mut fields = Fields::default();
     let (filter, sort) = query.filter.parse(&mut fields, Scope::Own(caller.user_id));
@@ -205,8 +205,7 @@ async fn list(State(app): State<App>, caller: Caller, Query(query): Query<OwnQue
 #[utoipa::path(get, path = "/v1/admin/transactions", tag = "staff", security(("bearer" = ["transactions.read"])),
     params(FilterQuery, StaffQuery, PagingQuery),
     responses((status = 200, body = StaffTransactionList, headers(("Link" = String, description = "`first`, `prev`, `next`"))),
-        (status = 403, description = "`forbidden`", body = crate::error::Problem),
-        (status = 422, description = "`query_too_broad`", body = crate::error::Problem), Problems))]
+        (status = 422, description = "`query_too_broad`"), Problems))]
 async fn list_all(
     State(app): State<App>,
     staff: Staff<TransactionsRead>,
@@ -247,8 +246,7 @@ async fn show(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>, head
 /// With what Revio said of it and what staff decided about it. Needs `transactions.read`.
 #[utoipa::path(get, path = "/v1/admin/transactions/{id}", tag = "staff", security(("bearer" = ["transactions.read"])),
     params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
-    responses((status = 200, body = StaffDetail, headers(("ETag" = String))), (status = 304, description = "As it was"),
-        (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = StaffDetail, headers(("ETag" = String))), (status = 304, description = "As it was"), Problems))]
 async fn show_any(
     State(app): State<App>,
     _staff: Staff<TransactionsRead>,

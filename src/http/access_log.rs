@@ -47,9 +47,13 @@ pub async fn record(State(app): State<App>, mut request: Request, next: Next) ->
     let failure = response.extensions().get::<Failure>();
     let code = failure.map(|failure| failure.problem.code);
     let cause = failure.and_then(|failure| failure.cause.as_deref());
+    let expected = failure.is_some_and(|failure| failure.expected);
+    let detail = failure.filter(|_| expected).map(|failure| failure.problem.detail.as_str());
     let status = status.as_u16();
     span.in_scope(|| {
-        if status >= 500 {
+        if expected {
+            tracing::warn!(%method, route, status, seconds, code, detail, "request turned away");
+        } else if status >= 500 {
             tracing::error!(%method, route, status, seconds, code, cause, "request failed");
         } else {
             tracing::info!(%method, route, status, seconds, code, "request answered");

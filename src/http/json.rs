@@ -1,5 +1,7 @@
 //! Extractors whose refusals are problem documents that name the field: [`Json`] for bodies, [`Query`] and [`Path`].
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -13,6 +15,8 @@ use crate::error::Error;
 
 /// The largest body of any call but a webhook: a bank account's is 400 bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Shorter than the request's own deadline, so that the caller's slowness is not taken for ours.
+const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// How much of a serde message is repeated; it may quote what was sent.
 const MESSAGE_CHARS_MAX: usize = 160;
 
@@ -37,17 +41,27 @@ impl<T: Serialize> IntoResponse for Json<T> {
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Error;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Error> {
         if !is_json(request.headers()) {
             return Err(Error::UnsupportedMediaType);
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(body_error)?;
+        let bytes = whole_body(request, BODY_DEADLINE).await?;
         parse(&bytes).map(Self)
     }
 }
 
-/// A body that did not arrive whole; `limit` is what the router allows.
-pub fn body_error(rejection: BytesRejection) -> Error {
+/// All of a body. Who sends it more slowly than that is not waited for.
+///
+/// # Errors
+/// [`Error::TooLarge`] beyond what the router allows; [`Error::TurnedAway`]; [`Error::InvalidJson`] when it breaks off.
+pub async fn whole_body(request: Request, deadline: Duration) -> Result<Bytes, Error> {
+    match tokio::time::timeout(deadline, Bytes::from_request(request, &())).await {
+        Ok(read) => read.map_err(body_error),
+        Err(_) => Err(Error::TurnedAway("the body did not arrive in time")),
+    }
+}
+
+fn body_error(rejection: BytesRejection) -> Error {
     match rejection {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => Error::TooLarge(BODY_BYTES_MAX),
         _ => Error::InvalidJson("it did not arrive whole".to_owned()),

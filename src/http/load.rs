@@ -55,8 +55,8 @@ impl Load {
     pub async fn admit(self: Arc<Self>, request: Request, next: Next) -> Response {
         match self.places(&request).map(Semaphore::try_acquire) {
             Some(Ok(_place)) => next.run(request).await,
-            Some(Err(_)) => Error::unavailable("as many requests are in hand as may be").into_response(),
-            None => Error::unavailable("as many connections are open as may be").into_response(),
+            Some(Err(_)) => Error::TurnedAway("as many requests are in hand as may be").into_response(),
+            None => Error::TurnedAway("as many connections are open as may be").into_response(),
         }
     }
 }

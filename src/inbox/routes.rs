@@ -1,8 +1,8 @@
 //! `POST /v1/webhooks/revio` and `/v1/webhooks/revio/callback`. The raw bytes are what is signed: nothing reads them before the signature is checked.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -12,11 +12,14 @@ use super::{Call, Endpoint, Verdict};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::http::address;
-use crate::http::json::body_error;
+use crate::http::json::whole_body;
 use crate::problems::Problems;
 
 /// The one real body that was seen has 2.2 kB; this is ample (`revio.md` 10, 28).
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Nothing is known of the sender until the whole body is there, and Revio sends it at once: whoever is slower must not hold one of
+/// the places for webhooks.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// Longer header values are cut in the log.
 const HEADER_CHARS_MAX: usize = 200;
 const KEPT_HEADERS: [&str; 3] = ["content-type", "user-agent", "x-forwarded-for"];
@@ -55,7 +58,7 @@ async fn receive(app: &App, endpoint: Endpoint, request: Request) -> Result<Stat
         return Err(Error::Forbidden);
     }
     let source_address = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-    let body = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await.map_err(too_large)?;
+    let body = whole_body(Request::from_parts(parts.clone(), body), BODY_DEADLINE).await.map_err(too_large)?;
     let call = Call {
         endpoint,
         body: &body,
@@ -69,8 +72,8 @@ async fn receive(app: &App, endpoint: Endpoint, request: Request) -> Result<Stat
     }
 }
 
-fn too_large(rejection: BytesRejection) -> Error {
-    match body_error(rejection) {
+fn too_large(error: Error) -> Error {
+    match error {
         Error::TooLarge(_) => Error::TooLarge(BODY_BYTES_MAX),
         other => other,
     }

@@ -93,7 +93,7 @@ impl From<Row> for MailView {
 ///
 /// Newest first; never their text. Needs `users.read`.
 #[utoipa::path(get, path = "/v1/admin/mails", tag = "staff", security(("bearer" = ["users.read"])), params(MailQuery),
-    responses((status = 200, body = MailList), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = MailList), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<UsersRead>,

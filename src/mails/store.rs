@@ -76,6 +76,20 @@ pub(super) async fn claim_due(
     .await
 }
 
+/// Deletes a batch of what came to an end before `before`.
+pub(super) async fn delete_done(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "delete from mails
+          where id in (select id from mails where state in ('sent', 'dropped') and created_at < $1
+                        limit $2 for update skip locked)",
+        before,
+        limit
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// `None` when nobody has the address.
 pub(super) async fn recipient(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Recipient>> {
     sqlx::query_as!(

@@ -71,7 +71,7 @@ impl From<Hit> for HitView {
 ///
 /// Leads from an id, an e-mail or a key to the row. Needs `search.all`. Audited, without what was looked for.
 #[utoipa::path(get, path = "/v1/admin/search", tag = "staff", security(("bearer" = ["search.all"])), params(SearchQuery),
-    responses((status = 200, body = Hits), (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = Hits), Problems))]
 async fn find(
     State(app): State<App>,
     _staff: Staff<SearchAll>,

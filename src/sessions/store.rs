@@ -132,6 +132,40 @@ pub(super) async fn revoke_all(
     .await
 }
 
+/// How many live sessions of a batch ended by this. One that ends just now by other means is passed over.
+pub(super) async fn revoke_batch(
+    db: impl PgExecutor<'_>,
+    reason: &str,
+    now: DateTime,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "update sessions set revoked_at = $2, revoked_reason = $1
+          where id in (select id from sessions where revoked_at is null and expires_at > $2
+                        order by id limit $3 for no key update)
+            and revoked_at is null",
+        reason,
+        now,
+        limit
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Deletes a batch of those that ended before `before`, by time or otherwise; their tokens go with them.
+pub(super) async fn delete_ended(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "delete from sessions
+          where id in (select id from sessions where revoked_at < $1 or expires_at < $1 limit $2 for update skip locked)",
+        before,
+        limit
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// A user has few sessions; the limit keeps one who makes thousands from hurting anybody.
 pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid, now: DateTime) -> sqlx::Result<Vec<Session>> {
     sqlx::query_as!(

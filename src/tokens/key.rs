@@ -13,6 +13,31 @@ use secrecy::zeroize::Zeroizing;
 
 const PEM_END: &str = "-----END PRIVATE KEY-----";
 
+/// What a stamp or a derived token is for. All of them stand here, so that no two can have one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Device,
+    RefreshRotation,
+    EmailVerification,
+    PasswordReset,
+    HistoryCursor,
+    ExportDownload,
+}
+
+impl Purpose {
+    /// What its key is derived with: another name would undo all that was given out.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::RefreshRotation => "refresh token rotation",
+            Self::EmailVerification => "email_verification",
+            Self::PasswordReset => "password_reset",
+            Self::HistoryCursor => "history cursor",
+            Self::ExportDownload => "export download",
+        }
+    }
+}
+
 pub(super) struct Key {
     /// From the public key: the same in every process.
     pub(super) id: String,
@@ -40,9 +65,9 @@ impl Key {
     }
 
     /// A key of its own for a purpose of its own, from the one secret that every process has.
-    pub(super) fn derive(&self, purpose: &str) -> hmac::Key {
+    pub(super) fn derive(&self, purpose: Purpose) -> hmac::Key {
         let derived = Salt::new(HKDF_SHA256, b"octoco").extract(self.signing.as_bytes());
-        let info = [purpose.as_bytes()];
+        let info = [purpose.name().as_bytes()];
         hmac::Key::from(derived.expand(&info, hmac::HMAC_SHA256).expect("32 bytes are not too many"))
     }
 

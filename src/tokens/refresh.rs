@@ -4,9 +4,7 @@ use aws_lc_rs::{digest, hmac};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Tokens;
-
-const PURPOSE: &str = "refresh token rotation";
+use super::{Purpose, Tokens};
 
 /// A refresh token: 256 random bits in URL-safe base64. Only its hash is stored.
 #[derive(Clone, Debug)]
@@ -50,7 +48,9 @@ impl Tokens {
     /// The same with each key: while keys change, another process may have made the successor with another one.
     pub fn successors(&self, token: &RefreshToken) -> impl Iterator<Item = RefreshToken> {
         let text = token.expose().as_bytes().to_vec();
-        self.keys.iter().map(move |key| RefreshToken::encode(hmac::sign(&key.derive(PURPOSE), &text).as_ref()))
+        self.keys
+            .iter()
+            .map(move |key| RefreshToken::encode(hmac::sign(&key.derive(Purpose::RefreshRotation), &text).as_ref()))
     }
 }
 

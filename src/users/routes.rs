@@ -83,15 +83,16 @@ impl NewUser {
 
 /// Register
 ///
-/// The e-mail is normalised (trimmed, lower case) and unique. A mail with a link that verifies it follows.
+/// The e-mail is normalised (trimmed, lower case) and unique. A mail with a link that verifies it follows, unless too
+/// many were asked for: then it can be asked for when signed in.
 #[utoipa::path(post, path = "/v1/auth/register", tag = "auth", security(()), request_body = NewUser,
     responses((status = 201, body = UserView), (status = 409, description = "`email_taken`"), Problems))]
 async fn register(
     State(app): State<App>,
-    _visitor: Visitor,
+    visitor: Visitor,
     Json(body): Json<NewUser>,
 ) -> Result<(StatusCode, Json<UserView>)> {
-    let user = super::register(&app, body.parse()?).await?;
+    let user = super::register(&app, &visitor, body.parse()?).await?;
     Ok((StatusCode::CREATED, Json(user.into())))
 }
 

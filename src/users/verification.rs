@@ -17,12 +17,12 @@ use crate::error::Result;
 use crate::http::{Caller, Visitor};
 use crate::limits::Class;
 use crate::mails::{self, Kind, To};
-use crate::tokens::MailToken;
+use crate::tokens::LinkToken;
 use crate::users::{self, Email};
 
 /// # Errors
 /// [`crate::error::Error::Invalid`] for `token`.
-pub async fn verify(app: &App, visitor: &Visitor, token: Option<MailToken>) -> Result<()> {
+pub async fn verify(app: &App, visitor: &Visitor, token: Option<LinkToken>) -> Result<()> {
     let user = of_link(app, Kind::EmailVerification, token).await?;
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
@@ -36,6 +36,11 @@ pub async fn verify(app: &App, visitor: &Visitor, token: Option<MailToken>) -> R
     Ok(())
 }
 
+/// What these mails to a mailbox are counted under.
+pub(super) fn bucket(email: &Email) -> String {
+    format!("verify:{}", email.bucket())
+}
+
 /// Sends the link again. Nothing happens when the e-mail is verified already.
 ///
 /// # Errors
@@ -45,7 +50,6 @@ pub async fn resend(app: &App, caller: &Caller) -> Result<()> {
     if user.email_verified_at.is_some() {
         return Ok(());
     }
-    let bucket = format!("verify:{}", Email(user.email).bucket());
-    caller.quota.count(app, Class::MailsTo, &bucket).await?;
+    caller.quota.count(app, Class::MailsTo, &bucket(&Email(user.email))).await?;
     mails::queue(app, &app.db, Kind::EmailVerification, To::User(user.id)).await
 }

@@ -5,13 +5,14 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
+use chrono::TimeDelta;
 use octoco::audit::Origin;
 use octoco::bank_accounts::rotation::{self, Cursor, KeyUse};
 use octoco::bank_accounts::{self, Details, NewBankAccount};
 use octoco::http::Caller;
 use octoco::http::quota::Quota;
 use octoco::keys;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -180,5 +181,46 @@ async fn keys_rotate_says_which_key_may_go(db: PgPool) {
     sqlx::query("update bank_accounts set key_id = 'lost'").execute(&db).await.expect("PostgreSQL answers");
     let (printed, status) = binary::run(&["keys", "rotate"], &settings).await;
     assert!(!status.success() && printed.contains("key lost: 1 rows; it is not in DATA_KEYS"), "{printed}");
+    t.finish().await;
+}
+
+/// What is stored of an export is never sealed anew; it is gone after a day.
+#[sqlx::test]
+async fn keys_rotate_counts_exports_until_they_are_gone(db: PgPool) {
+    let (old, new) = (keys::new_data_key("old"), keys::new_data_key("new"));
+    let t = TestApp::with(db.clone(), &[("DATA_KEYS", &old)]).await;
+    let customer = t.customer_with(1_000).await;
+    let headers = [("Idempotency-Key", "e")];
+    let body = serde_json::json!({"format": "csv"});
+    let started = t.send(Method::POST, "/v1/exports", Some(&customer.token), &headers, Some(body)).await;
+    assert_eq!(started.status, StatusCode::ACCEPTED, "{}", started.body);
+    t.drive().await;
+    let mut settings = binary::settings(&db, "unused");
+    settings.insert("DATA_KEYS", format!("{new},{old}"));
+    let (printed, status) = binary::run(&["keys", "rotate"], &settings).await;
+    assert!(!status.success() && printed.contains("rows of exports"), "{printed}");
+    t.advance(TimeDelta::hours(25));
+    t.drive().await;
+    let (printed, status) = binary::run(&["keys", "rotate"], &settings).await;
+    assert!(status.success() && printed.contains("no row needs another key"), "{printed}");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn accounts_added_at_once_do_not_pass_the_maximum(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let details = bank_accounts::details(&t.app, customer.bank_account_id).await.expect("it opens");
+    let caller = caller(&customer);
+    let add = || {
+        let new = NewBankAccount { bank_name: "FNB".to_owned(), details: details.clone() };
+        bank_accounts::add(&t.app, &caller, new)
+    };
+    for _ in 0..45 {
+        add().await.expect("there is room");
+    }
+    let raced = futures_util::future::join_all((0..12).map(|_| add())).await;
+    assert_eq!(raced.iter().filter(|added| added.is_ok()).count(), 4);
+    assert_eq!(bank_accounts::list(&t.app, customer.id).await.expect("they open").len(), 50);
     t.finish().await;
 }

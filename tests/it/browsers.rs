@@ -53,7 +53,16 @@ async fn a_page_of_a_listed_origin_may_call_and_read(db: PgPool) {
     for told in [refused, me] {
         assert_eq!(text(&told, "access-control-allow-origin"), FRONTEND);
         assert_eq!(text(&told, "vary"), "origin", "a cache must not give it to another page");
-        for header in ["idempotent-replayed", "ratelimit-remaining", "retry-after", "x-request-id", "link", "etag"] {
+        for header in [
+            "idempotent-replayed",
+            "ratelimit-remaining",
+            "retry-after",
+            "x-request-id",
+            "link",
+            "etag",
+            "content-range",
+            "accept-ranges",
+        ] {
             assert!(text(&told, "access-control-expose-headers").contains(header), "{header}");
         }
     }

@@ -1,7 +1,7 @@
 //! Slow, large and many: what a connection may take, who is turned away when there are too many, TLS, and a stop.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
@@ -126,6 +126,19 @@ async fn a_body_that_does_not_come_is_told_so(db: PgPool) {
     send(&mut slow, &format!("{head}{{\"email\":")).await;
     let told = rest(&mut slow).await;
     assert!(told.starts_with("HTTP/1.1 503") && told.contains("\"code\":\"unavailable\""), "{told}");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_webhook_whose_body_is_slow_gives_its_place_back(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let server = Planted::new(&t.app, Router::new(), LONG, Patience::default()).await;
+    let started = Instant::now();
+    let mut slow = server.connect().await;
+    send(&mut slow, "POST /v1/webhooks/revio HTTP/1.1\r\nHost: octoco\r\nContent-Length: 90\r\n\r\n{").await;
+    let told = rest(&mut slow).await;
+    assert!(told.starts_with("HTTP/1.1 503") && told.contains("did not arrive in time"), "{told}");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     t.finish().await;
 }
 
@@ -317,6 +330,29 @@ async fn the_service_speaks_tls_1_3_and_nothing_older(db: PgPool) {
     send(&mut stalled, "\x16\x03\x01").await;
     assert_eq!(rest(&mut stalled).await, "", "cut off in the handshake");
     until("it is counted", || ended(&t.app, "handshake") == 3).await;
+    t.finish().await;
+}
+
+/// The handshake takes most of the time; what is left is the head's.
+#[sqlx::test]
+async fn a_head_behind_a_handshake_has_only_the_rest_of_the_time(db: PgPool) {
+    let (made, settings) = certificate();
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let t = TestApp::with(db, &settings).await;
+    let first_request = Duration::from_secs(2);
+    let patience = Patience { first_request, ..Patience::default() };
+    let server = Planted::new(&t.app, Router::new(), LONG, patience).await;
+    let started = Instant::now();
+    let stream = server.connect().await;
+    // Most of the time is over before the handshake begins.
+    until("it is late", || started.elapsed() > first_request * 3 / 4).await;
+    let name = "localhost".try_into().expect("a name");
+    let mut silent = connector(&made, &version::TLS13).connect(name, stream).await.expect("1.3 is spoken");
+    send(&mut silent, "GET /healthz HTTP/1.1\r\nHost: local").await;
+    assert_eq!(rest(&mut silent).await, "", "cut off in the head");
+    let took = started.elapsed();
+    assert!(took < first_request * 3 / 2, "{took:?}: a time of its own for the head");
+    until("it is counted", || ended(&t.app, "silent") == 1).await;
     t.finish().await;
 }
 

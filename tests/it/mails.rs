@@ -316,3 +316,20 @@ fn settings_that_cannot_be_meant_are_refused_by_name() {
         assert_eq!(refused(&[("FRONTEND_URL", url)]), ["FRONTEND_URL"], "{url}");
     }
 }
+
+#[sqlx::test]
+async fn a_mail_that_went_out_a_month_ago_is_deleted(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.customer().await;
+    t.drive().await;
+    t.advance(chrono::TimeDelta::days(30));
+    t.customer().await;
+    let count = async || -> i64 {
+        octoco::mails::prune(&t.app).await.expect("PostgreSQL answers");
+        sqlx::query_scalar("select count(*) from mails").fetch_one(&t.app.db).await.expect("PostgreSQL answers")
+    };
+    assert_eq!(count().await, 2, "not yet");
+    t.advance(chrono::TimeDelta::seconds(1));
+    assert_eq!(count().await, 1, "and one that has not gone out stays");
+    t.finish().await;
+}

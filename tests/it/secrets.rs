@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::binary::{self, Serving, Settings};
-use crate::harness::{PASSWORD, TestApp};
+use crate::harness::{Customer, PASSWORD, TestApp};
 
 /// Recognisable, and well formed in a URL, in a header and in base64.
 const PLANTED: &str = "PLANTEDsecretPLANTED";
@@ -27,6 +27,8 @@ fn planted(db: &PgPool) -> (Settings, Vec<String>) {
     settings.extend([
         ("REDIS_URL", redis),
         ("REVIO_API_KEY", PLANTED.to_owned()),
+        ("SMTP_URL", format!("smtp://octoco:{PLANTED}@127.0.0.1:1")),
+        ("MAIL_FROM", "octoco@example.com".to_owned()),
         ("TLS_CERT", tls.cert.pem()),
         ("TLS_KEY", tls.signing_key.serialize_pem()),
     ]);
@@ -81,6 +83,10 @@ async fn a_wrong_setting_is_named_and_its_value_is_not_repeated(db: PgPool) {
         ("REVIO_API_KEY", format!("{PLANTED}\nX-Header: {PLANTED}")),
         ("REVIO_BASE_URL", format!("https://user:{PLANTED}@host/api/v1/")),
         ("REVIO_BASE_URL", PLANTED.to_owned()),
+        ("SMTP_URL", format!("smtp://octoco:{PLANTED}@mail.example.com")),
+        ("SMTP_URL", format!("smtps://octoco:{PLANTED}@mail.example.com:port")),
+        ("SMTP_URL", PLANTED.to_owned()),
+        ("FRONTEND_URL", format!("https://user:{PLANTED}@host")),
         ("PUBLIC_URL", format!("https://user:{PLANTED}@host")),
         ("CORS_ORIGINS", format!("https://user:{PLANTED}@host")),
         ("REVIO_WEBHOOK_PUBLIC_KEYS", format!("-----BEGIN PUBLIC KEY-----\n{PLANTED}\n-----END PUBLIC KEY-----")),
@@ -94,7 +100,7 @@ async fn a_wrong_setting_is_named_and_its_value_is_not_repeated(db: PgPool) {
         ("TIGERBEETLE_CLUSTER_ID", PLANTED.to_owned()),
         ("REVIO_BRAND_ID", PLANTED.to_owned()),
     ];
-    needles.extend(wrong[23].1.lines().filter(|line| !line.starts_with("---")).map(str::to_owned));
+    needles.extend(wrong[27].1.lines().filter(|line| !line.starts_with("---")).map(str::to_owned));
     for (name, value) in wrong {
         let mut settings = settings.clone();
         settings.insert(name, value.clone());
@@ -228,6 +234,7 @@ async fn the_log_of_a_whole_life_names_nobody(db: PgPool) {
     let account = json!({"account_number": ["62001234567"], "account_holder": "Thandi Nkosi"});
     t.send(Method::POST, "/v1/bank-accounts", Some(&customer.token), &[], Some(account)).await;
     t.send(Method::GET, &format!("/v1/{}", customer.email), None, &[], None).await;
+    let links = passwords_and_links(&t, &customer).await;
     t.finish().await;
     drop(listening);
     let text = log.text();
@@ -248,7 +255,34 @@ async fn the_log_of_a_whole_life_names_nobody(db: PgPool) {
         "Zm9yZ2Vk",
         revio_sim::TEST_KEY,
     ];
-    assert_clean("the log", &text, &needles.map(str::to_owned));
+    let needles = needles.iter().map(|needle| (*needle).to_owned()).chain(links).collect::<Vec<_>>();
+    assert_clean("the log", &text, &needles);
+}
+
+/// Another password by mail and by hand, and an e-mail that is proved. What must not be told of it: tokens, passwords, devices.
+async fn passwords_and_links(t: &TestApp, customer: &Customer) -> Vec<String> {
+    let post = async |path: &str, token: Option<&str>, body: serde_json::Value| {
+        t.send(Method::POST, path, token, &[], Some(body)).await
+    };
+    let (second, third) = ("a second password of mine", "a third password of mine");
+    let verification = t.mailbox.newest(&customer.email, "Confirm").token();
+    let verified = post("/v1/auth/verify-email", None, json!({"token": verification})).await;
+    assert_eq!(verified.status, StatusCode::NO_CONTENT, "{}", verified.body);
+    let asked = post("/v1/auth/password/forgot", None, json!({"email": customer.email})).await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED);
+    t.drive().await;
+    let link = t.mailbox.newest(&customer.email, "password").token();
+    let body = json!({"token": link, "new_password": second});
+    let reset = post("/v1/auth/password/reset", None, body.clone()).await;
+    assert_eq!(reset.status, StatusCode::NO_CONTENT, "{}", reset.body);
+    assert_eq!(post("/v1/auth/password/reset", None, body).await.status, StatusCode::BAD_REQUEST);
+    let login = t.login(&customer.email, second).await;
+    let token = login.body["access_token"].as_str().expect("a token").to_owned();
+    let body = json!({"current_password": second, "new_password": third});
+    let changed = post("/v1/auth/password", Some(&token), body).await;
+    assert_eq!(changed.status, StatusCode::NO_CONTENT, "{}", changed.body);
+    let device = changed.headers["set-cookie"].to_str().expect("text").split([';', '=']).nth(1).expect("a value");
+    vec![verification, link, second.to_owned(), third.to_owned(), token, device.to_owned()]
 }
 
 #[sqlx::test]

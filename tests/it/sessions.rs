@@ -1,10 +1,12 @@
 //! Registering, signing in, refreshing, signing out.
 
 use chrono::TimeDelta;
+use octoco::{access, sessions};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::binary;
 use crate::harness::{Answer, PASSWORD, TestApp};
 
 /// The refresh token of a `Set-Cookie` header, whose attributes are checked on the way.
@@ -154,5 +156,56 @@ async fn sessions_are_listed_and_revoked_by_their_owner_only(db: PgPool) {
     assert_eq!(foreign.status, StatusCode::NOT_FOUND);
     assert_eq!(t.send(Method::DELETE, &path, Some(&customer.token), &[], None).await.status, StatusCode::NO_CONTENT);
     assert_eq!(refresh(&t, &token).await.status, StatusCode::UNAUTHORIZED);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn end_all_ends_every_session_of_everybody(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (one, other) = (t.customer().await, t.customer().await);
+    let login = t.login(&one.email, PASSWORD).await;
+    // The command has the system's clock.
+    let lives = "update sessions set expires_at = now() + interval '1 day'";
+    sqlx::query(lives).execute(&db).await.expect("PostgreSQL answers");
+    let (printed, status) = binary::run(&["sessions", "end-all"], &binary::settings(&db, "unused")).await;
+    assert!(status.success() && printed.contains("3 sessions ended"), "{printed}");
+    assert_eq!(refresh(&t, &cookie(&login)).await.status, StatusCode::UNAUTHORIZED);
+    t.advance(access::PERIOD);
+    for customer in [&one, &other] {
+        assert_eq!(t.get(customer, "/v1/me").await.status, StatusCode::UNAUTHORIZED);
+    }
+    let told: Vec<serde_json::Value> =
+        sqlx::query_scalar("select after from audit_log where action = 'session.all_ended'")
+            .fetch_all(&db)
+            .await
+            .expect("PostgreSQL answers");
+    assert_eq!(told, [json!({"sessions_ended": 3})]);
+    let (printed, status) = binary::run(&["sessions", "end-all"], &binary::settings(&db, "unused")).await;
+    assert!(status.success() && printed.contains("0 sessions ended"), "{printed}");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_session_that_ended_a_month_ago_is_deleted_and_no_other(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let count = async || -> (i64, i64) {
+        let counted = "select (select count(*) from sessions), (select count(*) from refresh_tokens)";
+        sqlx::query_as(counted).fetch_one(&db).await.expect("PostgreSQL answers")
+    };
+    let customer = t.customer().await;
+    let revoked = format!("/v1/auth/sessions/{}", customer.session_id);
+    let done = t.send(Method::DELETE, &revoked, Some(&customer.token), &[], None).await;
+    assert_eq!(done.status, StatusCode::NO_CONTENT);
+    t.login(&customer.email, PASSWORD).await;
+    t.advance(TimeDelta::days(30));
+    assert!(!sessions::prune(&t.app).await.expect("PostgreSQL answers"));
+    assert_eq!(count().await, (2, 2), "not yet");
+    t.login(&customer.email, PASSWORD).await;
+    t.advance(TimeDelta::seconds(1));
+    sessions::prune(&t.app).await.expect("PostgreSQL answers");
+    assert_eq!(count().await, (2, 2), "the revoked one, with its token");
+    t.advance(TimeDelta::days(7));
+    sessions::prune(&t.app).await.expect("PostgreSQL answers");
+    assert_eq!(count().await, (1, 1), "the one whose time was over");
     t.finish().await;
 }

@@ -3,6 +3,8 @@
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use futures_util::{StreamExt, stream};
 use octoco::keys;
+use octoco::limits::{Answer as Allowance, Class};
+use octoco::users::Email;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sqlx::PgPool;
@@ -188,4 +190,72 @@ async fn signing_keys_change_while_people_are_signed_in(db: PgPool) {
     assert_eq!(ids.len(), 2);
     assert!(!jwks.body.to_string().contains("\"d\""), "no private part");
     after.finish().await;
+}
+
+/// Uses up an allowance.
+async fn use_up(t: &TestApp, class: Class, who: &str) {
+    while matches!(t.app.limiter.check(class, who).await, Allowance::Allowed(..)) {}
+}
+
+fn bucket(customer: &Customer) -> String {
+    Email::parse(&customer.email).expect("an address").bucket()
+}
+
+async fn sign_in_from(t: &TestApp, email: &str, password: &str, from: &str, device: &str) -> Answer {
+    sign_in(t, email, password, &[("X-Forwarded-For", from), ("Cookie", device)]).await
+}
+
+#[sqlx::test]
+async fn devices_of_ones_own_accounts_are_no_way_around_the_limits(db: PgPool) {
+    let t = TestApp::with(db, &UNDER_ATTACK).await;
+    let (attacker, first) = customer_with_device(&t).await;
+    let (victim, device) = customer_with_device(&t).await;
+    let again = sign_in(&t, &attacker.email, PASSWORD, &[("X-Forwarded-For", &somewhere())]).await;
+    let second = cookie(&again, "device=");
+    let mut tried = 0;
+    for turn in 0..30 {
+        let mine = if turn % 2 == 0 { &first } else { &second };
+        let answer = sign_in_from(&t, &attacker.email, "a wrong password", &somewhere(), mine).await;
+        tried += usize::from(answer.status == StatusCode::UNAUTHORIZED);
+    }
+    assert!((1..20).contains(&tried), "{tried}: two devices of one account have two allowances");
+    // With any number of accounts from one address.
+    let from = somewhere();
+    use_up(&t, Class::Auth, &format!("device:{from}")).await;
+    let flooding = sign_in_from(&t, &victim.email, PASSWORD, &from, &device).await;
+    assert_eq!(flooding.status, StatusCode::TOO_MANY_REQUESTS);
+    let elsewhere = sign_in_from(&t, &victim.email, PASSWORD, &somewhere(), &device).await;
+    assert_eq!(elsewhere.status, StatusCode::OK, "{}", elsewhere.body);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_copied_device_is_no_endless_way_to_guess(db: PgPool) {
+    let t = TestApp::with(db, &UNDER_ATTACK).await;
+    let (customer, device) = customer_with_device(&t).await;
+    use_up(&t, Class::DeviceLong, device.trim_start_matches("device=")).await;
+    let slowed = sign_in_from(&t, &customer.email, PASSWORD, &somewhere(), &device).await;
+    assert_eq!(slowed.status, StatusCode::TOO_MANY_REQUESTS, "its hour is used up");
+    let elsewhere = sign_in(&t, &customer.email, PASSWORD, &[("X-Forwarded-For", &somewhere())]).await;
+    assert_eq!(elsewhere.status, StatusCode::OK, "{}", elsewhere.body);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_device_is_known_until_the_password_is_another(db: PgPool) {
+    let new = "another horse another staple";
+    let t = TestApp::with(db, &UNDER_ATTACK).await;
+    let (customer, device) = customer_with_device(&t).await;
+    // Somebody guesses without end: only a known device gets in.
+    use_up(&t, Class::Guess, &bucket(&customer)).await;
+    assert_eq!(sign_in_from(&t, &customer.email, PASSWORD, &somewhere(), &device).await.status, StatusCode::OK);
+    let body = json!({"current_password": PASSWORD, "new_password": new});
+    let changed = t.send(Method::POST, "/v1/auth/password", Some(&customer.token), &[], Some(body)).await;
+    assert_eq!(changed.status, StatusCode::NO_CONTENT, "{}", changed.body);
+    use_up(&t, Class::Guess, &bucket(&customer)).await;
+    let stranger = sign_in_from(&t, &customer.email, new, &somewhere(), &device).await;
+    assert_eq!(stranger.status, StatusCode::TOO_MANY_REQUESTS, "known for the old password");
+    let known = sign_in_from(&t, &customer.email, new, &somewhere(), &cookie(&changed, "device=")).await;
+    assert_eq!(known.status, StatusCode::OK, "{}", known.body);
+    t.finish().await;
 }

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::error::Result;
 use crate::http::{Caller, Json, Visitor};
 use crate::problems::Problems;
-use crate::tokens::MailToken;
+use crate::tokens::LinkToken;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(verify)).routes(routes!(resend))
@@ -33,7 +33,7 @@ struct EmailToken {
 #[utoipa::path(post, path = "/v1/auth/verify-email", tag = "auth", security(()), request_body = EmailToken,
     responses((status = 204), Problems))]
 async fn verify(State(app): State<App>, visitor: Visitor, Json(body): Json<EmailToken>) -> Result<StatusCode> {
-    super::verify(&app, &visitor, MailToken::received(body.token.expose_secret())).await?;
+    super::verify(&app, &visitor, LinkToken::received(body.token.expose_secret())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

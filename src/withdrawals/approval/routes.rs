@@ -121,8 +121,7 @@ impl WithdrawalApprovalView {
 /// Newest first. Needs `withdrawals.approve`.
 #[utoipa::path(get, path = "/v1/admin/withdrawals/awaiting-approval", tag = "staff",
     security(("bearer" = ["withdrawals.approve"])), params(AwaitingQuery),
-    responses((status = 200, body = WithdrawalApprovalList),
-        (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = WithdrawalApprovalList), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<WithdrawalsApprove>,
@@ -144,8 +143,7 @@ async fn list(
 /// Needs `withdrawals.approve`.
 #[utoipa::path(get, path = "/v1/admin/withdrawals/{id}/approval", tag = "staff",
     security(("bearer" = ["withdrawals.approve"])), params(("id" = Uuid, Path)),
-    responses((status = 200, body = WithdrawalApprovalView),
-        (status = 403, description = "`forbidden`", body = crate::error::Problem), Problems))]
+    responses((status = 200, body = WithdrawalApprovalView), Problems))]
 async fn show(
     State(app): State<App>,
     _staff: Staff<WithdrawalsApprove>,
@@ -161,9 +159,8 @@ async fn show(
 #[utoipa::path(post, path = "/v1/admin/withdrawals/{id}/approve", tag = "staff",
     security(("bearer" = ["withdrawals.approve"])), params(("id" = Uuid, Path)), request_body = ApproveWithdrawalBody,
     responses((status = 200, body = WithdrawalApprovalView),
-        (status = 403, description = "`forbidden`: also for one's own withdrawal", body = crate::error::Problem),
-        (status = 409, description = "`stale_state`: it does not wait any more, or is not the payout that was seen",
-            body = crate::error::Problem), Problems))]
+        (status = 403, description = "`forbidden`: also for one's own withdrawal"),
+        (status = 409, description = "`stale_state`: it does not wait any more, or is not the payout that was seen"), Problems))]
 async fn approve(
     State(app): State<App>,
     staff: Staff<WithdrawalsApprove>,
@@ -185,9 +182,8 @@ async fn approve(
 #[utoipa::path(post, path = "/v1/admin/withdrawals/{id}/decline", tag = "staff",
     security(("bearer" = ["withdrawals.approve"])), params(("id" = Uuid, Path)), request_body = DeclineWithdrawalBody,
     responses((status = 200, body = WithdrawalApprovalView),
-        (status = 403, description = "`forbidden`: also for one's own withdrawal", body = crate::error::Problem),
-        (status = 409, description = "`stale_state`: it does not wait any more, or is not the payout that was seen",
-            body = crate::error::Problem), Problems))]
+        (status = 403, description = "`forbidden`: also for one's own withdrawal"),
+        (status = 409, description = "`stale_state`: it does not wait any more, or is not the payout that was seen"), Problems))]
 async fn decline(
     State(app): State<App>,
     staff: Staff<WithdrawalsApprove>,
