@@ -103,10 +103,10 @@ pub struct Server {
     /// `TLS_CERT` and `TLS_KEY`: PEM of the chain and of its key; with them the API speaks TLS 1.3 itself. Default: plain HTTP,
     /// and TLS is the edge's.
     pub tls: Option<Tls>,
-    /// `CONNECTIONS_MAX`: open at once in one process, besides a few for webhooks and probes. Default 512; stay well below the
+    /// `CONNECTIONS_MAX`: open at once in one process, besides a few for webhooks and probes. Default 800; stay well below the
     /// limit of open files.
     pub connections_max: usize,
-    /// `REQUESTS_MAX`: requests in hand at once in one process, webhooks and probes aside; more are told 503. Default 256.
+    /// `REQUESTS_MAX`: requests in hand at once in one process, webhooks and probes aside; more are told 503. Default 512.
     pub requests_max: usize,
 }
 
@@ -250,8 +250,8 @@ impl Config {
 
 fn read_server(read: &mut Reader<'_>) -> Option<Server> {
     let (chain, key) = (read.text("TLS_CERT", Some("")), read.text("TLS_KEY", Some("")).map(SecretString::from));
-    let connections_max = read.checked("CONNECTIONS_MAX", Some("512"), parse_places);
-    let requests_max = read.checked("REQUESTS_MAX", Some("256"), parse_places);
+    let connections_max = read.checked("CONNECTIONS_MAX", Some("800"), parse_places);
+    let requests_max = read.checked("REQUESTS_MAX", Some("512"), parse_places);
     let (chain, key) = (chain?, key?);
     let tls = match (chain.is_empty(), key.expose_secret().is_empty()) {
         (true, true) => None,

@@ -171,7 +171,10 @@ struct AdjustmentList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AdjustmentQuery {
-    #[param(example = "awaiting_approval")]
+    #[param(
+        example = "awaiting_approval",
+        pattern = "^(awaiting_approval|initiated|completed|rejected|cancelled|expired)$"
+    )]
     state: Option<String>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,

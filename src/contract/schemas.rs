@@ -18,15 +18,16 @@ fn known_parameter(name: &str) -> Option<Value> {
         "cursor" => json!({"format": "cursor", "maxLength": 1024}),
         "currency" => json!({"format": "iso-4217", "pattern": "^[A-Z]{3}$", "example": "ZAR"}),
         // Names of ours, with commas where several may be given.
-        "kind" | "state" => json!({"maxLength": 255, "pattern": "^[a-z_]+(,[a-z_]+)*$"}),
-        "sort" => json!({"maxLength": 255, "pattern": "^-?[a-z_]+(,-?[a-z_]+)*$"}),
+        "kind" => json!({"format": "transaction-kinds", "maxLength": 255}),
+        "state" => json!({"format": "transaction-states", "maxLength": 255}),
+        "sort" => json!({"format": "transaction-sort", "maxLength": 255}),
         // A date or a time of RFC 3339.
-        "from" | "to" => json!({"maxLength": 64, "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt].+)?$"}),
+        "from" | "to" => json!({"format": "date-or-time", "maxLength": 64}),
         "reference" => json!({"minLength": 1, "maxLength": 255}),
         "q" => json!({"minLength": 1, "maxLength": 100}),
         // Of a link that we made.
         "token" => json!({"minLength": 1, "maxLength": 1024, "pattern": "^[!-~]+$"}),
-        "If-None-Match" => json!({"maxLength": 1024, "pattern": "^[ -~]*$"}),
+        "If-None-Match" => json!({"format": "etag"}),
         _ => return None,
     };
     Some(schema)

@@ -25,7 +25,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ForgottenPassword {
-    #[schema(example = "thandi@example.com", max_length = 254)]
+    #[schema(example = "thandi@example.com", format = "email", max_length = 254)]
     email: String,
 }
 

@@ -26,7 +26,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 struct MailQuery {
     /// `pending`, `sent`, `dropped` (no longer of use) or `dead` (it did not go out; the person may ask for another).
-    #[param(example = "dead")]
+    #[param(example = "dead", pattern = "^(pending|sent|dropped|dead)$")]
     state: Option<String>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
