@@ -23,6 +23,7 @@ pub mod routes;
 pub mod sort;
 mod store;
 mod views;
+mod words;
 
 use ledger::{Recorded, TransferId};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,14 @@ pub use views::StaffTransactionView;
 
 /// More are not counted but estimated: counting would cost more than the page.
 const COUNTED_MAX: i64 = 10_000;
+/// Of a search there is no estimate, and each row that it finds is looked at.
+const FOUND_MAX: i64 = 1_000;
+/// In PostgreSQL's units, of which one is some microseconds: a count that it believes dearer is not made, an order not sorted.
+const COST_MAX: f64 = 2_000.0;
+/// A word that more rows have is looked for in the rows of the order, not the rows by the word.
+const RARE_MAX: i64 = 20_000;
+/// Enough to tell which word is the rarest.
+const COMPARED_MAX: i64 = 2_000;
 /// Each word costs a search of its own.
 const WORDS_MAX: usize = 8;
 /// Of one row; Revio repeats an event some ten times at most.
@@ -76,7 +85,16 @@ pub struct List {
 pub struct Selection {
     pub filter: Filter,
     pub sort: Sort,
-    words: Vec<Vec<String>>,
+    meaning: Meaning,
+}
+
+/// What the words of a search were taken to mean.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meaning {
+    /// For each word those of the rows; the rarest first.
+    pub words: Vec<Vec<String>>,
+    /// Every word is one of very many rows, and the order is not by time.
+    pub is_common: bool,
 }
 
 /// A row and its life.
@@ -92,21 +110,19 @@ pub struct Detail {
 /// # Errors
 /// [`Error::Invalid`] for a search of too many words; [`Error::TooBroad`].
 pub async fn prepare(app: &App, filter: Filter, sort: Sort) -> Result<Selection> {
-    let words = match &filter.search {
-        Some(search) => {
-            let mut tx = begin(app, true).await?;
-            let words = match filter.user_id {
-                Some(user_id) => store::own_words(&mut *tx, &search.text, user_id).await,
-                None => store::words(&mut *tx, &search.text).await,
-            };
-            words.map_err(too_broad)?
-        }
-        None => Vec::new(),
+    let Some(search) = &filter.search else {
+        return Ok(Selection { filter, sort, meaning: Meaning::default() });
     };
+    let by_time = sort.columns.is_empty();
+    let counted_max = if by_time { COMPARED_MAX } else { RARE_MAX } + 1;
+    let mut tx = begin(app, true).await?;
+    let words = words::meant(&mut tx, &search.text, filter.user_id, counted_max).await.map_err(too_broad)?;
     if words.len() > WORDS_MAX {
         return Err(Error::field("q", format!("has more than {WORDS_MAX} words")));
     }
-    Ok(Selection { filter, sort, words })
+    let is_common = !by_time && words.first().is_some_and(|(_, uses)| *uses > RARE_MAX);
+    let words = words.into_iter().map(|(words, _)| words).collect();
+    Ok(Selection { filter, sort, meaning: Meaning { words, is_common } })
 }
 
 /// The next rows behind a row, or the first ones: a whole list, a page at a time, without a cursor that a client holds. Fewer
@@ -136,7 +152,7 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
         _ => None,
     };
     let selection = match &cursor {
-        Some(cursor) => Selection { filter: filter.clone(), sort: sort.clone(), words: cursor.words.clone() },
+        Some(cursor) => Selection { filter: filter.clone(), sort: sort.clone(), meaning: cursor.meaning.clone() },
         None => prepare(app, filter.clone(), sort.clone()).await?,
     };
     let backwards = cursor.as_ref().is_some_and(|cursor| cursor.way == Way::Backwards);
@@ -156,8 +172,10 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
     let rows = groups::page(&mut tx, &ask).await?;
     let (mut rows, more) = cut(rows, limit);
     let seen = offset.saturating_add(i64::try_from(rows.len()).unwrap_or(0)).saturating_add(i64::from(more));
+    let is_end = !more && (offset == 0 || !rows.is_empty());
     let total = match &cursor {
         Some(cursor) => cursor.total,
+        None if is_end => Total::Exact(seen),
         None => total(&mut tx, &selection, seen).await?,
     };
     tx.commit().await?;
@@ -171,7 +189,7 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
     };
     let link = |way, row: Option<&Transaction>| {
         let keyset = row.filter(|_| has_more(way)).map(|row| sort.keyset(row))?;
-        Some(Cursor { way, keyset, words: selection.words.clone(), total }.seal(&app.tokens, binding))
+        Some(Cursor { way, keyset, meaning: selection.meaning.clone(), total }.seal(&app.tokens, binding))
     };
     let (next, prev) = (link(Way::Forwards, rows.last()), link(Way::Backwards, rows.first()));
     Ok(List { rows, next, prev, total })
@@ -188,9 +206,9 @@ fn cut(mut rows: Vec<Transaction>, limit: i64) -> (Vec<Transaction>, bool) {
 fn ask(selection: &Selection) -> store::Ask<'_> {
     store::Ask {
         filter: &selection.filter,
-        words: &selection.words,
+        meaning: &selection.meaning,
         sort: &selection.sort,
-        equal: None,
+        values: &[],
         after: None,
         offset: 0,
         limit: 0,
@@ -206,20 +224,24 @@ async fn begin(app: &App, bitmaps: bool) -> Result<sqlx::Transaction<'static, sq
 
 /// `seen` rows are known to be there. What takes too long to count is told as that many.
 async fn total(db: &mut PgConnection, selection: &Selection, seen: i64) -> Result<Total> {
-    let by_id = Sort::default();
-    let ask = store::Ask { sort: &by_id, limit: COUNTED_MAX.saturating_add(1), ..ask(selection) };
-    let counted = match store::count(db, &ask).await.map_err(too_broad) {
-        Err(Error::TooBroad) => return Ok(Total::AtLeast(seen)),
-        counted => counted?,
+    let is_search = selection.filter.search.is_some();
+    let counted_max = if is_search { FOUND_MAX } else { COUNTED_MAX };
+    let by_time = Sort::default();
+    let ask = store::Ask { sort: &by_time, limit: counted_max + 1, ..ask(selection) };
+    let plan = store::count_plan(db, &ask).await.map_err(too_broad)?;
+    let more_than = |known: i64| {
+        let estimate = plan.rows.filter(|rows| !is_search && *rows > known);
+        estimate.map_or(Total::AtLeast(known), Total::Estimate)
     };
-    if counted <= COUNTED_MAX {
-        return Ok(Total::Exact(counted));
+    if plan.cost > COST_MAX && !is_search {
+        return Ok(more_than(seen));
     }
-    if selection.filter.search.is_some() {
-        return Ok(Total::AtLeast(counted));
+    match store::count(db, &ask).await.map_err(too_broad) {
+        Ok(counted) if counted <= counted_max => Ok(Total::Exact(counted)),
+        Ok(counted) => Ok(more_than(counted)),
+        Err(Error::TooBroad) => Ok(more_than(seen)),
+        Err(error) => Err(error),
     }
-    let estimate = store::estimate(db, &selection.filter).await.map_err(too_broad)?;
-    Ok(estimate.filter(|rows| *rows > counted).map_or(Total::AtLeast(counted), Total::Estimate))
 }
 
 /// The statement's own deadline is the caller's affair, not a part that does not answer.

@@ -7,10 +7,11 @@
 //!                      ─> indexes and triggers back;    then vacuum, as autovacuum would have done over the years
 //! ```
 //!
-//! | share of the rows | whose |
+//! | rows | whose |
 //! |---|---|
-//! | 10 % | one very large customer's |
-//! | 1 % | one large customer's |
+//! | 10 % | the first customer's |
+//! | 1 % | the second one's |
+//! | 15,000 | the third one's: too many to sort quickly, and of ten million too few to come upon in another order |
 //! | the rest | everybody else's, about a thousand each |
 
 pub mod measure;

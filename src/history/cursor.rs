@@ -6,9 +6,9 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Total;
 use super::filter::Filter;
 use super::sort::{Keyset, Sort};
+use super::{Meaning, Total};
 use crate::tokens::{Purpose, Tokens};
 
 const MAC_BYTES: usize = 32;
@@ -26,8 +26,8 @@ pub enum Way {
 pub struct Cursor {
     pub way: Way,
     pub keyset: Keyset,
-    /// What the words of the search were taken to mean on the first page, so that it stays the same on the others.
-    pub words: Vec<Vec<String>>,
+    /// Of the search, as the first page took it, so that it stays the same on the others.
+    pub meaning: Meaning,
     /// As the first page was told.
     pub total: Total,
 }
@@ -83,7 +83,7 @@ mod tests {
         let (caller, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let (filter, sort) = (Filter::of(Scope::Own(caller)), Sort::parse(Some("amount")).expect("an order"));
         let keyset = Keyset { values: vec![Value::Minor(7)], id: Uuid::from_u128(9) };
-        let cursor = Cursor { way: Way::Forwards, keyset, words: Vec::new(), total: Total::Exact(3) };
+        let cursor = Cursor { way: Way::Forwards, keyset, meaning: Meaning::default(), total: Total::Exact(3) };
         let own = Binding { caller, filter: &filter, sort: &sort };
         let text = cursor.seal(&tokens, own);
         assert_eq!(Cursor::open(&tokens, &text, own), Ok(cursor));

@@ -165,6 +165,27 @@ impl Filter {
         }
     }
 
+    /// Whether the filter names kinds or states.
+    pub(super) fn has_pairs(&self) -> bool {
+        !self.kinds.is_empty() || !self.states.is_empty()
+    }
+
+    /// Whether the rows are best found pair by pair; those of one customer are found by the customer.
+    pub(super) fn is_by_pair(&self) -> bool {
+        self.has_pairs() && self.user_id.is_none()
+    }
+
+    /// The kinds and states that a row which fits can have. Without any, no row can fit: no index would find out soon that a
+    /// million deposits are all not `rejected`.
+    pub(super) fn pairs(&self) -> Vec<(Kind, State)> {
+        let fits = |(kind, state): &(Kind, State)| {
+            (self.kinds.is_empty() || self.kinds.contains(kind))
+                && (self.states.is_empty() || self.states.contains(state))
+        };
+        let all = Kind::all().iter().flat_map(|kind| kind.states().iter().map(|state| (*kind, *state)));
+        all.filter(fits).collect()
+    }
+
     /// Whether more of a row must be known than whose it is and when it was created.
     pub(super) fn needs_row(&self) -> bool {
         let chosen = !self.kinds.is_empty() || !self.states.is_empty() || self.currency.is_some();

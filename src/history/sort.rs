@@ -9,6 +9,8 @@
 //! | `updated_at`, `state` | yes | |
 //! | `completed_at` | once, when it gets its value | counts as later than any time |
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -56,13 +58,24 @@ pub struct Keyset {
     pub id: Uuid,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Of one column, in its order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Value {
     Time(DateTime),
-    /// `completed_at` of a row that is not completed.
+    /// `completed_at` of a row that is not completed: behind every time.
     Never,
     Minor(i64),
     Word(String),
+}
+
+impl Value {
+    #[must_use]
+    pub fn word(&self) -> Option<&str> {
+        match self {
+            Self::Word(word) => Some(word),
+            _ => None,
+        }
+    }
 }
 
 impl Default for Sort {
@@ -85,9 +98,30 @@ impl Column {
             Self::State => Value::Word(row.state.name().to_owned()),
         }
     }
+
+    /// All values that there can be, where they are few.
+    #[must_use]
+    pub fn values(self) -> Option<Vec<Value>> {
+        let names: Vec<&str> = match self {
+            Self::Kind => Kind::all().iter().map(|kind| kind.name()).collect(),
+            Self::State => State::all().iter().map(|state| state.name()).collect(),
+            _ => return None,
+        };
+        let mut values: Vec<Value> = names.into_iter().map(|name| Value::Word(name.to_owned())).collect();
+        values.sort();
+        Some(values)
+    }
 }
 
 impl Direction {
+    #[must_use]
+    pub fn of(self, ascending: Ordering) -> Ordering {
+        match self {
+            Self::Ascending => ascending,
+            Self::Descending => ascending.reverse(),
+        }
+    }
+
     #[must_use]
     pub fn reversed(self) -> Self {
         match self {
@@ -130,6 +164,24 @@ impl Sort {
     pub fn reversed(&self) -> Self {
         let columns = self.columns.iter().map(|(column, direction)| (*column, direction.reversed())).collect();
         Self { columns, id: self.id.reversed() }
+    }
+
+    /// As PostgreSQL would put them.
+    #[must_use]
+    pub fn compare(&self, a: &Transaction, b: &Transaction) -> Ordering {
+        let by = |(column, direction): &(Column, Direction)| direction.of(column.value(a).cmp(&column.value(b)));
+        let columns = self.columns.iter().map(by).find(|order| order.is_ne());
+        columns.unwrap_or_else(|| self.id.of(a.id.cmp(&b.id)))
+    }
+
+    /// Whether an index has this order: of ids, or of one column of many values and the ids the same way.
+    #[must_use]
+    pub fn is_indexed(&self) -> bool {
+        match self.columns.as_slice() {
+            [] => true,
+            [(column, direction)] => column.values().is_none() && *direction == self.id,
+            _ => false,
+        }
     }
 
     /// Where the row stands.

@@ -4,12 +4,13 @@
 
 use std::fmt::Write;
 
-use chrono::Timelike;
+use chrono::{TimeDelta, Timelike};
 use sqlx::postgres::Postgres;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, QueryBuilder};
 use uuid::Uuid;
 
+use super::Meaning;
 use super::filter::{Filter, Scope, Search};
 use super::sort::{Column, Direction, Keyset, Sort, Value};
 use crate::clock::DateTime;
@@ -25,11 +26,11 @@ const TIME_MAX: u64 = (1 << 48) - 1;
 #[derive(Clone, Copy)]
 pub(super) struct Ask<'a> {
     pub(super) filter: &'a Filter,
-    /// For each word of the search those of the rows that it may mean; the rarest first.
-    pub(super) words: &'a [Vec<String>],
+    /// Of the filter's search.
+    pub(super) meaning: &'a Meaning,
     pub(super) sort: &'a Sort,
-    /// Only rows that have this value.
-    pub(super) equal: Option<(Column, &'a Value)>,
+    /// Only rows that have these values.
+    pub(super) values: &'a [(Column, Value)],
     /// Strictly behind this row.
     pub(super) after: Option<&'a Keyset>,
     pub(super) offset: i64,
@@ -40,11 +41,13 @@ type Sql = QueryBuilder<Postgres>;
 
 /// No statement of this transaction takes longer, and none reads all of an index before its first row: a bitmap does, and
 /// PostgreSQL believes it cheap where a page needs 20 rows of a million. Only trigrams are not found without one. Compiling a
-/// plan takes longer than a page, too.
+/// plan and starting other processes take longer than a page, too; and whatever the server is set to, pages are read from disks
+/// without heads.
 pub(super) async fn bound(db: impl PgExecutor<'_>, bitmaps: bool) -> sqlx::Result<()> {
     sqlx::query!(
-        "select set_config('statement_timeout', $1, true) as timeout, set_config('jit', 'off', true) as jit,
-                set_config('enable_bitmapscan', $2, true) as bitmaps",
+        "select set_config('statement_timeout', $1, true) as timeout, set_config('enable_bitmapscan', $2, true) as bitmaps,
+                set_config('jit', 'off', true) as jit, set_config('random_page_cost', '1.1', true) as random_page_cost,
+                set_config('max_parallel_workers_per_gather', '0', true) as parallel",
         STATEMENT_MILLIS.to_string(),
         if bitmaps { "on" } else { "off" }
     )
@@ -54,128 +57,110 @@ pub(super) async fn bound(db: impl PgExecutor<'_>, bitmaps: bool) -> sqlx::Resul
 }
 
 pub(super) async fn page(db: &mut PgConnection, ask: &Ask<'_>) -> sqlx::Result<Vec<Row>> {
-    let mut sql = Sql::new("select ");
-    sql.push(COLUMNS).push(" from transactions t where ");
-    if let Some(search) = &ask.filter.search {
-        sql.push("t.id in (");
-        push_matches(&mut sql, ask, search);
-        sql.push(")");
-        push_keyset(&mut sql, ask);
-    } else if ask.offset > 0 {
-        // Rows that are only counted are not read, where an index has all that is asked for.
-        sql.push("t.id in (select t.id from transactions t where ");
-        push_filter(&mut sql, ask.filter);
-        push_order(&mut sql, ask.sort);
-        sql.push(" offset ").push_bind(ask.offset).push(" limit ").push_bind(ask.limit).push(")");
-        push_order(&mut sql, ask.sort);
-        return sql.build_query_as().persistent(false).fetch_all(db).await;
-    } else {
-        push_filter(&mut sql, ask.filter);
-        push_completed(&mut sql, ask);
-        if let Some((column, value)) = ask.equal {
-            sql.push(" and ").push(expression(column)).push(" = ");
-            push_value(&mut sql, value);
+    page_statement("", ask).build_query_as().persistent(false).fetch_all(db).await
+}
+
+/// What PostgreSQL believes the page to cost. One is some microseconds.
+pub(super) async fn page_cost(db: &mut PgConnection, ask: &Ask<'_>) -> sqlx::Result<f64> {
+    let mut sql = page_statement("explain (format json) ", ask);
+    let plan: Json<serde_json::Value> = sql.build_query_scalar().persistent(false).fetch_one(db).await?;
+    Ok(plan.0.pointer("/0/Plan/Total Cost").and_then(serde_json::Value::as_f64).unwrap_or(f64::MAX))
+}
+
+/// First the ids, for which the indexes are enough where they hold what is asked for; then their rows.
+fn page_statement(before: &str, ask: &Ask<'_>) -> Sql {
+    let mut sql = Sql::new(before);
+    sql.push("select ").push(COLUMNS).push(" from transactions t where t.id in (");
+    match &ask.filter.search {
+        Some(search) if !ask.meaning.is_common => {
+            sql.push("select t.id from transactions t where t.id in (");
+            push_matches(&mut sql, ask, search);
+            sql.push(")");
+            push_keyset(&mut sql, ask);
+            push_order(&mut sql, ask.sort);
         }
-        push_keyset(&mut sql, ask);
+        _ => push_parts(&mut sql, ask),
     }
+    sql.push(" offset ").push_bind(ask.offset).push(" limit ").push_bind(ask.limit).push(")");
     push_order(&mut sql, ask.sort);
-    sql.push(" offset ").push_bind(ask.offset).push(" limit ").push_bind(ask.limit);
-    sql.build_query_as().persistent(false).fetch_all(db).await
+    sql
+}
+
+/// The ids of the rows that fit, in their order. By time, a filter by kind or state is one walk for each pair of them:
+/// `transactions_kind_state` has the rows of a pair in the order of ids, and only those.
+fn push_parts(sql: &mut Sql, ask: &Ask<'_>) {
+    let pairs = ask.filter.pairs();
+    if !(ask.sort.columns.is_empty() && ask.filter.is_by_pair()) || pairs.len() < 2 {
+        sql.push("select t.id from transactions t where ");
+        push_part(sql, ask, &pairs);
+        push_order(sql, ask.sort);
+        return;
+    }
+    sql.push("select t.id from (");
+    for (index, pair) in pairs.iter().enumerate() {
+        sql.push(if index == 0 { "(" } else { " union all (" });
+        sql.push("select t.id from transactions t where ");
+        push_part(sql, ask, std::slice::from_ref(pair));
+        push_order(sql, ask.sort);
+        sql.push(" limit ").push_bind(ask.offset.saturating_add(ask.limit)).push(")");
+    }
+    sql.push(") t");
+    push_order(sql, ask.sort);
+}
+
+fn push_part(sql: &mut Sql, ask: &Ask<'_>, pairs: &[(Kind, State)]) {
+    push_filter(sql, ask.filter, pairs);
+    if let Some(search) = &ask.filter.search {
+        push_search(sql, ask, search);
+    }
+    push_completed(sql, ask);
+    push_begun(sql, ask);
+    for (column, value) in ask.values {
+        sql.push(" and ").push(expression(*column)).push(" = ");
+        push_value(sql, value);
+    }
+    push_keyset(sql, ask);
 }
 
 /// How many rows fit, counted up to `ask.limit`.
 pub(super) async fn count(db: &mut PgConnection, ask: &Ask<'_>) -> sqlx::Result<i64> {
-    let mut sql = Sql::new("select count(*) from (");
-    match &ask.filter.search {
-        Some(search) => {
-            sql.push("select from (");
-            push_matches(&mut sql, ask, search);
-            sql.push(") m");
-        }
-        None => {
-            sql.push("select from transactions t where ");
-            push_filter(&mut sql, ask.filter);
+    count_statement("", ask).build_query_scalar().persistent(false).fetch_one(db).await
+}
+
+/// What PostgreSQL believes of a count, from its statistics.
+pub(super) struct CountPlan {
+    pub(super) cost: f64,
+    /// Without the limit.
+    pub(super) rows: Option<i64>,
+}
+
+pub(super) async fn count_plan(db: &mut PgConnection, ask: &Ask<'_>) -> sqlx::Result<CountPlan> {
+    let mut sql = count_statement("explain (format json) ", ask);
+    let plan: Json<serde_json::Value> = sql.build_query_scalar().persistent(false).fetch_one(db).await?;
+    // Counted < limited < found.
+    let rows = plan.0.pointer("/0/Plan/Plans/0/Plans/0/Plan Rows").and_then(serde_json::Value::as_i64);
+    let cost = plan.0.pointer("/0/Plan/Total Cost").and_then(serde_json::Value::as_f64);
+    Ok(CountPlan { cost: cost.unwrap_or(f64::MAX), rows })
+}
+
+fn count_statement(before: &str, ask: &Ask<'_>) -> Sql {
+    let mut sql = Sql::new(before);
+    sql.push("select count(*) from (");
+    if let Some(search) = &ask.filter.search {
+        sql.push("select 1 from (");
+        push_matches(&mut sql, ask, search);
+        sql.push(") m");
+    } else {
+        let pairs = ask.filter.pairs();
+        let alone = if ask.filter.is_by_pair() { 1 } else { pairs.len().max(1) };
+        for (index, pairs) in pairs.chunks(alone).enumerate() {
+            sql.push(if index == 0 { "" } else { " union all " });
+            sql.push("select 1 from transactions t where ");
+            push_filter(&mut sql, ask.filter, pairs);
         }
     }
     sql.push(" limit ").push_bind(ask.limit).push(") counted");
-    sql.build_query_scalar().persistent(false).fetch_one(db).await
-}
-
-/// How many rows PostgreSQL believes fit, from its statistics.
-pub(super) async fn estimate(db: &mut PgConnection, filter: &Filter) -> sqlx::Result<Option<i64>> {
-    let mut sql = Sql::new("explain (format json) select from transactions t where ");
-    push_filter(&mut sql, filter);
-    let plan: Json<serde_json::Value> = sql.build_query_scalar().persistent(false).fetch_one(db).await?;
-    Ok(plan.0.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_i64))
-}
-
-/// For staff over everybody's rows. For each word of the text the words of the rows that it may mean: the word itself and, of the last, those that begin with
-/// it; where there are none, the most similar ones. A word that nothing is like stays, and finds nothing.
-pub(super) async fn words(db: impl PgExecutor<'_>, text: &str) -> sqlx::Result<Vec<Vec<String>>> {
-    let rows = sqlx::query!(
-        r#"with asked as (
-               select word collate "C" as word, position, position = count(*) over () and length(word) > 2 as is_beginning
-                 from unnest(search_words($1)) with ordinality as w (word, position))
-           select case when cardinality(meant.words) > 0 then meant.words
-                       when cardinality(alike.words) > 0 then alike.words
-                       else array[asked.word] end as "words!",
-                  (select count(*) from (
-                      select from transaction_words t
-                       where t.word = any (case when cardinality(meant.words) > 0 then meant.words
-                                                else alike.words end) limit 2001) c) as "uses!"
-             from asked
-            cross join lateral (select array(
-                select t.word from search_terms t
-                 where t.word >= asked.word
-                   and t.word <= asked.word || case when asked.is_beginning then chr(1114111) else '' end
-                 order by t.word <> asked.word, length(t.word), t.word limit 24) as words) meant
-            cross join lateral (select array(
-                select t.word from search_terms t
-                 where cardinality(meant.words) = 0 and asked.word !~ '[0-9]' and t.word % asked.word
-                 order by similarity(t.word, asked.word) desc, t.word limit 8) as words) alike
-            order by 2, length(asked.word) desc, asked.position"#,
-        text
-    )
-    .fetch_all(db)
-    .await?;
-    Ok(rows.into_iter().map(|row| row.words).collect())
-}
-
-/// As [`words`], of one customer's rows alone: what others wrote neither takes the place of a word nor shows that it is there.
-pub(super) async fn own_words(db: impl PgExecutor<'_>, text: &str, user_id: Uuid) -> sqlx::Result<Vec<Vec<String>>> {
-    let rows = sqlx::query!(
-        r#"with asked as (
-               select word collate "C" as word, position, position = count(*) over () and length(word) > 2 as is_beginning
-                 from unnest(search_words($1)) with ordinality as w (word, position))
-           select case when cardinality(meant.words) > 0 then meant.words
-                       when cardinality(alike.words) > 0 then alike.words
-                       else array[asked.word] end as "words!",
-                  (select count(*) from (
-                      select from transaction_words t
-                       where t.user_id = $2
-                         and t.word = any (case when cardinality(meant.words) > 0 then meant.words
-                                                else alike.words end) limit 2001) c) as "uses!"
-             from asked
-            cross join lateral (select array(
-                select t.word from (
-                    select distinct o.word from transaction_words o
-                     where o.user_id = $2 and o.word >= asked.word
-                       and o.word <= asked.word || case when asked.is_beginning then chr(1114111) else '' end) t
-                 order by t.word <> asked.word, length(t.word), t.word limit 24) as words) meant
-            cross join lateral (select array(
-                select t.word from (
-                    select distinct o.word from transaction_words o
-                     where cardinality(meant.words) = 0 and asked.word !~ '[0-9]' and o.user_id = $2
-                       and o.word !~ '[0-9]' and length(o.word) > 2) t
-                 where t.word % asked.word
-                 order by similarity(t.word, asked.word) desc, t.word limit 8) as words) alike
-            order by 2, length(asked.word) desc, asked.position"#,
-        text,
-        user_id
-    )
-    .fetch_all(db)
-    .await?;
-    Ok(rows.into_iter().map(|row| row.words).collect())
+    sql
 }
 
 /// The ids of the rows that the search finds and the filter lets through. In the order of ids, each way in ends where the page
@@ -184,15 +169,16 @@ fn push_matches(sql: &mut Sql, ask: &Ask<'_>, search: &Search) {
     let by_id = ask.sort.columns.is_empty();
     let limit = ask.offset.saturating_add(ask.limit);
     sql.push("select t.id from transactions t where t.idempotency_key = ").push_bind(search.text.clone()).push(" and ");
-    push_filter(sql, ask.filter);
+    let pairs = ask.filter.pairs();
+    push_filter(sql, ask.filter, &pairs);
     if let Some((first, last)) = search.ids {
         for column in ["t.id", "t.provider_id"] {
             sql.push(" union select t.id from transactions t where ").push(column).push(" between ");
             sql.push_bind(first).push(" and ").push_bind(last).push(" and ");
-            push_filter(sql, ask.filter);
+            push_filter(sql, ask.filter, &pairs);
         }
     }
-    let Some((rarest, others)) = ask.words.split_first() else { return };
+    let Some((rarest, others)) = ask.meaning.words.split_first() else { return };
     sql.push(" union select m.id from unnest(").push_bind(rarest.clone());
     sql.push(") as w (word) cross join lateral (select s.transaction_id as id from transaction_words s");
     let with_row = ask.filter.needs_row();
@@ -215,7 +201,7 @@ fn push_matches(sql: &mut Sql, ask: &Ask<'_>, search: &Search) {
     }
     if with_row {
         sql.push(" and ");
-        push_filter(sql, ask.filter);
+        push_filter(sql, ask.filter, &pairs);
     }
     if by_id {
         sql.push(" order by s.transaction_id").push(word(ask.sort.id)).push(" limit ").push_bind(limit);
@@ -223,8 +209,25 @@ fn push_matches(sql: &mut Sql, ask: &Ask<'_>, search: &Search) {
     sql.push(") m");
 }
 
-/// What every row must be; `t` is the table.
-fn push_filter(sql: &mut Sql, filter: &Filter) {
+/// The rows that the search finds, looked at one by one: in an order other than by time a page of a common word is sooner full
+/// than its rows are found and sorted.
+fn push_search(sql: &mut Sql, ask: &Ask<'_>, search: &Search) {
+    sql.push(" and (t.idempotency_key = ").push_bind(search.text.clone());
+    if let Some((first, last)) = search.ids {
+        for column in ["t.id", "t.provider_id"] {
+            sql.push(" or ").push(column).push(" between ").push_bind(first).push(" and ").push_bind(last);
+        }
+    }
+    sql.push(" or (true");
+    for words in &ask.meaning.words {
+        sql.push(" and exists (select from transaction_words o where o.transaction_id = t.id and o.word = any (");
+        sql.push_bind(words.clone()).push("))");
+    }
+    sql.push("))");
+}
+
+/// What every row must be; `t` is the table. The pairs are those of the filter, or some of them.
+fn push_filter(sql: &mut Sql, filter: &Filter, pairs: &[(Kind, State)]) {
     sql.push("true");
     if let Some(user_id) = filter.user_id {
         sql.push(" and t.user_id = ").push_bind(user_id);
@@ -233,8 +236,12 @@ fn push_filter(sql: &mut Sql, filter: &Filter) {
     if matches!(filter.scope, Scope::Own(_)) {
         sql.push(" and (t.kind <> 'adjustment' or t.state = 'completed')");
     }
-    push_names(sql, " and t.kind", filter.kinds.iter().map(|kind: &Kind| kind.name()).collect());
-    push_names(sql, " and t.state", filter.states.iter().map(|state: &State| state.name()).collect());
+    if pairs.is_empty() {
+        sql.push(" and false");
+    } else if filter.has_pairs() {
+        push_names(sql, " and t.kind", pairs.iter().map(|(kind, _)| kind.name()).collect());
+        push_names(sql, " and t.state", pairs.iter().map(|(_, state)| state.name()).collect());
+    }
     if let Some(currency) = filter.currency {
         sql.push(" and t.currency = ").push_bind(currency);
     }
@@ -263,7 +270,9 @@ fn push_filter(sql: &mut Sql, filter: &Filter) {
     }
 }
 
-fn push_names(sql: &mut Sql, column: &str, names: Vec<&'static str>) {
+fn push_names(sql: &mut Sql, column: &str, mut names: Vec<&'static str>) {
+    names.sort_unstable();
+    names.dedup();
     match names.as_slice() {
         [] => {}
         [name] => _ = sql.push(column).push(" = ").push_bind(*name),
@@ -286,6 +295,17 @@ fn first_id_at(time: DateTime) -> Uuid {
     let begun = i64::from(!time.nanosecond().is_multiple_of(1_000_000));
     let millis = u64::try_from(time.timestamp_millis().saturating_add(begun)).unwrap_or(0).min(TIME_MAX);
     Uuid::from_u128(u128::from(millis) << TIME_SHIFT)
+}
+
+/// A row is not changed before it is created: a walk by these times begins where the period does, with an hour for clocks that
+/// differ.
+fn push_begun(sql: &mut Sql, ask: &Ask<'_>) {
+    if let (Some(from), Some((column @ (Column::UpdatedAt | Column::CompletedAt), _))) =
+        (ask.filter.from, ask.sort.columns.first())
+    {
+        let begun = from.checked_sub_signed(TimeDelta::hours(1)).unwrap_or(from);
+        sql.push(" and ").push(expression(*column)).push(" >= ").push_bind(begun);
+    }
 }
 
 /// Rows that are not completed stand at one end of the order by `completed_at`: they need not be walked through when only

@@ -18,10 +18,8 @@ use crate::transactions::Transaction;
 
 const PAGE: i64 = 21;
 
-/// One kind of page.
+/// One kind of page: the times at the median and the 99th percentile.
 pub struct Figure {
-    pub name: String,
-    /// At the median and the 99th percentile.
     pub outside: (Duration, Duration),
     pub processor: (Duration, Duration),
 }
@@ -30,98 +28,48 @@ pub struct Figure {
 struct Samples {
     /// PostgreSQL's processes.
     backends: Vec<i32>,
-    newest: Uuid,
-    small: Vec<Uuid>,
-    large: Uuid,
+    whose: [(&'static str, Vec<Scope>); 5],
     /// From all over the table.
     rows: Vec<Transaction>,
 }
 
+/// Tells each kind of page by its name as soon as it is measured, or why it could not be read.
+///
 /// # Errors
-/// When PostgreSQL does not answer, or takes longer than a page may.
-pub async fn run(app: &App, calls: usize) -> Result<Vec<Figure>> {
+/// When PostgreSQL does not answer.
+pub async fn run(app: &App, calls: usize, mut tell: impl FnMut(&str, Result<Figure>)) -> Result<()> {
     let samples = sample(app, calls).await?;
-    let mut figures = Vec::new();
-    let none = FilterQuery::default;
-    let some = |text: &str| Some(text.to_owned());
-    let words = ["rent", "groceries", "march", "stokvel", "bamakavi", "bank declined"];
-    let queries: Vec<(&str, Vec<FilterQuery>)> = vec![
-        ("newest", vec![none()]),
-        ("kind=chargeback", vec![FilterQuery { kind: some("chargeback"), ..none() }]),
-        (
-            "kind=withdrawal&state=failed",
-            vec![FilterQuery { kind: some("withdrawal"), state: some("failed"), ..none() }],
-        ),
-        ("state=submitted,reserved", vec![FilterQuery { state: some("submitted,reserved"), ..none() }]),
-        ("amount_min, amount_max", amounts()),
-        ("from, to", periods(&samples.rows)),
-        ("sort=amount", vec![FilterQuery { sort: some("amount"), ..none() }]),
-        ("sort=-amount", vec![FilterQuery { sort: some("-amount"), ..none() }]),
-        ("sort=-updated_at", vec![FilterQuery { sort: some("-updated_at"), ..none() }]),
-        (
-            "sort=-completed_at&state=completed",
-            vec![FilterQuery { sort: some("-completed_at"), state: some("completed"), ..none() }],
-        ),
-        ("sort=kind", vec![FilterQuery { sort: some("kind"), ..none() }]),
-        ("sort=-state", vec![FilterQuery { sort: some("-state"), ..none() }]),
-        ("sort=-amount,created_at", vec![FilterQuery { sort: some("-amount,created_at"), ..none() }]),
-        ("q, a common word", words[..4].iter().map(|q| FilterQuery { q: some(q), ..none() }).collect()),
-        ("q, a rare word", names(&samples.rows)),
-        (
-            "q, two words",
-            ["rent march", "salary june", "bank closed"].iter().map(|q| FilterQuery { q: some(q), ..none() }).collect(),
-        ),
-        (
-            "q, mistyped",
-            ["grocceries", "electrcity", "insurence"].iter().map(|q| FilterQuery { q: some(q), ..none() }).collect(),
-        ),
-        ("q, a beginning", ["gro", "insu", "elec"].iter().map(|q| FilterQuery { q: some(q), ..none() }).collect()),
-        ("q, a number", (0..50).map(|n| FilterQuery { q: Some(format!("INV-{}", n * 9_973)), ..none() }).collect()),
-        ("q, an id", samples.rows.iter().map(|row| FilterQuery { q: Some(row.id.to_string()), ..none() }).collect()),
-    ];
-    for (name, queries) in &queries {
-        for (whose, scopes) in [
-            ("all", vec![Scope::All]),
-            ("a small customer's", samples.small.iter().map(|id| Scope::Own(*id)).collect()),
-            ("the largest customer's", vec![Scope::Own(samples.large)]),
-        ] {
+    for (name, queries) in &queries(&samples.rows) {
+        for (whose, scopes) in &samples.whose {
             let at = |index: usize| (&queries[index % queries.len()], scopes[index % scopes.len()]);
-            for deep in [false, true] {
-                let place = if deep { "deep" } else { "first" };
+            for place in ["first", "deep"] {
                 let timed = timed(&samples, calls, async |index| {
                     let (query, scope) = at(index);
                     // A list of completed rows is never continued from another one.
                     let fits =
                         |row: &&Transaction| query.state.as_deref() != Some("completed") || row.completed_at.is_some();
-                    let after = samples.rows.iter().skip(index % samples.rows.len()).find(fits).filter(|_| deep);
-                    one_page(app, query, scope, after).await
+                    let after = samples.rows.iter().skip(index % samples.rows.len()).find(fits);
+                    one_page(app, query, scope, after.filter(|_| place == "deep")).await
                 });
-                figures.push(figure(format!("{whose}: {name}, {place}"), &timed.await?));
+                tell(&format!("{whose}: {name}, {place}"), timed.await);
             }
+            let listed = timed(&samples, calls, async |index| {
+                let (query, scope) = at(index);
+                list(app, query, scope, Paging::Cursor { cursor: None, limit: PAGE - 1 }).await
+            });
+            tell(&format!("{whose}: {name}, first with its total"), listed.await);
         }
     }
-    figures.extend(others(app, &samples, calls).await?);
-    Ok(figures)
-}
-
-async fn others(app: &App, samples: &Samples, calls: usize) -> Result<Vec<Figure>> {
-    let row = |index: usize| &samples.rows[index % samples.rows.len()];
-    let mut figures = Vec::new();
-    for (name, scope) in [("all", Scope::All), ("the largest customer's", Scope::Own(samples.large))] {
-        let list = timed(samples, calls, async |_| {
-            let paging = Paging::Cursor { cursor: None, limit: 20 };
-            history::list(app, samples.newest, Filter::of(scope), Sort::default(), paging).await.map(drop)
-        });
-        figures.push(figure(format!("{name}: first page with its total"), &list.await?));
-        let pages = timed(samples, calls, async |index| {
+    for (whose, scopes) in &samples.whose {
+        let pages = timed(&samples, calls, async |index| {
             let number = i64::try_from(index % 500).unwrap_or(0) + 1;
-            let paging = Paging::Page { number, size: 20 };
-            history::list(app, samples.newest, Filter::of(scope), Sort::default(), paging).await.map(drop)
+            let paging = Paging::Page { number, size: PAGE - 1 };
+            list(app, &FilterQuery::default(), scopes[index % scopes.len()], paging).await
         });
-        figures.push(figure(format!("{name}: page=1…500 with its total"), &pages.await?));
+        tell(&format!("{whose}: page=1…500 with its total"), pages.await);
     }
-    let find = timed(samples, calls, async |index| {
-        let row = row(index);
+    let find = timed(&samples, calls, async |index| {
+        let row = &samples.rows[index % samples.rows.len()];
         let text = match index % 3 {
             0 => row.id.to_string(),
             1 => row.provider.id.unwrap_or(row.id).to_string(),
@@ -129,8 +77,64 @@ async fn others(app: &App, samples: &Samples, calls: usize) -> Result<Vec<Figure
         };
         search::find(app, &text).await.map(drop)
     });
-    figures.push(figure("staff's search".to_owned(), &find.await?));
-    Ok(figures)
+    tell("staff's search", find.await);
+    Ok(())
+}
+
+/// Each kind of page, with the values that its calls take in turn.
+fn queries(rows: &[Transaction]) -> Vec<(&'static str, Vec<FilterQuery>)> {
+    let none = FilterQuery::default;
+    let some = |text: &str| Some(text.to_owned());
+    let kind = |kind: &str, state: &str| FilterQuery { kind: some(kind), state: some(state), ..none() };
+    let state = |state: &str| FilterQuery { state: some(state), ..none() };
+    let sort = |sort: &str| FilterQuery { sort: some(sort), ..none() };
+    let find = |words: &[&str]| words.iter().map(|q| FilterQuery { q: some(q), ..none() }).collect::<Vec<_>>();
+    let sorted = |queries: Vec<FilterQuery>, sort: &str| {
+        queries.into_iter().map(|query| FilterQuery { sort: some(sort), ..query }).collect::<Vec<_>>()
+    };
+    let of_kind = |queries: Vec<FilterQuery>, kind: &str| {
+        queries.into_iter().map(|query| FilterQuery { kind: some(kind), ..query }).collect::<Vec<_>>()
+    };
+    vec![
+        ("newest", vec![none()]),
+        ("kind=chargeback", vec![FilterQuery { kind: some("chargeback"), ..none() }]),
+        ("kind=withdrawal&state=failed", vec![kind("withdrawal", "failed")]),
+        ("kind=adjustment&state=cancelled", vec![kind("adjustment", "cancelled")]),
+        ("kind=deposit&state=rejected: none", vec![kind("deposit", "rejected")]),
+        ("state=submitted,reserved", vec![state("submitted,reserved")]),
+        ("currency=USD, GBP: few, none", ["USD", "GBP"].map(|c| FilterQuery { currency: some(c), ..none() }).to_vec()),
+        ("amount_min, amount_max", amounts()),
+        ("from, to", periods(rows)),
+        ("sort=amount", vec![sort("amount")]),
+        ("sort=-amount", vec![sort("-amount")]),
+        ("sort=-updated_at", vec![sort("-updated_at")]),
+        ("sort=-completed_at&state=completed", vec![FilterQuery { sort: some("-completed_at"), ..state("completed") }]),
+        ("sort=kind", vec![sort("kind")]),
+        ("sort=-state", vec![sort("-state")]),
+        ("sort=-amount,created_at", vec![sort("-amount,created_at")]),
+        ("sort=kind,-amount", vec![sort("kind,-amount")]),
+        ("sort=-amount,state,updated_at", vec![sort("-amount,state,updated_at")]),
+        ("sort=state,kind,-completed_at", vec![sort("state,kind,-completed_at")]),
+        ("kind=withdrawal&state=failed&sort=-amount", sorted(vec![kind("withdrawal", "failed")], "-amount")),
+        ("kind=withdrawal&from&to&sort=-amount", sorted(of_kind(periods(rows), "withdrawal"), "-amount")),
+        ("from, to, sort=updated_at", sorted(periods(rows), "updated_at")),
+        ("q, a common word", find(&["rent", "groceries", "march", "stokvel"])),
+        ("q, a rare word", names(rows)),
+        ("q, two words", find(&["rent march", "salary june", "bank closed"])),
+        ("q, mistyped", find(&["grocceries", "electrcity", "insurence"])),
+        ("q, a beginning", find(&["gro", "insu", "elec"])),
+        ("q, a number", (0..50).map(|n| FilterQuery { q: Some(format!("INV-{}", n * 9_973)), ..none() }).collect()),
+        ("q, an id", rows.iter().map(|row| FilterQuery { q: Some(row.id.to_string()), ..none() }).collect()),
+        ("q, a common word, sort=-amount", sorted(find(&["rent", "groceries"]), "-amount")),
+        ("q, a rare word, sort=-amount", sorted(names(rows), "-amount")),
+    ]
+}
+
+async fn list(app: &App, query: &FilterQuery, scope: Scope, paging: Paging) -> Result<()> {
+    let mut fields = Fields::default();
+    let (filter, sort) = query.parse(&mut fields, scope);
+    fields.finish()?;
+    history::list(app, Uuid::nil(), filter, sort, paging).await.map(drop)
 }
 
 async fn one_page(app: &App, query: &FilterQuery, scope: Scope, after: Option<&Transaction>) -> Result<()> {
@@ -142,19 +146,15 @@ async fn one_page(app: &App, query: &FilterQuery, scope: Scope, after: Option<&T
     history::page_after(app, &selection, keyset.as_ref(), PAGE).await.map(drop)
 }
 
-/// For each call the time from outside and the processor's.
-async fn timed(
-    samples: &Samples,
-    calls: usize,
-    call: impl AsyncFn(usize) -> Result<()>,
-) -> Result<Vec<(Duration, Duration)>> {
+async fn timed(samples: &Samples, calls: usize, call: impl AsyncFn(usize) -> Result<()>) -> Result<Figure> {
     let mut times = Vec::with_capacity(calls);
     for index in 0..calls {
         let (began, before) = (Instant::now(), processor_time(&samples.backends)?);
         call(index).await?;
         times.push((began.elapsed(), processor_time(&samples.backends)?.saturating_sub(before)));
     }
-    Ok(times)
+    let outside = percentiles(times.iter().map(|time| time.0).collect());
+    Ok(Figure { outside, processor: percentiles(times.iter().map(|time| time.1).collect()) })
 }
 
 /// What the processes have had of processors: the first number of each one's `schedstat`, in nanoseconds.
@@ -168,14 +168,10 @@ fn processor_time(processes: &[i32]) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-fn figure(name: String, times: &[(Duration, Duration)]) -> Figure {
-    let percentiles = |mut times: Vec<Duration>| {
-        times.sort();
-        let at = |percent: usize| times.get(times.len() * percent / 100).or(times.last()).copied().unwrap_or_default();
-        (at(50), at(99))
-    };
-    let outside = percentiles(times.iter().map(|time| time.0).collect());
-    Figure { name, outside, processor: percentiles(times.iter().map(|time| time.1).collect()) }
+fn percentiles(mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort();
+    let at = |percent: usize| times.get(times.len() * percent / 100).or(times.last()).copied().unwrap_or_default();
+    (at(50), at(99))
 }
 
 async fn sample(app: &App, calls: usize) -> Result<Samples> {
@@ -192,11 +188,20 @@ async fn sample(app: &App, calls: usize) -> Result<Samples> {
         let selection = history::prepare(app, until, Sort::default()).await?;
         rows.extend(history::page_after(app, &selection, None, 1).await?);
     }
-    let share = |user: Uuid| rows.iter().filter(|row| row.user_id == user).count();
-    let large = rows.iter().map(|row| row.user_id).max_by_key(|user| share(*user)).unwrap_or(newest.user_id);
-    let small = rows.iter().map(|row| row.user_id).filter(|user| share(*user) < 3).collect();
+    let mut connection = store::connect(&app.db).await?;
+    let customers = store::customers(&mut connection).await?;
+    drop(connection);
+    let one = |place: usize| customers.get(place).map(|id| Scope::Own(*id)).ok_or(Error::NotFound("customer"));
+    let small = customers.iter().skip(3).step_by((customers.len() / calls).max(1)).map(|id| Scope::Own(*id));
+    let whose = [
+        ("all", vec![Scope::All]),
+        ("customers with a thousand", small.collect()),
+        ("the third customer, 15,000", vec![one(2)?]),
+        ("the second customer, 1 %", vec![one(1)?]),
+        ("the first customer, 10 %", vec![one(0)?]),
+    ];
     let backends = store::backends(&app.db, app.config.database_connections_max).await?;
-    Ok(Samples { backends, newest: newest.id, small, large, rows })
+    Ok(Samples { backends, whose, rows })
 }
 
 /// Ranges of a few and of many rows.

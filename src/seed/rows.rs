@@ -9,6 +9,10 @@ use crate::clock::DateTime;
 
 const AMOUNTS: [u64; 8] = [5_000, 10_000, 20_000, 25_000, 50_000, 100_000, 150_000, 250_000];
 const AMOUNT_MAX: u64 = 5_000_000;
+/// Rows of the third customer.
+const MIDDLE: u64 = 15_000;
+/// One row of so many is in another currency.
+const FOREIGN: u64 = 2_000;
 const WORDS: [&str; 40] = [
     "rent",
     "groceries",
@@ -183,8 +187,10 @@ impl Rows {
         lines
     }
 
-    /// The first customer is the very large one.
     fn user(&mut self) -> (Uuid, Uuid) {
+        if self.dice.below(self.transactions) < MIDDLE {
+            return self.users[2];
+        }
         match self.dice.below(100) {
             0..10 => self.users[0],
             10 => self.users[1],
@@ -223,6 +229,7 @@ impl Rows {
         let description = (asked && self.dice.below(10) < 6).then(|| self.description());
         let direction = (kind == "adjustment").then(|| *self.dice.one(&["credit", "debit"]));
         let provider = (state != "rejected" && kind != "adjustment").then(|| self.dice.uuid());
+        let currency = if self.dice.below(FOREIGN) == 0 { "USD" } else { "ZAR" };
         let key = asked.then(|| self.dice.uuid());
         let hash = asked.then(|| format!(r"\\x{:032x}{:032x}", self.dice.roll(), self.dice.roll()));
         let account = (kind == "withdrawal").then_some(account);
@@ -234,7 +241,7 @@ impl Rows {
                 &kind,
                 &state,
                 &amount,
-                &"ZAR",
+                &currency,
                 &null(key),
                 &null(hash),
                 &null(parent),

@@ -4,6 +4,7 @@
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, Postgres};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Transaction};
+use uuid::Uuid;
 
 pub(super) const USERS: &str = "copy users (id, email, full_name, password_hash, created_at) from stdin";
 pub(super) const BANK_ACCOUNTS: &str =
@@ -121,6 +122,13 @@ pub(super) async fn vacuum(connection: &mut PgConnection) -> sqlx::Result<()> {
         sqlx::raw_sql(AssertSqlSafe(format!("vacuum (analyze) {table}"))).execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// Customers, those with the most rows first.
+pub(super) async fn customers(db: &mut PgConnection) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!("select user_id from transactions group by user_id order by count(*) desc, user_id")
+        .fetch_all(db)
+        .await
 }
 
 /// The processes that serve the pool's connections, of which all are opened for it.

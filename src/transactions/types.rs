@@ -93,6 +93,45 @@ impl Kind {
     pub fn parse(name: &str) -> Option<Self> {
         KINDS.into_iter().find(|kind| kind.name() == name)
     }
+
+    #[must_use]
+    pub fn all() -> &'static [Self] {
+        &KINDS
+    }
+
+    /// The states that a row of this kind can be in: the SQL constraint `transactions_state`.
+    #[must_use]
+    pub fn states(self) -> &'static [State] {
+        match self {
+            Self::Deposit => &[
+                State::Initiated,
+                State::AwaitingPayment,
+                State::Completed,
+                State::Failed,
+                State::Expired,
+                State::Cancelled,
+            ],
+            Self::Withdrawal => &[
+                State::Initiated,
+                State::Reserved,
+                State::AwaitingApproval,
+                State::Submitting,
+                State::Submitted,
+                State::Completed,
+                State::Failed,
+                State::Rejected,
+            ],
+            Self::Adjustment => &[
+                State::AwaitingApproval,
+                State::Initiated,
+                State::Completed,
+                State::Rejected,
+                State::Cancelled,
+                State::Expired,
+            ],
+            Self::Refund | Self::Chargeback | Self::ChargebackReversal => &[State::Initiated, State::Completed],
+        }
+    }
 }
 
 impl Direction {
@@ -131,6 +170,11 @@ impl State {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         STATES.into_iter().find(|state| state.name() == name)
+    }
+
+    #[must_use]
+    pub fn all() -> &'static [Self] {
+        &STATES
     }
 }
 
