@@ -9,11 +9,9 @@ drop index transactions_awaiting_approval;
 -- A deposit is never `reserved`: kind and state say more of each other than chance.
 create statistics transactions_kind_and_state (mcv) on kind, state from transactions;
 
--- A customer's rows are filtered, sorted and counted without being read: for the ids of a page this index is enough.
-create index transactions_of_user on transactions (user_id, id desc)
-    include (kind, state, amount_minor, currency, updated_at, completed_at);
-drop index transactions_user;
-alter index transactions_of_user rename to transactions_user;
+-- The same of one customer, with what lists sort by: a customer's rows are filtered, sorted and counted without being read.
+create index transactions_user_kind_state on transactions (user_id, kind, state, id)
+    include (amount_minor, currency, updated_at, completed_at);
 
--- A currency that few rows have. Without the id, so that equal values are kept in six bytes a row.
-create index transactions_currency on transactions (currency);
+-- A currency that few rows have.
+create index transactions_currency on transactions (currency, id);

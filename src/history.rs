@@ -43,9 +43,10 @@ pub use views::StaffTransactionView;
 /// More are not counted but estimated: counting would cost more than the page.
 const COUNTED_MAX: i64 = 10_000;
 /// Of a search there is no estimate, and each row that it finds is looked at.
-const FOUND_MAX: i64 = 1_000;
-/// In PostgreSQL's units, of which one is some microseconds: a count that it believes dearer is not made, an order not sorted.
-const COST_MAX: f64 = 2_000.0;
+const FOUND_MAX: i64 = 200;
+/// In PostgreSQL's units, of which one is some five microseconds: a count that it believes dearer is not made, an order not
+/// sorted.
+const COST_MAX: f64 = 1_500.0;
 /// A word that more rows have is looked for in the rows of the order, not the rows by the word.
 const RARE_MAX: i64 = 20_000;
 /// Enough to tell which word is the rarest.
@@ -208,7 +209,7 @@ fn ask(selection: &Selection) -> store::Ask<'_> {
         filter: &selection.filter,
         meaning: &selection.meaning,
         sort: &selection.sort,
-        values: &[],
+        compared: &[],
         after: None,
         offset: 0,
         limit: 0,

@@ -366,14 +366,15 @@ async fn seed_history(app: App, transactions: u64) -> Result<ExitCode, BoxError>
     Ok(ExitCode::SUCCESS)
 }
 
-/// One line a kind of page: milliseconds from outside and of the processor, each at the median and the 99th percentile.
+/// One line a kind of page, as soon as it is measured: milliseconds at the median and the 99th percentile, or what was wrong.
 async fn measure_history(app: App, calls: usize) -> Result<ExitCode, BoxError> {
     let millis = |time: std::time::Duration| format!("{}.{:02}", time.as_millis(), time.as_micros() / 10 % 100);
     let mut said = Ok(ExitCode::SUCCESS);
     let tell = |name: &str, figure: octoco::error::Result<seed::measure::Figure>| {
         let told = match figure {
             Ok(figure) => {
-                [figure.outside.0, figure.outside.1, figure.processor.0, figure.processor.1].map(millis).join("\t")
+                let pairs = [figure.first, figure.again, figure.processor];
+                pairs.map(|(p50, p99)| format!("{}\t{}", millis(p50), millis(p99))).join("\t")
             }
             Err(error) => format!("{error:?}"),
         };
@@ -387,7 +388,7 @@ async fn measure_history(app: App, calls: usize) -> Result<ExitCode, BoxError> {
 
 /// Progress is for people, and nobody need be there.
 fn draw(text: &str) {
-    let mut out = std::io::stderr().lock();
+    let mut out = std::io::stdout().lock();
     write!(out, "{text}").and_then(|()| out.flush()).unwrap_or_default();
 }
 

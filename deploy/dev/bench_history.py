@@ -3,8 +3,8 @@
     seed      `octoco seed-history` fills a private PostgreSQL, with the settings of its package but for the memory
     measure   `octoco measure-history` asks for each kind of page a few hundred times, each time with other values
 
-Two times are taken for each page: from outside (a transaction, the page, reading its rows), and the processor's time of
-PostgreSQL's processes alone. The second one decides, since other work on the machine disturbs only the first.
+Each page is read twice. Three times are taken: of both readings from outside (a transaction, the page, its rows), and of the
+second the processor's time of PostgreSQL's processes alone. The last one decides: neither the disk nor other work disturbs it.
 """
 
 import os
@@ -60,23 +60,25 @@ def measure(transactions, calls):
     STATE.mkdir(parents=True, exist_ok=True)
     up = parts.Instances(STATE, {name: processes.free_port(port) for name, port in PORTS.items()}, durable=True)
     postgres = parts.postgres(up)
-    postgres.command.extend(["-c", "shared_buffers=2GB", "-c", "max_wal_size=8GB", "-c", "random_page_cost=1.1"])
+    postgres.command.extend(["-c", "shared_buffers=2GB", "-c", "max_wal_size=8GB"])
     processes.ensure(STATE, postgres)
     parts.ensure_database(up, "octoco")
     env = environment(up, program)
-    seeded = parts.sql(up, "select to_regclass('transaction_words')", "octoco") and rows(up)
-    if seeded != transactions:
-        if seeded:
-            parts.sql(up, "drop database octoco")
-            parts.ensure_database(up, "octoco")
-        seed(program, env, transactions)
+    command(program, env, "migrate")
+    if rows(up) != transactions:
+        parts.sql(up, "drop database octoco")
+        parts.ensure_database(up, "octoco")
+        heading(f"Seeding {transactions:,} transactions")
+        command(program, env, "migrate")
+        command(program, env, "seed-history", "--transactions", str(transactions))
     note(f"{rows(up):,} transactions; {sizes(up)}")
     heading(f"Pages, {calls} calls of each kind: milliseconds")
     words = [program, "measure-history", "--calls", str(calls)]
-    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) as measuring:
-        failed = verdict(line.rstrip("\n").split("\t") for line in measuring.stdout if "\t" in line)
-    if measuring.returncode != 0:
-        raise Failure("measure", "it said why above", "look at src/seed/measure.rs")
+    log = processes.log_file(STATE, "measure-history")
+    with log.open("w") as errors, subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=errors, text=True) as run:
+        failed = verdict(line.rstrip("\n").split("\t") for line in run.stdout if "\t" in line)
+    if run.returncode != 0:
+        raise Failure("measure", "it broke off", f"look at {log}")
     return failed
 
 
@@ -105,11 +107,11 @@ def environment(up, program):
     }
 
 
-def seed(program, env, transactions):
-    heading(f"Seeding {transactions:,} transactions")
-    for command in (["migrate"], ["seed-history", "--transactions", str(transactions)]):
-        if subprocess.run([program, *command], env=env, check=False).returncode != 0:
-            raise Failure(command[0], "it failed", "read what it said above")
+def command(program, env, *words):
+    log = processes.log_file(STATE, words[0])
+    with log.open("w") as errors:
+        if subprocess.run([program, *words], env=env, stderr=errors, check=False).returncode != 0:
+            raise Failure(words[0], "it failed", f"look at {log}")
 
 
 def rows(up):
@@ -125,21 +127,21 @@ def sizes(up):
 def verdict(lines):
     """Prints the table as it comes; fails where a page costs PostgreSQL too much, or cannot be read."""
     medians, kinds, wrong = {}, 0, 0
-    print(f"   {'':<80}{'from outside':^16}{'processor':^16}")
-    print(f"   {'':<80}{'p50':>8}{'p99':>8}{'p50':>8}{'p99':>8}")
+    print(f"   {'':<80}{'the first time':^16}{'again':^16}{'processor':^16}")
+    print(f"   {'':<80}{'     p50     p99' * 3}")
     for name, *values in lines:
         kinds += 1
-        if len(values) != 4:
+        if len(values) != 6:
             wrong += 1
             print(f"   {name:<80}  could not be read: {' '.join(values)}")
             continue
-        p50, p99, cost, cost99 = map(float, values)
+        cost, cost99 = map(float, values[4:])
         medians[name] = cost
         first = medians.get(name.removesuffix("deep") + "first", 0)
         deeper = name.endswith("deep") and cost > max(DEEP_MAX * first, first + NOISE_MS)
         mark = " *" if cost99 > LIMIT_MS else " (deep)" if deeper else ""
         wrong += bool(mark)
-        print(f"   {name:<80}{p50:>8.2f}{p99:>8.2f}{cost:>8.2f}{cost99:>8.2f}{mark}", flush=True)
+        print(f"   {name:<80}{''.join(f'{float(value):>8.2f}' for value in values)}{mark}", flush=True)
     note(f"{kinds} kinds of page, {wrong} cost more than {LIMIT_MS:.0f} ms at the 99th percentile, or more than"
          f" {DEEP_MAX} times the first page, or could not be read")
     return 1 if wrong else 0

@@ -170,17 +170,15 @@ impl Filter {
         !self.kinds.is_empty() || !self.states.is_empty()
     }
 
-    /// Whether the rows are best found pair by pair; those of one customer are found by the customer.
-    pub(super) fn is_by_pair(&self) -> bool {
-        self.has_pairs() && self.user_id.is_none()
-    }
-
     /// The kinds and states that a row which fits can have. Without any, no row can fit: no index would find out soon that a
     /// million deposits are all not `rejected`.
     pub(super) fn pairs(&self) -> Vec<(Kind, State)> {
+        let own = matches!(self.scope, Scope::Own(_));
         let fits = |(kind, state): &(Kind, State)| {
             (self.kinds.is_empty() || self.kinds.contains(kind))
                 && (self.states.is_empty() || self.states.contains(state))
+                // The rule of `transactions::find_own`.
+                && !(own && *kind == Kind::Adjustment && *state != State::Completed)
         };
         let all = Kind::all().iter().flat_map(|kind| kind.states().iter().map(|state| (*kind, *state)));
         all.filter(fits).collect()

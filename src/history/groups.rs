@@ -8,6 +8,10 @@
 //!                                        2   what comes behind it, as the column's index has it: whole values are ordered here
 //!                                        3   of the last value, which 2 may have cut, its beginning
 //! ```
+//!
+//! An order that an index has is put together too where its page begins behind a value that many rows may have: 1 and 2.
+
+use std::cmp::Ordering;
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -19,25 +23,29 @@ use crate::transactions::{Kind, State, Transaction};
 
 /// Rows that are read only to be passed over. Deeper pages let PostgreSQL sort and skip, in the time that a statement has.
 const SKIPPED_MAX: i64 = 10_000;
+
 pub(super) async fn page(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transaction>> {
     let is_found_first = ask.filter.search.is_some() && !ask.meaning.is_common;
-    if ask.sort.is_indexed() || is_found_first || ask.offset > SKIPPED_MAX || is_cheap(db, ask).await? {
+    let is_by_time = ask.sort.columns.is_empty();
+    if is_by_time || is_found_first || ask.offset > SKIPPED_MAX || !ask.sort.is_indexed() && is_cheap(db, ask).await? {
         return read(db, ask).await;
     }
     put_together(db, ask).await
 }
 
 async fn put_together(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transaction>> {
-    let list = Part { ask, filter: ask.filter.clone(), values: Vec::new(), columns: &ask.sort.columns };
+    let list = Part { ask, filter: ask.filter.clone(), compared: Vec::new(), columns: &ask.sort.columns };
     let behind = ask.after.map(|after| (after.values.as_slice(), after.id));
     let skipped = usize::try_from(ask.offset).unwrap_or(0);
     let rows = list.rows(db, behind, ask.offset.saturating_add(ask.limit)).await?;
     Ok(rows.into_iter().skip(skipped).collect())
 }
 
-/// As PostgreSQL believes. What is believed wrongly costs time and nothing else.
+/// Whether PostgreSQL expects to read all rows that fit in the time of a page: then it may sort them. What it believes of the
+/// page alone is no measure, since it takes every value of a column to have as many rows.
 async fn is_cheap(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<bool> {
-    Ok(store::page_cost(db, ask).await.map_err(too_broad)? <= COST_MAX)
+    let all = store::Ask { limit: i64::MAX, ..*ask };
+    Ok(ask.filter.search.is_none() && store::count_plan(db, &all).await.map_err(too_broad)?.cost <= COST_MAX)
 }
 
 async fn read(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transaction>> {
@@ -45,12 +53,12 @@ async fn read(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transac
     rows.into_iter().map(Transaction::try_from).collect()
 }
 
-/// The rows of a list that have these values, in the order of the columns that are left. Of kind and state, the filter has the
-/// values.
+/// The rows of a list that are so, in the order of the columns that are left. Of kind and state, the filter has the values.
+#[derive(Clone)]
 struct Part<'a> {
     ask: &'a store::Ask<'a>,
     filter: Filter,
-    values: Vec<(Column, Value)>,
+    compared: Vec<(Column, Ordering, Value)>,
     columns: &'a [(Column, Direction)],
 }
 
@@ -60,10 +68,10 @@ type Behind<'a> = Option<(&'a [Value], Uuid)>;
 impl<'a> Part<'a> {
     async fn rows(&self, db: &mut PgConnection, behind: Behind<'_>, limit: i64) -> Result<Vec<Transaction>> {
         let order = Sort { columns: self.columns.to_vec(), id: self.ask.sort.id };
-        if order.is_indexed() {
+        let ties = matches!(behind, Some(([value, ..], _)) if !matches!(value, Value::Time(_)));
+        let Some((column, direction)) = self.columns.first().copied().filter(|_| ties || !order.is_indexed()) else {
             return self.in_order_of(db, &order, behind, limit).await;
-        }
-        let Some((column, direction)) = self.columns.first().copied() else { return Ok(Vec::new()) };
+        };
         match column.values() {
             Some(mut values) => {
                 values.sort_by(|a, b| direction.of(a.cmp(b)));
@@ -108,20 +116,22 @@ impl<'a> Part<'a> {
         if wanted == 0 {
             return Ok(rows);
         }
-        let last_id = match direction {
-            Direction::Ascending => Uuid::max(),
-            Direction::Descending => Uuid::nil(),
-        };
-        let whole_value = begun.map(|(value, _)| (std::slice::from_ref(value), last_id));
+        let mut others = self.clone();
+        others.compared.extend(begun.map(|(value, _)| (column, direction.of(Ordering::Greater), value.clone())));
         let order = Sort { columns: vec![(column, direction)], id: direction };
-        let next = self.in_order_of(db, &order, whole_value, wanted + 1).await?;
+        let next = others.in_order_of(db, &order, None, wanted + 1).await?;
+        let rest = Sort { columns: self.columns.get(1..).unwrap_or_default().to_vec(), id: self.ask.sort.id };
+        if rest == (Sort { columns: Vec::new(), id: direction }) {
+            rows.extend(next);
+            rows.truncate(usize::try_from(limit).unwrap_or(0));
+            return Ok(rows);
+        }
         let is_cut = left(wanted, &next) < 0;
         let mut runs: Vec<&[Transaction]> = next.chunk_by(|a, b| column.value(a) == column.value(b)).collect();
         let cut = if is_cut { runs.pop() } else { None };
-        let order = Sort { columns: self.columns.get(1..).unwrap_or_default().to_vec(), id: self.ask.sort.id };
         for run in runs {
             let mut run = run.to_vec();
-            run.sort_by(|a, b| order.compare(a, b));
+            run.sort_by(|a, b| rest.compare(a, b));
             rows.extend(run);
         }
         if let Some(row) = cut.and_then(<[Transaction]>::first) {
@@ -147,11 +157,11 @@ impl<'a> Part<'a> {
     /// `None` where no row can have it.
     fn part(&self, value: Value) -> Option<Part<'a>> {
         let ((column, _), columns) = self.columns.split_first()?;
-        let mut part = Part { ask: self.ask, filter: self.filter.clone(), values: self.values.clone(), columns };
+        let mut part = Part { columns, ..self.clone() };
         match (column, value.word()) {
             (Column::Kind, Some(name)) => part.filter.kinds = only(&self.filter.kinds, Kind::parse(name)?)?,
             (Column::State, Some(name)) => part.filter.states = only(&self.filter.states, State::parse(name)?)?,
-            _ => part.values.push((*column, value)),
+            _ => part.compared.push((*column, Ordering::Equal, value)),
         }
         Some(part).filter(|part| !part.filter.pairs().is_empty())
     }
@@ -164,8 +174,8 @@ impl<'a> Part<'a> {
         limit: i64,
     ) -> Result<Vec<Transaction>> {
         let after = behind.map(|(values, id)| Keyset { values: values.to_vec(), id });
-        let (filter, values) = (&self.filter, &self.values);
-        let ask = store::Ask { filter, values, sort, after: after.as_ref(), offset: 0, limit, ..*self.ask };
+        let (filter, compared) = (&self.filter, &self.compared);
+        let ask = store::Ask { filter, compared, sort, after: after.as_ref(), offset: 0, limit, ..*self.ask };
         read(db, &ask).await
     }
 }
@@ -265,7 +275,7 @@ mod tests {
                 filter: &filter,
                 meaning: &meaning,
                 sort: &sort,
-                values: &[],
+                compared: &[],
                 after: None,
                 offset: 0,
                 limit: 1_000,

@@ -1,7 +1,7 @@
-//! How long each kind of page takes on what was seeded: the calls that the routes make, each with values of its own. Two times
-//! are taken: from outside, with the way to PostgreSQL and back and the reading of the rows, and the processor's time of
-//! PostgreSQL's processes alone, which says what a page costs also where other work disturbs the clock on the wall. For that
-//! PostgreSQL must run on the same Linux machine.
+//! How long each kind of page takes on what was seeded: the calls that the routes make, each with values of its own and each made
+//! twice. Three times are taken: of the first call and of the second from outside, with the way to PostgreSQL and back and the
+//! reading of the rows; and of the second the processor's time of PostgreSQL's processes alone, which says what a page costs also
+//! where other work disturbs the clock on the wall. For that PostgreSQL must run on the same Linux machine.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,11 @@ const PAGE: i64 = 21;
 
 /// One kind of page: the times at the median and the 99th percentile.
 pub struct Figure {
-    pub outside: (Duration, Duration),
+    /// From outside, of a page that may have to come from the disk.
+    pub first: (Duration, Duration),
+    /// The same again.
+    pub again: (Duration, Duration),
+    /// The processor's time of that.
     pub processor: (Duration, Duration),
 }
 
@@ -147,14 +151,17 @@ async fn one_page(app: &App, query: &FilterQuery, scope: Scope, after: Option<&T
 }
 
 async fn timed(samples: &Samples, calls: usize, call: impl AsyncFn(usize) -> Result<()>) -> Result<Figure> {
-    let mut times = Vec::with_capacity(calls);
+    let (mut first, mut again, mut processor) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..calls {
+        let began = Instant::now();
+        call(index).await?;
+        first.push(began.elapsed());
         let (began, before) = (Instant::now(), processor_time(&samples.backends)?);
         call(index).await?;
-        times.push((began.elapsed(), processor_time(&samples.backends)?.saturating_sub(before)));
+        again.push(began.elapsed());
+        processor.push(processor_time(&samples.backends)?.saturating_sub(before));
     }
-    let outside = percentiles(times.iter().map(|time| time.0).collect());
-    Ok(Figure { outside, processor: percentiles(times.iter().map(|time| time.1).collect()) })
+    Ok(Figure { first: percentiles(first), again: percentiles(again), processor: percentiles(processor) })
 }
 
 /// What the processes have had of processors: the first number of each one's `schedstat`, in nanoseconds.
