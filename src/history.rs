@@ -43,7 +43,7 @@ pub use views::StaffTransactionView;
 /// More are not counted but estimated: counting would cost more than the page.
 const COUNTED_MAX: i64 = 10_000;
 /// Of a search there is no estimate, and each row that it finds is looked at.
-const FOUND_MAX: i64 = 200;
+const FOUND_MAX: i64 = 100;
 /// In PostgreSQL's units, of which one is some five microseconds: a count that it believes dearer is not made, an order not
 /// sorted.
 const COST_MAX: f64 = 1_500.0;
@@ -114,13 +114,14 @@ pub async fn prepare(app: &App, filter: Filter, sort: Sort) -> Result<Selection>
     let Some(search) = &filter.search else {
         return Ok(Selection { filter, sort, meaning: Meaning::default() });
     };
-    let by_time = sort.columns.is_empty();
-    let counted_max = if by_time { COMPARED_MAX } else { RARE_MAX } + 1;
     let mut tx = begin(app, true).await?;
-    let words = words::meant(&mut tx, &search.text, filter.user_id, counted_max).await.map_err(too_broad)?;
-    if words.len() > WORDS_MAX {
+    let asked = words::cut(&mut tx, &search.text).await.map_err(too_broad)?;
+    if asked.len() > WORDS_MAX {
         return Err(Error::field("q", format!("has more than {WORDS_MAX} words")));
     }
+    let by_time = sort.columns.is_empty();
+    let counted_max = if by_time { COMPARED_MAX } else { RARE_MAX } + 1;
+    let words = words::meant(&mut tx, &asked, filter.user_id, counted_max).await.map_err(too_broad)?;
     let is_common = !by_time && words.first().is_some_and(|(_, uses)| *uses > RARE_MAX);
     let words = words.into_iter().map(|(words, _)| words).collect();
     Ok(Selection { filter, sort, meaning: Meaning { words, is_common } })
@@ -223,26 +224,32 @@ async fn begin(app: &App, bitmaps: bool) -> Result<sqlx::Transaction<'static, sq
     Ok(tx)
 }
 
-/// `seen` rows are known to be there. What takes too long to count is told as that many.
+/// `seen` rows are known to be there. What is dear to count, or surely more than is counted, is told as PostgreSQL's estimate;
+/// of a search it has none.
 async fn total(db: &mut PgConnection, selection: &Selection, seen: i64) -> Result<Total> {
+    let by_time = Sort::default();
     let is_search = selection.filter.search.is_some();
     let counted_max = if is_search { FOUND_MAX } else { COUNTED_MAX };
-    let by_time = Sort::default();
     let ask = store::Ask { sort: &by_time, limit: counted_max + 1, ..ask(selection) };
-    let plan = store::count_plan(db, &ask).await.map_err(too_broad)?;
-    let more_than = |known: i64| {
-        let estimate = plan.rows.filter(|rows| !is_search && *rows > known);
-        estimate.map_or(Total::AtLeast(known), Total::Estimate)
-    };
-    if plan.cost > COST_MAX && !is_search {
-        return Ok(more_than(seen));
+    let mut estimate = None;
+    if !is_search {
+        let plan = store::count_plan(db, &ask).await.map_err(too_broad)?;
+        estimate = plan.rows;
+        let is_many = estimate.is_some_and(|rows| rows > COUNTED_MAX + COUNTED_MAX / 4);
+        if is_many || plan.cost > COST_MAX {
+            return Ok(more_than(seen, estimate));
+        }
     }
     match store::count(db, &ask).await.map_err(too_broad) {
         Ok(counted) if counted <= counted_max => Ok(Total::Exact(counted)),
-        Ok(counted) => Ok(more_than(counted)),
-        Err(Error::TooBroad) => Ok(more_than(seen)),
+        Ok(counted) => Ok(more_than(counted, estimate)),
+        Err(Error::TooBroad) => Ok(more_than(seen, estimate)),
         Err(error) => Err(error),
     }
+}
+
+fn more_than(known: i64, estimate: Option<i64>) -> Total {
+    estimate.filter(|rows| *rows > known).map_or(Total::AtLeast(known), Total::Estimate)
 }
 
 /// The statement's own deadline is the caller's affair, not a part that does not answer.

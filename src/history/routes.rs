@@ -90,7 +90,7 @@ struct Page {
     prev_cursor: Option<String>,
     /// How many rows fit the filters, on all pages together; with a cursor, as of its first page.
     total: i64,
-    /// `exact` up to 10,000; above that `estimate`, or `at_least` where there is not even an estimate.
+    /// `exact` up to 10,000 where counting is cheap; else `estimate`, or `at_least` where there is not even an estimate.
     #[schema(example = "exact")]
     total_is: &'static str,
     page_size: i64,

@@ -47,7 +47,8 @@ type Sql = QueryBuilder<Postgres>;
 pub(super) async fn bound(db: impl PgExecutor<'_>, bitmaps: bool) -> sqlx::Result<()> {
     sqlx::query!(
         "select set_config('statement_timeout', $1, true) as timeout, set_config('enable_bitmapscan', $2, true) as bitmaps,
-                set_config('enable_seqscan', 'off', true) as seqscan, set_config('jit', 'off', true) as jit, set_config('max_parallel_workers_per_gather', '0', true) as parallel,
+                set_config('enable_seqscan', 'off', true) as seqscan, set_config('jit', 'off', true) as jit,
+                set_config('max_parallel_workers_per_gather', '0', true) as parallel,
                 set_config('random_page_cost', '0.2', true) as random_page_cost,
                 set_config('seq_page_cost', '0.2', true) as seq_page_cost,
                 set_config('effective_cache_size', '8MB', true) as effective_cache_size",
