@@ -12,17 +12,20 @@
 //! An order that an index has is put together too where its page begins behind a value that many rows may have: 1 and 2.
 
 use std::cmp::Ordering;
+use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::sort::{Column, Direction, Keyset, Sort, Value};
 use super::{COST_MAX, Filter, store, too_broad};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::transactions::{Kind, State, Transaction};
 
 /// Rows that are read only to be passed over. Deeper pages let PostgreSQL sort and skip, in the time that a statement has.
 const SKIPPED_MAX: i64 = 10_000;
+/// After this no further part is asked for.
+const PAGE_MAX: Duration = Duration::from_secs(2);
 
 pub(super) async fn page(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transaction>> {
     let is_found_first = ask.filter.search.is_some() && !ask.meaning.is_common;
@@ -34,7 +37,8 @@ pub(super) async fn page(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<
 }
 
 async fn put_together(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transaction>> {
-    let list = Part { ask, filter: ask.filter.clone(), compared: Vec::new(), columns: &ask.sort.columns };
+    let (filter, begun) = (ask.filter.clone(), Instant::now());
+    let list = Part { ask, begun, filter, compared: Vec::new(), columns: &ask.sort.columns };
     let behind = ask.after.map(|after| (after.values.as_slice(), after.id));
     let skipped = usize::try_from(ask.offset).unwrap_or(0);
     let rows = list.rows(db, behind, ask.offset.saturating_add(ask.limit)).await?;
@@ -57,6 +61,7 @@ async fn read(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transac
 #[derive(Clone)]
 struct Part<'a> {
     ask: &'a store::Ask<'a>,
+    begun: Instant,
     filter: Filter,
     compared: Vec<(Column, Ordering, Value)>,
     columns: &'a [(Column, Direction)],
@@ -68,16 +73,16 @@ type Behind<'a> = Option<(&'a [Value], Uuid)>;
 impl<'a> Part<'a> {
     async fn rows(&self, db: &mut PgConnection, behind: Behind<'_>, limit: i64) -> Result<Vec<Transaction>> {
         let order = Sort { columns: self.columns.to_vec(), id: self.ask.sort.id };
-        let ties = matches!(behind, Some(([value, ..], _)) if !matches!(value, Value::Time(_)));
-        let Some((column, direction)) = self.columns.first().copied().filter(|_| ties || !order.is_indexed()) else {
-            return self.in_order_of(db, &order, behind, limit).await;
-        };
-        match column.values() {
-            Some(mut values) => {
-                values.sort_by(|a, b| direction.of(a.cmp(b)));
-                self.of_few_values(db, &values, behind, limit).await
-            }
-            None => self.of_many_values(db, (column, direction), behind, limit).await,
+        let may_tie = matches!(behind, Some(([value, ..], _)) if !matches!(value, Value::Time(_)));
+        match self.columns {
+            [(column, direction), ..] if may_tie || !order.is_indexed() => match column.values() {
+                Some(mut values) => {
+                    values.sort_by(|a, b| direction.of(a.cmp(b)));
+                    self.of_few_values(db, &values, behind, limit).await
+                }
+                None => self.of_many_values(db, (*column, *direction), behind, limit).await,
+            },
+            _ => self.in_order_of(db, &order, behind, limit).await,
         }
     }
 
@@ -173,6 +178,9 @@ impl<'a> Part<'a> {
         behind: Behind<'_>,
         limit: i64,
     ) -> Result<Vec<Transaction>> {
+        if self.begun.elapsed() > PAGE_MAX {
+            return Err(Error::TooBroad);
+        }
         let after = behind.map(|(values, id)| Keyset { values: values.to_vec(), id });
         let (filter, compared) = (&self.filter, &self.compared);
         let ask = store::Ask { filter, compared, sort, after: after.as_ref(), offset: 0, limit, ..*self.ask };
