@@ -174,6 +174,8 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
     let rows = groups::page(&mut tx, &ask).await?;
     let (mut rows, more) = cut(rows, limit);
     let seen = offset.saturating_add(i64::try_from(rows.len()).unwrap_or(0)).saturating_add(i64::from(more));
+    // Of a page beyond the end nothing is known.
+    let seen = if rows.is_empty() { 0 } else { seen };
     let is_end = !more && (offset == 0 || !rows.is_empty());
     let total = match &cursor {
         Some(cursor) => cursor.total,
@@ -218,15 +220,18 @@ fn ask(selection: &Selection) -> store::Ask<'_> {
 }
 
 /// One snapshot for all that it reads, and a deadline for each statement.
-async fn begin(app: &App, bitmaps: bool) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
+async fn begin(app: &App, for_terms: bool) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
     let mut tx = app.db.begin_with("begin isolation level repeatable read read only").await?;
-    store::bound(&mut *tx, bitmaps).await?;
+    store::bound(&mut *tx, for_terms).await?;
     Ok(tx)
 }
 
 /// `seen` rows are known to be there. What is dear to count, or surely more than is counted, is told as PostgreSQL's estimate;
 /// of a search it has none.
 async fn total(db: &mut PgConnection, selection: &Selection, seen: i64) -> Result<Total> {
+    if selection.filter.pairs().is_empty() {
+        return Ok(Total::Exact(0));
+    }
     let by_time = Sort::default();
     let is_search = selection.filter.search.is_some();
     let counted_max = if is_search { FOUND_MAX } else { COUNTED_MAX };
@@ -242,7 +247,7 @@ async fn total(db: &mut PgConnection, selection: &Selection, seen: i64) -> Resul
     }
     match store::count(db, &ask).await.map_err(too_broad) {
         Ok(counted) if counted <= counted_max => Ok(Total::Exact(counted)),
-        Ok(counted) => Ok(more_than(counted, estimate)),
+        Ok(counted) => Ok(more_than(counted.max(seen), estimate)),
         Err(Error::TooBroad) => Ok(more_than(seen, estimate)),
         Err(error) => Err(error),
     }

@@ -27,6 +27,7 @@ pub struct Cursor {
     pub way: Way,
     pub keyset: Keyset,
     /// Of the search, as the first page took it, so that it stays the same on the others.
+    #[serde(default)]
     pub meaning: Meaning,
     /// As the first page was told.
     pub total: Total,

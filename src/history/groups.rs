@@ -28,12 +28,16 @@ const SKIPPED_MAX: i64 = 10_000;
 const PAGE_MAX: Duration = Duration::from_secs(2);
 
 pub(super) async fn page(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transaction>> {
-    let is_found_first = ask.filter.search.is_some() && !ask.meaning.is_common;
-    let is_by_time = ask.sort.columns.is_empty();
-    if is_by_time || is_found_first || ask.offset > SKIPPED_MAX || !ask.sort.is_indexed() && is_cheap(db, ask).await? {
-        return read(db, ask).await;
+    if ask.filter.pairs().is_empty() {
+        return Ok(Vec::new());
     }
-    put_together(db, ask).await
+    let is_found_first = ask.filter.search.is_some() && !ask.meaning.is_common;
+    let is_read = if ask.sort.is_indexed() {
+        ask.sort.columns.is_empty() || ask.after.is_none()
+    } else {
+        ask.offset > SKIPPED_MAX || is_cheap(db, ask).await?
+    };
+    if is_read || is_found_first { read(db, ask).await } else { put_together(db, ask).await }
 }
 
 async fn put_together(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transaction>> {
@@ -98,9 +102,7 @@ impl<'a> Part<'a> {
         let mut rows = Vec::new();
         for value in values.iter().skip(passed) {
             let behind = begun.filter(|(begun, _)| *begun == value).map(|(_, rest)| rest);
-            if left(limit, &rows) > 0 {
-                rows.extend(self.narrowed(db, value.clone(), behind, left(limit, &rows)).await?);
-            }
+            rows.extend(self.narrowed(db, value.clone(), behind, left(limit, &rows)).await?);
         }
         Ok(rows)
     }
@@ -154,8 +156,8 @@ impl<'a> Part<'a> {
         limit: i64,
     ) -> Result<Vec<Transaction>> {
         match self.part(value) {
-            Some(part) => Box::pin(part.rows(db, behind, limit)).await,
-            None => Ok(Vec::new()),
+            Some(part) if limit > 0 => Box::pin(part.rows(db, behind, limit)).await,
+            _ => Ok(Vec::new()),
         }
     }
 
@@ -251,13 +253,16 @@ mod tests {
             let own = |text: Option<&str>| text.map(str::to_owned);
             FilterQuery { kind: own(kind), state: own(state), amount_min: own(amount_min), ..FilterQuery::default() }
         };
+        let none = || query(None, None, None);
         let filters = [
-            (query(None, None, None), None),
+            (none(), None),
             (query(Some("withdrawal,adjustment,refund"), None, None), None),
             (query(None, Some("failed,rejected,completed"), Some("2")), None),
             (query(Some("deposit"), Some("failed"), None), None),
-            (query(None, None, None), Some(search)),
+            (FilterQuery { from: Some("1970-01-01T00:00:00.400Z".to_owned()), ..none() }, None),
+            (none(), Some(search)),
         ];
+        let user_id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000);
         let columns = ["amount", "kind", "state", "updated_at", "completed_at", "created_at"];
         let mut dice = 7_u64;
         let mut below = |limit: usize| {
@@ -277,8 +282,10 @@ mod tests {
             let sort = Sort::parse(Some(&text)).expect("an order");
             let (query, search) = &filters[below(filters.len())];
             let mut fields = Fields::default();
-            let (filter, _) = query.parse(&mut fields, Scope::All);
+            let scope = if round % 3 == 0 { Scope::Own(user_id) } else { Scope::All };
+            let (filter, _) = query.parse(&mut fields, scope);
             let filter = Filter { search: search.clone(), ..filter };
+            let sort = if below(2) == 0 { sort } else { sort.reversed() };
             let all = store::Ask {
                 filter: &filter,
                 meaning: &meaning,
@@ -296,11 +303,13 @@ mod tests {
             let (begin, limit_rows) =
                 (if after.is_some() { place + 1 } else { place }, i64::try_from(limit).expect("few"));
             let ask = store::Ask { after, offset: i64::try_from(offset).expect("few"), limit: limit_rows, ..all };
-            let page = put_together(&mut db, &ask).await.expect("rows");
+            let together = put_together(&mut db, &ask).await.expect("rows");
+            let page = page(&mut db, &ask).await.expect("rows");
             let expected = sorted.iter().skip(begin).take(limit);
-            let (page, expected): (Vec<_>, Vec<_>) =
-                (page.iter().map(|row| row.id).collect(), expected.map(|row| row.id).collect());
-            assert_eq!(page, expected, "{text}, behind {place} of {}", sorted.len());
+            let ids = |rows: &[Transaction]| rows.iter().map(|row| row.id).collect::<Vec<_>>();
+            let expected = expected.map(|row| row.id).collect::<Vec<_>>();
+            assert_eq!(ids(&together), expected, "{text}, behind {place} of {}", sorted.len());
+            assert_eq!(ids(&page), expected, "{text}, behind {place} of {}", sorted.len());
         }
     }
 }

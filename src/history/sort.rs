@@ -107,9 +107,7 @@ impl Column {
             Self::State => State::all().iter().map(|state| state.name()).collect(),
             _ => return None,
         };
-        let mut values: Vec<Value> = names.into_iter().map(|name| Value::Word(name.to_owned())).collect();
-        values.sort();
-        Some(values)
+        Some(names.into_iter().map(|name| Value::Word(name.to_owned())).collect())
     }
 }
 

@@ -40,20 +40,22 @@ pub(super) struct Ask<'a> {
 
 type Sql = QueryBuilder<Postgres>;
 
-/// No statement of this transaction takes longer, and none reads all of a table or an index before its first row: a bitmap does,
-/// and PostgreSQL believes it cheap where a page needs 20 rows of a million. Only trigrams are not found without one. Compiling a
-/// plan and starting other processes take longer than a page, too. And whatever the server is set to, a plan is chosen by what
-/// a row costs in memory, each time anew: so the units of its cost are some five microseconds each.
-pub(super) async fn bound(db: impl PgExecutor<'_>, bitmaps: bool) -> sqlx::Result<()> {
+/// No statement of this transaction takes longer, and none reads all of an index before its first row: a bitmap does, and
+/// PostgreSQL believes it cheap where a page needs 20 rows of a million. Only trigrams are not found without one, and terms are
+/// never all read, to be compared one by one. Compiling a plan and starting other processes take longer than a page, too. And
+/// whatever the server is set to, a plan is chosen by what a row costs in memory, each time anew: so the units of its cost are
+/// some five microseconds each.
+pub(super) async fn bound(db: impl PgExecutor<'_>, for_terms: bool) -> sqlx::Result<()> {
     sqlx::query!(
         "select set_config('statement_timeout', $1, true) as timeout, set_config('enable_bitmapscan', $2, true) as bitmaps,
-                set_config('enable_seqscan', 'off', true) as seqscan, set_config('jit', 'off', true) as jit,
+                set_config('enable_seqscan', $3, true) as seqscan, set_config('jit', 'off', true) as jit,
                 set_config('max_parallel_workers_per_gather', '0', true) as parallel,
                 set_config('random_page_cost', '0.2', true) as random_page_cost,
                 set_config('seq_page_cost', '0.2', true) as seq_page_cost,
                 set_config('effective_cache_size', '8MB', true) as effective_cache_size",
         STATEMENT_MILLIS.to_string(),
-        if bitmaps { "on" } else { "off" }
+        if for_terms { "on" } else { "off" },
+        if for_terms { "off" } else { "on" }
     )
     .fetch_one(db)
     .await?;
@@ -222,8 +224,9 @@ fn push_search(sql: &mut Sql, ask: &Ask<'_>, search: &Search) {
     }
     sql.push(" or (true");
     for words in &ask.meaning.words {
+        // Without the offset PostgreSQL may read all rows of the word first, to look each one up in a table of its own.
         sql.push(" and exists (select from transaction_words o where o.transaction_id = t.id and o.word = any (");
-        sql.push_bind(words.clone()).push("))");
+        sql.push_bind(words.clone()).push(") offset 0)");
     }
     sql.push("))");
 }
@@ -300,13 +303,13 @@ fn first_id_at(time: DateTime) -> Uuid {
     Uuid::from_u128(u128::from(millis) << TIME_SHIFT)
 }
 
-/// A row is not changed before it is created: a walk by these times begins where the period does, with an hour for clocks that
+/// A row is not changed before it is created: a walk by these times begins where the period does, with a day for clocks that
 /// differ.
 fn push_begun(sql: &mut Sql, ask: &Ask<'_>) {
     if let (Some(from), Some((column @ (Column::UpdatedAt | Column::CompletedAt), _))) =
         (ask.filter.from, ask.sort.columns.first())
     {
-        let begun = from.checked_sub_signed(TimeDelta::hours(1)).unwrap_or(from);
+        let begun = from.max(DateTime::UNIX_EPOCH) - TimeDelta::days(1);
         sql.push(" and ").push(expression(*column)).push(" >= ").push_bind(begun);
     }
 }
@@ -326,8 +329,9 @@ fn expression(column: Column) -> &'static str {
         Column::UpdatedAt => "t.updated_at",
         Column::CompletedAt => "coalesce(t.completed_at, 'infinity')",
         Column::Amount => "t.amount_minor",
-        Column::Kind => "t.kind",
-        Column::State => "t.state",
+        // By their bytes, as `groups` does.
+        Column::Kind => "t.kind collate \"C\"",
+        Column::State => "t.state collate \"C\"",
     }
 }
 

@@ -1,5 +1,5 @@
 //! What the words of a search may mean: SQL for `history::prepare`. The words of all rows are in `search_terms`, each once, but
-//! for those with digits: numbers are looked for as they are. Which rows have a word is in `transaction_words` (migration 0017).
+//! for those with digits or fewer than three letters: these are looked for as they are. Which rows have a word is in `transaction_words` (migration 0017).
 //!
 //! In one customer's rows only words of these count: what others wrote neither takes the place of a word nor shows that it is
 //! there.

@@ -51,7 +51,7 @@ async fn insert(t: &TestApp, customer: &Customer, dice: &mut Dice, millis: u64) 
 }
 
 /// Many rows of seven amounts, a millisecond apart from the first of 1970 on.
-async fn fill(t: &TestApp, customer: &Customer, count: i32) {
+pub(crate) async fn fill(t: &TestApp, customer: &Customer, count: i32) {
     sqlx::query(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, created_at, updated_at)
          select (lpad(to_hex(n), 12, '0') || '7000800000000000ff00')::uuid, $1, 'deposit', 'expired', 1 + n % 7, 'ZAR',
@@ -87,17 +87,17 @@ async fn change(t: &TestApp, dice: &mut Dice) {
     .expect("a change");
 }
 
-async fn page(t: &TestApp, customer: &Customer, query: &str) -> Value {
+pub(crate) async fn page(t: &TestApp, customer: &Customer, query: &str) -> Value {
     let answer = t.get(customer, &format!("/v1/transactions?{query}")).await;
     assert_eq!(answer.status, StatusCode::OK, "{query}: {}", answer.body);
     answer.body
 }
 
-fn rows(page: &Value) -> Vec<Value> {
+pub(crate) fn rows(page: &Value) -> Vec<Value> {
     page["data"].as_array().expect("a list").clone()
 }
 
-fn ids(rows: &[Value]) -> Vec<String> {
+pub(crate) fn ids(rows: &[Value]) -> Vec<String> {
     rows.iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
 }
 

@@ -21,6 +21,7 @@ mod held;
 mod history;
 mod inbox;
 mod limits;
+mod lists;
 mod mailbox;
 mod mails;
 mod projector;
