@@ -73,7 +73,8 @@ def measure(transactions):
         "TIGERBEETLE_ADDRESSES": up.tigerbeetle_address(), "REDIS_URL": up.redis_url(), "RATE_LIMITS": "off",
         "DATABASE_CONNECTIONS_MAX": "32",
     }
-    seeded = parts.sql(up, "select to_regclass('transaction_words')", "octoco") and bench_history.rows(up)
+    bench_history.command(program, env, "migrate")
+    seeded = bench_history.rows(up)
     if not seeded:
         bench_history.seed(program, env, transactions)
     elif seeded < transactions:

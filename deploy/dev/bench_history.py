@@ -65,12 +65,13 @@ def measure(transactions, calls):
     parts.ensure_database(up, "octoco")
     env = environment(up, program)
     command(program, env, "migrate")
-    if rows(up) != transactions:
+    kept = rows(up)
+    if kept not in (0, transactions):
         parts.sql(up, "drop database octoco")
         parts.ensure_database(up, "octoco")
-        heading(f"Seeding {transactions:,} transactions")
         command(program, env, "migrate")
-        command(program, env, "seed-history", "--transactions", str(transactions))
+    if kept != transactions:
+        seed(program, env, transactions)
     note(f"{rows(up):,} transactions; {sizes(up)}")
     heading(f"Pages, {calls} calls of each kind: milliseconds")
     words = [program, "measure-history", "--calls", str(calls)]
@@ -105,6 +106,11 @@ def environment(up, program):
         "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(key), "LOG_FORMAT": "text", "RUST_LOG": "error",
         "DATABASE_CONNECTIONS_MAX": "4",
     }
+
+
+def seed(program, env, transactions):
+    heading(f"Seeding {transactions:,} transactions")
+    command(program, env, "seed-history", "--transactions", str(transactions))
 
 
 def command(program, env, *words):
