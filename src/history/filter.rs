@@ -186,10 +186,15 @@ impl Filter {
 
     /// Whether more of a row must be known than whose it is and when it was created.
     pub(super) fn needs_row(&self) -> bool {
-        let chosen = !self.kinds.is_empty() || !self.states.is_empty() || self.currency.is_some();
+        self.narrows() || matches!(self.scope, Scope::Own(_))
+    }
+
+    /// Whether more is chosen by than whose a row is and when it was created, the search apart.
+    pub(super) fn narrows(&self) -> bool {
+        let chosen = self.has_pairs() || self.currency.is_some();
         let ranged = self.amount_min.is_some() || self.amount_max.is_some();
         let named = self.reference.is_some() || self.provider_id.is_some() || self.held.is_some();
-        chosen || ranged || named || matches!(self.scope, Scope::Own(_))
+        chosen || ranged || named
     }
 }
 
