@@ -6,8 +6,8 @@
 //! stateDiagram-v2
 //!     [*] --> initiated: impose (row written)
 //!     initiated --> in_force: shut (the gate), close (the wallet too)
-//!     initiated --> lifting: refuse (a wallet that is not empty is not closed)
-//!     in_force --> lifting: lift (asked for), or another currency was refused
+//!     initiated --> lifting: refuse (a wallet that is not empty is not closed), or another currency was refused
+//!     in_force --> lifting: lift (asked for), or another currency is refused
 //!     lifting --> lifted: open_again
 //! ```
 //!
@@ -286,16 +286,24 @@ async fn close(app: &App, row: &Restriction) -> Result<Restriction> {
     let closed = app.ledger.close_wallet(row.id, row.user_id, row.currency).await;
     app.crash.at("restriction.closed")?;
     match closed {
-        Ok(()) => {
-            let closed = match advance(app, row, State::InForce).await {
-                Err(Error::StaleState) => return closed_too_late(app, row).await,
-                advanced => advanced?,
-            };
-            if store::was_refused(&app.db, row.call_id).await? { refuse(app, &closed).await } else { Ok(closed) }
-        }
+        Ok(()) => match closed_with_its_call(app, row).await {
+            Ok(row) if row.state == State::Lifting => open_again(app, &row).await,
+            Err(Error::StaleState) => closed_too_late(app, row).await,
+            closed => closed,
+        },
         Err(LedgerError::Refused(_)) => refuse(app, row).await,
         Err(error) => Err(error.into()),
     }
+}
+
+/// `initiated → in_force`, or `lifting` where another currency of the call was refused.
+async fn closed_with_its_call(app: &App, row: &Restriction) -> Result<Restriction> {
+    let mut tx = app.db.begin().await?;
+    store::lock_call(&mut *tx, row.call_id).await?;
+    let refused = store::was_refused(&mut *tx, row.call_id).await?;
+    let moved = advance_within(app, &mut tx, row, if refused { State::Lifting } else { State::InForce }).await?;
+    tx.commit().await?;
+    Ok(moved)
 }
 
 /// Somebody else stepped the row at the same time. If they were refused, what was closed here since is opened again.
@@ -314,6 +322,7 @@ async fn is_reserved(app: &App, user_id: Uuid, currency: Currency) -> Result<boo
 /// `→ lifting`: not empty, in one currency; the others of the call are opened again with it.
 async fn refuse(app: &App, row: &Restriction) -> Result<Restriction> {
     let mut tx = app.db.begin().await?;
+    store::lock_call(&mut *tx, row.call_id).await?;
     let lifting = advance_within(app, &mut tx, row, State::Lifting).await?;
     for id in store::lift_call(&mut *tx, row.call_id, app.clock.now()).await? {
         let entry = Entry::of(&Actor::system(), "restriction.moved", "user", row.user_id);

@@ -135,6 +135,13 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
     .await
 }
 
+/// Until the end of the transaction. Without it two currencies that are stepped at once each decide by what the other was: one
+/// is refused while the other comes into force.
+pub(super) async fn lock_call(db: impl PgExecutor<'_>, call_id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("select from restrictions where call_id = $1 order by id for update", call_id).execute(db).await?;
+    Ok(())
+}
+
 /// Whether a row of the call was not enforced: then none of it is.
 pub(super) async fn was_refused(db: impl PgExecutor<'_>, call_id: Uuid) -> sqlx::Result<bool> {
     let found = sqlx::query_scalar!(
@@ -185,8 +192,10 @@ pub(super) async fn begin_lifting(
     due_at: DateTime,
 ) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
+        // In the order of [`lock_call`]: two that lock several rows never wait for each other.
         "update restrictions set state = 'lifting', due_at = $4, attempts = 0, updated_at = $3
-          where user_id = $1 and kind = $2 and state = 'in_force' returning id",
+          where id in (select id from restrictions where user_id = $1 and kind = $2 and state = 'in_force' order by id for update)
+            and state = 'in_force' returning id",
         user_id,
         kind,
         now,

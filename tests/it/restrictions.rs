@@ -338,3 +338,30 @@ async fn of_several_currencies_none_is_closed_alone_wherever_it_dies(db: PgPool)
     }
     t.finish().await;
 }
+
+#[sqlx::test]
+async fn of_several_currencies_none_is_closed_alone_when_they_are_stepped_at_once(db: PgPool) {
+    let (crash, next) = dying();
+    let t = TestApp::crashing(db, &[("CURRENCIES", "USD,ZAR")], crash).await;
+    let staff = t.staff(Role::Admin).await;
+    // The refusal of one currency is decided, but not yet committed, while the other one comes into force.
+    let slow = "create function slow() returns trigger language plpgsql as $$ begin
+            perform pg_sleep(case new.state when 'lifting' then 0.6 when 'in_force' then 0.2 else 0 end); return null; end $$;
+        create constraint trigger slow after update on restrictions deferrable initially deferred
+            for each row execute function slow();";
+    sqlx::raw_sql(slow).execute(&t.app.db).await.expect("a trigger");
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 700, "d").await;
+    t.advance(TimeDelta::hours(2));
+    t.drive().await;
+    *next.lock().expect("not poisoned") = Some("restriction.inserted");
+    act(&t, &staff, &customer, "close").await;
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay { force: true, ..Pay::default() }).expect("a late payment");
+    t.drive().await;
+    t.advance(TimeDelta::minutes(20));
+    t.drive().await;
+    let all = t.get(&staff, &format!("/v1/admin/users/{}/restrictions", customer.id)).await;
+    let states: Vec<_> = all.body["data"].as_array().expect("a list").iter().map(|row| &row["state"]).collect();
+    assert_eq!(states, ["lifted", "lifted"]);
+    t.finish().await;
+}
