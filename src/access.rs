@@ -94,8 +94,13 @@ impl Access {
     /// When PostgreSQL does not answer.
     pub async fn refresh(&self, now: DateTime) -> Result<()> {
         let since = now - TimeDelta::seconds(ACCESS_SECS) - CLOCK_SKEW;
-        let sessions = store::ended_since(&self.db, since).await?.into_iter().collect();
-        *self.ended.write().unwrap_or_else(PoisonError::into_inner) = Ended { sessions, read_at: Some(now) };
+        let before = self.read(|ended| ended.sessions.clone());
+        let read: HashSet<Uuid> = store::ended_since(&self.db, since).await?.into_iter().collect();
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        // What ended here while the list was read may not be in it.
+        let ended_meanwhile = ended.sessions.difference(&before).copied();
+        let sessions = ended_meanwhile.chain(read).collect();
+        *ended = Ended { sessions, read_at: Some(now) };
         Ok(())
     }
 
@@ -108,5 +113,26 @@ impl Access {
 
     fn read<T>(&self, look: impl FnOnce(&Ended) -> T) -> T {
         look(&self.ended.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[sqlx::test]
+    async fn a_session_that_ends_while_the_list_is_read_has_ended(db: PgPool) {
+        let (access, ended, now) = (Access::new(db.clone()), Uuid::now_v7(), Clock::System.now());
+        let mut reader = db.begin().await.expect("a transaction");
+        sqlx::query("lock table sessions in access exclusive mode").execute(&mut *reader).await.expect("locked");
+        let meanwhile = async {
+            access.end(ended);
+            reader.commit().await.expect("committed");
+        };
+        // In this order: the first is polled until it waits for the table.
+        let (read, ()) = tokio::join!(access.refresh(now), meanwhile);
+        read.expect("the list");
+        assert!(access.has_ended(ended, now).await.expect("known"));
     }
 }

@@ -29,6 +29,8 @@ use crate::http::{IdempotencyKey, RequestHash};
 use crate::transactions::{self, Direction, Due, Kind, LEASE, Move, State, Transaction};
 use crate::users;
 
+/// Held before the ledger hears of it: `held` dismisses an adjustment for this reason only. Never reworded while one may stand.
+pub const NOT_APPROVED: &str = "the adjustment is not what was approved";
 /// One person other than the maker.
 const APPROVALS_NEEDED: i64 = 1;
 
@@ -240,7 +242,7 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     let adjustment = find(app, row.id).await?;
     // It does not expire any more: the transfer may have been sent, and then it must be asked for until it is known.
     if approvals::holds(app, row.id, &adjustment.hash()).await? == Holds::No {
-        return transactions::hold(app, row, "the adjustment is not what was approved").await;
+        return transactions::hold(app, row, NOT_APPROVED).await;
     }
     let currency = row.amount.currency();
     let wallet = Account::wallet(row.user_id, currency);

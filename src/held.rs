@@ -9,6 +9,7 @@ use ledger::{Leg, TransferId};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::adjustments;
 use crate::app::App;
 use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result};
@@ -38,32 +39,38 @@ impl Resolution {
     }
 }
 
-/// Whether the ledger has, or may yet get, something of the row that its state does not say: nobody would look after it.
+/// Whether the ledger has, or may yet get, something of the row that its state does not say: nobody would look after it. What a
+/// lookup does not find may still be on its way.
 async fn may_have_moved(app: &App, held: &Transaction) -> Result<bool> {
-    let reserves =
-        matches!(held.state, State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted);
-    Ok(match (held.state, held.kind) {
-        (State::Initiated, Kind::Withdrawal) => true,
-        // One that is not what was approved is held before the ledger hears of it.
-        (State::Initiated, Kind::Adjustment) => {
-            !app.ledger.lookup(&[TransferId::of(held.id, Leg::Main)]).await?.is_empty()
+    Ok(match (held.kind, held.state) {
+        (Kind::Adjustment, State::Initiated) => held.held_reason.as_deref() != Some(adjustments::NOT_APPROVED),
+        // One whose money is in suspense is booked, and nothing more will be.
+        (Kind::ChargebackReversal, State::Initiated) => {
+            app.ledger.lookup(&[TransferId::of(held.id, Leg::Unmatched)]).await?.is_empty()
         }
-        _ => reserves,
+        (Kind::Withdrawal | Kind::Refund | Kind::Chargeback, State::Initiated) => true,
+        (_, state) => {
+            matches!(state, State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted)
+        }
     })
 }
 
 /// Ends a hold and records who ended it and why.
 ///
 /// # Errors
-/// [`Error::NotFound`] when no such row is held; [`Error::Invalid`] for a dismissal that would strand a reservation.
+/// [`Error::NotFound`] when no such row is held; [`Error::Invalid`] for a dismissal that would strand money; [`Error::StaleState`]
+/// when the row moved meanwhile.
 pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: &str) -> Result<Transaction> {
     let held = transactions::find(app, id).await?;
+    if held.held_reason.is_none() {
+        return Err(Error::NotFound("held transaction"));
+    }
     if how == Resolution::Dismiss && may_have_moved(app, &held).await? {
-        return Err(Error::field("action", "cannot be dismiss while money is reserved, or may be: retry"));
+        return Err(Error::field("action", "cannot be dismiss while money has moved for it, or may have: retry"));
     }
     let due_at = (how == Resolution::Retry).then(|| app.clock.now());
     let mut tx = app.db.begin().await?;
-    let released = transactions::release(&mut *tx, id, due_at).await?;
+    let released = transactions::release(&mut *tx, &held, due_at).await?;
     let entry = Entry::of(actor, how.action(), "transaction", id);
     let entry =
         entry.change(json!({"held_reason": held.held_reason, "state": held.state.name()}), json!({"note": note}));

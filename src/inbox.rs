@@ -205,7 +205,7 @@ async fn step_one(app: &App, row: store::Row) {
         Ok(state) => finish(app, &row, state).await,
         // Somebody else moved the row that the event is about; its present state is looked at again at once.
         Err(Error::StaleState) => {
-            let again = store::defer(&app.db, row.id, app.clock.now(), row.attempts, None).await;
+            let again = store::defer(&app.db, &row, app.clock.now(), row.attempts, None).await;
             app.wake.worker();
             again.map_err(Error::from)
         }
@@ -230,7 +230,7 @@ async fn act(app: &App, row: &store::Row) -> Result<&'static str> {
 
 async fn finish(app: &App, row: &store::Row, state: &'static str) -> Result<()> {
     let now = app.clock.now();
-    store::finish(&app.db, row.id, state, now).await?;
+    store::finish(&app.db, row, state, now).await?;
     app.metrics.task_steps.with_label_values(&["inbox", state]).inc();
     let seconds = (now - row.received_at).as_seconds_f64();
     app.metrics
@@ -243,7 +243,7 @@ async fn finish(app: &App, row: &store::Row, state: &'static str) -> Result<()> 
 async fn retry(app: &App, row: &store::Row, error: &Error) -> Result<()> {
     if let Error::ProviderPaused { retry_after_secs } = error {
         let due_at = app.clock.now() + TimeDelta::seconds(i64::try_from(*retry_after_secs).unwrap_or(1));
-        store::defer(&app.db, row.id, due_at, row.attempts, None).await?;
+        store::defer(&app.db, row, due_at, row.attempts, None).await?;
         return Ok(());
     }
     let failures = usize::try_from(row.attempts).unwrap_or(0);
@@ -252,11 +252,11 @@ async fn retry(app: &App, row: &store::Row, error: &Error) -> Result<()> {
         Some(minutes) => {
             tracing::warn!(webhook.id = %row.id, error = error.chain(), "an event failed");
             let due_at = app.clock.now() + TimeDelta::minutes(*minutes);
-            store::defer(&app.db, row.id, due_at, row.attempts.saturating_add(1), Some(&error.chain())).await?;
+            store::defer(&app.db, row, due_at, row.attempts.saturating_add(1), Some(&error.chain())).await?;
         }
         None => {
             tracing::error!(webhook.id = %row.id, error = error.chain(), "an event is dead");
-            store::bury(&app.db, row.id, &error.chain(), app.clock.now()).await?;
+            store::bury(&app.db, row, &error.chain(), app.clock.now()).await?;
         }
     }
     Ok(())

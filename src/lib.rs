@@ -47,6 +47,7 @@ pub mod config;
 pub mod contract;
 pub mod crash;
 pub mod credentials;
+pub mod debts;
 pub mod deposits;
 pub mod docs;
 pub mod error;

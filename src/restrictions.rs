@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A freeze stops withdrawals and nothing else: what comes in is credited. A payout that is not on its way yet is held
-//! (`withdrawals` asks [`is_frozen`] before money may leave) and goes on when the freeze is lifted.
+//! (`withdrawals` asks [`is_frozen_until_commit`] before money may leave) and goes on when the freeze is lifted.
 //!
 //! A wallet is closed behind a shut gate: nothing new is reserved in it then, and that it is empty TigerBeetle decides in the
 //! closing transfer itself. Money that comes for a closed wallet goes to `suspense` and the deposit is held (`deposits`).
@@ -24,7 +24,7 @@ use chrono::TimeDelta;
 use futures_util::{StreamExt, stream};
 use ledger::{Account, Currency, LedgerError};
 use serde_json::json;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -100,7 +100,8 @@ impl State {
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Forbidden`] for oneself; [`Error::Declined`] when the other kind is in force;
-/// [`Error::AccountNotEmpty`] when there is money or something under way on an account that is to be closed.
+/// [`Error::AccountNotEmpty`] when there is money or something under way on an account that is to be closed;
+/// [`Error::StaleState`] when somebody lifts it at the same time.
 pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason: &str) -> Result<Vec<Restriction>> {
     users::find(app, user_id).await?;
     if actor.is_user(user_id) {
@@ -109,8 +110,11 @@ pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason:
     if kind == Kind::Closure {
         refuse_what_is_in_use(app, user_id).await?;
     }
+    // What is being lifted stands in the way of anything new: it is brought to its end first.
+    step_all(app, user_id).await?;
     let (now, call_id) = (app.clock.now(), app.clock.row_id());
     let mut tx = app.db.begin().await?;
+    users::lock(&mut *tx, user_id).await?;
     for currency in &app.config.currencies {
         let (id, currency) = (app.clock.row_id(), currency.code());
         let row = store::New { id, user_id, kind: kind.name(), currency, call_id, reason };
@@ -120,17 +124,28 @@ pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason:
             audit::record(app, &mut *tx, entry.with(told)).await?;
         }
     }
+    if !is_whole(app, live(&mut *tx, user_id).await?.as_slice(), kind)? {
+        return Err(Error::StaleState);
+    }
     tx.commit().await?;
     app.crash.at("restriction.inserted")?;
     step_all(app, user_id).await?;
-    let live = live(app, user_id).await?;
-    match live.iter().find(|row| row.kind != kind) {
-        Some(other) => Err(other.kind.decline()),
-        None if kind == Kind::Closure && (live.is_empty() || live.iter().any(|row| row.state == State::Lifting)) => {
-            Err(Error::AccountNotEmpty)
-        }
-        None => Ok(live),
+    let live = live(&app.db, user_id).await?;
+    match is_whole(app, &live, kind)? {
+        true => Ok(live),
+        false if kind == Kind::Closure => Err(Error::AccountNotEmpty),
+        // Lifted again by somebody else, at the same time.
+        false => Err(Error::StaleState),
     }
+}
+
+/// Whether every account has a restriction of this kind that is not being lifted. The error is what another kind declines with.
+fn is_whole(app: &App, live: &[Restriction], kind: Kind) -> Result<bool> {
+    if let Some(other) = live.iter().find(|row| row.kind != kind) {
+        return Err(other.kind.decline());
+    }
+    let stands = |currency| live.iter().any(|row| row.currency == currency && row.state != State::Lifting);
+    Ok(app.config.currencies.iter().all(|currency| stands(*currency)))
 }
 
 /// So that a wallet in use is not touched at all. What decides is what [`close`] is told by the ledger.
@@ -191,12 +206,14 @@ pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
     store::list_for(&app.db, user_id).await?.into_iter().map(Restriction::try_from).collect()
 }
 
-/// Whether nothing of the customer's may be paid out now.
+/// Whether nothing of the customer's may be paid out; it stays so until the end of the transaction. What begins to leave a customer
+/// who is not frozen is written in the same one: a freeze that somebody was told of is not overtaken.
 ///
 /// # Errors
 /// When PostgreSQL does not answer.
-pub async fn is_frozen(app: &App, user_id: Uuid) -> Result<bool> {
-    Ok(store::is_imposed(&app.db, user_id, Kind::Freeze.name()).await?)
+pub async fn is_frozen_until_commit(tx: &mut PgConnection, user_id: Uuid) -> Result<bool> {
+    users::lock_shared(&mut *tx, user_id).await?;
+    Ok(store::is_imposed(&mut *tx, user_id, Kind::Freeze.name()).await?)
 }
 
 /// # Errors
@@ -245,14 +262,14 @@ async fn release_unfrozen(app: &App) -> Result<()> {
     Ok(())
 }
 
-async fn live(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
-    store::live(&app.db, user_id).await?.into_iter().map(Restriction::try_from).collect()
+async fn live(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<Vec<Restriction>> {
+    store::live(db, user_id).await?.into_iter().map(Restriction::try_from).collect()
 }
 
 /// What has to be done on a customer's restrictions, and how those are then.
 async fn step_all(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
     let mut stepped = Vec::new();
-    for row in live(app, user_id).await? {
+    for row in live(&app.db, user_id).await? {
         stepped.push(step(app, &row).await?);
     }
     Ok(stepped)
@@ -288,9 +305,9 @@ async fn close(app: &App, row: &Restriction) -> Result<Restriction> {
     match closed {
         Ok(()) => match closed_with_its_call(app, row).await {
             Ok(row) if row.state == State::Lifting => open_again(app, &row).await,
-            Err(Error::StaleState) => closed_too_late(app, row).await,
             closed => closed,
         },
+        // Not empty; or somebody else stepped the row at the same time and has opened it again, which `refuse` finds.
         Err(LedgerError::Refused(_)) => refuse(app, row).await,
         Err(error) => Err(error.into()),
     }
@@ -304,15 +321,6 @@ async fn closed_with_its_call(app: &App, row: &Restriction) -> Result<Restrictio
     let moved = advance_within(app, &mut tx, row, if refused { State::Lifting } else { State::InForce }).await?;
     tx.commit().await?;
     Ok(moved)
-}
-
-/// Somebody else stepped the row at the same time. If they were refused, what was closed here since is opened again.
-async fn closed_too_late(app: &App, row: &Restriction) -> Result<Restriction> {
-    let now = live(app, row.user_id).await?.into_iter().find(|other| other.id == row.id);
-    if now.is_none_or(|now| now.state == State::Lifting) {
-        app.ledger.open_again(row.id).await?;
-    }
-    Err(Error::StaleState)
 }
 
 async fn is_reserved(app: &App, user_id: Uuid, currency: Currency) -> Result<bool> {
@@ -336,7 +344,7 @@ async fn refuse(app: &App, row: &Restriction) -> Result<Restriction> {
 
 /// `lifting → lifted`.
 async fn open_again(app: &App, row: &Restriction) -> Result<Restriction> {
-    app.ledger.open_again(row.id).await?;
+    app.ledger.open_again(row.id, row.user_id, row.currency).await?;
     app.crash.at("restriction.opened")?;
     advance(app, row, State::Lifted).await
 }

@@ -11,9 +11,10 @@
 //! repays it first. How much the wallet covers is decided by the ledger in the transfer itself.
 
 use chrono::TimeDelta;
-use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
+use ledger::{Account, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 
 use crate::app::App;
+use crate::debts;
 use crate::error::{Error, Result};
 use crate::transactions::{self, Due, Kind, Move, State, Transaction};
 
@@ -53,28 +54,8 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
 
 /// `→ completed`: from the wallet what it holds, the rest is owed.
 async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transaction> {
-    let currency = row.amount.currency();
-    let (wallet, receivable) = (Account::wallet(row.user_id, currency), Account::receivable(row.user_id, currency));
-    let provider_balance = app.ledger.provider_balance(currency);
-    app.ledger.open(&[wallet, receivable, provider_balance]).await?;
-    let leg = |leg, debit, amount| Transfer {
-        id: TransferId::of(row.id, leg),
-        debit,
-        credit: provider_balance,
-        amount,
-        code,
-        reference: row.id,
-    };
-    let taken = match app.ledger.transfer_up_to(leg(Leg::Main, wallet, row.amount)).await {
-        // The wallet was closed meanwhile: nothing is in it.
-        Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => Amount::zero(currency),
-        taken => taken?,
-    };
-    app.crash.at("reversal.taken")?;
-    let owed = row.amount.checked_sub(taken).map_err(Error::internal)?;
+    let owed = debts::take(app, row, Leg::Main, code).await?;
     if !owed.is_zero() {
-        app.ledger.transfer(leg(Leg::Receivable, receivable, owed)).await?;
-        app.crash.at("reversal.owed")?;
         tracing::warn!(transaction.id = %row.id, kind = row.kind.name(), owed = owed.minor(), "a wallet did not cover it; the customer owes it");
     }
     transactions::advance(app, row, Move::to(State::Completed, Due::Never).leaving_owed(owed)).await

@@ -245,9 +245,9 @@ pub async fn hold(app: &App, row: &Transaction, reason: &str) -> Result<Transact
 /// Ends a hold, inside the SQL transaction that records who did it: the row goes on at once, or rests as it is.
 ///
 /// # Errors
-/// [`Error::NotFound`] when no such row is held.
-pub async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<DateTime>) -> Result<Transaction> {
-    store::release(db, id, due_at).await?.ok_or(Error::NotFound("held transaction"))?.try_into()
+/// [`Error::StaleState`] when it is not held any more as it was read.
+pub async fn release(db: impl PgExecutor<'_>, held: &Transaction, due_at: Option<DateTime>) -> Result<Transaction> {
+    store::release(db, held.id, held.version, due_at).await?.ok_or(Error::StaleState)?.try_into()
 }
 
 /// Whether something of the user's is under way: asked for and not at its end.

@@ -136,18 +136,25 @@ pub async fn known_device(app: &App, email: &Email, device: Device) -> Result<Op
 pub async fn authenticate(app: &App, lane: Lane, email: &Email, password: SecretString) -> Result<Proof> {
     let user = store::find_by_email(&app.db, &email.0).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let verified = app.hasher.verify(lane, password, hash).await?;
+    let verified = app.hasher.verify(lane, password.clone(), hash).await?;
     match user {
-        Some(mut user) if verified.right => {
-            if let Some(hash) = verified.renewed {
-                // Only in the place of the hash that was verified: the password may have been changed meanwhile.
-                store::replace_hash(&app.db, user.id, &user.password_hash, &hash).await?;
-                user.password_hash = hash;
-            }
-            Ok(Proof::Right(user))
-        }
+        Some(user) if verified.right => match verified.renewed {
+            Some(renewed) => renew(app, lane, user, (password, renewed)).await,
+            None => Ok(Proof::Right(user)),
+        },
         user => Ok(Proof::Wrong(user.map(|user| user.id))),
     }
+}
+
+/// Keeps the hash with the parameters of today, only in the place of the one that was verified. Another sign-in may have done so
+/// at the same moment, or the password was changed: the hash that is there now decides.
+async fn renew(app: &App, lane: Lane, user: User, (password, renewed): (SecretString, String)) -> Result<Proof> {
+    if store::replace_hash(&app.db, user.id, &user.password_hash, &renewed).await? {
+        return Ok(Proof::Right(User { password_hash: renewed, ..user }));
+    }
+    let user = find(app, user.id).await?;
+    let right = has_password(app, lane, &user, password).await?;
+    Ok(if right { Proof::Right(user) } else { Proof::Wrong(Some(user.id)) })
 }
 
 /// Whether the password is this user's.
@@ -182,6 +189,22 @@ pub async fn set_password(db: impl PgExecutor<'_>, user: &User, hash: &str) -> R
 /// When PostgreSQL does not answer.
 pub async fn hold_password(db: impl PgExecutor<'_>, user: &User) -> Result<bool> {
     Ok(store::hold_hash(db, user.id, &user.password_hash).await?)
+}
+
+/// Until the end of the transaction nobody else is at this user's restrictions, and nothing of the user's begins to be paid out.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> Result<()> {
+    Ok(store::lock(db, id).await?)
+}
+
+/// Until the end of the transaction nobody [`lock`]s this user.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn lock_shared(db: impl PgExecutor<'_>, id: Uuid) -> Result<()> {
+    Ok(store::lock_shared(db, id).await?)
 }
 
 /// The user that a link of ours is for.

@@ -15,9 +15,11 @@
 //!     submitting --> reserved: the payout's window closed unused
 //!     submitting --> completed: complete
 //!     submitted --> completed: complete (Revio paid; posted)
+//!     reserved --> failed: Revio refuses to have the payout (the row says so before the ledger does)
 //!     submitting --> failed: release
 //!     submitted --> failed: release (Revio will not pay; voided)
 //!     reserved --> submitted: adopt (a payout that was given up was executed after all)
+//!     awaiting_approval --> submitted: adopt
 //!     failed --> completed: book_late (Revio paid after all)
 //!     submitted --> completed: book_late (Revio paid while we gave it back)
 //! ```
@@ -26,8 +28,7 @@
 //! money. `submitting` is written before the execution, and a row found in it is looked up at Revio before anything is
 //! repeated. No answer is never a "no": the reservation stays until Revio has said its final word.
 //!
-//! Should that word change: a payment after a release is booked from the wallet, and what the wallet does not hold the
-//! customer owes; an error after a payment is held for a person and never credited by itself.
+//! Should that word change: a payment after a release is taken from the wallet and the rest is owed (`debts`); an error after a payment is held for a person and never credited by itself.
 
 pub mod approval;
 pub mod routes;
@@ -38,6 +39,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::bank_accounts;
+use crate::debts;
 use crate::error::{Decline, Error, Result};
 use crate::http::{IdempotencyKey, RequestHash};
 use crate::restrictions;
@@ -59,6 +61,11 @@ const ASK_MIN: TimeDelta = TimeDelta::seconds(15);
 const ASK_MAX: TimeDelta = TimeDelta::hours(6);
 /// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
 const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
+
+/// Between the row that says `submitting` and the call. Whoever was stopped for longer leaves it to the next holder of the lease.
+const EXECUTION_BEGINS_WITHIN: TimeDelta = TimeDelta::seconds(15);
+/// Why a withdrawal failed that was never a payout; the customer reads it.
+const REFUSED: &str = "the payment provider refused the withdrawal";
 
 /// The daily limit is one of any 24 hours, not of a calendar day: it has no midnight at which twice as much may leave.
 const DAY_SECS: u32 = 24 * 60 * 60;
@@ -124,6 +131,7 @@ pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
 async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     match withdrawal.state {
         State::Initiated => reserve(app, withdrawal).await,
+        State::Reserved if withdrawal.failure_reason.is_some() => release(app, withdrawal, REFUSED).await,
         State::Reserved if withdrawal.provider.id.is_none() => register(app, withdrawal).await,
         State::Reserved => submit(app, withdrawal).await,
         State::Submitting | State::Submitted => look_up(app, withdrawal).await,
@@ -212,7 +220,10 @@ async fn register(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         }
         Err(error @ RevioError::Rejected { .. }) => {
             tracing::error!(transaction.id = %withdrawal.id, %error, "Revio refused a payout");
-            release(app, withdrawal, "the payment provider refused the withdrawal").await
+            // Before anything is given back the row says so, and from then on it is not registered again.
+            let refused = Move::to(State::Reserved, Due::In(LEASE)).because(REFUSED);
+            let refused = transactions::advance(app, withdrawal, refused).await?;
+            release(app, &refused, REFUSED).await
         }
         Err(error) => Err(error.into()),
     }
@@ -233,12 +244,6 @@ async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
 
 /// `reserved → submitting → …`: from here on money may leave, so the row says so first.
 async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    if restrictions::is_frozen(app, withdrawal.user_id).await? {
-        // A freeze outlasts the payout's window: it takes a new one afterwards.
-        let to = Move::to(State::Reserved, Due::Now).with_provider(Provider::default());
-        let waiting = transactions::advance(app, withdrawal, to).await?;
-        return transactions::hold(app, &waiting, restrictions::HELD_REASON).await;
-    }
     if !window_is_open(app, withdrawal) {
         // Never executed, and Revio does not execute it any more: a new one takes its place.
         return forget_payout(app, withdrawal).await;
@@ -246,8 +251,30 @@ async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if let Some(waiting) = approval::missing_now(app, withdrawal).await? {
         return Ok(waiting);
     }
-    let submitting = transactions::advance(app, withdrawal, Move::to(State::Submitting, Due::In(LEASE))).await?;
-    execute(app, &submitting).await
+    match begin(app, withdrawal).await? {
+        Some(submitting) => execute(app, &submitting).await,
+        None => {
+            // A freeze outlasts the payout's window: it takes a new one afterwards.
+            let to = Move::to(State::Reserved, Due::Now).with_provider(Provider::default());
+            let waiting = transactions::advance(app, withdrawal, to).await?;
+            transactions::hold(app, &waiting, restrictions::HELD_REASON).await
+        }
+    }
+}
+
+/// `→ submitting`, or `None` while the customer is frozen: no payout begins after somebody was told of the freeze.
+async fn begin(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+    let to = Move::to(State::Submitting, Due::In(LEASE));
+    let mut tx = app.db.begin().await?;
+    if restrictions::is_frozen_until_commit(&mut tx, withdrawal.user_id).await? {
+        return Ok(None);
+    }
+    let submitting = transactions::advance_within(app, &mut *tx, withdrawal, &to).await?;
+    app.crash.at("transaction.before_move")?;
+    tx.commit().await?;
+    transactions::announce(app, withdrawal, &to);
+    app.crash.at("transaction.moved")?;
+    Ok(Some(submitting))
 }
 
 /// The one call that moves money. Whatever goes wrong, the next thing is to look the payout up.
@@ -256,6 +283,9 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         return transactions::hold(app, withdrawal, "Revio gave no address to execute the payout").await;
     };
     app.crash.at("withdrawal.before_execution")?;
+    if app.clock.now() - withdrawal.updated_at > EXECUTION_BEGINS_WITHIN {
+        return Err(Error::StaleState);
+    }
     let executed = app.revio.execute_payout(execution_url).await;
     app.crash.at("withdrawal.executed")?;
     match executed {
@@ -290,12 +320,11 @@ async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transactio
     if since < IN_FLIGHT_MAX {
         return transactions::wait(app, withdrawal, IN_FLIGHT_MAX - since).await;
     }
-    if restrictions::is_frozen(app, withdrawal.user_id).await? {
-        return transactions::hold(app, withdrawal, restrictions::HELD_REASON).await;
-    }
     if window_is_open(app, withdrawal) {
-        let again = transactions::advance(app, withdrawal, Move::to(State::Submitting, Due::In(LEASE))).await?;
-        return execute(app, &again).await;
+        return match begin(app, withdrawal).await? {
+            Some(again) => execute(app, &again).await,
+            None => transactions::hold(app, withdrawal, restrictions::HELD_REASON).await,
+        };
     }
     let closed_at = withdrawal.provider.created_at.unwrap_or(withdrawal.created_at) + WINDOW + IN_FLIGHT_MAX;
     let until = closed_at - app.clock.now();
@@ -360,13 +389,7 @@ pub async fn heard(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Resul
 /// withdrawal's own, before another is made: the customer is to be paid once.
 async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout.id, "Revio executed a payout that was given up");
-    let provider = Provider {
-        id: Some(payout.id),
-        status: Some(payout.status.word().to_owned()),
-        execution_url: payout.execution_url.clone(),
-        created_at: withdrawal.provider.created_at,
-        checkout_url: None,
-    };
+    let provider = Provider { execution_url: payout.execution_url.clone(), ..told(withdrawal, payout) };
     let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(provider);
     let adopted = transactions::advance(app, withdrawal, to).await?;
     settle(app, &adopted, payout).await
@@ -416,8 +439,7 @@ async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resul
         }
         Err(error) => return Err(error.into()),
     }
-    let provider = Provider { status: Some(PayoutStatus::Success.word().to_owned()), ..withdrawal.provider.clone() };
-    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(provider);
+    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(told(withdrawal, payout));
     transactions::advance(app, withdrawal, to).await
 }
 
@@ -463,34 +485,11 @@ async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Payout) -> Res
 
 /// `failed → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.
 async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    let currency = withdrawal.amount.currency();
-    let wallet = Account::wallet(withdrawal.user_id, currency);
-    let receivable = Account::receivable(withdrawal.user_id, currency);
-    let provider_balance = app.ledger.provider_balance(currency);
-    app.ledger.open(&[wallet, receivable, provider_balance]).await?;
-    let leg = |leg, debit, amount| Transfer {
-        id: TransferId::of(withdrawal.id, leg),
-        debit,
-        credit: provider_balance,
-        amount,
-        code: TransferCode::Withdrawal,
-        reference: withdrawal.id,
-    };
-    let taken = match app.ledger.transfer_up_to(leg(Leg::Late, wallet, withdrawal.amount)).await {
-        // The wallet was closed meanwhile: nothing is in it.
-        Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => Amount::zero(currency),
-        taken => taken?,
-    };
-    app.crash.at("withdrawal.late_taken")?;
-    let owed = withdrawal.amount.checked_sub(taken).map_err(Error::internal)?;
-    if !owed.is_zero() {
-        app.ledger.transfer(leg(Leg::Receivable, receivable, owed)).await?;
-    }
+    let owed = debts::take(app, withdrawal, Leg::Late, TransferCode::Withdrawal).await?;
     app.metrics.withdrawals_paid_late.inc();
     tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
-    let to =
-        Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(told(withdrawal, payout)).leaving_owed(owed);
-    transactions::advance(app, withdrawal, to).await
+    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(told(withdrawal, payout));
+    transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
 }
 
 fn told(withdrawal: &Transaction, payout: &Payout) -> Provider {

@@ -20,9 +20,9 @@ const LEVELS: &[&[&str]] = &[
     &["http"],
     &["mails"],
     &["users", "bank_accounts", "accounts", "transactions"],
-    &["restrictions", "approvals"],
-    &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "held", "history", "projector", "statements"],
-    &["exports", "inbox", "health", "admin", "credentials", "search", "contract", "docs"],
+    &["restrictions", "approvals", "debts"],
+    &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "history", "projector", "statements"],
+    &["exports", "inbox", "held", "health", "admin", "credentials", "search", "contract", "docs"],
     &["router", "worker", "seed"],
     &["server"],
 ];

@@ -142,7 +142,8 @@ impl Ledger {
     ///
     /// The gate must be shut and nothing reserved: what is reserved in a closed wallet can never be posted. That it is empty
     /// TigerBeetle decides: the closing transfer takes all that the wallet has (`balancing_debit`) to the receivable, and counts
-    /// only if that was nothing. After a refusal it may stand all the same, until [`Ledger::open_again`].
+    /// only if that was nothing. After a refusal it may stand all the same, until [`Ledger::open_again`]; after that it is
+    /// refused for good.
     pub async fn close_wallet(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
         let (wallet, receivable) = (Account::wallet(user, currency), Account::receivable(user, currency));
         self.open(&[wallet, receivable]).await?;
@@ -155,19 +156,35 @@ impl Ledger {
         if is_empty { Ok(()) } else { Err(Refused(Refusal::InsufficientFunds)) }
     }
 
-    /// Undoes what [`Ledger::shut_gate`] and [`Ledger::close_wallet`] did for this row. Only when neither is under way.
-    pub async fn open_again(&self, row: Uuid) -> Result<(), LedgerError> {
-        for (leg, undo) in [(Leg::Close, Leg::CloseVoid), (Leg::Main, Leg::Void)] {
-            let closing = TransferId::of(row, leg);
-            if self.lookup_raw(&[closing]).await?.is_empty() {
-                continue;
-            }
-            match self.create_one(resolution_of(closing, undo, Flags::VOID_PENDING_TRANSFER), Call::Other).await {
-                Ok(()) | Err(AlreadyResolved(Resolution::Voided)) => {}
-                Err(error) => return Err(error),
-            }
+    /// Undoes what [`Ledger::shut_gate`] and [`Ledger::close_wallet`] did for this row. A closing that is still on its way, of a
+    /// slower step of the same row, has no effect any more: it is refused as spent.
+    pub async fn open_again(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
+        self.open_wallet(row, user, currency).await?;
+        let shut = TransferId::of(row, Leg::Main);
+        if self.lookup_raw(&[shut]).await?.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.undo(shut, Leg::Void).await
+    }
+
+    async fn open_wallet(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
+        let closing_id = TransferId::of(row, Leg::Close);
+        let (gate, source) = (Account::gate(user, currency), self.system(AccountCode::GateSource, currency));
+        // Nothing of amount zero through the gate. It is shut, so that this is refused, and the id is spent.
+        let spend = self.event(&closing(closing_id, gate, source), Flags::empty());
+        match self.create_one(spend, Call::Other).await {
+            Ok(()) | Err(Refused(_)) => Ok(()),
+            // The id is that of a closing which stands.
+            Err(Contradiction(_)) => self.undo(closing_id, Leg::CloseVoid).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn undo(&self, pending: TransferId, leg: Leg) -> Result<(), LedgerError> {
+        match self.create_one(resolution_of(pending, leg, Flags::VOID_PENDING_TRANSFER), Call::Other).await {
+            Ok(()) | Err(AlreadyResolved(Resolution::Voided)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The gate of a wallet, open and filled.

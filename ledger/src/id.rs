@@ -83,8 +83,8 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 /// | noun | legs |
 /// |---|---|
 /// | deposit | `Main` credits the wallet; `ProviderFee`; `Repay` what the customer owed; `Unmatched` what did not fit, `UnmatchedReturn` |
-/// | withdrawal | `Main` reserves, `Post` or `Void` resolves; `Late` and `Receivable` when it was paid after all; `Fee` |
-/// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest; `Loss` a write-off |
+/// | withdrawal | `Main` reserves, `Post` or `Void` resolves; `Late`, `Receivable` and `Repay` when it was paid after all; `Fee` |
+/// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest, `Repay` what came in between; `Loss` a write-off |
 /// | chargeback reversal (its own row) | `Main`, `Repay` |
 /// | adjustment, settlement | `Main` |
 /// | restriction | `Main` shuts the gate, `Close` the wallet; `Void` and `CloseVoid` open them again |

@@ -89,6 +89,8 @@ pub enum FaultKind {
     /// 502 with an HTML body.
     BadGateway(Moment),
     ServerError(Moment),
+    /// 400: the call is refused and changes nothing.
+    Refused,
     RateLimited {
         retry_after_secs: u32,
     },
@@ -136,6 +138,7 @@ impl FaultKind {
         match self {
             FaultKind::BadGateway(_)
             | FaultKind::ServerError(_)
+            | FaultKind::Refused
             | FaultKind::RateLimited { .. }
             | FaultKind::Hang { .. }
             | FaultKind::Reset(_)

@@ -299,7 +299,9 @@ pub(super) async fn empty(db: impl PgExecutor<'_>, row: &Row, now: DateTime) -> 
         "update exports
             set state = case when state = 'completed' then 'expired' else state end,
                 work = '', due_at = null, attempts = 0, version = version + 1, updated_at = $3
-          where id = $1 and version = $2 and state in ('completed', 'failed')",
+          where id = $1 and version = $2 and state in ('completed', 'failed')
+            -- Another one may be deleting them: while there are any, the row comes due again.
+            and not exists (select from export_chunks where export_id = $1)",
         row.id,
         row.version,
         now

@@ -56,7 +56,8 @@ struct HeldList {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ResolveBody {
-    /// `retry`: it goes on from the state that it has. `dismiss`: it stays as it is.
+    /// `retry`: it goes on from the state that it has. `dismiss`: it stays as it is; not while money is
+    /// reserved for it, has moved that its state does not say, or may still move.
     #[schema(example = "retry", pattern = "^(retry|dismiss)$")]
     action: String,
     /// For the audit log: what was found. No personal data.
@@ -102,7 +103,7 @@ async fn list(
 /// Needs `held.resolve`. Audited, with the note.
 #[utoipa::path(post, path = "/v1/admin/held/{id}/resolve", tag = "staff", security(("bearer" = ["held.resolve"])),
     params(("id" = Uuid, Path)), request_body = ResolveBody,
-    responses((status = 200, body = HeldView), Problems))]
+    responses((status = 200, body = HeldView), (status = 409, description = "`stale_state`: it moved meanwhile"), Problems))]
 async fn resolve(
     State(app): State<App>,
     staff: Staff<HeldResolve>,

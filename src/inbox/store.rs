@@ -28,6 +28,8 @@ pub(super) struct Row {
     pub(super) event_type: Option<String>,
     pub(super) attempts: i32,
     pub(super) received_at: DateTime,
+    /// Until when it is leased. Whoever takes it over, or replays it, makes it another.
+    pub(super) due_at: DateTime,
 }
 
 /// False when the same bytes were accepted before.
@@ -69,9 +71,9 @@ pub(super) async fn claim_due(
 ) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as!(
         Row,
-        "update webhook_logs set due_at = $2
+        r#"update webhook_logs set due_at = $2
           where id in (select id from webhook_logs where due_at <= $1 order by due_at limit $3 for update skip locked)
-         returning id, body, event_type, attempts, received_at",
+         returning id, body, event_type, attempts, received_at, due_at as "due_at!""#,
         now,
         leased_until,
         limit
@@ -80,10 +82,13 @@ pub(super) async fn claim_due(
     .await
 }
 
-pub(super) async fn finish(db: impl PgExecutor<'_>, id: Uuid, state: &str, now: DateTime) -> sqlx::Result<()> {
+/// This and the two below change nothing for whoever does not hold the lease any more.
+pub(super) async fn finish(db: impl PgExecutor<'_>, row: &Row, state: &str, now: DateTime) -> sqlx::Result<()> {
     sqlx::query!(
-        "update webhook_logs set state = $2, due_at = null, last_error = null, finished_at = $3 where id = $1",
-        id,
+        "update webhook_logs set state = $3, due_at = null, last_error = null, finished_at = $4
+          where id = $1 and state = 'pending' and due_at = $2",
+        row.id,
+        row.due_at,
         state,
         now
     )
@@ -94,15 +99,16 @@ pub(super) async fn finish(db: impl PgExecutor<'_>, id: Uuid, state: &str, now: 
 
 pub(super) async fn defer(
     db: impl PgExecutor<'_>,
-    id: Uuid,
+    row: &Row,
     due_at: DateTime,
     attempts: i32,
     error: Option<&str>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update webhook_logs set due_at = $2, attempts = $3, last_error = coalesce($4, last_error)
-          where id = $1 and state = 'pending'",
-        id,
+        "update webhook_logs set due_at = $3, attempts = $4, last_error = coalesce($5, last_error)
+          where id = $1 and state = 'pending' and due_at = $2",
+        row.id,
+        row.due_at,
         due_at,
         attempts,
         error
@@ -113,11 +119,12 @@ pub(super) async fn defer(
 }
 
 /// Nobody comes again by himself: the event is listed until a person replays it.
-pub(super) async fn bury(db: impl PgExecutor<'_>, id: Uuid, error: &str, now: DateTime) -> sqlx::Result<()> {
+pub(super) async fn bury(db: impl PgExecutor<'_>, row: &Row, error: &str, now: DateTime) -> sqlx::Result<()> {
     sqlx::query!(
-        "update webhook_logs set state = 'dead', due_at = null, attempts = attempts + 1, last_error = $2, finished_at = $3
-          where id = $1",
-        id,
+        "update webhook_logs set state = 'dead', due_at = null, attempts = attempts + 1, last_error = $3, finished_at = $4
+          where id = $1 and state = 'pending' and due_at = $2",
+        row.id,
+        row.due_at,
         error,
         now
     )
@@ -240,4 +247,42 @@ pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Res
     )
     .fetch_one(db)
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use sqlx::PgPool;
+
+    use super::*;
+
+    #[sqlx::test]
+    async fn an_event_is_ended_only_by_whoever_holds_its_lease(db: PgPool) {
+        let now = sqlx::query_scalar("select now()").fetch_one(&db).await.expect("a time");
+        let id = Uuid::now_v7();
+        let delivery = Delivery {
+            id,
+            endpoint: "company",
+            received_at: now,
+            source_address: "127.0.0.1".to_owned(),
+            body: b"{}".to_vec(),
+            body_hash: vec![7; 32],
+            headers: Value::Null,
+            verdict: "accepted",
+            due_at: Some(now),
+            event: None,
+            last_error: None,
+        };
+        assert!(insert(&db, &delivery).await.expect("stored"));
+        let leased = claim_due(&db, now, now + TimeDelta::minutes(1), 1).await.expect("claimed").remove(0);
+        replay(&db, &[id], now).await.expect("replayed");
+        finish(&db, &leased, "done", now).await.expect("an answer");
+        bury(&db, &leased, "too late", now).await.expect("an answer");
+        defer(&db, &leased, now + TimeDelta::hours(1), 3, None).await.expect("an answer");
+        let again = claim_due(&db, now, now + TimeDelta::minutes(2), 1).await.expect("claimed");
+        assert_eq!(again.len(), 1, "what was replayed comes again, whatever became of the attempt before");
+        finish(&db, &again[0], "done", now).await.expect("an answer");
+        let state: String = sqlx::query_scalar("select state from webhook_logs").fetch_one(&db).await.expect("one");
+        assert_eq!(state, "done");
+    }
 }

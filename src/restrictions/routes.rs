@@ -125,7 +125,8 @@ impl Reason {
 /// No withdrawals from now on; deposits are still credited. A payout that is not on its way yet waits. Needs `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/freeze", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)), request_body = Reason,
-    responses((status = 200, body = RestrictionList), (status = 422, description = "`account_closed`"), Problems))]
+    responses((status = 200, body = RestrictionList), (status = 409, description = "`stale_state`: unfrozen at the same time"),
+        (status = 422, description = "`account_closed`"), Problems))]
 async fn freeze(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,

@@ -120,8 +120,12 @@ pub(super) async fn revoke_all(
     now: DateTime,
 ) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
+        // In the order of [`revoke_batch`]: two that end several sessions never wait for each other.
         "update sessions set revoked_at = $3, revoked_reason = $4
-          where user_id = $1 and revoked_at is null and id is distinct from $2
+          where id in (select id from sessions
+                        where user_id = $1 and revoked_at is null and id is distinct from $2
+                        order by id for no key update)
+            and revoked_at is null
          returning id",
         user_id,
         except,

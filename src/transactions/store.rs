@@ -322,16 +322,22 @@ pub(super) async fn hold(db: impl PgExecutor<'_>, id: Uuid, version: i32, reason
 }
 
 /// Ends a hold. `None` when the row is not held.
-pub(super) async fn release(db: impl PgExecutor<'_>, id: Uuid, due_at: Option<DateTime>) -> sqlx::Result<Option<Row>> {
+pub(super) async fn release(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    version: i32,
+    due_at: Option<DateTime>,
+) -> sqlx::Result<Option<Row>> {
     sqlx::query_as!(
         Row,
-        "update transactions set held_reason = null, due_at = $2, attempts = 0, version = version + 1
-          where id = $1 and held_reason is not null
+        "update transactions set held_reason = null, due_at = $3, attempts = 0, version = version + 1
+          where id = $1 and version = $2 and held_reason is not null
          returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
                    charged_back_minor, repaid_minor, owed_minor, held_reason, description,
                    due_at, attempts, version, created_at, updated_at, completed_at, direction",
         id,
+        version,
         due_at
     )
     .fetch_optional(db)

@@ -126,6 +126,7 @@ fn brew(t: &TestApp) {
         }
     }
     t.sim.set_fault(Fault::chance(0.01, Scope::AnyCall, FaultKind::RateLimited { retry_after_secs: 1 }));
+    t.sim.set_fault(Fault::chance(0.02, Scope::CreatePayout, FaultKind::Refused));
     t.sim.set_fault(Fault::chance(0.05, Scope::ExecutePayout, FaultKind::LateExecution { secs: 40 }));
     for kind in [
         FaultKind::IgnoreAnswer,

@@ -119,7 +119,7 @@ async fn a_shut_gate_stops_withdrawals_and_nothing_else() {
     until_known(async || ledger.void_within(before).await).await.unwrap();
     assert_eq!(balance(&ledger, wallet).await, (6_000, 0, 6_000));
     for _ in 0..2 {
-        until_known(async || ledger.open_again(freeze).await).await.unwrap();
+        until_known(async || ledger.open_again(freeze, user(wallet), ZAR).await).await.unwrap();
     }
     assert_eq!(reserve(&ledger, refused, UNLIMITED).await, FROZEN, "refused once, refused for ever");
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 100), UNLIMITED).await, Ok(()));
@@ -138,7 +138,7 @@ async fn a_closed_wallet_takes_and_gives_nothing_until_it_is_opened_again() {
     assert_eq!(ledger.transfer(deposit(&ledger, new_row(), wallet, 1)).await, CLOSED);
     assert_eq!(ledger.reserve(withdrawal(&ledger, new_row(), wallet, 1)).await, CLOSED);
     for _ in 0..2 {
-        until_known(async || ledger.open_again(closing).await).await.unwrap();
+        until_known(async || ledger.open_again(closing, user(wallet), ZAR).await).await.unwrap();
     }
     ledger.transfer(deposit(&ledger, new_row(), wallet, 1)).await.unwrap();
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, Ok(()));
@@ -155,7 +155,7 @@ async fn a_wallet_that_holds_something_is_not_closed() {
         let refused = until_known(async || ledger.close_wallet(closing, user(wallet), ZAR).await).await;
         assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
     }
-    until_known(async || ledger.open_again(closing).await).await.unwrap();
+    until_known(async || ledger.open_again(closing, user(wallet), ZAR).await).await.unwrap();
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, Ok(()));
     assert_eq!(balance(&ledger, wallet).await, (1, 1, 0));
 }
@@ -180,7 +180,7 @@ async fn a_wallet_that_holds_something_is_not_closed_when_as_much_is_owed_either
         let refused = until_known(async || ledger.close_wallet(closing, user(wallet), ZAR).await).await;
         assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
     }
-    until_known(async || ledger.open_again(closing).await).await.unwrap();
+    until_known(async || ledger.open_again(closing, user(wallet), ZAR).await).await.unwrap();
     assert_eq!(balance(&ledger, wallet).await, (100, 0, 100));
     assert_eq!(balance(&ledger, receivable).await.0, 800);
 }
@@ -195,4 +195,20 @@ async fn one_that_was_reserved_before_there_were_gates_is_repeated_and_voided() 
     assert_eq!(reserve(&ledger, old, daily(299)).await, Ok(()), "the gate would say no, and was not asked then");
     until_known(async || ledger.void_within(row).await).await.unwrap();
     assert_eq!(balance(&ledger, wallet).await, (1_000, 0, 1_000));
+}
+
+#[tokio::test]
+async fn a_closing_that_comes_after_it_was_undone_closes_nothing() {
+    let ledger = ledger().await;
+    let wallet = wallet_with(&ledger, 0).await;
+    let closing = new_row();
+    until_known(async || ledger.shut_gate(closing, user(wallet), ZAR).await).await.unwrap();
+    for _ in 0..2 {
+        until_known(async || ledger.open_again(closing, user(wallet), ZAR).await).await.unwrap();
+        until_known(async || ledger.shut_gate(closing, user(wallet), ZAR).await).await.unwrap();
+        let late = until_known(async || ledger.close_wallet(closing, user(wallet), ZAR).await).await;
+        assert_eq!(late, Err(LedgerError::Refused(Refusal::SpentId)));
+    }
+    ledger.transfer(deposit(&ledger, new_row(), wallet, 1)).await.unwrap();
+    assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, Ok(()));
 }

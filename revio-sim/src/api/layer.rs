@@ -44,6 +44,9 @@ async fn strike(shared: &Shared, fault: Option<FaultKind>, request: Request, nex
             next.run(request).await;
             server_error()
         }
+        Some(FaultKind::Refused) => {
+            ApiError::of(StatusCode::BAD_REQUEST, "invalid", "The request is not accepted.").into_response()
+        }
         Some(FaultKind::RateLimited { retry_after_secs }) => {
             let error = ApiError::of(StatusCode::TOO_MANY_REQUESTS, "throttled", "Request was throttled.");
             ([(header::RETRY_AFTER, retry_after_secs.to_string())], error).into_response()
