@@ -442,6 +442,7 @@ fn config(sim: &Sim, url: &str, webhook_key: &str, settings: &[(&str, &str)]) ->
         ("REVIO_BASE_URL", base_url.as_str()),
         ("REVIO_API_KEY", revio_sim::TEST_KEY),
         ("REVIO_BRAND_ID", brand_id.as_str()),
+        ("REVIO_CALL_SECS", "30"),
         ("REVIO_TEST_MODE", "true"),
         ("REVIO_WEBHOOK_PUBLIC_KEYS", webhook_key),
         ("JWT_PRIVATE_KEY", JWT_KEY.as_str()),
