@@ -98,7 +98,7 @@ impl App {
             config.revio_deadlines,
             clock.clone(),
         );
-        let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits);
+        let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits, config.counting.clone());
         let limiter = limiter.map_err(|_| "REDIS_URL cannot be used by the driver")?;
         let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url);
         let tokens = tokens.map_err(|reason| format!("JWT_PRIVATE_KEY {reason}"))?;

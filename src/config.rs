@@ -2,6 +2,7 @@
 //!
 //! Each variable may also be given as `NAME_FILE`, the path of a file that holds the value (secrets from a mount).
 
+mod counting;
 mod thresholds;
 mod urls;
 mod withdrawal_limits;
@@ -27,6 +28,7 @@ use urls::{
     parse_revio_url,
 };
 
+pub use counting::Counting;
 pub use thresholds::Thresholds;
 pub use withdrawal_limits::WithdrawalLimit;
 
@@ -90,6 +92,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `RATE_LIMITS`: `default` or `off` (load tests).
     pub rate_limits: RateLimits,
+    /// How Redis is asked; set by no variable.
+    pub counting: Counting,
+    /// A page of a list that takes longer was asked for too broadly; nothing of ours waits for it. Set by no variable.
+    pub list_deadline: Duration,
     /// `DATABASE_CONNECTIONS_MAX`. Default 32.
     pub database_connections_max: u32,
     /// `SHUTDOWN_SECS`: how long a stop waits for work in hand. Default 25.
@@ -241,6 +247,8 @@ impl Config {
             mail: mail?,
             log_format: log_format?,
             rate_limits: rate_limits?,
+            counting: Counting::default(),
+            list_deadline: Duration::from_secs(2),
             database_connections_max: database_connections_max?,
             shutdown: shutdown?,
             server: server?,

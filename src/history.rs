@@ -140,7 +140,7 @@ pub async fn page_after(
 ) -> Result<Vec<Transaction>> {
     let ask = store::Ask { offset: 0, limit, after, ..ask(selection) };
     let mut tx = begin(app, false).await?;
-    groups::page(&mut tx, &ask).await
+    groups::page(&mut tx, &ask, app.config.list_deadline).await
 }
 
 /// # Errors
@@ -171,7 +171,7 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
         ..ask(&selection)
     };
     let mut tx = begin(app, false).await?;
-    let rows = groups::page(&mut tx, &ask).await?;
+    let rows = groups::page(&mut tx, &ask, app.config.list_deadline).await?;
     let (mut rows, more) = cut(rows, limit);
     let seen = offset.saturating_add(i64::try_from(rows.len()).unwrap_or(0)).saturating_add(i64::from(more));
     // Of a page beyond the end nothing is known.
@@ -222,7 +222,7 @@ fn ask(selection: &Selection) -> store::Ask<'_> {
 /// One snapshot for all that it reads, and a deadline for each statement.
 async fn begin(app: &App, for_terms: bool) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
     let mut tx = app.db.begin_with("begin isolation level repeatable read read only").await?;
-    store::bound(&mut *tx, for_terms).await?;
+    store::bound(&mut *tx, app.config.list_deadline, for_terms).await?;
     Ok(tx)
 }
 

@@ -13,13 +13,9 @@ use std::time::{Duration, Instant};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisResult, Script};
 
-use crate::config::RateLimits;
+use crate::config::{Counting, RateLimits};
 use local::Local;
 
-/// A limiter that answers later than this is worse than none.
-const REDIS_DEADLINE: Duration = Duration::from_millis(20);
-/// The first connection takes longer than an answer; only the call that asks whether Redis is back waits for it.
-const CONNECT_DEADLINE: Duration = Duration::from_millis(50);
 /// How long Redis is left alone after it did not answer.
 const AWAY: Duration = Duration::from_secs(1);
 
@@ -128,6 +124,7 @@ struct Call<'a> {
 
 pub struct Limiter {
     redis: Option<ConnectionManager>,
+    counting: Counting,
     script: Script,
     local: Local,
     started: Instant,
@@ -160,10 +157,10 @@ struct Bucket {
 impl Limiter {
     /// # Errors
     /// When the URL is not one of Redis's. Redis itself need not be there.
-    pub fn new(url: &str, limits: RateLimits) -> RedisResult<Self> {
+    pub fn new(url: &str, limits: RateLimits, counting: Counting) -> RedisResult<Self> {
         let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_DEADLINE))
-            .set_response_timeout(Some(REDIS_DEADLINE))
+            .set_connection_timeout(Some(counting.connection))
+            .set_response_timeout(Some(counting.answer))
             .set_number_of_retries(0);
         let redis = match limits {
             RateLimits::Off => None,
@@ -171,6 +168,7 @@ impl Limiter {
         };
         Ok(Self {
             redis,
+            counting,
             script: Script::new(GCRA),
             local: Local::default(),
             started: Instant::now(),
@@ -193,7 +191,10 @@ impl Limiter {
         let Some(redis) = &self.redis else { return true };
         let mut connection = redis.clone();
         let ping = redis::cmd("PING");
-        matches!(tokio::time::timeout(CONNECT_DEADLINE, ping.query_async::<String>(&mut connection)).await, Ok(Ok(_)))
+        matches!(
+            tokio::time::timeout(self.counting.connection, ping.query_async::<String>(&mut connection)).await,
+            Ok(Ok(_))
+        )
     }
 
     async fn answer(&self, call: Call<'_>) -> Answer {
@@ -208,11 +209,11 @@ impl Limiter {
 
     async fn ask(&self, redis: &ConnectionManager, call: Call<'_>) -> Option<Bucket> {
         let rate = call.class.rate();
-        let mut script = self.script.key(format!("octoco:limit:{}:{}", call.class.name(), call.who));
+        let mut script = self.script.key(format!("{}:{}:{}", self.counting.prefix, call.class.name(), call.who));
         script.arg(rate.interval_micros).arg(rate.burst).arg(u8::from(call.counts));
         let mut connection = redis.clone();
         let answer = script.invoke_async::<(u64, u64)>(&mut connection);
-        match tokio::time::timeout(CONNECT_DEADLINE, answer).await {
+        match tokio::time::timeout(self.counting.connection, answer).await {
             Ok(Ok((wait_micros, ahead_micros))) => {
                 self.away_until.store(0, Ordering::Relaxed);
                 Some(Bucket { wait_micros, ahead_micros })

@@ -24,10 +24,9 @@ use crate::transactions::{Kind, State, Transaction};
 
 /// Rows that are read only to be passed over. Deeper pages let PostgreSQL sort and skip, in the time that a statement has.
 const SKIPPED_MAX: i64 = 10_000;
-/// After this no further part is asked for.
-const PAGE_MAX: Duration = Duration::from_secs(2);
 
-pub(super) async fn page(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transaction>> {
+/// After the deadline no further part is asked for.
+pub(super) async fn page(db: &mut PgConnection, ask: &store::Ask<'_>, deadline: Duration) -> Result<Vec<Transaction>> {
     if ask.filter.pairs().is_empty() {
         return Ok(Vec::new());
     }
@@ -37,12 +36,12 @@ pub(super) async fn page(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<
     } else {
         ask.offset > SKIPPED_MAX || is_cheap(db, ask).await?
     };
-    if is_read || is_found_first { read(db, ask).await } else { put_together(db, ask).await }
+    if is_read || is_found_first { read(db, ask).await } else { put_together(db, ask, deadline).await }
 }
 
-async fn put_together(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transaction>> {
-    let (filter, begun) = (ask.filter.clone(), Instant::now());
-    let list = Part { ask, begun, filter, compared: Vec::new(), columns: &ask.sort.columns };
+async fn put_together(db: &mut PgConnection, ask: &store::Ask<'_>, deadline: Duration) -> Result<Vec<Transaction>> {
+    let (filter, until) = (ask.filter.clone(), Instant::now() + deadline);
+    let list = Part { ask, until, filter, compared: Vec::new(), columns: &ask.sort.columns };
     let behind = ask.after.map(|after| (after.values.as_slice(), after.id));
     let skipped = usize::try_from(ask.offset).unwrap_or(0);
     let rows = list.rows(db, behind, ask.offset.saturating_add(ask.limit)).await?;
@@ -65,7 +64,7 @@ async fn read(db: &mut PgConnection, ask: &store::Ask<'_>) -> Result<Vec<Transac
 #[derive(Clone)]
 struct Part<'a> {
     ask: &'a store::Ask<'a>,
-    begun: Instant,
+    until: Instant,
     filter: Filter,
     compared: Vec<(Column, Ordering, Value)>,
     columns: &'a [(Column, Direction)],
@@ -180,7 +179,7 @@ impl<'a> Part<'a> {
         behind: Behind<'_>,
         limit: i64,
     ) -> Result<Vec<Transaction>> {
-        if self.begun.elapsed() > PAGE_MAX {
+        if Instant::now() > self.until {
             return Err(Error::TooBroad);
         }
         let after = behind.map(|(values, id)| Keyset { values: values.to_vec(), id });
@@ -214,6 +213,9 @@ mod tests {
     use crate::history::filter::{Scope, Search};
     use crate::history::{FilterQuery, Meaning};
     use crate::http::Fields;
+
+    /// This is about what is listed, not about how soon.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     /// Rows of all kinds, states, amounts and times, few enough of each that many rows tie; one in three has the word `rent`.
     async fn fill(db: &PgPool) {
@@ -303,8 +305,8 @@ mod tests {
             let (begin, limit_rows) =
                 (if after.is_some() { place + 1 } else { place }, i64::try_from(limit).expect("few"));
             let ask = store::Ask { after, offset: i64::try_from(offset).expect("few"), limit: limit_rows, ..all };
-            let together = put_together(&mut db, &ask).await.expect("rows");
-            let page = page(&mut db, &ask).await.expect("rows");
+            let together = put_together(&mut db, &ask, PATIENCE).await.expect("rows");
+            let page = page(&mut db, &ask, PATIENCE).await.expect("rows");
             let expected = sorted.iter().skip(begin).take(limit);
             let ids = |rows: &[Transaction]| rows.iter().map(|row| row.id).collect::<Vec<_>>();
             let expected = expected.map(|row| row.id).collect::<Vec<_>>();

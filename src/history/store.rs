@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 use std::fmt::Write;
+use std::time::Duration;
 
 use chrono::{TimeDelta, Timelike};
 use sqlx::postgres::Postgres;
@@ -17,8 +18,6 @@ use super::sort::{Column, Direction, Keyset, Sort, Value};
 use crate::clock::DateTime;
 use crate::transactions::{COLUMNS, Kind, Row, State};
 
-/// A page that takes longer than this was asked for too broadly; nothing of ours waits for it.
-const STATEMENT_MILLIS: i32 = 2_000;
 /// A UUIDv7 begins with 48 bits of milliseconds.
 const TIME_SHIFT: u32 = 80;
 const TIME_MAX: u64 = (1 << 48) - 1;
@@ -40,12 +39,12 @@ pub(super) struct Ask<'a> {
 
 type Sql = QueryBuilder<Postgres>;
 
-/// No statement of this transaction takes longer, and none reads all of an index before its first row: a bitmap does, and
+/// No statement of this transaction takes longer than the deadline, and none reads all of an index before its first row: a bitmap does, and
 /// PostgreSQL believes it cheap where a page needs 20 rows of a million. Only trigrams are not found without one, and terms are
 /// never all read, to be compared one by one. Compiling a plan and starting other processes take longer than a page, too. And
 /// whatever the server is set to, a plan is chosen by what a row costs in memory, each time anew: so the units of its cost are
 /// some five microseconds each.
-pub(super) async fn bound(db: impl PgExecutor<'_>, for_terms: bool) -> sqlx::Result<()> {
+pub(super) async fn bound(db: impl PgExecutor<'_>, deadline: Duration, for_terms: bool) -> sqlx::Result<()> {
     sqlx::query!(
         "select set_config('statement_timeout', $1, true) as timeout, set_config('enable_bitmapscan', $2, true) as bitmaps,
                 set_config('enable_seqscan', $3, true) as seqscan, set_config('jit', 'off', true) as jit,
@@ -53,7 +52,7 @@ pub(super) async fn bound(db: impl PgExecutor<'_>, for_terms: bool) -> sqlx::Res
                 set_config('random_page_cost', '0.2', true) as random_page_cost,
                 set_config('seq_page_cost', '0.2', true) as seq_page_cost,
                 set_config('effective_cache_size', '8MB', true) as effective_cache_size",
-        STATEMENT_MILLIS.to_string(),
+        deadline.as_millis().to_string(),
         if for_terms { "on" } else { "off" },
         if for_terms { "off" } else { "on" }
     )

@@ -1,9 +1,6 @@
 //! Sealed bank details get a new key while the service runs, and whatever interrupts that.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
 
 use chrono::TimeDelta;
 use octoco::audit::Origin;
@@ -18,6 +15,7 @@ use uuid::Uuid;
 
 use crate::binary;
 use crate::harness::{Customer, TestApp};
+use crate::projector::killed_after;
 
 /// More than two batches.
 const CUSTOMERS: usize = 5;
@@ -71,18 +69,6 @@ async fn rows(t: &TestApp, id: &str) -> i64 {
     uses.iter().find(|key| key.id == id).map_or(0, |key| key.rows)
 }
 
-/// Begins a batch and is gone after the future was polled so many times.
-async fn cut_off(t: &TestApp, polls: usize) {
-    let mut cursor = Cursor::default();
-    let mut batch = pin!(rotation::next(&t.app, &mut cursor));
-    for _ in 0..polls {
-        if poll_fn(|cx| Poll::Ready(batch.as_mut().poll(cx).is_ready())).await {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
 #[sqlx::test]
 async fn a_rotation_that_is_cut_off_anywhere_leaves_every_row_whole_and_goes_on(db: PgPool) {
     let (old, new) = (keys::new_data_key("old"), keys::new_data_key("new"));
@@ -93,15 +79,16 @@ async fn a_rotation_that_is_cut_off_anywhere_leaves_every_row_whole_and_goes_on(
     assert_eq!(all, 250);
     let during = TestApp::with(db.clone(), &[("DATA_KEYS", &format!("{new},{old}"))]).await;
     let mut halfway = 0;
-    let mut polls = 1;
+    let mut looks = 1;
     while rows(&during, "old").await > 50 {
-        cut_off(&during, polls).await;
-        assert_eq!(opened(&during, &customers).await, numbers, "after {polls} polls");
+        let mut cursor = Cursor::default();
+        drop(killed_after(looks, rotation::next(&during.app, &mut cursor)).await);
+        assert_eq!(opened(&during, &customers).await, numbers, "after {looks} looks");
         halfway += usize::from((1..all).contains(&rows(&during, "new").await));
-        polls += 1 + polls / 4;
-        assert!(polls < 1_000_000, "it never gets on");
+        looks += 1 + looks / 4;
+        assert!(looks < 1_000_000, "it never gets on");
     }
-    assert!(polls > 10 && halfway > 0, "it was cut off {polls}, {halfway}");
+    assert!(looks > 10 && halfway > 0, "it was cut off {looks}, {halfway}");
     // What is left, by two at once.
     let left = rows(&during, "old").await;
     let (one, other) = tokio::join!(run(&during), run(&during));

@@ -82,6 +82,11 @@ impl Serving {
         serving
     }
 
+    /// Of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for a line of the log.
     pub(crate) async fn line(&mut self, message: &str) -> Value {
         while let Some(line) = self.lines.recv().await {

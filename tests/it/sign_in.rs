@@ -1,5 +1,7 @@
 //! Signing in under attack, with an old hash, from somebody else's page, and while keys change.
 
+use std::time::Instant;
+
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use futures_util::{StreamExt, stream};
 use octoco::keys;
@@ -43,6 +45,7 @@ async fn customer_with_device(t: &TestApp) -> (Customer, String) {
 async fn ten_thousand_wrong_logins_do_not_stop_the_right_one(db: PgPool) {
     let t = TestApp::with(db, &UNDER_ATTACK).await;
     let (customer, device) = customer_with_device(&t).await;
+    let started = Instant::now();
     let attack = stream::iter(0..10_000).map(|_| async {
         let from = somewhere();
         sign_in(&t, &customer.email, "a wrong password", &[("X-Forwarded-For", &from)]).await.status
@@ -62,7 +65,12 @@ async fn ten_thousand_wrong_logins_do_not_stop_the_right_one(db: PgPool) {
     let tried = wrong.iter().filter(|status| **status == StatusCode::UNAUTHORIZED).count();
     let slowed = wrong.iter().filter(|status| **status == StatusCode::TOO_MANY_REQUESTS).count();
     assert_eq!(tried + slowed, 10_000, "nothing but refusals, and no 5xx");
-    assert!(tried <= 40, "{tried} passwords were tried");
+    // Ten at once, and one more every ten seconds.
+    let allowed = 11 + started.elapsed().as_secs() / 10;
+    assert!(
+        u64::try_from(tried).is_ok_and(|tried| tried <= allowed.min(40)),
+        "{tried} passwords were tried, {allowed} might be"
+    );
     t.finish().await;
 }
 
@@ -71,21 +79,21 @@ async fn guesses_at_one_account_do_not_slow_down_another(db: PgPool) {
     let t = TestApp::with(db, &UNDER_ATTACK).await;
     let (victim, other) = (customer_with_device(&t).await, customer_with_device(&t).await);
     let mut slowed = None;
-    for _ in 0..20 {
+    for _ in 0..100 {
         let answer = sign_in(&t, &victim.0.email, "a wrong password", &[("X-Forwarded-For", &somewhere())]).await;
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
             slowed = Some(answer);
             break;
         }
     }
-    let slowed = slowed.expect("20 guesses at once are too many");
+    let slowed = slowed.expect("a hundred guesses are too many");
     assert!(slowed.headers["retry-after"].to_str().expect("text").parse::<u64>().expect("seconds") >= 1);
     let elsewhere = sign_in(&t, &other.0.email, PASSWORD, &[("X-Forwarded-For", &somewhere())]).await;
     assert_eq!(elsewhere.status, StatusCode::OK);
     let foreign = [("X-Forwarded-For", somewhere()), ("Cookie", other.1)];
     let foreign = foreign.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let refused = sign_in(&t, &victim.0.email, PASSWORD, &foreign).await;
-    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "somebody else's device does not help");
+    let knock = async || sign_in(&t, &victim.0.email, PASSWORD, &foreign).await;
+    assert!(slows(&t, (Class::Guess, &bucket(&victim.0)), knock).await, "somebody else's device does not help");
     t.finish().await;
 }
 
@@ -93,11 +101,18 @@ async fn guesses_at_one_account_do_not_slow_down_another(db: PgPool) {
 async fn guesses_from_one_address_are_slowed_down_whomever_they_are_for(db: PgPool) {
     let t = TestApp::with(db, &UNDER_ATTACK).await;
     let from = somewhere();
-    let emails: Vec<String> = (0..150).map(|index| format!("nobody{index}@example.com")).collect();
     let headers = [("X-Forwarded-For", from.as_str())];
-    let calls = emails.iter().map(|email| sign_in(&t, email, "a wrong password", &headers));
-    let answers = futures_util::future::join_all(calls).await;
-    let slowed = answers.iter().filter(|answer| answer.status == StatusCode::TOO_MANY_REQUESTS).count();
+    let mut slowed = 0;
+    // A hundred at once, and five a second: on a slow machine 150 may be too few. Most find no turn to hash, and cost little.
+    for round in 0..20 {
+        let emails: Vec<String> = (0..150).map(|index| format!("nobody{index}.{round}@example.com")).collect();
+        let calls = emails.iter().map(|email| sign_in(&t, email, "a wrong password", &headers));
+        let answers = futures_util::future::join_all(calls).await;
+        slowed = answers.iter().filter(|answer| answer.status == StatusCode::TOO_MANY_REQUESTS).count();
+        if slowed > 0 {
+            break;
+        }
+    }
     assert!(slowed > 0);
     t.finish().await;
 }
@@ -192,9 +207,15 @@ async fn signing_keys_change_while_people_are_signed_in(db: PgPool) {
     after.finish().await;
 }
 
-/// Uses up an allowance.
-async fn use_up(t: &TestApp, class: Class, who: &str) {
-    while matches!(t.app.limiter.check(class, who).await, Allowance::Allowed(..)) {}
+/// Whether a call is slowed down once an allowance is used up: on a slow machine some of it may be back when the call comes.
+async fn slows(t: &TestApp, (class, who): (Class, &str), call: impl AsyncFn() -> Answer) -> bool {
+    for _ in 0..20 {
+        while matches!(t.app.limiter.check(class, who).await, Allowance::Allowed(..)) {}
+        if call().await.status == StatusCode::TOO_MANY_REQUESTS {
+            return true;
+        }
+    }
+    false
 }
 
 fn bucket(customer: &Customer) -> String {
@@ -221,9 +242,8 @@ async fn devices_of_ones_own_accounts_are_no_way_around_the_limits(db: PgPool) {
     assert!((1..20).contains(&tried), "{tried}: two devices of one account have two allowances");
     // With any number of accounts from one address.
     let from = somewhere();
-    use_up(&t, Class::Auth, &format!("device:{from}")).await;
-    let flooding = sign_in_from(&t, &victim.email, PASSWORD, &from, &device).await;
-    assert_eq!(flooding.status, StatusCode::TOO_MANY_REQUESTS);
+    let flood = async || sign_in_from(&t, &victim.email, PASSWORD, &from, &device).await;
+    assert!(slows(&t, (Class::Auth, &format!("device:{from}")), flood).await);
     let elsewhere = sign_in_from(&t, &victim.email, PASSWORD, &somewhere(), &device).await;
     assert_eq!(elsewhere.status, StatusCode::OK, "{}", elsewhere.body);
     t.finish().await;
@@ -233,9 +253,9 @@ async fn devices_of_ones_own_accounts_are_no_way_around_the_limits(db: PgPool) {
 async fn a_copied_device_is_no_endless_way_to_guess(db: PgPool) {
     let t = TestApp::with(db, &UNDER_ATTACK).await;
     let (customer, device) = customer_with_device(&t).await;
-    use_up(&t, Class::DeviceLong, device.trim_start_matches("device=")).await;
-    let slowed = sign_in_from(&t, &customer.email, PASSWORD, &somewhere(), &device).await;
-    assert_eq!(slowed.status, StatusCode::TOO_MANY_REQUESTS, "its hour is used up");
+    let hour = (Class::DeviceLong, device.trim_start_matches("device="));
+    let guess = async || sign_in_from(&t, &customer.email, PASSWORD, &somewhere(), &device).await;
+    assert!(slows(&t, hour, guess).await, "its hour is used up");
     let elsewhere = sign_in(&t, &customer.email, PASSWORD, &[("X-Forwarded-For", &somewhere())]).await;
     assert_eq!(elsewhere.status, StatusCode::OK, "{}", elsewhere.body);
     t.finish().await;
@@ -247,14 +267,16 @@ async fn a_device_is_known_until_the_password_is_another(db: PgPool) {
     let t = TestApp::with(db, &UNDER_ATTACK).await;
     let (customer, device) = customer_with_device(&t).await;
     // Somebody guesses without end: only a known device gets in.
-    use_up(&t, Class::Guess, &bucket(&customer)).await;
+    let (everybodys, stranger) = (bucket(&customer), async |password, device: &str| {
+        sign_in_from(&t, &customer.email, password, &somewhere(), device).await
+    });
+    assert!(slows(&t, (Class::Guess, &everybodys), async || stranger(PASSWORD, "").await).await);
     assert_eq!(sign_in_from(&t, &customer.email, PASSWORD, &somewhere(), &device).await.status, StatusCode::OK);
     let body = json!({"current_password": PASSWORD, "new_password": new});
     let changed = t.send(Method::POST, "/v1/auth/password", Some(&customer.token), &[], Some(body)).await;
     assert_eq!(changed.status, StatusCode::NO_CONTENT, "{}", changed.body);
-    use_up(&t, Class::Guess, &bucket(&customer)).await;
-    let stranger = sign_in_from(&t, &customer.email, new, &somewhere(), &device).await;
-    assert_eq!(stranger.status, StatusCode::TOO_MANY_REQUESTS, "known for the old password");
+    let slowed = slows(&t, (Class::Guess, &everybodys), async || stranger(new, &device).await).await;
+    assert!(slowed, "known for the old password");
     let known = sign_in_from(&t, &customer.email, new, &somewhere(), &cookie(&changed, "device=")).await;
     assert_eq!(known.status, StatusCode::OK, "{}", known.body);
     t.finish().await;

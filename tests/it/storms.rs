@@ -3,7 +3,8 @@
 //! the worker dies at random between any two of its effects. When the storm is over, Revio's books and ours say the same, to the
 //! cent, and no payout was paid twice.
 //!
-//! The seed is printed; `STORM_SEED` repeats a run, `STORM_SCHEDULES` sets how many.
+//! The seed is the same in each run, so that a change of the code alone makes the test fail; `STORM_SEED` tries another, and
+//! `STORM_SCHEDULES` sets how many.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,7 @@ use crate::harness::{Customer, TestApp};
 
 const CUSTOMERS: usize = 50;
 const SCHEDULES: usize = 1_000;
+const SEED: u64 = 20_261_124;
 /// A schedule is a customer's next few wishes; this many customers have theirs at once.
 const AT_ONCE: usize = 20;
 const CRASH_PERCENT: u32 = 4;
@@ -79,7 +81,7 @@ impl Deaths {
 
 #[sqlx::test]
 async fn after_any_storm_revios_books_and_ours_agree(db: PgPool) {
-    let seed = setting("STORM_SEED").unwrap_or_else(rand::random);
+    let seed = setting("STORM_SEED").unwrap_or(SEED);
     let schedules = setting("STORM_SCHEDULES").and_then(|count| usize::try_from(count).ok()).unwrap_or(SCHEDULES);
     eprintln!("STORM_SEED={seed} STORM_SCHEDULES={schedules}");
     let (mut random, deaths) = (StdRng::seed_from_u64(seed), Deaths::default());

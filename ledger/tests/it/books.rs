@@ -1,7 +1,7 @@
 //! Random calls, repeats and races: each answer and every balance is as `model` says, and the books balance.
 //!
-//! Concurrent calls must look as if they had been made one after the other, in some order. A failure prints the seed: set
-//! `PROPTEST_RNG_SEED` to it. `PROPTEST_CASES` makes it more than 64 cases.
+//! Concurrent calls must look as if they had been made one after the other, in some order. The calls are the same in each run, so
+//! that a change of the code alone makes the test fail: `PROPTEST_RNG_SEED` tries others, and `PROPTEST_CASES` more than 64 cases.
 
 use ledger::{Account, AccountCode, Amount, Balance, Ledger, Leg, RecordedKind, Transfer, TransferCode, TransferId};
 use proptest::prelude::*;
@@ -12,6 +12,8 @@ use uuid::Uuid;
 
 use crate::harness::*;
 use crate::model::{Answer, Call, Model, Sides};
+
+const SEED: u64 = 20_261_124;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -69,7 +71,7 @@ fn the_books_balance_whatever_is_called() {
         config.cases = 64;
     }
     if config.rng_seed == RngSeed::Random {
-        config.rng_seed = RngSeed::Fixed(rand::random());
+        config.rng_seed = RngSeed::Fixed(SEED);
     }
     println!("seed: {:?}", config.rng_seed);
     let runtime = tokio::runtime::Runtime::new().unwrap();

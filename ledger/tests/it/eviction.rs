@@ -67,17 +67,17 @@ async fn a_silent_session_is_replaced_when_a_fresh_one_is_answered() {
     assert_eq!(balance(&ledger, wallet).await, (5, 0, 5));
 }
 
-/// A dozen requests wait in the client while each answer takes half a second: the last ones wait for longer than the deadline,
+/// Two dozen requests wait in the client while each answer takes half a second: the last ones wait for longer than the deadline,
 /// and a fresh session would be answered at once, but this one is not silent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_is_only_slow_is_kept() {
     let server = Server::start();
     let proxy = Proxy::start(server.port, First::Slow(Duration::from_millis(500))).await;
-    let ledger = client(proxy.port, Duration::from_secs(2)).await;
+    let ledger = client(proxy.port, Duration::from_secs(10)).await;
     until_known(async || ledger.ping().await).await.unwrap();
     let connections = proxy.accepted();
     let mut callers = JoinSet::new();
-    for _ in 0..24 {
+    for _ in 0..48 {
         let ledger = ledger.clone();
         // Two of these fill a request of the 32 KiB that a development server takes.
         let ids: Vec<TransferId> = (0..1000).map(|_| TransferId::of(new_row(), Leg::Main)).collect();
@@ -146,7 +146,7 @@ async fn pipe(mut client: TcpStream, target: u16, how: First) {
             forward.spawn(async move { tokio::io::copy(&mut questions, &mut to_server).await });
             let mut piece = vec![0; 1 << 20];
             while let Ok(read @ 1..) = answers.read(&mut piece).await {
-                tokio::time::timeout(delay, std::future::pending::<()>()).await.ok();
+                pause(delay).await;
                 if to_client.write_all(&piece[..read]).await.is_err() {
                     return;
                 }

@@ -10,13 +10,15 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 pub(crate) const ZAR: Currency = Currency::ZAR;
+/// A busy machine is no fault; tests about a server that is away have deadlines of their own.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A ledger of its own: the base isolates it. The client is one for the process, as in the service.
 pub(crate) async fn ledger() -> Ledger {
     static CLIENT: OnceCell<Ledger> = OnceCell::const_new();
     let client = CLIENT.get_or_init(|| async {
         let options = Options::new(0, variable("TEST_TIGERBEETLE_ADDRESSES"));
-        Ledger::connect(options).await.expect("a client for the shared server")
+        Ledger::connect(Options { deadline: PATIENCE, ..options }).await.expect("a client for the shared server")
     });
     let client = client.await;
     loop {
@@ -98,4 +100,8 @@ pub(crate) async fn until_known<T>(mut ask: impl AsyncFnMut() -> Result<T, Ledge
         }
     });
     asked.await.expect("an answer within a minute")
+}
+
+pub(crate) async fn pause(length: Duration) {
+    tokio::time::timeout(length, std::future::pending::<()>()).await.unwrap_or_default();
 }

@@ -84,8 +84,8 @@ async fn a_limited_rate_says_when_to_come_back() {
 #[tokio::test]
 async fn a_hanging_call_has_had_its_effect_or_not() {
     let world = World::new().await;
-    let impatient =
-        reqwest::Client::builder().timeout(std::time::Duration::from_millis(500)).no_proxy().build().unwrap();
+    // Long enough for the effect, on a busy machine too.
+    let impatient = reqwest::Client::builder().timeout(std::time::Duration::from_secs(3)).no_proxy().build().unwrap();
     for (moment, made) in [(Moment::Before, 0), (Moment::After, 1)] {
         world.sim.set_fault(Fault::next(1, Scope::CreatePurchase, FaultKind::Hang { secs: 30, moment }));
         let post = impatient.post(format!("{}purchases/", world.sim.base_url())).bearer_auth(TEST_KEY);

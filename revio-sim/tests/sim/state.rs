@@ -45,7 +45,7 @@ async fn a_change_is_saved_without_a_shutdown() {
     let file = std::env::temp_dir().join(format!("revio-sim-{}.json", uuid::Uuid::new_v4()));
     let world = World::with(Options { state_file: Some(file.clone()), ..options() }).await;
     let id = world.purchase().await.to_string();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while !std::fs::read_to_string(&file).is_ok_and(|text| text.contains(&id)) {
         assert!(std::time::Instant::now() < deadline, "not saved");
         tokio::task::yield_now().await;
