@@ -1,5 +1,5 @@
 //! Money that is gone at Revio and must come out of a wallet: as much as the wallet holds, and the rest the customer owes
-//! (`customer_receivable`) until the next credit repays it. A wallet never goes below zero; how much it covers, the ledger decides
+//! (`customer_receivable`) until the next deposit repays it. A wallet never goes below zero; how much it covers, the ledger decides
 //! in the transfers themselves. `reversals` and `withdrawals` call it, for rows that say first what is to be taken.
 //!
 //! ```text

@@ -224,7 +224,8 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         PurchaseStatus::Paid(_) => accept(app, deposit, purchase).await,
         // What was refunded or charged back was paid before.
         PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
-            // Neither due nor held is what a person has dismissed.
+            // Neither due nor held is what a person has dismissed. One that nobody looks after any more is the same, and a person
+            // who looks once too often is no harm.
             let dismissed = deposit.held_reason.is_none() && deposit.due_at.is_none();
             if dismissed && set_aside_before(app, deposit).await?.is_some() {
                 let reason = "given back by Revio after it was set aside and resolved: was it paid out twice?";

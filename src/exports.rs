@@ -32,6 +32,7 @@ use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result};
 use crate::history::{Filter, FilterQuery, Scope, Sort, StaffQuery};
 use crate::http::{Fields, IdempotencyKey, RequestHash};
+use crate::users;
 
 use store::Row;
 use work::Work;
@@ -149,7 +150,8 @@ async fn start(app: &App, new: NewExport) -> Result<(Row, bool)> {
     let id = app.clock.row_id();
     let sealed = Work::new(new.asked.clone()).seal(app, id)?;
     let mut tx = app.db.begin().await?;
-    store::lock_user(&mut *tx, new.user_id).await?;
+    // One user's exports are started one after the other, so that their number can be limited.
+    users::lock(&mut *tx, new.user_id).await?;
     if let Some(found) = store::find_by_key(&mut *tx, new.user_id, new.key.as_str()).await? {
         return if found.request_hash == request_hash.as_bytes() { Ok((found, true)) } else { Err(Error::KeyReused) };
     }

@@ -42,16 +42,19 @@ impl Resolution {
 /// Whether the ledger has, or may yet get, something of the row that its state does not say: nobody would look after it. What a
 /// lookup does not find may still be on its way.
 async fn may_have_moved(app: &App, held: &Transaction) -> Result<bool> {
+    let reason = held.held_reason.as_deref().unwrap_or_default();
+    let recorded = async |leg| Ok::<_, Error>(!app.ledger.lookup(&[TransferId::of(held.id, leg)]).await?.is_empty());
     Ok(match (held.kind, held.state) {
-        (Kind::Adjustment, State::Initiated) => held.held_reason.as_deref() != Some(adjustments::NOT_APPROVED),
+        (_, State::Completed | State::Rejected) => false,
+        // Revio has not heard of it, so nobody paid.
+        (Kind::Deposit, State::Initiated) => false,
+        // The steps that failed may have been those that book it.
+        (Kind::Deposit, _) | (Kind::Withdrawal, State::Failed) => reason.starts_with(transactions::GAVE_UP),
+        (Kind::Adjustment, State::Initiated) => reason != adjustments::NOT_APPROVED || recorded(Leg::Main).await?,
+        (Kind::Adjustment, _) => false,
         // One whose money is in suspense is booked, and nothing more will be.
-        (Kind::ChargebackReversal, State::Initiated) => {
-            app.ledger.lookup(&[TransferId::of(held.id, Leg::Unmatched)]).await?.is_empty()
-        }
-        (Kind::Withdrawal | Kind::Refund | Kind::Chargeback, State::Initiated) => true,
-        (_, state) => {
-            matches!(state, State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted)
-        }
+        (Kind::ChargebackReversal, _) => !recorded(Leg::Unmatched).await?,
+        (Kind::Withdrawal | Kind::Refund | Kind::Chargeback, _) => true,
     })
 }
 
@@ -66,7 +69,10 @@ pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: 
         return Err(Error::NotFound("held transaction"));
     }
     if how == Resolution::Dismiss && may_have_moved(app, &held).await? {
-        return Err(Error::field("action", "cannot be dismiss while money has moved for it, or may have: retry"));
+        return Err(Error::field(
+            "action",
+            "cannot be dismiss while money is reserved for it or has moved, or may have: retry",
+        ));
     }
     let due_at = (how == Resolution::Retry).then(|| app.clock.now());
     let mut tx = app.db.begin().await?;

@@ -266,11 +266,14 @@ async fn live(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<Vec<Restriction>
     store::live(db, user_id).await?.into_iter().map(Restriction::try_from).collect()
 }
 
-/// What has to be done on a customer's restrictions, and how those are then.
+/// What has to be done on a customer's restrictions, and how those are then; without those that somebody else stepped meanwhile.
 async fn step_all(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
     let mut stepped = Vec::new();
     for row in live(&app.db, user_id).await? {
-        stepped.push(step(app, &row).await?);
+        match step(app, &row).await {
+            Err(Error::StaleState) => {}
+            row => stepped.push(row?),
+        }
     }
     Ok(stepped)
 }

@@ -38,6 +38,8 @@ const STEP_DEADLINE: Duration = Duration::from_secs(60);
 const STEPS_AT_ONCE: usize = 16;
 /// Minutes after each failure; after the last one the row is held.
 const RETRY_MINUTES: [i64; 4] = [0, 1, 5, 15];
+/// How the reason begins of a row that is held because its steps failed: never reworded while one may stand.
+pub const GAVE_UP: &str = "gave up after";
 const REASON_CHARS_MAX: usize = 300;
 
 /// A row that was asked for with a key: written now, or before.
@@ -168,9 +170,7 @@ async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
         store::defer(&app.db, row.id, row.version, due_at, row.attempts.saturating_add(1)).await?;
         return Ok(());
     }
-    hold(app, &row, &format!("gave up after {} failures: {}", failures.saturating_add(1), error.chain()))
-        .await
-        .map(drop)
+    hold(app, &row, &format!("{GAVE_UP} {} failures: {}", failures.saturating_add(1), error.chain())).await.map(drop)
 }
 
 /// Moves the row on, if it is still as it was read.

@@ -191,7 +191,8 @@ pub async fn hold_password(db: impl PgExecutor<'_>, user: &User) -> Result<bool>
     Ok(store::hold_hash(db, user.id, &user.password_hash).await?)
 }
 
-/// Until the end of the transaction nobody else is at this user's restrictions, and nothing of the user's begins to be paid out.
+/// Until the end of the transaction nobody else locks this user: what is counted or decided stays so. Weak enough to let
+/// everything go on that only refers to the user.
 ///
 /// # Errors
 /// When PostgreSQL does not answer.
@@ -199,7 +200,7 @@ pub async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> Result<()> {
     Ok(store::lock(db, id).await?)
 }
 
-/// Until the end of the transaction nobody [`lock`]s this user.
+/// The same, beside others who lock like this.
 ///
 /// # Errors
 /// When PostgreSQL does not answer.

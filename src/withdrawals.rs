@@ -28,9 +28,11 @@
 //! money. `submitting` is written before the execution, and a row found in it is looked up at Revio before anything is
 //! repeated. No answer is never a "no": the reservation stays until Revio has said its final word.
 //!
-//! Should that word change: a payment after a release is taken from the wallet and the rest is owed (`debts`); an error after a payment is held for a person and never credited by itself.
+//! Should that word change (`later`): a payment after a release is taken from the wallet, and the rest is owed (`debts`); an error
+//! after a payment is held for a person and never credited by itself.
 
 pub mod approval;
+mod later;
 pub mod routes;
 
 use chrono::TimeDelta;
@@ -39,7 +41,6 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::bank_accounts;
-use crate::debts;
 use crate::error::{Decline, Error, Result};
 use crate::http::{IdempotencyKey, RequestHash};
 use crate::restrictions;
@@ -135,7 +136,7 @@ async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         State::Reserved if withdrawal.provider.id.is_none() => register(app, withdrawal).await,
         State::Reserved => submit(app, withdrawal).await,
         State::Submitting | State::Submitted => look_up(app, withdrawal).await,
-        State::Completed | State::Failed => look_later(app, withdrawal).await,
+        State::Completed | State::Failed => later::look(app, withdrawal).await,
         State::AwaitingApproval => approval::step(app, withdrawal).await,
         State::Rejected => transactions::rest(app, withdrawal).await,
         State::AwaitingPayment | State::Expired | State::Cancelled => {
@@ -368,14 +369,14 @@ pub async fn heard(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Resul
         }
         (Some(id), State::Submitted, _) if id == payout_id => settle(app, &withdrawal, &payout).await?,
         (Some(id), State::Completed | State::Failed, _) if id == payout_id => {
-            reconsider(app, &withdrawal, &payout).await?
+            later::reconsider(app, &withdrawal, &payout).await?
         }
         (Some(id), _, _) if id == payout_id => withdrawal,
         // A payout that was registered twice and not executed: nothing came of it.
         (_, _, PayoutStatus::Initialized | PayoutStatus::Error) => withdrawal,
         // None of ours is under way, so it is one that was given up: the customer is paid by it.
-        (_, State::Reserved | State::AwaitingApproval, _) => adopt(app, &withdrawal, &payout).await?,
-        (_, State::Failed, PayoutStatus::Success) => book_late(app, &withdrawal, &payout).await?,
+        (_, State::Reserved | State::AwaitingApproval, _) => later::adopt(app, &withdrawal, &payout).await?,
+        (_, State::Failed, PayoutStatus::Success) => later::book_late(app, &withdrawal, &payout).await?,
         _ if withdrawal.held_reason.as_deref().is_some_and(|reason| reason != restrictions::HELD_REASON) => withdrawal,
         _ => {
             let reason = format!("Revio executed a payout that is not this withdrawal's own: {payout_id}");
@@ -383,16 +384,6 @@ pub async fn heard(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Resul
         }
     };
     Ok(Some(settled))
-}
-
-/// `reserved, awaiting_approval → submitted → …`: a payout that we had given up was executed after all. It is taken for the
-/// withdrawal's own, before another is made: the customer is to be paid once.
-async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout.id, "Revio executed a payout that was given up");
-    let provider = Provider { execution_url: payout.execution_url.clone(), ..told(withdrawal, payout) };
-    let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(provider);
-    let adopted = transactions::advance(app, withdrawal, to).await?;
-    settle(app, &adopted, payout).await
 }
 
 /// Acts on what Revio says now.
@@ -432,7 +423,9 @@ async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resul
     match posted {
         Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Posted)) => {}
         // We had begun to give it back when Revio changed its word: the same as a payment after a release.
-        Err(LedgerError::AlreadyResolved(Resolution::Voided)) => return book_late(app, withdrawal, payout).await,
+        Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {
+            return later::book_late(app, withdrawal, payout).await;
+        }
         // No reservation of ours expires: whoever made this one, it was not us.
         Err(LedgerError::AlreadyResolved(Resolution::Expired)) => {
             return transactions::hold(app, withdrawal, "Revio paid, but the reservation has expired").await;
@@ -457,39 +450,6 @@ async fn release(app: &App, withdrawal: &Transaction, reason: &str) -> Result<Tr
     }
     let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
     transactions::advance(app, withdrawal, Move::to(State::Failed, due).because(reason)).await
-}
-
-/// A finished withdrawal, some time later: is Revio's word still the same?
-async fn look_later(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let Some(payout_id) = withdrawal.provider.id else { return transactions::rest(app, withdrawal).await };
-    let payout = app.revio.payout(payout_id).await?;
-    let looked = reconsider(app, withdrawal, &payout).await?;
-    let age = app.clock.now() - looked.updated_at;
-    match LATER_LOOKS.iter().find(|look| **look > age) {
-        Some(look) => transactions::wait(app, &looked, *look - age).await,
-        None => transactions::rest(app, &looked).await,
-    }
-}
-
-/// Revio's word on a finished withdrawal: the same as before, or another one.
-async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    match (withdrawal.state, &payout.status) {
-        (State::Failed, PayoutStatus::Success) => book_late(app, withdrawal, payout).await,
-        (State::Completed, PayoutStatus::Error) if withdrawal.held_reason.is_none() => {
-            transactions::hold(app, withdrawal, "Revio paid it, and calls it an error now: did the money come back?")
-                .await
-        }
-        _ => Ok(withdrawal.clone()),
-    }
-}
-
-/// `failed → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.
-async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    let owed = debts::take(app, withdrawal, Leg::Late, TransferCode::Withdrawal).await?;
-    app.metrics.withdrawals_paid_late.inc();
-    tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
-    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(told(withdrawal, payout));
-    transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
 }
 
 fn told(withdrawal: &Transaction, payout: &Payout) -> Provider {

@@ -175,7 +175,7 @@ impl Ledger {
         match self.create_one(spend, Call::Other).await {
             Ok(()) | Err(Refused(_)) => Ok(()),
             // The id is that of a closing which stands.
-            Err(Contradiction(_)) => self.undo(closing_id, Leg::CloseVoid).await,
+            Err(Contradiction("exists_with_different_flags")) => self.undo(closing_id, Leg::CloseVoid).await,
             Err(error) => Err(error),
         }
     }

@@ -38,12 +38,6 @@ pub(super) struct New<'a> {
     pub(super) key_id: String,
 }
 
-/// Lets the starts of one user's exports happen one after the other, so that their number can be limited.
-pub(super) async fn lock_user(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("select id from users where id = $1 for no key update", user_id).fetch_optional(db).await?;
-    Ok(())
-}
-
 /// What a user has here: whatever is due once more still has a file, or will have one.
 pub(super) struct Kept {
     pub(super) open: i64,

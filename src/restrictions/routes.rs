@@ -125,7 +125,7 @@ impl Reason {
 /// No withdrawals from now on; deposits are still credited. A payout that is not on its way yet waits. Needs `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/freeze", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)), request_body = Reason,
-    responses((status = 200, body = RestrictionList), (status = 409, description = "`stale_state`: unfrozen at the same time"),
+    responses((status = 200, body = RestrictionList), (status = 409, description = "`stale_state`: somebody unfreezes at the same time"),
         (status = 422, description = "`account_closed`"), Problems))]
 async fn freeze(
     AppState(app): AppState<App>,
@@ -156,7 +156,7 @@ async fn unfreeze(
 /// `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/close", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)), request_body = Reason,
-    responses((status = 200, body = RestrictionList), (status = 409, description = "`account_not_empty`"),
+    responses((status = 200, body = RestrictionList), (status = 409, description = "`account_not_empty`; `stale_state`: somebody reopens at the same time"),
         (status = 422, description = "`account_frozen`: unfreeze first"), Problems))]
 async fn close(
     AppState(app): AppState<App>,

@@ -321,7 +321,7 @@ pub(super) async fn hold(db: impl PgExecutor<'_>, id: Uuid, version: i32, reason
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends a hold. `None` when the row is not held.
+/// Ends a hold. `None` when the row is not held, or not as it was read.
 pub(super) async fn release(
     db: impl PgExecutor<'_>,
     id: Uuid,

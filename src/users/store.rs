@@ -78,13 +78,11 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
     .await
 }
 
-/// Nobody else who locks or changes the user comes by until the end of the transaction.
 pub(super) async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("select from users where id = $1 for no key update", id).execute(db).await?;
     Ok(())
 }
 
-/// The same, beside others who lock like this.
 pub(super) async fn lock_shared(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("select from users where id = $1 for share", id).execute(db).await?;
     Ok(())

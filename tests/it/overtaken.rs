@@ -1,7 +1,7 @@
 //! Two at the same row, person or debt at once, or one that dies where the other goes on: what the first did is found by the second.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
@@ -17,22 +17,8 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, PASSWORD, TestApp};
-
-/// Where it dies next, once.
-type Next = Arc<Mutex<Option<&'static str>>>;
-
-fn dying() -> (CrashPoints, Next) {
-    let next = Next::default();
-    let plan = Arc::clone(&next);
-    let crash =
-        CrashPoints::planned(move |at| plan.lock().expect("not poisoned").take_if(|point| *point == at).is_some());
-    (crash, next)
-}
-
-fn die_at(next: &Next, point: &'static str) {
-    *next.lock().expect("not poisoned") = Some(point);
-}
 
 /// Until so many statements wait for a lock; or for long enough, when none does.
 async fn until_waiting(t: &TestApp, statements: i64) {
@@ -57,20 +43,20 @@ fn states(answer: &Answer) -> Vec<&str> {
     rows.iter().filter_map(|row| row["state"].as_str()).collect()
 }
 
-async fn dismiss(t: &TestApp, staff: &Customer, id: Uuid) -> StatusCode {
-    let body = json!({"action": "dismiss", "note": "settled elsewhere"});
+async fn resolve(t: &TestApp, staff: &Customer, id: Uuid, action: &str) -> StatusCode {
+    let body = json!({"action": action, "note": "looked at Revio's portal"});
     t.send(Method::POST, &format!("/v1/admin/held/{id}/resolve"), Some(&t.token(staff)), &[], Some(body)).await.status
 }
 
 #[sqlx::test]
 async fn what_is_half_lifted_is_imposed_again_as_a_whole(db: PgPool) {
-    let (crash, next) = dying();
-    let t = TestApp::crashing(db, &[("CURRENCIES", "USD,ZAR")], crash).await;
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[("CURRENCIES", "USD,ZAR")], next.plan()).await;
     let (staff, customer) = (t.staff(Role::Admin).await, t.customer().await);
     for (impose, lift) in [("freeze", "unfreeze"), ("close", "reopen")] {
         for point in ["restriction.lifting", "restriction.opened"] {
             assert_eq!(states(&act(&t, &staff, &customer, impose).await), ["in_force", "in_force"]);
-            die_at(&next, point);
+            next.at(point);
             act(&t, &staff, &customer, lift).await;
             let again = act(&t, &staff, &customer, impose).await;
             assert_eq!(states(&again), ["in_force", "in_force"], "{impose} after a death at {point}");
@@ -146,8 +132,8 @@ async fn whoever_was_stopped_before_an_execution_leaves_it_to_the_next(db: PgPoo
 
 #[sqlx::test]
 async fn a_payout_that_was_refused_is_not_asked_for_again_after_a_death(db: PgPool) {
-    let (crash, next) = dying();
-    let t = TestApp::crashing(db, &[], crash).await;
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
     // Before the row says anything, nothing was given back, and Revio may take the payout after all.
     for (point, ends) in
         [("transaction.before_move", "completed"), ("transaction.moved", "failed"), ("withdrawal.voided", "failed")]
@@ -155,7 +141,7 @@ async fn a_payout_that_was_refused_is_not_asked_for_again_after_a_death(db: PgPo
         let customer = t.customer_with(10_000).await;
         let withdrawal = t.withdraw(&customer, 4_000, "w").await;
         t.sim.set_fault(Fault::next(1, Scope::CreatePayout, FaultKind::Refused));
-        die_at(&next, point);
+        next.at(point);
         for _ in 0..3 {
             t.drive().await;
             t.advance(TimeDelta::minutes(2));
@@ -169,8 +155,8 @@ async fn a_payout_that_was_refused_is_not_asked_for_again_after_a_death(db: PgPo
 
 #[sqlx::test]
 async fn what_comes_in_between_the_two_legs_of_a_debt_repays_it(db: PgPool) {
-    let (crash, next) = dying();
-    let t = TestApp::crashing(db, &[], crash).await;
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
     for point in ["debt.taken", "debt.owed", "debt.repaid"] {
         let customer = t.customer().await;
         let first = t.deposit(&customer, 1_000, "first").await;
@@ -178,7 +164,7 @@ async fn what_comes_in_between_the_two_legs_of_a_debt_repays_it(db: PgPool) {
         t.withdraw(&customer, 1_000, "all").await;
         t.drive().await;
         t.sim.charge_back_purchase(t.purchase_of(first.id())).expect("charged back");
-        die_at(&next, point);
+        next.at(point);
         t.drive().await;
         let second = t.deposit(&customer, 700, "second").await;
         t.pay(&second).await;
@@ -192,24 +178,25 @@ async fn what_comes_in_between_the_two_legs_of_a_debt_repays_it(db: PgPool) {
 
 #[sqlx::test]
 async fn what_may_still_be_booked_is_not_dismissed(db: PgPool) {
-    let (crash, next) = dying();
-    let t = TestApp::crashing(db, &[], crash).await;
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
     let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
     let deposit = t.deposit(&customer, 1_000, "first").await;
     t.pay(&deposit).await;
     t.sim.charge_back_purchase(t.purchase_of(deposit.id())).expect("charged back");
-    die_at(&next, "debt.taken");
+    next.at("debt.taken");
     t.drive().await;
     let chargeback: Uuid = sqlx::query_scalar("select id from transactions where kind = 'chargeback'")
         .fetch_one(&t.app.db)
         .await
         .expect("one");
-    let row = transactions::find(&t.app, chargeback).await.expect("there");
-    transactions::hold(&t.app, &row, "gave up after 5 failures").await.expect("held");
-    assert_eq!(dismiss(&t, &finance, chargeback).await, StatusCode::BAD_REQUEST);
-    let body = json!({"action": "retry", "note": "once more"});
-    let path = format!("/v1/admin/held/{chargeback}/resolve");
-    assert_eq!(t.send(Method::POST, &path, Some(&t.token(&finance)), &[], Some(body)).await.status, StatusCode::OK);
+    let waiting = t.deposit(&customer, 500, "second").await.id();
+    for id in [chargeback, waiting] {
+        let row = transactions::find(&t.app, id).await.expect("there");
+        transactions::hold(&t.app, &row, "gave up after 5 failures: outcome unknown").await.expect("held");
+        assert_eq!(resolve(&t, &finance, id, "dismiss").await, StatusCode::BAD_REQUEST);
+        assert_eq!(resolve(&t, &finance, id, "retry").await, StatusCode::OK);
+    }
     t.drive().await;
     assert_eq!(t.state(chargeback).await, "completed");
     t.finish().await;
@@ -217,15 +204,15 @@ async fn what_may_still_be_booked_is_not_dismissed(db: PgPool) {
 
 #[sqlx::test]
 async fn a_refund_of_what_was_just_set_aside_is_no_second_payment(db: PgPool) {
-    let (crash, next) = dying();
-    let t = TestApp::crashing(db, &[], crash).await;
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
     let customer = t.customer().await;
     // Nobody but the row itself asks for the purchase.
     t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
     let deposit = t.deposit(&customer, 5_000, "d").await;
     let purchase = t.purchase_of(deposit.id());
     t.sim.pay_purchase(purchase, Pay { amount: Some(4_000), ..Pay::default() }).expect("payable");
-    die_at(&next, "deposit.unmatched_booked");
+    next.at("deposit.unmatched_booked");
     t.advance(TimeDelta::minutes(1));
     t.drive().await;
     assert_eq!(t.held_reason(deposit.id()).await, None, "it died before it said so");

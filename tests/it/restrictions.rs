@@ -1,15 +1,13 @@
 //! Customers that staff freeze or close, and limits of what may leave: the ledger decides, whatever comes at once.
 
-use std::sync::{Arc, Mutex};
-
 use chrono::TimeDelta;
-use octoco::crash::CrashPoints;
 use octoco::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Pay, PayoutBehaviour, Scope};
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, TestApp};
 
 async fn act(t: &TestApp, staff: &Customer, customer: &Customer, what: &str) -> Answer {
@@ -136,24 +134,10 @@ async fn nobody_freezes_oneself_and_customers_nobody(db: PgPool) {
 }
 
 /// Dies once, at the point that is set.
-fn dying() -> (CrashPoints, Arc<Mutex<Option<&'static str>>>) {
-    let next = Arc::new(Mutex::new(None));
-    let plan = Arc::clone(&next);
-    let crash = CrashPoints::planned(move |point| {
-        let mut next = plan.lock().expect("not poisoned");
-        let dies = *next == Some(point);
-        if dies {
-            *next = None;
-        }
-        dies
-    });
-    (crash, next)
-}
-
 #[sqlx::test]
 async fn what_died_half_way_is_finished_by_the_worker_or_by_a_repeat(db: PgPool) {
-    let (crash, next) = dying();
-    let t = TestApp::crashing(db, &[], crash).await;
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
     let (staff, customer) = (t.staff(Role::Finance).await, t.customer().await);
     let newest = async || {
         let all = t.get(&staff, &format!("/v1/admin/users/{}/restrictions", customer.id)).await;
@@ -173,7 +157,7 @@ async fn what_died_half_way_is_finished_by_the_worker_or_by_a_repeat(db: PgPool)
         for (what, point, half_way, end) in ways {
             // Ids are in the order of time: rows of one moment would be listed in any order.
             t.advance(TimeDelta::seconds(1));
-            *next.lock().expect("not poisoned") = Some(point);
+            next.at(point);
             assert!(act(&t, &staff, &customer, what).await.status.is_server_error(), "{what} dies at {point}");
             assert_eq!(newest().await, half_way, "{what} died at {point}");
             if by_a_repeat {
@@ -195,13 +179,13 @@ async fn what_died_half_way_is_finished_by_the_worker_or_by_a_repeat(db: PgPool)
 
 #[sqlx::test]
 async fn a_closure_that_a_payment_overtakes_is_refused_by_the_ledger_and_undone(db: PgPool) {
-    let (crash, next) = dying();
-    let t = TestApp::crashing(db, &[], crash).await;
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
     let (staff, customer) = (t.staff(Role::Admin).await, t.customer().await);
     let deposit = t.deposit(&customer, 700, "d").await;
     t.advance(TimeDelta::hours(2));
     t.drive().await;
-    *next.lock().expect("not poisoned") = Some("restriction.inserted");
+    next.at("restriction.inserted");
     act(&t, &staff, &customer, "close").await;
     t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay { force: true, ..Pay::default() }).expect("a late payment");
     t.drive().await;
@@ -309,8 +293,8 @@ async fn a_chargeback_after_the_closure_is_owed_and_one_that_is_won_is_set_aside
 
 #[sqlx::test]
 async fn of_several_currencies_none_is_closed_alone_wherever_it_dies(db: PgPool) {
-    let (crash, next) = dying();
-    let t = TestApp::crashing(db, &[("CURRENCIES", "USD,ZAR")], crash).await;
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[("CURRENCIES", "USD,ZAR")], next.plan()).await;
     let staff = t.staff(Role::Admin).await;
     for point in [None, Some("restriction.closed"), Some("restriction.refused"), Some("restriction.opened")] {
         let customer = t.customer().await;
@@ -318,11 +302,13 @@ async fn of_several_currencies_none_is_closed_alone_wherever_it_dies(db: PgPool)
         t.advance(TimeDelta::hours(2));
         t.drive().await;
         // The rows are written, and before the ledger hears of them a late payment comes in one currency.
-        *next.lock().expect("not poisoned") = Some("restriction.inserted");
+        next.at("restriction.inserted");
         act(&t, &staff, &customer, "close").await;
         t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay { force: true, ..Pay::default() }).expect("a late payment");
         t.drive().await;
-        *next.lock().expect("not poisoned") = point;
+        if let Some(point) = point {
+            next.at(point);
+        }
         for _ in 0..4 {
             t.advance(TimeDelta::minutes(20));
             t.drive().await;
@@ -341,8 +327,8 @@ async fn of_several_currencies_none_is_closed_alone_wherever_it_dies(db: PgPool)
 
 #[sqlx::test]
 async fn of_several_currencies_none_is_closed_alone_when_they_are_stepped_at_once(db: PgPool) {
-    let (crash, next) = dying();
-    let t = TestApp::crashing(db, &[("CURRENCIES", "USD,ZAR")], crash).await;
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[("CURRENCIES", "USD,ZAR")], next.plan()).await;
     let staff = t.staff(Role::Admin).await;
     // The refusal of one currency is decided, but not yet committed, while the other one comes into force.
     let slow = "create function slow() returns trigger language plpgsql as $$ begin
@@ -354,7 +340,7 @@ async fn of_several_currencies_none_is_closed_alone_when_they_are_stepped_at_onc
     let deposit = t.deposit(&customer, 700, "d").await;
     t.advance(TimeDelta::hours(2));
     t.drive().await;
-    *next.lock().expect("not poisoned") = Some("restriction.inserted");
+    next.at("restriction.inserted");
     act(&t, &staff, &customer, "close").await;
     t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay { force: true, ..Pay::default() }).expect("a late payment");
     t.drive().await;
