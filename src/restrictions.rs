@@ -124,7 +124,7 @@ pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason:
             audit::record(app, &mut *tx, entry.with(told)).await?;
         }
     }
-    if !is_whole(app, live(&mut *tx, user_id).await?.as_slice(), kind)? {
+    if !is_whole(app, &live(&mut *tx, user_id).await?, kind)? {
         return Err(Error::StaleState);
     }
     tx.commit().await?;

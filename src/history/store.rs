@@ -39,9 +39,9 @@ pub(super) struct Ask<'a> {
 
 type Sql = QueryBuilder<Postgres>;
 
-/// No statement of this transaction takes longer than the deadline, and none reads all of an index before its first row: a bitmap does, and
-/// PostgreSQL believes it cheap where a page needs 20 rows of a million. Only trigrams are not found without one, and terms are
-/// never all read, to be compared one by one. Compiling a plan and starting other processes take longer than a page, too. And
+/// No statement of this transaction takes longer than the deadline, and none reads all of an index before its first row: a
+/// bitmap does, and PostgreSQL believes it cheap where a page needs 20 rows of a million. Only trigrams are not found without
+/// one, and terms are never all read, to be compared one by one. Compiling a plan and starting other processes take longer than a page, too. And
 /// whatever the server is set to, a plan is chosen by what a row costs in memory, each time anew: so the units of its cost are
 /// some five microseconds each.
 pub(super) async fn bound(db: impl PgExecutor<'_>, deadline: Duration, for_terms: bool) -> sqlx::Result<()> {

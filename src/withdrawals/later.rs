@@ -1,5 +1,5 @@
-//! The arrows of a withdrawal whose payout was given up, released or paid before, and of which Revio says something else now. Called by
-//! the flow above when Revio tells of a payout, and by its looks at finished withdrawals.
+//! The arrows of a withdrawal whose payout was given up, released or paid before, and of which Revio says something else now.
+//! Called by the flow above when Revio tells of a payout, and by its looks at finished withdrawals.
 //!
 //! ```mermaid
 //! stateDiagram-v2

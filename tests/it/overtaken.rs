@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::clock::Clock;
@@ -18,7 +17,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::crashes::Crashes;
-use crate::harness::{Answer, Customer, PASSWORD, TestApp};
+use crate::harness::{Customer, PASSWORD, TestApp};
+use crate::restrictions::{act, states};
+use crate::sign_in::store_an_old_hash;
 
 /// Until so many statements wait for a lock; or for long enough, when none does.
 async fn until_waiting(t: &TestApp, statements: i64) {
@@ -30,17 +31,6 @@ async fn until_waiting(t: &TestApp, statements: i64) {
         }
     };
     let _in_time = tokio::time::timeout(Duration::from_secs(20), enough).await;
-}
-
-async fn act(t: &TestApp, staff: &Customer, customer: &Customer, what: &str) -> Answer {
-    let body = matches!(what, "freeze" | "close").then(|| json!({"reason": "case 4711"}));
-    let path = format!("/v1/admin/users/{}/{what}", customer.id);
-    t.send(Method::POST, &path, Some(&t.token(staff)), &[], body).await
-}
-
-fn states(answer: &Answer) -> Vec<&str> {
-    let rows = answer.body["data"].as_array().unwrap_or_else(|| panic!("a list: {}", answer.body));
-    rows.iter().filter_map(|row| row["state"].as_str()).collect()
 }
 
 async fn resolve(t: &TestApp, staff: &Customer, id: Uuid, action: &str) -> StatusCode {
@@ -230,10 +220,7 @@ async fn a_refund_of_what_was_just_set_aside_is_no_second_payment(db: PgPool) {
 async fn of_sign_ins_at_once_that_renew_one_hash_all_are_let_in(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
-    let weak = Params::new(8 * 1024, 1, 1, None).expect("valid parameters");
-    let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, weak);
-    let old = weak.hash_password(PASSWORD.as_bytes()).expect("hashed").to_string();
-    sqlx::query("update users set password_hash = $1").bind(&old).execute(&t.app.db).await.expect("stored");
+    store_an_old_hash(&t).await;
     // Both have read the old hash before one of them can store a new one.
     let mut reader = t.app.db.begin().await.expect("a transaction");
     sqlx::query("select from users for share").execute(&mut *reader).await.expect("locked");

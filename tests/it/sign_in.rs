@@ -117,14 +117,20 @@ async fn guesses_from_one_address_are_slowed_down_whomever_they_are_for(db: PgPo
     t.finish().await;
 }
 
-#[sqlx::test]
-async fn a_hash_with_old_parameters_is_made_anew_at_the_next_sign_in(db: PgPool) {
-    let t = TestApp::new(db).await;
-    let customer = t.customer().await;
+/// Gives everybody a hash of their password with parameters of the past.
+pub(crate) async fn store_an_old_hash(t: &TestApp) -> String {
     let weak = Params::new(8 * 1024, 1, 1, None).expect("valid parameters");
     let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, weak);
     let old = weak.hash_password(PASSWORD.as_bytes()).expect("hashed").to_string();
     sqlx::query("update users set password_hash = $1").bind(&old).execute(&t.app.db).await.expect("stored");
+    old
+}
+
+#[sqlx::test]
+async fn a_hash_with_old_parameters_is_made_anew_at_the_next_sign_in(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let old = store_an_old_hash(&t).await;
     let stored = async || {
         let hash: String =
             sqlx::query_scalar("select password_hash from users").fetch_one(&t.app.db).await.expect("there");
