@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 use ledger::{Account, Amount, Currency, Leg, Transfer, TransferCode, TransferId};
 use octoco::app::App;
-use octoco::config::Config;
-use octoco::error::BoxError;
-use octoco::{projector, telemetry};
+use octoco::books::projector;
+use octoco::platform::config::Config;
+use octoco::platform::error::BoxError;
+use octoco::platform::telemetry;
 use uuid::Uuid;
 
 const CUSTOMERS: usize = 10_000;

@@ -9,18 +9,18 @@ use secrecy::ExposeSecret;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use crate::access::Access;
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::crash::CrashPoints;
-use crate::error::{BoxError, Error, Result};
-use crate::hashing::Hasher;
-use crate::limits::Limiter;
-use crate::mailer::Mailer;
-use crate::revio::Revio;
-use crate::telemetry::Metrics;
-use crate::tokens::Tokens;
-use crate::wake::Wake;
+use crate::platform::access::Access;
+use crate::platform::clock::Clock;
+use crate::platform::config::Config;
+use crate::platform::crash::CrashPoints;
+use crate::platform::error::{BoxError, Error, Result};
+use crate::platform::hashing::Hasher;
+use crate::platform::mailer::Mailer;
+use crate::platform::notifier::Notifier;
+use crate::platform::rate_limits::Limiter;
+use crate::platform::telemetry::Metrics;
+use crate::platform::tokens::Tokens;
+use crate::provider::revio::Revio;
 
 /// How long a request waits for a free connection before it is told that the service is busy.
 const ACQUIRE_DEADLINE: Duration = Duration::from_secs(3);
@@ -42,7 +42,7 @@ pub struct Parts {
     pub hasher: Hasher,
     pub access: Access,
     pub tokens: Tokens,
-    pub wake: Wake,
+    pub notifier: Notifier,
     pub clock: Clock,
     pub crash: CrashPoints,
     pub metrics: Metrics,
@@ -103,7 +103,7 @@ impl App {
         let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url);
         let tokens = tokens.map_err(|reason| format!("JWT_PRIVATE_KEY {reason}"))?;
         let mailer = Mailer::new(&config.mail.way, &config.mail.from, config.mail.deadline)?;
-        let (wake, access) = (Wake::new(db.clone()), Access::new(db.clone()));
+        let (notifier, access) = (Notifier::new(db.clone()), Access::new(db.clone()));
         Ok(Self(Arc::new(Parts {
             db,
             ledger,
@@ -113,7 +113,7 @@ impl App {
             hasher: Hasher::default(),
             access,
             tokens,
-            wake,
+            notifier,
             clock,
             crash,
             metrics,

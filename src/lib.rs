@@ -1,88 +1,153 @@
-//! Octoco keeps customers' money. This is the map; `docs/` has the pictures.
+//! Octoco keeps customers' money. This is the map: eight rooms, lowest first. A room imports only from rooms above it in this
+//! list; `tests/tidy.rs` checks that, and `docs/architecture.md` has the picture.
 //!
-//! | module | what it is |
+//! | room | what lives there |
 //! |---|---|
-//! | [`config`], [`clock`], [`telemetry`], [`crash`] | settings, time, logs and metrics, where a process may die |
-//! | [`vault`], [`tokens`], [`keys`], [`limits`], [`tls`] | sealed data, sign-in tokens, new secrets, rate limits, TLS |
-//! | [`mailer`] | sends one mail |
-//! | [`hashing`] | passwords become hashes, a bounded number at once |
-//! | [`permissions`], [`access`] | who may do what; what a token cannot know |
-//! | [`revio`] | the provider's HTTP API and its signature |
-//! | [`error`], [`problems`] | the one error; every code that it can have |
-//! | [`app`], [`wake`] | what everything runs on |
-//! | [`audit`] | who did what: append-only, hash-chained |
-//! | [`http`] | what every route shares |
-//! | [`mails`] | mails that we owe somebody, until they are sent |
-//! | [`users`], [`sessions`], [`bank_accounts`], [`accounts`] | people, sign-ins, destinations, balances |
-//! | [`transactions`] | the row behind every movement of money |
-//! | [`restrictions`] | frozen and closed accounts |
-//! | [`approvals`] | four eyes: what staff decided about a row that waits for it |
-//! | [`deposits`], [`withdrawals`], [`reversals`], [`adjustments`] | the flows: one function an arrow |
-//! | [`history`] | lists of transactions; one with its whole life |
-//! | [`held`] | rows that wait for a person |
-//! | [`projector`] | the ledger copied into PostgreSQL, for lists and dashboards |
-//! | [`statements`] | opening balance, movements, closing balance, from the ledger itself |
-//! | [`exports`] | lists as files: streamed, or written in the background |
-//! | [`inbox`] | Revio's webhooks |
-//! | [`credentials`] | passwords that were forgotten or are to be changed |
-//! | [`search`] | from any id, e-mail or key to the row, for staff |
-//! | [`admin`] | what staff see of no noun's own |
-//! | [`health`], [`contract`], [`docs`] | is it alive; the OpenAPI document; the page that shows it |
-//! | [`router`], [`server`], [`worker`] | every route; every connection; every background task |
-//! | [`seed`] | rows by the million, and how long lists of them take |
+//! | [`platform`] | what every part stands on and what knows nothing of people or money: clock, queue, HTTP, errors, limits, encryption |
+//! | [`provider`] | Revio, the payment provider: its API, what its objects look like, when to leave it alone |
+//! | [`app`] | what the service is made of: one `App`, handed to everything above |
+//! | [`identity`] | who is calling and what they may do: users, sessions, credentials, roles, the audit log, mails |
+//! | [`money`] | every movement of money and what stops one: deposits, withdrawals, refunds, corrections, approvals, frozen customers |
+//! | [`webhooks`] | what Revio tells us: verified, stored, acted on |
+//! | [`books`] | reading it all back: balances over time, statements, pages of history, search, exports |
+//! | [`processes`] | what runs: the router, the connections, the background tasks, health |
 //!
-//! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL). Modules import only from lines
-//! above their own; `tests/tidy.rs` checks it.
+//! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL).
 
-pub mod access;
-pub mod accounts;
-pub mod adjustments;
-pub mod admin;
+/// What every part stands on: nothing here knows a customer or a cent.
+pub mod platform {
+    /// Ended sessions and present roles: what a token cannot know.
+    pub mod access;
+    pub mod clock;
+    /// Every setting.
+    pub mod config;
+    /// Named points at which tests let a process die.
+    pub mod crash;
+    /// Personal data at rest.
+    pub mod encryption;
+    /// The one error, and the problem document that it becomes.
+    pub mod error;
+    /// Passwords become hashes, a bounded number at once.
+    pub mod hashing;
+    /// Bodies, queries, paths, pages, idempotency keys.
+    pub mod http;
+    /// New secrets.
+    pub mod keys;
+    /// Sends one mail.
+    pub mod mailer;
+    /// Wakes the workers of every process.
+    pub mod notifier;
+    /// The OpenAPI document, made whole from what routes say.
+    pub mod openapi;
+    /// Roles, and what each may do.
+    pub mod permissions;
+    /// Every code that an error can have.
+    pub mod problems;
+    pub mod rate_limits;
+    /// RSA signatures over raw bytes.
+    pub mod signature;
+    /// Logs and metrics.
+    pub mod telemetry;
+    /// One shape for enums that are words in SQL, JSON and OpenAPI.
+    pub(crate) mod text_enum;
+    pub mod tls;
+    /// Access tokens, refresh tokens, links in mails.
+    pub mod tokens;
+}
+
+/// Revio, the payment provider.
+pub mod provider {
+    pub mod revio;
+}
+
 pub mod app;
-pub mod approvals;
-pub mod audit;
-pub mod bank_accounts;
-pub mod clock;
-pub mod config;
-pub mod contract;
-pub mod crash;
-pub mod credentials;
-pub mod debts;
-pub mod deposits;
-pub mod docs;
-pub mod error;
-pub mod exports;
-pub mod hashing;
-pub mod health;
-pub mod held;
-pub mod history;
-pub mod http;
-pub mod inbox;
-pub mod keys;
-pub mod limits;
-pub mod mailer;
-pub mod mails;
-pub mod permissions;
-pub mod problems;
-pub mod projector;
-pub mod restrictions;
-pub mod reversals;
-pub mod revio;
-pub mod router;
-pub mod search;
+
+/// Who is calling, and what they may do.
+pub mod identity {
+    /// Who did what: append-only, hash-chained.
+    pub mod audit;
+    /// Who is calling, with or without a token.
+    pub mod caller;
+    pub mod cookies;
+    /// Passwords that were forgotten or are to be changed.
+    pub mod credentials;
+    /// Mails that we owe somebody, until they are sent.
+    pub mod mails;
+    /// Counting a call against a rate limit.
+    pub mod quota;
+    pub mod sessions;
+    /// A caller with a permission.
+    pub mod staff;
+    pub mod users;
+    /// A caller whose e-mail is verified.
+    pub mod verified;
+}
+
+/// Every movement of money, and what stops one.
+pub mod money {
+    /// Corrections by staff: one proposes, another approves.
+    pub mod adjustments;
+    /// Four eyes: what staff decided about a row that waits for it.
+    pub mod approvals;
+    /// What the ledger holds for a customer.
+    pub mod balances;
+    /// Where withdrawals go.
+    pub mod bank_accounts;
+    /// Money in, one function an arrow.
+    pub mod deposits;
+    /// Rows on hold: a person must look.
+    pub mod manual_review;
+    /// What a customer owes us.
+    pub mod receivables;
+    /// Frozen and closed customers.
+    pub mod restrictions;
+    /// Refunds, chargebacks, chargebacks won.
+    pub mod reversals;
+    /// The row behind every movement, and how it moves from state to state.
+    pub mod transactions;
+    /// Money out, one function an arrow.
+    pub mod withdrawals;
+}
+
+/// What Revio tells us.
+pub mod webhooks {
+    /// Verified, stored once, acted on later; the delivery log and its dead letters.
+    pub mod inbox;
+}
+
+/// Reading it all back.
+pub mod books {
+    /// Lists as files.
+    pub mod exports;
+    /// Lists of transactions; one with its whole life.
+    pub mod history;
+    /// The ledger copied into PostgreSQL: the read model.
+    pub mod projector;
+    /// From any id, e-mail or key to the row, for staff.
+    pub mod search;
+    /// Opening balance, movements, closing balance, from the ledger itself.
+    pub mod statements;
+}
+
+/// What runs.
+pub mod processes {
+    pub mod access_log;
+    /// The page that shows the OpenAPI document.
+    pub mod docs;
+    /// Security headers and CORS of every answer.
+    pub mod headers;
+    pub mod health;
+    /// How many requests are in hand at once.
+    pub mod load;
+    /// Every route and every layer.
+    pub mod router;
+    /// Every connection and its deadlines.
+    pub mod server;
+    /// Every background task.
+    pub mod worker;
+}
+
 pub mod seed;
-pub mod server;
-pub mod sessions;
-pub mod statements;
-pub mod telemetry;
-pub mod tls;
-pub mod tokens;
-pub mod transactions;
-pub mod users;
-pub mod vault;
-pub mod wake;
-pub mod withdrawals;
-pub mod worker;
 
 /// The schema, in order; `octoco migrate` and the tests apply it.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();

@@ -7,16 +7,20 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use octoco::app::App;
-use octoco::audit::{self, Actor, Verdict};
-use octoco::bank_accounts::rotation;
-use octoco::config::Config;
-use octoco::error::BoxError;
-use octoco::permissions::Role;
-use octoco::revio::signature::PublicKeys;
+use octoco::books::{exports, projector};
+use octoco::identity::audit::{self, Actor, Verdict};
+use octoco::identity::sessions;
+use octoco::identity::users::{self, Email};
+use octoco::money::balances;
+use octoco::money::bank_accounts::rotation;
+use octoco::platform::config::Config;
+use octoco::platform::error::BoxError;
+use octoco::platform::permissions::Role;
+use octoco::platform::signature::PublicKeys;
+use octoco::platform::{keys, telemetry};
+use octoco::processes::server::Server;
+use octoco::processes::{router, worker};
 use octoco::seed::{self, Progress};
-use octoco::server::Server;
-use octoco::users::{self, Email};
-use octoco::{accounts, exports, keys, projector, router, sessions, telemetry, worker};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -217,7 +221,7 @@ async fn work(app: App) -> Result<ExitCode, BoxError> {
 fn announce(app: &App, stop: &CancellationToken, tasks: &mut JoinSet<&'static str>) {
     let (app, stop) = (app.clone(), stop.clone());
     tasks.spawn(async move {
-        stop.run_until_cancelled(app.wake.announce()).await;
+        stop.run_until_cancelled(app.notifier.announce()).await;
         "announcements"
     });
 }
@@ -288,8 +292,8 @@ fn verify(public_key: &PathBuf, signature: &str) -> Result<ExitCode, BoxError> {
 
 async fn ledger_balances(app: App, email: String) -> Result<ExitCode, BoxError> {
     let user = users::find_by_email(&app, &Email::parse(&email)?).await?;
-    for balance in accounts::balances(&app, user.id).await? {
-        say(&serde_json::to_string(&accounts::routes::BalanceView::from(balance))?)?;
+    for balance in balances::balances(&app, user.id).await? {
+        say(&serde_json::to_string(&balances::routes::BalanceView::from(balance))?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -304,17 +308,17 @@ async fn rotate(app: App) -> Result<ExitCode, BoxError> {
     let keys = &app.config.data_keys;
     let mut cursor = rotation::Cursor::default();
     while let Some(batch) = rotation::next(&app, &mut cursor).await? {
-        say(&format!("{} sealed anew with {}", batch.sealed, keys.current_id()))?;
+        say(&format!("{} encrypted again with {}", batch.encrypted, keys.current_id()))?;
         for id in batch.closed {
-            say_error(&format!("bank account {id} does not open"));
+            say_error(&format!("bank account {id} cannot be decrypted"));
         }
     }
     let uses = rotation::uses(&app).await?;
     for key in &uses {
         let what = match (key.id.as_str() == keys.current_id(), keys.holds(&key.id)) {
-            (true, _) => "seals",
+            (true, _) => "encrypts",
             (false, true) => "must stay in DATA_KEYS",
-            (false, false) => "is not in DATA_KEYS: these do not open",
+            (false, false) => "is not in DATA_KEYS: these cannot be decrypted",
         };
         say(&format!("key {}: {} rows; it {what}", key.id, key.rows))?;
     }
@@ -370,7 +374,7 @@ async fn seed_history(app: App, transactions: u64) -> Result<ExitCode, BoxError>
 async fn measure_history(app: App, calls: usize) -> Result<ExitCode, BoxError> {
     let millis = |time: std::time::Duration| format!("{}.{:02}", time.as_millis(), time.as_micros() / 10 % 100);
     let mut said = Ok(ExitCode::SUCCESS);
-    let tell = |name: &str, figure: octoco::error::Result<seed::measure::Figure>| {
+    let tell = |name: &str, figure: octoco::platform::error::Result<seed::measure::Figure>| {
         let told = match figure {
             Ok(figure) => {
                 let pairs = [figure.first, figure.again, figure.processor];

@@ -21,7 +21,7 @@ mod store;
 use chrono::TimeDelta;
 
 use crate::app::App;
-use crate::error::{Error, Result};
+use crate::platform::error::{Error, Result};
 
 use rows::Rows;
 

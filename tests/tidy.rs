@@ -1,40 +1,39 @@
-//! The shape of the source, held by a test: sizes, homes of the libraries, who may import whom, no dead files. The levels are
-//! those of `src/lib.rs`; a module imports only from a lower level.
+//! The shape of the source, held by a test: sizes, homes of the libraries, which room may know which, no circles, no dead files.
+//! The rooms are those of `src/lib.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 500;
+/// All of `src/`, comments and unit tests included: whoever adds deletes first.
+const LINES_IN_ALL_MAX: usize = 20_000;
+const ENTRIES_MAX: usize = 10;
 
-/// The levels, lowest first; modules of one line do not know each other.
-const LEVELS: &[&[&str]] = &[
-    &["clock", "crash"],
-    &["keys", "vault", "revio", "mailer", "permissions", "tls"],
-    &["tokens"],
-    &["config"],
-    &["limits", "telemetry", "error", "wake"],
-    &["access", "hashing"],
-    &["problems", "app"],
-    &["audit"],
-    &["http"],
-    &["mails"],
-    &["users", "bank_accounts", "accounts", "transactions"],
-    &["restrictions", "approvals", "debts"],
-    &["sessions", "deposits", "withdrawals", "reversals", "adjustments", "history", "projector", "statements"],
-    &["exports", "inbox", "held", "health", "admin", "credentials", "search", "contract", "docs"],
-    &["router", "worker", "seed"],
-    &["server"],
-];
+/// Lowest first: a room imports from those above it in this list and from itself.
+const ROOMS: &[&str] = &["platform", "provider", "app", "identity", "money", "webhooks", "books", "processes"];
 
-/// What may stand only in certain files: the text, and the ends of the paths that may hold it.
+/// What may stand only in certain files: the text, and the parts of the paths that may hold it.
 const HOMES: &[(&str, &[&str])] = &[
-    ("sqlx::query", &["/store.rs", "/wake.rs"]),
-    ("axum::", &["/routes.rs", "/http.rs", "/error.rs", "/router.rs", "/server.rs", "http/"]),
-    ("std::env::", &["/config.rs"]),
+    ("sqlx::query", &["/store.rs", "platform/notifier.rs"]),
+    (
+        "axum::",
+        &[
+            "/routes.rs",
+            "platform/http",
+            "platform/error.rs",
+            "processes/",
+            "identity/caller.rs",
+            "identity/cookies.rs",
+            "identity/quota.rs",
+            "identity/staff.rs",
+            "identity/verified.rs",
+        ],
+    ),
+    ("std::env::", &["platform/config.rs"]),
     ("tigerbeetle_unofficial", &[]),
-    ("reqwest::Client", &["/revio.rs"]),
-    ("lettre::", &["/mailer.rs"]),
+    ("reqwest::Client", &["provider/revio.rs"]),
+    ("lettre::", &["platform/mailer.rs"]),
 ];
 
 struct Source {
@@ -52,11 +51,10 @@ impl Source {
         self.text.split("#[cfg(test)]").next().unwrap_or_default()
     }
 
-    /// The top module that the file belongs to: `deposits` for `src/deposits/routes.rs`.
-    fn module(&self) -> String {
-        let inside = self.path.strip_prefix(root().join("src")).unwrap_or(&self.path);
-        let first = inside.components().next().map(|part| part.as_os_str().to_string_lossy().into_owned());
-        first.unwrap_or_default().trim_end_matches(".rs").to_owned()
+    /// `["money", "deposits", "routes"]` for `src/money/deposits/routes.rs`.
+    fn module(&self) -> Vec<String> {
+        let inside = self.path.strip_prefix(root().join("src")).unwrap_or(&self.path).with_extension("");
+        inside.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
     }
 }
 
@@ -87,6 +85,11 @@ fn too_long(source: &Source) -> Option<String> {
     (lines > LINES_MAX).then(|| format!("{} has {lines} lines, at most {LINES_MAX}", source.name()))
 }
 
+fn too_much(sources: &[Source]) -> Option<String> {
+    let lines: usize = sources.iter().map(|source| source.text.lines().count()).sum();
+    (lines > LINES_IN_ALL_MAX).then(|| format!("src has {lines} lines, at most {LINES_IN_ALL_MAX}"))
+}
+
 fn without_doc(source: &Source) -> Option<String> {
     (!source.text.starts_with("//! ")).then(|| format!("{} does not start by saying what it is", source.name()))
 }
@@ -99,38 +102,111 @@ fn homeless(source: &Source) -> Vec<String> {
 }
 
 fn upward(source: &Source) -> Vec<String> {
-    let levels: BTreeMap<&str, usize> =
-        LEVELS.iter().enumerate().flat_map(|(level, names)| names.iter().map(move |name| (*name, level))).collect();
+    let level = |room: &str| ROOMS.iter().position(|known| *known == room);
     let module = source.module();
-    let Some(own) = levels.get(module.as_str()) else {
-        return match module.as_str() {
-            "main" | "lib" => Vec::new(),
-            _ => vec![format!("{module} has no level in tests/tidy.rs")],
-        };
-    };
-    let imported = imports(source.code());
-    let wrong = |name: &&String| **name != module && levels.get(name.as_str()).is_some_and(|level| level >= own);
-    imported
+    if module == ["main"] || module == ["lib"] {
+        return Vec::new();
+    }
+    let Some(own) = level(&module[0]) else { return vec![format!("{} is in no room", source.name())] };
+    let rooms: BTreeSet<String> = imports(source).into_iter().filter_map(|path| path.first().cloned()).collect();
+    rooms
         .iter()
-        .filter(wrong)
-        .map(|name| format!("{} imports {name}, which is not below it", source.name()))
+        .filter(|room| level(room).is_some_and(|level| level > own))
+        .map(|room| format!("{} imports from {room}, which is not below it", source.name()))
         .collect()
 }
 
-/// The modules that a file names as `crate::name` or `crate::{name, other}`.
-fn imports(code: &str) -> Vec<String> {
-    let word = |text: &str| text.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>();
-    let mut names = Vec::new();
-    for rest in code.split("crate::").skip(1) {
-        match rest.strip_prefix('{') {
-            Some(list) => {
-                let list = list.split("};").next().unwrap_or_default();
-                names.extend(list.split(',').map(|name| word(name.trim())));
-            }
-            None => names.push(word(rest)),
+/// The paths inside the crate that a file names, as `crate::a::b` or `super::b`, lists of them taken apart.
+fn imports(source: &Source) -> Vec<Vec<String>> {
+    let code: String =
+        source.code().lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let own = source.module();
+    let parent = &own[..own.len().saturating_sub(1)];
+    let absolute = code.split("crate::").skip(1).flat_map(|rest| tree(&[], rest));
+    let relative = code.split("super::").skip(1).flat_map(|rest| tree(parent, rest));
+    absolute.chain(relative).collect()
+}
+
+/// `b::{c, d::E}` below `above`, as paths.
+fn tree(above: &[String], text: &str) -> Vec<Vec<String>> {
+    let mut path = above.to_vec();
+    let mut rest = text;
+    loop {
+        if let Some(list) = rest.strip_prefix('{') {
+            return branches(list).into_iter().flat_map(|branch| tree(&path, branch.trim())).collect();
+        }
+        let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        rest = &rest[name.len()..];
+        path.push(name);
+        match rest.strip_prefix("::") {
+            Some(more) => rest = more,
+            None => return vec![path],
         }
     }
-    names
+}
+
+/// The parts of a list, up to the bracket that ends it.
+fn branches(list: &str) -> Vec<&str> {
+    let (mut depth, mut from, mut parts) = (0_usize, 0, Vec::new());
+    for (at, character) in list.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                parts.push(&list[from..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&list[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.retain(|part| !part.trim().is_empty());
+    parts
+}
+
+/// Who imports whom: between nouns (a file and what is below it are one), and between the files of one noun, where parent and
+/// child may know each other.
+fn circles(sources: &[Source]) -> Vec<String> {
+    let files: BTreeSet<Vec<String>> = sources.iter().map(Source::module).collect();
+    let mut nouns: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
+    let mut parts: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
+    for source in sources {
+        let own = source.module();
+        for path in imports(source) {
+            let Some(there) = (1..=path.len()).rev().map(|end| path[..end].to_vec()).find(|path| files.contains(path))
+            else {
+                continue;
+            };
+            let (noun, other) = (own[..own.len().min(2)].to_vec(), there[..there.len().min(2)].to_vec());
+            if noun != other {
+                nouns.entry(noun).or_default().insert(other);
+            } else if !there.starts_with(&own) && !own.starts_with(&there) {
+                parts.entry(own.clone()).or_default().insert(there);
+            }
+        }
+    }
+    [nouns, parts].iter().flat_map(in_circles).collect()
+}
+
+fn in_circles(graph: &BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> Vec<String> {
+    let reaches_itself = |start: &Vec<String>| {
+        let (mut open, mut seen) = (vec![start], BTreeSet::new());
+        while let Some(node) = open.pop() {
+            for next in graph.get(node).into_iter().flatten() {
+                if next == start {
+                    return true;
+                }
+                if seen.insert(next) {
+                    open.push(next);
+                }
+            }
+        }
+        false
+    };
+    graph.keys().filter(|node| reaches_itself(node)).map(|node| format!("{} is in a circle", node.join("::"))).collect()
 }
 
 /// Files that no `mod` line names: the compiler never saw them.
@@ -158,23 +234,43 @@ fn the_source_has_its_shape() {
         if folder == "src" {
             wrong.extend(sources.iter().flat_map(homeless));
             wrong.extend(sources.iter().flat_map(upward));
+            wrong.extend(circles(&sources));
+            wrong.extend(too_much(&sources));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
+fn the_house_has_at_most_ten_entries() {
+    let entries = fs::read_dir(root().join("src")).expect("the folder is there").count();
+    assert!(entries <= ENTRIES_MAX, "{entries} entries in src");
+}
+
+#[test]
 fn every_fault_is_found_when_it_is_planted() {
     let planted = |name: &str, text: &str| Source { path: root().join("src").join(name), text: text.to_owned() };
-    assert!(too_long(&planted("clock.rs", &"\n".repeat(LINES_MAX + 1))).is_some());
-    assert!(without_doc(&planted("clock.rs", "use std::fs;")).is_some());
-    assert_eq!(homeless(&planted("deposits.rs", "sqlx::query!(\"\")")).len(), 1);
-    assert_eq!(homeless(&planted("deposits/store.rs", "sqlx::query!(\"\")")).len(), 0);
-    assert_eq!(homeless(&planted("revio.rs", "use tigerbeetle_unofficial as tb;")).len(), 1);
-    assert_eq!(upward(&planted("users.rs", "use crate::sessions;")).len(), 1);
-    assert_eq!(upward(&planted("deposits.rs", "use crate::{withdrawals, app};")).len(), 1, "the same level");
-    assert_eq!(upward(&planted("deposits/routes.rs", "use crate::app::App;")).len(), 0);
-    assert_eq!(upward(&planted("nameless.rs", "")).len(), 1);
+    assert!(too_long(&planted("platform/clock.rs", &"\n".repeat(LINES_MAX + 1))).is_some());
+    assert!(too_much(&[planted("platform/clock.rs", &"\n".repeat(LINES_IN_ALL_MAX + 1))]).is_some());
+    assert!(without_doc(&planted("platform/clock.rs", "use std::fs;")).is_some());
+    assert_eq!(homeless(&planted("money/deposits.rs", "sqlx::query!(\"\")")).len(), 1);
+    assert_eq!(homeless(&planted("money/deposits/store.rs", "sqlx::query!(\"\")")).len(), 0);
+    assert_eq!(homeless(&planted("provider/revio.rs", "use tigerbeetle_unofficial as tb;")).len(), 1);
+    assert_eq!(upward(&planted("identity/users.rs", "use crate::money::deposits;")).len(), 1);
+    assert_eq!(upward(&planted("identity/users.rs", "use crate::{app, books::{history, search}};")).len(), 1);
+    assert_eq!(upward(&planted("money/deposits/routes.rs", "use crate::app::App;")).len(), 0);
+    assert_eq!(upward(&planted("attic/trunk.rs", "")).len(), 1);
+    let circle = |a: &str, b: &str| {
+        circles(&[planted("money/a.rs", a), planted("money/b/c.rs", b), planted("money/b.rs", "")]).len()
+    };
+    assert_eq!(
+        circle("use crate::money::{b::X};", "use crate::money::a::{Y, Z};"),
+        2,
+        "between nouns, through a child"
+    );
+    assert_eq!(circle("use crate::money::b;", "use crate::money::b::X;"), 0, "a child knows its parent");
+    let siblings = [planted("money/a/b.rs", "use super::c::X;"), planted("money/a/c.rs", "use crate::money::a::b;")];
+    assert_eq!(circles(&siblings).len(), 2);
     assert_eq!(dead(&[planted("a.rs", "mod b;"), planted("b.rs", "")]).len(), 1, "a is dead, b is not");
 }
 
@@ -189,9 +285,10 @@ fn named_tests(text: &str) -> Vec<(String, String)> {
 }
 
 fn missing_test((file, name): &(String, String)) -> Option<String> {
-    let places = [format!("tests/it/{file}.rs"), format!("src/{file}.rs"), format!("ledger/src/{file}.rs")];
+    let rooms = ROOMS.iter().map(|room| format!("src/{room}/{file}.rs"));
+    let places = [format!("tests/it/{file}.rs"), format!("ledger/src/{file}.rs")].into_iter().chain(rooms);
     let there = places
-        .iter()
+        .into_iter()
         .any(|place| fs::read_to_string(root().join(place)).is_ok_and(|text| text.contains(&format!("fn {name}("))));
     (!there).then(|| format!("docs/security.md names {file}::{name}, which does not exist"))
 }

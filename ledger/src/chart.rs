@@ -24,10 +24,10 @@ pub enum AccountCode {
     FeeIncome = 4000,
     ProviderFees = 5000,
     ChargebackLosses = 5100,
-    /// Not money: see module `gate`. The other side of every gate.
-    GateSource = 9000,
+    /// Not money: see module `velocity_limit`. The other side of every velocity limit.
+    LimitSource = 9000,
     /// Not money: what may still leave a wallet, and whether anything may.
-    WithdrawalGate = 9100,
+    VelocityLimit = 9100,
 }
 
 /// What TigerBeetle refuses on an account. It cannot be changed once the account exists (docs/reference/account.md). Besides,
@@ -75,12 +75,12 @@ impl AccountCode {
 
     /// Whether each customer has one of their own; the others exist once a currency.
     pub fn is_customers(self) -> bool {
-        matches!(self, Self::CustomerReceivable | Self::CustomerWallet | Self::WithdrawalGate)
+        matches!(self, Self::CustomerReceivable | Self::CustomerWallet | Self::VelocityLimit)
     }
 
-    /// Whether it holds money. The others stand on a ledger number of their own (module `gate`) and in no report.
+    /// Whether it holds money. The others stand on a ledger number of their own (module `velocity_limit`) and in no report.
     pub(crate) fn is_money(self) -> bool {
-        !matches!(self, Self::GateSource | Self::WithdrawalGate)
+        !matches!(self, Self::LimitSource | Self::VelocityLimit)
     }
 
     pub(crate) fn limit(self) -> Limit {
@@ -98,8 +98,8 @@ impl AccountCode {
             Self::FeeIncome => ("fee_income", Side::Credit, Limit::None),
             Self::ProviderFees => ("provider_fees", Side::Debit, Limit::None),
             Self::ChargebackLosses => ("chargeback_losses", Side::Debit, Limit::None),
-            Self::GateSource => ("gate_source", Side::Debit, Limit::None),
-            Self::WithdrawalGate => ("withdrawal_gate", Side::Credit, Limit::DebitsWithinCredits),
+            Self::LimitSource => ("limit_source", Side::Debit, Limit::None),
+            Self::VelocityLimit => ("velocity_limit", Side::Credit, Limit::DebitsWithinCredits),
         }
     }
 }
@@ -132,12 +132,12 @@ pub enum TransferCode {
     Settlement = 60,
     /// Our fee: debit wallet, credit `fee_income`.
     Fee = 70,
-    /// A wallet is closed or a gate shut, of amount zero: pending while it lasts, voided to undo it.
+    /// A wallet is closed or a velocity limit shut, of amount zero: pending while it lasts, voided to undo it.
     Closing = 80,
     /// A correction by a person, with its reason in the row.
     Adjustment = 90,
-    /// Not money: what a withdrawal takes of its gate.
-    GateUse = 900,
+    /// Not money: what a withdrawal takes of its velocity limit.
+    LimitUse = 900,
 }
 
 impl TransferCode {
@@ -156,7 +156,7 @@ impl TransferCode {
         Self::Fee,
         Self::Closing,
         Self::Adjustment,
-        Self::GateUse,
+        Self::LimitUse,
     ];
 
     #[expect(clippy::as_conversions, reason = "the discriminant is the code")]
@@ -184,7 +184,7 @@ impl TransferCode {
             Self::Fee => "fee",
             Self::Closing => "closing",
             Self::Adjustment => "adjustment",
-            Self::GateUse => "gate_use",
+            Self::LimitUse => "limit_use",
         }
     }
 }
@@ -209,8 +209,8 @@ impl Account {
     }
 
     /// `user` must come from [`crate::user_id`]; anything else is a programmer error and panics.
-    pub(crate) fn gate(user: Uuid, currency: Currency) -> Self {
-        Self::customers(user, AccountCode::WithdrawalGate, currency)
+    pub(crate) fn velocity_limit(user: Uuid, currency: Currency) -> Self {
+        Self::customers(user, AccountCode::VelocityLimit, currency)
     }
 
     fn customers(user: Uuid, code: AccountCode, currency: Currency) -> Self {

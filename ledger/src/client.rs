@@ -14,16 +14,16 @@ use crate::chart::{Account, AccountCode, Limit};
 use crate::codes::{self, Call};
 use crate::error::ConnectError;
 use crate::error::LedgerError::{self, Contradiction};
-use crate::gate::Gates;
 use crate::id::{AccountId, Leg, TransferId};
 use crate::session::{Connection, Endpoint};
 use crate::transfer::Transfer;
+use crate::velocity_limit::OpenLimits;
 
 /// Ledger numbers are base + ISO numeric code (below 1000), in a u32.
 const BASE_STEP: u32 = 1000;
 const BASE_MAX: u32 = 4_294_966_000;
-/// Gates stand on base + 1: no currency has the number (ISO 4217 begins at 8).
-const GATE_NUMBER: u32 = 1;
+/// OpenLimits stand on base + 1: no currency has the number (ISO 4217 begins at 8).
+const LIMIT_NUMBER: u32 = 1;
 
 /// How to reach the cluster. [`Options::new`] has the usual limits.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ impl Options {
 pub struct Ledger {
     pub(crate) connection: Arc<Connection>,
     pub(crate) base: u32,
-    pub(crate) gates: Arc<Gates>,
+    pub(crate) open_limits: Arc<OpenLimits>,
 }
 
 impl Ledger {
@@ -63,14 +63,14 @@ impl Ledger {
         let in_flight_max = u32::try_from(options.in_flight_max).map_err(|_| ConnectError::InFlightMax)?;
         let endpoint = Endpoint { cluster_id: options.cluster_id, addresses: options.addresses };
         let connection = Connection::open(endpoint, options.deadline, in_flight_max).await?;
-        Ok(Self { connection: Arc::new(connection), base: options.base, gates: Arc::default() })
+        Ok(Self { connection: Arc::new(connection), base: options.base, open_limits: Arc::default() })
     }
 
     /// The same client on another ledger base. Panics when it is not a multiple of 1000: a programmer error.
     pub fn with_base(&self, base: u32) -> Self {
         assert!(is_base(base), "a ledger base is a multiple of {BASE_STEP} up to {BASE_MAX}");
-        // Another base has gates of its own.
-        Self { connection: Arc::clone(&self.connection), base, gates: Arc::default() }
+        // Another base has velocity limits of its own.
+        Self { connection: Arc::clone(&self.connection), base, open_limits: Arc::default() }
     }
 
     /// Ends the session for every clone; calls from now on are `Unknown(Closed)`. Takes at most two seconds, answered or not.
@@ -263,11 +263,11 @@ impl Ledger {
     }
 
     fn number_of(&self, account: &Account) -> u32 {
-        if account.code.is_money() { self.number(account.currency) } else { self.gate_number() }
+        if account.code.is_money() { self.number(account.currency) } else { self.limit_number() }
     }
 
-    fn gate_number(&self) -> u32 {
-        self.base.checked_add(GATE_NUMBER).expect("the base leaves room for any number below 1000")
+    fn limit_number(&self) -> u32 {
+        self.base.checked_add(LIMIT_NUMBER).expect("the base leaves room for any number below 1000")
     }
 
     /// TigerBeetle's ledger number.

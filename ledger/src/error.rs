@@ -26,10 +26,10 @@ pub enum Refusal {
     NoSuchAccount,
     #[error("account closed")]
     AccountClosed,
-    /// The customer's gate is shut: nothing may leave the wallet.
+    /// The customer's velocity limit is shut: nothing may leave the wallet.
     #[error("withdrawals are frozen")]
     Frozen,
-    /// More than may leave the wallet within the allowance's time.
+    /// More than may leave the wallet within the velocity limit's time.
     #[error("limit exceeded")]
     LimitExceeded,
     /// This id was refused before, for whatever reason; the row knows which if the answer was seen then.

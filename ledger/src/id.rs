@@ -72,7 +72,7 @@ impl AccountId {
 
 /// Stored in account ids: never renumber. 1 to 63; whatever is not here is the company's.
 const CUSTOMER_KINDS: [(AccountCode, u16); 3] =
-    [(AccountCode::CustomerWallet, 1), (AccountCode::CustomerReceivable, 2), (AccountCode::WithdrawalGate, 3)];
+    [(AccountCode::CustomerWallet, 1), (AccountCode::CustomerReceivable, 2), (AccountCode::VelocityLimit, 3)];
 
 fn customer_kind(code: AccountCode) -> Option<u16> {
     CUSTOMER_KINDS.iter().find(|row| row.0 == code).map(|row| row.1)
@@ -87,8 +87,8 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 /// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest, `Repay` what came in between; `Loss` a write-off |
 /// | chargeback reversal (its own row) | `Main`, `Repay` |
 /// | adjustment, settlement | `Main` |
-/// | restriction | `Main` shuts the gate, `Close` the wallet; `Void` and `CloseVoid` open them again |
-/// | withdrawal, not money | `GateUse` what it takes of the gate, `GateFloor` and `GateFloorVoid` the daily limit, `GateReturn` |
+/// | restriction | `Main` shuts the velocity limit, `Close` the wallet; `Void` and `CloseVoid` open them again |
+/// | withdrawal, not money | `LimitUse` what it takes of the velocity limit, `LimitCheck` and `LimitCheckVoid` the daily limit, `LimitReturn` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Leg {
@@ -102,17 +102,17 @@ pub enum Leg {
     Loss = 8,
     Unmatched = 9,
     Late = 10,
-    GateUse = 11,
-    GateFloor = 12,
-    GateFloorVoid = 13,
-    GateReturn = 14,
+    LimitUse = 11,
+    LimitCheck = 12,
+    LimitCheckVoid = 13,
+    LimitReturn = 14,
     Close = 15,
     CloseVoid = 16,
     UnmatchedReturn = 17,
 }
 
 impl Leg {
-    /// Every leg that moves money; those of the gate and of a closure move none.
+    /// Every leg that moves money; those of the velocity limit and of a closure move none.
     pub const ALL: [Self; 11] = [
         Self::Main,
         Self::Post,
@@ -140,10 +140,10 @@ impl Leg {
             Self::Loss => "loss",
             Self::Unmatched => "unmatched",
             Self::Late => "late",
-            Self::GateUse => "gate_use",
-            Self::GateFloor => "gate_floor",
-            Self::GateFloorVoid => "gate_floor_void",
-            Self::GateReturn => "gate_return",
+            Self::LimitUse => "limit_use",
+            Self::LimitCheck => "limit_check",
+            Self::LimitCheckVoid => "limit_check_void",
+            Self::LimitReturn => "limit_return",
             Self::Close => "close",
             Self::CloseVoid => "close_void",
             Self::UnmatchedReturn => "unmatched_return",
@@ -177,9 +177,9 @@ impl TransferId {
         Leg::ALL.into_iter().map(|leg| Self::of(row, leg)).collect()
     }
 
-    /// The one transfer that fills a customer's gate: no row's. The bit is in the place of the account's kind, and no kind has it.
-    pub(crate) fn filling(gate: AccountId) -> Self {
-        Self(gate.raw() | 0x8000)
+    /// The one transfer that fills a customer's velocity limit: no row's. The bit is in the place of the account's kind, and no kind has it.
+    pub(crate) fn filling(limit_account: AccountId) -> Self {
+        Self(limit_account.raw() | 0x8000)
     }
 
     pub fn row(self) -> Uuid {

@@ -17,7 +17,7 @@
 //! | 5000 | `provider_fees` | debit | currency |
 //! | 5100 | `chargeback_losses` | debit | currency |
 //!
-//! Besides, on ledger number base + 1 and no money: 9100 `withdrawal_gate` and 9000 `gate_source` (module `gate`).
+//! Besides, on ledger number base + 1 and no money: 9100 `velocity_limit` and 9000 `limit_source` (module `velocity_limit`).
 //!
 //! Every id is derived (module `id`), so a repeated call collides with itself and changes nothing. Every result code is
 //! mapped to what the caller must do (module `codes`). Every call ends within [`Options::deadline`]: the client underneath
@@ -31,17 +31,17 @@ mod chart;
 mod client;
 mod codes;
 mod error;
-mod gate;
 mod id;
 mod read;
 mod session;
 mod transfer;
+mod velocity_limit;
 
 pub use amount::{Amount, AmountError, Currency, UnknownCurrency};
 pub use balance::{Balance, RecordedAccount};
 pub use chart::{Account, AccountCode, Side, TransferCode};
 pub use client::{Ledger, Options};
 pub use error::{ConnectError, LedgerError, Refusal, Resolution, UnknownCause};
-pub use gate::Allowance;
 pub use id::{AccountId, Leg, TransferId, row_id, user_id};
 pub use transfer::{BATCH_MAX, Recorded, RecordedKind, Transfer};
+pub use velocity_limit::VelocityLimit;

@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use super::store;
 use crate::app::App;
-use crate::error::{Error, Result};
-use crate::history::{self, Filter, FilterQuery, Paging, Scope, Sort};
-use crate::http::Fields;
-use crate::search;
-use crate::transactions::Transaction;
+use crate::books::history::{self, Filter, FilterQuery, Paging, Scope, Sort};
+use crate::books::search;
+use crate::money::transactions::Transaction;
+use crate::platform::error::{Error, Result};
+use crate::platform::http::Fields;
 
 const PAGE: i64 = 21;
 
@@ -38,9 +38,6 @@ struct Samples {
 }
 
 /// Tells each kind of page by its name as soon as it is measured, or why it could not be read.
-///
-/// # Errors
-/// When PostgreSQL does not answer.
 pub async fn run(app: &App, calls: usize, mut tell: impl FnMut(&str, Result<Figure>)) -> Result<()> {
     let samples = sample(app, calls).await?;
     for (name, queries) in &queries(&samples.rows) {

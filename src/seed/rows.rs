@@ -5,7 +5,7 @@ use std::fmt::Write;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use crate::clock::DateTime;
+use crate::platform::clock::DateTime;
 
 const AMOUNTS: [u64; 8] = [5_000, 10_000, 20_000, 25_000, 50_000, 100_000, 150_000, 250_000];
 const AMOUNT_MAX: u64 = 5_000_000;

@@ -1,7 +1,7 @@
 //! An ended session and the access tokens that it gave out: refused here at once, everywhere within a minute.
 
 use chrono::TimeDelta;
-use octoco::access::{AGE_MAX, Access, PERIOD};
+use octoco::platform::access::{AGE_MAX, Access, PERIOD};
 use reqwest::{Method, StatusCode};
 use sqlx::PgPool;
 

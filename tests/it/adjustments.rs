@@ -3,9 +3,10 @@
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use ledger::AccountCode;
-use octoco::audit::Actor;
-use octoco::permissions::Role;
-use octoco::{restrictions, users};
+use octoco::identity::audit::Actor;
+use octoco::identity::users;
+use octoco::money::restrictions;
+use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;

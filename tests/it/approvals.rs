@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use octoco::audit::Actor;
-use octoco::permissions::Role;
-use octoco::{restrictions, transactions, users};
+use octoco::identity::audit::Actor;
+use octoco::identity::users;
+use octoco::money::{restrictions, transactions};
+use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Scope};
 use serde_json::json;
@@ -66,7 +67,7 @@ async fn waiting(t: &TestApp, customer: &Customer, amount: i64, key: &str) -> Uu
 /// Somebody changes where a bank account's money goes, past the service and with its keys.
 async fn redirect(t: &TestApp, bank_account: Uuid, number: &str) {
     let details = json!({"account_number": number, "branch_code": "250655", "account_holder": "Thandi Nkosi"});
-    let sealed = t.app.config.data_keys.seal(bank_account, details.to_string().as_bytes()).expect("it seals");
+    let sealed = t.app.config.data_keys.encrypt(bank_account, details.to_string().as_bytes()).expect("it seals");
     sqlx::query("update bank_accounts set details = $2 where id = $1")
         .bind(bank_account)
         .bind(sealed.bytes)

@@ -1,7 +1,7 @@
 //! The audit log: what it holds, that it refuses to be changed, and that a change by force is found.
 
-use octoco::audit::{self, Actor, Entry, Head, Verdict};
-use octoco::permissions::Role;
+use octoco::identity::audit::{self, Actor, Entry, Head, Verdict};
+use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;

@@ -1,14 +1,14 @@
-//! Sealed bank details get a new key while the service runs, and whatever interrupts that.
+//! Encrypted bank details get a new key while the service runs, and whatever interrupts that.
 
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
-use octoco::audit::Origin;
-use octoco::bank_accounts::rotation::{self, Cursor, KeyUse};
-use octoco::bank_accounts::{self, Details, NewBankAccount};
-use octoco::http::Caller;
-use octoco::http::quota::Quota;
-use octoco::keys;
+use octoco::identity::audit::Origin;
+use octoco::identity::caller::Caller;
+use octoco::identity::quota::Quota;
+use octoco::money::bank_accounts::rotation::{self, Cursor, KeyUse};
+use octoco::money::bank_accounts::{self, Details, NewBankAccount};
+use octoco::platform::keys;
 use reqwest::{Method, StatusCode};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -59,7 +59,7 @@ async fn run(t: &TestApp) -> usize {
     let (mut cursor, mut sealed) = (Cursor::default(), 0);
     while let Some(batch) = rotation::next(&t.app, &mut cursor).await.expect("PostgreSQL answers") {
         assert_eq!(batch.closed, Vec::<Uuid>::new());
-        sealed += batch.sealed;
+        sealed += batch.encrypted;
     }
     sealed
 }
@@ -146,7 +146,7 @@ async fn a_row_that_does_not_open_is_named_and_stops_nobody(db: PgPool) {
     let t = TestApp::with(db, &[("DATA_KEYS", &format!("{new},{old}"))]).await;
     let mut cursor = Cursor::default();
     let batch = rotation::next(&t.app, &mut cursor).await.expect("PostgreSQL answers").expect("there are rows");
-    assert_eq!((batch.sealed, batch.closed), (1, vec![lost]));
+    assert_eq!((batch.encrypted, batch.closed), (1, vec![lost]));
     assert!(rotation::next(&t.app, &mut cursor).await.expect("PostgreSQL answers").is_none(), "it goes on behind it");
     assert_eq!((rows(&t, "new").await, rows(&t, "lost").await), (1, 1));
     t.finish().await;
@@ -162,7 +162,7 @@ async fn keys_rotate_says_which_key_may_go(db: PgPool) {
     let (printed, status) = binary::run(&["keys", "rotate"], &settings).await;
     assert!(status.success(), "{printed}");
     assert!(
-        printed.contains("1 sealed anew with new\nkey new: 1 rows; it seals\nno row needs another key"),
+        printed.contains("1 encrypted again with new\nkey new: 1 rows; it encrypts\nno row needs another key"),
         "{printed}"
     );
     sqlx::query("update bank_accounts set key_id = 'lost'").execute(&db).await.expect("PostgreSQL answers");

@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use octoco::keys;
+use octoco::platform::keys;
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::mpsc;

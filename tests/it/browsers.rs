@@ -6,8 +6,8 @@ use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::get;
 use octoco::app::App;
-use octoco::router;
-use octoco::server::{Patience, Server};
+use octoco::processes::router;
+use octoco::processes::server::{ConnectionTimeouts, Server};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sqlx::PgPool;
@@ -116,7 +116,7 @@ async fn with_failing_routes(app: &App, deadline: Duration) -> String {
     let router = router::layered(router::routes().merge(routes), app.clone(), deadline);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    serve(listener, Server::new(app.clone(), CancellationToken::new()).with(router, Patience::default()));
+    serve(listener, Server::new(app.clone(), CancellationToken::new()).with(router, ConnectionTimeouts::default()));
     url
 }
 

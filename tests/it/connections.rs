@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::get;
 use octoco::app::App;
-use octoco::router;
-use octoco::server::{Patience, Server};
+use octoco::processes::router;
+use octoco::processes::server::{ConnectionTimeouts, Server};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use reqwest::StatusCode;
 use sqlx::PgPool;
@@ -35,12 +35,12 @@ struct Planted {
 
 impl Planted {
     /// A second server of the same app with routes of the test's own beside ours.
-    async fn new(app: &App, routes: Router<App>, deadline: Duration, patience: Patience) -> Self {
+    async fn new(app: &App, routes: Router<App>, deadline: Duration, timeouts: ConnectionTimeouts) -> Self {
         let router = router::layered(router::routes().merge(routes), app.clone(), deadline);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
         let address = listener.local_addr().expect("bound").to_string();
         let stop = CancellationToken::new();
-        serve(listener, Server::new(app.clone(), stop.clone()).with(router, patience));
+        serve(listener, Server::new(app.clone(), stop.clone()).with(router, timeouts));
         Self { address, stop }
     }
 
@@ -110,8 +110,8 @@ fn ended(app: &App, how: &str) -> u64 {
 #[sqlx::test]
 async fn a_head_that_does_not_come_is_not_waited_for(db: PgPool) {
     let t = TestApp::new(db).await;
-    let patience = Patience { first_request: SHORT, ..Patience::default() };
-    let server = Planted::new(&t.app, Router::new(), LONG, patience).await;
+    let timeouts = ConnectionTimeouts { first_request: SHORT, ..ConnectionTimeouts::default() };
+    let server = Planted::new(&t.app, Router::new(), LONG, timeouts).await;
     for part in ["", "GET /healthz HTTP/1.1\r\nHost: octoco\r\nX-Slow: a"] {
         let before = ended(&t.app, "silent");
         let mut slow = server.connect().await;
@@ -125,7 +125,9 @@ async fn a_head_that_does_not_come_is_not_waited_for(db: PgPool) {
 #[sqlx::test]
 async fn an_idle_connection_is_closed_and_one_in_use_is_kept(db: PgPool) {
     let t = TestApp::new(db).await;
-    let server = Planted::new(&t.app, Router::new(), LONG, Patience { idle: AMPLE, ..Patience::default() }).await;
+    let server =
+        Planted::new(&t.app, Router::new(), LONG, ConnectionTimeouts { idle: AMPLE, ..ConnectionTimeouts::default() })
+            .await;
     let mut kept = server.connect().await;
     for _ in 0..3 {
         send(&mut kept, "GET /healthz HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
@@ -138,7 +140,7 @@ async fn an_idle_connection_is_closed_and_one_in_use_is_kept(db: PgPool) {
 #[sqlx::test]
 async fn a_body_that_does_not_come_is_told_so(db: PgPool) {
     let t = TestApp::new(db).await;
-    let server = Planted::new(&t.app, Router::new(), SHORT, Patience::default()).await;
+    let server = Planted::new(&t.app, Router::new(), SHORT, ConnectionTimeouts::default()).await;
     let mut slow = server.connect().await;
     let head =
         "POST /v1/auth/login HTTP/1.1\r\nHost: octoco\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n";
@@ -151,7 +153,7 @@ async fn a_body_that_does_not_come_is_told_so(db: PgPool) {
 #[sqlx::test]
 async fn a_webhook_whose_body_is_slow_gives_its_place_back(db: PgPool) {
     let t = TestApp::new(db).await;
-    let server = Planted::new(&t.app, Router::new(), LONG, Patience::default()).await;
+    let server = Planted::new(&t.app, Router::new(), LONG, ConnectionTimeouts::default()).await;
     let started = Instant::now();
     let mut slow = server.connect().await;
     send(&mut slow, "POST /v1/webhooks/revio HTTP/1.1\r\nHost: octoco\r\nContent-Length: 90\r\n\r\n{").await;
@@ -165,8 +167,8 @@ async fn a_webhook_whose_body_is_slow_gives_its_place_back(db: PgPool) {
 async fn who_asks_for_much_and_takes_nothing_is_cut_off(db: PgPool) {
     let t = TestApp::new(db).await;
     let large = Router::new().route("/planted/large", get(async || vec![b'x'; 64 << 20]));
-    let patience = Patience { stalled_write: SHORT, ..Patience::default() };
-    let server = Planted::new(&t.app, large, LONG, patience).await;
+    let timeouts = ConnectionTimeouts { stalled_write: SHORT, ..ConnectionTimeouts::default() };
+    let server = Planted::new(&t.app, large, LONG, timeouts).await;
     let mut greedy = server.connect().await;
     send(&mut greedy, "GET /planted/large HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
     until("it is cut off", || ended(&t.app, "broken") == 1).await;
@@ -179,7 +181,8 @@ async fn an_old_connection_ends_behind_the_answer_in_hand(db: PgPool) {
     let t = TestApp::new(db).await;
     let (started, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let routes = waiting_route(&started, &gate);
-    let server = Planted::new(&t.app, routes, LONG, Patience { age: AMPLE, ..Patience::default() }).await;
+    let server =
+        Planted::new(&t.app, routes, LONG, ConnectionTimeouts { age: AMPLE, ..ConnectionTimeouts::default() }).await;
     let (mut idle, mut busy) = (server.connect().await, server.connect().await);
     send(&mut idle, "GET /healthz HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
     send(&mut busy, "GET /planted/waits HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
@@ -194,7 +197,7 @@ async fn an_old_connection_ends_behind_the_answer_in_hand(db: PgPool) {
 #[sqlx::test]
 async fn a_head_that_is_too_large_is_refused(db: PgPool) {
     let t = TestApp::new(db).await;
-    let server = Planted::new(&t.app, Router::new(), LONG, Patience::default()).await;
+    let server = Planted::new(&t.app, Router::new(), LONG, ConnectionTimeouts::default()).await;
     let long = format!("X-Long: {}\r\n", "x".repeat(20_000));
     let many: String = (0..200).map(|index| format!("X-Many-{index}: x\r\n")).collect();
     for headers in [long, many] {
@@ -210,7 +213,7 @@ async fn a_head_that_is_too_large_is_refused(db: PgPool) {
 async fn users_are_turned_away_when_there_are_too_many_and_webhooks_and_probes_are_not(db: PgPool) {
     let t = TestApp::with(db, &[("REQUESTS_MAX", "1")]).await;
     let (started, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let server = Planted::new(&t.app, waiting_route(&started, &gate), LONG, Patience::default()).await;
+    let server = Planted::new(&t.app, waiting_route(&started, &gate), LONG, ConnectionTimeouts::default()).await;
     let meanwhile = async {
         started.notified().await;
         let user = server.get("/v1/me").await;
@@ -236,8 +239,8 @@ async fn users_are_turned_away_when_there_are_too_many_and_webhooks_and_probes_a
 async fn the_last_connections_are_for_webhooks_and_probes(db: PgPool) {
     let t = TestApp::with(db, &[("CONNECTIONS_MAX", "2")]).await;
     // Those that say nothing are there for as long as the test is.
-    let patience = Patience { first_request: 10 * LONG, idle: 10 * LONG, ..Patience::default() };
-    let server = Planted::new(&t.app, Router::new(), LONG, patience).await;
+    let timeouts = ConnectionTimeouts { first_request: 10 * LONG, idle: 10 * LONG, ..ConnectionTimeouts::default() };
+    let server = Planted::new(&t.app, Router::new(), LONG, timeouts).await;
     let hold = async || {
         let mut held = server.connect().await;
         send(&mut held, "GET /healthz HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
@@ -271,7 +274,7 @@ async fn the_last_connections_are_for_webhooks_and_probes(db: PgPool) {
 async fn a_stop_accepts_nothing_new_and_answers_what_is_in_hand(db: PgPool) {
     let t = TestApp::new(db).await;
     let (started, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let server = Planted::new(&t.app, waiting_route(&started, &gate), LONG, Patience::default()).await;
+    let server = Planted::new(&t.app, waiting_route(&started, &gate), LONG, ConnectionTimeouts::default()).await;
     let (mut fresh, mut idle, mut busy) = (server.connect().await, server.connect().await, server.connect().await);
     send(&mut idle, "GET /healthz HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
     assert!(begin(&mut idle).await.starts_with("HTTP/1.1 200"));
@@ -310,7 +313,7 @@ async fn the_service_speaks_tls_1_3_and_nothing_older(db: PgPool) {
     let (made, settings) = certificate();
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
     let t = TestApp::with(db, &settings).await;
-    let server = Planted::new(&t.app, Router::new(), LONG, Patience::default()).await;
+    let server = Planted::new(&t.app, Router::new(), LONG, ConnectionTimeouts::default()).await;
     let handshake = async |version| {
         let name = "localhost".try_into().expect("a name");
         connector(&made, version).connect(name, server.connect().await).await
@@ -325,8 +328,8 @@ async fn the_service_speaks_tls_1_3_and_nothing_older(db: PgPool) {
     send(&mut plain, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(!rest(&mut plain).await.contains("HTTP/1.1"), "nothing in the clear");
     until("both are counted", || ended(&t.app, "handshake") == 2).await;
-    let patience = Patience { first_request: SHORT, ..Patience::default() };
-    let mut stalled = Planted::new(&t.app, Router::new(), LONG, patience).await.connect().await;
+    let timeouts = ConnectionTimeouts { first_request: SHORT, ..ConnectionTimeouts::default() };
+    let mut stalled = Planted::new(&t.app, Router::new(), LONG, timeouts).await.connect().await;
     send(&mut stalled, "\x16\x03\x01").await;
     assert_eq!(rest(&mut stalled).await, "", "cut off in the handshake");
     until("it is counted", || ended(&t.app, "handshake") == 3).await;
@@ -340,8 +343,8 @@ async fn a_head_behind_a_handshake_has_only_the_rest_of_the_time(db: PgPool) {
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
     let t = TestApp::with(db, &settings).await;
     let first_request = Duration::from_secs(10);
-    let patience = Patience { first_request, ..Patience::default() };
-    let server = Planted::new(&t.app, Router::new(), LONG, patience).await;
+    let timeouts = ConnectionTimeouts { first_request, ..ConnectionTimeouts::default() };
+    let server = Planted::new(&t.app, Router::new(), LONG, timeouts).await;
     let started = Instant::now();
     let stream = server.connect().await;
     // Most of the time is over before the handshake begins.
@@ -361,7 +364,7 @@ async fn a_head_behind_a_handshake_has_only_the_rest_of_the_time(db: PgPool) {
 fn a_certificate_and_a_key_that_do_not_belong_together_are_named() {
     let ((_, mine), (_, other)) = (certificate(), certificate());
     let wrong = |chain: &str, key: &str| {
-        let read = octoco::tls::Tls::from_pem(chain, key);
+        let read = octoco::platform::tls::Tls::from_pem(chain, key);
         read.expect_err("it is refused").0
     };
     assert_eq!(wrong(&mine[0].1, &other[1].1), "TLS_KEY");
@@ -369,5 +372,5 @@ fn a_certificate_and_a_key_that_do_not_belong_together_are_named() {
     assert_eq!(wrong("junk", &mine[1].1), "TLS_CERT");
     assert_eq!(wrong(&mine[0].1, "junk"), "TLS_KEY");
     let panelled = mine[0].1.replace('\n', "\\n");
-    assert!(octoco::tls::Tls::from_pem(&panelled, &mine[1].1).is_ok(), "as hosting panels leave it");
+    assert!(octoco::platform::tls::Tls::from_pem(&panelled, &mine[1].1).is_ok(), "as hosting panels leave it");
 }

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use octoco::error::Decline;
-use octoco::{problems, router};
+use octoco::platform::error::Decline;
+use octoco::platform::problems;
+use octoco::processes::router;
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value};
 use sqlx::PgPool;
@@ -87,7 +88,7 @@ fn codes(response: &'static Value) -> BTreeSet<&'static str> {
 
 /// `Self::X => "code"` and `Self::X | Self::Y => StatusCode::NAME` in the source of `Error`.
 fn codes_of_error() -> BTreeMap<String, u16> {
-    let source = include_str!("../../src/error.rs");
+    let source = include_str!("../../src/platform/error.rs");
     let arms = |function: &str| -> Vec<(String, String)> {
         let body = source.split(&format!("pub fn {function}(&self)")).nth(1).expect("it is there");
         let body = body.split("\n    }\n").next().expect("it ends");
@@ -123,7 +124,7 @@ fn codes_of_error() -> BTreeMap<String, u16> {
 fn the_catalogue_of_problem_codes_is_the_one_of_the_code() {
     let page: BTreeMap<String, u16> =
         problems::catalogue().iter().map(|entry| (entry.code.to_owned(), entry.status)).collect();
-    assert_eq!(page, codes_of_error(), "docs/problems.md on the left, src/error.rs on the right");
+    assert_eq!(page, codes_of_error(), "docs/problems.md on the left, src/platform/error.rs on the right");
     let listed = &DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
     let listed: BTreeSet<&str> = listed.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     assert_eq!(listed, page.keys().map(String::as_str).collect());
@@ -162,7 +163,7 @@ fn every_operation_is_described_in_full() {
         }
         for tag in operation["tags"].as_array().into_iter().flatten() {
             if !described.contains(tag.as_str().unwrap_or_default()) {
-                complain(format!("the tag {tag} is not described in src/contract.rs"));
+                complain(format!("the tag {tag} is not described in src/platform/openapi.rs"));
             }
         }
         if operation["security"].is_null() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use octoco::crash::CrashPoints;
+use octoco::platform::crash::CrashPoints;
 
 /// Where the process is to die: the n-th point from now, or the next one of a name.
 #[derive(Clone, Default)]

@@ -100,7 +100,7 @@ async fn a_webhook_that_comes_before_the_answer_to_our_call_is_not_lost(db: PgPo
     let purchase = t.purchase_of(deposit.id());
     t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
     t.sim.deliver().await;
-    octoco::inbox::step_due(&t.app, 10).await.expect("events are claimed");
+    octoco::webhooks::inbox::step_due(&t.app, 10).await.expect("events are claimed");
     assert_eq!(t.state(deposit.id()).await, "completed");
     t.drive().await;
     assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));

@@ -8,7 +8,7 @@ use std::io::{Cursor, Write};
 use std::process::{Command, Stdio};
 
 use calamine::{Data, Reader, Xlsx};
-use octoco::permissions::Role;
+use octoco::platform::permissions::Role;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};

@@ -14,15 +14,17 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use chrono::{TimeDelta, TimeZone, Utc};
 use ledger::{Account, AccountCode, Balance, Currency, Ledger, Side};
 use octoco::app::App;
-use octoco::audit::{Actor, Verdict};
-use octoco::clock::Clock;
-use octoco::config::{Config, Counting};
-use octoco::crash::CrashPoints;
-use octoco::permissions::Role;
-use octoco::server::Server;
-use octoco::{
-    adjustments, audit, deposits, exports, inbox, keys, mails, projector, restrictions, reversals, users, withdrawals,
-};
+use octoco::books::{exports, projector};
+use octoco::identity::audit::{Actor, Verdict};
+use octoco::identity::{audit, mails, users};
+use octoco::money::{adjustments, deposits, restrictions, reversals, withdrawals};
+use octoco::platform::clock::Clock;
+use octoco::platform::config::{Config, Counting};
+use octoco::platform::crash::CrashPoints;
+use octoco::platform::keys;
+use octoco::platform::permissions::Role;
+use octoco::processes::server::Server;
+use octoco::webhooks::inbox;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Deliveries, Sim};
 use serde_json::{Value, json};
@@ -285,11 +287,11 @@ impl TestApp {
     }
 
     pub(crate) async fn state(&self, id: Uuid) -> String {
-        octoco::transactions::find(&self.app, id).await.expect("the row is there").state.name().to_owned()
+        octoco::money::transactions::find(&self.app, id).await.expect("the row is there").state.name().to_owned()
     }
 
     pub(crate) async fn held_reason(&self, id: Uuid) -> Option<String> {
-        octoco::transactions::find(&self.app, id).await.expect("the row is there").held_reason
+        octoco::money::transactions::find(&self.app, id).await.expect("the row is there").held_reason
     }
 
     /// Posted, pending and available, as the API tells them; the ledger is asked too and must say the same.
@@ -391,8 +393,8 @@ impl TestApp {
             receivables += owed;
         }
         let (mut debits, mut credits) = (receivables, wallets);
-        // The source of the gates holds no money.
-        let company = |code: &AccountCode| !code.is_customers() && *code != AccountCode::GateSource;
+        // The source of the velocity limits holds no money.
+        let company = |code: &AccountCode| !code.is_customers() && *code != AccountCode::LimitSource;
         for code in AccountCode::ALL.into_iter().filter(company) {
             let posted = self.system_balance(code).await.posted();
             match code.normal_side() {

@@ -1,7 +1,7 @@
 //! Rows that wait for a person: listed, resumed, dismissed, and who did it.
 
 use chrono::TimeDelta;
-use octoco::permissions::Role;
+use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
 use serde_json::json;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use chrono::TimeDelta;
-use octoco::permissions::Role;
+use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
 use serde_json::json;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use octoco::config::{Counting, RateLimits};
-use octoco::limits::{Answer, Class, Counter, Limiter};
+use octoco::platform::config::{Counting, RateLimits};
+use octoco::platform::rate_limits::{Answer, Class, Counter, Limiter};
 use reqwest::{Method, StatusCode};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -18,7 +18,7 @@ fn number(answer: &Told, header: &str) -> u64 {
     value.to_str().expect("text").parse().expect("a number")
 }
 
-/// One customer's own allowance: nobody else's test can use it up.
+/// One customer's own velocity_limit: nobody else's test can use it up.
 async fn first_refusal(t: &TestApp, customer: &Customer) -> Told {
     // The limiter itself is asked, so that a slow machine is not too slow to be refused.
     let who = customer.id.to_string();
@@ -91,7 +91,7 @@ async fn a_redis_that_hangs_is_waited_for_by_one_call_a_second() {
     assert!((1..=took.as_secs() + 10).contains(&waited), "{waited} of 150 calls waited in {took:?}");
 }
 
-/// An hour's allowance: a slow machine does not get some of it back meanwhile.
+/// An hour's velocity_limit: a slow machine does not get some of it back meanwhile.
 #[sqlx::test]
 async fn redis_and_a_process_count_alike(db: PgPool) {
     let redis = TestApp::with(db.clone(), &[("RATE_LIMITS", "default")]).await;

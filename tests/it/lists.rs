@@ -1,6 +1,6 @@
 //! Lists at their edges: filters that no row can fit, pages beyond the end, totals that know less than they show.
 
-use octoco::permissions::Role;
+use octoco::platform::permissions::Role;
 use reqwest::StatusCode;
 use serde_json::json;
 use sqlx::PgPool;

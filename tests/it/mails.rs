@@ -4,10 +4,10 @@
 use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
-use octoco::config::Config;
-use octoco::crash::CrashPoints;
-use octoco::mails;
-use octoco::permissions::Role;
+use octoco::identity::mails;
+use octoco::platform::config::Config;
+use octoco::platform::crash::CrashPoints;
+use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -327,7 +327,7 @@ async fn a_mail_that_went_out_a_month_ago_is_deleted(db: PgPool) {
     t.advance(chrono::TimeDelta::days(30));
     t.customer().await;
     let count = async || -> i64 {
-        octoco::mails::prune(&t.app).await.expect("PostgreSQL answers");
+        octoco::identity::mails::prune(&t.app).await.expect("PostgreSQL answers");
         sqlx::query_scalar("select count(*) from mails").fetch_one(&t.app.db).await.expect("PostgreSQL answers")
     };
     assert_eq!(count().await, 2, "not yet");

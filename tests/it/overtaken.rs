@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use ledger::AccountCode;
-use octoco::clock::Clock;
-use octoco::crash::CrashPoints;
-use octoco::permissions::Role;
-use octoco::{transactions, withdrawals};
+use octoco::money::{transactions, withdrawals};
+use octoco::platform::clock::Clock;
+use octoco::platform::crash::CrashPoints;
+use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Pay, Scope};
 use serde_json::json;
@@ -88,7 +88,7 @@ async fn no_payout_begins_while_its_customer_is_being_frozen(db: PgPool) {
     assert_eq!(t.state(withdrawal.id()).await, "reserved");
     assert_eq!(t.held_reason(withdrawal.id()).await.as_deref(), Some("the customer is frozen"));
     sqlx::query("delete from restrictions").execute(&t.app.db).await.expect("as if it had not been");
-    octoco::restrictions::step_due(&t.app, 10).await.expect("released");
+    octoco::money::restrictions::step_due(&t.app, 10).await.expect("released");
     t.drive().await;
     assert_eq!(t.state(withdrawal.id()).await, "completed");
     t.finish().await;

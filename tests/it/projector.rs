@@ -1,4 +1,4 @@
-//! The read model: a copy of the ledger that is whole whatever happens on the way, and that can be built anew.
+//! The read model: a copy of the ledger that is whole whatever happens on the way, and that can be built renewed.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,9 +7,9 @@ use std::task::Poll;
 
 use chrono::TimeDelta;
 use ledger::{Account, AccountCode, Amount, Currency, Leg, Transfer, TransferCode, TransferId};
-use octoco::crash::CrashPoints;
-use octoco::error::Error;
-use octoco::projector::{self, Difference};
+use octoco::books::projector::{self, Difference};
+use octoco::platform::crash::CrashPoints;
+use octoco::platform::error::Error;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sqlx::PgPool;
@@ -20,7 +20,7 @@ use crate::health;
 
 const KILLS: u32 = 100;
 const WALLETS: u8 = 20;
-/// What a projector holds while it copies a page, and a rebuild waits for before it swaps (`src/projector.rs`).
+/// What a projector holds while it copies a page, and a rebuild waits for before it swaps (`src/books/projector.rs`).
 const LIVE_LOCK: i64 = 0x7072_6f6a_6563;
 /// The same in each run, so that a change of the code alone makes the test fail; `PROJECTOR_SEED` tries another.
 const SEED: u64 = 20_261_124;

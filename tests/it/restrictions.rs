@@ -1,7 +1,7 @@
 //! Customers that staff freeze or close, and limits of what may leave: the ledger decides, whatever comes at once.
 
 use chrono::TimeDelta;
-use octoco::permissions::Role;
+use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Pay, PayoutBehaviour, Scope};
 use serde_json::json;

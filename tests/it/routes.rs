@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use octoco::permissions::{ALL, ROLES, Role};
-use octoco::router;
+use octoco::platform::permissions::{ALL, ROLES, Role};
+use octoco::processes::router;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -93,7 +93,7 @@ fn every_route_says_who_may_call_it() {
 /// A route that is added to the router past the document would be seen by nobody.
 #[test]
 fn no_route_is_added_past_the_document() {
-    let source = include_str!("../../src/router.rs");
+    let source = include_str!("../../src/processes/router.rs");
     let added: BTreeSet<&str> = source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert_eq!(added, BTreeSet::from(UNDOCUMENTED));
 }

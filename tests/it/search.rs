@@ -1,6 +1,6 @@
 //! Finding rows by what people remember of them: words, mistyped ones too, ids, keys and e-mails.
 
-use octoco::permissions::Role;
+use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;

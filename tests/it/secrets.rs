@@ -5,8 +5,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use octoco::config::Config;
-use octoco::{keys, telemetry};
+use octoco::platform::config::Config;
+use octoco::platform::{keys, telemetry};
 use rcgen::generate_simple_self_signed;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Scope};
@@ -306,7 +306,7 @@ async fn a_panic_tells_neither_the_caller_nor_the_log_its_values(db: PgPool) {
     let t = TestApp::new(db).await;
     let panics = async || -> &'static str { panic!("cannot pay {PLANTED}{}", rand::random::<u8>()) };
     let routes = axum::Router::new().route("/planted/panic", axum::routing::get(panics));
-    let router = octoco::router::layered(routes, t.app.clone(), std::time::Duration::from_secs(30));
+    let router = octoco::processes::router::layered(routes, t.app.clone(), std::time::Duration::from_secs(30));
     let request = axum::http::Request::get("/planted/panic").body(axum::body::Body::empty()).expect("a request");
     let answer = tower::ServiceExt::oneshot(router, request).await.expect("never fails");
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);

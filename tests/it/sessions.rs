@@ -1,7 +1,8 @@
 //! Registering, signing in, refreshing, signing out.
 
 use chrono::TimeDelta;
-use octoco::{access, sessions};
+use octoco::identity::sessions;
+use octoco::platform::access;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sqlx::PgPool;

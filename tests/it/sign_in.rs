@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use futures_util::{StreamExt, stream};
-use octoco::keys;
-use octoco::limits::{Answer as Allowance, Class};
-use octoco::users::Email;
+use octoco::identity::users::Email;
+use octoco::platform::keys;
+use octoco::platform::rate_limits::{Answer as VelocityLimit, Class};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sqlx::PgPool;
@@ -213,10 +213,10 @@ async fn signing_keys_change_while_people_are_signed_in(db: PgPool) {
     after.finish().await;
 }
 
-/// Whether a call is slowed down once an allowance is used up: on a slow machine some of it may be back when the call comes.
+/// Whether a call is slowed down once an velocity_limit is used up: on a slow machine some of it may be back when the call comes.
 async fn slows(t: &TestApp, (class, who): (Class, &str), call: impl AsyncFn() -> Answer) -> bool {
     for _ in 0..20 {
-        while matches!(t.app.limiter.check(class, who).await, Allowance::Allowed(..)) {}
+        while matches!(t.app.limiter.check(class, who).await, VelocityLimit::Allowed(..)) {}
         if call().await.status == StatusCode::TOO_MANY_REQUESTS {
             return true;
         }

@@ -3,7 +3,7 @@
 use aws_lc_rs::digest;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use ledger::{Account, Amount, Currency, Leg, Transfer, TransferCode, TransferId};
-use octoco::permissions::Role;
+use octoco::platform::permissions::Role;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Method, StatusCode};

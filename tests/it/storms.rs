@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
 use ledger::AccountCode;
-use octoco::audit::Actor;
-use octoco::crash::CrashPoints;
-use octoco::held::{self, Resolution};
-use octoco::inbox;
-use octoco::permissions::Role;
+use octoco::identity::audit::Actor;
+use octoco::money::manual_review::{self, Resolution};
+use octoco::platform::crash::CrashPoints;
+use octoco::platform::permissions::Role;
+use octoco::webhooks::inbox;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::Method;
@@ -255,7 +255,7 @@ async fn calm(t: &TestApp, random: &mut StdRng, deaths: &Deaths) {
     }
     for pause in [1, 5, 30, 120, 24 * 60, 24 * 60, 7 * 24 * 60, 30 * 24 * 60, 90 * 24 * 60] {
         for id in ids(t, "select id from transactions where held_reason is not null").await {
-            held::resolve(&t.app, &Actor::system(), id, Resolution::Retry, "after the storm")
+            manual_review::resolve(&t.app, &Actor::system(), id, Resolution::Retry, "after the storm")
                 .await
                 .expect("it is held");
         }

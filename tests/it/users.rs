@@ -1,8 +1,8 @@
 //! Staff and users: finding them, giving roles, taking them away.
 
-use octoco::audit::Actor;
-use octoco::permissions::Role;
-use octoco::users;
+use octoco::identity::audit::Actor;
+use octoco::identity::users;
+use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sqlx::PgPool;

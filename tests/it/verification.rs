@@ -1,7 +1,7 @@
 //! Proving an e-mail by the link that was sent to it, and what depends on it.
 
 use chrono::TimeDelta;
-use octoco::limits::{Answer as Allowance, Class};
+use octoco::platform::rate_limits::{Answer as VelocityLimit, Class};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -160,7 +160,7 @@ async fn a_name_cannot_become_a_header_or_a_word_of_a_mail(db: PgPool) {
 async fn registering_has_no_mails_sent_without_end(db: PgPool) {
     let t = TestApp::with(db, &UNDER_ATTACK).await;
     let from = format!("2001:db8::{:x}:{:x}:4", rand::random::<u16>(), rand::random::<u16>());
-    while matches!(t.app.limiter.check(Class::MailsAsked, &from).await, Allowance::Allowed(..)) {}
+    while matches!(t.app.limiter.check(Class::MailsAsked, &from).await, VelocityLimit::Allowed(..)) {}
     let register = async |from: &str| {
         let email = format!("{}@example.com", uuid::Uuid::now_v7().simple());
         let body = json!({"email": email, "password": PASSWORD, "full_name": "Anna"});

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::TimeDelta;
-use octoco::crash::CrashPoints;
+use octoco::platform::crash::CrashPoints;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, PayoutBehaviour, PayoutOutcome, Scope};
 use serde_json::json;

@@ -107,7 +107,7 @@ fn the_reasons_of_transfers_keep_their_numbers() {
         (70, "fee"),
         (80, "closing"),
         (90, "adjustment"),
-        (900, "gate_use"),
+        (900, "limit_use"),
     ];
     assert_eq!(codes, expected);
     for code in TransferCode::ALL {

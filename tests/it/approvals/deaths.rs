@@ -1,7 +1,7 @@
 //! The process dies between any two effects of a decision.
 
 use chrono::TimeDelta;
-use octoco::permissions::Role;
+use octoco::platform::permissions::Role;
 use sqlx::PgPool;
 
 use super::{ONE, THRESHOLDS, TWO, approve, decline, hash, waiting};

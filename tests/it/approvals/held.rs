@@ -2,8 +2,8 @@
 //! look first.
 
 use chrono::TimeDelta;
-use octoco::permissions::Role;
-use octoco::transactions;
+use octoco::money::transactions;
+use octoco::platform::permissions::Role;
 use reqwest::StatusCode;
 use revio_sim::{Fault, FaultKind, Scope};
 use serde_json::json;

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::TimeDelta;
-use octoco::audit::Actor;
-use octoco::crash::CrashPoints;
-use octoco::permissions::Role;
-use octoco::{exports, users};
+use octoco::books::exports;
+use octoco::identity::audit::Actor;
+use octoco::identity::users;
+use octoco::platform::crash::CrashPoints;
+use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;

@@ -1,0 +1,231 @@
+//! What may leave a wallet besides what is in it: a daily limit, and whether anything may leave at all. Decided by
+//! TigerBeetle in the same write that reserves the money, so that two withdrawals at once cannot both pass.
+//!
+//! Each wallet has a *velocity limit*: an account that holds no money, on a ledger number of its own (base + 1), filled once with more
+//! than anybody can use. A withdrawal is a chain, all or nothing:
+//!
+//! ```text
+//! LimitUse        velocity limit ──amount──> source    pending, times out after the limit's time: what was used comes back by itself
+//! LimitCheck      velocity limit ──fill - limit──> source    pending: only there if no more than the limit is in use
+//! LimitCheckVoid  takes LimitCheck back
+//! Main           wallet ──amount──> provider_balance   pending: the reservation
+//! ```
+//!
+//! The chain always has all four, with or without a limit: whichever of them is refused, its id is spent, and no later or
+//! slower attempt of the same withdrawal can pass. The limit is in no account but in each request: when it changes,
+//! nothing has to be moved. Freezing shuts the velocity limit (a pending closing transfer, docs/reference/transfer.md
+//! "closing_debit"); deposits do not pass it. A withdrawal that fails gives back what it used.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use tigerbeetle_unofficial as tb;
+use tigerbeetle_unofficial::transfer::Flags;
+use uuid::Uuid;
+
+use crate::amount::{Amount, Currency};
+use crate::chart::{Account, AccountCode, TransferCode};
+use crate::client::{Ledger, resolution_of};
+use crate::codes::{self, Call};
+use crate::error::LedgerError::{self, AlreadyResolved, Contradiction, Refused};
+use crate::error::{Refusal, Resolution};
+use crate::id::{Leg, TransferId};
+use crate::transfer::Transfer;
+
+/// How much may leave a wallet within a time that rolls on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VelocityLimit {
+    /// `None`: as much as the wallet holds. What is used is counted all the same.
+    pub amount: Option<Amount>,
+    pub secs: u32,
+}
+
+/// The velocity limits that this process has seen filled: a velocity limit is never emptied or taken away.
+#[derive(Default)]
+pub(crate) struct OpenLimits(Mutex<HashSet<u128>>);
+
+/// At 32 bytes each. When there are more, all are forgotten, and asked for once more.
+const OPEN_LIMITS_MAX: usize = 100_000;
+
+impl OpenLimits {
+    fn knows(&self, limit_account: &Account) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&limit_account.id.raw())
+    }
+
+    fn learn(&self, limit_account: &Account) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= OPEN_LIMITS_MAX {
+            open.clear();
+        }
+        open.insert(limit_account.id.raw());
+    }
+}
+
+impl Ledger {
+    /// [`Ledger::reserve`] through the wallet's velocity limit: refused too when it is shut ([`Refusal::Frozen`]) or when more than the
+    /// limit would be in use ([`Refusal::LimitExceeded`]). The debit account must be a wallet.
+    pub async fn reserve_within(&self, t: Transfer, velocity_limit: VelocityLimit) -> Result<(), LedgerError> {
+        let user = t.debit.id.user_of().expect("only a customer's wallet has a gate");
+        let limit_account = self.opened_limit(user, t.debit.currency).await?;
+        let floor = match velocity_limit.amount {
+            Some(amount) => fill(limit_account.currency).checked_sub(amount),
+            None => Ok(Amount::zero(limit_account.currency)),
+        };
+        let floor = floor.map_err(|_| Contradiction("allowance_cannot_be_used"))?;
+        let of = |leg| TransferId::of(t.id.row(), leg);
+        let (pending, linked) = (Flags::PENDING, Flags::LINKED);
+        let chain = [
+            (
+                Leg::LimitUse,
+                self.limit_event(limit_account, of(Leg::LimitUse), t.amount, linked | pending)
+                    .with_timeout(velocity_limit.secs),
+            ),
+            (Leg::LimitCheck, self.limit_event(limit_account, of(Leg::LimitCheck), floor, linked | pending)),
+            (
+                Leg::LimitCheckVoid,
+                resolution_of(of(Leg::LimitCheck), Leg::LimitCheckVoid, linked | Flags::VOID_PENDING_TRANSFER),
+            ),
+            (Leg::Main, self.event(&t, pending)),
+        ];
+        let failed = self.create_transfers(chain.iter().map(|(_, event)| *event).collect()).await?;
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let cause = chain.iter().zip(&failed).find(|(_, code)| !codes::is_sibling(**code));
+        let Some(((leg, _), code)) = cause else { return Err(Contradiction("linked_event_failed")) };
+        match (leg, codes::transfer_outcome(*code, Call::Reserve)) {
+            // A repeat: TigerBeetle says `exists` of the first that is there, whatever of the rest is.
+            (_, Ok(())) => self.reserved_before(&t).await?.ok_or(Contradiction("linked_chain_recorded_in_part")),
+            (Leg::Main, Err(error)) => Err(error),
+            (Leg::LimitUse, Err(Refused(_))) => self.refused_by_limit(&t, Refusal::Frozen).await,
+            (_, Err(Refused(_))) => self.refused_by_limit(&t, Refusal::LimitExceeded).await,
+            (_, Err(error)) => Err(error),
+        }
+    }
+
+    /// A velocity limit's no, unless the reservation stands since before there were velocity limits: those did not pass one.
+    async fn refused_by_limit(&self, t: &Transfer, refusal: Refusal) -> Result<(), LedgerError> {
+        self.reserved_before(t).await?.ok_or(Refused(refusal))
+    }
+
+    async fn reserved_before(&self, t: &Transfer) -> Result<Option<()>, LedgerError> {
+        let recorded = self.lookup(&[t.id]).await?;
+        Ok(recorded.first().filter(|recorded| recorded.is_reservation_of(t)).map(|_| ()))
+    }
+
+    /// [`Ledger::void`], and what the withdrawal used of its limit comes back. A repeat finishes what is left.
+    pub async fn void_within(&self, row: Uuid) -> Result<(), LedgerError> {
+        let voided = self.void(row).await;
+        if !matches!(voided, Ok(()) | Err(AlreadyResolved(Resolution::Voided))) {
+            return voided;
+        }
+        let used = TransferId::of(row, Leg::LimitUse);
+        // One that was reserved without a velocity limit, before there were any, used nothing.
+        if self.lookup_raw(&[used]).await?.is_empty() {
+            return voided;
+        }
+        match self.create_one(resolution_of(used, Leg::LimitReturn, Flags::VOID_PENDING_TRANSFER), Call::Other).await {
+            // Its time is over: it came back by itself.
+            Ok(()) | Err(AlreadyResolved(_)) => voided,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Shuts the velocity limit: no withdrawal passes from now on. `row` is the restriction's own, and what [`Ledger::open_again`] undoes.
+    pub async fn block_withdrawals(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
+        let limit_account = self.opened_limit(user, currency).await?;
+        let source = self.system(AccountCode::LimitSource, currency);
+        let closing = closing(TransferId::of(row, Leg::Main), limit_account, source);
+        self.create_one(self.event(&closing, Flags::PENDING | Flags::CLOSING_DEBIT), Call::Other).await
+    }
+
+    /// Closes an empty wallet, or is refused: nothing is credited or debited from now on. Undone by [`Ledger::open_again`].
+    ///
+    /// The velocity limit must be shut and nothing reserved: what is reserved in a closed wallet can never be posted. That it is empty
+    /// TigerBeetle decides: the closing transfer takes all that the wallet has (`balancing_debit`) to the receivable, and counts
+    /// only if that was nothing. After a refusal it may stand all the same, until [`Ledger::open_again`]; after that it is
+    /// refused for good.
+    pub async fn close_wallet(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
+        let (wallet, receivable) = (Account::wallet(user, currency), Account::receivable(user, currency));
+        self.open(&[wallet, receivable]).await?;
+        let closing = closing(TransferId::of(row, Leg::Close), wallet, receivable);
+        let flags = Flags::PENDING | Flags::CLOSING_DEBIT | Flags::BALANCING_DEBIT;
+        self.create_one(self.event(&closing, flags).with_amount(u128::MAX), Call::Other).await?;
+        // Where something is owed, the receivable takes as much: that is no empty wallet either.
+        let recorded = self.lookup_raw(&[closing.id]).await?;
+        let is_empty = recorded.first().is_some_and(|recorded| recorded.amount() == 0);
+        if is_empty { Ok(()) } else { Err(Refused(Refusal::InsufficientFunds)) }
+    }
+
+    /// Undoes what [`Ledger::block_withdrawals`] and [`Ledger::close_wallet`] did for this row. A closing that is still on its way, of a
+    /// slower step of the same row, has no effect any more: it is refused as spent.
+    pub async fn open_again(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
+        self.open_wallet(row, user, currency).await?;
+        let shut = TransferId::of(row, Leg::Main);
+        if self.lookup_raw(&[shut]).await?.is_empty() {
+            return Ok(());
+        }
+        self.undo(shut, Leg::Void).await
+    }
+
+    async fn open_wallet(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
+        let closing_id = TransferId::of(row, Leg::Close);
+        let (limit_account, source) =
+            (Account::velocity_limit(user, currency), self.system(AccountCode::LimitSource, currency));
+        // Nothing of amount zero through the velocity limit. It is shut, so that this is refused, and the id is spent.
+        let spend = self.event(&closing(closing_id, limit_account, source), Flags::empty());
+        match self.create_one(spend, Call::Other).await {
+            Ok(()) | Err(Refused(_)) => Ok(()),
+            // The id is that of a closing which stands.
+            Err(Contradiction("exists_with_different_flags")) => self.undo(closing_id, Leg::CloseVoid).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn undo(&self, pending: TransferId, leg: Leg) -> Result<(), LedgerError> {
+        match self.create_one(resolution_of(pending, leg, Flags::VOID_PENDING_TRANSFER), Call::Other).await {
+            Ok(()) | Err(AlreadyResolved(Resolution::Voided)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The velocity limit of a wallet, open and filled.
+    async fn opened_limit(&self, user: Uuid, currency: Currency) -> Result<Account, LedgerError> {
+        let limit_account = Account::velocity_limit(user, currency);
+        if self.open_limits.knows(&limit_account) {
+            return Ok(limit_account);
+        }
+        let source = self.system(AccountCode::LimitSource, currency);
+        self.open(&[limit_account, source]).await?;
+        let filling = Transfer {
+            id: TransferId::filling(limit_account.id),
+            debit: source,
+            credit: limit_account,
+            amount: fill(currency),
+            code: TransferCode::LimitUse,
+            reference: user,
+        };
+        self.create_one(self.event(&filling, Flags::empty()), Call::Other).await?;
+        self.open_limits.learn(&limit_account);
+        Ok(limit_account)
+    }
+
+    fn limit_event(&self, limit_account: Account, id: TransferId, amount: Amount, flags: Flags) -> tb::Transfer {
+        let credit = self.system(AccountCode::LimitSource, limit_account.currency);
+        let code = TransferCode::LimitUse;
+        self.event(&Transfer { id, debit: limit_account, credit, amount, code, reference: id.row() }, flags)
+    }
+}
+
+/// Of amount zero: it moves nothing but the account's flag.
+fn closing(id: TransferId, debit: Account, credit: Account) -> Transfer {
+    let amount = Amount::zero(debit.currency);
+    Transfer { id, debit, credit, amount, code: TransferCode::Closing, reference: id.row() }
+}
+
+/// More than anybody can use of a velocity limit. Every velocity limit there is was filled with it: it never changes.
+const FILL_MINOR: i64 = 9_007_199_254_740_991;
+
+fn fill(currency: Currency) -> Amount {
+    Amount::new(FILL_MINOR, currency).expect("within the largest amount there is")
+}

@@ -1,0 +1,390 @@
+//! What a list is narrowed to and in which order it is told: [`FilterQuery`] as a caller writes it, [`Filter`] and [`Sort`] as
+//! they are believed. Lists and exports take the same, so that both show the same rows in the same order.
+
+use chrono::{NaiveDate, NaiveTime};
+use ledger::Currency;
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::sort::Sort;
+use crate::money::transactions::{Kind, State};
+use crate::platform::clock::DateTime;
+use crate::platform::http::Fields;
+
+const REFERENCE_CHARS_MAX: usize = 255;
+const Q_CHARS_MAX: usize = 100;
+/// Fewer hexadecimal digits are read as a word: no id is looked for by them.
+const ID_DIGITS_MIN: usize = 8;
+const ID_DIGITS: usize = 32;
+
+/// The filters and the order, in the words of the query string. Every value is text until [`FilterQuery::parse`] has read it,
+/// and it can be stored: an export in the background reads it again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct FilterQuery {
+    /// One or several with commas: `deposit`, `withdrawal`, `refund`, `chargeback`, `chargeback_reversal`, `adjustment`.
+    #[param(example = "deposit,refund")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// One or several with commas.
+    #[param(example = "completed")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[param(example = "ZAR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// Minor units (cents); not less than this.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount_min: Option<String>,
+    /// Minor units (cents); not more than this.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount_max: Option<String>,
+    /// Created at this time or later: RFC 3339, or a date, which is its first moment in UTC.
+    #[param(example = "2026-01-01")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Created before this time: RFC 3339, or a date, which is its first moment in UTC.
+    #[param(example = "2026-02-01T00:00:00Z")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The transaction's id, as the provider knows it, an id of one of its ledger transfers, or its idempotency key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// The provider's purchase or payout.
+    #[param(value_type = Option<Uuid>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+    /// Words of the description or the failure reason, all of them, the last may be a beginning; or an id, whole or its first
+    /// eight digits or more; or an idempotency key.
+    #[param(max_length = 100)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
+    /// Columns with commas, `-` before one for descending: `created_at`, `updated_at`, `completed_at`, `amount`, `kind`,
+    /// `state`. Default `-created_at`.
+    #[param(example = "-amount,created_at")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sort: Option<String>,
+}
+
+/// What only staff may narrow by.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct StaffQuery {
+    /// One customer's.
+    #[param(value_type = Option<Uuid>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// `true`: only those that wait for a person; `false`: only the others.
+    #[param(value_type = Option<bool>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+}
+
+/// Whose rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Scope {
+    /// The caller's own, whatever else is asked for.
+    Own(Uuid),
+    /// Everybody's; only for staff who may read transactions.
+    All,
+}
+
+/// What narrows a list. An empty list and `None` do not narrow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Filter {
+    /// Customers do not see a correction before it is booked.
+    pub scope: Scope,
+    /// Set for a customer's own list, and where staff look at one customer.
+    pub user_id: Option<Uuid>,
+    #[serde(serialize_with = "names")]
+    pub kinds: Vec<Kind>,
+    #[serde(serialize_with = "state_names")]
+    pub states: Vec<State>,
+    pub currency: Option<&'static str>,
+    pub amount_min: Option<i64>,
+    pub amount_max: Option<i64>,
+    /// Created at or after.
+    pub from: Option<DateTime>,
+    /// Created before.
+    pub to: Option<DateTime>,
+    pub reference: Option<Reference>,
+    pub provider_id: Option<Uuid>,
+    pub held: Option<bool>,
+    pub search: Option<Search>,
+}
+
+/// Our id or the caller's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reference {
+    pub key: String,
+    /// The row, where the text is an id of a row or of one of its transfers.
+    pub row_id: Option<Uuid>,
+}
+
+/// What `q` may mean. The words are cut in SQL, by the same function that cut those of the rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Search {
+    pub text: String,
+    /// The first and the last id that begin as the text does.
+    pub ids: Option<(Uuid, Uuid)>,
+}
+
+fn names<S: serde::Serializer>(kinds: &[Kind], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(kinds.iter().map(|kind| kind.name()))
+}
+
+fn state_names<S: serde::Serializer>(states: &[State], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(states.iter().map(|state| state.name()))
+}
+
+impl Filter {
+    /// Everything in the scope.
+    pub fn of(scope: Scope) -> Self {
+        let user_id = match scope {
+            Scope::Own(user_id) => Some(user_id),
+            Scope::All => None,
+        };
+        Self {
+            scope,
+            user_id,
+            kinds: Vec::new(),
+            states: Vec::new(),
+            currency: None,
+            amount_min: None,
+            amount_max: None,
+            from: None,
+            to: None,
+            reference: None,
+            provider_id: None,
+            held: None,
+            search: None,
+        }
+    }
+
+    /// Whether the filter names kinds or states.
+    pub(super) fn has_pairs(&self) -> bool {
+        !self.kinds.is_empty() || !self.states.is_empty()
+    }
+
+    /// The kinds and states that a row which fits can have. Without any, no row can fit: no index would find out soon that a
+    /// million deposits are all not `rejected`.
+    pub(super) fn pairs(&self) -> Vec<(Kind, State)> {
+        let own = matches!(self.scope, Scope::Own(_));
+        let fits = |(kind, state): &(Kind, State)| {
+            (self.kinds.is_empty() || self.kinds.contains(kind))
+                && (self.states.is_empty() || self.states.contains(state))
+                // The rule of `transactions::find_own`.
+                && !(own && *kind == Kind::Adjustment && *state != State::Completed)
+        };
+        let all = Kind::ALL.iter().flat_map(|kind| kind.states().iter().map(|state| (*kind, *state)));
+        all.filter(fits).collect()
+    }
+
+    /// Whether more of a row must be known than whose it is and when it was created.
+    pub(super) fn needs_row(&self) -> bool {
+        self.narrows() || matches!(self.scope, Scope::Own(_))
+    }
+
+    /// Whether more is chosen by than whose a row is and when it was created, the search apart.
+    pub(super) fn narrows(&self) -> bool {
+        let chosen = self.has_pairs() || self.currency.is_some();
+        let ranged = self.amount_min.is_some() || self.amount_max.is_some();
+        let named = self.reference.is_some() || self.provider_id.is_some() || self.held.is_some();
+        chosen || ranged || named
+    }
+}
+
+impl FilterQuery {
+    /// What is wrong goes to `fields`; the answer counts only if nothing is.
+    pub fn parse(&self, fields: &mut Fields, scope: Scope) -> (Filter, Sort) {
+        let filter = Filter {
+            kinds: list(fields, "kind", self.kind.as_deref(), Kind::parse),
+            states: list(fields, "state", self.state.as_deref(), State::parse),
+            currency: self.currency.as_deref().and_then(|code| currency(fields, code)),
+            amount_min: self.amount_min.as_deref().and_then(|text| amount(fields, "amount_min", text)),
+            amount_max: self.amount_max.as_deref().and_then(|text| amount(fields, "amount_max", text)),
+            from: self.from.as_deref().and_then(|text| time(fields, "from", text)),
+            to: self.to.as_deref().and_then(|text| time(fields, "to", text)),
+            reference: self.reference.as_deref().map(|text| reference(fields, text)),
+            provider_id: self.provider_id.as_deref().and_then(|text| uuid(fields, "provider_id", text)),
+            search: self.q.as_deref().map(|text| search(fields, text)),
+            ..Filter::of(scope)
+        };
+        if filter.amount_min.zip(filter.amount_max).is_some_and(|(min, max)| min > max) {
+            fields.wrong("amount_max", "must not be less than amount_min");
+        }
+        if filter.from.zip(filter.to).is_some_and(|(from, to)| from > to) {
+            fields.wrong("to", "must not be before from");
+        }
+        let sort = Sort::parse(self.sort.as_deref()).unwrap_or_else(|message| {
+            fields.wrong("sort", message);
+            Sort::default()
+        });
+        (filter, sort)
+    }
+}
+
+impl StaffQuery {
+    /// As [`FilterQuery::parse`], into a filter over everybody's rows.
+    pub fn narrow(&self, fields: &mut Fields, filter: &mut Filter) {
+        filter.user_id = self.user_id.as_deref().and_then(|text| uuid(fields, "user_id", text));
+        filter.held = self.held.as_deref().and_then(|text| match text {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                fields.wrong("held", "must be true or false");
+                None
+            }
+        });
+    }
+}
+
+/// Names with commas, each once.
+fn list<T: PartialEq>(
+    fields: &mut Fields,
+    field: &'static str,
+    text: Option<&str>,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Vec<T> {
+    let mut values = Vec::new();
+    for name in text.into_iter().flat_map(|text| text.split(',')) {
+        match parse(name.trim()) {
+            Some(value) if !values.contains(&value) => values.push(value),
+            Some(_) => {}
+            None => {
+                fields.wrong(field, format!("holds something that is not a {field} of a transaction"));
+                break;
+            }
+        }
+    }
+    values
+}
+
+fn currency(fields: &mut Fields, code: &str) -> Option<&'static str> {
+    let currency = Currency::parse(code);
+    if currency.is_none() {
+        fields.wrong("currency", "is not a currency of ISO 4217");
+    }
+    currency.map(Currency::code)
+}
+
+fn amount(fields: &mut Fields, field: &'static str, text: &str) -> Option<i64> {
+    let amount = text.parse::<i64>().ok().filter(|amount| *amount >= 0);
+    if amount.is_none() {
+        fields.wrong(field, "must be a whole number of minor units, not negative");
+    }
+    amount
+}
+
+fn time(fields: &mut Fields, field: &'static str, text: &str) -> Option<DateTime> {
+    let date = || text.parse::<NaiveDate>().ok().map(|date| date.and_time(NaiveTime::MIN).and_utc());
+    let time = text.parse::<DateTime>().ok().filter(|_| text.contains(['T', 't'])).or_else(date);
+    if time.is_none() {
+        fields.wrong(field, "must be a time of RFC 3339 (with + written as %2B) or a date");
+    }
+    time
+}
+
+fn uuid(fields: &mut Fields, field: &'static str, text: &str) -> Option<Uuid> {
+    let id = text.parse::<Uuid>().ok();
+    if id.is_none() {
+        fields.wrong(field, "is not a UUID");
+    }
+    id
+}
+
+fn reference(fields: &mut Fields, text: &str) -> Reference {
+    let key = fields.text("reference", text, 1..=REFERENCE_CHARS_MAX);
+    let row_id = key.parse::<Uuid>().ok().map(row_of);
+    Reference { key, row_id }
+}
+
+/// A transfer's id is its row's id and a leg in the last byte.
+pub fn row_of(id: Uuid) -> Uuid {
+    Uuid::from_u128(id.as_u128() & !0xff)
+}
+
+fn search(fields: &mut Fields, text: &str) -> Search {
+    let text = fields.text("q", text, 1..=Q_CHARS_MAX);
+    Search { ids: ids_beginning(&text), text }
+}
+
+/// The first and the last id whose digits begin so; for a whole id that of the row.
+pub fn ids_beginning(text: &str) -> Option<(Uuid, Uuid)> {
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    let hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !hexadecimal || !(ID_DIGITS_MIN..=ID_DIGITS).contains(&digits.len()) {
+        return None;
+    }
+    if digits.len() == ID_DIGITS {
+        let id = digits.parse::<Uuid>().ok()?;
+        return Some((row_of(id), id));
+    }
+    let padded = |digit: &str| format!("{digits}{}", digit.repeat(ID_DIGITS - digits.len())).parse::<Uuid>().ok();
+    Some((padded("0")?, padded("f")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::error::Error;
+
+    fn wrong(query: FilterQuery) -> Vec<String> {
+        let mut fields = Fields::default();
+        query.parse(&mut fields, Scope::All);
+        match fields.finish() {
+            Ok(()) => Vec::new(),
+            Err(Error::Invalid(errors)) => errors.into_iter().map(|error| error.field).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn each_refusal_names_the_parameter() {
+        let none = FilterQuery::default;
+        assert_eq!(wrong(none()), Vec::<String>::new());
+        assert_eq!(wrong(FilterQuery { kind: some("deposit,gift"), ..none() }), ["kind"]);
+        assert_eq!(wrong(FilterQuery { kind: some(""), ..none() }), ["kind"]);
+        assert_eq!(
+            wrong(FilterQuery { amount_min: some("-1"), amount_max: some("1e3"), ..none() }),
+            ["amount_min", "amount_max"]
+        );
+        assert_eq!(wrong(FilterQuery { amount_min: some("2"), amount_max: some("1"), ..none() }), ["amount_max"]);
+        assert_eq!(wrong(FilterQuery { from: some("yesterday"), to: some("2026-02-30"), ..none() }), ["from", "to"]);
+        assert_eq!(wrong(FilterQuery { from: some("2026-02-02"), to: some("2026-02-01"), ..none() }), ["to"]);
+        assert_eq!(wrong(FilterQuery { q: some("a\0b"), ..none() }), ["q"]);
+        assert_eq!(wrong(FilterQuery { q: some(&"a".repeat(101)), ..none() }), ["q"]);
+        assert_eq!(
+            wrong(FilterQuery { provider_id: some("7"), sort: some("amount;drop"), ..none() }),
+            ["provider_id", "sort"]
+        );
+    }
+
+    #[test]
+    fn times_are_moments_and_dates_begin_at_midnight() {
+        let mut fields = Fields::default();
+        let time = |fields: &mut Fields, text| time(fields, "from", text).map(|time| time.to_rfc3339());
+        assert_eq!(time(&mut fields, "2026-02-01").as_deref(), Some("2026-02-01T00:00:00+00:00"));
+        assert_eq!(time(&mut fields, "2026-02-01T02:00:00+02:00").as_deref(), Some("2026-02-01T00:00:00+00:00"));
+        assert_eq!(time(&mut fields, "2026-02-01T02:00:00 02:00"), None, "a plus that was not written as %2B");
+    }
+
+    #[test]
+    fn an_id_is_recognised_by_its_beginning_and_by_its_legs() {
+        let id = Uuid::parse_str("01900000-0000-7000-8000-0000000000a5").expect("an id");
+        let row = Uuid::parse_str("01900000-0000-7000-8000-000000000000").expect("an id");
+        assert_eq!(ids_beginning(&id.to_string()), Some((row, id)));
+        let (first, last) = ids_beginning("01900000-00").expect("a beginning");
+        assert!(first <= row && row <= last);
+        assert_eq!(ids_beginning("0190000"), None, "too short");
+        assert_eq!(ids_beginning("coffee00x"), None);
+        assert_eq!(ids_beginning(&"0".repeat(33)), None);
+    }
+}

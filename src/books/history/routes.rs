@@ -1,0 +1,283 @@
+//! `GET /v1/transactions`, `GET /v1/transactions/{id}`, and the same for staff over everybody's rows.
+
+use aws_lc_rs::digest;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::views::{OwnDetail, StaffDetail, StaffTransactionView};
+use super::{Filter, FilterQuery, List, Paging, Scope, Sort, StaffQuery, Total};
+use crate::app::App;
+use crate::identity::caller::Caller;
+use crate::identity::staff::Staff;
+use crate::money::transactions::routes::TransactionView;
+use crate::money::{approvals, transactions};
+use crate::platform::error::{Error, Result};
+use crate::platform::http::{Fields, Json, Path, Query};
+use crate::platform::permissions::TransactionsRead;
+use crate::platform::problems::Problems;
+
+const SIZE_DEFAULT: i64 = 20;
+const SIZE_MAX: i64 = 100;
+/// Deeper pages are for cursors: an offset makes PostgreSQL count rows to throw away.
+const PAGE_MAX: i64 = 1000;
+const ETAG_BYTES: usize = 16;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(list_all)).routes(routes!(show_any))
+}
+
+#[derive(Debug, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PagingQuery {
+    /// From 1. Deeper than the last page is empty; deeper than 1000 is for cursors.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<String>,
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page_size: Option<String>,
+    /// `next_cursor` or `prev_cursor` of another page, with the same filters and sort; instead of `page`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+    /// The page size, with a cursor.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnQuery {
+    #[serde(flatten)]
+    filter: FilterQuery,
+    #[serde(flatten)]
+    paging: PagingQuery,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AllQuery {
+    #[serde(flatten)]
+    filter: FilterQuery,
+    #[serde(flatten)]
+    staff: StaffQuery,
+    #[serde(flatten)]
+    paging: PagingQuery,
+}
+
+#[derive(Serialize, ToSchema)]
+struct TransactionList {
+    data: Vec<TransactionView>,
+    page: Page,
+}
+
+#[derive(Serialize, ToSchema)]
+struct StaffTransactionList {
+    data: Vec<StaffTransactionView>,
+    page: Page,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Page {
+    /// For `cursor`; null on the last page.
+    next_cursor: Option<String>,
+    /// For `cursor`; null on the first page.
+    prev_cursor: Option<String>,
+    /// How many rows fit the filters, on all pages together; with a cursor, as of its first page.
+    total: i64,
+    /// `exact` up to 10,000 where counting is cheap; else `estimate`, or `at_least` where there is not even an estimate.
+    #[schema(example = "exact")]
+    total_is: &'static str,
+    page_size: i64,
+}
+
+impl PagingQuery {
+    fn parse(&self, fields: &mut Fields) -> Paging {
+        if self.page.is_some() && self.cursor.is_some() {
+            fields.wrong("cursor", "cannot be used together with page");
+        }
+        if self.page_size.is_some() && self.limit.is_some() {
+            fields.wrong("limit", "cannot be used together with page_size");
+        }
+        let (field, size) = match &self.limit {
+            Some(limit) => ("limit", Some(limit.as_str())),
+            None => ("page_size", self.page_size.as_deref()),
+        };
+        let size = within(fields, field, size, SIZE_DEFAULT, SIZE_MAX);
+        match &self.page {
+            Some(page) => Paging::Page { number: within(fields, "page", Some(page), 1, PAGE_MAX), size },
+            None => Paging::Cursor { cursor: self.cursor.clone(), limit: size },
+        }
+    }
+}
+
+fn within(fields: &mut Fields, field: &'static str, text: Option<&str>, default: i64, max: i64) -> i64 {
+    let value = text.map_or(Some(default), |text| text.parse().ok()).filter(|value| (1..=max).contains(value));
+    value.unwrap_or_else(|| {
+        fields.wrong(field, format!("must be between 1 and {max}"));
+        default
+    })
+}
+
+impl Page {
+    fn of(list: &List, paging: &Paging) -> Self {
+        let (total, total_is) = match list.total {
+            Total::Exact(total) => (total, "exact"),
+            Total::Estimate(total) => (total, "estimate"),
+            Total::AtLeast(total) => (total, "at_least"),
+        };
+        let page_size = match paging {
+            Paging::Page { size, .. } => *size,
+            Paging::Cursor { limit, .. } => *limit,
+        };
+        Self { next_cursor: list.next.clone(), prev_cursor: list.prev.clone(), total, total_is, page_size }
+    }
+}
+
+fn written(query: &impl Serialize) -> String {
+    serde_urlencoded::to_string(query).expect("a query is plain text")
+}
+
+/// The `Link` header (RFC 8288): `first`, `prev` and `next` in the caller's way of paging, with the same filters.
+fn links(
+    path: &str,
+    filters: &[String],
+    paging: &Paging,
+    page: &Page,
+) -> Result<[(header::HeaderName, HeaderValue); 1]> {
+    let size = page.page_size.to_string();
+    let link = |rel: &str, own: PagingQuery| {
+        let parts: Vec<String> =
+            filters.iter().cloned().chain([written(&own)]).filter(|part| !part.is_empty()).collect();
+        format!("<{path}?{}>; rel=\"{rel}\"", parts.join("&"))
+    };
+    let numbered = |number: i64| PagingQuery {
+        page: Some(number.to_string()),
+        page_size: Some(size.clone()),
+        ..PagingQuery::default()
+    };
+    let by_cursor =
+        |cursor: Option<String>| PagingQuery { cursor, limit: Some(size.clone()), ..PagingQuery::default() };
+    let (has_next, has_prev) = (page.next_cursor.is_some(), page.prev_cursor.is_some());
+    let links = match paging {
+        Paging::Page { number, .. } => [
+            Some(link("first", numbered(1))),
+            (*number > 1).then(|| link("prev", numbered(number.saturating_sub(1)))),
+            (has_next && *number < PAGE_MAX).then(|| link("next", numbered(number.saturating_add(1)))),
+        ],
+        Paging::Cursor { .. } => [
+            Some(link("first", by_cursor(None))),
+            has_prev.then(|| link("prev", by_cursor(page.prev_cursor.clone()))),
+            has_next.then(|| link("next", by_cursor(page.next_cursor.clone()))),
+        ],
+    };
+    let value = links.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    Ok([(header::LINK, HeaderValue::try_from(value).map_err(Error::internal)?)])
+}
+
+/// My transactions
+///
+/// Newest first unless `sort` says otherwise. `page` and `page_size`, or `cursor` and `limit`: the same rows in the same order.
+/// A cursor belongs to its filters, its order and its caller.
+#[utoipa::path(get, path = "/v1/transactions", tag = "transactions", security(("bearer" = [])),
+    params(FilterQuery, PagingQuery),
+    responses((status = 200, body = TransactionList, headers(("Link" = String, description = "`first`, `prev`, `next`"))),
+        (status = 422, description = "`query_too_broad`"), Problems))]
+async fn list(State(app): State<App>, caller: Caller, Query(query): Query<OwnQuery>) -> Result<impl IntoResponse> {
+    let mut fields = Fields::default();
+    let (filter, sort) = query.filter.parse(&mut fields, Scope::Own(caller.user_id));
+    let paging = query.paging.parse(&mut fields);
+    fields.finish()?;
+    let (list, page) = read(&app, caller.user_id, filter, sort, &paging).await?;
+    let links = links("/v1/transactions", &[written(&query.filter)], &paging, &page)?;
+    let data = list.rows.into_iter().map(TransactionView::from).collect();
+    Ok((links, Json(TransactionList { data, page })))
+}
+
+/// Everybody's transactions
+///
+/// As `/v1/transactions`, over all customers or one. Needs `transactions.read`.
+#[utoipa::path(get, path = "/v1/admin/transactions", tag = "staff", security(("bearer" = ["transactions.read"])),
+    params(FilterQuery, StaffQuery, PagingQuery),
+    responses((status = 200, body = StaffTransactionList, headers(("Link" = String, description = "`first`, `prev`, `next`"))),
+        (status = 422, description = "`query_too_broad`"), Problems))]
+async fn list_all(
+    State(app): State<App>,
+    staff: Staff<TransactionsRead>,
+    Query(query): Query<AllQuery>,
+) -> Result<impl IntoResponse> {
+    let mut fields = Fields::default();
+    let (mut filter, sort) = query.filter.parse(&mut fields, Scope::All);
+    query.staff.narrow(&mut fields, &mut filter);
+    let paging = query.paging.parse(&mut fields);
+    fields.finish()?;
+    let (list, page) = read(&app, staff.user_id, filter, sort, &paging).await?;
+    let links = links("/v1/admin/transactions", &[written(&query.filter), written(&query.staff)], &paging, &page)?;
+    let data = list.rows.into_iter().map(StaffTransactionView::from).collect();
+    Ok((links, Json(StaffTransactionList { data, page })))
+}
+
+async fn read(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: &Paging) -> Result<(List, Page)> {
+    let list = super::list(app, caller, filter, sort, paging.clone()).await?;
+    let page = Page::of(&list, paging);
+    Ok((list, page))
+}
+
+/// One of my transactions
+///
+/// With every state that it came into and its transfers in the ledger. `ETag` and `If-None-Match` spare the body where nothing
+/// has changed.
+#[utoipa::path(get, path = "/v1/transactions/{id}", tag = "transactions", security(("bearer" = [])),
+    params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
+    responses((status = 200, body = OwnDetail, headers(("ETag" = String))), (status = 304, description = "As it was"), Problems))]
+async fn show(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>, headers: HeaderMap) -> Result<Response> {
+    let row = transactions::find_own(&app, caller.user_id, id).await?;
+    let detail = super::detail(&app, row).await?;
+    tagged(&headers, &OwnDetail::from(detail))
+}
+
+/// One transaction
+///
+/// With what Revio said of it and what staff decided about it. Needs `transactions.read`.
+#[utoipa::path(get, path = "/v1/admin/transactions/{id}", tag = "staff", security(("bearer" = ["transactions.read"])),
+    params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
+    responses((status = 200, body = StaffDetail, headers(("ETag" = String))), (status = 304, description = "As it was"), Problems))]
+async fn show_any(
+    State(app): State<App>,
+    _staff: Staff<TransactionsRead>,
+    Path(id): Path<Uuid>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let row = transactions::find(&app, id).await?;
+    let events = super::events(&app, &row).await?;
+    let approvals = approvals::list(&app, &[row.id]).await?;
+    let detail = super::detail(&app, row).await?;
+    tagged(&headers, &StaffDetail::new(detail, events, approvals))
+}
+
+/// The body with a strong `ETag` from its bytes, or 304 where the caller has them already.
+fn tagged(request: &HeaderMap, body: &impl Serialize) -> Result<Response> {
+    let bytes = serde_json::to_vec(body).map_err(Error::internal)?;
+    let hash = digest::digest(&digest::SHA256, &bytes);
+    let tag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&hash.as_ref()[..ETAG_BYTES]));
+    let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let known = known.flat_map(|value| value.split(',')).map(str::trim);
+    let is_known =
+        known.map(|value| value.strip_prefix("W/").unwrap_or(value)).any(|value| value == tag || value == "*");
+    let headers = [
+        (header::ETAG, HeaderValue::try_from(tag).map_err(Error::internal)?),
+        // It may be kept by the caller alone, and not be used without asking.
+        (header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
+    ];
+    if is_known {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    Ok((headers, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response())
+}

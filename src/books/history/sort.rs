@@ -1,0 +1,227 @@
+//! The order of a list: chosen columns, then the id, so that no two rows ever tie. A [`Keyset`] is where a page ends in it.
+//!
+//! `created_at` is the time in the row's id (migration 0017), so the order of ids is the order of creation, and what stands
+//! after `created_at` could never decide anything. The id as the last column goes the way of the column before it.
+//!
+//! | column | may change later | without a value |
+//! |---|---|---|
+//! | `created_at`, `amount`, `kind` | no | |
+//! | `updated_at`, `state` | yes | |
+//! | `completed_at` | once, when it gets its value | counts as later than any time |
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::money::transactions::{Kind, State, Transaction};
+use crate::platform::clock::DateTime;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Column {
+    CreatedAt,
+    UpdatedAt,
+    CompletedAt,
+    Amount,
+    Kind,
+    State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Direction {
+    Ascending,
+    Descending,
+}
+
+const COLUMNS: [(&str, Column); 6] = [
+    ("created_at", Column::CreatedAt),
+    ("updated_at", Column::UpdatedAt),
+    ("completed_at", Column::CompletedAt),
+    ("amount", Column::Amount),
+    ("kind", Column::Kind),
+    ("state", Column::State),
+];
+
+/// A total order of transactions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sort {
+    /// Before the id; never [`Column::CreatedAt`], which is the id.
+    pub columns: Vec<(Column, Direction)>,
+    /// The way of the id.
+    pub id: Direction,
+}
+
+/// The values of one row in the columns of a [`Sort`]: the rows after it are the next page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyset {
+    pub values: Vec<Value>,
+    pub id: Uuid,
+}
+
+/// Of one column, in its order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Value {
+    Time(DateTime),
+    /// `completed_at` of a row that is not completed: behind every time.
+    Never,
+    Minor(i64),
+    Word(String),
+}
+
+impl Value {
+    pub fn word(&self) -> Option<&str> {
+        match self {
+            Self::Word(word) => Some(word),
+            _ => None,
+        }
+    }
+}
+
+impl Default for Sort {
+    /// Newest first.
+    fn default() -> Self {
+        Self { columns: Vec::new(), id: Direction::Descending }
+    }
+}
+
+impl Column {
+    /// What the row has in it.
+    pub fn value(self, row: &Transaction) -> Value {
+        match self {
+            Self::CreatedAt => Value::Time(row.created_at),
+            Self::UpdatedAt => Value::Time(row.updated_at),
+            Self::CompletedAt => row.completed_at.map_or(Value::Never, Value::Time),
+            Self::Amount => Value::Minor(row.amount.minor()),
+            Self::Kind => Value::Word(row.kind.name().to_owned()),
+            Self::State => Value::Word(row.state.name().to_owned()),
+        }
+    }
+
+    /// All values that there can be, where they are few.
+    pub fn values(self) -> Option<Vec<Value>> {
+        let names: Vec<&str> = match self {
+            Self::Kind => Kind::ALL.iter().map(|kind| kind.name()).collect(),
+            Self::State => State::ALL.iter().map(|state| state.name()).collect(),
+            _ => return None,
+        };
+        Some(names.into_iter().map(|name| Value::Word(name.to_owned())).collect())
+    }
+}
+
+impl Direction {
+    pub fn of(self, ascending: Ordering) -> Ordering {
+        match self {
+            Self::Ascending => ascending,
+            Self::Descending => ascending.reverse(),
+        }
+    }
+
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Ascending => Self::Descending,
+            Self::Descending => Self::Ascending,
+        }
+    }
+}
+
+impl Sort {
+    /// `None` is the default order.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: Option<&str>) -> Result<Self, &'static str> {
+        let Some(text) = text else { return Ok(Self::default()) };
+        let mut chosen: Vec<(Column, Direction)> = Vec::new();
+        for word in text.split(',').map(str::trim) {
+            let (name, direction) = match word.strip_prefix('-') {
+                Some(name) => (name, Direction::Descending),
+                None => (word, Direction::Ascending),
+            };
+            let column = COLUMNS.iter().find(|(known, _)| *known == name).map(|(_, column)| *column);
+            let column = column.ok_or(
+                "must be columns with commas, each with or without -: created_at, updated_at, completed_at, amount, kind, state",
+            )?;
+            if chosen.iter().any(|(before, _)| *before == column) {
+                return Err("names a column twice");
+            }
+            chosen.push((column, direction));
+        }
+        let id = chosen.iter().find(|(column, _)| *column == Column::CreatedAt).or(chosen.last());
+        let id = id.map_or(Direction::Descending, |(_, direction)| *direction);
+        let columns = chosen.into_iter().take_while(|(column, _)| *column != Column::CreatedAt).collect();
+        Ok(Self { columns, id })
+    }
+
+    /// The same order from its end.
+    pub fn reversed(&self) -> Self {
+        let columns = self.columns.iter().map(|(column, direction)| (*column, direction.reversed())).collect();
+        Self { columns, id: self.id.reversed() }
+    }
+
+    /// As PostgreSQL would put them.
+    pub fn compare(&self, a: &Transaction, b: &Transaction) -> Ordering {
+        let by = |(column, direction): &(Column, Direction)| direction.of(column.value(a).cmp(&column.value(b)));
+        let columns = self.columns.iter().map(by).find(|order| order.is_ne());
+        columns.unwrap_or_else(|| self.id.of(a.id.cmp(&b.id)))
+    }
+
+    /// Whether an index has this order: of ids, or of one column of many values and the ids the same way.
+    pub fn is_indexed(&self) -> bool {
+        match self.columns.as_slice() {
+            [] => true,
+            [(column, direction)] => column.values().is_none() && *direction == self.id,
+            _ => false,
+        }
+    }
+
+    /// Where the row stands.
+    pub fn keyset(&self, row: &Transaction) -> Keyset {
+        let values = self.columns.iter().map(|(column, _)| column.value(row)).collect();
+        Keyset { values, id: row.id }
+    }
+
+    /// Whether the keyset is one of this order: a cursor may come from a release that sorted otherwise.
+    pub fn fits(&self, keyset: &Keyset) -> bool {
+        let fits = |column: Column, value: &Value| match (column, value) {
+            (Column::UpdatedAt, Value::Time(_))
+            | (Column::CompletedAt, Value::Time(_) | Value::Never)
+            | (Column::Amount, Value::Minor(_)) => true,
+            (Column::Kind, Value::Word(word)) => Kind::parse(word).is_some(),
+            (Column::State, Value::Word(word)) => State::parse(word).is_some(),
+            _ => false,
+        };
+        self.columns.len() == keyset.values.len()
+            && self.columns.iter().zip(&keyset.values).all(|((column, _), value)| fits(*column, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Direction::{Ascending, Descending};
+
+    fn parsed(text: &str) -> Sort {
+        Sort::parse(Some(text)).expect("an order")
+    }
+
+    #[test]
+    fn the_id_goes_the_way_of_the_column_before_it() {
+        assert_eq!(Sort::parse(None), Ok(Sort { columns: vec![], id: Descending }));
+        assert_eq!(parsed("created_at"), Sort { columns: vec![], id: Ascending });
+        assert_eq!(parsed("-amount"), Sort { columns: vec![(Column::Amount, Descending)], id: Descending });
+        assert_eq!(parsed("-amount,created_at"), Sort { columns: vec![(Column::Amount, Descending)], id: Ascending });
+        assert_eq!(parsed("-created_at,amount"), Sort::default(), "nothing comes after created_at");
+        assert_eq!(
+            parsed("kind,-state").reversed(),
+            Sort { columns: vec![(Column::Kind, Descending), (Column::State, Ascending)], id: Ascending }
+        );
+    }
+
+    #[test]
+    fn what_is_no_order_is_refused() {
+        for text in ["", "-", "amount,", "amount,-amount", "amount desc", "id", "--amount", "AMOUNT", "amount;select 1"]
+        {
+            assert!(Sort::parse(Some(text)).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! How a row of a list looks to staff, and how one row with its life looks to its owner and to staff.
+
+use chrono::TimeDelta;
+use ledger::{Account, AccountId, Leg, Recorded, RecordedKind, TransferCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Detail, Event, StateAt};
+use crate::money::approvals::Approval;
+use crate::money::approvals::routes::ApprovalView;
+use crate::money::transactions::Transaction;
+use crate::money::transactions::routes::TransactionView;
+use crate::platform::clock::DateTime;
+
+/// What only staff see besides.
+#[derive(Serialize, ToSchema)]
+pub struct StaffTransactionView {
+    #[serde(flatten)]
+    transaction: TransactionView,
+    user_id: Uuid,
+    /// Revio's purchase or payout.
+    provider_id: Option<Uuid>,
+    /// What Revio last said of it.
+    provider_status: Option<String>,
+    /// Why a person must look.
+    held_reason: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct OwnDetail {
+    #[serde(flatten)]
+    transaction: TransactionView,
+    #[serde(flatten)]
+    life: Life,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct StaffDetail {
+    #[serde(flatten)]
+    transaction: StaffTransactionView,
+    #[serde(flatten)]
+    life: Life,
+    /// Revio's calls about it and about what follows from it, oldest first; see `/v1/admin/webhooks/{id}`.
+    events: Vec<EventView>,
+    /// What staff decided about it, oldest first.
+    approvals: Vec<ApprovalView>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Life {
+    /// Every state that it came into, oldest first.
+    states: Vec<StateView>,
+    /// Its transfers in the ledger, oldest first, to customers those of their own accounts; null while the ledger does not answer.
+    transfers: Option<Vec<TransferView>>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct StateView {
+    #[schema(example = "completed")]
+    state: String,
+    at: DateTime,
+}
+
+#[derive(Serialize, ToSchema)]
+struct TransferView {
+    /// The transaction's id with the leg in its last byte.
+    id: Uuid,
+    #[schema(example = "main")]
+    leg: Option<&'static str>,
+    #[schema(example = "provider_balance")]
+    debit: Option<&'static str>,
+    #[schema(example = "customer_wallet")]
+    credit: Option<&'static str>,
+    /// Minor units (cents).
+    amount: i64,
+    #[schema(example = "ZAR")]
+    currency: &'static str,
+    /// What it is for.
+    #[schema(example = "deposit")]
+    code: Option<&'static str>,
+    /// `posted`; or `pending`, and later `post` or `void`.
+    #[schema(example = "posted")]
+    kind: &'static str,
+    /// By the ledger's clock.
+    at: DateTime,
+}
+
+#[derive(Serialize, ToSchema)]
+struct EventView {
+    id: Uuid,
+    #[serde(rename = "type")]
+    #[schema(example = "purchase.paid")]
+    event_type: Option<String>,
+    verdict: String,
+    state: String,
+    attempts: i32,
+    received_at: DateTime,
+    finished_at: Option<DateTime>,
+}
+
+impl From<Transaction> for StaffTransactionView {
+    fn from(row: Transaction) -> Self {
+        Self {
+            user_id: row.user_id,
+            provider_id: row.provider.id,
+            provider_status: row.provider.status.clone(),
+            held_reason: row.held_reason.clone(),
+            transaction: row.into(),
+        }
+    }
+}
+
+impl From<Detail> for OwnDetail {
+    fn from(detail: Detail) -> Self {
+        // What the company moves between its own accounts for a row is not the customer's to see.
+        let (user, currency) = (detail.row.user_id, detail.row.amount.currency());
+        let own = [Account::wallet(user, currency).id, Account::receivable(user, currency).id];
+        let touches = |transfer: &Recorded| own.contains(&transfer.debit) || own.contains(&transfer.credit);
+        let transfers = detail.transfers.map(|all| all.into_iter().filter(touches).collect());
+        Self { life: Life::of(detail.states, transfers), transaction: detail.row.into() }
+    }
+}
+
+impl StaffDetail {
+    pub(super) fn new(detail: Detail, events: Vec<Event>, approvals: Vec<Approval>) -> Self {
+        Self {
+            life: Life::of(detail.states, detail.transfers),
+            transaction: detail.row.into(),
+            events: events.into_iter().map(EventView::from).collect(),
+            approvals: approvals.into_iter().map(ApprovalView::from).collect(),
+        }
+    }
+}
+
+impl Life {
+    fn of(states: Vec<StateAt>, transfers: Option<Vec<Recorded>>) -> Self {
+        let transfers = transfers.map(|mut transfers| {
+            transfers.sort_by_key(|transfer| transfer.timestamp);
+            transfers.iter().map(TransferView::from).collect()
+        });
+        let states = states.into_iter().map(|StateAt { state, at }| StateView { state, at }).collect();
+        Self { states, transfers }
+    }
+}
+
+impl From<&Recorded> for TransferView {
+    fn from(transfer: &Recorded) -> Self {
+        let account = |id: AccountId| id.code_and_currency().map(|(code, _)| code.name());
+        Self {
+            id: transfer.id.as_uuid(),
+            leg: Leg::from_byte(transfer.id.leg()).map(Leg::name),
+            debit: account(transfer.debit),
+            credit: account(transfer.credit),
+            amount: transfer.amount_minor,
+            currency: transfer.currency.code(),
+            code: TransferCode::from_code(transfer.code).map(TransferCode::name),
+            kind: match transfer.kind {
+                RecordedKind::Posted => "posted",
+                RecordedKind::Pending => "pending",
+                RecordedKind::Post { .. } => "post",
+                RecordedKind::Void { .. } => "void",
+            },
+            at: ledger_time(transfer.timestamp),
+        }
+    }
+}
+
+/// Nanoseconds since 1970, in the microseconds of all our times.
+fn ledger_time(nanos: u64) -> DateTime {
+    DateTime::UNIX_EPOCH + TimeDelta::microseconds(i64::try_from(nanos / 1000).unwrap_or(0))
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        Self {
+            id: event.id,
+            event_type: event.event_type,
+            verdict: event.verdict,
+            state: event.state,
+            attempts: event.attempts,
+            received_at: event.received_at,
+            finished_at: event.finished_at,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! TigerBeetle → PostgreSQL: the read model, in the order of the ledger's timestamps and without gaps. The worker calls
+//! [`step`]; `octoco rebuild-read-model` builds it anew ([`rebuild()`]) or compares it with the ledger ([`verify()`]).
+//!
+//! One page of a currency:
+//!
+//! ```text
+//! read     cursor (PostgreSQL) → the next transfers, then the accounts opened so far (TigerBeetle)
+//! write    one SQL transaction: lock · cursor, only from where it was read · accounts' balances · lines · balances
+//! ```
+//!
+//! What is written is a function of the cursor and of the ledger alone, and the ledger behind the cursor never changes. So
+//! two processes at the same page, or one that dies anywhere, change nothing: the page is written with its cursor or not at
+//! all. The lock only saves the second one its work, and keeps everybody out while a rebuilt model is put in place.
+//!
+//! The read model decides nothing and no balance that a customer sees comes from it.
+
+mod books;
+mod rebuild;
+mod store;
+mod verify;
+
+use chrono::TimeDelta;
+use ledger::{BATCH_MAX, Currency, Recorded, RecordedAccount, RecordedKind};
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use self::books::{Books, Line, nanoseconds};
+use self::store::{Cursor, OpenedAccount, TransferRow};
+use crate::app::App;
+use crate::platform::error::{Error, Result};
+
+pub use self::rebuild::{Rebuilt, rebuild};
+pub use self::verify::{Difference, Report, verify};
+
+/// Any numbers that no other single-runner task locks on: of the live read model, and of the one that is built beside it.
+const LOCK: i64 = 0x7072_6f6a_6563;
+const REBUILD_LOCK: i64 = 0x7265_6275_696c;
+
+/// With fewer transfers than this on a page the next look waits for the period, so that a steady trickle is copied in
+/// batches. A server started with `--development` gives pages of about 250.
+const EAGER_MIN: usize = 100;
+
+/// How far ahead of the read model the ledger is looked at when somebody asks for the lag.
+const LAG_MAX: u32 = 1000;
+
+/// What one look at the ledger came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Page {
+    /// So many transfers were copied.
+    Copied(usize),
+    /// There is nothing that is not copied yet.
+    End,
+    /// Another process has the lock or was faster.
+    Busy,
+}
+
+/// Copies the next page of each currency; the worker calls it. True when there is more to do at once.
+///
+/// # Errors
+/// The last failure, after every currency had its turn: one that is stuck does not stop the others.
+pub async fn step(app: &App) -> Result<bool> {
+    let mut db = app.db.acquire().await?;
+    let (mut more, mut failed) = (false, None);
+    for currency in &app.config.currencies {
+        match advance(app, &mut db, LOCK, *currency).await {
+            Ok(page) => more |= matches!(page, Page::Copied(count) if count >= EAGER_MIN),
+            Err(error) => {
+                tell_contradiction(app, *currency, &error);
+                failed = Some(error);
+            }
+        }
+    }
+    failed.map_or(Ok(more), Err)
+}
+
+/// Nothing but a person gets a currency's copy going again then. A part that does not answer is not that.
+fn tell_contradiction(app: &App, currency: Currency, error: &Error) {
+    if matches!(error, Error::Internal(_)) {
+        app.metrics.read_model.contradictions.inc();
+        tracing::error!(currency = currency.code(), error = error.chain(), "the read model cannot follow the ledger");
+    }
+}
+
+/// Copies everything that is in the ledger by now.
+///
+/// # Errors
+/// When a part does not answer, or the ledger contradicts itself.
+pub async fn catch_up(app: &App) -> Result<()> {
+    let mut db = app.db.acquire().await?;
+    for currency in &app.config.currencies {
+        while advance(app, &mut db, LOCK, *currency).await? != Page::End {}
+    }
+    Ok(())
+}
+
+/// Copies one page into the tables that `db` sees. Transfers are read before accounts, so that no transfer is of an account
+/// that the read model has not heard of.
+async fn advance(app: &App, db: &mut PgConnection, lock: i64, currency: Currency) -> Result<Page> {
+    let cursor = match store::cursor(&mut *db, currency.code()).await? {
+        Some(cursor) => cursor,
+        None => {
+            store::start_cursor(&mut *db, currency.code(), app.clock.now()).await?;
+            Cursor::default()
+        }
+    };
+    let transfers = app.ledger.transfers_after(currency, cursor.timestamp.unsigned_abs(), BATCH_MAX).await?;
+    app.crash.at("projector.read")?;
+    let Some(cursor) = copy_accounts(app, db, lock, (currency, cursor)).await? else { return Ok(Page::Busy) };
+    let Some(last) = transfers.last() else { return Ok(Page::End) };
+    let to = Cursor { timestamp: nanoseconds(last.timestamp), ..cursor };
+    if !write(app, db, lock, (currency, cursor, to), &transfers).await? {
+        return Ok(Page::Busy);
+    }
+    let copied = u64::try_from(transfers.len()).unwrap_or(u64::MAX);
+    app.metrics.read_model.transfers.with_label_values(&[currency.code()]).inc_by(copied);
+    Ok(Page::Copied(transfers.len()))
+}
+
+/// Every account opened since, page by page, each with its cursor. Where the cursor is then; `None` when somebody else was
+/// faster.
+async fn copy_accounts(
+    app: &App,
+    db: &mut PgConnection,
+    lock: i64,
+    (currency, mut cursor): (Currency, Cursor),
+) -> Result<Option<Cursor>> {
+    loop {
+        let page = app.ledger.accounts_after(currency, cursor.accounts_timestamp.unsigned_abs(), BATCH_MAX).await?;
+        let Some(last) = page.last() else { return Ok(Some(cursor)) };
+        let opened: Vec<OpenedAccount> = page.iter().map(|account| opened(account, currency)).collect::<Result<_>>()?;
+        let to = Cursor { accounts_timestamp: nanoseconds(last.timestamp), ..cursor };
+        let mut tx = db.begin().await?;
+        if !(store::try_lock(&mut *tx, lock).await?
+            && store::move_cursor(&mut *tx, currency.code(), cursor, to, app.clock.now()).await?)
+        {
+            return Ok(None);
+        }
+        store::insert_accounts(&mut *tx, currency.code(), &opened).await?;
+        app.crash.at("projector.accounts_written")?;
+        tx.commit().await?;
+        cursor = to;
+    }
+}
+
+/// One SQL transaction, and nothing but SQL and arithmetic in it. False when somebody else was faster.
+async fn write(
+    app: &App,
+    db: &mut PgConnection,
+    lock: i64,
+    (currency, from, to): (Currency, Cursor, Cursor),
+    transfers: &[Recorded],
+) -> Result<bool> {
+    let mut tx = db.begin().await?;
+    if !(store::try_lock(&mut *tx, lock).await?
+        && store::move_cursor(&mut *tx, currency.code(), from, to, app.clock.now()).await?)
+    {
+        return Ok(false);
+    }
+    let mut books = Books::default();
+    for account in store::accounts(&mut *tx, &touched(transfers)).await? {
+        books.accounts.insert(account.id, account.standing());
+    }
+    books.reserved.extend(store::reserved(&mut *tx, &resolved(transfers)).await?);
+    let lines: Result<Vec<Line>, _> = transfers.iter().map(|transfer| books.apply(transfer)).collect();
+    let rows: Vec<TransferRow> = lines.map_err(Error::internal)?.iter().map(TransferRow::from).collect();
+    store::insert_transfers(&mut *tx, currency.code(), &rows).await?;
+    app.crash.at("projector.transfers_written")?;
+    let standings: Vec<_> = books.accounts.into_iter().collect();
+    store::update_accounts(&mut *tx, &standings).await?;
+    let orphans = store::note_orphans(&mut *tx, currency.code(), &rows, app.clock.now()).await?;
+    app.crash.at("projector.written")?;
+    tx.commit().await?;
+    if orphans > 0 {
+        tracing::error!(currency = currency.code(), orphans, "the ledger has transfers whose rows are not there");
+    }
+    app.crash.at("projector.committed")?;
+    Ok(true)
+}
+
+/// The accounts of a page, each once.
+fn touched(transfers: &[Recorded]) -> Vec<Uuid> {
+    let mut ids: Vec<Uuid> = transfers.iter().flat_map(|t| [t.debit.as_uuid(), t.credit.as_uuid()]).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// The reservations that a page resolves.
+fn resolved(transfers: &[Recorded]) -> Vec<Uuid> {
+    transfers.iter().filter_map(|transfer| kind_of(transfer).1).collect()
+}
+
+/// How the read model names a kind, and the reservation that it resolves.
+fn kind_of(transfer: &Recorded) -> (&'static str, Option<Uuid>) {
+    match transfer.kind {
+        RecordedKind::Posted => ("posted", None),
+        RecordedKind::Pending => ("pending", None),
+        RecordedKind::Post { pending } => ("post", Some(pending.as_uuid())),
+        RecordedKind::Void { pending } => ("void", Some(pending.as_uuid())),
+    }
+}
+
+/// What never changes of an account. Its id says the same as its fields, or it is not one of ours.
+fn opened(account: &RecordedAccount, currency: Currency) -> Result<OpenedAccount> {
+    if account.id.code_and_currency() != Some((account.code, currency)) {
+        return Err(Error::internal(format!("account {} in {currency} is not one of ours", account.id)));
+    }
+    Ok(OpenedAccount {
+        id: account.id.as_uuid(),
+        code: i32::from(account.code.code()),
+        name: account.code.name().to_owned(),
+        user_id: account.id.user_of(),
+        opened_timestamp: nanoseconds(account.timestamp),
+    })
+}
+
+/// How far a currency's read model is behind the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lag {
+    pub currency: Currency,
+    /// Transfers that are not copied yet; at `LAG_MAX` there may be more.
+    pub transfers: usize,
+    /// For how long the oldest of them has been waiting.
+    pub age: TimeDelta,
+}
+
+/// Asks the ledger what is not copied yet.
+///
+/// # Errors
+/// When a part does not answer.
+pub async fn lag(app: &App) -> Result<Vec<Lag>> {
+    let mut all = Vec::with_capacity(app.config.currencies.len());
+    for currency in app.config.currencies.iter().copied() {
+        let cursor = store::cursor(&app.db, currency.code()).await?.unwrap_or_default();
+        let waiting = app.ledger.transfers_after(currency, cursor.timestamp.unsigned_abs(), LAG_MAX).await?;
+        let age = waiting.first().map_or(TimeDelta::zero(), |oldest| {
+            let executed = chrono::DateTime::from_timestamp_nanos(nanoseconds(oldest.timestamp));
+            (app.clock.now() - executed).max(TimeDelta::zero())
+        });
+        all.push(Lag { currency, transfers: waiting.len(), age });
+    }
+    Ok(all)
+}
+
+/// Brings the gauges of the read model up to date.
+///
+/// # Errors
+/// When a part does not answer.
+pub async fn measure(app: &App) -> Result<()> {
+    let gauges = &app.metrics.read_model;
+    for lag in lag(app).await? {
+        let transfers = i64::try_from(lag.transfers).unwrap_or(i64::MAX);
+        gauges.lag_transfers.with_label_values(&[lag.currency.code()]).set(transfers);
+        gauges.lag_seconds.with_label_values(&[lag.currency.code()]).set(lag.age.as_seconds_f64());
+    }
+    gauges.orphans.set(store::count_orphans(&app.db).await?);
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! `octoco rebuild-read-model`: builds the read model anew beside the live one and puts it in its place.
+//!
+//! ```text
+//! beside   schema ledger_rebuild, tables like the live ones; the projector's own code copies the whole ledger into them
+//! lock     the live projector pauses; the little that the ledger has got meanwhile is copied too
+//! swap     one SQL transaction: live rows that differ go, rows that are missing come; then the schema goes
+//! ```
+//!
+//! Readers see the old rows until the swap is committed, and views and grants on the tables stay what they are: only rows are
+//! exchanged, and only those that differ. A rebuild that dies leaves the live tables as they were; the next one starts anew.
+
+mod store;
+
+use ledger::Currency;
+use sqlx::{Connection, PgConnection};
+
+use super::{LOCK, Page, REBUILD_LOCK, advance};
+use crate::app::App;
+use crate::platform::error::{Error, Result};
+
+/// How often it says how far it is.
+const TOLD_EVERY: usize = 1_000_000;
+
+/// What the swap changed, a row for each table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Transfers that the ledger has.
+    pub transfers: usize,
+    /// Table, rows taken out, rows put in. A row that was wrong counts in both.
+    pub changed: Vec<(&'static str, u64, u64)>,
+}
+
+/// # Errors
+/// When a part does not answer, the ledger contradicts itself, or another rebuild is under way.
+pub async fn rebuild(app: &App) -> Result<Rebuilt> {
+    // A connection of its own: its locks and settings end with it, however this ends.
+    let mut db = app.db.acquire().await?.detach();
+    store::be_patient(&mut db).await?;
+    if !store::try_session_lock(&mut db, REBUILD_LOCK).await? {
+        return Err(Error::StaleState);
+    }
+    if store::is_missing(&mut db).await? {
+        tracing::warn!("the tables of the read model are not there: making them again");
+        if let Some(version) = store::changed_since() {
+            let advice = "restore the tables as every migration left them, then rebuild";
+            return Err(Error::internal(format!("migration {version} changed the read model's tables: {advice}")));
+        }
+        store::create_tables(&mut db, LOCK).await?;
+    }
+    store::create_beside(&mut db).await?;
+    app.crash.at("rebuild.started")?;
+    let mut transfers = 0;
+    for currency in &app.config.currencies {
+        transfers += copy_all(app, &mut db, *currency).await?;
+    }
+    // From here on the live cursor stands, so that the rebuilt one cannot end behind it.
+    store::session_lock(&mut db, LOCK).await?;
+    for currency in &app.config.currencies {
+        transfers += copy_all(app, &mut db, *currency).await?;
+    }
+    app.crash.at("rebuild.copied")?;
+    let changed = swap(app, &mut db).await?;
+    store::drop_beside(&mut db).await?;
+    db.close().await?;
+    Ok(Rebuilt { transfers, changed })
+}
+
+async fn copy_all(app: &App, db: &mut PgConnection, currency: Currency) -> Result<usize> {
+    let (mut copied, mut told) = (0, 0);
+    loop {
+        match advance(app, db, REBUILD_LOCK, currency).await? {
+            Page::Copied(count) => copied += count,
+            Page::End => return Ok(copied),
+            // Nobody else writes beside: the schema was taken away by force.
+            Page::Busy => return Err(Error::StaleState),
+        }
+        if copied - told >= TOLD_EVERY {
+            told = copied;
+            tracing::info!(currency = currency.code(), transfers = copied, "rebuilding the read model");
+        }
+    }
+}
+
+async fn swap(app: &App, db: &mut PgConnection) -> Result<Vec<(&'static str, u64, u64)>> {
+    let currencies: Vec<String> = app.config.currencies.iter().map(|currency| currency.code().to_owned()).collect();
+    let mut tx = db.begin().await?;
+    let changed = store::swap(&mut tx, &currencies).await?;
+    app.crash.at("rebuild.swapped")?;
+    tx.commit().await?;
+    Ok(changed)
+}

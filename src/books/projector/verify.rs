@@ -1,0 +1,204 @@
+//! `octoco rebuild-read-model --verify`: the read model against the ledger, every transfer and every account, and nothing is
+//! written. Also against the ledger's own account history, so that a mistake in `books` would not check itself.
+//!
+//! The live projector goes on meanwhile. What lies behind the cursor that was read first never changes; an account that
+//! has moved since is compared with its balance in the ledger at the moment that its row names.
+//!
+//! It holds every account and every open reservation in memory: some 200 bytes each.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+
+use ledger::{Account, BATCH_MAX, Currency, Recorded, RecordedAccount};
+use uuid::Uuid;
+
+use super::books::{Books, Sides, Standing, nanoseconds};
+use super::store::{self, AccountRow, Cursor, TransferRow};
+use crate::app::App;
+use crate::platform::error::{Error, Result};
+
+/// So many are named; the others are only counted.
+const NAMED_MAX: usize = 100;
+const ACCOUNTS_PAGE: i64 = 5000;
+const BEYOND_MAX: i64 = 100;
+
+/// One thing that the read model says and the ledger does not, or the other way round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// `transfer` or `account`.
+    pub what: &'static str,
+    pub id: Uuid,
+    pub problem: &'static str,
+}
+
+/// What a comparison came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub transfers: usize,
+    pub accounts: usize,
+    /// How many differences there are, and the first of them.
+    pub different: usize,
+    pub differences: Vec<Difference>,
+    /// How many transfers have no row, and the first of them: transfer and row. No fault of the read model.
+    pub orphaned: usize,
+    pub orphans: Vec<(Uuid, Uuid)>,
+}
+
+impl Report {
+    fn differs(&mut self, what: &'static str, id: Uuid, problem: &'static str) {
+        self.different += 1;
+        if self.differences.len() < NAMED_MAX {
+            self.differences.push(Difference { what, id, problem });
+        }
+    }
+}
+
+/// # Errors
+/// When a part does not answer, or the ledger contradicts itself.
+pub async fn verify(app: &App) -> Result<Report> {
+    let mut report = Report::default();
+    for currency in app.config.currencies.iter().copied() {
+        let cursor = store::cursor(&app.db, currency.code()).await?.unwrap_or_default();
+        let opened = all_accounts(app, currency).await?;
+        let books = compare_transfers(app, (currency, cursor), &opened, &mut report).await?;
+        compare_accounts(app, (currency, cursor), (&opened, &books), &mut report).await?;
+        for id in store::beyond_cursor(&app.db, currency.code(), BEYOND_MAX).await? {
+            report.differs("transfer", id, "is a row beyond what was copied");
+        }
+    }
+    Ok(report)
+}
+
+/// Every account that the ledger has by now.
+async fn all_accounts(app: &App, currency: Currency) -> Result<HashMap<Uuid, RecordedAccount>> {
+    let (mut all, mut after) = (HashMap::new(), 0);
+    loop {
+        let page = app.ledger.accounts_after(currency, after, BATCH_MAX).await?;
+        let Some(last) = page.last() else { return Ok(all) };
+        after = last.timestamp;
+        all.extend(page.into_iter().map(|account| (account.id.as_uuid(), account)));
+    }
+}
+
+/// Every transfer up to the cursor, page by page. The books as they stand there.
+async fn compare_transfers(
+    app: &App,
+    (currency, cursor): (Currency, Cursor),
+    opened: &HashMap<Uuid, RecordedAccount>,
+    report: &mut Report,
+) -> Result<Books> {
+    let mut books = Books::default();
+    books.accounts.extend(opened.keys().map(|id| (*id, Standing::default())));
+    let mut after = 0;
+    loop {
+        let page = app.ledger.transfers_after(currency, after, BATCH_MAX).await?;
+        let page: Vec<Recorded> =
+            page.into_iter().take_while(|transfer| nanoseconds(transfer.timestamp) <= cursor.timestamp).collect();
+        // On the last round there may be rows behind the ledger's last transfer.
+        let until = page.last().map_or(cursor.timestamp, |last| nanoseconds(last.timestamp));
+        let mut expected = Vec::with_capacity(page.len());
+        for transfer in &page {
+            expected.push(TransferRow::from(&books.apply(transfer).map_err(Error::internal)?));
+        }
+        let stored = store::transfers_between(&app.db, currency.code(), nanoseconds(after), until).await?;
+        compare_rows(&expected, &stored, report);
+        report.transfers += expected.len();
+        let orphans = store::orphans_between(&app.db, currency.code(), nanoseconds(after), until).await?;
+        report.orphaned += orphans.len();
+        let room = NAMED_MAX.saturating_sub(report.orphans.len());
+        report.orphans.extend(orphans.into_iter().take(room));
+        let Some(last) = page.last() else { return Ok(books) };
+        after = last.timestamp;
+    }
+}
+
+/// Both are in the order of their timestamps.
+fn compare_rows(expected: &[TransferRow], stored: &[TransferRow], report: &mut Report) {
+    let (mut expected, mut stored) = (expected.iter().peekable(), stored.iter().peekable());
+    loop {
+        let order = match (expected.peek(), stored.peek()) {
+            (None, None) => return,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(left), Some(right)) => left.timestamp.cmp(&right.timestamp),
+        };
+        let left = if order.is_le() { expected.next() } else { None };
+        let right = if order.is_ge() { stored.next() } else { None };
+        match (left, right) {
+            (Some(left), Some(right)) if left == right => {}
+            (Some(left), Some(_)) => report.differs("transfer", left.id, "has another row than the ledger's transfer"),
+            (Some(left), None) => report.differs("transfer", left.id, "has no row"),
+            (None, Some(right)) => report.differs("transfer", right.id, "is a row that the ledger does not have"),
+            (None, None) => return,
+        }
+    }
+}
+
+/// Every account of the ledger and every row.
+async fn compare_accounts(
+    app: &App,
+    (currency, cursor): (Currency, Cursor),
+    (opened, books): (&HashMap<Uuid, RecordedAccount>, &Books),
+    report: &mut Report,
+) -> Result<()> {
+    let (mut seen, mut after) = (HashSet::new(), Uuid::nil());
+    loop {
+        let rows = store::accounts_after(&app.db, currency.code(), after, ACCOUNTS_PAGE).await?;
+        let Some(last) = rows.last() else { break };
+        after = last.id;
+        for row in rows {
+            let id = row.id;
+            match opened.get(&id) {
+                None if row.opened().opened_timestamp <= cursor.accounts_timestamp => {
+                    report.differs("account", id, "is a row that the ledger does not have");
+                }
+                // Opened since the ledger was asked.
+                None => {}
+                Some(account) => {
+                    if let Some(problem) = problem_of(app, (currency, cursor), (account, books), &row).await? {
+                        report.differs("account", id, problem);
+                    }
+                }
+            }
+            seen.insert(id);
+        }
+    }
+    for (id, account) in opened {
+        report.accounts += 1;
+        if !seen.contains(id) && nanoseconds(account.timestamp) <= cursor.accounts_timestamp {
+            report.differs("account", *id, "has no row");
+        }
+    }
+    Ok(())
+}
+
+async fn problem_of(
+    app: &App,
+    (currency, cursor): (Currency, Cursor),
+    (account, books): (&RecordedAccount, &Books),
+    row: &AccountRow,
+) -> Result<Option<&'static str>> {
+    if row.opened() != super::opened(account, currency)? {
+        return Ok(Some("has another row than the ledger's account"));
+    }
+    let here = Account { id: account.id, code: account.code, currency };
+    let expected = books.accounts.get(&row.id).copied().unwrap_or_default();
+    // The ledger's own word, as of the cursor: asked for only where the account may have moved since.
+    let mut told = Sides::from(account.balance);
+    if told != expected.sides {
+        told = app.ledger.balance_at(here, cursor.timestamp.unsigned_abs()).await?.into();
+    }
+    if told != expected.sides {
+        return Ok(Some("has another balance in the ledger than its transfers add up to"));
+    }
+    let stored = row.standing();
+    if stored == expected {
+        return Ok(None);
+    }
+    let moved_since = stored.last.filter(|last| *last > cursor.timestamp);
+    let at_its_last = match moved_since {
+        None => None,
+        Some(last) => Some(app.ledger.balance_at(here, last.unsigned_abs()).await?.into()),
+    };
+    Ok((at_its_last != Some(stored.sides)).then_some("has another balance than in the ledger"))
+}

@@ -1,0 +1,86 @@
+//! `GET /v1/admin/search`.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::{Hit, What};
+use crate::app::App;
+use crate::books::history::filter::row_of;
+use crate::identity::staff::Staff;
+use crate::platform::error::Result;
+use crate::platform::http::{Fields, Json, Query};
+use crate::platform::permissions::SearchAll;
+use crate::platform::problems::Problems;
+
+/// An e-mail or an idempotency key at its longest.
+const Q_CHARS_MAX: usize = 255;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(find))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct SearchQuery {
+    /// An id (whole, or its first eight digits or more) of a transaction, a ledger transfer, a purchase or payout of Revio's, a
+    /// user or a webhook; an e-mail or its beginning; an idempotency key.
+    #[param(min_length = 1, max_length = 255)]
+    q: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct HitView {
+    /// `transaction`, `transfer`, `user` or `webhook`.
+    #[serde(rename = "type")]
+    #[schema(example = "transaction")]
+    kind: &'static str,
+    id: Uuid,
+    /// The field that it was found by.
+    #[schema(example = "provider_id")]
+    matched: &'static str,
+    #[schema(example = "deposit completed")]
+    label: String,
+    /// Where to read it.
+    #[schema(example = "/v1/admin/transactions/01900000-0000-7000-8000-000000000000")]
+    link: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Hits {
+    /// At most ten of each kind and field.
+    data: Vec<HitView>,
+}
+
+impl From<Hit> for HitView {
+    fn from(hit: Hit) -> Self {
+        let (kind, link) = match hit.what {
+            What::Transaction => ("transaction", format!("/v1/admin/transactions/{}", hit.id)),
+            What::Transfer => ("transfer", format!("/v1/admin/transactions/{}", row_of(hit.id))),
+            What::User => ("user", format!("/v1/admin/users/{}", hit.id)),
+            What::Webhook => ("webhook", format!("/v1/admin/webhooks/{}", hit.id)),
+        };
+        Self { kind, id: hit.id, matched: hit.matched, label: hit.label, link }
+    }
+}
+
+/// Search everything
+///
+/// Leads from an id, an e-mail or a key to the row. Needs `search.all`. Audited, without what was looked for.
+#[utoipa::path(get, path = "/v1/admin/search", tag = "staff", security(("bearer" = ["search.all"])), params(SearchQuery),
+    responses((status = 200, body = Hits), Problems))]
+async fn find(
+    State(app): State<App>,
+    _staff: Staff<SearchAll>,
+    Query(query): Query<SearchQuery>,
+) -> Result<Json<Hits>> {
+    let mut fields = Fields::default();
+    let text = fields.text("q", &query.q, 1..=Q_CHARS_MAX);
+    fields.finish()?;
+    let hits = super::find(&app, &text).await?;
+    Ok(Json(Hits { data: hits.into_iter().map(HitView::from).collect() }))
+}

@@ -1,0 +1,198 @@
+//! Statements: opening balance, every movement of a wallet in a period, closing balance. For a customer and for staff.
+//!
+//! The source is the ledger's own account history, never the read model: a copy that lags cannot make a statement wrong. The
+//! order is the ledger's. Only what is booked counts; what is reserved for a withdrawal appears once it is paid.
+//!
+//! Each line is checked on the way: the balance before it and its amount must give the balance that the ledger recorded with
+//! it, and the last must be the closing balance. A statement that does not tie out is an internal error and never shown.
+//!
+//! The period is cut where the present is. While it reaches to within a minute of now, the cluster's clock may still put a
+//! movement into it: such a statement says that it is not final.
+
+pub mod csv;
+pub mod routes;
+
+use chrono::TimeDelta;
+use ledger::{Account, BATCH_MAX, Balance, Currency, Recorded, RecordedKind, TransferCode};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
+
+/// As many as a JSON answer holds. A CSV file has no end.
+const LINES_MAX: usize = 10_000;
+/// What is looked at for them: reservations and releases are no lines, but have to be read.
+const ENTRIES_MAX: usize = 50_000;
+/// No cluster is further from our clock than this.
+const CLOCK_MARGIN: TimeDelta = TimeDelta::minutes(1);
+
+/// What a statement is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    pub user_id: Uuid,
+    pub currency: Currency,
+    /// The first moment that counts …
+    pub from: DateTime,
+    /// … and the first that does not count any more.
+    pub to: DateTime,
+}
+
+/// A movement of the wallet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// When the ledger booked it.
+    pub at: DateTime,
+    pub transaction_id: Uuid,
+    pub transfer_id: Uuid,
+    /// Why, by the ledger's transfer codes (docs/ledger.md).
+    pub kind: &'static str,
+    /// Minor units; what leaves the wallet is negative.
+    pub amount: i64,
+    /// What the wallet holds after it.
+    pub running_balance: i64,
+}
+
+/// A whole statement, as the JSON answer has it.
+#[derive(Debug)]
+pub struct Statement {
+    pub summary: Summary,
+    pub lines: Vec<Line>,
+}
+
+/// What is known before the lines are read.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    pub currency: Currency,
+    pub from: DateTime,
+    /// As asked, or now.
+    pub to: DateTime,
+    /// Nothing can be added to the period any more.
+    pub is_final: bool,
+    pub opening_balance: i64,
+    pub closing_balance: i64,
+}
+
+/// A statement that is read page by page.
+pub struct Reader {
+    pub summary: Summary,
+    wallet: Account,
+    /// The last timestamp that was read, and the last that there is in the period.
+    after: u64,
+    until: u64,
+    balance: i64,
+}
+
+/// # Errors
+/// [`Error::Invalid`] when there are more lines than an answer holds.
+pub async fn whole(app: &App, request: Request) -> Result<Statement> {
+    let mut reader = Reader::open(app, request).await?;
+    let (mut lines, mut entries) = (Vec::new(), 0);
+    while let Some(page) = reader.next(app).await? {
+        entries += page.entries;
+        lines.extend(page.lines);
+        let (count, what) = if lines.len() > LINES_MAX {
+            (LINES_MAX, "lines")
+        } else if entries > ENTRIES_MAX {
+            (ENTRIES_MAX, "entries of the ledger, reservations and releases counted")
+        } else {
+            continue;
+        };
+        let message = format!("the period has more than {count} {what}: let it start later, or ask for format=csv");
+        return Err(Error::field("from", message));
+    }
+    Ok(Statement { summary: reader.summary, lines })
+}
+
+/// What one request to the ledger brought.
+pub struct Page {
+    pub lines: Vec<Line>,
+    /// What was read for them.
+    pub entries: usize,
+}
+
+impl Reader {
+    /// Reads both balances. The closing one comes first: what it is the balance after has happened, so that all the lines
+    /// before it are there to be read, whatever happens meanwhile.
+    pub async fn open(app: &App, request: Request) -> Result<Self> {
+        let now = app.clock.now();
+        let to = request.to.min(now).max(request.from);
+        let wallet = Account::wallet(request.user_id, request.currency);
+        let before = |moment: DateTime| nanoseconds(moment).saturating_sub(1);
+        let last = app.ledger.last_change(wallet, before(to)).await?;
+        let (until, closing) = last.map_or((0, 0), |(timestamp, balance)| (timestamp, balance.posted()));
+        let opening = if until <= before(request.from) {
+            closing
+        } else {
+            app.ledger.balance_at(wallet, before(request.from)).await?.posted()
+        };
+        let summary = Summary {
+            currency: request.currency,
+            from: request.from,
+            to,
+            is_final: to <= now - CLOCK_MARGIN,
+            opening_balance: opening,
+            closing_balance: closing,
+        };
+        Ok(Self { summary, wallet, after: before(request.from), until, balance: opening })
+    }
+
+    /// The next lines, which may be none; `None` at the end, where the balances were found to tie out.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when they do not; when the ledger does not answer.
+    pub async fn next(&mut self, app: &App) -> Result<Option<Page>> {
+        let history = app.ledger.history(self.wallet, self.after, self.until, BATCH_MAX).await?;
+        let Some((last, _)) = history.last() else {
+            self.check(app, self.summary.closing_balance, "the closing balance")?;
+            return Ok(None);
+        };
+        self.after = last.timestamp;
+        let mut lines = Vec::with_capacity(history.len());
+        for (transfer, balance) in &history {
+            let amount = movement(&self.wallet, transfer);
+            self.balance = self.balance.saturating_add(amount);
+            self.check(app, balance.posted(), "a line")?;
+            if amount != 0 {
+                lines.push(line(transfer, amount, *balance));
+            }
+        }
+        Ok(Some(Page { lines, entries: history.len() }))
+    }
+
+    fn check(&self, app: &App, recorded: i64, what: &str) -> Result<()> {
+        if self.balance == recorded {
+            return Ok(());
+        }
+        app.metrics.read_model.statement_mismatches.inc();
+        let problem = format!("{what} of a statement of {} does not tie out", self.wallet.id);
+        tracing::error!(account.id = %self.wallet.id, "{problem}");
+        Err(Error::internal(problem))
+    }
+}
+
+/// What a transfer does to the wallet's posted balance.
+fn movement(wallet: &Account, transfer: &Recorded) -> i64 {
+    let booked = match transfer.kind {
+        RecordedKind::Posted | RecordedKind::Post { .. } => transfer.amount_minor,
+        RecordedKind::Pending | RecordedKind::Void { .. } => 0,
+    };
+    if transfer.credit == wallet.id { booked } else { booked.saturating_neg() }
+}
+
+fn line(transfer: &Recorded, amount: i64, balance: Balance) -> Line {
+    Line {
+        at: chrono::DateTime::from_timestamp_nanos(i64::try_from(transfer.timestamp).unwrap_or(i64::MAX)),
+        transaction_id: transfer.reference,
+        transfer_id: transfer.id.as_uuid(),
+        kind: TransferCode::from_code(transfer.code).map_or("other", TransferCode::name),
+        amount,
+        running_balance: balance.posted(),
+    }
+}
+
+/// The ledger's clock begins in 1970 and ends in 2262; nothing lies beyond.
+fn nanoseconds(at: DateTime) -> u64 {
+    let nanoseconds = at.timestamp_nanos_opt().unwrap_or(if at.timestamp() < 0 { 0 } else { i64::MAX });
+    u64::try_from(nanoseconds).unwrap_or(0)
+}

@@ -1,0 +1,227 @@
+//! `GET /v1/statements`, for staff `GET /v1/admin/users/{id}/statements`.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use chrono::{NaiveDate, NaiveTime};
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::csv::Writer;
+use super::{Line, Reader, Request, Statement};
+use crate::app::App;
+use crate::identity::caller::Caller;
+use crate::identity::staff::Staff;
+use crate::identity::users;
+use crate::platform::clock::DateTime;
+use crate::platform::error::{BoxError, Error, Result};
+use crate::platform::http::{Fields, Json, Path, Query};
+use crate::platform::permissions::TransactionsRead;
+use crate::platform::problems::Problems;
+
+/// How long a file may take to go out; a reader who is slower than that is cut off, and sees it by the trailer that is not there.
+const STREAM_MAX: Duration = Duration::from_secs(600);
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(own)).routes(routes!(of_user))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct StatementQuery {
+    #[param(example = "ZAR")]
+    currency: String,
+    /// The first moment that counts: an RFC 3339 time (`+` written as `%2B`), or a date, which is its first moment in UTC.
+    #[param(example = "2026-03-01")]
+    from: String,
+    /// The first moment that does not count any more, likewise. Default and latest: now.
+    #[param(example = "2026-04-01")]
+    to: Option<String>,
+    /// `json` (the default, up to 10,000 lines) or `csv`.
+    #[param(example = "json", pattern = "^(json|csv)$")]
+    format: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct StatementView {
+    #[schema(example = "ZAR")]
+    currency: &'static str,
+    from: DateTime,
+    /// As asked, or now if that was to come.
+    to: DateTime,
+    /// False while the period reaches to within a minute of now: a movement may still be added to it.
+    r#final: bool,
+    /// Minor units: what the wallet held right before `from`.
+    opening_balance: i64,
+    /// What it held right before `to`: the opening balance and all the amounts.
+    closing_balance: i64,
+    lines: Vec<LineView>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct LineView {
+    /// When the ledger booked it.
+    at: DateTime,
+    /// The transaction that it belongs to.
+    transaction_id: Uuid,
+    transfer_id: Uuid,
+    /// Why money moved: `deposit`, `withdrawal`, `refund`, `chargeback`, `chargeback_reversal`, `receivable_repayment`, …
+    #[schema(example = "deposit")]
+    kind: &'static str,
+    /// Minor units; negative when it left the wallet.
+    amount: i64,
+    /// What the wallet held after it.
+    running_balance: i64,
+}
+
+impl From<Line> for LineView {
+    fn from(line: Line) -> Self {
+        let Line { at, transaction_id, transfer_id, kind, amount, running_balance } = line;
+        Self { at, transaction_id, transfer_id, kind, amount, running_balance }
+    }
+}
+
+impl From<Statement> for StatementView {
+    fn from(statement: Statement) -> Self {
+        let summary = statement.summary;
+        Self {
+            currency: summary.currency.code(),
+            from: summary.from,
+            to: summary.to,
+            r#final: summary.is_final,
+            opening_balance: summary.opening_balance,
+            closing_balance: summary.closing_balance,
+            lines: statement.lines.into_iter().map(LineView::from).collect(),
+        }
+    }
+}
+
+enum Format {
+    Json,
+    Csv,
+}
+
+impl StatementQuery {
+    fn parse(self, app: &App, user_id: Uuid) -> Result<(Request, Format)> {
+        let (mut fields, now) = (Fields::default(), app.clock.now());
+        let currency = fields.take(app.currency(&self.currency));
+        let from = moment(&mut fields, "from", &self.from);
+        let to = self.to.map_or(Some(now), |to| moment(&mut fields, "to", &to));
+        if from.is_some_and(|from| from > now) {
+            fields.wrong("from", "has not come yet");
+        } else if from.zip(to).is_some_and(|(from, to)| from > to) {
+            fields.wrong("to", "must not be before from");
+        }
+        let format = match self.format.as_deref() {
+            None | Some("json") => Format::Json,
+            Some("csv") => Format::Csv,
+            Some(_) => {
+                fields.wrong("format", "must be json or csv");
+                Format::Json
+            }
+        };
+        fields.finish()?;
+        match (currency, from, to) {
+            (Some(currency), Some(from), Some(to)) => Ok((Request { user_id, currency, from, to }, format)),
+            _ => Err(Error::internal("a field is missing and nothing was wrong with it")),
+        }
+    }
+}
+
+fn moment(fields: &mut Fields, field: &'static str, text: &str) -> Option<DateTime> {
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|date| date.and_time(NaiveTime::MIN).and_utc());
+    let at = date.or_else(|| chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()));
+    if at.is_none() {
+        fields.wrong(field, "must be an RFC 3339 time (with + written as %2B) or a date as in 2026-03-01");
+    }
+    at
+}
+
+/// My statement
+///
+/// Every movement of the wallet in a period, in the order of the ledger, with the balance before, after each, and at the end.
+/// As CSV it is streamed: the last record starts with `#end` and has the SHA-256 of everything before it.
+#[utoipa::path(get, path = "/v1/statements", tag = "transactions", security(("bearer" = [])), params(StatementQuery),
+    responses((status = 200, content((StatementView = "application/json"), (String = "text/csv"))), Problems))]
+async fn own(State(app): State<App>, caller: Caller, Query(query): Query<StatementQuery>) -> Result<Response> {
+    let (request, format) = query.parse(&app, caller.user_id)?;
+    answer(app, request, format).await
+}
+
+/// A customer's statement
+#[utoipa::path(get, path = "/v1/admin/users/{id}/statements", tag = "staff", security(("bearer" = ["transactions.read"])),
+    params(("id" = Uuid, Path), StatementQuery),
+    responses((status = 200, content((StatementView = "application/json"), (String = "text/csv"))), Problems))]
+async fn of_user(
+    State(app): State<App>,
+    _staff: Staff<TransactionsRead>,
+    Path(id): Path<Uuid>,
+    Query(query): Query<StatementQuery>,
+) -> Result<Response> {
+    let user = users::find(&app, id).await?;
+    let (request, format) = query.parse(&app, user.id)?;
+    answer(app, request, format).await
+}
+
+async fn answer(app: App, request: Request, format: Format) -> Result<Response> {
+    match format {
+        Format::Json => Ok(Json(StatementView::from(super::whole(&app, request).await?)).into_response()),
+        Format::Csv => {
+            let reader = Reader::open(&app, request).await?;
+            let name = format!(
+                "statement-{}-{}-{}.csv",
+                request.currency,
+                reader.summary.from.format("%Y%m%d"),
+                reader.summary.to.format("%Y%m%d")
+            );
+            let headers = [
+                (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present".to_owned()),
+                (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
+            ];
+            Ok((headers, file(app, reader)).into_response())
+        }
+    }
+}
+
+/// What the file still needs.
+enum Rest {
+    Head(Reader, Writer),
+    Lines(Reader, Writer),
+    Nothing,
+}
+
+/// The next page is read when the one before has gone out. A failure on the way breaks the transfer off.
+fn file(app: App, reader: Reader) -> Body {
+    let (started, writer) = (Instant::now(), Writer::new(reader.summary));
+    let pieces = stream::try_unfold(Rest::Head(reader, writer), move |rest| {
+        let app = app.clone();
+        async move {
+            let piece = piece(&app, rest, started).await;
+            piece
+                .inspect_err(|error| tracing::error!(error = error.chain(), "a statement broke off"))
+                .map_err(BoxError::from)
+        }
+    });
+    Body::from_stream(pieces)
+}
+
+async fn piece(app: &App, rest: Rest, started: Instant) -> Result<Option<(String, Rest)>> {
+    match rest {
+        Rest::Head(reader, mut writer) => Ok(Some((writer.head(), Rest::Lines(reader, writer)))),
+        Rest::Lines(..) if started.elapsed() > STREAM_MAX => Err(Error::unavailable("the reader is too slow")),
+        Rest::Lines(mut reader, mut writer) => Ok(Some(match reader.next(app).await? {
+            Some(page) => (writer.lines(&page.lines), Rest::Lines(reader, writer)),
+            None => (writer.end(), Rest::Nothing),
+        })),
+        Rest::Nothing => Ok(None),
+    }
+}

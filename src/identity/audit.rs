@@ -1,0 +1,200 @@
+//! Who did what: an append-only log of sign-ins, refusals, role changes, staff's calls and decisions about money.
+//!
+//! ```text
+//! record  the row, inside the transaction of the change that it tells of        any number at once, no lock
+//! seal    the worker, every few seconds: rows not yet in the chain ──> links     one at a time
+//! verify  every link again, from the first                                       `octoco audit verify`
+//! ```
+//!
+//! The chain makes a change of an old row visible: a link's hash covers the hash of the link before it and every field of
+//! its row. Chaining inside [`record`] would make every sign-in and every decision about money wait in one line until the
+//! commit of the one before. So a row is written without a lock and chained a moment later; until then only the triggers
+//! and privileges of the table protect it. `octoco_queue_age_seconds{queue="audit"}` says how long that moment is, and
+//! [`verify`] counts the rows that are not chained yet.
+//!
+//! Whoever can write all of PostgreSQL can also write a whole new chain. Against that [`seal`] tells the head of the chain to
+//! the process's log, which is kept elsewhere: `octoco audit verify --head POSITION:HASH` compares with a head noted before.
+
+mod chain;
+pub mod routes;
+mod store;
+
+use serde_json::Value;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::platform::error::Result;
+use crate::platform::permissions::Role;
+
+pub use chain::Head;
+pub use store::{Filter, Row};
+
+/// Links made in one transaction.
+const SEAL_BATCH: i64 = 500;
+/// Links checked at a time.
+const VERIFY_BATCH: i64 = 2_000;
+
+/// Who does something, and from where.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// A user's id, `system` or `revio`.
+    name: String,
+    role: Option<Role>,
+    origin: Origin,
+}
+
+/// The request that something came with.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    pub request_id: Option<String>,
+    pub address: Option<String>,
+}
+
+impl Actor {
+    /// The service itself: a background task, or the command line.
+    pub fn system() -> Self {
+        Self { name: "system".to_owned(), role: None, origin: Origin::default() }
+    }
+
+    pub fn revio(origin: Origin) -> Self {
+        Self { name: "revio".to_owned(), role: None, origin }
+    }
+
+    /// `role` where it was read just now.
+    pub fn user(id: Uuid, role: Option<Role>, origin: Origin) -> Self {
+        Self { name: id.to_string(), role, origin }
+    }
+
+    /// Somebody who did not prove to be anybody.
+    pub fn nobody(origin: Origin) -> Self {
+        Self { name: "nobody".to_owned(), role: None, origin }
+    }
+
+    pub fn is_user(&self, id: Uuid) -> bool {
+        self.name == id.to_string()
+    }
+}
+
+/// One thing that happened: `Entry::of(&actor, "user.role_changed", "user", id).change(before, after)`.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    actor: Actor,
+    action: &'static str,
+    object_kind: &'static str,
+    object_id: String,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+impl Entry {
+    /// `action` is `noun.past_participle`.
+    pub fn of(actor: &Actor, action: &'static str, object_kind: &'static str, object_id: impl ToString) -> Self {
+        let object_id = object_id.to_string();
+        Self { actor: actor.clone(), action, object_kind, object_id, before: None, after: None }
+    }
+
+    /// What was and what is: states, roles, amounts and ids; never a secret and never personal data.
+    pub fn change(self, before: Value, after: Value) -> Self {
+        Self { before: Some(before), after: Some(after), ..self }
+    }
+
+    /// What is, where there was nothing before.
+    pub fn with(self, after: Value) -> Self {
+        Self { after: Some(after), ..self }
+    }
+}
+
+/// Writes the entry. Given the transaction of the change that it tells of, both are there or neither.
+pub async fn record(app: &App, db: impl PgExecutor<'_>, entry: Entry) -> Result<()> {
+    let row = Row {
+        id: app.clock.row_id(),
+        at: app.clock.now(),
+        actor: entry.actor.name,
+        actor_role: entry.actor.role.map(|role| role.name().to_owned()),
+        action: entry.action.to_owned(),
+        object_kind: entry.object_kind.to_owned(),
+        object_id: entry.object_id,
+        before: entry.before.map(|value| value.to_string()),
+        after: entry.after.map(|value| value.to_string()),
+        request_id: entry.actor.origin.request_id,
+        address: entry.actor.origin.address,
+    };
+    Ok(store::insert(db, &row).await?)
+}
+
+/// Chains the rows that wait. True when there may be more; false also when another process is at it.
+pub async fn seal(app: &App) -> Result<bool> {
+    let mut tx = app.db.begin().await?;
+    if !store::lock(&mut *tx).await? {
+        return Ok(false);
+    }
+    let rows = store::unsealed(&mut *tx, SEAL_BATCH).await?;
+    if rows.is_empty() {
+        return Ok(false);
+    }
+    let links = chain::links(store::head(&mut *tx).await?, &rows);
+    let head = Head::at(links.last().expect("a link for each row"));
+    store::insert_links(&mut *tx, &links).await?;
+    store::dequeue(&mut *tx, &links).await?;
+    store::move_head(&mut *tx, &head).await?;
+    tx.commit().await?;
+    tracing::info!(audit.head = %head, rows = rows.len(), "audit rows chained");
+    Ok(i64::try_from(rows.len()).is_ok_and(|count| count == SEAL_BATCH))
+}
+
+/// What [`verify`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Intact {
+        head: Head,
+        /// Rows that wait to be chained.
+        unsealed: i64,
+    },
+    Broken {
+        /// The first link that is wrong.
+        position: i64,
+        /// The row that it should be the link of, as far as it can be told.
+        entry_id: Option<Uuid>,
+        reason: &'static str,
+    },
+}
+
+/// Computes every link again. `noted` is a head that was written down before.
+pub async fn verify(app: &App, noted: Option<&Head>) -> Result<Verdict> {
+    let end = store::head(&app.db).await?;
+    let mut head = Head::start();
+    while head.position < end.position {
+        let links = store::links_after(&app.db, head.position, VERIFY_BATCH.min(end.position - head.position)).await?;
+        let ids: Vec<Uuid> = links.iter().map(|link| link.entry_id).collect();
+        let rows = store::find_all(&app.db, &ids).await?;
+        if let Err(broken) = chain::check(&mut head, &links, &rows, noted) {
+            return Ok(broken);
+        }
+    }
+    let broken = |reason| Ok(Verdict::Broken { position: end.position, entry_id: None, reason });
+    if head != end {
+        return broken("the last link is not the one that the head names");
+    }
+    if noted.is_some_and(|noted| noted.position > end.position) {
+        return broken("the chain ends before the head that was noted");
+    }
+    let counts = store::counts(&app.db).await?;
+    if counts.rows != counts.links.saturating_add(counts.unsealed) {
+        return broken("there are rows that are neither chained nor waiting for it");
+    }
+    Ok(Verdict::Intact { head, unsealed: counts.unsealed })
+}
+
+/// A page of the log, newest first.
+pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Row>> {
+    Ok(store::list(&app.db, filter).await?)
+}
+
+/// Brings the gauges of what waits up to date.
+pub async fn measure(app: &App) -> Result<()> {
+    let waiting = store::waiting(&app.db).await?;
+    let age = waiting.oldest.map(|at| app.clock.now() - at);
+    app.metrics.waiting("audit", "unsealed", waiting.rows, age);
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! SQL of `audit_log` and its chain.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::Head;
+use crate::platform::clock::DateTime;
+
+/// Any number that no other single-runner task locks on.
+const LOCK: i64 = 0x6175_6469_7400;
+
+/// A row of the log. `before` and `after` are the text of the `jsonb`: the chain is over what is stored.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub id: Uuid,
+    pub at: DateTime,
+    pub actor: String,
+    pub actor_role: Option<String>,
+    pub action: String,
+    pub object_kind: String,
+    pub object_id: String,
+    pub before: Option<String>,
+    pub after: Option<String>,
+    pub request_id: Option<String>,
+    pub address: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    pub(super) position: i64,
+    pub(super) entry_id: Uuid,
+    pub(super) previous_hash: Vec<u8>,
+    pub(super) hash: Vec<u8>,
+}
+
+/// What is looked for; `None` does not narrow.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub object_kind: Option<String>,
+    pub object_id: Option<String>,
+    pub from: Option<DateTime>,
+    pub to: Option<DateTime>,
+    /// Older than this row.
+    pub before: Option<Uuid>,
+    pub limit: i64,
+}
+
+pub(super) async fn insert(db: impl PgExecutor<'_>, row: &Row) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into audit_log
+             (id, at, actor, actor_role, action, object_kind, object_id, before, after, request_id, address)
+         values ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, $9::text::jsonb, $10, $11)",
+        row.id,
+        row.at,
+        row.actor,
+        row.actor_role,
+        row.action,
+        row.object_kind,
+        row.object_id,
+        row.before,
+        row.after,
+        row.request_id,
+        row.address,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Until the end of the transaction; false when another process holds it.
+pub(super) async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    let locked = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, LOCK);
+    locked.fetch_one(db).await
+}
+
+pub(super) async fn unsealed(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address
+           from audit_unsealed join audit_log on id = entry_id order by id limit $1",
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn head(db: impl PgExecutor<'_>) -> sqlx::Result<Head> {
+    sqlx::query_as!(Head, "select position, hash from audit_head").fetch_one(db).await
+}
+
+pub(super) async fn insert_links(db: impl PgExecutor<'_>, links: &[Link]) -> sqlx::Result<()> {
+    let positions: Vec<i64> = links.iter().map(|link| link.position).collect();
+    let entries: Vec<Uuid> = links.iter().map(|link| link.entry_id).collect();
+    let previous: Vec<Vec<u8>> = links.iter().map(|link| link.previous_hash.clone()).collect();
+    let hashes: Vec<Vec<u8>> = links.iter().map(|link| link.hash.clone()).collect();
+    sqlx::query!(
+        "insert into audit_chain (position, entry_id, previous_hash, hash)
+         select * from unnest($1::bigint[], $2::uuid[], $3::bytea[], $4::bytea[])",
+        &positions,
+        &entries,
+        &previous,
+        &hashes,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn dequeue(db: impl PgExecutor<'_>, links: &[Link]) -> sqlx::Result<()> {
+    let entries: Vec<Uuid> = links.iter().map(|link| link.entry_id).collect();
+    sqlx::query!("delete from audit_unsealed where entry_id = any($1)", &entries).execute(db).await?;
+    Ok(())
+}
+
+pub(super) async fn move_head(db: impl PgExecutor<'_>, head: &Head) -> sqlx::Result<()> {
+    sqlx::query!("update audit_head set position = $1, hash = $2", head.position, head.hash).execute(db).await?;
+    Ok(())
+}
+
+pub(super) async fn links_after(db: impl PgExecutor<'_>, position: i64, limit: i64) -> sqlx::Result<Vec<Link>> {
+    sqlx::query_as!(
+        Link,
+        "select position, entry_id, previous_hash, hash from audit_chain where position > $1 order by position limit $2",
+        position,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address
+           from audit_log where id = any($1)",
+        ids
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) struct Counts {
+    pub(super) rows: i64,
+    pub(super) links: i64,
+    pub(super) unsealed: i64,
+}
+
+/// One statement, so that the three belong to one moment.
+pub(super) async fn counts(db: impl PgExecutor<'_>) -> sqlx::Result<Counts> {
+    sqlx::query_as!(
+        Counts,
+        r#"select (select count(*) from audit_log) as "rows!", (select count(*) from audit_chain) as "links!",
+                  (select count(*) from audit_unsealed) as "unsealed!""#
+    )
+    .fetch_one(db)
+    .await
+}
+
+pub(super) struct Waiting {
+    pub(super) rows: i64,
+    pub(super) oldest: Option<DateTime>,
+}
+
+pub(super) async fn waiting(db: impl PgExecutor<'_>) -> sqlx::Result<Waiting> {
+    sqlx::query_as!(
+        Waiting,
+        r#"select count(*) as "rows!", min(at) as oldest from audit_unsealed join audit_log on id = entry_id"#
+    )
+    .fetch_one(db)
+    .await
+}
+
+pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address
+           from audit_log
+          where ($1::text is null or actor = $1) and ($2::text is null or action = $2)
+            and ($3::text is null or object_kind = $3) and ($4::text is null or object_id = $4)
+            and ($5::timestamptz is null or at >= $5) and ($6::timestamptz is null or at < $6)
+            and ($7::uuid is null or id < $7)
+          order by id desc limit $8",
+        filter.actor,
+        filter.action,
+        filter.object_kind,
+        filter.object_id,
+        filter.from,
+        filter.to,
+        filter.before,
+        filter.limit,
+    )
+    .fetch_all(db)
+    .await
+}

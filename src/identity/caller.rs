@@ -1,0 +1,113 @@
+//! Who is calling: [`Caller`], somebody with a valid access token, or [`AnonymousClient`], anybody. Both count against the rate
+//! limit of what they do.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{Method, header};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::audit::{Actor, Origin};
+use crate::identity::quota::Quota;
+use crate::platform::error::{Error, Result};
+use crate::platform::http::RequestId;
+use crate::platform::http::address;
+use crate::platform::rate_limits::Class;
+
+/// Longer ones are cut: the value is only shown in the list of sessions.
+const USER_AGENT_CHARS_MAX: usize = 200;
+
+/// A user with a valid access token of a session that was not ended. What staff may do is not decided here but by
+/// [`crate::identity::staff::Staff`]: the token's role may have been taken away.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub user_id: Uuid,
+    pub session_id: Uuid,
+    pub origin: Origin,
+    /// For what a route counts besides.
+    pub quota: Quota,
+}
+
+/// Anybody, on the routes that need no token; counted by address.
+#[derive(Debug, Clone)]
+pub struct AnonymousClient {
+    pub address: String,
+    pub user_agent: Option<String>,
+    pub origin: Origin,
+    pub quota: Quota,
+}
+
+/// The same, not counted yet: signing in counts by what is known of the device.
+#[derive(Debug, Clone)]
+pub struct UncountedClient(pub AnonymousClient);
+
+impl Caller {
+    /// For the audit log.
+    pub fn actor(&self) -> Actor {
+        Actor::user(self.user_id, None, self.origin.clone())
+    }
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let now = app.clock.now();
+        let claims = app.tokens.check(bearer(parts)?, now).map_err(|_| Error::Unauthenticated)?;
+        if app.access.has_ended(claims.sid, now).await? {
+            return Err(Error::Unauthenticated);
+        }
+        let class =
+            if parts.method == Method::GET || parts.method == Method::HEAD { Class::Read } else { Class::Money };
+        let quota = Quota::of(parts);
+        quota.count(app, class, &claims.sub.to_string()).await?;
+        Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(app, parts), quota })
+    }
+}
+
+impl FromRequestParts<App> for AnonymousClient {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let UncountedClient(visitor) = UncountedClient::from_request_parts(parts, app).await?;
+        visitor.quota.count(app, Class::Auth, &visitor.address).await?;
+        Ok(visitor)
+    }
+}
+
+impl FromRequestParts<App> for UncountedClient {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let (address, origin) = (address_of(app, parts), origin(app, parts));
+        Ok(Self(AnonymousClient { address, user_agent: user_agent(parts), origin, quota: Quota::of(parts) }))
+    }
+}
+
+/// Where the call comes from, as it is shown and limited.
+fn address_of(app: &App, parts: &Parts) -> String {
+    let address = address::of(parts, &app.config.trusted_proxies);
+    address.map_or_else(|| "unknown".to_owned(), |address| address.to_string())
+}
+
+/// What the audit log says of where a request came from.
+pub fn origin(app: &App, parts: &Parts) -> Origin {
+    let request_id = parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone());
+    Origin { request_id, address: Some(address_of(app, parts)) }
+}
+
+fn user_agent(parts: &Parts) -> Option<String> {
+    let value = parts.headers.get(header::USER_AGENT)?.to_str().ok()?;
+    Some(value.chars().take(USER_AGENT_CHARS_MAX).collect())
+}
+
+fn bearer(parts: &Parts) -> Result<&str> {
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().and_then(|value| value.to_str().ok()).ok_or(Error::Unauthenticated)?;
+    let (scheme, token) = value.split_once(' ').ok_or(Error::Unauthenticated)?;
+    if values.next().is_none() && scheme.eq_ignore_ascii_case("bearer") {
+        Ok(token.trim())
+    } else {
+        Err(Error::Unauthenticated)
+    }
+}

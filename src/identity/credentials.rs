@@ -1,0 +1,121 @@
+//! Passwords that were forgotten or are to be changed.
+//!
+//! ```text
+//! forgot ──> a row for an address, whoever's it is ──(mails)──> link ──> frontend's page ──> reset: all sessions end
+//! change, signed in, with the password as it is ────────────────────────────────────────────> all other sessions end
+//! ```
+//!
+//! Three doors must stay shut here. `forgot` does the same for every address, so that nobody learns who has an account.
+//! A link works once: it is made over the hash that its use replaces. And an access token that somebody stole is no way
+//! to guess a password: `change` counts its guesses by user.
+
+pub mod routes;
+
+use secrecy::SecretString;
+use serde_json::json;
+
+use crate::app::App;
+use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::mails::{self, Kind, To};
+use crate::identity::sessions::{self, Ending};
+use crate::identity::users::{self, Email, User};
+use crate::platform::error::{Error, Result};
+use crate::platform::hashing::Priority;
+use crate::platform::rate_limits::Class;
+use crate::platform::tokens::{Device, LinkToken};
+
+pub struct Reset {
+    /// `None` when what was sent cannot be one.
+    pub token: Option<LinkToken>,
+    pub new_password: SecretString,
+}
+
+pub struct Change {
+    pub current_password: SecretString,
+    pub new_password: SecretString,
+}
+
+/// What a new password brings with it.
+struct Consequence<'a> {
+    actor: &'a Actor,
+    action: &'static str,
+    how: Ending,
+    /// The caller's own session goes on.
+    but: Option<uuid::Uuid>,
+}
+
+/// Sends a link to whoever has this e-mail. Nothing of what is done here depends on whether anybody has.
+///
+/// # Errors
+/// [`Error::TooMany`], which does not depend on it either.
+pub async fn forgot(app: &App, visitor: &AnonymousClient, email: &Email) -> Result<()> {
+    visitor.quota.count(app, Class::MailsAsked, &visitor.address).await?;
+    visitor.quota.count(app, Class::MailsTo, &format!("reset:{}", email.bucket())).await?;
+    mails::queue(app, &app.db, Kind::PasswordReset, To::Address(email.as_str())).await?;
+    count(app, "asked_for");
+    Ok(())
+}
+
+/// Sets a new password by the link of a mail, and ends every session of the user. Gives out what makes the device known: whoever
+/// came here because guesses of others slow the sign-in down is not slowed down by them any more.
+///
+/// # Errors
+/// [`Error::Invalid`] for `token` or `new_password`.
+pub async fn reset(app: &App, visitor: &AnonymousClient, reset: Reset) -> Result<Device> {
+    let user = users::of_link(app, Kind::PasswordReset, reset.token).await?;
+    let hash = users::new_password(app, &user, "new_password", reset.new_password).await?;
+    let actor = Actor::user(user.id, None, visitor.origin.clone());
+    let then = Consequence { actor: &actor, action: "user.password_reset", how: Ending::PasswordReset, but: None };
+    let device = match set(app, &user, &hash, then).await {
+        // Somebody used the same link a moment ago.
+        Err(Error::StaleState) => Err(users::spent_link()),
+        other => other,
+    }?;
+    count(app, "reset");
+    Ok(device)
+}
+
+/// Sets a new password for somebody who knows the present one, and ends the user's other sessions. The old password's devices are
+/// strangers then; gives out what makes this one known.
+///
+/// # Errors
+/// [`Error::InvalidCredentials`]; [`Error::Invalid`] for `new_password`; [`Error::TooMany`]; [`Error::StaleState`] when the
+/// password was changed meanwhile.
+pub async fn change(app: &App, caller: &Caller, change: Change) -> Result<Device> {
+    // By user, not by e-mail: those who guess without a token cannot keep its owner from changing the password.
+    let bucket = format!("user:{}", caller.user_id);
+    caller.quota.count(app, Class::Guess, &bucket).await?;
+    caller.quota.count(app, Class::GuessLong, &bucket).await?;
+    let user = users::find(app, caller.user_id).await?;
+    if !users::has_password(app, Priority::Known, &user, change.current_password).await? {
+        let entry = Entry::of(&caller.actor(), "user.password_change_refused", "user", user.id);
+        audit::record(app, &app.db, entry).await?;
+        count(app, "refused");
+        return Err(Error::InvalidCredentials);
+    }
+    let hash = users::new_password(app, &user, "new_password", change.new_password).await?;
+    let (actor, but) = (caller.actor(), Some(caller.session_id));
+    let then = Consequence { actor: &actor, action: "user.password_changed", how: Ending::PasswordChanged, but };
+    let device = set(app, &user, &hash, then).await?;
+    count(app, "changed");
+    Ok(device)
+}
+
+/// The password, the end of the sessions and the record of it: all or nothing. Gives out the stamp of a device for the new password.
+async fn set(app: &App, user: &User, hash: &str, then: Consequence<'_>) -> Result<Device> {
+    let mut tx = app.db.begin().await?;
+    if !users::set_password(&mut *tx, user, hash).await? {
+        return Err(Error::StaleState);
+    }
+    let ended = sessions::end_all(app, &mut *tx, user.id, then.but, then.how).await?;
+    let entry = Entry::of(then.actor, then.action, "user", user.id);
+    audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;
+    tx.commit().await?;
+    ended.heard(app);
+    Ok(app.tokens.new_device(&user.email, hash))
+}
+
+fn count(app: &App, outcome: &str) {
+    app.metrics.passwords.with_label_values(&[outcome]).inc();
+}

@@ -1,0 +1,69 @@
+//! Counting a call against a rate limit, and telling the caller where it stands: `RateLimit-Limit`, `RateLimit-Remaining` and
+//! `RateLimit-Reset` on every answer to a call that was counted, of the bucket that is closest to empty.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::app::App;
+use crate::platform::error::{Error, Result};
+use crate::platform::rate_limits::{Answer, Class, Counter, Standing};
+
+/// In the extensions of every request: what its answer will tell.
+#[derive(Debug, Clone, Default)]
+pub struct Quota(Arc<Mutex<Option<Standing>>>);
+
+impl Quota {
+    pub fn of(parts: &Parts) -> Self {
+        parts.extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// Counts one call of `who`.
+    pub async fn count(&self, app: &App, class: Class, who: &str) -> Result<()> {
+        let answer = app.limiter.check(class, who).await;
+        let (name, counter) = match answer {
+            Answer::Unlimited => ("unlimited", "nobody"),
+            Answer::Allowed(_, counter) => ("allowed", by(counter)),
+            Answer::Refused { counter, .. } => ("refused", by(counter)),
+        };
+        app.metrics.rate_limit_answers.with_label_values(&[class.name(), name, counter]).inc();
+        match answer {
+            Answer::Unlimited => Ok(()),
+            Answer::Allowed(standing, _) => {
+                self.note(standing);
+                Ok(())
+            }
+            Answer::Refused { retry_after_secs, standing, .. } => {
+                self.note(standing);
+                Err(Error::TooMany { retry_after_secs })
+            }
+        }
+    }
+
+    /// Puts the headers on the answer.
+    pub fn tell(&self, headers: &mut HeaderMap) {
+        let Some(standing) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) else { return };
+        for (name, value) in [
+            ("ratelimit-limit", standing.limit),
+            ("ratelimit-remaining", standing.remaining),
+            ("ratelimit-reset", standing.reset_secs),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+        }
+    }
+
+    fn note(&self, standing: Standing) {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.is_none_or(|noted| standing.remaining <= noted.remaining) {
+            *noted = Some(standing);
+        }
+    }
+}
+
+fn by(counter: Counter) -> &'static str {
+    match counter {
+        Counter::Redis => "redis",
+        Counter::Process => "process",
+    }
+}

@@ -1,0 +1,319 @@
+//! Sign-ins. A session is a family of refresh tokens; each token is used once and makes its successor.
+//!
+//! ```text
+//! login ──> token 1 ──refresh──> token 2 ──refresh──> token 3 …      logout, reuse ──> family revoked
+//! ```
+//!
+//! A token that was rotated and comes again is either a second tab (within ten seconds, and its successor still unused: it
+//! gets the very same successor) or somebody's copy: then the whole family ends.
+
+pub mod routes;
+mod store;
+
+use chrono::TimeDelta;
+use secrecy::SecretString;
+use serde_json::json;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::users::{self, Email, Proof, User};
+use crate::platform::error::{Error, Result};
+use crate::platform::hashing::Priority;
+use crate::platform::permissions::Role;
+use crate::platform::rate_limits::Class;
+use crate::platform::tokens::{Device, REFRESH_SECS, RefreshToken};
+
+pub use store::Session;
+
+const GRACE: TimeDelta = TimeDelta::seconds(10);
+/// How long a session that ended is kept. That it was, and how it ended, stays in the audit log.
+const KEPT: TimeDelta = TimeDelta::days(30);
+/// Rows of one statement: little enough that nobody waits for their locks.
+const BATCH: i64 = 1000;
+
+/// A session and whose it is said to be.
+struct Owned {
+    id: Uuid,
+    user_id: Uuid,
+}
+
+/// How a session ends before its time.
+#[derive(Debug, Clone, Copy)]
+pub enum Ending {
+    LoggedOut,
+    Revoked,
+    TokenReused,
+    PasswordReset,
+    PasswordChanged,
+    Operator,
+}
+
+impl Ending {
+    /// As the session's row and the audit log say it.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::LoggedOut => "logged out",
+            Self::Revoked => "revoked by the user",
+            Self::TokenReused => "refresh token reused",
+            Self::PasswordReset => "password reset",
+            Self::PasswordChanged => "password changed",
+            Self::Operator => "ended by the operator",
+        }
+    }
+
+    /// As the metric says it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::LoggedOut => "logged_out",
+            Self::Revoked => "revoked",
+            Self::TokenReused => "token_reused",
+            Self::PasswordReset => "password_reset",
+            Self::PasswordChanged => "password_changed",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// What a sign-in or a refresh gives out.
+pub struct SignedIn {
+    pub access_token: String,
+    pub refresh_token: RefreshToken,
+    pub user: User,
+}
+
+/// Somebody says to be somebody.
+pub struct Attempt {
+    pub email: Email,
+    pub password: SecretString,
+    /// What the device's cookie holds, if it has one.
+    pub device: Option<Device>,
+}
+
+/// Also gives out what makes the device known from now on.
+///
+/// # Errors
+/// [`Error::InvalidCredentials`]; [`Error::TooMany`].
+pub async fn login(app: &App, visitor: &AnonymousClient, attempt: Attempt) -> Result<(SignedIn, Device)> {
+    let email = attempt.email;
+    let known = match attempt.device {
+        Some(device) => users::known_device(app, &email, device).await?,
+        None => None,
+    };
+    let priority = slow_down(app, visitor, &email, known.as_ref()).await?;
+    let user = match users::authenticate(app, priority, &email, attempt.password).await? {
+        Proof::Right(user) => user,
+        Proof::Wrong(user) => return Err(refused(app, visitor, user).await?),
+    };
+    // A hash that was made anew on the way makes a new stamp necessary.
+    let device = known.filter(|device| user.knows(app, device)).unwrap_or_else(|| user.new_device(app));
+    Ok((open(app, visitor, user).await?, device))
+}
+
+/// Guessing gets slower and slower, by address and by account. It must not shut out the person whose account it is: one who
+/// comes on a known device is counted among those who do: by device, by account and by address, so that neither a copied cookie
+/// nor the cookies of many accounts of one's own are a way around. Who comes on no known device can have the password reset by mail.
+async fn slow_down(app: &App, visitor: &AnonymousClient, email: &Email, known: Option<&Device>) -> Result<Priority> {
+    if let Some(device) = known {
+        visitor.quota.count(app, Class::Auth, &format!("device:{}", visitor.address)).await?;
+        for who in [format!("device:{}", email.bucket()), device.as_str().to_owned()] {
+            visitor.quota.count(app, Class::Device, &who).await?;
+            visitor.quota.count(app, Class::DeviceLong, &who).await?;
+        }
+        return Ok(Priority::Known);
+    }
+    visitor.quota.count(app, Class::Auth, &visitor.address).await?;
+    let account = email.bucket();
+    visitor.quota.count(app, Class::Guess, &account).await?;
+    visitor.quota.count(app, Class::GuessLong, &account).await?;
+    Ok(Priority::Unknown)
+}
+
+async fn open(app: &App, visitor: &AnonymousClient, user: User) -> Result<SignedIn> {
+    let now = app.clock.now();
+    let session = Session {
+        id: app.clock.row_id(),
+        user_agent: visitor.user_agent.clone(),
+        address: Some(visitor.address.clone()),
+        created_at: now,
+        expires_at: now + TimeDelta::seconds(REFRESH_SECS),
+    };
+    let refresh_token = RefreshToken::random();
+    let mut tx = app.db.begin().await?;
+    // A change of the password ends the sessions that there are. One that the old password opens is not to follow it.
+    if !users::hold_password(&mut *tx, &user).await? {
+        return Err(Error::InvalidCredentials);
+    }
+    store::insert(&mut *tx, user.id, &session).await?;
+    store::insert_token(&mut *tx, &refresh_token.hash(), session.id, now).await?;
+    let actor = Actor::user(user.id, Role::parse(&user.role), visitor.origin.clone());
+    audit::record(app, &mut *tx, Entry::of(&actor, "session.opened", "session", session.id)).await?;
+    tx.commit().await?;
+    app.metrics.sign_ins.with_label_values(&["opened"]).inc();
+    Ok(signed_in(app, user, session.id, refresh_token))
+}
+
+/// Records that a password was wrong, for whom if there is such a user, and is what the caller is told.
+async fn refused(app: &App, visitor: &AnonymousClient, user: Option<Uuid>) -> Result<Error> {
+    let object = user.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
+    let actor = Actor::nobody(visitor.origin.clone());
+    audit::record(app, &app.db, Entry::of(&actor, "session.refused", "user", object)).await?;
+    app.metrics.sign_ins.with_label_values(&["refused"]).inc();
+    Ok(Error::InvalidCredentials)
+}
+
+/// Exchanges a refresh token for its successor and a new access token.
+///
+/// # Errors
+/// [`Error::Unauthenticated`], whatever is wrong with the token.
+pub async fn refresh(app: &App, visitor: &AnonymousClient, token: &RefreshToken) -> Result<SignedIn> {
+    let now = app.clock.now();
+    let hash = token.hash();
+    let Some(found) = store::find_token(&app.db, &hash).await? else { return Err(Error::Unauthenticated) };
+    if found.revoked_at.is_some() || found.expires_at <= now {
+        return Err(Error::Unauthenticated);
+    }
+    let expires_at = now + TimeDelta::seconds(REFRESH_SECS);
+    let mut tx = app.db.begin().await?;
+    let mut successor = app.tokens.successor(token);
+    let first = store::rotate_token(&mut *tx, &hash, now).await?;
+    if first {
+        store::insert_token(&mut *tx, &successor.hash(), found.session_id, now).await?;
+        store::extend(&mut *tx, found.session_id, expires_at).await?;
+    }
+    tx.commit().await?;
+    if !first {
+        let Some(unused) = unused_successor(app, token, &hash).await? else {
+            tracing::warn!(session.id = %found.session_id, "a refresh token was used again; its family is revoked");
+            end(app, &Actor::nobody(visitor.origin.clone()), &found.session(), Ending::TokenReused).await?;
+            return Err(Error::Unauthenticated);
+        };
+        successor = unused;
+    }
+    let user = users::find(app, found.user_id).await?;
+    app.metrics.sign_ins.with_label_values(&["refreshed"]).inc();
+    Ok(signed_in(app, user, found.session_id, successor))
+}
+
+/// What a second tab gets that comes with a token that was rotated just now: the successor that the first one got, as long
+/// as nobody used it.
+async fn unused_successor(app: &App, token: &RefreshToken, hash: &[u8]) -> Result<Option<RefreshToken>> {
+    let rotated = store::find_token(&app.db, hash).await?.and_then(|token| token.rotated_at);
+    if rotated.is_none_or(|at| app.clock.now() - at > GRACE) {
+        return Ok(None);
+    }
+    for successor in app.tokens.successors(token) {
+        if store::find_token(&app.db, &successor.hash()).await?.is_some_and(|next| next.rotated_at.is_none()) {
+            return Ok(Some(successor));
+        }
+    }
+    Ok(None)
+}
+
+/// Ends the session that a refresh token belongs to; nothing happens if there is none.
+pub async fn logout(app: &App, visitor: &AnonymousClient, token: &RefreshToken) -> Result<()> {
+    if let Some(found) = store::find_token(&app.db, &token.hash()).await? {
+        let actor = Actor::user(found.user_id, None, visitor.origin.clone());
+        end(app, &actor, &found.session(), Ending::LoggedOut).await?;
+    }
+    Ok(())
+}
+
+/// The sessions of a user that still live, newest first.
+pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<Session>> {
+    Ok(store::list_for(&app.db, user_id, app.clock.now()).await?)
+}
+
+/// # Errors
+/// [`Error::NotFound`] when it is not the user's, or ended already.
+pub async fn revoke(app: &App, caller: &Caller, session_id: Uuid) -> Result<()> {
+    let session = Owned { id: session_id, user_id: caller.user_id };
+    let ended = end(app, &caller.actor(), &session, Ending::Revoked).await?;
+    if ended { Ok(()) } else { Err(Error::NotFound("session")) }
+}
+
+/// Ends every other session of the caller. How many there were.
+pub async fn revoke_others(app: &App, caller: &Caller) -> Result<usize> {
+    let mut tx = app.db.begin().await?;
+    let ended = end_all(app, &mut *tx, caller.user_id, Some(caller.session_id), Ending::Revoked).await?;
+    let entry = Entry::of(&caller.actor(), "user.other_sessions_ended", "user", caller.user_id);
+    audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;
+    tx.commit().await?;
+    Ok(ended.heard(app))
+}
+
+/// Sessions that end with a transaction.
+#[must_use = "the process must hear of it when the transaction is committed"]
+pub struct Ended {
+    pub ids: Vec<Uuid>,
+    how: Ending,
+}
+
+impl Ended {
+    /// To be called after the commit: from now on this process refuses their access tokens; the others read of it.
+    pub fn heard(self, app: &App) -> usize {
+        for id in &self.ids {
+            app.access.end(*id);
+            app.metrics.sign_ins.with_label_values(&[self.how.name()]).inc();
+        }
+        self.ids.len()
+    }
+}
+
+/// Ends all sessions of a user, however many, but for one.
+pub async fn end_all(
+    app: &App,
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    except: Option<Uuid>,
+    how: Ending,
+) -> Result<Ended> {
+    let ids = store::revoke_all(db, user_id, except, how.reason(), app.clock.now()).await?;
+    Ok(Ended { ids, how })
+}
+
+/// Ends a batch of everybody's sessions, on the record: `octoco sessions end-all`, when a key has leaked. How many; 0 when there
+/// are no more. Other processes read of it, as of any end (`access.rs`).
+///
+/// # Errors
+/// When PostgreSQL does not answer: what was ended stays so, run it again.
+pub async fn end_everybodys(app: &App) -> Result<u64> {
+    let mut tx = app.db.begin().await?;
+    let ended = store::revoke_batch(&mut *tx, Ending::Operator.reason(), app.clock.now(), BATCH).await?;
+    if ended > 0 {
+        let entry = Entry::of(&Actor::system(), "session.all_ended", "session", "all");
+        audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended}))).await?;
+    }
+    tx.commit().await?;
+    app.metrics.sign_ins.with_label_values(&[Ending::Operator.name()]).inc_by(ended);
+    Ok(ended)
+}
+
+/// Deletes a batch of sessions, with their tokens, that ended long ago. True when there may be more.
+pub async fn prune(app: &App) -> Result<bool> {
+    let deleted = store::delete_ended(&app.db, app.clock.now() - KEPT, BATCH).await?;
+    Ok(i64::try_from(deleted).is_ok_and(|count| count == BATCH))
+}
+
+/// Ends a session with all its tokens, on the record. False when it had ended before, or is not that user's.
+async fn end(app: &App, actor: &Actor, session: &Owned, how: Ending) -> Result<bool> {
+    let mut tx = app.db.begin().await?;
+    let ended = store::revoke(&mut *tx, session, how.reason(), app.clock.now()).await?;
+    if ended {
+        let entry = Entry::of(actor, "session.ended", "session", session.id);
+        audit::record(app, &mut *tx, entry.with(json!({"user": session.user_id, "reason": how.reason()}))).await?;
+    }
+    tx.commit().await?;
+    if ended {
+        app.access.end(session.id);
+        app.metrics.sign_ins.with_label_values(&[how.name()]).inc();
+    }
+    Ok(ended)
+}
+
+fn signed_in(app: &App, user: User, session_id: Uuid, refresh_token: RefreshToken) -> SignedIn {
+    let access_token = app.tokens.sign(user.id, session_id, &user.role, app.clock.now());
+    SignedIn { access_token, refresh_token, user }
+}

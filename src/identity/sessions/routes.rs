@@ -1,0 +1,210 @@
+//! `POST /v1/auth/login`, `/refresh`, `/logout`; `GET`, `DELETE /v1/auth/sessions`, `DELETE /v1/auth/sessions/{id}`;
+//! `GET /.well-known/jwks.json`.
+//!
+//! The refresh token lives in a cookie that no script can read and that only these paths receive (`http/cookies.rs`).
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::{Attempt, Session, SignedIn};
+use crate::app::App;
+use crate::identity::caller::{AnonymousClient, Caller, UncountedClient};
+use crate::identity::cookies;
+use crate::identity::cookies::SameSite;
+use crate::identity::users::Email;
+use crate::identity::users::routes::UserView;
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
+use crate::platform::http::{Json, Path};
+use crate::platform::problems::Problems;
+use crate::platform::tokens::{ACCESS_SECS, Device, REFRESH_SECS, RefreshToken};
+
+const REFRESH_COOKIE: &str = "refresh_token";
+const DEVICE_COOKIE: &str = "device";
+/// Shorter than a change of keys takes.
+const JWKS_CACHE: &str = "public, max-age=300";
+/// As long as browsers keep a cookie.
+const DEVICE_SECS: i64 = 400 * 24 * 3600;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(login))
+        .routes(routes!(refresh))
+        .routes(routes!(logout))
+        .routes(routes!(list, revoke_others))
+        .routes(routes!(revoke))
+        .routes(routes!(jwks))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Credentials {
+    #[schema(example = "thandi@example.com", format = "email", max_length = 254)]
+    email: String,
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+}
+
+#[derive(Serialize, ToSchema)]
+struct TokenView {
+    /// Send it as `Authorization: Bearer …`.
+    access_token: String,
+    #[schema(example = "Bearer")]
+    token_type: &'static str,
+    /// Seconds.
+    #[schema(example = 900)]
+    expires_in: i64,
+    user: UserView,
+}
+
+#[derive(Serialize, ToSchema)]
+struct SessionView {
+    id: Uuid,
+    /// Whether this very call belongs to it.
+    current: bool,
+    user_agent: Option<String>,
+    address: Option<String>,
+    created_at: DateTime,
+    expires_at: DateTime,
+}
+
+#[derive(Serialize, ToSchema)]
+struct SessionList {
+    data: Vec<SessionView>,
+}
+
+type WithCookies<T> = (AppendHeaders<Vec<(HeaderName, HeaderValue)>>, T);
+
+/// Sign in
+///
+/// Answers an access token and sets the refresh token as an HttpOnly cookie. A second cookie remembers the device: whoever
+/// guesses the account's password elsewhere does not slow down a person on a device that it signed in on before.
+#[utoipa::path(post, path = "/v1/auth/login", tag = "auth", security(()), request_body = Credentials,
+    responses((status = 200, body = TokenView, headers(("Set-Cookie" = String, description = "`refresh_token` and `device`"))),
+        (status = 401, description = "`invalid_credentials`"),
+        (status = 403, description = "`forbidden`: a page of another site made the call"), Problems))]
+async fn login(
+    State(app): State<App>,
+    _same_site: SameSite,
+    UncountedClient(visitor): UncountedClient,
+    headers: HeaderMap,
+    Json(body): Json<Credentials>,
+) -> Result<WithCookies<Json<TokenView>>> {
+    let device = cookies::received(&headers, DEVICE_COOKIE).map(Device::received);
+    let attempt = Attempt { email: Email::parse(&body.email)?, password: body.password, device };
+    let (signed_in, device) = super::login(&app, &visitor, attempt).await?;
+    let (AppendHeaders(mut cookies), view) = answer(signed_in);
+    cookies.push(device_cookie(&device));
+    Ok((AppendHeaders(cookies), view))
+}
+
+/// Renew the access token
+///
+/// Takes the cookie, answers a new access token and a new cookie. Each refresh token works once; one that is used again
+/// ends its session.
+#[utoipa::path(post, path = "/v1/auth/refresh", tag = "auth", security(("refresh_cookie" = [])),
+    responses((status = 200, body = TokenView, headers(("Set-Cookie" = String, description = "the next `refresh_token`"))),
+        (status = 403, description = "`forbidden`: a page of another site made the call"), Problems))]
+async fn refresh(
+    State(app): State<App>,
+    _same_site: SameSite,
+    visitor: AnonymousClient,
+    headers: HeaderMap,
+) -> Result<WithCookies<Json<TokenView>>> {
+    let token = received(&headers).ok_or(Error::Unauthenticated)?;
+    Ok(answer(super::refresh(&app, &visitor, &token).await?))
+}
+
+/// Sign out
+///
+/// Ends the session of the cookie and takes the cookie back. Without a cookie there is nothing to end.
+#[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", security((), ("refresh_cookie" = [])),
+    responses((status = 204, headers(("Set-Cookie" = String, description = "takes `refresh_token` back"))),
+        (status = 403, description = "`forbidden`: a page of another site made the call"), Problems))]
+async fn logout(
+    State(app): State<App>,
+    _same_site: SameSite,
+    visitor: AnonymousClient,
+    headers: HeaderMap,
+) -> Result<WithCookies<StatusCode>> {
+    if let Some(token) = received(&headers) {
+        super::logout(&app, &visitor, &token).await?;
+    }
+    Ok((AppendHeaders(vec![cookies::set(REFRESH_COOKIE, "", 0)]), StatusCode::NO_CONTENT))
+}
+
+/// My sessions
+#[utoipa::path(get, path = "/v1/auth/sessions", tag = "auth", security(("bearer" = [])),
+    responses((status = 200, body = SessionList), Problems))]
+async fn list(State(app): State<App>, caller: Caller) -> Result<Json<SessionList>> {
+    let sessions = super::list(&app, caller.user_id).await?;
+    let data = sessions.into_iter().map(|session| SessionView::of(session, &caller)).collect();
+    Ok(Json(SessionList { data }))
+}
+
+/// End one of my sessions
+#[utoipa::path(delete, path = "/v1/auth/sessions/{id}", tag = "auth", security(("bearer" = [])),
+    params(("id" = Uuid, Path)), responses((status = 204), Problems))]
+async fn revoke(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<StatusCode> {
+    super::revoke(&app, &caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// End all my other sessions
+///
+/// The session of this very call goes on.
+#[utoipa::path(delete, path = "/v1/auth/sessions", tag = "auth", security(("bearer" = [])),
+    responses((status = 204), Problems))]
+async fn revoke_others(State(app): State<App>, caller: Caller) -> Result<StatusCode> {
+    super::revoke_others(&app, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Public keys
+///
+/// For whoever checks our access tokens: a JSON Web Key Set (RFC 7517). Look again when a token names a key that is not in it.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "auth", security(()),
+    responses((status = 200, body = serde_json::Value)))]
+async fn jwks(State(app): State<App>) -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, JWKS_CACHE)], Json(app.tokens.jwks()))
+}
+
+impl SessionView {
+    fn of(session: Session, caller: &Caller) -> Self {
+        Self {
+            current: session.id == caller.session_id,
+            id: session.id,
+            user_agent: session.user_agent,
+            address: session.address,
+            created_at: session.created_at,
+            expires_at: session.expires_at,
+        }
+    }
+}
+
+fn answer(signed_in: SignedIn) -> WithCookies<Json<TokenView>> {
+    let view = TokenView {
+        access_token: signed_in.access_token,
+        token_type: "Bearer",
+        expires_in: ACCESS_SECS,
+        user: signed_in.user.into(),
+    };
+    let cookie = cookies::set(REFRESH_COOKIE, signed_in.refresh_token.expose(), REFRESH_SECS);
+    (AppendHeaders(vec![cookie]), Json(view))
+}
+
+/// Makes the device known from now on.
+pub fn device_cookie(device: &Device) -> (HeaderName, HeaderValue) {
+    cookies::set(DEVICE_COOKIE, device.as_str(), DEVICE_SECS)
+}
+
+fn received(headers: &HeaderMap) -> Option<RefreshToken> {
+    cookies::received(headers, REFRESH_COOKIE).map(RefreshToken::received)
+}

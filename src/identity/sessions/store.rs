@@ -1,0 +1,185 @@
+//! SQL of `sessions` and `refresh_tokens`.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::Owned;
+use crate::platform::clock::DateTime;
+
+pub struct Session {
+    pub id: Uuid,
+    pub user_agent: Option<String>,
+    pub address: Option<String>,
+    pub created_at: DateTime,
+    pub expires_at: DateTime,
+}
+
+/// A refresh token together with what its session says.
+pub(super) struct Token {
+    pub(super) session_id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) rotated_at: Option<DateTime>,
+    pub(super) revoked_at: Option<DateTime>,
+    pub(super) expires_at: DateTime,
+}
+
+impl Token {
+    pub(super) fn session(&self) -> Owned {
+        Owned { id: self.session_id, user_id: self.user_id }
+    }
+}
+
+pub(super) async fn insert(db: impl PgExecutor<'_>, user_id: Uuid, session: &Session) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into sessions (id, user_id, user_agent, address, created_at, expires_at) values ($1, $2, $3, $4, $5, $6)",
+        session.id,
+        user_id,
+        session.user_agent,
+        session.address,
+        session.created_at,
+        session.expires_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A successor that a second tab inserted first is the same row.
+pub(super) async fn insert_token(
+    db: impl PgExecutor<'_>,
+    hash: &[u8],
+    session: Uuid,
+    now: DateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into refresh_tokens (token_hash, session_id, issued_at) values ($1, $2, $3) on conflict do nothing",
+        hash,
+        session,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn find_token(db: impl PgExecutor<'_>, hash: &[u8]) -> sqlx::Result<Option<Token>> {
+    sqlx::query_as!(
+        Token,
+        "select t.session_id, s.user_id, t.rotated_at, s.revoked_at, s.expires_at
+           from refresh_tokens t join sessions s on s.id = t.session_id
+          where t.token_hash = $1",
+        hash
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Whether this call was the first to use the token.
+pub(super) async fn rotate_token(db: impl PgExecutor<'_>, hash: &[u8], now: DateTime) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update refresh_tokens set rotated_at = $2 where token_hash = $1 and rotated_at is null",
+        hash,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn extend(db: impl PgExecutor<'_>, id: Uuid, expires_at: DateTime) -> sqlx::Result<()> {
+    sqlx::query!("update sessions set expires_at = $2 where id = $1", id, expires_at).execute(db).await?;
+    Ok(())
+}
+
+/// Whether it was the user's and still lived.
+pub(super) async fn revoke(
+    db: impl PgExecutor<'_>,
+    session: &Owned,
+    reason: &str,
+    now: DateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update sessions set revoked_at = $3, revoked_reason = $4
+          where id = $1 and user_id = $2 and revoked_at is null",
+        session.id,
+        session.user_id,
+        now,
+        reason
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Those that ended by this.
+pub(super) async fn revoke_all(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    except: Option<Uuid>,
+    reason: &str,
+    now: DateTime,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        // In the order of [`revoke_batch`]: two that end several sessions never wait for each other.
+        "update sessions set revoked_at = $3, revoked_reason = $4
+          where id in (select id from sessions
+                        where user_id = $1 and revoked_at is null and id is distinct from $2
+                        order by id for no key update)
+            and revoked_at is null
+         returning id",
+        user_id,
+        except,
+        now,
+        reason
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// How many live sessions of a batch ended by this. One that ends just now by other means is passed over.
+pub(super) async fn revoke_batch(
+    db: impl PgExecutor<'_>,
+    reason: &str,
+    now: DateTime,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "update sessions set revoked_at = $2, revoked_reason = $1
+          where id in (select id from sessions where revoked_at is null and expires_at > $2
+                        order by id limit $3 for no key update)
+            and revoked_at is null",
+        reason,
+        now,
+        limit
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Deletes a batch of those that ended before `before`, by time or otherwise; their tokens go with them.
+pub(super) async fn delete_ended(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "delete from sessions
+          where id in (select id from sessions where revoked_at < $1 or expires_at < $1 limit $2 for update skip locked)",
+        before,
+        limit
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// A user has few sessions; the limit keeps one who makes thousands from hurting anybody.
+pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid, now: DateTime) -> sqlx::Result<Vec<Session>> {
+    sqlx::query_as!(
+        Session,
+        "select id, user_agent, address, created_at, expires_at from sessions
+          where user_id = $1 and revoked_at is null and expires_at > $2
+          order by created_at desc limit 100",
+        user_id,
+        now
+    )
+    .fetch_all(db)
+    .await
+}

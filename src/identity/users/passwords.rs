@@ -1,0 +1,73 @@
+//! Which passwords somebody may choose: long enough, not one that anybody would try.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Email;
+use crate::platform::error::{Error, Result};
+
+pub const CHARS_MIN: usize = 8;
+/// Longer ones add nothing but work for an attacker to give us.
+pub const CHARS_MAX: usize = 128;
+/// What people hang behind a word to please a rule: `Summer2024!` is `summer`.
+const TAIL_CHARS_MAX: usize = 5;
+
+static COMMON: LazyLock<HashSet<&str>> =
+    LazyLock::new(|| include_str!("common_passwords.txt").lines().filter(|line| !line.starts_with('#')).collect());
+
+/// Whether somebody may choose this password: long enough, not one that everybody tries, not the e-mail.
+///
+/// # Errors
+/// [`Error::Invalid`] for `field`.
+pub fn check(field: &str, password: &SecretString, email: Option<&Email>) -> Result<()> {
+    let password = password.expose_secret();
+    if !(CHARS_MIN..=CHARS_MAX).contains(&password.chars().count()) {
+        return Err(Error::field(field, format!("must have {CHARS_MIN} to {CHARS_MAX} characters")));
+    }
+    let lower = password.to_lowercase();
+    if is_common(&lower) {
+        return Err(Error::field(field, "is one of the first that anybody would try"));
+    }
+    if email.is_some_and(|email| email.as_str() == lower || email.local_part() == lower) {
+        return Err(Error::field(field, "must not be the e-mail"));
+    }
+    Ok(())
+}
+
+/// On the list, as it is or without its tail; or one character again and again.
+fn is_common(lower: &str) -> bool {
+    let stem = lower.trim_end_matches(|c: char| !c.is_alphabetic());
+    let tail = lower.chars().count() - stem.chars().count();
+    let first = lower.chars().next();
+    COMMON.contains(lower) || tail <= TAIL_CHARS_MAX && COMMON.contains(stem) || lower.chars().all(|c| Some(c) == first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_anybody_would_try_is_refused() {
+        let email = Email::parse("thandi.nkosi@example.com").expect("valid");
+        let refused = |password: &str| check("password", &SecretString::from(password), Some(&email)).is_err();
+        for common in [
+            "password",
+            "Password",
+            "PASSWORD123!",
+            "qwertyuiop",
+            "Summer2024!",
+            "12345678",
+            "aaaaaaaaaaaa",
+            "thandi.nkosi",
+            "Thandi.Nkosi@example.com",
+            "short",
+        ] {
+            assert!(refused(common), "{common}");
+        }
+        for good in ["correct horse battery staple", "summer-in-the-karoo", "kx7#Qm2pVw", "ümläute sind schön"] {
+            assert!(!refused(good), "{good}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! `POST /v1/auth/register`, `GET /v1/me`; for staff `GET /v1/admin/users`, `GET`, `PATCH /v1/admin/users/{id}`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::{Email, Filter, Registration, User, passwords};
+use crate::app::App;
+use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::staff::Staff;
+use crate::platform::clock::DateTime;
+use crate::platform::error::Result;
+use crate::platform::http::{Fields, Json, Path, Query, cursor};
+use crate::platform::permissions::{Role, UsersManageRoles, UsersRead};
+use crate::platform::problems::Problems;
+
+const NAME_CHARS_MAX: usize = 128;
+const EMAIL_PREFIX_CHARS_MAX: usize = 254;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(me))
+        .routes(routes!(list))
+        .routes(routes!(show, change))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewUser {
+    #[schema(example = "thandi@example.com", format = "email", max_length = 254)]
+    email: String,
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 128)]
+    password: SecretString,
+    #[schema(example = "Thandi Nkosi", min_length = 1, max_length = 128)]
+    full_name: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct UserView {
+    pub id: Uuid,
+    #[schema(example = "thandi@example.com")]
+    pub email: String,
+    #[schema(example = "Thandi Nkosi")]
+    pub full_name: String,
+    #[schema(value_type = Role)]
+    pub role: String,
+    pub created_at: DateTime,
+    /// When the e-mail was verified; null until then.
+    pub email_verified_at: Option<DateTime>,
+}
+
+impl From<User> for UserView {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            email: user.email,
+            full_name: user.full_name,
+            role: user.role,
+            created_at: user.created_at,
+            email_verified_at: user.email_verified_at,
+        }
+    }
+}
+
+impl NewUser {
+    fn parse(self) -> Result<Registration> {
+        let mut fields = Fields::default();
+        let email = fields.take(Email::parse(&self.email));
+        fields.take(passwords::check("password", &self.password, email.as_ref()));
+        let full_name = fields.text("full_name", &self.full_name, 1..=NAME_CHARS_MAX);
+        fields.finish()?;
+        Ok(Registration {
+            email: email.expect("finish refuses a request without it"),
+            password: self.password,
+            full_name,
+        })
+    }
+}
+
+/// Register
+///
+/// The e-mail is normalised (trimmed, lower case) and unique. A mail with a link that verifies it follows, unless too
+/// many were asked for: then it can be asked for when signed in.
+#[utoipa::path(post, path = "/v1/auth/register", tag = "auth", security(()), request_body = NewUser,
+    responses((status = 201, body = UserView), (status = 409, description = "`email_taken`"), Problems))]
+async fn register(
+    State(app): State<App>,
+    visitor: AnonymousClient,
+    Json(body): Json<NewUser>,
+) -> Result<(StatusCode, Json<UserView>)> {
+    let user = super::register(&app, &visitor, body.parse()?).await?;
+    Ok((StatusCode::CREATED, Json(user.into())))
+}
+
+/// Who am I
+#[utoipa::path(get, path = "/v1/me", tag = "auth", security(("bearer" = [])), responses((status = 200, body = UserView), Problems))]
+async fn me(State(app): State<App>, caller: Caller) -> Result<Json<UserView>> {
+    Ok(Json(super::find(&app, caller.user_id).await?.into()))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// How the e-mail begins.
+    #[param(max_length = 254)]
+    email: Option<String>,
+    #[param(inline, value_type = Option<Role>)]
+    role: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct UserList {
+    data: Vec<UserView>,
+    /// For `cursor`; null on the last page.
+    next_cursor: Option<String>,
+}
+
+impl ListQuery {
+    fn parse(self) -> Result<Filter> {
+        let mut fields = Fields::default();
+        let before = cursor::read(&mut fields, self.cursor.as_deref());
+        let limit = cursor::limit(&mut fields, self.limit);
+        let email = self.email.map(|text| fields.text("email", &text, 1..=EMAIL_PREFIX_CHARS_MAX).to_lowercase());
+        let role = self.role.and_then(|name| parse_role(&mut fields, &name));
+        fields.finish()?;
+        Ok(Filter { email, role: role.map(Role::name), before, limit })
+    }
+}
+
+fn parse_role(fields: &mut Fields, name: &str) -> Option<Role> {
+    let role = Role::parse(name);
+    if role.is_none() {
+        fields.wrong("role", "must be user, support, finance or admin");
+    }
+    role
+}
+
+/// Users
+///
+/// Newest first. Needs `users.read`.
+#[utoipa::path(get, path = "/v1/admin/users", tag = "staff", security(("bearer" = ["users.read"])), params(ListQuery),
+    responses((status = 200, body = UserList), Problems))]
+async fn list(
+    State(app): State<App>,
+    _staff: Staff<UsersRead>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<UserList>> {
+    let filter = query.parse()?;
+    let users = super::list(&app, &filter).await?;
+    let ids: Vec<Uuid> = users.iter().map(|user| user.id).collect();
+    let data = users.into_iter().map(UserView::from).collect();
+    Ok(Json(UserList { data, next_cursor: cursor::next(&ids, filter.limit) }))
+}
+
+/// One user
+///
+/// Needs `users.read`.
+#[utoipa::path(get, path = "/v1/admin/users/{id}", tag = "staff", security(("bearer" = ["users.read"])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = UserView), Problems))]
+async fn show(State(app): State<App>, _staff: Staff<UsersRead>, Path(id): Path<Uuid>) -> Result<Json<UserView>> {
+    Ok(Json(super::find(&app, id).await?.into()))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UserChange {
+    #[schema(value_type = Role)]
+    role: String,
+}
+
+/// Change a user's role
+///
+/// It holds from that user's next call. Nobody changes an own role. Needs `users.manage_roles`.
+#[utoipa::path(patch, path = "/v1/admin/users/{id}", tag = "staff", security(("bearer" = ["users.manage_roles"])),
+    params(("id" = Uuid, Path)), request_body = UserChange,
+    responses((status = 200, body = UserView), Problems))]
+async fn change(
+    State(app): State<App>,
+    staff: Staff<UsersManageRoles>,
+    Path(id): Path<Uuid>,
+    Json(body): Json<UserChange>,
+) -> Result<Json<UserView>> {
+    let mut fields = Fields::default();
+    let role = parse_role(&mut fields, &body.role);
+    fields.finish()?;
+    let role = role.expect("finish refuses a request without it");
+    Ok(Json(super::change_role(&app, &staff.actor, id, role).await?.into()))
+}

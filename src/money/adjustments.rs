@@ -1,0 +1,291 @@
+//! Corrections by staff: one proposes (the maker), another approves (the checker), and only then money moves, between the
+//! customer's wallet and an account of the company's. History is never changed: a correction is a new transfer.
+//!
+//! ```mermaid
+//! stateDiagram-v2
+//!     [*] --> awaiting_approval: propose (rows written, nothing moves)
+//!     awaiting_approval --> initiated: approve (by neither the maker nor the customer)
+//!     awaiting_approval --> cancelled: decline
+//!     awaiting_approval --> expired: expire (nobody decided in 7 days)
+//!     initiated --> completed: book (the ledger moved it)
+//!     initiated --> rejected: the ledger refused, the wallet does not hold it or is closed
+//! ```
+//!
+//! The row in `transactions` is the customer's and has no key; the key, the reason and the maker are in `adjustments`. A
+//! debit takes only what the wallet holds: what a customer owes is no business of a correction.
+
+pub mod routes;
+mod store;
+
+use ledger::{Account, AccountCode, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::users;
+use crate::money::approvals::{
+    self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, DECLINED, SubjectHash, TOO_LATE,
+};
+use crate::money::transactions::{self, Direction, Due, Kind, LEASE, Move, State, Transaction};
+use crate::platform::error::{Decline, Error, Result};
+use crate::platform::http::{IdempotencyKey, RequestHash};
+
+/// Held before the ledger hears of it: `held` dismisses an adjustment for this reason only. Never reworded while one may stand.
+pub const NOT_APPROVED: &str = "the adjustment is not what was approved";
+/// One person other than the maker.
+const APPROVALS_NEEDED: i64 = 1;
+
+/// The company's accounts that may stand on the other side.
+const COUNTERPARTS: [AccountCode; 6] = [
+    AccountCode::ProviderBalance,
+    AccountCode::Bank,
+    AccountCode::Suspense,
+    AccountCode::Equity,
+    AccountCode::FeeIncome,
+    AccountCode::ChargebackLosses,
+];
+
+pub fn parse_counterpart(name: &str) -> Option<AccountCode> {
+    COUNTERPARTS.into_iter().find(|code| code.name() == name)
+}
+
+pub struct NewAdjustment {
+    pub user_id: Uuid,
+    pub direction: Direction,
+    pub amount: Amount,
+    pub counterpart: AccountCode,
+    pub reason: String,
+}
+
+pub struct Adjustment {
+    pub transaction: Transaction,
+    pub direction: Direction,
+    pub counterpart: AccountCode,
+    pub reason: String,
+    pub requested_by: Uuid,
+}
+
+impl Adjustment {
+    fn of(transaction: Transaction, row: store::Row) -> Result<Self> {
+        let unreadable =
+            |what: &str| Error::internal(format!("adjustments.{what} of {} cannot be read", transaction.id));
+        Ok(Self {
+            direction: Direction::parse(&row.direction).ok_or_else(|| unreadable("direction"))?,
+            counterpart: parse_counterpart(&row.counterpart).ok_or_else(|| unreadable("counterpart"))?,
+            reason: row.reason,
+            requested_by: row.requested_by,
+            transaction,
+        })
+    }
+
+    /// What the checker approves.
+    pub fn hash(&self) -> SubjectHash {
+        SubjectHash::of(&[
+            b"adjustment",
+            self.transaction.id.as_bytes(),
+            self.transaction.user_id.as_bytes(),
+            &self.transaction.amount.minor().to_be_bytes(),
+            self.transaction.amount.currency().code().as_bytes(),
+            self.direction.name().as_bytes(),
+            self.counterpart.name().as_bytes(),
+            self.reason.as_bytes(),
+            self.requested_by.as_bytes(),
+        ])
+    }
+}
+
+/// An adjustment that was proposed, now or before with the same key.
+pub struct Proposed {
+    pub adjustment: Adjustment,
+    pub replayed: bool,
+}
+
+/// Who proposes.
+pub struct Maker {
+    pub id: Uuid,
+    pub actor: Actor,
+}
+
+/// `→ awaiting_approval`: both rows are written, nothing moves.
+///
+/// # Errors
+/// [`Error::Forbidden`] for one's own wallet; [`Error::NotFound`] without such a customer; [`Error::KeyReused`].
+pub async fn propose(app: &App, maker: &Maker, new: NewAdjustment, key: IdempotencyKey) -> Result<Proposed> {
+    if new.user_id == maker.id {
+        return Err(Error::Forbidden);
+    }
+    let parts = (new.user_id, new.direction.name(), new.amount.minor(), new.amount.currency().code());
+    let request_hash = RequestHash::of("adjustment", &(parts, new.counterpart.name(), &new.reason));
+    if let Some(repeat) = find_repeat(app, maker, &key, &request_hash).await? {
+        return Ok(repeat);
+    }
+    users::find(app, new.user_id).await?;
+    let now = app.clock.now();
+    let (id, due_at) = (app.clock.row_id(), now + DECIDED_WITHIN);
+    let row = store::New { id, requested_by: maker.id, new: &new, key: &key, request_hash: &request_hash, now, due_at };
+    let mut tx = app.db.begin().await?;
+    store::insert_transaction(&mut *tx, &row).await?;
+    if !store::insert(&mut *tx, &row).await? {
+        // The same key at the same moment: that one's rows are there now, ours never were.
+        tx.rollback().await?;
+        let repeat = find_repeat(app, maker, &key, &request_hash).await?;
+        return repeat.ok_or_else(|| Error::internal("the row of an idempotency key is gone"));
+    }
+    let what = json!({"user_id": new.user_id, "direction": new.direction.name(), "amount": new.amount.minor(),
+        "currency": new.amount.currency().code(), "counterpart": new.counterpart.name(), "reason": new.reason});
+    audit::record(app, &mut *tx, Entry::of(&maker.actor, "adjustment.proposed", "transaction", id).with(what)).await?;
+    tx.commit().await?;
+    app.crash.at("adjustment.proposed")?;
+    Ok(Proposed { adjustment: find(app, id).await?, replayed: false })
+}
+
+async fn find_repeat(
+    app: &App,
+    maker: &Maker,
+    key: &IdempotencyKey,
+    request_hash: &RequestHash,
+) -> Result<Option<Proposed>> {
+    match store::find_by_key(&app.db, maker.id, key.as_str()).await? {
+        Some(found) if found.request_hash != request_hash.as_bytes() => Err(Error::KeyReused),
+        Some(found) => Ok(Some(Proposed { adjustment: find(app, found.transaction_id).await?, replayed: true })),
+        None => Ok(None),
+    }
+}
+
+/// Steps what is due; the worker calls it.
+pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
+    transactions::step_due(app, &[Kind::Adjustment], limit, |app, row| async move { step(&app, &row).await }).await
+}
+
+/// One step of one adjustment. Safe to repeat: the transfer has the row's id.
+async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
+    match row.state {
+        State::AwaitingApproval => expire(app, row).await,
+        State::Initiated => book(app, row).await,
+        State::Completed | State::Rejected | State::Cancelled | State::Expired => transactions::rest(app, row).await,
+        State::AwaitingPayment | State::Reserved | State::Submitting | State::Submitted | State::Failed => {
+            Err(Error::internal(format!("an adjustment cannot be {}", row.state.name())))
+        }
+    }
+}
+
+/// `awaiting_approval → initiated`, and the ledger is asked at once.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Forbidden`] for its maker and its customer; [`Error::StaleState`] when it does not wait any
+/// more, or is not what was seen.
+pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Adjustment> {
+    let adjustment = undecided(app, decision, id).await?;
+    let row = &adjustment.transaction;
+    let mut tx = app.db.begin().await?;
+    transactions::lock(&mut *tx, row).await?;
+    let tally = approvals::approve(app, &mut tx, row, decision, APPROVALS_NEEDED).await?;
+    // One is enough; without it the giver lost the role between the check of the call and here.
+    let approved = tally.approved.ok_or(Error::Forbidden)?;
+    let to = Move::to(State::Initiated, Due::In(LEASE)).with_approval(approved);
+    let initiated = transactions::advance_within(app, &mut *tx, row, &to).await?;
+    let entry = Entry::of(&decision.actor, "adjustment.approved", "transaction", id)
+        .change(json!({"state": row.state.name()}), json!({"state": initiated.state.name(), "note": decision.note}));
+    audit::record(app, &mut *tx, entry).await?;
+    tx.commit().await?;
+    transactions::announce(app, row, &to);
+    app.crash.at("adjustment.approved")?;
+    let transaction = transactions::first_step(app, initiated.clone(), step(app, &initiated)).await?;
+    Ok(Adjustment { transaction, ..adjustment })
+}
+
+/// `awaiting_approval → cancelled`.
+///
+/// # Errors
+/// As [`approve`].
+pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Adjustment> {
+    let adjustment = undecided(app, decision, id).await?;
+    let row = &adjustment.transaction;
+    let to = Move::to(State::Cancelled, Due::Never).because(DECLINED);
+    let mut tx = app.db.begin().await?;
+    transactions::lock(&mut *tx, row).await?;
+    approvals::decline(app, &mut tx, row, decision).await?;
+    let transaction = transactions::advance_within(app, &mut *tx, row, &to).await?;
+    let entry = Entry::of(&decision.actor, "adjustment.declined", "transaction", id)
+        .change(json!({"state": row.state.name()}), json!({"state": transaction.state.name(), "note": decision.note}));
+    audit::record(app, &mut *tx, entry).await?;
+    tx.commit().await?;
+    transactions::announce(app, row, &to);
+    Ok(Adjustment { transaction, ..adjustment })
+}
+
+/// What is decided about, if this person may and it is what they saw.
+async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Adjustment> {
+    let adjustment = find(app, id).await?;
+    if decision.by == adjustment.requested_by || decision.by == adjustment.transaction.user_id {
+        return Err(Error::Forbidden);
+    }
+    let waits = adjustment.transaction.state == State::AwaitingApproval
+        && approvals::time_left(app, &adjustment.transaction).is_some();
+    if waits && adjustment.hash() == decision.seen { Ok(adjustment) } else { Err(Error::StaleState) }
+}
+
+/// `awaiting_approval → expired`: nobody decided.
+async fn expire(app: &App, row: &Transaction) -> Result<Transaction> {
+    match approvals::time_left(app, row) {
+        Some(left) => transactions::wait(app, row, left).await,
+        None => transactions::advance(app, row, Move::to(State::Expired, Due::Never).because(TOO_LATE)).await,
+    }
+}
+
+/// `initiated → completed | rejected`: the ledger decides whether the wallet holds it.
+async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
+    let adjustment = find(app, row.id).await?;
+    // It does not expire any more: the transfer may have been sent, and then it must be asked for until it is known.
+    if approvals::holds(app, row.id, &adjustment.hash()).await? == ApprovalValidity::No {
+        return transactions::hold(app, row, NOT_APPROVED).await;
+    }
+    let currency = row.amount.currency();
+    let wallet = Account::wallet(row.user_id, currency);
+    let counterpart = app.ledger.system(adjustment.counterpart, currency);
+    app.ledger.open(&[wallet, counterpart]).await?;
+    let (debit, credit) = match adjustment.direction {
+        Direction::Credit => (counterpart, wallet),
+        Direction::Debit => (wallet, counterpart),
+    };
+    let booked = app.ledger.transfer(Transfer {
+        id: TransferId::of(row.id, Leg::Main),
+        debit,
+        credit,
+        amount: row.amount,
+        code: TransferCode::Adjustment,
+        reference: row.id,
+    });
+    let booked = booked.await;
+    app.crash.at("adjustment.booked")?;
+    let rejected = |why: Decline| Move::to(State::Rejected, Due::Never).because(why.code());
+    let to = match booked {
+        Ok(()) => Move::to(State::Completed, Due::Never),
+        // A spent id was refused before, and the answer did not reach us: the same refusal.
+        Err(LedgerError::Refused(Refusal::InsufficientFunds | Refusal::SpentId)) => {
+            rejected(Decline::InsufficientFunds)
+        }
+        Err(LedgerError::Refused(Refusal::AccountClosed)) => rejected(Decline::AccountClosed),
+        Err(error) => return Err(error.into()),
+    };
+    transactions::advance(app, row, to).await
+}
+
+pub async fn find(app: &App, id: Uuid) -> Result<Adjustment> {
+    let row = store::find(&app.db, id).await?.ok_or(Error::NotFound("adjustment"))?;
+    Adjustment::of(transactions::find(app, id).await?, row)
+}
+
+/// A page of them, newest first.
+pub async fn list(app: &App, state: Option<State>, before: Option<Uuid>, limit: i64) -> Result<Vec<Adjustment>> {
+    let mut rows = store::list(&app.db, state.map(State::name), before, limit).await?;
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.transaction_id).collect();
+    let mut page = Vec::new();
+    for transaction in transactions::find_all(app, &ids).await? {
+        let position = rows.iter().position(|row| row.transaction_id == transaction.id);
+        let row = position.map(|position| rows.swap_remove(position));
+        page.push(Adjustment::of(transaction, row.ok_or_else(|| Error::internal("a row that was not asked for"))?)?);
+    }
+    Ok(page)
+}

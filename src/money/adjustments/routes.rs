@@ -1,0 +1,291 @@
+//! `GET`, `POST /v1/admin/adjustments`, `GET /v1/admin/adjustments/{id}`, `POST /v1/admin/adjustments/{id}/approve`,
+//! `POST /v1/admin/adjustments/{id}/decline`.
+
+use axum::extract::State as AppState;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::{Adjustment, Direction, Maker, NewAdjustment, parse_counterpart};
+use crate::app::App;
+use crate::identity::staff::Staff;
+use crate::money::approvals::routes::{ApprovalView, NOTE_CHARS_MAX, parse_hash, parse_note, take_of};
+use crate::money::approvals::{self, Approval, ApprovalDecision};
+use crate::money::transactions::State;
+use crate::money::transactions::routes::parse_amount;
+use crate::platform::clock::DateTime;
+use crate::platform::error::Result;
+use crate::platform::http::{Fields, IdempotencyKey, Json, Path, Query, cursor, replayed};
+use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, AdjustmentsRead};
+use crate::platform::problems::Problems;
+
+const REASON_CHARS_MAX: usize = 500;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list, propose))
+        .routes(routes!(show))
+        .routes(routes!(approve))
+        .routes(routes!(decline))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewAdjustmentBody {
+    /// The customer whose wallet is corrected; never one's own.
+    user_id: Uuid,
+    /// Of the customer's wallet: `credit` or `debit`.
+    #[schema(example = "credit", pattern = "^(credit|debit)$")]
+    direction: String,
+    /// Minor units (cents).
+    #[schema(example = 2_500, minimum = 1, maximum = 1_000_000_000_000_i64)]
+    amount: i64,
+    #[schema(example = "ZAR")]
+    currency: String,
+    /// The company's account on the other side: `provider_balance`, `bank`, `suspense`, `equity`, `fee_income` or
+    /// `chargeback_losses`.
+    #[schema(example = "suspense", pattern = "^(provider_balance|bank|suspense|equity|fee_income|chargeback_losses)$")]
+    counterpart: String,
+    /// Why; the checker approves it too. No personal data.
+    #[schema(min_length = 1, max_length = 500)]
+    reason: String,
+}
+
+impl NewAdjustmentBody {
+    fn parse(&self, app: &App) -> Result<NewAdjustment> {
+        let mut fields = Fields::default();
+        let direction = Direction::parse(&self.direction);
+        if direction.is_none() {
+            fields.wrong("direction", "must be credit or debit");
+        }
+        let counterpart = parse_counterpart(&self.counterpart);
+        if counterpart.is_none() {
+            fields.wrong("counterpart", "is not an account that a correction may use");
+        }
+        let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
+        let reason = fields.text("reason", &self.reason, 1..=REASON_CHARS_MAX);
+        fields.finish()?;
+        Ok(NewAdjustment {
+            user_id: self.user_id,
+            direction: direction.expect("finish refuses a request without it"),
+            amount: amount.expect("finish refuses a request without it"),
+            counterpart: counterpart.expect("finish refuses a request without it"),
+            reason,
+        })
+    }
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ApproveAdjustmentBody {
+    /// As it was shown: what is approved is exactly that.
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
+    adjustment_hash: String,
+    /// For the audit log. No personal data.
+    #[schema(min_length = 1, max_length = 500)]
+    note: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DeclineAdjustmentBody {
+    /// As it was shown.
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
+    adjustment_hash: String,
+    /// For the audit log: why. No personal data.
+    #[schema(min_length = 1, max_length = 500)]
+    note: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct AdjustmentView {
+    id: Uuid,
+    user_id: Uuid,
+    /// `awaiting_approval`, `initiated`, `completed`, `rejected`, `cancelled` or `expired`.
+    #[schema(example = "awaiting_approval")]
+    state: &'static str,
+    /// Of the customer's wallet.
+    #[schema(example = "credit")]
+    direction: &'static str,
+    /// Minor units (cents).
+    #[schema(example = 2_500)]
+    amount: i64,
+    #[schema(example = "ZAR")]
+    currency: &'static str,
+    #[schema(example = "suspense")]
+    counterpart: &'static str,
+    reason: String,
+    /// The maker.
+    requested_by: Uuid,
+    failure_reason: Option<String>,
+    /// Over everything that is approved: send it back with the decision.
+    #[schema(example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    adjustment_hash: String,
+    /// What was decided, oldest first.
+    approvals: Vec<ApprovalView>,
+    created_at: DateTime,
+    updated_at: DateTime,
+    completed_at: Option<DateTime>,
+}
+
+impl AdjustmentView {
+    fn of(adjustment: Adjustment, approvals: &mut Vec<Approval>) -> Self {
+        let hash = adjustment.hash();
+        let row = adjustment.transaction;
+        Self {
+            id: row.id,
+            user_id: row.user_id,
+            state: row.state.name(),
+            direction: adjustment.direction.name(),
+            amount: row.amount.minor(),
+            currency: row.amount.currency().code(),
+            counterpart: adjustment.counterpart.name(),
+            reason: adjustment.reason,
+            requested_by: adjustment.requested_by,
+            failure_reason: row.failure_reason,
+            adjustment_hash: hash.hex(),
+            approvals: take_of(approvals, row.id),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            completed_at: row.completed_at,
+        }
+    }
+
+    async fn with_approvals(app: &App, adjustment: Adjustment) -> Result<Json<Self>> {
+        let mut approvals = approvals::list(app, &[adjustment.transaction.id]).await?;
+        Ok(Json(Self::of(adjustment, &mut approvals)))
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+struct AdjustmentList {
+    data: Vec<AdjustmentView>,
+    /// For `cursor`; null on the last page.
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AdjustmentQuery {
+    #[param(
+        example = "awaiting_approval",
+        pattern = "^(awaiting_approval|initiated|completed|rejected|cancelled|expired)$"
+    )]
+    state: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+}
+
+/// Corrections
+///
+/// Newest first. Needs `adjustments.read`.
+#[utoipa::path(get, path = "/v1/admin/adjustments", tag = "staff", security(("bearer" = ["adjustments.read"])),
+    params(AdjustmentQuery),
+    responses((status = 200, body = AdjustmentList), Problems))]
+async fn list(
+    AppState(app): AppState<App>,
+    _staff: Staff<AdjustmentsRead>,
+    Query(query): Query<AdjustmentQuery>,
+) -> Result<Json<AdjustmentList>> {
+    let mut fields = Fields::default();
+    let state = query.state.map(|name| State::parse(&name).ok_or("is not a state of a transaction"));
+    let state = state.transpose().map_err(|message| fields.wrong("state", message)).ok().flatten();
+    let before = cursor::read(&mut fields, query.cursor.as_deref());
+    let limit = cursor::limit(&mut fields, query.limit);
+    fields.finish()?;
+    let page = super::list(&app, state, before, limit).await?;
+    let ids: Vec<Uuid> = page.iter().map(|adjustment| adjustment.transaction.id).collect();
+    let mut approvals = approvals::list(&app, &ids).await?;
+    let data = page.into_iter().map(|adjustment| AdjustmentView::of(adjustment, &mut approvals)).collect();
+    Ok(Json(AdjustmentList { data, next_cursor: cursor::next(&ids, limit) }))
+}
+
+/// Propose a correction
+///
+/// Nothing moves until somebody else approves it. Needs `adjustments.create`. The key is the proposer's own. Audited.
+#[utoipa::path(post, path = "/v1/admin/adjustments", tag = "staff", security(("bearer" = ["adjustments.create"])),
+    request_body = NewAdjustmentBody,
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
+    responses((status = 201, body = AdjustmentView),
+        (status = 403, description = "`forbidden`: also for one's own wallet"),
+        (status = 404, description = "`not_found`: there is no such customer"),
+        (status = 422, description = "`idempotency_key_reused`"), Problems))]
+async fn propose(
+    AppState(app): AppState<App>,
+    staff: Staff<AdjustmentsCreate>,
+    key: IdempotencyKey,
+    Json(body): Json<NewAdjustmentBody>,
+) -> Result<impl IntoResponse> {
+    let maker = Maker { id: staff.user_id, actor: staff.actor };
+    let proposed = super::propose(&app, &maker, body.parse(&app)?, key).await?;
+    let view = AdjustmentView::with_approvals(&app, proposed.adjustment).await?;
+    Ok((StatusCode::CREATED, replayed(proposed.replayed), view))
+}
+
+/// One correction
+///
+/// Needs `adjustments.read`.
+#[utoipa::path(get, path = "/v1/admin/adjustments/{id}", tag = "staff", security(("bearer" = ["adjustments.read"])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = AdjustmentView), Problems))]
+async fn show(
+    AppState(app): AppState<App>,
+    _staff: Staff<AdjustmentsRead>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<AdjustmentView>> {
+    AdjustmentView::with_approvals(&app, super::find(&app, id).await?).await
+}
+
+/// Approve a correction
+///
+/// It is booked at once, or `rejected` when the wallet does not hold what is to be debited. Needs `adjustments.approve`, and
+/// never its maker nor its customer. Audited.
+#[utoipa::path(post, path = "/v1/admin/adjustments/{id}/approve", tag = "staff",
+    security(("bearer" = ["adjustments.approve"])), params(("id" = Uuid, Path)), request_body = ApproveAdjustmentBody,
+    responses((status = 200, body = AdjustmentView),
+        (status = 403, description = "`forbidden`: also for its maker and its customer"),
+        (status = 409, description = "`stale_state`: it does not wait any more, or is not what was seen"), Problems))]
+async fn approve(
+    AppState(app): AppState<App>,
+    staff: Staff<AdjustmentsApprove>,
+    Path(id): Path<Uuid>,
+    Json(body): Json<ApproveAdjustmentBody>,
+) -> Result<Json<AdjustmentView>> {
+    let mut fields = Fields::default();
+    let seen = parse_hash(&mut fields, "adjustment_hash", &body.adjustment_hash);
+    let note = parse_note(&mut fields, body.note.as_deref());
+    fields.finish()?;
+    let decision = ApprovalDecision::of(staff, seen.expect("finish refuses a request without it"), note);
+    let adjustment = super::approve(&app, &decision, id).await?;
+    AdjustmentView::with_approvals(&app, adjustment).await
+}
+
+/// Decline a correction
+///
+/// Nothing moves. Needs `adjustments.approve`, and never its maker nor its customer. Audited, with the note.
+#[utoipa::path(post, path = "/v1/admin/adjustments/{id}/decline", tag = "staff",
+    security(("bearer" = ["adjustments.approve"])), params(("id" = Uuid, Path)), request_body = DeclineAdjustmentBody,
+    responses((status = 200, body = AdjustmentView),
+        (status = 403, description = "`forbidden`: also for its maker and its customer"),
+        (status = 409, description = "`stale_state`: it does not wait any more, or is not what was seen"), Problems))]
+async fn decline(
+    AppState(app): AppState<App>,
+    staff: Staff<AdjustmentsApprove>,
+    Path(id): Path<Uuid>,
+    Json(body): Json<DeclineAdjustmentBody>,
+) -> Result<Json<AdjustmentView>> {
+    let mut fields = Fields::default();
+    let seen = parse_hash(&mut fields, "adjustment_hash", &body.adjustment_hash);
+    let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
+    fields.finish()?;
+    let decision = ApprovalDecision::of(staff, seen.expect("finish refuses a request without it"), Some(note));
+    let adjustment = super::decline(&app, &decision, id).await?;
+    AdjustmentView::with_approvals(&app, adjustment).await
+}

@@ -1,0 +1,111 @@
+//! SQL of `adjustments`, and of the row in `transactions` that is written with each.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::NewAdjustment;
+use crate::platform::clock::DateTime;
+use crate::platform::http::{IdempotencyKey, RequestHash};
+
+/// What a correction is, beside its row in `transactions`.
+pub(super) struct Row {
+    pub(super) transaction_id: Uuid,
+    pub(super) direction: String,
+    pub(super) counterpart: String,
+    pub(super) reason: String,
+    pub(super) requested_by: Uuid,
+}
+
+pub(super) struct New<'a> {
+    pub(super) id: Uuid,
+    pub(super) requested_by: Uuid,
+    pub(super) new: &'a NewAdjustment,
+    pub(super) key: &'a IdempotencyKey,
+    pub(super) request_hash: &'a RequestHash,
+    pub(super) now: DateTime,
+    pub(super) due_at: DateTime,
+}
+
+/// What a key was used for.
+pub(super) struct Keyed {
+    pub(super) transaction_id: Uuid,
+    pub(super) request_hash: Vec<u8>,
+}
+
+pub(super) async fn insert_transaction(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into transactions (id, user_id, kind, state, amount_minor, currency, direction, due_at,
+                                   created_at, updated_at)
+         values ($1, $2, 'adjustment', 'awaiting_approval', $3, $4, $5, $6, $7, $7)",
+        row.id,
+        row.new.user_id,
+        row.new.amount.minor(),
+        row.new.amount.currency().code(),
+        row.new.direction.name(),
+        row.due_at,
+        row.now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// False when the maker's key made one before.
+pub(super) async fn insert(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "insert into adjustments (transaction_id, direction, counterpart, reason, requested_by, idempotency_key, request_hash)
+         values ($1, $2, $3, $4, $5, $6, $7)
+         on conflict (requested_by, idempotency_key) do nothing",
+        row.id,
+        row.new.direction.name(),
+        row.new.counterpart.name(),
+        row.new.reason,
+        row.requested_by,
+        row.key.as_str(),
+        row.request_hash.as_bytes(),
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn find_by_key(db: impl PgExecutor<'_>, maker: Uuid, key: &str) -> sqlx::Result<Option<Keyed>> {
+    sqlx::query_as!(
+        Keyed,
+        "select transaction_id, request_hash from adjustments where requested_by = $1 and idempotency_key = $2",
+        maker,
+        key
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select transaction_id, direction, counterpart, reason, requested_by from adjustments where transaction_id = $1",
+        id
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn list(
+    db: impl PgExecutor<'_>,
+    state: Option<&str>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select a.transaction_id, a.direction, a.counterpart, a.reason, a.requested_by
+           from adjustments a join transactions t on t.id = a.transaction_id
+          where ($1::text is null or t.state = $1) and ($2::uuid is null or a.transaction_id < $2)
+          order by a.transaction_id desc limit $3",
+        state,
+        before,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}

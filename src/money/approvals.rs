@@ -1,0 +1,200 @@
+//! Four eyes: what staff decided about a row that waits for it. `withdrawals` (above a threshold) and `adjustments` say what
+//! is decided about and what follows; here is who decided, about exactly what, and whether that is enough.
+//!
+//! ```text
+//! approve  one person's approval of one hash, inside the SQL transaction that holds the row's lock
+//!            enough of them ──> all are used, the row's move carries the hash and its expiry (`Move::with_approval`)
+//! decline  one person's refusal, in the same way: it is final
+//! holds    before money moves: is it still what was approved?
+//! ```
+//!
+//! An approval names a hash over everything that it is about, so one that was given for another amount or another
+//! destination is worth nothing. It counts once, for 24 hours, and only while its giver has a role that may approve.
+
+pub mod routes;
+mod store;
+
+use aws_lc_rs::digest;
+use chrono::TimeDelta;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::audit::Actor;
+use crate::identity::staff::Staff;
+use crate::money::transactions::{Approved, Transaction};
+use crate::platform::error::Result;
+use crate::platform::permissions::{Permission, Role};
+
+pub use store::Approval;
+
+/// How long an approval counts.
+const APPROVAL_LIFE: TimeDelta = TimeDelta::hours(24);
+/// How long a row waits for a decision.
+pub const DECIDED_WITHIN: TimeDelta = TimeDelta::days(7);
+/// What a row says that was not decided about in time, or was declined.
+pub const TOO_LATE: &str = "not approved in time";
+pub const DECLINED: &str = "declined";
+
+/// SHA-256 over everything that is decided about. Staff see it and send it back; logs never have it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SubjectHash([u8; 32]);
+
+impl SubjectHash {
+    /// Each part is framed by its length, so that no two lists of parts are the same bytes.
+    ///
+    /// # Panics
+    /// Never: the digest has 32 bytes.
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            let length = u64::try_from(part.len()).expect("a length fits");
+            hash.update(&length.to_be_bytes());
+            hash.update(part);
+        }
+        Self(hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
+
+    /// 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            let at = index.checked_mul(2)?;
+            *byte = u8::from_str_radix(text.get(at..at.checked_add(2)?)?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// What a member of staff says, about what they saw.
+pub struct ApprovalDecision {
+    pub by: Uuid,
+    pub actor: Actor,
+    pub seen: SubjectHash,
+    pub note: Option<String>,
+    /// The roles that may say so: whoever lost theirs since does not count.
+    roles: Vec<String>,
+}
+
+impl ApprovalDecision {
+    pub fn of<P: Permission>(staff: Staff<P>, seen: SubjectHash, note: Option<String>) -> Self {
+        let roles = P::ROLES.iter().copied().map(Role::name).map(str::to_owned).collect();
+        Self { by: staff.user_id, actor: staff.actor, seen, note, roles }
+    }
+}
+
+/// Where an approval left the row.
+pub struct ApprovalCount {
+    /// False when the same person's same approval was there already.
+    pub recorded: bool,
+    /// How many count now.
+    pub given: i64,
+    /// Set when they are enough: they are used now, and the row's move must carry this.
+    pub approved: Option<Approved>,
+}
+
+/// Counts one approval. The caller holds the row's lock: of two that are the last ones at once, the second sees the first.
+pub async fn approve(
+    app: &App,
+    tx: &mut PgConnection,
+    row: &Transaction,
+    decision: &ApprovalDecision,
+    needed: i64,
+) -> Result<ApprovalCount> {
+    let now = app.clock.now();
+    let approval =
+        store::New { id: app.clock.row_id(), row: row.id, decision, now, expires_at: Some(now + APPROVAL_LIFE) };
+    let recorded = store::approve(&mut *tx, &approval).await?;
+    let standing = store::standing(&mut *tx, &approval, &decision.roles).await?;
+    let given = i64::try_from(standing.len()).unwrap_or(i64::MAX);
+    let until = standing.iter().map(|approval| approval.expires_at).min();
+    let approved = match until {
+        Some(until) if given >= needed => {
+            let ids: Vec<Uuid> = standing.iter().map(|approval| approval.id).collect();
+            store::use_up(&mut *tx, &ids, now).await?;
+            Some(Approved { hash: decision.seen.0, until })
+        }
+        Some(_) | None => None,
+    };
+    Ok(ApprovalCount { recorded, given, approved })
+}
+
+/// Records a refusal, with its note. What follows is the caller's move, in the same SQL transaction.
+pub async fn decline(app: &App, tx: &mut PgConnection, row: &Transaction, decision: &ApprovalDecision) -> Result<()> {
+    let refusal = store::New { id: app.clock.row_id(), row: row.id, decision, now: app.clock.now(), expires_at: None };
+    Ok(store::decline(tx, &refusal).await?)
+}
+
+/// What of an approval still stands at the moment when money is to move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApprovalValidity {
+    Yes,
+    /// It is for this very thing, and too old.
+    Expired,
+    /// There is none, or it was given for something else.
+    No,
+}
+
+/// Whether the row is approved for exactly this.
+pub async fn holds(app: &App, id: Uuid, subject: &SubjectHash) -> Result<ApprovalValidity> {
+    let approved = store::approved(&app.db, id).await?;
+    Ok(match approved.and_then(|row| row.hash.zip(row.until)) {
+        Some((hash, until)) if hash == subject.0 => {
+            if app.clock.now() < until {
+                ApprovalValidity::Yes
+            } else {
+                ApprovalValidity::Expired
+            }
+        }
+        Some(_) | None => ApprovalValidity::No,
+    })
+}
+
+/// All that was decided about these rows, oldest first.
+pub async fn list(app: &App, rows: &[Uuid]) -> Result<Vec<Approval>> {
+    Ok(store::list(&app.db, rows).await?)
+}
+
+/// How long the row may still wait for a decision; `None` = it is too late. It waits since it last moved.
+pub fn time_left(app: &App, row: &Transaction) -> Option<TimeDelta> {
+    let left = row.updated_at + DECIDED_WITHIN - app.clock.now();
+    (left > TimeDelta::zero()).then_some(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cannot_be_shifted_into_each_other() {
+        let hashes = [
+            SubjectHash::of(&[b"ab", b"c"]),
+            SubjectHash::of(&[b"a", b"bc"]),
+            SubjectHash::of(&[b"abc"]),
+            SubjectHash::of(&[b"abc", b""]),
+            SubjectHash::of(&[]),
+        ];
+        for (index, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[index + 1..].contains(hash), "{index}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_read_back_from_its_digits_and_nothing_else_is_read() {
+        let hash = SubjectHash::of(&[b"payout"]);
+        assert!(SubjectHash::parse(&hash.hex()) == Some(hash));
+        assert!(SubjectHash::parse(&hash.hex().to_uppercase()) == Some(hash));
+        let signs = "+1".repeat(32);
+        let wide = "é".repeat(32);
+        for wrong in ["", "00", "zz", &hash.hex()[1..], &format!("{}0", hash.hex()), signs.as_str(), wide.as_str()] {
+            assert!(SubjectHash::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+}

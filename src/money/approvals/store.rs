@@ -1,0 +1,124 @@
+//! SQL of `approvals`, and of what the row itself says that was approved.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::ApprovalDecision;
+use crate::platform::clock::DateTime;
+
+/// A decision, as it is shown.
+pub struct Approval {
+    pub transaction_id: Uuid,
+    pub approver_id: Uuid,
+    pub decision: String,
+    pub note: Option<String>,
+    pub created_at: DateTime,
+    pub expires_at: Option<DateTime>,
+    pub used_at: Option<DateTime>,
+}
+
+/// A decision that is to be written.
+pub(super) struct New<'a> {
+    pub(super) id: Uuid,
+    pub(super) row: Uuid,
+    pub(super) decision: &'a ApprovalDecision,
+    pub(super) now: DateTime,
+    pub(super) expires_at: Option<DateTime>,
+}
+
+/// An approval that counts at this moment.
+pub(super) struct Standing {
+    pub(super) id: Uuid,
+    pub(super) expires_at: DateTime,
+}
+
+/// What a row says that was approved.
+pub(super) struct Approved {
+    pub(super) hash: Option<Vec<u8>>,
+    pub(super) until: Option<DateTime>,
+}
+
+/// False when the same person's approval of the same is there and not expired. One that has expired, or was for something else,
+/// gives its place.
+pub(super) async fn approve(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "insert into approvals (id, transaction_id, approver_id, decision, payout_hash, note, created_at, expires_at)
+         values ($1, $2, $3, 'approved', $4, $5, $6, $7)
+         on conflict (transaction_id, approver_id) where used_at is null and decision = 'approved'
+         do update set id = excluded.id, payout_hash = excluded.payout_hash, note = excluded.note,
+                       created_at = excluded.created_at, expires_at = excluded.expires_at
+                 where approvals.expires_at <= excluded.created_at or approvals.payout_hash <> excluded.payout_hash",
+        new.id,
+        new.row,
+        new.decision.by,
+        new.decision.seen.0.as_slice(),
+        new.decision.note,
+        new.now,
+        new.expires_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn decline(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into approvals (id, transaction_id, approver_id, decision, payout_hash, note, created_at)
+         values ($1, $2, $3, 'declined', $4, $5, $6)",
+        new.id,
+        new.row,
+        new.decision.by,
+        new.decision.seen.0.as_slice(),
+        new.decision.note,
+        new.now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Those that count for this hash now: not expired, not used, by people who may still approve. One a person.
+pub(super) async fn standing(db: impl PgExecutor<'_>, new: &New<'_>, roles: &[String]) -> sqlx::Result<Vec<Standing>> {
+    sqlx::query_as!(
+        Standing,
+        r#"select distinct on (a.approver_id) a.id, a.expires_at as "expires_at!"
+             from approvals a join users u on u.id = a.approver_id
+            where a.transaction_id = $1 and a.payout_hash = $2 and a.decision = 'approved'
+              and a.used_at is null and a.expires_at > $3 and u.role = any($4)
+            order by a.approver_id"#,
+        new.row,
+        new.decision.seen.0.as_slice(),
+        new.now,
+        roles,
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn use_up(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime) -> sqlx::Result<()> {
+    sqlx::query!("update approvals set used_at = $2 where id = any($1) and used_at is null", ids, now)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn approved(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<Option<Approved>> {
+    sqlx::query_as!(
+        Approved,
+        "select approved_hash as hash, approved_until as until from transactions where id = $1",
+        row
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn list(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result<Vec<Approval>> {
+    sqlx::query_as!(
+        Approval,
+        "select transaction_id, approver_id, decision, note, created_at, expires_at, used_at
+           from approvals where transaction_id = any($1) order by created_at, id",
+        rows
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,135 @@
+//! Where a customer's withdrawals go. Number, branch and holder are encrypted (`keys`); a deleted account is only hidden,
+//! because withdrawals refer to it for ever.
+
+pub mod rotation;
+pub mod routes;
+mod store;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::audit::{self, Entry};
+use crate::identity::caller::Caller;
+use crate::platform::clock::DateTime;
+use crate::platform::encryption::{CannotDecrypt, Encrypted};
+use crate::platform::error::{Error, Result};
+
+/// More than anybody needs; keeps one caller from filling the table.
+const ACCOUNTS_MAX: i64 = 50;
+
+/// What is encrypted. The field names are stored: they may be added to, not changed.
+#[derive(Serialize, Deserialize, Clone)]
+pub struct Details {
+    pub account_number: String,
+    pub branch_code: String,
+    pub account_holder: String,
+}
+
+pub struct BankAccount {
+    pub id: Uuid,
+    pub bank_name: String,
+    pub details: Details,
+    pub created_at: DateTime,
+}
+
+pub struct NewBankAccount {
+    pub bank_name: String,
+    pub details: Details,
+}
+
+impl Details {
+    /// The last four digits, or fewer of a short number: never more than half of it.
+    pub fn masked(&self) -> String {
+        format!("****{}", last_four(&self.account_number))
+    }
+}
+
+fn last_four(number: &str) -> &str {
+    let shown = (number.len() / 2).clamp(1, 4);
+    &number[number.len() - shown..]
+}
+
+/// On the record, as where money may go is a decision about money.
+///
+/// # Errors
+/// [`Error::Invalid`] when the caller has too many.
+pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<BankAccount> {
+    let account = BankAccount {
+        id: app.clock.row_id(),
+        bank_name: new.bank_name,
+        details: new.details,
+        created_at: app.clock.now(),
+    };
+    let plain = serde_json::to_vec(&account.details).map_err(Error::internal)?;
+    let encrypted = app.config.data_keys.encrypt(account.id, &plain).map_err(Error::internal)?;
+    let row = store::Row {
+        id: account.id,
+        details: encrypted.bytes,
+        key_id: encrypted.key_id,
+        bank_name: account.bank_name.clone(),
+        created_at: account.created_at,
+    };
+    let shown = last_four(&account.details.account_number);
+    let mut tx = app.db.begin().await?;
+    store::hold_owner(&mut *tx, caller.user_id).await?;
+    if !store::insert(&mut *tx, caller.user_id, &row, shown, ACCOUNTS_MAX).await? {
+        return Err(Error::field("account_number", format!("you have {ACCOUNTS_MAX} bank accounts; delete one first")));
+    }
+    audit::record(app, &mut *tx, Entry::of(&caller.actor(), "bank_account.added", "bank_account", row.id)).await?;
+    tx.commit().await?;
+    Ok(account)
+}
+
+/// The caller's accounts, oldest first.
+///
+/// # Errors
+/// When a row cannot be decrypted: its key is missing from `DATA_KEYS`.
+pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<BankAccount>> {
+    store::list_for(&app.db, user_id).await?.into_iter().map(|row| open(app, row)).collect()
+}
+
+/// # Errors
+/// [`Error::NotFound`] when there is none, it is deleted, or it is not the caller's.
+pub async fn require(app: &App, user_id: Uuid, id: Uuid) -> Result<()> {
+    if store::exists(&app.db, user_id, id).await? { Ok(()) } else { Err(Error::NotFound("bank account")) }
+}
+
+/// The details for a payout, also of an account that was deleted after the withdrawal was asked for.
+///
+/// # Errors
+/// [`Error::NotFound`]; or when the row cannot be decrypted.
+pub async fn details(app: &App, id: Uuid) -> Result<Details> {
+    let row = store::find(&app.db, id).await?.ok_or(Error::NotFound("bank account"))?;
+    Ok(open(app, row)?.details)
+}
+
+pub async fn delete(app: &App, caller: &Caller, id: Uuid) -> Result<()> {
+    let mut tx = app.db.begin().await?;
+    if !store::delete(&mut *tx, caller.user_id, id, app.clock.now()).await? {
+        return Err(Error::NotFound("bank account"));
+    }
+    audit::record(app, &mut *tx, Entry::of(&caller.actor(), "bank_account.deleted", "bank_account", id)).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+fn open(app: &App, row: store::Row) -> Result<BankAccount> {
+    let encrypted = Encrypted { key_id: row.key_id, bytes: row.details };
+    let plain = app.config.data_keys.decrypt(row.id, &encrypted).map_err(Error::internal)?;
+    // The error of the library would quote what it cannot read, and go into the log.
+    let details = serde_json::from_slice(&plain).map_err(|_| Error::internal(CannotDecrypt))?;
+    Ok(BankAccount { id: row.id, bank_name: row.bank_name, details, created_at: row.created_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_four;
+
+    #[test]
+    fn a_mask_never_shows_more_than_half() {
+        assert_eq!(last_four("62000000123"), "0123");
+        assert_eq!(last_four("123456"), "456");
+        assert_eq!(last_four("1234"), "34");
+    }
+}

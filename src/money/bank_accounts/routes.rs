@@ -1,0 +1,115 @@
+//! `POST`, `GET /v1/bank-accounts`, `DELETE /v1/bank-accounts/{id}`. Numbers leave only masked.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::{BankAccount, Details, NewBankAccount};
+use crate::app::App;
+use crate::identity::caller::Caller;
+use crate::identity::verified::Verified;
+use crate::platform::clock::DateTime;
+use crate::platform::error::Result;
+use crate::platform::http::{Fields, Json, Path};
+use crate::platform::problems::Problems;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(add, list)).routes(routes!(delete))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewBankAccountBody {
+    /// Digits; spaces and dashes are ignored.
+    #[schema(example = "62001234567", pattern = r"^[ \-]*(?:[0-9][ \-]*){5,34}$")]
+    account_number: String,
+    #[schema(example = "250655", pattern = r"^[ \-]*(?:[0-9][ \-]*){3,11}$")]
+    branch_code: String,
+    #[schema(example = "Thandi Nkosi", min_length = 1, max_length = 128)]
+    account_holder: String,
+    #[schema(example = "FNB", min_length = 1, max_length = 64)]
+    bank_name: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct BankAccountView {
+    id: Uuid,
+    #[schema(example = "****4567")]
+    account_number_masked: String,
+    #[schema(example = "250655")]
+    branch_code: String,
+    #[schema(example = "Thandi Nkosi")]
+    account_holder: String,
+    #[schema(example = "FNB")]
+    bank_name: String,
+    created_at: DateTime,
+}
+
+#[derive(Serialize, ToSchema)]
+struct BankAccountList {
+    data: Vec<BankAccountView>,
+}
+
+impl NewBankAccountBody {
+    /// The lengths are what Revio takes (`revio.md` 2).
+    fn parse(self) -> Result<NewBankAccount> {
+        let mut fields = Fields::default();
+        let details = Details {
+            account_number: fields.digits("account_number", &self.account_number, 5..=34),
+            branch_code: fields.digits("branch_code", &self.branch_code, 3..=11),
+            account_holder: fields.text("account_holder", &self.account_holder, 1..=128),
+        };
+        let bank_name = fields.text("bank_name", &self.bank_name, 1..=64);
+        fields.finish()?;
+        Ok(NewBankAccount { bank_name, details })
+    }
+}
+
+impl From<BankAccount> for BankAccountView {
+    fn from(account: BankAccount) -> Self {
+        Self {
+            id: account.id,
+            account_number_masked: account.details.masked(),
+            branch_code: account.details.branch_code,
+            account_holder: account.details.account_holder,
+            bank_name: account.bank_name,
+            created_at: account.created_at,
+        }
+    }
+}
+
+/// Add a bank account
+#[utoipa::path(post, path = "/v1/bank-accounts", tag = "bank accounts", security(("bearer" = [])),
+    request_body = NewBankAccountBody,
+    responses((status = 201, body = BankAccountView),
+        (status = 403, description = "`email_not_verified`"), Problems))]
+async fn add(
+    State(app): State<App>,
+    Verified(caller): Verified,
+    Json(body): Json<NewBankAccountBody>,
+) -> Result<(StatusCode, Json<BankAccountView>)> {
+    let account = super::add(&app, &caller, body.parse()?).await?;
+    Ok((StatusCode::CREATED, Json(account.into())))
+}
+
+/// My bank accounts
+#[utoipa::path(get, path = "/v1/bank-accounts", tag = "bank accounts", security(("bearer" = [])),
+    responses((status = 200, body = BankAccountList), Problems))]
+async fn list(State(app): State<App>, caller: Caller) -> Result<Json<BankAccountList>> {
+    let accounts = super::list(&app, caller.user_id).await?;
+    Ok(Json(BankAccountList { data: accounts.into_iter().map(BankAccountView::from).collect() }))
+}
+
+/// Delete a bank account
+///
+/// Withdrawals that were asked for before still go to it.
+#[utoipa::path(delete, path = "/v1/bank-accounts/{id}", tag = "bank accounts", security(("bearer" = [])),
+    params(("id" = Uuid, Path)), responses((status = 204), Problems))]
+async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<StatusCode> {
+    super::delete(&app, &caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,128 @@
+//! SQL of `bank_accounts`.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::rotation::KeyUse;
+use crate::platform::clock::DateTime;
+
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) details: Vec<u8>,
+    pub(super) key_id: String,
+    pub(super) bank_name: String,
+    pub(super) created_at: DateTime,
+}
+
+/// One user's accounts are added one after the other: what is counted stays so until the end of the transaction. Weak enough to
+/// let everything else go on that refers to the user.
+pub(super) async fn hold_owner(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("select id from users where id = $1 for no key update", user_id).fetch_optional(db).await?;
+    Ok(())
+}
+
+/// False when the user has `accounts_max` already.
+pub(super) async fn insert(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    row: &Row,
+    last_four: &str,
+    accounts_max: i64,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "insert into bank_accounts (id, user_id, details, key_id, bank_name, last_four, created_at)
+         select $1, $2, $3, $4, $5, $6, $7
+          where (select count(*) from bank_accounts where user_id = $2 and deleted_at is null) < $8",
+        row.id,
+        user_id,
+        row.details,
+        row.key_id,
+        row.bank_name,
+        last_four,
+        row.created_at,
+        accounts_max,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, details, key_id, bank_name, created_at from bank_accounts
+          where user_id = $1 and deleted_at is null order by created_at, id",
+        user_id
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(Row, "select id, details, key_id, bank_name, created_at from bank_accounts where id = $1", id)
+        .fetch_optional(db)
+        .await
+}
+
+pub(super) async fn exists(db: impl PgExecutor<'_>, user_id: Uuid, id: Uuid) -> sqlx::Result<bool> {
+    let found =
+        sqlx::query!("select id from bank_accounts where id = $1 and user_id = $2 and deleted_at is null", id, user_id)
+            .fetch_optional(db)
+            .await?;
+    Ok(found.is_some())
+}
+
+pub(super) async fn delete(db: impl PgExecutor<'_>, user_id: Uuid, id: Uuid, now: DateTime) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update bank_accounts set deleted_at = $3 where id = $1 and user_id = $2 and deleted_at is null",
+        id,
+        user_id,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Those after `after`, by id, that another key has encrypted; deleted ones too.
+pub(super) async fn encrypted_by_others(
+    db: impl PgExecutor<'_>,
+    key_id: &str,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, details, key_id, bank_name, created_at from bank_accounts
+          where key_id <> $1 and id > $2 order by id limit $3",
+        key_id,
+        after,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// False when somebody else has encrypted it anew since it was read.
+pub(super) async fn reencrypt(db: impl PgExecutor<'_>, old: &Row, key_id: &str, details: &[u8]) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update bank_accounts set details = $4, key_id = $5 where id = $1 and key_id = $2 and details = $3",
+        old.id,
+        old.key_id,
+        old.details,
+        details,
+        key_id
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
+    sqlx::query_as!(
+        KeyUse,
+        r#"select key_id as id, count(*) as "rows!" from bank_accounts group by key_id order by key_id"#
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,477 @@
+//! A customer's money comes in: Revio takes it from the payer, we credit the wallet once.
+//!
+//! ```mermaid
+//! stateDiagram-v2
+//!     [*] --> initiated: open (row written)
+//!     initiated --> awaiting_payment: initiate (Revio has the purchase, the payer has a link)
+//!     initiated --> failed: Revio refused the purchase
+//!     awaiting_payment --> completed: credit (paid; the ledger has the transfer)
+//!     awaiting_payment --> expired: nobody paid in time
+//!     awaiting_payment --> cancelled: cancelled at Revio
+//!     expired --> completed: credit (a late payment is money all the same)
+//!     cancelled --> completed: credit
+//!     completed --> completed: follow (given back: rows of their own, see reversals)
+//! ```
+//!
+//! A webhook only says *look*: what is true is always what Revio answers when it is asked for the purchase. The effect is
+//! keyed on the row (transfer id = row id | leg), so that looking twice credits once.
+//!
+//! Money that came and does not fit (another amount) is booked to `suspense`, so that our books say what Revio's say, and the
+//! row is held for a person. A second payment of one deposit is a second deposit: it is the customer's money.
+
+pub mod routes;
+
+use chrono::TimeDelta;
+use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::users;
+use crate::money::restrictions;
+use crate::money::transactions::{
+    self, Child, Due, Inserted, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction,
+};
+use crate::platform::error::{Decline, Error, Result};
+use crate::platform::http::{IdempotencyKey, RequestHash};
+use crate::provider::revio::types::Payment;
+use crate::provider::revio::{NewPurchase, Purchase, PurchaseStatus, RevioError};
+
+/// How long the payer's link works.
+const CHECKOUT: TimeDelta = TimeDelta::hours(1);
+/// Revio closes the link by its own clock; a payment that started just before may still be on its way.
+const CHECKOUT_MARGIN: TimeDelta = TimeDelta::minutes(5);
+/// Asking after an unpaid purchase: at first often, since its webhook may be lost, then ever more slowly.
+const ASK_MIN: TimeDelta = TimeDelta::seconds(30);
+const ASK_MAX: TimeDelta = TimeDelta::minutes(10);
+/// A purchase that can neither be paid nor cancelled for so long is for a person.
+const UNDECIDED_MAX: TimeDelta = TimeDelta::days(7);
+/// A payment that began before the link closed can still succeed, and its webhook can still be lost: one more look.
+const LAST_LOOK: TimeDelta = TimeDelta::hours(24);
+/// After completion: a payer's bank has about 120 days to take the money back.
+const LATER_LOOKS: [TimeDelta; 4] = [TimeDelta::days(1), TimeDelta::days(7), TimeDelta::days(30), TimeDelta::days(120)];
+
+pub struct NewDeposit {
+    pub amount: Amount,
+    pub description: Option<String>,
+}
+
+/// A deposit that was asked for, now or before with the same key.
+pub struct Opened {
+    pub deposit: Transaction,
+    pub replayed: bool,
+}
+
+/// `POST /v1/deposits`.
+///
+/// # Errors
+/// [`Error::KeyReused`]; [`Error::ProviderPaused`] while Revio is away; [`Error::Declined`] for a closed account.
+pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey) -> Result<Opened> {
+    let NewDeposit { amount, description } = new;
+    let (minor, code) = (amount.minor(), amount.currency().code());
+    // Without a description as before there was one: older keys go on to be theirs.
+    let request_hash = match &description {
+        None => RequestHash::of("deposit", &(minor, code)),
+        Some(text) => RequestHash::of("deposit", &(minor, code, text)),
+    };
+    let (kind, bank_account_id) = (Kind::Deposit, None);
+    let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash };
+    let inserted = match why_not_now(app, user_id).await? {
+        None => transactions::insert_once(app, &new).await?,
+        // A repeat is answered all the same.
+        Some(refusal) => Inserted::Repeat(transactions::find_repeat(app, &new).await?.ok_or(refusal)?),
+    };
+    match inserted {
+        Inserted::New(row) => {
+            let deposit = transactions::first_step(app, row.clone(), step(app, &row)).await?;
+            Ok(Opened { deposit, replayed: false })
+        }
+        Inserted::Repeat(deposit) => Ok(Opened { deposit, replayed: true }),
+    }
+}
+
+/// Why no new deposit is begun: without Revio there is no link to pay by, and a closed wallet takes nothing. Better told at
+/// once than a deposit that cannot be paid.
+async fn why_not_now(app: &App, user_id: Uuid) -> Result<Option<Error>> {
+    if let Some(wait) = app.revio.paused() {
+        return Ok(Some(Error::provider_paused(wait)));
+    }
+    let closed = Error::Declined { why: Decline::AccountClosed, transaction_id: None, replayed: false };
+    Ok(restrictions::is_closed(app, user_id).await?.then_some(closed))
+}
+
+/// Steps what is due; the worker calls it.
+pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
+    transactions::step_due(app, &[Kind::Deposit], limit, |app, row| async move { step(&app, &row).await }).await
+}
+
+/// One step of one deposit. Safe to repeat: see the module's text.
+async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
+    match deposit.state {
+        State::Initiated => initiate(app, deposit).await,
+        State::AwaitingPayment => ask(app, deposit).await,
+        State::Expired | State::Cancelled => look_last(app, deposit).await,
+        State::Completed => look_later(app, deposit).await,
+        State::Failed => transactions::rest(app, deposit).await,
+        State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted | State::Rejected => {
+            Err(Error::internal(format!("a deposit cannot be {}", deposit.state.name())))
+        }
+    }
+}
+
+/// `initiated → awaiting_payment`. Repeating it makes a second purchase whose link nobody has.
+async fn initiate(app: &App, deposit: &Transaction) -> Result<Transaction> {
+    let contact = users::contact(app, deposit.user_id).await?;
+    let purchase = NewPurchase {
+        reference: deposit.id,
+        amount: deposit.amount,
+        email: &contact.email,
+        full_name: &contact.full_name,
+        due: app.clock.now() + CHECKOUT,
+    };
+    app.crash.at("deposit.before_purchase")?;
+    let created = app.revio.create_purchase(&purchase).await;
+    app.crash.at("deposit.purchase_created")?;
+    match created {
+        Ok(purchase) => await_payment(app, deposit, &purchase).await,
+        Err(error @ RevioError::Rejected { .. }) => {
+            tracing::error!(transaction.id = %deposit.id, %error, "Revio refused a purchase");
+            let refused = Move::to(State::Failed, Due::Never).because("the payment provider refused the deposit");
+            transactions::advance(app, deposit, refused).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Revio has the purchase: keeps its id and the payer's link.
+async fn await_payment(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
+    let provider = Provider {
+        id: Some(purchase.id),
+        status: Some(purchase.status.word().to_owned()),
+        checkout_url: purchase.checkout_url.clone(),
+        ..Provider::default()
+    };
+    let to = Move::to(State::AwaitingPayment, Due::In(ASK_MIN)).with_provider(provider);
+    transactions::advance(app, deposit, to).await
+}
+
+/// Asks Revio for the purchase and acts on what it says. Past its time, an unpaid purchase is cancelled first.
+async fn ask(app: &App, deposit: &Transaction) -> Result<Transaction> {
+    let Some(purchase_id) = deposit.provider.id else {
+        return transactions::hold(app, deposit, "the purchase's id is missing").await;
+    };
+    let mut purchase = app.revio.purchase(purchase_id).await?;
+    let open_since = app.clock.now() - deposit.updated_at;
+    let waiting = deposit.state == State::AwaitingPayment && matches!(purchase.status, PurchaseStatus::Open(_));
+    if waiting && open_since > CHECKOUT + CHECKOUT_MARGIN {
+        purchase = match app.revio.cancel_purchase(purchase_id).await {
+            Ok(cancelled) => cancelled,
+            // Not cancellable: something happened to it since. Whatever it is, it shows when asked again.
+            Err(RevioError::Rejected { .. }) => app.revio.purchase(purchase_id).await?,
+            Err(error) => return Err(error.into()),
+        };
+    }
+    settle(app, deposit, &purchase).await
+}
+
+/// Revio told of a purchase: looks at its present state. `None` when the purchase is not one of ours.
+///
+/// # Errors
+/// When a part does not answer: the event stays in the inbox and comes again.
+pub async fn on_provider_event(app: &App, purchase_id: Uuid, reference: Option<Uuid>) -> Result<Option<Transaction>> {
+    let Some(deposit) = transactions::find_for_provider(app, Kind::Deposit, purchase_id, reference).await? else {
+        return Ok(None);
+    };
+    let purchase = app.revio.purchase(purchase_id).await?;
+    let settled = match deposit.provider.id {
+        Some(id) if id == purchase_id => settle(app, &deposit, &purchase).await?,
+        // The event is faster than the answer to our own call, or that answer was lost.
+        None if purchase.reference == deposit.id.to_string() => {
+            let deposit = await_payment(app, &deposit, &purchase).await?;
+            settle(app, &deposit, &purchase).await?
+        }
+        // A purchase whose creation was repeated, and somebody paid it all the same.
+        Some(_) if purchase.reference == deposit.id.to_string() && purchase.status.means_paid() => {
+            adopt(app, &deposit, purchase_id).await?
+        }
+        _ => deposit,
+    };
+    Ok(Some(settled))
+}
+
+/// A second purchase of this deposit was paid: a deposit of its own, which the worker settles like any other.
+async fn adopt(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<Transaction> {
+    tracing::warn!(transaction.id = %deposit.id, purchase.id = %purchase_id, "a second purchase of a deposit was paid");
+    let second = Child {
+        parent: deposit,
+        kind: Kind::Deposit,
+        state: State::AwaitingPayment,
+        amount: deposit.amount,
+        provider_id: Some(purchase_id),
+    };
+    transactions::insert_child(app, &second).await?;
+    Ok(deposit.clone())
+}
+
+/// Acts on what Revio says now.
+async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
+    if deposit.state == State::Completed {
+        return follow(app, deposit, purchase).await;
+    }
+    match &purchase.status {
+        PurchaseStatus::Paid(_) => accept(app, deposit, purchase).await,
+        // What was refunded or charged back was paid before.
+        PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
+            // Neither due nor held is what a person has dismissed. One that nobody looks after any more is the same, and a person
+            // who looks once too often is no harm.
+            let dismissed = deposit.held_reason.is_none() && deposit.due_at.is_none();
+            if dismissed && in_suspense_before(app, deposit).await?.is_some() {
+                let reason = "given back by Revio after it was set aside and resolved: was it paid out twice?";
+                return transactions::hold(app, deposit, reason).await;
+            }
+            let credited = accept(app, deposit, purchase).await?;
+            if credited.state == State::Completed {
+                follow(app, &credited, purchase).await
+            } else {
+                return_set_aside(app, &credited, purchase).await
+            }
+        }
+        PurchaseStatus::Expired => close(app, deposit, State::Expired, purchase).await,
+        PurchaseStatus::Cancelled => close(app, deposit, State::Cancelled, purchase).await,
+        PurchaseStatus::Open(_) | PurchaseStatus::Unknown(_) if deposit.state != State::AwaitingPayment => {
+            Ok(deposit.clone())
+        }
+        PurchaseStatus::Open(_) | PurchaseStatus::Unknown(_) => {
+            let open_since = app.clock.now() - deposit.updated_at;
+            if open_since > UNDECIDED_MAX {
+                let (word, days) = (purchase.status.word(), open_since.num_days());
+                let reason = format!("Revio still calls the purchase {word} after {days} days");
+                return transactions::hold(app, deposit, &reason).await;
+            }
+            transactions::wait(app, deposit, (open_since / 2).clamp(ASK_MIN, ASK_MAX)).await
+        }
+    }
+}
+
+/// Revio says that it was paid: credited if that is so and fits, else held for a person.
+async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
+    match evidence(app, deposit, purchase) {
+        Ok(payment) => credit(app, deposit, purchase, payment).await,
+        Err(_) if deposit.held_reason.is_some() => Ok(deposit.clone()),
+        Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, &reason).await,
+        Err(Misfit::Amount(came)) => {
+            let (paid, asked) = (came.minor(), deposit.amount.minor());
+            let reason = format!("paid with another amount: {paid}, asked for {asked}; it is in suspense");
+            move_to_suspense(app, deposit, purchase, (came, &reason)).await
+        }
+    }
+}
+
+/// Money that came and is not the wallet's: booked to `suspense`, and a person must look.
+async fn move_to_suspense(
+    app: &App,
+    deposit: &Transaction,
+    purchase: &Purchase,
+    (came, reason): (Amount, &str),
+) -> Result<Transaction> {
+    let currency = came.currency();
+    let (provider_balance, suspense) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
+    let provider_fees = app.ledger.provider_fees(currency);
+    app.ledger.open(&[provider_balance, suspense, provider_fees]).await?;
+    app.ledger.transfer(transfer(deposit, Leg::Unmatched, (provider_balance, suspense), came)).await?;
+    app.crash.at("deposit.unmatched_booked")?;
+    if let Some(payment) = &purchase.payment {
+        book_fee(app, deposit, payment, (provider_fees, provider_balance)).await?;
+    }
+    if deposit.held_reason.is_some() { Ok(deposit.clone()) } else { transactions::hold(app, deposit, reason).await }
+}
+
+/// What was set aside was refunded, all of it: so it leaves `suspense`. Of a part of it, or a chargeback that may still be won, a
+/// person decides.
+async fn return_set_aside(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
+    let Some(came) = in_suspense_before(app, deposit).await? else { return Ok(deposit.clone()) };
+    if purchase.refunded(came.minor()) == Some(came.minor()) {
+        let (suspense, provider_balance) =
+            (app.ledger.suspense(came.currency()), app.ledger.provider_balance(came.currency()));
+        app.ledger.transfer(transfer(deposit, Leg::UnmatchedReturn, (suspense, provider_balance), came)).await?;
+        tracing::warn!(transaction.id = %deposit.id, "what was set aside was refunded");
+    }
+    Ok(deposit.clone())
+}
+
+/// What stands in `suspense` for the deposit, or stood there.
+async fn in_suspense_before(app: &App, deposit: &Transaction) -> Result<Option<Amount>> {
+    let recorded = app.ledger.lookup(&[TransferId::of(deposit.id, Leg::Unmatched)]).await?;
+    let came = recorded.first().map(|recorded| Amount::new(recorded.amount_minor, recorded.currency));
+    came.transpose().map_err(Error::internal)
+}
+
+/// Why a purchase that is called paid is not credited.
+enum Misfit {
+    /// Money came, in our currency and for this deposit, but another amount.
+    Amount(Amount),
+    /// No money of ours came, or none that we can name.
+    NoMoney(String),
+}
+
+/// Money came, all of it, and it is this deposit's.
+fn evidence<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<&'p Payment, Misfit> {
+    let no_money = |reason: String| Err(Misfit::NoMoney(reason));
+    let Some(payment) = &purchase.payment else { return no_money("paid without a payment".to_owned()) };
+    if purchase.marked_as_paid || payment.is_outgoing {
+        return no_money("marked as paid, but no money came".to_owned());
+    }
+    // What Revio does not say is no contradiction: the purchase was asked for by the id that it gave us.
+    let other_mode = purchase.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
+    if other_mode || purchase.brand_id.is_some_and(|brand| brand != app.revio.brand_id()) {
+        return no_money("paid in another mode or brand".to_owned());
+    }
+    // A second payment carries the reference of the first.
+    let references = [Some(deposit.id), deposit.parent_id];
+    let named = |reference: &Uuid| purchase.reference == reference.to_string();
+    if !purchase.reference.is_empty() && !references.iter().flatten().any(named) {
+        return no_money("the purchase has another reference".to_owned());
+    }
+    if payment.currency != deposit.amount.currency().code() {
+        let asked = deposit.amount.currency().code();
+        return no_money(format!("paid in another currency: {}, asked for {asked}", payment.currency));
+    }
+    match Amount::new(payment.amount, deposit.amount.currency()) {
+        Ok(came) if came == deposit.amount => Ok(payment),
+        Ok(came) => Err(Misfit::Amount(came)),
+        Err(_) => no_money(format!("paid with an impossible amount: {}", payment.amount)),
+    }
+}
+
+/// `→ completed`: the wallet is credited; what Revio keeps for itself is our expense, booked with it; what the customer owes
+/// us is repaid first, in the same breath.
+async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: &Payment) -> Result<Transaction> {
+    let currency = deposit.amount.currency();
+    let (wallet, receivable) =
+        (Account::wallet(deposit.user_id, currency), Account::receivable(deposit.user_id, currency));
+    let (provider_balance, provider_fees) = (app.ledger.provider_balance(currency), app.ledger.provider_fees(currency));
+    // Opening is idempotent, and a transfer to an account that is not there would spend its id for ever.
+    app.ledger.open(&[wallet, receivable, provider_balance, provider_fees]).await?;
+
+    let main = transfer(deposit, Leg::Main, (provider_balance, wallet), deposit.amount);
+    let repay = transfer(deposit, Leg::Repay, (wallet, receivable), deposit.amount);
+    let repaid = match app.ledger.transfer_linked_up_to(&[main], repay).await {
+        // Closed while the payer was paying. Once refused, this id stays refused, also when the wallet is open again.
+        Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
+            let reason = "paid for a closed wallet; it is in suspense";
+            return move_to_suspense(app, deposit, purchase, (deposit.amount, reason)).await;
+        }
+        repaid => repaid?,
+    };
+    app.crash.at("deposit.credited")?;
+    book_fee(app, deposit, payment, (provider_fees, provider_balance)).await?;
+    app.crash.at("deposit.fee_booked")?;
+    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0]))
+        .with_provider(told(deposit, purchase))
+        .having_repaid(repaid);
+    transactions::advance(app, deposit, to).await
+}
+
+/// What Revio keeps for itself. It is between Revio and us: nothing about it keeps a customer's money back.
+async fn book_fee(app: &App, deposit: &Transaction, payment: &Payment, accounts: (Account, Account)) -> Result<()> {
+    let Ok(fee) = Amount::new(payment.fee_amount.unwrap_or(0), deposit.amount.currency()) else {
+        tracing::error!(transaction.id = %deposit.id, "Revio names a negative fee; none is booked");
+        return Ok(());
+    };
+    if fee.is_zero() {
+        return Ok(());
+    }
+    match app.ledger.transfer(transfer(deposit, Leg::ProviderFee, accounts, fee)).await {
+        Err(LedgerError::Contradiction(code)) => {
+            tracing::error!(transaction.id = %deposit.id, code, "Revio names another fee than was booked before");
+            Ok(())
+        }
+        booked => Ok(booked?),
+    }
+}
+
+/// One transfer of this deposit: debit first, credit second.
+fn transfer(deposit: &Transaction, leg: Leg, (debit, credit): (Account, Account), amount: Amount) -> Transfer {
+    let code = match leg {
+        Leg::ProviderFee => TransferCode::ProviderFee,
+        Leg::Repay => TransferCode::ReceivableRepayment,
+        Leg::Unmatched | Leg::UnmatchedReturn => TransferCode::UnmatchedPayment,
+        _ => TransferCode::Deposit,
+    };
+    Transfer { id: TransferId::of(deposit.id, leg), debit, credit, amount, code, reference: deposit.id }
+}
+
+/// `→ expired | cancelled`: nothing came and, as far as Revio can say, nothing will. A late payment still completes it.
+async fn close(app: &App, deposit: &Transaction, state: State, purchase: &Purchase) -> Result<Transaction> {
+    if deposit.state == state {
+        return Ok(deposit.clone());
+    }
+    let to = Move::to(state, Due::In(LAST_LOOK)).with_provider(told(deposit, purchase));
+    transactions::advance(app, deposit, to).await
+}
+
+/// A closed deposit a day and a week later: still closed, or paid after all.
+async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
+    let looked = ask(app, deposit).await?;
+    match looked.state {
+        State::Expired | State::Cancelled if app.clock.now() - looked.updated_at > UNDECIDED_MAX => {
+            transactions::rest(app, &looked).await
+        }
+        State::Expired | State::Cancelled => transactions::wait(app, &looked, UNDECIDED_MAX).await,
+        _ => Ok(looked),
+    }
+}
+
+/// A completed deposit: what Revio has given back of it since becomes rows of their own, which `reversals` books.
+///
+/// What counts is the sum that Revio names now, against the sum that we have noted: however many of its events came, in
+/// whatever order, the difference is booked once.
+async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
+    let paid = deposit.amount.minor();
+    let noted = deposit.reversed;
+    let refunded_minor = match purchase.refunded(paid) {
+        Some(refunded) => refunded.max(noted.refunded_minor),
+        None => noted.refunded_minor,
+    };
+    let unsaid =
+        matches!(&purchase.status, PurchaseStatus::Refunded(word) if word == "refunded") && refunded_minor == 0;
+    if unsaid && deposit.held_reason.is_none() {
+        return transactions::hold(app, deposit, "refunded, but Revio does not say how much").await;
+    }
+    let charged_back_minor = match &purchase.status {
+        PurchaseStatus::ChargedBack(_) => paid.saturating_sub(refunded_minor),
+        PurchaseStatus::Paid(_) | PurchaseStatus::Refunded(_) => 0,
+        _ => noted.charged_back_minor,
+    };
+    let child = |kind, minor| {
+        let amount = Amount::new(minor, deposit.amount.currency()).map_err(Error::internal)?;
+        Ok::<_, Error>(Child { parent: deposit, kind, state: State::Initiated, amount, provider_id: None })
+    };
+    let mut rows = Vec::new();
+    if charged_back_minor < noted.charged_back_minor {
+        rows.push(child(Kind::ChargebackReversal, noted.charged_back_minor.saturating_sub(charged_back_minor))?);
+    }
+    if refunded_minor > noted.refunded_minor {
+        rows.push(child(Kind::Refund, refunded_minor.saturating_sub(noted.refunded_minor))?);
+    }
+    if charged_back_minor > noted.charged_back_minor {
+        rows.push(child(Kind::Chargeback, charged_back_minor.saturating_sub(noted.charged_back_minor))?);
+    }
+    if rows.is_empty() {
+        return Ok(deposit.clone());
+    }
+    transactions::reverse(app, deposit, Reversed { refunded_minor, charged_back_minor }, &rows).await
+}
+
+/// Refunds and chargebacks come weeks later, and their webhooks can be lost: a few more looks, then rest.
+async fn look_later(app: &App, deposit: &Transaction) -> Result<Transaction> {
+    let looked = ask(app, deposit).await?;
+    let age = app.clock.now() - deposit.updated_at;
+    match LATER_LOOKS.iter().find(|look| **look > age) {
+        Some(look) => transactions::wait(app, &looked, *look - age).await,
+        None => transactions::rest(app, &looked).await,
+    }
+}
+
+fn told(deposit: &Transaction, purchase: &Purchase) -> Provider {
+    Provider { status: Some(purchase.status.word().to_owned()), ..deposit.provider.clone() }
+}

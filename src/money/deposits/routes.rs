@@ -1,0 +1,64 @@
+//! `POST /v1/deposits`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::NewDeposit;
+use crate::app::App;
+use crate::identity::verified::Verified;
+use crate::money::transactions::routes::{TransactionView, parse_amount, parse_description};
+use crate::platform::error::Result;
+use crate::platform::http::{Fields, IdempotencyKey, Json, replayed};
+use crate::platform::problems::Problems;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(create))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewDepositBody {
+    /// Minor units (cents).
+    #[schema(example = 150_000, minimum = 1, maximum = 1_000_000_000_000_i64)]
+    amount: i64,
+    #[schema(example = "ZAR", format = "iso-4217", pattern = "^[A-Z]{3}$")]
+    currency: String,
+    /// For the customer's own list; it can be searched for.
+    #[schema(example = "Rent for March", min_length = 1, max_length = 140)]
+    description: Option<String>,
+}
+
+impl NewDepositBody {
+    fn parse(&self, app: &App) -> Result<NewDeposit> {
+        let mut fields = Fields::default();
+        let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
+        let description = parse_description(&mut fields, self.description.as_deref());
+        fields.finish()?;
+        Ok(NewDeposit { amount: amount.expect("finish refuses a request without it"), description })
+    }
+}
+
+/// Start a deposit
+///
+/// Send the payer to `checkout_url`. Where it is still null, the provider does not answer: ask for the transaction again.
+/// The same key with the same body answers the same deposit as it stands now.
+#[utoipa::path(post, path = "/v1/deposits", tag = "deposits", security(("bearer" = [])), request_body = NewDepositBody,
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
+    responses((status = 201, body = TransactionView),
+        (status = 403, description = "`email_not_verified`"),
+        (status = 422, description = "`account_closed`, `idempotency_key_reused`"),
+        (status = 503, description = "`provider_unavailable`"), Problems))]
+async fn create(
+    State(app): State<App>,
+    Verified(caller): Verified,
+    key: IdempotencyKey,
+    Json(body): Json<NewDepositBody>,
+) -> Result<impl IntoResponse> {
+    let opened = super::open(&app, caller.user_id, body.parse(&app)?, key).await?;
+    Ok((StatusCode::CREATED, replayed(opened.replayed), Json(TransactionView::from(opened.deposit))))
+}

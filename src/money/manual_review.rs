@@ -1,0 +1,86 @@
+//! Transactions that a person must look at: listed with their reason, and resolved with a note.
+//!
+//! `retry` lets the row go on from the state that it has, as if nothing had failed yet: what it does next is decided by the
+//! ledger and by Revio, never by the person. `dismiss` leaves it as it is, for what was settled elsewhere. Both are audited.
+
+pub mod routes;
+
+use ledger::{Leg, TransferId};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::audit::{self, Actor, Entry};
+use crate::money::adjustments;
+use crate::money::transactions::{self, Kind, State, Transaction};
+use crate::platform::error::{Error, Result};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    Retry,
+    CloseWithoutAction,
+}
+
+impl Resolution {
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "retry" => Some(Self::Retry),
+            "dismiss" => Some(Self::CloseWithoutAction),
+            _ => None,
+        }
+    }
+
+    fn action(self) -> &'static str {
+        match self {
+            Self::Retry => "transaction.retried",
+            Self::CloseWithoutAction => "transaction.dismissed",
+        }
+    }
+}
+
+/// Whether the ledger has, or may yet get, something of the row that its state does not say: nobody would look after it. What a
+/// lookup does not find may still be on its way.
+async fn may_have_moved(app: &App, held: &Transaction) -> Result<bool> {
+    let reason = held.held_reason.as_deref().unwrap_or_default();
+    let recorded = async |leg| Ok::<_, Error>(!app.ledger.lookup(&[TransferId::of(held.id, leg)]).await?.is_empty());
+    Ok(match (held.kind, held.state) {
+        (_, State::Completed | State::Rejected) => false,
+        // Revio has not heard of it, so nobody paid.
+        (Kind::Deposit, State::Initiated) => false,
+        // The steps that failed may have been those that book it.
+        (Kind::Deposit, _) | (Kind::Withdrawal, State::Failed) => reason.starts_with(transactions::GAVE_UP),
+        (Kind::Adjustment, State::Initiated) => reason != adjustments::NOT_APPROVED || recorded(Leg::Main).await?,
+        (Kind::Adjustment, _) => false,
+        // One whose money is in suspense is booked, and nothing more will be.
+        (Kind::ChargebackReversal, _) => !recorded(Leg::Unmatched).await?,
+        (Kind::Withdrawal | Kind::Refund | Kind::Chargeback, _) => true,
+    })
+}
+
+/// Ends a hold and records who ended it and why.
+///
+/// # Errors
+/// [`Error::NotFound`] when no such row is held; [`Error::Invalid`] for a dismissal that would strand money; [`Error::StaleState`]
+/// when the row moved meanwhile.
+pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: &str) -> Result<Transaction> {
+    let held = transactions::find(app, id).await?;
+    if held.held_reason.is_none() {
+        return Err(Error::NotFound("held transaction"));
+    }
+    if how == Resolution::CloseWithoutAction && may_have_moved(app, &held).await? {
+        return Err(Error::field(
+            "action",
+            "cannot be dismiss while money is reserved for it or has moved, or may have: retry",
+        ));
+    }
+    let due_at = (how == Resolution::Retry).then(|| app.clock.now());
+    let mut tx = app.db.begin().await?;
+    let released = transactions::release(&mut *tx, &held, due_at).await?;
+    let entry = Entry::of(actor, how.action(), "transaction", id);
+    let entry =
+        entry.change(json!({"held_reason": held.held_reason, "state": held.state.name()}), json!({"note": note}));
+    audit::record(app, &mut *tx, entry).await?;
+    tx.commit().await?;
+    app.notifier.wake();
+    Ok(released)
+}

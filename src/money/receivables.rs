@@ -1,0 +1,53 @@
+//! Money that is gone at Revio and must come out of a wallet: as much as the wallet holds, and the rest the customer owes
+//! (`customer_receivable`) until the next deposit repays it. A wallet never goes below zero; how much it covers, the ledger decides
+//! in the transfers themselves. `reversals` and `withdrawals` call it, for rows that say first what is to be taken.
+//!
+//! ```text
+//! Main or Late   wallet ──what it holds──> provider_balance
+//! Receivable     receivable ──the rest──> provider_balance
+//! Repay          wallet ──up to the rest──> receivable      what came in between the two: it saw no debt yet
+//! ```
+
+use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
+
+use crate::app::App;
+use crate::money::transactions::Transaction;
+use crate::platform::error::{Error, Result};
+
+/// How much of the row's amount is owed in the end. Safe to repeat: each transfer has an id of its row's, and says the same each
+/// time.
+pub async fn take(app: &App, row: &Transaction, first: Leg, code: TransferCode) -> Result<Amount> {
+    let currency = row.amount.currency();
+    let (wallet, receivable) = (Account::wallet(row.user_id, currency), Account::receivable(row.user_id, currency));
+    let provider_balance = app.ledger.provider_balance(currency);
+    app.ledger.open(&[wallet, receivable, provider_balance]).await?;
+    let leg = |leg, (debit, credit), amount, code| Transfer {
+        id: TransferId::of(row.id, leg),
+        debit,
+        credit,
+        amount,
+        code,
+        reference: row.id,
+    };
+    let taken = up_to(app, leg(first, (wallet, provider_balance), row.amount, code)).await?;
+    app.crash.at("debt.taken")?;
+    let rest = row.amount.checked_sub(taken).map_err(Error::internal)?;
+    if rest.is_zero() {
+        return Ok(rest);
+    }
+    app.ledger.transfer(leg(Leg::Receivable, (receivable, provider_balance), rest, code)).await?;
+    app.crash.at("debt.owed")?;
+    let repaid = up_to(app, leg(Leg::Repay, (wallet, receivable), rest, TransferCode::ReceivableRepayment)).await?;
+    app.crash.at("debt.repaid")?;
+    rest.checked_sub(repaid).map_err(Error::internal)
+}
+
+/// Nothing, where the wallet was closed meanwhile: nothing is in it.
+async fn up_to(app: &App, transfer: Transfer) -> Result<Amount> {
+    match app.ledger.transfer_up_to(transfer).await {
+        Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
+            Ok(Amount::zero(transfer.amount.currency()))
+        }
+        moved => Ok(moved?),
+    }
+}

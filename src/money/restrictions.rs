@@ -1,0 +1,375 @@
+//! Freezing and closing a customer, by staff. The ledger decides: a freeze shuts the velocity limit that every withdrawal passes, a
+//! closure closes the wallet itself. One row an account, written before the ledger is asked; a call's rows, one a currency,
+//! come into force together or not at all.
+//!
+//! ```mermaid
+//! stateDiagram-v2
+//!     [*] --> initiated: impose (row written)
+//!     initiated --> in_force: shut (the velocity limit), close (the wallet too)
+//!     initiated --> lifting: refuse (a wallet that is not empty is not closed), or another currency was refused
+//!     in_force --> lifting: lift (asked for), or another currency is refused
+//!     lifting --> lifted: open_again
+//! ```
+//!
+//! A freeze stops withdrawals and nothing else: what comes in is credited. A payout that is not on its way yet is held
+//! (`withdrawals` asks [`is_frozen_until_commit`] before money may leave) and goes on when the freeze is lifted.
+//!
+//! A wallet is closed behind a shut velocity limit: nothing new is reserved in it then, and that it is empty TigerBeetle decides in the
+//! closing transfer itself. Money that comes for a closed wallet goes to `suspense` and the deposit is held (`deposits`).
+
+pub mod routes;
+mod store;
+
+use chrono::TimeDelta;
+use futures_util::{StreamExt, stream};
+use ledger::{Account, Currency, LedgerError};
+use serde_json::json;
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::users;
+use crate::money::transactions;
+use crate::platform::error::{Decline, Error, Result};
+
+pub use store::{Filter, Restriction};
+
+/// As the held rows of frozen customers say it, and how they are found again: never reworded while one may stand.
+pub const HELD_REASON: &str = "the customer is frozen";
+/// The call itself takes the first step; the worker looks after those that could not take it.
+const LEASE: TimeDelta = TimeDelta::seconds(60);
+/// Minutes after each failure. After the last one nothing is due: the row stays `initiated` or `lifting`, is counted
+/// (`octoco_queue_rows`) and listed, and a repeat of the call tries again.
+const RETRY_MINUTES: [i64; 6] = [0, 1, 5, 15, 60, 240];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Freeze,
+    Closure,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Initiated,
+    InForce,
+    Lifting,
+    Lifted,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Freeze => "freeze",
+            Self::Closure => "closure",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        [Self::Freeze, Self::Closure].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// What another restriction of the same account is refused with.
+    fn decline(self) -> Error {
+        let why = match self {
+            Self::Freeze => Decline::AccountFrozen,
+            Self::Closure => Decline::AccountClosed,
+        };
+        Error::Declined { why, transaction_id: None, replayed: false }
+    }
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Initiated => "initiated",
+            Self::InForce => "in_force",
+            Self::Lifting => "lifting",
+            Self::Lifted => "lifted",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Initiated, Self::InForce, Self::Lifting, Self::Lifted].into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// Freezes or closes every account of a customer. Repeating it changes nothing.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Forbidden`] for oneself; [`Error::Declined`] when the other kind is in force;
+/// [`Error::AccountNotEmpty`] when there is money or something under way on an account that is to be closed;
+/// [`Error::StaleState`] when somebody lifts it at the same time.
+pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason: &str) -> Result<Vec<Restriction>> {
+    users::find(app, user_id).await?;
+    if actor.is_user(user_id) {
+        return Err(Error::Forbidden);
+    }
+    if kind == Kind::Closure {
+        refuse_what_is_in_use(app, user_id).await?;
+    }
+    // What is being lifted stands in the way of anything new: it is brought to its end first.
+    step_all(app, user_id).await?;
+    let (now, call_id) = (app.clock.now(), app.clock.row_id());
+    let mut tx = app.db.begin().await?;
+    users::lock(&mut *tx, user_id).await?;
+    for currency in &app.config.currencies {
+        let (id, currency) = (app.clock.row_id(), currency.code());
+        let row = store::New { id, user_id, kind: kind.name(), currency, call_id, reason };
+        if store::insert_once(&mut *tx, &row, now, now + LEASE).await? {
+            let entry = Entry::of(actor, "restriction.requested", "user", user_id);
+            let told = json!({"restriction": id, "kind": kind.name(), "currency": currency});
+            audit::record(app, &mut *tx, entry.with(told)).await?;
+        }
+    }
+    if !is_whole(app, &live(&mut *tx, user_id).await?, kind)? {
+        return Err(Error::StaleState);
+    }
+    tx.commit().await?;
+    app.crash.at("restriction.inserted")?;
+    step_all(app, user_id).await?;
+    let live = live(&app.db, user_id).await?;
+    match is_whole(app, &live, kind)? {
+        true => Ok(live),
+        false if kind == Kind::Closure => Err(Error::AccountNotEmpty),
+        // Lifted again by somebody else, at the same time.
+        false => Err(Error::StaleState),
+    }
+}
+
+/// Whether every account has a restriction of this kind that is not being lifted. The error is what another kind declines with.
+fn is_whole(app: &App, live: &[Restriction], kind: Kind) -> Result<bool> {
+    if let Some(other) = live.iter().find(|row| row.kind != kind) {
+        return Err(other.kind.decline());
+    }
+    let stands = |currency| live.iter().any(|row| row.currency == currency && row.state != State::Lifting);
+    Ok(app.config.currencies.iter().all(|currency| stands(*currency)))
+}
+
+/// So that a wallet in use is not touched at all. What decides is what [`close`] is told by the ledger.
+async fn refuse_what_is_in_use(app: &App, user_id: Uuid) -> Result<()> {
+    if transactions::has_open(app, user_id).await? {
+        return Err(Error::AccountNotEmpty);
+    }
+    for currency in &app.config.currencies {
+        let accounts = [Account::wallet(user_id, *currency), Account::receivable(user_id, *currency)];
+        let balances = app.ledger.balances(&accounts).await?;
+        if balances.iter().any(|balance| balance.posted() != 0 || balance.pending() != 0) {
+            return Err(Error::AccountNotEmpty);
+        }
+    }
+    Ok(())
+}
+
+/// Unfreezes or reopens every account of a customer.
+///
+/// # Errors
+/// [`Error::NotFound`] when nothing of the kind is in force.
+pub async fn lift(app: &App, actor: &Actor, user_id: Uuid, kind: Kind) -> Result<Vec<Restriction>> {
+    if actor.is_user(user_id) {
+        return Err(Error::Forbidden);
+    }
+    // What is only half imposed is imposed first: the ledger undoes just what it has done.
+    let mut stepped = step_all(app, user_id).await?;
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    let lifting = store::begin_lifting(&mut *tx, user_id, kind.name(), now, now + LEASE).await?;
+    for id in &lifting {
+        let entry = Entry::of(actor, "restriction.lifting_requested", "user", user_id);
+        audit::record(app, &mut *tx, entry.with(json!({"restriction": id, "kind": kind.name()}))).await?;
+    }
+    tx.commit().await?;
+    app.crash.at("restriction.lifting")?;
+    stepped.extend(step_all(app, user_id).await?);
+    release_unfrozen(app).await?;
+    // Some may have been lifting already, and were lifted in the first round.
+    stepped.retain(|row| row.kind == kind && row.state == State::Lifted);
+    if stepped.is_empty() { Err(Error::NotFound("restriction")) } else { Ok(stepped) }
+}
+
+/// Restrictions of all customers, newest first: those of a state, or all.
+pub async fn list_all(app: &App, filter: &Filter) -> Result<Vec<Restriction>> {
+    store::list(&app.db, filter).await?.into_iter().map(Restriction::try_from).collect()
+}
+
+/// Every restriction that a customer has or had, newest first.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such customer.
+pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
+    users::find(app, user_id).await?;
+    store::list_for(&app.db, user_id).await?.into_iter().map(Restriction::try_from).collect()
+}
+
+/// Whether nothing of the customer's may be paid out; it stays so until the end of the transaction. What begins to leave a customer
+/// who is not frozen is written in the same one: a freeze that somebody was told of is not overtaken.
+pub async fn is_frozen_until_commit(tx: &mut PgConnection, user_id: Uuid) -> Result<bool> {
+    users::lock_shared(&mut *tx, user_id).await?;
+    Ok(store::is_imposed(&mut *tx, user_id, Kind::Freeze.name()).await?)
+}
+
+pub async fn is_closed(app: &App, user_id: Uuid) -> Result<bool> {
+    Ok(store::is_imposed(&app.db, user_id, Kind::Closure.name()).await?)
+}
+
+/// Steps what a call could not finish, and lets payouts go on that waited for the end of a freeze; the worker calls it.
+pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
+    release_unfrozen(app).await?;
+    let now = app.clock.now();
+    let claimed = store::claim_due(&app.db, now, now + LEASE, limit).await?;
+    let count = claimed.len();
+    stream::iter(claimed).for_each_concurrent(None, |row| step_one(app, row)).await;
+    Ok(count)
+}
+
+/// One row's failure is that row's alone.
+async fn step_one(app: &App, row: store::Row) {
+    let id = row.id;
+    let outcome = match Restriction::try_from(row) {
+        Ok(row) => match step(app, &row).await {
+            Ok(_) | Err(Error::StaleState | Error::Crashed(_)) => Ok(()),
+            Err(error) => failed(app, &row, &error).await,
+        },
+        Err(error) => Err(error),
+    };
+    // If even this fails, the lease runs out and the row comes due again.
+    if let Err(error) = outcome {
+        tracing::error!(restriction.id = %id, error = error.chain(), "a restriction could not be stepped or deferred");
+    }
+}
+
+/// Payouts that were held for a freeze that is over. Looked for by what is held, not told by the lifting: nothing is missed,
+/// whatever happens between the two.
+async fn release_unfrozen(app: &App) -> Result<()> {
+    let released = store::release_unfrozen(&app.db, HELD_REASON, app.clock.now()).await?;
+    if released > 0 {
+        tracing::info!(released, "payouts that were held for a freeze go on");
+        app.notifier.wake();
+    }
+    Ok(())
+}
+
+async fn live(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<Vec<Restriction>> {
+    store::live(db, user_id).await?.into_iter().map(Restriction::try_from).collect()
+}
+
+/// What has to be done on a customer's restrictions, and how those are then; without those that somebody else stepped meanwhile.
+async fn step_all(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
+    let mut stepped = Vec::new();
+    for row in live(&app.db, user_id).await? {
+        match step(app, &row).await {
+            Err(Error::StaleState) => {}
+            row => stepped.push(row?),
+        }
+    }
+    Ok(stepped)
+}
+
+/// One step of one restriction. Safe to repeat: the ledger's ids are the row's.
+async fn step(app: &App, row: &Restriction) -> Result<Restriction> {
+    match (row.state, row.kind) {
+        (State::Initiated, Kind::Freeze) => shut(app, row).await,
+        (State::Initiated, Kind::Closure) => close(app, row).await,
+        (State::Lifting, _) => open_again(app, row).await,
+        (State::InForce | State::Lifted, _) => Ok(row.clone()),
+    }
+}
+
+/// `initiated → in_force`: no withdrawal passes the velocity limit from now on.
+async fn shut(app: &App, row: &Restriction) -> Result<Restriction> {
+    app.ledger.block_withdrawals(row.id, row.user_id, row.currency).await?;
+    app.crash.at("restriction.shut")?;
+    advance(app, row, State::InForce).await
+}
+
+/// `initiated → in_force | lifting`: first the velocity limit. From then on nothing new is reserved, so a wallet in which nothing is
+/// reserved stays one, and can be closed: what is reserved in a closed wallet could never be paid.
+async fn close(app: &App, row: &Restriction) -> Result<Restriction> {
+    app.ledger.block_withdrawals(row.id, row.user_id, row.currency).await?;
+    app.crash.at("restriction.shut")?;
+    if is_reserved(app, row.user_id, row.currency).await? {
+        return refuse(app, row).await;
+    }
+    let closed = app.ledger.close_wallet(row.id, row.user_id, row.currency).await;
+    app.crash.at("restriction.closed")?;
+    match closed {
+        Ok(()) => match closed_with_its_call(app, row).await {
+            Ok(row) if row.state == State::Lifting => open_again(app, &row).await,
+            closed => closed,
+        },
+        // Not empty; or somebody else stepped the row at the same time and has opened it again, which `refuse` finds.
+        Err(LedgerError::Refused(_)) => refuse(app, row).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `initiated → in_force`, or `lifting` where another currency of the call was refused.
+async fn closed_with_its_call(app: &App, row: &Restriction) -> Result<Restriction> {
+    let mut tx = app.db.begin().await?;
+    store::lock_call(&mut *tx, row.call_id).await?;
+    let refused = store::was_refused(&mut *tx, row.call_id).await?;
+    let moved = advance_within(app, &mut tx, row, if refused { State::Lifting } else { State::InForce }).await?;
+    tx.commit().await?;
+    Ok(moved)
+}
+
+async fn is_reserved(app: &App, user_id: Uuid, currency: Currency) -> Result<bool> {
+    Ok(app.ledger.balance(Account::wallet(user_id, currency)).await?.pending() != 0)
+}
+
+/// `→ lifting`: not empty, in one currency; the others of the call are opened again with it.
+async fn refuse(app: &App, row: &Restriction) -> Result<Restriction> {
+    let mut tx = app.db.begin().await?;
+    store::lock_call(&mut *tx, row.call_id).await?;
+    let lifting = advance_within(app, &mut tx, row, State::Lifting).await?;
+    for id in store::lift_call(&mut *tx, row.call_id, app.clock.now()).await? {
+        let entry = Entry::of(&Actor::system(), "restriction.moved", "user", row.user_id);
+        let told = |state: State| json!({"restriction": id, "kind": row.kind.name(), "state": state.name()});
+        audit::record(app, &mut *tx, entry.change(told(State::InForce), told(State::Lifting))).await?;
+    }
+    tx.commit().await?;
+    app.crash.at("restriction.refused")?;
+    open_again(app, &lifting).await
+}
+
+/// `lifting → lifted`.
+async fn open_again(app: &App, row: &Restriction) -> Result<Restriction> {
+    app.ledger.open_again(row.id, row.user_id, row.currency).await?;
+    app.crash.at("restriction.opened")?;
+    advance(app, row, State::Lifted).await
+}
+
+/// Moves the row on, if it is still as it was read, with what came of it on the record.
+async fn advance(app: &App, row: &Restriction, to: State) -> Result<Restriction> {
+    let mut tx = app.db.begin().await?;
+    let moved = advance_within(app, &mut tx, row, to).await?;
+    tx.commit().await?;
+    Ok(moved)
+}
+
+async fn advance_within(app: &App, tx: &mut PgConnection, row: &Restriction, to: State) -> Result<Restriction> {
+    let now = app.clock.now();
+    let due_at = (to == State::Lifting).then(|| now + LEASE);
+    let moved = store::advance(&mut *tx, row.id, row.state.name(), to.name(), (now, due_at)).await?;
+    let moved = moved.ok_or(Error::StaleState)?;
+    let entry = Entry::of(&Actor::system(), "restriction.moved", "user", row.user_id);
+    let told = |state: State| json!({"restriction": row.id, "kind": row.kind.name(), "state": state.name()});
+    audit::record(app, &mut *tx, entry.change(told(row.state), told(to))).await?;
+    tracing::info!(restriction.id = %row.id, kind = row.kind.name(), from = row.state.name(), to = to.name(), "restriction moved");
+    moved.try_into()
+}
+
+async fn failed(app: &App, row: &Restriction, error: &Error) -> Result<()> {
+    tracing::error!(restriction.id = %row.id, state = row.state.name(), error = error.chain(), "a restriction could not be stepped");
+    let minutes = usize::try_from(row.attempts).ok().and_then(|failures| RETRY_MINUTES.get(failures));
+    let due_at = minutes.map(|minutes| app.clock.now() + TimeDelta::minutes(*minutes));
+    store::defer(&app.db, (row.id, row.state.name()), due_at, row.attempts.saturating_add(1)).await?;
+    Ok(())
+}
+
+/// Brings the gauge of those that are neither in force nor lifted up to date.
+pub async fn measure(app: &App) -> Result<()> {
+    let (rows, oldest) = store::unfinished(&app.db).await?;
+    app.metrics.waiting("restriction", "unfinished", rows, oldest.map(|at| app.clock.now() - at));
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! SQL of `restrictions`.
+
+use ledger::Currency;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::{Kind, State};
+use crate::platform::clock::DateTime;
+use crate::platform::error::Error;
+
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) kind: String,
+    pub(super) currency: String,
+    pub(super) call_id: Uuid,
+    pub(super) state: String,
+    pub(super) reason: String,
+    pub(super) attempts: i32,
+    pub(super) created_at: DateTime,
+    pub(super) updated_at: DateTime,
+}
+
+#[derive(Debug, Clone)]
+pub struct Restriction {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub kind: Kind,
+    pub currency: Currency,
+    pub call_id: Uuid,
+    pub state: State,
+    pub reason: String,
+    pub attempts: i32,
+    pub created_at: DateTime,
+    pub updated_at: DateTime,
+}
+
+/// Whose restrictions are listed; `None` does not narrow.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    pub state: Option<&'static str>,
+    /// Older than this one.
+    pub before: Option<Uuid>,
+    pub limit: i64,
+}
+
+pub(super) struct New<'a> {
+    pub(super) id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) kind: &'static str,
+    pub(super) currency: &'static str,
+    pub(super) call_id: Uuid,
+    pub(super) reason: &'a str,
+}
+
+/// Stored data that does not parse was not written by us: an internal error that names the row.
+impl TryFrom<Row> for Restriction {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let unreadable = |what: &str| Error::internal(format!("restrictions.{what} of {} cannot be read", row.id));
+        Ok(Self {
+            id: row.id,
+            user_id: row.user_id,
+            kind: Kind::parse(&row.kind).ok_or_else(|| unreadable("kind"))?,
+            currency: Currency::parse(&row.currency).ok_or_else(|| unreadable("currency"))?,
+            call_id: row.call_id,
+            state: State::parse(&row.state).ok_or_else(|| unreadable("state"))?,
+            reason: row.reason,
+            attempts: row.attempts,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+/// False when the account has one already.
+pub(super) async fn insert_once(
+    db: impl PgExecutor<'_>,
+    new: &New<'_>,
+    now: DateTime,
+    due_at: DateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "insert into restrictions (id, user_id, kind, currency, call_id, state, reason, due_at, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, 'initiated', $6, $7, $8, $8)
+         on conflict (user_id, currency) where state <> 'lifted' do nothing",
+        new.id,
+        new.user_id,
+        new.kind,
+        new.currency,
+        new.call_id,
+        new.reason,
+        due_at,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Those that are not lifted.
+pub(super) async fn live(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at from restrictions
+          where user_id = $1 and state <> 'lifted' order by id",
+        user_id
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at from restrictions
+          where user_id = $1 order by id desc limit 200",
+        user_id
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at from restrictions
+          where ($1::text is null or state = $1) and ($2::uuid is null or id < $2) order by id desc limit $3",
+        filter.state,
+        filter.before,
+        filter.limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Until the end of the transaction. Without it two currencies that are stepped at once each decide by what the other was: one
+/// is refused while the other comes into force.
+pub(super) async fn lock_call(db: impl PgExecutor<'_>, call_id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("select from restrictions where call_id = $1 order by id for update", call_id).execute(db).await?;
+    Ok(())
+}
+
+/// Whether a row of the call was not enforced: then none of it is.
+pub(super) async fn was_refused(db: impl PgExecutor<'_>, call_id: Uuid) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select 1 from restrictions where call_id = $1 and state in ('lifting', 'lifted')) as "found!""#,
+        call_id
+    );
+    found.fetch_one(db).await
+}
+
+pub(super) async fn lift_call(db: impl PgExecutor<'_>, call_id: Uuid, now: DateTime) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "update restrictions set state = 'lifting', due_at = $2, attempts = 0, updated_at = $2
+          where call_id = $1 and state = 'in_force' returning id",
+        call_id,
+        now
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Ends the hold of every transaction that was held for a freeze, where no freeze is left. How many.
+pub(super) async fn release_unfrozen(db: impl PgExecutor<'_>, reason: &str, now: DateTime) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "update transactions t set held_reason = null, due_at = $2, attempts = 0, version = version + 1
+          where held_reason = $1 and not exists (
+                select from restrictions r where r.user_id = t.user_id and r.kind = 'freeze' and r.state <> 'lifted')",
+        reason,
+        now
+    );
+    Ok(done.execute(db).await?.rows_affected())
+}
+
+pub(super) async fn is_imposed(db: impl PgExecutor<'_>, user_id: Uuid, kind: &str) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select 1 from restrictions
+            where user_id = $1 and kind = $2 and state in ('initiated', 'in_force', 'lifting')) as "found!""#,
+        user_id,
+        kind
+    );
+    found.fetch_one(db).await
+}
+
+pub(super) async fn begin_lifting(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    kind: &str,
+    now: DateTime,
+    due_at: DateTime,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        // In the order of [`lock_call`]: two that lock several rows never wait for each other.
+        "update restrictions set state = 'lifting', due_at = $4, attempts = 0, updated_at = $3
+          where id in (select id from restrictions where user_id = $1 and kind = $2 and state = 'in_force' order by id for update)
+            and state = 'in_force' returning id",
+        user_id,
+        kind,
+        now,
+        due_at
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn claim_due(
+    db: impl PgExecutor<'_>,
+    now: DateTime,
+    leased_until: DateTime,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "update restrictions set due_at = $2
+          where id in (select id from restrictions where due_at <= $1 order by due_at for update skip locked limit $3)
+         returning id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at",
+        now,
+        leased_until,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// `None` when somebody else moved it first. `times`: now, and when the next step is due.
+pub(super) async fn advance(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    from: &str,
+    to: &str,
+    times: (DateTime, Option<DateTime>),
+) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        "update restrictions set state = $3, updated_at = $4, due_at = $5, attempts = 0 where id = $1 and state = $2
+         returning id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at",
+        id,
+        from,
+        to,
+        times.0,
+        times.1,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// One that moved meanwhile is left alone. `of`: its id, and the state that it was read in.
+pub(super) async fn defer(
+    db: impl PgExecutor<'_>,
+    of: (Uuid, &str),
+    due_at: Option<DateTime>,
+    attempts: i32,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update restrictions set due_at = $3, attempts = $4 where id = $1 and state = $2",
+        of.0,
+        of.1,
+        due_at,
+        attempts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// How many are neither in force nor lifted, and since when the oldest.
+pub(super) async fn unfinished(db: impl PgExecutor<'_>) -> sqlx::Result<(i64, Option<DateTime>)> {
+    let counted = sqlx::query!(
+        r#"select count(*) as "rows!", min(updated_at) as oldest from restrictions where state in ('initiated', 'lifting')"#
+    )
+    .fetch_one(db)
+    .await?;
+    Ok((counted.rows, counted.oldest))
+}

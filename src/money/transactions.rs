@@ -1,0 +1,324 @@
+//! The row behind every movement of money, and how it moves from state to state. What happens *between* two states is the
+//! business of `deposits` and `withdrawals`; lists of rows are in `history`.
+//!
+//! The row is the job: `due_at` is queue, schedule, lease and retry in one column.
+//!
+//! ```text
+//! insert_once ─> due in one lease, the handler runs the first step ─┐
+//! claim_due   ─> due in one lease, the worker runs a step ──────────┴─> advance  next state, due as the state wants
+//!                                                                       wait     nothing new, look again later
+//!                                                                       retry    a failure: 0, 1, 5, 15 minutes, then held
+//!                                                                       hold     a person must look; nothing is due
+//! ```
+
+pub mod routes;
+mod store;
+mod types;
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::{FutureExt, StreamExt, stream};
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
+
+pub use store::{COLUMNS, Row};
+pub use types::{Approved, Child, Direction, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
+
+/// How long a claimed row is left alone: longer than any step may take.
+pub const LEASE: TimeDelta = TimeDelta::seconds(90);
+/// One execution of a payout and a few calls of the ledger fit into it.
+const STEP_DEADLINE: Duration = Duration::from_secs(60);
+const STEPS_AT_ONCE: usize = 16;
+/// Minutes after each failure; after the last one the row is held.
+const RETRY_MINUTES: [i64; 4] = [0, 1, 5, 15];
+/// How the reason begins of a row that is held because its steps failed: never reworded while one may stand.
+pub const GAVE_UP: &str = "gave up after";
+const REASON_CHARS_MAX: usize = 300;
+
+/// A row that was asked for with a key: written now, or before.
+pub enum Inserted {
+    New(Transaction),
+    Repeat(Transaction),
+}
+
+/// Writes the row unless the user's key made one before. Nothing has moved yet.
+///
+/// # Errors
+/// [`Error::KeyReused`] when the key belongs to another request.
+pub async fn insert_once(app: &App, new: &NewTransaction) -> Result<Inserted> {
+    let id = app.clock.row_id();
+    let now = app.clock.now();
+    if let Some(row) = store::insert_once(&app.db, id, new, now, now + LEASE).await? {
+        app.crash.at("transaction.inserted")?;
+        return Ok(Inserted::New(row.try_into()?));
+    }
+    // The row is never deleted: if the key stood in the way, it is there.
+    let repeat =
+        find_repeat(app, new).await?.ok_or_else(|| Error::internal("the row of an idempotency key is gone"))?;
+    Ok(Inserted::Repeat(repeat))
+}
+
+/// The row that the user's key made before, if it was the same request.
+///
+/// # Errors
+/// [`Error::KeyReused`] when the key belongs to another request.
+pub async fn find_repeat(app: &App, new: &NewTransaction) -> Result<Option<Transaction>> {
+    match store::find_by_key(&app.db, new.user_id, new.key.as_str()).await? {
+        Some(found) if found.request_hash.as_deref() != Some(new.request_hash.as_bytes()) => Err(Error::KeyReused),
+        found => found.map(Transaction::try_from).transpose(),
+    }
+}
+
+/// Runs the first step of a fresh row inside the request. Once the row is written the request has succeeded: when the step
+/// cannot be taken now, the answer is the row as it stands, and the worker goes on.
+///
+/// # Errors
+/// When even the row cannot be read back.
+pub async fn first_step(
+    app: &App,
+    row: Transaction,
+    step: impl Future<Output = Result<Transaction>>,
+) -> Result<Transaction> {
+    match step.await {
+        Ok(moved) => Ok(moved),
+        Err(Error::StaleState) => find(app, row.id).await,
+        Err(crashed @ Error::Crashed(_)) => Err(crashed),
+        Err(error) => {
+            failed(app, row.id, &error).await?;
+            app.notifier.wake();
+            find(app, row.id).await
+        }
+    }
+}
+
+/// Claims due rows of some kinds and steps each of them; one row's failure is that row's alone. How many were claimed.
+pub async fn step_due<F, Fut>(app: &App, kinds: &[Kind], limit: i64, step: F) -> Result<usize>
+where
+    F: Fn(App, Transaction) -> Fut,
+    Fut: Future<Output = Result<Transaction>>,
+{
+    let now = app.clock.now();
+    let kinds: Vec<String> = kinds.iter().map(|kind| kind.name().to_owned()).collect();
+    let claimed = store::claim_due(&app.db, &kinds, now, now + LEASE, limit).await?;
+    let count = claimed.len();
+    stream::iter(claimed).for_each_concurrent(STEPS_AT_ONCE, |row| step_one(app, row, &step)).await;
+    Ok(count)
+}
+
+async fn step_one<F, Fut>(app: &App, row: store::Row, step: &F)
+where
+    F: Fn(App, Transaction) -> Fut,
+    Fut: Future<Output = Result<Transaction>>,
+{
+    let (id, kind) = (row.id, row.kind.clone());
+    let outcome = match Transaction::try_from(row) {
+        Ok(row) => match tokio::time::timeout(STEP_DEADLINE, caught(step(app.clone(), row))).await {
+            Ok(Ok(_)) => "done",
+            // Somebody else moved the row meanwhile: a webhook, a handler, another worker.
+            Ok(Err(Error::StaleState)) => "stale",
+            Ok(Err(Error::Crashed(_))) => "crashed",
+            Ok(Err(error)) => record_failure(app, id, &error).await,
+            Err(elapsed) => record_failure(app, id, &Error::unavailable(elapsed)).await,
+        },
+        Err(error) => {
+            tracing::error!(transaction.id = %id, error = error.chain(), "a stored row cannot be read");
+            "failed"
+        }
+    };
+    app.metrics.task_steps.with_label_values(&[kind.as_str(), outcome]).inc();
+}
+
+/// A panic is a mistake of ours in this one row: the row fails, not the process with everybody else's rows.
+async fn caught<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
+    let step = AssertUnwindSafe(step).catch_unwind().await;
+    step.unwrap_or_else(|_| Err(Error::internal("a step panicked")))
+}
+
+async fn record_failure(app: &App, id: Uuid, error: &Error) -> &'static str {
+    // If this fails too, the lease runs out and the row comes due again.
+    if let Err(error) = failed(app, id, error).await {
+        tracing::warn!(transaction.id = %id, error = error.chain(), "the failure was not recorded");
+    }
+    "failed"
+}
+
+/// A step failed: again after a while, and after the last try a person must look. The step may have moved the row before it
+/// failed, and somebody else may have brought it to its end: it is read again.
+async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
+    let row = find(app, id).await?;
+    if row.due_at.is_none() {
+        return Ok(());
+    }
+    if let Error::ProviderPaused { retry_after_secs } = error {
+        wait(app, &row, TimeDelta::seconds(i64::try_from(*retry_after_secs).unwrap_or(1))).await?;
+        return Ok(());
+    }
+    tracing::warn!(transaction.id = %id, state = row.state.name(), error = error.chain(), "a step failed");
+    let failures = usize::try_from(row.attempts).unwrap_or(0);
+    if let Some(minutes) = RETRY_MINUTES.get(failures) {
+        let due_at = app.clock.now() + TimeDelta::minutes(*minutes);
+        store::defer(&app.db, row.id, row.version, due_at, row.attempts.saturating_add(1)).await?;
+        return Ok(());
+    }
+    hold(app, &row, &format!("{GAVE_UP} {} failures: {}", failures.saturating_add(1), error.chain())).await.map(drop)
+}
+
+/// Moves the row on, if it is still as it was read.
+///
+/// # Errors
+/// [`Error::StaleState`] when somebody else moved it first.
+pub async fn advance(app: &App, row: &Transaction, to: Move) -> Result<Transaction> {
+    app.crash.at("transaction.before_move")?;
+    let moved = advance_within(app, &app.db, row, &to).await?;
+    announce(app, row, &to);
+    app.crash.at("transaction.moved")?;
+    Ok(moved)
+}
+
+/// The same inside an SQL transaction of the caller's, who says so with [`announce`] once it is committed.
+///
+/// # Errors
+/// [`Error::StaleState`] when somebody else moved it first.
+pub async fn advance_within(app: &App, db: impl PgExecutor<'_>, row: &Transaction, to: &Move) -> Result<Transaction> {
+    store::advance(db, row.id, row.version, to, app.clock.now()).await?.ok_or(Error::StaleState)?.try_into()
+}
+
+/// Tells metrics, log and worker of a move that is in the database.
+pub fn announce(app: &App, row: &Transaction, to: &Move) {
+    app.metrics.transaction_states.with_label_values(&[row.kind.name(), to.state.name()]).inc();
+    tracing::info!(transaction.id = %row.id, from = row.state.name(), to = to.state.name(), "transaction moved");
+    if to.due == Due::Now {
+        app.notifier.wake();
+    }
+}
+
+/// Locks the row for the rest of the SQL transaction, if it is still as it was read.
+///
+/// # Errors
+/// [`Error::StaleState`] when somebody else moved it first.
+pub async fn lock(db: impl PgExecutor<'_>, row: &Transaction) -> Result<()> {
+    if store::lock(db, row.id, row.version).await? { Ok(()) } else { Err(Error::StaleState) }
+}
+
+/// Nothing is wrong and nothing is new: look again after `pause`.
+pub async fn wait(app: &App, row: &Transaction, pause: TimeDelta) -> Result<Transaction> {
+    store::defer(&app.db, row.id, row.version, app.clock.now() + pause, 0).await?;
+    Ok(row.clone())
+}
+
+/// Nothing is left to do on the row.
+pub async fn rest(app: &App, row: &Transaction) -> Result<Transaction> {
+    store::rest(&app.db, row.id, row.version).await?;
+    Ok(row.clone())
+}
+
+/// A person must look: the state stays, nothing is due. Counted and alerted.
+///
+/// # Errors
+/// [`Error::StaleState`] when somebody else moved it first.
+pub async fn hold(app: &App, row: &Transaction, reason: &str) -> Result<Transaction> {
+    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+    if !store::hold(&app.db, row.id, row.version, &reason).await? {
+        return Err(Error::StaleState);
+    }
+    tracing::error!(transaction.id = %row.id, state = row.state.name(), reason, "a transaction is held");
+    app.metrics.transactions_held.with_label_values(&[row.kind.name()]).inc();
+    find(app, row.id).await
+}
+
+/// Ends a hold, inside the SQL transaction that records who did it: the row goes on at once, or rests as it is.
+///
+/// # Errors
+/// [`Error::StaleState`] when it is not held any more as it was read.
+pub async fn release(db: impl PgExecutor<'_>, held: &Transaction, due_at: Option<DateTime>) -> Result<Transaction> {
+    store::release(db, held.id, held.version, due_at).await?.ok_or(Error::StaleState)?.try_into()
+}
+
+/// Whether something of the user's is under way: asked for and not at its end.
+pub async fn has_open(app: &App, user_id: Uuid) -> Result<bool> {
+    Ok(store::has_open(&app.db, user_id).await?)
+}
+
+/// Held rows, newest first, from before `before`.
+pub async fn list_held(app: &App, kind: Option<Kind>, before: Option<Uuid>, limit: i64) -> Result<Vec<Transaction>> {
+    let rows = store::list_held(&app.db, kind.map(Kind::name), before, limit).await?;
+    rows.into_iter().map(Transaction::try_from).collect()
+}
+
+pub async fn find(app: &App, id: Uuid) -> Result<Transaction> {
+    store::find(&app.db, id).await?.ok_or(Error::NotFound("transaction"))?.try_into()
+}
+
+/// Those of them that there are, newest first.
+pub async fn find_all(app: &App, ids: &[Uuid]) -> Result<Vec<Transaction>> {
+    store::find_all(&app.db, ids).await?.into_iter().map(Transaction::try_from).collect()
+}
+
+/// Writes a row that follows from another one; a repeat for the same object of Revio's changes nothing.
+pub async fn insert_child(app: &App, child: &Child<'_>) -> Result<()> {
+    store::insert_child(&app.db, app.clock.row_id(), child, app.clock.now()).await?;
+    app.notifier.wake();
+    Ok(())
+}
+
+/// Notes how much of a deposit was given back, together with the rows that say so one by one: all or nothing.
+///
+/// # Errors
+/// [`Error::StaleState`] when somebody else noted something first.
+pub async fn reverse(app: &App, deposit: &Transaction, reversed: Reversed, rows: &[Child<'_>]) -> Result<Transaction> {
+    let mut tx = app.db.begin().await?;
+    if !store::set_reversed(&mut *tx, deposit, reversed).await? {
+        return Err(Error::StaleState);
+    }
+    for row in rows {
+        store::insert_child(&mut *tx, app.clock.row_id(), row, app.clock.now()).await?;
+    }
+    tx.commit().await?;
+    app.notifier.wake();
+    app.crash.at("transaction.reversed")?;
+    find(app, deposit.id).await
+}
+
+/// Whether an older row that follows from the same deposit is not booked yet: they are booked in the order of their ids.
+pub async fn older_sibling_waits(app: &App, row: &Transaction) -> Result<bool> {
+    Ok(store::older_sibling_waits(&app.db, row).await?)
+}
+
+/// The user's own row; somebody else's does not exist. Nor does a correction that is only proposed: whoever knows of a debit
+/// beforehand empties the wallet.
+pub async fn find_own(app: &App, user_id: Uuid, id: Uuid) -> Result<Transaction> {
+    let row = find(app, id).await?;
+    let shown = row.kind != Kind::Adjustment || row.state == State::Completed;
+    if row.user_id == user_id && shown { Ok(row) } else { Err(Error::NotFound("transaction")) }
+}
+
+/// The row that an object of Revio's belongs to: by the object's id, or, while our own answer is still on its way, by the
+/// reference that we gave it.
+pub async fn find_for_provider(
+    app: &App,
+    kind: Kind,
+    provider_id: Uuid,
+    reference: Option<Uuid>,
+) -> Result<Option<Transaction>> {
+    let found = store::find_for_provider(&app.db, kind.name(), provider_id, reference).await?;
+    found.map(Transaction::try_from).transpose()
+}
+
+/// Brings the gauges of what waits up to date.
+pub async fn measure(app: &App) -> Result<()> {
+    let now = app.clock.now();
+    for waiting in store::waiting(&app.db, now).await? {
+        app.metrics.waiting(&waiting.kind, "due", waiting.due, waiting.oldest_due.map(|at| now - at));
+        app.metrics.waiting(&waiting.kind, "held", waiting.held, waiting.oldest_held.map(|at| now - at));
+        let undecided = waiting.oldest_undecided.map(|at| now - at);
+        app.metrics.waiting(&waiting.kind, "awaiting_approval", waiting.undecided, undecided);
+    }
+    Ok(())
+}

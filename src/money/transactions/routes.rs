@@ -1,0 +1,94 @@
+//! How a transaction looks wherever it is answered, and the fields that the requests for one share.
+
+use ledger::Amount;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Transaction;
+use crate::app::App;
+use crate::platform::clock::DateTime;
+use crate::platform::http::Fields;
+
+/// Ten thousand million in the major unit of a currency with cents: far above any payment, far below any overflow.
+const AMOUNT_MINOR_MAX: i64 = 1_000_000_000_000;
+/// A line on a statement, in the customer's words.
+const DESCRIPTION_CHARS_MAX: usize = 140;
+
+#[derive(Serialize, ToSchema)]
+pub struct TransactionView {
+    pub id: Uuid,
+    #[schema(value_type = super::Kind)]
+    pub kind: &'static str,
+    /// What it does to the wallet, once it is completed. Of a correction its own; else by `kind`.
+    #[schema(value_type = super::Direction)]
+    pub direction: &'static str,
+    /// See the state diagrams in the documentation.
+    #[schema(value_type = super::State)]
+    pub state: &'static str,
+    /// Minor units (cents).
+    #[schema(example = 150_000)]
+    pub amount: i64,
+    #[schema(example = "ZAR")]
+    pub currency: &'static str,
+    /// Deposits: where the payer pays.
+    pub checkout_url: Option<String>,
+    /// Withdrawals: where the money goes.
+    pub bank_account_id: Option<Uuid>,
+    /// Refunds, chargebacks: the deposit that they take back.
+    pub parent_id: Option<Uuid>,
+    /// The part of it that repaid what was owed.
+    pub repaid: i64,
+    /// The part of it that the balance did not cover: it is owed, and the next deposit repays it first.
+    pub owed: i64,
+    /// Deposits: how much was given back since.
+    pub refunded: i64,
+    pub charged_back: i64,
+    pub failure_reason: Option<String>,
+    /// As it was given with the request.
+    pub description: Option<String>,
+    pub created_at: DateTime,
+    pub updated_at: DateTime,
+    pub completed_at: Option<DateTime>,
+}
+
+impl From<Transaction> for TransactionView {
+    fn from(row: Transaction) -> Self {
+        Self {
+            id: row.id,
+            kind: row.kind.name(),
+            direction: row.direction.name(),
+            state: row.state.name(),
+            amount: row.amount.minor(),
+            currency: row.amount.currency().code(),
+            checkout_url: row.provider.checkout_url,
+            bank_account_id: row.bank_account_id,
+            parent_id: row.parent_id,
+            repaid: row.repaid_minor,
+            owed: row.owed_minor,
+            refunded: row.reversed.refunded_minor,
+            charged_back: row.reversed.charged_back_minor,
+            failure_reason: row.failure_reason,
+            description: row.description,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            completed_at: row.completed_at,
+        }
+    }
+}
+
+/// The amount of a request that moves money: positive, not absurd, in a currency that customers may use.
+pub fn parse_amount(app: &App, fields: &mut Fields, minor: i64, currency: &str) -> Option<Amount> {
+    let currency = fields.take(app.currency(currency));
+    if minor <= 0 {
+        fields.wrong("amount", "must be greater than zero");
+    } else if minor > AMOUNT_MINOR_MAX {
+        fields.wrong("amount", format!("must be at most {AMOUNT_MINOR_MAX}"));
+    }
+    Amount::new(minor, currency?).ok()
+}
+
+/// The description of a request, if it has one.
+pub fn parse_description(fields: &mut Fields, description: Option<&str>) -> Option<String> {
+    description.map(|text| fields.text("description", text, 1..=DESCRIPTION_CHARS_MAX))
+}

@@ -1,0 +1,420 @@
+//! SQL of `transactions`. Columns are listed and never `*`: a migration may add one while the old binary still runs. The
+//! database sets `created_at` to the time in the id (migration 0017).
+
+use sqlx::{PgExecutor, PgPool};
+use uuid::Uuid;
+
+use super::types::{Child, Due, Move, NewTransaction, Reversed, Transaction};
+use crate::platform::clock::DateTime;
+
+#[derive(sqlx::FromRow)]
+pub struct Row {
+    pub id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) kind: String,
+    pub(super) state: String,
+    pub(super) amount_minor: i64,
+    pub(super) currency: String,
+    pub(super) request_hash: Option<Vec<u8>>,
+    pub(super) parent_id: Option<Uuid>,
+    pub(super) bank_account_id: Option<Uuid>,
+    pub(super) provider_id: Option<Uuid>,
+    pub(super) provider_status: Option<String>,
+    pub(super) checkout_url: Option<String>,
+    pub(super) execution_url: Option<String>,
+    pub(super) provider_created_at: Option<DateTime>,
+    pub(super) failure_reason: Option<String>,
+    pub(super) description: Option<String>,
+    pub(super) refunded_minor: i64,
+    pub(super) charged_back_minor: i64,
+    pub(super) repaid_minor: i64,
+    pub(super) owed_minor: i64,
+    pub(super) held_reason: Option<String>,
+    pub(super) due_at: Option<DateTime>,
+    pub(super) attempts: i32,
+    pub(super) version: i32,
+    pub(super) created_at: DateTime,
+    pub(super) updated_at: DateTime,
+    pub(super) completed_at: Option<DateTime>,
+    pub(super) direction: Option<String>,
+}
+
+/// The columns of a [`Row`], for the lists of `history`, whose queries are put together there.
+pub const COLUMNS: &str = "t.id, t.user_id, t.kind, t.state, t.amount_minor, t.currency, t.request_hash, t.parent_id, \
+    t.bank_account_id, t.provider_id, t.provider_status, t.checkout_url, t.execution_url, t.provider_created_at, \
+    t.failure_reason, t.description, t.refunded_minor, t.charged_back_minor, t.repaid_minor, t.owed_minor, \
+    t.held_reason, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction";
+
+pub(super) async fn insert_once(
+    db: &PgPool,
+    id: Uuid,
+    new: &NewTransaction,
+    now: DateTime,
+    due_at: DateTime,
+) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
+                                   bank_account_id, description, due_at, created_at, updated_at)
+         values ($1, $2, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $11, $11)
+         on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
+         returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
+                   due_at, attempts, version, created_at, updated_at, completed_at, direction",
+        id,
+        new.user_id,
+        new.kind.name(),
+        new.amount.minor(),
+        new.amount.currency().code(),
+        new.key.as_str(),
+        new.request_hash.as_bytes(),
+        new.bank_account_id,
+        new.description,
+        due_at,
+        now,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// A row that follows from another one. False when it is there already, known by Revio's object.
+pub(super) async fn insert_child(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    child: &Child<'_>,
+    now: DateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "insert into transactions (id, user_id, kind, state, amount_minor, currency, parent_id, provider_id, due_at,
+                                   created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9)
+         on conflict (provider_id) where provider_id is not null do nothing",
+        id,
+        child.parent.user_id,
+        child.kind.name(),
+        child.state.name(),
+        child.amount.minor(),
+        child.amount.currency().code(),
+        child.parent.id,
+        child.provider_id,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// What Revio has given back of a deposit so far. False when the row is not at its version any more.
+pub(super) async fn set_reversed(
+    db: impl PgExecutor<'_>,
+    deposit: &Transaction,
+    reversed: Reversed,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update transactions set refunded_minor = $3, charged_back_minor = $4, version = version + 1
+          where id = $1 and version = $2",
+        deposit.id,
+        deposit.version,
+        reversed.refunded_minor,
+        reversed.charged_back_minor,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &str) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
+                due_at, attempts, version, created_at, updated_at, completed_at, direction
+           from transactions where user_id = $1 and idempotency_key = $2",
+        user_id,
+        key
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
+                due_at, attempts, version, created_at, updated_at, completed_at, direction
+           from transactions where id = $1",
+        id
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
+                due_at, attempts, version, created_at, updated_at, completed_at, direction
+           from transactions where id = any($1) order by id desc",
+        ids
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Locks the row until the end of the SQL transaction. False when it is not at `version` any more.
+pub(super) async fn lock(db: impl PgExecutor<'_>, id: Uuid, version: i32) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!("select version from transactions where id = $1 for update", id);
+    Ok(found.fetch_optional(db).await? == Some(version))
+}
+
+/// The object's own row comes before the row that its reference names.
+pub(super) async fn find_for_provider(
+    db: impl PgExecutor<'_>,
+    kind: &str,
+    provider_id: Uuid,
+    reference: Option<Uuid>,
+) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
+                due_at, attempts, version, created_at, updated_at, completed_at, direction
+           from transactions
+          where kind = $1 and (provider_id = $2 or id = $3)
+          order by (provider_id is not distinct from $2) desc limit 1",
+        kind,
+        provider_id,
+        reference
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Takes due rows, oldest first, and pushes them one lease ahead; rows that another worker is taking are passed over.
+pub(super) async fn claim_due(
+    db: impl PgExecutor<'_>,
+    kinds: &[String],
+    now: DateTime,
+    leased_until: DateTime,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "update transactions set due_at = $3
+          where id in (select id from transactions where kind = any($1) and due_at <= $2
+                        order by due_at, id limit $4 for update skip locked)
+         returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
+                   due_at, attempts, version, created_at, updated_at, completed_at, direction",
+        kinds,
+        now,
+        leased_until,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// `None` when the row is not at `version` any more. A hold stays until a person ends it: nothing is due by itself.
+pub(super) async fn advance(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    version: i32,
+    to: &Move,
+    now: DateTime,
+) -> sqlx::Result<Option<Row>> {
+    let due_at = match to.due {
+        Due::Never => None,
+        Due::Now => Some(now),
+        Due::In(pause) => Some(now + pause),
+    };
+    let provider = to.provider.clone().unwrap_or_default();
+    let approved = to.approved.as_ref();
+    sqlx::query_as!(
+        Row,
+        "update transactions
+            set state = $3, due_at = case when held_reason is null then $4::timestamptz end, attempts = 0,
+                version = version + 1, updated_at = $5,
+                failure_reason = coalesce($6, failure_reason),
+                repaid_minor = coalesce($13, repaid_minor), owed_minor = coalesce($14, owed_minor),
+                completed_at = case when $3 = 'completed' then coalesce(completed_at, $5) end,
+                provider_id = case when $7 then $8 else provider_id end,
+                provider_status = case when $7 then $9 else provider_status end,
+                checkout_url = case when $7 then $10 else checkout_url end,
+                execution_url = case when $7 then $11 else execution_url end,
+                provider_created_at = case when $7 then $12 else provider_created_at end,
+                -- Single use: whatever leaves the state that was approved leaves the approval behind.
+                approved_hash = case when $15::bytea is not null then $15 when state = $3 then approved_hash end,
+                approved_until = case when $15 is not null then $16::timestamptz when state = $3 then approved_until end
+          where id = $1 and version = $2
+         returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
+                   due_at, attempts, version, created_at, updated_at, completed_at, direction",
+        id,
+        version,
+        to.state.name(),
+        due_at,
+        now,
+        to.failure_reason,
+        to.provider.is_some(),
+        provider.id,
+        provider.status,
+        provider.checkout_url,
+        provider.execution_url,
+        provider.created_at,
+        to.repaid_minor,
+        to.owed_minor,
+        approved.map(|approved| approved.hash.as_slice()),
+        approved.map(|approved| approved.until),
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// The row keeps its version: nothing moved. One that moved meanwhile, or has nothing to do, is left alone.
+pub(super) async fn defer(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    version: i32,
+    due_at: DateTime,
+    attempts: i32,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update transactions set due_at = $3, attempts = $4
+          where id = $1 and version = $2 and due_at is not null",
+        id,
+        version,
+        due_at,
+        attempts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn rest(db: impl PgExecutor<'_>, id: Uuid, version: i32) -> sqlx::Result<()> {
+    sqlx::query!("update transactions set due_at = null, attempts = 0 where id = $1 and version = $2", id, version)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// False when the row is not at `version` any more.
+pub(super) async fn hold(db: impl PgExecutor<'_>, id: Uuid, version: i32, reason: &str) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update transactions set held_reason = $3, due_at = null, version = version + 1 where id = $1 and version = $2",
+        id,
+        version,
+        reason
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends a hold. `None` when the row is not held, or not as it was read.
+pub(super) async fn release(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    version: i32,
+    due_at: Option<DateTime>,
+) -> sqlx::Result<Option<Row>> {
+    sqlx::query_as!(
+        Row,
+        "update transactions set held_reason = null, due_at = $3, attempts = 0, version = version + 1
+          where id = $1 and version = $2 and held_reason is not null
+         returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
+                   due_at, attempts, version, created_at, updated_at, completed_at, direction",
+        id,
+        version,
+        due_at
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select 1 from transactions
+            where user_id = $1 and state in
+                ('initiated', 'awaiting_payment', 'reserved', 'awaiting_approval', 'submitting', 'submitted')
+              -- What is neither due nor held was dismissed.
+              and (due_at is not null or held_reason is not null)) as "found!""#,
+        user_id
+    );
+    found.fetch_one(db).await
+}
+
+pub(super) async fn list_held(
+    db: impl PgExecutor<'_>,
+    kind: Option<&str>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
+                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
+                charged_back_minor, repaid_minor, owed_minor, held_reason, description,
+                due_at, attempts, version, created_at, updated_at, completed_at, direction
+           from transactions
+          where held_reason is not null and ($1::text is null or kind = $1) and ($2::uuid is null or id < $2)
+          order by id desc limit $3",
+        kind,
+        before,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What waits of one kind: rows and the age of the oldest, due, held, and awaiting approval.
+pub(super) struct Waiting {
+    pub(super) kind: String,
+    pub(super) due: i64,
+    pub(super) oldest_due: Option<DateTime>,
+    pub(super) held: i64,
+    pub(super) oldest_held: Option<DateTime>,
+    pub(super) undecided: i64,
+    pub(super) oldest_undecided: Option<DateTime>,
+}
+
+pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Vec<Waiting>> {
+    sqlx::query_as!(
+        Waiting,
+        r#"select kind,
+                  count(*) filter (where due_at <= $1) as "due!", min(due_at) filter (where due_at <= $1) as oldest_due,
+                  count(*) filter (where held_reason is not null) as "held!",
+                  min(updated_at) filter (where held_reason is not null) as oldest_held,
+                  count(*) filter (where state = 'awaiting_approval') as "undecided!",
+                  min(updated_at) filter (where state = 'awaiting_approval') as oldest_undecided
+             from transactions where due_at is not null or held_reason is not null group by kind"#,
+        now
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Whether an older row that follows from the same one is not booked yet.
+pub(super) async fn older_sibling_waits(db: impl PgExecutor<'_>, row: &Transaction) -> sqlx::Result<bool> {
+    let found = sqlx::query!(
+        "select id from transactions
+          where parent_id = $1 and id < $2 and state = 'initiated' and due_at is not null limit 1",
+        row.parent_id,
+        row.id
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.is_some())
+}

@@ -1,0 +1,287 @@
+//! The row's types: what kind of movement, in which state, and how it is to move.
+
+use chrono::TimeDelta;
+use ledger::{Amount, Currency};
+use uuid::Uuid;
+
+use super::store::Row;
+use crate::platform::clock::DateTime;
+use crate::platform::error::Error;
+use crate::platform::http::{IdempotencyKey, RequestHash};
+use crate::platform::text_enum::text_enum;
+
+text_enum! {
+    #[schema(as = TransactionKind)]
+    pub enum Kind {
+        Deposit = "deposit",
+        Withdrawal = "withdrawal",
+        /// We gave some of a deposit back.
+        Refund = "refund",
+        /// The payer's bank took a deposit back.
+        Chargeback = "chargeback",
+        /// A chargeback was won.
+        ChargebackReversal = "chargeback_reversal",
+        /// A correction by staff.
+        Adjustment = "adjustment",
+    }
+}
+
+text_enum! {
+    /// What a row does to the wallet.
+    #[schema(as = TransactionDirection)]
+    pub enum Direction {
+        Credit = "credit",
+        Debit = "debit",
+    }
+}
+
+text_enum! {
+    /// The states of all kinds; the diagrams are in `deposits`, `withdrawals` and `adjustments`, the SQL constraint `transactions_state` holds
+    /// each kind to its own.
+    #[schema(as = TransactionState)]
+    pub enum State {
+        Initiated = "initiated",
+        AwaitingPayment = "awaiting_payment",
+        Reserved = "reserved",
+        AwaitingApproval = "awaiting_approval",
+        Submitting = "submitting",
+        Submitted = "submitted",
+        Completed = "completed",
+        Failed = "failed",
+        Rejected = "rejected",
+        Expired = "expired",
+        Cancelled = "cancelled",
+    }
+}
+
+impl Kind {
+    /// `None` for a correction, which may go either way.
+    fn direction(self) -> Option<Direction> {
+        match self {
+            Self::Deposit | Self::ChargebackReversal => Some(Direction::Credit),
+            Self::Withdrawal | Self::Refund | Self::Chargeback => Some(Direction::Debit),
+            Self::Adjustment => None,
+        }
+    }
+
+    /// The states that a row of this kind can be in: the SQL constraint `transactions_state`.
+    pub fn states(self) -> &'static [State] {
+        match self {
+            Self::Deposit => &[
+                State::Initiated,
+                State::AwaitingPayment,
+                State::Completed,
+                State::Failed,
+                State::Expired,
+                State::Cancelled,
+            ],
+            Self::Withdrawal => &[
+                State::Initiated,
+                State::Reserved,
+                State::AwaitingApproval,
+                State::Submitting,
+                State::Submitted,
+                State::Completed,
+                State::Failed,
+                State::Rejected,
+            ],
+            Self::Adjustment => &[
+                State::AwaitingApproval,
+                State::Initiated,
+                State::Completed,
+                State::Rejected,
+                State::Cancelled,
+                State::Expired,
+            ],
+            Self::Refund | Self::Chargeback | Self::ChargebackReversal => &[State::Initiated, State::Completed],
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Transaction {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub kind: Kind,
+    pub direction: Direction,
+    pub state: State,
+    pub amount: Amount,
+    pub parent_id: Option<Uuid>,
+    pub bank_account_id: Option<Uuid>,
+    pub provider: Provider,
+    pub failure_reason: Option<String>,
+    /// What the customer wrote for himself.
+    pub description: Option<String>,
+    pub reversed: Reversed,
+    /// The part of it that repaid what the customer owed.
+    pub repaid_minor: i64,
+    /// The part of it that the wallet could not cover: the customer owes it.
+    pub owed_minor: i64,
+    pub held_reason: Option<String>,
+    pub due_at: Option<DateTime>,
+    pub attempts: i32,
+    pub version: i32,
+    pub created_at: DateTime,
+    pub updated_at: DateTime,
+    pub completed_at: Option<DateTime>,
+}
+
+/// Revio's object for the row.
+#[derive(Debug, Clone, Default)]
+pub struct Provider {
+    pub id: Option<Uuid>,
+    pub status: Option<String>,
+    pub checkout_url: Option<String>,
+    pub execution_url: Option<String>,
+    pub created_at: Option<DateTime>,
+}
+
+/// How much of a deposit was given back, as Revio says it: refunds only grow, a chargeback comes and goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reversed {
+    pub refunded_minor: i64,
+    pub charged_back_minor: i64,
+}
+
+/// A row that follows from another one, without anybody asking for it.
+pub struct Child<'a> {
+    pub parent: &'a Transaction,
+    pub kind: Kind,
+    pub state: State,
+    pub amount: Amount,
+    pub provider_id: Option<Uuid>,
+}
+
+/// What somebody asks for.
+pub struct NewTransaction {
+    pub user_id: Uuid,
+    pub kind: Kind,
+    pub amount: Amount,
+    pub bank_account_id: Option<Uuid>,
+    pub description: Option<String>,
+    pub key: IdempotencyKey,
+    pub request_hash: RequestHash,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    Never,
+    Now,
+    In(TimeDelta),
+}
+
+/// One move of a row. `None` leaves what the row has.
+#[derive(Clone)]
+pub struct Move {
+    pub state: State,
+    pub due: Due,
+    pub provider: Option<Provider>,
+    pub failure_reason: Option<String>,
+    pub repaid_minor: Option<i64>,
+    pub owed_minor: Option<i64>,
+    pub approved: Option<Approved>,
+}
+
+/// What was approved, as a hash over all of it, and until when that holds. A move out of the state uses it up.
+#[derive(Clone)]
+pub struct Approved {
+    pub hash: [u8; 32],
+    pub until: DateTime,
+}
+
+impl Move {
+    pub fn to(state: State, due: Due) -> Self {
+        Self { state, due, provider: None, failure_reason: None, repaid_minor: None, owed_minor: None, approved: None }
+    }
+
+    pub fn because(self, reason: &str) -> Self {
+        Self { failure_reason: Some(reason.to_owned()), ..self }
+    }
+
+    pub fn having_repaid(self, repaid: Amount) -> Self {
+        Self { repaid_minor: Some(repaid.minor()), ..self }
+    }
+
+    pub fn leaving_owed(self, owed: Amount) -> Self {
+        Self { owed_minor: Some(owed.minor()), ..self }
+    }
+
+    pub fn with_approval(self, approved: Approved) -> Self {
+        Self { approved: Some(approved), ..self }
+    }
+
+    pub fn with_provider(self, provider: Provider) -> Self {
+        Self { provider: Some(provider), ..self }
+    }
+}
+
+/// Stored data that does not parse was not written by us: an internal error that names the row.
+impl TryFrom<Row> for Transaction {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let unreadable = |what: &str| Error::internal(format!("transactions.{what} of {} cannot be read", row.id));
+        let currency = Currency::parse(&row.currency).ok_or_else(|| unreadable("currency"))?;
+        let kind = Kind::parse(&row.kind).ok_or_else(|| unreadable("kind"))?;
+        let own_direction = || row.direction.as_deref().and_then(Direction::parse);
+        Ok(Self {
+            id: row.id,
+            user_id: row.user_id,
+            kind,
+            direction: kind.direction().or_else(own_direction).ok_or_else(|| unreadable("direction"))?,
+            state: State::parse(&row.state).ok_or_else(|| unreadable("state"))?,
+            amount: Amount::new(row.amount_minor, currency).map_err(|_| unreadable("amount_minor"))?,
+            parent_id: row.parent_id,
+            bank_account_id: row.bank_account_id,
+            provider: Provider {
+                id: row.provider_id,
+                status: row.provider_status,
+                checkout_url: row.checkout_url,
+                execution_url: row.execution_url,
+                created_at: row.provider_created_at,
+            },
+            failure_reason: row.failure_reason,
+            description: row.description,
+            reversed: Reversed { refunded_minor: row.refunded_minor, charged_back_minor: row.charged_back_minor },
+            repaid_minor: row.repaid_minor,
+            owed_minor: row.owed_minor,
+            held_reason: row.held_reason,
+            due_at: row.due_at,
+            attempts: row.attempts,
+            version: row.version,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            completed_at: row.completed_at,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, PgPool};
+
+    use super::*;
+
+    #[sqlx::test]
+    async fn the_states_of_a_kind_are_those_of_the_constraint(db: PgPool) {
+        let rule: String = sqlx::query_scalar(
+            "select pg_get_expr(conbin, conrelid) from pg_constraint where conname = 'transactions_state'",
+        )
+        .fetch_one(&db)
+        .await
+        .expect("the constraint");
+        for kind in Kind::ALL {
+            for state in State::ALL {
+                let allowed: bool = sqlx::query_scalar(AssertSqlSafe(format!(
+                    "select {rule} from (select $1::text as kind, $2::text as state) t"
+                )))
+                .bind(kind.name())
+                .bind(state.name())
+                .fetch_one(&db)
+                .await
+                .expect("the rule");
+                assert_eq!(kind.states().contains(state), allowed, "{kind:?} {state:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The arrows of a withdrawal above a threshold (`APPROVAL_THRESHOLDS`): it waits until enough people other than its owner
+//! have approved exactly this payout. Called by the flow above before Revio hears of the payout and again before money may
+//! leave, by the worker, and by `routes`.
+//!
+//! ```mermaid
+//! stateDiagram-v2
+//!     reserved --> awaiting_approval: missing (above the threshold, and not approved as it stands)
+//!     awaiting_approval --> reserved: approve (enough people, all the same payout)
+//!     awaiting_approval --> awaiting_approval: decline, or too late (the row says so before the ledger does)
+//!     awaiting_approval --> failed: release (the reservation is voided)
+//! ```
+//!
+//! What is approved is a hash over the withdrawal and the opened bank details. It is computed anew from what is about to be
+//! sent, so a destination that was changed after the approval is not paid. A payout that Revio knows already is forgotten
+//! when its row goes back to waiting: it carries the details of before. `submitting` leaves the approval behind, so a new
+//! payout in the place of one that was never executed is approved anew, while repeating the execution of the same is not.
+
+pub mod routes;
+mod store;
+
+use chrono::TimeDelta;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::audit::{self, Entry};
+use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECLINED, SubjectHash, TOO_LATE};
+use crate::money::bank_accounts::{self, Details};
+use crate::money::transactions::{self, Due, Kind, LEASE, Move, Provider, State, Transaction};
+use crate::platform::error::{Error, Result};
+
+/// How often a waiting row is looked at: the thresholds may have been raised.
+const LOOK: TimeDelta = TimeDelta::days(1);
+
+/// A withdrawal with all that staff decide about.
+pub struct Subject {
+    pub withdrawal: Transaction,
+    pub destination: Details,
+    pub hash: SubjectHash,
+}
+
+/// One of those that wait; `None` where its bank details do not open, so that nobody can decide.
+pub struct Waiting {
+    pub withdrawal: Transaction,
+    pub seen: Option<(Details, SubjectHash)>,
+}
+
+impl From<Subject> for Waiting {
+    fn from(subject: Subject) -> Self {
+        Self { withdrawal: subject.withdrawal, seen: Some((subject.destination, subject.hash)) }
+    }
+}
+
+/// How many people must approve it.
+pub fn needed(app: &App, withdrawal: &Transaction) -> i64 {
+    app.config.approval_thresholds.needed(withdrawal.amount)
+}
+
+fn hash_of(withdrawal: &Transaction, destination: &Details) -> SubjectHash {
+    SubjectHash::of(&[
+        b"withdrawal",
+        withdrawal.id.as_bytes(),
+        withdrawal.user_id.as_bytes(),
+        &withdrawal.amount.minor().to_be_bytes(),
+        withdrawal.amount.currency().code().as_bytes(),
+        withdrawal.bank_account_id.as_ref().map_or(&[], |id| id.as_bytes().as_slice()),
+        destination.account_holder.as_bytes(),
+        destination.account_number.as_bytes(),
+        destination.branch_code.as_bytes(),
+    ])
+}
+
+async fn subject_of(app: &App, withdrawal: Transaction) -> Result<Subject> {
+    let missing = || Error::internal("a withdrawal without a bank account");
+    let bank_account_id = withdrawal.bank_account_id.ok_or_else(missing)?;
+    let destination = bank_accounts::details(app, bank_account_id).await?;
+    let hash = hash_of(&withdrawal, &destination);
+    Ok(Subject { withdrawal, destination, hash })
+}
+
+/// `reserved → awaiting_approval`, if it must be approved and is not, as it stands and with the very details that Revio is to
+/// be sent. `None`: it may go on.
+pub(super) async fn missing(app: &App, withdrawal: &Transaction, destination: &Details) -> Result<Option<Transaction>> {
+    if needed(app, withdrawal) == 0 {
+        return Ok(None);
+    }
+    if approvals::holds(app, withdrawal.id, &hash_of(withdrawal, destination)).await? == ApprovalValidity::Yes {
+        return Ok(None);
+    }
+    let to = Move::to(State::AwaitingApproval, Due::In(LOOK)).with_provider(Provider::default());
+    transactions::advance(app, withdrawal, to).await.map(Some)
+}
+
+/// The same right before money may leave: the details are read again.
+pub(super) async fn missing_now(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+    if needed(app, withdrawal) == 0 {
+        return Ok(None);
+    }
+    let subject = subject_of(app, withdrawal.clone()).await?;
+    missing(app, withdrawal, &subject.destination).await
+}
+
+/// `awaiting_approval → failed`: nobody decided in time, or somebody declined. Before anything is given back the row says
+/// so, and from then on nobody can approve it.
+pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    if let Some(reason) = &withdrawal.failure_reason {
+        return super::release(app, withdrawal, reason).await;
+    }
+    if needed(app, withdrawal) == 0 {
+        // The thresholds were raised meanwhile.
+        return transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now)).await;
+    }
+    if let Some(left) = approvals::time_left(app, withdrawal) {
+        return transactions::wait(app, withdrawal, left.min(LOOK)).await;
+    }
+    let refused = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(TOO_LATE);
+    let refused = transactions::advance(app, withdrawal, refused).await?;
+    super::release(app, &refused, TOO_LATE).await
+}
+
+/// `awaiting_approval → reserved`, once enough people have approved the same payout; before that the approval is counted.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Forbidden`] for one's own withdrawal; [`Error::StaleState`] when it does not wait any more,
+/// or is not the payout that was seen.
+pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
+    let Subject { withdrawal, destination, hash } = open_subject(app, decision, id).await?;
+    if approvals::time_left(app, &withdrawal).is_none() {
+        return Err(Error::StaleState);
+    }
+    let needed = needed(app, &withdrawal);
+    let mut tx = app.db.begin().await?;
+    transactions::lock(&mut *tx, &withdrawal).await?;
+    let tally = approvals::approve(app, &mut tx, &withdrawal, decision, needed).await?;
+    let moved = tally.approved.map(|approved| Move::to(State::Reserved, Due::Now).with_approval(approved));
+    let after = match &moved {
+        Some(to) => transactions::advance_within(app, &mut *tx, &withdrawal, to).await?,
+        None => withdrawal.clone(),
+    };
+    if tally.recorded || moved.is_some() {
+        let entry = Entry::of(&decision.actor, "withdrawal.approved", "transaction", id).change(
+            json!({"state": withdrawal.state.name(), "approvals_needed": needed}),
+            json!({"state": after.state.name(), "approvals": tally.given, "note": decision.note}),
+        );
+        audit::record(app, &mut *tx, entry).await?;
+    }
+    tx.commit().await?;
+    app.crash.at("withdrawal.approved")?;
+    if let Some(to) = &moved {
+        transactions::announce(app, &withdrawal, to);
+    }
+    Ok(Subject { withdrawal: after, destination, hash })
+}
+
+/// Refused: the row says so first, then the money is given back, now or by the worker.
+///
+/// # Errors
+/// As [`approve`].
+pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
+    let Subject { withdrawal, destination, hash } = open_subject(app, decision, id).await?;
+    let to = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(DECLINED);
+    let mut tx = app.db.begin().await?;
+    transactions::lock(&mut *tx, &withdrawal).await?;
+    approvals::decline(app, &mut tx, &withdrawal, decision).await?;
+    let declined = transactions::advance_within(app, &mut *tx, &withdrawal, &to).await?;
+    let entry = Entry::of(&decision.actor, "withdrawal.declined", "transaction", id)
+        .change(json!({"state": withdrawal.state.name()}), json!({"reason": DECLINED, "note": decision.note}));
+    audit::record(app, &mut *tx, entry).await?;
+    tx.commit().await?;
+    app.crash.at("withdrawal.declined")?;
+    let withdrawal = transactions::first_step(app, declined.clone(), step(app, &declined)).await?;
+    Ok(Subject { withdrawal, destination, hash })
+}
+
+/// What is decided about, if this person may and it is what they saw.
+async fn open_subject(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
+    let subject = find(app, id).await?;
+    if subject.withdrawal.user_id == decision.by {
+        return Err(Error::Forbidden);
+    }
+    let row = &subject.withdrawal;
+    // What is held is for whoever looks at held rows.
+    let waits = row.state == State::AwaitingApproval && row.failure_reason.is_none() && row.held_reason.is_none();
+    if waits && subject.hash == decision.seen { Ok(subject) } else { Err(Error::StaleState) }
+}
+
+/// One withdrawal, whatever its state.
+pub async fn find(app: &App, id: Uuid) -> Result<Subject> {
+    let row = transactions::find(app, id).await.map_err(|error| match error {
+        Error::NotFound(_) => Error::NotFound("withdrawal"),
+        other => other,
+    })?;
+    if row.kind != Kind::Withdrawal {
+        return Err(Error::NotFound("withdrawal"));
+    }
+    subject_of(app, row).await
+}
+
+/// A page of what waits, newest first.
+///
+/// # Errors
+/// When PostgreSQL does not answer. A row whose bank details do not open is listed without them.
+pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Waiting>> {
+    let ids = store::awaiting(&app.db, before, limit).await?;
+    let mut waiting = Vec::new();
+    for withdrawal in transactions::find_all(app, &ids).await? {
+        waiting.push(match subject_of(app, withdrawal.clone()).await {
+            Ok(subject) => Waiting { withdrawal, seen: Some((subject.destination, subject.hash)) },
+            Err(error @ Error::Unavailable(_)) => return Err(error),
+            Err(error) => {
+                tracing::error!(transaction.id = %withdrawal.id, error = error.chain(), "bank details do not open");
+                Waiting { withdrawal, seen: None }
+            }
+        });
+    }
+    Ok(waiting)
+}

@@ -1,0 +1,201 @@
+//! `GET /v1/admin/withdrawals/awaiting-approval`, `GET /v1/admin/withdrawals/{id}/approval`,
+//! `POST /v1/admin/withdrawals/{id}/approve`, `POST /v1/admin/withdrawals/{id}/decline`.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::Waiting;
+use crate::app::App;
+use crate::identity::staff::Staff;
+use crate::money::approvals::routes::{ApprovalView, NOTE_CHARS_MAX, parse_hash, parse_note, take_of};
+use crate::money::approvals::{self, Approval, ApprovalDecision};
+use crate::money::transactions::routes::TransactionView;
+use crate::platform::error::Result;
+use crate::platform::http::{Fields, Json, Path, Query, cursor};
+use crate::platform::permissions::WithdrawalsApprove;
+use crate::platform::problems::Problems;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(approve)).routes(routes!(decline))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AwaitingQuery {
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+}
+
+/// Where the money is to go.
+#[derive(Serialize, ToSchema)]
+struct Destination {
+    #[schema(example = "Thandi Nkosi")]
+    account_holder: String,
+    #[schema(example = "****4567")]
+    account_number_masked: String,
+    #[schema(example = "250655")]
+    branch_code: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct WithdrawalApprovalView {
+    #[serde(flatten)]
+    transaction: TransactionView,
+    user_id: Uuid,
+    /// Null where the bank details do not open: then nobody can decide.
+    destination: Option<Destination>,
+    /// Over everything that is approved, the whole bank details included: send it back with the decision.
+    #[schema(example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    payout_hash: Option<String>,
+    /// Why a person must look first: what is held is not decided here.
+    held_reason: Option<String>,
+    /// How many people must approve, by today's thresholds.
+    approvals_needed: i64,
+    /// All that was decided so far, oldest first. Those that are expired or used do not count any more.
+    approvals: Vec<ApprovalView>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct WithdrawalApprovalList {
+    data: Vec<WithdrawalApprovalView>,
+    /// For `cursor`; null on the last page.
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ApproveWithdrawalBody {
+    /// As it was shown: what is approved is exactly that.
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
+    payout_hash: String,
+    /// For the audit log. No personal data.
+    #[schema(min_length = 1, max_length = 500)]
+    note: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DeclineWithdrawalBody {
+    /// As it was shown.
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
+    payout_hash: String,
+    /// For the audit log: why. No personal data.
+    #[schema(min_length = 1, max_length = 500)]
+    note: String,
+}
+
+impl WithdrawalApprovalView {
+    fn of(app: &App, waiting: Waiting, approvals: &mut Vec<Approval>) -> Self {
+        let Waiting { withdrawal, seen } = waiting;
+        let (destination, hash) = seen.unzip();
+        Self {
+            user_id: withdrawal.user_id,
+            destination: destination.map(|details| Destination {
+                account_number_masked: details.masked(),
+                account_holder: details.account_holder,
+                branch_code: details.branch_code,
+            }),
+            payout_hash: hash.map(|hash| hash.hex()),
+            held_reason: withdrawal.held_reason.clone(),
+            approvals_needed: super::needed(app, &withdrawal),
+            approvals: take_of(approvals, withdrawal.id),
+            transaction: withdrawal.into(),
+        }
+    }
+
+    async fn with_approvals(app: &App, waiting: impl Into<Waiting>) -> Result<Json<Self>> {
+        let waiting = waiting.into();
+        let mut approvals = approvals::list(app, &[waiting.withdrawal.id]).await?;
+        Ok(Json(Self::of(app, waiting, &mut approvals)))
+    }
+}
+
+/// Withdrawals that wait for approval
+///
+/// Newest first. Needs `withdrawals.approve`.
+#[utoipa::path(get, path = "/v1/admin/withdrawals/awaiting-approval", tag = "staff",
+    security(("bearer" = ["withdrawals.approve"])), params(AwaitingQuery),
+    responses((status = 200, body = WithdrawalApprovalList), Problems))]
+async fn list(
+    State(app): State<App>,
+    _staff: Staff<WithdrawalsApprove>,
+    Query(query): Query<AwaitingQuery>,
+) -> Result<Json<WithdrawalApprovalList>> {
+    let mut fields = Fields::default();
+    let before = cursor::read(&mut fields, query.cursor.as_deref());
+    let limit = cursor::limit(&mut fields, query.limit);
+    fields.finish()?;
+    let waiting = super::list(&app, before, limit).await?;
+    let ids: Vec<Uuid> = waiting.iter().map(|row| row.withdrawal.id).collect();
+    let mut approvals = approvals::list(&app, &ids).await?;
+    let data = waiting.into_iter().map(|row| WithdrawalApprovalView::of(&app, row, &mut approvals)).collect();
+    Ok(Json(WithdrawalApprovalList { data, next_cursor: cursor::next(&ids, limit) }))
+}
+
+/// A withdrawal and its approvals
+///
+/// Needs `withdrawals.approve`.
+#[utoipa::path(get, path = "/v1/admin/withdrawals/{id}/approval", tag = "staff",
+    security(("bearer" = ["withdrawals.approve"])), params(("id" = Uuid, Path)),
+    responses((status = 200, body = WithdrawalApprovalView), Problems))]
+async fn show(
+    State(app): State<App>,
+    _staff: Staff<WithdrawalsApprove>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<WithdrawalApprovalView>> {
+    let subject = super::find(&app, id).await?;
+    WithdrawalApprovalView::with_approvals(&app, subject).await
+}
+
+/// Approve a withdrawal
+///
+/// With enough approvals by different people it goes on. Needs `withdrawals.approve`, and never one's own. Audited.
+#[utoipa::path(post, path = "/v1/admin/withdrawals/{id}/approve", tag = "staff",
+    security(("bearer" = ["withdrawals.approve"])), params(("id" = Uuid, Path)), request_body = ApproveWithdrawalBody,
+    responses((status = 200, body = WithdrawalApprovalView),
+        (status = 403, description = "`forbidden`: also for one's own withdrawal"),
+        (status = 409, description = "`stale_state`: it does not wait any more, or is not the payout that was seen"), Problems))]
+async fn approve(
+    State(app): State<App>,
+    staff: Staff<WithdrawalsApprove>,
+    Path(id): Path<Uuid>,
+    Json(body): Json<ApproveWithdrawalBody>,
+) -> Result<Json<WithdrawalApprovalView>> {
+    let mut fields = Fields::default();
+    let seen = parse_hash(&mut fields, "payout_hash", &body.payout_hash);
+    let note = parse_note(&mut fields, body.note.as_deref());
+    fields.finish()?;
+    let decision = ApprovalDecision::of(staff, seen.expect("finish refuses a request without it"), note);
+    let subject = super::approve(&app, &decision, id).await?;
+    WithdrawalApprovalView::with_approvals(&app, subject).await
+}
+
+/// Decline a withdrawal
+///
+/// The customer has the money back at once. Needs `withdrawals.approve`, and never one's own. Audited, with the note.
+#[utoipa::path(post, path = "/v1/admin/withdrawals/{id}/decline", tag = "staff",
+    security(("bearer" = ["withdrawals.approve"])), params(("id" = Uuid, Path)), request_body = DeclineWithdrawalBody,
+    responses((status = 200, body = WithdrawalApprovalView),
+        (status = 403, description = "`forbidden`: also for one's own withdrawal"),
+        (status = 409, description = "`stale_state`: it does not wait any more, or is not the payout that was seen"), Problems))]
+async fn decline(
+    State(app): State<App>,
+    staff: Staff<WithdrawalsApprove>,
+    Path(id): Path<Uuid>,
+    Json(body): Json<DeclineWithdrawalBody>,
+) -> Result<Json<WithdrawalApprovalView>> {
+    let mut fields = Fields::default();
+    let seen = parse_hash(&mut fields, "payout_hash", &body.payout_hash);
+    let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
+    fields.finish()?;
+    let decision = ApprovalDecision::of(staff, seen.expect("finish refuses a request without it"), Some(note));
+    let subject = super::decline(&app, &decision, id).await?;
+    WithdrawalApprovalView::with_approvals(&app, subject).await
+}

@@ -1,0 +1,63 @@
+//! The arrows of a withdrawal whose payout was given up, released or paid before, and of which Revio says something else now.
+//! Called by the flow above when Revio tells of a payout, and by its looks at finished withdrawals.
+//!
+//! ```mermaid
+//! stateDiagram-v2
+//!     reserved --> submitted: adopt (a payout that was given up was executed after all)
+//!     awaiting_approval --> submitted: adopt
+//!     failed --> completed: book_late (Revio paid after all)
+//!     submitted --> completed: book_late (Revio paid while we gave it back)
+//!     completed --> completed: held, when Revio calls it an error now
+//! ```
+
+use ledger::{Leg, TransferCode};
+
+use super::{ASK_MIN, LATER_LOOKS, settle, told};
+use crate::app::App;
+use crate::money::receivables;
+use crate::money::transactions::{self, Due, Move, Provider, State, Transaction};
+use crate::platform::error::Result;
+use crate::provider::revio::{Payout, PayoutStatus};
+
+/// `reserved, awaiting_approval → submitted → …`: a payout that we had given up was executed after all. It is taken for the
+/// withdrawal's own, before another is made: the customer is to be paid once.
+pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout.id, "Revio executed a payout that was given up");
+    let provider = Provider { execution_url: payout.execution_url.clone(), ..told(withdrawal, payout) };
+    let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(provider);
+    let adopted = transactions::advance(app, withdrawal, to).await?;
+    settle(app, &adopted, payout).await
+}
+
+/// A finished withdrawal, some time later: is Revio's word still the same?
+pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let Some(payout_id) = withdrawal.provider.id else { return transactions::rest(app, withdrawal).await };
+    let payout = app.revio.payout(payout_id).await?;
+    let looked = reconsider(app, withdrawal, &payout).await?;
+    let age = app.clock.now() - looked.updated_at;
+    match LATER_LOOKS.iter().find(|look| **look > age) {
+        Some(look) => transactions::wait(app, &looked, *look - age).await,
+        None => transactions::rest(app, &looked).await,
+    }
+}
+
+/// Revio's word on a finished withdrawal: the same as before, or another one.
+pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    match (withdrawal.state, &payout.status) {
+        (State::Failed, PayoutStatus::Success) => book_late(app, withdrawal, payout).await,
+        (State::Completed, PayoutStatus::Error) if withdrawal.held_reason.is_none() => {
+            transactions::hold(app, withdrawal, "Revio paid it, and calls it an error now: did the money come back?")
+                .await
+        }
+        _ => Ok(withdrawal.clone()),
+    }
+}
+
+/// `failed → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.
+pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    let owed = receivables::take(app, withdrawal, Leg::Late, TransferCode::Withdrawal).await?;
+    app.metrics.withdrawals_paid_late.inc();
+    tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
+    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(told(withdrawal, payout));
+    transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
+}

@@ -1,0 +1,68 @@
+//! `POST /v1/withdrawals`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::NewWithdrawal;
+use crate::app::App;
+use crate::identity::verified::Verified;
+use crate::money::transactions::routes::{TransactionView, parse_amount, parse_description};
+use crate::platform::error::Result;
+use crate::platform::http::{Fields, IdempotencyKey, Json, replayed};
+use crate::platform::problems::Problems;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(create))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewWithdrawalBody {
+    /// Minor units (cents).
+    #[schema(example = 50_000, minimum = 1, maximum = 1_000_000_000_000_i64)]
+    amount: i64,
+    #[schema(example = "ZAR", format = "iso-4217", pattern = "^[A-Z]{3}$")]
+    currency: String,
+    bank_account_id: Uuid,
+    /// For the customer's own list; it can be searched for.
+    #[schema(example = "Savings", min_length = 1, max_length = 140)]
+    description: Option<String>,
+}
+
+impl NewWithdrawalBody {
+    fn parse(&self, app: &App) -> Result<NewWithdrawal> {
+        let mut fields = Fields::default();
+        let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
+        let description = parse_description(&mut fields, self.description.as_deref());
+        fields.finish()?;
+        let amount = amount.expect("finish refuses a request without it");
+        Ok(NewWithdrawal { amount, bank_account_id: self.bank_account_id, description })
+    }
+}
+
+/// Withdraw
+///
+/// The amount is reserved before this answers, or refused; the payout follows by itself. The same
+/// key with the same body answers the same withdrawal as it stands now, and the same refusal if it was refused.
+#[utoipa::path(post, path = "/v1/withdrawals", tag = "withdrawals", security(("bearer" = [])),
+    request_body = NewWithdrawalBody,
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
+    responses((status = 202, body = TransactionView),
+        (status = 403, description = "`email_not_verified`"),
+        (status = 404, description = "`not_found`: there is no such bank account of yours"),
+        (status = 422, description = "`insufficient_funds`, `limit_exceeded`, `account_frozen`, `account_closed`, `idempotency_key_reused`"), Problems))]
+async fn create(
+    State(app): State<App>,
+    Verified(caller): Verified,
+    key: IdempotencyKey,
+    Json(body): Json<NewWithdrawalBody>,
+) -> Result<impl IntoResponse> {
+    let requested = super::request(&app, caller.user_id, body.parse(&app)?, key).await?;
+    Ok((StatusCode::ACCEPTED, replayed(requested.replayed), Json(TransactionView::from(requested.withdrawal))))
+}

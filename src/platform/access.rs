@@ -1,0 +1,128 @@
+//! What an access token cannot know: whether its session was ended since, which role its user has now, and whether the e-mail
+//! is verified.
+//!
+//! A token lives 15 minutes and any process can check it without asking. So that an ended session is not served for that
+//! long, each process keeps the ids of the sessions that ended within the life of a token, and reads that short list anew
+//! when a call finds it older than [`PERIOD`]. That is one small query a process every ten seconds, however many people
+//! call; asking about each session would be one for each of them. The price: an ended session is served for up to
+//! [`PERIOD`] by the processes that did not end it themselves. While PostgreSQL does not answer, the old list serves up to
+//! [`AGE_MAX`]; from then on nobody is let in on old knowledge.
+//!
+//! Roles are read for each call of staff: those are rare, and a role that was taken away ends with the next call.
+
+mod store;
+
+use std::collections::HashSet;
+use std::sync::{PoisonError, RwLock};
+
+use chrono::TimeDelta;
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
+use crate::platform::permissions::Role;
+use crate::platform::tokens::ACCESS_SECS;
+
+/// How old the list may be before a call reads it anew.
+pub const PERIOD: TimeDelta = TimeDelta::seconds(10);
+/// How old it may become while it cannot be read: an end must be heard within a minute.
+pub const AGE_MAX: TimeDelta = TimeDelta::seconds(45);
+/// Two machines of ours may disagree by this much about when a session ended.
+const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(60);
+
+pub struct Access {
+    db: PgPool,
+    ended: RwLock<Ended>,
+    /// Held by the one call that reads the list; the others go on with the old one.
+    reading: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Ended {
+    sessions: HashSet<Uuid>,
+    read_at: Option<DateTime>,
+}
+
+impl Access {
+    pub fn new(db: PgPool) -> Self {
+        Self { db, ended: RwLock::default(), reading: Mutex::default() }
+    }
+
+    /// Whether the session was ended before its tokens were.
+    ///
+    /// # Errors
+    /// When the list is too old and PostgreSQL does not answer.
+    pub async fn has_ended(&self, session: Uuid, now: DateTime) -> Result<bool> {
+        let age = self.read(|ended| ended.read_at).map(|at| now - at);
+        match age {
+            Some(age) if age < PERIOD => {}
+            Some(age) if age < AGE_MAX => self.refresh_in_passing(now).await,
+            Some(_) | None => self.refresh(now).await?,
+        }
+        Ok(self.read(|ended| ended.sessions.contains(&session)))
+    }
+
+    /// Ends a session for this process at once; the others read of it.
+    pub fn end(&self, session: Uuid) {
+        self.ended.write().unwrap_or_else(PoisonError::into_inner).sessions.insert(session);
+    }
+
+    /// The role that the user has at this moment; `None` when the session ended or the user is gone.
+    pub async fn role(&self, user: Uuid, session: Uuid, now: DateTime) -> Result<Option<Role>> {
+        let Some(name) = store::role(&self.db, user, session, now).await? else { return Ok(None) };
+        let role = Role::parse(&name);
+        role.map(Some).ok_or_else(|| Error::internal(format!("users.role of {user} cannot be read")))
+    }
+
+    /// Whether the user has proved to read mail at the account's address.
+    pub async fn has_verified_email(&self, user: Uuid) -> Result<bool> {
+        Ok(store::has_verified_email(&self.db, user).await?)
+    }
+
+    /// Reads the list anew.
+    pub async fn refresh(&self, now: DateTime) -> Result<()> {
+        let since = now - TimeDelta::seconds(ACCESS_SECS) - CLOCK_SKEW;
+        let before = self.read(|ended| ended.sessions.clone());
+        let read: HashSet<Uuid> = store::ended_since(&self.db, since).await?.into_iter().collect();
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        // What ended here while the list was read may not be in it.
+        let ended_meanwhile = ended.sessions.difference(&before).copied();
+        let sessions = ended_meanwhile.chain(read).collect();
+        *ended = Ended { sessions, read_at: Some(now) };
+        Ok(())
+    }
+
+    async fn refresh_in_passing(&self, now: DateTime) {
+        let Ok(_reading) = self.reading.try_lock() else { return };
+        if let Err(error) = self.refresh(now).await {
+            tracing::warn!(error = error.chain(), "the list of ended sessions was not read; the old one serves on");
+        }
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Ended) -> T) -> T {
+        look(&self.ended.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::clock::Clock;
+
+    #[sqlx::test]
+    async fn a_session_that_ends_while_the_list_is_read_has_ended(db: PgPool) {
+        let (access, ended, now) = (Access::new(db.clone()), Uuid::now_v7(), Clock::System.now());
+        let mut reader = db.begin().await.expect("a transaction");
+        sqlx::query("lock table sessions in access exclusive mode").execute(&mut *reader).await.expect("locked");
+        let meanwhile = async {
+            access.end(ended);
+            reader.commit().await.expect("committed");
+        };
+        // In this order: the first is polled until it waits for the table.
+        let (read, ()) = tokio::join!(access.refresh(now), meanwhile);
+        read.expect("the list");
+        assert!(access.has_ended(ended, now).await.expect("known"));
+    }
+}

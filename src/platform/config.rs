@@ -1,0 +1,465 @@
+//! Every environment variable of the service: one struct, read and checked together at start by `main.rs`.
+//!
+//! Each variable may also be given as `NAME_FILE`, the path of a file that holds the value (secrets from a mount).
+
+mod counting;
+mod thresholds;
+mod urls;
+mod withdrawal_limits;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use ipnet::IpNet;
+use ledger::Currency;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
+
+use crate::platform::encryption::DataKeys;
+use crate::platform::mailer::{Sender, SmtpUrl, Way};
+use crate::platform::signature::PublicKeys;
+use crate::platform::tls::Tls;
+use crate::platform::tokens::Tokens;
+use urls::{
+    check_database_url, check_redis_url, origin_of, parse_frontend_url, parse_origins, parse_public_url,
+    parse_revio_url,
+};
+
+pub use counting::Counting;
+pub use thresholds::Thresholds;
+pub use withdrawal_limits::WithdrawalLimit;
+
+/// What a name stands for; `None` = not set. [`Config::from_env`] reads the process's environment.
+pub type Source<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
+
+#[derive(Debug)]
+pub struct Config {
+    /// `LISTEN_ADDR`: where the API listens. Default `127.0.0.1:8080`.
+    pub listen_addr: SocketAddr,
+    /// `PUBLIC_URL`: how the world reaches the API, without a slash at the end. Default `http://127.0.0.1:8080`.
+    pub public_url: String,
+    /// `DATABASE_URL`: PostgreSQL.
+    pub database_url: SecretString,
+    /// `REDIS_URL`: rate limits only.
+    pub redis_url: SecretString,
+    /// `TIGERBEETLE_ADDRESSES`: the replicas in order, `host:port` with commas.
+    pub tigerbeetle_addresses: String,
+    /// `TIGERBEETLE_CLUSTER_ID`. Default 0.
+    pub tigerbeetle_cluster_id: u128,
+    /// `LEDGER_BASE`: added to each currency's ledger number; 0 in production.
+    pub ledger_base: u32,
+    /// `CURRENCIES`: those that customers may use, ISO 4217 with commas. Default `ZAR`.
+    pub currencies: Vec<Currency>,
+    /// `APPROVAL_THRESHOLDS`: `CUR:one` or `CUR:one:two` in minor units, with commas: a withdrawal above `one` needs one
+    /// approval, above `two` two. Default: none.
+    pub approval_thresholds: Thresholds,
+    /// `WITHDRAWAL_LIMITS`: `CUR:once:daily` in minor units, with commas. Default none.
+    pub withdrawal_limits: Vec<WithdrawalLimit>,
+    /// `REVIO_BASE_URL`: ends in `/api/v1/`; http only to this host or in test mode.
+    pub revio_base_url: reqwest::Url,
+    /// `REVIO_API_KEY`: can do anything on the account at Revio.
+    pub revio_api_key: SecretString,
+    /// `REVIO_BRAND_ID`.
+    pub revio_brand_id: Uuid,
+    /// `REVIO_CALL_SECS` (default 8) and `REVIO_EXECUTE_SECS` (default 30): how long a call waits for its answer, 1 to 40.
+    pub revio_deadlines: Deadlines,
+    /// `REVIO_TEST_MODE`: whether the key is a test key; events of the other mode are refused. Default false.
+    pub revio_test_mode: bool,
+    /// `REVIO_WEBHOOK_PUBLIC_KEYS`: one or several PEM public keys, all valid at once.
+    pub revio_webhook_public_keys: PublicKeys,
+    /// `REVIO_COMPANY_ID`: events of another company are foreign. Not checked when not set.
+    pub revio_company_id: Option<Uuid>,
+    /// `REVIO_COMPANY_PUBLIC_KEYS`: what signs `success_callback` (`GET /public_key/`). Without it that endpoint believes nobody.
+    pub revio_company_public_keys: PublicKeys,
+    /// `WEBHOOK_FRESHNESS_HOURS`: older events are not acted on. Default 72; at least 37, since legal retries are that old.
+    pub webhook_freshness: TimeDelta,
+    /// `REVIO_ALLOWED_NETWORKS`: CIDR blocks with commas; when set, webhooks from elsewhere are refused.
+    pub revio_allowed_networks: Vec<IpNet>,
+    /// `TRUSTED_PROXIES`: CIDR blocks with commas; from these the caller's address is read from `X-Forwarded-For`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `CORS_ORIGINS`: the origins of frontends whose pages may use the cookie routes, with commas. Default `PUBLIC_URL`'s own.
+    pub cors_origins: Vec<String>,
+    /// `JWT_PRIVATE_KEY`: Ed25519 in PKCS#8 PEM, one or several: the first signs, all check. `octoco keys generate` makes one.
+    pub jwt_private_key: SecretString,
+    /// `DATA_KEYS`: `id:base64` pairs with commas, the first encrypts, all decrypt.
+    pub data_keys: DataKeys,
+    /// What concerns mails.
+    pub mail: MailSettings,
+    /// `LOG_FORMAT`: `json` (default) or `text`.
+    pub log_format: LogFormat,
+    /// `RATE_LIMITS`: `default` or `off` (load tests).
+    pub rate_limits: RateLimits,
+    /// How Redis is asked; set by no variable.
+    pub counting: Counting,
+    /// A page of a list that takes longer was asked for too broadly; nothing of ours waits for it. Set by no variable.
+    pub list_deadline: Duration,
+    /// `DATABASE_CONNECTIONS_MAX`. Default 32.
+    pub database_connections_max: u32,
+    /// `SHUTDOWN_SECS`: how long a stop waits for work in hand. Default 25.
+    pub shutdown: Duration,
+    pub server: Server,
+}
+
+/// How long a call to Revio waits for its whole answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// Reads, and calls that create an object which moves no money yet; somebody may be waiting for the answer.
+    pub call: Duration,
+    /// The execution of a payout: slow at some acquirers, and a lost answer costs minutes of waiting.
+    pub execute: Duration,
+}
+
+/// How the API is served (`processes/server.rs`).
+#[derive(Debug)]
+pub struct Server {
+    /// `TLS_CERT` and `TLS_KEY`: PEM of the chain and of its key; with them the API speaks TLS 1.3 itself. Default: plain HTTP,
+    /// and TLS is the edge's.
+    pub tls: Option<Tls>,
+    /// `CONNECTIONS_MAX`: open at once in one process, besides a few for webhooks and probes. Default 800; stay well below the
+    /// limit of open files.
+    pub connections_max: usize,
+    /// `REQUESTS_MAX`: requests in hand at once in one process, webhooks and probes aside; more are told 503. Default 512.
+    pub requests_max: usize,
+}
+
+#[derive(Debug)]
+pub struct MailSettings {
+    /// `SMTP_URL` (the mail server), else `MAIL_FOLDER` (mails become files), else mails go nowhere and are listed as dead.
+    pub way: Way,
+    /// `MAIL_FROM`: whom mails are from, `address` or `Name <address>`. Required with `SMTP_URL`.
+    pub from: Sender,
+    /// `SMTP_SECS`: how long the mail server may take over one mail, 1 to 40. Default 10.
+    pub deadline: Duration,
+    /// `FRONTEND_URL`: where the pages are that links in mails lead to, without a slash at the end. Default `PUBLIC_URL`.
+    pub frontend_url: String,
+    /// `REQUIRE_VERIFIED_EMAIL`: whether only people with a verified e-mail may move money. Default no.
+    pub require_verified_email: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimits {
+    Default,
+    Off,
+}
+
+/// All that is wrong with the configuration, one line a variable. Never holds a value: it may be a secret.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration is not usable:\n  {}", .0.join("\n  "))]
+pub struct ConfigError(Vec<String>);
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// Names every variable that is missing or cannot be used.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_source(&environment)
+    }
+
+    /// Reads any source of names and values.
+    ///
+    /// # Errors
+    /// Names every variable that is missing or cannot be used.
+    pub fn from_source(source: Source<'_>) -> Result<Self, ConfigError> {
+        let mut read = Reader { source, wrong: Vec::new() };
+        let config = Self::read(&mut read);
+        match config {
+            Some(config) if read.wrong.is_empty() => Ok(config),
+            _ => Err(ConfigError(read.wrong)),
+        }
+    }
+
+    /// Whether a page from there may call us: our own, or a frontend's of `CORS_ORIGINS`.
+    pub fn knows_origin(&self, origin: &str) -> bool {
+        origin_of(&self.public_url).is_ok_and(|own| own == origin)
+            || self.cors_origins.iter().any(|known| known == origin)
+    }
+
+    /// `None`: as much as the wallet holds.
+    pub fn withdrawal_limit(&self, currency: Currency) -> Option<WithdrawalLimit> {
+        self.withdrawal_limits.iter().find(|limit| limit.once.currency() == currency).copied()
+    }
+
+    /// Every field is read before any of them is missed, so that one start names all that is wrong.
+    fn read(read: &mut Reader<'_>) -> Option<Self> {
+        let listen_addr = read.parsed("LISTEN_ADDR", Some("127.0.0.1:8080"));
+        let public_url = read.checked("PUBLIC_URL", Some("http://127.0.0.1:8080"), parse_public_url);
+        let database_url = read.secret("DATABASE_URL", check_database_url);
+        let redis_url = read.secret("REDIS_URL", check_redis_url);
+        let tigerbeetle_addresses = read.text("TIGERBEETLE_ADDRESSES", None);
+        let tigerbeetle_cluster_id = read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0"));
+        let ledger_base = read.parsed("LEDGER_BASE", Some("0"));
+        let currencies = read.checked("CURRENCIES", Some("ZAR"), parse_currencies);
+        let enabled = currencies.clone().unwrap_or_default();
+        let withdrawal_limits =
+            read.checked("WITHDRAWAL_LIMITS", Some(""), |value| withdrawal_limits::parse(value, &enabled));
+        let approval_thresholds =
+            read.checked("APPROVAL_THRESHOLDS", Some(""), |value| Thresholds::parse(value, currencies.as_deref()));
+        let revio_test_mode = read.parsed("REVIO_TEST_MODE", Some("false"));
+        let revio_base_url =
+            read.checked("REVIO_BASE_URL", None, |value| parse_revio_url(value, revio_test_mode == Some(true)));
+        let revio_api_key = read.secret("REVIO_API_KEY", check_api_key);
+        let revio_brand_id = read.parsed("REVIO_BRAND_ID", None);
+        let call = read.checked("REVIO_CALL_SECS", Some("8"), parse_deadline);
+        let execute = read.checked("REVIO_EXECUTE_SECS", Some("30"), parse_deadline);
+        let revio_webhook_public_keys = read.checked("REVIO_WEBHOOK_PUBLIC_KEYS", None, PublicKeys::from_pem);
+        let revio_company_id = read.checked("REVIO_COMPANY_ID", Some(""), parse_optional_id);
+        let revio_company_public_keys = read.checked("REVIO_COMPANY_PUBLIC_KEYS", Some(""), parse_optional_keys);
+        let webhook_freshness = read.checked("WEBHOOK_FRESHNESS_HOURS", Some("72"), parse_freshness);
+        let revio_allowed_networks = read.checked("REVIO_ALLOWED_NETWORKS", Some(""), parse_networks);
+        let trusted_proxies = read.checked("TRUSTED_PROXIES", Some(""), parse_networks);
+        let cors_origins = read.checked("CORS_ORIGINS", Some(""), parse_origins);
+        let jwt_private_key = read.secret("JWT_PRIVATE_KEY", Tokens::check_keys);
+        let data_keys = read.checked("DATA_KEYS", None, DataKeys::parse);
+        let mail = read.mail(public_url.as_deref());
+        let log_format = read.checked("LOG_FORMAT", Some("json"), parse_log_format);
+        let rate_limits = read.checked("RATE_LIMITS", Some("default"), parse_rate_limits);
+        let database_connections_max = read.checked("DATABASE_CONNECTIONS_MAX", Some("32"), parse_connections);
+        let shutdown = read.parsed("SHUTDOWN_SECS", Some("25")).map(Duration::from_secs);
+        let server = read_server(read);
+        Some(Self {
+            listen_addr: listen_addr?,
+            public_url: public_url?,
+            database_url: database_url?,
+            redis_url: redis_url?,
+            tigerbeetle_addresses: tigerbeetle_addresses?,
+            tigerbeetle_cluster_id: tigerbeetle_cluster_id?,
+            ledger_base: ledger_base?,
+            currencies: currencies?,
+            approval_thresholds: approval_thresholds?,
+            withdrawal_limits: withdrawal_limits?,
+            revio_base_url: revio_base_url?,
+            revio_api_key: revio_api_key?,
+            revio_brand_id: revio_brand_id?,
+            revio_deadlines: Deadlines { call: call?, execute: execute? },
+            revio_test_mode: revio_test_mode?,
+            revio_webhook_public_keys: revio_webhook_public_keys?,
+            revio_company_id: revio_company_id?,
+            revio_company_public_keys: revio_company_public_keys?,
+            webhook_freshness: webhook_freshness?,
+            revio_allowed_networks: revio_allowed_networks?,
+            trusted_proxies: trusted_proxies?,
+            cors_origins: cors_origins?,
+            jwt_private_key: jwt_private_key?,
+            data_keys: data_keys?,
+            mail: mail?,
+            log_format: log_format?,
+            rate_limits: rate_limits?,
+            counting: Counting::default(),
+            list_deadline: Duration::from_secs(2),
+            database_connections_max: database_connections_max?,
+            shutdown: shutdown?,
+            server: server?,
+        })
+    }
+}
+
+fn read_server(read: &mut Reader<'_>) -> Option<Server> {
+    let (chain, key) = (read.text("TLS_CERT", Some("")), read.text("TLS_KEY", Some("")).map(SecretString::from));
+    let connections_max = read.checked("CONNECTIONS_MAX", Some("800"), parse_places);
+    let requests_max = read.checked("REQUESTS_MAX", Some("512"), parse_places);
+    let (chain, key) = (chain?, key?);
+    let tls = match (chain.is_empty(), key.expose_secret().is_empty()) {
+        (true, true) => None,
+        (false, true) => read.fail("TLS_KEY", "is required with TLS_CERT")?,
+        (true, false) => read.fail("TLS_CERT", "is required with TLS_KEY")?,
+        (false, false) => match Tls::from_pem(&chain, key.expose_secret()) {
+            Ok(tls) => Some(tls),
+            Err((name, reason)) => read.fail(name, &reason)?,
+        },
+    };
+    Some(Server { tls, connections_max: connections_max?, requests_max: requests_max? })
+}
+
+/// Reads names one by one and collects what is wrong with them.
+struct Reader<'a> {
+    source: Source<'a>,
+    wrong: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn text(&mut self, name: &str, default: Option<&str>) -> Option<String> {
+        match (self.source)(name) {
+            Ok(Some(value)) => Some(value),
+            Ok(None) if default.is_some() => default.map(str::to_owned),
+            Ok(None) => self.fail(name, "is required and not set"),
+            Err(reason) => self.fail(name, &reason),
+        }
+    }
+
+    fn secret(&mut self, name: &str, check: impl FnOnce(&str) -> Result<(), String>) -> Option<SecretString> {
+        let value = SecretString::from(self.text(name, None)?);
+        match check(value.expose_secret()) {
+            Ok(()) => Some(value),
+            Err(reason) => self.fail(name, &reason),
+        }
+    }
+
+    fn checked<T>(
+        &mut self,
+        name: &str,
+        default: Option<&str>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = Zeroizing::new(self.text(name, default)?);
+        match parse(value.trim()) {
+            Ok(value) => Some(value),
+            Err(reason) => self.fail(name, &reason),
+        }
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, name: &str, default: Option<&str>) -> Option<T> {
+        self.checked(name, default, |value| {
+            value.parse().map_err(|_| {
+                format!("is not a valid {}", std::any::type_name::<T>().rsplit("::").next().unwrap_or("value"))
+            })
+        })
+    }
+
+    fn mail(&mut self, public_url: Option<&str>) -> Option<MailSettings> {
+        let way = self.mail_way();
+        let to_people = matches!(way, Some(Way::Smtp(_)));
+        let from = self.checked("MAIL_FROM", (!to_people).then_some("octoco@localhost"), Sender::parse);
+        let deadline = self.checked("SMTP_SECS", Some("10"), parse_deadline);
+        let frontend_url =
+            self.checked("FRONTEND_URL", Some(public_url.unwrap_or("http://127.0.0.1:8080")), parse_frontend_url);
+        let require_verified_email = self.checked("REQUIRE_VERIFIED_EMAIL", Some("no"), parse_yes_or_no);
+        if require_verified_email == Some(true) && matches!(way, Some(Way::Nowhere)) {
+            self.fail::<()>("REQUIRE_VERIFIED_EMAIL", "needs SMTP_URL or MAIL_FOLDER: nobody could verify anything");
+        }
+        Some(MailSettings {
+            way: way?,
+            from: from?,
+            deadline: deadline?,
+            frontend_url: frontend_url?,
+            require_verified_email: require_verified_email?,
+        })
+    }
+
+    fn mail_way(&mut self) -> Option<Way> {
+        let smtp = self.checked("SMTP_URL", Some(""), |url| match url {
+            "" => Ok(None),
+            url => SmtpUrl::parse(url).map(Some),
+        });
+        let folder = self.text("MAIL_FOLDER", Some(""));
+        match (smtp?, folder?.as_str()) {
+            (Some(url), _) => Some(Way::Smtp(url)),
+            (None, "") => Some(Way::Nowhere),
+            (None, folder) => Some(Way::Folder(folder.into())),
+        }
+    }
+
+    fn fail<T>(&mut self, name: &str, reason: &str) -> Option<T> {
+        self.wrong.push(format!("{name} {reason}"));
+        None
+    }
+}
+
+/// `NAME`, or the contents of the file that `NAME_FILE` names. An empty value counts as not set.
+fn environment(name: &str) -> Result<Option<String>, String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(value) = read(name) {
+        return Ok(Some(value));
+    }
+    let Some(path) = read(&format!("{name}_FILE")) else { return Ok(None) };
+    match std::fs::read_to_string(&path) {
+        // Shortened in place: a copy would leave the secret in memory that nobody wipes.
+        Ok(mut value) => {
+            value.truncate(value.trim_end().len());
+            Ok(Some(value))
+        }
+        Err(error) => Err(format!("cannot be read from the file that {name}_FILE names: {error}")),
+    }
+}
+
+/// It goes into a header.
+fn check_api_key(value: &str) -> Result<(), String> {
+    if value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err("holds something that is not a visible ASCII character".to_owned())
+    }
+}
+
+fn parse_currencies(value: &str) -> Result<Vec<Currency>, String> {
+    let parse =
+        |code: &str| Currency::parse(code.trim()).ok_or_else(|| "holds a code that ISO 4217 does not know".to_owned());
+    value.split(',').map(parse).collect()
+}
+
+fn parse_optional_id(value: &str) -> Result<Option<Uuid>, String> {
+    if value.is_empty() { Ok(None) } else { value.parse().map(Some).map_err(|_| "is not a UUID".to_owned()) }
+}
+
+fn parse_optional_keys(value: &str) -> Result<PublicKeys, String> {
+    if value.is_empty() { Ok(PublicKeys::none()) } else { PublicKeys::from_pem(value) }
+}
+
+fn parse_places(value: &str) -> Result<usize, String> {
+    match value.parse() {
+        Ok(count) if (1..=100_000).contains(&count) => Ok(count),
+        _ => Err("must be 1 to 100000".to_owned()),
+    }
+}
+
+/// One is kept for wake-ups, and a request must not wait for the background.
+fn parse_connections(value: &str) -> Result<u32, String> {
+    match value.parse() {
+        Ok(count) if (4..=1000).contains(&count) => Ok(count),
+        _ => Err("must be 4 to 1000".to_owned()),
+    }
+}
+
+/// The execution of a payout fits into a step, and a step into its lease.
+fn parse_deadline(value: &str) -> Result<Duration, String> {
+    match value.parse() {
+        Ok(secs) if (1..=40).contains(&secs) => Ok(Duration::from_secs(secs)),
+        _ => Err("must be 1 to 40".to_owned()),
+    }
+}
+
+/// Revio's last try of a delivery is 36 h 26 min after its first (`revio.md` 6.7).
+fn parse_freshness(value: &str) -> Result<TimeDelta, String> {
+    match value.parse() {
+        Ok(hours) if (37..=8760).contains(&hours) => Ok(TimeDelta::hours(hours)),
+        _ => Err("must be 37 to 8760".to_owned()),
+    }
+}
+
+fn parse_networks(value: &str) -> Result<Vec<IpNet>, String> {
+    let blocks = value.split(',').map(str::trim).filter(|block| !block.is_empty());
+    blocks.map(|block| block.parse().map_err(|_| "holds something that is not a CIDR block".to_owned())).collect()
+}
+
+fn parse_yes_or_no(value: &str) -> Result<bool, String> {
+    match value {
+        "yes" | "true" => Ok(true),
+        "no" | "false" => Ok(false),
+        _ => Err("must be yes or no".to_owned()),
+    }
+}
+
+fn parse_log_format(value: &str) -> Result<LogFormat, String> {
+    match value {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("must be json or text".to_owned()),
+    }
+}
+
+fn parse_rate_limits(value: &str) -> Result<RateLimits, String> {
+    match value {
+        "default" => Ok(RateLimits::Default),
+        "off" => Ok(RateLimits::Off),
+        _ => Err("must be default or off".to_owned()),
+    }
+}

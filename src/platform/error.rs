@@ -1,0 +1,346 @@
+//! The one error of the service: what a caller may read in its `Display`, what went wrong inside only in its `source`.
+//!
+//! Every answer that is not a success is a problem document (RFC 9457) with a stable `code`; `docs/problems.md` lists the
+//! codes and a test holds that list against [`Error::code`]. `http/access_log.rs` logs each failure once.
+
+use std::error::Error as StdError;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ledger::LedgerError;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::platform::crash::Crashed;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What `Retry-After` says when a part does not answer: long enough for a restart, short enough for a person.
+const UNAVAILABLE_RETRY_SECS: u64 = 2;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the request is not valid")]
+    Invalid(Vec<FieldError>),
+    #[error("the body is not JSON: {0}")]
+    InvalidJson(String),
+    #[error("authentication is required")]
+    Unauthenticated,
+    #[error("e-mail or password is wrong")]
+    InvalidCredentials,
+    #[error("this is not allowed")]
+    Forbidden,
+    #[error("the e-mail must be verified first: open the link in the mail that we sent")]
+    EmailNotVerified,
+    /// Also: it exists and is not yours.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    #[error("this method is not allowed here")]
+    MethodNotAllowed,
+    #[error("an account with this e-mail exists already")]
+    EmailTaken,
+    #[error("the state changed meanwhile")]
+    StaleState,
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the body must be application/json")]
+    UnsupportedMediaType,
+    #[error("{why}")]
+    Declined { why: Decline, transaction_id: Option<Uuid>, replayed: bool },
+    #[error("the account is not empty, or something is under way on it")]
+    AccountNotEmpty,
+    #[error("the idempotency key was used with another request")]
+    KeyReused,
+    #[error("too much would have to be looked through; narrow the filter, or use another sort")]
+    TooBroad,
+    #[error("too many requests")]
+    TooMany { retry_after_secs: u64 },
+    #[error("the signature does not match the body")]
+    BadSignature,
+    /// Not a failure of the row at hand: nothing was tried, and nothing is counted against it.
+    #[error("the payment provider does not answer at the moment; try again later")]
+    ProviderPaused { retry_after_secs: u64 },
+    #[error("a part of the service does not answer; try again with the same key")]
+    Unavailable(#[source] BoxError),
+    /// The same to the caller, who came at a bad time or was too slow; nothing of ours failed.
+    #[error("{0}; try again, with the same key if there was one")]
+    TurnedAway(&'static str),
+    /// Only in tests: the process has died, so nobody records anything.
+    #[error("an internal error; it was recorded")]
+    Crashed(#[from] Crashed),
+    #[error("an internal error; it was recorded")]
+    Internal(#[source] BoxError),
+}
+
+/// Why money does not move, as the row keeps it and the caller is told, for a repeat of the request too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Decline {
+    #[error("the available balance does not cover the amount")]
+    InsufficientFunds,
+    #[error("the amount is more than may be withdrawn at once or in a day")]
+    LimitExceeded,
+    #[error("withdrawals are frozen")]
+    AccountFrozen,
+    #[error("the account is closed")]
+    AccountClosed,
+}
+
+impl Decline {
+    pub const ALL: [Self; 4] = [Self::InsufficientFunds, Self::LimitExceeded, Self::AccountFrozen, Self::AccountClosed];
+
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::InsufficientFunds => "insufficient_funds",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::AccountFrozen => "account_frozen",
+            Self::AccountClosed => "account_closed",
+        }
+    }
+
+    /// What a row's `failure_reason` says.
+    pub fn parse(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| why.code() == code)
+    }
+}
+
+/// One field of a request and what is wrong with it.
+#[derive(Debug, Clone, Serialize, ToSchema, PartialEq, Eq)]
+pub struct FieldError {
+    /// A body field (`amount`), a header (`Idempotency-Key`) or a query parameter.
+    #[schema(example = "amount")]
+    pub field: String,
+    #[schema(example = "must be greater than zero")]
+    pub message: String,
+}
+
+/// RFC 9457 problem details, as every failure is told.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// A URI that names the kind of problem: `https://octoco.dev/problems/<code>`.
+    #[serde(rename = "type")]
+    #[schema(format = "uri", example = "https://octoco.dev/problems/insufficient_funds")]
+    pub kind: String,
+    /// The same for every problem of this code.
+    #[schema(example = "Unprocessable Entity")]
+    pub title: String,
+    #[schema(example = 422, minimum = 400, maximum = 599)]
+    pub status: u16,
+    /// Stable: program against this.
+    #[schema(example = "insufficient_funds")]
+    pub code: &'static str,
+    /// For people.
+    pub detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub errors: Vec<FieldError>,
+    /// The row that records the refusal, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction_id: Option<Uuid>,
+    /// What to quote when asking for help; also in `X-Request-Id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// The failure as it travels inside a response, for the access log; the client never sees it.
+#[derive(Clone)]
+pub struct Failure {
+    pub problem: Problem,
+    pub cause: Option<String>,
+    /// Nobody has to look at it: too many came at once, or the caller was too slow.
+    pub expected: bool,
+}
+
+impl Error {
+    pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError { field: field.into(), message: message.into() }])
+    }
+
+    pub fn internal(cause: impl Into<BoxError>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    pub fn unavailable(cause: impl Into<BoxError>) -> Self {
+        Self::Unavailable(cause.into())
+    }
+
+    /// Revio is left alone for so long.
+    pub fn provider_paused(wait: chrono::TimeDelta) -> Self {
+        Self::ProviderPaused { retry_after_secs: u64::try_from(wait.num_seconds()).unwrap_or(0).saturating_add(1) }
+    }
+
+    /// Part of the API's contract.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid_request",
+            Self::InvalidJson(_) => "invalid_json",
+            Self::Unauthenticated => "unauthenticated",
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::Forbidden => "forbidden",
+            Self::EmailNotVerified => "email_not_verified",
+            Self::NotFound(_) => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::EmailTaken => "email_taken",
+            Self::StaleState => "stale_state",
+            Self::TooLarge(_) => "payload_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::Declined { why, .. } => why.code(),
+            Self::AccountNotEmpty => "account_not_empty",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::TooBroad => "query_too_broad",
+            Self::TooMany { .. } => "rate_limited",
+            Self::BadSignature => "bad_signature",
+            Self::ProviderPaused { .. } => "provider_unavailable",
+            Self::Unavailable(_) | Self::TurnedAway(_) => "unavailable",
+            Self::Crashed(_) | Self::Internal(_) => "internal",
+        }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated | Self::InvalidCredentials | Self::BadSignature => StatusCode::UNAUTHORIZED,
+            Self::Forbidden | Self::EmailNotVerified => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::EmailTaken | Self::StaleState | Self::AccountNotEmpty => StatusCode::CONFLICT,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Declined { .. } | Self::KeyReused | Self::TooBroad => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::ProviderPaused { .. } | Self::Unavailable(_) | Self::TurnedAway(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Crashed(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The error and all its causes in one line, for the log only.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+
+    fn problem(&self) -> Problem {
+        let (errors, transaction_id) = match self {
+            Self::Invalid(errors) => (errors.clone(), None),
+            Self::Declined { transaction_id, .. } => (Vec::new(), *transaction_id),
+            _ => (Vec::new(), None),
+        };
+        let detail = match errors.first() {
+            Some(first) => format!("{self}: {} {}", first.field, first.message),
+            None => self.to_string(),
+        };
+        Problem {
+            kind: format!("https://octoco.dev/problems/{}", self.code()),
+            title: title(self.status().as_u16()).to_owned(),
+            status: self.status().as_u16(),
+            code: self.code(),
+            detail,
+            errors,
+            transaction_id,
+            request_id: None,
+        }
+    }
+}
+
+/// What a problem of this status is called.
+pub fn title(status: u16) -> &'static str {
+    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")
+}
+
+impl Problem {
+    /// The document as a response; `http/access_log.rs` calls this again once it knows the request's id.
+    pub fn into_body(self) -> Vec<u8> {
+        serde_json::to_vec(&self).expect("a problem is plain data")
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        let body = problem.clone().into_body();
+        let mut response = (self.status(), [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let headers = response.headers_mut();
+        match &self {
+            Self::TooMany { retry_after_secs } | Self::ProviderPaused { retry_after_secs } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after_secs));
+            }
+            Self::Unavailable(_) | Self::TurnedAway(_) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_SECS));
+            }
+            Self::Unauthenticated => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::Declined { replayed: true, .. } => {
+                headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+            }
+            _ => {}
+        }
+        let cause = self.source().is_some().then(|| self.chain());
+        let expected = matches!(self, Self::TurnedAway(_));
+        response.extensions_mut().insert(Failure { problem, cause, expected });
+        response
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => {
+                Self::unavailable(error)
+            }
+            // 08 connection; 25006 a standby after a failover; 25P03 cut off; 40 rolled back by the server; 53 out of
+            // connections, memory or disk; 57 stopping, or cut off by the statement's deadline; 58 the system below it.
+            sqlx::Error::Database(database)
+                if database.code().is_some_and(|code| {
+                    ["08", "25006", "25P03", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+                }) =>
+            {
+                Self::unavailable(error)
+            }
+            _ => Self::internal(error),
+        }
+    }
+}
+
+/// Without an answer nothing is known, and the row stays due; what is left over is our own mistake.
+impl From<LedgerError> for Error {
+    fn from(error: LedgerError) -> Self {
+        match &error {
+            LedgerError::Unknown(_) => Self::unavailable(error),
+            LedgerError::Refused(_) | LedgerError::AlreadyResolved(_) | LedgerError::Contradiction(_) => {
+                Self::internal(error)
+            }
+        }
+    }
+}
+
+/// Names the constraint that a caller can run into; every other database error stays what it is.
+pub fn on_constraint<T>(result: Result<T, sqlx::Error>, constraint: &str, named: Error) -> Result<T> {
+    result.map_err(|error| match &error {
+        sqlx::Error::Database(database) if database.constraint() == Some(constraint) => named,
+        _ => error.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_turned_away_is_told_when_to_come_again_and_nobody_has_to_look() {
+        let told = |error: Error| {
+            let response = error.into_response();
+            let expected = response.extensions().get::<Failure>().is_some_and(|failure| failure.expected);
+            (response.status().as_u16(), response.headers().contains_key(header::RETRY_AFTER), expected)
+        };
+        assert_eq!(told(Error::TurnedAway("full")), (503, true, true));
+        assert_eq!(told(Error::unavailable("PostgreSQL is away")), (503, true, false));
+        assert_eq!(Error::TurnedAway("full").code(), "unavailable");
+    }
+}

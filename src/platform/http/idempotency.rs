@@ -1,0 +1,66 @@
+//! The `Idempotency-Key` header and the fingerprint of the request that it belongs to.
+//!
+//! The key is unique for each user and never expires; the row that it made is the saved answer. The same key with another
+//! request is refused, so that a mistake of the caller's never turns into a silent wrong payment.
+
+use aws_lc_rs::digest;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue};
+use serde::Serialize;
+
+use crate::platform::error::Error;
+
+const HEADER: &str = "Idempotency-Key";
+const KEY_CHARS_MAX: usize = 255;
+
+/// Visible ASCII, 1 to 255 characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        let mut values = parts.headers.get_all(HEADER).iter();
+        let value = values.next().ok_or_else(|| Error::field(HEADER, "is required"))?;
+        if values.next().is_some() {
+            return Err(Error::field(HEADER, "is given twice"));
+        }
+        match value.to_str() {
+            Ok(key) if (1..=KEY_CHARS_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) => {
+                Ok(Self(key.to_owned()))
+            }
+            _ => Err(Error::field(HEADER, format!("must have 1 to {KEY_CHARS_MAX} visible ASCII characters"))),
+        }
+    }
+}
+
+/// SHA-256 over what the request means (its kind and its parsed fields), so that white space and the order of fields in
+/// the body make no difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestHash(Vec<u8>);
+
+impl RequestHash {
+    /// # Panics
+    /// If the fields cannot be written as JSON: they were read from it.
+    pub fn of(kind: &str, fields: &impl Serialize) -> Self {
+        let text = serde_json::to_vec(&(kind, fields)).expect("parsed fields are plain data");
+        Self(digest::digest(&digest::SHA256, &text).as_ref().to_vec())
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The header that tells a repeat from a first answer.
+pub fn replayed(replayed: bool) -> Option<[(HeaderName, HeaderValue); 1]> {
+    replayed.then(|| [(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"))])
+}

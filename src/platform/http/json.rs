@@ -1,0 +1,172 @@
+//! Extractors whose refusals are problem documents that name the field: [`Json`] for bodies, [`Query`] and [`Path`].
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::platform::error::Error;
+
+/// The largest body of any call but a webhook: a bank account's is 400 bytes.
+pub const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Shorter than the request's own deadline, so that the caller's slowness is not taken for ours.
+const BODY_DEADLINE: Duration = Duration::from_secs(15);
+/// How much of a serde message is repeated; it may quote what was sent.
+const MESSAGE_CHARS_MAX: usize = 160;
+
+/// A JSON body, read as `T`; as an answer, `T` written as JSON.
+#[derive(Debug, Clone, Copy)]
+pub struct Json<T>(pub T);
+
+/// Query parameters, read as `T`.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<T>(pub T);
+
+/// The one parameter of a path, read as `T`.
+#[derive(Debug, Clone, Copy)]
+pub struct Path<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Error> {
+        if !is_json(request.headers()) {
+            return Err(Error::UnsupportedMediaType);
+        }
+        let bytes = whole_body(request, BODY_DEADLINE).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// All of a body. Who sends it more slowly than that is not waited for.
+///
+/// # Errors
+/// [`Error::TooLarge`] beyond what the router allows; [`Error::TurnedAway`]; [`Error::InvalidJson`] when it breaks off.
+pub async fn whole_body(request: Request, deadline: Duration) -> Result<Bytes, Error> {
+    match tokio::time::timeout(deadline, Bytes::from_request(request, &())).await {
+        Ok(read) => read.map_err(body_error),
+        Err(_) => Err(Error::TurnedAway("the body did not arrive in time")),
+    }
+}
+
+fn body_error(rejection: BytesRejection) -> Error {
+    match rejection {
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => Error::TooLarge(BODY_BYTES_MAX),
+        _ => Error::InvalidJson("it did not arrive whole".to_owned()),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let cause = error.into_inner();
+        if cause.is_data() {
+            schema_error(&path, &cause.to_string())
+        } else {
+            Error::InvalidJson(shorten(&cause.to_string()))
+        }
+    })?;
+    reader.end().map_err(|_| Error::InvalidJson("something follows the value".to_owned()))?;
+    Ok(value)
+}
+
+/// Names the field. For a field that is missing, unknown or doubled, serde puts the name into the message, in backquotes.
+fn schema_error(path: &str, message: &str) -> Error {
+    // The position means nothing to the sender of a one-line body.
+    let message = message.split(" at line ").next().unwrap_or(message);
+    for (prefix, told) in [
+        ("missing field `", "is required"),
+        ("unknown field `", "is not a field of this request"),
+        ("duplicate field `", "is given twice"),
+    ] {
+        if let Some(name) = message.strip_prefix(prefix).and_then(|rest| rest.split('`').next()) {
+            return Error::field(shorten(name), told);
+        }
+    }
+    Error::field(if path == "." { "body".to_owned() } else { shorten(path) }, shorten(message))
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(MESSAGE_CHARS_MAX).collect()
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        let query = parts.uri.query().unwrap_or_default();
+        let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        serde_path_to_error::deserialize(reader)
+            .map(Self)
+            .map_err(|error| schema_error(&error.path().to_string(), &error.inner().to_string()))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|axum::extract::Path(value)| Self(value)).map_err(|_| Error::field("id", "is not a UUID"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        #[expect(dead_code, reason = "only its parsing is tested")]
+        amount: i64,
+        #[expect(dead_code, reason = "only its parsing is tested")]
+        currency: String,
+    }
+
+    fn wrong(body: &str) -> (String, String) {
+        match parse::<Body>(body.as_bytes()).expect_err("must be refused") {
+            Error::Invalid(errors) => (errors[0].field.clone(), errors[0].message.clone()),
+            other => (other.code().to_owned(), other.to_string()),
+        }
+    }
+
+    #[test]
+    fn each_refusal_names_the_field() {
+        let named = |body: &str| wrong(body).0;
+        assert_eq!(named(r#"{"amount": "1", "currency": "ZAR"}"#), "amount");
+        assert_eq!(named(r#"{"amount": 1.5, "currency": "ZAR"}"#), "amount");
+        assert_eq!(named(r#"{"amount": 99999999999999999999999, "currency": "ZAR"}"#), "amount");
+        assert_eq!(named(r#"{"amount": 1, "currency": null}"#), "currency");
+        assert_eq!(wrong(r#"{"amount": 1}"#), ("currency".to_owned(), "is required".to_owned()));
+        assert_eq!(named(r#"{"amount": 1, "currency": "ZAR", "admin": true}"#), "admin");
+        assert_eq!(
+            wrong(r#"{"amount": 1, "amount": 2, "currency": "ZAR"}"#),
+            ("amount".to_owned(), "is given twice".to_owned())
+        );
+        assert_eq!(named("[]"), "body");
+        assert_eq!(named("7"), "body");
+        assert_eq!(named("{"), "invalid_json");
+        assert_eq!(named(""), "invalid_json");
+        assert_eq!(named(r#"{"amount": 1, "currency": "ZAR"} x"#), "invalid_json");
+    }
+}

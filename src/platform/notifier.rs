@@ -1,0 +1,77 @@
+//! Wakes the worker the moment that there is something to do. Polling stays the safety net: a lost wake-up costs a second,
+//! never a row.
+//!
+//! A worker in this process is woken directly. Workers in other processes are told over PostgreSQL's NOTIFY, by a statement
+//! of its own that gathers what a millisecond brings: a NOTIFY inside each business transaction would make all their
+//! commits queue behind one lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::Notify;
+
+const CHANNEL: &str = "octoco_wake";
+const GATHER: Duration = Duration::from_millis(1);
+/// After the listening connection broke: polling goes on meanwhile.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+#[derive(Clone)]
+pub struct Notifier {
+    db: PgPool,
+    here: Arc<Notify>,
+    elsewhere: Arc<Notify>,
+}
+
+impl Notifier {
+    pub fn new(db: PgPool) -> Self {
+        Self { db, here: Arc::default(), elsewhere: Arc::default() }
+    }
+
+    /// A row has become due.
+    pub fn wake(&self) {
+        self.here.notify_waiters();
+        self.elsewhere.notify_one();
+    }
+
+    /// Comes back when something may be due. Create it before looking for work, or a wake-up in between is lost.
+    pub fn woken(&self) -> tokio::sync::futures::Notified<'_> {
+        self.here.notified()
+    }
+
+    /// Tells the other processes; runs for as long as this one.
+    pub async fn announce(&self) {
+        loop {
+            self.elsewhere.notified().await;
+            if let Err(error) = sqlx::query!("select pg_notify($1, '')", CHANNEL).execute(&self.db).await {
+                tracing::debug!(%error, "the other workers were not woken and will poll");
+            }
+            pause(GATHER).await;
+        }
+    }
+
+    /// Hears the other processes; runs for as long as this one.
+    pub async fn listen(&self) {
+        loop {
+            if let Err(error) = self.hear().await {
+                tracing::warn!(%error, "wake-ups of other processes are not heard; polling goes on");
+                pause(RECONNECT).await;
+            }
+        }
+    }
+
+    async fn hear(&self) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(&self.db).await?;
+        listener.listen(CHANNEL).await?;
+        loop {
+            listener.recv().await?;
+            self.here.notify_waiters();
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this paces a background loop that no test waits for")]
+async fn pause(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}

@@ -1,0 +1,138 @@
+//! The OpenAPI document: what stands at the top of it, and what follows from the parts of an operation and so is written here
+//! once instead of at each route.
+//!
+//! A route says what is its own: its summary, who may call it, its parameters, its body, its successes, and in backquotes the
+//! problem codes that no other part implies (`` (status = 409, description = "`email_taken`") ``). From that [`complete`] makes
+//! every status that the route can answer, each with its codes, headers and examples; a unique `operationId`; and the limits
+//! of the parameters that mean the same everywhere. `router` serves the result; `tests/it/contract.rs` holds every answer of
+//! every test against it.
+
+mod examples;
+mod responses;
+mod schemas;
+
+use serde_json::{Map, Value};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+
+use crate::platform::error::Problem;
+
+/// The methods of a path item that are operations.
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Octoco",
+        description = "Accounts, deposits and withdrawals.\n\nAmounts are integers in minor units (cents); times are RFC 3339 in UTC. \
+            Every failure is an RFC 9457 problem document: program against its `code`. Fields and query parameters that a route \
+            does not know are refused. Calls that move money take an `Idempotency-Key`: after no answer, or after a 503, send \
+            the same call with the same key."
+    ),
+    servers((url = "/", description = "The service that this document came from")),
+    tags(
+        (name = "auth", description = "Signing up and in, tokens, sessions"),
+        (name = "accounts", description = "What a customer has"),
+        (name = "bank accounts", description = "Where withdrawals go"),
+        (name = "deposits", description = "Paying in through Revio"),
+        (name = "withdrawals", description = "Paying out through Revio"),
+        (name = "transactions", description = "Every movement of money, as its row tells it"),
+        (name = "exports", description = "Transactions as files"),
+        (name = "webhooks", description = "What Revio calls"),
+        (name = "staff", description = "For staff. Each route names the permission that it needs; each call is in the audit log"),
+        (name = "operations", description = "For load balancers and monitoring"),
+    ),
+    components(schemas(Problem)),
+    modifiers(&Schemes)
+)]
+struct Document;
+
+/// How a caller proves who it is.
+struct Schemes;
+
+impl utoipa::Modify for Schemes {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("The `access_token` of a login, for 15 minutes"));
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+        let key = |name: &str, description: &str| ApiKeyValue::with_description(name, description);
+        let cookie = key("refresh_token", "Set by a login; no script can read it");
+        components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+        let signature = key("X-Signature", "Revio's: base64 of RSA PKCS#1 v1.5 with SHA-256 over the raw body");
+        components.add_security_scheme("revio_signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
+    }
+}
+
+/// The document before any route.
+pub fn base() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+/// The document as it is served.
+///
+/// # Panics
+/// When the document is not one: it is made by `utoipa`, and every start of the service and every test makes it.
+pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
+    let mut document = serde_json::to_value(document).expect("the document is plain data");
+    let mut schemas = take(&mut document["components"]["schemas"]);
+    let mut shared = responses::Shared::default();
+    let mut paths = take(&mut document["paths"]);
+    schemas::complete(&mut schemas, &paths);
+    for (path, item) in &mut paths {
+        for (method, operation) in operations_mut(item) {
+            operation["operationId"] = operation_id(method, path).into();
+            schemas::complete_parameters(operation);
+            responses::complete(path, operation, &mut shared);
+            examples::complete(operation, &schemas);
+        }
+    }
+    document["paths"] = paths.into();
+    document["components"]["schemas"] = schemas.into();
+    document["components"]["responses"] = shared.0.into();
+    document["components"]["headers"] = responses::headers();
+    document
+}
+
+fn operations_mut(item: &mut Value) -> impl Iterator<Item = (&str, &mut Value)> {
+    let item = item.as_object_mut().expect("a path item is an object");
+    item.iter_mut().map(|(method, value)| (method.as_str(), value)).filter(|(method, _)| METHODS.contains(method))
+}
+
+fn take(value: &mut Value) -> Map<String, Value> {
+    match value.take() {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Unique because method and path are, and stable as long as they are: `postAdminWebhooksByIdReplay`.
+fn operation_id(method: &str, path: &str) -> String {
+    let mut id = method.to_owned();
+    for segment in path.split('/').filter(|segment| !segment.is_empty() && *segment != "v1") {
+        let name = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+        if name.is_some() {
+            id.push_str("By");
+        }
+        let words = name.unwrap_or(segment).split(|c: char| !c.is_ascii_alphanumeric());
+        for word in words.filter(|word| !word.is_empty()) {
+            id.push_str(&word[..1].to_uppercase());
+            id.push_str(&word[1..]);
+        }
+    }
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_named_by_its_method_and_path() {
+        assert_eq!(operation_id("post", "/v1/admin/webhooks/{id}/replay"), "postAdminWebhooksByIdReplay");
+        assert_eq!(operation_id("get", "/v1/bank-accounts"), "getBankAccounts");
+        assert_eq!(operation_id("get", "/.well-known/jwks.json"), "getWellKnownJwksJson");
+    }
+}

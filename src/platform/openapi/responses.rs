@@ -1,0 +1,196 @@
+//! Every status that an operation can answer: its problems with their codes, and the headers of all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use crate::platform::problems::{self, Entry};
+
+const PROBLEM: &str = "application/problem+json";
+const RATE_LIMIT_HEADERS: [&str; 3] = ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"];
+
+/// Problem responses by their codes: most routes share them, so the document holds each once, as a component.
+#[derive(Default)]
+pub(super) struct Shared(pub(super) Map<String, Value>);
+
+/// What of an operation decides how it can fail.
+struct Facts {
+    bearer: bool,
+    permission: bool,
+    /// The refresh cookie is accepted; `cookie_required`: there is no other way in.
+    cookie: bool,
+    cookie_required: bool,
+    signature: bool,
+    /// Counts against a rate limit: all do that can fail. `/healthz` and the public keys are for everybody and cost nothing.
+    counted: bool,
+    has_id: bool,
+    has_input: bool,
+    has_body: bool,
+    idempotent: bool,
+}
+
+impl Facts {
+    fn of(path: &str, operation: &Value) -> Self {
+        let none = Vec::new();
+        let schemes = operation["security"].as_array().unwrap_or(&none);
+        let scheme = |name: &str| schemes.iter().find_map(|scheme| scheme.get(name));
+        let parameters = operation["parameters"].as_array().unwrap_or(&none);
+        let cookie = scheme("refresh_cookie").is_some();
+        let (bearer, signature) = (scheme("bearer").is_some(), scheme("revio_signature").is_some());
+        let has_body = operation.get("requestBody").is_some();
+        Self {
+            bearer,
+            permission: scheme("bearer").and_then(Value::as_array).is_some_and(|scopes| !scopes.is_empty()),
+            cookie,
+            cookie_required: cookie && schemes.len() == 1,
+            signature,
+            counted: operation["responses"].get(problems::MARK).is_some(),
+            has_id: path.contains('{'),
+            has_input: has_body || !parameters.is_empty(),
+            has_body,
+            idempotent: parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key"),
+        }
+    }
+
+    /// The codes that follow from the parts of an operation that can fail: each line is true of an extractor or of a layer.
+    fn codes(&self) -> impl Iterator<Item = &'static str> {
+        let json = self.has_body && !self.signature;
+        [
+            (true, "internal"),
+            (true, "unavailable"),
+            (self.bearer || self.cookie_required, "unauthenticated"),
+            (self.permission || self.cookie || self.signature, "forbidden"),
+            (self.signature, "bad_signature"),
+            (true, "rate_limited"),
+            (self.has_id, "not_found"),
+            (self.has_input && !self.signature, "invalid_request"),
+            (self.has_body, "invalid_json"),
+            (self.has_body, "payload_too_large"),
+            (json, "unsupported_media_type"),
+        ]
+        .into_iter()
+        .filter_map(|(answers, code)| answers.then_some(code))
+    }
+}
+
+/// Replaces what the route says of its problems by the whole of it.
+pub(super) fn complete(path: &str, operation: &mut Value, shared: &mut Shared) {
+    let facts = Facts::of(path, operation);
+    let responses = super::take(&mut operation["responses"]);
+    let mut codes: BTreeMap<u16, BTreeSet<&'static str>> = BTreeMap::new();
+    let mut told = BTreeMap::new();
+    let mut all = Map::new();
+    for (status, mut response) in responses {
+        if status == problems::MARK {
+            continue;
+        }
+        let named = named(&response, &status);
+        if named.is_empty() {
+            add_headers(&mut response, &facts);
+            all.insert(status, response);
+        } else {
+            let number = named[0].status;
+            told.insert(number, response["description"].take());
+            codes.entry(number).or_default().extend(named.iter().map(|entry| entry.code));
+        }
+    }
+    for code in facts.codes().filter(|_| facts.counted) {
+        let entry = problems::find(code).expect("the catalogue names every code of Error");
+        codes.entry(entry.status).or_default().insert(entry.code);
+    }
+    for (status, codes) in codes {
+        let response = shared.reference(&codes, told.get(&status).and_then(Value::as_str));
+        all.insert(status.to_string(), response);
+    }
+    operation["responses"] = all.into();
+}
+
+/// The codes in backquotes that belong to this status.
+fn named(response: &Value, status: &str) -> Vec<&'static Entry> {
+    let text = response["description"].as_str().unwrap_or_default();
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted.filter_map(problems::find).filter(|entry| entry.status.to_string() == status).collect()
+}
+
+fn add_headers(response: &mut Value, facts: &Facts) {
+    let own = super::take(&mut response["headers"]);
+    let limits = RATE_LIMIT_HEADERS.into_iter().filter(|_| facts.counted);
+    let replayed = facts.idempotent.then_some("Idempotent-Replayed");
+    let mut headers = refer(["X-Request-Id"].into_iter().chain(limits).chain(replayed));
+    headers.extend(own);
+    response["headers"] = headers.into();
+}
+
+fn refer(names: impl IntoIterator<Item = &'static str>) -> Map<String, Value> {
+    let reference = |name: &str| json!({"$ref": format!("#/components/headers/{name}")});
+    names.into_iter().map(|name| (name.to_owned(), reference(name))).collect()
+}
+
+impl Shared {
+    /// A reference to the response with exactly these codes; `told` is what a route adds to their names.
+    fn reference(&mut self, codes: &BTreeSet<&'static str>, told: Option<&str>) -> Value {
+        let name = codes.iter().map(|code| pascal(code)).collect::<Vec<_>>().join("Or");
+        self.0.entry(name.clone()).or_insert_with(|| problem(codes));
+        let mut reference = json!({"$ref": format!("#/components/responses/{name}")});
+        if let Some(text) = told.filter(|text| text.contains(':')) {
+            reference["description"] = text.into();
+        }
+        reference
+    }
+}
+
+fn problem(codes: &BTreeSet<&'static str>) -> Value {
+    let entries: Vec<&Entry> = codes.iter().filter_map(|code| problems::find(code)).collect();
+    let status = entries.first().map(|entry| entry.status);
+    let told = |entry: &&Entry| match entry.when {
+        "" => format!("`{}`", entry.code),
+        when => format!("`{}`: {when}", entry.code),
+    };
+    let has = |code: &str| codes.contains(code);
+    let waits = has("rate_limited") || has("unavailable") || has("provider_unavailable");
+    let headers = ["X-Request-Id"]
+        .into_iter()
+        .chain(waits.then_some("Retry-After"))
+        .chain(has("unauthenticated").then_some("WWW-Authenticate"))
+        .chain(has("idempotency_key_reused").then_some("Idempotent-Replayed"))
+        .chain(RATE_LIMIT_HEADERS.into_iter().filter(|_| has("rate_limited")));
+    let examples: Map<String, Value> =
+        entries.iter().map(|entry| (entry.code.to_owned(), json!({"value": entry.example()}))).collect();
+    let narrowed = json!({"type": "object", "required": ["status", "code"], "properties": {
+        "status": {"const": status}, "code": {"enum": codes},
+    }});
+    json!({
+        "description": entries.iter().map(told).collect::<Vec<_>>().join("\n\n"),
+        "headers": refer(headers),
+        "content": {PROBLEM: {
+            "schema": {"allOf": [{"$ref": "#/components/schemas/Problem"}, narrowed]},
+            "examples": examples,
+        }},
+    })
+}
+
+fn pascal(code: &str) -> String {
+    code.split('_').map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..])).collect()
+}
+
+/// The headers of answers, as components.
+pub(super) fn headers() -> Value {
+    let whole = json!({"type": "integer", "minimum": 0});
+    json!({
+        "X-Request-Id": {
+            "description": "The caller's own `X-Request-Id` if it was a plain word of up to 64 characters, else a new one. Quote \
+                it when asking for help",
+            "required": true,
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+        },
+        "Retry-After": {"description": "Seconds to wait before the next try", "required": true, "schema": whole},
+        "RateLimit-Limit": {"description": "How many calls may come at once", "schema": whole},
+        "RateLimit-Remaining": {"description": "How many may still come now", "schema": whole},
+        "RateLimit-Reset": {"description": "Seconds until all may come again", "schema": whole},
+        "Idempotent-Replayed": {
+            "description": "`true` when the key was used before with the same request: nothing new was started",
+            "schema": {"type": "string", "const": "true"},
+        },
+        "WWW-Authenticate": {"description": "How to prove who is calling", "schema": {"type": "string", "example": "Bearer"}},
+    })
+}

@@ -1,0 +1,92 @@
+//! The limits of what is sent, where they are the same at every route: texts, keys, currencies, cursors.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::platform::problems;
+
+/// What `http::Fields::text` takes: something besides white space, and no control characters.
+const TEXT: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
+
+/// Parameters that mean the same wherever they stand: what is not said at the route is taken from here.
+fn known_parameter(name: &str) -> Option<Value> {
+    let schema = match name {
+        "Idempotency-Key" => json!({
+            "minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$", "example": "9f1c6a52-order-1042",
+        }),
+        "cursor" => json!({"format": "cursor", "maxLength": 1024}),
+        "currency" => json!({"format": "iso-4217", "pattern": "^[A-Z]{3}$", "example": "ZAR"}),
+        // Names of ours, with commas where several may be given.
+        "kind" => json!({"format": "transaction-kinds", "maxLength": 255}),
+        "state" => json!({"format": "transaction-states", "maxLength": 255}),
+        "sort" => json!({"format": "transaction-sort", "maxLength": 255}),
+        // A date or a time of RFC 3339.
+        "from" | "to" => json!({"format": "date-or-time", "maxLength": 64}),
+        "reference" => json!({"minLength": 1, "maxLength": 255}),
+        "q" => json!({"minLength": 1, "maxLength": 100}),
+        // Of a link that we made.
+        "token" => json!({"minLength": 1, "maxLength": 1024, "pattern": "^[!-~]+$"}),
+        "If-None-Match" => json!({"format": "etag"}),
+        _ => return None,
+    };
+    Some(schema)
+}
+
+/// The bodies of requests get the pattern of their texts; `Problem` gets the list of its codes.
+pub(super) fn complete(schemas: &mut Map<String, Value>, paths: &Map<String, Value>) {
+    let mut sent = BTreeSet::new();
+    for operation in paths.values().filter_map(Value::as_object).flat_map(Map::values) {
+        collect(&operation["requestBody"], schemas, &mut sent);
+    }
+    for name in sent {
+        let properties = schemas.get_mut(&name).and_then(|schema| schema.get_mut("properties"));
+        let Some(properties) = properties.and_then(Value::as_object_mut) else { continue };
+        for (name, schema) in properties {
+            complete_text(name, schema);
+        }
+    }
+    if let Some(problem) = schemas.get_mut("Problem") {
+        let codes: Vec<&str> = problems::catalogue().iter().map(|entry| entry.code).collect();
+        problem["properties"]["code"]["enum"] = json!(codes);
+    }
+}
+
+pub(super) fn complete_parameters(operation: &mut Value) {
+    let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) else { return };
+    for parameter in parameters {
+        let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+        complete_text(&name, &mut parameter["schema"]);
+    }
+}
+
+/// The names of the component schemas that a value refers to, also through others.
+fn collect(value: &Value, schemas: &Map<String, Value>, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            let name = map.get("$ref").and_then(Value::as_str).and_then(|text| text.rsplit('/').next());
+            if let Some(name) = name.filter(|name| found.insert((*name).to_owned())) {
+                collect(schemas.get(name).unwrap_or(&Value::Null), schemas, found);
+            }
+            map.values().for_each(|value| collect(value, schemas, found));
+        }
+        Value::Array(list) => list.iter().for_each(|value| collect(value, schemas, found)),
+        _ => {}
+    }
+}
+
+fn complete_text(name: &str, schema: &mut Value) {
+    let kind = &schema["type"];
+    let is_text = kind == "string" || kind.as_array().is_some_and(|kinds| kinds.contains(&json!("string")));
+    let Some(schema) = schema.as_object_mut().filter(|_| is_text) else { return };
+    if let Some(Value::Object(known)) = known_parameter(name) {
+        for (key, value) in known {
+            schema.entry(key).or_insert(value);
+        }
+    }
+    let told = ["pattern", "format", "enum"].iter().any(|key| schema.contains_key(*key));
+    if !told && schema.contains_key("maxLength") {
+        schema.insert("pattern".to_owned(), TEXT.into());
+        schema.entry("minLength").or_insert(1.into());
+    }
+}

@@ -1,0 +1,93 @@
+//! Every code that a problem document can have, as `docs/problems.md` lists them: that page is the only list. `contract` puts it
+//! into the OpenAPI document, and a test holds it against [`crate::platform::error::Error::code`].
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+use utoipa::openapi::{RefOr, Response, ResponseBuilder};
+
+use crate::platform::error;
+
+const PAGE: &str = include_str!("../../docs/problems.md");
+
+/// One row of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub code: &'static str,
+    pub status: u16,
+    /// When it is answered; markdown.
+    pub when: &'static str,
+}
+
+static CATALOGUE: LazyLock<Vec<Entry>> = LazyLock::new(|| PAGE.lines().filter_map(row).collect());
+
+/// In the order of the page.
+pub fn catalogue() -> &'static [Entry] {
+    &CATALOGUE
+}
+
+pub fn find(code: &str) -> Option<&'static Entry> {
+    catalogue().iter().find(|entry| entry.code == code)
+}
+
+/// ``| `code` | status | when | what to do |``
+fn row(line: &'static str) -> Option<Entry> {
+    let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
+    let code = cells.next()?.strip_suffix('`')?;
+    let status = cells.next()?.parse().ok()?;
+    Some(Entry { code, status, when: cells.next()? })
+}
+
+impl Entry {
+    /// A whole document with this code.
+    pub fn example(&self) -> Value {
+        let title = error::title(self.status);
+        let detail = if self.when.is_empty() { title } else { self.when };
+        let mut example = json!({
+            "type": format!("https://octoco.dev/problems/{}", self.code),
+            "title": title, "status": self.status, "code": self.code, "detail": detail,
+            "request_id": "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e01",
+        });
+        match self.code {
+            "invalid_request" => {
+                example["errors"] = json!([{"field": "amount", "message": "must be greater than zero"}]);
+                example["detail"] = json!("the request is not valid: amount must be greater than zero");
+            }
+            "insufficient_funds" | "limit_exceeded" | "account_frozen" => {
+                example["transaction_id"] = json!("0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00");
+            }
+            _ => {}
+        }
+        example
+    }
+}
+
+/// In the `responses(…)` of a route: it does something that can fail. Which codes follow from its parts (a body, an id, who may
+/// call it) is worked out by `contract`; a route names only those that are its own, in backquotes in a `description`.
+pub struct Problems;
+
+/// Where [`Problems`] leaves its mark for `contract`, which puts the real statuses there instead.
+pub const MARK: &str = "default";
+
+impl utoipa::IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        BTreeMap::from([(MARK.to_owned(), ResponseBuilder::new().description("a problem").build().into())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_the_page_is_read_and_other_lines_are_not() {
+        let entry = row("| `not_found` | 404 | it does not exist | |");
+        assert_eq!(entry, Some(Entry { code: "not_found", status: 404, when: "it does not exist" }));
+        for line in ["| code | status | when | what to do |", "|---|---|---|---|", "Every answer", "| `x` | soon | y |"]
+        {
+            assert_eq!(row(line), None, "{line}");
+        }
+        assert!(catalogue().len() >= 18);
+    }
+}

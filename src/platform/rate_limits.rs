@@ -1,0 +1,256 @@
+//! Rate limits: how often somebody may call, by address or by user. Redis counts, in one round trip (GCRA: a bucket that
+//! refills evenly), so that all processes count together.
+//!
+//! Losing Redis costs no call and no money: from the first call that it does not answer, each process counts for itself
+//! (`limits/local.rs`), which lets through as many times more as there are processes. One call a second asks whether Redis is back and
+//! is the only one that waits for it; `octoco_rate_limit_answers_total{by="process"}` counts the rest, and an alert watches it.
+
+mod local;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, RedisResult, Script};
+
+use crate::platform::config::{Counting, RateLimits};
+use local::Local;
+
+/// How long Redis is left alone after it did not answer.
+const AWAY: Duration = Duration::from_secs(1);
+
+/// What a caller does, and how often it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Sign in, register, refresh: by address; those on a known device by address too, and apart from the others.
+    Auth,
+    /// Sign in as somebody, from a device that is not known: by e-mail, over a minute …
+    Guess,
+    /// … and over an hour, so that a patient attacker is slowed down more.
+    GuessLong,
+    /// Sign in on a known device: by device, and by e-mail among known devices, over a minute …
+    Device,
+    /// … and over an hour. What others do to the account without such a device does not count here.
+    DeviceLong,
+    /// Have a mail sent without being signed in (forgotten password, registration): by address.
+    MailsAsked,
+    /// The same, and for oneself: by e-mail. Nobody's mailbox is flooded.
+    MailsTo,
+    /// Start a deposit or a withdrawal, add a bank account: by user.
+    Money,
+    /// Everything else of a user.
+    Read,
+    /// Webhooks whose signature is wrong: by address. Only those are counted.
+    Forgery,
+}
+
+impl Class {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Guess => "guess",
+            Self::GuessLong => "guess_long",
+            Self::Device => "device",
+            Self::DeviceLong => "device_long",
+            Self::MailsAsked => "mails_asked",
+            Self::MailsTo => "mails_to",
+            Self::Money => "money",
+            Self::Read => "read",
+            Self::Forgery => "forgery",
+        }
+    }
+
+    /// One call every so often, and how many of them may come at once.
+    fn rate(self) -> Rate {
+        let (per_minute, burst) = match self {
+            // Less than one a minute.
+            Self::MailsTo => return Rate { interval_micros: 10 * 60_000_000, burst: 3 },
+            Self::MailsAsked => (6, 20),
+            Self::Auth => (300, 100),
+            Self::Guess => (6, 10),
+            Self::GuessLong | Self::DeviceLong => (1, 30),
+            Self::Device => (10, 10),
+            Self::Money => (600, 300),
+            Self::Read => (3_000, 600),
+            Self::Forgery => (30, 30),
+        };
+        Rate { interval_micros: 60_000_000 / per_minute, burst }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    interval_micros: u64,
+    burst: u64,
+}
+
+/// Where a caller stands in a bucket, as the `RateLimit-*` headers tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub limit: u64,
+    pub remaining: u64,
+    /// Seconds until the bucket is full again.
+    pub reset_secs: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// No limits are wanted.
+    Unlimited,
+    Allowed(Standing, Counter),
+    Refused {
+        retry_after_secs: u64,
+        standing: Standing,
+        counter: Counter,
+    },
+}
+
+/// Who counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    Redis,
+    /// This process alone: Redis is away.
+    Process,
+}
+
+/// One question to a bucket.
+#[derive(Debug, Clone, Copy)]
+struct Call<'a> {
+    class: Class,
+    who: &'a str,
+    counts: bool,
+}
+
+pub struct Limiter {
+    redis: Option<ConnectionManager>,
+    counting: Counting,
+    script: Script,
+    local: Local,
+    started: Instant,
+    /// Milliseconds after `started` until which Redis is left alone.
+    away_until: AtomicU64,
+}
+
+/// Keeps one number a key: the theoretical arrival time. Redis's own clock decides, so that all processes agree. Answers how
+/// long to wait (0: allowed) and how far the arrival time is ahead.
+const GCRA: &str = r"
+local interval, burst, counts = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
+local wait = arrival - interval * (burst - 1) - now
+if wait > 0 then return {wait, arrival - now} end
+if not counts then return {0, arrival - now} end
+arrival = arrival + interval
+redis.call('SET', KEYS[1], string.format('%d', arrival), 'PX', math.ceil((arrival - now) / 1000))
+return {0, arrival - now}
+";
+
+/// What a bucket says: how long to wait, and how far its arrival time is ahead of now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bucket {
+    wait_micros: u64,
+    ahead_micros: u64,
+}
+
+impl Limiter {
+    /// # Errors
+    /// When the URL is not one of Redis's. Redis itself need not be there.
+    pub fn new(url: &str, limits: RateLimits, counting: Counting) -> RedisResult<Self> {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(counting.connection))
+            .set_response_timeout(Some(counting.answer))
+            .set_number_of_retries(0);
+        let redis = match limits {
+            RateLimits::Off => None,
+            RateLimits::Default => Some(ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?),
+        };
+        Ok(Self {
+            redis,
+            counting,
+            script: Script::new(GCRA),
+            local: Local::default(),
+            started: Instant::now(),
+            away_until: AtomicU64::new(0),
+        })
+    }
+
+    /// Counts one call of `who`.
+    pub async fn check(&self, class: Class, who: &str) -> Answer {
+        self.answer(Call { class, who, counts: true }).await
+    }
+
+    /// Whether a call of `who` would be allowed; counts nothing.
+    pub async fn peek(&self, class: Class, who: &str) -> Answer {
+        self.answer(Call { class, who, counts: false }).await
+    }
+
+    /// Whether Redis answers now; `true` where no limits are wanted.
+    pub async fn ping(&self) -> bool {
+        let Some(redis) = &self.redis else { return true };
+        let mut connection = redis.clone();
+        let ping = redis::cmd("PING");
+        matches!(
+            tokio::time::timeout(self.counting.connection, ping.query_async::<String>(&mut connection)).await,
+            Ok(Ok(_))
+        )
+    }
+
+    async fn answer(&self, call: Call<'_>) -> Answer {
+        let Some(redis) = &self.redis else { return Answer::Unlimited };
+        let asked = if self.may_ask() { self.ask(redis, call).await } else { None };
+        let (bucket, counter) = match asked {
+            Some(bucket) => (bucket, Counter::Redis),
+            None => (self.local.ask(call, self.started.elapsed()), Counter::Process),
+        };
+        bucket.answer(call.class.rate(), counter)
+    }
+
+    async fn ask(&self, redis: &ConnectionManager, call: Call<'_>) -> Option<Bucket> {
+        let rate = call.class.rate();
+        let mut script = self.script.key(format!("{}:{}:{}", self.counting.prefix, call.class.name(), call.who));
+        script.arg(rate.interval_micros).arg(rate.burst).arg(u8::from(call.counts));
+        let mut connection = redis.clone();
+        let answer = script.invoke_async::<(u64, u64)>(&mut connection);
+        match tokio::time::timeout(self.counting.connection, answer).await {
+            Ok(Ok((wait_micros, ahead_micros))) => {
+                self.away_until.store(0, Ordering::Relaxed);
+                Some(Bucket { wait_micros, ahead_micros })
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.away_until.store(self.millis(AWAY), Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// False while Redis is away. Once in [`AWAY`] one call gets through and finds out.
+    fn may_ask(&self) -> bool {
+        let until = self.away_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return true;
+        }
+        let (now, next) = (self.millis(Duration::ZERO), self.millis(AWAY));
+        now >= until && self.away_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Milliseconds from the start to `ahead` of now; never 0.
+    fn millis(&self, ahead: Duration) -> u64 {
+        u64::try_from((self.started.elapsed() + ahead).as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+impl Bucket {
+    fn answer(self, rate: Rate, counter: Counter) -> Answer {
+        let used = self.ahead_micros.div_ceil(rate.interval_micros);
+        let standing = Standing {
+            limit: rate.burst,
+            remaining: rate.burst.saturating_sub(used),
+            reset_secs: self.ahead_micros.div_ceil(1_000_000),
+        };
+        match self.wait_micros {
+            0 => Answer::Allowed(standing, counter),
+            wait => Answer::Refused { retry_after_secs: wait.div_ceil(1_000_000), standing, counter },
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Revio's signature over a webhook: RSASSA-PKCS1-v1_5 with SHA-256 over the raw body, in base64, in `X-Signature`.
+//!
+//! Called by `inbox` before anything of the body is believed. The key is the one that Revio gave out when the webhook was
+//! registered; several may be valid at once, so that a key can be changed without losing an event.
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use rsa::RsaPublicKey;
+use rsa::pkcs1v15::{Signature, VerifyingKey};
+use rsa::pkcs8::DecodePublicKey;
+use rsa::sha2::Sha256;
+use rsa::signature::Verifier;
+use rsa::traits::PublicKeyParts;
+
+/// Smallest and largest modulus that Revio is known to use, in bits (`revio.md` 6.5).
+const KEY_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
+/// Keys that may be valid at once: each costs one verification of an unverified call.
+const KEYS_MAX: usize = 8;
+const PEM_END: &str = "-----END PUBLIC KEY-----";
+
+/// The keys that may have signed a body.
+#[derive(Clone)]
+pub struct PublicKeys(Vec<RsaPublicKey>);
+
+/// Why a body is not believed. The text goes into the delivery log, not to the caller.
+#[derive(Debug, thiserror::Error, PartialEq, Eq, Clone, Copy)]
+pub enum BadSignature {
+    #[error("there is no X-Signature")]
+    Missing,
+    #[error("there is more than one X-Signature")]
+    Repeated,
+    #[error("X-Signature is not base64")]
+    NotBase64,
+    #[error("no key fits: wrong length, wrong key or other bytes")]
+    Wrong,
+}
+
+impl PublicKeys {
+    /// Reads one or several PEM blocks. Literal `\n` and surrounding quotes, as hosting panels leave them, are undone.
+    ///
+    /// # Errors
+    /// Says which block is wrong and how.
+    pub fn from_pem(text: &str) -> Result<Self, String> {
+        let text = text.trim().trim_matches(['"', '\'']).replace("\\n", "\n");
+        let blocks: Vec<&str> = text.split_inclusive(PEM_END).filter(|block| block.contains("-----BEGIN")).collect();
+        if blocks.is_empty() || blocks.len() > KEYS_MAX {
+            return Err(format!("must hold 1 to {KEYS_MAX} blocks of BEGIN PUBLIC KEY"));
+        }
+        let mut keys = Vec::with_capacity(blocks.len());
+        for (index, block) in blocks.iter().enumerate() {
+            let position = index.saturating_add(1);
+            let key = RsaPublicKey::from_public_key_pem(block.trim())
+                .map_err(|_| format!("block {position} is not an RSA public key"))?;
+            if !KEY_BITS.contains(&key.n().bits()) {
+                return Err(format!("block {position} is not of 2048 to 4096 bits"));
+            }
+            keys.push(key);
+        }
+        Ok(Self(keys))
+    }
+
+    /// No key at all: nothing verifies.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Whether one of the keys signed exactly these bytes.
+    ///
+    /// # Errors
+    /// Says what is wrong with the header or the signature.
+    pub fn verify<'h>(&self, body: &[u8], mut headers: impl Iterator<Item = &'h [u8]>) -> Result<(), BadSignature> {
+        let header = headers.next().ok_or(BadSignature::Missing)?;
+        if headers.next().is_some() {
+            return Err(BadSignature::Repeated);
+        }
+        // Strict: no white space, no missing padding, no second spelling of the same bytes.
+        let signature = BASE64_STANDARD.decode(header).map_err(|_| BadSignature::NotBase64)?;
+        if self.0.iter().any(|key| signed_by(key, body, &signature)) { Ok(()) } else { Err(BadSignature::Wrong) }
+    }
+}
+
+fn signed_by(key: &RsaPublicKey, body: &[u8], signature: &[u8]) -> bool {
+    signature.len() == key.size()
+        && Signature::try_from(signature)
+            .is_ok_and(|signature| VerifyingKey::<Sha256>::new(key.clone()).verify(body, &signature).is_ok())
+}
+
+impl std::fmt::Debug for PublicKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} public keys", self.0.len())
+    }
+}

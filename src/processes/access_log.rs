@@ -1,0 +1,90 @@
+//! One log line and one observation for each request, and the request's id on everything that belongs to it.
+//!
+//! The outermost layer but one (`router.rs`): a failure that any handler or layer put into its response is logged here,
+//! once, with its whole chain of causes; the client's copy of the problem gets the request's id.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::quota::Quota;
+use crate::platform::error::Failure;
+use crate::platform::http::RequestId;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_CHARS_MAX: usize = 64;
+
+/// Axum middleware.
+pub async fn record(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let id = request_id(&request);
+    let quota = Quota::default();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(quota.clone());
+    let method = request.method().clone();
+    // The template, never the path itself: ids in labels would make a new time series for each row.
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let started = Instant::now();
+    let span = tracing::info_span!("request", "request.id" = %id);
+    let response = next.run(request).instrument(span.clone()).await;
+    let mut response = with_id(response, &id);
+    quota.tell(response.headers_mut());
+
+    let status = response.status();
+    let seconds = started.elapsed().as_secs_f64();
+    let label = label(&method);
+    app.metrics.http_requests.with_label_values(&[label, &route, status.as_str()]).inc();
+    app.metrics.http_request_seconds.with_label_values(&[label, &route]).observe(seconds);
+    let failure = response.extensions().get::<Failure>();
+    let code = failure.map(|failure| failure.problem.code);
+    let cause = failure.and_then(|failure| failure.cause.as_deref());
+    let expected = failure.is_some_and(|failure| failure.expected);
+    let detail = failure.filter(|_| expected).map(|failure| failure.problem.detail.as_str());
+    let status = status.as_u16();
+    span.in_scope(|| {
+        if expected {
+            tracing::warn!(%method, route, status, seconds, code, detail, "request turned away");
+        } else if status >= 500 {
+            tracing::error!(%method, route, status, seconds, code, cause, "request failed");
+        } else {
+            tracing::info!(%method, route, status, seconds, code, "request answered");
+        }
+    });
+    response
+}
+
+/// A method may be any word: those that nobody has heard of share one time series.
+fn label(method: &Method) -> &str {
+    const KNOWN: [Method; 7] =
+        [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD, Method::OPTIONS];
+    if KNOWN.contains(method) { method.as_str() } else { "OTHER" }
+}
+
+/// The caller's own id if it is a plain word, else a new one.
+fn request_id(request: &Request) -> String {
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let plain = |id: &&str| {
+        (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    given.filter(plain).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+fn with_id(mut response: Response, id: &str) -> Response {
+    if let Some(failure) = response.extensions().get::<Failure>() {
+        let mut problem = failure.problem.clone();
+        problem.request_id = Some(id.to_owned());
+        let body = problem.into_body();
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        *response.body_mut() = Body::from(body);
+    }
+    let value = HeaderValue::from_str(id).expect("a request id is a plain word");
+    response.headers_mut().insert(REQUEST_ID, value);
+    response
+}

@@ -1,0 +1,65 @@
+//! Is the process alive, and can it do its work? Asked by people, load balancers and `./dev`.
+
+pub mod routes;
+mod store;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::books::projector;
+
+/// A part that answers later than this is as good as away.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// A read model that lags by more is worth a word.
+const BEHIND_SECS: i64 = 60;
+
+/// Each part: `ok` or what is wrong, in one word.
+#[derive(Serialize, ToSchema)]
+pub struct Readiness {
+    /// `ready` or `not_ready`.
+    pub status: &'static str,
+    pub postgres: &'static str,
+    pub ledger: &'static str,
+    /// Its loss costs rate limits only, so it never makes the service not ready.
+    pub redis: &'static str,
+    /// The ledger's copy for lists and dashboards: `ok`, `behind` when it lags by more than a minute, `unavailable` when that
+    /// cannot be told. It decides nothing, so it never makes the service not ready.
+    pub read_model: &'static str,
+    /// Transfers that are not copied yet; at 1000 there may be more.
+    pub read_model_lag_transfers: Option<usize>,
+    /// For how long the oldest of them has been waiting.
+    pub read_model_lag_seconds: Option<i64>,
+}
+
+/// Asks every part at once.
+pub async fn readiness(app: &App) -> Readiness {
+    let (postgres, ledger, redis, lag) = tokio::join!(
+        tokio::time::timeout(DEADLINE, store::migrated(&app.db)),
+        tokio::time::timeout(DEADLINE, app.ledger.ping()),
+        app.limiter.ping(),
+        tokio::time::timeout(DEADLINE, projector::lag(app)),
+    );
+    let latest = crate::MIGRATIONS.iter().map(|migration| migration.version).max();
+    let postgres = match postgres {
+        Ok(Ok(version)) if version >= latest => "ok",
+        Ok(Ok(_)) => "not_migrated",
+        Ok(Err(_)) | Err(_) => "unavailable",
+    };
+    let ledger = if matches!(ledger, Ok(Ok(()))) { "ok" } else { "unavailable" };
+    let redis = if redis { "ok" } else { "unavailable" };
+    let ready = postgres == "ok" && ledger == "ok";
+    let lag = lag.ok().and_then(Result::ok);
+    let seconds = lag.as_ref().map(|all| all.iter().map(|lag| lag.age.num_seconds()).max().unwrap_or(0));
+    Readiness {
+        status: if ready { "ready" } else { "not_ready" },
+        postgres,
+        ledger,
+        redis,
+        read_model: seconds.map_or("unavailable", |seconds| if seconds > BEHIND_SECS { "behind" } else { "ok" }),
+        read_model_lag_transfers: lag.map(|all| all.iter().map(|lag| lag.transfers).sum()),
+        read_model_lag_seconds: seconds,
+    }
+}

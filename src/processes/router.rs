@@ -1,0 +1,111 @@
+//! Every route and every layer, in order.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::HeaderMap;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::Value;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::App;
+use crate::books::{exports, history, search, statements};
+use crate::identity::{audit, credentials, mails, sessions, users};
+use crate::money::{adjustments, balances, bank_accounts, deposits, manual_review, restrictions, withdrawals};
+use crate::platform::error::Error;
+use crate::platform::http::json::BODY_BYTES_MAX;
+use crate::platform::openapi;
+use crate::platform::telemetry::panic_text;
+use crate::processes::load::Load;
+use crate::processes::{access_log, headers};
+use crate::processes::{docs, health};
+use crate::webhooks::inbox;
+
+/// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
+/// such. A row that was written by then goes on by itself.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+
+fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(openapi::base())
+        .merge(users::routes::router())
+        .merge(users::verification::routes::router())
+        .merge(sessions::routes::router())
+        .merge(credentials::routes::router())
+        .merge(balances::routes::router())
+        .merge(bank_accounts::routes::router())
+        .merge(deposits::routes::router())
+        .merge(withdrawals::routes::router())
+        .merge(withdrawals::approval::routes::router())
+        .merge(adjustments::routes::router())
+        .merge(history::routes::router())
+        .merge(statements::routes::router())
+        .merge(exports::routes::router())
+        .merge(inbox::routes::router())
+        .merge(inbox::staff::routes::router())
+        .merge(manual_review::routes::router())
+        .merge(mails::routes::router())
+        .merge(search::routes::router())
+        .merge(restrictions::routes::router())
+        .merge(audit::routes::router())
+        .merge(health::routes::router())
+        .split_for_parts()
+}
+
+/// The contract, generated from the code.
+pub fn openapi() -> Value {
+    openapi::complete(&documented().1)
+}
+
+/// The whole API.
+pub fn router(app: App) -> Router {
+    layered(routes(), app, REQUEST_DEADLINE)
+}
+
+/// Every route, before any layer.
+pub fn routes() -> Router<App> {
+    let (routes, document) = documented();
+    let document = docs::routes::Document::new(&openapi::complete(&document));
+    routes
+        .route("/openapi.json", get(async move |headers: HeaderMap| document.answer(&headers)))
+        .route("/docs", get(docs::routes::page))
+        .route("/docs/{file}", get(docs::routes::file))
+}
+
+/// Routes behind the layers that all of ours are behind; tests put theirs there too.
+pub fn layered(routes: Router<App>, app: App, deadline: Duration) -> Router {
+    let load = Load::new(app.config.server.requests_max);
+    routes
+        .fallback(async || Error::NotFound("path"))
+        .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+        .layer(
+            // From the outside in.
+            ServiceBuilder::new()
+                .layer(from_fn_with_state(app.clone(), headers::protect))
+                .layer(from_fn_with_state(app.clone(), access_log::record))
+                .layer(headers::cors(&app))
+                .layer(CatchPanicLayer::custom(panicked))
+                .layer(from_fn(move |request, next| Arc::clone(&load).admit(request, next)))
+                .layer(from_fn(move |request, next| in_time(deadline, request, next)))
+                .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
+        )
+        .with_state(app)
+}
+
+/// A mistake of ours: told as such, with its message only in the log.
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    Error::internal(format!("panic: {}", panic_text(panic.as_ref()))).into_response()
+}
+
+async fn in_time(deadline: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(deadline, next.run(request)).await {
+        Ok(response) => response,
+        Err(elapsed) => Error::unavailable(elapsed).into_response(),
+    }
+}

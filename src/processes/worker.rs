@@ -1,0 +1,193 @@
+//! The table of background tasks, and the one loop that runs each of them.
+//!
+//! A loop works while there is a full batch, then sleeps until it is woken or its period is over. On a stop it claims
+//! nothing more and finishes what it has in hand. A loop that ends for any other reason ends the process: the orchestrator
+//! starts a new one, and every row that was in hand comes due again.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::books::{exports, projector};
+use crate::identity::{audit, mails, sessions};
+use crate::money::{adjustments, deposits, restrictions, reversals, transactions, withdrawals};
+use crate::platform::error::{Error, Result};
+use crate::webhooks::inbox;
+
+/// As many as are stepped at once: none of them waits for its turn while its lease runs.
+const BATCH: i64 = 16;
+/// Exports of one process at once: each keeps a core busy.
+const EXPORTS: i64 = 2;
+/// Longer than any batch takes: its steps have a deadline of 60 s and run at once. What hangs beyond that is PostgreSQL.
+const BATCH_DEADLINE: Duration = Duration::from_secs(80);
+/// How long a loop waits after a failure of its own (PostgreSQL away).
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// A wake-up says that money can move on. A task that looks less often than this has nothing to do with that, and one that
+/// looks more often does so to gather what comes.
+const WOKEN_PERIOD_MIN: Duration = Duration::from_millis(500);
+const WOKEN_PERIOD_MAX: Duration = Duration::from_secs(1);
+
+type Step = fn(&App) -> BoxFuture<'_, Result<bool>>;
+
+struct Task {
+    name: &'static str,
+    /// The safety net: how often it looks without being woken.
+    period: Duration,
+    /// Loops of this kind in one process: a batch that waits for Revio does not keep the next one waiting.
+    loops: usize,
+    /// True when there may be more to do at once.
+    step: Step,
+}
+
+static TASKS: [Task; 12] = [
+    Task {
+        name: "inbox",
+        period: Duration::from_secs(1),
+        loops: 4,
+        step: |app| Box::pin(full(inbox::step_due(app, BATCH))),
+    },
+    Task {
+        name: "deposits",
+        period: Duration::from_secs(1),
+        loops: 2,
+        step: |app| Box::pin(full(deposits::step_due(app, BATCH))),
+    },
+    Task {
+        name: "withdrawals",
+        period: Duration::from_secs(1),
+        loops: 4,
+        step: |app| Box::pin(full(withdrawals::step_due(app, BATCH))),
+    },
+    Task {
+        name: "reversals",
+        period: Duration::from_secs(1),
+        loops: 1,
+        step: |app| Box::pin(full(reversals::step_due(app, BATCH))),
+    },
+    Task {
+        name: "adjustments",
+        period: Duration::from_secs(1),
+        loops: 1,
+        step: |app| Box::pin(full(adjustments::step_due(app, BATCH))),
+    },
+    Task {
+        name: "mails",
+        period: Duration::from_secs(2),
+        loops: 1,
+        step: |app| Box::pin(full(mails::step_due(app, BATCH))),
+    },
+    Task {
+        name: "projector",
+        period: Duration::from_millis(200),
+        loops: 1,
+        step: |app| Box::pin(projector::step(app)),
+    },
+    Task {
+        name: "restrictions",
+        period: Duration::from_secs(5),
+        loops: 1,
+        step: |app| Box::pin(full(restrictions::step_due(app, BATCH))),
+    },
+    Task {
+        name: "exports",
+        period: Duration::from_secs(1),
+        loops: 1,
+        step: |app| Box::pin(more(exports::step_due(app, EXPORTS))),
+    },
+    Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::seal(app)) },
+    Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
+    Task { name: "prune", period: Duration::from_secs(3_600), loops: 1, step: |app| Box::pin(prune(app)) },
+];
+
+async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
+    Ok(i64::try_from(claimed.await?).is_ok_and(|count| count == BATCH))
+}
+
+/// An export that had its turn is due again at once.
+async fn more(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
+    Ok(claimed.await? > 0)
+}
+
+/// What nobody has use for any more: sessions and mails that ended a month ago.
+async fn prune(app: &App) -> Result<bool> {
+    let (sessions, mails) = (sessions::prune(app).await?, mails::prune(app).await?);
+    Ok(sessions || mails)
+}
+
+async fn measure(app: &App) -> Result<bool> {
+    app.metrics.queue_rows.reset();
+    app.metrics.queue_age_seconds.reset();
+    app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
+    // Each for itself: one that fails takes no other gauge with it.
+    let measured = [
+        ("transactions", transactions::measure(app).await),
+        ("restrictions", restrictions::measure(app).await),
+        ("inbox", inbox::measure(app).await),
+        ("mails", mails::measure(app).await),
+        ("exports", exports::measure(app).await),
+        ("audit", audit::measure(app).await),
+        ("projector", projector::measure(app).await),
+    ];
+    let failed = measured.into_iter().filter_map(|(name, result)| result.err().map(|error| (name, error)));
+    let told = |(name, error): (&'static str, Error)| {
+        tracing::warn!(gauges = name, error = error.chain(), "gauges could not be brought up to date");
+        error
+    };
+    failed.map(told).last().map_or(Ok(false), Err)
+}
+
+/// Starts every loop; they end when `stop` is cancelled.
+pub fn start(app: &App, stop: &CancellationToken) -> JoinSet<&'static str> {
+    if !app.mailer.goes_somewhere() {
+        tracing::warn!("neither SMTP_URL nor MAIL_FOLDER is set: no mail goes out, and nobody can reset a password");
+    }
+    let mut tasks = JoinSet::new();
+    for task in TASKS.iter().flat_map(|task| std::iter::repeat_n(task, task.loops)) {
+        let (app, stop) = (app.clone(), stop.clone());
+        tasks.spawn(async move {
+            run(&app, task, &stop).await;
+            task.name
+        });
+    }
+    let (app, stop) = (app.clone(), stop.clone());
+    tasks.spawn(async move {
+        stop.run_until_cancelled(app.notifier.listen()).await;
+        "wake-ups"
+    });
+    tasks
+}
+
+async fn run(app: &App, task: &Task, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        // Registered before looking: what becomes due from here on wakes it.
+        let mut woken = std::pin::pin!(app.notifier.woken());
+        woken.as_mut().enable();
+        let stepped = tokio::time::timeout(BATCH_DEADLINE, (task.step)(app)).await;
+        let pause = match stepped.unwrap_or_else(|elapsed| Err(Error::unavailable(elapsed))) {
+            Ok(true) => continue,
+            Ok(false) => jittered(task.period),
+            Err(error) => {
+                tracing::warn!(task = task.name, error = error.chain(), "a task could not look for work");
+                FAILURE_PAUSE
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = woken, if (WOKEN_PERIOD_MIN..=WOKEN_PERIOD_MAX).contains(&task.period) => {}
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+/// 80 to 120 percent, so that many processes do not look at the same moment.
+fn jittered(period: Duration) -> Duration {
+    period / 100 * rand::random_range(80..=120)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the worker is what waits")]
+async fn sleep(pause: Duration) {
+    tokio::time::sleep(pause).await;
+}

@@ -1,0 +1,322 @@
+//! What goes to Revio and what comes back, read leniently: unknown fields are ignored, unknown words are kept, a missing
+//! optional field is empty. Facts and their certainty: `revio.md` sections 3 and 4.
+
+use std::collections::BTreeMap;
+
+use ledger::Amount;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::platform::clock::DateTime;
+
+/// Enough of Revio's error codes for a log line; the rest of the body may hold personal data.
+const CODES_CHARS_MAX: usize = 200;
+/// `sender_name` and `payment.description` are shown to the person who is paid.
+const DESCRIPTION: &str = "Octoco";
+
+/// A deposit as Revio is to take it.
+pub struct NewPurchase<'a> {
+    /// Our row's id.
+    pub reference: Uuid,
+    pub amount: Amount,
+    pub email: &'a str,
+    pub full_name: &'a str,
+    /// After this moment the link cannot be paid any more (`due_strict`).
+    pub due: DateTime,
+}
+
+impl NewPurchase<'_> {
+    pub(super) fn body(&self, brand_id: Uuid) -> Value {
+        json!({
+            "brand_id": brand_id,
+            "reference": self.reference,
+            "client": { "email": self.email, "full_name": self.full_name },
+            "purchase": {
+                // Always said: the default is the deployment's, not ours.
+                "currency": self.amount.currency().code(),
+                "products": [{ "name": "Deposit", "price": self.amount.minor(), "quantity": 1 }],
+                "due_strict": true,
+            },
+            "due": self.due.timestamp(),
+            "send_receipt": false,
+        })
+    }
+}
+
+/// A withdrawal as Revio is to pay it.
+pub struct NewPayout<'a> {
+    /// Our row's id.
+    pub reference: Uuid,
+    pub amount: Amount,
+    pub email: &'a str,
+    pub account_holder: &'a str,
+    pub account_number: &'a str,
+    pub branch_code: &'a str,
+}
+
+impl NewPayout<'_> {
+    pub(super) fn body(&self, brand_id: Uuid) -> Value {
+        json!({
+            "brand_id": brand_id,
+            "reference": self.reference,
+            "client": {
+                "email": self.email,
+                "full_name": self.account_holder,
+                "bank_account": self.account_number,
+                "bank_code": self.branch_code,
+            },
+            "payment": {
+                "amount": self.amount.minor(),
+                "currency": self.amount.currency().code(),
+                "description": DESCRIPTION,
+            },
+            "sender_name": DESCRIPTION,
+        })
+    }
+}
+
+/// A field that is null, blank or of another type than it should be counts as not said: one odd field must not make the whole
+/// object unreadable, and what an object's money depends on is checked where it is used.
+fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let number = value.as_str().and_then(|text| text.parse::<i64>().ok()).map(Value::from);
+    let blank = value.as_str().is_some_and(str::is_empty);
+    let read = |value| serde_json::from_value(value).ok();
+    let as_told = if blank { None } else { read(value) };
+    Ok(as_told.or_else(|| number.and_then(read)).unwrap_or_default())
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Purchase {
+    pub id: Uuid,
+    pub status: PurchaseStatus,
+    #[serde(default, deserialize_with = "lenient")]
+    pub reference: String,
+    #[serde(default, deserialize_with = "lenient")]
+    pub is_test: Option<bool>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub brand_id: Option<Uuid>,
+    /// Null until money was taken.
+    #[serde(default, deserialize_with = "lenient")]
+    pub payment: Option<Payment>,
+    /// Somebody pressed a button that says it was paid: no money came.
+    #[serde(default, deserialize_with = "lenient")]
+    pub marked_as_paid: bool,
+    /// Shrinks with each refund that succeeds.
+    #[serde(default, deserialize_with = "lenient")]
+    pub refundable_amount: Option<i64>,
+    /// Every status that it had, the latest last.
+    #[serde(default, deserialize_with = "lenient")]
+    pub status_history: Vec<PastStatus>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub checkout_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct PastStatus {
+    pub status: PurchaseStatus,
+}
+
+impl Purchase {
+    /// The sum of what was refunded of `paid` so far. `None` where the purchase does not say it at the moment.
+    ///
+    /// `refundable_amount` says it only of a purchase that was refunded once: of others it may be zero because refunds are not
+    /// enabled, and while a chargeback lasts it says that nothing is left.
+    pub fn refunded(&self, paid: i64) -> Option<i64> {
+        let is_refunded =
+            |status: &PurchaseStatus| matches!(status, PurchaseStatus::Refunded(word) if word == "refunded");
+        let ever = is_refunded(&self.status) || self.status_history.iter().any(|past| is_refunded(&past.status));
+        let settled = is_refunded(&self.status) || matches!(self.status, PurchaseStatus::Paid(_));
+        let left = self.refundable_amount.filter(|_| ever && settled)?;
+        Some(paid.saturating_sub(left.clamp(0, paid)))
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Payment {
+    #[serde(default, deserialize_with = "lenient")]
+    pub is_outgoing: bool,
+    pub amount: i64,
+    pub currency: String,
+    #[serde(default, deserialize_with = "lenient")]
+    pub fee_amount: Option<i64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Payout {
+    pub id: Uuid,
+    pub status: PayoutStatus,
+    #[serde(default, deserialize_with = "lenient")]
+    pub reference: String,
+    #[serde(default, deserialize_with = "lenient")]
+    pub is_test: Option<bool>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub execution_url: Option<String>,
+}
+
+/// Every status that any version of the platform is known to use; a new word is kept, never an error.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum PurchaseStatus {
+    /// Nothing is decided yet; a failed attempt (`error`) is among these, because the payer may try again.
+    Open(String),
+    /// The money was taken: `paid`, `cleared`, `settled`.
+    Paid(String),
+    Expired,
+    Cancelled,
+    /// The money was taken and some or all of it went back.
+    Refunded(String),
+    /// The payer's bank took the money back; both spellings occur.
+    ChargedBack(String),
+    Unknown(String),
+}
+
+impl From<String> for PurchaseStatus {
+    fn from(word: String) -> Self {
+        match word.as_str() {
+            "created" | "sent" | "viewed" | "error" | "blocked" | "overdue" | "pending_execute" | "pending_charge"
+            | "hold" | "pending_capture" | "pending_release" | "released" | "preauthorized" => Self::Open(word),
+            // A retrieval request is a question of the payer's bank; the money is still here.
+            "paid" | "cleared" | "settled" | "retrieved" => Self::Paid(word),
+            "expired" => Self::Expired,
+            "cancelled" => Self::Cancelled,
+            "pending_refund" | "refunded" => Self::Refunded(word),
+            "chargeback" | "charged_back" => Self::ChargedBack(word),
+            _ => Self::Unknown(word),
+        }
+    }
+}
+
+impl PurchaseStatus {
+    /// Money was taken, whatever happened to it since.
+    pub fn means_paid(&self) -> bool {
+        matches!(self, Self::Paid(_) | Self::Refunded(_) | Self::ChargedBack(_))
+    }
+
+    /// Revio's own word.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Open(word)
+            | Self::Paid(word)
+            | Self::Refunded(word)
+            | Self::ChargedBack(word)
+            | Self::Unknown(word) => word,
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum PayoutStatus {
+    /// Registered; no money moves before the execution.
+    Initialized,
+    /// Accepted; may take 3 to 5 days.
+    Pending,
+    /// Paid. The documents call it `success` in one place and `executed` in another.
+    Success,
+    /// The execution failed. Revio would let it be tried again, so it is final only because we do not.
+    Error,
+    Unknown(String),
+}
+
+impl From<String> for PayoutStatus {
+    fn from(word: String) -> Self {
+        match word.as_str() {
+            "initialized" | "created" => Self::Initialized,
+            "pending" => Self::Pending,
+            "success" | "executed" => Self::Success,
+            "error" | "failed" => Self::Error,
+            _ => Self::Unknown(word),
+        }
+    }
+}
+
+impl PayoutStatus {
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Initialized => "initialized",
+            Self::Pending => "pending",
+            Self::Success => "success",
+            Self::Error => "error",
+            Self::Unknown(word) => word,
+        }
+    }
+}
+
+/// What Revio holds for us, as it says it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Balances {
+    #[serde(default)]
+    pub ecommerce: Vec<CurrencyBalance>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct CurrencyBalance {
+    pub currency: String,
+    #[serde(default)]
+    pub balance: i64,
+    #[serde(default)]
+    pub available_payout_balance: i64,
+}
+
+/// The codes of an error body, in any of its three reported shapes: field to list of items, field to one item, or one flat
+/// item. A body of another shape (HTML from a proxy) has none. Never the messages: they repeat what was sent.
+pub(super) fn error_codes(body: &[u8]) -> String {
+    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else { return "unreadable".to_owned() };
+    let code = |item: &Value| item.get("code").and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    let codes: Vec<String> = if let Some(Value::String(flat)) = fields.get("code") {
+        vec![flat.clone()]
+    } else {
+        let named: BTreeMap<_, _> = fields.iter().collect();
+        let each = |(field, items): (&String, &Value)| match items {
+            Value::Array(items) => items.iter().map(|item| format!("{field}={}", code(item))).collect::<Vec<_>>(),
+            item => vec![format!("{field}={}", code(item))],
+        };
+        named.into_iter().flat_map(each).collect()
+    };
+    codes.join(", ").chars().take(CODES_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_three_shapes_of_an_error_body_yield_their_codes() {
+        let list =
+            br#"{"__all__": [{"message": "no", "code": "purchase_refund_error"}], "amount": [{"code": "required"}]}"#;
+        assert_eq!(error_codes(list), "__all__=purchase_refund_error, amount=required");
+        let single = br#"{"purchase.currency": {"message": "no", "code": "invalid"}}"#;
+        assert_eq!(error_codes(single), "purchase.currency=invalid");
+        assert_eq!(error_codes(br#"{"code": "invalid_token", "message": "no"}"#), "invalid_token");
+        assert_eq!(error_codes(b"<html>502</html>"), "unreadable");
+    }
+
+    #[test]
+    fn one_odd_field_does_not_make_an_object_unreadable() {
+        let text = r#"{"id": "00000000-0000-0000-0000-000000000001", "status": "paid", "reference": null, "is_test": "",
+            "brand_id": "", "payment": {"amount": 5, "currency": "ZAR", "fee_amount": "2", "is_outgoing": null},
+            "marked_as_paid": null, "refundable_amount": "5", "status_history": [{}], "checkout_url": ""}"#;
+        let purchase: Purchase = serde_json::from_str(text).expect("reads");
+        assert_eq!((purchase.reference.as_str(), purchase.is_test, purchase.brand_id), ("", None, None));
+        assert_eq!((purchase.refundable_amount, purchase.checkout_url), (Some(5), None));
+        assert_eq!(purchase.payment.map(|payment| (payment.amount, payment.fee_amount)), Some((5, Some(2))));
+        let payout: Payout = serde_json::from_str(
+            r#"{"id": "00000000-0000-0000-0000-000000000001", "status": "pending", "execution_url": ""}"#,
+        )
+        .expect("reads");
+        assert_eq!(payout.execution_url, None);
+    }
+
+    #[test]
+    fn a_new_word_for_a_status_is_kept() {
+        let status: PurchaseStatus = serde_json::from_str(r#""teleported""#).expect("reads");
+        assert_eq!(status, PurchaseStatus::Unknown("teleported".to_owned()));
+        let status: PayoutStatus = serde_json::from_str(r#""executed""#).expect("reads");
+        assert_eq!(status, PayoutStatus::Success);
+    }
+}

@@ -1,0 +1,290 @@
+//! Revio's webhooks: verified over the raw bytes, stored once, answered; acted on later by the worker.
+//!
+//! ```text
+//! receive   raw bytes ─> signature ─> mode, brand, company ─> freshness ─> stored once by hash ─> 200   (nothing else)
+//! step_due  claim ─> deposits::on_provider_event | withdrawals::on_provider_event (asks Revio) ─> done | ignored
+//!                                                    └─ a failure: 0, 1, 5, 15 minutes, then dead
+//! ```
+//!
+//! Every verified call is answered 200, also one that means nothing to us: a refusal would block the later events of that
+//! object for hours (`revio.md` 6.7). A 5xx says that we did not store it.
+
+pub mod event;
+pub mod routes;
+pub mod staff;
+mod store;
+
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use chrono::TimeDelta;
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::audit::{self, Actor, Entry};
+use crate::money::{deposits, withdrawals};
+use crate::platform::error::{Error, Result};
+use crate::platform::rate_limits::{Answer, Class};
+use crate::platform::signature::PublicKeys;
+use crate::webhooks::inbox::event::{Event, Subject};
+
+pub use store::{Delivery, LogDetail, LogFilter, LogRow};
+
+const LEASE: TimeDelta = TimeDelta::seconds(90);
+const STEP_DEADLINE: Duration = Duration::from_secs(60);
+const STEPS_AT_ONCE: usize = 16;
+/// Minutes after each failure; after the last one the event is dead and a person must look.
+const RETRY_MINUTES: [i64; 4] = [0, 1, 5, 15];
+/// Of a body that nobody signed, only so much is kept.
+const UNVERIFIED_BYTES_MAX: usize = 2048;
+
+/// One call of the webhook endpoint, as it came.
+pub struct Call<'a> {
+    pub endpoint: Endpoint,
+    pub body: &'a [u8],
+    pub signatures: Vec<&'a [u8]>,
+    /// Headers worth keeping, without the signature.
+    pub headers: Value,
+    pub source_address: String,
+}
+
+/// Each is signed with a key of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// The registered webhook.
+    Webhook,
+    /// The `success_callback` of a purchase, signed with the company's key.
+    Callback,
+}
+
+impl Endpoint {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Webhook => "revio",
+            Self::Callback => "revio_callback",
+        }
+    }
+
+    fn keys(self, app: &App) -> &PublicKeys {
+        match self {
+            Self::Webhook => &app.config.revio_webhook_public_keys,
+            Self::Callback => &app.config.revio_company_public_keys,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Accepted,
+    /// The same bytes were accepted before.
+    Duplicate,
+    /// Verified, but of another mode, brand or company.
+    Foreign,
+    /// Verified, but older than any legal retry: somebody kept it.
+    Stale,
+    BadSignature,
+}
+
+impl Verdict {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::Foreign => "foreign",
+            Self::Stale => "stale",
+            Self::BadSignature => "bad_signature",
+        }
+    }
+}
+
+/// Stores a call with its verdict. When this returns a verdict, the call is in the log.
+///
+/// # Errors
+/// When it could not be stored: the sender must come again.
+pub async fn receive(app: &App, call: &Call<'_>) -> Result<Verdict> {
+    let verdict = match call.endpoint.keys(app).verify(call.body, call.signatures.iter().copied()) {
+        Ok(()) => accept(app, call).await?,
+        Err(reason) => {
+            // Who forges too often fills the log no more and is told to wait. What is genuine is verified first and never
+            // pays for others behind the same address: a refusal would block Revio's later events for hours.
+            let answer = app.limiter.check(Class::Forgery, &call.source_address).await;
+            if let Answer::Refused { retry_after_secs, .. } = answer {
+                app.metrics.webhook_calls.with_label_values(&["refused"]).inc();
+                return Err(Error::TooMany { retry_after_secs });
+            }
+            let delivery = delivery(app, call, Verdict::BadSignature).because(&reason.to_string());
+            store::insert(&app.db, &delivery).await?;
+            Verdict::BadSignature
+        }
+    };
+    app.metrics.webhook_calls.with_label_values(&[verdict.name()]).inc();
+    if verdict == Verdict::Accepted {
+        app.notifier.wake();
+    }
+    Ok(verdict)
+}
+
+async fn accept(app: &App, call: &Call<'_>) -> Result<Verdict> {
+    let event = Event::parse(call.body);
+    if let Some(verdict) = event.as_ref().and_then(|event| unusable(app, event)) {
+        store::insert(&app.db, &delivery(app, call, verdict).about(event)).await?;
+        return Ok(verdict);
+    }
+    let accepted = delivery(app, call, Verdict::Accepted).about(event);
+    if store::insert(&app.db, &accepted).await? {
+        app.crash.at("inbox.stored")?;
+        return Ok(Verdict::Accepted);
+    }
+    store::insert(&app.db, &delivery(app, call, Verdict::Duplicate)).await?;
+    Ok(Verdict::Duplicate)
+}
+
+/// Why a genuine event is not acted on.
+fn unusable(app: &App, event: &Event) -> Option<Verdict> {
+    let other_brand = event.brand_id.is_some_and(|brand| brand != app.revio.brand_id());
+    let other_company = event.company_id.zip(app.config.revio_company_id).is_some_and(|(theirs, ours)| theirs != ours);
+    let other_mode = event.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
+    if other_mode || other_brand || other_company {
+        return Some(Verdict::Foreign);
+    }
+    let oldest = (app.clock.now() - app.config.webhook_freshness).timestamp();
+    event.changed_on.is_some_and(|changed_on| changed_on < oldest).then_some(Verdict::Stale)
+}
+
+fn delivery(app: &App, call: &Call<'_>, verdict: Verdict) -> Delivery {
+    let now = app.clock.now();
+    let kept = if verdict == Verdict::BadSignature { UNVERIFIED_BYTES_MAX } else { usize::MAX };
+    Delivery {
+        id: app.clock.row_id(),
+        endpoint: call.endpoint.name(),
+        received_at: now,
+        source_address: call.source_address.clone(),
+        body: call.body.get(..kept).unwrap_or(call.body).to_vec(),
+        body_hash: digest::digest(&digest::SHA256, call.body).as_ref().to_vec(),
+        headers: call.headers.clone(),
+        verdict: verdict.name(),
+        due_at: (verdict == Verdict::Accepted).then_some(now),
+        event: None,
+        last_error: None,
+    }
+}
+
+impl Delivery {
+    fn about(self, event: Option<Event>) -> Self {
+        Self { event, ..self }
+    }
+
+    fn because(self, reason: &str) -> Self {
+        Self { last_error: Some(reason.to_owned()), ..self }
+    }
+}
+
+/// Acts on what is due; the worker calls it. One event's failure is that event's alone. How many were claimed.
+pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
+    let now = app.clock.now();
+    let claimed = store::claim_due(&app.db, now, now + LEASE, limit).await?;
+    let count = claimed.len();
+    stream::iter(claimed).for_each_concurrent(STEPS_AT_ONCE, |row| step_one(app, row)).await;
+    Ok(count)
+}
+
+async fn step_one(app: &App, row: store::Row) {
+    let outcome = match tokio::time::timeout(STEP_DEADLINE, act(app, &row)).await {
+        Ok(outcome) => outcome,
+        Err(elapsed) => Err(Error::unavailable(elapsed)),
+    };
+    let recorded = match outcome {
+        Err(Error::Crashed(_)) => return,
+        Ok(state) => finish(app, &row, state).await,
+        // Somebody else moved the row that the event is about; its present state is looked at again at once.
+        Err(Error::StaleState) => {
+            let again = store::defer(&app.db, &row, app.clock.now(), row.attempts, None).await;
+            app.notifier.wake();
+            again.map_err(Error::from)
+        }
+        Err(error) => retry(app, &row, &error).await,
+    };
+    if let Err(error) = recorded {
+        tracing::warn!(webhook.id = %row.id, error = error.chain(), "an event's outcome was not recorded; it comes again");
+    }
+}
+
+/// What became of the event: `done`, or `ignored` because it is about nothing of ours.
+async fn act(app: &App, row: &store::Row) -> Result<&'static str> {
+    let Some(event) = Event::parse(&row.body) else { return Ok("ignored") };
+    let heard = match event.subject {
+        Some(Subject::Purchase(id)) => deposits::on_provider_event(app, id, event.reference).await?,
+        Some(Subject::Payout(id)) => withdrawals::on_provider_event(app, id, event.reference).await?,
+        None => None,
+    };
+    app.crash.at("inbox.acted")?;
+    Ok(if heard.is_some() { "done" } else { "ignored" })
+}
+
+async fn finish(app: &App, row: &store::Row, state: &'static str) -> Result<()> {
+    let now = app.clock.now();
+    store::finish(&app.db, row, state, now).await?;
+    app.metrics.task_steps.with_label_values(&["inbox", state]).inc();
+    let seconds = (now - row.received_at).as_seconds_f64();
+    app.metrics
+        .webhook_effect_seconds
+        .with_label_values(&[row.event_type.as_deref().unwrap_or("unknown")])
+        .observe(seconds);
+    Ok(())
+}
+
+async fn retry(app: &App, row: &store::Row, error: &Error) -> Result<()> {
+    if let Error::ProviderPaused { retry_after_secs } = error {
+        let due_at = app.clock.now() + TimeDelta::seconds(i64::try_from(*retry_after_secs).unwrap_or(1));
+        store::defer(&app.db, row, due_at, row.attempts, None).await?;
+        return Ok(());
+    }
+    let failures = usize::try_from(row.attempts).unwrap_or(0);
+    app.metrics.task_steps.with_label_values(&["inbox", "failed"]).inc();
+    match RETRY_MINUTES.get(failures) {
+        Some(minutes) => {
+            tracing::warn!(webhook.id = %row.id, error = error.chain(), "an event failed");
+            let due_at = app.clock.now() + TimeDelta::minutes(*minutes);
+            store::defer(&app.db, row, due_at, row.attempts.saturating_add(1), Some(&error.chain())).await?;
+        }
+        None => {
+            tracing::error!(webhook.id = %row.id, error = error.chain(), "an event is dead");
+            store::dead_letter(&app.db, row, &error.chain(), app.clock.now()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets events run again, whatever became of them, and records who let them. What they may still do is decided by Revio's
+/// present word. Which of them there were: those that were never accepted, or are not there, are left out.
+pub async fn replay(app: &App, actor: &Actor, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    let mut tx = app.db.begin().await?;
+    let replayed = store::replay(&mut *tx, ids, app.clock.now()).await?;
+    for id in &replayed {
+        audit::record(app, &mut *tx, Entry::of(actor, "webhook.replayed", "webhook", id)).await?;
+    }
+    tx.commit().await?;
+    app.notifier.wake();
+    Ok(replayed)
+}
+
+/// A page of the delivery log, newest first.
+pub async fn list(app: &App, filter: &LogFilter) -> Result<Vec<LogRow>> {
+    Ok(store::list(&app.db, filter).await?)
+}
+
+/// One delivery with its body.
+pub async fn find(app: &App, id: Uuid) -> Result<LogDetail> {
+    store::find(&app.db, id).await?.ok_or(Error::NotFound("webhook"))
+}
+
+/// Brings the gauges of what waits up to date.
+pub async fn measure(app: &App) -> Result<()> {
+    let now = app.clock.now();
+    let waiting = store::waiting(&app.db, now).await?;
+    app.metrics.waiting("inbox", "due", waiting.due, waiting.oldest_due.map(|at| now - at));
+    app.metrics.waiting("inbox", "dead", waiting.dead, waiting.oldest_dead.map(|at| now - at));
+    Ok(())
+}

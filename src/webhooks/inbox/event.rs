@@ -1,0 +1,96 @@
+//! What a webhook's body says it is about. Only names and ids are read: amounts and states are asked for at Revio.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+/// The longest known name has 51 characters.
+const EVENT_TYPE_CHARS_MAX: usize = 100;
+
+/// The object to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    Purchase(Uuid),
+    Payout(Uuid),
+}
+
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub event_type: String,
+    pub subject: Option<Subject>,
+    /// The id of our row, if the object carries one.
+    pub reference: Option<Uuid>,
+    pub is_test: Option<bool>,
+    pub brand_id: Option<Uuid>,
+    pub company_id: Option<Uuid>,
+    /// When the object last changed at Revio, in Unix seconds: the only time in a delivery that is signed.
+    pub changed_on: Option<i64>,
+    /// The whole body, for people to search in; `None` where PostgreSQL cannot store it as JSON.
+    pub payload: Option<Value>,
+}
+
+impl Event {
+    /// `None` when the body is not such an object: signed by Revio, and of no use to us.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let payload: Value = serde_json::from_slice(bytes).ok()?;
+        payload.as_object()?;
+        // The object itself is at the top level, with `event_type` beside its fields (`revio.md` 6.3). Each field is read by
+        // itself: one that is odd does not hide the others.
+        let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+        let id = |value: &Value, name: &str| value[name].as_str().and_then(|text| text.parse::<Uuid>().ok());
+        // A payment (refund, chargeback) has an id of its own and points to the purchase that it changes.
+        let related = &payload["related_to"];
+        let object = if text(&payload, "type") == "payment" && related.is_object() { related } else { &payload };
+        let (kind, object_id, reference) = (text(object, "type"), id(object, "id"), id(object, "reference"));
+        let subject = match (kind.as_str(), object_id) {
+            ("purchase", Some(id)) => Some(Subject::Purchase(id)),
+            ("payout", Some(id)) => Some(Subject::Payout(id)),
+            _ => None,
+        };
+        // PostgreSQL has no U+0000 in text; the raw body keeps it.
+        let storable = !String::from_utf8_lossy(bytes).contains("\\u0000");
+        Some(Self {
+            event_type: text(&payload, "event_type")
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(EVENT_TYPE_CHARS_MAX)
+                .collect(),
+            subject,
+            reference,
+            is_test: payload["is_test"].as_bool(),
+            brand_id: id(&payload, "brand_id"),
+            company_id: id(&payload, "company_id"),
+            changed_on: payload["updated_on"].as_i64().or_else(|| payload["created_on"].as_i64()),
+            payload: storable.then_some(payload),
+        })
+    }
+
+    pub fn object_id(&self) -> Option<Uuid> {
+        match self.subject {
+            Some(Subject::Purchase(id) | Subject::Payout(id)) => Some(id),
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payment_is_about_the_purchase_that_it_changes() {
+        let body = br#"{"id": "00000000-0000-0000-0000-000000000009", "type": "payment", "is_test": true,
+            "event_type": "payment.refunded",
+            "related_to": {"type": "purchase", "id": "00000000-0000-0000-0000-000000000001", "reference": "x"}}"#;
+        let event = Event::parse(body).expect("an event");
+        assert_eq!(event.subject, Some(Subject::Purchase(Uuid::from_u128(1))));
+        assert_eq!((event.event_type.as_str(), event.reference, event.is_test), ("payment.refunded", None, Some(true)));
+    }
+
+    #[test]
+    fn an_object_that_we_do_not_know_has_no_subject() {
+        let event = Event::parse(br#"{"type": "billing_template_client", "event_type": "x.y"}"#).expect("an event");
+        assert_eq!(event.subject, None);
+        assert!(Event::parse(b"[1]").is_none());
+        assert!(Event::parse(b"not json").is_none());
+    }
+}

@@ -1,0 +1,216 @@
+//! `GET /v1/admin/webhooks`, `GET /v1/admin/webhooks/{id}`, `POST /v1/admin/webhooks/{id}/replay`,
+//! `POST /v1/admin/webhooks/replay`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::staff::Staff;
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
+use crate::platform::http::{Fields, Json, Path, Query, cursor};
+use crate::platform::permissions::{WebhooksRead, WebhooksReplay};
+use crate::platform::problems::Problems;
+use crate::webhooks::inbox::{self, LogDetail, LogFilter, LogRow};
+
+const STATES: [&str; 4] = ["pending", "done", "ignored", "dead"];
+const VERDICTS: [&str; 5] = ["accepted", "duplicate", "stale", "foreign", "bad_signature"];
+const REPLAY_MAX: usize = 100;
+const EVENT_TYPE_CHARS_MAX: usize = 100;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(replay))
+        .routes(routes!(replay_many))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct LogQuery {
+    /// `pending`, `done`, `ignored` or `dead` (a dead letter: it waits for a person).
+    #[param(example = "dead", pattern = "^(pending|done|ignored|dead)$")]
+    state: Option<String>,
+    /// `accepted`, `duplicate`, `stale`, `foreign` or `bad_signature`.
+    #[param(pattern = "^(accepted|duplicate|stale|foreign|bad_signature)$")]
+    verdict: Option<String>,
+    #[param(example = "purchase.paid", max_length = 100)]
+    event_type: Option<String>,
+    /// Revio's purchase or payout.
+    object_id: Option<Uuid>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct LogView {
+    id: Uuid,
+    /// `revio` (the webhook) or `revio_callback`.
+    endpoint: String,
+    received_at: DateTime,
+    source_address: Option<String>,
+    verdict: String,
+    event_type: Option<String>,
+    object_id: Option<Uuid>,
+    reference: Option<String>,
+    state: String,
+    attempts: i32,
+    next_attempt_at: Option<DateTime>,
+    last_error: Option<String>,
+    finished_at: Option<DateTime>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct LogDetailView {
+    #[serde(flatten)]
+    row: LogView,
+    headers: Value,
+    /// As it was received; of a body that nobody signed only the beginning.
+    body: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct LogList {
+    data: Vec<LogView>,
+    /// For `cursor`; null on the last page.
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ReplayBody {
+    #[schema(min_items = 1, max_items = 100)]
+    ids: Vec<Uuid>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Replayed {
+    /// Those that will run again.
+    replayed: Vec<Uuid>,
+    /// Those that are not there or were never accepted.
+    not_found: Vec<Uuid>,
+}
+
+impl LogQuery {
+    fn parse(self) -> Result<LogFilter> {
+        let mut fields = Fields::default();
+        let state = one_of(&mut fields, "state", self.state, &STATES);
+        let verdict = one_of(&mut fields, "verdict", self.verdict, &VERDICTS);
+        let event_type = self.event_type.map(|text| fields.text("event_type", &text, 1..=EVENT_TYPE_CHARS_MAX));
+        let before = cursor::read(&mut fields, self.cursor.as_deref());
+        let limit = cursor::limit(&mut fields, self.limit);
+        fields.finish()?;
+        Ok(LogFilter { state, verdict, event_type, object_id: self.object_id, before, limit })
+    }
+}
+
+fn one_of(fields: &mut Fields, field: &'static str, value: Option<String>, words: &[&str]) -> Option<String> {
+    if value.as_deref().is_some_and(|value| !words.contains(&value)) {
+        fields.wrong(field, format!("must be one of {}", words.join(", ")));
+    }
+    value
+}
+
+impl From<LogRow> for LogView {
+    fn from(row: LogRow) -> Self {
+        Self {
+            id: row.id,
+            endpoint: row.endpoint,
+            received_at: row.received_at,
+            source_address: row.source_address,
+            verdict: row.verdict,
+            event_type: row.event_type,
+            object_id: row.object_id,
+            reference: row.reference,
+            state: row.state,
+            attempts: row.attempts,
+            next_attempt_at: row.due_at,
+            last_error: row.last_error,
+            finished_at: row.finished_at,
+        }
+    }
+}
+
+impl From<LogDetail> for LogDetailView {
+    fn from(detail: LogDetail) -> Self {
+        let body = String::from_utf8_lossy(&detail.body).into_owned();
+        Self { row: detail.row.into(), headers: detail.headers, body }
+    }
+}
+
+/// Revio's calls
+///
+/// Newest first. Needs `webhooks.read`.
+#[utoipa::path(get, path = "/v1/admin/webhooks", tag = "staff", security(("bearer" = ["webhooks.read"])), params(LogQuery),
+    responses((status = 200, body = LogList), Problems))]
+async fn list(
+    State(app): State<App>,
+    _staff: Staff<WebhooksRead>,
+    Query(query): Query<LogQuery>,
+) -> Result<Json<LogList>> {
+    let filter = query.parse()?;
+    let rows = inbox::list(&app, &filter).await?;
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let data = rows.into_iter().map(LogView::from).collect();
+    Ok(Json(LogList { data, next_cursor: cursor::next(&ids, filter.limit) }))
+}
+
+/// One of Revio's calls
+///
+/// With its body. Needs `webhooks.read`.
+#[utoipa::path(get, path = "/v1/admin/webhooks/{id}", tag = "staff", security(("bearer" = ["webhooks.read"])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = LogDetailView), Problems))]
+async fn show(
+    State(app): State<App>,
+    _staff: Staff<WebhooksRead>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<LogDetailView>> {
+    Ok(Json(inbox::find(&app, id).await?.into()))
+}
+
+/// Let one event run again
+///
+/// Needs `webhooks.replay`. What it does is decided by Revio's present word on the object, so a replay never moves money twice.
+#[utoipa::path(post, path = "/v1/admin/webhooks/{id}/replay", tag = "staff", security(("bearer" = ["webhooks.replay"])),
+    params(("id" = Uuid, Path)),
+    responses((status = 202, body = LogDetailView), Problems))]
+async fn replay(
+    State(app): State<App>,
+    staff: Staff<WebhooksReplay>,
+    Path(id): Path<Uuid>,
+) -> Result<(StatusCode, Json<LogDetailView>)> {
+    if inbox::replay(&app, &staff.actor, &[id]).await?.is_empty() {
+        return Err(Error::NotFound("accepted webhook"));
+    }
+    Ok((StatusCode::ACCEPTED, Json(inbox::find(&app, id).await?.into())))
+}
+
+/// Let many events run again
+///
+/// Needs `webhooks.replay`. At most 100 at a time.
+#[utoipa::path(post, path = "/v1/admin/webhooks/replay", tag = "staff", security(("bearer" = ["webhooks.replay"])),
+    request_body = ReplayBody,
+    responses((status = 202, body = Replayed), Problems))]
+async fn replay_many(
+    State(app): State<App>,
+    staff: Staff<WebhooksReplay>,
+    Json(body): Json<ReplayBody>,
+) -> Result<(StatusCode, Json<Replayed>)> {
+    if body.ids.is_empty() || body.ids.len() > REPLAY_MAX {
+        return Err(Error::field("ids", format!("must hold 1 to {REPLAY_MAX} ids")));
+    }
+    let replayed = inbox::replay(&app, &staff.actor, &body.ids).await?;
+    let not_found = body.ids.into_iter().filter(|id| !replayed.contains(id)).collect();
+    Ok((StatusCode::ACCEPTED, Json(Replayed { replayed, not_found })))
+}
