@@ -16,7 +16,6 @@
 //! the process's log, which is kept elsewhere: `octoco audit verify --head POSITION:HASH` compares with a head noted before.
 
 mod chain;
-pub mod routes;
 mod store;
 
 use serde_json::Value;

@@ -3,6 +3,8 @@
 //! The role is read at each call, never taken from the token. Every call is recorded before it is served, the refused ones
 //! too, by the route and never by its query: that may hold what staff look for in people's data.
 
+pub mod routes;
+
 use std::marker::PhantomData;
 
 use axum::extract::{FromRequestParts, MatchedPath};

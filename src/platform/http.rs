@@ -2,14 +2,15 @@
 //! a call comes from. Nouns' `routes.rs` use these; nothing here knows who is calling.
 
 pub mod address;
-pub mod cursor;
 pub mod fields;
 pub mod idempotency;
 pub mod json;
+pub mod page;
 
 pub use fields::Fields;
 pub use idempotency::{IdempotencyKey, RequestHash, replayed};
 pub use json::{Json, Path, Query};
+pub use page::Page;
 
 /// In the extensions of every request: what its logs and its answer carry.
 #[derive(Debug, Clone)]

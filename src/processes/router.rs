@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::books::{exports, history, search, statements};
-use crate::identity::{audit, credentials, mails, sessions, users};
+use crate::identity::{credentials, mails, sessions, staff, users};
 use crate::money::{adjustments, balances, bank_accounts, deposits, manual_review, restrictions, withdrawals};
 use crate::platform::error::Error;
 use crate::platform::http::json::BODY_BYTES_MAX;
@@ -53,7 +53,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(mails::routes::router())
         .merge(search::routes::router())
         .merge(restrictions::routes::router())
-        .merge(audit::routes::router())
+        .merge(staff::routes::router())
         .merge(health::routes::router())
         .split_for_parts()
 }

@@ -427,7 +427,7 @@ async fn what_waits_is_counted_and_pages_are_whole(db: PgPool) {
         for row in page.body["data"].as_array().expect("rows") {
             assert!(seen.insert(row["id"].as_str().expect("an id").to_owned()), "no repeat");
         }
-        let Some(next) = page.body["next_cursor"].as_str() else { break };
+        let Some(next) = page.body["page"]["next_cursor"].as_str() else { break };
         path = format!("/v1/admin/withdrawals/awaiting-approval?limit=2&cursor={next}");
     }
     assert_eq!(seen, ids);

@@ -175,7 +175,7 @@ async fn the_log_is_read_page_by_page(db: PgPool) {
         let answer = t.get(&reader, &path).await;
         let rows = answer.body["data"].as_array().expect("a list").clone();
         ids.extend(rows.iter().map(|row| row["id"].as_str().expect("an id").to_owned()));
-        let Some(cursor) = answer.body["next_cursor"].as_str() else { break };
+        let Some(cursor) = answer.body["page"]["next_cursor"].as_str() else { break };
         path = format!("/v1/admin/audit?action=test.happened&limit=2&cursor={cursor}");
     }
     assert_eq!(ids.len(), 3);

@@ -29,7 +29,7 @@ async fn staff_find_users_by_the_beginning_of_the_email(db: PgPool) {
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
         let users = answer.body["data"].as_array().expect("a list").clone();
         let emails = users.iter().map(|user| user["email"].as_str().expect("text").to_owned()).collect::<Vec<_>>();
-        (emails, answer.body["next_cursor"].as_str().map(str::to_owned))
+        (emails, answer.body["page"]["next_cursor"].as_str().map(str::to_owned))
     };
     let (found, _) = emails("email=Anna.").await;
     assert_eq!(found, ["anna.c@example.com", "anna.b@example.com"], "newest first");

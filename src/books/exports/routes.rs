@@ -22,7 +22,7 @@ use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
 use crate::platform::clock::DateTime;
 use crate::platform::error::Result;
-use crate::platform::http::{Fields, IdempotencyKey, Json, Path, Query, cursor, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, page, replayed};
 use crate::platform::permissions::TransactionsRead;
 use crate::platform::problems::Problems;
 
@@ -126,13 +126,6 @@ struct ExportView {
     completed_at: Option<DateTime>,
     /// When the file is deleted.
     expires_at: Option<DateTime>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct ExportList {
-    data: Vec<ExportView>,
-    /// For `cursor`; null on the last page.
-    next_cursor: Option<String>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -240,15 +233,15 @@ async fn start(app: &App, who: Who, key: IdempotencyKey, body: NewExportBody) ->
     Ok((StatusCode::ACCEPTED, replayed(repeated), Json(ExportView::of(app, row))).into_response())
 }
 
-async fn list(app: &App, who: Who, query: PageQuery) -> Result<Json<ExportList>> {
+async fn list(app: &App, who: Who, query: PageQuery) -> Result<Json<Page<ExportView>>> {
     let mut fields = Fields::default();
-    let before = cursor::read(&mut fields, query.cursor.as_deref());
-    let limit = cursor::limit(&mut fields, query.limit);
+    let before = page::cursor(&mut fields, query.cursor.as_deref());
+    let limit = page::limit(&mut fields, query.limit);
     fields.finish()?;
     let rows = super::list(app, who.user_id, who.scope, before, limit).await?;
-    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let last = rows.last().map(|row| row.id);
     let data = rows.into_iter().map(|row| ExportView::of(app, row)).collect();
-    Ok(Json(ExportList { data, next_cursor: cursor::next(&ids, limit) }))
+    Ok(Json(Page::by_id(data, last, limit)))
 }
 
 /// The headers of a file; its name is made of what is ours.
@@ -312,8 +305,12 @@ async fn start_own(
 ///
 /// Newest first.
 #[utoipa::path(get, path = "/v1/exports", tag = "exports", security(("bearer" = [])), params(PageQuery),
-    responses((status = 200, body = ExportList), Problems))]
-async fn list_own(State(app): State<App>, caller: Caller, Query(query): Query<PageQuery>) -> Result<Json<ExportList>> {
+    responses((status = 200, body = Page<ExportView>), Problems))]
+async fn list_own(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<ExportView>>> {
     list(&app, Who::own(&caller), query).await
 }
 
@@ -344,12 +341,12 @@ async fn start_all(
 ///
 /// Newest first. Needs `transactions.read`.
 #[utoipa::path(get, path = "/v1/admin/exports", tag = "staff", security(("bearer" = ["transactions.read"])),
-    params(PageQuery), responses((status = 200, body = ExportList), Problems))]
+    params(PageQuery), responses((status = 200, body = Page<ExportView>), Problems))]
 async fn list_all(
     State(app): State<App>,
     staff: Staff<TransactionsRead>,
     Query(query): Query<PageQuery>,
-) -> Result<Json<ExportList>> {
+) -> Result<Json<Page<ExportView>>> {
     list(&app, Who::all(staff), query).await
 }
 

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::clock::DateTime;
 use crate::platform::error::Result;
-use crate::platform::http::{Fields, Json, Query, cursor};
+use crate::platform::http::{Fields, Json, Page, Query, page};
 use crate::platform::permissions::UsersRead;
 use crate::platform::problems::Problems;
 
@@ -29,7 +29,7 @@ struct MailQuery {
     /// `pending`, `sent`, `dropped` (no longer of use) or `dead` (it did not go out; the person may ask for another).
     #[param(example = "dead", pattern = "^(pending|sent|dropped|dead)$")]
     state: Option<String>,
-    /// `next_cursor` of the page before.
+    /// `page.next_cursor` of the page before.
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
@@ -53,21 +53,14 @@ struct MailView {
     sent_at: Option<DateTime>,
 }
 
-#[derive(Serialize, ToSchema)]
-struct MailList {
-    data: Vec<MailView>,
-    /// For `cursor`; null on the last page.
-    next_cursor: Option<String>,
-}
-
 impl MailQuery {
     fn parse(self) -> Result<Filter> {
         let mut fields = Fields::default();
         if self.state.as_deref().is_some_and(|state| !STATES.contains(&state)) {
             fields.wrong("state", format!("must be one of {}", STATES.join(", ")));
         }
-        let before = cursor::read(&mut fields, self.cursor.as_deref());
-        let limit = cursor::limit(&mut fields, self.limit);
+        let before = page::cursor(&mut fields, self.cursor.as_deref());
+        let limit = page::limit(&mut fields, self.limit);
         fields.finish()?;
         Ok(Filter { state: self.state, before, limit })
     }
@@ -94,15 +87,15 @@ impl From<Row> for MailView {
 ///
 /// Newest first; never their text. Needs `users.read`.
 #[utoipa::path(get, path = "/v1/admin/mails", tag = "staff", security(("bearer" = ["users.read"])), params(MailQuery),
-    responses((status = 200, body = MailList), Problems))]
+    responses((status = 200, body = Page<MailView>), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<UsersRead>,
     Query(query): Query<MailQuery>,
-) -> Result<Json<MailList>> {
+) -> Result<Json<Page<MailView>>> {
     let filter = query.parse()?;
     let rows = super::list(&app, &filter).await?;
-    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let last = rows.last().map(|row| row.id);
     let data = rows.into_iter().map(MailView::from).collect();
-    Ok(Json(MailList { data, next_cursor: cursor::next(&ids, filter.limit) }))
+    Ok(Json(Page::by_id(data, last, filter.limit)))
 }

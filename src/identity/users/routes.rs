@@ -15,7 +15,7 @@ use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
 use crate::platform::clock::DateTime;
 use crate::platform::error::Result;
-use crate::platform::http::{Fields, Json, Path, Query, cursor};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{Role, UsersManageRoles, UsersRead};
 use crate::platform::problems::Problems;
 
@@ -113,24 +113,17 @@ struct ListQuery {
     email: Option<String>,
     #[param(inline, value_type = Option<Role>)]
     role: Option<String>,
-    /// `next_cursor` of the page before.
+    /// `page.next_cursor` of the page before.
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
 }
 
-#[derive(Serialize, ToSchema)]
-struct UserList {
-    data: Vec<UserView>,
-    /// For `cursor`; null on the last page.
-    next_cursor: Option<String>,
-}
-
 impl ListQuery {
     fn parse(self) -> Result<Filter> {
         let mut fields = Fields::default();
-        let before = cursor::read(&mut fields, self.cursor.as_deref());
-        let limit = cursor::limit(&mut fields, self.limit);
+        let before = page::cursor(&mut fields, self.cursor.as_deref());
+        let limit = page::limit(&mut fields, self.limit);
         let email = self.email.map(|text| fields.text("email", &text, 1..=EMAIL_PREFIX_CHARS_MAX).to_lowercase());
         let role = self.role.and_then(|name| parse_role(&mut fields, &name));
         fields.finish()?;
@@ -150,17 +143,17 @@ fn parse_role(fields: &mut Fields, name: &str) -> Option<Role> {
 ///
 /// Newest first. Needs `users.read`.
 #[utoipa::path(get, path = "/v1/admin/users", tag = "staff", security(("bearer" = ["users.read"])), params(ListQuery),
-    responses((status = 200, body = UserList), Problems))]
+    responses((status = 200, body = Page<UserView>), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<UsersRead>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<UserList>> {
+) -> Result<Json<Page<UserView>>> {
     let filter = query.parse()?;
     let users = super::list(&app, &filter).await?;
-    let ids: Vec<Uuid> = users.iter().map(|user| user.id).collect();
+    let last = users.last().map(|user| user.id);
     let data = users.into_iter().map(UserView::from).collect();
-    Ok(Json(UserList { data, next_cursor: cursor::next(&ids, filter.limit) }))
+    Ok(Json(Page::by_id(data, last, filter.limit)))
 }
 
 /// One user

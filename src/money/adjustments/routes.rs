@@ -19,7 +19,7 @@ use crate::money::transactions::State;
 use crate::money::transactions::routes::parse_amount;
 use crate::platform::clock::DateTime;
 use crate::platform::error::Result;
-use crate::platform::http::{Fields, IdempotencyKey, Json, Path, Query, cursor, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, page, replayed};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, AdjustmentsRead};
 use crate::platform::problems::Problems;
 
@@ -161,13 +161,6 @@ impl AdjustmentView {
     }
 }
 
-#[derive(Serialize, ToSchema)]
-struct AdjustmentList {
-    data: Vec<AdjustmentView>,
-    /// For `cursor`; null on the last page.
-    next_cursor: Option<String>,
-}
-
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -177,7 +170,7 @@ struct AdjustmentQuery {
         pattern = "^(awaiting_approval|initiated|completed|rejected|cancelled|expired)$"
     )]
     state: Option<String>,
-    /// `next_cursor` of the page before.
+    /// `page.next_cursor` of the page before.
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
@@ -188,23 +181,23 @@ struct AdjustmentQuery {
 /// Newest first. Needs `adjustments.read`.
 #[utoipa::path(get, path = "/v1/admin/adjustments", tag = "staff", security(("bearer" = ["adjustments.read"])),
     params(AdjustmentQuery),
-    responses((status = 200, body = AdjustmentList), Problems))]
+    responses((status = 200, body = Page<AdjustmentView>), Problems))]
 async fn list(
     AppState(app): AppState<App>,
     _staff: Staff<AdjustmentsRead>,
     Query(query): Query<AdjustmentQuery>,
-) -> Result<Json<AdjustmentList>> {
+) -> Result<Json<Page<AdjustmentView>>> {
     let mut fields = Fields::default();
     let state = query.state.map(|name| State::parse(&name).ok_or("is not a state of a transaction"));
     let state = state.transpose().map_err(|message| fields.wrong("state", message)).ok().flatten();
-    let before = cursor::read(&mut fields, query.cursor.as_deref());
-    let limit = cursor::limit(&mut fields, query.limit);
+    let before = page::cursor(&mut fields, query.cursor.as_deref());
+    let limit = page::limit(&mut fields, query.limit);
     fields.finish()?;
     let page = super::list(&app, state, before, limit).await?;
     let ids: Vec<Uuid> = page.iter().map(|adjustment| adjustment.transaction.id).collect();
     let mut approvals = approvals::list(&app, &ids).await?;
     let data = page.into_iter().map(|adjustment| AdjustmentView::of(adjustment, &mut approvals)).collect();
-    Ok(Json(AdjustmentList { data, next_cursor: cursor::next(&ids, limit) }))
+    Ok(Json(Page::by_id(data, ids.last().copied(), limit)))
 }
 
 /// Propose a correction

@@ -13,7 +13,7 @@ use crate::identity::staff::Staff;
 use crate::money::transactions::routes::TransactionView;
 use crate::money::transactions::{self, Kind, Transaction};
 use crate::platform::error::Result;
-use crate::platform::http::{Fields, Json, Path, Query, cursor};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{HeldRead, HeldResolve};
 use crate::platform::problems::Problems;
 
@@ -29,7 +29,7 @@ pub fn router() -> OpenApiRouter<App> {
 struct HeldQuery {
     #[param(inline, value_type = Option<Kind>)]
     kind: Option<String>,
-    /// `next_cursor` of the page before.
+    /// `page.next_cursor` of the page before.
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
@@ -45,13 +45,6 @@ struct HeldView {
     provider_status: Option<String>,
     /// Why a person must look; null once it is resolved.
     held_reason: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct HeldList {
-    data: Vec<HeldView>,
-    /// For `cursor`; null on the last page.
-    next_cursor: Option<String>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -82,21 +75,21 @@ impl From<Transaction> for HeldView {
 ///
 /// Newest first. Needs `held.read`.
 #[utoipa::path(get, path = "/v1/admin/held", tag = "staff", security(("bearer" = ["held.read"])), params(HeldQuery),
-    responses((status = 200, body = HeldList), Problems))]
+    responses((status = 200, body = Page<HeldView>), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<HeldRead>,
     Query(query): Query<HeldQuery>,
-) -> Result<Json<HeldList>> {
+) -> Result<Json<Page<HeldView>>> {
     let mut fields = Fields::default();
     let kind = query.kind.map(|name| Kind::parse(&name).ok_or("is not a kind of transaction"));
     let kind = kind.transpose().map_err(|message| fields.wrong("kind", message)).ok().flatten();
-    let before = cursor::read(&mut fields, query.cursor.as_deref());
-    let limit = cursor::limit(&mut fields, query.limit);
+    let before = page::cursor(&mut fields, query.cursor.as_deref());
+    let limit = page::limit(&mut fields, query.limit);
     fields.finish()?;
     let rows = transactions::list_held(&app, kind, before, limit).await?;
-    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-    Ok(Json(HeldList { data: rows.into_iter().map(HeldView::from).collect(), next_cursor: cursor::next(&ids, limit) }))
+    let last = rows.last().map(|row| row.id);
+    Ok(Json(Page::by_id(rows.into_iter().map(HeldView::from).collect(), last, limit)))
 }
 
 /// Resolve

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::clock::DateTime;
 use crate::platform::error::Result;
-use crate::platform::http::{Fields, Json, Path, Query, cursor};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{UsersFreeze, UsersRead};
 use crate::platform::problems::Problems;
 
@@ -59,13 +59,6 @@ struct RestrictionList {
     data: Vec<RestrictionView>,
 }
 
-#[derive(Serialize, ToSchema)]
-struct RestrictionPage {
-    data: Vec<RestrictionView>,
-    /// For `cursor`; null on the last page.
-    next_cursor: Option<String>,
-}
-
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -73,7 +66,7 @@ struct RestrictionQuery {
     /// `initiated`, `in_force`, `lifting` or `lifted`.
     #[param(example = "in_force", pattern = "^(initiated|in_force|lifting|lifted)$")]
     state: Option<String>,
-    /// `next_cursor` of the page before.
+    /// `page.next_cursor` of the page before.
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
@@ -105,8 +98,8 @@ impl RestrictionQuery {
         let mut fields = Fields::default();
         let state = self.state.map(|name| State::parse(&name).ok_or("must be initiated, in_force, lifting or lifted"));
         let state = state.transpose().map_err(|message| fields.wrong("state", message)).ok().flatten();
-        let before = cursor::read(&mut fields, self.cursor.as_deref());
-        let limit = cursor::limit(&mut fields, self.limit);
+        let before = page::cursor(&mut fields, self.cursor.as_deref());
+        let limit = page::limit(&mut fields, self.limit);
         fields.finish()?;
         Ok(Filter { state: state.map(State::name), before, limit })
     }
@@ -201,15 +194,15 @@ async fn list(
 /// Newest first. `state=initiated` and `state=lifting` are those that are not at their end. Needs `users.read`.
 #[utoipa::path(get, path = "/v1/admin/restrictions", tag = "staff", security(("bearer" = ["users.read"])),
     params(RestrictionQuery),
-    responses((status = 200, body = RestrictionPage), Problems))]
+    responses((status = 200, body = Page<RestrictionView>), Problems))]
 async fn list_all(
     AppState(app): AppState<App>,
     _staff: Staff<UsersRead>,
     Query(query): Query<RestrictionQuery>,
-) -> Result<Json<RestrictionPage>> {
+) -> Result<Json<Page<RestrictionView>>> {
     let filter = query.parse()?;
     let rows = super::list_all(&app, &filter).await?;
-    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let last = rows.last().map(|row| row.id);
     let data = rows.into_iter().map(RestrictionView::from).collect();
-    Ok(Json(RestrictionPage { data, next_cursor: cursor::next(&ids, filter.limit) }))
+    Ok(Json(Page::by_id(data, last, filter.limit)))
 }

@@ -68,7 +68,7 @@ async fn an_export_in_the_background_is_the_file_of_the_stream(db: PgPool) {
     }
     let list = t.get(&customer, "/v1/exports?limit=2").await;
     assert_eq!(list.body["data"].as_array().map(Vec::len), Some(2));
-    assert!(list.body["next_cursor"].is_string());
+    assert!(list.body["page"]["next_cursor"].is_string());
     t.finish().await;
 }
 

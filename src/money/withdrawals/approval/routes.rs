@@ -15,7 +15,7 @@ use crate::money::approvals::routes::{ApprovalView, NOTE_CHARS_MAX, parse_hash, 
 use crate::money::approvals::{self, Approval, ApprovalDecision};
 use crate::money::transactions::routes::TransactionView;
 use crate::platform::error::Result;
-use crate::platform::http::{Fields, Json, Path, Query, cursor};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::WithdrawalsApprove;
 use crate::platform::problems::Problems;
 
@@ -27,7 +27,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AwaitingQuery {
-    /// `next_cursor` of the page before.
+    /// `page.next_cursor` of the page before.
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
@@ -60,13 +60,6 @@ struct WithdrawalApprovalView {
     approvals_needed: i64,
     /// All that was decided so far, oldest first. Those that are expired or used do not count any more.
     approvals: Vec<ApprovalView>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct WithdrawalApprovalList {
-    data: Vec<WithdrawalApprovalView>,
-    /// For `cursor`; null on the last page.
-    next_cursor: Option<String>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -122,21 +115,21 @@ impl WithdrawalApprovalView {
 /// Newest first. Needs `withdrawals.approve`.
 #[utoipa::path(get, path = "/v1/admin/withdrawals/awaiting-approval", tag = "staff",
     security(("bearer" = ["withdrawals.approve"])), params(AwaitingQuery),
-    responses((status = 200, body = WithdrawalApprovalList), Problems))]
+    responses((status = 200, body = Page<WithdrawalApprovalView>), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<WithdrawalsApprove>,
     Query(query): Query<AwaitingQuery>,
-) -> Result<Json<WithdrawalApprovalList>> {
+) -> Result<Json<Page<WithdrawalApprovalView>>> {
     let mut fields = Fields::default();
-    let before = cursor::read(&mut fields, query.cursor.as_deref());
-    let limit = cursor::limit(&mut fields, query.limit);
+    let before = page::cursor(&mut fields, query.cursor.as_deref());
+    let limit = page::limit(&mut fields, query.limit);
     fields.finish()?;
     let waiting = super::list(&app, before, limit).await?;
     let ids: Vec<Uuid> = waiting.iter().map(|row| row.withdrawal.id).collect();
     let mut approvals = approvals::list(&app, &ids).await?;
     let data = waiting.into_iter().map(|row| WithdrawalApprovalView::of(&app, row, &mut approvals)).collect();
-    Ok(Json(WithdrawalApprovalList { data, next_cursor: cursor::next(&ids, limit) }))
+    Ok(Json(Page::by_id(data, ids.last().copied(), limit)))
 }
 
 /// A withdrawal and its approvals

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::{Fields, Json, Path, Query, cursor};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{WebhooksRead, WebhooksReplay};
 use crate::platform::problems::Problems;
 use crate::webhooks::inbox::{self, LogDetail, LogFilter, LogRow};
@@ -46,7 +46,7 @@ struct LogQuery {
     event_type: Option<String>,
     /// Revio's purchase or payout.
     object_id: Option<Uuid>,
-    /// `next_cursor` of the page before.
+    /// `page.next_cursor` of the page before.
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
@@ -79,13 +79,6 @@ struct LogDetailView {
     body: String,
 }
 
-#[derive(Serialize, ToSchema)]
-struct LogList {
-    data: Vec<LogView>,
-    /// For `cursor`; null on the last page.
-    next_cursor: Option<String>,
-}
-
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ReplayBody {
@@ -107,8 +100,8 @@ impl LogQuery {
         let state = one_of(&mut fields, "state", self.state, &STATES);
         let verdict = one_of(&mut fields, "verdict", self.verdict, &VERDICTS);
         let event_type = self.event_type.map(|text| fields.text("event_type", &text, 1..=EVENT_TYPE_CHARS_MAX));
-        let before = cursor::read(&mut fields, self.cursor.as_deref());
-        let limit = cursor::limit(&mut fields, self.limit);
+        let before = page::cursor(&mut fields, self.cursor.as_deref());
+        let limit = page::limit(&mut fields, self.limit);
         fields.finish()?;
         Ok(LogFilter { state, verdict, event_type, object_id: self.object_id, before, limit })
     }
@@ -152,17 +145,17 @@ impl From<LogDetail> for LogDetailView {
 ///
 /// Newest first. Needs `webhooks.read`.
 #[utoipa::path(get, path = "/v1/admin/webhooks", tag = "staff", security(("bearer" = ["webhooks.read"])), params(LogQuery),
-    responses((status = 200, body = LogList), Problems))]
+    responses((status = 200, body = Page<LogView>), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<WebhooksRead>,
     Query(query): Query<LogQuery>,
-) -> Result<Json<LogList>> {
+) -> Result<Json<Page<LogView>>> {
     let filter = query.parse()?;
     let rows = inbox::list(&app, &filter).await?;
-    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let last = rows.last().map(|row| row.id);
     let data = rows.into_iter().map(LogView::from).collect();
-    Ok(Json(LogList { data, next_cursor: cursor::next(&ids, filter.limit) }))
+    Ok(Json(Page::by_id(data, last, filter.limit)))
 }
 
 /// One of Revio's calls

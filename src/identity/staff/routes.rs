@@ -13,7 +13,7 @@ use crate::identity::audit::{self, Filter, Row};
 use crate::identity::staff::Staff;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::{Fields, Json, Query, cursor};
+use crate::platform::http::{Fields, Json, Page, Query, page};
 use crate::platform::permissions::AuditRead;
 use crate::platform::problems::Problems;
 
@@ -38,7 +38,7 @@ struct AuditQuery {
     from: Option<DateTime>,
     /// Before this time.
     to: Option<DateTime>,
-    /// `next_cursor` of the page before.
+    /// `page.next_cursor` of the page before.
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
@@ -65,21 +65,14 @@ struct AuditView {
     address: Option<String>,
 }
 
-#[derive(Serialize, ToSchema)]
-struct AuditList {
-    data: Vec<AuditView>,
-    /// For `cursor`; null on the last page.
-    next_cursor: Option<String>,
-}
-
 impl AuditQuery {
     fn parse(self) -> Result<Filter> {
         let mut fields = Fields::default();
         let mut word = |name, value: Option<String>| value.map(|text| fields.text(name, &text, 1..=255));
         let (actor, action) = (word("actor", self.actor), word("action", self.action));
         let (object_kind, object_id) = (word("object_kind", self.object_kind), word("object_id", self.object_id));
-        let before = cursor::read(&mut fields, self.cursor.as_deref());
-        let limit = cursor::limit(&mut fields, self.limit);
+        let before = page::cursor(&mut fields, self.cursor.as_deref());
+        let limit = page::limit(&mut fields, self.limit);
         fields.finish()?;
         Ok(Filter { actor, action, object_kind, object_id, from: self.from, to: self.to, before, limit })
     }
@@ -110,15 +103,15 @@ impl TryFrom<Row> for AuditView {
 ///
 /// Newest first. Needs `audit.read`.
 #[utoipa::path(get, path = "/v1/admin/audit", tag = "staff", security(("bearer" = ["audit.read"])), params(AuditQuery),
-    responses((status = 200, body = AuditList), Problems))]
+    responses((status = 200, body = Page<AuditView>), Problems))]
 async fn audit_log(
     State(app): State<App>,
     _staff: Staff<AuditRead>,
     Query(query): Query<AuditQuery>,
-) -> Result<Json<AuditList>> {
+) -> Result<Json<Page<AuditView>>> {
     let filter = query.parse()?;
     let rows = audit::list(&app, &filter).await?;
-    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let last = rows.last().map(|row| row.id);
     let data = rows.into_iter().map(AuditView::try_from).collect::<Result<_>>()?;
-    Ok(Json(AuditList { data, next_cursor: cursor::next(&ids, filter.limit) }))
+    Ok(Json(Page::by_id(data, last, filter.limit)))
 }

@@ -1,0 +1,69 @@
+//! The one envelope of every list, `{data, page}`, and pages of a list that is ordered by id: there the cursor is the id of the
+//! last row that was answered.
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Fields;
+use crate::platform::text_enum::text_enum;
+
+pub const LIMIT_DEFAULT: i64 = 20;
+pub const LIMIT_MAX: i64 = 100;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    pub data: Vec<T>,
+    pub page: Position,
+}
+
+/// Where the page stands in its list.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Page)]
+pub struct Position {
+    /// For `cursor`; null on the last page.
+    pub next_cursor: Option<String>,
+    /// For `cursor`; null on the first page, and in lists that are only read forwards.
+    pub prev_cursor: Option<String>,
+    /// How many rows fit the filters, on all pages together, as of the first page; null in lists that do not count.
+    pub total: Option<i64>,
+    pub total_is: Option<TotalIs>,
+    pub page_size: i64,
+}
+
+text_enum! {
+    pub enum TotalIs {
+        Exact = "exact",
+        /// There are more than are counted.
+        AtLeast = "at_least",
+    }
+}
+
+impl<T> Page<T> {
+    /// A page of a list that is ordered by id; `last` is the id of its last row. Where it was not full there is no other.
+    pub fn by_id(data: Vec<T>, last: Option<Uuid>, limit: i64) -> Self {
+        let is_full = i64::try_from(data.len()).is_ok_and(|count| count == limit);
+        let next_cursor = last.filter(|_| is_full).map(|id| BASE64_URL_SAFE_NO_PAD.encode(id.as_bytes()));
+        let page = Position { next_cursor, prev_cursor: None, total: None, total_is: None, page_size: limit };
+        Self { data, page }
+    }
+}
+
+/// The `cursor` of a query.
+pub fn cursor(fields: &mut Fields, cursor: Option<&str>) -> Option<Uuid> {
+    let id = BASE64_URL_SAFE_NO_PAD.decode(cursor?).ok().and_then(|bytes| Uuid::from_slice(&bytes).ok());
+    if id.is_none() {
+        fields.wrong("cursor", "is not a cursor of this list");
+    }
+    id
+}
+
+/// The `limit` of a query.
+pub fn limit(fields: &mut Fields, limit: Option<i64>) -> i64 {
+    let limit = limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        fields.wrong("limit", format!("must be between 1 and {LIMIT_MAX}"));
+    }
+    limit
+}
