@@ -17,6 +17,7 @@ use crate::platform::error::{BoxError, Error, Result};
 use crate::platform::hashing::Hasher;
 use crate::platform::mailer::Mailer;
 use crate::platform::notifier::Notifier;
+use crate::platform::queue::{self, Setbacks};
 use crate::platform::rate_limits::Limiter;
 use crate::platform::telemetry::Metrics;
 use crate::platform::tokens::Tokens;
@@ -46,6 +47,7 @@ pub struct Parts {
     pub clock: Clock,
     pub crash: CrashPoints,
     pub metrics: Metrics,
+    pub setbacks: Setbacks,
     pub config: Config,
 }
 
@@ -117,8 +119,13 @@ impl App {
             clock,
             crash,
             metrics,
+            setbacks: Setbacks::default(),
             config,
         })))
+    }
+
+    pub fn queue(&self) -> queue::Tools<'_> {
+        queue::Tools { clock: &self.clock, metrics: &self.metrics, setbacks: &self.setbacks }
     }
 
     /// The currency of a request, if customers may use it.

@@ -43,6 +43,8 @@ pub mod platform {
     pub mod permissions;
     /// Every code that an error can have.
     pub mod problems;
+    /// Claim, lease, deadline, retries, giving up: once, for every row that is a job.
+    pub mod queue;
     pub mod rate_limits;
     /// RSA signatures over raw bytes.
     pub mod signature;

@@ -15,8 +15,9 @@
 pub mod routes;
 mod store;
 
+use std::error::Error as _;
+
 use chrono::TimeDelta;
-use futures_util::{StreamExt, stream};
 use secrecy::ExposeSecret;
 use sqlx::PgExecutor;
 use uuid::Uuid;
@@ -24,26 +25,36 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 use crate::platform::mailer::Mail;
+use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
+use crate::platform::text_enum::text_enum;
 use crate::platform::tokens::{LinkToken, Purpose};
 
+use store::Outcome;
 pub use store::{Filter, Row};
 
-/// Longer than a mail takes, whatever `SMTP_SECS` says.
-const LEASE: TimeDelta = TimeDelta::seconds(90);
-/// All that the worker claims: a mail that waits for its turn would outlive its lease.
-const MAILS_AT_ONCE: usize = 16;
 /// Nobody brings a dead mail back, so those of longer ago are no alarm any more.
 const DEAD_COUNTED: TimeDelta = TimeDelta::hours(24);
 /// How long staff can see that a mail went out. Dead ones stay: they are few, and somebody has to look at them.
 const KEPT: TimeDelta = TimeDelta::days(30);
 const PRUNED_AT_ONCE: i64 = 1000;
-/// Minutes after each failure; after the last one the mail is dead.
-const RETRY_MINUTES: [i64; 4] = [0, 1, 5, 15];
+text_enum! {
+    #[schema(as = MailKind)]
+    pub enum Kind {
+        EmailVerification = "email_verification",
+        PasswordReset = "password_reset",
+    }
+}
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    EmailVerification,
-    PasswordReset,
+text_enum! {
+    #[schema(as = MailState)]
+    pub enum State {
+        Pending = "pending",
+        Sent = "sent",
+        /// No longer of use.
+        Dropped = "dropped",
+        /// A dead letter: it did not go out, and will not.
+        Dead = "dead",
+    }
 }
 
 /// Who gets a mail. An address need not be anybody's: whether it is, is found out when the mail is sent.
@@ -63,18 +74,6 @@ pub struct Holder<'a> {
 }
 
 impl Kind {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::EmailVerification => "email_verification",
-            Self::PasswordReset => "password_reset",
-        }
-    }
-
-    fn parse(name: &str) -> Result<Self> {
-        let known = [Self::EmailVerification, Self::PasswordReset].into_iter().find(|kind| kind.name() == name);
-        known.ok_or_else(|| Error::internal(format!("mails.kind {name} cannot be read")))
-    }
-
     fn purpose(self) -> Purpose {
         match self {
             Self::EmailVerification => Purpose::EmailVerification,
@@ -155,66 +154,84 @@ pub fn is_link(app: &App, kind: Kind, token: &LinkToken, holder: &Holder<'_>) ->
         && app.tokens.is_link_token(kind.purpose(), token, &kind.state(holder), app.clock.now())
 }
 
-/// Sends what is due; the worker calls it. One mail's failure is that mail's alone. How many were claimed.
+/// Sends what is due; the worker calls it. How many were claimed.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    let now = app.clock.now();
-    let claimed = store::claim_due(&app.db, now, now + LEASE, limit).await?;
-    let count = claimed.len();
-    stream::iter(claimed).for_each_concurrent(MAILS_AT_ONCE, |row| step_one(app, row)).await;
-    Ok(count)
+    queue::step_due(&Mails(app), app.queue(), limit).await
 }
 
-async fn step_one(app: &App, row: store::Claimed) {
-    let recorded = match step(app, &row).await {
-        Ok(()) | Err(Error::Crashed(_)) => return,
-        Err(error) => fail(app, &row, None, &error.chain()).await,
-    };
-    if let Err(error) = recorded {
-        tracing::warn!(mail.id = %row.id, error = error.chain(), "a mail's outcome was not recorded; it comes again");
+struct Mails<'a>(&'a App);
+
+impl Work for Mails<'_> {
+    type Claimed = store::Claimed;
+
+    fn label<'a>(&'a self, _: &'a store::Claimed) -> &'a str {
+        "mails"
+    }
+
+    fn id(mail: &store::Claimed) -> Uuid {
+        mail.id
+    }
+
+    async fn claim(&self, lease: Lease, limit: i64) -> sqlx::Result<Vec<store::Claimed>> {
+        store::claim_due(&self.0.db, lease, limit).await
+    }
+
+    async fn step(&self, mail: &store::Claimed) -> Result<&'static str> {
+        let outcome = step(self.0, mail).await?;
+        count(self.0, &mail.kind, outcome);
+        Ok(outcome)
+    }
+
+    async fn failed(&self, mail: &store::Claimed, error: &Error) -> Result<()> {
+        let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        match self.0.queue().after(mail.id, mail.attempts, error, RETRY_MINUTES) {
+            Next::Again { due_at, attempts } => {
+                count(self.0, &mail.kind, "failed");
+                let (state, due_at) = (State::Pending, Some(due_at));
+                let outcome = Outcome { state, due_at, attempts, error: Some(&reason), sent_at: None };
+                Ok(store::record(&self.0.db, mail.id, &outcome).await?)
+            }
+            Next::GiveUp { .. } => give_up(self.0, mail, &reason).await,
+        }
     }
 }
 
-async fn step(app: &App, row: &store::Claimed) -> Result<()> {
-    let kind = Kind::parse(&row.kind)?;
-    let Some(recipient) = store::recipient(&app.db, row.id).await? else {
-        count(app, &row.kind, "nobody");
-        return Ok(store::forget(&app.db, row.id).await?);
+/// What became of the mail.
+async fn step(app: &App, mail: &store::Claimed) -> Result<&'static str> {
+    let kind: Kind = mail.kind.parse().map_err(Error::internal)?;
+    let Some(recipient) = store::recipient(&app.db, mail.id).await? else {
+        store::forget(&app.db, mail.id).await?;
+        return Ok("nobody");
     };
     let (holder, now) = (recipient.holder(), app.clock.now());
     if kind == Kind::EmailVerification && holder.email_verified {
-        count(app, &row.kind, "dropped");
-        return Ok(store::finish(&app.db, row.id, holder.user_id, "dropped", now).await?);
+        end(app, mail, State::Dropped, None).await?;
+        return Ok("dropped");
     }
-    if now >= row.expires_at {
-        return dead_letter(app, row, Some(holder.user_id), "its link ended before it could be sent").await;
+    if now >= mail.expires_at {
+        give_up(app, mail, "its link ended before it could be sent").await?;
+        return Ok("dead");
     }
-    let token = app.tokens.link_token(kind.purpose(), holder.user_id, row.expires_at, &kind.state(&holder));
+    let token = app.tokens.link_token(kind.purpose(), holder.user_id, mail.expires_at, &kind.state(&holder));
     let link = kind.link(&app.config.mail.frontend_url, token.expose_secret());
     let (subject, text) = kind.words(&link);
-    let mail = Mail { id: row.id, to: holder.email, subject, text: &text, at: now };
-    match app.mailer.send(&mail).await {
-        Ok(()) => {
-            app.crash.at("mail.sent")?;
-            count(app, &row.kind, "sent");
-            Ok(store::finish(&app.db, row.id, holder.user_id, "sent", app.clock.now()).await?)
-        }
-        Err(error) => fail(app, row, Some(holder.user_id), &error.to_string()).await,
-    }
+    let sent = Mail { id: mail.id, to: holder.email, subject, text: &text, at: now };
+    app.mailer.send(&sent).await.map_err(|error| Error::Unusable(error.into()))?;
+    app.crash.at("mail.sent")?;
+    end(app, mail, State::Sent, None).await?;
+    Ok("sent")
 }
 
-async fn fail(app: &App, row: &store::Claimed, user_id: Option<Uuid>, error: &str) -> Result<()> {
-    let failures = usize::try_from(row.attempts).unwrap_or(0);
-    let Some(minutes) = RETRY_MINUTES.get(failures) else { return dead_letter(app, row, user_id, error).await };
-    tracing::warn!(mail.id = %row.id, error, "a mail did not go out");
-    count(app, &row.kind, "failed");
-    let due_at = app.clock.now() + TimeDelta::minutes(*minutes);
-    Ok(store::defer(&app.db, row.id, user_id, due_at, error).await?)
+async fn give_up(app: &App, mail: &store::Claimed, error: &str) -> Result<()> {
+    tracing::error!(mail.id = %mail.id, error, "a mail became a dead letter");
+    count(app, &mail.kind, "dead");
+    end(app, mail, State::Dead, Some(error)).await
 }
 
-async fn dead_letter(app: &App, row: &store::Claimed, user_id: Option<Uuid>, error: &str) -> Result<()> {
-    tracing::error!(mail.id = %row.id, error, "a mail is dead");
-    count(app, &row.kind, "dead");
-    Ok(store::dead_letter(&app.db, row.id, user_id, error).await?)
+async fn end(app: &App, mail: &store::Claimed, state: State, error: Option<&str>) -> Result<()> {
+    let sent_at = (state == State::Sent).then(|| app.clock.now());
+    let outcome = Outcome { state, due_at: None, attempts: mail.attempts.saturating_add(1), error, sent_at };
+    Ok(store::record(&app.db, mail.id, &outcome).await?)
 }
 
 fn count(app: &App, kind: &str, outcome: &str) {
@@ -235,8 +252,6 @@ pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Row>> {
 /// Brings the gauges of what waits up to date.
 pub async fn measure(app: &App) -> Result<()> {
     let now = app.clock.now();
-    let waiting = store::waiting(&app.db, now, now - DEAD_COUNTED).await?;
-    app.metrics.waiting("mails", "due", waiting.due, waiting.oldest_due.map(|at| now - at));
-    app.metrics.waiting("mails", "dead", waiting.dead, waiting.oldest_dead.map(|at| now - at));
+    app.queue().report(&store::depths(&app.db, now, now - DEAD_COUNTED).await?);
     Ok(())
 }

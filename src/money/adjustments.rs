@@ -27,9 +27,10 @@ use crate::identity::users;
 use crate::money::approvals::{
     self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, DECLINED, SubjectHash, TOO_LATE,
 };
-use crate::money::transactions::{self, Direction, Due, Kind, LEASE, Move, State, Transaction};
+use crate::money::transactions::{self, Direction, Due, Kind, Move, State, Transaction};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
+use crate::platform::queue::LEASE;
 
 /// Held before the ledger hears of it: `held` dismisses an adjustment for this reason only. Never reworded while one may stand.
 pub const NOT_APPROVED: &str = "the adjustment is not what was approved";

@@ -20,8 +20,6 @@
 pub mod routes;
 mod store;
 
-use chrono::TimeDelta;
-use futures_util::{StreamExt, stream};
 use ledger::{Account, Currency, LedgerError};
 use serde_json::json;
 use sqlx::{PgConnection, PgExecutor};
@@ -32,43 +30,36 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::users;
 use crate::money::transactions;
 use crate::platform::error::{Decline, Error, Result};
+use crate::platform::queue::{self, LEASE, Lease, Next, Work};
+use crate::platform::text_enum::text_enum;
 
 pub use store::{Filter, Restriction};
 
 /// As the held rows of frozen customers say it, and how they are found again: never reworded while one may stand.
 pub const HELD_REASON: &str = "the customer is frozen";
-/// The call itself takes the first step; the worker looks after those that could not take it.
-const LEASE: TimeDelta = TimeDelta::seconds(60);
 /// Minutes after each failure. After the last one nothing is due: the row stays `initiated` or `lifting`, is counted
 /// (`octoco_queue_rows`) and listed, and a repeat of the call tries again.
 const RETRY_MINUTES: [i64; 6] = [0, 1, 5, 15, 60, 240];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Freeze,
-    Closure,
+text_enum! {
+    #[schema(as = RestrictionKind)]
+    pub enum Kind {
+        Freeze = "freeze",
+        Closure = "closure",
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    Initiated,
-    InForce,
-    Lifting,
-    Lifted,
+text_enum! {
+    #[schema(as = RestrictionState)]
+    pub enum State {
+        Initiated = "initiated",
+        InForce = "in_force",
+        Lifting = "lifting",
+        Lifted = "lifted",
+    }
 }
 
 impl Kind {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Freeze => "freeze",
-            Self::Closure => "closure",
-        }
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        [Self::Freeze, Self::Closure].into_iter().find(|kind| kind.name() == name)
-    }
-
     /// What another restriction of the same account is refused with.
     fn decline(self) -> Error {
         let why = match self {
@@ -76,21 +67,6 @@ impl Kind {
             Self::Closure => Decline::AccountClosed,
         };
         Error::Declined { why, transaction_id: None, replayed: false }
-    }
-}
-
-impl State {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Initiated => "initiated",
-            Self::InForce => "in_force",
-            Self::Lifting => "lifting",
-            Self::Lifted => "lifted",
-        }
-    }
-
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Initiated, Self::InForce, Self::Lifting, Self::Lifted].into_iter().find(|state| state.name() == name)
     }
 }
 
@@ -215,26 +191,37 @@ pub async fn is_closed(app: &App, user_id: Uuid) -> Result<bool> {
 /// Steps what a call could not finish, and lets payouts go on that waited for the end of a freeze; the worker calls it.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
     release_unfrozen(app).await?;
-    let now = app.clock.now();
-    let claimed = store::claim_due(&app.db, now, now + LEASE, limit).await?;
-    let count = claimed.len();
-    stream::iter(claimed).for_each_concurrent(None, |row| step_one(app, row)).await;
-    Ok(count)
+    queue::step_due(&Restrictions(app), app.queue(), limit).await
 }
 
-/// One row's failure is that row's alone.
-async fn step_one(app: &App, row: store::Row) {
-    let id = row.id;
-    let outcome = match Restriction::try_from(row) {
-        Ok(row) => match step(app, &row).await {
-            Ok(_) | Err(Error::StaleState | Error::Crashed(_)) => Ok(()),
-            Err(error) => failed(app, &row, &error).await,
-        },
-        Err(error) => Err(error),
-    };
-    // If even this fails, the lease runs out and the row comes due again.
-    if let Err(error) = outcome {
-        tracing::error!(restriction.id = %id, error = error.chain(), "a restriction could not be stepped or deferred");
+struct Restrictions<'a>(&'a App);
+
+impl Work for Restrictions<'_> {
+    type Claimed = store::Row;
+
+    fn label<'a>(&'a self, _: &'a store::Row) -> &'a str {
+        "restrictions"
+    }
+
+    fn id(row: &store::Row) -> Uuid {
+        row.id
+    }
+
+    async fn claim(&self, lease: Lease, limit: i64) -> sqlx::Result<Vec<store::Row>> {
+        store::claim_due(&self.0.db, lease, limit).await
+    }
+
+    async fn step(&self, row: &store::Row) -> Result<&'static str> {
+        step(self.0, &row.clone().try_into()?).await?;
+        Ok("done")
+    }
+
+    async fn failed(&self, row: &store::Row, error: &Error) -> Result<()> {
+        let (due_at, attempts) = match self.0.queue().after(row.id, row.attempts, error, &RETRY_MINUTES) {
+            Next::Again { due_at, attempts } => (Some(due_at), attempts),
+            Next::GiveUp { failures } => (None, failures),
+        };
+        Ok(store::defer(&self.0.db, row, due_at, attempts).await?)
     }
 }
 
@@ -359,17 +346,8 @@ async fn advance_within(app: &App, tx: &mut PgConnection, row: &Restriction, to:
     moved.try_into()
 }
 
-async fn failed(app: &App, row: &Restriction, error: &Error) -> Result<()> {
-    tracing::error!(restriction.id = %row.id, state = row.state.name(), error = error.chain(), "a restriction could not be stepped");
-    let minutes = usize::try_from(row.attempts).ok().and_then(|failures| RETRY_MINUTES.get(failures));
-    let due_at = minutes.map(|minutes| app.clock.now() + TimeDelta::minutes(*minutes));
-    store::defer(&app.db, (row.id, row.state.name()), due_at, row.attempts.saturating_add(1)).await?;
-    Ok(())
-}
-
 /// Brings the gauge of those that are neither in force nor lifted up to date.
 pub async fn measure(app: &App) -> Result<()> {
-    let (rows, oldest) = store::unfinished(&app.db).await?;
-    app.metrics.waiting("restriction", "unfinished", rows, oldest.map(|at| app.clock.now() - at));
+    app.queue().report(&[store::depth(&app.db).await?]);
     Ok(())
 }

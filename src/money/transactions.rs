@@ -16,28 +16,19 @@ mod store;
 mod types;
 
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
-use std::time::Duration;
 
 use chrono::TimeDelta;
-use futures_util::{FutureExt, StreamExt, stream};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
+use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
 pub use store::{COLUMNS, Row};
 pub use types::{Approved, Child, Direction, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
 
-/// How long a claimed row is left alone: longer than any step may take.
-pub const LEASE: TimeDelta = TimeDelta::seconds(90);
-/// One execution of a payout and a few calls of the ledger fit into it.
-const STEP_DEADLINE: Duration = Duration::from_secs(60);
-const STEPS_AT_ONCE: usize = 16;
-/// Minutes after each failure; after the last one the row is held.
-const RETRY_MINUTES: [i64; 4] = [0, 1, 5, 15];
 /// How the reason begins of a row that is held because its steps failed: never reworded while one may stand.
 pub const GAVE_UP: &str = "gave up after";
 const REASON_CHARS_MAX: usize = 300;
@@ -86,7 +77,7 @@ pub async fn first_step(
     row: Transaction,
     step: impl Future<Output = Result<Transaction>>,
 ) -> Result<Transaction> {
-    match step.await {
+    match queue::caught(step).await {
         Ok(moved) => Ok(moved),
         Err(Error::StaleState) => find(app, row.id).await,
         Err(crashed @ Error::Crashed(_)) => Err(crashed),
@@ -98,76 +89,65 @@ pub async fn first_step(
     }
 }
 
-/// Claims due rows of some kinds and steps each of them; one row's failure is that row's alone. How many were claimed.
+/// Steps due rows of some kinds; the worker calls it. How many were claimed.
 pub async fn step_due<F, Fut>(app: &App, kinds: &[Kind], limit: i64, step: F) -> Result<usize>
 where
-    F: Fn(App, Transaction) -> Fut,
-    Fut: Future<Output = Result<Transaction>>,
+    F: Fn(App, Transaction) -> Fut + Sync,
+    Fut: Future<Output = Result<Transaction>> + Send,
 {
-    let now = app.clock.now();
-    let kinds: Vec<String> = kinds.iter().map(|kind| kind.name().to_owned()).collect();
-    let claimed = store::claim_due(&app.db, &kinds, now, now + LEASE, limit).await?;
-    let count = claimed.len();
-    stream::iter(claimed).for_each_concurrent(STEPS_AT_ONCE, |row| step_one(app, row, &step)).await;
-    Ok(count)
+    let kinds = kinds.iter().map(|kind| kind.name().to_owned()).collect();
+    queue::step_due(&Steps { app, kinds, step }, app.queue(), limit).await
 }
 
-async fn step_one<F, Fut>(app: &App, row: store::Row, step: &F)
+/// The rows of some kinds, and what a step of one is.
+struct Steps<'a, F> {
+    app: &'a App,
+    kinds: Vec<String>,
+    step: F,
+}
+
+impl<F, Fut> Work for Steps<'_, F>
 where
-    F: Fn(App, Transaction) -> Fut,
-    Fut: Future<Output = Result<Transaction>>,
+    F: Fn(App, Transaction) -> Fut + Sync,
+    Fut: Future<Output = Result<Transaction>> + Send,
 {
-    let (id, kind) = (row.id, row.kind.clone());
-    let outcome = match Transaction::try_from(row) {
-        Ok(row) => match tokio::time::timeout(STEP_DEADLINE, caught(step(app.clone(), row))).await {
-            Ok(Ok(_)) => "done",
-            // Somebody else moved the row meanwhile: a webhook, a handler, another worker.
-            Ok(Err(Error::StaleState)) => "stale",
-            Ok(Err(Error::Crashed(_))) => "crashed",
-            Ok(Err(error)) => record_failure(app, id, &error).await,
-            Err(elapsed) => record_failure(app, id, &Error::unavailable(elapsed)).await,
-        },
-        Err(error) => {
-            tracing::error!(transaction.id = %id, error = error.chain(), "a stored row cannot be read");
-            "failed"
-        }
-    };
-    app.metrics.task_steps.with_label_values(&[kind.as_str(), outcome]).inc();
-}
+    type Claimed = Row;
 
-/// A panic is a mistake of ours in this one row: the row fails, not the process with everybody else's rows.
-async fn caught<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
-    let step = AssertUnwindSafe(step).catch_unwind().await;
-    step.unwrap_or_else(|_| Err(Error::internal("a step panicked")))
-}
-
-async fn record_failure(app: &App, id: Uuid, error: &Error) -> &'static str {
-    // If this fails too, the lease runs out and the row comes due again.
-    if let Err(error) = failed(app, id, error).await {
-        tracing::warn!(transaction.id = %id, error = error.chain(), "the failure was not recorded");
+    fn label<'a>(&'a self, row: &'a Row) -> &'a str {
+        &row.kind
     }
-    "failed"
+
+    fn id(row: &Row) -> Uuid {
+        row.id
+    }
+
+    async fn claim(&self, lease: Lease, limit: i64) -> sqlx::Result<Vec<Row>> {
+        store::claim_due(&self.app.db, &self.kinds, lease, limit).await
+    }
+
+    async fn step(&self, row: &Row) -> Result<&'static str> {
+        (self.step)(self.app.clone(), Transaction::try_from(row.clone())?).await?;
+        Ok("done")
+    }
+
+    async fn failed(&self, row: &Row, error: &Error) -> Result<()> {
+        failed(self.app, row.id, error).await
+    }
 }
 
-/// A step failed: again after a while, and after the last try a person must look. The step may have moved the row before it
-/// failed, and somebody else may have brought it to its end: it is read again.
+/// A step failed. It may have moved the row before it failed, and somebody else may have brought it to its end: it is read again.
 async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
-    let row = find(app, id).await?;
+    let row = store::find(&app.db, id).await?.ok_or(Error::NotFound("transaction"))?;
     if row.due_at.is_none() {
         return Ok(());
     }
-    if let Error::ProviderPaused { retry_after_secs } = error {
-        wait(app, &row, TimeDelta::seconds(i64::try_from(*retry_after_secs).unwrap_or(1))).await?;
-        return Ok(());
+    match app.queue().after(id, row.attempts, error, RETRY_MINUTES) {
+        Next::Again { due_at, attempts } => Ok(store::defer(&app.db, id, row.version, due_at, attempts).await?),
+        Next::GiveUp { failures } => {
+            let reason = format!("{GAVE_UP} {failures} failures: {}", error.chain());
+            put_on_hold(app, (id, row.version), (&row.kind, &row.state), &reason).await
+        }
     }
-    tracing::warn!(transaction.id = %id, state = row.state.name(), error = error.chain(), "a step failed");
-    let failures = usize::try_from(row.attempts).unwrap_or(0);
-    if let Some(minutes) = RETRY_MINUTES.get(failures) {
-        let due_at = app.clock.now() + TimeDelta::minutes(*minutes);
-        store::defer(&app.db, row.id, row.version, due_at, row.attempts.saturating_add(1)).await?;
-        return Ok(());
-    }
-    hold(app, &row, &format!("{GAVE_UP} {} failures: {}", failures.saturating_add(1), error.chain())).await.map(drop)
 }
 
 /// Moves the row on, if it is still as it was read.
@@ -219,18 +199,20 @@ pub async fn rest(app: &App, row: &Transaction) -> Result<Transaction> {
     Ok(row.clone())
 }
 
-/// A person must look: the state stays, nothing is due. Counted and alerted.
-///
-/// # Errors
-/// [`Error::StaleState`] when somebody else moved it first.
+/// A person must look: the state stays, nothing is due. Counted and alerted. [`Error::StaleState`] when somebody else moved it first.
 pub async fn hold(app: &App, row: &Transaction, reason: &str) -> Result<Transaction> {
+    put_on_hold(app, (row.id, row.version), (row.kind.name(), row.state.name()), reason).await?;
+    find(app, row.id).await
+}
+
+async fn put_on_hold(app: &App, (id, version): (Uuid, i32), (kind, state): (&str, &str), reason: &str) -> Result<()> {
     let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
-    if !store::hold(&app.db, row.id, row.version, &reason).await? {
+    if !store::hold(&app.db, id, version, &reason).await? {
         return Err(Error::StaleState);
     }
-    tracing::error!(transaction.id = %row.id, state = row.state.name(), reason, "a transaction is held");
-    app.metrics.transactions_held.with_label_values(&[row.kind.name()]).inc();
-    find(app, row.id).await
+    tracing::error!(transaction.id = %id, state, reason, "a transaction is on hold");
+    app.metrics.transactions_held.with_label_values(&[kind]).inc();
+    Ok(())
 }
 
 /// Ends a hold, inside the SQL transaction that records who did it: the row goes on at once, or rests as it is.
@@ -313,12 +295,7 @@ pub async fn find_for_provider(
 
 /// Brings the gauges of what waits up to date.
 pub async fn measure(app: &App) -> Result<()> {
-    let now = app.clock.now();
-    for waiting in store::waiting(&app.db, now).await? {
-        app.metrics.waiting(&waiting.kind, "due", waiting.due, waiting.oldest_due.map(|at| now - at));
-        app.metrics.waiting(&waiting.kind, "held", waiting.held, waiting.oldest_held.map(|at| now - at));
-        let undecided = waiting.oldest_undecided.map(|at| now - at);
-        app.metrics.waiting(&waiting.kind, "awaiting_approval", waiting.undecided, undecided);
-    }
+    let kinds: Vec<String> = Kind::ALL.iter().map(|kind| kind.name().to_owned()).collect();
+    app.queue().report(&store::depths(&app.db, &kinds, app.clock.now()).await?);
     Ok(())
 }

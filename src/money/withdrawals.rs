@@ -45,11 +45,10 @@ use crate::app::App;
 use crate::identity::users;
 use crate::money::bank_accounts;
 use crate::money::restrictions;
-use crate::money::transactions::{
-    self, Due, Inserted, Kind, LEASE, Move, NewTransaction, Provider, State, Transaction,
-};
+use crate::money::transactions::{self, Due, Inserted, Kind, Move, NewTransaction, Provider, State, Transaction};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
+use crate::platform::queue::LEASE;
 use crate::provider::revio::{NewPayout, Payout, PayoutStatus, RevioError};
 
 /// Revio executes a payout within 15 minutes of its creation (`revio.md` 4.3); a call needs some of that time.

@@ -64,6 +64,9 @@ pub enum Error {
     ProviderPaused { retry_after_secs: u64 },
     #[error("a part of the service does not answer; try again with the same key")]
     Unavailable(#[source] BoxError),
+    /// A part answered, and not as it should: nothing gets better by waiting. To the caller the same.
+    #[error("a part of the service does not answer; try again with the same key")]
+    Unusable(#[source] BoxError),
     /// The same to the caller, who came at a bad time or was too slow; nothing of ours failed.
     #[error("{0}; try again, with the same key if there was one")]
     TurnedAway(&'static str),
@@ -152,6 +155,14 @@ pub struct Failure {
     pub expected: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Of the request or the row at hand.
+    Row,
+    /// A part does not answer, or the way to it: it is so for everybody, and ends by itself.
+    Surroundings,
+}
+
 impl Error {
     pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError { field: field.into(), message: message.into() }])
@@ -163,6 +174,14 @@ impl Error {
 
     pub fn unavailable(cause: impl Into<BoxError>) -> Self {
         Self::Unavailable(cause.into())
+    }
+
+    /// Whose fault it is: what the queue does next hangs on it.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Unavailable(_) | Self::TurnedAway(_) | Self::ProviderPaused { .. } => Fault::Surroundings,
+            _ => Fault::Row,
+        }
     }
 
     /// Revio is left alone for so long.
@@ -192,7 +211,7 @@ impl Error {
             Self::TooMany { .. } => "rate_limited",
             Self::BadSignature => "bad_signature",
             Self::ProviderPaused { .. } => "provider_unavailable",
-            Self::Unavailable(_) | Self::TurnedAway(_) => "unavailable",
+            Self::Unavailable(_) | Self::Unusable(_) | Self::TurnedAway(_) => "unavailable",
             Self::Crashed(_) | Self::Internal(_) => "internal",
         }
     }
@@ -209,7 +228,9 @@ impl Error {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Declined { .. } | Self::KeyReused | Self::TooBroad => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::ProviderPaused { .. } | Self::Unavailable(_) | Self::TurnedAway(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ProviderPaused { .. } | Self::Unavailable(_) | Self::Unusable(_) | Self::TurnedAway(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Crashed(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -270,7 +291,7 @@ impl IntoResponse for Error {
             Self::TooMany { retry_after_secs } | Self::ProviderPaused { retry_after_secs } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after_secs));
             }
-            Self::Unavailable(_) | Self::TurnedAway(_) => {
+            Self::Unavailable(_) | Self::Unusable(_) | Self::TurnedAway(_) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_SECS));
             }
             Self::Unauthenticated => {

@@ -118,8 +118,6 @@ async fn prune(app: &App) -> Result<bool> {
 }
 
 async fn measure(app: &App) -> Result<bool> {
-    app.metrics.queue_rows.reset();
-    app.metrics.queue_age_seconds.reset();
     app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
     // Each for itself: one that fails takes no other gauge with it.
     let measured = [

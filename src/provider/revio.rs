@@ -99,7 +99,12 @@ impl From<RevioError> for Error {
                 let wait = retry_after.and_then(|wait| TimeDelta::from_std(wait).ok());
                 Self::provider_paused(wait.unwrap_or(RATE_LIMITED_WAIT).min(RATE_LIMITED_WAIT_MAX))
             }
-            _ => Self::unavailable(error),
+            RevioError::Transport { .. } | RevioError::Unauthorized { .. } => Self::unavailable(error),
+            RevioError::Upstream { status } if *status >= 500 || *status == 408 => Self::unavailable(error),
+            RevioError::Upstream { .. }
+            | RevioError::Rejected { .. }
+            | RevioError::NotFound
+            | RevioError::Unreadable(_) => Self::Unusable(error.into()),
         }
     }
 }

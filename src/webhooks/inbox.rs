@@ -14,11 +14,7 @@ pub mod routes;
 pub mod staff;
 mod store;
 
-use std::time::Duration;
-
 use aws_lc_rs::digest;
-use chrono::TimeDelta;
-use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -26,17 +22,15 @@ use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::{deposits, withdrawals};
 use crate::platform::error::{Error, Result};
+use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::rate_limits::{Answer, Class};
 use crate::platform::signature::PublicKeys;
+use crate::platform::text_enum::text_enum;
 use crate::webhooks::inbox::event::{Event, Subject};
 
+use store::Claimed;
 pub use store::{Delivery, LogDetail, LogFilter, LogRow};
 
-const LEASE: TimeDelta = TimeDelta::seconds(90);
-const STEP_DEADLINE: Duration = Duration::from_secs(60);
-const STEPS_AT_ONCE: usize = 16;
-/// Minutes after each failure; after the last one the event is dead and a person must look.
-const RETRY_MINUTES: [i64; 4] = [0, 1, 5, 15];
 /// Of a body that nobody signed, only so much is kept.
 const UNVERIFIED_BYTES_MAX: usize = 2048;
 
@@ -50,23 +44,18 @@ pub struct Call<'a> {
     pub source_address: String,
 }
 
-/// Each is signed with a key of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Endpoint {
-    /// The registered webhook.
-    Webhook,
-    /// The `success_callback` of a purchase, signed with the company's key.
-    Callback,
+text_enum! {
+    /// Each is signed with a key of its own.
+    #[schema(as = WebhookEndpoint)]
+    pub enum Endpoint {
+        /// The registered webhook.
+        Webhook = "revio",
+        /// The `success_callback` of a purchase, signed with the company's key.
+        Callback = "revio_callback",
+    }
 }
 
 impl Endpoint {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Webhook => "revio",
-            Self::Callback => "revio_callback",
-        }
-    }
-
     fn keys(self, app: &App) -> &PublicKeys {
         match self {
             Self::Webhook => &app.config.revio_webhook_public_keys,
@@ -75,27 +64,29 @@ impl Endpoint {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Accepted,
-    /// The same bytes were accepted before.
-    Duplicate,
-    /// Verified, but of another mode, brand or company.
-    Foreign,
-    /// Verified, but older than any legal retry: somebody kept it.
-    Stale,
-    BadSignature,
+text_enum! {
+    #[schema(as = WebhookVerdict)]
+    pub enum Verdict {
+        Accepted = "accepted",
+        /// The same bytes were accepted before.
+        Duplicate = "duplicate",
+        /// Verified, but of another mode, brand or company.
+        Foreign = "foreign",
+        /// Verified, but older than any legal retry: somebody kept it.
+        Stale = "stale",
+        BadSignature = "bad_signature",
+    }
 }
 
-impl Verdict {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Duplicate => "duplicate",
-            Self::Foreign => "foreign",
-            Self::Stale => "stale",
-            Self::BadSignature => "bad_signature",
-        }
+text_enum! {
+    #[schema(as = WebhookState)]
+    pub enum State {
+        Pending = "pending",
+        Done = "done",
+        /// About nothing of ours.
+        Ignored = "ignored",
+        /// A dead letter: given up, until a person replays it.
+        Dead = "dead",
     }
 }
 
@@ -158,13 +149,13 @@ fn delivery(app: &App, call: &Call<'_>, verdict: Verdict) -> Delivery {
     let kept = if verdict == Verdict::BadSignature { UNVERIFIED_BYTES_MAX } else { usize::MAX };
     Delivery {
         id: app.clock.row_id(),
-        endpoint: call.endpoint.name(),
+        endpoint: call.endpoint,
         received_at: now,
         source_address: call.source_address.clone(),
         body: call.body.get(..kept).unwrap_or(call.body).to_vec(),
         body_hash: digest::digest(&digest::SHA256, call.body).as_ref().to_vec(),
         headers: call.headers.clone(),
-        verdict: verdict.name(),
+        verdict,
         due_at: (verdict == Verdict::Accepted).then_some(now),
         event: None,
         last_error: None,
@@ -181,79 +172,74 @@ impl Delivery {
     }
 }
 
-/// Acts on what is due; the worker calls it. One event's failure is that event's alone. How many were claimed.
+/// Acts on what is due; the worker calls it. How many were claimed.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    let now = app.clock.now();
-    let claimed = store::claim_due(&app.db, now, now + LEASE, limit).await?;
-    let count = claimed.len();
-    stream::iter(claimed).for_each_concurrent(STEPS_AT_ONCE, |row| step_one(app, row)).await;
-    Ok(count)
+    queue::step_due(&Events(app), app.queue(), limit).await
 }
 
-async fn step_one(app: &App, row: store::Row) {
-    let outcome = match tokio::time::timeout(STEP_DEADLINE, act(app, &row)).await {
-        Ok(outcome) => outcome,
-        Err(elapsed) => Err(Error::unavailable(elapsed)),
-    };
-    let recorded = match outcome {
-        Err(Error::Crashed(_)) => return,
-        Ok(state) => finish(app, &row, state).await,
-        // Somebody else moved the row that the event is about; its present state is looked at again at once.
-        Err(Error::StaleState) => {
-            let again = store::defer(&app.db, &row, app.clock.now(), row.attempts, None).await;
-            app.notifier.wake();
-            again.map_err(Error::from)
+struct Events<'a>(&'a App);
+
+impl Work for Events<'_> {
+    type Claimed = Claimed;
+
+    fn label<'a>(&'a self, _: &'a Claimed) -> &'a str {
+        "inbox"
+    }
+
+    fn id(event: &Claimed) -> Uuid {
+        event.id
+    }
+
+    async fn claim(&self, lease: Lease, limit: i64) -> sqlx::Result<Vec<Claimed>> {
+        store::claim_due(&self.0.db, lease, limit).await
+    }
+
+    async fn step(&self, event: &Claimed) -> Result<&'static str> {
+        let state = act(self.0, event).await?;
+        finish(self.0, event, state).await?;
+        Ok(state.name())
+    }
+
+    async fn failed(&self, event: &Claimed, error: &Error) -> Result<()> {
+        let (app, error_text) = (self.0, error.chain());
+        match app.queue().after(event.id, event.attempts, error, RETRY_MINUTES) {
+            Next::Again { due_at, attempts } => {
+                store::defer(&app.db, event, due_at, attempts, Some(&error_text)).await?;
+            }
+            Next::GiveUp { .. } => {
+                tracing::error!(webhook.id = %event.id, error = error_text, "an event became a dead letter");
+                store::dead_letter(&app.db, event, &error_text, app.clock.now()).await?;
+            }
         }
-        Err(error) => retry(app, &row, &error).await,
-    };
-    if let Err(error) = recorded {
-        tracing::warn!(webhook.id = %row.id, error = error.chain(), "an event's outcome was not recorded; it comes again");
+        Ok(())
+    }
+
+    /// Somebody else moved the row that the event is about; its present state is looked at again at once.
+    async fn overtaken(&self, event: &Claimed) -> Result<()> {
+        store::defer(&self.0.db, event, self.0.clock.now(), event.attempts, None).await?;
+        self.0.notifier.wake();
+        Ok(())
     }
 }
 
 /// What became of the event: `done`, or `ignored` because it is about nothing of ours.
-async fn act(app: &App, row: &store::Row) -> Result<&'static str> {
-    let Some(event) = Event::parse(&row.body) else { return Ok("ignored") };
-    let heard = match event.subject {
+async fn act(app: &App, event: &Claimed) -> Result<State> {
+    let Some(event) = Event::parse(&event.body) else { return Ok(State::Ignored) };
+    let acted_on = match event.subject {
         Some(Subject::Purchase(id)) => deposits::on_provider_event(app, id, event.reference).await?,
         Some(Subject::Payout(id)) => withdrawals::on_provider_event(app, id, event.reference).await?,
         None => None,
     };
     app.crash.at("inbox.acted")?;
-    Ok(if heard.is_some() { "done" } else { "ignored" })
+    Ok(if acted_on.is_some() { State::Done } else { State::Ignored })
 }
 
-async fn finish(app: &App, row: &store::Row, state: &'static str) -> Result<()> {
+async fn finish(app: &App, event: &Claimed, state: State) -> Result<()> {
     let now = app.clock.now();
-    store::finish(&app.db, row, state, now).await?;
-    app.metrics.task_steps.with_label_values(&["inbox", state]).inc();
-    let seconds = (now - row.received_at).as_seconds_f64();
-    app.metrics
-        .webhook_effect_seconds
-        .with_label_values(&[row.event_type.as_deref().unwrap_or("unknown")])
-        .observe(seconds);
-    Ok(())
-}
-
-async fn retry(app: &App, row: &store::Row, error: &Error) -> Result<()> {
-    if let Error::ProviderPaused { retry_after_secs } = error {
-        let due_at = app.clock.now() + TimeDelta::seconds(i64::try_from(*retry_after_secs).unwrap_or(1));
-        store::defer(&app.db, row, due_at, row.attempts, None).await?;
-        return Ok(());
-    }
-    let failures = usize::try_from(row.attempts).unwrap_or(0);
-    app.metrics.task_steps.with_label_values(&["inbox", "failed"]).inc();
-    match RETRY_MINUTES.get(failures) {
-        Some(minutes) => {
-            tracing::warn!(webhook.id = %row.id, error = error.chain(), "an event failed");
-            let due_at = app.clock.now() + TimeDelta::minutes(*minutes);
-            store::defer(&app.db, row, due_at, row.attempts.saturating_add(1), Some(&error.chain())).await?;
-        }
-        None => {
-            tracing::error!(webhook.id = %row.id, error = error.chain(), "an event is dead");
-            store::dead_letter(&app.db, row, &error.chain(), app.clock.now()).await?;
-        }
-    }
+    store::finish(&app.db, event, state, now).await?;
+    let event_type = event.event_type.as_deref().unwrap_or("unknown");
+    let seconds = (now - event.received_at).as_seconds_f64();
+    app.metrics.webhook_effect_seconds.with_label_values(&[event_type]).observe(seconds);
     Ok(())
 }
 
@@ -282,9 +268,6 @@ pub async fn find(app: &App, id: Uuid) -> Result<LogDetail> {
 
 /// Brings the gauges of what waits up to date.
 pub async fn measure(app: &App) -> Result<()> {
-    let now = app.clock.now();
-    let waiting = store::waiting(&app.db, now).await?;
-    app.metrics.waiting("inbox", "due", waiting.due, waiting.oldest_due.map(|at| now - at));
-    app.metrics.waiting("inbox", "dead", waiting.dead, waiting.oldest_dead.map(|at| now - at));
+    app.queue().report(&store::depths(&app.db, app.clock.now()).await?);
     Ok(())
 }

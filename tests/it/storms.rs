@@ -1,6 +1,6 @@
 //! A thousand random schedules: customers deposit, withdraw, are refunded and charged back, and staff approve or decline what is
 //! above a threshold, while deliveries are doubled, lost, shuffled and forged, calls are dropped before and after their effect, and
-//! the worker dies at random between any two of its effects. When the storm is over, Revio's books and ours say the same, to the
+//! the worker dies, or a step panics, at random between any two of its effects. When the storm is over, Revio's books and ours say the same, to the
 //! cent, and no payout was paid twice.
 //!
 //! The seed is the same in each run, so that a change of the code alone makes the test fail; `STORM_SEED` tries another, and
@@ -14,7 +14,7 @@ use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::identity::audit::Actor;
 use octoco::money::manual_review::{self, Resolution};
-use octoco::platform::crash::CrashPoints;
+use octoco::platform::crash::{CrashPoints, Fate};
 use octoco::platform::permissions::Role;
 use octoco::webhooks::inbox;
 use rand::rngs::StdRng;
@@ -33,6 +33,8 @@ const SEED: u64 = 20_261_124;
 /// A schedule is a customer's next few wishes; this many customers have theirs at once.
 const AT_ONCE: usize = 20;
 const CRASH_PERCENT: u32 = 4;
+/// Of those: a mistake of ours in one step, which the process survives.
+const PANIC_PERCENT: u32 = 25;
 /// Points that a run of this size dies at many times: one that no schedule reaches any more is found here.
 const CRASH_POINTS: [&str; 16] = [
     "deposit.before_purchase",
@@ -58,23 +60,24 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Where the worker died, and how often.
+/// Where the worker died or a step panicked, and how often.
 #[derive(Clone, Default)]
 struct Deaths {
     calm: Arc<AtomicBool>,
-    counted: Arc<Mutex<BTreeMap<&'static str, u32>>>,
+    counted: Arc<Mutex<BTreeMap<(&'static str, Fate), u32>>>,
 }
 
 impl Deaths {
     fn plan(&self, seed: u64) -> CrashPoints {
         let (deaths, random) = (self.clone(), Mutex::new(StdRng::seed_from_u64(seed)));
         CrashPoints::planned(move |point| {
-            let dies = !deaths.calm.load(Ordering::Relaxed)
-                && random.lock().expect("not poisoned").random_ratio(CRASH_PERCENT, 100);
-            if dies {
-                *deaths.counted.lock().expect("not poisoned").entry(point).or_default() += 1;
+            let mut random = random.lock().expect("not poisoned");
+            if deaths.calm.load(Ordering::Relaxed) || !random.random_ratio(CRASH_PERCENT, 100) {
+                return Fate::GoesOn;
             }
-            dies
+            let fate = if random.random_ratio(PANIC_PERCENT, 100) { Fate::Panics } else { Fate::Dies };
+            *deaths.counted.lock().expect("not poisoned").entry((point, fate)).or_default() += 1;
+            fate
         })
     }
 }
@@ -113,8 +116,10 @@ async fn after_any_storm_revios_books_and_ours_agree(db: PgPool) {
     let counted = deaths.counted.lock().expect("not poisoned").clone();
     eprintln!("deaths: {counted:?}");
     if schedules >= SCHEDULES {
-        let missed: Vec<_> = CRASH_POINTS.iter().filter(|point| !counted.contains_key(*point)).collect();
-        assert!(missed.is_empty(), "nobody died at {missed:?}");
+        let fates = [Fate::Dies, Fate::Panics];
+        let all = CRASH_POINTS.iter().flat_map(|point| fates.map(|fate| (*point, fate)));
+        let missed: Vec<_> = all.filter(|death| !counted.contains_key(death)).collect();
+        assert!(missed.is_empty(), "never happened: {missed:?}");
     }
     t.finish_with_held().await;
 }

@@ -1,10 +1,13 @@
 //! SQL of `mails`.
 
+use serde::Serialize;
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Holder;
+use super::{Holder, Kind, State};
 use crate::platform::clock::DateTime;
+use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 
 pub(super) struct New<'a> {
     pub(super) id: Uuid,
@@ -57,19 +60,14 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Resu
 }
 
 /// Takes due mails, oldest first, and pushes them one lease ahead.
-pub(super) async fn claim_due(
-    db: impl PgExecutor<'_>,
-    now: DateTime,
-    leased_until: DateTime,
-    limit: i64,
-) -> sqlx::Result<Vec<Claimed>> {
+pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64) -> sqlx::Result<Vec<Claimed>> {
     sqlx::query_as!(
         Claimed,
         "update mails set due_at = $2
           where id in (select id from mails where due_at <= $1 order by due_at limit $3 for update skip locked)
          returning id, kind, attempts, expires_at",
-        now,
-        leased_until,
+        lease.now,
+        lease.until,
         limit
     )
     .fetch_all(db)
@@ -110,63 +108,30 @@ pub(super) async fn forget(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()
     Ok(())
 }
 
-/// `state` is `sent` or `dropped`.
-pub(super) async fn finish(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    user_id: Uuid,
-    state: &str,
-    now: DateTime,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update mails set state = $3, user_id = $2, address = null, due_at = null, last_error = null,
-                          attempts = attempts + 1, sent_at = case when $3 = 'sent' then $4::timestamptz end
-          where id = $1 and state = 'pending'",
-        id,
-        user_id,
-        state,
-        now
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+/// What became of a try.
+pub(super) struct Outcome<'a> {
+    pub(super) state: State,
+    pub(super) due_at: Option<DateTime>,
+    pub(super) attempts: i32,
+    pub(super) error: Option<&'a str>,
+    pub(super) sent_at: Option<DateTime>,
 }
 
-/// `user_id` where it is known by now: the address is not needed any more.
-pub(super) async fn defer(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    user_id: Option<Uuid>,
-    due_at: DateTime,
-    error: &str,
-) -> sqlx::Result<()> {
+/// Where it is known by now whose address it is, the address is not needed any more.
+pub(super) async fn record(db: impl PgExecutor<'_>, id: Uuid, outcome: &Outcome<'_>) -> sqlx::Result<()> {
     sqlx::query!(
-        "update mails set user_id = coalesce($2, user_id), address = case when $2::uuid is null then address end,
-                          due_at = $3, attempts = attempts + 1, last_error = $4
-          where id = $1 and state = 'pending'",
+        "update mails m
+            set user_id = coalesce(m.user_id, owner.id), address = case when owner.id is null then m.address end,
+                state = $2, due_at = $3, attempts = $4, last_error = $5, sent_at = $6
+           from (select (select u.id from users u where u.email = addressed.address) as id
+                   from mails addressed where addressed.id = $1) as owner
+          where m.id = $1 and m.state = 'pending'",
         id,
-        user_id,
-        due_at,
-        error
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-pub(super) async fn dead_letter(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    user_id: Option<Uuid>,
-    error: &str,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update mails set user_id = coalesce($2, user_id), address = case when $2::uuid is null then address end,
-                          state = 'dead', due_at = null, attempts = attempts + 1, last_error = $3
-          where id = $1 and state = 'pending'",
-        id,
-        user_id,
-        error
+        outcome.state.name(),
+        outcome.due_at,
+        outcome.attempts,
+        outcome.error,
+        outcome.sent_at,
     )
     .execute(db)
     .await?;
@@ -175,33 +140,39 @@ pub(super) async fn dead_letter(
 
 /// What a page of the list shows; `None` = any.
 pub struct Filter {
-    pub state: Option<String>,
+    pub state: Option<State>,
     pub before: Option<Uuid>,
     pub limit: i64,
 }
 
+/// A mail, as staff see it; never its text.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Mail)]
 pub struct Row {
-    pub id: Uuid,
-    pub kind: String,
-    /// `None` while nobody has looked whose address it is.
-    pub user_id: Option<Uuid>,
-    pub state: String,
-    pub attempts: i32,
-    pub due_at: Option<DateTime>,
-    pub last_error: Option<String>,
-    pub created_at: DateTime,
-    pub expires_at: DateTime,
-    pub sent_at: Option<DateTime>,
+    pub(super) id: Uuid,
+    kind: Kind,
+    /// Whom it is for; null while nobody has looked whose address it is.
+    user_id: Option<Uuid>,
+    state: State,
+    attempts: i32,
+    #[serde(rename = "next_attempt_at")]
+    due_at: Option<DateTime>,
+    last_error: Option<String>,
+    created_at: DateTime,
+    /// When the link in it ends.
+    expires_at: DateTime,
+    sent_at: Option<DateTime>,
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as!(
         Row,
-        "select id, kind, user_id, state, attempts, due_at, last_error, created_at, expires_at, sent_at
-           from mails
-          where ($1::text is null or state = $1) and ($2::uuid is null or id < $2)
-          order by id desc limit $3",
-        filter.state,
+        r#"select id, kind as "kind: Kind", user_id, state as "state: State", attempts, due_at, last_error, created_at,
+                  expires_at, sent_at
+             from mails
+            where ($1::text is null or state = $1) and ($2::uuid is null or id < $2)
+            order by id desc limit $3"#,
+        filter.state.map(State::name),
         filter.before,
         filter.limit,
     )
@@ -209,24 +180,19 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
     .await
 }
 
-pub(super) struct Waiting {
-    pub(super) due: i64,
-    pub(super) oldest_due: Option<DateTime>,
-    pub(super) dead: i64,
-    pub(super) oldest_dead: Option<DateTime>,
-}
-
-/// Of the dead only those that are not older than `since`.
-pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime, since: DateTime) -> sqlx::Result<Waiting> {
+/// What waits: due mails, and dead letters that are not older than `since`.
+pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime, since: DateTime) -> sqlx::Result<Vec<Depth>> {
     sqlx::query_as!(
-        Waiting,
-        r#"select count(*) filter (where due_at <= $1) as "due!", min(due_at) filter (where due_at <= $1) as oldest_due,
-                  count(*) filter (where state = 'dead') as "dead!",
-                  min(created_at) filter (where state = 'dead') as oldest_dead
-             from mails where due_at is not null or (state = 'dead' and created_at > $2)"#,
+        Depth,
+        r#"select 'mails' as "queue!", 'due' as "what!", count(*) as "rows!", min(due_at) as oldest
+             from (select due_at from mails where due_at <= $1 order by due_at limit $3) as due
+           union all
+           select 'mails', 'dead', count(*), min(created_at)
+             from (select created_at from mails where state = 'dead' and created_at > $2 order by created_at limit $3) as dead"#,
         now,
-        since
+        since,
+        COUNTED_MAX,
     )
-    .fetch_one(db)
+    .fetch_all(db)
     .await
 }

@@ -7,7 +7,9 @@ use uuid::Uuid;
 use super::{Kind, State};
 use crate::platform::clock::DateTime;
 use crate::platform::error::Error;
+use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 
+#[derive(Clone)]
 pub(super) struct Row {
     pub(super) id: Uuid,
     pub(super) user_id: Uuid,
@@ -74,6 +76,17 @@ impl TryFrom<Row> for Restriction {
     }
 }
 
+/// The columns of a [`Row`], once: `rows!("select ", " from …", arguments)`.
+macro_rules! rows {
+    ($before:tt, $after:tt $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            $before + "id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at" + $after
+            $(, $argument)*
+        )
+    };
+}
+
 /// False when the account has one already.
 pub(super) async fn insert_once(
     db: impl PgExecutor<'_>,
@@ -101,9 +114,9 @@ pub(super) async fn insert_once(
 
 /// Those that are not lifted.
 pub(super) async fn live(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at from restrictions
+    rows!(
+        "select ",
+        " from restrictions
           where user_id = $1 and state <> 'lifted' order by id",
         user_id
     )
@@ -112,9 +125,9 @@ pub(super) async fn live(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result
 }
 
 pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at from restrictions
+    rows!(
+        "select ",
+        " from restrictions
           where user_id = $1 order by id desc limit 200",
         user_id
     )
@@ -123,9 +136,9 @@ pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Re
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at from restrictions
+    rows!(
+        "select ",
+        " from restrictions
           where ($1::text is null or state = $1) and ($2::uuid is null or id < $2) order by id desc limit $3",
         filter.state,
         filter.before,
@@ -205,19 +218,14 @@ pub(super) async fn begin_lifting(
     .await
 }
 
-pub(super) async fn claim_due(
-    db: impl PgExecutor<'_>,
-    now: DateTime,
-    leased_until: DateTime,
-    limit: i64,
-) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
+pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64) -> sqlx::Result<Vec<Row>> {
+    rows!(
         "update restrictions set due_at = $2
           where id in (select id from restrictions where due_at <= $1 order by due_at for update skip locked limit $3)
-         returning id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at",
-        now,
-        leased_until,
+         returning ",
+        "",
+        lease.now,
+        lease.until,
         limit
     )
     .fetch_all(db)
@@ -232,10 +240,10 @@ pub(super) async fn advance(
     to: &str,
     times: (DateTime, Option<DateTime>),
 ) -> sqlx::Result<Option<Row>> {
-    sqlx::query_as!(
-        Row,
+    rows!(
         "update restrictions set state = $3, updated_at = $4, due_at = $5, attempts = 0 where id = $1 and state = $2
-         returning id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at",
+         returning ",
+        "",
         id,
         from,
         to,
@@ -246,17 +254,17 @@ pub(super) async fn advance(
     .await
 }
 
-/// One that moved meanwhile is left alone. `of`: its id, and the state that it was read in.
+/// One that moved meanwhile is left alone.
 pub(super) async fn defer(
     db: impl PgExecutor<'_>,
-    of: (Uuid, &str),
+    row: &Row,
     due_at: Option<DateTime>,
     attempts: i32,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update restrictions set due_at = $3, attempts = $4 where id = $1 and state = $2",
-        of.0,
-        of.1,
+        row.id,
+        row.state,
         due_at,
         attempts
     )
@@ -266,11 +274,14 @@ pub(super) async fn defer(
 }
 
 /// How many are neither in force nor lifted, and since when the oldest.
-pub(super) async fn unfinished(db: impl PgExecutor<'_>) -> sqlx::Result<(i64, Option<DateTime>)> {
-    let counted = sqlx::query!(
-        r#"select count(*) as "rows!", min(updated_at) as oldest from restrictions where state in ('initiated', 'lifting')"#
+pub(super) async fn depth(db: impl PgExecutor<'_>) -> sqlx::Result<Depth> {
+    sqlx::query_as!(
+        Depth,
+        r#"select 'restriction' as "queue!", 'unfinished' as "what!", count(*) as "rows!", min(updated_at) as oldest
+             from (select updated_at from restrictions where state in ('initiated', 'lifting')
+                    order by updated_at limit $1) as unfinished"#,
+        COUNTED_MAX
     )
     .fetch_one(db)
-    .await?;
-    Ok((counted.rows, counted.oldest))
+    .await
 }

@@ -1,13 +1,16 @@
 //! SQL of `transactions`. Columns are listed and never `*`: a migration may add one while the old binary still runs. The
 //! database sets `created_at` to the time in the id (migration 0017).
 
+use ledger::{Amount, Currency};
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
-use super::types::{Child, Due, Move, NewTransaction, Reversed, Transaction};
+use super::types::{Child, Direction, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
 use crate::platform::clock::DateTime;
+use crate::platform::error::Error;
+use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 
-#[derive(sqlx::FromRow)]
+#[derive(Clone, sqlx::FromRow)]
 pub struct Row {
     pub id: Uuid,
     pub(super) user_id: Uuid,
@@ -45,6 +48,63 @@ pub const COLUMNS: &str = "t.id, t.user_id, t.kind, t.state, t.amount_minor, t.c
     t.failure_reason, t.description, t.refunded_minor, t.charged_back_minor, t.repaid_minor, t.owed_minor, \
     t.held_reason, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction";
 
+/// Stored data that does not parse was not written by us: an internal error that names the row.
+impl TryFrom<Row> for Transaction {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let unreadable = |what: &str| Error::internal(format!("transactions.{what} of {} cannot be read", row.id));
+        let currency = Currency::parse(&row.currency).ok_or_else(|| unreadable("currency"))?;
+        let kind = Kind::parse(&row.kind).ok_or_else(|| unreadable("kind"))?;
+        let own_direction = || row.direction.as_deref().and_then(Direction::parse);
+        Ok(Self {
+            id: row.id,
+            user_id: row.user_id,
+            kind,
+            direction: kind.direction().or_else(own_direction).ok_or_else(|| unreadable("direction"))?,
+            state: State::parse(&row.state).ok_or_else(|| unreadable("state"))?,
+            amount: Amount::new(row.amount_minor, currency).map_err(|_| unreadable("amount_minor"))?,
+            parent_id: row.parent_id,
+            bank_account_id: row.bank_account_id,
+            provider: Provider {
+                id: row.provider_id,
+                status: row.provider_status,
+                checkout_url: row.checkout_url,
+                execution_url: row.execution_url,
+                created_at: row.provider_created_at,
+            },
+            failure_reason: row.failure_reason,
+            description: row.description,
+            reversed: Reversed { refunded_minor: row.refunded_minor, charged_back_minor: row.charged_back_minor },
+            repaid_minor: row.repaid_minor,
+            owed_minor: row.owed_minor,
+            held_reason: row.held_reason,
+            due_at: row.due_at,
+            attempts: row.attempts,
+            version: row.version,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            completed_at: row.completed_at,
+        })
+    }
+}
+
+/// The columns of a [`Row`], once: `rows!("select ", " from …", arguments)`.
+macro_rules! rows {
+    ($before:tt, $after:tt $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            $before
+                + "id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id, \
+                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor, \
+                   charged_back_minor, repaid_minor, owed_minor, held_reason, description, due_at, attempts, version, \
+                   created_at, updated_at, completed_at, direction"
+                + $after
+            $(, $argument)*
+        )
+    };
+}
+
 pub(super) async fn insert_once(
     db: &PgPool,
     id: Uuid,
@@ -52,16 +112,13 @@ pub(super) async fn insert_once(
     now: DateTime,
     due_at: DateTime,
 ) -> sqlx::Result<Option<Row>> {
-    sqlx::query_as!(
-        Row,
+    rows!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
                                    bank_account_id, description, due_at, created_at, updated_at)
          values ($1, $2, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $11, $11)
          on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
-         returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                   due_at, attempts, version, created_at, updated_at, completed_at, direction",
+         returning ",
+        "",
         id,
         new.user_id,
         new.kind.name(),
@@ -125,12 +182,9 @@ pub(super) async fn set_reversed(
 }
 
 pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &str) -> sqlx::Result<Option<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                due_at, attempts, version, created_at, updated_at, completed_at, direction
+    rows!(
+        "select ",
+        "
            from transactions where user_id = $1 and idempotency_key = $2",
         user_id,
         key
@@ -140,12 +194,9 @@ pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &st
 }
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                due_at, attempts, version, created_at, updated_at, completed_at, direction
+    rows!(
+        "select ",
+        "
            from transactions where id = $1",
         id
     )
@@ -154,12 +205,9 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
 }
 
 pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                due_at, attempts, version, created_at, updated_at, completed_at, direction
+    rows!(
+        "select ",
+        "
            from transactions where id = any($1) order by id desc",
         ids
     )
@@ -180,12 +228,9 @@ pub(super) async fn find_for_provider(
     provider_id: Uuid,
     reference: Option<Uuid>,
 ) -> sqlx::Result<Option<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                due_at, attempts, version, created_at, updated_at, completed_at, direction
+    rows!(
+        "select ",
+        "
            from transactions
           where kind = $1 and (provider_id = $2 or id = $3)
           order by (provider_id is not distinct from $2) desc limit 1",
@@ -201,22 +246,18 @@ pub(super) async fn find_for_provider(
 pub(super) async fn claim_due(
     db: impl PgExecutor<'_>,
     kinds: &[String],
-    now: DateTime,
-    leased_until: DateTime,
+    lease: Lease,
     limit: i64,
 ) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
+    rows!(
         "update transactions set due_at = $3
           where id in (select id from transactions where kind = any($1) and due_at <= $2
                         order by due_at, id limit $4 for update skip locked)
-         returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                   due_at, attempts, version, created_at, updated_at, completed_at, direction",
+         returning ",
+        "",
         kinds,
-        now,
-        leased_until,
+        lease.now,
+        lease.until,
         limit
     )
     .fetch_all(db)
@@ -238,8 +279,7 @@ pub(super) async fn advance(
     };
     let provider = to.provider.clone().unwrap_or_default();
     let approved = to.approved.as_ref();
-    sqlx::query_as!(
-        Row,
+    rows!(
         "update transactions
             set state = $3, due_at = case when held_reason is null then $4::timestamptz end, attempts = 0,
                 version = version + 1, updated_at = $5,
@@ -255,10 +295,8 @@ pub(super) async fn advance(
                 approved_hash = case when $15::bytea is not null then $15 when state = $3 then approved_hash end,
                 approved_until = case when $15 is not null then $16::timestamptz when state = $3 then approved_until end
           where id = $1 and version = $2
-         returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                   due_at, attempts, version, created_at, updated_at, completed_at, direction",
+         returning ",
+        "",
         id,
         version,
         to.state.name(),
@@ -328,14 +366,11 @@ pub(super) async fn release(
     version: i32,
     due_at: Option<DateTime>,
 ) -> sqlx::Result<Option<Row>> {
-    sqlx::query_as!(
-        Row,
+    rows!(
         "update transactions set held_reason = null, due_at = $3, attempts = 0, version = version + 1
           where id = $1 and version = $2 and held_reason is not null
-         returning id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                   provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                   charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                   due_at, attempts, version, created_at, updated_at, completed_at, direction",
+         returning ",
+        "",
         id,
         version,
         due_at
@@ -362,12 +397,9 @@ pub(super) async fn list_held(
     before: Option<Uuid>,
     limit: i64,
 ) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id,
-                provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor,
-                charged_back_minor, repaid_minor, owed_minor, held_reason, description,
-                due_at, attempts, version, created_at, updated_at, completed_at, direction
+    rows!(
+        "select ",
+        "
            from transactions
           where held_reason is not null and ($1::text is null or kind = $1) and ($2::uuid is null or id < $2)
           order by id desc limit $3",
@@ -379,28 +411,26 @@ pub(super) async fn list_held(
     .await
 }
 
-/// What waits of one kind: rows and the age of the oldest, due, held, and awaiting approval.
-pub(super) struct Waiting {
-    pub(super) kind: String,
-    pub(super) due: i64,
-    pub(super) oldest_due: Option<DateTime>,
-    pub(super) held: i64,
-    pub(super) oldest_held: Option<DateTime>,
-    pub(super) undecided: i64,
-    pub(super) oldest_undecided: Option<DateTime>,
-}
-
-pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Vec<Waiting>> {
+/// What waits of each kind, none left out: due, on hold, awaiting approval. Each count reads a range of an index, and ends.
+pub(super) async fn depths(db: impl PgExecutor<'_>, kinds: &[String], now: DateTime) -> sqlx::Result<Vec<Depth>> {
     sqlx::query_as!(
-        Waiting,
-        r#"select kind,
-                  count(*) filter (where due_at <= $1) as "due!", min(due_at) filter (where due_at <= $1) as oldest_due,
-                  count(*) filter (where held_reason is not null) as "held!",
-                  min(updated_at) filter (where held_reason is not null) as oldest_held,
-                  count(*) filter (where state = 'awaiting_approval') as "undecided!",
-                  min(updated_at) filter (where state = 'awaiting_approval') as oldest_undecided
-             from transactions where due_at is not null or held_reason is not null group by kind"#,
-        now
+        Depth,
+        r#"select kind as "queue!", what as "what!", waits.rows as "rows!", waits.oldest
+             from unnest($1::text[]) as kinds (kind), lateral (
+                  select 'due' as what, count(*) as rows, min(due_at) as oldest
+                    from (select due_at from transactions t where t.kind = kinds.kind and due_at <= $2
+                           order by due_at limit $3) as due
+                  union all
+                  select 'held', count(*), min(updated_at)
+                    from (select updated_at from transactions t where t.kind = kinds.kind and held_reason is not null
+                           order by updated_at limit $3) as held
+                  union all
+                  select 'awaiting_approval', count(*), min(updated_at)
+                    from (select updated_at from transactions t where t.kind = kinds.kind and state = 'awaiting_approval'
+                           order by id limit $3) as undecided) as waits"#,
+        kinds,
+        now,
+        COUNTED_MAX,
     )
     .fetch_all(db)
     .await

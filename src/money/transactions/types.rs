@@ -1,12 +1,10 @@
 //! The row's types: what kind of movement, in which state, and how it is to move.
 
 use chrono::TimeDelta;
-use ledger::{Amount, Currency};
+use ledger::Amount;
 use uuid::Uuid;
 
-use super::store::Row;
 use crate::platform::clock::DateTime;
-use crate::platform::error::Error;
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::text_enum::text_enum;
 
@@ -56,7 +54,7 @@ text_enum! {
 
 impl Kind {
     /// `None` for a correction, which may go either way.
-    fn direction(self) -> Option<Direction> {
+    pub(super) fn direction(self) -> Option<Direction> {
         match self {
             Self::Deposit | Self::ChargebackReversal => Some(Direction::Credit),
             Self::Withdrawal | Self::Refund | Self::Chargeback => Some(Direction::Debit),
@@ -212,47 +210,6 @@ impl Move {
 
     pub fn with_provider(self, provider: Provider) -> Self {
         Self { provider: Some(provider), ..self }
-    }
-}
-
-/// Stored data that does not parse was not written by us: an internal error that names the row.
-impl TryFrom<Row> for Transaction {
-    type Error = Error;
-
-    fn try_from(row: Row) -> Result<Self, Error> {
-        let unreadable = |what: &str| Error::internal(format!("transactions.{what} of {} cannot be read", row.id));
-        let currency = Currency::parse(&row.currency).ok_or_else(|| unreadable("currency"))?;
-        let kind = Kind::parse(&row.kind).ok_or_else(|| unreadable("kind"))?;
-        let own_direction = || row.direction.as_deref().and_then(Direction::parse);
-        Ok(Self {
-            id: row.id,
-            user_id: row.user_id,
-            kind,
-            direction: kind.direction().or_else(own_direction).ok_or_else(|| unreadable("direction"))?,
-            state: State::parse(&row.state).ok_or_else(|| unreadable("state"))?,
-            amount: Amount::new(row.amount_minor, currency).map_err(|_| unreadable("amount_minor"))?,
-            parent_id: row.parent_id,
-            bank_account_id: row.bank_account_id,
-            provider: Provider {
-                id: row.provider_id,
-                status: row.provider_status,
-                checkout_url: row.checkout_url,
-                execution_url: row.execution_url,
-                created_at: row.provider_created_at,
-            },
-            failure_reason: row.failure_reason,
-            description: row.description,
-            reversed: Reversed { refunded_minor: row.refunded_minor, charged_back_minor: row.charged_back_minor },
-            repaid_minor: row.repaid_minor,
-            owed_minor: row.owed_minor,
-            held_reason: row.held_reason,
-            due_at: row.due_at,
-            attempts: row.attempts,
-            version: row.version,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-            completed_at: row.completed_at,
-        })
     }
 }
 

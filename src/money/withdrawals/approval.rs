@@ -26,8 +26,9 @@ use crate::app::App;
 use crate::identity::audit::{self, Entry};
 use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECLINED, SubjectHash, TOO_LATE};
 use crate::money::bank_accounts::{self, Details};
-use crate::money::transactions::{self, Due, Kind, LEASE, Move, Provider, State, Transaction};
+use crate::money::transactions::{self, Due, Kind, Move, Provider, State, Transaction};
 use crate::platform::error::{Error, Result};
+use crate::platform::queue::LEASE;
 
 /// How often a waiting row is looked at: the thresholds may have been raised.
 const LOOK: TimeDelta = TimeDelta::days(1);

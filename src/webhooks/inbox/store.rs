@@ -1,28 +1,33 @@
 //! SQL of `webhook_logs`.
 
+use serde::Serialize;
 use serde_json::Value;
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, PgPool};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::event::Event;
+use super::{Endpoint, State, Verdict};
 use crate::platform::clock::DateTime;
+use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 
 /// One call, as it is stored.
 pub struct Delivery {
     pub(super) id: Uuid,
-    pub(super) endpoint: &'static str,
+    pub(super) endpoint: Endpoint,
     pub(super) received_at: DateTime,
     pub(super) source_address: String,
     pub(super) body: Vec<u8>,
     pub(super) body_hash: Vec<u8>,
     pub(super) headers: Value,
-    pub(super) verdict: &'static str,
+    pub(super) verdict: Verdict,
     pub(super) due_at: Option<DateTime>,
     pub(super) event: Option<Event>,
     pub(super) last_error: Option<String>,
 }
 
-pub(super) struct Row {
+/// An event that is acted on now.
+pub(super) struct Claimed {
     pub(super) id: Uuid,
     pub(super) body: Vec<u8>,
     pub(super) event_type: Option<String>,
@@ -42,14 +47,14 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, delivery: &Delivery) -> sqlx
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
          on conflict (endpoint, body_hash) where verdict = 'accepted' do nothing",
         delivery.id,
-        delivery.endpoint,
+        delivery.endpoint.name(),
         delivery.received_at,
         delivery.source_address,
         delivery.body,
         delivery.body_hash,
         delivery.headers,
         event.and_then(|event| event.payload.as_ref()),
-        delivery.verdict,
+        delivery.verdict.name(),
         event.map(|event| event.event_type.as_str()),
         event.and_then(Event::object_id),
         event.and_then(|event| event.reference).map(|reference| reference.to_string()),
@@ -63,19 +68,14 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, delivery: &Delivery) -> sqlx
 }
 
 /// Takes due events, oldest first, and pushes them one lease ahead.
-pub(super) async fn claim_due(
-    db: impl PgExecutor<'_>,
-    now: DateTime,
-    leased_until: DateTime,
-    limit: i64,
-) -> sqlx::Result<Vec<Row>> {
+pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64) -> sqlx::Result<Vec<Claimed>> {
     sqlx::query_as!(
-        Row,
+        Claimed,
         r#"update webhook_logs set due_at = $2
           where id in (select id from webhook_logs where due_at <= $1 order by due_at limit $3 for update skip locked)
          returning id, body, event_type, attempts, received_at, due_at as "due_at!""#,
-        now,
-        leased_until,
+        lease.now,
+        lease.until,
         limit
     )
     .fetch_all(db)
@@ -83,13 +83,13 @@ pub(super) async fn claim_due(
 }
 
 /// This and the two below change nothing for whoever does not hold the lease any more.
-pub(super) async fn finish(db: impl PgExecutor<'_>, row: &Row, state: &str, now: DateTime) -> sqlx::Result<()> {
+pub(super) async fn finish(db: impl PgExecutor<'_>, row: &Claimed, state: State, now: DateTime) -> sqlx::Result<()> {
     sqlx::query!(
         "update webhook_logs set state = $3, due_at = null, last_error = null, finished_at = $4
           where id = $1 and state = 'pending' and due_at = $2",
         row.id,
         row.due_at,
-        state,
+        state.name(),
         now
     )
     .execute(db)
@@ -99,7 +99,7 @@ pub(super) async fn finish(db: impl PgExecutor<'_>, row: &Row, state: &str, now:
 
 pub(super) async fn defer(
     db: impl PgExecutor<'_>,
-    row: &Row,
+    row: &Claimed,
     due_at: DateTime,
     attempts: i32,
     error: Option<&str>,
@@ -119,7 +119,12 @@ pub(super) async fn defer(
 }
 
 /// Nobody comes again by himself: the event is listed until a person replays it.
-pub(super) async fn dead_letter(db: impl PgExecutor<'_>, row: &Row, error: &str, now: DateTime) -> sqlx::Result<()> {
+pub(super) async fn dead_letter(
+    db: impl PgExecutor<'_>,
+    row: &Claimed,
+    error: &str,
+    now: DateTime,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "update webhook_logs set state = 'dead', due_at = null, attempts = attempts + 1, last_error = $3, finished_at = $4
           where id = $1 and state = 'pending' and due_at = $2",
@@ -147,8 +152,8 @@ pub(super) async fn replay(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime)
 
 /// What a page of the log shows; `None` = any.
 pub struct LogFilter {
-    pub state: Option<String>,
-    pub verdict: Option<String>,
+    pub state: Option<State>,
+    pub verdict: Option<Verdict>,
     pub event_type: Option<String>,
     /// Revio's purchase or payout.
     pub object_id: Option<Uuid>,
@@ -156,40 +161,59 @@ pub struct LogFilter {
     pub limit: i64,
 }
 
+/// One call, as staff see it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookLog)]
 pub struct LogRow {
-    pub id: Uuid,
-    pub endpoint: String,
-    pub received_at: DateTime,
-    pub source_address: Option<String>,
-    pub verdict: String,
-    pub event_type: Option<String>,
-    pub object_id: Option<Uuid>,
-    pub reference: Option<String>,
-    pub state: String,
-    pub attempts: i32,
-    pub due_at: Option<DateTime>,
-    pub last_error: Option<String>,
-    pub finished_at: Option<DateTime>,
+    pub(super) id: Uuid,
+    endpoint: Endpoint,
+    received_at: DateTime,
+    source_address: Option<String>,
+    verdict: Verdict,
+    #[schema(example = "purchase.paid")]
+    event_type: Option<String>,
+    /// Revio's purchase or payout.
+    object_id: Option<Uuid>,
+    /// Our id, as the event names it.
+    reference: Option<String>,
+    state: State,
+    /// How often acting on it failed.
+    attempts: i32,
+    #[serde(rename = "next_attempt_at")]
+    due_at: Option<DateTime>,
+    last_error: Option<String>,
+    finished_at: Option<DateTime>,
 }
 
+/// What is kept of a call besides.
 pub struct LogDetail {
     pub row: LogRow,
     pub headers: Value,
     pub body: Vec<u8>,
 }
 
+/// The columns of a [`LogRow`], once.
+macro_rules! log_rows {
+    ($after:tt $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            LogRow,
+            r#"select id, endpoint as "endpoint: Endpoint", received_at, source_address, verdict as "verdict: Verdict", event_type,
+                      object_id, reference, state as "state: State", attempts, due_at, last_error, finished_at "#
+                + $after
+            $(, $argument)*
+        )
+    };
+}
+
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &LogFilter) -> sqlx::Result<Vec<LogRow>> {
-    sqlx::query_as!(
-        LogRow,
-        "select id, endpoint, received_at, source_address, verdict, event_type, object_id, reference, state, attempts,
-                due_at, last_error, finished_at
-           from webhook_logs
+    log_rows!(
+        "from webhook_logs
           where ($1::text is null or state = $1) and ($2::text is null or verdict = $2)
             and ($3::text is null or event_type = $3) and ($4::uuid is null or object_id = $4)
             and ($5::uuid is null or id < $5)
           order by id desc limit $6",
-        filter.state,
-        filter.verdict,
+        filter.state.map(State::name),
+        filter.verdict.map(Verdict::name),
         filter.event_type,
         filter.object_id,
         filter.before,
@@ -199,62 +223,32 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &LogFilter) -> sqlx::R
     .await
 }
 
-pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<LogDetail>> {
-    let found = sqlx::query!(
-        "select id, endpoint, received_at, source_address, verdict, event_type, object_id, reference, state, attempts,
-                due_at, last_error, finished_at, headers, body
-           from webhook_logs where id = $1",
-        id
-    )
-    .fetch_optional(db)
-    .await?;
-    Ok(found.map(|found| LogDetail {
-        row: LogRow {
-            id: found.id,
-            endpoint: found.endpoint,
-            received_at: found.received_at,
-            source_address: found.source_address,
-            verdict: found.verdict,
-            event_type: found.event_type,
-            object_id: found.object_id,
-            reference: found.reference,
-            state: found.state,
-            attempts: found.attempts,
-            due_at: found.due_at,
-            last_error: found.last_error,
-            finished_at: found.finished_at,
-        },
-        headers: found.headers,
-        body: found.body,
-    }))
+pub(super) async fn find(db: &PgPool, id: Uuid) -> sqlx::Result<Option<LogDetail>> {
+    let Some(row) = log_rows!("from webhook_logs where id = $1", id).fetch_optional(db).await? else { return Ok(None) };
+    let kept = sqlx::query!("select headers, body from webhook_logs where id = $1", id).fetch_one(db).await?;
+    Ok(Some(LogDetail { row, headers: kept.headers, body: kept.body }))
 }
 
-pub(super) struct Waiting {
-    pub(super) due: i64,
-    pub(super) oldest_due: Option<DateTime>,
-    pub(super) dead: i64,
-    pub(super) oldest_dead: Option<DateTime>,
-}
-
-pub(super) async fn waiting(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Waiting> {
+/// What waits: due events, and dead letters.
+pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Vec<Depth>> {
     sqlx::query_as!(
-        Waiting,
-        r#"select count(*) filter (where due_at <= $1) as "due!", min(due_at) filter (where due_at <= $1) as oldest_due,
-                  count(*) filter (where state = 'dead') as "dead!",
-                  min(received_at) filter (where state = 'dead') as oldest_dead
-             from webhook_logs where due_at is not null or state = 'dead'"#,
-        now
+        Depth,
+        r#"select 'inbox' as "queue!", 'due' as "what!", count(*) as "rows!", min(due_at) as oldest
+             from (select due_at from webhook_logs where due_at <= $1 order by due_at limit $2) as due
+           union all
+           select 'inbox', 'dead', count(*), min(received_at)
+             from (select received_at from webhook_logs where state = 'dead' order by received_at limit $2) as dead"#,
+        now,
+        COUNTED_MAX,
     )
-    .fetch_one(db)
+    .fetch_all(db)
     .await
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-    use sqlx::PgPool;
-
     use super::*;
+    use chrono::TimeDelta;
 
     #[sqlx::test]
     async fn an_event_is_ended_only_by_whoever_holds_its_lease(db: PgPool) {
@@ -262,26 +256,27 @@ mod tests {
         let id = Uuid::now_v7();
         let delivery = Delivery {
             id,
-            endpoint: "company",
+            endpoint: Endpoint::Callback,
             received_at: now,
             source_address: "127.0.0.1".to_owned(),
             body: b"{}".to_vec(),
             body_hash: vec![7; 32],
             headers: Value::Null,
-            verdict: "accepted",
+            verdict: Verdict::Accepted,
             due_at: Some(now),
             event: None,
             last_error: None,
         };
         assert!(insert(&db, &delivery).await.expect("stored"));
-        let leased = claim_due(&db, now, now + TimeDelta::minutes(1), 1).await.expect("claimed").remove(0);
+        let leased =
+            claim_due(&db, Lease { now, until: now + TimeDelta::minutes(1) }, 1).await.expect("claimed").remove(0);
         replay(&db, &[id], now).await.expect("replayed");
-        finish(&db, &leased, "done", now).await.expect("an answer");
+        finish(&db, &leased, State::Done, now).await.expect("an answer");
         dead_letter(&db, &leased, "too late", now).await.expect("an answer");
         defer(&db, &leased, now + TimeDelta::hours(1), 3, None).await.expect("an answer");
-        let again = claim_due(&db, now, now + TimeDelta::minutes(2), 1).await.expect("claimed");
+        let again = claim_due(&db, Lease { now, until: now + TimeDelta::minutes(2) }, 1).await.expect("claimed");
         assert_eq!(again.len(), 1, "what was replayed comes again, whatever became of the attempt before");
-        finish(&db, &again[0], "done", now).await.expect("an answer");
+        finish(&db, &again[0], State::Done, now).await.expect("an answer");
         let state: String = sqlx::query_scalar("select state from webhook_logs").fetch_one(&db).await.expect("one");
         assert_eq!(state, "done");
     }

@@ -12,15 +12,12 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{WebhooksRead, WebhooksReplay};
 use crate::platform::problems::Problems;
 use crate::webhooks::inbox::{self, LogDetail, LogFilter, LogRow};
 
-const STATES: [&str; 4] = ["pending", "done", "ignored", "dead"];
-const VERDICTS: [&str; 5] = ["accepted", "duplicate", "stale", "foreign", "bad_signature"];
 const REPLAY_MAX: usize = 100;
 const EVENT_TYPE_CHARS_MAX: usize = 100;
 
@@ -36,11 +33,10 @@ pub fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct LogQuery {
-    /// `pending`, `done`, `ignored` or `dead` (a dead letter: it waits for a person).
-    #[param(example = "dead", pattern = "^(pending|done|ignored|dead)$")]
+    /// `dead` is a dead letter: it waits for a person.
+    #[param(value_type = Option<inbox::State>, example = "dead")]
     state: Option<String>,
-    /// `accepted`, `duplicate`, `stale`, `foreign` or `bad_signature`.
-    #[param(pattern = "^(accepted|duplicate|stale|foreign|bad_signature)$")]
+    #[param(value_type = Option<inbox::Verdict>)]
     verdict: Option<String>,
     #[param(example = "purchase.paid", max_length = 100)]
     event_type: Option<String>,
@@ -53,27 +49,9 @@ struct LogQuery {
 }
 
 #[derive(Serialize, ToSchema)]
-struct LogView {
-    id: Uuid,
-    /// `revio` (the webhook) or `revio_callback`.
-    endpoint: String,
-    received_at: DateTime,
-    source_address: Option<String>,
-    verdict: String,
-    event_type: Option<String>,
-    object_id: Option<Uuid>,
-    reference: Option<String>,
-    state: String,
-    attempts: i32,
-    next_attempt_at: Option<DateTime>,
-    last_error: Option<String>,
-    finished_at: Option<DateTime>,
-}
-
-#[derive(Serialize, ToSchema)]
 struct LogDetailView {
     #[serde(flatten)]
-    row: LogView,
+    row: LogRow,
     headers: Value,
     /// As it was received; of a body that nobody signed only the beginning.
     body: String,
@@ -97,8 +75,8 @@ struct Replayed {
 impl LogQuery {
     fn parse(self) -> Result<LogFilter> {
         let mut fields = Fields::default();
-        let state = one_of(&mut fields, "state", self.state, &STATES);
-        let verdict = one_of(&mut fields, "verdict", self.verdict, &VERDICTS);
+        let state = fields.word("state", self.state.as_deref());
+        let verdict = fields.word("verdict", self.verdict.as_deref());
         let event_type = self.event_type.map(|text| fields.text("event_type", &text, 1..=EVENT_TYPE_CHARS_MAX));
         let before = page::cursor(&mut fields, self.cursor.as_deref());
         let limit = page::limit(&mut fields, self.limit);
@@ -107,37 +85,10 @@ impl LogQuery {
     }
 }
 
-fn one_of(fields: &mut Fields, field: &'static str, value: Option<String>, words: &[&str]) -> Option<String> {
-    if value.as_deref().is_some_and(|value| !words.contains(&value)) {
-        fields.wrong(field, format!("must be one of {}", words.join(", ")));
-    }
-    value
-}
-
-impl From<LogRow> for LogView {
-    fn from(row: LogRow) -> Self {
-        Self {
-            id: row.id,
-            endpoint: row.endpoint,
-            received_at: row.received_at,
-            source_address: row.source_address,
-            verdict: row.verdict,
-            event_type: row.event_type,
-            object_id: row.object_id,
-            reference: row.reference,
-            state: row.state,
-            attempts: row.attempts,
-            next_attempt_at: row.due_at,
-            last_error: row.last_error,
-            finished_at: row.finished_at,
-        }
-    }
-}
-
 impl From<LogDetail> for LogDetailView {
     fn from(detail: LogDetail) -> Self {
         let body = String::from_utf8_lossy(&detail.body).into_owned();
-        Self { row: detail.row.into(), headers: detail.headers, body }
+        Self { row: detail.row, headers: detail.headers, body }
     }
 }
 
@@ -145,17 +96,16 @@ impl From<LogDetail> for LogDetailView {
 ///
 /// Newest first. Needs `webhooks.read`.
 #[utoipa::path(get, path = "/v1/admin/webhooks", tag = "staff", security(("bearer" = ["webhooks.read"])), params(LogQuery),
-    responses((status = 200, body = Page<LogView>), Problems))]
+    responses((status = 200, body = Page<LogRow>), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<WebhooksRead>,
     Query(query): Query<LogQuery>,
-) -> Result<Json<Page<LogView>>> {
+) -> Result<Json<Page<LogRow>>> {
     let filter = query.parse()?;
     let rows = inbox::list(&app, &filter).await?;
     let last = rows.last().map(|row| row.id);
-    let data = rows.into_iter().map(LogView::from).collect();
-    Ok(Json(Page::by_id(data, last, filter.limit)))
+    Ok(Json(Page::by_id(rows, last, filter.limit)))
 }
 
 /// One of Revio's calls

@@ -1,0 +1,308 @@
+//! The one queue of the house: a row with a `due_at` is the job. Nouns say how their rows are claimed, what a step is, and what
+//! becomes of a row whose step failed; all else is here, once.
+//!
+//! ```text
+//! claim   due rows, pushed one lease ahead ──> step, under a deadline, several at once, a panic caught
+//!                                                │
+//!         done, or moved by somebody else <──────┤
+//!         died (tests): the lease runs out <─────┤
+//!         a fault of the surroundings <──────────┤   again after 0, 1, 2, 4 … 45 s, for as long as it takes; no try is used up
+//!         a fault of the row <───────────────────┘   again after the minutes of its ladder, then given up: a person must look
+//! ```
+//!
+//! The surroundings are PostgreSQL, TigerBeetle, Redis, the network, and Revio when it cannot answer or will not let us in: an
+//! outage is nobody's row's fault, and when it ends every row goes on within a minute, without a person.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::{FutureExt, StreamExt, stream};
+use uuid::Uuid;
+
+use crate::platform::clock::{Clock, DateTime};
+use crate::platform::error::{Error, Fault, Result};
+use crate::platform::telemetry::Metrics;
+
+/// How long a claimed row is left alone: longer than any step may take.
+pub const LEASE: TimeDelta = TimeDelta::seconds(90);
+/// One execution of a payout and a few calls of the ledger fit into it.
+const STEP_DEADLINE: Duration = Duration::from_secs(60);
+/// As many as a worker claims: a row that waits for its turn would outlive its lease.
+const STEPS_AT_ONCE: usize = 16;
+/// Minutes after each fault of a row; after the last one it is given up.
+pub const RETRY_MINUTES: &[i64] = &[0, 1, 5, 15];
+/// Every row goes on within a minute of an outage's end.
+const SETBACK_SECS_MAX: i64 = 45;
+/// At some 50 bytes each. When there are more, all are forgotten, and each begins with short pauses once more.
+const SETBACKS_MAX: usize = 100_000;
+/// A gauge counts no further: more is as bad, and counting must stay cheap.
+pub const COUNTED_MAX: i64 = 10_000;
+
+/// What a noun says of its rows.
+pub trait Work: Sync {
+    /// A row as it was claimed.
+    type Claimed: Send + Sync;
+
+    /// In logs and metrics.
+    fn label<'a>(&'a self, claimed: &'a Self::Claimed) -> &'a str;
+
+    fn id(claimed: &Self::Claimed) -> Uuid;
+
+    /// One short statement: due rows, oldest first, at most `limit`, passed over where another worker is taking them.
+    fn claim(&self, lease: Lease, limit: i64) -> impl Future<Output = sqlx::Result<Vec<Self::Claimed>>> + Send;
+
+    /// One step of one row; safe to repeat. What became of it, for the metrics.
+    fn step(&self, claimed: &Self::Claimed) -> impl Future<Output = Result<&'static str>> + Send;
+
+    /// Writes down what [`Tools::after`] says of the error: the row is due again, or given up.
+    fn failed(&self, claimed: &Self::Claimed, error: &Error) -> impl Future<Output = Result<()>> + Send;
+
+    /// Somebody else moved the row meanwhile: a webhook, a handler, another worker. Mostly nothing is left to do.
+    fn overtaken(&self, _claimed: &Self::Claimed) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
+}
+
+/// From when to when a claim holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease {
+    pub now: DateTime,
+    pub until: DateTime,
+}
+
+/// What comes after a failed step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Again { due_at: DateTime, attempts: i32 },
+    GiveUp { failures: i32 },
+}
+
+/// What waits in a queue now.
+pub struct Depth {
+    pub queue: String,
+    pub what: String,
+    pub rows: i64,
+    pub oldest: Option<DateTime>,
+}
+
+/// How often in a row each row met a fault of the surroundings, in this process: it only makes the pauses longer.
+#[derive(Debug, Default)]
+pub struct Setbacks(Mutex<HashMap<Uuid, u32>>);
+
+/// What the queue works with; `App::queue` hands it out.
+#[derive(Clone, Copy)]
+pub struct Tools<'a> {
+    pub clock: &'a Clock,
+    pub metrics: &'a Metrics,
+    pub setbacks: &'a Setbacks,
+}
+
+/// Claims due rows and steps each of them; one row's failure is that row's alone. How many were claimed.
+pub async fn step_due<W: Work>(work: &W, tools: Tools<'_>, limit: i64) -> Result<usize> {
+    let claimed = work.claim(tools.lease(), limit).await?;
+    let count = claimed.len();
+    stream::iter(claimed)
+        .for_each_concurrent(STEPS_AT_ONCE, |row| async move { step_one(work, tools, &row).await })
+        .await;
+    Ok(count)
+}
+
+async fn step_one<W: Work>(work: &W, tools: Tools<'_>, row: &W::Claimed) {
+    let (id, label) = (W::id(row), work.label(row));
+    let stepped = match tokio::time::timeout(STEP_DEADLINE, caught(work.step(row))).await {
+        Ok(stepped) => stepped,
+        Err(elapsed) => Err(Error::unavailable(elapsed)),
+    };
+    let (outcome, recorded) = match stepped {
+        Ok(outcome) => {
+            tools.setbacks.forget(id);
+            (outcome, Ok(()))
+        }
+        Err(Error::Crashed(_)) => ("crashed", Ok(())),
+        Err(Error::StaleState) => ("stale", work.overtaken(row).await),
+        Err(error) => {
+            let outcome = if error.fault() == Fault::Surroundings { "set_back" } else { "failed" };
+            tracing::warn!(queue = label, row = %id, outcome, error = error.chain(), "a step failed");
+            (outcome, work.failed(row, &error).await)
+        }
+    };
+    tools.metrics.task_steps.with_label_values(&[label, outcome]).inc();
+    if let Err(error) = recorded {
+        // The lease runs out and the row comes due again.
+        tracing::warn!(queue = label, row = %id, error = error.chain(), "what became of a step was not recorded");
+    }
+}
+
+/// A panic is a mistake of ours in this one row: the row fails, not the process with everybody else's rows.
+pub async fn caught<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
+    let step = AssertUnwindSafe(step).catch_unwind().await;
+    step.unwrap_or_else(|_| Err(Error::internal("a step panicked")))
+}
+
+impl Tools<'_> {
+    pub fn lease(&self) -> Lease {
+        let now = self.clock.now();
+        Lease { now, until: now + LEASE }
+    }
+
+    /// When a row is tried again that has failed by itself `attempts` times before, up its ladder of minutes.
+    pub fn after(&self, id: Uuid, attempts: i32, error: &Error, ladder: &[i64]) -> Next {
+        let now = self.clock.now();
+        if let Error::ProviderPaused { retry_after_secs } = error {
+            let pause = TimeDelta::seconds(i64::try_from(*retry_after_secs).unwrap_or(1));
+            return Next::Again { due_at: now + pause, attempts };
+        }
+        if error.fault() == Fault::Surroundings {
+            return Next::Again { due_at: now + self.setbacks.pause(id), attempts };
+        }
+        self.setbacks.forget(id);
+        let failures = attempts.saturating_add(1);
+        match usize::try_from(attempts).ok().and_then(|attempts| ladder.get(attempts)) {
+            Some(minutes) => Next::Again { due_at: now + TimeDelta::minutes(*minutes), attempts: failures },
+            None => Next::GiveUp { failures },
+        }
+    }
+
+    /// Brings the gauges of depth and age up to date. Each is set, none taken away: one that cannot be read keeps its last value.
+    pub fn report(&self, depths: &[Depth]) {
+        let now = self.clock.now();
+        for depth in depths {
+            self.metrics.waiting(&depth.queue, &depth.what, depth.rows, depth.oldest.map(|oldest| now - oldest));
+        }
+    }
+}
+
+impl Setbacks {
+    /// 0, 1, 2, 4 … seconds, the longer ones up to a quarter shorter, so that many rows do not come back at one moment.
+    fn pause(&self, id: Uuid) -> TimeDelta {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= SETBACKS_MAX {
+            known.clear();
+        }
+        let times = known.entry(id).or_default();
+        let secs = match times.checked_sub(1) {
+            None => 0,
+            Some(doublings) => 1_i64
+                .checked_shl(doublings)
+                .filter(|secs| (1..SETBACK_SECS_MAX).contains(secs))
+                .unwrap_or(SETBACK_SECS_MAX),
+        };
+        *times = times.saturating_add(1);
+        TimeDelta::milliseconds(secs * rand::random_range(750..=1000))
+    }
+
+    fn forget(&self, id: Uuid) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// One row whose steps end as the test says, and what was written down of it.
+    struct OneRow {
+        step: fn() -> Result<&'static str>,
+        attempts: Mutex<i32>,
+        written: Mutex<Vec<Next>>,
+        overtaken: AtomicUsize,
+        tools: (Clock, Metrics, Setbacks),
+    }
+
+    impl OneRow {
+        fn new(step: fn() -> Result<&'static str>) -> Self {
+            let tools = (Clock::fixed(DateTime::UNIX_EPOCH), Metrics::new(), Setbacks::default());
+            Self { step, attempts: Mutex::default(), written: Mutex::default(), overtaken: AtomicUsize::new(0), tools }
+        }
+
+        fn tools(&self) -> Tools<'_> {
+            Tools { clock: &self.tools.0, metrics: &self.tools.1, setbacks: &self.tools.2 }
+        }
+
+        /// What becomes of it in `steps` steps: the pauses in seconds, and how often it was given up.
+        async fn pauses(&self, steps: usize) -> (Vec<i64>, usize) {
+            for _ in 0..steps {
+                assert_eq!(step_due(self, self.tools(), 1).await.expect("claimed"), 1);
+            }
+            let written = self.written.lock().expect("nobody panicked");
+            let now = self.tools.0.now();
+            let pauses = written.iter().filter_map(|next| match next {
+                Next::Again { due_at, .. } => Some((*due_at - now).num_seconds()),
+                Next::GiveUp { .. } => None,
+            });
+            let given_up = written.iter().filter(|next| matches!(next, Next::GiveUp { .. })).count();
+            (pauses.collect(), given_up)
+        }
+    }
+
+    impl Work for OneRow {
+        type Claimed = ();
+
+        fn label<'a>(&'a self, (): &'a ()) -> &'a str {
+            "test"
+        }
+
+        fn id((): &()) -> Uuid {
+            Uuid::nil()
+        }
+
+        async fn claim(&self, _: Lease, _: i64) -> sqlx::Result<Vec<()>> {
+            Ok(vec![()])
+        }
+
+        async fn step(&self, (): &()) -> Result<&'static str> {
+            (self.step)()
+        }
+
+        async fn failed(&self, (): &(), error: &Error) -> Result<()> {
+            let mut attempts = self.attempts.lock().expect("nobody panicked");
+            let next = self.tools().after(Uuid::nil(), *attempts, error, RETRY_MINUTES);
+            if let Next::Again { attempts: counted, .. } = next {
+                *attempts = counted;
+            }
+            self.written.lock().expect("nobody panicked").push(next);
+            Ok(())
+        }
+
+        async fn overtaken(&self, (): &()) -> Result<()> {
+            self.overtaken.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_the_row_goes_up_its_ladder_and_is_given_up() {
+        let row = OneRow::new(|| Err(Error::internal("ours")));
+        assert_eq!(row.pauses(5).await, (vec![0, 60, 300, 900], 1));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_rows_own_fault_and_ends_nothing_else() {
+        let row = OneRow::new(|| panic!("ours"));
+        assert_eq!(row.pauses(5).await, (vec![0, 60, 300, 900], 1));
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_the_surroundings_uses_up_no_try_however_long_it_lasts() {
+        let row = OneRow::new(|| Err(Error::unavailable("away")));
+        let (pauses, given_up) = row.pauses(100).await;
+        assert_eq!((pauses.len(), given_up), (100, 0));
+        assert_eq!(pauses[0], 0, "at once, in case that it was a hiccup");
+        assert!(pauses[1..].iter().all(|secs| *secs <= SETBACK_SECS_MAX), "{pauses:?}");
+        assert!(pauses[10..].iter().all(|secs| *secs >= 33), "ever more slowly: {pauses:?}");
+        assert_eq!(*row.attempts.lock().expect("nobody panicked"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_somebody_else_moved_has_not_failed() {
+        let row = OneRow::new(|| Err(Error::StaleState));
+        assert_eq!(row.pauses(2).await, (vec![], 0));
+        assert_eq!(row.overtaken.load(Ordering::Relaxed), 2);
+    }
+}
