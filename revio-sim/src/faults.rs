@@ -89,6 +89,10 @@ pub enum FaultKind {
     /// 502 with an HTML body.
     BadGateway(Moment),
     ServerError(Moment),
+    /// This status with an HTML body, and nothing is done: what stands in front of an API says 401, 403 or 408 so, and 200 too.
+    Answer {
+        status: u16,
+    },
     /// 400: the call is refused and changes nothing.
     Refused,
     RateLimited {
@@ -138,6 +142,7 @@ impl FaultKind {
         match self {
             FaultKind::BadGateway(_)
             | FaultKind::ServerError(_)
+            | FaultKind::Answer { .. }
             | FaultKind::Refused
             | FaultKind::RateLimited { .. }
             | FaultKind::Hang { .. }

@@ -1,13 +1,13 @@
 //! The row behind every movement of money, and how it moves from state to state. What happens *between* two states is the
 //! business of `deposits` and `withdrawals`; lists of rows are in `history`.
 //!
-//! The row is the job: `due_at` is queue, schedule, lease and retry in one column.
+//! The row is the job: `due_at` is queue, schedule, lease and retry in one column (`platform::queue`).
 //!
 //! ```text
 //! insert_once ─> due in one lease, the handler runs the first step ─┐
-//! claim_due   ─> due in one lease, the worker runs a step ──────────┴─> advance  next state, due as the state wants
+//! step_due    ─> due in one lease, the worker runs a step ──────────┴─> advance  next state, due as the state wants
 //!                                                                       wait     nothing new, look again later
-//!                                                                       retry    a failure: 0, 1, 5, 15 minutes, then held
+//!                                                                       failed   again later, or on hold after the last try
 //!                                                                       hold     a person must look; nothing is due
 //! ```
 

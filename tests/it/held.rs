@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
-use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
+use revio_sim::{Fault, FaultKind, Pay, Scope};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ async fn a_row_that_gave_up_goes_on_when_a_person_says_so(db: PgPool) {
     let t = TestApp::new(db).await;
     let (customer, finance, support) =
         (t.customer_with(10_000).await, t.staff(Role::Finance).await, t.staff(Role::Support).await);
-    t.sim.set_fault(Fault::next(5, Scope::CreatePayout, FaultKind::BadGateway(Moment::Before)));
+    t.sim.set_fault(Fault::next(5, Scope::CreatePayout, FaultKind::Answer { status: 200 }));
     let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
     for minutes in [0, 1, 5, 15] {
         t.drive().await;

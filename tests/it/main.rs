@@ -24,6 +24,7 @@ mod limits;
 mod lists;
 mod mailbox;
 mod mails;
+mod outages;
 mod overtaken;
 mod projector;
 mod requests;

@@ -34,6 +34,7 @@ pub(super) async fn faulty(State(shared): State<Arc<Shared>>, request: Request, 
 
 async fn strike(shared: &Shared, fault: Option<FaultKind>, request: Request, next: Next) -> Response {
     match fault {
+        Some(FaultKind::Answer { status }) => page(status),
         Some(FaultKind::BadGateway(Moment::Before)) => bad_gateway(),
         Some(FaultKind::BadGateway(Moment::After)) => {
             next.run(request).await;
@@ -108,6 +109,13 @@ async fn hang(shared: &Shared, duration: Duration) {
 fn bad_gateway() -> Response {
     let html = "<html>\n<head><title>502 Bad Gateway</title></head>\n<body><center><h1>502 Bad Gateway</h1></center></body>\n</html>";
     (StatusCode::BAD_GATEWAY, [(header::CONTENT_TYPE, "text/html")], html).into_response()
+}
+
+/// A page where an object was asked for.
+fn page(status: u16) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(header::CONTENT_TYPE, "text/html")], format!("<html><body><h1>{status}</h1></body></html>"))
+        .into_response()
 }
 
 fn server_error() -> Response {

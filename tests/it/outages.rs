@@ -1,0 +1,79 @@
+//! A part that does not answer is no row's fault: nothing is given up, however long it lasts, and everything goes on by itself
+//! when it is over.
+
+use chrono::TimeDelta;
+use octoco::platform::crash::{CrashPoints, Fate};
+use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
+use sqlx::PgPool;
+
+use crate::harness::TestApp;
+
+/// Each way in which Revio can be away, or keep us out.
+fn outages() -> Vec<FaultKind> {
+    let answers = [401, 403, 408, 500, 503].map(|status| FaultKind::Answer { status });
+    let others = [
+        FaultKind::BadGateway(Moment::Before),
+        FaultKind::RateLimited { retry_after_secs: 20 },
+        FaultKind::Reset(Moment::Before),
+    ];
+    answers.into_iter().chain(others).collect()
+}
+
+#[sqlx::test]
+async fn whatever_keeps_revio_away_for_hours_holds_nothing_and_needs_nobody(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(1_000_000).await;
+    for (number, outage) in outages().into_iter().enumerate() {
+        let deposit = t.deposit(&customer, 5_000, &format!("d{number}")).await;
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await;
+        t.sim.set_fault(Fault::chance(1.0, Scope::AnyCall, outage.clone()));
+        t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+        for _ in 0..45 {
+            t.drive().await;
+            t.advance(TimeDelta::minutes(8));
+        }
+        let given_up: i64 = sqlx::query_scalar(
+            "select (select count(*) from transactions where held_reason is not null)
+                  + (select count(*) from webhook_logs where state = 'dead')",
+        )
+        .fetch_one(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+        assert_eq!(given_up, 0, "after six hours of {outage:?}");
+        assert_eq!(
+            (t.state(withdrawal.id()).await.as_str(), t.state(deposit.id()).await.as_str()),
+            ("reserved", "awaiting_payment")
+        );
+        t.sim.clear_faults();
+        t.advance(TimeDelta::minutes(3));
+        t.drive().await;
+        assert_eq!(t.state(deposit.id()).await, "completed", "after {outage:?}");
+        assert_eq!(t.state(withdrawal.id()).await, "completed", "after {outage:?}");
+    }
+    t.finish().await;
+}
+
+/// One webhook that panics each time it is acted on becomes a dead letter; everything else goes on.
+#[sqlx::test]
+async fn an_event_that_panics_is_given_up_and_the_others_go_on(db: PgPool) {
+    let panics = CrashPoints::planned(|point| if point == "inbox.acted" { Fate::Panics } else { Fate::GoesOn });
+    let t = TestApp::crashing(db, &[], panics).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    for minutes in [0, 1, 5, 15, 0] {
+        t.advance(TimeDelta::minutes(minutes));
+        t.drive().await;
+    }
+    let dead: Vec<(String, i32)> = sqlx::query_as(
+        "select last_error, attempts from webhook_logs where state = 'dead' and event_type = 'purchase.paid'",
+    )
+    .fetch_all(&t.app.db)
+    .await
+    .expect("PostgreSQL answers");
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert!(dead[0].0.contains("a step panicked") && dead[0].1 == 5, "{dead:?}");
+    assert_eq!(t.state(deposit.id()).await, "completed", "the row was credited before each panic, once");
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    t.finish_with_held().await;
+}
