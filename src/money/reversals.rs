@@ -51,7 +51,7 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
 
 /// `→ completed`: from the wallet what it holds, the rest is owed.
 async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transaction> {
-    let owed = receivables::take(app, row, Leg::Main, code).await?;
+    let owed = receivables::collect(app, row, Leg::Main, code).await?;
     if !owed.is_zero() {
         tracing::warn!(transaction.id = %row.id, kind = row.kind.name(), owed = owed.minor(), "a wallet did not cover it; the customer owes it");
     }

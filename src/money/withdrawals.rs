@@ -28,7 +28,7 @@
 //! money. `submitting` is written before the execution, and a row found in it is looked up at Revio before anything is
 //! repeated. No answer is never a "no": the reservation stays until Revio has said its final word.
 //!
-//! Should that word change (`later`): a payment after a release is taken from the wallet, and the rest is owed (`debts`); an error
+//! Should that word change (`late_outcomes`): a payment after a release is taken from the wallet, and the rest is owed (`receivables`); an error
 //! after a payment is held for a person and never credited by itself.
 
 pub mod approval;

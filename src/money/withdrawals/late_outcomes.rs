@@ -55,7 +55,7 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
 
 /// `failed → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.
 pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    let owed = receivables::take(app, withdrawal, Leg::Late, TransferCode::Withdrawal).await?;
+    let owed = receivables::collect(app, withdrawal, Leg::Late, TransferCode::Withdrawal).await?;
     app.metrics.withdrawals_paid_late.inc();
     tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(told(withdrawal, payout));
