@@ -83,8 +83,6 @@ pub struct Reader {
     balance: i64,
 }
 
-/// # Errors
-/// [`Error::Invalid`] when there are more lines than an answer holds.
 pub async fn whole(app: &App, request: Request) -> Result<Statement> {
     let mut reader = Reader::open(app, request).await?;
     let (mut lines, mut entries) = (Vec::new(), 0);
@@ -138,9 +136,6 @@ impl Reader {
     }
 
     /// The next lines, which may be none; `None` at the end, where the balances were found to tie out.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] when they do not; when the ledger does not answer.
     pub async fn next(&mut self, app: &App) -> Result<Option<Page>> {
         let history = app.ledger.history(self.wallet, self.after, self.until, BATCH_MAX).await?;
         let Some((last, _)) = history.last() else {

@@ -93,9 +93,6 @@ pub struct Attempt {
 }
 
 /// Also gives out what makes the device known from now on.
-///
-/// # Errors
-/// [`Error::InvalidCredentials`]; [`Error::TooMany`].
 pub async fn login(app: &App, visitor: &AnonymousClient, attempt: Attempt) -> Result<(SignedIn, Device)> {
     let email = attempt.email;
     let known = match attempt.device {
@@ -165,9 +162,7 @@ async fn refused(app: &App, visitor: &AnonymousClient, user: Option<Uuid>) -> Re
 }
 
 /// Exchanges a refresh token for its successor and a new access token.
-///
-/// # Errors
-/// [`Error::Unauthenticated`], whatever is wrong with the token.
+/// The caller is not told what is wrong with a token.
 pub async fn refresh(app: &App, visitor: &AnonymousClient, token: &RefreshToken) -> Result<SignedIn> {
     let now = app.clock.now();
     let hash = token.hash();
@@ -226,8 +221,6 @@ pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<Session>> {
     Ok(store::list_for(&app.db, user_id, app.clock.now()).await?)
 }
 
-/// # Errors
-/// [`Error::NotFound`] when it is not the user's, or ended already.
 pub async fn revoke(app: &App, caller: &Caller, session_id: Uuid) -> Result<()> {
     let session = Owned { id: session_id, user_id: caller.user_id };
     let ended = end(app, &caller.actor(), &session, Ending::Revoked).await?;
@@ -276,9 +269,6 @@ pub async fn end_all(
 
 /// Ends a batch of everybody's sessions, on the record: `octoco sessions end-all`, when a key has leaked. How many; 0 when there
 /// are no more. Other processes read of it, as of any end (`access.rs`).
-///
-/// # Errors
-/// When PostgreSQL does not answer: what was ended stays so, run it again.
 pub async fn end_everybodys(app: &App) -> Result<u64> {
     let mut tx = app.db.begin().await?;
     let ended = store::revoke_batch(&mut *tx, Ending::Operator.reason(), app.clock.now(), BATCH).await?;

@@ -108,9 +108,6 @@ pub struct Maker {
 }
 
 /// `→ awaiting_approval`: both rows are written, nothing moves.
-///
-/// # Errors
-/// [`Error::Forbidden`] for one's own wallet; [`Error::NotFound`] without such a customer; [`Error::KeyReused`].
 pub async fn propose(app: &App, maker: &Maker, new: NewAdjustment, key: IdempotencyKey) -> Result<Proposed> {
     if new.user_id == maker.id {
         return Err(Error::Forbidden);
@@ -171,10 +168,6 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
 }
 
 /// `awaiting_approval → initiated`, and the ledger is asked at once.
-///
-/// # Errors
-/// [`Error::NotFound`]; [`Error::Forbidden`] for its maker and its customer; [`Error::StaleState`] when it does not wait any
-/// more, or is not what was seen.
 pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Adjustment> {
     let adjustment = undecided(app, decision, id).await?;
     let row = &adjustment.transaction;
@@ -196,9 +189,6 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 }
 
 /// `awaiting_approval → cancelled`.
-///
-/// # Errors
-/// As [`approve`].
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Adjustment> {
     let adjustment = undecided(app, decision, id).await?;
     let row = &adjustment.transaction;

@@ -42,9 +42,6 @@ pub struct SubjectHash([u8; 32]);
 
 impl SubjectHash {
     /// Each part is framed by its length, so that no two lists of parts are the same bytes.
-    ///
-    /// # Panics
-    /// Never: the digest has 32 bytes.
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
         for part in parts {

@@ -58,10 +58,6 @@ async fn may_have_moved(app: &App, held: &Transaction) -> Result<bool> {
 }
 
 /// Ends a hold and records who ended it and why.
-///
-/// # Errors
-/// [`Error::NotFound`] when no such row is held; [`Error::Invalid`] for a dismissal that would strand money; [`Error::StaleState`]
-/// when the row moved meanwhile.
 pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: &str) -> Result<Transaction> {
     let held = transactions::find(app, id).await?;
     if held.held_reason.is_none() {

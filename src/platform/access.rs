@@ -51,9 +51,6 @@ impl Access {
     }
 
     /// Whether the session was ended before its tokens were.
-    ///
-    /// # Errors
-    /// When the list is too old and PostgreSQL does not answer.
     pub async fn has_ended(&self, session: Uuid, now: DateTime) -> Result<bool> {
         let age = self.read(|ended| ended.read_at).map(|at| now - at);
         match age {

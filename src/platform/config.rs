@@ -157,17 +157,11 @@ pub struct ConfigError(Vec<String>);
 
 impl Config {
     /// Reads the process's environment.
-    ///
-    /// # Errors
-    /// Names every variable that is missing or cannot be used.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_source(&environment)
     }
 
     /// Reads any source of names and values.
-    ///
-    /// # Errors
-    /// Names every variable that is missing or cannot be used.
     pub fn from_source(source: Source<'_>) -> Result<Self, ConfigError> {
         let mut read = Reader { source, wrong: Vec::new() };
         let config = Self::read(&mut read);

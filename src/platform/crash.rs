@@ -20,8 +20,6 @@ impl CrashPoints {
         Self(Some(Arc::new(plan)))
     }
 
-    /// # Errors
-    /// [`Crashed`], if a test wants it so.
     pub fn at(&self, point: &'static str) -> Result<(), Crashed> {
         match &self.0 {
             Some(plan) if plan(point) => Err(Crashed(point)),

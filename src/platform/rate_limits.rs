@@ -154,8 +154,7 @@ struct Bucket {
 }
 
 impl Limiter {
-    /// # Errors
-    /// When the URL is not one of Redis's. Redis itself need not be there.
+    /// Redis itself need not be there.
     pub fn new(url: &str, limits: RateLimits, counting: Counting) -> RedisResult<Self> {
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(counting.connection))

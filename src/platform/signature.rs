@@ -36,9 +36,6 @@ pub enum BadSignature {
 
 impl PublicKeys {
     /// Reads one or several PEM blocks. Literal `\n` and surrounding quotes, as hosting panels leave them, are undone.
-    ///
-    /// # Errors
-    /// Says which block is wrong and how.
     pub fn from_pem(text: &str) -> Result<Self, String> {
         let text = text.trim().trim_matches(['"', '\'']).replace("\\n", "\n");
         let blocks: Vec<&str> = text.split_inclusive(PEM_END).filter(|block| block.contains("-----BEGIN")).collect();
@@ -64,9 +61,6 @@ impl PublicKeys {
     }
 
     /// Whether one of the keys signed exactly these bytes.
-    ///
-    /// # Errors
-    /// Says what is wrong with the header or the signature.
     pub fn verify<'h>(&self, body: &[u8], mut headers: impl Iterator<Item = &'h [u8]>) -> Result<(), BadSignature> {
         let header = headers.next().ok_or(BadSignature::Missing)?;
         if headers.next().is_some() {

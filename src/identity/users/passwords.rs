@@ -18,9 +18,6 @@ static COMMON: LazyLock<HashSet<&str>> =
     LazyLock::new(|| include_str!("common_passwords.txt").lines().filter(|line| !line.starts_with('#')).collect());
 
 /// Whether somebody may choose this password: long enough, not one that everybody tries, not the e-mail.
-///
-/// # Errors
-/// [`Error::Invalid`] for `field`.
 pub fn check(field: &str, password: &SecretString, email: Option<&Email>) -> Result<()> {
     let password = password.expose_secret();
     if !(CHARS_MIN..=CHARS_MAX).contains(&password.chars().count()) {

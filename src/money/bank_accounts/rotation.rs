@@ -42,9 +42,6 @@ pub struct KeyUse {
 }
 
 /// The next batch; `None` when there is no more.
-///
-/// # Errors
-/// When PostgreSQL does not answer: run it again.
 pub async fn next(app: &App, cursor: &mut Cursor) -> Result<Option<Batch>> {
     let current = app.config.data_keys.current_id();
     let rows = store::encrypted_by_others(&app.db, current, cursor.0, BATCH).await?;

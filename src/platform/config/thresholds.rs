@@ -18,9 +18,6 @@ struct Steps {
 
 impl Thresholds {
     /// Reads `CUR:one` or `CUR:one:two`, with commas. Without the enabled currencies (they are wrong themselves) any is taken.
-    ///
-    /// # Errors
-    /// Says what is wrong.
     pub fn parse(value: &str, enabled: Option<&[Currency]>) -> Result<Self, String> {
         let mut thresholds = BTreeMap::new();
         for entry in value.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
