@@ -22,8 +22,8 @@ use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::users::{self, Email, Proof, User};
 use crate::platform::error::{Error, Result};
 use crate::platform::hashing::Priority;
-use crate::platform::permissions::Role;
 use crate::platform::rate_limits::Class;
+use crate::platform::text_enum::text_enum;
 use crate::platform::tokens::{Device, REFRESH_SECS, RefreshToken};
 
 pub use store::Session;
@@ -40,15 +40,16 @@ struct Owned {
     user_id: Uuid,
 }
 
-/// How a session ends before its time.
-#[derive(Debug, Clone, Copy)]
-pub enum Ending {
-    LoggedOut,
-    Revoked,
-    TokenReused,
-    PasswordReset,
-    PasswordChanged,
-    Operator,
+text_enum! {
+    /// How a session ends before its time, as the metric has it.
+    pub enum Ending {
+        LoggedOut = "logged_out",
+        Revoked = "revoked",
+        TokenReused = "token_reused",
+        PasswordReset = "password_reset",
+        PasswordChanged = "password_changed",
+        Operator = "operator",
+    }
 }
 
 impl Ending {
@@ -61,18 +62,6 @@ impl Ending {
             Self::PasswordReset => "password reset",
             Self::PasswordChanged => "password changed",
             Self::Operator => "ended by the operator",
-        }
-    }
-
-    /// As the metric says it.
-    fn name(self) -> &'static str {
-        match self {
-            Self::LoggedOut => "logged_out",
-            Self::Revoked => "revoked",
-            Self::TokenReused => "token_reused",
-            Self::PasswordReset => "password_reset",
-            Self::PasswordChanged => "password_changed",
-            Self::Operator => "operator",
         }
     }
 }
@@ -132,6 +121,7 @@ async fn open(app: &App, visitor: &AnonymousClient, user: User) -> Result<Signed
     let now = app.clock.now();
     let session = Session {
         id: app.clock.row_id(),
+        current: true,
         user_agent: visitor.user_agent.clone(),
         address: Some(visitor.address.clone()),
         created_at: now,
@@ -145,7 +135,7 @@ async fn open(app: &App, visitor: &AnonymousClient, user: User) -> Result<Signed
     }
     store::insert(&mut *tx, user.id, &session).await?;
     store::insert_token(&mut *tx, &refresh_token.hash(), session.id, now).await?;
-    let actor = Actor::user(user.id, Role::parse(&user.role), visitor.origin.clone());
+    let actor = Actor::user(user.id, Some(user.role), visitor.origin.clone());
     audit::record(app, &mut *tx, Entry::of(&actor, "session.opened", "session", session.id)).await?;
     tx.commit().await?;
     app.metrics.sign_ins.with_label_values(&["opened"]).inc();
@@ -216,9 +206,9 @@ pub async fn logout(app: &App, visitor: &AnonymousClient, token: &RefreshToken) 
     Ok(())
 }
 
-/// The sessions of a user that still live, newest first.
-pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<Session>> {
-    Ok(store::list_for(&app.db, user_id, app.clock.now()).await?)
+/// The caller's sessions that still live, newest first.
+pub async fn list(app: &App, caller: &Caller) -> Result<Vec<Session>> {
+    Ok(store::list_for(&app.db, caller.user_id, caller.session_id, app.clock.now()).await?)
 }
 
 pub async fn revoke(app: &App, caller: &Caller, session_id: Uuid) -> Result<()> {
@@ -304,6 +294,6 @@ async fn end(app: &App, actor: &Actor, session: &Owned, how: Ending) -> Result<b
 }
 
 fn signed_in(app: &App, user: User, session_id: Uuid, refresh_token: RefreshToken) -> SignedIn {
-    let access_token = app.tokens.sign(user.id, session_id, &user.role, app.clock.now());
+    let access_token = app.tokens.sign(user.id, session_id, user.role.name(), app.clock.now());
     SignedIn { access_token, refresh_token, user }
 }

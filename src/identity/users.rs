@@ -89,7 +89,7 @@ pub async fn register(app: &App, visitor: &AnonymousClient, new: Registration) -
         email: new.email.0,
         full_name: new.full_name,
         password_hash,
-        role: Role::User.name().to_owned(),
+        role: Role::User,
         created_at: app.clock.now(),
         email_verified_at: None,
     };
@@ -244,10 +244,10 @@ pub async fn change_role(app: &App, actor: &Actor, id: Uuid, role: Role) -> Resu
     }
     let mut tx = app.db.begin().await?;
     let before = store::lock_role(&mut *tx, id).await?.ok_or(Error::NotFound("user"))?;
-    if before != role.name() {
-        store::set_role(&mut *tx, id, role.name()).await?;
+    if before != role {
+        store::set_role(&mut *tx, id, role).await?;
         let entry = Entry::of(actor, "user.role_changed", "user", id);
-        let entry = entry.change(json!({"role": before}), json!({"role": role.name()}));
+        let entry = entry.change(json!({"role": before}), json!({"role": role}));
         audit::record(app, &mut *tx, entry).await?;
     }
     tx.commit().await?;

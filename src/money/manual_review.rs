@@ -14,22 +14,16 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::money::adjustments;
 use crate::money::transactions::{self, Kind, State, Transaction};
 use crate::platform::error::{Error, Result};
+use crate::platform::text_enum::text_enum;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resolution {
-    Retry,
-    CloseWithoutAction,
+text_enum! {
+    pub enum Resolution {
+        Retry = "retry",
+        CloseWithoutAction = "dismiss",
+    }
 }
 
 impl Resolution {
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "retry" => Some(Self::Retry),
-            "dismiss" => Some(Self::CloseWithoutAction),
-            _ => None,
-        }
-    }
-
     fn action(self) -> &'static str {
         match self {
             Self::Retry => "transaction.retried",

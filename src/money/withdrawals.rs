@@ -188,7 +188,7 @@ fn decline(refusal: Refusal) -> Decline {
 }
 
 async fn reject(app: &App, withdrawal: &Transaction, why: Decline) -> Result<Transaction> {
-    transactions::advance(app, withdrawal, Move::to(State::Rejected, Due::Never).because(why.code())).await
+    transactions::advance(app, withdrawal, Move::to(State::Rejected, Due::Never).because(why.name())).await
 }
 
 /// `reserved → reserved`: Revio knows the payout. No money moves, so a lost answer is simply asked for again.

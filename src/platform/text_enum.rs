@@ -11,7 +11,8 @@
 //! }
 //! ```
 //!
-//! gives `Direction::ALL`, `name()`, `parse()`, serde's and utoipa's traits, and a column of type `text` that reads as it
+//! gives `Direction::ALL`, `name()`, `parse()`, a `FromStr` that says which words there are, serde's and utoipa's traits, and a
+//! column of type `text` that reads as it
 //! (`direction as "direction: Direction"`). A claim of work reads words as text instead and parses row by row, so that a word
 //! which only a newer release knows fails one row and not the queue.
 
@@ -35,6 +36,14 @@ macro_rules! text_enum {
 
             $vis fn parse(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|variant| variant.name() == text)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                Self::parse(text).ok_or_else(|| crate::platform::text_enum::expected(&[$($text),+]))
             }
         }
 
@@ -67,3 +76,11 @@ macro_rules! text_enum {
 }
 
 pub(crate) use text_enum;
+
+/// `must be one, two or three`.
+pub(crate) fn expected(words: &[&str]) -> String {
+    match words {
+        [rest @ .., last] if !rest.is_empty() => format!("must be {} or {last}", rest.join(", ")),
+        _ => format!("must be {}", words.concat()),
+    }
+}

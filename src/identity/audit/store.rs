@@ -1,6 +1,10 @@
 //! SQL of `audit_log` and its chain.
 
+use serde::ser::Error;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Head;
@@ -10,19 +14,35 @@ use crate::platform::clock::DateTime;
 const LOCK: i64 = 0x6175_6469_7400;
 
 /// A row of the log. `before` and `after` are the text of the `jsonb`: the chain is over what is stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = AuditView)]
 pub struct Row {
     pub id: Uuid,
     pub at: DateTime,
+    /// A user's id, `system`, `revio` or `nobody`.
     pub actor: String,
+    /// The role that the actor had then.
     pub actor_role: Option<String>,
+    #[schema(example = "user.role_changed")]
     pub action: String,
+    #[schema(example = "user")]
     pub object_kind: String,
     pub object_id: String,
+    /// What was.
+    #[serde(serialize_with = "json")]
+    #[schema(value_type = Option<Value>)]
     pub before: Option<String>,
+    /// What is.
+    #[serde(serialize_with = "json")]
+    #[schema(value_type = Option<Value>)]
     pub after: Option<String>,
     pub request_id: Option<String>,
     pub address: Option<String>,
+}
+
+fn json<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let value = text.as_deref().map(serde_json::from_str::<Value>).transpose();
+    value.map_err(S::Error::custom)?.serialize(serializer)
 }
 
 #[derive(Debug, Clone)]

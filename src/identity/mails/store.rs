@@ -1,6 +1,8 @@
 //! SQL of `mails`.
 
+use serde::Serialize;
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Holder;
@@ -180,16 +182,22 @@ pub struct Filter {
     pub limit: i64,
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = MailView)]
 pub struct Row {
     pub id: Uuid,
+    /// `email_verification` or `password_reset`.
+    #[schema(example = "email_verification")]
     pub kind: String,
-    /// `None` while nobody has looked whose address it is.
+    /// Whom it is for; null while nobody has looked whose address it is.
     pub user_id: Option<Uuid>,
     pub state: String,
     pub attempts: i32,
+    #[serde(rename = "next_attempt_at")]
     pub due_at: Option<DateTime>,
     pub last_error: Option<String>,
     pub created_at: DateTime,
+    /// When the link in it ends.
     pub expires_at: DateTime,
     pub sent_at: Option<DateTime>,
 }

@@ -1,13 +1,19 @@
 //! SQL of `sessions` and `refresh_tokens`.
 
+use serde::Serialize;
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Owned;
 use crate::platform::clock::DateTime;
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionView)]
 pub struct Session {
     pub id: Uuid,
+    /// Whether this very call belongs to it.
+    pub current: bool,
     pub user_agent: Option<String>,
     pub address: Option<String>,
     pub created_at: DateTime,
@@ -171,14 +177,20 @@ pub(super) async fn delete_ended(db: impl PgExecutor<'_>, before: DateTime, limi
 }
 
 /// A user has few sessions; the limit keeps one who makes thousands from hurting anybody.
-pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid, now: DateTime) -> sqlx::Result<Vec<Session>> {
+pub(super) async fn list_for(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    current: Uuid,
+    now: DateTime,
+) -> sqlx::Result<Vec<Session>> {
     sqlx::query_as!(
         Session,
-        "select id, user_agent, address, created_at, expires_at from sessions
-          where user_id = $1 and revoked_at is null and expires_at > $2
-          order by created_at desc limit 100",
+        r#"select id, id = $3 as "current!", user_agent, address, created_at, expires_at from sessions
+            where user_id = $1 and revoked_at is null and expires_at > $2
+            order by created_at desc limit 100"#,
         user_id,
-        now
+        now,
+        current
     )
     .fetch_all(db)
     .await

@@ -1,19 +1,35 @@
 //! SQL of `approvals`, and of what the row itself says that was approved.
 
+use serde::Serialize;
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::ApprovalDecision;
 use crate::platform::clock::DateTime;
+use crate::platform::text_enum::text_enum;
+
+text_enum! {
+    pub enum Decision {
+        Approved = "approved",
+        Declined = "declined",
+    }
+}
 
 /// A decision, as it is shown.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApprovalView)]
 pub struct Approval {
+    #[serde(skip)]
     pub transaction_id: Uuid,
     pub approver_id: Uuid,
-    pub decision: String,
+    #[schema(inline)]
+    pub decision: Decision,
     pub note: Option<String>,
     pub created_at: DateTime,
+    /// Approvals: from then on it does not count any more.
     pub expires_at: Option<DateTime>,
+    /// When it let the row go on: each approval does so once.
     pub used_at: Option<DateTime>,
 }
 
@@ -115,8 +131,8 @@ pub(super) async fn approved(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result
 pub(super) async fn list(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result<Vec<Approval>> {
     sqlx::query_as!(
         Approval,
-        "select transaction_id, approver_id, decision, note, created_at, expires_at, used_at
-           from approvals where transaction_id = any($1) order by created_at, id",
+        r#"select transaction_id, approver_id, decision as "decision: Decision", note, created_at, expires_at, used_at
+             from approvals where transaction_id = any($1) order by created_at, id"#,
         rows
     )
     .fetch_all(db)

@@ -19,6 +19,8 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::encryption::{CannotDecrypt, Encrypted};
 use crate::platform::error::{Error, Result};
 
+pub use store::KeyUse;
+
 /// Rows of one transaction: little enough that nobody waits for their locks.
 const BATCH: i64 = 100;
 
@@ -32,13 +34,6 @@ pub struct Batch {
     pub encrypted: usize,
     /// Rows that do not decrypt: their key is not in `DATA_KEYS`, or they were changed.
     pub closed: Vec<Uuid>,
-}
-
-/// How many rows a key has encrypted.
-#[derive(Debug, PartialEq, Eq)]
-pub struct KeyUse {
-    pub id: String,
-    pub rows: i64,
 }
 
 /// The next batch; `None` when there is no more.

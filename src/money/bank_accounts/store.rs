@@ -3,7 +3,6 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::rotation::KeyUse;
 use crate::platform::clock::DateTime;
 
 pub(super) struct Row {
@@ -12,6 +11,22 @@ pub(super) struct Row {
     pub(super) key_id: String,
     pub(super) bank_name: String,
     pub(super) created_at: DateTime,
+}
+
+/// How many rows a key has encrypted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    pub id: String,
+    pub rows: i64,
+}
+
+/// The rows that a clause picks.
+macro_rules! rows {
+    ($clause:literal, $($value:expr),+) => {
+        sqlx::query_as!(
+            Row, "select id, details, key_id, bank_name, created_at from bank_accounts " + $clause, $($value),+
+        )
+    };
 }
 
 /// One user's accounts are added one after the other: what is counted stays so until the end of the transaction. Weak enough to
@@ -48,20 +63,11 @@ pub(super) async fn insert(
 }
 
 pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, details, key_id, bank_name, created_at from bank_accounts
-          where user_id = $1 and deleted_at is null order by created_at, id",
-        user_id
-    )
-    .fetch_all(db)
-    .await
+    rows!("where user_id = $1 and deleted_at is null order by created_at, id", user_id).fetch_all(db).await
 }
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
-    sqlx::query_as!(Row, "select id, details, key_id, bank_name, created_at from bank_accounts where id = $1", id)
-        .fetch_optional(db)
-        .await
+    rows!("where id = $1", id).fetch_optional(db).await
 }
 
 pub(super) async fn exists(db: impl PgExecutor<'_>, user_id: Uuid, id: Uuid) -> sqlx::Result<bool> {
@@ -91,16 +97,7 @@ pub(super) async fn encrypted_by_others(
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, details, key_id, bank_name, created_at from bank_accounts
-          where key_id <> $1 and id > $2 order by id limit $3",
-        key_id,
-        after,
-        limit
-    )
-    .fetch_all(db)
-    .await
+    rows!("where key_id <> $1 and id > $2 order by id limit $3", key_id, after, limit).fetch_all(db).await
 }
 
 /// False when somebody else has encrypted it anew since it was read.

@@ -1,5 +1,8 @@
 //! Collects what is wrong with the fields of a request, so that one answer tells all of it.
 
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
 use crate::platform::error::{Error, FieldError, Result};
 
 /// Checks fields one after another; [`Fields::finish`] refuses the request if any was wrong.
@@ -9,7 +12,7 @@ pub struct Fields(Vec<FieldError>);
 impl Fields {
     /// A text without the white space around it, of `min` to `max` characters, without control characters. White space around
     /// it counts against the maximum, as the OpenAPI document's `maxLength` does.
-    pub fn text(&mut self, field: &'static str, value: &str, length: std::ops::RangeInclusive<usize>) -> String {
+    pub fn text(&mut self, field: &'static str, value: &str, length: RangeInclusive<usize>) -> String {
         let sent = value.chars().count();
         let value = value.trim();
         let (min, max) = (*length.start(), *length.end());
@@ -22,13 +25,18 @@ impl Fields {
     }
 
     /// Digits only, of `min` to `max` of them; spaces and dashes between them are forgiven.
-    pub fn digits(&mut self, field: &'static str, value: &str, length: std::ops::RangeInclusive<usize>) -> String {
+    pub fn digits(&mut self, field: &'static str, value: &str, length: RangeInclusive<usize>) -> String {
         let digits: String = value.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
         let (min, max) = (*length.start(), *length.end());
         if !digits.bytes().all(|b| b.is_ascii_digit()) || !length.contains(&digits.len()) {
             self.wrong(field, format!("must have {min} to {max} digits"));
         }
         digits
+    }
+
+    /// A word of an enum, if one is given.
+    pub fn word<T: FromStr<Err = String>>(&mut self, field: &'static str, text: Option<&str>) -> Option<T> {
+        text?.parse().map_err(|message: String| self.wrong(field, message)).ok()
     }
 
     pub fn wrong(&mut self, field: &'static str, message: impl Into<String>) {
@@ -52,5 +60,11 @@ impl Fields {
 
     pub fn finish(self) -> Result<()> {
         if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
+    }
+
+    /// What was checked, if nothing was wrong: a check without a value has said why.
+    pub fn finish_with<T>(self, value: Option<T>) -> Result<T> {
+        self.finish()?;
+        value.ok_or_else(|| Error::internal("a field is missing and nothing was wrong with it"))
     }
 }

@@ -1,7 +1,9 @@
 //! SQL of `webhook_logs`.
 
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::event::Event;
@@ -156,8 +158,11 @@ pub struct LogFilter {
     pub limit: i64,
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogView)]
 pub struct LogRow {
     pub id: Uuid,
+    /// `revio` (the webhook) or `revio_callback`.
     pub endpoint: String,
     pub received_at: DateTime,
     pub source_address: Option<String>,
@@ -167,15 +172,20 @@ pub struct LogRow {
     pub reference: Option<String>,
     pub state: String,
     pub attempts: i32,
+    #[serde(rename = "next_attempt_at")]
     pub due_at: Option<DateTime>,
     pub last_error: Option<String>,
     pub finished_at: Option<DateTime>,
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogDetailView)]
 pub struct LogDetail {
+    #[serde(flatten)]
     pub row: LogRow,
     pub headers: Value,
-    pub body: Vec<u8>,
+    /// As it was received; of a body that nobody signed only the beginning.
+    pub body: String,
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &LogFilter) -> sqlx::Result<Vec<LogRow>> {
@@ -225,7 +235,7 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
             finished_at: found.finished_at,
         },
         headers: found.headers,
-        body: found.body,
+        body: String::from_utf8_lossy(&found.body).into_owned(),
     }))
 }
 

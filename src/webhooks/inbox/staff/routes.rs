@@ -4,7 +4,6 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -12,15 +11,24 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{WebhooksRead, WebhooksReplay};
 use crate::platform::problems::Problems;
+use crate::platform::text_enum::{expected, text_enum};
 use crate::webhooks::inbox::{self, LogDetail, LogFilter, LogRow};
 
-const STATES: [&str; 4] = ["pending", "done", "ignored", "dead"];
 const VERDICTS: [&str; 5] = ["accepted", "duplicate", "stale", "foreign", "bad_signature"];
+text_enum! {
+    enum WebhookState {
+        Pending = "pending",
+        Done = "done",
+        Ignored = "ignored",
+        /// A dead letter: it waits for a person.
+        Dead = "dead",
+    }
+}
+
 const REPLAY_MAX: usize = 100;
 const EVENT_TYPE_CHARS_MAX: usize = 100;
 
@@ -36,8 +44,8 @@ pub fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct LogQuery {
-    /// `pending`, `done`, `ignored` or `dead` (a dead letter: it waits for a person).
-    #[param(example = "dead", pattern = "^(pending|done|ignored|dead)$")]
+    /// `dead`: a dead letter, which waits for a person.
+    #[param(inline, value_type = Option<WebhookState>)]
     state: Option<String>,
     /// `accepted`, `duplicate`, `stale`, `foreign` or `bad_signature`.
     #[param(pattern = "^(accepted|duplicate|stale|foreign|bad_signature)$")]
@@ -50,33 +58,6 @@ struct LogQuery {
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct LogView {
-    id: Uuid,
-    /// `revio` (the webhook) or `revio_callback`.
-    endpoint: String,
-    received_at: DateTime,
-    source_address: Option<String>,
-    verdict: String,
-    event_type: Option<String>,
-    object_id: Option<Uuid>,
-    reference: Option<String>,
-    state: String,
-    attempts: i32,
-    next_attempt_at: Option<DateTime>,
-    last_error: Option<String>,
-    finished_at: Option<DateTime>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct LogDetailView {
-    #[serde(flatten)]
-    row: LogView,
-    headers: Value,
-    /// As it was received; of a body that nobody signed only the beginning.
-    body: String,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -97,47 +78,14 @@ struct Replayed {
 impl LogQuery {
     fn parse(self) -> Result<LogFilter> {
         let mut fields = Fields::default();
-        let state = one_of(&mut fields, "state", self.state, &STATES);
-        let verdict = one_of(&mut fields, "verdict", self.verdict, &VERDICTS);
-        let event_type = self.event_type.map(|text| fields.text("event_type", &text, 1..=EVENT_TYPE_CHARS_MAX));
-        let before = page::cursor(&mut fields, self.cursor.as_deref());
-        let limit = page::limit(&mut fields, self.limit);
-        fields.finish()?;
-        Ok(LogFilter { state, verdict, event_type, object_id: self.object_id, before, limit })
-    }
-}
-
-fn one_of(fields: &mut Fields, field: &'static str, value: Option<String>, words: &[&str]) -> Option<String> {
-    if value.as_deref().is_some_and(|value| !words.contains(&value)) {
-        fields.wrong(field, format!("must be one of {}", words.join(", ")));
-    }
-    value
-}
-
-impl From<LogRow> for LogView {
-    fn from(row: LogRow) -> Self {
-        Self {
-            id: row.id,
-            endpoint: row.endpoint,
-            received_at: row.received_at,
-            source_address: row.source_address,
-            verdict: row.verdict,
-            event_type: row.event_type,
-            object_id: row.object_id,
-            reference: row.reference,
-            state: row.state,
-            attempts: row.attempts,
-            next_attempt_at: row.due_at,
-            last_error: row.last_error,
-            finished_at: row.finished_at,
+        fields.word::<WebhookState>("state", self.state.as_deref());
+        if self.verdict.as_deref().is_some_and(|verdict| !VERDICTS.contains(&verdict)) {
+            fields.wrong("verdict", expected(&VERDICTS));
         }
-    }
-}
-
-impl From<LogDetail> for LogDetailView {
-    fn from(detail: LogDetail) -> Self {
-        let body = String::from_utf8_lossy(&detail.body).into_owned();
-        Self { row: detail.row.into(), headers: detail.headers, body }
+        let event_type = self.event_type.map(|text| fields.text("event_type", &text, 1..=EVENT_TYPE_CHARS_MAX));
+        let (before, limit) = page::range(&mut fields, self.cursor.as_deref(), self.limit);
+        fields.finish()?;
+        Ok(LogFilter { state: self.state, verdict: self.verdict, event_type, object_id: self.object_id, before, limit })
     }
 }
 
@@ -145,17 +93,14 @@ impl From<LogDetail> for LogDetailView {
 ///
 /// Newest first. Needs `webhooks.read`.
 #[utoipa::path(get, path = "/v1/admin/webhooks", tag = "staff", security(("bearer" = ["webhooks.read"])), params(LogQuery),
-    responses((status = 200, body = Page<LogView>), Problems))]
+    responses((status = 200, body = Page<LogRow>), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<WebhooksRead>,
     Query(query): Query<LogQuery>,
-) -> Result<Json<Page<LogView>>> {
+) -> Result<Json<Page<LogRow>>> {
     let filter = query.parse()?;
-    let rows = inbox::list(&app, &filter).await?;
-    let last = rows.last().map(|row| row.id);
-    let data = rows.into_iter().map(LogView::from).collect();
-    Ok(Json(Page::by_id(data, last, filter.limit)))
+    Ok(Json(Page::by_id(inbox::list(&app, &filter).await?, filter.limit, |row| row.id)))
 }
 
 /// One of Revio's calls
@@ -163,13 +108,9 @@ async fn list(
 /// With its body. Needs `webhooks.read`.
 #[utoipa::path(get, path = "/v1/admin/webhooks/{id}", tag = "staff", security(("bearer" = ["webhooks.read"])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = LogDetailView), Problems))]
-async fn show(
-    State(app): State<App>,
-    _staff: Staff<WebhooksRead>,
-    Path(id): Path<Uuid>,
-) -> Result<Json<LogDetailView>> {
-    Ok(Json(inbox::find(&app, id).await?.into()))
+    responses((status = 200, body = LogDetail), Problems))]
+async fn show(State(app): State<App>, _staff: Staff<WebhooksRead>, Path(id): Path<Uuid>) -> Result<Json<LogDetail>> {
+    Ok(Json(inbox::find(&app, id).await?))
 }
 
 /// Let one event run again
@@ -177,16 +118,16 @@ async fn show(
 /// Needs `webhooks.replay`. What it does is decided by Revio's present word on the object, so a replay never moves money twice.
 #[utoipa::path(post, path = "/v1/admin/webhooks/{id}/replay", tag = "staff", security(("bearer" = ["webhooks.replay"])),
     params(("id" = Uuid, Path)),
-    responses((status = 202, body = LogDetailView), Problems))]
+    responses((status = 202, body = LogDetail), Problems))]
 async fn replay(
     State(app): State<App>,
     staff: Staff<WebhooksReplay>,
     Path(id): Path<Uuid>,
-) -> Result<(StatusCode, Json<LogDetailView>)> {
+) -> Result<(StatusCode, Json<LogDetail>)> {
     if inbox::replay(&app, &staff.actor, &[id]).await?.is_empty() {
         return Err(Error::NotFound("accepted webhook"));
     }
-    Ok((StatusCode::ACCEPTED, Json(inbox::find(&app, id).await?.into())))
+    Ok((StatusCode::ACCEPTED, Json(inbox::find(&app, id).await?)))
 }
 
 /// Let many events run again
