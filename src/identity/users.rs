@@ -261,17 +261,8 @@ mod tests {
     #[test]
     fn an_address_is_normalised_and_junk_is_refused() {
         assert_eq!(Email::parse("  Thandi@Example.COM ").expect("valid").as_str(), "thandi@example.com");
-        for junk in [
-            "",
-            "a",
-            "a@",
-            "@b.co",
-            "a b@c.co",
-            "a@b@c.co",
-            "<a@b.co>",
-            "a@b.co\n",
-            &format!("{}@b.co", "a".repeat(300)),
-        ] {
+        let long = format!("{}@b.co", "a".repeat(300));
+        for junk in "|a|a@|@b.co|a b@c.co|a@b@c.co|<a@b.co>|a@b.co\n".split('|').chain([long.as_str()]) {
             // The trailing line break is trimmed away: only inner white space makes an address wrong.
             assert_eq!(Email::parse(junk).is_ok(), junk == "a@b.co\n", "{junk:?}");
         }

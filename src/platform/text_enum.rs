@@ -26,7 +26,6 @@ macro_rules! text_enum {
             $($(#[$doc])* #[serde(rename = $text)] $variant),+
         }
 
-        #[allow(dead_code, reason = "not every enum needs all of them")]
         impl $name {
             $vis const ALL: &'static [Self] = &[$(Self::$variant),+];
 

@@ -49,18 +49,8 @@ mod tests {
     fn what_anybody_would_try_is_refused() {
         let email = Email::parse("thandi.nkosi@example.com").expect("valid");
         let refused = |password: &str| check("password", &SecretString::from(password), Some(&email)).is_err();
-        for common in [
-            "password",
-            "Password",
-            "PASSWORD123!",
-            "qwertyuiop",
-            "Summer2024!",
-            "12345678",
-            "aaaaaaaaaaaa",
-            "thandi.nkosi",
-            "Thandi.Nkosi@example.com",
-            "short",
-        ] {
+        let common = "password|Password|PASSWORD123!|qwertyuiop|Summer2024!|12345678|aaaaaaaaaaaa|short";
+        for common in common.split('|').chain(["thandi.nkosi", "Thandi.Nkosi@example.com"]) {
             assert!(refused(common), "{common}");
         }
         for good in ["correct horse battery staple", "summer-in-the-karoo", "kx7#Qm2pVw", "ümläute sind schön"] {

@@ -42,7 +42,7 @@ macro_rules! users {
 }
 
 pub(super) async fn insert(db: impl PgExecutor<'_>, user: &User) -> sqlx::Result<()> {
-    sqlx::query!(
+    let insert = sqlx::query!(
         "insert into users (id, email, full_name, password_hash, role, created_at) values ($1, $2, $3, $4, $5, $6)",
         user.id,
         user.email,
@@ -50,10 +50,8 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, user: &User) -> sqlx::Result
         user.password_hash,
         user.role.name(),
         user.created_at,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    insert.execute(db).await.map(drop)
 }
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<User>> {
@@ -77,13 +75,11 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
 }
 
 pub(super) async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("select from users where id = $1 for no key update", id).execute(db).await?;
-    Ok(())
+    sqlx::query!("select from users where id = $1 for no key update", id).execute(db).await.map(drop)
 }
 
 pub(super) async fn lock_shared(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("select from users where id = $1 for share", id).execute(db).await?;
-    Ok(())
+    sqlx::query!("select from users where id = $1 for share", id).execute(db).await.map(drop)
 }
 
 /// The role as it is, until the end of the transaction.
@@ -94,8 +90,7 @@ pub(super) async fn lock_role(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result
 }
 
 pub(super) async fn set_role(db: impl PgExecutor<'_>, id: Uuid, role: Role) -> sqlx::Result<()> {
-    sqlx::query!("update users set role = $2 where id = $1", id, role.name()).execute(db).await?;
-    Ok(())
+    sqlx::query!("update users set role = $2 where id = $1", id, role.name()).execute(db).await.map(drop)
 }
 
 /// Whether the hash was still the old one.
@@ -116,13 +111,11 @@ pub(super) async fn hold_hash(db: impl PgExecutor<'_>, id: Uuid, hash: &str) -> 
 
 /// Whether it was not verified before.
 pub(super) async fn set_verified(db: impl PgExecutor<'_>, id: Uuid, email: &str, now: DateTime) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+    let update = sqlx::query!(
         "update users set email_verified_at = $3 where id = $1 and email = $2 and email_verified_at is null",
         id,
         email,
         now
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(update.execute(db).await?.rows_affected() == 1)
 }

@@ -34,7 +34,7 @@ pub(super) struct Keyed {
 }
 
 pub(super) async fn insert_transaction(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Result<()> {
-    sqlx::query!(
+    let insert = sqlx::query!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, direction, due_at,
                                    created_at, updated_at)
          values ($1, $2, 'adjustment', 'awaiting_approval', $3, $4, $5, $6, $7, $7)",
@@ -45,15 +45,13 @@ pub(super) async fn insert_transaction(db: impl PgExecutor<'_>, row: &New<'_>) -
         row.new.direction.name(),
         row.due_at,
         row.now,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    insert.execute(db).await.map(drop)
 }
 
 /// False when the maker's key made one before.
 pub(super) async fn insert(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+    let insert = sqlx::query!(
         "insert into adjustments (transaction_id, direction, counterpart, reason, requested_by, idempotency_key, request_hash)
          values ($1, $2, $3, $4, $5, $6, $7)
          on conflict (requested_by, idempotency_key) do nothing",
@@ -64,21 +62,18 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Resu
         row.requested_by,
         row.key.as_str(),
         row.request_hash.as_bytes(),
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
 pub(super) async fn find_by_key(db: impl PgExecutor<'_>, maker: Uuid, key: &str) -> sqlx::Result<Option<Keyed>> {
-    sqlx::query_as!(
+    let row = sqlx::query_as!(
         Keyed,
         "select transaction_id, request_hash from adjustments where requested_by = $1 and idempotency_key = $2",
         maker,
         key
-    )
-    .fetch_optional(db)
-    .await
+    );
+    row.fetch_optional(db).await
 }
 
 /// The rows that a clause picks, beside `a`, the corrections, and `t`, their transactions.

@@ -21,13 +21,12 @@ pub(super) async fn role(
     session: Uuid,
     now: DateTime,
 ) -> sqlx::Result<Option<Role>> {
-    sqlx::query_scalar!(
+    let row = sqlx::query_scalar!(
         r#"select u.role as "role: Role" from sessions s join users u on u.id = s.user_id
           where s.id = $1 and s.user_id = $2 and s.revoked_at is null and s.expires_at > $3"#,
         session,
         user,
         now
-    )
-    .fetch_optional(db)
-    .await
+    );
+    row.fetch_optional(db).await
 }
