@@ -61,9 +61,6 @@ impl Deref for App {
 
 impl App {
     /// Prepares every connection. No part has to answer yet, except where its address is wrong: `/readyz` tells.
-    ///
-    /// # Errors
-    /// When a setting cannot be used at all.
     pub async fn connect(config: Config) -> Result<Self, BoxError> {
         // Config has parsed it already. What the driver says of a URL may quote it.
         let options = config.database_url.expose_secret().parse::<PgConnectOptions>();
@@ -82,9 +79,6 @@ impl App {
     }
 
     /// The same with parts that are there already: a test has its own database, ledger base and clock.
-    ///
-    /// # Errors
-    /// When a setting cannot be used at all.
     pub fn assemble(
         config: Config,
         db: PgPool,
@@ -129,9 +123,6 @@ impl App {
     }
 
     /// The currency of a request, if customers may use it.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] that names the field and the currencies there are.
     pub fn currency(&self, code: &str) -> Result<ledger::Currency> {
         let enabled = self.config.currencies.iter().find(|currency| currency.code() == code);
         enabled.copied().ok_or_else(|| {

@@ -301,7 +301,7 @@ async fn ledger_balances(app: App, email: String) -> Result<ExitCode, BoxError> 
 async fn grant(app: App, email: String, role: Role) -> Result<ExitCode, BoxError> {
     let user = users::find_by_email(&app, &Email::parse(&email)?).await?;
     users::change_role(&app, &Actor::system(), user.id, role).await?;
-    say(&format!("{} has the role {} now; it had {}", user.email, role.name(), user.role))
+    say(&format!("{} has the role {} now; it had {}", user.email, role.name(), user.role.name()))
 }
 
 async fn rotate(app: App) -> Result<ExitCode, BoxError> {

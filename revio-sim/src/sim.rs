@@ -238,8 +238,6 @@ impl Sim {
         self.shared.change(|world| world.set_payout_balance(true, currency, payout_balance));
     }
 
-    /// # Panics
-    /// When the fault cannot happen in its scope: a mistake in the test.
     pub fn set_fault(&self, fault: Fault) {
         let mistake = fault.check().err();
         assert_eq!(mistake, None, "such a fault can never strike");

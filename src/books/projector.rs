@@ -55,9 +55,7 @@ enum Page {
 }
 
 /// Copies the next page of each currency; the worker calls it. True when there is more to do at once.
-///
-/// # Errors
-/// The last failure, after every currency had its turn: one that is stuck does not stop the others.
+/// Answers the last failure, after every currency had its turn: one that is stuck does not stop the others.
 pub async fn step(app: &App) -> Result<bool> {
     let mut db = app.db.acquire().await?;
     let (mut more, mut failed) = (false, None);
@@ -82,9 +80,6 @@ fn tell_contradiction(app: &App, currency: Currency, error: &Error) {
 }
 
 /// Copies everything that is in the ledger by now.
-///
-/// # Errors
-/// When a part does not answer, or the ledger contradicts itself.
 pub async fn catch_up(app: &App) -> Result<()> {
     let mut db = app.db.acquire().await?;
     for currency in &app.config.currencies {
@@ -225,9 +220,6 @@ pub struct Lag {
 }
 
 /// Asks the ledger what is not copied yet.
-///
-/// # Errors
-/// When a part does not answer.
 pub async fn lag(app: &App) -> Result<Vec<Lag>> {
     let mut all = Vec::with_capacity(app.config.currencies.len());
     for currency in app.config.currencies.iter().copied() {
@@ -243,9 +235,6 @@ pub async fn lag(app: &App) -> Result<Vec<Lag>> {
 }
 
 /// Brings the gauges of the read model up to date.
-///
-/// # Errors
-/// When a part does not answer.
 pub async fn measure(app: &App) -> Result<()> {
     let gauges = &app.metrics.read_model;
     for lag in lag(app).await? {

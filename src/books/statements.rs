@@ -14,6 +14,8 @@ pub mod routes;
 
 use chrono::TimeDelta;
 use ledger::{Account, BATCH_MAX, Balance, Currency, Recorded, RecordedKind, TransferCode};
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -39,17 +41,20 @@ pub struct Request {
 }
 
 /// A movement of the wallet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = LineView)]
 pub struct Line {
     /// When the ledger booked it.
     pub at: DateTime,
+    /// The transaction that it belongs to.
     pub transaction_id: Uuid,
     pub transfer_id: Uuid,
-    /// Why, by the ledger's transfer codes (docs/ledger.md).
+    /// Why money moved: `deposit`, `withdrawal`, `refund`, `chargeback`, `chargeback_reversal`, `receivable_repayment`, …
+    #[schema(example = "deposit")]
     pub kind: &'static str,
-    /// Minor units; what leaves the wallet is negative.
+    /// Minor units; negative when it left the wallet.
     pub amount: i64,
-    /// What the wallet holds after it.
+    /// What the wallet held after it.
     pub running_balance: i64,
 }
 
@@ -83,8 +88,6 @@ pub struct Reader {
     balance: i64,
 }
 
-/// # Errors
-/// [`Error::Invalid`] when there are more lines than an answer holds.
 pub async fn whole(app: &App, request: Request) -> Result<Statement> {
     let mut reader = Reader::open(app, request).await?;
     let (mut lines, mut entries) = (Vec::new(), 0);
@@ -138,9 +141,6 @@ impl Reader {
     }
 
     /// The next lines, which may be none; `None` at the end, where the balances were found to tie out.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] when they do not; when the ledger does not answer.
     pub async fn next(&mut self, app: &App) -> Result<Option<Page>> {
         let history = app.ledger.history(self.wallet, self.after, self.until, BATCH_MAX).await?;
         let Some((last, _)) = history.last() else {

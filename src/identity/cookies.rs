@@ -23,9 +23,6 @@ pub fn received<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// `Secure` always: browsers take it from localhost too, and there is no setting to get wrong.
-///
-/// # Panics
-/// When the value is not URL-safe base64: all of ours are.
 pub fn set(name: &str, value: &str, max_age_secs: i64) -> (HeaderName, HeaderValue) {
     let text = format!("{name}={value}; Path={PATH}; Max-Age={max_age_secs}; HttpOnly; Secure; SameSite=Strict");
     (header::SET_COOKIE, HeaderValue::from_str(&text).expect("a token is URL-safe base64"))

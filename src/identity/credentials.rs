@@ -46,9 +46,6 @@ struct Consequence<'a> {
 }
 
 /// Sends a link to whoever has this e-mail. Nothing of what is done here depends on whether anybody has.
-///
-/// # Errors
-/// [`Error::TooMany`], which does not depend on it either.
 pub async fn forgot(app: &App, visitor: &AnonymousClient, email: &Email) -> Result<()> {
     visitor.quota.count(app, Class::MailsAsked, &visitor.address).await?;
     visitor.quota.count(app, Class::MailsTo, &format!("reset:{}", email.bucket())).await?;
@@ -59,9 +56,6 @@ pub async fn forgot(app: &App, visitor: &AnonymousClient, email: &Email) -> Resu
 
 /// Sets a new password by the link of a mail, and ends every session of the user. Gives out what makes the device known: whoever
 /// came here because guesses of others slow the sign-in down is not slowed down by them any more.
-///
-/// # Errors
-/// [`Error::Invalid`] for `token` or `new_password`.
 pub async fn reset(app: &App, visitor: &AnonymousClient, reset: Reset) -> Result<Device> {
     let user = users::of_link(app, Kind::PasswordReset, reset.token).await?;
     let hash = users::new_password(app, &user, "new_password", reset.new_password).await?;
@@ -78,10 +72,6 @@ pub async fn reset(app: &App, visitor: &AnonymousClient, reset: Reset) -> Result
 
 /// Sets a new password for somebody who knows the present one, and ends the user's other sessions. The old password's devices are
 /// strangers then; gives out what makes this one known.
-///
-/// # Errors
-/// [`Error::InvalidCredentials`]; [`Error::Invalid`] for `new_password`; [`Error::TooMany`]; [`Error::StaleState`] when the
-/// password was changed meanwhile.
 pub async fn change(app: &App, caller: &Caller, change: Change) -> Result<Device> {
     // By user, not by e-mail: those who guess without a token cannot keep its owner from changing the password.
     let bucket = format!("user:{}", caller.user_id);

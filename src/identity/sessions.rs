@@ -22,8 +22,8 @@ use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::users::{self, Email, Proof, User};
 use crate::platform::error::{Error, Result};
 use crate::platform::hashing::Priority;
-use crate::platform::permissions::Role;
 use crate::platform::rate_limits::Class;
+use crate::platform::text_enum::text_enum;
 use crate::platform::tokens::{Device, REFRESH_SECS, RefreshToken};
 
 pub use store::Session;
@@ -40,15 +40,16 @@ struct Owned {
     user_id: Uuid,
 }
 
-/// How a session ends before its time.
-#[derive(Debug, Clone, Copy)]
-pub enum Ending {
-    LoggedOut,
-    Revoked,
-    TokenReused,
-    PasswordReset,
-    PasswordChanged,
-    Operator,
+text_enum! {
+    /// How a session ends before its time, as the metric has it.
+    pub enum Ending {
+        LoggedOut = "logged_out",
+        Revoked = "revoked",
+        TokenReused = "token_reused",
+        PasswordReset = "password_reset",
+        PasswordChanged = "password_changed",
+        Operator = "operator",
+    }
 }
 
 impl Ending {
@@ -61,18 +62,6 @@ impl Ending {
             Self::PasswordReset => "password reset",
             Self::PasswordChanged => "password changed",
             Self::Operator => "ended by the operator",
-        }
-    }
-
-    /// As the metric says it.
-    fn name(self) -> &'static str {
-        match self {
-            Self::LoggedOut => "logged_out",
-            Self::Revoked => "revoked",
-            Self::TokenReused => "token_reused",
-            Self::PasswordReset => "password_reset",
-            Self::PasswordChanged => "password_changed",
-            Self::Operator => "operator",
         }
     }
 }
@@ -93,9 +82,6 @@ pub struct Attempt {
 }
 
 /// Also gives out what makes the device known from now on.
-///
-/// # Errors
-/// [`Error::InvalidCredentials`]; [`Error::TooMany`].
 pub async fn login(app: &App, visitor: &AnonymousClient, attempt: Attempt) -> Result<(SignedIn, Device)> {
     let email = attempt.email;
     let known = match attempt.device {
@@ -135,6 +121,7 @@ async fn open(app: &App, visitor: &AnonymousClient, user: User) -> Result<Signed
     let now = app.clock.now();
     let session = Session {
         id: app.clock.row_id(),
+        current: true,
         user_agent: visitor.user_agent.clone(),
         address: Some(visitor.address.clone()),
         created_at: now,
@@ -148,7 +135,7 @@ async fn open(app: &App, visitor: &AnonymousClient, user: User) -> Result<Signed
     }
     store::insert(&mut *tx, user.id, &session).await?;
     store::insert_token(&mut *tx, &refresh_token.hash(), session.id, now).await?;
-    let actor = Actor::user(user.id, Role::parse(&user.role), visitor.origin.clone());
+    let actor = Actor::user(user.id, Some(user.role), visitor.origin.clone());
     audit::record(app, &mut *tx, Entry::of(&actor, "session.opened", "session", session.id)).await?;
     tx.commit().await?;
     app.metrics.sign_ins.with_label_values(&["opened"]).inc();
@@ -165,9 +152,7 @@ async fn refused(app: &App, visitor: &AnonymousClient, user: Option<Uuid>) -> Re
 }
 
 /// Exchanges a refresh token for its successor and a new access token.
-///
-/// # Errors
-/// [`Error::Unauthenticated`], whatever is wrong with the token.
+/// The caller is not told what is wrong with a token.
 pub async fn refresh(app: &App, visitor: &AnonymousClient, token: &RefreshToken) -> Result<SignedIn> {
     let now = app.clock.now();
     let hash = token.hash();
@@ -221,13 +206,11 @@ pub async fn logout(app: &App, visitor: &AnonymousClient, token: &RefreshToken) 
     Ok(())
 }
 
-/// The sessions of a user that still live, newest first.
-pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<Session>> {
-    Ok(store::list_for(&app.db, user_id, app.clock.now()).await?)
+/// The caller's sessions that still live, newest first.
+pub async fn list(app: &App, caller: &Caller) -> Result<Vec<Session>> {
+    Ok(store::list_for(&app.db, caller.user_id, caller.session_id, app.clock.now()).await?)
 }
 
-/// # Errors
-/// [`Error::NotFound`] when it is not the user's, or ended already.
 pub async fn revoke(app: &App, caller: &Caller, session_id: Uuid) -> Result<()> {
     let session = Owned { id: session_id, user_id: caller.user_id };
     let ended = end(app, &caller.actor(), &session, Ending::Revoked).await?;
@@ -276,9 +259,6 @@ pub async fn end_all(
 
 /// Ends a batch of everybody's sessions, on the record: `octoco sessions end-all`, when a key has leaked. How many; 0 when there
 /// are no more. Other processes read of it, as of any end (`access.rs`).
-///
-/// # Errors
-/// When PostgreSQL does not answer: what was ended stays so, run it again.
 pub async fn end_everybodys(app: &App) -> Result<u64> {
     let mut tx = app.db.begin().await?;
     let ended = store::revoke_batch(&mut *tx, Ending::Operator.reason(), app.clock.now(), BATCH).await?;
@@ -314,6 +294,6 @@ async fn end(app: &App, actor: &Actor, session: &Owned, how: Ending) -> Result<b
 }
 
 fn signed_in(app: &App, user: User, session_id: Uuid, refresh_token: RefreshToken) -> SignedIn {
-    let access_token = app.tokens.sign(user.id, session_id, &user.role, app.clock.now());
+    let access_token = app.tokens.sign(user.id, session_id, user.role.name(), app.clock.now());
     SignedIn { access_token, refresh_token, user }
 }

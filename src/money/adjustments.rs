@@ -31,53 +31,58 @@ use crate::money::transactions::{self, Direction, Due, Kind, Move, State, Transa
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue::LEASE;
+use crate::platform::text_enum::text_enum;
 
 /// Held before the ledger hears of it: `held` dismisses an adjustment for this reason only. Never reworded while one may stand.
 pub const NOT_APPROVED: &str = "the adjustment is not what was approved";
 /// One person other than the maker.
 const APPROVALS_NEEDED: i64 = 1;
 
-/// The company's accounts that may stand on the other side.
-const COUNTERPARTS: [AccountCode; 6] = [
-    AccountCode::ProviderBalance,
-    AccountCode::Bank,
-    AccountCode::Suspense,
-    AccountCode::Equity,
-    AccountCode::FeeIncome,
-    AccountCode::ChargebackLosses,
-];
+text_enum! {
+    /// The company's accounts that may stand on the other side.
+    pub enum Counterpart {
+        ProviderBalance = "provider_balance",
+        Bank = "bank",
+        Suspense = "suspense",
+        Equity = "equity",
+        FeeIncome = "fee_income",
+        ChargebackLosses = "chargeback_losses",
+    }
+}
 
-pub fn parse_counterpart(name: &str) -> Option<AccountCode> {
-    COUNTERPARTS.into_iter().find(|code| code.name() == name)
+impl Counterpart {
+    fn account(self) -> AccountCode {
+        match self {
+            Self::ProviderBalance => AccountCode::ProviderBalance,
+            Self::Bank => AccountCode::Bank,
+            Self::Suspense => AccountCode::Suspense,
+            Self::Equity => AccountCode::Equity,
+            Self::FeeIncome => AccountCode::FeeIncome,
+            Self::ChargebackLosses => AccountCode::ChargebackLosses,
+        }
+    }
 }
 
 pub struct NewAdjustment {
     pub user_id: Uuid,
     pub direction: Direction,
     pub amount: Amount,
-    pub counterpart: AccountCode,
+    pub counterpart: Counterpart,
     pub reason: String,
 }
 
 pub struct Adjustment {
     pub transaction: Transaction,
     pub direction: Direction,
-    pub counterpart: AccountCode,
+    pub counterpart: Counterpart,
     pub reason: String,
     pub requested_by: Uuid,
 }
 
 impl Adjustment {
-    fn of(transaction: Transaction, row: store::Row) -> Result<Self> {
-        let unreadable =
-            |what: &str| Error::internal(format!("adjustments.{what} of {} cannot be read", transaction.id));
-        Ok(Self {
-            direction: Direction::parse(&row.direction).ok_or_else(|| unreadable("direction"))?,
-            counterpart: parse_counterpart(&row.counterpart).ok_or_else(|| unreadable("counterpart"))?,
-            reason: row.reason,
-            requested_by: row.requested_by,
-            transaction,
-        })
+    fn of(transaction: Transaction, row: store::Row) -> Self {
+        let store::Row { direction, counterpart, reason, requested_by, .. } = row;
+        Self { transaction, direction, counterpart, reason, requested_by }
     }
 
     /// What the checker approves.
@@ -109,9 +114,6 @@ pub struct Maker {
 }
 
 /// `→ awaiting_approval`: both rows are written, nothing moves.
-///
-/// # Errors
-/// [`Error::Forbidden`] for one's own wallet; [`Error::NotFound`] without such a customer; [`Error::KeyReused`].
 pub async fn propose(app: &App, maker: &Maker, new: NewAdjustment, key: IdempotencyKey) -> Result<Proposed> {
     if new.user_id == maker.id {
         return Err(Error::Forbidden);
@@ -172,10 +174,6 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
 }
 
 /// `awaiting_approval → initiated`, and the ledger is asked at once.
-///
-/// # Errors
-/// [`Error::NotFound`]; [`Error::Forbidden`] for its maker and its customer; [`Error::StaleState`] when it does not wait any
-/// more, or is not what was seen.
 pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Adjustment> {
     let adjustment = undecided(app, decision, id).await?;
     let row = &adjustment.transaction;
@@ -197,9 +195,6 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 }
 
 /// `awaiting_approval → cancelled`.
-///
-/// # Errors
-/// As [`approve`].
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Adjustment> {
     let adjustment = undecided(app, decision, id).await?;
     let row = &adjustment.transaction;
@@ -244,7 +239,7 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     }
     let currency = row.amount.currency();
     let wallet = Account::wallet(row.user_id, currency);
-    let counterpart = app.ledger.system(adjustment.counterpart, currency);
+    let counterpart = app.ledger.system(adjustment.counterpart.account(), currency);
     app.ledger.open(&[wallet, counterpart]).await?;
     let (debit, credit) = match adjustment.direction {
         Direction::Credit => (counterpart, wallet),
@@ -260,7 +255,7 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     });
     let booked = booked.await;
     app.crash.at("adjustment.booked")?;
-    let rejected = |why: Decline| Move::to(State::Rejected, Due::Never).because(why.code());
+    let rejected = |why: Decline| Move::to(State::Rejected, Due::Never).because(why.name());
     let to = match booked {
         Ok(()) => Move::to(State::Completed, Due::Never),
         // A spent id was refused before, and the answer did not reach us: the same refusal.
@@ -275,7 +270,7 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
 
 pub async fn find(app: &App, id: Uuid) -> Result<Adjustment> {
     let row = store::find(&app.db, id).await?.ok_or(Error::NotFound("adjustment"))?;
-    Adjustment::of(transactions::find(app, id).await?, row)
+    Ok(Adjustment::of(transactions::find(app, id).await?, row))
 }
 
 /// A page of them, newest first.
@@ -286,7 +281,7 @@ pub async fn list(app: &App, state: Option<State>, before: Option<Uuid>, limit: 
     for transaction in transactions::find_all(app, &ids).await? {
         let position = rows.iter().position(|row| row.transaction_id == transaction.id);
         let row = position.map(|position| rows.swap_remove(position));
-        page.push(Adjustment::of(transaction, row.ok_or_else(|| Error::internal("a row that was not asked for"))?)?);
+        page.push(Adjustment::of(transaction, row.ok_or_else(|| Error::internal("a row that was not asked for"))?));
     }
     Ok(page)
 }

@@ -42,9 +42,6 @@ pub struct SubjectHash([u8; 32]);
 
 impl SubjectHash {
     /// Each part is framed by its length, so that no two lists of parts are the same bytes.
-    ///
-    /// # Panics
-    /// Never: the digest has 32 bytes.
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
         for part in parts {
@@ -57,19 +54,12 @@ impl SubjectHash {
 
     /// 64 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
         let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            let at = index.checked_mul(2)?;
-            *byte = u8::from_str_radix(text.get(at..at.checked_add(2)?)?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        hex::decode_to_slice(text, &mut bytes).ok().map(|()| Self(bytes))
     }
 
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(self.0)
     }
 }
 
@@ -146,13 +136,8 @@ pub enum ApprovalValidity {
 pub async fn holds(app: &App, id: Uuid, subject: &SubjectHash) -> Result<ApprovalValidity> {
     let approved = store::approved(&app.db, id).await?;
     Ok(match approved.and_then(|row| row.hash.zip(row.until)) {
-        Some((hash, until)) if hash == subject.0 => {
-            if app.clock.now() < until {
-                ApprovalValidity::Yes
-            } else {
-                ApprovalValidity::Expired
-            }
-        }
+        Some((hash, until)) if hash == subject.0 && app.clock.now() < until => ApprovalValidity::Yes,
+        Some((hash, _)) if hash == subject.0 => ApprovalValidity::Expired,
         Some(_) | None => ApprovalValidity::No,
     })
 }

@@ -9,9 +9,6 @@ use crate::app::App;
 use crate::platform::error::Result;
 
 /// One balance for each currency that customers may use; zeros where the customer has no wallet yet.
-///
-/// # Errors
-/// [`crate::platform::error::Error::Unavailable`] when the ledger does not answer.
 pub async fn balances(app: &App, user_id: Uuid) -> Result<Vec<(Currency, Balance)>> {
     let currencies = app.config.currencies.clone();
     let wallets: Vec<_> = currencies.iter().map(|currency| Account::wallet(user_id, *currency)).collect();

@@ -51,9 +51,6 @@ fn last_four(number: &str) -> &str {
 }
 
 /// On the record, as where money may go is a decision about money.
-///
-/// # Errors
-/// [`Error::Invalid`] when the caller has too many.
 pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<BankAccount> {
     let account = BankAccount {
         id: app.clock.row_id(),
@@ -82,23 +79,15 @@ pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<Bank
 }
 
 /// The caller's accounts, oldest first.
-///
-/// # Errors
-/// When a row cannot be decrypted: its key is missing from `DATA_KEYS`.
 pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<BankAccount>> {
     store::list_for(&app.db, user_id).await?.into_iter().map(|row| open(app, row)).collect()
 }
 
-/// # Errors
-/// [`Error::NotFound`] when there is none, it is deleted, or it is not the caller's.
 pub async fn require(app: &App, user_id: Uuid, id: Uuid) -> Result<()> {
     if store::exists(&app.db, user_id, id).await? { Ok(()) } else { Err(Error::NotFound("bank account")) }
 }
 
 /// The details for a payout, also of an account that was deleted after the withdrawal was asked for.
-///
-/// # Errors
-/// [`Error::NotFound`]; or when the row cannot be decrypted.
 pub async fn details(app: &App, id: Uuid) -> Result<Details> {
     let row = store::find(&app.db, id).await?.ok_or(Error::NotFound("bank account"))?;
     Ok(open(app, row)?.details)

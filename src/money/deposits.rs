@@ -62,9 +62,6 @@ pub struct Opened {
 }
 
 /// `POST /v1/deposits`.
-///
-/// # Errors
-/// [`Error::KeyReused`]; [`Error::ProviderPaused`] while Revio is away; [`Error::Declined`] for a closed account.
 pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey) -> Result<Opened> {
     let NewDeposit { amount, description } = new;
     let (minor, code) = (amount.minor(), amount.currency().code());
@@ -174,9 +171,6 @@ async fn ask(app: &App, deposit: &Transaction) -> Result<Transaction> {
 }
 
 /// Revio told of a purchase: looks at its present state. `None` when the purchase is not one of ours.
-///
-/// # Errors
-/// When a part does not answer: the event stays in the inbox and comes again.
 pub async fn on_provider_event(app: &App, purchase_id: Uuid, reference: Option<Uuid>) -> Result<Option<Transaction>> {
     let Some(deposit) = transactions::find_for_provider(app, Kind::Deposit, purchase_id, reference).await? else {
         return Ok(None);

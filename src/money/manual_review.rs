@@ -14,22 +14,16 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::money::adjustments;
 use crate::money::transactions::{self, Kind, State, Transaction};
 use crate::platform::error::{Error, Result};
+use crate::platform::text_enum::text_enum;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resolution {
-    Retry,
-    CloseWithoutAction,
+text_enum! {
+    pub enum Resolution {
+        Retry = "retry",
+        CloseWithoutAction = "dismiss",
+    }
 }
 
 impl Resolution {
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "retry" => Some(Self::Retry),
-            "dismiss" => Some(Self::CloseWithoutAction),
-            _ => None,
-        }
-    }
-
     fn action(self) -> &'static str {
         match self {
             Self::Retry => "transaction.retried",
@@ -58,10 +52,6 @@ async fn may_have_moved(app: &App, held: &Transaction) -> Result<bool> {
 }
 
 /// Ends a hold and records who ended it and why.
-///
-/// # Errors
-/// [`Error::NotFound`] when no such row is held; [`Error::Invalid`] for a dismissal that would strand money; [`Error::StaleState`]
-/// when the row moved meanwhile.
 pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: &str) -> Result<Transaction> {
     let held = transactions::find(app, id).await?;
     if held.held_reason.is_none() {

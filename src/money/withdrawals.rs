@@ -87,10 +87,7 @@ pub struct Requested {
 }
 
 /// `POST /v1/withdrawals`.
-///
-/// # Errors
-/// [`Error::Declined`], also for a repeat of a request that was declined; [`Error::NotFound`] for a bank account
-/// that is not the caller's; [`Error::KeyReused`].
+/// A repeat of a request that was declined is declined again.
 pub async fn request(app: &App, user_id: Uuid, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
     let amount = new.amount;
     let (minor, code) = (amount.minor(), amount.currency().code());
@@ -190,7 +187,7 @@ fn decline(refusal: Refusal) -> Decline {
 }
 
 async fn reject(app: &App, withdrawal: &Transaction, why: Decline) -> Result<Transaction> {
-    transactions::advance(app, withdrawal, Move::to(State::Rejected, Due::Never).because(why.code())).await
+    transactions::advance(app, withdrawal, Move::to(State::Rejected, Due::Never).because(why.name())).await
 }
 
 /// `reserved → reserved`: Revio knows the payout. No money moves, so a lost answer is simply asked for again.
@@ -354,9 +351,6 @@ async fn forget_payout(app: &App, withdrawal: &Transaction) -> Result<Transactio
 }
 
 /// Revio told of a payout: looks at its present state. `None` when the payout is not one of ours.
-///
-/// # Errors
-/// When a part does not answer: the event stays in the inbox and comes again.
 pub async fn on_provider_event(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Result<Option<Transaction>> {
     let Some(withdrawal) = transactions::find_for_provider(app, Kind::Withdrawal, payout_id, reference).await? else {
         return Ok(None);

@@ -21,7 +21,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::platform::clock::DateTime;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::Result;
 use crate::platform::permissions::Role;
 use crate::platform::tokens::ACCESS_SECS;
 
@@ -51,9 +51,6 @@ impl Access {
     }
 
     /// Whether the session was ended before its tokens were.
-    ///
-    /// # Errors
-    /// When the list is too old and PostgreSQL does not answer.
     pub async fn has_ended(&self, session: Uuid, now: DateTime) -> Result<bool> {
         let age = self.read(|ended| ended.read_at).map(|at| now - at);
         match age {
@@ -71,9 +68,7 @@ impl Access {
 
     /// The role that the user has at this moment; `None` when the session ended or the user is gone.
     pub async fn role(&self, user: Uuid, session: Uuid, now: DateTime) -> Result<Option<Role>> {
-        let Some(name) = store::role(&self.db, user, session, now).await? else { return Ok(None) };
-        let role = Role::parse(&name);
-        role.map(Some).ok_or_else(|| Error::internal(format!("users.role of {user} cannot be read")))
+        Ok(store::role(&self.db, user, session, now).await?)
     }
 
     /// Whether the user has proved to read mail at the account's address.

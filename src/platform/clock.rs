@@ -33,9 +33,6 @@ impl Clock {
     }
 
     /// Moves a fixed clock; the system's clock is nobody's to move.
-    ///
-    /// # Panics
-    /// On [`Clock::System`].
     pub fn advance(&self, by: TimeDelta) {
         match self {
             Self::System => panic!("only a fixed clock can be moved"),

@@ -2,12 +2,12 @@
 //!
 //! Each variable may also be given as `NAME_FILE`, the path of a file that holds the value (secrets from a mount).
 
-mod counting;
-mod thresholds;
+mod amounts;
 mod urls;
-mod withdrawal_limits;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::platform::encryption::DataKeys;
 use crate::platform::mailer::{Sender, SmtpUrl, Way};
 use crate::platform::signature::PublicKeys;
+use crate::platform::text_enum::text_enum;
 use crate::platform::tls::Tls;
 use crate::platform::tokens::Tokens;
 use urls::{
@@ -27,9 +28,7 @@ use urls::{
     parse_revio_url,
 };
 
-pub use counting::Counting;
-pub use thresholds::Thresholds;
-pub use withdrawal_limits::WithdrawalLimit;
+pub use amounts::{Thresholds, WithdrawalLimit};
 
 /// What a name stands for; `None` = not set. [`Config::from_env`] reads the process's environment.
 pub type Source<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
@@ -56,7 +55,7 @@ pub struct Config {
     /// approval, above `two` two. Default: none.
     pub approval_thresholds: Thresholds,
     /// `WITHDRAWAL_LIMITS`: `CUR:once:daily` in minor units, with commas. Default none.
-    pub withdrawal_limits: Vec<WithdrawalLimit>,
+    pub withdrawal_limits: BTreeMap<Currency, WithdrawalLimit>,
     /// `REVIO_BASE_URL`: ends in `/api/v1/`; http only to this host or in test mode.
     pub revio_base_url: reqwest::Url,
     /// `REVIO_API_KEY`: can do anything on the account at Revio.
@@ -138,16 +137,36 @@ pub struct MailSettings {
     pub require_verified_email: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Json,
-    Text,
+/// How Redis is asked by the rate limits. No operator needs another: tests do.
+#[derive(Debug, Clone)]
+pub struct Counting {
+    /// What every key begins with; processes that share it count together.
+    pub prefix: String,
+    /// A limiter that answers later than this is worse than none.
+    pub answer: Duration,
+    /// The first connection takes longer than an answer; only the call that asks whether Redis is back waits for it.
+    pub connection: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RateLimits {
-    Default,
-    Off,
+impl Default for Counting {
+    fn default() -> Self {
+        let (answer, connection) = (Duration::from_millis(20), Duration::from_millis(50));
+        Self { prefix: "octoco:limit".to_owned(), answer, connection }
+    }
+}
+
+text_enum! {
+    pub enum LogFormat {
+        Json = "json",
+        Text = "text",
+    }
+}
+
+text_enum! {
+    pub enum RateLimits {
+        Default = "default",
+        Off = "off",
+    }
 }
 
 /// All that is wrong with the configuration, one line a variable. Never holds a value: it may be a secret.
@@ -155,19 +174,29 @@ pub enum RateLimits {
 #[error("the configuration is not usable:\n  {}", .0.join("\n  "))]
 pub struct ConfigError(Vec<String>);
 
+/// The execution of a payout fits into a step, and a step into its lease.
+const DEADLINE_SECS: RangeInclusive<i64> = 1..=40;
+/// Revio's last try of a delivery is 36 h 26 min after its first (`revio.md` 6.7).
+const FRESHNESS_HOURS: RangeInclusive<i64> = 37..=8760;
+/// One is kept for wake-ups, and a request must not wait for the background.
+const DATABASE_CONNECTIONS: RangeInclusive<i64> = 4..=1000;
+const PLACES: RangeInclusive<i64> = 1..=100_000;
+
+/// A struct whose fields are all read before any of them is missed, so that one start names all that is wrong.
+macro_rules! all_of {
+    ($name:ident { $($field:ident: $value:expr),+ $(,)? }) => {{
+        $(let $field = $value;)+
+        Some($name { $($field: $field?),+ })
+    }};
+}
+
 impl Config {
     /// Reads the process's environment.
-    ///
-    /// # Errors
-    /// Names every variable that is missing or cannot be used.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_source(&environment)
     }
 
     /// Reads any source of names and values.
-    ///
-    /// # Errors
-    /// Names every variable that is missing or cannot be used.
     pub fn from_source(source: Source<'_>) -> Result<Self, ConfigError> {
         let mut read = Reader { source, wrong: Vec::new() };
         let config = Self::read(&mut read);
@@ -185,98 +214,55 @@ impl Config {
 
     /// `None`: as much as the wallet holds.
     pub fn withdrawal_limit(&self, currency: Currency) -> Option<WithdrawalLimit> {
-        self.withdrawal_limits.iter().find(|limit| limit.once.currency() == currency).copied()
+        self.withdrawal_limits.get(&currency).copied()
     }
 
-    /// Every field is read before any of them is missed, so that one start names all that is wrong.
     fn read(read: &mut Reader<'_>) -> Option<Self> {
-        let listen_addr = read.parsed("LISTEN_ADDR", Some("127.0.0.1:8080"));
-        let public_url = read.checked("PUBLIC_URL", Some("http://127.0.0.1:8080"), parse_public_url);
-        let database_url = read.secret("DATABASE_URL", check_database_url);
-        let redis_url = read.secret("REDIS_URL", check_redis_url);
-        let tigerbeetle_addresses = read.text("TIGERBEETLE_ADDRESSES", None);
-        let tigerbeetle_cluster_id = read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0"));
-        let ledger_base = read.parsed("LEDGER_BASE", Some("0"));
-        let currencies = read.checked("CURRENCIES", Some("ZAR"), parse_currencies);
-        let enabled = currencies.clone().unwrap_or_default();
-        let withdrawal_limits =
-            read.checked("WITHDRAWAL_LIMITS", Some(""), |value| withdrawal_limits::parse(value, &enabled));
-        let approval_thresholds =
-            read.checked("APPROVAL_THRESHOLDS", Some(""), |value| Thresholds::parse(value, currencies.as_deref()));
-        let revio_test_mode = read.parsed("REVIO_TEST_MODE", Some("false"));
-        let revio_base_url =
-            read.checked("REVIO_BASE_URL", None, |value| parse_revio_url(value, revio_test_mode == Some(true)));
-        let revio_api_key = read.secret("REVIO_API_KEY", check_api_key);
-        let revio_brand_id = read.parsed("REVIO_BRAND_ID", None);
-        let call = read.checked("REVIO_CALL_SECS", Some("8"), parse_deadline);
-        let execute = read.checked("REVIO_EXECUTE_SECS", Some("30"), parse_deadline);
-        let revio_webhook_public_keys = read.checked("REVIO_WEBHOOK_PUBLIC_KEYS", None, PublicKeys::from_pem);
-        let revio_company_id = read.checked("REVIO_COMPANY_ID", Some(""), parse_optional_id);
-        let revio_company_public_keys = read.checked("REVIO_COMPANY_PUBLIC_KEYS", Some(""), parse_optional_keys);
-        let webhook_freshness = read.checked("WEBHOOK_FRESHNESS_HOURS", Some("72"), parse_freshness);
-        let revio_allowed_networks = read.checked("REVIO_ALLOWED_NETWORKS", Some(""), parse_networks);
-        let trusted_proxies = read.checked("TRUSTED_PROXIES", Some(""), parse_networks);
-        let cors_origins = read.checked("CORS_ORIGINS", Some(""), parse_origins);
-        let jwt_private_key = read.secret("JWT_PRIVATE_KEY", Tokens::check_keys);
-        let data_keys = read.checked("DATA_KEYS", None, DataKeys::parse);
-        let mail = read.mail(public_url.as_deref());
-        let log_format = read.checked("LOG_FORMAT", Some("json"), parse_log_format);
-        let rate_limits = read.checked("RATE_LIMITS", Some("default"), parse_rate_limits);
-        let database_connections_max = read.checked("DATABASE_CONNECTIONS_MAX", Some("32"), parse_connections);
-        let shutdown = read.parsed("SHUTDOWN_SECS", Some("25")).map(Duration::from_secs);
-        let server = read_server(read);
-        Some(Self {
-            listen_addr: listen_addr?,
-            public_url: public_url?,
-            database_url: database_url?,
-            redis_url: redis_url?,
-            tigerbeetle_addresses: tigerbeetle_addresses?,
-            tigerbeetle_cluster_id: tigerbeetle_cluster_id?,
-            ledger_base: ledger_base?,
-            currencies: currencies?,
-            approval_thresholds: approval_thresholds?,
-            withdrawal_limits: withdrawal_limits?,
-            revio_base_url: revio_base_url?,
-            revio_api_key: revio_api_key?,
-            revio_brand_id: revio_brand_id?,
-            revio_deadlines: Deadlines { call: call?, execute: execute? },
-            revio_test_mode: revio_test_mode?,
-            revio_webhook_public_keys: revio_webhook_public_keys?,
-            revio_company_id: revio_company_id?,
-            revio_company_public_keys: revio_company_public_keys?,
-            webhook_freshness: webhook_freshness?,
-            revio_allowed_networks: revio_allowed_networks?,
-            trusted_proxies: trusted_proxies?,
-            cors_origins: cors_origins?,
-            jwt_private_key: jwt_private_key?,
-            data_keys: data_keys?,
-            mail: mail?,
-            log_format: log_format?,
-            rate_limits: rate_limits?,
-            counting: Counting::default(),
-            list_deadline: Duration::from_secs(2),
-            database_connections_max: database_connections_max?,
-            shutdown: shutdown?,
-            server: server?,
+        all_of!(Self {
+            listen_addr: read.parsed("LISTEN_ADDR", Some("127.0.0.1:8080")),
+            public_url: read.checked("PUBLIC_URL", Some("http://127.0.0.1:8080"), parse_public_url),
+            database_url: read.secret("DATABASE_URL", check_database_url),
+            redis_url: read.secret("REDIS_URL", check_redis_url),
+            tigerbeetle_addresses: read.text("TIGERBEETLE_ADDRESSES", None),
+            tigerbeetle_cluster_id: read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0")),
+            ledger_base: read.parsed("LEDGER_BASE", Some("0")),
+            currencies: read.checked("CURRENCIES", Some("ZAR"), parse_currencies),
+            approval_thresholds: read
+                .checked("APPROVAL_THRESHOLDS", Some(""), |value| Thresholds::parse(value, currencies.as_deref())),
+            withdrawal_limits: read
+                .checked("WITHDRAWAL_LIMITS", Some(""), |value| WithdrawalLimit::parse(value, currencies.as_deref())),
+            revio_test_mode: read.parsed("REVIO_TEST_MODE", Some("false")),
+            revio_base_url: read
+                .checked("REVIO_BASE_URL", None, |value| parse_revio_url(value, revio_test_mode == Some(true))),
+            revio_api_key: read.secret("REVIO_API_KEY", check_api_key),
+            revio_brand_id: read.parsed("REVIO_BRAND_ID", None),
+            revio_deadlines: all_of!(Deadlines {
+                call: read.number("REVIO_CALL_SECS", "8", DEADLINE_SECS).map(Duration::from_secs),
+                execute: read.number("REVIO_EXECUTE_SECS", "30", DEADLINE_SECS).map(Duration::from_secs),
+            }),
+            revio_webhook_public_keys: read.checked("REVIO_WEBHOOK_PUBLIC_KEYS", None, PublicKeys::from_pem),
+            revio_company_id: read.checked("REVIO_COMPANY_ID", Some(""), parse_optional_id),
+            revio_company_public_keys: read.checked("REVIO_COMPANY_PUBLIC_KEYS", Some(""), parse_optional_keys),
+            webhook_freshness: read.number("WEBHOOK_FRESHNESS_HOURS", "72", FRESHNESS_HOURS).map(TimeDelta::hours),
+            revio_allowed_networks: read.checked("REVIO_ALLOWED_NETWORKS", Some(""), parse_networks),
+            trusted_proxies: read.checked("TRUSTED_PROXIES", Some(""), parse_networks),
+            cors_origins: read.checked("CORS_ORIGINS", Some(""), parse_origins),
+            jwt_private_key: read.secret("JWT_PRIVATE_KEY", Tokens::check_keys),
+            data_keys: read.checked("DATA_KEYS", None, DataKeys::parse),
+            mail: read.mail(public_url.as_deref()),
+            log_format: read.checked("LOG_FORMAT", Some("json"), str::parse),
+            rate_limits: read.checked("RATE_LIMITS", Some("default"), str::parse),
+            counting: Some(Counting::default()),
+            list_deadline: Some(Duration::from_secs(2)),
+            database_connections_max: read.number("DATABASE_CONNECTIONS_MAX", "32", DATABASE_CONNECTIONS),
+            shutdown: read.parsed("SHUTDOWN_SECS", Some("25")).map(Duration::from_secs),
+            server: all_of!(Server {
+                tls: read.tls(),
+                connections_max: read.number("CONNECTIONS_MAX", "800", PLACES),
+                requests_max: read.number("REQUESTS_MAX", "512", PLACES),
+            }),
         })
     }
-}
-
-fn read_server(read: &mut Reader<'_>) -> Option<Server> {
-    let (chain, key) = (read.text("TLS_CERT", Some("")), read.text("TLS_KEY", Some("")).map(SecretString::from));
-    let connections_max = read.checked("CONNECTIONS_MAX", Some("800"), parse_places);
-    let requests_max = read.checked("REQUESTS_MAX", Some("512"), parse_places);
-    let (chain, key) = (chain?, key?);
-    let tls = match (chain.is_empty(), key.expose_secret().is_empty()) {
-        (true, true) => None,
-        (false, true) => read.fail("TLS_KEY", "is required with TLS_CERT")?,
-        (true, false) => read.fail("TLS_CERT", "is required with TLS_KEY")?,
-        (false, false) => match Tls::from_pem(&chain, key.expose_secret()) {
-            Ok(tls) => Some(tls),
-            Err((name, reason)) => read.fail(name, &reason)?,
-        },
-    };
-    Some(Server { tls, connections_max: connections_max?, requests_max: requests_max? })
 }
 
 /// Reads names one by one and collects what is wrong with them.
@@ -317,30 +303,49 @@ impl Reader<'_> {
     }
 
     fn parsed<T: std::str::FromStr>(&mut self, name: &str, default: Option<&str>) -> Option<T> {
-        self.checked(name, default, |value| {
-            value.parse().map_err(|_| {
-                format!("is not a valid {}", std::any::type_name::<T>().rsplit("::").next().unwrap_or("value"))
-            })
+        let kind = std::any::type_name::<T>().rsplit("::").next().unwrap_or("value");
+        self.checked(name, default, |value| value.parse().map_err(|_| format!("is not a valid {kind}")))
+    }
+
+    fn number<T: TryFrom<i64>>(&mut self, name: &str, default: &str, range: RangeInclusive<i64>) -> Option<T> {
+        self.checked(name, Some(default), |value| {
+            let number = value.parse().ok().filter(|number| range.contains(number)).and_then(|it| T::try_from(it).ok());
+            number.ok_or_else(|| format!("must be {} to {}", range.start(), range.end()))
         })
     }
 
-    fn mail(&mut self, public_url: Option<&str>) -> Option<MailSettings> {
-        let way = self.mail_way();
-        let to_people = matches!(way, Some(Way::Smtp(_)));
-        let from = self.checked("MAIL_FROM", (!to_people).then_some("octoco@localhost"), Sender::parse);
-        let deadline = self.checked("SMTP_SECS", Some("10"), parse_deadline);
-        let frontend_url =
-            self.checked("FRONTEND_URL", Some(public_url.unwrap_or("http://127.0.0.1:8080")), parse_frontend_url);
-        let require_verified_email = self.checked("REQUIRE_VERIFIED_EMAIL", Some("no"), parse_yes_or_no);
-        if require_verified_email == Some(true) && matches!(way, Some(Way::Nowhere)) {
-            self.fail::<()>("REQUIRE_VERIFIED_EMAIL", "needs SMTP_URL or MAIL_FOLDER: nobody could verify anything");
+    /// `Some(None)`: plain HTTP.
+    fn tls(&mut self) -> Option<Option<Tls>> {
+        let (chain, key) = (self.text("TLS_CERT", Some("")), self.text("TLS_KEY", Some("")).map(SecretString::from));
+        let (chain, key) = (chain?, key?);
+        match (chain.is_empty(), key.expose_secret().is_empty()) {
+            (true, true) => Some(None),
+            (false, true) => self.fail("TLS_KEY", "is required with TLS_CERT"),
+            (true, false) => self.fail("TLS_CERT", "is required with TLS_KEY"),
+            (false, false) => match Tls::from_pem(&chain, key.expose_secret()) {
+                Ok(tls) => Some(Some(tls)),
+                Err((name, reason)) => self.fail(name, &reason),
+            },
         }
-        Some(MailSettings {
-            way: way?,
-            from: from?,
-            deadline: deadline?,
-            frontend_url: frontend_url?,
-            require_verified_email: require_verified_email?,
+    }
+
+    fn mail(&mut self, public_url: Option<&str>) -> Option<MailSettings> {
+        all_of!(MailSettings {
+            way: self.mail_way(),
+            from: {
+                let to_people = matches!(way, Some(Way::Smtp(_)));
+                self.checked("MAIL_FROM", (!to_people).then_some("octoco@localhost"), Sender::parse)
+            },
+            deadline: self.number("SMTP_SECS", "10", DEADLINE_SECS).map(Duration::from_secs),
+            frontend_url: {
+                self.checked("FRONTEND_URL", Some(public_url.unwrap_or("http://127.0.0.1:8080")), parse_frontend_url)
+            },
+            require_verified_email: match self.checked("REQUIRE_VERIFIED_EMAIL", Some("no"), parse_yes_or_no) {
+                Some(true) if matches!(way, Some(Way::Nowhere)) => {
+                    self.fail("REQUIRE_VERIFIED_EMAIL", "needs SMTP_URL or MAIL_FOLDER: nobody could verify anything")
+                }
+                required => required,
+            },
         })
     }
 
@@ -404,37 +409,6 @@ fn parse_optional_keys(value: &str) -> Result<PublicKeys, String> {
     if value.is_empty() { Ok(PublicKeys::none()) } else { PublicKeys::from_pem(value) }
 }
 
-fn parse_places(value: &str) -> Result<usize, String> {
-    match value.parse() {
-        Ok(count) if (1..=100_000).contains(&count) => Ok(count),
-        _ => Err("must be 1 to 100000".to_owned()),
-    }
-}
-
-/// One is kept for wake-ups, and a request must not wait for the background.
-fn parse_connections(value: &str) -> Result<u32, String> {
-    match value.parse() {
-        Ok(count) if (4..=1000).contains(&count) => Ok(count),
-        _ => Err("must be 4 to 1000".to_owned()),
-    }
-}
-
-/// The execution of a payout fits into a step, and a step into its lease.
-fn parse_deadline(value: &str) -> Result<Duration, String> {
-    match value.parse() {
-        Ok(secs) if (1..=40).contains(&secs) => Ok(Duration::from_secs(secs)),
-        _ => Err("must be 1 to 40".to_owned()),
-    }
-}
-
-/// Revio's last try of a delivery is 36 h 26 min after its first (`revio.md` 6.7).
-fn parse_freshness(value: &str) -> Result<TimeDelta, String> {
-    match value.parse() {
-        Ok(hours) if (37..=8760).contains(&hours) => Ok(TimeDelta::hours(hours)),
-        _ => Err("must be 37 to 8760".to_owned()),
-    }
-}
-
 fn parse_networks(value: &str) -> Result<Vec<IpNet>, String> {
     let blocks = value.split(',').map(str::trim).filter(|block| !block.is_empty());
     blocks.map(|block| block.parse().map_err(|_| "holds something that is not a CIDR block".to_owned())).collect()
@@ -445,21 +419,5 @@ fn parse_yes_or_no(value: &str) -> Result<bool, String> {
         "yes" | "true" => Ok(true),
         "no" | "false" => Ok(false),
         _ => Err("must be yes or no".to_owned()),
-    }
-}
-
-fn parse_log_format(value: &str) -> Result<LogFormat, String> {
-    match value {
-        "json" => Ok(LogFormat::Json),
-        "text" => Ok(LogFormat::Text),
-        _ => Err("must be json or text".to_owned()),
-    }
-}
-
-fn parse_rate_limits(value: &str) -> Result<RateLimits, String> {
-    match value {
-        "default" => Ok(RateLimits::Default),
-        "off" => Ok(RateLimits::Off),
-        _ => Err("must be default or off".to_owned()),
     }
 }

@@ -25,9 +25,7 @@ pub struct CannotDecrypt;
 
 impl DataKeys {
     /// Reads `id:base64[,id:base64…]`; each key is 32 bytes.
-    ///
-    /// # Errors
-    /// Says what is wrong without repeating the value.
+    /// An error never repeats the value.
     pub fn parse(value: &str) -> Result<Self, String> {
         let keys = value.split(',').map(parse_key).collect::<Result<Vec<_>, _>>()?;
         // The second of two keys with one id would never be used, and what it has encrypted would not open.
@@ -36,9 +34,6 @@ impl DataKeys {
     }
 
     /// The id of the key that encrypts.
-    ///
-    /// # Panics
-    /// Never: `parse` yields at least one key.
     pub fn current_id(&self) -> &str {
         self.0.first().map(|(id, _)| id.as_str()).expect("parse yields at least one key")
     }
@@ -48,8 +43,6 @@ impl DataKeys {
         self.0.iter().any(|(held, _)| held == id)
     }
 
-    /// # Errors
-    /// Only if the library cannot encrypt: there is nothing that a caller could do better.
     pub fn encrypt(&self, row: Uuid, plain: &[u8]) -> Result<Encrypted, CannotDecrypt> {
         let (key_id, key) = self.0.first().expect("parse yields at least one key");
         let mut text = plain.to_vec();
@@ -58,8 +51,6 @@ impl DataKeys {
         Ok(Encrypted { key_id: key_id.clone(), bytes })
     }
 
-    /// # Errors
-    /// When key, row and bytes do not belong together.
     pub fn decrypt(&self, row: Uuid, encrypted: &Encrypted) -> Result<Vec<u8>, CannotDecrypt> {
         let (_, key) = self.0.iter().find(|(id, _)| *id == encrypted.key_id).ok_or(CannotDecrypt)?;
         let (nonce, text) = encrypted.bytes.split_at_checked(NONCE_LEN).ok_or(CannotDecrypt)?;

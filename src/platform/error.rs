@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::platform::crash::Crashed;
+use crate::platform::text_enum::text_enum;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -77,34 +78,18 @@ pub enum Error {
     Internal(#[source] BoxError),
 }
 
-/// Why money does not move, as the row keeps it and the caller is told, for a repeat of the request too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Decline {
-    #[error("the available balance does not cover the amount")]
-    InsufficientFunds,
-    #[error("the amount is more than may be withdrawn at once or in a day")]
-    LimitExceeded,
-    #[error("withdrawals are frozen")]
-    AccountFrozen,
-    #[error("the account is closed")]
-    AccountClosed,
-}
-
-impl Decline {
-    pub const ALL: [Self; 4] = [Self::InsufficientFunds, Self::LimitExceeded, Self::AccountFrozen, Self::AccountClosed];
-
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::InsufficientFunds => "insufficient_funds",
-            Self::LimitExceeded => "limit_exceeded",
-            Self::AccountFrozen => "account_frozen",
-            Self::AccountClosed => "account_closed",
-        }
-    }
-
-    /// What a row's `failure_reason` says.
-    pub fn parse(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|why| why.code() == code)
+text_enum! {
+    /// Why money does not move: the code that the caller is told, and a row's `failure_reason`, for a repeat of the request too.
+    #[derive(thiserror::Error)]
+    pub enum Decline {
+        #[error("the available balance does not cover the amount")]
+        InsufficientFunds = "insufficient_funds",
+        #[error("the amount is more than may be withdrawn at once or in a day")]
+        LimitExceeded = "limit_exceeded",
+        #[error("withdrawals are frozen")]
+        AccountFrozen = "account_frozen",
+        #[error("the account is closed")]
+        AccountClosed = "account_closed",
     }
 }
 
@@ -204,7 +189,7 @@ impl Error {
             Self::StaleState => "stale_state",
             Self::TooLarge(_) => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::Declined { why, .. } => why.code(),
+            Self::Declined { why, .. } => why.name(),
             Self::AccountNotEmpty => "account_not_empty",
             Self::KeyReused => "idempotency_key_reused",
             Self::TooBroad => "query_too_broad",

@@ -94,16 +94,11 @@ impl ConcurrencyLimit {
 }
 
 impl Hasher {
-    /// # Errors
-    /// [`Error::TurnedAway`] when too many wait.
     pub async fn hash(&self, priority: Priority, password: SecretString) -> Result<String> {
         self.in_turn(priority, move || encode(password.expose_secret())).await
     }
 
     /// Whether `hash` is this password's; `None` is nobody's and takes as long to find out.
-    ///
-    /// # Errors
-    /// [`Error::TurnedAway`] when too many wait.
     pub async fn verify(&self, priority: Priority, password: SecretString, hash: Option<String>) -> Result<Verified> {
         self.in_turn(priority, move || {
             let known = hash.is_some();

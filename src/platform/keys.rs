@@ -5,9 +5,6 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 /// A new Ed25519 key in PKCS#8 PEM, for `JWT_PRIVATE_KEY`.
-///
-/// # Panics
-/// If the system gives no random numbers: nothing can be safe then.
 pub fn new_jwt_private_key() -> String {
     let pair = Ed25519KeyPair::generate().expect("the system gives random numbers");
     let der: Pkcs8V1Der<'_> = pair.as_der().expect("a fresh key can be written");

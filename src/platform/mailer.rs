@@ -85,9 +85,7 @@ enum Outlet {
 impl SmtpUrl {
     /// Whoever reads a link on its way has the account. So the way is encrypted, unless it does not leave the machine or
     /// `?tls=none` says that the network is ours.
-    ///
-    /// # Errors
-    /// What is wrong with it; never the value, it holds a password.
+    /// An error never repeats the value: it holds a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut url = reqwest::Url::parse(text).map_err(|_| "is not a URL".to_owned())?;
         let host = url.host_str().ok_or_else(|| "names no host".to_owned())?.to_owned();
@@ -105,8 +103,6 @@ impl SmtpUrl {
 }
 
 impl Sender {
-    /// # Errors
-    /// When it is no address, or holds anything but ASCII.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mailbox = text.parse::<Mailbox>().ok().filter(|_| text.is_ascii());
         mailbox.map(Self).ok_or_else(|| "is not `address` or `Name <address>`".to_owned())
@@ -115,9 +111,6 @@ impl Sender {
 
 impl Mailer {
     /// Connects to nothing yet.
-    ///
-    /// # Errors
-    /// When the mail server's URL cannot be used.
     pub fn new(way: &Way, from: &Sender, deadline: Duration) -> Result<Self, smtp::Error> {
         let from = from.0.clone();
         let outlet = match way {
@@ -137,8 +130,7 @@ impl Mailer {
         !matches!(self.outlet, Outlet::Nowhere)
     }
 
-    /// # Errors
-    /// When the mail did not go out, as far as is known: it may have arrived all the same.
+    /// After an error it may have arrived all the same.
     pub async fn send(&self, mail: &Mail<'_>) -> Result<(), MailError> {
         let message = self.message(mail)?;
         match &self.outlet {

@@ -72,9 +72,6 @@ pub fn base() -> utoipa::openapi::OpenApi {
 }
 
 /// The document as it is served.
-///
-/// # Panics
-/// When the document is not one: it is made by `utoipa`, and every start of the service and every test makes it.
 pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
     let mut document = serde_json::to_value(document).expect("the document is plain data");
     let mut schemas = take(&mut document["components"]["schemas"]);

@@ -14,52 +14,39 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisResult, Script};
 
 use crate::platform::config::{Counting, RateLimits};
+use crate::platform::text_enum::text_enum;
 use local::Local;
 
 /// How long Redis is left alone after it did not answer.
 const AWAY: Duration = Duration::from_secs(1);
 
-/// What a caller does, and how often it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// Sign in, register, refresh: by address; those on a known device by address too, and apart from the others.
-    Auth,
-    /// Sign in as somebody, from a device that is not known: by e-mail, over a minute …
-    Guess,
-    /// … and over an hour, so that a patient attacker is slowed down more.
-    GuessLong,
-    /// Sign in on a known device: by device, and by e-mail among known devices, over a minute …
-    Device,
-    /// … and over an hour. What others do to the account without such a device does not count here.
-    DeviceLong,
-    /// Have a mail sent without being signed in (forgotten password, registration): by address.
-    MailsAsked,
-    /// The same, and for oneself: by e-mail. Nobody's mailbox is flooded.
-    MailsTo,
-    /// Start a deposit or a withdrawal, add a bank account: by user.
-    Money,
-    /// Everything else of a user.
-    Read,
-    /// Webhooks whose signature is wrong: by address. Only those are counted.
-    Forgery,
+text_enum! {
+    /// What a caller does, and how often it may.
+    pub enum Class {
+        /// Sign in, register, refresh: by address; those on a known device by address too, and apart from the others.
+        Auth = "auth",
+        /// Sign in as somebody, from a device that is not known: by e-mail, over a minute …
+        Guess = "guess",
+        /// … and over an hour, so that a patient attacker is slowed down more.
+        GuessLong = "guess_long",
+        /// Sign in on a known device: by device, and by e-mail among known devices, over a minute …
+        Device = "device",
+        /// … and over an hour. What others do to the account without such a device does not count here.
+        DeviceLong = "device_long",
+        /// Have a mail sent without being signed in (forgotten password, registration): by address.
+        MailsAsked = "mails_asked",
+        /// The same, and for oneself: by e-mail. Nobody's mailbox is flooded.
+        MailsTo = "mails_to",
+        /// Start a deposit or a withdrawal, add a bank account: by user.
+        Money = "money",
+        /// Everything else of a user.
+        Read = "read",
+        /// Webhooks whose signature is wrong: by address. Only those are counted.
+        Forgery = "forgery",
+    }
 }
 
 impl Class {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auth => "auth",
-            Self::Guess => "guess",
-            Self::GuessLong => "guess_long",
-            Self::Device => "device",
-            Self::DeviceLong => "device_long",
-            Self::MailsAsked => "mails_asked",
-            Self::MailsTo => "mails_to",
-            Self::Money => "money",
-            Self::Read => "read",
-            Self::Forgery => "forgery",
-        }
-    }
-
     /// One call every so often, and how many of them may come at once.
     fn rate(self) -> Rate {
         let (per_minute, burst) = match self {
@@ -154,8 +141,7 @@ struct Bucket {
 }
 
 impl Limiter {
-    /// # Errors
-    /// When the URL is not one of Redis's. Redis itself need not be there.
+    /// Redis itself need not be there.
     pub fn new(url: &str, limits: RateLimits, counting: Counting) -> RedisResult<Self> {
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(counting.connection))

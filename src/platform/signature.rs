@@ -10,12 +10,13 @@ use rsa::pkcs8::DecodePublicKey;
 use rsa::sha2::Sha256;
 use rsa::signature::Verifier;
 use rsa::traits::PublicKeyParts;
+use tokio_rustls::rustls::pki_types::SubjectPublicKeyInfoDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 /// Smallest and largest modulus that Revio is known to use, in bits (`revio.md` 6.5).
 const KEY_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 /// Keys that may be valid at once: each costs one verification of an unverified call.
 const KEYS_MAX: usize = 8;
-const PEM_END: &str = "-----END PUBLIC KEY-----";
 
 /// The keys that may have signed a body.
 #[derive(Clone)]
@@ -36,19 +37,17 @@ pub enum BadSignature {
 
 impl PublicKeys {
     /// Reads one or several PEM blocks. Literal `\n` and surrounding quotes, as hosting panels leave them, are undone.
-    ///
-    /// # Errors
-    /// Says which block is wrong and how.
     pub fn from_pem(text: &str) -> Result<Self, String> {
         let text = text.trim().trim_matches(['"', '\'']).replace("\\n", "\n");
-        let blocks: Vec<&str> = text.split_inclusive(PEM_END).filter(|block| block.contains("-----BEGIN")).collect();
+        let blocks = SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let blocks = blocks.map_err(|_| "is not PEM")?;
         if blocks.is_empty() || blocks.len() > KEYS_MAX {
             return Err(format!("must hold 1 to {KEYS_MAX} blocks of BEGIN PUBLIC KEY"));
         }
         let mut keys = Vec::with_capacity(blocks.len());
         for (index, block) in blocks.iter().enumerate() {
             let position = index.saturating_add(1);
-            let key = RsaPublicKey::from_public_key_pem(block.trim())
+            let key = RsaPublicKey::from_public_key_der(block)
                 .map_err(|_| format!("block {position} is not an RSA public key"))?;
             if !KEY_BITS.contains(&key.n().bits()) {
                 return Err(format!("block {position} is not of 2048 to 4096 bits"));
@@ -64,9 +63,6 @@ impl PublicKeys {
     }
 
     /// Whether one of the keys signed exactly these bytes.
-    ///
-    /// # Errors
-    /// Says what is wrong with the header or the signature.
     pub fn verify<'h>(&self, body: &[u8], mut headers: impl Iterator<Item = &'h [u8]>) -> Result<(), BadSignature> {
         let header = headers.next().ok_or(BadSignature::Missing)?;
         if headers.next().is_some() {

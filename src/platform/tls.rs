@@ -21,9 +21,7 @@ pub struct Tls(TlsAcceptor);
 
 impl Tls {
     /// Reads a chain, the server's own certificate first, and its key; both PEM.
-    ///
-    /// # Errors
-    /// Says which of the two is wrong, without repeating it.
+    /// An error says which of the two is wrong, without repeating it.
     pub fn from_pem(chain: &str, key: &str) -> Result<Self, (&'static str, String)> {
         let chain = unescaped(chain);
         let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>();
@@ -42,9 +40,6 @@ impl Tls {
     }
 
     /// The server's side of a handshake. It has no deadline of its own.
-    ///
-    /// # Errors
-    /// When the other side speaks no TLS 1.3 or gives up.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         self.0.accept(stream).await
     }

@@ -55,26 +55,18 @@ pub struct BadToken;
 
 impl Tokens {
     /// Reads the Ed25519 keys: PEM, one after the other.
-    ///
-    /// # Errors
-    /// When a key cannot be used.
     pub fn new(private_pems: &str, issuer: &str) -> Result<Self, String> {
         let keys = key::read_all(private_pems)?;
         Ok(Self { issuer: issuer.to_owned(), keys })
     }
 
     /// Whether [`Tokens::new`] would take them.
-    ///
-    /// # Errors
-    /// Says what is wrong without repeating the value.
+    /// An error never repeats the value.
     pub fn check_keys(private_pems: &str) -> Result<(), String> {
         key::read_all(private_pems).map(drop)
     }
 
     /// Signs an access token that ends [`ACCESS_SECS`] after `now`.
-    ///
-    /// # Panics
-    /// If the library cannot sign with a key that it accepted at start.
     pub fn sign(&self, user: Uuid, session: Uuid, role: &str, now: DateTime) -> String {
         let claims = Claims {
             iss: self.issuer.clone(),
@@ -91,9 +83,6 @@ impl Tokens {
     }
 
     /// Checks signature, algorithm, issuer, audience and times.
-    ///
-    /// # Errors
-    /// [`BadToken`], whatever the reason.
     pub fn check(&self, token: &str, now: DateTime) -> Result<Claims, BadToken> {
         if token.len() > ACCESS_CHARS_MAX {
             return Err(BadToken);

@@ -40,6 +40,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::app::App;
+use crate::platform::text_enum::text_enum;
 use crate::processes::load::Reserved;
 use crate::processes::router;
 use pace::WriteTimeout;
@@ -84,31 +85,22 @@ pub struct Server {
     stop: CancellationToken,
 }
 
-/// How a connection ended, as the metric tells it.
-#[derive(Debug, Clone, Copy)]
-enum End {
-    Closed,
-    /// No TLS 1.3 was spoken.
-    Handshake,
-    /// No request came in time, or no other one.
-    Silent,
-    /// The other side broke off, broke the protocol, or took nothing of the answer.
-    Broken,
-    /// It was too old and would not end.
-    TooOld,
+text_enum! {
+    /// How a connection ended, as the metric has it.
+    enum End {
+        Closed = "closed",
+        /// No TLS 1.3 was spoken.
+        Handshake = "handshake",
+        /// No request came in time, or no other one.
+        Silent = "silent",
+        /// The other side broke off, broke the protocol, or took nothing of the answer.
+        Broken = "broken",
+        /// It was too old and would not end.
+        TooOld = "too_old",
+    }
 }
 
 impl End {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Handshake => "handshake",
-            Self::Silent => "silent",
-            Self::Broken => "broken",
-            Self::TooOld => "too_old",
-        }
-    }
-
     fn of(ended: &hyper::Result<()>) -> Self {
         match ended {
             Ok(()) => Self::Closed,

@@ -110,8 +110,6 @@ impl From<RevioError> for Error {
 }
 
 impl Revio {
-    /// # Panics
-    /// If the TLS library cannot start, which no configuration can mend.
     pub fn new(base_url: Url, api_key: SecretString, brand_id: Uuid, deadlines: Deadlines, clock: Clock) -> Self {
         let http = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
@@ -133,34 +131,22 @@ impl Revio {
     }
 
     /// `POST /purchases/`. Safe to repeat: a purchase whose link nobody has is never paid.
-    ///
-    /// # Errors
-    /// See [`RevioError`].
     pub async fn create_purchase(&self, new: &NewPurchase<'_>) -> Result<Purchase> {
         self.send(Method::POST, self.path(&["purchases"]), Some(&new.body(self.brand_id)), self.deadlines.call).await
     }
 
     /// `GET /purchases/{id}/`: the truth about a deposit.
-    ///
-    /// # Errors
-    /// See [`RevioError`].
     pub async fn purchase(&self, id: Uuid) -> Result<Purchase> {
         self.send(Method::GET, self.path(&["purchases", &id.to_string()]), NOTHING, self.deadlines.call).await
     }
 
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
-    ///
-    /// # Errors
-    /// See [`RevioError`].
     pub async fn cancel_purchase(&self, id: Uuid) -> Result<Purchase> {
         self.send(Method::POST, self.path(&["purchases", &id.to_string(), "cancel"]), NOTHING, self.deadlines.call)
             .await
     }
 
     /// `POST /payouts/`: registers a payout. No money moves until [`Revio::execute_payout`], so it is safe to repeat.
-    ///
-    /// # Errors
-    /// See [`RevioError`].
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
         self.send(Method::POST, self.path(&["payouts"]), Some(&new.body(self.brand_id)), self.deadlines.call).await
     }
@@ -169,9 +155,6 @@ impl Revio {
     ///
     /// Assumption (`revio.md` 0): the bank-account rail is the destination given at creation and an empty JSON object
     /// here. This function is the whole rail, so that another answer from Revio changes one place.
-    ///
-    /// # Errors
-    /// See [`RevioError`].
     pub async fn execute_payout(&self, execution_url: &str) -> Result<Payout> {
         let told = self.base_url.join(execution_url).map_err(|error| RevioError::Unreadable(error.into()))?;
         // The path is Revio's to choose, the host is ours: the key can do anything on the account and goes nowhere else.
@@ -182,25 +165,16 @@ impl Revio {
     }
 
     /// `GET /payouts/{id}/`: the truth about a withdrawal.
-    ///
-    /// # Errors
-    /// See [`RevioError`].
     pub async fn payout(&self, id: Uuid) -> Result<Payout> {
         self.send(Method::GET, self.path(&["payouts", &id.to_string()]), NOTHING, self.deadlines.call).await
     }
 
     /// `GET /balance/`: what Revio holds for us, by currency.
-    ///
-    /// # Errors
-    /// See [`RevioError`].
     pub async fn balances(&self) -> Result<Balances> {
         self.send(Method::GET, self.path(&["balance"]), NOTHING, self.deadlines.call).await
     }
 
     /// `GET /public_key/`: the account-wide key, which signs `success_callback` (not the webhooks).
-    ///
-    /// # Errors
-    /// See [`RevioError`].
     pub async fn public_key(&self) -> Result<String> {
         self.send(Method::GET, self.path(&["public_key"]), NOTHING, self.deadlines.call).await
     }

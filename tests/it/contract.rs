@@ -111,8 +111,8 @@ fn codes_of_error() -> BTreeMap<String, u16> {
     };
     let mut codes = BTreeMap::new();
     for (variant, code) in arms("code") {
-        if code == "why.code()" {
-            codes.extend(Decline::ALL.map(|why| (why.code().to_owned(), number(&variant))));
+        if code == "why.name()" {
+            codes.extend(Decline::ALL.iter().map(|why| (why.name().to_owned(), number(&variant))));
         } else {
             codes.insert(code, number(&variant));
         }

@@ -239,9 +239,8 @@ async fn list(app: &App, who: Who, query: PageQuery) -> Result<Json<Page<ExportV
     let limit = page::limit(&mut fields, query.limit);
     fields.finish()?;
     let rows = super::list(app, who.user_id, who.scope, before, limit).await?;
-    let last = rows.last().map(|row| row.id);
     let data = rows.into_iter().map(|row| ExportView::of(app, row)).collect();
-    Ok(Json(Page::by_id(data, last, limit)))
+    Ok(Json(Page::by_id(data, limit, |view: &ExportView| view.id)))
 }
 
 /// The headers of a file; its name is made of what is ours.

@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use super::{Detail, Event, StateAt};
 use crate::money::approvals::Approval;
-use crate::money::approvals::routes::ApprovalView;
 use crate::money::transactions::Transaction;
 use crate::money::transactions::routes::TransactionView;
 use crate::platform::clock::DateTime;
@@ -44,7 +43,7 @@ pub(super) struct StaffDetail {
     /// Revio's calls about it and about what follows from it, oldest first; see `/v1/admin/webhooks/{id}`.
     events: Vec<EventView>,
     /// What staff decided about it, oldest first.
-    approvals: Vec<ApprovalView>,
+    approvals: Vec<Approval>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -128,7 +127,7 @@ impl StaffDetail {
             life: Life::of(detail.states, detail.transfers),
             transaction: detail.row.into(),
             events: events.into_iter().map(EventView::from).collect(),
-            approvals: approvals.into_iter().map(ApprovalView::from).collect(),
+            approvals,
         }
     }
 }

@@ -30,8 +30,6 @@ pub struct Rebuilt {
     pub changed: Vec<(&'static str, u64, u64)>,
 }
 
-/// # Errors
-/// When a part does not answer, the ledger contradicts itself, or another rebuild is under way.
 pub async fn rebuild(app: &App) -> Result<Rebuilt> {
     // A connection of its own: its locks and settings end with it, however this ends.
     let mut db = app.db.acquire().await?.detach();

@@ -128,8 +128,7 @@ pub(super) async fn start_cursor(db: impl PgExecutor<'_>, currency: &str, now: D
         currency,
         now
     );
-    started.execute(db).await?;
-    Ok(())
+    started.execute(db).await.map(drop)
 }
 
 /// False when the cursor is not where it was read: somebody else was faster, and nothing may be written.
@@ -164,7 +163,7 @@ pub(super) async fn insert_accounts(
     let names: Vec<String> = accounts.iter().map(|account| account.name.clone()).collect();
     let users: Vec<Option<Uuid>> = accounts.iter().map(|account| account.user_id).collect();
     let opened: Vec<i64> = accounts.iter().map(|account| account.opened_timestamp).collect();
-    sqlx::query!(
+    let insert = sqlx::query!(
         "insert into ledger_accounts (id, code, name, currency, user_id, opened_timestamp)
          select id, code, name, $1, user_id, opened
            from unnest($2::uuid[], $3::integer[], $4::text[], $5::uuid[], $6::bigint[]) as n (id, code, name, user_id, opened)",
@@ -174,23 +173,20 @@ pub(super) async fn insert_accounts(
         &names,
         &users as &[Option<Uuid>],
         &opened,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    insert.execute(db).await.map(drop)
 }
 
 /// Those that are there.
 pub(super) async fn accounts(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<AccountRow>> {
-    sqlx::query_as!(
+    let rows = sqlx::query_as!(
         AccountRow,
         "select id, code, name, user_id, opened_timestamp, debits_posted, debits_pending, credits_posted, credits_pending,
                 last_timestamp
            from ledger_accounts where id = any($1)",
         ids
-    )
-    .fetch_all(db)
-    .await
+    );
+    rows.fetch_all(db).await
 }
 
 /// A page of all accounts of a currency, in the order of their ids.
@@ -200,7 +196,7 @@ pub(super) async fn accounts_after(
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<AccountRow>> {
-    sqlx::query_as!(
+    let rows = sqlx::query_as!(
         AccountRow,
         "select id, code, name, user_id, opened_timestamp, debits_posted, debits_pending, credits_posted, credits_pending,
                 last_timestamp
@@ -208,9 +204,8 @@ pub(super) async fn accounts_after(
         currency,
         after,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    rows.fetch_all(db).await
 }
 
 #[expect(clippy::as_conversions, reason = "how the query macro is told a parameter's type")]
@@ -253,7 +248,7 @@ pub(super) async fn insert_transfers(
     let codes: Vec<i32> = rows.iter().map(|row| row.code).collect();
     let kinds: Vec<String> = rows.iter().map(|row| row.kind.clone()).collect();
     let pending: Vec<Option<Uuid>> = rows.iter().map(|row| row.pending_id).collect();
-    sqlx::query!(
+    let insert = sqlx::query!(
         "insert into ledger_transfers
              (timestamp, id, currency, debit_account_id, credit_account_id, amount_minor, code, kind, pending_id, reference,
               debit_debits_posted, debit_debits_pending, debit_credits_posted, debit_credits_pending,
@@ -282,10 +277,8 @@ pub(super) async fn insert_transfers(
         &numbers(|row| row.credit_debits_pending),
         &numbers(|row| row.credit_credits_posted),
         &numbers(|row| row.credit_credits_pending),
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    insert.execute(db).await.map(drop)
 }
 
 /// Notes those whose row is not there; how many.
@@ -317,7 +310,7 @@ pub(super) async fn transfers_between(
     after: i64,
     until: i64,
 ) -> sqlx::Result<Vec<TransferRow>> {
-    sqlx::query_as!(
+    let rows = sqlx::query_as!(
         TransferRow,
         "select timestamp, id, debit_account_id, credit_account_id, amount_minor, code, kind, pending_id, reference,
                 debit_debits_posted, debit_debits_pending, debit_credits_posted, debit_credits_pending,
@@ -326,9 +319,8 @@ pub(super) async fn transfers_between(
         currency,
         after,
         until
-    )
-    .fetch_all(db)
-    .await
+    );
+    rows.fetch_all(db).await
 }
 
 /// Rows that lie where nothing was copied yet, the first of them: somebody else wrote them.

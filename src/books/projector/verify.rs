@@ -53,8 +53,6 @@ impl Report {
     }
 }
 
-/// # Errors
-/// When a part does not answer, or the ledger contradicts itself.
 pub async fn verify(app: &App) -> Result<Report> {
     let mut report = Report::default();
     for currency in app.config.currencies.iter().copied() {

@@ -26,6 +26,7 @@ use crate::platform::error::{BoxError, Error, Result};
 use crate::platform::http::{Fields, Json, Path, Query};
 use crate::platform::permissions::TransactionsRead;
 use crate::platform::problems::Problems;
+use crate::platform::text_enum::text_enum;
 
 /// How long a file may take to go out; a reader who is slower than that is cut off, and sees it by the trailer that is not there.
 const STREAM_MAX: Duration = Duration::from_secs(600);
@@ -47,7 +48,7 @@ struct StatementQuery {
     #[param(example = "2026-04-01")]
     to: Option<String>,
     /// `json` (the default, up to 10,000 lines) or `csv`.
-    #[param(example = "json", pattern = "^(json|csv)$")]
+    #[param(inline, value_type = Option<Format>)]
     format: Option<String>,
 }
 
@@ -64,30 +65,7 @@ struct StatementView {
     opening_balance: i64,
     /// What it held right before `to`: the opening balance and all the amounts.
     closing_balance: i64,
-    lines: Vec<LineView>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct LineView {
-    /// When the ledger booked it.
-    at: DateTime,
-    /// The transaction that it belongs to.
-    transaction_id: Uuid,
-    transfer_id: Uuid,
-    /// Why money moved: `deposit`, `withdrawal`, `refund`, `chargeback`, `chargeback_reversal`, `receivable_repayment`, …
-    #[schema(example = "deposit")]
-    kind: &'static str,
-    /// Minor units; negative when it left the wallet.
-    amount: i64,
-    /// What the wallet held after it.
-    running_balance: i64,
-}
-
-impl From<Line> for LineView {
-    fn from(line: Line) -> Self {
-        let Line { at, transaction_id, transfer_id, kind, amount, running_balance } = line;
-        Self { at, transaction_id, transfer_id, kind, amount, running_balance }
-    }
+    lines: Vec<Line>,
 }
 
 impl From<Statement> for StatementView {
@@ -100,14 +78,17 @@ impl From<Statement> for StatementView {
             r#final: summary.is_final,
             opening_balance: summary.opening_balance,
             closing_balance: summary.closing_balance,
-            lines: statement.lines.into_iter().map(LineView::from).collect(),
+            lines: statement.lines,
         }
     }
 }
 
-enum Format {
-    Json,
-    Csv,
+text_enum! {
+    enum Format {
+        /// The default, up to 10,000 lines.
+        Json = "json",
+        Csv = "csv",
+    }
 }
 
 impl StatementQuery {
@@ -121,19 +102,9 @@ impl StatementQuery {
         } else if from.zip(to).is_some_and(|(from, to)| from > to) {
             fields.wrong("to", "must not be before from");
         }
-        let format = match self.format.as_deref() {
-            None | Some("json") => Format::Json,
-            Some("csv") => Format::Csv,
-            Some(_) => {
-                fields.wrong("format", "must be json or csv");
-                Format::Json
-            }
-        };
-        fields.finish()?;
-        match (currency, from, to) {
-            (Some(currency), Some(from), Some(to)) => Ok((Request { user_id, currency, from, to }, format)),
-            _ => Err(Error::internal("a field is missing and nothing was wrong with it")),
-        }
+        let format = fields.word("format", self.format.as_deref()).unwrap_or(Format::Json);
+        let ((currency, from), to) = fields.finish_with(currency.zip(from).zip(to))?;
+        Ok((Request { user_id, currency, from, to }, format))
     }
 }
 

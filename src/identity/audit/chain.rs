@@ -28,8 +28,6 @@ impl Head {
         Self { position: link.position, hash: link.hash.clone() }
     }
 
-    /// # Errors
-    /// When it is not `POSITION:HASH`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parts = text.split_once(':').and_then(|(position, hash)| {
             Some(Self { position: position.parse().ok()?, hash: BASE64_URL_SAFE_NO_PAD.decode(hash).ok()? })

@@ -1,6 +1,10 @@
 //! SQL of `audit_log` and its chain.
 
+use serde::ser::Error;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Head;
@@ -10,19 +14,35 @@ use crate::platform::clock::DateTime;
 const LOCK: i64 = 0x6175_6469_7400;
 
 /// A row of the log. `before` and `after` are the text of the `jsonb`: the chain is over what is stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = AuditView)]
 pub struct Row {
     pub id: Uuid,
     pub at: DateTime,
+    /// A user's id, `system`, `revio` or `nobody`.
     pub actor: String,
+    /// The role that the actor had then.
     pub actor_role: Option<String>,
+    #[schema(example = "user.role_changed")]
     pub action: String,
+    #[schema(example = "user")]
     pub object_kind: String,
     pub object_id: String,
+    /// What was.
+    #[serde(serialize_with = "json")]
+    #[schema(value_type = Option<Value>)]
     pub before: Option<String>,
+    /// What is.
+    #[serde(serialize_with = "json")]
+    #[schema(value_type = Option<Value>)]
     pub after: Option<String>,
     pub request_id: Option<String>,
     pub address: Option<String>,
+}
+
+fn json<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let value = text.as_deref().map(serde_json::from_str::<Value>).transpose();
+    value.map_err(S::Error::custom)?.serialize(serializer)
 }
 
 #[derive(Debug, Clone)]
@@ -48,7 +68,7 @@ pub struct Filter {
 }
 
 pub(super) async fn insert(db: impl PgExecutor<'_>, row: &Row) -> sqlx::Result<()> {
-    sqlx::query!(
+    let insert = sqlx::query!(
         "insert into audit_log
              (id, at, actor, actor_role, action, object_kind, object_id, before, after, request_id, address)
          values ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, $9::text::jsonb, $10, $11)",
@@ -63,10 +83,8 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, row: &Row) -> sqlx::Result<(
         row.after,
         row.request_id,
         row.address,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    insert.execute(db).await.map(drop)
 }
 
 /// Until the end of the transaction; false when another process holds it.
@@ -76,14 +94,13 @@ pub(super) async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
 }
 
 pub(super) async fn unsealed(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
+    let rows = sqlx::query_as!(
         Row,
         "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address
            from audit_unsealed join audit_log on id = entry_id order by id limit $1",
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    rows.fetch_all(db).await
 }
 
 pub(super) async fn head(db: impl PgExecutor<'_>) -> sqlx::Result<Head> {
@@ -95,50 +112,44 @@ pub(super) async fn insert_links(db: impl PgExecutor<'_>, links: &[Link]) -> sql
     let entries: Vec<Uuid> = links.iter().map(|link| link.entry_id).collect();
     let previous: Vec<Vec<u8>> = links.iter().map(|link| link.previous_hash.clone()).collect();
     let hashes: Vec<Vec<u8>> = links.iter().map(|link| link.hash.clone()).collect();
-    sqlx::query!(
+    let insert = sqlx::query!(
         "insert into audit_chain (position, entry_id, previous_hash, hash)
          select * from unnest($1::bigint[], $2::uuid[], $3::bytea[], $4::bytea[])",
         &positions,
         &entries,
         &previous,
         &hashes,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    insert.execute(db).await.map(drop)
 }
 
 pub(super) async fn dequeue(db: impl PgExecutor<'_>, links: &[Link]) -> sqlx::Result<()> {
     let entries: Vec<Uuid> = links.iter().map(|link| link.entry_id).collect();
-    sqlx::query!("delete from audit_unsealed where entry_id = any($1)", &entries).execute(db).await?;
-    Ok(())
+    sqlx::query!("delete from audit_unsealed where entry_id = any($1)", &entries).execute(db).await.map(drop)
 }
 
 pub(super) async fn move_head(db: impl PgExecutor<'_>, head: &Head) -> sqlx::Result<()> {
-    sqlx::query!("update audit_head set position = $1, hash = $2", head.position, head.hash).execute(db).await?;
-    Ok(())
+    sqlx::query!("update audit_head set position = $1, hash = $2", head.position, head.hash).execute(db).await.map(drop)
 }
 
 pub(super) async fn links_after(db: impl PgExecutor<'_>, position: i64, limit: i64) -> sqlx::Result<Vec<Link>> {
-    sqlx::query_as!(
+    let rows = sqlx::query_as!(
         Link,
         "select position, entry_id, previous_hash, hash from audit_chain where position > $1 order by position limit $2",
         position,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    rows.fetch_all(db).await
 }
 
 pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
+    let rows = sqlx::query_as!(
         Row,
         "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address
            from audit_log where id = any($1)",
         ids
-    )
-    .fetch_all(db)
-    .await
+    );
+    rows.fetch_all(db).await
 }
 
 pub(super) struct Counts {
@@ -149,13 +160,12 @@ pub(super) struct Counts {
 
 /// One statement, so that the three belong to one moment.
 pub(super) async fn counts(db: impl PgExecutor<'_>) -> sqlx::Result<Counts> {
-    sqlx::query_as!(
+    let row = sqlx::query_as!(
         Counts,
         r#"select (select count(*) from audit_log) as "rows!", (select count(*) from audit_chain) as "links!",
                   (select count(*) from audit_unsealed) as "unsealed!""#
-    )
-    .fetch_one(db)
-    .await
+    );
+    row.fetch_one(db).await
 }
 
 pub(super) struct Waiting {
@@ -164,16 +174,15 @@ pub(super) struct Waiting {
 }
 
 pub(super) async fn waiting(db: impl PgExecutor<'_>) -> sqlx::Result<Waiting> {
-    sqlx::query_as!(
+    let row = sqlx::query_as!(
         Waiting,
         r#"select count(*) as "rows!", min(at) as oldest from audit_unsealed join audit_log on id = entry_id"#
-    )
-    .fetch_one(db)
-    .await
+    );
+    row.fetch_one(db).await
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
+    let rows = sqlx::query_as!(
         Row,
         "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address
            from audit_log
@@ -190,7 +199,6 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
         filter.to,
         filter.before,
         filter.limit,
-    )
-    .fetch_all(db)
-    .await
+    );
+    rows.fetch_all(db).await
 }

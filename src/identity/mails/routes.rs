@@ -54,6 +54,5 @@ async fn list(
 ) -> Result<Json<Page<Row>>> {
     let filter = query.parse()?;
     let rows = super::list(&app, &filter).await?;
-    let last = rows.last().map(|row| row.id);
-    Ok(Json(Page::by_id(rows, last, filter.limit)))
+    Ok(Json(Page::by_id(rows, filter.limit, |row| row.id)))
 }

@@ -16,13 +16,11 @@ use uuid::Uuid;
 use super::{Attempt, Session, SignedIn};
 use crate::app::App;
 use crate::identity::caller::{AnonymousClient, Caller, UncountedClient};
-use crate::identity::cookies;
-use crate::identity::cookies::SameSite;
+use crate::identity::cookies::{self, SameSite};
 use crate::identity::users::Email;
 use crate::identity::users::routes::UserView;
-use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::{Json, Path};
+use crate::platform::http::{Json, Page, Path};
 use crate::platform::problems::Problems;
 use crate::platform::tokens::{ACCESS_SECS, Device, REFRESH_SECS, RefreshToken};
 
@@ -62,22 +60,6 @@ struct TokenView {
     #[schema(example = 900)]
     expires_in: i64,
     user: UserView,
-}
-
-#[derive(Serialize, ToSchema)]
-struct SessionView {
-    id: Uuid,
-    /// Whether this very call belongs to it.
-    current: bool,
-    user_agent: Option<String>,
-    address: Option<String>,
-    created_at: DateTime,
-    expires_at: DateTime,
-}
-
-#[derive(Serialize, ToSchema)]
-struct SessionList {
-    data: Vec<SessionView>,
 }
 
 type WithCookies<T> = (AppendHeaders<Vec<(HeaderName, HeaderValue)>>, T);
@@ -142,11 +124,9 @@ async fn logout(
 
 /// My sessions
 #[utoipa::path(get, path = "/v1/auth/sessions", tag = "auth", security(("bearer" = [])),
-    responses((status = 200, body = SessionList), Problems))]
-async fn list(State(app): State<App>, caller: Caller) -> Result<Json<SessionList>> {
-    let sessions = super::list(&app, caller.user_id).await?;
-    let data = sessions.into_iter().map(|session| SessionView::of(session, &caller)).collect();
-    Ok(Json(SessionList { data }))
+    responses((status = 200, body = Page<Session>), Problems))]
+async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Page<Session>>> {
+    Ok(Json(Page::whole(super::list(&app, &caller).await?)))
 }
 
 /// End one of my sessions
@@ -174,19 +154,6 @@ async fn revoke_others(State(app): State<App>, caller: Caller) -> Result<StatusC
     responses((status = 200, body = serde_json::Value)))]
 async fn jwks(State(app): State<App>) -> impl IntoResponse {
     ([(header::CACHE_CONTROL, JWKS_CACHE)], Json(app.tokens.jwks()))
-}
-
-impl SessionView {
-    fn of(session: Session, caller: &Caller) -> Self {
-        Self {
-            current: session.id == caller.session_id,
-            id: session.id,
-            user_agent: session.user_agent,
-            address: session.address,
-            created_at: session.created_at,
-            expires_at: session.expires_at,
-        }
-    }
 }
 
 fn answer(signed_in: SignedIn) -> WithCookies<Json<TokenView>> {

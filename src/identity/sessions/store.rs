@@ -1,13 +1,19 @@
 //! SQL of `sessions` and `refresh_tokens`.
 
+use serde::Serialize;
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Owned;
 use crate::platform::clock::DateTime;
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionView)]
 pub struct Session {
     pub id: Uuid,
+    /// Whether this very call belongs to it.
+    pub current: bool,
     pub user_agent: Option<String>,
     pub address: Option<String>,
     pub created_at: DateTime,
@@ -30,7 +36,7 @@ impl Token {
 }
 
 pub(super) async fn insert(db: impl PgExecutor<'_>, user_id: Uuid, session: &Session) -> sqlx::Result<()> {
-    sqlx::query!(
+    let insert = sqlx::query!(
         "insert into sessions (id, user_id, user_agent, address, created_at, expires_at) values ($1, $2, $3, $4, $5, $6)",
         session.id,
         user_id,
@@ -38,10 +44,8 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, user_id: Uuid, session: &Ses
         session.address,
         session.created_at,
         session.expires_at,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    insert.execute(db).await.map(drop)
 }
 
 /// A successor that a second tab inserted first is the same row.
@@ -51,44 +55,38 @@ pub(super) async fn insert_token(
     session: Uuid,
     now: DateTime,
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let insert = sqlx::query!(
         "insert into refresh_tokens (token_hash, session_id, issued_at) values ($1, $2, $3) on conflict do nothing",
         hash,
         session,
         now
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    insert.execute(db).await.map(drop)
 }
 
 pub(super) async fn find_token(db: impl PgExecutor<'_>, hash: &[u8]) -> sqlx::Result<Option<Token>> {
-    sqlx::query_as!(
+    let row = sqlx::query_as!(
         Token,
         "select t.session_id, s.user_id, t.rotated_at, s.revoked_at, s.expires_at
            from refresh_tokens t join sessions s on s.id = t.session_id
           where t.token_hash = $1",
         hash
-    )
-    .fetch_optional(db)
-    .await
+    );
+    row.fetch_optional(db).await
 }
 
 /// Whether this call was the first to use the token.
 pub(super) async fn rotate_token(db: impl PgExecutor<'_>, hash: &[u8], now: DateTime) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+    let update = sqlx::query!(
         "update refresh_tokens set rotated_at = $2 where token_hash = $1 and rotated_at is null",
         hash,
         now
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(update.execute(db).await?.rows_affected() == 1)
 }
 
 pub(super) async fn extend(db: impl PgExecutor<'_>, id: Uuid, expires_at: DateTime) -> sqlx::Result<()> {
-    sqlx::query!("update sessions set expires_at = $2 where id = $1", id, expires_at).execute(db).await?;
-    Ok(())
+    sqlx::query!("update sessions set expires_at = $2 where id = $1", id, expires_at).execute(db).await.map(drop)
 }
 
 /// Whether it was the user's and still lived.
@@ -98,17 +96,15 @@ pub(super) async fn revoke(
     reason: &str,
     now: DateTime,
 ) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+    let update = sqlx::query!(
         "update sessions set revoked_at = $3, revoked_reason = $4
           where id = $1 and user_id = $2 and revoked_at is null",
         session.id,
         session.user_id,
         now,
         reason
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(update.execute(db).await?.rows_affected() == 1)
 }
 
 /// Those that ended by this.
@@ -119,7 +115,7 @@ pub(super) async fn revoke_all(
     reason: &str,
     now: DateTime,
 ) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
+    let rows = sqlx::query_scalar!(
         // In the order of [`revoke_batch`]: two that end several sessions never wait for each other.
         "update sessions set revoked_at = $3, revoked_reason = $4
           where id in (select id from sessions
@@ -131,9 +127,8 @@ pub(super) async fn revoke_all(
         except,
         now,
         reason
-    )
-    .fetch_all(db)
-    .await
+    );
+    rows.fetch_all(db).await
 }
 
 /// How many live sessions of a batch ended by this. One that ends just now by other means is passed over.
@@ -143,7 +138,7 @@ pub(super) async fn revoke_batch(
     now: DateTime,
     limit: i64,
 ) -> sqlx::Result<u64> {
-    let done = sqlx::query!(
+    let update = sqlx::query!(
         "update sessions set revoked_at = $2, revoked_reason = $1
           where id in (select id from sessions where revoked_at is null and expires_at > $2
                         order by id limit $3 for no key update)
@@ -151,35 +146,36 @@ pub(super) async fn revoke_batch(
         reason,
         now,
         limit
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected())
+    );
+    Ok(update.execute(db).await?.rows_affected())
 }
 
 /// Deletes a batch of those that ended before `before`, by time or otherwise; their tokens go with them.
 pub(super) async fn delete_ended(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
-    let done = sqlx::query!(
+    let delete = sqlx::query!(
         "delete from sessions
           where id in (select id from sessions where revoked_at < $1 or expires_at < $1 limit $2 for update skip locked)",
         before,
         limit
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected())
+    );
+    Ok(delete.execute(db).await?.rows_affected())
 }
 
 /// A user has few sessions; the limit keeps one who makes thousands from hurting anybody.
-pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid, now: DateTime) -> sqlx::Result<Vec<Session>> {
-    sqlx::query_as!(
+pub(super) async fn list_for(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    current: Uuid,
+    now: DateTime,
+) -> sqlx::Result<Vec<Session>> {
+    let rows = sqlx::query_as!(
         Session,
-        "select id, user_agent, address, created_at, expires_at from sessions
-          where user_id = $1 and revoked_at is null and expires_at > $2
-          order by created_at desc limit 100",
+        r#"select id, id = $3 as "current!", user_agent, address, created_at, expires_at from sessions
+            where user_id = $1 and revoked_at is null and expires_at > $2
+            order by created_at desc limit 100"#,
         user_id,
-        now
-    )
-    .fetch_all(db)
-    .await
+        now,
+        current
+    );
+    rows.fetch_all(db).await
 }

@@ -18,9 +18,6 @@ static COMMON: LazyLock<HashSet<&str>> =
     LazyLock::new(|| include_str!("common_passwords.txt").lines().filter(|line| !line.starts_with('#')).collect());
 
 /// Whether somebody may choose this password: long enough, not one that everybody tries, not the e-mail.
-///
-/// # Errors
-/// [`Error::Invalid`] for `field`.
 pub fn check(field: &str, password: &SecretString, email: Option<&Email>) -> Result<()> {
     let password = password.expose_secret();
     if !(CHARS_MIN..=CHARS_MAX).contains(&password.chars().count()) {
@@ -52,18 +49,8 @@ mod tests {
     fn what_anybody_would_try_is_refused() {
         let email = Email::parse("thandi.nkosi@example.com").expect("valid");
         let refused = |password: &str| check("password", &SecretString::from(password), Some(&email)).is_err();
-        for common in [
-            "password",
-            "Password",
-            "PASSWORD123!",
-            "qwertyuiop",
-            "Summer2024!",
-            "12345678",
-            "aaaaaaaaaaaa",
-            "thandi.nkosi",
-            "Thandi.Nkosi@example.com",
-            "short",
-        ] {
+        let common = "password|Password|PASSWORD123!|qwertyuiop|Summer2024!|12345678|aaaaaaaaaaaa|short";
+        for common in common.split('|').chain(["thandi.nkosi", "Thandi.Nkosi@example.com"]) {
             assert!(refused(common), "{common}");
         }
         for good in ["correct horse battery staple", "summer-in-the-karoo", "kx7#Qm2pVw", "ümläute sind schön"] {

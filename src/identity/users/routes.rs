@@ -48,8 +48,7 @@ pub struct UserView {
     pub email: String,
     #[schema(example = "Thandi Nkosi")]
     pub full_name: String,
-    #[schema(value_type = Role)]
-    pub role: String,
+    pub role: Role,
     pub created_at: DateTime,
     /// When the e-mail was verified; null until then.
     pub email_verified_at: Option<DateTime>,
@@ -74,12 +73,7 @@ impl NewUser {
         let email = fields.take(Email::parse(&self.email));
         fields.take(passwords::check("password", &self.password, email.as_ref()));
         let full_name = fields.text("full_name", &self.full_name, 1..=NAME_CHARS_MAX);
-        fields.finish()?;
-        Ok(Registration {
-            email: email.expect("finish refuses a request without it"),
-            password: self.password,
-            full_name,
-        })
+        Ok(Registration { email: fields.finish_with(email)?, password: self.password, full_name })
     }
 }
 
@@ -122,21 +116,12 @@ struct ListQuery {
 impl ListQuery {
     fn parse(self) -> Result<Filter> {
         let mut fields = Fields::default();
-        let before = page::cursor(&mut fields, self.cursor.as_deref());
-        let limit = page::limit(&mut fields, self.limit);
+        let (before, limit) = page::range(&mut fields, self.cursor.as_deref(), self.limit);
         let email = self.email.map(|text| fields.text("email", &text, 1..=EMAIL_PREFIX_CHARS_MAX).to_lowercase());
-        let role = self.role.and_then(|name| parse_role(&mut fields, &name));
+        let role = fields.word::<Role>("role", self.role.as_deref());
         fields.finish()?;
-        Ok(Filter { email, role: role.map(Role::name), before, limit })
+        Ok(Filter { email, role, before, limit })
     }
-}
-
-fn parse_role(fields: &mut Fields, name: &str) -> Option<Role> {
-    let role = Role::parse(name);
-    if role.is_none() {
-        fields.wrong("role", "must be user, support, finance or admin");
-    }
-    role
 }
 
 /// Users
@@ -150,10 +135,7 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<UserView>>> {
     let filter = query.parse()?;
-    let users = super::list(&app, &filter).await?;
-    let last = users.last().map(|user| user.id);
-    let data = users.into_iter().map(UserView::from).collect();
-    Ok(Json(Page::by_id(data, last, filter.limit)))
+    Ok(Json(Page::by_id(super::list(&app, &filter).await?, filter.limit, |user| user.id)))
 }
 
 /// One user
@@ -186,8 +168,7 @@ async fn change(
     Json(body): Json<UserChange>,
 ) -> Result<Json<UserView>> {
     let mut fields = Fields::default();
-    let role = parse_role(&mut fields, &body.role);
-    fields.finish()?;
-    let role = role.expect("finish refuses a request without it");
+    let role = fields.word("role", Some(&body.role));
+    let role = fields.finish_with(role)?;
     Ok(Json(super::change_role(&app, &staff.actor, id, role).await?.into()))
 }

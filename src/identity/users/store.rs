@@ -4,6 +4,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::platform::clock::DateTime;
+use crate::platform::permissions::Role;
 
 #[derive(Clone)]
 pub struct User {
@@ -11,7 +12,7 @@ pub struct User {
     pub email: String,
     pub full_name: String,
     pub(super) password_hash: String,
-    pub role: String,
+    pub role: Role,
     pub created_at: DateTime,
     /// When the person proved to read mail at that address.
     pub email_verified_at: Option<DateTime>,
@@ -22,80 +23,74 @@ pub struct User {
 pub struct Filter {
     /// How the e-mail begins.
     pub email: Option<String>,
-    pub role: Option<&'static str>,
+    pub role: Option<Role>,
     /// Older than this user.
     pub before: Option<Uuid>,
     pub limit: i64,
 }
 
+/// The users that a clause picks.
+macro_rules! users {
+    ($clause:literal $(, $value:expr)* $(,)?) => {
+        sqlx::query_as!(
+            User,
+            r#"select id, email, full_name, password_hash, role as "role: Role", created_at, email_verified_at from users "#
+                + $clause
+            $(, $value)*
+        )
+    };
+}
+
 pub(super) async fn insert(db: impl PgExecutor<'_>, user: &User) -> sqlx::Result<()> {
-    sqlx::query!(
+    let insert = sqlx::query!(
         "insert into users (id, email, full_name, password_hash, role, created_at) values ($1, $2, $3, $4, $5, $6)",
         user.id,
         user.email,
         user.full_name,
         user.password_hash,
-        user.role,
+        user.role.name(),
         user.created_at,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    insert.execute(db).await.map(drop)
 }
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<User>> {
-    sqlx::query_as!(
-        User,
-        "select id, email, full_name, password_hash, role, created_at, email_verified_at from users where id = $1",
-        id
-    )
-    .fetch_optional(db)
-    .await
+    users!("where id = $1", id).fetch_optional(db).await
 }
 
 pub(super) async fn find_by_email(db: impl PgExecutor<'_>, email: &str) -> sqlx::Result<Option<User>> {
-    sqlx::query_as!(
-        User,
-        "select id, email, full_name, password_hash, role, created_at, email_verified_at from users where email = $1",
-        email
-    )
-    .fetch_optional(db)
-    .await
+    users!("where email = $1", email).fetch_optional(db).await
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<User>> {
-    sqlx::query_as!(
-        User,
-        "select id, email, full_name, password_hash, role, created_at, email_verified_at from users
-          where ($1::text is null or email ^@ $1) and ($2::text is null or role = $2) and ($3::uuid is null or id < $3)
-          order by id desc limit $4",
+    let page = users!(
+        "where ($1::text is null or email ^@ $1) and ($2::text is null or role = $2) and ($3::uuid is null or id < $3)
+         order by id desc limit $4",
         filter.email,
-        filter.role,
+        filter.role.map(Role::name),
         filter.before,
         filter.limit,
-    )
-    .fetch_all(db)
-    .await
+    );
+    page.fetch_all(db).await
 }
 
 pub(super) async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("select from users where id = $1 for no key update", id).execute(db).await?;
-    Ok(())
+    sqlx::query!("select from users where id = $1 for no key update", id).execute(db).await.map(drop)
 }
 
 pub(super) async fn lock_shared(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("select from users where id = $1 for share", id).execute(db).await?;
-    Ok(())
+    sqlx::query!("select from users where id = $1 for share", id).execute(db).await.map(drop)
 }
 
 /// The role as it is, until the end of the transaction.
-pub(super) async fn lock_role(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!("select role from users where id = $1 for update", id).fetch_optional(db).await
+pub(super) async fn lock_role(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Role>> {
+    sqlx::query_scalar!(r#"select role as "role: Role" from users where id = $1 for update"#, id)
+        .fetch_optional(db)
+        .await
 }
 
-pub(super) async fn set_role(db: impl PgExecutor<'_>, id: Uuid, role: &str) -> sqlx::Result<()> {
-    sqlx::query!("update users set role = $2 where id = $1", id, role).execute(db).await?;
-    Ok(())
+pub(super) async fn set_role(db: impl PgExecutor<'_>, id: Uuid, role: Role) -> sqlx::Result<()> {
+    sqlx::query!("update users set role = $2 where id = $1", id, role.name()).execute(db).await.map(drop)
 }
 
 /// Whether the hash was still the old one.
@@ -116,13 +111,11 @@ pub(super) async fn hold_hash(db: impl PgExecutor<'_>, id: Uuid, hash: &str) -> 
 
 /// Whether it was not verified before.
 pub(super) async fn set_verified(db: impl PgExecutor<'_>, id: Uuid, email: &str, now: DateTime) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+    let update = sqlx::query!(
         "update users set email_verified_at = $3 where id = $1 and email = $2 and email_verified_at is null",
         id,
         email,
         now
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(update.execute(db).await?.rows_affected() == 1)
 }

@@ -20,8 +20,6 @@ use crate::platform::error::Result;
 use crate::platform::rate_limits::Class;
 use crate::platform::tokens::LinkToken;
 
-/// # Errors
-/// [`crate::platform::error::Error::Invalid`] for `token`.
 pub async fn verify(app: &App, visitor: &AnonymousClient, token: Option<LinkToken>) -> Result<()> {
     let user = of_link(app, Kind::EmailVerification, token).await?;
     let now = app.clock.now();
@@ -42,9 +40,7 @@ pub(super) fn bucket(email: &Email) -> String {
 }
 
 /// Sends the link again. Nothing happens when the e-mail is verified already.
-///
-/// # Errors
-/// [`crate::platform::error::Error::TooMany`]: a mailbox is not to be flooded by its own owner's token either.
+/// A mailbox is not to be flooded by its own owner's token either.
 pub async fn resend(app: &App, caller: &Caller) -> Result<()> {
     let user = users::find(app, caller.user_id).await?;
     if user.email_verified_at.is_some() {

@@ -10,11 +10,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{Adjustment, Direction, Maker, NewAdjustment, parse_counterpart};
+use super::{Adjustment, Counterpart, Direction, Maker, NewAdjustment};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::money::approvals::routes::{ApprovalView, NOTE_CHARS_MAX, parse_hash, parse_note, take_of};
-use crate::money::approvals::{self, Approval, ApprovalDecision};
+use crate::money::approvals::routes::{decision_bodies, take_of};
+use crate::money::approvals::{self, Approval};
 use crate::money::transactions::State;
 use crate::money::transactions::routes::parse_amount;
 use crate::platform::clock::DateTime;
@@ -38,17 +38,16 @@ pub fn router() -> OpenApiRouter<App> {
 struct NewAdjustmentBody {
     /// The customer whose wallet is corrected; never one's own.
     user_id: Uuid,
-    /// Of the customer's wallet: `credit` or `debit`.
-    #[schema(example = "credit", pattern = "^(credit|debit)$")]
+    /// Of the customer's wallet.
+    #[schema(value_type = Direction)]
     direction: String,
     /// Minor units (cents).
     #[schema(example = 2_500, minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount: i64,
     #[schema(example = "ZAR")]
     currency: String,
-    /// The company's account on the other side: `provider_balance`, `bank`, `suspense`, `equity`, `fee_income` or
-    /// `chargeback_losses`.
-    #[schema(example = "suspense", pattern = "^(provider_balance|bank|suspense|equity|fee_income|chargeback_losses)$")]
+    /// The company's account on the other side.
+    #[schema(inline, value_type = Counterpart, example = "suspense")]
     counterpart: String,
     /// Why; the checker approves it too. No personal data.
     #[schema(min_length = 1, max_length = 500)]
@@ -58,66 +57,34 @@ struct NewAdjustmentBody {
 impl NewAdjustmentBody {
     fn parse(&self, app: &App) -> Result<NewAdjustment> {
         let mut fields = Fields::default();
-        let direction = Direction::parse(&self.direction);
-        if direction.is_none() {
-            fields.wrong("direction", "must be credit or debit");
-        }
-        let counterpart = parse_counterpart(&self.counterpart);
-        if counterpart.is_none() {
-            fields.wrong("counterpart", "is not an account that a correction may use");
-        }
+        let direction = fields.word("direction", Some(&self.direction));
+        let counterpart = fields.word("counterpart", Some(&self.counterpart));
         let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
         let reason = fields.text("reason", &self.reason, 1..=REASON_CHARS_MAX);
-        fields.finish()?;
-        Ok(NewAdjustment {
-            user_id: self.user_id,
-            direction: direction.expect("finish refuses a request without it"),
-            amount: amount.expect("finish refuses a request without it"),
-            counterpart: counterpart.expect("finish refuses a request without it"),
-            reason,
-        })
+        let ((direction, amount), counterpart) = fields.finish_with(direction.zip(amount).zip(counterpart))?;
+        Ok(NewAdjustment { user_id: self.user_id, direction, amount, counterpart, reason })
     }
 }
 
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct ApproveAdjustmentBody {
-    /// As it was shown: what is approved is exactly that.
-    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
-    adjustment_hash: String,
-    /// For the audit log. No personal data.
-    #[schema(min_length = 1, max_length = 500)]
-    note: Option<String>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct DeclineAdjustmentBody {
-    /// As it was shown.
-    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
-    adjustment_hash: String,
-    /// For the audit log: why. No personal data.
-    #[schema(min_length = 1, max_length = 500)]
-    note: String,
+decision_bodies! {
+    ApproveAdjustmentBody { adjustment_hash, note: Option<String> }
+    DeclineAdjustmentBody { adjustment_hash, note: String }
 }
 
 #[derive(Serialize, ToSchema)]
 struct AdjustmentView {
     id: Uuid,
     user_id: Uuid,
-    /// `awaiting_approval`, `initiated`, `completed`, `rejected`, `cancelled` or `expired`.
-    #[schema(example = "awaiting_approval")]
-    state: &'static str,
+    state: State,
     /// Of the customer's wallet.
-    #[schema(example = "credit")]
-    direction: &'static str,
+    direction: Direction,
     /// Minor units (cents).
     #[schema(example = 2_500)]
     amount: i64,
     #[schema(example = "ZAR")]
     currency: &'static str,
-    #[schema(example = "suspense")]
-    counterpart: &'static str,
+    #[schema(inline, example = "suspense")]
+    counterpart: Counterpart,
     reason: String,
     /// The maker.
     requested_by: Uuid,
@@ -126,7 +93,7 @@ struct AdjustmentView {
     #[schema(example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     adjustment_hash: String,
     /// What was decided, oldest first.
-    approvals: Vec<ApprovalView>,
+    approvals: Vec<Approval>,
     created_at: DateTime,
     updated_at: DateTime,
     completed_at: Option<DateTime>,
@@ -139,11 +106,11 @@ impl AdjustmentView {
         Self {
             id: row.id,
             user_id: row.user_id,
-            state: row.state.name(),
-            direction: adjustment.direction.name(),
+            state: row.state,
+            direction: adjustment.direction,
             amount: row.amount.minor(),
             currency: row.amount.currency().code(),
-            counterpart: adjustment.counterpart.name(),
+            counterpart: adjustment.counterpart,
             reason: adjustment.reason,
             requested_by: adjustment.requested_by,
             failure_reason: row.failure_reason,
@@ -165,10 +132,7 @@ impl AdjustmentView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AdjustmentQuery {
-    #[param(
-        example = "awaiting_approval",
-        pattern = "^(awaiting_approval|initiated|completed|rejected|cancelled|expired)$"
-    )]
+    #[param(inline, value_type = Option<State>)]
     state: Option<String>,
     /// `page.next_cursor` of the page before.
     cursor: Option<String>,
@@ -188,16 +152,14 @@ async fn list(
     Query(query): Query<AdjustmentQuery>,
 ) -> Result<Json<Page<AdjustmentView>>> {
     let mut fields = Fields::default();
-    let state = query.state.map(|name| State::parse(&name).ok_or("is not a state of a transaction"));
-    let state = state.transpose().map_err(|message| fields.wrong("state", message)).ok().flatten();
-    let before = page::cursor(&mut fields, query.cursor.as_deref());
-    let limit = page::limit(&mut fields, query.limit);
+    let state = fields.word("state", query.state.as_deref());
+    let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
     let page = super::list(&app, state, before, limit).await?;
     let ids: Vec<Uuid> = page.iter().map(|adjustment| adjustment.transaction.id).collect();
     let mut approvals = approvals::list(&app, &ids).await?;
-    let data = page.into_iter().map(|adjustment| AdjustmentView::of(adjustment, &mut approvals)).collect();
-    Ok(Json(Page::by_id(data, ids.last().copied(), limit)))
+    let views = page.into_iter().map(|adjustment| AdjustmentView::of(adjustment, &mut approvals)).collect();
+    Ok(Json(Page::by_id(views, limit, |view: &AdjustmentView| view.id)))
 }
 
 /// Propose a correction
@@ -251,12 +213,7 @@ async fn approve(
     Path(id): Path<Uuid>,
     Json(body): Json<ApproveAdjustmentBody>,
 ) -> Result<Json<AdjustmentView>> {
-    let mut fields = Fields::default();
-    let seen = parse_hash(&mut fields, "adjustment_hash", &body.adjustment_hash);
-    let note = parse_note(&mut fields, body.note.as_deref());
-    fields.finish()?;
-    let decision = ApprovalDecision::of(staff, seen.expect("finish refuses a request without it"), note);
-    let adjustment = super::approve(&app, &decision, id).await?;
+    let adjustment = super::approve(&app, &body.decide(staff)?, id).await?;
     AdjustmentView::with_approvals(&app, adjustment).await
 }
 
@@ -274,11 +231,6 @@ async fn decline(
     Path(id): Path<Uuid>,
     Json(body): Json<DeclineAdjustmentBody>,
 ) -> Result<Json<AdjustmentView>> {
-    let mut fields = Fields::default();
-    let seen = parse_hash(&mut fields, "adjustment_hash", &body.adjustment_hash);
-    let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
-    fields.finish()?;
-    let decision = ApprovalDecision::of(staff, seen.expect("finish refuses a request without it"), Some(note));
-    let adjustment = super::decline(&app, &decision, id).await?;
+    let adjustment = super::decline(&app, &body.decide(staff)?, id).await?;
     AdjustmentView::with_approvals(&app, adjustment).await
 }

@@ -3,15 +3,16 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::NewAdjustment;
+use super::{Counterpart, NewAdjustment};
+use crate::money::transactions::Direction;
 use crate::platform::clock::DateTime;
 use crate::platform::http::{IdempotencyKey, RequestHash};
 
 /// What a correction is, beside its row in `transactions`.
 pub(super) struct Row {
     pub(super) transaction_id: Uuid,
-    pub(super) direction: String,
-    pub(super) counterpart: String,
+    pub(super) direction: Direction,
+    pub(super) counterpart: Counterpart,
     pub(super) reason: String,
     pub(super) requested_by: Uuid,
 }
@@ -33,7 +34,7 @@ pub(super) struct Keyed {
 }
 
 pub(super) async fn insert_transaction(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Result<()> {
-    sqlx::query!(
+    let insert = sqlx::query!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, direction, due_at,
                                    created_at, updated_at)
          values ($1, $2, 'adjustment', 'awaiting_approval', $3, $4, $5, $6, $7, $7)",
@@ -44,15 +45,13 @@ pub(super) async fn insert_transaction(db: impl PgExecutor<'_>, row: &New<'_>) -
         row.new.direction.name(),
         row.due_at,
         row.now,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    insert.execute(db).await.map(drop)
 }
 
 /// False when the maker's key made one before.
 pub(super) async fn insert(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+    let insert = sqlx::query!(
         "insert into adjustments (transaction_id, direction, counterpart, reason, requested_by, idempotency_key, request_hash)
          values ($1, $2, $3, $4, $5, $6, $7)
          on conflict (requested_by, idempotency_key) do nothing",
@@ -63,31 +62,35 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Resu
         row.requested_by,
         row.key.as_str(),
         row.request_hash.as_bytes(),
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
 pub(super) async fn find_by_key(db: impl PgExecutor<'_>, maker: Uuid, key: &str) -> sqlx::Result<Option<Keyed>> {
-    sqlx::query_as!(
+    let row = sqlx::query_as!(
         Keyed,
         "select transaction_id, request_hash from adjustments where requested_by = $1 and idempotency_key = $2",
         maker,
         key
-    )
-    .fetch_optional(db)
-    .await
+    );
+    row.fetch_optional(db).await
+}
+
+/// The rows that a clause picks, beside `a`, the corrections, and `t`, their transactions.
+macro_rules! rows {
+    ($clause:literal, $($value:expr),+) => {
+        sqlx::query_as!(
+            Row,
+            r#"select a.transaction_id, a.direction as "direction: Direction", a.counterpart as "counterpart: Counterpart",
+                      a.reason, a.requested_by
+                 from adjustments a join transactions t on t.id = a.transaction_id "# + $clause,
+            $($value),+
+        )
+    };
 }
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select transaction_id, direction, counterpart, reason, requested_by from adjustments where transaction_id = $1",
-        id
-    )
-    .fetch_optional(db)
-    .await
+    rows!("where a.transaction_id = $1", id).fetch_optional(db).await
 }
 
 pub(super) async fn list(
@@ -96,16 +99,12 @@ pub(super) async fn list(
     before: Option<Uuid>,
     limit: i64,
 ) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select a.transaction_id, a.direction, a.counterpart, a.reason, a.requested_by
-           from adjustments a join transactions t on t.id = a.transaction_id
-          where ($1::text is null or t.state = $1) and ($2::uuid is null or a.transaction_id < $2)
-          order by a.transaction_id desc limit $3",
+    let page = rows!(
+        "where ($1::text is null or t.state = $1) and ($2::uuid is null or a.transaction_id < $2)
+         order by a.transaction_id desc limit $3",
         state,
         before,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    page.fetch_all(db).await
 }

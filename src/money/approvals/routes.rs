@@ -1,59 +1,61 @@
-//! How a decision looks wherever it is answered, and what a call that decides must say. The calls themselves are in
-//! `withdrawals/approval/routes.rs` and `adjustments/routes.rs`.
+//! What a call that decides must say. The calls themselves are in `withdrawals/approval/routes.rs` and `adjustments/routes.rs`.
 
-use serde::Serialize;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Approval, SubjectHash};
-use crate::platform::clock::DateTime;
+use super::{Approval, ApprovalDecision, SubjectHash};
+use crate::identity::staff::Staff;
+use crate::platform::error::Result;
 use crate::platform::http::Fields;
+use crate::platform::permissions::Permission;
 
-/// Characters of a note.
-pub const NOTE_CHARS_MAX: usize = 500;
+/// The bodies of calls that decide: the hash of what was seen, under the name that it was shown with, and a note.
+macro_rules! decision_bodies {
+    ($($body:ident { $hash:ident, note: $($note:tt)+ })+) => {$(
+        #[derive(serde::Deserialize, utoipa::ToSchema)]
+        #[serde(deny_unknown_fields)]
+        struct $body {
+            /// As it was shown: what is decided about is exactly that.
+            #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
+            $hash: String,
+            /// For the audit log: why. No personal data.
+            #[schema(min_length = 1, max_length = 500)]
+            note: $($note)+,
+        }
 
-#[derive(Serialize, ToSchema)]
-pub struct ApprovalView {
-    pub approver_id: Uuid,
-    /// `approved` or `declined`.
-    #[schema(example = "approved")]
-    pub decision: String,
-    pub note: Option<String>,
-    pub created_at: DateTime,
-    /// Approvals: from then on it does not count any more.
-    pub expires_at: Option<DateTime>,
-    /// When it let the row go on: each approval does so once.
-    pub used_at: Option<DateTime>,
+        impl $body {
+            fn decide<P: crate::platform::permissions::Permission>(
+                self,
+                staff: crate::identity::staff::Staff<P>,
+            ) -> crate::platform::error::Result<crate::money::approvals::ApprovalDecision> {
+                crate::money::approvals::routes::decide(staff, (stringify!($hash), &self.$hash), self.note.into())
+            }
+        }
+    )+};
 }
 
-impl From<Approval> for ApprovalView {
-    fn from(row: Approval) -> Self {
-        Self {
-            approver_id: row.approver_id,
-            decision: row.decision,
-            note: row.note,
-            created_at: row.created_at,
-            expires_at: row.expires_at,
-            used_at: row.used_at,
-        }
+pub(crate) use decision_bodies;
+
+/// What the caller decides about the hash that was seen.
+pub(crate) fn decide<P: Permission>(
+    staff: Staff<P>,
+    (field, hash): (&'static str, &str),
+    note: Option<String>,
+) -> Result<ApprovalDecision> {
+    let mut fields = Fields::default();
+    let seen = SubjectHash::parse(hash);
+    if seen.is_none() {
+        fields.wrong(field, "must have 64 hexadecimal digits");
     }
+    let note = note.map(|note| parse_note(&mut fields, &note));
+    Ok(ApprovalDecision::of(staff, fields.finish_with(seen)?, note))
+}
+
+/// What a member of staff leaves in the audit log.
+pub fn parse_note(fields: &mut Fields, note: &str) -> String {
+    fields.text("note", note, 1..=500)
 }
 
 /// Those of one row, taken out of those of a page.
-pub fn take_of(approvals: &mut Vec<Approval>, row: Uuid) -> Vec<ApprovalView> {
-    approvals.extract_if(.., |approval| approval.transaction_id == row).map(ApprovalView::from).collect()
-}
-
-/// The hash that the caller saw.
-pub fn parse_hash(fields: &mut Fields, field: &'static str, text: &str) -> Option<SubjectHash> {
-    let hash = SubjectHash::parse(text);
-    if hash.is_none() {
-        fields.wrong(field, "must have 64 hexadecimal digits");
-    }
-    hash
-}
-
-/// The note of an approval, which may be missing.
-pub fn parse_note(fields: &mut Fields, note: Option<&str>) -> Option<String> {
-    note.map(|note| fields.text("note", note, 1..=NOTE_CHARS_MAX))
+pub fn take_of(approvals: &mut Vec<Approval>, row: Uuid) -> Vec<Approval> {
+    approvals.extract_if(.., |approval| approval.transaction_id == row).collect()
 }

@@ -1,19 +1,35 @@
 //! SQL of `approvals`, and of what the row itself says that was approved.
 
+use serde::Serialize;
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::ApprovalDecision;
 use crate::platform::clock::DateTime;
+use crate::platform::text_enum::text_enum;
+
+text_enum! {
+    pub enum Decision {
+        Approved = "approved",
+        Declined = "declined",
+    }
+}
 
 /// A decision, as it is shown.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApprovalView)]
 pub struct Approval {
+    #[serde(skip)]
     pub transaction_id: Uuid,
     pub approver_id: Uuid,
-    pub decision: String,
+    #[schema(inline)]
+    pub decision: Decision,
     pub note: Option<String>,
     pub created_at: DateTime,
+    /// Approvals: from then on it does not count any more.
     pub expires_at: Option<DateTime>,
+    /// When it let the row go on: each approval does so once.
     pub used_at: Option<DateTime>,
 }
 
@@ -41,7 +57,7 @@ pub(super) struct Approved {
 /// False when the same person's approval of the same is there and not expired. One that has expired, or was for something else,
 /// gives its place.
 pub(super) async fn approve(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+    let insert = sqlx::query!(
         "insert into approvals (id, transaction_id, approver_id, decision, payout_hash, note, created_at, expires_at)
          values ($1, $2, $3, 'approved', $4, $5, $6, $7)
          on conflict (transaction_id, approver_id) where used_at is null and decision = 'approved'
@@ -55,14 +71,12 @@ pub(super) async fn approve(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Res
         new.decision.note,
         new.now,
         new.expires_at,
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
 pub(super) async fn decline(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Result<()> {
-    sqlx::query!(
+    let insert = sqlx::query!(
         "insert into approvals (id, transaction_id, approver_id, decision, payout_hash, note, created_at)
          values ($1, $2, $3, 'declined', $4, $5, $6)",
         new.id,
@@ -71,15 +85,13 @@ pub(super) async fn decline(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Res
         new.decision.seen.0.as_slice(),
         new.decision.note,
         new.now,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    );
+    insert.execute(db).await.map(drop)
 }
 
 /// Those that count for this hash now: not expired, not used, by people who may still approve. One a person.
 pub(super) async fn standing(db: impl PgExecutor<'_>, new: &New<'_>, roles: &[String]) -> sqlx::Result<Vec<Standing>> {
-    sqlx::query_as!(
+    let rows = sqlx::query_as!(
         Standing,
         r#"select distinct on (a.approver_id) a.id, a.expires_at as "expires_at!"
              from approvals a join users u on u.id = a.approver_id
@@ -90,9 +102,8 @@ pub(super) async fn standing(db: impl PgExecutor<'_>, new: &New<'_>, roles: &[St
         new.decision.seen.0.as_slice(),
         new.now,
         roles,
-    )
-    .fetch_all(db)
-    .await
+    );
+    rows.fetch_all(db).await
 }
 
 pub(super) async fn use_up(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime) -> sqlx::Result<()> {
@@ -103,22 +114,20 @@ pub(super) async fn use_up(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime)
 }
 
 pub(super) async fn approved(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<Option<Approved>> {
-    sqlx::query_as!(
+    let row = sqlx::query_as!(
         Approved,
         "select approved_hash as hash, approved_until as until from transactions where id = $1",
         row
-    )
-    .fetch_optional(db)
-    .await
+    );
+    row.fetch_optional(db).await
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result<Vec<Approval>> {
-    sqlx::query_as!(
+    let rows = sqlx::query_as!(
         Approval,
-        "select transaction_id, approver_id, decision, note, created_at, expires_at, used_at
-           from approvals where transaction_id = any($1) order by created_at, id",
+        r#"select transaction_id, approver_id, decision as "decision: Decision", note, created_at, expires_at, used_at
+             from approvals where transaction_id = any($1) order by created_at, id"#,
         rows
-    )
-    .fetch_all(db)
-    .await
+    );
+    rows.fetch_all(db).await
 }

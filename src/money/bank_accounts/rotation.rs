@@ -19,6 +19,8 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::encryption::{CannotDecrypt, Encrypted};
 use crate::platform::error::{Error, Result};
 
+pub use store::KeyUse;
+
 /// Rows of one transaction: little enough that nobody waits for their locks.
 const BATCH: i64 = 100;
 
@@ -34,17 +36,7 @@ pub struct Batch {
     pub closed: Vec<Uuid>,
 }
 
-/// How many rows a key has encrypted.
-#[derive(Debug, PartialEq, Eq)]
-pub struct KeyUse {
-    pub id: String,
-    pub rows: i64,
-}
-
 /// The next batch; `None` when there is no more.
-///
-/// # Errors
-/// When PostgreSQL does not answer: run it again.
 pub async fn next(app: &App, cursor: &mut Cursor) -> Result<Option<Batch>> {
     let current = app.config.data_keys.current_id();
     let rows = store::encrypted_by_others(&app.db, current, cursor.0, BATCH).await?;

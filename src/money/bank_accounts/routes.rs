@@ -14,7 +14,7 @@ use crate::identity::caller::Caller;
 use crate::identity::verified::Verified;
 use crate::platform::clock::DateTime;
 use crate::platform::error::Result;
-use crate::platform::http::{Fields, Json, Path};
+use crate::platform::http::{Fields, Json, Page, Path};
 use crate::platform::problems::Problems;
 
 pub fn router() -> OpenApiRouter<App> {
@@ -47,11 +47,6 @@ struct BankAccountView {
     #[schema(example = "FNB")]
     bank_name: String,
     created_at: DateTime,
-}
-
-#[derive(Serialize, ToSchema)]
-struct BankAccountList {
-    data: Vec<BankAccountView>,
 }
 
 impl NewBankAccountBody {
@@ -98,10 +93,9 @@ async fn add(
 
 /// My bank accounts
 #[utoipa::path(get, path = "/v1/bank-accounts", tag = "bank accounts", security(("bearer" = [])),
-    responses((status = 200, body = BankAccountList), Problems))]
-async fn list(State(app): State<App>, caller: Caller) -> Result<Json<BankAccountList>> {
-    let accounts = super::list(&app, caller.user_id).await?;
-    Ok(Json(BankAccountList { data: accounts.into_iter().map(BankAccountView::from).collect() }))
+    responses((status = 200, body = Page<BankAccountView>), Problems))]
+async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Page<BankAccountView>>> {
+    Ok(Json(Page::whole(super::list(&app, caller.user_id).await?)))
 }
 
 /// Delete a bank account

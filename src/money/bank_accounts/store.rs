@@ -3,7 +3,6 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::rotation::KeyUse;
 use crate::platform::clock::DateTime;
 
 pub(super) struct Row {
@@ -12,6 +11,22 @@ pub(super) struct Row {
     pub(super) key_id: String,
     pub(super) bank_name: String,
     pub(super) created_at: DateTime,
+}
+
+/// How many rows a key has encrypted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    pub id: String,
+    pub rows: i64,
+}
+
+/// The rows that a clause picks.
+macro_rules! rows {
+    ($clause:literal, $($value:expr),+) => {
+        sqlx::query_as!(
+            Row, "select id, details, key_id, bank_name, created_at from bank_accounts " + $clause, $($value),+
+        )
+    };
 }
 
 /// One user's accounts are added one after the other: what is counted stays so until the end of the transaction. Weak enough to
@@ -29,7 +44,7 @@ pub(super) async fn insert(
     last_four: &str,
     accounts_max: i64,
 ) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+    let insert = sqlx::query!(
         "insert into bank_accounts (id, user_id, details, key_id, bank_name, last_four, created_at)
          select $1, $2, $3, $4, $5, $6, $7
           where (select count(*) from bank_accounts where user_id = $2 and deleted_at is null) < $8",
@@ -41,27 +56,16 @@ pub(super) async fn insert(
         last_four,
         row.created_at,
         accounts_max,
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
 pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, details, key_id, bank_name, created_at from bank_accounts
-          where user_id = $1 and deleted_at is null order by created_at, id",
-        user_id
-    )
-    .fetch_all(db)
-    .await
+    rows!("where user_id = $1 and deleted_at is null order by created_at, id", user_id).fetch_all(db).await
 }
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
-    sqlx::query_as!(Row, "select id, details, key_id, bank_name, created_at from bank_accounts where id = $1", id)
-        .fetch_optional(db)
-        .await
+    rows!("where id = $1", id).fetch_optional(db).await
 }
 
 pub(super) async fn exists(db: impl PgExecutor<'_>, user_id: Uuid, id: Uuid) -> sqlx::Result<bool> {
@@ -73,15 +77,13 @@ pub(super) async fn exists(db: impl PgExecutor<'_>, user_id: Uuid, id: Uuid) -> 
 }
 
 pub(super) async fn delete(db: impl PgExecutor<'_>, user_id: Uuid, id: Uuid, now: DateTime) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+    let update = sqlx::query!(
         "update bank_accounts set deleted_at = $3 where id = $1 and user_id = $2 and deleted_at is null",
         id,
         user_id,
         now
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(update.execute(db).await?.rows_affected() == 1)
 }
 
 /// Those after `after`, by id, that another key has encrypted; deleted ones too.
@@ -91,38 +93,26 @@ pub(super) async fn encrypted_by_others(
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        "select id, details, key_id, bank_name, created_at from bank_accounts
-          where key_id <> $1 and id > $2 order by id limit $3",
-        key_id,
-        after,
-        limit
-    )
-    .fetch_all(db)
-    .await
+    rows!("where key_id <> $1 and id > $2 order by id limit $3", key_id, after, limit).fetch_all(db).await
 }
 
 /// False when somebody else has encrypted it anew since it was read.
 pub(super) async fn reencrypt(db: impl PgExecutor<'_>, old: &Row, key_id: &str, details: &[u8]) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+    let update = sqlx::query!(
         "update bank_accounts set details = $4, key_id = $5 where id = $1 and key_id = $2 and details = $3",
         old.id,
         old.key_id,
         old.details,
         details,
         key_id
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    );
+    Ok(update.execute(db).await?.rows_affected() == 1)
 }
 
 pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
-    sqlx::query_as!(
+    let rows = sqlx::query_as!(
         KeyUse,
         r#"select key_id as id, count(*) as "rows!" from bank_accounts group by key_id order by key_id"#
-    )
-    .fetch_all(db)
-    .await
+    );
+    rows.fetch_all(db).await
 }

@@ -38,8 +38,7 @@ impl NewDepositBody {
         let mut fields = Fields::default();
         let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
         let description = parse_description(&mut fields, self.description.as_deref());
-        fields.finish()?;
-        Ok(NewDeposit { amount: amount.expect("finish refuses a request without it"), description })
+        Ok(NewDeposit { amount: fields.finish_with(amount)?, description })
     }
 }
 

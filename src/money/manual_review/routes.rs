@@ -10,14 +10,13 @@ use uuid::Uuid;
 use super::Resolution;
 use crate::app::App;
 use crate::identity::staff::Staff;
+use crate::money::approvals::routes::parse_note;
 use crate::money::transactions::routes::TransactionView;
 use crate::money::transactions::{self, Kind, Transaction};
 use crate::platform::error::Result;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{HeldRead, HeldResolve};
 use crate::platform::problems::Problems;
-
-const NOTE_CHARS_MAX: usize = 500;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(resolve))
@@ -52,7 +51,7 @@ struct HeldView {
 struct ResolveBody {
     /// `retry`: it goes on from the state that it has. `dismiss`: it stays as it is; not while money is
     /// reserved for it, has moved that its state does not say, or may still move.
-    #[schema(example = "retry", pattern = "^(retry|dismiss)$")]
+    #[schema(inline, value_type = Resolution)]
     action: String,
     /// For the audit log: what was found. No personal data.
     #[schema(min_length = 1, max_length = 500, example = "Revio confirmed the amount by phone")]
@@ -82,14 +81,11 @@ async fn list(
     Query(query): Query<HeldQuery>,
 ) -> Result<Json<Page<HeldView>>> {
     let mut fields = Fields::default();
-    let kind = query.kind.map(|name| Kind::parse(&name).ok_or("is not a kind of transaction"));
-    let kind = kind.transpose().map_err(|message| fields.wrong("kind", message)).ok().flatten();
-    let before = page::cursor(&mut fields, query.cursor.as_deref());
-    let limit = page::limit(&mut fields, query.limit);
+    let kind = fields.word("kind", query.kind.as_deref());
+    let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
     let rows = transactions::list_held(&app, kind, before, limit).await?;
-    let last = rows.last().map(|row| row.id);
-    Ok(Json(Page::by_id(rows.into_iter().map(HeldView::from).collect(), last, limit)))
+    Ok(Json(Page::by_id(rows, limit, |row| row.id)))
 }
 
 /// Resolve
@@ -105,12 +101,8 @@ async fn resolve(
     Json(body): Json<ResolveBody>,
 ) -> Result<Json<HeldView>> {
     let mut fields = Fields::default();
-    let how = Resolution::parse(&body.action);
-    if how.is_none() {
-        fields.wrong("action", "must be retry or dismiss");
-    }
-    let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
-    fields.finish()?;
-    let how = how.expect("finish refuses a request without it");
+    let how = fields.word("action", Some(&body.action));
+    let note = parse_note(&mut fields, &body.note);
+    let how = fields.finish_with(how)?;
     Ok(Json(super::resolve(&app, &staff.actor, id, how, &note).await?.into()))
 }

@@ -54,11 +54,6 @@ struct RestrictionView {
     updated_at: DateTime,
 }
 
-#[derive(Serialize, ToSchema)]
-struct RestrictionList {
-    data: Vec<RestrictionView>,
-}
-
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -87,19 +82,12 @@ impl From<Restriction> for RestrictionView {
     }
 }
 
-impl From<Vec<Restriction>> for RestrictionList {
-    fn from(rows: Vec<Restriction>) -> Self {
-        Self { data: rows.into_iter().map(RestrictionView::from).collect() }
-    }
-}
-
 impl RestrictionQuery {
     fn parse(self) -> Result<Filter> {
         let mut fields = Fields::default();
         let state = self.state.map(|name| State::parse(&name).ok_or("must be initiated, in_force, lifting or lifted"));
         let state = state.transpose().map_err(|message| fields.wrong("state", message)).ok().flatten();
-        let before = page::cursor(&mut fields, self.cursor.as_deref());
-        let limit = page::limit(&mut fields, self.limit);
+        let (before, limit) = page::range(&mut fields, self.cursor.as_deref(), self.limit);
         fields.finish()?;
         Ok(Filter { state: state.map(State::name), before, limit })
     }
@@ -119,15 +107,15 @@ impl Reason {
 /// No withdrawals from now on; deposits are still credited. A payout that is not on its way yet waits. Needs `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/freeze", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)), request_body = Reason,
-    responses((status = 200, body = RestrictionList), (status = 409, description = "`stale_state`: somebody unfreezes at the same time"),
+    responses((status = 200, body = Page<RestrictionView>), (status = 409, description = "`stale_state`: somebody unfreezes at the same time"),
         (status = 422, description = "`account_closed`"), Problems))]
 async fn freeze(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
     Path(id): Path<Uuid>,
     Json(body): Json<Reason>,
-) -> Result<Json<RestrictionList>> {
-    Ok(Json(super::impose(&app, &staff.actor, id, Kind::Freeze, &body.parse()?).await?.into()))
+) -> Result<Json<Page<RestrictionView>>> {
+    Ok(Json(Page::whole(super::impose(&app, &staff.actor, id, Kind::Freeze, &body.parse()?).await?)))
 }
 
 /// Unfreeze a customer
@@ -135,13 +123,13 @@ async fn freeze(
 /// Payouts that waited go on. Needs `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/unfreeze", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = RestrictionList), Problems))]
+    responses((status = 200, body = Page<RestrictionView>), Problems))]
 async fn unfreeze(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
     Path(id): Path<Uuid>,
-) -> Result<Json<RestrictionList>> {
-    Ok(Json(super::lift(&app, &staff.actor, id, Kind::Freeze).await?.into()))
+) -> Result<Json<Page<RestrictionView>>> {
+    Ok(Json(Page::whole(super::lift(&app, &staff.actor, id, Kind::Freeze).await?)))
 }
 
 /// Close a customer's accounts
@@ -150,15 +138,15 @@ async fn unfreeze(
 /// `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/close", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)), request_body = Reason,
-    responses((status = 200, body = RestrictionList), (status = 409, description = "`account_not_empty`; `stale_state`: somebody reopens at the same time"),
+    responses((status = 200, body = Page<RestrictionView>), (status = 409, description = "`account_not_empty`; `stale_state`: somebody reopens at the same time"),
         (status = 422, description = "`account_frozen`: unfreeze first"), Problems))]
 async fn close(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
     Path(id): Path<Uuid>,
     Json(body): Json<Reason>,
-) -> Result<Json<RestrictionList>> {
-    Ok(Json(super::impose(&app, &staff.actor, id, Kind::Closure, &body.parse()?).await?.into()))
+) -> Result<Json<Page<RestrictionView>>> {
+    Ok(Json(Page::whole(super::impose(&app, &staff.actor, id, Kind::Closure, &body.parse()?).await?)))
 }
 
 /// Reopen a customer's accounts
@@ -166,13 +154,13 @@ async fn close(
 /// Needs `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/reopen", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = RestrictionList), Problems))]
+    responses((status = 200, body = Page<RestrictionView>), Problems))]
 async fn reopen(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
     Path(id): Path<Uuid>,
-) -> Result<Json<RestrictionList>> {
-    Ok(Json(super::lift(&app, &staff.actor, id, Kind::Closure).await?.into()))
+) -> Result<Json<Page<RestrictionView>>> {
+    Ok(Json(Page::whole(super::lift(&app, &staff.actor, id, Kind::Closure).await?)))
 }
 
 /// A customer's restrictions
@@ -180,13 +168,13 @@ async fn reopen(
 /// Newest first, the lifted ones too. Needs `users.read`.
 #[utoipa::path(get, path = "/v1/admin/users/{id}/restrictions", tag = "staff", security(("bearer" = ["users.read"])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = RestrictionList), Problems))]
+    responses((status = 200, body = Page<RestrictionView>), Problems))]
 async fn list(
     AppState(app): AppState<App>,
     _staff: Staff<UsersRead>,
     Path(id): Path<Uuid>,
-) -> Result<Json<RestrictionList>> {
-    Ok(Json(super::list(&app, id).await?.into()))
+) -> Result<Json<Page<RestrictionView>>> {
+    Ok(Json(Page::whole(super::list(&app, id).await?)))
 }
 
 /// Everybody's restrictions
@@ -201,8 +189,5 @@ async fn list_all(
     Query(query): Query<RestrictionQuery>,
 ) -> Result<Json<Page<RestrictionView>>> {
     let filter = query.parse()?;
-    let rows = super::list_all(&app, &filter).await?;
-    let last = rows.last().map(|row| row.id);
-    let data = rows.into_iter().map(RestrictionView::from).collect();
-    Ok(Json(Page::by_id(data, last, filter.limit)))
+    Ok(Json(Page::by_id(super::list_all(&app, &filter).await?, filter.limit, |row| row.id)))
 }

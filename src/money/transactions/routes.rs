@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Transaction;
+use super::{Direction, Kind, State, Transaction};
 use crate::app::App;
 use crate::platform::clock::DateTime;
 use crate::platform::http::Fields;
@@ -18,14 +18,11 @@ const DESCRIPTION_CHARS_MAX: usize = 140;
 #[derive(Serialize, ToSchema)]
 pub struct TransactionView {
     pub id: Uuid,
-    #[schema(value_type = super::Kind)]
-    pub kind: &'static str,
+    pub kind: Kind,
     /// What it does to the wallet, once it is completed. Of a correction its own; else by `kind`.
-    #[schema(value_type = super::Direction)]
-    pub direction: &'static str,
+    pub direction: Direction,
     /// See the state diagrams in the documentation.
-    #[schema(value_type = super::State)]
-    pub state: &'static str,
+    pub state: State,
     /// Minor units (cents).
     #[schema(example = 150_000)]
     pub amount: i64,
@@ -56,9 +53,9 @@ impl From<Transaction> for TransactionView {
     fn from(row: Transaction) -> Self {
         Self {
             id: row.id,
-            kind: row.kind.name(),
-            direction: row.direction.name(),
-            state: row.state.name(),
+            kind: row.kind,
+            direction: row.direction,
+            state: row.state,
             amount: row.amount.minor(),
             currency: row.amount.currency().code(),
             checkout_url: row.provider.checkout_url,

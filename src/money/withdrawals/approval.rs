@@ -120,10 +120,6 @@ pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transact
 }
 
 /// `awaiting_approval → reserved`, once enough people have approved the same payout; before that the approval is counted.
-///
-/// # Errors
-/// [`Error::NotFound`]; [`Error::Forbidden`] for one's own withdrawal; [`Error::StaleState`] when it does not wait any more,
-/// or is not the payout that was seen.
 pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
     let Subject { withdrawal, destination, hash } = open_subject(app, decision, id).await?;
     if approvals::time_left(app, &withdrawal).is_none() {
@@ -154,9 +150,6 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 }
 
 /// Refused: the row says so first, then the money is given back, now or by the worker.
-///
-/// # Errors
-/// As [`approve`].
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
     let Subject { withdrawal, destination, hash } = open_subject(app, decision, id).await?;
     let to = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(DECLINED);
@@ -198,9 +191,7 @@ pub async fn find(app: &App, id: Uuid) -> Result<Subject> {
 }
 
 /// A page of what waits, newest first.
-///
-/// # Errors
-/// When PostgreSQL does not answer. A row whose bank details do not open is listed without them.
+/// A row whose bank details cannot be decrypted is listed without them.
 pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Waiting>> {
     let ids = store::awaiting(&app.db, before, limit).await?;
     let mut waiting = Vec::new();

@@ -40,8 +40,7 @@ impl NewWithdrawalBody {
         let mut fields = Fields::default();
         let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
         let description = parse_description(&mut fields, self.description.as_deref());
-        fields.finish()?;
-        let amount = amount.expect("finish refuses a request without it");
+        let amount = fields.finish_with(amount)?;
         Ok(NewWithdrawal { amount, bank_account_id: self.bank_account_id, description })
     }
 }

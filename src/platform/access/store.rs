@@ -4,6 +4,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::platform::clock::DateTime;
+use crate::platform::permissions::Role;
 
 pub(super) async fn ended_since(db: impl PgExecutor<'_>, since: DateTime) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!("select id from sessions where revoked_at > $1", since).fetch_all(db).await
@@ -19,14 +20,13 @@ pub(super) async fn role(
     user: Uuid,
     session: Uuid,
     now: DateTime,
-) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!(
-        "select u.role from sessions s join users u on u.id = s.user_id
-          where s.id = $1 and s.user_id = $2 and s.revoked_at is null and s.expires_at > $3",
+) -> sqlx::Result<Option<Role>> {
+    let row = sqlx::query_scalar!(
+        r#"select u.role as "role: Role" from sessions s join users u on u.id = s.user_id
+          where s.id = $1 and s.user_id = $2 and s.revoked_at is null and s.expires_at > $3"#,
         session,
         user,
         now
-    )
-    .fetch_optional(db)
-    .await
+    );
+    row.fetch_optional(db).await
 }

@@ -58,8 +58,6 @@ impl Fields {
         }
     }
 
-    /// # Errors
-    /// [`Error::Invalid`] with everything that was wrong.
     pub fn finish(self) -> Result<()> {
         if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
     }

@@ -48,8 +48,6 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 pub struct RequestHash(Vec<u8>);
 
 impl RequestHash {
-    /// # Panics
-    /// If the fields cannot be written as JSON: they were read from it.
     pub fn of(kind: &str, fields: &impl Serialize) -> Self {
         let text = serde_json::to_vec(&(kind, fields)).expect("parsed fields are plain data");
         Self(digest::digest(&digest::SHA256, &text).as_ref().to_vec())

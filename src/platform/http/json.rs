@@ -51,9 +51,6 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 }
 
 /// All of a body. Who sends it more slowly than that is not waited for.
-///
-/// # Errors
-/// [`Error::TooLarge`] beyond what the router allows; [`Error::TurnedAway`]; [`Error::InvalidJson`] when it breaks off.
 pub async fn whole_body(request: Request, deadline: Duration) -> Result<Bytes, Error> {
     match tokio::time::timeout(deadline, Bytes::from_request(request, &())).await {
         Ok(read) => read.map_err(body_error),

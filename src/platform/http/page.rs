@@ -41,13 +41,27 @@ text_enum! {
 }
 
 impl<T> Page<T> {
-    /// A page of a list that is ordered by id; `last` is the id of its last row. Where it was not full there is no other.
-    pub fn by_id(data: Vec<T>, last: Option<Uuid>, limit: i64) -> Self {
-        let is_full = i64::try_from(data.len()).is_ok_and(|count| count == limit);
-        let next_cursor = last.filter(|_| is_full).map(|id| BASE64_URL_SAFE_NO_PAD.encode(id.as_bytes()));
+    /// A page of a list that is ordered by `id`. Where it is not full there is no other.
+    pub fn by_id<R: Into<T>>(rows: Vec<R>, limit: i64, id: impl Fn(&R) -> Uuid) -> Self {
+        let is_full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
+        let last = rows.last().filter(|_| is_full).map(id);
+        let next_cursor = last.map(|id| BASE64_URL_SAFE_NO_PAD.encode(id.as_bytes()));
         let page = Position { next_cursor, prev_cursor: None, total: None, total_is: None, page_size: limit };
-        Self { data, page }
+        Self { data: rows.into_iter().map(R::into).collect(), page }
     }
+
+    /// A list that is short enough to be answered whole.
+    pub fn whole<R: Into<T>>(rows: Vec<R>) -> Self {
+        let page_size = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let total_is = Some(TotalIs::Exact);
+        let page = Position { next_cursor: None, prev_cursor: None, total: Some(page_size), total_is, page_size };
+        Self { data: rows.into_iter().map(R::into).collect(), page }
+    }
+}
+
+/// The `cursor` and the `limit` of a query.
+pub fn range(fields: &mut Fields, cursor: Option<&str>, limit: Option<i64>) -> (Option<Uuid>, i64) {
+    (self::cursor(fields, cursor), self::limit(fields, limit))
 }
 
 /// The `cursor` of a query.

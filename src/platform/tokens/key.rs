@@ -10,33 +10,25 @@ use jsonwebtoken::jwk::{
 };
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use secrecy::zeroize::Zeroizing;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 
-const PEM_END: &str = "-----END PRIVATE KEY-----";
+use crate::platform::text_enum::text_enum;
 
-/// What a stamp or a derived token is for. All of them stand here, so that no two can have one key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    Device,
-    RefreshRotation,
-    EmailVerification,
-    PasswordReset,
-    HistoryCursor,
-    ExportDownload,
-}
-
-impl Purpose {
-    /// What its key is derived with: another name would undo all that was given out.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Device => "device",
-            Self::RefreshRotation => "refresh token rotation",
-            Self::EmailVerification => "email_verification",
-            Self::PasswordReset => "password_reset",
-            Self::HistoryCursor => "history cursor",
-            Self::ExportDownload => "export download",
-        }
+text_enum! {
+    /// What a stamp or a derived token is for. All of them stand here, so that no two can have one key. Its key is derived with the
+    /// name: another one would undo all that was given out.
+    pub enum Purpose {
+        Device = "device",
+        RefreshRotation = "refresh token rotation",
+        EmailVerification = "email_verification",
+        PasswordReset = "password_reset",
+        HistoryCursor = "history cursor",
+        ExportDownload = "export download",
     }
 }
+
+const UNUSABLE: &str = "holds something that is not an Ed25519 private key in PKCS#8 PEM";
 
 pub(super) struct Key {
     /// From the public key: the same in every process.
@@ -49,16 +41,16 @@ pub(super) struct Key {
 /// Every key of a text of PEM blocks. What is wrong is told without the text.
 pub(super) fn read_all(pems: &str) -> Result<Vec<Key>, String> {
     let pems = Zeroizing::new(pems.replace("\\n", "\n"));
-    let blocks = pems.split_inclusive(PEM_END).map(str::trim).filter(|block| !block.is_empty());
-    let keys = blocks.map(Key::read).collect::<Result<Vec<_>, _>>()?;
+    let keys = PrivatePkcs8KeyDer::pem_slice_iter(pems.as_bytes()).map(|der| Key::read(&der.map_err(|_| UNUSABLE)?));
+    let keys = keys.collect::<Result<Vec<_>, String>>()?;
     if keys.is_empty() { Err("holds no key".to_owned()) } else { Ok(keys) }
 }
 
 impl Key {
-    fn read(pem: &str) -> Result<Self, String> {
-        let unusable = "holds something that is not an Ed25519 private key in PKCS#8 PEM";
-        let signing = EncodingKey::from_ed_pem(pem.as_bytes()).map_err(|_| unusable)?;
-        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(signing.as_bytes()).map_err(|_| unusable)?;
+    fn read(der: &PrivatePkcs8KeyDer<'_>) -> Result<Self, String> {
+        let der = der.secret_pkcs8_der();
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| UNUSABLE)?;
+        let signing = EncodingKey::from_ed_der(der);
         let public = pair.public_key().as_ref().to_vec();
         let id = BASE64_URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, &public).as_ref()[..9]);
         Ok(Self { id, checking: DecodingKey::from_ed_der(&public), signing, public })

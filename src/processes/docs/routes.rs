@@ -55,9 +55,6 @@ pub async fn page() -> impl IntoResponse {
 }
 
 /// One of the files that the page names.
-///
-/// # Errors
-/// [`Error::NotFound`] for any other.
 pub async fn file(Path(name): Path<String>) -> Result<impl IntoResponse> {
     let (kind, bytes) = match name.as_str() {
         "start.js" => ("text/javascript; charset=utf-8", Cow::Borrowed(START.as_bytes())),

@@ -55,8 +55,7 @@ pub(super) async fn session_lock(db: &mut PgConnection, lock: i64) -> sqlx::Resu
 
 /// No deadline: a connection of one's own that works through everything.
 pub(super) async fn be_patient(db: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::raw_sql("set statement_timeout = 0").execute(db).await?;
-    Ok(())
+    sqlx::raw_sql("set statement_timeout = 0").execute(db).await.map(drop)
 }
 
 /// Whether any table of the read model was dropped.
@@ -113,8 +112,7 @@ pub(super) async fn create_beside(db: &mut PgConnection) -> sqlx::Result<()> {
 
 /// Also gives the locks back at once: the server notices the end of a connection when it gets to it.
 pub(super) async fn drop_beside(db: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::raw_sql("drop schema ledger_rebuild cascade; select pg_advisory_unlock_all()").execute(db).await?;
-    Ok(())
+    sqlx::raw_sql("drop schema ledger_rebuild cascade; select pg_advisory_unlock_all()").execute(db).await.map(drop)
 }
 
 /// Makes the live tables what the rebuilt ones are. Table, rows taken out, rows put in.

@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::Waiting;
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::money::approvals::routes::{ApprovalView, NOTE_CHARS_MAX, parse_hash, parse_note, take_of};
-use crate::money::approvals::{self, Approval, ApprovalDecision};
+use crate::money::approvals::routes::{decision_bodies, take_of};
+use crate::money::approvals::{self, Approval};
 use crate::money::transactions::routes::TransactionView;
 use crate::platform::error::Result;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
@@ -59,29 +59,12 @@ struct WithdrawalApprovalView {
     /// How many people must approve, by today's thresholds.
     approvals_needed: i64,
     /// All that was decided so far, oldest first. Those that are expired or used do not count any more.
-    approvals: Vec<ApprovalView>,
+    approvals: Vec<Approval>,
 }
 
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct ApproveWithdrawalBody {
-    /// As it was shown: what is approved is exactly that.
-    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
-    payout_hash: String,
-    /// For the audit log. No personal data.
-    #[schema(min_length = 1, max_length = 500)]
-    note: Option<String>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct DeclineWithdrawalBody {
-    /// As it was shown.
-    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
-    payout_hash: String,
-    /// For the audit log: why. No personal data.
-    #[schema(min_length = 1, max_length = 500)]
-    note: String,
+decision_bodies! {
+    ApproveWithdrawalBody { payout_hash, note: Option<String> }
+    DeclineWithdrawalBody { payout_hash, note: String }
 }
 
 impl WithdrawalApprovalView {
@@ -122,14 +105,13 @@ async fn list(
     Query(query): Query<AwaitingQuery>,
 ) -> Result<Json<Page<WithdrawalApprovalView>>> {
     let mut fields = Fields::default();
-    let before = page::cursor(&mut fields, query.cursor.as_deref());
-    let limit = page::limit(&mut fields, query.limit);
+    let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
     let waiting = super::list(&app, before, limit).await?;
     let ids: Vec<Uuid> = waiting.iter().map(|row| row.withdrawal.id).collect();
     let mut approvals = approvals::list(&app, &ids).await?;
-    let data = waiting.into_iter().map(|row| WithdrawalApprovalView::of(&app, row, &mut approvals)).collect();
-    Ok(Json(Page::by_id(data, ids.last().copied(), limit)))
+    let views = waiting.into_iter().map(|row| WithdrawalApprovalView::of(&app, row, &mut approvals)).collect();
+    Ok(Json(Page::by_id(views, limit, |view: &WithdrawalApprovalView| view.transaction.id)))
 }
 
 /// A withdrawal and its approvals
@@ -161,12 +143,7 @@ async fn approve(
     Path(id): Path<Uuid>,
     Json(body): Json<ApproveWithdrawalBody>,
 ) -> Result<Json<WithdrawalApprovalView>> {
-    let mut fields = Fields::default();
-    let seen = parse_hash(&mut fields, "payout_hash", &body.payout_hash);
-    let note = parse_note(&mut fields, body.note.as_deref());
-    fields.finish()?;
-    let decision = ApprovalDecision::of(staff, seen.expect("finish refuses a request without it"), note);
-    let subject = super::approve(&app, &decision, id).await?;
+    let subject = super::approve(&app, &body.decide(staff)?, id).await?;
     WithdrawalApprovalView::with_approvals(&app, subject).await
 }
 
@@ -184,11 +161,6 @@ async fn decline(
     Path(id): Path<Uuid>,
     Json(body): Json<DeclineWithdrawalBody>,
 ) -> Result<Json<WithdrawalApprovalView>> {
-    let mut fields = Fields::default();
-    let seen = parse_hash(&mut fields, "payout_hash", &body.payout_hash);
-    let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
-    fields.finish()?;
-    let decision = ApprovalDecision::of(staff, seen.expect("finish refuses a request without it"), Some(note));
-    let subject = super::decline(&app, &decision, id).await?;
+    let subject = super::decline(&app, &body.decide(staff)?, id).await?;
     WithdrawalApprovalView::with_approvals(&app, subject).await
 }

@@ -4,13 +4,12 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 pub(super) async fn awaiting(db: impl PgExecutor<'_>, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
+    let rows = sqlx::query_scalar!(
         "select id from transactions
           where kind = 'withdrawal' and state = 'awaiting_approval' and ($1::uuid is null or id < $1)
           order by id desc limit $2",
         before,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    rows.fetch_all(db).await
 }

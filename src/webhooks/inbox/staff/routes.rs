@@ -104,8 +104,7 @@ async fn list(
 ) -> Result<Json<Page<LogRow>>> {
     let filter = query.parse()?;
     let rows = inbox::list(&app, &filter).await?;
-    let last = rows.last().map(|row| row.id);
-    Ok(Json(Page::by_id(rows, last, filter.limit)))
+    Ok(Json(Page::by_id(rows, filter.limit, |row| row.id)))
 }
 
 /// One of Revio's calls
