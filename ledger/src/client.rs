@@ -234,6 +234,14 @@ impl Ledger {
         self.create_one(resolution(row, Leg::Void, Flags::VOID_PENDING_TRANSFER), Call::Other).await
     }
 
+    /// Releases the row's reservation, and in the same chain moves on up to an amount of what comes free: nobody can reserve it
+    /// in between. How much moved; it stays true for this row.
+    pub async fn void_up_to(&self, row: Uuid, last: Transfer) -> Result<Amount, LedgerError> {
+        let void = resolution(row, Leg::Void, Flags::VOID_PENDING_TRANSFER | Flags::LINKED);
+        self.create_chain(vec![void, self.event(&last, balancing(&last))], &[]).await?;
+        self.moved(last).await
+    }
+
     pub(crate) async fn create_one(&self, event: tb::Transfer, call: Call) -> Result<(), LedgerError> {
         let failed = self.create_transfers(vec![event]).await?;
         failed.into_iter().try_for_each(|code| codes::transfer_outcome(code, call))

@@ -83,10 +83,11 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 /// | noun | legs |
 /// |---|---|
 /// | deposit | `Main` credits the wallet; `ProviderFee`; `Repay` what the customer owed; `Unmatched` what did not fit, `UnmatchedReturn` |
-/// | withdrawal | `Main` reserves, `Post` or `Void` resolves; `Late`, `Receivable` and `Repay` when it was paid after all; `Fee` |
+/// | withdrawal | `Main` reserves, `Post` or `Void` resolves, `VoidRepay` what was owed; `Late`, `Receivable` and `Repay` when it was paid after all; `Fee` |
 /// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest, `Repay` what came in between; `Loss` a write-off |
 /// | chargeback reversal (its own row) | `Main`, `Repay` |
-/// | adjustment, settlement | `Main` |
+/// | adjustment | `Main`, `Repay` |
+/// | settlement | `Main` |
 /// | restriction | `Main` shuts the velocity limit, `Close` the wallet; `Void` and `CloseVoid` open them again |
 /// | withdrawal, not money | `LimitUse` what it takes of the velocity limit, `LimitCheck` and `LimitCheckVoid` the daily limit, `LimitReturn` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,11 +110,12 @@ pub enum Leg {
     Close = 15,
     CloseVoid = 16,
     UnmatchedReturn = 17,
+    VoidRepay = 18,
 }
 
 impl Leg {
     /// Every leg that moves money; those of the velocity limit and of a closure move none.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Main,
         Self::Post,
         Self::Void,
@@ -125,6 +127,7 @@ impl Leg {
         Self::Unmatched,
         Self::Late,
         Self::UnmatchedReturn,
+        Self::VoidRepay,
     ];
 
     /// For people; a new leg needs a name here and, where it moves money, its place in [`Leg::ALL`].
@@ -147,6 +150,7 @@ impl Leg {
             Self::Close => "close",
             Self::CloseVoid => "close_void",
             Self::UnmatchedReturn => "unmatched_return",
+            Self::VoidRepay => "void_repay",
         }
     }
 

@@ -113,20 +113,17 @@ impl Ledger {
         Ok(recorded.first().filter(|recorded| recorded.is_reservation_of(t)).map(|_| ()))
     }
 
-    /// [`Ledger::void`], and what the withdrawal used of its limit comes back. A repeat finishes what is left.
-    pub async fn void_within(&self, row: Uuid) -> Result<(), LedgerError> {
-        let voided = self.void(row).await;
-        if !matches!(voided, Ok(()) | Err(AlreadyResolved(Resolution::Voided))) {
-            return voided;
-        }
+    /// [`Ledger::void_up_to`], and what the withdrawal used of its limit comes back. A repeat finishes what is left.
+    pub async fn void_within(&self, row: Uuid, repay: Transfer) -> Result<Amount, LedgerError> {
+        let repaid = self.void_up_to(row, repay).await?;
         let used = TransferId::of(row, Leg::LimitUse);
         // One that was reserved without a velocity limit, before there were any, used nothing.
         if self.lookup_raw(&[used]).await?.is_empty() {
-            return voided;
+            return Ok(repaid);
         }
         match self.create_one(resolution_of(used, Leg::LimitReturn, Flags::VOID_PENDING_TRANSFER), Call::Other).await {
             // Its time is over: it came back by itself.
-            Ok(()) | Err(AlreadyResolved(_)) => voided,
+            Ok(()) | Err(AlreadyResolved(_)) => Ok(repaid),
             Err(error) => Err(error),
         }
     }

@@ -27,6 +27,7 @@ use crate::identity::users;
 use crate::money::approvals::{
     self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, DECLINED, SubjectHash, TOO_LATE,
 };
+use crate::money::receivables::{self, Available};
 use crate::money::transactions::{self, Direction, Due, Kind, Move, State, Transaction};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
@@ -240,24 +241,24 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     let currency = row.amount.currency();
     let wallet = Account::wallet(row.user_id, currency);
     let counterpart = app.ledger.system(adjustment.counterpart.account(), currency);
-    app.ledger.open(&[wallet, counterpart]).await?;
     let (debit, credit) = match adjustment.direction {
         Direction::Credit => (counterpart, wallet),
         Direction::Debit => (wallet, counterpart),
     };
-    let booked = app.ledger.transfer(Transfer {
-        id: TransferId::of(row.id, Leg::Main),
-        debit,
-        credit,
-        amount: row.amount,
-        code: TransferCode::Adjustment,
-        reference: row.id,
-    });
-    let booked = booked.await;
+    let id = TransferId::of(row.id, Leg::Main);
+    let code = TransferCode::Adjustment;
+    let main = Transfer { id, debit, credit, amount: row.amount, code, reference: row.id };
+    let booked = match adjustment.direction {
+        Direction::Credit => receivables::make_available(app, row, Available::Credit(main)).await,
+        Direction::Debit => {
+            app.ledger.open(&[wallet, counterpart]).await?;
+            app.ledger.transfer(main).await.map(|()| Amount::zero(currency))
+        }
+    };
     app.crash.at("adjustment.booked")?;
     let rejected = |why: Decline| Move::to(State::Rejected, Due::Never).because(why.name());
     let to = match booked {
-        Ok(()) => Move::to(State::Completed, Due::Never),
+        Ok(repaid) => Move::to(State::Completed, Due::Never).having_repaid(repaid),
         // A spent id was refused before, and the answer did not reach us: the same refusal.
         Err(LedgerError::Refused(Refusal::InsufficientFunds | Refusal::SpentId)) => {
             rejected(Decline::InsufficientFunds)

@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::users;
+use crate::money::receivables::{self, Available};
 use crate::money::restrictions;
 use crate::money::transactions::{
     self, Child, Due, Inserted, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction,
@@ -340,15 +341,12 @@ fn evidence<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Res
 /// us is repaid first, in the same breath.
 async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: &Payment) -> Result<Transaction> {
     let currency = deposit.amount.currency();
-    let (wallet, receivable) =
-        (Account::wallet(deposit.user_id, currency), Account::receivable(deposit.user_id, currency));
     let (provider_balance, provider_fees) = (app.ledger.provider_balance(currency), app.ledger.provider_fees(currency));
-    // Opening is idempotent, and a transfer to an account that is not there would spend its id for ever.
-    app.ledger.open(&[wallet, receivable, provider_balance, provider_fees]).await?;
+    app.ledger.open(&[provider_balance, provider_fees]).await?;
 
+    let wallet = Account::wallet(deposit.user_id, currency);
     let main = transfer(deposit, Leg::Main, (provider_balance, wallet), deposit.amount);
-    let repay = transfer(deposit, Leg::Repay, (wallet, receivable), deposit.amount);
-    let repaid = match app.ledger.transfer_linked_up_to(&[main], repay).await {
+    let repaid = match receivables::make_available(app, deposit, Available::Credit(main)).await {
         // Closed while the payer was paying. Once refused, this id stays refused, also when the wallet is open again.
         Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
             let reason = "paid for a closed wallet; it is in suspense";
@@ -387,7 +385,6 @@ async fn book_fee(app: &App, deposit: &Transaction, payment: &Payment, accounts:
 fn transfer(deposit: &Transaction, leg: Leg, (debit, credit): (Account, Account), amount: Amount) -> Transfer {
     let code = match leg {
         Leg::ProviderFee => TransferCode::ProviderFee,
-        Leg::Repay => TransferCode::ReceivableRepayment,
         Leg::Unmatched | Leg::UnmatchedReturn => TransferCode::UnmatchedPayment,
         _ => TransferCode::Deposit,
     };

@@ -1,6 +1,6 @@
-//! Money that is gone at Revio and must come out of a wallet: as much as the wallet holds, and the rest the customer owes
-//! (`customer_receivable`) until the next deposit repays it. A wallet never goes below zero; how much it covers, the ledger decides
-//! in the transfers themselves. `reversals` and `withdrawals` call it, for rows that say first what is to be taken.
+//! What customers owe us. Money that is gone at Revio must come out of a wallet: as much as the wallet holds ([`collect`]), and the
+//! rest the customer owes (`customer_receivable`) until money becomes available, which repays it first ([`make_available`]). A wallet never goes below zero; how much it covers, the ledger decides
+//! in the transfers themselves. Called for rows that say first what is to be taken or given.
 //!
 //! ```text
 //! Main or Late   wallet ──what it holds──> provider_balance
@@ -40,6 +40,40 @@ pub async fn collect(app: &App, row: &Transaction, first: Leg, code: TransferCod
     let repaid = up_to(app, leg(Leg::Repay, (wallet, receivable), rest, TransferCode::ReceivableRepayment)).await?;
     app.crash.at("debt.repaid")?;
     rest.checked_sub(repaid).map_err(Error::internal)
+}
+
+/// What makes money available in a wallet.
+pub enum Available {
+    /// A transfer into the wallet.
+    Credit(Transfer),
+    /// The row's reservation is released.
+    Release,
+}
+
+/// Makes money available, and repays from it what the customer owes first, in the same chain: nobody can withdraw what is owed. How
+/// much was repaid. Safe to repeat: it says the same each time.
+pub async fn make_available(app: &App, row: &Transaction, what: Available) -> Result<Amount, LedgerError> {
+    let currency = row.amount.currency();
+    let (wallet, receivable) = (Account::wallet(row.user_id, currency), Account::receivable(row.user_id, currency));
+    let repay = |leg| Transfer {
+        id: TransferId::of(row.id, leg),
+        debit: wallet,
+        credit: receivable,
+        amount: row.amount,
+        code: TransferCode::ReceivableRepayment,
+        reference: row.id,
+    };
+    match what {
+        Available::Credit(credit) => {
+            // Opening is idempotent, and a transfer to an account that is not there would spend its id for ever.
+            app.ledger.open(&[wallet, receivable, credit.debit]).await?;
+            app.ledger.transfer_linked_up_to(&[credit], repay(Leg::Repay)).await
+        }
+        Available::Release => {
+            app.ledger.open(&[receivable]).await?;
+            app.ledger.void_within(row.id, repay(Leg::VoidRepay)).await
+        }
+    }
 }
 
 /// Nothing, where the wallet was closed meanwhile: nothing is in it.

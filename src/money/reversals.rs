@@ -14,7 +14,7 @@ use chrono::TimeDelta;
 use ledger::{Account, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 
 use crate::app::App;
-use crate::money::receivables;
+use crate::money::receivables::{self, Available};
 use crate::money::transactions::{self, Due, Kind, Move, State, Transaction};
 use crate::platform::error::{Error, Result};
 
@@ -61,20 +61,15 @@ async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transa
 /// `→ completed`: the bank gave the money back after all; what the customer owes is repaid from it first.
 async fn give_back(app: &App, row: &Transaction) -> Result<Transaction> {
     let currency = row.amount.currency();
-    let (wallet, receivable) = (Account::wallet(row.user_id, currency), Account::receivable(row.user_id, currency));
-    let provider_balance = app.ledger.provider_balance(currency);
-    app.ledger.open(&[wallet, receivable, provider_balance]).await?;
-    let leg = |leg, debit, credit, code| Transfer {
-        id: TransferId::of(row.id, leg),
-        debit,
-        credit,
+    let credit = Transfer {
+        id: TransferId::of(row.id, Leg::Main),
+        debit: app.ledger.provider_balance(currency),
+        credit: Account::wallet(row.user_id, currency),
         amount: row.amount,
-        code,
+        code: TransferCode::ChargebackReversal,
         reference: row.id,
     };
-    let credit = leg(Leg::Main, provider_balance, wallet, TransferCode::ChargebackReversal);
-    let repay = leg(Leg::Repay, wallet, receivable, TransferCode::ReceivableRepayment);
-    let repaid = match app.ledger.transfer_linked_up_to(&[credit], repay).await {
+    let repaid = match receivables::make_available(app, row, Available::Credit(credit)).await {
         // The wallet was closed meanwhile: the money is the customer's all the same, and a person must look.
         Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
             return move_to_suspense(app, row).await;

@@ -44,6 +44,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::users;
 use crate::money::bank_accounts;
+use crate::money::receivables::{self, Available};
 use crate::money::restrictions;
 use crate::money::transactions::{self, Due, Inserted, Kind, Move, NewTransaction, Provider, State, Transaction};
 use crate::platform::error::{Decline, Error, Result};
@@ -432,18 +433,18 @@ async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resul
 
 /// `→ failed`: Revio said that it did not pay, and we never execute this payout again; the customer has the money back.
 async fn release(app: &App, withdrawal: &Transaction, reason: &str) -> Result<Transaction> {
-    let voided = app.ledger.void_within(withdrawal.id).await;
+    let voided = receivables::make_available(app, withdrawal, Available::Release).await;
     app.crash.at("withdrawal.voided")?;
-    match voided {
-        Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {}
+    let repaid = match voided {
+        Ok(repaid) => repaid,
         Err(LedgerError::AlreadyResolved(how)) => {
             return transactions::hold(app, withdrawal, &format!("Revio did not pay, but the reservation is {how:?}"))
                 .await;
         }
         Err(error) => return Err(error.into()),
-    }
+    };
     let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
-    transactions::advance(app, withdrawal, Move::to(State::Failed, due).because(reason)).await
+    transactions::advance(app, withdrawal, Move::to(State::Failed, due).because(reason).having_repaid(repaid)).await
 }
 
 fn told(withdrawal: &Transaction, payout: &Payout) -> Provider {

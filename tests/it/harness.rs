@@ -417,8 +417,8 @@ const BOOKS: &str = "
            coalesce(sum(case when state <> 'completed' then 0
                              when a.direction = 'credit' then amount_minor
                              when a.direction = 'debit' then -amount_minor
-                             when kind in ('deposit', 'chargeback_reversal') then amount_minor - repaid_minor
-                             else owed_minor - amount_minor end), 0)::bigint,
+                             when kind in ('deposit', 'chargeback_reversal') then amount_minor
+                             else owed_minor - amount_minor end - repaid_minor), 0)::bigint,
            coalesce(sum(case when kind = 'withdrawal' and state in ('reserved', 'awaiting_approval', 'submitting', 'submitted')
                              then amount_minor else 0 end), 0)::bigint,
            coalesce(sum(owed_minor - repaid_minor), 0)::bigint

@@ -27,6 +27,7 @@ mod mails;
 mod outages;
 mod overtaken;
 mod projector;
+mod receivables;
 mod requests;
 mod restrictions;
 mod reversals;

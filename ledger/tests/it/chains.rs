@@ -119,3 +119,29 @@ async fn a_deposit_first_repays_what_is_owed_and_a_repeat_says_the_same() {
     assert_eq!(ledger.transfer_linked_up_to(&chain, repay).await, Ok(zar(0)), "nothing is owed any more");
     assert_eq!(balance(&ledger, wallet).await, (1300, 0, 1300));
 }
+
+/// Whoever owes cannot reserve what his own failed withdrawal sets free, however fast he asks.
+#[tokio::test]
+async fn what_a_void_sets_free_repays_what_is_owed_before_anybody_can_reserve_it() {
+    let ledger = ledger().await;
+    for owed in [0, 300, 1_000, 5_000] {
+        let wallet = wallet_with(&ledger, 1_000).await;
+        let row = new_row();
+        until_known(async || ledger.reserve(withdrawal(&ledger, row, wallet, 1_000)).await).await.unwrap();
+        let (receivable, provider) = (receivable_of(wallet), ledger.provider_balance(ZAR));
+        let debt =
+            transfer(TransferId::of(new_row(), Leg::Receivable), receivable, provider, owed, TransferCode::Chargeback);
+        until_known(async || ledger.transfer(debt).await).await.unwrap();
+        let hasty: Vec<Transfer> = (0..20).map(|_| withdrawal(&ledger, new_row(), wallet, 1_000)).collect();
+        let repaid = owed.min(1_000);
+        let void = async || until_known(async || ledger.void_up_to(row, repay(row, wallet, 1_000)).await).await;
+        let reserves = futures_util::future::join_all(hasty.iter().map(|t| ledger.reserve(*t)));
+        let (voided, reserved) = tokio::join!(void(), reserves);
+        assert_eq!(voided, Ok(zar(repaid)));
+        assert_eq!(void().await, Ok(zar(repaid)), "a repeat says the same");
+        let reserved = reserved.iter().filter(|answer| answer.is_ok()).count();
+        assert!(reserved <= usize::from(owed == 0), "{reserved} reserved beside a debt of {owed}");
+        assert_eq!(balance(&ledger, receivable).await.0, owed - repaid);
+        assert_eq!(balance(&ledger, wallet).await.0, 1_000 - repaid);
+    }
+}

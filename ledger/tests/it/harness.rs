@@ -54,18 +54,28 @@ pub(crate) fn zar(minor: i64) -> Amount {
     Amount::new(minor, ZAR).expect("a valid amount")
 }
 
-/// Opens the company's accounts in ZAR and one wallet, with `minor` in it.
+/// Opens the company's accounts in ZAR and one customer's, with `minor` in the wallet.
 pub(crate) async fn wallet_with(ledger: &Ledger, minor: i64) -> Account {
     let wallet = Account::wallet(new_user(), ZAR);
     let companys = AccountCode::ALL.into_iter().filter(|code| !code.is_customers());
     let mut accounts: Vec<Account> = companys.map(|code| ledger.system(code, ZAR)).collect();
-    accounts.push(wallet);
+    accounts.extend([wallet, receivable_of(wallet)]);
     until_known(async || ledger.open(&accounts).await).await.expect("open");
     if minor > 0 {
         let deposit = deposit(ledger, new_row(), wallet, minor);
         until_known(async || ledger.transfer(deposit).await).await.expect("deposit");
     }
     wallet
+}
+
+pub(crate) fn receivable_of(wallet: Account) -> Account {
+    Account::receivable(wallet.id.user_of().expect("a customer's"), wallet.currency)
+}
+
+/// What is owed, from what the row's void makes available.
+pub(crate) fn repay(row: Uuid, wallet: Account, up_to: i64) -> Transfer {
+    let id = TransferId::of(row, Leg::VoidRepay);
+    transfer(id, wallet, receivable_of(wallet), up_to, TransferCode::ReceivableRepayment)
 }
 
 pub(crate) fn deposit(ledger: &Ledger, row: Uuid, wallet: Account, minor: i64) -> Transfer {

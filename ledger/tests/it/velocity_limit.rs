@@ -1,4 +1,4 @@
-//! What may leave a wallet: the velocity_limit and the velocity limit are decided in the write that reserves.
+//! What may leave a wallet: the velocity limit is decided in the write that reserves.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn reserve(ledger: &Ledger, t: Transfer, velocity_limit: VelocityLimit) ->
 }
 
 #[tokio::test]
-async fn no_more_than_the_allowance_leaves_and_a_repeat_says_the_same() {
+async fn no_more_than_the_limit_leaves_and_a_repeat_says_the_same() {
     let ledger = ledger().await;
     let wallet = wallet_with(&ledger, 10_000).await;
     let (first, second) = (withdrawal(&ledger, new_row(), wallet, 600), withdrawal(&ledger, new_row(), wallet, 401));
@@ -46,7 +46,7 @@ async fn no_more_than_the_allowance_leaves_and_a_repeat_says_the_same() {
     }
     assert_eq!(reserve(&ledger, first, daily(0)).await, Ok(()), "this one is reserved, whatever holds now");
     let third = withdrawal(&ledger, new_row(), wallet, 1);
-    assert_eq!(reserve(&ledger, third, daily(1001)).await, Ok(()), "a higher velocity_limit holds at once");
+    assert_eq!(reserve(&ledger, third, daily(1001)).await, Ok(()), "a higher limit holds at once");
     assert_eq!(balance(&ledger, wallet).await, (10_000, 1_001, 8_999));
 }
 
@@ -79,13 +79,16 @@ async fn a_failed_withdrawal_gives_back_what_it_used_and_a_paid_one_does_not() {
     let wallet = wallet_with(&ledger, 5_000).await;
     let (failed, paid) = (new_row(), new_row());
     assert_eq!(reserve(&ledger, withdrawal(&ledger, failed, wallet, 1000), daily(1000)).await, Ok(()));
-    until_known(async || ledger.void_within(failed).await).await.unwrap();
-    let again = until_known(async || ledger.void_within(failed).await).await;
-    assert!(matches!(again, Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Voided))), "{again:?}");
+    until_known(async || ledger.void_within(failed, repay(failed, wallet, 1)).await).await.unwrap();
+    let again = until_known(async || ledger.void_within(failed, repay(failed, wallet, 1)).await).await;
+    assert_eq!(again, Ok(zar(0)), "nothing was owed");
     assert_eq!(reserve(&ledger, withdrawal(&ledger, paid, wallet, 1000), daily(1000)).await, Ok(()));
     until_known(async || ledger.post(paid).await).await.unwrap();
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), daily(1000)).await, EXCEEDED);
-    assert_eq!(ledger.void_within(paid).await, Err(LedgerError::AlreadyResolved(Resolution::Posted)));
+    assert_eq!(
+        ledger.void_within(paid, repay(paid, wallet, 1)).await,
+        Err(LedgerError::AlreadyResolved(Resolution::Posted))
+    );
 }
 
 #[tokio::test]
@@ -103,13 +106,13 @@ async fn what_was_used_comes_back_when_its_time_is_over() {
             pause(Duration::from_millis(50)).await;
         }
     });
-    passed.await.expect("the velocity_limit comes back");
+    passed.await.expect("the limit comes back");
     assert_eq!(balance(&ledger, wallet).await, (5_000, 2_000, 3_000), "the reservation itself has no timeout");
-    until_known(async || ledger.void_within(row).await).await.unwrap();
+    until_known(async || ledger.void_within(row, repay(row, wallet, 1)).await).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_shut_gate_stops_withdrawals_and_nothing_else() {
+async fn a_shut_limit_stops_withdrawals_and_nothing_else() {
     let ledger = ledger().await;
     let wallet = wallet_with(&ledger, 5_000).await;
     let (before, freeze) = (new_row(), new_row());
@@ -121,7 +124,7 @@ async fn a_shut_gate_stops_withdrawals_and_nothing_else() {
     assert_eq!(reserve(&ledger, refused, UNLIMITED).await, FROZEN);
     assert_eq!(reserve(&ledger, refused, daily(1000)).await, FROZEN);
     ledger.transfer(deposit(&ledger, new_row(), wallet, 1_000)).await.unwrap();
-    until_known(async || ledger.void_within(before).await).await.unwrap();
+    until_known(async || ledger.void_within(before, repay(before, wallet, 1)).await).await.unwrap();
     assert_eq!(balance(&ledger, wallet).await, (6_000, 0, 6_000));
     for _ in 0..2 {
         until_known(async || ledger.open_again(freeze, user(wallet), ZAR).await).await.unwrap();
@@ -198,7 +201,7 @@ async fn one_that_was_reserved_before_there_were_gates_is_repeated_and_voided() 
     let old = withdrawal(&ledger, row, wallet, 300);
     ledger.reserve(old).await.unwrap();
     assert_eq!(reserve(&ledger, old, daily(299)).await, Ok(()), "the gate would say no, and was not asked then");
-    until_known(async || ledger.void_within(row).await).await.unwrap();
+    until_known(async || ledger.void_within(row, repay(row, wallet, 1)).await).await.unwrap();
     assert_eq!(balance(&ledger, wallet).await, (1_000, 0, 1_000));
 }
 

@@ -1,0 +1,122 @@
+//! What a customer owes is repaid first by whatever makes money available, before anybody can withdraw it.
+
+use octoco::platform::permissions::Role;
+use octoco::webhooks::inbox;
+use octoco::{money::reversals, money::transactions};
+use reqwest::Method;
+use revio_sim::{Fault, FaultKind, Pay, PayoutBehaviour, PayoutOutcome, Scope};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::harness::{Answer, Customer, TestApp};
+
+const PAID: i64 = 250_000;
+
+/// What makes money available, and how much of it.
+const WAYS: [(&str, i64); 6] = [
+    ("a refused payout", 150_000),
+    ("a failed payout", 150_000),
+    ("a declined approval", 250_000),
+    ("a correction", 30_000),
+    ("a deposit", 30_000),
+    ("a chargeback won", 250_000),
+];
+
+async fn post(t: &TestApp, by: &Customer, path: &str, key: &str, body: Value) -> Answer {
+    let answer = t.send(Method::POST, path, Some(&t.token(by)), &[("Idempotency-Key", key)], Some(body)).await;
+    assert!(answer.status.is_success(), "{path}: {}", answer.body);
+    answer
+}
+
+async fn pay(t: &TestApp, customer: &Customer, amount: i64, key: &str) -> Uuid {
+    let deposit = t.deposit(customer, amount, key).await;
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    t.drive().await;
+    t.purchase_of(deposit.id())
+}
+
+/// Lets Revio take the money back, and books only that: the payout that is under way stays where it is.
+async fn charge_back(t: &TestApp, purchase: Uuid) {
+    t.sim.charge_back_purchase(purchase).expect("it was paid");
+    t.sim.deliver().await;
+    inbox::step_due(&t.app, 100).await.expect("claimed");
+    reversals::step_due(&t.app, 100).await.expect("claimed");
+}
+
+async fn correct(t: &TestApp, customer: &Customer, amount: i64) {
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let body = json!({"user_id": customer.id, "direction": "credit", "amount": amount, "currency": "ZAR",
+                      "counterpart": "equity", "reason": "goodwill"});
+    let proposed = post(t, &maker, "/v1/admin/adjustments", "a1", body).await;
+    let seen = json!({"adjustment_hash": proposed.body["adjustment_hash"]});
+    post(t, &checker, &format!("/v1/admin/adjustments/{}/approve", proposed.id()), "", seen).await;
+}
+
+async fn decline(t: &TestApp, withdrawal: Uuid) {
+    let finance = t.staff(Role::Finance).await;
+    let listed = t.get(&finance, "/v1/admin/withdrawals/awaiting-approval").await;
+    let rows = listed.body["data"].as_array().expect("a list");
+    let row = rows.iter().find(|row| row["id"] == json!(withdrawal)).expect("it waits");
+    let seen = json!({"payout_hash": row["payout_hash"], "note": "no"});
+    post(t, &finance, &format!("/v1/admin/withdrawals/{withdrawal}/decline"), "", seen).await;
+}
+
+#[sqlx::test]
+async fn whatever_makes_money_available_repays_what_is_owed_first(db: PgPool) {
+    let t = TestApp::with(db, &[("APPROVAL_THRESHOLDS", "ZAR:200000:300000")]).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    for (way, available) in WAYS {
+        let customer = t.customer().await;
+        let purchase = pay(&t, &customer, PAID, "d1").await;
+        let withdrawn = if way == "a declined approval" || way == "a chargeback won" { PAID } else { 150_000 };
+        let withdrawal = t.withdraw(&customer, withdrawn, "w1").await.id();
+        if way == "a refused payout" {
+            t.sim.set_fault(Fault::next(1, Scope::CreatePayout, FaultKind::Refused));
+        } else {
+            t.drive().await;
+        }
+        charge_back(&t, purchase).await;
+        assert_eq!(t.owed(customer.id).await, withdrawn, "the wallet covered the rest, before {way}");
+        match way {
+            "a failed payout" => {
+                let failed = PayoutOutcome::Error { code: "do_not_honour".to_owned() };
+                t.sim.settle_payout(t.payout_of(withdrawal), failed).expect("it is pending");
+            }
+            "a declined approval" => decline(&t, withdrawal).await,
+            "a correction" => correct(&t, &customer, available).await,
+            "a deposit" => drop(pay(&t, &customer, available, "d2").await),
+            "a chargeback won" => t.sim.reverse_charge_back(purchase).expect("it was charged back"),
+            _ => {}
+        }
+        t.drive().await;
+        assert_eq!(t.owed(customer.id).await, (withdrawn - available).max(0), "after {way}");
+        assert_eq!(t.balance(&customer).await.2, 0, "nothing is available after {way}");
+        if t.state(withdrawal).await == "failed" {
+            let failed = transactions::find(&t.app, withdrawal).await.expect("a row");
+            assert_eq!(failed.repaid_minor, available, "the row says where the money went");
+        }
+    }
+    t.finish_with_held().await;
+}
+
+/// A payment after the release takes from the wallet what is in it, and the rest is owed again: the same legs are not used twice.
+#[sqlx::test]
+async fn a_payout_that_is_paid_after_its_release_repaid_a_debt_is_owed_again(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let customer = t.customer().await;
+    let purchase = pay(&t, &customer, PAID, "d1").await;
+    let withdrawal = t.withdraw(&customer, PAID, "w1").await.id();
+    t.drive().await;
+    charge_back(&t, purchase).await;
+    let payout = t.payout_of(withdrawal);
+    t.sim.settle_payout(payout, PayoutOutcome::Error { code: "do_not_honour".to_owned() }).expect("pending");
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.owed(customer.id).await), ("failed", 0));
+    t.sim.settle_payout(payout, PayoutOutcome::Success).expect("Revio may change its word");
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.owed(customer.id).await), ("completed", PAID));
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    t.finish().await;
+}
