@@ -23,18 +23,14 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::platform::error::Result;
-use crate::platform::permissions::Role;
+use crate::platform::{error::Result, permissions::Role};
 
 pub use chain::Head;
 pub use store::{Filter, Row};
 
-/// Links made in one transaction.
 const SEAL_BATCH: i64 = 500;
-/// Links checked at a time.
 const VERIFY_BATCH: i64 = 2_000;
 
-/// Who does something, and from where.
 #[derive(Debug, Clone)]
 pub struct Actor {
     /// A user's id, `system` or `revio`.
@@ -43,7 +39,6 @@ pub struct Actor {
     origin: Origin,
 }
 
-/// The request that something came with.
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
     pub request_id: Option<String>,
@@ -98,7 +93,6 @@ impl Entry {
         Self { before: Some(before), after: Some(after), ..self }
     }
 
-    /// What is, where there was nothing before.
     pub fn with(self, after: Value) -> Self {
         Self { after: Some(after), ..self }
     }
@@ -142,16 +136,13 @@ pub async fn seal(app: &App) -> Result<bool> {
     Ok(i64::try_from(rows.len()).is_ok_and(|count| count == SEAL_BATCH))
 }
 
-/// What [`verify`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     Intact {
         head: Head,
-        /// Rows that wait to be chained.
         unsealed: i64,
     },
     Broken {
-        /// The first link that is wrong.
         position: i64,
         /// The row that it should be the link of, as far as it can be told.
         entry_id: Option<Uuid>,
@@ -185,12 +176,10 @@ pub async fn verify(app: &App, noted: Option<&Head>) -> Result<Verdict> {
     Ok(Verdict::Intact { head, unsealed: counts.unsealed })
 }
 
-/// A page of the log, newest first.
 pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Row>> {
     Ok(store::list(&app.db, filter).await?)
 }
 
-/// Brings the gauges of what waits up to date.
 pub async fn measure(app: &App) -> Result<()> {
     let waiting = store::waiting(&app.db).await?;
     let age = waiting.oldest.map(|at| app.clock.now() - at);

@@ -21,10 +21,8 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::users::{self, Email, Proof, User};
 use crate::platform::error::{Error, Result};
-use crate::platform::hashing::Priority;
-use crate::platform::rate_limits::Class;
-use crate::platform::text_enum::text_enum;
 use crate::platform::tokens::{Device, REFRESH_SECS, RefreshToken};
+use crate::platform::{hashing::Priority, rate_limits::Class, text_enum::text_enum};
 
 pub use store::Session;
 
@@ -34,7 +32,6 @@ const KEPT: TimeDelta = TimeDelta::days(30);
 /// Rows of one statement: little enough that nobody waits for their locks.
 const BATCH: i64 = 1000;
 
-/// A session and whose it is said to be.
 struct Owned {
     id: Uuid,
     user_id: Uuid,
@@ -66,18 +63,15 @@ impl Ending {
     }
 }
 
-/// What a sign-in or a refresh gives out.
 pub struct SignedIn {
     pub access_token: String,
     pub refresh_token: RefreshToken,
     pub user: User,
 }
 
-/// Somebody says to be somebody.
 pub struct Attempt {
     pub email: Email,
     pub password: SecretString,
-    /// What the device's cookie holds, if it has one.
     pub device: Option<Device>,
 }
 
@@ -206,7 +200,6 @@ pub async fn logout(app: &App, visitor: &AnonymousClient, token: &RefreshToken) 
     Ok(())
 }
 
-/// The caller's sessions that still live, newest first.
 pub async fn list(app: &App, caller: &Caller) -> Result<Vec<Session>> {
     Ok(store::list_for(&app.db, caller.user_id, caller.session_id, app.clock.now()).await?)
 }
@@ -217,17 +210,15 @@ pub async fn revoke(app: &App, caller: &Caller, session_id: Uuid) -> Result<()> 
     if ended { Ok(()) } else { Err(Error::NotFound("session")) }
 }
 
-/// Ends every other session of the caller. How many there were.
 pub async fn revoke_others(app: &App, caller: &Caller) -> Result<usize> {
     let mut tx = app.db.begin().await?;
     let ended = end_all(app, &mut *tx, caller.user_id, Some(caller.session_id), Ending::Revoked).await?;
     let entry = Entry::of(&caller.actor(), "user.other_sessions_ended", "user", caller.user_id);
     audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;
     tx.commit().await?;
-    Ok(ended.heard(app))
+    Ok(ended.announce(app))
 }
 
-/// Sessions that end with a transaction.
 #[must_use = "the process must hear of it when the transaction is committed"]
 pub struct Ended {
     pub ids: Vec<Uuid>,
@@ -236,7 +227,7 @@ pub struct Ended {
 
 impl Ended {
     /// To be called after the commit: from now on this process refuses their access tokens; the others read of it.
-    pub fn heard(self, app: &App) -> usize {
+    pub fn announce(self, app: &App) -> usize {
         for id in &self.ids {
             app.access.end(*id);
             app.metrics.sign_ins.with_label_values(&[self.how.name()]).inc();
@@ -245,7 +236,6 @@ impl Ended {
     }
 }
 
-/// Ends all sessions of a user, however many, but for one.
 pub async fn end_all(
     app: &App,
     db: impl PgExecutor<'_>,
@@ -258,7 +248,7 @@ pub async fn end_all(
 }
 
 /// Ends a batch of everybody's sessions, on the record: `octoco sessions end-all`, when a key has leaked. How many; 0 when there
-/// are no more. Other processes read of it, as of any end (`access.rs`).
+/// are no more. Other processes read of it, as of any end (`platform/access.rs`).
 pub async fn end_everybodys(app: &App) -> Result<u64> {
     let mut tx = app.db.begin().await?;
     let ended = store::revoke_batch(&mut *tx, Ending::Operator.reason(), app.clock.now(), BATCH).await?;

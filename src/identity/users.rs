@@ -24,10 +24,8 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::AnonymousClient;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::platform::error::{Error, Result, on_constraint};
-use crate::platform::hashing::Priority;
-use crate::platform::permissions::Role;
-use crate::platform::rate_limits::Class;
 use crate::platform::tokens::{Device, LinkToken};
+use crate::platform::{hashing::Priority, permissions::Role, rate_limits::Class};
 
 pub use store::{Filter, User};
 
@@ -50,7 +48,6 @@ impl Email {
         &self.0
     }
 
-    /// What stands before the `@`.
     pub fn local_part(&self) -> &str {
         self.0.rsplit_once('@').map_or("", |(local, _)| local)
     }
@@ -148,12 +145,10 @@ async fn renew(
     Ok(if right { Proof::Right(user) } else { Proof::Wrong(Some(user.id)) })
 }
 
-/// Whether the password is this user's.
 pub async fn has_password(app: &App, priority: Priority, user: &User, password: SecretString) -> Result<bool> {
     Ok(app.hasher.verify(priority, password, Some(user.password_hash.clone())).await?.right)
 }
 
-/// The hash of a password that the user may take.
 pub async fn new_password(app: &App, user: &User, field: &str, password: SecretString) -> Result<String> {
     passwords::check(field, &password, Some(&Email(user.email.clone())))?;
     // Who comes this far has proved to be somebody; a flood of guesses by others must not stand in the way.
@@ -193,7 +188,6 @@ pub async fn of_link(app: &App, kind: Kind, token: Option<LinkToken>) -> Result<
     Err(spent_link())
 }
 
-/// What is told of every link that does not work.
 pub fn spent_link() -> Error {
     Error::field("token", "does not work, or not any more: ask for a new mail")
 }
@@ -232,7 +226,6 @@ pub async fn contact(app: &App, id: Uuid) -> Result<Contact> {
     Ok(Contact { email: user.email, full_name: user.full_name })
 }
 
-/// A page of everybody, newest first.
 pub async fn list(app: &App, filter: &Filter) -> Result<Vec<User>> {
     Ok(store::list(&app.db, filter).await?)
 }

@@ -16,7 +16,7 @@ use crate::platform::error::{Error, Result};
 
 /// How much of the row's amount is owed in the end. Safe to repeat: each transfer has an id of its row's, and says the same each
 /// time.
-pub async fn take(app: &App, row: &Transaction, first: Leg, code: TransferCode) -> Result<Amount> {
+pub async fn collect(app: &App, row: &Transaction, first: Leg, code: TransferCode) -> Result<Amount> {
     let currency = row.amount.currency();
     let (wallet, receivable) = (Account::wallet(row.user_id, currency), Account::receivable(row.user_id, currency));
     let provider_balance = app.ledger.provider_balance(currency);

@@ -20,10 +20,7 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::platform::clock::DateTime;
-use crate::platform::error::Result;
-use crate::platform::permissions::Role;
-use crate::platform::tokens::ACCESS_SECS;
+use crate::platform::{clock::DateTime, error::Result, permissions::Role, tokens::ACCESS_SECS};
 
 /// How old the list may be before a call reads it anew.
 pub const PERIOD: TimeDelta = TimeDelta::seconds(10);
@@ -50,7 +47,6 @@ impl Access {
         Self { db, ended: RwLock::default(), reading: Mutex::default() }
     }
 
-    /// Whether the session was ended before its tokens were.
     pub async fn has_ended(&self, session: Uuid, now: DateTime) -> Result<bool> {
         let age = self.read(|ended| ended.read_at).map(|at| now - at);
         match age {
@@ -71,12 +67,10 @@ impl Access {
         Ok(store::role(&self.db, user, session, now).await?)
     }
 
-    /// Whether the user has proved to read mail at the account's address.
     pub async fn has_verified_email(&self, user: Uuid) -> Result<bool> {
         Ok(store::has_verified_email(&self.db, user).await?)
     }
 
-    /// Reads the list anew.
     pub async fn refresh(&self, now: DateTime) -> Result<()> {
         let since = now - TimeDelta::seconds(ACCESS_SECS) - CLOCK_SKEW;
         let before = self.read(|ended| ended.sessions.clone());

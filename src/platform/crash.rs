@@ -9,7 +9,6 @@ type Plan = dyn Fn(&'static str) -> bool + Send + Sync;
 #[derive(Clone, Default)]
 pub struct CrashPoints(Option<Arc<Plan>>);
 
-/// The process has died here.
 #[derive(Debug, thiserror::Error)]
 #[error("crashed at {0}")]
 pub struct Crashed(pub &'static str);

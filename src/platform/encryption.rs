@@ -1,7 +1,7 @@
 //! Encryption of personal data at rest: AES-256-GCM under a named key, bound to the row that holds it.
 //!
-//! A encrypted value is `nonce (12 bytes) || ciphertext || tag`; the id of its key stands beside it in the row, so that keys
-//! can be changed while old values still open: `bank_accounts/rotation.rs` encrypts them renewed. Used by `bank_accounts`.
+//! An encrypted value is `nonce (12 bytes) || ciphertext || tag`; the id of its key stands beside it in the row, so that keys
+//! can be changed while old values can still be decrypted: `bank_accounts/rotation.rs` encrypts them again. Used by `bank_accounts`.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -11,7 +11,6 @@ use uuid::Uuid;
 /// The keys of `DATA_KEYS`: the first one encrypts, every one decrypts.
 pub struct DataKeys(Vec<(String, RandomizedNonceKey)>);
 
-/// A value as the row stores it.
 #[derive(Debug, Clone)]
 pub struct Encrypted {
     pub key_id: String,
@@ -33,12 +32,10 @@ impl DataKeys {
         if twice { Err("holds two keys with the same id".to_owned()) } else { Ok(Self(keys)) }
     }
 
-    /// The id of the key that encrypts.
     pub fn current_id(&self) -> &str {
         self.0.first().map(|(id, _)| id.as_str()).expect("parse yields at least one key")
     }
 
-    /// Whether there is a key of this id.
     pub fn holds(&self, id: &str) -> bool {
         self.0.iter().any(|(held, _)| held == id)
     }

@@ -1,4 +1,4 @@
-//! Argon2id with the parameters that OWASP recommends (19 MiB, 2 passes, 1 priority), on threads of its own. Called by `users` alone.
+//! Argon2id with the parameters that OWASP recommends (19 MiB, 2 passes, 1 lane), on threads of its own. Called by `users` alone.
 //!
 //! A hash carries its parameters (PHC string): one with others than today's still verifies, and is made anew on the way.
 //!
@@ -12,9 +12,7 @@ use std::time::Duration;
 
 use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::{runtime::Runtime, sync::Semaphore, task::JoinHandle};
 
 use crate::platform::error::{Error, Result};
 
@@ -22,7 +20,6 @@ use crate::platform::error::{Error, Result};
 const TURN_DEADLINE: Duration = Duration::from_secs(5);
 const TOO_MANY: &str = "too many passwords wait to be checked";
 
-/// Where a password comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
     /// A device that the person signed in on before, or somebody who has proved to be somebody.
@@ -41,13 +38,12 @@ pub struct Hasher {
 /// runtime's own blocking pool has hundreds.
 struct Threads(Option<Runtime>);
 
-/// ConcurrencyLimit of one priority: how many hash at once (19 MiB each; more than cores is no faster), and how many may wait.
+/// How many of one priority hash at once (19 MiB each; more than cores is no faster), and how many may wait.
 struct ConcurrencyLimit {
     at_once: Arc<Semaphore>,
     waiting: Semaphore,
 }
 
-/// What a hash said of a password.
 pub struct Verified {
     pub right: bool,
     /// The password's hash with today's parameters, where it was right and had others.

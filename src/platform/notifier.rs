@@ -5,11 +5,9 @@
 //! of its own that gathers what a millisecond brings: a NOTIFY inside each business transaction would make all their
 //! commits queue behind one lock.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use sqlx::PgPool;
-use sqlx::postgres::PgListener;
+use sqlx::{PgPool, postgres::PgListener};
 use tokio::sync::Notify;
 
 const CHANNEL: &str = "octoco_wake";
@@ -29,7 +27,6 @@ impl Notifier {
         Self { db, here: Arc::default(), elsewhere: Arc::default() }
     }
 
-    /// A row has become due.
     pub fn wake(&self) {
         self.here.notify_waiters();
         self.elsewhere.notify_one();

@@ -17,7 +17,6 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 
 use crate::platform::error::Problem;
 
-/// The methods of a path item that are operations.
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 #[derive(OpenApi)]
@@ -47,7 +46,6 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 )]
 struct Document;
 
-/// How a caller proves who it is.
 struct Schemes;
 
 impl utoipa::Modify for Schemes {
@@ -66,12 +64,10 @@ impl utoipa::Modify for Schemes {
     }
 }
 
-/// The document before any route.
 pub fn base() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
 
-/// The document as it is served.
 pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
     let mut document = serde_json::to_value(document).expect("the document is plain data");
     let mut schemas = take(&mut document["components"]["schemas"]);

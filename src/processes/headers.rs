@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::{middleware::Next, response::Response};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::app::App;
@@ -53,7 +52,6 @@ const ANSWER_HEADERS: [HeaderName; 11] = [
 /// How long a browser need not ask again; none keeps it longer than two hours.
 const PREFLIGHT_SECS: u64 = 7_200;
 
-/// Axum middleware.
 pub async fn protect(State(app): State<App>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

@@ -7,9 +7,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{extract::Request, middleware::Next};
 use tokio::sync::Semaphore;
 
 use crate::platform::error::Error;
@@ -23,7 +22,6 @@ const PROBES_MAX: usize = 16;
 #[derive(Debug, Clone, Copy)]
 pub struct Reserved;
 
-/// The places there are, by what is asked.
 #[derive(Debug)]
 pub struct Load {
     users: Semaphore,

@@ -17,7 +17,6 @@ use std::collections::HashMap;
 use ledger::{Balance, Recorded, RecordedKind, TransferId};
 use uuid::Uuid;
 
-/// One side of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Side {
     pub(super) posted: i64,
@@ -34,7 +33,6 @@ pub(super) struct Sides {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Standing {
     pub(super) sides: Sides,
-    /// The timestamp of that transfer.
     pub(super) last: Option<i64>,
 }
 
@@ -66,7 +64,6 @@ pub(super) enum Contradiction {
 }
 
 impl Books {
-    /// Books one transfer.
     pub(super) fn apply(&mut self, transfer: &Recorded) -> Result<Line, Contradiction> {
         let reserved = self.reservation(transfer)?;
         let debit = self.standing(transfer, transfer.debit.as_uuid())?;
@@ -125,7 +122,6 @@ impl From<Balance> for Sides {
     }
 }
 
-/// A timestamp as PostgreSQL holds it.
 pub(super) fn nanoseconds(timestamp: u64) -> i64 {
     i64::try_from(timestamp).expect("TigerBeetle's timestamps end at 2^63 - 1")
 }

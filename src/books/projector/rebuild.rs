@@ -18,13 +18,11 @@ use super::{LOCK, Page, REBUILD_LOCK, advance};
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 
-/// How often it says how far it is.
-const TOLD_EVERY: usize = 1_000_000;
+const REPORT_EVERY: usize = 1_000_000;
 
 /// What the swap changed, a row for each table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// Transfers that the ledger has.
     pub transfers: usize,
     /// Table, rows taken out, rows put in. A row that was wrong counts in both.
     pub changed: Vec<(&'static str, u64, u64)>,
@@ -64,7 +62,7 @@ pub async fn rebuild(app: &App) -> Result<Rebuilt> {
 }
 
 async fn copy_all(app: &App, db: &mut PgConnection, currency: Currency) -> Result<usize> {
-    let (mut copied, mut told) = (0, 0);
+    let (mut copied, mut reported) = (0, 0);
     loop {
         match advance(app, db, REBUILD_LOCK, currency).await? {
             Page::Copied(count) => copied += count,
@@ -72,8 +70,8 @@ async fn copy_all(app: &App, db: &mut PgConnection, currency: Currency) -> Resul
             // Nobody else writes beside: the schema was taken away by force.
             Page::Busy => return Err(Error::StaleState),
         }
-        if copied - told >= TOLD_EVERY {
-            told = copied;
+        if copied - reported >= REPORT_EVERY {
+            reported = copied;
             tracing::info!(currency = currency.code(), transfers = copied, "rebuilding the read model");
         }
     }

@@ -6,14 +6,12 @@ use uuid::Uuid;
 use super::books::{Line, Side, Sides, Standing, nanoseconds};
 use crate::platform::clock::DateTime;
 
-/// How far the read model of a currency is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Cursor {
     pub(super) timestamp: i64,
     pub(super) accounts_timestamp: i64,
 }
 
-/// What of an account never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OpenedAccount {
     pub(super) id: Uuid,
@@ -23,7 +21,6 @@ pub(super) struct OpenedAccount {
     pub(super) opened_timestamp: i64,
 }
 
-/// A row of `ledger_accounts`.
 pub(super) struct AccountRow {
     pub(super) id: Uuid,
     code: i32,
@@ -55,7 +52,6 @@ impl AccountRow {
     }
 }
 
-/// A row of `ledger_transfers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TransferRow {
     pub(super) timestamp: i64,
@@ -177,35 +173,29 @@ pub(super) async fn insert_accounts(
     insert.execute(db).await.map(drop)
 }
 
-/// Those that are there.
-pub(super) async fn accounts(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<AccountRow>> {
-    let rows = sqlx::query_as!(
-        AccountRow,
-        "select id, code, name, user_id, opened_timestamp, debits_posted, debits_pending, credits_posted, credits_pending,
-                last_timestamp
-           from ledger_accounts where id = any($1)",
-        ids
-    );
-    rows.fetch_all(db).await
+macro_rules! account_rows {
+    ($clause:literal, $($value:expr),+) => {
+        sqlx::query_as!(
+            AccountRow,
+            "select id, code, name, user_id, opened_timestamp, debits_posted, debits_pending, credits_posted, credits_pending,
+                    last_timestamp
+               from ledger_accounts " + $clause,
+            $($value),+
+        )
+    };
 }
 
-/// A page of all accounts of a currency, in the order of their ids.
+pub(super) async fn accounts(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<AccountRow>> {
+    account_rows!("where id = any($1)", ids).fetch_all(db).await
+}
+
 pub(super) async fn accounts_after(
     db: impl PgExecutor<'_>,
     currency: &str,
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<AccountRow>> {
-    let rows = sqlx::query_as!(
-        AccountRow,
-        "select id, code, name, user_id, opened_timestamp, debits_posted, debits_pending, credits_posted, credits_pending,
-                last_timestamp
-           from ledger_accounts where currency = $1 and id > $2 order by id limit $3",
-        currency,
-        after,
-        limit
-    );
-    rows.fetch_all(db).await
+    account_rows!("where currency = $1 and id > $2 order by id limit $3", currency, after, limit).fetch_all(db).await
 }
 
 #[expect(clippy::as_conversions, reason = "how the query macro is told a parameter's type")]
@@ -230,7 +220,6 @@ pub(super) async fn update_accounts(db: impl PgExecutor<'_>, standings: &[(Uuid,
     Ok(updated.execute(db).await?.rows_affected())
 }
 
-/// What the reservations of these ids had reserved.
 pub(super) async fn reserved(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<(Uuid, i64)>> {
     let rows =
         sqlx::query!("select id, amount_minor from ledger_transfers where id = any($1) and kind = 'pending'", ids);
@@ -303,7 +292,6 @@ pub(super) async fn note_orphans(
     Ok(noted.execute(db).await?.rows_affected())
 }
 
-/// The rows of a currency after one timestamp and up to another.
 pub(super) async fn transfers_between(
     db: impl PgExecutor<'_>,
     currency: &str,

@@ -31,7 +31,6 @@ pub struct Difference {
     pub problem: &'static str,
 }
 
-/// What a comparison came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub transfers: usize,
@@ -67,7 +66,6 @@ pub async fn verify(app: &App) -> Result<Report> {
     Ok(report)
 }
 
-/// Every account that the ledger has by now.
 async fn all_accounts(app: &App, currency: Currency) -> Result<HashMap<Uuid, RecordedAccount>> {
     let (mut all, mut after) = (HashMap::new(), 0);
     loop {
@@ -132,7 +130,6 @@ fn compare_rows(expected: &[TransferRow], stored: &[TransferRow], report: &mut R
     }
 }
 
-/// Every account of the ledger and every row.
 async fn compare_accounts(
     app: &App,
     (currency, cursor): (Currency, Cursor),
@@ -182,11 +179,11 @@ async fn problem_of(
     let here = Account { id: account.id, code: account.code, currency };
     let expected = books.accounts.get(&row.id).copied().unwrap_or_default();
     // The ledger's own word, as of the cursor: asked for only where the account may have moved since.
-    let mut told = Sides::from(account.balance);
-    if told != expected.sides {
-        told = app.ledger.balance_at(here, cursor.timestamp.unsigned_abs()).await?.into();
+    let mut reported = Sides::from(account.balance);
+    if reported != expected.sides {
+        reported = app.ledger.balance_at(here, cursor.timestamp.unsigned_abs()).await?.into();
     }
-    if told != expected.sides {
+    if reported != expected.sides {
         return Ok(Some("has another balance in the ledger than its transfers add up to"));
     }
     let stored = row.standing();

@@ -20,7 +20,6 @@ pub struct Session {
     pub expires_at: DateTime,
 }
 
-/// A refresh token together with what its session says.
 pub(super) struct Token {
     pub(super) session_id: Uuid,
     pub(super) user_id: Uuid,
@@ -107,7 +106,6 @@ pub(super) async fn revoke(
     Ok(update.execute(db).await?.rows_affected() == 1)
 }
 
-/// Those that ended by this.
 pub(super) async fn revoke_all(
     db: impl PgExecutor<'_>,
     user_id: Uuid,

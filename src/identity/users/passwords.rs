@@ -1,7 +1,6 @@
 //! Which passwords somebody may choose: long enough, not one that anybody would try.
 
-use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 use secrecy::{ExposeSecret, SecretString};
 

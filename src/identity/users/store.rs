@@ -3,8 +3,7 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use crate::platform::clock::DateTime;
-use crate::platform::permissions::Role;
+use crate::platform::{clock::DateTime, permissions::Role};
 
 #[derive(Clone)]
 pub struct User {
@@ -14,22 +13,17 @@ pub struct User {
     pub(super) password_hash: String,
     pub role: Role,
     pub created_at: DateTime,
-    /// When the person proved to read mail at that address.
     pub email_verified_at: Option<DateTime>,
 }
 
-/// Who is looked for; `None` does not narrow.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// How the e-mail begins.
     pub email: Option<String>,
     pub role: Option<Role>,
-    /// Older than this user.
     pub before: Option<Uuid>,
     pub limit: i64,
 }
 
-/// The users that a clause picks.
 macro_rules! users {
     ($clause:literal $(, $value:expr)* $(,)?) => {
         sqlx::query_as!(
@@ -109,7 +103,6 @@ pub(super) async fn hold_hash(db: impl PgExecutor<'_>, id: Uuid, hash: &str) -> 
     Ok(held.is_some())
 }
 
-/// Whether it was not verified before.
 pub(super) async fn set_verified(db: impl PgExecutor<'_>, id: Uuid, email: &str, now: DateTime) -> sqlx::Result<bool> {
     let update = sqlx::query!(
         "update users set email_verified_at = $3 where id = $1 and email = $2 and email_verified_at is null",

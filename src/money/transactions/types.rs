@@ -5,10 +5,8 @@ use ledger::{Amount, Currency};
 use uuid::Uuid;
 
 use super::store::Row;
-use crate::platform::clock::DateTime;
-use crate::platform::error::Error;
 use crate::platform::http::{IdempotencyKey, RequestHash};
-use crate::platform::text_enum::text_enum;
+use crate::platform::{clock::DateTime, error::Error, text_enum::text_enum};
 
 text_enum! {
     #[schema(as = TransactionKind)]
@@ -27,7 +25,6 @@ text_enum! {
 }
 
 text_enum! {
-    /// What a row does to the wallet.
     #[schema(as = TransactionDirection)]
     pub enum Direction {
         Credit = "credit",
@@ -126,7 +123,6 @@ pub struct Transaction {
     pub completed_at: Option<DateTime>,
 }
 
-/// Revio's object for the row.
 #[derive(Debug, Clone, Default)]
 pub struct Provider {
     pub id: Option<Uuid>,
@@ -152,7 +148,6 @@ pub struct Child<'a> {
     pub provider_id: Option<Uuid>,
 }
 
-/// What somebody asks for.
 pub struct NewTransaction {
     pub user_id: Uuid,
     pub kind: Kind,

@@ -4,9 +4,8 @@
 //! request is refused, so that a mistake of the caller's never turns into a silent wrong payment.
 
 use aws_lc_rs::digest;
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use serde::Serialize;
 
 use crate::platform::error::Error;
