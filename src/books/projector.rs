@@ -1,18 +1,11 @@
 //! TigerBeetle → PostgreSQL: the read model, in the order of the ledger's timestamps and without gaps. The worker calls
-//! [`step`]; `octoco rebuild-read-model` builds it anew ([`rebuild()`]) or compares it with the ledger ([`verify()`]).
+//! [`step`]; `octoco rebuild-read-model` builds it anew ([`rebuild()`]) or compares it with the ledger ([`verify()`]). It decides
+//! nothing, and no balance that a customer sees comes from it.
 //!
-//! One page of a currency:
-//!
-//! ```text
-//! read     cursor (PostgreSQL) → the next transfers, then the accounts opened so far (TigerBeetle)
-//! write    one SQL transaction: lock · cursor, only from where it was read · accounts' balances · lines · balances
-//! ```
-//!
-//! What is written is a function of the cursor and of the ledger alone, and the ledger behind the cursor never changes. So
-//! two processes at the same page, or one that dies anywhere, change nothing: the page is written with its cursor or not at
-//! all. The lock only saves the second one its work, and keeps everybody out while a rebuilt model is put in place.
-//!
-//! The read model decides nothing and no balance that a customer sees comes from it.
+//! A page of a currency is the next transfers behind the cursor, then the accounts opened so far, written in one SQL transaction
+//! with the cursor, only from where it was read. What is written is a function of the cursor and of the ledger alone, and the
+//! ledger behind the cursor never changes: two processes at the same page, or one that dies anywhere, change nothing. The lock
+//! only saves the second one its work, and keeps everybody out while a rebuilt model is put in place.
 
 mod books;
 mod rebuild;

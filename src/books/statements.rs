@@ -1,9 +1,7 @@
 //! Statements: opening balance, every movement of a wallet in a period, closing balance. For a customer and for staff.
 //!
-//! The source is the ledger's own account history, never the read model: a copy that lags cannot make a statement wrong. The
-//! order is the ledger's. Only what is booked counts; what is reserved for a withdrawal appears once it is paid.
-//!
-//! Each line is checked on the way: the balance before it and its amount must give the balance that the ledger recorded with
+//! The source is the ledger's own account history, never the read model: a copy that lags cannot make a statement wrong. Only what
+//! is booked counts. Each line is checked: the balance before it and its amount must give the balance that the ledger recorded with
 //! it, and the last must be the closing balance. A statement that does not tie out is an internal error and never shown.
 //!
 //! The period is cut where the present is. While it reaches to within a minute of now, the cluster's clock may still put a

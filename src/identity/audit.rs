@@ -1,16 +1,10 @@
 //! Who did what: an append-only log of sign-ins, refusals, role changes, staff's calls and decisions about money.
 //!
-//! ```text
-//! record  the row, inside the transaction of the change that it tells of        any number at once, no lock
-//! seal    the worker, every few seconds: rows not yet in the chain ──> links     one at a time
-//! verify  every link again, from the first                                       `octoco audit verify`
-//! ```
-//!
-//! The chain makes a change of an old row visible: a link's hash covers the hash of the link before it and every field of
-//! its row. Chaining inside [`record`] would make every sign-in and every decision about money wait in one line until the
-//! commit of the one before. So a row is written without a lock and chained a moment later; until then only the triggers
-//! and privileges of the table protect it. `octoco_queue_age_seconds{queue="audit"}` says how long that moment is, and
-//! [`verify`] counts the rows that are not chained yet.
+//! [`record`] writes the row inside the transaction of the change that it tells of, any number at once and without a lock. [`seal`]
+//! (the worker, every few seconds) chains the rows that are not chained yet; [`verify`] computes every link again. A link's hash
+//! covers the hash of the link before it and every field of its row, so that a change of an old row shows. Chaining inside `record`
+//! would make every sign-in wait in one line; until a row is chained only the triggers and privileges of the table protect it, and
+//! `octoco_queue_age_seconds{queue="audit"}` says for how long.
 //!
 //! Whoever can write all of PostgreSQL can also write a whole new chain. Against that [`seal`] tells the head of the chain to
 //! the process's log, which is kept elsewhere: `octoco audit verify --head POSITION:HASH` compares with a head noted before.

@@ -1,9 +1,7 @@
-//! Cookies, and who may make a browser send them.
-//!
-//! Both cookies are `HttpOnly`, `Secure`, `SameSite=Strict` and go to `/v1/auth` only. [`SameSite`] is the second lock on the
-//! routes that they reach: a browser says where a call comes from (`Origin`, `Sec-Fetch-Site`), and what comes from a page of
-//! somebody else's is refused, should a browser send the cookie all the same. Other programs send neither header and hold no
-//! cookie that anybody could make them send.
+//! Cookies, and who may make a browser send them. Both are `HttpOnly`, `Secure`, `SameSite=Strict` and go to `/v1/auth` only.
+//! [`SameSite`] is the second lock on the routes that they reach: a browser says where a call comes from (`Origin`,
+//! `Sec-Fetch-Site`), and what comes from a page of somebody else's is refused, should a browser send the cookie all the same.
+//! Other programs send neither header and hold no cookie that anybody could make them send.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::{extract::FromRequestParts, http::request::Parts};

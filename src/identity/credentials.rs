@@ -1,9 +1,4 @@
-//! Passwords that were forgotten or are to be changed.
-//!
-//! ```text
-//! forgot ──> a row for an address, whoever's it is ──(mails)──> link ──> frontend's page ──> reset: all sessions end
-//! change, signed in, with the password as it is ────────────────────────────────────────────> all other sessions end
-//! ```
+//! Passwords that were forgotten (a link by mail, and all sessions end) or are to be changed (signed in, and all others end).
 //!
 //! Three doors must stay shut here. `forgot` does the same for every address, so that nobody learns who has an account.
 //! A link works once: it is made over the hash that its use replaces. And an access token that somebody stole is no way

@@ -1,8 +1,4 @@
-//! Sign-ins. A session is a family of refresh tokens; each token is used once and makes its successor.
-//!
-//! ```text
-//! login ──> token 1 ──refresh──> token 2 ──refresh──> token 3 …      logout, reuse ──> family revoked
-//! ```
+//! Sign-ins. A session is a family of refresh tokens; each is used once and makes its successor, and a logout ends the family.
 //!
 //! A token that was rotated and comes again is either a second tab (within ten seconds, and its successor still unused: it
 //! gets the very same successor) or somebody's copy: then the whole family ends.
@@ -31,11 +27,6 @@ const GRACE: TimeDelta = TimeDelta::seconds(10);
 const KEPT: TimeDelta = TimeDelta::days(30);
 /// Rows of one statement: little enough that nobody waits for their locks.
 const BATCH: i64 = 1000;
-
-struct Owned {
-    id: Uuid,
-    user_id: Uuid,
-}
 
 text_enum! {
     /// How a session ends before its time, as the metric has it.
@@ -166,7 +157,8 @@ pub async fn refresh(app: &App, visitor: &AnonymousClient, token: &RefreshToken)
     if !first {
         let Some(unused) = unused_successor(app, token, &hash).await? else {
             tracing::warn!(session.id = %found.session_id, "a refresh token was used again; its family is revoked");
-            end(app, &Actor::nobody(visitor.origin.clone()), &found.session(), Ending::TokenReused).await?;
+            end(app, &Actor::nobody(visitor.origin.clone()), (found.session_id, found.user_id), Ending::TokenReused)
+                .await?;
             return Err(Error::Unauthenticated);
         };
         successor = unused;
@@ -195,7 +187,7 @@ async fn unused_successor(app: &App, token: &RefreshToken, hash: &[u8]) -> Resul
 pub async fn logout(app: &App, visitor: &AnonymousClient, token: &RefreshToken) -> Result<()> {
     if let Some(found) = store::find_token(&app.db, &token.hash()).await? {
         let actor = Actor::user(found.user_id, None, visitor.origin.clone());
-        end(app, &actor, &found.session(), Ending::LoggedOut).await?;
+        end(app, &actor, (found.session_id, found.user_id), Ending::LoggedOut).await?;
     }
     Ok(())
 }
@@ -205,8 +197,7 @@ pub async fn list(app: &App, caller: &Caller) -> Result<Vec<Session>> {
 }
 
 pub async fn revoke(app: &App, caller: &Caller, session_id: Uuid) -> Result<()> {
-    let session = Owned { id: session_id, user_id: caller.user_id };
-    let ended = end(app, &caller.actor(), &session, Ending::Revoked).await?;
+    let ended = end(app, &caller.actor(), (session_id, caller.user_id), Ending::Revoked).await?;
     if ended { Ok(()) } else { Err(Error::NotFound("session")) }
 }
 
@@ -268,16 +259,16 @@ pub async fn prune(app: &App) -> Result<bool> {
 }
 
 /// Ends a session with all its tokens, on the record. False when it had ended before, or is not that user's.
-async fn end(app: &App, actor: &Actor, session: &Owned, how: Ending) -> Result<bool> {
+async fn end(app: &App, actor: &Actor, (session, user): (Uuid, Uuid), how: Ending) -> Result<bool> {
     let mut tx = app.db.begin().await?;
-    let ended = store::revoke(&mut *tx, session, how.reason(), app.clock.now()).await?;
+    let ended = store::revoke(&mut *tx, session, user, how.reason(), app.clock.now()).await?;
     if ended {
-        let entry = Entry::of(actor, "session.ended", "session", session.id);
-        audit::record(app, &mut *tx, entry.with(json!({"user": session.user_id, "reason": how.reason()}))).await?;
+        let entry = Entry::of(actor, "session.ended", "session", session);
+        audit::record(app, &mut *tx, entry.with(json!({"user": user, "reason": how.reason()}))).await?;
     }
     tx.commit().await?;
     if ended {
-        app.access.end(session.id);
+        app.access.end(session);
         app.metrics.sign_ins.with_label_values(&[how.name()]).inc();
     }
     Ok(ended)

@@ -1,8 +1,4 @@
-//! People: registering, proving a password, and proving an e-mail (`users/verification.rs`). What they may do is in the role
-//! of their row.
-//!
-//! Called by `sessions` (sign in), by `credentials` (another password), by its own routes, and by the flows that need
-//! somebody's name for Revio.
+//! People: registering, proving a password, and proving an e-mail (`users/verification.rs`).
 
 pub mod passwords;
 pub mod routes;
@@ -27,7 +23,7 @@ use crate::platform::error::{Error, Result, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
 use crate::platform::{hashing::Priority, permissions::Role, rate_limits::Class};
 
-pub use store::{Filter, User};
+pub use store::{Filter, User, lock, lock_shared};
 
 const EMAIL_CHARS_MAX: usize = 254;
 
@@ -165,17 +161,6 @@ pub async fn hold_password(db: impl PgExecutor<'_>, user: &User) -> Result<bool>
     Ok(store::hold_hash(db, user.id, &user.password_hash).await?)
 }
 
-/// Until the end of the transaction nobody else locks this user: what is counted or decided stays so. Weak enough to let
-/// everything go on that only refers to the user.
-pub async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> Result<()> {
-    Ok(store::lock(db, id).await?)
-}
-
-/// The same, beside others who lock like this.
-pub async fn lock_shared(db: impl PgExecutor<'_>, id: Uuid) -> Result<()> {
-    Ok(store::lock_shared(db, id).await?)
-}
-
 /// The user that a link of ours is for.
 /// Whether a link is not ours, was used or is too old is nobody's business.
 pub async fn of_link(app: &App, kind: Kind, token: Option<LinkToken>) -> Result<User> {
@@ -245,19 +230,4 @@ pub async fn change_role(app: &App, actor: &Actor, id: Uuid, role: Role) -> Resu
     }
     tx.commit().await?;
     find(app, id).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_normalised_and_junk_is_refused() {
-        assert_eq!(Email::parse("  Thandi@Example.COM ").expect("valid").as_str(), "thandi@example.com");
-        let long = format!("{}@b.co", "a".repeat(300));
-        for junk in "|a|a@|@b.co|a b@c.co|a@b@c.co|<a@b.co>|a@b.co\n".split('|').chain([long.as_str()]) {
-            // The trailing line break is trimmed away: only inner white space makes an address wrong.
-            assert_eq!(Email::parse(junk).is_ok(), junk == "a@b.co\n", "{junk:?}");
-        }
-    }
 }

@@ -1,12 +1,5 @@
-//! Four eyes: what staff decided about a row that waits for it. `withdrawals` (above a threshold) and `adjustments` say what
-//! is decided about and what follows; here is who decided, about exactly what, and whether that is enough.
-//!
-//! ```text
-//! approve  one person's approval of one hash, inside the SQL transaction that holds the row's lock
-//!            enough of them ──> all are used, the row's move carries the hash and its expiry (`Move::with_approval`)
-//! decline  one person's refusal, in the same way: it is final
-//! validity before money moves: is it still what was approved?
-//! ```
+//! Four eyes: who decided about a row that waits for it, about exactly what, and whether that is enough. `withdrawals` (above a
+//! threshold) and `adjustments` say what is decided about and what follows.
 //!
 //! An approval names a hash over everything that it is about, so one that was given for another amount or another
 //! destination is worth nothing. It counts once, for 24 hours, and only while its giver has a role that may approve.

@@ -1,7 +1,5 @@
-//! The one error of the service: what a caller may read in its `Display`, what went wrong inside only in its `source`.
-//!
-//! Every answer that is not a success is a problem document (RFC 9457) with a stable `code`; `docs/problems.md` lists the
-//! codes and a test holds that list against [`Error::code`]. `processes/access_log.rs` logs each failure once.
+//! The one error of the service: what a caller may read in its `Display`, what went wrong inside only in its `source`. Every answer
+//! that is not a success is a problem document (RFC 9457) with a stable `code`; `docs/problems.md` lists them.
 
 use std::error::Error as StdError;
 
@@ -307,21 +305,4 @@ pub fn on_constraint<T>(result: Result<T, sqlx::Error>, constraint: &str, named:
         sqlx::Error::Database(database) if database.constraint() == Some(constraint) => named,
         _ => error.into(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_is_turned_away_is_told_when_to_come_again_and_nobody_has_to_look() {
-        let answer = |error: Error| {
-            let response = error.into_response();
-            let expected = response.extensions().get::<Failure>().is_some_and(|failure| failure.expected);
-            (response.status().as_u16(), response.headers().contains_key(header::RETRY_AFTER), expected)
-        };
-        assert_eq!(answer(Error::TurnedAway("full")), (503, true, true));
-        assert_eq!(answer(Error::unavailable("PostgreSQL is away")), (503, true, false));
-        assert_eq!(Error::TurnedAway("full").code(), "unavailable");
-    }
 }

@@ -1,11 +1,10 @@
-//! Argon2id with the parameters that OWASP recommends (19 MiB, 2 passes, 1 lane), on threads of its own. Called by `users` alone.
+//! Argon2id with the parameters that OWASP recommends (19 MiB, 2 passes, 1 lane), on threads of its own. A hash carries its
+//! parameters (PHC string): one with others than today's still verifies, and is made anew on the way.
 //!
-//! A hash carries its parameters (PHC string): one with others than today's still verifies, and is made anew on the way.
-//!
-//! Hashing is meant to be dear, so the number of them at once is bounded, and so is the number of those that wait for a turn:
-//! what comes on top is told to come again, instead of filling memory. A turn is held for as long as its hash is computed,
-//! also when the caller has hung up: otherwise whoever hangs up at once starts as many as he likes. People on a device that
-//! they signed in on before have a priority of their own, which a flood of guesses from elsewhere does not reach.
+//! Hashing is meant to be dear, so the number of them at once is bounded, and so is the number of those that wait; what comes on
+//! top is turned away, instead of filling memory. A turn lasts until its hash is computed, also when the caller has hung up:
+//! otherwise whoever hangs up at once starts as many as he likes. People on a device that they signed in on before have a priority
+//! of their own, which a flood of guesses from elsewhere does not reach.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

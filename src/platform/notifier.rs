@@ -1,9 +1,6 @@
-//! Wakes the worker the moment that there is something to do. Polling stays the safety net: a lost wake-up costs a second,
-//! never a row.
-//!
-//! A worker in this process is woken directly. Workers in other processes are told over PostgreSQL's NOTIFY, by a statement
-//! of its own that gathers what a millisecond brings: a NOTIFY inside each business transaction would make all their
-//! commits queue behind one lock.
+//! Wakes the worker the moment that there is something to do. Polling stays the safety net: a lost wake-up costs a second, never a
+//! row. Workers in other processes are told over PostgreSQL's NOTIFY, by a statement of its own that gathers what a millisecond
+//! brings: a NOTIFY inside each business transaction would make all their commits queue behind one lock.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,11 +1,7 @@
-//! The OpenAPI document: what stands at the top of it, and what follows from the parts of an operation and so is written here
-//! once instead of at each route.
-//!
-//! A route says what is its own: its summary, who may call it, its parameters, its body, its successes, and in backquotes the
-//! problem codes that no other part implies (`` (status = 409, description = "`email_taken`") ``). From that [`complete`] makes
-//! every status that the route can answer, each with its codes, headers and examples; a unique `operationId`; and the limits
-//! of the parameters that mean the same everywhere. `router` serves the result; `tests/it/contract.rs` holds every answer of
-//! every test against it.
+//! The OpenAPI document. A route says what is its own: its summary, who may call it, its parameters, its body, its successes, and
+//! in backquotes the problem codes that no other part implies (`` (status = 409, description = "`email_taken`") ``). From that
+//! [`complete`] makes every status that the route can answer, each with its codes, headers and examples; a unique `operationId`;
+//! and the limits of the parameters that mean the same everywhere. `tests/it/contract.rs` holds every answer of every test against it.
 
 mod examples;
 mod responses;

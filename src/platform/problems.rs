@@ -1,5 +1,5 @@
-//! Every code that a problem document can have, as `docs/problems.md` lists them: that page is the only list. `contract` puts it
-//! into the OpenAPI document, and a test holds it against [`crate::platform::error::Error::code`].
+//! Every code that a problem document can have, as `docs/problems.md` lists them: that page is the only list, and a test holds it
+//! against [`crate::platform::error::Error::code`].
 
 use std::{collections::BTreeMap, sync::LazyLock};
 

@@ -1,9 +1,7 @@
 //! Rate limits: how often somebody may call, by address or by user. Redis counts, in one round trip (GCRA: a bucket that
-//! refills evenly), so that all processes count together.
-//!
-//! Losing Redis costs no call and no money: from the first call that it does not answer, each process counts for itself
-//! (`rate_limits/local.rs`), which lets through as many times more as there are processes. One call a second asks whether Redis is back and
-//! is the only one that waits for it; `octoco_rate_limit_answers_total{by="process"}` counts the rest, and an alert watches it.
+//! refills evenly), so that all processes count together. Losing Redis costs no call and no money: from the first call that it does
+//! not answer, each process counts for itself (`rate_limits/local.rs`), which lets through as many times more as there are
+//! processes. One call a second asks whether Redis is back and is the only one that waits for it.
 
 mod local;
 

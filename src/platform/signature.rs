@@ -1,7 +1,5 @@
-//! Revio's signature over a webhook: RSASSA-PKCS1-v1_5 with SHA-256 over the raw body, in base64, in `X-Signature`.
-//!
-//! Called by `inbox` before anything of the body is believed. The key is the one that Revio gave out when the webhook was
-//! registered; several may be valid at once, so that a key can be changed without losing an event.
+//! Revio's signature over a webhook: RSASSA-PKCS1-v1_5 with SHA-256 over the raw body, in base64, in `X-Signature`. Several keys may
+//! be valid at once, so that a key can be changed without losing an event.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use rsa::pkcs1v15::{Signature, VerifyingKey};

@@ -1,7 +1,5 @@
-//! TLS of the service itself, for where no edge in front of it speaks it: version 1.3 and nothing older.
-//!
-//! Read from `TLS_CERT` and `TLS_KEY` by `config`, used by `server`. A new certificate is taken with a restart, which loses no
-//! request (`docs/security.md`).
+//! TLS of the service itself, for where no edge in front of it speaks it: version 1.3 and nothing older. A new certificate is taken
+//! with a restart, which loses no request (`docs/security.md`).
 
 use std::{io, sync::Arc};
 

@@ -1,8 +1,7 @@
 //! What a sign-in gives out: a short access token that any process can check without asking anybody, and a long refresh token
-//! that is only a random number. Used by `identity/caller.rs` and `sessions`.
-//!
-//! Keys change without a break: `JWT_PRIVATE_KEY` may hold several, the first signs and all check. A new key is added behind
-//! the old one, put first once every process has it, and the old one is dropped when the last thing that it made has ended.
+//! that is only a random number. Keys change without a break: `JWT_PRIVATE_KEY` may hold several, the first signs and all check. A
+//! new key is added behind the old one, put first once every process has it, and the old one is dropped when the last thing that it
+//! made has ended.
 
 mod key;
 mod refresh;

@@ -1,8 +1,6 @@
-//! What every answer tells a browser, whatever it answers and whoever made it: show me in no frame, guess no type, keep no
-//! copy, run nothing of mine. And which pages of other origins may read it (CORS).
-//!
-//! The outermost layer (`router.rs`), so failures, refusals, deadlines and panics carry it too. A route that needs another
-//! value sets its own: what is there already stays.
+//! What every answer tells a browser: show me in no frame, guess no type, keep no copy, run nothing of mine; and which pages of other
+//! origins may read it (CORS). The outermost layer, so failures, refusals, deadlines and panics carry it too. A route that needs
+//! another value sets its own.
 
 use std::time::Duration;
 

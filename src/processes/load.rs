@@ -1,9 +1,7 @@
-//! How many requests are in hand at once, and who is turned away when there are too many: 503 with `Retry-After`, at once and
-//! at no cost, so that those in hand are answered in time.
-//!
-//! Webhooks and the operators' probes have places of their own: the more users there are, the less may they keep Revio's news
-//! or the load balancer's question waiting. The same holds one level below, for connections (`server.rs`): the last ones are
-//! kept for these routes, and carry the mark [`Reserved`].
+//! How many requests are in hand at once: beyond that 503 with `Retry-After`, at once and at no cost, so that those in hand are
+//! answered in time. Webhooks and the operators' probes have places of their own: users may not keep Revio's news or the load
+//! balancer's question waiting. So it is with connections (`server.rs`): the last ones are kept for these routes, and carry the mark
+//! [`Reserved`].
 
 use std::sync::Arc;
 

@@ -1,8 +1,5 @@
-//! Revio's HTTP API, as much of it as deposits and withdrawals need. Its own types and its own error: nothing of them is
-//! an opinion about our money, that is the caller's.
-//!
-//! Every call has a deadline and is made once: who may repeat what is decided by `deposits` and `withdrawals`, from what Revio
-//! says of the object when asked again. [`RevioError::maybe_sent`] tells an operator. Redirects are never followed.
+//! Revio's HTTP API, as much of it as deposits and withdrawals need. Every call has a deadline and is made once: who may repeat what
+//! is decided by `deposits` and `withdrawals`, from what Revio says of the object when asked again. Redirects are never followed.
 
 mod breaker;
 pub mod types;

@@ -1,16 +1,14 @@
-//! The arithmetic of the read model, without I/O: what each transfer does to the four sides of its two accounts. Called by
-//! `projector` page by page, and by `verify` over the whole ledger.
+//! The arithmetic of the read model, without I/O: what each transfer does to the four sides of its two accounts.
 //!
-//! | kind | debited account | credited account |
-//! |---|---|---|
-//! | posted | debits posted + amount | credits posted + amount |
-//! | pending | debits pending + amount | credits pending + amount |
-//! | post | debits pending − what was reserved, debits posted + amount | the same of its credits |
-//! | void | debits pending − what was reserved | the same of its credits |
+//! | kind | debited account; the same of the credited one's credits |
+//! |---|---|
+//! | posted | debits posted + amount |
+//! | pending | debits pending + amount |
+//! | post | debits pending − what was reserved, debits posted + amount |
+//! | void | debits pending − what was reserved |
 //!
-//! TigerBeetle records with each transfer what really moved (state_machine.zig, `execute_create` and
-//! `post_or_void_pending_transfer`): a post that moves less than was reserved frees the rest, so that its reservation's amount
-//! is needed too.
+//! TigerBeetle records what really moved (state_machine.zig, `post_or_void_pending_transfer`): a post that moves less than was
+//! reserved frees the rest, so that its reservation's amount is needed too.
 
 use std::collections::HashMap;
 

@@ -1,13 +1,9 @@
 //! `octoco rebuild-read-model`: builds the read model anew beside the live one and puts it in its place.
 //!
-//! ```text
-//! beside   schema ledger_rebuild, tables like the live ones; the projector's own code copies the whole ledger into them
-//! lock     the live projector pauses; the little that the ledger has got meanwhile is copied too
-//! swap     one SQL transaction: live rows that differ go, rows that are missing come; then the schema goes
-//! ```
-//!
-//! Readers see the old rows until the swap is committed, and views and grants on the tables stay what they are: only rows are
-//! exchanged, and only those that differ. A rebuild that dies leaves the live tables as they were; the next one starts anew.
+//! The projector's own code copies the whole ledger into tables like the live ones, in a schema of their own. Then the live
+//! projector is locked out, the little that the ledger has got meanwhile is copied too, and one SQL transaction takes out the live
+//! rows that differ and puts in those that are missing. Readers see the old rows until that is committed; views and grants stay. A
+//! rebuild that dies leaves the live tables as they were; the next one starts anew.
 
 mod store;
 

@@ -63,14 +63,8 @@ pub(super) struct TransferRow {
     kind: String,
     pending_id: Option<Uuid>,
     reference: Uuid,
-    debit_debits_posted: i64,
-    debit_debits_pending: i64,
-    debit_credits_posted: i64,
-    debit_credits_pending: i64,
-    credit_debits_posted: i64,
-    credit_debits_pending: i64,
-    credit_credits_posted: i64,
-    credit_credits_pending: i64,
+    /// Debits and credits of the debited account, then of the credited one: posted and pending of each.
+    balances: [i64; 8],
 }
 
 impl From<&Line> for TransferRow {
@@ -86,14 +80,10 @@ impl From<&Line> for TransferRow {
             kind: kind.to_owned(),
             pending_id,
             reference: line.transfer.reference,
-            debit_debits_posted: line.debit.debits.posted,
-            debit_debits_pending: line.debit.debits.pending,
-            debit_credits_posted: line.debit.credits.posted,
-            debit_credits_pending: line.debit.credits.pending,
-            credit_debits_posted: line.credit.debits.posted,
-            credit_debits_pending: line.credit.debits.pending,
-            credit_credits_posted: line.credit.credits.posted,
-            credit_credits_pending: line.credit.credits.pending,
+            balances: std::array::from_fn(|index| {
+                let sides = if index < 4 { line.debit } else { line.credit };
+                [sides.debits.posted, sides.debits.pending, sides.credits.posted, sides.credits.pending][index % 4]
+            }),
         }
     }
 }
@@ -258,14 +248,14 @@ pub(super) async fn insert_transfers(
         &kinds,
         &pending as &[Option<Uuid>],
         &ids(|row| row.reference),
-        &numbers(|row| row.debit_debits_posted),
-        &numbers(|row| row.debit_debits_pending),
-        &numbers(|row| row.debit_credits_posted),
-        &numbers(|row| row.debit_credits_pending),
-        &numbers(|row| row.credit_debits_posted),
-        &numbers(|row| row.credit_debits_pending),
-        &numbers(|row| row.credit_credits_posted),
-        &numbers(|row| row.credit_credits_pending),
+        &numbers(|row| row.balances[0]),
+        &numbers(|row| row.balances[1]),
+        &numbers(|row| row.balances[2]),
+        &numbers(|row| row.balances[3]),
+        &numbers(|row| row.balances[4]),
+        &numbers(|row| row.balances[5]),
+        &numbers(|row| row.balances[6]),
+        &numbers(|row| row.balances[7]),
     );
     insert.execute(db).await.map(drop)
 }
@@ -300,10 +290,11 @@ pub(super) async fn transfers_between(
 ) -> sqlx::Result<Vec<TransferRow>> {
     let rows = sqlx::query_as!(
         TransferRow,
-        "select timestamp, id, debit_account_id, credit_account_id, amount_minor, code, kind, pending_id, reference,
-                debit_debits_posted, debit_debits_pending, debit_credits_posted, debit_credits_pending,
-                credit_debits_posted, credit_debits_pending, credit_credits_posted, credit_credits_pending
-           from ledger_transfers where currency = $1 and timestamp > $2 and timestamp <= $3 order by timestamp",
+        r#"select timestamp, id, debit_account_id, credit_account_id, amount_minor, code, kind, pending_id, reference,
+                  array[debit_debits_posted, debit_debits_pending, debit_credits_posted, debit_credits_pending,
+                        credit_debits_posted, credit_debits_pending, credit_credits_posted, credit_credits_pending]
+                    as "balances!: [i64; 8]"
+             from ledger_transfers where currency = $1 and timestamp > $2 and timestamp <= $3 order by timestamp"#,
         currency,
         after,
         until

@@ -68,11 +68,14 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
     page.fetch_all(db).await
 }
 
-pub(super) async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
+/// Until the end of the transaction nobody else locks this user: what is counted or decided stays so. Weak enough to let
+/// everything go on that only refers to the user.
+pub async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("select from users where id = $1 for no key update", id).execute(db).await.map(drop)
 }
 
-pub(super) async fn lock_shared(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
+/// The same, beside others who lock like this.
+pub async fn lock_shared(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("select from users where id = $1 for share", id).execute(db).await.map(drop)
 }
 

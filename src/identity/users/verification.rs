@@ -1,10 +1,5 @@
-//! Proving an e-mail: whoever has the link that we sent to it reads its mail.
-//!
-//! ```text
-//! register, resend ──> mail with a link ──> frontend's page ──> verify ──> email_verified_at
-//! ```
-//!
-//! A link works once and for a day. `REQUIRE_VERIFIED_EMAIL` decides whether anything depends on it (`identity/caller.rs`).
+//! Proving an e-mail: whoever has the link that we sent to it reads its mail. It works once and for a day. `REQUIRE_VERIFIED_EMAIL`
+//! decides whether anything depends on it (`identity/caller.rs`).
 
 pub mod routes;
 

@@ -1,14 +1,10 @@
-//! `octoco keys rotate`: what an older data key has encrypted is encrypted again by the first of `DATA_KEYS`, so that the older one can go.
+//! `octoco keys rotate`: what an older data key has encrypted is encrypted again by the first of `DATA_KEYS`, so that the older one
+//! can go.
 //!
-//! ```text
-//! read    a batch of rows that another key has encrypted, in the order of their ids
-//! encrypt each: decrypted with its key, encrypted with the first one
-//! write   all of them in one transaction, each only if its bytes are still those that were read
-//! ```
-//!
-//! A row is always whole: bytes and key id change in one statement, and readers read both in one. So it may be stopped at any
-//! moment and run again, beside readers, writers and another run of itself. Processes that still encrypt with the older key write
-//! rows that the next run finds: first give every process the new keys, then run this (`docs/security.md`).
+//! A row is always whole: bytes and key id change in one statement, only if its bytes are still those that were read, and readers
+//! read both in one. So it may be stopped at any moment and run again, beside readers, writers and another run of itself. Processes
+//! that still encrypt with the older key write rows that the next run finds: first give every process the new keys, then run this
+//! (`docs/security.md`).
 
 use serde_json::json;
 use uuid::Uuid;

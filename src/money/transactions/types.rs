@@ -250,33 +250,3 @@ impl TryFrom<Row> for Transaction {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use sqlx::{AssertSqlSafe, PgPool};
-
-    use super::*;
-
-    #[sqlx::test]
-    async fn the_states_of_a_kind_are_those_of_the_constraint(db: PgPool) {
-        let rule: String = sqlx::query_scalar(
-            "select pg_get_expr(conbin, conrelid) from pg_constraint where conname = 'transactions_state'",
-        )
-        .fetch_one(&db)
-        .await
-        .expect("the constraint");
-        for kind in Kind::ALL {
-            for state in State::ALL {
-                let allowed: bool = sqlx::query_scalar(AssertSqlSafe(format!(
-                    "select {rule} from (select $1::text as kind, $2::text as state) t"
-                )))
-                .bind(kind.name())
-                .bind(state.name())
-                .fetch_one(&db)
-                .await
-                .expect("the rule");
-                assert_eq!(kind.states().contains(state), allowed, "{kind:?} {state:?}");
-            }
-        }
-    }
-}

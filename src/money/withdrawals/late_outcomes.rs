@@ -1,14 +1,5 @@
 //! The arrows of a withdrawal whose payout was given up, released or paid before, and of which Revio says something else now.
 //! Called by the flow above when Revio tells of a payout, and by its looks at finished withdrawals.
-//!
-//! ```mermaid
-//! stateDiagram-v2
-//!     reserved --> submitted: adopt (a payout that was given up was executed after all)
-//!     awaiting_approval --> submitted: adopt
-//!     failed --> completed: book_late (Revio paid after all)
-//!     submitted --> completed: book_late (Revio paid while we gave it back)
-//!     completed --> completed: on hold, when Revio calls it an error now
-//! ```
 
 use ledger::{Leg, TransferCode};
 
