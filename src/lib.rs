@@ -21,7 +21,6 @@ pub mod platform {
     pub mod clock;
     /// Every setting.
     pub mod config;
-    /// Named points at which tests let a process die.
     pub mod crash;
     /// Personal data at rest.
     pub mod encryption;
@@ -68,7 +67,7 @@ pub mod app;
 pub mod identity {
     /// Who did what: append-only, hash-chained.
     pub mod audit;
-    /// Who is calling, with or without a token.
+    /// Who is calling: with a token, without one, with a verified e-mail.
     pub mod caller;
     pub mod cookies;
     /// Passwords that were forgotten or are to be changed.
@@ -81,8 +80,6 @@ pub mod identity {
     /// A caller with a permission.
     pub mod staff;
     pub mod users;
-    /// A caller whose e-mail is verified.
-    pub mod verified;
 }
 
 /// Every movement of money, and what stops one.

@@ -27,7 +27,6 @@ const HOMES: &[(&str, &[&str])] = &[
             "identity/cookies.rs",
             "identity/quota.rs",
             "identity/staff.rs",
-            "identity/verified.rs",
         ],
     ),
     ("std::env::", &["platform/config.rs"]),

@@ -18,13 +18,11 @@ use crate::identity::caller::Caller;
 use crate::platform::error::{Error, Result};
 use crate::platform::permissions::{Permission, Role};
 
-/// Staff with the permission `P`.
 #[derive(Debug, Clone)]
 pub struct Staff<P> {
     pub user_id: Uuid,
     pub session_id: Uuid,
     pub role: Role,
-    /// For what the call changes: `Entry::of(&staff.actor, …)`.
     pub actor: Actor,
     permission: PhantomData<fn() -> P>,
 }

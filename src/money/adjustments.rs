@@ -33,7 +33,7 @@ use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue::LEASE;
 use crate::platform::text_enum::text_enum;
 
-/// Held before the ledger hears of it: `held` dismisses an adjustment for this reason only. Never reworded while one may stand.
+/// On hold before the ledger is asked: `manual_review` closes an adjustment without action for this reason only. Never reworded while one may stand.
 pub const NOT_APPROVED: &str = "the adjustment is not what was approved";
 /// One person other than the maker.
 const APPROVALS_NEEDED: i64 = 1;
@@ -101,13 +101,11 @@ impl Adjustment {
     }
 }
 
-/// An adjustment that was proposed, now or before with the same key.
 pub struct Proposed {
     pub adjustment: Adjustment,
     pub replayed: bool,
 }
 
-/// Who proposes.
 pub struct Maker {
     pub id: Uuid,
     pub actor: Actor,
@@ -156,7 +154,6 @@ async fn find_repeat(
     }
 }
 
-/// Steps what is due; the worker calls it.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
     transactions::step_due(app, &[Kind::Adjustment], limit, |app, row| async move { step(&app, &row).await }).await
 }
@@ -179,9 +176,9 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let row = &adjustment.transaction;
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, row).await?;
-    let tally = approvals::approve(app, &mut tx, row, decision, APPROVALS_NEEDED).await?;
+    let count = approvals::approve(app, &mut tx, row, decision, APPROVALS_NEEDED).await?;
     // One is enough; without it the giver lost the role between the check of the call and here.
-    let approved = tally.approved.ok_or(Error::Forbidden)?;
+    let approved = count.approved.ok_or(Error::Forbidden)?;
     let to = Move::to(State::Initiated, Due::In(LEASE)).with_approval(approved);
     let initiated = transactions::advance_within(app, &mut *tx, row, &to).await?;
     let entry = Entry::of(&decision.actor, "adjustment.approved", "transaction", id)
@@ -234,7 +231,7 @@ async fn expire(app: &App, row: &Transaction) -> Result<Transaction> {
 async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     let adjustment = find(app, row.id).await?;
     // It does not expire any more: the transfer may have been sent, and then it must be asked for until it is known.
-    if approvals::holds(app, row.id, &adjustment.hash()).await? == ApprovalValidity::No {
+    if approvals::validity(app, row.id, &adjustment.hash()).await? == ApprovalValidity::No {
         return transactions::hold(app, row, NOT_APPROVED).await;
     }
     let currency = row.amount.currency();
@@ -273,7 +270,6 @@ pub async fn find(app: &App, id: Uuid) -> Result<Adjustment> {
     Ok(Adjustment::of(transactions::find(app, id).await?, row))
 }
 
-/// A page of them, newest first.
 pub async fn list(app: &App, state: Option<State>, before: Option<Uuid>, limit: i64) -> Result<Vec<Adjustment>> {
     let mut rows = store::list(&app.db, state.map(State::name), before, limit).await?;
     let ids: Vec<Uuid> = rows.iter().map(|row| row.transaction_id).collect();

@@ -1,12 +1,5 @@
-//! Four eyes: what staff decided about a row that waits for it. `withdrawals` (above a threshold) and `adjustments` say what
-//! is decided about and what follows; here is who decided, about exactly what, and whether that is enough.
-//!
-//! ```text
-//! approve  one person's approval of one hash, inside the SQL transaction that holds the row's lock
-//!            enough of them ──> all are used, the row's move carries the hash and its expiry (`Move::with_approval`)
-//! decline  one person's refusal, in the same way: it is final
-//! holds    before money moves: is it still what was approved?
-//! ```
+//! Four eyes: who decided about a row that waits for it, about exactly what, and whether that is enough. `withdrawals` (above a
+//! threshold) and `adjustments` say what is decided about and what follows.
 //!
 //! An approval names a hash over everything that it is about, so one that was given for another amount or another
 //! destination is worth nothing. It counts once, for 24 hours, and only while its giver has a role that may approve.
@@ -20,17 +13,14 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::identity::audit::Actor;
-use crate::identity::staff::Staff;
+use crate::identity::{audit::Actor, staff::Staff};
 use crate::money::transactions::{Approved, Transaction};
 use crate::platform::error::Result;
 use crate::platform::permissions::{Permission, Role};
 
 pub use store::Approval;
 
-/// How long an approval counts.
 const APPROVAL_LIFE: TimeDelta = TimeDelta::hours(24);
-/// How long a row waits for a decision.
 pub const DECIDED_WITHIN: TimeDelta = TimeDelta::days(7);
 /// What a row says that was not decided about in time, or was declined.
 pub const TOO_LATE: &str = "not approved in time";
@@ -52,7 +42,6 @@ impl SubjectHash {
         Self(hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
-    /// 64 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok().map(|()| Self(bytes))
@@ -80,11 +69,9 @@ impl ApprovalDecision {
     }
 }
 
-/// Where an approval left the row.
 pub struct ApprovalCount {
     /// False when the same person's same approval was there already.
     pub recorded: bool,
-    /// How many count now.
     pub given: i64,
     /// Set when they are enough: they are used now, and the row's move must carry this.
     pub approved: Option<Approved>,
@@ -132,8 +119,7 @@ pub enum ApprovalValidity {
     No,
 }
 
-/// Whether the row is approved for exactly this.
-pub async fn holds(app: &App, id: Uuid, subject: &SubjectHash) -> Result<ApprovalValidity> {
+pub async fn validity(app: &App, id: Uuid, subject: &SubjectHash) -> Result<ApprovalValidity> {
     let approved = store::approved(&app.db, id).await?;
     Ok(match approved.and_then(|row| row.hash.zip(row.until)) {
         Some((hash, until)) if hash == subject.0 && app.clock.now() < until => ApprovalValidity::Yes,
@@ -142,7 +128,6 @@ pub async fn holds(app: &App, id: Uuid, subject: &SubjectHash) -> Result<Approva
     })
 }
 
-/// All that was decided about these rows, oldest first.
 pub async fn list(app: &App, rows: &[Uuid]) -> Result<Vec<Approval>> {
     Ok(store::list(&app.db, rows).await?)
 }

@@ -1,4 +1,4 @@
-//! Where a customer's withdrawals go. Number, branch and holder are encrypted (`keys`); a deleted account is only hidden,
+//! Where a customer's withdrawals go. Number, branch and holder are encrypted (`encryption`); a deleted account is only hidden,
 //! because withdrawals refer to it for ever.
 
 pub mod rotation;
@@ -78,7 +78,6 @@ pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<Bank
     Ok(account)
 }
 
-/// The caller's accounts, oldest first.
 pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<BankAccount>> {
     store::list_for(&app.db, user_id).await?.into_iter().map(|row| open(app, row)).collect()
 }

@@ -1,9 +1,7 @@
 //! Rate limits: how often somebody may call, by address or by user. Redis counts, in one round trip (GCRA: a bucket that
-//! refills evenly), so that all processes count together.
-//!
-//! Losing Redis costs no call and no money: from the first call that it does not answer, each process counts for itself
-//! (`limits/local.rs`), which lets through as many times more as there are processes. One call a second asks whether Redis is back and
-//! is the only one that waits for it; `octoco_rate_limit_answers_total{by="process"}` counts the rest, and an alert watches it.
+//! refills evenly), so that all processes count together. Losing Redis costs no call and no money: from the first call that it does
+//! not answer, each process counts for itself (`rate_limits/local.rs`), which lets through as many times more as there are
+//! processes. One call a second asks whether Redis is back and is the only one that waits for it.
 
 mod local;
 
@@ -21,7 +19,6 @@ use local::Local;
 const AWAY: Duration = Duration::from_secs(1);
 
 text_enum! {
-    /// What a caller does, and how often it may.
     pub enum Class {
         /// Sign in, register, refresh: by address; those on a known device by address too, and apart from the others.
         Auth = "auth",
@@ -82,25 +79,19 @@ pub struct Standing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// No limits are wanted.
     Unlimited,
     Allowed(Standing, Counter),
-    Refused {
-        retry_after_secs: u64,
-        standing: Standing,
-        counter: Counter,
-    },
+    Refused { retry_after_secs: u64, standing: Standing, counter: Counter },
 }
 
-/// Who counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counter {
-    Redis,
-    /// This process alone: Redis is away.
-    Process,
+text_enum! {
+    pub enum Counter {
+        Redis = "redis",
+        /// This process alone: Redis is away.
+        Process = "process",
+    }
 }
 
-/// One question to a bucket.
 #[derive(Debug, Clone, Copy)]
 struct Call<'a> {
     class: Class,
@@ -161,7 +152,6 @@ impl Limiter {
         })
     }
 
-    /// Counts one call of `who`.
     pub async fn check(&self, class: Class, who: &str) -> Answer {
         self.answer(Call { class, who, counts: true }).await
     }

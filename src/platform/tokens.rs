@@ -1,8 +1,7 @@
 //! What a sign-in gives out: a short access token that any process can check without asking anybody, and a long refresh token
-//! that is only a random number. Used by `http/caller.rs` and `sessions`.
-//!
-//! Keys change without a break: `JWT_PRIVATE_KEY` may hold several, the first signs and all check. A new key is added behind
-//! the old one, put first once every process has it, and the old one is dropped when the last thing that it made has ended.
+//! that is only a random number. Keys change without a break: `JWT_PRIVATE_KEY` may hold several, the first signs and all check. A
+//! new key is added behind the old one, put first once every process has it, and the old one is dropped when the last thing that it
+//! made has ended.
 
 mod key;
 mod refresh;
@@ -39,9 +38,7 @@ pub struct Tokens {
 pub struct Claims {
     pub iss: String,
     pub aud: String,
-    /// The user.
     pub sub: Uuid,
-    /// The session.
     pub sid: Uuid,
     pub role: String,
     pub iat: i64,
@@ -82,7 +79,6 @@ impl Tokens {
         jsonwebtoken::encode(&header, &claims, &key.signing).expect("the key was accepted at start")
     }
 
-    /// Checks signature, algorithm, issuer, audience and times.
     pub fn check(&self, token: &str, now: DateTime) -> Result<Claims, BadToken> {
         if token.len() > ACCESS_CHARS_MAX {
             return Err(BadToken);
@@ -102,7 +98,6 @@ impl Tokens {
         if lives { Ok(claims) } else { Err(BadToken) }
     }
 
-    /// The public keys, for whoever checks our tokens elsewhere.
     pub fn jwks(&self) -> JwkSet {
         JwkSet { keys: self.keys.iter().map(Key::public_jwk).collect() }
     }

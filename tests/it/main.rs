@@ -13,6 +13,7 @@ mod contract;
 mod crashes;
 mod credentials;
 mod deposits;
+mod encryption;
 mod exports;
 mod guessing;
 mod harness;

@@ -179,3 +179,12 @@ async fn what_is_somebody_elses_is_not_there(db: PgPool) {
     t.drive().await;
     t.finish().await;
 }
+
+#[test]
+fn names_are_unique_and_no_permission_is_a_customers() {
+    let names: BTreeSet<_> = ALL.iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), ALL.len());
+    for (name, roles) in ALL {
+        assert!(!roles.contains(&Role::User) && roles.contains(&Role::Admin), "{name}");
+    }
+}

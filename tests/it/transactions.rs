@@ -1,8 +1,9 @@
 //! Reading transactions back: own ones only, page by page.
 
+use octoco::money::transactions::{Kind, State};
 use reqwest::StatusCode;
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::harness::TestApp;
 
@@ -68,4 +69,27 @@ async fn filters_narrow_the_list(db: PgPool) {
     assert_eq!(total("state=failed").await, 0);
     assert_eq!(total("currency=ZAR").await, 2);
     t.finish().await;
+}
+
+#[sqlx::test]
+async fn the_states_of_a_kind_are_those_of_the_constraint(db: PgPool) {
+    let rule: String = sqlx::query_scalar(
+        "select pg_get_expr(conbin, conrelid) from pg_constraint where conname = 'transactions_state'",
+    )
+    .fetch_one(&db)
+    .await
+    .expect("the constraint");
+    for kind in Kind::ALL {
+        for state in State::ALL {
+            let allowed: bool = sqlx::query_scalar(AssertSqlSafe(format!(
+                "select {rule} from (select $1::text as kind, $2::text as state) t"
+            )))
+            .bind(kind.name())
+            .bind(state.name())
+            .fetch_one(&db)
+            .await
+            .expect("the rule");
+            assert_eq!(kind.states().contains(state), allowed, "{kind:?} {state:?}");
+        }
+    }
 }

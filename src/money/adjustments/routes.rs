@@ -2,12 +2,10 @@
 //! `POST /v1/admin/adjustments/{id}/decline`.
 
 use axum::extract::State as AppState;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::{http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{Adjustment, Counterpart, Direction, Maker, NewAdjustment};
@@ -15,13 +13,10 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, take_of};
 use crate::money::approvals::{self, Approval};
-use crate::money::transactions::State;
-use crate::money::transactions::routes::parse_amount;
-use crate::platform::clock::DateTime;
-use crate::platform::error::Result;
+use crate::money::{transactions::State, transactions::routes::parse_amount};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, page, replayed};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, AdjustmentsRead};
-use crate::platform::problems::Problems;
+use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
 const REASON_CHARS_MAX: usize = 500;
 

@@ -8,7 +8,6 @@ use crate::money::transactions::Direction;
 use crate::platform::clock::DateTime;
 use crate::platform::http::{IdempotencyKey, RequestHash};
 
-/// What a correction is, beside its row in `transactions`.
 pub(super) struct Row {
     pub(super) transaction_id: Uuid,
     pub(super) direction: Direction,
@@ -27,7 +26,6 @@ pub(super) struct New<'a> {
     pub(super) due_at: DateTime,
 }
 
-/// What a key was used for.
 pub(super) struct Keyed {
     pub(super) transaction_id: Uuid,
     pub(super) request_hash: Vec<u8>,

@@ -6,8 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::ApprovalDecision;
-use crate::platform::clock::DateTime;
-use crate::platform::text_enum::text_enum;
+use crate::platform::{clock::DateTime, text_enum::text_enum};
 
 text_enum! {
     pub enum Decision {
@@ -16,7 +15,6 @@ text_enum! {
     }
 }
 
-/// A decision, as it is shown.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApprovalView)]
 pub struct Approval {
@@ -33,7 +31,6 @@ pub struct Approval {
     pub used_at: Option<DateTime>,
 }
 
-/// A decision that is to be written.
 pub(super) struct New<'a> {
     pub(super) id: Uuid,
     pub(super) row: Uuid,
@@ -42,13 +39,11 @@ pub(super) struct New<'a> {
     pub(super) expires_at: Option<DateTime>,
 }
 
-/// An approval that counts at this moment.
 pub(super) struct Standing {
     pub(super) id: Uuid,
     pub(super) expires_at: DateTime,
 }
 
-/// What a row says that was approved.
 pub(super) struct Approved {
     pub(super) hash: Option<Vec<u8>>,
     pub(super) until: Option<DateTime>,

@@ -13,14 +13,12 @@ pub(super) struct Row {
     pub(super) created_at: DateTime,
 }
 
-/// How many rows a key has encrypted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KeyUse {
     pub id: String,
     pub rows: i64,
 }
 
-/// The rows that a clause picks.
 macro_rules! rows {
     ($clause:literal, $($value:expr),+) => {
         sqlx::query_as!(

@@ -4,18 +4,15 @@
 use axum::extract::State as AppState;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{Filter, Kind, Restriction, State};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::clock::DateTime;
-use crate::platform::error::Result;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{UsersFreeze, UsersRead};
-use crate::platform::problems::Problems;
+use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
 const REASON_CHARS_MAX: usize = 500;
 

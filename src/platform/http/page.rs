@@ -59,12 +59,10 @@ impl<T> Page<T> {
     }
 }
 
-/// The `cursor` and the `limit` of a query.
 pub fn range(fields: &mut Fields, cursor: Option<&str>, limit: Option<i64>) -> (Option<Uuid>, i64) {
     (self::cursor(fields, cursor), self::limit(fields, limit))
 }
 
-/// The `cursor` of a query.
 pub fn cursor(fields: &mut Fields, cursor: Option<&str>) -> Option<Uuid> {
     let id = BASE64_URL_SAFE_NO_PAD.decode(cursor?).ok().and_then(|bytes| Uuid::from_slice(&bytes).ok());
     if id.is_none() {
@@ -73,7 +71,6 @@ pub fn cursor(fields: &mut Fields, cursor: Option<&str>) -> Option<Uuid> {
     id
 }
 
-/// The `limit` of a query.
 pub fn limit(fields: &mut Fields, limit: Option<i64>) -> i64 {
     let limit = limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {

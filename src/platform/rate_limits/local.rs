@@ -1,8 +1,7 @@
 //! The same buckets in the memory of one process, for as long as Redis is away.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use super::{Bucket, Call, Class, Rate};
 

@@ -10,8 +10,7 @@ use jsonwebtoken::jwk::{
 };
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use secrecy::zeroize::Zeroizing;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::{rustls::pki_types::PrivatePkcs8KeyDer, rustls::pki_types::pem::PemObject};
 
 use crate::platform::text_enum::text_enum;
 

@@ -79,7 +79,6 @@ impl Tokens {
             && self.is_stamp(purpose, &[token.user_id.as_bytes(), &seconds, state.as_bytes()], &token.mac)
     }
 
-    /// An HMAC of ours over the parts, for one purpose.
     pub fn stamp(&self, purpose: Purpose, parts: &[&[u8]]) -> Vec<u8> {
         hmac::sign(&self.current().derive(purpose), &framed(parts)).as_ref().to_vec()
     }

@@ -1,13 +1,11 @@
 //! `GET /openapi.json`; `GET /docs` and the files of its page. No part of the contract: they are for people and their tools.
 
-use std::borrow::Cow;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use aws_lc_rs::digest;
-use axum::body::Bytes;
-use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{body::Bytes, extract::Path};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use serde_json::Value;
 
@@ -49,12 +47,10 @@ impl Document {
     }
 }
 
-/// The page.
 pub async fn page() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)], PAGE)
 }
 
-/// One of the files that the page names.
 pub async fn file(Path(name): Path<String>) -> Result<impl IntoResponse> {
     let (kind, bytes) = match name.as_str() {
         "start.js" => ("text/javascript; charset=utf-8", Cow::Borrowed(START.as_bytes())),
