@@ -49,28 +49,22 @@ impl Format {
     }
 }
 
+/// What is wanted, in the words of the query string; a link carries it.
 #[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct FormatQuery {
-    /// `csv`, `jsonl` or `xlsx`.
-    #[param(example = "csv", pattern = "^(csv|jsonl|xlsx)$")]
-    format: String,
+struct Request {
+    #[param(inline)]
+    format: Format,
     /// The id of the last row of an export that broke off: this one goes on after it. Only where `sort` names nothing but
     /// `created_at`, `amount` and `kind`.
-    #[param(value_type = Option<Uuid>)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<String>,
-}
-
-/// What is wanted, in the words of the query string; a link carries it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
+    after: Option<Uuid>,
     #[serde(flatten)]
-    form: FormatQuery,
-    #[serde(flatten)]
+    #[param(ignore)]
     filter: FilterQuery,
     #[serde(flatten)]
+    #[param(ignore)]
     staff: StaffQuery,
 }
 
@@ -97,15 +91,6 @@ impl Wanted {
     /// Everything that is wrong is refused here, before a link is given out or a byte is sent.
     async fn read(app: &App, scope: Scope, request: &Request) -> Result<Self> {
         let mut fields = Fields::default();
-        let format = Format::parse(&request.form.format);
-        if format.is_none() {
-            fields.wrong("format", "must be csv, jsonl or xlsx");
-        }
-        let after = request.form.after.as_deref().map(str::parse::<Uuid>).transpose();
-        let after = after.unwrap_or_else(|_| {
-            fields.wrong("after", "is not a UUID");
-            None
-        });
         let (mut filter, sort) = request.filter.parse(&mut fields, scope);
         let staff = &request.staff;
         match scope {
@@ -119,7 +104,7 @@ impl Wanted {
             }
         }
         fields.finish()?;
-        let format = format.ok_or_else(|| Error::internal("a format is missing and nothing was wrong with it"))?;
+        let (format, after) = (request.format, request.after);
         let by = FilterQuery { q: None, reference: None, ..request.filter.clone() };
         let searched = request.filter.q.is_some() || request.filter.reference.is_some();
         let told =

@@ -11,6 +11,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Request, Requester, Wanted};
@@ -38,8 +39,15 @@ struct Content {
     request: Request,
 }
 
-/// The URL, and when it ends.
-pub(super) async fn make(app: &App, who: &Requester, request: Request) -> Result<(String, DateTime)> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ExportLink {
+    /// Where the file is, for whoever has this.
+    download_url: String,
+    /// It also ends with the session.
+    expires_at: DateTime,
+}
+
+pub(super) async fn make(app: &App, who: Requester, request: Request) -> Result<ExportLink> {
     let mut told = Wanted::read(app, who.scope, &request).await?.told;
     let (id, expires_at) = (app.clock.row_id(), app.clock.now() + LIFE);
     let all = who.scope == Scope::All;
@@ -49,7 +57,8 @@ pub(super) async fn make(app: &App, who: &Requester, request: Request) -> Result
     }
     told["expires_at"] = json!(expires_at);
     audit::record(app, &app.db, Entry::of(&who.actor, "export.linked", "export", id).with(told)).await?;
-    Ok((format!("{}/v1/exports/download?token={token}", app.config.public_url), expires_at))
+    let download_url = format!("{}/v1/exports/download?token={token}", app.config.public_url);
+    Ok(ExportLink { download_url, expires_at })
 }
 
 /// Who made the link and what for; its id.

@@ -4,19 +4,19 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::link::ExportLink;
 use super::trailer::Trailer;
-use super::{FormatQuery, Request, Requester, Wanted, link, stream};
+use super::{Format, Request, Requester, Wanted, link, stream};
 use crate::app::App;
 use crate::books::history::{FilterQuery, Scope, StaffQuery};
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
-use crate::platform::clock::DateTime;
 use crate::platform::error::Result;
 use crate::platform::http::{Json, Query};
 use crate::platform::permissions::TransactionsRead;
@@ -35,12 +35,10 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewExport {
-    /// `csv`, `jsonl` or `xlsx`.
-    #[schema(example = "csv", pattern = "^(csv|jsonl|xlsx)$")]
-    format: String,
+    #[schema(inline)]
+    format: Format,
     /// The id of the last row of an export that broke off: this one goes on after it.
-    #[schema(value_type = Option<Uuid>)]
-    after: Option<String>,
+    after: Option<Uuid>,
     #[schema(example = "deposit,refund")]
     kind: Option<String>,
     #[schema(example = "completed")]
@@ -70,14 +68,6 @@ struct NewExport {
     held: Option<bool>,
 }
 
-#[derive(Serialize, ToSchema)]
-struct ExportLink {
-    /// Where the file is, for whoever has this.
-    download_url: String,
-    /// It also ends with the session.
-    expires_at: DateTime,
-}
-
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -101,7 +91,7 @@ impl From<NewExport> for Request {
             sort: body.sort,
         };
         let staff = StaffQuery { user_id: body.user_id, held: body.held.map(|held| held.to_string()) };
-        Self { form: FormatQuery { format: body.format, after: body.after }, filter, staff }
+        Self { format: body.format, after: body.after, filter, staff }
     }
 }
 
@@ -131,17 +121,12 @@ async fn file(app: &App, who: Requester, request: &Request, link: Option<Uuid>) 
     Ok((headers, Body::from_stream(bytes)).into_response())
 }
 
-async fn link(app: &App, who: Requester, body: NewExport) -> Result<(StatusCode, Json<ExportLink>)> {
-    let (download_url, expires_at) = link::make(app, &who, body.into()).await?;
-    Ok((StatusCode::CREATED, Json(ExportLink { download_url, expires_at })))
-}
-
 /// Export my transactions
 ///
 /// The rows of `GET /v1/transactions` in the same order, all of them, sent while they are read. The last line (`xlsx`: the
 /// sheet `Trailer`) is the trailer; a file without one broke off.
 #[utoipa::path(get, path = "/v1/transactions/export", tag = "exports", security(("bearer" = [])),
-    params(FormatQuery, FilterQuery),
+    params(Request, FilterQuery),
     responses((status = 200, description = "The file", content(
         (String = "text/csv"), (Trailer = "application/jsonl"),
         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
@@ -154,7 +139,7 @@ async fn stream_own(State(app): State<App>, caller: Caller, Query(request): Quer
 ///
 /// As `GET /v1/transactions/export`, with what staff see of each row. Needs `transactions.read`. Audited.
 #[utoipa::path(get, path = "/v1/admin/transactions/export", tag = "staff", security(("bearer" = ["transactions.read"])),
-    params(FormatQuery, FilterQuery, StaffQuery),
+    params(Request, FilterQuery, StaffQuery),
     responses((status = 200, description = "The file", content(
         (String = "text/csv"), (Trailer = "application/jsonl"),
         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
@@ -177,7 +162,7 @@ async fn link_own(
     caller: Caller,
     Json(body): Json<NewExport>,
 ) -> Result<(StatusCode, Json<ExportLink>)> {
-    link(&app, caller.into(), body).await
+    Ok((StatusCode::CREATED, Json(link::make(&app, caller.into(), body.into()).await?)))
 }
 
 /// Make a link to an export of everybody's transactions
@@ -190,7 +175,7 @@ async fn link_all(
     staff: Staff<TransactionsRead>,
     Json(body): Json<NewExport>,
 ) -> Result<(StatusCode, Json<ExportLink>)> {
-    link(&app, staff.into(), body).await
+    Ok((StatusCode::CREATED, Json(link::make(&app, staff.into(), body.into()).await?)))
 }
 
 /// Download an export

@@ -4,8 +4,7 @@
 //! The answer's head is sent once the first page is there, so that what can be refused is refused with a problem document.
 //! What fails later breaks the answer off: there is no trailer, and the connection ends before the body does.
 
-use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, future, stream};
@@ -33,7 +32,8 @@ const OPEN_MAX: usize = 3;
 const RETRY_SECS: u64 = 30;
 
 static PAGES: Semaphore = Semaphore::const_new(PAGES_AT_ONCE);
-static OPEN: LazyLock<Mutex<HashMap<Uuid, usize>>> = LazyLock::new(Mutex::default);
+/// For each stream, whose it is.
+static OPEN: Mutex<Vec<Uuid>> = Mutex::new(Vec::new());
 
 struct Streaming {
     app: App,
@@ -128,11 +128,10 @@ struct Open {
 impl Open {
     fn count(app: &App, user_id: Uuid, format: Format) -> Result<Self> {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(user_id).or_insert(0);
-        if *count >= OPEN_MAX {
+        if open.iter().filter(|user| **user == user_id).count() >= OPEN_MAX {
             return Err(Error::TooMany { retry_after_secs: RETRY_SECS });
         }
-        *count = count.saturating_add(1);
+        open.push(user_id);
         Ok(Self { app: app.clone(), user_id, format, rows: None })
     }
 }
@@ -140,11 +139,8 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.user_id) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                open.remove(&self.user_id);
-            }
+        if let Some(place) = open.iter().position(|user| *user == self.user_id) {
+            open.swap_remove(place);
         }
         let (metrics, format) = (&self.app.metrics, self.format.name());
         let outcome = if self.rows.is_some() { "streamed" } else { "broken" };

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Format;
 use super::columns::{cells, header};
 use super::trailer::{Totals, Trailer};
-use super::xlsx::Workbook;
+use super::xlsx::{SHEET_ROWS_MAX, Workbook};
 use crate::books::files::{self, Output};
 use crate::books::history::{Scope, StaffTransactionView};
 use crate::money::transactions::Transaction;
@@ -42,7 +42,7 @@ impl Writing {
                 Encoder::Csv(Box::new(csv))
             }
             Format::Jsonl => Encoder::Jsonl,
-            Format::Xlsx => Encoder::Xlsx(Box::new(Workbook::begin(header(scope), &output)?)),
+            Format::Xlsx => Encoder::Xlsx(Box::new(Workbook::begin(SHEET_ROWS_MAX, header(scope), &output)?)),
         };
         Ok(Self { scope, after, encoder, output, totals: Totals::default() })
     }

@@ -16,7 +16,7 @@ use crate::books::files::{self, Output};
 use crate::platform::clock::DateTime;
 
 /// What a sheet can hold.
-const SHEET_ROWS_MAX: usize = 1_048_576;
+pub(super) const SHEET_ROWS_MAX: usize = 1_048_576;
 /// Beyond 4 GiB a part would need ZIP64, which not every program reads; the rest is for the last page.
 const SHEET_BYTES_MAX: usize = (1 << 32) - (64 << 20);
 /// More than any program opens.
@@ -51,11 +51,7 @@ pub(super) struct Workbook {
 }
 
 impl Workbook {
-    pub(super) fn begin(header: Vec<Cell<'static>>, output: &Output) -> io::Result<Self> {
-        Self::with_sheets_of(SHEET_ROWS_MAX, header, output)
-    }
-
-    fn with_sheets_of(rows_max: usize, header: Vec<Cell<'static>>, output: &Output) -> io::Result<Self> {
+    pub(super) fn begin(rows_max: usize, header: Vec<Cell<'static>>, output: &Output) -> io::Result<Self> {
         let zip = ZipWriter::new_stream(output.clone());
         let mut workbook = Self { zip, header, sheets: 0, rows: 0, bytes: 0, rows_max };
         workbook.part("[Content_Types].xml", &content_types())?;
@@ -253,7 +249,7 @@ mod tests {
 
     #[test]
     fn rows_go_on_in_further_sheets_and_end_at_the_last_one() {
-        let begin = |output| Workbook::with_sheets_of(3, vec![Cell::Text("id")], output).expect("into memory");
+        let begin = |output| Workbook::begin(3, vec![Cell::Text("id")], output).expect("into memory");
         let rows: Vec<Vec<Cell<'_>>> = (1..=40).map(|number| vec![Cell::Integer(number)]).collect();
         let output = Output::new();
         let mut workbook = begin(&output);
