@@ -118,6 +118,8 @@ pub mod webhooks {
 pub mod books {
     /// Lists as files.
     pub mod exports;
+    /// What the files of exports and statements have in common.
+    mod files;
     /// Lists of transactions; one with its whole life.
     pub mod history;
     /// The ledger copied into PostgreSQL: the read model.

@@ -36,7 +36,7 @@ use pace::WriteTimeout;
 
 /// Connections beyond `CONNECTIONS_MAX`, for one webhook or probe each.
 const RESERVED_CONNECTIONS: usize = 16;
-/// A request's line and headers. Ours have a token and a cookie: less than 2 kB.
+/// A request's line and headers. Ours have a token and a cookie: less than 2 kB; a link to an export, less than 6.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// What one connection may hold in memory on each side; a larger answer waits for the other side to take it.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;

@@ -330,19 +330,13 @@ async fn a_customer_is_shown_a_correction_once_it_is_booked_and_not_before(db: P
     let after =
         exports::fetch(&t, Some(&t.token(&customer)), &format!("/v1/transactions/export?format=csv&after={id}")).await;
     assert_eq!(after.status, StatusCode::BAD_REQUEST, "as if there were no such row");
-    let background = async |key: &str| {
-        let headers = [("Idempotency-Key", key)];
-        let (token, body) = (t.token(&customer), json!({"format": "jsonl"}));
-        let export = t.send(Method::POST, "/v1/exports", Some(&token), &headers, Some(body)).await.id();
-        t.drive().await;
-        let done = t.get(&customer, &format!("/v1/exports/{export}")).await;
-        exports::fetch(&t, None, done.body["download_url"].as_str().expect("a link")).await.bytes
-    };
-    assert!(!exports::text(&background("b1").await).contains(&id.to_string()));
+    let linked = exports::link(&t, &customer, "/v1/exports", json!({"format": "jsonl"})).await;
+    let by_link = async || exports::fetch(&t, None, &linked).await.bytes;
+    assert!(!exports::text(&by_link().await).contains(&id.to_string()));
     assert_eq!(approve(&t, &checker, id, hash(&adjustment)).await.status, StatusCode::OK);
     t.drive().await;
     assert_eq!(shown(&t, &customer, id).await.len(), 16, "in every one of these ways");
-    assert!(exports::text(&background("b2").await).contains(&id.to_string()));
+    assert!(exports::text(&by_link().await).contains(&id.to_string()));
     t.finish().await;
 }
 

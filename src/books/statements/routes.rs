@@ -146,14 +146,15 @@ fn file(app: App, reader: Reader) -> Body {
     Body::from_stream(pieces)
 }
 
-async fn piece(app: &App, rest: Rest, started: Instant) -> Result<Option<(String, Rest)>> {
-    match rest {
-        Rest::Head(reader, mut writer) => Ok(Some((writer.head(), Rest::Lines(reader, writer)))),
-        Rest::Lines(..) if started.elapsed() > STREAM_MAX => Err(Error::unavailable("the reader is too slow")),
-        Rest::Lines(mut reader, mut writer) => Ok(Some(match reader.next(app).await? {
+async fn piece(app: &App, rest: Rest, started: Instant) -> Result<Option<(Vec<u8>, Rest)>> {
+    let (written, rest) = match rest {
+        Rest::Head(reader, mut writer) => (writer.head(), Rest::Lines(reader, writer)),
+        Rest::Lines(..) if started.elapsed() > STREAM_MAX => return Err(Error::unavailable("the reader is too slow")),
+        Rest::Lines(mut reader, mut writer) => match reader.next(app).await? {
             Some(page) => (writer.lines(&page.lines), Rest::Lines(reader, writer)),
             None => (writer.end(), Rest::Nothing),
-        })),
-        Rest::Nothing => Ok(None),
-    }
+        },
+        Rest::Nothing => return Ok(None),
+    };
+    Ok(Some((written.map_err(Error::internal)?, rest)))
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Device`] | a random number, the e-mail that signed in with it, the hash of its password | with the password; it only spares its holder the slow-down |
 //! | [`LinkToken`] | purpose, user, time, and the state that its use changes | at its time, or with its first use |
-//! | [`Tokens::stamp`] | what the caller frames, under a purpose of its own: cursors | as the caller decides |
+//! | [`Tokens::stamp`] | what the caller frames, under a purpose of its own: cursors, links to exports | as the caller decides |
 
 use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
