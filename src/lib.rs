@@ -148,7 +148,5 @@ pub mod processes {
     pub mod worker;
 }
 
-pub mod seed;
-
 /// The schema, in order; `octoco migrate` and the tests apply it.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
