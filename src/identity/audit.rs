@@ -27,7 +27,7 @@ const VERIFY_BATCH: i64 = 2_000;
 
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// A user's id, `system` or `revio`.
+    /// A user's id, `system` or `nobody`.
     name: String,
     role: Option<Role>,
     origin: Origin,
@@ -43,10 +43,6 @@ impl Actor {
     /// The service itself: a background task, or the command line.
     pub fn system() -> Self {
         Self { name: "system".to_owned(), role: None, origin: Origin::default() }
-    }
-
-    pub fn revio(origin: Origin) -> Self {
-        Self { name: "revio".to_owned(), role: None, origin }
     }
 
     /// `role` where it was read just now.

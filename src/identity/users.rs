@@ -66,12 +66,6 @@ pub enum Proof {
     Wrong(Option<Uuid>),
 }
 
-/// What Revio is told about the person who pays or is paid.
-pub struct Contact {
-    pub email: String,
-    pub full_name: String,
-}
-
 /// Whoever has many addresses has no mails sent to all of them by registering: beyond the limit the account is opened without one,
 /// and its owner can ask for the mail when signed in.
 pub async fn register(app: &App, visitor: &AnonymousClient, new: Registration) -> Result<User> {
@@ -204,11 +198,6 @@ pub async fn find(app: &App, id: Uuid) -> Result<User> {
 
 pub async fn find_by_email(app: &App, email: &Email) -> Result<User> {
     store::find_by_email(&app.db, &email.0).await?.ok_or(Error::NotFound("user"))
-}
-
-pub async fn contact(app: &App, id: Uuid) -> Result<Contact> {
-    let user = find(app, id).await?;
-    Ok(Contact { email: user.email, full_name: user.full_name })
 }
 
 pub async fn list(app: &App, filter: &Filter) -> Result<Vec<User>> {

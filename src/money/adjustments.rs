@@ -106,14 +106,14 @@ pub struct Proposed {
     pub replayed: bool,
 }
 
-pub struct Maker {
-    pub id: Uuid,
-    pub actor: Actor,
-}
-
 /// `→ awaiting_approval`: both rows are written, nothing moves.
-pub async fn propose(app: &App, maker: &Maker, new: NewAdjustment, key: IdempotencyKey) -> Result<Proposed> {
-    if new.user_id == maker.id {
+pub async fn propose(
+    app: &App,
+    (maker, actor): (Uuid, &Actor),
+    new: NewAdjustment,
+    key: IdempotencyKey,
+) -> Result<Proposed> {
+    if new.user_id == maker {
         return Err(Error::Forbidden);
     }
     let parts = (new.user_id, new.direction.name(), new.amount.minor(), new.amount.currency().code());
@@ -124,7 +124,7 @@ pub async fn propose(app: &App, maker: &Maker, new: NewAdjustment, key: Idempote
     users::find(app, new.user_id).await?;
     let now = app.clock.now();
     let (id, due_at) = (app.clock.row_id(), now + DECIDED_WITHIN);
-    let row = store::New { id, requested_by: maker.id, new: &new, key: &key, request_hash: &request_hash, now, due_at };
+    let row = store::New { id, requested_by: maker, new: &new, key: &key, request_hash: &request_hash, now, due_at };
     let mut tx = app.db.begin().await?;
     store::insert_transaction(&mut *tx, &row).await?;
     if !store::insert(&mut *tx, &row).await? {
@@ -135,7 +135,7 @@ pub async fn propose(app: &App, maker: &Maker, new: NewAdjustment, key: Idempote
     }
     let what = json!({"user_id": new.user_id, "direction": new.direction.name(), "amount": new.amount.minor(),
         "currency": new.amount.currency().code(), "counterpart": new.counterpart.name(), "reason": new.reason});
-    audit::record(app, &mut *tx, Entry::of(&maker.actor, "adjustment.proposed", "transaction", id).with(what)).await?;
+    audit::record(app, &mut *tx, Entry::of(actor, "adjustment.proposed", "transaction", id).with(what)).await?;
     tx.commit().await?;
     app.crash.at("adjustment.proposed")?;
     Ok(Proposed { adjustment: find(app, id).await?, replayed: false })
@@ -143,13 +143,13 @@ pub async fn propose(app: &App, maker: &Maker, new: NewAdjustment, key: Idempote
 
 async fn find_repeat(
     app: &App,
-    maker: &Maker,
+    maker: Uuid,
     key: &IdempotencyKey,
     request_hash: &RequestHash,
 ) -> Result<Option<Proposed>> {
-    match store::find_by_key(&app.db, maker.id, key.as_str()).await? {
-        Some(found) if found.request_hash != request_hash.as_bytes() => Err(Error::KeyReused),
-        Some(found) => Ok(Some(Proposed { adjustment: find(app, found.transaction_id).await?, replayed: true })),
+    match store::find_by_key(&app.db, maker, key.as_str()).await? {
+        Some((_, hash)) if hash != request_hash.as_bytes() => Err(Error::KeyReused),
+        Some((id, _)) => Ok(Some(Proposed { adjustment: find(app, id).await?, replayed: true })),
         None => Ok(None),
     }
 }

@@ -120,8 +120,7 @@ pub enum ApprovalValidity {
 }
 
 pub async fn validity(app: &App, id: Uuid, subject: &SubjectHash) -> Result<ApprovalValidity> {
-    let approved = store::approved(&app.db, id).await?;
-    Ok(match approved.and_then(|row| row.hash.zip(row.until)) {
+    Ok(match store::approved(&app.db, id).await? {
         Some((hash, until)) if hash == subject.0 && app.clock.now() < until => ApprovalValidity::Yes,
         Some((hash, _)) if hash == subject.0 => ApprovalValidity::Expired,
         Some(_) | None => ApprovalValidity::No,

@@ -114,12 +114,12 @@ async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
 
 /// `initiated → awaiting_payment`. Repeating it makes a second purchase whose link nobody has.
 async fn initiate(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    let contact = users::contact(app, deposit.user_id).await?;
+    let user = users::find(app, deposit.user_id).await?;
     let purchase = NewPurchase {
         reference: deposit.id,
         amount: deposit.amount,
-        email: &contact.email,
-        full_name: &contact.full_name,
+        email: &user.email,
+        full_name: &user.full_name,
         due: app.clock.now() + CHECKOUT,
     };
     app.crash.at("deposit.before_purchase")?;

@@ -196,11 +196,11 @@ async fn register(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if let Some(waiting) = approval::missing(app, withdrawal, &details).await? {
         return Ok(waiting);
     }
-    let contact = users::contact(app, withdrawal.user_id).await?;
+    let user = users::find(app, withdrawal.user_id).await?;
     let payout = NewPayout {
         reference: withdrawal.id,
         amount: withdrawal.amount,
-        email: &contact.email,
+        email: &user.email,
         account_holder: &details.account_holder,
         account_number: &details.account_number,
         branch_code: &details.branch_code,

@@ -96,7 +96,6 @@ text_enum! {
 struct Call<'a> {
     class: Class,
     who: &'a str,
-    counts: bool,
 }
 
 pub struct Limiter {
@@ -112,13 +111,12 @@ pub struct Limiter {
 /// Keeps one number a key: the theoretical arrival time. Redis's own clock decides, so that all processes agree. Answers how
 /// long to wait (0: allowed) and how far the arrival time is ahead.
 const GCRA: &str = r"
-local interval, burst, counts = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
 local wait = arrival - interval * (burst - 1) - now
 if wait > 0 then return {wait, arrival - now} end
-if not counts then return {0, arrival - now} end
 arrival = arrival + interval
 redis.call('SET', KEYS[1], string.format('%d', arrival), 'PX', math.ceil((arrival - now) / 1000))
 return {0, arrival - now}
@@ -153,12 +151,7 @@ impl Limiter {
     }
 
     pub async fn check(&self, class: Class, who: &str) -> Answer {
-        self.answer(Call { class, who, counts: true }).await
-    }
-
-    /// Whether a call of `who` would be allowed; counts nothing.
-    pub async fn peek(&self, class: Class, who: &str) -> Answer {
-        self.answer(Call { class, who, counts: false }).await
+        self.answer(Call { class, who }).await
     }
 
     /// Whether Redis answers now; `true` where no limits are wanted.
@@ -185,7 +178,7 @@ impl Limiter {
     async fn ask(&self, redis: &ConnectionManager, call: Call<'_>) -> Option<Bucket> {
         let rate = call.class.rate();
         let mut script = self.script.key(format!("{}:{}:{}", self.counting.prefix, call.class.name(), call.who));
-        script.arg(rate.interval_micros).arg(rate.burst).arg(u8::from(call.counts));
+        script.arg(rate.interval_micros).arg(rate.burst);
         let mut connection = redis.clone();
         let answer = script.invoke_async::<(u64, u64)>(&mut connection);
         match tokio::time::timeout(self.counting.connection, answer).await {

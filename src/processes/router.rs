@@ -61,11 +61,11 @@ pub fn router(app: App) -> Router {
 
 pub fn routes() -> Router<App> {
     let (routes, document) = documented();
-    let document = docs::routes::Document::new(&openapi::complete(&document));
+    let document = docs::Document::new(&openapi::complete(&document));
     routes
         .route("/openapi.json", get(async move |headers: HeaderMap| document.answer(&headers)))
-        .route("/docs", get(docs::routes::page))
-        .route("/docs/{file}", get(docs::routes::file))
+        .route("/docs", get(docs::page))
+        .route("/docs/{file}", get(docs::file))
 }
 
 /// Routes behind the layers that all of ours are behind; tests put theirs there too.

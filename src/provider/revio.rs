@@ -59,26 +59,7 @@ pub enum RevioError {
     #[error("Revio's answer could not be read")]
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("Revio could not be reached")]
-    Transport {
-        maybe_sent: bool,
-        #[source]
-        source: reqwest::Error,
-    },
-}
-
-impl RevioError {
-    /// Whether the call may have had its effect at Revio although no proper answer came. `false` is a promise.
-    pub fn maybe_sent(&self) -> bool {
-        match self {
-            Self::Paused(_)
-            | Self::Rejected { .. }
-            | Self::Unauthorized { .. }
-            | Self::NotFound
-            | Self::RateLimited { .. } => false,
-            Self::Upstream { .. } | Self::Unreadable(_) => true,
-            Self::Transport { maybe_sent, .. } => *maybe_sent,
-        }
-    }
+    Transport(#[source] reqwest::Error),
 }
 
 pub type Result<T> = std::result::Result<T, RevioError>;
@@ -185,7 +166,7 @@ impl Revio {
             Err(error) => Err(transport(error)),
         };
         match &answer {
-            Err(RevioError::Transport { .. } | RevioError::Upstream { .. } | RevioError::RateLimited { .. }) => {
+            Err(RevioError::Transport(_) | RevioError::Upstream { .. } | RevioError::RateLimited { .. }) => {
                 self.breaker.failed(self.clock.now());
             }
             _ => self.breaker.answered(),
@@ -196,10 +177,8 @@ impl Revio {
 
 const NOTHING: Option<&()> = None;
 
-/// Only a connection that was never made proves that nothing was sent.
 fn transport(source: reqwest::Error) -> RevioError {
-    let maybe_sent = !(source.is_connect() || source.is_builder());
-    RevioError::Transport { maybe_sent, source: source.without_url() }
+    RevioError::Transport(source.without_url())
 }
 
 /// Where the answer is not what it should be. The error's own text would quote the value that stands there, which may be

@@ -50,13 +50,12 @@ impl std::fmt::Display for Head {
 }
 
 pub(super) fn links(mut head: Head, rows: &[Row]) -> Vec<Link> {
-    let mut links = Vec::with_capacity(rows.len());
-    for row in rows {
+    let link = |row| {
         let link = head.next(row);
         head = Head::at(&link);
-        links.push(link);
-    }
-    links
+        link
+    };
+    rows.iter().map(link).collect()
 }
 
 /// Goes along `links` from `head`, which is moved; the first one that is wrong ends it.

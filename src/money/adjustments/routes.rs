@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{Adjustment, Counterpart, Direction, Maker, NewAdjustment};
+use super::{Adjustment, Counterpart, Direction, NewAdjustment};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, take_of};
@@ -173,8 +173,7 @@ async fn propose(
     key: IdempotencyKey,
     Json(body): Json<NewAdjustmentBody>,
 ) -> Result<impl IntoResponse> {
-    let maker = Maker { id: staff.user_id, actor: staff.actor };
-    let proposed = super::propose(&app, &maker, body.parse(&app)?, key).await?;
+    let proposed = super::propose(&app, (staff.user_id, &staff.actor), body.parse(&app)?, key).await?;
     let view = AdjustmentView::with_approvals(&app, proposed.adjustment).await?;
     Ok((StatusCode::CREATED, replayed(proposed.replayed), view))
 }

@@ -26,11 +26,6 @@ pub(super) struct New<'a> {
     pub(super) due_at: DateTime,
 }
 
-pub(super) struct Keyed {
-    pub(super) transaction_id: Uuid,
-    pub(super) request_hash: Vec<u8>,
-}
-
 pub(super) async fn insert_transaction(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Result<()> {
     let insert = sqlx::query!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, direction, due_at,
@@ -64,14 +59,18 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Resu
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
-pub(super) async fn find_by_key(db: impl PgExecutor<'_>, maker: Uuid, key: &str) -> sqlx::Result<Option<Keyed>> {
-    let row = sqlx::query_as!(
-        Keyed,
+/// Which row a key made, and the hash of its request.
+pub(super) async fn find_by_key(
+    db: impl PgExecutor<'_>,
+    maker: Uuid,
+    key: &str,
+) -> sqlx::Result<Option<(Uuid, Vec<u8>)>> {
+    let row = sqlx::query!(
         "select transaction_id, request_hash from adjustments where requested_by = $1 and idempotency_key = $2",
         maker,
         key
     );
-    row.fetch_optional(db).await
+    Ok(row.fetch_optional(db).await?.map(|row| (row.transaction_id, row.request_hash)))
 }
 
 /// The rows that a clause picks, beside `a`, the corrections, and `t`, their transactions.

@@ -44,11 +44,6 @@ pub(super) struct Standing {
     pub(super) expires_at: DateTime,
 }
 
-pub(super) struct Approved {
-    pub(super) hash: Option<Vec<u8>>,
-    pub(super) until: Option<DateTime>,
-}
-
 /// False when the same person's approval of the same is there and not expired. One that has expired, or was for something else,
 /// gives its place.
 pub(super) async fn approve(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Result<bool> {
@@ -108,13 +103,10 @@ pub(super) async fn use_up(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime)
     Ok(())
 }
 
-pub(super) async fn approved(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<Option<Approved>> {
-    let row = sqlx::query_as!(
-        Approved,
-        "select approved_hash as hash, approved_until as until from transactions where id = $1",
-        row
-    );
-    row.fetch_optional(db).await
+/// The hash of what the row is approved for, and until when.
+pub(super) async fn approved(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<Option<(Vec<u8>, DateTime)>> {
+    let row = sqlx::query!("select approved_hash, approved_until from transactions where id = $1", row);
+    Ok(row.fetch_optional(db).await?.and_then(|row| row.approved_hash.zip(row.approved_until)))
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result<Vec<Approval>> {
