@@ -3,8 +3,7 @@
 //! money, and leaves nothing due. [`measure`] then times what lists take.
 //!
 //! ```text
-//! one SQL transaction: indexes and triggers away ─> COPY users, bank accounts, rows ─> states and words from the rows
-//!                      ─> indexes and triggers back;    then vacuum, as autovacuum would have done over the years
+//! one SQL transaction: indexes away ─> COPY users, bank accounts, rows ─> indexes back;    then vacuum, as autovacuum would have done over the years
 //! ```
 //!
 //! | rows | whose |
@@ -65,10 +64,6 @@ pub async fn run(app: &App, transactions: u64, progress: impl Fn(Progress)) -> R
         done += count;
         progress(Progress::Rows { done, of: transactions });
     }
-    progress(Progress::Step("states"));
-    seeding.states().await?;
-    progress(Progress::Step("words"));
-    seeding.words().await?;
     progress(Progress::Step("indexes"));
     seeding.finish().await?;
     progress(Progress::Step("vacuum"));

@@ -125,7 +125,7 @@ def rows(up):
 
 
 def sizes(up):
-    tables = ("transactions", "transaction_states", "transaction_words")
+    tables = ("transactions",)
     size = "pg_size_pretty(pg_table_size('{0}')) || ' + ' || pg_size_pretty(pg_indexes_size('{0}'))"
     return ", ".join(f"{table} {parts.sql(up, 'select ' + size.format(table), 'octoco')}" for table in tables)
 

@@ -150,7 +150,7 @@ pub(super) struct Rows {
     /// Each with the bank account.
     users: Vec<(Uuid, Uuid)>,
     /// What a refund or a chargeback follows from.
-    last_deposit: Option<(Uuid, Uuid)>,
+    last_deposit: Option<(Uuid, Uuid, &'static str)>,
 }
 
 impl Rows {
@@ -205,10 +205,11 @@ impl Rows {
         let id = ledger::row_id(u64::try_from(created.timestamp_millis()).unwrap_or(0), self.dice.ten_bytes());
         let mut kind = self.dice.share(&KINDS);
         let (mut user, account) = self.user();
+        let mut currency = if self.dice.below(FOREIGN) == 0 { "USD" } else { "ZAR" };
         let mut parent = None;
         match (kind, self.last_deposit) {
             ("deposit" | "withdrawal" | "adjustment", _) => {}
-            (_, Some((deposit, owner))) => (parent, user) = (Some(deposit), owner),
+            (_, Some((deposit, owner, of))) => (parent, user, currency) = (Some(deposit), owner, of),
             (_, None) => kind = "deposit",
         }
         let state = match kind {
@@ -218,7 +219,7 @@ impl Rows {
             _ => "completed",
         };
         if kind == "deposit" && state == "completed" {
-            self.last_deposit = Some((id, user));
+            self.last_deposit = Some((id, user, currency));
         }
         let asked = matches!(kind, "deposit" | "withdrawal");
         let amount = if self.dice.below(10) < 6 { *self.dice.one(&AMOUNTS) } else { 100 + self.dice.below(AMOUNT_MAX) };
@@ -229,10 +230,10 @@ impl Rows {
         let description = (asked && self.dice.below(10) < 6).then(|| self.description());
         let direction = (kind == "adjustment").then(|| *self.dice.one(&["credit", "debit"]));
         let provider = (state != "rejected" && kind != "adjustment").then(|| self.dice.uuid());
-        let currency = if self.dice.below(FOREIGN) == 0 { "USD" } else { "ZAR" };
         let key = asked.then(|| self.dice.uuid());
         let hash = asked.then(|| format!(r"\\x{:032x}{:032x}", self.dice.roll(), self.dice.roll()));
         let account = (kind == "withdrawal").then_some(account);
+        let (states, moved_at) = life(kind, state, created, updated);
         line(
             lines,
             &[
@@ -250,10 +251,11 @@ impl Rows {
                 &null(failure),
                 &null(description),
                 &"2",
-                &created,
                 &updated,
                 &null(completed),
                 &null(direction),
+                &states,
+                &moved_at,
             ],
         );
     }
@@ -275,6 +277,20 @@ impl Rows {
                 format!("{first} for {name}")
             }
         }
+    }
+}
+
+/// Every state on the way, and when it came into each but the first.
+fn life(kind: &str, state: &str, created: DateTime, updated: DateTime) -> (String, String) {
+    let soon = created + TimeDelta::seconds(1);
+    match (kind, state) {
+        ("deposit" | "withdrawal", "awaiting_payment" | "reserved") => {
+            (format!("initiated {state}"), format!("{{{soon}}}"))
+        }
+        ("deposit", _) => (format!("initiated awaiting_payment {state}"), format!("{{{soon},{updated}}}")),
+        ("withdrawal", _) => (format!("initiated reserved {state}"), format!("{{{soon},{updated}}}")),
+        ("adjustment", _) => (format!("awaiting_approval {state}"), format!("{{{updated}}}")),
+        _ => (format!("initiated {state}"), format!("{{{updated}}}")),
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) const BANK_ACCOUNTS: &str =
     "copy bank_accounts (id, user_id, details, key_id, bank_name, last_four, created_at) from stdin";
 pub(super) const TRANSACTIONS: &str = "copy transactions (id, user_id, kind, state, amount_minor, currency, \
     idempotency_key, request_hash, parent_id, bank_account_id, provider_id, failure_reason, description, version, \
-    created_at, updated_at, completed_at, direction) from stdin";
+    updated_at, completed_at, direction, states, moved_at) from stdin";
 
 pub(super) async fn has_transactions(db: &PgPool) -> sqlx::Result<bool> {
     sqlx::query_scalar!(r#"select exists (select from transactions) as "has!""#).fetch_one(db).await
@@ -41,7 +41,7 @@ impl<'c> Seeding<'c> {
         let indexes = sqlx::query!(
             r#"select indexrelid::regclass::text as "name!", pg_get_indexdef(indexrelid) as "definition!"
                  from pg_index
-                where indrelid in ('transactions'::regclass, 'transaction_words'::regclass) and not indisprimary"#
+                where indrelid = 'transactions'::regclass and not indisprimary"#
         )
         .fetch_all(&mut *tx)
         .await?;
@@ -58,7 +58,6 @@ impl<'c> Seeding<'c> {
             let drop = format!("alter table transactions drop constraint {}", key.name);
             sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *tx).await?;
         }
-        sqlx::raw_sql("alter table transactions disable trigger user").execute(&mut *tx).await?;
         let add = |key: &str, definition: &str| format!("alter table transactions add constraint {key} {definition}");
         Ok(Self {
             tx,
@@ -74,51 +73,16 @@ impl<'c> Seeding<'c> {
         Ok(())
     }
 
-    /// As the triggers would have written them on the way of each row.
-    pub(super) async fn states(&mut self) -> sqlx::Result<()> {
-        sqlx::raw_sql(
-            "insert into transaction_states (transaction_id, version, state, at)
-             select id, 0, 'initiated', created_at from transactions;
-             insert into transaction_states (transaction_id, version, state, at)
-             select id, 1, case kind when 'deposit' then 'awaiting_payment' else 'reserved' end,
-                    created_at + interval '1 second'
-               from transactions where kind in ('deposit', 'withdrawal') and state not in ('awaiting_payment', 'reserved');
-             insert into transaction_states (transaction_id, version, state, at)
-             select id, 2, state, updated_at from transactions",
-        )
-        .execute(&mut *self.tx)
-        .await?;
-        Ok(())
-    }
-
-    pub(super) async fn words(&mut self) -> sqlx::Result<()> {
-        sqlx::raw_sql(
-            "insert into transaction_words (word, transaction_id, user_id)
-             select distinct w.word collate \"C\" as word, t.id, t.user_id
-               from transactions t, unnest(search_words(concat_ws(' ', t.description, t.failure_reason))) as w (word)
-              where t.description is not null or t.failure_reason is not null
-              order by word, t.id
-             on conflict do nothing;
-             insert into search_terms (word)
-             select distinct word from transaction_words where word !~ '[0-9]' and length(word) > 2
-             on conflict do nothing",
-        )
-        .execute(&mut *self.tx)
-        .await?;
-        Ok(())
-    }
-
     pub(super) async fn finish(mut self) -> sqlx::Result<()> {
         for definition in self.indexes.into_iter().chain(self.foreign_keys) {
             sqlx::raw_sql(AssertSqlSafe(definition)).execute(&mut *self.tx).await?;
         }
-        sqlx::raw_sql("alter table transactions enable trigger user").execute(&mut *self.tx).await?;
         self.tx.commit().await
     }
 }
 
 pub(super) async fn vacuum(connection: &mut PgConnection) -> sqlx::Result<()> {
-    for table in ["users", "transactions", "transaction_states", "transaction_words", "search_terms"] {
+    for table in ["users", "transactions"] {
         sqlx::raw_sql(AssertSqlSafe(format!("vacuum (analyze) {table}"))).execute(&mut *connection).await?;
     }
     Ok(())

@@ -41,6 +41,11 @@ text_enum! {
 }
 
 impl<T> Page<T> {
+    /// The same place in the list, each row as somebody is shown it.
+    pub fn map<U>(self, view: impl FnMut(T) -> U) -> Page<U> {
+        Page { data: self.data.into_iter().map(view).collect(), page: self.page }
+    }
+
     /// A page of a list that is ordered by id; `last` is the id of its last row. Where it was not full there is no other.
     pub fn by_id(data: Vec<T>, last: Option<Uuid>, limit: i64) -> Self {
         let is_full = i64::try_from(data.len()).is_ok_and(|count| count == limit);

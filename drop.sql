@@ -1,0 +1,9 @@
+drop index transactions_user;
+drop index transactions_idempotency;
+drop index transactions_provider;
+drop index transactions_parent;
+drop index transactions_due;
+drop index transactions_held;
+drop index transactions_kind;
+drop index transactions_state;
+drop index transactions_words;
