@@ -60,6 +60,8 @@ impl App {
         let options = options.application_name("octoco").options([
             ("statement_timeout", STATEMENT_DEADLINE),
             ("idle_in_transaction_session_timeout", IDLE_TRANSACTION_DEADLINE),
+            // Compiling a plan takes longer than a page.
+            ("jit", "off"),
         ]);
         let db = PgPoolOptions::new()
             .max_connections(config.database_connections_max)

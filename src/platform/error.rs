@@ -51,7 +51,9 @@ pub enum Error {
     AccountNotEmpty,
     #[error("the idempotency key was used with another request")]
     KeyReused,
-    #[error("too much would have to be looked through; narrow the filter, or use another sort")]
+    #[error(
+        "too much would have to be looked through: narrow it to a period, a customer or a state, or sort by created_at"
+    )]
     TooBroad,
     #[error("too many requests")]
     TooMany { retry_after_secs: u64 },

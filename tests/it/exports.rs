@@ -52,12 +52,12 @@ pub(crate) async fn export(t: &TestApp, customer: &Customer, query: &str) -> Vec
 /// Rows that moved no money, so that the books still balance: `count` failed deposits, a millisecond apart.
 pub(crate) async fn seed(t: &TestApp, user_id: Uuid, count: i32) {
     sqlx::query(
-        "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
-                                   description, failure_reason, created_at, updated_at)
+        "insert into transactions (id, user_id, kind, state, states, amount_minor, currency, idempotency_key, request_hash,
+                                   description, failure_reason, updated_at)
          select (lpad(to_hex($3 - n), 12, '0') || '70008000' || lpad(to_hex(n), 10, '0') || '00')::uuid, $1, 'deposit',
-                case when n % 3 = 0 then 'expired' else 'failed' end, 1 + n % 977, case when n % 4 = 0 then 'JPY' else 'ZAR' end,
-                'seed ' || n, '\\x00', case when n % 50 = 0 then 'no. ' || n end, case when n % 3 = 1 then 'declined' end, now(), now()
-           from generate_series(1, $2) n",
+                state, state, 1 + n % 977, case when n % 4 = 0 then 'JPY' else 'ZAR' end,
+                'seed ' || n, '\\x00', case when n % 50 = 0 then 'no. ' || n end, case when n % 3 = 1 then 'declined' end, now()
+           from generate_series(1, $2) n, lateral (select case when n % 3 = 0 then 'expired' else 'failed' end as state) s",
     )
     .bind(user_id)
     .bind(count)
@@ -75,9 +75,9 @@ async fn seed_awkward(t: &TestApp, user_id: Uuid, number: i64, description: &str
             | (u128::try_from(number).expect("small") << 8),
     );
     sqlx::query(
-        "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
-                                   description, failure_reason, created_at, updated_at)
-         values ($1, $2, 'deposit', 'failed', $3, 'ZAR', 'k' || $3, '\\x00', nullif($4, ''), nullif($5, ''), now(), $6)",
+        "insert into transactions (id, user_id, kind, state, states, amount_minor, currency, idempotency_key, request_hash,
+                                   description, failure_reason, updated_at)
+         values ($1, $2, 'deposit', 'failed', 'failed', $3, 'ZAR', 'k' || $3, '\\x00', nullif($4, ''), nullif($5, ''), $6)",
     )
     .bind(id)
     .bind(user_id)

@@ -41,7 +41,7 @@ timed as (
       from owned
 )
 insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash, parent_id,
-    bank_account_id, provider_id, failure_reason, description, version, created_at, updated_at, completed_at, direction)
+    bank_account_id, provider_id, failure_reason, description, version, updated_at, completed_at, direction, states, moved_at)
 select pg_temp.id(n, created, 2), pg_temp.id(owner, begun, 4), kind, state,
        case when pg_temp.roll(n, 9, 10) < 6
             then pg_temp.pick(n, 10, '{5000,10000,20000,25000,50000,100000,150000,250000}')::bigint
@@ -60,6 +60,13 @@ select pg_temp.id(n, created, 2), pg_temp.id(owner, begun, 4), kind, state,
             when telling < 5 then pg_temp.word(n, 20) || ' INV-' || pg_temp.roll(n, 26, 1000000)
             when telling < 6 then pg_temp.word(n, 20) || ' for ' || pg_temp.syllable(n, 27) || pg_temp.syllable(n, 28)
                  || pg_temp.syllable(n, 29) end,
-       2, created, updated, case when state = 'completed' then updated end,
-       case when kind = 'adjustment' then pg_temp.pick(n, 30, '{credit,debit}') end
+       2, updated, case when state = 'completed' then updated end,
+       case when kind = 'adjustment' then pg_temp.pick(n, 30, '{credit,debit}') end,
+       -- Every state on the way, and when it came into each but the first.
+       case when kind = 'adjustment' then 'awaiting_approval ' || state
+            when kind in ('deposit', 'withdrawal') and state not in ('awaiting_payment', 'reserved')
+            then 'initiated ' || case kind when 'deposit' then 'awaiting_payment ' else 'reserved ' end || state
+            else 'initiated ' || state end,
+       case when kind in ('deposit', 'withdrawal') and state not in ('awaiting_payment', 'reserved')
+            then array[created + interval '1 second', updated] else array[updated] end
   from timed

@@ -35,14 +35,12 @@ struct SearchQuery {
 
 #[derive(Serialize, ToSchema)]
 struct HitView {
-    /// `transaction`, `transfer`, `user` or `webhook`.
     #[serde(rename = "type")]
-    #[schema(example = "transaction")]
-    kind: &'static str,
+    what: What,
     id: Uuid,
     /// The field that it was found by.
     #[schema(example = "provider_id")]
-    matched: &'static str,
+    matched: String,
     #[schema(example = "deposit completed")]
     label: String,
     /// Where to read it.
@@ -58,13 +56,12 @@ struct Hits {
 
 impl From<Hit> for HitView {
     fn from(hit: Hit) -> Self {
-        let (kind, link) = match hit.what {
-            What::Transaction => ("transaction", format!("/v1/admin/transactions/{}", hit.id)),
-            What::Transfer => ("transfer", format!("/v1/admin/transactions/{}", row_of(hit.id))),
-            What::User => ("user", format!("/v1/admin/users/{}", hit.id)),
-            What::Webhook => ("webhook", format!("/v1/admin/webhooks/{}", hit.id)),
+        let link = match hit.what {
+            What::Transaction | What::Transfer => format!("/v1/admin/transactions/{}", row_of(hit.id)),
+            What::User => format!("/v1/admin/users/{}", hit.id),
+            What::Webhook => format!("/v1/admin/webhooks/{}", hit.id),
         };
-        Self { kind, id: hit.id, matched: hit.matched, label: hit.label, link }
+        Self { what: hit.what, id: hit.id, matched: hit.matched, label: hit.label, link }
     }
 }
 

@@ -29,8 +29,8 @@ pub(super) struct New<'a> {
 pub(super) async fn insert_transaction(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Result<()> {
     let insert = sqlx::query!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, direction, due_at,
-                                   created_at, updated_at)
-         values ($1, $2, 'adjustment', 'awaiting_approval', $3, $4, $5, $6, $7, $7)",
+                                   updated_at, states)
+         values ($1, $2, 'adjustment', 'awaiting_approval', $3, $4, $5, $6, $7, 'awaiting_approval')",
         row.id,
         row.new.user_id,
         row.new.amount.minor(),

@@ -41,6 +41,11 @@ text_enum! {
 }
 
 impl<T> Page<T> {
+    /// The same place in the list, each row as somebody is shown it.
+    pub fn map<U>(self, view: impl FnMut(T) -> U) -> Page<U> {
+        Page { data: self.data.into_iter().map(view).collect(), page: self.page }
+    }
+
     /// A page of a list that is ordered by `id`. Where it is not full there is no other.
     pub fn by_id<R: Into<T>>(rows: Vec<R>, limit: i64, id: impl Fn(&R) -> Uuid) -> Self {
         let is_full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);

@@ -1,5 +1,5 @@
 -- The ledger's read model: a copy of TigerBeetle's accounts and transfers for lists, dashboards and reports. It decides
--- nothing: it can be dropped and built again (`octoco rebuild-read-model`), and nobody writes it but src/projector.rs.
+-- nothing: it can be dropped and built again (`octoco rebuild-read-model`), and nobody writes it but src/books/projector.rs.
 --
 -- Timestamps of the ledger are bigint: nanoseconds since 1970 on the cluster's clock, unique over all accounts and transfers,
 -- rising in the order of execution. ledger_time() makes a time of them. Amounts are minor units.
