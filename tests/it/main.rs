@@ -34,6 +34,7 @@ mod routes;
 mod search;
 mod secrets;
 mod sessions;
+mod settings;
 mod sign_in;
 mod statements;
 mod storms;
