@@ -1,28 +1,20 @@
 //! The command line: one binary, a subcommand for each process.
 
-use std::future::Future;
 use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::{future::Future, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use octoco::app::App;
-use octoco::books::projector;
 use octoco::identity::audit::{self, Actor, Verdict};
-use octoco::identity::sessions;
 use octoco::identity::users::{self, Email};
-use octoco::money::balances;
-use octoco::money::bank_accounts::rotation;
-use octoco::platform::config::Config;
-use octoco::platform::error::BoxError;
-use octoco::platform::permissions::Role;
-use octoco::platform::signature::PublicKeys;
 use octoco::platform::{keys, telemetry};
-use octoco::processes::server::Server;
 use octoco::processes::{router, worker};
-use tokio::net::TcpListener;
+use octoco::{
+    app::App, books::projector, identity::sessions, money::balances, money::bank_accounts::rotation,
+    platform::config::Config, platform::error::BoxError, platform::permissions::Role, platform::signature::PublicKeys,
+    processes::server::Server,
+};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Octoco keeps customers' money: accounts, deposits and withdrawals through Revio, on a double-entry ledger.

@@ -27,8 +27,7 @@ use crate::books::history::{Filter, FilterQuery, Keyset, Scope, Sort, StaffQuery
 use crate::identity::audit::Actor;
 use crate::money::transactions;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::Fields;
-use crate::platform::text_enum::text_enum;
+use crate::platform::{http::Fields, text_enum::text_enum};
 
 text_enum! {
     /// The name is also the end of a file's name.

@@ -144,7 +144,8 @@ async fn write(
     for account in store::accounts(&mut *tx, &touched(transfers)).await? {
         books.accounts.insert(account.id, account.standing());
     }
-    books.reserved.extend(store::reserved(&mut *tx, &resolved(transfers)).await?);
+    let resolved: Vec<Uuid> = transfers.iter().filter_map(|transfer| kind_of(transfer).1).collect();
+    books.reserved.extend(store::reserved(&mut *tx, &resolved).await?);
     let lines: Result<Vec<Line>, _> = transfers.iter().map(|transfer| books.apply(transfer)).collect();
     let rows: Vec<TransferRow> = lines.map_err(Error::internal)?.iter().map(TransferRow::from).collect();
     store::insert_transfers(&mut *tx, currency.code(), &rows).await?;
@@ -166,10 +167,6 @@ fn touched(transfers: &[Recorded]) -> Vec<Uuid> {
     ids.sort_unstable();
     ids.dedup();
     ids
-}
-
-fn resolved(transfers: &[Recorded]) -> Vec<Uuid> {
-    transfers.iter().filter_map(|transfer| kind_of(transfer).1).collect()
 }
 
 /// How the read model names a kind, and the reservation that it resolves.

@@ -12,8 +12,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::books::history::filter::{ids_beginning, row_of};
-use crate::platform::error::Result;
-use crate::platform::text_enum::text_enum;
+use crate::platform::{error::Result, text_enum::text_enum};
 
 pub use store::Hit;
 

@@ -30,8 +30,7 @@ use crate::money::approvals::{
 use crate::money::transactions::{self, Direction, Due, Kind, Move, State, Transaction};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
-use crate::platform::queue::LEASE;
-use crate::platform::text_enum::text_enum;
+use crate::platform::{queue::LEASE, text_enum::text_enum};
 
 /// On hold before the ledger is asked: `manual_review` closes an adjustment without action for this reason only. Never reworded while one may stand.
 pub const NOT_APPROVED: &str = "the adjustment is not what was approved";

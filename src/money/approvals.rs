@@ -136,34 +136,3 @@ pub fn time_left(app: &App, row: &Transaction) -> Option<TimeDelta> {
     let left = row.updated_at + DECIDED_WITHIN - app.clock.now();
     (left > TimeDelta::zero()).then_some(left)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_cannot_be_shifted_into_each_other() {
-        let hashes = [
-            SubjectHash::of(&[b"ab", b"c"]),
-            SubjectHash::of(&[b"a", b"bc"]),
-            SubjectHash::of(&[b"abc"]),
-            SubjectHash::of(&[b"abc", b""]),
-            SubjectHash::of(&[]),
-        ];
-        for (index, hash) in hashes.iter().enumerate() {
-            assert!(!hashes[index + 1..].contains(hash), "{index}");
-        }
-    }
-
-    #[test]
-    fn a_hash_is_read_back_from_its_digits_and_nothing_else_is_read() {
-        let hash = SubjectHash::of(&[b"payout"]);
-        assert!(SubjectHash::parse(&hash.hex()) == Some(hash));
-        assert!(SubjectHash::parse(&hash.hex().to_uppercase()) == Some(hash));
-        let signs = "+1".repeat(32);
-        let wide = "é".repeat(32);
-        for wrong in ["", "00", "zz", &hash.hex()[1..], &format!("{}0", hash.hex()), signs.as_str(), wide.as_str()] {
-            assert!(SubjectHash::parse(wrong).is_none(), "{wrong}");
-        }
-    }
-}

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Entry};
-use crate::identity::caller::Caller;
+use crate::identity::{caller::Caller, users};
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::{CannotDecrypt, Encrypted};
 use crate::platform::error::{Error, Result};
@@ -69,7 +69,8 @@ pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<Bank
     };
     let shown = last_four(&account.details.account_number);
     let mut tx = app.db.begin().await?;
-    store::hold_owner(&mut *tx, caller.user_id).await?;
+    // One after the other: what is counted stays so.
+    users::lock(&mut *tx, caller.user_id).await?;
     if !store::insert(&mut *tx, caller.user_id, &row, shown, ACCOUNTS_MAX).await? {
         return Err(Error::field("account_number", format!("you have {ACCOUNTS_MAX} bank accounts; delete one first")));
     }

@@ -60,10 +60,10 @@ impl Entry {
 }
 
 /// In the `responses(…)` of a route: it does something that can fail. Which codes follow from its parts (a body, an id, who may
-/// call it) is worked out by `contract`; a route names only those that are its own, in backquotes in a `description`.
+/// call it) is worked out by `openapi`; a route names only those that are its own, in backquotes in a `description`.
 pub struct Problems;
 
-/// Where [`Problems`] leaves its mark for `contract`, which puts the real statuses there instead.
+/// Where [`Problems`] leaves its mark for `openapi`, which puts the real statuses there instead.
 pub const MARK: &str = "default";
 
 impl utoipa::IntoResponses for Problems {

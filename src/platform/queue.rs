@@ -13,11 +13,8 @@
 //! The surroundings are PostgreSQL, TigerBeetle, Redis, the network, and Revio when it cannot answer or will not let us in: an
 //! outage is nobody's row's fault, and when it ends every row goes on within a minute, without a person.
 
-use std::collections::HashMap;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use chrono::TimeDelta;
 use futures_util::{FutureExt, StreamExt, stream};

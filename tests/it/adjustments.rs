@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use ledger::AccountCode;
 use octoco::identity::audit::Actor;
 use octoco::identity::users;
+use octoco::money::approvals::SubjectHash;
 use octoco::money::restrictions;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
@@ -373,4 +374,30 @@ async fn every_view_tells_which_way_a_row_goes(db: PgPool) {
     assert_eq!((&corrections["completed_credits"], &corrections["completed_debits"]), (&json!("2500"), &json!("700")));
     assert_eq!((&corrections["completed_amount"], &corrections["amount"]), (&json!("3200"), &json!("3200")));
     t.finish().await;
+}
+
+#[test]
+fn parts_cannot_be_shifted_into_each_other() {
+    let hashes = [
+        SubjectHash::of(&[b"ab", b"c"]),
+        SubjectHash::of(&[b"a", b"bc"]),
+        SubjectHash::of(&[b"abc"]),
+        SubjectHash::of(&[b"abc", b""]),
+        SubjectHash::of(&[]),
+    ];
+    for (index, hash) in hashes.iter().enumerate() {
+        assert!(!hashes[index + 1..].contains(hash), "{index}");
+    }
+}
+
+#[test]
+fn a_hash_is_read_back_from_its_digits_and_nothing_else_is_read() {
+    let hash = SubjectHash::of(&[b"payout"]);
+    assert!(SubjectHash::parse(&hash.hex()) == Some(hash));
+    assert!(SubjectHash::parse(&hash.hex().to_uppercase()) == Some(hash));
+    let signs = "+1".repeat(32);
+    let wide = "é".repeat(32);
+    for wrong in ["", "00", "zz", &hash.hex()[1..], &format!("{}0", hash.hex()), signs.as_str(), wide.as_str()] {
+        assert!(SubjectHash::parse(wrong).is_none(), "{wrong}");
+    }
 }

@@ -35,6 +35,7 @@ mod routes;
 mod search;
 mod secrets;
 mod sessions;
+mod settings;
 mod sign_in;
 mod statements;
 mod storms;

@@ -5,8 +5,7 @@ use ledger::Amount;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::books::files;
-use crate::books::history::Scope;
+use crate::books::{files, history::Scope};
 use crate::money::transactions::Transaction;
 use crate::platform::clock::DateTime;
 

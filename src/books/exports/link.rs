@@ -18,11 +18,9 @@ use super::{Request, Requester, Wanted};
 use crate::app::App;
 use crate::books::history::Scope;
 use crate::identity::audit::{self, Actor, Entry, Origin};
-use crate::platform::clock::DateTime;
-use crate::platform::encryption::Encrypted;
 use crate::platform::error::{Error, Result};
 use crate::platform::permissions::{Permission, TransactionsRead};
-use crate::platform::tokens::Purpose;
+use crate::platform::{clock::DateTime, encryption::Encrypted, tokens::Purpose};
 
 const LIFE: TimeDelta = TimeDelta::minutes(15);
 /// More than any filter needs that says nothing twice, and what every proxy lets through.

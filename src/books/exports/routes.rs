@@ -1,26 +1,21 @@
 //! `GET /v1/transactions/export`, and `/v1/exports` for a link that does the same; likewise for staff over everybody's rows.
 
-use axum::body::Body;
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{body::Body, extract::State};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::link::ExportLink;
-use super::trailer::Trailer;
 use super::{Format, Request, Requester, Wanted, link, stream};
+use super::{link::ExportLink, trailer::Trailer};
 use crate::app::App;
 use crate::books::history::{FilterQuery, Scope, StaffQuery};
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
-use crate::platform::error::Result;
 use crate::platform::http::{Json, Query};
-use crate::platform::permissions::TransactionsRead;
-use crate::platform::problems::Problems;
+use crate::platform::{error::Result, permissions::TransactionsRead, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()

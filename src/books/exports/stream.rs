@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, future, stream};
 use serde_json::json;
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use uuid::Uuid;
 
 use super::writing::Writing;

@@ -13,8 +13,7 @@ use super::trailer::{Totals, Trailer};
 use super::xlsx::{SHEET_ROWS_MAX, Workbook};
 use crate::books::files::{self, Output};
 use crate::books::history::{Scope, StaffTransactionView};
-use crate::money::transactions::Transaction;
-use crate::money::transactions::routes::TransactionView;
+use crate::money::{transactions::Transaction, transactions::routes::TransactionView};
 use crate::platform::clock::DateTime;
 
 pub(super) struct Writing {

@@ -68,8 +68,7 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::books::history::filter::Scope;
-    use crate::books::history::sort::Value;
+    use crate::books::{history::filter::Scope, history::sort::Value};
 
     #[test]
     fn a_cursor_works_for_its_caller_its_filter_and_its_order_only() {

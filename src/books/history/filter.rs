@@ -9,8 +9,7 @@ use uuid::Uuid;
 
 use super::sort::Sort;
 use crate::money::transactions::{Kind, State};
-use crate::platform::clock::DateTime;
-use crate::platform::http::Fields;
+use crate::platform::{clock::DateTime, http::Fields};
 
 const REFERENCE_CHARS_MAX: usize = 255;
 const Q_CHARS_MAX: usize = 100;

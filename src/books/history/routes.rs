@@ -7,22 +7,19 @@ use axum::response::{IntoResponse, Response};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::views::{OwnDetail, StaffDetail, StaffTransactionView};
 use super::{FilterQuery, Paging, Scope, StaffQuery};
 use crate::app::App;
-use crate::identity::caller::Caller;
-use crate::identity::staff::Staff;
+use crate::identity::{caller::Caller, staff::Staff};
 use crate::money::transactions::routes::TransactionView;
 use crate::money::{approvals, transactions};
 use crate::platform::error::{Error, Result};
 use crate::platform::http::page::{LIMIT_DEFAULT, LIMIT_MAX, Position};
 use crate::platform::http::{Fields, Json, Page, Path, Query};
-use crate::platform::permissions::TransactionsRead;
-use crate::platform::problems::Problems;
+use crate::platform::{permissions::TransactionsRead, problems::Problems};
 
 /// Deeper pages are for cursors: an offset makes PostgreSQL count rows to throw away.
 const PAGE_MAX: i64 = 1000;

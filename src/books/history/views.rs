@@ -7,9 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Detail, Event, StateAt};
-use crate::money::approvals::Approval;
-use crate::money::transactions::Transaction;
-use crate::money::transactions::routes::TransactionView;
+use crate::money::{approvals::Approval, transactions::Transaction, transactions::routes::TransactionView};
 use crate::platform::clock::DateTime;
 
 /// What only staff see besides.

@@ -3,18 +3,15 @@
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{Hit, What};
 use crate::app::App;
 use crate::books::history::filter::row_of;
 use crate::identity::staff::Staff;
-use crate::platform::error::Result;
 use crate::platform::http::{Fields, Json, Query};
-use crate::platform::permissions::SearchAll;
-use crate::platform::problems::Problems;
+use crate::platform::{error::Result, permissions::SearchAll, problems::Problems};
 
 /// An e-mail or an idempotency key at its longest.
 const Q_CHARS_MAX: usize = 255;

@@ -1,11 +1,11 @@
 //! `GET /v1/statements`, for staff `GET /v1/admin/users/{id}/statements`.
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use axum::{body::Body, extract::State, http::header};
 use chrono::{NaiveDate, NaiveTime};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use tokio::time::Instant;
 use utoipa::IntoParams;
@@ -124,37 +124,24 @@ async fn answer(app: App, request: Request, format: Format) -> Result<Response> 
     }
 }
 
-/// What the file still needs.
-enum Rest {
-    Head(Reader, Writer),
-    Lines(Reader, Writer),
-    Nothing,
-}
-
 /// The next page is read when the one before has gone out. A failure on the way breaks the transfer off.
 fn file(app: App, reader: Reader) -> Body {
-    let (started, writer) = (Instant::now(), Writer::new(reader.summary));
-    let pieces = stream::try_unfold(Rest::Head(reader, writer), move |rest| {
+    let (started, mut writer) = (Instant::now(), Writer::new(reader.summary));
+    let head = stream::once(ready(writer.head().map_err(BoxError::from)));
+    let pages = stream::try_unfold(Some((reader, writer)), move |rest| {
         let app = app.clone();
         async move {
-            let piece = piece(&app, rest, started).await;
-            piece
-                .inspect_err(|error| tracing::error!(error = error.chain(), "a statement broke off"))
-                .map_err(BoxError::from)
+            let Some((mut reader, mut writer)) = rest else { return Ok(None) };
+            let page = match started.elapsed() > STREAM_MAX {
+                true => Err(Error::unavailable("the reader is too slow")),
+                false => reader.next(&app).await,
+            };
+            let page = page.inspect_err(|error| tracing::error!(error = error.chain(), "a statement broke off"))?;
+            Ok::<_, BoxError>(Some(match page {
+                Some(page) => (writer.lines(&page.lines)?, Some((reader, writer))),
+                None => (writer.end()?, None),
+            }))
         }
     });
-    Body::from_stream(pieces)
-}
-
-async fn piece(app: &App, rest: Rest, started: Instant) -> Result<Option<(Vec<u8>, Rest)>> {
-    let (written, rest) = match rest {
-        Rest::Head(reader, mut writer) => (writer.head(), Rest::Lines(reader, writer)),
-        Rest::Lines(..) if started.elapsed() > STREAM_MAX => return Err(Error::unavailable("the reader is too slow")),
-        Rest::Lines(mut reader, mut writer) => match reader.next(app).await? {
-            Some(page) => (writer.lines(&page.lines), Rest::Lines(reader, writer)),
-            None => (writer.end(), Rest::Nothing),
-        },
-        Rest::Nothing => return Ok(None),
-    };
-    Ok(Some((written.map_err(Error::internal)?, rest)))
+    Body::from_stream(head.chain(pages))
 }

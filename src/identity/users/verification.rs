@@ -31,8 +31,7 @@ pub(super) fn bucket(email: &Email) -> String {
     format!("verify:{}", email.bucket())
 }
 
-/// Sends the link again. Nothing happens when the e-mail is verified already.
-/// A mailbox is not to be flooded by its own owner's token either.
+/// Nothing is sent when the e-mail is verified already. A mailbox is not to be flooded by its own owner's token either.
 pub async fn resend(app: &App, caller: &Caller) -> Result<()> {
     let user = users::find(app, caller.user_id).await?;
     if user.email_verified_at.is_some() {

@@ -27,13 +27,6 @@ macro_rules! rows {
     };
 }
 
-/// One user's accounts are added one after the other: what is counted stays so until the end of the transaction. Weak enough to
-/// let everything else go on that refers to the user.
-pub(super) async fn hold_owner(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("select id from users where id = $1 for no key update", user_id).fetch_optional(db).await?;
-    Ok(())
-}
-
 /// False when the user has `accounts_max` already.
 pub(super) async fn insert(
     db: impl PgExecutor<'_>,

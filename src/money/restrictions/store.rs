@@ -5,9 +5,8 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{Kind, State};
-use crate::platform::clock::DateTime;
-use crate::platform::error::Error;
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
+use crate::platform::{clock::DateTime, error::Error};
 
 #[derive(Clone)]
 pub(super) struct Row {

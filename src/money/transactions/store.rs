@@ -6,9 +6,8 @@ use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::types::{Child, Direction, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
-use crate::platform::clock::DateTime;
-use crate::platform::error::Error;
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
+use crate::platform::{clock::DateTime, error::Error};
 
 #[derive(Clone, sqlx::FromRow)]
 pub struct Row {
