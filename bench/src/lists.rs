@@ -156,7 +156,7 @@ impl Lists<'_> {
     fn filled(&self, page: &str, index: usize) -> String {
         let day = i32::try_from(index % 700).unwrap_or_default();
         let from = self.now - PERIOD + TimeDelta::days(1) * day;
-        let to = from + TimeDelta::days(if index % 2 == 0 { 1 } else { 30 });
+        let to = from + TimeDelta::days(if index.is_multiple_of(2) { 1 } else { 30 });
         let (id, name) = self.samples.get(index % self.samples.len().max(1)).cloned().unwrap_or_default();
         [
             ("{from}", from.to_rfc3339_opts(SecondsFormat::Secs, true)),
