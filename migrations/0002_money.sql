@@ -59,16 +59,25 @@ create function search_words(text) returns text[] language sql immutable strict 
         lower(left(regexp_replace(normalize($1, nfkd), '[\u0300-\u036f]', '', 'g'), 400) collate "und-x-icu"),
         '[^[:alnum:]]+'), '');
 
-create function transaction_words(description text, failure_reason text) returns tsvector
+-- The same with the customer before each: so a customer's search reads only what is his, however common a word is.
+create function customer_words(words text[], user_id uuid) returns text[] language sql immutable strict parallel safe return
+    string_to_array(substr(
+        replace(' ' || array_to_string(words, ' '), ' ', ' ' || substr(user_id::text, 25, 8) || '/'), 2), ' ');
+
+create function transaction_words(user_id uuid, description text, failure_reason text) returns tsvector
 language plpgsql immutable parallel safe as $$
+declare
+    words text[] := search_words(coalesce(description || ' ' || failure_reason, description, failure_reason));
 begin
-    return array_to_tsvector(search_words(coalesce(description || ' ' || failure_reason, description, failure_reason)));
+    return array_to_tsvector(words || customer_words(words, user_id));
 end
 $$;
 
--- What a search looks for: all the words, of which the last may be a beginning. Null = no words, and nothing is found.
-create function search_query(text) returns tsquery language sql immutable strict parallel safe return (
-    select (array_to_string(words, ' & ') || case when length(words[cardinality(words)]) > 2 then ':*' else '' end)::tsquery
+-- What a search looks for, everybody's or a customer's: all the words, of which the last may be a beginning. Null = no words,
+-- and nothing is found.
+create function search_query(text, user_id uuid) returns tsquery language sql immutable parallel safe return (
+    select ('''' || array_to_string(coalesce(customer_words(words, user_id), words), ''' & ''') || ''''
+            || case when length(words[cardinality(words)]) > 2 then ':*' else '' end)::tsquery
       from (select search_words($1) as words) w where cardinality(words) > 0);
 
 -- Every movement of money that somebody asked for: one row, written before anything moves.
@@ -137,7 +146,7 @@ create table transactions (
     approved_until     timestamptz,
 
     -- What a search finds the row by.
-    words              tsvector    generated always as (transaction_words(description, failure_reason)) stored,
+    words              tsvector    generated always as (transaction_words(user_id, description, failure_reason)) stored,
 
     constraint transactions_id_shape check (right(id::text, 2) = '00'),
     constraint transactions_amount   check (amount_minor > 0),

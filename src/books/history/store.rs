@@ -116,7 +116,7 @@ fn push_filter(sql: &mut Sql, filter: &Filter) {
         sql.push(")");
     }
     if let Some(search) = &filter.search {
-        sql.push(" and (t.words @@ search_query(").push_bind(search.text.clone());
+        sql.push(" and (t.words @@ search_query(").push_bind(search.text.clone()).push(", ").push_bind(filter.user_id);
         sql.push(") or t.idempotency_key = ").push_bind(search.text.clone());
         if let Some((first, last)) = search.ids {
             for column in ["t.id", "t.provider_id"] {
