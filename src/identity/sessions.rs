@@ -78,7 +78,7 @@ pub async fn login(app: &App, visitor: &AnonymousClient, attempt: Attempt) -> Re
         Proof::Right(user) => user,
         Proof::Wrong(user) => return Err(refused(app, visitor, user).await?),
     };
-    // A hash that was made anew on the way makes a new stamp necessary.
+    // A hash that was made anew on the way makes a new device token necessary.
     let device = known.filter(|device| user.knows(app, device)).unwrap_or_else(|| user.new_device(app));
     Ok((open(app, visitor, user).await?, device))
 }

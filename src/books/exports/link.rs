@@ -49,7 +49,8 @@ pub(super) async fn make(app: &App, who: Requester, request: Request) -> Result<
     let mut told = Wanted::read(app, who.scope, &request).await?.told;
     let (id, expires_at) = (app.clock.row_id(), app.clock.now() + LIFE);
     let all = who.scope == Scope::All;
-    let token = seal(app, id, &Content { user_id: who.user_id, session_id: who.session_id, all, expires_at, request })?;
+    let token =
+        encrypt(app, id, &Content { user_id: who.user_id, session_id: who.session_id, all, expires_at, request })?;
     if token.len() > TOKEN_CHARS_MAX {
         return Err(Error::field("body", "is too long for a link: say nothing twice, or take the file without one"));
     }
@@ -63,7 +64,7 @@ pub(super) async fn make(app: &App, who: Requester, request: Request) -> Result<
 pub(super) async fn follow(app: &App, origin: Origin, token: &str) -> Result<(Requester, Request, Uuid)> {
     let wrong = || Error::field("token", "is not a link to an export, or its time is over: ask for a new one");
     let now = app.clock.now();
-    let (id, content) = open(app, token).filter(|(_, content)| now < content.expires_at).ok_or_else(wrong)?;
+    let (id, content) = decrypt(app, token).filter(|(_, content)| now < content.expires_at).ok_or_else(wrong)?;
     let Content { user_id, session_id, all, request, .. } = content;
     // Asked of PostgreSQL and not of the list of ended sessions: a download is rare, and what it gives away is all there is.
     let role = app.access.role(user_id, session_id, now).await?.ok_or_else(wrong)?;
@@ -75,23 +76,23 @@ pub(super) async fn follow(app: &App, origin: Origin, token: &str) -> Result<(Re
     Ok((Requester { user_id, session_id, actor, scope }, request, id))
 }
 
-fn seal(app: &App, id: Uuid, content: &Content) -> Result<String> {
+fn encrypt(app: &App, id: Uuid, content: &Content) -> Result<String> {
     let text = serde_json::to_vec(content).map_err(Error::internal)?;
     let Encrypted { key_id, bytes } = app.config.data_keys.encrypt(id, &text).map_err(Error::internal)?;
-    let sealed = [id.as_bytes(), key_id.as_bytes(), b":", &bytes].concat();
-    let mac = app.tokens.stamp(Purpose::ExportDownload, &[&sealed]);
-    Ok(BASE64_URL_SAFE_NO_PAD.encode([mac, sealed].concat()))
+    let encrypted = [id.as_bytes(), key_id.as_bytes(), b":", &bytes].concat();
+    let mac = app.tokens.mac(Purpose::ExportDownload, &[&encrypted]);
+    Ok(BASE64_URL_SAFE_NO_PAD.encode([mac, encrypted].concat()))
 }
 
-fn open(app: &App, token: &str) -> Option<(Uuid, Content)> {
+fn decrypt(app: &App, token: &str) -> Option<(Uuid, Content)> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
-    let (mac, sealed) = bytes.split_first_chunk::<MAC_BYTES>()?;
-    if !app.tokens.is_stamp(Purpose::ExportDownload, &[sealed], mac) {
+    let (mac, encrypted) = bytes.split_first_chunk::<MAC_BYTES>()?;
+    if !app.tokens.verify_mac(Purpose::ExportDownload, &[encrypted], mac) {
         return None;
     }
-    let (id, sealed) = sealed.split_first_chunk::<16>()?;
-    let colon = sealed.iter().position(|byte| *byte == b':')?;
-    let (key_id, bytes) = (String::from_utf8(sealed[..colon].to_vec()).ok()?, sealed[colon + 1..].to_vec());
+    let (id, encrypted) = encrypted.split_first_chunk::<16>()?;
+    let colon = encrypted.iter().position(|byte| *byte == b':')?;
+    let (key_id, bytes) = (String::from_utf8(encrypted[..colon].to_vec()).ok()?, encrypted[colon + 1..].to_vec());
     let id = Uuid::from_bytes(*id);
     let text = app.config.data_keys.decrypt(id, &Encrypted { key_id, bytes }).ok()?;
     Some((id, serde_json::from_slice(&text).ok()?))

@@ -47,7 +47,7 @@ impl Binding<'_> {
 impl Cursor {
     pub fn seal(&self, tokens: &Tokens, binding: Binding<'_>) -> String {
         let text = serde_json::to_vec(self).expect("a cursor is plain data");
-        let mac = tokens.stamp(Purpose::HistoryCursor, &[&text, &binding.bytes()]);
+        let mac = tokens.mac(Purpose::HistoryCursor, &[&text, &binding.bytes()]);
         BASE64_URL_SAFE_NO_PAD.encode([mac, text].concat())
     }
 
@@ -58,7 +58,7 @@ impl Cursor {
         let bytes = if text.len() <= CHARS_MAX { BASE64_URL_SAFE_NO_PAD.decode(text).ok() } else { None };
         let bytes = bytes.ok_or(foreign)?;
         let (mac, text) = bytes.split_first_chunk::<MAC_BYTES>().ok_or(foreign)?;
-        if !tokens.is_stamp(Purpose::HistoryCursor, &[text, &binding.bytes()], mac) {
+        if !tokens.verify_mac(Purpose::HistoryCursor, &[text, &binding.bytes()], mac) {
             return Err(foreign);
         }
         serde_json::from_slice(text).map_err(|_| foreign)

@@ -15,7 +15,7 @@ use tokio_rustls::{rustls::pki_types::PrivatePkcs8KeyDer, rustls::pki_types::pem
 use crate::platform::text_enum::text_enum;
 
 text_enum! {
-    /// What a stamp or a derived token is for. All of them stand here, so that no two can have one key. Its key is derived with the
+    /// What a signed or a derived token is for. All of them stand here, so that no two can have one key. Its key is derived with the
     /// name: another one would undo all that was given out.
     pub enum Purpose {
         Device = "device",
