@@ -1,26 +1,18 @@
 //! What the service runs on, put together once by `main.rs` (and by each test) and handed to every part.
 
-use std::ops::Deref;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use ledger::Ledger;
 use secrecy::ExposeSecret;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use crate::platform::access::Access;
-use crate::platform::clock::Clock;
-use crate::platform::config::Config;
-use crate::platform::crash::CrashPoints;
 use crate::platform::error::{BoxError, Error, Result};
-use crate::platform::hashing::Hasher;
-use crate::platform::mailer::Mailer;
-use crate::platform::notifier::Notifier;
 use crate::platform::queue::{self, Setbacks};
-use crate::platform::rate_limits::Limiter;
-use crate::platform::telemetry::Metrics;
-use crate::platform::tokens::Tokens;
+use crate::platform::{
+    access::Access, clock::Clock, config::Config, crash::CrashPoints, hashing::Hasher, mailer::Mailer,
+    notifier::Notifier, rate_limits::Limiter, telemetry::Metrics, tokens::Tokens,
+};
 use crate::provider::revio::Revio;
 
 /// How long a request waits for a free connection before it is told that the service is busy.
@@ -68,6 +60,8 @@ impl App {
         let options = options.application_name("octoco").options([
             ("statement_timeout", STATEMENT_DEADLINE),
             ("idle_in_transaction_session_timeout", IDLE_TRANSACTION_DEADLINE),
+            // Compiling a plan takes longer than a page.
+            ("jit", "off"),
         ]);
         let db = PgPoolOptions::new()
             .max_connections(config.database_connections_max)

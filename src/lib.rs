@@ -1,11 +1,11 @@
-//! Octoco keeps customers' money. This is the map: eight rooms, lowest first. A room imports only from rooms above it in this
+//! Octoco keeps customers' money. This is the map: eight rooms, the lowest first. A room imports only from those before it in this
 //! list; `tests/tidy.rs` checks that, and `docs/architecture.md` has the picture.
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | [`platform`] | what every part stands on and what knows nothing of people or money: clock, queue, HTTP, errors, limits, encryption |
+//! | [`platform`] | what every part stands on and what knows no customer's row: clock, queue, HTTP, errors, limits, encryption, tokens |
 //! | [`provider`] | Revio, the payment provider: its API, what its objects look like, when to leave it alone |
-//! | [`app`] | what the service is made of: one `App`, handed to everything above |
+//! | [`app`] | what the service is made of: one `App`, handed to every room after it |
 //! | [`identity`] | who is calling and what they may do: users, sessions, credentials, roles, the audit log, mails |
 //! | [`money`] | every movement of money and what stops one: deposits, withdrawals, refunds, corrections, approvals, frozen customers |
 //! | [`webhooks`] | what Revio tells us: verified, stored, acted on |
@@ -14,14 +14,14 @@
 //!
 //! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL).
 
-/// What every part stands on: nothing here knows a customer or a cent.
+/// What every part stands on.
 pub mod platform {
     /// Ended sessions and present roles: what a token cannot know.
     pub mod access;
+    /// The time, and ids that carry it; tests stop it.
     pub mod clock;
     /// Every setting.
     pub mod config;
-    /// Named points at which tests let a process die.
     pub mod crash;
     /// Personal data at rest.
     pub mod encryption;
@@ -43,8 +43,9 @@ pub mod platform {
     pub mod permissions;
     /// Every code that an error can have.
     pub mod problems;
-    /// Claim, lease, deadline, retries, giving up: once, for every row that is a job.
+    /// Claim, lease, deadline, a panic caught, retries, giving up: once, for every row that is a job.
     pub mod queue;
+    /// How often somebody may do what, counted in Redis.
     pub mod rate_limits;
     /// RSA signatures over raw bytes.
     pub mod signature;
@@ -52,6 +53,7 @@ pub mod platform {
     pub mod telemetry;
     /// One shape for enums that are words in SQL, JSON and OpenAPI.
     pub(crate) mod text_enum;
+    /// TLS 1.3, where the service speaks it itself.
     pub mod tls;
     /// Access tokens, refresh tokens, links in mails.
     pub mod tokens;
@@ -59,6 +61,7 @@ pub mod platform {
 
 /// Revio, the payment provider.
 pub mod provider {
+    /// Its HTTP client; `revio/types.rs` its objects, `revio/breaker.rs` when to leave it alone.
     pub mod revio;
 }
 
@@ -68,8 +71,9 @@ pub mod app;
 pub mod identity {
     /// Who did what: append-only, hash-chained.
     pub mod audit;
-    /// Who is calling, with or without a token.
+    /// Who is calling: with a token, without one, with a verified e-mail.
     pub mod caller;
+    /// The refresh cookie, and which pages may make a browser send it.
     pub mod cookies;
     /// Passwords that were forgotten or are to be changed.
     pub mod credentials;
@@ -77,19 +81,19 @@ pub mod identity {
     pub mod mails;
     /// Counting a call against a rate limit.
     pub mod quota;
+    /// Sign-ins, refresh tokens, signing out.
     pub mod sessions;
     /// A caller with a permission.
     pub mod staff;
+    /// People and their roles; proving an e-mail.
     pub mod users;
-    /// A caller whose e-mail is verified.
-    pub mod verified;
 }
 
 /// Every movement of money, and what stops one.
 pub mod money {
     /// Corrections by staff: one proposes, another approves.
     pub mod adjustments;
-    /// Four eyes: what staff decided about a row that waits for it.
+    /// Four eyes: what staff decided about a row that waits for it; which withdrawals wait is in `withdrawals/approval.rs`.
     pub mod approvals;
     /// What the ledger holds for a customer.
     pub mod balances;
@@ -97,9 +101,9 @@ pub mod money {
     pub mod bank_accounts;
     /// Money in, one function an arrow.
     pub mod deposits;
-    /// Rows on hold: a person must look.
+    /// Rows on hold: listed for a person, and resolved (`/v1/admin/held`).
     pub mod manual_review;
-    /// What a customer owes us.
+    /// What a wallet does not cover, the customer owes.
     pub mod receivables;
     /// Frozen and closed customers.
     pub mod restrictions;
@@ -107,13 +111,13 @@ pub mod money {
     pub mod reversals;
     /// The row behind every movement, and how it moves from state to state.
     pub mod transactions;
-    /// Money out, one function an arrow.
+    /// Money out, one function an arrow; what Revio says after the end is in `withdrawals/late_outcomes.rs`.
     pub mod withdrawals;
 }
 
 /// What Revio tells us.
 pub mod webhooks {
-    /// Verified, stored once, acted on later; the delivery log and its dead letters.
+    /// Verified, stored once, acted on later; the delivery log and its dead letters (`/v1/admin/webhooks`).
     pub mod inbox;
 }
 
@@ -121,6 +125,8 @@ pub mod webhooks {
 pub mod books {
     /// Lists as files.
     pub mod exports;
+    /// What the files of exports and statements have in common.
+    mod files;
     /// Lists of transactions; one with its whole life.
     pub mod history;
     /// The ledger copied into PostgreSQL: the read model.
@@ -133,11 +139,13 @@ pub mod books {
 
 /// What runs.
 pub mod processes {
+    /// One log line and the metrics of each request.
     pub mod access_log;
     /// The page that shows the OpenAPI document.
     pub mod docs;
     /// Security headers and CORS of every answer.
     pub mod headers;
+    /// `/healthz`, `/readyz`, `/metrics`.
     pub mod health;
     /// How many requests are in hand at once.
     pub mod load;
@@ -148,8 +156,6 @@ pub mod processes {
     /// Every background task.
     pub mod worker;
 }
-
-pub mod seed;
 
 /// The schema, in order; `octoco migrate` and the tests apply it.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();

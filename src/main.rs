@@ -1,33 +1,21 @@
 //! The command line: one binary, a subcommand for each process.
 
-use std::future::Future;
 use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::{future::Future, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use octoco::app::App;
-use octoco::books::{exports, projector};
 use octoco::identity::audit::{self, Actor, Verdict};
-use octoco::identity::sessions;
 use octoco::identity::users::{self, Email};
-use octoco::money::balances;
-use octoco::money::bank_accounts::rotation;
-use octoco::platform::config::Config;
-use octoco::platform::error::BoxError;
-use octoco::platform::permissions::Role;
-use octoco::platform::signature::PublicKeys;
 use octoco::platform::{keys, telemetry};
-use octoco::processes::server::Server;
 use octoco::processes::{router, worker};
-use octoco::seed::{self, Progress};
-use tokio::net::TcpListener;
+use octoco::{
+    app::App, books::projector, identity::sessions, money::balances, money::bank_accounts::rotation,
+    platform::config::Config, platform::error::BoxError, platform::permissions::Role, platform::signature::PublicKeys,
+    processes::server::Server,
+};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-
-/// Characters of a progress bar.
-const BAR: u64 = 40;
 
 /// Octoco keeps customers' money: accounts, deposits and withdrawals through Revio, on a double-entry ledger.
 ///
@@ -70,19 +58,6 @@ enum Command {
     /// The log of who did what
     #[command(subcommand)]
     Audit(Audit),
-    /// Fills an empty database with made-up transactions, to measure lists on; needs REVIO_TEST_MODE=true
-    #[command(hide = true)]
-    SeedHistory {
-        #[arg(long, default_value_t = 1_000_000)]
-        transactions: u64,
-    },
-    /// Times every kind of page on what SeedHistory made
-    #[command(hide = true)]
-    MeasureHistory {
-        /// Calls of each kind
-        #[arg(long, default_value_t = 200)]
-        calls: usize,
-    },
 }
 
 #[derive(Args)]
@@ -180,8 +155,6 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Admin(Admin::Grant { email, role }) => with_app(|app| grant(app, email, role)).await,
         Command::Sessions(Sessions::EndAll) => with_app(end_all_sessions).await,
         Command::Audit(Audit::Verify { head }) => with_app(|app| verify_audit(app, head)).await,
-        Command::SeedHistory { transactions } => with_app(|app| seed_history(app, transactions)).await,
-        Command::MeasureHistory { calls } => with_app(|app| measure_history(app, calls)).await,
     }
 }
 
@@ -322,12 +295,7 @@ async fn rotate(app: App) -> Result<ExitCode, BoxError> {
         };
         say(&format!("key {}: {} rows; it {what}", key.id, key.rows))?;
     }
-    let mut done = uses.iter().all(|key| key.id == keys.current_id());
-    for key in exports::key_uses(&app).await?.iter().filter(|key| key.id != keys.current_id()) {
-        done = false;
-        say(&format!("key {}: {} rows of exports; they are gone a day after each was finished", key.id, key.rows))?;
-    }
-    if done {
+    if uses.iter().all(|key| key.id == keys.current_id()) {
         return say("no row needs another key");
     }
     Ok(ExitCode::FAILURE)
@@ -354,46 +322,6 @@ async fn verify_audit(app: App, noted: Option<audit::Head>) -> Result<ExitCode, 
             Ok(ExitCode::FAILURE)
         }
     }
-}
-
-async fn seed_history(app: App, transactions: u64) -> Result<ExitCode, BoxError> {
-    seed::run(&app, transactions, |progress| match progress {
-        Progress::Rows { done, of } => {
-            let blocks = usize::try_from(done * BAR / of.max(1)).unwrap_or(0);
-            let width = usize::try_from(BAR).unwrap_or(0);
-            draw(&format!("\r{:#<blocks$}{:.<rest$} {done} of {of}", "", "", rest = width.saturating_sub(blocks)));
-        }
-        Progress::Step(step) => draw(&format!("\n{step}")),
-    })
-    .await?;
-    draw("\n");
-    Ok(ExitCode::SUCCESS)
-}
-
-/// One line a kind of page, as soon as it is measured: milliseconds at the median and the 99th percentile, or what was wrong.
-async fn measure_history(app: App, calls: usize) -> Result<ExitCode, BoxError> {
-    let millis = |time: std::time::Duration| format!("{}.{:02}", time.as_millis(), time.as_micros() / 10 % 100);
-    let mut said = Ok(ExitCode::SUCCESS);
-    let tell = |name: &str, figure: octoco::platform::error::Result<seed::measure::Figure>| {
-        let told = match figure {
-            Ok(figure) => {
-                let pairs = [figure.first, figure.again, figure.processor];
-                pairs.map(|(p50, p99)| format!("{}\t{}", millis(p50), millis(p99))).join("\t")
-            }
-            Err(error) => format!("{error:?}"),
-        };
-        if said.is_ok() {
-            said = say(&format!("{name}\t{told}"));
-        }
-    };
-    seed::measure::run(&app, calls, tell).await?;
-    said
-}
-
-/// Progress is for people, and nobody need be there.
-fn draw(text: &str) {
-    let mut out = std::io::stdout().lock();
-    write!(out, "{text}").and_then(|()| out.flush()).unwrap_or_default();
 }
 
 async fn rebuild_read_model(app: App) -> Result<ExitCode, BoxError> {

@@ -27,7 +27,6 @@ const HOMES: &[(&str, &[&str])] = &[
             "identity/cookies.rs",
             "identity/quota.rs",
             "identity/staff.rs",
-            "identity/verified.rs",
         ],
     ),
     ("std::env::", &["platform/config.rs"]),
@@ -226,7 +225,7 @@ fn dead(sources: &[Source]) -> Vec<String> {
 #[test]
 fn the_source_has_its_shape() {
     let mut wrong = Vec::new();
-    for folder in ["src", "ledger/src", "revio-sim/src", "tests"] {
+    for folder in ["src", "bench/src", "ledger/src", "revio-sim/src", "tests"] {
         let sources = sources(folder);
         wrong.extend(sources.iter().filter_map(too_long));
         wrong.extend(sources.iter().filter_map(without_doc));

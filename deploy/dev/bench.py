@@ -1,15 +1,141 @@
-"""`./dev bench NAME`: measurements on private parts of their own. One file a benchmark; this one finds it."""
+"""`./dev bench NAME`: measurements on private parts, built for release. The crate `bench` seeds, measures and judges.
 
-import bench_exports
-import bench_history
-import bench_projector
-from console import Failure
+    history     `bench seed` fills PostgreSQL, `bench lists` asks for each kind of page, each time with other values
+    exports     as many rows, streamed by the service over HTTP in each format; the trailers are verified
+    projector   `bench projector` moves money, copies the ledger, compares, rebuilds, and copies under load
 
-BENCHMARKS = {"exports": bench_exports, "history": bench_history, "projector": bench_projector}
+The memory of an export is the highest resident size of the whole process since it began (VmHWM, reset before each).
+"""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import time
+import zipfile
+from contextlib import contextmanager
+
+import demo
+import parts
+import processes
+import service
+from console import ROOT, Failure, heading, note
+
+STATE = ROOT / ".dev" / "bench"
+PORTS = {"postgres": 28432, "redis": 28479, "tigerbeetle": 28400, "revio-sim": 28490, "octoco": 28480}  # if free
+TRANSACTIONS, CALLS, TRANSFERS = 1_000_000, 200, 1_000_000
+ROWS_MIN = 100_000  # a second
+RESIDENT_MAX = 100  # MB
+FORMATS = ("csv", "jsonl", "xlsx")
+PATIENCE = 900  # seconds that one export may take
 
 
-def run(arguments):
-    name = arguments[0] if arguments else ""
-    if name not in BENCHMARKS:
-        raise Failure("read the command", f"no benchmark: {name or '(no name)'}", f"one of: {', '.join(BENCHMARKS)}")
-    return BENCHMARKS[name].run(arguments[1:])
+def history(transactions, calls, keep):
+    with measuring(STATE, again=True, keep=keep) as up:
+        seed(up, transactions)
+        return bench(up, "lists", "--calls", calls)
+
+
+def exports(transactions, keep):
+    with measuring(STATE, again=True, keep=keep) as up:
+        seed(up, transactions)
+        processes.ensure(STATE, service.serve(up, RATE_LIMITS="off", RUST_LOG="error"))
+        staff = demo.Customer(up, "bench")
+        staff.sign_up()
+        staff.become("finance")
+        heading(f"Exports of {rows(up):,} rows (machine load before: {os.getloadavg()[0]:.1f})")
+        print(f"   {'':<8}{'rows/s':>10}{'MB/s':>8}{'seconds':>9}{'resident MB':>13}")
+        missed = [form for form in FORMATS if not export(up, staff, form)]
+    note(f"wanted: {ROWS_MIN:,} rows/s within {RESIDENT_MAX} MB; missed by: {', '.join(missed) or 'none'}")
+    return 1 if missed else 0
+
+
+def projector(transfers):
+    with measuring(STATE.with_name("bench-projector")) as up:
+        return bench(up, "projector", "--transfers", transfers)
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def measuring(state, **kept):
+    with parts.private(state, PORTS, "./dev bench", "measuring", **kept) as up:
+        service.build(up, "bench")
+        service.prepare(up)
+        yield up
+
+
+def seed(up, transactions):
+    """As many rows as are wanted: those that were kept, or new ones."""
+    if rows(up) not in (0, transactions):
+        parts.sql(up, "drop database octoco")
+        parts.ensure_database(up, "octoco")
+        service.migrate(up)
+    if not rows(up) and bench(up, "seed", "--transactions", transactions):
+        raise Failure("seed", "it broke off", "read what it said above")
+    size = "concat_ws(' ', relname, pg_size_pretty(pg_table_size(oid)), '+', pg_size_pretty(pg_indexes_size(oid)))"
+    tables = "from pg_class where relname like 'transaction%' and relkind = 'r'"
+    sizes = f"select string_agg({size}, ', ') {tables}"
+    note(f"{rows(up):,} transactions; {parts.sql(up, sizes, 'octoco')}")
+
+
+def rows(up):
+    return int(parts.sql(up, "select count(*) from transactions", "octoco"))
+
+
+def bench(up, *words):
+    """All connections are few, so that the processes behind them can be watched."""
+    heading(" ".join(map(str, words)) + f" (machine load before: {os.getloadavg()[0]:.1f})")
+    env = {**service.service_env(up), "RATE_LIMITS": "off", "RUST_LOG": "error", "DATABASE_CONNECTIONS_MAX": "8"}
+    return subprocess.run([service.binary(up, "bench"), *map(str, words)], env=env, check=False).returncode
+
+
+# -- exports ----------------------------------------------------------------------------------------------------------
+
+
+def export(up, staff, form):
+    """Whether it was fast and small enough."""
+    file, process = STATE / "export", f"/proc/{processes.find(STATE, 'octoco')}"
+    with open(f"{process}/clear_refs", "w") as clear:
+        clear.write("5")
+    began = time.monotonic()
+    path = f"/v1/admin/transactions/export?format={form}"
+    with staff.request("GET", path, timeout=PATIENCE) as answer, open(file, "wb") as copy:
+        while chunk := answer.read(1 << 20):
+            copy.write(chunk)
+    seconds = time.monotonic() - began
+    with open(f"{process}/status") as status:
+        peak = int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1]) / 1000
+    count, size = verified(file, form), file.stat().st_size / 1e6
+    print(f"   {form:<8}{count / seconds:>10,.0f}{size / seconds:>8.0f}{seconds:>9.1f}{peak:>13.0f}", flush=True)
+    if count != rows(up):
+        raise Failure(f"export as {form}", f"it has {count} rows of {rows(up)}", "this is a defect")
+    return count / seconds >= ROWS_MIN and peak <= RESIDENT_MAX
+
+
+def verified(file, form):
+    """The rows of the file, once its hash is what its trailer says."""
+    trailer = trailer_of(file, form)
+    digest, left = hashlib.sha256(), int(trailer["bytes"])
+    with open(file, "rb") as content:
+        while left and (piece := content.read(min(left, 1 << 20))):
+            digest.update(piece)
+            left -= len(piece)
+    if digest.hexdigest() != trailer["sha256"]:
+        raise Failure(f"verify the {form}", "its hash is another one", "this is a defect")
+    return int(trailer["rows"])
+
+
+def trailer_of(file, form):
+    if form == "xlsx":
+        with zipfile.ZipFile(file) as book:
+            texts = re.findall(r"<t[^>]*>([^<]*)</t>", book.read("xl/worksheets/trailer.xml").decode())
+        return dict(zip(texts[0:6:2], texts[1:6:2]))
+    with open(file, "rb") as content:
+        content.seek(-min(file.stat().st_size, 65536), os.SEEK_END)
+        line = content.read().decode(errors="replace").strip().splitlines()[-1]
+    if form == "csv":
+        return json.loads(line.split(',"', 1)[1].rsplit('"', 1)[0].replace('""', '"'))
+    return json.loads(line)["trailer"]

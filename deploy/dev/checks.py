@@ -1,6 +1,7 @@
 """`./dev test` and `./dev prepare`: what must hold before a change is good, against real parts that start empty."""
 
 import filecmp
+import hashlib
 import os
 import re
 import shutil
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 
 import fuzz
 import parts
-import processes
 import toolchain
 import typescript
 from console import ROOT, Failure, duration, heading, note
@@ -20,6 +20,8 @@ from console import ROOT, Failure, duration, heading, note
 STATE = ROOT / ".dev" / "test"
 PORTS = {"postgres": 25432, "redis": 26379, "tigerbeetle": 23000}
 QUERIES = ROOT / ".sqlx"
+QUERIES_GOOD = ROOT / ".dev" / "queries.sha256"
+PYTHON = ("dev", "deploy/dev")
 
 TEST_RESULT = re.compile(r"^test result: .*?(\d+) passed; (\d+) failed; (\d+) ignored")
 
@@ -43,8 +45,14 @@ class Run:
         heading(title)
         failed_before, started = self.failed, time.monotonic()
         child = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **toolchain.cargo_env(), **colour(), **(env or {})},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            command,
+            cwd=ROOT,
+            env={**os.environ, **toolchain.cargo_env(), **colour(), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
         try:
             for line in child.stdout:
@@ -72,6 +80,10 @@ class Run:
         self.results.append(Result(title, outcome, seconds))
         note(f"{title}: {outcome}, {duration(seconds)}" if seconds else f"{title}: {outcome}")
 
+    def skip(self, title, why):
+        heading(title)
+        self.note(title, f"skipped: {why}")
+
     def fail(self, title, why):
         self.failed += 1
         self.note(title, "failed")
@@ -95,14 +107,16 @@ def test(filters):
     """All checks, or only the tests that match. The exit code."""
     run = Run()
     try:
-        with running_parts() as instances:
+        with parts.private(STATE, PORTS, "./dev test") as instances:
+            parts.ensure_database(instances, "octoco_test")
             if not filters:
                 check_all_but_tests(run, instances)
-            tests = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast", "--", *filters]
-            run.step("tests", *tests, env=test_env(instances))
-            if not filters:
-                typescript.in_test(run)
-                fuzz.in_test(run, instances)
+            cargo_test = ["cargo", "test", "--workspace", "--locked"]
+            if run.step("build", *cargo_test, "--no-run"):
+                run.step("tests", *cargo_test, "--no-fail-fast", "--", *filters, env=test_env(instances))
+                if not filters:
+                    typescript.in_test(run)
+                    fuzz.in_test(run, instances)
     except Failure as failure:
         failure.show()
         run.failed += 1
@@ -113,17 +127,29 @@ def test(filters):
 def check_all_but_tests(run, instances):
     run.step("format", "cargo", "fmt", "--all", "--check")
     lint_and_compare_queries(run, instances)
-    run.step("docs", *DOCS, env={"RUSTDOCFLAGS": "-D warnings"})
+    run.step("docs", "cargo", "doc", "--locked", *TO_DOCUMENT, env={"RUSTDOCFLAGS": "-D warnings"})
+    check_python(run)
     check_dependencies(run)
     optional(run, "cargo-machete", "cargo", "machete")
 
 
-DOCS = ["cargo", "doc", "--no-deps", "--document-private-items", "--workspace", "--locked"]
+# With examples, libraries have the features of the other steps; without, many would be compiled once more for this one.
+TO_DOCUMENT = ("--workspace", "--lib", "--bin", "bench", "--examples", "--no-deps", "--document-private-items")
+ALL_TARGETS = ("--workspace", "--all-targets", "--locked")
+CLIPPY = ("--", "-D", "warnings")
+
+
+def check_python(run):
+    home, problem = toolchain.from_pypi("ruff", ROOT / "deploy" / "dev" / "ruff.txt")
+    if problem:
+        run.skip("ruff", problem)
+    elif run.step("ruff", str(home / "bin" / "ruff"), "check", *PYTHON):
+        run.step("ruff format", str(home / "bin" / "ruff"), "format", "--check", *PYTHON)
 
 
 def prepare():
     """Writes `.sqlx` anew: what each SQL query takes and gives, so that a build needs no database."""
-    with running_parts() as instances:
+    with parts.private(STATE, PORTS, "./dev prepare") as instances:
         written = toolchain.fresh_folder(STATE / "sqlx")
         if not check_queries(Run(), instances, written, "check"):
             return 1
@@ -140,15 +166,13 @@ def check_dependencies(run):
         if subprocess.run(fetch, cwd=ROOT, capture_output=True, check=False).returncode == 0:
             run.step("advisories", "cargo", "deny", "--locked", "check", "--disable-fetch", "advisories")
         else:
-            heading("advisories")
-            run.note("advisories", "skipped: no database")
+            run.skip("advisories", "no database")
 
 
 def optional(run, tool, *command):
     """A check whose tool a developer may lack. Whether it is there."""
     if shutil.which(tool) is None:
-        heading(tool)
-        run.note(tool, "skipped: not installed")
+        run.skip(tool, "not installed")
         return False
     run.step(tool, *command)
     return True
@@ -168,17 +192,31 @@ def test_env(instances):
 
 def lint_and_compare_queries(run, instances):
     """Clippy compiles every query against a real, migrated database; what it learns must be what is committed."""
+    state = state_of_queries()
+    if QUERIES_GOOD.exists() and QUERIES_GOOD.read_text() == state:
+        run.step("clippy", "cargo", "clippy", *ALL_TARGETS, *CLIPPY)
+        return run.note("committed queries", "ok, as they were")
     written = toolchain.fresh_folder(STATE / "sqlx")
     try:
-        compiled = check_queries(run, instances, written, "clippy", "--", "-D", "warnings")
+        compiled = check_queries(run, instances, written, "clippy", *CLIPPY)
     except Failure as failure:
-        run.fail("clippy", f"{failure.step}: {failure.cause}")
-        return
+        return run.fail("clippy", f"{failure.step}: {failure.cause}")
     different = differences(written, QUERIES) if compiled else []
     if different:
-        run.fail("committed queries", f"{len(different)} differ from .sqlx, e.g. {different[0]}: run ./dev prepare")
-    elif compiled:
+        return run.fail("committed queries", f"{len(different)} differ, e.g. {different[0]}: run ./dev prepare")
+    if compiled:
         run.note("committed queries", "ok")
+        QUERIES_GOOD.write_text(state)
+    return None
+
+
+def state_of_queries():
+    """Whatever the descriptions of the queries come from, and they themselves."""
+    patterns = ("Cargo.lock", "migrations/*.sql", ".sqlx/*.json", "src/**/*.rs", "tests/**/*.rs")
+    digest = hashlib.sha256(str(toolchain.postgres_bin()).encode())
+    for file in sorted(file for pattern in patterns for file in ROOT.glob(pattern)):
+        digest.update(f"{file}\0{file.stat().st_size}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def check_queries(run, instances, written, cargo_command, *lints):
@@ -190,8 +228,7 @@ def check_queries(run, instances, written, cargo_command, *lints):
         "SQLX_OFFLINE_DIR": str(written),
     }
     with touched(crate_roots()):
-        options = ["--workspace", "--all-targets", "--locked", *lints]
-        return run.step(cargo_command, "cargo", cargo_command, *options, env=env)
+        return run.step(cargo_command, "cargo", cargo_command, *ALL_TARGETS, *lints, env=env)
 
 
 def migrate(instances, database):
@@ -228,28 +265,3 @@ def names(folder):
 def differences(left, right):
     _, different, missing = filecmp.cmpfiles(left, right, names(left) | names(right), shallow=False)
     return sorted(different + missing)
-
-
-# -- parts ------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def running_parts(state=STATE, usual_ports=PORTS, what="./dev test"):
-    """PostgreSQL, Redis and TigerBeetle, new and empty; stopped and forgotten afterwards."""
-    heading("Real parts")
-    toolchain.ensure_all()
-    with processes.only_one(state.with_suffix(".lock"), what):
-        parts.stop_all(state, usual_ports)
-        parts.forget_data(state)
-        toolchain.fresh_folder(state)
-        ports = {name: processes.free_port(port) for name, port in usual_ports.items()}
-        instances = parts.Instances(state, ports, durable=False)
-        try:
-            for part in (parts.postgres, parts.redis, parts.tigerbeetle_part):
-                processes.ensure(state, part(instances))
-            parts.ensure_database(instances, "octoco_test", role_options="superuser")
-            note(", ".join(f"{name} on {port}" for name, port in ports.items()))
-            yield instances
-        finally:
-            parts.stop_all(state, usual_ports)
-            parts.forget_data(state)

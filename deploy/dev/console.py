@@ -89,7 +89,11 @@ def run_long(title, command, log, usually=None, env=None, cwd=ROOT):
     with open(log, "wb") as output:
         child = subprocess.Popen(
             [str(word) for word in command],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env, cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=cwd,
         )
     try:
         wait_ticking(child, progress)

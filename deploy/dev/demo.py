@@ -23,61 +23,110 @@ def run(up):
     Demo(up).run()
 
 
-class Demo:
-    def __init__(self, up):
-        self.up = up
-        self.api = f"http://127.0.0.1:{up.ports['octoco']}"
-        self.email = f"demo-{time.time_ns() // 1_000_000}@example.com"
-        self.token = None
-        self.step = "demo"
+class Customer:
+    """Somebody who uses the API; a failure says at which step."""
 
+    def __init__(self, up, name="demo"):
+        self.up, self.name, self.step = up, name, "sign up"
+        self.email, self.password = f"{name}-{uuid.uuid4().hex[:12]}@example.com", f"{name} {uuid.uuid4()}"
+        self.token = None
+
+    def sign_up(self):
+        login = {"email": self.email, "password": self.password}
+        self.id = self.call("POST", "/v1/auth/register", {**login, "full_name": HOLDER})["id"]
+        self.sign_in()
+
+    def sign_in(self):
+        login = {"email": self.email, "password": self.password}
+        self.token = self.call("POST", "/v1/auth/login", login)["access_token"]
+
+    def become(self, role):
+        self.octoco("admin", "grant", "--email", self.email, "--role", role)
+        self.sign_in()
+
+    def add_bank_account(self):
+        number = {"account_number": "62001234567", "branch_code": "250655", "bank_name": "FNB"}
+        return self.call("POST", "/v1/bank-accounts", {**number, "account_holder": HOLDER})["id"]
+
+    def open_deposit(self):
+        return self.call("POST", "/v1/deposits", {"amount": DEPOSIT, "currency": "ZAR"}, key=True)
+
+    def withdraw(self, amount, bank_account):
+        order = {"amount": amount, "currency": "ZAR", "bank_account_id": bank_account}
+        return self.await_completed(self.call("POST", "/v1/withdrawals", order, key=True))
+
+    def await_completed(self, transaction):
+        deadline = time.monotonic() + PATIENCE
+        while transaction["state"] != "completed":
+            if time.monotonic() > deadline:
+                raise self.failure(f"still {transaction['state']} after {PATIENCE} s: {json.dumps(transaction)}")
+            if transaction["state"] in ("failed", "expired", "cancelled", "rejected"):
+                raise self.failure(f"it ended as {transaction['state']}: {json.dumps(transaction)}")
+            time.sleep(0.1)
+            transaction = self.call("GET", f"/v1/transactions/{transaction['id']}")
+        return transaction
+
+    def call(self, method, path, body=None, key=False):
+        try:
+            with self.request(method, path, body, key) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as refusal:
+            raise self.failure(f"{method} {path} answered {refusal.code}: {problem(refusal.read())}") from None
+        except OSError as error:
+            raise self.failure(f"{method} {path}: {error}") from None
+
+    def request(self, method, path, body=None, key=False, timeout=PATIENCE):
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        if key:
+            headers["Idempotency-Key"] = str(uuid.uuid4())
+        url = f"http://127.0.0.1:{self.up.ports['octoco']}{path}"
+        data = None if body is None else json.dumps(body).encode()
+        return urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=timeout)
+
+    def octoco(self, *words):
+        command, env = [service.binary(self.up, "octoco"), *words], service.service_env(self.up)
+        answer = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        if answer.returncode != 0:
+            raise self.failure(f"octoco {' '.join(words)}: {answer.stderr}")
+        return answer.stdout
+
+    def failure(self, cause):
+        logs = " and ".join(str(processes.log_file(self.up.state, name)) for name in ("octoco", "revio-sim"))
+        return Failure(f"{self.name}: {self.step}", cause, f"read {logs}\nor follow them: ./dev logs octoco -f")
+
+
+class Demo(Customer):
     def run(self):
         print(f"   {'step':<46}{'posted':>12}{'pending':>12}{'available':>12}  ZAR", flush=True)
+        self.step = "register and log in"
         self.sign_up()
         self.show(f"registered {self.email}", 0, 0)
         self.deposit()
         self.show("deposit paid at the simulator and booked", DEPOSIT, DEPOSIT)
-        self.withdraw()
+        self.step = "withdraw to a new bank account"
+        self.withdraw(WITHDRAWAL, self.add_bank_account())
         left = DEPOSIT - WITHDRAWAL
         self.show("withdrawal paid out", left, left)
         self.compare_with_ledger(left)
 
-    # -- the steps ----------------------------------------------------------------------------------------------------
-
-    def sign_up(self):
-        self.step = "register and log in"
-        password = f"demo {uuid.uuid4()}"
-        login = {"email": self.email, "password": password}
-        self.call("POST", "/v1/auth/register", {**login, "full_name": HOLDER})
-        self.token = self.call("POST", "/v1/auth/login", login)["access_token"]
-
     def deposit(self):
         self.step = "deposit"
-        deposit = self.call("POST", "/v1/deposits", {"amount": DEPOSIT, "currency": "ZAR"}, key=True)
+        deposit = self.open_deposit()
         self.show("deposit opened, waiting for payment", 0, 0)
         self.step = "pay the deposit at the simulator"
         pay_like_a_person(deposit["checkout_url"], self.failure)
         self.step = "book the deposit"
         self.await_completed(deposit)
 
-    def withdraw(self):
-        self.step = "add a bank account"
-        number = {"account_number": "62001234567", "branch_code": "250655", "bank_name": "FNB"}
-        bank_account = self.call("POST", "/v1/bank-accounts", {**number, "account_holder": HOLDER})
-        self.step = "withdraw"
-        order = {"amount": WITHDRAWAL, "currency": "ZAR", "bank_account_id": bank_account["id"]}
-        self.await_completed(self.call("POST", "/v1/withdrawals", order, key=True))
-
     def compare_with_ledger(self, expected):
         self.step = "compare with TigerBeetle"
-        command = [service.binary("octoco"), "admin", "ledger-balances", "--email", self.email]
-        answer = subprocess.run(command, env=service.service_env(self.up), capture_output=True, text=True, check=False)
-        if answer.returncode != 0:
-            raise self.failure(f"octoco admin ledger-balances: {answer.stderr}")
-        lines = [json.loads(line) for line in answer.stdout.splitlines() if '"currency"' in line]
+        answer = self.octoco("admin", "ledger-balances", "--email", self.email)
+        lines = [json.loads(line) for line in answer.splitlines() if '"currency"' in line]
         self.print_line("the same, asked from TigerBeetle itself", self.checked(lines, expected, expected))
-
-    # -- balances -----------------------------------------------------------------------------------------------------
 
     def show(self, text, posted, available):
         balances = self.call("GET", "/v1/balances")["balances"]
@@ -94,40 +143,6 @@ class Demo:
     def print_line(self, text, balance):
         figures = (f"{balance[name] / 100:>12,.2f}" for name in ("posted", "pending", "available"))
         print(f"   {text:<46}{''.join(figures)}", flush=True)
-
-    def await_completed(self, transaction):
-        deadline = time.monotonic() + PATIENCE
-        while transaction["state"] != "completed":
-            if time.monotonic() > deadline:
-                raise self.failure(f"still {transaction['state']} after {PATIENCE} s: {json.dumps(transaction)}")
-            if transaction["state"] in ("failed", "expired", "cancelled", "rejected"):
-                raise self.failure(f"it ended as {transaction['state']}: {json.dumps(transaction)}")
-            time.sleep(0.1)
-            transaction = self.call("GET", f"/v1/transactions/{transaction['id']}")
-
-    # -- the API ------------------------------------------------------------------------------------------------------
-
-    def call(self, method, path, body=None, key=False):
-        headers = {"Accept": "application/json"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        if key:
-            headers["Idempotency-Key"] = str(uuid.uuid4())
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.api + path, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as refusal:
-            raise self.failure(f"{method} {path} answered {refusal.code}: {problem(refusal.read())}") from None
-        except OSError as error:
-            raise self.failure(f"{method} {path}: {error}") from None
-
-    def failure(self, cause):
-        logs = " and ".join(str(processes.log_file(service.STATE, name)) for name in ("octoco", "revio-sim"))
-        return Failure(f"demo: {self.step}", cause, f"read {logs}\nor follow them: ./dev logs octoco -f")
 
 
 def problem(body):

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import time
-import uuid
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -38,83 +37,45 @@ SEED = 20_261_124
 FINDINGS_SHOWN = 20
 
 
-def run(arguments):
-    examples, roles, seed = read(arguments)
-    problem = install()
+def run(examples, role, seed):
+    home, problem = install()
     if problem:
         raise Failure("install schemathesis", problem, f"read {shown(toolchain.log('schemathesis'))}")
-    import checks  # which imports this module
-
-    with checks.running_parts(STATE, PORTS, "./dev fuzz") as instances:
-        found = fuzz(instances, {role: PHASES for role in roles}, examples, seed)
+    with parts.private(STATE, PORTS, "./dev fuzz") as instances:
+        service.build(instances)
+        found = fuzz(instances, home, {role: PHASES for role in ([role] if role else ROLES)}, examples, seed)
     return 1 if found else 0
-
-
-def read(arguments):
-    words, examples, roles, seed = list(arguments), EXAMPLES, ROLES, SEED
-    usage = f"./dev fuzz [--examples N] [--role {'|'.join(ROLES)}] [--seed N]"
-    while words:
-        word = words.pop(0)
-        if word in ("--examples", "--seed") and words and re.fullmatch(r"[1-9]\d*", words[0]):
-            number = int(words.pop(0))
-            examples, seed = (number, seed) if word == "--examples" else (examples, number)
-        elif word == "--role" and words and words[0] in ROLES:
-            roles = (words.pop(0),)
-        else:
-            raise Failure("read the command", f"cannot be used: {word}", usage)
-    return examples, roles, seed
 
 
 def in_test(run, instances):
     """The bounded run of `./dev test`, on the parts that it has running."""
-    problem = install()
+    home, problem = install()
     if problem:
-        heading("fuzz")
-        return run.note("fuzz", f"skipped: {problem}")
+        return run.skip("fuzz", problem)
     started = time.monotonic()
     try:
-        found = fuzz(instances, PHASES_IN_TEST, EXAMPLES_IN_TEST, SEED)
+        found = fuzz(instances, home, PHASES_IN_TEST, EXAMPLES_IN_TEST, SEED)
     except Failure as failure:
         return run.fail("fuzz", f"{failure.step}: {failure.cause}")
     if found:
         return run.fail("fuzz", f"{found} findings, above; ./dev fuzz runs it alone")
-    run.note("fuzz", "ok", time.monotonic() - started)
+    return run.note("fuzz", "ok", time.monotonic() - started)
 
 
 # -- schemathesis -----------------------------------------------------------------------------------------------------
 
 
-def home():
-    version = re.search(r"^schemathesis==(\S+)", (HOME / "requirements.txt").read_text(), re.MULTILINE)[1]
-    return toolchain.cache() / f"schemathesis-{version}-py{sys.version_info[0]}{sys.version_info[1]}"
-
-
 def install():
-    """Puts schemathesis into the cache. None, or why it cannot be had here."""
-    if sys.version_info < (3, 11):
-        return "it needs Python 3.11"
-    if home().exists():
-        return None
-    with toolchain.locked_cache():
-        if home().exists():
-            return None
-        new = toolchain.fresh_folder(home().with_name(home().name + ".new"))
-        options = ["--target", new, "--only-binary=:all:", "--require-hashes", "-r", HOME / "requirements.txt"]
-        command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", *options]
-        try:
-            run_long("installing schemathesis", command, toolchain.log("schemathesis"), usually="half a minute, once")
-        except Failure:
-            return "pip cannot install it"
-        toolchain.put_in_place(new, home())
-    return None
+    """Where schemathesis is, and why it cannot be had here."""
+    return toolchain.from_pypi("schemathesis", HOME / "requirements.txt", python=(3, 11))
 
 
-def fuzz(instances, phases, examples, seed):
+def fuzz(instances, home, phases, examples, seed):
     """Every role in turn, in its phases. How many findings there were."""
     with running_service(instances) as up:
         people = People(up)
         common = ["--max-examples", examples, "--seed", seed]
-        reports = [fuzz_as(up, role, people, ["--phases", of_role, *common]) for role, of_role in phases.items()]
+        reports = [fuzz_as(up, home, role, people, ["--phases", of_role, *common]) for role, of_role in phases.items()]
     heading("Fuzz")
     for report in reports:
         found = f"{report.calls:>6} calls {len(report.findings):>4} findings"
@@ -136,7 +97,7 @@ class Report:
         self.findings = findings or ([] if good else ["schemathesis did not come to its end, or left operations out"])
 
 
-def fuzz_as(up, role, people, options):
+def fuzz_as(up, home, role, people, options):
     heading(f"Fuzz as {role}")
     report, log = STATE / f"{role}.json", processes.log_file(STATE, f"fuzz-{role}")
     report.unlink(missing_ok=True)
@@ -144,7 +105,7 @@ def fuzz_as(up, role, people, options):
     options = [*options, "--report", "json", "--report-json-path", report]
     program = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"]
     command = [*program, "--config-file", HOME / "schemathesis.toml", "run", *options, f"{url}/openapi.json"]
-    ours = {"PYTHONPATH": str(home()), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "120", "FUZZ_URL": url}
+    ours = {"PYTHONPATH": str(home), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "120", "FUZZ_URL": url}
     hooks = {"SCHEMATHESIS_HOOKS": str(HOME / "hooks.py"), **people.environment(role)}
     env = {**os.environ, **ours, **hooks}
     started = time.monotonic()
@@ -163,26 +124,19 @@ def fuzz_as(up, role, people, options):
 def running_service(instances):
     """The service and the simulator on running parts, without rate limits."""
     heading("Service")
-    service.STATE = STATE  # what `service` builds, writes and starts is this set's
     STATE.mkdir(parents=True, exist_ok=True)
     ports = {name: processes.free_port(port) for name, port in SERVICE_PORTS.items()}
     up = replace(instances, state=STATE, ports={**instances.ports, **ports})
     stop_service()
     try:
-        service.build()
-        service.ensure_keys()
-        parts.ensure_database(up, "octoco")
-        processes.ensure(STATE, service.simulator(up))
-        service.migrate(up)
-        part = service.serve(up)
-        processes.ensure(STATE, replace(part, env={**part.env, **keys_of_revio(), "RATE_LIMITS": "off"}))
+        service.prepare(up)
+        processes.ensure(STATE, service.serve(up, **keys_of_revio(up), RATE_LIMITS="off"))
         yield up
     finally:
         stop_service()
-        (STATE / "revio-sim.json").unlink(missing_ok=True)
 
 
-def keys_of_revio():
+def keys_of_revio(up):
     """A second key that Revio may sign with, ours, to get past the signature; without openssl nothing does."""
     private, public = signing_key(), STATE / "signing.pub.pem"
     if shutil.which("openssl") is None:
@@ -190,7 +144,7 @@ def keys_of_revio():
     for command in (["genrsa", "-out", private, "2048"], ["rsa", "-in", private, "-pubout", "-out", public]):
         subprocess.run(["openssl", *command], capture_output=True, check=True)
     both = STATE / "revio-keys.pem"
-    both.write_text(service.webhook_key_file().read_text() + public.read_text())
+    both.write_text(service.webhook_key_file(up).read_text() + public.read_text())
     return {"REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(both), "REVIO_COMPANY_PUBLIC_KEYS_FILE": str(public)}
 
 
@@ -208,9 +162,8 @@ class People:
 
     def __init__(self, up):
         self.up = up
-        self.password = f"fuzz {uuid.uuid4()}"
         self.victims = [self.sign_up("victim") for _ in range(2)]
-        held = self.victims[0].deposit_unpaid()
+        held = self.victims[0].open_deposit()
         self.sql(f"update transactions set held_reason = 'to be looked at', due_at = null where id = '{held['id']}'")
         self.held = [held["id"]]
         maker = self.sign_up("finance")
@@ -220,15 +173,10 @@ class People:
         return parts.sql(self.up, statement, "octoco")
 
     def sign_up(self, role):
-        person = Person(self.up, f"{role}-{uuid.uuid4().hex[:12]}@example.com", self.password)
+        person = Person(self.up, role)
         person.begin()
         if role in ("support", "finance", "admin"):
-            command = [service.binary("octoco"), "admin", "grant", "--email", person.email, "--role", role]
-            env = service.service_env(self.up)
-            answer = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-            if answer.returncode != 0:
-                raise Failure(f"make somebody {role}", answer.stderr, "read the command's message")
-            person.sign_in()
+            person.become(role)
         return person
 
     def environment(self, role):
@@ -251,36 +199,26 @@ class People:
         }
         if role in ("support", "finance", "admin"):
             objects["/v1/admin/exports/"] = [person.export("/v1/admin/exports")]
-        email, password = ("", "") if role == "nobody" else (person.email, self.password)
-        return {"FUZZ_EMAIL": email, "FUZZ_PASSWORD": password, "FUZZ_OBJECTS": json.dumps(objects),
-                "FUZZ_SIGNING_KEY": str(signing_key()) if signing_key().exists() else ""}
+        email, password = ("", "") if role == "nobody" else (person.email, person.password)
+        return {
+            "FUZZ_EMAIL": email,
+            "FUZZ_PASSWORD": password,
+            "FUZZ_OBJECTS": json.dumps(objects),
+            "FUZZ_SIGNING_KEY": str(signing_key()) if signing_key().exists() else "",
+        }
 
 
-class Person(demo.Demo):
+class Person(demo.Customer):
     """Somebody with an account, a paid deposit and a withdrawal."""
 
-    def __init__(self, up, email, password):
-        super().__init__(up)
-        self.email, self.password = email, password
-
     def begin(self):
-        self.step = "sign up"
-        login = {"email": self.email, "password": self.password}
-        self.id = self.call("POST", "/v1/auth/register", {**login, "full_name": demo.HOLDER})["id"]
-        self.sign_in()
+        self.sign_up()
         self.step = "have money"
-        deposit = self.deposit_unpaid()
+        deposit = self.open_deposit()
         demo.pay_like_a_person(deposit["checkout_url"], self.failure)
         self.await_completed(deposit)
         self.bank_account = self.add_bank_account()
-        order = {"amount": 100, "currency": "ZAR", "bank_account_id": self.bank_account}
-        withdrawal = self.call("POST", "/v1/withdrawals", order, key=True)
-        self.await_completed(withdrawal)
-        self.transactions = [deposit["id"], withdrawal["id"]]
-
-    def sign_in(self):
-        login = {"email": self.email, "password": self.password}
-        self.token = self.call("POST", "/v1/auth/login", login)["access_token"]
+        self.transactions = [deposit["id"], self.withdraw(100, self.bank_account)["id"]]
 
     def other_sessions(self):
         """Ended by the calls, and not the one that they are made with."""
@@ -296,13 +234,6 @@ class Person(demo.Demo):
         what = {"user_id": user_id, "direction": "credit", "amount": 100, "currency": "ZAR"}
         why = {"counterpart": "suspense", "reason": "fuzzing"}
         return self.call("POST", "/v1/admin/adjustments", {**what, **why}, key=True)["id"]
-
-    def deposit_unpaid(self):
-        return self.call("POST", "/v1/deposits", {"amount": demo.DEPOSIT, "currency": "ZAR"}, key=True)
-
-    def add_bank_account(self):
-        number = {"account_number": "62001234567", "branch_code": "250655", "bank_name": "FNB"}
-        return self.call("POST", "/v1/bank-accounts", {**number, "account_holder": demo.HOLDER})["id"]
 
 
 # -- the report -------------------------------------------------------------------------------------------------------

@@ -7,13 +7,27 @@ import signal
 import socket
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict
+from typing import Optional
 
-from console import ROOT, Failure, shown
-from processes import Part, answers, as_user, end, find, holder, is_free, start_time, stop
-from toolchain import TIGERBEETLE, fresh_folder, postgres_bin, system_path, tigerbeetle
+from console import ROOT, Failure, heading, note, shown
+from processes import (
+    Part,
+    answers,
+    as_user,
+    end,
+    ensure,
+    find,
+    free_port,
+    holder,
+    is_free,
+    only_one,
+    start_time,
+    stop,
+)
+from toolchain import TIGERBEETLE, ensure_all, fresh_folder, postgres_bin, system_path, tigerbeetle
 
 PORT_VARIABLES = {
     "octoco": "OCTOCO_API_PORT",
@@ -23,24 +37,34 @@ PORT_VARIABLES = {
     "tigerbeetle": "OCTOCO_TIGERBEETLE_PORT",
 }
 
-# For tests only: their databases may be lost, so nothing waits for the disk.
-FAST_AND_FORGETFUL = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300"]
+POSTGRES_SETTINGS = {
+    "development": [],
+    # The databases of tests may be lost, so nothing waits for the disk.
+    "tests": ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300"],
+    "measuring": ["shared_buffers=2GB", "max_wal_size=8GB"],
+}
 
 
 @dataclass(frozen=True)
 class Instances:
-    """One set of parts: where its state is, on which ports it answers, and whether its data must survive a crash."""
+    """One set of parts: where its state is, on which ports it answers, what it is for, which programs of ours run."""
 
     state: Path
-    ports: Dict[str, int]
-    durable: bool
+    ports: dict[str, int]
+    purpose: str
+    programs: Optional[Path] = None
+
+    def measures(self):
+        """Then everything is as in production but for the one replica: built for release, every write on disk."""
+        return self.purpose == "measuring"
 
     def demand_free_ports(self):
         """Says who is in the way before anything starts."""
         for name, port in self.ports.items():
             if find(self.state, name) is None and not is_free(port):
                 raise Failure(
-                    f"start {name}", f"port {port} is taken by {holder(port)}",
+                    f"start {name}",
+                    f"port {port} is taken by {holder(port)}",
                     f"stop it, or choose another port: {PORT_VARIABLES[name]}=… ./dev up",
                 )
 
@@ -74,8 +98,7 @@ def forget_data(state):
 def postgres(instances):
     port, data = instances.ports["postgres"], postgres_data(instances.state)
     settings = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "timezone=UTC"]
-    if not instances.durable:
-        settings += FAST_AND_FORGETFUL
+    settings += POSTGRES_SETTINGS[instances.purpose]
     options = [word for setting in settings for word in ("-c", setting)]
     return Part(
         name="postgres",
@@ -104,8 +127,14 @@ def postgres_env():
 def postgres_tool(tool, *arguments, user=None):
     command = [str(word) for word in (postgres_bin() / tool, *arguments)]
     return subprocess.run(
-        command, env=postgres_env(), cwd="/", stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False, **as_user(user),
+        command,
+        env=postgres_env(),
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        **as_user(user),
     )
 
 
@@ -190,8 +219,9 @@ def sql(instances, statement, database="postgres"):
     return answer.stdout.strip()
 
 
-def ensure_database(instances, name, role_options=""):
-    """The role `octoco` and a database that it owns."""
+def ensure_database(instances, name):
+    """The role `octoco` and a database that it owns. Tests make databases of their own."""
+    role_options = "superuser" if instances.purpose == "tests" else ""
     if not sql(instances, "select 1 from pg_roles where rolname = 'octoco'"):
         sql(instances, f"create role octoco login {role_options}")
     if not sql(instances, f"select 1 from pg_database where datname = '{name}'"):
@@ -222,21 +252,22 @@ def redis_answers(port):
 
 
 def tigerbeetle_part(instances):
-    data = tigerbeetle_data(instances.state)
+    size = ["--cache-grid=512MiB"] if instances.measures() else ["--development"]
+    data = tigerbeetle_data(instances.state, [] if instances.measures() else ["--development"])
     return Part(
         name="tigerbeetle",
-        command=[tigerbeetle(), "start", f"--addresses={instances.tigerbeetle_address()}", "--development", data],
+        command=[tigerbeetle(), "start", f"--addresses={instances.tigerbeetle_address()}", *size, data],
         healthy=lambda: answers(instances.ports["tigerbeetle"]),
         explain=explain_tigerbeetle,
     )
 
 
-def tigerbeetle_data(state):
+def tigerbeetle_data(state, size):
     data = state / f"0_0-{TIGERBEETLE}.tigerbeetle"
     if data.exists():
         return data
     new = fresh_folder(state / "tigerbeetle.new") / data.name
-    options = ["--cluster=0", "--replica=0", "--replica-count=1", "--development"]
+    options = ["--cluster=0", "--replica=0", "--replica-count=1", *size]
     made = subprocess.run([tigerbeetle(), "format", *options, new], capture_output=True, text=True, check=False)
     if made.returncode != 0:
         hint = explain_tigerbeetle(made.stderr) or f"2 GB must be free: df -h {shown(ROOT)}"
@@ -255,3 +286,31 @@ def explain_tigerbeetle(log):
     if "lock" in log and "another process" in log:
         return "another TigerBeetle holds the data file: ./dev down, then look at: pgrep -a tigerbeetle"
     return None
+
+
+# -- a set of one's own -----------------------------------------------------------------------------------------------
+
+STATEFUL = (postgres, redis, tigerbeetle_part)
+
+
+@contextmanager
+def private(state, wanted, what, purpose="tests", again=False, keep=False):
+    """The three for one command, stopped and forgotten afterwards; they start empty, or `again` from what was kept."""
+    heading("Parts")
+    ensure_all()
+    with only_one(state.with_suffix(".lock"), what):
+        stop_all(state, wanted)
+        if not again:
+            forget_data(state)
+            fresh_folder(state)
+        state.mkdir(parents=True, exist_ok=True)
+        up = Instances(state, {name: free_port(port) for name, port in wanted.items()}, purpose)
+        try:
+            for part in STATEFUL:
+                ensure(state, part(up))
+            note(", ".join(f"{name} on {port}" for name, port in up.ports.items()))
+            yield up
+        finally:
+            stop_all(state, wanted)
+            if not keep:
+                forget_data(state)

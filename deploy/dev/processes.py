@@ -14,7 +14,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, Optional
 
 from console import Failure, Progress, shown, tail
 
@@ -24,7 +24,7 @@ class Part:
     """One process of a running set."""
 
     name: str
-    command: List[str]
+    command: list
     healthy: Callable[[], bool]
     env: Optional[dict] = None
     user: Optional[str] = None  # run as this user instead of root
@@ -76,8 +76,13 @@ def spawn(state, part):
     with open(log, "wb") as output:
         child = subprocess.Popen(
             [str(word) for word in part.command],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            env=part.env, cwd="/", start_new_session=True, **as_user(part.user),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=part.env,
+            cwd="/",
+            start_new_session=True,
+            **as_user(part.user),
         )
     record = {"pid": child.pid, "started": start_time(child.pid), "stop_signal": int(part.stop_signal)}
     record_file(state, part.name).write_text(json.dumps(record))

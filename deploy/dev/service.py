@@ -1,4 +1,4 @@
-"""The service and the Revio simulator on top of running parts: build, keys, variables, migration, webhook, start."""
+"""The service and the Revio simulator on top of a set of parts: build, keys, variables, migration, webhook, start."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import parts
 import processes
-from console import ROOT, Failure, note, run_long, shown, tail
+from console import ROOT, Failure, note, run_long, shown
 from processes import Part
 from toolchain import cargo_env
 
@@ -22,10 +22,9 @@ REVIO_API_KEY = "octoco-development-test-key"
 REVIO_BRAND_ID = "0c70c0de-0000-4000-8000-000000000001"
 
 
-
 def instances():
     """The development set; while it runs, on the ports it was started with."""
-    return parts.Instances(STATE, chosen_ports(), durable=True)
+    return parts.Instances(STATE, chosen_ports(), "development")
 
 
 def chosen_ports():
@@ -43,9 +42,10 @@ def remember_ports(ports):
 # -- build ------------------------------------------------------------------------------------------------------------
 
 
-def build():
-    command = ["cargo", "build", "--locked", "-p", "octoco", "-p", "revio-sim", "--bins"]
-    log = processes.log_file(STATE, "build")
+def build(up, *more):
+    packages = [word for name in ("octoco", "revio-sim", *more) for word in ("-p", name)]
+    command = ["cargo", "build", "--locked", "--bins", *packages, *(["--release"] if up.measures() else [])]
+    log = processes.log_file(up.state, "build")
     env = {**os.environ, **cargo_env()}
     try:
         run_long("building octoco and revio-sim", command, log, usually="10 min the first time", env=env)
@@ -55,8 +55,8 @@ def build():
         raise
 
 
-def binary(name):
-    return target_directory() / "debug" / name
+def binary(up, name):
+    return (up.programs or target_directory() / ("release" if up.measures() else "debug")) / name
 
 
 @lru_cache
@@ -78,8 +78,8 @@ def stop_outdated():
 # -- variables --------------------------------------------------------------------------------------------------------
 
 
-def webhook_key_file():
-    return STATE / "revio-webhook.pem"
+def webhook_key_file(up):
+    return up.state / "revio-webhook.pem"
 
 
 def mail_folder(up):
@@ -102,10 +102,10 @@ def variables(up):
         "REVIO_API_KEY": REVIO_API_KEY,
         "REVIO_BRAND_ID": REVIO_BRAND_ID,
         "REVIO_TEST_MODE": "true",
-        "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(webhook_key_file()),
+        "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(webhook_key_file(up)),
         "MAIL_FOLDER": str(mail_folder(up)),
         "LOG_FORMAT": "json",
-        **read_keys(),
+        **read_keys(up),
     }
 
 
@@ -117,27 +117,27 @@ def service_env(up):
     return {**theirs, **ours}
 
 
-def keys_file():
-    return STATE / "keys.env"
+def keys_file(up):
+    return up.state / "keys.env"
 
 
-def ensure_keys():
-    """Makes this checkout's own keys, once: for the tokens it signs and the bank details it encrypts."""
-    if keys_file().exists():
+def ensure_keys(up):
+    """Makes this set's own keys, once: for the tokens it signs and the bank details it encrypts."""
+    if keys_file(up).exists():
         return
-    answer = subprocess.run([binary("octoco"), "keys", "generate"], capture_output=True, text=True, check=False)
+    answer = subprocess.run([binary(up, "octoco"), "keys", "generate"], capture_output=True, text=True, check=False)
     if answer.returncode != 0:
-        raise Failure("generate keys", answer.stderr, "run: target/debug/octoco keys generate")
-    new = keys_file().with_suffix(".new")
+        raise Failure("generate keys", answer.stderr, f"run: {shown(binary(up, 'octoco'))} keys generate")
+    new = keys_file(up).with_suffix(".new")
     with open(os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
         file.write(answer.stdout)
-    new.rename(keys_file())
+    new.rename(keys_file(up))
 
 
-def read_keys():
+def read_keys(up):
     """The lines are NAME="value", the value quoted as JSON."""
     keys = {}
-    for line in keys_file().read_text().splitlines():
+    for line in keys_file(up).read_text().splitlines():
         name, equals, value = line.partition("=")
         if equals and not line.startswith("#"):
             keys[name] = json.loads(value) if value.startswith('"') else value
@@ -147,31 +147,39 @@ def read_keys():
 # -- start ------------------------------------------------------------------------------------------------------------
 
 
+def prepare(up, *options):
+    """What the service needs around it: its keys, its database as the migrations say, and Revio."""
+    ensure_keys(up)
+    parts.ensure_database(up, "octoco")
+    processes.ensure(up.state, simulator(up, *options))
+    migrate(up)
+
+
 def migrate(up):
-    log = processes.log_file(STATE, "migrate")
+    log = processes.log_file(up.state, "migrate")
     try:
-        run_long("applying migrations", [binary("octoco"), "migrate"], log, env=service_env(up))
+        run_long("applying migrations", [binary(up, "octoco"), "migrate"], log, env=service_env(up))
     except Failure as failure:
-        failure.try_next += "\nif the data is another branch's, start from nothing: ./dev down && rm -rf .dev/up"
+        failure.try_next += "\nif the data is another branch's, start from nothing: ./dev down && rm -rf .dev"
         raise
 
 
-def simulator(up):
+def simulator(up, *options):
     """Revio, with our webhook registered; it writes down the key that signs its deliveries."""
     api, listen = (f"127.0.0.1:{up.ports[name]}" for name in ("octoco", "revio-sim"))
     account = ["--test-key", REVIO_API_KEY, "--brand-id", REVIO_BRAND_ID]
-    webhook = ["--webhook", f"http://{api}/v1/webhooks/revio", "--public-key-out", webhook_key_file()]
-    state = ["--state-file", STATE / "revio-sim.json"]
+    webhook = ["--webhook", f"http://{api}/v1/webhooks/revio", "--public-key-out", webhook_key_file(up)]
     return Part(
         name="revio-sim",
-        command=[binary("revio-sim"), "--listen", listen, *account, *webhook, *state],
-        healthy=lambda: webhook_key_file().exists() and processes.answers(up.ports["revio-sim"]),
+        command=[binary(up, "revio-sim"), "--listen", listen, *account, *webhook, *options],
+        healthy=lambda: webhook_key_file(up).exists() and processes.answers(up.ports["revio-sim"]),
     )
 
 
-def serve(up):
+def serve(up, **more):
     port = up.ports["octoco"]
-    return Part(name="octoco", command=[binary("octoco"), "serve"], healthy=lambda: is_ready(port), env=service_env(up))
+    command = [binary(up, "octoco"), "serve"]
+    return Part(name="octoco", command=command, healthy=lambda: is_ready(port), env={**service_env(up), **more})
 
 
 def is_ready(port):

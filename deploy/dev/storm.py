@@ -10,7 +10,6 @@ and believes some answers lost. The rate limits are on, since without them nothi
 """
 
 import os
-import re
 import shutil
 import signal
 import time
@@ -21,7 +20,6 @@ import processes
 import service
 import storm_figures
 import storm_proof
-import toolchain
 from console import ROOT, Failure, heading, note, shown
 from storm_traffic import Traffic
 
@@ -38,45 +36,25 @@ PAUSE = 3.0  # between two restarts
 AWAY = {"postgres": 5.0, "tigerbeetle": 3.0, "redis": 1.0}  # seconds; PostgreSQL longer than the service waits for it
 ROUNDS_MIN = 2
 RESTARTS = [
-    ("octoco", signal.SIGTERM), ("postgres", signal.SIGINT), ("redis", signal.SIGKILL),
+    ("octoco", signal.SIGTERM),
+    ("postgres", signal.SIGINT),
+    ("redis", signal.SIGKILL),
     ("tigerbeetle", signal.SIGKILL),
-    ("octoco", signal.SIGKILL), ("postgres", signal.SIGKILL), ("redis", signal.SIGTERM),
+    ("octoco", signal.SIGKILL),
+    ("postgres", signal.SIGKILL),
+    ("redis", signal.SIGTERM),
     ("tigerbeetle", signal.SIGKILL),
 ]
 
 
-def run(arguments):
-    deliveries, restarts = read(arguments)
-    service.STATE = STATE  # what `service` builds, writes and starts is this set's
-    with processes.only_one(STATE.with_suffix(".lock"), "./dev storm"):
-        parts.stop_all(STATE, PORTS)
-        parts.forget_data(STATE)
-        toolchain.fresh_folder(STATE)
-        try:
-            return Storm(deliveries, restarts).run()
-        finally:
-            parts.stop_all(STATE, PORTS)
-            parts.forget_data(STATE)
-
-
-def read(arguments):
-    words, deliveries, restarts = list(arguments), DELIVERIES, True
-    while words:
-        word = words.pop(0)
-        if word == "--no-restarts":
-            restarts = False
-        elif word == "--deliveries" and words and re.fullmatch(r"[1-9]\d*", words[0]):
-            deliveries = int(words.pop(0))
-        else:
-            raise Failure("read the command", f"cannot be used: {word}", "./dev storm [--deliveries N] [--no-restarts]")
-    return deliveries, restarts
+def run(deliveries, restarts):
+    with parts.private(STATE, PORTS, "./dev storm", "development") as up:
+        return Storm(replace(up, programs=STATE / "bin"), deliveries, restarts).run()
 
 
 class Storm:
-    def __init__(self, deliveries, restarts):
-        self.wanted, self.with_restarts = deliveries, restarts
-        ports = {name: processes.free_port(port) for name, port in PORTS.items()}
-        self.up = parts.Instances(STATE, ports, durable=True)
+    def __init__(self, up, deliveries, restarts):
+        self.up, self.wanted, self.with_restarts = up, deliveries, restarts
         self.restarts = {}  # (part, signal) -> how often
         self.lives = 0
         self.complaints = []
@@ -91,7 +69,7 @@ class Storm:
         finally:
             self.traffic.stop()
         self.await_quiet()
-        proof = storm_proof.Proof(self.up, self.traffic, self.program("octoco"), self.environment())
+        proof = storm_proof.Proof(self.up, self.traffic)
         self.complaints += proof.run(self.paid_while_away)
         self.report()
         return self.verdict()
@@ -99,40 +77,21 @@ class Storm:
     # -- the parts ----------------------------------------------------------------------------------------------------
 
     def start(self):
-        heading("Parts")
-        toolchain.ensure_all()
-        service.build()
+        service.build(self.up)
+        self.up.programs.mkdir()
         for name in ("octoco", "revio-sim"):  # copies: a build meanwhile must not change what is restarted
-            self.program(name).parent.mkdir(exist_ok=True)
-            shutil.copy2(service.binary(name), self.program(name))
-        service.ensure_keys()
-        for name in ("postgres", "redis", "tigerbeetle"):
-            processes.ensure(STATE, self.part(name))
-        parts.ensure_database(self.up, "octoco")
-        processes.ensure(STATE, self.part("revio-sim"))
-        service.migrate(self.up)
+            shutil.copy2(service.binary(replace(self.up, programs=None), name), self.up.programs)
+        service.prepare(self.up, "--minute-ms", MINUTE_MS)
         processes.ensure(STATE, self.part("octoco"))
-        note(", ".join(f"{name} on {port}" for name, port in self.up.ports.items()))
 
     def part(self, name):
-        if name == "octoco":
-            part = service.serve(self.up)
-            return replace(part, command=[self.program("octoco"), "serve"], env=self.environment())
-        if name == "revio-sim":
-            part = service.simulator(self.up)
-            state = part.command.index("--state-file")
-            options = part.command[1:state] + part.command[state + 2:] + ["--minute-ms", MINUTE_MS]
-            return replace(part, command=[self.program("revio-sim"), *options])
         makers = {"postgres": parts.postgres, "redis": parts.redis, "tigerbeetle": parts.tigerbeetle_part}
-        return makers[name](self.up)
+        return makers.get(name, self.octoco)(self.up)
 
-    def program(self, name):
-        return STATE / "bin" / name
-
-    def environment(self):
+    def octoco(self, up):
         """Each customer comes from an address of his own, so that the limits on an address count customers."""
-        ours = {"RATE_LIMITS": "default", "TRUSTED_PROXIES": "127.0.0.1/32", "RUST_LOG": "info,sqlx=warn"}
-        return {**service.service_env(self.up), **ours}
+        proxies, level = "127.0.0.1/32", "info,sqlx=warn"
+        return service.serve(up, RATE_LIMITS="default", TRUSTED_PROXIES=proxies, RUST_LOG=level)
 
     def restart(self, name, how):
         pid = processes.find(STATE, name)

@@ -49,8 +49,10 @@ class Figures:
         by_kind = ", ".join(f"{times} {kind}" for kind, times in sorted(of.items()))
         yield f"deliveries made        {made}{' or more' if traffic.overflowed else ''}: {by_kind}"
         verdicts = parts.sql(
-            up, "select string_agg(verdict || ' ' || n, ', ') from"
-            " (select verdict, count(*) n from webhook_logs group by verdict order by verdict) v", "octoco",
+            up,
+            "select string_agg(verdict || ' ' || n, ', ') from"
+            " (select verdict, count(*) n from webhook_logs group by verdict order by verdict) v",
+            "octoco",
         )
         yield f"deliveries stored      {verdicts}"
         yield f"calls repeated         {dict(traffic.repeats) or 'none'}"
@@ -62,9 +64,11 @@ class Figures:
         yield f"{name:<6} endpoint answer {quantiles(answers)}   of {len(answers)}; {rate}"
         percentile = "percentile_disc({}) within group (order by extract(epoch from finished_at - received_at))"
         p50, p99, count = parts.sql(
-            up, f"select {percentile.format(0.5)}, {percentile.format(0.99)}, count(*) from webhook_logs"
+            up,
+            f"select {percentile.format(0.5)}, {percentile.format(0.99)}, count(*) from webhook_logs"
             f" where verdict = 'accepted' and event_type = 'purchase.paid'"
-            f" and received_at between '{phase.began_at}' and '{phase.ended_at}'", "octoco",
+            f" and received_at between '{phase.began_at}' and '{phase.ended_at}'",
+            "octoco",
         ).split("|")
         booked = f"p50 {float(p50 or 0) * 1000:.1f} ms   p99 {float(p99 or 0) * 1000:.1f} ms"
         yield f"{name:<6} receipt → booked {booked}   of {count}"

@@ -6,6 +6,7 @@ import subprocess
 import urllib.request
 
 import parts
+import service
 from console import heading, note
 
 SAMPLE = 5  # customers whose balance is asked from TigerBeetle too, in a process of its own
@@ -13,8 +14,8 @@ PAGE = 100
 
 
 class Proof:
-    def __init__(self, up, traffic, program, env):
-        self.up, self.traffic, self.program, self.env = up, traffic, program, env
+    def __init__(self, up, traffic):
+        self.up, self.traffic = up, traffic
         self.complaints = []
 
     def run(self, paid_while_away):
@@ -108,7 +109,8 @@ class Proof:
         return [json.loads(line) for line in answer.stdout.splitlines() if '"currency"' in line]
 
     def octoco(self, *words):
-        return subprocess.run([self.program, *words], env=self.env, capture_output=True, text=True, check=False)
+        command, env = [service.binary(self.up, "octoco"), *words], service.service_env(self.up)
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
     # -- queues -------------------------------------------------------------------------------------------------------
 

@@ -225,4 +225,4 @@ def purchase_of(deposit):
 
 def outcome(status):
     """The simulator writes down {"Ok": 200} or {"Err": why}."""
-    return status["Ok"] if "Ok" in status else None
+    return status.get("Ok")

@@ -9,6 +9,7 @@ so nothing is needed beyond the two package registries. The results stay in a ca
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -260,6 +261,36 @@ def run_zig(title, source, target, usually):
 def cargo_env():
     """What every cargo build of this workspace needs; queries are checked against the committed `.sqlx`."""
     return {"ZIG_PATH": str(client_for_cargo()), "TB_CLIENT_DEBUG": "false", "SQLX_OFFLINE": "true"}
+
+
+# -- pinned packages --------------------------------------------------------------------------------------------------
+
+
+def from_pypi(name, requirements, python=(3, 9)):
+    """Pinned packages in the cache: their folder, and why they cannot be had here."""
+    version = sys.version_info[:2]
+    if version < python:
+        return None, f"it needs Python {python[0]}.{python[1]}"
+    options = ["--disable-pip-version-check", "--only-binary=:all:", "--require-hashes", "-r", requirements]
+
+    def install(new):
+        return [sys.executable, "-m", "pip", "install", *options, "--target", new]
+
+    return pinned(f"{name}-py{version[0]}{version[1]}", requirements, install)
+
+
+def pinned(name, lock_file, install):
+    """A folder that a command has filled, once for each content of a lock file; and why it cannot be had here."""
+    home = cache() / f"{name}-{hashlib.sha256(lock_file.read_bytes()).hexdigest()[:12]}"
+    with locked_cache():
+        if not home.exists():
+            new = fresh_folder(home.with_name(f"{home.name}.new"))
+            try:
+                run_long(f"installing {name}", install(new), log(name), usually="half a minute, once", cwd=new)
+            except Failure:
+                return None, "it cannot be installed here"
+            put_in_place(new, home)
+    return home, None
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::errors::ApiError;
 use crate::shared::Shared;
-use crate::world::Caller;
+use crate::world::{Caller, Struck};
 
 /// Every path ends in a slash; without it there is nothing (404). No list of purchases or payouts (405), DOC-S.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
@@ -30,6 +30,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route("/purchases/{id}/mark_as_paid/", post(handlers::mark_as_paid))
         .route("/payouts/", post(handlers::create_payout))
         .route("/payouts/{id}/", get(handlers::get_payout))
+        .route("/payments/{id}/", get(handlers::get_payment))
         .route("/payment_methods/", get(handlers::payment_methods))
         .route("/payout_methods/", get(handlers::payout_methods))
         .route("/webhooks/", get(handlers::list_webhooks).post(handlers::create_webhook))
@@ -75,7 +76,8 @@ impl FromRequestParts<Arc<Shared>> for Caller {
         let host = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
         let api_origin = host.map_or_else(|| shared.origin.clone(), |host| format!("http://{host}"));
         let page_origin = shared.options.public_url.clone().unwrap_or_else(|| api_origin.clone());
-        Ok(Caller { is_test, api_origin, page_origin })
+        let struck = parts.extensions.get::<Struck>().copied().unwrap_or_default();
+        Ok(Caller { is_test, api_origin, page_origin, struck })
     }
 }
 

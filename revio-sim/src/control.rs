@@ -14,33 +14,41 @@ use uuid::Uuid;
 
 use crate::errors::SimError;
 use crate::faults::Fault;
+use crate::overrides::Override;
 use crate::payouts::PayoutOutcome;
 use crate::purchases::Pay;
 use crate::shared::Shared;
 use crate::sim::Sim;
 
 /// Method and path, what it does.
-pub const ENDPOINTS: [(&str, &str); 25] = [
+pub const ENDPOINTS: [(&str, &str); 29] = [
     ("GET /_sim/", "this list"),
     ("GET /_sim/status/", "base URL, time, seed, counts"),
     ("GET /_sim/purchases/?reference=R", "purchases by reference, oldest first"),
     ("GET /_sim/purchases/{id}/", "a purchase and its refunds and chargebacks"),
     ("POST /_sim/purchases/{id}/pay/", "{amount, currency, fee, marked_as_paid, method, force}, all optional"),
-    (
-        "POST /_sim/purchases/{id}/ACTION/",
-        "view | fail | cancel | expire | complete_refund | charge_back | reverse_charge_back",
-    ),
+    ("POST /_sim/purchases/{id}/ACTION/", "view | fail | cancel | expire | complete_refund | fail_refund | clear"),
     ("POST /_sim/purchases/{id}/begin/", "{secs}: pending_execute, paid so many seconds later (without secs: never)"),
-    ("POST /_sim/purchases/{id}/refund/", "{amount}; without amount what is left"),
+    (
+        "POST /_sim/purchases/{id}/MOVE/",
+        "refund | charge_back | reverse_charge_back with {amount}; without amount what is left",
+    ),
+    ("POST /_sim/purchases/{id}/settle/", "{fee}: settled, with this fee or the one to come"),
+    ("POST /_sim/payments/{id}/fail/", "a refund, chargeback or reversal fails after its success"),
     ("GET /_sim/payouts/?reference=R", "payouts by reference, oldest first"),
     ("GET /_sim/payouts/{id}/", "a payout, and how often it was executed"),
     ("POST /_sim/payouts/{id}/settle/", "\"success\" | \"pending\" | {\"error\": {\"code\": C}}, from any status"),
     ("GET|PATCH /_sim/settings/", "the switches: error_shape, payouts, done_word, refunds, clock_skew_secs, …"),
     ("GET|POST|DELETE /_sim/faults/", "active faults; add {scope, when, kind, event_type}; clear"),
+    (
+        "GET|POST|DELETE /_sim/overrides/",
+        "said in place of the truth: {target, status, pointer, value, remove}; clear (?target=T)",
+    ),
     ("POST /_sim/balance/", "{currency, payout_balance}; null: nothing is checked"),
     ("GET /_sim/totals/?currency=ZAR", "Revio's own totals of test mode"),
+    ("GET /_sim/movements/", "every movement of money as it really was"),
     ("GET /_sim/calls/", "calls of the API with the status answered"),
-    ("GET /_sim/events/", "every event raised: body and signature"),
+    ("GET|POST /_sim/events/", "every event raised: body and signature; raise {id, event_type} about any object"),
     ("GET /_sim/deliveries/", "every request sent to a webhook, and what is waiting"),
     ("POST /_sim/deliver/", "manual mode: send what is due"),
     ("GET|POST /_sim/clock/", "the time; {advance: secs}"),
@@ -57,15 +65,18 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/purchases/", get(find_purchases))
         .route("/purchases/{id}/", get(show_purchase))
         .route("/purchases/{id}/{action}/", post(act_on_purchase))
+        .route("/payments/{id}/fail/", post(fail_payment))
         .route("/payouts/", get(find_payouts))
         .route("/payouts/{id}/", get(show_payout))
         .route("/payouts/{id}/settle/", post(settle_payout))
         .route("/settings/", get(show_settings).patch(change_settings))
         .route("/faults/", get(list_faults).post(add_fault).delete(clear_faults))
+        .route("/overrides/", get(list_overrides).post(add_override).delete(clear_overrides))
         .route("/balance/", post(set_balance))
         .route("/totals/", get(totals))
+        .route("/movements/", get(movements))
         .route("/calls/", get(calls))
-        .route("/events/", get(events))
+        .route("/events/", get(events).post(raise_event))
         .route("/deliveries/", get(deliveries))
         .route("/deliver/", post(deliver))
         .route("/clock/", get(show_clock).post(advance_clock))
@@ -123,6 +134,7 @@ async fn show_purchase(State(sim): State<Sim>, Path(id): Path<Uuid>) -> Answer {
 #[serde(default, deny_unknown_fields)]
 struct Figures {
     amount: Option<i64>,
+    fee: Option<i64>,
     secs: Option<i64>,
 }
 
@@ -136,11 +148,25 @@ async fn act_on_purchase(State(sim): State<Sim>, Path((id, action)): Path<(Uuid,
         "cancel" => sim.cancel_purchase(id)?,
         "expire" => sim.expire_purchase(id)?,
         "complete_refund" => sim.complete_refund(id)?,
-        "charge_back" => sim.charge_back_purchase(id)?,
-        "reverse_charge_back" => sim.reverse_charge_back(id)?,
+        "fail_refund" => sim.fail_refund(id)?,
+        "clear" => sim.clear_purchase(id)?,
+        "settle" => sim.settle_purchase(id, parse::<Figures>(&body)?.fee)?,
+        "charge_back" => match parse::<Figures>(&body)?.amount {
+            Some(amount) => sim.charge_back_amount(id, amount).map(|_| ())?,
+            None => sim.charge_back_purchase(id)?,
+        },
+        "reverse_charge_back" => match parse::<Figures>(&body)?.amount {
+            Some(amount) => sim.reverse_charge_back_amount(id, amount).map(|_| ())?,
+            None => sim.reverse_charge_back(id)?,
+        },
         _ => return Err(SimError::NotFound),
     }
     sim.purchase(id).map(Json).ok_or(SimError::NotFound)
+}
+
+async fn fail_payment(State(sim): State<Sim>, Path(id): Path<Uuid>) -> Answer {
+    sim.fail_payment(id)?;
+    Ok(Json(json!(sim.movements_of(id))))
 }
 
 async fn find_payouts(State(sim): State<Sim>, Query(query): Query<ReferenceQuery>) -> Json<Value> {
@@ -189,6 +215,30 @@ async fn clear_faults(State(sim): State<Sim>) -> Json<Value> {
     Json(json!([]))
 }
 
+async fn list_overrides(State(sim): State<Sim>) -> Json<Value> {
+    Json(json!(sim.overrides()))
+}
+
+async fn add_override(State(sim): State<Sim>, body: Bytes) -> Answer {
+    let new = parse::<Override>(&body)?;
+    new.check().map_err(SimError::Refused)?;
+    sim.set_override(new);
+    Ok(Json(json!(sim.overrides())))
+}
+
+#[derive(Deserialize)]
+struct TargetQuery {
+    target: Option<String>,
+}
+
+async fn clear_overrides(State(sim): State<Sim>, Query(query): Query<TargetQuery>) -> Json<Value> {
+    match query.target {
+        Some(target) => sim.clear_overrides_of(target),
+        None => sim.clear_overrides(),
+    }
+    Json(json!(sim.overrides()))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BalanceBody {
@@ -214,12 +264,29 @@ async fn totals(State(sim): State<Sim>, Query(query): Query<CurrencyQuery>) -> J
     Json(view)
 }
 
+async fn movements(State(sim): State<Sim>) -> Json<Value> {
+    Json(json!(sim.movements()))
+}
+
 async fn calls(State(sim): State<Sim>) -> Json<Value> {
     Json(json!(sim.calls()))
 }
 
 async fn events(State(sim): State<Sim>) -> Json<Value> {
     Json(json!(sim.events()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventBody {
+    id: Uuid,
+    event_type: String,
+}
+
+async fn raise_event(State(sim): State<Sim>, body: Bytes) -> Answer {
+    let wanted = parse::<EventBody>(&body)?;
+    sim.raise_event(wanted.id, &wanted.event_type)?;
+    Ok(Json(json!({"raised": wanted.event_type})))
 }
 
 async fn deliveries(State(sim): State<Sim>, State(shared): State<Arc<Shared>>) -> Json<Value> {

@@ -37,9 +37,16 @@ impl Fault {
     /// What is wrong with the fault itself, if anything.
     pub(crate) fn check(&self) -> Result<(), String> {
         let fits = match self.scope {
-            Scope::Deliver => self.kind.is_of_deliveries(),
-            Scope::ExecutePayout => !self.kind.is_of_deliveries(),
-            _ => !self.kind.is_of_deliveries() && !matches!(self.kind, FaultKind::LateExecution { .. }),
+            scope if self.kind.is_of_deliveries() => scope == Scope::Deliver,
+            scope => match self.kind {
+                FaultKind::LateExecution { .. } => scope == Scope::ExecutePayout,
+                FaultKind::LateEffect { .. } => matches!(
+                    scope,
+                    Scope::CreatePurchase | Scope::CancelPurchase | Scope::CreatePayout | Scope::ExecutePayout
+                ),
+                FaultKind::StaleRead { .. } => matches!(scope, Scope::GetPurchase | Scope::GetPayout),
+                _ => scope != Scope::Deliver,
+            },
         };
         match self.when {
             _ if !fits => Err(format!("{:?} cannot happen to {:?}", self.kind, self.scope)),
@@ -112,6 +119,16 @@ pub enum FaultKind {
     LateExecution {
         secs: u32,
     },
+    /// The call is answered with this status and HTML (0: not at all), and has its effect only so many seconds later, also
+    /// beyond the 15 minutes of an execution.
+    LateEffect {
+        secs: u32,
+        status: u16,
+    },
+    /// A purchase or payout as it was so many seconds ago.
+    StaleRead {
+        secs: u32,
+    },
     // What happens to deliveries.
     /// Our 2xx counts as a failure: a duplicate follows by the schedule.
     IgnoreAnswer,
@@ -148,7 +165,9 @@ impl FaultKind {
             | FaultKind::Hang { .. }
             | FaultKind::Reset(_)
             | FaultKind::Slow { .. }
-            | FaultKind::LateExecution { .. } => false,
+            | FaultKind::LateExecution { .. }
+            | FaultKind::LateEffect { .. }
+            | FaultKind::StaleRead { .. } => false,
             FaultKind::IgnoreAnswer
             | FaultKind::Duplicate
             | FaultKind::Delay { .. }

@@ -11,8 +11,9 @@
 //! shared.rs                 world behind a lock, clock, faults, logs
 //! world.rs                  books, events, delayed effects; saved by store.rs
 //! purchases.rs (+ purchases/)  payments.rs  payouts.rs  webhooks.rs    the nouns, as functions on the world
+//! movements.rs              every movement of money, whatever is said about it
 //! outbox.rs, sender.rs      what is to be delivered; delivering it
-//! faults.rs settings.rs     what goes wrong; what can be switched
+//! faults.rs settings.rs overrides.rs    what goes wrong; what can be switched; what is said in place of the truth
 //! clock.rs keys.rs wire.rs fields.rs errors.rs options.rs
 //! ```
 
@@ -23,8 +24,10 @@ mod errors;
 mod faults;
 mod fields;
 mod keys;
+mod movements;
 mod options;
 mod outbox;
+mod overrides;
 mod page;
 mod payments;
 mod payouts;
@@ -44,12 +47,14 @@ pub use control::ENDPOINTS;
 pub use errors::SimError;
 pub use faults::{Fault, FaultKind, Moment, Scope, When};
 pub use keys::KeyBits;
+pub use movements::{Movement, MovementKind};
 pub use options::{BRAND_ID, COMPANY_ID, Deliveries, LIVE_KEY, Options, TEST_KEY};
 pub use outbox::RETRY_MINUTES;
+pub use overrides::Override;
 pub use payouts::PayoutOutcome;
 pub use purchases::Pay;
 pub use sender::DeliveryReport;
-pub use settings::{DoneWord, ErrorShape, PayoutBehaviour, RefundMode, Settings};
+pub use settings::{DoneWord, ErrorShape, FeeAtPaid, PayoutBehaviour, RefundMode, Settings};
 pub use shared::Call;
 pub use sim::{Event, Sim, start};
 pub use webhooks::Webhook;

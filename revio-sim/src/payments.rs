@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::errors::{ApiError, SimError};
-use crate::purchases::arrows::Moved;
+use crate::movements::{Movement, MovementKind};
 use crate::purchases::{Purchase, PurchaseStatus};
 use crate::settings::{RefundMode, Settings};
 use crate::world::{Effect, World};
@@ -27,6 +27,8 @@ pub(crate) struct Payment {
     amount: i64,
     currency: String,
     purchase_id: Uuid,
+    #[serde(default)]
+    failed_on: Option<i64>,
 }
 
 /// A purchase is refunded at most once in this time (DOC-R).
@@ -48,14 +50,18 @@ impl World {
         }
         purchase.refunded_on = Some(now);
         purchase.refunding = Some(amount);
-        let delayed = match mode {
-            RefundMode::Sync | RefundMode::Off => return Ok(self.finish_refund(id, amount)),
+        let ending = match mode {
+            RefundMode::Sync | RefundMode::Off => {
+                let payment = self.finish_refund(id, amount);
+                return self.payment_view(payment, None).ok_or_else(ApiError::not_found);
+            }
             RefundMode::Pending => None,
-            RefundMode::PendThenComplete { secs } => Some(secs),
+            RefundMode::PendThenComplete { secs } => Some((secs, Effect::CompleteRefund(id))),
+            RefundMode::PendThenFail { secs } => Some((secs, Effect::FailRefund(id))),
         };
-        self.move_purchase(id, Moved::PendingRefund, None);
-        if let Some(secs) = delayed {
-            self.later(secs, Effect::CompleteRefund(id));
+        purchase.enter(PurchaseStatus::PendingRefund, now);
+        if let Some((secs, effect)) = ending {
+            self.later(secs, effect);
         }
         Ok(self.announce_purchase(id, "purchase.pending_refund"))
     }
@@ -69,54 +75,127 @@ impl World {
         Ok(())
     }
 
-    fn finish_refund(&mut self, id: Uuid, amount: i64) -> Value {
-        let Some(purchase) = self.purchases.get_mut(&id) else { return Value::Null };
-        purchase.refunding = None;
-        purchase.refunded += amount;
-        let (is_test, currency) = (purchase.is_test, purchase.received_currency().to_owned());
-        self.totals_mut(is_test, &currency).refunded += amount;
-        self.register(id, Kind::Refund, amount, Moved::Refunded)
+    fn finish_refund(&mut self, id: Uuid, amount: i64) -> Uuid {
+        if let Some(purchase) = self.purchases.get_mut(&id) {
+            purchase.refunding = None;
+        }
+        self.register(id, Kind::Refund, amount)
     }
 
-    /// The payer's bank takes the rest of the money back.
-    pub(crate) fn charge_back(&mut self, id: Uuid) -> Result<(), SimError> {
+    /// The acquirer could not: the purchase is back where it was (DOC-S for the event, guessed that no Payment is left of it).
+    pub(crate) fn fail_refund(&mut self, id: Uuid) -> Result<(), SimError> {
+        let now = self.now;
         let purchase = self.purchase_mut(id, None).ok_or(SimError::NotFound)?;
-        let amount = purchase.refundable();
-        if amount <= 0 || purchase.refunding.is_some() {
-            return Err(SimError::Refused(format!("a purchase in {:?} has nothing to charge back", purchase.status)));
+        if purchase.refunding.take().is_none() {
+            return Err(SimError::Refused("no refund is pending".to_owned()));
         }
-        let (is_test, currency) = (purchase.is_test, purchase.received_currency().to_owned());
-        self.totals_mut(is_test, &currency).charged_back += amount;
-        self.register(id, Kind::Chargeback, amount, Moved::ChargedBack(amount));
+        purchase.enter(purchase.status_undone(), now);
+        self.announce_purchase(id, "purchase.refund_failure");
         Ok(())
     }
 
-    /// The dispute is won: the money comes back as one more Payment (INF: with an id of its own).
-    pub(crate) fn reverse_charge_back(&mut self, id: Uuid) -> Result<(), SimError> {
+    /// The payer's bank takes money back: what is left, or an amount. Banks know of no refunds, so an amount may be anything
+    /// up to what was paid and is not charged back yet (INF).
+    pub(crate) fn charge_back(&mut self, id: Uuid, amount: Option<i64>) -> Result<Uuid, SimError> {
         let purchase = self.purchase_mut(id, None).ok_or(SimError::NotFound)?;
-        let amount = purchase.charged_back();
-        if amount <= 0 {
+        let (amount, most) = match amount {
+            Some(amount) => (amount, purchase.money_received() - purchase.charged_back),
+            None if purchase.refunding.is_some() => (0, 0),
+            None => (purchase.refundable(), purchase.refundable()),
+        };
+        if amount <= 0 || amount > most {
+            return Err(SimError::Refused(format!("a purchase in {:?} has no such money", purchase.status)));
+        }
+        Ok(self.register(id, Kind::Chargeback, amount))
+    }
+
+    /// The dispute is won, as a whole or in part: the money comes back as one more Payment (INF: with an id of its own).
+    pub(crate) fn reverse_charge_back(&mut self, id: Uuid, amount: Option<i64>) -> Result<Uuid, SimError> {
+        let purchase = self.purchase_mut(id, None).ok_or(SimError::NotFound)?;
+        let amount = amount.unwrap_or(purchase.charged_back);
+        if amount <= 0 || amount > purchase.charged_back {
             return Err(SimError::Refused("the purchase is not charged back".to_owned()));
         }
-        let (is_test, currency) = (purchase.is_test, purchase.received_currency().to_owned());
-        self.totals_mut(is_test, &currency).charged_back -= amount;
-        self.register(id, Kind::ChargebackReversal, amount, Moved::ChargebackReversed(amount));
+        Ok(self.register(id, Kind::ChargebackReversal, amount))
+    }
+
+    /// It was announced as a success and turns to `error`: its money moves back (?). A refund is announced by the documented
+    /// `purchase.refund_failure`; for the others there is no event, so their own one is raised again.
+    pub(crate) fn fail_payment(&mut self, id: Uuid) -> Result<(), SimError> {
+        let now = self.now;
+        let payment = self.payments.get_mut(&id).ok_or(SimError::NotFound)?;
+        let (kind, purchase_id) = (payment.kind, payment.purchase_id);
+        let charged_back = self.purchases.get(&purchase_id).map_or(0, |purchase| purchase.charged_back);
+        if payment.failed_on.is_some() || (kind == Kind::Chargeback && payment.amount > charged_back) {
+            return Err(SimError::Refused("the money of this Payment has moved back already".to_owned()));
+        }
+        payment.failed_on = Some(now);
+        self.carry_out(id);
+        match kind {
+            Kind::Refund => self.announce_purchase(purchase_id, "purchase.refund_failure"),
+            Kind::Chargeback | Kind::ChargebackReversal => self.announce_payment(id, kind.event_type()),
+        };
         Ok(())
     }
 
-    /// Stores the Payment, moves the purchase and raises the payment's event.
-    fn register(&mut self, purchase_id: Uuid, kind: Kind, amount: i64, moved: Moved) -> Value {
+    /// A new Payment, carried out and announced.
+    fn register(&mut self, purchase_id: Uuid, kind: Kind, amount: i64) -> Uuid {
         let id = Uuid::new_v4();
-        self.move_purchase(purchase_id, moved, Some(id));
         let serial = self.next_serial();
-        let Some(purchase) = self.purchases.get(&purchase_id) else { return Value::Null };
-        let currency = purchase.received_currency().to_owned();
-        let payment = Payment { id, serial, kind, created_on: self.now, amount, currency, purchase_id };
-        let view = payment.view(purchase, &self.settings);
-        let is_test = purchase.is_test;
+        let currency = self.purchases.get(&purchase_id).map(|purchase| purchase.received_currency().to_owned());
+        let currency = currency.unwrap_or_default();
+        let payment =
+            Payment { id, serial, kind, created_on: self.now, amount, currency, purchase_id, failed_on: None };
         self.payments.insert(id, payment);
-        self.raise(kind.event_type(), is_test, &view);
+        self.carry_out(id);
+        self.announce_payment(id, kind.event_type());
+        id
+    }
+
+    /// Moves the money of a Payment, or moves it back if it has failed, and its purchase with it.
+    fn carry_out(&mut self, id: Uuid) {
+        let (now, reversed_is_refunded) = (self.now, self.settings.reversed_is_refunded);
+        let Some(payment) = self.payments.get(&id).cloned() else { return };
+        let Some(purchase) = self.purchases.get_mut(&payment.purchase_id) else { return };
+        let failed = payment.failed_on.is_some();
+        let amount = if failed { -payment.amount } else { payment.amount };
+        match payment.kind {
+            Kind::Refund => purchase.refunded += amount,
+            Kind::Chargeback => purchase.charged_back += amount,
+            Kind::ChargebackReversal => purchase.charged_back -= amount,
+        }
+        let status = match payment.kind {
+            _ if failed => purchase.status_undone(),
+            Kind::Refund => PurchaseStatus::Refunded,
+            // INF: a dispute that is won as a whole makes the purchase `paid` again.
+            Kind::ChargebackReversal if purchase.charged_back == 0 && reversed_is_refunded => PurchaseStatus::Refunded,
+            Kind::ChargebackReversal if purchase.charged_back == 0 => purchase.paid_status(),
+            Kind::Chargeback | Kind::ChargebackReversal => PurchaseStatus::ChargedBack,
+        };
+        purchase.enter_for(status, now, Some(id));
+        let is_test = purchase.is_test;
+        self.record(Movement {
+            at: now,
+            id,
+            related_to: payment.purchase_id,
+            kind: payment.kind.movement(),
+            amount: payment.amount,
+            sign: if payment.kind.is_outgoing() == failed { 1 } else { -1 },
+            currency: payment.currency,
+            is_test,
+        });
+    }
+
+    fn announce_payment(&mut self, id: Uuid, event_type: &str) -> Value {
+        let view = self.payment_view(id, None).unwrap_or_default();
+        self.raise(event_type, view["is_test"] == true, &view);
         view
+    }
+
+    pub(crate) fn payment_view(&self, id: Uuid, is_test: Option<bool>) -> Option<Value> {
+        let payment = self.payments.get(&id)?;
+        let purchase = self.purchases.get(&payment.purchase_id)?;
+        (is_test.is_none_or(|is_test| is_test == purchase.is_test)).then(|| payment.view(purchase, &self.settings))
     }
 
     /// The Payments of one purchase, oldest first, for the control API.
@@ -131,7 +210,8 @@ impl World {
 
 /// The five documented refusals (DOC-R, P-RFD); their order is guessed. `purchase_refund_error` is the caller's.
 fn check_refund(purchase: &Purchase, amount: Option<i64>, now: i64) -> Result<i64, ApiError> {
-    if !matches!(purchase.status, PurchaseStatus::Paid | PurchaseStatus::Refunded) {
+    use PurchaseStatus::{Cleared, Paid, Refunded, Settled};
+    if !matches!(purchase.status, Paid | Cleared | Settled | Refunded) {
         return Err(ApiError::refused("purchase_refund_wrong_status", "The purchase has the wrong status."));
     }
     if purchase.refundable() <= 0 {
@@ -158,22 +238,35 @@ impl Kind {
             Kind::ChargebackReversal => "payment.chargeback_reversed",
         }
     }
+
+    fn movement(self) -> MovementKind {
+        match self {
+            Kind::Refund => MovementKind::Refund,
+            Kind::Chargeback => MovementKind::Chargeback,
+            Kind::ChargebackReversal => MovementKind::ChargebackReversal,
+        }
+    }
+
+    fn is_outgoing(self) -> bool {
+        self != Kind::ChargebackReversal
+    }
 }
 
 impl Payment {
     /// Refund: DOC-R by example (P-RFD). That chargebacks look the same, with type `custom`, is INF.
     fn view(&self, purchase: &Purchase, settings: &Settings) -> Value {
         let at = self.created_on + settings.clock_skew_secs;
+        let updated_on = self.failed_on.map_or(at, |failed_on| failed_on + settings.clock_skew_secs);
         json!({
             "id": self.id,
             "type": "payment",
-            "status": "success",
+            "status": if self.failed_on.is_some() { "error" } else { "success" },
             "created_on": at,
-            "updated_on": at,
+            "updated_on": updated_on,
             "is_test": purchase.is_test,
             "client": purchase.echoed("client"),
             "payment": {
-                "is_outgoing": self.kind != Kind::ChargebackReversal,
+                "is_outgoing": self.kind.is_outgoing(),
                 "payment_type": if self.kind == Kind::Refund { "refund" } else { "custom" },
                 "amount": self.amount,
                 "currency": self.currency,

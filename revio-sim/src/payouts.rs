@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::errors::{ApiError, SimError};
 use crate::fields::{At, Checker};
+use crate::movements::{Movement, MovementKind};
 use crate::purchases::request::client_view;
 use crate::settings::{DoneWord, PayoutBehaviour, Settings};
 use crate::world::{Caller, Effect, World};
@@ -48,6 +49,9 @@ pub(crate) struct Payout {
     amount: i64,
     currency: String,
     paid_on: Option<i64>,
+    /// Taken with the first success; a bank's return does not give it back (?).
+    #[serde(default)]
+    fee: i64,
     /// Newest first.
     attempts: Vec<Value>,
     echo: Box<str>,
@@ -80,6 +84,7 @@ impl World {
             amount,
             currency,
             paid_on: None,
+            fee: 0,
             attempts: Vec::new(),
             echo: echo.to_string().into_boxed_str(),
             executions: 0,
@@ -138,6 +143,14 @@ impl World {
             return None;
         }
         Some(payout.view(&self.settings, self.settings.done_word == DoneWord::ExecutedEverywhere))
+    }
+
+    /// What `GET` answers.
+    pub(crate) fn read_payout(&self, id: Uuid, caller: &Caller) -> Option<Value> {
+        let payout = self.payouts.get(&id).filter(|payout| payout.is_test == caller.is_test)?;
+        let past = payout.as_of(self.read_time(caller));
+        let everywhere = self.settings.done_word == DoneWord::ExecutedEverywhere;
+        Some(past.as_ref().unwrap_or(payout).view(&self.settings, everywhere))
     }
 
     /// The second call. `POST execution_url` with our Bearer; the body of a bank payout is unknown (?), so any will do.
@@ -208,7 +221,7 @@ impl World {
 
     /// Books the difference between the old status and the new one, then announces it.
     fn enter_payout(&mut self, id: Uuid, outcome: &PayoutOutcome) {
-        let now = self.now;
+        let (now, fee) = (self.now, self.settings.payout_fee);
         let Some(payout) = self.payouts.get_mut(&id) else { return };
         let (from, to) = (payout.status, outcome.status());
         let (is_test, amount, currency) = (payout.is_test, payout.amount, payout.currency.clone());
@@ -216,6 +229,8 @@ impl World {
         payout.status = to;
         payout.history.push((to, payout.updated_on));
         payout.paid_on = (to == PayoutStatus::Success).then_some(now);
+        let first_fee = if payout.paid_on.is_some() && payout.fee == 0 { fee } else { 0 };
+        payout.fee += first_fee;
         let event = match outcome {
             PayoutOutcome::Success => {
                 payout.attempts.insert(0, attempt(now, None));
@@ -227,23 +242,15 @@ impl World {
             }
             PayoutOutcome::Pending => "payout.pending",
         };
-        let totals = self.totals_mut(is_test, &currency);
-        match from {
-            PayoutStatus::Initialized | PayoutStatus::Error => {}
-            PayoutStatus::Pending => totals.payouts_pending -= amount,
-            PayoutStatus::Success => {
-                totals.paid_out -= amount;
-                totals.paid_out_count -= 1;
+        let pending = |status| if status == PayoutStatus::Pending { amount } else { 0 };
+        self.totals_mut(is_test, &currency).payouts_pending += pending(to) - pending(from);
+        for (status, sign) in [(from, 1), (to, -1)] {
+            if status == PayoutStatus::Success {
+                let (kind, currency) = (MovementKind::Payout, currency.clone());
+                self.record(Movement { at: now, id, related_to: id, kind, amount, sign, currency, is_test });
             }
         }
-        match to {
-            PayoutStatus::Initialized | PayoutStatus::Error => {}
-            PayoutStatus::Pending => totals.payouts_pending += amount,
-            PayoutStatus::Success => {
-                totals.paid_out += amount;
-                totals.paid_out_count += 1;
-            }
-        }
+        self.book_fee(id, is_test, &currency, first_fee);
         if let Some(balance) = self.payout_balance_mut(is_test, &currency) {
             *balance += from.drawn(amount) - to.drawn(amount);
         }
@@ -312,7 +319,7 @@ impl Payout {
                 "amount": self.amount,
                 "currency": self.currency,
                 "net_amount": self.amount,
-                "fee_amount": 0,
+                "fee_amount": self.fee,
                 "pending_amount": 0,
                 "pending_unfreeze_on": null,
                 "description": description,
@@ -328,6 +335,21 @@ impl Payout {
             view.extend(dynamic);
         }
         Value::Object(view)
+    }
+
+    /// As it was at `then`; `None` if it has not changed since.
+    fn as_of(&self, then: i64) -> Option<Payout> {
+        if self.updated_on <= then {
+            return None;
+        }
+        let mut past = self.clone();
+        let kept = past.history.iter().filter(|(_, at)| *at <= then).count();
+        past.history.truncate(kept.max(1));
+        (past.status, past.updated_on) = *past.history.last()?;
+        past.attempts.retain(|attempt| attempt["processing_time"].as_i64().is_none_or(|at| at <= then));
+        past.paid_on = past.paid_on.filter(|at| *at <= then);
+        past.fee = if past.paid_on.is_some() { past.fee } else { 0 };
+        Some(past)
     }
 
     /// How often `execution_url` was called, and how many of those calls were refused as repeated.

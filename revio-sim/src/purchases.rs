@@ -7,6 +7,8 @@
 //!   any unpaid -> overdue -> paid            due_strict = false
 //!   any unpaid -> expired -> (rarely) paid   due_strict = true
 //!   any unpaid -> cancelled
+//! paid -> cleared -> settled                 later stages, the true fee with the last one
+//! pending_refund, refunded -> as before      a refund that fails
 //! skip_capture: -> hold -> paid | released      paid -> charged_back -> paid
 //! ```
 
@@ -19,7 +21,7 @@ use uuid::Uuid;
 
 pub use arrows::Pay;
 
-use crate::settings::Settings;
+use crate::settings::{FeeAtPaid, Settings};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -31,6 +33,8 @@ pub(crate) enum PurchaseStatus {
     Hold,
     Released,
     Paid,
+    Cleared,
+    Settled,
     Overdue,
     Expired,
     Cancelled,
@@ -40,8 +44,8 @@ pub(crate) enum PurchaseStatus {
 }
 
 use PurchaseStatus::{
-    Cancelled, ChargedBack, Created, Error, Expired, Hold, Overdue, Paid, PendingExecute, PendingRefund, Refunded,
-    Released, Viewed,
+    Cancelled, ChargedBack, Cleared, Created, Error, Expired, Hold, Overdue, Paid, PendingExecute, PendingRefund,
+    Refunded, Released, Settled, Viewed,
 };
 
 impl PurchaseStatus {
@@ -54,6 +58,8 @@ impl PurchaseStatus {
             Hold => "hold",
             Released => "released",
             Paid => "paid",
+            Cleared => "cleared",
+            Settled => "settled",
             Overdue => "overdue",
             Expired => "expired",
             Cancelled => "cancelled",
@@ -80,6 +86,13 @@ struct HistoryEntry {
     status: PurchaseStatus,
     timestamp: i64,
     payment: Option<Uuid>,
+    // As it stood then, for stale reads.
+    #[serde(default)]
+    refunded: i64,
+    #[serde(default)]
+    charged_back: i64,
+    #[serde(default)]
+    fee: Option<i64>,
 }
 
 /// What a payer paid.
@@ -87,7 +100,10 @@ struct HistoryEntry {
 struct Received {
     amount: i64,
     currency: String,
-    fee: i64,
+    /// `None` until it is taken.
+    fee: Option<i64>,
+    #[serde(default)]
+    fee_to_come: i64,
     paid_on: i64,
     method: String,
 }
@@ -120,19 +136,27 @@ pub(crate) struct Purchase {
     /// The amount of a refund in `pending_refund`.
     pub(crate) refunding: Option<i64>,
     pub(crate) refunded_on: Option<i64>,
-    charged_back: i64,
+    pub(crate) charged_back: i64,
 }
 
 impl Purchase {
     /// Moves to `status` at `now`; `updated_on` never goes back.
-    fn enter(&mut self, status: PurchaseStatus, now: i64) {
+    pub(crate) fn enter(&mut self, status: PurchaseStatus, now: i64) {
         self.enter_for(status, now, None);
     }
 
-    fn enter_for(&mut self, status: PurchaseStatus, now: i64, payment: Option<Uuid>) {
+    /// On behalf of a refund's or chargeback's Payment.
+    pub(crate) fn enter_for(&mut self, status: PurchaseStatus, now: i64, payment: Option<Uuid>) {
         self.updated_on = self.updated_on.max(now);
         self.status = status;
-        self.history.push(HistoryEntry { status, timestamp: self.updated_on, payment });
+        self.history.push(HistoryEntry {
+            status,
+            timestamp: self.updated_on,
+            payment,
+            refunded: self.refunded,
+            charged_back: self.charged_back,
+            fee: self.received.as_ref().and_then(|paid| paid.fee),
+        });
     }
 
     /// `overdue` and `expired` are functions of the clock; nothing announces them (there is no event, DOC-S).
@@ -143,16 +167,51 @@ impl Purchase {
     }
 
     pub(crate) fn refundable(&self) -> i64 {
-        let received = if self.marked_as_paid { 0 } else { self.received.as_ref().map_or(0, |paid| paid.amount) };
-        received - self.refunded - self.charged_back
+        self.money_received() - self.refunded - self.charged_back
     }
 
-    pub(crate) fn charged_back(&self) -> i64 {
-        self.charged_back
+    pub(crate) fn money_received(&self) -> i64 {
+        if self.marked_as_paid { 0 } else { self.received.as_ref().map_or(0, |paid| paid.amount) }
+    }
+
+    /// The stage of its payment, whatever came after it.
+    pub(crate) fn paid_status(&self) -> PurchaseStatus {
+        let mut stages = self.history.iter().rev().map(|entry| entry.status);
+        stages.find(|status| matches!(status, Paid | Cleared | Settled)).unwrap_or(Paid)
+    }
+
+    /// Where it is once a refund or chargeback is undone (?).
+    pub(crate) fn status_undone(&self) -> PurchaseStatus {
+        match (self.charged_back, self.refunded) {
+            (0, 0) => self.paid_status(),
+            (0, _) => Refunded,
+            _ => ChargedBack,
+        }
+    }
+
+    /// As it was at `then`; `None` if it has not changed since.
+    fn as_of(&self, then: i64) -> Option<Purchase> {
+        if self.updated_on <= then {
+            return None;
+        }
+        let mut past = self.clone();
+        let kept = past.history.iter().filter(|entry| entry.timestamp <= then).count();
+        past.history.truncate(kept.max(1));
+        let last = past.history.last()?.clone();
+        (past.status, past.updated_on) = (last.status, last.timestamp);
+        (past.refunded, past.charged_back) = (last.refunded, last.charged_back);
+        past.viewed_on = past.viewed_on.filter(|at| *at <= then);
+        past.attempts.retain(|attempt| attempt["processing_time"].as_i64().is_none_or(|at| at <= then));
+        past.received =
+            past.received.filter(|paid| paid.paid_on <= then).map(|paid| Received { fee: last.fee, ..paid });
+        past.marked_as_paid &= past.received.is_some();
+        Some(past)
     }
 
     pub(crate) fn view(&self, settings: &Settings) -> Value {
         let skew = settings.clock_skew_secs;
+        let once = settings.refunds_only_once && self.refunded > 0;
+        let refundable = if once { 0 } else { self.refundable().max(0) };
         // Stored by `request.rs` from a map, so it parses to one.
         let mut view: Map<String, Value> = serde_json::from_str(&self.echo).unwrap_or_default();
         let dynamic = json!({
@@ -170,11 +229,11 @@ impl Purchase {
             "skip_capture": self.skip_capture,
             "success_callback": self.success_callback,
             "checkout_url": self.checkout_url,
-            "payment": self.received.as_ref().map(|paid| paid.view(self.marked_as_paid)),
+            "payment": self.received.as_ref().map(|paid| paid.view(self.marked_as_paid, settings)),
             "marked_as_paid": self.marked_as_paid,
             "transaction_data": self.transaction_data(),
-            "refundable_amount": self.refundable().max(0),
-            "refund_availability": if self.refundable() > 0 && self.status != PendingRefund { "all" } else { "none" },
+            "refundable_amount": refundable,
+            "refund_availability": if refundable > 0 && self.status != PendingRefund { "all" } else { "none" },
             "currency_conversion": self.currency_conversion(),
         });
         if let Value::Object(dynamic) = dynamic {
@@ -220,14 +279,15 @@ impl HistoryEntry {
 
 impl Received {
     /// INF: a purchase marked as paid by an operator shows a `custom` payment; only the flag gives it away.
-    fn view(&self, marked_as_paid: bool) -> Value {
+    fn view(&self, marked_as_paid: bool, settings: &Settings) -> Value {
+        let unnamed = if settings.fee_at_paid == FeeAtPaid::Null { Value::Null } else { 0.into() };
         json!({
             "is_outgoing": false,
             "payment_type": if marked_as_paid { "custom" } else { "purchase" },
             "amount": self.amount,
             "currency": self.currency,
-            "net_amount": self.amount - self.fee,
-            "fee_amount": self.fee,
+            "net_amount": self.amount - self.fee.unwrap_or(0),
+            "fee_amount": self.fee.map_or(unnamed, Value::from),
             "pending_amount": 0,
             "pending_unfreeze_on": null,
             "description": "",

@@ -14,8 +14,21 @@ pub struct Settings {
     pub refunds: RefundMode,
     /// `charged_back` by default; true says `chargeback`, the other spelling found in the specifications.
     pub old_chargeback_word: bool,
+    /// What a won dispute makes of its purchase: `paid` by default; true says `refunded`. Neither is documented (?).
+    pub reversed_is_refunded: bool,
+    /// A purchase that was refunded once says `refundable_amount: 0` and `refund_availability: none`, whatever is left (?).
+    pub refunds_only_once: bool,
+    /// `GET /payments/{id}/` exists. Nothing says that it does (?).
+    pub payment_reads: bool,
     /// Fee taken from payments made on the hosted page, in hundredths of a percent. Fees are not documented (?).
     pub fee_basis_points: i64,
+    /// What `payment.fee_amount` is until the purchase is settled (?).
+    pub fee_at_paid: FeeAtPaid,
+    /// `payment.fee_amount` of every payout that succeeds, on top of its amount (?).
+    pub payout_fee: i64,
+    /// `GET` of a purchase or payout answers as it was so many seconds ago; its events are ahead of it. One plugin works
+    /// around a cache (CODE).
+    pub stale_read_secs: i64,
     /// Added to every published `created_on`, `updated_on` and history timestamp, as a provider with a wrong clock would.
     pub clock_skew_secs: i64,
     /// How long "slow" on the hosted page stays `pending_execute`.
@@ -31,7 +44,13 @@ impl Default for Settings {
             done_word: DoneWord::Success,
             refunds: RefundMode::Sync,
             old_chargeback_word: false,
+            reversed_is_refunded: false,
+            refunds_only_once: false,
+            payment_reads: false,
             fee_basis_points: 0,
+            fee_at_paid: FeeAtPaid::Named,
+            payout_fee: 0,
+            stale_read_secs: 0,
             clock_skew_secs: 0,
             slow_secs: 5,
             key_bits: KeyBits::Rsa2048,
@@ -67,6 +86,17 @@ pub enum PayoutBehaviour {
     },
 }
 
+/// When a purchase's fee is taken and named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeeAtPaid {
+    Named,
+    /// 0, and taken at settlement.
+    Zero,
+    /// `null`, and taken at settlement.
+    Null,
+}
+
 /// The documents use both words for a payout that is done (DOC-S).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -88,6 +118,8 @@ pub enum RefundMode {
     Pending,
     /// `pending_refund`, completed so many seconds later.
     PendThenComplete { secs: i64 },
+    /// `pending_refund`, failed so many seconds later.
+    PendThenFail { secs: i64 },
     /// Refused with `purchase_refund_error`.
     Off,
 }

@@ -1,5 +1,6 @@
 //! The handle of a running simulator: what tests call, and what the control API (`control.rs`) offers over HTTP.
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 
@@ -11,7 +12,9 @@ use crate::clock::Clock;
 use crate::errors::SimError;
 use crate::faults::Fault;
 use crate::keys::{KeyBits, SigningKey};
+use crate::movements::Movement;
 use crate::options::{Deliveries, Options};
+use crate::overrides::Override;
 use crate::payouts::PayoutOutcome;
 use crate::purchases::Pay;
 use crate::sender::DeliveryReport;
@@ -116,11 +119,11 @@ impl Sim {
     }
 
     pub fn purchase(&self, id: Uuid) -> Option<Value> {
-        self.shared.read(|world| world.purchase_view(id, None))
+        self.shared.read(|world| world.purchase_view(id, None).map(|view| world.told(view)))
     }
 
     pub fn payout(&self, id: Uuid) -> Option<Value> {
-        self.shared.read(|world| world.payout_view(id, None))
+        self.shared.read(|world| world.payout_view(id, None).map(|view| world.told(view)))
     }
 
     /// Oldest first. The real Revio has no such look-up.
@@ -129,7 +132,7 @@ impl Sim {
             let matching = world.purchases.values().filter(|purchase| purchase.reference == reference);
             let mut found: Vec<(u64, Uuid)> = matching.map(|purchase| (purchase.serial, purchase.id)).collect();
             found.sort_unstable();
-            found.into_iter().filter_map(|(_, id)| world.purchase_view(id, None)).collect()
+            found.into_iter().filter_map(|(_, id)| world.purchase_view(id, None).map(|view| world.told(view))).collect()
         })
     }
 
@@ -139,13 +142,13 @@ impl Sim {
             let matching = world.payouts.values().filter(|payout| payout.reference == reference);
             let mut found: Vec<(u64, Uuid)> = matching.map(|payout| (payout.serial, payout.id)).collect();
             found.sort_unstable();
-            found.into_iter().filter_map(|(_, id)| world.payout_view(id, None)).collect()
+            found.into_iter().filter_map(|(_, id)| world.payout_view(id, None).map(|view| world.told(view))).collect()
         })
     }
 
-    /// The refunds and chargebacks of a purchase, oldest first.
+    /// The refunds, chargebacks and reversals of a purchase, oldest first, also those that failed after all.
     pub fn payments_of(&self, purchase: Uuid) -> Vec<Value> {
-        self.shared.read(|world| world.payments_of(purchase))
+        self.shared.read(|world| world.payments_of(purchase).into_iter().map(|view| world.told(view)).collect())
     }
 
     /// How often a payout's `execution_url` was called, and how many of those calls came after it was executed.
@@ -190,12 +193,82 @@ impl Sim {
         self.shared.change(|world| world.complete_refund(id))
     }
 
+    /// What is left after refunds and earlier chargebacks.
     pub fn charge_back_purchase(&self, id: Uuid) -> Result<(), SimError> {
-        self.shared.change(|world| world.charge_back(id))
+        self.shared.change(|world| world.charge_back(id, None)).map(|_| ())
     }
 
+    /// All that is charged back.
     pub fn reverse_charge_back(&self, id: Uuid) -> Result<(), SimError> {
-        self.shared.change(|world| world.reverse_charge_back(id))
+        self.shared.change(|world| world.reverse_charge_back(id, None)).map(|_| ())
+    }
+
+    /// Up to what was paid and is not charged back yet, refunded or not. The Payment's id.
+    pub fn charge_back_amount(&self, id: Uuid, amount: i64) -> Result<Uuid, SimError> {
+        self.shared.change(|world| world.charge_back(id, Some(amount)))
+    }
+
+    /// A part of what is charged back. The Payment's id.
+    pub fn reverse_charge_back_amount(&self, id: Uuid, amount: i64) -> Result<Uuid, SimError> {
+        self.shared.change(|world| world.reverse_charge_back(id, Some(amount)))
+    }
+
+    /// Ends `pending_refund` without a refund: `purchase.refund_failure`.
+    pub fn fail_refund(&self, id: Uuid) -> Result<(), SimError> {
+        self.shared.change(|world| world.fail_refund(id))
+    }
+
+    /// A refund, chargeback or reversal that was announced as done turns to `error`, its money moves back.
+    pub fn fail_payment(&self, payment: Uuid) -> Result<(), SimError> {
+        self.shared.change(|world| world.fail_payment(payment))
+    }
+
+    /// `cleared`, without an event.
+    pub fn clear_purchase(&self, id: Uuid) -> Result<(), SimError> {
+        self.shared.change(|world| world.clear_purchase(id))
+    }
+
+    /// `settled`. The fee is named and taken now if it was not before; `Some` is another one than was named or to come.
+    pub fn settle_purchase(&self, id: Uuid, fee: Option<i64>) -> Result<(), SimError> {
+        self.shared.change(|world| world.settle_purchase(id, fee))
+    }
+
+    /// From now on this is said of the object (or of all of a type) in every answer and event. State and money stay true.
+    ///
+    /// # Panics
+    /// When neither an object nor a field is named: a mistake in the test.
+    pub fn set_override(&self, new: Override) {
+        assert_eq!(new.check().err(), None, "such an override changes nothing");
+        self.shared.change(|world| world.set_override(new));
+    }
+
+    pub fn clear_overrides(&self) {
+        self.shared.change(|world| world.overrides.clear());
+    }
+
+    /// Those of one object or type.
+    pub fn clear_overrides_of(&self, target: impl Display) {
+        let target = target.to_string();
+        self.shared.change(|world| world.overrides.retain(|one| one.target != target));
+    }
+
+    pub fn overrides(&self) -> Vec<Override> {
+        self.shared.read(|world| world.overrides.clone())
+    }
+
+    /// One more event about a purchase, payout or Payment as it is now, of any type: also of one that nobody knows.
+    pub fn raise_event(&self, id: Uuid, event_type: &str) -> Result<(), SimError> {
+        self.shared.change(|world| world.raise_about(id, event_type))
+    }
+
+    /// Every movement of money, oldest first, both modes: what really happened, whatever answers and events claim.
+    pub fn movements(&self) -> Vec<Movement> {
+        self.shared.read(|world| world.movements.clone())
+    }
+
+    /// Those of one purchase with its Payments, of one Payment, or of one payout.
+    pub fn movements_of(&self, id: Uuid) -> Vec<Movement> {
+        self.movements().into_iter().filter(|one| one.id == id || one.related_to == id).collect()
     }
 
     /// From any status to any other one.

@@ -5,11 +5,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use crate::errors::{ApiError, SimError};
 use crate::keys::{KeyBits, SigningKey};
+use crate::movements::Movement;
 use crate::outbox::{Endpoint, Outbox};
+use crate::overrides::Override;
 use crate::payments::Payment;
 use crate::payouts::Payout;
 use crate::purchases::{Pay, Purchase};
@@ -18,11 +21,22 @@ use crate::webhooks::WebhookRecord;
 use crate::wire::canonical;
 
 /// Who calls the API: the key says the mode, the `Host` header says how URLs in the answer begin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Caller {
     pub(crate) is_test: bool,
     pub(crate) api_origin: String,
     pub(crate) page_origin: String,
+    #[serde(skip)]
+    pub(crate) struck: Struck,
+}
+
+/// What a fault does to a call beyond its answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Struck {
+    /// It takes effect only so many seconds later.
+    pub(crate) late_secs: Option<i64>,
+    /// It is answered as of so many seconds ago.
+    pub(crate) stale_secs: i64,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -44,6 +58,8 @@ pub(crate) struct World {
     /// From the opaque part of an `execution_url` to its payout.
     pub(crate) executions: HashMap<Uuid, Uuid>,
     pub(crate) payments: HashMap<Uuid, Payment>,
+    pub(crate) movements: Vec<Movement>,
+    pub(crate) overrides: Vec<Override>,
     pub(crate) webhooks: Vec<WebhookRecord>,
     pub(crate) company_key: Option<SigningKey>,
     /// Made before the first webhook exists, so that `Sim::sign` always has a key; the first test webhook takes it.
@@ -105,7 +121,12 @@ pub(crate) struct RaisedEvent {
 pub(crate) enum Effect {
     PayPurchase(Uuid),
     CompleteRefund(Uuid),
+    FailRefund(Uuid),
     SettlePayout(Uuid),
+    // Calls of the API that a fault has postponed.
+    CreatePurchase(Caller, Map<String, Value>),
+    CancelPurchase(Uuid),
+    CreatePayout(Caller, Map<String, Value>),
     ExecutePayout(Uuid),
 }
 
@@ -181,7 +202,7 @@ impl World {
 
     /// Records an event and queues it for every webhook of its mode that wants it.
     pub(crate) fn raise(&mut self, event_type: &str, is_test: bool, view: &Value) {
-        let (object_id, body) = event_body(event_type, view);
+        let (object_id, body) = self.event_body(event_type, view);
         let event = RaisedEvent {
             at: self.now,
             event_type: event_type.to_owned(),
@@ -203,8 +224,24 @@ impl World {
 
     /// Queues a `success_callback`: the same body as a webhook, another key and another queue (DOC-S).
     pub(crate) fn call_back(&mut self, url: &str, event_type: &str, view: &Value) {
-        let (object_id, body) = event_body(event_type, view);
+        let (object_id, body) = self.event_body(event_type, view);
         self.outbox.push(Endpoint::Callback(url.to_owned()), (object_id, event_type), body, self.line_now);
+    }
+
+    /// An event of any type about an object as it is now.
+    pub(crate) fn raise_about(&mut self, id: Uuid, event_type: &str) -> Result<(), SimError> {
+        let own = self.purchase_view(id, None).or_else(|| self.payout_view(id, None));
+        let view = own.or_else(|| self.payment_view(id, None)).ok_or(SimError::NotFound)?;
+        self.raise(event_type, view["is_test"] == true, &view);
+        Ok(())
+    }
+
+    /// The object at the top level plus `event_type` (DOC-R by sample), as a snapshot of this moment (DOC-S).
+    fn event_body(&self, event_type: &str, view: &Value) -> (Uuid, Arc<str>) {
+        let id = view["id"].as_str().and_then(|id| Uuid::parse_str(id).ok()).unwrap_or_default();
+        let mut payload = self.told(view.clone());
+        payload["event_type"] = event_type.into();
+        (id, Arc::from(canonical(&payload)))
     }
 
     pub(crate) fn events(&self) -> impl Iterator<Item = &RaisedEvent> {
@@ -232,22 +269,37 @@ impl World {
         self.effects.insert(index, DueEffect { due, effect });
     }
 
+    /// Instead of a call's effect, which comes so much later; the caller reads another answer than this one.
+    pub(crate) fn postpone(&mut self, secs: i64, effect: Effect) -> Result<Value, ApiError> {
+        self.later(secs, effect);
+        Err(ApiError::refused("postponed", "It takes effect later."))
+    }
+
+    /// The moment that a `GET` is answered as of.
+    pub(crate) fn read_time(&self, caller: &Caller) -> i64 {
+        self.now - self.settings.stale_read_secs.max(caller.struck.stale_secs)
+    }
+
     /// Lets everything happen that is due by now; true if anything did.
     pub(crate) fn catch_up(&mut self) -> bool {
         let mut happened = false;
         while self.effects.front().is_some_and(|waiting| waiting.due <= self.now) {
             let Some(DueEffect { effect, .. }) = self.effects.pop_front() else { break };
-            self.happen(&effect);
+            self.happen(effect);
             happened = true;
         }
         happened
     }
 
-    fn happen(&mut self, effect: &Effect) {
-        let done = match effect {
+    fn happen(&mut self, effect: Effect) {
+        let done = match &effect {
             Effect::PayPurchase(id) => self.pay_purchase(*id, &Pay::default()),
             Effect::CompleteRefund(id) => self.complete_refund(*id),
             Effect::SettlePayout(id) => self.settle_payout(*id, &crate::payouts::PayoutOutcome::Success),
+            Effect::FailRefund(id) => self.fail_refund(*id),
+            Effect::CreatePurchase(caller, body) => self.create_purchase(caller, body).map(|_| ()).map_err(Into::into),
+            Effect::CancelPurchase(id) => self.cancel_purchase(*id, None).map(|_| ()).map_err(Into::into),
+            Effect::CreatePayout(caller, body) => self.create_payout(caller, body).map(|_| ()).map_err(Into::into),
             Effect::ExecutePayout(token) => self.execute_late(*token).map_err(Into::into),
         };
         if let Err(error) = done {
@@ -277,12 +329,4 @@ impl Book {
             "payout_fee_sell": 0,
         })
     }
-}
-
-/// The object at the top level plus `event_type` (DOC-R by sample), as a snapshot of this moment (DOC-S).
-fn event_body(event_type: &str, view: &Value) -> (Uuid, Arc<str>) {
-    let mut payload = view.clone();
-    payload["event_type"] = event_type.into();
-    let id = view["id"].as_str().and_then(|id| Uuid::parse_str(id).ok()).unwrap_or_default();
-    (id, Arc::from(canonical(&payload)))
 }

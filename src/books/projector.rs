@@ -1,18 +1,11 @@
 //! TigerBeetle → PostgreSQL: the read model, in the order of the ledger's timestamps and without gaps. The worker calls
-//! [`step`]; `octoco rebuild-read-model` builds it anew ([`rebuild()`]) or compares it with the ledger ([`verify()`]).
+//! [`step`]; `octoco rebuild-read-model` builds it anew ([`rebuild()`]) or compares it with the ledger ([`verify()`]). It decides
+//! nothing, and no balance that a customer sees comes from it.
 //!
-//! One page of a currency:
-//!
-//! ```text
-//! read     cursor (PostgreSQL) → the next transfers, then the accounts opened so far (TigerBeetle)
-//! write    one SQL transaction: lock · cursor, only from where it was read · accounts' balances · lines · balances
-//! ```
-//!
-//! What is written is a function of the cursor and of the ledger alone, and the ledger behind the cursor never changes. So
-//! two processes at the same page, or one that dies anywhere, change nothing: the page is written with its cursor or not at
-//! all. The lock only saves the second one its work, and keeps everybody out while a rebuilt model is put in place.
-//!
-//! The read model decides nothing and no balance that a customer sees comes from it.
+//! A page of a currency is the next transfers behind the cursor, then the accounts opened so far, written in one SQL transaction
+//! with the cursor, only from where it was read. What is written is a function of the cursor and of the ledger alone, and the
+//! ledger behind the cursor never changes: two processes at the same page, or one that dies anywhere, change nothing. The lock
+//! only saves the second one its work, and keeps everybody out while a rebuilt model is put in place.
 
 mod books;
 mod rebuild;
@@ -40,13 +33,10 @@ const REBUILD_LOCK: i64 = 0x7265_6275_696c;
 /// batches. A server started with `--development` gives pages of about 250.
 const EAGER_MIN: usize = 100;
 
-/// How far ahead of the read model the ledger is looked at when somebody asks for the lag.
 const LAG_MAX: u32 = 1000;
 
-/// What one look at the ledger came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Page {
-    /// So many transfers were copied.
     Copied(usize),
     /// There is nothing that is not copied yet.
     End,
@@ -63,7 +53,7 @@ pub async fn step(app: &App) -> Result<bool> {
         match advance(app, &mut db, LOCK, *currency).await {
             Ok(page) => more |= matches!(page, Page::Copied(count) if count >= EAGER_MIN),
             Err(error) => {
-                tell_contradiction(app, *currency, &error);
+                report_contradiction(app, *currency, &error);
                 failed = Some(error);
             }
         }
@@ -72,14 +62,13 @@ pub async fn step(app: &App) -> Result<bool> {
 }
 
 /// Nothing but a person gets a currency's copy going again then. A part that does not answer is not that.
-fn tell_contradiction(app: &App, currency: Currency, error: &Error) {
+fn report_contradiction(app: &App, currency: Currency, error: &Error) {
     if matches!(error, Error::Internal(_)) {
         app.metrics.read_model.contradictions.inc();
         tracing::error!(currency = currency.code(), error = error.chain(), "the read model cannot follow the ledger");
     }
 }
 
-/// Copies everything that is in the ledger by now.
 pub async fn catch_up(app: &App) -> Result<()> {
     let mut db = app.db.acquire().await?;
     for currency in &app.config.currencies {
@@ -155,7 +144,8 @@ async fn write(
     for account in store::accounts(&mut *tx, &touched(transfers)).await? {
         books.accounts.insert(account.id, account.standing());
     }
-    books.reserved.extend(store::reserved(&mut *tx, &resolved(transfers)).await?);
+    let resolved: Vec<Uuid> = transfers.iter().filter_map(|transfer| kind_of(transfer).1).collect();
+    books.reserved.extend(store::reserved(&mut *tx, &resolved).await?);
     let lines: Result<Vec<Line>, _> = transfers.iter().map(|transfer| books.apply(transfer)).collect();
     let rows: Vec<TransferRow> = lines.map_err(Error::internal)?.iter().map(TransferRow::from).collect();
     store::insert_transfers(&mut *tx, currency.code(), &rows).await?;
@@ -172,17 +162,11 @@ async fn write(
     Ok(true)
 }
 
-/// The accounts of a page, each once.
 fn touched(transfers: &[Recorded]) -> Vec<Uuid> {
     let mut ids: Vec<Uuid> = transfers.iter().flat_map(|t| [t.debit.as_uuid(), t.credit.as_uuid()]).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
-}
-
-/// The reservations that a page resolves.
-fn resolved(transfers: &[Recorded]) -> Vec<Uuid> {
-    transfers.iter().filter_map(|transfer| kind_of(transfer).1).collect()
 }
 
 /// How the read model names a kind, and the reservation that it resolves.
@@ -219,7 +203,6 @@ pub struct Lag {
     pub age: TimeDelta,
 }
 
-/// Asks the ledger what is not copied yet.
 pub async fn lag(app: &App) -> Result<Vec<Lag>> {
     let mut all = Vec::with_capacity(app.config.currencies.len());
     for currency in app.config.currencies.iter().copied() {
@@ -234,7 +217,6 @@ pub async fn lag(app: &App) -> Result<Vec<Lag>> {
     Ok(all)
 }
 
-/// Brings the gauges of the read model up to date.
 pub async fn measure(app: &App) -> Result<()> {
     let gauges = &app.metrics.read_model;
     for lag in lag(app).await? {

@@ -1,9 +1,7 @@
 //! Statements: opening balance, every movement of a wallet in a period, closing balance. For a customer and for staff.
 //!
-//! The source is the ledger's own account history, never the read model: a copy that lags cannot make a statement wrong. The
-//! order is the ledger's. Only what is booked counts; what is reserved for a withdrawal appears once it is paid.
-//!
-//! Each line is checked on the way: the balance before it and its amount must give the balance that the ledger recorded with
+//! The source is the ledger's own account history, never the read model: a copy that lags cannot make a statement wrong. Only what
+//! is booked counts. Each line is checked: the balance before it and its amount must give the balance that the ledger recorded with
 //! it, and the last must be the closing balance. A statement that does not tie out is an internal error and never shown.
 //!
 //! The period is cut where the present is. While it reaches to within a minute of now, the cluster's clock may still put a
@@ -19,8 +17,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
+use crate::platform::{clock::DateTime, http::json::text};
 
 /// As many as a JSON answer holds. A CSV file has no end.
 const LINES_MAX: usize = 10_000;
@@ -29,7 +27,6 @@ const ENTRIES_MAX: usize = 50_000;
 /// No cluster is further from our clock than this.
 const CLOCK_MARGIN: TimeDelta = TimeDelta::minutes(1);
 
-/// What a statement is of.
 #[derive(Debug, Clone, Copy)]
 pub struct Request {
     pub user_id: Uuid,
@@ -40,7 +37,6 @@ pub struct Request {
     pub to: DateTime,
 }
 
-/// A movement of the wallet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = LineView)]
 pub struct Line {
@@ -58,23 +54,30 @@ pub struct Line {
     pub running_balance: i64,
 }
 
-/// A whole statement, as the JSON answer has it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatementView)]
 pub struct Statement {
+    #[serde(flatten)]
     pub summary: Summary,
     pub lines: Vec<Line>,
 }
 
 /// What is known before the lines are read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = StatementSummary)]
 pub struct Summary {
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String, example = "ZAR")]
     pub currency: Currency,
     pub from: DateTime,
-    /// As asked, or now.
+    /// As asked, or now if that was to come.
     pub to: DateTime,
-    /// Nothing can be added to the period any more.
+    /// False while the period reaches to within a minute of now: a movement may still be added to it.
+    #[serde(rename = "final")]
     pub is_final: bool,
+    /// Minor units: what the wallet held right before `from`.
     pub opening_balance: i64,
+    /// What it held right before `to`: the opening balance and all the amounts.
     pub closing_balance: i64,
 }
 
@@ -107,10 +110,8 @@ pub async fn whole(app: &App, request: Request) -> Result<Statement> {
     Ok(Statement { summary: reader.summary, lines })
 }
 
-/// What one request to the ledger brought.
 pub struct Page {
     pub lines: Vec<Line>,
-    /// What was read for them.
     pub entries: usize,
 }
 
@@ -171,7 +172,6 @@ impl Reader {
     }
 }
 
-/// What a transfer does to the wallet's posted balance.
 fn movement(wallet: &Account, transfer: &Recorded) -> i64 {
     let booked = match transfer.kind {
         RecordedKind::Posted | RecordedKind::Post { .. } => transfer.amount_minor,

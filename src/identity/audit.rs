@@ -1,16 +1,10 @@
 //! Who did what: an append-only log of sign-ins, refusals, role changes, staff's calls and decisions about money.
 //!
-//! ```text
-//! record  the row, inside the transaction of the change that it tells of        any number at once, no lock
-//! seal    the worker, every few seconds: rows not yet in the chain ──> links     one at a time
-//! verify  every link again, from the first                                       `octoco audit verify`
-//! ```
-//!
-//! The chain makes a change of an old row visible: a link's hash covers the hash of the link before it and every field of
-//! its row. Chaining inside [`record`] would make every sign-in and every decision about money wait in one line until the
-//! commit of the one before. So a row is written without a lock and chained a moment later; until then only the triggers
-//! and privileges of the table protect it. `octoco_queue_age_seconds{queue="audit"}` says how long that moment is, and
-//! [`verify`] counts the rows that are not chained yet.
+//! [`record`] writes the row inside the transaction of the change that it tells of, any number at once and without a lock. [`seal`]
+//! (the worker, every few seconds) chains the rows that are not chained yet; [`verify`] computes every link again. A link's hash
+//! covers the hash of the link before it and every field of its row, so that a change of an old row shows. Chaining inside `record`
+//! would make every sign-in wait in one line; until a row is chained only the triggers and privileges of the table protect it, and
+//! `octoco_queue_age_seconds{queue="audit"}` says for how long.
 //!
 //! Whoever can write all of PostgreSQL can also write a whole new chain. Against that [`seal`] tells the head of the chain to
 //! the process's log, which is kept elsewhere: `octoco audit verify --head POSITION:HASH` compares with a head noted before.
@@ -23,27 +17,22 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::platform::error::Result;
-use crate::platform::permissions::Role;
+use crate::platform::{error::Result, permissions::Role};
 
 pub use chain::Head;
 pub use store::{Filter, Row};
 
-/// Links made in one transaction.
 const SEAL_BATCH: i64 = 500;
-/// Links checked at a time.
 const VERIFY_BATCH: i64 = 2_000;
 
-/// Who does something, and from where.
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// A user's id, `system` or `revio`.
+    /// A user's id, `system` or `nobody`.
     name: String,
     role: Option<Role>,
     origin: Origin,
 }
 
-/// The request that something came with.
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
     pub request_id: Option<String>,
@@ -54,10 +43,6 @@ impl Actor {
     /// The service itself: a background task, or the command line.
     pub fn system() -> Self {
         Self { name: "system".to_owned(), role: None, origin: Origin::default() }
-    }
-
-    pub fn revio(origin: Origin) -> Self {
-        Self { name: "revio".to_owned(), role: None, origin }
     }
 
     /// `role` where it was read just now.
@@ -98,7 +83,6 @@ impl Entry {
         Self { before: Some(before), after: Some(after), ..self }
     }
 
-    /// What is, where there was nothing before.
     pub fn with(self, after: Value) -> Self {
         Self { after: Some(after), ..self }
     }
@@ -142,16 +126,13 @@ pub async fn seal(app: &App) -> Result<bool> {
     Ok(i64::try_from(rows.len()).is_ok_and(|count| count == SEAL_BATCH))
 }
 
-/// What [`verify`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     Intact {
         head: Head,
-        /// Rows that wait to be chained.
         unsealed: i64,
     },
     Broken {
-        /// The first link that is wrong.
         position: i64,
         /// The row that it should be the link of, as far as it can be told.
         entry_id: Option<Uuid>,
@@ -185,12 +166,10 @@ pub async fn verify(app: &App, noted: Option<&Head>) -> Result<Verdict> {
     Ok(Verdict::Intact { head, unsealed: counts.unsealed })
 }
 
-/// A page of the log, newest first.
 pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Row>> {
     Ok(store::list(&app.db, filter).await?)
 }
 
-/// Brings the gauges of what waits up to date.
 pub async fn measure(app: &App) -> Result<()> {
     let waiting = store::waiting(&app.db).await?;
     let age = waiting.oldest.map(|at| app.clock.now() - at);

@@ -1,18 +1,15 @@
 //! Who is calling: [`Caller`], somebody with a valid access token, or [`AnonymousClient`], anybody. Both count against the rate
-//! limit of what they do.
+//! limit of what they do. [`Verified`] is a caller who may move money.
 
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use axum::http::{Method, header};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{Actor, Origin};
 use crate::identity::quota::Quota;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::RequestId;
-use crate::platform::http::address;
-use crate::platform::rate_limits::Class;
+use crate::platform::{http::RequestId, http::address, rate_limits::Class};
 
 /// Longer ones are cut: the value is only shown in the list of sessions.
 const USER_AGENT_CHARS_MAX: usize = 200;
@@ -24,7 +21,6 @@ pub struct Caller {
     pub user_id: Uuid,
     pub session_id: Uuid,
     pub origin: Origin,
-    /// For what a route counts besides.
     pub quota: Quota,
 }
 
@@ -42,7 +38,6 @@ pub struct AnonymousClient {
 pub struct UncountedClient(pub AnonymousClient);
 
 impl Caller {
-    /// For the audit log.
     pub fn actor(&self) -> Actor {
         Actor::user(self.user_id, None, self.origin.clone())
     }
@@ -81,6 +76,21 @@ impl FromRequestParts<App> for UncountedClient {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let (address, origin) = (address_of(app, parts), origin(app, parts));
         Ok(Self(AnonymousClient { address, user_agent: user_agent(parts), origin, quota: Quota::of(parts) }))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Verified(pub Caller);
+
+impl FromRequestParts<App> for Verified {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        if app.config.mail.require_verified_email && !app.access.has_verified_email(caller.user_id).await? {
+            return Err(Error::EmailNotVerified);
+        }
+        Ok(Self(caller))
     }
 }
 

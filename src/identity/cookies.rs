@@ -1,13 +1,10 @@
-//! Cookies, and who may make a browser send them.
-//!
-//! Both cookies are `HttpOnly`, `Secure`, `SameSite=Strict` and go to `/v1/auth` only. [`SameSite`] is the second lock on the
-//! routes that they reach: a browser says where a call comes from (`Origin`, `Sec-Fetch-Site`), and what comes from a page of
-//! somebody else's is refused, should a browser send the cookie all the same. Other programs send neither header and hold no
-//! cookie that anybody could make them send.
+//! Cookies, and who may make a browser send them. Both are `HttpOnly`, `Secure`, `SameSite=Strict` and go to `/v1/auth` only.
+//! [`SameSite`] is the second lock on the routes that they reach: a browser says where a call comes from (`Origin`,
+//! `Sec-Fetch-Site`), and what comes from a page of somebody else's is refused, should a browser send the cookie all the same.
+//! Other programs send neither header and hold no cookie that anybody could make them send.
 
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::{extract::FromRequestParts, http::request::Parts};
 
 use crate::app::App;
 use crate::platform::error::{Error, Result};
@@ -15,7 +12,6 @@ use crate::platform::error::{Error, Result};
 /// The cookies go to these routes and to no others.
 const PATH: &str = "/v1/auth";
 
-/// The value of a cookie of the request.
 pub fn received<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));

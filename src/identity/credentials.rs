@@ -1,9 +1,4 @@
-//! Passwords that were forgotten or are to be changed.
-//!
-//! ```text
-//! forgot ──> a row for an address, whoever's it is ──(mails)──> link ──> frontend's page ──> reset: all sessions end
-//! change, signed in, with the password as it is ────────────────────────────────────────────> all other sessions end
-//! ```
+//! Passwords that were forgotten (a link by mail, and all sessions end) or are to be changed (signed in, and all others end).
 //!
 //! Three doors must stay shut here. `forgot` does the same for every address, so that nobody learns who has an account.
 //! A link works once: it is made over the hash that its use replaces. And an access token that somebody stole is no way
@@ -21,22 +16,9 @@ use crate::identity::mails::{self, Kind, To};
 use crate::identity::sessions::{self, Ending};
 use crate::identity::users::{self, Email, User};
 use crate::platform::error::{Error, Result};
-use crate::platform::hashing::Priority;
-use crate::platform::rate_limits::Class;
 use crate::platform::tokens::{Device, LinkToken};
+use crate::platform::{hashing::Priority, rate_limits::Class};
 
-pub struct Reset {
-    /// `None` when what was sent cannot be one.
-    pub token: Option<LinkToken>,
-    pub new_password: SecretString,
-}
-
-pub struct Change {
-    pub current_password: SecretString,
-    pub new_password: SecretString,
-}
-
-/// What a new password brings with it.
 struct Consequence<'a> {
     actor: &'a Actor,
     action: &'static str,
@@ -56,9 +38,14 @@ pub async fn forgot(app: &App, visitor: &AnonymousClient, email: &Email) -> Resu
 
 /// Sets a new password by the link of a mail, and ends every session of the user. Gives out what makes the device known: whoever
 /// came here because guesses of others slow the sign-in down is not slowed down by them any more.
-pub async fn reset(app: &App, visitor: &AnonymousClient, reset: Reset) -> Result<Device> {
-    let user = users::of_link(app, Kind::PasswordReset, reset.token).await?;
-    let hash = users::new_password(app, &user, "new_password", reset.new_password).await?;
+pub async fn reset(
+    app: &App,
+    visitor: &AnonymousClient,
+    token: Option<LinkToken>,
+    new_password: SecretString,
+) -> Result<Device> {
+    let user = users::of_link(app, Kind::PasswordReset, token).await?;
+    let hash = users::new_password(app, &user, "new_password", new_password).await?;
     let actor = Actor::user(user.id, None, visitor.origin.clone());
     let then = Consequence { actor: &actor, action: "user.password_reset", how: Ending::PasswordReset, but: None };
     let device = match set(app, &user, &hash, then).await {
@@ -72,19 +59,19 @@ pub async fn reset(app: &App, visitor: &AnonymousClient, reset: Reset) -> Result
 
 /// Sets a new password for somebody who knows the present one, and ends the user's other sessions. The old password's devices are
 /// strangers then; gives out what makes this one known.
-pub async fn change(app: &App, caller: &Caller, change: Change) -> Result<Device> {
+pub async fn change(app: &App, caller: &Caller, current: SecretString, new: SecretString) -> Result<Device> {
     // By user, not by e-mail: those who guess without a token cannot keep its owner from changing the password.
     let bucket = format!("user:{}", caller.user_id);
     caller.quota.count(app, Class::Guess, &bucket).await?;
     caller.quota.count(app, Class::GuessLong, &bucket).await?;
     let user = users::find(app, caller.user_id).await?;
-    if !users::has_password(app, Priority::Known, &user, change.current_password).await? {
+    if !users::has_password(app, Priority::Known, &user, current).await? {
         let entry = Entry::of(&caller.actor(), "user.password_change_refused", "user", user.id);
         audit::record(app, &app.db, entry).await?;
         count(app, "refused");
         return Err(Error::InvalidCredentials);
     }
-    let hash = users::new_password(app, &user, "new_password", change.new_password).await?;
+    let hash = users::new_password(app, &user, "new_password", new).await?;
     let (actor, but) = (caller.actor(), Some(caller.session_id));
     let then = Consequence { actor: &actor, action: "user.password_changed", how: Ending::PasswordChanged, but };
     let device = set(app, &user, &hash, then).await?;
@@ -92,7 +79,7 @@ pub async fn change(app: &App, caller: &Caller, change: Change) -> Result<Device
     Ok(device)
 }
 
-/// The password, the end of the sessions and the record of it: all or nothing. Gives out the stamp of a device for the new password.
+/// The password, the end of the sessions and the record of it: all or nothing. Gives out what makes a device known, for the new password.
 async fn set(app: &App, user: &User, hash: &str, then: Consequence<'_>) -> Result<Device> {
     let mut tx = app.db.begin().await?;
     if !users::set_password(&mut *tx, user, hash).await? {
@@ -102,7 +89,7 @@ async fn set(app: &App, user: &User, hash: &str, then: Consequence<'_>) -> Resul
     let entry = Entry::of(then.actor, then.action, "user", user.id);
     audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;
     tx.commit().await?;
-    ended.heard(app);
+    ended.announce(app);
     Ok(app.tokens.new_device(&user.email, hash))
 }
 

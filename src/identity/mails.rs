@@ -24,10 +24,9 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::platform::error::{Error, Result};
-use crate::platform::mailer::Mail;
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
-use crate::platform::text_enum::text_enum;
 use crate::platform::tokens::{LinkToken, Purpose};
+use crate::platform::{mailer::Mail, text_enum::text_enum};
 
 use store::Outcome;
 pub use store::{Filter, Row};

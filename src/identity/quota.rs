@@ -19,30 +19,23 @@ impl Quota {
         parts.extensions.get::<Self>().cloned().unwrap_or_default()
     }
 
-    /// Counts one call of `who`.
     pub async fn count(&self, app: &App, class: Class, who: &str) -> Result<()> {
-        let answer = app.limiter.check(class, who).await;
-        let (name, counter) = match answer {
-            Answer::Unlimited => ("unlimited", "nobody"),
-            Answer::Allowed(_, counter) => ("allowed", by(counter)),
-            Answer::Refused { counter, .. } => ("refused", by(counter)),
+        let (name, standing, counter, result) = match app.limiter.check(class, who).await {
+            Answer::Unlimited => ("unlimited", None, None, Ok(())),
+            Answer::Allowed(standing, counter) => ("allowed", Some(standing), Some(counter), Ok(())),
+            Answer::Refused { retry_after_secs, standing, counter } => {
+                ("refused", Some(standing), Some(counter), Err(Error::TooMany { retry_after_secs }))
+            }
         };
-        app.metrics.rate_limit_answers.with_label_values(&[class.name(), name, counter]).inc();
-        match answer {
-            Answer::Unlimited => Ok(()),
-            Answer::Allowed(standing, _) => {
-                self.note(standing);
-                Ok(())
-            }
-            Answer::Refused { retry_after_secs, standing, .. } => {
-                self.note(standing);
-                Err(Error::TooMany { retry_after_secs })
-            }
+        let by = counter.map_or("nobody", Counter::name);
+        app.metrics.rate_limit_answers.with_label_values(&[class.name(), name, by]).inc();
+        if let Some(standing) = standing {
+            self.note(standing);
         }
+        result
     }
 
-    /// Puts the headers on the answer.
-    pub fn tell(&self, headers: &mut HeaderMap) {
+    pub fn write(&self, headers: &mut HeaderMap) {
         let Some(standing) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) else { return };
         for (name, value) in [
             ("ratelimit-limit", standing.limit),
@@ -58,12 +51,5 @@ impl Quota {
         if noted.is_none_or(|noted| standing.remaining <= noted.remaining) {
             *noted = Some(standing);
         }
-    }
-}
-
-fn by(counter: Counter) -> &'static str {
-    match counter {
-        Counter::Redis => "redis",
-        Counter::Process => "process",
     }
 }

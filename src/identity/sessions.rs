@@ -1,8 +1,4 @@
-//! Sign-ins. A session is a family of refresh tokens; each token is used once and makes its successor.
-//!
-//! ```text
-//! login ──> token 1 ──refresh──> token 2 ──refresh──> token 3 …      logout, reuse ──> family revoked
-//! ```
+//! Sign-ins. A session is a family of refresh tokens; each is used once and makes its successor, and a logout ends the family.
 //!
 //! A token that was rotated and comes again is either a second tab (within ten seconds, and its successor still unused: it
 //! gets the very same successor) or somebody's copy: then the whole family ends.
@@ -21,10 +17,8 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::users::{self, Email, Proof, User};
 use crate::platform::error::{Error, Result};
-use crate::platform::hashing::Priority;
-use crate::platform::rate_limits::Class;
-use crate::platform::text_enum::text_enum;
 use crate::platform::tokens::{Device, REFRESH_SECS, RefreshToken};
+use crate::platform::{hashing::Priority, rate_limits::Class, text_enum::text_enum};
 
 pub use store::Session;
 
@@ -33,12 +27,6 @@ const GRACE: TimeDelta = TimeDelta::seconds(10);
 const KEPT: TimeDelta = TimeDelta::days(30);
 /// Rows of one statement: little enough that nobody waits for their locks.
 const BATCH: i64 = 1000;
-
-/// A session and whose it is said to be.
-struct Owned {
-    id: Uuid,
-    user_id: Uuid,
-}
 
 text_enum! {
     /// How a session ends before its time, as the metric has it.
@@ -66,18 +54,15 @@ impl Ending {
     }
 }
 
-/// What a sign-in or a refresh gives out.
 pub struct SignedIn {
     pub access_token: String,
     pub refresh_token: RefreshToken,
     pub user: User,
 }
 
-/// Somebody says to be somebody.
 pub struct Attempt {
     pub email: Email,
     pub password: SecretString,
-    /// What the device's cookie holds, if it has one.
     pub device: Option<Device>,
 }
 
@@ -93,7 +78,7 @@ pub async fn login(app: &App, visitor: &AnonymousClient, attempt: Attempt) -> Re
         Proof::Right(user) => user,
         Proof::Wrong(user) => return Err(refused(app, visitor, user).await?),
     };
-    // A hash that was made anew on the way makes a new stamp necessary.
+    // A hash that was made anew on the way makes a new device token necessary.
     let device = known.filter(|device| user.knows(app, device)).unwrap_or_else(|| user.new_device(app));
     Ok((open(app, visitor, user).await?, device))
 }
@@ -172,7 +157,8 @@ pub async fn refresh(app: &App, visitor: &AnonymousClient, token: &RefreshToken)
     if !first {
         let Some(unused) = unused_successor(app, token, &hash).await? else {
             tracing::warn!(session.id = %found.session_id, "a refresh token was used again; its family is revoked");
-            end(app, &Actor::nobody(visitor.origin.clone()), &found.session(), Ending::TokenReused).await?;
+            end(app, &Actor::nobody(visitor.origin.clone()), (found.session_id, found.user_id), Ending::TokenReused)
+                .await?;
             return Err(Error::Unauthenticated);
         };
         successor = unused;
@@ -201,33 +187,29 @@ async fn unused_successor(app: &App, token: &RefreshToken, hash: &[u8]) -> Resul
 pub async fn logout(app: &App, visitor: &AnonymousClient, token: &RefreshToken) -> Result<()> {
     if let Some(found) = store::find_token(&app.db, &token.hash()).await? {
         let actor = Actor::user(found.user_id, None, visitor.origin.clone());
-        end(app, &actor, &found.session(), Ending::LoggedOut).await?;
+        end(app, &actor, (found.session_id, found.user_id), Ending::LoggedOut).await?;
     }
     Ok(())
 }
 
-/// The caller's sessions that still live, newest first.
 pub async fn list(app: &App, caller: &Caller) -> Result<Vec<Session>> {
     Ok(store::list_for(&app.db, caller.user_id, caller.session_id, app.clock.now()).await?)
 }
 
 pub async fn revoke(app: &App, caller: &Caller, session_id: Uuid) -> Result<()> {
-    let session = Owned { id: session_id, user_id: caller.user_id };
-    let ended = end(app, &caller.actor(), &session, Ending::Revoked).await?;
+    let ended = end(app, &caller.actor(), (session_id, caller.user_id), Ending::Revoked).await?;
     if ended { Ok(()) } else { Err(Error::NotFound("session")) }
 }
 
-/// Ends every other session of the caller. How many there were.
 pub async fn revoke_others(app: &App, caller: &Caller) -> Result<usize> {
     let mut tx = app.db.begin().await?;
     let ended = end_all(app, &mut *tx, caller.user_id, Some(caller.session_id), Ending::Revoked).await?;
     let entry = Entry::of(&caller.actor(), "user.other_sessions_ended", "user", caller.user_id);
     audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;
     tx.commit().await?;
-    Ok(ended.heard(app))
+    Ok(ended.announce(app))
 }
 
-/// Sessions that end with a transaction.
 #[must_use = "the process must hear of it when the transaction is committed"]
 pub struct Ended {
     pub ids: Vec<Uuid>,
@@ -236,7 +218,7 @@ pub struct Ended {
 
 impl Ended {
     /// To be called after the commit: from now on this process refuses their access tokens; the others read of it.
-    pub fn heard(self, app: &App) -> usize {
+    pub fn announce(self, app: &App) -> usize {
         for id in &self.ids {
             app.access.end(*id);
             app.metrics.sign_ins.with_label_values(&[self.how.name()]).inc();
@@ -245,7 +227,6 @@ impl Ended {
     }
 }
 
-/// Ends all sessions of a user, however many, but for one.
 pub async fn end_all(
     app: &App,
     db: impl PgExecutor<'_>,
@@ -258,7 +239,7 @@ pub async fn end_all(
 }
 
 /// Ends a batch of everybody's sessions, on the record: `octoco sessions end-all`, when a key has leaked. How many; 0 when there
-/// are no more. Other processes read of it, as of any end (`access.rs`).
+/// are no more. Other processes read of it, as of any end (`platform/access.rs`).
 pub async fn end_everybodys(app: &App) -> Result<u64> {
     let mut tx = app.db.begin().await?;
     let ended = store::revoke_batch(&mut *tx, Ending::Operator.reason(), app.clock.now(), BATCH).await?;
@@ -278,16 +259,16 @@ pub async fn prune(app: &App) -> Result<bool> {
 }
 
 /// Ends a session with all its tokens, on the record. False when it had ended before, or is not that user's.
-async fn end(app: &App, actor: &Actor, session: &Owned, how: Ending) -> Result<bool> {
+async fn end(app: &App, actor: &Actor, (session, user): (Uuid, Uuid), how: Ending) -> Result<bool> {
     let mut tx = app.db.begin().await?;
-    let ended = store::revoke(&mut *tx, session, how.reason(), app.clock.now()).await?;
+    let ended = store::revoke(&mut *tx, session, user, how.reason(), app.clock.now()).await?;
     if ended {
-        let entry = Entry::of(actor, "session.ended", "session", session.id);
-        audit::record(app, &mut *tx, entry.with(json!({"user": session.user_id, "reason": how.reason()}))).await?;
+        let entry = Entry::of(actor, "session.ended", "session", session);
+        audit::record(app, &mut *tx, entry.with(json!({"user": user, "reason": how.reason()}))).await?;
     }
     tx.commit().await?;
     if ended {
-        app.access.end(session.id);
+        app.access.end(session);
         app.metrics.sign_ins.with_label_values(&[how.name()]).inc();
     }
     Ok(ended)

@@ -16,15 +16,12 @@ use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::Caller;
 use crate::platform::error::{Error, Result};
-use crate::platform::permissions::{Permission, Role};
+use crate::platform::permissions::Permission;
 
-/// Staff with the permission `P`.
 #[derive(Debug, Clone)]
 pub struct Staff<P> {
     pub user_id: Uuid,
     pub session_id: Uuid,
-    pub role: Role,
-    /// For what the call changes: `Entry::of(&staff.actor, …)`.
     pub actor: Actor,
     permission: PhantomData<fn() -> P>,
 }
@@ -45,6 +42,6 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
         if !allowed {
             return Err(Error::Forbidden);
         }
-        Ok(Self { user_id: caller.user_id, session_id: caller.session_id, role, actor, permission: PhantomData })
+        Ok(Self { user_id: caller.user_id, session_id: caller.session_id, actor, permission: PhantomData })
     }
 }

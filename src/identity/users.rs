@@ -1,8 +1,4 @@
-//! People: registering, proving a password, and proving an e-mail (`users/verification.rs`). What they may do is in the role
-//! of their row.
-//!
-//! Called by `sessions` (sign in), by `credentials` (another password), by its own routes, and by the flows that need
-//! somebody's name for Revio.
+//! People: registering, proving a password, and proving an e-mail (`users/verification.rs`).
 
 pub mod passwords;
 pub mod routes;
@@ -24,12 +20,10 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::AnonymousClient;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::platform::error::{Error, Result, on_constraint};
-use crate::platform::hashing::Priority;
-use crate::platform::permissions::Role;
-use crate::platform::rate_limits::Class;
 use crate::platform::tokens::{Device, LinkToken};
+use crate::platform::{hashing::Priority, permissions::Role, rate_limits::Class};
 
-pub use store::{Filter, User};
+pub use store::{Filter, User, lock, lock_shared};
 
 const EMAIL_CHARS_MAX: usize = 254;
 
@@ -50,7 +44,6 @@ impl Email {
         &self.0
     }
 
-    /// What stands before the `@`.
     pub fn local_part(&self) -> &str {
         self.0.rsplit_once('@').map_or("", |(local, _)| local)
     }
@@ -71,12 +64,6 @@ pub struct Registration {
 pub enum Proof {
     Right(User),
     Wrong(Option<Uuid>),
-}
-
-/// What Revio is told about the person who pays or is paid.
-pub struct Contact {
-    pub email: String,
-    pub full_name: String,
 }
 
 /// Whoever has many addresses has no mails sent to all of them by registering: beyond the limit the account is opened without one,
@@ -148,12 +135,10 @@ async fn renew(
     Ok(if right { Proof::Right(user) } else { Proof::Wrong(Some(user.id)) })
 }
 
-/// Whether the password is this user's.
 pub async fn has_password(app: &App, priority: Priority, user: &User, password: SecretString) -> Result<bool> {
     Ok(app.hasher.verify(priority, password, Some(user.password_hash.clone())).await?.right)
 }
 
-/// The hash of a password that the user may take.
 pub async fn new_password(app: &App, user: &User, field: &str, password: SecretString) -> Result<String> {
     passwords::check(field, &password, Some(&Email(user.email.clone())))?;
     // Who comes this far has proved to be somebody; a flood of guesses by others must not stand in the way.
@@ -170,17 +155,6 @@ pub async fn hold_password(db: impl PgExecutor<'_>, user: &User) -> Result<bool>
     Ok(store::hold_hash(db, user.id, &user.password_hash).await?)
 }
 
-/// Until the end of the transaction nobody else locks this user: what is counted or decided stays so. Weak enough to let
-/// everything go on that only refers to the user.
-pub async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> Result<()> {
-    Ok(store::lock(db, id).await?)
-}
-
-/// The same, beside others who lock like this.
-pub async fn lock_shared(db: impl PgExecutor<'_>, id: Uuid) -> Result<()> {
-    Ok(store::lock_shared(db, id).await?)
-}
-
 /// The user that a link of ours is for.
 /// Whether a link is not ours, was used or is too old is nobody's business.
 pub async fn of_link(app: &App, kind: Kind, token: Option<LinkToken>) -> Result<User> {
@@ -193,7 +167,6 @@ pub async fn of_link(app: &App, kind: Kind, token: Option<LinkToken>) -> Result<
     Err(spent_link())
 }
 
-/// What is told of every link that does not work.
 pub fn spent_link() -> Error {
     Error::field("token", "does not work, or not any more: ask for a new mail")
 }
@@ -227,12 +200,6 @@ pub async fn find_by_email(app: &App, email: &Email) -> Result<User> {
     store::find_by_email(&app.db, &email.0).await?.ok_or(Error::NotFound("user"))
 }
 
-pub async fn contact(app: &App, id: Uuid) -> Result<Contact> {
-    let user = find(app, id).await?;
-    Ok(Contact { email: user.email, full_name: user.full_name })
-}
-
-/// A page of everybody, newest first.
 pub async fn list(app: &App, filter: &Filter) -> Result<Vec<User>> {
     Ok(store::list(&app.db, filter).await?)
 }
@@ -252,19 +219,4 @@ pub async fn change_role(app: &App, actor: &Actor, id: Uuid, role: Role) -> Resu
     }
     tx.commit().await?;
     find(app, id).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_normalised_and_junk_is_refused() {
-        assert_eq!(Email::parse("  Thandi@Example.COM ").expect("valid").as_str(), "thandi@example.com");
-        let long = format!("{}@b.co", "a".repeat(300));
-        for junk in "|a|a@|@b.co|a b@c.co|a@b@c.co|<a@b.co>|a@b.co\n".split('|').chain([long.as_str()]) {
-            // The trailing line break is trimmed away: only inner white space makes an address wrong.
-            assert_eq!(Email::parse(junk).is_ok(), junk == "a@b.co\n", "{junk:?}");
-        }
-    }
 }

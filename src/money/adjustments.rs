@@ -31,10 +31,9 @@ use crate::money::receivables::{self, Available};
 use crate::money::transactions::{self, Direction, Due, Kind, Move, State, Transaction};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
-use crate::platform::queue::LEASE;
-use crate::platform::text_enum::text_enum;
+use crate::platform::{queue::LEASE, text_enum::text_enum};
 
-/// Held before the ledger hears of it: `held` dismisses an adjustment for this reason only. Never reworded while one may stand.
+/// On hold before the ledger is asked: `manual_review` closes an adjustment without action for this reason only. Never reworded while one may stand.
 pub const NOT_APPROVED: &str = "the adjustment is not what was approved";
 /// One person other than the maker.
 const APPROVALS_NEEDED: i64 = 1;
@@ -102,21 +101,19 @@ impl Adjustment {
     }
 }
 
-/// An adjustment that was proposed, now or before with the same key.
 pub struct Proposed {
     pub adjustment: Adjustment,
     pub replayed: bool,
 }
 
-/// Who proposes.
-pub struct Maker {
-    pub id: Uuid,
-    pub actor: Actor,
-}
-
 /// `→ awaiting_approval`: both rows are written, nothing moves.
-pub async fn propose(app: &App, maker: &Maker, new: NewAdjustment, key: IdempotencyKey) -> Result<Proposed> {
-    if new.user_id == maker.id {
+pub async fn propose(
+    app: &App,
+    (maker, actor): (Uuid, &Actor),
+    new: NewAdjustment,
+    key: IdempotencyKey,
+) -> Result<Proposed> {
+    if new.user_id == maker {
         return Err(Error::Forbidden);
     }
     let parts = (new.user_id, new.direction.name(), new.amount.minor(), new.amount.currency().code());
@@ -127,7 +124,7 @@ pub async fn propose(app: &App, maker: &Maker, new: NewAdjustment, key: Idempote
     users::find(app, new.user_id).await?;
     let now = app.clock.now();
     let (id, due_at) = (app.clock.row_id(), now + DECIDED_WITHIN);
-    let row = store::New { id, requested_by: maker.id, new: &new, key: &key, request_hash: &request_hash, now, due_at };
+    let row = store::New { id, requested_by: maker, new: &new, key: &key, request_hash: &request_hash, now, due_at };
     let mut tx = app.db.begin().await?;
     store::insert_transaction(&mut *tx, &row).await?;
     if !store::insert(&mut *tx, &row).await? {
@@ -138,7 +135,7 @@ pub async fn propose(app: &App, maker: &Maker, new: NewAdjustment, key: Idempote
     }
     let what = json!({"user_id": new.user_id, "direction": new.direction.name(), "amount": new.amount.minor(),
         "currency": new.amount.currency().code(), "counterpart": new.counterpart.name(), "reason": new.reason});
-    audit::record(app, &mut *tx, Entry::of(&maker.actor, "adjustment.proposed", "transaction", id).with(what)).await?;
+    audit::record(app, &mut *tx, Entry::of(actor, "adjustment.proposed", "transaction", id).with(what)).await?;
     tx.commit().await?;
     app.crash.at("adjustment.proposed")?;
     Ok(Proposed { adjustment: find(app, id).await?, replayed: false })
@@ -146,18 +143,17 @@ pub async fn propose(app: &App, maker: &Maker, new: NewAdjustment, key: Idempote
 
 async fn find_repeat(
     app: &App,
-    maker: &Maker,
+    maker: Uuid,
     key: &IdempotencyKey,
     request_hash: &RequestHash,
 ) -> Result<Option<Proposed>> {
-    match store::find_by_key(&app.db, maker.id, key.as_str()).await? {
-        Some(found) if found.request_hash != request_hash.as_bytes() => Err(Error::KeyReused),
-        Some(found) => Ok(Some(Proposed { adjustment: find(app, found.transaction_id).await?, replayed: true })),
+    match store::find_by_key(&app.db, maker, key.as_str()).await? {
+        Some((_, hash)) if hash != request_hash.as_bytes() => Err(Error::KeyReused),
+        Some((id, _)) => Ok(Some(Proposed { adjustment: find(app, id).await?, replayed: true })),
         None => Ok(None),
     }
 }
 
-/// Steps what is due; the worker calls it.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
     transactions::step_due(app, &[Kind::Adjustment], limit, |app, row| async move { step(&app, &row).await }).await
 }
@@ -180,9 +176,9 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let row = &adjustment.transaction;
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, row).await?;
-    let tally = approvals::approve(app, &mut tx, row, decision, APPROVALS_NEEDED).await?;
+    let count = approvals::approve(app, &mut tx, row, decision, APPROVALS_NEEDED).await?;
     // One is enough; without it the giver lost the role between the check of the call and here.
-    let approved = tally.approved.ok_or(Error::Forbidden)?;
+    let approved = count.approved.ok_or(Error::Forbidden)?;
     let to = Move::to(State::Initiated, Due::In(LEASE)).with_approval(approved);
     let initiated = transactions::advance_within(app, &mut *tx, row, &to).await?;
     let entry = Entry::of(&decision.actor, "adjustment.approved", "transaction", id)
@@ -235,7 +231,7 @@ async fn expire(app: &App, row: &Transaction) -> Result<Transaction> {
 async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     let adjustment = find(app, row.id).await?;
     // It does not expire any more: the transfer may have been sent, and then it must be asked for until it is known.
-    if approvals::holds(app, row.id, &adjustment.hash()).await? == ApprovalValidity::No {
+    if approvals::validity(app, row.id, &adjustment.hash()).await? == ApprovalValidity::No {
         return transactions::hold(app, row, NOT_APPROVED).await;
     }
     let currency = row.amount.currency();
@@ -274,7 +270,6 @@ pub async fn find(app: &App, id: Uuid) -> Result<Adjustment> {
     Ok(Adjustment::of(transactions::find(app, id).await?, row))
 }
 
-/// A page of them, newest first.
 pub async fn list(app: &App, state: Option<State>, before: Option<Uuid>, limit: i64) -> Result<Vec<Adjustment>> {
     let mut rows = store::list(&app.db, state.map(State::name), before, limit).await?;
     let ids: Vec<Uuid> = rows.iter().map(|row| row.transaction_id).collect();

@@ -1,12 +1,5 @@
-//! Four eyes: what staff decided about a row that waits for it. `withdrawals` (above a threshold) and `adjustments` say what
-//! is decided about and what follows; here is who decided, about exactly what, and whether that is enough.
-//!
-//! ```text
-//! approve  one person's approval of one hash, inside the SQL transaction that holds the row's lock
-//!            enough of them ──> all are used, the row's move carries the hash and its expiry (`Move::with_approval`)
-//! decline  one person's refusal, in the same way: it is final
-//! holds    before money moves: is it still what was approved?
-//! ```
+//! Four eyes: who decided about a row that waits for it, about exactly what, and whether that is enough. `withdrawals` (above a
+//! threshold) and `adjustments` say what is decided about and what follows.
 //!
 //! An approval names a hash over everything that it is about, so one that was given for another amount or another
 //! destination is worth nothing. It counts once, for 24 hours, and only while its giver has a role that may approve.
@@ -20,17 +13,14 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::identity::audit::Actor;
-use crate::identity::staff::Staff;
+use crate::identity::{audit::Actor, staff::Staff};
 use crate::money::transactions::{Approved, Transaction};
 use crate::platform::error::Result;
 use crate::platform::permissions::{Permission, Role};
 
 pub use store::Approval;
 
-/// How long an approval counts.
 const APPROVAL_LIFE: TimeDelta = TimeDelta::hours(24);
-/// How long a row waits for a decision.
 pub const DECIDED_WITHIN: TimeDelta = TimeDelta::days(7);
 /// What a row says that was not decided about in time, or was declined.
 pub const TOO_LATE: &str = "not approved in time";
@@ -52,7 +42,6 @@ impl SubjectHash {
         Self(hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
-    /// 64 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok().map(|()| Self(bytes))
@@ -80,11 +69,9 @@ impl ApprovalDecision {
     }
 }
 
-/// Where an approval left the row.
 pub struct ApprovalCount {
     /// False when the same person's same approval was there already.
     pub recorded: bool,
-    /// How many count now.
     pub given: i64,
     /// Set when they are enough: they are used now, and the row's move must carry this.
     pub approved: Option<Approved>,
@@ -132,17 +119,14 @@ pub enum ApprovalValidity {
     No,
 }
 
-/// Whether the row is approved for exactly this.
-pub async fn holds(app: &App, id: Uuid, subject: &SubjectHash) -> Result<ApprovalValidity> {
-    let approved = store::approved(&app.db, id).await?;
-    Ok(match approved.and_then(|row| row.hash.zip(row.until)) {
+pub async fn validity(app: &App, id: Uuid, subject: &SubjectHash) -> Result<ApprovalValidity> {
+    Ok(match store::approved(&app.db, id).await? {
         Some((hash, until)) if hash == subject.0 && app.clock.now() < until => ApprovalValidity::Yes,
         Some((hash, _)) if hash == subject.0 => ApprovalValidity::Expired,
         Some(_) | None => ApprovalValidity::No,
     })
 }
 
-/// All that was decided about these rows, oldest first.
 pub async fn list(app: &App, rows: &[Uuid]) -> Result<Vec<Approval>> {
     Ok(store::list(&app.db, rows).await?)
 }
@@ -151,35 +135,4 @@ pub async fn list(app: &App, rows: &[Uuid]) -> Result<Vec<Approval>> {
 pub fn time_left(app: &App, row: &Transaction) -> Option<TimeDelta> {
     let left = row.updated_at + DECIDED_WITHIN - app.clock.now();
     (left > TimeDelta::zero()).then_some(left)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_cannot_be_shifted_into_each_other() {
-        let hashes = [
-            SubjectHash::of(&[b"ab", b"c"]),
-            SubjectHash::of(&[b"a", b"bc"]),
-            SubjectHash::of(&[b"abc"]),
-            SubjectHash::of(&[b"abc", b""]),
-            SubjectHash::of(&[]),
-        ];
-        for (index, hash) in hashes.iter().enumerate() {
-            assert!(!hashes[index + 1..].contains(hash), "{index}");
-        }
-    }
-
-    #[test]
-    fn a_hash_is_read_back_from_its_digits_and_nothing_else_is_read() {
-        let hash = SubjectHash::of(&[b"payout"]);
-        assert!(SubjectHash::parse(&hash.hex()) == Some(hash));
-        assert!(SubjectHash::parse(&hash.hex().to_uppercase()) == Some(hash));
-        let signs = "+1".repeat(32);
-        let wide = "é".repeat(32);
-        for wrong in ["", "00", "zz", &hash.hex()[1..], &format!("{}0", hash.hex()), signs.as_str(), wide.as_str()] {
-            assert!(SubjectHash::parse(wrong).is_none(), "{wrong}");
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Where a customer's withdrawals go. Number, branch and holder are encrypted (`keys`); a deleted account is only hidden,
+//! Where a customer's withdrawals go. Number, branch and holder are encrypted (`encryption`); a deleted account is only hidden,
 //! because withdrawals refer to it for ever.
 
 pub mod rotation;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Entry};
-use crate::identity::caller::Caller;
+use crate::identity::{caller::Caller, users};
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::{CannotDecrypt, Encrypted};
 use crate::platform::error::{Error, Result};
@@ -69,7 +69,8 @@ pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<Bank
     };
     let shown = last_four(&account.details.account_number);
     let mut tx = app.db.begin().await?;
-    store::hold_owner(&mut *tx, caller.user_id).await?;
+    // One after the other: what is counted stays so.
+    users::lock(&mut *tx, caller.user_id).await?;
     if !store::insert(&mut *tx, caller.user_id, &row, shown, ACCOUNTS_MAX).await? {
         return Err(Error::field("account_number", format!("you have {ACCOUNTS_MAX} bank accounts; delete one first")));
     }
@@ -78,7 +79,6 @@ pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<Bank
     Ok(account)
 }
 
-/// The caller's accounts, oldest first.
 pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<BankAccount>> {
     store::list_for(&app.db, user_id).await?.into_iter().map(|row| open(app, row)).collect()
 }

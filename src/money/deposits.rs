@@ -17,7 +17,7 @@
 //! keyed on the row (transfer id = row id | leg), so that looking twice credits once.
 //!
 //! Money that came and does not fit (another amount) is booked to `suspense`, so that our books say what Revio's say, and the
-//! row is held for a person. A second payment of one deposit is a second deposit: it is the customer's money.
+//! row is on hold for a person. A second payment of one deposit is a second deposit: it is the customer's money.
 
 pub mod routes;
 
@@ -56,13 +56,11 @@ pub struct NewDeposit {
     pub description: Option<String>,
 }
 
-/// A deposit that was asked for, now or before with the same key.
 pub struct Opened {
     pub deposit: Transaction,
     pub replayed: bool,
 }
 
-/// `POST /v1/deposits`.
 pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey) -> Result<Opened> {
     let NewDeposit { amount, description } = new;
     let (minor, code) = (amount.minor(), amount.currency().code());
@@ -97,7 +95,6 @@ async fn why_not_now(app: &App, user_id: Uuid) -> Result<Option<Error>> {
     Ok(restrictions::is_closed(app, user_id).await?.then_some(closed))
 }
 
-/// Steps what is due; the worker calls it.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
     transactions::step_due(app, &[Kind::Deposit], limit, |app, row| async move { step(&app, &row).await }).await
 }
@@ -118,12 +115,12 @@ async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
 
 /// `initiated → awaiting_payment`. Repeating it makes a second purchase whose link nobody has.
 async fn initiate(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    let contact = users::contact(app, deposit.user_id).await?;
+    let user = users::find(app, deposit.user_id).await?;
     let purchase = NewPurchase {
         reference: deposit.id,
         amount: deposit.amount,
-        email: &contact.email,
-        full_name: &contact.full_name,
+        email: &user.email,
+        full_name: &user.full_name,
         due: app.clock.now() + CHECKOUT,
     };
     app.crash.at("deposit.before_purchase")?;
@@ -207,7 +204,6 @@ async fn adopt(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<Tr
     Ok(deposit.clone())
 }
 
-/// Acts on what Revio says now.
 async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
     if deposit.state == State::Completed {
         return follow(app, deposit, purchase).await;
@@ -216,10 +212,10 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         PurchaseStatus::Paid(_) => accept(app, deposit, purchase).await,
         // What was refunded or charged back was paid before.
         PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
-            // Neither due nor held is what a person has dismissed. One that nobody looks after any more is the same, and a person
+            // Neither due nor on hold is what a person has closed without action. One that nobody looks after any more is the same, and a person
             // who looks once too often is no harm.
-            let dismissed = deposit.held_reason.is_none() && deposit.due_at.is_none();
-            if dismissed && in_suspense_before(app, deposit).await?.is_some() {
+            let closed = deposit.held_reason.is_none() && deposit.due_at.is_none();
+            if closed && in_suspense_before(app, deposit).await?.is_some() {
                 let reason = "given back by Revio after it was set aside and resolved: was it paid out twice?";
                 return transactions::hold(app, deposit, reason).await;
             }
@@ -227,7 +223,7 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
             if credited.state == State::Completed {
                 follow(app, &credited, purchase).await
             } else {
-                return_set_aside(app, &credited, purchase).await
+                return_from_suspense(app, &credited, purchase).await
             }
         }
         PurchaseStatus::Expired => close(app, deposit, State::Expired, purchase).await,
@@ -247,7 +243,7 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
     }
 }
 
-/// Revio says that it was paid: credited if that is so and fits, else held for a person.
+/// Revio says that it was paid: credited if that is so and fits, else on hold for a person.
 async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
     match evidence(app, deposit, purchase) {
         Ok(payment) => credit(app, deposit, purchase, payment).await,
@@ -280,15 +276,15 @@ async fn move_to_suspense(
     if deposit.held_reason.is_some() { Ok(deposit.clone()) } else { transactions::hold(app, deposit, reason).await }
 }
 
-/// What was set aside was refunded, all of it: so it leaves `suspense`. Of a part of it, or a chargeback that may still be won, a
+/// What is in suspense was refunded, all of it: so it leaves `suspense`. Of a part of it, or a chargeback that may still be won, a
 /// person decides.
-async fn return_set_aside(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
+async fn return_from_suspense(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
     let Some(came) = in_suspense_before(app, deposit).await? else { return Ok(deposit.clone()) };
     if purchase.refunded(came.minor()) == Some(came.minor()) {
         let (suspense, provider_balance) =
             (app.ledger.suspense(came.currency()), app.ledger.provider_balance(came.currency()));
         app.ledger.transfer(transfer(deposit, Leg::UnmatchedReturn, (suspense, provider_balance), came)).await?;
-        tracing::warn!(transaction.id = %deposit.id, "what was set aside was refunded");
+        tracing::warn!(transaction.id = %deposit.id, "what was in suspense was refunded");
     }
     Ok(deposit.clone())
 }
@@ -300,7 +296,6 @@ async fn in_suspense_before(app: &App, deposit: &Transaction) -> Result<Option<A
     came.transpose().map_err(Error::internal)
 }
 
-/// Why a purchase that is called paid is not credited.
 enum Misfit {
     /// Money came, in our currency and for this deposit, but another amount.
     Amount(Amount),
@@ -358,7 +353,7 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: 
     book_fee(app, deposit, payment, (provider_fees, provider_balance)).await?;
     app.crash.at("deposit.fee_booked")?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0]))
-        .with_provider(told(deposit, purchase))
+        .with_provider(reported(deposit, purchase))
         .having_repaid(repaid);
     transactions::advance(app, deposit, to).await
 }
@@ -396,7 +391,7 @@ async fn close(app: &App, deposit: &Transaction, state: State, purchase: &Purcha
     if deposit.state == state {
         return Ok(deposit.clone());
     }
-    let to = Move::to(state, Due::In(LAST_LOOK)).with_provider(told(deposit, purchase));
+    let to = Move::to(state, Due::In(LAST_LOOK)).with_provider(reported(deposit, purchase));
     transactions::advance(app, deposit, to).await
 }
 
@@ -463,6 +458,6 @@ async fn look_later(app: &App, deposit: &Transaction) -> Result<Transaction> {
     }
 }
 
-fn told(deposit: &Transaction, purchase: &Purchase) -> Provider {
+fn reported(deposit: &Transaction, purchase: &Purchase) -> Provider {
     Provider { status: Some(purchase.status.word().to_owned()), ..deposit.provider.clone() }
 }

@@ -34,10 +34,10 @@ impl Resolution {
 
 /// Whether the ledger has, or may yet get, something of the row that its state does not say: nobody would look after it. What a
 /// lookup does not find may still be on its way.
-async fn may_have_moved(app: &App, held: &Transaction) -> Result<bool> {
-    let reason = held.held_reason.as_deref().unwrap_or_default();
-    let recorded = async |leg| Ok::<_, Error>(!app.ledger.lookup(&[TransferId::of(held.id, leg)]).await?.is_empty());
-    Ok(match (held.kind, held.state) {
+async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
+    let reason = row.held_reason.as_deref().unwrap_or_default();
+    let recorded = async |leg| Ok::<_, Error>(!app.ledger.lookup(&[TransferId::of(row.id, leg)]).await?.is_empty());
+    Ok(match (row.kind, row.state) {
         (_, State::Completed | State::Rejected) => false,
         // Revio has not heard of it, so nobody paid.
         (Kind::Deposit, State::Initiated) => false,
@@ -51,13 +51,12 @@ async fn may_have_moved(app: &App, held: &Transaction) -> Result<bool> {
     })
 }
 
-/// Ends a hold and records who ended it and why.
 pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: &str) -> Result<Transaction> {
-    let held = transactions::find(app, id).await?;
-    if held.held_reason.is_none() {
+    let row = transactions::find(app, id).await?;
+    if row.held_reason.is_none() {
         return Err(Error::NotFound("held transaction"));
     }
-    if how == Resolution::CloseWithoutAction && may_have_moved(app, &held).await? {
+    if how == Resolution::CloseWithoutAction && may_have_moved(app, &row).await? {
         return Err(Error::field(
             "action",
             "cannot be dismiss while money is reserved for it or has moved, or may have: retry",
@@ -65,10 +64,9 @@ pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: 
     }
     let due_at = (how == Resolution::Retry).then(|| app.clock.now());
     let mut tx = app.db.begin().await?;
-    let released = transactions::release(&mut *tx, &held, due_at).await?;
+    let released = transactions::release(&mut *tx, &row, due_at).await?;
     let entry = Entry::of(actor, how.action(), "transaction", id);
-    let entry =
-        entry.change(json!({"held_reason": held.held_reason, "state": held.state.name()}), json!({"note": note}));
+    let entry = entry.change(json!({"held_reason": row.held_reason, "state": row.state.name()}), json!({"note": note}));
     audit::record(app, &mut *tx, entry).await?;
     tx.commit().await?;
     app.notifier.wake();

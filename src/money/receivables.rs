@@ -1,12 +1,7 @@
 //! What customers owe us. Money that is gone at Revio must come out of a wallet: as much as the wallet holds ([`collect`]), and the
-//! rest the customer owes (`customer_receivable`) until money becomes available, which repays it first ([`make_available`]). A wallet never goes below zero; how much it covers, the ledger decides
-//! in the transfers themselves. Called for rows that say first what is to be taken or given.
-//!
-//! ```text
-//! Main or Late   wallet ──what it holds──> provider_balance
-//! Receivable     receivable ──the rest──> provider_balance
-//! Repay          wallet ──up to the rest──> receivable      what came in between the two: it saw no debt yet
-//! ```
+//! rest the customer owes (`customer_receivable`) until money becomes available, which repays it first ([`make_available`]). A wallet
+//! never goes below zero; how much it covers, the ledger decides in the transfers themselves. Called for rows that say first what is
+//! to be taken or given.
 
 use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 
@@ -37,6 +32,7 @@ pub async fn collect(app: &App, row: &Transaction, first: Leg, code: TransferCod
     }
     app.ledger.transfer(leg(Leg::Receivable, (receivable, provider_balance), rest, code)).await?;
     app.crash.at("debt.owed")?;
+    // What came in between the two saw no debt yet.
     let repaid = up_to(app, leg(Leg::Repay, (wallet, receivable), rest, TransferCode::ReceivableRepayment)).await?;
     app.crash.at("debt.repaid")?;
     rest.checked_sub(repaid).map_err(Error::internal)

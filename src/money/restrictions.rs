@@ -94,8 +94,8 @@ pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason:
         let row = store::New { id, user_id, kind: kind.name(), currency, call_id, reason };
         if store::insert_once(&mut *tx, &row, now, now + LEASE).await? {
             let entry = Entry::of(actor, "restriction.requested", "user", user_id);
-            let told = json!({"restriction": id, "kind": kind.name(), "currency": currency});
-            audit::record(app, &mut *tx, entry.with(told)).await?;
+            let about = json!({"restriction": id, "kind": kind.name(), "currency": currency});
+            audit::record(app, &mut *tx, entry.with(about)).await?;
         }
     }
     if !is_whole(app, &live(&mut *tx, user_id).await?, kind)? {
@@ -311,8 +311,8 @@ async fn refuse(app: &App, row: &Restriction) -> Result<Restriction> {
     let lifting = advance_within(app, &mut tx, row, State::Lifting).await?;
     for id in store::lift_call(&mut *tx, row.call_id, app.clock.now()).await? {
         let entry = Entry::of(&Actor::system(), "restriction.moved", "user", row.user_id);
-        let told = |state: State| json!({"restriction": id, "kind": row.kind.name(), "state": state.name()});
-        audit::record(app, &mut *tx, entry.change(told(State::InForce), told(State::Lifting))).await?;
+        let about = |state: State| json!({"restriction": id, "kind": row.kind.name(), "state": state.name()});
+        audit::record(app, &mut *tx, entry.change(about(State::InForce), about(State::Lifting))).await?;
     }
     tx.commit().await?;
     app.crash.at("restriction.refused")?;
@@ -340,8 +340,8 @@ async fn advance_within(app: &App, tx: &mut PgConnection, row: &Restriction, to:
     let moved = store::advance(&mut *tx, row.id, row.state.name(), to.name(), (now, due_at)).await?;
     let moved = moved.ok_or(Error::StaleState)?;
     let entry = Entry::of(&Actor::system(), "restriction.moved", "user", row.user_id);
-    let told = |state: State| json!({"restriction": row.id, "kind": row.kind.name(), "state": state.name()});
-    audit::record(app, &mut *tx, entry.change(told(row.state), told(to))).await?;
+    let about = |state: State| json!({"restriction": row.id, "kind": row.kind.name(), "state": state.name()});
+    audit::record(app, &mut *tx, entry.change(about(row.state), about(to))).await?;
     tracing::info!(restriction.id = %row.id, kind = row.kind.name(), from = row.state.name(), to = to.name(), "restriction moved");
     moved.try_into()
 }

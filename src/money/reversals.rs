@@ -21,7 +21,6 @@ use crate::platform::error::{Error, Result};
 const SIBLING_PAUSE: TimeDelta = TimeDelta::seconds(1);
 const KINDS: [Kind; 3] = [Kind::Refund, Kind::Chargeback, Kind::ChargebackReversal];
 
-/// Books what is due; the worker calls it.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
     // One by one, oldest first: the next of one deposit finds the one before it booked.
     let mut stepped = 0;
@@ -80,7 +79,7 @@ async fn give_back(app: &App, row: &Transaction) -> Result<Transaction> {
     transactions::advance(app, row, Move::to(State::Completed, Due::Never).having_repaid(repaid)).await
 }
 
-/// Money for a wallet that is closed: it came, so it is booked, and the row is held.
+/// Money for a wallet that is closed: it came, so it is booked, and the row is on hold.
 async fn move_to_suspense(app: &App, row: &Transaction) -> Result<Transaction> {
     let currency = row.amount.currency();
     let (debit, credit) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));

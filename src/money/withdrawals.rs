@@ -29,7 +29,7 @@
 //! repeated. No answer is never a "no": the reservation stays until Revio has said its final word.
 //!
 //! Should that word change (`late_outcomes`): a payment after a release is taken from the wallet, and the rest is owed (`receivables`); an error
-//! after a payment is held for a person and never credited by itself.
+//! after a payment puts the row on hold for a person and is never credited by itself.
 
 pub mod approval;
 mod late_outcomes;
@@ -43,10 +43,9 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::users;
-use crate::money::bank_accounts;
 use crate::money::receivables::{self, Available};
-use crate::money::restrictions;
 use crate::money::transactions::{self, Due, Inserted, Kind, Move, NewTransaction, Provider, State, Transaction};
+use crate::money::{bank_accounts, restrictions};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue::LEASE;
@@ -81,7 +80,6 @@ pub struct NewWithdrawal {
     pub description: Option<String>,
 }
 
-/// A withdrawal that was asked for, now or before with the same key.
 pub struct Requested {
     pub withdrawal: Transaction,
     pub replayed: bool,
@@ -121,7 +119,6 @@ pub async fn request(app: &App, user_id: Uuid, new: NewWithdrawal, key: Idempote
     Ok(requested)
 }
 
-/// Steps what is due; the worker calls it.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
     transactions::step_due(app, &[Kind::Withdrawal], limit, |app, row| async move { step(&app, &row).await }).await
 }
@@ -200,11 +197,11 @@ async fn register(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if let Some(waiting) = approval::missing(app, withdrawal, &details).await? {
         return Ok(waiting);
     }
-    let contact = users::contact(app, withdrawal.user_id).await?;
+    let user = users::find(app, withdrawal.user_id).await?;
     let payout = NewPayout {
         reference: withdrawal.id,
         amount: withdrawal.amount,
-        email: &contact.email,
+        email: &user.email,
         account_holder: &details.account_holder,
         account_number: &details.account_number,
         branch_code: &details.branch_code,
@@ -381,7 +378,6 @@ pub async fn on_provider_event(app: &App, payout_id: Uuid, reference: Option<Uui
     Ok(Some(settled))
 }
 
-/// Acts on what Revio says now.
 async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     // What Revio does not say is no contradiction: the payout was asked for by the id that it gave us.
     let other_reference = !payout.reference.is_empty() && payout.reference != withdrawal.id.to_string();
@@ -396,7 +392,7 @@ async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
             transactions::wait(app, withdrawal, IN_FLIGHT_MAX).await
         }
         PayoutStatus::Pending | PayoutStatus::Unknown(_) if withdrawal.state == State::Submitting => {
-            let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(told(withdrawal, payout));
+            let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(reported(withdrawal, payout));
             transactions::advance(app, withdrawal, to).await
         }
         PayoutStatus::Initialized | PayoutStatus::Pending | PayoutStatus::Unknown(_) => {
@@ -427,7 +423,7 @@ async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resul
         }
         Err(error) => return Err(error.into()),
     }
-    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(told(withdrawal, payout));
+    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
     transactions::advance(app, withdrawal, to).await
 }
 
@@ -447,6 +443,6 @@ async fn release(app: &App, withdrawal: &Transaction, reason: &str) -> Result<Tr
     transactions::advance(app, withdrawal, Move::to(State::Failed, due).because(reason).having_repaid(repaid)).await
 }
 
-fn told(withdrawal: &Transaction, payout: &Payout) -> Provider {
+fn reported(withdrawal: &Transaction, payout: &Payout) -> Provider {
     Provider { id: Some(payout.id), status: Some(payout.status.word().to_owned()), ..withdrawal.provider.clone() }
 }

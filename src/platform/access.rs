@@ -1,14 +1,10 @@
-//! What an access token cannot know: whether its session was ended since, which role its user has now, and whether the e-mail
-//! is verified.
+//! What an access token cannot know: whether its session was ended since, its user's present role, whether the e-mail is verified.
 //!
-//! A token lives 15 minutes and any process can check it without asking. So that an ended session is not served for that
-//! long, each process keeps the ids of the sessions that ended within the life of a token, and reads that short list anew
-//! when a call finds it older than [`PERIOD`]. That is one small query a process every ten seconds, however many people
-//! call; asking about each session would be one for each of them. The price: an ended session is served for up to
-//! [`PERIOD`] by the processes that did not end it themselves. While PostgreSQL does not answer, the old list serves up to
-//! [`AGE_MAX`]; from then on nobody is let in on old knowledge.
-//!
-//! Roles are read for each call of staff: those are rare, and a role that was taken away ends with the next call.
+//! A token lives 15 minutes and any process can check it without asking. Each process keeps the ids of the sessions that ended
+//! within that time and reads that short list anew when a call finds it older than [`PERIOD`]: one small query, however many people
+//! call. The price: an ended session is served for up to [`PERIOD`] by the processes that did not end it themselves. While
+//! PostgreSQL does not answer, the old list serves up to [`AGE_MAX`]; then nobody is let in on old knowledge. Roles are read for
+//! each call of staff: those are rare, and a role that was taken away ends with the next call.
 
 mod store;
 
@@ -20,10 +16,7 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::platform::clock::DateTime;
-use crate::platform::error::Result;
-use crate::platform::permissions::Role;
-use crate::platform::tokens::ACCESS_SECS;
+use crate::platform::{clock::DateTime, error::Result, permissions::Role, tokens::ACCESS_SECS};
 
 /// How old the list may be before a call reads it anew.
 pub const PERIOD: TimeDelta = TimeDelta::seconds(10);
@@ -50,7 +43,6 @@ impl Access {
         Self { db, ended: RwLock::default(), reading: Mutex::default() }
     }
 
-    /// Whether the session was ended before its tokens were.
     pub async fn has_ended(&self, session: Uuid, now: DateTime) -> Result<bool> {
         let age = self.read(|ended| ended.read_at).map(|at| now - at);
         match age {
@@ -71,12 +63,10 @@ impl Access {
         Ok(store::role(&self.db, user, session, now).await?)
     }
 
-    /// Whether the user has proved to read mail at the account's address.
     pub async fn has_verified_email(&self, user: Uuid) -> Result<bool> {
         Ok(store::has_verified_email(&self.db, user).await?)
     }
 
-    /// Reads the list anew.
     pub async fn refresh(&self, now: DateTime) -> Result<()> {
         let since = now - TimeDelta::seconds(ACCESS_SECS) - CLOCK_SKEW;
         let before = self.read(|ended| ended.sessions.clone());
@@ -98,26 +88,5 @@ impl Access {
 
     fn read<T>(&self, look: impl FnOnce(&Ended) -> T) -> T {
         look(&self.ended.read().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::platform::clock::Clock;
-
-    #[sqlx::test]
-    async fn a_session_that_ends_while_the_list_is_read_has_ended(db: PgPool) {
-        let (access, ended, now) = (Access::new(db.clone()), Uuid::now_v7(), Clock::System.now());
-        let mut reader = db.begin().await.expect("a transaction");
-        sqlx::query("lock table sessions in access exclusive mode").execute(&mut *reader).await.expect("locked");
-        let meanwhile = async {
-            access.end(ended);
-            reader.commit().await.expect("committed");
-        };
-        // In this order: the first is polled until it waits for the table.
-        let (read, ()) = tokio::join!(access.refresh(now), meanwhile);
-        read.expect("the list");
-        assert!(access.has_ended(ended, now).await.expect("known"));
     }
 }

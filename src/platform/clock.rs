@@ -17,7 +17,6 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// A clock that stands at `at` until [`Clock::advance`] moves it.
     pub fn fixed(at: DateTime) -> Self {
         Self::Fixed(Arc::new(AtomicI64::new(at.timestamp_micros())))
     }

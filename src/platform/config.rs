@@ -5,10 +5,7 @@
 mod amounts;
 mod urls;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use chrono::TimeDelta;
 use ipnet::IpNet;
@@ -17,12 +14,8 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use crate::platform::encryption::DataKeys;
 use crate::platform::mailer::{Sender, SmtpUrl, Way};
-use crate::platform::signature::PublicKeys;
-use crate::platform::text_enum::text_enum;
-use crate::platform::tls::Tls;
-use crate::platform::tokens::Tokens;
+use crate::platform::{encryption::DataKeys, signature::PublicKeys, text_enum::text_enum, tls::Tls, tokens::Tokens};
 use urls::{
     check_database_url, check_redis_url, origin_of, parse_frontend_url, parse_origins, parse_public_url,
     parse_revio_url,
@@ -84,13 +77,11 @@ pub struct Config {
     pub jwt_private_key: SecretString,
     /// `DATA_KEYS`: `id:base64` pairs with commas, the first encrypts, all decrypt.
     pub data_keys: DataKeys,
-    /// What concerns mails.
     pub mail: MailSettings,
     /// `LOG_FORMAT`: `json` (default) or `text`.
     pub log_format: LogFormat,
     /// `RATE_LIMITS`: `default` or `off` (load tests).
     pub rate_limits: RateLimits,
-    /// How Redis is asked; set by no variable.
     pub counting: Counting,
     /// A page of a list that takes longer was asked for too broadly; nothing of ours waits for it. Set by no variable.
     pub list_deadline: Duration,
@@ -101,7 +92,6 @@ pub struct Config {
     pub server: Server,
 }
 
-/// How long a call to Revio waits for its whole answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
     /// Reads, and calls that create an object which moves no money yet; somebody may be waiting for the answer.
@@ -125,7 +115,7 @@ pub struct Server {
 
 #[derive(Debug)]
 pub struct MailSettings {
-    /// `SMTP_URL` (the mail server), else `MAIL_FOLDER` (mails become files), else mails go nowhere and are listed as dead.
+    /// `SMTP_URL` (the mail server), else `MAIL_FOLDER` (mails become files), else mails go nowhere and are listed as dead letters.
     pub way: Way,
     /// `MAIL_FROM`: whom mails are from, `address` or `Name <address>`. Required with `SMTP_URL`.
     pub from: Sender,
@@ -191,12 +181,10 @@ macro_rules! all_of {
 }
 
 impl Config {
-    /// Reads the process's environment.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_source(&environment)
     }
 
-    /// Reads any source of names and values.
     pub fn from_source(source: Source<'_>) -> Result<Self, ConfigError> {
         let mut read = Reader { source, wrong: Vec::new() };
         let config = Self::read(&mut read);

@@ -1,7 +1,5 @@
-//! The one error of the service: what a caller may read in its `Display`, what went wrong inside only in its `source`.
-//!
-//! Every answer that is not a success is a problem document (RFC 9457) with a stable `code`; `docs/problems.md` lists the
-//! codes and a test holds that list against [`Error::code`]. `http/access_log.rs` logs each failure once.
+//! The one error of the service: what a caller may read in its `Display`, what went wrong inside only in its `source`. Every answer
+//! that is not a success is a problem document (RFC 9457) with a stable `code`; `docs/problems.md` lists them.
 
 use std::error::Error as StdError;
 
@@ -12,8 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::platform::crash::Crashed;
-use crate::platform::text_enum::text_enum;
+use crate::platform::{crash::Crashed, text_enum::text_enum};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -54,7 +51,9 @@ pub enum Error {
     AccountNotEmpty,
     #[error("the idempotency key was used with another request")]
     KeyReused,
-    #[error("too much would have to be looked through; narrow the filter, or use another sort")]
+    #[error(
+        "too much would have to be looked through: narrow it to a period, a customer or a state, or sort by created_at"
+    )]
     TooBroad,
     #[error("too many requests")]
     TooMany { retry_after_secs: u64 },
@@ -103,7 +102,7 @@ pub struct FieldError {
     pub message: String,
 }
 
-/// RFC 9457 problem details, as every failure is told.
+/// RFC 9457 problem details, as every failure is answered.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
     /// A URI that names the kind of problem: `https://octoco.dev/problems/<code>`.
@@ -174,7 +173,6 @@ impl Error {
         Self::ProviderPaused { retry_after_secs: u64::try_from(wait.num_seconds()).unwrap_or(0).saturating_add(1) }
     }
 
-    /// Part of the API's contract.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "invalid_request",
@@ -254,13 +252,12 @@ impl Error {
     }
 }
 
-/// What a problem of this status is called.
 pub fn title(status: u16) -> &'static str {
     StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")
 }
 
 impl Problem {
-    /// The document as a response; `http/access_log.rs` calls this again once it knows the request's id.
+    /// The document as a response; `processes/access_log.rs` calls this again once it knows the request's id.
     pub fn into_body(self) -> Vec<u8> {
         serde_json::to_vec(&self).expect("a problem is plain data")
     }
@@ -326,27 +323,9 @@ impl From<LedgerError> for Error {
     }
 }
 
-/// Names the constraint that a caller can run into; every other database error stays what it is.
 pub fn on_constraint<T>(result: Result<T, sqlx::Error>, constraint: &str, named: Error) -> Result<T> {
     result.map_err(|error| match &error {
         sqlx::Error::Database(database) if database.constraint() == Some(constraint) => named,
         _ => error.into(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_is_turned_away_is_told_when_to_come_again_and_nobody_has_to_look() {
-        let told = |error: Error| {
-            let response = error.into_response();
-            let expected = response.extensions().get::<Failure>().is_some_and(|failure| failure.expected);
-            (response.status().as_u16(), response.headers().contains_key(header::RETRY_AFTER), expected)
-        };
-        assert_eq!(told(Error::TurnedAway("full")), (503, true, true));
-        assert_eq!(told(Error::unavailable("PostgreSQL is away")), (503, true, false));
-        assert_eq!(Error::TurnedAway("full").code(), "unavailable");
-    }
 }

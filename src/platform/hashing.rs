@@ -1,20 +1,17 @@
-//! Argon2id with the parameters that OWASP recommends (19 MiB, 2 passes, 1 priority), on threads of its own. Called by `users` alone.
+//! Argon2id with the parameters that OWASP recommends (19 MiB, 2 passes, 1 lane), on threads of its own. A hash carries its
+//! parameters (PHC string): one with others than today's still verifies, and is made anew on the way.
 //!
-//! A hash carries its parameters (PHC string): one with others than today's still verifies, and is made anew on the way.
-//!
-//! Hashing is meant to be dear, so the number of them at once is bounded, and so is the number of those that wait for a turn:
-//! what comes on top is told to come again, instead of filling memory. A turn is held for as long as its hash is computed,
-//! also when the caller has hung up: otherwise whoever hangs up at once starts as many as he likes. People on a device that
-//! they signed in on before have a priority of their own, which a flood of guesses from elsewhere does not reach.
+//! Hashing is meant to be dear, so the number of them at once is bounded, and so is the number of those that wait; what comes on
+//! top is turned away, instead of filling memory. A turn lasts until its hash is computed, also when the caller has hung up:
+//! otherwise whoever hangs up at once starts as many as he likes. People on a device that they signed in on before have a priority
+//! of their own, which a flood of guesses from elsewhere does not reach.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::{runtime::Runtime, sync::Semaphore, task::JoinHandle};
 
 use crate::platform::error::{Error, Result};
 
@@ -22,7 +19,6 @@ use crate::platform::error::{Error, Result};
 const TURN_DEADLINE: Duration = Duration::from_secs(5);
 const TOO_MANY: &str = "too many passwords wait to be checked";
 
-/// Where a password comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
     /// A device that the person signed in on before, or somebody who has proved to be somebody.
@@ -41,13 +37,12 @@ pub struct Hasher {
 /// runtime's own blocking pool has hundreds.
 struct Threads(Option<Runtime>);
 
-/// ConcurrencyLimit of one priority: how many hash at once (19 MiB each; more than cores is no faster), and how many may wait.
+/// How many of one priority hash at once (19 MiB each; more than cores is no faster), and how many may wait.
 struct ConcurrencyLimit {
     at_once: Arc<Semaphore>,
     waiting: Semaphore,
 }
 
-/// What a hash said of a password.
 pub struct Verified {
     pub right: bool,
     /// The password's hash with today's parameters, where it was right and had others.

@@ -8,11 +8,9 @@
 //!
 //! What a mail server says may repeat the address, so nothing of it goes further than its code.
 
-use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{fs, os::unix::fs::OpenOptionsExt, time::Duration};
 
 use lettre::message::header::{ContentTransferEncoding, ContentType};
 use lettre::message::{Body, Mailbox};
@@ -54,7 +52,6 @@ pub enum MailError {
     Folder(io::ErrorKind),
 }
 
-/// Where mails go.
 #[derive(Debug, Clone)]
 pub enum Way {
     Smtp(SmtpUrl),
@@ -66,7 +63,6 @@ pub enum Way {
 #[derive(Debug, Clone)]
 pub struct SmtpUrl(SecretString);
 
-/// Whom mails are from.
 #[derive(Debug, Clone)]
 pub struct Sender(Mailbox);
 
@@ -110,7 +106,6 @@ impl Sender {
 }
 
 impl Mailer {
-    /// Connects to nothing yet.
     pub fn new(way: &Way, from: &Sender, deadline: Duration) -> Result<Self, smtp::Error> {
         let from = from.0.clone();
         let outlet = match way {
@@ -125,7 +120,6 @@ impl Mailer {
         Ok(Self { from, outlet, deadline })
     }
 
-    /// Whether a mail has anywhere to go.
     pub fn goes_somewhere(&self) -> bool {
         !matches!(self.outlet, Outlet::Nowhere)
     }

@@ -1,15 +1,10 @@
-//! Wakes the worker the moment that there is something to do. Polling stays the safety net: a lost wake-up costs a second,
-//! never a row.
-//!
-//! A worker in this process is woken directly. Workers in other processes are told over PostgreSQL's NOTIFY, by a statement
-//! of its own that gathers what a millisecond brings: a NOTIFY inside each business transaction would make all their
-//! commits queue behind one lock.
+//! Wakes the worker the moment that there is something to do. Polling stays the safety net: a lost wake-up costs a second, never a
+//! row. Workers in other processes are told over PostgreSQL's NOTIFY, by a statement of its own that gathers what a millisecond
+//! brings: a NOTIFY inside each business transaction would make all their commits queue behind one lock.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use sqlx::PgPool;
-use sqlx::postgres::PgListener;
+use sqlx::{PgPool, postgres::PgListener};
 use tokio::sync::Notify;
 
 const CHANNEL: &str = "octoco_wake";
@@ -29,7 +24,6 @@ impl Notifier {
         Self { db, here: Arc::default(), elsewhere: Arc::default() }
     }
 
-    /// A row has become due.
     pub fn wake(&self) {
         self.here.notify_waiters();
         self.elsewhere.notify_one();

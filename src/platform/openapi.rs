@@ -1,11 +1,7 @@
-//! The OpenAPI document: what stands at the top of it, and what follows from the parts of an operation and so is written here
-//! once instead of at each route.
-//!
-//! A route says what is its own: its summary, who may call it, its parameters, its body, its successes, and in backquotes the
-//! problem codes that no other part implies (`` (status = 409, description = "`email_taken`") ``). From that [`complete`] makes
-//! every status that the route can answer, each with its codes, headers and examples; a unique `operationId`; and the limits
-//! of the parameters that mean the same everywhere. `router` serves the result; `tests/it/contract.rs` holds every answer of
-//! every test against it.
+//! The OpenAPI document. A route says what is its own: its summary, who may call it, its parameters, its body, its successes, and
+//! in backquotes the problem codes that no other part implies (`` (status = 409, description = "`email_taken`") ``). From that
+//! [`complete`] makes every status that the route can answer, each with its codes, headers and examples; a unique `operationId`;
+//! and the limits of the parameters that mean the same everywhere. `tests/it/contract.rs` holds every answer of every test against it.
 
 mod examples;
 mod responses;
@@ -17,7 +13,6 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 
 use crate::platform::error::Problem;
 
-/// The methods of a path item that are operations.
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 #[derive(OpenApi)]
@@ -47,7 +42,6 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 )]
 struct Document;
 
-/// How a caller proves who it is.
 struct Schemes;
 
 impl utoipa::Modify for Schemes {
@@ -66,12 +60,10 @@ impl utoipa::Modify for Schemes {
     }
 }
 
-/// The document before any route.
 pub fn base() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
 
-/// The document as it is served.
 pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
     let mut document = serde_json::to_value(document).expect("the document is plain data");
     let mut schemas = take(&mut document["components"]["schemas"]);

@@ -1,8 +1,6 @@
 //! Who may do what: the one table of roles and permissions. A permission is a type, so that a handler's signature says which
-//! one it needs (`staff: Staff<AuditRead>`, see `http/staff.rs`), and a route without a decision cannot compile into one with
-//! another's.
-//!
-//! Customers have no permission of this table: what they may do is decided by ownership, in the query.
+//! one it needs (`staff: Staff<AuditRead>`), and a route without a decision cannot compile into one with another's. Customers have
+//! no permission of this table: what they may do is decided by ownership, in the query.
 
 use crate::platform::text_enum::text_enum;
 
@@ -76,19 +74,4 @@ permissions! {
     ReconciliationResolve = "reconciliation.resolve" for MONEY,
     /// Read who did what. Not support: the log says what staff did.
     AuditRead = "audit.read" for MONEY,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn names_are_unique_and_no_permission_is_a_customers() {
-        let names: BTreeSet<_> = ALL.iter().map(|(name, _)| name).collect();
-        assert_eq!(names.len(), ALL.len());
-        for (name, roles) in ALL {
-            assert!(!roles.contains(&Role::User) && roles.contains(&Role::Admin), "{name}");
-        }
-    }
 }

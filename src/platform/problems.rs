@@ -1,8 +1,7 @@
-//! Every code that a problem document can have, as `docs/problems.md` lists them: that page is the only list. `contract` puts it
-//! into the OpenAPI document, and a test holds it against [`crate::platform::error::Error::code`].
+//! Every code that a problem document can have, as `docs/problems.md` lists them: that page is the only list, and a test holds it
+//! against [`crate::platform::error::Error::code`].
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::{Value, json};
 use utoipa::openapi::{RefOr, Response, ResponseBuilder};
@@ -11,7 +10,6 @@ use crate::platform::error;
 
 const PAGE: &str = include_str!("../../docs/problems.md");
 
-/// One row of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     pub code: &'static str,
@@ -22,7 +20,6 @@ pub struct Entry {
 
 static CATALOGUE: LazyLock<Vec<Entry>> = LazyLock::new(|| PAGE.lines().filter_map(row).collect());
 
-/// In the order of the page.
 pub fn catalogue() -> &'static [Entry] {
     &CATALOGUE
 }
@@ -40,7 +37,6 @@ fn row(line: &'static str) -> Option<Entry> {
 }
 
 impl Entry {
-    /// A whole document with this code.
     pub fn example(&self) -> Value {
         let title = error::title(self.status);
         let detail = if self.when.is_empty() { title } else { self.when };
@@ -64,10 +60,10 @@ impl Entry {
 }
 
 /// In the `responses(…)` of a route: it does something that can fail. Which codes follow from its parts (a body, an id, who may
-/// call it) is worked out by `contract`; a route names only those that are its own, in backquotes in a `description`.
+/// call it) is worked out by `openapi`; a route names only those that are its own, in backquotes in a `description`.
 pub struct Problems;
 
-/// Where [`Problems`] leaves its mark for `contract`, which puts the real statuses there instead.
+/// Where [`Problems`] leaves its mark for `openapi`, which puts the real statuses there instead.
 pub const MARK: &str = "default";
 
 impl utoipa::IntoResponses for Problems {

@@ -1,9 +1,7 @@
 //! Rate limits: how often somebody may call, by address or by user. Redis counts, in one round trip (GCRA: a bucket that
-//! refills evenly), so that all processes count together.
-//!
-//! Losing Redis costs no call and no money: from the first call that it does not answer, each process counts for itself
-//! (`limits/local.rs`), which lets through as many times more as there are processes. One call a second asks whether Redis is back and
-//! is the only one that waits for it; `octoco_rate_limit_answers_total{by="process"}` counts the rest, and an alert watches it.
+//! refills evenly), so that all processes count together. Losing Redis costs no call and no money: from the first call that it does
+//! not answer, each process counts for itself (`rate_limits/local.rs`), which lets through as many times more as there are
+//! processes. One call a second asks whether Redis is back and is the only one that waits for it.
 
 mod local;
 
@@ -21,7 +19,6 @@ use local::Local;
 const AWAY: Duration = Duration::from_secs(1);
 
 text_enum! {
-    /// What a caller does, and how often it may.
     pub enum Class {
         /// Sign in, register, refresh: by address; those on a known device by address too, and apart from the others.
         Auth = "auth",
@@ -82,30 +79,23 @@ pub struct Standing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// No limits are wanted.
     Unlimited,
     Allowed(Standing, Counter),
-    Refused {
-        retry_after_secs: u64,
-        standing: Standing,
-        counter: Counter,
-    },
+    Refused { retry_after_secs: u64, standing: Standing, counter: Counter },
 }
 
-/// Who counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counter {
-    Redis,
-    /// This process alone: Redis is away.
-    Process,
+text_enum! {
+    pub enum Counter {
+        Redis = "redis",
+        /// This process alone: Redis is away.
+        Process = "process",
+    }
 }
 
-/// One question to a bucket.
 #[derive(Debug, Clone, Copy)]
 struct Call<'a> {
     class: Class,
     who: &'a str,
-    counts: bool,
 }
 
 pub struct Limiter {
@@ -121,13 +111,12 @@ pub struct Limiter {
 /// Keeps one number a key: the theoretical arrival time. Redis's own clock decides, so that all processes agree. Answers how
 /// long to wait (0: allowed) and how far the arrival time is ahead.
 const GCRA: &str = r"
-local interval, burst, counts = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
 local wait = arrival - interval * (burst - 1) - now
 if wait > 0 then return {wait, arrival - now} end
-if not counts then return {0, arrival - now} end
 arrival = arrival + interval
 redis.call('SET', KEYS[1], string.format('%d', arrival), 'PX', math.ceil((arrival - now) / 1000))
 return {0, arrival - now}
@@ -161,14 +150,8 @@ impl Limiter {
         })
     }
 
-    /// Counts one call of `who`.
     pub async fn check(&self, class: Class, who: &str) -> Answer {
-        self.answer(Call { class, who, counts: true }).await
-    }
-
-    /// Whether a call of `who` would be allowed; counts nothing.
-    pub async fn peek(&self, class: Class, who: &str) -> Answer {
-        self.answer(Call { class, who, counts: false }).await
+        self.answer(Call { class, who }).await
     }
 
     /// Whether Redis answers now; `true` where no limits are wanted.
@@ -195,7 +178,7 @@ impl Limiter {
     async fn ask(&self, redis: &ConnectionManager, call: Call<'_>) -> Option<Bucket> {
         let rate = call.class.rate();
         let mut script = self.script.key(format!("{}:{}:{}", self.counting.prefix, call.class.name(), call.who));
-        script.arg(rate.interval_micros).arg(rate.burst).arg(u8::from(call.counts));
+        script.arg(rate.interval_micros).arg(rate.burst);
         let mut connection = redis.clone();
         let answer = script.invoke_async::<(u64, u64)>(&mut connection);
         match tokio::time::timeout(self.counting.connection, answer).await {

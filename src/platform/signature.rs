@@ -1,24 +1,16 @@
-//! Revio's signature over a webhook: RSASSA-PKCS1-v1_5 with SHA-256 over the raw body, in base64, in `X-Signature`.
-//!
-//! Called by `inbox` before anything of the body is believed. The key is the one that Revio gave out when the webhook was
-//! registered; several may be valid at once, so that a key can be changed without losing an event.
+//! Revio's signature over a webhook: RSASSA-PKCS1-v1_5 with SHA-256 over the raw body, in base64, in `X-Signature`. Several keys may
+//! be valid at once, so that a key can be changed without losing an event.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use rsa::RsaPublicKey;
 use rsa::pkcs1v15::{Signature, VerifyingKey};
-use rsa::pkcs8::DecodePublicKey;
-use rsa::sha2::Sha256;
-use rsa::signature::Verifier;
-use rsa::traits::PublicKeyParts;
-use tokio_rustls::rustls::pki_types::SubjectPublicKeyInfoDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use rsa::{RsaPublicKey, pkcs8::DecodePublicKey, sha2::Sha256, signature::Verifier, traits::PublicKeyParts};
+use tokio_rustls::{rustls::pki_types::SubjectPublicKeyInfoDer, rustls::pki_types::pem::PemObject};
 
 /// Smallest and largest modulus that Revio is known to use, in bits (`revio.md` 6.5).
 const KEY_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 /// Keys that may be valid at once: each costs one verification of an unverified call.
 const KEYS_MAX: usize = 8;
 
-/// The keys that may have signed a body.
 #[derive(Clone)]
 pub struct PublicKeys(Vec<RsaPublicKey>);
 
@@ -57,7 +49,6 @@ impl PublicKeys {
         Ok(Self(keys))
     }
 
-    /// No key at all: nothing verifies.
     pub fn none() -> Self {
         Self(Vec::new())
     }

@@ -70,7 +70,7 @@ pub struct Metrics {
     pub transactions_held: IntCounterVec,
     /// Withdrawals that Revio paid after it had said that it would not.
     pub withdrawals_paid_late: IntCounter,
-    /// Exports by format and what became of them: streamed, broken, completed, failed.
+    /// Exports by format and what became of them: streamed, broken.
     pub exports: IntCounterVec,
     /// Rows of exports that were finished, by format.
     pub export_rows: IntCounterVec,

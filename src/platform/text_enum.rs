@@ -1,23 +1,12 @@
 //! One shape for every enum whose variants are words: the same text in SQL, in JSON, in OpenAPI, in logs and metrics.
 //!
-//! ```ignore
-//! text_enum! {
-//!     /// What a row does to the wallet.
-//!     #[schema(as = TransactionDirection)]
-//!     pub enum Direction {
-//!         Credit = "credit",
-//!         Debit = "debit",
-//!     }
-//! }
-//! ```
-//!
-//! gives `Direction::ALL`, `name()`, `parse()`, a `FromStr` that says which words there are, serde's and utoipa's traits, and a
-//! column of type `text` that reads as it
-//! (`direction as "direction: Direction"`). A claim of work reads words as text instead and parses row by row, so that a word
-//! which only a newer release knows fails one row and not the queue.
+//! `text_enum! { pub enum Direction { Credit = "credit", Debit = "debit" } }` gives `Direction::ALL`, `name()`, `parse()`, a `FromStr`
+//! that says which words there are, serde's and utoipa's traits, and a column of type `text` that reads as it (`direction as
+//! "direction: Direction"`). A claim of work reads words as text instead and parses row by row, so that a word which only a newer
+//! release knows fails one row and not the queue.
 
 macro_rules! text_enum {
-    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$doc:meta])* $variant:ident = $text:tt),+ $(,)? }) => {
         #[derive(
             Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
         )]

@@ -1,21 +1,15 @@
-//! TLS of the service itself, for where no edge in front of it speaks it: version 1.3 and nothing older.
-//!
-//! Read from `TLS_CERT` and `TLS_KEY` by `config`, used by `server`. A new certificate is taken with a restart, which loses no
-//! request (`docs/security.md`).
+//! TLS of the service itself, for where no edge in front of it speaks it: version 1.3 and nothing older. A new certificate is taken
+//! with a restart, which loses no request (`docs/security.md`).
 
-use std::io;
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, version};
+use tokio_rustls::{TlsAcceptor, rustls::crypto::aws_lc_rs, rustls::pki_types::pem::PemObject};
 
 pub use tokio_rustls::server::TlsStream;
 
-/// What a handshake needs.
 #[derive(Clone)]
 pub struct Tls(TlsAcceptor);
 

@@ -1,8 +1,7 @@
 //! What a sign-in gives out: a short access token that any process can check without asking anybody, and a long refresh token
-//! that is only a random number. Used by `http/caller.rs` and `sessions`.
-//!
-//! Keys change without a break: `JWT_PRIVATE_KEY` may hold several, the first signs and all check. A new key is added behind
-//! the old one, put first once every process has it, and the old one is dropped when the last thing that it made has ended.
+//! that is only a random number. Keys change without a break: `JWT_PRIVATE_KEY` may hold several, the first signs and all check. A
+//! new key is added behind the old one, put first once every process has it, and the old one is dropped when the last thing that it
+//! made has ended.
 
 mod key;
 mod refresh;
@@ -39,9 +38,7 @@ pub struct Tokens {
 pub struct Claims {
     pub iss: String,
     pub aud: String,
-    /// The user.
     pub sub: Uuid,
-    /// The session.
     pub sid: Uuid,
     pub role: String,
     pub iat: i64,
@@ -82,7 +79,6 @@ impl Tokens {
         jsonwebtoken::encode(&header, &claims, &key.signing).expect("the key was accepted at start")
     }
 
-    /// Checks signature, algorithm, issuer, audience and times.
     pub fn check(&self, token: &str, now: DateTime) -> Result<Claims, BadToken> {
         if token.len() > ACCESS_CHARS_MAX {
             return Err(BadToken);
@@ -102,89 +98,11 @@ impl Tokens {
         if lives { Ok(claims) } else { Err(BadToken) }
     }
 
-    /// The public keys, for whoever checks our tokens elsewhere.
     pub fn jwks(&self) -> JwkSet {
         JwkSet { keys: self.keys.iter().map(Key::public_jwk).collect() }
     }
 
     fn current(&self) -> &Key {
         self.keys.first().expect("read_all yields at least one key")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-    use chrono::{TimeDelta, TimeZone, Utc};
-
-    fn tokens() -> Tokens {
-        Tokens::new(&crate::platform::keys::new_jwt_private_key(), "http://octoco.test").expect("a fresh key is usable")
-    }
-
-    fn noon() -> DateTime {
-        Utc.with_ymd_and_hms(2026, 1, 1, 12, 0, 0).single().expect("a time")
-    }
-
-    #[test]
-    fn a_token_lives_fifteen_minutes() {
-        let tokens = tokens();
-        let token = tokens.sign(Uuid::from_u128(1), Uuid::from_u128(2), "user", noon());
-        let claims = tokens.check(&token, noon()).expect("valid");
-        assert_eq!((claims.sub, claims.sid, claims.role.as_str()), (Uuid::from_u128(1), Uuid::from_u128(2), "user"));
-        assert!(tokens.check(&token, noon() + TimeDelta::seconds(ACCESS_SECS - 1)).is_ok());
-        assert!(tokens.check(&token, noon() + TimeDelta::seconds(ACCESS_SECS)).is_err());
-        assert!(tokens.check(&token, noon() - TimeDelta::seconds(60)).is_err(), "from the future");
-    }
-
-    #[test]
-    fn a_token_that_is_not_ours_is_refused() {
-        let ours = tokens();
-        let user = Uuid::from_u128(1);
-        let theirs = tokens().sign(user, user, "admin", noon());
-        assert!(ours.check(&theirs, noon()).is_err(), "another key");
-        let pem = crate::platform::keys::new_jwt_private_key();
-        let (here, elsewhere) = (Tokens::new(&pem, "http://octoco.test"), Tokens::new(&pem, "http://elsewhere"));
-        let foreign = elsewhere.expect("usable").sign(user, user, "admin", noon());
-        assert!(here.expect("usable").check(&foreign, noon()).is_err(), "another issuer");
-        let good = ours.sign(user, user, "user", noon());
-        let parts: Vec<&str> = good.split('.').collect();
-        let id = &ours.current().id;
-        for (alg, signature) in [("none", ""), ("HS256", parts[2]), ("RS256", parts[2])] {
-            let header = BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}","typ":"JWT","kid":"{id}"}}"#));
-            assert!(ours.check(&format!("{header}.{}.{signature}", parts[1]), noon()).is_err(), "{alg}");
-        }
-        let nameless = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"JWT"}"#);
-        assert!(ours.check(&format!("{nameless}.{}.{}", parts[1], parts[2]), noon()).is_err(), "no key id");
-        let admin = BASE64_URL_SAFE_NO_PAD.encode(
-            String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(parts[1]).expect("base64"))
-                .expect("text")
-                .replace("\"user\"", "\"admin\""),
-        );
-        assert!(ours.check(&format!("{}.{admin}.{}", parts[0], parts[2]), noon()).is_err(), "changed");
-        for junk in ["", ".", "a.b.c", &"x".repeat(5000)] {
-            assert!(ours.check(junk, noon()).is_err());
-        }
-    }
-
-    #[test]
-    fn keys_change_without_a_break() {
-        let (old, new) = (crate::platform::keys::new_jwt_private_key(), crate::platform::keys::new_jwt_private_key());
-        let with = |pems: &[&str]| Tokens::new(&pems.concat(), "a").expect("usable");
-        let (before, prepared, after, done) = (with(&[&old]), with(&[&old, &new]), with(&[&new, &old]), with(&[&new]));
-        let user = Uuid::from_u128(1);
-        let (early, late) = (before.sign(user, user, "user", noon()), after.sign(user, user, "user", noon()));
-        assert!(prepared.check(&late, noon()).is_ok(), "a process that does not sign with it yet");
-        assert!(after.check(&early, noon()).is_ok(), "made before the change");
-        assert!(done.check(&early, noon()).is_err() && done.check(&late, noon()).is_ok());
-        assert!(before.check(&late, noon()).is_err(), "a process that was not told of the new key");
-        assert_eq!(after.jwks().keys.len(), 2);
-        let shown = serde_json::to_value(done.jwks()).expect("plain data")["keys"][0].clone();
-        assert_eq!((&shown["kty"], &shown["crv"], &shown["alg"]), (&"OKP".into(), &"Ed25519".into(), &"EdDSA".into()));
-        assert_eq!(shown["kid"], done.current().id.as_str());
-        assert!(shown.get("d").is_none() && shown["x"].is_string(), "{shown}");
-        for wrong in ["", "junk", &old[..60]] {
-            assert!(Tokens::new(wrong, "a").is_err());
-        }
     }
 }

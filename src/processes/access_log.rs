@@ -5,23 +5,19 @@
 
 use std::time::Instant;
 
-use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::{body::Body, middleware::Next, response::Response};
 use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::quota::Quota;
-use crate::platform::error::Failure;
-use crate::platform::http::RequestId;
+use crate::platform::{error::Failure, http::RequestId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
 
-/// Axum middleware.
 pub async fn record(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let quota = Quota::default();
@@ -34,7 +30,7 @@ pub async fn record(State(app): State<App>, mut request: Request, next: Next) ->
     let span = tracing::info_span!("request", "request.id" = %id);
     let response = next.run(request).instrument(span.clone()).await;
     let mut response = with_id(response, &id);
-    quota.tell(response.headers_mut());
+    quota.write(response.headers_mut());
 
     let status = response.status();
     let seconds = started.elapsed().as_secs_f64();

@@ -1,4 +1,68 @@
-//! `/docs`: the OpenAPI document as a page to read and to try calls from. Everything that it loads is in the binary, so it
-//! works without internet, and its Content-Security-Policy lets it load nothing from elsewhere.
+//! `GET /openapi.json`; `GET /docs` and the files of its page, all of them in the binary. No part of the contract: they are for people
+//! and their tools.
 
-pub mod routes;
+use std::{borrow::Cow, sync::Arc};
+
+use aws_lc_rs::digest;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{body::Bytes, extract::Path};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use serde_json::Value;
+
+use crate::platform::error::{Error, Result};
+
+const PAGE: &str = include_str!("docs/page.html");
+const START: &str = include_str!("docs/start.js");
+
+/// Scripts, styles and calls of our own only. Swagger UI puts styles on its elements and pictures into its style sheet.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const TAG_BYTES: usize = 16;
+/// They change only with the binary.
+const CACHE: &str = "public, max-age=3600";
+
+/// The OpenAPI document, written once. Its tag comes from its bytes, so it is the same in every process of a release.
+#[derive(Clone)]
+pub struct Document {
+    bytes: Bytes,
+    tag: String,
+}
+
+impl Document {
+    pub fn new(document: &Value) -> Self {
+        let bytes = document.to_string().into_bytes();
+        let hash = digest::digest(&digest::SHA256, &bytes);
+        let tag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&hash.as_ref()[..TAG_BYTES]));
+        Self { bytes: bytes.into(), tag }
+    }
+
+    /// 304 where the caller has it already.
+    pub fn answer(&self, request: &HeaderMap) -> Response {
+        let mut known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        let headers = [(header::ETAG, self.tag.as_str()), (header::CACHE_CONTROL, "no-cache")];
+        if known.any(|tags| tags.trim() == "*" || tags.contains(&self.tag)) {
+            return (StatusCode::NOT_MODIFIED, headers).into_response();
+        }
+        (headers, [(header::CONTENT_TYPE, "application/json")], self.bytes.clone()).into_response()
+    }
+}
+
+pub async fn page() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)], PAGE)
+}
+
+pub async fn file(Path(name): Path<String>) -> Result<impl IntoResponse> {
+    let (kind, bytes) = match name.as_str() {
+        "start.js" => ("text/javascript; charset=utf-8", Cow::Borrowed(START.as_bytes())),
+        "swagger-ui-bundle.js" => ("text/javascript; charset=utf-8", swagger_ui(&name)?),
+        "swagger-ui.css" => ("text/css; charset=utf-8", swagger_ui(&name)?),
+        _ => return Err(Error::NotFound("path")),
+    };
+    Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, CACHE)], bytes))
+}
+
+fn swagger_ui(name: &str) -> Result<Cow<'static, [u8]>> {
+    let file = utoipa_swagger_ui::serve(name, Arc::default()).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(file.ok_or(Error::NotFound("path"))?.bytes)
+}

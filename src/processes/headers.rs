@@ -1,15 +1,12 @@
-//! What every answer tells a browser, whatever it answers and whoever made it: show me in no frame, guess no type, keep no
-//! copy, run nothing of mine. And which pages of other origins may read it (CORS).
-//!
-//! The outermost layer (`router.rs`), so failures, refusals, deadlines and panics carry it too. A route that needs another
-//! value sets its own: what is there already stays.
+//! What every answer tells a browser: show me in no frame, guess no type, keep no copy, run nothing of mine; and which pages of other
+//! origins may read it (CORS). The outermost layer, so failures, refusals, deadlines and panics carry it too. A route that needs
+//! another value sets its own.
 
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::{middleware::Next, response::Response};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::app::App;
@@ -37,7 +34,7 @@ const REQUEST_HEADERS: [HeaderName; 5] = [
     HeaderName::from_static("x-request-id"),
 ];
 /// … and read beside the few headers that every page may.
-const ANSWER_HEADERS: [HeaderName; 11] = [
+const ANSWER_HEADERS: [HeaderName; 9] = [
     HeaderName::from_static("idempotent-replayed"),
     HeaderName::from_static("ratelimit-limit"),
     HeaderName::from_static("ratelimit-remaining"),
@@ -47,13 +44,10 @@ const ANSWER_HEADERS: [HeaderName; 11] = [
     header::LINK,
     header::ETAG,
     header::CONTENT_DISPOSITION,
-    header::CONTENT_RANGE,
-    header::ACCEPT_RANGES,
 ];
 /// How long a browser need not ask again; none keeps it longer than two hours.
 const PREFLIGHT_SECS: u64 = 7_200;
 
-/// Axum middleware.
 pub async fn protect(State(app): State<App>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

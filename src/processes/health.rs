@@ -34,7 +34,6 @@ pub struct Readiness {
     pub read_model_lag_seconds: Option<i64>,
 }
 
-/// Asks every part at once.
 pub async fn readiness(app: &App) -> Readiness {
     let (postgres, ledger, redis, lag) = tokio::join!(
         tokio::time::timeout(DEADLINE, store::migrated(&app.db)),

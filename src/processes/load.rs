@@ -1,15 +1,12 @@
-//! How many requests are in hand at once, and who is turned away when there are too many: 503 with `Retry-After`, at once and
-//! at no cost, so that those in hand are answered in time.
-//!
-//! Webhooks and the operators' probes have places of their own: the more users there are, the less may they keep Revio's news
-//! or the load balancer's question waiting. The same holds one level below, for connections (`server.rs`): the last ones are
-//! kept for these routes, and carry the mark [`Reserved`].
+//! How many requests are in hand at once: beyond that 503 with `Retry-After`, at once and at no cost, so that those in hand are
+//! answered in time. Webhooks and the operators' probes have places of their own: users may not keep Revio's news or the load
+//! balancer's question waiting. So it is with connections (`server.rs`): the last ones are kept for these routes, and carry the mark
+//! [`Reserved`].
 
 use std::sync::Arc;
 
-use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{extract::Request, middleware::Next};
 use tokio::sync::Semaphore;
 
 use crate::platform::error::Error;
@@ -23,7 +20,6 @@ const PROBES_MAX: usize = 16;
 #[derive(Debug, Clone, Copy)]
 pub struct Reserved;
 
-/// The places there are, by what is asked.
 #[derive(Debug)]
 pub struct Load {
     users: Semaphore,

@@ -1,15 +1,11 @@
 //! Every route and every layer, in order.
 
-use std::any::Any;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{any::Any, sync::Arc, time::Duration};
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::{Router, http::HeaderMap, routing::get};
 use serde_json::Value;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -19,10 +15,7 @@ use crate::app::App;
 use crate::books::{exports, history, search, statements};
 use crate::identity::{credentials, mails, sessions, staff, users};
 use crate::money::{adjustments, balances, bank_accounts, deposits, manual_review, restrictions, withdrawals};
-use crate::platform::error::Error;
-use crate::platform::http::json::BODY_BYTES_MAX;
-use crate::platform::openapi;
-use crate::platform::telemetry::panic_text;
+use crate::platform::{error::Error, http::json::BODY_BYTES_MAX, openapi, telemetry::panic_text};
 use crate::processes::load::Load;
 use crate::processes::{access_log, headers};
 use crate::processes::{docs, health};
@@ -58,24 +51,21 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .split_for_parts()
 }
 
-/// The contract, generated from the code.
 pub fn openapi() -> Value {
     openapi::complete(&documented().1)
 }
 
-/// The whole API.
 pub fn router(app: App) -> Router {
     layered(routes(), app, REQUEST_DEADLINE)
 }
 
-/// Every route, before any layer.
 pub fn routes() -> Router<App> {
     let (routes, document) = documented();
-    let document = docs::routes::Document::new(&openapi::complete(&document));
+    let document = docs::Document::new(&openapi::complete(&document));
     routes
         .route("/openapi.json", get(async move |headers: HeaderMap| document.answer(&headers)))
-        .route("/docs", get(docs::routes::page))
-        .route("/docs/{file}", get(docs::routes::file))
+        .route("/docs", get(docs::page))
+        .route("/docs/{file}", get(docs::file))
 }
 
 /// Routes behind the layers that all of ours are behind; tests put theirs there too.

@@ -15,46 +15,34 @@
 
 mod pace;
 
-use std::convert::Infallible;
 use std::future::{Future, pending};
-use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use axum::{Router, body::Body, extract::ConnectInfo};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 use crate::app::App;
 use crate::platform::text_enum::text_enum;
-use crate::processes::load::Reserved;
-use crate::processes::router;
+use crate::processes::{load::Reserved, router};
 use pace::WriteTimeout;
 
 /// Connections beyond `CONNECTIONS_MAX`, for one webhook or probe each.
 const RESERVED_CONNECTIONS: usize = 16;
-/// A request's line and headers. Ours have a token and a cookie: less than 2 kB.
+/// A request's line and headers. Ours have a token and a cookie: less than 2 kB; a link to an export, less than 6.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// What one connection may hold in memory on each side; a larger answer waits for the other side to take it.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Out of file descriptors or memory: others have to end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long a connection may take over what.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionTimeouts {
     pub first_request: Duration,
@@ -77,7 +65,6 @@ impl Default for ConnectionTimeouts {
     }
 }
 
-/// What every connection needs.
 pub struct Server {
     app: App,
     router: Router,
@@ -86,7 +73,6 @@ pub struct Server {
 }
 
 text_enum! {
-    /// How a connection ended, as the metric has it.
     enum End {
         Closed = "closed",
         /// No TLS 1.3 was spoken.
@@ -118,7 +104,6 @@ struct Connected {
     first_request: Instant,
 }
 
-/// A place that a connection holds while it lives.
 struct Place {
     _any: OwnedSemaphorePermit,
     /// None: the connection is one of the last, which are reserved.
@@ -126,7 +111,6 @@ struct Place {
 }
 
 impl Server {
-    /// The whole API, until `stop`.
     pub fn new(app: App, stop: CancellationToken) -> Self {
         let router = router::router(app.clone());
         Self { app, router, timeouts: ConnectionTimeouts::default(), stop }

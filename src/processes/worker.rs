@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::books::{exports, projector};
+use crate::books::projector;
 use crate::identity::{audit, mails, sessions};
 use crate::money::{adjustments, deposits, restrictions, reversals, transactions, withdrawals};
 use crate::platform::error::{Error, Result};
@@ -19,8 +19,6 @@ use crate::webhooks::inbox;
 
 /// As many as are stepped at once: none of them waits for its turn while its lease runs.
 const BATCH: i64 = 16;
-/// Exports of one process at once: each keeps a core busy.
-const EXPORTS: i64 = 2;
 /// Longer than any batch takes: its steps have a deadline of 60 s and run at once. What hangs beyond that is PostgreSQL.
 const BATCH_DEADLINE: Duration = Duration::from_secs(80);
 /// How long a loop waits after a failure of its own (PostgreSQL away).
@@ -42,7 +40,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 12] = [
+static TASKS: [Task; 11] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -91,12 +89,6 @@ static TASKS: [Task; 12] = [
         loops: 1,
         step: |app| Box::pin(full(restrictions::step_due(app, BATCH))),
     },
-    Task {
-        name: "exports",
-        period: Duration::from_secs(1),
-        loops: 1,
-        step: |app| Box::pin(more(exports::step_due(app, EXPORTS))),
-    },
     Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::seal(app)) },
     Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
     Task { name: "prune", period: Duration::from_secs(3_600), loops: 1, step: |app| Box::pin(prune(app)) },
@@ -104,11 +96,6 @@ static TASKS: [Task; 12] = [
 
 async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
     Ok(i64::try_from(claimed.await?).is_ok_and(|count| count == BATCH))
-}
-
-/// An export that had its turn is due again at once.
-async fn more(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
-    Ok(claimed.await? > 0)
 }
 
 /// What nobody has use for any more: sessions and mails that ended a month ago.
@@ -125,7 +112,6 @@ async fn measure(app: &App) -> Result<bool> {
         ("restrictions", restrictions::measure(app).await),
         ("inbox", inbox::measure(app).await),
         ("mails", mails::measure(app).await),
-        ("exports", exports::measure(app).await),
         ("audit", audit::measure(app).await),
         ("projector", projector::measure(app).await),
     ];

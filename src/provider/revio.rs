@@ -1,29 +1,22 @@
-//! Revio's HTTP API, as much of it as deposits and withdrawals need. Its own types and its own error: nothing of them is
-//! an opinion about our money, that is the caller's.
-//!
-//! Every call has a deadline and is made once: who may repeat what is decided by `deposits` and `withdrawals`, from what Revio
-//! says of the object when asked again. [`RevioError::maybe_sent`] tells an operator. Redirects are never followed.
+//! Revio's HTTP API, as much of it as deposits and withdrawals need. Every call has a deadline and is made once: who may repeat what
+//! is decided by `deposits` and `withdrawals`, from what Revio says of the object when asked again. Redirects are never followed.
 
 mod breaker;
 pub mod types;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 
 use reqwest::{Method, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use crate::platform::clock::Clock;
-use crate::platform::config::Deadlines;
-use crate::platform::error::Error;
+use crate::platform::{clock::Clock, config::Deadlines, error::Error};
 use crate::provider::revio::breaker::Breaker;
 
-pub use types::{Balances, NewPayout, NewPurchase, Payout, PayoutStatus, Purchase, PurchaseStatus};
+pub use types::{NewPayout, NewPurchase, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// The one real object that was seen has 2.2 kB; an answer that is larger than this is not Revio's.
@@ -33,7 +26,6 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 const RATE_LIMITED_WAIT: TimeDelta = TimeDelta::seconds(30);
 const RATE_LIMITED_WAIT_MAX: TimeDelta = TimeDelta::minutes(5);
 
-/// One account at Revio, in one mode.
 #[derive(Clone)]
 pub struct Revio {
     http: reqwest::Client,
@@ -48,7 +40,7 @@ pub struct Revio {
 #[derive(Debug, thiserror::Error)]
 pub enum RevioError {
     /// The call was not made: Revio does not answer at the moment, and is left alone for so long.
-    #[error("Revio is taken for away; not asked for {} s", .0.num_seconds())]
+    #[error("Revio is taken to be away; not asked for {} s", .0.num_seconds())]
     Paused(TimeDelta),
     /// Revio understood and refused; nothing was done.
     #[error("Revio refused the call ({status}: {codes})")]
@@ -67,26 +59,7 @@ pub enum RevioError {
     #[error("Revio's answer could not be read")]
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("Revio could not be reached")]
-    Transport {
-        maybe_sent: bool,
-        #[source]
-        source: reqwest::Error,
-    },
-}
-
-impl RevioError {
-    /// Whether the call may have had its effect at Revio although no proper answer came. `false` is a promise.
-    pub fn maybe_sent(&self) -> bool {
-        match self {
-            Self::Paused(_)
-            | Self::Rejected { .. }
-            | Self::Unauthorized { .. }
-            | Self::NotFound
-            | Self::RateLimited { .. } => false,
-            Self::Upstream { .. } | Self::Unreadable(_) => true,
-            Self::Transport { maybe_sent, .. } => *maybe_sent,
-        }
-    }
+    Transport(#[source] reqwest::Error),
 }
 
 pub type Result<T> = std::result::Result<T, RevioError>;
@@ -156,27 +129,17 @@ impl Revio {
     /// Assumption (`revio.md` 0): the bank-account rail is the destination given at creation and an empty JSON object
     /// here. This function is the whole rail, so that another answer from Revio changes one place.
     pub async fn execute_payout(&self, execution_url: &str) -> Result<Payout> {
-        let told = self.base_url.join(execution_url).map_err(|error| RevioError::Unreadable(error.into()))?;
+        let reported = self.base_url.join(execution_url).map_err(|error| RevioError::Unreadable(error.into()))?;
         // The path is Revio's to choose, the host is ours: the key can do anything on the account and goes nowhere else.
         let mut url = self.base_url.clone();
-        url.set_path(told.path());
-        url.set_query(told.query());
+        url.set_path(reported.path());
+        url.set_query(reported.query());
         self.send(Method::POST, url, Some(&serde_json::json!({})), self.deadlines.execute).await
     }
 
     /// `GET /payouts/{id}/`: the truth about a withdrawal.
     pub async fn payout(&self, id: Uuid) -> Result<Payout> {
         self.send(Method::GET, self.path(&["payouts", &id.to_string()]), NOTHING, self.deadlines.call).await
-    }
-
-    /// `GET /balance/`: what Revio holds for us, by currency.
-    pub async fn balances(&self) -> Result<Balances> {
-        self.send(Method::GET, self.path(&["balance"]), NOTHING, self.deadlines.call).await
-    }
-
-    /// `GET /public_key/`: the account-wide key, which signs `success_callback` (not the webhooks).
-    pub async fn public_key(&self) -> Result<String> {
-        self.send(Method::GET, self.path(&["public_key"]), NOTHING, self.deadlines.call).await
     }
 
     /// Every path of Revio's ends in a slash.
@@ -203,7 +166,7 @@ impl Revio {
             Err(error) => Err(transport(error)),
         };
         match &answer {
-            Err(RevioError::Transport { .. } | RevioError::Upstream { .. } | RevioError::RateLimited { .. }) => {
+            Err(RevioError::Transport(_) | RevioError::Upstream { .. } | RevioError::RateLimited { .. }) => {
                 self.breaker.failed(self.clock.now());
             }
             _ => self.breaker.answered(),
@@ -214,10 +177,8 @@ impl Revio {
 
 const NOTHING: Option<&()> = None;
 
-/// Only a connection that was never made proves that nothing was sent.
 fn transport(source: reqwest::Error) -> RevioError {
-    let maybe_sent = !(source.is_connect() || source.is_builder());
-    RevioError::Transport { maybe_sent, source: source.without_url() }
+    RevioError::Transport(source.without_url())
 }
 
 /// Where the answer is not what it should be. The error's own text would quote the value that stands there, which may be

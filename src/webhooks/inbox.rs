@@ -24,8 +24,7 @@ use crate::money::{deposits, withdrawals};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::rate_limits::{Answer, Class};
-use crate::platform::signature::PublicKeys;
-use crate::platform::text_enum::text_enum;
+use crate::platform::{signature::PublicKeys, text_enum::text_enum};
 use crate::webhooks::inbox::event::{Event, Subject};
 
 use store::Claimed;

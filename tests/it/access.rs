@@ -2,8 +2,10 @@
 
 use chrono::TimeDelta;
 use octoco::platform::access::{AGE_MAX, Access, PERIOD};
+use octoco::platform::clock::Clock;
 use reqwest::{Method, StatusCode};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::harness::{Customer, PASSWORD, TestApp};
 
@@ -71,4 +73,19 @@ async fn ending_all_other_sessions_leaves_this_one(db: PgPool) {
     assert_eq!(ended.status, StatusCode::NO_CONTENT);
     assert_eq!((me(&t, &customer.token).await, me(&t, &second).await), (StatusCode::OK, StatusCode::UNAUTHORIZED));
     t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_session_that_ends_while_the_list_is_read_has_ended(db: PgPool) {
+    let (access, ended, now) = (Access::new(db.clone()), Uuid::now_v7(), Clock::System.now());
+    let mut reader = db.begin().await.expect("a transaction");
+    sqlx::query("lock table sessions in access exclusive mode").execute(&mut *reader).await.expect("locked");
+    let meanwhile = async {
+        access.end(ended);
+        reader.commit().await.expect("committed");
+    };
+    // In this order: the first is polled until it waits for the table.
+    let (read, ()) = tokio::join!(access.refresh(now), meanwhile);
+    read.expect("the list");
+    assert!(access.has_ended(ended, now).await.expect("known"));
 }

@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use ledger::AccountCode;
 use octoco::identity::audit::Actor;
 use octoco::identity::users;
+use octoco::money::approvals::SubjectHash;
 use octoco::money::restrictions;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
@@ -330,19 +331,13 @@ async fn a_customer_is_shown_a_correction_once_it_is_booked_and_not_before(db: P
     let after =
         exports::fetch(&t, Some(&t.token(&customer)), &format!("/v1/transactions/export?format=csv&after={id}")).await;
     assert_eq!(after.status, StatusCode::BAD_REQUEST, "as if there were no such row");
-    let background = async |key: &str| {
-        let headers = [("Idempotency-Key", key)];
-        let (token, body) = (t.token(&customer), json!({"format": "jsonl"}));
-        let export = t.send(Method::POST, "/v1/exports", Some(&token), &headers, Some(body)).await.id();
-        t.drive().await;
-        let done = t.get(&customer, &format!("/v1/exports/{export}")).await;
-        exports::fetch(&t, None, done.body["download_url"].as_str().expect("a link")).await.bytes
-    };
-    assert!(!exports::text(&background("b1").await).contains(&id.to_string()));
+    let linked = exports::link(&t, &customer, "/v1/exports", json!({"format": "jsonl"})).await;
+    let by_link = async || exports::fetch(&t, None, &linked).await.bytes;
+    assert!(!exports::text(&by_link().await).contains(&id.to_string()));
     assert_eq!(approve(&t, &checker, id, hash(&adjustment)).await.status, StatusCode::OK);
     t.drive().await;
     assert_eq!(shown(&t, &customer, id).await.len(), 16, "in every one of these ways");
-    assert!(exports::text(&background("b2").await).contains(&id.to_string()));
+    assert!(exports::text(&by_link().await).contains(&id.to_string()));
     t.finish().await;
 }
 
@@ -379,4 +374,30 @@ async fn every_view_tells_which_way_a_row_goes(db: PgPool) {
     assert_eq!((&corrections["completed_credits"], &corrections["completed_debits"]), (&json!("2500"), &json!("700")));
     assert_eq!((&corrections["completed_amount"], &corrections["amount"]), (&json!("3200"), &json!("3200")));
     t.finish().await;
+}
+
+#[test]
+fn parts_cannot_be_shifted_into_each_other() {
+    let hashes = [
+        SubjectHash::of(&[b"ab", b"c"]),
+        SubjectHash::of(&[b"a", b"bc"]),
+        SubjectHash::of(&[b"abc"]),
+        SubjectHash::of(&[b"abc", b""]),
+        SubjectHash::of(&[]),
+    ];
+    for (index, hash) in hashes.iter().enumerate() {
+        assert!(!hashes[index + 1..].contains(hash), "{index}");
+    }
+}
+
+#[test]
+fn a_hash_is_read_back_from_its_digits_and_nothing_else_is_read() {
+    let hash = SubjectHash::of(&[b"payout"]);
+    assert!(SubjectHash::parse(&hash.hex()) == Some(hash));
+    assert!(SubjectHash::parse(&hash.hex().to_uppercase()) == Some(hash));
+    let signs = "+1".repeat(32);
+    let wide = "é".repeat(32);
+    for wrong in ["", "00", "zz", &hash.hex()[1..], &format!("{}0", hash.hex()), signs.as_str(), wide.as_str()] {
+        assert!(SubjectHash::parse(wrong).is_none(), "{wrong}");
+    }
 }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use chrono::TimeDelta;
 use octoco::identity::audit::Origin;
 use octoco::identity::caller::Caller;
 use octoco::identity::quota::Quota;
 use octoco::money::bank_accounts::rotation::{self, Cursor, KeyUse};
 use octoco::money::bank_accounts::{self, Details, NewBankAccount};
 use octoco::platform::keys;
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -168,28 +167,6 @@ async fn keys_rotate_says_which_key_may_go(db: PgPool) {
     sqlx::query("update bank_accounts set key_id = 'lost'").execute(&db).await.expect("PostgreSQL answers");
     let (printed, status) = binary::run(&["keys", "rotate"], &settings).await;
     assert!(!status.success() && printed.contains("key lost: 1 rows; it is not in DATA_KEYS"), "{printed}");
-    t.finish().await;
-}
-
-/// What is stored of an export is never sealed anew; it is gone after a day.
-#[sqlx::test]
-async fn keys_rotate_counts_exports_until_they_are_gone(db: PgPool) {
-    let (old, new) = (keys::new_data_key("old"), keys::new_data_key("new"));
-    let t = TestApp::with(db.clone(), &[("DATA_KEYS", &old)]).await;
-    let customer = t.customer_with(1_000).await;
-    let headers = [("Idempotency-Key", "e")];
-    let body = serde_json::json!({"format": "csv"});
-    let started = t.send(Method::POST, "/v1/exports", Some(&customer.token), &headers, Some(body)).await;
-    assert_eq!(started.status, StatusCode::ACCEPTED, "{}", started.body);
-    t.drive().await;
-    let mut settings = binary::settings(&db, "unused");
-    settings.insert("DATA_KEYS", format!("{new},{old}"));
-    let (printed, status) = binary::run(&["keys", "rotate"], &settings).await;
-    assert!(!status.success() && printed.contains("rows of exports"), "{printed}");
-    t.advance(TimeDelta::hours(25));
-    t.drive().await;
-    let (printed, status) = binary::run(&["keys", "rotate"], &settings).await;
-    assert!(status.success() && printed.contains("no row needs another key"), "{printed}");
     t.finish().await;
 }
 

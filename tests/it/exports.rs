@@ -1,7 +1,7 @@
-//! Exports: the files to the byte, the rows of the list in its order, what breaks off, and who may have them. Those in the
-//! background are in `exports/background.rs`.
+//! Exports: the files to the byte, the rows of the list in its order, what breaks off, and who may have them. Links to them
+//! are in `exports/links.rs`.
 
-mod background;
+mod links;
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 
 use calamine::{Data, Reader, Xlsx};
 use octoco::platform::permissions::Role;
-use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -52,12 +52,12 @@ pub(crate) async fn export(t: &TestApp, customer: &Customer, query: &str) -> Vec
 /// Rows that moved no money, so that the books still balance: `count` failed deposits, a millisecond apart.
 pub(crate) async fn seed(t: &TestApp, user_id: Uuid, count: i32) {
     sqlx::query(
-        "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
-                                   description, failure_reason, created_at, updated_at)
+        "insert into transactions (id, user_id, kind, state, states, amount_minor, currency, idempotency_key, request_hash,
+                                   description, failure_reason, updated_at)
          select (lpad(to_hex($3 - n), 12, '0') || '70008000' || lpad(to_hex(n), 10, '0') || '00')::uuid, $1, 'deposit',
-                case when n % 3 = 0 then 'expired' else 'failed' end, 1 + n % 977, case when n % 4 = 0 then 'JPY' else 'ZAR' end,
-                'seed ' || n, '\\x00', case when n % 50 = 0 then 'no. ' || n end, case when n % 3 = 1 then 'declined' end, now(), now()
-           from generate_series(1, $2) n",
+                state, state, 1 + n % 977, case when n % 4 = 0 then 'JPY' else 'ZAR' end,
+                'seed ' || n, '\\x00', case when n % 50 = 0 then 'no. ' || n end, case when n % 3 = 1 then 'declined' end, now()
+           from generate_series(1, $2) n, lateral (select case when n % 3 = 0 then 'expired' else 'failed' end as state) s",
     )
     .bind(user_id)
     .bind(count)
@@ -75,9 +75,9 @@ async fn seed_awkward(t: &TestApp, user_id: Uuid, number: i64, description: &str
             | (u128::try_from(number).expect("small") << 8),
     );
     sqlx::query(
-        "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
-                                   description, failure_reason, created_at, updated_at)
-         values ($1, $2, 'deposit', 'failed', $3, 'ZAR', 'k' || $3, '\\x00', nullif($4, ''), nullif($5, ''), now(), $6)",
+        "insert into transactions (id, user_id, kind, state, states, amount_minor, currency, idempotency_key, request_hash,
+                                   description, failure_reason, updated_at)
+         values ($1, $2, 'deposit', 'failed', 'failed', $3, 'ZAR', 'k' || $3, '\\x00', nullif($4, ''), nullif($5, ''), $6)",
     )
     .bind(id)
     .bind(user_id)
@@ -89,6 +89,13 @@ async fn seed_awkward(t: &TestApp, user_id: Uuid, number: i64, description: &str
     .await
     .expect("the row is well formed");
     id
+}
+
+/// Where the file is that `path` makes a link to.
+pub(crate) async fn link(t: &TestApp, customer: &Customer, path: &str, body: Value) -> String {
+    let answer = t.send(Method::POST, path, Some(&t.token(customer)), &[], Some(body)).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+    answer.body["download_url"].as_str().expect("a link").to_owned()
 }
 
 pub(crate) fn text(bytes: &[u8]) -> &str {
@@ -184,7 +191,7 @@ async fn a_csv_is_what_it_says_to_the_byte(db: PgPool) {
             .to_owned(),
         format!("{plain},deposit,failed,ZAR,5,0.05,,,0,0,0,0,,,2026-03-02T08:59:59.995Z,2026-03-02T09:00:00Z,,credit"),
         format!(
-            "{formula},deposit,failed,ZAR,70,0.70,,,0,0,0,0,\"'=HYPERLINK(\"\"http://x\"\")\",\"'-1+1\",\
+            "{formula},deposit,failed,ZAR,70,0.70,,,0,0,0,0,\"'=HYPERLINK(\"\"http://x\"\")\",'-1+1,\
              2026-03-02T08:59:59.930Z,2026-03-02T09:00:00Z,,credit"
         ),
         format!(
@@ -368,6 +375,38 @@ async fn an_export_that_breaks_off_has_no_trailer_and_is_continued_after_its_las
     assert_eq!(verify("csv", &rest)["after"], last.as_str());
     got.extend(ids("csv", &rest));
     assert!(got == whole, "no row twice, none missing");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn three_files_go_to_one_user_at_once_and_a_fourth_waits_for_its_turn(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, other) = (t.customer().await, t.customer().await);
+    seed(&t, customer.id, 40_000).await;
+    let linked = link(&t, &customer, "/v1/exports", json!({"format": "csv"})).await;
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        let mut reader = narrow(&t, "/v1/transactions/export?format=csv", &customer.token).await;
+        assert!(reader.read_u8().await.is_ok(), "it begins");
+        readers.push(reader);
+    }
+    for answer in [
+        t.get(&customer, "/v1/transactions/export?format=csv").await,
+        t.send(Method::GET, linked.trim_start_matches(&t.url), None, &[], None).await,
+    ] {
+        assert_eq!((answer.status, answer.code()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"), "{}", answer.body);
+        assert!(answer.headers.contains_key("retry-after"));
+    }
+    export(&t, &other, "format=csv").await;
+    drop(readers);
+    // The service sees that they are gone when it writes to them.
+    let mut tries = 0;
+    while fetch(&t, None, &linked).await.status == StatusCode::TOO_MANY_REQUESTS {
+        tries += 1;
+        assert!(tries < 10_000, "their places are never free again");
+    }
+    let broken = t.app.metrics.exports.with_label_values(&["csv", "broken"]).get();
+    assert_eq!(broken, 3, "each of them is counted");
     t.finish().await;
 }
 

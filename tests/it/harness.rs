@@ -14,7 +14,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use chrono::{TimeDelta, TimeZone, Utc};
 use ledger::{Account, AccountCode, Balance, Currency, Ledger, Side};
 use octoco::app::App;
-use octoco::books::{exports, projector};
+use octoco::books::projector;
 use octoco::identity::audit::{Actor, Verdict};
 use octoco::identity::{audit, mails, users};
 use octoco::money::{adjustments, deposits, restrictions, reversals, withdrawals};
@@ -271,8 +271,7 @@ impl TestApp {
         let adjustments = adjustments::step_due(&self.app, BATCH).await.expect("adjustments can be claimed");
         let restrictions = restrictions::step_due(&self.app, BATCH).await.expect("restrictions can be claimed");
         let mails = self.send_mails().await;
-        let exports = exports::step_due(&self.app, BATCH).await.expect("exports can be claimed");
-        events + deposits + withdrawals + reversals + restrictions + adjustments + mails + exports
+        events + deposits + withdrawals + reversals + restrictions + adjustments + mails
     }
 
     /// Sends what mails are due. How many there were.

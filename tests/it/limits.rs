@@ -115,9 +115,6 @@ async fn redis_and_a_process_count_alike(db: PgPool) {
             }
             unlike => panic!("call {call}: {unlike:?}"),
         }
-        assert!(
-            matches!(process.app.limiter.peek(Class::GuessLong, &who).await, Answer::Refused { .. }) == (call >= 29)
-        );
     }
     redis.finish().await;
 }

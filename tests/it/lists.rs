@@ -37,25 +37,24 @@ async fn a_page_beyond_the_end_does_not_say_that_there_are_so_many(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
     fill(&t, &customer, 14_000).await;
-    sqlx::query("analyze transactions").execute(&t.app.db).await.expect("statistics");
     let told = page(&t, &customer, "page=1000&page_size=100").await["page"].clone();
-    assert_eq!(told["total_is"], "estimate", "{told}");
-    assert!((12_000..16_000).contains(&told["total"].as_i64().expect("a number")), "{told}");
+    assert_eq!((&told["total"], &told["total_is"]), (&json!(10_001), &json!("at_least")));
     t.finish().await;
 }
 
 #[sqlx::test]
-async fn a_search_is_told_to_have_at_least_what_it_showed(db: PgPool) {
+async fn a_search_is_counted_as_any_other_list(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
     fill(&t, &customer, 400).await;
     sqlx::query("update transactions set description = 'rent'").execute(&t.app.db).await.expect("a word");
-    let first = page(&t, &customer, "q=rent&limit=20").await["page"].clone();
-    assert_eq!((&first["total"], &first["total_is"]), (&json!(101), &json!("at_least")));
-    let third = page(&t, &customer, "q=rent&page=3&page_size=100").await;
-    assert_eq!((rows(&third).len(), &third["page"]["total"]), (100, &json!(301)));
-    let last = page(&t, &customer, "q=rent&page=4&page_size=100").await["page"].clone();
-    assert_eq!((&last["total"], &last["total_is"]), (&json!(400), &json!("exact")));
+    for (query, count) in
+        [("q=rent&limit=20", 20), ("q=rent&page=3&page_size=100", 100), ("q=ren&page=4&page_size=100", 100)]
+    {
+        let told = page(&t, &customer, query).await;
+        let total = (&told["page"]["total"], &told["page"]["total_is"]);
+        assert_eq!((rows(&told).len(), total), (count, (&json!(400), &json!("exact"))), "{query}");
+    }
     t.finish().await;
 }
 

@@ -339,7 +339,17 @@ async fn a_database_restored_from_an_old_backup_heals_and_its_orphans_are_listed
     t.pay(&lost).await;
     projector::catch_up(&t.app).await.expect("copied");
     for table in tables {
-        let back = format!("truncate {table} cascade; insert into {table} select * from backup_{table}");
+        // What PostgreSQL computes of a row is not put back.
+        let columns: String = sqlx::query_scalar(
+            "select string_agg(attname, ', ') from pg_attribute
+              where attrelid = $1::regclass and attnum > 0 and not attisdropped and attgenerated = ''",
+        )
+        .bind(table)
+        .fetch_one(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+        let back =
+            format!("truncate {table} cascade; insert into {table} ({columns}) select {columns} from backup_{table}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(back)).execute(&t.app.db).await.expect("restored");
     }
     let orphans = t.assert_read_model_holds().await;

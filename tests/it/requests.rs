@@ -1,5 +1,7 @@
 //! Bad input: a problem document that names the field, and nothing written.
 
+use axum::response::IntoResponse;
+use octoco::platform::error::{Error, Failure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -149,4 +151,16 @@ async fn wrong_paths_methods_ids_and_queries_are_problems_too(db: PgPool) {
         assert_eq!((refused.status, field(&refused)), (StatusCode::BAD_REQUEST, name), "{query}: {}", refused.body);
     }
     t.finish().await;
+}
+
+#[test]
+fn whoever_is_turned_away_is_told_when_to_come_again_and_nobody_has_to_look() {
+    let answer = |error: Error| {
+        let response = error.into_response();
+        let expected = response.extensions().get::<Failure>().is_some_and(|failure| failure.expected);
+        (response.status().as_u16(), response.headers().contains_key("retry-after"), expected)
+    };
+    assert_eq!(answer(Error::TurnedAway("full")), (503, true, true));
+    assert_eq!(answer(Error::unavailable("PostgreSQL is away")), (503, true, false));
+    assert_eq!(Error::TurnedAway("full").code(), "unavailable");
 }

@@ -1,4 +1,4 @@
-//! Finding rows by what people remember of them: words, mistyped ones too, ids, keys and e-mails.
+//! Finding rows by what people remember of them: words, ids, keys and e-mails.
 
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
@@ -44,8 +44,10 @@ async fn a_row_is_found_by_its_words_however_they_are_written(db: PgPool) {
     let cafe = ["Groceries: Café Zürich"];
     assert_eq!(found(&t, &customer, "rent").await, ["Rent for April", "Rent for March"]);
     assert_eq!(found(&t, &customer, "MARCH rent").await, ["Rent for March"]);
-    assert_eq!(found(&t, &customer, "grocceries").await, cafe, "mistyped");
     assert_eq!(found(&t, &customer, "groc").await, cafe, "a beginning");
+    assert_eq!(found(&t, &customer, "cafe groc").await, cafe, "the last word may be one");
+    assert_eq!(found(&t, &customer, "groc cafe").await, [""; 0], "the others not");
+    assert_eq!(found(&t, &customer, "zu").await, [""; 0], "nor one of two letters");
     assert_eq!(found(&t, &customer, "cafe zurich").await, cafe, "without accents");
     assert_eq!(found(&t, &customer, "20418").await, ["Invoice INV-20418/7"]);
     assert_eq!(found(&t, &customer, "inv-20418").await, ["Invoice INV-20418/7"]);
@@ -61,20 +63,16 @@ async fn what_others_wrote_changes_nothing_of_a_search(db: PgPool) {
     let t = TestApp::new(db).await;
     let (customer, other) = (t.customer().await, t.customer().await);
     deposit(&t, &customer, "renovation", "k1").await;
-    deposit(&t, &customer, "groceries", "k2").await;
     for letter in 'a'..='y' {
-        // Shorter than the customer's own word: they would come before it.
         deposit(&t, &other, &format!("reno{letter}"), &format!("k{letter}")).await;
     }
-    deposit(&t, &other, "grocceries", "typo").await;
     assert_eq!(found(&t, &customer, "reno").await, ["renovation"], "25 words of others begin so too");
-    assert_eq!(found(&t, &customer, "grocceries").await, ["groceries"], "somebody else mistyped it the same way");
     let staff = t.staff(Role::Support).await;
     let told = async |q: &str| {
         let path = format!("/v1/admin/transactions?limit=100&user_id={}&q={q}", customer.id);
         t.get(&staff, &path).await.body["page"]["total"].clone()
     };
-    assert_eq!((told("reno").await, told("grocceries").await), (json!(1), json!(1)), "staff at one customer");
+    assert_eq!(told("reno").await, 1, "staff at one customer");
     t.drive().await;
     t.finish().await;
 }
@@ -140,12 +138,12 @@ async fn the_pages_of_a_search_hold_every_row_once(db: PgPool) {
     for index in 0..9 {
         deposit(&t, &customer, if index % 3 == 0 { "school fees" } else { "school books" }, &format!("k{index}")).await;
     }
-    for query in ["q=schol", "q=school&sort=amount", "q=school&sort=created_at"] {
+    for query in ["q=scho", "q=school&sort=amount", "q=school&sort=created_at"] {
         let (mut seen, mut cursor) = (Vec::new(), String::new());
         loop {
             let page = t.get(&customer, &format!("/v1/transactions?{query}&limit=2{cursor}")).await.body;
             seen.extend(page["data"].as_array().expect("a list").iter().map(|row| row["id"].to_string()));
-            // A new word that is nearer to what was typed changes nothing on the way.
+            // What comes meanwhile changes nothing of what was there.
             deposit(&t, &customer, "schol", &format!("{query}{}", seen.len()).replace('=', "-")).await;
             let Some(next) = page["page"]["next_cursor"].as_str() else { break };
             cursor = format!("&cursor={next}");

@@ -1,8 +1,10 @@
-//! Reading transactions back: own ones only, page by page.
+//! Reading transactions back: own ones only, page by page; and what the database refuses of a row, whoever writes it.
 
+use octoco::money::transactions::{Kind, State};
 use reqwest::StatusCode;
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
+use uuid::Uuid;
 
 use crate::harness::TestApp;
 
@@ -67,5 +69,72 @@ async fn filters_narrow_the_list(db: PgPool) {
     assert_eq!(total("kind=withdrawal&state=completed").await, 1);
     assert_eq!(total("state=failed").await, 0);
     assert_eq!(total("currency=ZAR").await, 2);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn the_states_of_a_kind_are_those_of_the_constraint(db: PgPool) {
+    let rule: String = sqlx::query_scalar(
+        "select pg_get_expr(conbin, conrelid) from pg_constraint where conname = 'transactions_state'",
+    )
+    .fetch_one(&db)
+    .await
+    .expect("the constraint");
+    for kind in Kind::ALL {
+        for state in State::ALL {
+            let allowed: bool = sqlx::query_scalar(AssertSqlSafe(format!(
+                "select {rule} from (select $1::text as kind, $2::text as state) t"
+            )))
+            .bind(kind.name())
+            .bind(state.name())
+            .fetch_one(&db)
+            .await
+            .expect("the rule");
+            assert_eq!(kind.states().contains(state), allowed, "{kind:?} {state:?}");
+        }
+    }
+}
+
+#[sqlx::test]
+async fn the_database_refuses_a_row_that_belongs_to_two_customers_or_forgets_its_life(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, other) = (t.customer().await, t.customer().await);
+    let deposit = t.deposit(&customer, 5_000, "k1").await.id();
+    let columns =
+        "id, user_id, kind, state, states, moved_at, amount_minor, currency, parent_id, bank_account_id, updated_at";
+    let insert = async |kind: &str, state: &str, user: Uuid, currency: &str, account: Option<Uuid>| {
+        let parent = (kind == "refund").then_some(deposit);
+        let done = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "insert into transactions ({columns}) values ($1, $2, $3, 'initiated', $4, '{{}}', 1, $5, $6, $7, now())"
+        )));
+        let done =
+            done.bind(t.app.clock.row_id()).bind(user).bind(kind).bind(state).bind(currency).bind(parent).bind(account);
+        let refused = done.execute(&t.app.db).await.expect_err("such a row");
+        refused.as_database_error().and_then(|error| error.constraint().map(str::to_owned))
+    };
+    for (kind, state, user, currency, account, constraint) in [
+        ("withdrawal", "initiated", customer.id, "ZAR", Some(other.bank_account_id), "transactions_bank_account"),
+        ("refund", "initiated", other.id, "ZAR", None, "transactions_follows"),
+        ("refund", "initiated", customer.id, "USD", None, "transactions_follows"),
+        ("deposit", "completed", customer.id, "ZAR", None, "transactions_states"),
+    ] {
+        assert_eq!(
+            insert(kind, state, user, currency, account).await.as_deref(),
+            Some(constraint),
+            "{kind} {currency}"
+        );
+    }
+    let moved =
+        sqlx::query("update transactions set state = 'failed' where id = $1").bind(deposit).execute(&t.app.db).await;
+    let moved = moved.expect_err("a move that nobody noted");
+    assert_eq!(moved.as_database_error().and_then(|error| error.constraint()), Some("transactions_states"));
+    let created: i64 =
+        sqlx::query_scalar("select (extract(epoch from created_at) * 1000)::bigint from transactions where id = $1")
+            .bind(deposit)
+            .fetch_one(&t.app.db)
+            .await
+            .expect("the row");
+    assert_eq!(u128::try_from(created), Ok(deposit.as_u128() >> 80), "the time in the id, to the millisecond");
+    t.drive().await;
     t.finish().await;
 }

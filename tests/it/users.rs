@@ -1,9 +1,10 @@
 //! Staff and users: finding them, giving roles, taking them away.
 
 use octoco::identity::audit::Actor;
-use octoco::identity::users;
+use octoco::identity::users::{self, Email, passwords};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
+use secrecy::SecretString;
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -97,4 +98,27 @@ async fn the_first_admin_is_made_from_the_command_line_and_on_record(db: PgPool)
     assert_eq!(answer.body["data"][0]["actor"], "system");
     assert_eq!(answer.body["data"][0]["object_id"], customer.id.to_string());
     t.finish().await;
+}
+
+#[test]
+fn what_anybody_would_try_is_refused() {
+    let email = Email::parse("thandi.nkosi@example.com").expect("valid");
+    let refused = |password: &str| passwords::check("password", &SecretString::from(password), Some(&email)).is_err();
+    let common = "password|Password|PASSWORD123!|qwertyuiop|Summer2024!|12345678|aaaaaaaaaaaa|short";
+    for common in common.split('|').chain(["thandi.nkosi", "Thandi.Nkosi@example.com"]) {
+        assert!(refused(common), "{common}");
+    }
+    for good in ["correct horse battery staple", "summer-in-the-karoo", "kx7#Qm2pVw", "ümläute sind schön"] {
+        assert!(!refused(good), "{good}");
+    }
+}
+
+#[test]
+fn an_address_is_normalised_and_junk_is_refused() {
+    assert_eq!(Email::parse("  Thandi@Example.COM ").expect("valid").as_str(), "thandi@example.com");
+    let long = format!("{}@b.co", "a".repeat(300));
+    for junk in "|a|a@|@b.co|a b@c.co|a@b@c.co|<a@b.co>|a@b.co\n".split('|').chain([long.as_str()]) {
+        // The trailing line break is trimmed away: only inner white space makes an address wrong.
+        assert_eq!(Email::parse(junk).is_ok(), junk == "a@b.co\n", "{junk:?}");
+    }
 }

@@ -46,8 +46,17 @@ def cursors():
 
 KINDS = ("deposit", "withdrawal", "refund", "chargeback", "chargeback_reversal", "adjustment")
 STATES = (
-    "initiated", "awaiting_payment", "reserved", "awaiting_approval", "submitting", "submitted", "completed", "failed",
-    "rejected", "expired", "cancelled",
+    "initiated",
+    "awaiting_payment",
+    "reserved",
+    "awaiting_approval",
+    "submitting",
+    "submitted",
+    "completed",
+    "failed",
+    "rejected",
+    "expired",
+    "cancelled",
 )
 COLUMNS = ("created_at", "updated_at", "completed_at", "amount", "kind", "state")
 
@@ -55,7 +64,9 @@ COLUMNS = ("created_at", "updated_at", "completed_at", "amount", "kind", "state"
 def lists_of(names, signs=("",)):
     """Some of the names with commas between, each with one of the signs before it."""
     chosen = st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True)
-    signed = chosen.flatmap(lambda some: st.tuples(*(st.sampled_from(signs).map(lambda sign, n=n: sign + n) for n in some)))
+    signed = chosen.flatmap(
+        lambda some: st.tuples(*(st.sampled_from(signs).map(lambda sign, n=n: sign + n) for n in some))
+    )
     return signed.map(",".join)
 
 
@@ -152,12 +163,15 @@ def after_call(context, case, response):
 # -- what a shape cannot say ------------------------------------------------------------------------------------------
 
 # Refusals of what the document allows, that are meant. An amount is written without a fraction, since 725.0 is how
-# rounding starts, and JSON Schema has no word for that; it has none for two parameters that exclude each other; a cursor is
-# only what an answer has given, and a token only what a mail or an export's link has.
+# rounding starts, and JSON Schema has no word for that; it has none for two parameters that exclude each other; a
+# cursor is only what an answer has given, and a token only what a mail or an export's link has.
 MEANT = (
-    "invalid type: floating point", "cannot be used together with",
+    "invalid type: floating point",
+    "cannot be used together with",
     # Two fields that are each right: a schema cannot compare them.
-    "must not be before from", "must not be less than amount_min", "cannot be used with a sort",
+    "must not be before from",
+    "must not be less than amount_min",
+    "cannot be used with a sort",
     # One body serves customers and staff; what narrows by customer is for staff.
     "is not a filter of this export",
 )

@@ -11,13 +11,12 @@ use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::Frame;
-use uuid::Uuid;
 
 use crate::clock;
 use crate::errors::ApiError;
 use crate::faults::{FaultKind, Moment, Scope};
 use crate::shared::{Call, Shared};
-use crate::world::Effect;
+use crate::world::Struck;
 
 /// In the log: the connection was closed without an answer.
 const NO_ANSWER: u16 = 0;
@@ -32,7 +31,7 @@ pub(super) async fn faulty(State(shared): State<Arc<Shared>>, request: Request, 
     response
 }
 
-async fn strike(shared: &Shared, fault: Option<FaultKind>, request: Request, next: Next) -> Response {
+async fn strike(shared: &Shared, fault: Option<FaultKind>, mut request: Request, next: Next) -> Response {
     match fault {
         Some(FaultKind::Answer { status }) => page(status),
         Some(FaultKind::BadGateway(Moment::Before)) => bad_gateway(),
@@ -70,16 +69,22 @@ async fn strike(shared: &Shared, fault: Option<FaultKind>, request: Request, nex
             next.run(request).await;
             no_answer()
         }
-        Some(FaultKind::LateExecution { secs }) => {
-            let token = request.uri().path().trim_start_matches("/po/").trim_end_matches('/');
-            if let Ok(token) = Uuid::parse_str(token) {
-                shared.change(|world| world.later(secs.into(), Effect::ExecutePayout(token)));
-            }
-            no_answer()
+        Some(FaultKind::LateExecution { secs }) => late(request, next, (secs, 0)).await,
+        Some(FaultKind::LateEffect { secs, status }) => late(request, next, (secs, status)).await,
+        Some(FaultKind::StaleRead { secs }) => {
+            request.extensions_mut().insert(Struck { stale_secs: secs.into(), late_secs: None });
+            next.run(request).await
         }
         // No fault, or one of deliveries, which `Fault::check` keeps away from calls.
         _ => next.run(request).await,
     }
+}
+
+/// The handler puts the call off; what it answers is not sent.
+async fn late(mut request: Request, next: Next, (secs, status): (u32, u16)) -> Response {
+    request.extensions_mut().insert(Struck { late_secs: Some(secs.into()), stale_secs: 0 });
+    next.run(request).await;
+    if status == NO_ANSWER { no_answer() } else { page(status) }
 }
 
 /// Which calls a fault may be narrowed to.

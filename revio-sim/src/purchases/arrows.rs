@@ -7,10 +7,12 @@ use uuid::Uuid;
 
 use super::request::NewPurchase;
 use super::{
-    Cancelled, ChargedBack, Created, Error, Expired, Hold, Overdue, Paid, PendingExecute, PendingRefund, Purchase,
-    PurchaseStatus, Received, Refunded, Released, Viewed,
+    Cancelled, ChargedBack, Cleared, Created, Error, Expired, Hold, Overdue, Paid, PendingExecute, PendingRefund,
+    Purchase, Received, Refunded, Released, Settled, Viewed,
 };
 use crate::errors::{ApiError, SimError};
+use crate::movements::{Movement, MovementKind};
+use crate::settings::FeeAtPaid;
 use crate::world::{Caller, Effect, World};
 
 /// If `due` is not sent: as in the only public payload (RUN). Whether Revio's default is the same is unknown (?).
@@ -79,6 +81,13 @@ impl World {
         Some(purchase)
     }
 
+    /// What `GET` answers.
+    pub(crate) fn read_purchase(&mut self, id: Uuid, caller: &Caller) -> Option<Value> {
+        let (settings, then) = (self.settings.clone(), self.read_time(caller));
+        let purchase = self.purchase_mut(id, Some(caller.is_test))?;
+        Some(purchase.as_of(then).as_ref().unwrap_or(purchase).view(&settings))
+    }
+
     pub(crate) fn purchase_view(&mut self, id: Uuid, is_test: Option<bool>) -> Option<Value> {
         let settings = self.settings.clone();
         Some(self.purchase_mut(id, is_test)?.view(&settings))
@@ -97,14 +106,14 @@ impl World {
     }
 
     pub(crate) fn pay_purchase(&mut self, id: Uuid, how: &Pay) -> Result<(), SimError> {
-        let now = self.now;
+        let (now, fee_at_paid) = (self.now, self.settings.fee_at_paid);
         let purchase = self.purchase_mut(id, None).ok_or(SimError::NotFound)?;
         match purchase.status {
             Created | Viewed | Error | Overdue | PendingExecute => {}
             // DOC-S: an attempt that began before `due` may still succeed.
             Expired => {}
             Cancelled if how.force => {}
-            Cancelled | Hold | Released | Paid | PendingRefund | Refunded | ChargedBack => {
+            Cancelled | Hold | Released | Paid | Cleared | Settled | PendingRefund | Refunded | ChargedBack => {
                 return Err(SimError::Refused(format!("a purchase in {:?} cannot be paid", purchase.status)));
             }
         }
@@ -113,7 +122,8 @@ impl World {
         let received = Received {
             amount: how.amount.unwrap_or(purchase.total),
             currency: how.currency.clone().unwrap_or_else(|| purchase.currency.clone()),
-            fee: how.fee,
+            fee: (fee_at_paid == FeeAtPaid::Named).then_some(how.fee),
+            fee_to_come: how.fee,
             paid_on: now,
             method,
         };
@@ -135,10 +145,53 @@ impl World {
         let Some(purchase) = self.purchases.get_mut(&id) else { return };
         purchase.enter(Paid, now);
         let Some(received) = purchase.received.clone().filter(|_| !purchase.marked_as_paid) else { return };
-        let totals = self.totals_mut(purchase_mode(&self.purchases, id), &received.currency);
-        totals.paid_in += received.amount;
-        totals.paid_in_count += 1;
-        totals.fees += received.fee;
+        let (is_test, currency) = (purchase.is_test, received.currency);
+        self.record(Movement {
+            at: now,
+            id,
+            related_to: id,
+            kind: MovementKind::Purchase,
+            amount: received.amount,
+            sign: 1,
+            currency: currency.clone(),
+            is_test,
+        });
+        self.book_fee(id, is_test, &currency, received.fee.unwrap_or(0));
+    }
+
+    /// A stage of cards that no event announces (DOC-S).
+    pub(crate) fn clear_purchase(&mut self, id: Uuid) -> Result<(), SimError> {
+        let now = self.now;
+        let purchase = self.purchase_mut(id, None).ok_or(SimError::NotFound)?;
+        if purchase.status != Paid {
+            return Err(SimError::Refused(format!("a purchase in {:?} cannot be cleared", purchase.status)));
+        }
+        purchase.enter(Cleared, now);
+        Ok(())
+    }
+
+    /// The last stage (DOC-S). That the fee may be taken only now, or be another one now, is guessed (?); also that a purchase
+    /// that was refunded or charged back keeps that status.
+    pub(crate) fn settle_purchase(&mut self, id: Uuid, fee: Option<i64>) -> Result<(), SimError> {
+        let now = self.now;
+        let purchase = self.purchase_mut(id, None).ok_or(SimError::NotFound)?;
+        let refused = Err(SimError::Refused(format!("a purchase in {:?} cannot be settled", purchase.status)));
+        let (is_test, status) = (purchase.is_test, purchase.status);
+        if !matches!(status, Paid | Cleared | PendingRefund | Refunded | ChargedBack) || purchase.marked_as_paid {
+            return refused;
+        }
+        let Some(received) = &mut purchase.received else { return refused };
+        let before = received.fee;
+        let fee = fee.or(before).unwrap_or(received.fee_to_come);
+        received.fee = Some(fee);
+        let currency = received.currency.clone();
+        match status {
+            Paid | Cleared => purchase.enter(Settled, now),
+            _ => purchase.updated_on = purchase.updated_on.max(now),
+        }
+        self.book_fee(id, is_test, &currency, fee - before.unwrap_or(0));
+        self.announce_purchase(id, "purchase.settled");
+        Ok(())
     }
 
     /// A failed attempt; the payer may try again on the same link, so this is not final.
@@ -178,7 +231,8 @@ impl World {
         let purchase = self.purchase_mut(id, is_test).ok_or_else(ApiError::not_found)?;
         match purchase.status {
             Created | Viewed | Error | Overdue => {}
-            Expired | PendingExecute | Hold | Released | Paid | Cancelled | PendingRefund | Refunded | ChargedBack => {
+            Expired | PendingExecute | Hold | Released | Paid | Cleared | Settled | Cancelled | PendingRefund
+            | Refunded | ChargedBack => {
                 return Err(ApiError::refused("purchase_cancel_error", "The purchase cannot be cancelled."));
             }
         }
@@ -226,26 +280,6 @@ impl World {
         Ok(self.announce_purchase(id, "purchase.released"))
     }
 
-    /// Records what a refund or chargeback (`payments.rs`) did to its purchase.
-    pub(crate) fn move_purchase(&mut self, id: Uuid, to: Moved, payment: Option<Uuid>) {
-        let now = self.now;
-        let Some(purchase) = self.purchases.get_mut(&id) else { return };
-        let status: PurchaseStatus = match to {
-            Moved::PendingRefund => PendingRefund,
-            Moved::Refunded => Refunded,
-            Moved::ChargedBack(amount) => {
-                purchase.charged_back += amount;
-                ChargedBack
-            }
-            // INF: a won dispute makes the purchase `paid` again.
-            Moved::ChargebackReversed(amount) => {
-                purchase.charged_back -= amount;
-                Paid
-            }
-        };
-        purchase.enter_for(status, now, payment);
-    }
-
     /// Raises the event with the purchase as it is now, and returns that view.
     pub(crate) fn announce_purchase(&mut self, id: Uuid, event_type: &str) -> Value {
         let Some(purchase) = self.purchases.get(&id) else { return Value::Null };
@@ -260,24 +294,11 @@ impl World {
     }
 }
 
-/// Where `payments.rs` may move a purchase.
-#[derive(Clone, Copy)]
-pub(crate) enum Moved {
-    PendingRefund,
-    Refunded,
-    ChargedBack(i64),
-    ChargebackReversed(i64),
-}
-
 impl Purchase {
     /// The currency and method of what was received.
     pub(crate) fn received_currency(&self) -> &str {
         self.received.as_ref().map_or(&self.currency, |received| &received.currency)
     }
-}
-
-fn purchase_mode(purchases: &std::collections::HashMap<Uuid, Purchase>, id: Uuid) -> bool {
-    purchases.get(&id).is_some_and(|purchase| purchase.is_test)
 }
 
 fn attempt(kind: &str, method: &str, now: i64) -> Value {

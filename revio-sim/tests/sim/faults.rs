@@ -1,6 +1,6 @@
 //! Each fault strikes as described, and only then.
 
-use revio_sim::{Fault, FaultKind, Moment, Pay, Scope, TEST_KEY};
+use revio_sim::{Fault, FaultKind, Moment, Pay, Scope, Settings, TEST_KEY};
 use serde_json::{Value, json};
 
 use crate::harness::{NOW, Receiver, World, new_payout, new_purchase};
@@ -49,6 +49,85 @@ async fn a_lost_execution_happens_late() {
     world.advance(3599);
     assert_eq!(world.get(&format!("payouts/{id}/")).await["status"], "initialized");
     world.advance(1);
+    assert_eq!(world.get(&format!("payouts/{id}/")).await["status"], "success");
+}
+
+#[tokio::test]
+async fn a_failed_execution_takes_effect_late_also_beyond_its_window() {
+    let world = World::new().await;
+    for (status, secs) in [(502, 60), (500, 901)] {
+        let (id, url) = world.payout().await;
+        world.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::LateEffect { secs, status }));
+        assert_eq!(world.post(&url, json!({})).await.0, status);
+        world.advance(i64::from(secs) - 1);
+        assert_eq!(world.get(&format!("payouts/{id}/")).await["status"], "initialized");
+        world.advance(1);
+        assert_eq!(world.get(&format!("payouts/{id}/")).await["status"], "success");
+    }
+    assert_eq!(world.sim.totals("ZAR").paid_out, 14_000);
+}
+
+#[tokio::test]
+async fn a_failed_creation_or_cancellation_takes_effect_late() {
+    let world = World::new().await;
+    let late = |scope, status| world.sim.set_fault(Fault::next(1, scope, FaultKind::LateEffect { secs: 60, status }));
+    late(Scope::CreatePayout, 502);
+    assert_eq!(world.post("payouts/", new_payout()).await.0, 502);
+    late(Scope::CreatePurchase, 0);
+    assert!(world.call_as(TEST_KEY, "POST", "purchases/", Some(new_purchase())).await.is_err());
+    let made = || (world.sim.purchases_by_reference("order-1").len(), world.sim.payouts_by_reference("payout-1").len());
+    assert_eq!(made(), (0, 0));
+    world.advance(60);
+    assert_eq!(made(), (1, 1));
+    let id = world.purchase().await;
+    late(Scope::CancelPurchase, 504);
+    assert_eq!(world.post(&format!("purchases/{id}/cancel/"), json!({})).await.0, 504);
+    assert_eq!(world.status_of(id).await, "created");
+    world.advance(60);
+    assert_eq!(world.status_of(id).await, "cancelled");
+}
+
+#[tokio::test]
+async fn a_stale_read_is_older_than_the_event() {
+    let world = World::new().await;
+    let id = world.purchase().await;
+    world.advance(100);
+    world.sim.pay_purchase(id, Pay { fee: 7, ..Pay::default() }).unwrap();
+    world.advance(100);
+    world.sim.refund_purchase(id, Some(400)).unwrap();
+    let read = || async { world.get(&format!("purchases/{id}/")).await };
+    let now = read().await;
+    assert_eq!(world.event("payment.refunded")["updated_on"], now["updated_on"]);
+    // Once, by a fault.
+    world.sim.set_fault(Fault::next(1, Scope::GetPurchase, FaultKind::StaleRead { secs: 1 }));
+    let before = read().await;
+    assert_eq!((&before["status"], &before["refundable_amount"]), (&json!("paid"), &json!(15_000)));
+    assert_eq!((&before["updated_on"], &before["payment"]["fee_amount"]), (&json!(NOW + 100), &json!(7)));
+    assert_eq!(read().await, now);
+    // For as long as it is set.
+    world.sim.set_settings(Settings { stale_read_secs: 101, ..Settings::default() });
+    let unpaid = read().await;
+    assert_eq!(
+        (&unpaid["status"], &unpaid["payment"], &unpaid["updated_on"]),
+        (&json!("created"), &json!(null), &json!(NOW))
+    );
+    world.advance(100);
+    assert_eq!(read().await["status"], "paid");
+    world.advance(1);
+    assert_eq!(read().await, now);
+}
+
+#[tokio::test]
+async fn a_payout_is_read_stale_too() {
+    let world = World::new().await;
+    let (id, url) = world.payout().await;
+    world.advance(10);
+    world.sim.set_settings(Settings { stale_read_secs: 3, payout_fee: 5, ..Settings::default() });
+    assert_eq!(world.post(&url, json!({})).await.1["status"], "success", "only reading is stale");
+    let before = world.get(&format!("payouts/{id}/")).await;
+    assert_eq!((&before["status"], &before["updated_on"]), (&json!("initialized"), &json!(NOW)));
+    assert_eq!((&before["payment"]["fee_amount"], &before["transaction_data"]["attempts"]), (&json!(0), &json!([])));
+    world.advance(3);
     assert_eq!(world.get(&format!("payouts/{id}/")).await["status"], "success");
 }
 

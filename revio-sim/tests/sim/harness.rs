@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine;
-use revio_sim::{BRAND_ID, Clock, Deliveries, LIVE_KEY, Options, Sim, TEST_KEY};
+use revio_sim::{BRAND_ID, Clock, Deliveries, LIVE_KEY, MovementKind, Options, Sim, TEST_KEY};
 use rsa::pkcs8::DecodePublicKey;
 use rsa::sha2::{Digest, Sha256};
 use serde_json::{Value, json};
@@ -87,6 +87,18 @@ impl World {
         let (status, body) = self.post("payouts/", new_payout()).await;
         assert_eq!(status, 201, "{body}");
         (id_of(&body), body["execution_url"].as_str().unwrap().to_owned())
+    }
+
+    /// The newest event of this type, as it is sent.
+    pub(crate) fn event(&self, event_type: &str) -> Value {
+        let events = self.sim.events();
+        let newest = events.iter().rev().find(|event| event.event_type == event_type);
+        serde_json::from_str(&newest.unwrap().body).unwrap()
+    }
+
+    /// What really moved, `kind`, cents with their sign, for a purchase with its Payments or for a payout.
+    pub(crate) fn moved(&self, id: Uuid) -> Vec<(MovementKind, i64)> {
+        self.sim.movements_of(id).iter().map(|one| (one.kind, one.signed())).collect()
     }
 
     pub(crate) async fn status_of(&self, purchase: Uuid) -> String {

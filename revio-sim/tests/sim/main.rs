@@ -5,6 +5,7 @@
 mod deliveries;
 mod faults;
 mod harness;
+mod overrides;
 mod payouts;
 mod purchases;
 mod refunds;

@@ -1,6 +1,6 @@
 //! Payouts: two calls, the window between them, repeated executions, and what a test may decide.
 
-use revio_sim::{DoneWord, LIVE_KEY, PayoutBehaviour, PayoutOutcome};
+use revio_sim::{DoneWord, LIVE_KEY, MovementKind, PayoutBehaviour, PayoutOutcome, Settings};
 use serde_json::{Value, json};
 
 use crate::harness::{World, new_payout};
@@ -146,4 +146,19 @@ async fn methods_need_a_brand_and_a_currency() {
     assert_eq!(methods["available_payout_methods"], json!(["bank_transfer"]));
     world.get(&format!("payment_methods/?brand_id={brand}&currency=ZAR")).await;
     assert_eq!(world.call("GET", "payout_methods/", None).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_payout_has_a_fee_of_its_own() {
+    let world = World::new().await;
+    world.sim.set_settings(Settings { payout_fee: 55, ..Settings::default() });
+    let (id, url) = world.payout().await;
+    assert_eq!(world.event("payout.created")["payment"]["fee_amount"], 0);
+    world.post(&url, json!({})).await;
+    assert_eq!(world.event("payout.success")["payment"]["fee_amount"], 55);
+    world.sim.settle_payout(id, PayoutOutcome::Error { code: "account_closed".to_owned() }).unwrap();
+    world.sim.settle_payout(id, PayoutOutcome::Success).unwrap();
+    use MovementKind::{Fee, Payout};
+    assert_eq!(world.moved(id), [(Payout, -7000), (Fee, -55), (Payout, 7000), (Payout, -7000)]);
+    assert_eq!(world.sim.totals("ZAR").balance(), -7055);
 }

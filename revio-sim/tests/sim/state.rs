@@ -111,6 +111,55 @@ async fn the_control_api_does_what_the_handle_does() {
 }
 
 #[tokio::test]
+async fn payments_fees_overrides_and_movements_are_driven_over_http() {
+    let world = World::new().await;
+    let id = world.purchase().await;
+    let act = |action: &str, body: Value| {
+        let path = format!("purchases/{id}/{action}/");
+        let world = &world;
+        async move { control(world, "POST", &path, body).await }
+    };
+    control(&world, "PATCH", "settings/", json!({"fee_at_paid": "zero", "refunds": "pending"})).await;
+    act("pay", json!({"fee": 10})).await;
+    assert_eq!(act("clear", json!({})).await.1["status"], "cleared");
+    assert_eq!(act("settle", json!({"fee": 12})).await.1["payment"]["fee_amount"], 12);
+    assert_eq!(act("refund", json!({"amount": 400})).await.1["status"], "pending_refund");
+    assert_eq!(act("fail_refund", json!({})).await.1["status"], "settled");
+    assert_eq!(act("charge_back", json!({"amount": 300})).await.1["refundable_amount"], 14_700);
+    assert_eq!(act("reverse_charge_back", json!({"amount": 100})).await.1["refundable_amount"], 14_800);
+    let payments = control(&world, "GET", &format!("purchases/{id}/"), Value::Null).await.1["payments"].clone();
+    let failing = format!("payments/{}/fail/", payments[1]["id"].as_str().unwrap());
+    assert_eq!(control(&world, "POST", &failing, json!({})).await.1.as_array().unwrap().len(), 2);
+    let moved = control(&world, "GET", "movements/", Value::Null).await.1;
+    let signed = |one: &Value| (one["kind"].clone(), one["amount"].as_i64().unwrap() * one["sign"].as_i64().unwrap());
+    assert_eq!(
+        moved.as_array().unwrap().iter().map(signed).collect::<Vec<_>>(),
+        [
+            ("purchase", 15_000),
+            ("fee", -12),
+            ("chargeback", -300),
+            ("chargeback_reversal", 100),
+            ("chargeback_reversal", -100)
+        ]
+        .map(|(kind, cents)| (json!(kind), cents))
+    );
+    let said = json!({"target": id, "pointer": "/status", "value": "unheard_of"});
+    assert_eq!(control(&world, "POST", "overrides/", said).await.0, 200);
+    assert_eq!(world.status_of(id).await, "unheard_of");
+    assert_eq!(control(&world, "POST", "overrides/", json!({"target": "purchases", "pointer": "/x"})).await.0, 409);
+    assert_eq!(control(&world, "DELETE", "overrides/?target=payout", Value::Null).await.1.as_array().unwrap().len(), 1);
+    assert_eq!(control(&world, "DELETE", &format!("overrides/?target={id}"), Value::Null).await.1, json!([]));
+    let event = json!({"id": id, "event_type": "purchase.unheard_of"});
+    assert_eq!(control(&world, "POST", "events/", event).await.0, 200);
+    assert_eq!(world.event("purchase.unheard_of")["status"], "charged_back");
+    let late =
+        json!({"scope": "execute_payout", "when": {"next": 1}, "kind": {"late_effect": {"secs": 9, "status": 502}}});
+    assert_eq!(control(&world, "POST", "faults/", late).await.0, 200);
+    let stale = json!({"scope": "get_balance", "when": {"next": 1}, "kind": {"stale_read": {"secs": 9}}});
+    assert_eq!(control(&world, "POST", "faults/", stale).await.0, 409);
+}
+
+#[tokio::test]
 async fn faults_are_set_over_http_and_nonsense_is_refused() {
     let world = World::new().await;
     let fault = json!({"scope": "get_purchase", "when": {"next": 1}, "kind": {"bad_gateway": "before"}});

@@ -2,100 +2,84 @@
 //! JSON Lines need none of this: a line is the list's own object.
 
 use ledger::Amount;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::books::history::Scope;
+use crate::books::{files, history::Scope};
 use crate::money::transactions::Transaction;
 use crate::platform::clock::DateTime;
 
-/// One value as it is, before a format writes it its own way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One value as it is; serialized, as the CSV has it.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
 pub(super) enum Cell<'a> {
     Empty,
-    /// One of our own words: a kind, a state, a currency.
-    Word(&'static str),
-    /// What a person or Revio wrote: it may hold anything.
-    Text(&'a str),
+    /// It may hold anything: a person or Revio wrote it.
+    Text(#[serde(serialize_with = "defused")] &'a str),
     Id(Uuid),
     /// Minor units.
     Integer(i64),
     /// The same amount in the currency's own unit.
-    Decimal(Amount),
+    Decimal(#[serde(serialize_with = "decimal")] Amount),
     Time(DateTime),
 }
 
-const OWN: [&str; 18] = [
-    "id",
-    "kind",
-    "state",
-    "currency",
-    "amount",
-    "amount_decimal",
-    "bank_account_id",
-    "parent_id",
-    "repaid",
-    "owed",
-    "refunded",
-    "charged_back",
-    "description",
-    "failure_reason",
-    "created_at",
-    "updated_at",
-    "completed_at",
-    "direction",
+type Column = (&'static str, fn(&Transaction) -> Cell<'_>);
+
+const COLUMNS: &[Column] = &[
+    ("id", |row| Cell::Id(row.id)),
+    ("kind", |row| Cell::Text(row.kind.name())),
+    ("state", |row| Cell::Text(row.state.name())),
+    ("currency", |row| Cell::Text(row.amount.currency().code())),
+    ("amount", |row| Cell::Integer(row.amount.minor())),
+    ("amount_decimal", |row| Cell::Decimal(row.amount)),
+    ("bank_account_id", |row| id(row.bank_account_id)),
+    ("parent_id", |row| id(row.parent_id)),
+    ("repaid", |row| Cell::Integer(row.repaid_minor)),
+    ("owed", |row| Cell::Integer(row.owed_minor)),
+    ("refunded", |row| Cell::Integer(row.reversed.refunded_minor)),
+    ("charged_back", |row| Cell::Integer(row.reversed.charged_back_minor)),
+    ("description", |row| text(row.description.as_ref())),
+    ("failure_reason", |row| text(row.failure_reason.as_ref())),
+    ("created_at", |row| Cell::Time(row.created_at)),
+    ("updated_at", |row| Cell::Time(row.updated_at)),
+    ("completed_at", |row| row.completed_at.map_or(Cell::Empty, Cell::Time)),
+    ("direction", |row| Cell::Text(row.direction.name())),
+    // What staff see beside it.
+    ("user_id", |row| Cell::Id(row.user_id)),
+    ("provider_id", |row| id(row.provider.id)),
+    ("provider_status", |row| text(row.provider.status.as_ref())),
+    ("held_reason", |row| text(row.held_reason.as_ref())),
 ];
+const OWN: usize = 18;
 
-/// What staff see beside it.
-const STAFF: [&str; 4] = ["user_id", "provider_id", "provider_status", "held_reason"];
-
-pub(super) fn names(scope: Scope) -> impl Iterator<Item = &'static str> {
-    let staff: &[&str] = match scope {
-        Scope::Own(_) => &[],
-        Scope::All => &STAFF,
-    };
-    OWN.into_iter().chain(staff.iter().copied())
-}
-
-/// One row in the order of [`names`].
-pub(super) fn each<'a>(scope: Scope, row: &'a Transaction, mut write: impl FnMut(Cell<'a>)) {
-    own(row).into_iter().for_each(&mut write);
+fn of(scope: Scope) -> &'static [Column] {
     match scope {
-        Scope::Own(_) => {}
-        Scope::All => staff(row).into_iter().for_each(write),
+        Scope::Own(_) => &COLUMNS[..OWN],
+        Scope::All => COLUMNS,
     }
 }
 
-fn own(row: &Transaction) -> [Cell<'_>; OWN.len()] {
-    [
-        Cell::Id(row.id),
-        Cell::Word(row.kind.name()),
-        Cell::Word(row.state.name()),
-        Cell::Word(row.amount.currency().code()),
-        Cell::Integer(row.amount.minor()),
-        Cell::Decimal(row.amount),
-        id(row.bank_account_id),
-        id(row.parent_id),
-        Cell::Integer(row.repaid_minor),
-        Cell::Integer(row.owed_minor),
-        Cell::Integer(row.reversed.refunded_minor),
-        Cell::Integer(row.reversed.charged_back_minor),
-        text(row.description.as_deref()),
-        text(row.failure_reason.as_deref()),
-        Cell::Time(row.created_at),
-        Cell::Time(row.updated_at),
-        row.completed_at.map_or(Cell::Empty, Cell::Time),
-        Cell::Word(row.direction.name()),
-    ]
+pub(super) fn header(scope: Scope) -> Vec<Cell<'static>> {
+    of(scope).iter().map(|(name, _)| Cell::Text(name)).collect()
 }
 
-fn staff(row: &Transaction) -> [Cell<'_>; STAFF.len()] {
-    [Cell::Id(row.user_id), id(row.provider.id), text(row.provider.status.as_deref()), text(row.held_reason.as_deref())]
+pub(super) fn cells(scope: Scope, row: &Transaction) -> Vec<Cell<'_>> {
+    of(scope).iter().map(|(_, cell)| cell(row)).collect()
 }
 
 fn id(id: Option<Uuid>) -> Cell<'static> {
     id.map_or(Cell::Empty, Cell::Id)
 }
 
-fn text(text: Option<&str>) -> Cell<'_> {
-    text.map_or(Cell::Empty, Cell::Text)
+fn text(text: Option<&String>) -> Cell<'_> {
+    text.map_or(Cell::Empty, |text| Cell::Text(text))
+}
+
+fn defused<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&files::defused(text))
+}
+
+fn decimal<S: Serializer>(amount: &Amount, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&files::decimal(amount.minor(), amount.currency().exponent()))
 }

@@ -1,144 +1,98 @@
 //! An export while it is written: its format, its sums and the hash of its bytes so far. It knows neither where the rows come
-//! from nor where the bytes go, and between two pages it can be stored and taken up again, by any process, byte for byte.
+//! from nor where the bytes go, and holds none of either.
 
-use serde::{Deserialize, Serialize};
-use sha2::Digest;
-use sha2::Sha256;
-use sha2::digest::common::hazmat::SerializableState;
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::json;
 use uuid::Uuid;
 
-use super::trailer::{StoredLine, Totals, Trailer};
-use super::xlsx::Workbook;
-use super::{Format, csv, jsonl};
-use crate::books::history::Scope;
-use crate::money::transactions::Transaction;
+use super::Format;
+use super::columns::{cells, header};
+use super::trailer::{Totals, Trailer};
+use super::xlsx::{SHEET_ROWS_MAX, Workbook};
+use crate::books::files::{self, Output};
+use crate::books::history::{Scope, StaffTransactionView};
+use crate::money::{transactions::Transaction, transactions::routes::TransactionView};
 use crate::platform::clock::DateTime;
-use crate::platform::error::{Error, Result};
 
 pub(super) struct Writing {
     scope: Scope,
     after: Option<Uuid>,
     encoder: Encoder,
+    output: Output,
     totals: Totals,
-    hash: Sha256,
-    bytes: u64,
 }
 
 enum Encoder {
-    Csv,
+    Csv(Box<csv::Writer<Output>>),
     Jsonl,
-    Xlsx(Workbook),
-}
-
-/// A [`Writing`] between two pages.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Stored {
-    after: Option<Uuid>,
-    workbook: Option<Workbook>,
-    totals: Vec<StoredLine>,
-    /// The state inside SHA-256.
-    hash: Vec<u8>,
-    bytes: u64,
+    Xlsx(Box<Workbook>),
 }
 
 impl Writing {
     /// Writes what comes before the first row. `after` is only told in the trailer.
-    pub(super) fn begin(format: Format, scope: Scope, after: Option<Uuid>, out: &mut Vec<u8>) -> Self {
-        let before = out.len();
+    pub(super) fn begin(format: Format, scope: Scope, after: Option<Uuid>) -> io::Result<Self> {
+        let output = Output::new();
         let encoder = match format {
             Format::Csv => {
-                csv::header(scope, out);
-                Encoder::Csv
+                let mut csv = files::csv(&output, false);
+                csv.serialize(header(scope))?;
+                Encoder::Csv(Box::new(csv))
             }
             Format::Jsonl => Encoder::Jsonl,
-            Format::Xlsx => Encoder::Xlsx(Workbook::begin(scope, out)),
+            Format::Xlsx => Encoder::Xlsx(Box::new(Workbook::begin(SHEET_ROWS_MAX, header(scope), &output)?)),
         };
-        let mut writing = Self { scope, after, encoder, totals: Totals::default(), hash: Sha256::new(), bytes: 0 };
-        writing.count(out, before);
-        writing
+        Ok(Self { scope, after, encoder, output, totals: Totals::default() })
     }
 
-    /// # Errors
-    /// [`Error::Invalid`] that names `format` when it cannot hold so many rows.
-    pub(super) fn rows(&mut self, rows: Vec<Transaction>, out: &mut Vec<u8>) -> Result<()> {
-        let before = out.len();
+    /// The bytes of these rows, as far as they are written: a workbook keeps some kilobytes back.
+    pub(super) fn rows(&mut self, rows: Vec<Transaction>) -> io::Result<Vec<u8>> {
         rows.iter().for_each(|row| self.totals.add(row));
         match &mut self.encoder {
-            Encoder::Csv => rows.iter().for_each(|row| csv::row(self.scope, row, out)),
-            Encoder::Jsonl => rows.into_iter().for_each(|row| jsonl::row(self.scope, row, out)),
-            Encoder::Xlsx(workbook) => workbook.rows(self.scope, &rows, out)?,
+            Encoder::Csv(csv) => {
+                for row in &rows {
+                    csv.serialize(cells(self.scope, row))?;
+                }
+                csv.flush()?;
+            }
+            Encoder::Jsonl => {
+                for row in rows {
+                    match self.scope {
+                        Scope::Own(_) => line(&mut self.output, &TransactionView::from(row))?,
+                        Scope::All => line(&mut self.output, &StaffTransactionView::from(row))?,
+                    }
+                }
+            }
+            Encoder::Xlsx(workbook) => {
+                workbook.rows(&rows.iter().map(|row| cells(self.scope, row)).collect::<Vec<_>>())?;
+            }
         }
-        self.count(out, before);
-        Ok(())
+        Ok(self.output.take())
     }
 
-    /// Writes the trailer and whatever the format needs after it.
-    pub(super) fn finish(mut self, now: DateTime, out: &mut Vec<u8>) -> Trailer {
-        let before = out.len();
-        if let Encoder::Xlsx(workbook) = &mut self.encoder {
-            workbook.end_rows(out);
+    /// The rest: the trailer, and whatever the format needs before and after it.
+    pub(super) fn finish(mut self, now: DateTime) -> io::Result<(Vec<u8>, Trailer)> {
+        match &mut self.encoder {
+            Encoder::Csv(csv) => csv.flush()?,
+            Encoder::Jsonl => {}
+            Encoder::Xlsx(workbook) => workbook.end_rows()?,
         }
-        self.count(out, before);
-        let trailer = Trailer {
-            rows: self.totals.rows(),
-            bytes: self.bytes,
-            sha256: hex(&self.hash.finalize()),
-            after: self.after,
-            finished_at: now,
-            totals: self.totals.told(),
-        };
+        let rest = self.output.take();
+        let (bytes, sha256) = self.output.taken();
+        let (rows, totals) = (self.totals.rows(), self.totals);
+        let trailer = Trailer { rows, bytes, sha256, after: self.after, finished_at: now, totals };
         match self.encoder {
-            Encoder::Csv => csv::trailer(self.scope, &jsonl::text(&trailer), out),
-            Encoder::Jsonl => jsonl::trailer(&trailer, out),
-            Encoder::Xlsx(workbook) => workbook.finish(&trailer, out),
+            Encoder::Csv(mut csv) => files::end(&mut csv, &trailer, header(self.scope).len())?,
+            Encoder::Jsonl => line(&mut self.output, &json!({"trailer": trailer}))?,
+            Encoder::Xlsx(workbook) => workbook.finish(&trailer)?,
         }
-        trailer
-    }
-
-    pub(super) fn row_count(&self) -> u64 {
-        self.totals.rows()
-    }
-
-    pub(super) fn store(&self) -> Stored {
-        Stored {
-            after: self.after,
-            workbook: match &self.encoder {
-                Encoder::Csv | Encoder::Jsonl => None,
-                Encoder::Xlsx(workbook) => Some(workbook.clone()),
-            },
-            totals: self.totals.store(),
-            hash: self.hash.serialize().to_vec(),
-            bytes: self.bytes,
-        }
-    }
-
-    /// # Errors
-    /// When it was not stored by us.
-    pub(super) fn resume(format: Format, scope: Scope, stored: Stored) -> Result<Self> {
-        let unreadable = || Error::internal("the checkpoint of an export cannot be read");
-        let hash = stored.hash.as_slice().try_into().map_err(|_| unreadable())?;
-        let encoder = match format {
-            Format::Csv => Encoder::Csv,
-            Format::Jsonl => Encoder::Jsonl,
-            Format::Xlsx => Encoder::Xlsx(stored.workbook.ok_or_else(unreadable)?),
-        };
-        Ok(Self {
-            scope,
-            after: stored.after,
-            encoder,
-            totals: Totals::read(&stored.totals)?,
-            hash: Sha256::deserialize(hash).map_err(|_| unreadable())?,
-            bytes: stored.bytes,
-        })
-    }
-
-    fn count(&mut self, out: &[u8], before: usize) {
-        let new = &out[before..];
-        self.hash.update(new);
-        self.bytes = self.bytes.saturating_add(u64::try_from(new.len()).unwrap_or(u64::MAX));
+        Ok(([rest, self.output.take()].concat(), trailer))
     }
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn line(output: &mut Output, value: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    output.write_all(&line)
 }

@@ -1,23 +1,24 @@
 //! A workbook (Office Open XML, ECMA-376), streamed: sheets of rows, then a sheet `Trailer`. Times are real dates and amounts
 //! real numbers; whatever is text is stored as text, so that nothing in it is ever calculated.
 //!
-//! Written here and not by a library: those that there are keep a whole sheet in memory or on disk until the workbook is
-//! closed, and none of them can go on where another process stopped.
+//! The XML is written here and not by a library: those that there are keep a whole sheet in memory or on disk until the
+//! workbook is closed.
 
-mod package;
+use std::io::{self, Write};
 
-use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use zip::write::{SimpleFileOptions, StreamWriter};
+use zip::{CompressionMethod, ZipWriter};
 
-use super::columns::{self, Cell};
-use super::text;
+use super::columns::Cell;
 use super::trailer::{Sums, Trailer};
-use crate::books::history::Scope;
-use crate::money::transactions::Transaction;
-use crate::platform::error::{Error, Result};
-use package::Package;
+use crate::books::files::{self, Output};
+use crate::platform::clock::DateTime;
 
 /// What a sheet can hold.
-const SHEET_ROWS_MAX: u32 = 1_048_576;
+pub(super) const SHEET_ROWS_MAX: usize = 1_048_576;
+/// Beyond 4 GiB a part would need ZIP64, which not every program reads; the rest is for the last page.
+const SHEET_BYTES_MAX: usize = (1 << 32) - (64 << 20);
 /// More than any program opens.
 const SHEETS_MAX: usize = 20;
 /// A cell holds 32,767 UTF-16 units; a character is at most two.
@@ -28,115 +29,123 @@ const MAIN: &str = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
 const RELATIONS: &str = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
 const PACKAGE: &str = "http://schemas.openxmlformats.org/package/2006";
 const CONTENT: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml";
+const SHEET_END: &str = "</sheetData></worksheet>";
 
-/// Cell formats, by their place in `styles.xml`.
-const TIME_STYLE: &[u8] = b"1";
-const DECIMAL_STYLES: [&[u8]; 5] = [b"2", b"3", b"4", b"5", b"6"];
+/// Cell formats, by their place in [`styles`]: those of decimals follow each other by the places of the currency.
+const TIME_STYLE: u8 = 1;
+const DECIMAL_STYLE: u8 = 2;
 
-/// What is written so far, as far as what comes next depends on it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+/// Day 0 of a spreadsheet is 1899-12-30; this is 1970-01-01.
+const EPOCH_DAY: i64 = 25_569;
+
 pub(super) struct Workbook {
-    package: Package,
+    zip: ZipWriter<StreamWriter<Output>>,
+    /// The names of the columns.
+    header: Vec<Cell<'static>>,
     sheets: usize,
     /// Of the sheet at hand, its header included.
-    rows: u32,
-    rows_max: u32,
+    rows: usize,
+    bytes: usize,
+    rows_max: usize,
 }
 
 impl Workbook {
-    pub(super) fn begin(scope: Scope, out: &mut Vec<u8>) -> Self {
-        Self::with_sheets_of(SHEET_ROWS_MAX, scope, out)
+    pub(super) fn begin(rows_max: usize, header: Vec<Cell<'static>>, output: &Output) -> io::Result<Self> {
+        let zip = ZipWriter::new_stream(output.clone());
+        let mut workbook = Self { zip, header, sheets: 0, rows: 0, bytes: 0, rows_max };
+        workbook.part("[Content_Types].xml", &content_types())?;
+        workbook.part("_rels/.rels", &relations(&relation(1, "officeDocument", "xl/workbook.xml")))?;
+        workbook.part("xl/styles.xml", &styles())?;
+        workbook.begin_sheet()?;
+        Ok(workbook)
     }
 
-    fn with_sheets_of(rows_max: u32, scope: Scope, out: &mut Vec<u8>) -> Self {
-        let mut workbook = Self { package: Package::default(), sheets: 0, rows: 0, rows_max };
-        workbook.package.whole("[Content_Types].xml", &content_types(), out);
-        let target = format!(
-            r#"{HEAD}<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="rId1" Type="{RELATIONS}/officeDocument" Target="xl/workbook.xml"/></Relationships>"#
-        );
-        workbook.package.whole("_rels/.rels", &target, out);
-        workbook.package.whole("xl/styles.xml", &styles(), out);
-        workbook.begin_sheet(scope, out);
-        workbook
-    }
-
-    /// # Errors
-    /// [`Error::Invalid`] that names `format` when there are more rows than a workbook takes.
-    pub(super) fn rows(&mut self, scope: Scope, rows: &[Transaction], out: &mut Vec<u8>) -> Result<()> {
+    pub(super) fn rows(&mut self, rows: &[Vec<Cell<'_>>]) -> io::Result<()> {
         let mut rest = rows;
         while !rest.is_empty() {
-            if self.rows >= self.rows_max || self.package.is_full() {
-                self.end_sheet(out);
-                if self.sheets >= SHEETS_MAX || self.package.is_full() {
-                    return Err(Error::field("format", "xlsx cannot hold so many rows: use csv or jsonl"));
+            if self.rows >= self.rows_max || self.bytes > SHEET_BYTES_MAX {
+                self.write(SHEET_END)?;
+                if self.sheets >= SHEETS_MAX {
+                    return Err(io::Error::other("xlsx cannot hold so many rows: use csv or jsonl"));
                 }
-                self.begin_sheet(scope, out);
+                self.begin_sheet()?;
             }
-            let room = usize::try_from(self.rows_max.saturating_sub(self.rows)).unwrap_or(usize::MAX);
-            let (now, later) = rest.split_at(room.min(rest.len()));
-            let mut xml = Vec::with_capacity(now.len().saturating_mul(900));
-            for transaction in now {
-                row(&mut xml, |xml| columns::each(scope, transaction, |cell| write(cell, xml)));
-            }
-            self.package.write(&xml, out);
-            self.rows = self.rows.saturating_add(u32::try_from(now.len()).unwrap_or(u32::MAX));
+            let (now, later) = rest.split_at(self.rows_max.saturating_sub(self.rows).min(rest.len()));
+            let mut xml = String::with_capacity(now.len().saturating_mul(1_000));
+            now.iter().for_each(|cells| row(&mut xml, cells));
+            self.write(&xml)?;
+            self.rows = self.rows.saturating_add(now.len());
             rest = later;
         }
         Ok(())
     }
 
-    /// Ends the last sheet of rows: what follows is not part of what the trailer hashes.
-    pub(super) fn end_rows(&mut self, out: &mut Vec<u8>) {
-        self.end_sheet(out);
+    /// Ends the last sheet of rows: what is written from here on is not part of what the trailer hashes.
+    pub(super) fn end_rows(&mut self) -> io::Result<()> {
+        self.write(SHEET_END)?;
+        // A part ends when the next one begins.
+        self.start("xl/worksheets/trailer.xml")
     }
 
     /// The sheet `Trailer`, and what makes a workbook of all these parts.
-    pub(super) fn finish(mut self, trailer: &Trailer, out: &mut Vec<u8>) {
-        self.package.whole("xl/worksheets/trailer.xml", &trailer_sheet(trailer), out);
-        let numbers = 1..=self.sheets;
-        let sheet =
-            |name: &str, number: usize| format!(r#"<sheet name="{name}" sheetId="{number}" r:id="rId{number}"/>"#);
-        let named = |number: usize| {
-            if number == 1 { "Transactions".to_owned() } else { format!("Transactions {number}") }
-        };
-        let (last, styles) = (self.sheets.saturating_add(1), self.sheets.saturating_add(2));
-        let sheets: String = numbers.clone().map(|number| sheet(&named(number), number)).collect();
-        let book = format!(
-            r#"{HEAD}<workbook xmlns="{MAIN}" xmlns:r="{RELATIONS}"><sheets>{sheets}{}</sheets></workbook>"#,
-            sheet("Trailer", last)
-        );
-        self.package.whole("xl/workbook.xml", &book, out);
-        let relation = |number: usize, kind: &str, target: &str| {
-            format!(r#"<Relationship Id="rId{number}" Type="{RELATIONS}/{kind}" Target="{target}"/>"#)
-        };
-        let sheets: String =
-            numbers.map(|number| relation(number, "worksheet", &format!("worksheets/sheet{number}.xml"))).collect();
-        let relations = format!(
-            r#"{HEAD}<Relationships xmlns="{PACKAGE}/relationships">{sheets}{}{}</Relationships>"#,
-            relation(last, "worksheet", "worksheets/trailer.xml"),
-            relation(styles, "styles", "styles.xml")
-        );
-        self.package.whole("xl/_rels/workbook.xml.rels", &relations, out);
-        self.package.finish(out);
+    pub(super) fn finish(mut self, trailer: &Trailer) -> io::Result<()> {
+        self.write(&trailer_sheet(trailer))?;
+        let (mut sheets, mut related) = (String::new(), String::new());
+        let last = self.sheets.saturating_add(1);
+        for number in 1..=last {
+            let (name, file) = match number {
+                1 => ("Transactions".to_owned(), "sheet1".to_owned()),
+                _ if number == last => ("Trailer".to_owned(), "trailer".to_owned()),
+                _ => (format!("Transactions {number}"), format!("sheet{number}")),
+            };
+            sheets.push_str(&format!(r#"<sheet name="{name}" sheetId="{number}" r:id="rId{number}"/>"#));
+            related.push_str(&relation(number, "worksheet", &format!("worksheets/{file}.xml")));
+        }
+        related.push_str(&relation(last.saturating_add(1), "styles", "styles.xml"));
+        let book =
+            format!(r#"{HEAD}<workbook xmlns="{MAIN}" xmlns:r="{RELATIONS}"><sheets>{sheets}</sheets></workbook>"#);
+        self.part("xl/workbook.xml", &book)?;
+        self.part("xl/_rels/workbook.xml.rels", &relations(&related))?;
+        self.zip.finish()?;
+        Ok(())
     }
 
-    fn begin_sheet(&mut self, scope: Scope, out: &mut Vec<u8>) {
-        self.sheets = self.sheets.saturating_add(1);
-        self.rows = 1;
-        self.package.begin(format!("xl/worksheets/sheet{}.xml", self.sheets), out);
-        let mut xml = sheet_start().into_bytes();
-        row(&mut xml, |xml| columns::names(scope).for_each(|name| write(Cell::Word(name), xml)));
-        self.package.write(&xml, out);
+    fn begin_sheet(&mut self) -> io::Result<()> {
+        (self.sheets, self.rows, self.bytes) = (self.sheets.saturating_add(1), 1, 0);
+        self.start(&format!("xl/worksheets/sheet{}.xml", self.sheets))?;
+        let mut xml = sheet_start();
+        row(&mut xml, &self.header);
+        self.write(&xml)
     }
 
-    fn end_sheet(&mut self, out: &mut Vec<u8>) {
-        self.package.write(b"</sheetData></worksheet>", out);
-        self.package.end(out);
+    fn part(&mut self, name: &str, contents: &str) -> io::Result<()> {
+        self.start(name)?;
+        self.write(contents)
+    }
+
+    fn start(&mut self, name: &str) -> io::Result<()> {
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+        // The quickest: a workbook is to come as fast as its rows.
+        Ok(self.zip.start_file(name, options.compression_level(Some(1)))?)
+    }
+
+    fn write(&mut self, xml: &str) -> io::Result<()> {
+        self.bytes = self.bytes.saturating_add(xml.len());
+        self.zip.write_all(xml.as_bytes())
     }
 }
 
 fn sheet_start() -> String {
     format!(r#"{HEAD}<worksheet xmlns="{MAIN}"><sheetData>"#)
+}
+
+fn relation(number: usize, kind: &str, target: &str) -> String {
+    format!(r#"<Relationship Id="rId{number}" Type="{RELATIONS}/{kind}" Target="{target}"/>"#)
+}
+
+fn relations(all: &str) -> String {
+    format!(r#"{HEAD}<Relationships xmlns="{PACKAGE}/relationships">{all}</Relationships>"#)
 }
 
 /// Sheets are the default for XML, so that this can stand at the front, where their number is not known yet.
@@ -146,7 +155,7 @@ fn content_types() -> String {
     )
 }
 
-/// The formats in the order that [`TIME_STYLE`] and [`DECIMAL_STYLES`] count them.
+/// Text, times, then decimals of no place to four.
 fn styles() -> String {
     let formats: String = [0, 164, 1, 165, 2, 166, 167]
         .map(|id| format!(r#"<xf numFmtId="{id}" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/>"#))
@@ -157,78 +166,71 @@ fn styles() -> String {
 }
 
 fn trailer_sheet(trailer: &Trailer) -> String {
-    let mut xml = sheet_start().into_bytes();
-    let mut line = |cells: &[&str]| row(&mut xml, |xml| cells.iter().for_each(|cell| write(Cell::Text(cell), xml)));
+    let mut xml = sheet_start();
+    let mut line = |cells: &[&str]| row(&mut xml, &cells.iter().map(|cell| Cell::Text(cell)).collect::<Vec<_>>());
     line(&["rows", &trailer.rows.to_string()]);
     line(&["bytes", &trailer.bytes.to_string()]);
     line(&["sha256", &trailer.sha256]);
     line(&["after", &trailer.after.map(|id| id.to_string()).unwrap_or_default()]);
-    let mut finished_at = Vec::new();
-    text::time(&mut finished_at, trailer.finished_at);
-    line(&["finished_at", &String::from_utf8_lossy(&finished_at)]);
+    line(&["finished_at", &trailer.finished_at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)]);
     line(&["currency", "kind", "rows", "amount", "completed_amount", "completed_credits", "completed_debits"]);
     let mut sums = |currency: &str, kind: &str, sums: &Sums| {
-        let (all, completed) = (&sums.amount, &sums.completed_amount);
-        let rows = sums.rows.to_string();
-        line(&[currency, kind, &rows, all, completed, &sums.completed_credits, &sums.completed_debits]);
+        let amounts = [sums.amount, sums.completed_amount, sums.completed_credits, sums.completed_debits];
+        let [all, completed, credits, debits] = amounts.map(|amount| amount.to_string());
+        line(&[currency, kind, &sums.rows.to_string(), &all, &completed, &credits, &debits]);
     };
-    for (currency, totals) in &trailer.totals {
+    for (currency, totals) in &trailer.totals.0 {
         sums(currency, "", &totals.sums);
         totals.kinds.iter().for_each(|(kind, of_kind)| sums(currency, kind, of_kind));
     }
-    xml.extend_from_slice(b"</sheetData></worksheet>");
-    String::from_utf8(xml).expect("only text was written")
+    xml + SHEET_END
 }
 
-fn row(xml: &mut Vec<u8>, cells: impl FnOnce(&mut Vec<u8>)) {
-    xml.extend_from_slice(b"<row>");
-    cells(xml);
-    xml.extend_from_slice(b"</row>");
-}
-
-fn write(cell: Cell<'_>, xml: &mut Vec<u8>) {
-    match cell {
-        Cell::Empty => xml.extend_from_slice(b"<c/>"),
-        Cell::Word(word) => inline(xml, |xml| xml.extend_from_slice(word.as_bytes())),
-        Cell::Text(value) => inline(xml, |xml| escaped(value, xml)),
-        Cell::Id(id) => inline(xml, |xml| text::id(xml, id)),
-        Cell::Integer(number) => value(xml, b"0", |xml| text::integer(xml, number)),
-        Cell::Decimal(amount) => {
-            let style = DECIMAL_STYLES[usize::from(amount.currency().exponent())];
-            value(xml, style, |xml| text::decimal(xml, amount));
+fn row(xml: &mut String, cells: &[Cell<'_>]) {
+    xml.push_str("<row>");
+    for cell in cells {
+        match cell {
+            Cell::Empty => xml.push_str("<c/>"),
+            Cell::Text(value) => text(xml, value),
+            Cell::Id(id) => text(xml, id.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
+            Cell::Integer(value) => number(xml, 0, &value.to_string()),
+            Cell::Decimal(amount) => {
+                let places = amount.currency().exponent();
+                number(xml, DECIMAL_STYLE.saturating_add(places), &files::decimal(amount.minor(), places));
+            }
+            Cell::Time(at) => number(xml, TIME_STYLE, &serial_day(*at)),
         }
-        Cell::Time(at) => value(xml, TIME_STYLE, |xml| text::serial_day(xml, at)),
     }
+    xml.push_str("</row>");
 }
 
-fn inline(xml: &mut Vec<u8>, contents: impl FnOnce(&mut Vec<u8>)) {
-    xml.extend_from_slice(br#"<c t="inlineStr"><is><t xml:space="preserve">"#);
-    contents(xml);
-    xml.extend_from_slice(b"</t></is></c>");
+fn number(xml: &mut String, style: u8, value: &str) {
+    xml.push_str(&format!(r#"<c s="{style}"><v>{value}</v></c>"#));
 }
 
-fn value(xml: &mut Vec<u8>, style: &[u8], contents: impl FnOnce(&mut Vec<u8>)) {
-    xml.extend_from_slice(br#"<c s=""#);
-    xml.extend_from_slice(style);
-    xml.extend_from_slice(br#""><v>"#);
-    contents(xml);
-    xml.extend_from_slice(b"</v></c>");
+/// Days since 1899-12-30, as spreadsheets count: to eleven places, which is finer than a microsecond.
+fn serial_day(at: DateTime) -> String {
+    let micros = at.timestamp_micros();
+    let day = micros.div_euclid(MICROS_PER_DAY).saturating_add(EPOCH_DAY);
+    // 10^11 / 86,400,000,000 in lowest terms, so that it stays within 64 bits.
+    let fraction = micros.rem_euclid(MICROS_PER_DAY).saturating_mul(125).div_euclid(108);
+    format!("{day}.{fraction:011}")
 }
 
-/// Text as XML. What XML cannot hold is written as `_xHHHH_` (ECMA-376, ST_Xstring), and so is what looks like that.
-fn escaped(value: &str, xml: &mut Vec<u8>) {
+/// What XML cannot hold is written as `_xHHHH_` (ECMA-376, ST_Xstring), and so is what looks like that.
+fn text(xml: &mut String, value: &str) {
+    xml.push_str(r#"<c t="inlineStr"><is><t xml:space="preserve">"#);
     for (place, character) in value.char_indices().take(CELL_CHARS_MAX) {
         match character {
-            '&' => xml.extend_from_slice(b"&amp;"),
-            '<' => xml.extend_from_slice(b"&lt;"),
-            '>' => xml.extend_from_slice(b"&gt;"),
-            '_' if looks_escaped(&value[place..]) => xml.extend_from_slice(b"_x005F_"),
-            '\t' | '\n' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'.. => {
-                xml.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-            other => xml.extend_from_slice(format!("_x{:04X}_", u32::from(other)).as_bytes()),
+            '&' => xml.push_str("&amp;"),
+            '<' => xml.push_str("&lt;"),
+            '>' => xml.push_str("&gt;"),
+            '_' if looks_escaped(&value[place..]) => xml.push_str("_x005F_"),
+            '\t' | '\n' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'.. => xml.push(character),
+            other => xml.push_str(&format!("_x{:04X}_", u32::from(other))),
         }
     }
+    xml.push_str("</t></is></c>");
 }
 
 fn looks_escaped(text: &str) -> bool {
@@ -241,70 +243,44 @@ mod tests {
     use super::*;
     use calamine::{Reader, Xlsx};
     use chrono::{TimeZone, Utc};
-    use ledger::{Amount, Currency};
-    use std::collections::BTreeMap;
     use std::io::Cursor;
-    use uuid::Uuid;
 
-    use crate::money::transactions::{Direction, Kind, Provider, Reversed, State};
-
-    fn transaction(number: u128) -> Transaction {
-        let at = Utc.with_ymd_and_hms(2026, 3, 2, 9, 0, 0).single().expect("a time");
-        Transaction {
-            id: Uuid::from_u128(number << 8),
-            user_id: Uuid::nil(),
-            kind: Kind::Deposit,
-            direction: Direction::Credit,
-            state: State::Failed,
-            amount: Amount::new(1, Currency::ZAR).expect("an amount"),
-            parent_id: None,
-            bank_account_id: None,
-            provider: Provider::default(),
-            failure_reason: None,
-            description: None,
-            reversed: Reversed { refunded_minor: 0, charged_back_minor: 0 },
-            repaid_minor: 0,
-            owed_minor: 0,
-            held_reason: None,
-            due_at: None,
-            attempts: 0,
-            version: 0,
-            created_at: at,
-            updated_at: at,
-            completed_at: None,
-        }
-    }
-
-    fn trailer() -> Trailer {
-        let finished_at = transaction(1).created_at;
-        Trailer { rows: 0, bytes: 0, sha256: String::new(), after: None, finished_at, totals: BTreeMap::new() }
-    }
+    use super::super::trailer::Totals;
 
     #[test]
     fn rows_go_on_in_further_sheets_and_end_at_the_last_one() {
-        let rows: Vec<Transaction> = (1..=7).map(transaction).collect();
-        let mut out = Vec::new();
-        let mut workbook = Workbook::with_sheets_of(3, Scope::All, &mut out);
+        let begin = |output| Workbook::begin(3, vec![Cell::Text("id")], output).expect("into memory");
+        let rows: Vec<Vec<Cell<'_>>> = (1..=40).map(|number| vec![Cell::Integer(number)]).collect();
+        let output = Output::new();
+        let mut workbook = begin(&output);
         // Pages that do not fit the sheets.
-        for page in rows.chunks(3) {
-            workbook.rows(Scope::All, page, &mut out).expect("there is room");
-        }
-        workbook.end_rows(&mut out);
-        workbook.finish(&trailer(), &mut out);
-        let mut book: Xlsx<_> = calamine::open_workbook_from_rs(Cursor::new(out)).expect("a workbook");
+        rows[..7].chunks(3).for_each(|page| workbook.rows(page).expect("there is room"));
+        workbook.end_rows().expect("into memory");
+        let (finished_at, totals) = (chrono::DateTime::UNIX_EPOCH, Totals::default());
+        let trailer = Trailer { rows: 7, bytes: 0, sha256: String::new(), after: None, finished_at, totals };
+        workbook.finish(&trailer).expect("into memory");
+        let mut book: Xlsx<_> = calamine::open_workbook_from_rs(Cursor::new(output.take())).expect("a workbook");
         let names = ["Transactions", "Transactions 2", "Transactions 3", "Transactions 4", "Trailer"];
         assert_eq!(book.sheet_names(), names);
-        let mut ids = Vec::new();
-        for name in &names[..4] {
+        let mut column = |name| {
             let range = book.worksheet_range(name).expect("a sheet");
-            assert_eq!(range.rows().next().map(|header| header[0].to_string()).as_deref(), Some("id"), "{name}");
-            ids.extend(range.rows().skip(1).map(|row| row[0].to_string()));
-        }
-        assert_eq!(ids, rows.iter().map(|row| row.id.to_string()).collect::<Vec<_>>());
+            range.rows().map(|row| row[0].to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names[..4].iter().map(|name| column(name)).collect::<Vec<_>>(),
+            [vec!["id", "1", "2"], vec!["id", "3", "4"], vec!["id", "5", "6"], vec!["id", "7"],]
+        );
+        let mut workbook = begin(&Output::new());
+        workbook.rows(&rows).expect("twenty sheets of two rows");
+        assert!(workbook.rows(&rows[..1]).is_err());
+    }
 
-        let mut workbook = Workbook::with_sheets_of(3, Scope::All, &mut Vec::new());
-        let room: Vec<Transaction> = (1..=40).map(transaction).collect();
-        workbook.rows(Scope::All, &room, &mut Vec::new()).expect("twenty sheets of two rows");
-        assert!(matches!(workbook.rows(Scope::All, &rows, &mut Vec::new()), Err(Error::Invalid(_))));
+    #[test]
+    fn a_spreadsheet_counts_days() {
+        let at = |micros| serial_day(Utc.timestamp_micros(micros).single().expect("a time"));
+        assert_eq!(at(0), "25569.00000000000");
+        assert_eq!(at(43_200_000_000), "25569.50000000000");
+        let evening = Utc.with_ymd_and_hms(2026, 3, 2, 18, 0, 0).single().expect("a time");
+        assert_eq!(serial_day(evening), "46083.75000000000");
     }
 }

@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use super::sort::Sort;
 use crate::money::transactions::{Kind, State};
-use crate::platform::clock::DateTime;
-use crate::platform::http::Fields;
+use crate::platform::{clock::DateTime, http::Fields};
 
 const REFERENCE_CHARS_MAX: usize = 255;
 const Q_CHARS_MAX: usize = 100;
+const WORDS_MAX: usize = 8;
 /// Fewer hexadecimal digits are read as a word: no id is looked for by them.
 const ID_DIGITS_MIN: usize = 8;
 const ID_DIGITS: usize = 32;
@@ -99,9 +99,7 @@ pub struct Filter {
     pub scope: Scope,
     /// Set for a customer's own list, and where staff look at one customer.
     pub user_id: Option<Uuid>,
-    #[serde(serialize_with = "names")]
     pub kinds: Vec<Kind>,
-    #[serde(serialize_with = "state_names")]
     pub states: Vec<State>,
     pub currency: Option<&'static str>,
     pub amount_min: Option<i64>,
@@ -124,20 +122,12 @@ pub struct Reference {
     pub row_id: Option<Uuid>,
 }
 
-/// What `q` may mean. The words are cut in SQL, by the same function that cut those of the rows.
+/// What `q` may mean. The words are cut in SQL, by the function that cut those of the rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Search {
     pub text: String,
     /// The first and the last id that begin as the text does.
     pub ids: Option<(Uuid, Uuid)>,
-}
-
-fn names<S: serde::Serializer>(kinds: &[Kind], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(kinds.iter().map(|kind| kind.name()))
-}
-
-fn state_names<S: serde::Serializer>(states: &[State], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(states.iter().map(|state| state.name()))
 }
 
 impl Filter {
@@ -164,36 +154,21 @@ impl Filter {
         }
     }
 
-    /// Whether the filter names kinds or states.
-    pub(super) fn has_pairs(&self) -> bool {
-        !self.kinds.is_empty() || !self.states.is_empty()
+    /// Whether it asks for what `transactions_user`, `transactions_kind` and `transactions_state` hold beside the id.
+    pub(super) fn is_of_indexes(&self) -> bool {
+        !self.kinds.is_empty() || !self.states.is_empty() || self.currency.is_some()
     }
 
-    /// The kinds and states that a row which fits can have. Without any, no row can fit: no index would find out soon that a
-    /// million deposits are all not `rejected`.
-    pub(super) fn pairs(&self) -> Vec<(Kind, State)> {
+    /// Whether no row can fit: no index would find out soon that a million deposits are all not `rejected`.
+    pub(super) fn is_impossible(&self) -> bool {
         let own = matches!(self.scope, Scope::Own(_));
-        let fits = |(kind, state): &(Kind, State)| {
-            (self.kinds.is_empty() || self.kinds.contains(kind))
-                && (self.states.is_empty() || self.states.contains(state))
+        let fits = |kind: Kind, state: State| {
+            (self.states.is_empty() || self.states.contains(&state))
                 // The rule of `transactions::find_own`.
-                && !(own && *kind == Kind::Adjustment && *state != State::Completed)
+                && !(own && kind == Kind::Adjustment && state != State::Completed)
         };
-        let all = Kind::ALL.iter().flat_map(|kind| kind.states().iter().map(|state| (*kind, *state)));
-        all.filter(fits).collect()
-    }
-
-    /// Whether more of a row must be known than whose it is and when it was created.
-    pub(super) fn needs_row(&self) -> bool {
-        self.narrows() || matches!(self.scope, Scope::Own(_))
-    }
-
-    /// Whether more is chosen by than whose a row is and when it was created, the search apart.
-    pub(super) fn narrows(&self) -> bool {
-        let chosen = self.has_pairs() || self.currency.is_some();
-        let ranged = self.amount_min.is_some() || self.amount_max.is_some();
-        let named = self.reference.is_some() || self.provider_id.is_some() || self.held.is_some();
-        chosen || ranged || named
+        let kinds = if self.kinds.is_empty() { Kind::ALL } else { self.kinds.as_slice() };
+        !kinds.iter().any(|kind| kind.states().iter().any(|state| fits(*kind, *state)))
     }
 }
 
@@ -309,6 +284,9 @@ pub fn row_of(id: Uuid) -> Uuid {
 
 fn search(fields: &mut Fields, text: &str) -> Search {
     let text = fields.text("q", text, 1..=Q_CHARS_MAX);
+    if text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).count() > WORDS_MAX {
+        fields.wrong("q", format!("has more than {WORDS_MAX} words"));
+    }
     Search { ids: ids_beginning(&text), text }
 }
 

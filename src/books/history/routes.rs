@@ -6,25 +6,21 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::views::{OwnDetail, StaffDetail, StaffTransactionView};
-use super::{Filter, FilterQuery, List, Paging, Scope, Sort, StaffQuery, Total};
+use super::{FilterQuery, Paging, Scope, StaffQuery};
 use crate::app::App;
-use crate::identity::caller::Caller;
-use crate::identity::staff::Staff;
+use crate::identity::{caller::Caller, staff::Staff};
 use crate::money::transactions::routes::TransactionView;
 use crate::money::{approvals, transactions};
 use crate::platform::error::{Error, Result};
-use crate::platform::http::{Fields, Json, Path, Query};
-use crate::platform::permissions::TransactionsRead;
-use crate::platform::problems::Problems;
+use crate::platform::http::page::{LIMIT_DEFAULT, LIMIT_MAX, Position};
+use crate::platform::http::{Fields, Json, Page, Path, Query};
+use crate::platform::{permissions::TransactionsRead, problems::Problems};
 
-const SIZE_DEFAULT: i64 = 20;
-const SIZE_MAX: i64 = 100;
 /// Deeper pages are for cursors: an offset makes PostgreSQL count rows to throw away.
 const PAGE_MAX: i64 = 1000;
 const ETAG_BYTES: usize = 16;
@@ -38,17 +34,13 @@ pub fn router() -> OpenApiRouter<App> {
 struct PagingQuery {
     /// From 1. Deeper than the last page is empty; deeper than 1000 is for cursors.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 1000)]
-    #[serde(skip_serializing_if = "Option::is_none")]
     page: Option<String>,
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
-    #[serde(skip_serializing_if = "Option::is_none")]
     page_size: Option<String>,
     /// `next_cursor` or `prev_cursor` of another page, with the same filters and sort; instead of `page`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
     /// The page size, with a cursor.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
-    #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<String>,
 }
 
@@ -72,32 +64,6 @@ struct AllQuery {
     paging: PagingQuery,
 }
 
-#[derive(Serialize, ToSchema)]
-struct TransactionList {
-    data: Vec<TransactionView>,
-    page: Page,
-}
-
-#[derive(Serialize, ToSchema)]
-struct StaffTransactionList {
-    data: Vec<StaffTransactionView>,
-    page: Page,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Page {
-    /// For `cursor`; null on the last page.
-    next_cursor: Option<String>,
-    /// For `cursor`; null on the first page.
-    prev_cursor: Option<String>,
-    /// How many rows fit the filters, on all pages together; with a cursor, as of its first page.
-    total: i64,
-    /// `exact` up to 10,000 where counting is cheap; else `estimate`, or `at_least` where there is not even an estimate.
-    #[schema(example = "exact")]
-    total_is: &'static str,
-    page_size: i64,
-}
-
 impl PagingQuery {
     fn parse(&self, fields: &mut Fields) -> Paging {
         if self.page.is_some() && self.cursor.is_some() {
@@ -110,7 +76,7 @@ impl PagingQuery {
             Some(limit) => ("limit", Some(limit.as_str())),
             None => ("page_size", self.page_size.as_deref()),
         };
-        let size = within(fields, field, size, SIZE_DEFAULT, SIZE_MAX);
+        let size = within(fields, field, size, LIMIT_DEFAULT, LIMIT_MAX);
         match &self.page {
             Some(page) => Paging::Page { number: within(fields, "page", Some(page), 1, PAGE_MAX), size },
             None => Paging::Cursor { cursor: self.cursor.clone(), limit: size },
@@ -126,21 +92,6 @@ fn within(fields: &mut Fields, field: &'static str, text: Option<&str>, default:
     })
 }
 
-impl Page {
-    fn of(list: &List, paging: &Paging) -> Self {
-        let (total, total_is) = match list.total {
-            Total::Exact(total) => (total, "exact"),
-            Total::Estimate(total) => (total, "estimate"),
-            Total::AtLeast(total) => (total, "at_least"),
-        };
-        let page_size = match paging {
-            Paging::Page { size, .. } => *size,
-            Paging::Cursor { limit, .. } => *limit,
-        };
-        Self { next_cursor: list.next.clone(), prev_cursor: list.prev.clone(), total, total_is, page_size }
-    }
-}
-
 fn written(query: &impl Serialize) -> String {
     serde_urlencoded::to_string(query).expect("a query is plain text")
 }
@@ -150,7 +101,7 @@ fn links(
     path: &str,
     filters: &[String],
     paging: &Paging,
-    page: &Page,
+    page: &Position,
 ) -> Result<[(header::HeaderName, HeaderValue); 1]> {
     let size = page.page_size.to_string();
     let link = |rel: &str, own: PagingQuery| {
@@ -188,17 +139,16 @@ fn links(
 /// A cursor belongs to its filters, its order and its caller.
 #[utoipa::path(get, path = "/v1/transactions", tag = "transactions", security(("bearer" = [])),
     params(FilterQuery, PagingQuery),
-    responses((status = 200, body = TransactionList, headers(("Link" = String, description = "`first`, `prev`, `next`"))),
+    responses((status = 200, body = Page<TransactionView>, headers(("Link" = String, description = "`first`, `prev`, `next`"))),
         (status = 422, description = "`query_too_broad`"), Problems))]
 async fn list(State(app): State<App>, caller: Caller, Query(query): Query<OwnQuery>) -> Result<impl IntoResponse> {
     let mut fields = Fields::default();
     let (filter, sort) = query.filter.parse(&mut fields, Scope::Own(caller.user_id));
     let paging = query.paging.parse(&mut fields);
     fields.finish()?;
-    let (list, page) = read(&app, caller.user_id, filter, sort, &paging).await?;
-    let links = links("/v1/transactions", &[written(&query.filter)], &paging, &page)?;
-    let data = list.rows.into_iter().map(TransactionView::from).collect();
-    Ok((links, Json(TransactionList { data, page })))
+    let page = super::list(&app, caller.user_id, filter, sort, paging.clone()).await?;
+    let links = links("/v1/transactions", &[written(&query.filter)], &paging, &page.page)?;
+    Ok((links, Json(page.map(TransactionView::from))))
 }
 
 /// Everybody's transactions
@@ -206,7 +156,7 @@ async fn list(State(app): State<App>, caller: Caller, Query(query): Query<OwnQue
 /// As `/v1/transactions`, over all customers or one. Needs `transactions.read`.
 #[utoipa::path(get, path = "/v1/admin/transactions", tag = "staff", security(("bearer" = ["transactions.read"])),
     params(FilterQuery, StaffQuery, PagingQuery),
-    responses((status = 200, body = StaffTransactionList, headers(("Link" = String, description = "`first`, `prev`, `next`"))),
+    responses((status = 200, body = Page<StaffTransactionView>, headers(("Link" = String, description = "`first`, `prev`, `next`"))),
         (status = 422, description = "`query_too_broad`"), Problems))]
 async fn list_all(
     State(app): State<App>,
@@ -218,16 +168,10 @@ async fn list_all(
     query.staff.narrow(&mut fields, &mut filter);
     let paging = query.paging.parse(&mut fields);
     fields.finish()?;
-    let (list, page) = read(&app, staff.user_id, filter, sort, &paging).await?;
-    let links = links("/v1/admin/transactions", &[written(&query.filter), written(&query.staff)], &paging, &page)?;
-    let data = list.rows.into_iter().map(StaffTransactionView::from).collect();
-    Ok((links, Json(StaffTransactionList { data, page })))
-}
-
-async fn read(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: &Paging) -> Result<(List, Page)> {
-    let list = super::list(app, caller, filter, sort, paging.clone()).await?;
-    let page = Page::of(&list, paging);
-    Ok((list, page))
+    let page = super::list(&app, staff.user_id, filter, sort, paging.clone()).await?;
+    let filters = [written(&query.filter), written(&query.staff)];
+    let links = links("/v1/admin/transactions", &filters, &paging, &page.page)?;
+    Ok((links, Json(page.map(StaffTransactionView::from))))
 }
 
 /// One of my transactions

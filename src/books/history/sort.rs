@@ -1,7 +1,7 @@
 //! The order of a list: chosen columns, then the id, so that no two rows ever tie. A [`Keyset`] is where a page ends in it.
 //!
-//! `created_at` is the time in the row's id (migration 0017), so the order of ids is the order of creation, and what stands
-//! after `created_at` could never decide anything. The id as the last column goes the way of the column before it.
+//! `created_at` is the time in the row's id, so the order of ids is the order of creation, and what stands after `created_at`
+//! could never decide anything. The id as the last column goes the way of the column before it.
 //!
 //! | column | may change later | without a value |
 //! |---|---|---|
@@ -9,12 +9,10 @@
 //! | `updated_at`, `state` | yes | |
 //! | `completed_at` | once, when it gets its value | counts as later than any time |
 
-use std::cmp::Ordering;
-
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::money::transactions::{Kind, State, Transaction};
+use crate::money::transactions::Transaction;
 use crate::platform::clock::DateTime;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -59,22 +57,13 @@ pub struct Keyset {
 }
 
 /// Of one column, in its order.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
     Time(DateTime),
     /// `completed_at` of a row that is not completed: behind every time.
     Never,
     Minor(i64),
     Word(String),
-}
-
-impl Value {
-    pub fn word(&self) -> Option<&str> {
-        match self {
-            Self::Word(word) => Some(word),
-            _ => None,
-        }
-    }
 }
 
 impl Default for Sort {
@@ -96,26 +85,9 @@ impl Column {
             Self::State => Value::Word(row.state.name().to_owned()),
         }
     }
-
-    /// All values that there can be, where they are few.
-    pub fn values(self) -> Option<Vec<Value>> {
-        let names: Vec<&str> = match self {
-            Self::Kind => Kind::ALL.iter().map(|kind| kind.name()).collect(),
-            Self::State => State::ALL.iter().map(|state| state.name()).collect(),
-            _ => return None,
-        };
-        Some(names.into_iter().map(|name| Value::Word(name.to_owned())).collect())
-    }
 }
 
 impl Direction {
-    pub fn of(self, ascending: Ordering) -> Ordering {
-        match self {
-            Self::Ascending => ascending,
-            Self::Descending => ascending.reverse(),
-        }
-    }
-
     pub fn reversed(self) -> Self {
         match self {
             Self::Ascending => Self::Descending,
@@ -125,10 +97,7 @@ impl Direction {
 }
 
 impl Sort {
-    /// `None` is the default order.
-    ///
-    /// # Errors
-    /// What is wrong with it.
+    /// `None` is the default order; an error is what is wrong with it.
     pub fn parse(text: Option<&str>) -> Result<Self, &'static str> {
         let Some(text) = text else { return Ok(Self::default()) };
         let mut chosen: Vec<(Column, Direction)> = Vec::new();
@@ -158,40 +127,10 @@ impl Sort {
         Self { columns, id: self.id.reversed() }
     }
 
-    /// As PostgreSQL would put them.
-    pub fn compare(&self, a: &Transaction, b: &Transaction) -> Ordering {
-        let by = |(column, direction): &(Column, Direction)| direction.of(column.value(a).cmp(&column.value(b)));
-        let columns = self.columns.iter().map(by).find(|order| order.is_ne());
-        columns.unwrap_or_else(|| self.id.of(a.id.cmp(&b.id)))
-    }
-
-    /// Whether an index has this order: of ids, or of one column of many values and the ids the same way.
-    pub fn is_indexed(&self) -> bool {
-        match self.columns.as_slice() {
-            [] => true,
-            [(column, direction)] => column.values().is_none() && *direction == self.id,
-            _ => false,
-        }
-    }
-
     /// Where the row stands.
     pub fn keyset(&self, row: &Transaction) -> Keyset {
         let values = self.columns.iter().map(|(column, _)| column.value(row)).collect();
         Keyset { values, id: row.id }
-    }
-
-    /// Whether the keyset is one of this order: a cursor may come from a release that sorted otherwise.
-    pub fn fits(&self, keyset: &Keyset) -> bool {
-        let fits = |column: Column, value: &Value| match (column, value) {
-            (Column::UpdatedAt, Value::Time(_))
-            | (Column::CompletedAt, Value::Time(_) | Value::Never)
-            | (Column::Amount, Value::Minor(_)) => true,
-            (Column::Kind, Value::Word(word)) => Kind::parse(word).is_some(),
-            (Column::State, Value::Word(word)) => State::parse(word).is_some(),
-            _ => false,
-        };
-        self.columns.len() == keyset.values.len()
-            && self.columns.iter().zip(&keyset.values).all(|((column, _), value)| fits(*column, value))
     }
 }
 

@@ -7,9 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Detail, Event, StateAt};
-use crate::money::approvals::Approval;
-use crate::money::transactions::Transaction;
-use crate::money::transactions::routes::TransactionView;
+use crate::money::{approvals::Approval, transactions::Transaction, transactions::routes::TransactionView};
 use crate::platform::clock::DateTime;
 
 /// What only staff see besides.
@@ -41,7 +39,7 @@ pub(super) struct StaffDetail {
     #[serde(flatten)]
     life: Life,
     /// Revio's calls about it and about what follows from it, oldest first; see `/v1/admin/webhooks/{id}`.
-    events: Vec<EventView>,
+    events: Vec<Event>,
     /// What staff decided about it, oldest first.
     approvals: Vec<Approval>,
 }
@@ -49,16 +47,9 @@ pub(super) struct StaffDetail {
 #[derive(Serialize, ToSchema)]
 struct Life {
     /// Every state that it came into, oldest first.
-    states: Vec<StateView>,
+    states: Vec<StateAt>,
     /// Its transfers in the ledger, oldest first, to customers those of their own accounts; null while the ledger does not answer.
     transfers: Option<Vec<TransferView>>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct StateView {
-    #[schema(example = "completed")]
-    state: String,
-    at: DateTime,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -83,19 +74,6 @@ struct TransferView {
     kind: &'static str,
     /// By the ledger's clock.
     at: DateTime,
-}
-
-#[derive(Serialize, ToSchema)]
-struct EventView {
-    id: Uuid,
-    #[serde(rename = "type")]
-    #[schema(example = "purchase.paid")]
-    event_type: Option<String>,
-    verdict: String,
-    state: String,
-    attempts: i32,
-    received_at: DateTime,
-    finished_at: Option<DateTime>,
 }
 
 impl From<Transaction> for StaffTransactionView {
@@ -123,12 +101,7 @@ impl From<Detail> for OwnDetail {
 
 impl StaffDetail {
     pub(super) fn new(detail: Detail, events: Vec<Event>, approvals: Vec<Approval>) -> Self {
-        Self {
-            life: Life::of(detail.states, detail.transfers),
-            transaction: detail.row.into(),
-            events: events.into_iter().map(EventView::from).collect(),
-            approvals,
-        }
+        Self { life: Life::of(detail.states, detail.transfers), transaction: detail.row.into(), events, approvals }
     }
 }
 
@@ -138,7 +111,6 @@ impl Life {
             transfers.sort_by_key(|transfer| transfer.timestamp);
             transfers.iter().map(TransferView::from).collect()
         });
-        let states = states.into_iter().map(|StateAt { state, at }| StateView { state, at }).collect();
         Self { states, transfers }
     }
 }
@@ -168,18 +140,4 @@ impl From<&Recorded> for TransferView {
 /// Nanoseconds since 1970, in the microseconds of all our times.
 fn ledger_time(nanos: u64) -> DateTime {
     DateTime::UNIX_EPOCH + TimeDelta::microseconds(i64::try_from(nanos / 1000).unwrap_or(0))
-}
-
-impl From<Event> for EventView {
-    fn from(event: Event) -> Self {
-        Self {
-            id: event.id,
-            event_type: event.event_type,
-            verdict: event.verdict,
-            state: event.state,
-            attempts: event.attempts,
-            received_at: event.received_at,
-            finished_at: event.finished_at,
-        }
-    }
 }

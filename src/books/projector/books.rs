@@ -1,23 +1,20 @@
-//! The arithmetic of the read model, without I/O: what each transfer does to the four sides of its two accounts. Called by
-//! `projector` page by page, and by `verify` over the whole ledger.
+//! The arithmetic of the read model, without I/O: what each transfer does to the four sides of its two accounts.
 //!
-//! | kind | debited account | credited account |
-//! |---|---|---|
-//! | posted | debits posted + amount | credits posted + amount |
-//! | pending | debits pending + amount | credits pending + amount |
-//! | post | debits pending − what was reserved, debits posted + amount | the same of its credits |
-//! | void | debits pending − what was reserved | the same of its credits |
+//! | kind | debited account; the same of the credited one's credits |
+//! |---|---|
+//! | posted | debits posted + amount |
+//! | pending | debits pending + amount |
+//! | post | debits pending − what was reserved, debits posted + amount |
+//! | void | debits pending − what was reserved |
 //!
-//! TigerBeetle records with each transfer what really moved (state_machine.zig, `execute_create` and
-//! `post_or_void_pending_transfer`): a post that moves less than was reserved frees the rest, so that its reservation's amount
-//! is needed too.
+//! TigerBeetle records what really moved (state_machine.zig, `post_or_void_pending_transfer`): a post that moves less than was
+//! reserved frees the rest, so that its reservation's amount is needed too.
 
 use std::collections::HashMap;
 
 use ledger::{Balance, Recorded, RecordedKind, TransferId};
 use uuid::Uuid;
 
-/// One side of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Side {
     pub(super) posted: i64,
@@ -34,7 +31,6 @@ pub(super) struct Sides {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Standing {
     pub(super) sides: Sides,
-    /// The timestamp of that transfer.
     pub(super) last: Option<i64>,
 }
 
@@ -66,7 +62,6 @@ pub(super) enum Contradiction {
 }
 
 impl Books {
-    /// Books one transfer.
     pub(super) fn apply(&mut self, transfer: &Recorded) -> Result<Line, Contradiction> {
         let reserved = self.reservation(transfer)?;
         let debit = self.standing(transfer, transfer.debit.as_uuid())?;
@@ -125,7 +120,6 @@ impl From<Balance> for Sides {
     }
 }
 
-/// A timestamp as PostgreSQL holds it.
 pub(super) fn nanoseconds(timestamp: u64) -> i64 {
     i64::try_from(timestamp).expect("TigerBeetle's timestamps end at 2^63 - 1")
 }

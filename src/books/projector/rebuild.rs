@@ -1,13 +1,9 @@
 //! `octoco rebuild-read-model`: builds the read model anew beside the live one and puts it in its place.
 //!
-//! ```text
-//! beside   schema ledger_rebuild, tables like the live ones; the projector's own code copies the whole ledger into them
-//! lock     the live projector pauses; the little that the ledger has got meanwhile is copied too
-//! swap     one SQL transaction: live rows that differ go, rows that are missing come; then the schema goes
-//! ```
-//!
-//! Readers see the old rows until the swap is committed, and views and grants on the tables stay what they are: only rows are
-//! exchanged, and only those that differ. A rebuild that dies leaves the live tables as they were; the next one starts anew.
+//! The projector's own code copies the whole ledger into tables like the live ones, in a schema of their own. Then the live
+//! projector is locked out, the little that the ledger has got meanwhile is copied too, and one SQL transaction takes out the live
+//! rows that differ and puts in those that are missing. Readers see the old rows until that is committed; views and grants stay. A
+//! rebuild that dies leaves the live tables as they were; the next one starts anew.
 
 mod store;
 
@@ -18,13 +14,11 @@ use super::{LOCK, Page, REBUILD_LOCK, advance};
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 
-/// How often it says how far it is.
-const TOLD_EVERY: usize = 1_000_000;
+const REPORT_EVERY: usize = 1_000_000;
 
 /// What the swap changed, a row for each table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// Transfers that the ledger has.
     pub transfers: usize,
     /// Table, rows taken out, rows put in. A row that was wrong counts in both.
     pub changed: Vec<(&'static str, u64, u64)>,
@@ -64,7 +58,7 @@ pub async fn rebuild(app: &App) -> Result<Rebuilt> {
 }
 
 async fn copy_all(app: &App, db: &mut PgConnection, currency: Currency) -> Result<usize> {
-    let (mut copied, mut told) = (0, 0);
+    let (mut copied, mut reported) = (0, 0);
     loop {
         match advance(app, db, REBUILD_LOCK, currency).await? {
             Page::Copied(count) => copied += count,
@@ -72,8 +66,8 @@ async fn copy_all(app: &App, db: &mut PgConnection, currency: Currency) -> Resul
             // Nobody else writes beside: the schema was taken away by force.
             Page::Busy => return Err(Error::StaleState),
         }
-        if copied - told >= TOLD_EVERY {
-            told = copied;
+        if copied - reported >= REPORT_EVERY {
+            reported = copied;
             tracing::info!(currency = currency.code(), transfers = copied, "rebuilding the read model");
         }
     }

@@ -6,14 +6,12 @@ use uuid::Uuid;
 use super::books::{Line, Side, Sides, Standing, nanoseconds};
 use crate::platform::clock::DateTime;
 
-/// How far the read model of a currency is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Cursor {
     pub(super) timestamp: i64,
     pub(super) accounts_timestamp: i64,
 }
 
-/// What of an account never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OpenedAccount {
     pub(super) id: Uuid,
@@ -23,7 +21,6 @@ pub(super) struct OpenedAccount {
     pub(super) opened_timestamp: i64,
 }
 
-/// A row of `ledger_accounts`.
 pub(super) struct AccountRow {
     pub(super) id: Uuid,
     code: i32,
@@ -55,7 +52,6 @@ impl AccountRow {
     }
 }
 
-/// A row of `ledger_transfers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TransferRow {
     pub(super) timestamp: i64,
@@ -67,14 +63,8 @@ pub(super) struct TransferRow {
     kind: String,
     pending_id: Option<Uuid>,
     reference: Uuid,
-    debit_debits_posted: i64,
-    debit_debits_pending: i64,
-    debit_credits_posted: i64,
-    debit_credits_pending: i64,
-    credit_debits_posted: i64,
-    credit_debits_pending: i64,
-    credit_credits_posted: i64,
-    credit_credits_pending: i64,
+    /// Debits and credits of the debited account, then of the credited one: posted and pending of each.
+    balances: [i64; 8],
 }
 
 impl From<&Line> for TransferRow {
@@ -90,14 +80,10 @@ impl From<&Line> for TransferRow {
             kind: kind.to_owned(),
             pending_id,
             reference: line.transfer.reference,
-            debit_debits_posted: line.debit.debits.posted,
-            debit_debits_pending: line.debit.debits.pending,
-            debit_credits_posted: line.debit.credits.posted,
-            debit_credits_pending: line.debit.credits.pending,
-            credit_debits_posted: line.credit.debits.posted,
-            credit_debits_pending: line.credit.debits.pending,
-            credit_credits_posted: line.credit.credits.posted,
-            credit_credits_pending: line.credit.credits.pending,
+            balances: std::array::from_fn(|index| {
+                let sides = if index < 4 { line.debit } else { line.credit };
+                [sides.debits.posted, sides.debits.pending, sides.credits.posted, sides.credits.pending][index % 4]
+            }),
         }
     }
 }
@@ -177,35 +163,29 @@ pub(super) async fn insert_accounts(
     insert.execute(db).await.map(drop)
 }
 
-/// Those that are there.
-pub(super) async fn accounts(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<AccountRow>> {
-    let rows = sqlx::query_as!(
-        AccountRow,
-        "select id, code, name, user_id, opened_timestamp, debits_posted, debits_pending, credits_posted, credits_pending,
-                last_timestamp
-           from ledger_accounts where id = any($1)",
-        ids
-    );
-    rows.fetch_all(db).await
+macro_rules! account_rows {
+    ($clause:literal, $($value:expr),+) => {
+        sqlx::query_as!(
+            AccountRow,
+            "select id, code, name, user_id, opened_timestamp, debits_posted, debits_pending, credits_posted, credits_pending,
+                    last_timestamp
+               from ledger_accounts " + $clause,
+            $($value),+
+        )
+    };
 }
 
-/// A page of all accounts of a currency, in the order of their ids.
+pub(super) async fn accounts(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<AccountRow>> {
+    account_rows!("where id = any($1)", ids).fetch_all(db).await
+}
+
 pub(super) async fn accounts_after(
     db: impl PgExecutor<'_>,
     currency: &str,
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<AccountRow>> {
-    let rows = sqlx::query_as!(
-        AccountRow,
-        "select id, code, name, user_id, opened_timestamp, debits_posted, debits_pending, credits_posted, credits_pending,
-                last_timestamp
-           from ledger_accounts where currency = $1 and id > $2 order by id limit $3",
-        currency,
-        after,
-        limit
-    );
-    rows.fetch_all(db).await
+    account_rows!("where currency = $1 and id > $2 order by id limit $3", currency, after, limit).fetch_all(db).await
 }
 
 #[expect(clippy::as_conversions, reason = "how the query macro is told a parameter's type")]
@@ -230,7 +210,6 @@ pub(super) async fn update_accounts(db: impl PgExecutor<'_>, standings: &[(Uuid,
     Ok(updated.execute(db).await?.rows_affected())
 }
 
-/// What the reservations of these ids had reserved.
 pub(super) async fn reserved(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<(Uuid, i64)>> {
     let rows =
         sqlx::query!("select id, amount_minor from ledger_transfers where id = any($1) and kind = 'pending'", ids);
@@ -269,14 +248,14 @@ pub(super) async fn insert_transfers(
         &kinds,
         &pending as &[Option<Uuid>],
         &ids(|row| row.reference),
-        &numbers(|row| row.debit_debits_posted),
-        &numbers(|row| row.debit_debits_pending),
-        &numbers(|row| row.debit_credits_posted),
-        &numbers(|row| row.debit_credits_pending),
-        &numbers(|row| row.credit_debits_posted),
-        &numbers(|row| row.credit_debits_pending),
-        &numbers(|row| row.credit_credits_posted),
-        &numbers(|row| row.credit_credits_pending),
+        &numbers(|row| row.balances[0]),
+        &numbers(|row| row.balances[1]),
+        &numbers(|row| row.balances[2]),
+        &numbers(|row| row.balances[3]),
+        &numbers(|row| row.balances[4]),
+        &numbers(|row| row.balances[5]),
+        &numbers(|row| row.balances[6]),
+        &numbers(|row| row.balances[7]),
     );
     insert.execute(db).await.map(drop)
 }
@@ -303,7 +282,6 @@ pub(super) async fn note_orphans(
     Ok(noted.execute(db).await?.rows_affected())
 }
 
-/// The rows of a currency after one timestamp and up to another.
 pub(super) async fn transfers_between(
     db: impl PgExecutor<'_>,
     currency: &str,
@@ -312,10 +290,11 @@ pub(super) async fn transfers_between(
 ) -> sqlx::Result<Vec<TransferRow>> {
     let rows = sqlx::query_as!(
         TransferRow,
-        "select timestamp, id, debit_account_id, credit_account_id, amount_minor, code, kind, pending_id, reference,
-                debit_debits_posted, debit_debits_pending, debit_credits_posted, debit_credits_pending,
-                credit_debits_posted, credit_debits_pending, credit_credits_posted, credit_credits_pending
-           from ledger_transfers where currency = $1 and timestamp > $2 and timestamp <= $3 order by timestamp",
+        r#"select timestamp, id, debit_account_id, credit_account_id, amount_minor, code, kind, pending_id, reference,
+                  array[debit_debits_posted, debit_debits_pending, debit_credits_posted, debit_credits_pending,
+                        credit_debits_posted, credit_debits_pending, credit_credits_posted, credit_credits_pending]
+                    as "balances!: [i64; 8]"
+             from ledger_transfers where currency = $1 and timestamp > $2 and timestamp <= $3 order by timestamp"#,
         currency,
         after,
         until

@@ -1,13 +1,10 @@
 //! `octoco rebuild-read-model --verify`: the read model against the ledger, every transfer and every account, and nothing is
 //! written. Also against the ledger's own account history, so that a mistake in `books` would not check itself.
 //!
-//! The live projector goes on meanwhile. What lies behind the cursor that was read first never changes; an account that
-//! has moved since is compared with its balance in the ledger at the moment that its row names.
-//!
-//! It holds every account and every open reservation in memory: some 200 bytes each.
+//! The live projector goes on meanwhile: an account that has moved since the cursor was read is compared with its balance in the
+//! ledger at the moment that its row names. Every account and every open reservation is held in memory: some 200 bytes each.
 
-use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ledger::{Account, BATCH_MAX, Currency, Recorded, RecordedAccount};
 use uuid::Uuid;
@@ -31,7 +28,6 @@ pub struct Difference {
     pub problem: &'static str,
 }
 
-/// What a comparison came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub transfers: usize,
@@ -67,7 +63,6 @@ pub async fn verify(app: &App) -> Result<Report> {
     Ok(report)
 }
 
-/// Every account that the ledger has by now.
 async fn all_accounts(app: &App, currency: Currency) -> Result<HashMap<Uuid, RecordedAccount>> {
     let (mut all, mut after) = (HashMap::new(), 0);
     loop {
@@ -110,29 +105,20 @@ async fn compare_transfers(
     }
 }
 
-/// Both are in the order of their timestamps.
 fn compare_rows(expected: &[TransferRow], stored: &[TransferRow], report: &mut Report) {
-    let (mut expected, mut stored) = (expected.iter().peekable(), stored.iter().peekable());
-    loop {
-        let order = match (expected.peek(), stored.peek()) {
-            (None, None) => return,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(left), Some(right)) => left.timestamp.cmp(&right.timestamp),
-        };
-        let left = if order.is_le() { expected.next() } else { None };
-        let right = if order.is_ge() { stored.next() } else { None };
-        match (left, right) {
-            (Some(left), Some(right)) if left == right => {}
-            (Some(left), Some(_)) => report.differs("transfer", left.id, "has another row than the ledger's transfer"),
-            (Some(left), None) => report.differs("transfer", left.id, "has no row"),
-            (None, Some(right)) => report.differs("transfer", right.id, "is a row that the ledger does not have"),
-            (None, None) => return,
+    let mut missing: BTreeMap<i64, &TransferRow> = expected.iter().map(|row| (row.timestamp, row)).collect();
+    for row in stored {
+        match missing.remove(&row.timestamp) {
+            Some(expected) if expected == row => {}
+            Some(expected) => report.differs("transfer", expected.id, "has another row than the ledger's transfer"),
+            None => report.differs("transfer", row.id, "is a row that the ledger does not have"),
         }
+    }
+    for row in missing.into_values() {
+        report.differs("transfer", row.id, "has no row");
     }
 }
 
-/// Every account of the ledger and every row.
 async fn compare_accounts(
     app: &App,
     (currency, cursor): (Currency, Cursor),
@@ -182,11 +168,11 @@ async fn problem_of(
     let here = Account { id: account.id, code: account.code, currency };
     let expected = books.accounts.get(&row.id).copied().unwrap_or_default();
     // The ledger's own word, as of the cursor: asked for only where the account may have moved since.
-    let mut told = Sides::from(account.balance);
-    if told != expected.sides {
-        told = app.ledger.balance_at(here, cursor.timestamp.unsigned_abs()).await?.into();
+    let mut reported = Sides::from(account.balance);
+    if reported != expected.sides {
+        reported = app.ledger.balance_at(here, cursor.timestamp.unsigned_abs()).await?.into();
     }
-    if told != expected.sides {
+    if reported != expected.sides {
         return Ok(Some("has another balance in the ledger than its transfers add up to"));
     }
     let stored = row.standing();

@@ -3,18 +3,15 @@
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{Hit, What};
 use crate::app::App;
 use crate::books::history::filter::row_of;
 use crate::identity::staff::Staff;
-use crate::platform::error::Result;
 use crate::platform::http::{Fields, Json, Query};
-use crate::platform::permissions::SearchAll;
-use crate::platform::problems::Problems;
+use crate::platform::{error::Result, permissions::SearchAll, problems::Problems};
 
 /// An e-mail or an idempotency key at its longest.
 const Q_CHARS_MAX: usize = 255;
@@ -35,14 +32,12 @@ struct SearchQuery {
 
 #[derive(Serialize, ToSchema)]
 struct HitView {
-    /// `transaction`, `transfer`, `user` or `webhook`.
     #[serde(rename = "type")]
-    #[schema(example = "transaction")]
-    kind: &'static str,
+    what: What,
     id: Uuid,
     /// The field that it was found by.
     #[schema(example = "provider_id")]
-    matched: &'static str,
+    matched: String,
     #[schema(example = "deposit completed")]
     label: String,
     /// Where to read it.
@@ -58,13 +53,12 @@ struct Hits {
 
 impl From<Hit> for HitView {
     fn from(hit: Hit) -> Self {
-        let (kind, link) = match hit.what {
-            What::Transaction => ("transaction", format!("/v1/admin/transactions/{}", hit.id)),
-            What::Transfer => ("transfer", format!("/v1/admin/transactions/{}", row_of(hit.id))),
-            What::User => ("user", format!("/v1/admin/users/{}", hit.id)),
-            What::Webhook => ("webhook", format!("/v1/admin/webhooks/{}", hit.id)),
+        let link = match hit.what {
+            What::Transaction | What::Transfer => format!("/v1/admin/transactions/{}", row_of(hit.id)),
+            What::User => format!("/v1/admin/users/{}", hit.id),
+            What::Webhook => format!("/v1/admin/webhooks/{}", hit.id),
         };
-        Self { kind, id: hit.id, matched: hit.matched, label: hit.label, link }
+        Self { what: hit.what, id: hit.id, matched: hit.matched, label: hit.label, link }
     }
 }
 

@@ -1,19 +1,41 @@
-//! SQL of the search: each statement is a lookup in one index. `ids` are the first and the last that may be meant.
+//! SQL of the search: each part of a statement is a lookup in one index.
 
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-type Ids = (Uuid, Uuid);
+use super::What;
 
-pub(super) struct Found {
-    pub(super) id: Uuid,
-    pub(super) label: String,
+pub struct Hit {
+    pub what: What,
+    pub id: Uuid,
+    /// By which of its fields it was found.
+    pub matched: String,
+    /// What tells it from others of its kind.
+    pub label: String,
 }
 
-pub(super) async fn transactions_by_id(db: impl PgExecutor<'_>, ids: Ids, limit: i64) -> sqlx::Result<Vec<Found>> {
+/// `ids` are the first and the last that may be meant.
+pub(super) async fn by_id(db: impl PgExecutor<'_>, ids: (Uuid, Uuid), limit: i64) -> sqlx::Result<Vec<Hit>> {
     sqlx::query_as!(
-        Found,
-        r#"select id, kind || ' ' || state as "label!" from transactions where id between $1 and $2 order by id desc limit $3"#,
+        Hit,
+        r#"(select 'transaction' as "what!: What", id as "id!", 'id' as "matched!", kind || ' ' || state as "label!"
+              from transactions where id between $1 and $2 order by id desc limit $3)
+           union all
+           (select 'transaction', id, 'provider_id', kind || ' ' || state
+              from transactions where provider_id between $1 and $2 order by provider_id limit $3)
+           union all
+           (select 'user', id, 'id', email from users where id between $1 and $2 order by id desc limit $3)
+           union all
+           -- Whose account a freeze or a closure shuts; the id of its transfer begins with its own.
+           (select 'user', u.id, 'restriction_id', u.email from restrictions r join users u on u.id = r.user_id
+             where r.id between $1 and $2 order by r.id desc limit $3)
+           union all
+           (select 'webhook', id, 'id', coalesce(event_type, endpoint)
+              from webhook_logs where id between $1 and $2 order by id desc limit $3)
+           union all
+           -- What Revio said of one of its objects.
+           (select 'webhook', id, 'object_id', coalesce(event_type, endpoint)
+              from webhook_logs where object_id between $1 and $2 order by object_id, received_at desc limit $3)"#,
         ids.0,
         ids.1,
         limit
@@ -22,94 +44,21 @@ pub(super) async fn transactions_by_id(db: impl PgExecutor<'_>, ids: Ids, limit:
     .await
 }
 
-pub(super) async fn transactions_by_provider(
+/// An e-mail by its beginning, the whole one first.
+pub(super) async fn by_text(
     db: impl PgExecutor<'_>,
-    ids: Ids,
+    key: &str,
+    email: Option<&str>,
     limit: i64,
-) -> sqlx::Result<Vec<Found>> {
+) -> sqlx::Result<Vec<Hit>> {
     sqlx::query_as!(
-        Found,
-        r#"select id, kind || ' ' || state as "label!" from transactions
-          where provider_id between $1 and $2 order by provider_id limit $3"#,
-        ids.0,
-        ids.1,
-        limit
-    )
-    .fetch_all(db)
-    .await
-}
-
-pub(super) async fn transactions_by_key(db: impl PgExecutor<'_>, key: &str, limit: i64) -> sqlx::Result<Vec<Found>> {
-    sqlx::query_as!(
-        Found,
-        r#"select id, kind || ' ' || state as "label!" from transactions
-          where idempotency_key = $1 order by user_id limit $2"#,
+        Hit,
+        r#"(select 'transaction' as "what!: What", id as "id!", 'idempotency_key' as "matched!", kind || ' ' || state as "label!"
+              from transactions where idempotency_key = $1 order by user_id limit $3)
+           union all
+           (select 'user', id, 'email', email from users where email ^@ $2 order by email = $2 desc, email limit $3)"#,
         key,
-        limit
-    )
-    .fetch_all(db)
-    .await
-}
-
-pub(super) async fn users_by_id(db: impl PgExecutor<'_>, ids: Ids, limit: i64) -> sqlx::Result<Vec<Found>> {
-    sqlx::query_as!(
-        Found,
-        "select id, email as label from users where id between $1 and $2 order by id desc limit $3",
-        ids.0,
-        ids.1,
-        limit
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// Whose account a freeze or a closure shuts; the id of its transfer begins with its own.
-pub(super) async fn users_by_restriction(db: impl PgExecutor<'_>, ids: Ids, limit: i64) -> sqlx::Result<Vec<Found>> {
-    sqlx::query_as!(
-        Found,
-        "select u.id, u.email as label from restrictions r join users u on u.id = r.user_id
-          where r.id between $1 and $2 order by r.id desc limit $3",
-        ids.0,
-        ids.1,
-        limit
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// By its beginning; the whole e-mail comes first.
-pub(super) async fn users_by_email(db: impl PgExecutor<'_>, email: &str, limit: i64) -> sqlx::Result<Vec<Found>> {
-    sqlx::query_as!(
-        Found,
-        "select id, email as label from users where email ^@ $1 order by email = $1 desc, email limit $2",
         email,
-        limit
-    )
-    .fetch_all(db)
-    .await
-}
-
-pub(super) async fn webhooks_by_id(db: impl PgExecutor<'_>, ids: Ids, limit: i64) -> sqlx::Result<Vec<Found>> {
-    sqlx::query_as!(
-        Found,
-        r#"select id, coalesce(event_type, endpoint) as "label!" from webhook_logs
-          where id between $1 and $2 order by id desc limit $3"#,
-        ids.0,
-        ids.1,
-        limit
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// What Revio said of one of its objects.
-pub(super) async fn webhooks_by_object(db: impl PgExecutor<'_>, ids: Ids, limit: i64) -> sqlx::Result<Vec<Found>> {
-    sqlx::query_as!(
-        Found,
-        r#"select id, coalesce(event_type, endpoint) as "label!" from webhook_logs
-          where object_id between $1 and $2 order by object_id, received_at desc limit $3"#,
-        ids.0,
-        ids.1,
         limit
     )
     .fetch_all(db)

@@ -1,5 +1,4 @@
-//! A statement as CSV (RFC 4180: UTF-8, CRLF), written page by page. No cell holds text of people's, so that nothing has to be
-//! quoted and nothing can be taken for a formula; negative amounts are numbers.
+//! A statement as CSV, written page by page. No cell holds text of people's; negative amounts are numbers.
 //!
 //! | record | cells |
 //! |---|---|
@@ -11,24 +10,38 @@
 //!
 //! Only a whole statement has the last record: without it the file broke off. `head -n -1 | sha256sum` checks it.
 
-use aws_lc_rs::digest;
-use chrono::SecondsFormat;
+use std::io;
+
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{Line, Summary};
+use crate::books::files::{self, Output};
 use crate::platform::clock::DateTime;
 
-const COLUMNS: &str =
-    "at,transaction_id,transfer_id,kind,amount_minor,amount,running_balance_minor,running_balance\r\n";
 const COLUMN_COUNT: usize = 8;
 
 /// What has been written so far.
 pub struct Writer {
     summary: Summary,
-    hash: digest::Context,
+    output: Output,
+    csv: csv::Writer<Output>,
     lines: u64,
     credits: i128,
     debits: i128,
+}
+
+/// The names are those of the columns.
+#[derive(Serialize)]
+struct Record {
+    at: DateTime,
+    transaction_id: Option<Uuid>,
+    transfer_id: Option<Uuid>,
+    kind: &'static str,
+    amount_minor: Option<i64>,
+    amount: Option<String>,
+    running_balance_minor: i64,
+    running_balance: String,
 }
 
 /// Sums are texts of digits, as many as it takes.
@@ -46,39 +59,39 @@ struct Trailer {
 
 impl Writer {
     pub fn new(summary: Summary) -> Self {
-        Self { summary, hash: digest::Context::new(&digest::SHA256), lines: 0, credits: 0, debits: 0 }
+        let output = Output::new();
+        let csv = files::csv(&output, true);
+        Self { summary, output, csv, lines: 0, credits: 0, debits: 0 }
     }
 
-    pub fn head(&mut self) -> String {
-        let opening = self.balance_record("opening_balance", self.summary.from, self.summary.opening_balance);
-        self.written(format!("{COLUMNS}{opening}"))
+    pub fn head(&mut self) -> io::Result<Vec<u8>> {
+        self.balance("opening_balance", self.summary.from, self.summary.opening_balance)?;
+        self.written()
     }
 
-    pub fn lines(&mut self, lines: &[Line]) -> String {
-        let mut text = String::with_capacity(lines.len().saturating_mul(160));
+    pub fn lines(&mut self, lines: &[Line]) -> io::Result<Vec<u8>> {
         for line in lines {
-            let (ids, exponent) = (format!("{},{}", line.transaction_id, line.transfer_id), self.exponent());
-            text.push_str(&format!(
-                "{},{ids},{},{},{},{},{}\r\n",
-                time(line.at),
-                line.kind,
-                line.amount,
-                decimal(line.amount, exponent),
-                line.running_balance,
-                decimal(line.running_balance, exponent),
-            ));
+            self.csv.serialize(Record {
+                at: line.at,
+                transaction_id: Some(line.transaction_id),
+                transfer_id: Some(line.transfer_id),
+                kind: line.kind,
+                amount_minor: Some(line.amount),
+                amount: Some(self.decimal(line.amount)),
+                running_balance_minor: line.running_balance,
+                running_balance: self.decimal(line.running_balance),
+            })?;
             self.lines = self.lines.saturating_add(1);
             let sum = if line.amount < 0 { &mut self.debits } else { &mut self.credits };
             *sum = sum.saturating_add(i128::from(line.amount.abs()));
         }
-        self.written(text)
+        self.written()
     }
 
     /// The closing balance and the trailer.
-    pub fn end(mut self) -> String {
-        let closing = self.balance_record("closing_balance", self.summary.to, self.summary.closing_balance);
-        let closing = self.written(closing);
-        let sha256 = self.hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    pub fn end(mut self) -> io::Result<Vec<u8>> {
+        self.balance("closing_balance", self.summary.to, self.summary.closing_balance)?;
+        let closing = self.written()?;
         let trailer = Trailer {
             currency: self.summary.currency.code(),
             lines: self.lines,
@@ -87,57 +100,31 @@ impl Writer {
             opening_balance_minor: self.summary.opening_balance,
             closing_balance_minor: self.summary.closing_balance,
             r#final: self.summary.is_final,
-            sha256,
+            sha256: self.output.taken().1,
         };
-        let trailer = serde_json::to_string(&trailer).expect("a trailer is plain data").replace('"', "\"\"");
-        format!("{closing}#end,\"{trailer}\"{}\r\n", ",".repeat(COLUMN_COUNT - 2))
+        files::end(&mut self.csv, &trailer, COLUMN_COUNT)?;
+        Ok([closing, self.output.take()].concat())
     }
 
-    fn balance_record(&self, kind: &str, at: DateTime, balance: i64) -> String {
-        format!("{},,,{kind},,,{balance},{}\r\n", time(at), decimal(balance, self.exponent()))
+    fn balance(&mut self, kind: &'static str, at: DateTime, balance: i64) -> csv::Result<()> {
+        self.csv.serialize(Record {
+            at,
+            transaction_id: None,
+            transfer_id: None,
+            kind,
+            amount_minor: None,
+            amount: None,
+            running_balance_minor: balance,
+            running_balance: self.decimal(balance),
+        })
     }
 
-    fn exponent(&self) -> u8 {
-        self.summary.currency.exponent()
+    fn decimal(&self, minor: i64) -> String {
+        files::decimal(minor, self.summary.currency.exponent())
     }
 
-    fn written(&mut self, text: String) -> String {
-        self.hash.update(text.as_bytes());
-        text
-    }
-}
-
-fn time(at: DateTime) -> String {
-    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
-}
-
-/// `-12.50` of -1250 with two places.
-fn decimal(minor: i64, places: u8) -> String {
-    let sign = if minor < 0 { "-" } else { "" };
-    let places = usize::from(places);
-    let digits = format!("{:0>width$}", minor.unsigned_abs(), width = places.saturating_add(1));
-    let (whole, fraction) = digits.split_at(digits.len().saturating_sub(places));
-    let point = if places == 0 { "" } else { "." };
-    format!("{sign}{whole}{point}{fraction}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_decimal_has_the_places_of_its_currency() {
-        for (minor, places, told) in [
-            (0, 2, "0.00"),
-            (5, 2, "0.05"),
-            (-5, 2, "-0.05"),
-            (1250, 2, "12.50"),
-            (-125_000, 2, "-1250.00"),
-            (7, 0, "7"),
-            (-1, 3, "-0.001"),
-            (i64::MIN, 2, "-92233720368547758.08"),
-        ] {
-            assert_eq!(decimal(minor, places), told);
-        }
+    fn written(&mut self) -> io::Result<Vec<u8>> {
+        self.csv.flush()?;
+        Ok(self.output.take())
     }
 }

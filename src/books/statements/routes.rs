@@ -1,32 +1,24 @@
 //! `GET /v1/statements`, for staff `GET /v1/admin/users/{id}/statements`.
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use axum::{body::Body, extract::State, http::header};
 use chrono::{NaiveDate, NaiveTime};
-use futures_util::stream;
-use serde::{Deserialize, Serialize};
+use futures_util::{StreamExt, stream};
+use serde::Deserialize;
 use tokio::time::Instant;
-use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::csv::Writer;
-use super::{Line, Reader, Request, Statement};
+use super::{Reader, Request, Statement};
 use crate::app::App;
-use crate::identity::caller::Caller;
-use crate::identity::staff::Staff;
-use crate::identity::users;
-use crate::platform::clock::DateTime;
+use crate::identity::{caller::Caller, staff::Staff, users};
 use crate::platform::error::{BoxError, Error, Result};
 use crate::platform::http::{Fields, Json, Path, Query};
-use crate::platform::permissions::TransactionsRead;
-use crate::platform::problems::Problems;
-use crate::platform::text_enum::text_enum;
+use crate::platform::{clock::DateTime, permissions::TransactionsRead, problems::Problems, text_enum::text_enum};
 
 /// How long a file may take to go out; a reader who is slower than that is cut off, and sees it by the trailer that is not there.
 const STREAM_MAX: Duration = Duration::from_secs(600);
@@ -50,37 +42,6 @@ struct StatementQuery {
     /// `json` (the default, up to 10,000 lines) or `csv`.
     #[param(inline, value_type = Option<Format>)]
     format: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct StatementView {
-    #[schema(example = "ZAR")]
-    currency: &'static str,
-    from: DateTime,
-    /// As asked, or now if that was to come.
-    to: DateTime,
-    /// False while the period reaches to within a minute of now: a movement may still be added to it.
-    r#final: bool,
-    /// Minor units: what the wallet held right before `from`.
-    opening_balance: i64,
-    /// What it held right before `to`: the opening balance and all the amounts.
-    closing_balance: i64,
-    lines: Vec<Line>,
-}
-
-impl From<Statement> for StatementView {
-    fn from(statement: Statement) -> Self {
-        let summary = statement.summary;
-        Self {
-            currency: summary.currency.code(),
-            from: summary.from,
-            to: summary.to,
-            r#final: summary.is_final,
-            opening_balance: summary.opening_balance,
-            closing_balance: summary.closing_balance,
-            lines: statement.lines,
-        }
-    }
 }
 
 text_enum! {
@@ -122,7 +83,7 @@ fn moment(fields: &mut Fields, field: &'static str, text: &str) -> Option<DateTi
 /// Every movement of the wallet in a period, in the order of the ledger, with the balance before, after each, and at the end.
 /// As CSV it is streamed: the last record starts with `#end` and has the SHA-256 of everything before it.
 #[utoipa::path(get, path = "/v1/statements", tag = "transactions", security(("bearer" = [])), params(StatementQuery),
-    responses((status = 200, content((StatementView = "application/json"), (String = "text/csv"))), Problems))]
+    responses((status = 200, content((Statement = "application/json"), (String = "text/csv"))), Problems))]
 async fn own(State(app): State<App>, caller: Caller, Query(query): Query<StatementQuery>) -> Result<Response> {
     let (request, format) = query.parse(&app, caller.user_id)?;
     answer(app, request, format).await
@@ -131,7 +92,7 @@ async fn own(State(app): State<App>, caller: Caller, Query(query): Query<Stateme
 /// A customer's statement
 #[utoipa::path(get, path = "/v1/admin/users/{id}/statements", tag = "staff", security(("bearer" = ["transactions.read"])),
     params(("id" = Uuid, Path), StatementQuery),
-    responses((status = 200, content((StatementView = "application/json"), (String = "text/csv"))), Problems))]
+    responses((status = 200, content((Statement = "application/json"), (String = "text/csv"))), Problems))]
 async fn of_user(
     State(app): State<App>,
     _staff: Staff<TransactionsRead>,
@@ -145,7 +106,7 @@ async fn of_user(
 
 async fn answer(app: App, request: Request, format: Format) -> Result<Response> {
     match format {
-        Format::Json => Ok(Json(StatementView::from(super::whole(&app, request).await?)).into_response()),
+        Format::Json => Ok(Json(super::whole(&app, request).await?).into_response()),
         Format::Csv => {
             let reader = Reader::open(&app, request).await?;
             let name = format!(
@@ -163,36 +124,24 @@ async fn answer(app: App, request: Request, format: Format) -> Result<Response> 
     }
 }
 
-/// What the file still needs.
-enum Rest {
-    Head(Reader, Writer),
-    Lines(Reader, Writer),
-    Nothing,
-}
-
 /// The next page is read when the one before has gone out. A failure on the way breaks the transfer off.
 fn file(app: App, reader: Reader) -> Body {
-    let (started, writer) = (Instant::now(), Writer::new(reader.summary));
-    let pieces = stream::try_unfold(Rest::Head(reader, writer), move |rest| {
+    let (started, mut writer) = (Instant::now(), Writer::new(reader.summary));
+    let head = stream::once(ready(writer.head().map_err(BoxError::from)));
+    let pages = stream::try_unfold(Some((reader, writer)), move |rest| {
         let app = app.clone();
         async move {
-            let piece = piece(&app, rest, started).await;
-            piece
-                .inspect_err(|error| tracing::error!(error = error.chain(), "a statement broke off"))
-                .map_err(BoxError::from)
+            let Some((mut reader, mut writer)) = rest else { return Ok(None) };
+            let page = match started.elapsed() > STREAM_MAX {
+                true => Err(Error::unavailable("the reader is too slow")),
+                false => reader.next(&app).await,
+            };
+            let page = page.inspect_err(|error| tracing::error!(error = error.chain(), "a statement broke off"))?;
+            Ok::<_, BoxError>(Some(match page {
+                Some(page) => (writer.lines(&page.lines)?, Some((reader, writer))),
+                None => (writer.end()?, None),
+            }))
         }
     });
-    Body::from_stream(pieces)
-}
-
-async fn piece(app: &App, rest: Rest, started: Instant) -> Result<Option<(String, Rest)>> {
-    match rest {
-        Rest::Head(reader, mut writer) => Ok(Some((writer.head(), Rest::Lines(reader, writer)))),
-        Rest::Lines(..) if started.elapsed() > STREAM_MAX => Err(Error::unavailable("the reader is too slow")),
-        Rest::Lines(mut reader, mut writer) => Ok(Some(match reader.next(app).await? {
-            Some(page) => (writer.lines(&page.lines), Rest::Lines(reader, writer)),
-            None => (writer.end(), Rest::Nothing),
-        })),
-        Rest::Nothing => Ok(None),
-    }
+    Body::from_stream(head.chain(pages))
 }

@@ -19,7 +19,6 @@ pub struct Head {
 }
 
 impl Head {
-    /// Before the first link.
     pub fn start() -> Self {
         Self { position: 0, hash: vec![0; HASH_BYTES] }
     }
@@ -37,7 +36,6 @@ impl Head {
             .ok_or_else(|| "a head is POSITION:HASH, as the log has it".to_owned())
     }
 
-    /// The link of `row` after this one.
     fn next(&self, row: &Row) -> Link {
         let position = self.position.saturating_add(1);
         let hash = hash(&self.hash, position, row);
@@ -51,15 +49,13 @@ impl std::fmt::Display for Head {
     }
 }
 
-/// The links that continue the chain with `rows`.
 pub(super) fn links(mut head: Head, rows: &[Row]) -> Vec<Link> {
-    let mut links = Vec::with_capacity(rows.len());
-    for row in rows {
+    let link = |row| {
         let link = head.next(row);
         head = Head::at(&link);
-        links.push(link);
-    }
-    links
+        link
+    };
+    rows.iter().map(link).collect()
 }
 
 /// Goes along `links` from `head`, which is moved; the first one that is wrong ends it.

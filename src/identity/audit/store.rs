@@ -87,6 +87,18 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, row: &Row) -> sqlx::Result<(
     insert.execute(db).await.map(drop)
 }
 
+/// The rows that what follows `from` picks.
+macro_rules! rows {
+    ($from:literal, $($value:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address
+               from " + $from,
+            $($value),+
+        )
+    };
+}
+
 /// Until the end of the transaction; false when another process holds it.
 pub(super) async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
     let locked = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, LOCK);
@@ -94,13 +106,7 @@ pub(super) async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
 }
 
 pub(super) async fn unsealed(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Row>> {
-    let rows = sqlx::query_as!(
-        Row,
-        "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address
-           from audit_unsealed join audit_log on id = entry_id order by id limit $1",
-        limit
-    );
-    rows.fetch_all(db).await
+    rows!("audit_unsealed join audit_log on id = entry_id order by id limit $1", limit).fetch_all(db).await
 }
 
 pub(super) async fn head(db: impl PgExecutor<'_>) -> sqlx::Result<Head> {
@@ -143,13 +149,7 @@ pub(super) async fn links_after(db: impl PgExecutor<'_>, position: i64, limit: i
 }
 
 pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {
-    let rows = sqlx::query_as!(
-        Row,
-        "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address
-           from audit_log where id = any($1)",
-        ids
-    );
-    rows.fetch_all(db).await
+    rows!("audit_log where id = any($1)", ids).fetch_all(db).await
 }
 
 pub(super) struct Counts {
@@ -182,10 +182,8 @@ pub(super) async fn waiting(db: impl PgExecutor<'_>) -> sqlx::Result<Waiting> {
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
-    let rows = sqlx::query_as!(
-        Row,
-        "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address
-           from audit_log
+    let page = rows!(
+        "audit_log
           where ($1::text is null or actor = $1) and ($2::text is null or action = $2)
             and ($3::text is null or object_kind = $3) and ($4::text is null or object_id = $4)
             and ($5::timestamptz is null or at >= $5) and ($6::timestamptz is null or at < $6)
@@ -200,5 +198,5 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
         filter.before,
         filter.limit,
     );
-    rows.fetch_all(db).await
+    page.fetch_all(db).await
 }

@@ -1,24 +1,16 @@
 //! `POST /v1/auth/password/forgot`, `POST /v1/auth/password/reset`, `POST /v1/auth/password`.
 
-use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
-use axum::response::AppendHeaders;
+use axum::{extract::State, response::AppendHeaders};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Change, Reset};
 use crate::app::App;
 use crate::identity::caller::{AnonymousClient, Caller};
-use crate::identity::cookies::SameSite;
-use crate::identity::sessions::routes::device_cookie;
-use crate::identity::users::Email;
-use crate::platform::error::Result;
-use crate::platform::http::Json;
-use crate::platform::problems::Problems;
-use crate::platform::tokens::LinkToken;
+use crate::identity::{cookies::SameSite, sessions::routes::device_cookie, users::Email};
+use crate::platform::{error::Result, http::Json, problems::Problems, tokens::LinkToken};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(forgot)).routes(routes!(reset)).routes(routes!(change))
@@ -77,7 +69,7 @@ async fn reset(
     Json(body): Json<PasswordReset>,
 ) -> Result<(StatusCode, AppendHeaders<[(HeaderName, HeaderValue); 1]>)> {
     let token = LinkToken::received(body.token.expose_secret());
-    let device = super::reset(&app, &visitor, Reset { token, new_password: body.new_password }).await?;
+    let device = super::reset(&app, &visitor, token, body.new_password).await?;
     Ok((StatusCode::NO_CONTENT, AppendHeaders([device_cookie(&device)])))
 }
 
@@ -94,7 +86,6 @@ async fn change(
     caller: Caller,
     Json(body): Json<PasswordChange>,
 ) -> Result<(StatusCode, AppendHeaders<[(HeaderName, HeaderValue); 1]>)> {
-    let change = Change { current_password: body.current_password, new_password: body.new_password };
-    let device = super::change(&app, &caller, change).await?;
+    let device = super::change(&app, &caller, body.current_password, body.new_password).await?;
     Ok((StatusCode::NO_CONTENT, AppendHeaders([device_cookie(&device)])))
 }

@@ -3,16 +3,13 @@
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Filter, Row};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::error::Result;
 use crate::platform::http::{Fields, Json, Page, Query, page};
-use crate::platform::permissions::UsersRead;
-use crate::platform::problems::Problems;
+use crate::platform::{error::Result, permissions::UsersRead, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list))

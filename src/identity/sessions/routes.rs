@@ -1,7 +1,7 @@
 //! `POST /v1/auth/login`, `/refresh`, `/logout`; `GET`, `DELETE /v1/auth/sessions`, `DELETE /v1/auth/sessions/{id}`;
 //! `GET /.well-known/jwks.json`.
 //!
-//! The refresh token lives in a cookie that no script can read and that only these paths receive (`http/cookies.rs`).
+//! The refresh token lives in a cookie that no script can read and that only these paths receive (`identity/cookies.rs`).
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -9,16 +9,14 @@ use axum::response::{AppendHeaders, IntoResponse};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{Attempt, Session, SignedIn};
 use crate::app::App;
 use crate::identity::caller::{AnonymousClient, Caller, UncountedClient};
 use crate::identity::cookies::{self, SameSite};
-use crate::identity::users::Email;
-use crate::identity::users::routes::UserView;
+use crate::identity::{users::Email, users::routes::UserView};
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{Json, Page, Path};
 use crate::platform::problems::Problems;
@@ -167,7 +165,6 @@ fn answer(signed_in: SignedIn) -> WithCookies<Json<TokenView>> {
     (AppendHeaders(vec![cookie]), Json(view))
 }
 
-/// Makes the device known from now on.
 pub fn device_cookie(device: &Device) -> (HeaderName, HeaderValue) {
     cookies::set(DEVICE_COOKIE, device.as_str(), DEVICE_SECS)
 }

@@ -5,7 +5,6 @@ use sqlx::PgExecutor;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Owned;
 use crate::platform::clock::DateTime;
 
 #[derive(Serialize, ToSchema)]
@@ -20,19 +19,12 @@ pub struct Session {
     pub expires_at: DateTime,
 }
 
-/// A refresh token together with what its session says.
 pub(super) struct Token {
     pub(super) session_id: Uuid,
     pub(super) user_id: Uuid,
     pub(super) rotated_at: Option<DateTime>,
     pub(super) revoked_at: Option<DateTime>,
     pub(super) expires_at: DateTime,
-}
-
-impl Token {
-    pub(super) fn session(&self) -> Owned {
-        Owned { id: self.session_id, user_id: self.user_id }
-    }
 }
 
 pub(super) async fn insert(db: impl PgExecutor<'_>, user_id: Uuid, session: &Session) -> sqlx::Result<()> {
@@ -92,22 +84,22 @@ pub(super) async fn extend(db: impl PgExecutor<'_>, id: Uuid, expires_at: DateTi
 /// Whether it was the user's and still lived.
 pub(super) async fn revoke(
     db: impl PgExecutor<'_>,
-    session: &Owned,
+    session: Uuid,
+    user_id: Uuid,
     reason: &str,
     now: DateTime,
 ) -> sqlx::Result<bool> {
     let update = sqlx::query!(
         "update sessions set revoked_at = $3, revoked_reason = $4
           where id = $1 and user_id = $2 and revoked_at is null",
-        session.id,
-        session.user_id,
+        session,
+        user_id,
         now,
         reason
     );
     Ok(update.execute(db).await?.rows_affected() == 1)
 }
 
-/// Those that ended by this.
 pub(super) async fn revoke_all(
     db: impl PgExecutor<'_>,
     user_id: Uuid,

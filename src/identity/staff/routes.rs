@@ -3,17 +3,13 @@
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::app::App;
 use crate::identity::audit::{self, Filter, Row};
 use crate::identity::staff::Staff;
-use crate::platform::clock::DateTime;
-use crate::platform::error::Result;
 use crate::platform::http::{Fields, Json, Page, Query, page};
-use crate::platform::permissions::AuditRead;
-use crate::platform::problems::Problems;
+use crate::platform::{clock::DateTime, error::Result, permissions::AuditRead, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(audit_log))

@@ -1,7 +1,6 @@
 //! Which passwords somebody may choose: long enough, not one that anybody would try.
 
-use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -39,22 +38,4 @@ fn is_common(lower: &str) -> bool {
     let tail = lower.chars().count() - stem.chars().count();
     let first = lower.chars().next();
     COMMON.contains(lower) || tail <= TAIL_CHARS_MAX && COMMON.contains(stem) || lower.chars().all(|c| Some(c) == first)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_anybody_would_try_is_refused() {
-        let email = Email::parse("thandi.nkosi@example.com").expect("valid");
-        let refused = |password: &str| check("password", &SecretString::from(password), Some(&email)).is_err();
-        let common = "password|Password|PASSWORD123!|qwertyuiop|Summer2024!|12345678|aaaaaaaaaaaa|short";
-        for common in common.split('|').chain(["thandi.nkosi", "Thandi.Nkosi@example.com"]) {
-            assert!(refused(common), "{common}");
-        }
-        for good in ["correct horse battery staple", "summer-in-the-karoo", "kx7#Qm2pVw", "ümläute sind schön"] {
-            assert!(!refused(good), "{good}");
-        }
-    }
 }

@@ -1,23 +1,19 @@
 //! `POST /v1/auth/register`, `GET /v1/me`; for staff `GET /v1/admin/users`, `GET`, `PATCH /v1/admin/users/{id}`.
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::{extract::State, http::StatusCode};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{Email, Filter, Registration, User, passwords};
 use crate::app::App;
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
-use crate::platform::clock::DateTime;
-use crate::platform::error::Result;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{Role, UsersManageRoles, UsersRead};
-use crate::platform::problems::Problems;
+use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
 const NAME_CHARS_MAX: usize = 128;
 const EMAIL_PREFIX_CHARS_MAX: usize = 254;
@@ -102,7 +98,6 @@ async fn me(State(app): State<App>, caller: Caller) -> Result<Json<UserView>> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// How the e-mail begins.
     #[param(max_length = 254)]
     email: Option<String>,
     #[param(inline, value_type = Option<Role>)]

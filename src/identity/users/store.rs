@@ -3,8 +3,7 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use crate::platform::clock::DateTime;
-use crate::platform::permissions::Role;
+use crate::platform::{clock::DateTime, permissions::Role};
 
 #[derive(Clone)]
 pub struct User {
@@ -14,22 +13,17 @@ pub struct User {
     pub(super) password_hash: String,
     pub role: Role,
     pub created_at: DateTime,
-    /// When the person proved to read mail at that address.
     pub email_verified_at: Option<DateTime>,
 }
 
-/// Who is looked for; `None` does not narrow.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// How the e-mail begins.
     pub email: Option<String>,
     pub role: Option<Role>,
-    /// Older than this user.
     pub before: Option<Uuid>,
     pub limit: i64,
 }
 
-/// The users that a clause picks.
 macro_rules! users {
     ($clause:literal $(, $value:expr)* $(,)?) => {
         sqlx::query_as!(
@@ -74,11 +68,14 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
     page.fetch_all(db).await
 }
 
-pub(super) async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
+/// Until the end of the transaction nobody else locks this user: what is counted or decided stays so. Weak enough to let
+/// everything go on that only refers to the user.
+pub async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("select from users where id = $1 for no key update", id).execute(db).await.map(drop)
 }
 
-pub(super) async fn lock_shared(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
+/// The same, beside others who lock like this.
+pub async fn lock_shared(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("select from users where id = $1 for share", id).execute(db).await.map(drop)
 }
 
@@ -109,7 +106,6 @@ pub(super) async fn hold_hash(db: impl PgExecutor<'_>, id: Uuid, hash: &str) -> 
     Ok(held.is_some())
 }
 
-/// Whether it was not verified before.
 pub(super) async fn set_verified(db: impl PgExecutor<'_>, id: Uuid, email: &str, now: DateTime) -> sqlx::Result<bool> {
     let update = sqlx::query!(
         "update users set email_verified_at = $3 where id = $1 and email = $2 and email_verified_at is null",

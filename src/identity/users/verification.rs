@@ -1,10 +1,5 @@
-//! Proving an e-mail: whoever has the link that we sent to it reads its mail.
-//!
-//! ```text
-//! register, resend ──> mail with a link ──> frontend's page ──> verify ──> email_verified_at
-//! ```
-//!
-//! A link works once and for a day. `REQUIRE_VERIFIED_EMAIL` decides whether anything depends on it (`http/verified.rs`).
+//! Proving an e-mail: whoever has the link that we sent to it reads its mail. It works once and for a day. `REQUIRE_VERIFIED_EMAIL`
+//! decides whether anything depends on it (`identity/caller.rs`).
 
 pub mod routes;
 
@@ -16,9 +11,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::mails::{self, Kind, To};
 use crate::identity::users::{self, Email};
-use crate::platform::error::Result;
-use crate::platform::rate_limits::Class;
-use crate::platform::tokens::LinkToken;
+use crate::platform::{error::Result, rate_limits::Class, tokens::LinkToken};
 
 pub async fn verify(app: &App, visitor: &AnonymousClient, token: Option<LinkToken>) -> Result<()> {
     let user = of_link(app, Kind::EmailVerification, token).await?;
@@ -34,13 +27,11 @@ pub async fn verify(app: &App, visitor: &AnonymousClient, token: Option<LinkToke
     Ok(())
 }
 
-/// What these mails to a mailbox are counted under.
 pub(super) fn bucket(email: &Email) -> String {
     format!("verify:{}", email.bucket())
 }
 
-/// Sends the link again. Nothing happens when the e-mail is verified already.
-/// A mailbox is not to be flooded by its own owner's token either.
+/// Nothing is sent when the e-mail is verified already. A mailbox is not to be flooded by its own owner's token either.
 pub async fn resend(app: &App, caller: &Caller) -> Result<()> {
     let user = users::find(app, caller.user_id).await?;
     if user.email_verified_at.is_some() {

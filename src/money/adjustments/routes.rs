@@ -2,26 +2,21 @@
 //! `POST /v1/admin/adjustments/{id}/decline`.
 
 use axum::extract::State as AppState;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::{http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{Adjustment, Counterpart, Direction, Maker, NewAdjustment};
+use super::{Adjustment, Counterpart, Direction, NewAdjustment};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, take_of};
 use crate::money::approvals::{self, Approval};
-use crate::money::transactions::State;
-use crate::money::transactions::routes::parse_amount;
-use crate::platform::clock::DateTime;
-use crate::platform::error::Result;
+use crate::money::{transactions::State, transactions::routes::parse_amount};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, page, replayed};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, AdjustmentsRead};
-use crate::platform::problems::Problems;
+use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
 const REASON_CHARS_MAX: usize = 500;
 
@@ -178,8 +173,7 @@ async fn propose(
     key: IdempotencyKey,
     Json(body): Json<NewAdjustmentBody>,
 ) -> Result<impl IntoResponse> {
-    let maker = Maker { id: staff.user_id, actor: staff.actor };
-    let proposed = super::propose(&app, &maker, body.parse(&app)?, key).await?;
+    let proposed = super::propose(&app, (staff.user_id, &staff.actor), body.parse(&app)?, key).await?;
     let view = AdjustmentView::with_approvals(&app, proposed.adjustment).await?;
     Ok((StatusCode::CREATED, replayed(proposed.replayed), view))
 }

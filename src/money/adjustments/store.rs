@@ -8,7 +8,6 @@ use crate::money::transactions::Direction;
 use crate::platform::clock::DateTime;
 use crate::platform::http::{IdempotencyKey, RequestHash};
 
-/// What a correction is, beside its row in `transactions`.
 pub(super) struct Row {
     pub(super) transaction_id: Uuid,
     pub(super) direction: Direction,
@@ -27,17 +26,11 @@ pub(super) struct New<'a> {
     pub(super) due_at: DateTime,
 }
 
-/// What a key was used for.
-pub(super) struct Keyed {
-    pub(super) transaction_id: Uuid,
-    pub(super) request_hash: Vec<u8>,
-}
-
 pub(super) async fn insert_transaction(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Result<()> {
     let insert = sqlx::query!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, direction, due_at,
-                                   created_at, updated_at)
-         values ($1, $2, 'adjustment', 'awaiting_approval', $3, $4, $5, $6, $7, $7)",
+                                   updated_at, states)
+         values ($1, $2, 'adjustment', 'awaiting_approval', $3, $4, $5, $6, $7, 'awaiting_approval')",
         row.id,
         row.new.user_id,
         row.new.amount.minor(),
@@ -66,14 +59,18 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Resu
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
-pub(super) async fn find_by_key(db: impl PgExecutor<'_>, maker: Uuid, key: &str) -> sqlx::Result<Option<Keyed>> {
-    let row = sqlx::query_as!(
-        Keyed,
+/// Which row a key made, and the hash of its request.
+pub(super) async fn find_by_key(
+    db: impl PgExecutor<'_>,
+    maker: Uuid,
+    key: &str,
+) -> sqlx::Result<Option<(Uuid, Vec<u8>)>> {
+    let row = sqlx::query!(
         "select transaction_id, request_hash from adjustments where requested_by = $1 and idempotency_key = $2",
         maker,
         key
     );
-    row.fetch_optional(db).await
+    Ok(row.fetch_optional(db).await?.map(|row| (row.transaction_id, row.request_hash)))
 }
 
 /// The rows that a clause picks, beside `a`, the corrections, and `t`, their transactions.

@@ -4,9 +4,7 @@ use uuid::Uuid;
 
 use super::{Approval, ApprovalDecision, SubjectHash};
 use crate::identity::staff::Staff;
-use crate::platform::error::Result;
-use crate::platform::http::Fields;
-use crate::platform::permissions::Permission;
+use crate::platform::{error::Result, http::Fields, permissions::Permission};
 
 /// The bodies of calls that decide: the hash of what was seen, under the name that it was shown with, and a note.
 macro_rules! decision_bodies {
@@ -35,7 +33,6 @@ macro_rules! decision_bodies {
 
 pub(crate) use decision_bodies;
 
-/// What the caller decides about the hash that was seen.
 pub(crate) fn decide<P: Permission>(
     staff: Staff<P>,
     (field, hash): (&'static str, &str),
@@ -50,12 +47,10 @@ pub(crate) fn decide<P: Permission>(
     Ok(ApprovalDecision::of(staff, fields.finish_with(seen)?, note))
 }
 
-/// What a member of staff leaves in the audit log.
 pub fn parse_note(fields: &mut Fields, note: &str) -> String {
     fields.text("note", note, 1..=500)
 }
 
-/// Those of one row, taken out of those of a page.
 pub fn take_of(approvals: &mut Vec<Approval>, row: Uuid) -> Vec<Approval> {
     approvals.extract_if(.., |approval| approval.transaction_id == row).collect()
 }

@@ -6,8 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::ApprovalDecision;
-use crate::platform::clock::DateTime;
-use crate::platform::text_enum::text_enum;
+use crate::platform::{clock::DateTime, text_enum::text_enum};
 
 text_enum! {
     pub enum Decision {
@@ -16,7 +15,6 @@ text_enum! {
     }
 }
 
-/// A decision, as it is shown.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApprovalView)]
 pub struct Approval {
@@ -33,7 +31,6 @@ pub struct Approval {
     pub used_at: Option<DateTime>,
 }
 
-/// A decision that is to be written.
 pub(super) struct New<'a> {
     pub(super) id: Uuid,
     pub(super) row: Uuid,
@@ -42,16 +39,9 @@ pub(super) struct New<'a> {
     pub(super) expires_at: Option<DateTime>,
 }
 
-/// An approval that counts at this moment.
 pub(super) struct Standing {
     pub(super) id: Uuid,
     pub(super) expires_at: DateTime,
-}
-
-/// What a row says that was approved.
-pub(super) struct Approved {
-    pub(super) hash: Option<Vec<u8>>,
-    pub(super) until: Option<DateTime>,
 }
 
 /// False when the same person's approval of the same is there and not expired. One that has expired, or was for something else,
@@ -113,13 +103,10 @@ pub(super) async fn use_up(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime)
     Ok(())
 }
 
-pub(super) async fn approved(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<Option<Approved>> {
-    let row = sqlx::query_as!(
-        Approved,
-        "select approved_hash as hash, approved_until as until from transactions where id = $1",
-        row
-    );
-    row.fetch_optional(db).await
+/// The hash of what the row is approved for, and until when.
+pub(super) async fn approved(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<Option<(Vec<u8>, DateTime)>> {
+    let row = sqlx::query!("select approved_hash, approved_until from transactions where id = $1", row);
+    Ok(row.fetch_optional(db).await?.and_then(|row| row.approved_hash.zip(row.approved_until)))
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result<Vec<Approval>> {

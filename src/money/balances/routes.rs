@@ -4,14 +4,11 @@ use axum::extract::State;
 use ledger::{Balance, Currency};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::app::App;
 use crate::identity::caller::Caller;
-use crate::platform::error::Result;
-use crate::platform::http::Json;
-use crate::platform::problems::Problems;
+use crate::platform::{error::Result, http::Json, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(balances))

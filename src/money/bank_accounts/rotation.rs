@@ -1,14 +1,10 @@
-//! `octoco keys rotate`: what an older data key has encrypted is encrypted again by the first of `DATA_KEYS`, so that the older one can go.
+//! `octoco keys rotate`: what an older data key has encrypted is encrypted again by the first of `DATA_KEYS`, so that the older one
+//! can go.
 //!
-//! ```text
-//! read    a batch of rows that another key has encrypted, in the order of their ids
-//! encrypt    each: opened with its key, encrypted with the first one
-//! write   all of them in one transaction, each only if its bytes are still those that were read
-//! ```
-//!
-//! A row is always whole: bytes and key id change in one statement, and readers read both in one. So it may be stopped at any
-//! moment and run again, beside readers, writers and another run of itself. Processes that still encrypt with the older key write
-//! rows that the next run finds: first give every process the new keys, then run this (`docs/security.md`).
+//! A row is always whole: bytes and key id change in one statement, only if its bytes are still those that were read, and readers
+//! read both in one. So it may be stopped at any moment and run again, beside readers, writers and another run of itself. Processes
+//! that still encrypt with the older key write rows that the next run finds: first give every process the new keys, then run this
+//! (`docs/security.md`).
 
 use serde_json::json;
 use uuid::Uuid;
@@ -24,29 +20,27 @@ pub use store::KeyUse;
 /// Rows of one transaction: little enough that nobody waits for their locks.
 const BATCH: i64 = 100;
 
-/// How far a run has come.
 #[derive(Debug, Default)]
 pub struct Cursor(Uuid);
 
 #[derive(Debug)]
 pub struct Batch {
-    /// Rows that were encrypted renewed.
+    /// Rows that were encrypted again.
     pub encrypted: usize,
     /// Rows that do not decrypt: their key is not in `DATA_KEYS`, or they were changed.
     pub closed: Vec<Uuid>,
 }
 
-/// The next batch; `None` when there is no more.
 pub async fn next(app: &App, cursor: &mut Cursor) -> Result<Option<Batch>> {
     let current = app.config.data_keys.current_id();
     let rows = store::encrypted_by_others(&app.db, current, cursor.0, BATCH).await?;
     let Some(last) = rows.last().map(|row| row.id) else { return Ok(None) };
-    let (opened, closed): (Vec<_>, Vec<_>) =
+    let (decrypted, unreadable): (Vec<_>, Vec<_>) =
         rows.iter().map(|row| (row, reencrypt(app, row))).partition(|(_, s)| s.is_ok());
     let mut encrypted = 0_usize;
     let mut tx = app.db.begin().await?;
     // One after the other in the order of ids: two runs never wait for each other in a circle.
-    for (row, renewed) in opened {
+    for (row, renewed) in decrypted {
         let renewed = renewed.map_err(Error::internal)?;
         if store::reencrypt(&mut *tx, row, &renewed.key_id, &renewed.bytes).await? {
             encrypted = encrypted.saturating_add(1);
@@ -58,7 +52,7 @@ pub async fn next(app: &App, cursor: &mut Cursor) -> Result<Option<Batch>> {
     }
     tx.commit().await?;
     cursor.0 = last;
-    Ok(Some(Batch { encrypted, closed: closed.iter().map(|(row, _)| row.id).collect() }))
+    Ok(Some(Batch { encrypted, closed: unreadable.iter().map(|(row, _)| row.id).collect() }))
 }
 
 fn reencrypt(app: &App, row: &store::Row) -> Result<Encrypted, CannotDecrypt> {
@@ -67,7 +61,6 @@ fn reencrypt(app: &App, row: &store::Row) -> Result<Encrypted, CannotDecrypt> {
     keys.encrypt(row.id, &plain)
 }
 
-/// Every key id that rows name.
 pub async fn uses(app: &App) -> Result<Vec<KeyUse>> {
     Ok(store::uses(&app.db).await?)
 }

@@ -1,21 +1,16 @@
 //! `POST`, `GET /v1/bank-accounts`, `DELETE /v1/bank-accounts/{id}`. Numbers leave only masked.
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::{extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{BankAccount, Details, NewBankAccount};
 use crate::app::App;
-use crate::identity::caller::Caller;
-use crate::identity::verified::Verified;
-use crate::platform::clock::DateTime;
-use crate::platform::error::Result;
+use crate::identity::caller::{Caller, Verified};
 use crate::platform::http::{Fields, Json, Page, Path};
-use crate::platform::problems::Problems;
+use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(add, list)).routes(routes!(delete))

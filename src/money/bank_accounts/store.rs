@@ -13,27 +13,18 @@ pub(super) struct Row {
     pub(super) created_at: DateTime,
 }
 
-/// How many rows a key has encrypted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KeyUse {
     pub id: String,
     pub rows: i64,
 }
 
-/// The rows that a clause picks.
 macro_rules! rows {
     ($clause:literal, $($value:expr),+) => {
         sqlx::query_as!(
             Row, "select id, details, key_id, bank_name, created_at from bank_accounts " + $clause, $($value),+
         )
     };
-}
-
-/// One user's accounts are added one after the other: what is counted stays so until the end of the transaction. Weak enough to
-/// let everything else go on that refers to the user.
-pub(super) async fn hold_owner(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("select id from users where id = $1 for no key update", user_id).fetch_optional(db).await?;
-    Ok(())
 }
 
 /// False when the user has `accounts_max` already.

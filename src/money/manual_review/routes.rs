@@ -3,20 +3,17 @@
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::Resolution;
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::money::approvals::routes::parse_note;
-use crate::money::transactions::routes::TransactionView;
 use crate::money::transactions::{self, Kind, Transaction};
-use crate::platform::error::Result;
+use crate::money::{approvals::routes::parse_note, transactions::routes::TransactionView};
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{HeldRead, HeldResolve};
-use crate::platform::problems::Problems;
+use crate::platform::{error::Result, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(resolve))

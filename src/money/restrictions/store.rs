@@ -1,13 +1,14 @@
 //! SQL of `restrictions`.
 
 use ledger::Currency;
+use serde::{Serialize, Serializer};
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Kind, State};
-use crate::platform::clock::DateTime;
-use crate::platform::error::Error;
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
+use crate::platform::{clock::DateTime, error::Error};
 
 #[derive(Clone)]
 pub(super) struct Row {
@@ -23,24 +24,32 @@ pub(super) struct Row {
     pub(super) updated_at: DateTime,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Restriction {
     pub id: Uuid,
     pub user_id: Uuid,
     pub kind: Kind,
+    #[serde(serialize_with = "code")]
+    #[schema(value_type = String, example = "ZAR")]
     pub currency: Currency,
+    #[serde(skip)]
     pub call_id: Uuid,
     pub state: State,
     pub reason: String,
+    #[serde(skip)]
     pub attempts: i32,
     pub created_at: DateTime,
     pub updated_at: DateTime,
 }
 
+fn code<S: Serializer>(currency: &Currency, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(currency.code())
+}
+
 /// Whose restrictions are listed; `None` does not narrow.
 #[derive(Debug, Clone)]
 pub struct Filter {
-    pub state: Option<&'static str>,
+    pub state: Option<State>,
     /// Older than this one.
     pub before: Option<Uuid>,
     pub limit: i64,
@@ -140,7 +149,7 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
         "select ",
         " from restrictions
           where ($1::text is null or state = $1) and ($2::uuid is null or id < $2) order by id desc limit $3",
-        filter.state,
+        filter.state.map(State::name),
         filter.before,
         filter.limit,
     )

@@ -7,8 +7,7 @@ use uuid::Uuid;
 
 use super::{Direction, Kind, State, Transaction};
 use crate::app::App;
-use crate::platform::clock::DateTime;
-use crate::platform::http::Fields;
+use crate::platform::{clock::DateTime, http::Fields};
 
 /// Ten thousand million in the major unit of a currency with cents: far above any payment, far below any overflow.
 const AMOUNT_MINOR_MAX: i64 = 1_000_000_000_000;
@@ -74,7 +73,6 @@ impl From<Transaction> for TransactionView {
     }
 }
 
-/// The amount of a request that moves money: positive, not absurd, in a currency that customers may use.
 pub fn parse_amount(app: &App, fields: &mut Fields, minor: i64, currency: &str) -> Option<Amount> {
     let currency = fields.take(app.currency(currency));
     if minor <= 0 {
@@ -85,7 +83,6 @@ pub fn parse_amount(app: &App, fields: &mut Fields, minor: i64, currency: &str) 
     Amount::new(minor, currency?).ok()
 }
 
-/// The description of a request, if it has one.
 pub fn parse_description(fields: &mut Fields, description: Option<&str>) -> Option<String> {
     description.map(|text| fields.text("description", text, 1..=DESCRIPTION_CHARS_MAX))
 }

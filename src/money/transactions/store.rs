@@ -1,14 +1,13 @@
 //! SQL of `transactions`. Columns are listed and never `*`: a migration may add one while the old binary still runs. The
-//! database sets `created_at` to the time in the id (migration 0017).
+//! database makes `created_at` of the time in the id; whoever writes `state` writes `states` and `moved_at`, too.
 
 use ledger::{Amount, Currency};
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::types::{Child, Direction, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
-use crate::platform::clock::DateTime;
-use crate::platform::error::Error;
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
+use crate::platform::{clock::DateTime, error::Error};
 
 #[derive(Clone, sqlx::FromRow)]
 pub struct Row {
@@ -114,8 +113,8 @@ pub(super) async fn insert_once(
 ) -> sqlx::Result<Option<Row>> {
     rows!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
-                                   bank_account_id, description, due_at, created_at, updated_at)
-         values ($1, $2, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $11, $11)
+                                   bank_account_id, description, due_at, updated_at, states)
+         values ($1, $2, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $11, 'initiated')
          on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
          returning ",
         "",
@@ -144,8 +143,8 @@ pub(super) async fn insert_child(
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, parent_id, provider_id, due_at,
-                                   created_at, updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9)
+                                   updated_at, states)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $4)
          on conflict (provider_id) where provider_id is not null do nothing",
         id,
         child.parent.user_id,
@@ -283,6 +282,8 @@ pub(super) async fn advance(
         "update transactions
             set state = $3, due_at = case when held_reason is null then $4::timestamptz end, attempts = 0,
                 version = version + 1, updated_at = $5,
+                states = case when state = $3 then states else states || ' ' || $3 end,
+                moved_at = case when state = $3 then moved_at else moved_at || $5::timestamptz end,
                 failure_reason = coalesce($6, failure_reason),
                 repaid_minor = coalesce($13, repaid_minor), owed_minor = coalesce($14, owed_minor),
                 completed_at = case when $3 = 'completed' then coalesce(completed_at, $5) end,

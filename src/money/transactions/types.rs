@@ -4,9 +4,8 @@ use chrono::TimeDelta;
 use ledger::Amount;
 use uuid::Uuid;
 
-use crate::platform::clock::DateTime;
 use crate::platform::http::{IdempotencyKey, RequestHash};
-use crate::platform::text_enum::text_enum;
+use crate::platform::{clock::DateTime, text_enum::text_enum};
 
 text_enum! {
     #[schema(as = TransactionKind)]
@@ -25,7 +24,6 @@ text_enum! {
 }
 
 text_enum! {
-    /// What a row does to the wallet.
     #[schema(as = TransactionDirection)]
     pub enum Direction {
         Credit = "credit",
@@ -124,7 +122,6 @@ pub struct Transaction {
     pub completed_at: Option<DateTime>,
 }
 
-/// Revio's object for the row.
 #[derive(Debug, Clone, Default)]
 pub struct Provider {
     pub id: Option<Uuid>,
@@ -150,7 +147,6 @@ pub struct Child<'a> {
     pub provider_id: Option<Uuid>,
 }
 
-/// What somebody asks for.
 pub struct NewTransaction {
     pub user_id: Uuid,
     pub kind: Kind,
@@ -210,35 +206,5 @@ impl Move {
 
     pub fn with_provider(self, provider: Provider) -> Self {
         Self { provider: Some(provider), ..self }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use sqlx::{AssertSqlSafe, PgPool};
-
-    use super::*;
-
-    #[sqlx::test]
-    async fn the_states_of_a_kind_are_those_of_the_constraint(db: PgPool) {
-        let rule: String = sqlx::query_scalar(
-            "select pg_get_expr(conbin, conrelid) from pg_constraint where conname = 'transactions_state'",
-        )
-        .fetch_one(&db)
-        .await
-        .expect("the constraint");
-        for kind in Kind::ALL {
-            for state in State::ALL {
-                let allowed: bool = sqlx::query_scalar(AssertSqlSafe(format!(
-                    "select {rule} from (select $1::text as kind, $2::text as state) t"
-                )))
-                .bind(kind.name())
-                .bind(state.name())
-                .fetch_one(&db)
-                .await
-                .expect("the rule");
-                assert_eq!(kind.states().contains(state), allowed, "{kind:?} {state:?}");
-            }
-        }
     }
 }

@@ -10,7 +10,7 @@
 //!     awaiting_approval --> failed: release (the reservation is voided)
 //! ```
 //!
-//! What is approved is a hash over the withdrawal and the opened bank details. It is computed anew from what is about to be
+//! What is approved is a hash over the withdrawal and the decrypted bank details. It is computed anew from what is about to be
 //! sent, so a destination that was changed after the approval is not paid. A payout that Revio knows already is forgotten
 //! when its row goes back to waiting: it carries the details of before. `submitting` leaves the approval behind, so a new
 //! payout in the place of one that was never executed is approved anew, while repeating the execution of the same is not.
@@ -33,26 +33,12 @@ use crate::platform::queue::LEASE;
 /// How often a waiting row is looked at: the thresholds may have been raised.
 const LOOK: TimeDelta = TimeDelta::days(1);
 
-/// A withdrawal with all that staff decide about.
+/// A withdrawal with all that staff decide about; `None` where its bank details cannot be decrypted, so that nobody can decide.
 pub struct Subject {
-    pub withdrawal: Transaction,
-    pub destination: Details,
-    pub hash: SubjectHash,
-}
-
-/// One of those that wait; `None` where its bank details do not open, so that nobody can decide.
-pub struct Waiting {
     pub withdrawal: Transaction,
     pub seen: Option<(Details, SubjectHash)>,
 }
 
-impl From<Subject> for Waiting {
-    fn from(subject: Subject) -> Self {
-        Self { withdrawal: subject.withdrawal, seen: Some((subject.destination, subject.hash)) }
-    }
-}
-
-/// How many people must approve it.
 pub fn needed(app: &App, withdrawal: &Transaction) -> i64 {
     app.config.approval_thresholds.needed(withdrawal.amount)
 }
@@ -71,12 +57,11 @@ fn hash_of(withdrawal: &Transaction, destination: &Details) -> SubjectHash {
     ])
 }
 
-async fn subject_of(app: &App, withdrawal: Transaction) -> Result<Subject> {
+async fn seen_of(app: &App, withdrawal: &Transaction) -> Result<(Details, SubjectHash)> {
     let missing = || Error::internal("a withdrawal without a bank account");
-    let bank_account_id = withdrawal.bank_account_id.ok_or_else(missing)?;
-    let destination = bank_accounts::details(app, bank_account_id).await?;
-    let hash = hash_of(&withdrawal, &destination);
-    Ok(Subject { withdrawal, destination, hash })
+    let destination = bank_accounts::details(app, withdrawal.bank_account_id.ok_or_else(missing)?).await?;
+    let hash = hash_of(withdrawal, &destination);
+    Ok((destination, hash))
 }
 
 /// `reserved → awaiting_approval`, if it must be approved and is not, as it stands and with the very details that Revio is to
@@ -85,7 +70,7 @@ pub(super) async fn missing(app: &App, withdrawal: &Transaction, destination: &D
     if needed(app, withdrawal) == 0 {
         return Ok(None);
     }
-    if approvals::holds(app, withdrawal.id, &hash_of(withdrawal, destination)).await? == ApprovalValidity::Yes {
+    if approvals::validity(app, withdrawal.id, &hash_of(withdrawal, destination)).await? == ApprovalValidity::Yes {
         return Ok(None);
     }
     let to = Move::to(State::AwaitingApproval, Due::In(LOOK)).with_provider(Provider::default());
@@ -97,8 +82,8 @@ pub(super) async fn missing_now(app: &App, withdrawal: &Transaction) -> Result<O
     if needed(app, withdrawal) == 0 {
         return Ok(None);
     }
-    let subject = subject_of(app, withdrawal.clone()).await?;
-    missing(app, withdrawal, &subject.destination).await
+    let (destination, _) = seen_of(app, withdrawal).await?;
+    missing(app, withdrawal, &destination).await
 }
 
 /// `awaiting_approval → failed`: nobody decided in time, or somebody declined. Before anything is given back the row says
@@ -121,23 +106,23 @@ pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transact
 
 /// `awaiting_approval → reserved`, once enough people have approved the same payout; before that the approval is counted.
 pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
-    let Subject { withdrawal, destination, hash } = open_subject(app, decision, id).await?;
+    let Subject { withdrawal, seen } = open_subject(app, decision, id).await?;
     if approvals::time_left(app, &withdrawal).is_none() {
         return Err(Error::StaleState);
     }
     let needed = needed(app, &withdrawal);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &withdrawal).await?;
-    let tally = approvals::approve(app, &mut tx, &withdrawal, decision, needed).await?;
-    let moved = tally.approved.map(|approved| Move::to(State::Reserved, Due::Now).with_approval(approved));
+    let count = approvals::approve(app, &mut tx, &withdrawal, decision, needed).await?;
+    let moved = count.approved.map(|approved| Move::to(State::Reserved, Due::Now).with_approval(approved));
     let after = match &moved {
         Some(to) => transactions::advance_within(app, &mut *tx, &withdrawal, to).await?,
         None => withdrawal.clone(),
     };
-    if tally.recorded || moved.is_some() {
+    if count.recorded || moved.is_some() {
         let entry = Entry::of(&decision.actor, "withdrawal.approved", "transaction", id).change(
             json!({"state": withdrawal.state.name(), "approvals_needed": needed}),
-            json!({"state": after.state.name(), "approvals": tally.given, "note": decision.note}),
+            json!({"state": after.state.name(), "approvals": count.given, "note": decision.note}),
         );
         audit::record(app, &mut *tx, entry).await?;
     }
@@ -146,12 +131,12 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     if let Some(to) = &moved {
         transactions::announce(app, &withdrawal, to);
     }
-    Ok(Subject { withdrawal: after, destination, hash })
+    Ok(Subject { withdrawal: after, seen })
 }
 
 /// Refused: the row says so first, then the money is given back, now or by the worker.
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
-    let Subject { withdrawal, destination, hash } = open_subject(app, decision, id).await?;
+    let Subject { withdrawal, seen } = open_subject(app, decision, id).await?;
     let to = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(DECLINED);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &withdrawal).await?;
@@ -163,7 +148,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     tx.commit().await?;
     app.crash.at("withdrawal.declined")?;
     let withdrawal = transactions::first_step(app, declined.clone(), step(app, &declined)).await?;
-    Ok(Subject { withdrawal, destination, hash })
+    Ok(Subject { withdrawal, seen })
 }
 
 /// What is decided about, if this person may and it is what they saw.
@@ -173,12 +158,12 @@ async fn open_subject(app: &App, decision: &ApprovalDecision, id: Uuid) -> Resul
         return Err(Error::Forbidden);
     }
     let row = &subject.withdrawal;
-    // What is held is for whoever looks at held rows.
+    // What is on hold is for `manual_review`.
     let waits = row.state == State::AwaitingApproval && row.failure_reason.is_none() && row.held_reason.is_none();
-    if waits && subject.hash == decision.seen { Ok(subject) } else { Err(Error::StaleState) }
+    let is_seen = subject.seen.as_ref().is_some_and(|(_, hash)| *hash == decision.seen);
+    if waits && is_seen { Ok(subject) } else { Err(Error::StaleState) }
 }
 
-/// One withdrawal, whatever its state.
 pub async fn find(app: &App, id: Uuid) -> Result<Subject> {
     let row = transactions::find(app, id).await.map_err(|error| match error {
         Error::NotFound(_) => Error::NotFound("withdrawal"),
@@ -187,23 +172,25 @@ pub async fn find(app: &App, id: Uuid) -> Result<Subject> {
     if row.kind != Kind::Withdrawal {
         return Err(Error::NotFound("withdrawal"));
     }
-    subject_of(app, row).await
+    let seen = Some(seen_of(app, &row).await?);
+    Ok(Subject { withdrawal: row, seen })
 }
 
 /// A page of what waits, newest first.
 /// A row whose bank details cannot be decrypted is listed without them.
-pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Waiting>> {
+pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Subject>> {
     let ids = store::awaiting(&app.db, before, limit).await?;
     let mut waiting = Vec::new();
     for withdrawal in transactions::find_all(app, &ids).await? {
-        waiting.push(match subject_of(app, withdrawal.clone()).await {
-            Ok(subject) => Waiting { withdrawal, seen: Some((subject.destination, subject.hash)) },
+        let seen = match seen_of(app, &withdrawal).await {
+            Ok(seen) => Some(seen),
             Err(error @ Error::Unavailable(_)) => return Err(error),
             Err(error) => {
-                tracing::error!(transaction.id = %withdrawal.id, error = error.chain(), "bank details do not open");
-                Waiting { withdrawal, seen: None }
+                tracing::error!(transaction.id = %withdrawal.id, error = error.chain(), "bank details cannot be decrypted");
+                None
             }
-        });
+        };
+        waiting.push(Subject { withdrawal, seen });
     }
     Ok(waiting)
 }

@@ -1,18 +1,9 @@
 //! The arrows of a withdrawal whose payout was given up, released or paid before, and of which Revio says something else now.
 //! Called by the flow above when Revio tells of a payout, and by its looks at finished withdrawals.
-//!
-//! ```mermaid
-//! stateDiagram-v2
-//!     reserved --> submitted: adopt (a payout that was given up was executed after all)
-//!     awaiting_approval --> submitted: adopt
-//!     failed --> completed: book_late (Revio paid after all)
-//!     submitted --> completed: book_late (Revio paid while we gave it back)
-//!     completed --> completed: held, when Revio calls it an error now
-//! ```
 
 use ledger::{Leg, TransferCode};
 
-use super::{ASK_MIN, LATER_LOOKS, settle, told};
+use super::{ASK_MIN, LATER_LOOKS, reported, settle};
 use crate::app::App;
 use crate::money::receivables;
 use crate::money::transactions::{self, Due, Move, Provider, State, Transaction};
@@ -23,7 +14,7 @@ use crate::provider::revio::{Payout, PayoutStatus};
 /// withdrawal's own, before another is made: the customer is to be paid once.
 pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout.id, "Revio executed a payout that was given up");
-    let provider = Provider { execution_url: payout.execution_url.clone(), ..told(withdrawal, payout) };
+    let provider = Provider { execution_url: payout.execution_url.clone(), ..reported(withdrawal, payout) };
     let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(provider);
     let adopted = transactions::advance(app, withdrawal, to).await?;
     settle(app, &adopted, payout).await
@@ -58,6 +49,6 @@ pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payo
     let owed = receivables::collect(app, withdrawal, Leg::Late, TransferCode::Withdrawal).await?;
     app.metrics.withdrawals_paid_late.inc();
     tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
-    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(told(withdrawal, payout));
+    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
     transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
 }

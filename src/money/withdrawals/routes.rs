@@ -1,21 +1,17 @@
 //! `POST /v1/withdrawals`.
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::NewWithdrawal;
 use crate::app::App;
-use crate::identity::verified::Verified;
+use crate::identity::caller::Verified;
 use crate::money::transactions::routes::{TransactionView, parse_amount, parse_description};
-use crate::platform::error::Result;
 use crate::platform::http::{Fields, IdempotencyKey, Json, replayed};
-use crate::platform::problems::Problems;
+use crate::platform::{error::Result, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create))

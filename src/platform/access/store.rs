@@ -3,8 +3,7 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use crate::platform::clock::DateTime;
-use crate::platform::permissions::Role;
+use crate::platform::{clock::DateTime, permissions::Role};
 
 pub(super) async fn ended_since(db: impl PgExecutor<'_>, since: DateTime) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!("select id from sessions where revoked_at > $1", since).fetch_all(db).await

@@ -3,8 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::ConnectInfo;
-use axum::http::request::Parts;
+use axum::{extract::ConnectInfo, http::request::Parts};
 use ipnet::IpNet;
 
 /// The caller's address; `None` only where there is no connection.

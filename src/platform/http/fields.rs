@@ -1,7 +1,6 @@
 //! Collects what is wrong with the fields of a request, so that one answer tells all of it.
 
-use std::ops::RangeInclusive;
-use std::str::FromStr;
+use std::{ops::RangeInclusive, str::FromStr};
 
 use crate::platform::error::{Error, FieldError, Result};
 

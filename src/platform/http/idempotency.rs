@@ -1,12 +1,10 @@
-//! The `Idempotency-Key` header and the fingerprint of the request that it belongs to.
-//!
-//! The key is unique for each user and never expires; the row that it made is the saved answer. The same key with another
-//! request is refused, so that a mistake of the caller's never turns into a silent wrong payment.
+//! The `Idempotency-Key` header and the fingerprint of the request that it belongs to. The key is unique for each user and never
+//! expires; the row that it made is the saved answer. The same key with another request is refused, so that a mistake of the
+//! caller's never turns into a silent wrong payment.
 
 use aws_lc_rs::digest;
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use serde::Serialize;
 
 use crate::platform::error::Error;

@@ -1,15 +1,14 @@
 //! Extractors whose refusals are problem documents that name the field: [`Json`] for bodies, [`Query`] and [`Path`].
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
-use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use axum::{body::Bytes, http::request::Parts};
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 
 use crate::platform::error::Error;
 
@@ -20,15 +19,12 @@ const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// How much of a serde message is repeated; it may quote what was sent.
 const MESSAGE_CHARS_MAX: usize = 160;
 
-/// A JSON body, read as `T`; as an answer, `T` written as JSON.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
-/// Query parameters, read as `T`.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<T>(pub T);
 
-/// The one parameter of a path, read as `T`.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<T>(pub T);
 
@@ -36,6 +32,11 @@ impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
     }
+}
+
+/// For `serialize_with`: a value as it is displayed.
+pub fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
@@ -89,13 +90,13 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 fn schema_error(path: &str, message: &str) -> Error {
     // The position means nothing to the sender of a one-line body.
     let message = message.split(" at line ").next().unwrap_or(message);
-    for (prefix, told) in [
+    for (prefix, wrong) in [
         ("missing field `", "is required"),
         ("unknown field `", "is not a field of this request"),
         ("duplicate field `", "is given twice"),
     ] {
         if let Some(name) = message.strip_prefix(prefix).and_then(|rest| rest.split('`').next()) {
-            return Error::field(shorten(name), told);
+            return Error::field(shorten(name), wrong);
         }
     }
     Error::field(if path == "." { "body".to_owned() } else { shorten(path) }, shorten(message))

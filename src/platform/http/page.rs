@@ -41,6 +41,11 @@ text_enum! {
 }
 
 impl<T> Page<T> {
+    /// The same place in the list, each row as somebody is shown it.
+    pub fn map<U>(self, view: impl FnMut(T) -> U) -> Page<U> {
+        Page { data: self.data.into_iter().map(view).collect(), page: self.page }
+    }
+
     /// A page of a list that is ordered by `id`. Where it is not full there is no other.
     pub fn by_id<R: Into<T>>(rows: Vec<R>, limit: i64, id: impl Fn(&R) -> Uuid) -> Self {
         let is_full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
@@ -59,12 +64,10 @@ impl<T> Page<T> {
     }
 }
 
-/// The `cursor` and the `limit` of a query.
 pub fn range(fields: &mut Fields, cursor: Option<&str>, limit: Option<i64>) -> (Option<Uuid>, i64) {
     (self::cursor(fields, cursor), self::limit(fields, limit))
 }
 
-/// The `cursor` of a query.
 pub fn cursor(fields: &mut Fields, cursor: Option<&str>) -> Option<Uuid> {
     let id = BASE64_URL_SAFE_NO_PAD.decode(cursor?).ok().and_then(|bytes| Uuid::from_slice(&bytes).ok());
     if id.is_none() {
@@ -73,7 +76,6 @@ pub fn cursor(fields: &mut Fields, cursor: Option<&str>) -> Option<Uuid> {
     id
 }
 
-/// The `limit` of a query.
 pub fn limit(fields: &mut Fields, limit: Option<i64>) -> i64 {
     let limit = limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {

@@ -13,20 +13,13 @@ const RATE_LIMIT_HEADERS: [&str; 3] = ["RateLimit-Limit", "RateLimit-Remaining",
 #[derive(Default)]
 pub(super) struct Shared(pub(super) Map<String, Value>);
 
-/// What of an operation decides how it can fail.
+/// What follows from the parts of an operation.
 struct Facts {
-    bearer: bool,
-    permission: bool,
-    /// The refresh cookie is accepted; `cookie_required`: there is no other way in.
-    cookie: bool,
-    cookie_required: bool,
-    signature: bool,
     /// Counts against a rate limit: all do that can fail. `/healthz` and the public keys are for everybody and cost nothing.
     counted: bool,
-    has_id: bool,
-    has_input: bool,
-    has_body: bool,
     idempotent: bool,
+    /// The codes of its problems, where it can fail.
+    codes: Vec<&'static str>,
 }
 
 impl Facts {
@@ -35,41 +28,30 @@ impl Facts {
         let schemes = operation["security"].as_array().unwrap_or(&none);
         let scheme = |name: &str| schemes.iter().find_map(|scheme| scheme.get(name));
         let parameters = operation["parameters"].as_array().unwrap_or(&none);
-        let cookie = scheme("refresh_cookie").is_some();
-        let (bearer, signature) = (scheme("bearer").is_some(), scheme("revio_signature").is_some());
+        let (bearer, cookie) = (scheme("bearer"), scheme("refresh_cookie").is_some());
+        let permission = bearer.and_then(Value::as_array).is_some_and(|scopes| !scopes.is_empty());
+        let signature = scheme("revio_signature").is_some();
         let has_body = operation.get("requestBody").is_some();
-        Self {
-            bearer,
-            permission: scheme("bearer").and_then(Value::as_array).is_some_and(|scopes| !scopes.is_empty()),
-            cookie,
-            cookie_required: cookie && schemes.len() == 1,
-            signature,
-            counted: operation["responses"].get(problems::MARK).is_some(),
-            has_id: path.contains('{'),
-            has_input: has_body || !parameters.is_empty(),
-            has_body,
-            idempotent: parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key"),
-        }
-    }
-
-    /// The codes that follow from the parts of an operation that can fail: each line is true of an extractor or of a layer.
-    fn codes(&self) -> impl Iterator<Item = &'static str> {
-        let json = self.has_body && !self.signature;
-        [
+        let counted = operation["responses"].get(problems::MARK).is_some();
+        // Each line is true of an extractor or of a layer.
+        let codes = [
             (true, "internal"),
             (true, "unavailable"),
-            (self.bearer || self.cookie_required, "unauthenticated"),
-            (self.permission || self.cookie || self.signature, "forbidden"),
-            (self.signature, "bad_signature"),
+            (bearer.is_some() || cookie && schemes.len() == 1, "unauthenticated"),
+            (permission || cookie || signature, "forbidden"),
+            (signature, "bad_signature"),
             (true, "rate_limited"),
-            (self.has_id, "not_found"),
-            (self.has_input && !self.signature, "invalid_request"),
-            (self.has_body, "invalid_json"),
-            (self.has_body, "payload_too_large"),
-            (json, "unsupported_media_type"),
-        ]
-        .into_iter()
-        .filter_map(|(answers, code)| answers.then_some(code))
+            (path.contains('{'), "not_found"),
+            ((has_body || !parameters.is_empty()) && !signature, "invalid_request"),
+            (has_body, "invalid_json"),
+            (has_body, "payload_too_large"),
+            (has_body && !signature, "unsupported_media_type"),
+        ];
+        Self {
+            counted,
+            idempotent: parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key"),
+            codes: codes.into_iter().filter(|(answers, _)| counted && *answers).map(|(_, code)| code).collect(),
+        }
     }
 }
 
@@ -78,7 +60,7 @@ pub(super) fn complete(path: &str, operation: &mut Value, shared: &mut Shared) {
     let facts = Facts::of(path, operation);
     let responses = super::take(&mut operation["responses"]);
     let mut codes: BTreeMap<u16, BTreeSet<&'static str>> = BTreeMap::new();
-    let mut told = BTreeMap::new();
+    let mut described = BTreeMap::new();
     let mut all = Map::new();
     for (status, mut response) in responses {
         if status == problems::MARK {
@@ -90,16 +72,16 @@ pub(super) fn complete(path: &str, operation: &mut Value, shared: &mut Shared) {
             all.insert(status, response);
         } else {
             let number = named[0].status;
-            told.insert(number, response["description"].take());
+            described.insert(number, response["description"].take());
             codes.entry(number).or_default().extend(named.iter().map(|entry| entry.code));
         }
     }
-    for code in facts.codes().filter(|_| facts.counted) {
+    for code in facts.codes {
         let entry = problems::find(code).expect("the catalogue names every code of Error");
         codes.entry(entry.status).or_default().insert(entry.code);
     }
     for (status, codes) in codes {
-        let response = shared.reference(&codes, told.get(&status).and_then(Value::as_str));
+        let response = shared.reference(&codes, described.get(&status).and_then(Value::as_str));
         all.insert(status.to_string(), response);
     }
     operation["responses"] = all.into();
@@ -127,12 +109,12 @@ fn refer(names: impl IntoIterator<Item = &'static str>) -> Map<String, Value> {
 }
 
 impl Shared {
-    /// A reference to the response with exactly these codes; `told` is what a route adds to their names.
-    fn reference(&mut self, codes: &BTreeSet<&'static str>, told: Option<&str>) -> Value {
+    /// A reference to the response with exactly these codes; `described` is what a route adds to their names.
+    fn reference(&mut self, codes: &BTreeSet<&'static str>, described: Option<&str>) -> Value {
         let name = codes.iter().map(|code| pascal(code)).collect::<Vec<_>>().join("Or");
         self.0.entry(name.clone()).or_insert_with(|| problem(codes));
         let mut reference = json!({"$ref": format!("#/components/responses/{name}")});
-        if let Some(text) = told.filter(|text| text.contains(':')) {
+        if let Some(text) = described.filter(|text| text.contains(':')) {
             reference["description"] = text.into();
         }
         reference
@@ -142,7 +124,7 @@ impl Shared {
 fn problem(codes: &BTreeSet<&'static str>) -> Value {
     let entries: Vec<&Entry> = codes.iter().filter_map(|code| problems::find(code)).collect();
     let status = entries.first().map(|entry| entry.status);
-    let told = |entry: &&Entry| match entry.when {
+    let described = |entry: &&Entry| match entry.when {
         "" => format!("`{}`", entry.code),
         when => format!("`{}`: {when}", entry.code),
     };
@@ -160,7 +142,7 @@ fn problem(codes: &BTreeSet<&'static str>) -> Value {
         "status": {"const": status}, "code": {"enum": codes},
     }});
     json!({
-        "description": entries.iter().map(told).collect::<Vec<_>>().join("\n\n"),
+        "description": entries.iter().map(described).collect::<Vec<_>>().join("\n\n"),
         "headers": refer(headers),
         "content": {PROBLEM: {
             "schema": {"allOf": [{"$ref": "#/components/schemas/Problem"}, narrowed]},

@@ -84,8 +84,8 @@ fn complete_text(name: &str, schema: &mut Value) {
             schema.entry(key).or_insert(value);
         }
     }
-    let told = ["pattern", "format", "enum"].iter().any(|key| schema.contains_key(*key));
-    if !told && schema.contains_key("maxLength") {
+    let limited = ["pattern", "format", "enum"].iter().any(|key| schema.contains_key(*key));
+    if !limited && schema.contains_key("maxLength") {
         schema.insert("pattern".to_owned(), TEXT.into());
         schema.entry("minLength").or_insert(1.into());
     }

@@ -1,8 +1,7 @@
 //! The same buckets in the memory of one process, for as long as Redis is away.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use super::{Bucket, Call, Class, Rate};
 
@@ -26,26 +25,19 @@ impl Local {
         }
         let key = (call.class, call.who.to_owned());
         let arrival = buckets.get(&key).copied().unwrap_or_default().max(now);
-        if !call.counts {
-            return peek(arrival, now, call.class.rate());
-        }
         let (next, bucket) = count(arrival, now, call.class.rate());
         buckets.insert(key, next);
         bucket
     }
 }
 
-fn peek(arrival: u64, now: u64, rate: Rate) -> Bucket {
+/// One call: the arrival time after it, and what is said of it.
+fn count(arrival: u64, now: u64, rate: Rate) -> (u64, Bucket) {
     let ahead_micros = arrival.saturating_sub(now);
     let room_micros = rate.interval_micros.saturating_mul(rate.burst.saturating_sub(1));
-    Bucket { wait_micros: ahead_micros.saturating_sub(room_micros), ahead_micros }
-}
-
-/// One call: the arrival time after it, and what is told of it.
-fn count(arrival: u64, now: u64, rate: Rate) -> (u64, Bucket) {
-    let before = peek(arrival, now, rate);
-    if before.wait_micros > 0 {
-        return (arrival, before);
+    let wait_micros = ahead_micros.saturating_sub(room_micros);
+    if wait_micros > 0 {
+        return (arrival, Bucket { wait_micros, ahead_micros });
     }
     let next = arrival.saturating_add(rate.interval_micros);
     (next, Bucket { wait_micros: 0, ahead_micros: next.saturating_sub(now) })
@@ -59,25 +51,24 @@ mod tests {
     fn a_burst_passes_then_one_an_interval() {
         let local = Local::default();
         let rate = Class::Guess.rate();
-        let at = |counts, after_micros| {
-            let call = Call { class: Class::Guess, who: "a", counts };
+        let at = |after_micros| {
+            let call = Call { class: Class::Guess, who: "a" };
             local.ask(call, Duration::from_micros(after_micros)).wait_micros
         };
         for _ in 0..rate.burst {
-            assert_eq!(at(false, 5), 0);
-            assert_eq!(at(true, 5), 0);
+            assert_eq!(at(5), 0);
         }
-        assert_eq!((at(true, 5), at(false, 5)), (rate.interval_micros, rate.interval_micros));
-        assert_eq!(at(true, 5 + rate.interval_micros), 0, "one interval later");
-        assert!(at(true, 6 + rate.interval_micros) > 0);
-        assert_eq!(at(true, 10 * rate.burst * rate.interval_micros), 0, "full again");
+        assert_eq!(at(5), rate.interval_micros);
+        assert_eq!(at(5 + rate.interval_micros), 0, "one interval later");
+        assert!(at(6 + rate.interval_micros) > 0);
+        assert_eq!(at(10 * rate.burst * rate.interval_micros), 0, "full again");
     }
 
     #[test]
     fn one_does_not_count_for_another_and_memory_is_bounded() {
         let local = Local::default();
         for index in 0..BUCKETS_MAX + 10 {
-            let call = Call { class: Class::Auth, who: &index.to_string(), counts: true };
+            let call = Call { class: Class::Auth, who: &index.to_string() };
             assert_eq!(local.ask(call, Duration::ZERO).wait_micros, 0);
         }
         assert!(local.0.lock().expect("not poisoned").len() <= BUCKETS_MAX);

@@ -10,13 +10,12 @@ use jsonwebtoken::jwk::{
 };
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use secrecy::zeroize::Zeroizing;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::{rustls::pki_types::PrivatePkcs8KeyDer, rustls::pki_types::pem::PemObject};
 
 use crate::platform::text_enum::text_enum;
 
 text_enum! {
-    /// What a stamp or a derived token is for. All of them stand here, so that no two can have one key. Its key is derived with the
+    /// What a signed or a derived token is for. All of them stand here, so that no two can have one key. Its key is derived with the
     /// name: another one would undo all that was given out.
     pub enum Purpose {
         Device = "device",

@@ -1,10 +1,10 @@
 //! Small things that we give out and recognise again without storing them: an HMAC under a key derived for the purpose.
 //!
-//! | stamp | is over | ends |
+//! | signed token | is over | ends |
 //! |---|---|---|
 //! | [`Device`] | a random number, the e-mail that signed in with it, the hash of its password | with the password; it only spares its holder the slow-down |
 //! | [`LinkToken`] | purpose, user, time, and the state that its use changes | at its time, or with its first use |
-//! | [`Tokens::stamp`] | what the caller frames, under a purpose of its own: cursors | as the caller decides |
+//! | [`Tokens::mac`] | what the caller frames, under a purpose of its own: cursors, links to exports | as the caller decides |
 
 use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
@@ -50,10 +50,10 @@ impl LinkToken {
 }
 
 impl Tokens {
-    /// A new stamp for a device on which `email` signed in. `state` is what ends it (the hash of a password).
+    /// A new token for a device on which `email` signed in. `state` is what ends it (the hash of a password).
     pub fn new_device(&self, email: &str, state: &str) -> Device {
         let number = rand::random::<[u8; 16]>();
-        let mac = self.stamp(Purpose::Device, &[&number, email.as_bytes(), state.as_bytes()]);
+        let mac = self.mac(Purpose::Device, &[&number, email.as_bytes(), state.as_bytes()]);
         Device(BASE64_URL_SAFE_NO_PAD.encode([number.as_slice(), &mac].concat()))
     }
 
@@ -61,13 +61,13 @@ impl Tokens {
     pub fn knows_device(&self, device: &Device, email: &str, state: &str) -> bool {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(&device.0).unwrap_or_default();
         let Some((number, mac)) = bytes.split_first_chunk::<16>() else { return false };
-        self.is_stamp(Purpose::Device, &[number, email.as_bytes(), state.as_bytes()], mac)
+        self.verify_mac(Purpose::Device, &[number, email.as_bytes(), state.as_bytes()], mac)
     }
 
     /// The token of a link. `state` is what its use changes (the hash of a password), so that it works once.
     pub fn link_token(&self, purpose: Purpose, user_id: Uuid, expires_at: DateTime, state: &str) -> SecretString {
         let seconds = expires_at.timestamp().to_be_bytes();
-        let mac = self.stamp(purpose, &[user_id.as_bytes(), &seconds, state.as_bytes()]);
+        let mac = self.mac(purpose, &[user_id.as_bytes(), &seconds, state.as_bytes()]);
         let bytes = [user_id.as_bytes().as_slice(), &seconds, &mac].concat();
         SecretString::from(BASE64_URL_SAFE_NO_PAD.encode(bytes))
     }
@@ -76,16 +76,15 @@ impl Tokens {
     pub fn is_link_token(&self, purpose: Purpose, token: &LinkToken, state: &str, now: DateTime) -> bool {
         let seconds = token.expires_at.timestamp().to_be_bytes();
         now < token.expires_at
-            && self.is_stamp(purpose, &[token.user_id.as_bytes(), &seconds, state.as_bytes()], &token.mac)
+            && self.verify_mac(purpose, &[token.user_id.as_bytes(), &seconds, state.as_bytes()], &token.mac)
     }
 
-    /// An HMAC of ours over the parts, for one purpose.
-    pub fn stamp(&self, purpose: Purpose, parts: &[&[u8]]) -> Vec<u8> {
+    pub fn mac(&self, purpose: Purpose, parts: &[&[u8]]) -> Vec<u8> {
         hmac::sign(&self.current().derive(purpose), &framed(parts)).as_ref().to_vec()
     }
 
-    /// Whether [`Tokens::stamp`] made it, with any of our keys.
-    pub fn is_stamp(&self, purpose: Purpose, parts: &[&[u8]], mac: &[u8]) -> bool {
+    /// Whether [`Tokens::mac`] made it, with any of our keys.
+    pub fn verify_mac(&self, purpose: Purpose, parts: &[&[u8]], mac: &[u8]) -> bool {
         let text = framed(parts);
         self.keys.iter().any(|key| hmac::verify(&key.derive(purpose), &text, mac).is_ok())
     }

@@ -1,10 +1,8 @@
 //! `GET /healthz`, `GET /readyz`, `GET /metrics`.
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use axum::{extract::State, response::IntoResponse};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::Readiness;
 use crate::app::App;

@@ -2,9 +2,8 @@
 //! hold a connection and its buffers for ever. Reading has deadlines elsewhere (`server.rs`, `router.rs`).
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};

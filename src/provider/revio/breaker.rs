@@ -1,12 +1,6 @@
-//! Revio's health as we see it: after several failures in a row, calls are not even tried for a while, so that a struggling
-//! provider is left alone and nobody waits for a deadline in vain. One call is then let through to see.
-//!
-//! ```text
-//! closed ──FAILURES_MAX in a row──> open until T ──T passed──> one probe ──ok──> closed
-//!                                        ^──────────failed, longer──┘
-//! ```
-//!
-//! Each process sees for itself; there is nothing to agree on, since a pause only delays.
+//! Revio's health as this process sees it: after [`FAILURES_MAX`] failures in a row, calls are not even tried for a while, so that a
+//! struggling provider is left alone and nobody waits for a deadline in vain. Then one call is let through as a probe: if it
+//! fails, the pause is longer.
 
 use std::sync::{Mutex, PoisonError};
 

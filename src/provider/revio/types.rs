@@ -16,9 +16,7 @@ const CODES_CHARS_MAX: usize = 200;
 /// `sender_name` and `payment.description` are shown to the person who is paid.
 const DESCRIPTION: &str = "Octoco";
 
-/// A deposit as Revio is to take it.
 pub struct NewPurchase<'a> {
-    /// Our row's id.
     pub reference: Uuid,
     pub amount: Amount,
     pub email: &'a str,
@@ -45,9 +43,7 @@ impl NewPurchase<'_> {
     }
 }
 
-/// A withdrawal as Revio is to pay it.
 pub struct NewPayout<'a> {
-    /// Our row's id.
     pub reference: Uuid,
     pub amount: Amount,
     pub email: &'a str,
@@ -84,8 +80,8 @@ fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(deserialize
     let number = value.as_str().and_then(|text| text.parse::<i64>().ok()).map(Value::from);
     let blank = value.as_str().is_some_and(str::is_empty);
     let read = |value| serde_json::from_value(value).ok();
-    let as_told = if blank { None } else { read(value) };
-    Ok(as_told.or_else(|| number.and_then(read)).unwrap_or_default())
+    let as_sent = if blank { None } else { read(value) };
+    Ok(as_sent.or_else(|| number.and_then(read)).unwrap_or_default())
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -195,7 +191,6 @@ impl PurchaseStatus {
         matches!(self, Self::Paid(_) | Self::Refunded(_) | Self::ChargedBack(_))
     }
 
-    /// Revio's own word.
     pub fn word(&self) -> &str {
         match self {
             Self::Open(word)
@@ -245,22 +240,6 @@ impl PayoutStatus {
             Self::Unknown(word) => word,
         }
     }
-}
-
-/// What Revio holds for us, as it says it.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Balances {
-    #[serde(default)]
-    pub ecommerce: Vec<CurrencyBalance>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct CurrencyBalance {
-    pub currency: String,
-    #[serde(default)]
-    pub balance: i64,
-    #[serde(default)]
-    pub available_payout_balance: i64,
 }
 
 /// The codes of an error body, in any of its three reported shapes: field to list of items, field to one item, or one flat

@@ -6,7 +6,6 @@ use uuid::Uuid;
 /// The longest known name has 51 characters.
 const EVENT_TYPE_CHARS_MAX: usize = 100;
 
-/// The object to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     Purchase(Uuid),
@@ -17,7 +16,6 @@ pub enum Subject {
 pub struct Event {
     pub event_type: String,
     pub subject: Option<Subject>,
-    /// The id of our row, if the object carries one.
     pub reference: Option<Uuid>,
     pub is_test: Option<bool>,
     pub brand_id: Option<Uuid>,

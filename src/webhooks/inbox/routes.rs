@@ -5,15 +5,12 @@ use std::time::Duration;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Call, Endpoint, Verdict};
 use crate::app::App;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::address;
-use crate::platform::http::json::whole_body;
-use crate::platform::problems::Problems;
+use crate::platform::{http::address, http::json::whole_body, problems::Problems};
 
 /// The one real body that was seen has 2.2 kB; this is ample (`revio.md` 10, 28).
 const BODY_BYTES_MAX: usize = 256 * 1024;

@@ -5,41 +5,51 @@ use sqlx::{Connection, PgConnection};
 
 /// The migration that made the tables: what made them once makes them again. A later one that changes them must be run after
 /// it, and until somebody has taught [`create_tables`] that, it refuses.
-const MIGRATION: i64 = 16;
+const MIGRATION: i64 = 4;
 const TABLES: [&str; 4] = ["ledger_accounts", "ledger_transfers", "ledger_orphans", "ledger_cursor"];
 
-/// Table and key. `ledger_orphans` goes by its key alone: when an orphan was found is not the ledger's to say.
+/// How the live rows of a table become the rebuilt ones: what takes out those that differ, what puts in those that are missing.
+macro_rules! swap {
+    ($table:literal, key $key:literal, same $same:literal) => {
+        (
+            $table,
+            concat!(
+                "delete from public.",
+                $table,
+                " l where l.currency = any($1) and not exists (select from ledger_rebuild.",
+                $table,
+                " r where r.",
+                $key,
+                " = l.",
+                $key,
+                " and ",
+                $same,
+                ")"
+            ),
+            concat!(
+                "insert into public.",
+                $table,
+                " select r.* from ledger_rebuild.",
+                $table,
+                " r where r.currency = any($1)
+                    and not exists (select from public.",
+                $table,
+                " l where l.",
+                $key,
+                " = r.",
+                $key,
+                ")"
+            ),
+        )
+    };
+}
+
+/// `ledger_orphans` goes by its key alone: when an orphan was found is not the ledger's to say.
 const SWAPS: [(&str, &str, &str); 4] = [
-    (
-        "ledger_accounts",
-        "delete from public.ledger_accounts l where l.currency = any($1) and not exists (
-             select from ledger_rebuild.ledger_accounts r where r.id = l.id and row(r.*) is not distinct from row(l.*))",
-        "insert into public.ledger_accounts select r.* from ledger_rebuild.ledger_accounts r
-          where r.currency = any($1) and not exists (select from public.ledger_accounts l where l.id = r.id)",
-    ),
-    (
-        "ledger_transfers",
-        "delete from public.ledger_transfers l where l.currency = any($1) and not exists (
-             select from ledger_rebuild.ledger_transfers r
-              where r.timestamp = l.timestamp and row(r.*) is not distinct from row(l.*))",
-        "insert into public.ledger_transfers select r.* from ledger_rebuild.ledger_transfers r
-          where r.currency = any($1) and not exists (select from public.ledger_transfers l where l.timestamp = r.timestamp)",
-    ),
-    (
-        "ledger_orphans",
-        "delete from public.ledger_orphans l where l.currency = any($1) and not exists (
-             select from ledger_rebuild.ledger_orphans r where r.timestamp = l.timestamp)",
-        "insert into public.ledger_orphans select r.* from ledger_rebuild.ledger_orphans r
-          where r.currency = any($1) and not exists (select from public.ledger_orphans l where l.timestamp = r.timestamp)",
-    ),
-    (
-        "ledger_cursor",
-        "delete from public.ledger_cursor l where l.currency = any($1) and not exists (
-             select from ledger_rebuild.ledger_cursor r where r.currency = l.currency
-                and (r.timestamp, r.accounts_timestamp) = (l.timestamp, l.accounts_timestamp))",
-        "insert into public.ledger_cursor select r.* from ledger_rebuild.ledger_cursor r
-          where r.currency = any($1) and not exists (select from public.ledger_cursor l where l.currency = r.currency)",
-    ),
+    swap!("ledger_accounts", key "id", same "row(r.*) is not distinct from row(l.*)"),
+    swap!("ledger_transfers", key "timestamp", same "row(r.*) is not distinct from row(l.*)"),
+    swap!("ledger_orphans", key "timestamp", same "true"),
+    swap!("ledger_cursor", key "currency", same "(r.timestamp, r.accounts_timestamp) = (l.timestamp, l.accounts_timestamp)"),
 ];
 
 /// Until the connection ends. False when another has it.
@@ -47,7 +57,6 @@ pub(super) async fn try_session_lock(db: &mut PgConnection, lock: i64) -> sqlx::
     sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, lock).fetch_one(db).await
 }
 
-/// Waits for whoever has it.
 pub(super) async fn session_lock(db: &mut PgConnection, lock: i64) -> sqlx::Result<()> {
     sqlx::query!("select pg_advisory_lock($1)", lock).fetch_one(db).await?;
     Ok(())
@@ -58,7 +67,6 @@ pub(super) async fn be_patient(db: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::raw_sql("set statement_timeout = 0").execute(db).await.map(drop)
 }
 
-/// Whether any table of the read model was dropped.
 pub(super) async fn is_missing(db: &mut PgConnection) -> sqlx::Result<bool> {
     let missing = sqlx::query_scalar!(
         r#"select bool_or(to_regclass('public.' || name) is null) as "missing!"

@@ -1,19 +1,14 @@
 //! `POST /v1/auth/verify-email`, `POST /v1/auth/verify-email/resend`.
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::{extract::State, http::StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::app::App;
 use crate::identity::caller::{AnonymousClient, Caller};
-use crate::platform::error::Result;
-use crate::platform::http::Json;
-use crate::platform::problems::Problems;
-use crate::platform::tokens::LinkToken;
+use crate::platform::{error::Result, http::Json, problems::Problems, tokens::LinkToken};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(verify)).routes(routes!(resend))

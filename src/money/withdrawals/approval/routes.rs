@@ -4,20 +4,17 @@
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::Waiting;
+use super::Subject;
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, take_of};
 use crate::money::approvals::{self, Approval};
 use crate::money::transactions::routes::TransactionView;
-use crate::platform::error::Result;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
-use crate::platform::permissions::WithdrawalsApprove;
-use crate::platform::problems::Problems;
+use crate::platform::{error::Result, permissions::WithdrawalsApprove, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(approve)).routes(routes!(decline))
@@ -68,8 +65,8 @@ decision_bodies! {
 }
 
 impl WithdrawalApprovalView {
-    fn of(app: &App, waiting: Waiting, approvals: &mut Vec<Approval>) -> Self {
-        let Waiting { withdrawal, seen } = waiting;
+    fn of(app: &App, subject: Subject, approvals: &mut Vec<Approval>) -> Self {
+        let Subject { withdrawal, seen } = subject;
         let (destination, hash) = seen.unzip();
         Self {
             user_id: withdrawal.user_id,
@@ -86,10 +83,9 @@ impl WithdrawalApprovalView {
         }
     }
 
-    async fn with_approvals(app: &App, waiting: impl Into<Waiting>) -> Result<Json<Self>> {
-        let waiting = waiting.into();
-        let mut approvals = approvals::list(app, &[waiting.withdrawal.id]).await?;
-        Ok(Json(Self::of(app, waiting, &mut approvals)))
+    async fn with_approvals(app: &App, subject: Subject) -> Result<Json<Self>> {
+        let mut approvals = approvals::list(app, &[subject.withdrawal.id]).await?;
+        Ok(Json(Self::of(app, subject, &mut approvals)))
     }
 }
 

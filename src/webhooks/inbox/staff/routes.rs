@@ -1,13 +1,11 @@
 //! `GET /v1/admin/webhooks`, `GET /v1/admin/webhooks/{id}`, `POST /v1/admin/webhooks/{id}/replay`,
 //! `POST /v1/admin/webhooks/replay`.
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::{extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::app::App;

@@ -1,0 +1,58 @@
+//! `./dev bench` runs this on parts of its own: made-up transactions by the million, and what the service takes to read them
+//! back. Settings come from the environment, as for the service. Exit status 1 where a figure is not what it must be.
+
+#![expect(clippy::print_stdout, reason = "a measurement with a printed result")]
+
+mod lists;
+mod projector;
+mod seed;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use octoco::app::App;
+use octoco::platform::config::Config;
+use octoco::platform::error::BoxError;
+use octoco::platform::telemetry;
+
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fills an empty database with made-up transactions; needs REVIO_TEST_MODE=true
+    Seed {
+        #[arg(long, default_value_t = 1_000_000)]
+        transactions: i64,
+    },
+    /// Times every kind of page on what `seed` made
+    Lists {
+        /// Calls of each kind
+        #[arg(long, default_value_t = 200)]
+        calls: usize,
+    },
+    /// How fast the ledger is copied into PostgreSQL, and how far behind the copy is under load
+    Projector {
+        #[arg(long, default_value_t = 1_000_000)]
+        transfers: usize,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, BoxError> {
+    let cli = Cli::parse();
+    let config = Config::from_env()?;
+    telemetry::init_logs(config.log_format);
+    let app = App::connect(config).await?;
+    let good = match cli.command {
+        Command::Seed { transactions } => seed::run(&app, transactions).await.map(|()| true),
+        Command::Lists { calls } => lists::run(&app, calls).await,
+        Command::Projector { transfers } => projector::run(&app, transfers).await,
+    };
+    app.ledger.clone().close().await;
+    Ok(if good? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

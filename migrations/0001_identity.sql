@@ -1,0 +1,165 @@
+-- Who is calling and what they may do: people, their sessions, the mails that we owe them, and who did what.
+
+create table users (
+    -- UUIDv7 whose last two bytes are zero: the ledger puts the account kind and the currency there, so that a
+    -- wallet's id in TigerBeetle is computed and never looked up.
+    id            uuid        primary key,
+    -- Normalised (trimmed, lower case) before it gets here: one person, one row.
+    email         text        not null,
+    full_name     text        not null,
+    -- PHC string: algorithm, parameters, salt and hash together.
+    password_hash text        not null,
+    role          text        not null default 'user',
+    created_at    timestamptz not null,
+    -- Null until the person has opened a link that only this mailbox got.
+    email_verified_at timestamptz,
+
+    constraint users_id_shape  check (right(id::text, 4) = '0000'),
+    constraint users_email     unique (email),
+    constraint users_email_len check (length(email) between 3 and 254 and email = lower(email)),
+    constraint users_name_len  check (length(full_name) between 1 and 128),
+    constraint users_role      check (role in ('user', 'support', 'finance', 'admin'))
+);
+-- Finding a person by the beginning of the e-mail, whatever the collation of the database.
+create index users_email_prefix on users (email text_pattern_ops);
+
+-- One row for each sign-in; its refresh tokens form a family that lives and dies with it.
+create table sessions (
+    id             uuid        primary key,
+    user_id        uuid        not null references users,
+    user_agent     text,
+    address        text,
+    created_at     timestamptz not null,
+    expires_at     timestamptz not null,
+    revoked_at     timestamptz,
+    revoked_reason text,
+
+    constraint sessions_revoked check ((revoked_at is null) = (revoked_reason is null))
+);
+create index sessions_user on sessions (user_id, created_at desc);
+-- The sessions that ended while an access token of theirs may still live (src/platform/access.rs).
+create index sessions_revoked_at on sessions (revoked_at) where revoked_at is not null;
+
+-- Only the SHA-256 of a token is kept. A rotated token stays until its session ends: that is how a stolen one is seen.
+create table refresh_tokens (
+    token_hash bytea       primary key,
+    session_id uuid        not null references sessions on delete cascade,
+    issued_at  timestamptz not null,
+    rotated_at timestamptz,
+
+    constraint refresh_tokens_hash_len check (length(token_hash) = 32)
+);
+create index refresh_tokens_session on refresh_tokens (session_id);
+
+-- Mails that we owe somebody; src/identity/mails.rs has the procedure.
+-- The row is also the job: due_at is queue, schedule, lease and retry in one column (docs/decisions/003).
+create table mails (
+    id         uuid        primary key,
+    kind       text        not null,
+    -- Whom it goes to. A forgotten password is asked for by address: whether anybody has it is found out when the mail is
+    -- sent, so that asking takes as long and leaves the same row for everybody (docs/decisions/016).
+    user_id    uuid        references users,
+    address    text,
+    state      text        not null default 'pending',
+    due_at     timestamptz,
+    attempts   integer     not null default 0,
+    -- When the link in it ends. The link itself is made when the mail is sent and stands nowhere: a copy of this table
+    -- opens no account.
+    expires_at timestamptz not null,
+    last_error text,
+    created_at timestamptz not null,
+    sent_at    timestamptz,
+
+    constraint mails_kind      check (kind in ('email_verification', 'password_reset')),
+    constraint mails_recipient check ((user_id is null) <> (address is null)),
+    constraint mails_state     check (state in ('pending', 'sent', 'dropped', 'dead')),
+    constraint mails_due       check ((due_at is not null) = (state = 'pending')),
+    constraint mails_sent      check ((sent_at is not null) = (state = 'sent'))
+);
+
+create index mails_due on mails (due_at) where due_at is not null;
+create index mails_dead on mails (created_at) where state = 'dead';
+create index mails_user on mails (user_id) where user_id is not null;
+
+-- Who did what: append-only and hash-chained. src/identity/audit.rs has the procedure, and why a row is chained a moment after it
+-- was written.
+
+create table audit_log (
+    id          uuid        primary key,
+    at          timestamptz not null,
+    -- A user's id, 'system' or 'revio'.
+    actor       text        not null,
+    -- The role that the actor had then.
+    actor_role  text,
+    action      text        not null,
+    object_kind text        not null,
+    object_id   text        not null,
+    -- What changed: ids, states, roles and amounts; never a secret and never personal data.
+    before      jsonb,
+    after       jsonb,
+    request_id  text,
+    address     text,
+
+    constraint audit_log_actor  check (length(actor) between 1 and 64),
+    constraint audit_log_action check (action ~ '^[a-z_]+\.[a-z_]+$'),
+    constraint audit_log_object check (length(object_kind) between 1 and 64 and length(object_id) between 1 and 255)
+);
+-- Ids are in the order of time, so each of these lists newest first.
+create index audit_log_by_actor on audit_log (actor, id desc);
+create index audit_log_by_action on audit_log (action, id desc);
+create index audit_log_by_object on audit_log (object_kind, object_id, id desc);
+create index audit_log_at on audit_log (at);
+
+-- The chain: each link holds the hash of the link before it, and its own over that and every field of its row.
+create table audit_chain (
+    position      bigint primary key,
+    entry_id      uuid   not null references audit_log,
+    previous_hash bytea  not null,
+    hash          bytea  not null,
+
+    constraint audit_chain_once     unique (entry_id),
+    constraint audit_chain_position check (position > 0),
+    constraint audit_chain_hash     check (length(hash) = 32 and length(previous_hash) = 32)
+);
+
+-- The last link. One row, so that links missing at the end are seen too.
+create table audit_head (
+    single   boolean primary key default true,
+    position bigint  not null,
+    hash     bytea   not null,
+
+    constraint audit_head_single check (single)
+);
+insert into audit_head (position, hash) values (0, decode(repeat('00', 32), 'hex'));
+
+-- Rows that wait to be chained. Whoever inserts into audit_log, the row gets here in the same transaction.
+create table audit_unsealed (
+    entry_id uuid primary key
+);
+
+create function audit_enqueue() returns trigger language plpgsql as $$
+begin
+    insert into audit_unsealed (entry_id) values (new.id);
+    return null;
+end
+$$;
+create trigger audit_log_enqueue after insert on audit_log for each row execute function audit_enqueue();
+
+create function audit_refuse() returns trigger language plpgsql as $$
+begin
+    raise exception '% is append-only', tg_table_name using errcode = 'insufficient_privilege';
+end
+$$;
+create trigger audit_log_append_only before update or delete or truncate on audit_log
+    for each statement execute function audit_refuse();
+create trigger audit_chain_append_only before update or delete or truncate on audit_chain
+    for each statement execute function audit_refuse();
+create trigger audit_head_stays before delete or truncate on audit_head
+    for each statement execute function audit_refuse();
+create trigger audit_head_grows before update on audit_head
+    for each row when (new.position <= old.position) execute function audit_refuse();
+create trigger audit_unsealed_stays before truncate on audit_unsealed
+    for each statement execute function audit_refuse();
+
+-- For every role but the owner the privileges say the same as the triggers.
+revoke update, delete, truncate on audit_log, audit_chain from public;
