@@ -6,6 +6,7 @@ use ledger::Ledger;
 use secrecy::ExposeSecret;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio_util::task::TaskTracker;
 
 use crate::platform::error::{BoxError, Error, Result};
 use crate::platform::queue::{self, Setbacks};
@@ -40,6 +41,8 @@ pub struct Parts {
     pub crash: CrashPoints,
     pub metrics: Metrics,
     pub setbacks: Setbacks,
+    /// Requests that go on although nobody may be listening any more.
+    pub in_hand: TaskTracker,
     pub config: Config,
 }
 
@@ -108,6 +111,7 @@ impl App {
             crash,
             metrics,
             setbacks: Setbacks::default(),
+            in_hand: TaskTracker::new(),
             config,
         })))
     }

@@ -221,6 +221,8 @@ async fn supervise(
     tracing::info!("octoco stops: no new work, what is in hand ends");
     let finish = async {
         server.await;
+        app.in_hand.close();
+        app.in_hand.wait().await;
         while tasks.join_next().await.is_some() {}
     };
     if tokio::time::timeout(app.config.shutdown, finish).await.is_err() {

@@ -2,13 +2,14 @@
 
 use std::{any::Any, sync::Arc, time::Duration};
 
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, http::HeaderMap, routing::get};
 use serde_json::Value;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
@@ -80,12 +81,23 @@ pub fn layered(routes: Router<App>, app: App, deadline: Duration) -> Router {
                 .layer(from_fn_with_state(app.clone(), headers::protect))
                 .layer(from_fn_with_state(app.clone(), access_log::record))
                 .layer(headers::cors(&app))
+                .layer(from_fn_with_state(app.clone(), go_on))
                 .layer(CatchPanicLayer::custom(panicked))
                 .layer(from_fn(move |request, next| Arc::clone(&load).admit(request, next)))
                 .layer(from_fn(move |request, next| in_time(deadline, request, next)))
                 .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
         )
         .with_state(app)
+}
+
+/// What changes something goes on whoever listens: a client that goes away takes only the answer with it. Else a row would be
+/// written and wait for the end of its lease.
+async fn go_on(State(app): State<App>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    let handled = app.in_hand.spawn(next.run(request).in_current_span());
+    handled.await.unwrap_or_else(|ended| Error::internal(ended).into_response())
 }
 
 /// A mistake of ours: told as such, with its message only in the log.

@@ -15,6 +15,7 @@ mod credentials;
 mod deposits;
 mod encryption;
 mod exports;
+mod gone;
 mod guessing;
 mod harness;
 mod health;
