@@ -101,6 +101,8 @@ pub mod money {
     pub mod bank_accounts;
     /// Money in, one function an arrow.
     pub mod deposits;
+    /// What Revio's word on money must say before it is booked.
+    pub mod evidence;
     /// Rows on hold: listed for a person, and resolved (`/v1/admin/held`).
     pub mod manual_review;
     /// What a wallet does not cover, the customer owes.

@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::users;
+use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::restrictions;
 use crate::money::transactions::{
@@ -34,7 +35,7 @@ use crate::money::transactions::{
 };
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
-use crate::provider::revio::types::Payment;
+use crate::provider::revio::types::{Flag, Payment};
 use crate::provider::revio::{NewPurchase, Purchase, PurchaseStatus, RevioError};
 
 /// How long the payer's link works.
@@ -245,7 +246,7 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
 
 /// Revio says that it was paid: credited if that is so and fits, else on hold for a person.
 async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
-    match evidence(app, deposit, purchase) {
+    match fits(app, deposit, purchase) {
         Ok(payment) => credit(app, deposit, purchase, payment).await,
         Err(_) if deposit.held_reason.is_some() => Ok(deposit.clone()),
         Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, &reason).await,
@@ -266,12 +267,11 @@ async fn move_to_suspense(
 ) -> Result<Transaction> {
     let currency = came.currency();
     let (provider_balance, suspense) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
-    let provider_fees = app.ledger.provider_fees(currency);
-    app.ledger.open(&[provider_balance, suspense, provider_fees]).await?;
+    app.ledger.open(&[provider_balance, suspense]).await?;
     app.ledger.transfer(transfer(deposit, Leg::Unmatched, (provider_balance, suspense), came)).await?;
     app.crash.at("deposit.unmatched_booked")?;
     if let Some(payment) = &purchase.payment {
-        book_fee(app, deposit, payment, (provider_fees, provider_balance)).await?;
+        evidence::book_fee(app, deposit, payment).await?;
     }
     if deposit.held_reason.is_some() { Ok(deposit.clone()) } else { transactions::hold(app, deposit, reason).await }
 }
@@ -296,51 +296,24 @@ async fn in_suspense_before(app: &App, deposit: &Transaction) -> Result<Option<A
     came.transpose().map_err(Error::internal)
 }
 
-enum Misfit {
-    /// Money came, in our currency and for this deposit, but another amount.
-    Amount(Amount),
-    /// No money of ours came, or none that we can name.
-    NoMoney(String),
-}
-
 /// Money came, all of it, and it is this deposit's.
-fn evidence<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<&'p Payment, Misfit> {
-    let no_money = |reason: String| Err(Misfit::NoMoney(reason));
-    let Some(payment) = &purchase.payment else { return no_money("paid without a payment".to_owned()) };
-    if purchase.marked_as_paid || payment.is_outgoing {
-        return no_money("marked as paid, but no money came".to_owned());
+fn fits<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<&'p Payment, Misfit> {
+    match &purchase.marked_as_paid {
+        Flag::No | Flag::Unsaid => {}
+        Flag::Yes => return Err(Misfit::NoMoney("marked as paid, but no money came".to_owned())),
+        Flag::Odd(found) => return Err(Misfit::NoMoney(format!("marked_as_paid is {found}"))),
     }
-    // What Revio does not say is no contradiction: the purchase was asked for by the id that it gave us.
-    let other_mode = purchase.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
-    if other_mode || purchase.brand_id.is_some_and(|brand| brand != app.revio.brand_id()) {
-        return no_money("paid in another mode or brand".to_owned());
-    }
-    // A second payment carries the reference of the first.
-    let references = [Some(deposit.id), deposit.parent_id];
-    let named = |reference: &Uuid| purchase.reference == reference.to_string();
-    if !purchase.reference.is_empty() && !references.iter().flatten().any(named) {
-        return no_money("the purchase has another reference".to_owned());
-    }
-    if payment.currency != deposit.amount.currency().code() {
-        let asked = deposit.amount.currency().code();
-        return no_money(format!("paid in another currency: {}, asked for {asked}", payment.currency));
-    }
-    match Amount::new(payment.amount, deposit.amount.currency()) {
-        Ok(came) if came == deposit.amount => Ok(payment),
-        Ok(came) => Err(Misfit::Amount(came)),
-        Err(_) => no_money(format!("paid with an impossible amount: {}", payment.amount)),
-    }
+    let Purchase { reference, is_test, brand_id, .. } = purchase;
+    let (payment, is_test, brand_id) = (purchase.payment.as_ref(), *is_test, *brand_id);
+    evidence::check(app, deposit, &Claim { payment, outgoing: false, reference, is_test, brand_id })
 }
 
 /// `→ completed`: the wallet is credited; what Revio keeps for itself is our expense, booked with it; what the customer owes
 /// us is repaid first, in the same breath.
 async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: &Payment) -> Result<Transaction> {
     let currency = deposit.amount.currency();
-    let (provider_balance, provider_fees) = (app.ledger.provider_balance(currency), app.ledger.provider_fees(currency));
-    app.ledger.open(&[provider_balance, provider_fees]).await?;
-
-    let wallet = Account::wallet(deposit.user_id, currency);
-    let main = transfer(deposit, Leg::Main, (provider_balance, wallet), deposit.amount);
+    let accounts = (app.ledger.provider_balance(currency), Account::wallet(deposit.user_id, currency));
+    let main = transfer(deposit, Leg::Main, accounts, deposit.amount);
     let repaid = match receivables::make_available(app, deposit, Available::Credit(main)).await {
         // Closed while the payer was paying. Once refused, this id stays refused, also when the wallet is open again.
         Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
@@ -350,7 +323,7 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: 
         repaid => repaid?,
     };
     app.crash.at("deposit.credited")?;
-    book_fee(app, deposit, payment, (provider_fees, provider_balance)).await?;
+    evidence::book_fee(app, deposit, payment).await?;
     app.crash.at("deposit.fee_booked")?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0]))
         .with_provider(reported(deposit, purchase))
@@ -358,28 +331,9 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: 
     transactions::advance(app, deposit, to).await
 }
 
-/// What Revio keeps for itself. It is between Revio and us: nothing about it keeps a customer's money back.
-async fn book_fee(app: &App, deposit: &Transaction, payment: &Payment, accounts: (Account, Account)) -> Result<()> {
-    let Ok(fee) = Amount::new(payment.fee_amount.unwrap_or(0), deposit.amount.currency()) else {
-        tracing::error!(transaction.id = %deposit.id, "Revio names a negative fee; none is booked");
-        return Ok(());
-    };
-    if fee.is_zero() {
-        return Ok(());
-    }
-    match app.ledger.transfer(transfer(deposit, Leg::ProviderFee, accounts, fee)).await {
-        Err(LedgerError::Contradiction(code)) => {
-            tracing::error!(transaction.id = %deposit.id, code, "Revio names another fee than was booked before");
-            Ok(())
-        }
-        booked => Ok(booked?),
-    }
-}
-
 /// One transfer of this deposit: debit first, credit second.
 fn transfer(deposit: &Transaction, leg: Leg, (debit, credit): (Account, Account), amount: Amount) -> Transfer {
     let code = match leg {
-        Leg::ProviderFee => TransferCode::ProviderFee,
         Leg::Unmatched | Leg::UnmatchedReturn => TransferCode::UnmatchedPayment,
         _ => TransferCode::Deposit,
     };

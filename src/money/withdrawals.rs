@@ -43,12 +43,14 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::users;
+use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::transactions::{self, Due, Inserted, Kind, Move, NewTransaction, Provider, State, Transaction};
 use crate::money::{bank_accounts, restrictions};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue::LEASE;
+use crate::provider::revio::types::Payment;
 use crate::provider::revio::{NewPayout, Payout, PayoutStatus, RevioError};
 
 /// Revio executes a payout within 15 minutes of its creation (`revio.md` 4.3); a call needs some of that time.
@@ -409,6 +411,10 @@ async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
 
 /// `→ completed`: Revio paid, the reservation becomes final.
 async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    let payment = match fits(app, withdrawal, payout) {
+        Ok(payment) => payment,
+        Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
+    };
     let posted = app.ledger.post(withdrawal.id).await;
     app.crash.at("withdrawal.posted")?;
     match posted {
@@ -423,6 +429,7 @@ async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resul
         }
         Err(error) => return Err(error.into()),
     }
+    evidence::book_fee(app, withdrawal, payment).await?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
     transactions::advance(app, withdrawal, to).await
 }
@@ -441,6 +448,25 @@ async fn release(app: &App, withdrawal: &Transaction, reason: &str) -> Result<Tr
     };
     let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
     transactions::advance(app, withdrawal, Move::to(State::Failed, due).because(reason).having_repaid(repaid)).await
+}
+
+/// Money left, all of it, and it is this withdrawal's.
+fn fits<'p>(app: &App, withdrawal: &Transaction, payout: &'p Payout) -> Result<&'p Payment, Misfit> {
+    let Payout { reference, is_test, brand_id, .. } = payout;
+    let (payment, is_test, brand_id) = (payout.payment.as_ref(), *is_test, *brand_id);
+    evidence::check(app, withdrawal, &Claim { payment, outgoing: true, reference, is_test, brand_id })
+}
+
+/// What was paid is not what was asked for: nothing is posted or released before a person knows what happened.
+async fn hold_misfit(app: &App, withdrawal: &Transaction, misfit: Misfit) -> Result<Transaction> {
+    if withdrawal.held_reason.is_some() {
+        return Ok(withdrawal.clone());
+    }
+    let reason = match misfit {
+        Misfit::Amount(moved) => format!("Revio paid out {}, asked for {}", moved.minor(), withdrawal.amount.minor()),
+        Misfit::NoMoney(reason) => format!("Revio's payout does not fit: {reason}"),
+    };
+    transactions::hold(app, withdrawal, &reason).await
 }
 
 fn reported(withdrawal: &Transaction, payout: &Payout) -> Provider {

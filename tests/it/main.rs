@@ -14,6 +14,7 @@ mod crashes;
 mod credentials;
 mod deposits;
 mod encryption;
+mod evidence;
 mod exports;
 mod gone;
 mod guessing;

@@ -3,10 +3,10 @@
 
 use ledger::{Leg, TransferCode};
 
-use super::{ASK_MIN, LATER_LOOKS, reported, settle};
+use super::{ASK_MIN, LATER_LOOKS, fits, hold_misfit, reported, settle};
 use crate::app::App;
-use crate::money::receivables;
 use crate::money::transactions::{self, Due, Move, Provider, State, Transaction};
+use crate::money::{evidence, receivables};
 use crate::platform::error::Result;
 use crate::provider::revio::{Payout, PayoutStatus};
 
@@ -46,9 +46,14 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
 
 /// `failed → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.
 pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    let payment = match fits(app, withdrawal, payout) {
+        Ok(payment) => payment,
+        Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
+    };
     let owed = receivables::collect(app, withdrawal, Leg::Late, TransferCode::Withdrawal).await?;
     app.metrics.withdrawals_paid_late.inc();
     tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
+    evidence::book_fee(app, withdrawal, payment).await?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
     transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
 }

@@ -13,6 +13,7 @@ use crate::platform::clock::DateTime;
 
 /// Enough of Revio's error codes for a log line; the rest of the body may hold personal data.
 const CODES_CHARS_MAX: usize = 200;
+const ODD_CHARS_MAX: usize = 40;
 /// `sender_name` and `payment.description` are shown to the person who is paid.
 const DESCRIPTION: &str = "Octoco";
 
@@ -84,6 +85,63 @@ fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(deserialize
     Ok(as_sent.or_else(|| number.and_then(read)).unwrap_or_default())
 }
 
+/// A boolean that money hangs on: only a boolean is one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Value")]
+pub enum Flag {
+    #[default]
+    Unsaid,
+    Yes,
+    No,
+    /// Something else, as it was sent.
+    Odd(String),
+}
+
+impl From<Value> for Flag {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Unsaid,
+            Value::Bool(true) => Self::Yes,
+            Value::Bool(false) => Self::No,
+            other => Self::Odd(shortened(&other)),
+        }
+    }
+}
+
+/// A number that is money, in whatever spelling JSON has for it: `1000`, `1000.0` and `"1000"` are one amount.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Value")]
+pub struct Figure(String);
+
+impl From<Value> for Figure {
+    fn from(value: Value) -> Self {
+        Self(
+            value
+                .as_str()
+                .map_or_else(|| shortened(&value), |text| shortened(&Value::from(text)).trim_matches('"').to_owned()),
+        )
+    }
+}
+
+impl Figure {
+    /// `None` where it is not whole, or no number at all.
+    pub fn whole(&self) -> Option<i64> {
+        let (whole, fraction) = self.0.split_once('.').unwrap_or((&self.0, ""));
+        whole.parse().ok().filter(|_| fraction.bytes().all(|digit| digit == b'0'))
+    }
+}
+
+impl std::fmt::Display for Figure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "not said" } else { &self.0 })
+    }
+}
+
+/// Enough to see what it is.
+fn shortened(value: &Value) -> String {
+    value.to_string().chars().take(ODD_CHARS_MAX).collect()
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct Purchase {
     pub id: Uuid,
@@ -98,8 +156,8 @@ pub struct Purchase {
     #[serde(default, deserialize_with = "lenient")]
     pub payment: Option<Payment>,
     /// Somebody pressed a button that says it was paid: no money came.
-    #[serde(default, deserialize_with = "lenient")]
-    pub marked_as_paid: bool,
+    #[serde(default)]
+    pub marked_as_paid: Flag,
     /// Shrinks with each refund that succeeds.
     #[serde(default, deserialize_with = "lenient")]
     pub refundable_amount: Option<i64>,
@@ -132,9 +190,11 @@ impl Purchase {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Payment {
+    #[serde(default)]
+    pub is_outgoing: Flag,
+    #[serde(default)]
+    pub amount: Figure,
     #[serde(default, deserialize_with = "lenient")]
-    pub is_outgoing: bool,
-    pub amount: i64,
     pub currency: String,
     #[serde(default, deserialize_with = "lenient")]
     pub fee_amount: Option<i64>,
@@ -148,6 +208,10 @@ pub struct Payout {
     pub reference: String,
     #[serde(default, deserialize_with = "lenient")]
     pub is_test: Option<bool>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub brand_id: Option<Uuid>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub payment: Option<Payment>,
     #[serde(default, deserialize_with = "lenient")]
     pub execution_url: Option<String>,
 }
@@ -283,7 +347,10 @@ mod tests {
         let purchase: Purchase = serde_json::from_str(text).expect("reads");
         assert_eq!((purchase.reference.as_str(), purchase.is_test, purchase.brand_id), ("", None, None));
         assert_eq!((purchase.refundable_amount, purchase.checkout_url), (Some(5), None));
-        assert_eq!(purchase.payment.map(|payment| (payment.amount, payment.fee_amount)), Some((5, Some(2))));
+        assert_eq!(
+            purchase.payment.map(|payment| (payment.amount.whole(), payment.fee_amount)),
+            Some((Some(5), Some(2)))
+        );
         let payout: Payout = serde_json::from_str(
             r#"{"id": "00000000-0000-0000-0000-000000000001", "status": "pending", "execution_url": ""}"#,
         )
@@ -297,5 +364,21 @@ mod tests {
         assert_eq!(status, PurchaseStatus::Unknown("teleported".to_owned()));
         let status: PayoutStatus = serde_json::from_str(r#""executed""#).expect("reads");
         assert_eq!(status, PayoutStatus::Success);
+    }
+
+    #[test]
+    fn only_a_boolean_is_a_flag_and_every_whole_number_is_an_amount() {
+        let flag = |text: &str| serde_json::from_str::<Flag>(text).expect("reads");
+        assert_eq!((flag("true"), flag("false"), flag("null")), (Flag::Yes, Flag::No, Flag::Unsaid));
+        for odd in [r#""true""#, r#""false""#, "1", "0", r#""""#, "[]"] {
+            assert!(matches!(flag(odd), Flag::Odd(_)), "{odd}");
+        }
+        let whole = |text: &str| serde_json::from_str::<Figure>(text).expect("reads").whole();
+        for one in ["1000", "1000.0", "1000.00", r#""1000""#, r#""1000.00""#, "1e3"] {
+            assert_eq!(whole(one), Some(1000), "{one}");
+        }
+        for none in ["1000.5", r#""1 000""#, r#""R1000""#, "null", "true", "[1000]", "1e30", r#""""#] {
+            assert_eq!(whole(none), None, "{none}");
+        }
     }
 }
