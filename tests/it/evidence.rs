@@ -1,7 +1,7 @@
 //! A payout that Revio calls paid is booked only when its own words say that it is ours: as for deposits, what does not fit is for a
 //! person, and nothing is posted or released before that.
 
-use revio_sim::{Override, PayoutBehaviour, PayoutOutcome};
+use revio_sim::{Override, Pay, PayoutBehaviour, PayoutOutcome};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -85,4 +85,36 @@ async fn what_revio_takes_for_a_payout_is_our_expense(db: PgPool) {
     assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
     assert_eq!(t.system_balance(ledger::AccountCode::ProviderFees).await.posted(), 75);
     t.finish().await;
+}
+
+#[sqlx::test]
+async fn only_a_boolean_says_of_a_deposit_that_money_came(db: PgPool) {
+    let t = TestApp::new(db).await;
+    for (number, (pointer, value, reason)) in [
+        ("/marked_as_paid", json!("true"), "marked_as_paid is \"true\""),
+        ("/marked_as_paid", json!(1), "marked_as_paid is 1"),
+        ("/payment/is_outgoing", json!("true"), "payment.is_outgoing is \"true\""),
+        ("/payment/is_outgoing", json!(true), "the other way"),
+        ("/payment/amount", json!("5,000"), "payment.amount is 5,000"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let customer = t.customer().await;
+        t.sim.set_override(Override::of("purchase", pointer, value.clone()).when("paid"));
+        let deposit = t.deposit(&customer, 5_000, &format!("d{number}")).await;
+        t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+        t.drive().await;
+        let held = t.held_reason(deposit.id()).await;
+        assert!(held.as_deref().is_some_and(|held| held.contains(reason)), "{pointer} {value}: {held:?}");
+        assert_eq!(t.balance(&customer).await, (0, 0, 0), "{pointer} {value}");
+        t.sim.clear_overrides();
+    }
+    let customer = t.customer().await;
+    t.sim.set_override(Override::of("purchase", "/payment/amount", json!("5000.0")).when("paid"));
+    let deposit = t.deposit(&customer, 5_000, "spelled").await;
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    t.finish_with_held().await;
 }
