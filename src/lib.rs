@@ -16,52 +16,52 @@
 
 /// What every part stands on.
 pub mod platform {
-    /// Ended sessions and present roles: what a token cannot know.
+    // Ended sessions and present roles: what a token cannot know.
     pub mod access;
-    /// The time, and ids that carry it; tests stop it.
+    // The time, and ids that carry it; tests stop it.
     pub mod clock;
-    /// Every setting.
+    // Every setting.
     pub mod config;
     pub mod crash;
-    /// Personal data at rest.
+    // Personal data at rest.
     pub mod encryption;
-    /// The one error, and the problem document that it becomes.
+    // The one error, and the problem document that it becomes.
     pub mod error;
-    /// Passwords become hashes, a bounded number at once.
+    // Passwords become hashes, a bounded number at once.
     pub mod hashing;
-    /// Bodies, queries, paths, pages, idempotency keys.
+    // Bodies, queries, paths, pages, idempotency keys.
     pub mod http;
-    /// New secrets.
+    // New secrets.
     pub mod keys;
-    /// Sends one mail.
+    // Sends one mail.
     pub mod mailer;
-    /// Wakes the workers of every process.
+    // Wakes the workers of every process.
     pub mod notifier;
-    /// The OpenAPI document, made whole from what routes say.
+    // The OpenAPI document, made whole from what routes say.
     pub mod openapi;
-    /// Roles, and what each may do.
+    // Roles, and what each may do.
     pub mod permissions;
-    /// Every code that an error can have.
+    // Every code that an error can have.
     pub mod problems;
-    /// Claim, lease, deadline, a panic caught, retries, giving up: once, for every row that is a job.
+    // Claim, lease, deadline, a panic caught, retries, giving up: once, for every row that is a job.
     pub mod queue;
-    /// How often somebody may do what, counted in Redis.
+    // How often somebody may do what, counted in Redis.
     pub mod rate_limits;
-    /// RSA signatures over raw bytes.
+    // RSA signatures over raw bytes.
     pub mod signature;
-    /// Logs and metrics.
+    // Logs and metrics.
     pub mod telemetry;
-    /// One shape for enums that are words in SQL, JSON and OpenAPI.
+    // One shape for enums that are words in SQL, JSON and OpenAPI.
     pub(crate) mod text_enum;
-    /// TLS 1.3, where the service speaks it itself.
+    // TLS 1.3, where the service speaks it itself.
     pub mod tls;
-    /// Access tokens, refresh tokens, links in mails.
+    // Access tokens, refresh tokens, links in mails.
     pub mod tokens;
 }
 
 /// Revio, the payment provider.
 pub mod provider {
-    /// Its HTTP client; `revio/types.rs` its objects, `revio/breaker.rs` when to leave it alone.
+    // Its HTTP client; `revio/types.rs` its objects, `revio/breaker.rs` when to leave it alone.
     pub mod revio;
 }
 
@@ -69,93 +69,93 @@ pub mod app;
 
 /// Who is calling, and what they may do.
 pub mod identity {
-    /// Who did what: append-only, hash-chained.
+    // Who did what: append-only, hash-chained.
     pub mod audit;
-    /// Who is calling: with a token, without one, with a verified e-mail.
+    // Who is calling: with a token, without one, with a verified e-mail.
     pub mod caller;
-    /// The refresh cookie, and which pages may make a browser send it.
+    // The refresh cookie, and which pages may make a browser send it.
     pub mod cookies;
-    /// Passwords that were forgotten or are to be changed.
+    // Passwords that were forgotten or are to be changed.
     pub mod credentials;
-    /// Mails that we owe somebody, until they are sent.
+    // Mails that we owe somebody, until they are sent.
     pub mod mails;
-    /// Counting a call against a rate limit.
+    // Counting a call against a rate limit.
     pub mod quota;
-    /// Sign-ins, refresh tokens, signing out.
+    // Sign-ins, refresh tokens, signing out.
     pub mod sessions;
-    /// A caller with a permission.
+    // A caller with a permission.
     pub mod staff;
-    /// People and their roles; proving an e-mail.
+    // People and their roles; proving an e-mail.
     pub mod users;
 }
 
 /// Every movement of money, and what stops one.
 pub mod money {
-    /// Corrections by staff: one proposes, another approves.
+    // Corrections by staff: one proposes, another approves.
     pub mod adjustments;
-    /// Four eyes: what staff decided about a row that waits for it; which withdrawals wait is in `withdrawals/approval.rs`.
+    // Four eyes: what staff decided about a row that waits for it; which withdrawals wait is in `withdrawals/approval.rs`.
     pub mod approvals;
-    /// What the ledger holds for a customer.
+    // What the ledger holds for a customer.
     pub mod balances;
-    /// Where withdrawals go.
+    // Where withdrawals go.
     pub mod bank_accounts;
-    /// Money in, one function an arrow.
+    // Money in, one function an arrow.
     pub mod deposits;
-    /// What Revio's word on money must say before it is booked.
+    // What Revio's word on money must say before it is booked.
     pub mod evidence;
-    /// Rows on hold: listed for a person, and resolved (`/v1/admin/held`).
+    // Rows on hold: listed for a person, and resolved (`/v1/admin/held`).
     pub mod manual_review;
-    /// What a wallet does not cover, the customer owes.
+    // What a wallet does not cover, the customer owes.
     pub mod receivables;
-    /// Frozen and closed customers.
+    // Frozen and closed customers.
     pub mod restrictions;
-    /// Refunds, chargebacks, chargebacks won.
+    // Refunds, chargebacks, chargebacks won.
     pub mod reversals;
-    /// The row behind every movement, and how it moves from state to state.
+    // The row behind every movement, and how it moves from state to state.
     pub mod transactions;
-    /// Money out, one function an arrow; what Revio says after the end is in `withdrawals/late_outcomes.rs`.
+    // Money out, one function an arrow; what Revio says after the end is in `withdrawals/late_outcomes.rs`.
     pub mod withdrawals;
 }
 
 /// What Revio tells us.
 pub mod webhooks {
-    /// Verified, stored once, acted on later; the delivery log and its dead letters (`/v1/admin/webhooks`).
+    // Verified, stored once, acted on later; the delivery log and its dead letters (`/v1/admin/webhooks`).
     pub mod inbox;
 }
 
 /// Reading it all back.
 pub mod books {
-    /// Lists as files.
+    // Lists as files.
     pub mod exports;
-    /// What the files of exports and statements have in common.
+    // What the files of exports and statements have in common.
     mod files;
-    /// Lists of transactions; one with its whole life.
+    // Lists of transactions; one with its whole life.
     pub mod history;
-    /// The ledger copied into PostgreSQL: the read model.
+    // The ledger copied into PostgreSQL: the read model.
     pub mod projector;
-    /// From any id, e-mail or key to the row, for staff.
+    // From any id, e-mail or key to the row, for staff.
     pub mod search;
-    /// Opening balance, movements, closing balance, from the ledger itself.
+    // Opening balance, movements, closing balance, from the ledger itself.
     pub mod statements;
 }
 
 /// What runs.
 pub mod processes {
-    /// One log line and the metrics of each request.
+    // One log line and the metrics of each request.
     pub mod access_log;
-    /// The page that shows the OpenAPI document.
+    // The page that shows the OpenAPI document.
     pub mod docs;
-    /// Security headers and CORS of every answer.
+    // Security headers and CORS of every answer.
     pub mod headers;
-    /// `/healthz`, `/readyz`, `/metrics`.
+    // `/healthz`, `/readyz`, `/metrics`.
     pub mod health;
-    /// How many requests are in hand at once.
+    // How many requests are in hand at once.
     pub mod load;
-    /// Every route and every layer.
+    // Every route and every layer.
     pub mod router;
-    /// Every connection and its deadlines.
+    // Every connection and its deadlines.
     pub mod server;
-    /// Every background task.
+    // Every background task.
     pub mod worker;
 }
 
