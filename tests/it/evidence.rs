@@ -11,7 +11,7 @@ fn misfits() -> Vec<(&'static str, Value, &'static str)> {
     vec![
         ("/payment/amount", json!(500), "Revio paid out 500, asked for 4000"),
         ("/payment/amount", json!(4000.5), "payment.amount is 4000.5"),
-        ("/payment/amount", Value::Null, "payment.amount is not said"),
+        ("/payment/amount", Value::Null, "payment.amount is null"),
         ("/payment/currency", json!("USD"), "another currency: USD"),
         ("/payment/is_outgoing", json!(false), "the other way"),
         ("/payment/is_outgoing", json!("true"), "payment.is_outgoing is \"true\""),
