@@ -1,6 +1,8 @@
 //! A payout that Revio calls paid is booked only when its own words say that it is ours: as for deposits, what does not fit is for a
 //! person, and nothing is posted or released before that.
 
+use octoco::provider::revio::types::{Figure, Flag};
+use octoco::provider::revio::{Payout, PayoutStatus, Purchase, PurchaseStatus};
 use revio_sim::{Override, Pay, PayoutBehaviour, PayoutOutcome};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -117,4 +119,44 @@ async fn only_a_boolean_says_of_a_deposit_that_money_came(db: PgPool) {
     t.drive().await;
     assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
     t.finish_with_held().await;
+}
+
+#[test]
+fn one_odd_field_does_not_make_an_object_unreadable() {
+    let text = r#"{"id": "00000000-0000-0000-0000-000000000001", "status": "paid", "reference": null, "is_test": "",
+        "brand_id": "", "payment": {"amount": 5, "currency": "ZAR", "fee_amount": "2", "is_outgoing": null},
+        "marked_as_paid": null, "refundable_amount": "5", "status_history": [{}], "checkout_url": ""}"#;
+    let purchase: Purchase = serde_json::from_str(text).expect("reads");
+    assert_eq!((purchase.reference.as_str(), purchase.is_test, purchase.brand_id), ("", None, None));
+    assert_eq!((purchase.refundable_amount, purchase.checkout_url), (Some(5), None));
+    assert_eq!(purchase.payment.map(|payment| (payment.amount.whole(), payment.fee_amount)), Some((Some(5), Some(2))));
+    let payout: Payout = serde_json::from_str(
+        r#"{"id": "00000000-0000-0000-0000-000000000001", "status": "pending", "execution_url": ""}"#,
+    )
+    .expect("reads");
+    assert_eq!(payout.execution_url, None);
+}
+
+#[test]
+fn a_new_word_for_a_status_is_kept() {
+    let status: PurchaseStatus = serde_json::from_str(r#""teleported""#).expect("reads");
+    assert_eq!(status, PurchaseStatus::Unknown("teleported".to_owned()));
+    let status: PayoutStatus = serde_json::from_str(r#""executed""#).expect("reads");
+    assert_eq!(status, PayoutStatus::Success);
+}
+
+#[test]
+fn only_a_boolean_is_a_flag_and_every_whole_number_is_an_amount() {
+    let flag = |text: &str| serde_json::from_str::<Flag>(text).expect("reads");
+    assert_eq!((flag("true"), flag("false"), flag("null")), (Flag::Yes, Flag::No, Flag::Unsaid));
+    for odd in [r#""true""#, r#""false""#, "1", "0", r#""""#, "[]"] {
+        assert!(matches!(flag(odd), Flag::Odd(_)), "{odd}");
+    }
+    let whole = |text: &str| serde_json::from_str::<Figure>(text).expect("reads").whole();
+    for one in ["1000", "1000.0", "1000.00", r#""1000""#, r#""1000.00""#, "1e3"] {
+        assert_eq!(whole(one), Some(1000), "{one}");
+    }
+    for none in ["1000.5", r#""1 000""#, r#""R1000""#, "null", "true", "[1000]", "1e30", r#""""#] {
+        assert_eq!(whole(none), None, "{none}");
+    }
 }

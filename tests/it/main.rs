@@ -16,6 +16,7 @@ mod deposits;
 mod encryption;
 mod evidence;
 mod exports;
+mod filters;
 mod gone;
 mod guessing;
 mod harness;

@@ -4,7 +4,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use chrono::{TimeDelta, TimeZone, Utc};
 use octoco::platform::clock::DateTime;
 use octoco::platform::keys::new_jwt_private_key;
-use octoco::platform::tokens::{ACCESS_SECS, Tokens};
+use octoco::platform::tokens::{ACCESS_SECS, Device, Tokens};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -77,5 +77,18 @@ fn keys_change_without_a_break() {
     assert!(shown.get("d").is_none() && shown["x"].is_string(), "{shown}");
     for wrong in ["", "junk", &old[..60]] {
         assert!(Tokens::new(wrong, "a").is_err());
+    }
+}
+
+#[test]
+fn a_device_is_known_for_its_own_email_only() {
+    let ours = tokens();
+    let device = Device::received(ours.new_device("a@example.com", "hash 1").as_str());
+    assert!(ours.knows_device(&device, "a@example.com", "hash 1"));
+    assert!(!ours.knows_device(&device, "a@example.com", "hash 2"), "another password");
+    assert!(!ours.knows_device(&device, "b@example.com", "hash 1"));
+    assert!(!tokens().knows_device(&device, "a@example.com", "hash 1"), "another key");
+    for junk in ["", "AAAA", "!", &"A".repeat(64)] {
+        assert!(!ours.knows_device(&Device::received(junk), "a@example.com", "hash 1"));
     }
 }

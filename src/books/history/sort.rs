@@ -133,34 +133,3 @@ impl Sort {
         Keyset { values, id: row.id }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use Direction::{Ascending, Descending};
-
-    fn parsed(text: &str) -> Sort {
-        Sort::parse(Some(text)).expect("an order")
-    }
-
-    #[test]
-    fn the_id_goes_the_way_of_the_column_before_it() {
-        assert_eq!(Sort::parse(None), Ok(Sort { columns: vec![], id: Descending }));
-        assert_eq!(parsed("created_at"), Sort { columns: vec![], id: Ascending });
-        assert_eq!(parsed("-amount"), Sort { columns: vec![(Column::Amount, Descending)], id: Descending });
-        assert_eq!(parsed("-amount,created_at"), Sort { columns: vec![(Column::Amount, Descending)], id: Ascending });
-        assert_eq!(parsed("-created_at,amount"), Sort::default(), "nothing comes after created_at");
-        assert_eq!(
-            parsed("kind,-state").reversed(),
-            Sort { columns: vec![(Column::Kind, Descending), (Column::State, Ascending)], id: Ascending }
-        );
-    }
-
-    #[test]
-    fn what_is_no_order_is_refused() {
-        for text in ["", "-", "amount,", "amount,-amount", "amount desc", "id", "--amount", "AMOUNT", "amount;select 1"]
-        {
-            assert!(Sort::parse(Some(text)).is_err(), "{text}");
-        }
-    }
-}

@@ -107,19 +107,6 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_known_for_its_own_email_only() {
-        let ours = tokens();
-        let device = Device::received(ours.new_device("a@example.com", "hash 1").as_str());
-        assert!(ours.knows_device(&device, "a@example.com", "hash 1"));
-        assert!(!ours.knows_device(&device, "a@example.com", "hash 2"), "another password");
-        assert!(!ours.knows_device(&device, "b@example.com", "hash 1"));
-        assert!(!tokens().knows_device(&device, "a@example.com", "hash 1"), "another key");
-        for junk in ["", "AAAA", "!", &"A".repeat(64)] {
-            assert!(!ours.knows_device(&Device::received(junk), "a@example.com", "hash 1"));
-        }
-    }
-
-    #[test]
     fn a_link_token_is_for_one_purpose_one_state_and_a_while() {
         let ours = tokens();
         let now = Utc.with_ymd_and_hms(2026, 1, 1, 12, 0, 0).single().expect("a time");
