@@ -46,9 +46,13 @@ class Psql:
 
 
 def statement(source, function):
-    """The first SQL text in a function of the store."""
+    """The first SQL text in a function of the store; the columns stand in its macro, or, in an older store, in the text."""
     body = source[source.index(f"async fn {function}("):]
-    return re.search(r'query_as!\(\s*Row,\s*"(.*?)"', body, re.DOTALL).group(1)
+    parts = re.search(r'rows!\(\s*"(.*?)",\s*"(.*?)"', body, re.DOTALL)
+    if parts is None:
+        return re.search(r'query_as!\(\s*Row,\s*"(.*?)"', body, re.DOTALL).group(1)
+    columns = re.search(r'\+ "(id, .*?)"', source, re.DOTALL).group(1).replace("\\\n", " ")
+    return parts[1] + columns + parts[2]
 
 
 def uuid(millis, tail=""):

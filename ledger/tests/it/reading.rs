@@ -122,7 +122,7 @@ async fn accounts_are_listed_with_their_code_and_balance_in_the_order_they_were_
     let accounts = ledger.accounts_after(ZAR, 0, u32::MAX).await.unwrap();
     let codes: Vec<AccountCode> = accounts.iter().map(|a| a.code).collect();
     let mut expected: Vec<AccountCode> = AccountCode::ALL.into_iter().filter(|c| !c.is_customers()).collect();
-    expected.push(AccountCode::CustomerWallet);
+    expected.extend([AccountCode::CustomerWallet, AccountCode::CustomerReceivable]);
     assert_eq!(codes, expected);
     assert_eq!((accounts[7].id, accounts[7].balance.posted()), (wallet.id, 5));
     let after_the_first = ledger.accounts_after(ZAR, accounts[0].timestamp, 2).await.unwrap();
