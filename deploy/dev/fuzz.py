@@ -186,7 +186,6 @@ class People:
         users = [victim.id for victim in self.victims]
         objects = {
             "/v1/transactions/": person.transactions,
-            "/v1/exports/": [person.export("/v1/exports")],
             "/v1/auth/sessions/": person.other_sessions(),
             "/v1/admin/transactions/": [id for victim in self.victims for id in victim.transactions],
             "/v1/admin/withdrawals/": [victim.transactions[1] for victim in self.victims],
@@ -197,8 +196,6 @@ class People:
             "/v1/admin/held/": self.held,
             "bank_account_id": [person.add_bank_account()],
         }
-        if role in ("support", "finance", "admin"):
-            objects["/v1/admin/exports/"] = [person.export("/v1/admin/exports")]
         email, password = ("", "") if role == "nobody" else (person.email, person.password)
         return {
             "FUZZ_EMAIL": email,
@@ -226,9 +223,6 @@ class Person(demo.Customer):
             self.sign_in()
         sessions = self.call("GET", "/v1/auth/sessions")["data"]
         return [session["id"] for session in sessions if not session["current"]]
-
-    def export(self, path):
-        return self.call("POST", path, {"format": "csv"}, key=True)["id"]
 
     def propose(self, user_id):
         what = {"user_id": user_id, "direction": "credit", "amount": 100, "currency": "ZAR"}

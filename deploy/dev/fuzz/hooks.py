@@ -174,6 +174,8 @@ MEANT = (
     "cannot be used with a sort",
     # One body serves customers and staff; what narrows by customer is for staff.
     "is not a filter of this export",
+    # Each filter has its length; together they may be too much for a link.
+    "is too long for a link",
 )
 
 
@@ -185,7 +187,7 @@ def is_meant(error):
 def filter_failure(context, failure, case, response):
     if failure.code != "ST202":
         return True
-    # The limits of calls are off; what is left is the number of files that one user may keep.
+    # The limits of calls are off; what is left is how many files one user may read at once.
     if response.status_code == 429:
         return False
     try:
