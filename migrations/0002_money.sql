@@ -193,9 +193,10 @@ create index transactions_held on transactions (id) where held_reason is not nul
 -- order of time, and they need no entry here.
 create index transactions_kind on transactions (kind, id) include (state) where kind <> 'deposit';
 create index transactions_state on transactions (state, id) where state <> 'completed';
--- Search by rare words; a page of a common word is soon full in the order of time. Written at once: each search would read all
--- that waits to be merged.
-create index transactions_words on transactions using gin (words) with (fastupdate = off) where words is not null;
+-- Search by words; a page of a common one is sooner full in the order of time, which PostgreSQL knows from the statistics. What
+-- waits to be merged is read by each search, so it is kept short; merged at once it would cost each version of a row its own.
+create index transactions_words on transactions using gin (words) with (gin_pending_list_limit = 512) where words is not null;
+alter table transactions alter column words set statistics 1000;
 
 -- Decisions of staff about money: withdrawals above a threshold, and corrections (docs/approvals.md, docs/decisions/015).
 create table approvals (

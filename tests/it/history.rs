@@ -487,11 +487,9 @@ async fn a_row_tells_its_life(db: PgPool) {
     assert_eq!(any.body["transfers"], own.body["transfers"]);
     assert_eq!(any.body["events"][0]["state"], "done", "{}", any.body);
     assert!(own.body.get("events").is_none(), "not for customers");
-
     let tag = own.headers["etag"].to_str().expect("text").to_owned();
-    let again = async |known: &str| {
-        t.send(Method::GET, &path, Some(&t.token(&customer)), &[("If-None-Match", known)], None).await
-    };
+    let token = t.token(&customer);
+    let again = async |known: &str| t.send(Method::GET, &path, Some(&token), &[("If-None-Match", known)], None).await;
     for known in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
         let answer = again(&known).await;
         assert_eq!((answer.status, &answer.body), (StatusCode::NOT_MODIFIED, &json!("")), "{known}");
