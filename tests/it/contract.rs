@@ -231,6 +231,29 @@ fn every_reference_leads_somewhere() {
 }
 
 #[test]
+fn no_schema_contradicts_itself() {
+    fn walk(value: &'static Value, at: &str, wrong: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                let parts = map.get("allOf").and_then(Value::as_array).into_iter().flatten();
+                let types: BTreeSet<_> = parts.filter_map(|part| resolve(part)["type"].as_str()).collect();
+                if types.len() > 1 {
+                    wrong.push(format!("{at}: {types:?} at once"));
+                }
+                map.iter().for_each(|(key, value)| walk(value, &format!("{at}/{key}"), wrong));
+            }
+            Value::Array(list) => {
+                list.iter().enumerate().for_each(|(n, value)| walk(value, &format!("{at}/{n}"), wrong));
+            }
+            _ => {}
+        }
+    }
+    let mut wrong = Vec::new();
+    walk(&DOCUMENT, "", &mut wrong);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
 fn an_answer_that_the_document_does_not_foresee_is_found() {
     let answer = |status: u16, kind: &str, body: Value| {
         let mut headers = reqwest::header::HeaderMap::new();

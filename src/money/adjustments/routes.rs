@@ -42,7 +42,7 @@ struct NewAdjustmentBody {
     #[schema(example = "ZAR")]
     currency: String,
     /// The company's account on the other side.
-    #[schema(inline, value_type = Counterpart, example = "suspense")]
+    #[schema(value_type = Counterpart, example = "suspense")]
     counterpart: String,
     /// Why; the checker approves it too. No personal data.
     #[schema(min_length = 1, max_length = 500)]
@@ -78,7 +78,7 @@ struct AdjustmentView {
     amount: i64,
     #[schema(example = "ZAR")]
     currency: &'static str,
-    #[schema(inline, example = "suspense")]
+    #[schema(example = "suspense")]
     counterpart: Counterpart,
     reason: String,
     /// The maker.

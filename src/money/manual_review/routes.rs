@@ -48,7 +48,7 @@ struct HeldView {
 struct ResolveBody {
     /// `retry`: it goes on from the state that it has. `dismiss`: it stays as it is; not while money is
     /// reserved for it, has moved that its state does not say, or may still move.
-    #[schema(inline, value_type = Resolution)]
+    #[schema(value_type = Resolution)]
     action: String,
     /// For the audit log: what was found. No personal data.
     #[schema(min_length = 1, max_length = 500, example = "Revio confirmed the amount by phone")]
