@@ -176,6 +176,8 @@ MEANT = (
     "is not a filter of this export",
     # Each filter has its length; together they may be too much for a link.
     "is too long for a link",
+    # Each account is right; one customer has so many.
+    "you have 50 bank accounts",
 )
 
 
