@@ -3,10 +3,11 @@
 
     bench/deposit_writes.py postgres://… [--store src/money/transactions/store.rs] [--described SHARE]
 
-The statements are read out of the store's source, prepared, and sent one by one, for 3,000 deposits of 3,000 customers, nine
-times in one SQL transaction that is rolled back; told is the median of all times but the first. The database must hold that
-many users and nothing due, be on this machine (the time is the one of its process, from /proc), have full_page_writes and
-autovacuum off, and be vacuumed before: what an earlier run left is cleared away at the cost of the next one.
+The statements are read out of the store's source, prepared, and sent one by one, for 3,000 deposits of 3,000 customers,
+nine times in one SQL transaction that is rolled back; told is the median of all times but the first. The database must
+hold that many users and nothing due, be on this machine (the time is the one of its process, from /proc), have
+full_page_writes and autovacuum off, and be vacuumed before: what an earlier run left is cleared away at the cost of the
+next one.
 """
 
 import argparse
@@ -46,8 +47,8 @@ class Psql:
 
 
 def statement(source, function):
-    """The first SQL text in a function of the store; the columns stand in its macro, or, in an older store, in the text."""
-    body = source[source.index(f"async fn {function}("):]
+    """The first SQL text in a function of the store; its columns stand in a macro, or, in an older store, in the text."""
+    body = source[source.index(f"async fn {function}(") :]
     parts = re.search(r'rows!\(\s*"(.*?)",\s*"(.*?)"', body, re.DOTALL)
     if parts is None:
         return re.search(r'query_as!\(\s*Row,\s*"(.*?)"', body, re.DOTALL).group(1)
@@ -58,7 +59,7 @@ def statement(source, function):
 def uuid(millis, tail=""):
     """As the service makes them; `tail` is the part that the ledger needs to be zero."""
     text = f"{millis:012x}7{secrets.token_hex(2)[1:]}8{secrets.token_hex(8)[1:]}"
-    return text[:32 - len(tail)] + tail
+    return text[: 32 - len(tail)] + tail
 
 
 def text(value):
@@ -70,24 +71,74 @@ def call(name, *values):
 
 
 def round_of(psql, users, described, day):
-    """The calls of the service, in its order: a request inserts and links, workers claim, webhooks complete. Each round is of
-    an earlier day, so that its claims do not come upon what others left."""
+    """The calls of the service, in its order: a request inserts and links, workers claim, webhooks complete. Each round
+    is of an earlier day, so that its claims do not come upon what others left."""
     now, millis = f"2036-06-{day:02}T12:00:00Z", int(time.time() * 1000)
     rows = [(uuid(millis + index, "00"), uuid(millis), user) for index, user in enumerate(users)]
     nothing = (None, None, None, None, None)
     calls = []
     for index, (row, provider, user) in enumerate(rows):
         words = f"rent for {secrets.token_hex(3)}" if index < described * len(rows) else None
-        calls.append(call("insert_once", row, user, "deposit", 25_000, "ZAR", uuid(millis), "\\x" + secrets.token_hex(32),
-                          None, words, now, now))
+        calls.append(
+            call(
+                "insert_once",
+                row,
+                user,
+                "deposit",
+                25_000,
+                "ZAR",
+                uuid(millis),
+                "\\x" + secrets.token_hex(32),
+                None,
+                words,
+                now,
+                now,
+            )
+        )
         url = f"https://gate.example.com/p/{provider}/"
-        calls.append(call("advance", row, 0, "awaiting_payment", now, now, None, True, provider, "created", url, *nothing[:2],
-                          None, None, None, None))
+        calls.append(
+            call(
+                "advance",
+                row,
+                0,
+                "awaiting_payment",
+                now,
+                now,
+                None,
+                True,
+                provider,
+                "created",
+                url,
+                *nothing[:2],
+                None,
+                None,
+                None,
+                None,
+            )
+        )
     for _ in range(0, len(rows), CLAIMED_AT_ONCE):
         calls.append(call("claim_due", "{deposit}", now, now.replace(":00:00Z", ":01:30Z"), CLAIMED_AT_ONCE))
     for row, provider, _ in rows:
-        calls.append(call("advance", row, 1, "completed", "2036-07-01T12:00:00Z", now, None, True, provider, "paid", None,
-                          *nothing[:2], 0, 0, None, None))
+        calls.append(
+            call(
+                "advance",
+                row,
+                1,
+                "completed",
+                "2036-07-01T12:00:00Z",
+                now,
+                None,
+                True,
+                provider,
+                "paid",
+                None,
+                *nothing[:2],
+                0,
+                0,
+                None,
+                None,
+            )
+        )
     before = psql.cost()
     psql.ask("\\o /dev/null\n" + ";\n".join(calls))
     return [(after - at) / len(rows) for at, after in zip(before, psql.cost())]
@@ -106,7 +157,9 @@ def main():
     psql.ask("begin")
     for function in ("insert_once", "advance", "claim_due"):
         psql.ask(f"prepare {function} as {statement(source, function)}")
-    users = psql.ask(f"select string_agg(id::text, ' ') from (select id from users order by md5(id::text) limit {DEPOSITS}) u")
+    users = psql.ask(
+        f"select string_agg(id::text, ' ') from (select id from users order by md5(id::text) limit {DEPOSITS}) u"
+    )
     users = users.split()
     if len(users) < DEPOSITS:
         raise SystemExit(f"there must be {DEPOSITS} users")

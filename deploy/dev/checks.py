@@ -21,7 +21,7 @@ STATE = ROOT / ".dev" / "test"
 PORTS = {"postgres": 25432, "redis": 26379, "tigerbeetle": 23000}
 QUERIES = ROOT / ".sqlx"
 QUERIES_GOOD = ROOT / ".dev" / "queries.sha256"
-PYTHON = ("dev", "deploy/dev")
+PYTHON = ("dev", "deploy/dev", "bench")
 
 TEST_RESULT = re.compile(r"^test result: .*?(\d+) passed; (\d+) failed; (\d+) ignored")
 
