@@ -47,7 +47,7 @@ class Psql:
 
 
 def statement(source, function):
-    """The first SQL text in a function of the store; its columns stand in a macro, or, in an older store, in the text."""
+    """The first SQL text in a function of the store; its columns stand in a macro, or, in older stores, the text."""
     body = source[source.index(f"async fn {function}(") :]
     parts = re.search(r'rows!\(\s*"(.*?)",\s*"(.*?)"', body, re.DOTALL)
     if parts is None:
