@@ -54,9 +54,9 @@ $$;
 
 -- The words of a text, in its order: letters and digits, small, without accents, whatever the locale of the database. Cut at
 -- 400 characters: no word may be too long for a tsvector, or a row could not be written because of its reason.
-create function search_words(text) returns text[] language sql immutable strict parallel safe return
+create function search_words(written text) returns text[] language sql immutable strict parallel safe return
     array_remove(regexp_split_to_array(
-        lower(left(regexp_replace(normalize($1, nfkd), '[\u0300-\u036f]', '', 'g'), 400) collate "und-x-icu"),
+        lower(left(regexp_replace(normalize(written, nfkd), '[\u0300-\u036f]', '', 'g'), 400) collate "und-x-icu"),
         '[^[:alnum:]]+'), '');
 
 -- The same with the customer before each: so a customer's search reads only what is his, however common a word is.
@@ -75,10 +75,10 @@ $$;
 
 -- What a search looks for, everybody's or a customer's: all the words, of which the last may be a beginning. Null = no words,
 -- and nothing is found.
-create function search_query(text, user_id uuid) returns tsquery language sql immutable parallel safe return (
+create function search_query(asked text, user_id uuid) returns tsquery language sql immutable parallel safe return (
     select ('''' || array_to_string(coalesce(customer_words(words, user_id), words), ''' & ''') || ''''
             || case when length(words[cardinality(words)]) > 2 then ':*' else '' end)::tsquery
-      from (select search_words($1) as words) w where cardinality(words) > 0);
+      from (select search_words(asked) as words) w where cardinality(words) > 0);
 
 -- Every movement of money that somebody asked for: one row, written before anything moves.
 -- The row is also the job: due_at is queue, schedule, lease and retry in one column (docs/decisions/003).
