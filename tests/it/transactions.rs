@@ -138,3 +138,17 @@ async fn the_database_refuses_a_row_that_belongs_to_two_customers_or_forgets_its
     t.drive().await;
     t.finish().await;
 }
+
+/// A backup holds each function as PostgreSQL writes it out, which is not how it was made.
+#[sqlx::test]
+async fn every_function_can_be_made_again_from_what_a_backup_holds(db: PgPool) {
+    let own = "select pg_get_functiondef(p.oid) from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+        where n.nspname not in ('pg_catalog', 'information_schema') and p.prokind = 'f'
+          and not exists (select 1 from pg_depend d where d.objid = p.oid and d.deptype = 'e')";
+    let functions: Vec<String> = sqlx::query_scalar(own).fetch_all(&db).await.expect("PostgreSQL answers");
+    assert!(functions.iter().any(|function| function.contains("search_query")), "{functions:?}");
+    for function in functions {
+        let made = sqlx::raw_sql(AssertSqlSafe(function.clone())).execute(&db).await;
+        assert!(made.is_ok(), "{made:?}: {function}");
+    }
+}
