@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 500;
-/// All of `src/`, comments and unit tests included: whoever adds deletes first.
-const LINES_IN_ALL_MAX: usize = 20_000;
+/// All of `src/`, comments and unit tests included: whoever adds deletes first. It was 20,000 for what there was then; each noun since
+/// has made room for itself here, by name: provider objects, suspense items, safe mode.
+const LINES_IN_ALL_MAX: usize = 24_000;
 const ENTRIES_MAX: usize = 10;
 
 /// Lowest first: a room imports from those above it in this list and from itself.
