@@ -28,17 +28,19 @@ pub enum AccountCode {
     LimitSource = 9000,
     /// Not money: what may still leave a wallet, and whether anything may.
     VelocityLimit = 9100,
+    /// Not money: see module `payout_notes`. The other side of every note.
+    PayoutNotes = 9200,
 }
 
 /// What TigerBeetle refuses on an account. It cannot be changed once the account exists (docs/reference/account.md). Besides,
 /// every account keeps its balance history, so that statements and reports can ask for any moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// A wallet never goes below zero.
+    /// A wallet never goes below zero, nor does what belongs to somebody whom we do not know yet.
     DebitsWithinCredits,
     /// Nobody pays back more than is owed.
     CreditsWithinDebits,
-    /// The company's own accounts may stand on either side: a payout may leave before the deposit that covers it is settled.
+    /// The company's other accounts may stand on either side: a payout may leave before the deposit that covers it is settled.
     None,
 }
 
@@ -80,7 +82,7 @@ impl AccountCode {
 
     /// Whether it holds money. The others stand on a ledger number of their own (module `velocity_limit`) and in no report.
     pub(crate) fn is_money(self) -> bool {
-        !matches!(self, Self::LimitSource | Self::VelocityLimit)
+        !matches!(self, Self::LimitSource | Self::VelocityLimit | Self::PayoutNotes)
     }
 
     pub(crate) fn limit(self) -> Limit {
@@ -93,13 +95,14 @@ impl AccountCode {
             Self::Bank => ("bank", Side::Debit, Limit::None),
             Self::CustomerReceivable => ("customer_receivable", Side::Debit, Limit::CreditsWithinDebits),
             Self::CustomerWallet => ("customer_wallet", Side::Credit, Limit::DebitsWithinCredits),
-            Self::Suspense => ("suspense", Side::Credit, Limit::None),
+            Self::Suspense => ("suspense", Side::Credit, Limit::DebitsWithinCredits),
             Self::Equity => ("equity", Side::Credit, Limit::None),
             Self::FeeIncome => ("fee_income", Side::Credit, Limit::None),
             Self::ProviderFees => ("provider_fees", Side::Debit, Limit::None),
             Self::ChargebackLosses => ("chargeback_losses", Side::Debit, Limit::None),
             Self::LimitSource => ("limit_source", Side::Debit, Limit::None),
             Self::VelocityLimit => ("velocity_limit", Side::Credit, Limit::DebitsWithinCredits),
+            Self::PayoutNotes => ("payout_notes", Side::Credit, Limit::None),
         }
     }
 }
@@ -138,10 +141,12 @@ pub enum TransferCode {
     Adjustment = 90,
     /// Not money: what a withdrawal takes of its velocity limit.
     LimitUse = 900,
+    /// Not money: by which payout a withdrawal is about to be paid.
+    PayoutNote = 901,
 }
 
 impl TransferCode {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Deposit,
         Self::ProviderFee,
         Self::UnmatchedPayment,
@@ -157,6 +162,7 @@ impl TransferCode {
         Self::Closing,
         Self::Adjustment,
         Self::LimitUse,
+        Self::PayoutNote,
     ];
 
     #[expect(clippy::as_conversions, reason = "the discriminant is the code")]
@@ -185,6 +191,7 @@ impl TransferCode {
             Self::Closing => "closing",
             Self::Adjustment => "adjustment",
             Self::LimitUse => "limit_use",
+            Self::PayoutNote => "payout_note",
         }
     }
 }

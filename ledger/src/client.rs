@@ -17,12 +17,12 @@ use crate::error::LedgerError::{self, Contradiction};
 use crate::id::{AccountId, Leg, TransferId};
 use crate::session::{Connection, Endpoint};
 use crate::transfer::Transfer;
-use crate::velocity_limit::OpenLimits;
+use crate::velocity_limit::OpenAccounts;
 
 /// Ledger numbers are base + ISO numeric code (below 1000), in a u32.
 const BASE_STEP: u32 = 1000;
 const BASE_MAX: u32 = 4_294_966_000;
-/// OpenLimits stand on base + 1: no currency has the number (ISO 4217 begins at 8).
+/// What is not money stands on base + 1: no currency has the number (ISO 4217 begins at 8).
 const LIMIT_NUMBER: u32 = 1;
 
 /// How to reach the cluster. [`Options::new`] has the usual limits.
@@ -51,7 +51,7 @@ impl Options {
 pub struct Ledger {
     pub(crate) connection: Arc<Connection>,
     pub(crate) base: u32,
-    pub(crate) open_limits: Arc<OpenLimits>,
+    pub(crate) open_accounts: Arc<OpenAccounts>,
 }
 
 impl Ledger {
@@ -63,14 +63,14 @@ impl Ledger {
         let in_flight_max = u32::try_from(options.in_flight_max).map_err(|_| ConnectError::InFlightMax)?;
         let endpoint = Endpoint { cluster_id: options.cluster_id, addresses: options.addresses };
         let connection = Connection::open(endpoint, options.deadline, in_flight_max).await?;
-        Ok(Self { connection: Arc::new(connection), base: options.base, open_limits: Arc::default() })
+        Ok(Self { connection: Arc::new(connection), base: options.base, open_accounts: Arc::default() })
     }
 
     /// The same client on another ledger base. Panics when it is not a multiple of 1000: a programmer error.
     pub fn with_base(&self, base: u32) -> Self {
         assert!(is_base(base), "a ledger base is a multiple of {BASE_STEP} up to {BASE_MAX}");
         // Another base has velocity limits of its own.
-        Self { connection: Arc::clone(&self.connection), base, open_limits: Arc::default() }
+        Self { connection: Arc::clone(&self.connection), base, open_accounts: Arc::default() }
     }
 
     /// Ends the session for every clone; calls from now on are `Unknown(Closed)`. Takes at most two seconds, answered or not.

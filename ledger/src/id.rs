@@ -84,12 +84,12 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 /// |---|---|
 /// | deposit | `Main` credits the wallet; `ProviderFee`; `Repay` what the customer owed; `Unmatched` what did not fit, `UnmatchedReturn` |
 /// | withdrawal | `Main` reserves, `Post` or `Void` resolves, `VoidRepay` what was owed; `Late`, `Receivable` and `Repay` when it was paid after all; `Fee` |
-/// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest, `Repay` what came in between; `Loss` a write-off |
+/// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest, `Repay` what came in between; `Return`, `ReturnRepay` when it failed after all; `Loss` a write-off |
 /// | chargeback reversal (its own row) | `Main`, `Repay` |
 /// | adjustment | `Main`, `Repay` |
 /// | settlement | `Main` |
 /// | restriction | `Main` shuts the velocity limit, `Close` the wallet; `Void` and `CloseVoid` open them again |
-/// | withdrawal, not money | `LimitUse` what it takes of the velocity limit, `LimitCheck` and `LimitCheckVoid` the daily limit, `LimitReturn` |
+/// | withdrawal, not money | `Payout` and `Replacement` say by which payouts it is paid; `LimitUse` what it takes of the velocity limit, `LimitCheck` and `LimitCheckVoid` the daily limit, `LimitReturn` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Leg {
@@ -111,11 +111,15 @@ pub enum Leg {
     CloseVoid = 16,
     UnmatchedReturn = 17,
     VoidRepay = 18,
+    Payout = 19,
+    Replacement = 20,
+    Return = 21,
+    ReturnRepay = 22,
 }
 
 impl Leg {
-    /// Every leg that moves money; those of the velocity limit and of a closure move none.
-    pub const ALL: [Self; 12] = [
+    /// Every leg that moves money; those of the velocity limit, of payouts and of a closure move none.
+    pub const ALL: [Self; 14] = [
         Self::Main,
         Self::Post,
         Self::Void,
@@ -128,6 +132,8 @@ impl Leg {
         Self::Late,
         Self::UnmatchedReturn,
         Self::VoidRepay,
+        Self::Return,
+        Self::ReturnRepay,
     ];
 
     /// For people; a new leg needs a name here and, where it moves money, its place in [`Leg::ALL`].
@@ -151,6 +157,10 @@ impl Leg {
             Self::CloseVoid => "close_void",
             Self::UnmatchedReturn => "unmatched_return",
             Self::VoidRepay => "void_repay",
+            Self::Payout => "payout",
+            Self::Replacement => "replacement",
+            Self::Return => "return",
+            Self::ReturnRepay => "return_repay",
         }
     }
 

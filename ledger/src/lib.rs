@@ -11,13 +11,14 @@
 //! | 1100 | `bank` | debit | currency |
 //! | 1200 | `customer_receivable` | debit | customer and currency: what the customer owes us |
 //! | 2000 | `customer_wallet` | credit | customer and currency: what we owe the customer |
-//! | 2900 | `suspense` | credit | currency: not yet explained |
+//! | 2900 | `suspense` | credit | currency: not yet explained; never below zero |
 //! | 3000 | `equity` | credit | currency |
 //! | 4000 | `fee_income` | credit | currency |
 //! | 5000 | `provider_fees` | debit | currency |
 //! | 5100 | `chargeback_losses` | debit | currency |
 //!
-//! Besides, on ledger number base + 1 and no money: 9100 `velocity_limit` and 9000 `limit_source` (module `velocity_limit`).
+//! Besides, on ledger number base + 1 and no money: 9100 `velocity_limit` and 9000 `limit_source` (module `velocity_limit`), 9200 `payout_notes`
+//! (module `payout_notes`).
 //!
 //! Every id is derived (module `id`), so a repeated call collides with itself and changes nothing. Every result code is
 //! mapped to what the caller must do (module `codes`). Every call ends within [`Options::deadline`]: the client underneath
@@ -32,6 +33,7 @@ mod client;
 mod codes;
 mod error;
 mod id;
+mod payout_notes;
 mod read;
 mod session;
 mod transfer;
@@ -43,5 +45,6 @@ pub use chart::{Account, AccountCode, Side, TransferCode};
 pub use client::{Ledger, Options};
 pub use error::{ConnectError, LedgerError, Refusal, Resolution, UnknownCause};
 pub use id::{AccountId, Leg, TransferId, row_id, user_id};
+pub use payout_notes::{Reservation, WithdrawalStanding};
 pub use transfer::{BATCH_MAX, Recorded, RecordedKind, Transfer};
 pub use velocity_limit::VelocityLimit;

@@ -40,28 +40,38 @@ pub struct VelocityLimit {
     pub secs: u32,
 }
 
-/// The velocity limits that this process has seen filled: a velocity limit is never emptied or taken away.
+/// The accounts that this process has seen open, velocity limits when they were filled: none is ever taken away or emptied.
 #[derive(Default)]
-pub(crate) struct OpenLimits(Mutex<HashSet<u128>>);
+pub(crate) struct OpenAccounts(Mutex<HashSet<u128>>);
 
 /// At 32 bytes each. When there are more, all are forgotten, and asked for once more.
-const OPEN_LIMITS_MAX: usize = 100_000;
+const OPEN_ACCOUNTS_MAX: usize = 100_000;
 
-impl OpenLimits {
-    fn knows(&self, limit_account: &Account) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&limit_account.id.raw())
+impl OpenAccounts {
+    fn knows(&self, account: &Account) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&account.id.raw())
     }
 
-    fn learn(&self, limit_account: &Account) {
+    fn learn(&self, account: &Account) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= OPEN_LIMITS_MAX {
+        if open.len() >= OPEN_ACCOUNTS_MAX {
             open.clear();
         }
-        open.insert(limit_account.id.raw());
+        open.insert(account.id.raw());
     }
 }
 
 impl Ledger {
+    /// [`Ledger::open`], asked once a process: for what stands on a path that is taken often.
+    pub async fn open_once(&self, accounts: &[Account]) -> Result<(), LedgerError> {
+        let new: Vec<Account> = accounts.iter().filter(|account| !self.open_accounts.knows(account)).copied().collect();
+        if !new.is_empty() {
+            self.open(&new).await?;
+            new.iter().for_each(|account| self.open_accounts.learn(account));
+        }
+        Ok(())
+    }
+
     /// [`Ledger::reserve`] through the wallet's velocity limit: refused too when it is shut ([`Refusal::Frozen`]) or when more than the
     /// limit would be in use ([`Refusal::LimitExceeded`]). The debit account must be a wallet.
     pub async fn reserve_within(&self, t: Transfer, velocity_limit: VelocityLimit) -> Result<(), LedgerError> {
@@ -189,7 +199,7 @@ impl Ledger {
     /// The velocity limit of a wallet, open and filled.
     async fn opened_limit(&self, user: Uuid, currency: Currency) -> Result<Account, LedgerError> {
         let limit_account = Account::velocity_limit(user, currency);
-        if self.open_limits.knows(&limit_account) {
+        if self.open_accounts.knows(&limit_account) {
             return Ok(limit_account);
         }
         let source = self.system(AccountCode::LimitSource, currency);
@@ -203,7 +213,7 @@ impl Ledger {
             reference: user,
         };
         self.create_one(self.event(&filling, Flags::empty()), Call::Other).await?;
-        self.open_limits.learn(&limit_account);
+        self.open_accounts.learn(&limit_account);
         Ok(limit_account)
     }
 

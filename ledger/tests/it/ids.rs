@@ -108,6 +108,7 @@ fn the_reasons_of_transfers_keep_their_numbers() {
         (80, "closing"),
         (90, "adjustment"),
         (900, "limit_use"),
+        (901, "payout_note"),
     ];
     assert_eq!(codes, expected);
     for code in TransferCode::ALL {

@@ -9,6 +9,7 @@ mod harness;
 mod ids;
 mod model;
 mod money;
+mod payout_notes;
 mod races;
 mod reading;
 mod refusals;
