@@ -1,0 +1,24 @@
+//! SQL of what PostgreSQL promises of a commit.
+
+use sqlx::PgExecutor;
+
+/// As this session has them: `synchronous_commit` may differ for a role or a database.
+#[derive(Debug, Clone)]
+pub(super) struct Promises {
+    pub fsync: String,
+    pub full_page_writes: String,
+    pub synchronous_commit: String,
+    pub synchronous_standby_names: String,
+    pub in_recovery: bool,
+}
+
+pub(super) async fn promises(db: impl PgExecutor<'_>) -> sqlx::Result<Promises> {
+    let promises = sqlx::query_as!(
+        Promises,
+        r#"select current_setting('fsync') as "fsync!", current_setting('full_page_writes') as "full_page_writes!",
+                  current_setting('synchronous_commit') as "synchronous_commit!",
+                  current_setting('synchronous_standby_names') as "synchronous_standby_names!",
+                  pg_is_in_recovery() as "in_recovery!""#
+    );
+    promises.fetch_one(db).await
+}
