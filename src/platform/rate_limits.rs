@@ -1,22 +1,28 @@
 //! Rate limits: how often somebody may call, by address or by user. Redis counts, in one round trip (GCRA: a bucket that
 //! refills evenly), so that all processes count together. Losing Redis costs no call and no money: from the first call that it does
 //! not answer, each process counts for itself (`rate_limits/local.rs`), which lets through as many times more as there are
-//! processes. One call a second asks whether Redis is back and is the only one that waits for it.
+//! processes. One call a second asks whether Redis is back and is the only one that waits for it; where it gets no answer either, the
+//! next asks over another connection.
+//!
+//! Whoever is counted by address is counted by network (`http/address.rs`): of IPv6 a line at home has a whole /64.
 
 mod local;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisResult, Script};
 
 use crate::platform::config::{Counting, RateLimits};
-use crate::platform::text_enum::text_enum;
+use crate::platform::{http::address, text_enum::text_enum};
 use local::Local;
 
 /// How long Redis is left alone after it did not answer.
 const AWAY: Duration = Duration::from_secs(1);
+/// What a /48 of IPv6 may do, in allowances of one /64: a company's or a campus's people share one, and so do an attacker's 65,536.
+const WIDER: u64 = 10;
 
 text_enum! {
     pub enum Class {
@@ -32,7 +38,7 @@ text_enum! {
         DeviceLong = "device_long",
         /// Have a mail sent without being signed in (forgotten password, registration): by address.
         MailsAsked = "mails_asked",
-        /// The same, and for oneself: by e-mail. Nobody's mailbox is flooded.
+        /// The same, and for oneself: by mailbox. Nobody's is flooded.
         MailsTo = "mails_to",
         /// Start a deposit or a withdrawal, add a bank account: by user.
         Money = "money",
@@ -68,6 +74,12 @@ struct Rate {
     burst: u64,
 }
 
+impl Rate {
+    fn times(self, times: u64) -> Self {
+        Self { interval_micros: self.interval_micros / times, burst: self.burst * times }
+    }
+}
+
 /// Where a caller stands in a bucket, as the `RateLimit-*` headers tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
@@ -96,16 +108,42 @@ text_enum! {
 struct Call<'a> {
     class: Class,
     who: &'a str,
+    rate: Rate,
 }
 
 pub struct Limiter {
-    redis: Option<ConnectionManager>,
+    redis: Option<Redis>,
     counting: Counting,
     script: Script,
     local: Local,
     started: Instant,
     /// Milliseconds after `started` until which Redis is left alone.
     away_until: AtomicU64,
+}
+
+/// The connection to Redis, and what makes another: one that has fallen silent never ends by itself.
+struct Redis {
+    client: Client,
+    config: ConnectionManagerConfig,
+    connection: RwLock<ConnectionManager>,
+}
+
+impl Redis {
+    /// Nothing is connected yet.
+    fn new(url: &str, config: ConnectionManagerConfig) -> RedisResult<Self> {
+        let client = Client::open(url)?;
+        let connection = RwLock::new(ConnectionManager::new_lazy_with_config(client.clone(), config.clone())?);
+        Ok(Self { client, config, connection })
+    }
+
+    fn connection(&self) -> ConnectionManager {
+        self.connection.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn leave_it(&self) {
+        let Ok(new) = ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone()) else { return };
+        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
 }
 
 /// Keeps one number a key: the theoretical arrival time. Redis's own clock decides, so that all processes agree. Answers how
@@ -138,7 +176,7 @@ impl Limiter {
             .set_number_of_retries(0);
         let redis = match limits {
             RateLimits::Off => None,
-            RateLimits::Default => Some(ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?),
+            RateLimits::Default => Some(Redis::new(url, config)?),
         };
         Ok(Self {
             redis,
@@ -150,14 +188,23 @@ impl Limiter {
         })
     }
 
+    /// Counts a call of somebody: a user, an account, a device, or an address.
     pub async fn check(&self, class: Class, who: &str) -> Answer {
-        self.answer(Call { class, who }).await
+        let rate = class.rate();
+        let Some(networks) = address::Networks::of(who) else { return self.answer(Call { class, who, rate }).await };
+        let near = self.answer(Call { class, who: &networks.near, rate }).await;
+        match (&near, &networks.around) {
+            (Answer::Allowed(..), Some(around)) => {
+                near.tighter(self.answer(Call { class, who: around, rate: rate.times(WIDER) }).await)
+            }
+            _ => near,
+        }
     }
 
     /// Whether Redis answers now; `true` where no limits are wanted.
     pub async fn ping(&self) -> bool {
         let Some(redis) = &self.redis else { return true };
-        let mut connection = redis.clone();
+        let mut connection = redis.connection();
         let ping = redis::cmd("PING");
         matches!(
             tokio::time::timeout(self.counting.connection, ping.query_async::<String>(&mut connection)).await,
@@ -172,14 +219,14 @@ impl Limiter {
             Some(bucket) => (bucket, Counter::Redis),
             None => (self.local.ask(call, self.started.elapsed()), Counter::Process),
         };
-        bucket.answer(call.class.rate(), counter)
+        bucket.answer(call.rate, counter)
     }
 
-    async fn ask(&self, redis: &ConnectionManager, call: Call<'_>) -> Option<Bucket> {
-        let rate = call.class.rate();
+    async fn ask(&self, redis: &Redis, call: Call<'_>) -> Option<Bucket> {
+        let rate = call.rate;
         let mut script = self.script.key(format!("{}:{}:{}", self.counting.prefix, call.class.name(), call.who));
         script.arg(rate.interval_micros).arg(rate.burst);
-        let mut connection = redis.clone();
+        let mut connection = redis.connection();
         let answer = script.invoke_async::<(u64, u64)>(&mut connection);
         match tokio::time::timeout(self.counting.connection, answer).await {
             Ok(Ok((wait_micros, ahead_micros))) => {
@@ -187,7 +234,10 @@ impl Limiter {
                 Some(Bucket { wait_micros, ahead_micros })
             }
             Ok(Err(_)) | Err(_) => {
-                self.away_until.store(self.millis(AWAY), Ordering::Relaxed);
+                // The second time in a row: it is more than one late answer.
+                if self.away_until.swap(self.millis(AWAY), Ordering::Relaxed) != 0 {
+                    redis.leave_it();
+                }
                 None
             }
         }
@@ -206,6 +256,16 @@ impl Limiter {
     /// Milliseconds from the start to `ahead` of now; never 0.
     fn millis(&self, ahead: Duration) -> u64 {
         u64::try_from((self.started.elapsed() + ahead).as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+impl Answer {
+    /// What is told of a call that two buckets have counted.
+    fn tighter(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Allowed(one, _), Self::Allowed(two, _)) if one.remaining <= two.remaining => self,
+            _ => other,
+        }
     }
 }
 

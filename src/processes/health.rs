@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::books::projector;
+use crate::platform::footing::Refusal;
 
 /// A part that answers later than this is as good as away.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -25,6 +26,10 @@ pub struct Readiness {
     pub ledger: &'static str,
     /// Its loss costs rate limits only, so it never makes the service not ready.
     pub redis: &'static str,
+    /// Whether payouts begin: `ok`, `clock_unknown` when PostgreSQL's was not measured for a minute, `clocks_apart` when this process's
+    /// is more than 2 s from PostgreSQL's or TigerBeetle's, `not_durable` when PostgreSQL does not promise what is demanded of it.
+    /// All else goes on, so it never makes the service not ready.
+    pub payouts: &'static str,
     /// The ledger's copy for lists and dashboards: `ok`, `behind` when it lags by more than a minute, `unavailable` when that
     /// cannot be told. It decides nothing, so it never makes the service not ready.
     pub read_model: &'static str,
@@ -57,6 +62,7 @@ pub async fn readiness(app: &App) -> Readiness {
         postgres,
         ledger,
         redis,
+        payouts: app.footing.refusal().map_or("ok", Refusal::word),
         read_model: seconds.map_or("unavailable", |seconds| if seconds > BEHIND_SECS { "behind" } else { "ok" }),
         read_model_lag_transfers: lag.map(|all| all.iter().map(|lag| lag.transfers).sum()),
         read_model_lag_seconds: seconds,

@@ -2,56 +2,208 @@
 //! answered in time. Webhooks and the operators' probes have places of their own: users may not keep Revio's news or the load
 //! balancer's question waiting. So it is with connections (`server.rs`): the last ones are kept for these routes, and carry the mark
 //! [`Reserved`].
+//!
+//! A place is taken when the whole body is there: whoever sends it slowly holds nothing but a connection. Nobody holds all of
+//! anything: callers and addresses (of IPv6 the /64) have shares of the bodies that are on their way and of the places, and wait for
+//! their own.
+//!
+//! Bodies in memory: at most one of 16 KiB for each connection, and [`LARGE_BODIES_MAX`] of 256 KiB: 29 MiB with `CONNECTIONS_MAX` = 800.
 
-use std::sync::Arc;
+mod shares;
 
+use std::{sync::Arc, time::Duration};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::{extract::Request, middleware::Next};
-use tokio::sync::Semaphore;
+use futures_util::{StreamExt, stream};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
-use crate::platform::error::Error;
+use crate::app::App;
+use crate::identity::caller;
+use crate::platform::error::{Error, Result};
+use crate::platform::http::{address, json};
+use crate::webhooks::inbox;
+pub use shares::{Share, Shares};
 
 /// Revio's webhooks: each costs one verification and one insert.
 const WEBHOOKS_MAX: usize = 128;
-/// `/healthz`, `/readyz`, `/metrics`.
+/// `/healthz`, `/readyz`, and `/metrics` on the operators' port.
 const PROBES_MAX: usize = 16;
+/// What one caller may have in hand at once, and on its way.
+const CALLERS_MAX: usize = 64;
+/// Bodies that are larger than any of a customer's: of webhooks. Revio's have 2 kB.
+const LARGE_BODIES_MAX: usize = 64;
+/// How long a body waits until others of the same caller are there: they are, at once, unless they are slow ones.
+const BODY_WAIT: Duration = Duration::from_secs(2);
+/// How long a request waits for a place of its caller.
+const PLACE_WAIT: Duration = Duration::from_secs(10);
 
 /// In the extensions of a request that came over one of the last connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Reserved;
 
-#[derive(Debug)]
 pub struct Load {
-    users: Semaphore,
-    webhooks: Semaphore,
+    app: App,
+    large_bodies: Semaphore,
     probes: Semaphore,
+    users: Room,
+    webhooks: Room,
+}
+
+/// Places, and what of them each may have.
+struct Room {
+    places: Semaphore,
+    in_hand: Each,
+    on_their_way: Each,
+}
+
+struct Each {
+    address: Arc<Shares>,
+    caller: Arc<Shares>,
+}
+
+impl Room {
+    fn new(places: usize, connections: usize) -> Self {
+        let each = |address| Each { address: Shares::new(address), caller: Shares::new(CALLERS_MAX) };
+        Self {
+            places: Semaphore::new(places),
+            in_hand: each(places.div_ceil(2)),
+            on_their_way: each(connections.div_ceil(2).max(CALLERS_MAX)),
+        }
+    }
+
+    fn place(&self) -> Result<SemaphorePermit<'_>> {
+        self.places.try_acquire().map_err(|_| FULL)
+    }
+}
+
+const FULL: Error = Error::TurnedAway("as many requests are in hand as may be");
+const LATE: Error = Error::TurnedAway("the body did not arrive in time");
+
+/// Who calls, as far as it is known before anything is done.
+#[derive(Clone)]
+struct Who {
+    /// As limits count it.
+    network: Option<String>,
+    user: Option<String>,
+}
+
+impl Who {
+    fn shares(&self, each: &Each) -> Vec<Share> {
+        let user = self.user.clone().map(|user| each.caller.of(user));
+        let network = self.network.clone().map(|network| each.address.of(network));
+        user.into_iter().chain(network).collect()
+    }
+}
+
+/// One place of each share.
+async fn all(shares: &[Share], wait: Duration) -> Result<Vec<SemaphorePermit<'_>>> {
+    let mut places = Vec::with_capacity(shares.len());
+    for share in shares {
+        let place = share.place(wait).await;
+        places.push(place.ok_or(Error::TurnedAway("as many requests are under way from there as may be"))?);
+    }
+    Ok(places)
 }
 
 impl Load {
-    pub fn new(requests_max: usize) -> Arc<Self> {
+    pub fn new(app: &App) -> Arc<Self> {
+        let server = &app.config.server;
         Arc::new(Self {
-            users: Semaphore::new(requests_max),
-            webhooks: Semaphore::new(WEBHOOKS_MAX),
+            app: app.clone(),
+            large_bodies: Semaphore::new(LARGE_BODIES_MAX),
             probes: Semaphore::new(PROBES_MAX),
+            users: Room::new(server.requests_max, server.connections_max),
+            webhooks: Room::new(WEBHOOKS_MAX, server.connections_max),
         })
-    }
-
-    fn places(&self, request: &Request) -> Option<&Semaphore> {
-        match request.uri().path() {
-            path if path.starts_with("/v1/webhooks/") => Some(&self.webhooks),
-            "/healthz" | "/readyz" | "/metrics" => Some(&self.probes),
-            _ if request.extensions().get::<Reserved>().is_some() => None,
-            _ => Some(&self.users),
-        }
     }
 
     /// Axum middleware. The place is free again when the answer begins: what an answer streams after that costs a connection,
     /// and those are counted too.
     pub async fn admit(self: Arc<Self>, request: Request, next: Next) -> Response {
-        match self.places(&request).map(Semaphore::try_acquire) {
-            Some(Ok(_place)) => next.run(request).await,
-            Some(Err(_)) => Error::TurnedAway("as many requests are in hand as may be").into_response(),
-            None => Error::TurnedAway("as many connections are open as may be").into_response(),
-        }
+        let path = request.uri().path();
+        let answered = if ["/healthz", "/readyz", "/metrics"].contains(&path) {
+            match self.probes.try_acquire() {
+                Ok(_place) => return next.run(request).await,
+                Err(_) => Err(FULL),
+            }
+        } else if path.starts_with("/v1/webhooks/") {
+            self.webhook(request, next).await
+        } else if request.extensions().get::<Reserved>().is_some() {
+            Err(Error::TurnedAway("as many connections are open as may be"))
+        } else {
+            self.user(request, next).await
+        };
+        answered.unwrap_or_else(IntoResponse::into_response)
     }
+
+    async fn webhook(&self, request: Request, next: Next) -> Result<Response> {
+        let (parts, body) = request.into_parts();
+        let who = Who { network: self.network(&parts), user: None };
+        let reading = self.read(body, inbox::routes::BODY_BYTES_MAX);
+        let (body, _large) = on_its_way(&self.webhooks, &who, inbox::routes::BODY_DEADLINE, reading).await?;
+        in_hand(&self.webhooks, &who, Request::from_parts(parts, body), next).await
+    }
+
+    async fn user(&self, request: Request, next: Next) -> Result<Response> {
+        let (mut parts, body) = request.into_parts();
+        let user = caller::known(&self.app, &mut parts).map(|user| user.to_string());
+        let who = Who { network: self.network(&parts), user };
+        // A route that needs a token refuses whoever has none without a look at the body; it need not come first.
+        let awaited = !body.is_end_stream() && (who.user.is_some() || parts.uri.path().starts_with("/v1/auth/"));
+        if !awaited {
+            return in_hand(&self.users, &who, Request::from_parts(parts, body), next).await;
+        }
+        let reading = self.read(body, json::BODY_BYTES_MAX);
+        let (body, _large) = on_its_way(&self.users, &who, json::BODY_DEADLINE, reading).await?;
+        in_hand(&self.users, &who, Request::from_parts(parts, body), next).await
+    }
+
+    fn network(&self, parts: &Parts) -> Option<String> {
+        let address = address::of(parts, &self.app.config.proxies)?.to_string();
+        address::Networks::of(&address).map(|networks| networks.near)
+    }
+
+    /// The whole of a body. Of one that is too large as much as came and the rest behind it: the route refuses it in its own words.
+    async fn read(&self, body: Body, bytes_max: usize) -> Result<(Body, Option<SemaphorePermit<'_>>)> {
+        if usize::try_from(body.size_hint().lower()).is_ok_and(|bytes| bytes > bytes_max) {
+            return Ok((body, None));
+        }
+        let (mut rest, mut read, mut large) = (body.into_data_stream(), Vec::new(), None);
+        while let Some(chunk) = rest.next().await {
+            let chunk = chunk.map_err(|_| Error::InvalidJson("it did not arrive whole".to_owned()))?;
+            read.extend_from_slice(&chunk);
+            if read.len() > bytes_max {
+                let read = stream::iter([Ok(Bytes::from(read))]);
+                return Ok((Body::from_stream(read.chain(rest)), large));
+            }
+            if read.len() > json::BODY_BYTES_MAX && large.is_none() {
+                large = Some(self.large_bodies.try_acquire().map_err(|_| FULL)?);
+            }
+        }
+        Ok((Body::from(read), large))
+    }
+}
+
+async fn on_its_way<T>(
+    room: &Room,
+    who: &Who,
+    deadline: Duration,
+    reading: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let shares = who.shares(&room.on_their_way);
+    let _shares = all(&shares, BODY_WAIT).await?;
+    timeout(deadline, reading).await.unwrap_or(Err(LATE))
+}
+
+async fn in_hand(room: &Room, who: &Who, request: Request, next: Next) -> Result<Response> {
+    // Nobody waits for a share of what is not there.
+    drop(room.place()?);
+    let shares = who.shares(&room.in_hand);
+    let _shares = all(&shares, PLACE_WAIT).await?;
+    let _place = room.place()?;
+    Ok(next.run(request).await)
 }

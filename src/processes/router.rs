@@ -1,11 +1,12 @@
 //! Every route and every layer, in order.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Version, header, uri::Authority};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::{Router, http::HeaderMap, routing::get};
+use axum::{Router, routing::get};
 use serde_json::Value;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -14,8 +15,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::books::{exports, history, search, statements};
-use crate::identity::{credentials, mails, sessions, staff, users};
-use crate::money::{adjustments, balances, bank_accounts, deposits, manual_review, restrictions, withdrawals};
+use crate::identity::{credentials, emails, mails, sessions, staff, users};
+use crate::money::{
+    adjustments, balances, bank_accounts, deposits, manual_review, restrictions, safe_mode, suspense, withdrawals,
+};
 use crate::platform::{error::Error, http::json::BODY_BYTES_MAX, openapi, telemetry::panic_text};
 use crate::processes::load::Load;
 use crate::processes::{access_log, headers};
@@ -29,7 +32,7 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(users::routes::router())
-        .merge(users::verification::routes::router())
+        .merge(emails::routes::router())
         .merge(sessions::routes::router())
         .merge(credentials::routes::router())
         .merge(balances::routes::router())
@@ -44,6 +47,8 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())
         .merge(manual_review::routes::router())
+        .merge(suspense::routes::router())
+        .merge(safe_mode::routes::router())
         .merge(mails::routes::router())
         .merge(search::routes::router())
         .merge(restrictions::routes::router())
@@ -60,6 +65,11 @@ pub fn router(app: App) -> Router {
     layered(routes(), app, REQUEST_DEADLINE)
 }
 
+/// What a process answers to its operators, on a port that the world does not reach.
+pub fn for_operators(app: App) -> Router {
+    layered(health::routes::for_operators(), app, REQUEST_DEADLINE)
+}
+
 pub fn routes() -> Router<App> {
     let (routes, document) = documented();
     let document = docs::Document::new(&openapi::complete(&document));
@@ -71,7 +81,7 @@ pub fn routes() -> Router<App> {
 
 /// Routes behind the layers that all of ours are behind; tests put theirs there too.
 pub fn layered(routes: Router<App>, app: App, deadline: Duration) -> Router {
-    let load = Load::new(app.config.server.requests_max);
+    let load = Load::new(&app);
     routes
         .fallback(async || Error::NotFound("path"))
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
@@ -80,14 +90,28 @@ pub fn layered(routes: Router<App>, app: App, deadline: Duration) -> Router {
             ServiceBuilder::new()
                 .layer(from_fn_with_state(app.clone(), headers::protect))
                 .layer(from_fn_with_state(app.clone(), access_log::record))
+                .layer(from_fn(with_host))
                 .layer(headers::cors(&app))
                 .layer(from_fn_with_state(app.clone(), go_on))
                 .layer(CatchPanicLayer::custom(panicked))
-                .layer(from_fn(move |request, next| Arc::clone(&load).admit(request, next)))
                 .layer(from_fn(move |request, next| in_time(deadline, request, next)))
+                .layer(from_fn(move |request, next| Arc::clone(&load).admit(request, next)))
                 .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
         )
         .with_state(app)
+}
+
+/// HTTP/1.1 names the host, once (RFC 9112, 3.2): what does not may have been read otherwise by whoever passed it on.
+async fn with_host(request: Request, next: Next) -> Response {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let is_host = |value: &HeaderValue| value.to_str().is_ok_and(|host| host.parse::<Authority>().is_ok());
+    let named = hosts.next().is_some_and(is_host) && hosts.next().is_none();
+    // What came over no connection was passed on by nobody.
+    let sent = request.extensions().get::<ConnectInfo<SocketAddr>>().is_some();
+    if named || !sent || request.version() < Version::HTTP_11 {
+        return next.run(request).await;
+    }
+    Error::field("Host", "must be given, once").into_response()
 }
 
 /// What changes something goes on whoever listens: a client that goes away takes only the answer with it. Else a row would be

@@ -1,12 +1,14 @@
 //! The HTTP server: how many may connect, how long each may take over what, and how it all ends.
 //!
 //! ```text
-//! accept     up to CONNECTIONS_MAX, and a few more for webhooks and probes; then new ones wait to be accepted
+//! accept     up to CONNECTIONS_MAX, and a few more for webhooks and probes; then new ones wait to be accepted. Of one address
+//!            seven eighths at most: what is beyond is closed at once
 //! handshake  TLS 1.3, if the service speaks it itself  ┐
 //! first head a request line and its headers            ┘ within `first_request` together, or the connection is dropped
 //! request    in `router.rs`: its body and its answer within the request's deadline
 //! answer     the other side takes some of it every `stalled_write`, or the connection is dropped
 //! idle       the next request's head is there within `idle`, or the connection is closed
+//! unread     an answer to a request whose body was not read to its end says `Connection: close`: what is left of it is no request
 //! age        after `age` the connection is closed behind the request in hand, for which `ending` is left
 //! ```
 //!
@@ -14,11 +16,12 @@
 //! `main.rs` and by each test. On a stop nothing new is accepted, idle connections are closed, and what is in hand is answered.
 
 mod pace;
+mod unread;
 
 use std::future::{Future, pending};
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::http::{Request, Response};
+use axum::http::{HeaderValue, Request, Response, header};
 use axum::{Router, body::Body, extract::ConnectInfo};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,12 +33,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 use crate::app::App;
-use crate::platform::text_enum::text_enum;
-use crate::processes::{load::Reserved, router};
+use crate::platform::{http::address, text_enum::text_enum, tls::Tls};
+use crate::processes::{load::Reserved, load::Shares, router};
 use pace::WriteTimeout;
+use unread::Watched;
 
 /// Connections beyond `CONNECTIONS_MAX`, for one webhook or probe each.
 const RESERVED_CONNECTIONS: usize = 16;
+/// What one address may have at least, however few there are in all.
+const CONNECTIONS_EACH_MIN: usize = 64;
 /// A request's line and headers. Ours have a token and a cookie: less than 2 kB; a link to an export, less than 6.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// What one connection may hold in memory on each side; a larger answer waits for the other side to take it.
@@ -69,7 +75,9 @@ pub struct Server {
     app: App,
     router: Router,
     timeouts: ConnectionTimeouts,
+    tls: Option<Tls>,
     stop: CancellationToken,
+    peers: Arc<Shares>,
 }
 
 text_enum! {
@@ -83,6 +91,8 @@ text_enum! {
         Broken = "broken",
         /// It was too old and would not end.
         TooOld = "too_old",
+        /// Too many were open from there.
+        Crowded = "crowded",
     }
 }
 
@@ -112,8 +122,20 @@ struct Place {
 
 impl Server {
     pub fn new(app: App, stop: CancellationToken) -> Self {
-        let router = router::router(app.clone());
-        Self { app, router, timeouts: ConnectionTimeouts::default(), stop }
+        let (router, tls) = (router::router(app.clone()), app.config.server.tls.clone());
+        Self::of(app, router, tls, stop)
+    }
+
+    /// Health and metrics, in the clear: who asks is on this machine or in a network of the operators'.
+    pub fn for_operators(app: App, stop: CancellationToken) -> Self {
+        let router = router::for_operators(app.clone());
+        Self::of(app, router, None, stop)
+    }
+
+    fn of(app: App, router: Router, tls: Option<Tls>, stop: CancellationToken) -> Self {
+        let connections = app.config.server.connections_max;
+        let peers = Shares::new((connections - connections / 8).max(CONNECTIONS_EACH_MIN));
+        Self { app, router, timeouts: ConnectionTimeouts::default(), tls, stop, peers }
     }
 
     /// With other routes or deadlines: for tests.
@@ -141,9 +163,24 @@ impl Server {
 
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
         self.app.metrics.http_connections.inc();
-        let end = self.greet(stream, peer, place.ordinary.is_none()).await;
+        let network = self.network(peer).map(|network| self.peers.of(network));
+        let end = match &network {
+            None => self.greet(stream, peer, place.ordinary.is_none()).await,
+            Some(share) => match share.place(Duration::ZERO).await {
+                Some(_one) => self.greet(stream, peer, place.ordinary.is_none()).await,
+                None => End::Crowded,
+            },
+        };
         self.app.metrics.http_connections.dec();
         self.app.metrics.http_connections_ended.with_label_values(&[end.name()]).inc();
+    }
+
+    /// Whose connections are counted; nobody's who speaks for many.
+    fn network(&self, peer: SocketAddr) -> Option<String> {
+        if address::is_in(&self.app.config.proxies.trusted, peer.ip()) {
+            return None;
+        }
+        address::Networks::of(&peer.ip().to_string()).map(|networks| networks.near)
     }
 
     async fn greet(&self, stream: TcpStream, peer: SocketAddr, reserved: bool) -> End {
@@ -153,7 +190,7 @@ impl Server {
         }
         let first_request = Instant::now() + self.timeouts.first_request;
         let caller = Connected { peer, reserved, first_request };
-        let Some(tls) = &self.app.config.server.tls else { return self.converse(stream, caller).await };
+        let Some(tls) = &self.tls else { return self.converse(stream, caller).await };
         match timeout_at(first_request, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.converse(stream, caller).await,
             Ok(Err(_)) | Err(_) => End::Handshake,
@@ -210,8 +247,16 @@ impl Server {
         if caller.reserved {
             request.extensions_mut().insert(Reserved);
         }
+        let (request, read) = Watched::watch(request);
         // A router of axum's is always ready.
-        self.router.clone().call(request.map(Body::new))
+        let answered = self.router.clone().call(request.map(Body::new));
+        async move {
+            let mut response = answered.await?;
+            if !read.to_the_end() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        }
     }
 }
 

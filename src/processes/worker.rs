@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::books::projector;
 use crate::identity::{audit, mails, sessions};
-use crate::money::{adjustments, deposits, restrictions, reversals, transactions, withdrawals};
+use crate::money::{adjustments, deposits, restrictions, reversals, safe_mode, transactions, withdrawals};
 use crate::platform::error::{Error, Result};
-use crate::webhooks::inbox;
+use crate::webhooks::{inbox, refused};
 
 /// As many as are stepped at once: none of them waits for its turn while its lease runs.
 const BATCH: i64 = 16;
@@ -27,6 +27,8 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// looks more often does so to gather what comes.
 const WOKEN_PERIOD_MIN: Duration = Duration::from_millis(500);
 const WOKEN_PERIOD_MAX: Duration = Duration::from_secs(1);
+
+const COUNTS_PERIOD: Duration = Duration::from_secs(10);
 
 type Step = fn(&App) -> BoxFuture<'_, Result<bool>>;
 
@@ -40,7 +42,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 11] = [
+static TASKS: [Task; 13] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -89,6 +91,18 @@ static TASKS: [Task; 11] = [
         loops: 1,
         step: |app| Box::pin(full(restrictions::step_due(app, BATCH))),
     },
+    Task {
+        name: "ledger watch",
+        period: Duration::from_secs(1),
+        loops: 1,
+        step: |app| Box::pin(projector::watch(app)),
+    },
+    Task {
+        name: "lost withdrawals",
+        period: Duration::from_secs(60),
+        loops: 1,
+        step: |app| Box::pin(withdrawals::settle_lost(app)),
+    },
     Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::seal(app)) },
     Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
     Task { name: "prune", period: Duration::from_secs(3_600), loops: 1, step: |app| Box::pin(prune(app)) },
@@ -98,10 +112,10 @@ async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
     Ok(i64::try_from(claimed.await?).is_ok_and(|count| count == BATCH))
 }
 
-/// What nobody has use for any more: sessions and mails that ended a month ago.
+/// What nobody has use for any more: sessions and mails that ended a month ago, deliveries that were refused then.
 async fn prune(app: &App) -> Result<bool> {
     let (sessions, mails) = (sessions::prune(app).await?, mails::prune(app).await?);
-    Ok(sessions || mails)
+    Ok(refused::prune(app).await? || sessions || mails)
 }
 
 async fn measure(app: &App) -> Result<bool> {
@@ -114,6 +128,7 @@ async fn measure(app: &App) -> Result<bool> {
         ("mails", mails::measure(app).await),
         ("audit", audit::measure(app).await),
         ("projector", projector::measure(app).await),
+        ("safe mode", safe_mode::measure(app).await),
     ];
     let failed = measured.into_iter().filter_map(|(name, result)| result.err().map(|error| (name, error)));
     let told = |(name, error): (&'static str, Error)| {
@@ -121,6 +136,19 @@ async fn measure(app: &App) -> Result<bool> {
         error
     };
     failed.map(told).last().map_or(Ok(false), Err)
+}
+
+/// Writes down what this process counts, every so often and once more at its end.
+pub async fn write_counts(app: App, stop: CancellationToken) -> &'static str {
+    loop {
+        let stopped = tokio::time::timeout(COUNTS_PERIOD, stop.cancelled()).await.is_ok();
+        if let Err(error) = refused::write_down(&app).await {
+            tracing::warn!(error = error.chain(), "counts could not be written down; they are kept in memory");
+        }
+        if stopped {
+            return "counts";
+        }
+    }
 }
 
 /// Starts every loop; they end when `stop` is cancelled.

@@ -1,5 +1,7 @@
 //! Slow, large and many: what a connection may take, who is turned away when there are too many, TLS, and a stop.
 
+mod shares;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Answer, TestApp, answer, serve};
+use crate::health;
 
 /// For what does not come at all: a test waits for it.
 const SHORT: Duration = Duration::from_millis(300);
@@ -77,11 +80,11 @@ async fn begin(io: &mut (impl AsyncRead + Unpin)) -> String {
     String::from_utf8_lossy(&buffer[..read]).into_owned()
 }
 
-async fn pause(length: Duration) {
+pub(crate) async fn pause(length: Duration) {
     timeout(length, std::future::pending::<()>()).await.unwrap_or_default();
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let wait = async {
         while !holds() {
             pause(Duration::from_millis(5)).await;
@@ -219,9 +222,8 @@ async fn users_are_turned_away_when_there_are_too_many_and_webhooks_and_probes_a
         let user = server.get("/v1/me").await;
         assert_eq!((user.status, user.code()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
         assert!(user.headers.contains_key("retry-after"));
-        for probe in ["/healthz", "/metrics"] {
-            assert_eq!(server.get(probe).await.status, StatusCode::OK, "{probe}");
-        }
+        assert_eq!(server.get("/healthz").await.status, StatusCode::OK);
+        assert_eq!(health::fetch(&health::for_operators(&t).await, "/metrics").await.0, StatusCode::OK);
         // It asks the parts, with a deadline: whoever turns it away says another word.
         let ready = server.get("/readyz").await.body;
         assert!(ready["status"].is_string() && ready["postgres"].is_string(), "{ready}");
@@ -373,4 +375,73 @@ fn a_certificate_and_a_key_that_do_not_belong_together_are_named() {
     assert_eq!(wrong(&mine[0].1, "junk"), "TLS_KEY");
     let panelled = mine[0].1.replace('\n', "\\n");
     assert!(octoco::platform::tls::Tls::from_pem(&panelled, &mine[1].1).is_ok(), "as hosting panels leave it");
+}
+
+/// A refusal that came before the body was read: what is left of the body is no request of anybody's.
+#[sqlx::test]
+async fn an_answer_to_a_request_whose_body_was_not_read_ends_the_connection_and_says_so(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let server = Planted::new(&t.app, Router::new(), LONG, ConnectionTimeouts::default()).await;
+    let hidden = "GET /healthz HTTP/1.1\r\nHost: octoco\r\n\r\n";
+    let length = hidden.len();
+    let head = |path: &str, more: &str| format!("POST {path} HTTP/1.1\r\nHost: octoco\r\n{more}");
+    let sized = format!("Content-Length: {length}\r\n\r\n{hidden}");
+    let chunked = format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{hidden}\r\n0\r\n\r\n");
+    for (status, request) in [
+        (401, head("/v1/deposits", &sized)),
+        (401, head("/v1/deposits", &chunked)),
+        (404, head("/v1/nowhere", &sized)),
+        (405, head("/v1/me", &sized)),
+        (400, format!("POST /v1/deposits HTTP/1.1\r\n{sized}")),
+        (401, head("/v1/deposits", "Content-Length: 1000000\r\n\r\n{\"amount\":")),
+        (401, head("/v1/deposits", "Expect: 100-continue\r\nContent-Length: 20\r\n\r\n")),
+    ] {
+        let mut connection = server.connect().await;
+        send(&mut connection, &request).await;
+        let told = rest(&mut connection).await;
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {told}");
+        assert_eq!(told.matches("connection: close").count(), 1, "{request}: {told}");
+        assert_eq!(told.matches("HTTP/1.1 ").count(), 1, "the rest was taken for a request: {told}");
+    }
+    // One that was read, or that has no body, goes on.
+    let mut kept = server.connect().await;
+    let json = "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    for (status, request) in [
+        (400, head("/v1/auth/login", json)),
+        (401, head("/v1/deposits", "\r\n")),
+        (401, head("/v1/deposits", "Content-Length: 0\r\n\r\n")),
+        (401, head("/v1/webhooks/revio", &sized)),
+        (415, head("/v1/auth/login", &sized)),
+        (200, hidden.to_owned()),
+    ] {
+        send(&mut kept, &request).await;
+        let told = begin(&mut kept).await;
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")) && !told.contains("connection: close"), "{told}");
+    }
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn http_1_1_without_a_host_is_refused(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let server = Planted::new(&t.app, Router::new(), LONG, ConnectionTimeouts::default()).await;
+    for hosts in
+        ["", "Host: a\r\nHost: a\r\n", "Host: a, b\r\n", "Host: a b\r\n", "Host:\r\n", "Host: a/b\r\n", "X-Host: a\r\n"]
+    {
+        let mut connection = server.connect().await;
+        send(&mut connection, &format!("GET /healthz HTTP/1.1\r\n{hosts}\r\n")).await;
+        let told = begin(&mut connection).await;
+        assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("\"field\":\"Host\""), "{hosts:?}: {told}");
+    }
+    for request in [
+        "GET /healthz HTTP/1.0\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nhost: octoco.test:8080\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
+    ] {
+        let mut connection = server.connect().await;
+        send(&mut connection, request).await;
+        let told = begin(&mut connection).await;
+        assert!(told.contains(" 200 OK"), "{request:?}: {told}");
+    }
+    t.finish().await;
 }

@@ -118,3 +118,33 @@ async fn redis_and_a_process_count_alike(db: PgPool) {
     }
     redis.finish().await;
 }
+
+/// Twenty at once, and one in ten seconds: a slow machine does not get many of them back meanwhile.
+#[sqlx::test]
+async fn an_ipv6_network_counts_as_one_and_the_one_around_it_as_ten(db: PgPool) {
+    let redis = TestApp::with(db.clone(), &[("RATE_LIMITS", "default")]).await;
+    let process = TestApp::with(db, &[("RATE_LIMITS", "default"), NO_REDIS]).await;
+    for t in [&redis, &process] {
+        let passes = async |who: &str| {
+            let answer = t.app.limiter.check(Class::MailsAsked, who).await;
+            u64::from(matches!(answer, Answer::Allowed(..)))
+        };
+        let started = Instant::now();
+        let (mut one, mut many, mut mapped) = (0, 0, 0);
+        for index in 0..300 {
+            one += passes(&format!("2001:db8:1:1::{index:x}")).await;
+        }
+        for index in 0..300 {
+            many += passes(&format!("2001:db8:2:{index:x}::1")).await;
+        }
+        for index in 0..40 {
+            mapped += passes(if index % 2 == 0 { "203.0.113.7" } else { "::ffff:203.0.113.7" }).await;
+        }
+        let more = started.elapsed().as_secs() / 10 + 1;
+        assert!((20..=20 + more).contains(&one), "{one} from one /64");
+        assert!((200..=200 + 10 * more).contains(&many), "{many} from one /48");
+        assert!((20..=20 + more).contains(&mapped), "{mapped} from one IPv4 address");
+        assert_eq!(passes("203.0.113.8").await + passes("2001:db8:3::1").await, 2, "others are not concerned");
+    }
+    redis.finish().await;
+}

@@ -7,7 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::{body::Bytes, http::request::Parts};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Serialize, Serializer};
 
 use crate::platform::error::Error;
@@ -15,7 +15,7 @@ use crate::platform::error::Error;
 /// The largest body of any call but a webhook: a bank account's is 400 bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Shorter than the request's own deadline, so that the caller's slowness is not taken for ours.
-const BODY_DEADLINE: Duration = Duration::from_secs(15);
+pub const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// How much of a serde message is repeated; it may quote what was sent.
 const MESSAGE_CHARS_MAX: usize = 160;
 
@@ -71,7 +71,14 @@ fn is_json(headers: &HeaderMap) -> bool {
     value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
+/// Every body of ours is an object. serde takes an array for one too, field by field, whatever the fields are called.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    if bytes.iter().find(|byte| !b" \t\r\n".contains(byte)) != Some(&b'{') {
+        return Err(match serde_json::from_slice::<IgnoredAny>(bytes) {
+            Ok(_) => Error::field("body", "must be a JSON object"),
+            Err(cause) => Error::InvalidJson(shorten(&cause.to_string())),
+        });
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -161,8 +168,10 @@ mod tests {
             wrong(r#"{"amount": 1, "amount": 2, "currency": "ZAR"}"#),
             ("amount".to_owned(), "is given twice".to_owned())
         );
-        assert_eq!(named("[]"), "body");
-        assert_eq!(named("7"), "body");
+        for other in ["[]", " \n[1, \"ZAR\"]", "[[]]", "7", "\"text\"", "null", "true"] {
+            assert_eq!(wrong(other), ("body".to_owned(), "must be a JSON object".to_owned()), "{other}");
+        }
+        assert_eq!(named("[1, \"ZAR\"] x"), "invalid_json");
         assert_eq!(named("{"), "invalid_json");
         assert_eq!(named(""), "invalid_json");
         assert_eq!(named(r#"{"amount": 1, "currency": "ZAR"} x"#), "invalid_json");

@@ -1,7 +1,7 @@
-//! `GET /healthz`, `GET /readyz`, `GET /metrics`.
+//! `GET /healthz` and `GET /readyz`, on the API's port for load balancers too; `GET /metrics`, for operators only.
 
 use axum::http::{StatusCode, header};
-use axum::{extract::State, response::IntoResponse};
+use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::Readiness;
@@ -9,7 +9,12 @@ use crate::app::App;
 use crate::platform::http::Json;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).routes(routes!(metrics))
+    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz))
+}
+
+/// What a process answers at `OPS_ADDR`. No part of the contract.
+pub fn for_operators() -> Router<App> {
+    Router::from(router()).route("/metrics", get(metrics))
 }
 
 /// Alive
@@ -31,8 +36,7 @@ async fn readyz(State(app): State<App>) -> impl IntoResponse {
     (status, Json(readiness))
 }
 
-/// Metrics
-#[utoipa::path(get, path = "/metrics", tag = "operations", security(()), responses((status = 200, body = String, content_type = "text/plain")))]
 async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    app.db.measure(&app.metrics);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render())
 }
