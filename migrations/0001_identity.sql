@@ -45,6 +45,8 @@ create table refresh_tokens (
     token_hash bytea       primary key,
     session_id uuid        not null references sessions on delete cascade,
     issued_at  timestamptz not null,
+    -- Until then a successor makes none of its own (src/identity/sessions.rs). The token of a sign-in does so at once.
+    rests_until timestamptz,
     rotated_at timestamptz,
 
     constraint refresh_tokens_hash_len check (length(token_hash) = 32)
@@ -56,7 +58,7 @@ create index refresh_tokens_session on refresh_tokens (session_id);
 create table mails (
     id         uuid        primary key,
     kind       text        not null,
-    -- Whom it goes to. A forgotten password is asked for by address: whether anybody has it is found out when the mail is
+    -- Whom it goes to; both: somebody of ours, at an address that is not theirs yet, or not any more. A forgotten password is asked for by address: whether anybody has it is found out when the mail is
     -- sent, so that asking takes as long and leaves the same row for everybody (docs/decisions/016).
     user_id    uuid        references users,
     address    text,
@@ -70,8 +72,8 @@ create table mails (
     created_at timestamptz not null,
     sent_at    timestamptz,
 
-    constraint mails_kind      check (kind in ('email_verification', 'password_reset')),
-    constraint mails_recipient check ((user_id is null) <> (address is null)),
+    constraint mails_kind      check (kind in ('email_verification', 'password_reset', 'email_change', 'email_changed', 'email_taken')),
+    constraint mails_recipient check (user_id is not null or address is not null),
     constraint mails_state     check (state in ('pending', 'sent', 'dropped', 'dead')),
     constraint mails_due       check ((due_at is not null) = (state = 'pending')),
     constraint mails_sent      check ((sent_at is not null) = (state = 'sent'))
@@ -80,6 +82,18 @@ create table mails (
 create index mails_due on mails (due_at) where due_at is not null;
 create index mails_dead on mails (created_at) where state = 'dead';
 create index mails_user on mails (user_id) where user_id is not null;
+
+-- An e-mail that somebody asked to have, until the link in the mail to it is opened (src/identity/emails.rs). Gone with the session
+-- that asked at the latest.
+create table email_changes (
+    user_id    uuid        primary key references users,
+    new_email  text        not null,
+    session_id uuid        not null references sessions on delete cascade,
+    asked_at   timestamptz not null,
+
+    constraint email_changes_len check (length(new_email) between 3 and 254 and new_email = lower(new_email))
+);
+create index email_changes_session on email_changes (session_id);
 
 -- Who did what: append-only and hash-chained. src/identity/audit.rs has the procedure, and why a row is chained a moment after it
 -- was written.

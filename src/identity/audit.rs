@@ -55,6 +55,10 @@ impl Actor {
         Self { name: "nobody".to_owned(), role: None, origin }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn is_user(&self, id: Uuid) -> bool {
         self.name == id.to_string()
     }

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::identity::audit::{Actor, Origin};
 use crate::identity::quota::Quota;
 use crate::platform::error::{Error, Result};
-use crate::platform::{http::RequestId, http::address, rate_limits::Class};
+use crate::platform::{http::RequestId, http::address, rate_limits::Class, tokens::Claims};
 
 /// Longer ones are cut: the value is only shown in the list of sessions.
 const USER_AGENT_CHARS_MAX: usize = 200;
@@ -43,12 +43,23 @@ impl Caller {
     }
 }
 
+/// The user of a valid token, which is checked once: it stays with the request. Whether the session has ended is not asked yet.
+pub fn known(app: &App, parts: &mut Parts) -> Option<Uuid> {
+    let claims = app.tokens.check(bearer(parts).ok()?, app.clock.now()).ok()?;
+    let user = claims.sub;
+    parts.extensions.insert(claims);
+    Some(user)
+}
+
 impl FromRequestParts<App> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let now = app.clock.now();
-        let claims = app.tokens.check(bearer(parts)?, now).map_err(|_| Error::Unauthenticated)?;
+        let claims = match parts.extensions.get::<Claims>() {
+            Some(claims) => claims.clone(),
+            None => app.tokens.check(bearer(parts)?, now).map_err(|_| Error::Unauthenticated)?,
+        };
         if app.access.has_ended(claims.sid, now).await? {
             return Err(Error::Unauthenticated);
         }
@@ -96,7 +107,7 @@ impl FromRequestParts<App> for Verified {
 
 /// Where the call comes from, as it is shown and limited.
 fn address_of(app: &App, parts: &Parts) -> String {
-    let address = address::of(parts, &app.config.trusted_proxies);
+    let address = address::of(parts, &app.config.proxies);
     address.map_or_else(|| "unknown".to_owned(), |address| address.to_string())
 }
 

@@ -12,16 +12,33 @@ use crate::platform::error::{Error, Result};
 /// The cookies go to these routes and to no others.
 const PATH: &str = "/v1/auth";
 
-pub fn received<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
-}
+/// Behind https a cookie of ours has a name that only https can set.
+const PREFIX: &str = "__Secure-";
+/// Other programs on our host, or on the hosts above it, may have cookies of the same name. More of them are not looked at.
+const SAME_NAME_MAX: usize = 8;
 
-/// `Secure` always: browsers take it from localhost too, and there is no setting to get wrong.
-pub fn set(name: &str, value: &str, max_age_secs: i64) -> (HeaderName, HeaderValue) {
-    let text = format!("{name}={value}; Path={PATH}; Max-Age={max_age_secs}; HttpOnly; Secure; SameSite=Strict");
-    (header::SET_COOKIE, HeaderValue::from_str(&text).expect("a token is URL-safe base64"))
+/// A cookie of ours, as it is called where the world reaches us.
+#[derive(Debug, Clone)]
+pub struct Cookie(String);
+
+impl Cookie {
+    pub fn named(app: &App, name: &str) -> Self {
+        Self(if app.config.public_url.starts_with("https://") { format!("{PREFIX}{name}") } else { name.to_owned() })
+    }
+
+    /// Every value that came under its name: a browser does not say whose is whose, or sends ours first.
+    pub fn received<'a>(&self, headers: &'a HeaderMap) -> Vec<&'a str> {
+        let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+        let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.filter(|(found, _)| *found == self.0).map(|(_, value)| value).take(SAME_NAME_MAX).collect()
+    }
+
+    /// `Secure` always: browsers take it from localhost too, and there is no setting to get wrong.
+    pub fn set(&self, value: &str, max_age_secs: i64) -> (HeaderName, HeaderValue) {
+        let name = &self.0;
+        let text = format!("{name}={value}; Path={PATH}; Max-Age={max_age_secs}; HttpOnly; Secure; SameSite=Strict");
+        (header::SET_COOKIE, HeaderValue::from_str(&text).expect("a token is URL-safe base64"))
+    }
 }
 
 /// A call that no page of somebody else's made.

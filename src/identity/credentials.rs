@@ -2,7 +2,7 @@
 //!
 //! Three doors must stay shut here. `forgot` does the same for every address, so that nobody learns who has an account.
 //! A link works once: it is made over the hash that its use replaces. And an access token that somebody stole is no way
-//! to guess a password: `change` counts its guesses by user.
+//! to guess a password: `prove` counts its guesses by user.
 
 pub mod routes;
 
@@ -30,7 +30,7 @@ struct Consequence<'a> {
 /// Sends a link to whoever has this e-mail. Nothing of what is done here depends on whether anybody has.
 pub async fn forgot(app: &App, visitor: &AnonymousClient, email: &Email) -> Result<()> {
     visitor.quota.count(app, Class::MailsAsked, &visitor.address).await?;
-    visitor.quota.count(app, Class::MailsTo, &format!("reset:{}", email.bucket())).await?;
+    visitor.quota.count(app, Class::MailsTo, &format!("reset:{}", email.mailbox_bucket())).await?;
     mails::queue(app, &app.db, Kind::PasswordReset, To::Address(email.as_str())).await?;
     count(app, "asked_for");
     Ok(())
@@ -60,23 +60,29 @@ pub async fn reset(
 /// Sets a new password for somebody who knows the present one, and ends the user's other sessions. The old password's devices are
 /// strangers then; gives out what makes this one known.
 pub async fn change(app: &App, caller: &Caller, current: SecretString, new: SecretString) -> Result<Device> {
-    // By user, not by e-mail: those who guess without a token cannot keep its owner from changing the password.
-    let bucket = format!("user:{}", caller.user_id);
-    caller.quota.count(app, Class::Guess, &bucket).await?;
-    caller.quota.count(app, Class::GuessLong, &bucket).await?;
-    let user = users::find(app, caller.user_id).await?;
-    if !users::has_password(app, Priority::Known, &user, current).await? {
-        let entry = Entry::of(&caller.actor(), "user.password_change_refused", "user", user.id);
-        audit::record(app, &app.db, entry).await?;
-        count(app, "refused");
-        return Err(Error::InvalidCredentials);
-    }
+    let user = prove(app, caller, current, "user.password_change_refused").await?;
     let hash = users::new_password(app, &user, "new_password", new).await?;
     let (actor, but) = (caller.actor(), Some(caller.session_id));
     let then = Consequence { actor: &actor, action: "user.password_changed", how: Ending::PasswordChanged, but };
     let device = set(app, &user, &hash, then).await?;
     count(app, "changed");
     Ok(device)
+}
+
+/// The caller, who knows the password too: a token that somebody stole changes nothing that lasts. A wrong one is on record as
+/// `refused`.
+pub async fn prove(app: &App, caller: &Caller, password: SecretString, refused: &'static str) -> Result<User> {
+    // By user, not by e-mail: those who guess without a token cannot keep its owner from changing the password.
+    let bucket = format!("user:{}", caller.user_id);
+    caller.quota.count(app, Class::Guess, &bucket).await?;
+    caller.quota.count(app, Class::GuessLong, &bucket).await?;
+    let user = users::find(app, caller.user_id).await?;
+    if users::has_password(app, Priority::Known, &user, password).await? {
+        return Ok(user);
+    }
+    audit::record(app, &app.db, Entry::of(&caller.actor(), refused, "user", user.id)).await?;
+    count(app, "refused");
+    Err(Error::InvalidCredentials)
 }
 
 /// The password, the end of the sessions and the record of it: all or nothing. Gives out what makes a device known, for the new password.

@@ -1,16 +1,17 @@
-//! Mails that we owe somebody: the link that verifies an e-mail, the link that sets a new password.
+//! Mails that we owe somebody: the link that verifies an e-mail, or changes it, or sets a new password; and word of what was done,
+//! or tried, with an address.
 //!
 //! ```text
 //! queue ──> pending ──> sent
 //!              ├──> (gone)    nobody has the address
-//!              ├──> dropped   no longer of use: the e-mail was verified meanwhile
+//!              ├──> dropped   no longer of use: the e-mail was verified, or another one asked for, meanwhile
 //!              └──> dead      failures: 0, 1, 5, 15 minutes; or the link would end before the mail is there
 //! ```
 //!
 //! The row is the job. The link is made when the mail is sent, from the row and the user as they are then, and stands nowhere.
 //! A process that dies between sending and noting it sends the same mail again: twice is better than never.
 //!
-//! `users` and `credentials` queue in the transaction of the change that needs the mail, and ask [`is_link`] about what comes back.
+//! `users`, `emails` and `credentials` queue in the transaction of the change that needs the mail, and ask [`is_link`] about what comes back.
 
 pub mod routes;
 mod store;
@@ -18,7 +19,7 @@ mod store;
 use std::error::Error as _;
 
 use chrono::TimeDelta;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -41,6 +42,12 @@ text_enum! {
     pub enum Kind {
         EmailVerification = "email_verification",
         PasswordReset = "password_reset",
+        /// To the new address.
+        EmailChange = "email_change",
+        /// To the old address, when it is done.
+        EmailChanged = "email_changed",
+        /// Somebody wanted an account with an address that has one.
+        EmailTaken = "email_taken",
     }
 }
 
@@ -61,6 +68,8 @@ text_enum! {
 pub enum To<'a> {
     User(Uuid),
     Address(&'a str),
+    /// Somebody of ours, at an address that is not theirs yet, or not any more.
+    UserAt(Uuid, &'a str),
 }
 
 /// What of a user decides whether a link still works.
@@ -70,21 +79,26 @@ pub struct Holder<'a> {
     pub email: &'a str,
     pub email_verified: bool,
     pub password_hash: &'a str,
+    /// What the e-mail is to be, where a change was asked for.
+    pub new_email: Option<&'a str>,
 }
 
 impl Kind {
-    fn purpose(self) -> Purpose {
+    /// Of its link, if it has one.
+    fn purpose(self) -> Option<Purpose> {
         match self {
-            Self::EmailVerification => Purpose::EmailVerification,
-            Self::PasswordReset => Purpose::PasswordReset,
+            Self::EmailVerification => Some(Purpose::EmailVerification),
+            Self::PasswordReset => Some(Purpose::PasswordReset),
+            Self::EmailChange => Some(Purpose::EmailChange),
+            Self::EmailChanged | Self::EmailTaken => None,
         }
     }
 
-    /// How long its link works.
+    /// How long its link works, or how late its news may come.
     fn life(self) -> TimeDelta {
         match self {
-            Self::EmailVerification => TimeDelta::hours(24),
             Self::PasswordReset => TimeDelta::minutes(30),
+            Self::EmailVerification | Self::EmailChange | Self::EmailChanged | Self::EmailTaken => TimeDelta::hours(24),
         }
     }
 
@@ -93,17 +107,21 @@ impl Kind {
         match self {
             Self::EmailVerification if holder.email_verified => "verified".to_owned(),
             Self::EmailVerification => format!("unverified {}", holder.email),
-            Self::PasswordReset => holder.password_hash.to_owned(),
+            // Whoever reads the mails of an address that was given up has no way in by them.
+            Self::PasswordReset => format!("{} {}", holder.password_hash, holder.email),
+            Self::EmailChange | Self::EmailChanged | Self::EmailTaken => {
+                format!("{} {} {}", holder.password_hash, holder.email, holder.new_email.unwrap_or_default())
+            }
         }
     }
 
     /// The frontend's page. What follows the `#` is the page's alone: no server and no log is sent it.
     fn link(self, frontend_url: &str, token: &str) -> String {
-        let page = match self {
-            Self::EmailVerification => "verify-email",
-            Self::PasswordReset => "reset-password",
-        };
-        format!("{frontend_url}/{page}#token={token}")
+        match self {
+            Self::EmailVerification | Self::EmailChange => format!("{frontend_url}/verify-email#token={token}"),
+            Self::PasswordReset => format!("{frontend_url}/reset-password#token={token}"),
+            Self::EmailChanged | Self::EmailTaken => frontend_url.to_owned(),
+        }
     }
 
     /// Subject and text. No name stands in it: a stranger who registers somebody's address must not have us carry his words.
@@ -125,6 +143,29 @@ impl Kind {
                      If you did not ask for it, ignore this mail: your password stays as it is.\n"
                 ),
             ),
+            Self::EmailChange => (
+                "Confirm your new e-mail address",
+                format!(
+                    "Hello,\n\nplease confirm that your account is to have this e-mail address from now on:\n\n{link}\n\n\
+                     The link works once, for 24 hours. It ends your sessions on other devices.\n\n\
+                     If you did not ask for it, ignore this mail: nothing is changed.\n"
+                ),
+            ),
+            Self::EmailChanged => (
+                "Your e-mail address was changed",
+                format!(
+                    "Hello,\n\nyour account has another e-mail address now, and nothing more is sent to this one.\n\n\
+                     If you did not change it, somebody else has your password: tell us at once.\n\n{link}\n"
+                ),
+            ),
+            Self::EmailTaken => (
+                "You have an account already",
+                format!(
+                    "Hello,\n\nsomebody, perhaps you, wanted to use this e-mail address for an account with us. It has one \
+                     already, and nothing about it was changed.\n\nSign in here, or ask for a new password there if you forgot \
+                     yours:\n\n{link}\n\nIf it was not you, ignore this mail.\n"
+                ),
+            ),
         }
     }
 }
@@ -135,6 +176,7 @@ pub async fn queue(app: &App, db: impl PgExecutor<'_>, kind: Kind, to: To<'_>) -
     let (user_id, address) = match to {
         To::User(id) => (Some(id), None),
         To::Address(address) => (None, Some(address)),
+        To::UserAt(id, address) => (Some(id), Some(address)),
     };
     let new = store::New {
         id: app.clock.row_id(),
@@ -149,8 +191,8 @@ pub async fn queue(app: &App, db: impl PgExecutor<'_>, kind: Kind, to: To<'_>) -
 
 /// Whether we made this link for this user, it was not used, and its time is not over.
 pub fn is_link(app: &App, kind: Kind, token: &LinkToken, holder: &Holder<'_>) -> bool {
-    token.user_id == holder.user_id
-        && app.tokens.is_link_token(kind.purpose(), token, &kind.state(holder), app.clock.now())
+    let ours = |purpose| app.tokens.is_link_token(purpose, token, &kind.state(holder), app.clock.now());
+    token.user_id == holder.user_id && kind.purpose().is_some_and(ours)
 }
 
 /// Sends what is due; the worker calls it. How many were claimed.
@@ -203,7 +245,9 @@ async fn step(app: &App, mail: &store::Claimed) -> Result<&'static str> {
         return Ok("nobody");
     };
     let (holder, now) = (recipient.holder(), app.clock.now());
-    if kind == Kind::EmailVerification && holder.email_verified {
+    let to = recipient.address();
+    let unasked = kind == Kind::EmailChange && holder.new_email != Some(to);
+    if unasked || kind == Kind::EmailVerification && holder.email_verified {
         end(app, mail, State::Dropped, None).await?;
         return Ok("dropped");
     }
@@ -211,10 +255,14 @@ async fn step(app: &App, mail: &store::Claimed) -> Result<&'static str> {
         give_up(app, mail, "its link ended before it could be sent").await?;
         return Ok("dead");
     }
-    let token = app.tokens.link_token(kind.purpose(), holder.user_id, mail.expires_at, &kind.state(&holder));
+    // Whose address it is is nothing that the one who asked for it learns.
+    let kind = if kind == Kind::EmailChange && recipient.is_taken() { Kind::EmailTaken } else { kind };
+    let token = kind.purpose().map_or_else(SecretString::default, |purpose| {
+        app.tokens.link_token(purpose, holder.user_id, mail.expires_at, &kind.state(&holder))
+    });
     let link = kind.link(&app.config.mail.frontend_url, token.expose_secret());
     let (subject, text) = kind.words(&link);
-    let sent = Mail { id: mail.id, to: holder.email, subject, text: &text, at: now };
+    let sent = Mail { id: mail.id, to, subject, text: &text, at: now };
     app.mailer.send(&sent).await.map_err(|error| Error::Unusable(error.into()))?;
     app.crash.at("mail.sent")?;
     end(app, mail, State::Sent, None).await?;

@@ -1,7 +1,9 @@
 //! Sign-ins. A session is a family of refresh tokens; each is used once and makes its successor, and a logout ends the family.
 //!
-//! A token that was rotated and comes again is either a second tab (within ten seconds, and its successor still unused: it
-//! gets the very same successor) or somebody's copy: then the whole family ends.
+//! A token that was rotated and comes again is either another tab (within ten seconds: it gets the very same successor) or somebody's
+//! copy: then the whole family ends. Tabs that are restored at once come with the old token and with its successor, in any order,
+//! and the answer that arrives last decides which cookie stays. So a successor rests: for twice those ten seconds it is answered
+//! with itself, and whichever cookie stays is the newest.
 
 pub mod routes;
 mod store;
@@ -23,6 +25,8 @@ use crate::platform::{hashing::Priority, rate_limits::Class, text_enum::text_enu
 pub use store::Session;
 
 const GRACE: TimeDelta = TimeDelta::seconds(10);
+/// For how long a successor makes none of its own. Longer than the grace by what an answer may be late.
+const REST: TimeDelta = TimeDelta::seconds(20);
 /// How long a session that ended is kept. That it was, and how it ended, stays in the audit log.
 const KEPT: TimeDelta = TimeDelta::days(30);
 /// Rows of one statement: little enough that nobody waits for their locks.
@@ -36,6 +40,7 @@ text_enum! {
         TokenReused = "token_reused",
         PasswordReset = "password_reset",
         PasswordChanged = "password_changed",
+        EmailChanged = "email_changed",
         Operator = "operator",
     }
 }
@@ -49,6 +54,7 @@ impl Ending {
             Self::TokenReused => "refresh token reused",
             Self::PasswordReset => "password reset",
             Self::PasswordChanged => "password changed",
+            Self::EmailChanged => "e-mail changed",
             Self::Operator => "ended by the operator",
         }
     }
@@ -63,16 +69,14 @@ pub struct SignedIn {
 pub struct Attempt {
     pub email: Email,
     pub password: SecretString,
-    pub device: Option<Device>,
+    /// What came under the name of ours.
+    pub devices: Vec<Device>,
 }
 
 /// Also gives out what makes the device known from now on.
 pub async fn login(app: &App, visitor: &AnonymousClient, attempt: Attempt) -> Result<(SignedIn, Device)> {
     let email = attempt.email;
-    let known = match attempt.device {
-        Some(device) => users::known_device(app, &email, device).await?,
-        None => None,
-    };
+    let known = users::known_device(app, &email, attempt.devices).await?;
     let priority = slow_down(app, visitor, &email, known.as_ref()).await?;
     let user = match users::authenticate(app, priority, &email, attempt.password).await? {
         Proof::Right(user) => user,
@@ -119,7 +123,7 @@ async fn open(app: &App, visitor: &AnonymousClient, user: User) -> Result<Signed
         return Err(Error::InvalidCredentials);
     }
     store::insert(&mut *tx, user.id, &session).await?;
-    store::insert_token(&mut *tx, &refresh_token.hash(), session.id, now).await?;
+    store::insert_token(&mut *tx, &refresh_token.hash(), session.id, now, None).await?;
     let actor = Actor::user(user.id, Some(user.role), visitor.origin.clone());
     audit::record(app, &mut *tx, Entry::of(&actor, "session.opened", "session", session.id)).await?;
     tx.commit().await?;
@@ -136,40 +140,53 @@ async fn refused(app: &App, visitor: &AnonymousClient, user: Option<Uuid>) -> Re
     Ok(Error::InvalidCredentials)
 }
 
-/// Exchanges a refresh token for its successor and a new access token.
+/// Exchanges a refresh token for its successor and a new access token. Of several that came under the name of ours, the one that is.
 /// The caller is not told what is wrong with a token.
-pub async fn refresh(app: &App, visitor: &AnonymousClient, token: &RefreshToken) -> Result<SignedIn> {
-    let now = app.clock.now();
-    let hash = token.hash();
-    let Some(found) = store::find_token(&app.db, &hash).await? else { return Err(Error::Unauthenticated) };
-    if found.revoked_at.is_some() || found.expires_at <= now {
+pub async fn refresh(app: &App, visitor: &AnonymousClient, tokens: &[RefreshToken]) -> Result<SignedIn> {
+    let (token, found) = ours(app, tokens).await?.ok_or(Error::Unauthenticated)?;
+    let rests = found.rotated_at.is_none() && found.rests_until.is_some_and(|until| app.clock.now() < until);
+    let next = if rests { Some(token.clone()) } else { rotate(app, token, found.session_id).await? };
+    let Some(next) = next else {
+        tracing::warn!(session.id = %found.session_id, "a refresh token was used again; its family is revoked");
+        end(app, &Actor::nobody(visitor.origin.clone()), (found.session_id, found.user_id), Ending::TokenReused)
+            .await?;
         return Err(Error::Unauthenticated);
-    }
-    let expires_at = now + TimeDelta::seconds(REFRESH_SECS);
-    let mut tx = app.db.begin().await?;
-    let mut successor = app.tokens.successor(token);
-    let first = store::rotate_token(&mut *tx, &hash, now).await?;
-    if first {
-        store::insert_token(&mut *tx, &successor.hash(), found.session_id, now).await?;
-        store::extend(&mut *tx, found.session_id, expires_at).await?;
-    }
-    tx.commit().await?;
-    if !first {
-        let Some(unused) = unused_successor(app, token, &hash).await? else {
-            tracing::warn!(session.id = %found.session_id, "a refresh token was used again; its family is revoked");
-            end(app, &Actor::nobody(visitor.origin.clone()), (found.session_id, found.user_id), Ending::TokenReused)
-                .await?;
-            return Err(Error::Unauthenticated);
-        };
-        successor = unused;
-    }
+    };
     let user = users::find(app, found.user_id).await?;
     app.metrics.sign_ins.with_label_values(&["refreshed"]).inc();
-    Ok(signed_in(app, user, found.session_id, successor))
+    Ok(signed_in(app, user, found.session_id, next))
 }
 
-/// What a second tab gets that comes with a token that was rotated just now: the successor that the first one got, as long
-/// as nobody used it.
+/// The token's successor; none where the token was used too long ago.
+async fn rotate(app: &App, token: &RefreshToken, session_id: Uuid) -> Result<Option<RefreshToken>> {
+    let (now, hash) = (app.clock.now(), token.hash());
+    let successor = app.tokens.successor(token);
+    let mut tx = app.db.begin().await?;
+    let first = store::rotate_token(&mut *tx, &hash, now).await?;
+    if first {
+        store::insert_token(&mut *tx, &successor.hash(), session_id, now, Some(now + REST)).await?;
+        store::extend(&mut *tx, session_id, now + TimeDelta::seconds(REFRESH_SECS)).await?;
+    }
+    tx.commit().await?;
+    if first { Ok(Some(successor)) } else { unused_successor(app, token, &hash).await }
+}
+
+/// The token of a session that lives; rather one that was not used yet.
+async fn ours<'a>(app: &App, tokens: &'a [RefreshToken]) -> Result<Option<(&'a RefreshToken, store::Token)>> {
+    let (now, mut used) = (app.clock.now(), None);
+    for token in tokens {
+        let found = store::find_token(&app.db, &token.hash()).await?;
+        match found.filter(|found| found.revoked_at.is_none() && now < found.expires_at) {
+            Some(found) if found.rotated_at.is_none() => return Ok(Some((token, found))),
+            Some(found) => used = used.or(Some((token, found))),
+            None => {}
+        }
+    }
+    Ok(used)
+}
+
+/// What another tab gets that comes with a token that was rotated just now: the successor that the first one got. While it rests
+/// nobody has used it.
 async fn unused_successor(app: &App, token: &RefreshToken, hash: &[u8]) -> Result<Option<RefreshToken>> {
     let rotated = store::find_token(&app.db, hash).await?.and_then(|token| token.rotated_at);
     if rotated.is_none_or(|at| app.clock.now() - at > GRACE) {
@@ -183,9 +200,10 @@ async fn unused_successor(app: &App, token: &RefreshToken, hash: &[u8]) -> Resul
     Ok(None)
 }
 
-/// Ends the session that a refresh token belongs to; nothing happens if there is none.
-pub async fn logout(app: &App, visitor: &AnonymousClient, token: &RefreshToken) -> Result<()> {
-    if let Some(found) = store::find_token(&app.db, &token.hash()).await? {
+/// Ends the sessions that refresh tokens belong to; nothing happens if there is none.
+pub async fn logout(app: &App, visitor: &AnonymousClient, tokens: &[RefreshToken]) -> Result<()> {
+    for token in tokens {
+        let Some(found) = store::find_token(&app.db, &token.hash()).await? else { continue };
         let actor = Actor::user(found.user_id, None, visitor.origin.clone());
         end(app, &actor, (found.session_id, found.user_id), Ending::LoggedOut).await?;
     }

@@ -1,15 +1,12 @@
-//! People: registering, proving a password, and proving an e-mail (`users/verification.rs`).
+//! People: registering and proving a password. Proving an e-mail, and changing it, is in `identity/emails.rs`.
 
 pub mod passwords;
 pub mod routes;
 mod store;
-pub mod verification;
-
-use std::str::FromStr;
 
 use aws_lc_rs::digest;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use email_address::EmailAddress;
+use email_address::{EmailAddress, Options};
 use secrecy::SecretString;
 use serde_json::json;
 use sqlx::PgExecutor;
@@ -19,6 +16,8 @@ use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::AnonymousClient;
 use crate::identity::mails::{self, Holder, Kind, To};
+use crate::identity::quota::Quota;
+use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
 use crate::platform::{hashing::Priority, permissions::Role, rate_limits::Class};
@@ -27,17 +26,27 @@ pub use store::{Filter, User, lock, lock_shared};
 
 const EMAIL_CHARS_MAX: usize = 254;
 
-/// Trimmed and in lower case: two spellings of one address are one person.
+/// An address as Revio takes it (plain ASCII, at a host of the public Internet), trimmed and in lower case: one spelling for one
+/// person. What only looks like such an address (full-width letters, an umlaut) is refused, not guessed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email(String);
 
 impl Email {
     pub fn parse(text: &str) -> Result<Self> {
-        let text = text.trim().to_lowercase();
-        let fits = text.len() <= EMAIL_CHARS_MAX && EmailAddress::from_str(&text).is_ok();
-        // A display name or a comment is part of the grammar and of no address that we send to.
-        let plain = !text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | '"' | '('));
-        if fits && plain { Ok(Self(text)) } else { Err(Error::field("email", "is not an e-mail address")) }
+        Self::of_field("email", text)
+    }
+
+    pub fn of_field(field: &str, text: &str) -> Result<Self> {
+        let text = text.trim().to_ascii_lowercase();
+        let grammar = Options::default().with_required_tld().without_domain_literal().without_display_text();
+        let fits = text.len() <= EMAIL_CHARS_MAX && EmailAddress::parse_with_options(&text, grammar).is_ok();
+        // Quotes and comments are part of the grammar and of no address that we send to.
+        let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"()".contains(&byte));
+        if fits && plain && is_public(text.rsplit('@').next().unwrap_or_default()) {
+            Ok(Self(text))
+        } else {
+            Err(Error::field(field, "is not an e-mail address as in name@example.com"))
+        }
     }
 
     pub fn as_str(&self) -> &str {
@@ -50,8 +59,40 @@ impl Email {
 
     /// What calls about this address are counted under: Redis need not know whose it is.
     pub fn bucket(&self) -> String {
-        BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.0.as_bytes()))
+        hashed(&self.0)
     }
+
+    /// The same of mails: by the mailbox that they reach, of whose addresses there are as many as one likes.
+    pub fn mailbox_bucket(&self) -> String {
+        hashed(&self.mailbox())
+    }
+
+    /// Without what mail servers leave out: a tag behind a plus, and the dots that Google ignores. For counting only: what is stored and
+    /// written to is the address itself.
+    fn mailbox(&self) -> String {
+        let Some((local, domain)) = self.0.rsplit_once('@') else { return self.0.clone() };
+        let untagged = local.split_once('+').map_or(local, |(mailbox, _)| mailbox);
+        let local = if untagged.is_empty() { local } else { untagged };
+        match domain.trim_end_matches('.') {
+            "gmail.com" | "googlemail.com" => format!("{}@gmail.com", local.replace('.', "")),
+            domain => format!("{local}@{domain}"),
+        }
+    }
+}
+
+fn hashed(text: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
+}
+
+/// Letters, digits and hyphens between the dots, and a top-level domain of letters only.
+fn is_public(domain: &str) -> bool {
+    let label = |label: &str| {
+        label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let top = |top: &str| top.len() >= 2 && top.bytes().all(|byte| byte.is_ascii_alphabetic());
+    domain.rsplit_once('.').is_some_and(|(_, last)| top(last)) && domain.split('.').all(label)
 }
 
 pub struct Registration {
@@ -66,10 +107,15 @@ pub enum Proof {
     Wrong(Option<Uuid>),
 }
 
+/// Opens an account, or does all the same for an e-mail that has one: the caller is answered alike and in the same time, and the
+/// mail says it to whoever reads that mailbox. What is answered then is nobody: the account that is there stays as it is.
+///
 /// Whoever has many addresses has no mails sent to all of them by registering: beyond the limit the account is opened without one,
 /// and its owner can ask for the mail when signed in.
 pub async fn register(app: &App, visitor: &AnonymousClient, new: Registration) -> Result<User> {
-    let bucket = verification::bucket(&new.email);
+    let of_new = verification_bucket(&new.email);
+    let mailbox = new.email.mailbox_bucket();
+    let of_taken = format!("taken:{mailbox}");
     let password_hash = app.hasher.hash(Priority::Unknown, new.password).await?;
     let user = User {
         id: app.clock.user_id(),
@@ -80,29 +126,43 @@ pub async fn register(app: &App, visitor: &AnonymousClient, new: Registration) -
         created_at: app.clock.now(),
         email_verified_at: None,
     };
-    let mail = match visitor.quota.count(app, Class::MailsAsked, &visitor.address).await {
-        Ok(()) => true,
-        Err(Error::TooMany { .. }) => false,
-        Err(error) => return Err(error),
-    };
+    // Counted apart, and not told: whoever tries to register somebody else's e-mail again and again must not use up what that person may ask
+    // for, and how often an address was tried would say whether it is new.
+    let taken = store::find_by_email(&app.db, &user.email).await?.is_some();
+    let told = Quota::default().count(app, Class::MailsTo, if taken { &of_taken } else { &of_new }).await;
+    let may_mail = has_room(visitor.quota.count(app, Class::MailsAsked, &visitor.address).await)? && has_room(told)?;
     let mut tx = app.db.begin().await?;
-    on_constraint(store::insert(&mut *tx, &user).await, "users_email", Error::EmailTaken)?;
-    if mail {
-        mails::queue(app, &mut *tx, Kind::EmailVerification, To::User(user.id)).await?;
+    let (kind, to) = match store::insert(&mut *tx, &user).await? {
+        true => (Kind::EmailVerification, To::User(user.id)),
+        false => (Kind::EmailTaken, To::Address(&user.email)),
+    };
+    if may_mail {
+        mails::queue(app, &mut *tx, kind, to).await?;
     }
     tx.commit().await?;
-    if mail {
-        // Only for what is asked for later: an account is opened once. Not before that: whoever tries to register somebody
-        // else's e-mail again and again must not use up what that person may ask for.
-        visitor.quota.count(app, Class::MailsTo, &bucket).await.unwrap_or_default();
-    }
     Ok(user)
 }
 
-/// The device, if somebody with this e-mail signed in on it since the password was last changed.
-pub async fn known_device(app: &App, email: &Email, device: Device) -> Result<Option<Device>> {
+fn has_room(counted: Result<()>) -> Result<bool> {
+    match counted {
+        Ok(()) => Ok(true),
+        Err(Error::TooMany { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the mails that verify an e-mail are counted under.
+pub fn verification_bucket(email: &Email) -> String {
+    format!("verify:{}", email.mailbox_bucket())
+}
+
+/// The one of these devices, if any, that somebody with this e-mail signed in on since the password was last changed.
+pub async fn known_device(app: &App, email: &Email, devices: Vec<Device>) -> Result<Option<Device>> {
+    if devices.is_empty() {
+        return Ok(None);
+    }
     let user = store::find_by_email(&app.db, &email.0).await?;
-    Ok(user.is_some_and(|user| user.knows(app, &device)).then_some(device))
+    Ok(user.and_then(|user| devices.into_iter().find(|device| user.knows(app, device))))
 }
 
 /// Whether the password is that of the e-mail's user. An unknown e-mail takes as long to find out as a wrong password.
@@ -167,6 +227,21 @@ pub async fn of_link(app: &App, kind: Kind, token: Option<LinkToken>) -> Result<
     Err(spent_link())
 }
 
+/// Notes that the user reads the mails to this e-mail. False where it was known, or is another by now.
+pub async fn set_verified(db: impl PgExecutor<'_>, user: &User, now: DateTime) -> Result<bool> {
+    Ok(store::set_verified(db, user.id, &user.email, now).await?)
+}
+
+/// Gives the user another e-mail, which is verified, unless it has changed since the user was read. False then, and where
+/// somebody else has it.
+pub async fn set_email(db: impl PgExecutor<'_>, user: &User, email: &str, now: DateTime) -> Result<bool> {
+    let set = store::set_email(db, (user.id, &user.email), email, now).await;
+    match on_constraint(set, "users_email", Error::StaleState) {
+        Err(Error::StaleState) => Ok(false),
+        set => set,
+    }
+}
+
 pub fn spent_link() -> Error {
     Error::field("token", "does not work, or not any more: ask for a new mail")
 }
@@ -182,12 +257,13 @@ impl User {
         app.tokens.new_device(&self.email, &self.password_hash)
     }
 
-    fn holder(&self) -> Holder<'_> {
+    pub fn holder(&self) -> Holder<'_> {
         Holder {
             user_id: self.id,
             email: &self.email,
             email_verified: self.email_verified_at.is_some(),
             password_hash: &self.password_hash,
+            new_email: None,
         }
     }
 }
@@ -219,4 +295,24 @@ pub async fn change_role(app: &App, actor: &Actor, id: Uuid, role: Role) -> Resu
     }
     tx.commit().await?;
     find(app, id).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_one_mailbox_are_counted_as_one() {
+        let mailbox = |email: &str| Email::parse(email).expect("an address").mailbox();
+        for (email, counted) in [
+            ("thandi+5@example.com", "thandi@example.com"),
+            ("Thandi+a+b@Example.com", "thandi@example.com"),
+            ("t.han.di+x@gmail.com", "thandi@gmail.com"),
+            ("thandi@googlemail.com", "thandi@gmail.com"),
+            ("t.handi@example.com", "t.handi@example.com"),
+            ("+5@example.com", "+5@example.com"),
+        ] {
+            assert_eq!(mailbox(email), counted);
+        }
+    }
 }

@@ -5,11 +5,14 @@
 //! top is turned away, instead of filling memory. A turn lasts until its hash is computed, also when the caller has hung up:
 //! otherwise whoever hangs up at once starts as many as he likes. People on a device that they signed in on before have a priority
 //! of their own, which a flood of guesses from elsewhere does not reach.
+//!
+//! What is hashed is the password in one spelling ([`one_spelling`]): an `ü` is the same from every keyboard.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
+use precis_profiles::{OpaqueString, precis_core::profile::Profile};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{runtime::Runtime, sync::Semaphore, task::JoinHandle};
 
@@ -88,13 +91,22 @@ impl ConcurrencyLimit {
     }
 }
 
+/// The password as the profile OpaqueString of PRECIS has it (RFC 8265): NFC, and every space a plain one. `None` where it holds
+/// what no password may: control characters, what cannot be seen, code points that mean nothing yet.
+pub fn one_spelling(password: &SecretString) -> Option<SecretString> {
+    OpaqueString::new().enforce(password.expose_secret()).ok().map(|text| SecretString::from(text.into_owned()))
+}
+
 impl Hasher {
     pub async fn hash(&self, priority: Priority, password: SecretString) -> Result<String> {
+        let password = one_spelling(&password).unwrap_or(password);
         self.in_turn(priority, move || encode(password.expose_secret())).await
     }
 
     /// Whether `hash` is this password's; `None` is nobody's and takes as long to find out.
     pub async fn verify(&self, priority: Priority, password: SecretString, hash: Option<String>) -> Result<Verified> {
+        // One that has no such spelling is nobody's, and is found to be wrong like any other.
+        let password = one_spelling(&password).unwrap_or(password);
         self.in_turn(priority, move || {
             let known = hash.is_some();
             let hash = hash.unwrap_or_else(|| DUMMY.clone());

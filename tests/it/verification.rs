@@ -169,7 +169,7 @@ async fn registering_has_no_mails_sent_without_end(db: PgPool) {
         t.drive().await;
         email
     };
-    let elsewhere = register("2001:db8::5").await;
+    let elsewhere = register("2001:db9::5").await;
     assert_eq!(t.mailbox.to(&elsewhere).len(), 1);
     let email = register(&from).await;
     assert_eq!(t.mailbox.to(&email).len(), 0, "too many were asked for from there");
@@ -180,5 +180,29 @@ async fn registering_has_no_mails_sent_without_end(db: PgPool) {
     t.drive().await;
     let link = t.mailbox.newest(&email, "Confirm").token();
     assert_eq!(verify(&t, &link).await.status, StatusCode::NO_CONTENT);
+    t.finish().await;
+}
+
+/// As many addresses as one likes reach one mailbox, and each can be registered.
+#[sqlx::test]
+async fn a_mailbox_is_not_flooded_through_its_many_addresses(db: PgPool) {
+    let t = TestApp::with(db, &UNDER_ATTACK).await;
+    let mut emails: Vec<String> = (0..8).map(|index| format!("th.andi+{index}@gmail.com")).collect();
+    emails.extend(["t.handi@gmail.com".to_owned(), "tha.ndi@googlemail.com".to_owned()]);
+    for (index, email) in emails.iter().enumerate() {
+        let body = json!({"email": email, "password": PASSWORD, "full_name": "Anna"});
+        let from = format!("2001:db8:{index:x}::1");
+        let headers = [("X-Forwarded-For", from.as_str())];
+        let done = t.send(Method::POST, "/v1/auth/register", None, &headers, Some(body)).await;
+        assert_eq!((done.status, &done.body["email"]), (StatusCode::CREATED, &json!(email)), "stored as it was given");
+        let forgot = json!({"email": email});
+        t.send(Method::POST, "/v1/auth/password/forgot", None, &headers, Some(forgot)).await;
+        t.drive().await;
+    }
+    let sent = |subject: &str| {
+        let mails = emails.iter().flat_map(|email| t.mailbox.to(email));
+        mails.filter(|mail| mail.header("Subject").is_some_and(|text| text.contains(subject))).count()
+    };
+    assert_eq!((sent("Confirm"), sent("password")), (3, 3));
     t.finish().await;
 }

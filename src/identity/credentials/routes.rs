@@ -70,7 +70,7 @@ async fn reset(
 ) -> Result<(StatusCode, AppendHeaders<[(HeaderName, HeaderValue); 1]>)> {
     let token = LinkToken::received(body.token.expose_secret());
     let device = super::reset(&app, &visitor, token, body.new_password).await?;
-    Ok((StatusCode::NO_CONTENT, AppendHeaders([device_cookie(&device)])))
+    Ok((StatusCode::NO_CONTENT, AppendHeaders([device_cookie(&app, &device)])))
 }
 
 /// Change my password
@@ -87,5 +87,5 @@ async fn change(
     Json(body): Json<PasswordChange>,
 ) -> Result<(StatusCode, AppendHeaders<[(HeaderName, HeaderValue); 1]>)> {
     let device = super::change(&app, &caller, body.current_password, body.new_password).await?;
-    Ok((StatusCode::NO_CONTENT, AppendHeaders([device_cookie(&device)])))
+    Ok((StatusCode::NO_CONTENT, AppendHeaders([device_cookie(&app, &device)])))
 }

@@ -31,15 +31,29 @@ pub(super) struct Recipient {
     email: String,
     password_hash: String,
     email_verified_at: Option<DateTime>,
+    new_email: Option<String>,
+    /// Where the mail goes, if not to the e-mail of the user.
+    elsewhere: Option<String>,
+    /// Whether somebody has that address.
+    taken: bool,
 }
 
 impl Recipient {
+    pub(super) fn address(&self) -> &str {
+        self.elsewhere.as_deref().unwrap_or(&self.email)
+    }
+
+    pub(super) fn is_taken(&self) -> bool {
+        self.taken
+    }
+
     pub(super) fn holder(&self) -> Holder<'_> {
         Holder {
             user_id: self.id,
             email: &self.email,
             email_verified: self.email_verified_at.is_some(),
             password_hash: &self.password_hash,
+            new_email: self.new_email.as_deref(),
         }
     }
 }
@@ -92,10 +106,13 @@ pub(super) async fn delete_done(db: impl PgExecutor<'_>, before: DateTime, limit
 pub(super) async fn recipient(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Recipient>> {
     sqlx::query_as!(
         Recipient,
-        "select u.id, u.email, u.password_hash, u.email_verified_at
-           from mails m
-           join users u on u.id = coalesce(m.user_id, (select id from users where email = m.address))
-          where m.id = $1",
+        r#"select u.id, u.email, u.password_hash, u.email_verified_at, c.new_email as "new_email?",
+                  case when m.user_id is not null then m.address end as elsewhere,
+                  exists (select from users owner where owner.email = m.address) as "taken!"
+             from mails m
+             join users u on u.id = coalesce(m.user_id, (select id from users where email = m.address))
+             left join email_changes c on c.user_id = u.id
+            where m.id = $1"#,
         id
     )
     .fetch_optional(db)
@@ -117,11 +134,13 @@ pub(super) struct Outcome<'a> {
     pub(super) sent_at: Option<DateTime>,
 }
 
-/// Where it is known by now whose address it is, the address is not needed any more.
+/// Where it is known by now whose address it is, or nothing more is sent there, the address is not needed any more.
 pub(super) async fn record(db: impl PgExecutor<'_>, id: Uuid, outcome: &Outcome<'_>) -> sqlx::Result<()> {
     sqlx::query!(
         "update mails m
-            set user_id = coalesce(m.user_id, owner.id), address = case when owner.id is null then m.address end,
+            set user_id = coalesce(m.user_id, owner.id),
+                address = case when m.user_id is not null and $2 = 'pending' or coalesce(m.user_id, owner.id) is null
+                               then m.address end,
                 state = $2, due_at = $3, attempts = $4, last_error = $5, sent_at = $6
            from (select (select u.id from users u where u.email = addressed.address) as id
                    from mails addressed where addressed.id = $1) as owner

@@ -15,9 +15,9 @@ use uuid::Uuid;
 use super::{Attempt, Session, SignedIn};
 use crate::app::App;
 use crate::identity::caller::{AnonymousClient, Caller, UncountedClient};
-use crate::identity::cookies::{self, SameSite};
+use crate::identity::cookies::{Cookie, SameSite};
 use crate::identity::{users::Email, users::routes::UserView};
-use crate::platform::error::{Error, Result};
+use crate::platform::error::Result;
 use crate::platform::http::{Json, Page, Path};
 use crate::platform::problems::Problems;
 use crate::platform::tokens::{ACCESS_SECS, Device, REFRESH_SECS, RefreshToken};
@@ -77,18 +77,19 @@ async fn login(
     headers: HeaderMap,
     Json(body): Json<Credentials>,
 ) -> Result<WithCookies<Json<TokenView>>> {
-    let device = cookies::received(&headers, DEVICE_COOKIE).map(Device::received);
-    let attempt = Attempt { email: Email::parse(&body.email)?, password: body.password, device };
+    let devices = Cookie::named(&app, DEVICE_COOKIE).received(&headers).into_iter().map(Device::received).collect();
+    let attempt = Attempt { email: Email::parse(&body.email)?, password: body.password, devices };
     let (signed_in, device) = super::login(&app, &visitor, attempt).await?;
-    let (AppendHeaders(mut cookies), view) = answer(signed_in);
-    cookies.push(device_cookie(&device));
+    let (AppendHeaders(mut cookies), view) = answer(&app, signed_in);
+    cookies.push(device_cookie(&app, &device));
     Ok((AppendHeaders(cookies), view))
 }
 
 /// Renew the access token
 ///
 /// Takes the cookie, answers a new access token and a new cookie. Each refresh token works once; one that is used again
-/// ends its session.
+/// ends its session, unless it was used within the last ten seconds: tabs that refresh at once get the same cookie. One that was
+/// answered within the last twenty is answered again.
 #[utoipa::path(post, path = "/v1/auth/refresh", tag = "auth", security(("refresh_cookie" = [])),
     responses((status = 200, body = TokenView, headers(("Set-Cookie" = String, description = "the next `refresh_token`"))),
         (status = 403, description = "`forbidden`: a page of another site made the call"), Problems))]
@@ -98,8 +99,8 @@ async fn refresh(
     visitor: AnonymousClient,
     headers: HeaderMap,
 ) -> Result<WithCookies<Json<TokenView>>> {
-    let token = received(&headers).ok_or(Error::Unauthenticated)?;
-    Ok(answer(super::refresh(&app, &visitor, &token).await?))
+    let signed_in = super::refresh(&app, &visitor, &received(&app, &headers)).await?;
+    Ok(answer(&app, signed_in))
 }
 
 /// Sign out
@@ -114,10 +115,8 @@ async fn logout(
     visitor: AnonymousClient,
     headers: HeaderMap,
 ) -> Result<WithCookies<StatusCode>> {
-    if let Some(token) = received(&headers) {
-        super::logout(&app, &visitor, &token).await?;
-    }
-    Ok((AppendHeaders(vec![cookies::set(REFRESH_COOKIE, "", 0)]), StatusCode::NO_CONTENT))
+    super::logout(&app, &visitor, &received(&app, &headers)).await?;
+    Ok((AppendHeaders(vec![Cookie::named(&app, REFRESH_COOKIE).set("", 0)]), StatusCode::NO_CONTENT))
 }
 
 /// My sessions
@@ -154,21 +153,21 @@ async fn jwks(State(app): State<App>) -> impl IntoResponse {
     ([(header::CACHE_CONTROL, JWKS_CACHE)], Json(app.tokens.jwks()))
 }
 
-fn answer(signed_in: SignedIn) -> WithCookies<Json<TokenView>> {
+fn answer(app: &App, signed_in: SignedIn) -> WithCookies<Json<TokenView>> {
     let view = TokenView {
         access_token: signed_in.access_token,
         token_type: "Bearer",
         expires_in: ACCESS_SECS,
         user: signed_in.user.into(),
     };
-    let cookie = cookies::set(REFRESH_COOKIE, signed_in.refresh_token.expose(), REFRESH_SECS);
+    let cookie = Cookie::named(app, REFRESH_COOKIE).set(signed_in.refresh_token.expose(), REFRESH_SECS);
     (AppendHeaders(vec![cookie]), Json(view))
 }
 
-pub fn device_cookie(device: &Device) -> (HeaderName, HeaderValue) {
-    cookies::set(DEVICE_COOKIE, device.as_str(), DEVICE_SECS)
+pub fn device_cookie(app: &App, device: &Device) -> (HeaderName, HeaderValue) {
+    Cookie::named(app, DEVICE_COOKIE).set(device.as_str(), DEVICE_SECS)
 }
 
-fn received(headers: &HeaderMap) -> Option<RefreshToken> {
-    cookies::received(headers, REFRESH_COOKIE).map(RefreshToken::received)
+fn received(app: &App, headers: &HeaderMap) -> Vec<RefreshToken> {
+    Cookie::named(app, REFRESH_COOKIE).received(headers).into_iter().map(RefreshToken::received).collect()
 }

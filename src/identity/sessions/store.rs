@@ -22,6 +22,7 @@ pub struct Session {
 pub(super) struct Token {
     pub(super) session_id: Uuid,
     pub(super) user_id: Uuid,
+    pub(super) rests_until: Option<DateTime>,
     pub(super) rotated_at: Option<DateTime>,
     pub(super) revoked_at: Option<DateTime>,
     pub(super) expires_at: DateTime,
@@ -46,12 +47,15 @@ pub(super) async fn insert_token(
     hash: &[u8],
     session: Uuid,
     now: DateTime,
+    rests_until: Option<DateTime>,
 ) -> sqlx::Result<()> {
     let insert = sqlx::query!(
-        "insert into refresh_tokens (token_hash, session_id, issued_at) values ($1, $2, $3) on conflict do nothing",
+        "insert into refresh_tokens (token_hash, session_id, issued_at, rests_until) values ($1, $2, $3, $4)
+         on conflict do nothing",
         hash,
         session,
-        now
+        now,
+        rests_until,
     );
     insert.execute(db).await.map(drop)
 }
@@ -59,7 +63,7 @@ pub(super) async fn insert_token(
 pub(super) async fn find_token(db: impl PgExecutor<'_>, hash: &[u8]) -> sqlx::Result<Option<Token>> {
     let row = sqlx::query_as!(
         Token,
-        "select t.session_id, s.user_id, t.rotated_at, s.revoked_at, s.expires_at
+        "select t.session_id, s.user_id, t.rests_until, t.rotated_at, s.revoked_at, s.expires_at
            from refresh_tokens t join sessions s on s.id = t.session_id
           where t.token_hash = $1",
         hash

@@ -8,8 +8,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::app::App;
 use crate::identity::audit::{self, Filter, Row};
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Page, Query, page};
-use crate::platform::{clock::DateTime, error::Result, permissions::AuditRead, problems::Problems};
+use crate::platform::http::{Fields, Json, Page, Query, fields::storable, page};
+use crate::platform::{error::Result, permissions::AuditRead, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(audit_log))
@@ -28,10 +28,12 @@ struct AuditQuery {
     object_kind: Option<String>,
     #[param(max_length = 255)]
     object_id: Option<String>,
-    /// Not before this time.
-    from: Option<DateTime>,
-    /// Before this time.
-    to: Option<DateTime>,
+    /// Not before this time: RFC 3339, or a date, which is its first moment in UTC.
+    #[param(example = "2026-01-01")]
+    from: Option<String>,
+    /// Before this time, likewise.
+    #[param(example = "2026-02-01T00:00:00Z")]
+    to: Option<String>,
     /// `page.next_cursor` of the page before.
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
@@ -41,12 +43,14 @@ struct AuditQuery {
 impl AuditQuery {
     fn parse(self) -> Result<Filter> {
         let mut fields = Fields::default();
-        let mut word = |name, value: Option<String>| value.map(|text| fields.text(name, &text, 1..=255));
+        let mut word = |name, value: Option<String>| value.map(|text| fields.search(name, &text, 1..=255));
         let (actor, action) = (word("actor", self.actor), word("action", self.action));
         let (object_kind, object_id) = (word("object_kind", self.object_kind), word("object_id", self.object_id));
+        let from = self.from.and_then(|text| fields.moment("from", &text)).map(storable);
+        let to = self.to.and_then(|text| fields.moment("to", &text)).map(storable);
         let (before, limit) = page::range(&mut fields, self.cursor.as_deref(), self.limit);
         fields.finish()?;
-        Ok(Filter { actor, action, object_kind, object_id, from: self.from, to: self.to, before, limit })
+        Ok(Filter { actor, action, object_kind, object_id, from, to, before, limit })
     }
 }
 

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::Email;
 use crate::platform::error::{Error, Result};
+use crate::platform::hashing::one_spelling;
 
 pub const CHARS_MIN: usize = 8;
 /// Longer ones add nothing but work for an attacker to give us.
@@ -18,9 +19,13 @@ static COMMON: LazyLock<HashSet<&str>> =
 
 /// Whether somebody may choose this password: long enough, not one that everybody tries, not the e-mail.
 pub fn check(field: &str, password: &SecretString, email: Option<&Email>) -> Result<()> {
-    let password = password.expose_secret();
+    let spelled = one_spelling(password);
+    let password = spelled.as_ref().unwrap_or(password).expose_secret();
     if !(CHARS_MIN..=CHARS_MAX).contains(&password.chars().count()) {
         return Err(Error::field(field, format!("must have {CHARS_MIN} to {CHARS_MAX} characters")));
+    }
+    if spelled.is_none() {
+        return Err(Error::field(field, "must not hold control characters or what cannot be seen"));
     }
     let lower = password.to_lowercase();
     if is_common(&lower) {

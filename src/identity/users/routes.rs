@@ -75,10 +75,11 @@ impl NewUser {
 
 /// Register
 ///
-/// The e-mail is normalised (trimmed, lower case) and unique. A mail with a link that verifies it follows, unless too
-/// many were asked for: then it can be asked for when signed in.
+/// The e-mail is normalised (trimmed, lower case). A mail with a link that verifies it follows, unless too many were asked for: then
+/// it can be asked for when signed in. The answer is the same where the e-mail has an account: the mail says so, and nothing of the
+/// account is changed.
 #[utoipa::path(post, path = "/v1/auth/register", tag = "auth", security(()), request_body = NewUser,
-    responses((status = 201, body = UserView), (status = 409, description = "`email_taken`"), Problems))]
+    responses((status = 201, body = UserView), Problems))]
 async fn register(
     State(app): State<App>,
     visitor: AnonymousClient,
@@ -112,7 +113,7 @@ impl ListQuery {
     fn parse(self) -> Result<Filter> {
         let mut fields = Fields::default();
         let (before, limit) = page::range(&mut fields, self.cursor.as_deref(), self.limit);
-        let email = self.email.map(|text| fields.text("email", &text, 1..=EMAIL_PREFIX_CHARS_MAX).to_lowercase());
+        let email = self.email.map(|text| fields.search("email", &text, 1..=EMAIL_PREFIX_CHARS_MAX).to_lowercase());
         let role = fields.word::<Role>("role", self.role.as_deref());
         fields.finish()?;
         Ok(Filter { email, role, before, limit })

@@ -35,9 +35,11 @@ macro_rules! users {
     };
 }
 
-pub(super) async fn insert(db: impl PgExecutor<'_>, user: &User) -> sqlx::Result<()> {
+/// Whether nobody had the e-mail.
+pub(super) async fn insert(db: impl PgExecutor<'_>, user: &User) -> sqlx::Result<bool> {
     let insert = sqlx::query!(
-        "insert into users (id, email, full_name, password_hash, role, created_at) values ($1, $2, $3, $4, $5, $6)",
+        "insert into users (id, email, full_name, password_hash, role, created_at) values ($1, $2, $3, $4, $5, $6)
+         on conflict (email) do nothing",
         user.id,
         user.email,
         user.full_name,
@@ -45,7 +47,7 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, user: &User) -> sqlx::Result
         user.role.name(),
         user.created_at,
     );
-    insert.execute(db).await.map(drop)
+    Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<User>> {
@@ -111,6 +113,23 @@ pub(super) async fn set_verified(db: impl PgExecutor<'_>, id: Uuid, email: &str,
         "update users set email_verified_at = $3 where id = $1 and email = $2 and email_verified_at is null",
         id,
         email,
+        now
+    );
+    Ok(update.execute(db).await?.rows_affected() == 1)
+}
+
+/// Whether the user still had the old e-mail.
+pub(super) async fn set_email(
+    db: impl PgExecutor<'_>,
+    (id, old): (Uuid, &str),
+    new: &str,
+    now: DateTime,
+) -> sqlx::Result<bool> {
+    let update = sqlx::query!(
+        "update users set email = $3, email_verified_at = $4 where id = $1 and email = $2",
+        id,
+        old,
+        new,
         now
     );
     Ok(update.execute(db).await?.rows_affected() == 1)
