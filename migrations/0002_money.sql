@@ -40,7 +40,7 @@ begin
             ('initiated', 'reserved', 'awaiting_approval', 'submitting', 'submitted', 'completed', 'failed', 'rejected')
         when kind = 'adjustment' then state in
             ('awaiting_approval', 'initiated', 'completed', 'rejected', 'cancelled', 'expired')
-        else kind in ('refund', 'chargeback', 'chargeback_reversal') and state in ('initiated', 'completed') end;
+        else kind in ('refund', 'chargeback', 'chargeback_reversal') and state in ('initiated', 'completed', 'failed') end;
 end
 $$;
 
@@ -121,9 +121,16 @@ create table transactions (
     states             text        not null,
     moved_at           timestamptz[] not null default '{}',
 
-    -- Set = a person must look; the state stays what it was and nothing is due.
+    -- Set = a person must look; the state stays what it was and nothing is due. The code is one of transactions::Hold.
+    held_code          text,
     held_reason        text,
+    held_at            timestamptz,
+    -- A hold that a person closed: the same is not made again.
+    dismissed_reason   text,
+    -- A code; gone once the row completes.
     failure_reason     text,
+    -- Deposits that were paid and did not fit: what became of that money (suspense_items).
+    outcome            text,
     -- Revio's object for this row (purchase or payout) and what it last said of it.
     provider_id        uuid,
     provider_status    text,
@@ -156,12 +163,15 @@ create table transactions (
     constraint transactions_parent   check (kind in ('deposit', 'withdrawal', 'adjustment') or parent_id is not null),
     constraint transactions_reversed check (
         least(refunded_minor, charged_back_minor, repaid_minor, owed_minor) >= 0
-        and greatest(refunded_minor + charged_back_minor, repaid_minor, owed_minor) <= amount_minor),
+        and greatest(repaid_minor, owed_minor) <= amount_minor),
     constraint transactions_key      check ((idempotency_key is null) = (request_hash is null)),
     constraint transactions_key_len  check (length(idempotency_key) between 1 and 255),
     constraint transactions_bank     check ((kind = 'withdrawal') = (bank_account_id is not null)),
     constraint transactions_done     check ((state = 'completed') = (completed_at is not null)),
     constraint transactions_held     check (held_reason is null or due_at is null),
+    constraint transactions_hold     check (
+        (held_reason is null) = (held_code is null) and (held_reason is null) = (held_at is null)),
+    constraint transactions_outcome  check (outcome in ('set_aside', 'credited', 'returned')),
     constraint transactions_approved check (
         (approved_hash is null) = (approved_until is null) and length(approved_hash) = 32),
     constraint transactions_description check (length(description) between 1 and 140),
@@ -188,7 +198,7 @@ create unique index transactions_provider on transactions (provider_id) where pr
 create index transactions_parent on transactions (parent_id) where parent_id is not null;
 -- The queue: only rows that have something to do.
 create index transactions_due on transactions (kind, due_at) where due_at is not null;
-create index transactions_held on transactions (id) where held_reason is not null;
+create index transactions_held on transactions (id) include (held_code, held_at) where held_reason is not null;
 -- Everybody's list by kind and by state. Most rows are deposits and most are completed: a page of those is soon full in the
 -- order of time, and they need no entry here.
 create index transactions_kind on transactions (kind, id) include (state) where kind <> 'deposit';
@@ -197,6 +207,82 @@ create index transactions_state on transactions (state, id) where state <> 'comp
 -- waits to be merged is read by each search, so it is kept short; merged at once it would cost each version of a row its own.
 create index transactions_words on transactions using gin (words) with (gin_pending_list_limit = 512) where words is not null;
 alter table transactions alter column words set statistics 1000;
+
+-- Every object of Revio's that we ever heard of: purchases, payouts, and the Payments that give a purchase back. What it said last, by
+-- its own clock; sums are booked by object, never by a status or a total (docs/decisions/025).
+create table provider_objects (
+    -- Revio's.
+    id             uuid        primary key,
+    kind           text        not null,
+    -- The row that it belongs to; null = none of ours that we know.
+    transaction_id uuid        references transactions,
+    -- Payments: the purchase that they change.
+    related_id     uuid,
+    status         text        not null,
+    -- Null = not said, or no whole number.
+    amount_minor   bigint,
+    fee_minor      bigint,
+    currency       text,
+    -- Whether the money goes out.
+    is_outgoing    boolean,
+    -- Revio's times: of its creation, of the last change that we have seen, and of the last one that an event has told of: an answer that is older than
+    -- either of these is asked for again.
+    created_on     bigint,
+    updated_on     bigint,
+    announced_on   bigint,
+    first_seen_at  timestamptz not null,
+    last_seen_at   timestamptz not null,
+    -- By our clock: since when it says all that stands here, and since when this word.
+    changed_at     timestamptz not null,
+    status_at      timestamptz not null,
+    -- Payouts: how often it was to be executed, and how often Revio refused that in words.
+    executions     integer     not null default 0,
+    refusals       integer     not null default 0,
+
+    constraint provider_objects_kind check (kind in
+        ('purchase', 'payout', 'refund', 'chargeback', 'chargeback_reversal', 'payment')),
+    constraint provider_objects_related check ((related_id is null) = (kind in ('purchase', 'payout')))
+);
+create index provider_objects_transaction on provider_objects (transaction_id) where transaction_id is not null;
+create index provider_objects_related on provider_objects (related_id) where related_id is not null;
+
+-- Money in the account suspense, item by item: what came and belongs to nobody whom we know, or not as it came.
+create table suspense_items (
+    -- The row whose transfer put it there; where there is none, an id of the same shape. The transfer's id is this | leg.
+    id             uuid        primary key,
+    kind           text        not null,
+    transaction_id uuid        references transactions,
+    -- Revio's object that brought it; null for a correction.
+    provider_id    uuid,
+    amount_minor   bigint      not null,
+    currency       text        not null,
+    -- How much of it was given to somebody since, by the rows of suspense_clearings.
+    taken_minor    bigint      not null default 0,
+    opened_at      timestamptz not null,
+    -- When the ledger had it; null = it is being asked.
+    booked_at      timestamptz,
+
+    constraint suspense_items_id_shape check (right(id::text, 2) = '00'),
+    constraint suspense_items_kind     check (kind in
+        ('other_amount', 'other_currency', 'other_reference', 'closed_wallet', 'unknown_row', 'correction')),
+    constraint suspense_items_amount   check (amount_minor > 0 and currency ~ '^[A-Z]{3}$'),
+    constraint suspense_items_taken    check (taken_minor between 0 and amount_minor)
+);
+create unique index suspense_items_provider on suspense_items (provider_id) where provider_id is not null;
+create index suspense_items_transaction on suspense_items (transaction_id) where transaction_id is not null;
+create index suspense_items_open on suspense_items (id) where taken_minor < amount_minor;
+
+-- What took an item, or put some of it back (less than zero): a correction, a refund, a chargeback and its reversal. Once a row.
+create table suspense_clearings (
+    item_id        uuid        not null references suspense_items,
+    transaction_id uuid        not null references transactions,
+    amount_minor   bigint      not null,
+    created_at     timestamptz not null,
+
+    primary key (transaction_id),
+    constraint suspense_clearings_amount check (amount_minor <> 0)
+);
+create index suspense_clearings_item on suspense_clearings (item_id);
 
 -- Decisions of staff about money: withdrawals above a threshold, and corrections (docs/approvals.md, docs/decisions/015).
 create table approvals (
@@ -233,6 +319,8 @@ create table adjustments (
     counterpart     text  not null,
     reason          text  not null,
     requested_by    uuid  not null references users,
+    -- What it takes from suspense.
+    item_id         uuid  references suspense_items,
     -- The key is the maker's: on transactions it would be the customer's, and collide with the customer's own.
     idempotency_key text  not null,
     request_hash    bytea not null,
@@ -241,6 +329,8 @@ create table adjustments (
     constraint adjustments_counterpart check (counterpart in
         ('provider_balance', 'bank', 'suspense', 'equity', 'fee_income', 'chargeback_losses')),
     constraint adjustments_reason      check (length(reason) between 1 and 500),
+    constraint adjustments_item        check (
+        (item_id is not null) = (counterpart = 'suspense' and direction = 'credit')),
     constraint adjustments_key_len     check (length(idempotency_key) between 1 and 255)
 );
 create unique index adjustments_idempotency on adjustments (requested_by, idempotency_key);
@@ -277,3 +367,16 @@ create index restrictions_call on restrictions (call_id);
 create index restrictions_user on restrictions (user_id, id desc);
 create index restrictions_due on restrictions (due_at) where due_at is not null;
 create index restrictions_unfinished on restrictions (id) where state in ('initiated', 'lifting');
+
+-- Whether PostgreSQL is behind the ledger, so that nothing may be paid (docs/failure-handling.md). One row a time; none open = all is well.
+create table safe_mode (
+    id         uuid        primary key,
+    entered_at timestamptz not null,
+    reason     text        not null,
+    left_at    timestamptz,
+    left_by    text,
+    note       text,
+
+    constraint safe_mode_left check ((left_at is null) = (left_by is null) and (left_at is null) = (note is null))
+);
+create unique index safe_mode_once on safe_mode ((true)) where left_at is null;

@@ -23,7 +23,7 @@ create table webhook_logs (
     finished_at    timestamptz,
 
     constraint webhook_logs_verdict check (verdict in ('accepted', 'duplicate', 'stale', 'foreign', 'bad_signature')),
-    constraint webhook_logs_state   check (state in ('pending', 'done', 'ignored', 'dead')),
+    constraint webhook_logs_state   check (state in ('pending', 'done', 'ignored', 'dead', 'dismissed')),
     constraint webhook_logs_due     check (due_at is null or state = 'pending'),
     constraint webhook_logs_hash    check (length(body_hash) = 32)
 );

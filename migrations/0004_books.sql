@@ -102,4 +102,5 @@ create view ledger_orphan_transfers as
       from ledger_orphans o
       join ledger_transfers t on t.timestamp = o.timestamp
      where not exists (select from transactions r where r.id = t.reference)
-       and not exists (select from restrictions r where r.id = t.reference);
+       and not exists (select from restrictions r where r.id = t.reference)
+       and not exists (select from suspense_items r where r.id = t.reference);

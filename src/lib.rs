@@ -18,15 +18,19 @@
 pub mod platform {
     // Ended sessions and present roles: what a token cannot know.
     pub mod access;
-    // The time, and ids that carry it; tests stop it.
+    // The time, which is PostgreSQL's, and ids that carry it; tests stop it.
     pub mod clock;
     // Every setting.
     pub mod config;
     pub mod crash;
+    // PostgreSQL: the pool, and how it is left when it falls silent.
+    pub mod database;
     // Personal data at rest.
     pub mod encryption;
     // The one error, and the problem document that it becomes.
     pub mod error;
+    // Clocks that agree and a database that forgets nothing: else no payout begins.
+    pub mod footing;
     // Passwords become hashes, a bounded number at once.
     pub mod hashing;
     // Bodies, queries, paths, pages, idempotency keys.
@@ -49,6 +53,8 @@ pub mod platform {
     pub mod rate_limits;
     // RSA signatures over raw bytes.
     pub mod signature;
+    // What strangers cause without end: counted, and the first few kept.
+    pub mod tally;
     // Logs and metrics.
     pub mod telemetry;
     // One shape for enums that are words in SQL, JSON and OpenAPI.
@@ -77,6 +83,8 @@ pub mod identity {
     pub mod cookies;
     // Passwords that were forgotten or are to be changed.
     pub mod credentials;
+    // Proving an e-mail, and changing it.
+    pub mod emails;
     // Mails that we owe somebody, until they are sent.
     pub mod mails;
     // Counting a call against a rate limit.
@@ -85,7 +93,7 @@ pub mod identity {
     pub mod sessions;
     // A caller with a permission.
     pub mod staff;
-    // People and their roles; proving an e-mail.
+    // People and their roles.
     pub mod users;
 }
 
@@ -105,12 +113,18 @@ pub mod money {
     pub mod evidence;
     // Rows on hold: listed for a person, and resolved (`/v1/admin/held`).
     pub mod manual_review;
+    // What Revio said of each of its objects.
+    pub mod provider_objects;
     // What a wallet does not cover, the customer owes.
     pub mod receivables;
     // Frozen and closed customers.
     pub mod restrictions;
     // Refunds, chargebacks, chargebacks won.
     pub mod reversals;
+    // PostgreSQL is behind the ledger: nothing is paid.
+    pub mod safe_mode;
+    // Money that came and is nobody's yet, item by item.
+    pub mod suspense;
     // The row behind every movement, and how it moves from state to state.
     pub mod transactions;
     // Money out, one function an arrow; what Revio says after the end is in `withdrawals/late_outcomes.rs`.
@@ -121,6 +135,8 @@ pub mod money {
 pub mod webhooks {
     // Verified, stored once, acted on later; the delivery log and its dead letters (`/v1/admin/webhooks`).
     pub mod inbox;
+    // Deliveries that Revio did not sign: counted by network, the first few kept.
+    pub mod refused;
 }
 
 /// Reading it all back.
@@ -147,7 +163,7 @@ pub mod processes {
     pub mod docs;
     // Security headers and CORS of every answer.
     pub mod headers;
-    // `/healthz`, `/readyz`, `/metrics`.
+    // `/healthz`, `/readyz`; `/metrics` for operators.
     pub mod health;
     // How many requests are in hand at once.
     pub mod load;

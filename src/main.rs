@@ -1,7 +1,7 @@
 //! The command line: one binary, a subcommand for each process.
 
-use std::io::{Read, Write};
-use std::{future::Future, path::PathBuf, process::ExitCode};
+use std::io::{self, Read, Write};
+use std::{future::Future, net::Ipv4Addr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use octoco::identity::audit::{self, Actor, Verdict};
@@ -9,13 +9,19 @@ use octoco::identity::users::{self, Email};
 use octoco::platform::{keys, telemetry};
 use octoco::processes::{router, worker};
 use octoco::{
-    app::App, books::projector, identity::sessions, money::balances, money::bank_accounts::rotation,
+    app::App, books::projector, identity::sessions, money::balances, money::bank_accounts::rotation, money::safe_mode,
     platform::config::Config, platform::error::BoxError, platform::permissions::Role, platform::signature::PublicKeys,
     processes::server::Server,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+
+/// `OPS_ADDR`, where it is not set.
+const OPS_ADDR: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8081);
+
+/// For how long the pool may give nobody a connection while PostgreSQL takes new ones.
+const STUCK_POOL: Duration = Duration::from_secs(60);
 
 /// Octoco keeps customers' money: accounts, deposits and withdrawals through Revio, on a double-entry ledger.
 ///
@@ -102,6 +108,12 @@ enum Admin {
         #[arg(long)]
         email: String,
     },
+    /// Ends the safe mode, once what a restored database has lost was looked at: payouts go on
+    LeaveSafeMode {
+        /// What was lost, and what became of it: for the audit log
+        #[arg(long)]
+        note: String,
+    },
     /// Gives a user a role, above all the first admin
     Grant {
         #[arg(long)]
@@ -152,6 +164,7 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Keys(Keys::Rotate) => with_app(rotate).await,
         Command::Webhook(Webhook::Verify { public_key, signature }) => verify(&public_key, &signature),
         Command::Admin(Admin::LedgerBalances { email }) => with_app(|app| ledger_balances(app, email)).await,
+        Command::Admin(Admin::LeaveSafeMode { note }) => with_app(|app| leave_safe_mode(app, note)).await,
         Command::Admin(Admin::Grant { email, role }) => with_app(|app| grant(app, email, role)).await,
         Command::Sessions(Sessions::EndAll) => with_app(end_all_sessions).await,
         Command::Audit(Audit::Verify { head }) => with_app(|app| verify_audit(app, head)).await,
@@ -173,29 +186,68 @@ where
 }
 
 async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
-    let listener = TcpListener::bind(app.config.listen_addr).await?;
-    tracing::info!(address = %listener.local_addr()?, with_worker, "octoco serves");
+    look_at_footing(&app).await;
+    let (listener, operators) = (TcpListener::bind(app.config.listen_addr).await?, for_operators(&app).await?);
+    let (address, operations) = (listener.local_addr()?, operators.local_addr()?);
+    tracing::info!(%address, %operations, with_worker, "octoco serves");
     let stop = stop_on_signal()?;
     let mut tasks = if with_worker { worker::start(&app, &stop) } else { JoinSet::new() };
-    announce(&app, &stop, &mut tasks);
+    accompany(&app, &stop, operators, &mut tasks);
     let server = Server::new(app.clone(), stop.clone()).run(listener);
     supervise(&app, &stop, tasks, server).await
 }
 
 async fn work(app: App) -> Result<ExitCode, BoxError> {
-    tracing::info!("octoco works");
+    look_at_footing(&app).await;
+    let operators = for_operators(&app).await?;
+    tracing::info!(operations = %operators.local_addr()?, "octoco works");
     let stop = stop_on_signal()?;
     let mut tasks = worker::start(&app, &stop);
-    announce(&app, &stop, &mut tasks);
+    accompany(&app, &stop, operators, &mut tasks);
     supervise(&app, &stop, tasks, stop.cancelled()).await
 }
 
-/// What this process has put into the database is told to the workers, also by one that runs none.
-fn announce(app: &App, stop: &CancellationToken, tasks: &mut JoinSet<&'static str>) {
-    let (app, stop) = (app.clone(), stop.clone());
+/// Before any task and any request. While PostgreSQL is away the process starts all the same, and pays nothing.
+async fn look_at_footing(app: &App) {
+    if let Err(error) = app.footing.look(&app.db).await {
+        tracing::warn!(error = error.chain(), "PostgreSQL's clock and durability are not known yet");
+    }
+}
+
+/// Where operators ask. Several processes on one machine need no setting for that: the log says which port each has.
+async fn for_operators(app: &App) -> io::Result<TcpListener> {
+    if let Some(address) = app.config.ops_addr {
+        return TcpListener::bind(address).await;
+    }
+    match TcpListener::bind(OPS_ADDR).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => TcpListener::bind((OPS_ADDR.0, 0)).await,
+        bound => bound,
+    }
+}
+
+/// What every process does, also one that runs no worker: it tells the workers what it has put into the database, writes down what it
+/// has counted, measures the time, answers its operators, and ends when only a new process helps.
+fn accompany(app: &App, stop: &CancellationToken, operators: TcpListener, tasks: &mut JoinSet<&'static str>) {
+    let (announced, stopped) = (app.clone(), stop.clone());
     tasks.spawn(async move {
-        stop.run_until_cancelled(app.notifier.announce()).await;
+        stopped.run_until_cancelled(announced.notifier.announce()).await;
         "announcements"
+    });
+    tasks.spawn(worker::write_counts(app.clone(), stop.clone()));
+    let (measured, stopped) = (app.clone(), stop.clone());
+    tasks.spawn(async move {
+        stopped.run_until_cancelled(measured.footing.watch(&measured.db)).await;
+        "footing"
+    });
+    let (watched, stopped) = (app.clone(), stop.clone());
+    tasks.spawn(async move {
+        stopped.run_until_cancelled(watched.db.watch(STUCK_POOL)).await;
+        "the pool of PostgreSQL"
+    });
+    let server = Server::for_operators(app.clone(), stop.clone());
+    tasks.spawn(async move {
+        server.run(operators).await;
+        "operators"
     });
 }
 
@@ -247,7 +299,7 @@ fn stop_on_signal() -> Result<CancellationToken, BoxError> {
 }
 
 async fn migrate(app: App) -> Result<ExitCode, BoxError> {
-    octoco::MIGRATIONS.run(&app.db).await?;
+    octoco::MIGRATIONS.run(&mut *app.db.acquire().await?).await?;
     tracing::info!("the schema is up to date");
     Ok(ExitCode::SUCCESS)
 }
@@ -255,7 +307,7 @@ async fn migrate(app: App) -> Result<ExitCode, BoxError> {
 fn verify(public_key: &PathBuf, signature: &str) -> Result<ExitCode, BoxError> {
     let keys = PublicKeys::from_pem(&std::fs::read_to_string(public_key)?)?;
     let mut body = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut body)?;
+    io::stdin().lock().read_to_end(&mut body)?;
     match keys.verify(&body, std::iter::once(signature.as_bytes())) {
         Ok(()) => say("the signature is right"),
         Err(reason) => {
@@ -277,6 +329,11 @@ async fn grant(app: App, email: String, role: Role) -> Result<ExitCode, BoxError
     let user = users::find_by_email(&app, &Email::parse(&email)?).await?;
     users::change_role(&app, &Actor::system(), user.id, role).await?;
     say(&format!("{} has the role {} now; it had {}", user.email, role.name(), user.role.name()))
+}
+
+async fn leave_safe_mode(app: App, note: String) -> Result<ExitCode, BoxError> {
+    safe_mode::leave(&app, &Actor::system(), &note).await?;
+    say("the safe mode is over: payouts go on")
 }
 
 async fn rotate(app: App) -> Result<ExitCode, BoxError> {
@@ -352,11 +409,11 @@ async fn verify_read_model(app: App) -> Result<ExitCode, BoxError> {
 }
 
 fn say(text: &str) -> Result<ExitCode, BoxError> {
-    writeln!(std::io::stdout().lock(), "{text}")?;
+    writeln!(io::stdout().lock(), "{text}")?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The error and its causes. If standard error is closed, there is nobody to tell.
 fn say_error(error: &dyn std::fmt::Display) {
-    writeln!(std::io::stderr().lock(), "octoco: {error}").unwrap_or_default();
+    writeln!(io::stderr().lock(), "octoco: {error}").unwrap_or_default();
 }

@@ -24,11 +24,12 @@ mod store;
 mod views;
 
 use ledger::{Recorded, TransferId};
-use sqlx::{PgConnection, Postgres};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::money::transactions::Transaction;
+use crate::platform::database;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::page::{Page, Position, TotalIs};
 
@@ -134,7 +135,7 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
 }
 
 /// One snapshot for all that it reads, and a deadline for each statement.
-async fn begin(app: &App) -> Result<sqlx::Transaction<'static, Postgres>> {
+async fn begin(app: &App) -> Result<database::Transaction> {
     Ok(store::begin(&app.db, app.config.list_deadline).await?)
 }
 

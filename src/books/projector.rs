@@ -11,6 +11,7 @@ mod books;
 mod rebuild;
 mod store;
 mod verify;
+mod watch;
 
 use chrono::TimeDelta;
 use ledger::{BATCH_MAX, Currency, Recorded, RecordedAccount, RecordedKind};
@@ -24,6 +25,7 @@ use crate::platform::error::{Error, Result};
 
 pub use self::rebuild::{Rebuilt, rebuild};
 pub use self::verify::{Difference, Report, verify};
+pub use self::watch::watch;
 
 /// Any numbers that no other single-runner task locks on: of the live read model, and of the one that is built beside it.
 const LOCK: i64 = 0x7072_6f6a_6563;
@@ -87,7 +89,12 @@ async fn advance(app: &App, db: &mut PgConnection, lock: i64, currency: Currency
             Cursor::default()
         }
     };
+    let asked = app.clock.moment();
     let transfers = app.ledger.transfers_after(currency, cursor.timestamp.unsigned_abs(), BATCH_MAX).await?;
+    if lock == LOCK {
+        let newest = transfers.last().map_or(cursor.timestamp.unsigned_abs(), |last| last.timestamp);
+        app.footing.ledger_was_read(currency, asked, newest, transfers.len() < EAGER_MIN);
+    }
     app.crash.at("projector.read")?;
     let Some(cursor) = copy_accounts(app, db, lock, (currency, cursor)).await? else { return Ok(Page::Busy) };
     let Some(last) = transfers.last() else { return Ok(Page::End) };
@@ -152,12 +159,10 @@ async fn write(
     app.crash.at("projector.transfers_written")?;
     let standings: Vec<_> = books.accounts.into_iter().collect();
     store::update_accounts(&mut *tx, &standings).await?;
-    let orphans = store::note_orphans(&mut *tx, currency.code(), &rows, app.clock.now()).await?;
+    let behind = watch::compare(app, &mut tx, currency.code(), &rows).await?;
     app.crash.at("projector.written")?;
     tx.commit().await?;
-    if orphans > 0 {
-        tracing::error!(currency = currency.code(), orphans, "the ledger has transfers whose rows are not there");
-    }
+    watch::tell(app, currency.code(), behind).await?;
     app.crash.at("projector.committed")?;
     Ok(true)
 }

@@ -24,17 +24,14 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::users;
-use crate::money::approvals::{
-    self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, DECLINED, SubjectHash, TOO_LATE,
-};
+use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, SubjectHash};
 use crate::money::receivables::{self, Available};
-use crate::money::transactions::{self, Direction, Due, Kind, Move, State, Transaction};
+use crate::money::suspense::{self, ItemKind, NewItem};
+use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Kind, Move, Outcome, State, Transaction};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::{queue::LEASE, text_enum::text_enum};
 
-/// On hold before the ledger is asked: `manual_review` closes an adjustment without action for this reason only. Never reworded while one may stand.
-pub const NOT_APPROVED: &str = "the adjustment is not what was approved";
 /// One person other than the maker.
 const APPROVALS_NEEDED: i64 = 1;
 
@@ -69,6 +66,8 @@ pub struct NewAdjustment {
     pub amount: Amount,
     pub counterpart: Counterpart,
     pub reason: String,
+    /// What it clears, where it takes money from suspense.
+    pub item_id: Option<Uuid>,
 }
 
 pub struct Adjustment {
@@ -77,12 +76,13 @@ pub struct Adjustment {
     pub counterpart: Counterpart,
     pub reason: String,
     pub requested_by: Uuid,
+    pub item_id: Option<Uuid>,
 }
 
 impl Adjustment {
     fn of(transaction: Transaction, row: store::Row) -> Self {
-        let store::Row { direction, counterpart, reason, requested_by, .. } = row;
-        Self { transaction, direction, counterpart, reason, requested_by }
+        let store::Row { direction, counterpart, reason, requested_by, item_id, .. } = row;
+        Self { transaction, direction, counterpart, reason, requested_by, item_id }
     }
 
     /// What the checker approves.
@@ -97,6 +97,7 @@ impl Adjustment {
             self.counterpart.name().as_bytes(),
             self.reason.as_bytes(),
             self.requested_by.as_bytes(),
+            self.item_id.as_ref().map_or(&[], |id| id.as_bytes().as_slice()),
         ])
     }
 }
@@ -117,11 +118,12 @@ pub async fn propose(
         return Err(Error::Forbidden);
     }
     let parts = (new.user_id, new.direction.name(), new.amount.minor(), new.amount.currency().code());
-    let request_hash = RequestHash::of("adjustment", &(parts, new.counterpart.name(), &new.reason));
+    let request_hash = RequestHash::of("adjustment", &(parts, new.counterpart.name(), &new.reason, new.item_id));
     if let Some(repeat) = find_repeat(app, maker, &key, &request_hash).await? {
         return Ok(repeat);
     }
     users::find(app, new.user_id).await?;
+    check_item(app, &new).await?;
     let now = app.clock.now();
     let (id, due_at) = (app.clock.row_id(), now + DECIDED_WITHIN);
     let row = store::New { id, requested_by: maker, new: &new, key: &key, request_hash: &request_hash, now, due_at };
@@ -134,11 +136,28 @@ pub async fn propose(
         return repeat.ok_or_else(|| Error::internal("the row of an idempotency key is gone"));
     }
     let what = json!({"user_id": new.user_id, "direction": new.direction.name(), "amount": new.amount.minor(),
-        "currency": new.amount.currency().code(), "counterpart": new.counterpart.name(), "reason": new.reason});
+        "currency": new.amount.currency().code(), "counterpart": new.counterpart.name(), "reason": new.reason,
+        "item": new.item_id});
     audit::record(app, &mut *tx, Entry::of(actor, "adjustment.proposed", "transaction", id).with(what)).await?;
     tx.commit().await?;
     app.crash.at("adjustment.proposed")?;
     Ok(Proposed { adjustment: find(app, id).await?, replayed: false })
+}
+
+/// Better told now than when it is booked, which is when it counts.
+async fn check_item(app: &App, new: &NewAdjustment) -> Result<()> {
+    let Some(id) = new.item_id else { return Ok(()) };
+    let item = match suspense::find(app, id).await {
+        Err(Error::NotFound(_)) => return Err(Error::field("item_id", "is no item in suspense")),
+        item => item?,
+    };
+    if item.amount.currency() != new.amount.currency() {
+        return Err(Error::field("currency", "is not that of the item in suspense"));
+    }
+    if new.amount.minor() > item.left() {
+        return Err(Error::field("amount", format!("is more than is left of the item in suspense: {}", item.left())));
+    }
+    Ok(())
 }
 
 async fn find_repeat(
@@ -195,7 +214,7 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Adjustment> {
     let adjustment = undecided(app, decision, id).await?;
     let row = &adjustment.transaction;
-    let to = Move::to(State::Cancelled, Due::Never).because(DECLINED);
+    let to = Move::to(State::Cancelled, Due::Never).because(FailureReason::Declined);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, row).await?;
     approvals::decline(app, &mut tx, row, decision).await?;
@@ -223,7 +242,14 @@ async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<A
 async fn expire(app: &App, row: &Transaction) -> Result<Transaction> {
     match approvals::time_left(app, row) {
         Some(left) => transactions::wait(app, row, left).await,
-        None => transactions::advance(app, row, Move::to(State::Expired, Due::Never).because(TOO_LATE)).await,
+        None => {
+            transactions::advance(
+                app,
+                row,
+                Move::to(State::Expired, Due::Never).because(FailureReason::NotApprovedInTime),
+            )
+            .await
+        }
     }
 }
 
@@ -232,7 +258,8 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     let adjustment = find(app, row.id).await?;
     // It does not expire any more: the transfer may have been sent, and then it must be asked for until it is known.
     if approvals::validity(app, row.id, &adjustment.hash()).await? == ApprovalValidity::No {
-        return transactions::hold(app, row, NOT_APPROVED).await;
+        let reason = "the adjustment is not what was approved";
+        return transactions::hold(app, row, Hold::NotApproved, reason).await;
     }
     let currency = row.amount.currency();
     let wallet = Account::wallet(row.user_id, currency);
@@ -244,25 +271,58 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     let id = TransferId::of(row.id, Leg::Main);
     let code = TransferCode::Adjustment;
     let main = Transfer { id, debit, credit, amount: row.amount, code, reference: row.id };
+    let rejected = |why: FailureReason| Move::to(State::Rejected, Due::Never).because(why);
+    let item = match adjustment.item_id {
+        Some(id) => Some(suspense::find(app, id).await?),
+        None => None,
+    };
+    if let Some(item) = &item
+        && !suspense::claim(app, item, row, row.amount.minor()).await?
+    {
+        return transactions::advance(app, row, rejected(FailureReason::ItemCleared)).await;
+    }
     let booked = match adjustment.direction {
         Direction::Credit => receivables::make_available(app, row, Available::Credit(main)).await,
-        Direction::Debit => {
-            app.ledger.open(&[wallet, counterpart]).await?;
-            app.ledger.transfer(main).await.map(|()| Amount::zero(currency))
-        }
+        Direction::Debit => debit_wallet(app, &adjustment, main).await?,
     };
     app.crash.at("adjustment.booked")?;
-    let rejected = |why: Decline| Move::to(State::Rejected, Due::Never).because(why.name());
+    if let Err(LedgerError::Refused(_)) = booked {
+        suspense::give_up_claim(app, row).await?;
+    } else if let (Ok(_), Some(item)) = (&booked, &item) {
+        suspense::settled(app, item, Outcome::Credited).await?;
+    }
     let to = match booked {
         Ok(repaid) => Move::to(State::Completed, Due::Never).having_repaid(repaid),
         // A spent id was refused before, and the answer did not reach us: the same refusal.
         Err(LedgerError::Refused(Refusal::InsufficientFunds | Refusal::SpentId)) => {
-            rejected(Decline::InsufficientFunds)
+            rejected(Decline::InsufficientFunds.into())
         }
-        Err(LedgerError::Refused(Refusal::AccountClosed)) => rejected(Decline::AccountClosed),
+        Err(LedgerError::Refused(Refusal::AccountClosed)) => rejected(Decline::AccountClosed.into()),
         Err(error) => return Err(error.into()),
     };
     transactions::advance(app, row, to).await
+}
+
+/// What goes into suspense is an item there, like anything else.
+async fn debit_wallet(app: &App, adjustment: &Adjustment, main: Transfer) -> Result<Result<Amount, LedgerError>> {
+    let row = &adjustment.transaction;
+    let item = NewItem {
+        id: row.id,
+        kind: ItemKind::Correction,
+        transaction_id: Some(row.id),
+        provider_id: None,
+        amount: row.amount,
+    };
+    let into_suspense = adjustment.counterpart == Counterpart::Suspense;
+    if into_suspense {
+        suspense::note(app, &item).await?;
+    }
+    app.ledger.open(&[main.debit, main.credit]).await?;
+    let moved = app.ledger.transfer(main).await.map(|()| Amount::zero(row.amount.currency()));
+    if into_suspense && moved.is_ok() {
+        suspense::booked(app, &item).await?;
+    }
+    Ok(moved)
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Adjustment> {

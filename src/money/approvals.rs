@@ -22,9 +22,6 @@ pub use store::Approval;
 
 const APPROVAL_LIFE: TimeDelta = TimeDelta::hours(24);
 pub const DECIDED_WITHIN: TimeDelta = TimeDelta::days(7);
-/// What a row says that was not decided about in time, or was declined.
-pub const TOO_LATE: &str = "not approved in time";
-pub const DECLINED: &str = "declined";
 
 /// SHA-256 over everything that is decided about. Staff see it and send it back; logs never have it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,7 +56,7 @@ pub struct ApprovalDecision {
     pub seen: SubjectHash,
     pub note: Option<String>,
     /// The roles that may say so: whoever lost theirs since does not count.
-    roles: Vec<String>,
+    pub(super) roles: Vec<String>,
 }
 
 impl ApprovalDecision {

@@ -11,15 +11,19 @@
 //!     expired --> completed: credit (a late payment is money all the same)
 //!     cancelled --> completed: credit
 //!     completed --> completed: follow (given back: rows of their own, see reversals)
+//!     awaiting_payment --> failed: closed by a person, who decided what becomes of what came
 //! ```
 //!
 //! A webhook only says *look*: what is true is always what Revio answers when it is asked for the purchase. The effect is
 //! keyed on the row (transfer id = row id | leg), so that looking twice credits once.
 //!
 //! Money that came and does not fit (another amount) is booked to `suspense`, so that our books say what Revio's say, and the
-//! row is on hold for a person. A second payment of one deposit is a second deposit: it is the customer's money.
+//! row is on hold for a person. A second payment of one deposit is a second deposit: it is the customer's money. What is given back of it
+//! later is in `given_back`, and payments of which we have no row in `unknown`.
 
+mod given_back;
 pub mod routes;
+mod unknown;
 
 use chrono::TimeDelta;
 use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
@@ -29,10 +33,11 @@ use crate::app::App;
 use crate::identity::users;
 use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
-use crate::money::restrictions;
+use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{
-    self, Child, Due, Inserted, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction,
+    self, Child, Due, FailureReason, Hold, Inserted, Kind, Move, NewTransaction, Provider, State, Transaction,
 };
+use crate::money::{provider_objects, restrictions};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::provider::revio::types::{Flag, Payment};
@@ -106,7 +111,7 @@ async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
         State::Initiated => initiate(app, deposit).await,
         State::AwaitingPayment => ask(app, deposit).await,
         State::Expired | State::Cancelled => look_last(app, deposit).await,
-        State::Completed => look_later(app, deposit).await,
+        State::Completed => given_back::look_later(app, deposit).await,
         State::Failed => transactions::rest(app, deposit).await,
         State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted | State::Rejected => {
             Err(Error::internal(format!("a deposit cannot be {}", deposit.state.name())))
@@ -128,10 +133,13 @@ async fn initiate(app: &App, deposit: &Transaction) -> Result<Transaction> {
     let created = app.revio.create_purchase(&purchase).await;
     app.crash.at("deposit.purchase_created")?;
     match created {
-        Ok(purchase) => await_payment(app, deposit, &purchase).await,
+        Ok(purchase) => {
+            provider_objects::note_purchase(app, Some(deposit.id), &purchase).await?;
+            await_payment(app, deposit, &purchase).await
+        }
         Err(error @ RevioError::Rejected { .. }) => {
             tracing::error!(transaction.id = %deposit.id, %error, "Revio refused a purchase");
-            let refused = Move::to(State::Failed, Due::Never).because("the payment provider refused the deposit");
+            let refused = Move::to(State::Failed, Due::Never).because(FailureReason::ProviderRefused);
             transactions::advance(app, deposit, refused).await
         }
         Err(error) => Err(error.into()),
@@ -153,108 +161,96 @@ async fn await_payment(app: &App, deposit: &Transaction, purchase: &Purchase) ->
 /// Asks Revio for the purchase and acts on what it says. Past its time, an unpaid purchase is cancelled first.
 async fn ask(app: &App, deposit: &Transaction) -> Result<Transaction> {
     let Some(purchase_id) = deposit.provider.id else {
-        return transactions::hold(app, deposit, "the purchase's id is missing").await;
+        return transactions::hold(app, deposit, Hold::Incomplete, "the purchase's id is missing").await;
     };
-    let mut purchase = app.revio.purchase(purchase_id).await?;
+    let mut purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
     let open_since = app.clock.now() - deposit.updated_at;
     let waiting = deposit.state == State::AwaitingPayment && matches!(purchase.status, PurchaseStatus::Open(_));
     if waiting && open_since > CHECKOUT + CHECKOUT_MARGIN {
         purchase = match app.revio.cancel_purchase(purchase_id).await {
-            Ok(cancelled) => cancelled,
+            Ok(cancelled) => {
+                provider_objects::note_purchase(app, Some(deposit.id), &cancelled).await?;
+                cancelled
+            }
             // Not cancellable: something happened to it since. Whatever it is, it shows when asked again.
-            Err(RevioError::Rejected { .. }) => app.revio.purchase(purchase_id).await?,
+            Err(RevioError::Rejected { .. }) => provider_objects::purchase(app, Some(deposit.id), purchase_id).await?,
             Err(error) => return Err(error.into()),
         };
     }
     settle(app, deposit, &purchase).await
 }
 
-/// Revio told of a purchase: looks at its present state. `None` when the purchase is not one of ours.
-pub async fn on_provider_event(app: &App, purchase_id: Uuid, reference: Option<Uuid>) -> Result<Option<Transaction>> {
+/// Revio told of a purchase: looks at its present state. False when the purchase is nothing of ours.
+pub async fn on_provider_event(app: &App, purchase_id: Uuid, reference: Option<Uuid>) -> Result<bool> {
     let Some(deposit) = transactions::find_for_provider(app, Kind::Deposit, purchase_id, reference).await? else {
-        return Ok(None);
+        return unknown::settle(app, purchase_id).await;
     };
-    let purchase = app.revio.purchase(purchase_id).await?;
-    let settled = match deposit.provider.id {
-        Some(id) if id == purchase_id => settle(app, &deposit, &purchase).await?,
+    let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
+    match deposit.provider.id {
+        Some(id) if id == purchase_id => _ = settle(app, &deposit, &purchase).await?,
         // The event is faster than the answer to our own call, or that answer was lost.
         None if purchase.reference == deposit.id.to_string() => {
             let deposit = await_payment(app, &deposit, &purchase).await?;
-            settle(app, &deposit, &purchase).await?
+            settle(app, &deposit, &purchase).await?;
         }
         // A purchase whose creation was repeated, and somebody paid it all the same.
         Some(_) if purchase.reference == deposit.id.to_string() && purchase.status.means_paid() => {
-            adopt(app, &deposit, purchase_id).await?
+            adopt(app, &deposit, &purchase).await?;
         }
-        _ => deposit,
-    };
-    Ok(Some(settled))
+        _ => {}
+    }
+    Ok(true)
 }
 
 /// A second purchase of this deposit was paid: a deposit of its own, which the worker settles like any other.
-async fn adopt(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<Transaction> {
-    tracing::warn!(transaction.id = %deposit.id, purchase.id = %purchase_id, "a second purchase of a deposit was paid");
+async fn adopt(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<()> {
+    tracing::warn!(transaction.id = %deposit.id, purchase.id = %purchase.id, "a second purchase of a deposit was paid");
     let second = Child {
+        id: provider_objects::row_id(app, purchase.id, purchase.created_on.whole()),
         parent: deposit,
         kind: Kind::Deposit,
         state: State::AwaitingPayment,
         amount: deposit.amount,
-        provider_id: Some(purchase_id),
+        provider_id: Some(purchase.id),
     };
-    transactions::insert_child(app, &second).await?;
-    Ok(deposit.clone())
+    transactions::insert_child(app, &second).await
 }
 
 async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
     if deposit.state == State::Completed {
-        return follow(app, deposit, purchase).await;
+        return given_back::follow(app, deposit, purchase).await;
     }
     match &purchase.status {
         PurchaseStatus::Paid(_) => accept(app, deposit, purchase).await,
-        // What was refunded or charged back was paid before.
+        // What was refunded or charged back was paid before; what did not fit was set aside, and is given back from there.
         PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
-            // Neither due nor on hold is what a person has closed without action. One that nobody looks after any more is the same, and a person
-            // who looks once too often is no harm.
-            let closed = deposit.held_reason.is_none() && deposit.due_at.is_none();
-            if closed && in_suspense_before(app, deposit).await?.is_some() {
-                let reason = "given back by Revio after it was set aside and resolved: was it paid out twice?";
-                return transactions::hold(app, deposit, reason).await;
-            }
-            let credited = accept(app, deposit, purchase).await?;
-            if credited.state == State::Completed {
-                follow(app, &credited, purchase).await
-            } else {
-                return_from_suspense(app, &credited, purchase).await
-            }
+            let accepted = accept(app, deposit, purchase).await?;
+            given_back::follow(app, &accepted, purchase).await
         }
         PurchaseStatus::Expired => close(app, deposit, State::Expired, purchase).await,
         PurchaseStatus::Cancelled => close(app, deposit, State::Cancelled, purchase).await,
-        PurchaseStatus::Open(_) | PurchaseStatus::Unknown(_) if deposit.state != State::AwaitingPayment => {
-            Ok(deposit.clone())
-        }
-        PurchaseStatus::Open(_) | PurchaseStatus::Unknown(_) => {
+        PurchaseStatus::Unknown(word) => provider_objects::wait_for_a_known_word(app, deposit, purchase.id, word).await,
+        PurchaseStatus::Open(_) if deposit.state != State::AwaitingPayment => Ok(deposit.clone()),
+        PurchaseStatus::Open(word) => {
             let open_since = app.clock.now() - deposit.updated_at;
             if open_since > UNDECIDED_MAX {
-                let (word, days) = (purchase.status.word(), open_since.num_days());
-                let reason = format!("Revio still calls the purchase {word} after {days} days");
-                return transactions::hold(app, deposit, &reason).await;
+                let reason = format!("Revio still calls the purchase {word} after {} days", open_since.num_days());
+                return transactions::hold(app, deposit, Hold::Undecided, &reason).await;
             }
             transactions::wait(app, deposit, (open_since / 2).clamp(ASK_MIN, ASK_MAX)).await
         }
     }
 }
 
-/// Revio says that it was paid: credited if that is so and fits, else on hold for a person.
+/// Revio says that it was paid: credited if that is so and fits, else set aside or on hold for a person. What was set aside before stays so.
 async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
+    if let Some(item) = suspense::of_object(app, purchase.id).await? {
+        return hold_set_aside(app, deposit, item.kind).await;
+    }
     match fits(app, deposit, purchase) {
         Ok(payment) => credit(app, deposit, purchase, payment).await,
-        Err(_) if deposit.held_reason.is_some() => Ok(deposit.clone()),
-        Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, &reason).await,
-        Err(Misfit::Amount(came)) => {
-            let (paid, asked) = (came.minor(), deposit.amount.minor());
-            let reason = format!("paid with another amount: {paid}, asked for {asked}; it is in suspense");
-            move_to_suspense(app, deposit, purchase, (came, &reason)).await
-        }
+        Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, Hold::NotProven, &reason).await,
+        Err(Misfit::Money { came, kind, .. }) => move_to_suspense(app, deposit, purchase, (came, kind)).await,
     }
 }
 
@@ -263,40 +259,32 @@ async fn move_to_suspense(
     app: &App,
     deposit: &Transaction,
     purchase: &Purchase,
-    (came, reason): (Amount, &str),
+    (amount, kind): (Amount, ItemKind),
 ) -> Result<Transaction> {
-    let currency = came.currency();
-    let (provider_balance, suspense) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
-    app.ledger.open(&[provider_balance, suspense]).await?;
-    app.ledger.transfer(transfer(deposit, Leg::Unmatched, (provider_balance, suspense), came)).await?;
-    app.crash.at("deposit.unmatched_booked")?;
+    let (transaction_id, provider_id) = (Some(deposit.id), Some(purchase.id));
+    suspense::set_aside(app, &NewItem { id: deposit.id, kind, transaction_id, provider_id, amount }).await?;
     if let Some(payment) = &purchase.payment {
-        evidence::book_fee(app, deposit, payment).await?;
+        evidence::book_fee(app, deposit.id, deposit.amount.currency(), payment).await?;
     }
-    if deposit.held_reason.is_some() { Ok(deposit.clone()) } else { transactions::hold(app, deposit, reason).await }
+    hold_set_aside(app, deposit, kind).await
 }
 
-/// What is in suspense was refunded, all of it: so it leaves `suspense`. Of a part of it, or a chargeback that may still be won, a
-/// person decides.
-async fn return_from_suspense(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
-    let Some(came) = in_suspense_before(app, deposit).await? else { return Ok(deposit.clone()) };
-    if purchase.refunded(came.minor()) == Some(came.minor()) {
-        let (suspense, provider_balance) =
-            (app.ledger.suspense(came.currency()), app.ledger.provider_balance(came.currency()));
-        app.ledger.transfer(transfer(deposit, Leg::UnmatchedReturn, (suspense, provider_balance), came)).await?;
-        tracing::warn!(transaction.id = %deposit.id, "what was in suspense was refunded");
-    }
-    Ok(deposit.clone())
+async fn hold_set_aside(app: &App, deposit: &Transaction, kind: ItemKind) -> Result<Transaction> {
+    let item = suspense::of_row(app, deposit.id).await?;
+    let came = item.map_or(deposit.amount, |item| item.amount);
+    let asked = deposit.amount;
+    let reason = match kind {
+        ItemKind::OtherAmount => format!("paid with another amount: {}, asked for {}", came.minor(), asked.minor()),
+        ItemKind::OtherCurrency => {
+            format!("paid in another currency: {}, asked for {}", came.currency().code(), asked.currency().code())
+        }
+        ItemKind::ClosedWallet => "paid for a closed wallet".to_owned(),
+        ItemKind::OtherReference => "paid with another reference".to_owned(),
+        ItemKind::UnknownRow | ItemKind::Correction => "paid before we knew of it".to_owned(),
+    };
+    transactions::hold(app, deposit, Hold::SetAside, &format!("{reason}; it is in suspense")).await
 }
 
-/// What stands in `suspense` for the deposit, or stood there.
-async fn in_suspense_before(app: &App, deposit: &Transaction) -> Result<Option<Amount>> {
-    let recorded = app.ledger.lookup(&[TransferId::of(deposit.id, Leg::Unmatched)]).await?;
-    let came = recorded.first().map(|recorded| Amount::new(recorded.amount_minor, recorded.currency));
-    came.transpose().map_err(Error::internal)
-}
-
-/// Money came, all of it, and it is this deposit's.
 fn fits<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<&'p Payment, Misfit> {
     match &purchase.marked_as_paid {
         Flag::No | Flag::Unsaid => {}
@@ -312,32 +300,24 @@ fn fits<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<
 /// us is repaid first, in the same breath.
 async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: &Payment) -> Result<Transaction> {
     let currency = deposit.amount.currency();
-    let accounts = (app.ledger.provider_balance(currency), Account::wallet(deposit.user_id, currency));
-    let main = transfer(deposit, Leg::Main, accounts, deposit.amount);
+    let (debit, credit) = (app.ledger.provider_balance(currency), Account::wallet(deposit.user_id, currency));
+    let id = TransferId::of(deposit.id, Leg::Main);
+    let main =
+        Transfer { id, debit, credit, amount: deposit.amount, code: TransferCode::Deposit, reference: deposit.id };
     let repaid = match receivables::make_available(app, deposit, Available::Credit(main)).await {
         // Closed while the payer was paying. Once refused, this id stays refused, also when the wallet is open again.
         Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
-            let reason = "paid for a closed wallet; it is in suspense";
-            return move_to_suspense(app, deposit, purchase, (deposit.amount, reason)).await;
+            return move_to_suspense(app, deposit, purchase, (deposit.amount, ItemKind::ClosedWallet)).await;
         }
         repaid => repaid?,
     };
     app.crash.at("deposit.credited")?;
-    evidence::book_fee(app, deposit, payment).await?;
+    evidence::book_fee(app, deposit.id, deposit.amount.currency(), payment).await?;
     app.crash.at("deposit.fee_booked")?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0]))
         .with_provider(reported(deposit, purchase))
         .having_repaid(repaid);
     transactions::advance(app, deposit, to).await
-}
-
-/// One transfer of this deposit: debit first, credit second.
-fn transfer(deposit: &Transaction, leg: Leg, (debit, credit): (Account, Account), amount: Amount) -> Transfer {
-    let code = match leg {
-        Leg::Unmatched | Leg::UnmatchedReturn => TransferCode::UnmatchedPayment,
-        _ => TransferCode::Deposit,
-    };
-    Transfer { id: TransferId::of(deposit.id, leg), debit, credit, amount, code, reference: deposit.id }
 }
 
 /// `→ expired | cancelled`: nothing came and, as far as Revio can say, nothing will. A late payment still completes it.
@@ -358,57 +338,6 @@ async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
         }
         State::Expired | State::Cancelled => transactions::wait(app, &looked, UNDECIDED_MAX).await,
         _ => Ok(looked),
-    }
-}
-
-/// A completed deposit: what Revio has given back of it since becomes rows of their own, which `reversals` books.
-///
-/// What counts is the sum that Revio names now, against the sum that we have noted: however many of its events came, in
-/// whatever order, the difference is booked once.
-async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
-    let paid = deposit.amount.minor();
-    let noted = deposit.reversed;
-    let refunded_minor = match purchase.refunded(paid) {
-        Some(refunded) => refunded.max(noted.refunded_minor),
-        None => noted.refunded_minor,
-    };
-    let unsaid =
-        matches!(&purchase.status, PurchaseStatus::Refunded(word) if word == "refunded") && refunded_minor == 0;
-    if unsaid && deposit.held_reason.is_none() {
-        return transactions::hold(app, deposit, "refunded, but Revio does not say how much").await;
-    }
-    let charged_back_minor = match &purchase.status {
-        PurchaseStatus::ChargedBack(_) => paid.saturating_sub(refunded_minor),
-        PurchaseStatus::Paid(_) | PurchaseStatus::Refunded(_) => 0,
-        _ => noted.charged_back_minor,
-    };
-    let child = |kind, minor| {
-        let amount = Amount::new(minor, deposit.amount.currency()).map_err(Error::internal)?;
-        Ok::<_, Error>(Child { parent: deposit, kind, state: State::Initiated, amount, provider_id: None })
-    };
-    let mut rows = Vec::new();
-    if charged_back_minor < noted.charged_back_minor {
-        rows.push(child(Kind::ChargebackReversal, noted.charged_back_minor.saturating_sub(charged_back_minor))?);
-    }
-    if refunded_minor > noted.refunded_minor {
-        rows.push(child(Kind::Refund, refunded_minor.saturating_sub(noted.refunded_minor))?);
-    }
-    if charged_back_minor > noted.charged_back_minor {
-        rows.push(child(Kind::Chargeback, charged_back_minor.saturating_sub(noted.charged_back_minor))?);
-    }
-    if rows.is_empty() {
-        return Ok(deposit.clone());
-    }
-    transactions::reverse(app, deposit, Reversed { refunded_minor, charged_back_minor }, &rows).await
-}
-
-/// Refunds and chargebacks come weeks later, and their webhooks can be lost: a few more looks, then rest.
-async fn look_later(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    let looked = ask(app, deposit).await?;
-    let age = app.clock.now() - deposit.updated_at;
-    match LATER_LOOKS.iter().find(|look| **look > age) {
-        Some(look) => transactions::wait(app, &looked, *look - age).await,
-        None => transactions::rest(app, &looked).await,
     }
 }
 

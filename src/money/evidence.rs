@@ -1,11 +1,12 @@
 //! What Revio's word on money must say before it is booked: that the money moved, the way it was asked for, for this row, in our
-//! mode and brand, in this currency and to the cent. `deposits` and `withdrawals` ask; what does not fit, a person looks at.
+//! mode and brand, in this currency and to the cent. `deposits` and `withdrawals` ask; money that does not fit is set aside (`suspense`), and a
+//! person looks at it.
 
-use ledger::{Amount, LedgerError, Leg, Transfer, TransferCode, TransferId};
+use ledger::{Amount, Currency, LedgerError, Leg, Transfer, TransferCode, TransferId};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::money::transactions::Transaction;
+use crate::money::{suspense::ItemKind, transactions::Transaction};
 use crate::platform::error::Result;
 use crate::provider::revio::types::{Flag, Payment};
 
@@ -20,8 +21,8 @@ pub struct Claim<'a> {
 }
 
 pub enum Misfit {
-    /// Money moved, in our currency and for this row, but another amount.
-    Amount(Amount),
+    /// Money of ours moved, and not as it was asked for.
+    Money { came: Amount, kind: ItemKind, reason: String },
     /// No money of ours moved, or none that we can name.
     NoMoney(String),
 }
@@ -29,53 +30,69 @@ pub enum Misfit {
 /// What Revio does not say of mode, brand and reference is no contradiction: the object was asked for by the id that it gave us. Of the
 /// money itself everything must be said.
 pub fn check<'p>(app: &App, row: &Transaction, claim: &Claim<'p>) -> Result<&'p Payment, Misfit> {
-    let no_money = |reason: String| Err(Misfit::NoMoney(reason));
-    let Some(payment) = claim.payment else { return no_money("paid without a payment".to_owned()) };
-    match (&payment.is_outgoing, claim.outgoing) {
-        (Flag::Unsaid, _) | (Flag::Yes, true) | (Flag::No, false) => {}
-        (Flag::Odd(found), _) => return no_money(format!("payment.is_outgoing is {found}")),
-        (Flag::Yes | Flag::No, _) => return no_money("the money went the other way".to_owned()),
-    }
-    let other_mode = claim.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
-    if other_mode || claim.brand_id.is_some_and(|brand| brand != app.revio.brand_id()) {
-        return no_money("paid in another mode or brand".to_owned());
-    }
+    let (payment, came) = money(app, claim).map_err(Misfit::NoMoney)?;
+    let misfit = |kind, reason| Err(Misfit::Money { came, kind, reason });
     // A second payment carries the reference of the first.
     let references = [Some(row.id), row.parent_id];
     let named = |reference: &Uuid| claim.reference == reference.to_string();
     if !claim.reference.is_empty() && !references.iter().flatten().any(named) {
-        return no_money("Revio's object has another reference".to_owned());
+        return misfit(ItemKind::OtherReference, "Revio's object has another reference".to_owned());
     }
-    let asked = row.amount.currency().code();
-    if !payment.currency.eq_ignore_ascii_case(asked) {
-        return no_money(format!("paid in another currency: {}, asked for {asked}", payment.currency));
+    let asked = row.amount;
+    if came.currency() != asked.currency() {
+        let reason =
+            format!("paid in another currency: {}, asked for {}", came.currency().code(), asked.currency().code());
+        return misfit(ItemKind::OtherCurrency, reason);
     }
-    match payment.amount.whole().and_then(|minor| Amount::new(minor, row.amount.currency()).ok()) {
-        Some(moved) if moved == row.amount => Ok(payment),
-        Some(moved) => Err(Misfit::Amount(moved)),
-        None => no_money(format!("payment.amount is {}", payment.amount)),
+    if came != asked {
+        let reason = format!("paid with another amount: {}, asked for {}", came.minor(), asked.minor());
+        return misfit(ItemKind::OtherAmount, reason);
     }
+    Ok(payment)
 }
 
-/// Revio's own fee is our expense. Once it is booked it stays: nothing about it keeps a customer's money back.
-pub async fn book_fee(app: &App, row: &Transaction, payment: &Payment) -> Result<()> {
-    let currency = row.amount.currency();
-    let Ok(fee) = Amount::new(payment.fee_amount.unwrap_or(0), currency) else {
-        tracing::error!(transaction.id = %row.id, "Revio names a negative fee; none is booked");
-        return Ok(());
-    };
+/// The money that an object says has moved: ours, the way that it should have gone. Else what is wrong, with the field.
+pub fn money<'p>(app: &App, claim: &Claim<'p>) -> Result<(&'p Payment, Amount), String> {
+    let payment = claim.payment.ok_or("paid without a payment")?;
+    match (&payment.is_outgoing, claim.outgoing) {
+        (Flag::Unsaid, _) | (Flag::Yes, true) | (Flag::No, false) => {}
+        (Flag::Odd(found), _) => return Err(format!("payment.is_outgoing is {found}")),
+        (Flag::Yes | Flag::No, _) => return Err("the money went the other way".to_owned()),
+    }
+    let other_mode = claim.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
+    if other_mode || claim.brand_id.is_some_and(|brand| brand != app.revio.brand_id()) {
+        return Err("paid in another mode or brand".to_owned());
+    }
+    let currency = Currency::parse(&payment.currency.to_ascii_uppercase());
+    let currency = currency.ok_or_else(|| format!("paid in another currency: {}", shortened(&payment.currency)))?;
+    let came =
+        payment.amount.whole().and_then(|minor| Amount::new(minor, currency).ok()).filter(|came| !came.is_zero());
+    came.map(|came| (payment, came)).ok_or_else(|| format!("payment.amount is {}", payment.amount))
+}
+
+fn shortened(word: &str) -> String {
+    word.chars().take(16).collect()
+}
+
+/// Revio's own fee is our expense, booked once, whenever it is first named. What is wrong with it otherwise: nothing about it keeps a
+/// customer's money back.
+pub async fn book_fee(app: &App, row: Uuid, currency: Currency, payment: &Payment) -> Result<Option<String>> {
+    if !payment.fee_amount.is_said() {
+        return Ok(None);
+    }
+    let fee = payment.fee_amount.whole().and_then(|minor| Amount::new(minor, currency).ok());
+    let Some(fee) = fee else { return Ok(Some(format!("payment.fee_amount is {}", payment.fee_amount))) };
     if fee.is_zero() {
-        return Ok(());
+        return Ok(None);
     }
     let (debit, credit) = (app.ledger.provider_fees(currency), app.ledger.provider_balance(currency));
-    app.ledger.open(&[debit, credit]).await?;
-    let id = TransferId::of(row.id, Leg::ProviderFee);
-    let fee = Transfer { id, debit, credit, amount: fee, code: TransferCode::ProviderFee, reference: row.id };
+    app.ledger.open_once(&[debit, credit]).await?;
+    let id = TransferId::of(row, Leg::ProviderFee);
+    let fee = Transfer { id, debit, credit, amount: fee, code: TransferCode::ProviderFee, reference: row };
     match app.ledger.transfer(fee).await {
-        Err(LedgerError::Contradiction(code)) => {
-            tracing::error!(transaction.id = %row.id, code, "Revio names another fee than was booked before");
-            Ok(())
+        Err(LedgerError::Contradiction(_)) => {
+            Ok(Some(format!("Revio names a fee of {}, and another one was booked", payment.fee_amount)))
         }
-        booked => Ok(booked?),
+        booked => Ok(booked.map(|()| None)?),
     }
 }

@@ -1,7 +1,12 @@
-//! Transactions that a person must look at: listed with their reason, and resolved with a note.
+//! Transactions that a person must look at: listed with their reason, and resolved with a note, one by one or many by reason and time.
 //!
-//! `retry` lets the row go on from the state that it has, as if nothing had failed yet: what it does next is decided by the
-//! ledger and by Revio, never by the person. `dismiss` leaves it as it is, for what was settled elsewhere. Both are audited.
+//! | action | what it does | who |
+//! |---|---|---|
+//! | `retry` | the row goes on from the state that it has, as if nothing had failed yet: the ledger and Revio decide, never the person | one |
+//! | `dismiss` | nothing more is to become of it: it comes to an end, and the same hold is not made again | one |
+//! | `release` | a withdrawal of which Revio will never say a last word is given up, and its money is free again | two |
+//!
+//! All are audited.
 
 pub mod routes;
 
@@ -11,8 +16,8 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::money::adjustments;
-use crate::money::transactions::{self, Kind, State, Transaction};
+use crate::money::approvals::{self, ApprovalDecision, SubjectHash};
+use crate::money::transactions::{self, Due, FailureReason, HeldFilter, Hold, Kind, Move, State, Transaction};
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 
@@ -20,55 +25,168 @@ text_enum! {
     pub enum Resolution {
         Retry = "retry",
         CloseWithoutAction = "dismiss",
+        Release = "release",
     }
 }
 
-impl Resolution {
-    fn action(self) -> &'static str {
-        match self {
-            Self::Retry => "transaction.retried",
-            Self::CloseWithoutAction => "transaction.dismissed",
-        }
-    }
-}
+/// Of different people: one alone could wait for Revio's payment and have the money twice.
+const RELEASES_NEEDED: i64 = 2;
 
 /// Whether the ledger has, or may yet get, something of the row that its state does not say: nobody would look after it. What a
 /// lookup does not find may still be on its way.
 async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
-    let reason = row.held_reason.as_deref().unwrap_or_default();
     let recorded = async |leg| Ok::<_, Error>(!app.ledger.lookup(&[TransferId::of(row.id, leg)]).await?.is_empty());
     Ok(match (row.kind, row.state) {
         (_, State::Completed | State::Rejected) => false,
         // Revio has not heard of it, so nobody paid.
         (Kind::Deposit, State::Initiated) => false,
         // The steps that failed may have been those that book it.
-        (Kind::Deposit, _) | (Kind::Withdrawal, State::Failed) => reason.starts_with(transactions::GAVE_UP),
-        (Kind::Adjustment, State::Initiated) => reason != adjustments::NOT_APPROVED || recorded(Leg::Main).await?,
+        (Kind::Deposit, _) | (Kind::Withdrawal, State::Failed) => row.held_code == Some(Hold::GaveUp),
+        (Kind::Adjustment, State::Initiated) => row.held_code != Some(Hold::NotApproved) || recorded(Leg::Main).await?,
         (Kind::Adjustment, _) => false,
         // One whose money is in suspense is booked, and nothing more will be.
         (Kind::ChargebackReversal, _) => !recorded(Leg::Unmatched).await?,
-        (Kind::Withdrawal | Kind::Refund | Kind::Chargeback, _) => true,
+        // What somebody got already could not be taken again, and is settled by a correction.
+        (Kind::Refund | Kind::Chargeback, State::Initiated) => {
+            row.held_code != Some(Hold::PaidTwice) || recorded(Leg::Main).await?
+        }
+        (Kind::Refund | Kind::Chargeback, _) => !recorded(Leg::Unmatched).await?,
+        (Kind::Withdrawal, _) => true,
     })
 }
 
-pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: &str) -> Result<Transaction> {
-    let row = transactions::find(app, id).await?;
-    if row.held_reason.is_none() {
-        return Err(Error::NotFound("held transaction"));
+/// The end of a row that a person has closed.
+fn end_of(row: &Transaction) -> State {
+    match (row.kind, row.state) {
+        (Kind::Adjustment, State::Initiated) => State::Cancelled,
+        (_, State::Initiated | State::AwaitingPayment) => State::Failed,
+        (_, state) => state,
     }
-    if how == Resolution::CloseWithoutAction && may_have_moved(app, &row).await? {
+}
+
+pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: &str) -> Result<Transaction> {
+    let row = held(app, id).await?;
+    match how {
+        Resolution::Retry => retry(app, actor, &row, note).await,
+        Resolution::CloseWithoutAction => dismiss(app, actor, &row, note).await,
+        Resolution::Release => Err(Error::field("action", "cannot be release here: it needs two people, one by one")),
+    }
+}
+
+async fn held(app: &App, id: Uuid) -> Result<Transaction> {
+    let row = transactions::find(app, id).await?;
+    if row.held_reason.is_some() { Ok(row) } else { Err(Error::NotFound("held transaction")) }
+}
+
+fn entry(actor: &Actor, action: &'static str, row: &Transaction, note: &str) -> Entry {
+    Entry::of(actor, action, "transaction", row.id)
+        .change(json!({"held_reason": row.held_reason, "state": row.state.name()}), json!({"note": note}))
+}
+
+async fn retry(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Result<Transaction> {
+    let mut tx = app.db.begin().await?;
+    let released = transactions::release(&mut *tx, row, Some(app.clock.now())).await?;
+    audit::record(app, &mut *tx, entry(actor, "transaction.retried", row, note)).await?;
+    tx.commit().await?;
+    app.notifier.wake();
+    Ok(released)
+}
+
+async fn dismiss(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Result<Transaction> {
+    if may_have_moved(app, row).await? {
         return Err(Error::field(
             "action",
             "cannot be dismiss while money is reserved for it or has moved, or may have: retry",
         ));
     }
-    let due_at = (how == Resolution::Retry).then(|| app.clock.now());
+    let end = end_of(row);
+    let to = Move::to(end, Due::Never).because(FailureReason::ClosedByReview);
     let mut tx = app.db.begin().await?;
-    let released = transactions::release(&mut *tx, &row, due_at).await?;
-    let entry = Entry::of(actor, how.action(), "transaction", id);
-    let entry = entry.change(json!({"held_reason": row.held_reason, "state": row.state.name()}), json!({"note": note}));
-    audit::record(app, &mut *tx, entry).await?;
+    let mut closed = transactions::release(&mut *tx, row, None).await?;
+    if end != row.state {
+        closed = transactions::advance_within(app, &mut *tx, &closed, &to).await?;
+    }
+    audit::record(app, &mut *tx, entry(actor, "transaction.dismissed", row, note)).await?;
     tx.commit().await?;
+    if end != row.state {
+        transactions::announce(app, row, &to);
+    }
+    Ok(closed)
+}
+
+/// Gives a withdrawal up, once two people have said so: the row says it first, then its money is free again. Should Revio pay it after
+/// all, it is taken from the wallet, or owed.
+pub async fn release(app: &App, decision: ReleaseDecision, id: Uuid) -> Result<Transaction> {
+    let row = held(app, id).await?;
+    let open = matches!(row.state, State::Reserved | State::Submitting | State::Submitted);
+    if row.kind != Kind::Withdrawal || !open {
+        return Err(Error::field("action", "cannot be release: nothing is reserved for it"));
+    }
+    if row.user_id == decision.by() {
+        return Err(Error::Forbidden);
+    }
+    // Another hold, or the same after something happened, is decided about anew.
+    let seen = SubjectHash::of(&[b"release", row.id.as_bytes(), &row.version.to_be_bytes()]);
+    let ReleaseDecision { decision, note } = decision.about(seen);
+    let mut tx = app.db.begin().await?;
+    transactions::lock(&mut *tx, &row).await?;
+    let count = approvals::approve(app, &mut tx, &row, &decision, RELEASES_NEEDED).await?;
+    audit::record(app, &mut *tx, entry(&decision.actor, "transaction.release_approved", &row, &note)).await?;
+    if count.approved.is_none() {
+        tx.commit().await?;
+        return Ok(row);
+    }
+    let to = Move::to(State::Reserved, Due::Now).because(FailureReason::ClosedByReview);
+    let freed = transactions::release(&mut *tx, &row, Some(app.clock.now())).await?;
+    let freed = transactions::advance_within(app, &mut *tx, &freed, &to).await?;
+    tx.commit().await?;
+    transactions::announce(app, &row, &to);
     app.notifier.wake();
-    Ok(released)
+    Ok(freed)
+}
+
+/// What a person says about giving a withdrawal up.
+pub struct ReleaseDecision {
+    decision: ApprovalDecision,
+    note: String,
+}
+
+impl ReleaseDecision {
+    pub fn new(decision: ApprovalDecision, note: String) -> Self {
+        Self { decision, note }
+    }
+
+    fn by(&self) -> Uuid {
+        self.decision.by
+    }
+
+    fn about(self, seen: SubjectHash) -> Self {
+        Self { decision: ApprovalDecision { seen, ..self.decision }, ..self }
+    }
+}
+
+/// What became of many.
+pub struct Resolved {
+    pub resolved: Vec<Uuid>,
+    /// Those that could not be, and why.
+    pub refused: Vec<(Uuid, Error)>,
+}
+
+/// Each for itself: one that is refused keeps no other back.
+pub async fn resolve_many(
+    app: &App,
+    actor: &Actor,
+    filter: &HeldFilter,
+    how: Resolution,
+    note: &str,
+) -> Result<Resolved> {
+    let mut done = Resolved { resolved: Vec::new(), refused: Vec::new() };
+    for row in transactions::list_held(app, filter).await? {
+        match resolve(app, actor, row.id, how, note).await {
+            Ok(_) => done.resolved.push(row.id),
+            Err(error @ Error::Unavailable(_)) => return Err(error),
+            Err(error) => done.refused.push((row.id, error)),
+        }
+    }
+    Ok(done)
 }

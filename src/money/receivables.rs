@@ -42,6 +42,8 @@ pub async fn collect(app: &App, row: &Transaction, first: Leg, code: TransferCod
 pub enum Available {
     /// A transfer into the wallet.
     Credit(Transfer),
+    /// The same for a row whose own repayment stands already.
+    Return(Transfer),
     /// The row's reservation is released.
     Release,
 }
@@ -60,10 +62,11 @@ pub async fn make_available(app: &App, row: &Transaction, what: Available) -> Re
         reference: row.id,
     };
     match what {
-        Available::Credit(credit) => {
+        Available::Credit(credit) | Available::Return(credit) => {
+            let leg = if matches!(what, Available::Credit(_)) { Leg::Repay } else { Leg::ReturnRepay };
             // Opening is idempotent, and a transfer to an account that is not there would spend its id for ever.
             app.ledger.open(&[wallet, receivable, credit.debit]).await?;
-            app.ledger.transfer_linked_up_to(&[credit], repay(Leg::Repay)).await
+            app.ledger.transfer_linked_up_to(&[credit], repay(leg)).await
         }
         Available::Release => {
             app.ledger.open(&[receivable]).await?;

@@ -28,14 +28,14 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::users;
-use crate::money::transactions;
+use crate::money::transactions::{self, Hold};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, Work};
 use crate::platform::text_enum::text_enum;
 
 pub use store::{Filter, Restriction};
 
-/// As the held rows of frozen customers say it, and how they are found again: never reworded while one may stand.
+/// As the held rows of frozen customers say it.
 pub const HELD_REASON: &str = "the customer is frozen";
 /// Minutes after each failure. After the last one nothing is due: the row stays `initiated` or `lifting`, is counted
 /// (`octoco_queue_rows`) and listed, and a repeat of the call tries again.
@@ -228,7 +228,7 @@ impl Work for Restrictions<'_> {
 /// Payouts that were held for a freeze that is over. Looked for by what is held, not told by the lifting: nothing is missed,
 /// whatever happens between the two.
 async fn release_unfrozen(app: &App) -> Result<()> {
-    let released = store::release_unfrozen(&app.db, HELD_REASON, app.clock.now()).await?;
+    let released = store::release_unfrozen(&app.db, Hold::Frozen.name(), app.clock.now()).await?;
     if released > 0 {
         tracing::info!(released, "payouts that were held for a freeze go on");
         app.notifier.wake();

@@ -5,17 +5,20 @@
 //! stateDiagram-v2
 //!     [*] --> initiated: follow (deposits; the money has moved at Revio already)
 //!     initiated --> completed: take or give back (booked)
+//!     completed --> failed: undo (a refund or chargeback that failed after all; the row says so before the ledger does)
 //! ```
 //!
 //! A wallet never goes below zero: what it cannot cover now, the customer owes (`customer_receivable`), and the next deposit
-//! repays it first. How much the wallet covers is decided by the ledger in the transfer itself.
+//! repays it first. How much the wallet covers is decided by the ledger in the transfer itself. Of a deposit that was set aside, all of
+//! this happens in `suspense`.
 
 use chrono::TimeDelta;
 use ledger::{Account, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 
 use crate::app::App;
 use crate::money::receivables::{self, Available};
-use crate::money::transactions::{self, Due, Kind, Move, State, Transaction};
+use crate::money::suspense::{self, Item, ItemKind, NewItem};
+use crate::money::transactions::{self, Due, Hold, Kind, Move, Outcome, State, Transaction};
 use crate::platform::error::{Error, Result};
 
 const SIBLING_PAUSE: TimeDelta = TimeDelta::seconds(1);
@@ -41,11 +44,73 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
     }
     match (row.state, row.kind) {
         (State::Completed, _) => transactions::rest(app, row).await,
-        (State::Initiated, Kind::Refund) => take(app, row, TransferCode::Refund).await,
-        (State::Initiated, Kind::Chargeback) => take(app, row, TransferCode::Chargeback).await,
-        (State::Initiated, Kind::ChargebackReversal) => give_back(app, row).await,
+        (State::Failed, Kind::Refund | Kind::Chargeback) => undo(app, row).await,
+        (State::Failed, _) => transactions::rest(app, row).await,
+        (State::Initiated, _) => match set_aside(app, row).await? {
+            Some(item) => move_in_suspense(app, row, &item).await,
+            None => book(app, row).await,
+        },
         (state, kind) => Err(Error::internal(format!("a {} cannot be {}", kind.name(), state.name()))),
     }
+}
+
+async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
+    match row.kind {
+        Kind::ChargebackReversal => give_back(app, row).await,
+        kind => take(app, row, code_of(kind)).await,
+    }
+}
+
+fn code_of(kind: Kind) -> TransferCode {
+    match kind {
+        Kind::Refund => TransferCode::Refund,
+        _ => TransferCode::Chargeback,
+    }
+}
+
+/// The item that holds the money of the row's deposit, if that never came into the wallet.
+async fn set_aside(app: &App, row: &Transaction) -> Result<Option<Item>> {
+    let Some(deposit) = row.parent_id else { return Ok(None) };
+    suspense::of_row(app, deposit).await
+}
+
+/// `→ completed`: out of `suspense`, or back into it. Where a person gave it to somebody already, a person must look again.
+async fn move_in_suspense(app: &App, row: &Transaction, item: &Item) -> Result<Transaction> {
+    let (currency, minor) = (row.amount.currency(), row.amount.minor());
+    let (suspense, provider_balance) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
+    let back = row.kind == Kind::ChargebackReversal;
+    if !suspense::claim(app, item, row, if back { minor.saturating_neg() } else { minor }).await? {
+        let reason = "given back by Revio after it was set aside and given to somebody: was it paid out twice?";
+        return transactions::hold(app, row, Hold::PaidTwice, reason).await;
+    }
+    let (debit, credit) = if back { (provider_balance, suspense) } else { (suspense, provider_balance) };
+    let (id, code) = (TransferId::of(row.id, Leg::Main), TransferCode::UnmatchedPayment);
+    app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
+    app.crash.at("reversal.in_suspense")?;
+    suspense::settled(app, item, Outcome::Returned).await?;
+    transactions::advance(app, row, Move::to(State::Completed, Due::Never)).await
+}
+
+/// `failed`: Revio says that it never gave the money back. What was taken is made good; what the customer owes is repaid first.
+async fn undo(app: &App, row: &Transaction) -> Result<Transaction> {
+    let currency = row.amount.currency();
+    let (id, debit) = (TransferId::of(row.id, Leg::Return), app.ledger.provider_balance(currency));
+    let back = |credit, code| Transfer { id, debit, credit, amount: row.amount, code, reference: row.id };
+    if let Some(item) = set_aside(app, row).await? {
+        app.ledger.transfer(back(app.ledger.suspense(currency), TransferCode::UnmatchedPayment)).await?;
+        suspense::give_up_claim(app, row).await?;
+        suspense::settled(app, &item, Outcome::Returned).await?;
+        return transactions::rest(app, row).await;
+    }
+    let credit = back(Account::wallet(row.user_id, currency), code_of(row.kind));
+    let repaid = match receivables::make_available(app, row, Available::Return(credit)).await {
+        Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
+            return move_to_suspense(app, row).await;
+        }
+        repaid => repaid?,
+    };
+    app.crash.at("reversal.undone")?;
+    transactions::advance(app, row, Move::to(State::Failed, Due::Never).having_repaid(repaid)).await
 }
 
 /// `→ completed`: from the wallet what it holds, the rest is owed.
@@ -79,13 +144,9 @@ async fn give_back(app: &App, row: &Transaction) -> Result<Transaction> {
     transactions::advance(app, row, Move::to(State::Completed, Due::Never).having_repaid(repaid)).await
 }
 
-/// Money for a wallet that is closed: it came, so it is booked, and the row is on hold.
+/// Money for a wallet that is closed: it came, so it is set aside, and the row is on hold.
 async fn move_to_suspense(app: &App, row: &Transaction) -> Result<Transaction> {
-    let currency = row.amount.currency();
-    let (debit, credit) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
-    app.ledger.open(&[debit, credit]).await?;
-    let id = TransferId::of(row.id, Leg::Unmatched);
-    let code = TransferCode::UnmatchedPayment;
-    app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
-    transactions::hold(app, row, "the wallet is closed; the money is in suspense").await
+    let (kind, transaction_id, provider_id) = (ItemKind::ClosedWallet, Some(row.id), row.provider.id);
+    suspense::set_aside(app, &NewItem { id: row.id, kind, transaction_id, provider_id, amount: row.amount }).await?;
+    transactions::hold(app, row, Hold::SetAside, "the wallet is closed; the money is in suspense").await
 }

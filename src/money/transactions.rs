@@ -11,6 +11,7 @@
 //!                                                                       hold     a person must look; nothing is due
 //! ```
 
+mod holds;
 pub mod routes;
 mod store;
 mod types;
@@ -22,16 +23,15 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
+pub use holds::{HeldFilter, end_wait, hold, list_held, release};
 pub use store::{COLUMNS, Row};
-pub use types::{Approved, Child, Direction, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
-
-/// How the reason begins of a row that is held because its steps failed: never reworded while one may stand.
-pub const GAVE_UP: &str = "gave up after";
-const REASON_CHARS_MAX: usize = 300;
+pub use types::{
+    Approved, Child, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, Reversed,
+    ShownState, State, Transaction,
+};
 
 /// A row that was asked for with a key: written now, or before.
 pub enum Inserted {
@@ -144,8 +144,8 @@ async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
     match app.queue().after(id, row.attempts, error, RETRY_MINUTES) {
         Next::Again { due_at, attempts } => Ok(store::defer(&app.db, id, row.version, due_at, attempts).await?),
         Next::GiveUp { failures } => {
-            let reason = format!("{GAVE_UP} {failures} failures: {}", error.chain());
-            put_on_hold(app, (id, row.version), (&row.kind, &row.state), &reason).await
+            let reason = format!("gave up after {failures} failures: {}", error.chain());
+            holds::put_on_hold(app, &row.try_into()?, Hold::GaveUp, &reason).await
         }
     }
 }
@@ -199,39 +199,19 @@ pub async fn rest(app: &App, row: &Transaction) -> Result<Transaction> {
     Ok(row.clone())
 }
 
-/// A person must look: the state stays, nothing is due. Counted and alerted. [`Error::StaleState`] when somebody else moved it first.
-pub async fn hold(app: &App, row: &Transaction, reason: &str) -> Result<Transaction> {
-    put_on_hold(app, (row.id, row.version), (row.kind.name(), row.state.name()), reason).await?;
-    find(app, row.id).await
+/// The rows that follow from this one and are about these objects of Revio's.
+pub async fn children_of(app: &App, parent: Uuid, objects: &[Uuid]) -> Result<Vec<Transaction>> {
+    store::children_of(&app.db, parent, objects).await?.into_iter().map(Transaction::try_from).collect()
 }
 
-async fn put_on_hold(app: &App, (id, version): (Uuid, i32), (kind, state): (&str, &str), reason: &str) -> Result<()> {
-    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
-    if !store::hold(&app.db, id, version, &reason).await? {
-        return Err(Error::StaleState);
-    }
-    tracing::error!(transaction.id = %id, state, reason, "a transaction is on hold");
-    app.metrics.transactions_held.with_label_values(&[kind]).inc();
-    Ok(())
-}
-
-/// Ends a hold, inside the SQL transaction that records who did it: the row goes on at once, or rests as it is.
-///
-/// # Errors
-/// [`Error::StaleState`] when it is not held any more as it was read.
-pub async fn release(db: impl PgExecutor<'_>, held: &Transaction, due_at: Option<DateTime>) -> Result<Transaction> {
-    store::release(db, held.id, held.version, due_at).await?.ok_or(Error::StaleState)?.try_into()
+/// What became of the money that came for a deposit and did not fit, inside the SQL transaction of whoever moved it.
+pub async fn set_outcome(db: impl PgExecutor<'_>, id: Uuid, outcome: Outcome) -> Result<()> {
+    Ok(store::set_outcome(db, id, outcome).await?)
 }
 
 /// Whether something of the user's is under way: asked for and not at its end.
 pub async fn has_open(app: &App, user_id: Uuid) -> Result<bool> {
     Ok(store::has_open(&app.db, user_id).await?)
-}
-
-/// Held rows, newest first, from before `before`.
-pub async fn list_held(app: &App, kind: Option<Kind>, before: Option<Uuid>, limit: i64) -> Result<Vec<Transaction>> {
-    let rows = store::list_held(&app.db, kind.map(Kind::name), before, limit).await?;
-    rows.into_iter().map(Transaction::try_from).collect()
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Transaction> {
@@ -245,7 +225,7 @@ pub async fn find_all(app: &App, ids: &[Uuid]) -> Result<Vec<Transaction>> {
 
 /// Writes a row that follows from another one; a repeat for the same object of Revio's changes nothing.
 pub async fn insert_child(app: &App, child: &Child<'_>) -> Result<()> {
-    store::insert_child(&app.db, app.clock.row_id(), child, app.clock.now()).await?;
+    store::insert_child(&app.db, child, app.clock.now()).await?;
     app.notifier.wake();
     Ok(())
 }
@@ -260,7 +240,7 @@ pub async fn reverse(app: &App, deposit: &Transaction, reversed: Reversed, rows:
         return Err(Error::StaleState);
     }
     for row in rows {
-        store::insert_child(&mut *tx, app.clock.row_id(), row, app.clock.now()).await?;
+        store::insert_child(&mut *tx, row, app.clock.now()).await?;
     }
     tx.commit().await?;
     app.notifier.wake();

@@ -12,11 +12,10 @@ use std::collections::HashSet;
 use std::sync::{PoisonError, RwLock};
 
 use chrono::TimeDelta;
-use sqlx::PgPool;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::platform::{clock::DateTime, error::Result, permissions::Role, tokens::ACCESS_SECS};
+use crate::platform::{clock::DateTime, database::Db, error::Result, permissions::Role, tokens::ACCESS_SECS};
 
 /// How old the list may be before a call reads it anew.
 pub const PERIOD: TimeDelta = TimeDelta::seconds(10);
@@ -26,7 +25,7 @@ pub const AGE_MAX: TimeDelta = TimeDelta::seconds(45);
 const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(60);
 
 pub struct Access {
-    db: PgPool,
+    db: Db,
     ended: RwLock<Ended>,
     /// Held by the one call that reads the list; the others go on with the old one.
     reading: Mutex<()>,
@@ -39,8 +38,8 @@ struct Ended {
 }
 
 impl Access {
-    pub fn new(db: PgPool) -> Self {
-        Self { db, ended: RwLock::default(), reading: Mutex::default() }
+    pub fn new(db: impl Into<Db>) -> Self {
+        Self { db: db.into(), ended: RwLock::default(), reading: Mutex::default() }
     }
 
     pub async fn has_ended(&self, session: Uuid, now: DateTime) -> Result<bool> {

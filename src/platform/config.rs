@@ -14,6 +14,7 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
+use crate::platform::http::address::{Proxies, parse_network};
 use crate::platform::mailer::{Sender, SmtpUrl, Way};
 use crate::platform::{encryption::DataKeys, signature::PublicKeys, text_enum::text_enum, tls::Tls, tokens::Tokens};
 use urls::{
@@ -30,6 +31,9 @@ pub type Source<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
 pub struct Config {
     /// `LISTEN_ADDR`: where the API listens. Default `127.0.0.1:8080`.
     pub listen_addr: SocketAddr,
+    /// `OPS_ADDR`: where operators ask, in the clear: `/healthz`, `/readyz`, `/metrics`. Default `127.0.0.1:8081`, or any free port
+    /// there when that one is taken, as by another process on this machine.
+    pub ops_addr: Option<SocketAddr>,
     /// `PUBLIC_URL`: how the world reaches the API, without a slash at the end. Default `http://127.0.0.1:8080`.
     pub public_url: String,
     /// `DATABASE_URL`: PostgreSQL.
@@ -69,8 +73,9 @@ pub struct Config {
     pub webhook_freshness: TimeDelta,
     /// `REVIO_ALLOWED_NETWORKS`: CIDR blocks with commas; when set, webhooks from elsewhere are refused.
     pub revio_allowed_networks: Vec<IpNet>,
-    /// `TRUSTED_PROXIES`: CIDR blocks with commas; from these the caller's address is read from `X-Forwarded-For`.
-    pub trusted_proxies: Vec<IpNet>,
+    /// `TRUSTED_PROXIES`: CIDR blocks with commas; from these the caller's address is read from `CLIENT_ADDRESS_HEADER`:
+    /// `x-forwarded-for` (default), `x-real-ip` or `forwarded`.
+    pub proxies: Proxies,
     /// `CORS_ORIGINS`: the origins of frontends whose pages may use the cookie routes, with commas. Default `PUBLIC_URL`'s own.
     pub cors_origins: Vec<String>,
     /// `JWT_PRIVATE_KEY`: Ed25519 in PKCS#8 PEM, one or several: the first signs, all check. `octoco keys generate` makes one.
@@ -85,7 +90,10 @@ pub struct Config {
     pub counting: Counting,
     /// A page of a list that takes longer was asked for too broadly; nothing of ours waits for it. Set by no variable.
     pub list_deadline: Duration,
-    /// `DATABASE_CONNECTIONS_MAX`. Default 32.
+    /// `DATABASE_DURABILITY`: what PostgreSQL must promise of a commit before anything is paid out: `local` (default), `standby`, `none`.
+    pub database_durability: Durability,
+    /// `DATABASE_CONNECTIONS_MAX`: of one process, beside the one that hears wake-ups. Default 10: eight processes, two releases of
+    /// two that serve and two that work, fit under PostgreSQL's usual 100.
     pub database_connections_max: u32,
     /// `SHUTDOWN_SECS`: how long a stop waits for work in hand. Default 25.
     pub shutdown: Duration,
@@ -146,6 +154,17 @@ impl Default for Counting {
 }
 
 text_enum! {
+    pub enum Durability {
+        /// It is on this server's disk.
+        Local = "local",
+        /// It is on a standby's disk too: a failover loses nothing that was answered.
+        Standby = "standby",
+        /// Nothing: databases that may be lost.
+        None = "none",
+    }
+}
+
+text_enum! {
     pub enum LogFormat {
         Json = "json",
         Text = "text",
@@ -168,7 +187,7 @@ pub struct ConfigError(Vec<String>);
 const DEADLINE_SECS: RangeInclusive<i64> = 1..=40;
 /// Revio's last try of a delivery is 36 h 26 min after its first (`revio.md` 6.7).
 const FRESHNESS_HOURS: RangeInclusive<i64> = 37..=8760;
-/// One is kept for wake-ups, and a request must not wait for the background.
+/// A request must not wait for the background.
 const DATABASE_CONNECTIONS: RangeInclusive<i64> = 4..=1000;
 const PLACES: RangeInclusive<i64> = 1..=100_000;
 
@@ -208,6 +227,7 @@ impl Config {
     fn read(read: &mut Reader<'_>) -> Option<Self> {
         all_of!(Self {
             listen_addr: read.parsed("LISTEN_ADDR", Some("127.0.0.1:8080")),
+            ops_addr: read.checked("OPS_ADDR", Some(""), parse_optional_address),
             public_url: read.checked("PUBLIC_URL", Some("http://127.0.0.1:8080"), parse_public_url),
             database_url: read.secret("DATABASE_URL", check_database_url),
             redis_url: read.secret("REDIS_URL", check_redis_url),
@@ -233,7 +253,12 @@ impl Config {
             revio_company_public_keys: read.checked("REVIO_COMPANY_PUBLIC_KEYS", Some(""), parse_optional_keys),
             webhook_freshness: read.number("WEBHOOK_FRESHNESS_HOURS", "72", FRESHNESS_HOURS).map(TimeDelta::hours),
             revio_allowed_networks: read.checked("REVIO_ALLOWED_NETWORKS", Some(""), parse_networks),
-            trusted_proxies: read.checked("TRUSTED_PROXIES", Some(""), parse_networks),
+            proxies: all_of!(Proxies {
+                trusted: read.checked("TRUSTED_PROXIES", Some(""), parse_networks),
+                header: read.checked("CLIENT_ADDRESS_HEADER", Some("x-forwarded-for"), |value| {
+                    value.to_ascii_lowercase().parse()
+                }),
+            }),
             cors_origins: read.checked("CORS_ORIGINS", Some(""), parse_origins),
             jwt_private_key: read.secret("JWT_PRIVATE_KEY", Tokens::check_keys),
             data_keys: read.checked("DATA_KEYS", None, DataKeys::parse),
@@ -242,7 +267,8 @@ impl Config {
             rate_limits: read.checked("RATE_LIMITS", Some("default"), str::parse),
             counting: Some(Counting::default()),
             list_deadline: Some(Duration::from_secs(2)),
-            database_connections_max: read.number("DATABASE_CONNECTIONS_MAX", "32", DATABASE_CONNECTIONS),
+            database_durability: read.checked("DATABASE_DURABILITY", Some("local"), str::parse),
+            database_connections_max: read.number("DATABASE_CONNECTIONS_MAX", "10", DATABASE_CONNECTIONS),
             shutdown: read.parsed("SHUTDOWN_SECS", Some("25")).map(Duration::from_secs),
             server: all_of!(Server {
                 tls: read.tls(),
@@ -389,6 +415,14 @@ fn parse_currencies(value: &str) -> Result<Vec<Currency>, String> {
     value.split(',').map(parse).collect()
 }
 
+fn parse_optional_address(value: &str) -> Result<Option<SocketAddr>, String> {
+    if value.is_empty() {
+        Ok(None)
+    } else {
+        value.parse().map(Some).map_err(|_| "is not a valid SocketAddr".to_owned())
+    }
+}
+
 fn parse_optional_id(value: &str) -> Result<Option<Uuid>, String> {
     if value.is_empty() { Ok(None) } else { value.parse().map(Some).map_err(|_| "is not a UUID".to_owned()) }
 }
@@ -399,7 +433,7 @@ fn parse_optional_keys(value: &str) -> Result<PublicKeys, String> {
 
 fn parse_networks(value: &str) -> Result<Vec<IpNet>, String> {
     let blocks = value.split(',').map(str::trim).filter(|block| !block.is_empty());
-    blocks.map(|block| block.parse().map_err(|_| "holds something that is not a CIDR block".to_owned())).collect()
+    blocks.map(|block| parse_network(block).ok_or("holds something that is not a CIDR block".to_owned())).collect()
 }
 
 fn parse_yes_or_no(value: &str) -> Result<bool, String> {

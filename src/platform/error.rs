@@ -37,8 +37,6 @@ pub enum Error {
     NotFound(&'static str),
     #[error("this method is not allowed here")]
     MethodNotAllowed,
-    #[error("an account with this e-mail exists already")]
-    EmailTaken,
     #[error("the state changed meanwhile")]
     StaleState,
     #[error("the body is larger than {0} bytes")]
@@ -183,7 +181,6 @@ impl Error {
             Self::EmailNotVerified => "email_not_verified",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
-            Self::EmailTaken => "email_taken",
             Self::StaleState => "stale_state",
             Self::TooLarge(_) => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -206,7 +203,7 @@ impl Error {
             Self::Forbidden | Self::EmailNotVerified => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::EmailTaken | Self::StaleState | Self::AccountNotEmpty => StatusCode::CONFLICT,
+            Self::StaleState | Self::AccountNotEmpty => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Declined { .. } | Self::KeyReused | Self::TooBroad => StatusCode::UNPROCESSABLE_ENTITY,
@@ -294,9 +291,13 @@ impl IntoResponse for Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => {
-                Self::unavailable(error)
-            }
+            // A handshake that is closed, reset or answered with something else is of these too.
+            sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_) => Self::unavailable(error),
             // 08 connection; 25006 a standby after a failover; 25P03 cut off; 40 rolled back by the server; 53 out of
             // connections, memory or disk; 57 stopping, or cut off by the statement's deadline; 58 the system below it.
             sqlx::Error::Database(database)

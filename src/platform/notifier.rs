@@ -2,26 +2,31 @@
 //! row. Workers in other processes are told over PostgreSQL's NOTIFY, by a statement of its own that gathers what a millisecond
 //! brings: a NOTIFY inside each business transaction would make all their commits queue behind one lock.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use sqlx::{PgPool, postgres::PgListener};
-use tokio::sync::Notify;
+use sqlx::Executor;
+use tokio::{sync::Notify, time::timeout};
+
+use crate::platform::database::Db;
 
 const CHANNEL: &str = "octoco_wake";
 const GATHER: Duration = Duration::from_millis(1);
 /// After the listening connection broke: polling goes on meanwhile.
 const RECONNECT: Duration = Duration::from_secs(1);
+/// Where nothing was heard for so long, the server is asked whether it is still there, and answers in time.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct Notifier {
-    db: PgPool,
+    db: Db,
     here: Arc<Notify>,
     elsewhere: Arc<Notify>,
 }
 
 impl Notifier {
-    pub fn new(db: PgPool) -> Self {
-        Self { db, here: Arc::default(), elsewhere: Arc::default() }
+    pub fn new(db: impl Into<Db>) -> Self {
+        Self { db: db.into(), here: Arc::default(), elsewhere: Arc::default() }
     }
 
     pub fn wake(&self) {
@@ -56,11 +61,19 @@ impl Notifier {
     }
 
     async fn hear(&self) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(&self.db).await?;
-        listener.listen(CHANNEL).await?;
+        let silent = |_| sqlx::Error::Io(io::ErrorKind::TimedOut.into());
+        let mut listener = self.db.listener().await?;
+        timeout(ANSWER, listener.listen(CHANNEL)).await.map_err(silent)??;
         loop {
-            listener.recv().await?;
-            self.here.notify_waiters();
+            match timeout(HEARTBEAT, listener.recv()).await {
+                Ok(heard) => {
+                    heard?;
+                    self.here.notify_waiters();
+                }
+                Err(_) => {
+                    timeout(ANSWER, listener.execute("select 1")).await.map_err(silent)??;
+                }
+            }
         }
     }
 }

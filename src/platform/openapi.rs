@@ -1,5 +1,5 @@
 //! The OpenAPI document. A route says what is its own: its summary, who may call it, its parameters, its body, its successes, and
-//! in backquotes the problem codes that no other part implies (`` (status = 409, description = "`email_taken`") ``). From that
+//! in backquotes the problem codes that no other part implies (`` (status = 409, description = "`stale_state`") ``). From that
 //! [`complete`] makes every status that the route can answer, each with its codes, headers and examples; a unique `operationId`;
 //! and the limits of the parameters that mean the same everywhere. `tests/it/contract.rs` holds every answer of every test against it.
 
@@ -53,7 +53,10 @@ impl utoipa::Modify for Schemes {
             .description(Some("The `access_token` of a login, for 15 minutes"));
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
         let key = |name: &str, description: &str| ApiKeyValue::with_description(name, description);
-        let cookie = key("refresh_token", "Set by a login; no script can read it");
+        let cookie = key(
+            "refresh_token",
+            "Set by a login; no script can read it. Behind https it is called `__Secure-refresh_token`",
+        );
         components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
         let signature = key("X-Signature", "Revio's: base64 of RSA PKCS#1 v1.5 with SHA-256 over the raw body");
         components.add_security_scheme("revio_signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));

@@ -56,10 +56,14 @@ permissions! {
     WebhooksRead = "webhooks.read" for STAFF,
     /// Run a stored event again. It asks Revio and moves nothing that Revio does not confirm, so support may.
     WebhooksReplay = "webhooks.replay" for STAFF,
+    /// Say that nothing is to become of an event.
+    WebhooksDismiss = "webhooks.dismiss" for MONEY,
     /// See what waits for a person.
     HeldRead = "held.read" for STAFF,
     /// Decide what becomes of a held row: this moves money.
     HeldResolve = "held.resolve" for MONEY,
+    /// Say that what a restored database has lost was looked at: payouts go on.
+    SafeModeLeave = "safe_mode.leave" for ADMIN,
     /// Approve or decline a withdrawal above the threshold.
     WithdrawalsApprove = "withdrawals.approve" for MONEY,
     /// See corrections.

@@ -44,8 +44,10 @@ pub struct Metrics {
     registry: Registry,
     /// Connections that are open now.
     pub http_connections: IntGauge,
-    /// How connections ended: closed, handshake, silent, broken, too_old (`server.rs`).
+    /// How connections ended: closed, handshake, silent, broken, too_old, crowded (`server.rs`).
     pub http_connections_ended: IntCounterVec,
+    /// Connections to PostgreSQL, of the pool of this process: idle, in_use, and how many there may be (max).
+    pub db_pool_connections: IntGaugeVec,
     /// Requests by route, method and status.
     pub http_requests: IntCounterVec,
     pub http_request_seconds: HistogramVec,
@@ -80,7 +82,19 @@ pub struct Metrics {
     pub queue_rows: IntGaugeVec,
     /// Age of the oldest of them, in seconds.
     pub queue_age_seconds: IntGaugeVec,
+    /// 1 while nothing is paid because PostgreSQL is, or may be, behind the ledger.
+    pub safe_mode: IntGauge,
     pub read_model: ReadModel,
+    pub footing: FootingGauges,
+}
+
+/// What `footing.rs` measures.
+#[derive(Clone)]
+pub struct FootingGauges {
+    /// This process's wall clock minus that of PostgreSQL or TigerBeetle, as last known.
+    pub clock_offset: GaugeVec,
+    /// 1: PostgreSQL promises what `DATABASE_DURABILITY` demands.
+    pub durable: IntGauge,
 }
 
 /// Of the ledger's read model, and of what is read back from the ledger itself.
@@ -118,6 +132,18 @@ impl ReadModel {
             orphans: declare.level("octoco_read_model_orphans", "Transfers whose row is not there"),
             statement_mismatches: declare
                 .single("octoco_statement_mismatches_total", "Statements that did not tie out"),
+        }
+    }
+}
+
+impl FootingGauges {
+    fn new(declare: &Declare<'_>) -> Self {
+        Self {
+            clock_offset: declare.register(GaugeVec::new(
+                Opts::new("octoco_clock_offset_seconds", "This process's clock minus another one"),
+                &["to"],
+            )),
+            durable: declare.level("octoco_database_durable", "PostgreSQL promises the durability demanded"),
         }
     }
 }
@@ -173,6 +199,11 @@ impl Metrics {
                 "Connections that ended, and how",
                 &["how"],
             ),
+            db_pool_connections: declare.gauge(
+                "octoco_db_pool_connections",
+                "Connections to PostgreSQL, and how many there may be",
+                &["state"],
+            ),
             http_requests: declare.counter(
                 "octoco_http_requests_total",
                 "HTTP requests answered",
@@ -197,6 +228,8 @@ impl Metrics {
                 "From a webhook's receipt to its effect",
                 &["event"],
             ),
+            safe_mode: declare
+                .level("octoco_safe_mode", "1 while nothing is paid because PostgreSQL may be behind the ledger"),
             task_steps: declare.counter("octoco_task_steps_total", "Steps of background tasks", &["task", "outcome"]),
             transaction_states: declare.counter(
                 "octoco_transaction_states_total",
@@ -220,6 +253,7 @@ impl Metrics {
                 &["queue", "what"],
             ),
             read_model: ReadModel::new(&declare),
+            footing: FootingGauges::new(&declare),
             registry,
         }
     }

@@ -2,6 +2,7 @@
 //! is decided by `deposits` and `withdrawals`, from what Revio says of the object when asked again. Redirects are never followed.
 
 mod breaker;
+mod links;
 pub mod types;
 
 use std::{sync::Arc, time::Duration};
@@ -16,9 +17,14 @@ use uuid::Uuid;
 use crate::platform::{clock::Clock, config::Deadlines, error::Error};
 use crate::provider::revio::breaker::Breaker;
 
-pub use types::{NewPayout, NewPurchase, Payout, PayoutStatus, Purchase, PurchaseStatus};
+pub use types::{NewPayout, NewPurchase, PaymentObject, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+/// What Revio's side or a network between may have forgotten is not used again.
+const IDLE: Duration = Duration::from_secs(30);
+/// A call that has no answer ends with its own deadline, and its connection with it; these find out about the others.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const UNANSWERED: Duration = Duration::from_secs(20);
 /// The one real object that was seen has 2.2 kB; an answer that is larger than this is not Revio's.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
@@ -88,6 +94,11 @@ impl Revio {
             .redirect(redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_DEADLINE)
+            .pool_idle_timeout(IDLE)
+            .tcp_keepalive(KEEPALIVE)
+            .tcp_keepalive_interval(KEEPALIVE)
+            .tcp_keepalive_retries(2)
+            .tcp_user_timeout(UNANSWERED)
             .user_agent(concat!("octoco/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("the HTTP client needs no more than a working TLS library");
@@ -105,7 +116,13 @@ impl Revio {
 
     /// `POST /purchases/`. Safe to repeat: a purchase whose link nobody has is never paid.
     pub async fn create_purchase(&self, new: &NewPurchase<'_>) -> Result<Purchase> {
-        self.send(Method::POST, self.path(&["purchases"]), Some(&new.body(self.brand_id)), self.deadlines.call).await
+        let path = self.path(&["purchases"]);
+        let purchase: Purchase =
+            self.send(Method::POST, path, Some(&new.body(self.brand_id)), self.deadlines.call).await?;
+        match purchase.checkout_url.as_deref().map(|link| links::checkout(&self.base_url, link)) {
+            Some(false) => Err(RevioError::Unreadable("its checkout_url leads nowhere that a payer is sent".into())),
+            Some(true) | None => Ok(purchase),
+        }
     }
 
     /// `GET /purchases/{id}/`: the truth about a deposit.
@@ -119,9 +136,19 @@ impl Revio {
             .await
     }
 
+    /// `GET /payments/{id}/`: a refund, chargeback or reversal. Nowhere documented (`revio.md` 2): where there is no such call, it is `NotFound`.
+    pub async fn payment(&self, id: Uuid) -> Result<PaymentObject> {
+        self.send(Method::GET, self.path(&["payments", &id.to_string()]), NOTHING, self.deadlines.call).await
+    }
+
     /// `POST /payouts/`: registers a payout. No money moves until [`Revio::execute_payout`], so it is safe to repeat.
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
-        self.send(Method::POST, self.path(&["payouts"]), Some(&new.body(self.brand_id)), self.deadlines.call).await
+        let path = self.path(&["payouts"]);
+        let payout: Payout = self.send(Method::POST, path, Some(&new.body(self.brand_id)), self.deadlines.call).await?;
+        if let Some(link) = &payout.execution_url {
+            links::execution(&self.base_url, link).ok_or_else(no_execution)?;
+        }
+        Ok(payout)
     }
 
     /// `POST <execution_url>`: money leaves. Never repeated without [`Revio::payout`] in between.
@@ -129,11 +156,7 @@ impl Revio {
     /// Assumption (`revio.md` 0): the bank-account rail is the destination given at creation and an empty JSON object
     /// here. This function is the whole rail, so that another answer from Revio changes one place.
     pub async fn execute_payout(&self, execution_url: &str) -> Result<Payout> {
-        let reported = self.base_url.join(execution_url).map_err(|error| RevioError::Unreadable(error.into()))?;
-        // The path is Revio's to choose, the host is ours: the key can do anything on the account and goes nowhere else.
-        let mut url = self.base_url.clone();
-        url.set_path(reported.path());
-        url.set_query(reported.query());
+        let url = links::execution(&self.base_url, execution_url).ok_or_else(no_execution)?;
         self.send(Method::POST, url, Some(&serde_json::json!({})), self.deadlines.execute).await
     }
 
@@ -176,6 +199,10 @@ impl Revio {
 }
 
 const NOTHING: Option<&()> = None;
+
+fn no_execution() -> RevioError {
+    RevioError::Unreadable("its execution_url is no address that executes a payout".into())
+}
 
 fn transport(source: reqwest::Error) -> RevioError {
     RevioError::Transport(source.without_url())

@@ -15,20 +15,21 @@ pub mod staff;
 mod store;
 
 use aws_lc_rs::digest;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
+use crate::money::provider_objects::{self, ObjectKind};
 use crate::money::{deposits, withdrawals};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
-use crate::platform::rate_limits::{Answer, Class};
 use crate::platform::{signature::PublicKeys, text_enum::text_enum};
 use crate::webhooks::inbox::event::{Event, Subject};
+use crate::webhooks::refused;
 
 use store::Claimed;
-pub use store::{Delivery, LogDetail, LogFilter, LogRow};
+pub use store::{DeadFilter, Delivery, LogDetail, LogFilter, LogRow};
 
 /// Of a body that nobody signed, only so much is kept.
 const UNVERIFIED_BYTES_MAX: usize = 2048;
@@ -84,12 +85,14 @@ text_enum! {
         Done = "done",
         /// About nothing of ours.
         Ignored = "ignored",
-        /// A dead letter: given up, until a person replays it.
+        /// A dead letter: given up, until a person replays or dismisses it.
         Dead = "dead",
+        /// A person looked at a dead letter, and nothing is to become of it.
+        Dismissed = "dismissed",
     }
 }
 
-/// Stores a call with its verdict. When this returns a verdict, the call is in the log.
+/// Stores a call with its verdict. When this returns a verdict, the call is in the log, or Revio did not sign it and it is counted.
 ///
 /// # Errors
 /// When it could not be stored: the sender must come again.
@@ -97,15 +100,10 @@ pub async fn receive(app: &App, call: &Call<'_>) -> Result<Verdict> {
     let verdict = match call.endpoint.keys(app).verify(call.body, call.signatures.iter().copied()) {
         Ok(()) => accept(app, call).await?,
         Err(reason) => {
-            // Who forges too often fills the log no more and is told to wait. What is genuine is verified first and never
-            // pays for others behind the same address: a refusal would block Revio's later events for hours.
-            let answer = app.limiter.check(Class::Forgery, &call.source_address).await;
-            if let Answer::Refused { retry_after_secs, .. } = answer {
-                app.metrics.webhook_calls.with_label_values(&["refused"]).inc();
-                return Err(Error::TooMany { retry_after_secs });
+            if refused::keeps(app, &call.source_address).await? {
+                let delivery = delivery(app, call, Verdict::BadSignature).because(&reason.to_string());
+                store::insert(&app.db, &delivery).await?;
             }
-            let delivery = delivery(app, call, Verdict::BadSignature).because(&reason.to_string());
-            store::insert(&app.db, &delivery).await?;
             Verdict::BadSignature
         }
     };
@@ -194,7 +192,14 @@ impl Work for Events<'_> {
     }
 
     async fn step(&self, event: &Claimed) -> Result<&'static str> {
-        let state = act(self.0, event).await?;
+        // Verified, and of no use: it does not get better by trying again.
+        let Some(told) = Event::parse(&event.body).filter(|told| !told.is_unreadable()) else {
+            tracing::error!(webhook.id = %event.id, "an event of Revio's cannot be read");
+            let error = "the body does not say what it is about";
+            store::dead_letter(&self.0.db, event, error, self.0.clock.now()).await?;
+            return Ok(State::Dead.name());
+        };
+        let state = act(self.0, &told).await?;
         finish(self.0, event, state).await?;
         Ok(state.name())
     }
@@ -222,15 +227,25 @@ impl Work for Events<'_> {
 }
 
 /// What became of the event: `done`, or `ignored` because it is about nothing of ours.
-async fn act(app: &App, event: &Claimed) -> Result<State> {
-    let Some(event) = Event::parse(&event.body) else { return Ok(State::Ignored) };
+async fn act(app: &App, event: &Event) -> Result<State> {
+    if let Some(payment) = &event.payment {
+        provider_objects::note_payment(app, payment, event.payment_kind()).await?;
+    }
+    // When the object that it is about changed; of a Payment's purchase that says nothing.
+    let changed_on = event.changed_on.filter(|_| event.payment.is_none());
     let acted_on = match event.subject {
-        Some(Subject::Purchase(id)) => deposits::on_provider_event(app, id, event.reference).await?,
-        Some(Subject::Payout(id)) => withdrawals::on_provider_event(app, id, event.reference).await?,
-        None => None,
+        Some(Subject::Purchase(id)) => {
+            provider_objects::announce(app, ObjectKind::Purchase, id, changed_on).await?;
+            deposits::on_provider_event(app, id, event.reference).await?
+        }
+        Some(Subject::Payout(id)) => {
+            provider_objects::announce(app, ObjectKind::Payout, id, changed_on).await?;
+            withdrawals::on_provider_event(app, id, event.reference).await?
+        }
+        None => false,
     };
     app.crash.at("inbox.acted")?;
-    Ok(if acted_on.is_some() { State::Done } else { State::Ignored })
+    Ok(if acted_on { State::Done } else { State::Ignored })
 }
 
 async fn finish(app: &App, event: &Claimed, state: State) -> Result<()> {
@@ -253,6 +268,23 @@ pub async fn replay(app: &App, actor: &Actor, ids: &[Uuid]) -> Result<Vec<Uuid>>
     tx.commit().await?;
     app.notifier.wake();
     Ok(replayed)
+}
+
+/// Dead letters of which nothing is to become, and who says so. Which of them there were.
+pub async fn dismiss(app: &App, actor: &Actor, ids: &[Uuid], note: &str) -> Result<Vec<Uuid>> {
+    let mut tx = app.db.begin().await?;
+    let dismissed = store::dismiss(&mut *tx, ids).await?;
+    for id in &dismissed {
+        let entry = Entry::of(actor, "webhook.dismissed", "webhook", id).with(json!({"note": note}));
+        audit::record(app, &mut *tx, entry).await?;
+    }
+    tx.commit().await?;
+    Ok(dismissed)
+}
+
+/// Dead letters by their error and time, the oldest first.
+pub async fn dead(app: &App, filter: &DeadFilter) -> Result<Vec<Uuid>> {
+    Ok(store::dead(&app.db, filter).await?)
 }
 
 /// A page of the delivery log, newest first.

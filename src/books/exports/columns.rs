@@ -40,7 +40,7 @@ const COLUMNS: &[Column] = &[
     ("refunded", |row| Cell::Integer(row.reversed.refunded_minor)),
     ("charged_back", |row| Cell::Integer(row.reversed.charged_back_minor)),
     ("description", |row| text(row.description.as_ref())),
-    ("failure_reason", |row| text(row.failure_reason.as_ref())),
+    ("failure_reason", |row| row.failure_reason.map_or(Cell::Empty, |reason| Cell::Text(reason.name()))),
     ("created_at", |row| Cell::Time(row.created_at)),
     ("updated_at", |row| Cell::Time(row.updated_at)),
     ("completed_at", |row| row.completed_at.map_or(Cell::Empty, Cell::Time)),
@@ -65,7 +65,9 @@ pub(super) fn header(scope: Scope) -> Vec<Cell<'static>> {
 }
 
 pub(super) fn cells(scope: Scope, row: &Transaction) -> Vec<Cell<'_>> {
-    of(scope).iter().map(|(_, cell)| cell(row)).collect()
+    let shown = |name: &str| matches!(scope, Scope::Own(_)) && name == "state";
+    let cell = |(name, cell): &Column| if shown(name) { Cell::Text(row.shown_state().name()) } else { cell(row) };
+    of(scope).iter().map(cell).collect()
 }
 
 fn id(id: Option<Uuid>) -> Cell<'static> {

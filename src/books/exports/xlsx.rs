@@ -217,7 +217,8 @@ fn serial_day(at: DateTime) -> String {
     format!("{day}.{fraction:011}")
 }
 
-/// What XML cannot hold is written as `_xHHHH_` (ECMA-376, ST_Xstring), and so is what looks like that.
+/// What XML cannot hold is written as `_xHHHH_` (ECMA-376, ST_Xstring), and so is each `_` that a reader could take for the beginning
+/// of that: whatever follows the four digits, for it may be written with a `_` itself.
 fn text(xml: &mut String, value: &str) {
     xml.push_str(r#"<c t="inlineStr"><is><t xml:space="preserve">"#);
     for (place, character) in value.char_indices().take(CELL_CHARS_MAX) {
@@ -234,8 +235,8 @@ fn text(xml: &mut String, value: &str) {
 }
 
 fn looks_escaped(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.len() >= 7 && bytes[1] == b'x' && bytes[6] == b'_' && bytes[2..6].iter().all(u8::is_ascii_hexdigit)
+    let digits = text.strip_prefix("_x").and_then(|rest| rest.as_bytes().get(..4));
+    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 #[cfg(test)]
@@ -273,6 +274,55 @@ mod tests {
         let mut workbook = begin(&Output::new());
         workbook.rows(&rows).expect("twenty sheets of two rows");
         assert!(workbook.rows(&rows[..1]).is_err());
+    }
+
+    /// As a program that knows the standard reads a cell.
+    fn read_back(value: &str) -> String {
+        let mut xml = String::new();
+        text(&mut xml, value);
+        let inner = xml.strip_prefix(r#"<c t="inlineStr"><is><t xml:space="preserve">"#).expect("a text");
+        let inner = inner.strip_suffix("</t></is></c>").expect("a text");
+        let inner = inner.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        let (mut rest, mut read) = (inner.as_str(), String::new());
+        while let Some(first) = rest.chars().next() {
+            let escaped = rest.get(..7).filter(|cut| cut.starts_with("_x") && cut.ends_with('_'));
+            match escaped.and_then(|cut| u32::from_str_radix(&cut[2..6], 16).ok()).and_then(char::from_u32) {
+                Some(character) => (read.push(character), rest = &rest[7..]).0,
+                None => (read.push(first), rest = &rest[first.len_utf8()..]).0,
+            }
+        }
+        read
+    }
+
+    #[test]
+    fn every_text_is_read_back_as_it_was_written() {
+        for awkward in [
+            "_x0041_",
+            "_x0041",
+            "\u{fffe}",
+            "_x0041\u{fffe}",
+            "_x0041\u{7}",
+            "_x0041_x0042_",
+            "__x0041__",
+            "_x005F_x0041_",
+            "_x005F\u{ffff}_",
+            "_xFFFE_",
+            "_X0041_",
+            "_x00g1_",
+            "_x004",
+            "a&amp;_x0026_<b>",
+            "\u{fffe}_x0041_\u{fffe}",
+            "_x0041é_",
+        ] {
+            assert_eq!(read_back(awkward), awkward, "{awkward:?}");
+        }
+        // Every text of up to eight of the characters that matter.
+        let alphabet = ['_', 'x', '0', 'F', '\u{fffe}'];
+        for number in 0..5_u32.pow(8) {
+            let digits = (0..8).map(|place| number / 5_u32.pow(place) % 5);
+            let word: String = digits.map(|digit| alphabet[usize::try_from(digit).expect("small")]).collect();
+            assert_eq!(read_back(&word), word, "{word:?}");
+        }
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! What a list is narrowed to and in which order it is told: [`FilterQuery`] as a caller writes it, [`Filter`] and [`Sort`] as
 //! they are believed. Lists and exports take the same, so that both show the same rows in the same order.
 
-use chrono::{NaiveDate, NaiveTime};
 use ledger::Currency;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::sort::Sort;
-use crate::money::transactions::{Kind, State};
+use crate::money::transactions::{Kind, ShownState, State};
 use crate::platform::{clock::DateTime, http::Fields};
 
 const REFERENCE_CHARS_MAX: usize = 255;
@@ -101,6 +100,8 @@ pub struct Filter {
     pub user_id: Option<Uuid>,
     pub kinds: Vec<Kind>,
     pub states: Vec<State>,
+    /// Those besides that a person must decide about; where `states` are given, only those of them that nobody has to.
+    pub under_review: bool,
     pub currency: Option<&'static str>,
     pub amount_min: Option<i64>,
     pub amount_max: Option<i64>,
@@ -142,6 +143,7 @@ impl Filter {
             user_id,
             kinds: Vec::new(),
             states: Vec::new(),
+            under_review: false,
             currency: None,
             amount_min: None,
             amount_max: None,
@@ -156,14 +158,14 @@ impl Filter {
 
     /// Whether it asks for what `transactions_user`, `transactions_kind` and `transactions_state` hold beside the id.
     pub(super) fn is_of_indexes(&self) -> bool {
-        !self.kinds.is_empty() || !self.states.is_empty() || self.currency.is_some()
+        !self.kinds.is_empty() || !self.states.is_empty() || self.under_review || self.currency.is_some()
     }
 
     /// Whether no row can fit: no index would find out soon that a million deposits are all not `rejected`.
     pub(super) fn is_impossible(&self) -> bool {
         let own = matches!(self.scope, Scope::Own(_));
         let fits = |kind: Kind, state: State| {
-            (self.states.is_empty() || self.states.contains(&state))
+            (self.states.is_empty() || self.under_review || self.states.contains(&state))
                 // The rule of `transactions::find_own`.
                 && !(own && kind == Kind::Adjustment && state != State::Completed)
         };
@@ -175,14 +177,16 @@ impl Filter {
 impl FilterQuery {
     /// What is wrong goes to `fields`; the answer counts only if nothing is.
     pub fn parse(&self, fields: &mut Fields, scope: Scope) -> (Filter, Sort) {
+        let shown = list(fields, "state", self.state.as_deref(), ShownState::parse);
         let filter = Filter {
             kinds: list(fields, "kind", self.kind.as_deref(), Kind::parse),
-            states: list(fields, "state", self.state.as_deref(), State::parse),
+            states: shown.iter().filter_map(|shown| State::parse(shown.name())).collect(),
+            under_review: shown.contains(&ShownState::UnderReview),
             currency: self.currency.as_deref().and_then(|code| currency(fields, code)),
             amount_min: self.amount_min.as_deref().and_then(|text| amount(fields, "amount_min", text)),
             amount_max: self.amount_max.as_deref().and_then(|text| amount(fields, "amount_max", text)),
-            from: self.from.as_deref().and_then(|text| time(fields, "from", text)),
-            to: self.to.as_deref().and_then(|text| time(fields, "to", text)),
+            from: self.from.as_deref().and_then(|text| fields.moment("from", text)),
+            to: self.to.as_deref().and_then(|text| fields.moment("to", text)),
             reference: self.reference.as_deref().map(|text| reference(fields, text)),
             provider_id: self.provider_id.as_deref().and_then(|text| uuid(fields, "provider_id", text)),
             search: self.q.as_deref().map(|text| search(fields, text)),
@@ -254,15 +258,6 @@ fn amount(fields: &mut Fields, field: &'static str, text: &str) -> Option<i64> {
     amount
 }
 
-fn time(fields: &mut Fields, field: &'static str, text: &str) -> Option<DateTime> {
-    let date = || text.parse::<NaiveDate>().ok().map(|date| date.and_time(NaiveTime::MIN).and_utc());
-    let time = text.parse::<DateTime>().ok().filter(|_| text.contains(['T', 't'])).or_else(date);
-    if time.is_none() {
-        fields.wrong(field, "must be a time of RFC 3339 (with + written as %2B) or a date");
-    }
-    time
-}
-
 fn uuid(fields: &mut Fields, field: &'static str, text: &str) -> Option<Uuid> {
     let id = text.parse::<Uuid>().ok();
     if id.is_none() {
@@ -272,7 +267,7 @@ fn uuid(fields: &mut Fields, field: &'static str, text: &str) -> Option<Uuid> {
 }
 
 fn reference(fields: &mut Fields, text: &str) -> Reference {
-    let key = fields.text("reference", text, 1..=REFERENCE_CHARS_MAX);
+    let key = fields.search("reference", text, 1..=REFERENCE_CHARS_MAX);
     let row_id = key.parse::<Uuid>().ok().map(row_of);
     Reference { key, row_id }
 }
@@ -283,7 +278,7 @@ pub fn row_of(id: Uuid) -> Uuid {
 }
 
 fn search(fields: &mut Fields, text: &str) -> Search {
-    let text = fields.text("q", text, 1..=Q_CHARS_MAX);
+    let text = fields.search("q", text, 1..=Q_CHARS_MAX);
     if text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).count() > WORDS_MAX {
         fields.wrong("q", format!("has more than {WORDS_MAX} words"));
     }
@@ -303,18 +298,4 @@ pub fn ids_beginning(text: &str) -> Option<(Uuid, Uuid)> {
     }
     let padded = |digit: &str| format!("{digits}{}", digit.repeat(ID_DIGITS - digits.len())).parse::<Uuid>().ok();
     Some((padded("0")?, padded("f")?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_moments_and_dates_begin_at_midnight() {
-        let mut fields = Fields::default();
-        let time = |fields: &mut Fields, text| time(fields, "from", text).map(|time| time.to_rfc3339());
-        assert_eq!(time(&mut fields, "2026-02-01").as_deref(), Some("2026-02-01T00:00:00+00:00"));
-        assert_eq!(time(&mut fields, "2026-02-01T02:00:00+02:00").as_deref(), Some("2026-02-01T00:00:00+00:00"));
-        assert_eq!(time(&mut fields, "2026-02-01T02:00:00 02:00"), None, "a plus that was not written as %2B");
-    }
 }

@@ -7,14 +7,15 @@ use std::time::Duration;
 use chrono::Timelike;
 use serde::Serialize;
 use sqlx::postgres::Postgres;
-use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, PgPool, QueryBuilder, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::filter::{Filter, Scope};
 use super::sort::{Column, Direction, Keyset, Sort, Value};
-use crate::money::transactions::{COLUMNS, Row};
+use crate::money::transactions::{COLUMNS, Row, State};
 use crate::platform::clock::DateTime;
+use crate::platform::database::{Db, Transaction};
 
 /// A UUIDv7 begins with 48 bits of milliseconds.
 const TIME_SHIFT: u32 = 80;
@@ -33,7 +34,7 @@ pub(super) struct Part<'a> {
 type Sql = QueryBuilder<Postgres>;
 
 /// A snapshot, and no statement that takes longer than the deadline.
-pub(super) async fn begin(db: &PgPool, deadline: Duration) -> sqlx::Result<Transaction<'static, Postgres>> {
+pub(super) async fn begin(db: &Db, deadline: Duration) -> sqlx::Result<Transaction> {
     db.begin_with(AssertSqlSafe(format!(
         "begin isolation level repeatable read read only; set local statement_timeout = {}",
         deadline.as_millis()
@@ -83,7 +84,7 @@ fn push_filter(sql: &mut Sql, filter: &Filter) {
         sql.push(" and (t.kind <> 'adjustment' or t.state = 'completed')");
     }
     push_names(sql, " and t.kind", filter.kinds.iter().map(|kind| kind.name()).collect());
-    push_names(sql, " and t.state", filter.states.iter().map(|state| state.name()).collect());
+    push_states(sql, filter);
     if let Some(currency) = filter.currency {
         sql.push(" and t.currency = ").push_bind(currency);
     }
@@ -125,6 +126,31 @@ fn push_filter(sql: &mut Sql, filter: &Filter) {
         }
         sql.push(")");
     }
+}
+
+/// As `Transaction::shown_state` says it.
+fn push_states(sql: &mut Sql, filter: &Filter) {
+    let names = |states: &[State]| states.iter().map(|state| state.name()).collect::<Vec<_>>();
+    let ended = |state: &State| matches!(state, State::Completed | State::Rejected);
+    let own = matches!(filter.scope, Scope::Own(_));
+    if !filter.under_review {
+        push_names(sql, " and t.state", names(&filter.states));
+        if own && filter.states.iter().any(|state| !ended(state)) {
+            sql.push(" and (t.held_reason is null or t.state in ('completed', 'rejected'))");
+        }
+        return;
+    }
+    sql.push(" and ((t.held_reason is not null and t.state not in ('completed', 'rejected'))");
+    if !filter.states.is_empty() {
+        sql.push(if own {
+            " or ((t.held_reason is null or t.state in ('completed', 'rejected'))"
+        } else {
+            " or (true"
+        });
+        push_names(sql, " and t.state", names(&filter.states));
+        sql.push(")");
+    }
+    sql.push(")");
 }
 
 fn push_names(sql: &mut Sql, column: &str, names: Vec<&'static str>) {

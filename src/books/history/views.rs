@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Detail, Event, StateAt};
-use crate::money::{approvals::Approval, transactions::Transaction, transactions::routes::TransactionView};
+use crate::money::approvals::Approval;
+use crate::money::transactions::{Hold, Transaction, routes::TransactionView};
 use crate::platform::clock::DateTime;
 
 /// What only staff see besides.
@@ -20,8 +21,10 @@ pub struct StaffTransactionView {
     provider_id: Option<Uuid>,
     /// What Revio last said of it.
     provider_status: Option<String>,
-    /// Why a person must look.
+    /// Why a person must look: a code, and what was found.
+    held_code: Option<Hold>,
     held_reason: Option<String>,
+    held_at: Option<DateTime>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -82,8 +85,10 @@ impl From<Transaction> for StaffTransactionView {
             user_id: row.user_id,
             provider_id: row.provider.id,
             provider_status: row.provider.status.clone(),
+            held_code: row.held_code,
             held_reason: row.held_reason.clone(),
-            transaction: row.into(),
+            held_at: row.held_at,
+            transaction: TransactionView::for_staff(row),
         }
     }
 }

@@ -273,13 +273,35 @@ pub(super) async fn note_orphans(
         "insert into ledger_orphans (timestamp, currency, found_at)
          select t.timestamp, $1, $4 from unnest($2::bigint[], $3::uuid[]) as t (timestamp, reference)
           where not exists (select from transactions r where r.id = t.reference)
-            and not exists (select from restrictions r where r.id = t.reference)",
+            and not exists (select from restrictions r where r.id = t.reference)
+            and not exists (select from suspense_items r where r.id = t.reference)",
         currency,
         &timestamps,
         &references,
         now
     );
     Ok(noted.execute(db).await?.rows_affected())
+}
+
+/// Rows that say that nothing has moved, and something has: `post` is written after `submitting`, the first transfer of a deposit after
+/// its purchase, that of a correction after its approval.
+pub(super) async fn behind(db: impl PgExecutor<'_>, rows: &[TransferRow]) -> sqlx::Result<Vec<Uuid>> {
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let references: Vec<Uuid> = rows.iter().map(|row| row.reference).collect();
+    let kinds: Vec<String> = rows.iter().map(|row| row.kind.clone()).collect();
+    let found = sqlx::query_scalar!(
+        r#"select distinct r.id
+             from unnest($1::uuid[], $2::uuid[], $3::text[]) as t (id, reference, kind)
+             join transactions r on r.id = t.reference
+            where t.kind = 'post' and r.state in ('initiated', 'reserved', 'awaiting_approval')
+               or t.kind = 'void' and r.state = 'initiated'
+               or t.kind = 'posted' and right(t.id::text, 2) = '01'
+                  and (r.kind = 'deposit' and r.state = 'initiated' or r.kind = 'adjustment' and r.state = 'awaiting_approval')"#,
+        &ids,
+        &references,
+        &kinds
+    );
+    found.fetch_all(db).await
 }
 
 pub(super) async fn transfers_between(
@@ -329,7 +351,8 @@ pub(super) async fn orphans_between(
         "select id, reference from ledger_transfers t
           where currency = $1 and timestamp > $2 and timestamp <= $3
             and not exists (select from transactions r where r.id = t.reference)
-            and not exists (select from restrictions r where r.id = t.reference) order by timestamp",
+            and not exists (select from restrictions r where r.id = t.reference)
+            and not exists (select from suspense_items r where r.id = t.reference) order by timestamp",
         currency,
         after,
         until

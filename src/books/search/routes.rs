@@ -73,7 +73,7 @@ async fn find(
     Query(query): Query<SearchQuery>,
 ) -> Result<Json<Hits>> {
     let mut fields = Fields::default();
-    let text = fields.text("q", &query.q, 1..=Q_CHARS_MAX);
+    let text = fields.search("q", &query.q, 1..=Q_CHARS_MAX);
     fields.finish()?;
     let hits = super::find(&app, &text).await?;
     Ok(Json(Hits { data: hits.into_iter().map(HitView::from).collect() }))

@@ -4,7 +4,6 @@ use std::{future::ready, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use axum::{body::Body, extract::State, http::header};
-use chrono::{NaiveDate, NaiveTime};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -18,7 +17,7 @@ use crate::app::App;
 use crate::identity::{caller::Caller, staff::Staff, users};
 use crate::platform::error::{BoxError, Error, Result};
 use crate::platform::http::{Fields, Json, Path, Query};
-use crate::platform::{clock::DateTime, permissions::TransactionsRead, problems::Problems, text_enum::text_enum};
+use crate::platform::{permissions::TransactionsRead, problems::Problems, text_enum::text_enum};
 
 /// How long a file may take to go out; a reader who is slower than that is cut off, and sees it by the trailer that is not there.
 const STREAM_MAX: Duration = Duration::from_secs(600);
@@ -56,8 +55,8 @@ impl StatementQuery {
     fn parse(self, app: &App, user_id: Uuid) -> Result<(Request, Format)> {
         let (mut fields, now) = (Fields::default(), app.clock.now());
         let currency = fields.take(app.currency(&self.currency));
-        let from = moment(&mut fields, "from", &self.from);
-        let to = self.to.map_or(Some(now), |to| moment(&mut fields, "to", &to));
+        let from = fields.moment("from", &self.from);
+        let to = self.to.map_or(Some(now), |to| fields.moment("to", &to));
         if from.is_some_and(|from| from > now) {
             fields.wrong("from", "has not come yet");
         } else if from.zip(to).is_some_and(|(from, to)| from > to) {
@@ -67,15 +66,6 @@ impl StatementQuery {
         let ((currency, from), to) = fields.finish_with(currency.zip(from).zip(to))?;
         Ok((Request { user_id, currency, from, to }, format))
     }
-}
-
-fn moment(fields: &mut Fields, field: &'static str, text: &str) -> Option<DateTime> {
-    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|date| date.and_time(NaiveTime::MIN).and_utc());
-    let at = date.or_else(|| chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()));
-    if at.is_none() {
-        fields.wrong(field, "must be an RFC 3339 time (with + written as %2B) or a date as in 2026-03-01");
-    }
-    at
 }
 
 /// My statement

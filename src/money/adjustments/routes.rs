@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, take_of};
 use crate::money::approvals::{self, Approval};
-use crate::money::{transactions::State, transactions::routes::parse_amount};
+use crate::money::transactions::{FailureReason, State, routes::parse_amount};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, page, replayed};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, AdjustmentsRead};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
@@ -47,6 +47,8 @@ struct NewAdjustmentBody {
     /// Why; the checker approves it too. No personal data.
     #[schema(min_length = 1, max_length = 500)]
     reason: String,
+    /// The item that it clears: needed where `suspense` credits the customer, and only there. See `/v1/admin/suspense-items`.
+    item_id: Option<Uuid>,
 }
 
 impl NewAdjustmentBody {
@@ -56,8 +58,14 @@ impl NewAdjustmentBody {
         let counterpart = fields.word("counterpart", Some(&self.counterpart));
         let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
         let reason = fields.text("reason", &self.reason, 1..=REASON_CHARS_MAX);
+        let clears = counterpart == Some(Counterpart::Suspense) && direction == Some(Direction::Credit);
+        if clears && self.item_id.is_none() {
+            fields.wrong("item_id", "must name the item in suspense that is cleared");
+        } else if !clears && self.item_id.is_some() && counterpart.is_some() && direction.is_some() {
+            fields.wrong("item_id", "is only for what suspense credits to the customer");
+        }
         let ((direction, amount), counterpart) = fields.finish_with(direction.zip(amount).zip(counterpart))?;
-        Ok(NewAdjustment { user_id: self.user_id, direction, amount, counterpart, reason })
+        Ok(NewAdjustment { user_id: self.user_id, direction, amount, counterpart, reason, item_id: self.item_id })
     }
 }
 
@@ -83,7 +91,9 @@ struct AdjustmentView {
     reason: String,
     /// The maker.
     requested_by: Uuid,
-    failure_reason: Option<String>,
+    failure_reason: Option<FailureReason>,
+    /// What it clears in suspense.
+    item_id: Option<Uuid>,
     /// Over everything that is approved: send it back with the decision.
     #[schema(example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     adjustment_hash: String,
@@ -109,6 +119,7 @@ impl AdjustmentView {
             reason: adjustment.reason,
             requested_by: adjustment.requested_by,
             failure_reason: row.failure_reason,
+            item_id: adjustment.item_id,
             adjustment_hash: hash.hex(),
             approvals: take_of(approvals, row.id),
             created_at: row.created_at,

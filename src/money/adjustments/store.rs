@@ -14,6 +14,7 @@ pub(super) struct Row {
     pub(super) counterpart: Counterpart,
     pub(super) reason: String,
     pub(super) requested_by: Uuid,
+    pub(super) item_id: Option<Uuid>,
 }
 
 pub(super) struct New<'a> {
@@ -45,8 +46,9 @@ pub(super) async fn insert_transaction(db: impl PgExecutor<'_>, row: &New<'_>) -
 /// False when the maker's key made one before.
 pub(super) async fn insert(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Result<bool> {
     let insert = sqlx::query!(
-        "insert into adjustments (transaction_id, direction, counterpart, reason, requested_by, idempotency_key, request_hash)
-         values ($1, $2, $3, $4, $5, $6, $7)
+        "insert into adjustments (transaction_id, direction, counterpart, reason, requested_by, idempotency_key, request_hash,
+                                  item_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)
          on conflict (requested_by, idempotency_key) do nothing",
         row.id,
         row.new.direction.name(),
@@ -55,6 +57,7 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Resu
         row.requested_by,
         row.key.as_str(),
         row.request_hash.as_bytes(),
+        row.new.item_id,
     );
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }
@@ -79,7 +82,7 @@ macro_rules! rows {
         sqlx::query_as!(
             Row,
             r#"select a.transaction_id, a.direction as "direction: Direction", a.counterpart as "counterpart: Counterpart",
-                      a.reason, a.requested_by
+                      a.reason, a.requested_by, a.item_id
                  from adjustments a join transactions t on t.id = a.transaction_id "# + $clause,
             $($value),+
         )

@@ -19,10 +19,16 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewBankAccountBody {
-    /// Digits; spaces and dashes are ignored.
-    #[schema(example = "62001234567", pattern = r"^[ \-]*(?:[0-9][ \-]*){5,34}$")]
+    /// Digits; spaces of any width, tabs and dashes are ignored.
+    #[schema(
+        example = "62001234567",
+        pattern = r"^[\t-\r \-\u0085\u00a0\u00ad\u1680\u2000-\u2015\u2028-\u202f\u205f-\u206f\u2212\u3000\ufe58\ufe63\ufeff\uff0d]*(?:[0-9][\t-\r \-\u0085\u00a0\u00ad\u1680\u2000-\u2015\u2028-\u202f\u205f-\u206f\u2212\u3000\ufe58\ufe63\ufeff\uff0d]*){5,34}$"
+    )]
     account_number: String,
-    #[schema(example = "250655", pattern = r"^[ \-]*(?:[0-9][ \-]*){3,11}$")]
+    #[schema(
+        example = "250655",
+        pattern = r"^[\t-\r \-\u0085\u00a0\u00ad\u1680\u2000-\u2015\u2028-\u202f\u205f-\u206f\u2212\u3000\ufe58\ufe63\ufeff\uff0d]*(?:[0-9][\t-\r \-\u0085\u00a0\u00ad\u1680\u2000-\u2015\u2028-\u202f\u205f-\u206f\u2212\u3000\ufe58\ufe63\ufeff\uff0d]*){3,11}$"
+    )]
     branch_code: String,
     #[schema(example = "Thandi Nkosi", min_length = 1, max_length = 128)]
     account_holder: String,

@@ -1,4 +1,4 @@
-//! `GET /v1/admin/held`, `POST /v1/admin/held/{id}/resolve`.
+//! `GET /v1/admin/held`, `POST /v1/admin/held/{id}/resolve`, `POST /v1/admin/held/resolve`.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -6,17 +6,19 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::Resolution;
+use super::{ReleaseDecision, Resolution};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::money::transactions::{self, Kind, Transaction};
-use crate::money::{approvals::routes::parse_note, transactions::routes::TransactionView};
+use crate::money::approvals::{ApprovalDecision, SubjectHash, routes::parse_note};
+use crate::money::transactions::{self, HeldFilter, Hold, Kind, Transaction, routes::TransactionView};
+use crate::platform::error::{Error, Result};
+use crate::platform::http::fields::storable;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{HeldRead, HeldResolve};
-use crate::platform::{error::Result, problems::Problems};
+use crate::platform::{clock::DateTime, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(resolve))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(resolve)).routes(routes!(resolve_many))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -25,6 +27,14 @@ pub fn router() -> OpenApiRouter<App> {
 struct HeldQuery {
     #[param(inline, value_type = Option<Kind>)]
     kind: Option<String>,
+    /// Why.
+    #[param(value_type = Option<Hold>)]
+    code: Option<String>,
+    /// Held since this time or later, before that one: RFC 3339.
+    #[param(format = "date-time")]
+    from: Option<String>,
+    #[param(format = "date-time")]
+    to: Option<String>,
     /// `page.next_cursor` of the page before.
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
@@ -39,15 +49,18 @@ struct HeldView {
     /// Revio's purchase or payout.
     provider_id: Option<Uuid>,
     provider_status: Option<String>,
-    /// Why a person must look; null once it is resolved.
+    /// Why a person must look: a code, and what was found; null once it is resolved.
+    held_code: Option<Hold>,
     held_reason: Option<String>,
+    held_at: Option<DateTime>,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ResolveBody {
     /// `retry`: it goes on from the state that it has. `dismiss`: it stays as it is; not while money is
-    /// reserved for it, has moved that its state does not say, or may still move.
+    /// reserved for it, has moved that its state does not say, or may still move. `release`: a withdrawal that Revio will never
+    /// decide about is given up; two people must say so.
     #[schema(value_type = Resolution)]
     action: String,
     /// For the audit log: what was found. No personal data.
@@ -61,8 +74,10 @@ impl From<Transaction> for HeldView {
             user_id: row.user_id,
             provider_id: row.provider.id,
             provider_status: row.provider.status.clone(),
+            held_code: row.held_code,
             held_reason: row.held_reason.clone(),
-            transaction: row.into(),
+            held_at: row.held_at,
+            transaction: TransactionView::for_staff(row),
         }
     }
 }
@@ -79,15 +94,20 @@ async fn list(
 ) -> Result<Json<Page<HeldView>>> {
     let mut fields = Fields::default();
     let kind = fields.word("kind", query.kind.as_deref());
+    let code = fields.word("code", query.code.as_deref());
+    let (from, to) = (
+        query.from.as_deref().and_then(|time| fields.moment("from", time)).map(storable),
+        query.to.as_deref().and_then(|time| fields.moment("to", time)).map(storable),
+    );
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
-    let rows = transactions::list_held(&app, kind, before, limit).await?;
+    let rows = transactions::list_held(&app, &HeldFilter { kind, code, from, to, before, limit }).await?;
     Ok(Json(Page::by_id(rows, limit, |row| row.id)))
 }
 
 /// Resolve
 ///
-/// Needs `held.resolve`. Audited, with the note.
+/// Needs `held.resolve`. Audited, with the note. After the first of two people's `release` it is still held.
 #[utoipa::path(post, path = "/v1/admin/held/{id}/resolve", tag = "staff", security(("bearer" = ["held.resolve"])),
     params(("id" = Uuid, Path)), request_body = ResolveBody,
     responses((status = 200, body = HeldView), (status = 409, description = "`stale_state`: it moved meanwhile"), Problems))]
@@ -101,5 +121,89 @@ async fn resolve(
     let how = fields.word("action", Some(&body.action));
     let note = parse_note(&mut fields, &body.note);
     let how = fields.finish_with(how)?;
+    if how == Resolution::Release {
+        let decision = ApprovalDecision::of(staff, SubjectHash::of(&[]), Some(note.clone()));
+        return Ok(Json(super::release(&app, ReleaseDecision::new(decision, note), id).await?.into()));
+    }
     Ok(Json(super::resolve(&app, &staff.actor, id, how, &note).await?.into()))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ResolveManyBody {
+    /// `retry` or `dismiss`, as for one.
+    #[schema(value_type = Resolution)]
+    action: String,
+    /// For the audit log, at each of them. No personal data.
+    #[schema(min_length = 1, max_length = 500, example = "Revio was away until 14:20")]
+    note: String,
+    /// Only those that are held for this.
+    #[schema(value_type = Hold)]
+    code: String,
+    #[schema(value_type = Option<Kind>)]
+    kind: Option<String>,
+    /// Only those that are held since this time or later, before that one: RFC 3339.
+    #[schema(format = "date-time")]
+    from: Option<String>,
+    #[schema(format = "date-time")]
+    to: Option<String>,
+    /// At most so many, the newest.
+    #[schema(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ResolvedMany {
+    resolved: Vec<Uuid>,
+    /// Each as it would have been answered alone.
+    refused: Vec<RefusedView>,
+    /// Whether there may be more: call again.
+    more: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct RefusedView {
+    id: Uuid,
+    #[schema(example = "stale_state")]
+    code: &'static str,
+    detail: String,
+}
+
+/// Resolve many
+///
+/// By reason and time, at most 100 at once. Needs `held.resolve`. Audited, each with the note.
+#[utoipa::path(post, path = "/v1/admin/held/resolve", tag = "staff", security(("bearer" = ["held.resolve"])),
+    request_body = ResolveManyBody,
+    responses((status = 200, body = ResolvedMany), Problems))]
+async fn resolve_many(
+    State(app): State<App>,
+    staff: Staff<HeldResolve>,
+    Json(body): Json<ResolveManyBody>,
+) -> Result<Json<ResolvedMany>> {
+    let mut fields = Fields::default();
+    let how: Option<Resolution> = fields.word("action", Some(&body.action));
+    if how == Some(Resolution::Release) {
+        fields.wrong("action", "must be retry or dismiss: a release is decided one by one");
+    }
+    let code = fields.word("code", Some(&body.code));
+    let kind = fields.word("kind", body.kind.as_deref());
+    let (from, to) = (
+        body.from.as_deref().and_then(|time| fields.moment("from", time)).map(storable),
+        body.to.as_deref().and_then(|time| fields.moment("to", time)).map(storable),
+    );
+    let note = parse_note(&mut fields, &body.note);
+    let limit = page::limit(&mut fields, Some(body.limit.unwrap_or(page::LIMIT_MAX)));
+    let how = fields.finish_with(how)?;
+    let filter = HeldFilter { kind, code, from, to, before: None, limit };
+    let done = super::resolve_many(&app, &staff.actor, &filter, how, &note).await?;
+    let more = i64::try_from(done.resolved.len() + done.refused.len()).is_ok_and(|count| count == limit);
+    let refused = done.refused.into_iter().map(|(id, error)| RefusedView {
+        id,
+        code: error.code(),
+        detail: match &error {
+            Error::Invalid(fields) => fields.iter().map(|field| format!("{} {}", field.field, field.message)).collect(),
+            error => error.to_string(),
+        },
+    });
+    Ok(Json(ResolvedMany { resolved: done.resolved, refused: refused.collect(), more }))
 }

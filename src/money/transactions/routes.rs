@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Direction, Kind, State, Transaction};
+use super::{Direction, FailureReason, Kind, Outcome, ShownState, Transaction};
 use crate::app::App;
 use crate::platform::{clock::DateTime, http::Fields};
 
@@ -20,14 +20,14 @@ pub struct TransactionView {
     pub kind: Kind,
     /// What it does to the wallet, once it is completed. Of a correction its own; else by `kind`.
     pub direction: Direction,
-    /// See the state diagrams in the documentation.
-    pub state: State,
+    /// See the state diagrams in the documentation. `under_review`: a person must decide; the money is safe meanwhile.
+    pub state: ShownState,
     /// Minor units (cents).
     #[schema(example = 150_000)]
     pub amount: i64,
     #[schema(example = "ZAR")]
     pub currency: &'static str,
-    /// Deposits: where the payer pays.
+    /// Deposits: where the payer pays; null while it is under review.
     pub checkout_url: Option<String>,
     /// Withdrawals: where the money goes.
     pub bank_account_id: Option<Uuid>,
@@ -40,12 +40,22 @@ pub struct TransactionView {
     /// Deposits: how much was given back since.
     pub refunded: i64,
     pub charged_back: i64,
-    pub failure_reason: Option<String>,
+    /// Why it ended without moving money.
+    pub failure_reason: Option<FailureReason>,
+    /// Deposits that were paid and did not fit: what became of that money.
+    pub outcome: Option<Outcome>,
     /// As it was given with the request.
     pub description: Option<String>,
     pub created_at: DateTime,
     pub updated_at: DateTime,
     pub completed_at: Option<DateTime>,
+}
+
+impl TransactionView {
+    /// As it is, held or not.
+    pub fn for_staff(row: Transaction) -> Self {
+        Self::from(Transaction { held_reason: None, ..row })
+    }
 }
 
 impl From<Transaction> for TransactionView {
@@ -54,10 +64,10 @@ impl From<Transaction> for TransactionView {
             id: row.id,
             kind: row.kind,
             direction: row.direction,
-            state: row.state,
+            state: row.shown_state(),
             amount: row.amount.minor(),
             currency: row.amount.currency().code(),
-            checkout_url: row.provider.checkout_url,
+            checkout_url: row.provider.checkout_url.filter(|_| row.held_reason.is_none()),
             bank_account_id: row.bank_account_id,
             parent_id: row.parent_id,
             repaid: row.repaid_minor,
@@ -65,6 +75,7 @@ impl From<Transaction> for TransactionView {
             refunded: row.reversed.refunded_minor,
             charged_back: row.reversed.charged_back_minor,
             failure_reason: row.failure_reason,
+            outcome: row.outcome,
             description: row.description,
             created_at: row.created_at,
             updated_at: row.updated_at,

@@ -2,12 +2,15 @@
 //! database makes `created_at` of the time in the id; whoever writes `state` writes `states` and `moved_at`, too.
 
 use ledger::{Amount, Currency};
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::types::{Child, Direction, Due, Kind, Move, NewTransaction, Provider, Reversed, State, Transaction};
+use super::types::{
+    Child, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, Reversed, State,
+    Transaction,
+};
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
-use crate::platform::{clock::DateTime, error::Error};
+use crate::platform::{clock::DateTime, database::Db, error::Error};
 
 #[derive(Clone, sqlx::FromRow)]
 pub struct Row {
@@ -31,7 +34,11 @@ pub struct Row {
     pub(super) charged_back_minor: i64,
     pub(super) repaid_minor: i64,
     pub(super) owed_minor: i64,
+    pub(super) held_code: Option<String>,
     pub(super) held_reason: Option<String>,
+    pub(super) held_at: Option<DateTime>,
+    pub(super) dismissed_reason: Option<String>,
+    pub(super) outcome: Option<String>,
     pub(super) due_at: Option<DateTime>,
     pub(super) attempts: i32,
     pub(super) version: i32,
@@ -45,7 +52,7 @@ pub struct Row {
 pub const COLUMNS: &str = "t.id, t.user_id, t.kind, t.state, t.amount_minor, t.currency, t.request_hash, t.parent_id, \
     t.bank_account_id, t.provider_id, t.provider_status, t.checkout_url, t.execution_url, t.provider_created_at, \
     t.failure_reason, t.description, t.refunded_minor, t.charged_back_minor, t.repaid_minor, t.owed_minor, \
-    t.held_reason, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction";
+    t.held_code, t.held_reason, t.held_at, t.dismissed_reason, t.outcome, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction";
 
 /// Stored data that does not parse was not written by us: an internal error that names the row.
 impl TryFrom<Row> for Transaction {
@@ -55,6 +62,15 @@ impl TryFrom<Row> for Transaction {
         let unreadable = |what: &str| Error::internal(format!("transactions.{what} of {} cannot be read", row.id));
         let currency = Currency::parse(&row.currency).ok_or_else(|| unreadable("currency"))?;
         let kind = Kind::parse(&row.kind).ok_or_else(|| unreadable("kind"))?;
+        let word = |what, text: Option<&str>, known: bool| {
+            if text.is_some() && !known { Err(unreadable(what)) } else { Ok(()) }
+        };
+        let failure_reason = row.failure_reason.as_deref().and_then(FailureReason::parse);
+        let held_code = row.held_code.as_deref().and_then(Hold::parse);
+        let outcome = row.outcome.as_deref().and_then(Outcome::parse);
+        word("failure_reason", row.failure_reason.as_deref(), failure_reason.is_some())?;
+        word("held_code", row.held_code.as_deref(), held_code.is_some())?;
+        word("outcome", row.outcome.as_deref(), outcome.is_some())?;
         let own_direction = || row.direction.as_deref().and_then(Direction::parse);
         Ok(Self {
             id: row.id,
@@ -72,12 +88,16 @@ impl TryFrom<Row> for Transaction {
                 execution_url: row.execution_url,
                 created_at: row.provider_created_at,
             },
-            failure_reason: row.failure_reason,
+            failure_reason,
+            outcome,
             description: row.description,
             reversed: Reversed { refunded_minor: row.refunded_minor, charged_back_minor: row.charged_back_minor },
             repaid_minor: row.repaid_minor,
             owed_minor: row.owed_minor,
+            held_code,
             held_reason: row.held_reason,
+            held_at: row.held_at,
+            dismissed_reason: row.dismissed_reason,
             due_at: row.due_at,
             attempts: row.attempts,
             version: row.version,
@@ -96,7 +116,7 @@ macro_rules! rows {
             $before
                 + "id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id, \
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor, \
-                   charged_back_minor, repaid_minor, owed_minor, held_reason, description, due_at, attempts, version, \
+                   charged_back_minor, repaid_minor, owed_minor, held_code, held_reason, held_at, dismissed_reason, outcome, description, due_at, attempts, version, \
                    created_at, updated_at, completed_at, direction"
                 + $after
             $(, $argument)*
@@ -104,8 +124,10 @@ macro_rules! rows {
     };
 }
 
+pub(super) use rows;
+
 pub(super) async fn insert_once(
-    db: &PgPool,
+    db: &Db,
     id: Uuid,
     new: &NewTransaction,
     now: DateTime,
@@ -135,18 +157,13 @@ pub(super) async fn insert_once(
 }
 
 /// A row that follows from another one. False when it is there already, known by Revio's object.
-pub(super) async fn insert_child(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    child: &Child<'_>,
-    now: DateTime,
-) -> sqlx::Result<bool> {
+pub(super) async fn insert_child(db: impl PgExecutor<'_>, child: &Child<'_>, now: DateTime) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, parent_id, provider_id, due_at,
                                    updated_at, states)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $4)
          on conflict (provider_id) where provider_id is not null do nothing",
-        id,
+        child.id,
         child.parent.user_id,
         child.kind.name(),
         child.state.name(),
@@ -263,7 +280,8 @@ pub(super) async fn claim_due(
     .await
 }
 
-/// `None` when the row is not at `version` any more. A hold stays until a person ends it: nothing is due by itself.
+/// `None` when the row is not at `version` any more. A hold stays until a person ends it, and nothing is due by itself; but one that only
+/// lacked a word ends with the row.
 pub(super) async fn advance(
     db: impl PgExecutor<'_>,
     id: Uuid,
@@ -280,11 +298,16 @@ pub(super) async fn advance(
     let approved = to.approved.as_ref();
     rows!(
         "update transactions
-            set state = $3, due_at = case when held_reason is null then $4::timestamptz end, attempts = 0,
+            set state = $3, attempts = 0,
+                due_at = case when held_code is null or held_code = any($17) and $3 in ('completed', 'failed')
+                              then $4::timestamptz end,
+                held_code = case when held_code = any($17) and $3 in ('completed', 'failed') then null else held_code end,
+                held_reason = case when held_code = any($17) and $3 in ('completed', 'failed') then null else held_reason end,
+                held_at = case when held_code = any($17) and $3 in ('completed', 'failed') then null else held_at end,
                 version = version + 1, updated_at = $5,
                 states = case when state = $3 then states else states || ' ' || $3 end,
                 moved_at = case when state = $3 then moved_at else moved_at || $5::timestamptz end,
-                failure_reason = coalesce($6, failure_reason),
+                failure_reason = case when $3 <> 'completed' then coalesce($6, failure_reason) end,
                 repaid_minor = coalesce($13, repaid_minor), owed_minor = coalesce($14, owed_minor),
                 completed_at = case when $3 = 'completed' then coalesce(completed_at, $5) end,
                 provider_id = case when $7 then $8 else provider_id end,
@@ -303,7 +326,7 @@ pub(super) async fn advance(
         to.state.name(),
         due_at,
         now,
-        to.failure_reason,
+        to.failure_reason.map(FailureReason::name),
         to.provider.is_some(),
         provider.id,
         provider.status,
@@ -314,6 +337,7 @@ pub(super) async fn advance(
         to.owed_minor,
         approved.map(|approved| approved.hash.as_slice()),
         approved.map(|approved| approved.until),
+        &lacks_a_word(),
     )
     .fetch_optional(db)
     .await
@@ -347,37 +371,8 @@ pub(super) async fn rest(db: impl PgExecutor<'_>, id: Uuid, version: i32) -> sql
     Ok(())
 }
 
-/// False when the row is not at `version` any more.
-pub(super) async fn hold(db: impl PgExecutor<'_>, id: Uuid, version: i32, reason: &str) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
-        "update transactions set held_reason = $3, due_at = null, version = version + 1 where id = $1 and version = $2",
-        id,
-        version,
-        reason
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Ends a hold. `None` when the row is not held, or not as it was read.
-pub(super) async fn release(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    version: i32,
-    due_at: Option<DateTime>,
-) -> sqlx::Result<Option<Row>> {
-    rows!(
-        "update transactions set held_reason = null, due_at = $3, attempts = 0, version = version + 1
-          where id = $1 and version = $2 and held_reason is not null
-         returning ",
-        "",
-        id,
-        version,
-        due_at
-    )
-    .fetch_optional(db)
-    .await
+fn lacks_a_word() -> Vec<String> {
+    Hold::LACKS_A_WORD.map(|hold| hold.name().to_owned()).to_vec()
 }
 
 pub(super) async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {
@@ -392,26 +387,6 @@ pub(super) async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Re
     found.fetch_one(db).await
 }
 
-pub(super) async fn list_held(
-    db: impl PgExecutor<'_>,
-    kind: Option<&str>,
-    before: Option<Uuid>,
-    limit: i64,
-) -> sqlx::Result<Vec<Row>> {
-    rows!(
-        "select ",
-        "
-           from transactions
-          where held_reason is not null and ($1::text is null or kind = $1) and ($2::uuid is null or id < $2)
-          order by id desc limit $3",
-        kind,
-        before,
-        limit,
-    )
-    .fetch_all(db)
-    .await
-}
-
 /// What waits of each kind, none left out: due, on hold, awaiting approval. Each count reads a range of an index, and ends.
 pub(super) async fn depths(db: impl PgExecutor<'_>, kinds: &[String], now: DateTime) -> sqlx::Result<Vec<Depth>> {
     sqlx::query_as!(
@@ -422,9 +397,9 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, kinds: &[String], now: DateT
                     from (select due_at from transactions t where t.kind = kinds.kind and due_at <= $2
                            order by due_at limit $3) as due
                   union all
-                  select 'held', count(*), min(updated_at)
-                    from (select updated_at from transactions t where t.kind = kinds.kind and held_reason is not null
-                           order by updated_at limit $3) as held
+                  select 'held', count(*), min(held_at)
+                    from (select held_at from transactions t where t.kind = kinds.kind and held_reason is not null
+                           order by held_at limit $3) as held
                   union all
                   select 'awaiting_approval', count(*), min(updated_at)
                     from (select updated_at from transactions t where t.kind = kinds.kind and state = 'awaiting_approval'
@@ -448,4 +423,22 @@ pub(super) async fn older_sibling_waits(db: impl PgExecutor<'_>, row: &Transacti
     .fetch_optional(db)
     .await?;
     Ok(found.is_some())
+}
+
+/// The rows that follow from this one and are about these objects of Revio's.
+pub(super) async fn children_of(db: impl PgExecutor<'_>, parent: Uuid, objects: &[Uuid]) -> sqlx::Result<Vec<Row>> {
+    rows!(
+        "select ",
+        "
+           from transactions where parent_id = $1 and provider_id = any($2) order by id",
+        parent,
+        objects
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn set_outcome(db: impl PgExecutor<'_>, id: Uuid, outcome: Outcome) -> sqlx::Result<()> {
+    let done = sqlx::query!("update transactions set outcome = $2 where id = $1", id, outcome.name());
+    done.execute(db).await.map(drop)
 }

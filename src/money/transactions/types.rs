@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use ledger::Amount;
 use uuid::Uuid;
 
+use crate::platform::error::Decline;
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::{clock::DateTime, text_enum::text_enum};
 
@@ -50,6 +51,108 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// A state as a customer sees it: while a person must decide, that is all there is to say.
+    #[schema(as = ShownTransactionState)]
+    pub enum ShownState {
+        Initiated = "initiated",
+        AwaitingPayment = "awaiting_payment",
+        Reserved = "reserved",
+        AwaitingApproval = "awaiting_approval",
+        Submitting = "submitting",
+        Submitted = "submitted",
+        UnderReview = "under_review",
+        Completed = "completed",
+        Failed = "failed",
+        Rejected = "rejected",
+        Expired = "expired",
+        Cancelled = "cancelled",
+    }
+}
+
+text_enum! {
+    /// Why a person must look.
+    #[schema(as = HoldCode)]
+    pub enum Hold {
+        /// Its steps failed again and again, by its own fault.
+        GaveUp = "gave_up",
+        /// The customer is frozen; goes on by itself when that is over.
+        Frozen = "frozen",
+        /// Money came that does not fit: it is in suspense.
+        SetAside = "set_aside",
+        /// What Revio says is no evidence that our money moved; nothing was booked.
+        NotProven = "not_proven",
+        /// Revio has not said its last word for too long.
+        Undecided = "undecided",
+        /// Revio says a word that nobody knows.
+        UnknownStatus = "unknown_status",
+        /// Revio's totals and its objects do not agree.
+        Unexplained = "unexplained",
+        /// Revio or the ledger says what cannot be.
+        Contradiction = "contradiction",
+        /// It may have been paid twice.
+        PaidTwice = "paid_twice",
+        /// It is not what was approved.
+        NotApproved = "not_approved",
+        /// The row does not say what the next step needs.
+        Incomplete = "incomplete",
+        /// The ledger knows more of it than the row does.
+        BehindLedger = "behind_ledger",
+    }
+}
+
+impl Hold {
+    /// Those that only lack Revio's word, or our understanding of it: when the row comes to its end all the same, nobody has to look.
+    pub(super) const LACKS_A_WORD: [Self; 5] =
+        [Self::GaveUp, Self::Undecided, Self::UnknownStatus, Self::Unexplained, Self::NotProven];
+}
+
+text_enum! {
+    /// Why money did not move.
+    #[schema(as = FailureReason)]
+    pub enum FailureReason {
+        InsufficientFunds = "insufficient_funds",
+        LimitExceeded = "limit_exceeded",
+        AccountFrozen = "account_frozen",
+        AccountClosed = "account_closed",
+        ProviderRefused = "provider_refused",
+        ProviderCouldNotPay = "provider_could_not_pay",
+        /// Somebody of the staff declined it.
+        Declined = "declined",
+        NotApprovedInTime = "not_approved_in_time",
+        /// A person looked at it and closed it.
+        ClosedByReview = "closed_by_review",
+        /// Of a correction: somebody else cleared the item in suspense first.
+        ItemCleared = "item_cleared",
+        /// Of a refund or chargeback: the provider took it back.
+        ProviderUndid = "provider_undid",
+    }
+}
+
+impl From<Decline> for FailureReason {
+    fn from(why: Decline) -> Self {
+        match why {
+            Decline::InsufficientFunds => Self::InsufficientFunds,
+            Decline::LimitExceeded => Self::LimitExceeded,
+            Decline::AccountFrozen => Self::AccountFrozen,
+            Decline::AccountClosed => Self::AccountClosed,
+        }
+    }
+}
+
+text_enum! {
+    /// What became of money that came for a deposit and did not fit it.
+    #[schema(as = DepositOutcome)]
+    pub enum Outcome {
+        /// We have it, and somebody decides whose it is.
+        SetAside = "set_aside",
+        /// It was credited by a correction.
+        Credited = "credited",
+        /// The payer got it back.
+        Returned = "returned",
+    }
+}
+
 impl Kind {
     /// `None` for a correction, which may go either way.
     pub(super) fn direction(self) -> Option<Direction> {
@@ -89,7 +192,9 @@ impl Kind {
                 State::Cancelled,
                 State::Expired,
             ],
-            Self::Refund | Self::Chargeback | Self::ChargebackReversal => &[State::Initiated, State::Completed],
+            Self::Refund | Self::Chargeback | Self::ChargebackReversal => {
+                &[State::Initiated, State::Completed, State::Failed]
+            }
         }
     }
 }
@@ -105,7 +210,8 @@ pub struct Transaction {
     pub parent_id: Option<Uuid>,
     pub bank_account_id: Option<Uuid>,
     pub provider: Provider,
-    pub failure_reason: Option<String>,
+    pub failure_reason: Option<FailureReason>,
+    pub outcome: Option<Outcome>,
     /// What the customer wrote for himself.
     pub description: Option<String>,
     pub reversed: Reversed,
@@ -113,13 +219,41 @@ pub struct Transaction {
     pub repaid_minor: i64,
     /// The part of it that the wallet could not cover: the customer owes it.
     pub owed_minor: i64,
+    pub held_code: Option<Hold>,
     pub held_reason: Option<String>,
+    pub held_at: Option<DateTime>,
+    /// Of a hold that a person closed.
+    pub dismissed_reason: Option<String>,
     pub due_at: Option<DateTime>,
     pub attempts: i32,
     pub version: i32,
     pub created_at: DateTime,
     pub updated_at: DateTime,
     pub completed_at: Option<DateTime>,
+}
+
+impl Transaction {
+    /// Whether a person has to decide what becomes of it: of what is completed or rejected nothing more is to become.
+    pub fn is_under_review(&self) -> bool {
+        self.held_reason.is_some() && !matches!(self.state, State::Completed | State::Rejected)
+    }
+
+    pub fn shown_state(&self) -> ShownState {
+        match self.state {
+            _ if self.is_under_review() => ShownState::UnderReview,
+            State::Initiated => ShownState::Initiated,
+            State::AwaitingPayment => ShownState::AwaitingPayment,
+            State::Reserved => ShownState::Reserved,
+            State::AwaitingApproval => ShownState::AwaitingApproval,
+            State::Submitting => ShownState::Submitting,
+            State::Submitted => ShownState::Submitted,
+            State::Completed => ShownState::Completed,
+            State::Failed => ShownState::Failed,
+            State::Rejected => ShownState::Rejected,
+            State::Expired => ShownState::Expired,
+            State::Cancelled => ShownState::Cancelled,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -131,15 +265,16 @@ pub struct Provider {
     pub created_at: Option<DateTime>,
 }
 
-/// How much of a deposit was given back, as Revio says it: refunds only grow, a chargeback comes and goes.
+/// How much of a deposit was given back, summed over Revio's objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reversed {
     pub refunded_minor: i64,
     pub charged_back_minor: i64,
 }
 
-/// A row that follows from another one, without anybody asking for it.
+/// A row that follows from another one, without anybody asking for it: from an object of Revio's, which makes its id.
 pub struct Child<'a> {
+    pub id: Uuid,
     pub parent: &'a Transaction,
     pub kind: Kind,
     pub state: State,
@@ -170,7 +305,7 @@ pub struct Move {
     pub state: State,
     pub due: Due,
     pub provider: Option<Provider>,
-    pub failure_reason: Option<String>,
+    pub failure_reason: Option<FailureReason>,
     pub repaid_minor: Option<i64>,
     pub owed_minor: Option<i64>,
     pub approved: Option<Approved>,
@@ -188,8 +323,8 @@ impl Move {
         Self { state, due, provider: None, failure_reason: None, repaid_minor: None, owed_minor: None, approved: None }
     }
 
-    pub fn because(self, reason: &str) -> Self {
-        Self { failure_reason: Some(reason.to_owned()), ..self }
+    pub fn because(self, reason: impl Into<FailureReason>) -> Self {
+        Self { failure_reason: Some(reason.into()), ..self }
     }
 
     pub fn having_repaid(self, repaid: Amount) -> Self {

@@ -24,9 +24,9 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Entry};
-use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECLINED, SubjectHash, TOO_LATE};
+use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, SubjectHash};
 use crate::money::bank_accounts::{self, Details};
-use crate::money::transactions::{self, Due, Kind, Move, Provider, State, Transaction};
+use crate::money::transactions::{self, Due, FailureReason, Kind, Move, Provider, State, Transaction};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
 
@@ -89,7 +89,7 @@ pub(super) async fn missing_now(app: &App, withdrawal: &Transaction) -> Result<O
 /// `awaiting_approval → failed`: nobody decided in time, or somebody declined. Before anything is given back the row says
 /// so, and from then on nobody can approve it.
 pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    if let Some(reason) = &withdrawal.failure_reason {
+    if let Some(reason) = withdrawal.failure_reason {
         return super::release(app, withdrawal, reason).await;
     }
     if needed(app, withdrawal) == 0 {
@@ -99,9 +99,9 @@ pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transact
     if let Some(left) = approvals::time_left(app, withdrawal) {
         return transactions::wait(app, withdrawal, left.min(LOOK)).await;
     }
-    let refused = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(TOO_LATE);
+    let refused = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(FailureReason::NotApprovedInTime);
     let refused = transactions::advance(app, withdrawal, refused).await?;
-    super::release(app, &refused, TOO_LATE).await
+    super::release(app, &refused, FailureReason::NotApprovedInTime).await
 }
 
 /// `awaiting_approval → reserved`, once enough people have approved the same payout; before that the approval is counted.
@@ -137,13 +137,15 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 /// Refused: the row says so first, then the money is given back, now or by the worker.
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
     let Subject { withdrawal, seen } = open_subject(app, decision, id).await?;
-    let to = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(DECLINED);
+    let to = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(FailureReason::Declined);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &withdrawal).await?;
     approvals::decline(app, &mut tx, &withdrawal, decision).await?;
     let declined = transactions::advance_within(app, &mut *tx, &withdrawal, &to).await?;
-    let entry = Entry::of(&decision.actor, "withdrawal.declined", "transaction", id)
-        .change(json!({"state": withdrawal.state.name()}), json!({"reason": DECLINED, "note": decision.note}));
+    let entry = Entry::of(&decision.actor, "withdrawal.declined", "transaction", id).change(
+        json!({"state": withdrawal.state.name()}),
+        json!({"reason": FailureReason::Declined.name(), "note": decision.note}),
+    );
     audit::record(app, &mut *tx, entry).await?;
     tx.commit().await?;
     app.crash.at("withdrawal.declined")?;

@@ -5,8 +5,8 @@ use ledger::{Leg, TransferCode};
 
 use super::{ASK_MIN, LATER_LOOKS, fits, hold_misfit, reported, settle};
 use crate::app::App;
-use crate::money::transactions::{self, Due, Move, Provider, State, Transaction};
-use crate::money::{evidence, receivables};
+use crate::money::transactions::{self, Due, Hold, Move, Provider, State, Transaction};
+use crate::money::{evidence, provider_objects, receivables};
 use crate::platform::error::Result;
 use crate::provider::revio::{Payout, PayoutStatus};
 
@@ -23,7 +23,7 @@ pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) 
 /// A finished withdrawal, some time later: is Revio's word still the same?
 pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let Some(payout_id) = withdrawal.provider.id else { return transactions::rest(app, withdrawal).await };
-    let payout = app.revio.payout(payout_id).await?;
+    let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
     let looked = reconsider(app, withdrawal, &payout).await?;
     let age = app.clock.now() - looked.updated_at;
     match LATER_LOOKS.iter().find(|look| **look > age) {
@@ -36,9 +36,21 @@ pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transact
 pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     match (withdrawal.state, &payout.status) {
         (State::Failed, PayoutStatus::Success) => book_late(app, withdrawal, payout).await,
-        (State::Completed, PayoutStatus::Error) if withdrawal.held_reason.is_none() => {
-            transactions::hold(app, withdrawal, "Revio paid it, and calls it an error now: did the money come back?")
-                .await
+        (State::Completed, PayoutStatus::Error) => {
+            let reason = "Revio paid it, and calls it an error now: did the money come back?";
+            transactions::hold(app, withdrawal, Hold::Contradiction, reason).await
+        }
+        // A fee that is only named now.
+        (State::Completed, PayoutStatus::Success) => match &payout.payment {
+            Some(payment) => match evidence::book_fee(app, withdrawal.id, withdrawal.amount.currency(), payment).await?
+            {
+                Some(wrong) => transactions::hold(app, withdrawal, Hold::Contradiction, &wrong).await,
+                None => Ok(withdrawal.clone()),
+            },
+            None => Ok(withdrawal.clone()),
+        },
+        (_, PayoutStatus::Unknown(word)) => {
+            provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await
         }
         _ => Ok(withdrawal.clone()),
     }
@@ -53,7 +65,7 @@ pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payo
     let owed = receivables::collect(app, withdrawal, Leg::Late, TransferCode::Withdrawal).await?;
     app.metrics.withdrawals_paid_late.inc();
     tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
-    evidence::book_fee(app, withdrawal, payment).await?;
+    evidence::book_fee(app, withdrawal.id, withdrawal.amount.currency(), payment).await?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
     transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
 }

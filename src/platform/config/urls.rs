@@ -55,7 +55,7 @@ pub(super) fn parse_origins(value: &str) -> Result<Vec<String>, String> {
 pub(super) fn parse_revio_url(value: &str, test_mode: bool) -> Result<reqwest::Url, String> {
     let url = web_url(value)?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
     match (url.path().ends_with("/api/v1/"), url.scheme() == "https" || here || test_mode) {
         (false, _) => Err("must end in /api/v1/".to_owned()),
         (true, false) => Err("must be https: the key would travel in the clear".to_owned()),

@@ -6,8 +6,17 @@ use serde_json::{Map, Value, json};
 
 use crate::platform::problems;
 
-/// What `http::Fields::text` takes: something besides white space, and no control characters.
-const TEXT: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
+/// What `http::Fields::text` takes: something that can be seen, and nothing that breaks the line or turns its direction.
+const TEXT: &str = concat!(
+    r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*",
+    r"[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f",
+    r"\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8",
+    "\u{1bca0}-\u{1bca3}\u{1d159}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]",
+    r"[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$",
+);
+
+/// What `http::Fields::search` takes: something besides white space, and no control characters.
+const SEARCH: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
 
 /// Parameters that mean the same wherever they stand: what is not said at the route is taken from here.
 fn known_parameter(name: &str) -> Option<Value> {
@@ -43,7 +52,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>, paths: &Map<String, Val
         let properties = schemas.get_mut(&name).and_then(|schema| schema.get_mut("properties"));
         let Some(properties) = properties.and_then(Value::as_object_mut) else { continue };
         for (name, schema) in properties {
-            complete_text(name, schema);
+            complete_text(name, schema, TEXT);
         }
     }
     if let Some(problem) = schemas.get_mut("Problem") {
@@ -56,7 +65,7 @@ pub(super) fn complete_parameters(operation: &mut Value) {
     let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) else { return };
     for parameter in parameters {
         let name = parameter["name"].as_str().unwrap_or_default().to_owned();
-        complete_text(&name, &mut parameter["schema"]);
+        complete_text(&name, &mut parameter["schema"], SEARCH);
     }
 }
 
@@ -75,7 +84,7 @@ fn collect(value: &Value, schemas: &Map<String, Value>, found: &mut BTreeSet<Str
     }
 }
 
-fn complete_text(name: &str, schema: &mut Value) {
+fn complete_text(name: &str, schema: &mut Value, pattern: &str) {
     let kind = &schema["type"];
     let is_text = kind == "string" || kind.as_array().is_some_and(|kinds| kinds.contains(&json!("string")));
     let Some(schema) = schema.as_object_mut().filter(|_| is_text) else { return };
@@ -86,7 +95,7 @@ fn complete_text(name: &str, schema: &mut Value) {
     }
     let limited = ["pattern", "format", "enum"].iter().any(|key| schema.contains_key(*key));
     if !limited && schema.contains_key("maxLength") {
-        schema.insert("pattern".to_owned(), TEXT.into());
+        schema.insert("pattern".to_owned(), pattern.into());
         schema.entry("minLength").or_insert(1.into());
     }
 }

@@ -21,6 +21,7 @@ text_enum! {
         Device = "device",
         RefreshRotation = "refresh token rotation",
         EmailVerification = "email_verification",
+        EmailChange = "email_change",
         PasswordReset = "password_reset",
         HistoryCursor = "history cursor",
         ExportDownload = "export download",

@@ -124,6 +124,10 @@ impl From<Value> for Figure {
 }
 
 impl Figure {
+    pub fn is_said(&self) -> bool {
+        !self.0.is_empty() && self.0 != "null"
+    }
+
     /// `None` where it is not whole, or no number at all.
     pub fn whole(&self) -> Option<i64> {
         let (whole, fraction) = self.0.split_once('.').unwrap_or((&self.0, ""));
@@ -161,6 +165,14 @@ pub struct Purchase {
     /// Shrinks with each refund that succeeds.
     #[serde(default, deserialize_with = "lenient")]
     pub refundable_amount: Option<i64>,
+    /// `none`: that nothing is refundable says nothing about what was refunded.
+    #[serde(default, deserialize_with = "lenient")]
+    pub refund_availability: String,
+    /// In Unix seconds, by Revio's clock; the second rises with each change.
+    #[serde(default)]
+    pub created_on: Figure,
+    #[serde(default)]
+    pub updated_on: Figure,
     /// Every status that it had, the latest last.
     #[serde(default, deserialize_with = "lenient")]
     pub status_history: Vec<PastStatus>,
@@ -171,19 +183,40 @@ pub struct Purchase {
 #[derive(Debug, Clone, Deserialize)]
 pub struct PastStatus {
     pub status: PurchaseStatus,
+    /// The Payment that made it so.
+    #[serde(default, deserialize_with = "lenient")]
+    pub related_object: Option<Related>,
+}
+
+/// A pointer from one object to another.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Related {
+    pub id: Uuid,
+    #[serde(rename = "type", default, deserialize_with = "lenient")]
+    pub kind: String,
 }
 
 impl Purchase {
-    /// The sum of what was refunded of `paid` so far. `None` where the purchase does not say it at the moment.
-    ///
-    /// `refundable_amount` says it only of a purchase that was refunded once: of others it may be zero because refunds are not
-    /// enabled, and while a chargeback lasts it says that nothing is left.
+    /// Whether it ever was in such a state.
+    pub fn ever(&self, is: impl Fn(&PurchaseStatus) -> bool) -> bool {
+        is(&self.status) || self.status_history.iter().any(|past| is(&past.status))
+    }
+
+    /// The Payments that it names.
+    pub fn payments(&self) -> impl Iterator<Item = Uuid> {
+        let related = self.status_history.iter().filter_map(|past| past.related_object.as_ref());
+        related.filter(|related| matches!(related.kind.as_str(), "payment" | "")).map(|related| related.id)
+    }
+
+    /// The sum of what was refunded of `paid` so far, where the purchase says it: of one that was never refunded, whose refunds are not
+    /// enabled, or of which a chargeback has taken something, what is left to refund says nothing about that.
     pub fn refunded(&self, paid: i64) -> Option<i64> {
         let is_refunded =
             |status: &PurchaseStatus| matches!(status, PurchaseStatus::Refunded(word) if word == "refunded");
-        let ever = is_refunded(&self.status) || self.status_history.iter().any(|past| is_refunded(&past.status));
         let settled = is_refunded(&self.status) || matches!(self.status, PurchaseStatus::Paid(_));
-        let left = self.refundable_amount.filter(|_| ever && settled)?;
+        let disputed = self.ever(|status| matches!(status, PurchaseStatus::ChargedBack(_)));
+        let says = settled && !disputed && self.ever(is_refunded) && self.refund_availability != "none";
+        let left = self.refundable_amount.filter(|_| says)?;
         Some(paid.saturating_sub(left.clamp(0, paid)))
     }
 }
@@ -196,8 +229,33 @@ pub struct Payment {
     pub amount: Figure,
     #[serde(default, deserialize_with = "lenient")]
     pub currency: String,
+    #[serde(default)]
+    pub fee_amount: Figure,
     #[serde(default, deserialize_with = "lenient")]
-    pub fee_amount: Option<i64>,
+    pub payment_type: String,
+}
+
+/// A Payment: the object of a refund, a chargeback, or the reversal of one.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PaymentObject {
+    pub id: Uuid,
+    #[serde(default, deserialize_with = "lenient")]
+    pub status: String,
+    #[serde(default, deserialize_with = "lenient")]
+    pub payment: Option<Payment>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub related_to: Option<Related>,
+    #[serde(default)]
+    pub created_on: Figure,
+    #[serde(default)]
+    pub updated_on: Figure,
+}
+
+impl PaymentObject {
+    /// The purchase that it changes.
+    pub fn purchase_id(&self) -> Option<Uuid> {
+        self.related_to.as_ref().filter(|related| related.kind == "purchase").map(|related| related.id)
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -214,6 +272,8 @@ pub struct Payout {
     pub payment: Option<Payment>,
     #[serde(default, deserialize_with = "lenient")]
     pub execution_url: Option<String>,
+    #[serde(default)]
+    pub updated_on: Figure,
 }
 
 /// Every status that any version of the platform is known to use; a new word is kept, never an error.

@@ -1,7 +1,12 @@
-//! What a webhook's body says it is about. Only names and ids are read: amounts and states are asked for at Revio.
+//! What a webhook's body says it is about. Only names, ids and times are read: states are asked for at Revio. A Payment (refund, chargeback) is
+//! an object that Revio may not tell when it is asked; what it is worth is read here, from bytes that Revio has signed.
 
 use serde_json::Value;
 use uuid::Uuid;
+
+use crate::money::provider_objects::ObjectKind;
+use crate::provider::revio::PaymentObject;
+use crate::provider::revio::types::Figure;
 
 /// The longest known name has 51 characters.
 const EVENT_TYPE_CHARS_MAX: usize = 100;
@@ -22,6 +27,8 @@ pub struct Event {
     pub company_id: Option<Uuid>,
     /// When the object last changed at Revio, in Unix seconds: the only time in a delivery that is signed.
     pub changed_on: Option<i64>,
+    /// The object itself, where it is a Payment.
+    pub payment: Option<PaymentObject>,
     /// The whole body, for people to search in; `None` where PostgreSQL cannot store it as JSON.
     pub payload: Option<Value>,
 }
@@ -36,6 +43,7 @@ impl Event {
         let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let id = |value: &Value, name: &str| value[name].as_str().and_then(|text| text.parse::<Uuid>().ok());
         // A payment (refund, chargeback) has an id of its own and points to the purchase that it changes.
+        let whole = |name: &str| Figure::from(payload[name].clone()).whole();
         let related = &payload["related_to"];
         let object = if text(&payload, "type") == "payment" && related.is_object() { related } else { &payload };
         let (kind, object_id, reference) = (text(object, "type"), id(object, "id"), id(object, "reference"));
@@ -57,9 +65,26 @@ impl Event {
             is_test: payload["is_test"].as_bool(),
             brand_id: id(&payload, "brand_id"),
             company_id: id(&payload, "company_id"),
-            changed_on: payload["updated_on"].as_i64().or_else(|| payload["created_on"].as_i64()),
+            changed_on: whole("updated_on").or_else(|| whole("created_on")),
+            payment: related.is_object().then(|| serde_json::from_value(payload.clone()).ok()).flatten(),
             payload: storable.then_some(payload),
         })
+    }
+
+    /// Whether it should be about something of ours, and does not say what.
+    pub fn is_unreadable(&self) -> bool {
+        let of_ours = ["purchase.", "payout.", "payment."].iter().any(|noun| self.event_type.starts_with(noun));
+        of_ours && self.subject.is_none()
+    }
+
+    /// What kind of Payment it tells of, by its own name.
+    pub fn payment_kind(&self) -> Option<ObjectKind> {
+        match self.event_type.as_str() {
+            "payment.refunded" => Some(ObjectKind::Refund),
+            "payment.charged_back" => Some(ObjectKind::Chargeback),
+            "payment.chargeback_reversed" => Some(ObjectKind::ChargebackReversal),
+            _ => None,
+        }
     }
 
     pub fn object_id(&self) -> Option<Uuid> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
 use serde_json::{Value, json};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -13,16 +14,22 @@ use crate::platform::error::{Error, Result};
 use crate::platform::{http::address, http::json::whole_body, problems::Problems};
 
 /// The one real body that was seen has 2.2 kB; this is ample (`revio.md` 10, 28).
-const BODY_BYTES_MAX: usize = 256 * 1024;
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Nothing is known of the sender until the whole body is there, and Revio sends it at once: whoever is slower must not hold one of
-/// the places for webhooks.
-const BODY_DEADLINE: Duration = Duration::from_secs(5);
+/// the connections for webhooks.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// Longer header values are cut in the log.
 const HEADER_CHARS_MAX: usize = 200;
 const KEPT_HEADERS: [&str; 3] = ["content-type", "user-agent", "x-forwarded-for"];
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(webhook)).routes(routes!(callback)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+    // Revio writes every path of its own with a slash at the end; whoever sets ours up there may write it so too.
+    OpenApiRouter::new()
+        .routes(routes!(webhook))
+        .routes(routes!(callback))
+        .route("/v1/webhooks/revio/", post(webhook))
+        .route("/v1/webhooks/revio/callback/", post(callback))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
 /// Revio's webhooks
@@ -48,9 +55,9 @@ async fn callback(State(app): State<App>, request: Request) -> Result<StatusCode
 
 async fn receive(app: &App, endpoint: Endpoint, request: Request) -> Result<StatusCode> {
     let (parts, body) = request.into_parts();
-    let address = address::of(&parts, &app.config.trusted_proxies);
+    let address = address::of(&parts, &app.config.proxies);
     let allowed = &app.config.revio_allowed_networks;
-    if !allowed.is_empty() && !address.is_some_and(|address| allowed.iter().any(|network| network.contains(&address))) {
+    if !allowed.is_empty() && !address.is_some_and(|address| address::is_in(allowed, address)) {
         app.metrics.webhook_calls.with_label_values(&["refused"]).inc();
         return Err(Error::Forbidden);
     }

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgExecutor;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::event::Event;
 use super::{Endpoint, State, Verdict};
-use crate::platform::clock::DateTime;
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
+use crate::platform::{clock::DateTime, database::Db};
 
 /// One call, as it is stored.
 pub struct Delivery {
@@ -150,6 +150,44 @@ pub(super) async fn replay(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime)
     .await
 }
 
+/// Those of `ids` that are dead letters.
+pub(super) async fn dismiss(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "update webhook_logs set state = 'dismissed' where id = any($1) and state = 'dead' returning id",
+        ids
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Which dead letters; `None` = any.
+#[derive(Debug, Default)]
+pub struct DeadFilter {
+    /// The error holds this.
+    pub error: Option<String>,
+    /// They became dead at this time or later …
+    pub from: Option<DateTime>,
+    /// … and before this one.
+    pub to: Option<DateTime>,
+    pub limit: i64,
+}
+
+/// The oldest first.
+pub(super) async fn dead(db: impl PgExecutor<'_>, filter: &DeadFilter) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "select id from webhook_logs
+          where state = 'dead' and ($1::text is null or position($1 in last_error) > 0)
+            and ($2::timestamptz is null or finished_at >= $2) and ($3::timestamptz is null or finished_at < $3)
+          order by received_at limit $4",
+        filter.error,
+        filter.from,
+        filter.to,
+        filter.limit
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// What a page of the log shows; `None` = any.
 pub struct LogFilter {
     pub state: Option<State>,
@@ -223,7 +261,7 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &LogFilter) -> sqlx::R
     .await
 }
 
-pub(super) async fn find(db: &PgPool, id: Uuid) -> sqlx::Result<Option<LogDetail>> {
+pub(super) async fn find(db: &Db, id: Uuid) -> sqlx::Result<Option<LogDetail>> {
     let Some(row) = log_rows!("from webhook_logs where id = $1", id).fetch_optional(db).await? else { return Ok(None) };
     let kept = sqlx::query!("select headers, body from webhook_logs where id = $1", id).fetch_one(db).await?;
     Ok(Some(LogDetail { row, headers: kept.headers, body: kept.body }))
@@ -249,6 +287,7 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Resu
 mod tests {
     use super::*;
     use chrono::TimeDelta;
+    use sqlx::PgPool;
 
     #[sqlx::test]
     async fn an_event_is_ended_only_by_whoever_holds_its_lease(db: PgPool) {

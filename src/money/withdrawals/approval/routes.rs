@@ -79,7 +79,7 @@ impl WithdrawalApprovalView {
             held_reason: withdrawal.held_reason.clone(),
             approvals_needed: super::needed(app, &withdrawal),
             approvals: take_of(approvals, withdrawal.id),
-            transaction: withdrawal.into(),
+            transaction: TransactionView::for_staff(withdrawal),
         }
     }
 

@@ -1,5 +1,5 @@
 //! `GET /v1/admin/webhooks`, `GET /v1/admin/webhooks/{id}`, `POST /v1/admin/webhooks/{id}/replay`,
-//! `POST /v1/admin/webhooks/replay`.
+//! `POST /v1/admin/webhooks/replay`, `POST /v1/admin/webhooks/{id}/dismiss`, `POST /v1/admin/webhooks/dead`.
 
 use axum::{extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
@@ -11,13 +11,17 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result};
+use crate::platform::http::fields::storable;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
-use crate::platform::permissions::{WebhooksRead, WebhooksReplay};
+use crate::platform::permissions::{WebhooksDismiss, WebhooksRead, WebhooksReplay};
 use crate::platform::problems::Problems;
-use crate::webhooks::inbox::{self, LogDetail, LogFilter, LogRow};
+use crate::platform::text_enum::text_enum;
+use crate::webhooks::inbox::{self, DeadFilter, LogDetail, LogFilter, LogRow};
 
 const REPLAY_MAX: usize = 100;
 const EVENT_TYPE_CHARS_MAX: usize = 100;
+const NOTE_CHARS_MAX: usize = 500;
+const ERROR_CHARS_MAX: usize = 200;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -25,6 +29,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(show))
         .routes(routes!(replay))
         .routes(routes!(replay_many))
+        .routes(routes!(dismiss))
+        .routes(routes!(resolve_dead))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -75,7 +81,7 @@ impl LogQuery {
         let mut fields = Fields::default();
         let state = fields.word("state", self.state.as_deref());
         let verdict = fields.word("verdict", self.verdict.as_deref());
-        let event_type = self.event_type.map(|text| fields.text("event_type", &text, 1..=EVENT_TYPE_CHARS_MAX));
+        let event_type = self.event_type.map(|text| fields.search("event_type", &text, 1..=EVENT_TYPE_CHARS_MAX));
         let before = page::cursor(&mut fields, self.cursor.as_deref());
         let limit = page::limit(&mut fields, self.limit);
         fields.finish()?;
@@ -153,4 +159,95 @@ async fn replay_many(
     let replayed = inbox::replay(&app, &staff.actor, &body.ids).await?;
     let not_found = body.ids.into_iter().filter(|id| !replayed.contains(id)).collect();
     Ok((StatusCode::ACCEPTED, Json(Replayed { replayed, not_found })))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DismissBody {
+    /// For the audit log: why nothing is to become of it. No personal data.
+    #[schema(min_length = 1, max_length = 500)]
+    note: String,
+}
+
+/// Close a dead letter
+///
+/// Nothing becomes of it. Needs `webhooks.dismiss`. Audited, with the note.
+#[utoipa::path(post, path = "/v1/admin/webhooks/{id}/dismiss", tag = "staff", security(("bearer" = ["webhooks.dismiss"])),
+    params(("id" = Uuid, Path)), request_body = DismissBody,
+    responses((status = 200, body = LogDetailView), Problems))]
+async fn dismiss(
+    State(app): State<App>,
+    staff: Staff<WebhooksDismiss>,
+    Path(id): Path<Uuid>,
+    Json(body): Json<DismissBody>,
+) -> Result<Json<LogDetailView>> {
+    let mut fields = Fields::default();
+    let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
+    fields.finish()?;
+    if inbox::dismiss(&app, &staff.actor, &[id], &note).await?.is_empty() {
+        return Err(Error::NotFound("dead letter"));
+    }
+    Ok(Json(inbox::find(&app, id).await?.into()))
+}
+
+text_enum! {
+    enum DeadAction {
+        Replay = "replay",
+        Dismiss = "dismiss",
+    }
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DeadBody {
+    #[schema(value_type = DeadAction)]
+    action: String,
+    /// For the audit log, at each of them. No personal data.
+    #[schema(min_length = 1, max_length = 500, example = "Revio was away until 14:20")]
+    note: String,
+    /// Only those whose error holds this.
+    #[schema(min_length = 1, max_length = 200, example = "could not be read")]
+    error: Option<String>,
+    /// Only those that became dead at this time or later, before that one: RFC 3339.
+    #[schema(format = "date-time")]
+    from: Option<String>,
+    #[schema(format = "date-time")]
+    to: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct DeadResolved {
+    ids: Vec<Uuid>,
+    /// Whether there may be more: call again.
+    more: bool,
+}
+
+/// Replay or close many dead letters
+///
+/// By error and time, the oldest first, at most 100 at once. Needs `webhooks.dismiss`. Audited.
+#[utoipa::path(post, path = "/v1/admin/webhooks/dead", tag = "staff", security(("bearer" = ["webhooks.dismiss"])),
+    request_body = DeadBody,
+    responses((status = 200, body = DeadResolved), Problems))]
+async fn resolve_dead(
+    State(app): State<App>,
+    staff: Staff<WebhooksDismiss>,
+    Json(body): Json<DeadBody>,
+) -> Result<Json<DeadResolved>> {
+    let mut fields = Fields::default();
+    let action = fields.word("action", Some(&body.action));
+    let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
+    let error = body.error.map(|error| fields.text("error", &error, 1..=ERROR_CHARS_MAX));
+    let (from, to) = (
+        body.from.as_deref().and_then(|time| fields.moment("from", time)).map(storable),
+        body.to.as_deref().and_then(|time| fields.moment("to", time)).map(storable),
+    );
+    let action = fields.finish_with(action)?;
+    let limit = page::LIMIT_MAX;
+    let found = inbox::dead(&app, &DeadFilter { error, from, to, limit }).await?;
+    let more = i64::try_from(found.len()).is_ok_and(|count| count == limit);
+    let ids = match action {
+        DeadAction::Replay => inbox::replay(&app, &staff.actor, &found).await?,
+        DeadAction::Dismiss => inbox::dismiss(&app, &staff.actor, &found, &note).await?,
+    };
+    Ok(Json(DeadResolved { ids, more }))
 }

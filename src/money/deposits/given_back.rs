@@ -1,0 +1,301 @@
+//! What Revio gives back of a deposit that was paid: refunds, chargebacks and their reversals. Each is an object of Revio's, a Payment with
+//! an id, an amount and a direction of its own, and becomes one row, which `reversals` books; never a sum is inferred from a status or a
+//! total. Called by the flow above, and by the looks at completed deposits.
+//!
+//! ```text
+//! Payments of the purchase ─┬─> each that is whole and not booked yet: a row (reversals takes or gives the money)
+//! (events; or asked for)    ├─> booked, and failed after all: its row is undone
+//!                           └─> what Revio's purchase says besides must agree: else asked again, and after 45 minutes on hold
+//! ```
+
+use chrono::TimeDelta;
+use ledger::Amount;
+use uuid::Uuid;
+
+use super::LATER_LOOKS;
+use crate::app::App;
+use crate::money::provider_objects::{self, Known, ObjectKind};
+use crate::money::transactions::{self, Child, Due, FailureReason, Hold, Kind, Move, Reversed, State, Transaction};
+use crate::money::{evidence, suspense};
+use crate::platform::error::{Error, Result};
+use crate::provider::revio::{Purchase, PurchaseStatus};
+
+/// What is not explained by then, a person must look at: within an hour of Revio's saying so.
+const UNEXPLAINED_MAX: TimeDelta = TimeDelta::minutes(45);
+const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
+/// Of one purchase, in one look.
+const ASKED_MAX: usize = 20;
+
+/// Refunds and chargebacks come weeks later, and their webhooks can be lost: a few more looks, then rest.
+pub(super) async fn look_later(app: &App, deposit: &Transaction) -> Result<Transaction> {
+    let Some(purchase_id) = deposit.provider.id else { return transactions::rest(app, deposit).await };
+    let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
+    let (looked, wrong) = follow_closely(app, deposit, &purchase).await?;
+    if wrong {
+        return Ok(looked);
+    }
+    let age = app.clock.now() - deposit.updated_at;
+    match LATER_LOOKS.iter().find(|look| **look > age) {
+        Some(look) => transactions::wait(app, &looked, *look - age).await,
+        None => transactions::rest(app, &looked).await,
+    }
+}
+
+pub(super) async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
+    Ok(follow_closely(app, deposit, purchase).await?.0)
+}
+
+/// Books what is new. Whether something is left that does not agree.
+async fn follow_closely(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<(Transaction, bool)> {
+    if deposit.state != State::Completed && suspense::of_row(app, deposit.id).await?.is_none() {
+        // Nothing of it was booked: there is nothing to give back.
+        return Ok((deposit.clone(), false));
+    }
+    let mut sums = add_up(app, deposit, purchase, payments(app, purchase).await?).await?;
+    if sums.wrong(purchase).is_some() {
+        // What we know of them may be old.
+        let known = provider_objects::payments_of(app, purchase.id).await?;
+        let ids: Vec<Uuid> = known.iter().map(|payment| payment.id).take(ASKED_MAX).collect();
+        provider_objects::ask_for_payments(app, &ids).await?;
+        sums = add_up(app, deposit, purchase, provider_objects::payments_of(app, purchase.id).await?).await?;
+    }
+    let mut row = deposit.clone();
+    let reversed = sums.noted();
+    if !sums.new.is_empty() || reversed != deposit.reversed {
+        row = transactions::reverse(app, deposit, reversed, &sums.new).await?;
+    }
+    for undone in &sums.undone {
+        undo(app, undone).await?;
+    }
+    let mut wrong = sums.wrong(purchase);
+    if let (State::Completed, Some(payment)) = (deposit.state, &purchase.payment) {
+        wrong = wrong.or(evidence::book_fee(app, deposit.id, deposit.amount.currency(), payment).await?);
+    }
+    match (&purchase.status, wrong) {
+        (PurchaseStatus::Unknown(word), _) => {
+            Ok((provider_objects::wait_for_a_known_word(app, &row, purchase.id, word).await?, true))
+        }
+        (_, Some(wrong)) => Ok((ask_again(app, &row, purchase, &wrong).await?, true)),
+        (_, None) => {
+            let over = [Hold::Unexplained, Hold::UnknownStatus];
+            Ok((transactions::end_wait(app, &row, &over, LATER_LOOKS[0]).await?, false))
+        }
+    }
+}
+
+async fn add_up<'a>(
+    app: &App,
+    deposit: &'a Transaction,
+    purchase: &Purchase,
+    payments: Vec<Known>,
+) -> Result<Sums<'a>> {
+    if let Some(payment) = payments.iter().find(|payment| is_ahead(purchase, payment)) {
+        return Err(provider_objects::stale(app, payment));
+    }
+    let ids: Vec<Uuid> = payments.iter().map(|payment| payment.id).collect();
+    let booked = transactions::children_of(app, deposit.id, &ids).await?;
+    Sums::of(app, deposit, purchase, (&payments, &booked))
+}
+
+/// Whether Revio has told of a Payment that its purchase does not know yet: that is how it was before.
+fn is_ahead(purchase: &Purchase, payment: &Known) -> bool {
+    let named = purchase.payments().any(|id| id == payment.id);
+    let heard = match payment.kind {
+        ObjectKind::Refund => purchase.ever(|status| matches!(status, PurchaseStatus::Refunded(_))),
+        _ => purchase.ever(|status| matches!(status, PurchaseStatus::ChargedBack(_) | PurchaseStatus::Refunded(_))),
+    };
+    let older = purchase.updated_on.whole().zip(payment.updated_on).is_some_and(|(told, changed)| told < changed);
+    older && !named && !heard
+}
+
+/// Those that we heard of, and those that the purchase names, where Revio tells them.
+async fn payments(app: &App, purchase: &Purchase) -> Result<Vec<Known>> {
+    let known = provider_objects::payments_of(app, purchase.id).await?;
+    let whole = |id: &Uuid| known.iter().any(|payment| payment.id == *id && payment.amount_minor.is_some());
+    let mut missing: Vec<Uuid> = purchase.payments().filter(|id| !whole(id)).collect();
+    missing.dedup();
+    missing.truncate(ASKED_MAX);
+    if missing.is_empty() {
+        return Ok(known);
+    }
+    provider_objects::ask_for_payments(app, &missing).await?;
+    provider_objects::payments_of(app, purchase.id).await
+}
+
+/// The row of an object that failed after all: undone by `reversals`.
+async fn undo(app: &App, row: &Transaction) -> Result<()> {
+    tracing::error!(transaction.id = %row.id, kind = row.kind.name(), "Revio took back what it had given back");
+    let to = Move::to(State::Failed, Due::Now).because(FailureReason::ProviderUndid);
+    transactions::advance(app, row, to).await.map(drop)
+}
+
+async fn ask_again(app: &App, deposit: &Transaction, purchase: &Purchase, wrong: &str) -> Result<Transaction> {
+    // What is at rest is not looked at again by itself.
+    let rests = deposit.due_at.is_none() && deposit.held_reason.is_none();
+    if rests || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX {
+        return transactions::hold(app, deposit, Hold::Unexplained, wrong).await;
+    }
+    transactions::wait(app, deposit, LOOK_AGAIN).await
+}
+
+/// What the objects of a purchase add up to.
+struct Sums<'a> {
+    /// A row for each that has none yet.
+    new: Vec<Child<'a>>,
+    undone: Vec<Transaction>,
+    reversed: Reversed,
+    paid: i64,
+    /// The first that cannot be booked, and why.
+    odd: Option<String>,
+    /// Named by the purchase, and nobody says how much.
+    unsaid: Option<Uuid>,
+}
+
+impl<'a> Sums<'a> {
+    fn of(
+        app: &App,
+        deposit: &'a Transaction,
+        purchase: &Purchase,
+        (payments, booked): (&[Known], &[Transaction]),
+    ) -> Result<Self> {
+        let reversed = Reversed { refunded_minor: 0, charged_back_minor: 0 };
+        let paid =
+            purchase.payment.as_ref().and_then(|payment| payment.amount.whole()).unwrap_or(deposit.amount.minor());
+        let is_said = |id: &Uuid| payments.iter().any(|payment| payment.id == *id && payment.amount_minor.is_some());
+        let unsaid = purchase.payments().find(|id| !is_said(id));
+        let mut sums = Self { new: Vec::new(), undone: Vec::new(), reversed, paid, odd: None, unsaid };
+        let currency = deposit.amount.currency();
+        let mut counted = Vec::new();
+        for payment in payments {
+            match sums.count(payment, currency.code()) {
+                Ok(Some((kind, minor))) => {
+                    counted.push((
+                        payment.id,
+                        provider_objects::row_id(app, payment.id, payment.created_on),
+                        kind,
+                        minor,
+                    ));
+                }
+                Ok(None) => {
+                    let row = booked.iter().find(|row| row.provider.id == Some(payment.id) && can_be_undone(row));
+                    sums.undone.extend(row.cloned());
+                }
+                Err(odd) => sums.odd = sums.odd.take().or(Some(odd)),
+            }
+        }
+        counted.sort_by_key(|(_, _, kind, _)| *kind == Kind::ChargebackReversal);
+        for (id, row, kind, minor) in counted {
+            if !sums.fits(kind) || booked.iter().any(|row| row.provider.id == Some(id)) {
+                continue;
+            }
+            let amount = Amount::new(minor, currency).map_err(Error::internal)?;
+            sums.new.push(Child {
+                id: row,
+                parent: deposit,
+                kind,
+                state: State::Initiated,
+                amount,
+                provider_id: Some(id),
+            });
+        }
+        Ok(sums)
+    }
+
+    /// Whether those of a kind may be booked: never more is taken than was paid, and nothing is given back before it was taken, in whatever
+    /// order Revio tells.
+    fn fits(&self, kind: Kind) -> bool {
+        let Reversed { refunded_minor, charged_back_minor } = self.reversed;
+        match kind {
+            Kind::Refund => refunded_minor <= self.paid,
+            Kind::Chargeback => charged_back_minor <= self.paid,
+            _ => charged_back_minor >= 0,
+        }
+    }
+
+    /// What one adds; `None` when it failed, and adds nothing.
+    fn count(&mut self, payment: &Known, currency: &str) -> Result<Option<(Kind, i64)>, String> {
+        let id = payment.id;
+        match payment.status.as_str() {
+            "success" | "" | "paid" | "executed" => {}
+            "error" | "failed" | "cancelled" => return Ok(None),
+            word => return Err(format!("Revio's Payment {id} is {}", word.chars().take(40).collect::<String>())),
+        }
+        let minor = payment.amount_minor.filter(|minor| *minor > 0);
+        let minor = minor.ok_or_else(|| format!("Revio's Payment {id} does not say how much"))?;
+        if !payment.currency.as_deref().is_some_and(|code| code.eq_ignore_ascii_case(currency)) {
+            return Err(format!("Revio's Payment {id} is in another currency than {currency}"));
+        }
+        let (kind, goes_out) = match payment.kind {
+            ObjectKind::Refund => (Kind::Refund, true),
+            ObjectKind::Chargeback => (Kind::Chargeback, true),
+            ObjectKind::ChargebackReversal => (Kind::ChargebackReversal, false),
+            ObjectKind::Purchase | ObjectKind::Payout | ObjectKind::Payment => {
+                return Err(format!("Revio's Payment {id} does not say what it is for"));
+            }
+        };
+        if payment.is_outgoing.is_some_and(|is_outgoing| is_outgoing != goes_out) {
+            return Err(format!("Revio's Payment {id} goes the other way than a {}", kind.name()));
+        }
+        let sum = match kind {
+            Kind::Refund => &mut self.reversed.refunded_minor,
+            _ => &mut self.reversed.charged_back_minor,
+        };
+        *sum = if goes_out { sum.saturating_add(minor) } else { sum.saturating_sub(minor) };
+        Ok(Some((kind, minor)))
+    }
+
+    /// What the deposit's row says of it: less than nothing was never charged back.
+    fn noted(&self) -> Reversed {
+        Reversed { charged_back_minor: self.reversed.charged_back_minor.max(0), ..self.reversed }
+    }
+
+    /// What does not agree, in words that stay the same while it lasts.
+    fn wrong(&self, purchase: &Purchase) -> Option<String> {
+        let Reversed { refunded_minor: refunded, charged_back_minor: charged_back } = self.reversed;
+        if let Some(odd) = &self.odd {
+            return Some(odd.clone());
+        }
+        if !self.fits(Kind::Refund) || !self.fits(Kind::Chargeback) || !self.fits(Kind::ChargebackReversal) {
+            return Some(format!(
+                "Revio's Payments sum up to {refunded} refunded and {charged_back} charged back of {}",
+                self.paid
+            ));
+        }
+        if let Some(unsaid) = self.unsaid {
+            return Some(format!("Revio gave some of it back by Payment {unsaid}, and does not say how much"));
+        }
+        if let Some(total) = purchase.refunded(self.paid).filter(|total| *total != refunded) {
+            let difference = total.saturating_sub(refunded);
+            return Some(format!(
+                "Revio's total says {total} refunded, its Payments {refunded}: {difference} is not explained"
+            ));
+        }
+        let is_refunded =
+            |status: &PurchaseStatus| matches!(status, PurchaseStatus::Refunded(word) if word == "refunded");
+        let is_charged_back = |status: &PurchaseStatus| matches!(status, PurchaseStatus::ChargedBack(_));
+        if is_charged_back(&purchase.status) && charged_back == 0 {
+            return Some("charged back, and Revio does not say how much".to_owned());
+        }
+        if is_refunded(&purchase.status) && refunded == 0 && charged_back == 0 && !purchase.ever(is_charged_back) {
+            return Some("refunded, and Revio does not say how much".to_owned());
+        }
+        match &purchase.status {
+            // All that was refunded can be refunded again: a refund failed, and no Payment says so.
+            PurchaseStatus::Paid(_) if refunded > 0 && !purchase.ever(is_charged_back) && self.is_whole(purchase) => {
+                Some(format!("Revio calls it paid and all of it refundable; {refunded} was refunded before"))
+            }
+            PurchaseStatus::Paid(_) if charged_back > 0 && self.is_whole(purchase) => {
+                Some(format!("Revio calls it paid again; {charged_back} is charged back"))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_whole(&self, purchase: &Purchase) -> bool {
+        purchase.refundable_amount == Some(self.paid) && purchase.refund_availability != "none"
+    }
+}
+
+fn can_be_undone(row: &Transaction) -> bool {
+    row.state == State::Completed && matches!(row.kind, Kind::Refund | Kind::Chargeback)
+}

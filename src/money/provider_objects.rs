@@ -1,0 +1,248 @@
+//! Every object of Revio's that we ever heard of, and what it said last: purchases, payouts, and the Payments that give a purchase back.
+//! `deposits` and `withdrawals` ask Revio through here; `inbox` tells here what an event announces.
+//!
+//! ```text
+//! announce   an event says that the object changed at T ─> an answer from before T is no answer yet
+//! purchase   GET ─┬─> not older than what is known: noted, believed
+//! payout          └─> older: asked again, in seconds, then minutes
+//! payment    an object with an id, an amount and a direction of its own: booked once by that id (`deposits::given_back`)
+//! ```
+
+mod store;
+
+use aws_lc_rs::digest;
+use chrono::TimeDelta;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::money::transactions::{self, Hold, Transaction};
+use crate::platform::error::{Error, Result};
+use crate::platform::text_enum::text_enum;
+use crate::provider::revio::types::{Flag, Payment, PaymentObject};
+use crate::provider::revio::{Payout, Purchase, RevioError};
+
+pub use store::Known;
+
+const UNKNOWN_MAX: TimeDelta = TimeDelta::minutes(30);
+const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
+const WORD_CHARS_MAX: usize = 40;
+/// What a UUIDv7 has room for.
+const MILLIS_MAX: u64 = 1 << 47;
+/// For so long an answer that is older than what Revio told before is waited out; then it is a fault of this object.
+const STALE_MAX: TimeDelta = TimeDelta::hours(1);
+
+text_enum! {
+    #[schema(as = ProviderObjectKind)]
+    pub enum ObjectKind {
+        Purchase = "purchase",
+        Payout = "payout",
+        Refund = "refund",
+        Chargeback = "chargeback",
+        ChargebackReversal = "chargeback_reversal",
+        /// One that does not say what it is for.
+        Payment = "payment",
+    }
+}
+
+/// What Revio says of an object now.
+struct Facts<'a> {
+    id: Uuid,
+    kind: ObjectKind,
+    transaction_id: Option<Uuid>,
+    related_id: Option<Uuid>,
+    status: &'a str,
+    payment: Option<&'a Payment>,
+    created_on: Option<i64>,
+    updated_on: Option<i64>,
+}
+
+/// Revio told of this object, as it was at `updated_on` by Revio's clock.
+pub async fn announce(app: &App, kind: ObjectKind, id: Uuid, updated_on: Option<i64>) -> Result<()> {
+    let Some(updated_on) = updated_on else { return Ok(()) };
+    Ok(store::announce(&app.db, kind.name(), id, updated_on, app.clock.now()).await?)
+}
+
+/// Asks Revio for a purchase; `row` is whose it is, where that is known.
+pub async fn purchase(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Purchase> {
+    let purchase = app.revio.purchase(id).await?;
+    note_purchase(app, row, &purchase).await?;
+    Ok(purchase)
+}
+
+/// Asks Revio for a payout.
+pub async fn payout(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Payout> {
+    let payout = app.revio.payout(id).await?;
+    note_payout(app, row, &payout).await?;
+    Ok(payout)
+}
+
+pub async fn note_purchase(app: &App, row: Option<Uuid>, purchase: &Purchase) -> Result<()> {
+    let facts = Facts {
+        id: purchase.id,
+        kind: ObjectKind::Purchase,
+        transaction_id: row,
+        related_id: None,
+        status: purchase.status.word(),
+        payment: purchase.payment.as_ref(),
+        created_on: purchase.created_on.whole(),
+        updated_on: purchase.updated_on.whole(),
+    };
+    note(app, &facts).await
+}
+
+pub async fn note_payout(app: &App, row: Option<Uuid>, payout: &Payout) -> Result<()> {
+    let facts = Facts {
+        id: payout.id,
+        kind: ObjectKind::Payout,
+        transaction_id: row,
+        related_id: None,
+        status: payout.status.word(),
+        payment: payout.payment.as_ref(),
+        created_on: None,
+        updated_on: payout.updated_on.whole(),
+    };
+    note(app, &facts).await
+}
+
+/// A Payment that an event brought, or that Revio was asked for. What an older event says of it changes nothing.
+pub async fn note_payment(app: &App, payment: &PaymentObject, said: Option<ObjectKind>) -> Result<()> {
+    let Some(purchase_id) = payment.purchase_id() else { return Ok(()) };
+    let kind = said.unwrap_or_else(|| kind_of(payment));
+    let facts = Facts {
+        id: payment.id,
+        kind,
+        transaction_id: None,
+        related_id: Some(purchase_id),
+        status: &payment.status,
+        payment: payment.payment.as_ref(),
+        created_on: payment.created_on.whole(),
+        updated_on: payment.updated_on.whole(),
+    };
+    match note(app, &facts).await {
+        Err(Error::Unavailable(_) | Error::Unusable(_)) if known(app, payment.id).await?.is_some() => Ok(()),
+        noted => noted,
+    }
+}
+
+/// By its own words, where no event names it: a refund says so, and of the others the direction tells (`revio.md` 6.3, inferred).
+fn kind_of(payment: &PaymentObject) -> ObjectKind {
+    let Some(details) = &payment.payment else { return ObjectKind::Payment };
+    match (details.payment_type.as_str(), &details.is_outgoing) {
+        ("refund", _) => ObjectKind::Refund,
+        (_, Flag::Yes) => ObjectKind::Chargeback,
+        (_, Flag::No) => ObjectKind::ChargebackReversal,
+        (_, Flag::Unsaid | Flag::Odd(_)) => ObjectKind::Payment,
+    }
+}
+
+async fn note(app: &App, facts: &Facts<'_>) -> Result<()> {
+    let now = app.clock.now();
+    let Some(known) = store::find(&app.db, facts.id).await? else {
+        return Ok(store::upsert(&app.db, &row_of(facts), now).await?);
+    };
+    let newest = known.updated_on.max(known.announced_on);
+    if facts.updated_on.zip(newest).is_some_and(|(told, newest)| told < newest) {
+        return Err(stale(app, &known));
+    }
+    let row = row_of(facts);
+    if row.says_the_same(&known) { Ok(()) } else { Ok(store::upsert(&app.db, &row, now).await?) }
+}
+
+/// Revio's answer is from before what it has told of this object: a fault of its caches, and in the end one of the object.
+pub fn stale(app: &App, newer: &Known) -> Error {
+    let stale = "Revio's answer is older than what it told before";
+    let waited = app.clock.now() - newer.last_seen_at;
+    if waited < STALE_MAX { Error::unavailable(stale) } else { Error::Unusable(stale.into()) }
+}
+
+fn row_of<'a>(facts: &Facts<'a>) -> store::Row<'a> {
+    let payment = facts.payment;
+    store::Row {
+        id: facts.id,
+        kind: facts.kind.name(),
+        transaction_id: facts.transaction_id,
+        related_id: facts.related_id,
+        status: facts.status,
+        amount_minor: payment.and_then(|payment| payment.amount.whole()),
+        fee_minor: payment.and_then(|payment| payment.fee_amount.whole()),
+        currency: payment.map(|payment| payment.currency.as_str()).filter(|code| !code.is_empty()),
+        is_outgoing: payment.and_then(|payment| match payment.is_outgoing {
+            Flag::Yes => Some(true),
+            Flag::No => Some(false),
+            Flag::Unsaid | Flag::Odd(_) => None,
+        }),
+        created_on: facts.created_on,
+        updated_on: facts.updated_on,
+    }
+}
+
+pub async fn known(app: &App, id: Uuid) -> Result<Option<Known>> {
+    Ok(store::find(&app.db, id).await?)
+}
+
+/// For how long Revio says of an object all that it says now, by our clock.
+pub async fn unchanged_for(app: &App, id: Uuid) -> Result<TimeDelta> {
+    let known = store::find(&app.db, id).await?;
+    Ok(known.map_or(TimeDelta::zero(), |known| app.clock.now() - known.changed_at))
+}
+
+/// The Payments of a purchase that we know, oldest first.
+pub async fn payments_of(app: &App, purchase_id: Uuid) -> Result<Vec<Known>> {
+    Ok(store::related_to(&app.db, purchase_id).await?)
+}
+
+/// Every payout that was ever registered for a withdrawal, oldest first.
+pub async fn payouts_of(app: &App, withdrawal: Uuid) -> Result<Vec<Known>> {
+    Ok(store::of_transaction(&app.db, withdrawal, ObjectKind::Payout.name()).await?)
+}
+
+/// Asks Revio for Payments that a purchase names and of which no event came. That it can be asked is nowhere documented: where it does
+/// not know the call, they stay unknown.
+pub async fn ask_for_payments(app: &App, ids: &[Uuid]) -> Result<()> {
+    for id in ids {
+        match app.revio.payment(*id).await {
+            Ok(payment) if payment.id == *id => note_payment(app, &payment, None).await?,
+            Ok(_) | Err(RevioError::NotFound | RevioError::Unreadable(_) | RevioError::Rejected { .. }) => {}
+            Err(RevioError::Upstream { status }) if status < 500 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Revio says a word that nobody knows: asked again for a while, then a person must look, within an hour.
+pub async fn wait_for_a_known_word(app: &App, row: &Transaction, object: Uuid, word: &str) -> Result<Transaction> {
+    let rests = row.due_at.is_none() && row.held_reason.is_none();
+    let since = known(app, object).await?.map_or(app.clock.now(), |known| known.status_at);
+    if rests || app.clock.now() - since > UNKNOWN_MAX {
+        let word: String = word.chars().take(WORD_CHARS_MAX).collect();
+        return transactions::hold(app, row, Hold::UnknownStatus, &format!("Revio calls it {word}")).await;
+    }
+    transactions::wait(app, row, LOOK_AGAIN).await
+}
+
+/// A payout is about to be executed, in the SQL transaction that says so of its row.
+pub async fn count_execution(db: impl PgExecutor<'_>, payout: Uuid) -> Result<()> {
+    Ok(store::count_execution(db, payout).await?)
+}
+
+/// Revio refused that, in words.
+pub async fn count_refusal(app: &App, payout: Uuid) -> Result<()> {
+    Ok(store::count_refusal(&app.db, payout).await?)
+}
+
+/// The id of the row that an object of Revio's makes: always the same, so that a database which forgot the row makes the same one again, and
+/// the ledger has its transfers already. Its time is the object's own.
+pub fn row_id(app: &App, object: Uuid, created_on: Option<i64>) -> Uuid {
+    let millis = created_on.and_then(|secs| u64::try_from(secs.saturating_mul(1_000)).ok());
+    let now = u64::try_from(app.clock.now().timestamp_millis()).unwrap_or_default();
+    let hash = digest::digest(&digest::SHA256, object.as_bytes());
+    let random = hash.as_ref().first_chunk().copied().expect("SHA-256 has 32 bytes");
+    ledger::row_id(millis.filter(|millis| *millis < MILLIS_MAX).unwrap_or(now), random)
+}
+
+/// Whether it is the id of a row of ours, by its shape.
+pub fn is_row_id(id: Uuid) -> bool {
+    id.get_version_num() == 7 && id.as_u128() & 0xff == 0
+}

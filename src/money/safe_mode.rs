@@ -1,0 +1,77 @@
+//! The mode in which nothing is paid: PostgreSQL is behind the ledger, because it was put back to an earlier moment or a failover lost
+//! commits. What the ledger knows of a row, the row is reminded of (`withdrawals::payouts`, and every id that is used again); what it
+//! knows of rows that are not there, a person must look at. A person ends it (`docs/failure-handling.md` has the procedure).
+//!
+//! ```text
+//! enter   the projector finds transfers whose row is missing or behind, or its own cursor has gone back
+//! leave   an operator has looked at what is listed, and says so
+//! ```
+//!
+//! A process pays nothing either before it has seen that the copy of the ledger is complete up to its own start.
+
+pub mod routes;
+mod store;
+
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::audit::{self, Actor, Entry};
+use crate::platform::error::{Error, Result};
+
+pub use store::{Entered, LostTransfer};
+
+const NAMED_MAX: i64 = 200;
+const REASON_CHARS_MAX: usize = 300;
+
+/// Whether no payout may begin now.
+pub async fn pays_nothing(app: &App) -> Result<bool> {
+    Ok(!app.ledger_checked.load(Ordering::Acquire) || store::entered(&app.db).await?.is_some())
+}
+
+/// Nothing is paid from now on, and what is open is looked at at once. Repeating it changes nothing.
+pub async fn enter(app: &App, reason: &str) -> Result<()> {
+    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+    let now = app.clock.now();
+    if !store::enter(&app.db, app.clock.row_id(), &reason, now).await? {
+        return Ok(());
+    }
+    tracing::error!(reason, "PostgreSQL is behind the ledger: safe mode, nothing is paid until an operator ends it");
+    let rows = store::look_at_open_rows(&app.db, now).await?;
+    tracing::info!(rows, "open rows are compared with the ledger");
+    app.notifier.wake();
+    Ok(())
+}
+
+/// # Errors
+/// [`Error::NotFound`] when it is not on.
+pub async fn leave(app: &App, actor: &Actor, note: &str) -> Result<()> {
+    let mut tx = app.db.begin().await?;
+    let left = store::leave(&mut *tx, actor.name(), note, app.clock.now()).await?;
+    let entered = left.ok_or(Error::NotFound("safe mode"))?;
+    let entry = Entry::of(actor, "safe_mode.left", "safe_mode", entered.id);
+    let entry = entry.change(json!({"reason": entered.reason}), json!({"note": note}));
+    audit::record(app, &mut *tx, entry).await?;
+    tx.commit().await?;
+    app.notifier.wake();
+    Ok(())
+}
+
+/// Whether it is on, and which transfers have no row: the oldest, and how many there are.
+pub async fn state(app: &App) -> Result<(Option<Entered>, Vec<LostTransfer>, i64)> {
+    let lost = store::lost(&app.db, NAMED_MAX).await?;
+    Ok((store::entered(&app.db).await?, lost, store::count_lost(&app.db).await?))
+}
+
+/// Rows of withdrawals that are not there, and whose reservation stands.
+pub async fn lost_reservations(app: &App) -> Result<Vec<Uuid>> {
+    Ok(store::lost_reservations(&app.db, NAMED_MAX).await?)
+}
+
+/// Brings the gauge up to date.
+pub async fn measure(app: &App) -> Result<()> {
+    app.metrics.safe_mode.set(i64::from(pays_nothing(app).await?));
+    Ok(())
+}

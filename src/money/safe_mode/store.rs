@@ -1,0 +1,100 @@
+//! SQL of `safe_mode`, and of the transfers of the ledger that have no row.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::platform::clock::DateTime;
+
+pub struct Entered {
+    pub id: Uuid,
+    pub entered_at: DateTime,
+    pub reason: String,
+}
+
+/// A transfer of the ledger whose row is not there.
+pub struct LostTransfer {
+    pub id: Uuid,
+    pub row_id: Uuid,
+    pub executed_at: DateTime,
+    pub currency: String,
+    pub amount_minor: i64,
+    pub code: i32,
+    pub kind: String,
+    /// The customer whose account it touches.
+    pub user_id: Option<Uuid>,
+}
+
+/// False when it is on already.
+pub(super) async fn enter(db: impl PgExecutor<'_>, id: Uuid, reason: &str, now: DateTime) -> sqlx::Result<bool> {
+    let insert = sqlx::query!(
+        "insert into safe_mode (id, entered_at, reason) values ($1, $2, $3) on conflict ((true)) where left_at is null do nothing",
+        id,
+        now,
+        reason
+    );
+    Ok(insert.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn entered(db: impl PgExecutor<'_>) -> sqlx::Result<Option<Entered>> {
+    let row = sqlx::query_as!(Entered, "select id, entered_at, reason from safe_mode where left_at is null");
+    row.fetch_optional(db).await
+}
+
+pub(super) async fn leave(
+    db: impl PgExecutor<'_>,
+    by: &str,
+    note: &str,
+    now: DateTime,
+) -> sqlx::Result<Option<Entered>> {
+    let row = sqlx::query_as!(
+        Entered,
+        "update safe_mode set left_at = $1, left_by = $2, note = $3 where left_at is null returning id, entered_at, reason",
+        now,
+        by,
+        note
+    );
+    row.fetch_optional(db).await
+}
+
+/// Every row that is not at its end is due; how many. Those that are leased stay so.
+pub(super) async fn look_at_open_rows(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "update transactions set due_at = $1
+          where due_at > $1::timestamptz + interval '90 seconds' and state not in ('completed', 'failed', 'rejected', 'cancelled', 'expired')",
+        now
+    );
+    Ok(done.execute(db).await?.rows_affected())
+}
+
+pub(super) async fn lost(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<LostTransfer>> {
+    sqlx::query_as!(
+        LostTransfer,
+        r#"select o.id as "id!", o.reference as "row_id!", o.executed_at as "executed_at!", o.currency as "currency!",
+                  o.amount_minor as "amount_minor!", o.code as "code!", o.kind as "kind!",
+                  coalesce(d.user_id, c.user_id) as user_id
+             from ledger_orphan_transfers o
+             left join ledger_accounts d on d.id = o.debit_account_id
+             left join ledger_accounts c on c.id = o.credit_account_id
+            order by o.timestamp limit $1"#,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Reservations of withdrawals whose row is not there, and which are neither posted nor released, as far as the copy of the ledger goes.
+pub(super) async fn lost_reservations(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        r#"select o.reference as "reference!" from ledger_orphan_transfers o
+            where o.kind = 'pending' and o.code = 20
+              and not exists (select from ledger_transfers r where r.pending_id = o.id)
+            order by o.timestamp limit $1"#,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn count_lost(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"select count(*) as "count!" from ledger_orphan_transfers"#).fetch_one(db).await
+}

@@ -1,0 +1,144 @@
+//! Money that came and is nobody's yet: each payment of ours that does not fit is an item, in the ledger account `suspense` to the cent,
+//! until somebody says whose it is.
+//!
+//! ```text
+//! set_aside   item written ─> the ledger moves provider_balance → suspense ─> open
+//! claim       a row says how much of the item it takes, and only then moves it: never more than there is, once a row
+//!               adjustments: suspense → wallet        reversals: suspense → provider_balance (the payer got it back), or back again
+//! ```
+//!
+//! Called by `deposits` and `reversals` for what fits no wallet, by `adjustments` and `reversals` for what leaves, and by `inbox` (through
+//! `deposits`) for payments of which no row is known.
+
+pub mod routes;
+mod store;
+
+use ledger::{Amount, Leg, Transfer, TransferCode, TransferId};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::money::transactions::{self, Outcome, Transaction};
+use crate::platform::error::{Error, Result};
+use crate::platform::text_enum::text_enum;
+
+pub use store::{Filter, Item};
+
+text_enum! {
+    /// Why it is not in a wallet.
+    #[schema(as = SuspenseItemKind)]
+    pub enum ItemKind {
+        OtherAmount = "other_amount",
+        OtherCurrency = "other_currency",
+        OtherReference = "other_reference",
+        ClosedWallet = "closed_wallet",
+        /// No row of ours is known for it.
+        UnknownRow = "unknown_row",
+        /// A correction moved it here.
+        Correction = "correction",
+    }
+}
+
+pub struct NewItem {
+    /// The row's, or for want of one an id of that shape.
+    pub id: Uuid,
+    pub kind: ItemKind,
+    pub transaction_id: Option<Uuid>,
+    /// Revio's object that brought it.
+    pub provider_id: Option<Uuid>,
+    pub amount: Amount,
+}
+
+/// Books money that came and fits nobody. Safe to repeat.
+pub async fn set_aside(app: &App, new: &NewItem) -> Result<()> {
+    note(app, new).await?;
+    let currency = new.amount.currency();
+    let (debit, credit) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
+    app.ledger.open_once(&[debit, credit]).await?;
+    app.ledger.transfer(transfer(new.id, Leg::Unmatched, (debit, credit), new.amount)).await?;
+    app.crash.at("suspense.booked")?;
+    booked(app, new).await
+}
+
+/// Writes the item before its money moves. A correction moves it by itself, and says [`booked`] then.
+pub async fn note(app: &App, new: &NewItem) -> Result<()> {
+    Ok(store::insert(&app.db, new, app.clock.now()).await?)
+}
+
+/// The ledger has it.
+pub async fn booked(app: &App, new: &NewItem) -> Result<()> {
+    store::set_booked(&app.db, new.id, app.clock.now()).await?;
+    match new.transaction_id.filter(|_| new.kind != ItemKind::Correction) {
+        Some(row) => transactions::set_outcome(&app.db, row, Outcome::SetAside).await,
+        None => Ok(()),
+    }
+}
+
+fn transfer(item: Uuid, leg: Leg, (debit, credit): (ledger::Account, ledger::Account), amount: Amount) -> Transfer {
+    Transfer {
+        id: TransferId::of(item, leg),
+        debit,
+        credit,
+        amount,
+        code: TransferCode::UnmatchedPayment,
+        reference: item,
+    }
+}
+
+/// Claims so much of an item for a row, before the ledger moves it; less than zero puts it back. False when there is not so much: somebody
+/// else was first. A repeat for the same row is true.
+pub async fn claim(app: &App, item: &Item, row: &Transaction, minor: i64) -> Result<bool> {
+    let mut tx = app.db.begin().await?;
+    if !store::insert_clearing(&mut *tx, item.id, row.id, minor, app.clock.now()).await? {
+        return Ok(true);
+    }
+    if !store::take(&mut *tx, item.id, minor).await? {
+        return Ok(false);
+    }
+    tx.commit().await?;
+    app.crash.at("suspense.claimed")?;
+    Ok(true)
+}
+
+/// The ledger refused what was claimed: the item is open again.
+pub async fn give_up_claim(app: &App, row: &Transaction) -> Result<()> {
+    let mut tx = app.db.begin().await?;
+    store::give_up(&mut *tx, row.id).await?;
+    Ok(tx.commit().await?)
+}
+
+/// What became of an item of which nothing is left, for the customer whose deposit it was.
+pub async fn settled(app: &App, item: &Item, outcome: Outcome) -> Result<()> {
+    let Some(row) = item.transaction_id else { return Ok(()) };
+    let left = store::find(&app.db, item.id).await?.map_or(0, |item| item.left());
+    let outcome = if left > 0 { Outcome::SetAside } else { outcome };
+    transactions::set_outcome(&app.db, row, outcome).await
+}
+
+/// An item of which no row is known was given back to the payer, all of it.
+pub async fn return_all(app: &App, item: &Item) -> Result<()> {
+    if !store::take_all(&app.db, item.id).await? && item.left() > 0 {
+        return Err(Error::Unusable("given back by Revio, and some of it is in a wallet already".into()));
+    }
+    let (debit, credit) =
+        (app.ledger.suspense(item.amount.currency()), app.ledger.provider_balance(item.amount.currency()));
+    Ok(app.ledger.transfer(transfer(item.id, Leg::UnmatchedReturn, (debit, credit), item.amount)).await?)
+}
+
+/// The item that an object of Revio's brought, once the ledger has it.
+pub async fn of_object(app: &App, provider_id: Uuid) -> Result<Option<Item>> {
+    Ok(store::find_by_provider(&app.db, provider_id).await?.filter(|item| item.booked_at.is_some()))
+}
+
+/// The item that a row has put into suspense.
+pub async fn of_row(app: &App, row: Uuid) -> Result<Option<Item>> {
+    Ok(store::find(&app.db, row).await?.filter(|item| item.booked_at.is_some()))
+}
+
+pub async fn find(app: &App, id: Uuid) -> Result<Item> {
+    store::find(&app.db, id).await?.ok_or(Error::NotFound("suspense item"))
+}
+
+/// Newest first.
+pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Item>> {
+    Ok(store::list(&app.db, filter).await?)
+}

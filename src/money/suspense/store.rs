@@ -1,0 +1,174 @@
+//! SQL of `suspense_items` and `suspense_clearings`.
+
+use ledger::{Amount, Currency};
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::{ItemKind, NewItem};
+use crate::platform::clock::DateTime;
+
+/// Money in suspense, and how much of it was given to somebody since.
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub id: Uuid,
+    pub kind: ItemKind,
+    pub transaction_id: Option<Uuid>,
+    /// Whose deposit it was meant to be.
+    pub user_id: Option<Uuid>,
+    pub provider_id: Option<Uuid>,
+    pub amount: Amount,
+    pub taken_minor: i64,
+    pub opened_at: DateTime,
+    pub booked_at: Option<DateTime>,
+}
+
+impl Item {
+    pub fn left(&self) -> i64 {
+        self.amount.minor().saturating_sub(self.taken_minor)
+    }
+}
+
+struct Row {
+    id: Uuid,
+    kind: ItemKind,
+    transaction_id: Option<Uuid>,
+    user_id: Option<Uuid>,
+    provider_id: Option<Uuid>,
+    amount_minor: i64,
+    currency: String,
+    taken_minor: i64,
+    opened_at: DateTime,
+    booked_at: Option<DateTime>,
+}
+
+impl TryFrom<Row> for Item {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> sqlx::Result<Self> {
+        let unreadable = || sqlx::Error::Decode(format!("suspense_items {} cannot be read", row.id).into());
+        let currency = Currency::parse(&row.currency).ok_or_else(unreadable)?;
+        Ok(Self {
+            id: row.id,
+            kind: row.kind,
+            transaction_id: row.transaction_id,
+            user_id: row.user_id,
+            provider_id: row.provider_id,
+            amount: Amount::new(row.amount_minor, currency).map_err(|_| unreadable())?,
+            taken_minor: row.taken_minor,
+            opened_at: row.opened_at,
+            booked_at: row.booked_at,
+        })
+    }
+}
+
+/// The columns of a [`Row`], once.
+macro_rules! items {
+    ($after:tt $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            r#"select i.id, i.kind as "kind: ItemKind", i.transaction_id, t.user_id as "user_id?", i.provider_id, i.amount_minor,
+                      i.currency, i.taken_minor, i.opened_at, i.booked_at
+                 from suspense_items i left join transactions t on t.id = i.transaction_id "# + $after
+            $(, $argument)*
+        )
+    };
+}
+
+/// Which items; `None` = any.
+#[derive(Debug, Default)]
+pub struct Filter {
+    /// `true`: of which something is left.
+    pub open: Option<bool>,
+    pub currency: Option<String>,
+    pub before: Option<Uuid>,
+    pub limit: i64,
+}
+
+/// Nothing where the item is there.
+pub(super) async fn insert(db: impl PgExecutor<'_>, new: &NewItem, now: DateTime) -> sqlx::Result<()> {
+    let insert = sqlx::query!(
+        "insert into suspense_items (id, kind, transaction_id, provider_id, amount_minor, currency, opened_at)
+         values ($1, $2, $3, $4, $5, $6, $7) on conflict (id) do nothing",
+        new.id,
+        new.kind.name(),
+        new.transaction_id,
+        new.provider_id,
+        new.amount.minor(),
+        new.amount.currency().code(),
+        now
+    );
+    insert.execute(db).await.map(drop)
+}
+
+pub(super) async fn set_booked(db: impl PgExecutor<'_>, id: Uuid, now: DateTime) -> sqlx::Result<()> {
+    let done = sqlx::query!("update suspense_items set booked_at = $2 where id = $1 and booked_at is null", id, now);
+    done.execute(db).await.map(drop)
+}
+
+/// False when the row has one already.
+pub(super) async fn insert_clearing(
+    db: impl PgExecutor<'_>,
+    item: Uuid,
+    row: Uuid,
+    minor: i64,
+    now: DateTime,
+) -> sqlx::Result<bool> {
+    let insert = sqlx::query!(
+        "insert into suspense_clearings (item_id, transaction_id, amount_minor, created_at) values ($1, $2, $3, $4)
+         on conflict (transaction_id) do nothing",
+        item,
+        row,
+        minor,
+        now
+    );
+    Ok(insert.execute(db).await?.rows_affected() == 1)
+}
+
+/// False when there is not so much.
+pub(super) async fn take(db: impl PgExecutor<'_>, item: Uuid, minor: i64) -> sqlx::Result<bool> {
+    let take = sqlx::query!(
+        "update suspense_items set taken_minor = taken_minor + $2
+          where id = $1 and booked_at is not null and taken_minor + $2 between 0 and amount_minor",
+        item,
+        minor
+    );
+    Ok(take.execute(db).await?.rows_affected() == 1)
+}
+
+/// False when somebody took some of it.
+pub(super) async fn take_all(db: impl PgExecutor<'_>, item: Uuid) -> sqlx::Result<bool> {
+    let take = sqlx::query!(
+        "update suspense_items set taken_minor = amount_minor where id = $1 and booked_at is not null and taken_minor = 0",
+        item
+    );
+    Ok(take.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn give_up(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<()> {
+    let given_up = sqlx::query!(
+        "with gone as (delete from suspense_clearings where transaction_id = $1 returning item_id, amount_minor)
+         update suspense_items i set taken_minor = taken_minor - gone.amount_minor from gone where i.id = gone.item_id",
+        row
+    );
+    given_up.execute(db).await.map(drop)
+}
+
+pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Item>> {
+    items!("where i.id = $1", id).fetch_optional(db).await?.map(Item::try_from).transpose()
+}
+
+pub(super) async fn find_by_provider(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Item>> {
+    items!("where i.provider_id = $1", id).fetch_optional(db).await?.map(Item::try_from).transpose()
+}
+
+pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Item>> {
+    let rows = items!(
+        "where ($1::boolean is null or (i.taken_minor < i.amount_minor) = $1) and ($2::text is null or i.currency = $2)
+           and ($3::uuid is null or i.id < $3) order by i.id desc limit $4",
+        filter.open,
+        filter.currency,
+        filter.before,
+        filter.limit
+    );
+    rows.fetch_all(db).await?.into_iter().map(Item::try_from).collect()
+}

@@ -1,0 +1,70 @@
+//! Rows that a person must look at. The state stays what it is, nothing is due, and the row says why: a code and what was found.
+//!
+//! ```text
+//! hold ─> held ─┬─> end_wait   what it waited for has come: it goes on by itself
+//!               ├─> release    a person lets it go on, or closes it (`manual_review`); what was closed is not held again for the same
+//!               └─> advance    the row came to its end all the same: a hold that only lacked a word ends with it
+//! ```
+
+mod store;
+
+use chrono::TimeDelta;
+use sqlx::PgExecutor;
+
+use super::{Hold, Transaction};
+use crate::app::App;
+use crate::money::transactions;
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
+
+pub use store::HeldFilter;
+
+const REASON_CHARS_MAX: usize = 300;
+
+/// A person must look: the state stays, nothing is due. Counted and alerted. What is held stays held for what it was, unless that only
+/// lacked a word; what a person closed is not opened again for the same. [`Error::StaleState`] when somebody else moved it first.
+pub async fn hold(app: &App, row: &Transaction, code: Hold, reason: &str) -> Result<Transaction> {
+    let is_said = |held| held == code || !Hold::LACKS_A_WORD.contains(&held);
+    if row.held_code.is_some_and(is_said) {
+        return Ok(row.clone());
+    }
+    put_on_hold(app, row, code, reason).await?;
+    transactions::find(app, row.id).await
+}
+
+pub(super) async fn put_on_hold(app: &App, row: &Transaction, code: Hold, reason: &str) -> Result<()> {
+    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+    if row.dismissed_reason.as_ref() == Some(&reason) {
+        return transactions::rest(app, row).await.map(drop);
+    }
+    if !store::hold(&app.db, (row.id, row.version), (code, &reason), app.clock.now()).await? {
+        return Err(Error::StaleState);
+    }
+    let (kind, state) = (row.kind.name(), row.state.name());
+    tracing::error!(transaction.id = %row.id, state, code = code.name(), reason, "a transaction is on hold");
+    app.metrics.transactions_held.with_label_values(&[kind]).inc();
+    Ok(())
+}
+
+/// What these holds waited for has come: the row goes on after `pause`. A hold for anything else stays.
+pub async fn end_wait(app: &App, row: &Transaction, codes: &[Hold], pause: TimeDelta) -> Result<Transaction> {
+    let waits = row.held_code.is_some_and(|code| codes.contains(&code));
+    if waits && store::end_wait(&app.db, row, codes, app.clock.now() + pause).await? {
+        return transactions::find(app, row.id).await;
+    }
+    Ok(row.clone())
+}
+
+/// Ends a hold, inside the SQL transaction that records who did it: the row goes on at once, or rests as it is.
+///
+/// # Errors
+/// [`Error::StaleState`] when it is not held any more as it was read.
+pub async fn release(db: impl PgExecutor<'_>, held: &Transaction, due_at: Option<DateTime>) -> Result<Transaction> {
+    store::release(db, held.id, held.version, due_at).await?.ok_or(Error::StaleState)?.try_into()
+}
+
+/// Held rows, newest first.
+pub async fn list_held(app: &App, filter: &HeldFilter) -> Result<Vec<Transaction>> {
+    let rows = store::list_held(&app.db, filter).await?;
+    rows.into_iter().map(Transaction::try_from).collect()
+}

@@ -1,0 +1,386 @@
+//! The payout of a withdrawal: registered, executed once, replaced at most once. Called by the flow above for rows from `reserved` on.
+//!
+//! ```text
+//! register ─> attach ─> submit ─> begin (row: submitting) ─> note (ledger: this payout) ─> execute, the one call that moves money
+//! look_up  ─┬─> Revio says what became of it ─> settle
+//!           └─> not executed ─> execute_again: the same payout, within its 15 minutes ─> replace
+//! reminded  the ledger knows of a payout, or of an end, that the row does not: PostgreSQL was put back to an earlier moment
+//! ```
+//!
+//! A payout is replaced only where it can never be paid: it was never to be executed, or Revio has refused each execution in words and
+//! left none unanswered. The ledger has room for two payouts of a row, so a third is never executed.
+
+use chrono::TimeDelta;
+use ledger::{LedgerError, Leg, Reservation, TransferId, WithdrawalStanding};
+use uuid::Uuid;
+
+use super::{approval, late_outcomes, release, settle};
+use crate::app::App;
+use crate::identity::users;
+use crate::money::evidence::{self, Claim};
+use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
+use crate::money::{bank_accounts, provider_objects, restrictions, safe_mode};
+use crate::platform::error::{Error, Result};
+use crate::platform::queue::LEASE;
+use crate::provider::revio::{NewPayout, Payout, PayoutStatus, RevioError};
+
+/// Revio executes a payout within 15 minutes of its creation (`revio.md` 4.3); a call needs some of that time.
+const WINDOW: TimeDelta = TimeDelta::minutes(15);
+const WINDOW_MARGIN: TimeDelta = TimeDelta::minutes(1);
+/// An execution without an answer may still be on its way for this long: until then nothing is concluded from its absence.
+pub(super) const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
+/// Between the row that says `submitting` and the call. Whoever was stopped for longer leaves it to the next holder of the lease.
+const EXECUTION_BEGINS_WITHIN: TimeDelta = TimeDelta::seconds(15);
+/// How often a payout that waits for the end of the safe mode is looked at.
+const SAFE_MODE_PAUSE: TimeDelta = TimeDelta::seconds(30);
+/// The first, and the one that replaces it.
+const PAYOUTS_MAX: usize = 2;
+
+/// `reserved → reserved`: Revio knows the payout. No money moves, so a lost answer is simply asked for again.
+pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let Some(bank_account_id) = withdrawal.bank_account_id else {
+        return transactions::hold(app, withdrawal, Hold::Incomplete, "the withdrawal has no bank account").await;
+    };
+    let details = bank_accounts::details(app, bank_account_id).await?;
+    if let Some(waiting) = approval::missing(app, withdrawal, &details).await? {
+        return Ok(waiting);
+    }
+    app.footing.may_pay()?;
+    if safe_mode::pays_nothing(app).await? {
+        return transactions::wait(app, withdrawal, SAFE_MODE_PAUSE).await;
+    }
+    if let Some(adopted) = adopt_executed(app, withdrawal).await? {
+        return Ok(adopted);
+    }
+    let user = users::find(app, withdrawal.user_id).await?;
+    let payout = NewPayout {
+        reference: withdrawal.id,
+        amount: withdrawal.amount,
+        email: &user.email,
+        account_holder: &details.account_holder,
+        account_number: &details.account_number,
+        branch_code: &details.branch_code,
+    };
+    app.crash.at("withdrawal.before_payout")?;
+    let created = app.revio.create_payout(&payout).await;
+    app.crash.at("withdrawal.payout_created")?;
+    match created {
+        Ok(payout) => {
+            let registered = attach(app, withdrawal, &payout).await?;
+            submit(app, &registered).await
+        }
+        Err(error @ RevioError::Rejected { .. }) => {
+            tracing::error!(transaction.id = %withdrawal.id, %error, "Revio refused a payout");
+            // Before anything is given back the row says so, and from then on it is not registered again.
+            let refused = Move::to(State::Reserved, Due::In(LEASE)).because(FailureReason::ProviderRefused);
+            let refused = transactions::advance(app, withdrawal, refused).await?;
+            release(app, &refused, FailureReason::ProviderRefused).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Keeps the payout's id and the address that executes it, before anything is executed.
+async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    provider_objects::note_payout(app, Some(withdrawal.id), payout).await?;
+    let provider = Provider {
+        id: Some(payout.id),
+        status: Some(payout.status.word().to_owned()),
+        execution_url: payout.execution_url.clone(),
+        // By our own clock: Revio's may differ, and the window is a length of time.
+        created_at: Some(app.clock.now()),
+        checkout_url: None,
+    };
+    transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now).with_provider(provider)).await
+}
+
+/// `reserved → submitting → …`: from here on money may leave, so the row says so first.
+pub(super) async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    if safe_mode::pays_nothing(app).await? {
+        return transactions::wait(app, withdrawal, SAFE_MODE_PAUSE).await;
+    }
+    if !window_is_open(app, withdrawal) {
+        return replace(app, withdrawal).await;
+    }
+    if let Some(waiting) = approval::missing_now(app, withdrawal).await? {
+        return Ok(waiting);
+    }
+    if let Some(adopted) = adopt_executed(app, withdrawal).await? {
+        return Ok(adopted);
+    }
+    match begin(app, withdrawal).await? {
+        Some(submitting) => execute(app, &submitting).await,
+        None => transactions::hold(app, withdrawal, Hold::Frozen, restrictions::HELD_REASON).await,
+    }
+}
+
+/// `→ submitting`, or `None` while the customer is frozen: no payout begins after somebody was told of the freeze.
+async fn begin(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+    app.footing.may_pay()?;
+    let to = Move::to(State::Submitting, Due::In(LEASE));
+    let mut tx = app.db.begin().await?;
+    if restrictions::is_frozen_until_commit(&mut tx, withdrawal.user_id).await? {
+        return Ok(None);
+    }
+    let submitting = transactions::advance_within(app, &mut *tx, withdrawal, &to).await?;
+    if let Some(payout_id) = withdrawal.provider.id {
+        provider_objects::count_execution(&mut *tx, payout_id).await?;
+    }
+    app.crash.at("transaction.before_move")?;
+    tx.commit().await?;
+    transactions::announce(app, withdrawal, &to);
+    app.crash.at("transaction.moved")?;
+    Ok(Some(submitting))
+}
+
+/// The one call that moves money. Whatever goes wrong, the next thing is to look the payout up.
+async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let (Some(payout_id), Some(execution_url)) = (withdrawal.provider.id, &withdrawal.provider.execution_url) else {
+        return transactions::hold(app, withdrawal, Hold::Incomplete, "Revio gave no address to execute the payout")
+            .await;
+    };
+    if let Some(held) = note(app, withdrawal, payout_id).await? {
+        return Ok(held);
+    }
+    app.crash.at("withdrawal.before_execution")?;
+    if app.clock.now() - withdrawal.updated_at > EXECUTION_BEGINS_WITHIN {
+        return Err(Error::StaleState);
+    }
+    let executed = app.revio.execute_payout(execution_url).await;
+    app.crash.at("withdrawal.executed")?;
+    match executed {
+        Ok(payout) => {
+            provider_objects::note_payout(app, Some(withdrawal.id), &payout).await?;
+            settle(app, withdrawal, &payout).await
+        }
+        // What the refusal means for the money is not in its code but in the payout's state.
+        Err(error @ RevioError::Rejected { .. }) => {
+            tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio refused to execute a payout");
+            provider_objects::count_refusal(app, payout_id).await?;
+            let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
+            settle(app, withdrawal, &payout).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The ledger has which payout it is before the call: whatever becomes of the row, no other is executed in its place. `Some`, on hold, where
+/// the ledger has another one.
+async fn note(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<Transaction>> {
+    let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
+    let is_noted = standing.payouts.contains(&payout_id);
+    if standing.reservation != Reservation::Open || (!is_noted && standing.payouts.len() >= PAYOUTS_MAX) {
+        return hold_behind(app, withdrawal, &standing).await.map(Some);
+    }
+    if is_noted {
+        return Ok(None);
+    }
+    let (row, currency) = (withdrawal.id, withdrawal.amount.currency());
+    match app.ledger.note_payout(row, currency, payout_id, !standing.payouts.is_empty()).await {
+        Ok(_) => Ok(None),
+        Err(LedgerError::Contradiction(_)) => hold_behind(app, withdrawal, &standing).await.map(Some),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn hold_behind(app: &App, withdrawal: &Transaction, standing: &WithdrawalStanding) -> Result<Transaction> {
+    let payouts = named(&standing.payouts);
+    let reason = format!("the ledger's reservation is {:?}, its payouts: {payouts}", standing.reservation);
+    transactions::hold(app, withdrawal, Hold::BehindLedger, &reason).await
+}
+
+/// Asks Revio what became of the payout. Only the holder of the row's lease comes here: no call of ours is in flight, so an
+/// execution that left no trace may be repeated.
+pub(super) async fn look_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let Some(payout_id) = withdrawal.provider.id else {
+        return transactions::hold(app, withdrawal, Hold::Incomplete, "the payout's id is missing").await;
+    };
+    let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
+    match (&payout.status, withdrawal.state) {
+        (PayoutStatus::Initialized, State::Submitting) => execute_again(app, withdrawal).await,
+        _ => settle(app, withdrawal, &payout).await,
+    }
+}
+
+/// Revio has not executed it. Our call may still be on its way: only when it cannot be any more, it is made again, and only
+/// for the same payout.
+async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let since = app.clock.now() - withdrawal.updated_at;
+    if since < IN_FLIGHT_MAX {
+        return transactions::wait(app, withdrawal, IN_FLIGHT_MAX - since).await;
+    }
+    if window_is_open(app, withdrawal) {
+        if safe_mode::pays_nothing(app).await? {
+            return transactions::wait(app, withdrawal, SAFE_MODE_PAUSE).await;
+        }
+        return match begin(app, withdrawal).await? {
+            Some(again) => execute(app, &again).await,
+            None => transactions::hold(app, withdrawal, Hold::Frozen, restrictions::HELD_REASON).await,
+        };
+    }
+    let closed_at = withdrawal.provider.created_at.unwrap_or(withdrawal.created_at) + WINDOW + IN_FLIGHT_MAX;
+    let until = closed_at - app.clock.now();
+    if until > TimeDelta::zero() {
+        return transactions::wait(app, withdrawal, until).await;
+    }
+    replace(app, withdrawal).await
+}
+
+fn window_is_open(app: &App, withdrawal: &Transaction) -> bool {
+    let created_at = withdrawal.provider.created_at.unwrap_or(withdrawal.created_at);
+    app.clock.now() < created_at + WINDOW - WINDOW_MARGIN
+}
+
+/// `→ reserved`: the payout's window has closed unused, and a new one takes its place, if it can never be paid and there was only this one.
+async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
+    let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
+    let current = registered.iter().find(|payout| Some(payout.id) == withdrawal.provider.id);
+    let is_noted = withdrawal.provider.id.is_some_and(|id| standing.payouts.contains(&id));
+    // A call of which the answer was lost may still have its effect, however late.
+    let all_refused = current.is_some_and(|payout| payout.executions > 0 && payout.executions == payout.refusals);
+    if (is_noted && !all_refused) || registered.len() >= PAYOUTS_MAX {
+        let ids: Vec<Uuid> = registered.iter().map(|payout| payout.id).collect();
+        let reason = format!("Revio may still pay, and has not: payouts {}", named(&ids));
+        return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
+    }
+    if let Some(payout_id) = withdrawal.provider.id {
+        let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
+        if payout.status != PayoutStatus::Initialized {
+            return late_outcomes::adopt(app, withdrawal, &payout).await;
+        }
+    }
+    tracing::warn!(transaction.id = %withdrawal.id, payout.id = ?withdrawal.provider.id, "a payout's window closed unused");
+    let to = Move::to(State::Reserved, Due::Now).with_provider(Provider::default());
+    transactions::advance(app, withdrawal, to).await
+}
+
+fn named(ids: &[Uuid]) -> String {
+    ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Of every payout that was ever registered for it: has Revio executed another one than the row's? Then that one pays the customer.
+async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+    for known in provider_objects::payouts_of(app, withdrawal.id).await? {
+        if Some(known.id) == withdrawal.provider.id {
+            continue;
+        }
+        let payout = provider_objects::payout(app, Some(withdrawal.id), known.id).await?;
+        if !matches!(payout.status, PayoutStatus::Initialized | PayoutStatus::Error) {
+            return late_outcomes::adopt(app, withdrawal, &payout).await.map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Where the ledger knows more of it than the row, the row is brought up to it before anything else; `None`: they say the same.
+pub(super) async fn reminded(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+    let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
+    let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
+    let is_known = |id: &Uuid| registered.iter().any(|payout| payout.id == *id);
+    let forgotten = standing.payouts.iter().rev().find(|id| !is_known(id));
+    // Noted means that it may be executed, and then the row says `submitting`, or more.
+    let began = matches!(withdrawal.state, State::Submitting | State::Submitted);
+    let given_up = withdrawal.failure_reason.is_some();
+    let own = standing.payouts.last().filter(|id| Some(**id) == withdrawal.provider.id && !began && !given_up);
+    if let Some(payout_id) = forgotten.or(own) {
+        return take_up(app, withdrawal, *payout_id).await.map(Some);
+    }
+    match standing.reservation {
+        Reservation::Open => Ok(None),
+        // Whoever gave it back, or was about to, goes on with that.
+        Reservation::Voided if given_up || began => Ok(None),
+        Reservation::Posted if began => Ok(None),
+        Reservation::Voided => release(app, withdrawal, FailureReason::ProviderCouldNotPay).await.map(Some),
+        Reservation::Posted => {
+            tracing::error!(transaction.id = %withdrawal.id, "the ledger has posted a withdrawal whose row was behind");
+            let to = Move::to(State::Completed, Due::Never);
+            transactions::advance(app, withdrawal, to).await.map(Some)
+        }
+        Reservation::None => hold_behind(app, withdrawal, &standing).await.map(Some),
+    }
+}
+
+/// `→ submitting`: a payout that the row has forgotten, or forgot that it was to be executed. It is looked up before anything is done, and
+/// never executed by this row again: its window counts as closed.
+async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Transaction> {
+    tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout_id, "the ledger knows of a payout that the row forgot");
+    let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
+    let provider = Provider {
+        id: Some(payout_id),
+        status: Some(payout.status.word().to_owned()),
+        execution_url: payout.execution_url.clone(),
+        created_at: Some(app.clock.now() - WINDOW),
+        checkout_url: None,
+    };
+    let to = Move::to(State::Submitting, Due::In(IN_FLIGHT_MAX)).with_provider(provider);
+    let submitting = transactions::advance(app, withdrawal, to).await?;
+    if payout.status == PayoutStatus::Initialized {
+        return Ok(submitting);
+    }
+    settle(app, &submitting, &payout).await
+}
+
+/// A payout of which we have no row: of others it is none of our business; of ours the row was lost. Where the ledger has reserved for this
+/// very payout, what Revio says becomes final there, row or no row. Of anything else a person must know.
+pub(super) async fn without_a_row(app: &App, payout_id: Uuid) -> Result<bool> {
+    let payout = match provider_objects::payout(app, None, payout_id).await {
+        Err(Error::Unusable(cause)) if matches!(cause.downcast_ref::<RevioError>(), Some(RevioError::NotFound)) => {
+            return Ok(false);
+        }
+        payout => payout?,
+    };
+    if payout.status == PayoutStatus::Success && post_without_a_row(app, &payout).await? {
+        return Ok(true);
+    }
+    let ours = payout.brand_id.is_none_or(|brand| brand == app.revio.brand_id());
+    if ours && !matches!(payout.status, PayoutStatus::Initialized | PayoutStatus::Error) {
+        return Err(Error::Unusable(format!("Revio pays payout {payout_id}, and no row of ours knows it").into()));
+    }
+    Ok(false)
+}
+
+/// Of withdrawals whose row is lost the ledger still knows the payout: Revio is asked for it, since its event may be lost, too.
+pub(super) async fn settle_lost(app: &App) -> Result<()> {
+    for row in safe_mode::lost_reservations(app).await? {
+        let standing = app.ledger.withdrawal_standing(row).await?;
+        for payout_id in standing.payouts {
+            match without_a_row(app, payout_id).await {
+                Err(error @ (Error::Unavailable(_) | Error::ProviderPaused { .. })) => return Err(error),
+                Err(error) => tracing::warn!(transaction.id = %row, error = error.chain(), "a lost withdrawal waits"),
+                Ok(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn post_without_a_row(app: &App, payout: &Payout) -> Result<bool> {
+    let Some(row) = payout.reference.parse::<Uuid>().ok().filter(|row| provider_objects::is_row_id(*row)) else {
+        return Ok(false);
+    };
+    let standing = app.ledger.withdrawal_standing(row).await?;
+    let reserved = app.ledger.lookup(&[TransferId::of(row, Leg::Main)]).await?;
+    let claim = Claim {
+        payment: payout.payment.as_ref(),
+        outgoing: true,
+        reference: &payout.reference,
+        is_test: payout.is_test,
+        brand_id: payout.brand_id,
+    };
+    let came = evidence::money(app, &claim).map(|(_, amount)| amount);
+    let fits = reserved.first().is_some_and(|reserved| {
+        came.is_ok_and(|came| came.minor() == reserved.amount_minor && came.currency() == reserved.currency)
+    });
+    if !fits || !standing.payouts.contains(&payout.id) || standing.reservation == Reservation::Voided {
+        return Ok(false);
+    }
+    if standing.reservation == Reservation::Open {
+        tracing::error!(transaction.id = %row, payout.id = %payout.id, "a payout whose row is lost is posted by the ledger's word");
+        app.ledger.post(row).await?;
+    }
+    if let (Some(payment), Some(reserved)) = (&payout.payment, reserved.first()) {
+        evidence::book_fee(app, row, reserved.currency, payment).await?;
+    }
+    Ok(true)
+}
