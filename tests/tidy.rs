@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 500;
-/// All of `src/`, comments and unit tests included: whoever adds deletes first. It was 20,000 for what there was then; each noun since
-/// has made room for itself here, by name: provider objects, suspense items, safe mode.
-const LINES_IN_ALL_MAX: usize = 24_000;
+/// All of `src/`, comments and unit tests included: whoever adds deletes first. It was 20,000 for the flows, the books and access; what
+/// has come since stands in nouns of its own: Revio's objects, suspense, safe mode, clocks, second factor, requests, retention.
+const LINES_IN_ALL_MAX: usize = 32_000;
 const ENTRIES_MAX: usize = 10;
 
 /// Lowest first: a room imports from those above it in this list and from itself.

@@ -77,7 +77,7 @@ async fn ending_all_other_sessions_leaves_this_one(db: PgPool) {
 
 #[sqlx::test]
 async fn a_session_that_ends_while_the_list_is_read_has_ended(db: PgPool) {
-    let (access, ended, now) = (Access::new(db.clone()), Uuid::now_v7(), Clock::System.now());
+    let (access, ended, now) = (Access::new(db.clone()), Uuid::now_v7(), Clock::system().now());
     let mut reader = db.begin().await.expect("a transaction");
     sqlx::query("lock table sessions in access exclusive mode").execute(&mut *reader).await.expect("locked");
     let meanwhile = async {

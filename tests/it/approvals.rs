@@ -13,7 +13,7 @@ use octoco::identity::users;
 use octoco::money::{restrictions, transactions};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
-use revio_sim::{Fault, FaultKind, Moment, Scope};
+use revio_sim::{Fault, FaultKind, Scope};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -377,7 +377,7 @@ async fn a_withdrawal_that_nobody_approves_in_seven_days_gives_the_money_back(db
     t.drive().await;
     assert_eq!(t.state(id).await, "failed");
     let shown = t.get(&customer, &format!("/v1/transactions/{id}")).await;
-    assert_eq!(shown.body["failure_reason"], "not approved in time");
+    assert_eq!(shown.body["failure_reason"], "not_approved_in_time");
     assert_eq!(t.balance(&customer).await, (100_000, 0, 100_000));
     t.finish().await;
 }
@@ -390,7 +390,8 @@ async fn a_new_payout_in_the_place_of_one_never_executed_is_approved_anew(db: Pg
         let id = waiting(&t, &customer, ONE, key).await;
         // However long that took: it is no sign that Revio executes nothing.
         t.advance(TimeDelta::hours(30));
-        t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::Reset(Moment::Before)));
+        // Nothing of it is left unanswered: Revio refuses in words.
+        t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::Refused));
         approve_as_shown(&t, &finance, id).await;
         t.drive().await;
         assert_eq!(t.state(id).await, "submitting");

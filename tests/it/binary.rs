@@ -23,7 +23,9 @@ pub(crate) fn settings(db: &PgPool, database_password: &str) -> Settings {
         format!("postgres://{user}:{database_password}@{}:{}/{database}", options.get_host(), options.get_port());
     BTreeMap::from([
         ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
+        ("OPS_ADDR", "127.0.0.1:0".to_owned()),
         ("DATABASE_URL", database),
+        ("DATABASE_DURABILITY", "none".to_owned()),
         ("REDIS_URL", environment("TEST_REDIS_URL")),
         ("TIGERBEETLE_ADDRESSES", environment("TEST_TIGERBEETLE_ADDRESSES")),
         ("LEDGER_BASE", (rand::random_range(1..4_000_000_u32) * 1000).to_string()),
@@ -59,27 +61,41 @@ pub(crate) async fn run(arguments: &[&str], settings: &Settings) -> (String, Exi
     (String::from_utf8_lossy(&printed).into_owned(), ended.status)
 }
 
-/// `octoco serve`, running.
+/// `octoco serve` or `octoco work`, running.
 pub(crate) struct Serving {
     child: Child,
     lines: mpsc::UnboundedReceiver<String>,
     printed: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
+    /// Of the API.
     pub(crate) address: String,
+    /// Where operators ask.
+    pub(crate) operations: String,
 }
 
 impl Serving {
     pub(crate) async fn start(settings: &Settings) -> Self {
-        let mut child = command(&["serve"], settings).spawn().expect("it starts");
+        let (mut serving, line) = Self::running("serve", settings, "octoco serves").await;
+        serving.address = line["address"].as_str().expect("an address").to_owned();
+        serving
+    }
+
+    /// `octoco work`.
+    pub(crate) async fn work(settings: &Settings) -> Self {
+        Self::running("work", settings, "octoco works").await.0
+    }
+
+    async fn running(what: &str, settings: &Settings, begins: &str) -> (Self, Value) {
+        let mut child = command(&[what], settings).spawn().expect("it starts");
         let (sender, lines) = mpsc::unbounded_channel();
         let printed = Arc::new(Mutex::new(String::new()));
         let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
         let readers =
             vec![collect(stdout, Arc::clone(&printed), sender.clone()), collect(stderr, Arc::clone(&printed), sender)];
-        let mut serving = Self { child, lines, printed, readers, address: String::new() };
-        let line = serving.line("octoco serves").await;
-        serving.address = line["address"].as_str().expect("an address").to_owned();
-        serving
+        let mut serving = Self { child, lines, printed, readers, address: String::new(), operations: String::new() };
+        let line = serving.line(begins).await;
+        serving.operations = line["operations"].as_str().expect("an address").to_owned();
+        (serving, line)
     }
 
     /// Of the process.

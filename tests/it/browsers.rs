@@ -160,7 +160,7 @@ async fn every_answer_carries_the_security_headers(db: PgPool) {
     for (expected, method, path, headers, body) in [
         (200, Method::GET, "/v1/me", &signed_in[..], ""),
         (200, Method::GET, "/healthz", &[], ""),
-        (200, Method::GET, "/metrics", &[], ""),
+        (404, Method::GET, "/metrics", &[], ""),
         (200, Method::GET, "/openapi.json", &[], ""),
         (200, Method::GET, "/.well-known/jwks.json", &[], ""),
         (200, Method::OPTIONS, "/v1/me", &[("Origin", FRONTEND)], ""),

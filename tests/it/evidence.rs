@@ -129,12 +129,53 @@ fn one_odd_field_does_not_make_an_object_unreadable() {
     let purchase: Purchase = serde_json::from_str(text).expect("reads");
     assert_eq!((purchase.reference.as_str(), purchase.is_test, purchase.brand_id), ("", None, None));
     assert_eq!((purchase.refundable_amount, purchase.checkout_url), (Some(5), None));
-    assert_eq!(purchase.payment.map(|payment| (payment.amount.whole(), payment.fee_amount)), Some((Some(5), Some(2))));
+    assert_eq!(
+        purchase.payment.map(|payment| (payment.amount.whole(), payment.fee_amount.whole())),
+        Some((Some(5), Some(2)))
+    );
     let payout: Payout = serde_json::from_str(
         r#"{"id": "00000000-0000-0000-0000-000000000001", "status": "pending", "execution_url": ""}"#,
     )
     .expect("reads");
     assert_eq!(payout.execution_url, None);
+}
+
+/// The answer cannot be used, so nothing of it is: nobody is sent there, and no key.
+#[sqlx::test]
+async fn an_address_of_revios_that_leads_astray_is_not_given_to_anybody_and_not_called(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(50_000).await;
+    for (number, link) in
+        ["javascript:alert(1)", "ftp://pay.example/p/", "https://a:b@pay.example/", "/p/1/"].iter().enumerate()
+    {
+        t.sim.set_override(Override::of("purchase", "/checkout_url", json!(link)));
+        let opened = t.deposit(&customer, 5_000, &format!("d{number}")).await;
+        assert!(!opened.body.to_string().contains(link), "{}", opened.body);
+        t.sim.clear_overrides();
+        t.advance(chrono::TimeDelta::minutes(2));
+        t.drive().await;
+        let again = t.deposit(&customer, 5_000, &format!("d{number}")).await;
+        assert!(again.body["checkout_url"].as_str().is_some_and(|url| url.contains("/p/")), "{}", again.body);
+    }
+    for (number, link) in
+        ["ftp://revio.example/po/1/", "/api/v1/purchases/1/refund/", "/po/%2e%2e/1/", "javascript:alert(1)"]
+            .iter()
+            .enumerate()
+    {
+        t.sim.set_override(Override::of("payout", "/execution_url", json!(link)));
+        let withdrawal = t.withdraw(&customer, 1_000, &format!("w{number}")).await;
+        t.drive().await;
+        assert_eq!(t.state(withdrawal.id()).await, "reserved", "{link}");
+        t.sim.clear_overrides();
+        t.advance(chrono::TimeDelta::minutes(2));
+        t.drive().await;
+        assert_eq!(t.state(withdrawal.id()).await, "completed", "{link}");
+    }
+    // What was paid is paid, whatever stands beside it.
+    t.sim.set_override(Override::of("purchase", "/checkout_url", json!("javascript:alert(1)")).when("paid"));
+    let deposit = t.deposit(&customer, 5_000, "paid").await;
+    t.pay(&deposit).await;
+    t.finish().await;
 }
 
 #[test]

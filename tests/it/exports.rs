@@ -178,8 +178,8 @@ async fn a_csv_is_what_it_says_to_the_byte(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
     let plain = seed_awkward(&t, customer.id, 5, "", "").await;
-    let formula = seed_awkward(&t, customer.id, 70, "=HYPERLINK(\"http://x\")", "-1+1").await;
-    let lines = seed_awkward(&t, customer.id, 123_456, "Größe ☃, \"quoted\"", "first\r\nsecond").await;
+    let formula = seed_awkward(&t, customer.id, 70, "=HYPERLINK(\"http://x\")", "provider_refused").await;
+    let lines = seed_awkward(&t, customer.id, 123_456, "Größe ☃, \"quoted\"\r\nsecond", "").await;
     let file = fetch(&t, Some(&customer.token), "/v1/transactions/export?format=csv").await;
     let header = |name: &str| file.headers[name].to_str().expect("ASCII").to_owned();
     assert_eq!(header("content-type"), "text/csv; charset=utf-8; header=present");
@@ -191,11 +191,11 @@ async fn a_csv_is_what_it_says_to_the_byte(db: PgPool) {
             .to_owned(),
         format!("{plain},deposit,failed,ZAR,5,0.05,,,0,0,0,0,,,2026-03-02T08:59:59.995Z,2026-03-02T09:00:00Z,,credit"),
         format!(
-            "{formula},deposit,failed,ZAR,70,0.70,,,0,0,0,0,\"'=HYPERLINK(\"\"http://x\"\")\",'-1+1,\
+            "{formula},deposit,failed,ZAR,70,0.70,,,0,0,0,0,\"'=HYPERLINK(\"\"http://x\"\")\",provider_refused,\
              2026-03-02T08:59:59.930Z,2026-03-02T09:00:00Z,,credit"
         ),
         format!(
-            "{lines},deposit,failed,ZAR,123456,1234.56,,,0,0,0,0,\"Größe ☃, \"\"quoted\"\"\",\"first\r\nsecond\",\
+            "{lines},deposit,failed,ZAR,123456,1234.56,,,0,0,0,0,\"Größe ☃, \"\"quoted\"\"\r\nsecond\",,\
              2026-03-02T08:57:56.544Z,2026-03-02T09:00:00Z,,credit"
         ),
     ];
@@ -220,7 +220,7 @@ async fn a_line_of_json_is_the_object_of_the_list(db: PgPool) {
     let customer = t.customer_with(5_000).await;
     t.withdraw(&customer, 1_000, "w1").await;
     t.drive().await;
-    seed_awkward(&t, customer.id, 7, "Größe ☃ \"quoted\"", "first\nsecond").await;
+    seed_awkward(&t, customer.id, 7, "Größe ☃ \"quoted\"\nsecond", "provider_refused").await;
     let listed = t.get(&customer, "/v1/transactions").await.body["data"].clone();
     let bytes = export(&t, &customer, "format=jsonl").await;
     let lines: Vec<Value> = text(&bytes).lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
@@ -246,7 +246,7 @@ async fn a_line_of_json_is_the_object_of_the_list(db: PgPool) {
 async fn a_workbook_opens_with_dates_numbers_and_text_as_text(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
-    let id = seed_awkward(&t, customer.id, 123_456, "=1+1 <&> _x0041_", "bell \u{7}\r\nend").await;
+    let id = seed_awkward(&t, customer.id, 123_456, "=1+1 <&> _x0041_ bell \u{7}\r\nend", "provider_refused").await;
     let bytes = export(&t, &customer, "format=xlsx").await;
     let rows = sheet(&bytes, "Transactions");
     assert_eq!(rows.len(), 2);
@@ -263,8 +263,8 @@ async fn a_workbook_opens_with_dates_numbers_and_text_as_text(db: PgPool) {
     assert_eq!((updated_at.is_datetime(), updated_at.as_f64()), (true, 46_083.375));
     let unescaped =
         |data: Data| data.to_string().replace("_x005F_", "_").replace("_x0007_", "\u{7}").replace("_x000D_", "\r");
-    assert_eq!(unescaped(cell("description")), "=1+1 <&> _x0041_");
-    assert_eq!(unescaped(cell("failure_reason")), "bell \u{7}\r\nend");
+    assert_eq!(unescaped(cell("description")), "=1+1 <&> _x0041_ bell \u{7}\r\nend");
+    assert_eq!(unescaped(cell("failure_reason")), "provider_refused");
     verify("xlsx", &bytes);
     let totals: Vec<String> = sheet(&bytes, "Trailer")[7].iter().map(ToString::to_string).collect();
     assert_eq!(totals, ["ZAR", "deposit", "1", "123456", "0", "0", "0"]);

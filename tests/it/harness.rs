@@ -124,10 +124,20 @@ impl TestApp {
     /// With processes that die where a test wants them to.
     pub(crate) async fn crashing(db: PgPool, settings: &[(&str, &str)], crash: CrashPoints) -> Self {
         let now = Utc.with_ymd_and_hms(2026, 3, 2, 9, 0, 0).single().expect("a time");
+        let clocks = (Clock::fixed(now), revio_sim::Clock::fixed(now.timestamp()));
+        Self::with_clocks(db, settings, crash, clocks).await
+    }
+
+    pub(crate) async fn with_clocks(
+        db: PgPool,
+        settings: &[(&str, &str)],
+        crash: CrashPoints,
+        (clock, sim_clock): (Clock, revio_sim::Clock),
+    ) -> Self {
         let sim = revio_sim::start(revio_sim::Options {
             deliveries: Deliveries::Manual,
             webhook_private_key_pem: Some(WEBHOOK_KEY.clone()),
-            clock: revio_sim::Clock::fixed(now.timestamp()),
+            clock: sim_clock,
             ..revio_sim::Options::default()
         })
         .await
@@ -138,7 +148,7 @@ impl TestApp {
         let mailbox = Mailbox::new();
         let settings = [&[("MAIL_FOLDER", mailbox.path())], settings].concat();
         let config = config(&sim, &url, &webhook.public_key, &settings);
-        let app = App::assemble(config, db, ledger().await, Clock::fixed(now), crash).expect("the settings are usable");
+        let app = App::assemble(config, db, ledger().await, clock, crash).expect("the settings are usable");
         serve(listener, Server::new(app.clone(), CancellationToken::new()));
         Self { app, sim, url, mailbox, http: reqwest::Client::builder().build().expect("a client") }
     }
@@ -413,16 +423,18 @@ impl TestApp {
 /// What the rows of each customer say of the wallet (posted, pending) and of what the customer owes.
 const BOOKS: &str = "
     select u.id,
-           coalesce(sum(case when state <> 'completed' then 0
-                             when a.direction = 'credit' then amount_minor
-                             when a.direction = 'debit' then -amount_minor
-                             when kind in ('deposit', 'chargeback_reversal') then amount_minor
-                             else owed_minor - amount_minor end - repaid_minor), 0)::bigint,
+           coalesce(sum(case when kind in ('refund', 'chargeback') and state = 'failed' then owed_minor
+                             when state <> 'completed' or kind <> 'adjustment' and c.transaction_id is not null then 0
+                             when a.direction = 'credit' then t.amount_minor
+                             when a.direction = 'debit' then -t.amount_minor
+                             when kind in ('deposit', 'chargeback_reversal') then t.amount_minor
+                             else owed_minor - t.amount_minor end - repaid_minor), 0)::bigint,
            coalesce(sum(case when kind = 'withdrawal' and state in ('reserved', 'awaiting_approval', 'submitting', 'submitted')
-                             then amount_minor else 0 end), 0)::bigint,
+                             then t.amount_minor else 0 end), 0)::bigint,
            coalesce(sum(owed_minor - repaid_minor), 0)::bigint
       from users u left join transactions t on t.user_id = u.id
-           left join adjustments a on a.transaction_id = t.id group by u.id";
+           left join adjustments a on a.transaction_id = t.id
+           left join suspense_clearings c on c.transaction_id = t.id group by u.id";
 
 fn new_rsa_private_key() -> String {
     let pair = rsa::KeyPair::generate(KeySize::Rsa2048).expect("the system gives random numbers");
@@ -438,6 +450,7 @@ fn config(sim: &Sim, url: &str, webhook_key: &str, settings: &[(&str, &str)]) ->
         ("PUBLIC_URL", url),
         // The test's own pool is used; the variable only has to be there.
         ("DATABASE_URL", "postgres://unused"),
+        ("DATABASE_DURABILITY", "none"),
         ("REDIS_URL", redis_url.as_str()),
         ("TIGERBEETLE_ADDRESSES", "127.0.0.1:1"),
         ("REVIO_BASE_URL", base_url.as_str()),

@@ -2,11 +2,15 @@
 
 use std::time::Instant;
 
+use octoco::processes::server::Server;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Answer, PATIENCE, TestApp};
+use crate::binary::{self, Serving};
+use crate::harness::{Answer, PATIENCE, TestApp, serve};
 
 /// The probe gives each part two seconds, which a busy machine may need more of: it is asked until its answer is the one that is
 /// waited for.
@@ -32,9 +36,68 @@ async fn a_service_with_all_its_parts_is_ready(db: PgPool) {
     let call = async |path: &str| t.send(Method::GET, path, None, &[], None).await;
     assert_eq!(call("/healthz").await.body, "ok");
     assert_eq!(ready(&t).await.body["status"], "ready");
-    let metrics = call("/metrics").await;
-    assert!(metrics.body.as_str().expect("text").contains("octoco_http_requests_total"));
+    let (status, metrics) = fetch(&for_operators(&t).await, "/metrics").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(metrics.contains("octoco_http_requests_total"), "{metrics}");
     t.finish().await;
+}
+
+/// The address of a listener for the operators of a test's app.
+pub(crate) async fn for_operators(t: &TestApp) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
+    let address = listener.local_addr().expect("bound").to_string();
+    serve(listener, Server::for_operators(t.app.clone(), CancellationToken::new()));
+    address
+}
+
+/// What is no part of the contract.
+pub(crate) async fn fetch(address: &str, path: &str) -> (StatusCode, String) {
+    let answer = reqwest::get(format!("http://{address}{path}")).await.expect("it answers");
+    (answer.status(), answer.text().await.expect("the answer is whole"))
+}
+
+#[sqlx::test]
+async fn the_world_is_told_no_metrics_and_operators_nothing_else(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let public = t.url.trim_start_matches("http://");
+    for path in ["/metrics", "/metrics/", "//metrics"] {
+        assert_eq!(fetch(public, path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    let operators = for_operators(&t).await;
+    for path in ["/v1/me", "/openapi.json", "/docs", "/v1/auth/login"] {
+        assert_eq!(fetch(&operators, path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    t.finish().await;
+}
+
+/// A worker beside an API on one machine, with one set of settings but for the ports.
+#[sqlx::test]
+async fn each_process_is_watched_at_an_address_of_its_own(db: PgPool) {
+    let settings = binary::settings(&db, "any");
+    let (serving, working) = (Serving::start(&settings).await, Serving::work(&settings).await);
+    let mut without = settings.clone();
+    without.remove("OPS_ADDR");
+    // Whether the default port is free or not.
+    let (third, fourth) = (Serving::work(&without).await, Serving::work(&without).await);
+    for process in [&serving, &working, &third, &fourth] {
+        assert_eq!(fetch(&process.operations, "/healthz").await, (StatusCode::OK, "ok".to_owned()));
+        assert!(fetch(&process.operations, "/readyz").await.1.contains("\"postgres\":\""));
+        let (status, metrics) = fetch(&process.operations, "/metrics").await;
+        assert!(status == StatusCode::OK && metrics.contains("octoco_http_requests_total"), "{metrics}");
+        assert!(metrics.contains(r#"octoco_db_pool_connections{state="max"} 10"#), "{metrics}");
+    }
+    assert_eq!(fetch(&serving.address, "/metrics").await.0, StatusCode::NOT_FOUND);
+    let mut taken = settings.clone();
+    taken.insert("OPS_ADDR", working.operations.clone());
+    let (printed, status) = binary::run(&["work"], &taken).await;
+    assert!(
+        !status.success() && printed.contains("in use"),
+        "an address of one's own choice is never another: {printed}"
+    );
+    for process in [serving, working, third, fourth] {
+        let (printed, status) = process.stop().await;
+        assert!(status.success(), "{printed}");
+    }
 }
 
 #[sqlx::test(migrations = false)]
@@ -70,9 +133,9 @@ async fn the_document_names_every_route(db: PgPool) {
         "/v1/webhooks/revio",
         "/healthz",
         "/readyz",
-        "/metrics",
     ] {
         assert!(document["paths"][path].is_object(), "{path}");
     }
+    assert!(document["paths"]["/metrics"].is_null(), "it is at OPS_ADDR");
     t.finish().await;
 }

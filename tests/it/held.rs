@@ -48,7 +48,7 @@ async fn a_row_that_gave_up_goes_on_when_a_person_says_so(db: PgPool) {
 }
 
 #[sqlx::test]
-async fn a_dismissed_row_stays_as_it_is(db: PgPool) {
+async fn a_dismissed_row_comes_to_its_end_and_stays_there(db: PgPool) {
     let t = TestApp::new(db).await;
     let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
     let deposit = t.deposit(&customer, 5_000, "k1").await;
@@ -59,7 +59,7 @@ async fn a_dismissed_row_stays_as_it_is(db: PgPool) {
     assert_eq!(resolve(&t, &finance, deposit.id(), "dismiss").await.status, StatusCode::OK);
     t.advance(TimeDelta::days(2));
     t.drive().await;
-    assert_eq!((t.state(deposit.id()).await.as_str(), t.held_reason(deposit.id()).await), ("awaiting_payment", None));
+    assert_eq!((t.state(deposit.id()).await.as_str(), t.held_reason(deposit.id()).await), ("failed", None));
     assert_eq!(t.balance(&customer).await, (0, 0, 0));
     t.finish().await;
 }

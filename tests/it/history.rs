@@ -455,11 +455,9 @@ async fn staff_see_everybodys_rows_and_may_narrow_to_one_customer(db: PgPool) {
     let one = list(&format!("user_id={}", customer.id)).await;
     assert_eq!(once(&rows(&one)), mine);
     assert_eq!(one["data"][0]["user_id"], json!(customer.id));
-    sqlx::query("update transactions set held_reason = 'look' where id = $1::uuid")
-        .bind(mine.first().expect("a row"))
-        .execute(&t.app.db)
-        .await
-        .expect("PostgreSQL answers");
+    let hold =
+        "update transactions set held_code = 'gave_up', held_reason = 'look', held_at = now() where id = $1::uuid";
+    sqlx::query(hold).bind(mine.first()).execute(&t.app.db).await.expect("PostgreSQL answers");
     assert_eq!(list("held=true").await["page"]["total"], 1);
     assert_eq!(list("held=false").await["page"]["total"], 8);
     t.finish_with_held().await;

@@ -6,12 +6,16 @@ use std::time::Instant;
 
 use chrono::TimeDelta;
 use octoco::platform::permissions::Role;
+use octoco::processes::server::Server;
+use octoco::webhooks::refused;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Pay, Scope};
 use serde_json::json;
 use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Answer, TestApp, answer};
+use crate::harness::{Answer, TestApp, answer, serve};
 
 async fn post(t: &TestApp, body: Vec<u8>, signatures: &[&str]) -> Answer {
     // Each call a moment later: the log is read in order of time.
@@ -89,9 +93,11 @@ async fn a_signed_event_that_means_nothing_to_us_is_kept_and_answered_200(db: Pg
         assert_eq!(post(&t, body.into_bytes(), &[&signature]).await.status, StatusCode::OK);
     }
     t.drive().await;
-    let states: Vec<String> =
-        sqlx::query_scalar("select distinct state from webhook_logs").fetch_all(&t.app.db).await.expect("answers");
-    assert_eq!(states, ["ignored"]);
+    let states: Vec<String> = sqlx::query_scalar("select distinct state from webhook_logs order by 1")
+        .fetch_all(&t.app.db)
+        .await
+        .expect("answers");
+    assert_eq!(states, ["dead", "ignored"], "what cannot be read is a dead letter");
     t.finish().await;
 }
 
@@ -250,6 +256,71 @@ async fn a_list_of_networks_keeps_strangers_out(db: PgPool) {
     t.finish().await;
 }
 
+/// However a proxy writes an address, and wherever.
+#[sqlx::test]
+async fn revio_is_known_behind_every_kind_of_proxy(db: PgPool) {
+    let networks = ("REVIO_ALLOWED_NETWORKS", "::ffff:203.0.113.0/120, 2001:db8::/32");
+    let body = json!({"type": "purchase", "event_type": "purchase.paid", "is_test": true}).to_string();
+    for (setting, name, genuine, strange) in [
+        ("x-forwarded-for", "X-Forwarded-For", "198.51.100.7, 203.0.113.7:51008", "203.0.113.7, 198.51.100.7:51008"),
+        ("x-forwarded-for", "X-Forwarded-For", "::ffff:203.0.113.7", "::ffff:198.51.100.7"),
+        ("x-forwarded-for", "X-Forwarded-For", "[2001:db8::1]:443", "[2001:db9::1]:443"),
+        ("X-Real-IP", "X-Real-IP", "203.0.113.7", "198.51.100.7"),
+        ("forwarded", "Forwarded", "for=\"[2001:db8::1]:443\";proto=https", "for=198.51.100.7"),
+    ] {
+        let settings = [networks, ("TRUSTED_PROXIES", "127.0.0.0/8"), ("CLIENT_ADDRESS_HEADER", setting)];
+        let t = TestApp::with(db.clone(), &settings).await;
+        let signature = t.sim.sign(body.as_bytes());
+        let from = async |name: &str, address: &str| {
+            let request = t.http.post(format!("{}/v1/webhooks/revio", t.url)).body(body.clone());
+            answer(request.header("X-Signature", &signature).header(name, address)).await.status
+        };
+        assert_eq!(from(name, genuine).await, StatusCode::OK, "{genuine}");
+        assert_eq!(from(name, strange).await, StatusCode::FORBIDDEN, "{strange}");
+        assert_eq!(from("X-Client-Ip", genuine).await, StatusCode::FORBIDDEN, "another header");
+    }
+}
+
+/// The peer of a socket for both kinds is `::ffff:127.0.0.1`.
+#[sqlx::test]
+async fn a_proxy_is_trusted_on_a_socket_for_both_kinds_of_addresses(db: PgPool) {
+    let networks = [("REVIO_ALLOWED_NETWORKS", "203.0.113.0/24"), ("TRUSTED_PROXIES", "127.0.0.0/8")];
+    let t = TestApp::with(db, &networks).await;
+    let listener = TcpListener::bind("[::]:0").await.expect("a port is free");
+    let port = listener.local_addr().expect("bound").port();
+    serve(listener, Server::new(t.app.clone(), CancellationToken::new()));
+    let request = t.http.post(format!("http://127.0.0.1:{port}/v1/webhooks/revio")).body("{}");
+    let refused = answer(request.header("X-Forwarded-For", "203.0.113.7")).await;
+    assert_eq!(refused.code(), "bad_signature", "let in, and judged by its signature");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_flood_of_forgeries_is_counted_and_only_its_beginning_kept(db: PgPool) {
+    let t = TestApp::with(db, &[("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    let flood = (0..300).map(async |index| {
+        let request = t.http.post(format!("{}/v1/webhooks/revio", t.url)).body("x".repeat(5_000));
+        let from = format!("2001:db8:1:2::{index:x}");
+        answer(request.header("X-Signature", "AAAA").header("X-Forwarded-For", from)).await.status
+    });
+    let answers = futures_util::future::join_all(flood).await;
+    assert!(answers.iter().all(|status| *status == StatusCode::UNAUTHORIZED));
+    assert_eq!(verdicts(&t).await.len(), 60, "the first few of an hour");
+    let written = async || -> Vec<(String, i64)> {
+        refused::write_down(&t.app).await.expect("PostgreSQL answers");
+        let rows = sqlx::query_as("select network, calls from refused_deliveries").fetch_all(&t.app.db).await;
+        rows.expect("PostgreSQL answers")
+    };
+    assert_eq!(written().await, [("2001:db8:1:2::/64".to_owned(), 300)]);
+    post(&t, b"{}".to_vec(), &["AAAA"]).await;
+    let counted: i64 = written().await.iter().map(|(_, calls)| calls).sum();
+    assert_eq!(counted, 301, "each once");
+    t.advance(TimeDelta::days(31));
+    assert!(!refused::prune(&t.app).await.expect("PostgreSQL answers"), "all of it at once");
+    assert_eq!((verdicts(&t).await.len(), written().await.len()), (0, 0));
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn who_forges_too_often_has_to_wait(db: PgPool) {
     let t = TestApp::with(db, &[("RATE_LIMITS", "default"), ("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
@@ -350,5 +421,31 @@ async fn the_command_line_verifies_a_signature(db: PgPool) {
     assert_eq!(verify(b"{\"a\": 2}", &right), Some(1));
     assert_eq!(verify(body, "AAAA"), Some(1));
     std::fs::remove_file(&file).expect("it is ours");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_slash_at_the_end_of_the_address_makes_no_difference(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    let event = t.sim.events().into_iter().find(|event| event.event_type == "purchase.paid").expect("raised");
+    let call = async |path: &str, signature: &str| {
+        let request = t.http.post(format!("{}{path}", t.url)).body(event.body.clone());
+        answer(request.header("X-Signature", signature)).await
+    };
+    for path in ["/v1/webhooks/revio/", "/v1/webhooks/revio/callback/"] {
+        for signature in ["Zm9yZ2Vk", event.signature.as_str()] {
+            let (with, without) = (call(path, signature).await, call(path.trim_end_matches('/'), signature).await);
+            assert_eq!((with.status, with.code()), (without.status, without.code()), "{path}");
+        }
+    }
+    assert_eq!(verdicts(&t).await.iter().filter(|verdict| *verdict == "accepted").count(), 1);
+    let body = vec![b'x'; 200_000];
+    let large = answer(t.http.post(format!("{}/v1/webhooks/revio/", t.url)).body(body)).await;
+    assert_eq!(large.code(), "bad_signature", "as large as without the slash");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
     t.finish().await;
 }

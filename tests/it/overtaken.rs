@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use ledger::AccountCode;
+use octoco::money::transactions::Hold;
 use octoco::money::{transactions, withdrawals};
 use octoco::platform::clock::Clock;
 use octoco::platform::crash::CrashPoints;
@@ -183,7 +184,9 @@ async fn what_may_still_be_booked_is_not_dismissed(db: PgPool) {
     let waiting = t.deposit(&customer, 500, "second").await.id();
     for id in [chargeback, waiting] {
         let row = transactions::find(&t.app, id).await.expect("there");
-        transactions::hold(&t.app, &row, "gave up after 5 failures: outcome unknown").await.expect("held");
+        transactions::hold(&t.app, &row, Hold::GaveUp, "gave up after 5 failures: outcome unknown")
+            .await
+            .expect("held");
         assert_eq!(resolve(&t, &finance, id, "dismiss").await, StatusCode::BAD_REQUEST);
         assert_eq!(resolve(&t, &finance, id, "retry").await, StatusCode::OK);
     }
@@ -197,12 +200,13 @@ async fn a_refund_of_what_was_just_set_aside_is_no_second_payment(db: PgPool) {
     let next = Crashes::default();
     let t = TestApp::crashing(db, &[], next.plan()).await;
     let customer = t.customer().await;
-    // Nobody but the row itself asks for the purchase.
+    // Nobody but the row itself asks for the purchase, and for what was given back of it.
     t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.set_settings(revio_sim::Settings { payment_reads: true, ..t.sim.settings() });
     let deposit = t.deposit(&customer, 5_000, "d").await;
     let purchase = t.purchase_of(deposit.id());
     t.sim.pay_purchase(purchase, Pay { amount: Some(4_000), ..Pay::default() }).expect("payable");
-    next.at("deposit.unmatched_booked");
+    next.at("suspense.booked");
     t.advance(TimeDelta::minutes(1));
     t.drive().await;
     assert_eq!(t.held_reason(deposit.id()).await, None, "it died before it said so");

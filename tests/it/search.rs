@@ -171,11 +171,11 @@ async fn a_failure_is_found_by_its_reason_and_only_by_the_last_one(db: PgPool) {
             .await
             .expect("PostgreSQL answers")
     };
-    fail("declined by the bank").await;
-    assert_eq!(found(&t, &customer, "declined kettle").await, ["new kettle"]);
-    fail("expired at the bank").await;
-    assert_eq!(found(&t, &customer, "declined").await, [""; 0]);
-    assert_eq!(found(&t, &customer, "expired bank").await, ["new kettle"]);
+    fail("provider_refused").await;
+    assert_eq!(found(&t, &customer, "refused kettle").await, ["new kettle"]);
+    fail("closed_by_review").await;
+    assert_eq!(found(&t, &customer, "refused").await, [""; 0]);
+    assert_eq!(found(&t, &customer, "closed review").await, ["new kettle"]);
     t.drive().await;
     t.finish().await;
 }

@@ -117,6 +117,28 @@ async fn guesses_from_one_address_are_slowed_down_whomever_they_are_for(db: PgPo
     t.finish().await;
 }
 
+#[sqlx::test]
+async fn guesses_from_the_many_addresses_of_one_network_are_slowed_down(db: PgPool) {
+    let t = TestApp::with(db, &UNDER_ATTACK).await;
+    let (network, group) = (somewhere(), || rand::random::<u16>());
+    let network = network.split(':').take(4).collect::<Vec<_>>().join(":");
+    let mut slowed = 0;
+    for round in 0..20 {
+        let calls = (0..150).map(async |index| {
+            let from = format!("{network}:{:x}:{:x}:{:x}:{:x}", group(), group(), group(), group());
+            let email = format!("nobody{index}.{round}@example.com");
+            sign_in(&t, &email, "a wrong password", &[("X-Forwarded-For", &from)]).await.status
+        });
+        let answers = futures_util::future::join_all(calls).await;
+        slowed += answers.iter().filter(|status| **status == StatusCode::TOO_MANY_REQUESTS).count();
+        if slowed > 0 {
+            break;
+        }
+    }
+    assert!(slowed > 0);
+    t.finish().await;
+}
+
 /// Gives everybody a hash of their password with parameters of the past.
 pub(crate) async fn store_an_old_hash(t: &TestApp) -> String {
     let weak = Params::new(8 * 1024, 1, 1, None).expect("valid parameters");
@@ -286,4 +308,46 @@ async fn a_device_is_known_until_the_password_is_another(db: PgPool) {
     let known = sign_in_from(&t, &customer.email, new, &somewhere(), &cookie(&changed, "device=")).await;
     assert_eq!(known.status, StatusCode::OK, "{}", known.body);
     t.finish().await;
+}
+
+/// Another program on the host, or on one above it, has cookies of the same name; a browser sends those of the longer path first.
+#[sqlx::test]
+async fn our_cookies_are_found_among_those_of_other_programs(db: PgPool) {
+    for public_url in ["http://octoco.test", "https://octoco.test"] {
+        let t = TestApp::with(db.clone(), &[("PUBLIC_URL", public_url)]).await;
+        let prefix = if public_url.starts_with("https") { "__Secure-" } else { "" };
+        let customer = t.customer().await;
+        let login = t.login(&customer.email, PASSWORD).await;
+        let mut own = cookie(&login, &format!("{prefix}refresh_token="));
+        let device = cookie(&login, &format!("{prefix}device="));
+        let another = t.customer().await;
+        let ended = cookie(&t.login(&another.email, PASSWORD).await, &format!("{prefix}refresh_token="));
+        t.send(Method::POST, "/v1/auth/logout", None, &[("Cookie", &ended)], None).await;
+        let foreign = ["refresh_token=eyJhbGciOiJIUzI1NiJ9.e30.x".to_owned(), format!("{prefix}refresh_token="), ended];
+        for way in 0..4 {
+            let lines = match way {
+                0 => vec![format!("{}; {own}", foreign.join("; "))],
+                1 => vec![format!("{own}; {}", foreign.join("; "))],
+                2 => vec![foreign.join("; "), own.clone()],
+                _ => vec![format!("a=b;{};{own}; broken; =", foreign[1])],
+            };
+            let headers: Vec<(&str, &str)> = lines.iter().map(|line| ("Cookie", line.as_str())).collect();
+            let renewed = t.send(Method::POST, "/v1/auth/refresh", None, &headers, None).await;
+            assert_eq!(renewed.status, StatusCode::OK, "{lines:?}: {}", renewed.body);
+            assert_eq!(renewed.body["user"]["email"], customer.email);
+            own = cookie(&renewed, &format!("{prefix}refresh_token="));
+        }
+        let many = format!("{}; {own}", [foreign[1].as_str(); 8].join("; "));
+        let lost = t.send(Method::POST, "/v1/auth/refresh", None, &[("Cookie", &many)], None).await;
+        assert_eq!(lost.status, StatusCode::UNAUTHORIZED, "not without end");
+        let devices = format!("{prefix}device=theirs; {device}");
+        let again = sign_in(&t, &customer.email, PASSWORD, &[("Cookie", &devices)]).await;
+        assert_eq!(cookie(&again, &format!("{prefix}device=")), device, "known: no new one is made");
+        let both = format!("{}; {own}", foreign[0]);
+        let out = t.send(Method::POST, "/v1/auth/logout", None, &[("Cookie", &both)], None).await;
+        assert!(out.headers["set-cookie"].to_str().expect("text").starts_with(&format!("{prefix}refresh_token=;")));
+        let late = t.send(Method::POST, "/v1/auth/refresh", None, &[("Cookie", &own)], None).await;
+        assert_eq!(late.status, StatusCode::UNAUTHORIZED);
+        t.finish().await;
+    }
 }

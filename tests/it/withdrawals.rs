@@ -193,25 +193,6 @@ async fn a_lost_answer_to_the_registration_pays_once(db: PgPool) {
 }
 
 #[sqlx::test]
-async fn a_payout_whose_window_closed_unused_is_replaced_and_paid_once(db: PgPool) {
-    let t = TestApp::new(db).await;
-    let customer = t.customer_with(10_000).await;
-    t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::Reset(Moment::Before)));
-    let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
-    t.drive().await;
-    t.advance(TimeDelta::minutes(14) + TimeDelta::seconds(30));
-    t.drive().await;
-    assert_eq!(t.state(withdrawal.id()).await, "submitting", "too late to execute, too early to be sure");
-    t.advance(TimeDelta::minutes(2));
-    t.drive().await;
-    assert_eq!(t.state(withdrawal.id()).await, "completed");
-    assert_eq!(t.sim.payouts_by_reference(&withdrawal.id().to_string()).len(), 2);
-    assert_eq!(t.sim.totals("ZAR").paid_out_count, 1);
-    assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
-    t.finish().await;
-}
-
-#[sqlx::test]
 async fn somebody_elses_bank_account_is_not_there(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(10_000).await;

@@ -1,0 +1,198 @@
+//! Every verified payment of ours ends in a wallet or in suspense, with an open item; what takes from suspense clears one, once.
+
+use chrono::TimeDelta;
+use ledger::AccountCode;
+use octoco::platform::permissions::Role;
+use reqwest::{Method, StatusCode};
+use revio_sim::{Override, Pay};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::harness::{Answer, Customer, TestApp};
+
+async fn misfit(t: &TestApp, customer: &Customer, asked: i64, paid: i64, key: &str) -> Uuid {
+    let deposit = t.deposit(customer, asked, key).await;
+    let pay = Pay { amount: Some(paid), ..Pay::default() };
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), pay).expect("payable");
+    t.drive().await;
+    deposit.id()
+}
+
+async fn items(t: &TestApp, staff: &Customer, state: &str) -> Vec<Value> {
+    let listed = t.get(staff, &format!("/v1/admin/suspense-items?state={state}")).await;
+    assert_eq!(listed.status, StatusCode::OK, "{}", listed.body);
+    listed.body["data"].as_array().expect("a list").clone()
+}
+
+async fn propose(t: &TestApp, maker: &Customer, customer: &Customer, item: Option<Uuid>, key: &str) -> Answer {
+    let body = json!({"user_id": customer.id, "direction": "credit", "amount": 899, "currency": "ZAR",
+        "counterpart": "suspense", "reason": "it is theirs", "item_id": item});
+    let headers = [("Idempotency-Key", key)];
+    t.send(Method::POST, "/v1/admin/adjustments", Some(&t.token(maker)), &headers, Some(body)).await
+}
+
+async fn approve(t: &TestApp, checker: &Customer, proposed: &Answer) -> Answer {
+    let path = format!("/v1/admin/adjustments/{}/approve", proposed.id());
+    let body = json!({"adjustment_hash": proposed.body["adjustment_hash"]});
+    t.send(Method::POST, &path, Some(&t.token(checker)), &[], Some(body)).await
+}
+
+#[sqlx::test]
+async fn money_for_a_row_that_is_held_already_is_set_aside_too(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
+    let deposit = t.deposit(&customer, 900, "d").await.id();
+    t.sim.set_override(Override::of(t.purchase_of(deposit), "/marked_as_paid", json!(true)).when("paid"));
+    t.sim.pay_purchase(t.purchase_of(deposit), Pay { amount: Some(899), ..Pay::default() }).expect("payable");
+    t.drive().await;
+    assert!(t.held_reason(deposit).await.is_some_and(|reason| reason.contains("marked as paid")));
+    t.sim.clear_overrides();
+    t.sim.raise_event(t.purchase_of(deposit), "purchase.paid").expect("it is there");
+    t.drive().await;
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 899);
+    let open = items(&t, &finance, "open").await;
+    assert_eq!((open.len(), &open[0]["kind"], &open[0]["left"]), (1, &json!("other_amount"), &json!(899)));
+    assert_eq!(open[0]["provider_id"], t.purchase_of(deposit).to_string());
+    t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn a_payment_of_which_no_row_is_known_is_set_aside_and_given_back_from_there(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
+    let deposit = t.deposit(&customer, 900, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    for table in ["provider_objects", "transactions"] {
+        sqlx::query(sqlx::AssertSqlSafe(format!("delete from {table}"))).execute(&t.app.db).await.expect("deleted");
+    }
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    for _ in 0..2 {
+        t.drive().await;
+        t.sim.raise_event(purchase, "purchase.paid").expect("it is there");
+    }
+    t.drive().await;
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 900);
+    let open = items(&t, &finance, "open").await;
+    assert_eq!((open.len(), &open[0]["kind"]), (1, &json!("unknown_row")));
+    t.sim.refund_purchase(purchase, None).expect("refundable");
+    t.drive().await;
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 0);
+    assert_eq!(items(&t, &finance, "open").await.len(), 0);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_payment_that_the_ledger_has_booked_already_is_not_set_aside_when_its_row_is_lost(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(900).await;
+    let purchase: Uuid =
+        sqlx::query_scalar("select provider_id from transactions").fetch_one(&t.app.db).await.expect("one");
+    for table in ["provider_objects", "transactions"] {
+        sqlx::query(sqlx::AssertSqlSafe(format!("delete from {table}"))).execute(&t.app.db).await.expect("deleted");
+    }
+    t.sim.raise_event(purchase, "purchase.settled").expect("it is there");
+    for _ in 0..30 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(1));
+    }
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 0);
+    assert_eq!(t.wallet(customer.id).await.posted(), 900);
+    let dead = "select last_error from webhook_logs where state = 'dead'";
+    let errors: Vec<String> = sqlx::query_scalar(dead).fetch_all(&t.app.db).await.expect("PostgreSQL answers");
+    assert_eq!(errors, [""; 0], "nothing is left to do");
+    // But what Revio gives back of it, nobody can take from whom it belongs to.
+    t.sim.refund_purchase(purchase, Some(100)).expect("refundable");
+    for _ in 0..30 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(1));
+    }
+    let error: String = sqlx::query_scalar(dead).fetch_one(&t.app.db).await.expect("a dead letter");
+    assert!(error.contains("is not there"), "{error}");
+}
+
+#[sqlx::test]
+async fn an_item_is_cleared_once_whoever_comes_first(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let item = misfit(&t, &customer, 900, 899, "d").await;
+    let nothing_named = propose(&t, &maker, &customer, None, "k0").await;
+    assert_eq!(
+        (nothing_named.status, &nothing_named.body["errors"][0]["field"]),
+        (StatusCode::BAD_REQUEST, &json!("item_id"))
+    );
+    let (first, second) = (
+        propose(&t, &maker, &customer, Some(item), "k1").await,
+        propose(&t, &maker, &customer, Some(item), "k2").await,
+    );
+    assert_eq!((first.status, second.status), (StatusCode::CREATED, StatusCode::CREATED), "{}", first.body);
+    assert_eq!(approve(&t, &checker, &first).await.body["state"], "completed");
+    let refused = approve(&t, &checker, &second).await;
+    assert_eq!((&refused.body["state"], &refused.body["failure_reason"]), (&json!("rejected"), &json!("item_cleared")));
+    assert_eq!(propose(&t, &maker, &customer, Some(item), "k3").await.body["errors"][0]["field"], "amount");
+    assert_eq!(t.balance(&customer).await, (899, 0, 899));
+    assert_eq!(t.get(&customer, &format!("/v1/transactions/{item}")).await.body["outcome"], "credited");
+    // What Revio gives back then is not in suspense any more.
+    t.sim.refund_purchase(t.purchase_of(item), None).expect("refundable");
+    t.drive().await;
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 0, "never below zero");
+    let held: String = sqlx::query_scalar("select held_reason from transactions where kind = 'refund'")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("a refund");
+    assert!(held.contains("twice"), "{held}");
+    t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn what_is_set_aside_is_given_back_in_parts_too(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let item = misfit(&t, &customer, 900, 899, "d").await;
+    t.sim.refund_purchase(t.purchase_of(item), Some(400)).expect("refundable");
+    t.drive().await;
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 499);
+    t.advance(TimeDelta::minutes(2));
+    t.sim.refund_purchase(t.purchase_of(item), None).expect("refundable");
+    t.drive().await;
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 0);
+    assert_eq!(t.get(&customer, &format!("/v1/transactions/{item}")).await.body["outcome"], "returned");
+    t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn what_a_correction_moves_into_suspense_is_an_item_too(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(2_000).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let body = json!({"user_id": customer.id, "direction": "debit", "amount": 899, "currency": "ZAR",
+        "counterpart": "suspense", "reason": "not theirs"});
+    let headers = [("Idempotency-Key", "k")];
+    let proposed = t.send(Method::POST, "/v1/admin/adjustments", Some(&t.token(&maker)), &headers, Some(body)).await;
+    assert_eq!(approve(&t, &checker, &proposed).await.body["state"], "completed");
+    let open = items(&t, &maker, "open").await;
+    assert_eq!((open.len(), &open[0]["kind"], &open[0]["id"]), (1, &json!("correction"), &proposed.body["id"]));
+    let back = propose(&t, &maker, &customer, Some(proposed.id()), "back").await;
+    assert_eq!(approve(&t, &checker, &back).await.body["state"], "completed");
+    assert_eq!(t.balance(&customer).await, (2_000, 0, 2_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_first_withdrawal_in_a_currency_that_nobody_deposited_is_not_refused(db: PgPool) {
+    let t = TestApp::with(db, &[("CURRENCIES", "ZAR,USD")]).await;
+    let customer = t.customer().await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let body = json!({"user_id": customer.id, "direction": "credit", "amount": 5_000, "currency": "USD",
+        "counterpart": "equity", "reason": "a gift"});
+    let headers = [("Idempotency-Key", "k")];
+    let proposed = t.send(Method::POST, "/v1/admin/adjustments", Some(&t.token(&maker)), &headers, Some(body)).await;
+    assert_eq!(approve(&t, &checker, &proposed).await.body["state"], "completed");
+    let body = json!({"amount": 4_000, "currency": "USD", "bank_account_id": customer.bank_account_id});
+    let headers = [("Idempotency-Key", "w")];
+    let asked = t.send(Method::POST, "/v1/withdrawals", Some(&t.token(&customer)), &headers, Some(body)).await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
+    t.drive().await;
+    assert_eq!(t.state(asked.id()).await, "completed");
+}
