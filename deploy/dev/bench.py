@@ -23,7 +23,8 @@ import service
 from console import ROOT, Failure, heading, note
 
 STATE = ROOT / ".dev" / "bench"
-PORTS = {"postgres": 28432, "redis": 28479, "tigerbeetle": 28400, "revio-sim": 28490, "octoco": 28480}  # if free
+PORTS = {"postgres": 28432, "redis": 28479, "tigerbeetle": 28400, "revio-sim": 28490}  # if free
+PORTS.update({"octoco": 28480, "operations": 28481})
 TRANSACTIONS, CALLS, TRANSFERS = 1_000_000, 200, 1_000_000
 ROWS_MIN = 100_000  # a second
 RESIDENT_MAX = 100  # MB

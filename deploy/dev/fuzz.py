@@ -24,7 +24,7 @@ from console import ROOT, Failure, duration, heading, note, run_long, shown
 
 STATE = ROOT / ".dev" / "fuzz"
 PORTS = {"postgres": 29432, "redis": 29379, "tigerbeetle": 29000}  # if free
-SERVICE_PORTS = {"revio-sim": 29090, "octoco": 29080}
+SERVICE_PORTS = {"revio-sim": 29090, "octoco": 29080, "operations": 29081}
 HOME = ROOT / "deploy" / "dev" / "fuzz"
 
 ROLES = ("user", "support", "finance", "admin", "nobody")

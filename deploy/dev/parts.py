@@ -31,11 +31,14 @@ from toolchain import TIGERBEETLE, ensure_all, fresh_folder, postgres_bin, syste
 
 PORT_VARIABLES = {
     "octoco": "OCTOCO_API_PORT",
+    "operations": "OCTOCO_OPS_PORT",
     "revio-sim": "OCTOCO_SIM_PORT",
     "postgres": "OCTOCO_POSTGRES_PORT",
     "redis": "OCTOCO_REDIS_PORT",
     "tigerbeetle": "OCTOCO_TIGERBEETLE_PORT",
 }
+
+OWNERS = {"operations": "octoco"}  # who listens on a port that is no part's main one
 
 POSTGRES_SETTINGS = {
     "development": [],
@@ -61,7 +64,7 @@ class Instances:
     def demand_free_ports(self):
         """Says who is in the way before anything starts."""
         for name, port in self.ports.items():
-            if find(self.state, name) is None and not is_free(port):
+            if find(self.state, OWNERS.get(name, name)) is None and not is_free(port):
                 raise Failure(
                     f"start {name}",
                     f"port {port} is taken by {holder(port)}",

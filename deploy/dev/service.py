@@ -15,7 +15,8 @@ from processes import Part
 from toolchain import cargo_env
 
 STATE = ROOT / ".dev" / "up"
-PORTS = {"postgres": 15432, "redis": 16379, "tigerbeetle": 13000, "revio-sim": 8090, "octoco": 8080}  # as they start
+PARTS = {"postgres": 15432, "redis": 16379, "tigerbeetle": 13000, "revio-sim": 8090, "octoco": 8080}  # as they start
+PORTS = {**PARTS, "operations": 8081}
 
 # The account at the simulated Revio. Not secrets: they open nothing but the simulator on this machine.
 REVIO_API_KEY = "octoco-development-test-key"
@@ -29,8 +30,8 @@ def instances():
 
 def chosen_ports():
     saved = STATE / "ports.json"
-    if saved.exists() and any(processes.find(STATE, name) for name in PORTS):
-        return json.loads(saved.read_text())
+    if saved.exists() and any(processes.find(STATE, name) for name in PARTS):
+        return {**PORTS, **json.loads(saved.read_text())}
     return {name: int(os.environ.get(parts.PORT_VARIABLES[name]) or port) for name, port in PORTS.items()}
 
 
@@ -91,8 +92,10 @@ def variables(up):
     api, sim = f"127.0.0.1:{up.ports['octoco']}", f"127.0.0.1:{up.ports['revio-sim']}"
     return {
         "LISTEN_ADDR": api,
+        "OPS_ADDR": f"127.0.0.1:{up.ports['operations']}",
         "PUBLIC_URL": f"http://{api}",
         "DATABASE_URL": up.database_url("octoco"),
+        "DATABASE_DURABILITY": "none" if up.purpose == "tests" else "local",
         "REDIS_URL": up.redis_url(),
         "TIGERBEETLE_ADDRESSES": up.tigerbeetle_address(),
         "TIGERBEETLE_CLUSTER_ID": "0",

@@ -24,7 +24,8 @@ from console import ROOT, Failure, heading, note, shown
 from storm_traffic import Traffic
 
 STATE = ROOT / ".dev" / "storm"
-PORTS = {"postgres": 27432, "redis": 27379, "tigerbeetle": 27000, "revio-sim": 27090, "octoco": 27080}  # if free
+PORTS = {"postgres": 27432, "redis": 27379, "tigerbeetle": 27000, "revio-sim": 27090}  # if free
+PORTS.update({"octoco": 27080, "operations": 27081})
 
 DELIVERIES = 10_000
 CALM_DEPOSITS = 300

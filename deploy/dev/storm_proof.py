@@ -132,7 +132,7 @@ class Proof:
         note("counted: pending and dead events, held transactions")
 
     def gauges(self):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.up.ports['octoco']}/metrics", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.up.ports['operations']}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
         for line in lines:
             found = re.fullmatch(r'octoco_queue_rows\{queue="(\w+)",what="(dead|held)"\} (\d+)', line)
