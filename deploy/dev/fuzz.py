@@ -164,7 +164,8 @@ class People:
         self.up = up
         self.victims = [self.sign_up("victim") for _ in range(2)]
         held = self.victims[0].open_deposit()
-        self.sql(f"update transactions set held_reason = 'to be looked at', due_at = null where id = '{held['id']}'")
+        hold = "held_code = 'gave_up', held_reason = 'to be looked at', held_at = now(), due_at = null"
+        self.sql(f"update transactions set {hold} where id = '{held['id']}'")
         self.held = [held["id"]]
         maker = self.sign_up("finance")
         self.adjustments = [maker.propose(victim.id) for victim in self.victims for _ in range(3)]
@@ -226,7 +227,7 @@ class Person(demo.Customer):
 
     def propose(self, user_id):
         what = {"user_id": user_id, "direction": "credit", "amount": 100, "currency": "ZAR"}
-        why = {"counterpart": "suspense", "reason": "fuzzing"}
+        why = {"counterpart": "equity", "reason": "fuzzing"}
         return self.call("POST", "/v1/admin/adjustments", {**what, **why}, key=True)["id"]
 
 

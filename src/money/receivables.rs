@@ -9,9 +9,25 @@ use crate::app::App;
 use crate::money::transactions::Transaction;
 use crate::platform::error::{Error, Result};
 
+/// The legs of what is taken from the wallet, and of what comes in between and repays the rest.
+#[derive(Clone, Copy)]
+pub struct CollectLegs {
+    pub taken: Leg,
+    pub repaid: Leg,
+}
+
+impl CollectLegs {
+    pub const OF_A_REVERSAL: Self = Self { taken: Leg::Main, repaid: Leg::Repay };
+    /// Of a withdrawal that was paid after its release.
+    pub const LATE: Self = Self { taken: Leg::Late, repaid: Leg::Repay };
+    /// Of what was given back before.
+    pub const AGAIN: Self = Self { taken: Leg::Return, repaid: Leg::ReturnRepay };
+}
+
 /// How much of the row's amount is owed in the end. Safe to repeat: each transfer has an id of its row's, and says the same each
 /// time.
-pub async fn collect(app: &App, row: &Transaction, first: Leg, code: TransferCode) -> Result<Amount> {
+pub async fn collect(app: &App, row: &Transaction, legs: CollectLegs, code: TransferCode) -> Result<Amount> {
+    let CollectLegs { taken: first, repaid: last } = legs;
     let currency = row.amount.currency();
     let (wallet, receivable) = (Account::wallet(row.user_id, currency), Account::receivable(row.user_id, currency));
     let provider_balance = app.ledger.provider_balance(currency);
@@ -33,7 +49,7 @@ pub async fn collect(app: &App, row: &Transaction, first: Leg, code: TransferCod
     app.ledger.transfer(leg(Leg::Receivable, (receivable, provider_balance), rest, code)).await?;
     app.crash.at("debt.owed")?;
     // What came in between the two saw no debt yet.
-    let repaid = up_to(app, leg(Leg::Repay, (wallet, receivable), rest, TransferCode::ReceivableRepayment)).await?;
+    let repaid = up_to(app, leg(last, (wallet, receivable), rest, TransferCode::ReceivableRepayment)).await?;
     app.crash.at("debt.repaid")?;
     rest.checked_sub(repaid).map_err(Error::internal)
 }

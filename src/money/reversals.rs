@@ -5,7 +5,7 @@
 //! stateDiagram-v2
 //!     [*] --> initiated: follow (deposits; the money has moved at Revio already)
 //!     initiated --> completed: take or give back (booked)
-//!     completed --> failed: undo (a refund or chargeback that failed after all; the row says so before the ledger does)
+//!     completed --> failed: undo, take_again (Revio says that it failed after all; the row says so before the ledger does)
 //! ```
 //!
 //! A wallet never goes below zero: what it cannot cover now, the customer owes (`customer_receivable`), and the next deposit
@@ -16,7 +16,7 @@ use chrono::TimeDelta;
 use ledger::{Account, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 
 use crate::app::App;
-use crate::money::receivables::{self, Available};
+use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::suspense::{self, Item, ItemKind, NewItem};
 use crate::money::transactions::{self, Due, Hold, Kind, Move, Outcome, State, Transaction};
 use crate::platform::error::{Error, Result};
@@ -44,14 +44,29 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
     }
     match (row.state, row.kind) {
         (State::Completed, _) => transactions::rest(app, row).await,
-        (State::Failed, Kind::Refund | Kind::Chargeback) => undo(app, row).await,
-        (State::Failed, _) => transactions::rest(app, row).await,
+        (State::Failed, Kind::ChargebackReversal) => take_again(app, row).await,
+        (State::Failed, _) => undo(app, row).await,
         (State::Initiated, _) => match set_aside(app, row).await? {
             Some(item) => move_in_suspense(app, row, &item).await,
             None => book(app, row).await,
         },
         (state, kind) => Err(Error::internal(format!("a {} cannot be {}", kind.name(), state.name()))),
     }
+}
+
+/// `failed`: the chargeback was not won after all. As any chargeback; of a deposit that was set aside the money leaves its item again.
+async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
+    if let Some(item) = set_aside(app, row).await? {
+        let currency = row.amount.currency();
+        let (debit, credit) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
+        let (id, code) = (TransferId::of(row.id, Leg::Return), TransferCode::UnmatchedPayment);
+        app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
+        suspense::give_up_claim(app, row).await?;
+        suspense::settled(app, &item, Outcome::Returned).await?;
+        return transactions::rest(app, row).await;
+    }
+    let owed = receivables::collect(app, row, CollectLegs::AGAIN, TransferCode::Chargeback).await?;
+    transactions::advance(app, row, Move::to(State::Failed, Due::Never).leaving_owed(owed)).await
 }
 
 async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
@@ -115,7 +130,7 @@ async fn undo(app: &App, row: &Transaction) -> Result<Transaction> {
 
 /// `→ completed`: from the wallet what it holds, the rest is owed.
 async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transaction> {
-    let owed = receivables::collect(app, row, Leg::Main, code).await?;
+    let owed = receivables::collect(app, row, CollectLegs::OF_A_REVERSAL, code).await?;
     if !owed.is_zero() {
         tracing::warn!(transaction.id = %row.id, kind = row.kind.name(), owed = owed.minor(), "a wallet did not cover it; the customer owes it");
     }

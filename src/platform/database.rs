@@ -1,7 +1,7 @@
 //! PostgreSQL: the pool, and how nobody waits for ever for a server that has fallen silent.
 //!
 //! A pool of sqlx's takes a connection back only when its last statement was answered, and waits for that without end. Here it waits for
-//! [`RETURN`]; then the connection is closed and its place is free for a new one. So whatever deadline a call has frees what the call holds.
+//! `RETURN`; then the connection is closed and its place is free for a new one. So whatever deadline a call has frees what the call holds.
 //! A statement of its own has a deadline too. Locks that a lost process holds end by the server's keepalives.
 
 use std::io;

@@ -7,7 +7,7 @@
 //! anything: callers and addresses (of IPv6 the /64) have shares of the bodies that are on their way and of the places, and wait for
 //! their own.
 //!
-//! Bodies in memory: at most one of 16 KiB for each connection, and [`LARGE_BODIES_MAX`] of 256 KiB: 29 MiB with `CONNECTIONS_MAX` = 800.
+//! Bodies in memory: at most one of 16 KiB for each connection, and `LARGE_BODIES_MAX` of 256 KiB: 29 MiB with `CONNECTIONS_MAX` = 800.
 
 mod shares;
 

@@ -423,7 +423,7 @@ impl TestApp {
 /// What the rows of each customer say of the wallet (posted, pending) and of what the customer owes.
 const BOOKS: &str = "
     select u.id,
-           coalesce(sum(case when kind in ('refund', 'chargeback') and state = 'failed' then owed_minor
+           coalesce(sum(case when kind in ('refund', 'chargeback', 'chargeback_reversal') and state = 'failed' then owed_minor
                              when state <> 'completed' or kind <> 'adjustment' and c.transaction_id is not null then 0
                              when a.direction = 'credit' then t.amount_minor
                              when a.direction = 'debit' then -t.amount_minor

@@ -8,6 +8,7 @@ type Code = components["schemas"]["Problem"]["code"];
 
 const isOver: Record<State, boolean> = {
   initiated: false, awaiting_payment: false, reserved: false, awaiting_approval: false, submitting: false, submitted: false,
+  under_review: false,
   completed: true, failed: true, rejected: true, expired: true, cancelled: true,
 };
 

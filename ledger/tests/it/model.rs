@@ -156,7 +156,7 @@ impl Model {
         let debit = self.accounts.get(&t.debit.id).ok_or(no_debit)?;
         let credit = self.accounts.get(&t.credit.id).ok_or(Contradiction("credit_account_not_found"))?;
         let mut room = i64::MAX;
-        if t.debit.code == AccountCode::CustomerWallet {
+        if bounds_debits(t) {
             room = room.min(debit[2] - debit[0] - debit[1]);
         }
         if t.credit.code == AccountCode::CustomerReceivable {
@@ -198,9 +198,13 @@ impl Model {
     }
 }
 
+fn bounds_debits(t: &Transfer) -> bool {
+    matches!(t.debit.code, AccountCode::CustomerWallet | AccountCode::Suspense)
+}
+
 /// Where no account limits it, all of it moves.
 fn up_to(t: &Transfer) -> Kind {
-    let is_limited = t.debit.code == AccountCode::CustomerWallet || t.credit.code == AccountCode::CustomerReceivable;
+    let is_limited = bounds_debits(t) || t.credit.code == AccountCode::CustomerReceivable;
     if is_limited { Kind::UpTo } else { Kind::AtOnce }
 }
 

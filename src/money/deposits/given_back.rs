@@ -112,7 +112,10 @@ fn is_ahead(purchase: &Purchase, payment: &Known) -> bool {
 async fn payments(app: &App, purchase: &Purchase) -> Result<Vec<Known>> {
     let known = provider_objects::payments_of(app, purchase.id).await?;
     let whole = |id: &Uuid| known.iter().any(|payment| payment.id == *id && payment.amount_minor.is_some());
-    let mut missing: Vec<Uuid> = purchase.payments().filter(|id| !whole(id)).collect();
+    // One that is named again may have failed since.
+    let again = |id: &Uuid| purchase.became_by(*id).count() > 1;
+    let mut missing: Vec<Uuid> = purchase.payments().filter(|id| !whole(id) || again(id)).collect();
+    missing.sort_unstable();
     missing.dedup();
     missing.truncate(ASKED_MAX);
     if missing.is_empty() {
@@ -120,6 +123,16 @@ async fn payments(app: &App, purchase: &Purchase) -> Result<Vec<Known>> {
     }
     provider_objects::ask_for_payments(app, &missing).await?;
     provider_objects::payments_of(app, purchase.id).await
+}
+
+/// Whether the purchase names a Payment again, and is not what that made of it any more.
+fn is_undone(purchase: &Purchase, payment: &Known) -> bool {
+    let last = purchase.became_by(payment.id).last();
+    match payment.kind {
+        ObjectKind::Refund => last.is_some_and(|status| !matches!(status, PurchaseStatus::Refunded(_))),
+        ObjectKind::Chargeback => last.is_some_and(|status| matches!(status, PurchaseStatus::Paid(_))),
+        _ => false,
+    }
 }
 
 /// The row of an object that failed after all: undone by `reversals`.
@@ -149,6 +162,8 @@ struct Sums<'a> {
     odd: Option<String>,
     /// Named by the purchase, and nobody says how much.
     unsaid: Option<Uuid>,
+    /// By the purchase's word it failed, and not by its own.
+    undone_by_word: Option<Uuid>,
 }
 
 impl<'a> Sums<'a> {
@@ -163,12 +178,15 @@ impl<'a> Sums<'a> {
             purchase.payment.as_ref().and_then(|payment| payment.amount.whole()).unwrap_or(deposit.amount.minor());
         let is_said = |id: &Uuid| payments.iter().any(|payment| payment.id == *id && payment.amount_minor.is_some());
         let unsaid = purchase.payments().find(|id| !is_said(id));
-        let mut sums = Self { new: Vec::new(), undone: Vec::new(), reversed, paid, odd: None, unsaid };
+        let mut sums =
+            Self { new: Vec::new(), undone: Vec::new(), reversed, paid, odd: None, unsaid, undone_by_word: None };
         let currency = deposit.amount.currency();
         let mut counted = Vec::new();
         for payment in payments {
             match sums.count(payment, currency.code()) {
                 Ok(Some((kind, minor))) => {
+                    sums.undone_by_word =
+                        sums.undone_by_word.or_else(|| is_undone(purchase, payment).then_some(payment.id));
                     counted.push((
                         payment.id,
                         provider_objects::row_id(app, payment.id, payment.created_on),
@@ -270,6 +288,12 @@ impl<'a> Sums<'a> {
                 "Revio's total says {total} refunded, its Payments {refunded}: {difference} is not explained"
             ));
         }
+        if let Some(undone) = self.undone_by_word {
+            return Some(format!(
+                "Revio calls the purchase {} by Payment {undone}, which had given it back",
+                purchase.status.word()
+            ));
+        }
         let is_refunded =
             |status: &PurchaseStatus| matches!(status, PurchaseStatus::Refunded(word) if word == "refunded");
         let is_charged_back = |status: &PurchaseStatus| matches!(status, PurchaseStatus::ChargedBack(_));
@@ -297,5 +321,5 @@ impl<'a> Sums<'a> {
 }
 
 fn can_be_undone(row: &Transaction) -> bool {
-    row.state == State::Completed && matches!(row.kind, Kind::Refund | Kind::Chargeback)
+    row.state == State::Completed && matches!(row.kind, Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal)
 }

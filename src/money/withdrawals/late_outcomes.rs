@@ -1,12 +1,13 @@
 //! The arrows of a withdrawal whose payout was given up, released or paid before, and of which Revio says something else now.
 //! Called by the flow above when Revio tells of a payout, and by its looks at finished withdrawals.
 
-use ledger::{Leg, TransferCode};
+use ledger::TransferCode;
 
 use super::{ASK_MIN, LATER_LOOKS, fits, hold_misfit, reported, settle};
 use crate::app::App;
+use crate::money::receivables::{self, CollectLegs};
 use crate::money::transactions::{self, Due, Hold, Move, Provider, State, Transaction};
-use crate::money::{evidence, provider_objects, receivables};
+use crate::money::{evidence, provider_objects};
 use crate::platform::error::Result;
 use crate::provider::revio::{Payout, PayoutStatus};
 
@@ -62,7 +63,7 @@ pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payo
         Ok(payment) => payment,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
-    let owed = receivables::collect(app, withdrawal, Leg::Late, TransferCode::Withdrawal).await?;
+    let owed = receivables::collect(app, withdrawal, CollectLegs::LATE, TransferCode::Withdrawal).await?;
     app.metrics.withdrawals_paid_late.inc();
     tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
     evidence::book_fee(app, withdrawal.id, withdrawal.amount.currency(), payment).await?;

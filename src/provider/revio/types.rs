@@ -208,6 +208,12 @@ impl Purchase {
         related.filter(|related| matches!(related.kind.as_str(), "payment" | "")).map(|related| related.id)
     }
 
+    /// What the purchase became by a Payment, each time that it names it; the last is how it stands.
+    pub fn became_by(&self, payment: Uuid) -> impl Iterator<Item = &PurchaseStatus> {
+        let by = move |past: &&PastStatus| past.related_object.as_ref().is_some_and(|related| related.id == payment);
+        self.status_history.iter().filter(by).map(|past| &past.status)
+    }
+
     /// The sum of what was refunded of `paid` so far, where the purchase says it: of one that was never refunded, whose refunds are not
     /// enabled, or of which a chargeback has taken something, what is left to refund says nothing about that.
     pub fn refunded(&self, paid: i64) -> Option<i64> {
