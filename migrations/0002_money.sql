@@ -203,10 +203,24 @@ create index transactions_held on transactions (id) include (held_code, held_at)
 -- order of time, and they need no entry here.
 create index transactions_kind on transactions (kind, id) include (state) where kind <> 'deposit';
 create index transactions_state on transactions (state, id) where state <> 'completed';
+-- How many unpaid deposits a customer has.
+create index transactions_open_deposits on transactions (user_id, id)
+    where kind = 'deposit' and state in ('initiated', 'awaiting_payment') and due_at is not null;
 -- Search by words; a page of a common one is sooner full in the order of time, which PostgreSQL knows from the statistics. What
 -- waits to be merged is read by each search, so it is kept short; merged at once it would cost each version of a row its own.
 create index transactions_words on transactions using gin (words) with (gin_pending_list_limit = 512) where words is not null;
 alter table transactions alter column words set statistics 1000;
+
+-- Whether a customer may have one more unpaid deposit. One at a time asks, until the end of the statement that inserts it: the count
+-- begins when the lock is there, and sees what those before have inserted.
+create function has_room_for_deposit(customer uuid, open_max bigint) returns boolean language plpgsql volatile as $$
+begin
+    perform pg_advisory_xact_lock(hashtextextended('open deposits ' || customer::text, 0));
+    return open_max > (select count(*) from transactions t
+        where t.user_id = customer and t.kind = 'deposit' and t.state in ('initiated', 'awaiting_payment')
+          and t.due_at is not null);
+end
+$$;
 
 -- Every object of Revio's that we ever heard of: purchases, payouts, and the Payments that give a purchase back. What it said last, by
 -- its own clock; sums are booked by object, never by a status or a total (docs/decisions/025).

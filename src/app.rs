@@ -30,7 +30,7 @@ pub struct Parts {
     pub ledger: Ledger,
     pub revio: Revio,
     pub mailer: Mailer,
-    pub limiter: Limiter,
+    pub limiter: Arc<Limiter>,
     pub hasher: Hasher,
     pub access: Access,
     pub tokens: Tokens,
@@ -84,15 +84,9 @@ impl App {
     ) -> Result<Self, BoxError> {
         let db = db.into();
         let metrics = Metrics::new();
-        let revio = Revio::new(
-            config.revio_base_url.clone(),
-            config.revio_api_key.clone(),
-            config.revio_brand_id,
-            config.revio_deadlines,
-            clock.clone(),
-        );
         let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits, config.counting.clone());
-        let limiter = limiter.map_err(|_| "REDIS_URL cannot be used by the driver")?;
+        let limiter = Arc::new(limiter.map_err(|_| "REDIS_URL cannot be used by the driver")?);
+        let revio = Revio::new(&config, clock.clone(), limiter.clone(), metrics.revio.clone());
         let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url);
         let tokens = tokens.map_err(|reason| format!("JWT_PRIVATE_KEY {reason}"))?;
         let mailer = Mailer::new(&config.mail.way, &config.mail.from, config.mail.deadline)?;

@@ -67,7 +67,7 @@ pub mod platform {
 
 /// Revio, the payment provider.
 pub mod provider {
-    // Its HTTP client; `revio/types.rs` its objects, `revio/breaker.rs` when to leave it alone.
+    // Its HTTP client; `revio/types.rs` its objects, `revio/breaker.rs` when to leave it alone, `revio/budget.rs` how often it is called.
     pub mod revio;
 }
 

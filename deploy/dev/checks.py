@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import attack
 import fuzz
 import parts
 import toolchain
@@ -117,6 +118,7 @@ def test(filters):
                 if not filters:
                     typescript.in_test(run)
                     fuzz.in_test(run, instances)
+                    attack.in_test(run, instances)
     except Failure as failure:
         failure.show()
         run.failed += 1

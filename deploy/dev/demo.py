@@ -75,8 +75,8 @@ class Customer:
         except OSError as error:
             raise self.failure(f"{method} {path}: {error}") from None
 
-    def request(self, method, path, body=None, key=False, timeout=PATIENCE):
-        headers = {"Accept": "application/json"}
+    def request(self, method, path, body=None, key=False, timeout=PATIENCE, more=()):
+        headers = {"Accept": "application/json", **dict(more)}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if self.token:

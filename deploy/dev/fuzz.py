@@ -35,6 +35,7 @@ EXAMPLES_IN_TEST = 2
 PHASES_IN_TEST = {role: PHASES if role == "admin" else "examples,fuzzing" for role in ROLES}
 SEED = 20_261_124
 FINDINGS_SHOWN = 20
+NO_LIMITS = {"RATE_LIMITS": "off", "REVIO_CALLS_PER_SECOND": "10000", "OPEN_DEPOSITS_MAX": "100000"}
 
 
 def run(examples, role, seed):
@@ -130,7 +131,7 @@ def running_service(instances):
     stop_service()
     try:
         service.prepare(up)
-        processes.ensure(STATE, service.serve(up, **keys_of_revio(up), RATE_LIMITS="off"))
+        processes.ensure(STATE, service.serve(up, **keys_of_revio(up), **NO_LIMITS))
         yield up
     finally:
         stop_service()

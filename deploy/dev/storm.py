@@ -91,8 +91,12 @@ class Storm:
 
     def octoco(self, up):
         """Each customer comes from an address of his own, so that the limits on an address count customers."""
-        proxies, level = "127.0.0.1/32", "info,sqlx=warn"
-        return service.serve(up, RATE_LIMITS="default", TRUSTED_PROXIES=proxies, RUST_LOG=level)
+        settings = {"RATE_LIMITS": "default", "TRUSTED_PROXIES": "127.0.0.1/32", "RUST_LOG": "info,sqlx=warn"}
+        many = {
+            "REVIO_CALLS_PER_SECOND": "10000",
+            "OPEN_DEPOSITS_MAX": "1000",
+        }  # of a few customers, as fast as they can
+        return service.serve(up, **settings, **many)
 
     def restart(self, name, how):
         pid = processes.find(STATE, name)

@@ -31,6 +31,9 @@ pub struct Settings {
     pub stale_read_secs: i64,
     /// Added to every published `created_on`, `updated_on` and history timestamp, as a provider with a wrong clock would.
     pub clock_skew_secs: i64,
+    /// More calls of the API than this within one second of the clock are 429, with `Retry-After: 1`; 0 = as many as come. That there
+    /// is a limit, and how it counts, is guessed (?).
+    pub calls_per_second: u32,
     /// How long "slow" on the hosted page stays `pending_execute`.
     pub slow_secs: i64,
     pub key_bits: KeyBits,
@@ -52,6 +55,7 @@ impl Default for Settings {
             payout_fee: 0,
             stale_read_secs: 0,
             clock_skew_secs: 0,
+            calls_per_second: 0,
             slow_secs: 5,
             key_bits: KeyBits::Rsa2048,
         }

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     world: Mutex<World>,
     faults: Mutex<Faults>,
     calls: Mutex<VecDeque<Call>>,
+    /// The second of the newest call that was let in, and how many were in it.
+    let_in: Mutex<(i64, u32)>,
     reports: Mutex<VecDeque<DeliveryReport>>,
     /// Held while the state file is written.
     saving: Mutex<()>,
@@ -57,6 +59,7 @@ impl Shared {
             world: Mutex::new(world),
             faults: Mutex::new(Faults::new(options.seed)),
             calls: Mutex::default(),
+            let_in: Mutex::default(),
             reports: Mutex::default(),
             saving: Mutex::default(),
             wake: Notify::new(),
@@ -138,6 +141,18 @@ impl Shared {
 
     pub(crate) fn faults<T>(&self, use_them: impl FnOnce(&mut Faults) -> T) -> T {
         use_them(&mut lock(&self.faults))
+    }
+
+    /// False when there were as many calls in this second as there may be.
+    pub(crate) fn lets_in(&self) -> bool {
+        let (now, most) = self.read(|world| (world.now, world.settings.calls_per_second));
+        let mut let_in = lock(&self.let_in);
+        if let_in.0 != now {
+            *let_in = (now, 0);
+        }
+        let is_let_in = most == 0 || let_in.1 < most;
+        let_in.1 += u32::from(is_let_in);
+        is_let_in
     }
 
     pub(crate) fn log_call(&self, call: Call) {

@@ -63,10 +63,12 @@ impl FromRequestParts<App> for Caller {
         if app.access.has_ended(claims.sid, now).await? {
             return Err(Error::Unauthenticated);
         }
-        let class =
-            if parts.method == Method::GET || parts.method == Method::HEAD { Class::Read } else { Class::Money };
-        let quota = Quota::of(parts);
-        quota.count(app, class, &claims.sub.to_string()).await?;
+        let reads = parts.method == Method::GET || parts.method == Method::HEAD;
+        let classes: &[Class] = if reads { &[Class::Read] } else { &[Class::Money, Class::MoneyLong] };
+        let (quota, user) = (Quota::of(parts), claims.sub.to_string());
+        for class in classes {
+            quota.count(app, *class, &user).await?;
+        }
         Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(app, parts), quota })
     }
 }

@@ -113,6 +113,7 @@ pub enum Proof {
 /// Whoever has many addresses has no mails sent to all of them by registering: beyond the limit the account is opened without one,
 /// and its owner can ask for the mail when signed in.
 pub async fn register(app: &App, visitor: &AnonymousClient, new: Registration) -> Result<User> {
+    visitor.quota.count(app, Class::Accounts, &visitor.address).await?;
     let of_new = verification_bucket(&new.email);
     let mailbox = new.email.mailbox_bucket();
     let of_taken = format!("taken:{mailbox}");

@@ -41,15 +41,16 @@ use crate::money::{provider_objects, restrictions};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::provider::revio::types::{Flag, Payment};
-use crate::provider::revio::{NewPurchase, Purchase, PurchaseStatus, RevioError};
+use crate::provider::revio::{self, Errand, NewPurchase, Purchase, PurchaseStatus, RevioError};
 
 /// How long the payer's link works.
 const CHECKOUT: TimeDelta = TimeDelta::hours(1);
 /// Revio closes the link by its own clock; a payment that started just before may still be on its way.
 const CHECKOUT_MARGIN: TimeDelta = TimeDelta::minutes(5);
-/// Asking after an unpaid purchase: at first often, since its webhook may be lost, then ever more slowly.
+/// Asking after an unpaid purchase is only the net below a lost webhook: once early, while its payer may wait, then after as long
+/// again each time. Eight calls an hour.
 const ASK_MIN: TimeDelta = TimeDelta::seconds(30);
-const ASK_MAX: TimeDelta = TimeDelta::minutes(10);
+const ASK_MAX: TimeDelta = TimeDelta::minutes(20);
 /// A purchase that can neither be paid nor cancelled for so long is for a person.
 const UNDECIDED_MAX: TimeDelta = TimeDelta::days(7);
 /// A payment that began before the link closed can still succeed, and its webhook can still be lost: one more look.
@@ -77,28 +78,37 @@ pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey
     };
     let (kind, bank_account_id) = (Kind::Deposit, None);
     let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash };
-    let inserted = match why_not_now(app, user_id).await? {
-        None => transactions::insert_once(app, &new).await?,
-        // A repeat is answered all the same.
-        Some(refusal) => Inserted::Repeat(transactions::find_repeat(app, &new).await?.ok_or(refusal)?),
-    };
-    match inserted {
-        Inserted::New(row) => {
-            let deposit = transactions::first_step(app, row.clone(), step(app, &row)).await?;
+    // A repeat is answered all the same, and costs no place among the calls to Revio.
+    if let Some(deposit) = transactions::find_repeat(app, &new).await? {
+        return Ok(Opened { deposit, replayed: true });
+    }
+    make_room(app, user_id).await?;
+    match transactions::insert_deposit(app, &new, app.config.open_deposits_max).await? {
+        Some(Inserted::New(row)) => {
+            let step = revio::on(Errand::Customer, step(app, &row));
+            let deposit = transactions::first_step(app, row.clone(), step).await?;
             Ok(Opened { deposit, replayed: false })
         }
-        Inserted::Repeat(deposit) => Ok(Opened { deposit, replayed: true }),
+        Some(Inserted::Repeat(deposit)) => Ok(Opened { deposit, replayed: true }),
+        None => Err(Error::TooManyOpenDeposits { open: transactions::open_deposits(app, user_id).await? }),
     }
 }
 
 /// Why no new deposit is begun: without Revio there is no link to pay by, and a closed wallet takes nothing. Better told at
-/// once than a deposit that cannot be paid.
-async fn why_not_now(app: &App, user_id: Uuid) -> Result<Option<Error>> {
-    if let Some(wait) = app.revio.paused() {
-        return Ok(Some(Error::provider_paused(wait)));
+/// once than a deposit that cannot be paid. Takes the place of the call to Revio, last.
+async fn make_room(app: &App, user_id: Uuid) -> Result<()> {
+    if let Some(wait) = app.revio.purchases_paused() {
+        return Err(Error::provider_paused(wait));
     }
-    let closed = Error::Declined { why: Decline::AccountClosed, transaction_id: None, replayed: false };
-    Ok(restrictions::is_closed(app, user_id).await?.then_some(closed))
+    if restrictions::is_closed(app, user_id).await? {
+        return Err(Error::Declined { why: Decline::AccountClosed, transaction_id: None, replayed: false });
+    }
+    // Whoever has too many already takes no place from others; where many come at once, the insert decides.
+    let open = transactions::open_deposits(app, user_id).await?;
+    if i64::try_from(open.len()).is_ok_and(|count| count >= app.config.open_deposits_max) {
+        return Err(Error::TooManyOpenDeposits { open });
+    }
+    app.revio.place_for_deposit(user_id).await.map_err(Error::provider_paused)
 }
 
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
@@ -237,7 +247,7 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
                 let reason = format!("Revio still calls the purchase {word} after {} days", open_since.num_days());
                 return transactions::hold(app, deposit, Hold::Undecided, &reason).await;
             }
-            transactions::wait(app, deposit, (open_since / 2).clamp(ASK_MIN, ASK_MAX)).await
+            transactions::wait(app, deposit, open_since.clamp(ASK_MIN, ASK_MAX)).await
         }
     }
 }

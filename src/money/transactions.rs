@@ -44,16 +44,33 @@ pub enum Inserted {
 /// # Errors
 /// [`Error::KeyReused`] when the key belongs to another request.
 pub async fn insert_once(app: &App, new: &NewTransaction) -> Result<Inserted> {
-    let id = app.clock.row_id();
-    let now = app.clock.now();
-    if let Some(row) = store::insert_once(&app.db, id, new, now, now + LEASE).await? {
-        app.crash.at("transaction.inserted")?;
-        return Ok(Inserted::New(row.try_into()?));
-    }
     // The row is never deleted: if the key stood in the way, it is there.
-    let repeat =
-        find_repeat(app, new).await?.ok_or_else(|| Error::internal("the row of an idempotency key is gone"))?;
-    Ok(Inserted::Repeat(repeat))
+    let inserted = insert_within(app, new, None).await?;
+    inserted.ok_or_else(|| Error::internal("the row of an idempotency key is gone"))
+}
+
+/// The same of a deposit, while fewer than `open_max` of the customer's wait for their payment, however many come at once; `None` when
+/// there are as many already.
+///
+/// # Errors
+/// [`Error::KeyReused`] when the key belongs to another request.
+pub async fn insert_deposit(app: &App, new: &NewTransaction, open_max: i64) -> Result<Option<Inserted>> {
+    insert_within(app, new, Some(open_max)).await
+}
+
+async fn insert_within(app: &App, new: &NewTransaction, open_max: Option<i64>) -> Result<Option<Inserted>> {
+    let now = app.clock.now();
+    let times = (now, now + LEASE);
+    if let Some(row) = store::insert_once(&app.db, app.clock.row_id(), new, times, open_max).await? {
+        app.crash.at("transaction.inserted")?;
+        return Ok(Some(Inserted::New(row.try_into()?)));
+    }
+    Ok(find_repeat(app, new).await?.map(Inserted::Repeat))
+}
+
+/// The customer's deposits that wait for their payment, oldest first. What a person looks at, or has closed, is none of them.
+pub async fn open_deposits(app: &App, user_id: Uuid) -> Result<Vec<Uuid>> {
+    Ok(store::open_deposits(&app.db, user_id, app.config.open_deposits_max).await?)
 }
 
 /// The row that the user's key made before, if it was the same request.

@@ -38,7 +38,7 @@ pub struct Config {
     pub public_url: String,
     /// `DATABASE_URL`: PostgreSQL.
     pub database_url: SecretString,
-    /// `REDIS_URL`: rate limits only.
+    /// `REDIS_URL`: rate limits, and the budget of calls to Revio.
     pub redis_url: SecretString,
     /// `TIGERBEETLE_ADDRESSES`: the replicas in order, `host:port` with commas.
     pub tigerbeetle_addresses: String,
@@ -61,6 +61,10 @@ pub struct Config {
     pub revio_brand_id: Uuid,
     /// `REVIO_CALL_SECS` (default 8) and `REVIO_EXECUTE_SECS` (default 30): how long a call waits for its answer, 1 to 40.
     pub revio_deadlines: Deadlines,
+    /// `REVIO_CALLS_PER_SECOND`: how often all processes together call Revio. Default 15: its limits are nowhere documented.
+    pub revio_calls_per_second: u32,
+    /// `OPEN_DEPOSITS_MAX`: how many unpaid deposits a customer may have at once. Default 10.
+    pub open_deposits_max: i64,
     /// `REVIO_TEST_MODE`: whether the key is a test key; events of the other mode are refused. Default false.
     pub revio_test_mode: bool,
     /// `REVIO_WEBHOOK_PUBLIC_KEYS`: one or several PEM public keys, all valid at once.
@@ -190,6 +194,8 @@ const FRESHNESS_HOURS: RangeInclusive<i64> = 37..=8760;
 /// A request must not wait for the background.
 const DATABASE_CONNECTIONS: RangeInclusive<i64> = 4..=1000;
 const PLACES: RangeInclusive<i64> = 1..=100_000;
+const CALLS_PER_SECOND: RangeInclusive<i64> = 1..=1_000_000;
+const OPEN_DEPOSITS: RangeInclusive<i64> = 1..=100_000;
 
 /// A struct whose fields are all read before any of them is missed, so that one start names all that is wrong.
 macro_rules! all_of {
@@ -248,6 +254,8 @@ impl Config {
                 call: read.number("REVIO_CALL_SECS", "8", DEADLINE_SECS).map(Duration::from_secs),
                 execute: read.number("REVIO_EXECUTE_SECS", "30", DEADLINE_SECS).map(Duration::from_secs),
             }),
+            revio_calls_per_second: read.number("REVIO_CALLS_PER_SECOND", "15", CALLS_PER_SECOND),
+            open_deposits_max: read.number("OPEN_DEPOSITS_MAX", "10", OPEN_DEPOSITS),
             revio_webhook_public_keys: read.checked("REVIO_WEBHOOK_PUBLIC_KEYS", None, PublicKeys::from_pem),
             revio_company_id: read.checked("REVIO_COMPANY_ID", Some(""), parse_optional_id),
             revio_company_public_keys: read.checked("REVIO_COMPANY_PUBLIC_KEYS", Some(""), parse_optional_keys),

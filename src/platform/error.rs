@@ -47,6 +47,8 @@ pub enum Error {
     Declined { why: Decline, transaction_id: Option<Uuid>, replayed: bool },
     #[error("the account is not empty, or something is under way on it")]
     AccountNotEmpty,
+    #[error("too many deposits wait for their payment: pay one of them, or wait until it ends after an hour")]
+    TooManyOpenDeposits { open: Vec<Uuid> },
     #[error("the idempotency key was used with another request")]
     KeyReused,
     #[error(
@@ -123,6 +125,10 @@ pub struct Problem {
     /// The row that records the refusal, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction_id: Option<Uuid>,
+    /// With `too_many_open_deposits`: those that wait for their payment, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub open_deposits: Vec<Uuid>,
     /// What to quote when asking for help; also in `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -186,6 +192,7 @@ impl Error {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Declined { why, .. } => why.name(),
             Self::AccountNotEmpty => "account_not_empty",
+            Self::TooManyOpenDeposits { .. } => "too_many_open_deposits",
             Self::KeyReused => "idempotency_key_reused",
             Self::TooBroad => "query_too_broad",
             Self::TooMany { .. } => "rate_limited",
@@ -203,7 +210,7 @@ impl Error {
             Self::Forbidden | Self::EmailNotVerified => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::StaleState | Self::AccountNotEmpty => StatusCode::CONFLICT,
+            Self::StaleState | Self::AccountNotEmpty | Self::TooManyOpenDeposits { .. } => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Declined { .. } | Self::KeyReused | Self::TooBroad => StatusCode::UNPROCESSABLE_ENTITY,
@@ -232,6 +239,10 @@ impl Error {
             Self::Declined { transaction_id, .. } => (Vec::new(), *transaction_id),
             _ => (Vec::new(), None),
         };
+        let open_deposits = match self {
+            Self::TooManyOpenDeposits { open } => open.clone(),
+            _ => Vec::new(),
+        };
         let detail = match errors.first() {
             Some(first) => format!("{self}: {} {}", first.field, first.message),
             None => self.to_string(),
@@ -244,6 +255,7 @@ impl Error {
             detail,
             errors,
             transaction_id,
+            open_deposits,
             request_id: None,
         }
     }

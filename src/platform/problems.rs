@@ -50,6 +50,9 @@ impl Entry {
                 example["errors"] = json!([{"field": "amount", "message": "must be greater than zero"}]);
                 example["detail"] = json!("the request is not valid: amount must be greater than zero");
             }
+            "too_many_open_deposits" => {
+                example["open_deposits"] = json!(["0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00"]);
+            }
             "insufficient_funds" | "limit_exceeded" | "account_frozen" => {
                 example["transaction_id"] = json!("0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00");
             }

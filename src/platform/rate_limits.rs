@@ -4,8 +4,10 @@
 //! processes. One call a second asks whether Redis is back and is the only one that waits for it; where it gets no answer either, the
 //! next asks over another connection.
 //!
-//! Whoever is counted by address is counted by network (`http/address.rs`): of IPv6 a line at home has a whole /64.
+//! Whoever is counted by address is counted by network (`http/address.rs`): of IPv6 a line at home has a whole /64. `budget` counts
+//! our own calls to others.
 
+mod budget;
 mod local;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +20,8 @@ use redis::{Client, RedisResult, Script};
 use crate::platform::config::{Counting, RateLimits};
 use crate::platform::{http::address, text_enum::text_enum};
 use local::Local;
+
+pub use budget::{Budget, Wish};
 
 /// How long Redis is left alone after it did not answer.
 const AWAY: Duration = Duration::from_secs(1);
@@ -36,12 +40,16 @@ text_enum! {
         Device = "device",
         /// … and over an hour. What others do to the account without such a device does not count here.
         DeviceLong = "device_long",
+        /// Register, over a day: by address. Each leaves a row for ever.
+        Accounts = "accounts",
         /// Have a mail sent without being signed in (forgotten password, registration): by address.
         MailsAsked = "mails_asked",
         /// The same, and for oneself: by mailbox. Nobody's is flooded.
         MailsTo = "mails_to",
-        /// Start a deposit or a withdrawal, add a bank account: by user.
+        /// Start a deposit or a withdrawal, add a bank account: by user, over a minute …
         Money = "money",
+        /// … and over a day: each may leave a row for ever.
+        MoneyLong = "money_long",
         /// Everything else of a user.
         Read = "read",
         /// Webhooks whose signature is wrong: by address. Only those are counted.
@@ -57,10 +65,12 @@ impl Class {
             Self::MailsTo => return Rate { interval_micros: 10 * 60_000_000, burst: 3 },
             Self::MailsAsked => (6, 20),
             Self::Auth => (300, 100),
+            Self::Accounts => (3, 300),
             Self::Guess => (6, 10),
             Self::GuessLong | Self::DeviceLong => (1, 30),
             Self::Device => (10, 10),
             Self::Money => (600, 300),
+            Self::MoneyLong => (6, 3_000),
             Self::Read => (3_000, 600),
             Self::Forgery => (30, 30),
         };
@@ -228,19 +238,21 @@ impl Limiter {
         script.arg(rate.interval_micros).arg(rate.burst);
         let mut connection = redis.connection();
         let answer = script.invoke_async::<(u64, u64)>(&mut connection);
-        match tokio::time::timeout(self.counting.connection, answer).await {
-            Ok(Ok((wait_micros, ahead_micros))) => {
-                self.away_until.store(0, Ordering::Relaxed);
-                Some(Bucket { wait_micros, ahead_micros })
-            }
-            Ok(Err(_)) | Err(_) => {
-                // The second time in a row: it is more than one late answer.
-                if self.away_until.swap(self.millis(AWAY), Ordering::Relaxed) != 0 {
-                    redis.leave_it();
-                }
-                None
-            }
+        let answer = tokio::time::timeout(self.counting.connection, answer).await;
+        let (wait_micros, ahead_micros) = self.heard(redis, answer)?;
+        Some(Bucket { wait_micros, ahead_micros })
+    }
+
+    /// What Redis has answered; without an answer it is left alone for a while, and the second time in a row its connection is left: it is
+    /// more than one late answer.
+    fn heard<T, E>(&self, redis: &Redis, answer: Result<RedisResult<T>, E>) -> Option<T> {
+        let heard = answer.ok().and_then(Result::ok);
+        if heard.is_some() {
+            self.away_until.store(0, Ordering::Relaxed);
+        } else if self.away_until.swap(self.millis(AWAY), Ordering::Relaxed) != 0 {
+            redis.leave_it();
         }
+        heard
     }
 
     /// False while Redis is away. Once in [`AWAY`] one call gets through and finds out.

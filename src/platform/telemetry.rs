@@ -76,8 +76,7 @@ pub struct Metrics {
     pub exports: IntCounterVec,
     /// Rows of exports that were finished, by format.
     pub export_rows: IntCounterVec,
-    /// Seconds for which Revio is still left alone by this process; 0 = calls are made.
-    pub revio_paused_seconds: IntGauge,
+    pub revio: RevioCalls,
     /// What is waiting now, by queue: due, held, dead.
     pub queue_rows: IntGaugeVec,
     /// Age of the oldest of them, in seconds.
@@ -144,6 +143,31 @@ impl FootingGauges {
                 &["to"],
             )),
             durable: declare.level("octoco_database_durable", "PostgreSQL promises the durability demanded"),
+        }
+    }
+}
+
+/// Calls to Revio, by class: payouts, webhooks, deposits, polling (`provider/revio/budget.rs`).
+#[derive(Clone)]
+pub struct RevioCalls {
+    /// By outcome: ok, refused, rate_limited, unreadable, no_answer.
+    pub calls: IntCounterVec,
+    /// Calls that found no place, and were not made at that moment.
+    pub waits: IntCounterVec,
+    /// Seconds for which Revio is still left alone by this process, about purchases and about payouts; 0 = calls are made.
+    pub paused_seconds: IntGaugeVec,
+}
+
+impl RevioCalls {
+    fn new(declare: &Declare<'_>) -> Self {
+        Self {
+            calls: declare.counter("octoco_revio_calls_total", "Calls to Revio", &["class", "outcome"]),
+            waits: declare.counter(
+                "octoco_revio_budget_waits_total",
+                "Calls to Revio that found no place in the budget",
+                &["class"],
+            ),
+            paused_seconds: declare.gauge("octoco_revio_paused_seconds", "Revio is left alone for so long", &["calls"]),
         }
     }
 }
@@ -240,7 +264,7 @@ impl Metrics {
                 .single("octoco_withdrawals_paid_late_total", "Withdrawals paid after they had failed"),
             exports: declare.counter("octoco_exports_total", "Exports and what became of them", &["format", "outcome"]),
             export_rows: declare.counter("octoco_export_rows_total", "Rows of finished exports", &["format"]),
-            revio_paused_seconds: declare.level("octoco_revio_paused_seconds", "Revio is left alone for so long"),
+            revio: RevioCalls::new(&declare),
             transactions_held: declare.counter(
                 "octoco_transactions_held_total",
                 "Transactions held for a person",

@@ -119,7 +119,10 @@ async fn prune(app: &App) -> Result<bool> {
 }
 
 async fn measure(app: &App) -> Result<bool> {
-    app.metrics.revio_paused_seconds.set(app.revio.paused().map_or(0, |wait| wait.num_seconds()));
+    for (calls, paused) in [("purchases", app.revio.purchases_paused()), ("payouts", app.revio.payouts_paused())] {
+        let seconds = paused.map_or(0, |wait| wait.num_seconds());
+        app.metrics.revio.paused_seconds.with_label_values(&[calls]).set(seconds);
+    }
     // Each for itself: one that fails takes no other gauge with it.
     let measured = [
         ("transactions", transactions::measure(app).await),

@@ -1,7 +1,9 @@
 //! Revio's HTTP API, as much of it as deposits and withdrawals need. Every call has a deadline and is made once: who may repeat what
-//! is decided by `deposits` and `withdrawals`, from what Revio says of the object when asked again. Redirects are never followed.
+//! is decided by `deposits` and `withdrawals`, from what Revio says of the object when asked again. Redirects are never followed. How
+//! often it is called, and for what first, is in `budget`; payouts and purchases are left alone apart from each other (`breaker`).
 
 mod breaker;
+mod budget;
 mod links;
 pub mod types;
 
@@ -14,9 +16,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use crate::platform::{clock::Clock, config::Deadlines, error::Error};
+use crate::platform::config::{Config, Deadlines};
+use crate::platform::{clock::Clock, error::Error, rate_limits::Limiter, telemetry::RevioCalls};
 use crate::provider::revio::breaker::Breaker;
+use crate::provider::revio::budget::{Budget, Class};
 
+pub use budget::{Errand, on};
 pub use types::{NewPayout, NewPurchase, PaymentObject, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -40,7 +45,34 @@ pub struct Revio {
     brand_id: Uuid,
     deadlines: Deadlines,
     clock: Clock,
-    breaker: Arc<Breaker>,
+    purchases: Arc<Breaker>,
+    payouts: Arc<Breaker>,
+    budget: Arc<Budget>,
+}
+
+/// What a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    NewPurchase,
+    Purchase,
+    Payout,
+    Execution,
+}
+
+impl What {
+    fn class(self) -> Class {
+        match self {
+            Self::Payout | Self::Execution => Class::Payouts,
+            Self::NewPurchase => Class::Deposits,
+            Self::Purchase if budget::errand() == Some(Errand::Webhook) => Class::Webhooks,
+            Self::Purchase => Class::Polling,
+        }
+    }
+
+    /// Whether its place was taken before: where a row says that the call is made, or somebody waits for it.
+    fn has_place(self) -> bool {
+        self == Self::Execution || (self == Self::NewPurchase && budget::errand() == Some(Errand::Customer))
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +80,9 @@ pub enum RevioError {
     /// The call was not made: Revio does not answer at the moment, and is left alone for so long.
     #[error("Revio is taken to be away; not asked for {} s", .0.num_seconds())]
     Paused(TimeDelta),
+    /// The call was not made: others come first, or Revio has asked us to slow down.
+    #[error("no call to Revio is left for it; not asked for {} ms", .0.num_milliseconds())]
+    NoPlace(TimeDelta),
     /// Revio understood and refused; nothing was done.
     #[error("Revio refused the call ({status}: {codes})")]
     Rejected { status: u16, codes: String },
@@ -68,16 +103,15 @@ pub enum RevioError {
     Transport(#[source] reqwest::Error),
 }
 
-pub type Result<T> = std::result::Result<T, RevioError>;
+pub type Result<T, E = RevioError> = std::result::Result<T, E>;
 
 impl From<RevioError> for Error {
     fn from(error: RevioError) -> Self {
         match &error {
             RevioError::Paused(wait) => Self::provider_paused(*wait),
-            RevioError::RateLimited { retry_after } => {
-                let wait = retry_after.and_then(|wait| TimeDelta::from_std(wait).ok());
-                Self::provider_paused(wait.unwrap_or(RATE_LIMITED_WAIT).min(RATE_LIMITED_WAIT_MAX))
-            }
+            RevioError::RateLimited { retry_after } => Self::provider_paused(slow_down(*retry_after)),
+            // Not until there is a place: too many would come back at that moment. Each waits longer each time.
+            RevioError::NoPlace(_) => Self::unavailable(error),
             RevioError::Transport { .. } | RevioError::Unauthorized { .. } => Self::unavailable(error),
             RevioError::Upstream { status } if *status >= 500 || *status == 408 => Self::unavailable(error),
             RevioError::Upstream { .. }
@@ -89,7 +123,7 @@ impl From<RevioError> for Error {
 }
 
 impl Revio {
-    pub fn new(base_url: Url, api_key: SecretString, brand_id: Uuid, deadlines: Deadlines, clock: Clock) -> Self {
+    pub fn new(config: &Config, clock: Clock, limiter: Arc<Limiter>, metrics: RevioCalls) -> Self {
         let http = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .no_proxy()
@@ -102,23 +136,52 @@ impl Revio {
             .user_agent(concat!("octoco/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("the HTTP client needs no more than a working TLS library");
-        Self { http, base_url, api_key, brand_id, deadlines, clock, breaker: Arc::default() }
+        let budget = Arc::new(Budget::new(config.revio_calls_per_second, limiter, clock.clone(), metrics));
+        Self {
+            http,
+            base_url: config.revio_base_url.clone(),
+            api_key: config.revio_api_key.clone(),
+            brand_id: config.revio_brand_id,
+            deadlines: config.revio_deadlines,
+            clock,
+            purchases: Arc::default(),
+            payouts: Arc::default(),
+            budget,
+        }
     }
 
     pub fn brand_id(&self) -> Uuid {
         self.brand_id
     }
 
-    /// For how long calls are held back because Revio does not answer; `None` = they are made.
-    pub fn paused(&self) -> Option<TimeDelta> {
-        self.breaker.paused(self.clock.now())
+    /// For how long calls about purchases are held back because Revio does not answer; `None` = they are made.
+    pub fn purchases_paused(&self) -> Option<TimeDelta> {
+        self.purchases.paused(self.clock.now())
+    }
+
+    /// The same of calls about payouts.
+    pub fn payouts_paused(&self) -> Option<TimeDelta> {
+        self.payouts.paused(self.clock.now())
+    }
+
+    /// Takes the place of the purchase that a customer waits for, who then asks for it on [`Errand::Customer`].
+    pub async fn place_for_deposit(&self, customer: Uuid) -> Result<(), TimeDelta> {
+        self.budget.wait(Class::Deposits, customer).await
+    }
+
+    /// Takes the place of a payout's execution, before its row says that money may leave.
+    pub async fn place_for_execution(&self) -> Result<()> {
+        if let Some(wait) = self.payouts_paused() {
+            return Err(RevioError::Paused(wait));
+        }
+        self.budget.take(Class::Payouts).await.map_err(RevioError::NoPlace)
     }
 
     /// `POST /purchases/`. Safe to repeat: a purchase whose link nobody has is never paid.
     pub async fn create_purchase(&self, new: &NewPurchase<'_>) -> Result<Purchase> {
         let path = self.path(&["purchases"]);
         let purchase: Purchase =
-            self.send(Method::POST, path, Some(&new.body(self.brand_id)), self.deadlines.call).await?;
+            self.send(Method::POST, path, Some(&new.body(self.brand_id)), What::NewPurchase).await?;
         match purchase.checkout_url.as_deref().map(|link| links::checkout(&self.base_url, link)) {
             Some(false) => Err(RevioError::Unreadable("its checkout_url leads nowhere that a payer is sent".into())),
             Some(true) | None => Ok(purchase),
@@ -127,42 +190,42 @@ impl Revio {
 
     /// `GET /purchases/{id}/`: the truth about a deposit.
     pub async fn purchase(&self, id: Uuid) -> Result<Purchase> {
-        self.send(Method::GET, self.path(&["purchases", &id.to_string()]), NOTHING, self.deadlines.call).await
+        self.send(Method::GET, self.path(&["purchases", &id.to_string()]), NOTHING, What::Purchase).await
     }
 
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
     pub async fn cancel_purchase(&self, id: Uuid) -> Result<Purchase> {
-        self.send(Method::POST, self.path(&["purchases", &id.to_string(), "cancel"]), NOTHING, self.deadlines.call)
-            .await
+        self.send(Method::POST, self.path(&["purchases", &id.to_string(), "cancel"]), NOTHING, What::Purchase).await
     }
 
     /// `GET /payments/{id}/`: a refund, chargeback or reversal. Nowhere documented (`revio.md` 2): where there is no such call, it is `NotFound`.
     pub async fn payment(&self, id: Uuid) -> Result<PaymentObject> {
-        self.send(Method::GET, self.path(&["payments", &id.to_string()]), NOTHING, self.deadlines.call).await
+        self.send(Method::GET, self.path(&["payments", &id.to_string()]), NOTHING, What::Purchase).await
     }
 
     /// `POST /payouts/`: registers a payout. No money moves until [`Revio::execute_payout`], so it is safe to repeat.
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
         let path = self.path(&["payouts"]);
-        let payout: Payout = self.send(Method::POST, path, Some(&new.body(self.brand_id)), self.deadlines.call).await?;
+        let payout: Payout = self.send(Method::POST, path, Some(&new.body(self.brand_id)), What::Payout).await?;
         if let Some(link) = &payout.execution_url {
             links::execution(&self.base_url, link).ok_or_else(no_execution)?;
         }
         Ok(payout)
     }
 
-    /// `POST <execution_url>`: money leaves. Never repeated without [`Revio::payout`] in between.
+    /// `POST <execution_url>`: money leaves. Never repeated without [`Revio::payout`] in between, and made only by who has taken the
+    /// place for it ([`Revio::place_for_execution`]).
     ///
     /// Assumption (`revio.md` 0): the bank-account rail is the destination given at creation and an empty JSON object
     /// here. This function is the whole rail, so that another answer from Revio changes one place.
     pub async fn execute_payout(&self, execution_url: &str) -> Result<Payout> {
         let url = links::execution(&self.base_url, execution_url).ok_or_else(no_execution)?;
-        self.send(Method::POST, url, Some(&serde_json::json!({})), self.deadlines.execute).await
+        self.send(Method::POST, url, Some(&serde_json::json!({})), What::Execution).await
     }
 
     /// `GET /payouts/{id}/`: the truth about a withdrawal.
     pub async fn payout(&self, id: Uuid) -> Result<Payout> {
-        self.send(Method::GET, self.path(&["payouts", &id.to_string()]), NOTHING, self.deadlines.call).await
+        self.send(Method::GET, self.path(&["payouts", &id.to_string()]), NOTHING, What::Payout).await
     }
 
     /// Every path of Revio's ends in a slash.
@@ -172,12 +235,25 @@ impl Revio {
         url
     }
 
-    async fn send<B, T>(&self, method: Method, url: Url, body: Option<&B>, deadline: Duration) -> Result<T>
+    async fn send<B, T>(&self, method: Method, url: Url, body: Option<&B>, what: What) -> Result<T>
     where
         B: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        if let Some(wait) = self.breaker.wait(self.clock.now()) {
+        let (breaker, deadline) = match what {
+            What::NewPurchase | What::Purchase => (&self.purchases, self.deadlines.call),
+            What::Payout => (&self.payouts, self.deadlines.call),
+            What::Execution => (&self.payouts, self.deadlines.execute),
+        };
+        let class = what.class();
+        if let Some(wait) = breaker.paused(self.clock.now()) {
+            return Err(RevioError::Paused(wait));
+        }
+        if !what.has_place() {
+            self.budget.take(class).await.map_err(RevioError::NoPlace)?;
+        }
+        // After a pause this may make it the probe, so it is made now.
+        if let Some(wait) = breaker.wait(self.clock.now()) {
             return Err(RevioError::Paused(wait));
         }
         let mut request = self.http.request(method, url).timeout(deadline).bearer_auth(self.api_key.expose_secret());
@@ -188,13 +264,34 @@ impl Revio {
             Ok(response) => read(response).await,
             Err(error) => Err(transport(error)),
         };
+        self.budget.count(class, outcome(&answer));
         match &answer {
-            Err(RevioError::Transport(_) | RevioError::Upstream { .. } | RevioError::RateLimited { .. }) => {
-                self.breaker.failed(self.clock.now());
+            Err(RevioError::Transport(_) | RevioError::Upstream { .. }) => breaker.failed(self.clock.now()),
+            Err(RevioError::RateLimited { retry_after }) => {
+                // It answers, and says when it will again.
+                breaker.answered();
+                self.budget.hold_back(slow_down(*retry_after)).await;
             }
-            _ => self.breaker.answered(),
+            _ => breaker.answered(),
         }
         answer
+    }
+}
+
+/// For how long Revio is left alone after a 429.
+fn slow_down(retry_after: Option<Duration>) -> TimeDelta {
+    let wait = retry_after.and_then(|wait| TimeDelta::from_std(wait).ok());
+    wait.unwrap_or(RATE_LIMITED_WAIT).min(RATE_LIMITED_WAIT_MAX)
+}
+
+/// In metrics.
+fn outcome<T>(answer: &Result<T>) -> &'static str {
+    match answer {
+        Ok(_) => "ok",
+        Err(RevioError::Rejected { .. } | RevioError::NotFound | RevioError::Unauthorized { .. }) => "refused",
+        Err(RevioError::RateLimited { .. }) => "rate_limited",
+        Err(RevioError::Unreadable(_)) => "unreadable",
+        Err(_) => "no_answer",
     }
 }
 

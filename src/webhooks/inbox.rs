@@ -25,6 +25,7 @@ use crate::money::{deposits, withdrawals};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::{signature::PublicKeys, text_enum::text_enum};
+use crate::provider::revio::{self, Errand};
 use crate::webhooks::inbox::event::{Event, Subject};
 use crate::webhooks::refused;
 
@@ -199,7 +200,7 @@ impl Work for Events<'_> {
             store::dead_letter(&self.0.db, event, error, self.0.clock.now()).await?;
             return Ok(State::Dead.name());
         };
-        let state = act(self.0, &told).await?;
+        let state = revio::on(Errand::Webhook, act(self.0, &told)).await?;
         finish(self.0, event, state).await?;
         Ok(state.name())
     }

@@ -457,6 +457,8 @@ fn config(sim: &Sim, url: &str, webhook_key: &str, settings: &[(&str, &str)]) ->
         ("REVIO_API_KEY", revio_sim::TEST_KEY),
         ("REVIO_BRAND_ID", brand_id.as_str()),
         ("REVIO_CALL_SECS", "30"),
+        ("REVIO_CALLS_PER_SECOND", "1000000"),
+        ("OPEN_DEPOSITS_MAX", "1000"),
         ("REVIO_TEST_MODE", "true"),
         ("REVIO_WEBHOOK_PUBLIC_KEYS", webhook_key),
         ("JWT_PRIVATE_KEY", JWT_KEY.as_str()),

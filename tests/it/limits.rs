@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use octoco::platform::config::{Counting, RateLimits};
 use octoco::platform::rate_limits::{Answer, Class, Counter, Limiter};
 use reqwest::{Method, StatusCode};
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::harness::{Answer as Told, Customer, TestApp};
+use crate::harness::{Answer as Told, Customer, PASSWORD, TestApp};
 use crate::health;
 
 const NO_REDIS: (&str, &str) = ("REDIS_URL", "redis://127.0.0.1:1");
@@ -53,6 +54,45 @@ async fn every_counted_answer_tells_where_the_caller_stands(db: PgPool) {
     assert_eq!(number(&first, "ratelimit-reset"), 1);
     let public = t.send(Method::GET, "/healthz", None, &[], None).await;
     assert!(public.headers.get("ratelimit-limit").is_none());
+    t.finish().await;
+}
+
+/// What is refused for good leaves a row, too: a customer who is never tired adds some megabytes a day.
+#[sqlx::test]
+async fn a_customer_starts_no_more_in_a_day_than_anybody_needs(db: PgPool) {
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default")]).await;
+    let customer = t.customer().await;
+    let who = customer.id.to_string();
+    let mut allowed = 0;
+    while let Answer::Allowed(..) = t.app.limiter.check(Class::MoneyLong, &who).await {
+        allowed += 1;
+    }
+    // One call was made for the bank account, and a slow machine gets a few back meanwhile.
+    assert!((2_999..3_100).contains(&allowed), "{allowed}");
+    let refused = t.withdraw(&customer, 1_000, "w1").await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
+    assert!(number(&refused, "retry-after") <= 10);
+    assert_eq!(t.get(&customer, "/v1/me").await.status, StatusCode::OK, "reading goes on");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn from_one_address_no_more_accounts_are_opened_in_a_day_than_a_company_has_people(db: PgPool) {
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default"), ("TRUSTED_PROXIES", "127.0.0.1/32")]).await;
+    let register = async |address: &str| {
+        let email = format!("{}@example.com", Uuid::now_v7().simple());
+        let new = json!({"email": email, "password": PASSWORD, "full_name": "Thandi Nkosi"});
+        t.send(Method::POST, "/v1/auth/register", None, &[("X-Forwarded-For", address)], Some(new)).await
+    };
+    assert_eq!(register("192.0.2.1").await.status, StatusCode::CREATED);
+    let mut allowed = 0;
+    while let Answer::Allowed(..) = t.app.limiter.check(Class::Accounts, "192.0.2.1").await {
+        allowed += 1;
+    }
+    assert!((299..320).contains(&allowed), "{allowed}");
+    let refused = register("192.0.2.1").await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
+    assert_eq!(register("192.0.2.2").await.status, StatusCode::CREATED, "elsewhere");
     t.finish().await;
 }
 

@@ -9,6 +9,7 @@ mod backups;
 mod bank_accounts;
 mod binary;
 mod browsers;
+mod calls;
 mod clocks;
 mod connections;
 mod contract;

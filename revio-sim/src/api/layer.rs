@@ -23,7 +23,10 @@ const NO_ANSWER: u16 = 0;
 
 pub(super) async fn faulty(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let fault = shared.faults(|faults| faults.take_for_call(scope(&method, &path)));
+    let fault = match shared.lets_in() {
+        true => shared.faults(|faults| faults.take_for_call(scope(&method, &path))),
+        false => Some(FaultKind::RateLimited { retry_after_secs: 1 }),
+    };
     let response = strike(&shared, fault, request, next).await;
     let lost = response.extensions().get::<Lost>().is_some();
     let status = if lost { NO_ANSWER } else { response.status().as_u16() };

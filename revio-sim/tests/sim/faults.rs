@@ -284,3 +284,17 @@ async fn faults_can_be_cleared() {
     world.sim.clear_faults();
     assert_eq!(world.call("GET", "balance/", None).await.0, 200);
 }
+
+#[tokio::test]
+async fn more_calls_than_a_second_may_have_are_told_to_come_again() {
+    let world = World::new().await;
+    let call = async || world.call("GET", "balance/", None).await.0;
+    world.sim.set_settings(Settings { calls_per_second: 2, ..world.sim.settings() });
+    assert_eq!([call().await, call().await, call().await, call().await], [200, 200, 429, 429]);
+    world.advance(1);
+    assert_eq!(call().await, 200, "the next second");
+    world.sim.set_settings(Settings { calls_per_second: 0, ..world.sim.settings() });
+    for _ in 0..20 {
+        assert_eq!(call().await, 200);
+    }
+}

@@ -130,13 +130,14 @@ pub(super) async fn insert_once(
     db: &Db,
     id: Uuid,
     new: &NewTransaction,
-    now: DateTime,
-    due_at: DateTime,
+    (now, due_at): (DateTime, DateTime),
+    open_max: Option<i64>,
 ) -> sqlx::Result<Option<Row>> {
     rows!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
                                    bank_account_id, description, due_at, updated_at, states)
-         values ($1, $2, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $11, 'initiated')
+         select $1, $2::uuid, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $11, 'initiated'
+          where $12::bigint is null or has_room_for_deposit($2, $12)
          on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
          returning ",
         "",
@@ -151,9 +152,21 @@ pub(super) async fn insert_once(
         new.description,
         due_at,
         now,
+        open_max,
     )
     .fetch_optional(db)
     .await
+}
+
+pub(super) async fn open_deposits(db: impl PgExecutor<'_>, user_id: Uuid, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    let open = sqlx::query_scalar!(
+        "select id from transactions
+          where user_id = $1 and kind = 'deposit' and state in ('initiated', 'awaiting_payment') and due_at is not null
+          order by id limit $2",
+        user_id,
+        limit
+    );
+    open.fetch_all(db).await
 }
 
 /// A row that follows from another one. False when it is there already, known by Revio's object.

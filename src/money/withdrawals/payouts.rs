@@ -117,6 +117,7 @@ pub(super) async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transa
 /// `→ submitting`, or `None` while the customer is frozen: no payout begins after somebody was told of the freeze.
 async fn begin(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
     app.footing.may_pay()?;
+    app.revio.place_for_execution().await?;
     let to = Move::to(State::Submitting, Due::In(LEASE));
     let mut tx = app.db.begin().await?;
     if restrictions::is_frozen_until_commit(&mut tx, withdrawal.user_id).await? {

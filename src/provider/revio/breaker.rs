@@ -1,6 +1,6 @@
 //! Revio's health as this process sees it: after [`FAILURES_MAX`] failures in a row, calls are not even tried for a while, so that a
 //! struggling provider is left alone and nobody waits for a deadline in vain. Then one call is let through as a probe: if it
-//! fails, the pause is longer.
+//! fails, the pause is longer. Payouts and purchases have one each: what fails of the one says nothing of the other.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 
 use crate::platform::clock::DateTime;
 
-/// In a row, over all calls. Fewer would let one bad object pause everything.
+/// In a row, over all calls of the kind. Fewer would let one bad object pause everything.
 const FAILURES_MAX: u32 = 8;
 const PAUSE_MIN: TimeDelta = TimeDelta::seconds(15);
 const PAUSE_MAX: TimeDelta = TimeDelta::minutes(2);

@@ -1,0 +1,245 @@
+//! How often Revio is called: no more than it bears (`REVIO_CALLS_PER_SECOND`), by all processes together, and for what first. Who
+//! comes later in this list leaves more of the places to those before: so nobody's unpaid deposits keep anybody's payout waiting.
+//!
+//! | class | calls | without a place |
+//! |---|---|---|
+//! | payouts | registering, executing and looking up | the row waits |
+//! | webhooks | asking for the purchase that Revio told of | the event waits |
+//! | deposits | a new purchase: a customer waits for the link | the customer waits for 2 s, then 503 |
+//! | polling | looking at purchases of which nobody told | the row waits |
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use crate::platform::clock::Clock;
+use crate::platform::rate_limits::{self, Limiter, Wish};
+use crate::platform::telemetry::RevioCalls;
+use crate::platform::text_enum::text_enum;
+
+/// How long a customer waits for a place.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Of one customer so many wait at once in a process: more would take the places of others.
+const WAITING_MAX: usize = 3;
+/// Asked again after this at least: many may wait for one place.
+const ASK_AGAIN_MIN: Duration = Duration::from_millis(20);
+
+text_enum! {
+    pub(super) enum Class {
+        Payouts = "payouts",
+        Webhooks = "webhooks",
+        Deposits = "deposits",
+        Polling = "polling",
+    }
+}
+
+impl Class {
+    /// Percent of the places that it does not touch.
+    fn leaving(self) -> u64 {
+        match self {
+            Self::Payouts => 0,
+            Self::Webhooks => 20,
+            Self::Deposits => 40,
+            Self::Polling => 60,
+        }
+    }
+}
+
+/// On whose behalf a purchase is asked for or made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// Revio has told of it.
+    Webhook,
+    /// A customer waits, and has a place already ([`super::Revio::place_for_deposit`]).
+    Customer,
+}
+
+tokio::task_local! {
+    static ERRAND: Errand;
+}
+
+/// Whatever is asked of Revio in `work` is asked on this errand.
+pub async fn on<T>(errand: Errand, work: impl Future<Output = T>) -> T {
+    ERRAND.scope(errand, work).await
+}
+
+pub(super) fn errand() -> Option<Errand> {
+    ERRAND.try_with(|errand| *errand).ok()
+}
+
+pub(super) struct Budget {
+    calls: rate_limits::Budget,
+    limiter: Arc<Limiter>,
+    clock: Clock,
+    metrics: RevioCalls,
+    /// How many calls of each customer wait for a place.
+    waiting: Mutex<HashMap<Uuid, usize>>,
+}
+
+/// A customer's call in the line, for as long as it waits.
+struct InLine<'a>(&'a Budget, Uuid);
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = waiting.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.1);
+            }
+        }
+    }
+}
+
+impl Budget {
+    pub(super) fn new(per_second: u32, limiter: Arc<Limiter>, clock: Clock, metrics: RevioCalls) -> Self {
+        let calls = rate_limits::Budget::new("revio", per_second);
+        Self { calls, limiter, clock, metrics, waiting: Mutex::default() }
+    }
+
+    /// Takes a place. The error is how long there is none.
+    pub(super) async fn take(&self, class: Class) -> Result<(), TimeDelta> {
+        let taken = self.try_take(class).await;
+        if taken.is_err() {
+            self.metrics.waits.with_label_values(&[class.name()]).inc();
+        }
+        taken
+    }
+
+    /// The same for a customer who can wait a moment.
+    pub(super) async fn wait(&self, class: Class, customer: Uuid) -> Result<(), TimeDelta> {
+        let started = Instant::now();
+        let mut taken = self.take(class).await;
+        let Err(wait) = taken else { return Ok(()) };
+        let _in_line = self.line_up(customer).ok_or(wait)?;
+        while let Err(wait) = taken {
+            let pause = wait.to_std().unwrap_or_default().max(ASK_AGAIN_MIN);
+            if started.elapsed() + pause > PATIENCE {
+                return Err(wait);
+            }
+            sleep(pause).await;
+            taken = self.try_take(class).await;
+        }
+        Ok(())
+    }
+
+    fn line_up(&self, customer: Uuid) -> Option<InLine<'_>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.entry(customer).or_default();
+        (*count < WAITING_MAX).then(|| {
+            *count += 1;
+            InLine(self, customer)
+        })
+    }
+
+    /// Revio has asked us to slow down: nobody has a place for so long, and then those who come first have it first.
+    pub(super) async fn hold_back(&self, pause: TimeDelta) {
+        let now = self.clock.now();
+        // Wishes of this kind are never refused.
+        _ = self.limiter.ask_budget(&self.calls, Wish::NothingBefore(now + pause), now).await;
+    }
+
+    pub(super) fn count(&self, class: Class, outcome: &str) {
+        self.metrics.calls.with_label_values(&[class.name(), outcome]).inc();
+    }
+
+    async fn try_take(&self, class: Class) -> Result<(), TimeDelta> {
+        self.limiter.ask_budget(&self.calls, Wish::Place { leaving: class.leaving() }, self.clock.now()).await
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a customer who waits for a place is in the request")]
+async fn sleep(pause: Duration) {
+    tokio::time::sleep(pause).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::config::{Counting, RateLimits};
+    use crate::platform::telemetry::Metrics;
+    use chrono::{TimeZone, Utc};
+
+    fn budget(clock: &Clock) -> Budget {
+        let limiter = Limiter::new("redis://127.0.0.1:1", RateLimits::Off, Counting::default()).expect("a URL");
+        // A process alone has a quarter: five calls a second, five at once.
+        Budget::new(20, Arc::new(limiter), clock.clone(), Metrics::new().revio)
+    }
+
+    fn stopped() -> Clock {
+        Clock::fixed(Utc.with_ymd_and_hms(2026, 3, 2, 9, 0, 0).single().expect("a time"))
+    }
+
+    async fn places(budget: &Budget, class: Class) -> usize {
+        let mut places = 0;
+        while budget.take(class).await.is_ok() {
+            places += 1;
+        }
+        places
+    }
+
+    #[tokio::test]
+    async fn the_last_places_are_for_payouts_then_for_webhooks_then_for_deposits() {
+        let budget = budget(&stopped());
+        let mut told = Vec::new();
+        for class in [Class::Polling, Class::Deposits, Class::Webhooks, Class::Payouts] {
+            told.push((class.name(), places(&budget, class).await));
+        }
+        assert_eq!(told, [("polling", 2), ("deposits", 1), ("webhooks", 1), ("payouts", 1)]);
+    }
+
+    #[tokio::test]
+    async fn while_polling_takes_what_it_can_a_payout_finds_a_place_at_any_moment() {
+        let clock = stopped();
+        let budget = budget(&clock);
+        for _ in 0..50 {
+            places(&budget, Class::Polling).await;
+            assert_eq!(budget.take(Class::Payouts).await, Ok(()));
+            clock.advance(TimeDelta::milliseconds(400));
+        }
+    }
+
+    #[tokio::test]
+    async fn after_revio_has_said_wait_payouts_go_first_and_polling_last() {
+        let clock = stopped();
+        let budget = budget(&clock);
+        budget.hold_back(TimeDelta::seconds(30)).await;
+        clock.advance(TimeDelta::seconds(29));
+        assert_eq!(budget.take(Class::Payouts).await, Err(TimeDelta::seconds(1)));
+        clock.advance(TimeDelta::seconds(1));
+        let mut allowed = Vec::new();
+        for class in Class::ALL.iter().rev() {
+            allowed.push(budget.take(*class).await.is_ok());
+        }
+        assert_eq!(allowed, [false, false, false, true], "polling, deposits, webhooks, payouts");
+        clock.advance(TimeDelta::seconds(1));
+        assert_eq!(budget.take(Class::Polling).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_customer_waits_for_a_place_for_a_moment_and_not_for_long() {
+        let clock = Clock::system();
+        let budget = budget(&clock);
+        places(&budget, Class::Payouts).await;
+        assert_eq!(budget.wait(Class::Deposits, Uuid::nil()).await, Ok(()), "in half a second");
+        budget.hold_back(TimeDelta::seconds(60)).await;
+        let started = Instant::now();
+        assert!(budget.wait(Class::Deposits, Uuid::nil()).await.is_err_and(|wait| wait > TimeDelta::seconds(50)));
+        assert!(started.elapsed() < PATIENCE, "what takes longer is not waited for");
+        assert!(budget.waiting.lock().expect("nobody panicked").is_empty(), "nobody is in line any more");
+    }
+
+    #[tokio::test]
+    async fn of_one_customer_three_calls_wait_and_keep_nobody_else_out() {
+        let budget = budget(&Clock::system());
+        places(&budget, Class::Payouts).await;
+        let (greedy, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let many = futures_util::future::join_all((0..50).map(|_| budget.wait(Class::Deposits, greedy)));
+        let (many, other) = tokio::join!(many, budget.wait(Class::Deposits, other));
+        assert_eq!(many.iter().filter(|place| place.is_ok()).count(), WAITING_MAX);
+        assert_eq!(other, Ok(()), "within two seconds, behind three");
+    }
+}
