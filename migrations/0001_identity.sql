@@ -10,6 +10,8 @@ create table users (
     -- PHC string: algorithm, parameters, salt and hash together.
     password_hash text        not null,
     role          text        not null default 'user',
+    -- Since when: who has a role for less than a day approves nothing (docs/decisions/030).
+    role_since    timestamptz not null default now(),
     created_at    timestamptz not null,
     -- Null until the person has opened a link that only this mailbox got.
     email_verified_at timestamptz,
@@ -101,7 +103,7 @@ create index email_changes_session on email_changes (session_id);
 create table audit_log (
     id          uuid        primary key,
     at          timestamptz not null,
-    -- A user's id, 'system' or 'revio'.
+    -- A user's id, 'system', 'operator' (the command line) or 'revio'.
     actor       text        not null,
     -- The role that the actor had then.
     actor_role  text,

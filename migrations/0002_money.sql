@@ -147,6 +147,10 @@ create table transactions (
     -- What the wallet could not cover: the customer owes it (`customer_receivable`).
     owed_minor         bigint      not null default 0,
 
+    -- Withdrawals: what had left the wallet within 24 hours, or was about to, when this one was reserved, itself included, as the
+    -- ledger counted it in that write. Approval thresholds look at this (docs/decisions/029).
+    outflow_minor      bigint,
+
     -- What was approved and until when that holds. Set by the deciding approval; whatever leaves the state uses it up
     -- (docs/decisions/015).
     approved_hash      bytea,
@@ -335,6 +339,9 @@ create table adjustments (
     requested_by    uuid  not null references users,
     -- What it takes from suspense.
     item_id         uuid  references suspense_items,
+    -- When maker and checkers were looked at for the last time, right before the ledger is asked: from then on it is only a matter of
+    -- what the ledger did.
+    booking_at      timestamptz,
     -- The key is the maker's: on transactions it would be the customer's, and collide with the customer's own.
     idempotency_key text  not null,
     request_hash    bytea not null,

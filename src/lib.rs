@@ -119,6 +119,8 @@ pub mod money {
     pub mod receivables;
     // Frozen and closed customers.
     pub mod restrictions;
+    // What one of the staff asks for and another must agree to: roles, unfreezing, reopening (`/v1/admin/requests`).
+    pub mod requests;
     // Refunds, chargebacks, chargebacks won.
     pub mod reversals;
     // PostgreSQL is behind the ledger: nothing is paid.

@@ -9,9 +9,9 @@ use octoco::identity::users::{self, Email};
 use octoco::platform::{keys, telemetry};
 use octoco::processes::{router, worker};
 use octoco::{
-    app::App, books::projector, identity::sessions, money::balances, money::bank_accounts::rotation, money::safe_mode,
-    platform::config::Config, platform::error::BoxError, platform::permissions::Role, platform::signature::PublicKeys,
-    processes::server::Server,
+    app::App, books::projector, identity::sessions, money::balances, money::bank_accounts::rotation, money::requests,
+    money::safe_mode, platform::config::Config, platform::error::BoxError, platform::permissions::Role,
+    platform::signature::PublicKeys, processes::server::Server,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -114,7 +114,7 @@ enum Admin {
         #[arg(long)]
         note: String,
     },
-    /// Gives a user a role, above all the first admin
+    /// Gives a user a role, above all the first admin: alone, and on record as the operator
     Grant {
         #[arg(long)]
         email: String,
@@ -327,7 +327,7 @@ async fn ledger_balances(app: App, email: String) -> Result<ExitCode, BoxError> 
 
 async fn grant(app: App, email: String, role: Role) -> Result<ExitCode, BoxError> {
     let user = users::find_by_email(&app, &Email::parse(&email)?).await?;
-    users::change_role(&app, &Actor::system(), user.id, role).await?;
+    requests::grant_by_operator(&app, user.id, role).await?;
     say(&format!("{} has the role {} now; it had {}", user.email, role.name(), user.role.name()))
 }
 

@@ -159,7 +159,7 @@ def stop_service():
 
 
 class People:
-    """One of each role, each with money, and objects of theirs that the calls can be about."""
+    """One of each role, customers with money, and objects of theirs that the calls can be about."""
 
     def __init__(self, up):
         self.up = up
@@ -170,14 +170,16 @@ class People:
         self.held = [held["id"]]
         maker = self.sign_up("finance")
         self.adjustments = [maker.propose(victim.id) for victim in self.victims for _ in range(3)]
+        self.requests = [maker.ask_to_unfreeze() for _ in range(3)]
 
     def sql(self, statement):
         return parts.sql(self.up, statement, "octoco")
 
     def sign_up(self, role):
         person = Person(self.up, role)
-        person.begin()
-        if role in ("support", "finance", "admin"):
+        is_staff = role in ("support", "finance", "admin")
+        person.begin(withdrawn=demo.DEPOSIT if is_staff else 100)
+        if is_staff:
             person.become(role)
         return person
 
@@ -192,6 +194,7 @@ class People:
             "/v1/admin/transactions/": [id for victim in self.victims for id in victim.transactions],
             "/v1/admin/withdrawals/": [victim.transactions[1] for victim in self.victims],
             "/v1/admin/adjustments/": self.adjustments,
+            "/v1/admin/requests/": self.requests,
             "/v1/bank-accounts/": [person.bank_account],
             "/v1/admin/users/": users,
             "/v1/admin/webhooks/": webhooks,
@@ -208,16 +211,16 @@ class People:
 
 
 class Person(demo.Customer):
-    """Somebody with an account, a paid deposit and a withdrawal."""
+    """Somebody with an account, a paid deposit and a withdrawal: of staff a withdrawal of all of it, since staff hold no money."""
 
-    def begin(self):
+    def begin(self, withdrawn):
         self.sign_up()
         self.step = "have money"
         deposit = self.open_deposit()
         demo.pay_like_a_person(deposit["checkout_url"], self.failure)
         self.await_completed(deposit)
         self.bank_account = self.add_bank_account()
-        self.transactions = [deposit["id"], self.withdraw(100, self.bank_account)["id"]]
+        self.transactions = [deposit["id"], self.withdraw(withdrawn, self.bank_account)["id"]]
 
     def other_sessions(self):
         """Ended by the calls, and not the one that they are made with."""
@@ -230,6 +233,12 @@ class Person(demo.Customer):
         what = {"user_id": user_id, "direction": "credit", "amount": 100, "currency": "ZAR"}
         why = {"counterpart": "equity", "reason": "fuzzing"}
         return self.call("POST", "/v1/admin/adjustments", {**what, **why}, key=True)["id"]
+
+    def ask_to_unfreeze(self):
+        frozen = demo.Customer(self.up, "frozen")
+        frozen.sign_up()
+        self.call("POST", f"/v1/admin/users/{frozen.id}/freeze", {"reason": "fuzzing"})
+        return self.call("POST", f"/v1/admin/users/{frozen.id}/unfreeze")["id"]
 
 
 # -- the report -------------------------------------------------------------------------------------------------------

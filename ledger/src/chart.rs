@@ -33,7 +33,7 @@ pub enum AccountCode {
 }
 
 /// What TigerBeetle refuses on an account. It cannot be changed once the account exists (docs/reference/account.md). Besides,
-/// every account keeps its balance history, so that statements and reports can ask for any moment.
+/// every account that holds money keeps its balance history, so that statements and reports can ask for any moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// A wallet never goes below zero, nor does what belongs to somebody whom we do not know yet.
@@ -83,6 +83,11 @@ impl AccountCode {
     /// Whether it holds money. The others stand on a ledger number of their own (module `velocity_limit`) and in no report.
     pub(crate) fn is_money(self) -> bool {
         !matches!(self, Self::LimitSource | Self::VelocityLimit | Self::PayoutNotes)
+    }
+
+    /// Whether it is asked for balances of the past: what is not money is not, but for what was used of a limit (`Ledger::outflow_at`).
+    pub(crate) fn has_history(self) -> bool {
+        self.is_money() || self == Self::VelocityLimit
     }
 
     pub(crate) fn limit(self) -> Limit {

@@ -142,8 +142,7 @@ impl Ledger {
             Limit::CreditsWithinDebits => account::Flags::CREDITS_MUST_NOT_EXCEED_DEBITS,
             Limit::None => account::Flags::empty(),
         };
-        // What is not money is asked for no balance of the past.
-        let history = if account.code.is_money() { account::Flags::HISTORY } else { account::Flags::empty() };
+        let history = if account.code.has_history() { account::Flags::HISTORY } else { account::Flags::empty() };
         tb::Account::new(account.id.raw(), self.number_of(account), account.code.code())
             .with_flags(limit | history)
             .with_user_data_128(account.id.user_of().map_or(0, |user| user.as_u128()))

@@ -113,6 +113,16 @@ impl Ledger {
         }
     }
 
+    /// How much had left the wallet within the limit's time, or was about to, when this withdrawal was reserved, itself included: the
+    /// balance right after that write, so that of any number at once each counts those before it, and a repeat says the same. `None`
+    /// where it did not pass a velocity limit.
+    pub async fn outflow_at(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<Option<Amount>, LedgerError> {
+        let used = self.lookup_raw(&[TransferId::of(row, Leg::LimitUse)]).await?;
+        let Some(used) = used.first() else { return Ok(None) };
+        let balance = self.balance_at(Account::velocity_limit(user, currency), used.as_raw().timestamp).await?;
+        Amount::new(balance.pending(), currency).map(Some).map_err(|_| Contradiction("more_used_than_there_is"))
+    }
+
     /// A velocity limit's no, unless the reservation stands since before there were velocity limits: those did not pass one.
     async fn refused_by_limit(&self, t: &Transfer, refusal: Refusal) -> Result<(), LedgerError> {
         self.reserved_before(t).await?.ok_or(Refused(refusal))

@@ -27,7 +27,7 @@ const VERIFY_BATCH: i64 = 2_000;
 
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// A user's id, `system` or `nobody`.
+    /// A user's id, `system`, `operator` or `nobody`.
     name: String,
     role: Option<Role>,
     origin: Origin,
@@ -43,6 +43,11 @@ impl Actor {
     /// The service itself: a background task, or the command line.
     pub fn system() -> Self {
         Self { name: "system".to_owned(), role: None, origin: Origin::default() }
+    }
+
+    /// Whoever has a shell on the service's host: alone, and so on record as such.
+    pub fn operator() -> Self {
+        Self { name: "operator".to_owned(), ..Self::system() }
     }
 
     /// `role` where it was read just now.

@@ -9,7 +9,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use email_address::{EmailAddress, Options};
 use secrecy::SecretString;
 use serde_json::json;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -281,21 +281,43 @@ pub async fn list(app: &App, filter: &Filter) -> Result<Vec<User>> {
     Ok(store::list(&app.db, filter).await?)
 }
 
-/// Gives a user another role. It holds from the user's next call as staff.
+/// Gives a user another role. It holds from the user's next call as staff. What it takes before somebody may is in `money/requests.rs`.
 pub async fn change_role(app: &App, actor: &Actor, id: Uuid, role: Role) -> Result<User> {
+    let mut tx = app.db.begin().await?;
+    change_role_within(app, &mut tx, actor, (id, role)).await?;
+    tx.commit().await?;
+    find(app, id).await
+}
+
+/// The same inside an SQL transaction of the caller's. The role before.
+///
+/// # Errors
+/// [`Error::LastAdmin`] when nobody would be left who may give roles: of two admins who take each other's away at once, one is told so.
+pub async fn change_role_within(
+    app: &App,
+    tx: &mut PgConnection,
+    actor: &Actor,
+    (id, role): (Uuid, Role),
+) -> Result<Role> {
     if actor.is_user(id) {
         return Err(Error::Forbidden);
     }
-    let mut tx = app.db.begin().await?;
+    store::lock_roles(&mut *tx).await?;
     let before = store::lock_role(&mut *tx, id).await?.ok_or(Error::NotFound("user"))?;
+    if before == Role::Admin && role != Role::Admin && !store::is_another_admin(&mut *tx, id).await? {
+        return Err(Error::LastAdmin);
+    }
     if before != role {
-        store::set_role(&mut *tx, id, role).await?;
+        store::set_role(&mut *tx, id, role, app.clock.now()).await?;
         let entry = Entry::of(actor, "user.role_changed", "user", id);
         let entry = entry.change(json!({"role": before}), json!({"role": role}));
         audit::record(app, &mut *tx, entry).await?;
     }
-    tx.commit().await?;
-    find(app, id).await
+    Ok(before)
+}
+
+pub async fn is_staff(app: &App, id: Uuid) -> Result<bool> {
+    Ok(store::role(&app.db, id).await?.is_some_and(Role::is_staff))
 }
 
 #[cfg(test)]

@@ -9,7 +9,11 @@
 //!     awaiting_approval --> expired: expire (nobody decided in 7 days)
 //!     initiated --> completed: book (the ledger moved it)
 //!     initiated --> rejected: the ledger refused, the wallet does not hold it or is closed
+//!     initiated --> cancelled: who proposed it may not any more
 //! ```
+//!
+//! One checker is enough, or two above `ADJUSTMENT_THRESHOLDS`, which look at what of the customer is corrected within 24 hours. Maker and
+//! checkers are looked at again right before the ledger is asked (`begin_booking`).
 //!
 //! The row in `transactions` is the customer's and has no key; the key, the reason and the maker are in `adjustments`. A
 //! debit takes only what the wallet holds: what a customer owes is no business of a correction.
@@ -24,16 +28,14 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::users;
-use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, SubjectHash};
+use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Rule, SubjectHash};
 use crate::money::receivables::{self, Available};
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Kind, Move, Outcome, State, Transaction};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
-use crate::platform::{queue::LEASE, text_enum::text_enum};
-
-/// One person other than the maker.
-const APPROVALS_NEEDED: i64 = 1;
+use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, Permission};
+use crate::platform::{clock::DateTime, queue::LEASE, text_enum::text_enum};
 
 text_enum! {
     /// The company's accounts that may stand on the other side.
@@ -77,12 +79,24 @@ pub struct Adjustment {
     pub reason: String,
     pub requested_by: Uuid,
     pub item_id: Option<Uuid>,
+    /// What of the customer is to be corrected within 24 hours of this one, itself included. Later ones count, too: of two at the same
+    /// moment at least one sees the other.
+    day_minor: i64,
+    /// When maker and checkers were looked at for the last time.
+    booking_at: Option<DateTime>,
 }
 
 impl Adjustment {
     fn of(transaction: Transaction, row: store::Row) -> Self {
-        let store::Row { direction, counterpart, reason, requested_by, item_id, .. } = row;
-        Self { transaction, direction, counterpart, reason, requested_by, item_id }
+        let store::Row { direction, counterpart, reason, requested_by, item_id, day_minor, booking_at, .. } = row;
+        Self { transaction, direction, counterpart, reason, requested_by, item_id, day_minor, booking_at }
+    }
+
+    /// How many people besides the maker must approve it, by today's thresholds.
+    pub fn needed(&self, app: &App) -> i64 {
+        let amount = self.transaction.amount;
+        let sum = Amount::new(self.day_minor, amount.currency()).unwrap_or(amount);
+        app.config.adjustment_thresholds.needed(sum).saturating_add(1)
     }
 
     /// What the checker approves.
@@ -122,7 +136,10 @@ pub async fn propose(
     if let Some(repeat) = find_repeat(app, maker, &key, &request_hash).await? {
         return Ok(repeat);
     }
-    users::find(app, new.user_id).await?;
+    let of_staff = users::find(app, new.user_id).await?.role.is_staff();
+    if of_staff && new.direction == Direction::Credit {
+        return Err(Error::StaffAccount);
+    }
     check_item(app, &new).await?;
     let now = app.clock.now();
     let (id, due_at) = (app.clock.row_id(), now + DECIDED_WITHIN);
@@ -189,21 +206,25 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
     }
 }
 
-/// `awaiting_approval → initiated`, and the ledger is asked at once.
+/// `awaiting_approval → initiated`, and the ledger is asked at once; where two are needed, the first is counted.
 pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Adjustment> {
     let adjustment = undecided(app, decision, id).await?;
     let row = &adjustment.transaction;
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, row).await?;
-    let count = approvals::approve(app, &mut tx, row, decision, APPROVALS_NEEDED).await?;
-    // One is enough; without it the giver lost the role between the check of the call and here.
-    let approved = count.approved.ok_or(Error::Forbidden)?;
-    let to = Move::to(State::Initiated, Due::In(LEASE)).with_approval(approved);
-    let initiated = transactions::advance_within(app, &mut *tx, row, &to).await?;
-    let entry = Entry::of(&decision.actor, "adjustment.approved", "transaction", id)
-        .change(json!({"state": row.state.name()}), json!({"state": initiated.state.name(), "note": decision.note}));
-    audit::record(app, &mut *tx, entry).await?;
+    let count = approvals::approve(app, &mut tx, row, decision, adjustment.needed(app)).await?;
+    let to = count.approved.map(|approved| Move::to(State::Initiated, Due::In(LEASE)).with_approval(approved));
+    let initiated = match &to {
+        Some(to) => transactions::advance_within(app, &mut *tx, row, to).await?,
+        None => row.clone(),
+    };
+    if count.recorded || to.is_some() {
+        let after = json!({"state": initiated.state.name(), "approvals": count.given, "note": decision.note});
+        let entry = Entry::of(&decision.actor, "adjustment.approved", "transaction", id);
+        audit::record(app, &mut *tx, entry.change(json!({"state": row.state.name()}), after)).await?;
+    }
     tx.commit().await?;
+    let Some(to) = to else { return Ok(adjustment) };
     transactions::announce(app, row, &to);
     app.crash.at("adjustment.approved")?;
     let transaction = transactions::first_step(app, initiated.clone(), step(app, &initiated)).await?;
@@ -253,6 +274,36 @@ async fn expire(app: &App, row: &Transaction) -> Result<Transaction> {
     }
 }
 
+/// Maker and checkers are looked at for the last time, in the SQL transaction that says so: nobody loses a role or is frozen between the
+/// two. From then on it is only a matter of what the ledger did. `Some`: it does not come to that.
+async fn begin_booking(app: &App, adjustment: &Adjustment) -> Result<Option<Transaction>> {
+    let (row, maker) = (&adjustment.transaction, adjustment.requested_by);
+    if adjustment.booking_at.is_some() {
+        return Ok(None);
+    }
+    let mut tx = app.db.begin().await?;
+    transactions::lock(&mut *tx, row).await?;
+    if !approvals::may_still(&mut tx, maker, AdjustmentsCreate::ROLES, row.created_at).await? {
+        let to = Move::to(State::Cancelled, Due::Never).because(FailureReason::MakerNotEntitled);
+        let cancelled = transactions::advance_within(app, &mut *tx, row, &to).await?;
+        tx.commit().await?;
+        transactions::announce(app, row, &to);
+        return Ok(Some(cancelled));
+    }
+    // All who let it go on, however many were needed then: a correction that was proposed since does not change that.
+    let needed = approvals::count_used(&mut tx, row.id).await?.max(1);
+    let rule = Rule { needed, roles: AdjustmentsApprove::ROLES };
+    if !approvals::stands(app, &mut tx, row.id, &adjustment.hash(), &rule).await? {
+        tx.rollback().await?;
+        let reason = "who approved the adjustment may not any more";
+        return transactions::hold(app, row, Hold::NotApproved, reason).await.map(Some);
+    }
+    store::begin_booking(&mut *tx, row.id, app.clock.now()).await?;
+    tx.commit().await?;
+    app.crash.at("adjustment.booking")?;
+    Ok(None)
+}
+
 /// `initiated → completed | rejected`: the ledger decides whether the wallet holds it.
 async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     let adjustment = find(app, row.id).await?;
@@ -260,6 +311,9 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     if approvals::validity(app, row.id, &adjustment.hash()).await? == ApprovalValidity::No {
         let reason = "the adjustment is not what was approved";
         return transactions::hold(app, row, Hold::NotApproved, reason).await;
+    }
+    if let Some(ended) = begin_booking(app, &adjustment).await? {
+        return Ok(ended);
     }
     let currency = row.amount.currency();
     let wallet = Account::wallet(row.user_id, currency);
@@ -282,7 +336,7 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
         return transactions::advance(app, row, rejected(FailureReason::ItemCleared)).await;
     }
     let booked = match adjustment.direction {
-        Direction::Credit => receivables::make_available(app, row, Available::Credit(main)).await,
+        Direction::Credit => receivables::make_available(app, row, Available::Credit(main)).await?,
         Direction::Debit => debit_wallet(app, &adjustment, main).await?,
     };
     app.crash.at("adjustment.booked")?;

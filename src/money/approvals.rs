@@ -2,7 +2,8 @@
 //! threshold) and `adjustments` say what is decided about and what follows.
 //!
 //! An approval names a hash over everything that it is about, so one that was given for another amount or another
-//! destination is worth nothing. It counts once, for 24 hours, and only while its giver has a role that may approve.
+//! destination is worth nothing. It counts once, for 24 hours, and only while its giver may approve: has the role, for a day already, and
+//! is not frozen. That is looked at when it is given, and again when money is to move, in the SQL transaction that says so ([`stands`]).
 
 pub mod routes;
 mod store;
@@ -15,13 +16,16 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::{audit::Actor, staff::Staff};
 use crate::money::transactions::{Approved, Transaction};
-use crate::platform::error::Result;
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
 use crate::platform::permissions::{Permission, Role};
 
 pub use store::Approval;
 
 const APPROVAL_LIFE: TimeDelta = TimeDelta::hours(24);
 pub const DECIDED_WITHIN: TimeDelta = TimeDelta::days(7);
+/// A role that is younger approves nothing: whoever gives himself a second account must wait until somebody has seen it.
+const ROLE_AGE_MIN: TimeDelta = TimeDelta::hours(24);
 
 /// SHA-256 over everything that is decided about. Staff see it and send it back; logs never have it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,14 +60,34 @@ pub struct ApprovalDecision {
     pub seen: SubjectHash,
     pub note: Option<String>,
     /// The roles that may say so: whoever lost theirs since does not count.
-    pub(super) roles: Vec<String>,
+    pub(super) roles: &'static [Role],
 }
 
 impl ApprovalDecision {
     pub fn of<P: Permission>(staff: Staff<P>, seen: SubjectHash, note: Option<String>) -> Self {
-        let roles = P::ROLES.iter().copied().map(Role::name).map(str::to_owned).collect();
-        Self { by: staff.user_id, actor: staff.actor, seen, note, roles }
+        Self { by: staff.user_id, actor: staff.actor, seen, note, roles: P::ROLES }
     }
+}
+
+/// What it takes: so many people, each with one of these roles.
+pub struct Rule {
+    pub needed: i64,
+    pub roles: &'static [Role],
+}
+
+fn names(roles: &[Role]) -> Vec<String> {
+    roles.iter().copied().map(Role::name).map(str::to_owned).collect()
+}
+
+/// Whether somebody may approve at this moment; it stays so until the end of the transaction.
+pub async fn may_approve(app: &App, tx: &mut PgConnection, who: Uuid, roles: &[Role]) -> Result<bool> {
+    may_still(tx, who, roles, app.clock.now() - ROLE_AGE_MIN).await
+}
+
+/// Whether somebody who asked for something at a time has had such a role ever since, and is not frozen. It stays so likewise.
+pub async fn may_still(tx: &mut PgConnection, who: Uuid, roles: &[Role], since: DateTime) -> Result<bool> {
+    store::lock_people(&mut *tx, &[who]).await?;
+    Ok(store::is_entitled(&mut *tx, who, &names(roles), since).await?)
 }
 
 pub struct ApprovalCount {
@@ -75,6 +99,9 @@ pub struct ApprovalCount {
 }
 
 /// Counts one approval. The caller holds the row's lock: of two that are the last ones at once, the second sees the first.
+///
+/// # Errors
+/// [`Error::Forbidden`] when its giver may not approve, or not yet.
 pub async fn approve(
     app: &App,
     tx: &mut PgConnection,
@@ -82,11 +109,14 @@ pub async fn approve(
     decision: &ApprovalDecision,
     needed: i64,
 ) -> Result<ApprovalCount> {
+    if !may_approve(app, tx, decision.by, decision.roles).await? {
+        return Err(Error::Forbidden);
+    }
     let now = app.clock.now();
     let approval =
         store::New { id: app.clock.row_id(), row: row.id, decision, now, expires_at: Some(now + APPROVAL_LIFE) };
     let recorded = store::approve(&mut *tx, &approval).await?;
-    let standing = store::standing(&mut *tx, &approval, &decision.roles).await?;
+    let standing = store::standing(&mut *tx, &approval, &names(decision.roles), now - ROLE_AGE_MIN).await?;
     let given = i64::try_from(standing.len()).unwrap_or(i64::MAX);
     let until = standing.iter().map(|approval| approval.expires_at).min();
     let approved = match until {
@@ -104,6 +134,21 @@ pub async fn approve(
 pub async fn decline(app: &App, tx: &mut PgConnection, row: &Transaction, decision: &ApprovalDecision) -> Result<()> {
     let refusal = store::New { id: app.clock.row_id(), row: row.id, decision, now: app.clock.now(), expires_at: None };
     Ok(store::decline(tx, &refusal).await?)
+}
+
+/// How many people let the row go on last.
+pub async fn count_used(tx: &mut PgConnection, row: Uuid) -> Result<i64> {
+    Ok(store::count_used(tx, row).await?)
+}
+
+/// Whether enough of those who let the row go on may still approve: right before it does, in the SQL transaction that says that it does. Nobody's
+/// role is taken away and nobody is frozen between the two.
+pub async fn stands(app: &App, tx: &mut PgConnection, row: Uuid, subject: &SubjectHash, rule: &Rule) -> Result<bool> {
+    let people = store::deciders(&mut *tx, row).await?;
+    store::lock_people(&mut *tx, &people).await?;
+    let since = app.clock.now() - ROLE_AGE_MIN;
+    let counting = store::used(&mut *tx, (row, &subject.0), &names(rule.roles), since).await?;
+    Ok(i64::try_from(counting.len()).is_ok_and(|count| count >= rule.needed))
 }
 
 /// What of an approval still stands at the moment when money is to move.

@@ -314,7 +314,7 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: 
     let id = TransferId::of(deposit.id, Leg::Main);
     let main =
         Transfer { id, debit, credit, amount: deposit.amount, code: TransferCode::Deposit, reference: deposit.id };
-    let repaid = match receivables::make_available(app, deposit, Available::Credit(main)).await {
+    let repaid = match receivables::make_available(app, deposit, Available::Credit(main)).await? {
         // Closed while the payer was paying. Once refused, this id stays refused, also when the wallet is open again.
         Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
             return move_to_suspense(app, deposit, purchase, (deposit.amount, ItemKind::ClosedWallet)).await;

@@ -6,6 +6,7 @@
 use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 
 use crate::app::App;
+use crate::identity::users;
 use crate::money::transactions::Transaction;
 use crate::platform::error::{Error, Result};
 
@@ -65,8 +66,18 @@ pub enum Available {
 }
 
 /// Makes money available, and repays from it what the customer owes first, in the same chain: nobody can withdraw what is owed. How
-/// much was repaid. Safe to repeat: it says the same each time.
-pub async fn make_available(app: &App, row: &Transaction, what: Available) -> Result<Amount, LedgerError> {
+/// much was repaid. Safe to repeat: it says the same each time. Staff hold no wallet: it is as a closed one, but for what is in it already.
+pub async fn make_available(app: &App, row: &Transaction, what: Available) -> Result<Result<Amount, LedgerError>> {
+    if let Available::Credit(credit) | Available::Return(credit) = &what
+        && users::is_staff(app, row.user_id).await?
+        && app.ledger.lookup(&[credit.id]).await?.is_empty()
+    {
+        return Ok(Err(LedgerError::Refused(Refusal::AccountClosed)));
+    }
+    Ok(into_wallet(app, row, what).await)
+}
+
+async fn into_wallet(app: &App, row: &Transaction, what: Available) -> Result<Amount, LedgerError> {
     let currency = row.amount.currency();
     let (wallet, receivable) = (Account::wallet(row.user_id, currency), Account::receivable(row.user_id, currency));
     let repay = |leg| Transfer {

@@ -1,4 +1,4 @@
-//! Freezing and closing a customer, by staff. The ledger decides: a freeze shuts the velocity limit that every withdrawal passes, a
+//! Freezing and closing a customer, by one of the staff; undoing it takes two (`requests`). The ledger decides: a freeze shuts the velocity limit that every withdrawal passes, a
 //! closure closes the wallet itself. One row an account, written before the ledger is asked; a call's rows, one a currency,
 //! come into force together or not at all.
 //!
@@ -123,7 +123,7 @@ fn is_whole(app: &App, live: &[Restriction], kind: Kind) -> Result<bool> {
 }
 
 /// So that a wallet in use is not touched at all. What decides is what [`close`] is told by the ledger.
-async fn refuse_what_is_in_use(app: &App, user_id: Uuid) -> Result<()> {
+pub async fn refuse_what_is_in_use(app: &App, user_id: Uuid) -> Result<()> {
     if transactions::has_open(app, user_id).await? {
         return Err(Error::AccountNotEmpty);
     }
@@ -147,20 +147,36 @@ pub async fn lift(app: &App, actor: &Actor, user_id: Uuid, kind: Kind) -> Result
     }
     // What is only half imposed is imposed first: the ledger undoes just what it has done.
     let mut stepped = step_all(app, user_id).await?;
-    let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    let lifting = store::begin_lifting(&mut *tx, user_id, kind.name(), now, now + LEASE).await?;
-    for id in &lifting {
-        let entry = Entry::of(actor, "restriction.lifting_requested", "user", user_id);
-        audit::record(app, &mut *tx, entry.with(json!({"restriction": id, "kind": kind.name()}))).await?;
-    }
+    begin_lifting(app, &mut tx, actor, (user_id, kind)).await?;
     tx.commit().await?;
-    app.crash.at("restriction.lifting")?;
-    stepped.extend(step_all(app, user_id).await?);
-    release_unfrozen(app).await?;
+    stepped.extend(finish_lifting(app, user_id).await?);
     // Some may have been lifting already, and were lifted in the first round.
     stepped.retain(|row| row.kind == kind && row.state == State::Lifted);
     if stepped.is_empty() { Err(Error::NotFound("restriction")) } else { Ok(stepped) }
+}
+
+/// `in_force → lifting`, inside an SQL transaction of the caller's, who goes on with [`finish_lifting`].
+pub async fn begin_lifting(
+    app: &App,
+    tx: &mut PgConnection,
+    actor: &Actor,
+    (user_id, kind): (Uuid, Kind),
+) -> Result<()> {
+    let now = app.clock.now();
+    for id in store::begin_lifting(&mut *tx, user_id, kind.name(), now, now + LEASE).await? {
+        let entry = Entry::of(actor, "restriction.lifting_requested", "user", user_id);
+        audit::record(app, &mut *tx, entry.with(json!({"restriction": id, "kind": kind.name()}))).await?;
+    }
+    Ok(())
+}
+
+/// What has begun to be lifted is lifted, and payouts that were held for it go on.
+pub async fn finish_lifting(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
+    app.crash.at("restriction.lifting")?;
+    let stepped = step_all(app, user_id).await?;
+    release_unfrozen(app).await?;
+    Ok(stepped)
 }
 
 /// Restrictions of all customers, newest first: those of a state, or all.
@@ -185,7 +201,12 @@ pub async fn is_frozen_until_commit(tx: &mut PgConnection, user_id: Uuid) -> Res
 }
 
 pub async fn is_closed(app: &App, user_id: Uuid) -> Result<bool> {
-    Ok(store::is_imposed(&app.db, user_id, Kind::Closure.name()).await?)
+    is_imposed(app, user_id, Kind::Closure).await
+}
+
+/// Whether there is one of the kind that is not lifted.
+pub async fn is_imposed(app: &App, user_id: Uuid, kind: Kind) -> Result<bool> {
+    Ok(store::is_imposed(&app.db, user_id, kind.name()).await?)
 }
 
 /// Steps what a call could not finish, and lets payouts go on that waited for the end of a freeze; the worker calls it.
@@ -241,7 +262,7 @@ async fn live(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<Vec<Restriction>
 }
 
 /// What has to be done on a customer's restrictions, and how those are then; without those that somebody else stepped meanwhile.
-async fn step_all(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
+pub async fn step_all(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
     let mut stepped = Vec::new();
     for row in live(&app.db, user_id).await? {
         match step(app, &row).await {

@@ -118,7 +118,7 @@ async fn undo(app: &App, row: &Transaction) -> Result<Transaction> {
         return transactions::rest(app, row).await;
     }
     let credit = back(Account::wallet(row.user_id, currency), code_of(row.kind));
-    let repaid = match receivables::make_available(app, row, Available::Return(credit)).await {
+    let repaid = match receivables::make_available(app, row, Available::Return(credit)).await? {
         Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
             return move_to_suspense(app, row).await;
         }
@@ -148,7 +148,7 @@ async fn give_back(app: &App, row: &Transaction) -> Result<Transaction> {
         code: TransferCode::ChargebackReversal,
         reference: row.id,
     };
-    let repaid = match receivables::make_available(app, row, Available::Credit(credit)).await {
+    let repaid = match receivables::make_available(app, row, Available::Credit(credit)).await? {
         // The wallet was closed meanwhile: the money is the customer's all the same, and a person must look.
         Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
             return move_to_suspense(app, row).await;

@@ -42,7 +42,8 @@ pub enum Inserted {
 /// Writes the row unless the user's key made one before. Nothing has moved yet.
 ///
 /// # Errors
-/// [`Error::KeyReused`] when the key belongs to another request.
+/// [`Error::KeyReused`] when the key belongs to another request; [`Error::StaffAccount`] when the user is staff, in the same statement:
+/// nobody is both, whatever happens at once.
 pub async fn insert_once(app: &App, new: &NewTransaction) -> Result<Inserted> {
     // The row is never deleted: if the key stood in the way, it is there.
     let inserted = insert_within(app, new, None).await?;
@@ -65,7 +66,10 @@ async fn insert_within(app: &App, new: &NewTransaction, open_max: Option<i64>) -
         app.crash.at("transaction.inserted")?;
         return Ok(Some(Inserted::New(row.try_into()?)));
     }
-    Ok(find_repeat(app, new).await?.map(Inserted::Repeat))
+    if let Some(repeat) = find_repeat(app, new).await? {
+        return Ok(Some(Inserted::Repeat(repeat)));
+    }
+    if store::is_staff(&app.db, new.user_id).await? { Err(Error::StaffAccount) } else { Ok(None) }
 }
 
 /// The customer's deposits that wait for their payment, oldest first. What a person looks at, or has closed, is none of them.
@@ -229,6 +233,11 @@ pub async fn set_outcome(db: impl PgExecutor<'_>, id: Uuid, outcome: Outcome) ->
 /// Whether something of the user's is under way: asked for and not at its end.
 pub async fn has_open(app: &App, user_id: Uuid) -> Result<bool> {
     Ok(store::has_open(&app.db, user_id).await?)
+}
+
+/// How many moves the user's rows have made: as long as it stays the same, nothing was begun and nothing went on.
+pub async fn count_moves(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<i64> {
+    Ok(store::count_moves(db, user_id).await?)
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Transaction> {

@@ -166,7 +166,10 @@ async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let reserved = app.ledger.reserve_within(reservation, velocity_limit(app, withdrawal)).await;
     app.crash.at("withdrawal.reserved")?;
     match reserved {
-        Ok(()) => transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now)).await,
+        Ok(()) => {
+            let outflow = approval::outflow(app, withdrawal).await?;
+            transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now).with_outflow(outflow)).await
+        }
         // A spent id was refused before, and the answer did not reach us: the same refusal.
         // A closure shuts the velocity limit as well.
         Err(LedgerError::Refused(Refusal::Frozen)) if restrictions::is_closed(app, withdrawal.user_id).await? => {
@@ -297,7 +300,7 @@ async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resul
 
 /// `→ failed`: Revio said that it did not pay, and we never execute this payout again; the customer has the money back.
 async fn release(app: &App, withdrawal: &Transaction, reason: FailureReason) -> Result<Transaction> {
-    let voided = receivables::make_available(app, withdrawal, Available::Release).await;
+    let voided = receivables::make_available(app, withdrawal, Available::Release).await?;
     app.crash.at("withdrawal.voided")?;
     let repaid = match voided {
         Ok(repaid) => repaid,

@@ -48,10 +48,12 @@ pub struct Config {
     pub ledger_base: u32,
     /// `CURRENCIES`: those that customers may use, ISO 4217 with commas. Default `ZAR`.
     pub currencies: Vec<Currency>,
-    /// `APPROVAL_THRESHOLDS`: `CUR:one` or `CUR:one:two` in minor units, with commas: a withdrawal above `one` needs one
-    /// approval, above `two` two. Default: none.
+    /// `APPROVAL_THRESHOLDS`: `CUR:one` or `CUR:one:two` in minor units, with commas: a withdrawal that brings its customer's sum of 24
+    /// hours above `one` needs one approval, above `two` two. `off` or `CUR:off`: none. Default: `config/amounts.rs`.
     pub approval_thresholds: Thresholds,
-    /// `WITHDRAWAL_LIMITS`: `CUR:once:daily` in minor units, with commas. Default none.
+    /// `ADJUSTMENT_THRESHOLDS`: `CUR:two` likewise: corrections of a customer within 24 hours above it need two checkers. Else one.
+    pub adjustment_thresholds: Thresholds,
+    /// `WITHDRAWAL_LIMITS`: `CUR:once:daily` in minor units, with commas; `off` or `CUR:off`: none. Default likewise.
     pub withdrawal_limits: BTreeMap<Currency, WithdrawalLimit>,
     /// `REVIO_BASE_URL`: ends in `/api/v1/`; http only to this host or in test mode.
     pub revio_base_url: reqwest::Url,
@@ -243,6 +245,9 @@ impl Config {
             currencies: read.checked("CURRENCIES", Some("ZAR"), parse_currencies),
             approval_thresholds: read
                 .checked("APPROVAL_THRESHOLDS", Some(""), |value| Thresholds::parse(value, currencies.as_deref())),
+            adjustment_thresholds: read.checked("ADJUSTMENT_THRESHOLDS", Some(""), |value| {
+                Thresholds::parse_of_corrections(value, currencies.as_deref())
+            }),
             withdrawal_limits: read
                 .checked("WITHDRAWAL_LIMITS", Some(""), |value| WithdrawalLimit::parse(value, currencies.as_deref())),
             revio_test_mode: read.parsed("REVIO_TEST_MODE", Some("false")),

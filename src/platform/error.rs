@@ -49,6 +49,10 @@ pub enum Error {
     AccountNotEmpty,
     #[error("too many deposits wait for their payment: pay one of them, or wait until it ends after an hour")]
     TooManyOpenDeposits { open: Vec<Uuid> },
+    #[error("this is the last admin: give somebody else the role first")]
+    LastAdmin,
+    #[error("staff hold no money: no wallet of theirs is paid into, out of, or corrected")]
+    StaffAccount,
     #[error("the idempotency key was used with another request")]
     KeyReused,
     #[error(
@@ -193,6 +197,8 @@ impl Error {
             Self::Declined { why, .. } => why.name(),
             Self::AccountNotEmpty => "account_not_empty",
             Self::TooManyOpenDeposits { .. } => "too_many_open_deposits",
+            Self::LastAdmin => "last_admin",
+            Self::StaffAccount => "staff_account",
             Self::KeyReused => "idempotency_key_reused",
             Self::TooBroad => "query_too_broad",
             Self::TooMany { .. } => "rate_limited",
@@ -210,10 +216,14 @@ impl Error {
             Self::Forbidden | Self::EmailNotVerified => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::StaleState | Self::AccountNotEmpty | Self::TooManyOpenDeposits { .. } => StatusCode::CONFLICT,
+            Self::StaleState | Self::AccountNotEmpty | Self::LastAdmin | Self::TooManyOpenDeposits { .. } => {
+                StatusCode::CONFLICT
+            }
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Declined { .. } | Self::KeyReused | Self::TooBroad => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Declined { .. } | Self::StaffAccount | Self::KeyReused | Self::TooBroad => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ProviderPaused { .. } | Self::Unavailable(_) | Self::Unusable(_) | Self::TurnedAway(_) => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -14,6 +14,17 @@ text_enum! {
     }
 }
 
+impl Role {
+    pub fn is_staff(self) -> bool {
+        self != Self::User
+    }
+
+    /// Whether it may do something that the other may not.
+    pub fn exceeds(self, other: Self) -> bool {
+        ALL.iter().any(|(_, roles)| roles.contains(&self) && !roles.contains(&other))
+    }
+}
+
 /// Something that staff may be allowed to do. `NAME` also stands in the OpenAPI document, at each route that needs it.
 pub trait Permission: Send + Sync + 'static {
     const NAME: &'static str;
@@ -44,10 +55,14 @@ macro_rules! permissions {
 permissions! {
     /// See customers: name, e-mail, role, sessions.
     UsersRead = "users.read" for STAFF,
-    /// Freeze, unfreeze and close a customer.
+    /// Freeze and close a customer; ask for the end of either.
     UsersFreeze = "users.freeze" for MONEY,
-    /// Give and take roles: only those who have all permissions anyway.
+    /// Ask for roles and take them away: only those who have all permissions anyway.
     UsersManageRoles = "users.manage_roles" for ADMIN,
+    /// See what waits for a second person: roles, unfreezing, reopening.
+    RequestsRead = "requests.read" for STAFF,
+    /// Approve or decline what somebody else asked for; only whoever may ask for it, too.
+    RequestsDecide = "requests.decide" for MONEY,
     /// See everybody's deposits, withdrawals and balances.
     TransactionsRead = "transactions.read" for STAFF,
     /// Find anything by an id, a reference or an e-mail.

@@ -17,7 +17,8 @@ use crate::app::App;
 use crate::books::{exports, history, search, statements};
 use crate::identity::{credentials, emails, mails, sessions, staff, users};
 use crate::money::{
-    adjustments, balances, bank_accounts, deposits, manual_review, restrictions, safe_mode, suspense, withdrawals,
+    adjustments, balances, bank_accounts, deposits, manual_review, requests, restrictions, safe_mode, suspense,
+    withdrawals,
 };
 use crate::platform::{error::Error, http::json::BODY_BYTES_MAX, openapi, telemetry::panic_text};
 use crate::processes::load::Load;
@@ -52,6 +53,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(mails::routes::router())
         .merge(search::routes::router())
         .merge(restrictions::routes::router())
+        .merge(requests::routes::router())
         .merge(staff::routes::router())
         .merge(health::routes::router())
         .split_for_parts()

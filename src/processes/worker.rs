@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::books::projector;
 use crate::identity::{audit, mails, sessions};
-use crate::money::{adjustments, deposits, restrictions, reversals, safe_mode, transactions, withdrawals};
+use crate::money::{adjustments, deposits, requests, restrictions, reversals, safe_mode, transactions, withdrawals};
 use crate::platform::error::{Error, Result};
 use crate::webhooks::{inbox, refused};
 
@@ -42,7 +42,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 13] = [
+static TASKS: [Task; 14] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -91,6 +91,7 @@ static TASKS: [Task; 13] = [
         loops: 1,
         step: |app| Box::pin(full(restrictions::step_due(app, BATCH))),
     },
+    Task { name: "requests", period: Duration::from_secs(60), loops: 1, step: |app| Box::pin(requests::expire(app)) },
     Task {
         name: "ledger watch",
         period: Duration::from_secs(1),
@@ -127,6 +128,7 @@ async fn measure(app: &App) -> Result<bool> {
     let measured = [
         ("transactions", transactions::measure(app).await),
         ("restrictions", restrictions::measure(app).await),
+        ("requests", requests::measure(app).await),
         ("inbox", inbox::measure(app).await),
         ("mails", mails::measure(app).await),
         ("audit", audit::measure(app).await),

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::crashes::Crashes;
 use crate::exports;
+use crate::four_eyes::season;
 use crate::harness::{Answer, Customer, TestApp};
 
 struct Staff {
@@ -26,17 +27,17 @@ async fn staff(t: &TestApp) -> Staff {
     Staff { maker: t.staff(Role::Finance).await, checker: t.staff(Role::Finance).await }
 }
 
-fn correction(customer: &Customer, direction: &str, amount: i64) -> Value {
+pub(crate) fn correction(customer: &Customer, direction: &str, amount: i64) -> Value {
     json!({"user_id": customer.id, "direction": direction, "amount": amount, "currency": "ZAR",
         "counterpart": "equity", "reason": "a payment without a reference"})
 }
 
-async fn propose(t: &TestApp, maker: &Customer, body: Value, key: &str) -> Answer {
+pub(crate) async fn propose(t: &TestApp, maker: &Customer, body: Value, key: &str) -> Answer {
     let headers = [("Idempotency-Key", key)];
     t.send(Method::POST, "/v1/admin/adjustments", Some(&t.token(maker)), &headers, Some(body)).await
 }
 
-async fn proposed(t: &TestApp, maker: &Customer, body: Value, key: &str) -> Answer {
+pub(crate) async fn proposed(t: &TestApp, maker: &Customer, body: Value, key: &str) -> Answer {
     let answer = propose(t, maker, body, key).await;
     assert_eq!(
         (answer.status, &answer.body["state"]),
@@ -47,11 +48,11 @@ async fn proposed(t: &TestApp, maker: &Customer, body: Value, key: &str) -> Answ
     answer
 }
 
-fn hash(adjustment: &Answer) -> &str {
+pub(crate) fn hash(adjustment: &Answer) -> &str {
     adjustment.body["adjustment_hash"].as_str().expect("a hash")
 }
 
-async fn approve(t: &TestApp, checker: &Customer, id: Uuid, hash: &str) -> Answer {
+pub(crate) async fn approve(t: &TestApp, checker: &Customer, id: Uuid, hash: &str) -> Answer {
     let path = format!("/v1/admin/adjustments/{id}/approve");
     t.send(Method::POST, &path, Some(&t.token(checker)), &[], Some(json!({"adjustment_hash": hash}))).await
 }
@@ -175,8 +176,11 @@ async fn neither_the_maker_nor_the_checker_is_the_customer(db: PgPool) {
     let t = TestApp::new(db).await;
     let (insider, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
     users::change_role(&t.app, &Actor::system(), insider.id, Role::Admin).await.expect("a user");
-    assert_eq!(propose(&t, &insider, correction(&insider, "credit", 100), "a1").await.code(), "forbidden");
-    let adjustment = proposed(&t, &maker, correction(&insider, "credit", 100), "a1").await;
+    season(&t, insider.id).await;
+    for direction in ["credit", "debit"] {
+        assert_eq!(propose(&t, &insider, correction(&insider, direction, 100), "a1").await.code(), "forbidden");
+    }
+    let adjustment = proposed(&t, &maker, correction(&insider, "debit", 100), "a1").await;
     assert_eq!(approve(&t, &insider, adjustment.id(), hash(&adjustment)).await.code(), "forbidden");
     let support = t.staff(Role::Support).await;
     assert_eq!(propose(&t, &support, correction(&insider, "credit", 100), "a1").await.code(), "forbidden");

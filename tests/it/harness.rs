@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::contract;
+use crate::four_eyes::season;
 use crate::mailbox::Mailbox;
 
 /// More rounds than any flow needs: a test that is not idle by then is stuck.
@@ -170,10 +171,11 @@ impl TestApp {
         Customer { id: registered.id(), email, session_id: claims.sid, token, bank_account_id: account.id() }
     }
 
-    /// Somebody who has a role.
+    /// Somebody who has a role, for long enough to approve something.
     pub(crate) async fn staff(&self, role: Role) -> Customer {
         let staff = self.customer().await;
         users::change_role(&self.app, &Actor::system(), staff.id, role).await.expect("the user is there");
+        season(self, staff.id).await;
         staff
     }
 
@@ -464,6 +466,8 @@ fn config(sim: &Sim, url: &str, webhook_key: &str, settings: &[(&str, &str)]) ->
         ("JWT_PRIVATE_KEY", JWT_KEY.as_str()),
         ("DATA_KEYS", data_keys.as_str()),
         ("RATE_LIMITS", "off"),
+        ("APPROVAL_THRESHOLDS", "off"),
+        ("WITHDRAWAL_LIMITS", "off"),
     ]);
     values.extend(settings.iter().copied());
     let config = Config::from_source(&|name| Ok(values.get(name).map(|value| (*value).to_owned())));

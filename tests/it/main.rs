@@ -21,6 +21,7 @@ mod encryption;
 mod evidence;
 mod exports;
 mod filters;
+mod four_eyes;
 mod gone;
 mod guessing;
 mod harness;

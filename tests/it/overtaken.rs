@@ -23,7 +23,7 @@ use crate::restrictions::{act, states};
 use crate::sign_in::store_an_old_hash;
 
 /// Until so many statements wait for a lock; or for long enough, when none does.
-async fn until_waiting(t: &TestApp, statements: i64) {
+pub(crate) async fn until_waiting(t: &TestApp, statements: i64) {
     let waiting = "select count(*) from pg_stat_activity
                     where datname = current_database() and wait_event_type = 'Lock'";
     let enough = async {

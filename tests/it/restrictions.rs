@@ -4,13 +4,37 @@ use chrono::TimeDelta;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Pay, PayoutBehaviour, Scope};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::crashes::Crashes;
+use crate::four_eyes;
 use crate::harness::{Answer, Customer, TestApp};
 
+/// What one of the staff does to a customer. What takes two is approved by another; then the answer is what became of the restrictions.
 pub(crate) async fn act(t: &TestApp, staff: &Customer, customer: &Customer, what: &str) -> Answer {
+    let before = if matches!(what, "unfreeze" | "reopen") { restrictions_of(t, customer).await } else { Vec::new() };
+    let done = act_alone(t, staff, customer, what).await;
+    if done.status != StatusCode::ACCEPTED {
+        return done;
+    }
+    let approved = four_eyes::approve(t, &t.staff(Role::Finance).await, &done).await;
+    if approved.status != StatusCode::OK {
+        return approved;
+    }
+    let was_lifted = |row: &Value| before.iter().any(|live| live["id"] == row["id"] && live["state"] != "lifted");
+    let now = restrictions_of(t, customer).await;
+    let data: Vec<Value> = now.into_iter().filter(|row| was_lifted(row)).collect();
+    Answer { body: json!({"data": data}), ..approved }
+}
+
+async fn restrictions_of(t: &TestApp, customer: &Customer) -> Vec<Value> {
+    let support = t.staff(Role::Support).await;
+    let all = t.get(&support, &format!("/v1/admin/users/{}/restrictions", customer.id)).await;
+    all.body["data"].as_array().cloned().unwrap_or_default()
+}
+
+pub(crate) async fn act_alone(t: &TestApp, staff: &Customer, customer: &Customer, what: &str) -> Answer {
     let body = matches!(what, "freeze" | "close").then(|| json!({"reason": "case 4711"}));
     let path = format!("/v1/admin/users/{}/{what}", customer.id);
     t.send(Method::POST, &path, Some(&t.token(staff)), &[], body).await

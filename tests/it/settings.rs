@@ -15,6 +15,8 @@ fn an_amount_strictly_above_a_threshold_needs_approvals() {
     for (amount, needed) in [(1, 0), (5_000, 0), (5_001, 1), (50_000, 1), (50_001, 2), (9_000_000, 2)] {
         assert_eq!(thresholds.needed(zar(amount)), needed, "{amount}");
     }
+    let off = |value| Thresholds::parse(value, ENABLED).expect("well formed").needed(zar(900_000_000_000));
+    assert_eq!([off("off"), off("none"), off("ZAR:off"), off(" ZAR:none ,")], [0; 4]);
     let single = Thresholds::parse(" ZAR:5000 ,", ENABLED).expect("well formed");
     assert_eq!((single.needed(zar(5_000)), single.needed(zar(9_000_000))), (0, 1));
     assert_eq!(Thresholds::parse("", None).expect("none").needed(zar(9_000_000)), 0);
@@ -29,6 +31,33 @@ fn what_makes_no_sense_is_refused() {
     }
     assert!(Thresholds::parse("ZAR:5:5", ENABLED).is_err());
     assert!(Thresholds::parse("ZAR:5,ZAR:6", ENABLED).is_err() && Thresholds::parse("USD:5", ENABLED).is_err());
+}
+
+#[test]
+fn what_is_not_set_is_safe_and_a_limit_is_taken_away_only_in_words() {
+    let usd = Currency::parse("USD").expect("a currency");
+    let (yen, both) = (Currency::parse("JPY").expect("a currency"), [Currency::ZAR, usd]);
+    let needed = |value: &str, minor, currency| {
+        let thresholds = Thresholds::parse(value, Some(&both)).expect("well formed");
+        thresholds.needed(Amount::new(minor, currency).expect("an amount"))
+    };
+    for value in ["", "USD:5", "USD:off"] {
+        let told = [5_000_000, 5_000_001, 50_000_001].map(|minor| needed(value, minor, Currency::ZAR));
+        assert_eq!(told, [0, 1, 2], "{value}: rand are not named");
+    }
+    assert_eq!([250_000, 250_001, 2_500_001].map(|minor| needed("", minor, usd)), [0, 1, 2]);
+    let limits = WithdrawalLimit::parse("", Some(&[Currency::ZAR, yen])).expect("well formed");
+    let told: Vec<_> = limits.values().map(|limit| (limit.once.minor(), limit.daily.minor())).collect();
+    assert!(told.contains(&(50_000_000, 100_000_000)) && told.contains(&(25_000, 50_000)), "{told:?}");
+    for value in ["off", "none"] {
+        assert!(WithdrawalLimit::parse(value, Some(&both)).expect("well formed").is_empty());
+    }
+    assert_eq!(WithdrawalLimit::parse("ZAR:off", Some(&both)).expect("well formed").len(), 1, "dollars are not named");
+    let two = |value: &str, minor| Thresholds::parse_of_corrections(value, ENABLED).map(|all| all.needed(zar(minor)));
+    assert_eq!((two("", 5_000_000), two("", 5_000_001), two("off", 900_000_000)), (Ok(0), Ok(1), Ok(0)));
+    for wrong in ["0", "no", "ZAR", "ZAR:0", "ZAR:off:off", "off,ZAR:5", "ZAR:5:6"] {
+        assert!(two(wrong, 1).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -8,11 +8,12 @@ use secrecy::SecretString;
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::four_eyes;
 use crate::harness::{Answer, Customer, TestApp};
 
-async fn change_role(t: &TestApp, staff: &Customer, user: &Customer, role: &str) -> Answer {
+pub(crate) async fn change_role(t: &TestApp, staff: &Customer, user: &Customer, role: &str) -> Answer {
     let path = format!("/v1/admin/users/{}", user.id);
-    t.send(Method::PATCH, &path, Some(&staff.token), &[], Some(json!({"role": role}))).await
+    t.send(Method::PATCH, &path, Some(&t.token(staff)), &[], Some(json!({"role": role}))).await
 }
 
 #[sqlx::test]
@@ -54,7 +55,9 @@ async fn only_an_admin_gives_roles_and_never_to_himself(db: PgPool) {
         let refused = change_role(&t, staff, user, "support").await;
         assert_eq!((refused.status, refused.code()), (StatusCode::FORBIDDEN, "forbidden"));
     }
-    let changed = change_role(&t, &admin, &customer, "support").await;
+    let asked = change_role(&t, &admin, &customer, "support").await;
+    assert_eq!((asked.status, &asked.body["state"]), (StatusCode::ACCEPTED, &json!("pending")));
+    let changed = four_eyes::approve(&t, &t.staff(Role::Admin).await, &asked).await;
     assert_eq!((changed.status, &changed.body["role"]), (StatusCode::OK, &json!("support")));
     assert_eq!(change_role(&t, &admin, &customer, "king").await.status, StatusCode::BAD_REQUEST);
     let shown = t.get(&customer, &format!("/v1/admin/users/{}", admin.id)).await;

@@ -178,6 +178,10 @@ MEANT = (
     "is too long for a link",
     # Each account is right; one customer has so many.
     "you have 50 bank accounts",
+    # An item in suspense is named where one is cleared, and it must be there.
+    "is only for what suspense credits",
+    "must name the item in suspense",
+    "is no item in suspense",
 )
 
 

@@ -64,6 +64,32 @@ async fn in_parallel_exactly_as_many_pass_as_fit() {
     assert_eq!(balance(&ledger, wallet).await, (100_000, 990, 99_010));
 }
 
+/// Each counts those before it, whatever came since; what came back is not counted, and a repeat says the same.
+#[tokio::test]
+async fn what_had_left_with_a_withdrawal_is_counted_in_the_write_that_reserves_it() {
+    let ledger = ledger().await;
+    let wallet = wallet_with(&ledger, 100_000).await;
+    let of = async |row| ledger.outflow_at(row, user(wallet), wallet.currency).await.unwrap().map(|sum| sum.minor());
+    let rows: Vec<_> = (0..30).map(|_| new_row()).collect();
+    let all = rows.iter().map(|row| {
+        let (ledger, row) = (ledger.clone(), *row);
+        async move { reserve(&ledger, withdrawal(&ledger, row, wallet, 30), UNLIMITED).await }
+    });
+    assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
+    let mut sums = Vec::new();
+    for row in &rows {
+        sums.push(of(*row).await.unwrap());
+        assert_eq!(of(*row).await, sums.last().copied());
+    }
+    sums.sort_unstable();
+    assert_eq!(sums, (1..=30).map(|count| count * 30).collect::<Vec<i64>>());
+    until_known(async || ledger.void_within(rows[0], repay(rows[0], wallet, 30)).await).await.unwrap();
+    let after = new_row();
+    assert_eq!(reserve(&ledger, withdrawal(&ledger, after, wallet, 1), daily(1_000)).await, Ok(()));
+    assert_eq!(of(after).await, Some(871), "one of thirty came back");
+    assert_eq!(of(new_row()).await, None);
+}
+
 #[tokio::test]
 async fn what_the_wallet_does_not_hold_uses_nothing() {
     let ledger = ledger().await;

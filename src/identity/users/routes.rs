@@ -1,4 +1,4 @@
-//! `POST /v1/auth/register`, `GET /v1/me`; for staff `GET /v1/admin/users`, `GET`, `PATCH /v1/admin/users/{id}`.
+//! `POST /v1/auth/register`, `GET /v1/me`; for staff `GET /v1/admin/users`, `GET /v1/admin/users/{id}`.
 
 use axum::{extract::State, http::StatusCode};
 use secrecy::SecretString;
@@ -12,18 +12,14 @@ use crate::app::App;
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
-use crate::platform::permissions::{Role, UsersManageRoles, UsersRead};
+use crate::platform::permissions::{Role, UsersRead};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
 const NAME_CHARS_MAX: usize = 128;
 const EMAIL_PREFIX_CHARS_MAX: usize = 254;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(register))
-        .routes(routes!(me))
-        .routes(routes!(list))
-        .routes(routes!(show, change))
+    OpenApiRouter::new().routes(routes!(register)).routes(routes!(me)).routes(routes!(list)).routes(routes!(show))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -142,29 +138,4 @@ async fn list(
     responses((status = 200, body = UserView), Problems))]
 async fn show(State(app): State<App>, _staff: Staff<UsersRead>, Path(id): Path<Uuid>) -> Result<Json<UserView>> {
     Ok(Json(super::find(&app, id).await?.into()))
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct UserChange {
-    #[schema(value_type = Role)]
-    role: String,
-}
-
-/// Change a user's role
-///
-/// It holds from that user's next call. Nobody changes an own role. Needs `users.manage_roles`.
-#[utoipa::path(patch, path = "/v1/admin/users/{id}", tag = "staff", security(("bearer" = ["users.manage_roles"])),
-    params(("id" = Uuid, Path)), request_body = UserChange,
-    responses((status = 200, body = UserView), Problems))]
-async fn change(
-    State(app): State<App>,
-    staff: Staff<UsersManageRoles>,
-    Path(id): Path<Uuid>,
-    Json(body): Json<UserChange>,
-) -> Result<Json<UserView>> {
-    let mut fields = Fields::default();
-    let role = fields.word("role", Some(&body.role));
-    let role = fields.finish_with(role)?;
-    Ok(Json(super::change_role(&app, &staff.actor, id, role).await?.into()))
 }

@@ -38,7 +38,8 @@ macro_rules! users {
 /// Whether nobody had the e-mail.
 pub(super) async fn insert(db: impl PgExecutor<'_>, user: &User) -> sqlx::Result<bool> {
     let insert = sqlx::query!(
-        "insert into users (id, email, full_name, password_hash, role, created_at) values ($1, $2, $3, $4, $5, $6)
+        "insert into users (id, email, full_name, password_hash, role, role_since, created_at)
+         values ($1, $2, $3, $4, $5, $6, $6)
          on conflict (email) do nothing",
         user.id,
         user.email,
@@ -88,8 +89,31 @@ pub(super) async fn lock_role(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result
         .await
 }
 
-pub(super) async fn set_role(db: impl PgExecutor<'_>, id: Uuid, role: Role) -> sqlx::Result<()> {
-    sqlx::query!("update users set role = $2 where id = $1", id, role.name()).execute(db).await.map(drop)
+pub(super) async fn role(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Role>> {
+    sqlx::query_scalar!(r#"select role as "role: Role" from users where id = $1"#, id).fetch_optional(db).await
+}
+
+/// Until the end of the transaction nobody else changes anybody's role.
+pub(super) async fn lock_roles(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock(hashtext('octoco roles'))").execute(db).await.map(drop)
+}
+
+/// Whether somebody else may give roles: a frozen admin decides nothing.
+pub(super) async fn is_another_admin(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select from users u where u.role = 'admin' and u.id <> $1 and not exists (
+                select from restrictions r
+                 where r.user_id = u.id and r.kind = 'freeze' and r.state <> 'lifted')) as "found!""#,
+        id
+    );
+    found.fetch_one(db).await
+}
+
+pub(super) async fn set_role(db: impl PgExecutor<'_>, id: Uuid, role: Role, now: DateTime) -> sqlx::Result<()> {
+    sqlx::query!("update users set role = $2, role_since = $3 where id = $1", id, role.name(), now)
+        .execute(db)
+        .await
+        .map(drop)
 }
 
 /// Whether the hash was still the old one.

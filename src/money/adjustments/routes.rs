@@ -97,6 +97,8 @@ struct AdjustmentView {
     /// Over everything that is approved: send it back with the decision.
     #[schema(example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     adjustment_hash: String,
+    /// How many people besides the maker must approve it, by today's thresholds.
+    approvals_needed: i64,
     /// What was decided, oldest first.
     approvals: Vec<Approval>,
     created_at: DateTime,
@@ -105,8 +107,8 @@ struct AdjustmentView {
 }
 
 impl AdjustmentView {
-    fn of(adjustment: Adjustment, approvals: &mut Vec<Approval>) -> Self {
-        let hash = adjustment.hash();
+    fn of(app: &App, adjustment: Adjustment, approvals: &mut Vec<Approval>) -> Self {
+        let (hash, approvals_needed) = (adjustment.hash(), adjustment.needed(app));
         let row = adjustment.transaction;
         Self {
             id: row.id,
@@ -121,6 +123,7 @@ impl AdjustmentView {
             failure_reason: row.failure_reason,
             item_id: adjustment.item_id,
             adjustment_hash: hash.hex(),
+            approvals_needed,
             approvals: take_of(approvals, row.id),
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -130,7 +133,7 @@ impl AdjustmentView {
 
     async fn with_approvals(app: &App, adjustment: Adjustment) -> Result<Json<Self>> {
         let mut approvals = approvals::list(app, &[adjustment.transaction.id]).await?;
-        Ok(Json(Self::of(adjustment, &mut approvals)))
+        Ok(Json(Self::of(app, adjustment, &mut approvals)))
     }
 }
 
@@ -164,7 +167,7 @@ async fn list(
     let page = super::list(&app, state, before, limit).await?;
     let ids: Vec<Uuid> = page.iter().map(|adjustment| adjustment.transaction.id).collect();
     let mut approvals = approvals::list(&app, &ids).await?;
-    let views = page.into_iter().map(|adjustment| AdjustmentView::of(adjustment, &mut approvals)).collect();
+    let views = page.into_iter().map(|adjustment| AdjustmentView::of(&app, adjustment, &mut approvals)).collect();
     Ok(Json(Page::by_id(views, limit, |view: &AdjustmentView| view.id)))
 }
 
@@ -177,7 +180,7 @@ async fn list(
     responses((status = 201, body = AdjustmentView),
         (status = 403, description = "`forbidden`: also for one's own wallet"),
         (status = 404, description = "`not_found`: there is no such customer"),
-        (status = 422, description = "`idempotency_key_reused`"), Problems))]
+        (status = 422, description = "`staff_account`: nothing is credited to staff; `idempotency_key_reused`"), Problems))]
 async fn propose(
     AppState(app): AppState<App>,
     staff: Staff<AdjustmentsCreate>,
@@ -205,12 +208,12 @@ async fn show(
 
 /// Approve a correction
 ///
-/// It is booked at once, or `rejected` when the wallet does not hold what is to be debited. Needs `adjustments.approve`, and
-/// never its maker nor its customer. Audited.
+/// With enough approvals it is booked at once, or `rejected` when the wallet does not hold what is to be debited, or `cancelled` when who
+/// proposed it may not any more. Needs `adjustments.approve`, and never its maker nor its customer. Audited.
 #[utoipa::path(post, path = "/v1/admin/adjustments/{id}/approve", tag = "staff",
     security(("bearer" = ["adjustments.approve"])), params(("id" = Uuid, Path)), request_body = ApproveAdjustmentBody,
     responses((status = 200, body = AdjustmentView),
-        (status = 403, description = "`forbidden`: also for its maker and its customer"),
+        (status = 403, description = "`forbidden`: also for its maker and its customer, with a role younger than 24 hours, and while frozen"),
         (status = 409, description = "`stale_state`: it does not wait any more, or is not what was seen"), Problems))]
 async fn approve(
     AppState(app): AppState<App>,

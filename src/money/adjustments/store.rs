@@ -15,6 +15,8 @@ pub(super) struct Row {
     pub(super) reason: String,
     pub(super) requested_by: Uuid,
     pub(super) item_id: Option<Uuid>,
+    pub(super) day_minor: i64,
+    pub(super) booking_at: Option<DateTime>,
 }
 
 pub(super) struct New<'a> {
@@ -82,7 +84,12 @@ macro_rules! rows {
         sqlx::query_as!(
             Row,
             r#"select a.transaction_id, a.direction as "direction: Direction", a.counterpart as "counterpart: Counterpart",
-                      a.reason, a.requested_by, a.item_id
+                      a.reason, a.requested_by, a.item_id, a.booking_at,
+                      (select coalesce(sum(d.amount_minor), 0)::bigint from transactions d
+                        where d.user_id = t.user_id and d.currency = t.currency and d.kind = 'adjustment'
+                          and d.created_at > t.created_at - interval '24 hours'
+                          and d.created_at < t.created_at + interval '24 hours'
+                          and d.state not in ('rejected', 'cancelled', 'expired')) as "day_minor!"
                  from adjustments a join transactions t on t.id = a.transaction_id "# + $clause,
             $($value),+
         )
@@ -91,6 +98,11 @@ macro_rules! rows {
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
     rows!("where a.transaction_id = $1", id).fetch_optional(db).await
+}
+
+pub(super) async fn begin_booking(db: impl PgExecutor<'_>, id: Uuid, now: DateTime) -> sqlx::Result<()> {
+    let update = sqlx::query!("update adjustments set booking_at = $2 where transaction_id = $1", id, now);
+    update.execute(db).await.map(drop)
 }
 
 pub(super) async fn list(

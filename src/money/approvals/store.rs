@@ -79,21 +79,100 @@ pub(super) async fn decline(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Res
     insert.execute(db).await.map(drop)
 }
 
-/// Those that count for this hash now: not expired, not used, by people who may still approve. One a person.
-pub(super) async fn standing(db: impl PgExecutor<'_>, new: &New<'_>, roles: &[String]) -> sqlx::Result<Vec<Standing>> {
-    let rows = sqlx::query_as!(
-        Standing,
-        r#"select distinct on (a.approver_id) a.id, a.expires_at as "expires_at!"
-             from approvals a join users u on u.id = a.approver_id
-            where a.transaction_id = $1 and a.payout_hash = $2 and a.decision = 'approved'
-              and a.used_at is null and a.expires_at > $3 and u.role = any($4)
-            order by a.approver_id"#,
-        new.row,
-        new.decision.seen.0.as_slice(),
-        new.now,
+/// The approvals of a row for a hash, by people who may approve it now: in the role for long enough, not frozen, and neither the
+/// customer nor who proposed it. One a person.
+macro_rules! counting {
+    ($clause:literal, $row:expr, $hash:expr, $roles:expr, $since:expr $(, $value:expr)*) => {
+        sqlx::query_as!(
+            Standing,
+            r#"select distinct on (a.approver_id) a.id, a.expires_at as "expires_at!"
+                 from approvals a join users u on u.id = a.approver_id join transactions t on t.id = a.transaction_id
+                where a.transaction_id = $1 and a.payout_hash = $2 and a.decision = 'approved'
+                  and u.role = any($3) and u.role_since <= $4 and a.approver_id <> t.user_id
+                  and not exists (select from adjustments j
+                                   where j.transaction_id = t.id and j.requested_by = a.approver_id)
+                  and not exists (select from restrictions r
+                                   where r.user_id = u.id and r.kind = 'freeze' and r.state <> 'lifted') "#
+                + $clause
+                + " order by a.approver_id",
+            $row,
+            $hash,
+            $roles,
+            $since
+            $(, $value)*
+        )
+    };
+}
+
+/// Those that count now: not expired and not used.
+pub(super) async fn standing(
+    db: impl PgExecutor<'_>,
+    new: &New<'_>,
+    roles: &[String],
+    since: DateTime,
+) -> sqlx::Result<Vec<Standing>> {
+    let hash = new.decision.seen.0.as_slice();
+    counting!("and a.used_at is null and a.expires_at > $5", new.row, hash, roles, since, new.now).fetch_all(db).await
+}
+
+/// Those that let the row go on last.
+pub(super) async fn used(
+    db: impl PgExecutor<'_>,
+    (row, hash): (Uuid, &[u8]),
+    roles: &[String],
+    since: DateTime,
+) -> sqlx::Result<Vec<Standing>> {
+    counting!(
+        "and a.used_at = (select max(used_at) from approvals b where b.transaction_id = a.transaction_id)",
+        row,
+        hash,
         roles,
+        since
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// How many people let the row go on last.
+pub(super) async fn count_used(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<i64> {
+    let count = sqlx::query_scalar!(
+        r#"select count(distinct approver_id) as "count!" from approvals
+            where transaction_id = $1 and used_at = (select max(used_at) from approvals where transaction_id = $1)"#,
+        row
     );
-    rows.fetch_all(db).await
+    count.fetch_one(db).await
+}
+
+/// Whoever approved the row.
+pub(super) async fn deciders(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    let people = sqlx::query_scalar!(
+        "select distinct approver_id from approvals where transaction_id = $1 and decision = 'approved'",
+        row
+    );
+    people.fetch_all(db).await
+}
+
+/// Until the end of the transaction nobody gives them another role or freezes them.
+pub(super) async fn lock_people(db: impl PgExecutor<'_>, people: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!("select from users where id = any($1) order by id for share", people).execute(db).await.map(drop)
+}
+
+/// Whether somebody has one of the roles since then or longer, and is not frozen.
+pub(super) async fn is_entitled(
+    db: impl PgExecutor<'_>,
+    who: Uuid,
+    roles: &[String],
+    since: DateTime,
+) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select from users u where u.id = $1 and u.role = any($2) and u.role_since <= $3 and not exists (
+                select from restrictions r
+                 where r.user_id = u.id and r.kind = 'freeze' and r.state <> 'lifted')) as "found!""#,
+        who,
+        roles,
+        since
+    );
+    found.fetch_one(db).await
 }
 
 pub(super) async fn use_up(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime) -> sqlx::Result<()> {

@@ -47,7 +47,7 @@ impl NewDepositBody {
     responses((status = 201, body = TransactionView),
         (status = 403, description = "`email_not_verified`"),
         (status = 409, description = "`too_many_open_deposits`"),
-        (status = 422, description = "`account_closed`, `idempotency_key_reused`"),
+        (status = 422, description = "`account_closed`, `staff_account`, `idempotency_key_reused`"),
         (status = 503, description = "`provider_unavailable`"), Problems))]
 async fn create(
     State(app): State<App>,

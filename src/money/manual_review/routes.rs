@@ -15,7 +15,7 @@ use crate::platform::error::{Error, Result};
 use crate::platform::http::fields::storable;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{HeldRead, HeldResolve};
-use crate::platform::{clock::DateTime, problems::Problems};
+use crate::platform::{clock::DateTime, problems::Problems, text_enum::text_enum};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(resolve)).routes(routes!(resolve_many))
@@ -128,11 +128,19 @@ async fn resolve(
     Ok(Json(super::resolve(&app, &staff.actor, id, how, &note).await?.into()))
 }
 
+text_enum! {
+    /// A release is decided one by one.
+    enum BulkResolution {
+        Retry = "retry",
+        CloseWithoutAction = "dismiss",
+    }
+}
+
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ResolveManyBody {
-    /// `retry` or `dismiss`, as for one.
-    #[schema(value_type = Resolution)]
+    /// As for one.
+    #[schema(value_type = BulkResolution)]
     action: String,
     /// For the audit log, at each of them. No personal data.
     #[schema(min_length = 1, max_length = 500, example = "Revio was away until 14:20")]
@@ -181,10 +189,10 @@ async fn resolve_many(
     Json(body): Json<ResolveManyBody>,
 ) -> Result<Json<ResolvedMany>> {
     let mut fields = Fields::default();
-    let how: Option<Resolution> = fields.word("action", Some(&body.action));
-    if how == Some(Resolution::Release) {
-        fields.wrong("action", "must be retry or dismiss: a release is decided one by one");
-    }
+    let how = fields.word("action", Some(&body.action)).map(|action| match action {
+        BulkResolution::Retry => Resolution::Retry,
+        BulkResolution::CloseWithoutAction => Resolution::CloseWithoutAction,
+    });
     let code = fields.word("code", Some(&body.code));
     let kind = fields.word("kind", body.kind.as_deref());
     let (from, to) = (

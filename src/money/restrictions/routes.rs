@@ -1,4 +1,4 @@
-//! `POST /v1/admin/users/{id}/freeze`, `/unfreeze`, `/close`, `/reopen`, `GET /v1/admin/users/{id}/restrictions`,
+//! `POST /v1/admin/users/{id}/freeze`, `/close` (undoing either is in `requests/routes.rs`), `GET /v1/admin/users/{id}/restrictions`,
 //! `GET /v1/admin/restrictions`.
 
 use axum::extract::State as AppState;
@@ -17,13 +17,7 @@ use crate::platform::{error::Result, problems::Problems};
 const REASON_CHARS_MAX: usize = 500;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(freeze))
-        .routes(routes!(unfreeze))
-        .routes(routes!(close))
-        .routes(routes!(reopen))
-        .routes(routes!(list))
-        .routes(routes!(list_all))
+    OpenApiRouter::new().routes(routes!(freeze)).routes(routes!(close)).routes(routes!(list)).routes(routes!(list_all))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -81,20 +75,6 @@ async fn freeze(
     Ok(Json(Page::whole(super::impose(&app, &staff.actor, id, Kind::Freeze, &body.parse()?).await?)))
 }
 
-/// Unfreeze a customer
-///
-/// Payouts that waited go on. Needs `users.freeze`.
-#[utoipa::path(post, path = "/v1/admin/users/{id}/unfreeze", tag = "staff", security(("bearer" = ["users.freeze"])),
-    params(("id" = Uuid, Path)),
-    responses((status = 200, body = Page<Restriction>), Problems))]
-async fn unfreeze(
-    AppState(app): AppState<App>,
-    staff: Staff<UsersFreeze>,
-    Path(id): Path<Uuid>,
-) -> Result<Json<Page<Restriction>>> {
-    Ok(Json(Page::whole(super::lift(&app, &staff.actor, id, Kind::Freeze).await?)))
-}
-
 /// Close a customer's accounts
 ///
 /// Only when they are empty and nothing is under way. No deposits and no withdrawals from now on; the history stays. Needs
@@ -110,20 +90,6 @@ async fn close(
     Json(body): Json<Reason>,
 ) -> Result<Json<Page<Restriction>>> {
     Ok(Json(Page::whole(super::impose(&app, &staff.actor, id, Kind::Closure, &body.parse()?).await?)))
-}
-
-/// Reopen a customer's accounts
-///
-/// Needs `users.freeze`.
-#[utoipa::path(post, path = "/v1/admin/users/{id}/reopen", tag = "staff", security(("bearer" = ["users.freeze"])),
-    params(("id" = Uuid, Path)),
-    responses((status = 200, body = Page<Restriction>), Problems))]
-async fn reopen(
-    AppState(app): AppState<App>,
-    staff: Staff<UsersFreeze>,
-    Path(id): Path<Uuid>,
-) -> Result<Json<Page<Restriction>>> {
-    Ok(Json(Page::whole(super::lift(&app, &staff.actor, id, Kind::Closure).await?)))
 }
 
 /// A customer's restrictions

@@ -46,13 +46,14 @@ pub struct Row {
     pub(super) updated_at: DateTime,
     pub(super) completed_at: Option<DateTime>,
     pub(super) direction: Option<String>,
+    pub(super) outflow_minor: Option<i64>,
 }
 
 /// The columns of a [`Row`], for the lists of `history`, whose queries are put together there.
 pub const COLUMNS: &str = "t.id, t.user_id, t.kind, t.state, t.amount_minor, t.currency, t.request_hash, t.parent_id, \
     t.bank_account_id, t.provider_id, t.provider_status, t.checkout_url, t.execution_url, t.provider_created_at, \
     t.failure_reason, t.description, t.refunded_minor, t.charged_back_minor, t.repaid_minor, t.owed_minor, \
-    t.held_code, t.held_reason, t.held_at, t.dismissed_reason, t.outcome, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction";
+    t.held_code, t.held_reason, t.held_at, t.dismissed_reason, t.outcome, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction, t.outflow_minor";
 
 /// Stored data that does not parse was not written by us: an internal error that names the row.
 impl TryFrom<Row> for Transaction {
@@ -79,6 +80,8 @@ impl TryFrom<Row> for Transaction {
             direction: kind.direction().or_else(own_direction).ok_or_else(|| unreadable("direction"))?,
             state: State::parse(&row.state).ok_or_else(|| unreadable("state"))?,
             amount: Amount::new(row.amount_minor, currency).map_err(|_| unreadable("amount_minor"))?,
+            outflow: Amount::new(row.outflow_minor.unwrap_or(0).max(row.amount_minor), currency)
+                .map_err(|_| unreadable("outflow_minor"))?,
             parent_id: row.parent_id,
             bank_account_id: row.bank_account_id,
             provider: Provider {
@@ -117,7 +120,7 @@ macro_rules! rows {
                 + "id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id, \
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor, \
                    charged_back_minor, repaid_minor, owed_minor, held_code, held_reason, held_at, dismissed_reason, outcome, description, due_at, attempts, version, \
-                   created_at, updated_at, completed_at, direction"
+                   created_at, updated_at, completed_at, direction, outflow_minor"
                 + $after
             $(, $argument)*
         )
@@ -136,8 +139,11 @@ pub(super) async fn insert_once(
     rows!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
                                    bank_account_id, description, due_at, updated_at, states)
-         select $1, $2::uuid, $3, 'initiated', $4, $5, $6, $7, $8, $9, $10, $11, 'initiated'
-          where $12::bigint is null or has_room_for_deposit($2, $12)
+         select $1::uuid, u.id, $3::text, 'initiated', $4::bigint, $5::text, $6::text, $7::bytea, $8::uuid, $9::text,
+                $10::timestamptz, $11::timestamptz, 'initiated'
+           -- The lock that the foreign key takes anyway. Whoever is being made staff at this moment is waited for.
+           from users u where u.id = $2 and u.role = 'user' and ($12::bigint is null or has_room_for_deposit($2, $12))
+            for key share of u
          on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
          returning ",
         "",
@@ -321,6 +327,7 @@ pub(super) async fn advance(
                 states = case when state = $3 then states else states || ' ' || $3 end,
                 moved_at = case when state = $3 then moved_at else moved_at || $5::timestamptz end,
                 failure_reason = case when $3 <> 'completed' then coalesce($6, failure_reason) end,
+                outflow_minor = coalesce($18, outflow_minor),
                 repaid_minor = coalesce($13, repaid_minor), owed_minor = coalesce($14, owed_minor),
                 completed_at = case when $3 = 'completed' then coalesce(completed_at, $5) end,
                 provider_id = case when $7 then $8 else provider_id end,
@@ -351,6 +358,7 @@ pub(super) async fn advance(
         approved.map(|approved| approved.hash.as_slice()),
         approved.map(|approved| approved.until),
         &lacks_a_word(),
+        to.outflow_minor,
     )
     .fetch_optional(db)
     .await
@@ -398,6 +406,19 @@ pub(super) async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Re
         user_id
     );
     found.fetch_one(db).await
+}
+
+pub(super) async fn count_moves(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<i64> {
+    let moves = sqlx::query_scalar!(
+        r#"select coalesce(sum(version + 1), 0)::bigint as "moves!" from transactions where user_id = $1"#,
+        user_id
+    );
+    moves.fetch_one(db).await
+}
+
+pub(super) async fn is_staff(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {
+    let staff = sqlx::query_scalar!(r#"select role <> 'user' as "staff!" from users where id = $1"#, user_id);
+    Ok(staff.fetch_optional(db).await?.unwrap_or(false))
 }
 
 /// What waits of each kind, none left out: due, on hold, awaiting approval. Each count reads a range of an index, and ends.

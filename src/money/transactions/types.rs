@@ -120,6 +120,8 @@ text_enum! {
         /// Somebody of the staff declined it.
         Declined = "declined",
         NotApprovedInTime = "not_approved_in_time",
+        /// Of a correction: who proposed it may not any more.
+        MakerNotEntitled = "maker_not_entitled",
         /// A person looked at it and closed it.
         ClosedByReview = "closed_by_review",
         /// Of a correction: somebody else cleared the item in suspense first.
@@ -207,6 +209,8 @@ pub struct Transaction {
     pub direction: Direction,
     pub state: State,
     pub amount: Amount,
+    /// Of a withdrawal: what had left within 24 hours when it was reserved, itself included. At least the amount.
+    pub outflow: Amount,
     pub parent_id: Option<Uuid>,
     pub bank_account_id: Option<Uuid>,
     pub provider: Provider,
@@ -308,6 +312,7 @@ pub struct Move {
     pub failure_reason: Option<FailureReason>,
     pub repaid_minor: Option<i64>,
     pub owed_minor: Option<i64>,
+    pub outflow_minor: Option<i64>,
     pub approved: Option<Approved>,
 }
 
@@ -320,7 +325,17 @@ pub struct Approved {
 
 impl Move {
     pub fn to(state: State, due: Due) -> Self {
-        Self { state, due, provider: None, failure_reason: None, repaid_minor: None, owed_minor: None, approved: None }
+        let (repaid_minor, owed_minor, outflow_minor) = (None, None, None);
+        Self {
+            state,
+            due,
+            provider: None,
+            failure_reason: None,
+            repaid_minor,
+            owed_minor,
+            outflow_minor,
+            approved: None,
+        }
     }
 
     pub fn because(self, reason: impl Into<FailureReason>) -> Self {
@@ -333,6 +348,10 @@ impl Move {
 
     pub fn leaving_owed(self, owed: Amount) -> Self {
         Self { owed_minor: Some(owed.minor()), ..self }
+    }
+
+    pub fn with_outflow(self, outflow: Option<Amount>) -> Self {
+        Self { outflow_minor: outflow.map(Amount::minor), ..self }
     }
 
     pub fn with_approval(self, approved: Approved) -> Self {

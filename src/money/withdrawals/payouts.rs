@@ -109,19 +109,34 @@ pub(super) async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transa
         return Ok(adopted);
     }
     match begin(app, withdrawal).await? {
-        Some(submitting) => execute(app, &submitting).await,
-        None => transactions::hold(app, withdrawal, Hold::Frozen, restrictions::HELD_REASON).await,
+        Begun::Submitting(submitting) => execute(app, &submitting).await,
+        Begun::Frozen => transactions::hold(app, withdrawal, Hold::Frozen, restrictions::HELD_REASON).await,
+        Begun::NotApproved => approval::await_anew(app, withdrawal).await,
     }
 }
 
-/// `→ submitting`, or `None` while the customer is frozen: no payout begins after somebody was told of the freeze.
-async fn begin(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+enum Begun {
+    Submitting(Box<Transaction>),
+    /// The customer is: no payout begins after somebody was told of the freeze.
+    Frozen,
+    /// Who approved it may not any more.
+    NotApproved,
+}
+
+/// `→ submitting`, or why not.
+async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
     app.footing.may_pay()?;
     app.revio.place_for_execution().await?;
+    let approved = approval::subject(app, withdrawal).await?;
     let to = Move::to(State::Submitting, Due::In(LEASE));
     let mut tx = app.db.begin().await?;
     if restrictions::is_frozen_until_commit(&mut tx, withdrawal.user_id).await? {
-        return Ok(None);
+        return Ok(Begun::Frozen);
+    }
+    if let Some(subject) = &approved
+        && !approval::stands(app, &mut tx, withdrawal, subject).await?
+    {
+        return Ok(Begun::NotApproved);
     }
     let submitting = transactions::advance_within(app, &mut *tx, withdrawal, &to).await?;
     if let Some(payout_id) = withdrawal.provider.id {
@@ -131,7 +146,7 @@ async fn begin(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction
     tx.commit().await?;
     transactions::announce(app, withdrawal, &to);
     app.crash.at("transaction.moved")?;
-    Ok(Some(submitting))
+    Ok(Begun::Submitting(Box::new(submitting)))
 }
 
 /// The one call that moves money. Whatever goes wrong, the next thing is to look the payout up.
@@ -215,8 +230,12 @@ async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transactio
             return transactions::wait(app, withdrawal, SAFE_MODE_PAUSE).await;
         }
         return match begin(app, withdrawal).await? {
-            Some(again) => execute(app, &again).await,
-            None => transactions::hold(app, withdrawal, Hold::Frozen, restrictions::HELD_REASON).await,
+            Begun::Submitting(again) => execute(app, &again).await,
+            Begun::Frozen => transactions::hold(app, withdrawal, Hold::Frozen, restrictions::HELD_REASON).await,
+            Begun::NotApproved => {
+                let reason = "who approved the payout may not any more";
+                transactions::hold(app, withdrawal, Hold::NotApproved, reason).await
+            }
         };
     }
     let closed_at = withdrawal.provider.created_at.unwrap_or(withdrawal.created_at) + WINDOW + IN_FLIGHT_MAX;

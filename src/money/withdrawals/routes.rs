@@ -51,7 +51,7 @@ impl NewWithdrawalBody {
     responses((status = 202, body = TransactionView),
         (status = 403, description = "`email_not_verified`"),
         (status = 404, description = "`not_found`: there is no such bank account of yours"),
-        (status = 422, description = "`insufficient_funds`, `limit_exceeded`, `account_frozen`, `account_closed`, `idempotency_key_reused`"), Problems))]
+        (status = 422, description = "`insufficient_funds`, `limit_exceeded`, `account_frozen`, `account_closed`, `staff_account`, `idempotency_key_reused`"), Problems))]
 async fn create(
     State(app): State<App>,
     Verified(caller): Verified,

@@ -1,13 +1,41 @@
 //! Settings of amounts by currency: `CUR:a` or `CUR:a:b` in minor units, with commas. Read with the other settings by `config.rs`.
+//!
+//! They are safe without being set: a currency that is not named has the defaults. What is to be without a limit says so in words:
+//! `off` or `none`, for all currencies, or for one as in `ZAR:off`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{Amount, Currency};
 
-/// Above which amounts a withdrawal needs one approval by staff, or two (`withdrawals/approval.rs`). A currency without any needs
+/// Above which sums of a day a withdrawal needs one approval by staff, or two (`withdrawals/approval.rs`). A currency without any needs
 /// none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Thresholds(BTreeMap<Currency, Vec<Amount>>);
+
+/// What holds where nothing is set, in whole units of the currency (R, $, €). Rand first; any other currency is taken for one whose unit is
+/// worth much more.
+struct Defaults {
+    /// Above this one person approves a withdrawal, and two check a correction …
+    one: i64,
+    /// … and above this two approve a withdrawal.
+    two: i64,
+    once: i64,
+    daily: i64,
+}
+
+impl Defaults {
+    const RAND: Self = Self { one: 50_000, two: 500_000, once: 500_000, daily: 1_000_000 };
+    const OTHER: Self = Self { one: 2_500, two: 25_000, once: 25_000, daily: 50_000 };
+
+    fn of(currency: Currency) -> Self {
+        if currency == Currency::ZAR { Self::RAND } else { Self::OTHER }
+    }
+}
+
+fn whole(units: i64, currency: Currency) -> Amount {
+    let minor = units.saturating_mul(10_i64.saturating_pow(u32::from(currency.exponent())));
+    Amount::new(minor, currency).expect("a default is far below the largest amount")
+}
 
 /// How much a customer may withdraw of a currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,49 +48,91 @@ pub struct WithdrawalLimit {
 impl Thresholds {
     /// Without the enabled currencies (they are wrong themselves) any is taken.
     pub fn parse(value: &str, enabled: Option<&[Currency]>) -> Result<Self, String> {
-        parse(value, enabled, |amounts| match amounts[..] {
+        let default = |currency| {
+            let Defaults { one, two, .. } = Defaults::of(currency);
+            vec![whole(one, currency), whole(two, currency)]
+        };
+        let make = |amounts: Vec<Amount>| match amounts[..] {
             [_] => Ok(amounts),
             [one, two] if one.minor() < two.minor() => Ok(amounts),
             [_, _] => Err("holds a second threshold that is not above the first"),
-            _ => Err("must be CUR:one or CUR:one:two, with commas"),
-        })
-        .map(Self)
+            _ => Err("must be CUR:one or CUR:one:two, with commas; off says that none is wanted"),
+        };
+        parse(value, enabled, default, make).map(Self)
     }
 
-    /// How many people must approve a withdrawal of so much: one for each threshold that it is strictly above.
-    pub fn needed(&self, amount: Amount) -> i64 {
-        let thresholds = self.0.get(&amount.currency()).into_iter().flatten();
-        thresholds.map(|threshold| i64::from(amount.minor() > threshold.minor())).sum()
+    /// Those of corrections: one person checks each, above this two.
+    pub fn parse_of_corrections(value: &str, enabled: Option<&[Currency]>) -> Result<Self, String> {
+        let default = |currency| vec![whole(Defaults::of(currency).one, currency)];
+        let make = |amounts: Vec<Amount>| match amounts[..] {
+            [_] => Ok(amounts),
+            _ => Err("must be CUR:two, with commas; off says that one person is enough for any amount"),
+        };
+        parse(value, enabled, default, make).map(Self)
+    }
+
+    /// How many people it takes: one for each threshold that the sum is strictly above.
+    pub fn needed(&self, sum: Amount) -> i64 {
+        let thresholds = self.0.get(&sum.currency()).into_iter().flatten();
+        thresholds.map(|threshold| i64::from(sum.minor() > threshold.minor())).sum()
+    }
+
+    pub fn has(&self, currency: Currency) -> bool {
+        self.0.contains_key(&currency)
     }
 }
 
 impl WithdrawalLimit {
     pub fn parse(value: &str, enabled: Option<&[Currency]>) -> Result<BTreeMap<Currency, Self>, String> {
-        parse(value, enabled, |amounts| match amounts[..] {
+        let default = |currency| {
+            let Defaults { once, daily, .. } = Defaults::of(currency);
+            Self { once: whole(once, currency), daily: whole(daily, currency) }
+        };
+        let make = |amounts: Vec<Amount>| match amounts[..] {
             [once, daily] if once.minor() <= daily.minor() => Ok(Self { once, daily }),
-            _ => Err("must be CUR:once:daily in minor units, once not above daily, with commas between"),
-        })
+            _ => Err(
+                "must be CUR:once:daily in minor units, once not above daily, with commas between; off says no limit",
+            ),
+        };
+        parse(value, enabled, default, make)
     }
+}
+
+/// A limit that is not wanted is said so in words: no number means it, and nor does leaving it out.
+fn is_off(word: &str) -> bool {
+    ["off", "none"].contains(&word)
 }
 
 fn parse<T>(
     value: &str,
     enabled: Option<&[Currency]>,
+    default: impl Fn(Currency) -> T,
     make: impl Fn(Vec<Amount>) -> Result<T, &'static str>,
 ) -> Result<BTreeMap<Currency, T>, String> {
+    if is_off(value.trim()) {
+        return Ok(BTreeMap::new());
+    }
     let mut all = BTreeMap::new();
+    let mut named = BTreeSet::new();
     for entry in value.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         let mut parts = entry.split(':');
         let currency = parts.next().and_then(Currency::parse).ok_or("holds a code that ISO 4217 does not know")?;
-        let amount = |part: &str| part.parse().ok().and_then(|minor| Amount::new(minor, currency).ok());
-        let amounts = parts.map(|part| amount(part).filter(|amount| !amount.is_zero())).collect::<Option<Vec<_>>>();
-        let amounts = amounts.ok_or("holds an amount that is not a positive integer in minor units")?;
         if enabled.is_some_and(|enabled| !enabled.contains(&currency)) {
             return Err("holds a currency that is not one of CURRENCIES".to_owned());
         }
-        if all.insert(currency, make(amounts)?).is_some() {
+        if !named.insert(currency) {
             return Err("holds a currency twice".to_owned());
         }
+        if parts.clone().next().is_some_and(is_off) && parts.clone().count() == 1 {
+            continue;
+        }
+        let amount = |part: &str| part.parse().ok().and_then(|minor| Amount::new(minor, currency).ok());
+        let amounts = parts.map(|part| amount(part).filter(|amount| !amount.is_zero())).collect::<Option<Vec<_>>>();
+        let amounts = amounts.ok_or("holds an amount that is not a positive integer in minor units")?;
+        all.insert(currency, make(amounts)?);
+    }
+    for currency in enabled.into_iter().flatten().filter(|currency| !named.contains(currency)) {
+        all.insert(*currency, default(*currency));
     }
     Ok(all)
 }

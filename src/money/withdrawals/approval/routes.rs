@@ -53,6 +53,9 @@ struct WithdrawalApprovalView {
     payout_hash: Option<String>,
     /// Why a person must look first: what is held is not decided here.
     held_reason: Option<String>,
+    /// What left the customer within 24 hours, this withdrawal included: thresholds look at it. Minor units.
+    #[schema(example = 150_000)]
+    outflow: i64,
     /// How many people must approve, by today's thresholds.
     approvals_needed: i64,
     /// All that was decided so far, oldest first. Those that are expired or used do not count any more.
@@ -77,6 +80,7 @@ impl WithdrawalApprovalView {
             }),
             payout_hash: hash.map(|hash| hash.hex()),
             held_reason: withdrawal.held_reason.clone(),
+            outflow: withdrawal.outflow.minor(),
             approvals_needed: super::needed(app, &withdrawal),
             approvals: take_of(approvals, withdrawal.id),
             transaction: TransactionView::for_staff(withdrawal),
@@ -131,7 +135,7 @@ async fn show(
 #[utoipa::path(post, path = "/v1/admin/withdrawals/{id}/approve", tag = "staff",
     security(("bearer" = ["withdrawals.approve"])), params(("id" = Uuid, Path)), request_body = ApproveWithdrawalBody,
     responses((status = 200, body = WithdrawalApprovalView),
-        (status = 403, description = "`forbidden`: also for one's own withdrawal"),
+        (status = 403, description = "`forbidden`: also for one's own withdrawal, with a role younger than 24 hours, and while frozen"),
         (status = 409, description = "`stale_state`: it does not wait any more, or is not the payout that was seen"), Problems))]
 async fn approve(
     State(app): State<App>,
