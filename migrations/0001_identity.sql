@@ -15,6 +15,9 @@ create table users (
     created_at    timestamptz not null,
     -- Null until the person has opened a link that only this mailbox got.
     email_verified_at timestamptz,
+    -- Which news of their own money people want by mail; of what endangers the account everybody is told.
+    mail_deposits     boolean not null default true,
+    mail_withdrawals  boolean not null default true,
 
     constraint users_id_shape  check (right(id::text, 4) = '0000'),
     constraint users_email     unique (email),
@@ -33,6 +36,9 @@ create table sessions (
     address        text,
     created_at     timestamptz not null,
     expires_at     timestamptz not null,
+    -- When a password or a code was last given in it, and when a code: what staff may do hangs on both.
+    stepped_up_at    timestamptz,
+    second_factor_at timestamptz,
     revoked_at     timestamptz,
     revoked_reason text,
 
@@ -74,7 +80,8 @@ create table mails (
     created_at timestamptz not null,
     sent_at    timestamptz,
 
-    constraint mails_kind      check (kind in ('email_verification', 'password_reset', 'email_change', 'email_changed', 'email_taken')),
+    constraint mails_kind      check (kind in ('email_verification', 'password_reset', 'email_change', 'email_changed', 'email_taken',
+        'bank_account_added', 'new_device', 'password_changed', 'second_factor_changed', 'withdrawal', 'deposit')),
     constraint mails_recipient check (user_id is not null or address is not null),
     constraint mails_state     check (state in ('pending', 'sent', 'dropped', 'dead')),
     constraint mails_due       check ((due_at is not null) = (state = 'pending')),

@@ -89,10 +89,14 @@ pub mod identity {
     pub mod mails;
     // Counting a call against a rate limit.
     pub mod quota;
+    // Enrolling a second factor, taking it away, showing it again.
+    pub mod second_factor;
     // Sign-ins, refresh tokens, signing out.
     pub mod sessions;
     // A caller with a permission.
     pub mod staff;
+    // The second factor itself: codes of an authenticator, recovery codes.
+    pub mod totp;
     // People and their roles.
     pub mod users;
 }

@@ -6,6 +6,7 @@ use std::{future::Future, net::Ipv4Addr, path::PathBuf, process::ExitCode, time:
 use clap::{Args, Parser, Subcommand};
 use octoco::identity::audit::{self, Actor, Verdict};
 use octoco::identity::users::{self, Email};
+use octoco::identity::{second_factor, totp};
 use octoco::platform::{keys, telemetry};
 use octoco::processes::{router, worker};
 use octoco::{
@@ -13,9 +14,11 @@ use octoco::{
     money::safe_mode, platform::config::Config, platform::error::BoxError, platform::permissions::Role,
     platform::signature::PublicKeys, processes::server::Server,
 };
+use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// `OPS_ADDR`, where it is not set.
 const OPS_ADDR: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8081);
@@ -114,6 +117,11 @@ enum Admin {
         #[arg(long)]
         note: String,
     },
+    /// Takes a person's second factor away and ends all sessions; prints what one of staff enrols a new one with
+    TotpReset {
+        #[arg(long)]
+        email: String,
+    },
     /// Gives a user a role, above all the first admin: alone, and on record as the operator
     Grant {
         #[arg(long)]
@@ -165,6 +173,7 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Webhook(Webhook::Verify { public_key, signature }) => verify(&public_key, &signature),
         Command::Admin(Admin::LedgerBalances { email }) => with_app(|app| ledger_balances(app, email)).await,
         Command::Admin(Admin::LeaveSafeMode { note }) => with_app(|app| leave_safe_mode(app, note)).await,
+        Command::Admin(Admin::TotpReset { email }) => with_app(|app| reset_totp(app, email)).await,
         Command::Admin(Admin::Grant { email, role }) => with_app(|app| grant(app, email, role)).await,
         Command::Sessions(Sessions::EndAll) => with_app(end_all_sessions).await,
         Command::Audit(Audit::Verify { head }) => with_app(|app| verify_audit(app, head)).await,
@@ -331,6 +340,15 @@ async fn grant(app: App, email: String, role: Role) -> Result<ExitCode, BoxError
     say(&format!("{} has the role {} now; it had {}", user.email, role.name(), user.role.name()))
 }
 
+async fn reset_totp(app: App, email: String) -> Result<ExitCode, BoxError> {
+    let user = users::find_by_email(&app, &Email::parse(&email)?).await?;
+    let reset = second_factor::reset(&app, &Actor::system(), user.id).await?;
+    match reset.enrolment_token {
+        Some(token) => say(&format!("enrolment token, once and for 24 hours: {}", token.expose_secret())),
+        None => say(&format!("{} has no second factor and needs no token for another: no staff", user.email)),
+    }
+}
+
 async fn leave_safe_mode(app: App, note: String) -> Result<ExitCode, BoxError> {
     safe_mode::leave(&app, &Actor::system(), &note).await?;
     say("the safe mode is over: payouts go on")
@@ -344,6 +362,11 @@ async fn rotate(app: App) -> Result<ExitCode, BoxError> {
         for id in batch.closed {
             say_error(&format!("bank account {id} cannot be decrypted"));
         }
+    }
+    let mut after = Uuid::nil();
+    while let Some((renewed, last)) = totp::reencrypt(&app, after).await? {
+        say(&format!("{renewed} second factors encrypted again with {}", keys.current_id()))?;
+        after = last;
     }
     let uses = rotation::uses(&app).await?;
     for key in &uses {

@@ -40,6 +40,15 @@ def remember_ports(ports):
     (STATE / "ports.json").write_text(json.dumps(ports))
 
 
+# What the demo and the checks do without; in the shell's environment each can be set as it is by default.
+DEVELOPMENT = {
+    "STAFF_TOTP": "optional",
+    "STAFF_STEP_UP": "off",
+    "STAFF_SESSION_HOURS": "off",
+    "BANK_ACCOUNT_COOLING_HOURS": "off",
+}
+
+
 # -- build ------------------------------------------------------------------------------------------------------------
 
 
@@ -108,6 +117,7 @@ def variables(up):
         "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(webhook_key_file(up)),
         "MAIL_FOLDER": str(mail_folder(up)),
         "LOG_FORMAT": "json",
+        **{name: os.environ.get(name) or value for name, value in DEVELOPMENT.items()},
         **read_keys(up),
     }
 

@@ -94,6 +94,7 @@ async fn set(app: &App, user: &User, hash: &str, then: Consequence<'_>) -> Resul
     let ended = sessions::end_all(app, &mut *tx, user.id, then.but, then.how).await?;
     let entry = Entry::of(then.actor, then.action, "user", user.id);
     audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;
+    mails::notify(app, &mut *tx, Kind::PasswordChanged, user.id).await?;
     tx.commit().await?;
     ended.announce(app);
     Ok(app.tokens.new_device(&user.email, hash))

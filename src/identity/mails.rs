@@ -1,5 +1,5 @@
 //! Mails that we owe somebody: the link that verifies an e-mail, or changes it, or sets a new password; and word of what was done,
-//! or tried, with an address.
+//! or tried, with an address or an account. The latter name neither amounts nor accounts: a mailbox is read by others, too.
 //!
 //! ```text
 //! queue ──> pending ──> sent
@@ -24,6 +24,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::platform::config::NoticeMails;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::tokens::{LinkToken, Purpose};
@@ -37,6 +38,9 @@ const DEAD_COUNTED: TimeDelta = TimeDelta::hours(24);
 /// How long staff can see that a mail went out. Dead ones stay: they are few, and somebody has to look at them.
 const KEPT: TimeDelta = TimeDelta::days(30);
 const PRUNED_AT_ONCE: i64 = 1000;
+/// Of one kind to one person in 24 hours.
+pub const NOTICES_MAX: i64 = 20;
+
 text_enum! {
     #[schema(as = MailKind)]
     pub enum Kind {
@@ -48,6 +52,16 @@ text_enum! {
         EmailChanged = "email_changed",
         /// Somebody wanted an account with an address that has one.
         EmailTaken = "email_taken",
+        BankAccountAdded = "bank_account_added",
+        /// A sign-in from a device that was not known.
+        NewDevice = "new_device",
+        PasswordChanged = "password_changed",
+        /// Enrolled, or taken away.
+        SecondFactorChanged = "second_factor_changed",
+        /// Somebody asked for one; unless the customer does not want to know.
+        Withdrawal = "withdrawal",
+        /// One was credited; likewise.
+        Deposit = "deposit",
     }
 }
 
@@ -90,7 +104,7 @@ impl Kind {
             Self::EmailVerification => Some(Purpose::EmailVerification),
             Self::PasswordReset => Some(Purpose::PasswordReset),
             Self::EmailChange => Some(Purpose::EmailChange),
-            Self::EmailChanged | Self::EmailTaken => None,
+            _ => None,
         }
     }
 
@@ -98,7 +112,7 @@ impl Kind {
     fn life(self) -> TimeDelta {
         match self {
             Self::PasswordReset => TimeDelta::minutes(30),
-            Self::EmailVerification | Self::EmailChange | Self::EmailChanged | Self::EmailTaken => TimeDelta::hours(24),
+            _ => TimeDelta::hours(24),
         }
     }
 
@@ -109,7 +123,7 @@ impl Kind {
             Self::EmailVerification => format!("unverified {}", holder.email),
             // Whoever reads the mails of an address that was given up has no way in by them.
             Self::PasswordReset => format!("{} {}", holder.password_hash, holder.email),
-            Self::EmailChange | Self::EmailChanged | Self::EmailTaken => {
+            _ => {
                 format!("{} {} {}", holder.password_hash, holder.email, holder.new_email.unwrap_or_default())
             }
         }
@@ -120,7 +134,7 @@ impl Kind {
         match self {
             Self::EmailVerification | Self::EmailChange => format!("{frontend_url}/verify-email#token={token}"),
             Self::PasswordReset => format!("{frontend_url}/reset-password#token={token}"),
-            Self::EmailChanged | Self::EmailTaken => frontend_url.to_owned(),
+            _ => frontend_url.to_owned(),
         }
     }
 
@@ -166,8 +180,49 @@ impl Kind {
                      yours:\n\n{link}\n\nIf it was not you, ignore this mail.\n"
                 ),
             ),
+            Self::BankAccountAdded => {
+                notice("A bank account was added", "a bank account was added to your account", link)
+            }
+            Self::NewDevice => notice(
+                "A sign-in from a new device",
+                "somebody signed in to your account from a device that was not known",
+                link,
+            ),
+            Self::PasswordChanged => {
+                notice("Your password was changed", "the password of your account was changed", link)
+            }
+            Self::SecondFactorChanged => notice(
+                "Your second factor was changed",
+                "the second factor of your account was enrolled or taken away",
+                link,
+            ),
+            Self::Withdrawal => {
+                notice("A withdrawal was asked for", "a withdrawal from your account was asked for", link)
+            }
+            Self::Deposit => notice("A deposit has come", "a deposit was credited to your account", link),
         }
     }
+}
+
+/// Word of what was done with an account; that is all a mailbox need know.
+fn notice(subject: &'static str, what: &str, link: &str) -> (&'static str, String) {
+    let text = format!(
+        "Hello,\n\n{what}. You see all of it when you are signed in:\n\n{link}\n\n\
+         If it was not you, change your password and tell us at once.\n"
+    );
+    (subject, text)
+}
+
+/// Tells somebody what was done with the account: at most [`NOTICES_MAX`] of a kind in 24 hours, so that nobody fills a mailbox, and
+/// not what the person does not want to know. Given the transaction of the change, both are there or neither.
+pub async fn notify(app: &App, db: impl PgExecutor<'_>, kind: Kind, user_id: Uuid) -> Result<()> {
+    if app.config.mail.notices == NoticeMails::Off {
+        return Ok(());
+    }
+    let now = app.clock.now();
+    let (id, expires_at) = (app.clock.row_id(), now + kind.life());
+    let new = store::New { id, kind: kind.name(), user_id: Some(user_id), address: None, created_at: now, expires_at };
+    Ok(store::insert_notice(db, &new, now - TimeDelta::hours(24), NOTICES_MAX).await?)
 }
 
 /// Owes somebody a mail. Given the transaction of the change that needs it, both are there or neither.

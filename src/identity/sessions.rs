@@ -4,6 +4,8 @@
 //! copy: then the whole family ends. Tabs that are restored at once come with the old token and with its successor, in any order,
 //! and the answer that arrives last decides which cookie stays. So a successor rests: for twice those ten seconds it is answered
 //! with itself, and whichever cookie stays is the newest.
+//!
+//! Staff with a second factor show a code of it to sign in, and their sessions end after `STAFF_SESSION_HOURS` however they are renewed.
 
 pub mod routes;
 mod store;
@@ -17,10 +19,14 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::mails::{self, Kind};
+use crate::identity::totp;
 use crate::identity::users::{self, Email, Proof, User};
 use crate::platform::error::{Error, Result};
-use crate::platform::tokens::{Device, REFRESH_SECS, RefreshToken};
-use crate::platform::{hashing::Priority, rate_limits::Class, text_enum::text_enum};
+use crate::platform::tokens::{ACCESS_SECS, Device, REFRESH_SECS, RefreshToken};
+use crate::platform::{
+    clock::DateTime, hashing::Priority, permissions::Role, rate_limits::Class, text_enum::text_enum,
+};
 
 pub use store::Session;
 
@@ -41,6 +47,7 @@ text_enum! {
         PasswordReset = "password_reset",
         PasswordChanged = "password_changed",
         EmailChanged = "email_changed",
+        SecondFactorReset = "second_factor_reset",
         Operator = "operator",
     }
 }
@@ -55,6 +62,7 @@ impl Ending {
             Self::PasswordReset => "password reset",
             Self::PasswordChanged => "password changed",
             Self::EmailChanged => "e-mail changed",
+            Self::SecondFactorReset => "second factor reset",
             Self::Operator => "ended by the operator",
         }
     }
@@ -62,6 +70,8 @@ impl Ending {
 
 pub struct SignedIn {
     pub access_token: String,
+    /// How long it lives: less than usual at the end of a session.
+    pub access_secs: i64,
     pub refresh_token: RefreshToken,
     pub user: User,
 }
@@ -69,8 +79,16 @@ pub struct SignedIn {
 pub struct Attempt {
     pub email: Email,
     pub password: SecretString,
+    /// Of the second factor, or a recovery code.
+    pub totp_code: Option<SecretString>,
     /// What came under the name of ours.
     pub devices: Vec<Device>,
+}
+
+/// What a new session begins with.
+struct Opening {
+    with_code: bool,
+    on_known_device: bool,
 }
 
 /// Also gives out what makes the device known from now on.
@@ -82,9 +100,29 @@ pub async fn login(app: &App, visitor: &AnonymousClient, attempt: Attempt) -> Re
         Proof::Right(user) => user,
         Proof::Wrong(user) => return Err(refused(app, visitor, user).await?),
     };
+    let with_code = show_second_factor(app, visitor, &user, attempt.totp_code).await?;
+    let opening = Opening { with_code, on_known_device: known.is_some() };
     // A hash that was made anew on the way makes a new device token necessary.
     let device = known.filter(|device| user.knows(app, device)).unwrap_or_else(|| user.new_device(app));
-    Ok((open(app, visitor, user).await?, device))
+    Ok((open(app, visitor, user, opening).await?, device))
+}
+
+/// Whether the person has shown one. Who has none, or is not asked for it, comes without: what staff may do then, `staff` decides.
+async fn show_second_factor(
+    app: &App,
+    visitor: &AnonymousClient,
+    user: &User,
+    code: Option<SecretString>,
+) -> Result<bool> {
+    if !totp::is_asked_at_sign_in(app, user).await? {
+        return Ok(false);
+    }
+    let code = code.ok_or(Error::TotpRequiredToSignIn)?;
+    let actor = Actor::nobody(visitor.origin.clone());
+    if totp::check(app, &visitor.quota, &actor, user.id, &code).await? {
+        return Ok(true);
+    }
+    Err(refused(app, visitor, Some(user.id)).await?)
 }
 
 /// Guessing gets slower and slower, by address and by account. It must not shut out the person whose account it is: one who
@@ -106,7 +144,7 @@ async fn slow_down(app: &App, visitor: &AnonymousClient, email: &Email, known: O
     Ok(Priority::Unknown)
 }
 
-async fn open(app: &App, visitor: &AnonymousClient, user: User) -> Result<SignedIn> {
+async fn open(app: &App, visitor: &AnonymousClient, user: User, opening: Opening) -> Result<SignedIn> {
     let now = app.clock.now();
     let session = Session {
         id: app.clock.row_id(),
@@ -114,7 +152,7 @@ async fn open(app: &App, visitor: &AnonymousClient, user: User) -> Result<Signed
         user_agent: visitor.user_agent.clone(),
         address: Some(visitor.address.clone()),
         created_at: now,
-        expires_at: now + TimeDelta::seconds(REFRESH_SECS),
+        expires_at: end_of(app, &user, now, now),
     };
     let refresh_token = RefreshToken::random();
     let mut tx = app.db.begin().await?;
@@ -123,12 +161,25 @@ async fn open(app: &App, visitor: &AnonymousClient, user: User) -> Result<Signed
         return Err(Error::InvalidCredentials);
     }
     store::insert(&mut *tx, user.id, &session).await?;
+    totp::mark(&mut *tx, session.id, opening.with_code, now).await?;
     store::insert_token(&mut *tx, &refresh_token.hash(), session.id, now, None).await?;
     let actor = Actor::user(user.id, Some(user.role), visitor.origin.clone());
     audit::record(app, &mut *tx, Entry::of(&actor, "session.opened", "session", session.id)).await?;
+    if !opening.on_known_device {
+        mails::notify(app, &mut *tx, Kind::NewDevice, user.id).await?;
+    }
     tx.commit().await?;
     app.metrics.sign_ins.with_label_values(&["opened"]).inc();
-    Ok(signed_in(app, user, session.id, refresh_token))
+    Ok(signed_in(app, user, (session.id, session.expires_at), refresh_token))
+}
+
+/// When a session that is renewed now ends: those of staff some hours after they were begun, however often they are renewed.
+fn end_of(app: &App, user: &User, begun_at: DateTime, now: DateTime) -> DateTime {
+    let renewed = now + TimeDelta::seconds(REFRESH_SECS);
+    match app.config.staff.session {
+        Some(session) if user.role != Role::User => renewed.min(begun_at + session),
+        Some(_) | None => renewed,
+    }
 }
 
 /// Records that a password was wrong, for whom if there is such a user, and is what the caller is told.
@@ -144,28 +195,36 @@ async fn refused(app: &App, visitor: &AnonymousClient, user: Option<Uuid>) -> Re
 /// The caller is not told what is wrong with a token.
 pub async fn refresh(app: &App, visitor: &AnonymousClient, tokens: &[RefreshToken]) -> Result<SignedIn> {
     let (token, found) = ours(app, tokens).await?.ok_or(Error::Unauthenticated)?;
+    let user = users::find(app, found.user_id).await?;
+    let ends_at = end_of(app, &user, found.begun_at, app.clock.now());
+    if ends_at <= app.clock.now() {
+        return Err(Error::Unauthenticated);
+    }
     let rests = found.rotated_at.is_none() && found.rests_until.is_some_and(|until| app.clock.now() < until);
-    let next = if rests { Some(token.clone()) } else { rotate(app, token, found.session_id).await? };
+    let next = if rests { Some(token.clone()) } else { rotate(app, token, (found.session_id, ends_at)).await? };
     let Some(next) = next else {
         tracing::warn!(session.id = %found.session_id, "a refresh token was used again; its family is revoked");
         end(app, &Actor::nobody(visitor.origin.clone()), (found.session_id, found.user_id), Ending::TokenReused)
             .await?;
         return Err(Error::Unauthenticated);
     };
-    let user = users::find(app, found.user_id).await?;
     app.metrics.sign_ins.with_label_values(&["refreshed"]).inc();
-    Ok(signed_in(app, user, found.session_id, next))
+    Ok(signed_in(app, user, (found.session_id, ends_at), next))
 }
 
 /// The token's successor; none where the token was used too long ago.
-async fn rotate(app: &App, token: &RefreshToken, session_id: Uuid) -> Result<Option<RefreshToken>> {
+async fn rotate(
+    app: &App,
+    token: &RefreshToken,
+    (session_id, ends_at): (Uuid, DateTime),
+) -> Result<Option<RefreshToken>> {
     let (now, hash) = (app.clock.now(), token.hash());
     let successor = app.tokens.successor(token);
     let mut tx = app.db.begin().await?;
     let first = store::rotate_token(&mut *tx, &hash, now).await?;
     if first {
         store::insert_token(&mut *tx, &successor.hash(), session_id, now, Some(now + REST)).await?;
-        store::extend(&mut *tx, session_id, now + TimeDelta::seconds(REFRESH_SECS)).await?;
+        store::extend(&mut *tx, session_id, ends_at).await?;
     }
     tx.commit().await?;
     if first { Ok(Some(successor)) } else { unused_successor(app, token, &hash).await }
@@ -292,7 +351,9 @@ async fn end(app: &App, actor: &Actor, (session, user): (Uuid, Uuid), how: Endin
     Ok(ended)
 }
 
-fn signed_in(app: &App, user: User, session_id: Uuid, refresh_token: RefreshToken) -> SignedIn {
-    let access_token = app.tokens.sign(user.id, session_id, user.role.name(), app.clock.now());
-    SignedIn { access_token, refresh_token, user }
+fn signed_in(app: &App, user: User, (session_id, ends_at): (Uuid, DateTime), refresh_token: RefreshToken) -> SignedIn {
+    let now = app.clock.now();
+    let until = ends_at.min(now + TimeDelta::seconds(ACCESS_SECS));
+    let access_token = app.tokens.sign_for(user.id, session_id, user.role.name(), now..until);
+    SignedIn { access_token, access_secs: (until - now).num_seconds(), refresh_token, user }
 }

@@ -1,29 +1,76 @@
 //! A caller who is staff: `staff: Staff<AuditRead>` in a handler's signature says which permission the route needs.
 //!
-//! The role is read at each call, never taken from the token. Every call is recorded before it is served, the refused ones
-//! too, by the route and never by its query: that may hold what staff look for in people's data.
+//! The role is read at each call, never taken from the token, and with it what the session has shown: a second factor that somebody else
+//! let the person enrol (`STAFF_TOTP`), and for acts of some permissions a password or a code given a moment ago (`STAFF_STEP_UP`). Every
+//! call is recorded before it is served, the refused ones too, by the route and never by its query: that may hold what staff look
+//! for in people's data.
 
 pub mod routes;
 
 use std::marker::PhantomData;
 
 use axum::extract::{FromRequestParts, MatchedPath};
-use axum::http::request::Parts;
+use axum::http::{Method, request::Parts};
+use chrono::TimeDelta;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::Caller;
+use crate::platform::access::Standing;
+use crate::platform::config::{StaffTotp, StepUp};
 use crate::platform::error::{Error, Result};
 use crate::platform::permissions::Permission;
+
+/// How long a password or a code that was given stands for the person.
+pub const STEP_UP_LIFE: TimeDelta = TimeDelta::minutes(5);
 
 #[derive(Debug, Clone)]
 pub struct Staff<P> {
     pub user_id: Uuid,
     pub session_id: Uuid,
     pub actor: Actor,
+    /// Whether a password or a code was given in the session a moment ago.
+    stepped_up: bool,
     permission: PhantomData<fn() -> P>,
+}
+
+impl<P> Staff<P> {
+    /// For an act that needs a step-up while others of its permission do not.
+    ///
+    /// # Errors
+    /// [`Error::StepUpRequired`].
+    pub fn require_step_up(&self) -> Result<()> {
+        if self.stepped_up { Ok(()) } else { Err(Error::StepUpRequired) }
+    }
+}
+
+/// What somebody is at this moment, and what the session has shown; `None` when it has ended, one of staff sooner than others.
+pub async fn standing(app: &App, user_id: Uuid, session_id: Uuid) -> Result<Option<Standing>> {
+    let now = app.clock.now();
+    app.access.standing((user_id, session_id), now, app.config.staff.oldest_session(now)).await
+}
+
+/// Whether somebody may do what a permission is for.
+pub fn may<P: Permission>(app: &App, standing: &Standing) -> Result<()> {
+    if !P::ROLES.contains(&standing.role) {
+        return Err(Error::Forbidden);
+    }
+    let shown = standing.second_factor || app.config.staff.totp == StaffTotp::Optional;
+    if shown { Ok(()) } else { Err(Error::TotpRequired) }
+}
+
+fn has_stepped_up(app: &App, standing: &Standing) -> bool {
+    let recent = standing.stepped_up_at.is_some_and(|at| app.clock.now() < at + STEP_UP_LIFE);
+    recent || app.config.staff.step_up == StepUp::Off
+}
+
+/// Looking needs no step-up.
+fn decide<P: Permission>(app: &App, standing: &Standing, method: &Method) -> Result<()> {
+    may::<P>(app, standing)?;
+    let enough = !P::STEP_UP || method.is_safe() || has_stepped_up(app, standing);
+    if enough { Ok(()) } else { Err(Error::StepUpRequired) }
 }
 
 impl<P: Permission> FromRequestParts<App> for Staff<P> {
@@ -31,17 +78,15 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let caller = Caller::from_request_parts(parts, app).await?;
-        let role = app.access.role(caller.user_id, caller.session_id, app.clock.now()).await?;
-        let role = role.ok_or(Error::Unauthenticated)?;
-        let allowed = P::ROLES.contains(&role);
-        let actor = Actor::user(caller.user_id, Some(role), caller.origin);
-        let action = if allowed { "staff.called" } else { "staff.refused" };
+        let standing = standing(app, caller.user_id, caller.session_id).await?.ok_or(Error::Unauthenticated)?;
+        let decided = decide::<P>(app, &standing, &parts.method);
+        let actor = Actor::user(caller.user_id, Some(standing.role), caller.origin);
+        let action = if decided.is_ok() { "staff.called" } else { "staff.refused" };
         let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
         let call = json!({"method": parts.method.as_str(), "route": route, "path": parts.uri.path()});
         audit::record(app, &app.db, Entry::of(&actor, action, "permission", P::NAME).with(call)).await?;
-        if !allowed {
-            return Err(Error::Forbidden);
-        }
-        Ok(Self { user_id: caller.user_id, session_id: caller.session_id, actor, permission: PhantomData })
+        decided?;
+        let stepped_up = has_stepped_up(app, &standing);
+        Ok(Self { user_id: caller.user_id, session_id: caller.session_id, actor, stepped_up, permission: PhantomData })
     }
 }

@@ -126,6 +126,8 @@ pub async fn register(app: &App, visitor: &AnonymousClient, new: Registration) -
         role: Role::User,
         created_at: app.clock.now(),
         email_verified_at: None,
+        mail_deposits: true,
+        mail_withdrawals: true,
     };
     // Counted apart, and not told: whoever tries to register somebody else's e-mail again and again must not use up what that person may ask
     // for, and how often an address was tried would say whether it is new.
@@ -275,6 +277,12 @@ pub async fn find(app: &App, id: Uuid) -> Result<User> {
 
 pub async fn find_by_email(app: &App, email: &Email) -> Result<User> {
     store::find_by_email(&app.db, &email.0).await?.ok_or(Error::NotFound("user"))
+}
+
+/// Switches mails about the own deposits and withdrawals on or off.
+pub async fn set_notifications(app: &App, id: Uuid, wanted: (Option<bool>, Option<bool>)) -> Result<User> {
+    store::set_notifications(&app.db, id, wanted).await?;
+    find(app, id).await
 }
 
 pub async fn list(app: &App, filter: &Filter) -> Result<Vec<User>> {

@@ -5,11 +5,13 @@ pub mod rotation;
 pub mod routes;
 mod store;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Entry};
+use crate::identity::mails::{self, Kind};
 use crate::identity::{caller::Caller, users};
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::{CannotDecrypt, Encrypted};
@@ -75,6 +77,7 @@ pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<Bank
         return Err(Error::field("account_number", format!("you have {ACCOUNTS_MAX} bank accounts; delete one first")));
     }
     audit::record(app, &mut *tx, Entry::of(&caller.actor(), "bank_account.added", "bank_account", row.id)).await?;
+    mails::notify(app, &mut *tx, Kind::BankAccountAdded, caller.user_id).await?;
     tx.commit().await?;
     Ok(account)
 }
@@ -85,6 +88,16 @@ pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<BankAccount>> {
 
 pub async fn require(app: &App, user_id: Uuid, id: Uuid) -> Result<()> {
     if store::exists(&app.db, user_id, id).await? { Ok(()) } else { Err(Error::NotFound("bank account")) }
+}
+
+/// How long an account still counts as new; `None` = it does not. When it was added stands in its id.
+pub fn cooling(app: &App, id: Uuid) -> Option<TimeDelta> {
+    let hours = app.config.bank_account_cooling?;
+    let added = id.get_timestamp().map(|at| i64::try_from(at.to_unix().0).unwrap_or(i64::MAX));
+    // An id that says nothing is none of ours: then it stays new.
+    let age = added.map_or(TimeDelta::zero(), |at| TimeDelta::seconds(app.clock.now().timestamp().saturating_sub(at)));
+    let left = hours - age;
+    (left > TimeDelta::zero()).then_some(left)
 }
 
 /// The details for a payout, also of an account that was deleted after the withdrawal was asked for.

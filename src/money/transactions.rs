@@ -23,6 +23,8 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::identity::mails;
+use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
@@ -177,10 +179,28 @@ async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
 /// [`Error::StaleState`] when somebody else moved it first.
 pub async fn advance(app: &App, row: &Transaction, to: Move) -> Result<Transaction> {
     app.crash.at("transaction.before_move")?;
-    let moved = advance_within(app, &app.db, row, &to).await?;
+    let moved = match news_of(row, &to) {
+        None => advance_within(app, &app.db, row, &to).await?,
+        Some(news) => {
+            let mut tx = app.db.begin().await?;
+            let moved = advance_within(app, &mut *tx, row, &to).await?;
+            mails::notify(app, &mut *tx, news, row.user_id).await?;
+            tx.commit().await?;
+            moved
+        }
+    };
     announce(app, row, &to);
     app.crash.at("transaction.moved")?;
     Ok(moved)
+}
+
+/// What of a move the customer is mailed.
+fn news_of(row: &Transaction, to: &Move) -> Option<mails::Kind> {
+    match (row.kind, row.state, to.state) {
+        (Kind::Deposit, before, State::Completed) if before != State::Completed => Some(mails::Kind::Deposit),
+        (Kind::Withdrawal, State::Initiated, State::Reserved) => Some(mails::Kind::Withdrawal),
+        _ => None,
+    }
 }
 
 /// The same inside an SQL transaction of the caller's, who says so with [`announce`] once it is committed.

@@ -6,7 +6,7 @@
 //!     initiated --> reserved: reserve (the ledger holds the money)
 //!     initiated --> rejected: refused by the ledger or a limit, nothing is reserved
 //!     reserved --> reserved: register (Revio has the payout, no money moves)
-//!     reserved --> awaiting_approval: above a threshold and not approved (see `approval`)
+//!     reserved --> awaiting_approval: above a threshold, or to a new bank account, and not approved (see `approval`)
 //!     awaiting_approval --> reserved: approved
 //!     awaiting_approval --> failed: declined, or not approved in time
 //!     reserved --> submitting: submit (written before money may leave)
@@ -43,9 +43,11 @@ use chrono::TimeDelta;
 use ledger::{
     Account, Amount, LedgerError, Leg, Refusal, Resolution, Transfer, TransferCode, TransferId, VelocityLimit,
 };
+use secrecy::SecretString;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::identity::{caller::Caller, totp};
 use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::transactions::{
@@ -72,6 +74,7 @@ pub struct NewWithdrawal {
     pub amount: Amount,
     pub bank_account_id: Uuid,
     pub description: Option<String>,
+    pub totp_code: Option<SecretString>,
 }
 
 pub struct Requested {
@@ -81,21 +84,25 @@ pub struct Requested {
 
 /// `POST /v1/withdrawals`.
 /// A repeat of a request that was declined is declined again.
-pub async fn request(app: &App, user_id: Uuid, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
-    let amount = new.amount;
-    let (minor, code) = (amount.minor(), amount.currency().code());
+pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
+    let (user_id, amount, code) = (caller.user_id, new.amount, new.totp_code);
+    let (minor, currency) = (amount.minor(), amount.currency().code());
     // Without a description as before there was one: older keys go on to be theirs.
     let request_hash = match &new.description {
-        None => RequestHash::of("withdrawal", &(minor, code, new.bank_account_id)),
-        Some(text) => RequestHash::of("withdrawal", &(minor, code, new.bank_account_id, text)),
+        None => RequestHash::of("withdrawal", &(minor, currency, new.bank_account_id)),
+        Some(text) => RequestHash::of("withdrawal", &(minor, currency, new.bank_account_id, text)),
     };
     let own = bank_accounts::require(app, user_id, new.bank_account_id).await;
     let (kind, bank_account_id, description) = (Kind::Withdrawal, Some(new.bank_account_id), new.description);
     let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash };
-    let inserted = match own {
+    // The account may have been deleted since the first call, and a code counts once: a repeat is answered all the same.
+    let may = match own {
+        Ok(()) => ask_for_code(app, caller, &new, code.as_ref()).await,
+        missing => missing,
+    };
+    let inserted = match may {
         Ok(()) => transactions::insert_once(app, &new).await?,
-        // The account may have been deleted since the first call: a repeat is still answered.
-        Err(missing) => Inserted::Repeat(transactions::find_repeat(app, &new).await?.ok_or(missing)?),
+        Err(refused) => Inserted::Repeat(transactions::find_repeat(app, &new).await?.ok_or(refused)?),
     };
     let requested = match inserted {
         Inserted::New(row) => {
@@ -111,6 +118,14 @@ pub async fn request(app: &App, user_id: Uuid, new: NewWithdrawal, key: Idempote
         return Err(Error::Declined { why, transaction_id, replayed });
     }
     Ok(requested)
+}
+
+/// Only what is new is asked for one.
+async fn ask_for_code(app: &App, caller: &Caller, new: &NewTransaction, code: Option<&SecretString>) -> Result<()> {
+    if transactions::find_repeat(app, new).await?.is_some() {
+        return Ok(());
+    }
+    totp::ask_above_threshold(app, caller, (new.amount, new.key.as_str()), code).await
 }
 
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {

@@ -17,6 +17,8 @@ use uuid::Uuid;
 
 use crate::platform::{clock::DateTime, database::Db, error::Result, permissions::Role, tokens::ACCESS_SECS};
 
+pub use store::Standing;
+
 /// How old the list may be before a call reads it anew.
 pub const PERIOD: TimeDelta = TimeDelta::seconds(10);
 /// How old it may become while it cannot be read: an end must be heard within a minute.
@@ -57,9 +59,17 @@ impl Access {
         self.ended.write().unwrap_or_else(PoisonError::into_inner).sessions.insert(session);
     }
 
-    /// The role that the user has at this moment; `None` when the session ended or the user is gone.
-    pub async fn role(&self, user: Uuid, session: Uuid, now: DateTime) -> Result<Option<Role>> {
-        Ok(store::role(&self.db, user, session, now).await?)
+    /// The role that the user has at this moment, and what the session has shown; `None` when the session ended or the user is gone.
+    /// One of staff has ended, too, when it was begun before `oldest`.
+    pub async fn standing(
+        &self,
+        (user, session): (Uuid, Uuid),
+        now: DateTime,
+        oldest: Option<DateTime>,
+    ) -> Result<Option<Standing>> {
+        let standing = store::standing(&self.db, (user, session), now).await?;
+        let is_old = |standing: &Standing| oldest.is_some_and(|oldest| standing.begun_at <= oldest);
+        Ok(standing.filter(|standing| standing.role == Role::User || !is_old(standing)))
     }
 
     pub async fn has_verified_email(&self, user: Uuid) -> Result<bool> {

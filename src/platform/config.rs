@@ -3,13 +3,14 @@
 //! Each variable may also be given as `NAME_FILE`, the path of a file that holds the value (secrets from a mount).
 
 mod amounts;
+mod doors;
 mod urls;
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use chrono::TimeDelta;
 use ipnet::IpNet;
-use ledger::Currency;
+use ledger::{Amount, Currency};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
@@ -17,12 +18,14 @@ use uuid::Uuid;
 use crate::platform::http::address::{Proxies, parse_network};
 use crate::platform::mailer::{Sender, SmtpUrl, Way};
 use crate::platform::{encryption::DataKeys, signature::PublicKeys, text_enum::text_enum, tls::Tls, tokens::Tokens};
+use doors::parse_hours;
 use urls::{
     check_database_url, check_redis_url, origin_of, parse_frontend_url, parse_origins, parse_public_url,
     parse_revio_url,
 };
 
 pub use amounts::{Thresholds, WithdrawalLimit};
+pub use doors::{NoticeMails, StaffDoors, StaffTotp, StepUp};
 
 /// What a name stands for; `None` = not set. [`Config::from_env`] reads the process's environment.
 pub type Source<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
@@ -55,6 +58,12 @@ pub struct Config {
     pub adjustment_thresholds: Thresholds,
     /// `WITHDRAWAL_LIMITS`: `CUR:once:daily` in minor units, with commas; `off` or `CUR:off`: none. Default likewise.
     pub withdrawal_limits: BTreeMap<Currency, WithdrawalLimit>,
+    /// `BANK_ACCOUNT_COOLING_HOURS`: a withdrawal to a bank account younger than that needs an approval, 1 to 120, or `off`. Default 24.
+    pub bank_account_cooling: Option<TimeDelta>,
+    /// `CUSTOMER_TOTP_THRESHOLDS`: `CUR:amount` in minor units, with commas: customers with a second factor are asked for a code when
+    /// their withdrawals of 24 hours are above it. Default: the first of `APPROVAL_THRESHOLDS`; without one each withdrawal.
+    pub customer_totp_thresholds: Thresholds,
+    pub staff: StaffDoors,
     /// `REVIO_BASE_URL`: ends in `/api/v1/`; http only to this host or in test mode.
     pub revio_base_url: reqwest::Url,
     /// `REVIO_API_KEY`: can do anything on the account at Revio.
@@ -139,6 +148,8 @@ pub struct MailSettings {
     pub frontend_url: String,
     /// `REQUIRE_VERIFIED_EMAIL`: whether only people with a verified e-mail may move money. Default no.
     pub require_verified_email: bool,
+    /// `NOTICE_MAILS`: whether people are told of what was done with their account. Default `on`.
+    pub notices: NoticeMails,
 }
 
 /// How Redis is asked by the rate limits. No operator needs another: tests do.
@@ -198,6 +209,9 @@ const DATABASE_CONNECTIONS: RangeInclusive<i64> = 4..=1000;
 const PLACES: RangeInclusive<i64> = 1..=100_000;
 const CALLS_PER_SECOND: RangeInclusive<i64> = 1..=1_000_000;
 const OPEN_DEPOSITS: RangeInclusive<i64> = 1..=100_000;
+/// Well within the days that a withdrawal waits for approval.
+const COOLING_HOURS_MAX: i64 = 120;
+const STAFF_SESSION_HOURS_MAX: i64 = 12;
 
 /// A struct whose fields are all read before any of them is missed, so that one start names all that is wrong.
 macro_rules! all_of {
@@ -232,6 +246,11 @@ impl Config {
         self.withdrawal_limits.get(&currency).copied()
     }
 
+    /// Above which sum of 24 hours customers with a second factor are asked for a code.
+    pub fn customer_totp_threshold(&self, currency: Currency) -> Option<Amount> {
+        self.customer_totp_thresholds.first(currency).or_else(|| self.approval_thresholds.first(currency))
+    }
+
     fn read(read: &mut Reader<'_>) -> Option<Self> {
         all_of!(Self {
             listen_addr: read.parsed("LISTEN_ADDR", Some("127.0.0.1:8080")),
@@ -250,6 +269,16 @@ impl Config {
             }),
             withdrawal_limits: read
                 .checked("WITHDRAWAL_LIMITS", Some(""), |value| WithdrawalLimit::parse(value, currencies.as_deref())),
+            bank_account_cooling: read
+                .checked("BANK_ACCOUNT_COOLING_HOURS", Some("24"), |value| parse_hours(value, COOLING_HOURS_MAX)),
+            customer_totp_thresholds: read
+                .checked("CUSTOMER_TOTP_THRESHOLDS", Some(""), |value| Thresholds::parse(value, currencies.as_deref())),
+            staff: all_of!(StaffDoors {
+                totp: read.checked("STAFF_TOTP", Some("required"), str::parse),
+                step_up: read.checked("STAFF_STEP_UP", Some("required"), str::parse),
+                session: read
+                    .checked("STAFF_SESSION_HOURS", Some("12"), |value| parse_hours(value, STAFF_SESSION_HOURS_MAX)),
+            }),
             revio_test_mode: read.parsed("REVIO_TEST_MODE", Some("false")),
             revio_base_url: read
                 .checked("REVIO_BASE_URL", None, |value| parse_revio_url(value, revio_test_mode == Some(true))),
@@ -373,6 +402,7 @@ impl Reader<'_> {
                 }
                 required => required,
             },
+            notices: self.checked("NOTICE_MAILS", Some("on"), str::parse),
         })
     }
 

@@ -26,12 +26,19 @@ pub enum Error {
     InvalidJson(String),
     #[error("authentication is required")]
     Unauthenticated,
-    #[error("e-mail or password is wrong")]
+    #[error("e-mail, password or code is wrong")]
     InvalidCredentials,
+    #[error("the code of the second factor is required")]
+    TotpRequiredToSignIn,
     #[error("this is not allowed")]
     Forbidden,
     #[error("the e-mail must be verified first: open the link in the mail that we sent")]
     EmailNotVerified,
+    /// Staff: the session has not shown one that somebody else let the person enrol. Customers: the call needs one.
+    #[error("the code of the second factor is required")]
+    TotpRequired,
+    #[error("give the password or a code again first: POST /v1/auth/step-up")]
+    StepUpRequired,
     /// Also: it exists and is not yours.
     #[error("there is no such {0}")]
     NotFound(&'static str),
@@ -187,8 +194,11 @@ impl Error {
             Self::InvalidJson(_) => "invalid_json",
             Self::Unauthenticated => "unauthenticated",
             Self::InvalidCredentials => "invalid_credentials",
+            Self::TotpRequiredToSignIn => "totp_required",
             Self::Forbidden => "forbidden",
             Self::EmailNotVerified => "email_not_verified",
+            Self::TotpRequired => "totp_required",
+            Self::StepUpRequired => "step_up_required",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::StaleState => "stale_state",
@@ -212,8 +222,12 @@ impl Error {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthenticated | Self::InvalidCredentials | Self::BadSignature => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::EmailNotVerified => StatusCode::FORBIDDEN,
+            Self::Unauthenticated | Self::InvalidCredentials | Self::TotpRequiredToSignIn | Self::BadSignature => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::Forbidden | Self::EmailNotVerified | Self::TotpRequired | Self::StepUpRequired => {
+                StatusCode::FORBIDDEN
+            }
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::StaleState | Self::AccountNotEmpty | Self::LastAdmin | Self::TooManyOpenDeposits { .. } => {

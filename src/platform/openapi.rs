@@ -77,7 +77,7 @@ pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
         for (method, operation) in operations_mut(item) {
             operation["operationId"] = operation_id(method, path).into();
             schemas::complete_parameters(operation);
-            responses::complete(path, operation, &mut shared);
+            responses::complete((method, path), operation, &mut shared);
             examples::complete(operation, &schemas);
         }
     }

@@ -29,14 +29,25 @@ impl Role {
 pub trait Permission: Send + Sync + 'static {
     const NAME: &'static str;
     const ROLES: &'static [Role];
+    /// Whether its acts need a password or a code given a moment ago (`identity/staff.rs`).
+    const STEP_UP: bool;
 }
 
 const STAFF: &[Role] = &[Role::Support, Role::Finance, Role::Admin];
 const MONEY: &[Role] = &[Role::Finance, Role::Admin];
 const ADMIN: &[Role] = &[Role::Admin];
 
+macro_rules! steps_up {
+    () => {
+        false
+    };
+    (stepping_up) => {
+        true
+    };
+}
+
 macro_rules! permissions {
-    ($($(#[$doc:meta])* $permission:ident = $name:literal for $roles:ident,)+) => {
+    ($($(#[$doc:meta])* $permission:ident = $name:literal for $roles:ident $($step_up:ident)?,)+) => {
         $(
             $(#[$doc])*
             pub struct $permission;
@@ -44,11 +55,17 @@ macro_rules! permissions {
             impl Permission for $permission {
                 const NAME: &'static str = $name;
                 const ROLES: &'static [Role] = $roles;
+                const STEP_UP: bool = steps_up!($($step_up)?);
             }
         )+
 
         /// Every permission with the roles that have it, for tests and documents.
         pub const ALL: &[(&str, &[Role])] = &[$(($name, $roles)),+];
+
+        /// Whether the acts of a permission need a step-up.
+        pub fn needs_step_up(name: &str) -> bool {
+            [$(($name, steps_up!($($step_up)?))),+].contains(&(name, true))
+        }
     };
 }
 
@@ -58,11 +75,13 @@ permissions! {
     /// Freeze and close a customer; ask for the end of either.
     UsersFreeze = "users.freeze" for MONEY,
     /// Ask for roles and take them away: only those who have all permissions anyway.
-    UsersManageRoles = "users.manage_roles" for ADMIN,
+    UsersManageRoles = "users.manage_roles" for ADMIN stepping_up,
     /// See what waits for a second person: roles, unfreezing, reopening.
     RequestsRead = "requests.read" for STAFF,
     /// Approve or decline what somebody else asked for; only whoever may ask for it, too.
-    RequestsDecide = "requests.decide" for MONEY,
+    RequestsDecide = "requests.decide" for MONEY stepping_up,
+    /// Take somebody's second factor away, so that another can be enrolled.
+    UsersResetTotp = "users.reset_totp" for ADMIN stepping_up,
     /// See everybody's deposits, withdrawals and balances.
     TransactionsRead = "transactions.read" for STAFF,
     /// Find anything by an id, a reference or an e-mail.
@@ -80,13 +99,13 @@ permissions! {
     /// Say that what a restored database has lost was looked at: payouts go on.
     SafeModeLeave = "safe_mode.leave" for ADMIN,
     /// Approve or decline a withdrawal above the threshold.
-    WithdrawalsApprove = "withdrawals.approve" for MONEY,
+    WithdrawalsApprove = "withdrawals.approve" for MONEY stepping_up,
     /// See corrections.
     AdjustmentsRead = "adjustments.read" for STAFF,
     /// Propose a correction.
-    AdjustmentsCreate = "adjustments.create" for MONEY,
+    AdjustmentsCreate = "adjustments.create" for MONEY stepping_up,
     /// Approve a correction that somebody else proposed.
-    AdjustmentsApprove = "adjustments.approve" for MONEY,
+    AdjustmentsApprove = "adjustments.approve" for MONEY stepping_up,
     /// See runs and breaks.
     ReconciliationRead = "reconciliation.read" for STAFF,
     /// Close a break with a note.

@@ -24,8 +24,13 @@ pub fn catalogue() -> &'static [Entry] {
     &CATALOGUE
 }
 
+/// With the status that it mostly has: of two the later one.
 pub fn find(code: &str) -> Option<&'static Entry> {
-    catalogue().iter().find(|entry| entry.code == code)
+    catalogue().iter().rfind(|entry| entry.code == code)
+}
+
+pub fn find_at(code: &str, status: u16) -> Option<&'static Entry> {
+    catalogue().iter().find(|entry| entry.code == code && entry.status == status)
 }
 
 /// ``| `code` | status | when | what to do |``

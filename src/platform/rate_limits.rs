@@ -42,6 +42,8 @@ text_enum! {
         DeviceLong = "device_long",
         /// Register, over a day: by address. Each leaves a row for ever.
         Accounts = "accounts",
+        /// Show a code of the second factor, or a recovery code, right or wrong: by user. Six digits are soon guessed.
+        Code = "code",
         /// Have a mail sent without being signed in (forgotten password, registration): by address.
         MailsAsked = "mails_asked",
         /// The same, and for oneself: by mailbox. Nobody's is flooded.
@@ -63,6 +65,7 @@ impl Class {
         let (per_minute, burst) = match self {
             // Less than one a minute.
             Self::MailsTo => return Rate { interval_micros: 10 * 60_000_000, burst: 3 },
+            Self::Code => return Rate { interval_micros: 5 * 60_000_000, burst: 10 },
             Self::MailsAsked => (6, 20),
             Self::Auth => (300, 100),
             Self::Accounts => (3, 300),

@@ -7,6 +7,9 @@ mod key;
 mod refresh;
 mod signed_tokens;
 
+use std::ops::Range;
+
+use chrono::TimeDelta;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -65,14 +68,19 @@ impl Tokens {
 
     /// Signs an access token that ends [`ACCESS_SECS`] after `now`.
     pub fn sign(&self, user: Uuid, session: Uuid, role: &str, now: DateTime) -> String {
+        self.sign_for(user, session, role, now..now + TimeDelta::seconds(ACCESS_SECS))
+    }
+
+    /// The same for another time than the usual.
+    pub fn sign_for(&self, user: Uuid, session: Uuid, role: &str, valid: Range<DateTime>) -> String {
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: AUDIENCE.to_owned(),
             sub: user,
             sid: session,
             role: role.to_owned(),
-            iat: now.timestamp(),
-            exp: now.timestamp().saturating_add(ACCESS_SECS),
+            iat: valid.start.timestamp(),
+            exp: valid.end.timestamp(),
         };
         let key = self.current();
         let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::EdDSA) };

@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::books::{exports, history, search, statements};
-use crate::identity::{credentials, emails, mails, sessions, staff, users};
+use crate::identity::{credentials, emails, mails, second_factor, sessions, staff, users};
 use crate::money::{
     adjustments, balances, bank_accounts, deposits, manual_review, requests, restrictions, safe_mode, suspense,
     withdrawals,
@@ -36,6 +36,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(emails::routes::router())
         .merge(sessions::routes::router())
         .merge(credentials::routes::router())
+        .merge(second_factor::routes::router())
         .merge(balances::routes::router())
         .merge(bank_accounts::routes::router())
         .merge(deposits::routes::router())

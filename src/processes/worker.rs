@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::books::projector;
-use crate::identity::{audit, mails, sessions};
+use crate::identity::{audit, mails, sessions, totp};
 use crate::money::{adjustments, deposits, requests, restrictions, reversals, safe_mode, transactions, withdrawals};
 use crate::platform::error::{Error, Result};
 use crate::webhooks::{inbox, refused};
@@ -113,10 +113,12 @@ async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
     Ok(i64::try_from(claimed.await?).is_ok_and(|count| count == BATCH))
 }
 
-/// What nobody has use for any more: sessions and mails that ended a month ago, deliveries that were refused then.
+/// What nobody has use for any more: sessions and mails that ended a month ago, deliveries that were refused then, sums of more than a day
+/// ago.
 async fn prune(app: &App) -> Result<bool> {
     let (sessions, mails) = (sessions::prune(app).await?, mails::prune(app).await?);
-    Ok(refused::prune(app).await? || sessions || mails)
+    let (refused, sums) = (refused::prune(app).await?, totp::prune(app).await?);
+    Ok(refused || sums || sessions || mails)
 }
 
 async fn measure(app: &App) -> Result<bool> {

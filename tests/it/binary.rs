@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use tokio::sync::mpsc;
 
 use crate::harness::environment;
+use crate::second_factor::SWITCHED_OFF;
 
 pub(crate) type Settings = BTreeMap<&'static str, String>;
 
@@ -21,7 +22,7 @@ pub(crate) fn settings(db: &PgPool, database_password: &str) -> Settings {
     let (user, database) = (options.get_username(), options.get_database().expect("a database for each test"));
     let database =
         format!("postgres://{user}:{database_password}@{}:{}/{database}", options.get_host(), options.get_port());
-    BTreeMap::from([
+    let mut settings = BTreeMap::from([
         ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
         ("OPS_ADDR", "127.0.0.1:0".to_owned()),
         ("DATABASE_URL", database),
@@ -35,7 +36,9 @@ pub(crate) fn settings(db: &PgPool, database_password: &str) -> Settings {
         ("REVIO_WEBHOOK_PUBLIC_KEYS", PUBLIC_KEY.to_owned()),
         ("JWT_PRIVATE_KEY", keys::new_jwt_private_key()),
         ("DATA_KEYS", keys::new_data_key("k1")),
-    ])
+    ]);
+    settings.extend(SWITCHED_OFF.map(|(name, value)| (name, value.to_owned())));
+    settings
 }
 
 /// Nobody has its private half.

@@ -469,6 +469,7 @@ fn config(sim: &Sim, url: &str, webhook_key: &str, settings: &[(&str, &str)]) ->
         ("APPROVAL_THRESHOLDS", "off"),
         ("WITHDRAWAL_LIMITS", "off"),
     ]);
+    values.extend(crate::second_factor::SWITCHED_OFF);
     values.extend(settings.iter().copied());
     let config = Config::from_source(&|name| Ok(values.get(name).map(|value| (*value).to_owned())));
     let prefix = format!("octoco:test:{}", Uuid::now_v7());

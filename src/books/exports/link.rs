@@ -18,8 +18,9 @@ use super::{Request, Requester, Wanted};
 use crate::app::App;
 use crate::books::history::Scope;
 use crate::identity::audit::{self, Actor, Entry, Origin};
+use crate::identity::staff;
 use crate::platform::error::{Error, Result};
-use crate::platform::permissions::{Permission, TransactionsRead};
+use crate::platform::permissions::TransactionsRead;
 use crate::platform::{clock::DateTime, encryption::Encrypted, tokens::Purpose};
 
 const LIFE: TimeDelta = TimeDelta::minutes(15);
@@ -67,11 +68,11 @@ pub(super) async fn follow(app: &App, origin: Origin, token: &str) -> Result<(Re
     let (id, content) = decrypt(app, token).filter(|(_, content)| now < content.expires_at).ok_or_else(wrong)?;
     let Content { user_id, session_id, all, request, .. } = content;
     // Asked of PostgreSQL and not of the list of ended sessions: a download is rare, and what it gives away is all there is.
-    let role = app.access.role(user_id, session_id, now).await?.ok_or_else(wrong)?;
-    if all && !TransactionsRead::ROLES.contains(&role) {
+    let standing = staff::standing(app, user_id, session_id).await?.ok_or_else(wrong)?;
+    if all && staff::may::<TransactionsRead>(app, &standing).is_err() {
         return Err(wrong());
     }
-    let actor = Actor::user(user_id, Some(role), origin);
+    let actor = Actor::user(user_id, Some(standing.role), origin);
     let scope = if all { Scope::All } else { Scope::Own(user_id) };
     Ok((Requester { user_id, session_id, actor, scope }, request, id))
 }

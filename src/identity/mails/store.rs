@@ -73,6 +73,32 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Resu
     Ok(())
 }
 
+/// Unless there are as many of its kind since `since`, or the person does not want them.
+pub(super) async fn insert_notice(
+    db: impl PgExecutor<'_>,
+    new: &New<'_>,
+    since: DateTime,
+    most: i64,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into mails (id, kind, user_id, due_at, expires_at, created_at)
+         select $1, $2, u.id, $4, $5, $4 from users u
+          where u.id = $3
+            and case $2 when 'deposit' then u.mail_deposits when 'withdrawal' then u.mail_withdrawals else true end
+            and (select count(*) from mails m where m.user_id = $3 and m.kind = $2 and m.created_at > $6) < $7",
+        new.id,
+        new.kind,
+        new.user_id,
+        new.created_at,
+        new.expires_at,
+        since,
+        most,
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
 /// Takes due mails, oldest first, and pushes them one lease ahead.
 pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64) -> sqlx::Result<Vec<Claimed>> {
     sqlx::query_as!(

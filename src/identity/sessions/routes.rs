@@ -20,7 +20,7 @@ use crate::identity::{users::Email, users::routes::UserView};
 use crate::platform::error::Result;
 use crate::platform::http::{Json, Page, Path};
 use crate::platform::problems::Problems;
-use crate::platform::tokens::{ACCESS_SECS, Device, REFRESH_SECS, RefreshToken};
+use crate::platform::tokens::{Device, REFRESH_SECS, RefreshToken};
 
 const REFRESH_COOKIE: &str = "refresh_token";
 const DEVICE_COOKIE: &str = "device";
@@ -46,6 +46,9 @@ struct Credentials {
     email: String,
     #[schema(value_type = String, format = Password)]
     password: SecretString,
+    /// Of staff with a second factor: a code of it, or a recovery code.
+    #[schema(value_type = Option<String>, example = "492039", max_length = 40)]
+    totp_code: Option<SecretString>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -68,7 +71,7 @@ type WithCookies<T> = (AppendHeaders<Vec<(HeaderName, HeaderValue)>>, T);
 /// guesses the account's password elsewhere does not slow down a person on a device that it signed in on before.
 #[utoipa::path(post, path = "/v1/auth/login", tag = "auth", security(()), request_body = Credentials,
     responses((status = 200, body = TokenView, headers(("Set-Cookie" = String, description = "`refresh_token` and `device`"))),
-        (status = 401, description = "`invalid_credentials`"),
+        (status = 401, description = "`invalid_credentials`, `totp_required`"),
         (status = 403, description = "`forbidden`: a page of another site made the call"), Problems))]
 async fn login(
     State(app): State<App>,
@@ -78,7 +81,8 @@ async fn login(
     Json(body): Json<Credentials>,
 ) -> Result<WithCookies<Json<TokenView>>> {
     let devices = Cookie::named(&app, DEVICE_COOKIE).received(&headers).into_iter().map(Device::received).collect();
-    let attempt = Attempt { email: Email::parse(&body.email)?, password: body.password, devices };
+    let Credentials { email, password, totp_code } = body;
+    let attempt = Attempt { email: Email::parse(&email)?, password, totp_code, devices };
     let (signed_in, device) = super::login(&app, &visitor, attempt).await?;
     let (AppendHeaders(mut cookies), view) = answer(&app, signed_in);
     cookies.push(device_cookie(&app, &device));
@@ -157,7 +161,7 @@ fn answer(app: &App, signed_in: SignedIn) -> WithCookies<Json<TokenView>> {
     let view = TokenView {
         access_token: signed_in.access_token,
         token_type: "Bearer",
-        expires_in: ACCESS_SECS,
+        expires_in: signed_in.access_secs,
         user: signed_in.user.into(),
     };
     let cookie = Cookie::named(app, REFRESH_COOKIE).set(signed_in.refresh_token.expose(), REFRESH_SECS);

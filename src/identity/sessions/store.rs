@@ -22,6 +22,8 @@ pub struct Session {
 pub(super) struct Token {
     pub(super) session_id: Uuid,
     pub(super) user_id: Uuid,
+    /// When its session was.
+    pub(super) begun_at: DateTime,
     pub(super) rests_until: Option<DateTime>,
     pub(super) rotated_at: Option<DateTime>,
     pub(super) revoked_at: Option<DateTime>,
@@ -63,7 +65,7 @@ pub(super) async fn insert_token(
 pub(super) async fn find_token(db: impl PgExecutor<'_>, hash: &[u8]) -> sqlx::Result<Option<Token>> {
     let row = sqlx::query_as!(
         Token,
-        "select t.session_id, s.user_id, t.rests_until, t.rotated_at, s.revoked_at, s.expires_at
+        "select t.session_id, s.user_id, s.created_at as begun_at, t.rests_until, t.rotated_at, s.revoked_at, s.expires_at
            from refresh_tokens t join sessions s on s.id = t.session_id
           where t.token_hash = $1",
         hash

@@ -19,7 +19,11 @@ const NAME_CHARS_MAX: usize = 128;
 const EMAIL_PREFIX_CHARS_MAX: usize = 254;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(register)).routes(routes!(me)).routes(routes!(list)).routes(routes!(show))
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(me, change_me))
+        .routes(routes!(list))
+        .routes(routes!(show))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -44,6 +48,14 @@ pub struct UserView {
     pub created_at: DateTime,
     /// When the e-mail was verified; null until then.
     pub email_verified_at: Option<DateTime>,
+    pub notifications: NotificationsView,
+}
+
+/// Of what the person is mailed besides what endangers the account.
+#[derive(Serialize, ToSchema)]
+pub struct NotificationsView {
+    pub deposits: bool,
+    pub withdrawals: bool,
 }
 
 impl From<User> for UserView {
@@ -55,6 +67,7 @@ impl From<User> for UserView {
             role: user.role,
             created_at: user.created_at,
             email_verified_at: user.email_verified_at,
+            notifications: NotificationsView { deposits: user.mail_deposits, withdrawals: user.mail_withdrawals },
         }
     }
 }
@@ -89,6 +102,31 @@ async fn register(
 #[utoipa::path(get, path = "/v1/me", tag = "auth", security(("bearer" = [])), responses((status = 200, body = UserView), Problems))]
 async fn me(State(app): State<App>, caller: Caller) -> Result<Json<UserView>> {
     Ok(Json(super::find(&app, caller.user_id).await?.into()))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct MyChange {
+    notifications: Option<NotificationsChange>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NotificationsChange {
+    /// Whether I am mailed when a deposit is credited.
+    deposits: Option<bool>,
+    /// Whether I am mailed when a withdrawal is asked for.
+    withdrawals: Option<bool>,
+}
+
+/// Change what I am mailed
+///
+/// What is not named stays. Of a new bank account, a new device, a new password, e-mail or second factor everybody is told.
+#[utoipa::path(patch, path = "/v1/me", tag = "auth", security(("bearer" = [])), request_body = MyChange,
+    responses((status = 200, body = UserView), Problems))]
+async fn change_me(State(app): State<App>, caller: Caller, Json(body): Json<MyChange>) -> Result<Json<UserView>> {
+    let wanted = body.notifications.map_or((None, None), |wanted| (wanted.deposits, wanted.withdrawals));
+    Ok(Json(super::set_notifications(&app, caller.user_id, wanted).await?.into()))
 }
 
 #[derive(Deserialize, IntoParams)]

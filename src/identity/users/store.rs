@@ -14,6 +14,8 @@ pub struct User {
     pub role: Role,
     pub created_at: DateTime,
     pub email_verified_at: Option<DateTime>,
+    pub mail_deposits: bool,
+    pub mail_withdrawals: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -28,7 +30,8 @@ macro_rules! users {
     ($clause:literal $(, $value:expr)* $(,)?) => {
         sqlx::query_as!(
             User,
-            r#"select id, email, full_name, password_hash, role as "role: Role", created_at, email_verified_at from users "#
+            r#"select id, email, full_name, password_hash, role as "role: Role", created_at, email_verified_at,
+                      mail_deposits, mail_withdrawals from users "#
                 + $clause
             $(, $value)*
         )
@@ -157,4 +160,22 @@ pub(super) async fn set_email(
         now
     );
     Ok(update.execute(db).await?.rows_affected() == 1)
+}
+
+/// Which mails the person wants; `None` = as before.
+pub(super) async fn set_notifications(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    (deposits, withdrawals): (Option<bool>, Option<bool>),
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update users set mail_deposits = coalesce($2, mail_deposits), mail_withdrawals = coalesce($3, mail_withdrawals)
+          where id = $1",
+        id,
+        deposits,
+        withdrawals
+    )
+    .execute(db)
+    .await
+    .map(drop)
 }

@@ -1,6 +1,7 @@
 //! `POST`, `GET /v1/bank-accounts`, `DELETE /v1/bank-accounts/{id}`. Numbers leave only masked.
 
 use axum::{extract::State, http::StatusCode};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -9,6 +10,7 @@ use uuid::Uuid;
 use super::{BankAccount, Details, NewBankAccount};
 use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
+use crate::identity::totp;
 use crate::platform::http::{Fields, Json, Page, Path};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -34,6 +36,9 @@ struct NewBankAccountBody {
     account_holder: String,
     #[schema(example = "FNB", min_length = 1, max_length = 64)]
     bank_name: String,
+    /// Of a customer with a second factor: a code of it, or a recovery code.
+    #[schema(value_type = Option<String>, example = "492039", max_length = 40)]
+    totp_code: Option<SecretString>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -79,16 +84,22 @@ impl From<BankAccount> for BankAccountView {
 }
 
 /// Add a bank account
+///
+/// Whoever has a second factor shows a code of it. The customer is mailed. Withdrawals to it wait for a while, or for approval.
 #[utoipa::path(post, path = "/v1/bank-accounts", tag = "bank accounts", security(("bearer" = [])),
     request_body = NewBankAccountBody,
     responses((status = 201, body = BankAccountView),
-        (status = 403, description = "`email_not_verified`"), Problems))]
+        (status = 401, description = "`invalid_credentials`: the code is wrong"),
+        (status = 403, description = "`email_not_verified`, `totp_required`"), Problems))]
 async fn add(
     State(app): State<App>,
     Verified(caller): Verified,
-    Json(body): Json<NewBankAccountBody>,
+    Json(mut body): Json<NewBankAccountBody>,
 ) -> Result<(StatusCode, Json<BankAccountView>)> {
-    let account = super::add(&app, &caller, body.parse()?).await?;
+    let code = body.totp_code.take();
+    let new = body.parse()?;
+    totp::ask(&app, &caller, code.as_ref()).await?;
+    let account = super::add(&app, &caller, new).await?;
     Ok((StatusCode::CREATED, Json(account.into())))
 }
 

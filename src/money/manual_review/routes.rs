@@ -110,7 +110,9 @@ async fn list(
 /// Needs `held.resolve`. Audited, with the note. After the first of two people's `release` it is still held.
 #[utoipa::path(post, path = "/v1/admin/held/{id}/resolve", tag = "staff", security(("bearer" = ["held.resolve"])),
     params(("id" = Uuid, Path)), request_body = ResolveBody,
-    responses((status = 200, body = HeldView), (status = 409, description = "`stale_state`: it moved meanwhile"), Problems))]
+    responses((status = 200, body = HeldView),
+        (status = 403, description = "`forbidden`, `totp_required`, `step_up_required`: the latter for `release`"),
+        (status = 409, description = "`stale_state`: it moved meanwhile"), Problems))]
 async fn resolve(
     State(app): State<App>,
     staff: Staff<HeldResolve>,
@@ -122,6 +124,7 @@ async fn resolve(
     let note = parse_note(&mut fields, &body.note);
     let how = fields.finish_with(how)?;
     if how == Resolution::Release {
+        staff.require_step_up()?;
         let decision = ApprovalDecision::of(staff, SubjectHash::of(&[]), Some(note.clone()));
         return Ok(Json(super::release(&app, ReleaseDecision::new(decision, note), id).await?.into()));
     }

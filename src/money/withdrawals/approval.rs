@@ -1,5 +1,5 @@
-//! The arrows of a withdrawal above a threshold (`APPROVAL_THRESHOLDS`): it waits until enough people other than its owner
-//! have approved exactly this payout. Called by the flow above before Revio hears of the payout and again before money may
+//! The arrows of a withdrawal above a threshold (`APPROVAL_THRESHOLDS`), or to a new bank account (`BANK_ACCOUNT_COOLING_HOURS`): it waits
+//! until enough people other than its owner have approved exactly this payout, or the account is new no more. Called by the flow above before Revio hears of the payout and again before money may
 //! leave, by the worker, and by `routes`.
 //!
 //! ```mermaid
@@ -36,6 +36,8 @@ use crate::platform::queue::LEASE;
 
 /// How often a waiting row is looked at: the thresholds may have been raised.
 const LOOK: TimeDelta = TimeDelta::days(1);
+/// A withdrawal to a new bank account, however small.
+const NEEDED_WHILE_NEW: i64 = 1;
 
 /// A withdrawal with all that staff decide about; `None` where its bank details cannot be decrypted, so that nobody can decide.
 pub struct Subject {
@@ -44,7 +46,7 @@ pub struct Subject {
 }
 
 pub fn needed(app: &App, withdrawal: &Transaction) -> i64 {
-    app.config.approval_thresholds.needed(withdrawal.outflow)
+    app.config.approval_thresholds.needed(withdrawal.outflow).max(needed_while_new(app, withdrawal))
 }
 
 /// What left the customer within 24 hours, this withdrawal included, as the ledger counted it when it reserved: whoever splits a sum is
@@ -55,6 +57,20 @@ pub(super) async fn outflow(app: &App, withdrawal: &Transaction) -> Result<Optio
         return Ok(None);
     }
     Ok(app.ledger.outflow_at(withdrawal.id, withdrawal.user_id, currency).await?)
+}
+
+fn needed_while_new(app: &App, withdrawal: &Transaction) -> i64 {
+    cooling(app, withdrawal).map_or(0, |_| NEEDED_WHILE_NEW)
+}
+
+/// How long the withdrawal's bank account still counts as new.
+fn cooling(app: &App, withdrawal: &Transaction) -> Option<TimeDelta> {
+    bank_accounts::cooling(app, withdrawal.bank_account_id?)
+}
+
+/// When a waiting row is looked at again.
+fn next_look(app: &App, withdrawal: &Transaction) -> TimeDelta {
+    cooling(app, withdrawal).map_or(LOOK, |left| left.min(LOOK))
 }
 
 fn hash_of(withdrawal: &Transaction, destination: &Details) -> SubjectHash {
@@ -92,7 +108,7 @@ pub(super) async fn missing(app: &App, withdrawal: &Transaction, destination: &D
 
 /// `reserved → awaiting_approval`.
 pub(super) async fn await_anew(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let to = Move::to(State::AwaitingApproval, Due::In(LOOK)).with_provider(Provider::default());
+    let to = Move::to(State::AwaitingApproval, Due::In(next_look(app, withdrawal))).with_provider(Provider::default());
     transactions::advance(app, withdrawal, to).await
 }
 
@@ -131,11 +147,11 @@ pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transact
         return super::release(app, withdrawal, reason).await;
     }
     if needed(app, withdrawal) == 0 {
-        // The thresholds were raised meanwhile.
+        // The thresholds were raised meanwhile, or the bank account is new no more.
         return transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now)).await;
     }
     if let Some(left) = approvals::time_left(app, withdrawal) {
-        return transactions::wait(app, withdrawal, left.min(LOOK)).await;
+        return transactions::wait(app, withdrawal, left.min(next_look(app, withdrawal))).await;
     }
     let refused = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(FailureReason::NotApprovedInTime);
     let refused = transactions::advance(app, withdrawal, refused).await?;

@@ -1,6 +1,7 @@
 //! `POST /v1/withdrawals`.
 
 use axum::{extract::State, http::StatusCode, response::IntoResponse};
+use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -29,6 +30,9 @@ struct NewWithdrawalBody {
     /// For the customer's own list; it can be searched for.
     #[schema(example = "Savings", min_length = 1, max_length = 140)]
     description: Option<String>,
+    /// Of a customer with a second factor, above the threshold: a code of it, or a recovery code.
+    #[schema(value_type = Option<String>, example = "492039", max_length = 40)]
+    totp_code: Option<SecretString>,
 }
 
 impl NewWithdrawalBody {
@@ -37,19 +41,22 @@ impl NewWithdrawalBody {
         let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
         let description = parse_description(&mut fields, self.description.as_deref());
         let amount = fields.finish_with(amount)?;
-        Ok(NewWithdrawal { amount, bank_account_id: self.bank_account_id, description })
+        let totp_code = self.totp_code.clone();
+        Ok(NewWithdrawal { amount, bank_account_id: self.bank_account_id, description, totp_code })
     }
 }
 
 /// Withdraw
 ///
 /// The amount is reserved before this answers, or refused; the payout follows by itself. The same
-/// key with the same body answers the same withdrawal as it stands now, and the same refusal if it was refused.
+/// key with the same body answers the same withdrawal as it stands now, and the same refusal if it was refused. Customers with a
+/// second factor show a code where their withdrawals of 24 hours are above a threshold; it is no part of the body that the key is for.
 #[utoipa::path(post, path = "/v1/withdrawals", tag = "withdrawals", security(("bearer" = [])),
     request_body = NewWithdrawalBody,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
     responses((status = 202, body = TransactionView),
-        (status = 403, description = "`email_not_verified`"),
+        (status = 401, description = "`invalid_credentials`: the code is wrong"),
+        (status = 403, description = "`email_not_verified`, `totp_required`"),
         (status = 404, description = "`not_found`: there is no such bank account of yours"),
         (status = 422, description = "`insufficient_funds`, `limit_exceeded`, `account_frozen`, `account_closed`, `staff_account`, `idempotency_key_reused`"), Problems))]
 async fn create(
@@ -58,6 +65,6 @@ async fn create(
     key: IdempotencyKey,
     Json(body): Json<NewWithdrawalBody>,
 ) -> Result<impl IntoResponse> {
-    let requested = super::request(&app, caller.user_id, body.parse(&app)?, key).await?;
+    let requested = super::request(&app, &caller, body.parse(&app)?, key).await?;
     Ok((StatusCode::ACCEPTED, replayed(requested.replayed), Json(TransactionView::from(requested.withdrawal))))
 }

@@ -14,15 +14,29 @@ pub(super) async fn has_verified_email(db: impl PgExecutor<'_>, user: Uuid) -> s
     Ok(at.flatten().is_some())
 }
 
-pub(super) async fn role(
+/// What staff may do hangs on this.
+pub struct Standing {
+    pub role: Role,
+    pub begun_at: DateTime,
+    /// When a password or a code was last given in the session.
+    pub stepped_up_at: Option<DateTime>,
+    /// Whether the session has shown a second factor that somebody else let the person enrol, and that is still theirs.
+    pub second_factor: bool,
+}
+
+pub(super) async fn standing(
     db: impl PgExecutor<'_>,
-    user: Uuid,
-    session: Uuid,
+    (user, session): (Uuid, Uuid),
     now: DateTime,
-) -> sqlx::Result<Option<Role>> {
-    let row = sqlx::query_scalar!(
-        r#"select u.role as "role: Role" from sessions s join users u on u.id = s.user_id
-          where s.id = $1 and s.user_id = $2 and s.revoked_at is null and s.expires_at > $3"#,
+) -> sqlx::Result<Option<Standing>> {
+    let row = sqlx::query_as!(
+        Standing,
+        r#"select u.role as "role: Role", s.created_at as begun_at, s.stepped_up_at,
+                  coalesce(s.second_factor_at >= f.enrolled_at, false) as "second_factor!"
+             from sessions s
+             join users u on u.id = s.user_id
+             left join totp_secrets f on f.user_id = u.id and f.vouched_by is not null
+            where s.id = $1 and s.user_id = $2 and s.revoked_at is null and s.expires_at > $3"#,
         session,
         user,
         now

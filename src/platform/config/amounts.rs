@@ -80,6 +80,10 @@ impl Thresholds {
     pub fn has(&self, currency: Currency) -> bool {
         self.0.contains_key(&currency)
     }
+
+    pub fn first(&self, currency: Currency) -> Option<Amount> {
+        self.0.get(&currency).and_then(|amounts| amounts.first()).copied()
+    }
 }
 
 impl WithdrawalLimit {

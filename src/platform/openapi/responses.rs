@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use crate::platform::permissions::needs_step_up;
 use crate::platform::problems::{self, Entry};
 
 const PROBLEM: &str = "application/problem+json";
@@ -23,13 +24,14 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(path: &str, operation: &Value) -> Self {
+    fn of((method, path): (&str, &str), operation: &Value) -> Self {
         let none = Vec::new();
         let schemes = operation["security"].as_array().unwrap_or(&none);
         let scheme = |name: &str| schemes.iter().find_map(|scheme| scheme.get(name));
         let parameters = operation["parameters"].as_array().unwrap_or(&none);
         let (bearer, cookie) = (scheme("bearer"), scheme("refresh_cookie").is_some());
-        let permission = bearer.and_then(Value::as_array).is_some_and(|scopes| !scopes.is_empty());
+        let permission = bearer.and_then(|scopes| scopes[0].as_str());
+        let steps_up = method != "get" && permission.is_some_and(needs_step_up);
         let signature = scheme("revio_signature").is_some();
         let has_body = operation.get("requestBody").is_some();
         let counted = operation["responses"].get(problems::MARK).is_some();
@@ -38,7 +40,9 @@ impl Facts {
             (true, "internal"),
             (true, "unavailable"),
             (bearer.is_some() || cookie && schemes.len() == 1, "unauthenticated"),
-            (permission || cookie || signature, "forbidden"),
+            (permission.is_some() || cookie || signature, "forbidden"),
+            (permission.is_some(), "totp_required"),
+            (steps_up, "step_up_required"),
             (signature, "bad_signature"),
             (true, "rate_limited"),
             (path.contains('{'), "not_found"),
@@ -56,8 +60,8 @@ impl Facts {
 }
 
 /// Replaces what the route says of its problems by the whole of it.
-pub(super) fn complete(path: &str, operation: &mut Value, shared: &mut Shared) {
-    let facts = Facts::of(path, operation);
+pub(super) fn complete(called: (&str, &str), operation: &mut Value, shared: &mut Shared) {
+    let facts = Facts::of(called, operation);
     let responses = super::take(&mut operation["responses"]);
     let mut codes: BTreeMap<u16, BTreeSet<&'static str>> = BTreeMap::new();
     let mut described = BTreeMap::new();
@@ -81,7 +85,7 @@ pub(super) fn complete(path: &str, operation: &mut Value, shared: &mut Shared) {
         codes.entry(entry.status).or_default().insert(entry.code);
     }
     for (status, codes) in codes {
-        let response = shared.reference(&codes, described.get(&status).and_then(Value::as_str));
+        let response = shared.reference(status, &codes, described.get(&status).and_then(Value::as_str));
         all.insert(status.to_string(), response);
     }
     operation["responses"] = all.into();
@@ -91,7 +95,8 @@ pub(super) fn complete(path: &str, operation: &mut Value, shared: &mut Shared) {
 fn named(response: &Value, status: &str) -> Vec<&'static Entry> {
     let text = response["description"].as_str().unwrap_or_default();
     let quoted = text.split('`').skip(1).step_by(2);
-    quoted.filter_map(problems::find).filter(|entry| entry.status.to_string() == status).collect()
+    let status = status.parse().unwrap_or_default();
+    quoted.filter_map(|code| problems::find_at(code, status)).collect()
 }
 
 fn add_headers(response: &mut Value, facts: &Facts) {
@@ -110,9 +115,9 @@ fn refer(names: impl IntoIterator<Item = &'static str>) -> Map<String, Value> {
 
 impl Shared {
     /// A reference to the response with exactly these codes; `described` is what a route adds to their names.
-    fn reference(&mut self, codes: &BTreeSet<&'static str>, described: Option<&str>) -> Value {
+    fn reference(&mut self, status: u16, codes: &BTreeSet<&'static str>, described: Option<&str>) -> Value {
         let name = codes.iter().map(|code| pascal(code)).collect::<Vec<_>>().join("Or");
-        self.0.entry(name.clone()).or_insert_with(|| problem(codes));
+        self.0.entry(name.clone()).or_insert_with(|| problem(status, codes));
         let mut reference = json!({"$ref": format!("#/components/responses/{name}")});
         if let Some(text) = described.filter(|text| text.contains(':')) {
             reference["description"] = text.into();
@@ -121,9 +126,8 @@ impl Shared {
     }
 }
 
-fn problem(codes: &BTreeSet<&'static str>) -> Value {
-    let entries: Vec<&Entry> = codes.iter().filter_map(|code| problems::find(code)).collect();
-    let status = entries.first().map(|entry| entry.status);
+fn problem(status: u16, codes: &BTreeSet<&'static str>) -> Value {
+    let entries: Vec<&Entry> = codes.iter().filter_map(|code| problems::find_at(code, status)).collect();
     let described = |entry: &&Entry| match entry.when {
         "" => format!("`{}`", entry.code),
         when => format!("`{}`: {when}", entry.code),

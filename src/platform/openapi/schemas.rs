@@ -56,7 +56,12 @@ pub(super) fn complete(schemas: &mut Map<String, Value>, paths: &Map<String, Val
         }
     }
     if let Some(problem) = schemas.get_mut("Problem") {
-        let codes: Vec<&str> = problems::catalogue().iter().map(|entry| entry.code).collect();
+        let mut codes: Vec<&str> = Vec::new();
+        for entry in problems::catalogue() {
+            if !codes.contains(&entry.code) {
+                codes.push(entry.code);
+            }
+        }
         problem["properties"]["code"]["enum"] = json!(codes);
     }
 }

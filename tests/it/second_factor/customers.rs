@@ -1,0 +1,156 @@
+//! Customers may have a second factor: asked for at a new bank account and above a threshold, and not to be split around.
+
+use chrono::TimeDelta;
+use octoco::identity::totp;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use super::{Authenticator, confirm, post};
+use crate::harness::{Answer, Customer, PASSWORD, TestApp};
+
+const THRESHOLD: [(&str, &str); 1] = [("CUSTOMER_TOTP_THRESHOLDS", "ZAR:10000")];
+
+async fn enrolled(t: &TestApp, amount: i64) -> (Customer, Authenticator) {
+    let customer = t.customer_with(amount).await;
+    let begun = post(t, &customer, "/v1/me/totp", json!({"password": PASSWORD})).await;
+    let (authenticator, _) = confirm(t, &customer, &begun).await;
+    (customer, authenticator)
+}
+
+async fn withdraw(t: &TestApp, customer: &Customer, amount: i64, key: &str, code: Option<&str>) -> Answer {
+    let mut body = json!({"amount": amount, "currency": "ZAR", "bank_account_id": customer.bank_account_id});
+    if let Some(code) = code {
+        body["totp_code"] = json!(code);
+    }
+    t.send(Method::POST, "/v1/withdrawals", Some(&t.token(customer)), &[("Idempotency-Key", key)], Some(body)).await
+}
+
+fn account(code: Option<&str>) -> Value {
+    let mut body = json!({"account_number": "62009999999", "branch_code": "250655", "account_holder": "Thandi Nkosi",
+        "bank_name": "FNB"});
+    if let Some(code) = code {
+        body["totp_code"] = json!(code);
+    }
+    body
+}
+
+#[sqlx::test]
+async fn a_customer_with_a_second_factor_adds_no_bank_account_without_a_code(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, authenticator) = enrolled(&t, 50_000).await;
+    let without = post(&t, &customer, "/v1/bank-accounts", account(None)).await;
+    assert_eq!((without.status, without.code()), (StatusCode::FORBIDDEN, "totp_required"));
+    let wrong = post(&t, &customer, "/v1/bank-accounts", account(Some(&authenticator.wrong(&t)))).await;
+    assert_eq!((wrong.status, wrong.code()), (StatusCode::UNAUTHORIZED, "invalid_credentials"));
+    let code = authenticator.next(&t);
+    let added = post(&t, &customer, "/v1/bank-accounts", account(Some(&code))).await;
+    assert_eq!(added.status, StatusCode::CREATED, "{}", added.body);
+    let again = post(&t, &customer, "/v1/bank-accounts", account(Some(&code))).await;
+    assert_eq!(again.code(), "invalid_credentials", "a code counts once");
+    assert_eq!(t.login(&customer.email, PASSWORD).await.status, StatusCode::OK, "not asked for at a sign-in");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_withdrawal_above_the_threshold_takes_a_code_and_its_repeat_none(db: PgPool) {
+    let t = TestApp::with(db, &THRESHOLD).await;
+    let (customer, authenticator) = enrolled(&t, 100_000).await;
+    assert_eq!(withdraw(&t, &customer, 10_001, "w0", None).await.code(), "totp_required");
+    assert_eq!(
+        withdraw(&t, &customer, 10_001, "w0", Some(&authenticator.wrong(&t))).await.code(),
+        "invalid_credentials"
+    );
+    assert_eq!(t.balance(&customer).await, (100_000, 0, 100_000), "nothing is reserved");
+    let code = authenticator.next(&t);
+    let asked = withdraw(&t, &customer, 10_001, "w0", Some(&code)).await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
+    for code in [Some(code.as_str()), None] {
+        let repeat = withdraw(&t, &customer, 10_001, "w0", code).await;
+        assert_eq!((repeat.status, repeat.replayed(), repeat.id()), (StatusCode::ACCEPTED, true, asked.id()));
+    }
+    assert_eq!(withdraw(&t, &customer, 50_000, "w0", None).await.code(), "idempotency_key_reused");
+    let other = t.customer_with(50_000).await;
+    assert_eq!(
+        withdraw(&t, &other, 50_000, "o0", None).await.status,
+        StatusCode::ACCEPTED,
+        "who has none is not asked"
+    );
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn many_small_withdrawals_are_no_way_around_the_code_not_even_at_once(db: PgPool) {
+    let t = TestApp::with(db, &THRESHOLD).await;
+    let (customer, _) = enrolled(&t, 500_000).await;
+    let keys: Vec<String> = (0..20).map(|index| format!("w{index}")).collect();
+    let at_once = keys.iter().map(|key| withdraw(&t, &customer, 5_000, key, None));
+    let answers = futures_util::future::join_all(at_once).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == StatusCode::ACCEPTED).count(), 2);
+    assert_eq!(answers.iter().filter(|answer| answer.code() == "totp_required").count(), 18);
+    // A key that names less the second time frees nothing.
+    let index = answers.iter().position(|answer| answer.status == StatusCode::ACCEPTED).expect("two");
+    assert_eq!(withdraw(&t, &customer, 1, &keys[index], None).await.code(), "idempotency_key_reused");
+    assert_eq!(withdraw(&t, &customer, 1, "more", None).await.code(), "totp_required");
+    t.drive().await;
+    t.advance(TimeDelta::hours(24));
+    assert_eq!(withdraw(&t, &customer, 10_000, "tomorrow", None).await.status, StatusCode::ACCEPTED);
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from totp_allowances").fetch_one(&t.app.db).await.expect("it answers");
+    assert_eq!(left, 1, "what is older is forgotten");
+    t.drive().await;
+    t.advance(TimeDelta::hours(24));
+    assert!(!totp::prune(&t.app).await.expect("PostgreSQL answers"), "no more than a batch");
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from totp_allowances").fetch_one(&t.app.db).await.expect("it answers");
+    assert_eq!(left, 0, "of those who do not come again, too");
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn without_a_threshold_each_withdrawal_takes_a_code_and_else_that_of_approvals_counts(db: PgPool) {
+    let t = TestApp::with(db.clone(), &[("APPROVAL_THRESHOLDS", "ZAR:20000")]).await;
+    let (customer, _) = enrolled(&t, 100_000).await;
+    assert_eq!(withdraw(&t, &customer, 20_001, "above", None).await.code(), "totp_required");
+    assert_eq!(withdraw(&t, &customer, 20_000, "below", None).await.status, StatusCode::ACCEPTED);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn disabling_takes_the_password_and_a_code(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, authenticator) = enrolled(&t, 50_000).await;
+    assert_eq!(withdraw(&t, &customer, 1, "each", None).await.code(), "totp_required", "no threshold: each");
+    let again = post(&t, &customer, "/v1/me/totp", json!({"password": PASSWORD})).await;
+    assert_eq!((again.status, again.code()), (StatusCode::CONFLICT, "stale_state"), "not replaced by a password");
+    let disable = async |password: &str, code: &str| {
+        post(&t, &customer, "/v1/me/totp/disable", json!({"password": password, "totp_code": code})).await
+    };
+    assert_eq!(disable("wrong", &authenticator.next(&t)).await.code(), "invalid_credentials");
+    assert_eq!(disable(PASSWORD, &authenticator.wrong(&t)).await.code(), "invalid_credentials");
+    assert!(!t.get(&customer, "/v1/me/totp").await.body["enrolled_at"].is_null());
+    assert_eq!(disable(PASSWORD, &authenticator.next(&t)).await.status, StatusCode::NO_CONTENT);
+    assert!(t.get(&customer, "/v1/me/totp").await.body["enrolled_at"].is_null());
+    assert_eq!(withdraw(&t, &customer, 1, "free", None).await.status, StatusCode::ACCEPTED);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_secret_that_was_begun_ends_and_a_newer_one_takes_its_place(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let begin = async || post(&t, &customer, "/v1/me/totp", json!({"password": PASSWORD})).await;
+    let code = |begun: &Answer| Authenticator(begun.body["secret"].as_str().expect("a secret").to_owned()).code(&t);
+    let first = begin().await;
+    let second = begin().await;
+    let shown = post(&t, &customer, "/v1/me/totp/confirm", json!({"code": code(&first)})).await;
+    assert_eq!(shown.code(), "invalid_credentials", "void");
+    t.advance(TimeDelta::minutes(15));
+    let late = post(&t, &customer, "/v1/me/totp/confirm", json!({"code": code(&second)})).await;
+    assert_eq!((late.status, late.code()), (StatusCode::CONFLICT, "stale_state"));
+    t.finish().await;
+}
