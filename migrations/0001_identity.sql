@@ -18,6 +18,8 @@ create table users (
     -- Which news of their own money people want by mail; of what endangers the account everybody is told.
     mail_deposits     boolean not null default true,
     mail_withdrawals  boolean not null default true,
+    -- When everything that says who it was went (src/books/personal_data.rs); the row stays, for money refers to it.
+    erased_at     timestamptz,
 
     constraint users_id_shape  check (right(id::text, 4) = '0000'),
     constraint users_email     unique (email),
@@ -122,7 +124,11 @@ create table audit_log (
     after       jsonb,
     request_id  text,
     address     text,
+    -- Of a read of long ago: SHA-256 over what stood in actor, actor_role, before, after, request_id and address
+    -- (src/identity/audit/chain.rs); that itself is gone.
+    pruned      bytea,
 
+    constraint audit_log_pruned check (length(pruned) = 32),
     constraint audit_log_actor  check (length(actor) between 1 and 64),
     constraint audit_log_action check (action ~ '^[a-z_]+\.[a-z_]+$'),
     constraint audit_log_object check (length(object_kind) between 1 and 64 and length(object_id) between 1 and 255)
@@ -132,6 +138,9 @@ create index audit_log_by_actor on audit_log (actor, id desc);
 create index audit_log_by_action on audit_log (action, id desc);
 create index audit_log_by_object on audit_log (object_kind, object_id, id desc);
 create index audit_log_at on audit_log (at);
+-- What may be pruned: reads by staff that still say who read what.
+create index audit_log_reads on audit_log (at)
+    where action = 'staff.called' and pruned is null and after->>'method' in ('GET', 'HEAD');
 
 -- The chain: each link holds the hash of the link before it, and its own over that and every field of its row.
 create table audit_chain (
@@ -173,8 +182,32 @@ begin
     raise exception '% is append-only', tg_table_name using errcode = 'insufficient_privilege';
 end
 $$;
-create trigger audit_log_append_only before update or delete or truncate on audit_log
+create trigger audit_log_append_only before delete or truncate on audit_log
     for each statement execute function audit_refuse();
+
+-- The one change that there is, whoever asks for it: of a read that is chained and a month older than the newest row, who read what
+-- gives way to its hash. The row, its place in the chain and that it was a read stay.
+create function audit_only_prunes() returns trigger language plpgsql as $$
+declare
+    pruned audit_log := old;
+begin
+    pruned.actor := 'pruned';
+    pruned.actor_role := null;
+    pruned.before := null;
+    pruned.after := null;
+    pruned.request_id := null;
+    pruned.address := null;
+    pruned.pruned := new.pruned;
+    if new is distinct from pruned or new.pruned is null or old.pruned is not null
+        or old.action <> 'staff.called' or coalesce(old.after->>'method', '') not in ('GET', 'HEAD')
+        or old.at >= (select max(at) from audit_log) - interval '30 days'
+        or not exists (select from audit_chain where entry_id = old.id) then
+        raise exception '% is append-only', tg_table_name using errcode = 'insufficient_privilege';
+    end if;
+    return new;
+end
+$$;
+create trigger audit_log_prunes_reads before update on audit_log for each row execute function audit_only_prunes();
 create trigger audit_chain_append_only before update or delete or truncate on audit_chain
     for each statement execute function audit_refuse();
 create trigger audit_head_stays before delete or truncate on audit_head

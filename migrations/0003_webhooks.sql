@@ -5,12 +5,12 @@ create table webhook_logs (
     endpoint       text        not null,
     received_at    timestamptz not null,
     source_address text,
-    -- The exact bytes that were signed, and their SHA-256.
-    body           bytea       not null,
+    -- SHA-256 of the exact bytes that were signed.
     body_hash      bytea       not null,
-    headers        jsonb       not null,
-    -- The parsed body of an accepted event, for people to search in.
-    payload        jsonb,
+    -- Those bytes and the headers, encrypted as bank details are: events repeat names, e-mails and account numbers. Null once they
+    -- were pruned; what is needed to find the call stands beside it.
+    content        bytea,
+    key_id         text,
     verdict        text        not null,
     event_type     text,
     object_id      uuid,
@@ -25,7 +25,9 @@ create table webhook_logs (
     constraint webhook_logs_verdict check (verdict in ('accepted', 'duplicate', 'stale', 'foreign', 'bad_signature')),
     constraint webhook_logs_state   check (state in ('pending', 'done', 'ignored', 'dead', 'dismissed')),
     constraint webhook_logs_due     check (due_at is null or state = 'pending'),
-    constraint webhook_logs_hash    check (length(body_hash) = 32)
+    constraint webhook_logs_hash    check (length(body_hash) = 32),
+    constraint webhook_logs_key     check ((content is null) = (key_id is null)),
+    constraint webhook_logs_opens   check (state <> 'pending' or content is not null)
 );
 
 -- Revio has no event id; a retry is byte-identical, so the hash of the body is the identity of a delivery. Only the
@@ -34,4 +36,6 @@ create unique index webhook_logs_once on webhook_logs (endpoint, body_hash) wher
 create index webhook_logs_due on webhook_logs (due_at) where due_at is not null;
 create index webhook_logs_object on webhook_logs (object_id, received_at desc) where object_id is not null;
 create index webhook_logs_dead on webhook_logs (received_at) where state = 'dead';
+-- What is still kept whole, the oldest first, and under which key.
+create index webhook_logs_content on webhook_logs (id) include (key_id) where content is not null;
 create index webhook_logs_received on webhook_logs (received_at desc);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{ops::Deref, sync::Arc, time::Instant};
 
 use ledger::Ledger;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
@@ -60,11 +60,12 @@ impl Deref for App {
 }
 
 impl App {
-    /// Prepares every connection. No part has to answer yet, except where its address is wrong: `/readyz` tells.
-    pub async fn connect(config: Config) -> Result<Self, BoxError> {
+    /// Prepares every connection; `database_url` is one of the two of the settings. No part has to answer yet, except where its address is
+    /// wrong: `/readyz` tells.
+    pub async fn connect(config: Config, database_url: &SecretString) -> Result<Self, BoxError> {
         // Config has parsed it already. What the driver says of a URL may quote it.
-        let options = config.database_url.expose_secret().parse::<PgConnectOptions>();
-        let options = options.map_err(|_| "DATABASE_URL cannot be used by the driver")?;
+        let options = database_url.expose_secret().parse::<PgConnectOptions>();
+        let options = options.map_err(|_| "the database's URL cannot be used by the driver")?;
         let clock = Clock::system();
         let db = Db::open(options, config.database_connections_max, &clock);
         let options = ledger::Options::new(config.tigerbeetle_cluster_id, &config.tigerbeetle_addresses);

@@ -89,6 +89,8 @@ pub mod identity {
     pub mod mails;
     // Counting a call against a rate limit.
     pub mod quota;
+    // What an older data key has encrypted, encrypted again.
+    pub mod rotation;
     // Enrolling a second factor, taking it away, showing it again.
     pub mod second_factor;
     // Sign-ins, refresh tokens, signing out.
@@ -153,6 +155,8 @@ pub mod books {
     mod files;
     // Lists of transactions; one with its whole life.
     pub mod history;
+    // All that we hold about a person: taken out, or erased.
+    pub mod personal_data;
     // The ledger copied into PostgreSQL: the read model.
     pub mod projector;
     // From any id, e-mail or key to the row, for staff.
@@ -175,6 +179,8 @@ pub mod processes {
     pub mod load;
     // Every route and every layer.
     pub mod router;
+    // `octoco migrate`: the schema by its owner, and what the service may do with it.
+    pub mod schema;
     // Every connection and its deadlines.
     pub mod server;
     // Every background task.

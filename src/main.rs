@@ -1,20 +1,23 @@
 //! The command line: one binary, a subcommand for each process.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::{future::Future, net::Ipv4Addr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use octoco::identity::audit::{self, Actor, Verdict};
+use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
 use octoco::identity::{second_factor, totp};
 use octoco::platform::{keys, telemetry};
-use octoco::processes::{router, worker};
+use octoco::processes::{router, schema, worker};
 use octoco::{
-    app::App, books::projector, identity::sessions, money::balances, money::bank_accounts::rotation, money::requests,
-    money::safe_mode, platform::config::Config, platform::error::BoxError, platform::permissions::Role,
-    platform::signature::PublicKeys, processes::server::Server,
+    app::App, books::projector, identity::sessions, money::balances, money::bank_accounts::rotation::BankAccounts,
+    money::requests, money::safe_mode, platform::config::Config, platform::error::BoxError,
+    platform::permissions::Role, platform::signature::PublicKeys, processes::server::Server,
+    webhooks::inbox::rotation::Webhooks,
 };
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -146,6 +149,12 @@ enum Audit {
         #[arg(long, value_name = "POSITION:HASH", value_parser = audit::Head::parse)]
         head: Option<audit::Head>,
     },
+    /// Notes in the ledger the head that there is now, after PostgreSQL was put back to an earlier moment: exit status 0 or 1
+    AcceptHead {
+        /// What was put back and why: for the audit log
+        #[arg(long)]
+        note: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -164,8 +173,8 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
     match command {
         Command::Serve(serve) => with_app(|app| self::serve(app, !serve.without_worker || serve.with_worker)).await,
         Command::Work => with_app(work).await,
-        Command::Migrate => with_app(migrate).await,
-        Command::RebuildReadModel { verify: false } => with_app(rebuild_read_model).await,
+        Command::Migrate => with_owner(migrate).await,
+        Command::RebuildReadModel { verify: false } => with_owner(rebuild_read_model).await,
         Command::RebuildReadModel { verify: true } => with_app(verify_read_model).await,
         Command::Openapi => say(&serde_json::to_string_pretty(&router::openapi())?),
         Command::Keys(Keys::Generate { data_key_id }) => say(keys::environment_lines(&data_key_id).trim_end()),
@@ -177,6 +186,7 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Admin(Admin::Grant { email, role }) => with_app(|app| grant(app, email, role)).await,
         Command::Sessions(Sessions::EndAll) => with_app(end_all_sessions).await,
         Command::Audit(Audit::Verify { head }) => with_app(|app| verify_audit(app, head)).await,
+        Command::Audit(Audit::AcceptHead { note }) => with_app(|app| accept_audit_head(app, note)).await,
     }
 }
 
@@ -187,15 +197,35 @@ where
     Fut: Future<Output = Result<ExitCode, BoxError>>,
 {
     let config = Config::from_env()?;
+    let url = config.database_url.clone();
+    with(config, url, body).await
+}
+
+/// The same as the role that owns the tables.
+async fn with_owner<F, Fut>(body: F) -> Result<ExitCode, BoxError>
+where
+    F: FnOnce(App) -> Fut,
+    Fut: Future<Output = Result<ExitCode, BoxError>>,
+{
+    let config = Config::from_env()?;
+    let url = config.migration_database_url.clone();
+    with(config, url, body).await
+}
+
+async fn with<F, Fut>(config: Config, database_url: SecretString, body: F) -> Result<ExitCode, BoxError>
+where
+    F: FnOnce(App) -> Fut,
+    Fut: Future<Output = Result<ExitCode, BoxError>>,
+{
     telemetry::init_logs(config.log_format);
-    let app = App::connect(config).await?;
+    let app = App::connect(config, &database_url).await?;
     let result = body(app.clone()).await;
     app.ledger.clone().close().await;
     result
 }
 
 async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
-    look_at_footing(&app).await;
+    look_at_database(&app).await;
     let (listener, operators) = (TcpListener::bind(app.config.listen_addr).await?, for_operators(&app).await?);
     let (address, operations) = (listener.local_addr()?, operators.local_addr()?);
     tracing::info!(%address, %operations, with_worker, "octoco serves");
@@ -207,7 +237,7 @@ async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
 }
 
 async fn work(app: App) -> Result<ExitCode, BoxError> {
-    look_at_footing(&app).await;
+    look_at_database(&app).await;
     let operators = for_operators(&app).await?;
     tracing::info!(operations = %operators.local_addr()?, "octoco works");
     let stop = stop_on_signal()?;
@@ -217,9 +247,12 @@ async fn work(app: App) -> Result<ExitCode, BoxError> {
 }
 
 /// Before any task and any request. While PostgreSQL is away the process starts all the same, and pays nothing.
-async fn look_at_footing(app: &App) {
+async fn look_at_database(app: &App) {
     if let Err(error) = app.footing.look(&app.db).await {
-        tracing::warn!(error = error.chain(), "PostgreSQL's clock and durability are not known yet");
+        return tracing::warn!(error = error.chain(), "PostgreSQL's clock and durability are not known yet");
+    }
+    if let Err(error) = audit::warn_of_ownership(app).await {
+        tracing::warn!(error = error.chain(), "whether the service owns its tables is not known yet");
     }
 }
 
@@ -308,7 +341,7 @@ fn stop_on_signal() -> Result<CancellationToken, BoxError> {
 }
 
 async fn migrate(app: App) -> Result<ExitCode, BoxError> {
-    octoco::MIGRATIONS.run(&mut *app.db.acquire().await?).await?;
+    schema::migrate(&app).await?;
     tracing::info!("the schema is up to date");
     Ok(ExitCode::SUCCESS)
 }
@@ -356,31 +389,40 @@ async fn leave_safe_mode(app: App, note: String) -> Result<ExitCode, BoxError> {
 
 async fn rotate(app: App) -> Result<ExitCode, BoxError> {
     let keys = &app.config.data_keys;
-    let mut cursor = rotation::Cursor::default();
-    while let Some(batch) = rotation::next(&app, &mut cursor).await? {
-        say(&format!("{} encrypted again with {}", batch.encrypted, keys.current_id()))?;
-        for id in batch.closed {
-            say_error(&format!("bank account {id} cannot be decrypted"));
-        }
-    }
     let mut after = Uuid::nil();
     while let Some((renewed, last)) = totp::reencrypt(&app, after).await? {
         say(&format!("{renewed} second factors encrypted again with {}", keys.current_id()))?;
         after = last;
     }
-    let uses = rotation::uses(&app).await?;
-    for key in &uses {
-        let what = match (key.id.as_str() == keys.current_id(), keys.holds(&key.id)) {
+    let mut uses = rotate_table(&app, &BankAccounts).await?;
+    for (id, rows) in rotate_table(&app, &Webhooks).await? {
+        let all = uses.entry(id).or_default();
+        *all = all.saturating_add(rows);
+    }
+    for (id, rows) in &uses {
+        let what = match (id == keys.current_id(), keys.holds(id)) {
             (true, _) => "encrypts",
             (false, true) => "must stay in DATA_KEYS",
             (false, false) => "is not in DATA_KEYS: these cannot be decrypted",
         };
-        say(&format!("key {}: {} rows; it {what}", key.id, key.rows))?;
+        say(&format!("key {id}: {rows} rows; it {what}"))?;
     }
-    if uses.iter().all(|key| key.id == keys.current_id()) {
+    if uses.keys().all(|id| id == keys.current_id()) {
         return say("no row needs another key");
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// How many rows need which key afterwards.
+async fn rotate_table<T: Table>(app: &App, table: &T) -> Result<BTreeMap<String, i64>, BoxError> {
+    let mut cursor = Cursor::default();
+    while let Some(batch) = rotation::next(app, table, &mut cursor).await? {
+        say(&format!("{} encrypted again with {}", batch.encrypted, app.config.data_keys.current_id()))?;
+        for id in batch.closed {
+            say_error(&format!("{} {id} cannot be decrypted", T::NOUN));
+        }
+    }
+    Ok(rotation::uses(app, table).await?.into_iter().map(|key| (key.id, key.rows)).collect())
 }
 
 async fn end_all_sessions(app: App) -> Result<ExitCode, BoxError> {
@@ -394,7 +436,20 @@ async fn end_all_sessions(app: App) -> Result<ExitCode, BoxError> {
 }
 
 async fn verify_audit(app: App, noted: Option<audit::Head>) -> Result<ExitCode, BoxError> {
-    match audit::verify(&app, noted.as_ref()).await? {
+    let in_ledger = audit::noted_in_ledger(&app).await?;
+    let verdict = match in_ledger {
+        Ok(_) => audit::verify(&app, noted.as_ref()).await?,
+        Err(broken) => broken,
+    };
+    say_verdict(verdict)
+}
+
+async fn accept_audit_head(app: App, note: String) -> Result<ExitCode, BoxError> {
+    say_verdict(audit::accept_head(&app, &Actor::system(), &note).await?)
+}
+
+fn say_verdict(verdict: Verdict) -> Result<ExitCode, BoxError> {
+    match verdict {
         Verdict::Intact { head, unsealed } => {
             say(&format!("the chain is intact; head {head}; {unsealed} rows wait to be chained"))
         }
@@ -408,6 +463,7 @@ async fn verify_audit(app: App, noted: Option<audit::Head>) -> Result<ExitCode, 
 
 async fn rebuild_read_model(app: App) -> Result<ExitCode, BoxError> {
     let rebuilt = projector::rebuild(&app).await?;
+    schema::grant(&app).await?;
     for (table, out, put) in rebuilt.changed {
         say(&format!("{table}: {out} rows taken out, {put} put in"))?;
     }

@@ -47,7 +47,8 @@ async fn main() -> Result<ExitCode, BoxError> {
     let cli = Cli::parse();
     let config = Config::from_env()?;
     telemetry::init_logs(config.log_format);
-    let app = App::connect(config).await?;
+    let url = config.database_url.clone();
+    let app = App::connect(config, &url).await?;
     let good = match cli.command {
         Command::Seed { transactions } => seed::run(&app, transactions).await.map(|()| true),
         Command::Lists { calls } => lists::run(&app, calls).await,

@@ -89,8 +89,8 @@ def rows(up):
 def bench(up, *words):
     """All connections are few, so that the processes behind them can be watched."""
     heading(" ".join(map(str, words)) + f" (machine load before: {os.getloadavg()[0]:.1f})")
-    limits = {"APPROVAL_THRESHOLDS": "off", "WITHDRAWAL_LIMITS": "off"}
-    env = {**service.service_env(up), **limits, "RATE_LIMITS": "off", "RUST_LOG": "error", "DATABASE_CONNECTIONS_MAX": "8"}
+    limits = {"APPROVAL_THRESHOLDS": "off", "WITHDRAWAL_LIMITS": "off", "RATE_LIMITS": "off"}
+    env = {**service.service_env(up), **limits, "RUST_LOG": "error", "DATABASE_CONNECTIONS_MAX": "8"}
     return subprocess.run([service.binary(up, "bench"), *map(str, words)], env=env, check=False).returncode
 
 

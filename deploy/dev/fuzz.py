@@ -211,7 +211,7 @@ class People:
 
 
 class Person(demo.Customer):
-    """Somebody with an account, a paid deposit and a withdrawal: of staff a withdrawal of all of it, since staff hold no money."""
+    """Somebody with an account, a paid deposit and a withdrawal: of staff one of all, since they hold no money."""
 
     def begin(self, withdrawn):
         self.sign_up()

@@ -39,6 +39,7 @@ PORT_VARIABLES = {
 }
 
 OWNERS = {"operations": "octoco"}  # who listens on a port that is no part's main one
+SERVICE_ROLE = "octoco_service"
 
 POSTGRES_SETTINGS = {
     "development": [],
@@ -71,8 +72,8 @@ class Instances:
                     f"stop it, or choose another port: {PORT_VARIABLES[name]}=… ./dev up",
                 )
 
-    def database_url(self, database):
-        return f"postgres://octoco@127.0.0.1:{self.ports['postgres']}/{database}"
+    def database_url(self, database, role="octoco"):
+        return f"postgres://{role}@127.0.0.1:{self.ports['postgres']}/{database}"
 
     def redis_url(self):
         return f"redis://127.0.0.1:{self.ports['redis']}"
@@ -223,10 +224,11 @@ def sql(instances, statement, database="postgres"):
 
 
 def ensure_database(instances, name):
-    """The role `octoco` and a database that it owns. Tests make databases of their own."""
-    role_options = "superuser" if instances.purpose == "tests" else ""
-    if not sql(instances, "select 1 from pg_roles where rolname = 'octoco'"):
-        sql(instances, f"create role octoco login {role_options}")
+    """The role `octoco`, a database that it owns, and the role of the service, which owns nothing: `octoco migrate`
+    gives it what it needs. Tests make databases of their own."""
+    for role, options in (("octoco", "superuser" if instances.purpose == "tests" else ""), (SERVICE_ROLE, "")):
+        if not sql(instances, f"select 1 from pg_roles where rolname = '{role}'"):
+            sql(instances, f"create role {role} login {options}")
     if not sql(instances, f"select 1 from pg_database where datname = '{name}'"):
         sql(instances, f"create database {name} owner octoco")
 

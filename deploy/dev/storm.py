@@ -92,7 +92,8 @@ class Storm:
     def octoco(self, up):
         """Each customer comes from an address of his own, so that the limits on an address count customers."""
         settings = {"RATE_LIMITS": "default", "TRUSTED_PROXIES": "127.0.0.1/32", "RUST_LOG": "info,sqlx=warn"}
-        many = {"REVIO_CALLS_PER_SECOND": "10000", "OPEN_DEPOSITS_MAX": "1000"}  # of a few customers, as fast as they can
+        # A few customers, as fast as they can.
+        many = {"REVIO_CALLS_PER_SECOND": "10000", "OPEN_DEPOSITS_MAX": "1000"}
         limits = {"APPROVAL_THRESHOLDS": "off", "WITHDRAWAL_LIMITS": "off"}
         return service.serve(up, **settings, **many, **limits)
 

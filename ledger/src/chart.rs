@@ -30,6 +30,8 @@ pub enum AccountCode {
     VelocityLimit = 9100,
     /// Not money: see module `payout_notes`. The other side of every note.
     PayoutNotes = 9200,
+    /// Not money: see module `audit_notes`. The other side of every note.
+    AuditNotes = 9300,
 }
 
 /// What TigerBeetle refuses on an account. It cannot be changed once the account exists (docs/reference/account.md). Besides,
@@ -82,7 +84,7 @@ impl AccountCode {
 
     /// Whether it holds money. The others stand on a ledger number of their own (module `velocity_limit`) and in no report.
     pub(crate) fn is_money(self) -> bool {
-        !matches!(self, Self::LimitSource | Self::VelocityLimit | Self::PayoutNotes)
+        !matches!(self, Self::LimitSource | Self::VelocityLimit | Self::PayoutNotes | Self::AuditNotes)
     }
 
     /// Whether it is asked for balances of the past: what is not money is not, but for what was used of a limit (`Ledger::outflow_at`).
@@ -108,6 +110,7 @@ impl AccountCode {
             Self::LimitSource => ("limit_source", Side::Debit, Limit::None),
             Self::VelocityLimit => ("velocity_limit", Side::Credit, Limit::DebitsWithinCredits),
             Self::PayoutNotes => ("payout_notes", Side::Credit, Limit::None),
+            Self::AuditNotes => ("audit_notes", Side::Credit, Limit::None),
         }
     }
 }
@@ -148,10 +151,12 @@ pub enum TransferCode {
     LimitUse = 900,
     /// Not money: by which payout a withdrawal is about to be paid.
     PayoutNote = 901,
+    /// Not money: how far the audit log goes, and the hash of its last link.
+    AuditNote = 902,
 }
 
 impl TransferCode {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Deposit,
         Self::ProviderFee,
         Self::UnmatchedPayment,
@@ -168,6 +173,7 @@ impl TransferCode {
         Self::Adjustment,
         Self::LimitUse,
         Self::PayoutNote,
+        Self::AuditNote,
     ];
 
     #[expect(clippy::as_conversions, reason = "the discriminant is the code")]
@@ -197,6 +203,7 @@ impl TransferCode {
             Self::Adjustment => "adjustment",
             Self::LimitUse => "limit_use",
             Self::PayoutNote => "payout_note",
+            Self::AuditNote => "audit_note",
         }
     }
 }

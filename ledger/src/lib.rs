@@ -18,7 +18,7 @@
 //! | 5100 | `chargeback_losses` | debit | currency |
 //!
 //! Besides, on ledger number base + 1 and no money: 9100 `velocity_limit` and 9000 `limit_source` (module `velocity_limit`), 9200 `payout_notes`
-//! (module `payout_notes`).
+//! (module `payout_notes`), 9300 `audit_notes` (module `audit_notes`).
 //!
 //! Every id is derived (module `id`), so a repeated call collides with itself and changes nothing. Every result code is
 //! mapped to what the caller must do (module `codes`). Every call ends within [`Options::deadline`]: the client underneath
@@ -27,6 +27,7 @@
 #![deny(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
 mod amount;
+mod audit_notes;
 mod balance;
 mod chart;
 mod client;
@@ -40,6 +41,7 @@ mod transfer;
 mod velocity_limit;
 
 pub use amount::{Amount, AmountError, Currency, UnknownCurrency};
+pub use audit_notes::AuditNote;
 pub use balance::{Balance, RecordedAccount};
 pub use chart::{Account, AccountCode, Side, TransferCode};
 pub use client::{Ledger, Options};

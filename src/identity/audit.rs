@@ -6,11 +6,15 @@
 //! would make every sign-in wait in one line; until a row is chained only the triggers and privileges of the table protect it, and
 //! `octoco_queue_age_seconds{queue="audit"}` says for how long.
 //!
-//! Whoever can write all of PostgreSQL can also write a whole new chain. Against that [`seal`] tells the head of the chain to
-//! the process's log, which is kept elsewhere: `octoco audit verify --head POSITION:HASH` compares with a head noted before.
+//! The service's role does not own these tables (migrations/0008_retention.sql): PostgreSQL itself refuses it to change, empty or drop
+//! them. Whoever owns them can also write a whole new chain. Against that `audit::watch` notes the head in the ledger and compares with what
+//! was noted before, and [`seal`] tells the head to the process's log, which is kept elsewhere: `octoco audit verify --head
+//! POSITION:HASH` compares with it. What a caller may have refused fills the log no faster than [`record_refusal`] lets it.
 
 mod chain;
+mod refusals;
 mod store;
+mod watch;
 
 use serde_json::Value;
 use sqlx::PgExecutor;
@@ -20,10 +24,15 @@ use crate::app::App;
 use crate::platform::{error::Result, permissions::Role};
 
 pub use chain::Head;
+pub use refusals::record_refusal;
 pub use store::{Filter, Row};
+pub use watch::{accept_head, noted_in_ledger, watch};
 
+/// The name of an actor who did not prove to be anybody.
+const NOBODY: &str = "nobody";
 const SEAL_BATCH: i64 = 500;
 const VERIFY_BATCH: i64 = 2_000;
+const PRUNE_BATCH: i64 = 1_000;
 
 #[derive(Debug, Clone)]
 pub struct Actor {
@@ -57,7 +66,7 @@ impl Actor {
 
     /// Somebody who did not prove to be anybody.
     pub fn nobody(origin: Origin) -> Self {
-        Self { name: "nobody".to_owned(), role: None, origin }
+        Self { name: NOBODY.to_owned(), role: None, origin }
     }
 
     pub fn name(&self) -> &str {
@@ -111,8 +120,35 @@ pub async fn record(app: &App, db: impl PgExecutor<'_>, entry: Entry) -> Result<
         after: entry.after.map(|value| value.to_string()),
         request_id: entry.actor.origin.request_id,
         address: entry.actor.origin.address,
+        pruned: None,
     };
     Ok(store::insert(db, &row).await?)
+}
+
+/// What the worker does every few seconds. True when there may be more.
+pub async fn step(app: &App) -> Result<bool> {
+    let counted = refusals::tell_the_rest(app).await?;
+    Ok(seal(app).await? || counted)
+}
+
+/// Forgets who read what where that is longer ago than `RETENTION` says; the rows stay, and the chain holds. True when there may be more.
+pub async fn prune_reads(app: &App) -> Result<bool> {
+    let before = app.clock.now() - app.config.retention.audit_reads;
+    let rows = store::old_reads(&app.db, before, PRUNE_BATCH).await?;
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let contents: Vec<Vec<u8>> = rows.iter().map(chain::content).collect();
+    let pruned = if ids.is_empty() { 0 } else { store::prune(&app.db, &ids, &contents).await? };
+    Ok(pruned == PRUNE_BATCH)
+}
+
+/// Says so where the service is signed in as the owner of its tables: its password is then the end of the log.
+pub async fn warn_of_ownership(app: &App) -> Result<()> {
+    if store::is_owned(&app.db).await? {
+        tracing::warn!(
+            "the role of DATABASE_URL owns the audit log: give migrations a role of their own (MIGRATION_DATABASE_URL)"
+        );
+    }
+    Ok(())
 }
 
 /// Chains the rows that wait. True when there may be more; false also when another process is at it.
@@ -153,13 +189,8 @@ pub enum Verdict {
 pub async fn verify(app: &App, noted: Option<&Head>) -> Result<Verdict> {
     let end = store::head(&app.db).await?;
     let mut head = Head::start();
-    while head.position < end.position {
-        let links = store::links_after(&app.db, head.position, VERIFY_BATCH.min(end.position - head.position)).await?;
-        let ids: Vec<Uuid> = links.iter().map(|link| link.entry_id).collect();
-        let rows = store::find_all(&app.db, &ids).await?;
-        if let Err(broken) = chain::check(&mut head, &links, &rows, noted) {
-            return Ok(broken);
-        }
+    if let Err(broken) = walk(app, &mut head, end.position, usize::MAX, noted).await? {
+        return Ok(broken);
     }
     let broken = |reason| Ok(Verdict::Broken { position: end.position, entry_id: None, reason });
     if head != end {
@@ -175,6 +206,28 @@ pub async fn verify(app: &App, noted: Option<&Head>) -> Result<Verdict> {
     Ok(Verdict::Intact { head, unsealed: counts.unsealed })
 }
 
+/// Computes the links behind `head`, which is moved, up to `end` or for so many batches.
+async fn walk(
+    app: &App,
+    head: &mut Head,
+    end: i64,
+    batches: usize,
+    noted: Option<&Head>,
+) -> Result<std::result::Result<(), Verdict>> {
+    for _ in 0..batches {
+        if head.position >= end {
+            break;
+        }
+        let links = store::links_after(&app.db, head.position, VERIFY_BATCH.min(end - head.position)).await?;
+        let ids: Vec<Uuid> = links.iter().map(|link| link.entry_id).collect();
+        let rows = store::find_all(&app.db, &ids).await?;
+        if let Err(broken) = chain::check(head, &links, &rows, noted) {
+            return Ok(Err(broken));
+        }
+    }
+    Ok(Ok(()))
+}
+
 pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Row>> {
     Ok(store::list(&app.db, filter).await?)
 }
@@ -183,5 +236,6 @@ pub async fn measure(app: &App) -> Result<()> {
     let waiting = store::waiting(&app.db).await?;
     let age = waiting.oldest.map(|at| app.clock.now() - at);
     app.metrics.waiting("audit", "unsealed", waiting.rows, age);
+    watch::measure(app).await?;
     Ok(())
 }

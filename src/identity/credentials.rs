@@ -80,7 +80,7 @@ pub async fn prove(app: &App, caller: &Caller, password: SecretString, refused: 
     if users::has_password(app, Priority::Known, &user, password).await? {
         return Ok(user);
     }
-    audit::record(app, &app.db, Entry::of(&caller.actor(), refused, "user", user.id)).await?;
+    audit::record_refusal(app, Entry::of(&caller.actor(), refused, "user", user.id)).await?;
     count(app, "refused");
     Err(Error::InvalidCredentials)
 }

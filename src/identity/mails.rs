@@ -35,8 +35,6 @@ pub use store::{Filter, Row};
 
 /// Nobody brings a dead mail back, so those of longer ago are no alarm any more.
 const DEAD_COUNTED: TimeDelta = TimeDelta::hours(24);
-/// How long staff can see that a mail went out. Dead ones stay: they are few, and somebody has to look at them.
-const KEPT: TimeDelta = TimeDelta::days(30);
 const PRUNED_AT_ONCE: i64 = 1000;
 /// Of one kind to one person in 24 hours.
 pub const NOTICES_MAX: i64 = 20;
@@ -340,9 +338,10 @@ fn count(app: &App, kind: &str, outcome: &str) {
     app.metrics.mails.with_label_values(&[kind, outcome]).inc();
 }
 
-/// Deletes a batch of mails that were sent, or were of no use any more, long ago. True when there may be more.
+/// Deletes a batch of mails that were sent, or were of no use any more, longer ago than `RETENTION` says. Dead ones stay: they are few,
+/// and somebody has to look at them. True when there may be more.
 pub async fn prune(app: &App) -> Result<bool> {
-    let deleted = store::delete_done(&app.db, app.clock.now() - KEPT, PRUNED_AT_ONCE).await?;
+    let deleted = store::delete_done(&app.db, app.clock.now() - app.config.retention.mails, PRUNED_AT_ONCE).await?;
     Ok(i64::try_from(deleted).is_ok_and(|count| count == PRUNED_AT_ONCE))
 }
 

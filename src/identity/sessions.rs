@@ -33,8 +33,6 @@ pub use store::Session;
 const GRACE: TimeDelta = TimeDelta::seconds(10);
 /// For how long a successor makes none of its own. Longer than the grace by what an answer may be late.
 const REST: TimeDelta = TimeDelta::seconds(20);
-/// How long a session that ended is kept. That it was, and how it ended, stays in the audit log.
-const KEPT: TimeDelta = TimeDelta::days(30);
 /// Rows of one statement: little enough that nobody waits for their locks.
 const BATCH: i64 = 1000;
 
@@ -49,6 +47,7 @@ text_enum! {
         EmailChanged = "email_changed",
         SecondFactorReset = "second_factor_reset",
         Operator = "operator",
+        Erased = "erased",
     }
 }
 
@@ -64,6 +63,7 @@ impl Ending {
             Self::EmailChanged => "e-mail changed",
             Self::SecondFactorReset => "second factor reset",
             Self::Operator => "ended by the operator",
+            Self::Erased => "erased",
         }
     }
 }
@@ -186,7 +186,7 @@ fn end_of(app: &App, user: &User, begun_at: DateTime, now: DateTime) -> DateTime
 async fn refused(app: &App, visitor: &AnonymousClient, user: Option<Uuid>) -> Result<Error> {
     let object = user.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
     let actor = Actor::nobody(visitor.origin.clone());
-    audit::record(app, &app.db, Entry::of(&actor, "session.refused", "user", object)).await?;
+    audit::record_refusal(app, Entry::of(&actor, "session.refused", "user", object)).await?;
     app.metrics.sign_ins.with_label_values(&["refused"]).inc();
     Ok(Error::InvalidCredentials)
 }
@@ -329,9 +329,10 @@ pub async fn end_everybodys(app: &App) -> Result<u64> {
     Ok(ended)
 }
 
-/// Deletes a batch of sessions, with their tokens, that ended long ago. True when there may be more.
+/// Deletes a batch of sessions, with their tokens, that ended longer ago than `RETENTION` says. That they were, and how they ended, stays in
+/// the audit log. True when there may be more.
 pub async fn prune(app: &App) -> Result<bool> {
-    let deleted = store::delete_ended(&app.db, app.clock.now() - KEPT, BATCH).await?;
+    let deleted = store::delete_ended(&app.db, app.clock.now() - app.config.retention.sessions, BATCH).await?;
     Ok(i64::try_from(deleted).is_ok_and(|count| count == BATCH))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The role is read at each call, never taken from the token, and with it what the session has shown: a second factor that somebody else
 //! let the person enrol (`STAFF_TOTP`), and for acts of some permissions a password or a code given a moment ago (`STAFF_STEP_UP`). Every
-//! call is recorded before it is served, the refused ones too, by the route and never by its query: that may hold what staff look
+//! call is recorded before it is served, the refused ones too (as [`audit::record_refusal`] lets them), by the route and never by its query: that may hold what staff look
 //! for in people's data.
 
 pub mod routes;
@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::{Method, request::Parts};
 use chrono::TimeDelta;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -22,6 +22,9 @@ use crate::platform::access::Standing;
 use crate::platform::config::{StaffTotp, StepUp};
 use crate::platform::error::{Error, Result};
 use crate::platform::permissions::Permission;
+
+/// Longer paths are cut in the log: no route of ours has one.
+const PATH_CHARS_MAX: usize = 200;
 
 /// How long a password or a code that was given stands for the person.
 pub const STEP_UP_LIFE: TimeDelta = TimeDelta::minutes(5);
@@ -33,10 +36,20 @@ pub struct Staff<P> {
     pub actor: Actor,
     /// Whether a password or a code was given in the session a moment ago.
     stepped_up: bool,
+    call: Value,
     permission: PhantomData<fn() -> P>,
 }
 
 impl<P> Staff<P> {
+    /// A second permission, for more than what the route gives with its own: decided and recorded like that one.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::TotpRequired`].
+    pub async fn also<Q: Permission>(&self, app: &App) -> Result<()> {
+        let standing = standing(app, self.user_id, self.session_id).await?.ok_or(Error::Unauthenticated)?;
+        admit::<Q>(app, &self.actor, may::<Q>(app, &standing), &self.call).await
+    }
+
     /// For an act that needs a step-up while others of its permission do not.
     ///
     /// # Errors
@@ -81,12 +94,28 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
         let standing = standing(app, caller.user_id, caller.session_id).await?.ok_or(Error::Unauthenticated)?;
         let decided = decide::<P>(app, &standing, &parts.method);
         let actor = Actor::user(caller.user_id, Some(standing.role), caller.origin);
-        let action = if decided.is_ok() { "staff.called" } else { "staff.refused" };
         let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
-        let call = json!({"method": parts.method.as_str(), "route": route, "path": parts.uri.path()});
-        audit::record(app, &app.db, Entry::of(&actor, action, "permission", P::NAME).with(call)).await?;
-        decided?;
+        let path: String = parts.uri.path().chars().take(PATH_CHARS_MAX).collect();
+        let call = json!({"method": parts.method.as_str(), "route": route, "path": path});
+        admit::<P>(app, &actor, decided, &call).await?;
         let stepped_up = has_stepped_up(app, &standing);
-        Ok(Self { user_id: caller.user_id, session_id: caller.session_id, actor, stepped_up, permission: PhantomData })
+        Ok(Self {
+            user_id: caller.user_id,
+            session_id: caller.session_id,
+            actor,
+            stepped_up,
+            call,
+            permission: PhantomData,
+        })
     }
+}
+
+/// On the record before it is served, or refused.
+async fn admit<P: Permission>(app: &App, actor: &Actor, decided: Result<()>, call: &Value) -> Result<()> {
+    let entry = |action| Entry::of(actor, action, "permission", P::NAME).with(call.clone());
+    if decided.is_ok() {
+        return audit::record(app, &app.db, entry("staff.called")).await;
+    }
+    audit::record_refusal(app, entry("staff.refused")).await?;
+    decided
 }

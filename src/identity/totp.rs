@@ -23,6 +23,7 @@ use crate::identity::users::{self, User};
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::Encrypted;
 use crate::platform::error::{Error, Result};
+use crate::platform::http::Fields;
 use crate::platform::{permissions::Role, rate_limits::Class};
 
 pub use store::Factor;
@@ -31,6 +32,8 @@ const ISSUER: &str = "Octoco";
 const SECRET_BYTES: usize = 20;
 /// How long somebody has from the secret to its first code.
 const ENROLMENT_LIFE: TimeDelta = TimeDelta::minutes(15);
+/// As people write a recovery code down, with room for blanks.
+const CODE_CHARS_MAX: usize = 40;
 const RECOVERY_CODES: usize = 10;
 const RECOVERY_BYTES: usize = 10;
 /// Digits of a recovery code between two hyphens.
@@ -51,11 +54,21 @@ pub async fn is_asked_at_sign_in(app: &App, user: &User) -> Result<bool> {
     Ok(user.role != Role::User && find(app, user.id).await?.is_some_and(|factor| factor.vouched_by.is_some()))
 }
 
+/// Whoever is asked for no code may send one all the same, but only a text that can be one.
+pub fn look_at(code: Option<&SecretString>) -> Result<()> {
+    let mut fields = Fields::default();
+    if let Some(code) = code {
+        fields.text("totp_code", code.expose_secret(), 1..=CODE_CHARS_MAX);
+    }
+    fields.finish()
+}
+
 /// A customer with a second factor shows it; who has none is not asked.
 ///
 /// # Errors
 /// [`Error::TotpRequired`] without a code, [`Error::InvalidCredentials`] for a wrong or a used one.
 pub async fn ask(app: &App, caller: &Caller, code: Option<&SecretString>) -> Result<()> {
+    look_at(code)?;
     if find(app, caller.user_id).await?.is_none() {
         return Ok(());
     }
@@ -69,6 +82,7 @@ pub async fn ask_above_threshold(
     (amount, key): (Amount, &str),
     code: Option<&SecretString>,
 ) -> Result<()> {
+    look_at(code)?;
     if find(app, caller.user_id).await?.is_none() || is_allowed(app, caller.user_id, amount, key).await? {
         return Ok(());
     }

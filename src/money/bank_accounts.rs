@@ -7,6 +7,7 @@ mod store;
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -19,6 +20,8 @@ use crate::platform::error::{Error, Result};
 
 /// More than anybody needs; keeps one caller from filling the table.
 const ACCOUNTS_MAX: i64 = 50;
+/// Stands where something was.
+const ERASED: &str = "erased";
 
 /// What is encrypted. The field names are stored: they may be added to, not changed.
 #[derive(Serialize, Deserialize, Clone)]
@@ -84,6 +87,23 @@ pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<Bank
 
 pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<BankAccount>> {
     store::list_for(&app.db, user_id).await?.into_iter().map(|row| open(app, row)).collect()
+}
+
+/// Every one, also those that were deleted: for whoever is to be told all that we hold.
+pub async fn list_with_deleted(app: &App, user_id: Uuid) -> Result<Vec<BankAccount>> {
+    store::list_with_deleted(&app.db, user_id).await?.into_iter().map(|row| open(app, row)).collect()
+}
+
+/// Takes out of every one of a user's where it was; withdrawals go on referring to it.
+pub async fn erase(app: &App, tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
+    let nothing = || ERASED.to_owned();
+    let details = Details { account_number: nothing(), branch_code: nothing(), account_holder: nothing() };
+    let plain = serde_json::to_vec(&details).map_err(Error::internal)?;
+    for row in store::list_with_deleted(&mut *tx, user_id).await? {
+        let encrypted = app.config.data_keys.encrypt(row.id, &plain).map_err(Error::internal)?;
+        store::erase(&mut *tx, row.id, &encrypted, ERASED, app.clock.now()).await?;
+    }
+    Ok(())
 }
 
 pub async fn require(app: &App, user_id: Uuid, id: Uuid) -> Result<()> {

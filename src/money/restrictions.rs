@@ -122,7 +122,7 @@ fn is_whole(app: &App, live: &[Restriction], kind: Kind) -> Result<bool> {
     Ok(app.config.currencies.iter().all(|currency| stands(*currency)))
 }
 
-/// So that a wallet in use is not touched at all. What decides is what [`close`] is told by the ledger.
+/// So that a wallet in use is not touched at all. What decides is what `close` is told by the ledger.
 pub async fn refuse_what_is_in_use(app: &App, user_id: Uuid) -> Result<()> {
     if transactions::has_open(app, user_id).await? {
         return Err(Error::AccountNotEmpty);

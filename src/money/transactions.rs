@@ -24,7 +24,6 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::mails;
-use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 

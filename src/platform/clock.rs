@@ -212,6 +212,12 @@ fn micros(by: TimeDelta) -> i64 {
     by.num_microseconds().expect("a test moves the clock by less than an age")
 }
 
+/// What every id that was made at this time or later is not less than: ids carry their time in front.
+pub fn first_id_at(time: DateTime) -> Uuid {
+    let millis = u128::try_from(time.timestamp_millis()).unwrap_or_default();
+    Uuid::from_u128(millis << 80)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,8 @@
 
 mod amounts;
 mod doors;
+mod reader;
+mod retention;
 mod urls;
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
@@ -11,7 +13,6 @@ use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Dur
 use chrono::TimeDelta;
 use ipnet::IpNet;
 use ledger::{Amount, Currency};
-use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
@@ -26,6 +27,8 @@ use urls::{
 
 pub use amounts::{Thresholds, WithdrawalLimit};
 pub use doors::{NoticeMails, StaffDoors, StaffTotp, StepUp};
+use reader::Reader;
+pub use retention::Retention;
 
 /// What a name stands for; `None` = not set. [`Config::from_env`] reads the process's environment.
 pub type Source<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
@@ -41,6 +44,9 @@ pub struct Config {
     pub public_url: String,
     /// `DATABASE_URL`: PostgreSQL.
     pub database_url: SecretString,
+    /// `MIGRATION_DATABASE_URL`: the same database as the role that owns the tables, for `octoco migrate` and
+    /// `octoco rebuild-read-model` alone. Default `DATABASE_URL`.
+    pub migration_database_url: SecretString,
     /// `REDIS_URL`: rate limits, and the budget of calls to Revio.
     pub redis_url: SecretString,
     /// `TIGERBEETLE_ADDRESSES`: the replicas in order, `host:port` with commas.
@@ -100,6 +106,8 @@ pub struct Config {
     pub mail: MailSettings,
     /// `LOG_FORMAT`: `json` (default) or `text`.
     pub log_format: LogFormat,
+    /// `RETENTION`: how long what nobody needs any more is kept.
+    pub retention: Retention,
     /// `RATE_LIMITS`: `default` or `off` (load tests).
     pub rate_limits: RateLimits,
     pub counting: Counting,
@@ -257,6 +265,7 @@ impl Config {
             ops_addr: read.checked("OPS_ADDR", Some(""), parse_optional_address),
             public_url: read.checked("PUBLIC_URL", Some("http://127.0.0.1:8080"), parse_public_url),
             database_url: read.secret("DATABASE_URL", check_database_url),
+            migration_database_url: read.secret_or("MIGRATION_DATABASE_URL", database_url.as_ref(), check_database_url),
             redis_url: read.secret("REDIS_URL", check_redis_url),
             tigerbeetle_addresses: read.text("TIGERBEETLE_ADDRESSES", None),
             tigerbeetle_cluster_id: read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0")),
@@ -271,8 +280,9 @@ impl Config {
                 .checked("WITHDRAWAL_LIMITS", Some(""), |value| WithdrawalLimit::parse(value, currencies.as_deref())),
             bank_account_cooling: read
                 .checked("BANK_ACCOUNT_COOLING_HOURS", Some("24"), |value| parse_hours(value, COOLING_HOURS_MAX)),
-            customer_totp_thresholds: read
-                .checked("CUSTOMER_TOTP_THRESHOLDS", Some(""), |value| Thresholds::parse(value, currencies.as_deref())),
+            customer_totp_thresholds: read.checked("CUSTOMER_TOTP_THRESHOLDS", Some(""), |value| {
+                Thresholds::parse_of_codes(value, currencies.as_deref())
+            }),
             staff: all_of!(StaffDoors {
                 totp: read.checked("STAFF_TOTP", Some("required"), str::parse),
                 step_up: read.checked("STAFF_STEP_UP", Some("required"), str::parse),
@@ -306,6 +316,7 @@ impl Config {
             data_keys: read.checked("DATA_KEYS", None, DataKeys::parse),
             mail: read.mail(public_url.as_deref()),
             log_format: read.checked("LOG_FORMAT", Some("json"), str::parse),
+            retention: read.checked("RETENTION", Some(""), Retention::parse),
             rate_limits: read.checked("RATE_LIMITS", Some("default"), str::parse),
             counting: Some(Counting::default()),
             list_deadline: Some(Duration::from_secs(2)),
@@ -321,55 +332,7 @@ impl Config {
     }
 }
 
-/// Reads names one by one and collects what is wrong with them.
-struct Reader<'a> {
-    source: Source<'a>,
-    wrong: Vec<String>,
-}
-
 impl Reader<'_> {
-    fn text(&mut self, name: &str, default: Option<&str>) -> Option<String> {
-        match (self.source)(name) {
-            Ok(Some(value)) => Some(value),
-            Ok(None) if default.is_some() => default.map(str::to_owned),
-            Ok(None) => self.fail(name, "is required and not set"),
-            Err(reason) => self.fail(name, &reason),
-        }
-    }
-
-    fn secret(&mut self, name: &str, check: impl FnOnce(&str) -> Result<(), String>) -> Option<SecretString> {
-        let value = SecretString::from(self.text(name, None)?);
-        match check(value.expose_secret()) {
-            Ok(()) => Some(value),
-            Err(reason) => self.fail(name, &reason),
-        }
-    }
-
-    fn checked<T>(
-        &mut self,
-        name: &str,
-        default: Option<&str>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        let value = Zeroizing::new(self.text(name, default)?);
-        match parse(value.trim()) {
-            Ok(value) => Some(value),
-            Err(reason) => self.fail(name, &reason),
-        }
-    }
-
-    fn parsed<T: std::str::FromStr>(&mut self, name: &str, default: Option<&str>) -> Option<T> {
-        let kind = std::any::type_name::<T>().rsplit("::").next().unwrap_or("value");
-        self.checked(name, default, |value| value.parse().map_err(|_| format!("is not a valid {kind}")))
-    }
-
-    fn number<T: TryFrom<i64>>(&mut self, name: &str, default: &str, range: RangeInclusive<i64>) -> Option<T> {
-        self.checked(name, Some(default), |value| {
-            let number = value.parse().ok().filter(|number| range.contains(number)).and_then(|it| T::try_from(it).ok());
-            number.ok_or_else(|| format!("must be {} to {}", range.start(), range.end()))
-        })
-    }
-
     /// `Some(None)`: plain HTTP.
     fn tls(&mut self) -> Option<Option<Tls>> {
         let (chain, key) = (self.text("TLS_CERT", Some("")), self.text("TLS_KEY", Some("")).map(SecretString::from));
@@ -417,11 +380,6 @@ impl Reader<'_> {
             (None, "") => Some(Way::Nowhere),
             (None, folder) => Some(Way::Folder(folder.into())),
         }
-    }
-
-    fn fail<T>(&mut self, name: &str, reason: &str) -> Option<T> {
-        self.wrong.push(format!("{name} {reason}"));
-        None
     }
 }
 

@@ -1,8 +1,8 @@
 //! Encryption of personal data at rest: AES-256-GCM under a named key, bound to the row that holds it.
 //!
 //! An encrypted value is `nonce (12 bytes) || ciphertext || tag`; the id of its key stands beside it in the row, so that keys
-//! can be changed while old values can still be decrypted: `bank_accounts/rotation.rs` encrypts them again. Used by
-//! `bank_accounts`, and by the links to exports, which nothing stores.
+//! can be changed while old values can still be decrypted: `identity/rotation.rs` encrypts them again. Used by
+//! `bank_accounts`, by the bodies of webhooks, and by the links to exports, which nothing stores.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::prelude::{BASE64_STANDARD, Engine};

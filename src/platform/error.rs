@@ -60,6 +60,8 @@ pub enum Error {
     LastAdmin,
     #[error("staff hold no money: no wallet of theirs is paid into, out of, or corrected")]
     StaffAccount,
+    #[error("the customer's accounts are not closed")]
+    AccountNotClosed,
     #[error("the idempotency key was used with another request")]
     KeyReused,
     #[error(
@@ -209,6 +211,7 @@ impl Error {
             Self::TooManyOpenDeposits { .. } => "too_many_open_deposits",
             Self::LastAdmin => "last_admin",
             Self::StaffAccount => "staff_account",
+            Self::AccountNotClosed => "account_not_closed",
             Self::KeyReused => "idempotency_key_reused",
             Self::TooBroad => "query_too_broad",
             Self::TooMany { .. } => "rate_limited",
@@ -230,9 +233,11 @@ impl Error {
             }
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::StaleState | Self::AccountNotEmpty | Self::LastAdmin | Self::TooManyOpenDeposits { .. } => {
-                StatusCode::CONFLICT
-            }
+            Self::StaleState
+            | Self::AccountNotEmpty
+            | Self::AccountNotClosed
+            | Self::LastAdmin
+            | Self::TooManyOpenDeposits { .. } => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Declined { .. } | Self::StaffAccount | Self::KeyReused | Self::TooBroad => {

@@ -74,6 +74,10 @@ permissions! {
     UsersRead = "users.read" for STAFF,
     /// Freeze and close a customer; ask for the end of either.
     UsersFreeze = "users.freeze" for MONEY,
+    /// Take out all that we hold about somebody, for that person.
+    UsersExportData = "users.export_data" for ADMIN stepping_up,
+    /// Have a closed customer's personal data erased: one asks, another one does it.
+    UsersErase = "users.erase" for ADMIN stepping_up,
     /// Ask for roles and take them away: only those who have all permissions anyway.
     UsersManageRoles = "users.manage_roles" for ADMIN stepping_up,
     /// See what waits for a second person: roles, unfreezing, reopening.
@@ -86,8 +90,10 @@ permissions! {
     TransactionsRead = "transactions.read" for STAFF,
     /// Find anything by an id, a reference or an e-mail.
     SearchAll = "search.all" for STAFF,
-    /// See Revio's calls: bodies, verdicts, errors.
+    /// See Revio's calls: verdicts, errors, and of bodies what is about nobody.
     WebhooksRead = "webhooks.read" for STAFF,
+    /// See all of a body: names, e-mails, account numbers.
+    WebhooksReadWhole = "webhooks.read_whole" for MONEY,
     /// Run a stored event again. It asks Revio and moves nothing that Revio does not confirm, so support may.
     WebhooksReplay = "webhooks.replay" for STAFF,
     /// Say that nothing is to become of an event.

@@ -83,8 +83,17 @@ pub struct Metrics {
     pub queue_age_seconds: IntGaugeVec,
     /// 1 while nothing is paid because PostgreSQL is, or may be, behind the ledger.
     pub safe_mode: IntGauge,
+    pub audit: AuditGauges,
     pub read_model: ReadModel,
     pub footing: FootingGauges,
+}
+
+/// What the watch over the audit log's chain found.
+pub struct AuditGauges {
+    /// 1: it goes through what was noted before, and holds.
+    pub intact: IntGauge,
+    /// When that was last seen, in Unix seconds.
+    pub verified_at: IntGauge,
 }
 
 /// What `footing.rs` measures.
@@ -109,6 +118,16 @@ pub struct ReadModel {
     pub orphans: IntGauge,
     /// Statements that did not tie out, and were not shown.
     pub statement_mismatches: IntCounter,
+}
+
+impl AuditGauges {
+    fn new(declare: &Declare<'_>) -> Self {
+        Self {
+            intact: declare.level("octoco_audit_chain_intact", "1 while the chain of the audit log holds"),
+            verified_at: declare
+                .level("octoco_audit_verified_timestamp_seconds", "When the chain was last seen to hold"),
+        }
+    }
 }
 
 impl ReadModel {
@@ -276,6 +295,7 @@ impl Metrics {
                 "Age of the oldest row that waits",
                 &["queue", "what"],
             ),
+            audit: AuditGauges::new(&declare),
             read_model: ReadModel::new(&declare),
             footing: FootingGauges::new(&declare),
             registry,

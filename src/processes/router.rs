@@ -14,7 +14,7 @@ use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::books::{exports, history, search, statements};
+use crate::books::{exports, history, personal_data, search, statements};
 use crate::identity::{credentials, emails, mails, second_factor, sessions, staff, users};
 use crate::money::{
     adjustments, balances, bank_accounts, deposits, manual_review, requests, restrictions, safe_mode, suspense,
@@ -53,6 +53,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(safe_mode::routes::router())
         .merge(mails::routes::router())
         .merge(search::routes::router())
+        .merge(personal_data::routes::router())
         .merge(restrictions::routes::router())
         .merge(requests::routes::router())
         .merge(staff::routes::router())

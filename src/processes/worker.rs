@@ -42,7 +42,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 14] = [
+static TASKS: [Task; 15] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -104,7 +104,9 @@ static TASKS: [Task; 14] = [
         loops: 1,
         step: |app| Box::pin(withdrawals::settle_lost(app)),
     },
-    Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::seal(app)) },
+    Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::step(app)) },
+    // Due every quarter of an hour, by whichever process asks first.
+    Task { name: "audit watch", period: Duration::from_secs(60), loops: 1, step: |app| Box::pin(audit::watch(app)) },
     Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
     Task { name: "prune", period: Duration::from_secs(3_600), loops: 1, step: |app| Box::pin(prune(app)) },
 ];
@@ -113,12 +115,12 @@ async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
     Ok(i64::try_from(claimed.await?).is_ok_and(|count| count == BATCH))
 }
 
-/// What nobody has use for any more: sessions and mails that ended a month ago, deliveries that were refused then, sums of more than a day
-/// ago.
+/// What nobody has use for any more, a batch of each, as `RETENTION` says; sums of more than a day ago.
 async fn prune(app: &App) -> Result<bool> {
     let (sessions, mails) = (sessions::prune(app).await?, mails::prune(app).await?);
-    let (refused, sums) = (refused::prune(app).await?, totp::prune(app).await?);
-    Ok(refused || sums || sessions || mails)
+    let (webhooks, refused) = (inbox::prune(app).await?, refused::prune(app).await?);
+    let (reads, sums) = (audit::prune_reads(app).await?, totp::prune(app).await?);
+    Ok(sessions || mails || webhooks || refused || reads || sums)
 }
 
 async fn measure(app: &App) -> Result<bool> {

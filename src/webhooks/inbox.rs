@@ -9,13 +9,16 @@
 //! Every verified call is answered 200, also one that means nothing to us: a refusal would block the later events of that
 //! object for hours (`revio.md` 6.7). A 5xx says that we did not store it.
 
+mod content;
 pub mod event;
+pub mod rotation;
 pub mod routes;
 pub mod staff;
 mod store;
 
 use aws_lc_rs::digest;
 use serde_json::{Value, json};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -24,16 +27,18 @@ use crate::money::provider_objects::{self, ObjectKind};
 use crate::money::{deposits, withdrawals};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
-use crate::platform::{signature::PublicKeys, text_enum::text_enum};
+use crate::platform::{clock, signature::PublicKeys, text_enum::text_enum};
 use crate::provider::revio::{self, Errand};
 use crate::webhooks::inbox::event::{Event, Subject};
 use crate::webhooks::refused;
 
+pub use content::Content;
 use store::Claimed;
-pub use store::{DeadFilter, Delivery, LogDetail, LogFilter, LogRow};
+pub use store::{DeadFilter, Delivery, LogFilter, LogRow};
 
 /// Of a body that nobody signed, only so much is kept.
 const UNVERIFIED_BYTES_MAX: usize = 2048;
+const PRUNE_BATCH: i64 = 500;
 
 /// One call of the webhook endpoint, as it came.
 pub struct Call<'a> {
@@ -102,7 +107,7 @@ pub async fn receive(app: &App, call: &Call<'_>) -> Result<Verdict> {
         Ok(()) => accept(app, call).await?,
         Err(reason) => {
             if refused::keeps(app, &call.source_address).await? {
-                let delivery = delivery(app, call, Verdict::BadSignature).because(&reason.to_string());
+                let delivery = delivery(app, call, Verdict::BadSignature)?.because(&reason.to_string());
                 store::insert(&app.db, &delivery).await?;
             }
             Verdict::BadSignature
@@ -118,15 +123,15 @@ pub async fn receive(app: &App, call: &Call<'_>) -> Result<Verdict> {
 async fn accept(app: &App, call: &Call<'_>) -> Result<Verdict> {
     let event = Event::parse(call.body);
     if let Some(verdict) = event.as_ref().and_then(|event| unusable(app, event)) {
-        store::insert(&app.db, &delivery(app, call, verdict).about(event)).await?;
+        store::insert(&app.db, &delivery(app, call, verdict)?.about(event)).await?;
         return Ok(verdict);
     }
-    let accepted = delivery(app, call, Verdict::Accepted).about(event);
+    let accepted = delivery(app, call, Verdict::Accepted)?.about(event);
     if store::insert(&app.db, &accepted).await? {
         app.crash.at("inbox.stored")?;
         return Ok(Verdict::Accepted);
     }
-    store::insert(&app.db, &delivery(app, call, Verdict::Duplicate)).await?;
+    store::insert(&app.db, &delivery(app, call, Verdict::Duplicate)?).await?;
     Ok(Verdict::Duplicate)
 }
 
@@ -142,22 +147,22 @@ fn unusable(app: &App, event: &Event) -> Option<Verdict> {
     event.changed_on.is_some_and(|changed_on| changed_on < oldest).then_some(Verdict::Stale)
 }
 
-fn delivery(app: &App, call: &Call<'_>, verdict: Verdict) -> Delivery {
-    let now = app.clock.now();
+fn delivery(app: &App, call: &Call<'_>, verdict: Verdict) -> Result<Delivery> {
+    let (now, id) = (app.clock.now(), app.clock.row_id());
     let kept = if verdict == Verdict::BadSignature { UNVERIFIED_BYTES_MAX } else { usize::MAX };
-    Delivery {
-        id: app.clock.row_id(),
+    let kept = call.body.get(..kept).unwrap_or(call.body);
+    Ok(Delivery {
+        id,
         endpoint: call.endpoint,
         received_at: now,
         source_address: call.source_address.clone(),
-        body: call.body.get(..kept).unwrap_or(call.body).to_vec(),
         body_hash: digest::digest(&digest::SHA256, call.body).as_ref().to_vec(),
-        headers: call.headers.clone(),
+        content: content::seal(&app.config.data_keys, id, &call.headers, kept).map_err(Error::internal)?,
         verdict,
         due_at: (verdict == Verdict::Accepted).then_some(now),
         event: None,
         last_error: None,
-    }
+    })
 }
 
 impl Delivery {
@@ -193,8 +198,9 @@ impl Work for Events<'_> {
     }
 
     async fn step(&self, event: &Claimed) -> Result<&'static str> {
+        let content = content::open(&self.0.config.data_keys, event.id, &event.content).map_err(Error::internal)?;
         // Verified, and of no use: it does not get better by trying again.
-        let Some(told) = Event::parse(&event.body).filter(|told| !told.is_unreadable()) else {
+        let Some(told) = Event::parse(&content.body).filter(|told| !told.is_unreadable()) else {
             tracing::error!(webhook.id = %event.id, "an event of Revio's cannot be read");
             let error = "the body does not say what it is about";
             store::dead_letter(&self.0.db, event, error, self.0.clock.now()).await?;
@@ -259,7 +265,7 @@ async fn finish(app: &App, event: &Claimed, state: State) -> Result<()> {
 }
 
 /// Lets events run again, whatever became of them, and records who let them. What they may still do is decided by Revio's
-/// present word. Which of them there were: those that were never accepted, or are not there, are left out.
+/// present word. Which of them there were: those that were never accepted, are not there, or were pruned, are left out.
 pub async fn replay(app: &App, actor: &Actor, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     let mut tx = app.db.begin().await?;
     let replayed = store::replay(&mut *tx, ids, app.clock.now()).await?;
@@ -293,9 +299,40 @@ pub async fn list(app: &App, filter: &LogFilter) -> Result<Vec<LogRow>> {
     Ok(store::list(&app.db, filter).await?)
 }
 
-/// One delivery with its body.
-pub async fn find(app: &App, id: Uuid) -> Result<LogDetail> {
-    store::find(&app.db, id).await?.ok_or(Error::NotFound("webhook"))
+/// One delivery, and what it held unless that was pruned.
+pub async fn find(app: &App, id: Uuid) -> Result<(LogRow, Option<Content>)> {
+    let (row, encrypted) = store::find(&app.db, id).await?.ok_or(Error::NotFound("webhook"))?;
+    let open = |encrypted| content::open(&app.config.data_keys, id, &encrypted).map_err(Error::internal);
+    Ok((row, encrypted.map(open).transpose()?))
+}
+
+/// The same for somebody who sees all of it, on the record.
+pub async fn find_whole(app: &App, actor: &Actor, id: Uuid) -> Result<(LogRow, Option<Content>)> {
+    let found = find(app, id).await?;
+    audit::record(app, &app.db, Entry::of(actor, "webhook.read_whole", "webhook", id)).await?;
+    Ok(found)
+}
+
+/// What was said of these objects of Revio's: for whoever is to be told all that we hold.
+pub async fn about(app: &App, ids: &[Uuid]) -> Result<Vec<(LogRow, Option<Content>)>> {
+    let mut told = Vec::new();
+    for id in store::about(&app.db, ids).await? {
+        told.push(find(app, id).await?);
+    }
+    Ok(told)
+}
+
+/// Takes out what all deliveries about these objects held.
+pub async fn empty_about(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<()> {
+    Ok(store::empty_about(db, ids).await?)
+}
+
+/// Forgets what deliveries held that came longer ago than `RETENTION` says, and those that were refused altogether. What waits for a step
+/// or for a person keeps it. True when there may be more.
+pub async fn prune(app: &App) -> Result<bool> {
+    let before = clock::first_id_at(app.clock.now() - app.config.retention.webhook_bodies);
+    let emptied = store::empty(&app.db, before, PRUNE_BATCH).await?;
+    Ok(i64::try_from(emptied).is_ok_and(|rows| rows == PRUNE_BATCH))
 }
 
 /// Brings the gauges of what waits up to date.

@@ -4,15 +4,11 @@
 
 mod store;
 
-use chrono::TimeDelta;
-
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::address::Networks;
 use crate::platform::rate_limits::{Answer, Class};
 
-/// How long counts and what was kept of refused deliveries stay.
-const KEPT_DAYS: i64 = 30;
 /// Deleted at once.
 const PRUNED_MAX: i64 = 1_000;
 
@@ -44,7 +40,7 @@ pub async fn write_down(app: &App) -> Result<()> {
 
 /// True when there may be more.
 pub async fn prune(app: &App) -> Result<bool> {
-    let before = app.clock.now() - TimeDelta::days(KEPT_DAYS);
+    let before = app.clock.now() - app.config.retention.refused_deliveries;
     let counts = store::prune_counts(&app.db, before, PRUNED_MAX).await?;
     let kept = store::prune_kept(&app.db, before, PRUNED_MAX).await?;
     Ok(counts.max(kept) >= PRUNED_MAX.unsigned_abs())

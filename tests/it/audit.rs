@@ -7,7 +7,24 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::harness::{Customer, TestApp};
+use crate::harness::{Customer, PASSWORD, TestApp};
+
+impl TestApp {
+    /// Every row of the log gets into the chain, the chain holds, and nothing in it is a secret or personal.
+    pub(crate) async fn assert_audit_holds(&self) {
+        while audit::seal(&self.app).await.expect("PostgreSQL answers") {}
+        let verdict = audit::verify(&self.app, None).await.expect("PostgreSQL answers");
+        assert!(matches!(verdict, Verdict::Intact { unsealed: 0, .. }), "{verdict:?}");
+        let personal: i64 = sqlx::query_scalar(
+            "select count(*) from audit_log l, users u where l::text like '%' || u.email || '%' or l::text like '%' || $1 || '%'",
+        )
+        .bind(PASSWORD)
+        .fetch_one(&self.app.db)
+        .await
+        .expect("PostgreSQL answers");
+        assert_eq!(personal, 0, "the audit log names an e-mail or a password");
+    }
+}
 
 async fn record(t: &TestApp, count: usize) {
     for index in 0..count {

@@ -101,6 +101,8 @@ async fn a_wrong_setting_is_named_and_its_value_is_not_repeated(db: PgPool) {
         ("TLS_KEY", keys::new_jwt_private_key()),
         ("TIGERBEETLE_CLUSTER_ID", PLANTED.to_owned()),
         ("REVIO_BRAND_ID", PLANTED.to_owned()),
+        ("MIGRATION_DATABASE_URL", format!("postgres://user:{PLANTED}@host:port/database")),
+        ("RETENTION", format!("{PLANTED}:7d")),
     ];
     needles.extend(wrong[27].1.lines().filter(|line| !line.starts_with("---")).map(str::to_owned));
     for (name, value) in wrong {

@@ -123,6 +123,12 @@ async fn answered_again(t: &TestApp, token: &str) {
     }
 }
 
+async fn sleeping(db: &PgPool) -> i64 {
+    let statements = "select count(*) from pg_stat_activity
+         where datname = current_database() and state = 'active' and query = 'select pg_sleep(20)'";
+    sqlx::query_scalar(statements).fetch_one(db).await.expect("PostgreSQL answers")
+}
+
 #[sqlx::test]
 async fn statements_that_postgresql_does_not_answer_hold_their_connections_no_longer_than_their_deadline(db: PgPool) {
     let relay = Relay::before_postgresql(&db).await;
@@ -131,18 +137,21 @@ async fn statements_that_postgresql_does_not_answer_hold_their_connections_no_lo
     let token = t.token(&customer);
     // A busy machine may need longer to open them than a request waits.
     while futures_util::future::join_all((0..8).map(|_| t.app.db.acquire())).await.iter().any(Result::is_err) {}
+    until("all are given back", || in_use(&t) == 0).await;
     let statement = async || {
         let sleep = sqlx::query("select pg_sleep(20)").execute(&t.app.db);
-        timeout(Duration::from_secs(2), sleep).await.is_err()
+        timeout(Duration::from_secs(5), sleep).await.is_err()
     };
     let transaction = async || {
         let mut tx = t.app.db.begin().await.expect("a transaction");
         sqlx::query("select 1").execute(&mut *tx).await.expect("PostgreSQL answers");
         let sleep = sqlx::query("select pg_sleep(20)").execute(&mut *tx);
-        timeout(Duration::from_secs(2), sleep).await.is_err()
+        timeout(Duration::from_secs(5), sleep).await.is_err()
     };
     let silence = async {
-        until("all are in use", || in_use(&t) == 8).await;
+        // All of them at PostgreSQL: one that is only being taken would wait for its first answer.
+        let all_sleep = async { while sleeping(&db).await < 8 {} };
+        timeout(Duration::from_secs(4), all_sleep).await.expect("eight statements in flight");
         relay.falls_silent();
         // As many again wait for a connection.
         let waiting = (0..23).map(|_| t.get(&customer, "/v1/me"));

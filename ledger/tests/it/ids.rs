@@ -109,6 +109,7 @@ fn the_reasons_of_transfers_keep_their_numbers() {
         (90, "adjustment"),
         (900, "limit_use"),
         (901, "payout_note"),
+        (902, "audit_note"),
     ];
     assert_eq!(codes, expected);
     for code in TransferCode::ALL {

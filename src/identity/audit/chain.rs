@@ -11,6 +11,9 @@ use super::store::{Link, Row};
 
 const HASH_BYTES: usize = 32;
 
+/// What [`crate::identity::audit::prune_reads`] leaves in the place of who read what.
+const PRUNED: &str = "pruned";
+
 /// A place in the chain: how many links there are and the hash of the last one. Written `POSITION:HASH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
@@ -77,6 +80,9 @@ pub(super) fn check(head: &mut Head, links: &[Link], rows: &[Row], noted: Option
         if link.previous_hash != head.hash {
             return broken(next, Some(row.id), "the link does not hold the hash of the link before it");
         }
+        if row.pruned.is_some() && !is_pruned_read(row) {
+            return broken(next, Some(row.id), "the row was pruned, and is no read");
+        }
         if head.next(row).hash != link.hash {
             return broken(next, Some(row.id), "the row does not have the hash of its link");
         }
@@ -88,25 +94,43 @@ pub(super) fn check(head: &mut Head, links: &[Link], rows: &[Row], noted: Option
     Ok(())
 }
 
-/// SHA-256 over the hash before, the position and every field, each with its length, so that no two rows read alike.
+/// Only what staff read may be pruned, and nothing of it but its kind and its time is left.
+fn is_pruned_read(row: &Row) -> bool {
+    let gone = [&row.actor_role, &row.before, &row.after, &row.request_id, &row.address];
+    row.action == "staff.called" && row.actor == PRUNED && gone.iter().all(|field| field.is_none())
+}
+
+/// Over the hash before, the position and every field: who did what by a hash of its own, which can stand in its place.
 fn hash(previous: &[u8], position: i64, row: &Row) -> Vec<u8> {
-    let mut context = Context::new(&SHA256);
     let at = row.at.timestamp_micros().to_be_bytes();
-    let fields: [Option<&[u8]>; 13] = [
+    let content = row.pruned.clone().unwrap_or_else(|| content(row));
+    digest(&[
         Some(previous),
         Some(&position.to_be_bytes()),
         Some(row.id.as_bytes()),
         Some(&at),
-        Some(row.actor.as_bytes()),
-        row.actor_role.as_deref().map(str::as_bytes),
         Some(row.action.as_bytes()),
         Some(row.object_kind.as_bytes()),
         Some(row.object_id.as_bytes()),
+        Some(&content),
+    ])
+}
+
+/// What is left of a row's content when it is pruned.
+pub(super) fn content(row: &Row) -> Vec<u8> {
+    digest(&[
+        Some(row.actor.as_bytes()),
+        row.actor_role.as_deref().map(str::as_bytes),
         row.before.as_deref().map(str::as_bytes),
         row.after.as_deref().map(str::as_bytes),
         row.request_id.as_deref().map(str::as_bytes),
         row.address.as_deref().map(str::as_bytes),
-    ];
+    ])
+}
+
+/// SHA-256 over fields, each with its length, so that no two rows read alike.
+fn digest(fields: &[Option<&[u8]>]) -> Vec<u8> {
+    let mut context = Context::new(&SHA256);
     for field in fields {
         // No field is as long as the length that stands for one that is not there.
         let length =
@@ -135,6 +159,7 @@ mod tests {
             after: Some(r#"{"role": "admin"}"#.to_owned()),
             request_id: None,
             address: None,
+            pruned: None,
         }
     }
 
@@ -175,6 +200,33 @@ mod tests {
         assert_eq!(check(&links[1..], &rows), Some(1), "a link is gone");
         let swapped = [&links[..1], &links[2..3], &links[1..2], &links[3..]].concat();
         assert_eq!(check(&swapped, &rows), Some(2));
+    }
+
+    #[test]
+    fn a_read_that_was_pruned_keeps_its_place_and_nothing_else_may_be_pruned() {
+        let mut rows: Vec<Row> = (1..=3).map(row).collect();
+        rows[1] = Row { action: "staff.called".to_owned(), address: Some("192.0.2.1".to_owned()), ..row(2) };
+        let links = links(Head::start(), &rows);
+        let check = |rows: &[Row]| position_of(check(&mut Head::start(), &links, rows, None));
+        let pruned = |row: &Row| Row {
+            pruned: Some(content(row)),
+            actor: PRUNED.to_owned(),
+            before: None,
+            after: None,
+            address: None,
+            ..row.clone()
+        };
+        let read = pruned(&rows[1]);
+        let with = |index: usize, row: Row| {
+            let mut rows = rows.clone();
+            rows[index] = row;
+            rows
+        };
+        assert_eq!(check(&with(1, read.clone())), None);
+        assert_eq!(check(&with(2, pruned(&rows[2]))), Some(3), "it was a change of a role");
+        assert_eq!(check(&with(1, Row { actor: "somebody".to_owned(), ..read.clone() })), Some(2));
+        assert_eq!(check(&with(1, Row { pruned: Some(vec![0; HASH_BYTES]), ..read.clone() })), Some(2));
+        assert_eq!(check(&with(1, Row { object_id: "audit.read".to_owned(), ..read })), Some(2), "what it read stays");
     }
 
     #[test]

@@ -38,6 +38,14 @@ pub struct Row {
     pub after: Option<String>,
     pub request_id: Option<String>,
     pub address: Option<String>,
+    /// Of a read of long ago: who read what is gone.
+    #[serde(serialize_with = "is_some")]
+    #[schema(value_type = bool)]
+    pub pruned: Option<Vec<u8>>,
+}
+
+fn is_some<S: Serializer>(pruned: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(pruned.is_some())
 }
 
 fn json<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -92,7 +100,8 @@ macro_rules! rows {
     ($from:literal, $($value:expr),+ $(,)?) => {
         sqlx::query_as!(
             Row,
-            "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address
+            "select id, at, actor, actor_role, action, object_kind, object_id, before::text, after::text, request_id, address,
+                    pruned
                from " + $from,
             $($value),+
         )
@@ -148,6 +157,15 @@ pub(super) async fn links_after(db: impl PgExecutor<'_>, position: i64, limit: i
     rows.fetch_all(db).await
 }
 
+pub(super) async fn link_at(db: impl PgExecutor<'_>, position: i64) -> sqlx::Result<Option<Link>> {
+    let row = sqlx::query_as!(
+        Link,
+        "select position, entry_id, previous_hash, hash from audit_chain where position = $1",
+        position
+    );
+    row.fetch_optional(db).await
+}
+
 pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {
     rows!("audit_log where id = any($1)", ids).fetch_all(db).await
 }
@@ -199,4 +217,122 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
         filter.limit,
     );
     page.fetch_all(db).await
+}
+
+/// Reads by staff from before `before` that still say who read what and are chained, the oldest first.
+pub(super) async fn old_reads(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<Vec<Row>> {
+    rows!(
+        "audit_log
+          where action = 'staff.called' and pruned is null and after->>'method' in ('GET', 'HEAD') and at < $1
+            and at < (select max(at) from audit_log) - interval '30 days'
+            and exists (select from audit_chain where entry_id = id)
+          order by at limit $2",
+        before,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Puts these hashes in the place of who read what.
+pub(super) async fn prune(db: impl PgExecutor<'_>, ids: &[Uuid], contents: &[Vec<u8>]) -> sqlx::Result<i64> {
+    let pruned = sqlx::query_scalar!(r#"select audit_prune($1, $2) as "rows!""#, ids, contents);
+    pruned.fetch_one(db).await
+}
+
+/// How many calls of the caller were refused in this minute, this one counted.
+pub(super) async fn count_refusal(
+    db: impl PgExecutor<'_>,
+    actor: &str,
+    address: &str,
+    minute: DateTime,
+) -> sqlx::Result<i64> {
+    let counted = sqlx::query_scalar!(
+        "insert into audit_refusals (actor, address, minute, refusals) values ($1, $2, $3, 1)
+         on conflict (actor, address, minute) do update set refusals = audit_refusals.refusals + 1 returning refusals",
+        actor,
+        address,
+        minute
+    );
+    counted.fetch_one(db).await
+}
+
+pub(super) struct Refused {
+    pub(super) actor: String,
+    pub(super) address: String,
+    pub(super) minute: DateTime,
+    pub(super) refusals: i64,
+}
+
+/// Takes out the counts of minutes before `before`.
+pub(super) async fn take_refusals(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<Vec<Refused>> {
+    let taken = sqlx::query_as!(
+        Refused,
+        "delete from audit_refusals
+          where (actor, address, minute) in (select actor, address, minute from audit_refusals where minute < $1
+                                              order by minute limit $2 for update skip locked)
+         returning actor, address, minute, refusals",
+        before,
+        limit
+    );
+    taken.fetch_all(db).await
+}
+
+/// Takes the watch over the chain, unless somebody took it since `since`. How far old rows were looked at.
+pub(super) async fn claim_watch(db: impl PgExecutor<'_>, now: DateTime, since: DateTime) -> sqlx::Result<Option<i64>> {
+    let claimed = sqlx::query_scalar!(
+        "update audit_watch set looked_at = $1 where looked_at is null or looked_at <= $2 returning position",
+        now,
+        since
+    );
+    claimed.fetch_optional(db).await
+}
+
+/// What a look found. The next one is due at once where there is `more`.
+pub(super) async fn note_watch(
+    db: impl PgExecutor<'_>,
+    now: DateTime,
+    position: i64,
+    broken: Option<&str>,
+    more: bool,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update audit_watch set position = $2, broken = $3, verified_at = case when $3::text is null then $1 else verified_at end,
+                looked_at = case when $4 then null else looked_at end",
+        now,
+        position,
+        broken,
+        more
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) struct Watched {
+    pub(super) verified_at: Option<DateTime>,
+    pub(super) broken: Option<String>,
+}
+
+pub(super) async fn watched(db: impl PgExecutor<'_>) -> sqlx::Result<Watched> {
+    sqlx::query_as!(Watched, "select verified_at, broken from audit_watch").fetch_one(db).await
+}
+
+/// A row of that time that is neither chained nor waiting for it.
+pub(super) async fn unchained(db: impl PgExecutor<'_>, since: DateTime) -> sqlx::Result<Option<Uuid>> {
+    let found = sqlx::query_scalar!(
+        "select id from audit_log
+          where at >= $1 and not exists (select from audit_chain where entry_id = id)
+            and not exists (select from audit_unsealed where entry_id = id) limit 1",
+        since
+    );
+    found.fetch_optional(db).await
+}
+
+/// Whether the role that we are signed in as owns the log, and so may do with it what it likes.
+pub(super) async fn is_owned(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    let owned = sqlx::query_scalar!(
+        r#"select pg_has_role(relowner, 'usage') as "owned!" from pg_class where oid = 'audit_log'::regclass"#
+    );
+    owned.fetch_one(db).await
 }

@@ -16,7 +16,7 @@ use super::{Attempt, Session, SignedIn};
 use crate::app::App;
 use crate::identity::caller::{AnonymousClient, Caller, UncountedClient};
 use crate::identity::cookies::{Cookie, SameSite};
-use crate::identity::{users::Email, users::routes::UserView};
+use crate::identity::{totp, users::Email, users::routes::UserView};
 use crate::platform::error::Result;
 use crate::platform::http::{Json, Page, Path};
 use crate::platform::problems::Problems;
@@ -82,6 +82,7 @@ async fn login(
 ) -> Result<WithCookies<Json<TokenView>>> {
     let devices = Cookie::named(&app, DEVICE_COOKIE).received(&headers).into_iter().map(Device::received).collect();
     let Credentials { email, password, totp_code } = body;
+    totp::look_at(totp_code.as_ref())?;
     let attempt = Attempt { email: Email::parse(&email)?, password, totp_code, devices };
     let (signed_in, device) = super::login(&app, &visitor, attempt).await?;
     let (AppendHeaders(mut cookies), view) = answer(&app, signed_in);

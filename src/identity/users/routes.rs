@@ -11,7 +11,7 @@ use super::{Email, Filter, Registration, User, passwords};
 use crate::app::App;
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, json, page};
 use crate::platform::permissions::{Role, UsersRead};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -107,6 +107,7 @@ async fn me(State(app): State<App>, caller: Caller) -> Result<Json<UserView>> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct MyChange {
+    #[serde(default, deserialize_with = "json::object")]
     notifications: Option<NotificationsChange>,
 }
 

@@ -3,7 +3,9 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use crate::identity::rotation::KeyUse;
 use crate::platform::clock::DateTime;
+use crate::platform::encryption::Encrypted;
 
 pub(super) struct Row {
     pub(super) id: Uuid,
@@ -11,12 +13,6 @@ pub(super) struct Row {
     pub(super) key_id: String,
     pub(super) bank_name: String,
     pub(super) created_at: DateTime,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub struct KeyUse {
-    pub id: String,
-    pub rows: i64,
 }
 
 macro_rules! rows {
@@ -55,6 +51,31 @@ pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Re
     rows!("where user_id = $1 and deleted_at is null order by created_at, id", user_id).fetch_all(db).await
 }
 
+pub(super) async fn list_with_deleted(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
+    rows!("where user_id = $1 order by created_at, id", user_id).fetch_all(db).await
+}
+
+pub(super) async fn erase(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    nothing: &Encrypted,
+    bank_name: &str,
+    now: DateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update bank_accounts
+            set details = $2, key_id = $3, bank_name = $4, last_four = '****', deleted_at = coalesce(deleted_at, $5) where id = $1",
+        id,
+        nothing.bytes,
+        nothing.key_id,
+        bank_name,
+        now
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
     rows!("where id = $1", id).fetch_optional(db).await
 }
@@ -83,19 +104,25 @@ pub(super) async fn encrypted_by_others(
     key_id: &str,
     after: Uuid,
     limit: i64,
-) -> sqlx::Result<Vec<Row>> {
-    rows!("where key_id <> $1 and id > $2 order by id limit $3", key_id, after, limit).fetch_all(db).await
+) -> sqlx::Result<Vec<(Uuid, Encrypted)>> {
+    let rows = rows!("where key_id <> $1 and id > $2 order by id limit $3", key_id, after, limit).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.details })).collect())
 }
 
 /// False when somebody else has encrypted it anew since it was read.
-pub(super) async fn reencrypt(db: impl PgExecutor<'_>, old: &Row, key_id: &str, details: &[u8]) -> sqlx::Result<bool> {
+pub(super) async fn reencrypt(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    old: &Encrypted,
+    new: &Encrypted,
+) -> sqlx::Result<bool> {
     let update = sqlx::query!(
         "update bank_accounts set details = $4, key_id = $5 where id = $1 and key_id = $2 and details = $3",
-        old.id,
+        id,
         old.key_id,
-        old.details,
-        details,
-        key_id
+        old.bytes,
+        new.bytes,
+        new.key_id
     );
     Ok(update.execute(db).await?.rows_affected() == 1)
 }

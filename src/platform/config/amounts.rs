@@ -50,7 +50,7 @@ impl Thresholds {
     pub fn parse(value: &str, enabled: Option<&[Currency]>) -> Result<Self, String> {
         let default = |currency| {
             let Defaults { one, two, .. } = Defaults::of(currency);
-            vec![whole(one, currency), whole(two, currency)]
+            Some(vec![whole(one, currency), whole(two, currency)])
         };
         let make = |amounts: Vec<Amount>| match amounts[..] {
             [_] => Ok(amounts),
@@ -63,12 +63,21 @@ impl Thresholds {
 
     /// Those of corrections: one person checks each, above this two.
     pub fn parse_of_corrections(value: &str, enabled: Option<&[Currency]>) -> Result<Self, String> {
-        let default = |currency| vec![whole(Defaults::of(currency).one, currency)];
+        let default = |currency| Some(vec![whole(Defaults::of(currency).one, currency)]);
         let make = |amounts: Vec<Amount>| match amounts[..] {
             [_] => Ok(amounts),
             _ => Err("must be CUR:two, with commas; off says that one person is enough for any amount"),
         };
         parse(value, enabled, default, make).map(Self)
+    }
+
+    /// Those above which customers show a code. Where none is named it is another setting's to say.
+    pub fn parse_of_codes(value: &str, enabled: Option<&[Currency]>) -> Result<Self, String> {
+        let make = |amounts: Vec<Amount>| match amounts[..] {
+            [_] => Ok(amounts),
+            _ => Err("must be CUR:amount, with commas"),
+        };
+        parse(value, enabled, |_| None, make).map(Self)
     }
 
     /// How many people it takes: one for each threshold that the sum is strictly above.
@@ -90,7 +99,7 @@ impl WithdrawalLimit {
     pub fn parse(value: &str, enabled: Option<&[Currency]>) -> Result<BTreeMap<Currency, Self>, String> {
         let default = |currency| {
             let Defaults { once, daily, .. } = Defaults::of(currency);
-            Self { once: whole(once, currency), daily: whole(daily, currency) }
+            Some(Self { once: whole(once, currency), daily: whole(daily, currency) })
         };
         let make = |amounts: Vec<Amount>| match amounts[..] {
             [once, daily] if once.minor() <= daily.minor() => Ok(Self { once, daily }),
@@ -110,7 +119,7 @@ fn is_off(word: &str) -> bool {
 fn parse<T>(
     value: &str,
     enabled: Option<&[Currency]>,
-    default: impl Fn(Currency) -> T,
+    default: impl Fn(Currency) -> Option<T>,
     make: impl Fn(Vec<Amount>) -> Result<T, &'static str>,
 ) -> Result<BTreeMap<Currency, T>, String> {
     if is_off(value.trim()) {
@@ -136,7 +145,7 @@ fn parse<T>(
         all.insert(currency, make(amounts)?);
     }
     for currency in enabled.into_iter().flatten().filter(|currency| !named.contains(currency)) {
-        all.insert(*currency, default(*currency));
+        all.extend(default(*currency).map(|value| (*currency, value)));
     }
     Ok(all)
 }

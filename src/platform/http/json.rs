@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::{body::Bytes, http::request::Parts};
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::platform::error::Error;
 
@@ -37,6 +37,12 @@ impl<T: Serialize> IntoResponse for Json<T> {
 /// For `serialize_with`: a value as it is displayed.
 pub fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+/// For `deserialize_with`: an object inside of a body, which is no array either.
+pub fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let map = Option::<serde_json::Map<String, serde_json::Value>>::deserialize(deserializer)?;
+    map.map(|map| T::deserialize(serde_json::Value::Object(map))).transpose().map_err(serde::de::Error::custom)
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {

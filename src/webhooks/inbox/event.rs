@@ -29,8 +29,6 @@ pub struct Event {
     pub changed_on: Option<i64>,
     /// The object itself, where it is a Payment.
     pub payment: Option<PaymentObject>,
-    /// The whole body, for people to search in; `None` where PostgreSQL cannot store it as JSON.
-    pub payload: Option<Value>,
 }
 
 impl Event {
@@ -52,8 +50,6 @@ impl Event {
             ("payout", Some(id)) => Some(Subject::Payout(id)),
             _ => None,
         };
-        // PostgreSQL has no U+0000 in text; the raw body keeps it.
-        let storable = !String::from_utf8_lossy(bytes).contains("\\u0000");
         Some(Self {
             event_type: text(&payload, "event_type")
                 .chars()
@@ -67,7 +63,6 @@ impl Event {
             company_id: id(&payload, "company_id"),
             changed_on: whole("updated_on").or_else(|| whole("created_on")),
             payment: related.is_object().then(|| serde_json::from_value(payload.clone()).ok()).flatten(),
-            payload: storable.then_some(payload),
         })
     }
 

@@ -1,13 +1,14 @@
 //! SQL of `webhook_logs`.
 
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::PgExecutor;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::event::Event;
 use super::{Endpoint, State, Verdict};
+use crate::identity::rotation::KeyUse;
+use crate::platform::encryption::Encrypted;
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 use crate::platform::{clock::DateTime, database::Db};
 
@@ -17,9 +18,8 @@ pub struct Delivery {
     pub(super) endpoint: Endpoint,
     pub(super) received_at: DateTime,
     pub(super) source_address: String,
-    pub(super) body: Vec<u8>,
     pub(super) body_hash: Vec<u8>,
-    pub(super) headers: Value,
+    pub(super) content: Encrypted,
     pub(super) verdict: Verdict,
     pub(super) due_at: Option<DateTime>,
     pub(super) event: Option<Event>,
@@ -29,7 +29,7 @@ pub struct Delivery {
 /// An event that is acted on now.
 pub(super) struct Claimed {
     pub(super) id: Uuid,
-    pub(super) body: Vec<u8>,
+    pub(super) content: Encrypted,
     pub(super) event_type: Option<String>,
     pub(super) attempts: i32,
     pub(super) received_at: DateTime,
@@ -42,18 +42,17 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, delivery: &Delivery) -> sqlx
     let event = delivery.event.as_ref();
     let state = if delivery.due_at.is_some() { "pending" } else { "ignored" };
     let done = sqlx::query!(
-        "insert into webhook_logs (id, endpoint, received_at, source_address, body, body_hash, headers, payload, verdict,
-                                   event_type, object_id, reference, state, due_at, last_error)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+        "insert into webhook_logs (id, endpoint, received_at, source_address, body_hash, content, key_id, verdict, event_type,
+                                   object_id, reference, state, due_at, last_error)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
          on conflict (endpoint, body_hash) where verdict = 'accepted' do nothing",
         delivery.id,
         delivery.endpoint.name(),
         delivery.received_at,
         delivery.source_address,
-        delivery.body,
         delivery.body_hash,
-        delivery.headers,
-        event.and_then(|event| event.payload.as_ref()),
+        delivery.content.bytes,
+        delivery.content.key_id,
         delivery.verdict.name(),
         event.map(|event| event.event_type.as_str()),
         event.and_then(Event::object_id),
@@ -69,17 +68,25 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, delivery: &Delivery) -> sqlx
 
 /// Takes due events, oldest first, and pushes them one lease ahead.
 pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64) -> sqlx::Result<Vec<Claimed>> {
-    sqlx::query_as!(
-        Claimed,
+    let claimed = sqlx::query!(
         r#"update webhook_logs set due_at = $2
           where id in (select id from webhook_logs where due_at <= $1 order by due_at limit $3 for update skip locked)
-         returning id, body, event_type, attempts, received_at, due_at as "due_at!""#,
+         returning id, content as "content!", key_id as "key_id!", event_type, attempts, received_at, due_at as "due_at!""#,
         lease.now,
         lease.until,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    let rows = claimed.fetch_all(db).await?.into_iter();
+    Ok(rows
+        .map(|row| Claimed {
+            id: row.id,
+            content: Encrypted { key_id: row.key_id, bytes: row.content },
+            event_type: row.event_type,
+            attempts: row.attempts,
+            received_at: row.received_at,
+            due_at: row.due_at,
+        })
+        .collect())
 }
 
 /// This and the two below change nothing for whoever does not hold the lease any more.
@@ -142,7 +149,7 @@ pub(super) async fn dead_letter(
 pub(super) async fn replay(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "update webhook_logs set state = 'pending', due_at = $2, attempts = 0, finished_at = null
-          where id = any($1) and verdict in ('accepted', 'stale', 'foreign') returning id",
+          where id = any($1) and verdict in ('accepted', 'stale', 'foreign') and content is not null returning id",
         ids,
         now
     )
@@ -223,13 +230,6 @@ pub struct LogRow {
     finished_at: Option<DateTime>,
 }
 
-/// What is kept of a call besides.
-pub struct LogDetail {
-    pub row: LogRow,
-    pub headers: Value,
-    pub body: Vec<u8>,
-}
-
 /// The columns of a [`LogRow`], once.
 macro_rules! log_rows {
     ($after:tt $(, $argument:expr)* $(,)?) => {
@@ -261,10 +261,83 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &LogFilter) -> sqlx::R
     .await
 }
 
-pub(super) async fn find(db: &Db, id: Uuid) -> sqlx::Result<Option<LogDetail>> {
+pub(super) async fn find(db: &Db, id: Uuid) -> sqlx::Result<Option<(LogRow, Option<Encrypted>)>> {
     let Some(row) = log_rows!("from webhook_logs where id = $1", id).fetch_optional(db).await? else { return Ok(None) };
-    let kept = sqlx::query!("select headers, body from webhook_logs where id = $1", id).fetch_one(db).await?;
-    Ok(Some(LogDetail { row, headers: kept.headers, body: kept.body }))
+    let kept = sqlx::query!("select content, key_id from webhook_logs where id = $1", id).fetch_one(db).await?;
+    Ok(Some((row, kept.content.zip(kept.key_id).map(|(bytes, key_id)| Encrypted { key_id, bytes }))))
+}
+
+/// Deliveries about these objects, the oldest first.
+pub(super) async fn about(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!("select id from webhook_logs where object_id = any($1) order by id", ids).fetch_all(db).await
+}
+
+/// What still waits for a step keeps what it needs for it, until it is pruned.
+pub(super) async fn empty_about(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update webhook_logs set content = null, key_id = null
+          where object_id = any($1) and content is not null and state <> 'pending'",
+        ids
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// Takes out what those before `before` held; of all but those that somebody still needs it for.
+pub(super) async fn empty(db: impl PgExecutor<'_>, before: Uuid, limit: i64) -> sqlx::Result<u64> {
+    let emptied = sqlx::query!(
+        "update webhook_logs set content = null, key_id = null
+          where id in (select id from webhook_logs where content is not null and id < $1 and state not in ('pending', 'dead')
+                        order by id limit $2 for update skip locked)",
+        before,
+        limit
+    );
+    Ok(emptied.execute(db).await?.rows_affected())
+}
+
+/// Those after `after`, by id, that another key has encrypted.
+pub(super) async fn encrypted_by_others(
+    db: impl PgExecutor<'_>,
+    key: &str,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<(Uuid, Encrypted)>> {
+    let rows = sqlx::query!(
+        r#"select id, content as "content!", key_id as "key_id!" from webhook_logs
+            where content is not null and key_id <> $1 and id > $2 order by id limit $3"#,
+        key,
+        after,
+        limit
+    );
+    let rows = rows.fetch_all(db).await?.into_iter();
+    Ok(rows.map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.content })).collect())
+}
+
+/// False when it was encrypted anew, or pruned, since it was read.
+pub(super) async fn reencrypt(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    old: &Encrypted,
+    new: &Encrypted,
+) -> sqlx::Result<bool> {
+    let update = sqlx::query!(
+        "update webhook_logs set content = $4, key_id = $5 where id = $1 and key_id = $2 and content = $3",
+        id,
+        old.key_id,
+        old.bytes,
+        new.bytes,
+        new.key_id
+    );
+    Ok(update.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
+    let rows = sqlx::query_as!(
+        KeyUse,
+        r#"select key_id as "id!", count(*) as "rows!" from webhook_logs where content is not null group by key_id order by 1"#
+    );
+    rows.fetch_all(db).await
 }
 
 /// What waits: due events, and dead letters.
@@ -298,9 +371,8 @@ mod tests {
             endpoint: Endpoint::Callback,
             received_at: now,
             source_address: "127.0.0.1".to_owned(),
-            body: b"{}".to_vec(),
             body_hash: vec![7; 32],
-            headers: Value::Null,
+            content: Encrypted { key_id: "k".to_owned(), bytes: b"{}".to_vec() },
             verdict: Verdict::Accepted,
             due_at: Some(now),
             event: None,

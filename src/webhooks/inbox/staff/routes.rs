@@ -13,10 +13,10 @@ use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::fields::storable;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
-use crate::platform::permissions::{WebhooksDismiss, WebhooksRead, WebhooksReplay};
+use crate::platform::permissions::{WebhooksDismiss, WebhooksRead, WebhooksReadWhole, WebhooksReplay};
 use crate::platform::problems::Problems;
 use crate::platform::text_enum::text_enum;
-use crate::webhooks::inbox::{self, DeadFilter, LogDetail, LogFilter, LogRow};
+use crate::webhooks::inbox::{self, Content, DeadFilter, LogFilter, LogRow};
 
 const REPLAY_MAX: usize = 100;
 const EVENT_TYPE_CHARS_MAX: usize = 100;
@@ -56,9 +56,20 @@ struct LogQuery {
 struct LogDetailView {
     #[serde(flatten)]
     row: LogRow,
+    /// Null, as the body, once what the call held was pruned.
+    #[schema(value_type = Option<Value>)]
     headers: Value,
-    /// As it was received; of a body that nobody signed only the beginning.
-    body: String,
+    /// Ids, types, states, amounts and times; whatever may be about somebody reads `***`, unless the whole was asked for. Of a body that
+    /// nobody signed only the beginning is kept.
+    body: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ShowQuery {
+    /// The body as it came. Needs `webhooks.read_whole`, too.
+    whole: Option<bool>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -72,7 +83,7 @@ struct ReplayBody {
 struct Replayed {
     /// Those that will run again.
     replayed: Vec<Uuid>,
-    /// Those that are not there or were never accepted.
+    /// Those that are not there, were never accepted or hold nothing any more.
     not_found: Vec<Uuid>,
 }
 
@@ -89,11 +100,16 @@ impl LogQuery {
     }
 }
 
-impl From<LogDetail> for LogDetailView {
-    fn from(detail: LogDetail) -> Self {
-        let body = String::from_utf8_lossy(&detail.body).into_owned();
-        Self { row: detail.row, headers: detail.headers, body }
+impl LogDetailView {
+    fn of(row: LogRow, content: Option<Content>, told: fn(&Content) -> String) -> Self {
+        let body = content.as_ref().map(told);
+        Self { row, headers: content.map(|content| content.headers).unwrap_or_default(), body }
     }
+}
+
+async fn redacted(app: &App, id: Uuid) -> Result<Json<LogDetailView>> {
+    let (row, content) = inbox::find(app, id).await?;
+    Ok(Json(LogDetailView::of(row, content, Content::redacted)))
 }
 
 /// Revio's calls
@@ -113,16 +129,23 @@ async fn list(
 
 /// One of Revio's calls
 ///
-/// With its body. Needs `webhooks.read`.
+/// With its body, in which all that may be about somebody is hidden. Needs `webhooks.read`; `?whole=true` shows all of it, needs
+/// `webhooks.read_whole` besides and is audited.
 #[utoipa::path(get, path = "/v1/admin/webhooks/{id}", tag = "staff", security(("bearer" = ["webhooks.read"])),
-    params(("id" = Uuid, Path)),
+    params(("id" = Uuid, Path), ShowQuery),
     responses((status = 200, body = LogDetailView), Problems))]
 async fn show(
     State(app): State<App>,
-    _staff: Staff<WebhooksRead>,
+    staff: Staff<WebhooksRead>,
     Path(id): Path<Uuid>,
+    Query(query): Query<ShowQuery>,
 ) -> Result<Json<LogDetailView>> {
-    Ok(Json(inbox::find(&app, id).await?.into()))
+    if query.whole != Some(true) {
+        return redacted(&app, id).await;
+    }
+    staff.also::<WebhooksReadWhole>(&app).await?;
+    let (row, content) = inbox::find_whole(&app, &staff.actor, id).await?;
+    Ok(Json(LogDetailView::of(row, content, Content::whole)))
 }
 
 /// Let one event run again
@@ -139,7 +162,7 @@ async fn replay(
     if inbox::replay(&app, &staff.actor, &[id]).await?.is_empty() {
         return Err(Error::NotFound("accepted webhook"));
     }
-    Ok((StatusCode::ACCEPTED, Json(inbox::find(&app, id).await?.into())))
+    Ok((StatusCode::ACCEPTED, redacted(&app, id).await?))
 }
 
 /// Let many events run again
@@ -187,7 +210,7 @@ async fn dismiss(
     if inbox::dismiss(&app, &staff.actor, &[id], &note).await?.is_empty() {
         return Err(Error::NotFound("dead letter"));
     }
-    Ok(Json(inbox::find(&app, id).await?.into()))
+    redacted(&app, id).await
 }
 
 text_enum! {

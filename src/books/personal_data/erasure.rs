@@ -1,0 +1,99 @@
+//! Erasing somebody: one asks, another does it.
+
+use chrono::TimeDelta;
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::store::{self, Erasure};
+use crate::app::App;
+use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::sessions::{self, Ending};
+use crate::identity::users;
+use crate::money::restrictions::{self, Kind, State};
+use crate::money::{bank_accounts, transactions};
+use crate::platform::error::{Error, Result};
+use crate::platform::permissions::Role;
+use crate::webhooks::inbox;
+
+/// What was asked for longer ago is asked for anew.
+const ASKED_FOR: TimeDelta = TimeDelta::days(7);
+
+/// What a call came to.
+pub struct Done {
+    pub erasure: Erasure,
+    /// False: it waits for somebody else.
+    pub erased: bool,
+}
+
+/// Asks for an erasure, or does the one that somebody else has asked for. A repeat changes nothing.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Forbidden`] for staff, who lose their role first, and so for oneself; [`Error::AccountNotClosed`];
+/// [`Error::AccountNotEmpty`] when something of theirs is open.
+pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str) -> Result<Done> {
+    let user = users::find(app, user_id).await?;
+    if user.role != Role::User {
+        return Err(Error::Forbidden);
+    }
+    if let Some(erasure) = store::find(&app.db, user_id).await?.filter(|erasure| erasure.erased_at.is_some()) {
+        return Ok(Done { erasure, erased: true });
+    }
+    refuse_what_is_open(app, user_id).await?;
+    let mut tx = app.db.begin().await?;
+    users::lock(&mut *tx, user_id).await?;
+    if !second_person(app, &mut tx, (actor, by), user_id, note).await? {
+        let erasure = store::find(&mut *tx, user_id).await?.ok_or(Error::StaleState)?;
+        tx.commit().await?;
+        return Ok(Done { erasure, erased: false });
+    }
+    // Locked, so that whoever reopens an account or gives a role at this moment does so before or after.
+    refuse_what_is_open(app, user_id).await?;
+    let ended = sessions::end_all(app, &mut *tx, user_id, None, Ending::Erased).await?;
+    let objects = store::provider_ids(&mut *tx, user_id).await?;
+    inbox::empty_about(&mut *tx, &objects).await?;
+    bank_accounts::erase(app, &mut tx, user_id).await?;
+    store::erase(&mut tx, user_id, app.clock.now()).await?;
+    let done = store::finish(&mut *tx, user_id, by, app.clock.now()).await?;
+    let erasure = done.ok_or(Error::StaleState)?;
+    let entry = Entry::of(actor, "user.erased", "user", user_id);
+    audit::record(app, &mut *tx, entry.with(json!({"requested_by": erasure.requested_by}))).await?;
+    tx.commit().await?;
+    ended.announce(app);
+    Ok(Done { erasure, erased: true })
+}
+
+/// Whether somebody else has asked for this before; who asks first, or again after it was forgotten, is noted.
+async fn second_person(
+    app: &App,
+    tx: &mut PgConnection,
+    (actor, by): (&Actor, Uuid),
+    user_id: Uuid,
+    note: &str,
+) -> Result<bool> {
+    let now = app.clock.now();
+    match store::find(&mut *tx, user_id).await?.filter(|asked| now - asked.requested_at < ASKED_FOR) {
+        Some(asked) => Ok(asked.requested_by != by),
+        None => {
+            store::ask(&mut *tx, user_id, by, note, now).await?;
+            let entry = Entry::of(actor, "user.erasure_requested", "user", user_id);
+            audit::record(app, &mut *tx, entry.with(json!({"note": note}))).await?;
+            Ok(false)
+        }
+    }
+}
+
+async fn refuse_what_is_open(app: &App, user_id: Uuid) -> Result<()> {
+    let restrictions = restrictions::list(app, user_id).await?;
+    let closed = |currency| {
+        let closes = |row: &&restrictions::Restriction| row.kind == Kind::Closure && row.state == State::InForce;
+        restrictions.iter().filter(closes).any(|row| row.currency == currency)
+    };
+    if !app.config.currencies.iter().all(|currency| closed(*currency)) {
+        return Err(Error::AccountNotClosed);
+    }
+    if transactions::has_open(app, user_id).await? || store::is_open(&app.db, user_id).await? {
+        return Err(Error::AccountNotEmpty);
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! `GET /v1/admin/users/{id}/data-export`, `POST /v1/admin/users/{id}/erase`.
+
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use super::{Erasure, PersonalData};
+use crate::app::App;
+use crate::identity::staff::Staff;
+use crate::platform::http::{Fields, Json, Path};
+use crate::platform::permissions::{UsersErase, UsersExportData};
+use crate::platform::{error::Result, problems::Problems};
+
+const NOTE_CHARS_MAX: usize = 500;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(data_export)).routes(routes!(erase))
+}
+
+/// All that is held about a customer
+///
+/// For the customer, who asked for it: every row, bank details and the provider's words in the clear. Needs `users.export_data`. Audited.
+#[utoipa::path(get, path = "/v1/admin/users/{id}/data-export", tag = "staff", security(("bearer" = ["users.export_data"])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = PersonalData), Problems))]
+async fn data_export(
+    State(app): State<App>,
+    staff: Staff<UsersExportData>,
+    Path(id): Path<Uuid>,
+) -> Result<([(HeaderName, String); 1], Json<PersonalData>)> {
+    let data = super::export(&app, &staff.actor, id).await?;
+    let file = format!("attachment; filename=\"personal-data-{id}.json\"");
+    Ok(([(header::CONTENT_DISPOSITION, file)], Json(data)))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ErasureBody {
+    /// For the audit log. No personal data.
+    #[schema(min_length = 1, max_length = 500, example = "asked for in ticket 4711")]
+    note: String,
+}
+
+/// Erase a customer's personal data
+///
+/// Only of a customer whose accounts are closed and of whom nothing is open. The first call asks for it (202); a call by another member
+/// of staff within 7 days does it (200). Name, e-mail, bank details, mails, devices and the provider's words go; transactions and the ledger
+/// keep their ids. It cannot be undone. Needs `users.erase`. Audited.
+#[utoipa::path(post, path = "/v1/admin/users/{id}/erase", tag = "staff", security(("bearer" = ["users.erase"])),
+    params(("id" = Uuid, Path)), request_body = ErasureBody,
+    responses((status = 200, body = Erasure), (status = 202, body = Erasure, description = "It waits for a second person"),
+        (status = 409, description = "`account_not_closed`; `account_not_empty`; `stale_state`"), Problems))]
+async fn erase(
+    State(app): State<App>,
+    staff: Staff<UsersErase>,
+    Path(id): Path<Uuid>,
+    Json(body): Json<ErasureBody>,
+) -> Result<(StatusCode, Json<Erasure>)> {
+    let mut fields = Fields::default();
+    let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
+    fields.finish()?;
+    let done = super::erase(&app, &staff.actor, staff.user_id, id, &note).await?;
+    Ok((if done.erased { StatusCode::OK } else { StatusCode::ACCEPTED }, Json(done.erasure)))
+}

@@ -1,0 +1,152 @@
+//! SQL over all that is about one person.
+
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::{PgConnection, PgExecutor};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::platform::clock::DateTime;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Erasure {
+    pub user_id: Uuid,
+    pub requested_by: Uuid,
+    pub requested_at: DateTime,
+    /// Null while it waits for a second person.
+    pub erased_by: Option<Uuid>,
+    pub erased_at: Option<DateTime>,
+}
+
+/// Every row in the clear, as of one moment. What others did is not the person's; what is encrypted is opened elsewhere.
+pub(super) async fn rows(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Value> {
+    let rows = sqlx::query_scalar!(
+        r#"select jsonb_build_object(
+             'user', (select to_jsonb(x) from (
+                 select id, email, full_name, role, created_at, email_verified_at, mail_deposits, mail_withdrawals, erased_at
+                   from users where id = $1) x),
+             'second_factor_since', (select enrolled_at from totp_secrets where user_id = $1),
+             'email_change', (select to_jsonb(x) from (
+                 select new_email, asked_at from email_changes where user_id = $1) x),
+             'sessions', (select coalesce(jsonb_agg(x), '[]') from (
+                 select id, user_agent, address, created_at, expires_at, revoked_at, revoked_reason
+                   from sessions where user_id = $1 order by created_at) x),
+             'mails', (select coalesce(jsonb_agg(x), '[]') from (
+                 select id, kind, coalesce(address, '') as address, state, created_at, sent_at
+                   from mails where user_id = $1 order by id) x),
+             'transactions', (select coalesce(jsonb_agg(x), '[]') from (
+                 select id, kind, state, amount_minor, currency, direction, description, idempotency_key, parent_id, bank_account_id,
+                        provider_id, failure_reason, refunded_minor, charged_back_minor, repaid_minor, owed_minor, created_at,
+                        completed_at
+                   from transactions where user_id = $1 order by id) x),
+             'restrictions', (select coalesce(jsonb_agg(x), '[]') from (
+                 select id, kind, currency, state, created_at, updated_at from restrictions where user_id = $1 order by id) x),
+             'acts', (select coalesce(jsonb_agg(x), '[]') from (
+                 select id, at, action, object_kind, object_id, address from audit_log where actor = $1::text order by id) x)
+           ) as "rows!""#,
+        user_id
+    );
+    rows.fetch_one(db).await
+}
+
+/// Revio's objects that are about the person's money.
+pub(super) async fn provider_ids(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    let ids = sqlx::query_scalar!(
+        r#"select provider_id as "id!" from transactions where user_id = $1 and provider_id is not null
+           union
+           select o.id from provider_objects o join transactions t on t.id = o.transaction_id where t.user_id = $1"#,
+        user_id
+    );
+    ids.fetch_all(db).await
+}
+
+/// Whether a person has still to decide about something of theirs: a held row, or money in suspense.
+pub(super) async fn is_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {
+    let open = sqlx::query_scalar!(
+        r#"select exists (select from transactions where user_id = $1 and held_reason is not null)
+               or exists (select from suspense_items i join transactions t on t.id = i.transaction_id
+                           where t.user_id = $1 and i.taken_minor < i.amount_minor) as "open!""#,
+        user_id
+    );
+    open.fetch_one(db).await
+}
+
+pub(super) async fn find(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Option<Erasure>> {
+    let row = sqlx::query_as!(
+        Erasure,
+        "select user_id, requested_by, requested_at, erased_by, erased_at from erasures where user_id = $1",
+        user_id
+    );
+    row.fetch_optional(db).await
+}
+
+/// In the place of what was asked for long ago.
+pub(super) async fn ask(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    by: Uuid,
+    note: &str,
+    now: DateTime,
+) -> sqlx::Result<()> {
+    let asked = sqlx::query!(
+        "insert into erasures (user_id, requested_by, note, requested_at) values ($1, $2, $3, $4)
+         on conflict (user_id) do update
+            set requested_by = excluded.requested_by, note = excluded.note, requested_at = excluded.requested_at",
+        user_id,
+        by,
+        note,
+        now
+    );
+    asked.execute(db).await.map(drop)
+}
+
+pub(super) async fn finish(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    by: Uuid,
+    now: DateTime,
+) -> sqlx::Result<Option<Erasure>> {
+    let done = sqlx::query_as!(
+        Erasure,
+        "update erasures set erased_by = $2, erased_at = $3 where user_id = $1 and erased_at is null
+         returning user_id, requested_by, requested_at, erased_by, erased_at",
+        user_id,
+        by,
+        now
+    );
+    done.fetch_optional(db).await
+}
+
+/// A pseudonym in the place of whoever it was. No password is that hash's.
+pub(super) async fn erase(tx: &mut PgConnection, user_id: Uuid, now: DateTime) -> sqlx::Result<()> {
+    sqlx::query!("delete from mails where user_id = $1 or address = (select email from users where id = $1)", user_id)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query!("delete from email_changes where user_id = $1", user_id).execute(&mut *tx).await?;
+    sqlx::query!("delete from totp_recovery_codes where user_id = $1", user_id).execute(&mut *tx).await?;
+    sqlx::query!("delete from totp_enrolments where user_id = $1", user_id).execute(&mut *tx).await?;
+    sqlx::query!("delete from totp_invitations where user_id = $1", user_id).execute(&mut *tx).await?;
+    sqlx::query!("delete from totp_allowances where user_id = $1", user_id).execute(&mut *tx).await?;
+    sqlx::query!("delete from totp_secrets where user_id = $1", user_id).execute(&mut *tx).await?;
+    sqlx::query!("update sessions set user_agent = null, address = null where user_id = $1", user_id)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query!(
+        "update transactions set description = null, checkout_url = null, execution_url = null
+          where user_id = $1 and (description is not null or checkout_url is not null or execution_url is not null)",
+        user_id
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "update users
+            set email = 'erased-' || replace(id::text, '-', '') || '@erased.invalid', full_name = 'erased', password_hash = 'erased',
+                email_verified_at = null, erased_at = $2
+          where id = $1",
+        user_id,
+        now
+    )
+    .execute(&mut *tx)
+    .await
+    .map(drop)
+}

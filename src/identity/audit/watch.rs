@@ -1,0 +1,117 @@
+//! The watch over the chain, every quarter of an hour by whichever worker comes first:
+//!
+//! ```text
+//! the last note in the ledger ─> is it still a link of the chain?  ─> the links since then ─> noted in the ledger
+//! old rows, from where the last look ended ─> looked at again, so many at a time; after the last one from the beginning
+//! ```
+//!
+//! PostgreSQL may be changed, or put back, by whoever owns it; the ledger takes nothing back. A chain that does not go through what was
+//! noted, ends before it, or does not hold is told in the log and by `octoco_audit_chain_intact`, and nothing is noted any more until
+//! it does. After a restore that is known, an operator notes the head that there is now ([`accept_head`]; docs/decisions/033).
+
+use chrono::TimeDelta;
+use ledger::AuditNote;
+use serde_json::json;
+
+use super::{Actor, Entry, Head, Verdict, record, store, verify, walk};
+use crate::app::App;
+use crate::platform::error::{Error, Result};
+
+const PERIOD: TimeDelta = TimeDelta::minutes(15);
+/// Of the links since the note and of the old ones, in one look: some seconds.
+const BATCHES: usize = 10;
+/// Rows of this time are looked at whether they are, or will be, in the chain: what took one out of it did so since the last look.
+const UNCHAINED: TimeDelta = TimeDelta::hours(1);
+
+/// A look, if one is due. True when there is more to look at at once.
+pub async fn watch(app: &App) -> Result<bool> {
+    let now = app.clock.now();
+    let Some(position) = store::claim_watch(&app.db, now, now - PERIOD).await? else { return Ok(false) };
+    let (position, broken, more) = match look(app, position).await? {
+        Ok((position, more)) => (position, None, more),
+        Err(Verdict::Broken { position: at, entry_id, reason }) => {
+            let row = entry_id.map(|id| id.to_string());
+            tracing::error!(position = at, row, reason, "the audit chain is broken");
+            (position, Some(format!("at {at}: {reason}")), false)
+        }
+        Err(Verdict::Intact { .. }) => (position, None, false),
+    };
+    store::note_watch(&app.db, now, position, broken.as_deref(), more).await?;
+    measure(app).await?;
+    Ok(more)
+}
+
+/// How far old rows were looked at, and whether there are links since the note that were not.
+async fn look(app: &App, position: i64) -> Result<std::result::Result<(i64, bool), Verdict>> {
+    let end = store::head(&app.db).await?;
+    let noted = match noted(app, &end).await? {
+        Ok(noted) => noted,
+        Err(broken) => return Ok(Err(broken)),
+    };
+    let mut head = noted.clone();
+    if let Err(broken) = walk(app, &mut head, end.position, BATCHES, None).await? {
+        return Ok(Err(broken));
+    }
+    let broken = |reason| Ok(Err(Verdict::Broken { position: end.position, entry_id: None, reason }));
+    if head.position >= end.position && head != end {
+        return broken("the last link is not the one that the head names");
+    }
+    if store::unchained(&app.db, app.clock.now() - UNCHAINED).await?.is_some() {
+        return broken("there is a row that is neither chained nor waiting for it");
+    }
+    if head != noted {
+        app.ledger.note_audit(app.clock.row_id(), note(&head)).await?;
+    }
+    let mut old = store::link_at(&app.db, position).await?.map_or_else(Head::start, |link| Head::at(&link));
+    if let Err(broken) = walk(app, &mut old, head.position, BATCHES, None).await? {
+        return Ok(Err(broken));
+    }
+    let looked_at = if old.position >= head.position { 0 } else { old.position };
+    Ok(Ok((looked_at, head.position < end.position)))
+}
+
+/// The link that the ledger has a note of; the chain's start where there is none.
+async fn noted(app: &App, end: &Head) -> Result<std::result::Result<Head, Verdict>> {
+    let Some(note) = app.ledger.last_audit_note().await? else { return Ok(Ok(Head::start())) };
+    let position = i64::try_from(note.position).map_err(Error::internal)?;
+    let broken = |reason| Ok(Err(Verdict::Broken { position, entry_id: None, reason }));
+    if position > end.position {
+        return broken("the chain ends before the head that the ledger has a note of");
+    }
+    match store::link_at(&app.db, position).await? {
+        Some(link) if link.hash.starts_with(&note.hash) => Ok(Ok(Head::at(&link))),
+        Some(_) | None => broken("the link is not the one that the ledger has a note of"),
+    }
+}
+
+/// Whether the chain goes through what the ledger has a note of.
+pub async fn noted_in_ledger(app: &App) -> Result<std::result::Result<Head, Verdict>> {
+    noted(app, &store::head(&app.db).await?).await
+}
+
+/// Notes the head as it is now, whatever was noted before: PostgreSQL was put back, and somebody says so. The chain must hold in itself.
+pub async fn accept_head(app: &App, actor: &Actor, reason: &str) -> Result<Verdict> {
+    let entry = Entry::of(actor, "audit.head_accepted", "audit", "head").with(json!({"note": reason}));
+    record(app, &app.db, entry).await?;
+    while super::seal(app).await? {}
+    let verdict = verify(app, None).await?;
+    if let Verdict::Intact { head, .. } = &verdict {
+        app.ledger.note_audit(app.clock.row_id(), note(head)).await?;
+        store::note_watch(&app.db, app.clock.now(), 0, None, false).await?;
+    }
+    Ok(verdict)
+}
+
+fn note(head: &Head) -> AuditNote {
+    let mut hash = [0; 16];
+    hash.iter_mut().zip(&head.hash).for_each(|(half, byte)| *half = *byte);
+    AuditNote { position: head.position.unsigned_abs(), hash }
+}
+
+pub(super) async fn measure(app: &App) -> Result<()> {
+    let watched = store::watched(&app.db).await?;
+    let intact = watched.broken.is_none() && watched.verified_at.is_some();
+    app.metrics.audit.intact.set(i64::from(intact));
+    app.metrics.audit.verified_at.set(watched.verified_at.map_or(0, |at| at.timestamp()));
+    Ok(())
+}

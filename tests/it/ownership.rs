@@ -1,0 +1,108 @@
+//! The service signs in to PostgreSQL as a role that owns nothing: everything works, and what would undo the audit log is refused by
+//! PostgreSQL itself.
+
+use reqwest::StatusCode;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgPool};
+use uuid::Uuid;
+
+use crate::binary::{self, Serving};
+use crate::harness::TestApp;
+
+/// A role for one test; [`ServiceRole::drop_it`] takes it away again, since roles are the whole server's.
+struct ServiceRole(String);
+
+impl ServiceRole {
+    async fn new(db: &PgPool) -> Self {
+        let role = Self(format!("octoco_service_{}", Uuid::now_v7().simple()));
+        role.run(db, "create role {} login").await;
+        role
+    }
+
+    async fn run(&self, db: &PgPool, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql.replace("{}", &self.0))).execute(db).await.expect("the test's user may do it");
+    }
+
+    async fn pool(&self, db: &PgPool) -> PgPool {
+        let options = db.connect_options().as_ref().clone().username(&self.0);
+        PgPoolOptions::new().max_connections(10).connect_with(options).await.expect("the role signs in")
+    }
+
+    async fn drop_it(&self, db: &PgPool) {
+        self.run(db, "drop owned by {}; drop role {}").await;
+    }
+}
+
+#[sqlx::test]
+async fn the_service_works_as_a_role_that_owns_nothing_and_postgresql_refuses_it_what_undoes_the_audit_log(db: PgPool) {
+    let role = ServiceRole::new(&db).await;
+    role.run(&db, "select grant_to_service('{}'); create table made_later (id int)").await;
+    let service = role.pool(&db).await;
+    let t = TestApp::new(service.clone()).await;
+    let customer = t.customer_with(10_000).await;
+    let asked = t.withdraw(&customer, 4_000, "w1").await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
+    t.drive().await;
+    assert_eq!(t.state(asked.id()).await, "completed");
+    t.finish().await;
+    sqlx::query("insert into made_later values (1)").execute(&service).await.expect("it may use later tables too");
+    for statement in [
+        "alter table audit_log disable trigger audit_log_append_only",
+        "alter table audit_log disable trigger all",
+        "alter table audit_chain disable trigger all",
+        "alter table audit_head disable trigger all",
+        "drop trigger audit_log_prunes_reads on audit_log",
+        "drop table audit_log cascade",
+        "drop table audit_chain",
+        "truncate audit_log cascade",
+        "truncate audit_chain",
+        "truncate transactions cascade",
+        "update audit_log set actor = 'x'",
+        "update audit_chain set hash = previous_hash",
+        "delete from audit_log",
+        "delete from audit_chain",
+        "delete from audit_head",
+        "insert into audit_head values (false, 1, '')",
+        "update audit_unsealed set entry_id = entry_id",
+        "alter table audit_log owner to current_user",
+        "alter table audit_log drop constraint audit_log_action",
+        "create trigger quiet before insert on audit_log for each row execute function audit_refuse()",
+        "create rule quiet as on insert to audit_log do instead nothing",
+        "create or replace function audit_refuse() returns trigger language plpgsql as 'begin return null; end'",
+        "drop function audit_refuse() cascade",
+        "set session_replication_role = replica",
+        "drop schema public cascade",
+        "create table public.mine (id int)",
+        "select grant_to_service(current_user)",
+        "delete from _sqlx_migrations",
+    ] {
+        let refused = sqlx::raw_sql(statement).execute(&service).await.expect_err(statement);
+        let code = refused.as_database_error().and_then(|error| error.code()).expect("of the database").into_owned();
+        assert_eq!(code, "42501", "{statement}: {refused}");
+    }
+    service.close().await;
+    role.drop_it(&db).await;
+}
+
+#[sqlx::test]
+async fn migrate_and_rebuild_run_as_the_owner_and_the_service_starts_as_the_other_role(db: PgPool) {
+    let role = ServiceRole::new(&db).await;
+    let mut settings = binary::settings(&db, "any");
+    let owner = settings["DATABASE_URL"].clone();
+    let user = db.connect_options().get_username().to_owned();
+    settings.insert("DATABASE_URL", owner.replace(&format!("//{user}:"), &format!("//{}:", role.0)));
+    let (printed, status) = binary::run(&["migrate"], &settings).await;
+    assert!(!status.success(), "the service's role may not migrate: {printed}");
+    settings.insert("MIGRATION_DATABASE_URL", owner.clone());
+    for command in ["migrate", "migrate", "rebuild-read-model"] {
+        let (printed, status) = binary::run(&[command], &settings).await;
+        assert!(status.success(), "{command}: {printed}");
+    }
+    let serving = Serving::start(&settings).await;
+    let (printed, status) = serving.stop().await;
+    assert!(status.success() && !printed.contains("owns the audit log"), "{printed}");
+    settings.insert("DATABASE_URL", owner);
+    let (printed, _) = Serving::start(&settings).await.stop().await;
+    assert!(printed.contains("owns the audit log"), "one role for both is told: {printed}");
+    role.drop_it(&db).await;
+}

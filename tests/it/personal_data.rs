@@ -1,0 +1,270 @@
+//! What is kept for how long, what a person is told of all that we hold, and how somebody is erased.
+
+use chrono::TimeDelta;
+use octoco::identity::rotation::{self, Cursor};
+use octoco::identity::sessions;
+use octoco::money::restrictions::{self, Kind};
+use octoco::platform::keys;
+use octoco::platform::permissions::Role;
+use octoco::webhooks::{
+    inbox::{self, rotation::Webhooks},
+    refused,
+};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::harness::{Answer, Customer, PASSWORD, TestApp, answer};
+
+const NUMBER: &str = "62001234567";
+
+/// A signed event of Revio's that repeats all that we told it of the customer, about an object.
+async fn told(t: &TestApp, customer: &Customer, object: Uuid) -> Uuid {
+    let body =
+        json!({"type": "payout", "id": object, "event_type": "payout.success", "is_test": true, "status": "success",
+        "client": {"email": customer.email, "full_name": "Thandi Nkosi", "bank_account": NUMBER}})
+        .to_string();
+    // Ids are in the order of time: this one is the last.
+    t.app.clock.advance(TimeDelta::milliseconds(1));
+    let request = t.http.post(format!("{}/v1/webhooks/revio", t.url)).body(body.clone());
+    let stored = answer(request.header("X-Signature", t.sim.sign(body.as_bytes()))).await;
+    assert_eq!(stored.status, StatusCode::OK);
+    sqlx::query_scalar("select id from webhook_logs order by id desc limit 1")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("stored")
+}
+
+/// Somebody who paid in and withdrew everything, and the event of it.
+async fn emptied(t: &TestApp) -> (Customer, Uuid) {
+    let customer = t.customer_with(5_000).await;
+    let withdrawal = t.withdraw(&customer, 5_000, "w1").await;
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    let event = told(t, &customer, t.payout_of(withdrawal.id())).await;
+    t.drive().await;
+    (customer, event)
+}
+
+async fn erase(t: &TestApp, by: &Customer, whom: Uuid) -> Answer {
+    let path = format!("/v1/admin/users/{whom}/erase");
+    t.send(Method::POST, &path, Some(&t.token(by)), &[], Some(json!({"note": "asked for"}))).await
+}
+
+async fn audited(t: &TestApp, action: &str) -> i64 {
+    let counted = sqlx::query_scalar("select count(*) from audit_log where action = $1").bind(action);
+    counted.fetch_one(&t.app.db).await.expect("PostgreSQL answers")
+}
+
+#[sqlx::test]
+async fn staff_see_nobody_in_a_webhook_unless_they_may_read_the_whole_which_is_on_record(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let id = told(&t, &customer, Uuid::now_v7()).await;
+    let (path, whole) = (format!("/v1/admin/webhooks/{id}"), format!("/v1/admin/webhooks/{id}?whole=true"));
+    let personal = |answer: &Answer| {
+        [NUMBER, "Thandi", customer.email.as_str()].iter().any(|it| answer.body.to_string().contains(it))
+    };
+    for role in [Role::Support, Role::Finance, Role::Admin] {
+        let staff = t.staff(role).await;
+        let shown = t.get(&staff, &path).await;
+        assert!(
+            !personal(&shown) && shown.body["body"].as_str().is_some_and(|it| it.contains("payout.success")),
+            "{}",
+            shown.body
+        );
+        let asked = t.get(&staff, &whole).await;
+        let may = role != Role::Support;
+        assert_eq!(asked.status, if may { StatusCode::OK } else { StatusCode::FORBIDDEN }, "{}", asked.body);
+        assert_eq!(personal(&asked), may);
+        if may {
+            assert!(asked.body["body"].as_str().is_some_and(|body| body.contains(NUMBER)), "{}", asked.body);
+        }
+        let replayed = t.send(Method::POST, &format!("{path}/replay"), Some(&staff.token), &[], None).await;
+        assert!(replayed.status == StatusCode::ACCEPTED && !personal(&replayed), "{}", replayed.body);
+    }
+    assert_eq!(audited(&t, "webhook.read_whole").await, 2);
+    let refused: i64 = sqlx::query_scalar(
+        "select count(*) from audit_log where action = 'staff.refused' and object_id = 'webhooks.read_whole'",
+    )
+    .fetch_one(&t.app.db)
+    .await
+    .expect("PostgreSQL answers");
+    assert_eq!(refused, 1);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn what_webhooks_held_gets_the_new_key_and_is_acted_on_with_it(db: PgPool) {
+    let (old, new) = (keys::new_data_key("old"), keys::new_data_key("new"));
+    let before = TestApp::with(db.clone(), &[("DATA_KEYS", &old)]).await;
+    let customer = before.customer().await;
+    let id = told(&before, &customer, Uuid::now_v7()).await;
+    let during = TestApp::with(db.clone(), &[("DATA_KEYS", &format!("{new},{old}"))]).await;
+    let mut cursor = Cursor::default();
+    let batch = rotation::next(&during.app, &Webhooks, &mut cursor).await.expect("answers").expect("there is one");
+    assert_eq!((batch.encrypted, batch.closed), (1, Vec::new()));
+    assert!(rotation::next(&during.app, &Webhooks, &mut cursor).await.expect("answers").is_none());
+    let uses = rotation::uses(&during.app, &Webhooks).await.expect("answers");
+    assert_eq!(uses, [rotation::KeyUse { id: "new".to_owned(), rows: 1 }]);
+    let after = TestApp::with(db, &[("DATA_KEYS", &new)]).await;
+    // Its clock begins where the others' began.
+    after.advance(TimeDelta::seconds(1));
+    after.drive().await;
+    let (_, content) = inbox::find(&after.app, id).await.expect("it opens");
+    assert!(content.expect("kept").whole().contains(NUMBER));
+    let state: String = sqlx::query_scalar("select state from webhook_logs")
+        .fetch_one(&after.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(state, "ignored", "it was read with the new key");
+    after.finish().await;
+}
+
+#[sqlx::test]
+async fn bodies_of_webhooks_go_after_their_time_the_facts_stay_and_refused_calls_go_whole(db: PgPool) {
+    let t = TestApp::with(db, &[("RETENTION", "webhook_bodies:10d,refused_deliveries:20d,sessions:5d,mails:5d")]).await;
+    let customer = t.customer().await;
+    let done = told(&t, &customer, Uuid::now_v7()).await;
+    t.drive().await;
+    t.app.clock.advance(TimeDelta::milliseconds(1));
+    let dead = told(&t, &customer, Uuid::now_v7()).await;
+    sqlx::query("update webhook_logs set state = 'dead', due_at = null where id = $1")
+        .bind(dead)
+        .execute(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    let forged = answer(t.http.post(format!("{}/v1/webhooks/revio", t.url)).body("{}")).await;
+    assert_eq!(forged.status, StatusCode::UNAUTHORIZED);
+    let counts = async || -> (i64, i64) {
+        while inbox::prune(&t.app).await.expect("answers") {}
+        while refused::prune(&t.app).await.expect("answers") {}
+        let counted = "select count(*), count(content) from webhook_logs";
+        sqlx::query_as(counted).fetch_one(&t.app.db).await.expect("PostgreSQL answers")
+    };
+    t.advance(TimeDelta::days(9));
+    assert_eq!(counts().await, (3, 3), "not yet");
+    t.advance(TimeDelta::days(2));
+    assert_eq!(counts().await, (3, 1), "a dead letter waits for a person, with what it held");
+    t.advance(TimeDelta::days(10));
+    assert_eq!(counts().await, (2, 1), "nobody had signed it");
+    let admin = t.staff(Role::Admin).await;
+    let shown = t.get(&admin, &format!("/v1/admin/webhooks/{done}")).await;
+    assert_eq!(
+        (&shown.body["event_type"], &shown.body["body"]),
+        (&json!("payout.success"), &Value::Null),
+        "{}",
+        shown.body
+    );
+    let again = t.send(Method::POST, &format!("/v1/admin/webhooks/{done}/replay"), Some(&admin.token), &[], None).await;
+    assert_eq!(again.status, StatusCode::NOT_FOUND, "there is nothing left to act on");
+    let sessions = async || -> i64 {
+        sessions::prune(&t.app).await.expect("answers");
+        sqlx::query_scalar("select count(*) from sessions where user_id = $1")
+            .bind(customer.id)
+            .fetch_one(&t.app.db)
+            .await
+            .expect("PostgreSQL answers")
+    };
+    assert_eq!(sessions().await, 0, "its seven days, and five after");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_data_export_holds_everything_about_one_person_and_nothing_of_another(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, event) = emptied(&t).await;
+    let (other, admin) = (t.customer_with(3_000).await, t.staff(Role::Admin).await);
+    let path = format!("/v1/admin/users/{}/data-export", customer.id);
+    let data = t.get(&admin, &path).await;
+    assert_eq!(data.status, StatusCode::OK, "{}", data.body);
+    assert!(data.headers["content-disposition"].to_str().is_ok_and(|file| file.contains("attachment")));
+    let rows = &data.body["rows"];
+    assert_eq!((&rows["user"]["email"], &rows["user"]["full_name"]), (&json!(customer.email), &json!("Thandi Nkosi")));
+    assert_eq!(rows["transactions"].as_array().map(Vec::len), Some(2));
+    assert_eq!(rows["sessions"][0]["address"], json!("127.0.0.1"));
+    assert!(rows["acts"].as_array().is_some_and(|acts| acts.iter().any(|act| act["action"] == "session.opened")));
+    assert_eq!(data.body["bank_accounts"][0]["account_number"], json!(NUMBER));
+    assert_eq!(data.body["balances"][0]["posted"], json!(0));
+    let webhooks = data.body["webhooks"].as_array().expect("a list");
+    let told = webhooks.iter().find(|row| row["id"] == json!(event)).expect("the event is there");
+    assert!(told["body"].as_str().is_some_and(|body| body.contains(NUMBER)));
+    let text = data.body.to_string();
+    assert!(!text.contains("password_hash") && !text.contains("argon2"), "no secret of ours");
+    for foreign in [other.id.to_string(), other.email, other.bank_account_id.to_string(), admin.id.to_string()] {
+        assert!(!text.contains(&foreign), "{foreign}");
+    }
+    assert_eq!(audited(&t, "user.data_exported").await, 1);
+    let finance = t.staff(Role::Finance).await;
+    assert_eq!(t.get(&finance, &path).await.status, StatusCode::FORBIDDEN);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_closed_customer_is_erased_by_two_people_and_money_keeps_its_ids(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (customer, event) = emptied(&t).await;
+    let (one, two) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
+    t.drive().await;
+    let early = erase(&t, &one, customer.id).await;
+    assert_eq!((early.status, early.code()), (StatusCode::CONFLICT, "account_not_closed"));
+    let system = octoco::identity::audit::Actor::system();
+    restrictions::impose(&t.app, &system, customer.id, Kind::Closure, "left").await.expect("it is empty");
+    for _ in 0..2 {
+        let asked = erase(&t, &one, customer.id).await;
+        assert_eq!((asked.status, &asked.body["erased_at"]), (StatusCode::ACCEPTED, &Value::Null), "{}", asked.body);
+    }
+    assert_eq!(t.get(&one, &format!("/v1/admin/users/{}", customer.id)).await.body["email"], json!(customer.email));
+    let done = erase(&t, &two, customer.id).await;
+    assert_eq!((done.status, &done.body["requested_by"]), (StatusCode::OK, &json!(one.id)), "{}", done.body);
+    assert_eq!(done.body["erased_by"], json!(two.id));
+    assert_eq!(erase(&t, &one, customer.id).await.status, StatusCode::OK, "a repeat changes nothing");
+    assert_eq!((audited(&t, "user.erasure_requested").await, audited(&t, "user.erased").await), (1, 1));
+    // Gone: who it was. There: the rows.
+    let shown = t.get(&one, &format!("/v1/admin/users/{}/data-export", customer.id)).await.body;
+    for gone in [customer.email.as_str(), "Thandi", NUMBER] {
+        assert!(!shown.to_string().contains(gone), "{gone} in {shown}");
+    }
+    assert_eq!(shown["rows"]["transactions"].as_array().map(Vec::len), Some(2));
+    assert_eq!(shown["rows"]["sessions"][0]["address"], Value::Null);
+    let (_, content) = inbox::find(&t.app, event).await.expect("the fact stays");
+    assert!(content.is_none());
+    assert_eq!(t.login(&customer.email, PASSWORD).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(t.get(&customer, "/v1/me").await.status, StatusCode::UNAUTHORIZED, "its tokens are void at once");
+    let again = json!({"email": customer.email, "password": PASSWORD, "full_name": "Thandi Nkosi"});
+    let anew = t.send(Method::POST, "/v1/auth/register", None, &[], Some(again)).await;
+    assert_eq!(anew.status, StatusCode::CREATED);
+    assert_ne!(anew.id(), customer.id, "the same person may come again, as somebody new");
+    assert_eq!(
+        octoco::money::bank_accounts::rotation::uses(&t.app).await.expect("answers").len(),
+        1,
+        "what is left opens"
+    );
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn nobody_is_erased_who_is_staff_or_of_whom_something_is_open_or_on_an_old_request(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (one, two) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
+    for whom in [one.id, two.id] {
+        assert_eq!(erase(&t, &one, whom).await.status, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(erase(&t, &one, Uuid::now_v7()).await.status, StatusCode::NOT_FOUND);
+    let customer = t.customer().await;
+    let system = octoco::identity::audit::Actor::system();
+    restrictions::impose(&t.app, &system, customer.id, Kind::Closure, "left").await.expect("it is empty");
+    assert_eq!(erase(&t, &one, customer.id).await.status, StatusCode::ACCEPTED);
+    restrictions::lift(&t.app, &system, customer.id, Kind::Closure).await.expect("it is reopened");
+    let reopened = erase(&t, &two, customer.id).await;
+    assert_eq!((reopened.status, reopened.code()), (StatusCode::CONFLICT, "account_not_closed"), "looked at again");
+    restrictions::impose(&t.app, &system, customer.id, Kind::Closure, "left").await.expect("it is empty");
+    t.advance(TimeDelta::days(8));
+    let (three, four) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
+    assert_eq!(erase(&t, &three, customer.id).await.status, StatusCode::ACCEPTED, "what was asked for is forgotten");
+    assert_eq!(erase(&t, &four, customer.id).await.status, StatusCode::OK);
+    t.finish().await;
+}
