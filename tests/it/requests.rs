@@ -337,3 +337,43 @@ async fn an_account_number_is_cleaned_of_what_is_pasted_with_it(db: PgPool) {
     }
     t.finish().await;
 }
+
+#[sqlx::test]
+async fn what_nobody_needs_is_looked_at_all_the_same(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(100_000).await;
+    let cases = [
+        ("notifications", json!([null, null])),
+        ("notifications", json!([])),
+        ("notifications", json!("none")),
+        ("notifications", json!({"deposits": "no"})),
+        ("other", json!({"other": true})),
+    ];
+    for (name, wrong) in cases {
+        let body = json!({"notifications": wrong});
+        let refused = t.send(Method::PATCH, "/v1/me", Some(&customer.token), &[], Some(body)).await;
+        assert_eq!((refused.status, field(&refused)), (StatusCode::BAD_REQUEST, name), "{}", refused.body);
+    }
+    let account = customer.bank_account_id;
+    let calls = [
+        (
+            "/v1/bank-accounts",
+            json!({"account_number": "62001234567", "branch_code": "250655", "account_holder": "T", "bank_name": "F"}),
+        ),
+        ("/v1/withdrawals", json!({"amount": 100, "currency": "ZAR", "bank_account_id": account})),
+    ];
+    for (path, mut body) in calls {
+        for code in ["", "\u{9b}", "\u{202e}1", &"1".repeat(41)] {
+            body["totp_code"] = json!(code);
+            let headers = [("Idempotency-Key", "codes")];
+            let refused = t.send(Method::POST, path, Some(&customer.token), &headers, Some(body.clone())).await;
+            assert_eq!(
+                (refused.status, field(&refused)),
+                (StatusCode::BAD_REQUEST, "totp_code"),
+                "{path} {body}: {}",
+                refused.body
+            );
+        }
+    }
+    t.finish().await;
+}
