@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use octoco::identity::audit::{self, Actor, Verdict};
 use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
-use octoco::identity::{second_factor, totp};
+use octoco::identity::{second_factor, totp::rotation::SecondFactors};
 use octoco::platform::{keys, telemetry};
 use octoco::processes::{router, schema, worker};
 use octoco::{
@@ -21,7 +21,6 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// `OPS_ADDR`, where it is not set.
 const OPS_ADDR: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8081);
@@ -389,13 +388,13 @@ async fn leave_safe_mode(app: App, note: String) -> Result<ExitCode, BoxError> {
 
 async fn rotate(app: App) -> Result<ExitCode, BoxError> {
     let keys = &app.config.data_keys;
-    let mut after = Uuid::nil();
-    while let Some((renewed, last)) = totp::reencrypt(&app, after).await? {
-        say(&format!("{renewed} second factors encrypted again with {}", keys.current_id()))?;
-        after = last;
-    }
-    let mut uses = rotate_table(&app, &BankAccounts).await?;
-    for (id, rows) in rotate_table(&app, &Webhooks).await? {
+    let mut uses = BTreeMap::<String, i64>::new();
+    let tables = [
+        rotate_table(&app, &BankAccounts).await?,
+        rotate_table(&app, &Webhooks).await?,
+        rotate_table(&app, &SecondFactors).await?,
+    ];
+    for (id, rows) in tables.into_iter().flatten() {
         let all = uses.entry(id).or_default();
         *all = all.saturating_add(rows);
     }

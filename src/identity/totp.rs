@@ -5,6 +5,7 @@
 //! and moved on in the statement that takes the code. A recovery code is kept as its hash and counts once, too. Codes are
 //! guessed by number, so every try is counted by user, right or wrong.
 
+pub mod rotation;
 mod store;
 
 use aws_lc_rs::digest;
@@ -41,7 +42,6 @@ const RECOVERY_GROUP: usize = 5;
 /// A sum is one of 24 hours: else many small withdrawals were a way around the threshold.
 const SUM_OF: TimeDelta = TimeDelta::hours(24);
 /// Secrets of one batch that are encrypted again.
-const BATCH: i64 = 100;
 const PRUNED_AT_ONCE: i64 = 1000;
 
 pub async fn find(app: &App, user_id: Uuid) -> Result<Option<Factor>> {
@@ -208,26 +208,16 @@ pub async fn remove(tx: &mut PgConnection, user_id: Uuid) -> Result<bool> {
     Ok(store::delete(&mut *tx, user_id).await?)
 }
 
+/// The same with all else that is about the person's codes.
+pub async fn erase(tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
+    remove(&mut *tx, user_id).await?;
+    store::delete_invitation(&mut *tx, user_id).await?;
+    Ok(store::delete_allowances_of(&mut *tx, user_id).await?)
+}
+
 /// Notes that the session has shown a password or a code, and whether it was a code.
 pub async fn mark(db: impl PgExecutor<'_>, session_id: Uuid, with_code: bool, now: DateTime) -> Result<()> {
     Ok(store::mark_session(db, session_id, with_code, now).await?)
-}
-
-/// Encrypts a batch of secrets again that another key than the first has encrypted, those after `after`, in the order of ids. How
-/// many, and where to go on; `None` when there are no more. One that cannot be decrypted is passed over; `bank_accounts/rotation.rs`
-/// counts what is left.
-pub async fn reencrypt(app: &App, after: Uuid) -> Result<Option<(usize, Uuid)>> {
-    let keys = &app.config.data_keys;
-    let rows = store::encrypted_by_others(&app.db, keys.current_id(), after, BATCH).await?;
-    let Some(last) = rows.last().map(|row| row.user_id) else { return Ok(None) };
-    let mut renewed = 0_usize;
-    for row in rows {
-        let old = row.encrypted();
-        let Ok(plain) = keys.decrypt(row.user_id, &old) else { continue };
-        let new = keys.encrypt(row.user_id, &plain).map_err(Error::internal)?;
-        renewed = renewed.saturating_add(usize::from(store::replace(&app.db, row.user_id, &old, &new).await?));
-    }
-    Ok(Some((renewed, last)))
 }
 
 fn sha256(bytes: &[u8]) -> Vec<u8> {

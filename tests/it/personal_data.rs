@@ -208,6 +208,15 @@ async fn a_closed_customer_is_erased_by_two_people_and_money_keeps_its_ids(db: P
     let (customer, event) = emptied(&t).await;
     let (one, two) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
     t.drive().await;
+    for remembered in [
+        "insert into totp_secrets (user_id, secret, key_id, enrolled_at, last_step) values ($1, 'x', 'test', now(), 0)",
+        "insert into totp_enrolments (user_id, secret, key_id, expires_at) values ($1, 'x', 'test', now())",
+        "insert into totp_recovery_codes (user_id, code_hash) values ($1, sha256('x'))",
+        "insert into totp_invitations (user_id, token_hash, issued_by, expires_at) values ($1, sha256('x'), 'system', now())",
+        "insert into totp_allowances (user_id, idempotency_key, currency, amount_minor, created_at) values ($1, 'k', 'ZAR', 1, now())",
+    ] {
+        sqlx::query(remembered).bind(customer.id).execute(&db).await.expect("PostgreSQL answers");
+    }
     let early = erase(&t, &one, customer.id).await;
     assert_eq!((early.status, early.code()), (StatusCode::CONFLICT, "account_not_closed"));
     let system = octoco::identity::audit::Actor::system();
@@ -229,6 +238,10 @@ async fn a_closed_customer_is_erased_by_two_people_and_money_keeps_its_ids(db: P
     }
     assert_eq!(shown["rows"]["transactions"].as_array().map(Vec::len), Some(2));
     assert_eq!(shown["rows"]["sessions"][0]["address"], Value::Null);
+    let codes = "select (select count(*) from totp_secrets) + (select count(*) from totp_enrolments)
+         + (select count(*) from totp_recovery_codes) + (select count(*) from totp_invitations)
+         + (select count(*) from totp_allowances)";
+    assert_eq!(sqlx::query_scalar::<_, i64>(codes).fetch_one(&db).await.expect("PostgreSQL answers"), 0);
     let (_, content) = inbox::find(&t.app, event).await.expect("the fact stays");
     assert!(content.is_none());
     assert_eq!(t.login(&customer.email, PASSWORD).await.status, StatusCode::UNAUTHORIZED);

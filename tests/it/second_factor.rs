@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use octoco::identity::audit::Actor;
-use octoco::identity::{second_factor, totp, users};
-use octoco::money::bank_accounts::rotation;
+use octoco::identity::totp::{self, rotation::SecondFactors};
+use octoco::identity::{rotation, second_factor, users};
 use octoco::platform::keys;
 use octoco::platform::permissions::{Role, needs_step_up};
 use octoco::processes::router;
@@ -436,9 +436,9 @@ async fn secrets_of_second_factors_are_stored_encrypted_and_follow_a_change_of_k
     let mut settings = binary::settings(&db, "unused");
     settings.insert("DATA_KEYS", format!("{new},{old}"));
     let (printed, status) = binary::run(&["keys", "rotate"], &settings).await;
-    assert!(status.success() && printed.contains("1 second factors encrypted again with new"), "{printed}");
+    assert!(status.success() && printed.contains("1 encrypted again with new"), "{printed}");
     let after = TestApp::with(db, &[DEFAULTS.as_slice(), &[("DATA_KEYS", &new)]].concat()).await;
-    let uses = rotation::uses(&after.app).await.expect("PostgreSQL answers");
+    let uses = rotation::uses(&after.app, &SecondFactors).await.expect("PostgreSQL answers");
     assert_eq!(uses.iter().map(|key| (key.id.as_str(), key.rows)).collect::<Vec<_>>(), [("new", 1)]);
     after.advance(TimeDelta::minutes(1));
     let login = sign_in(&after, &staff, Some(&authenticator.code(&after))).await;

@@ -123,11 +123,6 @@ pub(super) async fn erase(tx: &mut PgConnection, user_id: Uuid, now: DateTime) -
         .execute(&mut *tx)
         .await?;
     sqlx::query!("delete from email_changes where user_id = $1", user_id).execute(&mut *tx).await?;
-    sqlx::query!("delete from totp_recovery_codes where user_id = $1", user_id).execute(&mut *tx).await?;
-    sqlx::query!("delete from totp_enrolments where user_id = $1", user_id).execute(&mut *tx).await?;
-    sqlx::query!("delete from totp_invitations where user_id = $1", user_id).execute(&mut *tx).await?;
-    sqlx::query!("delete from totp_allowances where user_id = $1", user_id).execute(&mut *tx).await?;
-    sqlx::query!("delete from totp_secrets where user_id = $1", user_id).execute(&mut *tx).await?;
     sqlx::query!("update sessions set user_agent = null, address = null where user_id = $1", user_id)
         .execute(&mut *tx)
         .await?;

@@ -1,8 +1,9 @@
-//! SQL of `totp_secrets`, `totp_enrolments`, `totp_recovery_codes` and `totp_allowances`, and of what a session has shown.
+//! SQL of `totp_secrets`, `totp_enrolments`, `totp_recovery_codes`, `totp_invitations` and `totp_allowances`, and of what a session has shown.
 
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use crate::identity::rotation::KeyUse;
 use crate::platform::{clock::DateTime, encryption::Encrypted};
 
 /// A second factor, without its secret.
@@ -15,7 +16,6 @@ pub struct Factor {
 
 /// A secret as it is stored.
 pub(super) struct Row {
-    pub(super) user_id: Uuid,
     secret: Vec<u8>,
     key_id: String,
     vouched_by: Option<String>,
@@ -91,7 +91,7 @@ pub(super) async fn put_enrolment(
 pub(super) async fn enrolment(db: impl PgExecutor<'_>, user_id: Uuid, now: DateTime) -> sqlx::Result<Option<Row>> {
     let row = sqlx::query_as!(
         Row,
-        "select user_id, secret, key_id, vouched_by from totp_enrolments where user_id = $1 and expires_at > $2 for update",
+        "select secret, key_id, vouched_by from totp_enrolments where user_id = $1 and expires_at > $2 for update",
         user_id,
         now
     );
@@ -216,20 +216,19 @@ pub(super) async fn encrypted_by_others(
     key_id: &str,
     after: Uuid,
     limit: i64,
-) -> sqlx::Result<Vec<Row>> {
-    let rows = sqlx::query_as!(
-        Row,
-        "select user_id, secret, key_id, vouched_by from totp_secrets
-          where key_id <> $1 and user_id > $2 order by user_id limit $3",
+) -> sqlx::Result<Vec<(Uuid, Encrypted)>> {
+    let rows = sqlx::query!(
+        "select user_id, secret, key_id from totp_secrets where key_id <> $1 and user_id > $2 order by user_id limit $3",
         key_id,
         after,
         limit
     );
-    rows.fetch_all(db).await
+    let rows = rows.fetch_all(db).await?.into_iter();
+    Ok(rows.map(|row| (row.user_id, Encrypted { key_id: row.key_id, bytes: row.secret })).collect())
 }
 
 /// False when another secret came in its place since it was read.
-pub(super) async fn replace(
+pub(super) async fn reencrypt(
     db: impl PgExecutor<'_>,
     user_id: Uuid,
     old: &Encrypted,
@@ -243,4 +242,20 @@ pub(super) async fn replace(
         new.key_id
     );
     Ok(update.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
+    let rows = sqlx::query_as!(
+        KeyUse,
+        r#"select key_id as "id!", count(*) as "rows!" from totp_secrets group by key_id order by 1"#
+    );
+    rows.fetch_all(db).await
+}
+
+pub(super) async fn delete_invitation(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("delete from totp_invitations where user_id = $1", user_id).execute(db).await.map(drop)
+}
+
+pub(super) async fn delete_allowances_of(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("delete from totp_allowances where user_id = $1", user_id).execute(db).await.map(drop)
 }
