@@ -1,4 +1,4 @@
-//! Octoco keeps customers' money. This is the map: eight rooms, the lowest first. A room imports only from those before it in this
+//! Octoco keeps customers' money. This is the map: nine rooms, the lowest first. A room imports only from those before it in this
 //! list; `tests/tidy.rs` checks that, and `docs/architecture.md` has the picture.
 //!
 //! | room | what lives there |
@@ -10,6 +10,7 @@
 //! | [`money`] | every movement of money and what stops one: deposits, withdrawals, refunds, corrections, approvals, frozen customers |
 //! | [`webhooks`] | what Revio tells us: verified, stored, acted on |
 //! | [`books`] | reading it all back: balances over time, statements, pages of history, search, exports |
+//! | [`finance`] | whether it is all there: reconciliation, statements of Revio and the bank, trial balance, closed months |
 //! | [`processes`] | what runs: the router, the connections, the background tasks, health |
 //!
 //! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL).
@@ -164,6 +165,9 @@ pub mod books {
     // Opening balance, movements, closing balance, from the ledger itself.
     pub mod statements;
 }
+
+/// Whether it is all there.
+pub mod finance {}
 
 /// What runs.
 pub mod processes {

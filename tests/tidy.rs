@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 500;
 /// All of `src/`, comments and unit tests included: whoever adds deletes first. It was 20,000 for the flows, the books and access; what
-/// has come since stands in nouns of its own: Revio's objects, suspense, safe mode, clocks, second factor, requests, retention.
-const LINES_IN_ALL_MAX: usize = 32_000;
+/// has come since stands in nouns of its own: Revio's objects, suspense, safe mode, clocks, second factor, requests, retention;
+/// the company's journals, reconciliation, reporting, closed months.
+const LINES_IN_ALL_MAX: usize = 40_000;
 const ENTRIES_MAX: usize = 10;
 
 /// Lowest first: a room imports from those above it in this list and from itself.
-const ROOMS: &[&str] = &["platform", "provider", "app", "identity", "money", "webhooks", "books", "processes"];
+const ROOMS: &[&str] = &["platform", "provider", "app", "identity", "money", "webhooks", "books", "finance", "processes"];
 
 /// What may stand only in certain files: the text, and the parts of the paths that may hold it.
 const HOMES: &[(&str, &[&str])] = &[

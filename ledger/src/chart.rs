@@ -125,6 +125,12 @@ pub enum TransferCode {
     ProviderFee = 11,
     /// Money that came and fits no deposit as it was asked for: debit `provider_balance`, credit `suspense`.
     UnmatchedPayment = 12,
+    /// What the provider invoices beyond the fees that it kept: debit `provider_fees`, credit `bank` or `provider_balance`.
+    ProviderInvoice = 13,
+    /// Money that was nobody's goes back where it came from: debit `suspense`, credit `provider_balance` or `bank`.
+    SuspenseReturn = 14,
+    /// Money that nobody may claim any more: debit `suspense`, credit `equity`.
+    SuspenseRelease = 15,
     /// Customer money out: debit wallet, credit `provider_balance`; pending, then posted or voided.
     Withdrawal = 20,
     /// A paid payout came back: debit `provider_balance`, credit wallet.
@@ -135,18 +141,28 @@ pub enum TransferCode {
     Chargeback = 40,
     /// A chargeback was won: debit `provider_balance`, credit wallet or receivable.
     ChargebackReversal = 41,
+    /// A dispute that is lost over money that no customer had: debit `chargeback_losses`, credit `provider_balance`.
+    ChargebackLoss = 42,
     /// A customer pays back what they owe: debit wallet, credit receivable.
     ReceivableRepayment = 50,
     /// We give up what a customer owes: debit `chargeback_losses`, credit receivable.
     WriteOff = 51,
-    /// The provider pays our bank account: debit `bank`, credit `provider_balance`.
+    /// The provider pays our bank account: debit `bank`, credit `provider_balance`; pending while it is on its way.
     Settlement = 60,
+    /// We fund payouts at the provider: debit `provider_balance`, credit `bank`; pending while it is on its way.
+    FloatTopUp = 61,
+    /// The company puts own money into the customers' bank account: debit `bank`, credit `equity`.
+    OwnFundsIn = 62,
+    /// The company takes own money out: debit `equity`, credit `bank`.
+    OwnFundsOut = 63,
     /// Our fee: debit wallet, credit `fee_income`.
     Fee = 70,
     /// A wallet is closed or a velocity limit shut, of amount zero: pending while it lasts, voided to undo it.
     Closing = 80,
     /// A correction by a person, with its reason in the row.
     Adjustment = 90,
+    /// The year's result: income and expense accounts against `equity`.
+    Result = 91,
     /// Not money: what a withdrawal takes of its velocity limit.
     LimitUse = 900,
     /// Not money: by which payout a withdrawal is about to be paid.
@@ -156,21 +172,29 @@ pub enum TransferCode {
 }
 
 impl TransferCode {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 25] = [
         Self::Deposit,
         Self::ProviderFee,
         Self::UnmatchedPayment,
+        Self::ProviderInvoice,
+        Self::SuspenseReturn,
+        Self::SuspenseRelease,
         Self::Withdrawal,
         Self::WithdrawalReturn,
         Self::Refund,
         Self::Chargeback,
         Self::ChargebackReversal,
+        Self::ChargebackLoss,
         Self::ReceivableRepayment,
         Self::WriteOff,
         Self::Settlement,
+        Self::FloatTopUp,
+        Self::OwnFundsIn,
+        Self::OwnFundsOut,
         Self::Fee,
         Self::Closing,
         Self::Adjustment,
+        Self::Result,
         Self::LimitUse,
         Self::PayoutNote,
         Self::AuditNote,
@@ -190,17 +214,25 @@ impl TransferCode {
             Self::Deposit => "deposit",
             Self::ProviderFee => "provider_fee",
             Self::UnmatchedPayment => "unmatched_payment",
+            Self::ProviderInvoice => "provider_invoice",
+            Self::SuspenseReturn => "suspense_return",
+            Self::SuspenseRelease => "suspense_release",
             Self::Withdrawal => "withdrawal",
             Self::WithdrawalReturn => "withdrawal_return",
             Self::Refund => "refund",
             Self::Chargeback => "chargeback",
             Self::ChargebackReversal => "chargeback_reversal",
+            Self::ChargebackLoss => "chargeback_loss",
             Self::ReceivableRepayment => "receivable_repayment",
             Self::WriteOff => "write_off",
             Self::Settlement => "settlement",
+            Self::FloatTopUp => "float_top_up",
+            Self::OwnFundsIn => "own_funds_in",
+            Self::OwnFundsOut => "own_funds_out",
             Self::Fee => "fee",
             Self::Closing => "closing",
             Self::Adjustment => "adjustment",
+            Self::Result => "result",
             Self::LimitUse => "limit_use",
             Self::PayoutNote => "payout_note",
             Self::AuditNote => "audit_note",

@@ -87,7 +87,7 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 /// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest, `Repay` what came in between; `Return`, `ReturnRepay` when it failed after all; `Loss` a write-off |
 /// | chargeback reversal (its own row) | `Main`, `Repay` |
 /// | adjustment | `Main`, `Repay` |
-/// | settlement | `Main` |
+/// | journal | `Journal` moves or holds, `JournalPost` when it arrived, `JournalVoid` when it was returned |
 /// | restriction | `Main` shuts the velocity limit, `Close` the wallet; `Void` and `CloseVoid` open them again |
 /// | withdrawal, not money | `Payout` and `Replacement` say by which payouts it is paid; `LimitUse` what it takes of the velocity limit, `LimitCheck` and `LimitCheckVoid` the daily limit, `LimitReturn` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,6 +115,9 @@ pub enum Leg {
     Replacement = 20,
     Return = 21,
     ReturnRepay = 22,
+    Journal = 32,
+    JournalPost = 33,
+    JournalVoid = 34,
 }
 
 impl Leg {
@@ -161,6 +164,9 @@ impl Leg {
             Self::Replacement => "replacement",
             Self::Return => "return",
             Self::ReturnRepay => "return_repay",
+            Self::Journal => "journal",
+            Self::JournalPost => "journal_post",
+            Self::JournalVoid => "journal_void",
         }
     }
 

@@ -112,6 +112,22 @@ permissions! {
     AdjustmentsCreate = "adjustments.create" for MONEY stepping_up,
     /// Approve a correction that somebody else proposed.
     AdjustmentsApprove = "adjustments.approve" for MONEY stepping_up,
+    /// See the company's journals.
+    JournalsRead = "journals.read" for STAFF,
+    /// Propose a journal, and say that money on its way has arrived or come back.
+    JournalsCreate = "journals.create" for MONEY stepping_up,
+    /// Approve a journal that somebody else proposed.
+    JournalsApprove = "journals.approve" for MONEY stepping_up,
+    /// Import statements of Revio's and the bank's.
+    StatementsImport = "statements.import" for MONEY,
+    /// Start a reconciliation.
+    ReconciliationRun = "reconciliation.run" for MONEY,
+    /// See trial balances and closed months.
+    PeriodsRead = "periods.read" for MONEY,
+    /// Ask for a month to be closed.
+    PeriodsClose = "periods.close" for MONEY stepping_up,
+    /// Close a month that somebody else asked to close.
+    PeriodsApprove = "periods.approve" for MONEY stepping_up,
     /// See runs and breaks.
     ReconciliationRead = "reconciliation.read" for STAFF,
     /// Close a break with a note.
