@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import attack
 import fuzz
+import openapi
 import parts
 import toolchain
 import typescript
@@ -117,6 +118,7 @@ def test(filters):
                 run.step("tests", *cargo_test, "--no-fail-fast", "--", *filters, env=test_env(instances))
                 if not filters:
                     typescript.in_test(run)
+                    openapi.in_test(run)
                     fuzz.in_test(run, instances)
                     attack.in_test(run, instances)
     except Failure as failure:

@@ -82,8 +82,9 @@ pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
         }
     }
     document["paths"] = paths.into();
-    document["components"]["schemas"] = schemas.into();
     document["components"]["responses"] = shared.0.into();
+    schemas::drop_unused(&mut schemas, &[&document["paths"], &document["components"]["responses"]]);
+    document["components"]["schemas"] = schemas.into();
     document["components"]["headers"] = responses::headers();
     document
 }

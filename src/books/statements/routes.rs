@@ -80,6 +80,8 @@ async fn own(State(app): State<App>, caller: Caller, Query(query): Query<Stateme
 }
 
 /// A customer's statement
+///
+/// The same as the customer's own, to the byte.
 #[utoipa::path(get, path = "/v1/admin/users/{id}/statements", tag = "staff", security(("bearer" = ["transactions.read"])),
     params(("id" = Uuid, Path), StatementQuery),
     responses((status = 200, content((Statement = "application/json"), (String = "text/csv"))), Problems))]

@@ -120,6 +120,8 @@ struct ResetView {
 }
 
 /// My second factor
+///
+/// Whether one is enrolled, since when, and how many recovery codes are left; never the secret.
 #[utoipa::path(get, path = "/v1/me/totp", tag = "auth", security(("bearer" = [])),
     responses((status = 200, body = TotpView), Problems))]
 async fn show(State(app): State<App>, caller: Caller) -> Result<Json<TotpView>> {

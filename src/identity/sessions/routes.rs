@@ -125,6 +125,8 @@ async fn logout(
 }
 
 /// My sessions
+///
+/// One for each sign-in that has not ended, newest first; `current` is the one that this call belongs to.
 #[utoipa::path(get, path = "/v1/auth/sessions", tag = "auth", security(("bearer" = [])),
     responses((status = 200, body = Page<Session>), Problems))]
 async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Page<Session>>> {
@@ -132,6 +134,8 @@ async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Page<Sessio
 }
 
 /// End one of my sessions
+///
+/// Its refresh token is worth nothing any more, and within 10 seconds nor is its access token. One that has ended already is a 404.
 #[utoipa::path(delete, path = "/v1/auth/sessions/{id}", tag = "auth", security(("bearer" = [])),
     params(("id" = Uuid, Path)), responses((status = 204), Problems))]
 async fn revoke(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<StatusCode> {

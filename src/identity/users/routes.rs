@@ -99,6 +99,8 @@ async fn register(
 }
 
 /// Who am I
+///
+/// The profile behind the token, with the role that it has at this moment.
 #[utoipa::path(get, path = "/v1/me", tag = "auth", security(("bearer" = [])), responses((status = 200, body = UserView), Problems))]
 async fn me(State(app): State<App>, caller: Caller) -> Result<Json<UserView>> {
     Ok(Json(super::find(&app, caller.user_id).await?.into()))

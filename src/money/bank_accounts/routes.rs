@@ -104,6 +104,8 @@ async fn add(
 }
 
 /// My bank accounts
+///
+/// Those that withdrawals may go to, with the last four digits of each number.
 #[utoipa::path(get, path = "/v1/bank-accounts", tag = "bank accounts", security(("bearer" = [])),
     responses((status = 200, body = Page<BankAccountView>), Problems))]
 async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Page<BankAccountView>>> {

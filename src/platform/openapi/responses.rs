@@ -72,6 +72,7 @@ pub(super) fn complete(called: (&str, &str), operation: &mut Value, shared: &mut
         }
         let named = named(&response, &status);
         if named.is_empty() {
+            add_description(&mut response, &status);
             add_headers(&mut response, &facts);
             all.insert(status, response);
         } else {
@@ -97,6 +98,20 @@ fn named(response: &Value, status: &str) -> Vec<&'static Entry> {
     let quoted = text.split('`').skip(1).step_by(2);
     let status = status.parse().unwrap_or_default();
     quoted.filter_map(|code| problems::find_at(code, status)).collect()
+}
+
+/// OpenAPI demands one; most successes are what the operation's summary says, and need no other words.
+fn add_description(response: &mut Value, status: &str) {
+    if response["description"].as_str().is_none_or(str::is_empty) {
+        let text = match status {
+            "201" => "Made",
+            "202" => "Taken: it goes on in the background",
+            "204" => "Done",
+            "304" => "It is still what you have",
+            _ => "What was asked for",
+        };
+        response["description"] = text.into();
+    }
 }
 
 fn add_headers(response: &mut Value, facts: &Facts) {
@@ -143,7 +158,7 @@ fn problem(status: u16, codes: &BTreeSet<&'static str>) -> Value {
     let examples: Map<String, Value> =
         entries.iter().map(|entry| (entry.code.to_owned(), json!({"value": entry.example()}))).collect();
     let narrowed = json!({"type": "object", "required": ["status", "code"], "properties": {
-        "status": {"const": status}, "code": {"enum": codes},
+        "status": {"type": "integer", "enum": [status]}, "code": {"type": "string", "enum": codes},
     }});
     json!({
         "description": entries.iter().map(described).collect::<Vec<_>>().join("\n\n"),
