@@ -44,8 +44,8 @@ def validate_with_npm(run, work):
     quiet = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
     redocly = [str(programs / "redocly"), "lint", str(work / "openapi.json"), "--config", str(HOME / "redocly.yaml")]
     run.step("openapi: redocly", *redocly, env=quiet)
-    spectral = [str(programs / "spectral"), "lint", str(work / "openapi.json"), "--ruleset", str(HOME / "spectral.yaml")]
-    return run.step("openapi: spectral", *spectral, "--fail-severity", "error")
+    rules = ["--ruleset", str(HOME / "spectral.yaml"), "--fail-severity", "error"]
+    return run.step("openapi: spectral", str(programs / "spectral"), "lint", str(work / "openapi.json"), *rules)
 
 
 def validate_with_python(run, work):

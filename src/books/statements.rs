@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::platform::error::{Error, Result};
+use crate::platform::openapi::words;
 use crate::platform::{clock::DateTime, http::json::text};
 
 /// As many as a JSON answer holds. A CSV file has no end.
@@ -45,8 +46,7 @@ pub struct Line {
     /// The transaction that it belongs to.
     pub transaction_id: Uuid,
     pub transfer_id: Uuid,
-    /// Why money moved: `deposit`, `withdrawal`, `refund`, `chargeback`, `chargeback_reversal`, `receivable_repayment`, …
-    #[schema(example = "deposit")]
+    #[schema(schema_with = words::statement_line)]
     pub kind: &'static str,
     /// Minor units; negative when it left the wallet.
     pub amount: i64,

@@ -6,6 +6,7 @@
 mod examples;
 mod responses;
 mod schemas;
+pub mod words;
 
 use serde_json::{Map, Value};
 use utoipa::OpenApi;

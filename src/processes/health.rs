@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::books::projector;
 use crate::platform::footing::Refusal;
+use crate::platform::openapi::words;
 
 /// A part that answers later than this is as good as away.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -20,18 +21,17 @@ const BEHIND_SECS: i64 = 60;
 /// Each part: `ok` or what is wrong, in one word.
 #[derive(Serialize, ToSchema)]
 pub struct Readiness {
-    /// `ready` or `not_ready`.
+    #[schema(schema_with = words::readiness)]
     pub status: &'static str,
+    #[schema(schema_with = words::database)]
     pub postgres: &'static str,
+    #[schema(schema_with = words::part)]
     pub ledger: &'static str,
-    /// Its loss costs rate limits only, so it never makes the service not ready.
+    #[schema(schema_with = words::redis)]
     pub redis: &'static str,
-    /// Whether payouts begin: `ok`, `clock_unknown` when PostgreSQL's was not measured for a minute, `clocks_apart` when this process's
-    /// is more than 2 s from PostgreSQL's or TigerBeetle's, `not_durable` when PostgreSQL does not promise what is demanded of it.
-    /// All else goes on, so it never makes the service not ready.
+    #[schema(schema_with = words::payouts)]
     pub payouts: &'static str,
-    /// The ledger's copy for lists and dashboards: `ok`, `behind` when it lags by more than a minute, `unavailable` when that
-    /// cannot be told. It decides nothing, so it never makes the service not ready.
+    #[schema(schema_with = words::read_model)]
     pub read_model: &'static str,
     /// Transfers that are not copied yet; at 1000 there may be more.
     pub read_model_lag_transfers: Option<usize>,

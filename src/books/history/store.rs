@@ -16,6 +16,7 @@ use super::sort::{Column, Direction, Keyset, Sort, Value};
 use crate::money::transactions::{COLUMNS, Row, State};
 use crate::platform::clock::DateTime;
 use crate::platform::database::{Db, Transaction};
+use crate::webhooks::inbox;
 
 /// A UUIDv7 begins with 48 bits of milliseconds.
 const TIME_SHIFT: u32 = 80;
@@ -215,7 +216,7 @@ fn push_value(sql: &mut Sql, value: &Value) {
 #[derive(Serialize, ToSchema)]
 #[schema(as = StateView)]
 pub struct StateAt {
-    #[schema(example = "completed")]
+    #[schema(value_type = State)]
     pub state: String,
     pub at: DateTime,
 }
@@ -239,7 +240,9 @@ pub struct Event {
     #[serde(rename = "type")]
     #[schema(example = "purchase.paid")]
     pub event_type: Option<String>,
+    #[schema(value_type = inbox::Verdict)]
     pub verdict: String,
+    #[schema(value_type = inbox::State)]
     pub state: String,
     pub attempts: i32,
     pub received_at: DateTime,

@@ -10,6 +10,7 @@ use super::{Detail, Event, StateAt};
 use crate::money::approvals::Approval;
 use crate::money::transactions::{Hold, Transaction, routes::TransactionView};
 use crate::platform::clock::DateTime;
+use crate::platform::openapi::words;
 
 /// What only staff see besides.
 #[derive(Serialize, ToSchema)]
@@ -59,21 +60,19 @@ struct Life {
 struct TransferView {
     /// The transaction's id with the leg in its last byte.
     id: Uuid,
-    #[schema(example = "main")]
+    #[schema(schema_with = words::leg)]
     leg: Option<&'static str>,
-    #[schema(example = "provider_balance")]
+    #[schema(schema_with = words::account)]
     debit: Option<&'static str>,
-    #[schema(example = "customer_wallet")]
+    #[schema(schema_with = words::account)]
     credit: Option<&'static str>,
     /// Minor units (cents).
     amount: i64,
     #[schema(example = "ZAR")]
     currency: &'static str,
-    /// What it is for.
-    #[schema(example = "deposit")]
+    #[schema(schema_with = words::transfer_code)]
     code: Option<&'static str>,
-    /// `posted`; or `pending`, and later `post` or `void`.
-    #[schema(example = "posted")]
+    #[schema(schema_with = words::transfer_kind)]
     kind: &'static str,
     /// By the ledger's clock.
     at: DateTime,

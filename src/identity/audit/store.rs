@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::Head;
 use crate::platform::clock::DateTime;
+use crate::platform::permissions::Role;
 
 /// Any number that no other single-runner task locks on.
 const LOCK: i64 = 0x6175_6469_7400;
@@ -22,6 +23,7 @@ pub struct Row {
     /// A user's id, `system`, `revio` or `nobody`.
     pub actor: String,
     /// The role that the actor had then.
+    #[schema(value_type = Option<Role>)]
     pub actor_role: Option<String>,
     #[schema(example = "user.role_changed")]
     pub action: String,

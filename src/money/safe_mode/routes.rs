@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::routes::parse_note;
 use crate::platform::http::{Fields, Json};
+use crate::platform::openapi::words;
 use crate::platform::permissions::{HeldRead, SafeModeLeave};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -42,10 +43,9 @@ struct LostTransferView {
     amount: i64,
     #[schema(example = "ZAR")]
     currency: String,
-    /// What it is for.
-    #[schema(example = "withdrawal")]
+    #[schema(schema_with = words::transfer_code)]
     code: Option<&'static str>,
-    #[schema(example = "post")]
+    #[schema(schema_with = words::transfer_kind)]
     kind: String,
 }
 

@@ -55,6 +55,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>, paths: &Map<String, Val
             complete_text(name, schema, TEXT);
         }
     }
+    schemas.values_mut().for_each(complete_answer);
     if let Some(problem) = schemas.get_mut("Problem") {
         let mut codes: Vec<&str> = Vec::new();
         for entry in problems::catalogue() {
@@ -73,6 +74,29 @@ pub(super) fn drop_unused(schemas: &mut Map<String, Value>, rest: &[&Value]) {
         collect(part, schemas, &mut used);
     }
     schemas.retain(|name, _| used.contains(name));
+}
+
+/// What currencies and hashes look like, wherever they stand.
+fn complete_answer(schema: &mut Value) {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        for (name, property) in properties {
+            let pattern = match name.as_str() {
+                "currency" => "^[A-Z]{3}$",
+                name if name == "sha256" || name.ends_with("_hash") => "^[0-9A-Fa-f]{64}$",
+                _ => continue,
+            };
+            if let Some(property) = property.as_object_mut().filter(|property| property.contains_key("type")) {
+                property.entry("pattern").or_insert(pattern.into());
+            }
+        }
+    }
+    for part in ["allOf", "items"] {
+        match schema.get_mut(part) {
+            Some(Value::Array(parts)) => parts.iter_mut().for_each(complete_answer),
+            Some(part) => complete_answer(part),
+            None => {}
+        }
+    }
 }
 
 pub(super) fn complete_parameters(operation: &mut Value) {
