@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
-use crate::platform::error::{BoxError, Error, Result};
+use crate::platform::error::{BoxError, Error, Result, Wrong};
 use crate::platform::queue::{self, Setbacks};
 use crate::platform::{
     access::Access, clock::Clock, config::Config, crash::CrashPoints, database::Db, footing::Footing, hashing::Hasher,
@@ -125,8 +125,8 @@ impl App {
     pub fn currency(&self, code: &str) -> Result<ledger::Currency> {
         let enabled = self.config.currencies.iter().find(|currency| currency.code() == code);
         enabled.copied().ok_or_else(|| {
-            let codes: Vec<_> = self.config.currencies.iter().map(|currency| currency.code()).collect();
-            Error::field("currency", format!("must be one of {}", codes.join(", ")))
+            let codes = self.config.currencies.iter().map(|currency| currency.code().to_owned()).collect();
+            Error::field("currency", Wrong::OneOf(codes))
         })
     }
 }

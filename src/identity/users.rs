@@ -18,7 +18,7 @@ use crate::identity::caller::AnonymousClient;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
 use crate::platform::clock::DateTime;
-use crate::platform::error::{Error, Result, on_constraint};
+use crate::platform::error::{Error, Result, Wrong, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
 use crate::platform::{hashing::Priority, permissions::Role, rate_limits::Class};
 
@@ -45,7 +45,7 @@ impl Email {
         if fits && plain && is_public(text.rsplit('@').next().unwrap_or_default()) {
             Ok(Self(text))
         } else {
-            Err(Error::field(field, "is not an e-mail address as in name@example.com"))
+            Err(Error::field(field, Wrong::Format("is not an e-mail address as in name@example.com")))
         }
     }
 

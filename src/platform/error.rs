@@ -1,6 +1,8 @@
 //! The one error of the service: what a caller may read in its `Display`, what went wrong inside only in its `source`. Every answer
 //! that is not a success is a problem document (RFC 9457) with a stable `code`; `docs/problems.md` lists them.
 
+mod field;
+
 use std::error::Error as StdError;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,6 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub use self::field::{FieldCode, FieldError, Wrong};
 use crate::platform::{crash::Crashed, text_enum::text_enum};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -105,22 +108,12 @@ text_enum! {
     }
 }
 
-/// One field of a request and what is wrong with it.
-#[derive(Debug, Clone, Serialize, ToSchema, PartialEq, Eq)]
-pub struct FieldError {
-    /// A body field (`amount`), a header (`Idempotency-Key`) or a query parameter.
-    #[schema(example = "amount")]
-    pub field: String,
-    #[schema(example = "must be greater than zero")]
-    pub message: String,
-}
-
 /// RFC 9457 problem details, as every failure is answered.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
-    /// A URI that names the kind of problem: `https://octoco.dev/problems/<code>`.
+    /// Names the kind of problem, and leads to a page about it: `<PUBLIC_URL>/problems/<code>`.
     #[serde(rename = "type")]
-    #[schema(format = "uri", example = "https://octoco.dev/problems/insufficient_funds")]
+    #[schema(format = "uri", example = "https://api.example.com/problems/insufficient_funds")]
     pub kind: String,
     /// The same for every problem of this code.
     #[schema(example = "Unprocessable Entity")]
@@ -165,8 +158,8 @@ pub enum Fault {
 }
 
 impl Error {
-    pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Invalid(vec![FieldError { field: field.into(), message: message.into() }])
+    pub fn field(field: impl Into<String>, wrong: impl Into<Wrong>) -> Self {
+        Self::Invalid(vec![FieldError::new(field, wrong)])
     }
 
     pub fn internal(cause: impl Into<BoxError>) -> Self {
@@ -277,7 +270,7 @@ impl Error {
             None => self.to_string(),
         };
         Problem {
-            kind: format!("https://octoco.dev/problems/{}", self.code()),
+            kind: format!("/problems/{}", self.code()),
             title: title(self.status().as_u16()).to_owned(),
             status: self.status().as_u16(),
             code: self.code(),
@@ -295,6 +288,13 @@ pub fn title(status: u16) -> &'static str {
 }
 
 impl Problem {
+    /// Whose it is: the request's id, and where the page about the code is found.
+    pub fn placed(mut self, request_id: &str, public_url: &str) -> Self {
+        self.kind = format!("{}/problems/{}", public_url.trim_end_matches('/'), self.code);
+        self.request_id = Some(request_id.to_owned());
+        self
+    }
+
     /// The document as a response; `processes/access_log.rs` calls this again once it knows the request's id.
     pub fn into_body(self) -> Vec<u8> {
         serde_json::to_vec(&self).expect("a problem is plain data")

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use serde_json::{Value, json};
 use utoipa::openapi::{RefOr, Response, ResponseBuilder};
 
-use crate::platform::error;
+use crate::platform::error::{self, FieldError, Wrong};
 
 const PAGE: &str = include_str!("../../docs/problems.md");
 
@@ -16,6 +16,8 @@ pub struct Entry {
     pub status: u16,
     /// When it is answered; markdown.
     pub when: &'static str,
+    /// What the caller can do; markdown.
+    pub then: &'static str,
 }
 
 static CATALOGUE: LazyLock<Vec<Entry>> = LazyLock::new(|| PAGE.lines().filter_map(row).collect());
@@ -38,7 +40,7 @@ fn row(line: &'static str) -> Option<Entry> {
     let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
     let code = cells.next()?.strip_suffix('`')?;
     let status = cells.next()?.parse().ok()?;
-    Some(Entry { code, status, when: cells.next()? })
+    Some(Entry { code, status, when: cells.next()?, then: cells.next()? })
 }
 
 impl Entry {
@@ -46,13 +48,13 @@ impl Entry {
         let title = error::title(self.status);
         let detail = if self.when.is_empty() { title } else { self.when };
         let mut example = json!({
-            "type": format!("https://octoco.dev/problems/{}", self.code),
+            "type": format!("https://api.example.com/problems/{}", self.code),
             "title": title, "status": self.status, "code": self.code, "detail": detail,
             "request_id": "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e01",
         });
         match self.code {
             "invalid_request" => {
-                example["errors"] = json!([{"field": "amount", "message": "must be greater than zero"}]);
+                example["errors"] = json!([FieldError::new("amount", Wrong::AtLeast(1))]);
                 example["detail"] = json!("the request is not valid: amount must be greater than zero");
             }
             "too_many_open_deposits" => {
@@ -87,7 +89,7 @@ mod tests {
     #[test]
     fn a_row_of_the_page_is_read_and_other_lines_are_not() {
         let entry = row("| `not_found` | 404 | it does not exist | |");
-        assert_eq!(entry, Some(Entry { code: "not_found", status: 404, when: "it does not exist" }));
+        assert_eq!(entry, Some(Entry { code: "not_found", status: 404, when: "it does not exist", then: "" }));
         for line in ["| code | status | when | what to do |", "|---|---|---|---|", "Every answer", "| `x` | soon | y |"]
         {
             assert_eq!(row(line), None, "{line}");

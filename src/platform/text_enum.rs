@@ -28,10 +28,10 @@ macro_rules! text_enum {
         }
 
         impl std::str::FromStr for $name {
-            type Err = String;
+            type Err = crate::platform::text_enum::NotOneOf;
 
-            fn from_str(text: &str) -> Result<Self, String> {
-                Self::parse(text).ok_or_else(|| crate::platform::text_enum::expected(&[$($text),+]))
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::parse(text).ok_or(crate::platform::text_enum::NotOneOf(&[$($text),+]))
             }
         }
 
@@ -65,10 +65,18 @@ macro_rules! text_enum {
 
 pub(crate) use text_enum;
 
-/// `must be one, two or three`.
-pub(crate) fn expected(words: &[&str]) -> String {
-    match words {
-        [rest @ .., last] if !rest.is_empty() => format!("must be {} or {last}", rest.join(", ")),
-        _ => format!("must be {}", words.concat()),
+/// A text that is none of these words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", Self::told(.0))]
+pub struct NotOneOf(pub &'static [&'static str]);
+
+impl NotOneOf {
+    /// `must be one, two or three`.
+    pub(crate) fn told(words: &[impl AsRef<str>]) -> String {
+        let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+        match words.as_slice() {
+            [rest @ .., last] if !rest.is_empty() => format!("must be {} or {last}", rest.join(", ")),
+            _ => format!("must be {}", words.concat()),
+        }
     }
 }

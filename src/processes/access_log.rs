@@ -28,8 +28,9 @@ pub async fn record(State(app): State<App>, mut request: Request, next: Next) ->
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let started = Instant::now();
     let span = tracing::info_span!("request", "request.id" = %id);
+    let sent = Sent { id: &id, method: &method, token: request.headers().contains_key(header::AUTHORIZATION) };
     let response = next.run(request).instrument(span.clone()).await;
-    let mut response = with_id(response, &id);
+    let mut response = complete(&app, response, &sent);
     quota.write(response.headers_mut());
 
     let status = response.status();
@@ -72,15 +73,31 @@ fn request_id(request: &Request) -> String {
     given.filter(plain).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
-fn with_id(mut response: Response, id: &str) -> Response {
+/// What its answer must know of a request.
+struct Sent<'a> {
+    id: &'a str,
+    method: &'a Method,
+    /// Whether it came with a token.
+    token: bool,
+}
+
+fn complete(app: &App, mut response: Response, sent: &Sent<'_>) -> Response {
     if let Some(failure) = response.extensions().get::<Failure>() {
-        let mut problem = failure.problem.clone();
-        problem.request_id = Some(id.to_owned());
+        let mut problem = failure.problem.clone().placed(sent.id, &app.config.public_url);
+        if matches!(*sent.method, Method::GET | Method::HEAD | Method::DELETE) {
+            // There is no body to point into.
+            problem.errors.iter_mut().for_each(|error| error.pointer = None);
+        }
         let body = problem.into_body();
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         *response.body_mut() = Body::from(body);
     }
-    let value = HeaderValue::from_str(id).expect("a request id is a plain word");
+    if sent.token && response.headers().contains_key(header::WWW_AUTHENTICATE) {
+        // RFC 6750, 3.1: only who has sent a token is told that it is worth nothing.
+        let told = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, told);
+    }
+    let value = HeaderValue::from_str(sent.id).expect("a request id is a plain word");
     response.headers_mut().insert(REQUEST_ID, value);
     response
 }

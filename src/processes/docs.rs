@@ -1,4 +1,4 @@
-//! `GET /openapi.json`; `GET /docs` and the files of its page, all of them in the binary. No part of the contract: they are for people
+//! `GET /openapi.json`; `GET /docs` and the files of its page; `GET /problems/{code}`: all of them in the binary. No part of the contract: they are for people
 //! and their tools.
 
 use std::{borrow::Cow, sync::Arc};
@@ -10,7 +10,8 @@ use axum::{body::Bytes, extract::Path};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use serde_json::Value;
 
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Result, title};
+use crate::platform::problems::{self, Entry};
 
 const PAGE: &str = include_str!("docs/page.html");
 const START: &str = include_str!("docs/start.js");
@@ -50,6 +51,33 @@ impl Document {
 
 pub async fn page() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)], PAGE)
+}
+
+/// What a problem document's `type` leads to.
+pub async fn problem(Path(code): Path<String>) -> Result<impl IntoResponse> {
+    let entries: Vec<&Entry> = problems::catalogue().iter().filter(|entry| entry.code == code).collect();
+    let code = entries.first().ok_or(Error::NotFound("problem"))?.code;
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{code}</title>\n<h1>{code}</h1>\n"
+    );
+    for entry in entries {
+        let told = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('`', "");
+        let then =
+            if entry.then.is_empty() { String::new() } else { format!("<p>What to do: {}</p>\n", told(entry.then)) };
+        page.push_str(&format!(
+            "<h2>{} {}</h2>\n<p>{}</p>\n{then}",
+            entry.status,
+            title(entry.status),
+            told(entry.when)
+        ));
+    }
+    page.push_str("<p><a href=\"/docs\">The API</a></p>\n");
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, CACHE),
+    ];
+    Ok((headers, page))
 }
 
 pub async fn file(Path(name): Path<String>) -> Result<impl IntoResponse> {

@@ -34,7 +34,7 @@ const REQUEST_HEADERS: [HeaderName; 5] = [
     HeaderName::from_static("x-request-id"),
 ];
 /// … and read beside the few headers that every page may.
-const ANSWER_HEADERS: [HeaderName; 9] = [
+const ANSWER_HEADERS: [HeaderName; 11] = [
     HeaderName::from_static("idempotent-replayed"),
     HeaderName::from_static("ratelimit-limit"),
     HeaderName::from_static("ratelimit-remaining"),
@@ -44,6 +44,8 @@ const ANSWER_HEADERS: [HeaderName; 9] = [
     header::LINK,
     header::ETAG,
     header::CONTENT_DISPOSITION,
+    header::LOCATION,
+    header::WWW_AUTHENTICATE,
 ];
 /// How long a browser need not ask again; none keeps it longer than two hours.
 const PREFLIGHT_SECS: u64 = 7_200;

@@ -81,6 +81,7 @@ pub fn routes() -> Router<App> {
         .route("/openapi.json", get(async move |headers: HeaderMap| document.answer(&headers)))
         .route("/docs", get(docs::page))
         .route("/docs/{file}", get(docs::file))
+        .route("/problems/{code}", get(docs::problem))
 }
 
 /// Routes behind the layers that all of ours are behind; tests put theirs there too.

@@ -8,7 +8,7 @@ use octoco::platform::error::Decline;
 use octoco::platform::problems;
 use octoco::processes::router;
 use reqwest::{Method, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 
 use crate::harness::{Answer, TestApp};
@@ -319,5 +319,49 @@ async fn the_page_of_the_document_loads_nothing_from_elsewhere(db: PgPool) {
     }
     let unknown = get("/docs/other.js").await;
     assert_eq!((unknown.status, unknown.code()), (StatusCode::NOT_FOUND, "not_found"));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn the_type_of_a_problem_leads_to_a_page_about_its_code(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let get = async |path: &str, headers: &[(&str, &str)]| t.send(Method::GET, path, None, headers, None).await;
+    let refused = get("/v1/me", &[]).await;
+    let url = refused.body["type"].as_str().expect("a text").to_owned();
+    let path = url.strip_prefix(&t.app.config.public_url).expect("of our own");
+    assert_eq!(path, "/problems/unauthenticated");
+    let mut pages = BTreeSet::new();
+    for entry in problems::catalogue() {
+        let page = get(&format!("/problems/{}", entry.code), &[]).await;
+        assert_eq!(
+            (page.status, &page.headers["content-type"]),
+            (StatusCode::OK, &"text/html; charset=utf-8".parse().expect("a header"))
+        );
+        let text = page.body.as_str().expect("a text").to_owned();
+        assert!(text.contains(entry.code) && text.contains(&entry.status.to_string()), "{text}");
+        pages.insert(text);
+    }
+    assert!(pages.len() > 20);
+    assert_eq!(get("/problems/nothing", &[]).await.code(), "not_found");
+    // A token that is worth nothing is told so; a call without one is only asked for one.
+    assert_eq!(refused.headers["www-authenticate"], "Bearer");
+    let stale = get("/v1/me", &[("Authorization", "Bearer nonsense")]).await;
+    assert_eq!(stale.headers["www-authenticate"], "Bearer error=\"invalid_token\"");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn every_wrong_field_has_a_code_a_place_and_its_numbers(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let register = async |body: Value| t.send(Method::POST, "/v1/auth/register", None, &[], Some(body)).await.body;
+    let wrong = register(json!({"email": 5, "nickname": "x"})).await;
+    let told: Vec<_> =
+        wrong["errors"].as_array().expect("a list").iter().map(|e| (e["code"].clone(), e["pointer"].clone())).collect();
+    assert_eq!(told[0], (json!("type"), json!("#/email")));
+    assert!(told.contains(&(json!("unknown"), json!("#/nickname"))), "{told:?}");
+    assert!(told.contains(&(json!("required"), json!("#/password"))), "{told:?}");
+    let short = register(json!({"email": "a@example.com", "password": "short", "full_name": "A"})).await;
+    let error = &short["errors"][0];
+    assert_eq!((&error["code"], &error["parameters"]["min"]), (&json!("length"), &json!(8)), "{short}");
     t.finish().await;
 }

@@ -31,7 +31,7 @@ struct Route {
 }
 
 /// Routes of the router that are no part of the contract.
-const UNDOCUMENTED: [&str; 3] = ["/openapi.json", "/docs", "/docs/{file}"];
+const UNDOCUMENTED: [&str; 4] = ["/openapi.json", "/docs", "/docs/{file}", "/problems/{code}"];
 
 fn decide(path: &str, operation: &Value) -> Result<Decision, String> {
     if path.starts_with("/v1/webhooks/") {

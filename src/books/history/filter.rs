@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::sort::Sort;
 use crate::money::transactions::{Kind, ShownState, State};
+use crate::platform::error::Wrong;
 use crate::platform::{clock::DateTime, http::Fields};
 
 const REFERENCE_CHARS_MAX: usize = 255;
@@ -193,10 +194,10 @@ impl FilterQuery {
             ..Filter::of(scope)
         };
         if filter.amount_min.zip(filter.amount_max).is_some_and(|(min, max)| min > max) {
-            fields.wrong("amount_max", "must not be less than amount_min");
+            fields.wrong("amount_max", Wrong::Conflict("amount_min", "must not be less than amount_min"));
         }
         if filter.from.zip(filter.to).is_some_and(|(from, to)| from > to) {
-            fields.wrong("to", "must not be before from");
+            fields.wrong("to", Wrong::Conflict("from", "must not be before from"));
         }
         let sort = Sort::parse(self.sort.as_deref()).unwrap_or_else(|message| {
             fields.wrong("sort", message);
@@ -214,7 +215,7 @@ impl StaffQuery {
             "true" => Some(true),
             "false" => Some(false),
             _ => {
-                fields.wrong("held", "must be true or false");
+                fields.wrong("held", Wrong::Type("true or false"));
                 None
             }
         });
@@ -245,7 +246,7 @@ fn list<T: PartialEq>(
 fn currency(fields: &mut Fields, code: &str) -> Option<&'static str> {
     let currency = Currency::parse(code);
     if currency.is_none() {
-        fields.wrong("currency", "is not a currency of ISO 4217");
+        fields.wrong("currency", Wrong::Format("is not a currency of ISO 4217"));
     }
     currency.map(Currency::code)
 }
@@ -253,7 +254,7 @@ fn currency(fields: &mut Fields, code: &str) -> Option<&'static str> {
 fn amount(fields: &mut Fields, field: &'static str, text: &str) -> Option<i64> {
     let amount = text.parse::<i64>().ok().filter(|amount| *amount >= 0);
     if amount.is_none() {
-        fields.wrong(field, "must be a whole number of minor units, not negative");
+        fields.wrong(field, Wrong::Format("must be a whole number of minor units, not negative"));
     }
     amount
 }
@@ -261,7 +262,7 @@ fn amount(fields: &mut Fields, field: &'static str, text: &str) -> Option<i64> {
 fn uuid(fields: &mut Fields, field: &'static str, text: &str) -> Option<Uuid> {
     let id = text.parse::<Uuid>().ok();
     if id.is_none() {
-        fields.wrong(field, "is not a UUID");
+        fields.wrong(field, Wrong::Format("is not a UUID"));
     }
     id
 }

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::identity::{caller::Caller, staff::Staff};
 use crate::money::transactions::routes::TransactionView;
 use crate::money::{approvals, transactions};
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::page::{LIMIT_DEFAULT, LIMIT_MAX, Position};
 use crate::platform::http::{Fields, Json, Page, Path, Query};
 use crate::platform::{permissions::TransactionsRead, problems::Problems};
@@ -67,10 +67,10 @@ struct AllQuery {
 impl PagingQuery {
     fn parse(&self, fields: &mut Fields) -> Paging {
         if self.page.is_some() && self.cursor.is_some() {
-            fields.wrong("cursor", "cannot be used together with page");
+            fields.wrong("cursor", Wrong::Conflict("page", "cannot be used together with page"));
         }
         if self.page_size.is_some() && self.limit.is_some() {
-            fields.wrong("limit", "cannot be used together with page_size");
+            fields.wrong("limit", Wrong::Conflict("page_size", "cannot be used together with page_size"));
         }
         let (field, size) = match &self.limit {
             Some(limit) => ("limit", Some(limit.as_str())),
@@ -87,7 +87,7 @@ impl PagingQuery {
 fn within(fields: &mut Fields, field: &'static str, text: Option<&str>, default: i64, max: i64) -> i64 {
     let value = text.map_or(Some(default), |text| text.parse().ok()).filter(|value| (1..=max).contains(value));
     value.unwrap_or_else(|| {
-        fields.wrong(field, format!("must be between 1 and {max}"));
+        fields.wrong(field, Wrong::Between(1, max));
         default
     })
 }

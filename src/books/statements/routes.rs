@@ -15,7 +15,7 @@ use super::csv::Writer;
 use super::{Reader, Request, Statement};
 use crate::app::App;
 use crate::identity::{caller::Caller, staff::Staff, users};
-use crate::platform::error::{BoxError, Error, Result};
+use crate::platform::error::{BoxError, Error, Result, Wrong};
 use crate::platform::http::{Fields, Json, Path, Query};
 use crate::platform::{permissions::TransactionsRead, problems::Problems, text_enum::text_enum};
 
@@ -60,7 +60,7 @@ impl StatementQuery {
         if from.is_some_and(|from| from > now) {
             fields.wrong("from", "has not come yet");
         } else if from.zip(to).is_some_and(|(from, to)| from > to) {
-            fields.wrong("to", "must not be before from");
+            fields.wrong("to", Wrong::Conflict("from", "must not be before from"));
         }
         let format = fields.word("format", self.format.as_deref()).unwrap_or(Format::Json);
         let ((currency, from), to) = fields.finish_with(currency.zip(from).zip(to))?;

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::LazyLock};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Email;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::hashing::one_spelling;
 
 pub const CHARS_MIN: usize = 8;
@@ -22,10 +22,10 @@ pub fn check(field: &str, password: &SecretString, email: Option<&Email>) -> Res
     let spelled = one_spelling(password);
     let password = spelled.as_ref().unwrap_or(password).expose_secret();
     if !(CHARS_MIN..=CHARS_MAX).contains(&password.chars().count()) {
-        return Err(Error::field(field, format!("must have {CHARS_MIN} to {CHARS_MAX} characters")));
+        return Err(Error::field(field, Wrong::Length(CHARS_MIN, CHARS_MAX, "characters")));
     }
     if spelled.is_none() {
-        return Err(Error::field(field, "must not hold control characters or what cannot be seen"));
+        return Err(Error::field(field, Wrong::Characters("must not hold control characters or what cannot be seen")));
     }
     let lower = password.to_lowercase();
     if is_common(&lower) {

@@ -4,7 +4,11 @@ use uuid::Uuid;
 
 use super::{Approval, ApprovalDecision, SubjectHash};
 use crate::identity::staff::Staff;
-use crate::platform::{error::Result, http::Fields, permissions::Permission};
+use crate::platform::{
+    error::{Result, Wrong},
+    http::Fields,
+    permissions::Permission,
+};
 
 /// The bodies of calls that decide: the hash of what was seen, under the name that it was shown with, and a note.
 macro_rules! decision_bodies {
@@ -41,7 +45,7 @@ pub(crate) fn decide<P: Permission>(
     let mut fields = Fields::default();
     let seen = SubjectHash::parse(hash);
     if seen.is_none() {
-        fields.wrong(field, "must have 64 hexadecimal digits");
+        fields.wrong(field, Wrong::Format("must have 64 hexadecimal digits"));
     }
     let note = note.map(|note| parse_note(&mut fields, &note));
     Ok(ApprovalDecision::of(staff, fields.finish_with(seen)?, note))

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Direction, FailureReason, Kind, Outcome, ShownState, Transaction};
 use crate::app::App;
+use crate::platform::error::Wrong;
 use crate::platform::{clock::DateTime, http::Fields};
 
 /// Ten thousand million in the major unit of a currency with cents: far above any payment, far below any overflow.
@@ -87,9 +88,9 @@ impl From<Transaction> for TransactionView {
 pub fn parse_amount(app: &App, fields: &mut Fields, minor: i64, currency: &str) -> Option<Amount> {
     let currency = fields.take(app.currency(currency));
     if minor <= 0 {
-        fields.wrong("amount", "must be greater than zero");
+        fields.wrong("amount", Wrong::AtLeast(1));
     } else if minor > AMOUNT_MINOR_MAX {
-        fields.wrong("amount", format!("must be at most {AMOUNT_MINOR_MAX}"));
+        fields.wrong("amount", Wrong::AtMost(AMOUNT_MINOR_MAX));
     }
     Amount::new(minor, currency?).ok()
 }

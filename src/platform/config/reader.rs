@@ -48,16 +48,16 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn checked<T>(
+    pub(super) fn checked<T, E: ToString>(
         &mut self,
         name: &str,
         default: Option<&str>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let value = Zeroizing::new(self.text(name, default)?);
         match parse(value.trim()) {
             Ok(value) => Some(value),
-            Err(reason) => self.fail(name, &reason),
+            Err(reason) => self.fail(name, &reason.to_string()),
         }
     }
 

@@ -7,7 +7,7 @@ use icu_properties::CodePointSetData;
 use icu_properties::props::{Dash, DefaultIgnorableCodePoint};
 
 use crate::platform::clock::DateTime;
-use crate::platform::error::{Error, FieldError, Result};
+use crate::platform::error::{Error, FieldError, Result, Wrong};
 
 /// The years that chrono holds whole, in whatever zone. PostgreSQL's first is a later one (4713 BC): see [`storable`].
 const YEARS: RangeInclusive<i32> = -262_142..=262_141;
@@ -23,9 +23,9 @@ impl Fields {
     pub fn text(&mut self, field: &'static str, value: &str, length: RangeInclusive<usize>) -> String {
         let value = self.search(field, value, length);
         if value.chars().any(turns_or_breaks) {
-            self.wrong(field, "must not hold control characters");
+            self.wrong(field, Wrong::Characters("must not hold control characters"));
         } else if !value.is_empty() && value.chars().all(is_invisible) {
-            self.wrong(field, "must hold something that can be seen");
+            self.wrong(field, Wrong::Characters("must hold something that can be seen"));
         }
         value
     }
@@ -36,9 +36,9 @@ impl Fields {
         let value = value.trim();
         let (min, max) = (*length.start(), *length.end());
         if sent > max || value.chars().count() < min {
-            self.wrong(field, format!("must have {min} to {max} characters"));
+            self.wrong(field, Wrong::Length(min, max, "characters"));
         } else if value.chars().any(char::is_control) {
-            self.wrong(field, "must not hold control characters");
+            self.wrong(field, Wrong::Characters("must not hold control characters"));
         }
         value.to_owned()
     }
@@ -49,7 +49,7 @@ impl Fields {
         let digits: String = value.chars().filter(|c| !is_filler(*c)).collect();
         let (min, max) = (*length.start(), *length.end());
         if !digits.bytes().all(|b| b.is_ascii_digit()) || !length.contains(&digits.len()) {
-            self.wrong(field, format!("must have {min} to {max} digits"));
+            self.wrong(field, Wrong::Length(min, max, "digits"));
         }
         digits
     }
@@ -61,18 +61,21 @@ impl Fields {
         let strict = || chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
         let moment = time.or_else(strict).or_else(date).filter(|moment| YEARS.contains(&moment.year()));
         if moment.is_none() {
-            self.wrong(field, "must be an RFC 3339 time (with + written as %2B) or a date as in 2026-03-01");
+            self.wrong(
+                field,
+                Wrong::Format("must be an RFC 3339 time (with + written as %2B) or a date as in 2026-03-01"),
+            );
         }
         moment
     }
 
     /// A word of an enum, if one is given.
-    pub fn word<T: FromStr<Err = String>>(&mut self, field: &'static str, text: Option<&str>) -> Option<T> {
-        text?.parse().map_err(|message: String| self.wrong(field, message)).ok()
+    pub fn word<T: FromStr<Err: Into<Wrong>>>(&mut self, field: &'static str, text: Option<&str>) -> Option<T> {
+        text?.parse().map_err(|wrong: T::Err| self.wrong(field, wrong)).ok()
     }
 
-    pub fn wrong(&mut self, field: &'static str, message: impl Into<String>) {
-        self.0.push(FieldError { field: field.to_owned(), message: message.into() });
+    pub fn wrong(&mut self, field: &'static str, wrong: impl Into<Wrong>) {
+        self.0.push(FieldError::new(field, wrong));
     }
 
     /// Takes the value of a check that reports by itself.

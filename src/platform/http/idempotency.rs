@@ -7,7 +7,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::{extract::FromRequestParts, http::request::Parts};
 use serde::Serialize;
 
-use crate::platform::error::Error;
+use crate::platform::error::{Error, Wrong};
 
 const HEADER: &str = "Idempotency-Key";
 const KEY_CHARS_MAX: usize = 255;
@@ -27,15 +27,15 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
         let mut values = parts.headers.get_all(HEADER).iter();
-        let value = values.next().ok_or_else(|| Error::field(HEADER, "is required"))?;
+        let value = values.next().ok_or_else(|| Error::field(HEADER, Wrong::Required))?;
         if values.next().is_some() {
-            return Err(Error::field(HEADER, "is given twice"));
+            return Err(Error::field(HEADER, Wrong::Duplicate));
         }
         match value.to_str() {
             Ok(key) if (1..=KEY_CHARS_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) => {
                 Ok(Self(key.to_owned()))
             }
-            _ => Err(Error::field(HEADER, format!("must have 1 to {KEY_CHARS_MAX} visible ASCII characters"))),
+            _ => Err(Error::field(HEADER, Wrong::Length(1, KEY_CHARS_MAX, "visible ASCII characters"))),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Extractors whose refusals are problem documents that name the field: [`Json`] for bodies, [`Query`] and [`Path`].
 
+mod mistakes;
+
 use std::{fmt::Display, time::Duration};
 
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
@@ -10,7 +12,7 @@ use axum::{body::Bytes, http::request::Parts};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::platform::error::Error;
+use crate::platform::error::{Error, Wrong};
 
 /// The largest body of any call but a webhook: a bank account's is 400 bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -81,7 +83,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     if bytes.iter().find(|byte| !b" \t\r\n".contains(byte)) != Some(&b'{') {
         return Err(match serde_json::from_slice::<IgnoredAny>(bytes) {
-            Ok(_) => Error::field("body", "must be a JSON object"),
+            Ok(_) => Error::field("body", Wrong::Type("a JSON object")),
             Err(cause) => Error::InvalidJson(shorten(&cause.to_string())),
         });
     }
@@ -90,29 +92,13 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         let path = error.path().to_string();
         let cause = error.into_inner();
         if cause.is_data() {
-            schema_error(&path, &cause.to_string())
+            Error::Invalid(mistakes::all::<T>(bytes, mistakes::of(&path, &cause.to_string())))
         } else {
             Error::InvalidJson(shorten(&cause.to_string()))
         }
     })?;
     reader.end().map_err(|_| Error::InvalidJson("something follows the value".to_owned()))?;
     Ok(value)
-}
-
-/// Names the field. For a field that is missing, unknown or doubled, serde puts the name into the message, in backquotes.
-fn schema_error(path: &str, message: &str) -> Error {
-    // The position means nothing to the sender of a one-line body.
-    let message = message.split(" at line ").next().unwrap_or(message);
-    for (prefix, wrong) in [
-        ("missing field `", "is required"),
-        ("unknown field `", "is not a field of this request"),
-        ("duplicate field `", "is given twice"),
-    ] {
-        if let Some(name) = message.strip_prefix(prefix).and_then(|rest| rest.split('`').next()) {
-            return Error::field(shorten(name), wrong);
-        }
-    }
-    Error::field(if path == "." { "body".to_owned() } else { shorten(path) }, shorten(message))
 }
 
 fn shorten(text: &str) -> String {
@@ -127,7 +113,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
         serde_path_to_error::deserialize(reader)
             .map(Self)
-            .map_err(|error| schema_error(&error.path().to_string(), &error.inner().to_string()))
+            .map_err(|error| Error::Invalid(vec![mistakes::of(&error.path().to_string(), &error.inner().to_string())]))
     }
 }
 
@@ -136,7 +122,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
-        path.map(|axum::extract::Path(value)| Self(value)).map_err(|_| Error::field("id", "is not a UUID"))
+        path.map(|axum::extract::Path(value)| Self(value))
+            .map_err(|_| Error::field("id", Wrong::Format("is not a UUID")))
     }
 }
 
@@ -152,6 +139,71 @@ mod tests {
         amount: i64,
         #[expect(dead_code, reason = "only its parsing is tested")]
         currency: String,
+    }
+
+    /// Every field with its code, in the order in which they are told.
+    fn all(body: &str) -> Vec<(String, &'static str)> {
+        match parse::<Wide>(body.as_bytes()).expect_err("must be refused") {
+            Error::Invalid(errors) => errors.into_iter().map(|error| (error.field, error.code.name())).collect(),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its parsing is tested")]
+    struct Wide {
+        amount: i64,
+        currency: String,
+        urgent: bool,
+        ids: Vec<uuid::Uuid>,
+        inner: Inner,
+        note: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its parsing is tested")]
+    struct Inner {
+        name: String,
+        kind: crate::platform::permissions::Role,
+    }
+
+    #[test]
+    fn all_that_is_missing_and_wrong_is_told_at_once() {
+        let told = |pairs: &[(&str, &'static str)]| -> Vec<(String, &'static str)> {
+            pairs.iter().map(|(field, code)| ((*field).to_owned(), *code)).collect()
+        };
+        let missing = ["amount", "currency", "urgent", "ids", "inner"].map(|field| (field, "required"));
+        assert_eq!(all("{}"), told(&missing));
+        let mixed =
+            r#"{"amount": "1", "urgent": 7, "admin": true, "ids": ["x"], "inner": {"name": 5, "kind": "king"}}"#;
+        let expected = [
+            ("amount", "type"),
+            ("admin", "unknown"),
+            ("ids[0]", "format"),
+            ("inner.kind", "choice"),
+            ("inner.name", "type"),
+            ("urgent", "type"),
+            ("currency", "required"),
+        ];
+        assert_eq!(all(mixed), told(&expected));
+    }
+
+    #[test]
+    fn no_word_of_the_parser_reaches_the_caller() {
+        for body in [
+            r#"{"amount": "secret", "currency": 5, "urgent": null, "ids": {}, "inner": []}"#,
+            r#"{"amount": 1.5, "currency": [], "urgent": "yes", "ids": [1], "inner": {"name": null, "kind": 4}}"#,
+        ] {
+            let Err(Error::Invalid(errors)) = parse::<Wide>(body.as_bytes()) else { panic!("must be refused") };
+            assert!(errors.len() >= 5, "{errors:?}");
+            for error in errors {
+                for word in ["invalid", "expected", "struct", "i64", "line", "column", "secret"] {
+                    assert!(!error.message.contains(word), "{error:?}");
+                }
+            }
+        }
     }
 
     fn wrong(body: &str) -> (String, String) {

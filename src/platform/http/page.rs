@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Fields;
+use crate::platform::error::Wrong;
 use crate::platform::text_enum::text_enum;
 
 pub const LIMIT_DEFAULT: i64 = 20;
@@ -71,7 +72,7 @@ pub fn range(fields: &mut Fields, cursor: Option<&str>, limit: Option<i64>) -> (
 pub fn cursor(fields: &mut Fields, cursor: Option<&str>) -> Option<Uuid> {
     let id = BASE64_URL_SAFE_NO_PAD.decode(cursor?).ok().and_then(|bytes| Uuid::from_slice(&bytes).ok());
     if id.is_none() {
-        fields.wrong("cursor", "is not a cursor of this list");
+        fields.wrong("cursor", Wrong::Format("is not a cursor of this list"));
     }
     id
 }
@@ -79,7 +80,7 @@ pub fn cursor(fields: &mut Fields, cursor: Option<&str>) -> Option<Uuid> {
 pub fn limit(fields: &mut Fields, limit: Option<i64>) -> i64 {
     let limit = limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
-        fields.wrong("limit", format!("must be between 1 and {LIMIT_MAX}"));
+        fields.wrong("limit", Wrong::Between(1, LIMIT_MAX));
     }
     limit
 }

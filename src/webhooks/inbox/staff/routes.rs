@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::fields::storable;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{WebhooksDismiss, WebhooksRead, WebhooksReadWhole, WebhooksReplay};
@@ -177,7 +177,7 @@ async fn replay_many(
     Json(body): Json<ReplayBody>,
 ) -> Result<(StatusCode, Json<Replayed>)> {
     if body.ids.is_empty() || body.ids.len() > REPLAY_MAX {
-        return Err(Error::field("ids", format!("must hold 1 to {REPLAY_MAX} ids")));
+        return Err(Error::field("ids", Wrong::Length(1, REPLAY_MAX, "ids")));
     }
     let replayed = inbox::replay(&app, &staff.actor, &body.ids).await?;
     let not_found = body.ids.into_iter().filter(|id| !replayed.contains(id)).collect();

@@ -1,0 +1,162 @@
+//! One field of a request and what is wrong with it: words for people, a code and its numbers for machines. `http::Fields` and the
+//! extractors of `http::json` collect them.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use crate::platform::text_enum::{NotOneOf, text_enum};
+
+text_enum! {
+    /// What kind of mistake it is; stable.
+    #[schema(as = FieldErrorCode)]
+    pub enum FieldCode {
+        /// It is missing.
+        Required = "required",
+        /// The request has no such field.
+        Unknown = "unknown",
+        /// It is given twice.
+        Duplicate = "duplicate",
+        /// It is of another JSON type; `parameters.expected` says which it should be.
+        Type = "type",
+        /// Too short or too long: `parameters.min`, `parameters.max`, in characters, digits or items.
+        Length = "length",
+        /// Too small or too large: `parameters.min`, `parameters.max`, where there is a bound.
+        Range = "range",
+        /// None of the words in `parameters.allowed`.
+        Choice = "choice",
+        /// It holds characters that it must not hold.
+        Characters = "characters",
+        /// It is not written as it must be.
+        Format = "format",
+        /// It does not go together with `parameters.with`.
+        Conflict = "conflict",
+        /// Anything else; the message says what.
+        Invalid = "invalid",
+    }
+}
+
+/// A mistake, before it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    Required,
+    Unknown,
+    Duplicate,
+    /// In our words: `a text`, `a whole number`.
+    Type(&'static str),
+    /// From how many to how many of what.
+    Length(usize, usize, &'static str),
+    Between(i64, i64),
+    AtLeast(i64),
+    AtMost(i64),
+    OneOf(Vec<String>),
+    Characters(&'static str),
+    Format(&'static str),
+    /// With which field it does not go together, and in what words.
+    Conflict(&'static str, &'static str),
+    Other(String),
+}
+
+impl Wrong {
+    fn code(&self) -> FieldCode {
+        match self {
+            Self::Required => FieldCode::Required,
+            Self::Unknown => FieldCode::Unknown,
+            Self::Duplicate => FieldCode::Duplicate,
+            Self::Type(_) => FieldCode::Type,
+            Self::Length(..) => FieldCode::Length,
+            Self::Between(..) | Self::AtLeast(_) | Self::AtMost(_) => FieldCode::Range,
+            Self::OneOf(_) => FieldCode::Choice,
+            Self::Characters(_) => FieldCode::Characters,
+            Self::Format(_) => FieldCode::Format,
+            Self::Conflict(..) => FieldCode::Conflict,
+            Self::Other(_) => FieldCode::Invalid,
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Required => "is required".to_owned(),
+            Self::Unknown => "is not a field of this request".to_owned(),
+            Self::Duplicate => "is given twice".to_owned(),
+            Self::Type(expected) => format!("must be {expected}"),
+            Self::Length(min, max, what) => format!("must have {min} to {max} {what}"),
+            Self::Between(min, max) => format!("must be between {min} and {max}"),
+            Self::AtLeast(1) => "must be greater than zero".to_owned(),
+            Self::AtLeast(min) => format!("must be at least {min}"),
+            Self::AtMost(max) => format!("must be at most {max}"),
+            Self::OneOf(words) => NotOneOf::told(words),
+            Self::Characters(told) | Self::Format(told) | Self::Conflict(_, told) => (*told).to_owned(),
+            Self::Other(told) => told.clone(),
+        }
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        let parameters = match self {
+            Self::Type(expected) => json!({"expected": expected}),
+            Self::Length(min, max, _) => json!({"min": min, "max": max}),
+            Self::Between(min, max) => json!({"min": min, "max": max}),
+            Self::AtLeast(min) => json!({"min": min}),
+            Self::AtMost(max) => json!({"max": max}),
+            Self::OneOf(words) => json!({"allowed": words}),
+            Self::Conflict(with, _) => json!({"with": with}),
+            _ => Value::Null,
+        };
+        match parameters {
+            Value::Object(parameters) => parameters,
+            _ => Map::new(),
+        }
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(told: &str) -> Self {
+        Self::Other(told.to_owned())
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(told: String) -> Self {
+        Self::Other(told)
+    }
+}
+
+impl From<NotOneOf> for Wrong {
+    fn from(words: NotOneOf) -> Self {
+        Self::OneOf(words.0.iter().map(|word| (*word).to_owned()).collect())
+    }
+}
+
+/// One field of a request and what is wrong with it.
+#[derive(Debug, Clone, Serialize, ToSchema, PartialEq, Eq)]
+pub struct FieldError {
+    /// A body field (`amount`), a header (`Idempotency-Key`) or a query parameter.
+    #[schema(example = "amount")]
+    pub field: String,
+    pub code: FieldCode,
+    /// For people.
+    #[schema(example = "must be greater than zero")]
+    pub message: String,
+    /// Where it stands in the body, as a JSON pointer (RFC 6901) in a fragment; null for a header or a query parameter.
+    #[schema(example = "#/amount")]
+    pub pointer: Option<String>,
+    /// What the code's words are about: see `code`.
+    #[schema(value_type = Object, example = json!({"min": 1}))]
+    pub parameters: Map<String, Value>,
+}
+
+impl FieldError {
+    pub fn new(field: impl Into<String>, wrong: impl Into<Wrong>) -> Self {
+        let (field, wrong) = (field.into(), wrong.into());
+        // Headers are the only fields with a hyphen; `body` is the whole of it.
+        let pointer = match field.as_str() {
+            "body" => Some("#".to_owned()),
+            name if name.contains('-') || name == "Host" => None,
+            name => Some(format!(
+                "#/{}",
+                name.replace('~', "~0").replace('/', "~1").replace(['.', '['], "/").replace(']', "")
+            )),
+        };
+        Self { code: wrong.code(), message: wrong.message(), parameters: wrong.parameters(), pointer, field }
+    }
+}

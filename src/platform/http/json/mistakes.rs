@@ -1,0 +1,137 @@
+//! Every mistake of a body at once, in our words. serde stops at the first; so each that is found is put right with some value that
+//! passes, until the body does or nothing that is tried helps. `http::json` calls this for bodies that it has refused already.
+
+use std::collections::{HashMap, VecDeque};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::shorten;
+use crate::platform::error::{FieldCode, FieldError, Wrong};
+
+/// Enough for every field of any body; whoever sends more mistakes hears of the first.
+const TRIES_MAX: usize = 64;
+
+/// The mistake that a message of serde's is about. For a field that is missing, unknown or doubled, serde puts the name into it, in backquotes.
+pub(super) fn of(path: &str, message: &str) -> FieldError {
+    let place = if path == "." || path == "?" { "" } else { path };
+    for (prefix, wrong) in [
+        ("missing field `", Wrong::Required),
+        ("unknown field `", Wrong::Unknown),
+        ("duplicate field `", Wrong::Duplicate),
+    ] {
+        if let Some(name) = message.strip_prefix(prefix).and_then(|rest| rest.split('`').next()) {
+            // The path ends in the field itself where serde was already inside of it.
+            let inside = place.rsplit('.').next() == Some(name);
+            let whole = if place.is_empty() || inside { place.to_owned() } else { format!("{place}.{name}") };
+            return FieldError::new(shorten(if whole.is_empty() { name } else { &whole }), wrong);
+        }
+    }
+    FieldError::new(if place.is_empty() { "body".to_owned() } else { shorten(place) }, in_our_words(message))
+}
+
+fn in_our_words(message: &str) -> Wrong {
+    if let Some(rest) = message.strip_prefix("unknown variant `") {
+        let words = rest.split('`').skip(2).step_by(2).map(str::to_owned).collect();
+        return Wrong::OneOf(words);
+    }
+    let expected = message.split(", expected ").nth(1).unwrap_or_default();
+    let expected = expected.split(" at line ").next().unwrap_or_default();
+    match expected {
+        "a string" | "a borrowed string" | "string" => Wrong::Type("a text"),
+        "a boolean" => Wrong::Type("true or false"),
+        "a sequence" => Wrong::Type("a list"),
+        "a map" => Wrong::Type("an object"),
+        text if text.starts_with("struct ") => Wrong::Type("an object"),
+        text if text.starts_with("UUID") || text.starts_with("a UUID") || text.contains("formatted UUID") => {
+            Wrong::Format("is not a UUID")
+        }
+        text if is_integer(text) && message.starts_with("invalid value") => Wrong::Format("is out of range"),
+        text if is_integer(text) => Wrong::Type("a whole number"),
+        "f32" | "f64" => Wrong::Type("a number"),
+        _ if message.starts_with("UUID parsing failed") || message.contains("UUID") => Wrong::Format("is not a UUID"),
+        _ if message.contains("datetime") || message.contains("date") => {
+            Wrong::Format("is not a time or date of RFC 3339")
+        }
+        _ if message.contains("invalid digit") || message.contains("cannot parse integer") => {
+            Wrong::Type("a whole number")
+        }
+        _ if message.contains("provided string was not `true` or `false`") => Wrong::Type("true or false"),
+        _ if message.contains("number too") => Wrong::Format("is out of range"),
+        _ => Wrong::Format("is not what this field takes"),
+    }
+}
+
+fn is_integer(expected: &str) -> bool {
+    matches!(expected, "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" | "isize" | "an integer")
+}
+
+/// The first mistake and all others that can be found behind it.
+pub(super) fn all<T: DeserializeOwned>(bytes: &[u8], first: FieldError) -> Vec<FieldError> {
+    let Ok(mut body) = serde_json::from_slice(bytes) else { return vec![first] };
+    let mut untried: HashMap<String, VecDeque<Option<Value>>> = HashMap::new();
+    let (mut found, mut mistake) = (vec![first.clone()], first);
+    for _ in 0..TRIES_MAX {
+        let fillers = untried.entry(mistake.field.clone()).or_insert_with(|| fillers(&mistake));
+        // One of the words that there are is known once a text was tried.
+        fillers.extend(mistake.parameters.get("allowed").and_then(|words| words.get(0)).cloned().map(Some));
+        let Some(filler) = fillers.pop_front() else { break };
+        if put(&mut body, &steps(&mistake.field), filler).is_none() {
+            break;
+        }
+        let Some(next) = mistake_of::<T>(&body) else { break };
+        if found.iter().all(|known| known.field != next.field) {
+            found.push(next.clone());
+        }
+        mistake = next;
+    }
+    // What is inside of something that is missing or wrong as a whole was only looked for to get on.
+    let wholes: Vec<String> = found.iter().map(|mistake| mistake.field.clone()).collect();
+    found.retain(|mistake| !wholes.iter().any(|whole| is_inside(&mistake.field, whole)));
+    // The document's order is that of what is there; what is missing comes after it.
+    found.sort_by_key(|mistake| mistake.code == FieldCode::Required);
+    found
+}
+
+fn is_inside(field: &str, whole: &str) -> bool {
+    field.strip_prefix(whole).is_some_and(|rest| rest.starts_with(['.', '[']))
+}
+
+fn mistake_of<T: DeserializeOwned>(body: &Value) -> Option<FieldError> {
+    let read = serde_path_to_error::deserialize::<_, T>(body.clone());
+    read.err().map(|error| of(&error.path().to_string(), &error.inner().to_string()))
+}
+
+/// What a field may want: the right one of them gets serde past it. `None` takes it away.
+fn fillers(mistake: &FieldError) -> VecDeque<Option<Value>> {
+    if mistake.code == FieldCode::Unknown {
+        return VecDeque::from([None]);
+    }
+    let uuid = json!("00000000-0000-7000-8000-000000000000");
+    let (date, time) = (json!("2026-01-01"), json!("2026-01-01T00:00:00Z"));
+    [json!("text"), json!(1), json!(true), json!([]), json!({}), uuid, date, time].map(Some).into()
+}
+
+/// `inner.ids[0]` as `inner`, `ids`, `0`.
+fn steps(field: &str) -> Vec<String> {
+    field.split(['.', '[']).map(|step| step.trim_end_matches(']').to_owned()).collect()
+}
+
+/// Sets what stands at a place, or takes it away. `None`: there is no such place.
+fn put(value: &mut Value, steps: &[String], filler: Option<Value>) -> Option<()> {
+    let (step, rest) = steps.split_first()?;
+    if rest.is_empty() {
+        match (value, filler) {
+            (Value::Object(map), Some(filler)) => drop(map.insert(step.clone(), filler)),
+            (Value::Object(map), None) => drop(map.remove(step)),
+            (Value::Array(list), Some(filler)) => *list.get_mut(step.parse::<usize>().ok()?)? = filler,
+            _ => return None,
+        }
+        return Some(());
+    }
+    match value {
+        Value::Object(map) => put(map.get_mut(step)?, rest, filler),
+        Value::Array(list) => put(list.get_mut(step.parse::<usize>().ok()?)?, rest, filler),
+        _ => None,
+    }
+}
