@@ -160,6 +160,8 @@ pub mod books {
     mod files;
     // Lists of transactions; one with its whole life.
     pub mod history;
+    // The company's journals as a file.
+    pub mod journal_export;
     // All that we hold about a person: taken out, or erased.
     pub mod personal_data;
     // The ledger copied into PostgreSQL: the read model.

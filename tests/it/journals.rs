@@ -222,8 +222,6 @@ async fn each_kind_moves_its_amount_between_its_two_accounts_once_it_is_approved
         assert_eq!(balances(&t, &company.debtor).await, expected, "{kind}");
         assert_items_are_the_account(&t).await;
     }
-    let metrics = t.http.get(format!("{}/metrics", t.url)).send().await.expect("an answer").status();
-    assert_eq!(metrics, StatusCode::NOT_FOUND, "not where the world asks");
     t.finish().await;
 }
 
@@ -259,7 +257,8 @@ async fn a_journal_needs_somebody_else_with_the_role_for_a_day_and_two_above_the
             .fetch_all(&t.app.db)
             .await
             .expect("PostgreSQL answers");
-    assert_eq!(actions, ["journal.proposed", "journal.approved", "journal.approved"]);
+    let proposals = actions.iter().filter(|action| *action == "journal.proposed").count();
+    assert_eq!((proposals, actions.len()), (1, 3), "{actions:?}");
     t.finish().await;
 }
 
@@ -360,9 +359,16 @@ async fn no_more_is_written_off_than_is_owed_and_books_and_statements_tie_out(db
     t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
     t.drive().await;
     assert_eq!((t.owed(debtor.id).await, t.balance(debtor).await), (0, (10_000, 0, 10_000)));
-    let period = "from=2026-01-01&to=2027-01-01&currency=ZAR";
-    let statement = t.get(debtor, &format!("/v1/statements?{period}")).await;
+    // The ledger's clock is the machine's.
+    crate::statements::pass_the_ledgers_present(&t).await;
+    let finance = t.staff(Role::Finance).await;
+    let path = format!("/v1/admin/users/{}/statements?from=2026-01-01&currency=ZAR", debtor.id);
+    let statement = t.get(&finance, &path).await;
     assert_eq!((statement.status, &statement.body["closing_balance"]), (StatusCode::OK, &json!(10_000)));
+    let kinds: Vec<&str> =
+        statement.body["lines"].as_array().expect("lines").iter().filter_map(|line| line["kind"].as_str()).collect();
+    assert!(!kinds.contains(&"write_off") && kinds.contains(&"receivable_repayment"), "a wallet's: {kinds:?}");
+    t.drive().await;
     assert_eq!(t.app.ledger.position(Currency::ZAR).await.expect("an answer"), 1_000_000 - 60_000);
     t.finish().await;
 }

@@ -73,6 +73,7 @@ async fn a_journal_that_is_behind_the_ledger_is_seen_and_neither_declined_nor_ex
     let declined = post(&t, &checker, &format!("/v1/admin/journals/{id}/decline"), "", body).await;
     assert_eq!(declined.code(), "stale_state");
     t.advance(TimeDelta::days(7));
+    let checker = t.staff(Role::Finance).await;
     t.drive().await;
     let held = shown(&t, &checker, id).await;
     assert_eq!(held["held_reason"], "the ledger has booked it already: PostgreSQL is behind");
@@ -126,5 +127,45 @@ async fn a_write_off_is_taken_out_with_the_persons_data_and_an_open_one_keeps_th
     assert_eq!(data.status, StatusCode::OK, "{}", data.body);
     let journals = &data.body["rows"]["journals"];
     assert_eq!((&journals[0]["kind"], &journals[0]["amount_minor"]), (&json!("write_off"), &json!(100_000)));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn the_file_of_all_journals_is_whole_and_says_what_they_add_up_to(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let mut formula = entry("own_funds_in", 100);
+    formula["evidence"]["reference"] = json!("=1+1");
+    booked(&t, &maker, &checker, formula, "k1").await;
+    let sent = booked(&t, &maker, &checker, entry("settlement", 50), "k2").await.id();
+    land(&t, &checker, sent, "arrived", "line 3").await;
+    proposed(&t, &maker, entry("own_funds_in", 7), "k3").await;
+    let file = async |query: &str| {
+        let answer = t.get(&maker, &format!("/v1/admin/journals/export{query}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        answer.body.as_str().expect("a text").to_owned()
+    };
+    let all = file("").await;
+    let (rows, end) = all.split_at(all.find("#end").expect("it is whole"));
+    let table: Vec<csv::StringRecord> =
+        csv::Reader::from_reader(rows.as_bytes()).records().map(Result::unwrap).collect();
+    assert_eq!(table.len(), 3, "{rows}");
+    let column = |name: &str| {
+        rows.lines().next().expect("names").split(',').position(|column| column == name).expect("a column")
+    };
+    let states: Vec<&str> = table.iter().map(|row| &row[column("state")]).collect();
+    assert_eq!(states, ["awaiting_approval", "completed", "completed"], "newest first");
+    assert_eq!((&table[1][column("debit")], &table[1][column("arrival_reference")]), ("bank", "line 3"));
+    assert_eq!(&table[2][column("evidence_reference")], "'=1+1", "no formula");
+    let mut end = csv::ReaderBuilder::new().has_headers(false).from_reader(end.as_bytes());
+    let end = end.records().next().expect("a record").expect("readable");
+    assert_eq!(end.len(), table[0].len(), "as many cells as any record");
+    let trailer: Value = serde_json::from_str(&end[1]).expect("JSON");
+    assert_eq!(trailer["totals"]["ZAR"], json!({"rows": 3, "amount_minor": "157", "completed_minor": "150"}));
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, rows.as_bytes());
+    assert_eq!((&trailer["sha256"], &trailer["bytes"]), (&json!(hex::encode(hash)), &json!(rows.len())));
+    assert_eq!(file("?kind=settlement&state=completed").await.lines().count(), 3);
+    assert!(file("?state=expired").await.starts_with("#end"), "none");
+    assert_eq!(t.get(&maker, "/v1/admin/journals/export?kind=gift").await.status, StatusCode::BAD_REQUEST);
     t.finish().await;
 }

@@ -204,6 +204,7 @@ async fn a_journal_that_nobody_wants_is_declined_or_expires_and_moves_nothing(db
     assert_eq!(approve(&t, &checker, &declined).await.code(), "stale_state");
     let late = proposed(&t, &maker, entry("own_funds_in", 100), "k2").await;
     t.advance(TimeDelta::days(7));
+    let checker = t.staff(Role::Finance).await;
     assert_eq!(approve(&t, &checker, &late).await.code(), "stale_state", "too late, though nobody has looked yet");
     t.drive().await;
     let expired = shown(&t, &checker, late.id()).await;
