@@ -96,14 +96,3 @@ create unique index suspense_clearings_journal on suspense_clearings (journal_id
 alter table suspense_items drop constraint suspense_items_kind;
 alter table suspense_items add constraint suspense_items_kind check (kind in
     ('other_amount', 'other_currency', 'other_reference', 'closed_wallet', 'unknown_row', 'correction', 'journal'));
-
--- A transfer's row may be a journal.
-create or replace view ledger_orphan_transfers as
-    select t.timestamp, ledger_time(t.timestamp) as executed_at, t.id, t.reference, t.currency, t.amount_minor, t.code, t.kind,
-           t.debit_account_id, t.credit_account_id, o.found_at
-      from ledger_orphans o
-      join ledger_transfers t on t.timestamp = o.timestamp
-     where not exists (select from transactions r where r.id = t.reference)
-       and not exists (select from restrictions r where r.id = t.reference)
-       and not exists (select from suspense_items r where r.id = t.reference)
-       and not exists (select from journals r where r.id = t.reference);

@@ -137,7 +137,9 @@ async fn the_file_of_all_journals_is_whole_and_says_what_they_add_up_to(db: PgPo
     let mut formula = entry("own_funds_in", 100);
     formula["evidence"]["reference"] = json!("=1+1");
     booked(&t, &maker, &checker, formula, "k1").await;
+    t.advance(TimeDelta::seconds(1));
     let sent = booked(&t, &maker, &checker, entry("settlement", 50), "k2").await.id();
+    t.advance(TimeDelta::seconds(1));
     land(&t, &checker, sent, "arrived", "line 3").await;
     proposed(&t, &maker, entry("own_funds_in", 7), "k3").await;
     let file = async |query: &str| {

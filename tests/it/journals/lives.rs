@@ -202,6 +202,7 @@ async fn a_journal_that_nobody_wants_is_declined_or_expires_and_moves_nothing(db
     let answer = post(&t, &checker, &path, "", body).await;
     assert_eq!((&answer.body["state"], &answer.body["failure_reason"]), (&json!("cancelled"), &json!("declined")));
     assert_eq!(approve(&t, &checker, &declined).await.code(), "stale_state");
+    t.advance(TimeDelta::seconds(1));
     let late = proposed(&t, &maker, entry("own_funds_in", 100), "k2").await;
     t.advance(TimeDelta::days(7));
     let checker = t.staff(Role::Finance).await;
