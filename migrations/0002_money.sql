@@ -175,7 +175,7 @@ create table transactions (
     constraint transactions_held     check (held_reason is null or due_at is null),
     constraint transactions_hold     check (
         (held_reason is null) = (held_code is null) and (held_reason is null) = (held_at is null)),
-    constraint transactions_outcome  check (outcome in ('set_aside', 'credited', 'returned')),
+    constraint transactions_outcome  check (outcome in ('set_aside', 'credited', 'returned', 'released')),
     constraint transactions_approved check (
         (approved_hash is null) = (approved_until is null) and length(approved_hash) = 32),
     constraint transactions_description check (length(description) between 1 and 140),

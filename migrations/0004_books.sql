@@ -62,7 +62,7 @@ create table ledger_transfers (
     kind                   text    not null,
     -- Of a post or void: the id of the reservation that it resolves.
     pending_id             uuid,
-    -- The row that it belongs to: in transactions, or of a closing (code 80) in restrictions. No foreign key: see ledger_orphans.
+    -- The row that it belongs to: in transactions or journals, or of a closing (code 80) in restrictions. No foreign key: see ledger_orphans.
     reference              uuid    not null,
     -- The four sides of the debited account after this transfer …
     debit_debits_posted    bigint  not null,
@@ -95,12 +95,22 @@ create function ledger_time(nanoseconds bigint) returns timestamptz
     language sql immutable parallel safe
     return timestamptz 'epoch' + (nanoseconds / 1000) * interval '1 microsecond';
 
+-- Whether the row that a transfer names is there. Its tables are looked for when it is called: some are made after this one.
+create or replace function ledger_row_exists(reference uuid) returns boolean
+    language plpgsql stable parallel safe
+    as $$
+begin
+    return exists (select from transactions r where r.id = reference)
+        or exists (select from restrictions r where r.id = reference)
+        or exists (select from suspense_items r where r.id = reference)
+        or exists (select from journals r where r.id = reference);
+end
+$$;
+
 -- The orphans whose row has not come back since.
 create view ledger_orphan_transfers as
     select t.timestamp, ledger_time(t.timestamp) as executed_at, t.id, t.reference, t.currency, t.amount_minor, t.code, t.kind,
            t.debit_account_id, t.credit_account_id, o.found_at
       from ledger_orphans o
       join ledger_transfers t on t.timestamp = o.timestamp
-     where not exists (select from transactions r where r.id = t.reference)
-       and not exists (select from restrictions r where r.id = t.reference)
-       and not exists (select from suspense_items r where r.id = t.reference);
+     where not ledger_row_exists(t.reference);

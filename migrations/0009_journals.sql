@@ -29,9 +29,13 @@ create table journals (
     updated_at         timestamptz not null,
     -- When maker and checkers were looked at for the last time, right before the ledger is asked.
     booking_at         timestamptz,
-    -- Money in transit: when the ledger held it, until when it should be there, and the line that said so.
+    -- What was approved, as in transactions.
+    approved_hash      bytea,
+    approved_until     timestamptz,
+    -- Money in transit: when the ledger held it, until when it should be there, what became of it, and the line that said so.
     sent_at            timestamptz,
     expected_on        date,
+    arrival_outcome    text,
     arrival_reference  text,
     arrival_sha256     bytea,
     arrival_date       date,
@@ -55,6 +59,9 @@ create table journals (
     constraint journals_evidence check (length(evidence_sha256) = 32 and length(evidence_reference) between 1 and 255
         and evidence_kind in ('provider_statement', 'bank_statement', 'invoice', 'provider_object', 'legal_note', 'period_pack', 'note')),
     constraint journals_arrival  check (length(arrival_sha256) = 32 and length(arrival_reference) between 1 and 255),
+    constraint journals_outcome  check (arrival_outcome in ('arrived', 'returned')
+        and (arrival_outcome is null or num_nulls(arrival_reference, arrival_sha256, arrival_date) = 0)),
+    constraint journals_approved check (length(approved_hash) = 32 and (approved_hash is null) = (approved_until is null)),
     constraint journals_reason   check (length(reason) between 1 and 500),
     constraint journals_key_len  check (length(idempotency_key) between 1 and 255),
     constraint journals_ended    check (
@@ -64,6 +71,10 @@ create unique index journals_idempotency on journals (requested_by, idempotency_
 create index journals_due on journals (due_at) where due_at is not null;
 create index journals_state on journals (state, id) where ended_at is null;
 create index journals_kind on journals (kind, id);
+-- What was asked for of a kind within a day: thresholds look at it.
+create index journals_day on journals (kind, currency, created_at);
+create index journals_held on journals (updated_at) where held_reason is not null;
+create index journals_user on journals (user_id) where user_id is not null;
 create index journals_item on journals (item_id) where item_id is not null;
 
 -- A decision is about a transaction or about a journal.
@@ -80,3 +91,8 @@ alter table suspense_clearings add column journal_id uuid references journals;
 alter table suspense_clearings add constraint suspense_clearings_by check (num_nonnulls(transaction_id, journal_id) = 1);
 create unique index suspense_clearings_transaction on suspense_clearings (transaction_id) where transaction_id is not null;
 create unique index suspense_clearings_journal on suspense_clearings (journal_id) where journal_id is not null;
+
+-- And a journal may put an item there: its id is the journal's.
+alter table suspense_items drop constraint suspense_items_kind;
+alter table suspense_items add constraint suspense_items_kind check (kind in
+    ('other_amount', 'other_currency', 'other_reference', 'closed_wallet', 'unknown_row', 'correction', 'journal'));

@@ -118,6 +118,8 @@ pub mod money {
     pub mod deposits;
     // What Revio's word on money must say before it is booked.
     pub mod evidence;
+    // The company's own entries: settlements, float, fees, losses, own funds. One proposes, another approves.
+    pub mod journals;
     // Rows on hold: listed for a person, and resolved (`/v1/admin/held`).
     pub mod manual_review;
     // What Revio said of each of its objects.
@@ -132,6 +134,8 @@ pub mod money {
     pub mod reversals;
     // PostgreSQL is behind the ledger: nothing is paid.
     pub mod safe_mode;
+    // What is decided about and what clears suspense: a transaction or a journal.
+    pub mod subject;
     // Money that came and is nobody's yet, item by item.
     pub mod suspense;
     // The row behind every movement, and how it moves from state to state.
@@ -156,6 +160,8 @@ pub mod books {
     mod files;
     // Lists of transactions; one with its whole life.
     pub mod history;
+    // The company's journals as a file.
+    pub mod journal_export;
     // All that we hold about a person: taken out, or erased.
     pub mod personal_data;
     // The ledger copied into PostgreSQL: the read model.

@@ -170,6 +170,7 @@ class People:
         self.held = [held["id"]]
         maker = self.sign_up("finance")
         self.adjustments = [maker.propose(victim.id) for victim in self.victims for _ in range(3)]
+        self.journals = [maker.propose_journal(kind) for kind in ("own_funds_in", "settlement") for _ in range(3)]
         self.requests = [maker.ask_to_unfreeze() for _ in range(3)]
 
     def sql(self, statement):
@@ -194,6 +195,7 @@ class People:
             "/v1/admin/transactions/": [id for victim in self.victims for id in victim.transactions],
             "/v1/admin/withdrawals/": [victim.transactions[1] for victim in self.victims],
             "/v1/admin/adjustments/": self.adjustments,
+            "/v1/admin/journals/": self.journals,
             "/v1/admin/requests/": self.requests,
             "/v1/bank-accounts/": [person.bank_account],
             "/v1/admin/users/": users,
@@ -233,6 +235,12 @@ class Person(demo.Customer):
         what = {"user_id": user_id, "direction": "credit", "amount": 100, "currency": "ZAR"}
         why = {"counterpart": "equity", "reason": "fuzzing"}
         return self.call("POST", "/v1/admin/adjustments", {**what, **why}, key=True)["id"]
+
+    def propose_journal(self, kind):
+        proof = "bank_statement" if kind == "own_funds_in" else "provider_statement"
+        evidence = {"kind": proof, "reference": "fuzzing", "sha256": "0" * 64, "date": "2026-01-02"}
+        what = {"kind": kind, "amount": 100, "currency": "ZAR", "evidence": evidence, "reason": "fuzzing"}
+        return self.call("POST", "/v1/admin/journals", what, key=True)["id"]
 
     def ask_to_unfreeze(self):
         frozen = demo.Customer(self.up, "frozen")

@@ -121,7 +121,7 @@ pub enum Leg {
 }
 
 impl Leg {
-    /// Every leg that moves money; those of the velocity limit, of payouts and of a closure move none.
+    /// Every leg of a transaction that moves money; those of the velocity limit, of payouts and of a closure move none.
     pub const ALL: [Self; 14] = [
         Self::Main,
         Self::Post,
@@ -139,7 +139,10 @@ impl Leg {
         Self::ReturnRepay,
     ];
 
-    /// For people; a new leg needs a name here and, where it moves money, its place in [`Leg::ALL`].
+    /// The same of a journal.
+    pub const OF_JOURNALS: [Self; 3] = [Self::Journal, Self::JournalPost, Self::JournalVoid];
+
+    /// For people; a new leg needs a name here and, where it moves money, its place in [`Leg::ALL`] or [`Leg::OF_JOURNALS`].
     pub fn name(self) -> &'static str {
         match self {
             Self::Main => "main",
@@ -171,7 +174,12 @@ impl Leg {
     }
 
     pub fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|leg| leg.byte() == byte)
+        Self::ALL.into_iter().chain(Self::OF_JOURNALS).find(|leg| leg.byte() == byte)
+    }
+
+    /// Whether a transfer with it belongs to a journal, and not to a transaction.
+    pub fn is_journals(self) -> bool {
+        Self::OF_JOURNALS.contains(&self)
     }
 
     #[expect(clippy::as_conversions, reason = "the discriminant is the byte")]
@@ -195,6 +203,11 @@ impl TransferId {
     /// The ids that the row's transfers have, if there are such transfers: for [`crate::Ledger::lookup`].
     pub fn all_of(row: Uuid) -> Vec<Self> {
         Leg::ALL.into_iter().map(|leg| Self::of(row, leg)).collect()
+    }
+
+    /// The same of a journal.
+    pub fn all_of_journal(row: Uuid) -> Vec<Self> {
+        Leg::OF_JOURNALS.into_iter().map(|leg| Self::of(row, leg)).collect()
     }
 
     /// The one transfer that fills a customer's velocity limit: no row's. The bit is in the place of the account's kind, and no kind has it.

@@ -173,6 +173,22 @@ impl Ledger {
         rows.await?.iter().map(recorded_account).collect()
     }
 
+    /// As [`Ledger::accounts_after`], of one sort.
+    pub(crate) async fn accounts_of(
+        &self,
+        code: AccountCode,
+        currency: Currency,
+        timestamp: u64,
+        limit: u32,
+    ) -> Result<Vec<RecordedAccount>, LedgerError> {
+        let Some(filter) = self.page(currency, timestamp, limit) else { return Ok(Vec::new()) };
+        let filter = filter.with_code(code.code());
+        let rows = self
+            .connection
+            .request(move |session| async move { session.client().query_accounts(Box::new(filter)).await });
+        rows.await?.iter().map(recorded_account).collect()
+    }
+
     fn page(&self, currency: Currency, after: u64, limit: u32) -> Option<tb::QueryFilter> {
         let (timestamp_min, limit) = bounds(after, limit)?;
         let mut filter = tb::QueryFilter::new(limit).with_ledger(self.number(currency));

@@ -25,7 +25,9 @@ text_enum! {
     #[schema(as = HitType)]
     pub enum What {
         Transaction = "transaction",
-        /// A transfer in the ledger; it is read with its transaction.
+        /// One of the company's.
+        Journal = "journal",
+        /// A transfer in the ledger; it is read with its transaction or journal.
         Transfer = "transfer",
         User = "user",
         Webhook = "webhook",
@@ -41,7 +43,8 @@ pub async fn find(app: &App, text: &str) -> Result<Vec<Hit>> {
         hits = store::by_id(&app.db, ids, HITS_MAX).await?;
         if let Ok(id) = text.parse::<Uuid>()
             && let Some(leg) = Leg::from_byte(id.as_bytes()[15])
-            && let Some(hit) = hits.iter_mut().find(|hit| hit.what == What::Transaction && hit.matched == "id")
+            && let row = if leg.is_journals() { What::Journal } else { What::Transaction }
+            && let Some(hit) = hits.iter_mut().find(|hit| hit.what == row && hit.matched == "id")
             // An id that a row could have made is no proof of a transfer.
             && !app.ledger.lookup(&[TransferId::of(row_of(id), leg)]).await?.is_empty()
         {

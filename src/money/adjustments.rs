@@ -30,6 +30,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::users;
 use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Rule, SubjectHash};
 use crate::money::receivables::{self, Available};
+use crate::money::subject::Subject;
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Kind, Move, Outcome, State, Transaction};
 use crate::platform::error::{Decline, Error, Result};
@@ -99,6 +100,10 @@ impl Adjustment {
         app.config.adjustment_thresholds.needed(sum).saturating_add(1)
     }
 
+    fn subject(&self) -> Subject {
+        Subject::Transaction(self.transaction.id)
+    }
+
     /// What the checker approves.
     pub fn hash(&self) -> SubjectHash {
         SubjectHash::of(&[
@@ -140,7 +145,9 @@ pub async fn propose(
     if of_staff && new.direction == Direction::Credit {
         return Err(Error::StaffAccount);
     }
-    check_item(app, &new).await?;
+    if let Some(item) = new.item_id {
+        suspense::check(app, item, new.amount).await?;
+    }
     let now = app.clock.now();
     let (id, due_at) = (app.clock.row_id(), now + DECIDED_WITHIN);
     let row = store::New { id, requested_by: maker, new: &new, key: &key, request_hash: &request_hash, now, due_at };
@@ -159,22 +166,6 @@ pub async fn propose(
     tx.commit().await?;
     app.crash.at("adjustment.proposed")?;
     Ok(Proposed { adjustment: find(app, id).await?, replayed: false })
-}
-
-/// Better told now than when it is booked, which is when it counts.
-async fn check_item(app: &App, new: &NewAdjustment) -> Result<()> {
-    let Some(id) = new.item_id else { return Ok(()) };
-    let item = match suspense::find(app, id).await {
-        Err(Error::NotFound(_)) => return Err(Error::field("item_id", "is no item in suspense")),
-        item => item?,
-    };
-    if item.amount.currency() != new.amount.currency() {
-        return Err(Error::field("currency", "is not that of the item in suspense"));
-    }
-    if new.amount.minor() > item.left() {
-        return Err(Error::field("amount", format!("is more than is left of the item in suspense: {}", item.left())));
-    }
-    Ok(())
 }
 
 async fn find_repeat(
@@ -212,7 +203,7 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let row = &adjustment.transaction;
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, row).await?;
-    let count = approvals::approve(app, &mut tx, row, decision, adjustment.needed(app)).await?;
+    let count = approvals::approve(app, &mut tx, adjustment.subject(), decision, adjustment.needed(app)).await?;
     let to = count.approved.map(|approved| Move::to(State::Initiated, Due::In(LEASE)).with_approval(approved));
     let initiated = match &to {
         Some(to) => transactions::advance_within(app, &mut *tx, row, to).await?,
@@ -238,7 +229,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let to = Move::to(State::Cancelled, Due::Never).because(FailureReason::Declined);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, row).await?;
-    approvals::decline(app, &mut tx, row, decision).await?;
+    approvals::decline(app, &mut tx, adjustment.subject(), decision).await?;
     let transaction = transactions::advance_within(app, &mut *tx, row, &to).await?;
     let entry = Entry::of(&decision.actor, "adjustment.declined", "transaction", id)
         .change(json!({"state": row.state.name()}), json!({"state": transaction.state.name(), "note": decision.note}));
@@ -255,13 +246,13 @@ async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<A
         return Err(Error::Forbidden);
     }
     let waits = adjustment.transaction.state == State::AwaitingApproval
-        && approvals::time_left(app, &adjustment.transaction).is_some();
+        && approvals::time_left(app, adjustment.transaction.updated_at).is_some();
     if waits && adjustment.hash() == decision.seen { Ok(adjustment) } else { Err(Error::StaleState) }
 }
 
 /// `awaiting_approval → expired`: nobody decided.
 async fn expire(app: &App, row: &Transaction) -> Result<Transaction> {
-    match approvals::time_left(app, row) {
+    match approvals::time_left(app, row.updated_at) {
         Some(left) => transactions::wait(app, row, left).await,
         None => {
             transactions::advance(
@@ -291,9 +282,9 @@ async fn begin_booking(app: &App, adjustment: &Adjustment) -> Result<Option<Tran
         return Ok(Some(cancelled));
     }
     // All who let it go on, however many were needed then: a correction that was proposed since does not change that.
-    let needed = approvals::count_used(&mut tx, row.id).await?.max(1);
+    let needed = approvals::count_used(&mut tx, adjustment.subject()).await?.max(1);
     let rule = Rule { needed, roles: AdjustmentsApprove::ROLES };
-    if !approvals::stands(app, &mut tx, row.id, &adjustment.hash(), &rule).await? {
+    if !approvals::stands(app, &mut tx, (adjustment.subject(), &adjustment.hash()), &rule).await? {
         tx.rollback().await?;
         let reason = "who approved the adjustment may not any more";
         return transactions::hold(app, row, Hold::NotApproved, reason).await.map(Some);
@@ -308,7 +299,7 @@ async fn begin_booking(app: &App, adjustment: &Adjustment) -> Result<Option<Tran
 async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     let adjustment = find(app, row.id).await?;
     // It does not expire any more: the transfer may have been sent, and then it must be asked for until it is known.
-    if approvals::validity(app, row.id, &adjustment.hash()).await? == ApprovalValidity::No {
+    if approvals::validity(app, adjustment.subject(), &adjustment.hash()).await? == ApprovalValidity::No {
         let reason = "the adjustment is not what was approved";
         return transactions::hold(app, row, Hold::NotApproved, reason).await;
     }
@@ -331,7 +322,7 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
         None => None,
     };
     if let Some(item) = &item
-        && !suspense::claim(app, item, row, row.amount.minor()).await?
+        && !suspense::claim(app, item, adjustment.subject(), row.amount.minor()).await?
     {
         return transactions::advance(app, row, rejected(FailureReason::ItemCleared)).await;
     }
@@ -341,7 +332,7 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     };
     app.crash.at("adjustment.booked")?;
     if let Err(LedgerError::Refused(_)) = booked {
-        suspense::give_up_claim(app, row).await?;
+        suspense::give_up_claim(app, adjustment.subject()).await?;
     } else if let (Ok(_), Some(item)) = (&booked, &item) {
         suspense::settled(app, item, Outcome::Credited).await?;
     }

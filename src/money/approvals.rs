@@ -1,5 +1,5 @@
 //! Four eyes: who decided about a row that waits for it, about exactly what, and whether that is enough. `withdrawals` (above a
-//! threshold) and `adjustments` say what is decided about and what follows.
+//! threshold), `adjustments` and `journals` say what is decided about and what follows.
 //!
 //! An approval names a hash over everything that it is about, so one that was given for another amount or another
 //! destination is worth nothing. It counts once, for 24 hours, and only while its giver may approve: has the role, for a day already, and
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::{audit::Actor, staff::Staff};
-use crate::money::transactions::{Approved, Transaction};
+use crate::money::{subject::Subject, transactions::Approved};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::permissions::{Permission, Role};
@@ -105,7 +105,7 @@ pub struct ApprovalCount {
 pub async fn approve(
     app: &App,
     tx: &mut PgConnection,
-    row: &Transaction,
+    subject: Subject,
     decision: &ApprovalDecision,
     needed: i64,
 ) -> Result<ApprovalCount> {
@@ -113,8 +113,7 @@ pub async fn approve(
         return Err(Error::Forbidden);
     }
     let now = app.clock.now();
-    let approval =
-        store::New { id: app.clock.row_id(), row: row.id, decision, now, expires_at: Some(now + APPROVAL_LIFE) };
+    let approval = store::New { id: app.clock.row_id(), subject, decision, now, expires_at: Some(now + APPROVAL_LIFE) };
     let recorded = store::approve(&mut *tx, &approval).await?;
     let standing = store::standing(&mut *tx, &approval, &names(decision.roles), now - ROLE_AGE_MIN).await?;
     let given = i64::try_from(standing.len()).unwrap_or(i64::MAX);
@@ -131,23 +130,28 @@ pub async fn approve(
 }
 
 /// Records a refusal, with its note. What follows is the caller's move, in the same SQL transaction.
-pub async fn decline(app: &App, tx: &mut PgConnection, row: &Transaction, decision: &ApprovalDecision) -> Result<()> {
-    let refusal = store::New { id: app.clock.row_id(), row: row.id, decision, now: app.clock.now(), expires_at: None };
+pub async fn decline(app: &App, tx: &mut PgConnection, subject: Subject, decision: &ApprovalDecision) -> Result<()> {
+    let refusal = store::New { id: app.clock.row_id(), subject, decision, now: app.clock.now(), expires_at: None };
     Ok(store::decline(tx, &refusal).await?)
 }
 
 /// How many people let the row go on last.
-pub async fn count_used(tx: &mut PgConnection, row: Uuid) -> Result<i64> {
-    Ok(store::count_used(tx, row).await?)
+pub async fn count_used(tx: &mut PgConnection, subject: Subject) -> Result<i64> {
+    Ok(store::count_used(tx, subject).await?)
 }
 
 /// Whether enough of those who let the row go on may still approve: right before it does, in the SQL transaction that says that it does. Nobody's
 /// role is taken away and nobody is frozen between the two.
-pub async fn stands(app: &App, tx: &mut PgConnection, row: Uuid, subject: &SubjectHash, rule: &Rule) -> Result<bool> {
-    let people = store::deciders(&mut *tx, row).await?;
+pub async fn stands(
+    app: &App,
+    tx: &mut PgConnection,
+    (subject, hash): (Subject, &SubjectHash),
+    rule: &Rule,
+) -> Result<bool> {
+    let people = store::deciders(&mut *tx, subject).await?;
     store::lock_people(&mut *tx, &people).await?;
     let since = app.clock.now() - ROLE_AGE_MIN;
-    let counting = store::used(&mut *tx, (row, &subject.0), &names(rule.roles), since).await?;
+    let counting = store::used(&mut *tx, (subject, &hash.0), &names(rule.roles), since).await?;
     Ok(i64::try_from(counting.len()).is_ok_and(|count| count >= rule.needed))
 }
 
@@ -161,20 +165,21 @@ pub enum ApprovalValidity {
     No,
 }
 
-pub async fn validity(app: &App, id: Uuid, subject: &SubjectHash) -> Result<ApprovalValidity> {
-    Ok(match store::approved(&app.db, id).await? {
-        Some((hash, until)) if hash == subject.0 && app.clock.now() < until => ApprovalValidity::Yes,
-        Some((hash, _)) if hash == subject.0 => ApprovalValidity::Expired,
+pub async fn validity(app: &App, subject: Subject, hash: &SubjectHash) -> Result<ApprovalValidity> {
+    Ok(match store::approved(&app.db, subject.id()).await? {
+        Some((approved, until)) if approved == hash.0 && app.clock.now() < until => ApprovalValidity::Yes,
+        Some((approved, _)) if approved == hash.0 => ApprovalValidity::Expired,
         Some(_) | None => ApprovalValidity::No,
     })
 }
 
+/// Of rows of either sort.
 pub async fn list(app: &App, rows: &[Uuid]) -> Result<Vec<Approval>> {
     Ok(store::list(&app.db, rows).await?)
 }
 
-/// How long the row may still wait for a decision; `None` = it is too late. It waits since it last moved.
-pub fn time_left(app: &App, row: &Transaction) -> Option<TimeDelta> {
-    let left = row.updated_at + DECIDED_WITHIN - app.clock.now();
+/// How long a row may still wait for a decision; `None` = it is too late. It waits since it last moved.
+pub fn time_left(app: &App, moved_at: DateTime) -> Option<TimeDelta> {
+    let left = moved_at + DECIDED_WITHIN - app.clock.now();
     (left > TimeDelta::zero()).then_some(left)
 }

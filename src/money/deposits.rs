@@ -290,7 +290,7 @@ async fn hold_set_aside(app: &App, deposit: &Transaction, kind: ItemKind) -> Res
         }
         ItemKind::ClosedWallet => "paid for a closed wallet".to_owned(),
         ItemKind::OtherReference => "paid with another reference".to_owned(),
-        ItemKind::UnknownRow | ItemKind::Correction => "paid before we knew of it".to_owned(),
+        ItemKind::UnknownRow | ItemKind::Correction | ItemKind::Journal => "paid before we knew of it".to_owned(),
     };
     transactions::hold(app, deposit, Hold::SetAside, &format!("{reason}; it is in suspense")).await
 }

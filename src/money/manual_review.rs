@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::approvals::{self, ApprovalDecision, SubjectHash};
+use crate::money::subject::Subject;
 use crate::money::transactions::{self, Due, FailureReason, HeldFilter, Hold, Kind, Move, State, Transaction};
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
@@ -130,7 +131,7 @@ pub async fn release(app: &App, decision: ReleaseDecision, id: Uuid) -> Result<T
     let ReleaseDecision { decision, note } = decision.about(seen);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &row).await?;
-    let count = approvals::approve(app, &mut tx, &row, &decision, RELEASES_NEEDED).await?;
+    let count = approvals::approve(app, &mut tx, Subject::Transaction(row.id), &decision, RELEASES_NEEDED).await?;
     audit::record(app, &mut *tx, entry(&decision.actor, "transaction.release_approved", &row, &note)).await?;
     if count.approved.is_none() {
         tx.commit().await?;

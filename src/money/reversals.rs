@@ -17,6 +17,7 @@ use ledger::{Account, LedgerError, Leg, Refusal, Transfer, TransferCode, Transfe
 
 use crate::app::App;
 use crate::money::receivables::{self, Available, CollectLegs};
+use crate::money::subject::Subject;
 use crate::money::suspense::{self, Item, ItemKind, NewItem};
 use crate::money::transactions::{self, Due, Hold, Kind, Move, Outcome, State, Transaction};
 use crate::platform::error::{Error, Result};
@@ -61,7 +62,7 @@ async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
         let (debit, credit) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
         let (id, code) = (TransferId::of(row.id, Leg::Return), TransferCode::UnmatchedPayment);
         app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
-        suspense::give_up_claim(app, row).await?;
+        suspense::give_up_claim(app, Subject::Transaction(row.id)).await?;
         suspense::settled(app, &item, Outcome::Returned).await?;
         return transactions::rest(app, row).await;
     }
@@ -94,7 +95,9 @@ async fn move_in_suspense(app: &App, row: &Transaction, item: &Item) -> Result<T
     let (currency, minor) = (row.amount.currency(), row.amount.minor());
     let (suspense, provider_balance) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
     let back = row.kind == Kind::ChargebackReversal;
-    if !suspense::claim(app, item, row, if back { minor.saturating_neg() } else { minor }).await? {
+    if !suspense::claim(app, item, Subject::Transaction(row.id), if back { minor.saturating_neg() } else { minor })
+        .await?
+    {
         let reason = "given back by Revio after it was set aside and given to somebody: was it paid out twice?";
         return transactions::hold(app, row, Hold::PaidTwice, reason).await;
     }
@@ -113,7 +116,7 @@ async fn undo(app: &App, row: &Transaction) -> Result<Transaction> {
     let back = |credit, code| Transfer { id, debit, credit, amount: row.amount, code, reference: row.id };
     if let Some(item) = set_aside(app, row).await? {
         app.ledger.transfer(back(app.ledger.suspense(currency), TransferCode::UnmatchedPayment)).await?;
-        suspense::give_up_claim(app, row).await?;
+        suspense::give_up_claim(app, Subject::Transaction(row.id)).await?;
         suspense::settled(app, &item, Outcome::Returned).await?;
         return transactions::rest(app, row).await;
     }

@@ -4,10 +4,11 @@
 //! ```text
 //! set_aside   item written ─> the ledger moves provider_balance → suspense ─> open
 //! claim       a row says how much of the item it takes, and only then moves it: never more than there is, once a row
-//!               adjustments: suspense → wallet        reversals: suspense → provider_balance (the payer got it back), or back again
+//!               adjustments: suspense → wallet        journals: suspense → where it came from, or equity
+//!               reversals: suspense → provider_balance (the payer got it back), or back again
 //! ```
 //!
-//! Called by `deposits` and `reversals` for what fits no wallet, by `adjustments` and `reversals` for what leaves, and by `inbox` (through
+//! Called by `deposits` and `reversals` for what fits no wallet, by `journals` for both, by `adjustments` and `reversals` for what leaves, and by `inbox` (through
 //! `deposits`) for payments of which no row is known.
 
 pub mod routes;
@@ -17,7 +18,8 @@ use ledger::{Amount, Leg, Transfer, TransferCode, TransferId};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::money::transactions::{self, Outcome, Transaction};
+use crate::money::subject::Subject;
+use crate::money::transactions::{self, Outcome};
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 
@@ -35,6 +37,8 @@ text_enum! {
         UnknownRow = "unknown_row",
         /// A correction moved it here.
         Correction = "correction",
+        /// A journal of the company's put it here; the item has the journal's id.
+        Journal = "journal",
     }
 }
 
@@ -59,7 +63,7 @@ pub async fn set_aside(app: &App, new: &NewItem) -> Result<()> {
     booked(app, new).await
 }
 
-/// Writes the item before its money moves. A correction moves it by itself, and says [`booked`] then.
+/// Writes the item before its money moves. Corrections and journals move it by themselves, and say [`booked`] then.
 pub async fn note(app: &App, new: &NewItem) -> Result<()> {
     Ok(store::insert(&app.db, new, app.clock.now()).await?)
 }
@@ -84,11 +88,26 @@ fn transfer(item: Uuid, leg: Leg, (debit, credit): (ledger::Account, ledger::Acc
     }
 }
 
+/// Better told now than when it is booked, which is when it counts.
+pub async fn check(app: &App, id: Uuid, amount: Amount) -> Result<()> {
+    let item = match find(app, id).await {
+        Err(Error::NotFound(_)) => return Err(Error::field("item_id", "is no item in suspense")),
+        item => item?,
+    };
+    if item.amount.currency() != amount.currency() {
+        return Err(Error::field("currency", "is not that of the item in suspense"));
+    }
+    if amount.minor() > item.left() {
+        return Err(Error::field("amount", format!("is more than is left of the item in suspense: {}", item.left())));
+    }
+    Ok(())
+}
+
 /// Claims so much of an item for a row, before the ledger moves it; less than zero puts it back. False when there is not so much: somebody
 /// else was first. A repeat for the same row is true.
-pub async fn claim(app: &App, item: &Item, row: &Transaction, minor: i64) -> Result<bool> {
+pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bool> {
     let mut tx = app.db.begin().await?;
-    if !store::insert_clearing(&mut *tx, item.id, row.id, minor, app.clock.now()).await? {
+    if !store::insert_clearing(&mut *tx, item.id, by, minor, app.clock.now()).await? {
         return Ok(true);
     }
     if !store::take(&mut *tx, item.id, minor).await? {
@@ -100,9 +119,9 @@ pub async fn claim(app: &App, item: &Item, row: &Transaction, minor: i64) -> Res
 }
 
 /// The ledger refused what was claimed: the item is open again.
-pub async fn give_up_claim(app: &App, row: &Transaction) -> Result<()> {
+pub async fn give_up_claim(app: &App, by: Subject) -> Result<()> {
     let mut tx = app.db.begin().await?;
-    store::give_up(&mut *tx, row.id).await?;
+    store::give_up(&mut *tx, by).await?;
     Ok(tx.commit().await?)
 }
 

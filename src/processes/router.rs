@@ -14,11 +14,11 @@ use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::books::{exports, history, personal_data, search, statements};
+use crate::books::{exports, history, journal_export, personal_data, search, statements};
 use crate::identity::{credentials, emails, mails, second_factor, sessions, staff, users};
 use crate::money::{
-    adjustments, balances, bank_accounts, deposits, manual_review, requests, restrictions, safe_mode, suspense,
-    withdrawals,
+    adjustments, balances, bank_accounts, deposits, journals, manual_review, requests, restrictions, safe_mode,
+    suspense, withdrawals,
 };
 use crate::platform::{error::Error, http::json::BODY_BYTES_MAX, openapi, telemetry::panic_text};
 use crate::processes::load::Load;
@@ -43,6 +43,8 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(withdrawals::routes::router())
         .merge(withdrawals::approval::routes::router())
         .merge(adjustments::routes::router())
+        .merge(journals::routes::router())
+        .merge(journal_export::routes::router())
         .merge(history::routes::router())
         .merge(statements::routes::router())
         .merge(exports::routes::router())

@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::books::projector;
 use crate::identity::{audit, mails, sessions, totp};
-use crate::money::{adjustments, deposits, requests, restrictions, reversals, safe_mode, transactions, withdrawals};
+use crate::money::{
+    adjustments, deposits, journals, requests, restrictions, reversals, safe_mode, transactions, withdrawals,
+};
 use crate::platform::error::{Error, Result};
 use crate::webhooks::{inbox, refused};
 
@@ -42,7 +44,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 15] = [
+static TASKS: [Task; 16] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -72,6 +74,12 @@ static TASKS: [Task; 15] = [
         period: Duration::from_secs(1),
         loops: 1,
         step: |app| Box::pin(full(adjustments::step_due(app, BATCH))),
+    },
+    Task {
+        name: "journals",
+        period: Duration::from_secs(1),
+        loops: 1,
+        step: |app| Box::pin(full(journals::step_due(app, BATCH))),
     },
     Task {
         name: "mails",
@@ -131,6 +139,7 @@ async fn measure(app: &App) -> Result<bool> {
     // Each for itself: one that fails takes no other gauge with it.
     let measured = [
         ("transactions", transactions::measure(app).await),
+        ("journals", journals::measure(app).await),
         ("restrictions", restrictions::measure(app).await),
         ("requests", requests::measure(app).await),
         ("inbox", inbox::measure(app).await),

@@ -17,7 +17,7 @@ use octoco::app::App;
 use octoco::books::projector;
 use octoco::identity::audit::Actor;
 use octoco::identity::{mails, users};
-use octoco::money::{adjustments, deposits, restrictions, reversals, withdrawals};
+use octoco::money::{adjustments, deposits, journals, restrictions, reversals, withdrawals};
 use octoco::platform::clock::Clock;
 use octoco::platform::config::{Config, Counting};
 use octoco::platform::crash::CrashPoints;
@@ -282,8 +282,9 @@ impl TestApp {
         let reversals = reversals::step_due(&self.app, BATCH).await.expect("reversals can be claimed");
         let adjustments = adjustments::step_due(&self.app, BATCH).await.expect("adjustments can be claimed");
         let restrictions = restrictions::step_due(&self.app, BATCH).await.expect("restrictions can be claimed");
+        let journals = journals::step_due(&self.app, BATCH).await.expect("journals can be claimed");
         let mails = self.send_mails().await;
-        events + deposits + withdrawals + reversals + restrictions + adjustments + mails
+        events + deposits + withdrawals + reversals + restrictions + adjustments + journals + mails
     }
 
     /// Sends what mails are due. How many there were.
@@ -327,11 +328,13 @@ impl TestApp {
 
     /// Ends every test: nothing is due now, nothing is held, and the ledger says of each wallet what its rows say.
     pub(crate) async fn finish(self) {
-        let held: Vec<(Uuid, String)> =
-            sqlx::query_as("select id, held_reason from transactions where held_reason is not null")
-                .fetch_all(&self.app.db)
-                .await
-                .expect("PostgreSQL answers");
+        let held: Vec<(Uuid, String)> = sqlx::query_as(
+            "select id, held_reason from transactions where held_reason is not null
+                             union all select id, held_reason from journals where held_reason is not null",
+        )
+        .fetch_all(&self.app.db)
+        .await
+        .expect("PostgreSQL answers");
         assert_eq!(held, [], "held without a test expecting it");
         self.finish_with_held().await;
     }
@@ -342,7 +345,7 @@ impl TestApp {
         let now = self.app.clock.now();
         let due: i64 = sqlx::query_scalar(
             "select (select count(*) from transactions where due_at <= $1) + (select count(*) from webhook_logs where due_at <= $1)
-                + (select count(*) from restrictions where due_at <= $1)
+                + (select count(*) from restrictions where due_at <= $1) + (select count(*) from journals where due_at <= $1)
                 + (select count(*) from mails where due_at <= $1)",
         )
         .bind(now)
@@ -352,6 +355,7 @@ impl TestApp {
         assert_eq!(due, 0, "something is still due");
         self.assert_audit_holds().await;
         self.assert_books_balance().await;
+        crate::journals::assert_rows_and_ledger_agree(&self).await;
         let orphans = self.assert_read_model_holds().await;
         assert_eq!(orphans, [], "transfers without a row");
     }
@@ -418,7 +422,8 @@ const BOOKS: &str = "
                              else owed_minor - t.amount_minor end - repaid_minor), 0)::bigint,
            coalesce(sum(case when kind = 'withdrawal' and state in ('reserved', 'awaiting_approval', 'submitting', 'submitted')
                              then t.amount_minor else 0 end), 0)::bigint,
-           coalesce(sum(owed_minor - repaid_minor), 0)::bigint
+           coalesce(sum(owed_minor - repaid_minor), 0)::bigint - coalesce((select sum(j.amount_minor)::bigint
+               from journals j where j.user_id = u.id and j.kind = 'write_off' and j.state = 'completed'), 0)
       from users u left join transactions t on t.user_id = u.id
            left join adjustments a on a.transaction_id = t.id
            left join suspense_clearings c on c.transaction_id = t.id group by u.id";

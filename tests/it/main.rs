@@ -32,6 +32,7 @@ mod health;
 mod held;
 mod history;
 mod inbox;
+mod journals;
 mod limits;
 mod lists;
 mod mailbox;

@@ -18,7 +18,7 @@ const ROUNDS: usize = 40;
 
 /// The cluster's clock is the machine's, the service's stands still where a test put it: here it is put behind everything
 /// that the ledger has booked, far enough for statements to be final.
-async fn pass_the_ledgers_present(t: &TestApp) {
+pub(crate) async fn pass_the_ledgers_present(t: &TestApp) {
     let provider = t.app.ledger.provider_balance(Currency::ZAR);
     let last = t.app.ledger.last_change(provider, u64::MAX).await.expect("the ledger answers");
     let last = last.map_or(t.app.clock.now(), |(timestamp, _)| time(timestamp));

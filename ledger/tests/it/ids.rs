@@ -28,6 +28,12 @@ fn a_transfer_id_is_the_row_and_the_leg() {
         assert_eq!((id.row(), id.leg()), (row, byte));
     }
     assert_eq!(TransferId::of(row, Leg::Void).to_string(), "0199aabb-ccdd-71a2-a3a4-a5a6a7a8a903");
+    let of_journal: Vec<u8> = TransferId::all_of_journal(row).into_iter().map(TransferId::leg).collect();
+    assert_eq!(of_journal, [32, 33, 34]);
+    for leg in Leg::ALL.into_iter().chain(Leg::OF_JOURNALS) {
+        assert_eq!(Leg::from_byte(leg.byte()), Some(leg), "a name for people");
+        assert_eq!(leg.is_journals(), leg.byte() >= 32);
+    }
 }
 
 #[test]
@@ -96,17 +102,25 @@ fn the_reasons_of_transfers_keep_their_numbers() {
         (10, "deposit"),
         (11, "provider_fee"),
         (12, "unmatched_payment"),
+        (13, "provider_invoice"),
+        (14, "suspense_return"),
+        (15, "suspense_release"),
         (20, "withdrawal"),
         (21, "withdrawal_return"),
         (30, "refund"),
         (40, "chargeback"),
         (41, "chargeback_reversal"),
+        (42, "chargeback_loss"),
         (50, "receivable_repayment"),
         (51, "write_off"),
         (60, "settlement"),
+        (61, "float_top_up"),
+        (62, "own_funds_in"),
+        (63, "own_funds_out"),
         (70, "fee"),
         (80, "closing"),
         (90, "adjustment"),
+        (91, "result"),
         (900, "limit_use"),
         (901, "payout_note"),
         (902, "audit_note"),

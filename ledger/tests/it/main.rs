@@ -7,6 +7,7 @@ mod chains;
 mod eviction;
 mod harness;
 mod ids;
+mod journals;
 mod model;
 mod money;
 mod payout_notes;

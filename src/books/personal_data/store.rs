@@ -41,6 +41,9 @@ pub(super) async fn rows(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result
                    from transactions where user_id = $1 order by id) x),
              'restrictions', (select coalesce(jsonb_agg(x), '[]') from (
                  select id, kind, currency, state, created_at, updated_at from restrictions where user_id = $1 order by id) x),
+             'journals', (select coalesce(jsonb_agg(x), '[]') from (
+                 select id, kind, state, amount_minor, currency, created_at, ended_at
+                   from journals where user_id = $1 order by id) x),
              'acts', (select coalesce(jsonb_agg(x), '[]') from (
                  select id, at, action, object_kind, object_id, address from audit_log where actor = $1::text order by id) x)
            ) as "rows!""#,
@@ -60,12 +63,13 @@ pub(super) async fn provider_ids(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx
     ids.fetch_all(db).await
 }
 
-/// Whether a person has still to decide about something of theirs: a held row, or money in suspense.
+/// Whether a person has still to decide about something of theirs: a held row, money in suspense, or a debt that is to be written off.
 pub(super) async fn is_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {
     let open = sqlx::query_scalar!(
         r#"select exists (select from transactions where user_id = $1 and held_reason is not null)
                or exists (select from suspense_items i join transactions t on t.id = i.transaction_id
-                           where t.user_id = $1 and i.taken_minor < i.amount_minor) as "open!""#,
+                           where t.user_id = $1 and i.taken_minor < i.amount_minor)
+               or exists (select from journals where user_id = $1 and ended_at is null) as "open!""#,
         user_id
     );
     open.fetch_one(db).await

@@ -274,7 +274,8 @@ pub(super) async fn note_orphans(
          select t.timestamp, $1, $4 from unnest($2::bigint[], $3::uuid[]) as t (timestamp, reference)
           where not exists (select from transactions r where r.id = t.reference)
             and not exists (select from restrictions r where r.id = t.reference)
-            and not exists (select from suspense_items r where r.id = t.reference)",
+            and not exists (select from suspense_items r where r.id = t.reference)
+            and not exists (select from journals r where r.id = t.reference)",
         currency,
         &timestamps,
         &references,
@@ -284,19 +285,25 @@ pub(super) async fn note_orphans(
 }
 
 /// Rows that say that nothing has moved, and something has: `post` is written after `submitting`, the first transfer of a deposit after
-/// its purchase, that of a correction after its approval.
+/// its purchase, that of a correction or a journal after its approval, and what ends a journal's way after somebody has said how.
 pub(super) async fn behind(db: impl PgExecutor<'_>, rows: &[TransferRow]) -> sqlx::Result<Vec<Uuid>> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
     let references: Vec<Uuid> = rows.iter().map(|row| row.reference).collect();
     let kinds: Vec<String> = rows.iter().map(|row| row.kind.clone()).collect();
     let found = sqlx::query_scalar!(
-        r#"select distinct r.id
+        r#"select distinct r.id as "id!"
              from unnest($1::uuid[], $2::uuid[], $3::text[]) as t (id, reference, kind)
              join transactions r on r.id = t.reference
             where t.kind = 'post' and r.state in ('initiated', 'reserved', 'awaiting_approval')
                or t.kind = 'void' and r.state = 'initiated'
                or t.kind = 'posted' and right(t.id::text, 2) = '01'
-                  and (r.kind = 'deposit' and r.state = 'initiated' or r.kind = 'adjustment' and r.state = 'awaiting_approval')"#,
+                  and (r.kind = 'deposit' and r.state = 'initiated' or r.kind = 'adjustment' and r.state = 'awaiting_approval')
+           union
+           select j.id
+             from unnest($1::uuid[], $2::uuid[], $3::text[]) as t (id, reference, kind)
+             join journals j on j.id = t.reference
+            where j.booking_at is null
+               or t.kind in ('post', 'void') and j.kind in ('settlement', 'float_top_up') and j.arrival_outcome is null"#,
         &ids,
         &references,
         &kinds
@@ -352,7 +359,8 @@ pub(super) async fn orphans_between(
           where currency = $1 and timestamp > $2 and timestamp <= $3
             and not exists (select from transactions r where r.id = t.reference)
             and not exists (select from restrictions r where r.id = t.reference)
-            and not exists (select from suspense_items r where r.id = t.reference) order by timestamp",
+            and not exists (select from suspense_items r where r.id = t.reference)
+            and not exists (select from journals r where r.id = t.reference) order by timestamp",
         currency,
         after,
         until

@@ -1,6 +1,7 @@
 //! `GET /v1/admin/search`.
 
 use axum::extract::State;
+use ledger::Leg;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -24,7 +25,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct SearchQuery {
-    /// An id (whole, or its first eight digits or more) of a transaction, a ledger transfer, a purchase or payout of Revio's, a
+    /// An id (whole, or its first eight digits or more) of a transaction, a journal, a ledger transfer, a purchase or payout of Revio's, a
     /// user or a webhook; an e-mail or its beginning; an idempotency key.
     #[param(min_length = 1, max_length = 255)]
     q: String,
@@ -51,10 +52,16 @@ struct Hits {
     data: Vec<HitView>,
 }
 
+fn of_journal(transfer: Uuid) -> bool {
+    Leg::from_byte(transfer.as_bytes()[15]).is_some_and(Leg::is_journals)
+}
+
 impl From<Hit> for HitView {
     fn from(hit: Hit) -> Self {
         let link = match hit.what {
+            What::Transfer if of_journal(hit.id) => format!("/v1/admin/journals/{}", row_of(hit.id)),
             What::Transaction | What::Transfer => format!("/v1/admin/transactions/{}", row_of(hit.id)),
+            What::Journal => format!("/v1/admin/journals/{}", row_of(hit.id)),
             What::User => format!("/v1/admin/users/{}", hit.id),
             What::Webhook => format!("/v1/admin/webhooks/{}", hit.id),
         };

@@ -24,6 +24,8 @@ pub(super) async fn by_id(db: impl PgExecutor<'_>, ids: (Uuid, Uuid), limit: i64
            (select 'transaction', id, 'provider_id', kind || ' ' || state
               from transactions where provider_id between $1 and $2 order by provider_id limit $3)
            union all
+           (select 'journal', id, 'id', kind || ' ' || state from journals where id between $1 and $2 order by id desc limit $3)
+           union all
            (select 'user', id, 'id', email from users where id between $1 and $2 order by id desc limit $3)
            union all
            -- Whose account a freeze or a closure shuts; the id of its transfer begins with its own.

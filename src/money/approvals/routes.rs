@@ -1,4 +1,5 @@
-//! What a call that decides must say. The calls themselves are in `withdrawals/approval/routes.rs` and `adjustments/routes.rs`.
+//! What a call that decides must say. The calls themselves are in `withdrawals/approval/routes.rs`, `adjustments/routes.rs` and
+//! `journals/routes.rs`.
 
 use uuid::Uuid;
 
@@ -56,5 +57,5 @@ pub fn parse_note(fields: &mut Fields, note: &str) -> String {
 }
 
 pub fn take_of(approvals: &mut Vec<Approval>, row: Uuid) -> Vec<Approval> {
-    approvals.extract_if(.., |approval| approval.transaction_id == row).collect()
+    approvals.extract_if(.., |approval| approval.subject_id == row).collect()
 }

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::ApprovalDecision;
+use crate::money::subject::Subject;
 use crate::platform::{clock::DateTime, text_enum::text_enum};
 
 text_enum! {
@@ -18,8 +19,9 @@ text_enum! {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApprovalView)]
 pub struct Approval {
+    /// The transaction or journal.
     #[serde(skip)]
-    pub transaction_id: Uuid,
+    pub subject_id: Uuid,
     pub approver_id: Uuid,
     #[schema(inline)]
     pub decision: Decision,
@@ -33,7 +35,7 @@ pub struct Approval {
 
 pub(super) struct New<'a> {
     pub(super) id: Uuid,
-    pub(super) row: Uuid,
+    pub(super) subject: Subject,
     pub(super) decision: &'a ApprovalDecision,
     pub(super) now: DateTime,
     pub(super) expires_at: Option<DateTime>,
@@ -46,31 +48,43 @@ pub(super) struct Standing {
 
 /// False when the same person's approval of the same is there and not expired. One that has expired, or was for something else,
 /// gives its place.
+macro_rules! approved {
+    ($column:literal, $new:expr) => {
+        sqlx::query!(
+            "insert into approvals (id, transaction_id, journal_id, approver_id, decision, payout_hash, note, created_at, expires_at)
+             values ($1, $2, $3, $4, 'approved', $5, $6, $7, $8)
+             on conflict (" + $column + ", approver_id) where used_at is null and decision = 'approved'
+             do update set id = excluded.id, payout_hash = excluded.payout_hash, note = excluded.note,
+                           created_at = excluded.created_at, expires_at = excluded.expires_at
+                     where approvals.expires_at <= excluded.created_at or approvals.payout_hash <> excluded.payout_hash",
+            $new.id,
+            $new.subject.columns().0,
+            $new.subject.columns().1,
+            $new.decision.by,
+            $new.decision.seen.0.as_slice(),
+            $new.decision.note,
+            $new.now,
+            $new.expires_at,
+        )
+    };
+}
+
 pub(super) async fn approve(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Result<bool> {
-    let insert = sqlx::query!(
-        "insert into approvals (id, transaction_id, approver_id, decision, payout_hash, note, created_at, expires_at)
-         values ($1, $2, $3, 'approved', $4, $5, $6, $7)
-         on conflict (transaction_id, approver_id) where used_at is null and decision = 'approved'
-         do update set id = excluded.id, payout_hash = excluded.payout_hash, note = excluded.note,
-                       created_at = excluded.created_at, expires_at = excluded.expires_at
-                 where approvals.expires_at <= excluded.created_at or approvals.payout_hash <> excluded.payout_hash",
-        new.id,
-        new.row,
-        new.decision.by,
-        new.decision.seen.0.as_slice(),
-        new.decision.note,
-        new.now,
-        new.expires_at,
-    );
-    Ok(insert.execute(db).await?.rows_affected() == 1)
+    let done = match new.subject {
+        Subject::Transaction(_) => approved!("transaction_id", new).execute(db).await?,
+        Subject::Journal(_) => approved!("journal_id", new).execute(db).await?,
+    };
+    Ok(done.rows_affected() == 1)
 }
 
 pub(super) async fn decline(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Result<()> {
+    let (transaction_id, journal_id) = new.subject.columns();
     let insert = sqlx::query!(
-        "insert into approvals (id, transaction_id, approver_id, decision, payout_hash, note, created_at)
-         values ($1, $2, $3, 'declined', $4, $5, $6)",
+        "insert into approvals (id, transaction_id, journal_id, approver_id, decision, payout_hash, note, created_at)
+         values ($1, $2, $3, $4, 'declined', $5, $6, $7)",
         new.id,
-        new.row,
+        transaction_id,
+        journal_id,
         new.decision.by,
         new.decision.seen.0.as_slice(),
         new.decision.note,
@@ -82,20 +96,24 @@ pub(super) async fn decline(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Res
 /// The approvals of a row for a hash, by people who may approve it now: in the role for long enough, not frozen, and neither the
 /// customer nor who proposed it. One a person.
 macro_rules! counting {
-    ($clause:literal, $row:expr, $hash:expr, $roles:expr, $since:expr $(, $value:expr)*) => {
+    ($clause:literal, $subject:expr, $hash:expr, $roles:expr, $since:expr $(, $value:expr)*) => {
         sqlx::query_as!(
             Standing,
             r#"select distinct on (a.approver_id) a.id, a.expires_at as "expires_at!"
-                 from approvals a join users u on u.id = a.approver_id join transactions t on t.id = a.transaction_id
-                where a.transaction_id = $1 and a.payout_hash = $2 and a.decision = 'approved'
-                  and u.role = any($3) and u.role_since <= $4 and a.approver_id <> t.user_id
+                 from approvals a join users u on u.id = a.approver_id
+                where (a.transaction_id = $1 or a.journal_id = $2) and a.payout_hash = $3 and a.decision = 'approved'
+                  and u.role = any($4) and u.role_since <= $5
+                  and not exists (select from transactions t where t.id = $1 and t.user_id = a.approver_id)
                   and not exists (select from adjustments j
-                                   where j.transaction_id = t.id and j.requested_by = a.approver_id)
+                                   where j.transaction_id = $1 and j.requested_by = a.approver_id)
+                  and not exists (select from journals j
+                                   where j.id = $2 and a.approver_id in (j.requested_by, j.user_id))
                   and not exists (select from restrictions r
                                    where r.user_id = u.id and r.kind = 'freeze' and r.state <> 'lifted') "#
                 + $clause
                 + " order by a.approver_id",
-            $row,
+            $subject.columns().0,
+            $subject.columns().1,
             $hash,
             $roles,
             $since
@@ -111,20 +129,20 @@ pub(super) async fn standing(
     roles: &[String],
     since: DateTime,
 ) -> sqlx::Result<Vec<Standing>> {
-    let hash = new.decision.seen.0.as_slice();
-    counting!("and a.used_at is null and a.expires_at > $5", new.row, hash, roles, since, new.now).fetch_all(db).await
+    let (subject, hash) = (new.subject, new.decision.seen.0.as_slice());
+    counting!("and a.used_at is null and a.expires_at > $6", subject, hash, roles, since, new.now).fetch_all(db).await
 }
 
 /// Those that let the row go on last.
 pub(super) async fn used(
     db: impl PgExecutor<'_>,
-    (row, hash): (Uuid, &[u8]),
+    (subject, hash): (Subject, &[u8]),
     roles: &[String],
     since: DateTime,
 ) -> sqlx::Result<Vec<Standing>> {
     counting!(
-        "and a.used_at = (select max(used_at) from approvals b where b.transaction_id = a.transaction_id)",
-        row,
+        "and a.used_at = (select max(used_at) from approvals b where b.transaction_id = $1 or b.journal_id = $2)",
+        subject,
         hash,
         roles,
         since
@@ -134,20 +152,26 @@ pub(super) async fn used(
 }
 
 /// How many people let the row go on last.
-pub(super) async fn count_used(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<i64> {
+pub(super) async fn count_used(db: impl PgExecutor<'_>, subject: Subject) -> sqlx::Result<i64> {
+    let (transaction_id, journal_id) = subject.columns();
     let count = sqlx::query_scalar!(
         r#"select count(distinct approver_id) as "count!" from approvals
-            where transaction_id = $1 and used_at = (select max(used_at) from approvals where transaction_id = $1)"#,
-        row
+            where (transaction_id = $1 or journal_id = $2)
+              and used_at = (select max(used_at) from approvals where transaction_id = $1 or journal_id = $2)"#,
+        transaction_id,
+        journal_id
     );
     count.fetch_one(db).await
 }
 
 /// Whoever approved the row.
-pub(super) async fn deciders(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<Vec<Uuid>> {
+pub(super) async fn deciders(db: impl PgExecutor<'_>, subject: Subject) -> sqlx::Result<Vec<Uuid>> {
+    let (transaction_id, journal_id) = subject.columns();
     let people = sqlx::query_scalar!(
-        "select distinct approver_id from approvals where transaction_id = $1 and decision = 'approved'",
-        row
+        "select distinct approver_id from approvals
+          where (transaction_id = $1 or journal_id = $2) and decision = 'approved'",
+        transaction_id,
+        journal_id
     );
     people.fetch_all(db).await
 }
@@ -184,15 +208,21 @@ pub(super) async fn use_up(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime)
 
 /// The hash of what the row is approved for, and until when.
 pub(super) async fn approved(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<Option<(Vec<u8>, DateTime)>> {
-    let row = sqlx::query!("select approved_hash, approved_until from transactions where id = $1", row);
+    let row = sqlx::query!(
+        "select approved_hash, approved_until from transactions where id = $1
+         union all
+         select approved_hash, approved_until from journals where id = $1",
+        row
+    );
     Ok(row.fetch_optional(db).await?.and_then(|row| row.approved_hash.zip(row.approved_until)))
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result<Vec<Approval>> {
     let rows = sqlx::query_as!(
         Approval,
-        r#"select transaction_id as "transaction_id!", approver_id, decision as "decision: Decision", note, created_at, expires_at, used_at
-             from approvals where transaction_id = any($1) order by created_at, id"#,
+        r#"select coalesce(transaction_id, journal_id) as "subject_id!", approver_id, decision as "decision: Decision", note, created_at,
+                  expires_at, used_at
+             from approvals where transaction_id = any($1) or journal_id = any($1) order by created_at, id"#,
         rows
     );
     rows.fetch_all(db).await

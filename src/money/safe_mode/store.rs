@@ -59,7 +59,9 @@ pub(super) async fn leave(
 /// Every row that is not at its end is due; how many. Those that are leased stay so.
 pub(super) async fn look_at_open_rows(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<u64> {
     let done = sqlx::query!(
-        "update transactions set due_at = $1
+        "with journal as (
+             update journals set due_at = $1 where due_at > $1::timestamptz + interval '90 seconds' and ended_at is null returning id)
+         update transactions set due_at = $1
           where due_at > $1::timestamptz + interval '90 seconds' and state not in ('completed', 'failed', 'rejected', 'cancelled', 'expired')",
         now
     );

@@ -5,6 +5,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{ItemKind, NewItem};
+use crate::money::subject::Subject;
 use crate::platform::clock::DateTime;
 
 /// Money in suspense, and how much of it was given to somebody since.
@@ -109,15 +110,17 @@ pub(super) async fn set_booked(db: impl PgExecutor<'_>, id: Uuid, now: DateTime)
 pub(super) async fn insert_clearing(
     db: impl PgExecutor<'_>,
     item: Uuid,
-    row: Uuid,
+    by: Subject,
     minor: i64,
     now: DateTime,
 ) -> sqlx::Result<bool> {
+    let (transaction_id, journal_id) = by.columns();
     let insert = sqlx::query!(
-        "insert into suspense_clearings (item_id, transaction_id, amount_minor, created_at) values ($1, $2, $3, $4)
-         on conflict (transaction_id) do nothing",
+        "insert into suspense_clearings (item_id, transaction_id, journal_id, amount_minor, created_at) values ($1, $2, $3, $4, $5)
+         on conflict do nothing",
         item,
-        row,
+        transaction_id,
+        journal_id,
         minor,
         now
     );
@@ -144,11 +147,13 @@ pub(super) async fn take_all(db: impl PgExecutor<'_>, item: Uuid) -> sqlx::Resul
     Ok(take.execute(db).await?.rows_affected() == 1)
 }
 
-pub(super) async fn give_up(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<()> {
+pub(super) async fn give_up(db: impl PgExecutor<'_>, by: Subject) -> sqlx::Result<()> {
+    let (transaction_id, journal_id) = by.columns();
     let given_up = sqlx::query!(
-        "with gone as (delete from suspense_clearings where transaction_id = $1 returning item_id, amount_minor)
+        "with gone as (delete from suspense_clearings where transaction_id = $1 or journal_id = $2 returning item_id, amount_minor)
          update suspense_items i set taken_minor = taken_minor - gone.amount_minor from gone where i.id = gone.item_id",
-        row
+        transaction_id,
+        journal_id
     );
     given_up.execute(db).await.map(drop)
 }

@@ -152,6 +152,8 @@ text_enum! {
         Credited = "credited",
         /// The payer got it back.
         Returned = "returned",
+        /// Nobody may claim it any more.
+        Released = "released",
     }
 }
 

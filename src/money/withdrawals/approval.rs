@@ -29,6 +29,7 @@ use crate::app::App;
 use crate::identity::audit::{self, Entry};
 use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, Rule, SubjectHash};
 use crate::money::bank_accounts::{self, Details};
+use crate::money::subject;
 use crate::money::transactions::{self, Due, FailureReason, Kind, Move, Provider, State, Transaction};
 use crate::platform::error::{Error, Result};
 use crate::platform::permissions::{Permission, WithdrawalsApprove};
@@ -43,6 +44,10 @@ const NEEDED_WHILE_NEW: i64 = 1;
 pub struct Subject {
     pub withdrawal: Transaction,
     pub seen: Option<(Details, SubjectHash)>,
+}
+
+fn of(withdrawal: &Transaction) -> subject::Subject {
+    subject::Subject::Transaction(withdrawal.id)
 }
 
 pub fn needed(app: &App, withdrawal: &Transaction) -> i64 {
@@ -100,7 +105,7 @@ pub(super) async fn missing(app: &App, withdrawal: &Transaction, destination: &D
     if needed(app, withdrawal) == 0 {
         return Ok(None);
     }
-    if approvals::validity(app, withdrawal.id, &hash_of(withdrawal, destination)).await? == ApprovalValidity::Yes {
+    if approvals::validity(app, of(withdrawal), &hash_of(withdrawal, destination)).await? == ApprovalValidity::Yes {
         return Ok(None);
     }
     await_anew(app, withdrawal).await.map(Some)
@@ -128,7 +133,7 @@ pub(super) async fn stands(
     subject: &SubjectHash,
 ) -> Result<bool> {
     let rule = Rule { needed: needed(app, withdrawal), roles: WithdrawalsApprove::ROLES };
-    approvals::stands(app, tx, withdrawal.id, subject, &rule).await
+    approvals::stands(app, tx, (of(withdrawal), subject), &rule).await
 }
 
 /// The same right before money may leave: the details are read again.
@@ -150,7 +155,7 @@ pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transact
         // The thresholds were raised meanwhile, or the bank account is new no more.
         return transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now)).await;
     }
-    if let Some(left) = approvals::time_left(app, withdrawal) {
+    if let Some(left) = approvals::time_left(app, withdrawal.updated_at) {
         return transactions::wait(app, withdrawal, left.min(next_look(app, withdrawal))).await;
     }
     let refused = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(FailureReason::NotApprovedInTime);
@@ -161,13 +166,13 @@ pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transact
 /// `awaiting_approval → reserved`, once enough people have approved the same payout; before that the approval is counted.
 pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
     let Subject { withdrawal, seen } = open_subject(app, decision, id).await?;
-    if approvals::time_left(app, &withdrawal).is_none() {
+    if approvals::time_left(app, withdrawal.updated_at).is_none() {
         return Err(Error::StaleState);
     }
     let needed = needed(app, &withdrawal);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &withdrawal).await?;
-    let count = approvals::approve(app, &mut tx, &withdrawal, decision, needed).await?;
+    let count = approvals::approve(app, &mut tx, of(&withdrawal), decision, needed).await?;
     let moved = count.approved.map(|approved| Move::to(State::Reserved, Due::Now).with_approval(approved));
     let after = match &moved {
         Some(to) => transactions::advance_within(app, &mut *tx, &withdrawal, to).await?,
@@ -194,7 +199,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let to = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(FailureReason::Declined);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &withdrawal).await?;
-    approvals::decline(app, &mut tx, &withdrawal, decision).await?;
+    approvals::decline(app, &mut tx, of(&withdrawal), decision).await?;
     let declined = transactions::advance_within(app, &mut *tx, &withdrawal, &to).await?;
     let entry = Entry::of(&decision.actor, "withdrawal.declined", "transaction", id).change(
         json!({"state": withdrawal.state.name()}),

@@ -1,0 +1,186 @@
+//! What the ledger is asked for, one function a way of booking. Each is safe to repeat: ids are the row's, and what was refused stays refused.
+//!
+//! ```text
+//! at_once    transfer                                             completed, or rejected by the ledger
+//! set_aside  item written ─> transfer ─> item booked              completed
+//! clear      item claimed ─> transfer                             completed, or rejected and the claim given up
+//! send       held                                                 in_transit; then land: posted or voided
+//! take_out   held ─> position looked at ─> posted or voided       completed or rejected
+//! ```
+
+use ledger::{Account, JournalStanding, LedgerError, Leg, Refusal, Resolution, Transfer, TransferId};
+use uuid::Uuid;
+
+use super::kinds::{EvidenceKind, Kind, Side};
+use super::types::{Failure, Journal, Move, NewJournal, Outcome, State};
+use crate::app::App;
+use crate::money::suspense::{self, ItemKind, NewItem};
+use crate::money::transactions;
+use crate::platform::error::{Error, Result};
+
+/// `initiated → completed | in_transit | rejected`.
+pub(super) async fn book(app: &App, row: &Journal) -> Result<Journal> {
+    let transfer = transfer(app, row)?;
+    // Opening is idempotent, and a transfer to an account that is not there would spend its id for ever.
+    app.ledger.open(&[transfer.debit, transfer.credit]).await?;
+    match row.kind {
+        Kind::Settlement | Kind::FloatTopUp => send(app, row, transfer).await,
+        Kind::OwnFundsOut => take_out(app, row, transfer).await,
+        Kind::SuspenseIn => set_aside(app, row, transfer).await,
+        Kind::SuspenseReturn | Kind::SuspenseRelease => clear(app, row, transfer).await,
+        Kind::ProviderInvoice | Kind::WriteOff | Kind::ChargebackLoss | Kind::OwnFundsIn | Kind::Result => {
+            at_once(app, row, transfer).await
+        }
+    }
+}
+
+fn transfer(app: &App, row: &Journal) -> Result<Transfer> {
+    let currency = row.amount.currency();
+    let account = |side: Side| -> Option<Account> {
+        match side {
+            Side::Is(code) => Some(app.ledger.system(code, currency)),
+            Side::Open => row.account.map(|account| app.ledger.system(account.code(), currency)),
+            Side::Receivable => row.user_id.map(|user_id| Account::receivable(user_id, currency)),
+        }
+    };
+    let (debit, credit) = row.kind.sides(row.account);
+    let sides = account(debit).zip(account(credit));
+    let (debit, credit) = sides.ok_or_else(|| Error::internal("the journal does not name its accounts"))?;
+    let id = TransferId::of(row.id, Leg::Journal);
+    Ok(Transfer { id, debit, credit, amount: row.amount, code: row.kind.facts().code, reference: row.id })
+}
+
+/// Whether the ledger knows of it: of a row that waits for its approval it cannot, unless PostgreSQL is an older one.
+pub(super) async fn is_in_ledger(app: &App, row: &Journal) -> Result<bool> {
+    Ok(app.ledger.journal_standing(row.id).await? != JournalStanding::None)
+}
+
+async fn completed(app: &App, row: &Journal) -> Result<Journal> {
+    super::advance(app, row, Move::to(State::Completed)).await
+}
+
+async fn rejected(app: &App, row: &Journal, why: Failure) -> Result<Journal> {
+    super::advance(app, row, Move::to(State::Rejected).because(why)).await
+}
+
+/// Whether it moved. A spent id was refused before, and the answer did not reach us: the same refusal.
+fn was_moved(answer: Result<(), LedgerError>) -> Result<bool> {
+    match answer {
+        Ok(()) => Ok(true),
+        Err(LedgerError::Refused(Refusal::InsufficientFunds | Refusal::SpentId)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The ledger refuses a write-off of more than the customer owes; of the others it has nothing to refuse.
+async fn at_once(app: &App, row: &Journal, transfer: Transfer) -> Result<Journal> {
+    let moved = was_moved(app.ledger.transfer(transfer).await)?;
+    app.crash.at("journal.booked")?;
+    match (moved, row.kind) {
+        (true, _) => completed(app, row).await,
+        (false, Kind::WriteOff) => rejected(app, row, Failure::MoreThanOwed).await,
+        (false, _) => Err(Error::internal("the ledger refused what it has no limit for")),
+    }
+}
+
+/// Revio's object that brought what is to be set aside: named, it is never set aside a second time, whatever webhook comes.
+fn object_of(kind: Kind, evidence: EvidenceKind, reference: &str) -> Option<Uuid> {
+    let names_one = kind == Kind::SuspenseIn && evidence == EvidenceKind::ProviderObject;
+    reference.parse().ok().filter(|_| names_one)
+}
+
+/// Better told now than when it is booked, which is when it counts.
+pub(super) async fn check_object(app: &App, new: &NewJournal) -> Result<()> {
+    let Some(object) = object_of(new.kind, new.evidence.kind, &new.evidence.reference) else { return Ok(()) };
+    if suspense::of_object(app, object).await?.is_some() {
+        return Err(Error::field("evidence.reference", "is in suspense already"));
+    }
+    Ok(())
+}
+
+async fn set_aside(app: &App, row: &Journal, transfer: Transfer) -> Result<Journal> {
+    let provider_id = object_of(row.kind, row.evidence.kind, &row.evidence.reference);
+    let (kind, amount) = (ItemKind::Journal, row.amount);
+    let item = NewItem { id: row.id, kind, transaction_id: None, provider_id, amount };
+    if let Some(object) = provider_id
+        && suspense::of_object(app, object).await?.is_some_and(|other| other.id != row.id)
+    {
+        return rejected(app, row, Failure::SetAsideBefore).await;
+    }
+    suspense::note(app, &item).await?;
+    app.crash.at("journal.item_noted")?;
+    app.ledger.transfer(transfer).await?;
+    app.crash.at("journal.booked")?;
+    suspense::booked(app, &item).await?;
+    app.crash.at("journal.item_booked")?;
+    completed(app, row).await
+}
+
+async fn clear(app: &App, row: &Journal, transfer: Transfer) -> Result<Journal> {
+    let id = row.item_id.ok_or_else(|| Error::internal("the journal does not name its item"))?;
+    let item = suspense::find(app, id).await?;
+    if !suspense::claim(app, &item, row.subject(), row.amount.minor()).await? {
+        return rejected(app, row, Failure::ItemCleared).await;
+    }
+    let moved = was_moved(app.ledger.transfer(transfer).await)?;
+    app.crash.at("journal.booked")?;
+    if !moved {
+        suspense::give_up_claim(app, row.subject()).await?;
+        app.crash.at("journal.claim_given_up")?;
+        return rejected(app, row, Failure::ItemCleared).await;
+    }
+    let outcome = match row.kind {
+        Kind::SuspenseReturn => transactions::Outcome::Returned,
+        _ => transactions::Outcome::Released,
+    };
+    suspense::settled(app, &item, outcome).await?;
+    app.crash.at("journal.item_settled")?;
+    completed(app, row).await
+}
+
+/// The account that it comes from has less at once: what is on its way is on neither side twice.
+async fn send(app: &App, row: &Journal, transfer: Transfer) -> Result<Journal> {
+    app.ledger.hold_journal(transfer).await?;
+    app.crash.at("journal.held")?;
+    let sent = (app.clock.now(), row.kind.expected_on(row.evidence.date));
+    super::advance(app, row, Move { sent: Some(sent), ..Move::to(State::InTransit) }).await
+}
+
+/// `in_transit → completed | returned`, as the row says already.
+pub(super) async fn land(app: &App, row: &Journal, outcome: Outcome) -> Result<Journal> {
+    let (told, state) = match outcome {
+        Outcome::Arrived => (app.ledger.post_journal(row.id).await, State::Completed),
+        Outcome::Returned => (app.ledger.void_journal(row.id).await, State::Returned),
+    };
+    app.crash.at("journal.landed")?;
+    match told {
+        Ok(()) => super::advance(app, row, Move::to(state)).await,
+        Err(LedgerError::AlreadyResolved(how)) => {
+            super::hold(app, row, &format!("said to be {}, and the ledger has it {how}", outcome.name())).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Own money leaves only while what is held covers what is owed to customers. A balance that is read and then acted upon is worth nothing:
+/// two could read the same one. So the amount is held first, and then the position is looked at with everything that is held counted as
+/// gone. Of any two, the one whose hold came second sees the first one's, held or posted: they never both pass on money that is there once.
+/// Both may fail; then one of them is proposed again. Whichever of post and void the ledger has first stays.
+async fn take_out(app: &App, row: &Journal, transfer: Transfer) -> Result<Journal> {
+    app.ledger.hold_journal(transfer).await?;
+    app.crash.at("journal.held")?;
+    let covered = app.ledger.position(row.amount.currency()).await? >= 0;
+    app.crash.at("journal.looked")?;
+    let told = match covered {
+        true => app.ledger.post_journal(row.id).await.map(|()| true),
+        false => app.ledger.void_journal(row.id).await.map(|()| false),
+    };
+    app.crash.at("journal.booked")?;
+    let moved = match told {
+        Ok(moved) => moved,
+        // Said before, by a process that died or by another look.
+        Err(LedgerError::AlreadyResolved(how)) => how == Resolution::Posted,
+        Err(error) => return Err(error.into()),
+    };
+    if moved { completed(app, row).await } else { rejected(app, row, Failure::PositionShort).await }
+}
