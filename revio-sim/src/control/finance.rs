@@ -10,7 +10,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{Answer, parse};
@@ -81,11 +81,12 @@ async fn forget_object(State(sim): State<Sim>, Path(id): Path<Uuid>) -> Answer {
     Ok(Json(json!({"forgotten": id})))
 }
 
-#[derive(Deserialize)]
-struct LineBody {
-    id: Uuid,
-    #[serde(flatten)]
-    change: LineChange,
+/// Beside the id stands what changes.
+fn line_change(body: &[u8]) -> Result<(Uuid, LineChange), SimError> {
+    let mut fields = parse::<Map<String, Value>>(body)?;
+    let refused = |error: serde_json::Error| SimError::Refused(error.to_string());
+    let id = serde_json::from_value(fields.remove("id").unwrap_or_default()).map_err(refused)?;
+    Ok((id, serde_json::from_value(fields.into()).map_err(refused)?))
 }
 
 async fn list_lines(State(sim): State<Sim>) -> Json<Value> {
@@ -93,7 +94,7 @@ async fn list_lines(State(sim): State<Sim>) -> Json<Value> {
 }
 
 async fn change_line(State(sim): State<Sim>, body: Bytes) -> Answer {
-    let LineBody { id, change } = parse(&body)?;
+    let (id, change) = line_change(&body)?;
     sim.change_line(id, change);
     Ok(Json(json!(sim.line_changes())))
 }
