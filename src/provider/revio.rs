@@ -36,8 +36,8 @@ const UNANSWERED: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// A statement of a month of 10,000 payments a day has about as much.
 const FILE_BYTES_MAX: usize = 64 << 20;
-/// For all of a file, however slowly it comes.
-const FILE_DEADLINE: Duration = Duration::from_secs(120);
+/// For all of a file, however slowly it comes; well within the lease of the row that waits for it.
+const FILE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// When Revio asks us to slow down: what it asks for, else this, and never longer than the maximum.
 const RATE_LIMITED_WAIT: TimeDelta = TimeDelta::seconds(30);
