@@ -83,7 +83,7 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 /// | noun | legs |
 /// |---|---|
 /// | deposit | `Main` credits the wallet; `ProviderFee`; `Repay` what the customer owed; `Unmatched` what did not fit, `UnmatchedReturn` |
-/// | withdrawal | `Main` reserves, `Post` or `Void` resolves, `VoidRepay` what was owed; `Late`, `Receivable` and `Repay` when it was paid after all; `Fee` |
+/// | withdrawal | `Main` reserves, `Post` or `Void` resolves, `VoidRepay` what was owed; `Late`, `Receivable` and `Repay` when it was paid after all; `ProviderFee`; `Fee` |
 /// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest, `Repay` what came in between; `Return`, `ReturnRepay` when it failed after all; `Loss` a write-off |
 /// | chargeback reversal (its own row) | `Main`, `Repay` |
 /// | adjustment | `Main`, `Repay` |

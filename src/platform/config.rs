@@ -80,6 +80,8 @@ pub struct Config {
     pub revio_deadlines: Deadlines,
     /// `REVIO_CALLS_PER_SECOND`: how often all processes together call Revio. Default 15: its limits are nowhere documented.
     pub revio_calls_per_second: u32,
+    /// `RECONCILIATION_CALLS_PER_SECOND`: how many of them at most are reconciliation's. Default 5.
+    pub reconciliation_calls_per_second: u32,
     /// `OPEN_DEPOSITS_MAX`: how many unpaid deposits a customer may have at once. Default 10.
     pub open_deposits_max: i64,
     /// `REVIO_TEST_MODE`: whether the key is a test key; events of the other mode are refused. Default false.
@@ -299,6 +301,7 @@ impl Config {
                 execute: read.number("REVIO_EXECUTE_SECS", "30", DEADLINE_SECS).map(Duration::from_secs),
             }),
             revio_calls_per_second: read.number("REVIO_CALLS_PER_SECOND", "15", CALLS_PER_SECOND),
+            reconciliation_calls_per_second: read.number("RECONCILIATION_CALLS_PER_SECOND", "5", CALLS_PER_SECOND),
             open_deposits_max: read.number("OPEN_DEPOSITS_MAX", "10", OPEN_DEPOSITS),
             revio_webhook_public_keys: read.checked("REVIO_WEBHOOK_PUBLIC_KEYS", None, PublicKeys::from_pem),
             revio_company_id: read.checked("REVIO_COMPANY_ID", Some(""), parse_optional_id),

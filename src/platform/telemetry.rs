@@ -166,7 +166,7 @@ impl FootingGauges {
     }
 }
 
-/// Calls to Revio, by class: payouts, webhooks, deposits, polling (`provider/revio/budget.rs`).
+/// Calls to Revio, by class: payouts, webhooks, deposits, polling, reconciliation (`provider/revio/budget.rs`).
 #[derive(Clone)]
 pub struct RevioCalls {
     /// By outcome: ok, refused, rate_limited, unreadable, no_answer.

@@ -1,7 +1,8 @@
-//! Revio's HTTP API, as much of it as deposits and withdrawals need. Every call has a deadline and is made once: who may repeat what
+//! Revio's HTTP API, as much of it as deposits, withdrawals and finance (`accounts`) need. Every call has a deadline and is made once: who may repeat what
 //! is decided by `deposits` and `withdrawals`, from what Revio says of the object when asked again. Redirects are never followed. How
 //! often it is called, and for what first, is in `budget`; payouts and purchases are left alone apart from each other (`breaker`).
 
+mod accounts;
 mod breaker;
 mod budget;
 mod links;
@@ -11,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 
-use reqwest::{Method, StatusCode, Url, redirect};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -21,6 +22,7 @@ use crate::platform::{clock::Clock, error::Error, rate_limits::Limiter, telemetr
 use crate::provider::revio::breaker::Breaker;
 use crate::provider::revio::budget::{Budget, Class};
 
+pub use accounts::{BalanceField, Statement, StatementStatus};
 pub use budget::{Errand, on};
 pub use types::{NewPayout, NewPurchase, PaymentObject, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
@@ -32,6 +34,10 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 const UNANSWERED: Duration = Duration::from_secs(20);
 /// The one real object that was seen has 2.2 kB; an answer that is larger than this is not Revio's.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// A statement of a month of 10,000 payments a day has about as much.
+const FILE_BYTES_MAX: usize = 64 << 20;
+/// For all of a file, however slowly it comes; well within the lease of the row that waits for it.
+const FILE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// When Revio asks us to slow down: what it asks for, else this, and never longer than the maximum.
 const RATE_LIMITED_WAIT: TimeDelta = TimeDelta::seconds(30);
@@ -47,6 +53,8 @@ pub struct Revio {
     clock: Clock,
     purchases: Arc<Breaker>,
     payouts: Arc<Breaker>,
+    /// Of balance and statements.
+    account: Arc<Breaker>,
     budget: Arc<Budget>,
 }
 
@@ -57,11 +65,17 @@ enum What {
     Purchase,
     Payout,
     Execution,
+    /// The balance, a statement.
+    Account,
+    /// What is in a statement.
+    File,
 }
 
 impl What {
     fn class(self) -> Class {
         match self {
+            Self::Account | Self::File => Class::Reconciliation,
+            Self::Purchase | Self::Payout if budget::errand() == Some(Errand::Reconciliation) => Class::Reconciliation,
             Self::Payout | Self::Execution => Class::Payouts,
             Self::NewPurchase => Class::Deposits,
             Self::Purchase if budget::errand() == Some(Errand::Webhook) => Class::Webhooks,
@@ -136,7 +150,8 @@ impl Revio {
             .user_agent(concat!("octoco/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("the HTTP client needs no more than a working TLS library");
-        let budget = Arc::new(Budget::new(config.revio_calls_per_second, limiter, clock.clone(), metrics));
+        let rates = (config.revio_calls_per_second, config.reconciliation_calls_per_second);
+        let budget = Arc::new(Budget::new(rates, limiter, clock.clone(), metrics));
         Self {
             http,
             base_url: config.revio_base_url.clone(),
@@ -146,6 +161,7 @@ impl Revio {
             clock,
             purchases: Arc::default(),
             payouts: Arc::default(),
+            account: Arc::default(),
             budget,
         }
     }
@@ -240,10 +256,22 @@ impl Revio {
         B: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        let (breaker, deadline) = match what {
-            What::NewPurchase | What::Purchase => (&self.purchases, self.deadlines.call),
-            What::Payout => (&self.payouts, self.deadlines.call),
-            What::Execution => (&self.payouts, self.deadlines.execute),
+        let request = self.with_key(self.http.request(method, url));
+        let request = if let Some(body) = body { request.json(body) } else { request };
+        self.call(request, what, object).await
+    }
+
+    fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
+        request.bearer_auth(self.api_key.expose_secret())
+    }
+
+    async fn call<T>(&self, request: RequestBuilder, what: What, parse: fn(Vec<u8>) -> Result<T>) -> Result<T> {
+        let (breaker, deadline, bytes_max) = match what {
+            What::NewPurchase | What::Purchase => (&self.purchases, self.deadlines.call, ANSWER_BYTES_MAX),
+            What::Payout => (&self.payouts, self.deadlines.call, ANSWER_BYTES_MAX),
+            What::Execution => (&self.payouts, self.deadlines.execute, ANSWER_BYTES_MAX),
+            What::Account => (&self.account, self.deadlines.call, ANSWER_BYTES_MAX),
+            What::File => (&self.account, FILE_DEADLINE, FILE_BYTES_MAX),
         };
         let class = what.class();
         if let Some(wait) = breaker.paused(self.clock.now()) {
@@ -256,12 +284,8 @@ impl Revio {
         if let Some(wait) = breaker.wait(self.clock.now()) {
             return Err(RevioError::Paused(wait));
         }
-        let mut request = self.http.request(method, url).timeout(deadline).bearer_auth(self.api_key.expose_secret());
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let answer = match request.send().await {
-            Ok(response) => read(response).await,
+        let answer = match request.timeout(deadline).send().await {
+            Ok(response) => read(response, bytes_max).await.and_then(parse),
             Err(error) => Err(transport(error)),
         };
         self.budget.count(class, outcome(&answer));
@@ -312,18 +336,23 @@ fn unreadable(error: &serde_json::Error) -> RevioError {
     RevioError::Unreadable(place.into())
 }
 
-async fn read<T: DeserializeOwned>(mut response: reqwest::Response) -> Result<T> {
+fn object<T: DeserializeOwned>(body: Vec<u8>) -> Result<T> {
+    serde_json::from_slice(&body).map_err(|error| unreadable(&error))
+}
+
+/// What a success carries, never more than `bytes_max`.
+async fn read(mut response: Response, bytes_max: usize) -> Result<Vec<u8>> {
     let status = response.status();
     let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(transport)? {
-        if body.len().saturating_add(chunk.len()) > ANSWER_BYTES_MAX {
+        if body.len().saturating_add(chunk.len()) > bytes_max {
             return Err(RevioError::Unreadable("the answer is too large".into()));
         }
         body.extend_from_slice(&chunk);
     }
     match status {
-        status if status.is_success() => serde_json::from_slice(&body).map_err(|error| unreadable(&error)),
+        status if status.is_success() => Ok(body),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(RevioError::Unauthorized { status: status.as_u16() }),
         StatusCode::NOT_FOUND => Err(RevioError::NotFound),
         StatusCode::TOO_MANY_REQUESTS => {

@@ -450,6 +450,7 @@ fn config(sim: &Sim, url: &str, webhook_key: &str, settings: &[(&str, &str)]) ->
         ("REVIO_BRAND_ID", brand_id.as_str()),
         ("REVIO_CALL_SECS", "30"),
         ("REVIO_CALLS_PER_SECOND", "1000000"),
+        ("RECONCILIATION_CALLS_PER_SECOND", "1000000"),
         ("OPEN_DEPOSITS_MAX", "1000"),
         ("REVIO_TEST_MODE", "true"),
         ("REVIO_WEBHOOK_PUBLIC_KEYS", webhook_key),

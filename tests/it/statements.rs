@@ -79,7 +79,8 @@ async fn happen(t: &TestApp, random: &mut StdRng, customer: &Customer, key: usiz
     // Each may be impossible at this moment: then nothing happens, and that is part of the history too.
     match random.random_range(0..10) {
         0..4 => {
-            let deposit = t.deposit(customer, random.random_range(1..20_000), &format!("d{key}")).await;
+            let deposit = t.deposit(customer, random.random_range(1..20_000).max(100), &format!("d{key}")).await;
+            // Never more than what it is taken of.
             let fee = random.random_range(0..100);
             t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay { fee, ..Pay::default() }).unwrap_or_default();
         }

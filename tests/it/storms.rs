@@ -32,6 +32,8 @@ const SCHEDULES: usize = 1_000;
 const SEED: u64 = 20_261_124;
 /// A schedule is a customer's next few wishes; this many customers have theirs at once.
 const AT_ONCE: usize = 20;
+/// A fee is never more than what it is taken of: nothing smaller is paid in or out.
+const FEES_MAX: i64 = 100;
 const CRASH_PERCENT: u32 = 4;
 /// Of those: a mistake of ours in one step, which the process survives.
 const PANIC_PERCENT: u32 = 25;
@@ -139,7 +141,7 @@ fn brew(t: &TestApp) {
     for scope in [Scope::GetPurchase, Scope::GetPayout] {
         t.sim.set_fault(Fault::chance(0.03, scope, FaultKind::StaleRead { secs: 3 }));
     }
-    t.sim.set_settings(revio_sim::Settings { payout_fee: 15, ..t.sim.settings() });
+    t.sim.set_settings(revio_sim::Settings { payout_fee: 15, payout_fee_basis_points: 30, ..t.sim.settings() });
     for kind in [
         FaultKind::IgnoreAnswer,
         FaultKind::Duplicate,
@@ -158,7 +160,7 @@ fn brew(t: &TestApp) {
 
 /// One customer's next wishes. Some of them are refused, by us or by Revio: that is part of the weather.
 async fn schedule(t: &TestApp, random: &mut StdRng, customer: &Customer, key: usize) {
-    let amount = random.random_range(1..100_000);
+    let amount = random.random_range(1..100_000).max(FEES_MAX);
     let deposit = t.deposit(customer, amount, &format!("d{key}")).await;
     if deposit.code() == "provider_unavailable" {
         // It has waited for Revio's next second, which does not come while the test's clock stands still.
@@ -178,7 +180,8 @@ async fn schedule(t: &TestApp, random: &mut StdRng, customer: &Customer, key: us
     };
     t.sim.set_payout_behaviour(behaviour);
     for part in 0..random.random_range(0..3) {
-        let answer = t.withdraw(customer, random.random_range(1..60_000), &format!("w{key}-{part}")).await;
+        let answer =
+            t.withdraw(customer, random.random_range(1..60_000).max(FEES_MAX), &format!("w{key}-{part}")).await;
         let known = ["", "insufficient_funds", "internal", "unavailable"];
         assert!(known.contains(&answer.code()), "{}", answer.body);
     }

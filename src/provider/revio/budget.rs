@@ -7,6 +7,9 @@
 //! | webhooks | asking for the purchase that Revio told of | the event waits |
 //! | deposits | a new purchase: a customer waits for the link | the customer waits for 2 s, then 503 |
 //! | polling | looking at purchases of which nobody told | the row waits |
+//! | reconciliation | looking at what should be settled, balance, statements | the run waits |
+//!
+//! Reconciliation has a rate of its own besides (`RECONCILIATION_CALLS_PER_SECOND`): a run looks at thousands of objects.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +36,7 @@ text_enum! {
         Webhooks = "webhooks",
         Deposits = "deposits",
         Polling = "polling",
+        Reconciliation = "reconciliation",
     }
 }
 
@@ -43,7 +47,7 @@ impl Class {
             Self::Payouts => 0,
             Self::Webhooks => 20,
             Self::Deposits => 40,
-            Self::Polling => 60,
+            Self::Polling | Self::Reconciliation => 60,
         }
     }
 }
@@ -55,6 +59,8 @@ pub enum Errand {
     Webhook,
     /// A customer waits, and has a place already ([`super::Revio::place_for_deposit`]).
     Customer,
+    /// A run compares it with our rows.
+    Reconciliation,
 }
 
 tokio::task_local! {
@@ -72,6 +78,7 @@ pub(super) fn errand() -> Option<Errand> {
 
 pub(super) struct Budget {
     calls: rate_limits::Budget,
+    of_reconciliation: rate_limits::Budget,
     limiter: Arc<Limiter>,
     clock: Clock,
     metrics: RevioCalls,
@@ -95,9 +102,11 @@ impl Drop for InLine<'_> {
 }
 
 impl Budget {
-    pub(super) fn new(per_second: u32, limiter: Arc<Limiter>, clock: Clock, metrics: RevioCalls) -> Self {
-        let calls = rate_limits::Budget::new("revio", per_second);
-        Self { calls, limiter, clock, metrics, waiting: Mutex::default() }
+    /// `rates`: calls a second, of all and of reconciliation.
+    pub(super) fn new(rates: (u32, u32), limiter: Arc<Limiter>, clock: Clock, metrics: RevioCalls) -> Self {
+        let calls = rate_limits::Budget::new("revio", rates.0);
+        let of_reconciliation = rate_limits::Budget::new("revio-reconciliation", rates.1);
+        Self { calls, of_reconciliation, limiter, clock, metrics, waiting: Mutex::default() }
     }
 
     /// Takes a place. The error is how long there is none.
@@ -147,7 +156,12 @@ impl Budget {
     }
 
     async fn try_take(&self, class: Class) -> Result<(), TimeDelta> {
-        self.limiter.ask_budget(&self.calls, Wish::Place { leaving: class.leaving() }, self.clock.now()).await
+        let now = self.clock.now();
+        // Its own first: a place among all that is then not used is one that others miss.
+        if class == Class::Reconciliation {
+            self.limiter.ask_budget(&self.of_reconciliation, Wish::Place { leaving: 0 }, now).await?;
+        }
+        self.limiter.ask_budget(&self.calls, Wish::Place { leaving: class.leaving() }, now).await
     }
 }
 
@@ -166,7 +180,7 @@ mod tests {
     fn budget(clock: &Clock) -> Budget {
         let limiter = Limiter::new("redis://127.0.0.1:1", RateLimits::Off, Counting::default()).expect("a URL");
         // A process alone has a quarter: five calls a second, five at once.
-        Budget::new(20, Arc::new(limiter), clock.clone(), Metrics::new().revio)
+        Budget::new((20, 5), Arc::new(limiter), clock.clone(), Metrics::new().revio)
     }
 
     fn stopped() -> Clock {
@@ -214,9 +228,27 @@ mod tests {
         for class in Class::ALL.iter().rev() {
             allowed.push(budget.take(*class).await.is_ok());
         }
-        assert_eq!(allowed, [false, false, false, true], "polling, deposits, webhooks, payouts");
+        assert_eq!(allowed, [false, false, false, false, true], "reconciliation, polling, deposits, webhooks, payouts");
         clock.advance(TimeDelta::seconds(1));
         assert_eq!(budget.take(Class::Polling).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn reconciliation_keeps_to_its_own_rate_and_leaves_places_to_all_others() {
+        let clock = stopped();
+        let limiter = Limiter::new("redis://127.0.0.1:1", RateLimits::Off, Counting::default()).expect("a URL");
+        // Alone: a quarter of 400 a second and of 5.
+        let wide = Budget::new((400, 5), Arc::new(limiter), clock.clone(), Metrics::new().revio);
+        assert_eq!(places(&wide, Class::Reconciliation).await, 5, "what may come at once");
+        assert!(places(&wide, Class::Polling).await > 5, "the others have theirs");
+        clock.advance(TimeDelta::seconds(4));
+        assert_eq!(places(&wide, Class::Reconciliation).await, 5, "in four seconds, of a quarter of five a second");
+        let narrow = budget(&clock);
+        places(&narrow, Class::Polling).await;
+        assert!(narrow.take(Class::Reconciliation).await.is_err(), "what is left is for those before it");
+        for class in [Class::Deposits, Class::Webhooks, Class::Payouts] {
+            assert_eq!(narrow.take(class).await, Ok(()), "{}", class.name());
+        }
     }
 
     #[tokio::test]

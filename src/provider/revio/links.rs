@@ -1,6 +1,12 @@
-//! The two addresses that Revio gives out, read before anybody is sent there or the key is.
+//! The addresses that Revio gives out, read before anybody is sent there or the key is.
 
 use reqwest::Url;
+
+/// Where a file is fetched, and whether the key goes along.
+pub(super) struct Download {
+    pub(super) url: Url,
+    pub(super) with_key: bool,
+}
 
 /// Whether a payer may be sent there: a page of the web, over https (http only where Revio itself is called so, on this host), that
 /// carries nobody's password. The host is Revio's to choose.
@@ -38,6 +44,17 @@ pub(super) fn execution(base: &Url, link: &str) -> Option<Url> {
     url.set_path(path);
     url.set_query(reported.query());
     Some(url)
+}
+
+/// Where a statement is. At Revio's own host, port and scheme the key goes along; anywhere else it does not, and then it must be a
+/// public name over https at its usual port: an answer of Revio's sends nobody into our own network.
+pub(super) fn download(base: &Url, link: &str) -> Option<Download> {
+    let url = read(base, link)?;
+    let with_key = url.origin() == base.origin();
+    let public = url.scheme() == "https"
+        && url.port().is_none()
+        && url.domain().is_some_and(|name| name.contains('.') && !name.ends_with(".localhost"));
+    ((with_key || public) && url.fragment().is_none()).then_some(Download { url, with_key })
 }
 
 /// A link of the web, written without anything that a browser would leave out, and without a user or password.
@@ -133,5 +150,39 @@ mod tests {
         ] {
             assert_eq!(at(link), None, "{link}");
         }
+    }
+
+    #[test]
+    fn the_key_goes_along_for_a_statement_to_revio_itself_and_to_no_other_host() {
+        let at = |link: &str| download(&revio(), link).map(|link| (link.url.to_string(), link.with_key));
+        let own = "https://revio.example/statements/1.csv?signed=1";
+        assert_eq!(at(own), Some((own.to_owned(), true)));
+        assert_eq!(at("/statements/1.csv"), Some(("https://revio.example/statements/1.csv".to_owned(), true)));
+        for link in ["https://files.example/1.csv?signed=1", "https://revio.example.evil.example/1.csv"] {
+            assert_eq!(at(link), Some((link.to_owned(), false)), "{link}");
+        }
+        for link in [
+            "http://revio.example/1.csv",
+            "http://files.example/1.csv",
+            "https://revio.example:8443/1.csv",
+            "https://files.example:8443/1.csv",
+            "https://10.0.0.1/1.csv",
+            "https://[::1]/1.csv",
+            "https://localhost/1.csv",
+            "https://metadata/1.csv",
+            "https://files.localhost/1.csv",
+            "https://user:password@revio.example/1.csv",
+            "ftp://files.example/1.csv",
+            "file:///etc/passwd",
+            "https://files.example/1.csv#x",
+            "https://files.example/a b.csv",
+            "javascript:alert(1)",
+        ] {
+            assert_eq!(at(link), None, "{link}");
+        }
+        let here = Url::parse("http://127.0.0.1:9000/api/v1/").expect("a URL");
+        assert!(download(&here, "http://127.0.0.1:9000/statements/1/").is_some_and(|link| link.with_key));
+        assert!(download(&here, "http://127.0.0.1:9001/statements/1/").is_none());
+        assert!(download(&here, "https://files.example/1.csv").is_some_and(|link| !link.with_key));
     }
 }

@@ -76,7 +76,9 @@ impl NewPayout<'_> {
 
 /// A field that is null, blank or of another type than it should be counts as not said: one odd field must not make the whole
 /// object unreadable, and what an object's money depends on is checked where it is used.
-fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     let value = Value::deserialize(deserializer)?;
     let number = value.as_str().and_then(|text| text.parse::<i64>().ok()).map(Value::from);
     let blank = value.as_str().is_some_and(str::is_empty);
