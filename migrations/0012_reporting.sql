@@ -11,10 +11,12 @@
 drop schema if exists reporting cascade;
 create schema reporting;
 
--- The zone whose days are in ledger_days. `octoco migrate` writes it and adds the days up anew when it is another one.
+-- One row. The zone is that whose days are in ledger_days: `octoco migrate` writes it and adds the days up anew when it is another.
 create table if not exists reporting_settings (
-    single    boolean primary key default true,
-    time_zone text    not null,
+    single      boolean     primary key default true,
+    time_zone   text        not null,
+    -- Up to when the slots below are counted; 'epoch' = they are to be counted anew.
+    slots_until timestamptz not null default 'epoch',
 
     constraint reporting_settings_single check (single)
 );
@@ -132,16 +134,22 @@ $$;
 revoke execute on function set_reporting_time_zone(text) from public;
 select set_reporting_time_zone(time_zone) from reporting_settings;
 
--- ledger_days added up anew from ledger_transfers, for one currency.
-create view ledger_days_expected as
+-- When a day begins, as the ledger counts time.
+create or replace function day_start(day date) returns bigint language sql stable set search_path = pg_catalog, public return
+    (extract(epoch from day::timestamp at time zone (select time_zone from public.reporting_settings)) * 1000000000)::bigint;
+
+-- What ledger_days should say of some days: the same added up from the copied transfers.
+create or replace function ledger_days_of(of_currency text, first date, last date) returns setof ledger_days language sql stable as $$
     select t.currency, reporting.day(timestamptz 'epoch' + (t.timestamp / 1000) * interval '1 microsecond') as day, t.code, t.kind,
-           d.code as debit_code, c.code as credit_code, ('x' || right(t.id::text, 2))::bit(8)::int as leg,
-           count(*) as transfers, sum(t.amount_minor)::numeric as amount_minor, coalesce(sum(p.amount_minor), 0)::numeric as released_minor
+           d.code, c.code, ('x' || right(t.id::text, 2))::bit(8)::int, count(*), sum(t.amount_minor)::numeric,
+           coalesce(sum(p.amount_minor), 0)::numeric
       from ledger_transfers t
       join ledger_accounts d on d.id = t.debit_account_id
       join ledger_accounts c on c.id = t.credit_account_id
       left join ledger_transfers p on p.id = t.pending_id
-     group by 1, 2, 3, 4, 5, 6, 7;
+     where t.currency = of_currency and t.timestamp >= day_start(first) and t.timestamp < day_start(last + 1)
+     group by 1, 2, 3, 4, 5, 6, 7
+$$;
 
 -- Minor units as major ones, exactly.
 create function reporting.major(minor numeric, exponent int) returns numeric language sql immutable parallel safe
@@ -171,7 +179,7 @@ create function reporting.reason_class(state text, said text) returns text langu
                 else 'other' end;
 
 -- Both sides of what is in ledger_days, by account, in minor units. The parts on their way between Revio and the bank stand apart too.
-create view ledger_day_sides as
+create or replace view ledger_day_sides as
     select l.currency, l.day, l.code as reason_code, s.account_code, l.transfers,
            case when l.kind in ('posted', 'post') then s.debit else 0 end as debits,
            case when l.kind in ('posted', 'post') then s.credit else 0 end as credits,
@@ -184,7 +192,7 @@ create view ledger_day_sides as
                      s (account_code, debit, credit, debit_released, credit_released);
 
 -- Every day from the first transfer to today, every account, in minor units.
-create view ledger_day_balances as
+create or replace view ledger_day_balances as
     with sides as (
         select currency, day, account_code, sum(debits) as debits, sum(credits) as credits, sum(pending_debits) as pending_debits,
                sum(pending_credits) as pending_credits,
@@ -533,3 +541,22 @@ begin
 end
 $$;
 revoke execute on function grant_to_reporting(name) from public;
+
+-- Makes that role, or gives it another password (or the verifier of one). `octoco migrate` calls it where the password is set and the owner
+-- may make roles; else a superuser does, once. What is set here anybody may set otherwise in his session: it saves the database from
+-- mistakes, and the grants alone from people.
+create or replace function admit_reader(reader name, password text) returns void language plpgsql set search_path = pg_catalog, public as $$
+begin
+    if not exists (select from pg_roles where rolname = reader) then
+        execute format('create role %I', reader);
+    end if;
+    execute format('alter role %I login connection limit 10 password %L', reader, password);
+    execute format('alter role %I set default_transaction_read_only = on', reader);
+    execute format('alter role %I set statement_timeout = %L', reader, '5s');
+    execute format('alter role %I set lock_timeout = %L', reader, '1s');
+    execute format('alter role %I set idle_in_transaction_session_timeout = %L', reader, '30s');
+    execute format('alter role %I set search_path = reporting', reader);
+    perform grant_to_reporting(reader);
+end
+$$;
+revoke execute on function admit_reader(name, text) from public;
