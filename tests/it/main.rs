@@ -46,6 +46,7 @@ mod projector;
 mod provider_objects;
 mod queue;
 mod receivables;
+mod reporting;
 mod requests;
 mod restored;
 mod restrictions;

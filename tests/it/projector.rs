@@ -336,7 +336,8 @@ async fn a_database_restored_from_an_old_backup_heals_and_its_orphans_are_listed
     let t = TestApp::new(db).await;
     let customer = t.customer_with(10_000).await;
     projector::catch_up(&t.app).await.expect("copied");
-    let tables = ["transactions", "ledger_transfers", "ledger_accounts", "ledger_orphans", "ledger_cursor"];
+    let tables =
+        ["transactions", "ledger_transfers", "ledger_accounts", "ledger_orphans", "ledger_cursor", "ledger_days"];
     for table in tables {
         let copy = format!("create table backup_{table} as select * from {table}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(copy)).execute(&t.app.db).await.expect("copied");
