@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::platform::error::Result;
 
 /// Any number that no other single-runner task locks on.
-const LOCK: i64 = 0x736c_6f74_73;
+const LOCK: i64 = 0x0073_6c6f_7473;
 /// A row's time is the clock's when its step began, and a step ends well within that.
 const LATE_MAX: TimeDelta = TimeDelta::hours(1);
 /// As much at once as one statement counts quickly.

@@ -18,8 +18,8 @@ const READER: &str = "grafana";
 
 pub async fn migrate(app: &App) -> Result<(), BoxError> {
     crate::MIGRATIONS.run(&mut *app.db.acquire().await?).await?;
-    if projector::keep_in(app, &app.config.reporting_time_zone).await? {
-        tracing::info!(zone = app.config.reporting_time_zone, "the days of the ledger were added up anew");
+    if projector::keep_in(app, &app.config.reporting.time_zone).await? {
+        tracing::info!(zone = app.config.reporting.time_zone, "the days of the ledger were added up anew");
     }
     grant(app).await?;
     Ok(())
@@ -37,7 +37,7 @@ pub async fn grant(app: &App) -> Result<Option<String>, BoxError> {
     if !ours {
         store::grant(&app.db, service).await?;
     }
-    admit_reader(app, READER, app.config.grafana_database_password.as_ref()).await?;
+    admit_reader(app, READER, app.config.reporting.grafana_password.as_ref()).await?;
     Ok((!ours).then(|| service.to_owned()))
 }
 
