@@ -556,6 +556,8 @@ begin
     execute format('alter role %I set lock_timeout = %L', reader, '1s');
     execute format('alter role %I set idle_in_transaction_session_timeout = %L', reader, '30s');
     execute format('alter role %I set search_path = reporting', reader);
+    -- Its queries are short and many: compiling them takes longer.
+    execute format('alter role %I set jit = off', reader);
     perform grant_to_reporting(reader);
 end
 $$;
