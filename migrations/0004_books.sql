@@ -94,14 +94,14 @@ create table ledger_days (
     kind           text    not null,
     debit_code     integer not null,
     credit_code    integer not null,
-    -- Which effect of its row a transfer is: the last byte of its id (docs/ledger.md).
-    leg            integer not null,
+    -- Of a provider's fee the code of the payment that it was taken of, 0 where that fits no row; else the code itself.
+    of_code        integer not null,
     transfers      bigint  not null,
     amount_minor   numeric not null,
     -- Of posts and voids: what their reservations had reserved.
     released_minor numeric not null,
 
-    primary key (currency, day, code, kind, debit_code, credit_code, leg)
+    primary key (currency, day, code, kind, debit_code, credit_code, of_code)
 ) with (fillfactor = 70);
 
 -- Transfers whose row was not there when they were copied: the database was restored from an old backup. The row is written

@@ -141,12 +141,14 @@ create or replace function day_start(day date) returns bigint language sql stabl
 -- What ledger_days should say of some days: the same added up from the copied transfers.
 create or replace function ledger_days_of(of_currency text, first date, last date) returns setof ledger_days language sql stable as $$
     select t.currency, reporting.day(timestamptz 'epoch' + (t.timestamp / 1000) * interval '1 microsecond') as day, t.code, t.kind,
-           d.code, c.code, ('x' || right(t.id::text, 2))::bit(8)::int, count(*), sum(t.amount_minor)::numeric,
+           d.code, c.code, case when t.code = 11 then coalesce(m.code, 0) else t.code end, count(*), sum(t.amount_minor)::numeric,
            coalesce(sum(p.amount_minor), 0)::numeric
       from ledger_transfers t
       join ledger_accounts d on d.id = t.debit_account_id
       join ledger_accounts c on c.id = t.credit_account_id
       left join ledger_transfers p on p.id = t.pending_id
+      -- The first transfer of the fee's row.
+      left join ledger_transfers m on t.code = 11 and m.id = (left(t.id::text, 34) || '01')::uuid
      where t.currency = of_currency and t.timestamp >= day_start(first) and t.timestamp < day_start(last + 1)
      group by 1, 2, 3, 4, 5, 6, 7
 $$;
@@ -277,7 +279,7 @@ create view reporting.held_by_age as
       left join aged a on a.currency = u.currency and a.band_order = b.band_order
      group by u.currency, u.exponent, b.band, b.band_order, b.late;
 
--- What can be paid out. Available is what Revio said last, if one of its fields was what the ledger expects; else what the ledger expects.
+-- What can be paid out. Available is what Revio said last: the figure that is ours, or one that is what the ledger expects; else that.
 -- The outflow of an hour is the 90th percentile of the hours of four weeks, or since the first withdrawal in them.
 create view reporting.float as
     select u.currency, reporting.major(f.available, u.exponent) as available, reporting.major(f.reserved, u.exponent) as reserved,
@@ -290,9 +292,9 @@ create view reporting.float as
           from ledger_day_sides s where s.currency = u.currency and s.account_code = 1000) l
      cross join lateral (
         select coalesce((select p.amount_minor from provider_balances p
-                          where p.currency = u.currency and p.amount_minor = p.expected_minor
+                          where p.currency = u.currency and (p.field = 'ours' or p.amount_minor = p.expected_minor)
                             and p.asked_at = (select max(asked_at) from provider_balances q where q.currency = u.currency)
-                          limit 1), l.expected)::numeric as available,
+                          order by p.field = 'ours' desc limit 1), l.expected)::numeric as available,
                l.reserved,
                coalesce((select sum(t.amount_minor) from transactions t
                           where t.state = 'awaiting_approval' and t.kind = 'withdrawal' and t.currency = u.currency), 0) as awaiting,
@@ -386,7 +388,7 @@ create view reporting.settlements as
 create view reporting.fees as
     with booked as (
         select currency, date_trunc('month', day::timestamp)::date as month,
-               case when code = 13 then 'invoice' when code = 10 or code = 11 and leg = 4 then 'deposit' else 'withdrawal' end as kind,
+               case when code = 13 then 'invoice' when of_code = 20 then 'withdrawal' else 'deposit' end as kind,
                sum(amount_minor) filter (where code in (11, 13)) as fee, sum(amount_minor) filter (where code in (10, 20)) as turnover
           from ledger_days where code in (10, 11, 13, 20) and kind in ('posted', 'post') group by 1, 2, 3),
     stated as (

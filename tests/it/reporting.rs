@@ -279,10 +279,23 @@ async fn after_every_flow_and_journal_the_views_say_what_the_ledger_says(db: PgP
         "select basis_points = round(booked * 10000 / turnover, 2) from reporting.fees where kind = 'deposit'",
     );
     assert_eq!(fees.await, "true");
+    // A payout's fee has the deposit's code and leg; the row's first transfer tells them apart.
+    let fee = Transfer {
+        id: TransferId::of(paid, Leg::ProviderFee),
+        debit: t.app.ledger.provider_fees(Currency::ZAR),
+        credit: t.app.ledger.provider_balance(Currency::ZAR),
+        amount: Amount::new(500, Currency::ZAR).expect("an amount"),
+        code: TransferCode::ProviderFee,
+        reference: paid,
+    };
+    t.app.ledger.transfer(fee).await.expect("booked");
+    assert_is_what_the_ledger_says(&t).await;
+    let booked = "select string_agg(kind || ' ' || booked, ', ' order by kind) from reporting.fees";
+    assert_eq!(value(&t, booked).await, "deposit 2.90, withdrawal 5.00");
     for (what, found) in [
         ("payments where kind = 'withdrawal' and state = 'completed'", "1"),
         ("payment_states", "4"),
-        ("payment_transfers", "2"),
+        ("payment_transfers", "3"),
     ] {
         let id = if what.starts_with("payments") { "id" } else { "transaction_id" };
         let glue = if what.contains("where") { "and" } else { "where" };
@@ -296,7 +309,10 @@ async fn after_every_flow_and_journal_the_views_say_what_the_ledger_says(db: PgP
     let reasons = format!(
         "select string_agg(reason || ' ' || kind || ' ' || amount, ', ' order by at) from reporting.payment_transfers where transaction_id = '{paid}'"
     );
-    assert_eq!(value(&t, &reasons).await, "Withdrawal pending 200.00, Withdrawal post 200.00");
+    assert_eq!(
+        value(&t, &reasons).await,
+        "Withdrawal pending 200.00, Withdrawal post 200.00, Provider fee posted 5.00"
+    );
     let of_customer = format!("select sum(amount) from reporting.reservations where customer_id = '{}'", customer.id);
     assert_eq!(value(&t, &of_customer).await, "50.55");
     t.finish_with_held().await;

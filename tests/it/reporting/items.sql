@@ -23,4 +23,4 @@ select '0199aaaa-0000-7000-8000-000000000005', t.id, u.id, 'declined', sha256('h
 insert into periods (month, state, cut, pack, pack_sha256, customers, customers_sha256, layout, requested_by, requested_at)
 select '2026-01-01', 'awaiting_approval', 0, 'x', sha256('p'), '{}', sha256('c'), 1, id, now() from users order by id limit 1;
 -- The first day was yesterday, so that there is one to cover.
-insert into ledger_days values ('ZAR', reporting.day(now()) - 1, 20, 'posted', 1000, 1100, 1, 1, 0, 0);
+insert into ledger_days values ('ZAR', reporting.day(now()) - 1, 20, 'posted', 1000, 1100, 20, 1, 0, 0);

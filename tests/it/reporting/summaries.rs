@@ -42,7 +42,7 @@ async fn a_changed_summary_is_found_and_a_rebuild_makes_it_good(db: PgPool) {
         "update ledger_days set transfers = transfers + 1 where code = 20 and kind = 'post'",
         "update ledger_days set released_minor = 0 where kind = 'void'",
         "delete from ledger_days where kind = 'pending'",
-        "insert into ledger_days select currency, day - 3, code, kind, debit_code, credit_code, leg, 1, 1, 0 from ledger_days where code = 10",
+        "insert into ledger_days select currency, day - 3, code, kind, debit_code, credit_code, of_code, 1, 1, 0 from ledger_days where code = 10",
     ] {
         assert!(run(&t, harm).await > 0, "{harm}");
         let report = projector::verify(&t.app).await.expect("compared");

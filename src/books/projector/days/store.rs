@@ -3,6 +3,7 @@
 use chrono::NaiveDate;
 use ledger::AccountId;
 use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
 
 use crate::books::projector::books::{Line, nanoseconds};
 use crate::books::projector::kind_of;
@@ -15,7 +16,8 @@ pub(super) struct Moved {
     kind: &'static str,
     debit_code: i32,
     credit_code: i32,
-    leg: i32,
+    /// The first transfer of its row: the same id with that leg.
+    main: Uuid,
     amount_minor: i64,
     released_minor: i64,
 }
@@ -35,7 +37,7 @@ impl TryFrom<&Line> for Moved {
             kind: kind_of(transfer).0,
             debit_code: code_of(transfer.debit)?,
             credit_code: code_of(transfer.credit)?,
-            leg: i32::from(transfer.id.as_uuid().as_bytes()[15]),
+            main: Uuid::from_u128((transfer.id.as_uuid().as_u128() & !0xff) | 1),
             amount_minor: transfer.amount_minor,
             released_minor: line.released,
         })
@@ -46,15 +48,17 @@ pub(super) async fn add(db: &mut PgConnection, currency: &str, moves: &[Moved]) 
     let numbers = |of: fn(&Moved) -> i64| moves.iter().map(of).collect::<Vec<i64>>();
     let codes = |of: fn(&Moved) -> i32| moves.iter().map(of).collect::<Vec<i32>>();
     let kinds: Vec<String> = moves.iter().map(|moved| moved.kind.to_owned()).collect();
+    let mains: Vec<Uuid> = moves.iter().map(|moved| moved.main).collect();
     let added = sqlx::query!(
         "insert into ledger_days as l
-             (currency, day, code, kind, debit_code, credit_code, leg, transfers, amount_minor, released_minor)
-         select $1, reporting.day(ledger_time(t.timestamp)), t.code, t.kind, t.debit, t.credit, t.leg, count(*), sum(t.amount),
-                sum(t.released)
-           from unnest($2::bigint[], $3::integer[], $4::text[], $5::integer[], $6::integer[], $7::integer[], $8::bigint[], $9::bigint[])
-             as t (timestamp, code, kind, debit, credit, leg, amount, released)
+             (currency, day, code, kind, debit_code, credit_code, of_code, transfers, amount_minor, released_minor)
+         select $1, reporting.day(ledger_time(t.timestamp)), t.code, t.kind, t.debit, t.credit,
+                case when t.code = 11 then coalesce((select m.code from ledger_transfers m where m.id = t.main), 0) else t.code end,
+                count(*), sum(t.amount), sum(t.released)
+           from unnest($2::bigint[], $3::integer[], $4::text[], $5::integer[], $6::integer[], $7::uuid[], $8::bigint[], $9::bigint[])
+             as t (timestamp, code, kind, debit, credit, main, amount, released)
           group by 2, 3, 4, 5, 6, 7 order by 2, 3, 4, 5, 6, 7
-         on conflict (currency, day, code, kind, debit_code, credit_code, leg) do update
+         on conflict (currency, day, code, kind, debit_code, credit_code, of_code) do update
             set transfers = l.transfers + excluded.transfers, amount_minor = l.amount_minor + excluded.amount_minor,
                 released_minor = l.released_minor + excluded.released_minor",
         currency,
@@ -63,7 +67,7 @@ pub(super) async fn add(db: &mut PgConnection, currency: &str, moves: &[Moved]) 
         &kinds,
         &codes(|moved| moved.debit_code),
         &codes(|moved| moved.credit_code),
-        &codes(|moved| moved.leg),
+        &mains,
         &numbers(|moved| moved.amount_minor),
         &numbers(|moved| moved.released_minor),
     );
@@ -87,7 +91,7 @@ pub(super) async fn differs(db: impl PgExecutor<'_>, currency: &str, day: NaiveD
     let differs = sqlx::query_scalar!(
         r#"select exists (
                select from (select * from ledger_days where currency = $1 and day = $2) l
-                 full join ledger_days_of($1, $2, $2) e using (currency, day, code, kind, debit_code, credit_code, leg)
+                 full join ledger_days_of($1, $2, $2) e using (currency, day, code, kind, debit_code, credit_code, of_code)
                 where (l.transfers, l.amount_minor, l.released_minor)
                       is distinct from (e.transfers, e.amount_minor, e.released_minor)) as "differs!""#,
         currency,

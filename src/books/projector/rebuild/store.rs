@@ -54,7 +54,7 @@ const SWAPS: [(&str, &str, &str); 5] = [
         "delete from public.ledger_days l where l.currency = any($1)
             and not exists (select from ledger_rebuild.ledger_days r
                 where r.currency = l.currency and r.day = l.day and r.code = l.code and r.kind = l.kind
-                  and r.debit_code = l.debit_code and r.credit_code = l.credit_code and r.leg = l.leg
+                  and r.debit_code = l.debit_code and r.credit_code = l.credit_code and r.of_code = l.of_code
                   and r.transfers = l.transfers and r.amount_minor = l.amount_minor and r.released_minor = l.released_minor)",
         "insert into public.ledger_days select r.* from ledger_rebuild.ledger_days r where r.currency = any($1)
          on conflict do nothing",
