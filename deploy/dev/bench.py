@@ -3,6 +3,7 @@
     history     `bench seed` fills PostgreSQL, `bench lists` asks for each kind of page, each time with other values
     exports     as many rows, streamed by the service over HTTP in each format; the trailers are verified
     projector   `bench projector` moves money, copies the ledger, compares, rebuilds, and copies under load
+    reporting   `bench reporting` makes up the read model and asks what dashboards ask
 
 The memory of an export is the highest resident size of the whole process since it began (VmHWM, reset before each).
 """
@@ -26,6 +27,7 @@ STATE = ROOT / ".dev" / "bench"
 PORTS = {"postgres": 28432, "redis": 28479, "tigerbeetle": 28400, "revio-sim": 28490}  # if free
 PORTS.update({"octoco": 28480, "operations": 28481})
 TRANSACTIONS, CALLS, TRANSFERS = 1_000_000, 200, 1_000_000
+REPORTED = 10_000_000  # transfers
 ROWS_MIN = 100_000  # a second
 RESIDENT_MAX = 100  # MB
 FORMATS = ("csv", "jsonl", "xlsx")
@@ -55,6 +57,13 @@ def exports(transactions, keep):
 def projector(transfers):
     with measuring(STATE.with_name("bench-projector")) as up:
         return bench(up, "projector", "--transfers", transfers)
+
+
+def reporting(transfers, keep):
+    with measuring(STATE.with_name("bench-reporting"), again=True, keep=keep) as up:
+        # It makes a role, which the owner of the tables may not.
+        parts.sql(up, "alter role octoco superuser")
+        return bench(up, "reporting", "--transfers", transfers)
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ PORTS = {**PARTS, "operations": 8081}
 # The account at the simulated Revio. Not secrets: they open nothing but the simulator on this machine.
 REVIO_API_KEY = "octoco-development-test-key"
 REVIO_BRAND_ID = "0c70c0de-0000-4000-8000-000000000001"
+READER_PASSWORD = "grafana-on-this-machine"  # of parts.READER_ROLE
 
 
 def instances():
@@ -176,6 +177,8 @@ def migrate(up):
     except Failure as failure:
         failure.try_next += "\nif the data is another branch's, start from nothing: ./dev down && rm -rf .dev"
         raise
+    # As a superuser would, once: the owner of the tables makes no roles here (docs/reporting.md).
+    parts.sql(up, f"select admit_reader('{parts.READER_ROLE}', '{READER_PASSWORD}')", "octoco")
 
 
 def simulator(up, *options):

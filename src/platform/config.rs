@@ -5,6 +5,7 @@
 mod amounts;
 mod doors;
 mod reader;
+mod reporting;
 mod retention;
 mod urls;
 
@@ -28,6 +29,7 @@ use urls::{
 pub use amounts::{Thresholds, WithdrawalLimit};
 pub use doors::{NoticeMails, StaffDoors, StaffTotp, StepUp};
 use reader::Reader;
+pub use reporting::Reporting;
 pub use retention::Retention;
 
 /// What a name stands for; `None` = not set. [`Config::from_env`] reads the process's environment.
@@ -47,6 +49,7 @@ pub struct Config {
     /// `MIGRATION_DATABASE_URL`: the same database as the role that owns the tables, for `octoco migrate` and
     /// `octoco rebuild-read-model` alone. Default `DATABASE_URL`.
     pub migration_database_url: SecretString,
+    pub reporting: Reporting,
     /// `REDIS_URL`: rate limits, and the budget of calls to Revio.
     pub redis_url: SecretString,
     /// `TIGERBEETLE_ADDRESSES`: the replicas in order, `host:port` with commas.
@@ -268,6 +271,7 @@ impl Config {
             public_url: read.checked("PUBLIC_URL", Some("http://127.0.0.1:8080"), parse_public_url),
             database_url: read.secret("DATABASE_URL", check_database_url),
             migration_database_url: read.secret_or("MIGRATION_DATABASE_URL", database_url.as_ref(), check_database_url),
+            reporting: read.reporting(),
             redis_url: read.secret("REDIS_URL", check_redis_url),
             tigerbeetle_addresses: read.text("TIGERBEETLE_ADDRESSES", None),
             tigerbeetle_cluster_id: read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0")),

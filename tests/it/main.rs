@@ -49,6 +49,7 @@ mod provider_account;
 mod provider_objects;
 mod queue;
 mod receivables;
+mod reporting;
 mod requests;
 mod restored;
 mod restrictions;

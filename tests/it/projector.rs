@@ -98,6 +98,8 @@ async fn hash(t: &TestApp) -> String {
     sqlx::query_scalar(
         "select md5((select coalesce(string_agg(l::text, ';' order by timestamp), '') from ledger_transfers l)
               || (select coalesce(string_agg(a::text, ';' order by id), '') from ledger_accounts a)
+              || (select coalesce(string_agg(d::text, ';' order by currency, day, code, kind, debit_code, credit_code, of_code), '')
+                    from ledger_days d)
               || (select coalesce(string_agg((currency, timestamp, accounts_timestamp)::text, ';' order by currency), '')
                     from ledger_cursor)
               || (select coalesce(string_agg(timestamp::text, ';' order by timestamp), '') from ledger_orphans))",
@@ -334,7 +336,8 @@ async fn a_database_restored_from_an_old_backup_heals_and_its_orphans_are_listed
     let t = TestApp::new(db).await;
     let customer = t.customer_with(10_000).await;
     projector::catch_up(&t.app).await.expect("copied");
-    let tables = ["transactions", "ledger_transfers", "ledger_accounts", "ledger_orphans", "ledger_cursor"];
+    let tables =
+        ["transactions", "ledger_transfers", "ledger_accounts", "ledger_orphans", "ledger_cursor", "ledger_days"];
     for table in tables {
         let copy = format!("create table backup_{table} as select * from {table}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(copy)).execute(&t.app.db).await.expect("copied");

@@ -103,6 +103,8 @@ async fn a_wrong_setting_is_named_and_its_value_is_not_repeated(db: PgPool) {
         ("REVIO_BRAND_ID", PLANTED.to_owned()),
         ("MIGRATION_DATABASE_URL", format!("postgres://user:{PLANTED}@host:port/database")),
         ("RETENTION", format!("{PLANTED}:7d")),
+        ("GRAFANA_DATABASE_PASSWORD", format!("{PLANTED} {PLANTED}")),
+        ("REPORTING_TIME_ZONE", format!("'{PLANTED}")),
     ];
     needles.extend(wrong[27].1.lines().filter(|line| !line.starts_with("---")).map(str::to_owned));
     for (name, value) in wrong {

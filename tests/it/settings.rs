@@ -66,3 +66,19 @@ fn the_refusal_names_the_variable() {
     let wrong = Config::from_source(&value).expect_err("much is missing").to_string();
     assert!(wrong.contains("\n  APPROVAL_THRESHOLDS holds an amount that is not"), "{wrong}");
 }
+
+#[test]
+fn a_time_zone_has_a_name_and_a_password_of_a_role_is_long_and_plain() {
+    for (name, values) in [
+        ("REPORTING_TIME_ZONE", ["africa/x", "+02:00", "Africa/Johannesburg'; drop", "UTC\0"]),
+        ("GRAFANA_DATABASE_PASSWORD", ["short", "with a space in it", "with-\u{e9}-accents", "elevenchars"]),
+    ] {
+        for wrong in values {
+            let value = |asked: &str| Ok((asked == name).then(|| wrong.to_owned()));
+            let told = Config::from_source(&value).expect_err("much is missing").to_string();
+            assert!(told.contains(&format!("\n  {name} ")) && !told.contains(wrong), "{wrong}: {told}");
+        }
+    }
+    let good = |asked: &str| Ok((asked == "REPORTING_TIME_ZONE").then(|| "America/Argentina/Buenos_Aires".to_owned()));
+    assert!(!Config::from_source(&good).expect_err("much is missing").to_string().contains("REPORTING_TIME_ZONE"));
+}
