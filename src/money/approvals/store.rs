@@ -191,7 +191,7 @@ pub(super) async fn approved(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result
 pub(super) async fn list(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result<Vec<Approval>> {
     let rows = sqlx::query_as!(
         Approval,
-        r#"select transaction_id, approver_id, decision as "decision: Decision", note, created_at, expires_at, used_at
+        r#"select transaction_id as "transaction_id!", approver_id, decision as "decision: Decision", note, created_at, expires_at, used_at
              from approvals where transaction_id = any($1) order by created_at, id"#,
         rows
     );
