@@ -13,7 +13,8 @@ const LINES_IN_ALL_MAX: usize = 40_000;
 const ENTRIES_MAX: usize = 10;
 
 /// Lowest first: a room imports from those above it in this list and from itself.
-const ROOMS: &[&str] = &["platform", "provider", "app", "identity", "money", "webhooks", "books", "finance", "processes"];
+const ROOMS: &[&str] =
+    &["platform", "provider", "app", "identity", "money", "webhooks", "books", "finance", "processes"];
 
 /// What may stand only in certain files: the text, and the parts of the paths that may hold it.
 const HOMES: &[(&str, &[&str])] = &[
