@@ -9,7 +9,7 @@ use octoco::identity::audit::{self, Actor, Verdict};
 use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
 use octoco::identity::{second_factor, totp::rotation::SecondFactors};
-use octoco::platform::{keys, telemetry};
+use octoco::platform::{keys, telemetry::Telemetry};
 use octoco::processes::{router, schema, worker};
 use octoco::{
     app::App, books::projector, identity::sessions, money::balances, money::bank_accounts::rotation::BankAccounts,
@@ -216,10 +216,13 @@ where
     F: FnOnce(App) -> Fut,
     Fut: Future<Output = Result<ExitCode, BoxError>>,
 {
-    telemetry::init_logs(config.log_format);
-    let app = App::connect(config, &database_url).await?;
+    let telemetry = Telemetry::start(config.log_format, &config.collectors)?;
+    let shutdown = config.shutdown.saturating_sub(telemetry.time_to_close());
+    let app = App::connect(Config { shutdown, ..config }, &database_url).await?;
+    telemetry.count_in(&app.metrics);
     let result = body(app.clone()).await;
     app.ledger.clone().close().await;
+    telemetry.close().await;
     result
 }
 

@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use octoco::app::App;
 use octoco::platform::config::Config;
 use octoco::platform::error::BoxError;
-use octoco::platform::telemetry;
+use octoco::platform::telemetry::Telemetry;
 
 #[derive(Parser)]
 #[command(name = "bench")]
@@ -46,7 +46,7 @@ enum Command {
 async fn main() -> Result<ExitCode, BoxError> {
     let cli = Cli::parse();
     let config = Config::from_env()?;
-    telemetry::init_logs(config.log_format);
+    Telemetry::start(config.log_format, &config.collectors)?;
     let url = config.database_url.clone();
     let app = App::connect(config, &url).await?;
     let good = match cli.command {

@@ -3,6 +3,7 @@
 //! Each variable may also be given as `NAME_FILE`, the path of a file that holds the value (secrets from a mount).
 
 mod amounts;
+mod collectors;
 mod doors;
 mod reader;
 mod retention;
@@ -26,6 +27,7 @@ use urls::{
 };
 
 pub use amounts::{Thresholds, WithdrawalLimit};
+pub use collectors::{Collector, Collectors, SentrySettings, Share};
 pub use doors::{NoticeMails, StaffDoors, StaffTotp, StepUp};
 use reader::Reader;
 pub use retention::Retention;
@@ -106,6 +108,7 @@ pub struct Config {
     pub mail: MailSettings,
     /// `LOG_FORMAT`: `json` (default) or `text`.
     pub log_format: LogFormat,
+    pub collectors: Collectors,
     /// `RETENTION`: how long what nobody needs any more is kept.
     pub retention: Retention,
     /// `RATE_LIMITS`: `default` or `off` (load tests).
@@ -316,6 +319,7 @@ impl Config {
             data_keys: read.checked("DATA_KEYS", None, DataKeys::parse),
             mail: read.mail(public_url.as_deref()),
             log_format: read.checked("LOG_FORMAT", Some("json"), str::parse),
+            collectors: read.collectors(),
             retention: read.checked("RETENTION", Some(""), Retention::parse),
             rate_limits: read.checked("RATE_LIMITS", Some("default"), str::parse),
             counting: Some(Counting::default()),

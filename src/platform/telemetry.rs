@@ -1,34 +1,134 @@
-//! Logs and metrics: set up once by `main.rs`. Every Prometheus metric is declared in `telemetry/metrics.rs` and nowhere else.
+//! Logs, metrics, and what of errors and traces may leave the house: set up once by `main.rs`. Every Prometheus metric is declared in
+//! `telemetry/metrics.rs` and nowhere else; what may leave is listed in `telemetry/allowed.rs`.
+//!
+//! ```text
+//! spans and lines ─┬─> the log: JSON on standard output
+//!                  └─> collector (only where SENTRY_DSN or OTEL_EXPORTER_OTLP_ENDPOINT is set): allowed fields ─> outlet ─> sentry | otlp
+//! ```
 
+mod allowed;
 mod declare;
 mod metrics;
+mod otlp;
+mod outlet;
+mod sentry;
+mod spans;
 pub mod words;
 
 use std::any::Any;
+use std::panic::PanicHookInfo;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{Level, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::platform::config::LogFormat;
+use crate::platform::config::{Collectors, LogFormat};
+use crate::platform::error::BoxError;
+use otlp::Otlp;
+use outlet::Counted;
+use sentry::Sentry;
+use spans::{Collector, Listener};
 
 pub use metrics::{AuditGauges, Finance, FootingGauges, Leaving, Metrics, ReadModel, Reconciliation, RevioCalls};
 
-/// Where logs go: standard output, one JSON object a line (or text for people). `RUST_LOG` filters.
-pub fn init_logs(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-    let registry = tracing_subscriber::registry().with(filter);
-    match format {
-        LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_current_span(true)).init(),
-        LogFormat::Text => registry.with(fmt::layer()).init(),
+/// The message of a panic's line.
+const PANIC: &str = "panic";
+/// How long a stop waits until what was told last is out.
+const CLOSE: Duration = Duration::from_secs(2);
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// What leaves the house, if anything does.
+#[derive(Clone)]
+pub struct Telemetry {
+    sentry: Option<Arc<Sentry>>,
+    otlp: Option<Arc<Otlp>>,
+    counted: Counted,
+}
+
+impl Telemetry {
+    /// Logs from here on, and beside them what leaves.
+    pub fn start(format: LogFormat, collectors: &Collectors) -> Result<Self, BoxError> {
+        let telemetry = Self::open(collectors)?;
+        init_logs(format, &telemetry);
+        Ok(telemetry)
     }
-    log_panics();
+
+    /// Within a runtime: a task for each of the two takes things out.
+    pub fn open(collectors: &Collectors) -> Result<Self, BoxError> {
+        let (counted, environment) = (Counted::default(), collectors.environment.as_str());
+        let sentry = collectors.sentry.as_ref().map(|to| Sentry::open(to, environment, &counted)).transpose()?;
+        let otlp = collectors.otlp.as_ref().map(|to| Otlp::open(to, environment, &counted)).transpose()?;
+        Ok(Self { sentry: sentry.map(Arc::new), otlp: otlp.map(Arc::new), counted })
+    }
+
+    /// To be put beside that of the log; `None` where nobody listens, so that nothing is gathered.
+    pub fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> Option<impl Layer<S> + use<S>> {
+        let sentry = self.sentry.clone().map(|sentry| -> Arc<dyn Listener> { sentry });
+        let otlp = self.otlp.clone().map(|otlp| -> Arc<dyn Listener> { otlp });
+        let listeners: Vec<_> = sentry.into_iter().chain(otlp).collect();
+        // Of libraries nothing leaves: their fields are their authors' choice.
+        let ours = Targets::new().with_target("octoco", Level::DEBUG).with_target("ledger", Level::DEBUG);
+        (!listeners.is_empty()).then(|| Collector { listeners }.with_filter(ours))
+    }
+
+    /// From here on what leaves is counted.
+    pub fn count_in(&self, metrics: &Metrics) {
+        self.counted.get_or_init(|| metrics.leaving.clone());
+    }
+
+    /// What a stop must leave of its time for [`Telemetry::close`].
+    pub fn time_to_close(&self) -> Duration {
+        if self.sentry.is_some() || self.otlp.is_some() { CLOSE } else { Duration::ZERO }
+    }
+
+    /// Waits until everything is out, a moment at most.
+    pub async fn close(&self) {
+        let all = async {
+            if let Some(sentry) = &self.sentry {
+                sentry.outlet.end().await;
+            }
+            if let Some(otlp) = &self.otlp {
+                otlp.outlet.end().await;
+            }
+        };
+        if tokio::time::timeout(CLOSE, all).await.is_err() {
+            tracing::warn!("the last errors and traces did not get out in time");
+        }
+    }
+}
+
+/// For both ways out: their answers hold nothing of ours, and a redirect leads nowhere.
+fn http() -> Result<reqwest::Client, BoxError> {
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+    Ok(client.connect_timeout(CONNECT).timeout(2 * CONNECT).build()?)
+}
+
+/// Where logs go: standard output, one JSON object a line (or text for people). `RUST_LOG` filters.
+fn init_logs(format: LogFormat, telemetry: &Telemetry) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let registry = tracing_subscriber::registry();
+    match telemetry.layer() {
+        None => registry.with(filter).with(log(format)).init(),
+        // What the log leaves out may be of a trace all the same.
+        Some(collector) => registry.with(log(format).with_filter(filter)).with(collector).init(),
+    }
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+fn log<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
+    match format {
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_current_span(true).boxed(),
+        LogFormat::Text => fmt::layer().boxed(),
+    }
 }
 
 /// Panics go where logs go, as one line, with the request's id if there is one. Standard error would have them in whole.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, text = panic_text(panic.payload()), "panic");
-    }));
+pub fn log_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    tracing::error!(place, text = panic_text(panic.payload()), "panic");
 }
 
 /// What may be told of a panic: its text if that stands in the source. A text that was put together may hold a value, and a
@@ -63,7 +163,7 @@ mod tests {
         let writer = written.clone();
         let subscriber = tracing_subscriber::registry().with(fmt::layer().json().with_writer(move || writer.clone()));
         let before = std::panic::take_hook();
-        log_panics();
+        std::panic::set_hook(Box::new(log_panic));
         tracing::subscriber::with_default(subscriber, || {
             std::panic::catch_unwind(|| panic!("a literal")).expect_err("it panicked");
             let secret = "62001234567";

@@ -7,13 +7,16 @@ mod budget;
 mod links;
 pub mod types;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 
+use prometheus::HistogramVec;
 use reqwest::{Method, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
+use tracing::{Instrument, field::Empty};
 use uuid::Uuid;
 
 use crate::platform::config::{Config, Deadlines};
@@ -48,6 +51,7 @@ pub struct Revio {
     purchases: Arc<Breaker>,
     payouts: Arc<Breaker>,
     budget: Arc<Budget>,
+    call_seconds: HistogramVec,
 }
 
 /// What a call is for.
@@ -55,6 +59,9 @@ pub struct Revio {
 enum What {
     NewPurchase,
     Purchase,
+    Cancellation,
+    Payment,
+    NewPayout,
     Payout,
     Execution,
 }
@@ -62,10 +69,23 @@ enum What {
 impl What {
     fn class(self) -> Class {
         match self {
-            Self::Payout | Self::Execution => Class::Payouts,
+            Self::NewPayout | Self::Payout | Self::Execution => Class::Payouts,
             Self::NewPurchase => Class::Deposits,
-            Self::Purchase if budget::errand() == Some(Errand::Webhook) => Class::Webhooks,
-            Self::Purchase => Class::Polling,
+            _ if budget::errand() == Some(Errand::Webhook) => Class::Webhooks,
+            Self::Purchase | Self::Cancellation | Self::Payment => Class::Polling,
+        }
+    }
+
+    /// In metrics and traces.
+    fn name(self) -> &'static str {
+        match self {
+            Self::NewPurchase => "create_purchase",
+            Self::Purchase => "purchase",
+            Self::Cancellation => "cancel_purchase",
+            Self::Payment => "payment",
+            Self::NewPayout => "create_payout",
+            Self::Payout => "payout",
+            Self::Execution => "execute_payout",
         }
     }
 
@@ -136,6 +156,7 @@ impl Revio {
             .user_agent(concat!("octoco/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("the HTTP client needs no more than a working TLS library");
+        let call_seconds = metrics.call_seconds.clone();
         let budget = Arc::new(Budget::new(config.revio_calls_per_second, limiter, clock.clone(), metrics));
         Self {
             http,
@@ -147,6 +168,7 @@ impl Revio {
             purchases: Arc::default(),
             payouts: Arc::default(),
             budget,
+            call_seconds,
         }
     }
 
@@ -195,18 +217,18 @@ impl Revio {
 
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
     pub async fn cancel_purchase(&self, id: Uuid) -> Result<Purchase> {
-        self.send(Method::POST, self.path(&["purchases", &id.to_string(), "cancel"]), NOTHING, What::Purchase).await
+        self.send(Method::POST, self.path(&["purchases", &id.to_string(), "cancel"]), NOTHING, What::Cancellation).await
     }
 
     /// `GET /payments/{id}/`: a refund, chargeback or reversal. Nowhere documented (`revio.md` 2): where there is no such call, it is `NotFound`.
     pub async fn payment(&self, id: Uuid) -> Result<PaymentObject> {
-        self.send(Method::GET, self.path(&["payments", &id.to_string()]), NOTHING, What::Purchase).await
+        self.send(Method::GET, self.path(&["payments", &id.to_string()]), NOTHING, What::Payment).await
     }
 
     /// `POST /payouts/`: registers a payout. No money moves until [`Revio::execute_payout`], so it is safe to repeat.
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
         let path = self.path(&["payouts"]);
-        let payout: Payout = self.send(Method::POST, path, Some(&new.body(self.brand_id)), What::Payout).await?;
+        let payout: Payout = self.send(Method::POST, path, Some(&new.body(self.brand_id)), What::NewPayout).await?;
         if let Some(link) = &payout.execution_url {
             links::execution(&self.base_url, link).ok_or_else(no_execution)?;
         }
@@ -241,8 +263,10 @@ impl Revio {
         T: DeserializeOwned,
     {
         let (breaker, deadline) = match what {
-            What::NewPurchase | What::Purchase => (&self.purchases, self.deadlines.call),
-            What::Payout => (&self.payouts, self.deadlines.call),
+            What::NewPurchase | What::Purchase | What::Cancellation | What::Payment => {
+                (&self.purchases, self.deadlines.call)
+            }
+            What::NewPayout | What::Payout => (&self.payouts, self.deadlines.call),
             What::Execution => (&self.payouts, self.deadlines.execute),
         };
         let class = what.class();
@@ -260,11 +284,18 @@ impl Revio {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = match request.send().await {
-            Ok(response) => read(response).await,
-            Err(error) => Err(transport(error)),
+        let span = tracing::debug_span!("revio", call = what.name(), class = class.name(), outcome = Empty);
+        let started = Instant::now();
+        let answered = async {
+            match request.send().await {
+                Ok(response) => read(response).await,
+                Err(error) => Err(transport(error)),
+            }
         };
+        let answer = answered.instrument(span.clone()).await;
+        span.record("outcome", outcome(&answer));
         self.budget.count(class, outcome(&answer));
+        self.call_seconds.with_label_values(&[what.name(), outcome(&answer)]).observe(started.elapsed().as_secs_f64());
         match &answer {
             Err(RevioError::Transport(_) | RevioError::Upstream { .. }) => breaker.failed(self.clock.now()),
             Err(RevioError::RateLimited { retry_after }) => {

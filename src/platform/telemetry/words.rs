@@ -51,8 +51,18 @@ pub const FORMATS: &[&str] = &["csv", "jsonl", "xlsx"];
 /// Whom a call to Revio is for, and how it ended.
 pub const REVIO_CLASSES: &[&str] = &["payouts", "webhooks", "deposits", "polling"];
 pub const REVIO_OUTCOMES: &[&str] = &["ok", "refused", "rate_limited", "unreadable", "no_answer"];
-pub const REVIO_CALLS: &[&str] =
-    &["create_purchase", "purchase", "cancel_purchase", "create_payout", "payout", "execute_payout"];
+pub const REVIO_CALLS: &[&str] = &[
+    "create_purchase",
+    "purchase",
+    "cancel_purchase",
+    "payment",
+    "create_payout",
+    "payout",
+    "execute_payout",
+    "balance",
+    "create_statement",
+    "statement",
+];
 /// What TigerBeetle is asked to do (its own names), and how it ended: `unknown` is no answer in time.
 pub const LEDGER_CALLS: &[&str] = &[
     "create_accounts",
