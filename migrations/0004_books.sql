@@ -13,6 +13,8 @@ create table ledger_cursor (
     accounts_timestamp bigint      not null default 0,
     -- When it was last moved, by the service's clock.
     updated_at         timestamptz not null,
+    -- Whatever was executed before that is copied: when the ledger was asked, by the service's clock, and had no more.
+    complete_at        timestamptz not null default 'epoch',
 
     constraint ledger_cursor_timestamps check (timestamp >= 0 and accounts_timestamp >= 0)
 );
@@ -80,6 +82,27 @@ create table ledger_transfers (
     constraint ledger_transfers_kind    check (kind in ('posted', 'pending', 'post', 'void')),
     constraint ledger_transfers_pending check ((kind in ('post', 'void')) = (pending_id is not null))
 );
+
+-- What moved on each day, by account code and reason: a row for some forty of millions of transfers. Written with the transfers that it
+-- sums up, in the same SQL transaction, so that a day's closing balance is a sum over a few rows.
+create table ledger_days (
+    currency       text    not null,
+    -- In REPORTING_TIME_ZONE (reporting.day).
+    day            date    not null,
+    -- As in ledger_transfers.
+    code           integer not null,
+    kind           text    not null,
+    debit_code     integer not null,
+    credit_code    integer not null,
+    -- Which effect of its row a transfer is: the last byte of its id (docs/ledger.md).
+    leg            integer not null,
+    transfers      bigint  not null,
+    amount_minor   numeric not null,
+    -- Of posts and voids: what their reservations had reserved.
+    released_minor numeric not null,
+
+    primary key (currency, day, code, kind, debit_code, credit_code, leg)
+) with (fillfactor = 70);
 
 -- Transfers whose row was not there when they were copied: the database was restored from an old backup. The row is written
 -- before money moves, so that this is the only way to get here. Nothing deletes them; a person decides.

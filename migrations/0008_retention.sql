@@ -65,6 +65,13 @@ begin
     execute format('grant usage on schema public to %I', service);
     execute format('grant select, insert, update, delete on all tables in schema public to %I', service);
     execute format('alter default privileges in schema public grant select, insert, update, delete on tables to %I', service);
+    -- Also what everybody might call before there was a role that may not (grant_to_reporting in 0012).
+    execute format('grant execute on all functions in schema public to %I', service);
+    execute format('revoke execute on function grant_to_service(name), grant_to_reporting(name), admit_reader(name, text),
+        set_reporting_time_zone(text) from %I', service);
+    execute format('grant usage on schema reporting to %I', service);
+    execute format('grant select on all tables in schema reporting to %I', service);
+    execute format('grant execute on all functions in schema reporting to %I', service);
     execute format('revoke update, delete on audit_log, audit_chain from %I', service);
     execute format('revoke insert, delete on audit_head from %I', service);
     execute format('revoke update on audit_unsealed from %I', service);

@@ -162,6 +162,8 @@ pub mod books {
     pub mod projector;
     // From any id, e-mail or key to the row, for staff.
     pub mod search;
+    // How many rows came into which state, by quarters of an hour: for dashboards.
+    pub mod slots;
     // Opening balance, movements, closing balance, from the ledger itself.
     pub mod statements;
 }

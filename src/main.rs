@@ -477,15 +477,18 @@ async fn verify_read_model(app: App) -> Result<ExitCode, BoxError> {
     for difference in &report.differences {
         say(&format!("{} {} {}", difference.what, difference.id, difference.problem))?;
     }
+    for day in &report.days {
+        say(&format!("day {} in {} is not the sum of its transfers", day.day, day.currency))?;
+    }
     for (transfer, row) in &report.orphans {
         say(&format!("transfer {transfer} belongs to row {row}, which is not there"))?;
     }
     let (transfers, accounts, orphaned) = (report.transfers, report.accounts, report.orphaned);
     let counted = format!("{transfers} transfers ({orphaned} without a row) and {accounts} accounts compared");
-    if report.different == 0 {
+    if report.wrong() == 0 {
         return say(&format!("{counted}: the read model is what the ledger says"));
     }
-    say_error(&format!("{counted}: {} differ; octoco rebuild-read-model mends them", report.different));
+    say_error(&format!("{counted}: {} differ; octoco rebuild-read-model mends them", report.wrong()));
     Ok(ExitCode::FAILURE)
 }
 

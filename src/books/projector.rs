@@ -5,9 +5,11 @@
 //! A page of a currency is the next transfers behind the cursor, then the accounts opened so far, written in one SQL transaction
 //! with the cursor, only from where it was read. What is written is a function of the cursor and of the ledger alone, and the
 //! ledger behind the cursor never changes: two processes at the same page, or one that dies anywhere, change nothing. The lock
-//! only saves the second one its work, and keeps everybody out while a rebuilt model is put in place.
+//! only saves the second one its work, and keeps everybody out while a rebuilt model is put in place. The sums of days
+//! (`ledger_days`) are part of it: written in the same transaction, rebuilt and verified with it.
 
 mod books;
+mod days;
 mod rebuild;
 mod store;
 mod verify;
@@ -23,6 +25,7 @@ use self::store::{Cursor, OpenedAccount, TransferRow};
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 
+pub use self::days::{DifferentDay, add_up_again, keep_in};
 pub use self::rebuild::{Rebuilt, rebuild};
 pub use self::verify::{Difference, Report, verify};
 pub use self::watch::watch;
@@ -36,6 +39,10 @@ const REBUILD_LOCK: i64 = 0x7265_6275_696c;
 const EAGER_MIN: usize = 100;
 
 const LAG_MAX: u32 = 1000;
+
+/// How often it is written down that nothing is left to copy; and how far two clocks may be apart (`footing.rs`).
+const COMPLETE_PERIOD: TimeDelta = TimeDelta::seconds(10);
+const CLOCKS_APART_MAX: TimeDelta = TimeDelta::seconds(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Page {
@@ -89,7 +96,7 @@ async fn advance(app: &App, db: &mut PgConnection, lock: i64, currency: Currency
             Cursor::default()
         }
     };
-    let asked = app.clock.moment();
+    let (asked, asked_at) = (app.clock.moment(), app.clock.now());
     let transfers = app.ledger.transfers_after(currency, cursor.timestamp.unsigned_abs(), BATCH_MAX).await?;
     if lock == LOCK {
         let newest = transfers.last().map_or(cursor.timestamp.unsigned_abs(), |last| last.timestamp);
@@ -97,7 +104,13 @@ async fn advance(app: &App, db: &mut PgConnection, lock: i64, currency: Currency
     }
     app.crash.at("projector.read")?;
     let Some(cursor) = copy_accounts(app, db, lock, (currency, cursor)).await? else { return Ok(Page::Busy) };
-    let Some(last) = transfers.last() else { return Ok(Page::End) };
+    let Some(last) = transfers.last() else {
+        let complete_at = asked_at - CLOCKS_APART_MAX;
+        if complete_at - cursor.complete_at >= COMPLETE_PERIOD {
+            store::is_complete(&mut *db, currency.code(), complete_at).await?;
+        }
+        return Ok(Page::End);
+    };
     let to = Cursor { timestamp: nanoseconds(last.timestamp), ..cursor };
     if !write(app, db, lock, (currency, cursor, to), &transfers).await? {
         return Ok(Page::Busy);
@@ -154,8 +167,10 @@ async fn write(
     let resolved: Vec<Uuid> = transfers.iter().filter_map(|transfer| kind_of(transfer).1).collect();
     books.reserved.extend(store::reserved(&mut *tx, &resolved).await?);
     let lines: Result<Vec<Line>, _> = transfers.iter().map(|transfer| books.apply(transfer)).collect();
-    let rows: Vec<TransferRow> = lines.map_err(Error::internal)?.iter().map(TransferRow::from).collect();
+    let lines = lines.map_err(Error::internal)?;
+    let rows: Vec<TransferRow> = lines.iter().map(TransferRow::from).collect();
     store::insert_transfers(&mut *tx, currency.code(), &rows).await?;
+    days::add(&mut tx, currency, &lines).await?;
     app.crash.at("projector.transfers_written")?;
     let standings: Vec<_> = books.accounts.into_iter().collect();
     store::update_accounts(&mut *tx, &standings).await?;

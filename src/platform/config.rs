@@ -22,8 +22,8 @@ use crate::platform::mailer::{Sender, SmtpUrl, Way};
 use crate::platform::{encryption::DataKeys, signature::PublicKeys, text_enum::text_enum, tls::Tls, tokens::Tokens};
 use doors::parse_hours;
 use urls::{
-    check_database_url, check_redis_url, origin_of, parse_frontend_url, parse_origins, parse_public_url,
-    parse_revio_url,
+    check_database_url, check_redis_url, check_role_password, origin_of, parse_frontend_url, parse_origins,
+    parse_public_url, parse_revio_url, parse_time_zone,
 };
 
 pub use amounts::{Thresholds, WithdrawalLimit};
@@ -49,6 +49,12 @@ pub struct Config {
     /// `MIGRATION_DATABASE_URL`: the same database as the role that owns the tables, for `octoco migrate` and
     /// `octoco rebuild-read-model` alone. Default `DATABASE_URL`.
     pub migration_database_url: SecretString,
+    /// `REPORTING_TIME_ZONE`: whose days and months reports count in, as the time zone database names it. `octoco migrate` puts it into the
+    /// database, where everything takes it from. Default `Africa/Johannesburg`.
+    pub reporting_time_zone: String,
+    /// `GRAFANA_DATABASE_PASSWORD`: of the role `grafana`, which reads the schema `reporting`; `octoco migrate` makes it. Without it
+    /// a role that is there only gets what it may read.
+    pub grafana_database_password: Option<SecretString>,
     /// `REDIS_URL`: rate limits, and the budget of calls to Revio.
     pub redis_url: SecretString,
     /// `TIGERBEETLE_ADDRESSES`: the replicas in order, `host:port` with commas.
@@ -269,6 +275,8 @@ impl Config {
             public_url: read.checked("PUBLIC_URL", Some("http://127.0.0.1:8080"), parse_public_url),
             database_url: read.secret("DATABASE_URL", check_database_url),
             migration_database_url: read.secret_or("MIGRATION_DATABASE_URL", database_url.as_ref(), check_database_url),
+            reporting_time_zone: read.checked("REPORTING_TIME_ZONE", Some("Africa/Johannesburg"), parse_time_zone),
+            grafana_database_password: read.optional_secret("GRAFANA_DATABASE_PASSWORD", check_role_password),
             redis_url: read.secret("REDIS_URL", check_redis_url),
             tigerbeetle_addresses: read.text("TIGERBEETLE_ADDRESSES", None),
             tigerbeetle_cluster_id: read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0")),

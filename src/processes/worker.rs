@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::books::projector;
+use crate::books::{projector, slots};
 use crate::identity::{audit, mails, sessions, totp};
 use crate::money::{adjustments, deposits, requests, restrictions, reversals, safe_mode, transactions, withdrawals};
 use crate::platform::error::{Error, Result};
@@ -42,7 +42,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 15] = [
+static TASKS: [Task; 16] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -108,6 +108,7 @@ static TASKS: [Task; 15] = [
     // Due every quarter of an hour, by whichever process asks first.
     Task { name: "audit watch", period: Duration::from_secs(60), loops: 1, step: |app| Box::pin(audit::watch(app)) },
     Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
+    Task { name: "slots", period: Duration::from_secs(60), loops: 1, step: |app| Box::pin(slots::step(app)) },
     Task { name: "prune", period: Duration::from_secs(3_600), loops: 1, step: |app| Box::pin(prune(app)) },
 ];
 

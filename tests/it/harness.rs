@@ -362,6 +362,7 @@ impl TestApp {
         projector::catch_up(&self.app).await.expect("the ledger can be copied");
         let report = projector::verify(&self.app).await.expect("the ledger can be read");
         assert_eq!(report.differences, [], "the read model and the ledger differ");
+        assert_eq!(report.days, [], "days that are not the sums of their transfers");
         let unequal: i64 = sqlx::query_scalar(
             "select count(*) from (select from ledger_accounts group by currency
               having sum(debits_posted) <> sum(credits_posted) or sum(debits_pending) <> sum(credits_pending)) u",

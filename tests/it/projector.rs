@@ -98,6 +98,8 @@ async fn hash(t: &TestApp) -> String {
     sqlx::query_scalar(
         "select md5((select coalesce(string_agg(l::text, ';' order by timestamp), '') from ledger_transfers l)
               || (select coalesce(string_agg(a::text, ';' order by id), '') from ledger_accounts a)
+              || (select coalesce(string_agg(d::text, ';' order by currency, day, code, kind, debit_code, credit_code, leg), '')
+                    from ledger_days d)
               || (select coalesce(string_agg((currency, timestamp, accounts_timestamp)::text, ';' order by currency), '')
                     from ledger_cursor)
               || (select coalesce(string_agg(timestamp::text, ';' order by timestamp), '') from ledger_orphans))",

@@ -40,6 +40,8 @@ pub(super) struct Line {
     pub(super) transfer: Recorded,
     pub(super) debit: Sides,
     pub(super) credit: Sides,
+    /// Of a post or void: what its reservation had reserved.
+    pub(super) released: i64,
 }
 
 /// The accounts of a page or of a ledger, and the reservations that may be resolved.
@@ -73,7 +75,7 @@ impl Books {
         let mut credit_sides = credit.sides;
         credit_sides.credits = moved(credit_sides.credits, transfer, reserved)?;
         *credit = Standing { sides: credit_sides, last: Some(nanoseconds(transfer.timestamp)) };
-        Ok(Line { transfer: *transfer, debit: debit_sides, credit: credit_sides })
+        Ok(Line { transfer: *transfer, debit: debit_sides, credit: credit_sides, released: reserved })
     }
 
     fn standing(&mut self, transfer: &Recorded, account: Uuid) -> Result<&mut Standing, Contradiction> {

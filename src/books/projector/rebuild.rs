@@ -3,15 +3,16 @@
 //! The projector's own code copies the whole ledger into tables like the live ones, in a schema of their own. Then the live
 //! projector is locked out, the little that the ledger has got meanwhile is copied too, and one SQL transaction takes out the live
 //! rows that differ and puts in those that are missing. Readers see the old rows until that is committed; views and grants stay. A
-//! rebuild that dies leaves the live tables as they were; the next one starts anew.
+//! rebuild that dies leaves the live tables as they were; the next one starts anew. At the end the slots of dashboards are counted anew.
 
 mod store;
 
 use ledger::Currency;
 use sqlx::{Connection, PgConnection};
 
-use super::{LOCK, Page, REBUILD_LOCK, advance};
+use super::{LOCK, Page, REBUILD_LOCK, advance, store as copy};
 use crate::app::App;
+use crate::books::slots;
 use crate::platform::error::{Error, Result};
 
 const REPORT_EVERY: usize = 1_000_000;
@@ -27,7 +28,7 @@ pub struct Rebuilt {
 pub async fn rebuild(app: &App) -> Result<Rebuilt> {
     // A connection of its own: its locks and settings end with it, however this ends.
     let mut db = app.db.acquire().await?.detach();
-    store::be_patient(&mut db).await?;
+    copy::be_patient(&mut db).await?;
     if !store::try_session_lock(&mut db, REBUILD_LOCK).await? {
         return Err(Error::StaleState);
     }
@@ -54,6 +55,7 @@ pub async fn rebuild(app: &App) -> Result<Rebuilt> {
     let changed = swap(app, &mut db).await?;
     store::drop_beside(&mut db).await?;
     db.close().await?;
+    slots::count_again(app).await?;
     Ok(Rebuilt { transfers, changed })
 }
 

@@ -1,6 +1,6 @@
 //! SQL of the read model. Every name is unqualified: `rebuild` runs the same statements on tables beside the live ones.
 
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::books::{Line, Side, Sides, Standing, nanoseconds};
@@ -10,6 +10,8 @@ use crate::platform::clock::DateTime;
 pub(super) struct Cursor {
     pub(super) timestamp: i64,
     pub(super) accounts_timestamp: i64,
+    /// Whatever was executed before that is copied.
+    pub(super) complete_at: DateTime,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,11 +100,20 @@ pub(super) async fn try_lock(db: impl PgExecutor<'_>, lock: i64) -> sqlx::Result
     locked.fetch_one(db).await
 }
 
+/// No deadline: a connection of one's own that works through everything.
+pub(super) async fn be_patient(db: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("set statement_timeout = 0").execute(db).await.map(drop)
+}
+
+pub(super) async fn wait_for_lock(db: impl PgExecutor<'_>, lock: i64) -> sqlx::Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock($1)", lock).execute(db).await.map(drop)
+}
+
 /// `None` before the first page.
 pub(super) async fn cursor(db: impl PgExecutor<'_>, currency: &str) -> sqlx::Result<Option<Cursor>> {
     let cursor = sqlx::query_as!(
         Cursor,
-        "select timestamp, accounts_timestamp from ledger_cursor where currency = $1",
+        "select timestamp, accounts_timestamp, complete_at from ledger_cursor where currency = $1",
         currency
     );
     cursor.fetch_optional(db).await
@@ -136,6 +147,16 @@ pub(super) async fn move_cursor(
         now,
     );
     Ok(moved.execute(db).await?.rows_affected() == 1)
+}
+
+/// The ledger was asked then, and had no more.
+pub(super) async fn is_complete(db: impl PgExecutor<'_>, currency: &str, at: DateTime) -> sqlx::Result<()> {
+    let noted = sqlx::query!(
+        "update ledger_cursor set complete_at = greatest(complete_at, $2) where currency = $1",
+        currency,
+        at
+    );
+    noted.execute(db).await.map(drop)
 }
 
 #[expect(clippy::as_conversions, reason = "how the query macro is told a parameter's type")]

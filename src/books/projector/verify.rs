@@ -10,6 +10,7 @@ use ledger::{Account, BATCH_MAX, Currency, Recorded, RecordedAccount};
 use uuid::Uuid;
 
 use super::books::{Books, Sides, Standing, nanoseconds};
+use super::days::{self, DifferentDay};
 use super::store::{self, AccountRow, Cursor, TransferRow};
 use crate::app::App;
 use crate::platform::error::{Error, Result};
@@ -38,9 +39,16 @@ pub struct Report {
     /// How many transfers have no row, and the first of them: transfer and row. No fault of the read model.
     pub orphaned: usize,
     pub orphans: Vec<(Uuid, Uuid)>,
+    /// Days that are not the sums of the copied transfers.
+    pub days: Vec<DifferentDay>,
 }
 
 impl Report {
+    /// How much there is to mend.
+    pub fn wrong(&self) -> usize {
+        self.different.saturating_add(self.days.len())
+    }
+
     fn differs(&mut self, what: &'static str, id: Uuid, problem: &'static str) {
         self.different += 1;
         if self.differences.len() < NAMED_MAX {
@@ -59,6 +67,7 @@ pub async fn verify(app: &App) -> Result<Report> {
         for id in store::beyond_cursor(&app.db, currency.code(), BEYOND_MAX).await? {
             report.differs("transfer", id, "is a row beyond what was copied");
         }
+        report.days.extend(days::different(app, currency).await?);
     }
     Ok(report)
 }

@@ -48,6 +48,18 @@ impl Reader<'_> {
         }
     }
 
+    /// `Some(None)`: not set.
+    pub(super) fn optional_secret(
+        &mut self,
+        name: &str,
+        check: impl FnOnce(&str) -> Result<(), String>,
+    ) -> Option<Option<SecretString>> {
+        match SecretString::from(self.text(name, Some(""))?) {
+            unset if unset.expose_secret().is_empty() => Some(None),
+            _ => self.secret(name, check).map(Some),
+        }
+    }
+
     pub(super) fn checked<T>(
         &mut self,
         name: &str,

@@ -73,6 +73,19 @@ pub(super) fn parse_frontend_url(value: &str) -> Result<String, String> {
     }
 }
 
+/// A password of a role that is made here: SCRAM leaves visible ASCII as it is.
+pub(super) fn check_role_password(value: &str) -> Result<(), String> {
+    let visible = value.bytes().all(|byte| byte.is_ascii_graphic());
+    if visible && value.len() >= 12 { Ok(()) } else { Err("must be at least 12 visible ASCII characters".to_owned()) }
+}
+
+/// Whether there is such a zone, PostgreSQL says.
+pub(super) fn parse_time_zone(value: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte);
+    let named = value.starts_with(|first: char| first.is_ascii_uppercase()) && value.bytes().all(plain);
+    if named { Ok(value.to_owned()) } else { Err("is not a name like Africa/Johannesburg".to_owned()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,10 +3,10 @@
 
 use sqlx::{Connection, PgConnection};
 
-/// The migration that made the tables: what made them once makes them again. A later one that changes them must be run after
-/// it, and until somebody has taught [`create_tables`] that, it refuses.
-const MIGRATION: i64 = 4;
-const TABLES: [&str; 4] = ["ledger_accounts", "ledger_transfers", "ledger_orphans", "ledger_cursor"];
+/// The migrations that made the tables and what reads them: what made them once makes them again. Another one that changes them must
+/// be run after the first, and until somebody has taught [`create_tables`] that, it refuses.
+const MIGRATIONS: [i64; 2] = [4, 12];
+const TABLES: [&str; 5] = ["ledger_accounts", "ledger_transfers", "ledger_orphans", "ledger_cursor", "ledger_days"];
 
 /// How the live rows of a table become the rebuilt ones: what takes out those that differ, what puts in those that are missing.
 macro_rules! swap {
@@ -45,10 +45,20 @@ macro_rules! swap {
 }
 
 /// `ledger_orphans` goes by its key alone: when an orphan was found is not the ledger's to say.
-const SWAPS: [(&str, &str, &str); 4] = [
+const SWAPS: [(&str, &str, &str); 5] = [
     swap!("ledger_accounts", key "id", same "row(r.*) is not distinct from row(l.*)"),
     swap!("ledger_transfers", key "timestamp", same "row(r.*) is not distinct from row(l.*)"),
     swap!("ledger_orphans", key "timestamp", same "true"),
+    (
+        "ledger_days",
+        "delete from public.ledger_days l where l.currency = any($1)
+            and not exists (select from ledger_rebuild.ledger_days r
+                where r.currency = l.currency and r.day = l.day and r.code = l.code and r.kind = l.kind
+                  and r.debit_code = l.debit_code and r.credit_code = l.credit_code and r.leg = l.leg
+                  and r.transfers = l.transfers and r.amount_minor = l.amount_minor and r.released_minor = l.released_minor)",
+        "insert into public.ledger_days select r.* from ledger_rebuild.ledger_days r where r.currency = any($1)
+         on conflict do nothing",
+    ),
     swap!("ledger_cursor", key "currency", same "(r.timestamp, r.accounts_timestamp) = (l.timestamp, l.accounts_timestamp)"),
 ];
 
@@ -62,22 +72,18 @@ pub(super) async fn session_lock(db: &mut PgConnection, lock: i64) -> sqlx::Resu
     Ok(())
 }
 
-/// No deadline: a connection of one's own that works through everything.
-pub(super) async fn be_patient(db: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::raw_sql("set statement_timeout = 0").execute(db).await.map(drop)
-}
-
 pub(super) async fn is_missing(db: &mut PgConnection) -> sqlx::Result<bool> {
     let missing = sqlx::query_scalar!(
         r#"select bool_or(to_regclass('public.' || name) is null) as "missing!"
-             from unnest(array['ledger_accounts', 'ledger_transfers', 'ledger_orphans', 'ledger_cursor']) as t (name)"#
+             from unnest(array['ledger_accounts', 'ledger_transfers', 'ledger_orphans', 'ledger_cursor', 'ledger_days']) as t (name)"#
     );
     missing.fetch_one(db).await
 }
 
-/// A migration after [`MIGRATION`] that names the tables: what [`create_tables`] makes would not be what is expected.
+/// A migration after the first of [`MIGRATIONS`] that names the tables: what [`create_tables`] makes would not be what is expected.
 pub(super) fn changed_since() -> Option<i64> {
-    let later = crate::MIGRATIONS.iter().filter(|migration| migration.version > MIGRATION);
+    let taught = |version: i64| version <= MIGRATIONS[0] || MIGRATIONS.contains(&version);
+    let later = crate::MIGRATIONS.iter().filter(|migration| !taught(migration.version));
     let touches = |sql: &str| TABLES.iter().any(|table| sql.contains(table));
     later
         .map(|migration| (migration.version, migration.sql.as_str()))
@@ -87,17 +93,18 @@ pub(super) fn changed_since() -> Option<i64> {
 
 /// What is left of them goes, and all of them come back empty, at once and while no projector writes.
 pub(super) async fn create_tables(db: &mut PgConnection, lock: i64) -> sqlx::Result<()> {
-    let migration = crate::MIGRATIONS.iter().find(|migration| migration.version == MIGRATION);
-    let migration = migration.expect("the migration that makes the tables is one of ours");
     let mut tx = db.begin().await?;
     sqlx::query!("select pg_advisory_xact_lock($1)", lock).fetch_one(&mut *tx).await?;
     sqlx::raw_sql(
         "drop view if exists ledger_orphan_transfers; drop function if exists ledger_time;
-         drop table if exists ledger_accounts, ledger_transfers, ledger_orphans, ledger_cursor",
+         drop schema if exists reporting cascade;
+         drop table if exists ledger_accounts, ledger_transfers, ledger_orphans, ledger_cursor, ledger_days cascade",
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::raw_sql(migration.sql.clone()).execute(&mut *tx).await?;
+    for migration in crate::MIGRATIONS.iter().filter(|migration| MIGRATIONS.contains(&migration.version)) {
+        sqlx::raw_sql(migration.sql.clone()).execute(&mut *tx).await?;
+    }
     tx.commit().await
 }
 
@@ -110,6 +117,7 @@ pub(super) async fn create_beside(db: &mut PgConnection) -> sqlx::Result<()> {
          create unlogged table ledger_rebuild.ledger_accounts (like public.ledger_accounts including all);
          create unlogged table ledger_rebuild.ledger_transfers (like public.ledger_transfers including all);
          create unlogged table ledger_rebuild.ledger_orphans (like public.ledger_orphans including all);
+         create unlogged table ledger_rebuild.ledger_days (like public.ledger_days including all);
          create unlogged table ledger_rebuild.ledger_cursor (like public.ledger_cursor including all);
          set search_path = ledger_rebuild, public",
     )

@@ -1,0 +1,69 @@
+//! `ledger_days`: what moved on each day, in some forty rows. Written with the transfers that it sums up, in their SQL transaction
+//! ([`add`]); compared with them ([`different`], for [`super::verify()`]) and added up from them anew ([`add_up_again`], [`keep_in`]).
+//! Days are those of `REPORTING_TIME_ZONE`, which PostgreSQL knows (`reporting.day`).
+
+mod store;
+
+use chrono::NaiveDate;
+use ledger::Currency;
+use sqlx::{Connection, PgConnection};
+
+use super::books::Line;
+use super::{LOCK, store as copy};
+use crate::app::App;
+use crate::platform::error::{Error, Result};
+
+/// A day that is not the sum of its transfers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DifferentDay {
+    pub currency: Currency,
+    pub day: NaiveDate,
+}
+
+pub(super) async fn add(db: &mut PgConnection, currency: Currency, lines: &[Line]) -> Result<()> {
+    let moves: Vec<store::Moved> = lines.iter().map(store::Moved::try_from).collect::<Result<_>>()?;
+    Ok(store::add(db, currency.code(), &moves).await?)
+}
+
+/// Day by day, each in one statement: the copy goes on meanwhile, and each day is written with its transfers.
+pub(super) async fn different(app: &App, currency: Currency) -> Result<Vec<DifferentDay>> {
+    let mut different = Vec::new();
+    for day in store::days(&app.db, currency.code()).await? {
+        if store::differs(&app.db, currency.code(), day).await? {
+            different.push(DifferentDay { currency, day });
+        }
+    }
+    Ok(different)
+}
+
+/// Every day of every currency, from the copied transfers, in one SQL transaction and while nobody copies.
+pub async fn add_up_again(app: &App) -> Result<()> {
+    let mut db = app.db.acquire().await?.detach();
+    copy::be_patient(&mut db).await?;
+    let mut tx = db.begin().await?;
+    copy::wait_for_lock(&mut *tx, LOCK).await?;
+    store::add_up_again(&mut tx).await?;
+    tx.commit().await?;
+    Ok(db.close().await?)
+}
+
+/// Makes the days those of another zone. Not once a month is closed: what was frozen names days of the old one. Whether it was another.
+pub async fn keep_in(app: &App, zone: &str) -> Result<bool> {
+    if store::zone(&app.db).await? == zone {
+        return Ok(false);
+    }
+    let mut db = app.db.acquire().await?.detach();
+    copy::be_patient(&mut db).await?;
+    let mut tx = db.begin().await?;
+    copy::wait_for_lock(&mut *tx, LOCK).await?;
+    if store::is_any_month_closed(&mut *tx).await? {
+        return Err(Error::internal(format!(
+            "REPORTING_TIME_ZONE cannot become {zone}: a month is closed, by the days of the zone before"
+        )));
+    }
+    store::set_zone(&mut *tx, zone).await?;
+    store::add_up_again(&mut tx).await?;
+    tx.commit().await?;
+    db.close().await?;
+    Ok(true)
+}

@@ -1,0 +1,122 @@
+//! SQL of `ledger_days`. Names of tables are unqualified, as in `projector/store.rs`: a rebuild has its own.
+
+use chrono::NaiveDate;
+use ledger::AccountId;
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::books::projector::books::{Line, nanoseconds};
+use crate::books::projector::kind_of;
+use crate::platform::error::{Error, Result};
+
+/// What a day needs of a transfer.
+pub(super) struct Moved {
+    timestamp: i64,
+    code: i32,
+    kind: &'static str,
+    debit_code: i32,
+    credit_code: i32,
+    leg: i32,
+    amount_minor: i64,
+    released_minor: i64,
+}
+
+impl TryFrom<&Line> for Moved {
+    type Error = Error;
+
+    fn try_from(line: &Line) -> Result<Self> {
+        let code_of = |account: AccountId| {
+            let code = account.code_and_currency().map(|(code, _)| i32::from(code.code()));
+            code.ok_or_else(|| Error::internal(format!("account {account} is not one of ours")))
+        };
+        let transfer = &line.transfer;
+        Ok(Self {
+            timestamp: nanoseconds(transfer.timestamp),
+            code: i32::from(transfer.code),
+            kind: kind_of(transfer).0,
+            debit_code: code_of(transfer.debit)?,
+            credit_code: code_of(transfer.credit)?,
+            leg: i32::from(transfer.id.as_uuid().as_bytes()[15]),
+            amount_minor: transfer.amount_minor,
+            released_minor: line.released,
+        })
+    }
+}
+
+pub(super) async fn add(db: &mut PgConnection, currency: &str, moves: &[Moved]) -> sqlx::Result<()> {
+    let numbers = |of: fn(&Moved) -> i64| moves.iter().map(of).collect::<Vec<i64>>();
+    let codes = |of: fn(&Moved) -> i32| moves.iter().map(of).collect::<Vec<i32>>();
+    let kinds: Vec<String> = moves.iter().map(|moved| moved.kind.to_owned()).collect();
+    let added = sqlx::query!(
+        "insert into ledger_days as l
+             (currency, day, code, kind, debit_code, credit_code, leg, transfers, amount_minor, released_minor)
+         select $1, reporting.day(ledger_time(t.timestamp)), t.code, t.kind, t.debit, t.credit, t.leg, count(*), sum(t.amount),
+                sum(t.released)
+           from unnest($2::bigint[], $3::integer[], $4::text[], $5::integer[], $6::integer[], $7::integer[], $8::bigint[], $9::bigint[])
+             as t (timestamp, code, kind, debit, credit, leg, amount, released)
+          group by 2, 3, 4, 5, 6, 7 order by 2, 3, 4, 5, 6, 7
+         on conflict (currency, day, code, kind, debit_code, credit_code, leg) do update
+            set transfers = l.transfers + excluded.transfers, amount_minor = l.amount_minor + excluded.amount_minor,
+                released_minor = l.released_minor + excluded.released_minor",
+        currency,
+        &numbers(|moved| moved.timestamp),
+        &codes(|moved| moved.code),
+        &kinds,
+        &codes(|moved| moved.debit_code),
+        &codes(|moved| moved.credit_code),
+        &codes(|moved| moved.leg),
+        &numbers(|moved| moved.amount_minor),
+        &numbers(|moved| moved.released_minor),
+    );
+    added.execute(db).await.map(drop)
+}
+
+/// From the first that has a transfer or a sum to the last.
+pub(super) async fn days(db: impl PgExecutor<'_>, currency: &str) -> sqlx::Result<Vec<NaiveDate>> {
+    let days = sqlx::query_scalar!(
+        r#"select d::date as "day!"
+             from (select reporting.day(ledger_time(min(timestamp))) as first, reporting.day(ledger_time(max(timestamp))) as last
+                     from ledger_transfers where currency = $1) t,
+                  (select min(day) as first, max(day) as last from ledger_days where currency = $1) l,
+                  generate_series(least(t.first, l.first)::timestamp, greatest(t.last, l.last)::timestamp, interval '1 day') d"#,
+        currency
+    );
+    days.fetch_all(db).await
+}
+
+pub(super) async fn differs(db: impl PgExecutor<'_>, currency: &str, day: NaiveDate) -> sqlx::Result<bool> {
+    let differs = sqlx::query_scalar!(
+        r#"select exists (
+               select from (select * from ledger_days where currency = $1 and day = $2) l
+                 full join ledger_days_of($1, $2, $2) e using (currency, day, code, kind, debit_code, credit_code, leg)
+                where (l.transfers, l.amount_minor, l.released_minor)
+                      is distinct from (e.transfers, e.amount_minor, e.released_minor)) as "differs!""#,
+        currency,
+        day
+    );
+    differs.fetch_one(db).await
+}
+
+pub(super) async fn add_up_again(db: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("delete from ledger_days").execute(&mut *db).await?;
+    let added = sqlx::query!(
+        "insert into ledger_days
+         select l.* from (select currency, reporting.day(ledger_time(min(timestamp))) as first,
+                                 reporting.day(ledger_time(max(timestamp))) as last from ledger_transfers group by currency) t,
+                         ledger_days_of(t.currency, t.first, t.last) l"
+    );
+    added.execute(db).await.map(drop)
+}
+
+pub(super) async fn zone(db: impl PgExecutor<'_>) -> sqlx::Result<String> {
+    sqlx::query_scalar!("select time_zone from reporting_settings").fetch_one(db).await
+}
+
+pub(super) async fn set_zone(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Result<()> {
+    sqlx::query!("select set_reporting_time_zone($1)", zone).execute(db).await.map(drop)
+}
+
+pub(super) async fn is_any_month_closed(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select exists (select from periods where state = 'closed') as "closed!""#)
+        .fetch_one(db)
+        .await
+}
