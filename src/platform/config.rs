@@ -335,16 +335,20 @@ impl Config {
             database_durability: read.checked("DATABASE_DURABILITY", Some("local"), str::parse),
             database_connections_max: read.number("DATABASE_CONNECTIONS_MAX", "10", DATABASE_CONNECTIONS),
             shutdown: read.parsed("SHUTDOWN_SECS", Some("25")).map(Duration::from_secs),
-            server: all_of!(Server {
-                tls: read.tls(),
-                connections_max: read.number("CONNECTIONS_MAX", "800", PLACES),
-                requests_max: read.number("REQUESTS_MAX", "512", PLACES),
-            }),
+            server: read.server(),
         })
     }
 }
 
 impl Reader<'_> {
+    fn server(&mut self) -> Option<Server> {
+        all_of!(Server {
+            tls: self.tls(),
+            connections_max: self.number("CONNECTIONS_MAX", "800", PLACES),
+            requests_max: self.number("REQUESTS_MAX", "512", PLACES),
+        })
+    }
+
     /// `Some(None)`: plain HTTP.
     fn tls(&mut self) -> Option<Option<Tls>> {
         let (chain, key) = (self.text("TLS_CERT", Some("")), self.text("TLS_KEY", Some("")).map(SecretString::from));

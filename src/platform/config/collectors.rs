@@ -31,6 +31,14 @@ pub struct Collector {
     pub share: Share,
 }
 
+impl Collectors {
+    /// These settings alone, for a test.
+    #[cfg(test)]
+    pub fn from_source(source: crate::platform::config::Source<'_>) -> Option<Self> {
+        Reader { source, wrong: Vec::new() }.collectors()
+    }
+}
+
 /// In millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share(u32);
@@ -84,7 +92,8 @@ fn parse_dsn(value: &str) -> Result<Option<SecretString>, String> {
         return Ok(None);
     }
     let url = value.parse::<Url>().ok().filter(is_http);
-    let project = |url: &Url| url.path_segments().and_then(|parts| parts.last().map(str::to_owned)).unwrap_or_default();
+    let project =
+        |url: &Url| url.path_segments().and_then(|mut parts| parts.next_back().map(str::to_owned)).unwrap_or_default();
     let is_one = url.is_some_and(|url| {
         !url.username().is_empty() && !project(&url).is_empty() && project(&url).bytes().all(|b| b.is_ascii_digit())
     });

@@ -2,7 +2,7 @@
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use super::words::Label;
@@ -18,6 +18,11 @@ pub(super) const LIVES: [f64; 16] = [
 pub(super) const RUNS: [f64; 11] = [0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 150.0, 300.0, 900.0, 3_600.0];
 
 pub(super) struct Declare<'a>(pub(super) &'a Registry);
+
+/// Metrics that belong together.
+pub(super) trait Group {
+    fn declared(declare: &Declare<'_>) -> Self;
+}
 
 impl Declare<'_> {
     pub(super) fn counter(&self, name: &str, help: &str, labels: &[Label]) -> IntCounterVec {
@@ -47,6 +52,14 @@ impl Declare<'_> {
     pub(super) fn histogram_of(&self, buckets: &[f64], name: &str, help: &str, labels: &[Label]) -> HistogramVec {
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         begun(self.register(HistogramVec::new(options, &names(labels))), labels)
+    }
+
+    pub(super) fn one_histogram(&self, buckets: &[f64], name: &str, help: &str) -> Histogram {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+    }
+
+    pub(super) fn group<T: Group>(&self) -> T {
+        T::declared(self)
     }
 
     fn register<T: Collector + Clone + 'static>(&self, made: prometheus::Result<T>) -> T {

@@ -29,6 +29,9 @@ const SPANS_MAX: usize = 200;
 /// What probes and scrapes ask is nobody's question.
 const UNTOLD: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
+/// By themselves they are of tasks that look at everything again and again.
+const CALLS: [&str; 2] = ["revio", "ledger"];
+
 /// Who hears of them.
 pub(super) trait Listener: Send + Sync {
     fn trace(&self, trace: &Trace);
@@ -162,7 +165,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
             }
             return;
         }
-        if !ended.fields.get("route").is_some_and(|route| UNTOLD.contains(&route)) {
+        let probe = ended.fields.get("route").is_some_and(|route| UNTOLD.contains(&route));
+        if !probe && !CALLS.contains(&ended.name) {
             let trace = gathered.into_trace(ended);
             self.listeners.iter().for_each(|listener| listener.trace(&trace));
         }
