@@ -85,6 +85,10 @@ impl App {
     ) -> Result<Self, BoxError> {
         let db = db.into();
         let metrics = Metrics::new();
+        let calls = metrics.ledger_call_seconds.clone();
+        let ledger = ledger.observed(move |asked| {
+            calls.with_label_values(&[asked.call, asked.outcome]).observe(asked.took.as_secs_f64());
+        });
         let limiter = Limiter::new(config.redis_url.expose_secret(), config.rate_limits, config.counting.clone());
         let limiter = Arc::new(limiter.map_err(|_| "REDIS_URL cannot be used by the driver")?);
         let revio = Revio::new(&config, clock.clone(), limiter.clone(), metrics.revio.clone());

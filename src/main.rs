@@ -2,28 +2,34 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::{future::Future, net::Ipv4Addr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{future::Future, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use octoco::identity::audit::{self, Actor, Verdict};
 use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
 use octoco::identity::{second_factor, totp::rotation::SecondFactors};
-use octoco::platform::{keys, telemetry};
+use octoco::platform::{keys, telemetry::Telemetry};
 use octoco::processes::{router, schema, worker};
 use octoco::{
-    app::App, books::projector, identity::sessions, money::balances, money::bank_accounts::rotation::BankAccounts,
-    money::requests, money::safe_mode, platform::config::Config, platform::error::BoxError,
-    platform::permissions::Role, platform::signature::PublicKeys, processes::server::Server,
+    app::App,
+    books::projector,
+    identity::sessions,
+    money::balances,
+    money::bank_accounts::rotation::BankAccounts,
+    money::requests,
+    money::safe_mode,
+    platform::config::Config,
+    platform::error::BoxError,
+    platform::permissions::Role,
+    platform::signature::PublicKeys,
+    processes::server::{self, Server},
     webhooks::inbox::rotation::Webhooks,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-
-/// `OPS_ADDR`, where it is not set.
-const OPS_ADDR: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8081);
 
 /// For how long the pool may give nobody a connection while PostgreSQL takes new ones.
 const STUCK_POOL: Duration = Duration::from_secs(60);
@@ -216,16 +222,20 @@ where
     F: FnOnce(App) -> Fut,
     Fut: Future<Output = Result<ExitCode, BoxError>>,
 {
-    telemetry::init_logs(config.log_format);
-    let app = App::connect(config, &database_url).await?;
+    let telemetry = Telemetry::start(config.log_format, &config.collectors)?;
+    let shutdown = config.shutdown.saturating_sub(telemetry.time_to_close());
+    let app = App::connect(Config { shutdown, ..config }, &database_url).await?;
+    telemetry.count_in(&app.metrics);
     let result = body(app.clone()).await;
     app.ledger.clone().close().await;
+    telemetry.close().await;
     result
 }
 
 async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
     look_at_database(&app).await;
-    let (listener, operators) = (TcpListener::bind(app.config.listen_addr).await?, for_operators(&app).await?);
+    let (listener, operators) =
+        (TcpListener::bind(app.config.listen_addr).await?, server::bind_for_operators(&app).await?);
     let (address, operations) = (listener.local_addr()?, operators.local_addr()?);
     tracing::info!(%address, %operations, with_worker, "octoco serves");
     let stop = stop_on_signal()?;
@@ -237,7 +247,7 @@ async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
 
 async fn work(app: App) -> Result<ExitCode, BoxError> {
     look_at_database(&app).await;
-    let operators = for_operators(&app).await?;
+    let operators = server::bind_for_operators(&app).await?;
     tracing::info!(operations = %operators.local_addr()?, "octoco works");
     let stop = stop_on_signal()?;
     let mut tasks = worker::start(&app, &stop);
@@ -252,17 +262,6 @@ async fn look_at_database(app: &App) {
     }
     if let Err(error) = audit::warn_of_ownership(app).await {
         tracing::warn!(error = error.chain(), "whether the service owns its tables is not known yet");
-    }
-}
-
-/// Where operators ask. Several processes on one machine need no setting for that: the log says which port each has.
-async fn for_operators(app: &App) -> io::Result<TcpListener> {
-    if let Some(address) = app.config.ops_addr {
-        return TcpListener::bind(address).await;
-    }
-    match TcpListener::bind(OPS_ADDR).await {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => TcpListener::bind((OPS_ADDR.0, 0)).await,
-        bound => bound,
     }
 }
 

@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use octoco::app::App;
 use octoco::platform::config::Config;
 use octoco::platform::error::BoxError;
-use octoco::platform::telemetry;
+use octoco::platform::telemetry::Telemetry;
 
 #[derive(Parser)]
 #[command(name = "bench")]
@@ -52,7 +52,7 @@ enum Command {
 async fn main() -> Result<ExitCode, BoxError> {
     let cli = Cli::parse();
     let config = Config::from_env()?;
-    telemetry::init_logs(config.log_format);
+    Telemetry::start(config.log_format, &config.collectors)?;
     // Views and roles are the owner's.
     let owner = matches!(cli.command, Command::Reporting { .. });
     let url = if owner { config.migration_database_url.clone() } else { config.database_url.clone() };

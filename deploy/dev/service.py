@@ -119,6 +119,7 @@ def variables(up):
         "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(webhook_key_file(up)),
         "MAIL_FOLDER": str(mail_folder(up)),
         "LOG_FORMAT": "json",
+        "ENVIRONMENT": "development",
         **{name: os.environ.get(name) or value for name, value in DEVELOPMENT.items()},
         **read_keys(up),
     }

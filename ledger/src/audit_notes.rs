@@ -31,9 +31,9 @@ impl Ledger {
         let account = self.system(AccountCode::AuditNotes, CURRENCY);
         let flags = account::FilterFlags::CREDITS | account::FilterFlags::REVERSED;
         let filter = account::Filter::new(account.id.raw(), 1).with_flags(flags);
-        let rows = self
-            .connection
-            .request(move |session| async move { session.client().get_account_transfers(Box::new(filter)).await });
+        let rows = self.request("get_account_transfers", move |session| async move {
+            session.client().get_account_transfers(Box::new(filter)).await
+        });
         let note = |row: &tigerbeetle_unofficial::Transfer| AuditNote {
             position: row.user_data_64(),
             hash: row.user_data_128().to_be_bytes(),

@@ -10,12 +10,13 @@ use tigerbeetle_unofficial::transfer::Flags;
 use uuid::Uuid;
 
 use crate::amount::{Amount, Currency};
+use crate::calls::{Observer, judge_transfers};
 use crate::chart::{Account, AccountCode, Limit};
 use crate::codes::{self, Call};
 use crate::error::ConnectError;
 use crate::error::LedgerError::{self, Contradiction};
 use crate::id::{AccountId, Leg, TransferId};
-use crate::session::{Connection, Endpoint};
+use crate::session::{Connection, Endpoint, Session};
 use crate::transfer::Transfer;
 use crate::velocity_limit::OpenAccounts;
 
@@ -52,6 +53,7 @@ pub struct Ledger {
     pub(crate) connection: Arc<Connection>,
     pub(crate) base: u32,
     pub(crate) open_accounts: Arc<OpenAccounts>,
+    pub(crate) observer: Option<Observer>,
 }
 
 impl Ledger {
@@ -63,14 +65,16 @@ impl Ledger {
         let in_flight_max = u32::try_from(options.in_flight_max).map_err(|_| ConnectError::InFlightMax)?;
         let endpoint = Endpoint { cluster_id: options.cluster_id, addresses: options.addresses };
         let connection = Connection::open(endpoint, options.deadline, in_flight_max).await?;
-        Ok(Self { connection: Arc::new(connection), base: options.base, open_accounts: Arc::default() })
+        let connection = Arc::new(connection);
+        Ok(Self { connection, base: options.base, open_accounts: Arc::default(), observer: None })
     }
 
     /// The same client on another ledger base. Panics when it is not a multiple of 1000: a programmer error.
     pub fn with_base(&self, base: u32) -> Self {
         assert!(is_base(base), "a ledger base is a multiple of {BASE_STEP} up to {BASE_MAX}");
         // Another base has velocity limits of its own.
-        Self { connection: Arc::clone(&self.connection), base, open_accounts: Arc::default() }
+        let observer = self.observer.clone();
+        Self { connection: Arc::clone(&self.connection), base, open_accounts: Arc::default(), observer }
     }
 
     /// Ends the session for every clone; calls from now on are `Unknown(Closed)`. Takes at most two seconds, answered or not.
@@ -99,7 +103,7 @@ impl Ledger {
     pub async fn open(&self, accounts: &[Account]) -> Result<(), LedgerError> {
         let events: Arc<[tb::Account]> = accounts.iter().map(|account| self.account_event(account)).collect();
         let asked = Arc::clone(&events);
-        let failed = self.connection.request(move |session| {
+        let failed = self.request("create_accounts", move |session| {
             let events = Arc::clone(&asked);
             async move {
                 match session.client().create_accounts(events).await {
@@ -124,7 +128,7 @@ impl Ledger {
     /// An account that was closed has a flag that it was not opened with: TigerBeetle calls it another account.
     async fn only_closed(&self, account: &tb::Account) -> Result<(), LedgerError> {
         let id: Arc<[u128]> = Arc::new([account.id()]);
-        let found = self.connection.request(move |session| {
+        let found = self.request("lookup_accounts", move |session| {
             let id = Arc::clone(&id);
             async move { session.client().lookup_accounts(id).await }
         });
@@ -249,8 +253,9 @@ impl Ledger {
     /// The codes of those that failed, in the order of the events.
     pub(crate) async fn create_transfers(&self, events: Vec<tb::Transfer>) -> Result<Vec<u32>, LedgerError> {
         let events: Arc<[tb::Transfer]> = events.into();
-        let failed = self.connection.request(move |session| {
-            let events = Arc::clone(&events);
+        let sent = Arc::clone(&events);
+        let send = move |session: Arc<Session>| {
+            let events = Arc::clone(&sent);
             async move {
                 match session.client().create_transfers(events).await {
                     Ok(()) => Ok(Vec::new()),
@@ -261,8 +266,14 @@ impl Ledger {
                     Err(_) => Ok(vec![u32::MAX]),
                 }
             }
-        });
-        failed.await
+        };
+        let failed = self.judged("create_transfers", send, |failed: &Vec<u32>| judge_transfers(failed)).await?;
+        if judge_transfers(&failed).is_ok() {
+            // From the row's log lines to its transfers, whoever looks for them.
+            let ids = events.iter().map(|event| Uuid::from_u128(event.id()).to_string()).collect::<Vec<_>>().join(",");
+            tracing::info!(transfer.ids = ids, "the ledger has it");
+        }
+        Ok(failed)
     }
 
     pub(crate) fn event(&self, t: &Transfer, flags: Flags) -> tb::Transfer {

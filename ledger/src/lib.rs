@@ -29,6 +29,7 @@
 mod amount;
 mod audit_notes;
 mod balance;
+mod calls;
 mod chart;
 mod client;
 mod codes;
@@ -44,6 +45,7 @@ mod velocity_limit;
 pub use amount::{Amount, AmountError, Currency, UnknownCurrency};
 pub use audit_notes::AuditNote;
 pub use balance::{Balance, RecordedAccount};
+pub use calls::Observed;
 pub use chart::{Account, AccountCode, Side, TransferCode};
 pub use client::{Ledger, Options};
 pub use error::{ConnectError, LedgerError, Refusal, Resolution, UnknownCause};

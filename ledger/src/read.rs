@@ -38,7 +38,7 @@ impl Ledger {
         let mut found: HashMap<u128, tb::Account> = HashMap::with_capacity(accounts.len());
         for chunk in accounts.chunks(LOOKUP_MAX) {
             let ids: Arc<[u128]> = chunk.iter().map(|account| account.id.raw()).collect();
-            let rows = self.connection.request(move |session| {
+            let rows = self.request("lookup_accounts", move |session| {
                 let ids = Arc::clone(&ids);
                 async move { session.client().lookup_accounts(ids).await }
             });
@@ -66,9 +66,9 @@ impl Ledger {
         let mut filter =
             account::Filter::new(account.id.raw(), 1).with_flags(BOTH_SIDES | account::FilterFlags::REVERSED);
         filter.as_raw_mut().timestamp_max = timestamp.min(TIMESTAMP_MAX);
-        let rows = self
-            .connection
-            .request(move |session| async move { session.client().get_account_balances(Box::new(filter)).await });
+        let rows = self.request("get_account_balances", move |session| async move {
+            session.client().get_account_balances(Box::new(filter)).await
+        });
         rows.await?.first().map(|row| history_row(row, account.code)).transpose()
     }
 
@@ -89,13 +89,13 @@ impl Ledger {
         let mut filter = account::Filter::new(account.id.raw(), limit).with_flags(BOTH_SIDES);
         filter.as_raw_mut().timestamp_min = timestamp_min;
         filter.as_raw_mut().timestamp_max = until.min(TIMESTAMP_MAX);
-        let transfers = self
-            .connection
-            .request(move |session| async move { session.client().get_account_transfers(Box::new(filter)).await });
+        let transfers = self.request("get_account_transfers", move |session| async move {
+            session.client().get_account_transfers(Box::new(filter)).await
+        });
         let transfers = self.recorded(transfers.await?)?;
-        let balances = self
-            .connection
-            .request(move |session| async move { session.client().get_account_balances(Box::new(filter)).await });
+        let balances = self.request("get_account_balances", move |session| async move {
+            session.client().get_account_balances(Box::new(filter)).await
+        });
         let balances = balances.await?;
         // A row of each for every transfer, and as many of them as a message holds.
         if transfers.is_empty() != balances.is_empty() {
@@ -117,7 +117,7 @@ impl Ledger {
         let mut recorded = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(LOOKUP_MAX) {
             let ids: Arc<[u128]> = chunk.iter().map(|id| id.raw()).collect();
-            let rows = self.connection.request(move |session| {
+            let rows = self.request("lookup_transfers", move |session| {
                 let ids = Arc::clone(&ids);
                 async move { session.client().lookup_transfers(ids).await }
             });
@@ -136,9 +136,9 @@ impl Ledger {
         limit: u32,
     ) -> Result<Vec<Recorded>, LedgerError> {
         let Some(filter) = self.page(currency, timestamp, limit) else { return Ok(Vec::new()) };
-        let rows = self
-            .connection
-            .request(move |session| async move { session.client().query_transfers(Box::new(filter)).await });
+        let rows = self.request("query_transfers", move |session| async move {
+            session.client().query_transfers(Box::new(filter)).await
+        });
         self.recorded(rows.await?)
     }
 
@@ -152,9 +152,9 @@ impl Ledger {
         let Some((timestamp_min, limit)) = bounds(after, limit) else { return Ok(Vec::new()) };
         let mut filter = account::Filter::new(account.id.raw(), limit).with_flags(BOTH_SIDES);
         filter.as_raw_mut().timestamp_min = timestamp_min;
-        let rows = self
-            .connection
-            .request(move |session| async move { session.client().get_account_transfers(Box::new(filter)).await });
+        let rows = self.request("get_account_transfers", move |session| async move {
+            session.client().get_account_transfers(Box::new(filter)).await
+        });
         self.recorded(rows.await?)
     }
 
@@ -167,9 +167,9 @@ impl Ledger {
         limit: u32,
     ) -> Result<Vec<RecordedAccount>, LedgerError> {
         let Some(filter) = self.page(currency, timestamp, limit) else { return Ok(Vec::new()) };
-        let rows = self
-            .connection
-            .request(move |session| async move { session.client().query_accounts(Box::new(filter)).await });
+        let rows = self.request("query_accounts", move |session| async move {
+            session.client().query_accounts(Box::new(filter)).await
+        });
         rows.await?.iter().map(recorded_account).collect()
     }
 

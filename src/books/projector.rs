@@ -245,5 +245,5 @@ pub async fn measure(app: &App) -> Result<()> {
         gauges.lag_seconds.with_label_values(&[lag.currency.code()]).set(lag.age.as_seconds_f64());
     }
     gauges.orphans.set(store::count_orphans(&app.db).await?);
-    Ok(())
+    days::measure(app).await
 }

@@ -167,7 +167,7 @@ impl Reader {
         }
         app.metrics.read_model.statement_mismatches.inc();
         let problem = format!("{what} of a statement of {} does not tie out", self.wallet.id);
-        tracing::error!(account.id = %self.wallet.id, "{problem}");
+        tracing::error!(problem, "a statement does not tie out");
         Err(Error::internal(problem))
     }
 }

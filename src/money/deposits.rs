@@ -27,6 +27,7 @@ mod unknown;
 
 use chrono::TimeDelta;
 use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -195,21 +196,25 @@ pub async fn on_provider_event(app: &App, purchase_id: Uuid, reference: Option<U
     let Some(deposit) = transactions::find_for_provider(app, Kind::Deposit, purchase_id, reference).await? else {
         return unknown::settle(app, purchase_id).await;
     };
+    follow_event(app, &deposit, purchase_id).instrument(transactions::span(&deposit)).await.map(|()| true)
+}
+
+async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<()> {
     let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
     match deposit.provider.id {
-        Some(id) if id == purchase_id => _ = settle(app, &deposit, &purchase).await?,
+        Some(id) if id == purchase_id => _ = settle(app, deposit, &purchase).await?,
         // The event is faster than the answer to our own call, or that answer was lost.
         None if purchase.reference == deposit.id.to_string() => {
-            let deposit = await_payment(app, &deposit, &purchase).await?;
+            let deposit = await_payment(app, deposit, &purchase).await?;
             settle(app, &deposit, &purchase).await?;
         }
         // A purchase whose creation was repeated, and somebody paid it all the same.
         Some(_) if purchase.reference == deposit.id.to_string() && purchase.status.means_paid() => {
-            adopt(app, &deposit, &purchase).await?;
+            adopt(app, deposit, &purchase).await?;
         }
         _ => {}
     }
-    Ok(true)
+    Ok(())
 }
 
 /// A second purchase of this deposit was paid: a deposit of its own, which the worker settles like any other.

@@ -20,6 +20,7 @@ use std::future::Future;
 
 use chrono::TimeDelta;
 use sqlx::PgExecutor;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -64,6 +65,7 @@ async fn insert_within(app: &App, new: &NewTransaction, open_max: Option<i64>) -
     let now = app.clock.now();
     let times = (now, now + LEASE);
     if let Some(row) = store::insert_once(&app.db, app.clock.row_id(), new, times, open_max).await? {
+        begin(row.id, new.kind, false);
         app.crash.at("transaction.inserted")?;
         return Ok(Some(Inserted::New(row.try_into()?)));
     }
@@ -89,6 +91,17 @@ pub async fn find_repeat(app: &App, new: &NewTransaction) -> Result<Option<Trans
     }
 }
 
+/// Around whatever is done with a row: all that is logged and called in it has the row's id, which is also its trace's.
+pub fn span(row: &Transaction) -> Span {
+    tracing::info_span!("transaction", transaction.id = %row.id, kind = row.kind.name())
+}
+
+/// A row is born: whatever is under way, or `apart` from it, is what its trace begins with.
+fn begin(id: Uuid, kind: Kind, apart: bool) {
+    let parent = if apart { None } else { Span::current().id() };
+    tracing::debug_span!(parent: parent, "begin", transaction.id = %id, kind = kind.name(), begins = true);
+}
+
 /// Runs the first step of a fresh row inside the request. Once the row is written the request has succeeded: when the step
 /// cannot be taken now, the answer is the row as it stands, and the worker goes on.
 ///
@@ -99,7 +112,7 @@ pub async fn first_step(
     row: Transaction,
     step: impl Future<Output = Result<Transaction>>,
 ) -> Result<Transaction> {
-    match queue::caught(step).await {
+    match queue::caught(step).instrument(span(&row)).await {
         Ok(moved) => Ok(moved),
         Err(Error::StaleState) => find(app, row.id).await,
         Err(crashed @ Error::Crashed(_)) => Err(crashed),
@@ -141,6 +154,10 @@ where
 
     fn id(row: &Row) -> Uuid {
         row.id
+    }
+
+    fn span(&self, row: &Row) -> Span {
+        tracing::info_span!(parent: None, "step", queue = row.kind, transaction.id = %row.id)
     }
 
     async fn claim(&self, lease: Lease, limit: i64) -> sqlx::Result<Vec<Row>> {
@@ -212,8 +229,14 @@ pub async fn advance_within(app: &App, db: impl PgExecutor<'_>, row: &Transactio
 
 /// Tells metrics, log and worker of a move that is in the database.
 pub fn announce(app: &App, row: &Transaction, to: &Move) {
-    app.metrics.transaction_states.with_label_values(&[row.kind.name(), to.state.name()]).inc();
-    tracing::info!(transaction.id = %row.id, from = row.state.name(), to = to.state.name(), "transaction moved");
+    let (kind, from, state) = (row.kind.name(), row.state.name(), to.state.name());
+    app.metrics.transaction_states.with_label_values(&[kind, state]).inc();
+    if to.state == State::Completed && row.state != State::Completed {
+        let took = (app.clock.now() - row.created_at).as_seconds_f64();
+        app.metrics.transaction_completion_seconds.with_label_values(&[kind]).observe(took);
+    }
+    let provider = to.provider.as_ref().unwrap_or(&row.provider).id.map(tracing::field::display);
+    tracing::info!(transaction.id = %row.id, kind, provider.id = provider, from, to = state, "transaction moved");
     if to.due == Due::Now {
         app.notifier.wake();
     }
@@ -270,7 +293,9 @@ pub async fn find_all(app: &App, ids: &[Uuid]) -> Result<Vec<Transaction>> {
 
 /// Writes a row that follows from another one; a repeat for the same object of Revio's changes nothing.
 pub async fn insert_child(app: &App, child: &Child<'_>) -> Result<()> {
-    store::insert_child(&app.db, child, app.clock.now()).await?;
+    if store::insert_child(&app.db, child, app.clock.now()).await? {
+        begin(child.id, child.kind, true);
+    }
     app.notifier.wake();
     Ok(())
 }
@@ -284,10 +309,14 @@ pub async fn reverse(app: &App, deposit: &Transaction, reversed: Reversed, rows:
     if !store::set_reversed(&mut *tx, deposit, reversed).await? {
         return Err(Error::StaleState);
     }
+    let mut born = Vec::new();
     for row in rows {
-        store::insert_child(&mut *tx, row, app.clock.now()).await?;
+        if store::insert_child(&mut *tx, row, app.clock.now()).await? {
+            born.push(row);
+        }
     }
     tx.commit().await?;
+    born.into_iter().for_each(|row| begin(row.id, row.kind, true));
     app.notifier.wake();
     app.crash.at("transaction.reversed")?;
     find(app, deposit.id).await

@@ -44,6 +44,7 @@ use ledger::{
     Account, Amount, LedgerError, Leg, Refusal, Resolution, Transfer, TransferCode, TransferId, VelocityLimit,
 };
 use secrecy::SecretString;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -224,32 +225,36 @@ pub async fn on_provider_event(app: &App, payout_id: Uuid, reference: Option<Uui
     let Some(withdrawal) = transactions::find_for_provider(app, Kind::Withdrawal, payout_id, reference).await? else {
         return payouts::without_a_row(app, payout_id).await;
     };
+    follow_event(app, &withdrawal, payout_id).instrument(transactions::span(&withdrawal)).await.map(|()| true)
+}
+
+async fn follow_event(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<()> {
     let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
     match (withdrawal.provider.id, withdrawal.state, &payout.status) {
         // A call of ours may be in flight: only a payment is final whatever that call does. The rest is for its owner.
         (Some(id), State::Submitting, PayoutStatus::Success) if id == payout_id => {
-            settle(app, &withdrawal, &payout).await?;
+            settle(app, withdrawal, &payout).await?;
         }
-        (Some(id), State::Submitted, _) if id == payout_id => _ = settle(app, &withdrawal, &payout).await?,
+        (Some(id), State::Submitted, _) if id == payout_id => _ = settle(app, withdrawal, &payout).await?,
         (Some(id), State::Completed | State::Failed, _) if id == payout_id => {
-            late_outcomes::reconsider(app, &withdrawal, &payout).await?;
+            late_outcomes::reconsider(app, withdrawal, &payout).await?;
         }
         (Some(id), _, _) if id == payout_id => {}
         // A payout that was registered twice and not executed: nothing came of it.
         (_, _, PayoutStatus::Initialized | PayoutStatus::Error) => {}
         // None of ours is under way, so it is one that was given up: the customer is paid by it.
         (_, State::Reserved | State::AwaitingApproval, _) => {
-            late_outcomes::adopt(app, &withdrawal, &payout).await?;
+            late_outcomes::adopt(app, withdrawal, &payout).await?;
         }
         (_, State::Failed, PayoutStatus::Success) => {
-            late_outcomes::book_late(app, &withdrawal, &payout).await?;
+            late_outcomes::book_late(app, withdrawal, &payout).await?;
         }
         _ => {
             let reason = format!("Revio executed a payout that is not this withdrawal's own: {payout_id}");
-            transactions::hold(app, &withdrawal, Hold::PaidTwice, &reason).await?;
+            transactions::hold(app, withdrawal, Hold::PaidTwice, &reason).await?;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {

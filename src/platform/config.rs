@@ -3,6 +3,7 @@
 //! Each variable may also be given as `NAME_FILE`, the path of a file that holds the value (secrets from a mount).
 
 mod amounts;
+mod collectors;
 mod doors;
 mod reader;
 mod reporting;
@@ -27,6 +28,7 @@ use urls::{
 };
 
 pub use amounts::{Thresholds, WithdrawalLimit};
+pub use collectors::{Collector, Collectors, SentrySettings, Share};
 pub use doors::{NoticeMails, StaffDoors, StaffTotp, StepUp};
 use reader::Reader;
 pub use reporting::Reporting;
@@ -111,6 +113,7 @@ pub struct Config {
     pub mail: MailSettings,
     /// `LOG_FORMAT`: `json` (default) or `text`.
     pub log_format: LogFormat,
+    pub collectors: Collectors,
     /// `RETENTION`: how long what nobody needs any more is kept.
     pub retention: Retention,
     /// `RATE_LIMITS`: `default` or `off` (load tests).
@@ -323,6 +326,7 @@ impl Config {
             data_keys: read.checked("DATA_KEYS", None, DataKeys::parse),
             mail: read.mail(public_url.as_deref()),
             log_format: read.checked("LOG_FORMAT", Some("json"), str::parse),
+            collectors: read.collectors(),
             retention: read.checked("RETENTION", Some(""), Retention::parse),
             rate_limits: read.checked("RATE_LIMITS", Some("default"), str::parse),
             counting: Some(Counting::default()),
@@ -330,16 +334,20 @@ impl Config {
             database_durability: read.checked("DATABASE_DURABILITY", Some("local"), str::parse),
             database_connections_max: read.number("DATABASE_CONNECTIONS_MAX", "10", DATABASE_CONNECTIONS),
             shutdown: read.parsed("SHUTDOWN_SECS", Some("25")).map(Duration::from_secs),
-            server: all_of!(Server {
-                tls: read.tls(),
-                connections_max: read.number("CONNECTIONS_MAX", "800", PLACES),
-                requests_max: read.number("REQUESTS_MAX", "512", PLACES),
-            }),
+            server: read.server(),
         })
     }
 }
 
 impl Reader<'_> {
+    fn server(&mut self) -> Option<Server> {
+        all_of!(Server {
+            tls: self.tls(),
+            connections_max: self.number("CONNECTIONS_MAX", "800", PLACES),
+            requests_max: self.number("REQUESTS_MAX", "512", PLACES),
+        })
+    }
+
     /// `Some(None)`: plain HTTP.
     fn tls(&mut self) -> Option<Option<Tls>> {
         let (chain, key) = (self.text("TLS_CERT", Some("")), self.text("TLS_KEY", Some("")).map(SecretString::from));

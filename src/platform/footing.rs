@@ -183,7 +183,7 @@ mod tests {
     use crate::platform::telemetry::Metrics;
 
     fn footing(clock: &Clock, demanded: Durability) -> Footing {
-        Footing::new(clock.clone(), demanded, Metrics::new().footing)
+        Footing::new(clock.clone(), demanded, Metrics::new().footing.clone())
     }
 
     #[test]

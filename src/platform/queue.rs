@@ -18,6 +18,7 @@ use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, time::D
 
 use chrono::TimeDelta;
 use futures_util::{FutureExt, StreamExt, stream};
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::platform::clock::{Clock, DateTime};
@@ -48,6 +49,11 @@ pub trait Work: Sync {
     fn label<'a>(&'a self, claimed: &'a Self::Claimed) -> &'a str;
 
     fn id(claimed: &Self::Claimed) -> Uuid;
+
+    /// Around a step: all that is logged and called in it has these ids.
+    fn span(&self, claimed: &Self::Claimed) -> Span {
+        tracing::info_span!(parent: None, "step", queue = self.label(claimed), row = %Self::id(claimed))
+    }
 
     /// One short statement: due rows, oldest first, at most `limit`, passed over where another worker is taking them.
     fn claim(&self, lease: Lease, limit: i64) -> impl Future<Output = sqlx::Result<Vec<Self::Claimed>>> + Send;
@@ -109,6 +115,10 @@ pub async fn step_due<W: Work>(work: &W, tools: Tools<'_>, limit: i64) -> Result
 }
 
 async fn step_one<W: Work>(work: &W, tools: Tools<'_>, row: &W::Claimed) {
+    step_within(work, tools, row).instrument(work.span(row)).await;
+}
+
+async fn step_within<W: Work>(work: &W, tools: Tools<'_>, row: &W::Claimed) {
     let (id, label) = (W::id(row), work.label(row));
     let stepped = match tokio::time::timeout(STEP_DEADLINE, caught(work.step(row))).await {
         Ok(stepped) => stepped,

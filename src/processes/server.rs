@@ -19,7 +19,8 @@ mod pace;
 mod unread;
 
 use std::future::{Future, pending};
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::http::{HeaderValue, Request, Response, header};
 use axum::{Router, body::Body, extract::ConnectInfo};
@@ -37,6 +38,9 @@ use crate::platform::{http::address, text_enum::text_enum, tls::Tls};
 use crate::processes::{load::Reserved, load::Shares, router};
 use pace::WriteTimeout;
 use unread::Watched;
+
+/// `OPS_ADDR`, where it is not set.
+const OPS_ADDR: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8081);
 
 /// Connections beyond `CONNECTIONS_MAX`, for one webhook or probe each.
 const RESERVED_CONNECTIONS: usize = 16;
@@ -282,4 +286,15 @@ fn is_callers(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
     )
+}
+
+/// Where operators ask. Several processes on one machine need no setting for that: the log says which port each has.
+pub async fn bind_for_operators(app: &App) -> io::Result<TcpListener> {
+    if let Some(address) = app.config.ops_addr {
+        return TcpListener::bind(address).await;
+    }
+    match TcpListener::bind(OPS_ADDR).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => TcpListener::bind((OPS_ADDR.0, 0)).await,
+        bound => bound,
+    }
 }

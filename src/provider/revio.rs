@@ -8,13 +8,16 @@ mod budget;
 mod links;
 pub mod types;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 
+use prometheus::HistogramVec;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
+use tracing::{Instrument, field::Empty};
 use uuid::Uuid;
 
 use crate::platform::config::{Config, Deadlines};
@@ -56,6 +59,7 @@ pub struct Revio {
     /// Of balance and statements.
     account: Arc<Breaker>,
     budget: Arc<Budget>,
+    call_seconds: HistogramVec,
 }
 
 /// What a call is for.
@@ -63,6 +67,9 @@ pub struct Revio {
 enum What {
     NewPurchase,
     Purchase,
+    Cancellation,
+    Payment,
+    NewPayout,
     Payout,
     Execution,
     /// The balance, a statement.
@@ -75,11 +82,28 @@ impl What {
     fn class(self) -> Class {
         match self {
             Self::Account | Self::File => Class::Reconciliation,
-            Self::Purchase | Self::Payout if budget::errand() == Some(Errand::Reconciliation) => Class::Reconciliation,
-            Self::Payout | Self::Execution => Class::Payouts,
+            Self::Purchase | Self::Payment | Self::Payout if budget::errand() == Some(Errand::Reconciliation) => {
+                Class::Reconciliation
+            }
+            Self::NewPayout | Self::Payout | Self::Execution => Class::Payouts,
             Self::NewPurchase => Class::Deposits,
-            Self::Purchase if budget::errand() == Some(Errand::Webhook) => Class::Webhooks,
-            Self::Purchase => Class::Polling,
+            _ if budget::errand() == Some(Errand::Webhook) => Class::Webhooks,
+            Self::Purchase | Self::Cancellation | Self::Payment => Class::Polling,
+        }
+    }
+
+    /// In metrics and traces.
+    fn name(self) -> &'static str {
+        match self {
+            Self::NewPurchase => "create_purchase",
+            Self::Purchase => "purchase",
+            Self::Cancellation => "cancel_purchase",
+            Self::Payment => "payment",
+            Self::NewPayout => "create_payout",
+            Self::Payout => "payout",
+            Self::Execution => "execute_payout",
+            Self::Account => "account",
+            Self::File => "file",
         }
     }
 
@@ -150,6 +174,7 @@ impl Revio {
             .user_agent(concat!("octoco/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("the HTTP client needs no more than a working TLS library");
+        let call_seconds = metrics.call_seconds.clone();
         let rates = (config.revio_calls_per_second, config.reconciliation_calls_per_second);
         let budget = Arc::new(Budget::new(rates, limiter, clock.clone(), metrics));
         Self {
@@ -163,6 +188,7 @@ impl Revio {
             payouts: Arc::default(),
             account: Arc::default(),
             budget,
+            call_seconds,
         }
     }
 
@@ -211,18 +237,18 @@ impl Revio {
 
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
     pub async fn cancel_purchase(&self, id: Uuid) -> Result<Purchase> {
-        self.send(Method::POST, self.path(&["purchases", &id.to_string(), "cancel"]), NOTHING, What::Purchase).await
+        self.send(Method::POST, self.path(&["purchases", &id.to_string(), "cancel"]), NOTHING, What::Cancellation).await
     }
 
     /// `GET /payments/{id}/`: a refund, chargeback or reversal. Nowhere documented (`revio.md` 2): where there is no such call, it is `NotFound`.
     pub async fn payment(&self, id: Uuid) -> Result<PaymentObject> {
-        self.send(Method::GET, self.path(&["payments", &id.to_string()]), NOTHING, What::Purchase).await
+        self.send(Method::GET, self.path(&["payments", &id.to_string()]), NOTHING, What::Payment).await
     }
 
     /// `POST /payouts/`: registers a payout. No money moves until [`Revio::execute_payout`], so it is safe to repeat.
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
         let path = self.path(&["payouts"]);
-        let payout: Payout = self.send(Method::POST, path, Some(&new.body(self.brand_id)), What::Payout).await?;
+        let payout: Payout = self.send(Method::POST, path, Some(&new.body(self.brand_id)), What::NewPayout).await?;
         if let Some(link) = &payout.execution_url {
             links::execution(&self.base_url, link).ok_or_else(no_execution)?;
         }
@@ -267,8 +293,10 @@ impl Revio {
 
     async fn call<T>(&self, request: RequestBuilder, what: What, parse: fn(Vec<u8>) -> Result<T>) -> Result<T> {
         let (breaker, deadline, bytes_max) = match what {
-            What::NewPurchase | What::Purchase => (&self.purchases, self.deadlines.call, ANSWER_BYTES_MAX),
-            What::Payout => (&self.payouts, self.deadlines.call, ANSWER_BYTES_MAX),
+            What::NewPurchase | What::Purchase | What::Cancellation | What::Payment => {
+                (&self.purchases, self.deadlines.call, ANSWER_BYTES_MAX)
+            }
+            What::NewPayout | What::Payout => (&self.payouts, self.deadlines.call, ANSWER_BYTES_MAX),
             What::Execution => (&self.payouts, self.deadlines.execute, ANSWER_BYTES_MAX),
             What::Account => (&self.account, self.deadlines.call, ANSWER_BYTES_MAX),
             What::File => (&self.account, FILE_DEADLINE, FILE_BYTES_MAX),
@@ -284,11 +312,18 @@ impl Revio {
         if let Some(wait) = breaker.wait(self.clock.now()) {
             return Err(RevioError::Paused(wait));
         }
-        let answer = match request.timeout(deadline).send().await {
-            Ok(response) => read(response, bytes_max).await.and_then(parse),
-            Err(error) => Err(transport(error)),
+        let span = tracing::debug_span!("revio", call = what.name(), class = class.name(), outcome = Empty);
+        let started = Instant::now();
+        let answered = async {
+            match request.timeout(deadline).send().await {
+                Ok(response) => read(response, bytes_max).await.and_then(parse),
+                Err(error) => Err(transport(error)),
+            }
         };
+        let answer = answered.instrument(span.clone()).await;
+        span.record("outcome", outcome(&answer));
         self.budget.count(class, outcome(&answer));
+        self.call_seconds.with_label_values(&[what.name(), outcome(&answer)]).observe(started.elapsed().as_secs_f64());
         match &answer {
             Err(RevioError::Transport(_) | RevioError::Upstream { .. }) => breaker.failed(self.clock.now()),
             Err(RevioError::RateLimited { retry_after }) => {

@@ -19,6 +19,7 @@ mod store;
 use aws_lc_rs::digest;
 use serde_json::{Value, json};
 use sqlx::PgExecutor;
+use tracing::{Span, field};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -128,11 +129,23 @@ async fn accept(app: &App, call: &Call<'_>) -> Result<Verdict> {
     }
     let accepted = delivery(app, call, Verdict::Accepted)?.about(event);
     if store::insert(&app.db, &accepted).await? {
+        log_stored(&accepted);
         app.crash.at("inbox.stored")?;
         return Ok(Verdict::Accepted);
     }
     store::insert(&app.db, &delivery(app, call, Verdict::Duplicate)?).await?;
     Ok(Verdict::Duplicate)
+}
+
+/// From the request that brought it to the event, and on to what it is about; our reference at Revio is a row's id.
+fn log_stored(accepted: &Delivery) {
+    let event = accepted.event.as_ref();
+    let object = event.and_then(|event| match event.subject {
+        Some(Subject::Purchase(id) | Subject::Payout(id)) => Some(field::display(id)),
+        None => None,
+    });
+    let row = event.and_then(|event| event.reference).filter(|id| provider_objects::is_row_id(*id)).map(field::display);
+    tracing::info!(webhook.id = %accepted.id, object.id = object, transaction.id = row, "an event is stored");
 }
 
 /// Why a genuine event is not acted on.
@@ -191,6 +204,10 @@ impl Work for Events<'_> {
 
     fn id(event: &Claimed) -> Uuid {
         event.id
+    }
+
+    fn span(&self, event: &Claimed) -> Span {
+        tracing::info_span!(parent: None, "step", queue = "inbox", webhook.id = %event.id)
     }
 
     async fn claim(&self, lease: Lease, limit: i64) -> sqlx::Result<Vec<Claimed>> {

@@ -31,6 +31,9 @@ fn planted(db: &PgPool) -> (Settings, Vec<String>) {
         ("REVIO_API_KEY", PLANTED.to_owned()),
         ("SMTP_URL", format!("smtp://octoco:{PLANTED}@127.0.0.1:1")),
         ("MAIL_FROM", "octoco@example.com".to_owned()),
+        ("SENTRY_DSN", format!("http://{PLANTED}@127.0.0.1:1/1")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1".to_owned()),
+        ("OTEL_EXPORTER_OTLP_HEADERS", format!("authorization={PLANTED}")),
         ("TLS_CERT", tls.cert.pem()),
         ("TLS_KEY", tls.signing_key.serialize_pem()),
     ]);
@@ -105,6 +108,11 @@ async fn a_wrong_setting_is_named_and_its_value_is_not_repeated(db: PgPool) {
         ("RETENTION", format!("{PLANTED}:7d")),
         ("GRAFANA_DATABASE_PASSWORD", format!("{PLANTED} {PLANTED}")),
         ("REPORTING_TIME_ZONE", format!("'{PLANTED}")),
+        ("SENTRY_DSN", format!("https://host/{PLANTED}")),
+        ("SENTRY_TRACES_SAMPLE_RATE", PLANTED.to_owned()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("https://user:{PLANTED}@host")),
+        ("OTEL_EXPORTER_OTLP_HEADERS", PLANTED.to_owned()),
+        ("OTEL_TRACES_SAMPLER_ARG", PLANTED.to_owned()),
     ];
     needles.extend(wrong[27].1.lines().filter(|line| !line.starts_with("---")).map(str::to_owned));
     for (name, value) in wrong {

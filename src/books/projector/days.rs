@@ -5,7 +5,7 @@
 mod store;
 
 use chrono::NaiveDate;
-use ledger::Currency;
+use ledger::{AccountCode, Currency};
 use sqlx::{Connection, PgConnection};
 
 use super::books::Line;
@@ -34,6 +34,22 @@ pub(super) async fn different(app: &App, currency: Currency) -> Result<Vec<Diffe
         }
     }
     Ok(different)
+}
+
+/// What stands on every account of the chart, for the alarms on the position and on the float.
+pub(super) async fn measure(app: &App) -> Result<()> {
+    for sums in store::sums(&app.db).await? {
+        let Some(account) = u16::try_from(sums.account_code).ok().and_then(AccountCode::from_code) else { continue };
+        for (side, sum) in [
+            ("debits", sums.debits),
+            ("credits", sums.credits),
+            ("pending_debits", sums.pending_debits),
+            ("pending_credits", sums.pending_credits),
+        ] {
+            app.metrics.finance.ledger_balance.with_label_values(&[&sums.currency, account.name(), side]).set(sum);
+        }
+    }
+    Ok(())
 }
 
 /// Every day of every currency, from the copied transfers, in one SQL transaction and while nobody copies.

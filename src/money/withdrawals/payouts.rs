@@ -145,6 +145,10 @@ async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
     app.crash.at("transaction.before_move")?;
     tx.commit().await?;
     transactions::announce(app, withdrawal, &to);
+    if approved.is_none() && withdrawal.state == State::Reserved {
+        let took = (app.clock.now() - withdrawal.created_at).as_seconds_f64();
+        app.metrics.withdrawal_submission_seconds.observe(took);
+    }
     app.crash.at("transaction.moved")?;
     Ok(Begun::Submitting(Box::new(submitting)))
 }

@@ -180,7 +180,7 @@ mod tests {
     fn budget(clock: &Clock) -> Budget {
         let limiter = Limiter::new("redis://127.0.0.1:1", RateLimits::Off, Counting::default()).expect("a URL");
         // A process alone has a quarter: five calls a second, five at once.
-        Budget::new((20, 5), Arc::new(limiter), clock.clone(), Metrics::new().revio)
+        Budget::new((20, 5), Arc::new(limiter), clock.clone(), Metrics::new().revio.clone())
     }
 
     fn stopped() -> Clock {

@@ -124,3 +124,24 @@ pub(super) async fn is_any_month_closed(db: impl PgExecutor<'_>) -> sqlx::Result
         .fetch_one(db)
         .await
 }
+
+/// Both sides of an account code over all days.
+pub(super) struct Sums {
+    pub(super) currency: String,
+    pub(super) account_code: i32,
+    pub(super) debits: i64,
+    pub(super) credits: i64,
+    pub(super) pending_debits: i64,
+    pub(super) pending_credits: i64,
+}
+
+pub(super) async fn sums(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Sums>> {
+    let sums = sqlx::query_as!(
+        Sums,
+        r#"select currency as "currency!", account_code as "account_code!", sum(debits)::bigint as "debits!",
+                  sum(credits)::bigint as "credits!", sum(pending_debits)::bigint as "pending_debits!",
+                  sum(pending_credits)::bigint as "pending_credits!"
+             from ledger_day_sides group by currency, account_code"#
+    );
+    sums.fetch_all(db).await
+}
