@@ -11,6 +11,8 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tracing::dispatcher::{DefaultGuard, Dispatch};
+use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt};
 use uuid::Uuid;
 
 type Received = Arc<Mutex<Vec<(String, HeaderMap, Vec<u8>)>>>;
@@ -76,6 +78,13 @@ impl Receiver {
         }
         items
     }
+}
+
+/// Listens on this thread. A second one, that wants nothing, stands beside: while there is only one in the process, `tracing` asks the
+/// thread that first comes to a line, which may be another test's, and remembers for all that nobody listens.
+pub(crate) fn listen(subscriber: impl Into<Dispatch>) -> (DefaultGuard, Dispatch) {
+    let beside = Dispatch::new(tracing_subscriber::registry().with(LevelFilter::OFF));
+    (tracing::dispatcher::set_default(&subscriber.into()), beside)
 }
 
 /// Of a span.

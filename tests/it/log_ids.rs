@@ -11,6 +11,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use tracing_subscriber::layer::SubscriberExt;
 
+use crate::collectors::listen;
 use crate::harness::TestApp;
 
 #[derive(Clone, Default)]
@@ -67,7 +68,7 @@ async fn a_withdrawal_is_followed_from_its_request_to_the_webhook_that_ended_it_
         .with_current_span(true)
         .with_writer(move || writer.clone());
     // The test, its server and everything that they await run on this thread.
-    let listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(filter).with(layer));
+    let listening = listen(tracing_subscriber::registry().with(filter).with(layer));
     let t = TestApp::new(db).await;
     let (customer, other) = (t.customer_with(10_000).await, t.customer_with(10_000).await);
     t.sim.set_payout_behaviour(PayoutBehaviour::Pend);

@@ -14,7 +14,7 @@ use tower::ServiceExt;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::binary::{self, Serving};
-use crate::collectors::Receiver;
+use crate::collectors::{Receiver, listen};
 use crate::harness::{PASSWORD, TestApp};
 
 const PLANTED: &str = "PLANTEDsecretPLANTED";
@@ -71,7 +71,7 @@ async fn an_error_and_a_panic_are_told_with_their_ids_and_nothing_of_anybody(db:
     let t = TestApp::with(db, &settings).await;
     let telemetry = Telemetry::open(&t.app.config.collectors).expect("the settings are usable");
     panics_are_told();
-    let listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(telemetry.layer()));
+    let listening = listen(tracing_subscriber::registry().with(telemetry.layer()));
     let customer = t.customer_with(10_000).await;
     t.sim.set_fault(Fault::next(1, Scope::CreatePayout, FaultKind::Refused));
     let withdrawal = t.withdraw(&customer, 4_000, "w").await;

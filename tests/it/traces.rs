@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use uuid::Uuid;
 
 use crate::binary::{self, Serving};
-use crate::collectors::{Receiver, attribute, trace_of};
+use crate::collectors::{Receiver, attribute, listen, trace_of};
 use crate::harness::TestApp;
 
 /// `(the span's name, the call that it is)` of all.
@@ -50,7 +50,7 @@ async fn one_withdrawal_is_one_trace_from_the_request_to_the_payout(db: PgPool) 
     let telemetry = Telemetry::open(&t.app.config.collectors).expect("the settings are usable");
     telemetry.count_in(&t.app.metrics);
     // The test, its server and everything that they await run on this thread.
-    let listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(telemetry.layer()));
+    let listening = listen(tracing_subscriber::registry().with(telemetry.layer()));
     t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
     let withdrawal = t.withdraw(&customer, 4_000, "w").await;
     t.drive().await;
@@ -100,7 +100,7 @@ async fn a_row_that_follows_from_another_begins_a_trace_of_its_own(db: PgPool) {
     let endpoint = format!("http://{}", collector.address);
     let t = TestApp::with(db, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]).await;
     let telemetry = Telemetry::open(&t.app.config.collectors).expect("the settings are usable");
-    let listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(telemetry.layer()));
+    let listening = listen(tracing_subscriber::registry().with(telemetry.layer()));
     let customer = t.customer_with(10_000).await;
     let deposit: Uuid = sqlx::query_scalar("select id from transactions").fetch_one(&t.app.db).await.expect("a row");
     t.sim.refund_purchase(t.purchase_of(deposit), Some(3_000)).expect("it was paid");
@@ -126,7 +126,7 @@ async fn of_the_traces_a_share_is_told_and_nothing_of_the_rest(db: PgPool) {
     let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_TRACES_SAMPLER_ARG", "0")];
     let t = TestApp::with(db, &settings).await;
     let telemetry = Telemetry::open(&t.app.config.collectors).expect("the settings are usable");
-    let listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(telemetry.layer()));
+    let listening = listen(tracing_subscriber::registry().with(telemetry.layer()));
     t.customer_with(10_000).await;
     telemetry.close().await;
     drop(listening);
