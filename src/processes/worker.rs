@@ -44,7 +44,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 16] = [
+static TASKS: [Task; 17] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),

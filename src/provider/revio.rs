@@ -72,8 +72,9 @@ enum What {
     NewPayout,
     Payout,
     Execution,
-    /// The balance, a statement.
-    Account,
+    Balance,
+    NewStatement,
+    Statement,
     /// What is in a statement.
     File,
 }
@@ -81,7 +82,7 @@ enum What {
 impl What {
     fn class(self) -> Class {
         match self {
-            Self::Account | Self::File => Class::Reconciliation,
+            Self::Balance | Self::NewStatement | Self::Statement | Self::File => Class::Reconciliation,
             Self::Purchase | Self::Payment | Self::Payout if budget::errand() == Some(Errand::Reconciliation) => {
                 Class::Reconciliation
             }
@@ -102,8 +103,10 @@ impl What {
             Self::NewPayout => "create_payout",
             Self::Payout => "payout",
             Self::Execution => "execute_payout",
-            Self::Account => "account",
-            Self::File => "file",
+            Self::Balance => "balance",
+            Self::NewStatement => "create_statement",
+            Self::Statement => "statement",
+            Self::File => "statement_file",
         }
     }
 
@@ -298,7 +301,9 @@ impl Revio {
             }
             What::NewPayout | What::Payout => (&self.payouts, self.deadlines.call, ANSWER_BYTES_MAX),
             What::Execution => (&self.payouts, self.deadlines.execute, ANSWER_BYTES_MAX),
-            What::Account => (&self.account, self.deadlines.call, ANSWER_BYTES_MAX),
+            What::Balance | What::NewStatement | What::Statement => {
+                (&self.account, self.deadlines.call, ANSWER_BYTES_MAX)
+            }
             What::File => (&self.account, FILE_DEADLINE, FILE_BYTES_MAX),
         };
         let class = what.class();

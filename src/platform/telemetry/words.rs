@@ -59,11 +59,10 @@ pub const REVIO_CALLS: &[&str] = &[
     "create_payout",
     "payout",
     "execute_payout",
-    "account",
-    "file",
     "balance",
     "create_statement",
     "statement",
+    "statement_file",
 ];
 /// What TigerBeetle is asked to do (its own names), and how it ended: `unknown` is no answer in time.
 pub const LEDGER_CALLS: &[&str] = &[

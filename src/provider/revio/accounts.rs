@@ -69,7 +69,7 @@ struct Balances {
 impl Revio {
     /// `GET /balance/`: every figure of every currency.
     pub async fn balance(&self) -> Result<Vec<BalanceField>> {
-        let balances: Balances = self.send(Method::GET, self.path(&["balance"]), NOTHING, What::Account).await?;
+        let balances: Balances = self.send(Method::GET, self.path(&["balance"]), NOTHING, What::Balance).await?;
         let fields = fields_of(balances.ecommerce);
         fields.map_err(|wrong| RevioError::Unreadable(wrong.into()))
     }
@@ -81,14 +81,14 @@ impl Revio {
         let (from, to) = (from.timestamp().to_string(), (to.timestamp() - 1).to_string());
         url.query_pairs_mut().append_pair("paid_from", &from).append_pair("paid_to", &to);
         let body = json!({"format": "csv", "timezone": time_zone});
-        let statement: Statement = self.send(Method::POST, url, Some(&body), What::Account).await?;
+        let statement: Statement = self.send(Method::POST, url, Some(&body), What::NewStatement).await?;
         Ok(statement.id)
     }
 
     /// `GET /company_statements/{id}/`: how far it is.
     pub async fn statement(&self, id: Uuid) -> Result<Statement> {
         let path = self.path(&["company_statements", &id.to_string()]);
-        let statement: Statement = self.send(Method::GET, path, NOTHING, What::Account).await?;
+        let statement: Statement = self.send(Method::GET, path, NOTHING, What::Statement).await?;
         match statement.id == id {
             true => Ok(statement),
             false => Err(RevioError::Unreadable("another statement than was asked for".into())),

@@ -238,7 +238,7 @@ mod tests {
         let clock = stopped();
         let limiter = Limiter::new("redis://127.0.0.1:1", RateLimits::Off, Counting::default()).expect("a URL");
         // Alone: a quarter of 400 a second and of 5.
-        let wide = Budget::new((400, 5), Arc::new(limiter), clock.clone(), Metrics::new().revio);
+        let wide = Budget::new((400, 5), Arc::new(limiter), clock.clone(), Metrics::new().revio.clone());
         assert_eq!(places(&wide, Class::Reconciliation).await, 5, "what may come at once");
         assert!(places(&wide, Class::Polling).await > 5, "the others have theirs");
         clock.advance(TimeDelta::seconds(4));
