@@ -63,6 +63,8 @@ pub struct Metrics {
     pub footing: FootingGauges,
     /// From a row's beginning to its completion, by kind.
     pub transaction_completion_seconds: HistogramVec,
+    /// From a withdrawal's beginning to the call that pays it, the first one, of those that waited for no person.
+    pub withdrawal_submission_seconds: HistogramVec,
     /// By call and outcome: ok, refused, resolved, contradiction, unknown.
     pub ledger_call_seconds: HistogramVec,
     pub finance: Finance,
@@ -320,6 +322,12 @@ impl Metrics {
                 "octoco_transaction_completion_seconds",
                 "From a transaction's beginning to its completion",
                 &[KIND],
+            ),
+            withdrawal_submission_seconds: declare.histogram_of(
+                &LIVES,
+                "octoco_withdrawal_submission_seconds",
+                "From a withdrawal's beginning to the call that pays it, where it waits for no person",
+                &[],
             ),
             ledger_call_seconds: declare.histogram(
                 "octoco_ledger_call_seconds",
