@@ -3,7 +3,7 @@
     rules     each has its runbook, its dashboard and its cases (alert_cases.py), which `promtool test rules` runs
     routes    each pair of severity and team reaches its receiver
     delivery  what fires arrives at Slack and by mail with its links, in groups, and silences what follows from it
-    metrics   what rules read is exported: by the running service, an exporter or TigerBeetle
+    metrics   what rules read is exported: by the running service, an exporter or TigerBeetle (monitoring_metrics.py)
 
 The Prometheus of this step reads a page that the step writes, and looks every second instead of every 15.
 """
@@ -17,15 +17,13 @@ import urllib.request
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import attack
-import demo
 import monitoring
 import parts
 import processes
-import service
 import toolchain
 from alert_cases_service import CASES
 from console import ROOT, Failure, heading, note
+from monitoring_metrics import unknown
 
 PORTS = {"octoco": 23080, "operations": 23081, "revio-sim": 23090, "alert-inbox": 23094, "alert-mail": 23025}
 PORTS |= {"alertmanager": 23093, "prometheus": 23099}
@@ -132,7 +130,9 @@ class Field:
     def states(self):
         """Of each alert that Alertmanager knows: active, or suppressed by another."""
         alerts = asked(self.up.ports["alertmanager"], "/api/v2/alerts")
-        return {alert["labels"]["alertname"]: alert["status"]["state"] for alert in alerts}
+        return {
+            (alert["labels"]["alertname"], alert["labels"]["severity"]): alert["status"]["state"] for alert in alerts
+        }
 
 
 def picked(rule, labels):
@@ -292,7 +292,7 @@ def pair_of(rule):
 
 
 def delivery(field):
-    return [problem for step in (by_prometheus, in_groups, silenced) for problem in step(field)]
+    return [problem for step in (by_prometheus, in_groups, tickets, silenced) for problem in step(field)]
 
 
 def by_prometheus(field):
@@ -330,6 +330,29 @@ def in_groups(field):
     return problems
 
 
+def tickets(field):
+    """To those whom nobody wakes; a page says all that the ticket of the same name would."""
+    float_low, reuse = field.alert("FloatLow", currency="ZAR"), field.alert("RefreshReuse")
+    burns = [field.alert("ApiBurn", severity=severity, slo="api") for severity in ("page", "ticket")]
+    field.send(float_low, reuse, *burns)
+    wanted = (
+        ("to #octoco-finance", "[TICKET] FloatLow ZAR", float_low),
+        ("to finance@example.com", "[TICKET] FloatLow ZAR", float_low),
+        ("to #octoco-ops", "[TICKET] RefreshReuse", reuse),
+        ("to ops@example.com", "[TICKET] RefreshReuse", reuse),
+        ("to on-call@example.com", "[PAGE] ApiBurn", burns[0]),
+    )
+    problems = []
+    for whom, subject, alert in wanted:
+        texts = alert["annotations"].values()
+        problems += field.until(f"{subject} {whom}", arrived(field, whom, subject, *texts))
+    if any("<!channel>" in text for text in field.messages().values() if "[TICKET]" in text):
+        problems.append("a ticket calls everybody")
+    if field.states().get(("ApiBurn", "ticket")) != "suppressed":
+        problems.append("the ticket of ApiBurn is told beside the page")
+    return problems
+
+
 def silenced(field):
     """What follows from something that is told already is not told."""
     problems = []
@@ -342,11 +365,8 @@ def silenced(field):
         field.send(*follows, field.alert("CriticalBreak", type=name))
         problems += field.until("what is true all the same", arrived(field, "CriticalBreak", f"'type': '{name}'"))
         states = field.states()
-        problems += [
-            f"{name} does not silence {alert}"
-            for alert in ("StuckRows", "DeadEvents")
-            if states.get(alert) != "suppressed"
-        ]
+        consequences = (("StuckRows", "page"), ("DeadEvents", "ticket"))
+        problems += [f"{name} does not silence {alert}" for alert in consequences if states.get(alert) != "suppressed"]
         problems += [
             f"{name} was told, and {alert['labels']['alertname']} too"
             for alert in follows
@@ -357,59 +377,8 @@ def silenced(field):
     return problems
 
 
-# -- metrics ----------------------------------------------------------------------------------------------------------
-
-
 def metrics(field):
-    read = {name for rule in field.rules for name in metrics_of(rule["query"])}
-    recorded = {rule["name"] for rule in field.rules if rule["type"] == "recording"}
-    exporters = (monitoring.HOME / "exporters.txt").read_text().splitlines()
-    listed = {line.split()[0] for line in exporters if line.strip() and not line.startswith("#")}
-    missing = not_exported(field, read - recorded - listed - {f"tb_{name}" for name in tigerbeetles()})
-    return [f"nobody exports {name}" for name in sorted(missing)]
-
-
-def metrics_of(query):
-    """The names in a query, as Prometheus prints it."""
-    for what in (
-        r'"[^"]*"',
-        r"\{[^}]*\}",
-        r"\[[^\]]*\]",
-        r"\b(by|on|without|ignoring|group_left|group_right)\s*\([^)]*\)",
-    ):
-        query = re.sub(what, " ", query)
-    words = re.findall(r"(?<![\w:])[a-zA-Z_:][\w:]*(?![\w:]*\s*\()", query)
-    return set(words) - {"and", "or", "unless", "bool", "offset", "by", "on", "d", "h", "m"}
-
-
-def tigerbeetles():
-    said = subprocess.run([toolchain.tigerbeetle(), "inspect", "metrics"], capture_output=True, text=True, check=False)
-    return re.findall(r"^(?:gauge|count): (\w+)\(", said.stdout + said.stderr, flags=re.MULTILINE)
-
-
-def not_exported(field, wanted):
-    """Those that the service lacks once money has come and gone and was reconciled."""
-    up = replace(field.up, ports={**field.up.ports, "operations": processes.free_port(PORTS["operations"])})
-    try:
-        service.prepare(up)
-        parts.sql(up, attack.QUIET, "octoco")
-        processes.ensure(up.state, service.serve(up))
-        demo.Demo(up).run()
-        monitoring.show(up)
-        return missing_at(f"http://127.0.0.1:{up.ports['operations']}/metrics", wanted)
-    finally:
-        parts.stop_all(up.state, ("revio-sim", "octoco"))
-
-
-def missing_at(url, wanted):
-    """Gauges of state are there after the worker's next look, 15 s at the latest."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            names = set(re.findall(r"^([a-zA-Z_:][\w:]*)[{ ]", answer.read().decode(), flags=re.MULTILINE))
-        if wanted <= names or time.monotonic() > deadline:
-            return wanted - names
-        time.sleep(0.5)
+    return unknown(field.up, PORTS["operations"], field.rules, [page.read_text() for page in RUNBOOKS.glob("*.md")])
 
 
 # -- tools ------------------------------------------------------------------------------------------------------------
