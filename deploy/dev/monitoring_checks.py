@@ -158,9 +158,8 @@ class watched:
         for part in monitoring.all_parts(self.up, QUICKLY):
             processes.ensure(self.up.state, part)
         groups = asked(self.up.ports["prometheus"], "/api/v1/rules")["data"]["groups"]
-        return Field(
-            self.up, self.page, [{**rule, "file": group["file"]} for group in groups for rule in group["rules"]]
-        )
+        named = [{**rule, "file": group["file"], "group": group["name"]} for group in groups for rule in group["rules"]]
+        return Field(self.up, self.page, named)
 
     def __exit__(self, *_):
         self.page.shutdown()
@@ -219,11 +218,13 @@ def promtool_files(field):
     sets = {}
     for case in CASES:
         rules_of = [rule for rule in field.alerts if is_of(rule, case)]
-        pace = "10m" if int(case.at[:-1]) > 1000 else "1m"
-        sets.setdefault((rules_of[0]["file"], pace), []).extend(promtool_tests(case, rules_of))
-    for number, ((rule_file, pace), tests) in enumerate(sets.items()):
+        step = 10 if int(case.at[:-1]) > 1000 else 1
+        sets.setdefault((rules_of[0]["file"], step), []).extend(promtool_tests(case, rules_of, step))
+    for number, ((rule_file, step), tests) in enumerate(sets.items()):
+        order = list(dict.fromkeys(rule["group"] for rule in field.rules if rule["file"] == rule_file))
+        settings = {"rule_files": [rule_file], "evaluation_interval": f"{step}m", "group_eval_order": order}
         file = field.home(f"tests-{number}.json")
-        file.write_text(json.dumps({"rule_files": [rule_file], "evaluation_interval": pace, "tests": tests}))
+        file.write_text(json.dumps({**settings, "tests": tests}))
         yield file
 
 
@@ -231,21 +232,24 @@ def is_of(rule, case):
     return rule["name"] == case.alert and case.labels.items() >= own(rule).items()
 
 
-def promtool_tests(case, rules_of):
-    """It fires with these labels and texts, not before its time, and not of the other series."""
-    expected = [
+def promtool_tests(case, rules_of, step):
+    """It begins to fire at that look with these labels and texts, and of the other series it does not."""
+    at = int(case.at[:-1])
+    before = [promised(case, at - step, expected(case, rules_of, case.before))] if at else []
+    yield promtool_test(case.fires, [*before, promised(case, at, expected(case, rules_of, case.severities))])
+    if case.quiet:
+        yield promtool_test(case.quiet, [promised(case, at, [])])
+
+
+def expected(case, rules_of, severities):
+    return [
         {
             "exp_labels": {**rule["labels"], **case.labels},
             "exp_annotations": linked({**rule["annotations"], "summary": case.summary}),
         }
         for rule in rules_of
-        if rule["labels"]["severity"] in case.severities
+        if rule["labels"]["severity"] in severities
     ]
-    shortest = min(int(rule["duration"]) for rule in rules_of) // 60
-    early = [promised(case, f"{shortest - 1}m", [])] if shortest > 0 else []
-    yield promtool_test(case.fires, [*early, promised(case, case.at, expected)])
-    if case.quiet:
-        yield promtool_test(case.quiet, [promised(case, case.at, [])])
 
 
 def own(rule):
@@ -266,8 +270,8 @@ def promtool_test(lines, promises):
     }
 
 
-def promised(case, at, expected):
-    return {"eval_time": at, "alertname": case.alert, "exp_alerts": expected}
+def promised(case, at, alerts):
+    return {"eval_time": f"{at}m", "alertname": case.alert, "exp_alerts": alerts}
 
 
 # -- routes -----------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def unknown(up, operations, rules, pages):
     """Problems, one a line."""
     recorded = {rule["name"] for rule in rules if rule["type"] == "recording"}
     exporters = (monitoring.HOME / "exporters.txt").read_text().splitlines()
-    listed = {line.split()[0] for line in exporters if line.strip() and not line.startswith("#")}
+    listed = {line.strip() for line in exporters if not line.startswith("#")}
     elsewhere = recorded | listed | {f"tb_{name}" for name in tigerbeetles()}
     wanted = {
         (name, "") for page in pages for name in re.findall(r"\b(?:octoco_|tb_|node_|redis_|octoco:)[\w:]+", page)
@@ -88,7 +88,9 @@ def missing_at(url, wanted):
 
 
 def selects(one, name, labels):
-    return name in (one[0], f"{one[0]}_count") and all(chosen(matcher, labels) for matcher in one[1].split(",") if matcher)
+    return name in (one[0], f"{one[0]}_count") and all(
+        chosen(matcher, labels) for matcher in one[1].split(",") if matcher
+    )
 
 
 def chosen(matcher, labels):
