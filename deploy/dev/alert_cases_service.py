@@ -6,6 +6,7 @@ BOTH = ("page", "ticket")
 WEBHOOKS = 'octoco_webhook_calls_total{verdict="%s"} %s'
 STATES = 'octoco_transaction_states_total{kind="%s",state="%s"} %s'
 CALLS = 'octoco_revio_calls_total{class="%s",outcome="ok"} %s'
+LEDGER = 'octoco_ledger_call_seconds_count{call="create_transfers",outcome="%s"} %s'
 DISK = 'node_filesystem_%s_bytes{instance="db",mountpoint="/",fstype="ext4"} %s'
 ON_DISK = {"instance": "db", "mountpoint": "/", "fstype": "ext4"}
 REQUESTS = 'octoco_http_requests_total{route="/v1/balances",status="%s"} %s'
@@ -85,10 +86,18 @@ SERVICE = (
     Case(
         "LedgerUnknown",
         "6m",
-        'octoco_ledger_call_seconds_count{call="create_transfers",outcome="unknown"} 0+2x30',
-        """octoco_ledger_call_seconds_count{call="create_transfers",outcome="unknown"} 4x30
-        octoco_ledger_call_seconds_count{call="create_transfers",outcome="refused"} 0+2x30""",
+        LEDGER % ("unknown", "0+2x30") + "\n" + LEDGER % ("ok", "0+2x30"),
+        LEDGER % ("unknown", "4x30") + "\n" + LEDGER % ("refused", "0+2x30"),
         "10 calls to TigerBeetle in 5 minutes got no answer",
+        labels={"scope": "some"},
+    ),
+    Case(
+        "LedgerUnknown",
+        "6m",
+        LEDGER % ("unknown", "0+3x30") + "\n" + LEDGER % ("ok", "0+2x30"),
+        LEDGER % ("unknown", "0x30") + "\n" + LEDGER % ("ok", "0+2x30"),
+        "15 calls to TigerBeetle in 5 minutes got no answer",
+        labels={"scope": "all"},
     ),
     Case(
         "ReadModelBehind",

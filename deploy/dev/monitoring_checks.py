@@ -360,7 +360,7 @@ def tickets(field):
 def silenced(field):
     """What follows from something that is told already is not told."""
     problems = []
-    causes = (field.alert("TargetDown", scope="all", job="octoco"), field.alert("LedgerUnknown"))
+    causes = (field.alert("TargetDown", scope="all", job="octoco"), field.alert("LedgerUnknown", scope="all"))
     for cause in causes:
         name = cause["labels"]["alertname"]
         follows = [field.alert("StuckRows", queue=name), field.alert("DeadEvents", queue=name)]
