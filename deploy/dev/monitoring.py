@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,9 @@ PARTS = {"alert-inbox": 19094, "alertmanager": 19093, "prometheus": 19090}  # as
 PORTS = {**PARTS, "alert-mail": 19025}
 SECRETS = {"smtp_password": "the-password-of-the-mail-server", "watchdog_token": "the-token-of-the-watchdog"}
 GRAFANA = "http://127.0.0.1:3000"  # as grafana/README.md starts it
+
+PATIENCE = 180  # seconds that a run may take: it looks twice at what differs, a minute apart
+NOT_FINISHED = 2  # exit status of `octoco reconcile`
 
 POSITION = "currency, owed, unallocated, at_provider, in_transit, bank, held, own_funds, receivables, surplus"
 OF_TODAY = "from reporting.position where day = (select max(day) from reporting.position) order by currency"
@@ -140,13 +144,23 @@ def is_ready(port):
 def show(up):
     """What the demo has done, as finance sees it: a reconciliation, and whether we hold what we owe."""
     heading("Demo: a reconciliation, and the position")
-    command = [service.binary(up, "octoco"), "reconcile"]
-    run = subprocess.run(command, env=service.service_env(up), capture_output=True, text=True, check=False)
+    run = reconciled(up)
     if run.returncode not in (0, 1):  # 1: it has found something
-        raise Failure("reconcile", run.stderr or run.stdout, "./dev logs octoco")
+        raise Failure("reconcile", run.stdout + run.stderr, "read the log: ./dev logs octoco")
     for line in run.stdout.splitlines():
         note(line)
     for row in parts.sql(up, f"select {POSITION} {OF_TODAY}", "octoco").splitlines():
         note("")
         for name, value in zip(POSITION.split(", "), row.split("|")):
             note(f"{name:<14}{value:>16}")
+
+
+def reconciled(up):
+    """The service has just begun a run of its own, and there is one at a time."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        command = [service.binary(up, "octoco"), "reconcile"]
+        run = subprocess.run(command, env=service.service_env(up), capture_output=True, text=True, check=False)
+        if run.returncode != NOT_FINISHED or time.monotonic() > deadline:
+            return run
+        time.sleep(1)
