@@ -148,7 +148,8 @@ def show(up):
     if run.returncode not in (0, 1):  # 1: it has found something
         raise Failure("reconcile", run.stdout + run.stderr, "read the log: ./dev logs octoco")
     for line in run.stdout.splitlines():
-        note(line)
+        if not line.startswith("{"):  # which is its log
+            note(line)
     for row in parts.sql(up, f"select {POSITION} {OF_TODAY}", "octoco").splitlines():
         note("")
         for name, value in zip(POSITION.split(", "), row.split("|")):
