@@ -194,6 +194,15 @@ PARTS = (
         "Replica (all) of TigerBeetle tells nothing any more",
     ),
     Case(
+        "TigerBeetleFaulty",
+        "15m",
+        'tb_journal_faulty{cluster="0",replica="3"} 2x30',
+        'tb_journal_faulty{cluster="0",replica="3"} 2x10 0x30',
+        "2 entries in the journal of replica 3 of TigerBeetle are broken",
+        TICKET,
+        {"cluster": "0", "replica": "3"},
+    ),
+    Case(
         "PostgresDown",
         "2m",
         'pg_up{instance="db"} 0x9',
