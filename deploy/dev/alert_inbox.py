@@ -41,7 +41,7 @@ class Folder:
                 old.unlink()
 
     def write(self, name, text):
-        new = self.path / f".{name}"
+        new = self.path / f"{name}.new"
         new.write_text(text)
         new.rename(self.path / name)
 
