@@ -31,9 +31,8 @@ def unknown(up, operations, rules, pages):
     exporters = (monitoring.HOME / "exporters.txt").read_text().splitlines()
     listed = {line.strip() for line in exporters if not line.startswith("#")}
     elsewhere = recorded | listed | {f"tb_{name}" for name in tigerbeetles()}
-    wanted = {
-        (name, "") for page in pages for name in re.findall(r"\b(?:octoco_|tb_|node_|redis_|octoco:)[\w:]+", page)
-    }
+    named = re.compile(r"\b(?:octoco_|tb_|node_(?!exporter)|redis_(?!exporter)|octoco:)[\w:]+")
+    wanted = {(name, "") for page in pages for name in named.findall(page)}
     for rule in rules:
         wanted |= {(name, "") for name in names_in(rule["query"])} | set(selectors_in(rule["query"]))
     missing = not_exported(up, operations, {one for one in wanted if one[0] not in elsewhere})
