@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import attack
 import fuzz
+import monitoring_checks
 import openapi
 import parts
 import toolchain
@@ -20,7 +21,7 @@ import typescript
 from console import ROOT, Failure, duration, heading, note
 
 STATE = ROOT / ".dev" / "test"
-PORTS = {"postgres": 25432, "redis": 26379, "tigerbeetle": 23000}
+PORTS = {"postgres": 25432, "redis": 26379, "tigerbeetle": 23000, **monitoring_checks.PORTS}
 QUERIES = ROOT / ".sqlx"
 QUERIES_GOOD = ROOT / ".dev" / "queries.sha256"
 PYTHON = ("dev", "deploy/dev", "bench")
@@ -121,6 +122,7 @@ def test(filters):
                     openapi.in_test(run)
                     fuzz.in_test(run, instances)
                     attack.in_test(run, instances)
+                    monitoring_checks.in_test(run, instances)
     except Failure as failure:
         failure.show()
         run.failed += 1

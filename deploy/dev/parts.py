@@ -36,9 +36,13 @@ PORT_VARIABLES = {
     "postgres": "OCTOCO_POSTGRES_PORT",
     "redis": "OCTOCO_REDIS_PORT",
     "tigerbeetle": "OCTOCO_TIGERBEETLE_PORT",
+    "prometheus": "OCTOCO_PROMETHEUS_PORT",
+    "alertmanager": "OCTOCO_ALERTMANAGER_PORT",
+    "alert-inbox": "OCTOCO_ALERT_INBOX_PORT",
+    "alert-mail": "OCTOCO_ALERT_MAIL_PORT",
 }
 
-OWNERS = {"operations": "octoco"}  # who listens on a port that is no part's main one
+OWNERS = {"operations": "octoco", "alert-mail": "alert-inbox"}  # who listens on a port that is no part's main one
 SERVICE_ROLE = "octoco_service"
 READER_ROLE = "grafana"
 

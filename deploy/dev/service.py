@@ -32,7 +32,7 @@ def instances():
 def chosen_ports():
     saved = STATE / "ports.json"
     if saved.exists() and any(processes.find(STATE, name) for name in PARTS):
-        return {**PORTS, **json.loads(saved.read_text())}
+        return {**PORTS, **json.loads(saved.read_text())}  # more than those where it was started with more
     return {name: int(os.environ.get(parts.PORT_VARIABLES[name]) or port) for name, port in PORTS.items()}
 
 

@@ -31,6 +31,7 @@ ZIG_WHEEL_SHA256 = {
     "aarch64": "7994b27f3cbfcedea43f9b7552e38b45857bdf0e9a45065474092dd74e7048cf",
 }
 POSTGRES_AT_LEAST = 15
+MONITORING = ("prometheus", "prometheus-alertmanager")
 
 # The crate's build script calls this as its compiler. What it asks for is built already.
 CLIENT_FOR_CARGO = """#!/bin/sh
@@ -75,6 +76,16 @@ def ensure_cargo():
 
 
 def ensure_packages():
+    ensure_installed(missing_packages)
+
+
+def ensure_monitoring():
+    """Prometheus and Alertmanager, which only `./dev up --monitoring` and `./dev test` need."""
+    with services_kept_down(MONITORING, bool(missing_monitoring())):
+        ensure_installed(missing_monitoring)
+
+
+def ensure_installed(missing_packages):
     missing = missing_packages()
     if not missing:
         return
@@ -85,7 +96,8 @@ def ensure_packages():
     apt_install(install)
     still_missing = missing_packages()
     if still_missing:
-        raise Failure("install system packages", f"still not found: {', '.join(still_missing)}", postgres_hint())
+        hint = postgres_hint() if "postgresql" in still_missing else f"apt-get install {' '.join(still_missing)}"
+        raise Failure("install system packages", f"still not found: {', '.join(still_missing)}", hint)
 
 
 def missing_packages():
@@ -97,6 +109,34 @@ def missing_packages():
         "python3-pip": zig().exists() or pip() is not None,
     }
     return [package for package, present in need.items() if not present]
+
+
+def missing_monitoring():
+    need = {"prometheus": ("prometheus", "promtool"), "prometheus-alertmanager": ("amtool",)}
+    missing = {package for package, programs in need.items() if not all(map(shutil.which, programs))}
+    return sorted(missing if alertmanager() else missing | {"prometheus-alertmanager"})
+
+
+def alertmanager():
+    """Debian's name, or the project's own."""
+    return shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+
+
+@contextmanager
+def services_kept_down(names, installs):
+    """Debian starts what it installs, unless this file says no (its own `invoke-rc.d`), and again at each boot."""
+    policy = Path("/usr/sbin/policy-rc.d")
+    ours = installs and os.geteuid() == 0 and policy.parent.exists() and not policy.exists()
+    if ours:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        if ours:
+            policy.unlink()
+        if installs and os.geteuid() == 0 and shutil.which("systemctl"):
+            subprocess.run(["systemctl", "disable", *names], capture_output=True, check=False)
 
 
 def apt_install(install):

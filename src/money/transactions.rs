@@ -286,6 +286,11 @@ pub async fn find(app: &App, id: Uuid) -> Result<Transaction> {
     store::find(&app.db, id).await?.ok_or(Error::NotFound("transaction"))?.try_into()
 }
 
+/// Whether it has waited for a person, or for a payout that was begun before.
+pub async fn has_waited(app: &App, row: &Transaction) -> Result<bool> {
+    Ok(store::has_waited(&app.db, row.id).await?)
+}
+
 /// Those of them that there are, newest first.
 pub async fn find_all(app: &App, ids: &[Uuid]) -> Result<Vec<Transaction>> {
     store::find_all(&app.db, ids).await?.into_iter().map(Transaction::try_from).collect()

@@ -33,6 +33,30 @@ async fn a_withdrawal_to_a_new_bank_account_waits_and_goes_on_by_itself_when_the
     t.finish().await;
 }
 
+#[sqlx::test]
+async fn how_long_a_withdrawal_takes_to_reach_revio_is_measured_once_and_not_of_those_that_waited_for_the_hours(
+    db: PgPool,
+) {
+    let t = TestApp::with(db, &COOLING).await;
+    let measured = || {
+        let metrics = t.app.metrics.withdrawal_submission_seconds.with_label_values::<&str>(&[]);
+        (metrics.get_sample_count(), metrics.get_sample_sum())
+    };
+    let customer = t.customer_with(100_000).await;
+    let waits = t.withdraw(&customer, 100, "waits").await;
+    t.drive().await;
+    t.advance(TimeDelta::hours(25));
+    t.drive().await;
+    assert_eq!(t.state(waits.id()).await, "completed");
+    assert_eq!(measured(), (0, 0.0));
+    let prompt = t.withdraw(&customer, 100, "prompt").await;
+    t.advance(TimeDelta::seconds(40));
+    t.drive().await;
+    assert_eq!(t.state(prompt.id()).await, "completed");
+    assert_eq!(measured(), (1, 40.0));
+    t.finish().await;
+}
+
 async fn add_account(t: &TestApp, customer: &Customer) -> Customer {
     let account = json!({"account_number": "62001234567", "branch_code": "250655", "account_holder": "Thandi Nkosi",
         "bank_name": "FNB"});

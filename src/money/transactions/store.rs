@@ -256,6 +256,14 @@ pub(super) async fn lock(db: impl PgExecutor<'_>, id: Uuid, version: i32) -> sql
     Ok(found.fetch_optional(db).await? == Some(version))
 }
 
+pub(super) async fn has_waited(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
+    let waited = sqlx::query_scalar!(
+        r#"select states like '%awaiting_approval%' or states like '%submitting%' as "waited!" from transactions where id = $1"#,
+        id
+    );
+    waited.fetch_one(db).await
+}
+
 /// The object's own row comes before the row that its reference names.
 pub(super) async fn find_for_provider(
     db: impl PgExecutor<'_>,

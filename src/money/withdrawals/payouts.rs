@@ -128,6 +128,7 @@ async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
     app.footing.may_pay()?;
     app.revio.place_for_execution().await?;
     let approved = approval::subject(app, withdrawal).await?;
+    let is_prompt = approved.is_none() && !transactions::has_waited(app, withdrawal).await?;
     let to = Move::to(State::Submitting, Due::In(LEASE));
     let mut tx = app.db.begin().await?;
     if restrictions::is_frozen_until_commit(&mut tx, withdrawal.user_id).await? {
@@ -145,7 +146,7 @@ async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
     app.crash.at("transaction.before_move")?;
     tx.commit().await?;
     transactions::announce(app, withdrawal, &to);
-    if approved.is_none() && withdrawal.state == State::Reserved {
+    if is_prompt {
         let took = (app.clock.now() - withdrawal.created_at).as_seconds_f64();
         app.metrics.withdrawal_submission_seconds.observe(took);
     }
