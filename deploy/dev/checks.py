@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import attack
+import dashboards
 import fuzz
 import parts
 import toolchain
@@ -119,6 +120,7 @@ def test(filters):
                     typescript.in_test(run)
                     fuzz.in_test(run, instances)
                     attack.in_test(run, instances)
+                    dashboards.in_test(run)
     except Failure as failure:
         failure.show()
         run.failed += 1

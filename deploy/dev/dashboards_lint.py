@@ -34,10 +34,10 @@ BOOKS = "Books complete up to"
 class Board:
     """One dashboard, and what it says wrongly."""
 
-    def __init__(self, path):
+    def __init__(self, path, document=None):
         self.path = path
         self.name = str(path.relative_to(HOME / "dashboards"))
-        self.json = json.loads(path.read_text())
+        self.json = document or json.loads(path.read_text())
         self.uid, self.title = self.json.get("uid"), self.json.get("title")
         self.panels = [panel for panel in self.json.get("panels", []) if panel["type"] != "row"]
         self.variables = {variable["name"]: variable for variable in self.json["templating"]["list"]}
@@ -167,7 +167,9 @@ def panel_faults(board, panel):
 def unit_faults(panel, defaults):
     """Money in one form only: others round it, and hide cents."""
     units = [defaults.get("unit")] + [property["value"] for property in overridden(panel, "unit")]
-    yield from (f"its unit {unit!r} is not {MONEY!r}" for unit in units if unit and "currency" in unit and unit != MONEY)
+    yield from (
+        f"its unit {unit!r} is not {MONEY!r}" for unit in units if unit and "currency" in unit and unit != MONEY
+    )
     if defaults.get("unit") == MONEY and defaults.get("decimals") != 2:
         yield "money must show its cents (decimals 2)"
 
@@ -223,7 +225,9 @@ def prom_faults(_, target):
 
 def links(panel):
     own = panel.get("fieldConfig", {}).get("defaults", {}).get("links", [])
-    return own + [link for property in overridden(panel, "links") for link in property["value"]] + panel.get("links", [])
+    return (
+        own + [link for property in overridden(panel, "links") for link in property["value"]] + panel.get("links", [])
+    )
 
 
 def link_faults(board, panel, by_uid):
