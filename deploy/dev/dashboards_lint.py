@@ -29,6 +29,7 @@ BY_GRAFANA = {"__url_time_range", "__interval", "__interval_ms", "__rate_interva
 MACROS = {"__timeFilter", "__timeFrom", "__timeTo"}
 LINKED_FROM = ("deploy/monitoring/**/*", "docs/**/*.md", "README.md", "grafana/README.md")
 BOOKS = "Books complete up to"
+IN_CELLS = ("table", "barchart", "timeseries", "state-timeline")
 
 
 class Board:
@@ -103,7 +104,20 @@ def faults(all_boards):
             found += [f"{board.name}: {panel.get('title')}: {fault}" for fault in said]
     if len(by_uid) != len(all_boards):
         found.append("two boards have one uid")
-    return found + list(dead_links(by_uid))
+    return [*found, *provisioning_faults(), *dead_links(by_uid)]
+
+
+def provisioning_faults():
+    """What Grafana reads first: the sources and the folders that the boards need, from variables that are explained."""
+    text = "".join(path.read_text() for path in sorted((HOME / "provisioning").glob("*/*.yaml")))
+    for uid, kind in SOURCES.items():
+        if not re.search(rf"uid: {uid}\n +type: {kind}\n", text):
+            yield f"provisioning: no source {uid} of the type {kind}"
+    yield from (f"provisioning: no folder for {name}" for name in FOLDERS if f"}}/{name}\n" not in text)
+    readme, development = ((HOME / name).read_text() for name in ("README.md", "development.env"))
+    for name in sorted(set(re.findall(r"\$\{(\w+)\}", text))):
+        if f"`{name}`" not in readme or (name != "OCTOCO_DASHBOARDS" and f"\n{name}=" not in development):
+            yield f"provisioning: {name} is not explained in README.md, or not in development.env"
 
 
 def board_faults(board):
@@ -149,6 +163,8 @@ def panel_faults(board, panel):
         yield "its description must say what the figure means and what to do"
     if not defaults.get("noValue"):
         yield "it does not say what no value means (noValue)"
+    if panel["type"] in IN_CELLS and not says_empty(panel):
+        yield "each empty cell would say what the panel says when it has nothing: another noValue for fields"
     if panel["type"] in ("stat", "bargauge") and not defaults.get("thresholds", {}).get("steps"):
         yield "it has no thresholds"
     if not panel.get("targets"):
@@ -162,6 +178,13 @@ def panel_faults(board, panel):
     yield from unit_faults(panel, defaults)
     for target in panel.get("targets", []):
         yield from (sql_faults if "rawSql" in target else prom_faults)(board, target)
+
+
+def says_empty(panel):
+    """Its first override, of all fields, has a noValue of their own: Grafana shows the panel's in every empty cell."""
+    first, *_ = [*panel["fieldConfig"]["overrides"], {"matcher": {}, "properties": []}]
+    wanted = {"id": "byRegexp", "options": ".*"}
+    return first["matcher"] == wanted and [each["id"] for each in first["properties"]] == ["noValue"]
 
 
 def unit_faults(panel, defaults):

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta, timezone
 
 import dashboards_lint as lint
 import parts
-from dashboards_seed import ROLE
 
 ROWS_MAX = 500
 EXACT_MAX = 2**53  # beyond it Grafana rounds
@@ -118,7 +117,7 @@ class Asker:
             "--csv",
             "-v",
             "ON_ERROR_STOP=1",
-            self.up.database_url("octoco", ROLE),
+            self.up.database_url("octoco", parts.READER_ROLE),
         ]
         done = subprocess.run(
             command, input=script, env=parts.postgres_env(), capture_output=True, text=True, check=False
@@ -127,7 +126,7 @@ class Asker:
             raise ValueError(done.stderr.strip())
         described, answered, plan = done.stdout.split("==\n")
         names = list(csv.reader(io.StringIO(described)))[1:]
-        rows = list(csv.reader(io.StringIO(answered)))[1:]
+        rows = [row or [""] for row in csv.reader(io.StringIO(answered))][1:]  # nothing alone is an empty line
         return Answer([name for name, _ in names], [kind for _, kind in names], rows, json.loads(plan))
 
 
@@ -137,7 +136,7 @@ class Asker:
 def ask_all(boards, asker):
     """Each SQL query of each board, with all values and with one. The answers by board, panel and refId; the faults."""
     answers, faults, asked = {}, [], 0
-    partial = partial_indexes(asker.up)
+    known = indexes(asker.up)
     for board in boards:
         for panel, target in lint.targets(board):
             if "rawSql" not in target:
@@ -152,7 +151,7 @@ def ask_all(boards, asker):
             asked += 2
             answers[board.uid, panel["title"], target["refId"]] = answer
             said = [*unlike_seed(panel, answer), *shape_faults(panel, target, answer)]
-            said += [*plan_faults(answer.plan, partial), *plan_faults(narrow.plan, partial)]
+            said += [*plan_faults(answer.plan, known), *plan_faults(narrow.plan, known)]
             if len(narrow.rows) > ROWS_MAX:
                 said.append(f"{len(narrow.rows)} rows")
             faults += [f"{where}: {fault}" for fault in dict.fromkeys(said)]
@@ -204,23 +203,27 @@ def column_faults(board, answers):
             yield from (f"{board.name}: {panel['title']}: no column is called {name}" for name in sorted(missing))
 
 
-def partial_indexes(up):
-    """Indexes of a small part of a table: to read one whole is no scan of the table."""
-    found = parts.sql(up, "select indexrelid::regclass from pg_index where indpred is not null", "octoco")
-    return set(found.splitlines())
+def indexes(up):
+    """Of each index of a large table what it begins with; nothing, of one that has a small part of the table only."""
+    found = f"""select indexrelid::regclass, indrelid::regclass, indpred is not null, pg_get_indexdef(indexrelid, 1, true)
+        from pg_index where indrelid::regclass::text in ({", ".join(f"'{table}'" for table in sorted(BIG))})"""
+    rows = [line.split("|") for line in parts.sql(up, found, "octoco").splitlines()]
+    begins = {name: [] if partial == "t" else re.findall(r"\w+", first) for name, _, partial, first in rows}
+    return {name: (table, begins[name]) for name, table, *_ in rows}
 
 
-def plan_faults(plan, partial):
-    """A big table read whole, though sequential scans were forbidden: no index leads to what the query wants."""
+def plan_faults(plan, known):
+    """A large table read whole, though its scan was forbidden: no index leads to what the query wants."""
     waiting = [plan[0]["Plan"]]
     while waiting:
         node = waiting.pop()
         waiting += node.get("Plans", [])
-        if node.get("Relation Name") not in BIG:
-            continue
-        by_index = "Index Cond" in node or node.get("Index Name") in partial or "Bitmap" in node["Node Type"]
-        if not by_index:
-            yield f"its plan reads all of {node['Relation Name']} ({node['Node Type']})"
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] in BIG:
+            yield f"its plan reads all of {node['Relation Name']}"
+        if node.get("Index Name") in known:
+            table, begins = known[node["Index Name"]]
+            if not set(begins) <= set(re.findall(r"\w+", node.get("Index Cond", ""))):
+                yield f"its plan reads all of {table} by {node['Index Name']}"
 
 
 # -- totals -----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ import processes
 import service
 from console import Failure, heading, note
 
-ROLE = "grafana"
 THRESHOLD = 60_000  # cents; what leaves within a day above it needs an approval
 SETTINGS = {
     **attack_field.SETTINGS,
@@ -293,10 +292,8 @@ def seeded(instances, state, ports):
     heading("Seed")
     up = replace(instances, state=state, ports={**instances.ports, **ports})
     began = time.monotonic()
-    if not parts.sql(up, f"select 1 from pg_roles where rolname = '{ROLE}'"):
-        parts.sql(up, f"create role {ROLE} login")
     try:
-        service.prepare(up)  # the role gets its rights, as it is there
+        service.prepare(up)
         serve(up)
         seed = Seed(up)
         seed.live()

@@ -40,6 +40,7 @@ PORT_VARIABLES = {
 
 OWNERS = {"operations": "octoco"}  # who listens on a port that is no part's main one
 SERVICE_ROLE = "octoco_service"
+READER_ROLE = "grafana"
 
 POSTGRES_SETTINGS = {
     "development": [],
@@ -224,9 +225,10 @@ def sql(instances, statement, database="postgres"):
 
 
 def ensure_database(instances, name):
-    """The role `octoco`, a database that it owns, and the role of the service, which owns nothing: `octoco migrate`
-    gives it what it needs. Tests make databases of their own."""
-    for role, options in (("octoco", "superuser" if instances.purpose == "tests" else ""), (SERVICE_ROLE, "")):
+    """The role `octoco`, a database that it owns, and the roles of the service and of dashboards, which own nothing:
+    `octoco migrate` gives them what they need. Tests make databases of their own."""
+    owner = ("octoco", "superuser" if instances.purpose == "tests" else "")
+    for role, options in (owner, (SERVICE_ROLE, ""), (READER_ROLE, "")):
         if not sql(instances, f"select 1 from pg_roles where rolname = '{role}'"):
             sql(instances, f"create role {role} login {options}")
     if not sql(instances, f"select 1 from pg_database where datname = '{name}'"):
