@@ -205,8 +205,8 @@ def column_faults(board, answers):
 
 def indexes(up):
     """Of each index of a large table what it begins with; nothing, of one that has a small part of the table only."""
-    found = f"""select indexrelid::regclass, indrelid::regclass, indpred is not null, pg_get_indexdef(indexrelid, 1, true)
-        from pg_index where indrelid::regclass::text in ({", ".join(f"'{table}'" for table in sorted(BIG))})"""
+    found = f"""select indexrelid::regclass, indrelid::regclass, indpred is not null,
+        pg_get_indexdef(indexrelid, 1, true) from pg_index where indrelid::regclass::text in ({", ".join(f"'{table}'" for table in sorted(BIG))})"""
     rows = [line.split("|") for line in parts.sql(up, found, "octoco").splitlines()]
     begins = {name: [] if partial == "t" else re.findall(r"\w+", first) for name, _, partial, first in rows}
     return {name: (table, begins[name]) for name, table, *_ in rows}

@@ -205,7 +205,8 @@ class Seed:
                 "reconciliation_runs",
                 **{"id": self.run, "kind": "daily", "legs": "{a,b,c}", "state": state, "since": ago(days + 1)},
                 **{"until": ago(days), "accounting_day": day(days), "requested_by": "system"},
-                **{"started_at": ago(days), "finished_at": ago(days), "report_sha256": sha(self.run)},
+                **{"started_at": ago(days), "finished_at": ago(days)},
+                **{"report": "seed", "report_sha256": sha("seed")},
             )
             for field, cents in (("available_balance", 96_000 + days), ("pending_outgoing", 20_000)):
                 balance = {"field": field, "amount_minor": cents, "expected_minor": 96_000, "asked_at": ago(days)}
