@@ -57,15 +57,17 @@ class Answer:
 
 
 class Asker:
-    """Who sends the queries of a board: the role, the period, the values of the variables."""
+    """Who sends the queries of a board: the role, the period (that of the board, or so many days), the variables."""
 
-    def __init__(self, up, item):
-        self.up, self.item = up, item
+    def __init__(self, up, item, days=None):
+        self.up, self.item, self.days = up, item, days
         self.now = datetime.now(timezone.utc) + timedelta(seconds=1)
         self.chosen = {}
 
     def period(self, board):
         """`now-30d` to now, as the board opens."""
+        if self.days:
+            return self.now - timedelta(days=self.days), self.now
         number, unit = re.fullmatch(r"now-(\d+)([hd])", board.json["time"]["from"]).groups()
         return self.now - timedelta(**{"h": {"hours": int(number)}, "d": {"days": int(number)}}[unit]), self.now
 
@@ -110,24 +112,19 @@ class Asker:
 
     def ask(self, sql):
         script = f"{sql}\n\\gdesc\n\\echo ==\n{sql};\n\\echo ==\n{ONLY_BY_INDEX}\nexplain (format json) {sql};"
-        command = [
-            parts.postgres_bin() / "psql",
-            "-X",
-            "-q",
-            "--csv",
-            "-v",
-            "ON_ERROR_STOP=1",
-            self.up.database_url("octoco", parts.READER_ROLE),
-        ]
-        done = subprocess.run(
-            command, input=script, env=parts.postgres_env(), capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise ValueError(done.stderr.strip())
-        described, answered, plan = done.stdout.split("==\n")
+        described, answered, plan = self.psql(script).split("==\n")
         names = list(csv.reader(io.StringIO(described)))[1:]
         rows = [row or [""] for row in csv.reader(io.StringIO(answered))][1:]  # nothing alone is an empty line
         return Answer([name for name, _ in names], [kind for _, kind in names], rows, json.loads(plan))
+
+    def psql(self, script):
+        url = self.up.database_url("octoco", parts.READER_ROLE)
+        command = [parts.postgres_bin() / "psql", "-X", "-q", "--csv", "-v", "ON_ERROR_STOP=1", url]
+        env = parts.postgres_env()
+        done = subprocess.run(command, input=script, env=env, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ValueError(done.stderr.strip())
+        return done.stdout
 
 
 # -- judged -----------------------------------------------------------------------------------------------------------
@@ -205,8 +202,9 @@ def column_faults(board, answers):
 
 def indexes(up):
     """Of each index of a large table what it begins with; nothing, of one that has a small part of the table only."""
-    found = f"""select indexrelid::regclass, indrelid::regclass, indpred is not null,
-        pg_get_indexdef(indexrelid, 1, true) from pg_index where indrelid::regclass::text in ({", ".join(f"'{table}'" for table in sorted(BIG))})"""
+    big = ", ".join(f"'{table}'::regclass" for table in sorted(BIG))
+    what = "indexrelid::regclass, indrelid::regclass, indpred is not null, pg_get_indexdef(indexrelid, 1, true)"
+    found = f"select {what} from pg_index where indrelid in ({big})"
     rows = [line.split("|") for line in parts.sql(up, found, "octoco").splitlines()]
     begins = {name: [] if partial == "t" else re.findall(r"\w+", first) for name, _, partial, first in rows}
     return {name: (table, begins[name]) for name, table, *_ in rows}
