@@ -26,7 +26,7 @@ STATE = ROOT / ".dev" / "dashboards"
 SERVICE_PORTS = {"revio-sim": 30090, "octoco": 30080, "operations": 30081}  # if free
 PORTS = {"postgres": 30432, "redis": 30379, "tigerbeetle": 30000, **SERVICE_PORTS}
 REQUIREMENTS = ROOT / "deploy" / "dev" / "grafana.txt"
-EXPORTERS = lint.HOME / "exporters.txt"
+EXPORTERS = ROOT / "deploy" / "monitoring" / "exporters.txt"
 PLANTED = ("planted", "sum(rate(octoco_nothing_total[$__rate_interval])")
 # What Grafana puts in place of its own words, for promtool.
 INTERVALS = {"$__rate_interval": "5m", "$__interval": "1m", "$__range": "6h"}
