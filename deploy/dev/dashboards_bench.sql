@@ -56,7 +56,8 @@ select md5('revio' || day)::uuid, 'revio', sha256(day::text::bytea), 'ZAR', 'min
   from (select distinct reporting.day(t.completed_at) as day from transactions t where t.state = 'completed') d;
 insert into statement_lines (id, file_id, number, provider_id, product, currency, amount_minor, fee_minor, net_minor, day, transaction_id,
     matched_by)
-select gen_random_uuid(), md5('revio' || reporting.day(t.completed_at))::uuid, row_number() over (), t.provider_id, t.kind, t.currency,
+select gen_random_uuid(), md5('revio' || reporting.day(t.completed_at))::uuid, row_number() over (), t.provider_id,
+       case t.kind when 'deposit' then 'purchase' else 'payout' end, t.currency,
        t.amount_minor, t.amount_minor / 50, t.amount_minor - t.amount_minor / 50, reporting.day(t.completed_at), t.id, 'id'
   from transactions t where t.state = 'completed' and t.kind in ('deposit', 'withdrawal');
 
