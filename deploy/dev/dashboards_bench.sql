@@ -31,14 +31,9 @@ select (extract(epoch from x.at) * 1000)::bigint * 1000000 + row_number() over (
   join ledger_accounts wallet on wallet.user_id = t.user_id and wallet.code = 2000 and wallet.currency = t.currency
   join ledger_accounts company on company.user_id is null and company.code = 1000 and company.currency = t.currency;
 
-insert into ledger_days (currency, day, code, kind, debit_code, credit_code, leg, transfers, amount_minor, released_minor)
-select t.currency, reporting.day(ledger_time(t.timestamp)), t.code, t.kind, d.code, c.code, ('x' || right(t.id::text, 2))::bit(8)::int,
-       count(*), sum(t.amount_minor), case when t.kind in ('post', 'void') then sum(r.amount_minor) else 0 end
-  from ledger_transfers t
-  join transactions r on r.id = t.reference
-  join ledger_accounts d on d.id = t.debit_account_id
-  join ledger_accounts c on c.id = t.credit_account_id
- group by 1, 2, 3, 4, 5, 6, 7;
+insert into ledger_days
+select d.* from (select currency, reporting.day(ledger_time(min(timestamp))) as first from ledger_transfers group by currency) l
+ cross join lateral ledger_days_of(l.currency, l.first, reporting.day(now())) d;
 insert into ledger_cursor (currency, timestamp, accounts_timestamp, updated_at, complete_at)
 select currency, max(timestamp), 1, now(), now() from ledger_transfers group by currency on conflict (currency) do update set complete_at = now();
 
