@@ -188,3 +188,5 @@ create index statement_lines_transaction on statement_lines (transaction_id) whe
 create index statement_lines_journal on statement_lines (journal_id) where journal_id is not null;
 create index statement_lines_unmatched on statement_lines (id) where matched_by is null;
 create index statement_lines_day on statement_lines (day);
+-- What the statements say of fees, by month and product (reporting.fees).
+create index statement_lines_fees on statement_lines (currency, product, day) include (fee_minor) where fee_minor is not null;

@@ -385,30 +385,33 @@ create view reporting.settlements as
 
 -- What Revio keeps: as booked, as its statements say, as it invoices. An invoice is about both kinds of payment and stands apart: what it
 -- asks for beyond the fees that were kept.
+-- Each part is asked for by its month alone, so that a condition on it reaches the lines of that month.
 create view reporting.fees as
-    with booked as (
-        select currency, date_trunc('month', day::timestamp)::date as month,
-               case when code = 13 then 'invoice' when of_code = 20 then 'withdrawal' else 'deposit' end as kind,
-               sum(amount_minor) filter (where code in (11, 13)) as fee, sum(amount_minor) filter (where code in (10, 20)) as turnover
-          from ledger_days where code in (10, 11, 13, 20) and kind in ('posted', 'post') group by 1, 2, 3),
-    stated as (
-        select s.currency, date_trunc('month', s.day::timestamp)::date as month, t.kind, sum(s.fee_minor) as fee
-          from statement_lines s
-          join statement_files f on f.id = s.file_id and f.source = 'revio'
-          join transactions t on t.id = s.transaction_id
-         where s.fee_minor is not null and t.kind in ('deposit', 'withdrawal') group by 1, 2, 3),
-    invoiced as (
-        select currency, date_trunc('month', evidence_date::timestamp)::date as month, 'invoice' as kind, sum(amount_minor) as fee
-          from journals where kind = 'provider_invoice' and state = 'completed' group by 1, 2)
-    select k.currency, k.month, k.kind, reporting.major(coalesce(b.fee, 0), u.exponent) as booked,
-           reporting.major(s.fee, u.exponent) as on_statement, reporting.major(i.fee, u.exponent) as invoiced,
-           reporting.major(b.turnover, u.exponent) as turnover, round(b.fee * 10000 / nullif(b.turnover, 0), 2) as basis_points
-      from (select currency, month, kind from booked union select currency, month, kind from stated
-            union select currency, month, kind from invoiced) k
-      join reporting.currencies u on u.currency = k.currency
-      left join booked b on (b.currency, b.month, b.kind) = (k.currency, k.month, k.kind)
-      left join stated s on (s.currency, s.month, s.kind) = (k.currency, k.month, k.kind)
-      left join invoiced i on (i.currency, i.month, i.kind) = (k.currency, k.month, k.kind);
+    select x.currency, x.month, x.kind, reporting.major(coalesce(sum(x.booked), 0), u.exponent) as booked,
+           reporting.major(sum(x.stated), u.exponent) as on_statement, reporting.major(sum(x.invoiced), u.exponent) as invoiced,
+           reporting.major(sum(x.turnover), u.exponent) as turnover,
+           round(sum(x.booked) * 10000 / nullif(sum(x.turnover), 0), 2) as basis_points
+      from (select currency, date_trunc('month', day::timestamp)::date as month,
+                   case when code = 13 then 'invoice' when of_code = 20 then 'withdrawal' else 'deposit' end as kind,
+                   case when code in (11, 13) then amount_minor end as booked, null::numeric as stated, null::numeric as invoiced,
+                   case when code in (10, 20) then amount_minor end as turnover
+              from ledger_days where code in (10, 11, 13, 20) and kind in ('posted', 'post')
+            union all
+            select u.currency, m.month, k.kind, null, s.fee, null, null
+              from reporting.currencies u
+             cross join (values ('purchase', 'deposit'), ('payout', 'withdrawal')) k (product, kind)
+             cross join lateral (select at::date as month
+                                   from (select min(from_day) as first, max(to_day) as last from statement_files where source = 'revio') f
+                                  cross join lateral generate_series(date_trunc('month', f.first::timestamp), f.last::timestamp, interval '1 month') at) m
+             cross join lateral (select sum(l.fee_minor) as fee from statement_lines l
+                                  where l.currency = u.currency and l.product = k.product and l.fee_minor is not null
+                                    and l.day >= m.month and l.day < (m.month + interval '1 month')::date) s
+             where s.fee is not null
+            union all
+            select currency, date_trunc('month', evidence_date::timestamp)::date, 'invoice', null, null, amount_minor, null
+              from journals where kind = 'provider_invoice' and state = 'completed') x
+      join reporting.currencies u on u.currency = x.currency
+     group by x.currency, x.month, x.kind, u.exponent;
 
 create view reporting.runs as
     select r.id::text as id, r.kind, array_to_string(r.legs, ' ') as legs, r.state, r.accounting_day, r.started_at, r.finished_at,

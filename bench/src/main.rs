@@ -5,7 +5,6 @@
 
 mod lists;
 mod projector;
-mod reporting;
 mod seed;
 
 use std::process::ExitCode;
@@ -41,11 +40,6 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         transfers: usize,
     },
-    /// Times the queries of dashboards on a read model by the million, which it makes in an empty database, as the owner
-    Reporting {
-        #[arg(long, default_value_t = 10_000_000)]
-        transfers: i64,
-    },
 }
 
 #[tokio::main]
@@ -53,15 +47,12 @@ async fn main() -> Result<ExitCode, BoxError> {
     let cli = Cli::parse();
     let config = Config::from_env()?;
     Telemetry::start(config.log_format, &config.collectors)?;
-    // Views and roles are the owner's.
-    let owner = matches!(cli.command, Command::Reporting { .. });
-    let url = if owner { config.migration_database_url.clone() } else { config.database_url.clone() };
+    let url = config.database_url.clone();
     let app = App::connect(config, &url).await?;
     let good = match cli.command {
         Command::Seed { transactions } => seed::run(&app, transactions).await.map(|()| true),
         Command::Lists { calls } => lists::run(&app, calls).await,
         Command::Projector { transfers } => projector::run(&app, transfers).await,
-        Command::Reporting { transfers } => reporting::run(&app, transfers).await,
     };
     app.ledger.clone().close().await;
     Ok(if good? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

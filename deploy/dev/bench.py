@@ -2,8 +2,8 @@
 
     history     `bench seed` fills PostgreSQL, `bench lists` asks for each kind of page, each time with other values
     exports     as many rows, streamed by the service over HTTP in each format; the trailers are verified
+    dashboards  the same rows with a ledger's copy and summaries (dashboards_bench.sql), each query of Grafana's boards
     projector   `bench projector` moves money, copies the ledger, compares, rebuilds, and copies under load
-    reporting   `bench reporting` makes up the read model and asks what dashboards ask
 
 The memory of an export is the highest resident size of the whole process since it began (VmHWM, reset before each).
 """
@@ -17,6 +17,7 @@ import time
 import zipfile
 from contextlib import contextmanager
 
+import dashboards_bench
 import demo
 import parts
 import processes
@@ -27,7 +28,6 @@ STATE = ROOT / ".dev" / "bench"
 PORTS = {"postgres": 28432, "redis": 28479, "tigerbeetle": 28400, "revio-sim": 28490}  # if free
 PORTS.update({"octoco": 28480, "operations": 28481})
 TRANSACTIONS, CALLS, TRANSFERS = 1_000_000, 200, 1_000_000
-REPORTED = 10_000_000  # transfers
 ROWS_MIN = 100_000  # a second
 RESIDENT_MAX = 100  # MB
 FORMATS = ("csv", "jsonl", "xlsx")
@@ -54,16 +54,15 @@ def exports(transactions, keep):
     return 1 if missed else 0
 
 
+def dashboards(transactions, keep):
+    with measuring(STATE.with_name("bench-dashboards"), again=True, keep=keep) as up:
+        seed(up, transactions)
+        return dashboards_bench.measure(up)
+
+
 def projector(transfers):
     with measuring(STATE.with_name("bench-projector")) as up:
         return bench(up, "projector", "--transfers", transfers)
-
-
-def reporting(transfers, keep):
-    with measuring(STATE.with_name("bench-reporting"), again=True, keep=keep) as up:
-        # It makes a role, which the owner of the tables may not.
-        parts.sql(up, "alter role octoco superuser")
-        return bench(up, "reporting", "--transfers", transfers)
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
@@ -100,6 +99,8 @@ def bench(up, *words):
     heading(" ".join(map(str, words)) + f" (machine load before: {os.getloadavg()[0]:.1f})")
     limits = {"APPROVAL_THRESHOLDS": "off", "WITHDRAWAL_LIMITS": "off", "RATE_LIMITS": "off"}
     env = {**service.service_env(up), **limits, "RUST_LOG": "error", "DATABASE_CONNECTIONS_MAX": "8"}
+    if words[0] == "seed":
+        env["DATABASE_URL"] = up.database_url("octoco")  # it takes indexes away, which only the owner may
     return subprocess.run([service.binary(up, "bench"), *map(str, words)], env=env, check=False).returncode
 
 
