@@ -116,8 +116,10 @@ pub struct ReadModel {
     pub contradictions: IntCounter,
     /// Transfers whose row is not there.
     pub orphans: IntGauge,
-    /// Statements that did not tie out, and were not shown.
+    /// Statements and trial balances that did not tie out, and were not shown.
     pub statement_mismatches: IntCounter,
+    /// Months that were not printed again because they are not what was closed, and such as do not tie out.
+    pub period_reprint_mismatches: IntCounter,
 }
 
 impl AuditGauges {
@@ -150,6 +152,10 @@ impl ReadModel {
             orphans: declare.level("octoco_read_model_orphans", "Transfers whose row is not there"),
             statement_mismatches: declare
                 .single("octoco_statement_mismatches_total", "Statements that did not tie out"),
+            period_reprint_mismatches: declare.single(
+                "octoco_period_reprint_mismatches_total",
+                "Closed months that were not printed again, for they would have been others",
+            ),
         }
     }
 }
