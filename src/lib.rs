@@ -68,7 +68,8 @@ pub mod platform {
 
 /// Revio, the payment provider.
 pub mod provider {
-    // Its HTTP client; `revio/types.rs` its objects, `revio/breaker.rs` when to leave it alone, `revio/budget.rs` how often it is called.
+    // Its HTTP client; `revio/types.rs` its objects, `revio/accounts.rs` balance and statements, `revio/breaker.rs` when to
+    // leave it alone, `revio/budget.rs` how often it is called.
     pub mod revio;
 }
 
@@ -120,6 +121,8 @@ pub mod money {
     pub mod evidence;
     // Rows on hold: listed for a person, and resolved (`/v1/admin/held`).
     pub mod manual_review;
+    // What Revio keeps of payments and takes for payouts.
+    pub mod provider_fees;
     // What Revio said of each of its objects.
     pub mod provider_objects;
     // What a wallet does not cover, the customer owes.

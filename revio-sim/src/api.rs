@@ -3,6 +3,7 @@
 
 mod handlers;
 mod layer;
+mod statements;
 
 use std::sync::Arc;
 
@@ -44,10 +45,14 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         )
         .route("/public_key/", get(handlers::public_key))
         .route("/balance/", get(handlers::balance))
-        .route("/account/json/balance/", get(handlers::account_balance));
+        .route("/account/json/balance/", get(handlers::account_balance))
+        .route("/company_statements/", get(statements::list).post(statements::create))
+        .route("/company_statements/{id}/", get(statements::show))
+        .route("/company_statements/{id}/cancel/", post(statements::cancel));
     Router::new()
         .nest("/api/v1", v1)
         .route("/po/{token}/", post(handlers::execute_payout))
+        .route("/statements/{id}/", get(statements::file))
         .layer(middleware::from_fn_with_state(Arc::clone(shared), layer::faulty))
 }
 

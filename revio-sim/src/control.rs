@@ -1,5 +1,7 @@
 //! The control API under `/_sim/`: everything that `Sim` offers, over HTTP as JSON and without a key. For `./dev`, demos and
-//! tests that run the binary. Mounted by `server.rs`; `main.rs` prints `ENDPOINTS` in its help.
+//! tests that run the binary. Mounted by `server.rs`; `main.rs` prints `endpoints()` in its help.
+
+mod finance;
 
 use std::sync::Arc;
 
@@ -19,9 +21,14 @@ use crate::payouts::PayoutOutcome;
 use crate::purchases::Pay;
 use crate::shared::Shared;
 use crate::sim::Sim;
+use crate::world::Totals;
 
 /// Method and path, what it does.
-pub const ENDPOINTS: [(&str, &str); 29] = [
+pub fn endpoints() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ENDPOINTS.into_iter().chain(finance::ENDPOINTS)
+}
+
+const ENDPOINTS: [(&str, &str); 29] = [
     ("GET /_sim/", "this list"),
     ("GET /_sim/status/", "base URL, time, seed, counts"),
     ("GET /_sim/purchases/?reference=R", "purchases by reference, oldest first"),
@@ -45,7 +52,7 @@ pub const ENDPOINTS: [(&str, &str); 29] = [
         "said in place of the truth: {target, status, pointer, value, remove}; clear (?target=T)",
     ),
     ("POST /_sim/balance/", "{currency, payout_balance}; null: nothing is checked"),
-    ("GET /_sim/totals/?currency=ZAR", "Revio's own totals of test mode"),
+    ("GET /_sim/totals/?currency=ZAR", "a tally of test mode, counted at each movement; without currency of each"),
     ("GET /_sim/movements/", "every movement of money as it really was"),
     ("GET /_sim/calls/", "calls of the API with the status answered"),
     ("GET|POST /_sim/events/", "every event raised: body and signature; raise {id, event_type} about any object"),
@@ -62,11 +69,11 @@ pub const ENDPOINTS: [(&str, &str); 29] = [
 pub(crate) fn router() -> Router<Arc<Shared>> {
     let below = Router::new()
         .route("/status/", get(status))
-        .route("/purchases/", get(find_purchases))
+        .route("/purchases/", get(find_purchases).post(finance::stranger_purchase))
         .route("/purchases/{id}/", get(show_purchase))
         .route("/purchases/{id}/{action}/", post(act_on_purchase))
         .route("/payments/{id}/fail/", post(fail_payment))
-        .route("/payouts/", get(find_payouts))
+        .route("/payouts/", get(find_payouts).post(finance::stranger_payout))
         .route("/payouts/{id}/", get(show_payout))
         .route("/payouts/{id}/settle/", post(settle_payout))
         .route("/settings/", get(show_settings).patch(change_settings))
@@ -84,7 +91,8 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/webhooks/{id}/rotate/", post(rotate_key))
         .route("/public_key/", get(public_key))
         .route("/sign/", post(sign))
-        .route("/sign_other/", post(sign_other));
+        .route("/sign_other/", post(sign_other))
+        .merge(finance::router());
     Router::new().route("/_sim/", get(index)).nest("/_sim", below)
 }
 
@@ -97,8 +105,7 @@ impl FromRef<Arc<Shared>> for Sim {
 type Answer = Result<Json<Value>, SimError>;
 
 async fn index() -> Json<Value> {
-    let entry = |(call, does): (&str, &str)| json!({"call": call, "does": does});
-    Json(ENDPOINTS.map(entry).to_vec().into())
+    Json(endpoints().map(|(call, does)| json!({"call": call, "does": does})).collect())
 }
 
 async fn status(State(sim): State<Sim>, State(shared): State<Arc<Shared>>) -> Json<Value> {
@@ -254,14 +261,17 @@ async fn set_balance(State(sim): State<Sim>, State(shared): State<Arc<Shared>>, 
 
 #[derive(Deserialize)]
 struct CurrencyQuery {
-    currency: String,
+    currency: Option<String>,
 }
 
 async fn totals(State(sim): State<Sim>, Query(query): Query<CurrencyQuery>) -> Json<Value> {
-    let totals = sim.totals(&query.currency);
-    let mut view = json!(totals);
-    view["balance"] = totals.balance().into();
-    Json(view)
+    let view = |totals: Totals| {
+        let mut view = json!(totals);
+        view["balance"] = totals.balance().into();
+        view
+    };
+    let each = || sim.all_totals().into_iter().map(|(currency, totals)| (currency, view(totals))).collect();
+    Json(query.currency.map_or_else(|| Value::Object(each()), |currency| view(sim.totals(&currency))))
 }
 
 async fn movements(State(sim): State<Sim>) -> Json<Value> {

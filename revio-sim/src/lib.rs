@@ -11,6 +11,8 @@
 //! shared.rs                 world behind a lock, clock, faults, logs
 //! world.rs                  books, events, delayed effects; saved by store.rs
 //! purchases.rs (+ purchases/)  payments.rs  payouts.rs  webhooks.rs    the nouns, as functions on the world
+//! transfers.rs strangers.rs   settlements, top-ups, the bank's side; what nobody of ours did
+//! balances.rs statements.rs csv.rs    what Revio says of the whole account, and how its files and the bank's are written
 //! movements.rs              every movement of money, whatever is said about it
 //! outbox.rs, sender.rs      what is to be delivered; delivering it
 //! faults.rs settings.rs overrides.rs    what goes wrong; what can be switched; what is said in place of the truth
@@ -18,8 +20,10 @@
 //! ```
 
 mod api;
+mod balances;
 mod clock;
 mod control;
+mod csv;
 mod errors;
 mod faults;
 mod fields;
@@ -37,13 +41,17 @@ mod server;
 mod settings;
 mod shared;
 mod sim;
+mod statements;
 mod store;
+mod strangers;
+mod transfers;
 mod webhooks;
 mod wire;
 mod world;
 
 pub use clock::Clock;
-pub use control::ENDPOINTS;
+pub use control::endpoints;
+pub use csv::{Headings, Unit};
 pub use errors::SimError;
 pub use faults::{Fault, FaultKind, Moment, Scope, When};
 pub use keys::KeyBits;
@@ -57,5 +65,8 @@ pub use sender::DeliveryReport;
 pub use settings::{DoneWord, ErrorShape, FeeAtPaid, PayoutBehaviour, RefundMode, Settings};
 pub use shared::Call;
 pub use sim::{Event, Sim, start};
+pub use statements::{LineChange, StatementSettings};
+pub use strangers::{Change, Stranger};
+pub use transfers::{BankLine, BankQuery, NewTransfer};
 pub use webhooks::Webhook;
 pub use world::Totals;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use revio_sim::{Clock, Deliveries, ENDPOINTS, Options, PayoutBehaviour, Sim};
+use revio_sim::{Clock, Deliveries, Options, PayoutBehaviour, Sim, endpoints};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
@@ -83,8 +83,8 @@ async fn main() -> ExitCode {
 }
 
 fn parse_flags() -> Flags {
-    let width = ENDPOINTS.iter().map(|(call, _)| call.len()).max().unwrap_or(0);
-    let lines: String = ENDPOINTS.iter().map(|(call, does)| format!("  {call:width$}  {does}\n")).collect();
+    let width = endpoints().map(|(call, _)| call.len()).max().unwrap_or(0);
+    let lines: String = endpoints().map(|(call, does)| format!("  {call:width$}  {does}\n")).collect();
     let after =
         format!("Control API (no key, JSON):\n{lines}\nFaults and settings are described in revio-sim/README.md.");
     let matches = Flags::command().after_help(after).get_matches();

@@ -9,6 +9,7 @@ use crate::errors::{ApiError, SimError};
 use crate::movements::{Movement, MovementKind};
 use crate::purchases::{Purchase, PurchaseStatus};
 use crate::settings::{RefundMode, Settings};
+use crate::statements::Line;
 use crate::world::{Effect, World};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,6 +185,40 @@ impl World {
             currency: payment.currency,
             is_test,
         });
+    }
+
+    /// Whose mode, which currency, and by how much Revio holds more; `None` once it has failed.
+    pub(crate) fn given_back<'a>(&self, payment: &'a Payment) -> Option<(bool, &'a str, i64)> {
+        let purchase = self.purchases.get(&payment.purchase_id).filter(|_| payment.failed_on.is_none())?;
+        let sign = if payment.kind.is_outgoing() { -1 } else { 1 };
+        Some((purchase.is_test, &payment.currency, sign * payment.amount))
+    }
+
+    /// As a statement has it.
+    pub(crate) fn payment_line(&self, payment: &Payment, is_test: bool) -> Option<Line> {
+        let purchase = self.purchases.get(&payment.purchase_id).filter(|purchase| purchase.is_test == is_test)?;
+        let client = purchase.echoed("client");
+        let text = |name: &str| client[name].as_str().unwrap_or_default().to_owned();
+        let product = match payment.kind {
+            Kind::Refund => "refund",
+            Kind::Chargeback => "chargeback",
+            Kind::ChargebackReversal => "chargeback_reversal",
+        };
+        Some(Line {
+            id: payment.id.to_string(),
+            reference: purchase.reference.clone(),
+            product: product.to_owned(),
+            status: if payment.failed_on.is_some() { "error" } else { "success" }.to_owned(),
+            currency: payment.currency.clone(),
+            amount: if payment.kind.is_outgoing() { -payment.amount } else { payment.amount },
+            fee: 0,
+            created_on: payment.created_on,
+            paid_on: payment.created_on,
+            updated_on: payment.failed_on.unwrap_or(payment.created_on),
+            related_id: purchase.id.to_string(),
+            name: text("full_name"),
+            email: text("email"),
+        })
     }
 
     fn announce_payment(&mut self, id: Uuid, event_type: &str) -> Value {

@@ -16,6 +16,8 @@ use crate::fields::{At, Checker};
 use crate::movements::{Movement, MovementKind};
 use crate::purchases::request::client_view;
 use crate::settings::{DoneWord, PayoutBehaviour, Settings};
+use crate::statements::Line;
+use crate::strangers::Change;
 use crate::world::{Caller, Effect, World};
 
 /// How a payout ends, when a test decides it.
@@ -47,7 +49,7 @@ pub(crate) struct Payout {
     history: Vec<(PayoutStatus, i64)>,
     pub(crate) reference: String,
     amount: i64,
-    currency: String,
+    pub(crate) currency: String,
     paid_on: Option<i64>,
     /// Taken with the first success; a bank's return does not give it back (?).
     #[serde(default)]
@@ -219,9 +221,34 @@ impl World {
         Ok(())
     }
 
+    /// It is another one from now on, once it has succeeded: what it was is taken back.
+    pub(crate) fn change_payout(&mut self, id: Uuid, change: &Change) -> Result<(), SimError> {
+        let now = self.now;
+        let payout = self.payouts.get_mut(&id).ok_or(SimError::NotFound)?;
+        if payout.status != PayoutStatus::Success {
+            return Err(SimError::Refused(format!("the payout is {:?}", payout.status)));
+        }
+        let (is_test, amount, fee, currency) = (payout.is_test, payout.amount, payout.fee, payout.currency.clone());
+        payout.currency = change.currency.clone().unwrap_or_else(|| currency.clone());
+        payout.amount = change.amount.unwrap_or(amount);
+        payout.fee = change.fee.unwrap_or(fee);
+        payout.updated_on = payout.updated_on.max(now);
+        let new = (payout.currency.clone(), payout.amount, payout.fee);
+        let kind = MovementKind::Payout;
+        if (&currency, amount) != (&new.0, new.1) {
+            for (sign, currency, amount) in [(1, currency.clone(), amount), (-1, new.0.clone(), new.1)] {
+                self.record(Movement { at: now, id, related_to: id, kind, amount, sign, currency, is_test });
+            }
+        }
+        self.change_fee(id, is_test, (&currency, fee), (&new.0, new.2));
+        self.announce_payout(id, "payout.success");
+        Ok(())
+    }
+
     /// Books the difference between the old status and the new one, then announces it.
     fn enter_payout(&mut self, id: Uuid, outcome: &PayoutOutcome) {
-        let (now, fee) = (self.now, self.settings.payout_fee);
+        let now = self.now;
+        let (fee, basis_points) = (self.settings.payout_fee, self.settings.payout_fee_basis_points);
         let Some(payout) = self.payouts.get_mut(&id) else { return };
         let (from, to) = (payout.status, outcome.status());
         let (is_test, amount, currency) = (payout.is_test, payout.amount, payout.currency.clone());
@@ -229,7 +256,10 @@ impl World {
         payout.status = to;
         payout.history.push((to, payout.updated_on));
         payout.paid_on = (to == PayoutStatus::Success).then_some(now);
-        let first_fee = if payout.paid_on.is_some() && payout.fee == 0 { fee } else { 0 };
+        let first_fee = match payout.paid_on {
+            Some(_) if payout.fee == 0 => fee + amount * basis_points / 10_000,
+            _ => 0,
+        };
         payout.fee += first_fee;
         let event = match outcome {
             PayoutOutcome::Success => {
@@ -335,6 +365,36 @@ impl Payout {
             view.extend(dynamic);
         }
         Value::Object(view)
+    }
+
+    /// What has left, what is to leave, and the fee.
+    pub(crate) fn taken(&self) -> (i64, i64, i64) {
+        match self.status {
+            PayoutStatus::Success => (self.amount, 0, self.fee),
+            PayoutStatus::Pending => (0, self.amount, self.fee),
+            PayoutStatus::Initialized | PayoutStatus::Error => (0, 0, self.fee),
+        }
+    }
+
+    /// As a statement has it, once it has left.
+    pub(crate) fn line(&self, settings: &Settings) -> Option<Line> {
+        let view = self.view(settings, settings.done_word == DoneWord::ExecutedEverywhere);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Some(Line {
+            id: self.id.to_string(),
+            reference: self.reference.clone(),
+            product: "payout".to_owned(),
+            status: text(&view["status"]),
+            currency: self.currency.clone(),
+            amount: -self.amount,
+            fee: self.fee,
+            created_on: self.created_on,
+            paid_on: self.paid_on?,
+            updated_on: self.updated_on,
+            related_id: String::new(),
+            name: text(&view["client"]["full_name"]),
+            email: text(&view["client"]["email"]),
+        })
     }
 
     /// As it was at `then`; `None` if it has not changed since.

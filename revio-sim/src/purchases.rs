@@ -22,6 +22,7 @@ use uuid::Uuid;
 pub use arrows::Pay;
 
 use crate::settings::{FeeAtPaid, Settings};
+use crate::statements::Line;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -172,6 +173,34 @@ impl Purchase {
 
     pub(crate) fn money_received(&self) -> i64 {
         if self.marked_as_paid { 0 } else { self.received.as_ref().map_or(0, |paid| paid.amount) }
+    }
+
+    /// What has come of it: currency, amount, and the fee that was taken; `None` before that, and where no money came.
+    pub(crate) fn taken(&self) -> Option<(&str, i64, i64)> {
+        let received = self.received.as_ref().filter(|_| !self.marked_as_paid && self.status != Hold)?;
+        Some((&received.currency, received.amount, received.fee.unwrap_or(0)))
+    }
+
+    /// As a statement has it.
+    pub(crate) fn line(&self, settings: &Settings) -> Option<Line> {
+        let (currency, amount, fee) = self.taken()?;
+        let client = self.echoed("client");
+        let text = |name: &str| client[name].as_str().unwrap_or_default().to_owned();
+        Some(Line {
+            id: self.id.to_string(),
+            reference: self.reference.clone(),
+            product: "purchase".to_owned(),
+            status: self.status.word(settings).to_owned(),
+            currency: currency.to_owned(),
+            amount,
+            fee,
+            created_on: self.created_on,
+            paid_on: self.received.as_ref()?.paid_on,
+            updated_on: self.updated_on,
+            related_id: String::new(),
+            name: text("full_name"),
+            email: text("email"),
+        })
     }
 
     /// The stage of its payment, whatever came after it.

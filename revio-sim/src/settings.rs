@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::keys::KeyBits;
+use crate::statements::StatementSettings;
 
 /// Every switch, with what a fresh simulator does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Settings {
     pub fee_at_paid: FeeAtPaid,
     /// `payment.fee_amount` of every payout that succeeds, on top of its amount (?).
     pub payout_fee: i64,
+    /// Added to it, in hundredths of a percent of the amount (?).
+    pub payout_fee_basis_points: i64,
+    pub statements: StatementSettings,
     /// `GET` of a purchase or payout answers as it was so many seconds ago; its events are ahead of it. One plugin works
     /// around a cache (CODE).
     pub stale_read_secs: i64,
@@ -53,6 +57,8 @@ impl Default for Settings {
             fee_basis_points: 0,
             fee_at_paid: FeeAtPaid::Named,
             payout_fee: 0,
+            payout_fee_basis_points: 0,
+            statements: StatementSettings::default(),
             stale_read_secs: 0,
             clock_skew_secs: 0,
             calls_per_second: 0,

@@ -22,6 +22,8 @@ pub struct Call {
     pub at: i64,
     pub method: String,
     pub path: String,
+    /// Whether a key was shown, right or wrong.
+    pub with_key: bool,
     /// The status answered; 0 where a fault closed the connection instead.
     pub status: u16,
 }

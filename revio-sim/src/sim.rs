@@ -1,5 +1,7 @@
 //! The handle of a running simulator: what tests call, and what the control API (`control.rs`) offers over HTTP.
 
+mod finance;
+
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! Everything that this Revio knows: objects, books, webhooks, what is still to be delivered. One value behind one lock
 //! (`shared.rs`), saved as one file (`store.rs`). The nouns add their transitions to it in their own files.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::errors::{ApiError, SimError};
@@ -17,6 +17,8 @@ use crate::payments::Payment;
 use crate::payouts::Payout;
 use crate::purchases::{Pay, Purchase};
 use crate::settings::Settings;
+use crate::statements::{LineChanges, Statement};
+use crate::transfers::{BankLine, Transfer};
 use crate::webhooks::WebhookRecord;
 use crate::wire::canonical;
 
@@ -66,6 +68,14 @@ pub(crate) struct World {
     pub(crate) next_key: Option<SigningKey>,
     books: Vec<Book>,
     pub(crate) outbox: Outbox,
+    pub(crate) transfers: Vec<Transfer>,
+    pub(crate) bank_lines: Vec<BankLine>,
+    pub(crate) statements: Vec<Statement>,
+    pub(crate) line_changes: LineChanges,
+    pub(crate) forgotten: HashSet<Uuid>,
+    /// Nothing is announced meanwhile.
+    #[serde(skip)]
+    pub(crate) quiet: bool,
     events: VecDeque<RaisedEvent>,
     effects: VecDeque<DueEffect>,
 }
@@ -77,9 +87,11 @@ struct Book {
     currency: String,
     totals: Totals,
     payout_balance: Option<i64>,
+    #[serde(default)]
+    reserved: i64,
 }
 
-/// Revio's own totals of one currency, to reconcile against. Cents.
+/// What moved, of one currency, to reconcile against: counted at each movement, whatever the objects say. Cents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Totals {
@@ -93,6 +105,10 @@ pub struct Totals {
     /// Executed and not final.
     pub payouts_pending: i64,
     pub fees: i64,
+    /// To the bank, less what was returned.
+    pub settled: i64,
+    /// From the bank, less what was returned.
+    pub topped_up: i64,
     pub paid_in_count: u64,
     pub paid_out_count: u64,
     /// Executions of a payout that was already `pending` or `success`: refused, moved nothing.
@@ -102,7 +118,14 @@ pub struct Totals {
 impl Totals {
     /// What Revio holds for the company.
     pub fn balance(&self) -> i64 {
-        self.paid_in - self.fees - self.refunded - self.charged_back - self.paid_out - self.payouts_pending
+        self.paid_in
+            - self.fees
+            - self.refunded
+            - self.charged_back
+            - self.paid_out
+            - self.payouts_pending
+            - self.settled
+            + self.topped_up
     }
 }
 
@@ -123,6 +146,8 @@ pub(crate) enum Effect {
     CompleteRefund(Uuid),
     FailRefund(Uuid),
     SettlePayout(Uuid),
+    /// A settlement or top-up reaches the other side.
+    Arrive(Uuid),
     // Calls of the API that a fault has postponed.
     CreatePurchase(Caller, Map<String, Value>),
     CancelPurchase(Uuid),
@@ -163,7 +188,7 @@ impl World {
         let index = found.unwrap_or(self.books.len());
         if found.is_none() {
             let totals = Totals::default();
-            self.books.push(Book { is_test, currency: currency.to_owned(), totals, payout_balance: None });
+            self.books.push(Book { is_test, currency: currency.to_owned(), totals, payout_balance: None, reserved: 0 });
         }
         &mut self.books[index]
     }
@@ -177,31 +202,43 @@ impl World {
         self.book_mut(is_test, currency).payout_balance.as_mut()
     }
 
-    /// `GET /balance/` (DOC-S for the shape; which of the figures move when is INF).
-    pub(crate) fn balance_view(&self, is_test: bool) -> Value {
-        let books = self.books.iter().filter(|book| book.is_test == is_test);
-        let items: Vec<Value> = books.clone().map(Book::view).collect();
-        let enabled: serde_json::Map<String, Value> =
-            books.map(|book| (book.currency.clone(), book.payout_balance.is_some().into())).collect();
-        json!({"ecommerce": items, "bank_accounts": [], "payout_balances_enabled": enabled})
+    /// Held back from what is available.
+    pub(crate) fn set_reserve(&mut self, is_test: bool, currency: &str, amount: i64) {
+        self.book_mut(is_test, currency).reserved = amount;
     }
 
-    /// `GET /account/json/balance/`.
-    pub(crate) fn account_view(&self, is_test: bool) -> Value {
-        let of = |book: &Book| {
-            let totals = book.totals;
-            let balance = totals.balance() + totals.payouts_pending;
-            json!({
-                "gross_balance": balance + totals.fees, "balance": balance, "available_balance": totals.balance(),
-                "reserved": 0, "pending_outgoing": totals.payouts_pending, "fee_sell": totals.fees,
-            })
-        };
+    pub(crate) fn reserved(&self, is_test: bool, currency: &str) -> i64 {
+        self.book(is_test, currency).map_or(0, |book| book.reserved)
+    }
+
+    /// Those of a mode, with their payout balances.
+    pub(crate) fn currencies(&self, is_test: bool) -> Vec<(String, Option<i64>)> {
         let books = self.books.iter().filter(|book| book.is_test == is_test);
-        Value::Object(books.map(|book| (book.currency.clone(), of(book))).collect())
+        books.map(|book| (book.currency.clone(), book.payout_balance)).collect()
+    }
+
+    pub(crate) fn all_totals(&self, is_test: bool) -> BTreeMap<String, Totals> {
+        let books = self.books.iter().filter(|book| book.is_test == is_test);
+        books.map(|book| (book.currency.clone(), book.totals)).collect()
+    }
+
+    /// `GET` does not know it any more; its money stays.
+    pub(crate) fn forget(&mut self, id: Uuid) -> Result<(), SimError> {
+        let is_known =
+            self.purchases.contains_key(&id) || self.payouts.contains_key(&id) || self.payments.contains_key(&id);
+        if is_known {
+            self.forgotten.insert(id)
+        } else {
+            return Err(SimError::NotFound);
+        };
+        Ok(())
     }
 
     /// Records an event and queues it for every webhook of its mode that wants it.
     pub(crate) fn raise(&mut self, event_type: &str, is_test: bool, view: &Value) {
+        if self.quiet {
+            return;
+        }
         let (object_id, body) = self.event_body(event_type, view);
         let event = RaisedEvent {
             at: self.now,
@@ -224,6 +261,9 @@ impl World {
 
     /// Queues a `success_callback`: the same body as a webhook, another key and another queue (DOC-S).
     pub(crate) fn call_back(&mut self, url: &str, event_type: &str, view: &Value) {
+        if self.quiet {
+            return;
+        }
         let (object_id, body) = self.event_body(event_type, view);
         self.outbox.push(Endpoint::Callback(url.to_owned()), (object_id, event_type), body, self.line_now);
     }
@@ -297,6 +337,7 @@ impl World {
             Effect::CompleteRefund(id) => self.complete_refund(*id),
             Effect::SettlePayout(id) => self.settle_payout(*id, &crate::payouts::PayoutOutcome::Success),
             Effect::FailRefund(id) => self.fail_refund(*id),
+            Effect::Arrive(id) => self.arrive(*id),
             Effect::CreatePurchase(caller, body) => self.create_purchase(caller, body).map(|_| ()).map_err(Into::into),
             Effect::CancelPurchase(id) => self.cancel_purchase(*id, None).map(|_| ()).map_err(Into::into),
             Effect::CreatePayout(caller, body) => self.create_payout(caller, body).map(|_| ()).map_err(Into::into),
@@ -305,28 +346,5 @@ impl World {
         if let Err(error) = done {
             tracing::info!(?effect, %error, "a delayed effect came too late");
         }
-    }
-}
-
-impl Book {
-    fn view(&self) -> Value {
-        let totals = self.totals;
-        let balance = totals.balance() + totals.payouts_pending;
-        let payout = self.payout_balance.unwrap_or(0);
-        json!({
-            "currency": self.currency,
-            "gross_balance": balance + totals.fees,
-            "balance": balance,
-            "available_balance": totals.balance(),
-            "reserved": 0,
-            "pending_outgoing": totals.payouts_pending,
-            "fee_sell": totals.fees,
-            "payout_gross_balance": payout,
-            "payout_balance": payout,
-            "available_payout_balance": payout,
-            "pending_payouts": totals.payouts_pending,
-            "payout_overdraft": 0,
-            "payout_fee_sell": 0,
-        })
     }
 }

@@ -37,7 +37,7 @@ use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{
     self, Child, Due, FailureReason, Hold, Inserted, Kind, Move, NewTransaction, Provider, State, Transaction,
 };
-use crate::money::{provider_objects, restrictions};
+use crate::money::{provider_fees, provider_objects, restrictions};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::provider::revio::types::{Flag, Payment};
@@ -274,7 +274,7 @@ async fn move_to_suspense(
     let (transaction_id, provider_id) = (Some(deposit.id), Some(purchase.id));
     suspense::set_aside(app, &NewItem { id: deposit.id, kind, transaction_id, provider_id, amount }).await?;
     if let Some(payment) = &purchase.payment {
-        evidence::book_fee(app, deposit.id, deposit.amount.currency(), payment).await?;
+        provider_fees::book(app, deposit.id, payment).await?;
     }
     hold_set_aside(app, deposit, kind).await
 }
@@ -322,7 +322,7 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: 
         repaid => repaid?,
     };
     app.crash.at("deposit.credited")?;
-    evidence::book_fee(app, deposit.id, deposit.amount.currency(), payment).await?;
+    provider_fees::book(app, deposit.id, payment).await?;
     app.crash.at("deposit.fee_booked")?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0]))
         .with_provider(reported(deposit, purchase))

@@ -2,12 +2,11 @@
 //! mode and brand, in this currency and to the cent. `deposits` and `withdrawals` ask; money that does not fit is set aside (`suspense`), and a
 //! person looks at it.
 
-use ledger::{Amount, Currency, LedgerError, Leg, Transfer, TransferCode, TransferId};
+use ledger::{Amount, Currency};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::money::{suspense::ItemKind, transactions::Transaction};
-use crate::platform::error::Result;
 use crate::provider::revio::types::{Flag, Payment};
 
 /// An object of Revio's that says that money moved.
@@ -72,27 +71,4 @@ pub fn money<'p>(app: &App, claim: &Claim<'p>) -> Result<(&'p Payment, Amount), 
 
 fn shortened(word: &str) -> String {
     word.chars().take(16).collect()
-}
-
-/// Revio's own fee is our expense, booked once, whenever it is first named. What is wrong with it otherwise: nothing about it keeps a
-/// customer's money back.
-pub async fn book_fee(app: &App, row: Uuid, currency: Currency, payment: &Payment) -> Result<Option<String>> {
-    if !payment.fee_amount.is_said() {
-        return Ok(None);
-    }
-    let fee = payment.fee_amount.whole().and_then(|minor| Amount::new(minor, currency).ok());
-    let Some(fee) = fee else { return Ok(Some(format!("payment.fee_amount is {}", payment.fee_amount))) };
-    if fee.is_zero() {
-        return Ok(None);
-    }
-    let (debit, credit) = (app.ledger.provider_fees(currency), app.ledger.provider_balance(currency));
-    app.ledger.open_once(&[debit, credit]).await?;
-    let id = TransferId::of(row, Leg::ProviderFee);
-    let fee = Transfer { id, debit, credit, amount: fee, code: TransferCode::ProviderFee, reference: row };
-    match app.ledger.transfer(fee).await {
-        Err(LedgerError::Contradiction(_)) => {
-            Ok(Some(format!("Revio names a fee of {}, and another one was booked", payment.fee_amount)))
-        }
-        booked => Ok(booked.map(|()| None)?),
-    }
 }

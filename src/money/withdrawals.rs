@@ -53,7 +53,7 @@ use crate::money::receivables::{self, Available};
 use crate::money::transactions::{
     self, Due, FailureReason, Hold, Inserted, Kind, Move, NewTransaction, Provider, State, Transaction,
 };
-use crate::money::{bank_accounts, provider_objects, restrictions};
+use crate::money::{bank_accounts, provider_fees, provider_objects, restrictions};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::provider::revio::types::Payment;
@@ -308,7 +308,8 @@ async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resul
         }
         Err(error) => return Err(error.into()),
     }
-    evidence::book_fee(app, withdrawal.id, withdrawal.amount.currency(), payment).await?;
+    provider_fees::book(app, withdrawal.id, payment).await?;
+    app.crash.at("withdrawal.fee_booked")?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
     transactions::advance(app, withdrawal, to).await
 }

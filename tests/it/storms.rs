@@ -36,7 +36,7 @@ const CRASH_PERCENT: u32 = 4;
 /// Of those: a mistake of ours in one step, which the process survives.
 const PANIC_PERCENT: u32 = 25;
 /// Points that a run of this size dies at many times: one that no schedule reaches any more is found here.
-const CRASH_POINTS: [&str; 16] = [
+const CRASH_POINTS: [&str; 18] = [
     "deposit.before_purchase",
     "deposit.credited",
     "deposit.fee_booked",
@@ -51,7 +51,9 @@ const CRASH_POINTS: [&str; 16] = [
     "withdrawal.before_execution",
     "withdrawal.before_payout",
     "withdrawal.executed",
+    "withdrawal.fee_booked",
     "withdrawal.payout_created",
+    "withdrawal.posted",
     "withdrawal.reserved",
 ];
 
@@ -139,7 +141,7 @@ fn brew(t: &TestApp) {
     for scope in [Scope::GetPurchase, Scope::GetPayout] {
         t.sim.set_fault(Fault::chance(0.03, scope, FaultKind::StaleRead { secs: 3 }));
     }
-    t.sim.set_settings(revio_sim::Settings { payout_fee: 15, ..t.sim.settings() });
+    t.sim.set_settings(revio_sim::Settings { payout_fee: 15, payout_fee_basis_points: 30, ..t.sim.settings() });
     for kind in [
         FaultKind::IgnoreAnswer,
         FaultKind::Duplicate,
@@ -158,7 +160,8 @@ fn brew(t: &TestApp) {
 
 /// One customer's next wishes. Some of them are refused, by us or by Revio: that is part of the weather.
 async fn schedule(t: &TestApp, random: &mut StdRng, customer: &Customer, key: usize) {
-    let amount = random.random_range(1..100_000);
+    // Never less than the fees.
+    let amount = random.random_range(100..100_000);
     let deposit = t.deposit(customer, amount, &format!("d{key}")).await;
     if deposit.code() == "provider_unavailable" {
         // It has waited for Revio's next second, which does not come while the test's clock stands still.
@@ -178,7 +181,7 @@ async fn schedule(t: &TestApp, random: &mut StdRng, customer: &Customer, key: us
     };
     t.sim.set_payout_behaviour(behaviour);
     for part in 0..random.random_range(0..3) {
-        let answer = t.withdraw(customer, random.random_range(1..60_000), &format!("w{key}-{part}")).await;
+        let answer = t.withdraw(customer, random.random_range(100..60_000), &format!("w{key}-{part}")).await;
         let known = ["", "insufficient_funds", "internal", "unavailable"];
         assert!(known.contains(&answer.code()), "{}", answer.body);
     }

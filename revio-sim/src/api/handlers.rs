@@ -33,7 +33,7 @@ pub(super) async fn create_purchase(
 
 pub(super) async fn get_purchase(State(shared): Shr, caller: Caller, Path(id): Path<String>) -> Answer {
     let id = parse_id(&id)?;
-    read(&shared, |world| world.read_purchase(id, &caller))
+    read(&shared, id, |world| world.read_purchase(id, &caller))
 }
 
 pub(super) async fn cancel_purchase(State(shared): Shr, caller: Caller, Path(id): Path<String>) -> Answer {
@@ -102,7 +102,7 @@ pub(super) async fn create_payout(
 
 pub(super) async fn get_payout(State(shared): Shr, caller: Caller, Path(id): Path<String>) -> Answer {
     let id = parse_id(&id)?;
-    read(&shared, |world| world.read_payout(id, &caller))
+    read(&shared, id, |world| world.read_payout(id, &caller))
 }
 
 /// Any JSON object is a good body: what a bank payout must send is unknown (?).
@@ -122,7 +122,7 @@ pub(super) async fn execute_payout(
 /// Not known to exist (?): 404 unless it is switched on.
 pub(super) async fn get_payment(State(shared): Shr, caller: Caller, Path(id): Path<String>) -> Answer {
     let id = parse_id(&id)?;
-    read(&shared, |world| world.payment_view(id, Some(caller.is_test)).filter(|_| world.settings.payment_reads))
+    read(&shared, id, |world| world.payment_view(id, Some(caller.is_test)).filter(|_| world.settings.payment_reads))
 }
 
 #[derive(Deserialize)]
@@ -245,12 +245,15 @@ fn tell(shared: &Shared, act: impl FnOnce(&mut World) -> Result<Value, ApiError>
     shared.serve(|world| act(world).map(|view| Json(world.told(view))))
 }
 
-fn read(shared: &Shared, look: impl FnOnce(&mut World) -> Option<Value>) -> Answer {
-    shared.show(|world| look(world).map(|view| Json(world.told(view))).ok_or_else(ApiError::not_found))
+fn read(shared: &Shared, id: Uuid, look: impl FnOnce(&mut World) -> Option<Value>) -> Answer {
+    shared.show(|world| {
+        let view = look(world).filter(|_| !world.forgotten.contains(&id));
+        view.map(|view| Json(world.told(view))).ok_or_else(ApiError::not_found)
+    })
 }
 
 /// Everything fits on one page here.
-fn page(results: Vec<Value>) -> Value {
+pub(super) fn page(results: Vec<Value>) -> Value {
     json!({"results": results, "next": null, "previous": null})
 }
 
@@ -261,6 +264,6 @@ fn amount_of(body: &Map<String, Value>) -> Result<Option<i64>, ApiError> {
 }
 
 /// What is not a UUID is not found, as with Django's URL patterns.
-fn parse_id(text: &str) -> Result<Uuid, ApiError> {
+pub(super) fn parse_id(text: &str) -> Result<Uuid, ApiError> {
     Uuid::parse_str(text).map_err(|_| ApiError::not_found())
 }

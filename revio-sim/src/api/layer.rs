@@ -23,6 +23,7 @@ const NO_ANSWER: u16 = 0;
 
 pub(super) async fn faulty(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let with_key = request.headers().contains_key(header::AUTHORIZATION);
     let fault = match shared.lets_in() {
         true => shared.faults(|faults| faults.take_for_call(scope(&method, &path))),
         false => Some(FaultKind::RateLimited { retry_after_secs: 1 }),
@@ -30,7 +31,7 @@ pub(super) async fn faulty(State(shared): State<Arc<Shared>>, request: Request, 
     let response = strike(&shared, fault, request, next).await;
     let lost = response.extensions().get::<Lost>().is_some();
     let status = if lost { NO_ANSWER } else { response.status().as_u16() };
-    shared.log_call(Call { at: shared.clock().now(), method: method.to_string(), path, status });
+    shared.log_call(Call { at: shared.clock().now(), method: method.to_string(), path, with_key, status });
     response
 }
 

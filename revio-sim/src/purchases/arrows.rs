@@ -13,6 +13,7 @@ use super::{
 use crate::errors::{ApiError, SimError};
 use crate::movements::{Movement, MovementKind};
 use crate::settings::FeeAtPaid;
+use crate::strangers::Change;
 use crate::world::{Caller, Effect, World};
 
 /// If `due` is not sent: as in the only public payload (RUN). Whether Revio's default is the same is unknown (?).
@@ -190,6 +191,33 @@ impl World {
             _ => purchase.updated_on = purchase.updated_on.max(now),
         }
         self.book_fee(id, is_test, &currency, fee - before.unwrap_or(0));
+        self.announce_purchase(id, "purchase.settled");
+        Ok(())
+    }
+
+    /// Its payment is another one from now on: what it was is taken back.
+    pub(crate) fn change_purchase(&mut self, id: Uuid, change: &Change) -> Result<(), SimError> {
+        let now = self.now;
+        let purchase = self.purchase_mut(id, None).ok_or(SimError::NotFound)?;
+        let is_test = purchase.is_test;
+        let taken = purchase.taken().map(|(currency, amount, fee)| (currency.to_owned(), amount, fee));
+        let (Some((currency, amount, fee)), Some(received)) = (taken, &mut purchase.received) else {
+            return Err(SimError::Refused("it is not paid".to_owned()));
+        };
+        let new = (
+            change.currency.clone().unwrap_or_else(|| currency.clone()),
+            change.amount.unwrap_or(amount),
+            change.fee.unwrap_or(fee),
+        );
+        (received.currency, received.amount, received.fee) = (new.0.clone(), new.1, Some(new.2));
+        purchase.updated_on = purchase.updated_on.max(now);
+        let kind = MovementKind::Purchase;
+        if (&currency, amount) != (&new.0, new.1) {
+            for (sign, currency, amount) in [(-1, currency.clone(), amount), (1, new.0.clone(), new.1)] {
+                self.record(Movement { at: now, id, related_to: id, kind, amount, sign, currency, is_test });
+            }
+        }
+        self.change_fee(id, is_test, (&currency, fee), (&new.0, new.2));
         self.announce_purchase(id, "purchase.settled");
         Ok(())
     }

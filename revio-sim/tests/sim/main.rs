@@ -4,6 +4,7 @@
 
 mod deliveries;
 mod faults;
+mod finance;
 mod harness;
 mod overrides;
 mod payouts;

@@ -1,6 +1,6 @@
 //! The state file, and the control API over HTTP.
 
-use revio_sim::{Clock, ENDPOINTS, Options, Pay, PayoutBehaviour};
+use revio_sim::{Clock, Options, Pay, PayoutBehaviour, endpoints};
 use serde_json::{Value, json};
 
 use crate::harness::{NOW, Receiver, World, options};
@@ -82,7 +82,7 @@ async fn control(world: &World, method: &str, path: &str, body: Value) -> (u16, 
 #[tokio::test]
 async fn the_control_api_does_what_the_handle_does() {
     let (world, receiver) = (World::new().await, Receiver::start().await);
-    assert_eq!(control(&world, "GET", "", Value::Null).await.1.as_array().unwrap().len(), ENDPOINTS.len());
+    assert_eq!(control(&world, "GET", "", Value::Null).await.1.as_array().unwrap().len(), endpoints().count());
     let (_, webhook) = control(&world, "POST", "webhooks/", json!({"callback": receiver.url})).await;
     assert!(webhook["public_key"].as_str().unwrap().contains("BEGIN PUBLIC KEY"));
     let id = world.purchase().await;

@@ -16,7 +16,7 @@ use super::LATER_LOOKS;
 use crate::app::App;
 use crate::money::provider_objects::{self, Known, ObjectKind};
 use crate::money::transactions::{self, Child, Due, FailureReason, Hold, Kind, Move, Reversed, State, Transaction};
-use crate::money::{evidence, suspense};
+use crate::money::{provider_fees, suspense};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Purchase, PurchaseStatus};
 
@@ -69,7 +69,7 @@ async fn follow_closely(app: &App, deposit: &Transaction, purchase: &Purchase) -
     }
     let mut wrong = sums.wrong(purchase);
     if let (State::Completed, Some(payment)) = (deposit.state, &purchase.payment) {
-        wrong = wrong.or(evidence::book_fee(app, deposit.id, deposit.amount.currency(), payment).await?);
+        wrong = wrong.or(provider_fees::book(app, deposit.id, payment).await?.odd());
     }
     match (&purchase.status, wrong) {
         (PurchaseStatus::Unknown(word), _) => {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::money::evidence::{self, Claim};
+use crate::money::provider_fees;
 use crate::money::provider_objects::{self, ObjectKind};
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::platform::error::{Error, Result};
@@ -31,7 +32,7 @@ pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
     let id = match row_of(reference) {
         // In a wallet already: the row is lost, which the safe mode lists.
         Some(row) if !app.ledger.lookup(&TransferId::all_of(row)).await?.is_empty() => {
-            evidence::book_fee(app, row, amount.currency(), payment).await?;
+            provider_fees::book(app, row, payment).await?;
             return match provider_objects::payments_of(app, purchase.id).await?.is_empty() {
                 true => Ok(true),
                 false => Err(Error::Unusable(format!("given back by Revio, and its row {row} is not there").into())),
@@ -44,7 +45,7 @@ pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
     let item = NewItem { id, kind: ItemKind::UnknownRow, transaction_id: None, provider_id, amount };
     tracing::error!(purchase.id = %purchase.id, item.id = %id, "a payment of which no row is known is in suspense");
     suspense::set_aside(app, &item).await?;
-    evidence::book_fee(app, id, amount.currency(), payment).await?;
+    provider_fees::book(app, id, payment).await?;
     Ok(true)
 }
 

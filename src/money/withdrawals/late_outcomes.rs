@@ -7,7 +7,7 @@ use super::{ASK_MIN, LATER_LOOKS, fits, hold_misfit, reported, settle};
 use crate::app::App;
 use crate::money::receivables::{self, CollectLegs};
 use crate::money::transactions::{self, Due, Hold, Move, Provider, State, Transaction};
-use crate::money::{evidence, provider_objects};
+use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::Result;
 use crate::provider::revio::{Payout, PayoutStatus};
 
@@ -43,8 +43,7 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
         }
         // A fee that is only named now.
         (State::Completed, PayoutStatus::Success) => match &payout.payment {
-            Some(payment) => match evidence::book_fee(app, withdrawal.id, withdrawal.amount.currency(), payment).await?
-            {
+            Some(payment) => match provider_fees::book(app, withdrawal.id, payment).await?.odd() {
                 Some(wrong) => transactions::hold(app, withdrawal, Hold::Contradiction, &wrong).await,
                 None => Ok(withdrawal.clone()),
             },
@@ -64,9 +63,10 @@ pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payo
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
     let owed = receivables::collect(app, withdrawal, CollectLegs::LATE, TransferCode::Withdrawal).await?;
+    app.crash.at("withdrawal.collected")?;
     app.metrics.withdrawals_paid_late.inc();
     tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
-    evidence::book_fee(app, withdrawal.id, withdrawal.amount.currency(), payment).await?;
+    provider_fees::book(app, withdrawal.id, payment).await?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
     transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
 }

@@ -14,12 +14,12 @@ use chrono::TimeDelta;
 use ledger::{LedgerError, Leg, Reservation, TransferId, WithdrawalStanding};
 use uuid::Uuid;
 
-use super::{approval, late_outcomes, release, settle};
+use super::{LATER_LOOKS, approval, late_outcomes, release, settle};
 use crate::app::App;
 use crate::identity::users;
 use crate::money::evidence::{self, Claim};
 use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
-use crate::money::{bank_accounts, provider_objects, restrictions, safe_mode};
+use crate::money::{bank_accounts, provider_fees, provider_objects, restrictions, safe_mode};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
 use crate::provider::revio::{NewPayout, Payout, PayoutStatus, RevioError};
@@ -314,8 +314,9 @@ pub(super) async fn reminded(app: &App, withdrawal: &Transaction) -> Result<Opti
         Reservation::Voided => release(app, withdrawal, FailureReason::ProviderCouldNotPay).await.map(Some),
         Reservation::Posted => {
             tracing::error!(transaction.id = %withdrawal.id, "the ledger has posted a withdrawal whose row was behind");
-            let to = Move::to(State::Completed, Due::Never);
-            transactions::advance(app, withdrawal, to).await.map(Some)
+            // Its fee may not be booked yet: it is looked at again.
+            let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
+            transactions::advance(app, withdrawal, Move::to(State::Completed, due)).await.map(Some)
         }
         Reservation::None => hold_behind(app, withdrawal, &standing).await.map(Some),
     }
@@ -399,8 +400,8 @@ async fn post_without_a_row(app: &App, payout: &Payout) -> Result<bool> {
         tracing::error!(transaction.id = %row, payout.id = %payout.id, "a payout whose row is lost is posted by the ledger's word");
         app.ledger.post(row).await?;
     }
-    if let (Some(payment), Some(reserved)) = (&payout.payment, reserved.first()) {
-        evidence::book_fee(app, row, reserved.currency, payment).await?;
+    if let Some(payment) = &payout.payment {
+        provider_fees::book(app, row, payment).await?;
     }
     Ok(true)
 }

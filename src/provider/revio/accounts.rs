@@ -181,7 +181,7 @@ mod tests {
             json!({"ecommerce": {}}),
             json!({"ecommerce": [{"balance": 1}]}),
             json!({"ecommerce": [{"currency": "R", "balance": 1}]}),
-            json!({"ecommerce": [{"currency": "ZAR"}, {"currency": "ZAR"}]}),
+            json!({"ecommerce": [{"currency": "ZAR", "balance": 1}, {"currency": "zar", "balance": 2}]}),
         ] {
             assert!(read(odd.clone()).is_err(), "{odd}");
         }

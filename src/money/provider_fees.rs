@@ -1,0 +1,132 @@
+//! What Revio keeps for itself of a payment or takes for a payout: our expense, booked once under its row, whenever it is first named,
+//! by one function for both. It never touches a wallet, and whatever is wrong with it keeps no customer's money back.
+//!
+//! ```text
+//! deposits, withdrawals, unknown rows ─> book (with the money, and at each later look)
+//! reconciliation ─> book_missing_fee ─> asks Revio ─> book
+//! ```
+
+use ledger::{Amount, Currency, LedgerError, Leg, Transfer, TransferCode, TransferId};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::money::transactions::{Kind, State, Transaction};
+use crate::money::{provider_objects, suspense};
+use crate::platform::error::Result;
+use crate::provider::revio::PayoutStatus;
+use crate::provider::revio::types::{Figure, Flag, Payment};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fee {
+    /// Revio names none, or not yet.
+    None,
+    /// Now or before.
+    Booked(Amount),
+    /// Nothing of it was booked, for this reason: it is no amount, is more than what it was taken of, or another one was booked before.
+    Odd(String),
+}
+
+impl Fee {
+    pub fn odd(self) -> Option<String> {
+        match self {
+            Self::Odd(reason) => Some(reason),
+            Self::None | Self::Booked(_) => None,
+        }
+    }
+}
+
+/// `row` is what it is booked under: a row's id, or what stands for one that is lost.
+pub async fn book(app: &App, row: Uuid, payment: &Payment) -> Result<Fee> {
+    let fee = match amount_of(payment) {
+        Ok(Some(fee)) => fee,
+        Ok(None) => return Ok(Fee::None),
+        Err(reason) => return Ok(odd(row, reason)),
+    };
+    let (debit, credit) = (app.ledger.provider_fees(fee.currency()), app.ledger.provider_balance(fee.currency()));
+    app.ledger.open_once(&[debit, credit]).await?;
+    let id = TransferId::of(row, Leg::ProviderFee);
+    let booking = Transfer { id, debit, credit, amount: fee, code: TransferCode::ProviderFee, reference: row };
+    match app.ledger.transfer(booking).await {
+        Err(LedgerError::Contradiction(_)) => {
+            Ok(odd(row, format!("Revio names a fee of {}, and another one was booked", fee.minor())))
+        }
+        booked => Ok(booked.map(|()| Fee::Booked(fee))?),
+    }
+}
+
+/// Asks Revio about a deposit or withdrawal whose money has moved, and books the fee if it names one. Safe to repeat.
+pub async fn book_missing_fee(app: &App, row: &Transaction) -> Result<Fee> {
+    let Some(object) = row.provider.id else { return Ok(Fee::None) };
+    if row.state != State::Completed && suspense::of_row(app, row.id).await?.is_none() {
+        return Ok(Fee::None);
+    }
+    let payment = match row.kind {
+        Kind::Deposit => {
+            let purchase = provider_objects::purchase(app, Some(row.id), object).await?;
+            let paid = purchase.status.means_paid() && matches!(purchase.marked_as_paid, Flag::No | Flag::Unsaid);
+            purchase.payment.filter(|_| paid)
+        }
+        Kind::Withdrawal => {
+            let payout = provider_objects::payout(app, Some(row.id), object).await?;
+            payout.payment.filter(|_| payout.status == PayoutStatus::Success)
+        }
+        Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal | Kind::Adjustment => None,
+    };
+    match payment {
+        Some(payment) => book(app, row.id, &payment).await,
+        None => Ok(Fee::None),
+    }
+}
+
+/// Of no fee, or 0, nothing is booked.
+fn amount_of(payment: &Payment) -> Result<Option<Amount>, String> {
+    let Payment { fee_amount, amount, currency, .. } = payment;
+    if !fee_amount.is_said() || fee_amount.whole() == Some(0) {
+        return Ok(None);
+    }
+    let currency = Currency::parse(&currency.to_ascii_uppercase()).ok_or("payment.currency is none that we know")?;
+    let of = |figure: &Figure| figure.whole().and_then(|minor| Amount::new(minor, currency).ok());
+    let fee = of(fee_amount).ok_or_else(|| format!("payment.fee_amount is {fee_amount}"))?;
+    match of(amount) {
+        Some(whole) if fee.minor() <= whole.minor() => Ok(Some(fee)),
+        _ => Err(format!("payment.fee_amount is {fee_amount}, of {amount}")),
+    }
+}
+
+fn odd(row: Uuid, reason: String) -> Fee {
+    tracing::warn!(transaction.id = %row, reason, "a fee of Revio's was not booked");
+    Fee::Odd(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn fee(fee: Value, amount: Value, currency: &str) -> Result<Option<i64>, String> {
+        let payment = json!({"fee_amount": fee, "amount": amount, "currency": currency});
+        let payment: Payment = serde_json::from_value(payment).expect("a payment");
+        amount_of(&payment).map(|fee| fee.map(|fee| fee.minor()))
+    }
+
+    #[test]
+    fn a_fee_is_a_part_of_what_it_is_taken_of_and_anything_else_is_odd() {
+        for (named, expected) in [
+            (Value::Null, Ok(None)),
+            (json!(0), Ok(None)),
+            (json!("0.00"), Ok(None)),
+            (json!(15), Ok(Some(15))),
+            (json!("15.0"), Ok(Some(15))),
+            (json!(100), Ok(Some(100))),
+            (json!(101), Err("payment.fee_amount is 101, of 100")),
+            (json!(-1), Err("payment.fee_amount is -1")),
+            (json!(1.5), Err("payment.fee_amount is 1.5")),
+            (json!("much"), Err("payment.fee_amount is much")),
+        ] {
+            assert_eq!(fee(named.clone(), json!(100), "zar"), expected.map_err(str::to_owned), "{named}");
+        }
+        assert!(fee(json!(1), Value::Null, "ZAR").is_err());
+        assert!(fee(json!(1), json!(100), "rands").is_err());
+        assert_eq!(fee(json!(0), json!(100), "rands"), Ok(None));
+    }
+}

@@ -1,0 +1,239 @@
+//! What Revio takes for a payout is our expense: booked once, whenever it is named, whoever dies meanwhile, and never the customer's.
+
+use chrono::TimeDelta;
+use ledger::AccountCode;
+use octoco::money::provider_fees::{self, Fee};
+use octoco::money::transactions;
+use revio_sim::{Change, Fault, FaultKind, Moment, Override, Pay, PayoutBehaviour, PayoutOutcome, Scope, Settings};
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::crashes::Crashes;
+use crate::harness::TestApp;
+
+fn fees_of(t: &TestApp, payout_fee: i64, payout_fee_basis_points: i64) {
+    t.sim.set_settings(Settings { payout_fee, payout_fee_basis_points, ..t.sim.settings() });
+}
+
+/// No event of Revio's arrives any more.
+fn silence(t: &TestApp) {
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+}
+
+/// Revio's tally and our books say the same of what it holds and what it took.
+async fn assert_agreed(t: &TestApp, fees: i64) {
+    let totals = t.sim.totals("ZAR");
+    assert_eq!(totals.fees, fees, "Revio's");
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), fees);
+    assert_eq!(t.system_balance(AccountCode::ProviderBalance).await.posted(), totals.balance());
+}
+
+async fn missing(t: &TestApp, row: Uuid) -> Fee {
+    let row = transactions::find(&t.app, row).await.expect("the row is there");
+    provider_fees::book_missing_fee(&t.app, &row).await.expect("Revio and the ledger answer")
+}
+
+fn minor(fee: &Fee) -> Option<i64> {
+    match fee {
+        Fee::Booked(amount) => Some(amount.minor()),
+        Fee::None | Fee::Odd(_) => None,
+    }
+}
+
+#[sqlx::test]
+async fn a_payouts_fee_is_booked_once_and_the_wallet_pays_the_amount_alone(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(100_000).await;
+    fees_of(&t, 250, 100);
+    let withdrawal = t.withdraw(&customer, 40_000, "w").await.id();
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (60_000, 0, 60_000)));
+    assert_agreed(&t, 650).await;
+    let kept: Option<i64> = sqlx::query_scalar("select fee_minor from provider_objects where id = $1")
+        .bind(t.payout_of(withdrawal))
+        .fetch_one(&t.app.db)
+        .await
+        .expect("it is known");
+    assert_eq!(kept, Some(650));
+    // Told again, and asked again.
+    t.sim.raise_event(t.payout_of(withdrawal), "payout.success").expect("it is there");
+    t.drive().await;
+    for _ in 0..2 {
+        assert_eq!(minor(&missing(&t, withdrawal).await), Some(650));
+    }
+    t.advance(TimeDelta::days(8));
+    t.drive().await;
+    assert_agreed(&t, 650).await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn whoever_dies_between_a_payout_its_fee_and_its_row_books_the_fee_once(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    let customer = t.customer_with(50_000).await;
+    fees_of(&t, 30, 0);
+    let points = ["withdrawal.executed", "withdrawal.posted", "withdrawal.fee_booked", "transaction.before_move"];
+    for (number, point) in points.into_iter().enumerate() {
+        silence(&t);
+        // The last one dies before the row says that it is completed: its first moves are to be got over before.
+        t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
+        if point == "withdrawal.executed" {
+            next.at(point);
+            t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
+        }
+        t.drive().await;
+        if point != "withdrawal.executed" {
+            t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("pending");
+            next.at(point);
+        }
+        for _ in 0..40 {
+            t.advance(TimeDelta::minutes(5));
+            t.drive().await;
+        }
+        assert_eq!(t.state(withdrawal).await, "completed", "{point}");
+        assert_agreed(&t, 30 * (i64::try_from(number).expect("few") + 1)).await;
+    }
+    for point in points {
+        assert!(next.died_at().contains(point), "nobody died at {point}: {:?}", next.died_at());
+    }
+    assert_eq!(t.balance(&customer).await, (34_000, 0, 34_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_fee_that_is_named_later_is_booked_at_the_next_look_and_by_reconciliation(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(50_000).await;
+    let (looked, asked) =
+        (t.withdraw(&customer, 4_000, "w1").await.id(), t.withdraw(&customer, 5_000, "w2").await.id());
+    t.drive().await;
+    assert_eq!(missing(&t, asked).await, Fee::None);
+    silence(&t);
+    for withdrawal in [looked, asked] {
+        let change = Change { fee: Some(45), ..Change::default() };
+        t.sim.change_object(t.payout_of(withdrawal), &change).expect("it was paid");
+    }
+    assert_eq!(minor(&missing(&t, asked).await), Some(45));
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 45);
+    t.advance(TimeDelta::hours(2));
+    t.drive().await;
+    assert_agreed(&t, 90).await;
+    // And another one than was booked is nobody's money: a person is told.
+    t.sim.change_object(t.payout_of(looked), &Change { fee: Some(50), ..Change::default() }).expect("it was paid");
+    assert!(missing(&t, looked).await.odd().is_some_and(|reason| reason.contains("50")));
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 90);
+    assert_eq!(t.balance(&customer).await, (41_000, 0, 41_000));
+    t.advance(TimeDelta::days(1));
+    t.drive().await;
+    assert!(t.held_reason(looked).await.is_some_and(|reason| reason.contains("50")));
+    t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn a_deposits_missing_fee_is_booked_by_the_same_call(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.sim.set_settings(Settings { fee_at_paid: revio_sim::FeeAtPaid::Null, ..t.sim.settings() });
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 10_000, "d").await.id();
+    assert_eq!(missing(&t, deposit).await, Fee::None, "nothing was paid");
+    t.sim.pay_purchase(t.purchase_of(deposit), Pay { fee: 290, ..Pay::default() }).expect("payable");
+    t.drive().await;
+    assert_eq!(missing(&t, deposit).await, Fee::None, "nothing is named");
+    silence(&t);
+    t.sim.settle_purchase(t.purchase_of(deposit), None).expect("paid");
+    for _ in 0..2 {
+        assert_eq!(minor(&missing(&t, deposit).await), Some(290));
+    }
+    assert_agreed(&t, 290).await;
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_fee_that_cannot_be_one_is_not_booked_and_keeps_nobodys_money_back(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(50_000).await;
+    for (number, fee) in [json!(-5), json!(4_001), json!("much"), json!(1.5)].into_iter().enumerate() {
+        t.sim.set_override(Override::of("payout", "/payment/fee_amount", fee.clone()).when("success"));
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
+        t.drive().await;
+        assert_eq!(t.state(withdrawal).await, "completed", "{fee}");
+        assert!(missing(&t, withdrawal).await.odd().is_some(), "{fee}");
+        t.advance(TimeDelta::hours(2));
+        t.drive().await;
+        assert!(t.held_reason(withdrawal).await.is_some_and(|reason| reason.contains("fee_amount")), "{fee}");
+        t.sim.clear_overrides();
+    }
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 0);
+    assert_eq!(t.balance(&customer).await, (34_000, 0, 34_000));
+    t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn a_payout_that_replaces_another_costs_one_fee(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(50_000).await;
+    fees_of(&t, 30, 0);
+    // Refused in words until its window has closed.
+    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Refused));
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    while t.sim.payouts_by_reference(&withdrawal.to_string()).len() < 2 {
+        t.advance(TimeDelta::seconds(30));
+        t.drive().await;
+    }
+    t.sim.clear_faults();
+    for _ in 0..10 {
+        t.advance(TimeDelta::minutes(1));
+        t.drive().await;
+    }
+    assert_eq!(t.state(withdrawal).await, "completed");
+    assert_agreed(&t, 30).await;
+    assert_eq!(t.balance(&customer).await, (46_000, 0, 46_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_payout_that_is_paid_after_its_release_costs_its_fee_too_and_once(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    let customer = t.customer_with(10_000).await;
+    fees_of(&t, 30, 0);
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    let payout = t.payout_of(withdrawal);
+    t.sim.settle_payout(payout, PayoutOutcome::Error { code: "do_not_honour".to_owned() }).expect("pending");
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    assert_eq!(missing(&t, withdrawal).await, Fee::None, "of what was not paid there is no fee");
+    t.sim.settle_payout(payout, PayoutOutcome::Success).expect("Revio may change its word");
+    next.at("withdrawal.collected");
+    t.drive().await;
+    for _ in 0..10 {
+        t.advance(TimeDelta::minutes(2));
+        t.drive().await;
+    }
+    assert!(next.died_at().contains("withdrawal.collected"));
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    assert_agreed(&t, 30).await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn revio_away_when_a_missing_fee_is_asked_for_is_an_error_and_books_nothing(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    silence(&t);
+    t.sim.change_object(t.payout_of(withdrawal), &Change { fee: Some(45), ..Change::default() }).expect("it was paid");
+    t.sim.set_fault(Fault::next(1, Scope::GetPayout, FaultKind::Reset(Moment::Before)));
+    let row = transactions::find(&t.app, withdrawal).await.expect("the row is there");
+    assert!(provider_fees::book_missing_fee(&t.app, &row).await.is_err());
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 0);
+    assert_eq!(minor(&missing(&t, withdrawal).await), Some(45));
+    t.finish().await;
+}
