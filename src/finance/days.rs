@@ -12,6 +12,14 @@ use crate::platform::error::{Error, Result};
 /// PostgreSQL knows its rules.
 pub const ZONE: &str = "Africa/Johannesburg";
 
+/// What [`parse`] refuses is told so.
+pub const NO_DAY: &str = "must be a date from 2000 to 2100, as in 2026-03-01";
+
+/// Of the years that there may be books of; others PostgreSQL may not even hold.
+pub fn parse(text: &str) -> Option<NaiveDate> {
+    text.parse().ok().filter(|day: &NaiveDate| (2000..=2100).contains(&day.year()))
+}
+
 /// The day that each moment is in, in the order asked.
 pub async fn of_all(app: &App, moments: &[DateTime]) -> Result<Vec<NaiveDate>> {
     Ok(store::days(&app.db, ZONE, moments).await?)

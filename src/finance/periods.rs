@@ -21,14 +21,13 @@ mod store;
 
 use aws_lc_rs::digest;
 use chrono::{Datelike, NaiveDate};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json, value::RawValue};
 use sqlx::PgConnection;
 use tracing::Instrument;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use self::pack::{Made, Span};
 use crate::app::App;
 use crate::finance::days;
 use crate::identity::audit::{self, Actor, Entry};
@@ -95,6 +94,41 @@ impl std::fmt::Display for Month {
 pub struct Person {
     pub id: Uuid,
     pub actor: Actor,
+}
+
+/// A month in the ledger's time.
+struct Span {
+    month: Month,
+    /// The first moment that is not of it any more.
+    end: DateTime,
+    /// The last nanosecond before it, and its own last one.
+    before: u64,
+    cut: u64,
+}
+
+impl Span {
+    async fn of(app: &App, month: Month) -> Result<Self> {
+        let (start, end) =
+            (days::start(app, month.first_day()).await?, days::start(app, month.next().first_day()).await?);
+        Ok(Self { month, end, before: days::last_nanosecond_before(start), cut: days::last_nanosecond_before(end) })
+    }
+}
+
+/// Byte for byte as it is answered.
+#[derive(Serialize, Deserialize)]
+struct Printed {
+    json: Box<RawValue>,
+    csv: String,
+}
+
+/// A pack that was made, and what stands beside it.
+struct Made {
+    bytes: Vec<u8>,
+    sha256: Vec<u8>,
+    customers: serde_json::Value,
+    customers_sha256: Vec<u8>,
+    previous_sha256: Option<Vec<u8>>,
+    cut: i64,
 }
 
 /// A month as its list tells it.

@@ -16,9 +16,8 @@ use chrono::NaiveDate;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::pack::Span;
 use super::store::{self, OpenBreak, Period};
-use super::{Month, missing};
+use super::{Month, Span, missing};
 use crate::app::App;
 use crate::finance::days::{self, ZONE};
 use crate::finance::statement_files::{Source, comparing};

@@ -4,36 +4,16 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::reports::{self, Table};
 use super::store::{self, Period};
-use super::{LAYOUT, Month, customers, sha256};
+use super::{LAYOUT, Made, Printed, Span, customers, sha256};
 use crate::app::App;
 use crate::finance::days;
 use crate::finance::trial_balance::{self, Line};
-use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
-
-/// A month in the ledger's time.
-pub(super) struct Span {
-    pub(super) month: Month,
-    /// The first moment that is not of it any more.
-    pub(super) end: DateTime,
-    /// The last nanosecond before it, and its own last one.
-    pub(super) before: u64,
-    pub(super) cut: u64,
-}
-
-impl Span {
-    pub(super) async fn of(app: &App, month: Month) -> Result<Self> {
-        let (start, end) =
-            (days::start(app, month.first_day()).await?, days::start(app, month.next().first_day()).await?);
-        Ok(Self { month, end, before: days::last_nanosecond_before(start), cut: days::last_nanosecond_before(end) })
-    }
-}
 
 /// What is stored.
 #[derive(Serialize, Deserialize)]
@@ -47,22 +27,6 @@ pub(super) struct Pack {
     /// Breaks that may stay open, as maker and checker agreed.
     accepted: Vec<Uuid>,
     pub(super) reports: BTreeMap<String, Printed>,
-}
-
-/// Byte for byte as it is answered.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Printed {
-    pub(super) json: Box<RawValue>,
-    pub(super) csv: String,
-}
-
-pub(super) struct Made {
-    pub(super) bytes: Vec<u8>,
-    pub(super) sha256: Vec<u8>,
-    pub(super) customers: serde_json::Value,
-    pub(super) customers_sha256: Vec<u8>,
-    pub(super) previous_sha256: Option<Vec<u8>>,
-    pub(super) cut: i64,
 }
 
 pub(super) fn read(bytes: &[u8]) -> Result<Pack> {

@@ -8,9 +8,8 @@ use serde_json::{Map, Value, json, value::RawValue};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Month;
-use super::pack::{Printed, Span};
 use super::store::{self, Fee, Movement, Transit};
+use super::{Month, Printed, Span};
 use crate::app::App;
 use crate::books::files::decimal;
 use crate::finance::days::{self, ZONE};

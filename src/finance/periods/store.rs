@@ -5,8 +5,7 @@ use serde_json::Value;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::State;
-use super::pack::Made;
+use super::{Made, State};
 use crate::app::App;
 use crate::platform::clock::DateTime;
 use crate::platform::error::Result;

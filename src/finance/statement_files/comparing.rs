@@ -188,6 +188,10 @@ fn of_line(kind: DifferenceKind, line: &UnmatchedLine, product: Product) -> Diff
     let mut found = Difference { provider_id: line.provider_id, line_id, journal_id: line.journal_id, ..found };
     found = found.evident("file_sha256", line.sha256.as_str()).evident("line", line.number);
     found = found.evident("product", line.product.as_str()).evident("day", line.day.to_string());
+    if !line.may_be.is_empty() {
+        // A sum and a day prove nothing: a person looks.
+        found = found.evident("may_be", json!(line.may_be));
+    }
     match proposed(kind, line, product) {
         Some(proposed) if line.journal_id.is_none() => found.evident("proposes", proposed),
         _ => found,

@@ -3,7 +3,6 @@
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -11,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Import, Source, StatementFile, Unit};
 use crate::app::App;
+use crate::finance::days;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::json::{BODY_DEADLINE, whole_body};
@@ -56,9 +56,9 @@ impl ImportQuery {
         let currency = self.currency.as_deref().and_then(|code| fields.take(app.currency(code)));
         let mut day = |field, text: &Option<String>| {
             let text = text.as_deref()?;
-            let day = text.parse::<NaiveDate>().ok();
+            let day = days::parse(text);
             if day.is_none() {
-                fields.wrong(field, "must be a date as in 2026-03-01");
+                fields.wrong(field, days::NO_DAY);
             }
             day
         };

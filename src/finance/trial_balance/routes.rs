@@ -3,7 +3,6 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use chrono::NaiveDate;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -54,9 +53,9 @@ async fn trial_balance(
 ) -> Result<Response> {
     let (mut fields, today) = (Fields::default(), days::today(&app).await?);
     let currency = fields.take(app.currency(&query.currency));
-    let day = query.day.as_deref().map_or(Some(today), |day| day.parse::<NaiveDate>().ok());
+    let day = query.day.as_deref().map_or(Some(today), days::parse);
     match day {
-        None => fields.wrong("day", "must be a date as in 2026-03-01"),
+        None => fields.wrong("day", days::NO_DAY),
         Some(day) if day > today => fields.wrong("day", "has not come yet"),
         Some(_) => {}
     }

@@ -126,6 +126,8 @@ pub(super) struct UnmatchedLine {
     pub(super) since: DateTime,
     pub(super) journal_id: Option<Uuid>,
     pub(super) journal_minor: Option<i64>,
+    /// Journals of the same sum, at most ten days apart, that stand on no line of that side.
+    pub(super) may_be: Vec<Uuid>,
 }
 
 pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Result<Vec<UnmatchedLine>> {
@@ -133,11 +135,17 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
         UnmatchedLine,
         r#"select l.id as "id!", l.number as "number!", encode(f.sha256, 'hex') as "sha256!", l.provider_id, l.product as "product!",
                   l.status, l.currency as "currency!", l.amount_minor as "amount_minor!", l.day as "day!",
-                  ((l.day + 1)::timestamp at time zone $1) as "since!", l.journal_id, j.amount_minor as "journal_minor?"
+                  ((l.day + 1)::timestamp at time zone $1) as "since!", l.journal_id, j.amount_minor as "journal_minor?",
+                  array(select m.id from journals m
+                         where l.journal_id is null and m.currency = l.currency and m.amount_minor = abs(l.amount_minor)
+                           and m.state not in ('rejected', 'cancelled', 'expired') and abs(m.evidence_date - l.day) <= 10
+                           and not exists (select from statement_lines o where o.journal_id = m.id
+                                              and (o.product = 'bank') = (l.product = 'bank'))
+                         order by m.id limit 3) as "may_be!"
              from statement_lines l join statement_files f on f.id = l.file_id left join journals j on j.id = l.journal_id
             where (l.matched_by is null or j.amount_minor <> abs(l.amount_minor)) and l.product <> 'inside' and l.amount_minor <> 0
               and not exists (select from suspense_items s where s.provider_id = l.provider_id)
-            order by l.id limit $2"#,
+            order by l.file_id, l.number limit $2"#,
         zone,
         FOUND_MAX
     );
