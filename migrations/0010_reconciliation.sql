@@ -156,7 +156,8 @@ create table statement_files (
     constraint statement_files_sha    check (length(sha256) = 32),
     constraint statement_files_unit   check (unit in ('major', 'minor'))
 );
-create unique index statement_files_once on statement_files (source, sha256);
+-- The same bytes are one file; of two days on which nothing happened the files are the same, and yet two.
+create unique index statement_files_once on statement_files (source, sha256, from_day, to_day);
 create index statement_files_days on statement_files (source, from_day, to_day);
 
 create table statement_lines (

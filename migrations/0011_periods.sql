@@ -31,3 +31,26 @@ create trigger periods_stay before delete or truncate on periods for each statem
 -- What is closed stays as it is.
 create trigger periods_are_frozen before update on periods
     for each row when (old.state = 'closed') execute function audit_refuse();
+
+-- Statements that Revio is asked for, one a day: it makes them in a while. src/finance/statement_files/fetching.rs has the procedure.
+
+create table statement_requests (
+    id          uuid        primary key,
+    -- In REPORTING_TIME_ZONE.
+    day         date        not null,
+    state       text        not null default 'open',
+    -- Revio's id of the statement; null = to be asked for, for the first time or once more.
+    provider_id uuid,
+    asked_at    timestamptz,
+    file_id     uuid        references statement_files,
+    -- Null = nothing to do; else when the next step is tried. As in transactions.
+    due_at      timestamptz,
+    attempts    integer     not null default 0,
+    failure     text,
+
+    constraint statement_requests_state check (state in ('open', 'imported', 'failed')),
+    constraint statement_requests_file  check ((state = 'imported') = (file_id is not null)),
+    constraint statement_requests_due   check ((state = 'open') = (due_at is not null))
+);
+create unique index statement_requests_day on statement_requests (day);
+create index statement_requests_open on statement_requests (due_at) where due_at is not null;

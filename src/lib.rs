@@ -160,7 +160,7 @@ pub mod books {
     // Lists as files.
     pub mod exports;
     // What the files of exports and statements have in common.
-    mod files;
+    pub mod files;
     // Lists of transactions; one with its whole life.
     pub mod history;
     // The company's journals as a file.
@@ -178,7 +178,16 @@ pub mod books {
 }
 
 /// Whether it is all there.
-pub mod finance {}
+pub mod finance {
+    // Days of the accounts and of the banks.
+    pub mod days;
+    // Months that are closed: checked, frozen, chained, printed again.
+    pub mod periods;
+    // Files of Revio's and the bank's: read, matched, kept sealed; what they say that the books do not.
+    pub mod statement_files;
+    // Every account at the end of any day, debits equal to credits.
+    pub mod trial_balance;
+}
 
 /// What runs.
 pub mod processes {

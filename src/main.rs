@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::{future::Future, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use octoco::finance::statement_files::rotation::StatementFiles;
 use octoco::identity::audit::{self, Actor, Verdict};
 use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
@@ -392,6 +393,7 @@ async fn rotate(app: App) -> Result<ExitCode, BoxError> {
         rotate_table(&app, &BankAccounts).await?,
         rotate_table(&app, &Webhooks).await?,
         rotate_table(&app, &SecondFactors).await?,
+        rotate_table(&app, &StatementFiles).await?,
     ];
     for (id, rows) in tables.into_iter().flatten() {
         let all = uses.entry(id).or_default();

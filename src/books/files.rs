@@ -105,7 +105,7 @@ fn is_formula(character: char) -> bool {
 }
 
 /// `-12.50` of -1250 with two places.
-pub(super) fn decimal(minor: i64, places: u8) -> String {
+pub fn decimal(minor: i64, places: u8) -> String {
     let sign = if minor < 0 { "-" } else { "" };
     let places = usize::from(places);
     let digits = format!("{:0>width$}", minor.unsigned_abs(), width = places.saturating_add(1));

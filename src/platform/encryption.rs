@@ -2,7 +2,7 @@
 //!
 //! An encrypted value is `nonce (12 bytes) || ciphertext || tag`; the id of its key stands beside it in the row, so that keys
 //! can be changed while old values can still be decrypted: `identity/rotation.rs` encrypts them again. Used by
-//! `bank_accounts`, by the bodies of webhooks, and by the links to exports, which nothing stores.
+//! `bank_accounts`, by the bodies of webhooks, by statement files, and by the links to exports, which nothing stores.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::prelude::{BASE64_STANDARD, Engine};

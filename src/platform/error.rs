@@ -51,8 +51,17 @@ pub enum Error {
     StaleState,
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
-    #[error("the body must be application/json")]
+    #[error("the body is not of the type that this route takes")]
     UnsupportedMediaType,
+    /// A file of Revio's or the bank's: which columns or lines, and what is wrong with them.
+    #[error("the statement cannot be used")]
+    BadStatement(Vec<FieldError>),
+    /// A month is not closed yet: everything that is still missing.
+    #[error("the month cannot be closed yet")]
+    PeriodNotReady(Vec<FieldError>),
+    /// What was asked for needs more of the ledger than is copied yet.
+    #[error("the copy of the ledger is not there yet; try again in a moment")]
+    BooksBehind,
     #[error("{why}")]
     Declined { why: Decline, transaction_id: Option<Uuid>, replayed: bool },
     #[error("the account is not empty, or something is under way on it")]
@@ -173,7 +182,9 @@ impl Error {
     /// Whose fault it is: what the queue does next hangs on it.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Unavailable(_) | Self::TurnedAway(_) | Self::ProviderPaused { .. } => Fault::Surroundings,
+            Self::Unavailable(_) | Self::TurnedAway(_) | Self::BooksBehind | Self::ProviderPaused { .. } => {
+                Fault::Surroundings
+            }
             _ => Fault::Row,
         }
     }
@@ -199,6 +210,9 @@ impl Error {
             Self::StaleState => "stale_state",
             Self::TooLarge(_) => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::BadStatement(_) => "statement_unusable",
+            Self::PeriodNotReady(_) => "period_not_ready",
+            Self::BooksBehind => "books_behind",
             Self::Declined { why, .. } => why.name(),
             Self::AccountNotEmpty => "account_not_empty",
             Self::TooManyOpenDeposits { .. } => "too_many_open_deposits",
@@ -230,16 +244,19 @@ impl Error {
             | Self::AccountNotEmpty
             | Self::AccountNotClosed
             | Self::LastAdmin
+            | Self::PeriodNotReady(_)
             | Self::TooManyOpenDeposits { .. } => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Declined { .. } | Self::StaffAccount | Self::KeyReused | Self::TooBroad => {
+            Self::Declined { .. } | Self::StaffAccount | Self::KeyReused | Self::TooBroad | Self::BadStatement(_) => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::ProviderPaused { .. } | Self::Unavailable(_) | Self::Unusable(_) | Self::TurnedAway(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::ProviderPaused { .. }
+            | Self::Unavailable(_)
+            | Self::Unusable(_)
+            | Self::BooksBehind
+            | Self::TurnedAway(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Crashed(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -257,7 +274,7 @@ impl Error {
 
     fn problem(&self) -> Problem {
         let (errors, transaction_id) = match self {
-            Self::Invalid(errors) => (errors.clone(), None),
+            Self::Invalid(errors) | Self::BadStatement(errors) | Self::PeriodNotReady(errors) => (errors.clone(), None),
             Self::Declined { transaction_id, .. } => (Vec::new(), *transaction_id),
             _ => (Vec::new(), None),
         };
@@ -311,7 +328,7 @@ impl IntoResponse for Error {
             Self::TooMany { retry_after_secs } | Self::ProviderPaused { retry_after_secs } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after_secs));
             }
-            Self::Unavailable(_) | Self::Unusable(_) | Self::TurnedAway(_) => {
+            Self::Unavailable(_) | Self::Unusable(_) | Self::BooksBehind | Self::TurnedAway(_) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_SECS));
             }
             Self::Unauthenticated => {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::books::{projector, slots};
+use crate::finance::statement_files;
 use crate::identity::{audit, mails, sessions, totp};
 use crate::money::{
     adjustments, deposits, journals, requests, restrictions, reversals, safe_mode, transactions, withdrawals,
@@ -44,7 +45,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 17] = [
+static TASKS: [Task; 18] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -115,6 +116,13 @@ static TASKS: [Task; 17] = [
     Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::step(app)) },
     // Due every quarter of an hour, by whichever process asks first.
     Task { name: "audit watch", period: Duration::from_secs(60), loops: 1, step: |app| Box::pin(audit::watch(app)) },
+    // Revio makes a statement in minutes, and one a day is asked for.
+    Task {
+        name: "statements",
+        period: Duration::from_secs(60),
+        loops: 1,
+        step: |app| Box::pin(statement_files::step(app)),
+    },
     Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
     Task { name: "slots", period: Duration::from_secs(60), loops: 1, step: |app| Box::pin(slots::step(app)) },
     Task { name: "prune", period: Duration::from_secs(3_600), loops: 1, step: |app| Box::pin(prune(app)) },
@@ -129,7 +137,8 @@ async fn prune(app: &App) -> Result<bool> {
     let (sessions, mails) = (sessions::prune(app).await?, mails::prune(app).await?);
     let (webhooks, refused) = (inbox::prune(app).await?, refused::prune(app).await?);
     let (reads, sums) = (audit::prune_reads(app).await?, totp::prune(app).await?);
-    Ok(sessions || mails || webhooks || refused || reads || sums)
+    let files = statement_files::prune(app).await?;
+    Ok(sessions || mails || webhooks || refused || reads || sums || files)
 }
 
 async fn measure(app: &App) -> Result<bool> {
@@ -148,6 +157,7 @@ async fn measure(app: &App) -> Result<bool> {
         ("audit", audit::measure(app).await),
         ("projector", projector::measure(app).await),
         ("safe mode", safe_mode::measure(app).await),
+        ("statements", statement_files::measure(app).await),
     ];
     let failed = measured.into_iter().filter_map(|(name, result)| result.err().map(|error| (name, error)));
     let told = |(name, error): (&'static str, Error)| {

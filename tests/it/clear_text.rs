@@ -36,7 +36,7 @@ fn client(email: &str) -> serde_json::Value {
 }
 
 /// Columns in which the text stands.
-async fn columns_with(db: &PgPool, needle: &str) -> Vec<String> {
+pub(crate) async fn columns_with(db: &PgPool, needle: &str) -> Vec<String> {
     let columns: Vec<(String, String, String)> = sqlx::query_as(
         "select c.table_name::text, c.column_name::text, c.data_type::text
            from information_schema.columns c join information_schema.tables t using (table_schema, table_name)

@@ -17,6 +17,9 @@ pub struct Retention {
     pub mails: TimeDelta,
     /// Who of the staff read what; that something was read stays. Default 365 days; at least 31, which the log's trigger demands.
     pub audit_reads: TimeDelta,
+    /// What files of Revio's and the bank's held, as long as the books' evidence must be kept; what was found in them stays. Default 2,557
+    /// days: seven years.
+    pub statement_files: TimeDelta,
 }
 
 impl Retention {
@@ -27,6 +30,7 @@ impl Retention {
             sessions: TimeDelta::days(30),
             mails: TimeDelta::days(30),
             audit_reads: TimeDelta::days(365),
+            statement_files: TimeDelta::days(2_557),
         };
         for entry in value.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
             let days = |text: &str| text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok());
@@ -40,6 +44,7 @@ impl Retention {
                 "sessions" => (&mut kept.sessions, 1),
                 "mails" => (&mut kept.mails, 1),
                 "audit_reads" => (&mut kept.audit_reads, 31),
+                "statement_files" => (&mut kept.statement_files, 1),
                 _ => return Err("holds something that is not pruned".to_owned()),
             };
             if !(least..=DAYS_MAX).contains(&days) {

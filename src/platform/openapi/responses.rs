@@ -148,7 +148,7 @@ fn problem(status: u16, codes: &BTreeSet<&'static str>) -> Value {
         when => format!("`{}`: {when}", entry.code),
     };
     let has = |code: &str| codes.contains(code);
-    let waits = has("rate_limited") || has("unavailable") || has("provider_unavailable");
+    let waits = has("rate_limited") || has("unavailable") || has("provider_unavailable") || has("books_behind");
     let headers = ["X-Request-Id"]
         .into_iter()
         .chain(waits.then_some("Retry-After"))

@@ -1,0 +1,101 @@
+//! The days of the accounts, which begin at midnight in Johannesburg wherever the service runs, and the days on which banks work. For
+//! `statement_files`, `trial_balance` and `periods`.
+
+mod store;
+
+use chrono::{Datelike, Days, NaiveDate, Weekday};
+
+use crate::app::App;
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
+
+/// PostgreSQL knows its rules.
+pub const ZONE: &str = "Africa/Johannesburg";
+
+/// What [`parse`] refuses is told so.
+pub const NO_DAY: &str = "must be a date from 2000 to 2100, as in 2026-03-01";
+
+/// Of the years that there may be books of; others PostgreSQL may not even hold.
+pub fn parse(text: &str) -> Option<NaiveDate> {
+    text.parse().ok().filter(|day: &NaiveDate| (2000..=2100).contains(&day.year()))
+}
+
+/// The day that each moment is in, in the order asked.
+pub async fn of_all(app: &App, moments: &[DateTime]) -> Result<Vec<NaiveDate>> {
+    Ok(store::days(&app.db, ZONE, moments).await?)
+}
+
+pub async fn of(app: &App, moment: DateTime) -> Result<NaiveDate> {
+    let days = of_all(app, &[moment]).await?;
+    days.first().copied().ok_or_else(|| Error::internal("a moment without a day"))
+}
+
+pub async fn today(app: &App) -> Result<NaiveDate> {
+    of(app, app.clock.now()).await
+}
+
+/// The first moment of a day.
+pub async fn start(app: &App, day: NaiveDate) -> Result<DateTime> {
+    Ok(store::start(&app.db, ZONE, day).await?)
+}
+
+/// The first moment that is not of the day any more.
+pub async fn end(app: &App, day: NaiveDate) -> Result<DateTime> {
+    start(app, after(day, 1)).await
+}
+
+/// The last nanosecond before a moment, as the ledger counts.
+pub fn last_nanosecond_before(moment: DateTime) -> u64 {
+    let nanoseconds = moment.timestamp_nanos_opt().unwrap_or(if moment.timestamp() < 0 { 0 } else { i64::MAX });
+    u64::try_from(nanoseconds).unwrap_or(0).saturating_sub(1)
+}
+
+pub fn after(day: NaiveDate, days: u64) -> NaiveDate {
+    day.checked_add_days(Days::new(days)).unwrap_or(NaiveDate::MAX)
+}
+
+pub fn before(day: NaiveDate, days: u64) -> NaiveDate {
+    day.checked_sub_days(Days::new(days)).unwrap_or(NaiveDate::MIN)
+}
+
+/// So many business days later, Saturdays and Sundays left out. Public holidays are not known here: on one, money looks a day later
+/// than it is, never a day earlier.
+pub fn business_days_after(day: NaiveDate, count: u32) -> NaiveDate {
+    let (mut day, mut left) = (day, count);
+    while left > 0 && day < NaiveDate::MAX {
+        day = after(day, 1);
+        left -= u32::from(!matches!(day.weekday(), Weekday::Sat | Weekday::Sun));
+    }
+    day
+}
+
+/// The latest day that lies so many business days back.
+pub fn business_days_before(day: NaiveDate, count: u32) -> NaiveDate {
+    let (mut day, mut left) = (day, count);
+    while left > 0 && day > NaiveDate::MIN {
+        day = before(day, 1);
+        left -= u32::from(!matches!(day.weekday(), Weekday::Sat | Weekday::Sun));
+    }
+    day
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(text: &str) -> NaiveDate {
+        text.parse().expect("a date")
+    }
+
+    #[test]
+    fn a_week_end_is_no_business_day() {
+        let friday = day("2026-03-06");
+        assert_eq!(business_days_after(friday, 0), friday);
+        assert_eq!(business_days_after(friday, 1), day("2026-03-09"));
+        assert_eq!(business_days_after(day("2026-03-07"), 1), day("2026-03-09"), "from a Saturday");
+        assert_eq!(business_days_after(day("2026-03-05"), 3), day("2026-03-10"));
+        assert_eq!(business_days_before(day("2026-03-09"), 1), friday);
+        assert_eq!(business_days_before(day("2026-03-08"), 1), friday, "from a Sunday");
+        assert_eq!(business_days_after(NaiveDate::MAX, 3), NaiveDate::MAX);
+    }
+}

@@ -1,0 +1,95 @@
+//! What must hold before a month is closed; all that does not is told at once.
+//!
+//! | check | |
+//! |---|---|
+//! | `month` | it is over by a minute, and follows the last closed one |
+//! | `copy` | the copy of the ledger has every transfer of it |
+//! | `runs` | each day has its finished daily reconciliation |
+//! | `statements` | files of Revio's are of each day |
+//! | `breaks` | no critical one of it is open; the others are accepted, each by its id |
+//!
+//! Days before the books began, in the first month, need no run and no statement.
+
+use std::collections::BTreeSet;
+
+use chrono::NaiveDate;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::store::{self, OpenBreak, Period};
+use super::{Month, Span, missing};
+use crate::app::App;
+use crate::finance::days::{self, ZONE};
+use crate::finance::statement_files::{Source, comparing};
+use crate::finance::trial_balance::{self, CLOCK_MARGIN};
+use crate::platform::error::{Error, FieldError, Result};
+
+/// So many days or breaks are named.
+const NAMED_MAX: usize = 31;
+
+/// The month that was closed last, when everything holds.
+pub(super) async fn pass(app: &App, db: &mut PgConnection, span: &Span, accepts: &[Uuid]) -> Result<Option<Period>> {
+    if app.clock.now() < span.end + CLOCK_MARGIN {
+        // Of a month that goes on nothing else can be said.
+        return Err(missing("month", "is not over yet"));
+    }
+    let mut lacks = Vec::new();
+    let mut lack = |field: &str, message: String| lacks.push(FieldError { field: field.to_owned(), message });
+    let last = store::last_closed(&mut *db).await?;
+    match last.as_ref().map(|last| Month::of(last.month)) {
+        Some(last) if last.next() != span.month => {
+            lack("month", format!("must be the one after {last}, which was closed last"));
+        }
+        Some(_) | None => {}
+    }
+    for currency in app.config.currencies.iter().copied() {
+        match trial_balance::demand_copied(app, currency, span.cut).await {
+            Ok(()) => {}
+            Err(Error::BooksBehind) => {
+                lack("copy", format!("of the ledger in {currency} has not reached the month's end yet"))
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    let days = days_of(db, span).await?;
+    let done: BTreeSet<NaiveDate> = match days.first() {
+        Some(first) => store::days_reconciled(&mut *db, *first, span.month.last_day()).await?.into_iter().collect(),
+        None => BTreeSet::new(),
+    };
+    let covered = comparing::covered(app, Source::Revio, span.month.first_day(), span.month.last_day()).await?;
+    for (field, there, what) in [
+        ("runs", &done, "have no finished daily reconciliation"),
+        ("statements", &covered, "are on no statement of Revio's"),
+    ] {
+        let without: Vec<String> = days.iter().filter(|day| !there.contains(day)).map(NaiveDate::to_string).collect();
+        if !without.is_empty() {
+            lack(field, format!("{} {what}", named(&without)));
+        }
+    }
+    let open = store::open_breaks(&mut *db, span.end).await?;
+    let critical = open.iter().filter(|found| found.severity == "critical");
+    let critical: Vec<String> = critical.map(|found| found.id.to_string()).collect();
+    if !critical.is_empty() {
+        lack("breaks", format!("{} are critical and open", named(&critical)));
+    }
+    let unaccepted = |found: &&OpenBreak| found.severity != "critical" && !accepts.contains(&found.id);
+    let unaccepted: Vec<String> = open.iter().filter(unaccepted).map(|found| found.id.to_string()).collect();
+    if !unaccepted.is_empty() {
+        lack("breaks", format!("{} are open: resolve them, or name them in accepts", named(&unaccepted)));
+    }
+    if lacks.is_empty() { Ok(last) } else { Err(Error::PeriodNotReady(lacks)) }
+}
+
+/// The days of the month since the books began, where they began in it.
+async fn days_of(db: &mut PgConnection, span: &Span) -> Result<Vec<NaiveDate>> {
+    let (first, last) = (span.month.first_day(), span.month.last_day());
+    let began = store::books_began(&mut *db, ZONE).await?.filter(|began| (first..=last).contains(began));
+    let first = began.unwrap_or(first);
+    Ok(std::iter::successors(Some(first), |day| Some(days::after(*day, 1))).take_while(|day| *day <= last).collect())
+}
+
+fn named(all: &[String]) -> String {
+    let rest = all.len().saturating_sub(NAMED_MAX);
+    let told = all.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if rest == 0 { told } else { format!("{told} and {rest} more") }
+}

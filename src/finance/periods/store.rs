@@ -1,0 +1,362 @@
+//! SQL of `periods`, and of what a month's checks and reports read.
+
+use chrono::NaiveDate;
+use serde_json::Value;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::{Made, State};
+use crate::app::App;
+use crate::platform::clock::DateTime;
+use crate::platform::error::Result;
+
+#[derive(Debug, Clone)]
+pub struct Period {
+    pub month: NaiveDate,
+    pub state: State,
+    pub cut: i64,
+    pub(super) pack: Vec<u8>,
+    pub pack_sha256: Vec<u8>,
+    pub customers: Value,
+    pub customers_sha256: Vec<u8>,
+    pub layout: i32,
+    pub previous_sha256: Option<Vec<u8>>,
+    pub requested_by: Uuid,
+    pub requested_at: DateTime,
+    pub approved_by: Option<Uuid>,
+    pub closed_at: Option<DateTime>,
+}
+
+macro_rules! periods {
+    ($pack:literal, $clause:literal $(, $value:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Period,
+            r#"select month, state as "state: State", cut, "# + $pack + r#" as "pack!", pack_sha256, customers, customers_sha256, layout,
+                      previous_sha256, requested_by, requested_at, approved_by, closed_at
+                 from periods "# + $clause
+            $(, $value)*
+        )
+    };
+}
+
+pub(super) async fn find(db: impl PgExecutor<'_>, month: NaiveDate) -> sqlx::Result<Option<Period>> {
+    periods!("pack", "where month = $1", month).fetch_optional(db).await
+}
+
+pub(super) async fn last_closed(db: impl PgExecutor<'_>) -> sqlx::Result<Option<Period>> {
+    periods!("pack", "where state = 'closed' order by month desc limit 1").fetch_optional(db).await
+}
+
+/// The closed ones before and after a month, without their packs.
+pub(super) async fn previous(db: impl PgExecutor<'_>, month: NaiveDate) -> sqlx::Result<Option<Period>> {
+    periods!("''::bytea", "where state = 'closed' and month < $1 order by month desc limit 1", month)
+        .fetch_optional(db)
+        .await
+}
+
+pub(super) async fn following(db: impl PgExecutor<'_>, month: NaiveDate) -> sqlx::Result<Option<Period>> {
+    periods!("''::bytea", "where state = 'closed' and month > $1 order by month limit 1", month)
+        .fetch_optional(db)
+        .await
+}
+
+/// All of them, the newest first, without their packs: twelve a year.
+pub async fn list(app: &App) -> Result<Vec<Period>> {
+    Ok(periods!("''::bytea", "order by month desc").fetch_all(&app.db).await?)
+}
+
+/// `→ awaiting_approval`; false when it was closed meanwhile.
+pub(super) async fn propose(
+    db: impl PgExecutor<'_>,
+    month: NaiveDate,
+    made: &Made,
+    (maker, now): (Uuid, DateTime),
+) -> sqlx::Result<bool> {
+    let proposed = sqlx::query!(
+        "insert into periods (month, state, cut, pack, pack_sha256, customers, customers_sha256, layout, previous_sha256, requested_by,
+                              requested_at)
+         values ($1, 'awaiting_approval', $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         on conflict (month) do update
+            set cut = $2, pack = $3, pack_sha256 = $4, customers = $5, customers_sha256 = $6, layout = $7, previous_sha256 = $8,
+                requested_by = $9, requested_at = $10
+          where periods.state = 'awaiting_approval'",
+        month,
+        made.cut,
+        made.bytes,
+        made.sha256,
+        made.customers,
+        made.customers_sha256,
+        super::LAYOUT,
+        made.previous_sha256,
+        maker,
+        now,
+    );
+    Ok(proposed.execute(db).await?.rows_affected() == 1)
+}
+
+/// `awaiting_approval → closed`, if it still is the pack that was seen.
+pub(super) async fn close(
+    db: impl PgExecutor<'_>,
+    (month, pack_sha256): (NaiveDate, &[u8]),
+    (checker, now): (Uuid, DateTime),
+) -> sqlx::Result<bool> {
+    let closed = sqlx::query!(
+        "update periods set state = 'closed', approved_by = $3, closed_at = $4
+          where month = $1 and pack_sha256 = $2 and state = 'awaiting_approval'",
+        month,
+        pack_sha256,
+        checker,
+        now
+    );
+    Ok(closed.execute(db).await?.rows_affected() == 1)
+}
+
+/// Until the connection ends.
+pub(super) async fn be_patient(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    sqlx::query!("select from set_config('statement_timeout', '0', false)").execute(db).await.map(drop)
+}
+
+/// Until the connection ends. False when another has it.
+pub(super) async fn try_lock(db: impl PgExecutor<'_>, lock: i64) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, lock).fetch_one(db).await
+}
+
+/// The day on which the first account was opened in the ledger.
+pub(super) async fn books_began(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Result<Option<NaiveDate>> {
+    let day = sqlx::query_scalar!(
+        "select (ledger_time(min(opened_timestamp)) at time zone $1)::date from ledger_accounts",
+        zone
+    );
+    day.fetch_one(db).await
+}
+
+pub(super) async fn days_reconciled(
+    db: impl PgExecutor<'_>,
+    from: NaiveDate,
+    to: NaiveDate,
+) -> sqlx::Result<Vec<NaiveDate>> {
+    let days = sqlx::query_scalar!(
+        "select distinct accounting_day from reconciliation_runs
+          where kind = 'daily' and state = 'finished' and accounting_day between $1 and $2",
+        from,
+        to
+    );
+    days.fetch_all(db).await
+}
+
+pub(super) struct OpenBreak {
+    pub(super) id: Uuid,
+    pub(super) kind: String,
+    pub(super) severity: String,
+    pub(super) leg: String,
+    pub(super) currency: Option<String>,
+    pub(super) expected: Option<i64>,
+    pub(super) actual: Option<i64>,
+    pub(super) since: DateTime,
+}
+
+/// Those that differ since before a moment, but for what is only under way.
+pub(super) async fn open_breaks(db: impl PgExecutor<'_>, before: DateTime) -> sqlx::Result<Vec<OpenBreak>> {
+    let breaks = sqlx::query_as!(
+        OpenBreak,
+        "select id, type as kind, severity, leg, currency, expected_minor as expected, actual_minor as actual, since from breaks
+          where state in ('open', 'healing') and since < $1 order by id",
+        before
+    );
+    breaks.fetch_all(db).await
+}
+
+/// What was booked on a day for one reason, from one account code to another; of the company's journals one by one.
+pub(super) struct Movement {
+    pub(super) day: NaiveDate,
+    pub(super) code: i32,
+    pub(super) debit: i32,
+    pub(super) credit: i32,
+    pub(super) journal_id: Option<Uuid>,
+    /// Of a journal: the day that its evidence is of.
+    pub(super) concerns: Option<NaiveDate>,
+    pub(super) count: i64,
+    pub(super) amount: i64,
+}
+
+pub(super) async fn movements(
+    db: impl PgExecutor<'_>,
+    currency: &str,
+    zone: &str,
+    (after, until): (i64, i64),
+) -> sqlx::Result<Vec<Movement>> {
+    let movements = sqlx::query_as!(
+        Movement,
+        r#"select (ledger_time(t.timestamp) at time zone $2)::date as "day!", t.code as "code!", d.code as "debit!", c.code as "credit!",
+                  j.id as "journal_id?", j.evidence_date as "concerns?", count(*) as "count!", sum(t.amount_minor)::bigint as "amount!"
+             from ledger_transfers t
+             join ledger_accounts d on d.id = t.debit_account_id
+             join ledger_accounts c on c.id = t.credit_account_id
+             left join journals j on j.id = t.reference
+            where t.currency = $1 and t.timestamp > $3 and t.timestamp <= $4 and t.kind in ('posted', 'post') and t.amount_minor > 0
+            group by 1, 2, 3, 4, 5, 6 order by 1, 2, 3, 4, 5"#,
+        currency,
+        zone,
+        after,
+        until
+    );
+    movements.fetch_all(db).await
+}
+
+/// A settlement while it was on its way, in days.
+pub(super) struct Transit {
+    pub(super) amount: i64,
+    pub(super) sent: NaiveDate,
+    /// The day on which it arrived or came back.
+    pub(super) ended: Option<NaiveDate>,
+}
+
+/// The transfers of a journal have its id with their leg in the last byte: 20 holds, 21 posts, 22 voids.
+pub(super) async fn settlements_in_transit(
+    db: impl PgExecutor<'_>,
+    currency: &str,
+    zone: &str,
+    (after, until): (i64, i64),
+) -> sqlx::Result<Vec<Transit>> {
+    let transit = sqlx::query_as!(
+        Transit,
+        r#"select j.amount_minor as "amount!", (ledger_time(p.timestamp) at time zone $2)::date as "sent!",
+                  (ledger_time(e.timestamp) at time zone $2)::date as "ended?"
+             from journals j
+             join ledger_transfers p on p.id = (left(j.id::text, 34) || '20')::uuid and p.kind = 'pending'
+             left join ledger_transfers e on e.timestamp <= $4
+                   and e.id in ((left(j.id::text, 34) || '21')::uuid, (left(j.id::text, 34) || '22')::uuid)
+            where j.kind = 'settlement' and j.currency = $1 and p.timestamp <= $4 and (e.timestamp is null or e.timestamp > $3)"#,
+        currency,
+        zone,
+        after,
+        until
+    );
+    transit.fetch_all(db).await
+}
+
+/// Provider fees of a month: what was booked, what Revio's statements say, what it invoiced besides.
+pub(super) struct Fee {
+    pub(super) kind: String,
+    pub(super) booked: i64,
+    pub(super) on_statement: i64,
+    pub(super) invoiced: i64,
+}
+
+pub(super) async fn fees(
+    db: impl PgExecutor<'_>,
+    currency: &str,
+    zone: &str,
+    (after, until): (i64, i64),
+) -> sqlx::Result<Vec<Fee>> {
+    let fees = sqlx::query_as!(
+        Fee,
+        r#"select kind as "kind!", coalesce(sum(booked), 0)::bigint as "booked!", coalesce(sum(said), 0)::bigint as "on_statement!",
+                  coalesce(sum(invoiced), 0)::bigint as "invoiced!"
+             from (select case t.code when 13 then 'invoice' else coalesce(r.kind, 'other') end as kind,
+                          case t.code when 11 then t.amount_minor end as booked, 0::bigint as said,
+                          case t.code when 13 then t.amount_minor end as invoiced
+                     from ledger_transfers t left join transactions r on r.id = t.reference
+                    where t.currency = $1 and t.timestamp > $3 and t.timestamp <= $4 and t.code in (11, 13)
+                      and t.kind in ('posted', 'post')
+                   union all
+                   select case l.product when 'purchase' then 'deposit' when 'payout' then 'withdrawal' else l.product end, null,
+                          l.fee_minor, null
+                     from (select distinct on (coalesce(provider_id, id)) product, fee_minor from statement_lines
+                            where currency = $1 and fee_minor > 0
+                              and day > (ledger_time($3) at time zone $2)::date and day <= (ledger_time($4) at time zone $2)::date
+                            order by coalesce(provider_id, id), id) l) as fees
+            group by kind order by kind"#,
+        currency,
+        zone,
+        after,
+        until
+    );
+    fees.fetch_all(db).await
+}
+
+/// A journal of the company's that was posted in the month.
+pub(super) struct Posted {
+    pub(super) id: Uuid,
+    pub(super) kind: String,
+    pub(super) currency: String,
+    pub(super) amount: i64,
+    pub(super) posted_on: NaiveDate,
+    pub(super) evidence_kind: String,
+    pub(super) evidence_date: NaiveDate,
+    pub(super) evidence_sha256: String,
+    pub(super) requested_by: Uuid,
+}
+
+pub(super) async fn journals(
+    db: impl PgExecutor<'_>,
+    zone: &str,
+    (after, until): (i64, i64),
+) -> sqlx::Result<Vec<Posted>> {
+    let journals = sqlx::query_as!(
+        Posted,
+        r#"select j.id as "id!", j.kind as "kind!", j.currency as "currency!", t.amount_minor as "amount!",
+                  (ledger_time(t.timestamp) at time zone $1)::date as "posted_on!", j.evidence_kind as "evidence_kind!",
+                  j.evidence_date as "evidence_date!", encode(j.evidence_sha256, 'hex') as "evidence_sha256!",
+                  j.requested_by as "requested_by!"
+             from journals j
+             join ledger_transfers t on t.id in ((left(j.id::text, 34) || '20')::uuid, (left(j.id::text, 34) || '21')::uuid)
+            where t.kind in ('posted', 'post') and t.timestamp > $2 and t.timestamp <= $3 order by t.timestamp"#,
+        zone,
+        after,
+        until
+    );
+    journals.fetch_all(db).await
+}
+
+/// Money that was nobody's yet at a moment.
+pub(super) struct OpenItem {
+    pub(super) id: Uuid,
+    pub(super) kind: String,
+    pub(super) currency: String,
+    pub(super) amount: i64,
+    pub(super) remaining: i64,
+    pub(super) since: NaiveDate,
+}
+
+pub(super) async fn open_items(db: impl PgExecutor<'_>, zone: &str, before: DateTime) -> sqlx::Result<Vec<OpenItem>> {
+    let items = sqlx::query_as!(
+        OpenItem,
+        r#"select id as "id!", kind as "kind!", currency as "currency!", amount_minor as "amount!", remaining as "remaining!",
+                  (booked_at at time zone $1)::date as "since!"
+             from (select i.id, i.kind, i.currency, i.amount_minor, i.booked_at,
+                          i.amount_minor - coalesce((select sum(c.amount_minor) from suspense_clearings c
+                                where c.item_id = i.id and c.created_at < $2), 0)::bigint as remaining
+                     from suspense_items i where i.booked_at < $2) as items
+            where remaining > 0 order by id"#,
+        zone,
+        before
+    );
+    items.fetch_all(db).await
+}
+
+/// What each customer's account held right after the cut, debits less credits: what it holds now, without what was posted since.
+pub(super) async fn customers(
+    db: impl PgExecutor<'_>,
+    currency: &str,
+    cut: i64,
+) -> sqlx::Result<Vec<(i32, Uuid, i64)>> {
+    let rows = sqlx::query!(
+        r#"select a.code as "code!", a.user_id as "user_id!", m.net as "net!"
+             from (select id, sum(net)::bigint as net
+                     from (select id, debits_posted - credits_posted as net from ledger_accounts
+                            where currency = $1 and user_id is not null
+                           union all
+                           select debit_account_id, -amount_minor from ledger_transfers
+                            where currency = $1 and timestamp > $2 and kind in ('posted', 'post')
+                           union all
+                           select credit_account_id, amount_minor from ledger_transfers
+                            where currency = $1 and timestamp > $2 and kind in ('posted', 'post')) as moved
+                    group by id) m
+             join ledger_accounts a on a.id = m.id
+            where m.net <> 0 and a.user_id is not null"#,
+        currency,
+        cut
+    );
+    Ok(rows.fetch_all(db).await?.into_iter().map(|row| (row.code, row.user_id, row.net)).collect())
+}

@@ -1,0 +1,315 @@
+//! Files of Revio's and the bank's: imported by staff, by `octoco reconcile --statement`, or fetched from Revio. They are the outside
+//! word on the money; nothing is booked from them.
+//!
+//! ```text
+//! bytes ─> read (columns, reading) ─> matched (matching) ─> unit settled (calibration) ─> opening and lines make the closing (explained)
+//!       ─> one SQL transaction: the file, sealed, its lines without payers' data, the audit log
+//! compare ─> lines without a row or journal are matched again ─> what lines say that the books do not, and the other way round
+//! ```
+//!
+//! The same bytes twice are one file. What stands in columns that the table does not know is dropped, and of references and words only
+//! what is ours is kept: statements hold payers' names. The file itself is kept encrypted, as evidence, as long as `RETENTION` says.
+
+mod calibration;
+mod columns;
+pub mod comparing;
+mod explained;
+mod fetching;
+mod matching;
+mod reading;
+pub mod rotation;
+pub mod routes;
+mod store;
+
+use aws_lc_rs::digest;
+use chrono::NaiveDate;
+use ledger::Currency;
+use serde_json::json;
+use uuid::Uuid;
+
+use self::calibration::Said;
+use self::columns::Product;
+use self::matching::Match;
+use self::reading::{RawLine, Table, When};
+use self::store::NewLine;
+use crate::app::App;
+use crate::finance::days;
+use crate::identity::audit::{self, Actor, Entry};
+use crate::platform::encryption::Encrypted;
+use crate::platform::error::{Error, FieldError, Result};
+use crate::platform::text_enum::text_enum;
+use crate::provider::revio::{PayoutStatus, PurchaseStatus};
+
+pub use comparing::{Difference, DifferenceKind, compare};
+pub use fetching::{measure, step};
+pub use store::StatementFile;
+
+const PRUNE_BATCH: i64 = 20;
+const REFERENCE_CHARS_MAX: usize = 64;
+
+text_enum! {
+    #[schema(as = StatementSource)]
+    pub enum Source {
+        Revio = "revio",
+        Bank = "bank",
+    }
+}
+
+text_enum! {
+    #[schema(as = StatementUnit)]
+    pub enum Unit {
+        /// Rands, with decimals.
+        Major = "major",
+        /// Cents.
+        Minor = "minor",
+    }
+}
+
+text_enum! {
+    #[schema(as = StatementMatch)]
+    pub enum MatchedBy {
+        Id = "id",
+        Reference = "reference",
+        /// A journal was booked from the line.
+        Person = "person",
+    }
+}
+
+/// A file as somebody hands it in.
+pub struct Import<'a> {
+    pub source: Source,
+    pub content: &'a [u8],
+    /// Settled by the lines where it is not said.
+    pub unit: Option<Unit>,
+    /// Of lines that do not say it: by default the only one that customers may use.
+    pub currency: Option<Currency>,
+    /// The days that it is of: by default from its first line's to its last one's.
+    pub from: Option<NaiveDate>,
+    pub to: Option<NaiveDate>,
+    /// Everything but the writing.
+    pub dry_run: bool,
+    /// Revio's id of the statement, where it was fetched: then nobody can be asked for the unit.
+    pub fetched_as: Option<Uuid>,
+}
+
+impl<'a> Import<'a> {
+    pub fn new(source: Source, content: &'a [u8]) -> Self {
+        Self { source, content, unit: None, currency: None, from: None, to: None, dry_run: false, fetched_as: None }
+    }
+}
+
+/// # Errors
+/// [`Error::BadStatement`] with everything that is wrong with the file.
+pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<StatementFile> {
+    let sha256 = digest::digest(&digest::SHA256, import.content).as_ref().to_vec();
+    if let Some(known) = store::find_by_sha(&app.db, import.source, &sha256, (import.from, import.to)).await? {
+        return Ok(known);
+    }
+    let only = match app.config.currencies.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    };
+    let table = reading::read(import.source, import.content, import.currency.or(only))?;
+    let matches = matching::of(app, import.source, &table).await?;
+    let before = match import.fetched_as {
+        Some(_) => store::last_unit(&app.db, import.source).await?,
+        None => None,
+    };
+    let expected: Vec<Option<i64>> = matches.iter().map(|found| found.map(|found| found.minor)).collect();
+    let said = Said { given: import.unit, before };
+    let unit = calibration::settle(import.source, &table, &expected, said).map_err(|fault| bad(vec![fault]))?;
+    let days = days_of(app, &table).await?;
+    let lines: Vec<NewLine> = lines(app, &table, &matches, unit, &days)?;
+    let balances = explained::balances(import.source, &table, &lines, unit).map_err(|fault| bad(vec![fault]))?;
+    let (from_day, to_day) = span(import, &days)?;
+    let currency = lines.first().map(|line| line.currency).or(import.currency);
+    let one = currency.filter(|currency| lines.iter().all(|line| line.currency == *currency));
+    let matched = lines.iter().filter(|line| line.matched_by.is_some()).count();
+    let file = StatementFile {
+        id: app.clock.row_id(),
+        source: import.source,
+        sha256: hex::encode(&sha256),
+        currency: one.map(|currency| currency.code().to_owned()),
+        unit,
+        from: from_day,
+        to: to_day,
+        opening_balance: balances.map(|(opening, _)| opening),
+        closing_balance: balances.map(|(_, closing)| closing),
+        lines: count(lines.len()),
+        matched: count(matched),
+        unmatched: count(lines.len() - matched),
+        unknown_columns: table.unknown,
+        imported_by: actor.name().to_owned(),
+        imported_at: app.clock.now(),
+    };
+    if import.dry_run {
+        return Ok(file);
+    }
+    keep(app, actor, import, (&file, &sha256, &lines)).await
+}
+
+/// `None → imported`. Of two who import the same at once, one does.
+async fn keep(
+    app: &App,
+    actor: &Actor,
+    import: &Import<'_>,
+    (file, sha256, lines): (&StatementFile, &[u8], &[NewLine]),
+) -> Result<StatementFile> {
+    let sealed = app.config.data_keys.encrypt(file.id, import.content).map_err(Error::internal)?;
+    let mut tx = app.db.begin().await?;
+    if !store::insert(&mut *tx, file, sha256, import.fetched_as, &sealed).await? {
+        tx.rollback().await?;
+        let known = store::find_by_sha(&app.db, import.source, sha256, (import.from, import.to)).await?;
+        return known.ok_or(Error::StaleState);
+    }
+    for page in lines.chunks(store::LINES_AT_ONCE) {
+        store::insert_lines(&mut *tx, file.id, page).await?;
+    }
+    let entry = Entry::of(actor, "statement.imported", "statement_file", file.id);
+    let said = json!({"source": file.source, "sha256": file.sha256, "from": file.from, "to": file.to, "lines": file.lines,
+        "matched": file.matched, "unit": file.unit});
+    audit::record(app, &mut *tx, entry.with(said)).await?;
+    app.crash.at("statement_files.written")?;
+    tx.commit().await?;
+    Ok(file.clone())
+}
+
+fn bad(faults: Vec<FieldError>) -> Error {
+    Error::BadStatement(faults)
+}
+
+fn fault(field: &str, message: impl Into<String>) -> FieldError {
+    FieldError { field: field.to_owned(), message: message.into() }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// The accounting day of each line.
+async fn days_of(app: &App, table: &Table) -> Result<Vec<NaiveDate>> {
+    let moments = table.lines.iter().filter_map(|line| match line.when {
+        When::Moment(moment) => Some(moment),
+        When::Day(_) => None,
+    });
+    let moments: Vec<_> = moments.collect();
+    let mut days = days::of_all(app, &moments).await?.into_iter();
+    let day = |line: &RawLine| match line.when {
+        When::Moment(_) => days.next(),
+        When::Day(day) => Some(day),
+    };
+    table.lines.iter().map(day).collect::<Option<_>>().ok_or_else(|| Error::internal("a moment without a day"))
+}
+
+fn span(import: &Import<'_>, days: &[NaiveDate]) -> Result<(NaiveDate, NaiveDate)> {
+    let (first, last) = (days.iter().min().copied(), days.iter().max().copied());
+    let (Some(from), Some(to)) = (import.from.or(first), import.to.or(last)) else {
+        return Err(bad(vec![fault("from", "must be sent with to: the file has no line that says a day")]));
+    };
+    if from > to || first.is_some_and(|first| first < from) || last.is_some_and(|last| last > to) {
+        return Err(bad(vec![fault("from", "and to must hold all days of the file's lines")]));
+    }
+    Ok((from, to))
+}
+
+/// The lines as they are kept.
+fn lines(
+    app: &App,
+    table: &Table,
+    matches: &[Option<Match>],
+    unit: Option<Unit>,
+    days: &[NaiveDate],
+) -> Result<Vec<NewLine>> {
+    // Without a unit every sum is zero.
+    let unit = unit.unwrap_or(Unit::Minor);
+    let all = table.lines.iter().zip(matches).zip(days);
+    let kept = all.map(|((line, found), day)| {
+        let minor = |number: reading::Decimal| number.minor(unit, line.currency);
+        let too_large = || bad(vec![fault(&format!("line {}, amount", line.number), "is too large")]);
+        let sign = line.product.sign();
+        let signed = |sum: i64| sign.map_or(sum, |sign| sum.saturating_abs().saturating_mul(sign));
+        let amount_minor = signed(minor(line.amount).ok_or_else(too_large)?);
+        Ok(NewLine {
+            id: app.clock.row_id(),
+            number: count(line.number),
+            provider_id: line.id,
+            reference: kept_reference(line),
+            product: line.product,
+            status: kept_status(line),
+            currency: line.currency,
+            amount_minor,
+            fee_minor: line.fee.and_then(minor).map(i64::saturating_abs),
+            net_minor: line.net.and_then(minor).map(signed),
+            day: *day,
+            related_id: line.related,
+            transaction_id: found.and_then(|found| found.transaction_id),
+            journal_id: found.and_then(|found| found.journal_id),
+            matched_by: found.map(|found| found.by),
+        })
+    });
+    kept.collect()
+}
+
+/// Payers write references too, and people look for themselves in them: what is no id of ours is kept only where no payer had a hand.
+fn kept_reference(line: &RawLine) -> Option<String> {
+    if let Ok(id) = line.reference.parse::<Uuid>() {
+        return Some(id.to_string());
+    }
+    let ours = matches!(line.product, Product::Settlement | Product::TopUp | Product::Fee | Product::Inside);
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
+    let plain = (1..=REFERENCE_CHARS_MAX).contains(&line.reference.len()) && line.reference.bytes().all(is_word);
+    (ours && plain).then(|| line.reference.clone())
+}
+
+/// A word that Revio is known to use; any other is `other`.
+fn kept_status(line: &RawLine) -> Option<String> {
+    if line.status.is_empty() {
+        return None;
+    }
+    let known = !matches!(PurchaseStatus::from(line.status.clone()), PurchaseStatus::Unknown(_))
+        || !matches!(PayoutStatus::from(line.status.clone()), PayoutStatus::Unknown(_));
+    Some(if known { line.status.clone() } else { "other".to_owned() })
+}
+
+/// Whether a line is of money that moved: purchases that were never paid stand in statements too. A word that nobody knows is taken to
+/// mean that it did, so that somebody looks.
+fn moved(product: Product, status: Option<&str>) -> bool {
+    let Some(status) = status else { return true };
+    match product {
+        Product::Payout => {
+            matches!(PayoutStatus::from(status.to_owned()), PayoutStatus::Success | PayoutStatus::Unknown(_))
+        }
+        _ => match PurchaseStatus::from(status.to_owned()) {
+            PurchaseStatus::Open(_) | PurchaseStatus::Expired | PurchaseStatus::Cancelled => false,
+            PurchaseStatus::Unknown(word) => !matches!(word.as_str(), "failed" | "initialized" | "pending"),
+            _ => true,
+        },
+    }
+}
+
+/// Newest first.
+pub async fn list(app: &App, source: Option<Source>, before: Option<Uuid>, limit: i64) -> Result<Vec<StatementFile>> {
+    Ok(store::list(&app.db, source, before, limit).await?)
+}
+
+pub async fn find(app: &App, id: Uuid) -> Result<StatementFile> {
+    store::find(&app.db, id).await?.ok_or(Error::NotFound("statement file"))
+}
+
+/// The bytes as they came, on the record; `None` once their time is over.
+pub async fn content(app: &App, actor: &Actor, id: Uuid) -> Result<Option<Vec<u8>>> {
+    find(app, id).await?;
+    audit::record(app, &app.db, Entry::of(actor, "statement.taken_out", "statement_file", id)).await?;
+    opened(app, id).await
+}
+
+async fn opened(app: &App, id: Uuid) -> Result<Option<Vec<u8>>> {
+    let sealed: Option<Encrypted> = store::sealed(&app.db, id).await?;
+    sealed.map(|sealed| app.config.data_keys.decrypt(id, &sealed).map_err(Error::internal)).transpose()
+}
+
+/// Forgets what files held whose time is over, as `RETENTION` says; what was found in them stays. True when there may be more.
+pub async fn prune(app: &App) -> Result<bool> {
+    let before = app.clock.now() - app.config.retention.statement_files;
+    Ok(i64::try_from(store::prune(&app.db, before, PRUNE_BATCH).await?).is_ok_and(|pruned| pruned == PRUNE_BATCH))
+}

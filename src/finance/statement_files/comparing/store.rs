@@ -1,0 +1,360 @@
+//! SQL of what statements and books say of each other.
+
+use chrono::NaiveDate;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::platform::clock::DateTime;
+
+/// Of each kind in one look: more are as bad, and memory stays bounded.
+const FOUND_MAX: i64 = 10_000;
+
+/// Journals that were booked from a line of ours name its id. The files of the lines.
+pub(super) async fn match_booked_from_lines(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uuid>> {
+    let files = sqlx::query_scalar!(
+        "update statement_lines l set journal_id = j.id, matched_by = 'person' from journals j
+          where l.matched_by is null and (j.evidence_reference = l.id::text or j.arrival_reference = l.id::text)
+            and j.currency = l.currency and j.state not in ('rejected', 'cancelled', 'expired')
+         returning l.file_id"
+    );
+    files.fetch_all(db).await
+}
+
+pub(super) async fn match_objects(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uuid>> {
+    let files = sqlx::query_scalar!(
+        "update statement_lines l set transaction_id = t.id, matched_by = 'id' from transactions t
+          where l.matched_by is null and l.product <> 'bank' and t.provider_id = l.provider_id
+         returning l.file_id"
+    );
+    files.fetch_all(db).await
+}
+
+pub(super) async fn match_references(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uuid>> {
+    let files = sqlx::query_scalar!(
+        "update statement_lines l set transaction_id = t.id, matched_by = 'reference' from transactions t
+          where l.matched_by is null
+            and t.id = case when l.product in ('purchase', 'payout') then l.reference::uuid end
+            and t.kind = case l.product when 'purchase' then 'deposit' else 'withdrawal' end
+            and (l.provider_id is null or t.provider_id is null)
+         returning l.file_id"
+    );
+    files.fetch_all(db).await
+}
+
+pub(super) async fn match_journals(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uuid>> {
+    let files = sqlx::query_scalar!(
+        "update statement_lines l
+            set journal_id = j.id,
+                matched_by = case when l.provider_id::text in (j.evidence_reference, j.arrival_reference) then 'id' else 'reference' end
+           from journals j
+          where l.matched_by is null and l.product <> 'bank' and j.currency = l.currency
+            and j.state not in ('rejected', 'cancelled', 'expired')
+            and (l.provider_id::text in (j.evidence_reference, j.arrival_reference)
+                 or l.reference in (j.evidence_reference, j.arrival_reference, j.id::text))
+         returning l.file_id"
+    );
+    files.fetch_all(db).await
+}
+
+/// False when it has something already.
+pub(super) async fn match_line(
+    db: impl PgExecutor<'_>,
+    line: Uuid,
+    journal: Uuid,
+    matched_by: &str,
+) -> sqlx::Result<bool> {
+    let matched = sqlx::query!(
+        "update statement_lines set journal_id = $2, matched_by = $3 where id = $1 and matched_by is null",
+        line,
+        journal,
+        matched_by
+    );
+    Ok(matched.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn count_again(db: impl PgExecutor<'_>, file: Uuid) -> sqlx::Result<()> {
+    let counted = sqlx::query!(
+        "update statement_files f set matched = c.matched, unmatched = f.lines - c.matched
+           from (select count(matched_by)::integer as matched from statement_lines where file_id = $1) c where f.id = $1",
+        file
+    );
+    counted.execute(db).await.map(drop)
+}
+
+pub(super) async fn bank_files_with_unmatched(db: impl PgExecutor<'_>, from: NaiveDate) -> sqlx::Result<Vec<Uuid>> {
+    let files = sqlx::query_scalar!(
+        "select id from statement_files where source = 'bank' and unmatched > 0 and to_day >= $1 and content <> '' order by id",
+        from
+    );
+    files.fetch_all(db).await
+}
+
+pub(super) struct OpenLine {
+    pub(super) id: Uuid,
+    pub(super) number: i32,
+    pub(super) currency: String,
+}
+
+pub(super) async fn unmatched_of(db: impl PgExecutor<'_>, file: Uuid) -> sqlx::Result<Vec<OpenLine>> {
+    let lines = sqlx::query_as!(
+        OpenLine,
+        "select id, number, currency from statement_lines where file_id = $1 and matched_by is null order by number",
+        file
+    );
+    lines.fetch_all(db).await
+}
+
+pub(super) async fn journals_of(db: impl PgExecutor<'_>, file: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    let journals = sqlx::query_scalar!(
+        r#"select journal_id as "id!" from statement_lines where file_id = $1 and journal_id is not null"#,
+        file
+    );
+    journals.fetch_all(db).await
+}
+
+/// A line without anything of ours, or with a journal of another sum.
+pub(super) struct UnmatchedLine {
+    pub(super) id: Uuid,
+    pub(super) number: i32,
+    pub(super) sha256: String,
+    pub(super) provider_id: Option<Uuid>,
+    pub(super) product: String,
+    pub(super) status: Option<String>,
+    pub(super) currency: String,
+    pub(super) amount_minor: i64,
+    pub(super) day: NaiveDate,
+    pub(super) since: DateTime,
+    pub(super) journal_id: Option<Uuid>,
+    pub(super) journal_minor: Option<i64>,
+    /// Journals of the same sum, at most ten days apart, that stand on no line of that side.
+    pub(super) may_be: Vec<Uuid>,
+}
+
+pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Result<Vec<UnmatchedLine>> {
+    let lines = sqlx::query_as!(
+        UnmatchedLine,
+        r#"select l.id as "id!", l.number as "number!", encode(f.sha256, 'hex') as "sha256!", l.provider_id, l.product as "product!",
+                  l.status, l.currency as "currency!", l.amount_minor as "amount_minor!", l.day as "day!",
+                  ((l.day + 1)::timestamp at time zone $1) as "since!", l.journal_id, j.amount_minor as "journal_minor?",
+                  array(select m.id from journals m
+                         where l.journal_id is null and m.currency = l.currency and m.amount_minor = abs(l.amount_minor)
+                           and m.state not in ('rejected', 'cancelled', 'expired') and abs(m.evidence_date - l.day) <= 10
+                           and not exists (select from statement_lines o where o.journal_id = m.id
+                                              and (o.product = 'bank') = (l.product = 'bank'))
+                         order by m.id limit 3) as "may_be!"
+             from statement_lines l join statement_files f on f.id = l.file_id left join journals j on j.id = l.journal_id
+            where (l.matched_by is null or j.amount_minor <> abs(l.amount_minor)) and l.product <> 'inside' and l.amount_minor <> 0
+              and not exists (select from suspense_items s where s.provider_id = l.provider_id)
+            order by l.file_id, l.number limit $2"#,
+        zone,
+        FOUND_MAX
+    );
+    lines.fetch_all(db).await
+}
+
+/// A line whose row says another sum.
+pub(super) struct OtherSum {
+    pub(super) id: Uuid,
+    pub(super) transaction_id: Uuid,
+    pub(super) provider_id: Option<Uuid>,
+    pub(super) currency: String,
+    pub(super) booked: i64,
+    pub(super) said: i64,
+    pub(super) day: NaiveDate,
+    pub(super) since: DateTime,
+}
+
+/// Of lines from a day on, of files imported since, and of what was found before. The booked fees are the transfers of code 11 among those
+/// of the row, whose ids begin with its own.
+pub(super) async fn other_fees(
+    db: impl PgExecutor<'_>,
+    (zone, from, since): (&str, NaiveDate, DateTime),
+) -> sqlx::Result<Vec<OtherSum>> {
+    let lines = sqlx::query_as!(
+        OtherSum,
+        r#"select distinct on (transaction_id) id as "id!", transaction_id as "transaction_id!", provider_id, currency as "currency!",
+                  booked as "booked!", said as "said!", day as "day!", ((day + 1)::timestamp at time zone $1) as "since!"
+             from (select l.id, l.transaction_id, l.provider_id, l.currency, l.fee_minor as said, l.day,
+                          (select coalesce(sum(x.amount_minor), 0)::bigint from ledger_transfers x
+                            where x.id >= l.transaction_id and x.id <= (left(l.transaction_id::text, 34) || 'ff')::uuid
+                              and x.code = 11 and x.kind in ('posted', 'post')) as booked
+                     from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
+                    where l.fee_minor is not null and t.state = 'completed'
+                      and (l.day >= $2 or f.imported_at >= $3 or exists (select from breaks b
+                            where b.type = 'fee_provider' and b.transaction_id = t.id and b.state in ('timing', 'open', 'healing')))
+                  ) as fees
+            where booked <> said order by transaction_id, id desc limit $4"#,
+        zone,
+        from,
+        since,
+        FOUND_MAX
+    );
+    lines.fetch_all(db).await
+}
+
+/// Of money that was set aside the row says what was asked for, and the object what came.
+pub(super) async fn other_amounts(
+    db: impl PgExecutor<'_>,
+    (zone, from, since): (&str, NaiveDate, DateTime),
+) -> sqlx::Result<Vec<OtherSum>> {
+    let lines = sqlx::query_as!(
+        OtherSum,
+        r#"select distinct on (t.id) l.id as "id!", t.id as "transaction_id!", l.provider_id, l.currency as "currency!",
+                  t.amount_minor as "booked!", abs(l.amount_minor) as "said!", l.day as "day!",
+                  ((l.day + 1)::timestamp at time zone $1) as "since!"
+             from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
+            where abs(l.amount_minor) <> t.amount_minor and t.state = 'completed'
+              and not exists (select from provider_objects p where p.id = l.provider_id and p.amount_minor = abs(l.amount_minor))
+              and (l.day >= $2 or f.imported_at >= $3 or exists (select from breaks b
+                    where b.type = 'amount_provider' and b.transaction_id = t.id and b.state in ('timing', 'open', 'healing')))
+            order by t.id, l.id desc limit $4"#,
+        zone,
+        from,
+        since,
+        FOUND_MAX
+    );
+    lines.fetch_all(db).await
+}
+
+/// Days of Revio's files: of the later ones, and of those that were imported since.
+pub(super) async fn days_to_look_at(
+    db: impl PgExecutor<'_>,
+    from: NaiveDate,
+    since: DateTime,
+) -> sqlx::Result<Vec<NaiveDate>> {
+    let days = sqlx::query_scalar!(
+        r#"select distinct d::date as "day!"
+             from statement_files f,
+                  generate_series(case when f.imported_at >= $2 then f.from_day else greatest(f.from_day, $1) end, f.to_day,
+                                  interval '1 day') d
+            where f.source = 'revio' and (f.to_day >= $1 or f.imported_at >= $2) order by 1"#,
+        from,
+        since
+    );
+    days.fetch_all(db).await
+}
+
+pub(super) struct MissingRow {
+    pub(super) id: Uuid,
+    pub(super) version: i32,
+    pub(super) kind: String,
+    pub(super) currency: String,
+    pub(super) amount_minor: i64,
+    pub(super) provider_id: Option<Uuid>,
+    pub(super) since: DateTime,
+}
+
+/// Completed on one of the days and on no line of any file; and what was found before and still is not there. What was booked in the first
+/// hour of a day may have been paid the day before, which must be covered too.
+pub(super) async fn not_on_statement(
+    db: impl PgExecutor<'_>,
+    zone: &str,
+    days: &[NaiveDate],
+    first: Uuid,
+) -> sqlx::Result<Vec<MissingRow>> {
+    let rows = sqlx::query_as!(
+        MissingRow,
+        r#"select t.id, t.version, t.kind, t.currency, t.amount_minor, t.provider_id, t.completed_at as "since!"
+             from transactions t
+            where t.state = 'completed' and t.kind in ('deposit', 'withdrawal', 'refund', 'chargeback') and t.provider_id is not null
+              and (t.id >= $3 and (t.completed_at at time zone $1)::date = any($2)
+                   and (extract(hour from t.completed_at at time zone $1) >= 1
+                        or (t.completed_at at time zone $1)::date - 1 = any($2))
+                   or t.id in (select b.transaction_id from breaks b
+                                where b.type = 'missing_on_statement' and b.state in ('timing', 'open', 'healing')))
+              and not exists (select from statement_lines l where l.transaction_id = t.id)
+            order by t.id limit $4"#,
+        zone,
+        days,
+        first,
+        FOUND_MAX
+    );
+    rows.fetch_all(db).await
+}
+
+pub(super) struct LateJournal {
+    pub(super) id: Uuid,
+    pub(super) version: i32,
+    pub(super) kind: String,
+    pub(super) currency: String,
+    pub(super) amount_minor: i64,
+    /// When the bank should know of it.
+    pub(super) day: NaiveDate,
+    pub(super) since: DateTime,
+}
+
+pub(super) async fn settlements_in_transit(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Result<Vec<LateJournal>> {
+    let journals = sqlx::query_as!(
+        LateJournal,
+        r#"select id, version, kind, currency, amount_minor, (sent_at at time zone $1)::date as "day!", sent_at as "since!"
+             from journals where kind = 'settlement' and state = 'in_transit' and sent_at is not null order by id limit $2"#,
+        zone,
+        FOUND_MAX
+    );
+    journals.fetch_all(db).await
+}
+
+/// Journals that the bank has seen, by what they say, on a day that a file of its is of, and that stand on no line.
+pub(super) async fn journals_without_line(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Result<Vec<LateJournal>> {
+    let journals = sqlx::query_as!(
+        LateJournal,
+        r#"select j.id as "id!", j.version as "version!", j.kind as "kind!", j.currency as "currency!",
+                  j.amount_minor as "amount_minor!", j.day as "day!", ((j.day + 1)::timestamp at time zone $1) as "since!"
+             from (select id, version, kind, currency, amount_minor,
+                          case kind when 'settlement' then arrival_date else evidence_date end as day
+                     from journals
+                    where kind in ('settlement', 'own_funds_in', 'own_funds_out') and state = 'completed'
+                       or kind = 'float_top_up' and state in ('in_transit', 'completed')
+                       or account = 'bank' and kind in ('provider_invoice', 'suspense_in', 'suspense_return')
+                          and state = 'completed') j
+            where exists (select from statement_files f where f.source = 'bank' and j.day between f.from_day and f.to_day
+                             and (f.currency is null or f.currency = j.currency))
+              and not exists (select from statement_lines l where l.journal_id = j.id and l.product = 'bank')
+            order by j.id limit $2"#,
+        zone,
+        FOUND_MAX
+    );
+    journals.fetch_all(db).await
+}
+
+pub(super) struct BankBalance {
+    pub(super) id: Uuid,
+    pub(super) day: NaiveDate,
+    pub(super) closing: i64,
+    pub(super) sha256: String,
+}
+
+pub(super) async fn last_bank_balance(db: impl PgExecutor<'_>, currency: &str) -> sqlx::Result<Option<BankBalance>> {
+    let file = sqlx::query_as!(
+        BankBalance,
+        r#"select id, to_day as "day!", closing_minor as "closing!", encode(sha256, 'hex') as "sha256!" from statement_files
+            where source = 'bank' and currency = $1 and closing_minor is not null order by to_day desc, id desc limit 1"#,
+        currency
+    );
+    file.fetch_optional(db).await
+}
+
+/// What the bank did not know at the end of a day: what was posted of later days, and what has left it and is not posted yet.
+pub(super) struct After {
+    pub(super) posted: i64,
+    pub(super) top_ups_in_transit: i64,
+}
+
+pub(super) async fn bank_after(db: impl PgExecutor<'_>, currency: &str, day: NaiveDate) -> sqlx::Result<After> {
+    let after = sqlx::query_as!(
+        After,
+        r#"select coalesce(sum(case when state <> 'completed' then 0
+                                    when kind = 'settlement' and arrival_date > $2 then amount_minor
+                                    when evidence_date <= $2 then 0
+                                    when kind = 'own_funds_in' or kind = 'suspense_in' and account = 'bank' then amount_minor
+                                    when kind in ('float_top_up', 'own_funds_out')
+                                      or kind in ('provider_invoice', 'suspense_return') and account = 'bank' then -amount_minor
+                                    else 0 end), 0)::bigint as "posted!",
+                  coalesce(sum(amount_minor) filter (where kind = 'float_top_up' and state = 'in_transit' and evidence_date <= $2), 0)::bigint
+                      as "top_ups_in_transit!"
+             from journals where currency = $1"#,
+        currency,
+        day
+    );
+    after.fetch_one(db).await
+}

@@ -1,0 +1,141 @@
+//! Revio's statement of each day, asked for by itself: the worker calls [`step`] every minute. A row a day is the job.
+//!
+//! ```text
+//! (nothing) ─ the day is over by an hour, no file is of it ─> open ─ asked for ─ made ─ fetched, imported ─> imported
+//!                                                               └─ cannot be made, read or settled, again and again ─> failed: by hand
+//! ```
+//!
+//! Its times are asked for in UTC, the day is that of the accounts. What Revio makes of it has more than one day to come: a week is
+//! caught up with after an outage.
+
+mod store;
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use self::store::Claimed;
+use super::{Import, Source};
+use crate::app::App;
+use crate::finance::days::{self, ZONE};
+use crate::identity::audit::Actor;
+use crate::platform::error::{Error, Result};
+use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
+use crate::provider::revio::StatementStatus;
+
+const AFTER_THE_DAY: TimeDelta = TimeDelta::hours(1);
+const CAUGHT_UP_DAYS: u64 = 7;
+const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(1);
+/// A statement that is not made by then is asked for once more.
+const MADE_WITHIN: TimeDelta = TimeDelta::hours(2);
+const TIMES_IN: &str = "UTC";
+const AT_ONCE: i64 = 2;
+const FAILURE_CHARS_MAX: usize = 300;
+
+/// Asks for the days that have no statement yet, then goes on with what was asked for. True when there may be more.
+pub async fn step(app: &App) -> Result<bool> {
+    let today = days::of(app, app.clock.now() - AFTER_THE_DAY).await?;
+    for day in store::days_without(&app.db, ZONE, days::before(today, CAUGHT_UP_DAYS), days::before(today, 1)).await? {
+        store::insert_once(&app.db, app.clock.row_id(), day, app.clock.now()).await?;
+    }
+    let claimed = queue::step_due(&Requests(app), app.queue(), AT_ONCE).await?;
+    Ok(i64::try_from(claimed).is_ok_and(|count| count == AT_ONCE))
+}
+
+struct Requests<'a>(&'a App);
+
+impl Work for Requests<'_> {
+    type Claimed = Claimed;
+
+    fn label<'a>(&'a self, _: &'a Claimed) -> &'a str {
+        "statements"
+    }
+
+    fn id(request: &Claimed) -> Uuid {
+        request.id
+    }
+
+    async fn claim(&self, lease: Lease, limit: i64) -> sqlx::Result<Vec<Claimed>> {
+        store::claim_due(&self.0.db, lease, limit).await
+    }
+
+    async fn step(&self, request: &Claimed) -> Result<&'static str> {
+        let app = self.0;
+        match request.provider_id {
+            None => ask(app, request).await,
+            Some(id) => look(app, request, id).await,
+        }
+    }
+
+    async fn failed(&self, request: &Claimed, error: &Error) -> Result<()> {
+        let app = self.0;
+        match app.queue().after(request.id, request.attempts, error, RETRY_MINUTES) {
+            Next::Again { due_at, attempts } => Ok(store::again(&app.db, request.id, due_at, attempts).await?),
+            Next::GiveUp { failures } => {
+                tracing::error!(day = %request.day, error = error.chain(), "Revio's statement of a day is to be imported by hand");
+                Ok(store::give_up(&app.db, request.id, failures, &reason(error)).await?)
+            }
+        }
+    }
+}
+
+/// `open`, asked for. To ask twice makes one more file at Revio, and nothing else.
+async fn ask(app: &App, request: &Claimed) -> Result<&'static str> {
+    let (from, to) = (days::start(app, request.day).await?, days::end(app, request.day).await?);
+    let id = app.revio.request_statement(from, to, TIMES_IN).await?;
+    app.crash.at("statement_files.asked")?;
+    let now = app.clock.now();
+    store::asked(&app.db, request.id, id, (now, now + LOOK_AGAIN)).await?;
+    Ok("asked")
+}
+
+async fn look(app: &App, request: &Claimed, id: Uuid) -> Result<&'static str> {
+    let statement = app.revio.statement(id).await?;
+    let now = app.clock.now();
+    match (statement.status, statement.download_url) {
+        (StatementStatus::Success, Some(address)) => take(app, request, (id, &address)).await,
+        (StatementStatus::Failed(_), _) => {
+            store::forget(&app.db, request.id).await?;
+            Err(Error::Unusable("Revio could not make the statement".into()))
+        }
+        (StatementStatus::Open(_) | StatementStatus::Unknown(_) | StatementStatus::Success, _) => {
+            if request.asked_at.is_some_and(|asked| now - asked > MADE_WITHIN) {
+                store::forget(&app.db, request.id).await?;
+                return Err(Error::Unusable("Revio did not make the statement in time".into()));
+            }
+            store::again(&app.db, request.id, now + LOOK_AGAIN, request.attempts).await?;
+            Ok("waiting")
+        }
+    }
+}
+
+/// `open → imported`. The same bytes are imported once.
+async fn take(app: &App, request: &Claimed, (id, address): (Uuid, &str)) -> Result<&'static str> {
+    let content = app.revio.download_statement(address).await?;
+    let import = Import {
+        from: Some(request.day),
+        to: Some(request.day),
+        fetched_as: Some(id),
+        ..Import::new(Source::Revio, &content)
+    };
+    let file = super::import(app, &Actor::system(), &import).await?;
+    app.crash.at("statement_files.imported")?;
+    store::imported(&app.db, request.id, file.id).await?;
+    Ok("imported")
+}
+
+/// For people, without anything of a file's cells.
+fn reason(error: &Error) -> String {
+    let told = match error {
+        Error::BadStatement(faults) => {
+            faults.iter().map(|fault| format!("{} {}", fault.field, fault.message)).collect::<Vec<_>>().join("; ")
+        }
+        other => other.to_string(),
+    };
+    told.chars().take(FAILURE_CHARS_MAX).collect()
+}
+
+/// Brings the gauges of what waits, and of what needs a person, up to date.
+pub async fn measure(app: &App) -> Result<()> {
+    app.queue().report(&store::depths(&app.db, app.clock.now()).await?);
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! SQL of `statement_requests`.
+
+use chrono::NaiveDate;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::platform::clock::DateTime;
+use crate::platform::queue::{Depth, Lease};
+
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) id: Uuid,
+    pub(super) day: NaiveDate,
+    pub(super) provider_id: Option<Uuid>,
+    pub(super) asked_at: Option<DateTime>,
+    pub(super) attempts: i32,
+}
+
+/// Days since the first account was opened that neither a file nor a request is of.
+pub(super) async fn days_without(
+    db: impl PgExecutor<'_>,
+    zone: &str,
+    from: NaiveDate,
+    to: NaiveDate,
+) -> sqlx::Result<Vec<NaiveDate>> {
+    let days = sqlx::query_scalar!(
+        r#"select d::date as "day!" from generate_series($2::date, $3::date, interval '1 day') d
+            where d::date >= (select (ledger_time(min(opened_timestamp)) at time zone $1)::date from ledger_accounts)
+              and not exists (select from statement_requests r where r.day = d::date)
+              and not exists (select from statement_files f where f.source = 'revio' and d::date between f.from_day and f.to_day)
+            order by 1"#,
+        zone,
+        from,
+        to
+    );
+    days.fetch_all(db).await
+}
+
+pub(super) async fn insert_once(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    day: NaiveDate,
+    due_at: DateTime,
+) -> sqlx::Result<()> {
+    let insert = sqlx::query!(
+        "insert into statement_requests (id, day, due_at) values ($1, $2, $3) on conflict (day) do nothing",
+        id,
+        day,
+        due_at
+    );
+    insert.execute(db).await.map(drop)
+}
+
+pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64) -> sqlx::Result<Vec<Claimed>> {
+    let rows = sqlx::query_as!(
+        Claimed,
+        "update statement_requests set due_at = $2
+          where id in (select id from statement_requests where due_at <= $1 order by due_at for update skip locked limit $3)
+         returning id, day, provider_id, asked_at, attempts",
+        lease.now,
+        lease.until,
+        limit
+    );
+    rows.fetch_all(db).await
+}
+
+pub(super) async fn asked(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    provider_id: Uuid,
+    (now, due_at): (DateTime, DateTime),
+) -> sqlx::Result<()> {
+    let asked = sqlx::query!(
+        "update statement_requests set provider_id = $2, asked_at = $3, due_at = $4 where id = $1 and state = 'open'",
+        id,
+        provider_id,
+        now,
+        due_at
+    );
+    asked.execute(db).await.map(drop)
+}
+
+/// It is asked for once more.
+pub(super) async fn forget(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
+    let forgotten = sqlx::query!("update statement_requests set provider_id = null, asked_at = null where id = $1", id);
+    forgotten.execute(db).await.map(drop)
+}
+
+pub(super) async fn again(db: impl PgExecutor<'_>, id: Uuid, due_at: DateTime, attempts: i32) -> sqlx::Result<()> {
+    let again = sqlx::query!(
+        "update statement_requests set due_at = $2, attempts = $3 where id = $1 and state = 'open'",
+        id,
+        due_at,
+        attempts
+    );
+    again.execute(db).await.map(drop)
+}
+
+pub(super) async fn imported(db: impl PgExecutor<'_>, id: Uuid, file: Uuid) -> sqlx::Result<()> {
+    let imported = sqlx::query!(
+        "update statement_requests set state = 'imported', file_id = $2, due_at = null, failure = null where id = $1",
+        id,
+        file
+    );
+    imported.execute(db).await.map(drop)
+}
+
+pub(super) async fn give_up(db: impl PgExecutor<'_>, id: Uuid, attempts: i32, failure: &str) -> sqlx::Result<()> {
+    let given_up = sqlx::query!(
+        "update statement_requests set state = 'failed', due_at = null, attempts = $2, failure = $3 where id = $1",
+        id,
+        attempts,
+        failure
+    );
+    given_up.execute(db).await.map(drop)
+}
+
+/// What waits, and the days that somebody must import by hand: those that no file is of since.
+pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Vec<Depth>> {
+    let depths = sqlx::query_as!(
+        Depth,
+        r#"select 'statements' as "queue!", 'due' as "what!", count(*) as "rows!", min(due_at) as oldest
+             from statement_requests where due_at <= $1
+           union all
+           select 'statements', 'failed', count(*), min(r.day::timestamptz) from statement_requests r
+            where r.state = 'failed' and not exists (select from statement_files f
+                    where f.source = 'revio' and r.day between f.from_day and f.to_day)"#,
+        now
+    );
+    depths.fetch_all(db).await
+}

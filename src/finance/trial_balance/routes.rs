@@ -1,0 +1,77 @@
+//! `GET /v1/admin/trial-balance`.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::TrialBalance;
+use crate::app::App;
+use crate::finance::days;
+use crate::identity::staff::Staff;
+use crate::platform::http::{Fields, Json, Query};
+use crate::platform::{error::Result, permissions::PeriodsRead, problems::Problems, text_enum::text_enum};
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(trial_balance))
+}
+
+text_enum! {
+    #[schema(as = ReportFormat)]
+    pub enum Format {
+        /// The default.
+        Json = "json",
+        Csv = "csv",
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DayQuery {
+    /// In the time zone of the accounts. Default: today, as far as it is.
+    #[param(value_type = Option<NaiveDate>, format = Date)]
+    day: Option<String>,
+    currency: String,
+    #[param(inline, value_type = Option<Format>)]
+    format: Option<String>,
+}
+
+/// Trial balance
+///
+/// Every account at the end of a day: the company's from the ledger's history, the customers' summed up. Debits are credits, else it is not
+/// shown. Needs `periods.read`.
+#[utoipa::path(get, path = "/v1/admin/trial-balance", tag = "staff", security(("bearer" = ["periods.read"])), params(DayQuery),
+    responses((status = 200, content((TrialBalance = "application/json"), (String = "text/csv"))),
+        (status = 503, description = "`books_behind`"), Problems))]
+async fn trial_balance(
+    State(app): State<App>,
+    _staff: Staff<PeriodsRead>,
+    Query(query): Query<DayQuery>,
+) -> Result<Response> {
+    let (mut fields, today) = (Fields::default(), days::today(&app).await?);
+    let currency = fields.take(app.currency(&query.currency));
+    let day = query.day.as_deref().map_or(Some(today), days::parse);
+    match day {
+        None => fields.wrong("day", days::NO_DAY),
+        Some(day) if day > today => fields.wrong("day", "has not come yet"),
+        Some(_) => {}
+    }
+    let format = fields.word("format", query.format.as_deref()).unwrap_or(Format::Json);
+    let (currency, day) = fields.finish_with(currency.zip(day))?;
+    let balance = super::of_day(&app, currency, day).await?;
+    match format {
+        Format::Json => Ok(Json(balance).into_response()),
+        Format::Csv => Ok(csv(&format!("trial-balance-{currency}-{day}.csv"), super::csv::write(&balance)?)),
+    }
+}
+
+pub fn csv(name: &str, content: Vec<u8>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
+    ];
+    (headers, content).into_response()
+}

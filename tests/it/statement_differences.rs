@@ -1,0 +1,252 @@
+//! What statements say that the books do not, and the other way round: each kind is found, once, as long as it is so.
+
+use chrono::TimeDelta;
+use octoco::books::projector;
+use octoco::finance::statement_files::{self, Difference, DifferenceKind};
+use octoco::platform::permissions::Role;
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::adjustments::{self, correction};
+use crate::harness::{Customer, TestApp};
+use crate::statement_files::{deposits, file, uploaded};
+
+async fn compare(t: &TestApp) -> Vec<Difference> {
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    statement_files::compare(&t.app, t.app.clock.now() - TimeDelta::hours(1)).await.expect("compared")
+}
+
+async fn kinds(t: &TestApp) -> Vec<&'static str> {
+    compare(t).await.iter().map(|found| found.kind.name()).collect()
+}
+
+async fn only(t: &TestApp) -> Difference {
+    let mut found = compare(t).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+/// A journal as its own flow leaves it, without the ledger.
+struct Journal<'a> {
+    kind: &'a str,
+    state: &'a str,
+    amount: i64,
+    evidence: &'a str,
+    /// Of the evidence, and of the arrival of what has arrived.
+    day: &'a str,
+}
+
+async fn journal(t: &TestApp, by: &Customer, journal: &Journal<'_>) -> Uuid {
+    t.app.clock.advance(TimeDelta::milliseconds(1));
+    let (id, now) = (t.app.clock.row_id(), t.app.clock.now());
+    let ended = (journal.state == "completed").then_some(now);
+    let arrived = (journal.state == "completed" && journal.kind == "settlement").then_some(journal.day);
+    let insert = sqlx::query(
+        "insert into journals (id, kind, amount_minor, currency, evidence_kind, evidence_reference, evidence_sha256, evidence_date, reason,
+                               requested_by, created_at, idempotency_key, request_hash, state, updated_at, sent_at, arrival_date, ended_at)
+         values ($1, $2, $3, 'ZAR', 'note', $4, sha256('x'), $5::text::date, 'a test', $6, $7, $1::text, 'x', $8, $7, $7, $9::text::date, $10)",
+    );
+    let insert = insert.bind(id).bind(journal.kind).bind(journal.amount).bind(journal.evidence).bind(journal.day);
+    let insert = insert.bind(by.id).bind(now).bind(journal.state).bind(arrived).bind(ended);
+    insert.execute(&t.app.db).await.expect("the journal is written");
+    id
+}
+
+fn bank(lines: &str) -> String {
+    format!("Date,Description,Amount\n{lines}")
+}
+
+#[sqlx::test]
+async fn what_revio_alone_knows_is_found_and_a_journal_is_proposed(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000]).await;
+    let (stranger, settlement, fee) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+    let more = format!(
+        "{stranger},,purchase,paid,ZAR,500,0,2026-03-02T09:00:00Z\n{settlement},S-1,settlement,success,ZAR,40000,,2026-03-02T09:00:00Z\n\
+         {fee},,monthly fee,paid,ZAR,75,,2026-03-02T09:00:00Z\n{},,purchase,expired,ZAR,7,,2026-03-02T09:00:00Z\n\
+         {},,rolling reserve,success,ZAR,-70,,2026-03-02T09:00:00Z\n",
+        Uuid::new_v4(),
+        Uuid::new_v4()
+    );
+    let stored = uploaded(&t, &finance, "source=revio", file(&paid) + &more).await;
+    t.app.clock.advance(TimeDelta::milliseconds(1));
+    // The same lines in the file of another day are the same differences.
+    uploaded(&t, &finance, "source=revio", file(&paid) + &more + "\n").await;
+    let found = compare(&t).await;
+    let by_id = |id: Uuid| found.iter().find(|found| found.provider_id == Some(id)).expect("it is found");
+    assert_eq!(found.len(), 3, "{found:?}");
+    for (id, kind, actual, proposes) in [
+        (stranger, DifferenceKind::ProviderOnly, 500, "suspense_in"),
+        (settlement, DifferenceKind::SettlementUnbooked, -40_000, "settlement"),
+        (fee, DifferenceKind::ProviderOnly, -75, "provider_invoice"),
+    ] {
+        let found = by_id(id);
+        assert_eq!((found.kind, found.expected, found.actual), (kind, None, Some(actual)));
+        let proposed = &found.evidence["proposes"];
+        assert_eq!((&proposed["kind"], &proposed["amount"]), (&json!(proposes), &json!(actual.abs())));
+        assert_eq!(proposed["evidence_sha256"], stored.body["sha256"]);
+        assert_eq!(proposed["evidence_reference"], json!(id));
+    }
+    // Booked as proposed, they are matched in the next look; of another sum, it is told.
+    let text = |id: Uuid| id.to_string();
+    for (kind, amount, id) in [("suspense_in", 500, stranger), ("settlement", 40_000, settlement)] {
+        let state = if kind == "settlement" { "in_transit" } else { "completed" };
+        journal(&t, &finance, &Journal { kind, state, amount, evidence: &text(id), day: "2026-03-02" }).await;
+    }
+    let wrong =
+        Journal { kind: "provider_invoice", state: "completed", amount: 57, evidence: &text(fee), day: "2026-03-02" };
+    let invoice = journal(&t, &finance, &wrong).await;
+    let left = only(&t).await;
+    assert_eq!(
+        (left.kind, left.journal_id, left.expected, left.actual),
+        (DifferenceKind::ProviderOnly, Some(invoice), Some(57), Some(-75))
+    );
+    let listed = t.get(&finance, "/v1/admin/reconciliation/statements").await;
+    assert_eq!((&listed.body["data"][1]["matched"], &listed.body["data"][1]["unmatched"]), (&6.into(), &2.into()));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn another_fee_and_another_sum_than_booked_are_found(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000, 40_000]).await;
+    let content = file(&paid).replace(",20000,200,", ",20000,215,").replace(",40000,400,", ",39999,400,");
+    uploaded(&t, &finance, "source=revio", content).await;
+    let found = compare(&t).await;
+    let told: Vec<_> =
+        found.iter().map(|found| (found.kind, found.transaction_id, found.expected, found.actual)).collect();
+    assert_eq!(
+        told,
+        [
+            (DifferenceKind::FeeProvider, Some(paid[1].row), Some(200), Some(215)),
+            (DifferenceKind::AmountProvider, Some(paid[3].row), Some(40_000), Some(39_999)),
+        ]
+    );
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn what_was_completed_on_a_covered_day_and_is_on_no_statement_is_found_after_a_business_day(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000, 40_000]).await;
+    uploaded(&t, &finance, "source=revio", file(&paid[..3])).await;
+    assert_eq!(kinds(&t).await, [] as [&str; 0], "the day has just been");
+    t.advance(TimeDelta::days(1));
+    let found = only(&t).await;
+    assert_eq!(
+        (found.kind, found.transaction_id, found.expected),
+        (DifferenceKind::MissingOnStatement, Some(paid[3].row), Some(40_000))
+    );
+    uploaded(&t, &finance, "source=revio&unit=minor", file(&paid[3..])).await;
+    assert_eq!(kinds(&t).await, [] as [&str; 0], "it came late");
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn what_the_bank_alone_knows_is_found_until_a_journal_names_it(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let finance = t.staff(Role::Finance).await;
+    let settled =
+        Journal { kind: "settlement", state: "completed", amount: 150_000, evidence: "REVIO-77812", day: "2026-03-02" };
+    journal(&t, &finance, &settled).await;
+    let same = Journal {
+        kind: "own_funds_in",
+        state: "awaiting_approval",
+        amount: 2_000,
+        evidence: "capital",
+        day: "2026-03-01",
+    };
+    let same = journal(&t, &finance, &same).await;
+    let lines = "2026-03-02,Settlement REVIO 77812 thank you,1500.00\n2026-03-02,Thandi Nkosi wrong account,20.00\n2026-03-02,Charges,-5.00\n";
+    let stored = uploaded(&t, &finance, "source=bank", bank(lines)).await;
+    assert_eq!((&stored.body["unit"], &stored.body["matched"]), (&"major".into(), &1.into()), "{}", stored.body);
+    let found = compare(&t).await;
+    let told: Vec<_> =
+        found.iter().map(|found| (found.kind, found.actual, found.evidence["proposes"]["kind"].clone())).collect();
+    assert_eq!(
+        told,
+        [
+            (DifferenceKind::BankOnly, Some(2_000), json!("suspense_in")),
+            (DifferenceKind::BankOnly, Some(-500), json!("own_funds_out")),
+        ]
+    );
+    assert_eq!(found[0].evidence["may_be"], json!([same]), "a sum and a day only propose");
+    assert!(!format!("{found:?}").contains("Thandi"));
+    // One is booked from the line itself, the other by what the bank wrote, which is read in the sealed file again.
+    let line = found[0].line_id.expect("a line").to_string();
+    let unallocated =
+        Journal { kind: "suspense_in", state: "completed", amount: 2_000, evidence: &line, day: "2026-03-02" };
+    journal(&t, &finance, &unallocated).await;
+    let charges =
+        Journal { kind: "own_funds_out", state: "completed", amount: 500, evidence: "charges", day: "2026-03-02" };
+    journal(&t, &finance, &charges).await;
+    assert_eq!(kinds(&t).await, [] as [&str; 0]);
+    let by: Vec<Option<String>> = sqlx::query_scalar("select matched_by from statement_lines order by number")
+        .fetch_all(&db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(by.into_iter().flatten().collect::<Vec<_>>(), ["reference", "person", "reference"]);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn what_the_bank_should_know_and_does_not_and_what_is_on_its_way_for_too_long_is_found(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let late = Journal { kind: "settlement", state: "in_transit", amount: 100, evidence: "LATE-1", day: "2026-03-02" };
+    let late = journal(&t, &finance, &late).await;
+    let arrived =
+        Journal { kind: "settlement", state: "completed", amount: 200, evidence: "GONE-1", day: "2026-03-02" };
+    let arrived = journal(&t, &finance, &arrived).await;
+    let top_up =
+        Journal { kind: "float_top_up", state: "in_transit", amount: 300, evidence: "GONE-2", day: "2026-03-02" };
+    let top_up = journal(&t, &finance, &top_up).await;
+    uploaded(&t, &finance, "source=bank&from=2026-03-02&to=2026-03-02", bank("")).await;
+    assert_eq!(kinds(&t).await, [] as [&str; 0]);
+    // The second was a Monday.
+    t.advance(TimeDelta::days(1));
+    let found = compare(&t).await;
+    let told: Vec<_> = found.iter().map(|found| (found.kind, found.journal_id, found.expected)).collect();
+    let missing = [
+        (DifferenceKind::BankMissing, Some(arrived), Some(200)),
+        (DifferenceKind::BankMissing, Some(top_up), Some(300)),
+    ];
+    assert_eq!(told, missing);
+    t.advance(TimeDelta::days(2));
+    assert_eq!(kinds(&t).await, ["bank_missing"; 2], "T+3 is its last day");
+    t.advance(TimeDelta::days(1));
+    let found = compare(&t).await;
+    assert_eq!((found[0].kind, found[0].journal_id), (DifferenceKind::SettlementLate, Some(late)));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn another_balance_at_the_bank_than_in_the_books_is_found(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let customer = t.customer().await;
+    let mut body = correction(&customer, "credit", 70_000);
+    body["counterpart"] = json!("bank");
+    let proposed = adjustments::proposed(&t, &maker, body, "a1").await;
+    adjustments::approve(&t, &checker, proposed.id(), adjustments::hash(&proposed)).await;
+    let line =
+        |closing: &str, day: &str| format!("Date,Description,Amount,Balance\n{day},charity,{closing},{closing}\n");
+    uploaded(&t, &maker, "source=bank&unit=major", line("700.00", "2026-03-02")).await;
+    assert_eq!(kinds(&t).await, ["bank_only"], "the balance is right, the line is nobody's");
+    uploaded(&t, &maker, "source=bank&unit=major", line("650.00", "2026-03-03")).await;
+    let found: Vec<_> =
+        compare(&t).await.into_iter().filter(|found| found.kind == DifferenceKind::BankBalance).collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].expected, found[0].actual), (Some(70_000), Some(65_000)));
+    // What the bank's day did not know yet is no difference.
+    let out = Journal { kind: "own_funds_in", state: "completed", amount: 5_000, evidence: "later", day: "2026-03-04" };
+    journal(&t, &maker, &out).await;
+    let found = compare(&t).await;
+    assert!(!found.iter().any(|found| found.kind == DifferenceKind::BankBalance), "{found:?}");
+    t.finish().await;
+}
