@@ -39,7 +39,7 @@ async fn how_long_a_withdrawal_takes_to_reach_revio_is_measured_once_and_not_of_
 ) {
     let t = TestApp::with(db, &COOLING).await;
     let measured = || {
-        let metrics = t.app.metrics.withdrawal_submission_seconds;
+        let metrics = &t.app.metrics.withdrawal_submission_seconds;
         (metrics.get_sample_count(), metrics.get_sample_sum())
     };
     let customer = t.customer_with(100_000).await;
