@@ -270,7 +270,7 @@ fn about(made: &Made) -> Value {
 }
 
 fn missing(field: &str, message: impl Into<String>) -> Error {
-    Error::PeriodNotReady(vec![FieldError { field: field.to_owned(), message: message.into() }])
+    Error::PeriodNotReady(vec![FieldError::new(field, message.into())])
 }
 
 /// A connection of its own for as long as it takes, and nobody else closes a month meanwhile: the lock ends with it.

@@ -179,7 +179,7 @@ fn bad(faults: Vec<FieldError>) -> Error {
 }
 
 fn fault(field: &str, message: impl Into<String>) -> FieldError {
-    FieldError { field: field.to_owned(), message: message.into() }
+    FieldError::new(field, message.into())
 }
 
 fn count(number: usize) -> i32 {

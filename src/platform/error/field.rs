@@ -148,10 +148,10 @@ pub struct FieldError {
 impl FieldError {
     pub fn new(field: impl Into<String>, wrong: impl Into<Wrong>) -> Self {
         let (field, wrong) = (field.into(), wrong.into());
-        // Headers are the only fields with a hyphen; `body` is the whole of it.
+        // `body` is the whole of it. Headers, and lines of a file, are no places in a JSON body.
         let pointer = match field.as_str() {
             "body" => Some("#".to_owned()),
-            name if name.contains('-') || name == "Host" => None,
+            name if name.contains(['-', ' ']) || name == "Host" => None,
             name => Some(format!(
                 "#/{}",
                 name.replace('~', "~0").replace('/', "~1").replace(['.', '['], "/").replace(']', "")
