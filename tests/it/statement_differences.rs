@@ -12,6 +12,8 @@ use crate::adjustments::{self, correction};
 use crate::harness::{Customer, TestApp};
 use crate::statement_files::{deposits, file, uploaded};
 
+const NOTHING: [&str; 0] = [];
+
 async fn compare(t: &TestApp) -> Vec<Difference> {
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
     statement_files::compare(&t.app, t.app.clock.now() - TimeDelta::hours(1)).await.expect("compared")
@@ -134,7 +136,7 @@ async fn what_was_completed_on_a_covered_day_and_is_on_no_statement_is_found_aft
     let finance = t.staff(Role::Finance).await;
     let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000, 40_000]).await;
     uploaded(&t, &finance, "source=revio", file(&paid[..3])).await;
-    assert_eq!(kinds(&t).await, [] as [&str; 0], "the day has just been");
+    assert_eq!(kinds(&t).await, NOTHING, "the day has just been");
     t.advance(TimeDelta::days(1));
     let found = only(&t).await;
     assert_eq!(
@@ -142,7 +144,7 @@ async fn what_was_completed_on_a_covered_day_and_is_on_no_statement_is_found_aft
         (DifferenceKind::MissingOnStatement, Some(paid[3].row), Some(40_000))
     );
     uploaded(&t, &finance, "source=revio&unit=minor", file(&paid[3..])).await;
-    assert_eq!(kinds(&t).await, [] as [&str; 0], "it came late");
+    assert_eq!(kinds(&t).await, NOTHING, "it came late");
     t.drive().await;
     t.finish().await;
 }
@@ -185,7 +187,7 @@ async fn what_the_bank_alone_knows_is_found_until_a_journal_names_it(db: PgPool)
     let charges =
         Journal { kind: "own_funds_out", state: "completed", amount: 500, evidence: "charges", day: "2026-03-02" };
     journal(&t, &finance, &charges).await;
-    assert_eq!(kinds(&t).await, [] as [&str; 0]);
+    assert_eq!(kinds(&t).await, NOTHING);
     let by: Vec<Option<String>> = sqlx::query_scalar("select matched_by from statement_lines order by number")
         .fetch_all(&db)
         .await
@@ -207,7 +209,7 @@ async fn what_the_bank_should_know_and_does_not_and_what_is_on_its_way_for_too_l
         Journal { kind: "float_top_up", state: "in_transit", amount: 300, evidence: "GONE-2", day: "2026-03-02" };
     let top_up = journal(&t, &finance, &top_up).await;
     uploaded(&t, &finance, "source=bank&from=2026-03-02&to=2026-03-02", bank("")).await;
-    assert_eq!(kinds(&t).await, [] as [&str; 0]);
+    assert_eq!(kinds(&t).await, NOTHING);
     // The second was a Monday.
     t.advance(TimeDelta::days(1));
     let found = compare(&t).await;

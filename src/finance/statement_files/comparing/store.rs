@@ -283,10 +283,12 @@ pub(super) struct LateJournal {
     pub(super) since: DateTime,
 }
 
+/// `day` is the one that Revio says.
 pub(super) async fn settlements_in_transit(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Result<Vec<LateJournal>> {
     let journals = sqlx::query_as!(
         LateJournal,
-        r#"select id, version, kind, currency, amount_minor, (sent_at at time zone $1)::date as "day!", sent_at as "since!"
+        r#"select id, version, kind, currency, amount_minor, evidence_date as day,
+                  (evidence_date::timestamp at time zone $1) as "since!"
              from journals where kind = 'settlement' and state = 'in_transit' and sent_at is not null order by id limit $2"#,
         zone,
         FOUND_MAX
