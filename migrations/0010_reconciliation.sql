@@ -9,7 +9,8 @@ create table reconciliation_runs (
     -- What is looked at: what changed from then (an hour before the last cut) to then (two minutes ago).
     since          timestamptz not null,
     until          timestamptz not null,
-    -- How far the ledger's copy was when the run looked.
+    -- The same of the ledger's transfers: those behind the one and up to the other, which is how far the copy was when the run looked.
+    ledger_since   bigint      not null default 0,
     ledger_cut     bigint      not null default 0,
     -- In REPORTING_TIME_ZONE. Of a daily run the day that it closes.
     accounting_day date        not null,
@@ -25,14 +26,15 @@ create table reconciliation_runs (
     counts         jsonb       not null default '{}',
     -- Balances compared: by currency and name, minor units as text.
     sums           jsonb       not null default '{}',
-    -- Over the report as it is given out; once finished, it never changes.
+    -- The report as it is given out, and over these bytes; once finished, it never changes.
+    report         bytea,
     report_sha256  bytea,
     error          text,
 
     constraint reconciliation_runs_kind  check (kind in ('quarter_hour', 'daily', 'statement', 'manual')),
     constraint reconciliation_runs_state check (state in ('running', 'finished', 'failed')),
     constraint reconciliation_runs_ended check ((state = 'running') = (finished_at is null)),
-    constraint reconciliation_runs_sha   check (length(report_sha256) = 32)
+    constraint reconciliation_runs_sha   check (length(report_sha256) = 32 and (report is null) = (report_sha256 is null))
 );
 create unique index reconciliation_runs_one on reconciliation_runs ((true)) where state = 'running';
 create index reconciliation_runs_kind on reconciliation_runs (kind, id desc);
@@ -75,6 +77,9 @@ create table breaks (
     evidence         jsonb       not null default '{}',
     first_run_id     uuid        not null references reconciliation_runs,
     last_run_id      uuid        not null references reconciliation_runs,
+    -- Who wants to accept it, and why, as long as nobody else has agreed; gone once the facts are others.
+    acceptance_by    uuid        references users,
+    acceptance_note  text,
     resolution       text,
     resolution_note  text,
     resolved_by      uuid        references users,
@@ -94,7 +99,9 @@ create table breaks (
     constraint breaks_owner      check (owner in ('on_call', 'engineering', 'finance')),
     constraint breaks_resolution check (resolution in ('booked', 'provider_error', 'our_error', 'accepted')),
     constraint breaks_resolved   check ((state = 'resolved') = (resolved_by is not null and resolution is not null and resolution_note is not null)),
-    constraint breaks_accepted   check (accepted_by is null or resolution = 'accepted'),
+    constraint breaks_accepted   check ((accepted_by is not null) = (resolution is not distinct from 'accepted')),
+    constraint breaks_acceptance check ((acceptance_by is null) = (acceptance_note is null)),
+    constraint breaks_notes      check (length(resolution_note) between 1 and 500 and length(acceptance_note) between 1 and 500),
     constraint breaks_apart      check (accepted_by <> resolved_by)
 );
 create unique index breaks_fingerprint on breaks (fingerprint);

@@ -183,6 +183,8 @@ pub mod finance {
     pub mod days;
     // Months that are closed: checked, frozen, chained, printed again.
     pub mod periods;
+    // Whether rows, ledger, Revio and the bank say the same: runs, breaks, healing.
+    pub mod reconciliation;
     // Files of Revio's and the bank's: read, matched, kept sealed; what they say that the books do not.
     pub mod statement_files;
     // Every account at the end of any day, debits equal to credits.
@@ -201,6 +203,8 @@ pub mod processes {
     pub mod health;
     // How many requests are in hand at once.
     pub mod load;
+    // `octoco reconcile`.
+    pub mod reconcile;
     // Every route and every layer.
     pub mod router;
     // `octoco migrate`: the schema by its owner, and what the service may do with it.

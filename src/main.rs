@@ -11,7 +11,7 @@ use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
 use octoco::identity::{second_factor, totp::rotation::SecondFactors};
 use octoco::platform::{keys, telemetry::Telemetry};
-use octoco::processes::{router, schema, worker};
+use octoco::processes::{reconcile, router, schema, worker};
 use octoco::{
     app::App,
     books::projector,
@@ -59,6 +59,7 @@ enum Command {
         #[arg(long)]
         verify: bool,
     },
+    Reconcile(reconcile::Options),
     /// Prints the OpenAPI document of the API
     Openapi,
     /// Secrets: new ones, and changing them
@@ -182,6 +183,7 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Migrate => with_owner(migrate).await,
         Command::RebuildReadModel { verify: false } => with_owner(rebuild_read_model).await,
         Command::RebuildReadModel { verify: true } => with_app(verify_read_model).await,
+        Command::Reconcile(options) => with_app(|app| reconcile::command(app, options)).await,
         Command::Openapi => say(&serde_json::to_string_pretty(&router::openapi())?),
         Command::Keys(Keys::Generate { data_key_id }) => say(keys::environment_lines(&data_key_id).trim_end()),
         Command::Keys(Keys::Rotate) => with_app(rotate).await,
@@ -292,8 +294,7 @@ fn accompany(app: &App, stop: &CancellationToken, operators: TcpListener, tasks:
     });
 }
 
-/// Runs until a stop is asked for; then what is in hand has a bounded time to end. A task that ends by itself is a failure
-/// of the process.
+/// Until a stop is asked for; what is in hand then has a bounded time to end. A task that ends by itself is a failure.
 async fn supervise(
     app: &App,
     stop: &CancellationToken,

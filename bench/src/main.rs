@@ -5,6 +5,7 @@
 
 mod lists;
 mod projector;
+mod reconciliation;
 mod seed;
 
 use std::process::ExitCode;
@@ -40,6 +41,14 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         transfers: usize,
     },
+    /// How long a daily reconciliation takes, and what memory
+    Reconciliation {
+        #[arg(long, default_value_t = 1_000_000)]
+        transfers: usize,
+        /// Deposits that wait for their payment
+        #[arg(long, default_value_t = 100_000)]
+        open: usize,
+    },
 }
 
 #[tokio::main]
@@ -53,6 +62,7 @@ async fn main() -> Result<ExitCode, BoxError> {
         Command::Seed { transactions } => seed::run(&app, transactions).await.map(|()| true),
         Command::Lists { calls } => lists::run(&app, calls).await,
         Command::Projector { transfers } => projector::run(&app, transfers).await,
+        Command::Reconciliation { transfers, open } => reconciliation::run(&app, transfers, open).await,
     };
     app.ledger.clone().close().await;
     Ok(if good? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -4,6 +4,7 @@
     exports     as many rows, streamed by the service over HTTP in each format; the trailers are verified
     dashboards  the same rows with a ledger's copy and summaries (dashboards_bench.sql), each query of Grafana's boards
     projector   `bench projector` moves money, copies the ledger, compares, rebuilds, and copies under load
+    reconciliation  `bench reconciliation` makes a daily run over a day of transfers and 100,000 open rows
 
 The memory of an export is the highest resident size of the whole process since it began (VmHWM, reset before each).
 """
@@ -63,6 +64,11 @@ def dashboards(transactions, keep):
 def projector(transfers):
     with measuring(STATE.with_name("bench-projector")) as up:
         return bench(up, "projector", "--transfers", transfers)
+
+
+def reconciliation(transfers):
+    with measuring(STATE.with_name("bench-reconciliation")) as up:
+        return bench(up, "reconciliation", "--transfers", transfers)
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------

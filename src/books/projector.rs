@@ -11,6 +11,7 @@
 mod books;
 mod days;
 mod rebuild;
+mod recompute;
 mod store;
 mod verify;
 mod watch;
@@ -25,8 +26,12 @@ use self::store::{Cursor, OpenedAccount, TransferRow};
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 
-pub use self::days::{DifferentDay, add_up_again, keep_in};
+pub use self::days::{DifferentDay, add_up_again, add_up_day, all_days, day_is_right, keep_in};
 pub use self::rebuild::{Rebuilt, rebuild};
+pub use self::recompute::{
+    Compared, ComparedAccounts, account_is_right, compare_accounts, compare_page, line_is_right, recompute_account,
+    recompute_line,
+};
 pub use self::verify::{Difference, Report, verify};
 pub use self::watch::watch;
 

@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::books::{exports, history, journal_export, personal_data, search, statements};
-use crate::finance::{periods, statement_files, trial_balance};
+use crate::finance::{periods, reconciliation, statement_files, trial_balance};
 use crate::identity::{credentials, emails, mails, second_factor, sessions, staff, users};
 use crate::money::{
     adjustments, balances, bank_accounts, deposits, journals, manual_review, requests, restrictions, safe_mode,
@@ -63,6 +63,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(trial_balance::routes::router())
         .merge(periods::routes::router())
         .merge(staff::routes::router())
+        .merge(reconciliation::routes::router())
         .merge(health::routes::router())
         .split_for_parts()
 }

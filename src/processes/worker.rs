@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::books::{projector, slots};
 use crate::finance::statement_files;
+use crate::finance::reconciliation::{self, OtherLeg};
 use crate::identity::{audit, mails, sessions, totp};
 use crate::money::{
     adjustments, deposits, journals, requests, restrictions, reversals, safe_mode, transactions, withdrawals,
@@ -33,6 +34,9 @@ const WOKEN_PERIOD_MAX: Duration = Duration::from_secs(1);
 
 const COUNTS_PERIOD: Duration = Duration::from_secs(10);
 
+/// What a reconciliation compares besides what it knows by itself: the parts that other nouns of `finance` bring.
+pub static OTHER_LEGS: &[OtherLeg] = &[];
+
 type Step = fn(&App) -> BoxFuture<'_, Result<bool>>;
 
 struct Task {
@@ -45,7 +49,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 18] = [
+static TASKS: [Task; 19] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -113,6 +117,8 @@ static TASKS: [Task; 18] = [
         loops: 1,
         step: |app| Box::pin(withdrawals::settle_lost(app)),
     },
+    // Steps with calls to Revio keep to the pace of their budget; the others follow at once.
+    Task { name: "reconciliation", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(reconcile(app)) },
     Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::step(app)) },
     // Due every quarter of an hour, by whichever process asks first.
     Task { name: "audit watch", period: Duration::from_secs(60), loops: 1, step: |app| Box::pin(audit::watch(app)) },
@@ -127,6 +133,10 @@ static TASKS: [Task; 18] = [
     Task { name: "slots", period: Duration::from_secs(60), loops: 1, step: |app| Box::pin(slots::step(app)) },
     Task { name: "prune", period: Duration::from_secs(3_600), loops: 1, step: |app| Box::pin(prune(app)) },
 ];
+
+async fn reconcile(app: &App) -> Result<bool> {
+    Ok(reconciliation::step(app, OTHER_LEGS).await? == reconciliation::Step::More)
+}
 
 async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
     Ok(i64::try_from(claimed.await?).is_ok_and(|count| count == BATCH))
@@ -158,6 +168,7 @@ async fn measure(app: &App) -> Result<bool> {
         ("projector", projector::measure(app).await),
         ("safe mode", safe_mode::measure(app).await),
         ("statements", statement_files::measure(app).await),
+        ("reconciliation", reconciliation::measure(app).await),
     ];
     let failed = measured.into_iter().filter_map(|(name, result)| result.err().map(|error| (name, error)));
     let told = |(name, error): (&'static str, Error)| {

@@ -53,6 +53,7 @@ mod provider_account;
 mod provider_objects;
 mod queue;
 mod receivables;
+mod reconciliation;
 mod reporting;
 mod requests;
 mod restored;

@@ -52,6 +52,27 @@ pub(super) async fn measure(app: &App) -> Result<()> {
     Ok(())
 }
 
+/// Every day that has a transfer or a sum.
+pub async fn all_days(app: &App, currency: Currency) -> Result<Vec<NaiveDate>> {
+    Ok(store::days(&app.db, currency.code()).await?)
+}
+
+/// Whether a day is the sum of its transfers.
+pub async fn day_is_right(app: &App, currency: Currency, day: NaiveDate) -> Result<bool> {
+    Ok(!store::differs(&app.db, currency.code(), day).await?)
+}
+
+/// One day anew, from the copied transfers, while nobody copies.
+pub async fn add_up_day(app: &App, currency: Currency, day: NaiveDate) -> Result<()> {
+    let mut db = app.db.acquire().await?;
+    let mut tx = db.begin().await?;
+    if !copy::try_lock(&mut *tx, LOCK).await? {
+        return Err(Error::StaleState);
+    }
+    store::add_up_day(&mut tx, currency.code(), day).await?;
+    Ok(tx.commit().await?)
+}
+
 /// Every day of every currency, from the copied transfers, in one SQL transaction and while nobody copies.
 pub async fn add_up_again(app: &App) -> Result<()> {
     let mut db = app.db.acquire().await?.detach();

@@ -1,5 +1,6 @@
 //! SQL of the read model. Every name is unqualified: `rebuild` runs the same statements on tables beside the live ones.
 
+use ledger::Recorded;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
@@ -87,6 +88,22 @@ impl From<&Line> for TransferRow {
                 [sides.debits.posted, sides.debits.pending, sides.credits.posted, sides.credits.pending][index % 4]
             }),
         }
+    }
+}
+
+impl TransferRow {
+    /// Whether it is this transfer's, its balances aside.
+    pub(super) fn says(&self, transfer: &Recorded) -> bool {
+        let (kind, pending_id) = super::kind_of(transfer);
+        self.timestamp == nanoseconds(transfer.timestamp)
+            && self.id == transfer.id.as_uuid()
+            && self.debit_account_id == transfer.debit.as_uuid()
+            && self.credit_account_id == transfer.credit.as_uuid()
+            && self.amount_minor == transfer.amount_minor
+            && self.code == i32::from(transfer.code)
+            && self.kind == kind
+            && self.pending_id == pending_id
+            && self.reference == transfer.reference
     }
 }
 
@@ -350,6 +367,25 @@ pub(super) async fn transfers_between(
         until
     );
     rows.fetch_all(db).await
+}
+
+pub(super) async fn transfer(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<TransferRow>> {
+    let row = sqlx::query_as!(
+        TransferRow,
+        r#"select timestamp, id, debit_account_id, credit_account_id, amount_minor, code, kind, pending_id, reference,
+                  array[debit_debits_posted, debit_debits_pending, debit_credits_posted, debit_credits_pending,
+                        credit_debits_posted, credit_debits_pending, credit_credits_posted, credit_credits_pending]
+                    as "balances!: [i64; 8]"
+             from ledger_transfers where id = $1"#,
+        id
+    );
+    row.fetch_optional(db).await
+}
+
+/// The line of that id, and the one that stands in its place.
+pub(super) async fn delete_transfer(db: impl PgExecutor<'_>, id: Uuid, timestamp: Option<i64>) -> sqlx::Result<()> {
+    let deleted = sqlx::query!("delete from ledger_transfers where id = $1 or timestamp = $2", id, timestamp);
+    deleted.execute(db).await.map(drop)
 }
 
 /// Rows that lie where nothing was copied yet, the first of them: somebody else wrote them.

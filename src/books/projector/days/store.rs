@@ -100,6 +100,12 @@ pub(super) async fn differs(db: impl PgExecutor<'_>, currency: &str, day: NaiveD
     differs.fetch_one(db).await
 }
 
+pub(super) async fn add_up_day(db: &mut PgConnection, currency: &str, day: NaiveDate) -> sqlx::Result<()> {
+    sqlx::query!("delete from ledger_days where currency = $1 and day = $2", currency, day).execute(&mut *db).await?;
+    let added = sqlx::query!("insert into ledger_days select l.* from ledger_days_of($1, $2, $2) l", currency, day);
+    added.execute(db).await.map(drop)
+}
+
 pub(super) async fn add_up_again(db: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!("delete from ledger_days").execute(&mut *db).await?;
     let added = sqlx::query!(

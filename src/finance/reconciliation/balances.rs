@@ -1,0 +1,137 @@
+//! Balances as a whole: Revio's against what the ledger expects of it, and at a day's end whether we hold what we owe and what was not in
+//! the bank by the next business day. Called by `runs`, and by `subjects` for one of them again.
+//!
+//! ```text
+//! expected = 1000 posted - settlements on their way - payouts that Revio has executed and the ledger has not posted
+//! ```
+//!
+//! Which of Revio's figures that is, nobody has said yet: every figure is kept ([`ours`] chooses), and each run says which of them fit.
+
+mod store;
+
+use std::collections::BTreeMap;
+
+use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
+use ledger::{AccountCode, Currency};
+
+use super::found::{BreakType, Found};
+use super::runs::Run;
+use crate::app::App;
+use crate::platform::error::{Error, Result};
+use crate::provider::revio::{self, BalanceField, Errand};
+
+use self::store::{Expected, Row};
+
+/// The figure that is ours, as it is kept beside Revio's own.
+const OURS: &str = "ours";
+
+/// Compared sums, for the run's report: by currency and name.
+pub(super) type Sums = BTreeMap<String, BTreeMap<String, String>>;
+
+/// What Revio holds for us, of the figures that it gives: what can be spent, what it keeps back for a while, and the payouts' own
+/// balance; all of that is in account 1000. `None`: it does not say.
+fn ours(fields: &[&BalanceField]) -> Option<i64> {
+    let figure = |name: &str| fields.iter().find(|field| field.field == name).map(|field| field.minor);
+    let parts = [Some(figure("available_balance")?), figure("reserved"), figure("available_payout_balance")];
+    Some(parts.into_iter().flatten().fold(0, i64::saturating_add))
+}
+
+/// Asks Revio, keeps every figure, and compares ours.
+pub(super) async fn provider(app: &App, run: &Run) -> Result<(Vec<Found>, Sums)> {
+    let asked_at = app.clock.now();
+    let fields = revio::on(Errand::Reconciliation, app.revio.balance()).await.map_err(Error::from)?;
+    let expected = store::expected(&app.db).await?;
+    let (mut rows, mut found, mut sums) = (Vec::new(), Vec::new(), Sums::new());
+    for currency in app.config.currencies.iter().copied() {
+        let code = currency.code();
+        let of_currency: Vec<&BalanceField> = fields.iter().filter(|field| field.currency == code).collect();
+        let books = expected.iter().find(|expected| expected.currency == code);
+        let due = books.map_or(0, |books| books.provider - books.in_transit - books.executed);
+        let actual = ours(&of_currency);
+        let figures = of_currency.iter().map(|field| (field.field.as_str(), field.minor)).chain(Some(OURS).zip(actual));
+        let sum = sums.entry(code.to_owned()).or_default();
+        let mut fitting = Vec::new();
+        for (field, minor) in figures {
+            rows.push(Row { currency: code, field, minor, expected: Some(due) });
+            sum.insert(field.to_owned(), minor.to_string());
+            if minor == due {
+                fitting.push(field);
+            }
+        }
+        sum.insert("expected".to_owned(), due.to_string());
+        sum.insert("fits".to_owned(), fitting.join(" "));
+        if let Some(actual) = actual.filter(|actual| *actual != due) {
+            // The same difference twice: while money moves, another one each time.
+            let observed = actual.saturating_sub(due).to_string();
+            let one = Found::new(BreakType::ProviderBalance, run.until, observed);
+            let one = one.sums(currency, Some(due), Some(actual));
+            found.push(Found { account: Some(AccountCode::ProviderBalance), ..one });
+        }
+    }
+    store::insert(&app.db, run.id, &rows, asked_at).await?;
+    Ok((found, sums))
+}
+
+/// At the end of a day: do we hold what we owe, and is what came by yesterday's end at the bank?
+pub(super) async fn position(app: &App, run: &Run) -> Result<(Vec<Found>, Sums)> {
+    let (mut found, mut sums) = (Vec::new(), Sums::new());
+    let day = run.accounting_day.to_string();
+    for books in store::expected(&app.db).await? {
+        let currency = Currency::parse(&books.currency).ok_or_else(|| Error::internal("a stored currency is none"))?;
+        let held = books.provider.saturating_add(books.bank);
+        let sum = sums.entry(books.currency.clone()).or_default();
+        sum.insert("held".to_owned(), held.to_string());
+        sum.insert("owed".to_owned(), books.owed.to_string());
+        if held < books.owed {
+            let observed = format!("{day} {}", books.owed.saturating_sub(held));
+            let one = Found::new(BreakType::PositionShort, run.until, observed);
+            found.push(one.sums(currency, Some(books.owed), Some(held)).evident("day", day.clone()));
+        }
+        let late = late(app, &books, run).await?;
+        sum.insert("late".to_owned(), late.to_string());
+        if late > 0 {
+            let one = Found::new(BreakType::D1Late, run.until, format!("{day} {late}"));
+            let one = one.sums(currency, Some(0), Some(late)).evident("day", day.clone());
+            found.push(Found { account: Some(AccountCode::ProviderBalance), ..one });
+        }
+    }
+    Ok((found, sums))
+}
+
+/// First in, first out: what Revio holds beyond what came since is older. What came on a day is due at the end of the next business day.
+async fn late(app: &App, books: &Expected, run: &Run) -> Result<i64> {
+    let (mut first, mut back) = (run.accounting_day, TimeDelta::zero());
+    while let Some(before) = first.pred_opt().filter(|before| next_business_day(*before) > run.accounting_day) {
+        first = before;
+        back += TimeDelta::days(1);
+    }
+    let came = store::came_since(&app.db, &books.currency, run.day_began - back).await?;
+    let at_revio = books.provider.saturating_sub(books.in_transit);
+    Ok(at_revio.saturating_sub(came).max(0))
+}
+
+fn next_business_day(date: NaiveDate) -> NaiveDate {
+    let after = date.iter_days().skip(1).find(|day| !matches!(day.weekday(), Weekday::Sat | Weekday::Sun));
+    after.unwrap_or(date)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_on_a_friday_is_due_on_monday() {
+        let friday = NaiveDate::from_ymd_opt(2026, 3, 6).expect("a day");
+        assert_eq!(next_business_day(friday), NaiveDate::from_ymd_opt(2026, 3, 9).expect("a day"));
+        let monday = NaiveDate::from_ymd_opt(2026, 3, 9).expect("a day");
+        assert_eq!(next_business_day(monday), NaiveDate::from_ymd_opt(2026, 3, 10).expect("a day"));
+    }
+
+    #[test]
+    fn ours_is_what_can_be_spent_with_what_is_kept_back_and_the_payouts_own() {
+        let field = |name: &str, minor| BalanceField { currency: "ZAR".to_owned(), field: name.to_owned(), minor };
+        let fields = [field("available_balance", 70), field("reserved", 20), field("balance", 95)];
+        assert_eq!(ours(&fields.iter().collect::<Vec<_>>()), Some(90));
+        assert_eq!(ours(&[&field("balance", 95)]), None);
+    }
+}

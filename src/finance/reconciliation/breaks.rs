@@ -1,0 +1,358 @@
+//! The life of a break: a difference that two looks have seen, at the same version of its row and the same facts of the ledger.
+//!
+//! ```mermaid
+//! stateDiagram-v2
+//!     [*] --> timing: seen once, or within its window
+//!     timing --> open: seen twice, at least a minute apart, and its window is over
+//!     open --> healing: the step that Revio's event would have run, three tries
+//!     healing --> healed: looked at again, and gone
+//!     healing --> open: still there
+//!     timing --> cleared: gone by itself
+//!     open --> cleared: gone by itself
+//!     open --> resolved: a person says what became of it
+//!     healed --> timing: seen again
+//!     cleared --> timing: seen again
+//!     resolved --> timing: seen again with other facts
+//! ```
+//!
+//! None is ever deleted. `runs` tells here what it saw and what it did not see any more; `routes` what people do. To accept a break that stays
+//! takes two people.
+
+pub(super) mod store;
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::found::{BreakType, Found, Heals, Owner, Part, Severity, Window};
+use crate::app::App;
+use crate::identity::audit::{self, Actor, Entry};
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
+use crate::platform::text_enum::text_enum;
+
+pub use store::{Filter, Note};
+
+use self::store::{Resolved, Seen};
+
+/// Two looks that are closer are one.
+pub const LOOKS_APART: TimeDelta = TimeDelta::seconds(60);
+/// Then what is medium is high.
+const MEDIUM_MAX: TimeDelta = TimeDelta::days(7);
+pub(super) const TRIES: i32 = 3;
+const NOTES_MAX: i64 = 100;
+
+text_enum! {
+    pub enum BreakState {
+        /// Seen once, or within the time that being under way takes.
+        Timing = "timing",
+        Open = "open",
+        Healing = "healing",
+        Healed = "healed",
+        /// Gone by itself.
+        Cleared = "cleared",
+        Resolved = "resolved",
+    }
+}
+
+impl BreakState {
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Timing | Self::Open | Self::Healing)
+    }
+}
+
+text_enum! {
+    /// What a person says became of a break.
+    #[schema(as = BreakResolution)]
+    pub enum Code {
+        /// A journal or a correction has booked it.
+        Booked = "booked",
+        ProviderError = "provider_error",
+        OurError = "our_error",
+        /// It stays as it is; a second person must say so, too.
+        Accepted = "accepted",
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Break {
+    pub id: Uuid,
+    pub fingerprint: String,
+    pub kind: BreakType,
+    pub severity: Severity,
+    pub part: Part,
+    pub state: BreakState,
+    pub currency: Option<String>,
+    pub expected_minor: Option<i64>,
+    pub actual_minor: Option<i64>,
+    pub transaction_id: Option<Uuid>,
+    pub journal_id: Option<Uuid>,
+    pub transfer_id: Option<Uuid>,
+    pub provider_id: Option<Uuid>,
+    pub line_id: Option<Uuid>,
+    pub account_code: Option<i32>,
+    pub since: DateTime,
+    pub observed: String,
+    pub first_seen_at: DateTime,
+    pub last_seen_at: DateTime,
+    pub sightings: i32,
+    pub opened_at: Option<DateTime>,
+    pub ended_at: Option<DateTime>,
+    pub reopened: i32,
+    pub heal_attempts: i32,
+    pub owner: Owner,
+    pub assigned_to: Option<Uuid>,
+    pub evidence: Value,
+    pub last_run_id: Uuid,
+    pub acceptance_by: Option<Uuid>,
+    pub acceptance_note: Option<String>,
+    pub resolution: Option<Code>,
+    pub resolution_note: Option<String>,
+    pub resolved_by: Option<Uuid>,
+    pub accepted_by: Option<Uuid>,
+    pub resolving_journal_id: Option<Uuid>,
+    pub resolving_adjustment_id: Option<Uuid>,
+}
+
+impl Break {
+    pub fn difference(&self) -> Option<i64> {
+        self.expected_minor.zip(self.actual_minor).map(|(expected, actual)| actual.saturating_sub(expected))
+    }
+}
+
+/// A run has seen it. Its state then.
+pub(super) async fn see(app: &App, run: Uuid, found: &Found) -> Result<BreakState> {
+    let now = app.clock.now();
+    let fingerprint = found.fingerprint();
+    let mut tx = app.db.begin().await?;
+    let Some(known) = store::lock_by_fingerprint(&mut *tx, &fingerprint).await? else {
+        store::insert(&mut *tx, (app.clock.row_id(), run), found, severity(found.kind, found.since, now), now).await?;
+        tx.commit().await?;
+        return Ok(BreakState::Timing);
+    };
+    let seen = again(&known, run, found, now);
+    if seen.anew {
+        let word = known.resolution.map_or_else(|| known.state.name(), Code::name);
+        let note = format!("seen again; it was {word}");
+        store::insert_note(&mut *tx, (app.clock.row_id(), known.id), ("system", &note), now).await?;
+    }
+    store::set_seen(&mut *tx, (known.id, run), found, &seen).await?;
+    tx.commit().await?;
+    if seen.state == BreakState::Open && known.state != BreakState::Open {
+        tracing::error!(
+            break.id = %known.id, kind = found.kind.name(), severity = seen.severity.name(), transaction.id = ?found.transaction_id,
+            journal.id = ?found.journal_id, expected = found.expected, actual = found.actual, "a break is open"
+        );
+    }
+    Ok(seen.state)
+}
+
+fn severity(kind: BreakType, since: DateTime, now: DateTime) -> Severity {
+    match kind.rule().severity {
+        Severity::Medium if now - since > MEDIUM_MAX => Severity::High,
+        severity => severity,
+    }
+}
+
+/// What one more look makes of a break that is known.
+fn again(known: &Break, run: Uuid, found: &Found, now: DateTime) -> Seen {
+    let other_facts = known.observed != found.observed;
+    let anew = match known.state {
+        BreakState::Healed | BreakState::Cleared => true,
+        // Whoever resolved it knew these facts.
+        BreakState::Resolved => other_facts,
+        BreakState::Timing | BreakState::Open | BreakState::Healing => false,
+    };
+    let since = if anew { found.since } else { known.since.min(found.since) };
+    let in_another_run = found.kind.rule().window != Window::TwoRuns || known.last_run_id != run;
+    let apart = now - known.last_seen_at >= LOOKS_APART && in_another_run;
+    let (sightings, last_seen_at) = match known.state {
+        BreakState::Resolved if !anew => (known.sightings, now),
+        _ if anew || (other_facts && known.state == BreakState::Timing) => (1, now),
+        _ if apart => (known.sightings.saturating_add(1), now),
+        _ => (known.sightings, known.last_seen_at),
+    };
+    let mut seen = Seen {
+        state: match known.state {
+            _ if anew => BreakState::Timing,
+            // Whoever was healing it has died.
+            BreakState::Healing => BreakState::Open,
+            state => state,
+        },
+        severity: severity(found.kind, since, now),
+        since,
+        sightings,
+        last_seen_at,
+        opened_at: known.opened_at,
+        reopened: known.reopened,
+        heal_attempts: if anew { 0 } else { known.heal_attempts },
+        anew,
+        other_facts,
+    };
+    if seen.state == BreakState::Timing && sightings >= 2 && found.kind.rule().window.is_over(since, now) {
+        seen.reopened = seen.reopened.saturating_add(i32::from(known.opened_at.is_some()));
+        (seen.state, seen.opened_at) = (BreakState::Open, Some(now));
+    }
+    seen
+}
+
+/// A run has looked, and it is not there any more: what we have tried to heal is healed, the rest has gone by itself.
+pub(super) async fn gone(app: &App, run: Uuid, known: &Break) -> Result<()> {
+    let healed = known.heal_attempts > 0 || known.state == BreakState::Healing;
+    let state = if healed { BreakState::Healed } else { BreakState::Cleared };
+    if store::end(&app.db, (known.id, run), state, app.clock.now()).await? {
+        tracing::info!(break.id = %known.id, kind = known.kind.name(), state = state.name(), "a break is over");
+        if healed {
+            app.metrics
+                .reconciliation
+                .breaks_healed
+                .with_label_values(&[known.kind.name(), known.severity.name()])
+                .inc();
+        }
+    }
+    Ok(())
+}
+
+/// Nobody could look: it stays as it is.
+pub(super) async fn skip(app: &App, run: Uuid, known: &Break) -> Result<()> {
+    Ok(store::set_skipped(&app.db, known.id, run).await?)
+}
+
+pub(super) async fn unseen(app: &App, run: Uuid, after: Uuid, limit: i64) -> Result<Vec<Break>> {
+    Ok(store::unseen_after(&app.db, run, after, limit).await?)
+}
+
+pub(super) async fn suspects(app: &App, run: Uuid, after: Uuid, limit: i64) -> Result<Vec<Break>> {
+    Ok(store::suspects_after(&app.db, run, after, limit).await?)
+}
+
+pub(super) async fn healable(app: &App, run: Uuid, after: Uuid, limit: i64) -> Result<Vec<Break>> {
+    let heals = |kind: &&BreakType| !matches!(kind.rule().heals, Heals::Never | Heals::Proposes);
+    let types: Vec<String> = BreakType::ALL.iter().filter(heals).map(|kind| kind.name().to_owned()).collect();
+    Ok(store::healable_after(&app.db, run, after, (&types, TRIES), limit).await?)
+}
+
+pub(super) async fn begin_healing(app: &App, known: &Break) -> Result<bool> {
+    Ok(store::begin_healing(&app.db, known.id, TRIES).await?)
+}
+
+pub(super) async fn end_healing(app: &App, known: &Break) -> Result<()> {
+    Ok(store::end_healing(&app.db, known.id).await?)
+}
+
+pub(super) async fn of_run(app: &App, run: Uuid, limit: i64) -> Result<Vec<Break>> {
+    Ok(store::of_run(&app.db, run, limit).await?)
+}
+
+pub(super) async fn count(app: &App, run: Uuid, state: BreakState) -> Result<i64> {
+    Ok(store::count(&app.db, run, state).await?)
+}
+
+pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Break>> {
+    Ok(store::list(&app.db, filter).await?)
+}
+
+pub async fn find(app: &App, id: Uuid) -> Result<Break> {
+    store::find(&app.db, id).await?.ok_or(Error::NotFound("break"))
+}
+
+/// The latest, newest first.
+pub async fn notes(app: &App, id: Uuid) -> Result<Vec<Note>> {
+    Ok(store::notes(&app.db, id, NOTES_MAX).await?)
+}
+
+fn entry(actor: &Actor, action: &'static str, known: &Break, what: Value) -> Entry {
+    Entry::of(actor, action, "break", known.id)
+        .change(json!({"type": known.kind.name(), "state": known.state.name(), "owner": known.owner.name()}), what)
+}
+
+pub async fn assign(app: &App, actor: &Actor, id: Uuid, owner: Owner, to: Option<Uuid>) -> Result<Break> {
+    if let Some(person) = to
+        && !store::is_staff(&app.db, person).await?
+    {
+        return Err(Error::field("assigned_to", "must be somebody of staff"));
+    }
+    let mut tx = app.db.begin().await?;
+    let known = store::lock(&mut *tx, id).await?.ok_or(Error::NotFound("break"))?;
+    store::assign(&mut *tx, id, owner, to).await?;
+    let what = json!({"owner": owner.name(), "assigned_to": to});
+    audit::record(app, &mut *tx, entry(actor, "break.assigned", &known, what)).await?;
+    tx.commit().await?;
+    find(app, id).await
+}
+
+pub async fn note(app: &App, actor: &Actor, id: Uuid, note: &str) -> Result<Break> {
+    let mut tx = app.db.begin().await?;
+    let known = store::lock(&mut *tx, id).await?.ok_or(Error::NotFound("break"))?;
+    store::insert_note(&mut *tx, (app.clock.row_id(), id), (actor.name(), note), app.clock.now()).await?;
+    audit::record(app, &mut *tx, entry(actor, "break.noted", &known, json!({"note": note}))).await?;
+    tx.commit().await?;
+    Ok(known)
+}
+
+/// What a person says of a break.
+pub struct Resolution {
+    pub code: Code,
+    pub note: String,
+    pub journal_id: Option<Uuid>,
+    pub adjustment_id: Option<Uuid>,
+}
+
+/// Ends a break; to accept it only says who wants that, and somebody else [`accept`]s.
+///
+/// # Errors
+/// [`Error::StaleState`] when it has ended already.
+pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolution: &Resolution) -> Result<Break> {
+    let Resolution { code, note, journal_id, adjustment_id } = resolution;
+    let mut tx = app.db.begin().await?;
+    let known = store::lock(&mut *tx, id).await?.ok_or(Error::NotFound("break"))?;
+    if !known.state.is_live() {
+        return Err(Error::StaleState);
+    }
+    let named = journal_id.is_some() || adjustment_id.is_some();
+    let is_money = *code == Code::Booked || (*code == Code::OurError && known.difference().unwrap_or(0) != 0);
+    if is_money && !named {
+        return Err(Error::field(
+            "journal_id",
+            "must name the finished journal, or adjustment_id the finished correction",
+        ));
+    }
+    if named && !store::is_booked(&mut *tx, *journal_id, *adjustment_id).await? {
+        return Err(Error::field("journal_id", "must be a journal, or adjustment_id a correction, that is completed"));
+    }
+    let what = json!({"code": code.name(), "note": note, "journal_id": journal_id, "adjustment_id": adjustment_id});
+    if *code == Code::Accepted {
+        if known.acceptance_by.is_some_and(|first| first != by) {
+            return Err(Error::field("code", "is asked for by somebody else already: agree with accept"));
+        }
+        store::set_acceptance(&mut *tx, id, by, note).await?;
+        audit::record(app, &mut *tx, entry(actor, "break.acceptance_proposed", &known, what)).await?;
+    } else {
+        let (journal_id, adjustment_id) = (*journal_id, *adjustment_id);
+        let resolved = Resolved { code: *code, note, by, accepted_by: None, journal_id, adjustment_id };
+        store::resolve(&mut *tx, id, &resolved, app.clock.now()).await?;
+        audit::record(app, &mut *tx, entry(actor, "break.resolved", &known, what)).await?;
+    }
+    tx.commit().await?;
+    find(app, id).await
+}
+
+/// The second person agrees that it stays as it is.
+///
+/// # Errors
+/// [`Error::StaleState`] when nobody has asked for that, [`Error::Forbidden`] for whoever did.
+pub async fn accept(app: &App, (actor, by): (&Actor, Uuid), id: Uuid) -> Result<Break> {
+    let mut tx = app.db.begin().await?;
+    let known = store::lock(&mut *tx, id).await?.ok_or(Error::NotFound("break"))?;
+    let (first, note) = known.acceptance_by.zip(known.acceptance_note.as_deref()).ok_or(Error::StaleState)?;
+    if first == by {
+        return Err(Error::Forbidden);
+    }
+    let (journal_id, adjustment_id) = (None, None);
+    let resolved = Resolved { code: Code::Accepted, note, by: first, accepted_by: Some(by), journal_id, adjustment_id };
+    store::resolve(&mut *tx, id, &resolved, app.clock.now()).await?;
+    let what = json!({"code": "accepted", "note": note, "proposed_by": first});
+    audit::record(app, &mut *tx, entry(actor, "break.accepted", &known, what)).await?;
+    tx.commit().await?;
+    find(app, id).await
+}

@@ -1,0 +1,75 @@
+//! The gauges of finance, read from PostgreSQL by every worker. A series that was there once is set to zero, never left as it was.
+
+mod store;
+
+use ledger::AccountCode;
+
+use super::found::{BreakType, Severity};
+use super::{breaks, runs};
+use crate::app::App;
+use crate::platform::clock::DateTime;
+use crate::platform::error::Result;
+
+fn seconds(app: &App, since: Option<DateTime>) -> i64 {
+    since.map_or(0, |since| (app.clock.now() - since).num_seconds().max(0))
+}
+
+pub async fn measure(app: &App) -> Result<()> {
+    breaks_and_runs(app).await?;
+    for of in store::sides(&app.db).await? {
+        let sides = [
+            ("debits", of.debits),
+            ("credits", of.credits),
+            ("pending_debits", of.pending_debits),
+            ("pending_credits", of.pending_credits),
+        ];
+        let code = u16::try_from(of.code).ok().and_then(AccountCode::from_code);
+        let Some(account) = code.map(AccountCode::name) else { continue };
+        for (side, minor) in sides {
+            app.metrics.finance.ledger_balance.with_label_values(&[of.currency.as_str(), account, side]).set(minor);
+        }
+    }
+    let currencies: Vec<String> = app.config.currencies.iter().map(|currency| currency.code().to_owned()).collect();
+    for figure in store::figures(&app.db, &currencies).await? {
+        let gauge = &app.metrics.finance.provider_balance;
+        gauge.with_label_values(&[&figure.currency, &figure.field]).set(figure.amount_minor);
+    }
+    for oldest in store::oldest(&app.db).await? {
+        let gauge = app.metrics.finance.open_item_oldest.with_label_values(&[&oldest.what]);
+        gauge.set(seconds(app, oldest.since));
+    }
+    Ok(())
+}
+
+async fn breaks_and_runs(app: &App) -> Result<()> {
+    let gauges = &app.metrics.reconciliation;
+    let waiting = breaks::store::waiting(&app.db).await?;
+    for kind in BreakType::ALL.iter().copied() {
+        for severity in severities(kind) {
+            let of = [kind.name(), severity.name()];
+            let found = waiting.iter().find(|waiting| [waiting.kind.as_str(), waiting.severity.as_str()] == of);
+            gauges.breaks.with_label_values(&of).set(found.map_or(0, |found| found.count));
+            gauges.breaks_oldest.with_label_values(&of).set(seconds(app, found.and_then(|found| found.oldest)));
+            // Counted where it happens; here from the start.
+            drop(gauges.breaks_healed.with_label_values(&of));
+        }
+    }
+    let finished = runs::store::last_finished(&app.db).await?;
+    for kind in runs::RunKind::ALL.iter().copied() {
+        let last = finished.iter().find(|(name, _)| name == kind.name());
+        gauges.last_success.with_label_values(&[kind.name()]).set(last.map_or(0, |(_, at)| at.timestamp()));
+        for outcome in ["clean", "breaks", "failed"] {
+            drop(gauges.runs.with_label_values(&[kind.name(), outcome]));
+        }
+        drop(gauges.run_seconds.with_label_values(&[kind.name()]));
+    }
+    Ok(())
+}
+
+/// What is medium is high in the end.
+fn severities(kind: BreakType) -> Vec<Severity> {
+    match kind.rule().severity {
+        Severity::Medium => vec![Severity::Medium, Severity::High],
+        severity => vec![severity],
+    }
+}

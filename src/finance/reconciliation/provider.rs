@@ -1,0 +1,271 @@
+//! Leg B, the objects: what Revio says of a purchase or payout when it is asked, against what its row has booked. Called by `runs` for rows
+//! that are open, that have just ended, and in turn for all that ended within 130 days; and by `subjects` for one of them again. Revio is
+//! asked through the same functions as by the flows; nothing is booked here.
+//!
+//! | Revio says | the row has booked | |
+//! |---|---|---|
+//! | paid | nothing | `paid_at_provider`, `payout_paid` |
+//! | paid | another sum or currency | `amount_provider`, `currency_provider` |
+//! | not paid, or it does not know the object | something | `not_paid_at_provider` |
+//! | given back | another sum of that | `reversed_at_provider` |
+//! | a fee | another one, or none | `fee_provider` |
+//! | two payouts paid | one | `duplicate_provider` |
+
+mod store;
+
+use chrono::TimeDelta;
+use ledger::{Amount, Currency, Leg, TransferId};
+use uuid::Uuid;
+
+use super::found::{BreakType, Found};
+use super::runs::Run;
+use crate::app::App;
+use crate::money::transactions::{self, Kind, State, Transaction};
+use crate::money::{provider_objects, suspense};
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
+use crate::platform::queue::LEASE;
+use crate::provider::revio::types::{Figure, Flag, Payment};
+use crate::provider::revio::{self, Errand, Payout, PayoutStatus, Purchase, PurchaseStatus, RevioError};
+
+/// After that no payer's bank takes anything back.
+pub(super) const LATER: TimeDelta = TimeDelta::days(130);
+const DUPLICATES_MAX: i64 = 1_000;
+
+/// What one look at a row's object brought.
+pub(super) enum Asked {
+    Found(Vec<Found>),
+    /// Somebody has the row in hand, or Revio's answer says nothing.
+    Skipped,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    Open,
+    JustEnded,
+    InTurn,
+}
+
+pub(super) async fn rows_after(app: &App, run: &Run, which: Which, after: Uuid, limit: i64) -> Result<Vec<Uuid>> {
+    let ids = match which {
+        Which::Open => store::open_after(&app.db, run, after, limit).await?,
+        Which::JustEnded => store::ended_after(&app.db, run, (after, run.oldest_row()), limit).await?,
+        Which::InTurn => {
+            let oldest = super::runs::first_id_of(run.until - LATER);
+            store::later_after(&app.db, run, (after, oldest), limit).await?
+        }
+    };
+    Ok(ids)
+}
+
+/// Asks Revio about a row. An error is one of the surroundings: the same is asked again later.
+pub(super) async fn ask(app: &App, run: &Run, id: Uuid) -> Result<Asked> {
+    let row = transactions::find(app, id).await?;
+    let now = app.clock.now();
+    if row.updated_at > run.until || row.due_at.is_some_and(|due| due > now && due <= now + LEASE) {
+        return Ok(Asked::Skipped);
+    }
+    let looked = revio::on(Errand::Reconciliation, async {
+        match row.kind {
+            Kind::Deposit => deposit(app, &row).await,
+            Kind::Withdrawal => withdrawal(app, &row).await,
+            Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal | Kind::Adjustment => {
+                Ok(Asked::Found(Vec::new()))
+            }
+        }
+    });
+    match looked.await {
+        // Nothing gets better by asking again now: the flow that owns the row holds it for a person.
+        Err(Error::Unusable(cause)) => {
+            tracing::warn!(transaction.id = %id, error = %cause, "Revio's answer about a row cannot be compared");
+            Ok(Asked::Skipped)
+        }
+        looked => looked,
+    }
+}
+
+/// `None`: Revio does not know it.
+fn known<T>(asked: Result<T>) -> Result<Option<T>> {
+    match asked {
+        Err(Error::Unusable(cause)) if matches!(cause.downcast_ref::<RevioError>(), Some(RevioError::NotFound)) => {
+            Ok(None)
+        }
+        asked => asked.map(Some),
+    }
+}
+
+/// A row and the object that it is compared with.
+struct Pair<'a> {
+    app: &'a App,
+    row: &'a Transaction,
+    object: Uuid,
+    /// In Revio's words.
+    status: String,
+    since: DateTime,
+    /// Of money that Revio says has moved.
+    payment: Option<&'a Payment>,
+    /// What the row has booked.
+    booked: Option<Amount>,
+    found: Vec<Found>,
+}
+
+impl Pair<'_> {
+    fn differs(&mut self, kind: BreakType, expected: Option<i64>, actual: Option<i64>) {
+        let row = self.row;
+        let came =
+            self.payment.map(|payment| format!("{} {} {}", payment.amount, payment.currency, payment.fee_amount));
+        let observed = format!(
+            "v{} {} {:?} {} {}",
+            row.version,
+            row.state.name(),
+            self.booked.map(Amount::minor),
+            self.status,
+            came.unwrap_or_default()
+        );
+        let found = Found::new(kind, self.since, observed).sums(row.amount.currency(), expected, actual);
+        let found = found
+            .evident("kind", row.kind.name())
+            .evident("state", row.state.name())
+            .evident("provider_status", self.status.chars().take(40).collect::<String>());
+        self.found.push(Found { transaction_id: Some(row.id), provider_id: Some(self.object), ..found });
+    }
+
+    /// Money that Revio says has moved, against what the row has booked of it.
+    fn compare_money(&mut self, payment: &Payment, unbooked: BreakType) {
+        let came = payment.amount.whole();
+        let Some(booked) = self.booked else {
+            return self.differs(unbooked, came, Some(0));
+        };
+        if Currency::parse(&payment.currency.to_ascii_uppercase()) != Some(booked.currency()) {
+            self.differs(BreakType::CurrencyProvider, came, Some(booked.minor()));
+        } else if came != Some(booked.minor()) {
+            self.differs(BreakType::AmountProvider, came, Some(booked.minor()));
+        }
+    }
+
+    /// What Revio keeps for itself, against the ledger's own word: the fee may be booked without the row's moving.
+    async fn compare_fee(&mut self, fee: &Figure) -> Result<()> {
+        let Some(fee) = fee.whole() else { return Ok(()) };
+        let booked = self.app.ledger.lookup(&[TransferId::of(self.row.id, Leg::ProviderFee)]).await?;
+        let booked = booked.first().map_or(0, |booked| booked.amount_minor);
+        if fee != booked {
+            self.differs(BreakType::FeeProvider, Some(fee), Some(booked));
+        }
+        Ok(())
+    }
+}
+
+/// When Revio's object changed, by Revio's clock, and never later than now.
+fn since(app: &App, row: &Transaction, updated_on: &Figure) -> DateTime {
+    let told = updated_on.whole().and_then(|secs| DateTime::from_timestamp(secs, 0));
+    told.unwrap_or(row.updated_at).min(app.clock.now())
+}
+
+async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
+    let Some(object) = row.provider.id else { return Ok(Asked::Found(Vec::new())) };
+    let item = suspense::of_row(app, row.id).await?;
+    let booked = item.map(|item| item.amount).or((row.state == State::Completed).then_some(row.amount));
+    let purchase = known(provider_objects::purchase(app, Some(row.id), object).await)?;
+    let unsaid = Figure::default();
+    let mut pair = Pair {
+        app,
+        row,
+        object,
+        status: purchase.as_ref().map_or("unknown to Revio", |purchase| purchase.status.word()).to_owned(),
+        since: since(app, row, purchase.as_ref().map_or(&unsaid, |purchase| &purchase.updated_on)),
+        payment: purchase.as_ref().and_then(|purchase| purchase.payment.as_ref()),
+        booked,
+        found: Vec::new(),
+    };
+    let Some(purchase) = &purchase else {
+        if let Some(booked) = booked {
+            pair.differs(BreakType::NotPaidAtProvider, Some(0), Some(booked.minor()));
+        }
+        return Ok(Asked::Found(pair.found));
+    };
+    let marked = !matches!(purchase.marked_as_paid, Flag::No | Flag::Unsaid);
+    match (&purchase.status, &purchase.payment) {
+        (PurchaseStatus::Unknown(_), _) => return Ok(Asked::Skipped),
+        (status, Some(payment)) if status.means_paid() && !marked => {
+            pair.compare_money(payment, BreakType::PaidAtProvider);
+            if booked.is_some() {
+                compare_reversals(&mut pair, purchase, payment);
+                pair.compare_fee(&payment.fee_amount).await?;
+            }
+        }
+        _ => {
+            if let Some(booked) = booked {
+                pair.differs(BreakType::NotPaidAtProvider, Some(0), Some(booked.minor()));
+            }
+        }
+    }
+    Ok(Asked::Found(pair.found))
+}
+
+/// By the purchase's own total where it has one, else by its word alone.
+fn compare_reversals(pair: &mut Pair<'_>, purchase: &Purchase, payment: &Payment) {
+    let paid = payment.amount.whole().unwrap_or(pair.row.amount.minor());
+    let refunded = pair.row.reversed.refunded_minor;
+    let charged_back = pair.row.reversed.charged_back_minor;
+    if let Some(total) = purchase.refunded(paid).filter(|total| *total != refunded) {
+        pair.differs(BreakType::ReversedAtProvider, Some(total), Some(refunded));
+    } else if matches!(purchase.status, PurchaseStatus::ChargedBack(_)) && charged_back == 0 {
+        pair.differs(BreakType::ReversedAtProvider, None, Some(0));
+    } else if purchase.status.word() == "refunded" && refunded == 0 && charged_back == 0 {
+        pair.differs(BreakType::ReversedAtProvider, None, Some(0));
+    }
+}
+
+async fn withdrawal(app: &App, row: &Transaction) -> Result<Asked> {
+    let mut ids: Vec<Uuid> = provider_objects::payouts_of(app, row.id).await?.iter().map(|known| known.id).collect();
+    ids.extend(row.provider.id.filter(|id| !ids.contains(id)));
+    let (mut paid, mut last): (Vec<Payout>, Option<Payout>) = (Vec::new(), None);
+    for id in ids {
+        match known(provider_objects::payout(app, Some(row.id), id).await)? {
+            Some(payout) if matches!(payout.status, PayoutStatus::Unknown(_)) => return Ok(Asked::Skipped),
+            Some(payout) if payout.status == PayoutStatus::Success => paid.push(payout),
+            Some(payout) => last = Some(payout),
+            None => {}
+        }
+    }
+    let booked = (row.state == State::Completed).then_some(row.amount);
+    let told = paid.first().or(last.as_ref());
+    let mut pair = Pair {
+        app,
+        row,
+        object: told.map(|payout| payout.id).or(row.provider.id).unwrap_or(row.id),
+        status: told.map_or("unknown to Revio", |payout| payout.status.word()).to_owned(),
+        since: since(app, row, told.map_or(&Figure::default(), |payout| &payout.updated_on)),
+        payment: paid.first().and_then(|payout| payout.payment.as_ref()),
+        booked,
+        found: Vec::new(),
+    };
+    match (pair.payment, booked) {
+        (Some(payment), _) => {
+            pair.compare_money(payment, BreakType::PayoutPaid);
+            if booked.is_some() {
+                pair.compare_fee(&payment.fee_amount).await?;
+            }
+        }
+        // Paid, it says, and of no payment: nothing that could be compared.
+        (None, _) if !paid.is_empty() => return Ok(Asked::Skipped),
+        (None, Some(booked)) => pair.differs(BreakType::NotPaidAtProvider, Some(0), Some(booked.minor())),
+        (None, None) => {}
+    }
+    Ok(Asked::Found(pair.found))
+}
+
+/// Rows for which more than one object was paid, by what we know of them; of one row, where it is named.
+pub(super) async fn duplicates(app: &App, run: &Run, of: Option<Uuid>) -> Result<Vec<Found>> {
+    let duplicates =
+        store::duplicates(&app.db, (of, of.map_or(run.oldest_row(), |_| Uuid::nil())), DUPLICATES_MAX).await?;
+    let found = duplicates.into_iter().map(|twice| {
+        let currency = Currency::parse(&twice.currency).ok_or_else(|| Error::internal("a stored currency is none"))?;
+        let objects: Vec<String> = twice.objects.iter().map(Uuid::to_string).collect();
+        let observed = format!("v{} {}", twice.version, objects.join(" "));
+        let found = Found::new(BreakType::DuplicateProvider, run.until, observed);
+        let found = found.sums(currency, Some(twice.amount_minor), Some(twice.paid_minor)).evident("objects", objects);
+        Ok(Found { transaction_id: Some(twice.transaction_id), ..found })
+    });
+    found.collect()
+}

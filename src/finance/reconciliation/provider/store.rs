@@ -1,0 +1,112 @@
+//! SQL of leg B: which rows Revio is to be asked about, and what we know of its objects.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::super::runs::Run;
+
+/// Rows that wait for Revio's word, in the order of their ids. State by state, so that the index of rows that are not completed is read.
+pub(super) async fn open_after(db: impl PgExecutor<'_>, run: &Run, after: Uuid, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    let ids = sqlx::query_scalar!(
+        r#"select id as "id!" from (
+               (select id from transactions where state = 'awaiting_payment' and id > $1 and provider_id is not null
+                   and updated_at <= $2 order by id limit $3)
+               union all
+               (select id from transactions where state = 'reserved' and id > $1 and provider_id is not null
+                   and updated_at <= $2 order by id limit $3)
+               union all
+               (select id from transactions where state = 'awaiting_approval' and id > $1 and provider_id is not null
+                   and updated_at <= $2 order by id limit $3)
+               union all
+               (select id from transactions where state = 'submitting' and id > $1 and provider_id is not null
+                   and updated_at <= $2 order by id limit $3)
+               union all
+               (select id from transactions where state = 'submitted' and id > $1 and provider_id is not null
+                   and updated_at <= $2 order by id limit $3)) as open
+            order by id limit $3"#,
+        after,
+        run.until,
+        limit
+    );
+    ids.fetch_all(db).await
+}
+
+/// Those that ended within the run's window.
+pub(super) async fn ended_after(
+    db: impl PgExecutor<'_>,
+    run: &Run,
+    (after, oldest): (Uuid, Uuid),
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
+    let ids = sqlx::query_scalar!(
+        "select id from transactions
+          where id > $1 and id > $2 and provider_id is not null and kind in ('deposit', 'withdrawal')
+            and state in ('completed', 'failed', 'expired', 'cancelled') and updated_at >= $3 and updated_at <= $4
+          order by id limit $5",
+        after,
+        oldest,
+        run.since,
+        run.until,
+        limit
+    );
+    ids.fetch_all(db).await
+}
+
+/// All that ended before, of which Revio may still say something else.
+pub(super) async fn later_after(
+    db: impl PgExecutor<'_>,
+    run: &Run,
+    (after, oldest): (Uuid, Uuid),
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
+    let ids = sqlx::query_scalar!(
+        "select id from transactions
+          where id > $1 and id > $2 and provider_id is not null and kind in ('deposit', 'withdrawal')
+            and state in ('completed', 'failed', 'expired', 'cancelled') and updated_at < $3
+          order by id limit $4",
+        after,
+        oldest,
+        run.since,
+        limit
+    );
+    ids.fetch_all(db).await
+}
+
+/// Objects that were paid for one row: more than one, and none of them has a row of its own.
+pub(super) struct Duplicate {
+    pub(super) transaction_id: Uuid,
+    pub(super) currency: String,
+    pub(super) amount_minor: i64,
+    pub(super) version: i32,
+    pub(super) objects: Vec<Uuid>,
+    pub(super) paid_minor: i64,
+}
+
+/// The first of them in the order of their rows, behind an id; of one row, where it is named.
+pub(super) async fn duplicates(
+    db: impl PgExecutor<'_>,
+    (of, after): (Option<Uuid>, Uuid),
+    limit: i64,
+) -> sqlx::Result<Vec<Duplicate>> {
+    let found = sqlx::query_as!(
+        Duplicate,
+        r#"select r.id as transaction_id, r.currency, r.amount_minor, r.version, paid.objects as "objects!",
+                  paid.minor as "paid_minor!"
+             from (select o.transaction_id, array_agg(o.id order by o.id) as objects,
+                          coalesce(sum(o.amount_minor), 0)::bigint as minor
+                     from provider_objects o
+                    where o.transaction_id > $3 and ($1::uuid is null or o.transaction_id = $1)
+                      and (o.kind = 'purchase' and o.status in
+                              ('paid', 'cleared', 'settled', 'retrieved', 'pending_refund', 'refunded', 'chargeback', 'charged_back')
+                           or o.kind = 'payout' and o.status in ('success', 'executed'))
+                      and not exists (select from transactions own
+                                       where own.provider_id = o.id and own.id <> o.transaction_id)
+                    group by o.transaction_id having count(*) > 1) as paid
+             join transactions r on r.id = paid.transaction_id
+            order by r.id limit $2"#,
+        of,
+        limit,
+        after
+    );
+    found.fetch_all(db).await
+}

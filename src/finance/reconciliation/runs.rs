@@ -1,0 +1,348 @@
+//! One run at a time, by whoever has its lease, a bounded step at once: a process that dies leaves the checkpoint, and the next one goes on
+//! from there. The worker calls [`step`]; `octoco reconcile` does so until the run is over.
+//!
+//! ```text
+//! due ─> running ─> step: a page of rows, of transfers, some calls to Revio ─> checkpoint ─┬─> step …
+//!           │                                                                              ├─> the second look, a minute later
+//!           │                                                                              └─> healing ─> report ─> finished
+//!           └─> too long, or the copy of the ledger does not come along ─> failed; the next one begins where the last finished one ended
+//! ```
+//!
+//! | kind | when | what |
+//! |---|---|---|
+//! | `quarter_hour` | every 15 minutes | what changed since an hour before the last cut; open objects, the rest in turn; the balance |
+//! | `daily` | after midnight in `REPORTING_TIME_ZONE` | everything; the copy line by line; position, D+1 |
+//! | `statement` | a file was imported | legs B and C |
+//! | `manual` | somebody asked | since when they say |
+
+pub(super) mod store;
+
+use std::collections::BTreeMap;
+
+use chrono::{NaiveDate, TimeDelta};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::balances::Sums;
+use super::found::Part;
+use super::stages::{self, OtherLeg};
+use super::{report, stages::Outcome};
+use crate::app::App;
+use crate::identity::audit::{self, Actor, Entry};
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
+use crate::platform::queue::LEASE;
+use crate::platform::text_enum::text_enum;
+
+use self::store::{Finished, NewRun};
+
+const PERIOD: TimeDelta = TimeDelta::minutes(15);
+/// What is younger may still be under way.
+const UNTIL: TimeDelta = TimeDelta::minutes(2);
+/// How far a manual run looks back where nobody says.
+pub const MANUAL: TimeDelta = TimeDelta::days(2);
+/// Of a daily run that failed.
+const TRIES_A_DAY: i64 = 3;
+
+text_enum! {
+    #[schema(as = ReconciliationRunKind)]
+    pub enum RunKind {
+        QuarterHour = "quarter_hour",
+        Daily = "daily",
+        Statement = "statement",
+        Manual = "manual",
+    }
+}
+
+text_enum! {
+    #[schema(as = ReconciliationRunState)]
+    pub enum RunState {
+        Running = "running",
+        Finished = "finished",
+        Failed = "failed",
+    }
+}
+
+impl RunKind {
+    /// A run that is not over by then is given up.
+    fn longest(self) -> TimeDelta {
+        match self {
+            Self::QuarterHour => TimeDelta::minutes(40),
+            Self::Daily | Self::Statement | Self::Manual => TimeDelta::hours(6),
+        }
+    }
+
+    /// How many rows Revio is asked about: what is left is asked about by the next ones, in turn.
+    pub(super) fn calls_max(self) -> i64 {
+        match self {
+            Self::QuarterHour => 600,
+            Self::Daily => 900,
+            Self::Statement | Self::Manual => 5_000,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub id: Uuid,
+    pub kind: RunKind,
+    pub legs: Vec<String>,
+    pub state: RunState,
+    pub since: DateTime,
+    pub until: DateTime,
+    pub ledger_since: i64,
+    pub ledger_cut: i64,
+    pub accounting_day: NaiveDate,
+    /// Its first moment.
+    pub day_began: DateTime,
+    pub requested_by: String,
+    pub checkpoint: Value,
+    pub leased_until: Option<DateTime>,
+    pub started_at: DateTime,
+    pub finished_at: Option<DateTime>,
+    pub counts: Value,
+    pub sums: Value,
+    pub report_sha256: Option<Vec<u8>>,
+    pub error: Option<String>,
+}
+
+impl Run {
+    pub fn has(&self, part: Part) -> bool {
+        self.legs.iter().any(|leg| leg == part.name())
+    }
+
+    /// Whether it looks at every row there is.
+    pub(super) fn is_whole(&self) -> bool {
+        self.kind == RunKind::Daily
+    }
+
+    /// Older rows that changed since are found by their transfers, and by the daily run.
+    pub(super) fn oldest_row(&self) -> Uuid {
+        if self.is_whole() { Uuid::nil() } else { first_id_of(self.since - TimeDelta::days(2)) }
+    }
+}
+
+/// No row that was created at that time or later has a smaller id.
+pub(super) fn first_id_of(time: DateTime) -> Uuid {
+    u64::try_from(time.timestamp_millis()).map_or(Uuid::nil(), |millis| {
+        let id = ledger::row_id(millis, [0; 10]);
+        Uuid::from_u128(id.as_u128().saturating_sub(1))
+    })
+}
+
+/// Where a run goes on after a death, and what it has counted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Checkpoint {
+    pub(super) stage: stages::Stage,
+    pub(super) after: Uuid,
+    pub(super) after_transfer: i64,
+    pub(super) currency: usize,
+    pub(super) calls: i64,
+    /// How far the turn of open rows is, and that of ended ones: over many runs.
+    pub(super) open_turn: Uuid,
+    pub(super) ended_turn: Uuid,
+    pub(super) resume_at: Option<DateTime>,
+    pub(super) counts: BTreeMap<String, i64>,
+    pub(super) sums: Sums,
+}
+
+impl Checkpoint {
+    pub(super) fn count(&mut self, what: &str, more: usize) {
+        let count = self.counts.entry(what.to_owned()).or_default();
+        *count = count.saturating_add(i64::try_from(more).unwrap_or(i64::MAX));
+    }
+}
+
+/// What became of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// No run is under way, or another process is at it.
+    Idle,
+    More,
+    /// Nothing can be done at this moment: Revio's budget, or the time between two looks.
+    Pause,
+    Finished,
+    Failed,
+}
+
+/// Starts what is due and goes one bounded step further with what is under way. `others` are the legs of other nouns.
+pub async fn step(app: &App, others: &[OtherLeg]) -> Result<Step> {
+    start_due(app).await?;
+    work(app, others).await
+}
+
+/// One step of the run that is under way.
+pub async fn work(app: &App, others: &[OtherLeg]) -> Result<Step> {
+    let now = app.clock.now();
+    let Some(mut run) = store::claim(&app.db, &app.config.reporting_time_zone, now, now + LEASE).await? else {
+        return Ok(Step::Idle);
+    };
+    app.crash.at("reconciliation.claimed")?;
+    let read = serde_json::from_value(run.checkpoint.clone());
+    let mut at: Checkpoint = read.map_err(|error| Error::internal(format!("a run's checkpoint: {error}")))?;
+    if now - run.started_at > run.kind.longest() {
+        let error = run.error.clone().unwrap_or_else(|| "it took too long".to_owned());
+        return give_up(app, &run, &at, &error).await;
+    }
+    let stepped = stages::advance(app, &mut run, &mut at, others).await;
+    match stepped {
+        Ok(Outcome::Over) => finish(app, &run, &at).await,
+        Ok(outcome) => {
+            save(app, &run, &at, None).await?;
+            app.crash.at("reconciliation.saved")?;
+            Ok(if outcome == Outcome::Pause { Step::Pause } else { Step::More })
+        }
+        // Nobody records anything.
+        Err(crashed @ Error::Crashed(_)) => Err(crashed),
+        Err(error) => {
+            tracing::warn!(run.id = %run.id, stage = ?at.stage, error = error.chain(), "a step of a reconciliation failed");
+            save(app, &run, &at, Some(&error.chain().chars().take(500).collect::<String>())).await?;
+            Ok(Step::Pause)
+        }
+    }
+}
+
+async fn save(app: &App, run: &Run, at: &Checkpoint, error: Option<&str>) -> Result<()> {
+    let checkpoint = serde_json::to_value(at).map_err(Error::internal)?;
+    if store::save(&app.db, run, checkpoint, error).await? { Ok(()) } else { Err(Error::StaleState) }
+}
+
+async fn finish(app: &App, run: &Run, at: &Checkpoint) -> Result<Step> {
+    let now = app.clock.now();
+    let report = report::write(app, run, at, now).await?;
+    app.crash.at("reconciliation.before_finish")?;
+    let sha256 = report::sha256(&report);
+    end(app, run, at, (RunState::Finished, Some((&report, &sha256)), None)).await?;
+    tracing::info!(run.id = %run.id, kind = run.kind.name(), report_sha256 = hex::encode(sha256), "a reconciliation is finished");
+    app.crash.at("reconciliation.finished")?;
+    Ok(Step::Finished)
+}
+
+async fn give_up(app: &App, run: &Run, at: &Checkpoint, error: &str) -> Result<Step> {
+    tracing::error!(run.id = %run.id, kind = run.kind.name(), error, "a reconciliation failed");
+    end(app, run, at, (RunState::Failed, None, Some(error))).await?;
+    Ok(Step::Failed)
+}
+
+type End<'a> = (RunState, Option<(&'a Vec<u8>, &'a [u8; 32])>, Option<&'a str>);
+
+async fn end(app: &App, run: &Run, at: &Checkpoint, (state, report, error): End<'_>) -> Result<()> {
+    let now = app.clock.now();
+    let json = |value: serde_json::Result<Value>| value.map_err(Error::internal);
+    let finished = Finished {
+        state,
+        counts: json(serde_json::to_value(&at.counts))?,
+        sums: json(serde_json::to_value(&at.sums))?,
+        checkpoint: json(serde_json::to_value(at))?,
+        report: report.map(|(bytes, _)| bytes.as_slice()),
+        sha256: report.map(|(_, hash)| hash.as_slice()),
+        error,
+    };
+    if !store::finish(&app.db, run, &finished, now).await? {
+        return Err(Error::StaleState);
+    }
+    let found = at.counts.get("open").copied().unwrap_or(0) > 0;
+    let outcome = match state {
+        RunState::Finished if !found => "clean",
+        RunState::Finished => "breaks",
+        RunState::Running | RunState::Failed => "failed",
+    };
+    let kind = run.kind.name();
+    app.metrics.reconciliation.runs.with_label_values(&[kind, outcome]).inc();
+    let seconds = (now - run.started_at).as_seconds_f64();
+    app.metrics.reconciliation.run_seconds.with_label_values(&[kind]).observe(seconds);
+    Ok(())
+}
+
+async fn start_due(app: &App) -> Result<()> {
+    let now = app.clock.now();
+    let due = store::due(&app.db, &app.config.reporting_time_zone, now).await?;
+    if due.running {
+        return Ok(());
+    }
+    let new = |kind| New { kind, legs: legs_of(kind), since: None, requested_by: "system".to_owned() };
+    if !due.daily_done && due.failed_today < TRIES_A_DAY {
+        start(app, new(RunKind::Daily)).await?;
+    } else if due.last_quarter.is_none_or(|last| now - last >= PERIOD) {
+        start(app, new(RunKind::QuarterHour)).await?;
+    }
+    Ok(())
+}
+
+/// What the bank says comes once a day, in a file.
+fn legs_of(kind: RunKind) -> Vec<Part> {
+    match kind {
+        RunKind::QuarterHour => vec![Part::A, Part::B],
+        RunKind::Statement => vec![Part::B, Part::C],
+        RunKind::Daily | RunKind::Manual => vec![Part::A, Part::B, Part::C],
+    }
+}
+
+pub struct New {
+    pub kind: RunKind,
+    pub legs: Vec<Part>,
+    /// From then on; `None`: since an hour before the last cut.
+    pub since: Option<DateTime>,
+    /// A user's id, `system` or `operator`.
+    pub requested_by: String,
+}
+
+/// Writes a run that the worker works on. `None`: one is under way already.
+pub async fn start(app: &App, new: New) -> Result<Option<Run>> {
+    let now = app.clock.now();
+    let last = store::last_checkpoint(&app.db).await?;
+    let last: Checkpoint = last.and_then(|last| serde_json::from_value(last).ok()).unwrap_or_default();
+    let begin = Checkpoint { open_turn: last.open_turn, ended_turn: last.ended_turn, ..Checkpoint::default() };
+    let legs: Vec<String> = new.legs.iter().map(|leg| leg.name().to_owned()).collect();
+    let row = NewRun {
+        id: app.clock.row_id(),
+        kind: new.kind,
+        legs: &legs,
+        since: new.since,
+        until: now - UNTIL,
+        requested_by: &new.requested_by,
+        checkpoint: serde_json::to_value(&begin).map_err(Error::internal)?,
+    };
+    if !store::insert(&app.db, &row, &app.config.reporting_time_zone, now).await? {
+        return Ok(None);
+    }
+    tracing::info!(run.id = %row.id, kind = new.kind.name(), "a reconciliation begins");
+    find(app, row.id).await.map(Some)
+}
+
+/// A run that somebody asked for, on record.
+///
+/// # Errors
+/// [`Error::StaleState`] when one is under way.
+pub async fn start_by(app: &App, actor: &Actor, kind: RunKind, since: Option<DateTime>) -> Result<Run> {
+    let since = since.or((kind == RunKind::Manual).then(|| app.clock.now() - MANUAL));
+    let legs = legs_of(kind);
+    let run = start(app, New { kind, legs, since, requested_by: actor.name().to_owned() }).await?;
+    let run = run.ok_or(Error::StaleState)?;
+    let what = json!({"kind": kind.name(), "since": run.since, "until": run.until});
+    audit::record(app, &app.db, Entry::of(actor, "reconciliation.started", "run", run.id).with(what)).await?;
+    Ok(run)
+}
+
+pub async fn find(app: &App, id: Uuid) -> Result<Run> {
+    store::find(&app.db, &app.config.reporting_time_zone, id).await?.ok_or(Error::NotFound("run"))
+}
+
+/// Newest first.
+pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Run>> {
+    Ok(store::list(&app.db, &app.config.reporting_time_zone, before, limit).await?)
+}
+
+/// The report of a finished run to the byte; `None`: it has none.
+///
+/// # Errors
+/// [`Error::Internal`] when it is not what was hashed.
+pub async fn stored_report(app: &App, id: Uuid) -> Result<Option<Vec<u8>>> {
+    let Some((report, sha256)) = store::report(&app.db, id).await? else { return Ok(None) };
+    if report::sha256(&report).as_slice() != sha256 {
+        return Err(Error::internal(format!("the report of run {id} is not what was hashed")));
+    }
+    Ok(Some(report))
+}

@@ -1,0 +1,209 @@
+//! SQL of `reconciliation_runs`.
+
+use serde_json::Value;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::{Run, RunKind, RunState};
+use crate::platform::clock::DateTime;
+
+/// The columns of a [`Run`], once; `$1` is the time zone of accounting days.
+macro_rules! runs {
+    ($before:tt, $after:tt $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Run,
+            $before
+                + r#" r.id, r.kind as "kind: RunKind", r.legs, r.state as "state: RunState", r.since, r.until, r.ledger_since,
+                      r.ledger_cut, r.accounting_day, (r.accounting_day::timestamp at time zone $1::text) as "day_began!",
+                      r.requested_by, r.checkpoint, r.leased_until, r.started_at, r.finished_at, r.counts, r.sums,
+                      r.report_sha256, r.error "#
+                + $after
+            $(, $argument)*
+        )
+    };
+}
+
+/// What is under way and what was done, for who starts the next.
+pub(super) struct Due {
+    pub(super) running: bool,
+    pub(super) last_quarter: Option<DateTime>,
+    pub(super) daily_done: bool,
+    pub(super) failed_today: i64,
+}
+
+pub(super) async fn due(db: impl PgExecutor<'_>, zone: &str, now: DateTime) -> sqlx::Result<Due> {
+    let due = sqlx::query_as!(
+        Due,
+        r#"select exists (select from reconciliation_runs where state = 'running') as "running!",
+                  (select max(started_at) from reconciliation_runs where kind = 'quarter_hour') as last_quarter,
+                  exists (select from reconciliation_runs where kind = 'daily' and state = 'finished'
+                             and accounting_day = ($2::timestamptz at time zone $1::text)::date - 1) as "daily_done!",
+                  (select count(*) from reconciliation_runs where kind = 'daily' and state = 'failed'
+                      and accounting_day = ($2 at time zone $1)::date - 1) as "failed_today!""#,
+        zone,
+        now
+    );
+    due.fetch_one(db).await
+}
+
+pub(super) struct NewRun<'a> {
+    pub(super) id: Uuid,
+    pub(super) kind: RunKind,
+    pub(super) legs: &'a [String],
+    pub(super) since: Option<DateTime>,
+    pub(super) until: DateTime,
+    pub(super) requested_by: &'a str,
+    pub(super) checkpoint: Value,
+}
+
+/// False when one is running. It begins an hour before the last one's end, or where it is told to; the daily one looks at everything, and
+/// closes the day before.
+pub(super) async fn insert(db: impl PgExecutor<'_>, new: &NewRun<'_>, zone: &str, now: DateTime) -> sqlx::Result<bool> {
+    let inserted = sqlx::query!(
+        "insert into reconciliation_runs (id, kind, legs, since, until, ledger_since, accounting_day, requested_by, checkpoint,
+                                          started_at)
+         select $1, $2, $3,
+                case when $2 = 'daily' then 'epoch' else coalesce($4, last.until - interval '1 hour', 'epoch') end, $5,
+                case when $2 = 'daily' then 0
+                     when $4 is not null then (extract(epoch from $4::timestamptz) * 1000000000)::bigint
+                     else greatest(coalesce(last.ledger_cut, 0) - 3600000000000, 0) end,
+                ($6::timestamptz at time zone $9::text)::date - case when $2 = 'daily' then 1 else 0 end, $7, $8, $6
+           from (values (1)) as one left join lateral (
+                select until, ledger_cut from reconciliation_runs
+                 where state = 'finished' and legs @> $3 order by id desc limit 1) as last on true
+         on conflict ((true)) where state = 'running' do nothing",
+        new.id,
+        new.kind.name(),
+        new.legs,
+        new.since,
+        new.until,
+        now,
+        new.requested_by,
+        new.checkpoint,
+        zone
+    );
+    Ok(inserted.execute(db).await?.rows_affected() == 1)
+}
+
+/// The run that is under way, for whoever works on it next: nobody else does until then.
+pub(super) async fn claim(
+    db: impl PgExecutor<'_>,
+    zone: &str,
+    now: DateTime,
+    until: DateTime,
+) -> sqlx::Result<Option<Run>> {
+    runs!(
+        "update reconciliation_runs r set leased_until = $3
+          where r.state = 'running' and (r.leased_until is null or r.leased_until <= $2)
+         returning ",
+        "",
+        zone,
+        now,
+        until
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// How far it is. False when somebody else has it meanwhile.
+pub(super) async fn save(
+    db: impl PgExecutor<'_>,
+    run: &Run,
+    checkpoint: Value,
+    error: Option<&str>,
+) -> sqlx::Result<bool> {
+    let saved = sqlx::query!(
+        "update reconciliation_runs set checkpoint = $3, ledger_cut = $4, error = $5, leased_until = null
+          where id = $1 and leased_until = $2 and state = 'running'",
+        run.id,
+        run.leased_until,
+        checkpoint,
+        run.ledger_cut,
+        error
+    );
+    Ok(saved.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) struct Finished<'a> {
+    pub(super) state: RunState,
+    pub(super) counts: Value,
+    pub(super) sums: Value,
+    pub(super) checkpoint: Value,
+    pub(super) report: Option<&'a [u8]>,
+    pub(super) sha256: Option<&'a [u8]>,
+    pub(super) error: Option<&'a str>,
+}
+
+pub(super) async fn finish(
+    db: impl PgExecutor<'_>,
+    run: &Run,
+    finished: &Finished<'_>,
+    now: DateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update reconciliation_runs
+            set state = $3, counts = $4, sums = $5, checkpoint = $6, report = $7, report_sha256 = $8, error = $9, finished_at = $10,
+                ledger_cut = $11, leased_until = null
+          where id = $1 and leased_until = $2 and state = 'running'",
+        run.id,
+        run.leased_until,
+        finished.state.name(),
+        finished.counts,
+        finished.sums,
+        finished.checkpoint,
+        finished.report,
+        finished.sha256,
+        finished.error,
+        now,
+        run.ledger_cut
+    );
+    Ok(done.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn find(db: impl PgExecutor<'_>, zone: &str, id: Uuid) -> sqlx::Result<Option<Run>> {
+    runs!("select ", "from reconciliation_runs r where r.id = $2", zone, id).fetch_optional(db).await
+}
+
+/// The report as it was written, and its hash.
+pub(super) async fn report(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let row = sqlx::query!("select report, report_sha256 from reconciliation_runs where id = $1", id);
+    Ok(row.fetch_optional(db).await?.and_then(|row| row.report.zip(row.report_sha256)))
+}
+
+/// Where the last one left off, whose turn was not over.
+pub(super) async fn last_checkpoint(db: impl PgExecutor<'_>) -> sqlx::Result<Option<Value>> {
+    sqlx::query_scalar!(
+        "select checkpoint from reconciliation_runs where state = 'finished' and 'b' = any(legs) order by id desc limit 1"
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Newest first.
+pub(super) async fn list(
+    db: impl PgExecutor<'_>,
+    zone: &str,
+    before: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<Run>> {
+    runs!(
+        "select ",
+        "from reconciliation_runs r where $2::uuid is null or r.id < $2 order by r.id desc limit $3",
+        zone,
+        before,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// When the last of each kind was finished.
+pub(in super::super) async fn last_finished(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, DateTime)>> {
+    let rows = sqlx::query!(
+        r#"select kinds.kind as "kind!", last.finished_at as "finished_at!"
+             from unnest(array['quarter_hour', 'daily', 'statement', 'manual']) as kinds (kind),
+                  lateral (select finished_at from reconciliation_runs r
+                            where r.kind = kinds.kind and r.state = 'finished' order by r.id desc limit 1) as last"#
+    );
+    Ok(rows.fetch_all(db).await?.into_iter().map(|row| (row.kind, row.finished_at)).collect())
+}

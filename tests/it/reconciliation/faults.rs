@@ -1,0 +1,31 @@
+//! Parts that are away while a run looks.
+
+use chrono::TimeDelta;
+use octoco::finance::reconciliation::{self, RunKind, Step};
+use revio_sim::{Fault, FaultKind, Pay, Scope};
+use sqlx::PgPool;
+
+use super::{OTHERS, assert_one, begin, breaks, go_on};
+use crate::harness::TestApp;
+
+/// What Revio does not say is no break, and the run goes on where it was.
+#[sqlx::test]
+async fn while_revio_does_not_answer_a_run_waits_and_finds_nothing(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(5_000).await;
+    let deposit = t.deposit(&customer, 5_000, "d").await.id();
+    t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("it can be paid");
+    t.advance(TimeDelta::minutes(3));
+    t.sim.set_fault(Fault::chance(1.0, Scope::AnyCall, FaultKind::Answer { status: 503 }));
+    begin(&t, RunKind::QuarterHour).await;
+    for _ in 0..40 {
+        let step = reconciliation::work(&t.app, OTHERS).await.expect("a step");
+        assert!(matches!(step, Step::More | Step::Pause), "{step:?}");
+        t.advance(TimeDelta::seconds(1));
+    }
+    assert_eq!(breaks(&t).await, []);
+    t.sim.clear_faults();
+    t.advance(TimeDelta::seconds(60));
+    go_on(&t).await;
+    assert_one(&t, "paid_at_provider", "healed").await;
+}

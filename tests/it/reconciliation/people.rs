@@ -1,0 +1,146 @@
+//! What people do with breaks and runs.
+
+use aws_lc_rs::digest;
+use octoco::platform::permissions::Role;
+use reqwest::{Method, StatusCode};
+use revio_sim::Override;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use super::{assert_one, cycle, go_on};
+use crate::harness::{Answer, Customer, TestApp};
+
+const BREAKS: &str = "/v1/admin/reconciliation/breaks";
+const RUNS: &str = "/v1/admin/reconciliation/runs";
+
+async fn post(t: &TestApp, staff: &Customer, path: &str, body: Option<Value>) -> Answer {
+    t.send(Method::POST, path, Some(&t.token(staff)), &[], body).await
+}
+
+/// A service with one open break, and its path.
+async fn with_a_break(db: PgPool) -> (TestApp, String) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await;
+    t.pay(&deposit).await;
+    t.sim.set_override(Override::of(t.purchase_of(deposit.id()), "/payment/amount", json!(5_100)));
+    cycle(&t).await;
+    assert_one(&t, "amount_provider", "open").await;
+    let staff = t.staff(Role::Support).await;
+    let list = t
+        .get(&staff, &format!("{BREAKS}?state=open&type=amount_provider&severity=critical&owner=on_call&min_age=0"))
+        .await;
+    let found = &list.body["data"][0];
+    assert_eq!((found["expected"].as_i64(), found["actual"].as_i64()), (Some(5_100), Some(5_000)), "{}", list.body);
+    assert_eq!(t.get(&staff, &format!("{BREAKS}?min_age=1")).await.body["data"], json!([]));
+    let path = format!("{BREAKS}/{}", found["id"].as_str().expect("an id"));
+    (t, path)
+}
+
+#[sqlx::test]
+async fn a_break_that_is_accepted_takes_two_people(db: PgPool) {
+    let (t, path) = with_a_break(db).await;
+    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let resolve = format!("{path}/resolve");
+    let body = json!({"code": "accepted", "note": "Revio will not correct it"});
+    assert_eq!(post(&t, &one, &format!("{path}/accept"), None).await.status, StatusCode::CONFLICT, "nobody asked");
+    let asked = post(&t, &one, &resolve, Some(body.clone())).await;
+    assert_eq!((asked.status, asked.body["state"].as_str()), (StatusCode::OK, Some("open")), "{}", asked.body);
+    assert_eq!(post(&t, &one, &format!("{path}/accept"), None).await.code(), "forbidden");
+    assert_eq!(post(&t, &two, &resolve, Some(body)).await.code(), "invalid_request", "to agree is another call");
+    let agreed = post(&t, &two, &format!("{path}/accept"), None).await;
+    assert_eq!(agreed.status, StatusCode::OK, "{}", agreed.body);
+    assert_eq!(
+        (agreed.body["state"].as_str(), agreed.body["resolution"].as_str()),
+        (Some("resolved"), Some("accepted"))
+    );
+    assert_eq!(agreed.body["resolved_by"], json!(one.id));
+    assert_eq!(agreed.body["accepted_by"], json!(two.id));
+    let audited: Vec<String> =
+        sqlx::query_scalar("select action from audit_log where object_kind = 'break' order by id")
+            .fetch_all(&t.app.db)
+            .await
+            .expect("PostgreSQL answers");
+    assert_eq!(audited, ["break.acceptance_proposed", "break.accepted"]);
+    // What was accepted stays so while the facts are the same, and is open again when they are others.
+    cycle(&t).await;
+    assert_one(&t, "amount_provider", "resolved").await;
+    t.sim.clear_overrides();
+    t.sim.set_override(Override::of("purchase", "/payment/amount", json!(5_200)));
+    cycle(&t).await;
+    assert_one(&t, "amount_provider", "open").await;
+    let shown = t.get(&one, &path).await;
+    assert_eq!(shown.body["notes"][0]["note"], json!("seen again; it was accepted"), "{}", shown.body);
+}
+
+#[sqlx::test]
+async fn what_is_booked_names_a_finished_correction(db: PgPool) {
+    let (t, path) = with_a_break(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let resolve = format!("{path}/resolve");
+    let booked = json!({"code": "booked", "note": "by a correction"});
+    assert_eq!(post(&t, &finance, &resolve, Some(booked.clone())).await.code(), "invalid_request");
+    let mut named = booked.clone();
+    named["adjustment_id"] = json!(t.app.clock.row_id());
+    assert_eq!(post(&t, &finance, &resolve, Some(named)).await.code(), "invalid_request", "there is none");
+    let theirs = json!({"code": "provider_error", "note": "Revio has corrected it, ticket 4711"});
+    let done = post(&t, &finance, &resolve, Some(theirs.clone())).await;
+    assert_eq!((done.status, done.body["state"].as_str()), (StatusCode::OK, Some("resolved")), "{}", done.body);
+    assert_eq!(post(&t, &finance, &resolve, Some(theirs)).await.code(), "stale_state");
+    let support = t.staff(Role::Support).await;
+    assert_eq!(
+        post(&t, &support, &format!("{path}/note"), Some(json!({"note": "x"}))).await.status,
+        StatusCode::FORBIDDEN
+    );
+}
+
+#[sqlx::test]
+async fn a_break_is_given_to_somebody_and_noted(db: PgPool) {
+    let (t, path) = with_a_break(db).await;
+    let (finance, customer) = (t.staff(Role::Finance).await, t.customer().await);
+    let assign = format!("{path}/assign");
+    let to = |id| Some(json!({"owner": "finance", "assigned_to": id}));
+    assert_eq!(post(&t, &finance, &assign, to(customer.id)).await.code(), "invalid_request", "no staff");
+    let assigned = post(&t, &finance, &assign, to(finance.id)).await;
+    assert_eq!((&assigned.body["owner"], &assigned.body["assigned_to"]), (&json!("finance"), &json!(finance.id)));
+    let noted = post(&t, &finance, &format!("{path}/note"), Some(json!({"note": "asked Revio"}))).await;
+    assert_eq!(noted.body["notes"][0]["note"], json!("asked Revio"), "{}", noted.body);
+    assert_eq!(noted.body["notes"][0]["author"], json!(finance.id.to_string()));
+    cycle(&t).await;
+    assert_eq!(t.get(&finance, &path).await.body["owner"], json!("finance"), "a run takes it from nobody");
+}
+
+#[sqlx::test]
+async fn a_report_is_given_out_to_the_byte_that_was_hashed_or_not_at_all(db: PgPool) {
+    let (t, _) = with_a_break(db).await;
+    let finance = t.staff(Role::Finance).await;
+    assert_eq!(
+        post(&t, &finance, RUNS, Some(json!({"kind": "daily", "since": "2026-03-01"}))).await.code(),
+        "invalid_request"
+    );
+    let begun = post(&t, &finance, RUNS, Some(json!({"kind": "manual", "since": "2026-03-01"}))).await;
+    assert_eq!(begun.status, StatusCode::ACCEPTED, "{}", begun.body);
+    let path = format!("{RUNS}/{}", begun.id());
+    assert_eq!(t.get(&finance, &path).await.code(), "stale_state", "it runs");
+    assert_eq!(post(&t, &finance, RUNS, Some(json!({"kind": "manual"}))).await.code(), "stale_state", "one at a time");
+    go_on(&t).await;
+    let run = t.get(&finance, RUNS).await.body["data"][0].clone();
+    assert_eq!((&run["state"], &run["requested_by"]), (&json!("finished"), &json!(finance.id.to_string())), "{run}");
+    let bytes = async || {
+        let request = t.http.get(format!("{}{path}", t.url)).bearer_auth(t.token(&finance));
+        request.send().await.expect("an answer").bytes().await.expect("whole")
+    };
+    let report = bytes().await;
+    assert_eq!(hex::encode(digest::digest(&digest::SHA256, &report)), run["report_sha256"].as_str().expect("a hash"));
+    assert_eq!(report, bytes().await);
+    let csv = t.get(&finance, &format!("{path}?format=csv")).await;
+    let text = csv.body.as_str().expect("text");
+    assert!(text.starts_with("id,type,severity,leg,state,owner,"), "{text}");
+    assert!(text.contains(",amount_provider,critical,b,open,on_call,ZAR,5100,5000,-100,"), "{text}");
+    sqlx::query("update reconciliation_runs set report = report || ' '::bytea where id = $1")
+        .bind(begun.id())
+        .execute(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(t.get(&finance, &path).await.status, StatusCode::INTERNAL_SERVER_ERROR);
+}

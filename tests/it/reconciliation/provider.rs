@@ -1,0 +1,202 @@
+//! Leg B: what Revio says of its objects and its balance.
+
+use chrono::TimeDelta;
+use ledger::AccountCode;
+use octoco::money::transactions;
+use revio_sim::{Override, Pay, PayoutBehaviour, PayoutOutcome};
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::inside::transfer;
+use super::{assert_none_open, assert_one, cycle, states};
+use crate::harness::TestApp;
+
+#[sqlx::test]
+async fn a_payment_whose_webhook_was_lost_is_booked_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await.id();
+    t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("it can be paid");
+    cycle(&t).await;
+    assert_one(&t, "paid_at_provider", "healed").await;
+    assert_eq!(t.state(deposit).await, "completed");
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    // The webhook comes after all, and the worker looks, too.
+    t.drive().await;
+    cycle(&t).await;
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    assert_one(&t, "paid_at_provider", "healed").await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_payout_that_was_paid_without_a_word_is_completed(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(5_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let withdrawal = t.withdraw(&customer, 1_000, "w").await.id();
+    t.drive().await;
+    t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("pending");
+    cycle(&t).await;
+    assert_one(&t, "payout_paid", "healed").await;
+    assert_eq!(t.state(withdrawal).await, "completed");
+    assert_eq!(t.balance(&customer).await, (4_000, 0, 4_000));
+    assert_none_open(&t).await;
+}
+
+#[sqlx::test]
+async fn a_payout_that_was_paid_after_it_had_failed_is_taken_from_the_wallet(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(5_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let withdrawal = t.withdraw(&customer, 1_000, "w").await.id();
+    t.drive().await;
+    let payout = t.payout_of(withdrawal);
+    t.sim.settle_payout(payout, PayoutOutcome::Error { code: "x".to_owned() }).expect("pending");
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await.0), ("failed", 5_000));
+    t.sim.settle_payout(payout, PayoutOutcome::Success).expect("Revio may");
+    cycle(&t).await;
+    assert_one(&t, "payout_paid", "healed").await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await.0), ("completed", 4_000));
+}
+
+#[sqlx::test]
+async fn what_was_given_back_without_a_word_is_followed_after_an_hour(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await;
+    t.pay(&deposit).await;
+    let mut settings = t.sim.settings();
+    settings.payment_reads = true;
+    t.sim.set_settings(settings);
+    t.sim.refund_purchase(t.purchase_of(deposit.id()), Some(2_000)).expect("it can be refunded");
+    cycle(&t).await;
+    assert_one(&t, "reversed_at_provider", "timing").await;
+    t.advance(TimeDelta::minutes(60));
+    cycle(&t).await;
+    assert_one(&t, "reversed_at_provider", "healed").await;
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (3_000, 0, 3_000));
+    cycle(&t).await;
+    assert_none_open(&t).await;
+}
+
+/// Of a deposit that was completed: what Revio says of it since, and which break that is.
+async fn contradicts(t: &TestApp, key: &str, said: (&str, serde_json::Value), kind: &str) -> Uuid {
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, key).await;
+    t.pay(&deposit).await;
+    let (pointer, value) = said;
+    t.sim.set_override(Override::of(t.purchase_of(deposit.id()), pointer, value));
+    cycle(t).await;
+    assert_one(t, kind, "open").await;
+    deposit.id()
+}
+
+#[sqlx::test]
+async fn a_purchase_that_is_not_paid_any_more_is_found_and_stays_open(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let deposit = contradicts(&t, "d", ("/status", json!("viewed")), "not_paid_at_provider").await;
+    cycle(&t).await;
+    assert_one(&t, "not_paid_at_provider", "open").await;
+    t.sim.clear_overrides();
+    cycle(&t).await;
+    assert_one(&t, "not_paid_at_provider", "cleared").await;
+    // Seen again, it is the same break.
+    t.sim.set_override(Override::of(t.purchase_of(deposit), "/status", json!("viewed")));
+    cycle(&t).await;
+    assert_one(&t, "not_paid_at_provider", "open").await;
+    let reopened: i32 = sqlx::query_scalar("select reopened from breaks").fetch_one(&t.app.db).await.expect("one");
+    assert_eq!(reopened, 1);
+}
+
+#[sqlx::test]
+async fn another_amount_at_revio_is_found(db: PgPool) {
+    let t = TestApp::new(db).await;
+    contradicts(&t, "d", ("/payment/amount", json!(5_100)), "amount_provider").await;
+}
+
+#[sqlx::test]
+async fn another_currency_at_revio_is_found(db: PgPool) {
+    let t = TestApp::new(db).await;
+    contradicts(&t, "d", ("/payment/currency", json!("USD")), "currency_provider").await;
+}
+
+#[sqlx::test]
+async fn a_fee_that_nobody_booked_is_booked_after_a_day(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await;
+    t.pay(&deposit).await;
+    t.sim.set_override(Override::of(t.purchase_of(deposit.id()), "/payment/fee_amount", json!(30)));
+    cycle(&t).await;
+    assert_one(&t, "fee_provider", "timing").await;
+    t.advance(TimeDelta::hours(25));
+    cycle(&t).await;
+    assert_one(&t, "fee_provider", "healed").await;
+    assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 30);
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000), "nobody's wallet pays it");
+}
+
+#[sqlx::test]
+async fn two_objects_that_were_paid_for_one_row_are_found(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await;
+    t.pay(&deposit).await;
+    let again = "insert into provider_objects (id, kind, transaction_id, status, amount_minor, currency, first_seen_at, last_seen_at,
+            changed_at, status_at)
+        select gen_random_uuid(), kind, transaction_id, status, amount_minor, currency, first_seen_at, last_seen_at, changed_at, status_at
+          from provider_objects where transaction_id = $1";
+    super::sql(&t, again, deposit.id()).await;
+    cycle(&t).await;
+    assert_one(&t, "duplicate_provider", "open").await;
+}
+
+#[sqlx::test]
+async fn a_balance_of_revios_that_two_runs_find_different_is_a_break(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.customer_with(5_000).await;
+    cycle(&t).await;
+    assert_eq!(states(&t, "provider_balance").await, Vec::<String>::new(), "Revio holds what we think");
+    transfer(&t, AccountCode::Bank, AccountCode::ProviderBalance, 700).await;
+    cycle(&t).await;
+    assert_one(&t, "provider_balance", "timing").await;
+    cycle(&t).await;
+    assert_one(&t, "provider_balance", "open").await;
+    let kept: Vec<(String, i64, i64)> = sqlx::query_as(
+        "select field, amount_minor, expected_minor from provider_balances where field in ('ours', 'available_balance')
+          order by asked_at desc, field limit 2",
+    )
+    .fetch_all(&t.app.db)
+    .await
+    .expect("PostgreSQL answers");
+    assert_eq!(kept, [("available_balance".to_owned(), 5_000, 4_300), ("ours".to_owned(), 5_000, 4_300)]);
+    let sums: serde_json::Value = sqlx::query_scalar("select sums from reconciliation_runs order by id limit 1")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("a run");
+    assert!(sums["ZAR"]["fits"].as_str().expect("text").contains("available_balance"), "{sums}");
+}
+
+/// A row that somebody has in hand is nobody's break.
+#[sqlx::test]
+async fn a_row_under_a_lease_is_not_looked_at(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await.id();
+    t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("it can be paid");
+    t.advance(TimeDelta::minutes(3));
+    let due = t.app.clock.now() + TimeDelta::minutes(4);
+    sqlx::query("update transactions set due_at = $2 where id = $1")
+        .bind(deposit)
+        .bind(due)
+        .execute(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    cycle(&t).await;
+    assert_eq!(states(&t, "paid_at_provider").await, Vec::<String>::new(), "leased");
+    assert_eq!(transactions::find(&t.app, deposit).await.expect("the row").state.name(), "awaiting_payment");
+}

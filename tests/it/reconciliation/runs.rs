@@ -1,0 +1,209 @@
+//! Runs: one at a time, resumed after any death, clean under load.
+
+use std::sync::{Arc, Mutex};
+
+use chrono::TimeDelta;
+use octoco::finance::reconciliation::{self, RunKind, Step};
+use octoco::platform::crash::CrashPoints;
+use octoco::platform::error::Error;
+use octoco::processes::reconcile::{self, Verdict};
+use revio_sim::Pay;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{OTHERS, assert_none_open, begin, breaks, cycle, go_on};
+use crate::harness::TestApp;
+
+/// Deposits and withdrawals come between the runs, some of them are under way while one looks.
+#[sqlx::test]
+async fn a_clean_system_has_no_break_in_a_hundred_cycles_under_load(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customers = [t.customer_with(100_000).await, t.customer_with(100_000).await];
+    for number in 0..100 {
+        let customer = &customers[number % 2];
+        let deposit = t.deposit(customer, 1_000, &format!("d{number}")).await;
+        if number % 3 != 0 {
+            t.pay(&deposit).await;
+        }
+        t.withdraw(customer, 700, &format!("w{number}")).await;
+        if number % 4 != 0 {
+            t.drive().await;
+        }
+        cycle(&t).await;
+        t.drive().await;
+    }
+    let seen = breaks(&t).await;
+    let opened: i64 = sqlx::query_scalar("select count(*) from breaks where opened_at is not null")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(opened, 0, "{seen:?}");
+    let clean: i64 = sqlx::query_scalar("select count(*) from reconciliation_runs where state = 'finished'")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(clean, 100);
+    t.finish().await;
+}
+
+/// At each point, the first time that it is passed, and the second.
+const POINTS: [&str; 9] = [
+    "reconciliation.claimed",
+    "reconciliation.seen",
+    "reconciliation.asked",
+    "reconciliation.saved",
+    "reconciliation.looked_again",
+    "reconciliation.healing",
+    "reconciliation.healed",
+    "reconciliation.before_finish",
+    "reconciliation.finished",
+];
+
+/// The process dies there; another one goes on when the lease is over.
+#[sqlx::test]
+async fn a_run_that_dies_anywhere_is_finished_by_the_next_process_and_books_once(db: PgPool) {
+    let plan = Arc::new(Mutex::new(("", 0)));
+    let shared = Arc::clone(&plan);
+    let crash = CrashPoints::planned(move |point| {
+        let mut plan = shared.lock().expect("nobody panicked");
+        let (name, left) = *plan;
+        if name != point || left == 0 {
+            return false;
+        }
+        plan.1 = left - 1;
+        left == 1
+    });
+    let t = TestApp::crashing(db, &[], crash).await;
+    let customer = t.customer().await;
+    let (mut deaths, mut booked) = (Vec::new(), 0);
+    for (point, nth) in POINTS.into_iter().flat_map(|point| [(point, 1), (point, 2)]) {
+        let deposit = t.deposit(&customer, 1_000, &format!("{point}-{nth}")).await.id();
+        t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("it can be paid");
+        t.advance(TimeDelta::minutes(3));
+        let run = begin(&t, RunKind::QuarterHour).await.id;
+        *plan.lock().expect("nobody panicked") = (point, nth);
+        if go_on_until_death(&t).await {
+            deaths.push(point);
+            t.advance(TimeDelta::seconds(91));
+            if reconciliation::runs::find(&t.app, run).await.expect("the run").finished_at.is_none() {
+                go_on(&t).await;
+            }
+        }
+        *plan.lock().expect("nobody panicked") = ("", 0);
+        booked += 1_000;
+        assert_eq!(t.balance(&customer).await.0, booked, "after a death at {point} {nth}");
+        assert_none_open(&t).await;
+        // Revio's balance agrees again before the next webhook is lost.
+        cycle(&t).await;
+    }
+    deaths.dedup();
+    assert_eq!(deaths, POINTS, "each was passed");
+    t.drive().await;
+    t.finish().await;
+}
+
+async fn go_on_until_death(t: &TestApp) -> bool {
+    loop {
+        match reconciliation::work(&t.app, OTHERS).await {
+            Err(Error::Crashed(_)) => return true,
+            Ok(Step::Finished) => return false,
+            Ok(Step::Pause) => t.advance(TimeDelta::seconds(61)),
+            Ok(Step::More) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[sqlx::test]
+async fn of_two_processes_one_works_on_a_run_and_there_is_one_run(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.customer_with(5_000).await;
+    t.advance(TimeDelta::minutes(3));
+    begin(&t, RunKind::QuarterHour).await;
+    let (one, other) = tokio::join!(reconciliation::step(&t.app, OTHERS), reconciliation::step(&t.app, OTHERS));
+    let steps = [one.expect("a step"), other.expect("a step")];
+    assert!(steps.contains(&Step::More), "{steps:?}");
+    let runs = reconciliation::runs::list(&t.app, None, 10).await.expect("runs");
+    assert_eq!(runs.len(), 1, "a second one was begun");
+    // While somebody has the lease, nobody else goes on with it.
+    sqlx::query("update reconciliation_runs set leased_until = $1")
+        .bind(t.app.clock.now() + TimeDelta::seconds(60))
+        .execute(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(reconciliation::step(&t.app, OTHERS).await.expect("a step"), Step::Idle);
+    t.advance(TimeDelta::seconds(61));
+    go_on(&t).await;
+}
+
+#[sqlx::test]
+async fn what_is_due_is_started_by_the_worker_a_day_and_a_quarter_of_an_hour_at_a_time(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.customer_with(5_000).await;
+    for _ in 0..3 {
+        octoco::books::projector::catch_up(&t.app).await.expect("the ledger can be copied");
+        while !matches!(reconciliation::step(&t.app, OTHERS).await.expect("a step"), Step::Finished | Step::Idle) {}
+    }
+    let kinds: Vec<String> = sqlx::query_scalar("select kind from reconciliation_runs order by id")
+        .fetch_all(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(kinds, ["daily", "quarter_hour"], "the day that was not closed first; then nothing is due");
+    let day: chrono::NaiveDate =
+        sqlx::query_scalar("select accounting_day from reconciliation_runs order by id limit 1")
+            .fetch_one(&t.app.db)
+            .await
+            .expect("a run");
+    assert_eq!(day.to_string(), "2026-03-01", "yesterday");
+    t.advance(TimeDelta::minutes(15));
+    assert_eq!(reconciliation::step(&t.app, OTHERS).await.expect("a step"), Step::More);
+    let metrics = t.app.metrics.render();
+    assert!(metrics.contains("octoco_reconciliation_runs_total{kind=\"daily\",outcome=\"clean\"} 1"), "{metrics}");
+    reconciliation::measure(&t.app).await.expect("gauges");
+    let metrics = t.app.metrics.render();
+    for series in [
+        "octoco_reconciliation_breaks{severity=\"critical\",type=\"unbalanced\"} 0",
+        "octoco_ledger_balance_minor{account=\"customer_wallet\",currency=\"ZAR\",side=\"credits\"} 5000",
+        "octoco_provider_balance_minor{currency=\"ZAR\",field=\"ours\"} 5000",
+        "octoco_open_item_oldest_seconds{what=\"suspense\"} 0",
+    ] {
+        assert!(metrics.contains(series), "{series}");
+    }
+    assert!(!metrics.contains("octoco_reconciliation_last_success_timestamp_seconds{kind=\"daily\"} 0"));
+}
+
+/// A run that Revio keeps waiting is given up, and the next one looks at what it has left.
+#[sqlx::test]
+async fn a_run_that_takes_too_long_is_given_up(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    t.deposit(&customer, 5_000, "d").await;
+    t.advance(TimeDelta::minutes(3));
+    let run: Uuid = begin(&t, RunKind::QuarterHour).await.id;
+    t.advance(TimeDelta::minutes(41));
+    assert_eq!(reconciliation::work(&t.app, OTHERS).await.expect("a step"), Step::Failed);
+    let failed = reconciliation::runs::find(&t.app, run).await.expect("the run");
+    assert_eq!((failed.state.name(), failed.report_sha256), ("failed", None));
+    cycle(&t).await;
+}
+
+#[sqlx::test]
+async fn the_command_tells_a_clean_system_from_one_with_breaks_and_from_a_run_that_is_not_finished(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(5_000).await;
+    t.advance(TimeDelta::minutes(3));
+    octoco::books::projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    let options = reconcile::Options { since: TimeDelta::days(2), leg: None };
+    let (text, verdict) = reconcile::run(&t.app, &options).await.expect("a run");
+    assert_eq!(verdict, Verdict::Clean, "{text}");
+    assert!(text.contains("no breaks") && text.contains("expected=50.00"), "{text}");
+    let forget = "update transactions set amount_minor = amount_minor + 1, version = version + 1 where user_id = $1";
+    super::sql(&t, forget, customer.id).await;
+    cycle(&t).await;
+    let (text, verdict) = reconcile::run(&t.app, &options).await.expect("a run");
+    assert_eq!(verdict, Verdict::OpenBreaks, "{text}");
+    assert!(text.contains("critical open     amount_ledger: expected ZAR 50.01, is 50.00, transaction "), "{text}");
+    begin(&t, RunKind::Daily).await;
+    let (text, verdict) = reconcile::run(&t.app, &options).await.expect("an answer");
+    assert_eq!(verdict, Verdict::NotFinished, "{text}");
+}
