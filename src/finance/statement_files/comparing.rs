@@ -60,6 +60,8 @@ pub struct Difference {
     pub provider_id: Option<Uuid>,
     pub line_id: Option<Uuid>,
     pub account: Option<AccountCode>,
+    /// Of a sum that Revio's object says too: this one is what the statement says.
+    pub discriminator: Option<&'static str>,
     /// Since when it differs, by the facts.
     pub since: DateTime,
     /// What two looks must agree on.
@@ -80,6 +82,7 @@ impl Difference {
             provider_id: None,
             line_id: None,
             account: None,
+            discriminator: None,
             since,
             observed,
             evidence: Map::new(),
@@ -227,12 +230,14 @@ async fn other_sums(app: &App, since: DateTime) -> Result<Vec<Difference>> {
         let observed = format!("{} {} {}", line.id, line.booked, line.said);
         let fee = Difference::new(DifferenceKind::FeeProvider, line.since, observed);
         let fee = fee.sums(&line.currency, Some(line.booked), Some(line.said)).evident("day", line.day.to_string());
+        let fee = Difference { discriminator: Some("statement"), ..fee };
         found.push(Difference { transaction_id: Some(line.transaction_id), provider_id: line.provider_id, ..fee });
     }
     for line in store::other_amounts(&app.db, (ZONE, from, since)).await? {
         let observed = format!("{} {} {}", line.id, line.booked, line.said);
         let sum = Difference::new(DifferenceKind::AmountProvider, line.since, observed);
         let sum = sum.sums(&line.currency, Some(line.booked), Some(line.said)).evident("day", line.day.to_string());
+        let sum = Difference { discriminator: Some("statement"), ..sum };
         found.push(Difference { transaction_id: Some(line.transaction_id), provider_id: line.provider_id, ..sum });
     }
     Ok(found)
