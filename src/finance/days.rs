@@ -1,4 +1,4 @@
-//! The days of the accounts, which begin at midnight in Johannesburg wherever the service runs, and the days on which banks work. For
+//! The days of the accounts, which begin at midnight in `REPORTING_TIME_ZONE` wherever the service runs, and the days on which banks work. For
 //! `statement_files`, `trial_balance` and `periods`.
 
 mod store;
@@ -10,7 +10,9 @@ use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 
 /// PostgreSQL knows its rules.
-pub const ZONE: &str = "Africa/Johannesburg";
+pub fn zone(app: &App) -> &str {
+    &app.config.reporting.time_zone
+}
 
 /// What [`parse`] refuses is told so.
 pub const NO_DAY: &str = "must be a date from 2000 to 2100, as in 2026-03-01";
@@ -22,7 +24,7 @@ pub fn parse(text: &str) -> Option<NaiveDate> {
 
 /// The day that each moment is in, in the order asked.
 pub async fn of_all(app: &App, moments: &[DateTime]) -> Result<Vec<NaiveDate>> {
-    Ok(store::days(&app.db, ZONE, moments).await?)
+    Ok(store::days(&app.db, zone(app), moments).await?)
 }
 
 pub async fn of(app: &App, moment: DateTime) -> Result<NaiveDate> {
@@ -36,7 +38,7 @@ pub async fn today(app: &App) -> Result<NaiveDate> {
 
 /// The first moment of a day.
 pub async fn start(app: &App, day: NaiveDate) -> Result<DateTime> {
-    Ok(store::start(&app.db, ZONE, day).await?)
+    Ok(store::start(&app.db, zone(app), day).await?)
 }
 
 /// The first moment that is not of the day any more.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use chrono::TimeDelta;
 use clap::Args;
@@ -12,7 +12,9 @@ use ledger::Currency;
 use crate::app::App;
 use crate::finance::reconciliation::report::{self, Line, Report};
 use crate::finance::reconciliation::{self, BreakState, New, Part, RunKind, RunState, Step, runs};
-use crate::platform::error::{BoxError, Result};
+use crate::finance::statement_files::{self, Import, Source, StatementFile};
+use crate::identity::audit::Actor;
+use crate::platform::error::{BoxError, Error, Result};
 use crate::processes::worker::OTHER_LEGS;
 
 /// Between two steps, while Revio's budget or the time between two looks is waited for.
@@ -27,6 +29,15 @@ pub struct Options {
     /// Only this leg (a inside, b Revio, c bank); default: all
     #[arg(long, value_parser = |name: &str| name.parse::<Part>())]
     pub leg: Option<Part>,
+    /// First imports this file of Revio's or the bank's
+    #[arg(long, value_name = "FILE", requires = "source")]
+    pub statement: Option<PathBuf>,
+    /// Whose file it is: revio or bank
+    #[arg(long, requires = "statement", value_parser = |name: &str| name.parse::<Source>())]
+    pub source: Option<Source>,
+    /// Only says what would become of the file
+    #[arg(long, requires = "statement")]
+    pub dry_run: bool,
 }
 
 /// How a run ended: the exit status.
@@ -48,9 +59,39 @@ impl From<Verdict> for ExitCode {
 }
 
 pub async fn command(app: App, options: Options) -> Result<ExitCode, BoxError> {
+    if let Some((file, source)) = options.statement.as_ref().zip(options.source) {
+        let content = std::fs::read(file)?;
+        match statement_files::import(
+            &app,
+            &Actor::operator(),
+            &Import { dry_run: options.dry_run, ..Import::new(source, &content) },
+        )
+        .await
+        {
+            Ok(imported) => writeln!(io::stdout().lock(), "{}", told(&imported))?,
+            Err(Error::BadStatement(wrong)) => {
+                let wrong: Vec<String> = wrong.iter().map(|of| format!("  {} {}", of.field, of.message)).collect();
+                writeln!(io::stdout().lock(), "the file cannot be used:\n{}", wrong.join("\n"))?;
+                return Ok(Verdict::NotFinished.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if options.dry_run {
+            return Ok(Verdict::Clean.into());
+        }
+    }
     let (report, verdict) = run(&app, &options).await?;
     writeln!(io::stdout().lock(), "{}", report.trim_end())?;
     Ok(verdict.into())
+}
+
+fn told(file: &StatementFile) -> String {
+    let StatementFile { source, sha256, lines, matched, unmatched, .. } = file;
+    let columns = if file.unknown_columns.is_empty() { "none".to_owned() } else { file.unknown_columns.join(", ") };
+    format!(
+        "statement of {}: {lines} lines, {matched} matched, {unmatched} not; columns nobody knows: {columns}; SHA-256 {sha256}",
+        source.name()
+    )
 }
 
 fn parse_age(text: &str) -> Result<TimeDelta, String> {

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::books::{projector, slots};
+use crate::finance::reconciliation::{self, OtherLeg, Part};
 use crate::finance::statement_files;
-use crate::finance::reconciliation::{self, OtherLeg};
 use crate::identity::{audit, mails, sessions, totp};
 use crate::money::{
     adjustments, deposits, journals, requests, restrictions, reversals, safe_mode, transactions, withdrawals,
@@ -35,7 +35,18 @@ const WOKEN_PERIOD_MAX: Duration = Duration::from_secs(1);
 const COUNTS_PERIOD: Duration = Duration::from_secs(10);
 
 /// What a reconciliation compares besides what it knows by itself: the parts that other nouns of `finance` bring.
-pub static OTHER_LEGS: &[OtherLeg] = &[];
+pub static OTHER_LEGS: &[OtherLeg] = &[
+    OtherLeg {
+        part: Part::B,
+        types: statement_files::OF_REVIO,
+        compare: |app, run| Box::pin(statement_files::compare_part(app, run.since, Part::B)),
+    },
+    OtherLeg {
+        part: Part::C,
+        types: statement_files::OF_BANK,
+        compare: |app, run| Box::pin(statement_files::compare_part(app, run.since, Part::C)),
+    },
+];
 
 type Step = fn(&App) -> BoxFuture<'_, Result<bool>>;
 

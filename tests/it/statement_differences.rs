@@ -2,7 +2,8 @@
 
 use chrono::TimeDelta;
 use octoco::books::projector;
-use octoco::finance::statement_files::{self, Difference, DifferenceKind};
+use octoco::finance::reconciliation::{BreakType, Found};
+use octoco::finance::statement_files;
 use octoco::platform::permissions::Role;
 use serde_json::json;
 use sqlx::PgPool;
@@ -14,7 +15,7 @@ use crate::statement_files::{deposits, file, uploaded};
 
 const NOTHING: [&str; 0] = [];
 
-async fn compare(t: &TestApp) -> Vec<Difference> {
+async fn compare(t: &TestApp) -> Vec<Found> {
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
     statement_files::compare(&t.app, t.app.clock.now() - TimeDelta::hours(1)).await.expect("compared")
 }
@@ -23,7 +24,7 @@ async fn kinds(t: &TestApp) -> Vec<&'static str> {
     compare(t).await.iter().map(|found| found.kind.name()).collect()
 }
 
-async fn only(t: &TestApp) -> Difference {
+async fn only(t: &TestApp) -> Found {
     let mut found = compare(t).await;
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
@@ -80,9 +81,9 @@ async fn what_revio_alone_knows_is_found_and_a_journal_is_proposed(db: PgPool) {
     let by_id = |id: Uuid| found.iter().find(|found| found.provider_id == Some(id)).expect("it is found");
     assert_eq!(found.len(), 3, "{found:?}");
     for (id, kind, actual, proposes) in [
-        (stranger, DifferenceKind::ProviderOnly, 500, "suspense_in"),
-        (settlement, DifferenceKind::SettlementUnbooked, -40_000, "settlement"),
-        (fee, DifferenceKind::ProviderOnly, -75, "provider_invoice"),
+        (stranger, BreakType::ProviderOnly, 500, "suspense_in"),
+        (settlement, BreakType::SettlementUnbooked, -40_000, "settlement"),
+        (fee, BreakType::ProviderOnly, -75, "provider_invoice"),
     ] {
         let found = by_id(id);
         assert_eq!((found.kind, found.expected, found.actual), (kind, None, Some(actual)));
@@ -103,7 +104,7 @@ async fn what_revio_alone_knows_is_found_and_a_journal_is_proposed(db: PgPool) {
     let left = only(&t).await;
     assert_eq!(
         (left.kind, left.journal_id, left.expected, left.actual),
-        (DifferenceKind::ProviderOnly, Some(invoice), Some(57), Some(-75))
+        (BreakType::ProviderOnly, Some(invoice), Some(57), Some(-75))
     );
     let listed = t.get(&finance, "/v1/admin/reconciliation/statements").await;
     assert_eq!((&listed.body["data"][1]["matched"], &listed.body["data"][1]["unmatched"]), (&6.into(), &2.into()));
@@ -123,8 +124,8 @@ async fn another_fee_and_another_sum_than_booked_are_found(db: PgPool) {
     assert_eq!(
         told,
         [
-            (DifferenceKind::FeeProvider, Some(paid[1].row), Some(200), Some(215)),
-            (DifferenceKind::AmountProvider, Some(paid[3].row), Some(40_000), Some(39_999)),
+            (BreakType::FeeProvider, Some(paid[1].row), Some(200), Some(215)),
+            (BreakType::AmountProvider, Some(paid[3].row), Some(40_000), Some(39_999)),
         ]
     );
     t.finish().await;
@@ -141,7 +142,7 @@ async fn what_was_completed_on_a_covered_day_and_is_on_no_statement_is_found_aft
     let found = only(&t).await;
     assert_eq!(
         (found.kind, found.transaction_id, found.expected),
-        (DifferenceKind::MissingOnStatement, Some(paid[3].row), Some(40_000))
+        (BreakType::MissingOnStatement, Some(paid[3].row), Some(40_000))
     );
     uploaded(&t, &finance, "source=revio&unit=minor", file(&paid[3..])).await;
     assert_eq!(kinds(&t).await, NOTHING, "it came late");
@@ -173,8 +174,8 @@ async fn what_the_bank_alone_knows_is_found_until_a_journal_names_it(db: PgPool)
     assert_eq!(
         told,
         [
-            (DifferenceKind::BankOnly, Some(2_000), json!("suspense_in")),
-            (DifferenceKind::BankOnly, Some(-500), json!("own_funds_out")),
+            (BreakType::BankOnly, Some(2_000), json!("suspense_in")),
+            (BreakType::BankOnly, Some(-500), json!("own_funds_out")),
         ]
     );
     assert_eq!(found[0].evidence["may_be"], json!([same]), "a sum and a day only propose");
@@ -214,16 +215,14 @@ async fn what_the_bank_should_know_and_does_not_and_what_is_on_its_way_for_too_l
     t.advance(TimeDelta::days(1));
     let found = compare(&t).await;
     let told: Vec<_> = found.iter().map(|found| (found.kind, found.journal_id, found.expected)).collect();
-    let missing = [
-        (DifferenceKind::BankMissing, Some(arrived), Some(200)),
-        (DifferenceKind::BankMissing, Some(top_up), Some(300)),
-    ];
+    let missing =
+        [(BreakType::BankMissing, Some(arrived), Some(200)), (BreakType::BankMissing, Some(top_up), Some(300))];
     assert_eq!(told, missing);
     t.advance(TimeDelta::days(2));
     assert_eq!(kinds(&t).await, ["bank_missing"; 2], "T+3 is its last day");
     t.advance(TimeDelta::days(1));
     let found = compare(&t).await;
-    assert_eq!((found[0].kind, found[0].journal_id), (DifferenceKind::SettlementLate, Some(late)));
+    assert_eq!((found[0].kind, found[0].journal_id), (BreakType::SettlementLate, Some(late)));
     t.finish().await;
 }
 
@@ -241,14 +240,13 @@ async fn another_balance_at_the_bank_than_in_the_books_is_found(db: PgPool) {
     uploaded(&t, &maker, "source=bank&unit=major", line("700.00", "2026-03-02")).await;
     assert_eq!(kinds(&t).await, ["bank_only"], "the balance is right, the line is nobody's");
     uploaded(&t, &maker, "source=bank&unit=major", line("650.00", "2026-03-03")).await;
-    let found: Vec<_> =
-        compare(&t).await.into_iter().filter(|found| found.kind == DifferenceKind::BankBalance).collect();
+    let found: Vec<_> = compare(&t).await.into_iter().filter(|found| found.kind == BreakType::BankBalance).collect();
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].expected, found[0].actual), (Some(70_000), Some(65_000)));
     // What the bank's day did not know yet is no difference.
     let out = Journal { kind: "own_funds_in", state: "completed", amount: 5_000, evidence: "later", day: "2026-03-04" };
     journal(&t, &maker, &out).await;
     let found = compare(&t).await;
-    assert!(!found.iter().any(|found| found.kind == DifferenceKind::BankBalance), "{found:?}");
+    assert!(!found.iter().any(|found| found.kind == BreakType::BankBalance), "{found:?}");
     t.finish().await;
 }

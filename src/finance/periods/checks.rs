@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::store::{self, OpenBreak, Period};
 use super::{Month, Span, missing};
 use crate::app::App;
-use crate::finance::days::{self, ZONE};
+use crate::finance::days;
 use crate::finance::statement_files::{Source, comparing};
 use crate::finance::trial_balance::{self, CLOCK_MARGIN};
 use crate::platform::error::{Error, FieldError, Result};
@@ -51,7 +51,7 @@ pub(super) async fn pass(app: &App, db: &mut PgConnection, span: &Span, accepts:
             Err(other) => return Err(other),
         }
     }
-    let days = days_of(db, span).await?;
+    let days = days_of(app, db, span).await?;
     let done: BTreeSet<NaiveDate> = match days.first() {
         Some(first) => store::days_reconciled(&mut *db, *first, span.month.last_day()).await?.into_iter().collect(),
         None => BTreeSet::new(),
@@ -81,9 +81,9 @@ pub(super) async fn pass(app: &App, db: &mut PgConnection, span: &Span, accepts:
 }
 
 /// The days of the month since the books began, where they began in it.
-async fn days_of(db: &mut PgConnection, span: &Span) -> Result<Vec<NaiveDate>> {
+async fn days_of(app: &App, db: &mut PgConnection, span: &Span) -> Result<Vec<NaiveDate>> {
     let (first, last) = (span.month.first_day(), span.month.last_day());
-    let began = store::books_began(&mut *db, ZONE).await?.filter(|began| (first..=last).contains(began));
+    let began = store::books_began(&mut *db, days::zone(app)).await?.filter(|began| (first..=last).contains(began));
     let first = began.unwrap_or(first);
     Ok(std::iter::successors(Some(first), |day| Some(days::after(*day, 1))).take_while(|day| *day <= last).collect())
 }

@@ -56,13 +56,13 @@ pub(super) async fn make(
             follows(app, previous, currency.code(), &opening)?;
         }
         let window = (i64::try_from(span.before).unwrap_or(0), i64::try_from(span.cut).unwrap_or(i64::MAX));
-        let movements = store::movements(&mut *db, currency.code(), days::ZONE, window).await?;
+        let movements = store::movements(&mut *db, currency.code(), days::zone(app), window).await?;
         let books = reports::Books { currency, opening: &opening, closing: &closing, movements: &movements };
         if !books.tie_out() {
             return Err(broken(app, "opening, movements and closing do not tie out"));
         }
-        let transit = store::settlements_in_transit(&mut *db, currency.code(), days::ZONE, window).await?;
-        let fees = store::fees(&mut *db, currency.code(), days::ZONE, window).await?;
+        let transit = store::settlements_in_transit(&mut *db, currency.code(), days::zone(app), window).await?;
+        let fees = store::fees(&mut *db, currency.code(), days::zone(app), window).await?;
         books.add_to(&mut tables, span.month, &transit, &fees);
         books.add_to_journal(&mut journal);
     }

@@ -12,7 +12,7 @@ use super::store::{self, Fee, Movement, Transit};
 use super::{Month, Printed, Span};
 use crate::app::App;
 use crate::books::files::decimal;
-use crate::finance::days::{self, ZONE};
+use crate::finance::days;
 use crate::finance::statement_files::comparing;
 use crate::finance::trial_balance::{Line, csv};
 use crate::platform::error::{Error, Result};
@@ -317,7 +317,7 @@ pub(super) async fn add_rows(
 ) -> Result<()> {
     let last = span.month.last_day();
     let window = (i64::try_from(span.before).unwrap_or(0), i64::try_from(span.cut).unwrap_or(i64::MAX));
-    for journal in store::journals(&mut *db, ZONE, window).await? {
+    for journal in store::journals(&mut *db, days::zone(app), window).await? {
         let concerns = Month::of(journal.evidence_date);
         let concerns = (concerns < span.month).then_some(concerns);
         tables[JOURNALS].rows.push(row![
@@ -349,7 +349,7 @@ pub(super) async fn add_rows(
             accepted,
         ]);
     }
-    for item in store::open_items(&mut *db, ZONE, span.end).await? {
+    for item in store::open_items(&mut *db, days::zone(app), span.end).await? {
         let age = (last - item.since).num_days();
         tables[OPEN_ITEMS].rows.push(row![
             item.id,

@@ -195,6 +195,9 @@ pub fn business_days_after(from: DateTime, days: u32) -> DateTime {
     at
 }
 
+/// What tells the same difference in a file from the one at Revio itself: each is looked at again where it was found.
+pub const BY_STATEMENT: &str = "statement";
+
 /// One thing that differs, as one look saw it.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -247,6 +250,11 @@ impl Found {
     pub fn evident(mut self, name: &str, fact: impl Into<Value>) -> Self {
         self.evidence.insert(name.to_owned(), fact.into());
         self
+    }
+
+    /// Whether a fingerprint is of what a file says.
+    pub fn is_by_statement(fingerprint: &str) -> bool {
+        fingerprint.strip_suffix(BY_STATEMENT).is_some_and(|rest| rest.ends_with(" of="))
     }
 
     /// What it is, in one text that is the same each time that it is seen: type and ids, never an amount.

@@ -176,7 +176,7 @@ pub async fn step(app: &App, others: &[OtherLeg]) -> Result<Step> {
 /// One step of the run that is under way.
 pub async fn work(app: &App, others: &[OtherLeg]) -> Result<Step> {
     let now = app.clock.now();
-    let Some(mut run) = store::claim(&app.db, &app.config.reporting_time_zone, now, now + LEASE).await? else {
+    let Some(mut run) = store::claim(&app.db, &app.config.reporting.time_zone, now, now + LEASE).await? else {
         return Ok(Step::Idle);
     };
     app.crash.at("reconciliation.claimed")?;
@@ -258,7 +258,7 @@ async fn end(app: &App, run: &Run, at: &Checkpoint, (state, report, error): End<
 
 async fn start_due(app: &App) -> Result<()> {
     let now = app.clock.now();
-    let due = store::due(&app.db, &app.config.reporting_time_zone, now).await?;
+    let due = store::due(&app.db, &app.config.reporting.time_zone, now).await?;
     if due.running {
         return Ok(());
     }
@@ -305,7 +305,7 @@ pub async fn start(app: &App, new: New) -> Result<Option<Run>> {
         requested_by: &new.requested_by,
         checkpoint: serde_json::to_value(&begin).map_err(Error::internal)?,
     };
-    if !store::insert(&app.db, &row, &app.config.reporting_time_zone, now).await? {
+    if !store::insert(&app.db, &row, &app.config.reporting.time_zone, now).await? {
         return Ok(None);
     }
     tracing::info!(run.id = %row.id, kind = new.kind.name(), "a reconciliation begins");
@@ -327,12 +327,12 @@ pub async fn start_by(app: &App, actor: &Actor, kind: RunKind, since: Option<Dat
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Run> {
-    store::find(&app.db, &app.config.reporting_time_zone, id).await?.ok_or(Error::NotFound("run"))
+    store::find(&app.db, &app.config.reporting.time_zone, id).await?.ok_or(Error::NotFound("run"))
 }
 
 /// Newest first.
 pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Run>> {
-    Ok(store::list(&app.db, &app.config.reporting_time_zone, before, limit).await?)
+    Ok(store::list(&app.db, &app.config.reporting.time_zone, before, limit).await?)
 }
 
 /// The report of a finished run to the byte; `None`: it has none.

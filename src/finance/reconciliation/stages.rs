@@ -325,9 +325,10 @@ async fn other_legs(app: &App, run: &Run, at: &mut Checkpoint, others: &[OtherLe
 async fn unseen(app: &App, run: &Run, at: &mut Checkpoint, others: &[OtherLeg]) -> Result<Outcome> {
     let known = breaks::unseen(app, run.id, at.after, AGAIN).await?;
     for one in &known {
+        let by_statement = Found::is_by_statement(&one.fingerprint) && run.has(one.kind.rule().part);
         let looked_at = |leg: &OtherLeg| run.has(leg.part) && leg.types.contains(&one.kind);
         // What such a leg does not find any more is gone.
-        let look = match others.iter().any(looked_at) {
+        let look = match by_statement || others.iter().any(looked_at) {
             true => Look::Gone,
             false => subjects::look(app, run, one).await?,
         };

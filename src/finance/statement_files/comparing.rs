@@ -19,85 +19,24 @@ use std::collections::BTreeSet;
 
 use chrono::{NaiveDate, TimeDelta};
 use ledger::{AccountCode, Currency};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use self::store::{LateJournal, UnmatchedLine};
 use super::columns::Product;
 use super::{Source, moved, opened, reading};
 use crate::app::App;
-use crate::finance::days::{self, ZONE};
+use crate::finance::days;
+use crate::finance::reconciliation::found::{BY_STATEMENT, BreakType, Found, Part};
 use crate::finance::statement_files::matching;
 use crate::platform::clock::{DateTime, first_id_at};
 use crate::platform::error::{Error, Result};
-use crate::platform::text_enum::text_enum;
 
-text_enum! {
-    /// Some of the types of breaks, under the same names.
-    pub enum DifferenceKind {
-        SettlementUnbooked = "settlement_unbooked",
-        ProviderOnly = "provider_only",
-        AmountProvider = "amount_provider",
-        FeeProvider = "fee_provider",
-        MissingOnStatement = "missing_on_statement",
-        BankOnly = "bank_only",
-        BankMissing = "bank_missing",
-        SettlementLate = "settlement_late",
-        BankBalance = "bank_balance",
-    }
-}
-
-/// One thing that differs, as one look saw it.
-#[derive(Debug, Clone)]
-pub struct Difference {
-    pub kind: DifferenceKind,
-    pub currency: Option<Currency>,
-    /// What there should be and what there is, in minor units.
-    pub expected: Option<i64>,
-    pub actual: Option<i64>,
-    pub transaction_id: Option<Uuid>,
-    pub journal_id: Option<Uuid>,
-    pub provider_id: Option<Uuid>,
-    pub line_id: Option<Uuid>,
-    pub account: Option<AccountCode>,
-    /// Of a sum that Revio's object says too: this one is what the statement says.
-    pub discriminator: Option<&'static str>,
-    /// Since when it differs, by the facts.
-    pub since: DateTime,
-    /// What two looks must agree on.
-    pub observed: String,
-    /// Facts without personal data; of what is to be booked, the journal that is proposed.
-    pub evidence: Map<String, Value>,
-}
-
-impl Difference {
-    fn new(kind: DifferenceKind, since: DateTime, observed: String) -> Self {
-        Self {
-            kind,
-            currency: None,
-            expected: None,
-            actual: None,
-            transaction_id: None,
-            journal_id: None,
-            provider_id: None,
-            line_id: None,
-            account: None,
-            discriminator: None,
-            since,
-            observed,
-            evidence: Map::new(),
-        }
-    }
-
-    fn sums(self, currency: &str, expected: Option<i64>, actual: Option<i64>) -> Self {
-        Self { currency: Currency::parse(currency), expected, actual, ..self }
-    }
-
-    fn evident(mut self, name: &str, fact: impl Into<Value>) -> Self {
-        self.evidence.insert(name.to_owned(), fact.into());
-        self
-    }
-}
+/// The parts of it that reconciliation takes, each with its leg.
+pub const OF_REVIO: &[BreakType] =
+    &[BreakType::SettlementUnbooked, BreakType::ProviderOnly, BreakType::MissingOnStatement];
+pub const OF_BANK: &[BreakType] =
+    &[BreakType::BankOnly, BreakType::BankMissing, BreakType::SettlementLate, BreakType::BankBalance];
 
 /// Statements come late, and rows of a day are looked at again for so long.
 const LOOKED_BACK_DAYS: u64 = 7;
@@ -109,7 +48,7 @@ const SETTLEMENT_BUSINESS_DAYS: u32 = 3;
 
 /// All that differs now. What was found before is found again as long as it is so; new rows are looked for from `since` on, and of the
 /// days of files that came since.
-pub async fn compare(app: &App, since: DateTime) -> Result<Vec<Difference>> {
+pub async fn compare(app: &App, since: DateTime) -> Result<Vec<Found>> {
     match_again(app).await?;
     let mut found = unmatched(app).await?;
     found.extend(other_sums(app, since).await?);
@@ -162,17 +101,28 @@ async fn read_again(app: &App, file: Uuid) -> Result<bool> {
     Ok(any)
 }
 
-async fn unmatched(app: &App) -> Result<Vec<Difference>> {
-    let lines = store::unmatched(&app.db, ZONE).await?;
+/// What [`compare`] finds of one leg.
+pub async fn compare_part(app: &App, since: DateTime, part: Part) -> Result<Vec<Found>> {
+    let mut found = compare(app, since).await?;
+    found.retain(|found| found.kind.rule().part == part);
+    Ok(found)
+}
+
+fn sums(found: Found, currency: &str, expected: Option<i64>, actual: Option<i64>) -> Found {
+    Found { currency: Currency::parse(currency), expected, actual, ..found }
+}
+
+async fn unmatched(app: &App) -> Result<Vec<Found>> {
+    let lines = store::unmatched(&app.db, days::zone(app)).await?;
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for line in lines {
         let product = Product::parse(&line.product).unwrap_or(Product::Other);
         let kind = match product {
-            Product::Bank => DifferenceKind::BankOnly,
-            Product::Settlement => DifferenceKind::SettlementUnbooked,
+            Product::Bank => BreakType::BankOnly,
+            Product::Settlement => BreakType::SettlementUnbooked,
             Product::Inside => continue,
-            _ => DifferenceKind::ProviderOnly,
+            _ => BreakType::ProviderOnly,
         };
         // A payment stands in each file of its day.
         let is_new = line.provider_id.is_none_or(|id| seen.insert((line.product.clone(), id)));
@@ -183,12 +133,12 @@ async fn unmatched(app: &App) -> Result<Vec<Difference>> {
     Ok(found)
 }
 
-fn of_line(kind: DifferenceKind, line: &UnmatchedLine, product: Product) -> Difference {
-    let found = Difference::new(kind, line.since, format!("{} {}", line.id, line.amount_minor));
-    let found = found.sums(&line.currency, line.journal_minor, Some(line.amount_minor));
+fn of_line(kind: BreakType, line: &UnmatchedLine, product: Product) -> Found {
+    let found = Found::new(kind, line.since, format!("{} {}", line.id, line.amount_minor));
+    let found = sums(found, &line.currency, line.journal_minor, Some(line.amount_minor));
     // A line that has no id of Revio's is told by its own.
     let line_id = line.provider_id.is_none().then_some(line.id);
-    let mut found = Difference { provider_id: line.provider_id, line_id, journal_id: line.journal_id, ..found };
+    let mut found = Found { provider_id: line.provider_id, line_id, journal_id: line.journal_id, ..found };
     found = found.evident("file_sha256", line.sha256.as_str()).evident("line", line.number);
     found = found.evident("product", line.product.as_str()).evident("day", line.day.to_string());
     if !line.may_be.is_empty() {
@@ -202,19 +152,19 @@ fn of_line(kind: DifferenceKind, line: &UnmatchedLine, product: Product) -> Diff
 }
 
 /// The journal that would book it, as `POST /v1/admin/journals` takes it; a person decides.
-fn proposed(kind: DifferenceKind, line: &UnmatchedLine, product: Product) -> Option<Value> {
+fn proposed(kind: BreakType, line: &UnmatchedLine, product: Product) -> Option<Value> {
     let into_account = line.amount_minor > 0;
     let (journal, account) = match (kind, product) {
-        (DifferenceKind::SettlementUnbooked, _) => ("settlement", None),
-        (DifferenceKind::ProviderOnly, Product::TopUp) => ("float_top_up", None),
-        (DifferenceKind::ProviderOnly, Product::Fee) => ("provider_invoice", Some("provider_balance")),
-        (DifferenceKind::ProviderOnly, _) if into_account => ("suspense_in", Some("provider_balance")),
-        (DifferenceKind::BankOnly, _) if into_account => ("suspense_in", Some("bank")),
+        (BreakType::SettlementUnbooked, _) => ("settlement", None),
+        (BreakType::ProviderOnly, Product::TopUp) => ("float_top_up", None),
+        (BreakType::ProviderOnly, Product::Fee) => ("provider_invoice", Some("provider_balance")),
+        (BreakType::ProviderOnly, _) if into_account => ("suspense_in", Some("provider_balance")),
+        (BreakType::BankOnly, _) if into_account => ("suspense_in", Some("bank")),
         // Charges of the bank are the company's.
-        (DifferenceKind::BankOnly, _) => ("own_funds_out", None),
+        (BreakType::BankOnly, _) => ("own_funds_out", None),
         _ => return None,
     };
-    let evidence_kind = if kind == DifferenceKind::BankOnly { "bank_statement" } else { "provider_statement" };
+    let evidence_kind = if kind == BreakType::BankOnly { "bank_statement" } else { "provider_statement" };
     let reference = line.provider_id.unwrap_or(line.id);
     Some(
         json!({"kind": journal, "account": account, "amount": line.amount_minor.saturating_abs(), "currency": line.currency,
@@ -223,27 +173,27 @@ fn proposed(kind: DifferenceKind, line: &UnmatchedLine, product: Product) -> Opt
     )
 }
 
-async fn other_sums(app: &App, since: DateTime) -> Result<Vec<Difference>> {
+async fn other_sums(app: &App, since: DateTime) -> Result<Vec<Found>> {
     let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
     let mut found = Vec::new();
-    for line in store::other_fees(&app.db, (ZONE, from, since)).await? {
+    for line in store::other_fees(&app.db, (days::zone(app), from, since)).await? {
         let observed = format!("{} {} {}", line.id, line.booked, line.said);
-        let fee = Difference::new(DifferenceKind::FeeProvider, line.since, observed);
-        let fee = fee.sums(&line.currency, Some(line.booked), Some(line.said)).evident("day", line.day.to_string());
-        let fee = Difference { discriminator: Some("statement"), ..fee };
-        found.push(Difference { transaction_id: Some(line.transaction_id), provider_id: line.provider_id, ..fee });
+        let fee = Found::new(BreakType::FeeProvider, line.since, observed);
+        let fee = sums(fee, &line.currency, Some(line.booked), Some(line.said)).evident("day", line.day.to_string());
+        let fee = Found { discriminator: Some(BY_STATEMENT.to_owned()), ..fee };
+        found.push(Found { transaction_id: Some(line.transaction_id), provider_id: line.provider_id, ..fee });
     }
-    for line in store::other_amounts(&app.db, (ZONE, from, since)).await? {
+    for line in store::other_amounts(&app.db, (days::zone(app), from, since)).await? {
         let observed = format!("{} {} {}", line.id, line.booked, line.said);
-        let sum = Difference::new(DifferenceKind::AmountProvider, line.since, observed);
-        let sum = sum.sums(&line.currency, Some(line.booked), Some(line.said)).evident("day", line.day.to_string());
-        let sum = Difference { discriminator: Some("statement"), ..sum };
-        found.push(Difference { transaction_id: Some(line.transaction_id), provider_id: line.provider_id, ..sum });
+        let sum = Found::new(BreakType::AmountProvider, line.since, observed);
+        let sum = sums(sum, &line.currency, Some(line.booked), Some(line.said)).evident("day", line.day.to_string());
+        let sum = Found { discriminator: Some(BY_STATEMENT.to_owned()), ..sum };
+        found.push(Found { transaction_id: Some(line.transaction_id), provider_id: line.provider_id, ..sum });
     }
     Ok(found)
 }
 
-async fn missing(app: &App, since: DateTime) -> Result<Vec<Difference>> {
+async fn missing(app: &App, since: DateTime) -> Result<Vec<Found>> {
     let today = days::today(app).await?;
     let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
     let last = days::business_days_before(today, 1);
@@ -253,35 +203,34 @@ async fn missing(app: &App, since: DateTime) -> Result<Vec<Difference>> {
         Some(day) => first_id_at(days::start(app, *day).await? - ROW_LIFE_MAX),
         None => Uuid::max(),
     };
-    let rows = store::not_on_statement(&app.db, ZONE, &days, first).await?;
+    let rows = store::not_on_statement(&app.db, days::zone(app), &days, first).await?;
     let found = rows.into_iter().map(|row| {
-        let found =
-            Difference::new(DifferenceKind::MissingOnStatement, row.since, format!("{} {}", row.id, row.version));
-        let found = found.sums(&row.currency, Some(row.amount_minor), None).evident("kind", row.kind);
-        Difference { transaction_id: Some(row.id), provider_id: row.provider_id, ..found }
+        let found = Found::new(BreakType::MissingOnStatement, row.since, format!("{} {}", row.id, row.version));
+        let found = sums(found, &row.currency, Some(row.amount_minor), None).evident("kind", row.kind);
+        Found { transaction_id: Some(row.id), provider_id: row.provider_id, ..found }
     });
     Ok(found.collect())
 }
 
-async fn of_journals(app: &App) -> Result<Vec<Difference>> {
+async fn of_journals(app: &App) -> Result<Vec<Found>> {
     let today = days::today(app).await?;
     let late = |journal: &LateJournal, days: u32| days::business_days_after(journal.day, days) < today;
-    let of = |kind: DifferenceKind, journal: LateJournal| {
-        let found = Difference::new(kind, journal.since, format!("{} {}", journal.id, journal.version));
-        let found = found.sums(&journal.currency, Some(journal.amount_minor), None).evident("kind", journal.kind);
-        Difference { journal_id: Some(journal.id), ..found }
+    let of = |kind: BreakType, journal: LateJournal| {
+        let found = Found::new(kind, journal.since, format!("{} {}", journal.id, journal.version));
+        let found = sums(found, &journal.currency, Some(journal.amount_minor), None).evident("kind", journal.kind);
+        Found { journal_id: Some(journal.id), ..found }
     };
-    let settlements = store::settlements_in_transit(&app.db, ZONE).await?.into_iter();
+    let settlements = store::settlements_in_transit(&app.db, days::zone(app)).await?.into_iter();
     let settlements = settlements.filter(|journal| late(journal, SETTLEMENT_BUSINESS_DAYS));
-    let mut found: Vec<Difference> = settlements.map(|journal| of(DifferenceKind::SettlementLate, journal)).collect();
-    let missing = store::journals_without_line(&app.db, ZONE).await?.into_iter();
+    let mut found: Vec<Found> = settlements.map(|journal| of(BreakType::SettlementLate, journal)).collect();
+    let missing = store::journals_without_line(&app.db, days::zone(app)).await?.into_iter();
     let missing = missing.filter(|journal| days::business_days_after(journal.day, 1) <= today);
-    found.extend(missing.map(|journal| of(DifferenceKind::BankMissing, journal)));
+    found.extend(missing.map(|journal| of(BreakType::BankMissing, journal)));
     Ok(found)
 }
 
 /// The last closing balance of each currency's bank account. What the bank's day did not know yet is taken out of the books.
-async fn bank_balances(app: &App) -> Result<Vec<Difference>> {
+async fn bank_balances(app: &App) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     for currency in app.config.currencies.iter().copied() {
         let Some(file) = store::last_bank_balance(&app.db, currency.code()).await? else { continue };
@@ -292,10 +241,10 @@ async fn bank_balances(app: &App) -> Result<Vec<Difference>> {
             continue;
         }
         let since = days::end(app, file.day).await?;
-        let balance = Difference::new(DifferenceKind::BankBalance, since, format!("{} {expected}", file.id));
-        let balance = balance.sums(currency.code(), Some(expected), Some(file.closing));
+        let balance = Found::new(BreakType::BankBalance, since, format!("{} {expected}", file.id));
+        let balance = sums(balance, currency.code(), Some(expected), Some(file.closing));
         let balance = balance.evident("file_sha256", file.sha256).evident("day", file.day.to_string());
-        found.push(Difference { account: Some(AccountCode::Bank), ..balance });
+        found.push(Found { account: Some(AccountCode::Bank), ..balance });
     }
     Ok(found)
 }

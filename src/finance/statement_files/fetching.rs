@@ -16,7 +16,7 @@ use uuid::Uuid;
 use self::store::Claimed;
 use super::{Import, Source};
 use crate::app::App;
-use crate::finance::days::{self, ZONE};
+use crate::finance::days;
 use crate::identity::audit::Actor;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
@@ -34,7 +34,10 @@ const FAILURE_CHARS_MAX: usize = 300;
 /// Asks for the days that have no statement yet, then goes on with what was asked for. True when there may be more.
 pub async fn step(app: &App) -> Result<bool> {
     let today = days::of(app, app.clock.now() - AFTER_THE_DAY).await?;
-    for day in store::days_without(&app.db, ZONE, days::before(today, CAUGHT_UP_DAYS), days::before(today, 1)).await? {
+    for day in
+        store::days_without(&app.db, days::zone(app), days::before(today, CAUGHT_UP_DAYS), days::before(today, 1))
+            .await?
+    {
         store::insert_once(&app.db, app.clock.row_id(), day, app.clock.now()).await?;
     }
     let claimed = queue::step_due(&Requests(app), app.queue(), AT_ONCE).await?;
