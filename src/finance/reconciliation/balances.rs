@@ -15,7 +15,7 @@ use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
 use ledger::{AccountCode, Currency};
 
 use super::found::{BreakType, Found};
-use super::runs::Run;
+use super::run::Run;
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{self, BalanceField, Errand};

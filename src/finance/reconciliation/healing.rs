@@ -13,7 +13,7 @@ use ledger::Currency;
 
 use super::breaks::{self, Break};
 use super::found::{BreakType, Heals};
-use super::runs::Run;
+use super::run::Run;
 use super::subjects::{self, Look};
 use super::summaries;
 use crate::app::App;

@@ -17,7 +17,7 @@ use ledger::{AccountCode, Currency};
 use uuid::Uuid;
 
 use super::found::{BreakType, Found};
-use super::runs::Run;
+use super::run::Run;
 use crate::app::App;
 use crate::books::projector;
 use crate::platform::error::{Error, Result};

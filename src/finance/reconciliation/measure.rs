@@ -5,6 +5,7 @@ mod store;
 use ledger::AccountCode;
 
 use super::found::{BreakType, Severity};
+use super::run::RunKind;
 use super::{breaks, runs};
 use crate::app::App;
 use crate::platform::clock::DateTime;
@@ -55,7 +56,7 @@ async fn breaks_and_runs(app: &App) -> Result<()> {
         }
     }
     let finished = runs::store::last_finished(&app.db).await?;
-    for kind in runs::RunKind::ALL.iter().copied() {
+    for kind in RunKind::ALL.iter().copied() {
         let last = finished.iter().find(|(name, _)| name == kind.name());
         gauges.last_success.with_label_values(&[kind.name()]).set(last.map_or(0, |(_, at)| at.timestamp()));
         for outcome in ["clean", "breaks", "failed"] {

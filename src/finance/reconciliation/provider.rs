@@ -18,7 +18,7 @@ use ledger::{Amount, Currency, Leg, TransferId};
 use uuid::Uuid;
 
 use super::found::{BreakType, Found};
-use super::runs::Run;
+use super::run::Run;
 use crate::app::App;
 use crate::money::transactions::{self, Kind, State, Transaction};
 use crate::money::{provider_objects, suspense};
@@ -51,7 +51,7 @@ pub(super) async fn rows_after(app: &App, run: &Run, which: Which, after: Uuid, 
         Which::Open => store::open_after(&app.db, run, after, limit).await?,
         Which::JustEnded => store::ended_after(&app.db, run, (after, run.oldest_row()), limit).await?,
         Which::InTurn => {
-            let oldest = super::runs::first_id_of(run.until - LATER);
+            let oldest = super::run::first_id_of(run.until - LATER);
             store::later_after(&app.db, run, (after, oldest), limit).await?
         }
     };
@@ -209,9 +209,11 @@ fn compare_reversals(pair: &mut Pair<'_>, purchase: &Purchase, payment: &Payment
     let charged_back = pair.row.reversed.charged_back_minor;
     if let Some(total) = purchase.refunded(paid).filter(|total| *total != refunded) {
         pair.differs(BreakType::ReversedAtProvider, Some(total), Some(refunded));
-    } else if matches!(purchase.status, PurchaseStatus::ChargedBack(_)) && charged_back == 0 {
-        pair.differs(BreakType::ReversedAtProvider, None, Some(0));
-    } else if purchase.status.word() == "refunded" && refunded == 0 && charged_back == 0 {
+        return;
+    }
+    let charged = matches!(purchase.status, PurchaseStatus::ChargedBack(_));
+    let given_back = purchase.status.word() == "refunded" && refunded == 0;
+    if charged_back == 0 && (charged || given_back) {
         pair.differs(BreakType::ReversedAtProvider, None, Some(0));
     }
 }

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::breaks::{self, Break, BreakState};
 use super::found::{BreakType, Owner, Part, Severity};
-use super::runs::{Checkpoint, Run, RunKind};
+use super::run::{Run, RunKind};
+use super::stages::Checkpoint;
 use crate::app::App;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};

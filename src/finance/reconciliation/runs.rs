@@ -17,23 +17,19 @@
 
 pub(super) mod store;
 
-use std::collections::BTreeMap;
-
-use chrono::{NaiveDate, TimeDelta};
-use serde::{Deserialize, Serialize};
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::balances::Sums;
 use super::found::Part;
-use super::stages::{self, OtherLeg};
-use super::{report, stages::Outcome};
+use super::report;
+use super::run::{Run, RunKind, RunState};
+use super::stages::{self, Checkpoint, OtherLeg, Outcome};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
-use crate::platform::text_enum::text_enum;
 
 use self::store::{Finished, NewRun};
 
@@ -44,116 +40,6 @@ const UNTIL: TimeDelta = TimeDelta::minutes(2);
 pub const MANUAL: TimeDelta = TimeDelta::days(2);
 /// Of a daily run that failed.
 const TRIES_A_DAY: i64 = 3;
-
-text_enum! {
-    #[schema(as = ReconciliationRunKind)]
-    pub enum RunKind {
-        QuarterHour = "quarter_hour",
-        Daily = "daily",
-        Statement = "statement",
-        Manual = "manual",
-    }
-}
-
-text_enum! {
-    #[schema(as = ReconciliationRunState)]
-    pub enum RunState {
-        Running = "running",
-        Finished = "finished",
-        Failed = "failed",
-    }
-}
-
-impl RunKind {
-    /// A run that is not over by then is given up.
-    fn longest(self) -> TimeDelta {
-        match self {
-            Self::QuarterHour => TimeDelta::minutes(40),
-            Self::Daily | Self::Statement | Self::Manual => TimeDelta::hours(6),
-        }
-    }
-
-    /// How many rows Revio is asked about: what is left is asked about by the next ones, in turn.
-    pub(super) fn calls_max(self) -> i64 {
-        match self {
-            Self::QuarterHour => 600,
-            Self::Daily => 900,
-            Self::Statement | Self::Manual => 5_000,
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct Run {
-    pub id: Uuid,
-    pub kind: RunKind,
-    pub legs: Vec<String>,
-    pub state: RunState,
-    pub since: DateTime,
-    pub until: DateTime,
-    pub ledger_since: i64,
-    pub ledger_cut: i64,
-    pub accounting_day: NaiveDate,
-    /// Its first moment.
-    pub day_began: DateTime,
-    pub requested_by: String,
-    pub checkpoint: Value,
-    pub leased_until: Option<DateTime>,
-    pub started_at: DateTime,
-    pub finished_at: Option<DateTime>,
-    pub counts: Value,
-    pub sums: Value,
-    pub report_sha256: Option<Vec<u8>>,
-    pub error: Option<String>,
-}
-
-impl Run {
-    pub fn has(&self, part: Part) -> bool {
-        self.legs.iter().any(|leg| leg == part.name())
-    }
-
-    /// Whether it looks at every row there is.
-    pub(super) fn is_whole(&self) -> bool {
-        self.kind == RunKind::Daily
-    }
-
-    /// Older rows that changed since are found by their transfers, and by the daily run.
-    pub(super) fn oldest_row(&self) -> Uuid {
-        if self.is_whole() { Uuid::nil() } else { first_id_of(self.since - TimeDelta::days(2)) }
-    }
-}
-
-/// No row that was created at that time or later has a smaller id.
-pub(super) fn first_id_of(time: DateTime) -> Uuid {
-    u64::try_from(time.timestamp_millis()).map_or(Uuid::nil(), |millis| {
-        let id = ledger::row_id(millis, [0; 10]);
-        Uuid::from_u128(id.as_u128().saturating_sub(1))
-    })
-}
-
-/// Where a run goes on after a death, and what it has counted.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Checkpoint {
-    pub(super) stage: stages::Stage,
-    pub(super) after: Uuid,
-    pub(super) after_transfer: i64,
-    pub(super) currency: usize,
-    pub(super) calls: i64,
-    /// How far the turn of open rows is, and that of ended ones: over many runs.
-    pub(super) open_turn: Uuid,
-    pub(super) ended_turn: Uuid,
-    pub(super) resume_at: Option<DateTime>,
-    pub(super) counts: BTreeMap<String, i64>,
-    pub(super) sums: Sums,
-}
-
-impl Checkpoint {
-    pub(super) fn count(&mut self, what: &str, more: usize) {
-        let count = self.counts.entry(what.to_owned()).or_default();
-        *count = count.saturating_add(i64::try_from(more).unwrap_or(i64::MAX));
-    }
-}
 
 /// What became of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

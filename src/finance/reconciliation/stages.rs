@@ -1,6 +1,7 @@
 //! What a run does, stage by stage; a stage is called until it says that it is done. Called by `runs`, which saves the checkpoint after each
 //! call, whatever came of it: what a stage did is in the checkpoint or harmless to do again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -12,11 +13,12 @@ use uuid::Uuid;
 use super::breaks::{self, BreakState, LOOKS_APART};
 use super::found::{BreakType, Found, Part};
 use super::provider::{self, Asked, Which};
-use super::runs::{Checkpoint, Run, RunKind};
+use super::run::{Run, RunKind};
 use super::subjects::{self, Look};
 use super::{balances, healing, inside, summaries};
 use crate::app::App;
 use crate::books::projector;
+use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 
 /// Rows that Revio is asked about in one step.
@@ -35,6 +37,30 @@ pub struct OtherLeg {
     /// What it finds, and nobody else does.
     pub types: &'static [BreakType],
     pub compare: for<'a> fn(&'a App, &'a Run) -> BoxFuture<'a, Result<Vec<Found>>>,
+}
+
+/// Where a run goes on after a death, and what it has counted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Checkpoint {
+    pub(super) stage: Stage,
+    pub(super) after: Uuid,
+    pub(super) after_transfer: i64,
+    pub(super) currency: usize,
+    pub(super) calls: i64,
+    /// How far the turn of open rows is, and that of ended ones: over many runs.
+    pub(super) open_turn: Uuid,
+    pub(super) ended_turn: Uuid,
+    pub(super) resume_at: Option<DateTime>,
+    pub(super) counts: BTreeMap<String, i64>,
+    pub(super) sums: balances::Sums,
+}
+
+impl Checkpoint {
+    pub(super) fn count(&mut self, what: &str, more: usize) {
+        let count = self.counts.entry(what.to_owned()).or_default();
+        *count = count.saturating_add(i64::try_from(more).unwrap_or(i64::MAX));
+    }
 }
 
 /// In this order.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::breaks::Break;
 use super::found::{BreakType, Found};
 use super::provider::{self, Asked};
-use super::runs::{Run, RunKind};
+use super::run::{Run, RunKind};
 use super::{balances, inside, summaries};
 use crate::app::App;
 use crate::books::projector;

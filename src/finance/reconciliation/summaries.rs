@@ -6,7 +6,7 @@ use ledger::Currency;
 
 use super::breaks::Break;
 use super::found::{BreakType, Found};
-use super::runs::Run;
+use super::run::Run;
 use crate::app::App;
 use crate::books::projector;
 use crate::platform::error::Result;

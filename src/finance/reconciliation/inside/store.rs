@@ -3,7 +3,7 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::super::runs::Run;
+use super::super::run::Run;
 use crate::platform::clock::DateTime;
 
 /// A row of `transactions` or `journals`, and what the ledger's copy has of it. Sums of what moved, by leg; null = no such transfer.

@@ -3,7 +3,7 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::super::runs::Run;
+use super::super::run::Run;
 
 /// Rows that wait for Revio's word, in the order of their ids. State by state, so that the index of rows that are not completed is read.
 pub(super) async fn open_after(db: impl PgExecutor<'_>, run: &Run, after: Uuid, limit: i64) -> sqlx::Result<Vec<Uuid>> {

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::{Run, RunKind, RunState};
+use super::super::run::{Run, RunKind, RunState};
 use crate::platform::clock::DateTime;
 
 /// The columns of a [`Run`], once; `$1` is the time zone of accounting days.
