@@ -193,7 +193,8 @@ async fn the_command_tells_a_clean_system_from_one_with_breaks_and_from_a_run_th
     let customer = t.customer_with(5_000).await;
     t.advance(TimeDelta::minutes(3));
     octoco::books::projector::catch_up(&t.app).await.expect("the ledger can be copied");
-    let options = reconcile::Options { since: TimeDelta::days(2), leg: None };
+    let options =
+        reconcile::Options { since: TimeDelta::days(2), leg: None, statement: None, source: None, dry_run: false };
     let (text, verdict) = reconcile::run(&t.app, &options).await.expect("a run");
     assert_eq!(verdict, Verdict::Clean, "{text}");
     assert!(text.contains("no breaks") && text.contains("expected=50.00"), "{text}");
