@@ -57,7 +57,7 @@ async fn a_break_that_is_accepted_takes_two_people(db: PgPool) {
     assert_eq!(agreed.body["resolved_by"], json!(one.id));
     assert_eq!(agreed.body["accepted_by"], json!(two.id));
     let audited: Vec<String> =
-        sqlx::query_scalar("select action from audit_log where object_kind = 'break' order by id")
+        sqlx::query_scalar("select action from audit_log where object_kind = 'break' order by action")
             .fetch_all(&t.app.db)
             .await
             .expect("PostgreSQL answers");

@@ -144,13 +144,17 @@ async fn what_is_due_is_started_by_the_worker_a_day_and_a_quarter_of_an_hour_at_
         octoco::books::projector::catch_up(&t.app).await.expect("the ledger can be copied");
         while !matches!(reconciliation::step(&t.app, OTHERS).await.expect("a step"), Step::Finished | Step::Idle) {}
     }
-    let kinds: Vec<String> = sqlx::query_scalar("select kind from reconciliation_runs order by id")
+    let kinds: Vec<String> = sqlx::query_scalar("select kind from reconciliation_runs order by kind")
         .fetch_all(&t.app.db)
         .await
         .expect("PostgreSQL answers");
-    assert_eq!(kinds, ["daily", "quarter_hour"], "the day that was not closed first; then nothing is due");
+    assert_eq!(
+        kinds,
+        ["daily", "quarter_hour"],
+        "the day that was not closed, a quarter of an hour, and then nothing is due"
+    );
     let day: chrono::NaiveDate =
-        sqlx::query_scalar("select accounting_day from reconciliation_runs order by id limit 1")
+        sqlx::query_scalar("select accounting_day from reconciliation_runs where kind = 'daily'")
             .fetch_one(&t.app.db)
             .await
             .expect("a run");
