@@ -237,11 +237,11 @@ where
 
 async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
     look_at_database(&app).await;
-    let (listener, operators) =
-        (TcpListener::bind(app.config.listen_addr).await?, server::bind_for_operators(&app).await?);
+    let listener = TcpListener::bind(app.config.listen_addr).await?;
+    let operators = server::bind_for_operators(&app).await?;
     let (address, operations) = (listener.local_addr()?, operators.local_addr()?);
-    tracing::info!(%address, %operations, with_worker, "octoco serves");
     let stop = stop_on_signal()?;
+    tracing::info!(%address, %operations, with_worker, "octoco serves");
     let mut tasks = if with_worker { worker::start(&app, &stop) } else { JoinSet::new() };
     accompany(&app, &stop, operators, &mut tasks);
     let server = Server::new(app.clone(), stop.clone()).run(listener);
@@ -251,8 +251,8 @@ async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
 async fn work(app: App) -> Result<ExitCode, BoxError> {
     look_at_database(&app).await;
     let operators = server::bind_for_operators(&app).await?;
-    tracing::info!(operations = %operators.local_addr()?, "octoco works");
     let stop = stop_on_signal()?;
+    tracing::info!(operations = %operators.local_addr()?, "octoco works");
     let mut tasks = worker::start(&app, &stop);
     accompany(&app, &stop, operators, &mut tasks);
     supervise(&app, &stop, tasks, stop.cancelled()).await
@@ -268,8 +268,7 @@ async fn look_at_database(app: &App) {
     }
 }
 
-/// What every process does, also one that runs no worker: it tells the workers what it has put into the database, writes down what it
-/// has counted, measures the time, answers its operators, and ends when only a new process helps.
+/// What every process does: tells the workers what it wrote, keeps its counts and the time, answers operators, ends when it must.
 fn accompany(app: &App, stop: &CancellationToken, operators: TcpListener, tasks: &mut JoinSet<&'static str>) {
     let (announced, stopped) = (app.clone(), stop.clone());
     tasks.spawn(async move {

@@ -186,7 +186,8 @@ async fn an_old_connection_ends_behind_the_answer_in_hand(db: PgPool) {
     let routes = waiting_route(&started, &gate);
     let server =
         Planted::new(&t.app, routes, LONG, ConnectionTimeouts { age: AMPLE, ..ConnectionTimeouts::default() }).await;
-    let (mut idle, mut busy) = (server.connect().await, server.connect().await);
+    // The busy one is the older one: when the other has ended, its time is over too.
+    let (mut busy, mut idle) = (server.connect().await, server.connect().await);
     send(&mut idle, "GET /healthz HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
     send(&mut busy, "GET /planted/waits HTTP/1.1\r\nHost: octoco\r\n\r\n").await;
     started.notified().await;

@@ -112,6 +112,6 @@ fn follows(app: &App, previous: &Period, currency: &str, opening: &[Line]) -> Re
 /// What cannot be while the ledger is whole.
 pub(super) fn broken(app: &App, problem: &'static str) -> Error {
     app.metrics.finance.period_reprint_mismatches.inc();
-    tracing::error!("{problem}");
+    tracing::error!(problem, "the books of a month do not hold");
     Error::internal(problem)
 }
