@@ -204,9 +204,7 @@ where
     F: FnOnce(App) -> Fut,
     Fut: Future<Output = Result<ExitCode, BoxError>>,
 {
-    let config = Config::from_env()?;
-    let url = config.database_url.clone();
-    with(config, url, body).await
+    with(Config::from_env()?, |config| config.database_url.clone(), body).await
 }
 
 /// The same as the role that owns the tables.
@@ -215,19 +213,18 @@ where
     F: FnOnce(App) -> Fut,
     Fut: Future<Output = Result<ExitCode, BoxError>>,
 {
-    let config = Config::from_env()?;
-    let url = config.migration_database_url.clone();
-    with(config, url, body).await
+    with(Config::from_env()?, |config| config.migration_database_url.clone(), body).await
 }
 
-async fn with<F, Fut>(config: Config, database_url: SecretString, body: F) -> Result<ExitCode, BoxError>
+async fn with<F, Fut>(config: Config, url: fn(&Config) -> SecretString, body: F) -> Result<ExitCode, BoxError>
 where
     F: FnOnce(App) -> Fut,
     Fut: Future<Output = Result<ExitCode, BoxError>>,
 {
     let telemetry = Telemetry::start(config.log_format, &config.collectors)?;
     let shutdown = config.shutdown.saturating_sub(telemetry.time_to_close());
-    let app = App::connect(Config { shutdown, ..config }, &database_url).await?;
+    let url = url(&config);
+    let app = App::connect(Config { shutdown, ..config }, &url).await?;
     telemetry.count_in(&app.metrics);
     let result = body(app.clone()).await;
     app.ledger.clone().close().await;
