@@ -34,6 +34,7 @@ use self::reading::{RawLine, Table, When};
 use self::store::NewLine;
 use crate::app::App;
 use crate::finance::days;
+use crate::finance::reconciliation::{New, Part, RunKind, runs};
 use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::encryption::Encrypted;
 use crate::platform::error::{Error, FieldError, Result};
@@ -96,6 +97,13 @@ impl<'a> Import<'a> {
     pub fn new(source: Source, content: &'a [u8]) -> Self {
         Self { source, content, unit: None, currency: None, from: None, to: None, dry_run: false, fetched_as: None }
     }
+}
+
+/// A run compares at once what a new file says; while another one is under way, that one or the next does.
+pub(super) async fn compare_soon(app: &App, actor: &Actor) -> Result<()> {
+    let legs = vec![Part::B, Part::C];
+    let new = New { kind: RunKind::Statement, legs, since: None, requested_by: actor.name().to_owned() };
+    runs::start(app, new).await.map(drop)
 }
 
 /// # Errors

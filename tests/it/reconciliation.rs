@@ -2,6 +2,7 @@
 //! found within one, typed, and healed or left open as the table says (`found.rs`).
 
 mod faults;
+mod files;
 mod inside;
 mod people;
 mod provider;

@@ -1,0 +1,83 @@
+//! What files of Revio's and the bank's say becomes breaks as all else does: found in one cycle, typed, and gone once it is booked.
+
+use chrono::TimeDelta;
+use octoco::books::projector;
+use octoco::finance::reconciliation::{self, New, Part, RunKind, Step};
+use octoco::processes::worker::OTHER_LEGS;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::states;
+use crate::harness::TestApp;
+use crate::journals::{booked, company, entry, land, with};
+use crate::statement_files::{deposits, file, uploaded};
+
+/// A run of both legs that files have a part in. Importing a file has begun one already, unless another was under way.
+async fn cycle(t: &TestApp) {
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    let legs = vec![Part::B, Part::C];
+    let new = New { kind: RunKind::Manual, legs, since: None, requested_by: "system".to_owned() };
+    reconciliation::start(&t.app, new).await.expect("PostgreSQL answers");
+    for _ in 0..500 {
+        match reconciliation::work(&t.app, OTHER_LEGS).await.expect("a step") {
+            Step::More => {}
+            Step::Pause => t.advance(TimeDelta::seconds(61)),
+            Step::Finished => return,
+            Step::Idle | Step::Failed => panic!("the run did not go on"),
+        }
+    }
+    panic!("not finished");
+}
+
+async fn assert_states(t: &TestApp, expected: &[(&str, &str)]) {
+    for (kind, state) in expected {
+        let found = states(t, kind).await;
+        assert!(!found.is_empty() && found.iter().all(|found| found == state), "{kind}: {found:?}");
+    }
+}
+
+fn of_line(kind: &str, amount: i64, reference: Uuid) -> Value {
+    let body = entry(kind, amount);
+    let evidence = with(body["evidence"].clone(), json!({"kind": "provider_statement", "reference": reference}));
+    with(body, json!({"evidence": evidence}))
+}
+
+#[sqlx::test]
+async fn what_files_say_opens_breaks_in_one_cycle_and_they_are_gone_once_it_is_booked(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let staff = company(&t).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000]).await;
+    let late = booked(&t, &staff.maker, &staff.checker, entry("settlement", 7_000), "late").await;
+    let (stranger, settlement) = (Uuid::new_v4(), Uuid::new_v4());
+    let lines = format!(
+        "{stranger},,purchase,paid,ZAR,500,,2026-03-02T09:00:00Z\n\
+         {settlement},S-1,settlement,success,ZAR,40000,,2026-03-02T09:00:00Z\n"
+    );
+    // One deposit has another fee than was booked, and one is not there at all.
+    let content = file(&paid[..2]).replace(",20000,200,", ",20000,215,") + &lines;
+    uploaded(&t, &staff.maker, "source=revio&unit=minor&from=2026-03-02&to=2026-03-02", content).await;
+    let bank = "Date,Description,Amount,Balance\n2026-03-02,Charges,-5.00,9995.00\n";
+    uploaded(&t, &staff.maker, "source=bank&unit=major", bank).await;
+    t.advance(TimeDelta::days(9));
+    t.drive().await;
+    cycle(&t).await;
+    let open = [
+        ("provider_only", "open"),
+        ("settlement_unbooked", "open"),
+        ("fee_provider", "open"),
+        ("missing_on_statement", "open"),
+        ("bank_only", "open"),
+        ("settlement_late", "open"),
+    ];
+    assert_states(&t, &open).await;
+    booked(&t, &staff.maker, &staff.checker, of_line("suspense_in", 500, stranger), "suspense").await;
+    let sent = booked(&t, &staff.maker, &staff.checker, of_line("settlement", 40_000, settlement), "settled").await;
+    for journal in [late.id(), sent.id()] {
+        land(&t, &staff.checker, journal, "arrived", "bank line").await;
+    }
+    cycle(&t).await;
+    let gone = [("provider_only", "cleared"), ("settlement_unbooked", "cleared"), ("settlement_late", "cleared")];
+    assert_states(&t, &gone).await;
+    assert_states(&t, &[("fee_provider", "open"), ("missing_on_statement", "open"), ("bank_only", "open")]).await;
+}
