@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
+import uuid
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -35,6 +37,7 @@ EXAMPLES_IN_TEST = 2
 PHASES_IN_TEST = {role: PHASES if role == "admin" else "examples,fuzzing" for role in ROLES}
 SEED = 20_261_124
 FINDINGS_SHOWN = 20
+CLOSED = "2026-03"  # a month that waits for its checker
 NO_LIMITS = {"RATE_LIMITS": "off", "REVIO_CALLS_PER_SECOND": "10000", "RECONCILIATION_CALLS_PER_SECOND": "10000",
              "OPEN_DEPOSITS_MAX": "100000"}
 
@@ -173,6 +176,9 @@ class People:
         self.adjustments = [maker.propose(victim.id) for victim in self.victims for _ in range(3)]
         self.journals = [maker.propose_journal(kind) for kind in ("own_funds_in", "settlement") for _ in range(3)]
         self.requests = [maker.ask_to_unfreeze() for _ in range(3)]
+        self.statements = [maker.import_statement(number) for number in (1, 2)]
+        self.make_ready(CLOSED)
+        self.months = [maker.close(CLOSED)]
 
     def sql(self, statement):
         return parts.sql(self.up, statement, "octoco")
@@ -185,10 +191,27 @@ class People:
             person.become(role)
         return person
 
+    def make_ready(self, month):
+        """A run for each day, so that the month can be closed."""
+        days = f"generate_series(date '{month}-01', date '{month}-01' + interval '1 month - 1 day', '1 day') as day"
+        what = "gen_random_uuid(), 'daily', '{a,b,c}', 'finished', 'epoch', day, day, 'system', day, day"
+        columns = "id, kind, legs, state, since, until, accounting_day, requested_by, started_at, finished_at"
+        self.sql(f"insert into reconciliation_runs ({columns}) select {what} from {days}")
+
+    def break_some(self):
+        """Differences of nobody's, which no run looks at: some for each who calls, since what has ended stays so."""
+        columns = ("id, fingerprint, type, severity, leg, state, currency, expected_minor, actual_minor, since, observed,"
+                   " first_seen_at, last_seen_at, opened_at, owner, first_run_id, last_run_id")
+        what = ("gen_random_uuid(), 'fuzzing ' || gen_random_uuid(), 'd1_late', 'high', 'b', 'open', 'ZAR', 100, 0, now(),"
+                " 'fuzzing', now(), now(), now(), 'finance', run.id, run.id")
+        run = "(select id from reconciliation_runs order by id limit 1) as run"
+        return self.sql(f"insert into breaks ({columns}) select {what} from {run}, generate_series(1, 6) returning id").split()
+
     def environment(self, role):
         """What hooks.py must know."""
         person = self.sign_up(role)
         webhooks = self.sql("select id from webhook_logs limit 20").split()
+        runs = self.sql("select id from reconciliation_runs order by report is null limit 20").split()
         users = [victim.id for victim in self.victims]
         objects = {
             "/v1/transactions/": person.transactions,
@@ -198,6 +221,10 @@ class People:
             "/v1/admin/adjustments/": self.adjustments,
             "/v1/admin/journals/": self.journals,
             "/v1/admin/requests/": self.requests,
+            "/v1/admin/reconciliation/runs/": runs,
+            "/v1/admin/reconciliation/breaks/": self.break_some(),
+            "/v1/admin/reconciliation/statements/": self.statements,
+            "/v1/admin/periods/": self.months,
             "/v1/bank-accounts/": [person.bank_account],
             "/v1/admin/users/": users,
             "/v1/admin/webhooks/": webhooks,
@@ -242,6 +269,18 @@ class Person(demo.Customer):
         evidence = {"kind": proof, "reference": "fuzzing", "sha256": "0" * 64, "date": "2026-01-02"}
         what = {"kind": kind, "amount": 100, "currency": "ZAR", "evidence": evidence, "reason": "fuzzing"}
         return self.call("POST", "/v1/admin/journals", what, key=True)["id"]
+
+    def import_statement(self, number):
+        """Of a month that everything was over in; the lines are nobody's."""
+        lines = f"id,product,currency,amount,date\n{uuid.uuid4()},purchases,ZAR,{number}00.50,{CLOSED}-0{number}\n"
+        path = f"/v1/admin/reconciliation/statements?source=revio&unit=major&from={CLOSED}-01&to={CLOSED}-31"
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "text/csv"}
+        url = f"http://127.0.0.1:{self.up.ports['octoco']}{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, lines.encode(), headers), timeout=30) as answer:
+            return json.load(answer)["id"]
+
+    def close(self, month):
+        return self.call("POST", "/v1/admin/periods/close", {"month": month})["month"]
 
     def ask_to_unfreeze(self):
         frozen = demo.Customer(self.up, "frozen")
