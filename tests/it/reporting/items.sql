@@ -1,8 +1,8 @@
 -- A row of everything that no flow of customers' money leaves behind, so that every view has one.
 update transactions set held_code = 'undecided', held_reason = 'x', held_at = updated_at, due_at = null where kind = 'withdrawal' and state = 'submitted';
 update transactions set dismissed_reason = 'x', checkout_url = 'https://pay.example/x';
-insert into reconciliation_runs (id, kind, legs, state, since, until, accounting_day, requested_by, started_at, finished_at, report_sha256)
-values ('0199aaaa-0000-7000-8000-000000000000', 'daily', '{a,b,c}', 'finished', now() - interval '1 day', now(), reporting.day(now()), 'system', now(), now(), sha256('x'));
+insert into reconciliation_runs (id, kind, legs, state, since, until, accounting_day, requested_by, started_at, finished_at, report, report_sha256)
+values ('0199aaaa-0000-7000-8000-000000000000', 'daily', '{a,b,c}', 'finished', now() - interval '1 day', now(), reporting.day(now()), 'system', now(), now(), 'x', sha256('x'));
 insert into breaks (id, fingerprint, type, severity, leg, state, currency, expected_minor, actual_minor, since, observed, first_seen_at, last_seen_at,
                     opened_at, owner, first_run_id, last_run_id)
 values ('0199aaaa-0000-7000-8000-000000000001', 'x', 'provider_balance', 'high', 'b', 'open', 'ZAR', 1000, 900, now() - interval '3 days', 'x', now(), now(),
@@ -11,7 +11,7 @@ insert into provider_balances values ('0199aaaa-0000-7000-8000-000000000000', 'Z
 insert into statement_files (id, source, sha256, currency, unit, from_day, to_day, lines, matched, unmatched, content, key_id, imported_by, imported_at)
 values ('0199aaaa-0000-7000-8000-000000000002', 'revio', sha256('y'), 'ZAR', 'minor', reporting.day(now()) - 5, reporting.day(now()) - 1, 1, 1, 0, 'x', 'x', 'x', now());
 insert into statement_lines (id, file_id, number, reference, product, currency, amount_minor, fee_minor, day, transaction_id, matched_by)
-select '0199aaaa-0000-7000-8000-000000000003', '0199aaaa-0000-7000-8000-000000000002', 1, 'x', 'purchases', 'ZAR', 100000, 290, reporting.day(now()), id, 'id'
+select '0199aaaa-0000-7000-8000-000000000003', '0199aaaa-0000-7000-8000-000000000002', 1, 'x', 'purchase', 'ZAR', 100000, 290, reporting.day(now()), id, 'id'
   from transactions where kind = 'deposit' order by id limit 1;
 insert into journals (id, kind, amount_minor, currency, evidence_kind, evidence_reference, evidence_sha256, evidence_date, reason, requested_by, created_at,
                       idempotency_key, request_hash, state, updated_at, sent_at, expected_on, arrival_reference, failure_reason, held_reason)
