@@ -35,8 +35,12 @@ EXAMPLES_IN_TEST = 2
 PHASES_IN_TEST = {role: PHASES if role == "admin" else "examples,fuzzing" for role in ROLES}
 SEED = 20_261_124
 FINDINGS_SHOWN = 20
-NO_LIMITS = {"RATE_LIMITS": "off", "REVIO_CALLS_PER_SECOND": "10000", "RECONCILIATION_CALLS_PER_SECOND": "10000",
-             "OPEN_DEPOSITS_MAX": "100000"}
+NO_LIMITS = {
+    "RATE_LIMITS": "off",
+    "REVIO_CALLS_PER_SECOND": "10000",
+    "RECONCILIATION_CALLS_PER_SECOND": "10000",
+    "OPEN_DEPOSITS_MAX": "100000",
+}
 
 
 def run(examples, role, seed):
