@@ -38,8 +38,12 @@ PHASES_IN_TEST = {role: PHASES if role == "admin" else "examples,fuzzing" for ro
 SEED = 20_261_124
 FINDINGS_SHOWN = 20
 CLOSED = "2026-03"  # a month that waits for its checker
-NO_LIMITS = {"RATE_LIMITS": "off", "REVIO_CALLS_PER_SECOND": "10000", "RECONCILIATION_CALLS_PER_SECOND": "10000",
-             "OPEN_DEPOSITS_MAX": "100000"}
+NO_LIMITS = {
+    "RATE_LIMITS": "off",
+    "REVIO_CALLS_PER_SECOND": "10000",
+    "RECONCILIATION_CALLS_PER_SECOND": "10000",
+    "OPEN_DEPOSITS_MAX": "100000",
+}
 
 
 def run(examples, role, seed):
