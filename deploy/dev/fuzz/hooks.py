@@ -96,9 +96,10 @@ FILES = ("id,product,currency,amount,date\n", "Date;Description;Amount;Currency\
 
 @schemathesis.serializer("text/csv")
 def csv(context, value):
-    text = value if isinstance(value, str) else json.dumps(value)
-    which = len(text) % 4
-    return (FILES[which] if which < len(FILES) else text).encode(errors="replace")
+    if not isinstance(value, str):
+        return json.dumps(value).encode()
+    which = len(value) % 4
+    return (FILES[which] if which < len(FILES) else value).encode(errors="replace")
 
 
 # -- who calls --------------------------------------------------------------------------------------------------------
