@@ -83,7 +83,7 @@ struct PageQuery {
 #[into_params(parameter_in = Query)]
 struct FormatQuery {
     /// Default `json`.
-    #[param(value_type = Option<Format>)]
+    #[param(inline, value_type = Option<Format>)]
     format: Option<String>,
 }
 
