@@ -138,18 +138,22 @@ select set_reporting_time_zone(time_zone) from reporting_settings;
 create or replace function day_start(day date) returns bigint language sql stable set search_path = pg_catalog, public return
     (extract(epoch from day::timestamp at time zone (select time_zone from public.reporting_settings)) * 1000000000)::bigint;
 
--- What ledger_days should say of some days: the same added up from the copied transfers.
+-- What ledger_days should say of some days: the same added up from the copied transfers. Another transfer is looked up by its id where
+-- a row needs one: a join would read all transfers for each day.
 create or replace function ledger_days_of(of_currency text, first date, last date) returns setof ledger_days language sql stable as $$
-    select t.currency, reporting.day(timestamptz 'epoch' + (t.timestamp / 1000) * interval '1 microsecond') as day, t.code, t.kind,
-           d.code, c.code, case when t.code = 11 then coalesce(m.code, 0) else t.code end, count(*), sum(t.amount_minor)::numeric,
-           coalesce(sum(p.amount_minor), 0)::numeric
-      from ledger_transfers t
-      join ledger_accounts d on d.id = t.debit_account_id
-      join ledger_accounts c on c.id = t.credit_account_id
-      left join ledger_transfers p on p.id = t.pending_id
-      -- The first transfer of the fee's row.
-      left join ledger_transfers m on t.code = 11 and m.id = (left(t.id::text, 34) || '01')::uuid
-     where t.currency = of_currency and t.timestamp >= day_start(first) and t.timestamp < day_start(last + 1)
+    select s.currency, s.day, s.code, s.kind, s.debit_code, s.credit_code, s.of_code, count(*), sum(s.amount_minor)::numeric,
+           coalesce(sum(s.released_minor), 0)::numeric
+      from (select t.currency, reporting.day(timestamptz 'epoch' + (t.timestamp / 1000) * interval '1 microsecond') as day, t.code, t.kind,
+                   d.code as debit_code, c.code as credit_code, t.amount_minor,
+                   -- The first transfer of the fee's row.
+                   case when t.code = 11 then coalesce((select m.code from ledger_transfers m
+                                                         where m.id = (left(t.id::text, 34) || '01')::uuid), 0) else t.code end as of_code,
+                   case when t.pending_id is not null
+                        then (select p.amount_minor from ledger_transfers p where p.id = t.pending_id) end as released_minor
+              from ledger_transfers t
+              join ledger_accounts d on d.id = t.debit_account_id
+              join ledger_accounts c on c.id = t.credit_account_id
+             where t.currency = of_currency and t.timestamp >= day_start(first) and t.timestamp < day_start(last + 1)) as s
      group by 1, 2, 3, 4, 5, 6, 7
 $$;
 

@@ -311,7 +311,11 @@ impl Revio {
             return Err(RevioError::Paused(wait));
         }
         if !what.has_place() {
-            self.budget.take(class).await.map_err(RevioError::NoPlace)?;
+            let place = match class {
+                Class::Reconciliation => self.budget.wait_for_run(class).await,
+                _ => self.budget.take(class).await,
+            };
+            place.map_err(RevioError::NoPlace)?;
         }
         // After a pause this may make it the probe, so it is made now.
         if let Some(wait) = breaker.wait(self.clock.now()) {

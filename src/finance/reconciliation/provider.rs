@@ -47,12 +47,17 @@ pub(super) enum Which {
 }
 
 pub(super) async fn rows_after(app: &App, run: &Run, which: Which, after: Uuid, limit: i64) -> Result<Vec<Uuid>> {
+    // A run over everything has no window: just ended is then what did so on the day that it closes, and later.
+    let since = if run.is_whole() { run.day_began } else { run.since };
     let ids = match which {
         Which::Open => store::open_after(&app.db, run, after, limit).await?,
-        Which::JustEnded => store::ended_after(&app.db, run, (after, run.oldest_row()), limit).await?,
+        Which::JustEnded => {
+            let oldest = super::run::oldest_changed_since(since);
+            store::ended_after(&app.db, (since, run.until), (after, oldest), limit).await?
+        }
         Which::InTurn => {
             let oldest = super::run::first_id_of(run.until - LATER);
-            store::later_after(&app.db, run, (after, oldest), limit).await?
+            store::later_after(&app.db, since, (after, oldest), limit).await?
         }
     };
     Ok(ids)

@@ -82,8 +82,13 @@ impl Run {
 
     /// Older rows that changed since are found by their transfers, and by the daily run.
     pub(super) fn oldest_row(&self) -> Uuid {
-        if self.is_whole() { Uuid::nil() } else { first_id_of(self.since - TimeDelta::days(2)) }
+        if self.is_whole() { Uuid::nil() } else { oldest_changed_since(self.since) }
     }
+}
+
+/// Most rows that change are not older than two days then.
+pub(super) fn oldest_changed_since(since: DateTime) -> Uuid {
+    first_id_of(since - TimeDelta::days(2))
 }
 
 /// No row that was created at that time or later has a smaller id.

@@ -106,11 +106,14 @@ impl NewJournalBody {
     fn check_names(&self, fields: &mut Fields, kind: Kind, account: Option<OpenAccount>) {
         let Facts { accounts, credit, .. } = kind.facts();
         let said = account.is_some_and(|account| accounts.contains(&account));
-        let names = || accounts.iter().map(|account| account.name()).collect::<Vec<_>>().join(" or ");
+        let others = || {
+            let names: Vec<_> = accounts.iter().map(|account| account.name()).collect();
+            format!("must be {} for {}", names.join(" or "), kind.name())
+        };
         match (accounts.is_empty(), &self.account) {
             (true, Some(_)) => fields.wrong("account", format!("is not for {}", kind.name())),
-            (false, None) => fields.wrong("account", format!("must be {}", names())),
-            (false, Some(_)) if account.is_some() && !said => fields.wrong("account", format!("must be {}", names())),
+            (false, None) => fields.wrong("account", others()),
+            (false, Some(_)) if account.is_some() && !said => fields.wrong("account", others()),
             _ => {}
         }
         for (field, named, needed) in [

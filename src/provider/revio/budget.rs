@@ -7,7 +7,7 @@
 //! | webhooks | asking for the purchase that Revio told of | the event waits |
 //! | deposits | a new purchase: a customer waits for the link | the customer waits for 2 s, then 503 |
 //! | polling | looking at purchases of which nobody told | the row waits |
-//! | reconciliation | looking at what should be settled, balance, statements | the run waits |
+//! | reconciliation | looking at what should be settled, balance, statements | the run waits for 2 s, then until its next step |
 //!
 //! Reconciliation has a rate of its own besides (`RECONCILIATION_CALLS_PER_SECOND`): a run looks at thousands of objects.
 
@@ -23,7 +23,7 @@ use crate::platform::rate_limits::{self, Limiter, Wish};
 use crate::platform::telemetry::RevioCalls;
 use crate::platform::text_enum::text_enum;
 
-/// How long a customer waits for a place.
+/// How long a customer waits for a place, or a run.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Of one customer so many wait at once in a process: more would take the places of others.
 const WAITING_MAX: usize = 3;
@@ -120,10 +120,21 @@ impl Budget {
 
     /// The same for a customer who can wait a moment.
     pub(super) async fn wait(&self, class: Class, customer: Uuid) -> Result<(), TimeDelta> {
-        let started = Instant::now();
-        let mut taken = self.take(class).await;
-        let Err(wait) = taken else { return Ok(()) };
+        let Err(wait) = self.take(class).await else { return Ok(()) };
         let _in_line = self.line_up(customer).ok_or(wait)?;
+        self.be_patient(class, wait).await
+    }
+
+    /// The same for a run: there is one, and it would come back later than its place does.
+    pub(super) async fn wait_for_run(&self, class: Class) -> Result<(), TimeDelta> {
+        match self.take(class).await {
+            Ok(()) => Ok(()),
+            Err(wait) => self.be_patient(class, wait).await,
+        }
+    }
+
+    async fn be_patient(&self, class: Class, wait: TimeDelta) -> Result<(), TimeDelta> {
+        let (started, mut taken) = (Instant::now(), Err(wait));
         while let Err(wait) = taken {
             let pause = wait.to_std().unwrap_or_default().max(ASK_AGAIN_MIN);
             if started.elapsed() + pause > PATIENCE {
@@ -165,7 +176,10 @@ impl Budget {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a customer who waits for a place is in the request")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a customer who waits for a place is in the request, and a run in its step"
+)]
 async fn sleep(pause: Duration) {
     tokio::time::sleep(pause).await;
 }

@@ -4,26 +4,20 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::super::run::Run;
+use crate::platform::clock::DateTime;
 
-/// Rows that wait for Revio's word, in the order of their ids. State by state, so that the index of rows that are not completed is read.
+/// Rows that wait for Revio's word, in the order of their ids. State by state and in that order, so that the index of rows that are not
+/// completed is read from its place: in the order of ids alone PostgreSQL would go through every completed row before the first open one.
 pub(super) async fn open_after(db: impl PgExecutor<'_>, run: &Run, after: Uuid, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     let ids = sqlx::query_scalar!(
-        r#"select id as "id!" from (
-               (select id from transactions where state = 'awaiting_payment' and id > $1 and provider_id is not null
-                   and updated_at <= $2 order by id limit $3)
-               union all
-               (select id from transactions where state = 'reserved' and id > $1 and provider_id is not null
-                   and updated_at <= $2 order by id limit $3)
-               union all
-               (select id from transactions where state = 'awaiting_approval' and id > $1 and provider_id is not null
-                   and updated_at <= $2 order by id limit $3)
-               union all
-               (select id from transactions where state = 'submitting' and id > $1 and provider_id is not null
-                   and updated_at <= $2 order by id limit $3)
-               union all
-               (select id from transactions where state = 'submitted' and id > $1 and provider_id is not null
-                   and updated_at <= $2 order by id limit $3)) as open
-            order by id limit $3"#,
+        r#"select open.id
+             from unnest(array['awaiting_payment', 'reserved', 'awaiting_approval', 'submitting', 'submitted']) as wanted (state)
+            cross join lateral (
+                  select t.id from transactions t
+                   where (t.state, t.id) > (wanted.state, $1) and t.state <= wanted.state and t.state <> 'completed'
+                     and t.provider_id is not null and t.updated_at <= $2
+                   order by t.state, t.id limit $3) as open
+            order by open.id limit $3"#,
         after,
         run.until,
         limit
@@ -31,10 +25,10 @@ pub(super) async fn open_after(db: impl PgExecutor<'_>, run: &Run, after: Uuid, 
     ids.fetch_all(db).await
 }
 
-/// Those that ended within the run's window.
+/// Those that have just ended.
 pub(super) async fn ended_after(
     db: impl PgExecutor<'_>,
-    run: &Run,
+    (since, until): (DateTime, DateTime),
     (after, oldest): (Uuid, Uuid),
     limit: i64,
 ) -> sqlx::Result<Vec<Uuid>> {
@@ -45,8 +39,8 @@ pub(super) async fn ended_after(
           order by id limit $5",
         after,
         oldest,
-        run.since,
-        run.until,
+        since,
+        until,
         limit
     );
     ids.fetch_all(db).await
@@ -55,7 +49,7 @@ pub(super) async fn ended_after(
 /// All that ended before, of which Revio may still say something else.
 pub(super) async fn later_after(
     db: impl PgExecutor<'_>,
-    run: &Run,
+    since: DateTime,
     (after, oldest): (Uuid, Uuid),
     limit: i64,
 ) -> sqlx::Result<Vec<Uuid>> {
@@ -66,7 +60,7 @@ pub(super) async fn later_after(
           order by id limit $4",
         after,
         oldest,
-        run.since,
+        since,
         limit
     );
     ids.fetch_all(db).await
