@@ -194,7 +194,7 @@ class Seed:
                 "statement_lines",
                 **{"id": new_id(), "file_id": file, "number": 1, "provider_id": self.purchase, "product": "purchase"},
                 **{"currency": "ZAR", "amount_minor": 150_000, "fee_minor": 3_750, "net_minor": 146_250},
-                **{"day": day(0), "transaction_id": self.deposit, "matched_by": "id"},
+                **{"day": day(3), "transaction_id": self.deposit, "matched_by": "id"},
             )
 
     def runs(self):
