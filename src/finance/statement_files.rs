@@ -130,6 +130,10 @@ pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<Sta
     let lines: Vec<NewLine> = lines(app, &table, &matches, unit, &days)?;
     let balances = explained::balances(import.source, &table, &lines, unit).map_err(|fault| bad(vec![fault]))?;
     let (from_day, to_day) = span(import, &days)?;
+    // Somewhere it is tomorrow already; a day that has not come is covered by no file.
+    if to_day > days::after(days::today(app).await?, 1) {
+        return Err(bad(vec![fault("to", "has not come yet")]));
+    }
     let currency = lines.first().map(|line| line.currency).or(import.currency);
     let one = currency.filter(|currency| lines.iter().all(|line| line.currency == *currency));
     let matched = lines.iter().filter(|line| line.matched_by.is_some()).count();

@@ -189,7 +189,7 @@ async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<J
 ///
 /// # Errors
 /// [`Error::Forbidden`] for who proposed it, and for whoever may not approve, or not yet; [`Error::StaleState`] when it is not on its way, or
-/// something else was said of it.
+/// something else was said of it. One on hold takes another word: the ledger has the last one, whatever was said before.
 pub async fn land(app: &App, (by, actor): (Uuid, &Actor), id: Uuid, arrival: Arrival) -> Result<Journal> {
     let journal = find(app, id).await?;
     if by == journal.requested_by {
@@ -198,7 +198,8 @@ pub async fn land(app: &App, (by, actor): (Uuid, &Actor), id: Uuid, arrival: Arr
     if journal.arrival.as_ref() == Some(&arrival) {
         return if journal.state == State::InTransit { step_now(app, journal).await } else { Ok(journal) };
     }
-    if journal.state != State::InTransit || journal.arrival.is_some() {
+    let is_said = journal.arrival.is_some() && journal.held_reason.is_none();
+    if journal.state != State::InTransit || is_said {
         return Err(Error::StaleState);
     }
     let action = match arrival.outcome {

@@ -102,6 +102,7 @@ async fn what_revio_alone_knows_is_found_and_a_journal_is_proposed(db: PgPool) {
         assert_eq!((&proposed["kind"], &proposed["amount"]), (&json!(proposes), &json!(actual.abs())));
         assert_eq!(proposed["evidence_sha256"], stored.body["sha256"]);
         assert_eq!(proposed["evidence_reference"], json!(id));
+        assert_eq!(proposed["evidence_kind"] == "provider_object", proposes == "suspense_in", "never set aside twice");
     }
     // Booked as proposed, they are matched in the next look; of another sum, it is told.
     let text = |id: Uuid| id.to_string();
@@ -193,6 +194,21 @@ async fn what_the_bank_alone_knows_is_found_until_a_journal_names_it(db: PgPool)
     assert!(!format!("{found:?}").contains("Thandi"));
     // One is booked from the line itself, the other by what the bank wrote, which is read in the sealed file again.
     let line = found[0].line_id.expect("a line").to_string();
+    // What is only asked for books nothing, nor does what came to nothing.
+    let asked =
+        Journal { kind: "suspense_in", state: "awaiting_approval", amount: 2_000, evidence: &line, day: "2026-03-02" };
+    let asked = journal(&t, &finance, &asked).await;
+    let still = compare(&t).await;
+    assert_eq!((still[0].kind, still[0].line_id, still[0].journal_id), (BreakType::BankOnly, found[0].line_id, None));
+    assert_eq!(
+        (&still[0].evidence["may_be"][0], still[0].evidence.get("proposes")),
+        (&json!(asked), None),
+        "it is asked for already"
+    );
+    let declined = "update journals set state = 'cancelled', ended_at = created_at where id = $1";
+    sqlx::query(declined).bind(asked).execute(&db).await.expect("it is declined");
+    let left = compare(&t).await;
+    assert_eq!((left.len(), left[0].evidence["proposes"]["kind"].clone()), (2, json!("suspense_in")));
     let unallocated =
         Journal { kind: "suspense_in", state: "completed", amount: 2_000, evidence: &line, day: "2026-03-02" };
     journal(&t, &finance, &unallocated).await;

@@ -129,7 +129,7 @@ impl Columns {
             HEADINGS.iter().filter_map(|(column, names)| Some((*column, place(names)?))).collect();
         let is_known = |at: usize| places.iter().any(|(_, place)| *place == at);
         let unknown = headings.iter().enumerate().filter(|(at, heading)| !is_known(*at) && !heading.trim().is_empty());
-        let unknown = unknown.map(|(_, heading)| shown(heading)).collect();
+        let unknown = unknown.take(UNKNOWN_MAX).map(|(_, heading)| shown(heading)).collect();
         Self { places, unknown }
     }
 
@@ -158,6 +158,8 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 const HEADING_CHARS_MAX: usize = 40;
+/// So many are told and kept.
+const UNKNOWN_MAX: usize = 100;
 
 /// A heading as it is told and kept. A file without headings has data there: what looks like that is not repeated.
 pub(super) fn shown(heading: &str) -> String {

@@ -15,7 +15,7 @@
 
 mod store;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{NaiveDate, TimeDelta};
 use ledger::{AccountCode, Currency};
@@ -60,7 +60,8 @@ pub async fn compare(app: &App, since: DateTime) -> Result<Vec<Found>> {
 
 /// Rows come and journals are booked after the line that they are of.
 async fn match_again(app: &App) -> Result<()> {
-    let mut changed: BTreeSet<Uuid> = store::match_booked_from_lines(&app.db).await?.into_iter().collect();
+    let mut changed: BTreeSet<Uuid> = store::unmatch_dead_journals(&app.db).await?.into_iter().collect();
+    changed.extend(store::match_booked_from_lines(&app.db).await?);
     changed.extend(store::match_objects(&app.db).await?);
     changed.extend(store::match_references(&app.db).await?);
     changed.extend(store::match_journals(&app.db).await?);
@@ -90,12 +91,13 @@ async fn read_again(app: &App, file: Uuid) -> Result<bool> {
     let Some(content) = opened(app, file).await? else { return Ok(false) };
     let currency = currencies.first().and_then(|code| Currency::parse(code));
     let mut table = reading::read(Source::Bank, &content, currency)?;
-    let number_of = |line: &reading::RawLine| lines.iter().find(|open| i32::try_from(line.number) == Ok(open.number));
+    let open: HashMap<i32, Uuid> = lines.iter().map(|line| (line.number, line.id)).collect();
+    let number_of = |line: &reading::RawLine| open.get(&i32::try_from(line.number).ok()?).copied();
     table.lines.retain(|line| number_of(line).is_some());
     let mut any = false;
     for (line, found) in table.lines.iter().zip(matching::of_bank(&table.lines, &free)) {
         if let (Some(open), Some(journal)) = (number_of(line), found.and_then(|found| found.journal_id)) {
-            any |= store::match_line(&app.db, open.id, journal, super::MatchedBy::Reference.name()).await?;
+            any |= store::match_line(&app.db, open, journal, super::MatchedBy::Reference.name()).await?;
         }
     }
     Ok(any)
@@ -146,7 +148,7 @@ fn of_line(kind: BreakType, line: &UnmatchedLine, product: Product) -> Found {
         found = found.evident("may_be", json!(line.may_be));
     }
     match proposed(kind, line, product) {
-        Some(proposed) if line.journal_id.is_none() => found.evident("proposes", proposed),
+        Some(proposed) if line.journal_id.is_none() && !line.is_asked_for => found.evident("proposes", proposed),
         _ => found,
     }
 }
@@ -164,7 +166,12 @@ fn proposed(kind: BreakType, line: &UnmatchedLine, product: Product) -> Option<V
         (BreakType::BankOnly, _) => ("own_funds_out", None),
         _ => return None,
     };
-    let evidence_kind = if kind == BreakType::BankOnly { "bank_statement" } else { "provider_statement" };
+    let evidence_kind = match (kind, line.provider_id) {
+        (BreakType::BankOnly, _) => "bank_statement",
+        // So named, the object is never set aside a second time, should its webhook come yet.
+        (_, Some(_)) if journal == "suspense_in" => "provider_object",
+        _ => "provider_statement",
+    };
     let reference = line.provider_id.unwrap_or(line.id);
     Some(
         json!({"kind": journal, "account": account, "amount": line.amount_minor.saturating_abs(), "currency": line.currency,

@@ -110,21 +110,20 @@ fn names_journal(line: &RawLine, journal: &Journal) -> Option<Match> {
 pub(super) fn of_bank(lines: &[RawLine], journals: &[Journal]) -> Vec<Option<Match>> {
     let mut taken = BTreeSet::new();
     let mut found = vec![None; lines.len()];
+    let names = |journal: &Journal| journal.texts().map(plain).filter(|text| !text.is_empty()).collect::<Vec<_>>();
+    let journals: Vec<(&Journal, Vec<String>)> = journals.iter().map(|journal| (journal, names(journal))).collect();
     for (line, found) in lines.iter().zip(&mut found) {
         let cells = [plain(&line.reference), plain(&line.description)];
-        let strength = |journal: &Journal| {
-            let names = journal.texts().map(plain).filter(|text| !text.is_empty());
-            let strength = |name: String| {
-                let whole = cells.contains(&name);
-                let inside = name.len() >= CONTAINED_CHARS_MIN && cells.iter().any(|cell| cell.contains(&name));
-                (whole || inside).then_some((whole, name.len()))
-            };
-            names.filter_map(strength).max()
+        let strength = |name: &String| {
+            let whole = cells.contains(name);
+            let inside = name.len() >= CONTAINED_CHARS_MIN && cells.iter().any(|cell| cell.contains(name));
+            (whole || inside).then_some((whole, name.len()))
         };
-        let free =
-            journals.iter().filter(|journal| !taken.contains(&journal.id) && journal.currency == line.currency.code());
+        let free = journals
+            .iter()
+            .filter(|(journal, _)| !taken.contains(&journal.id) && journal.currency == line.currency.code());
         let mut named: Vec<((bool, usize), &Journal)> =
-            free.filter_map(|journal| Some((strength(journal)?, journal))).collect();
+            free.filter_map(|(journal, names)| Some((names.iter().filter_map(strength).max()?, *journal))).collect();
         named.sort_by_key(|(strength, _)| std::cmp::Reverse(*strength));
         // Of two that are named as well, nobody here can choose.
         let best = match named.as_slice() {

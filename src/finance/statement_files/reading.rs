@@ -19,6 +19,8 @@ const FAULTS_MAX: usize = 20;
 const PREAMBLE_MAX: usize = 25;
 const DIGITS_MAX: usize = 18;
 const PLACES_MAX: u32 = 8;
+/// A hundred billion rand: so many lines of so much can still be added up.
+const MINOR_MAX: u64 = 10_000_000_000_000;
 
 /// A file as it was read; numbers have no unit yet.
 #[derive(Debug, Default)]
@@ -71,7 +73,8 @@ impl Decimal {
         };
         let raised = self.digits.checked_mul(10_i128.checked_pow(shift)?)?;
         let divisor = 10_i128.checked_pow(self.places)?;
-        (raised % divisor == 0).then(|| i64::try_from(raised / divisor).ok()).flatten()
+        let minor = (raised % divisor == 0).then(|| i64::try_from(raised / divisor).ok()).flatten();
+        minor.filter(|minor| minor.unsigned_abs() <= MINOR_MAX)
     }
 
     pub(super) fn is_zero(self) -> bool {
@@ -141,7 +144,7 @@ const TIMES: &[&str] = &["%H:%M:%S%.f", "%H:%M"];
 pub(super) fn when(text: &str) -> Option<When> {
     let text = text.trim();
     if let Ok(moment) = ZonedTime::parse_from_rfc3339(text) {
-        return Some(When::Moment(moment.to_utc()));
+        return Some(When::Moment(moment.to_utc())).filter(|_| is_of_our_time(moment.date_naive()));
     }
     if text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return ZonedTime::<Utc>::from_timestamp(text.parse().ok()?, 0).map(When::Moment);
@@ -368,7 +371,20 @@ mod tests {
         ] {
             assert_eq!(cents(text), Some(expected), "{text}");
         }
-        for wrong in ["", "-", "x", "1.2.3", "1,2,3", "--1", "(1-)", "1e5", "NaN", "12.005", "99999999999999999999"] {
+        for wrong in [
+            "",
+            "-",
+            "x",
+            "1.2.3",
+            "1,2,3",
+            "--1",
+            "(1-)",
+            "1e5",
+            "NaN",
+            "12.005",
+            "99999999999999999999",
+            "100000000000.01",
+        ] {
             assert_eq!(cents(wrong), None, "{wrong}");
         }
         assert_eq!(Decimal::parse("1500.0000").and_then(|n| n.minor(Unit::Minor, Currency::ZAR)), Some(1500));
@@ -385,7 +401,7 @@ mod tests {
         for text in ["2026-03-01T22:30:00Z", "2026-03-02T00:30:00+02:00", "2026-03-01 22:30", "1772404200"] {
             assert_eq!(when(text), moment("2026-03-01T22:30:00Z"), "{text}");
         }
-        for wrong in ["", "soon", "2026-13-01", "01/03/26", "1126-03-01"] {
+        for wrong in ["", "soon", "2026-13-01", "01/03/26", "1126-03-01", "9999-03-01T00:00:00Z"] {
             assert_eq!(when(wrong), None, "{wrong}");
         }
     }

@@ -285,4 +285,9 @@ async fn what_the_ledger_contradicts_is_held_and_not_dismissed(db: PgPool) {
     journals::measure(&t.app).await.expect("measured");
     let waits = |what: &str| t.app.metrics.queue_rows.with_label_values(&["journal", what]).get();
     assert_eq!((waits("held"), waits("in_transit"), waits("awaiting_approval"), waits("due")), (1, 1, 0, 0));
+    // There is a way out: whoever has the other line says so.
+    assert_eq!(land(&t, &maker, sent, "returned", "line 4").await.code(), "forbidden");
+    let returned = land(&t, &checker, sent, "returned", "line 4").await;
+    assert_eq!((&returned.body["state"], &returned.body["held_reason"]), (&json!("returned"), &Value::Null));
+    assert_eq!(land(&t, &checker, sent, "arrived", "line 3").await.code(), "stale_state");
 }

@@ -9,6 +9,16 @@ use crate::platform::clock::DateTime;
 /// Of each kind in one look: more are as bad, and memory stays bounded.
 const FOUND_MAX: i64 = 10_000;
 
+/// Lines whose journal came to nothing are of nothing again. The files of the lines.
+pub(super) async fn unmatch_dead_journals(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uuid>> {
+    let files = sqlx::query_scalar!(
+        "update statement_lines l set journal_id = null, matched_by = null from journals j
+          where j.id = l.journal_id and l.transaction_id is null and j.state in ('rejected', 'cancelled', 'expired')
+         returning l.file_id"
+    );
+    files.fetch_all(db).await
+}
+
 /// Journals that were booked from a line of ours name its id. The files of the lines.
 pub(super) async fn match_booked_from_lines(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uuid>> {
     let files = sqlx::query_scalar!(
@@ -112,7 +122,7 @@ pub(super) async fn journals_of(db: impl PgExecutor<'_>, file: Uuid) -> sqlx::Re
     journals.fetch_all(db).await
 }
 
-/// A line without anything of ours, or with a journal of another sum.
+/// A line without anything of ours, or with a journal of another sum, or with one that is only asked for.
 pub(super) struct UnmatchedLine {
     pub(super) id: Uuid,
     pub(super) number: i32,
@@ -128,6 +138,8 @@ pub(super) struct UnmatchedLine {
     pub(super) journal_minor: Option<i64>,
     /// Journals of the same sum, at most ten days apart, that stand on no line of that side.
     pub(super) may_be: Vec<Uuid>,
+    /// A journal of it waits for its approval: that books nothing, so the line still differs.
+    pub(super) is_asked_for: bool,
 }
 
 pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Result<Vec<UnmatchedLine>> {
@@ -135,15 +147,18 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
         UnmatchedLine,
         r#"select l.id as "id!", l.number as "number!", encode(f.sha256, 'hex') as "sha256!", l.provider_id, l.product as "product!",
                   l.status, l.currency as "currency!", l.amount_minor as "amount_minor!", l.day as "day!",
-                  ((l.day + 1)::timestamp at time zone $1) as "since!", l.journal_id, j.amount_minor as "journal_minor?",
-                  array(select m.id from journals m
+                  ((l.day + 1)::timestamp at time zone $1) as "since!", booked.id as "journal_id?",
+                  booked.amount_minor as "journal_minor?", (j.id is not null and booked.id is null) as "is_asked_for!",
+                  array(select j.id where booked.id is null and j.id is not null union all
+                        (select m.id from journals m
                          where l.journal_id is null and m.currency = l.currency and m.amount_minor = abs(l.amount_minor)
                            and m.state not in ('rejected', 'cancelled', 'expired') and abs(m.evidence_date - l.day) <= 10
                            and not exists (select from statement_lines o where o.journal_id = m.id
                                               and (o.product = 'bank') = (l.product = 'bank'))
-                         order by m.id limit 3) as "may_be!"
+                         order by m.id limit 3)) as "may_be!"
              from statement_lines l join statement_files f on f.id = l.file_id left join journals j on j.id = l.journal_id
-            where (l.matched_by is null or j.amount_minor <> abs(l.amount_minor)) and l.product <> 'inside' and l.amount_minor <> 0
+             left join journals booked on booked.id = j.id and j.state not in ('awaiting_approval', 'initiated')
+            where (l.matched_by is null or j.id is not null and booked.id is null or j.amount_minor <> abs(l.amount_minor)) and l.product <> 'inside' and l.amount_minor <> 0
               and not exists (select from suspense_items s where s.provider_id = l.provider_id)
             order by l.file_id, l.number limit $2"#,
         zone,
