@@ -204,12 +204,18 @@ class People:
 
     def break_some(self):
         """Differences of nobody's, which no run looks at: some for each who calls, since what has ended stays so."""
-        columns = ("id, fingerprint, type, severity, leg, state, currency, expected_minor, actual_minor, since, observed,"
-                   " first_seen_at, last_seen_at, opened_at, owner, first_run_id, last_run_id")
-        what = ("gen_random_uuid(), 'fuzzing ' || gen_random_uuid(), 'd1_late', 'high', 'b', 'open', 'ZAR', 100, 0, now(),"
-                " 'fuzzing', now(), now(), now(), 'finance', run.id, run.id")
+        columns = (
+            "id, fingerprint, type, severity, leg, state, currency, expected_minor, actual_minor, since, observed,"
+            " first_seen_at, last_seen_at, opened_at, owner, first_run_id, last_run_id"
+        )
+        what = (
+            "gen_random_uuid(), 'fuzzing ' || gen_random_uuid(), 'd1_late', 'high', 'b', 'open', 'ZAR', 100, 0, now(),"
+            " 'fuzzing', now(), now(), now(), 'finance', run.id, run.id"
+        )
         run = "(select id from reconciliation_runs order by id limit 1) as run"
-        return self.sql(f"insert into breaks ({columns}) select {what} from {run}, generate_series(1, 6) returning id").split()
+        return self.sql(
+            f"insert into breaks ({columns}) select {what} from {run}, generate_series(1, 6) returning id"
+        ).split()
 
     def environment(self, role):
         """What hooks.py must know."""
