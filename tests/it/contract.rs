@@ -143,6 +143,19 @@ fn every_code_is_answered_by_some_operation() {
     assert!(nowhere.is_empty(), "{nowhere:?}: name them in backquotes at the routes that answer them");
 }
 
+/// A parameter's type that no body has is written where it is used (`inline`).
+#[test]
+fn whatever_the_document_refers_to_is_in_it() {
+    let (mut left, mut lost) = (vec![&*DOCUMENT], BTreeSet::new());
+    while let Some(value) = left.pop() {
+        let reference = value.get("$ref").and_then(Value::as_str);
+        lost.extend(reference.filter(|to| DOCUMENT.pointer(to.trim_start_matches('#')).is_none()));
+        left.extend(value.as_array().into_iter().flatten());
+        left.extend(value.as_object().into_iter().flat_map(serde_json::Map::values));
+    }
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
 #[test]
 fn every_operation_is_described_in_full() {
     let mut wrong = Vec::new();

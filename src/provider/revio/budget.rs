@@ -266,6 +266,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_run_waits_for_its_place_instead_of_coming_back_for_it() {
+        let limiter = Limiter::new("redis://127.0.0.1:1", RateLimits::Off, Counting::default()).expect("a URL");
+        let budget = Budget::new((400, 20), Arc::new(limiter), Clock::system(), Metrics::new().revio.clone());
+        places(&budget, Class::Reconciliation).await;
+        for _ in 0..3 {
+            assert_eq!(
+                budget.wait_for_run(Class::Reconciliation).await,
+                Ok(()),
+                "of five a second the next one is near"
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn a_customer_waits_for_a_place_for_a_moment_and_not_for_long() {
         let clock = Clock::system();
         let budget = budget(&clock);

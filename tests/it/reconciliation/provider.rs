@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use ledger::AccountCode;
+use octoco::finance::reconciliation::RunKind;
 use octoco::money::transactions;
 use revio_sim::{Override, Pay, PayoutBehaviour, PayoutOutcome};
 use serde_json::json;
@@ -9,7 +10,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::inside::transfer;
-use super::{assert_none_open, assert_one, cycle, states};
+use super::{assert_none_open, assert_one, cycle, cycle_of, states};
 use crate::harness::TestApp;
 
 #[sqlx::test]
@@ -153,6 +154,41 @@ async fn two_objects_that_were_paid_for_one_row_are_found(db: PgPool) {
     super::sql(&t, again, deposit.id()).await;
     cycle(&t).await;
     assert_one(&t, "duplicate_provider", "open").await;
+}
+
+/// More rows ended long ago than a run may ask about: those of the day come before them, and they have their turn.
+#[sqlx::test]
+async fn a_daily_run_asks_about_the_days_rows_and_about_older_ones_in_turn(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let ended = t.app.clock.now() - TimeDelta::days(100);
+    let millis = ended.timestamp_millis().unsigned_abs();
+    let ids: Vec<Uuid> = (0..1_000).map(|_| ledger::row_id(millis, rand::random())).collect();
+    sqlx::query(
+        "insert into transactions (id, user_id, kind, state, states, moved_at, amount_minor, currency, updated_at, provider_id)
+         select id, $2, 'deposit', 'failed', 'initiated failed', array[$3::timestamptz], 100, 'ZAR', $3, gen_random_uuid()
+           from unnest($1::uuid[]) as t (id)",
+    )
+    .bind(&ids)
+    .bind(customer.id)
+    .bind(ended)
+    .execute(&t.app.db)
+    .await
+    .expect("PostgreSQL answers");
+    let deposit = t.deposit(&customer, 5_000, "d").await;
+    t.pay(&deposit).await;
+    t.sim.set_override(Override::of(t.purchase_of(deposit.id()), "/status", json!("viewed")));
+    let run = cycle_of(&t, RunKind::Daily).await;
+    assert_one(&t, "not_paid_at_provider", "open").await;
+    let (asked, turn): (i64, Uuid) = sqlx::query_as(
+        "select (counts->>'asked')::bigint, (checkpoint->>'ended_turn')::uuid from reconciliation_runs where id = $1",
+    )
+    .bind(run)
+    .fetch_one(&t.app.db)
+    .await
+    .expect("a run");
+    assert_eq!(asked, 900, "as many as a run may");
+    assert!(!turn.is_nil(), "the next one goes on with the others");
 }
 
 #[sqlx::test]
