@@ -20,12 +20,15 @@ use crate::app::App;
 use crate::books::projector;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
+use crate::provider::revio::{self, Errand};
 
 /// Rows that Revio is asked about in one step.
 const CALLS: i64 = 10;
 /// Breaks that are looked at again in one step.
 const AGAIN: i64 = 20;
 const ACCOUNTS: i64 = 1_000;
+/// So often a look that fails is tried, a step each.
+const LOOK_TRIES: i64 = 5;
 /// The copy may be so far behind.
 const LAG_MAX: TimeDelta = TimeDelta::seconds(60);
 /// What is compared line by line with all balances at once; what takes longer is left to `octoco rebuild-read-model --verify`.
@@ -52,6 +55,9 @@ pub(super) struct Checkpoint {
     pub(super) open_turn: Uuid,
     pub(super) ended_turn: Uuid,
     pub(super) resume_at: Option<DateTime>,
+    /// The row or break that could not be looked at, and how often in a row.
+    pub(super) failed: Uuid,
+    pub(super) failures: i64,
     pub(super) counts: BTreeMap<String, i64>,
     pub(super) sums: balances::Sums,
 }
@@ -316,9 +322,10 @@ async fn ask(app: &App, run: &Run, at: &mut Checkpoint, which: Which) -> Result<
         if at.calls >= until {
             break;
         }
-        match provider::ask(app, run, *id).await? {
-            Asked::Found(found) => see(app, run, at, &found).await?,
-            Asked::Skipped => at.count("skipped", 1),
+        match provider::ask(app, run, *id).await {
+            Ok(Asked::Found(found)) => see(app, run, at, &found).await?,
+            Ok(Asked::Skipped) => at.count("skipped", 1),
+            Err(error) => pass_over(app, at, *id, error).await?,
         }
         at.count("asked", 1);
         (at.calls, at.after) = (at.calls.saturating_add(1), *id);
@@ -334,6 +341,31 @@ async fn ask(app: &App, run: &Run, at: &mut Checkpoint, which: Which) -> Result<
         Which::InTurn => at.ended_turn = turn,
     }
     Ok(Outcome::Done)
+}
+
+/// Revio may fail for one object and answer for every other: after some tries that one waits for another run, and the rest has its turn.
+/// While Revio is away as a whole, which its balance tells, nothing is passed over.
+async fn pass_over(app: &App, at: &mut Checkpoint, id: Uuid, error: Error) -> Result<()> {
+    if matches!(error, Error::Crashed(_) | Error::ProviderPaused { .. }) {
+        return Err(error);
+    }
+    at.failures = if at.failed == id { at.failures.saturating_add(1) } else { 1 };
+    at.failed = id;
+    if at.failures < LOOK_TRIES {
+        return Err(error);
+    }
+    at.failures = 0;
+    revio::on(Errand::Reconciliation, app.revio.balance()).await?;
+    tracing::warn!(%id, error = error.chain(), "what cannot be looked at is passed over");
+    at.count("passed_over", 1);
+    Ok(())
+}
+
+async fn look(app: &App, run: &Run, at: &mut Checkpoint, known: &breaks::Break) -> Result<Look> {
+    match subjects::look(app, run, known).await {
+        Err(error) => pass_over(app, at, known.id, error).await.map(|()| Look::Unknown),
+        looked => looked,
+    }
 }
 
 /// One leg of another noun a step.
@@ -356,7 +388,7 @@ async fn unseen(app: &App, run: &Run, at: &mut Checkpoint, others: &[OtherLeg]) 
         // What such a leg does not find any more is gone.
         let look = match by_statement || others.iter().any(looked_at) {
             true => Look::Gone,
-            false => subjects::look(app, run, one).await?,
+            false => look(app, run, at, one).await?,
         };
         tell(app, run, one, look).await?;
         at.after = one.id;
@@ -391,7 +423,7 @@ async fn apart(app: &App, run: &Run, at: &mut Checkpoint) -> Result<Outcome> {
 async fn look_again(app: &App, run: &Run, at: &mut Checkpoint) -> Result<Outcome> {
     let suspects = breaks::suspects(app, run.id, at.after, AGAIN).await?;
     for suspect in &suspects {
-        match subjects::look(app, run, suspect).await? {
+        match look(app, run, at, suspect).await? {
             Look::Unknown => {}
             look => tell(app, run, suspect, look).await?,
         }

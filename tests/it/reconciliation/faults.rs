@@ -29,3 +29,22 @@ async fn while_revio_does_not_answer_a_run_waits_and_finds_nothing(db: PgPool) {
     go_on(&t).await;
     assert_one(&t, "paid_at_provider", "healed").await;
 }
+
+/// Revio fails for one kind of object and answers for the rest: that is looked at in another run.
+#[sqlx::test]
+async fn what_revio_cannot_answer_for_keeps_no_run_from_its_end(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await.id();
+    t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("it can be paid");
+    t.advance(TimeDelta::minutes(3));
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPurchase, FaultKind::Answer { status: 503 }));
+    let run = begin(&t, RunKind::QuarterHour).await.id;
+    go_on(&t).await;
+    let counts = reconciliation::runs::find(&t.app, run).await.expect("the run").counts;
+    assert_eq!(counts["passed_over"], 1, "{counts}");
+    t.sim.clear_faults();
+    begin(&t, RunKind::QuarterHour).await;
+    go_on(&t).await;
+    assert_one(&t, "paid_at_provider", "healed").await;
+}

@@ -176,6 +176,25 @@ async fn what_is_due_is_started_by_the_worker_a_day_and_a_quarter_of_an_hour_at_
     assert!(!metrics.contains("octoco_reconciliation_last_success_timestamp_seconds{kind=\"daily\"} 0"));
 }
 
+#[sqlx::test]
+async fn days_that_no_worker_closed_are_closed_first_to_last(db: PgPool) {
+    let t = TestApp::new(db).await;
+    for days in [0, 3] {
+        t.advance(TimeDelta::days(days));
+        for _ in 0..5 {
+            t.advance(TimeDelta::milliseconds(1));
+            octoco::books::projector::catch_up(&t.app).await.expect("the ledger can be copied");
+            while !matches!(reconciliation::step(&t.app, OTHERS).await.expect("a step"), Step::Finished | Step::Idle) {}
+        }
+    }
+    let days: Vec<String> =
+        sqlx::query_scalar("select accounting_day::text from reconciliation_runs where kind = 'daily' order by id")
+            .fetch_all(&t.app.db)
+            .await
+            .expect("PostgreSQL answers");
+    assert_eq!(days, ["2026-03-01", "2026-03-02", "2026-03-03", "2026-03-04"], "a month with a hole could never close");
+}
+
 /// A run that Revio keeps waiting is given up, and the next one looks at what it has left.
 #[sqlx::test]
 async fn a_run_that_takes_too_long_is_given_up(db: PgPool) {

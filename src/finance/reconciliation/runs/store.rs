@@ -36,10 +36,10 @@ pub(super) async fn due(db: impl PgExecutor<'_>, zone: &str, now: DateTime) -> s
         Due,
         r#"select exists (select from reconciliation_runs where state = 'running') as "running!",
                   (select max(started_at) from reconciliation_runs where kind = 'quarter_hour') as last_quarter,
-                  exists (select from reconciliation_runs where kind = 'daily' and state = 'finished'
-                             and accounting_day = ($2::timestamptz at time zone $1::text)::date - 1) as "daily_done!",
+                  coalesce((select max(accounting_day) from reconciliation_runs where kind = 'daily' and state = 'finished')
+                           >= ($2::timestamptz at time zone $1::text)::date - 1, false) as "daily_done!",
                   (select count(*) from reconciliation_runs where kind = 'daily' and state = 'failed'
-                      and accounting_day = ($2 at time zone $1)::date - 1) as "failed_today!""#,
+                      and started_at >= ($2 at time zone $1)::date::timestamp at time zone $1) as "failed_today!""#,
         zone,
         now
     );
@@ -56,8 +56,8 @@ pub(super) struct NewRun<'a> {
     pub(super) checkpoint: Value,
 }
 
-/// False when one is running. It begins an hour before the last one's end, or where it is told to; the daily one looks at everything, and
-/// closes the day before.
+/// False when one is running. It begins an hour before the end of the last one that was due (one that somebody asked for may have looked at
+/// less), or where it is told to; the daily one looks at everything, and closes the first day that none has closed yet, up to yesterday.
 pub(super) async fn insert(db: impl PgExecutor<'_>, new: &NewRun<'_>, zone: &str, now: DateTime) -> sqlx::Result<bool> {
     let inserted = sqlx::query!(
         "insert into reconciliation_runs (id, kind, legs, since, until, ledger_since, accounting_day, requested_by, checkpoint,
@@ -67,10 +67,12 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, new: &NewRun<'_>, zone: &str
                 case when $2 = 'daily' then 0
                      when $4 is not null then (extract(epoch from $4::timestamptz) * 1000000000)::bigint
                      else greatest(coalesce(last.ledger_cut, 0) - 3600000000000, 0) end,
-                ($6::timestamptz at time zone $9::text)::date - case when $2 = 'daily' then 1 else 0 end, $7, $8, $6
-           from (values (1)) as one left join lateral (
+                case when $2 = 'daily' then least(today.day - 1, closed.day + 1) else today.day end, $7, $8, $6
+           from (select ($6::timestamptz at time zone $9::text)::date as day) as today
+          cross join (select max(accounting_day) as day from reconciliation_runs where kind = 'daily' and state = 'finished') as closed
+           left join lateral (
                 select until, ledger_cut from reconciliation_runs
-                 where state = 'finished' and legs @> $3 order by id desc limit 1) as last on true
+                 where state = 'finished' and legs @> $3 and requested_by = 'system' order by id desc limit 1) as last on true
          on conflict ((true)) where state = 'running' do nothing",
         new.id,
         new.kind.name(),
