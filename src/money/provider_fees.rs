@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! deposits, withdrawals, unknown rows ─> book (with the money, and at each later look)
-//! reconciliation ─> book_missing_fee ─> asks Revio ─> book
+//! book_missing_fee ─> asks Revio ─> book
 //! ```
 
 use ledger::{Amount, Currency, LedgerError, Leg, Transfer, TransferCode, TransferId};

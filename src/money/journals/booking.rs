@@ -12,6 +12,7 @@ use ledger::{Account, JournalStanding, LedgerError, Leg, Refusal, Resolution, Tr
 use uuid::Uuid;
 
 use super::kinds::{EvidenceKind, Kind, Side};
+use super::store;
 use super::types::{Failure, Journal, Move, NewJournal, Outcome, State};
 use crate::app::App;
 use crate::money::suspense::{self, ItemKind, NewItem};
@@ -85,7 +86,8 @@ async fn at_once(app: &App, row: &Journal, transfer: Transfer) -> Result<Journal
 
 /// Revio's object that brought what is to be set aside: named, it is never set aside a second time, whatever webhook comes.
 fn object_of(kind: Kind, evidence: EvidenceKind, reference: &str) -> Option<Uuid> {
-    let names_one = kind == Kind::SuspenseIn && evidence == EvidenceKind::ProviderObject;
+    let of_revio = matches!(evidence, EvidenceKind::ProviderObject | EvidenceKind::ProviderStatement);
+    let names_one = kind == Kind::SuspenseIn && of_revio;
     reference.parse().ok().filter(|_| names_one)
 }
 
@@ -95,6 +97,9 @@ pub(super) async fn check_object(app: &App, new: &NewJournal) -> Result<()> {
     if suspense::of_object(app, object).await?.is_some() {
         return Err(Error::field("evidence.reference", "is in suspense already"));
     }
+    if store::is_of_a_row(&app.db, object).await? {
+        return Err(Error::field("evidence.reference", "belongs to a transaction: what came is booked there"));
+    }
     Ok(())
 }
 
@@ -102,10 +107,13 @@ async fn set_aside(app: &App, row: &Journal, transfer: Transfer) -> Result<Journ
     let provider_id = object_of(row.kind, row.evidence.kind, &row.evidence.reference);
     let (kind, amount) = (ItemKind::Journal, row.amount);
     let item = NewItem { id: row.id, kind, transaction_id: None, provider_id, amount };
-    if let Some(object) = provider_id
-        && suspense::of_object(app, object).await?.is_some_and(|other| other.id != row.id)
-    {
-        return rejected(app, row, Failure::SetAsideBefore).await;
+    if let Some(object) = provider_id {
+        let before = suspense::of_object(app, object).await?.is_some_and(|other| other.id != row.id);
+        // Noted means that the ledger was asked already, and then it is only a matter of what the ledger did.
+        let is_noted = suspense::find(app, row.id).await.is_ok();
+        if before || !is_noted && store::is_of_a_row(&app.db, object).await? {
+            return rejected(app, row, Failure::SetAsideBefore).await;
+        }
     }
     suspense::note(app, &item).await?;
     app.crash.at("journal.item_noted")?;

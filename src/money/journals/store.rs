@@ -312,3 +312,13 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Resu
     .fetch_all(db)
     .await
 }
+
+/// Whether an object of Revio's belongs to a transaction, which books it.
+pub(super) async fn is_of_a_row(db: impl PgExecutor<'_>, object: Uuid) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select from transactions where provider_id = $1)
+               or exists (select from provider_objects where id = $1 and transaction_id is not null) as "found!""#,
+        object
+    );
+    found.fetch_one(db).await
+}

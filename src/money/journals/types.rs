@@ -37,7 +37,7 @@ text_enum! {
         MakerNotEntitled = "maker_not_entitled",
         /// There is not so much left of the item in suspense.
         ItemCleared = "item_cleared",
-        /// The payment is in suspense already.
+        /// The payment is in suspense already, or belongs to a transaction.
         SetAsideBefore = "set_aside_before",
         /// The customer does not owe so much.
         MoreThanOwed = "more_than_owed",

@@ -291,3 +291,32 @@ async fn what_the_ledger_contradicts_is_held_and_not_dismissed(db: PgPool) {
     assert_eq!((&returned.body["state"], &returned.body["held_reason"]), (&json!("returned"), &Value::Null));
     assert_eq!(land(&t, &checker, sent, "arrived", "line 3").await.code(), "stale_state");
 }
+
+#[sqlx::test]
+async fn what_a_deposit_has_brought_is_not_set_aside_besides(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await;
+    let object = t.purchase_of(deposit.id());
+    for kind in ["provider_object", "provider_statement"] {
+        let evidence =
+            with(entry("suspense_in", 5_000)["evidence"].clone(), json!({"kind": kind, "reference": object}));
+        let refused = propose(&t, &maker, with(entry("suspense_in", 5_000), json!({"evidence": evidence})), kind).await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, "invalid_request"), "{}", refused.body);
+    }
+    // Nobody knows of the object yet when it is proposed; once it is approved it is a deposit's.
+    let later = Uuid::new_v4();
+    let evidence =
+        with(entry("suspense_in", 700)["evidence"].clone(), json!({"kind": "provider_object", "reference": later}));
+    let waits = proposed(&t, &maker, with(entry("suspense_in", 700), json!({"evidence": evidence})), "later").await;
+    sqlx::query("update transactions set provider_id = $1 where id = $2")
+        .bind(later)
+        .bind(deposit.id())
+        .execute(&t.app.db)
+        .await
+        .expect("the row is there");
+    let approved = approve(&t, &checker, &waits).await;
+    assert_eq!(approved.body["state"], "rejected", "{}", approved.body);
+    assert_eq!(approved.body["failure_reason"], "set_aside_before");
+}
