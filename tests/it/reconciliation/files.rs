@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use octoco::books::projector;
 use octoco::finance::reconciliation::{self, New, Part, RunKind, Step};
+use octoco::platform::permissions::Role;
 use octoco::processes::worker::OTHER_LEGS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -75,10 +76,12 @@ async fn what_files_say_opens_breaks_at_the_second_look_and_they_are_gone_once_i
         ("settlement_late", "open"),
     ];
     assert_states(&t, &open).await;
-    booked(&t, &staff.maker, &staff.checker, of_line("suspense_in", 500, stranger), "suspense").await;
-    let sent = booked(&t, &staff.maker, &staff.checker, of_line("settlement", 40_000, settlement), "settled").await;
+    // Sessions end.
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    booked(&t, &maker, &checker, of_line("suspense_in", 500, stranger), "suspense").await;
+    let sent = booked(&t, &maker, &checker, of_line("settlement", 40_000, settlement), "settled").await;
     for journal in [late.id(), sent.id()] {
-        land(&t, &staff.checker, journal, "arrived", "bank line").await;
+        land(&t, &checker, journal, "arrived", "bank line").await;
     }
     cycle(&t).await;
     let gone = [("provider_only", "cleared"), ("settlement_unbooked", "cleared"), ("settlement_late", "cleared")];
