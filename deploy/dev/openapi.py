@@ -55,7 +55,8 @@ def validate_with_python(run, work):
     env = {"PYTHONPATH": str(home), "PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     validator = [sys.executable, "-m", "openapi_spec_validator", str(work / "openapi.json")]
     run.step("openapi: spec-validator", *validator, env=env)
-    options = ["--path", str(work / "openapi.json"), "--meta", "none", "--fail-on-warning"]
+    config = ["--config", str(HOME / "python-client.yaml")]
+    options = ["--path", str(work / "openapi.json"), "--meta", "none", "--fail-on-warning", *config]
     command = [str(home / "bin" / "openapi-python-client"), "generate", *options, "--output-path"]
     if run.step("openapi: python client", *command, str(work / "octoco_client"), env=env):
         imports = {**env, "PYTHONPATH": f"{home}{os.pathsep}{work}"}

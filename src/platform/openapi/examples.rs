@@ -6,7 +6,8 @@ const JSON: &str = "application/json";
 /// Deeper than any body of ours; a schema that contains itself ends here.
 const DEPTH_MAX: usize = 16;
 
-/// How fields with a hash in them say so.
+/// How fields with a currency in them say so, and those with a hash.
+const CURRENCY: &str = "^[A-Z]{3}$";
 const SHA_256: &str = "^[0-9A-Fa-f]{64}$";
 
 /// Gives every JSON body of the operation that has none an example.
@@ -66,6 +67,7 @@ fn of(schema: &Value, schemas: &Map<String, Value>, depth: usize) -> Value {
         Some("array") => json!([inner(&schema["items"])]),
         Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or(json!(0)),
         Some("boolean") => json!(true),
+        Some("string") if schema["pattern"] == CURRENCY => "ZAR".into(),
         Some("string") if schema["pattern"] == SHA_256 => {
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into()
         }
