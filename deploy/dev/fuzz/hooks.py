@@ -180,7 +180,7 @@ def after_call(context, case, response):
 # rounding starts, and JSON Schema has no word for that; it has none for two parameters that exclude each other; a
 # cursor is only what an answer has given, and a token only what a mail, an export's link or an admin has.
 MEANT = (
-    "invalid type: floating point",
+    "must be a whole number",
     "cannot be used together with",
     # Two fields that are each right: a schema cannot compare them.
     "must not be before from",
@@ -194,6 +194,8 @@ MEANT = (
     "must be a date as in 2026-03-01, and not to come",
     # What is named must be there.
     "must be somebody of staff",
+    # What was booked is named, as one of two.
+    "must name the finished journal",
     # Of two fields one.
     "must not be given with",
     # A start is said of the run that has none of its own, and a word of an object's is its id.
