@@ -2,8 +2,6 @@
 
 mod store;
 
-use ledger::AccountCode;
-
 use super::found::{BreakType, Severity};
 use super::run::RunKind;
 use super::{breaks, runs};
@@ -17,19 +15,6 @@ fn seconds(app: &App, since: Option<DateTime>) -> i64 {
 
 pub async fn measure(app: &App) -> Result<()> {
     breaks_and_runs(app).await?;
-    for of in store::sides(&app.db).await? {
-        let sides = [
-            ("debits", of.debits),
-            ("credits", of.credits),
-            ("pending_debits", of.pending_debits),
-            ("pending_credits", of.pending_credits),
-        ];
-        let code = u16::try_from(of.code).ok().and_then(AccountCode::from_code);
-        let Some(account) = code.map(AccountCode::name) else { continue };
-        for (side, minor) in sides {
-            app.metrics.finance.ledger_balance.with_label_values(&[of.currency.as_str(), account, side]).set(minor);
-        }
-    }
     let currencies: Vec<String> = app.config.currencies.iter().map(|currency| currency.code().to_owned()).collect();
     for figure in store::figures(&app.db, &currencies).await? {
         let gauge = &app.metrics.finance.provider_balance;

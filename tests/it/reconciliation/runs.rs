@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
+use octoco::books::projector;
 use octoco::finance::reconciliation::{self, RunKind, Step};
 use octoco::platform::crash::CrashPoints;
 use octoco::platform::error::Error;
@@ -164,6 +165,7 @@ async fn what_is_due_is_started_by_the_worker_a_day_and_a_quarter_of_an_hour_at_
     let metrics = t.app.metrics.render();
     assert!(metrics.contains("octoco_reconciliation_runs_total{kind=\"daily\",outcome=\"clean\"} 1"), "{metrics}");
     reconciliation::measure(&t.app).await.expect("gauges");
+    projector::measure(&t.app).await.expect("measured");
     let metrics = t.app.metrics.render();
     for series in [
         "octoco_reconciliation_breaks{severity=\"critical\",type=\"unbalanced\"} 0",

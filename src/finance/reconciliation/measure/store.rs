@@ -4,34 +4,6 @@ use sqlx::PgExecutor;
 
 use crate::platform::clock::DateTime;
 
-/// The four sides of all accounts of a code, summed, as the days add up to them: some rows a day, however many accounts there are.
-pub(super) struct Sides {
-    pub(super) currency: String,
-    pub(super) code: i32,
-    pub(super) debits: i64,
-    pub(super) credits: i64,
-    pub(super) pending_debits: i64,
-    pub(super) pending_credits: i64,
-}
-
-pub(super) async fn sides(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Sides>> {
-    let sides = sqlx::query_as!(
-        Sides,
-        r#"with moved as (
-               select currency, debit_code, credit_code, case when kind in ('posted', 'post') then amount_minor else 0 end as posted,
-                      case when kind = 'pending' then amount_minor else -released_minor end as pending
-                 from ledger_days)
-           select currency as "currency!", code as "code!", sum(debits)::bigint as "debits!", sum(credits)::bigint as "credits!",
-                  sum(pending_debits)::bigint as "pending_debits!", sum(pending_credits)::bigint as "pending_credits!"
-             from (select currency, debit_code as code, posted as debits, 0::numeric as credits, pending as pending_debits,
-                          0::numeric as pending_credits from moved
-                   union all
-                   select currency, credit_code, 0, posted, 0, pending from moved) as sides
-            group by currency, code"#
-    );
-    sides.fetch_all(db).await
-}
-
 pub(super) struct Figure {
     pub(super) currency: String,
     pub(super) field: String,
