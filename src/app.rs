@@ -13,8 +13,9 @@ use tokio_util::task::TaskTracker;
 use crate::platform::error::{BoxError, Error, Result, Wrong};
 use crate::platform::queue::{self, Setbacks};
 use crate::platform::{
-    access::Access, clock::Clock, config::Config, crash::CrashPoints, database::Db, footing::Footing, hashing::Hasher,
-    mailer::Mailer, notifier::Notifier, rate_limits::Limiter, tally, tally::Tally, telemetry::Metrics, tokens::Tokens,
+    access::Access, batcher::Batchers, clock::Clock, config::Config, crash::CrashPoints, database::Db,
+    footing::Footing, hashing::Hasher, mailer::Mailer, notifier::Notifier, rate_limits::Limiter, tally, tally::Tally,
+    telemetry::Metrics, tokens::Tokens,
 };
 use crate::provider::revio::Revio;
 
@@ -33,6 +34,8 @@ pub struct Parts {
     pub limiter: Arc<Limiter>,
     pub hasher: Hasher,
     pub access: Access,
+    /// What concurrent calls write together.
+    pub batchers: Batchers,
     pub tokens: Tokens,
     pub notifier: Notifier,
     pub clock: Clock,
@@ -105,6 +108,7 @@ impl App {
             limiter,
             hasher: Hasher::default(),
             access,
+            batchers: Batchers::default(),
             tokens,
             notifier,
             clock,

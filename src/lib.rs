@@ -19,6 +19,8 @@
 pub mod platform {
     // Ended sessions and present roles: what a token cannot know.
     pub mod access;
+    // Concurrent calls share one statement and one commit.
+    pub mod batcher;
     // The time, which is PostgreSQL's, and ids that carry it; tests stop it.
     pub mod clock;
     // Every setting.

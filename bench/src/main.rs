@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a measurement with a printed result")]
 
 mod lists;
+mod load;
 mod projector;
 mod reconciliation;
 mod seed;
@@ -36,6 +37,8 @@ enum Command {
         #[arg(long, default_value_t = 200)]
         calls: usize,
     },
+    /// Calls of many callers at once to a service that runs; settings are the service's
+    Load(load::Options),
     /// How fast the ledger is copied into PostgreSQL, and how far behind the copy is under load
     Projector {
         #[arg(long, default_value_t = 1_000_000)]
@@ -61,6 +64,7 @@ async fn main() -> Result<ExitCode, BoxError> {
     let good = match cli.command {
         Command::Seed { transactions } => seed::run(&app, transactions).await.map(|()| true),
         Command::Lists { calls } => lists::run(&app, calls).await,
+        Command::Load(options) => load::run(&app, &options).await,
         Command::Projector { transfers } => projector::run(&app, transfers).await,
         Command::Reconciliation { transfers, open } => reconciliation::run(&app, transfers, open).await,
     };

@@ -214,13 +214,28 @@ fn notice(subject: &'static str, what: &str, link: &str) -> (&'static str, Strin
 /// Tells somebody what was done with the account: at most [`NOTICES_MAX`] of a kind in 24 hours, so that nobody fills a mailbox, and
 /// not what the person does not want to know. Given the transaction of the change, both are there or neither.
 pub async fn notify(app: &App, db: impl PgExecutor<'_>, kind: Kind, user_id: Uuid) -> Result<()> {
-    if app.config.mail.notices == NoticeMails::Off {
+    notify_all(app, db, &[(kind, user_id)]).await
+}
+
+/// The same of many people.
+pub async fn notify_all(app: &App, db: impl PgExecutor<'_>, news: &[(Kind, Uuid)]) -> Result<()> {
+    if news.is_empty() || !are_told(app) {
         return Ok(());
     }
     let now = app.clock.now();
-    let (id, expires_at) = (app.clock.row_id(), now + kind.life());
-    let new = store::New { id, kind: kind.name(), user_id: Some(user_id), address: None, created_at: now, expires_at };
-    Ok(store::insert_notice(db, &new, now - TimeDelta::hours(24), NOTICES_MAX).await?)
+    let notice = |(kind, user_id): &(Kind, Uuid)| store::Notice {
+        id: app.clock.row_id(),
+        kind: kind.name(),
+        user_id: *user_id,
+        expires_at: now + kind.life(),
+    };
+    let notices: Vec<_> = news.iter().map(notice).collect();
+    Ok(store::insert_notices(db, &notices, (now, now - TimeDelta::hours(24)), NOTICES_MAX).await?)
+}
+
+/// Whether people are told by mail at all.
+pub fn are_told(app: &App) -> bool {
+    app.config.mail.notices != NoticeMails::Off
 }
 
 /// Owes somebody a mail. Given the transaction of the change that needs it, both are there or neither.

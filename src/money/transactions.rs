@@ -15,6 +15,7 @@ mod holds;
 pub mod routes;
 mod store;
 mod types;
+mod writes;
 
 use std::future::Future;
 
@@ -30,6 +31,8 @@ use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
 pub use holds::{HeldFilter, end_wait, hold, list_held, release};
 pub use store::{COLUMNS, Row};
+use writes::{Advance, Advances, Insert, Inserts};
+
 pub use types::{
     Approved, Child, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, Reversed,
     ShownState, State, Transaction,
@@ -61,18 +64,29 @@ pub async fn insert_deposit(app: &App, new: &NewTransaction, open_max: i64) -> R
     insert_within(app, new, Some(open_max)).await
 }
 
+/// The same of a withdrawal that nothing has to be asked for: the customer has no second factor, and the bank account is his and there.
+/// `None` when it is otherwise, or was asked for before.
+pub async fn insert_unasked(app: &App, new: &NewTransaction) -> Result<Option<Transaction>> {
+    insert(app, new, None, true).await
+}
+
 async fn insert_within(app: &App, new: &NewTransaction, open_max: Option<i64>) -> Result<Option<Inserted>> {
-    let now = app.clock.now();
-    let times = (now, now + LEASE);
-    if let Some(row) = store::insert_once(&app.db, app.clock.row_id(), new, times, open_max).await? {
-        begin(row.id, new.kind, false);
-        app.crash.at("transaction.inserted")?;
-        return Ok(Some(Inserted::New(row.try_into()?)));
+    if let Some(row) = insert(app, new, open_max, false).await? {
+        return Ok(Some(Inserted::New(row)));
     }
     if let Some(repeat) = find_repeat(app, new).await? {
         return Ok(Some(Inserted::Repeat(repeat)));
     }
     if store::is_staff(&app.db, new.user_id).await? { Err(Error::StaffAccount) } else { Ok(None) }
+}
+
+async fn insert(app: &App, new: &NewTransaction, open_max: Option<i64>, unasked: bool) -> Result<Option<Transaction>> {
+    let (id, now) = (app.clock.row_id(), app.clock.now());
+    let row = Insert { id, new: new.clone(), now, due_at: now + LEASE, open_max, unasked };
+    let Some(created_at) = app.batchers.join::<Inserts>(app, row).await? else { return Ok(None) };
+    begin(id, new.kind, false);
+    app.crash.at("transaction.inserted")?;
+    Ok(Some(new.initiated(id, created_at, (now, now + LEASE))))
 }
 
 /// The customer's deposits that wait for their payment, oldest first. What a person looks at, or has closed, is none of them.
@@ -195,16 +209,9 @@ async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
 /// [`Error::StaleState`] when somebody else moved it first.
 pub async fn advance(app: &App, row: &Transaction, to: Move) -> Result<Transaction> {
     app.crash.at("transaction.before_move")?;
-    let moved = match news_of(row, &to) {
-        None => advance_within(app, &app.db, row, &to).await?,
-        Some(news) => {
-            let mut tx = app.db.begin().await?;
-            let moved = advance_within(app, &mut *tx, row, &to).await?;
-            mails::notify(app, &mut *tx, news, row.user_id).await?;
-            tx.commit().await?;
-            moved
-        }
-    };
+    let news = news_of(row, &to).map(|news| (news, row.user_id));
+    let step = Advance { id: row.id, version: row.version, to: to.clone(), now: app.clock.now(), news };
+    let moved = app.batchers.join::<Advances>(app, step).await?.ok_or(Error::StaleState)?.try_into()?;
     announce(app, row, &to);
     app.crash.at("transaction.moved")?;
     Ok(moved)
@@ -224,7 +231,8 @@ fn news_of(row: &Transaction, to: &Move) -> Option<mails::Kind> {
 /// # Errors
 /// [`Error::StaleState`] when somebody else moved it first.
 pub async fn advance_within(app: &App, db: impl PgExecutor<'_>, row: &Transaction, to: &Move) -> Result<Transaction> {
-    store::advance(db, row.id, row.version, to, app.clock.now()).await?.ok_or(Error::StaleState)?.try_into()
+    let step = Advance { id: row.id, version: row.version, to: to.clone(), now: app.clock.now(), news: None };
+    writes::advance_within(db, &step).await?.ok_or(Error::StaleState)?.try_into()
 }
 
 /// Tells metrics, log and worker of a move that is in the database.

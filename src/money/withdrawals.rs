@@ -93,17 +93,15 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
         None => RequestHash::of("withdrawal", &(minor, currency, new.bank_account_id)),
         Some(text) => RequestHash::of("withdrawal", &(minor, currency, new.bank_account_id, text)),
     };
-    let own = bank_accounts::require(app, user_id, new.bank_account_id).await;
     let (kind, bank_account_id, description) = (Kind::Withdrawal, Some(new.bank_account_id), new.description);
     let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash };
-    // The account may have been deleted since the first call, and a code counts once: a repeat is answered all the same.
-    let may = match own {
-        Ok(()) => ask_for_code(app, caller, &new, code.as_ref()).await,
-        missing => missing,
+    let unasked = match totp::look_at(code.as_ref()) {
+        Ok(()) => transactions::insert_unasked(app, &new).await?,
+        Err(_) => None,
     };
-    let inserted = match may {
-        Ok(()) => transactions::insert_once(app, &new).await?,
-        Err(refused) => Inserted::Repeat(transactions::find_repeat(app, &new).await?.ok_or(refused)?),
+    let inserted = match unasked {
+        Some(row) => Inserted::New(row),
+        None => insert_asked(app, caller, &new, code.as_ref()).await?,
     };
     let requested = match inserted {
         Inserted::New(row) => {
@@ -121,12 +119,21 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
     Ok(requested)
 }
 
-/// Only what is new is asked for one.
-async fn ask_for_code(app: &App, caller: &Caller, new: &NewTransaction, code: Option<&SecretString>) -> Result<()> {
-    if transactions::find_repeat(app, new).await?.is_some() {
-        return Ok(());
+/// What stood in the way is looked for one by one. The account may have been deleted since the first call, and a code counts once: a repeat
+/// is answered all the same.
+async fn insert_asked(
+    app: &App,
+    caller: &Caller,
+    new: &NewTransaction,
+    code: Option<&SecretString>,
+) -> Result<Inserted> {
+    if let Some(repeat) = transactions::find_repeat(app, new).await? {
+        return Ok(Inserted::Repeat(repeat));
     }
-    totp::ask_above_threshold(app, caller, (new.amount, new.key.as_str()), code).await
+    let bank_account_id = new.bank_account_id.ok_or_else(|| Error::internal("a withdrawal without a bank account"))?;
+    bank_accounts::require(app, new.user_id, bank_account_id).await?;
+    totp::ask_above_threshold(app, caller, (new.amount, new.key.as_str()), code).await?;
+    transactions::insert_once(app, new).await
 }
 
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {

@@ -5,12 +5,9 @@ use ledger::{Amount, Currency};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::types::{
-    Child, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, Reversed, State,
-    Transaction,
-};
+use super::types::{Child, Direction, FailureReason, Hold, Kind, Outcome, Provider, Reversed, State, Transaction};
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
-use crate::platform::{clock::DateTime, database::Db, error::Error};
+use crate::platform::{clock::DateTime, error::Error};
 
 #[derive(Clone, sqlx::FromRow)]
 pub struct Row {
@@ -128,41 +125,6 @@ macro_rules! rows {
 }
 
 pub(super) use rows;
-
-pub(super) async fn insert_once(
-    db: &Db,
-    id: Uuid,
-    new: &NewTransaction,
-    (now, due_at): (DateTime, DateTime),
-    open_max: Option<i64>,
-) -> sqlx::Result<Option<Row>> {
-    rows!(
-        "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
-                                   bank_account_id, description, due_at, updated_at, states)
-         select $1::uuid, u.id, $3::text, 'initiated', $4::bigint, $5::text, $6::text, $7::bytea, $8::uuid, $9::text,
-                $10::timestamptz, $11::timestamptz, 'initiated'
-           -- The lock that the foreign key takes anyway. Whoever is being made staff at this moment is waited for.
-           from users u where u.id = $2 and u.role = 'user' and ($12::bigint is null or has_room_for_deposit($2, $12))
-            for key share of u
-         on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
-         returning ",
-        "",
-        id,
-        new.user_id,
-        new.kind.name(),
-        new.amount.minor(),
-        new.amount.currency().code(),
-        new.key.as_str(),
-        new.request_hash.as_bytes(),
-        new.bank_account_id,
-        new.description,
-        due_at,
-        now,
-        open_max,
-    )
-    .fetch_optional(db)
-    .await
-}
 
 pub(super) async fn open_deposits(db: impl PgExecutor<'_>, user_id: Uuid, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     let open = sqlx::query_scalar!(
@@ -307,71 +269,6 @@ pub(super) async fn claim_due(
     .await
 }
 
-/// `None` when the row is not at `version` any more. A hold stays until a person ends it, and nothing is due by itself; but one that only
-/// lacked a word ends with the row.
-pub(super) async fn advance(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    version: i32,
-    to: &Move,
-    now: DateTime,
-) -> sqlx::Result<Option<Row>> {
-    let due_at = match to.due {
-        Due::Never => None,
-        Due::Now => Some(now),
-        Due::In(pause) => Some(now + pause),
-    };
-    let provider = to.provider.clone().unwrap_or_default();
-    let approved = to.approved.as_ref();
-    rows!(
-        "update transactions
-            set state = $3, attempts = 0,
-                due_at = case when held_code is null or held_code = any($17) and $3 in ('completed', 'failed')
-                              then $4::timestamptz end,
-                held_code = case when held_code = any($17) and $3 in ('completed', 'failed') then null else held_code end,
-                held_reason = case when held_code = any($17) and $3 in ('completed', 'failed') then null else held_reason end,
-                held_at = case when held_code = any($17) and $3 in ('completed', 'failed') then null else held_at end,
-                version = version + 1, updated_at = $5,
-                states = case when state = $3 then states else states || ' ' || $3 end,
-                moved_at = case when state = $3 then moved_at else moved_at || $5::timestamptz end,
-                failure_reason = case when $3 <> 'completed' then coalesce($6, failure_reason) end,
-                outflow_minor = coalesce($18, outflow_minor),
-                repaid_minor = coalesce($13, repaid_minor), owed_minor = coalesce($14, owed_minor),
-                completed_at = case when $3 = 'completed' then coalesce(completed_at, $5) end,
-                provider_id = case when $7 then $8 else provider_id end,
-                provider_status = case when $7 then $9 else provider_status end,
-                checkout_url = case when $7 then $10 else checkout_url end,
-                execution_url = case when $7 then $11 else execution_url end,
-                provider_created_at = case when $7 then $12 else provider_created_at end,
-                -- Single use: whatever leaves the state that was approved leaves the approval behind.
-                approved_hash = case when $15::bytea is not null then $15 when state = $3 then approved_hash end,
-                approved_until = case when $15 is not null then $16::timestamptz when state = $3 then approved_until end
-          where id = $1 and version = $2
-         returning ",
-        "",
-        id,
-        version,
-        to.state.name(),
-        due_at,
-        now,
-        to.failure_reason.map(FailureReason::name),
-        to.provider.is_some(),
-        provider.id,
-        provider.status,
-        provider.checkout_url,
-        provider.execution_url,
-        provider.created_at,
-        to.repaid_minor,
-        to.owed_minor,
-        approved.map(|approved| approved.hash.as_slice()),
-        approved.map(|approved| approved.until),
-        &lacks_a_word(),
-        to.outflow_minor,
-    )
-    .fetch_optional(db)
-    .await
-}
-
 /// The row keeps its version: nothing moved. One that moved meanwhile, or has nothing to do, is left alone.
 pub(super) async fn defer(
     db: impl PgExecutor<'_>,
@@ -398,10 +295,6 @@ pub(super) async fn rest(db: impl PgExecutor<'_>, id: Uuid, version: i32) -> sql
         .execute(db)
         .await?;
     Ok(())
-}
-
-fn lacks_a_word() -> Vec<String> {
-    Hold::LACKS_A_WORD.map(|hold| hold.name().to_owned()).to_vec()
 }
 
 pub(super) async fn has_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {

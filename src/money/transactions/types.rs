@@ -288,6 +288,7 @@ pub struct Child<'a> {
     pub provider_id: Option<Uuid>,
 }
 
+#[derive(Debug, Clone)]
 pub struct NewTransaction {
     pub user_id: Uuid,
     pub kind: Kind,
@@ -296,6 +297,40 @@ pub struct NewTransaction {
     pub description: Option<String>,
     pub key: IdempotencyKey,
     pub request_hash: RequestHash,
+}
+
+impl NewTransaction {
+    /// The row that it has become.
+    pub(super) fn initiated(&self, id: Uuid, created_at: DateTime, (now, due_at): (DateTime, DateTime)) -> Transaction {
+        Transaction {
+            id,
+            user_id: self.user_id,
+            kind: self.kind,
+            direction: self.kind.direction().unwrap_or(Direction::Credit),
+            state: State::Initiated,
+            amount: self.amount,
+            outflow: self.amount,
+            parent_id: None,
+            bank_account_id: self.bank_account_id,
+            provider: Provider::default(),
+            failure_reason: None,
+            outcome: None,
+            description: self.description.clone(),
+            reversed: Reversed { refunded_minor: 0, charged_back_minor: 0 },
+            repaid_minor: 0,
+            owed_minor: 0,
+            held_code: None,
+            held_reason: None,
+            held_at: None,
+            dismissed_reason: None,
+            due_at: Some(due_at),
+            attempts: 0,
+            version: 0,
+            created_at,
+            updated_at: now,
+            completed_at: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,103 @@
+//! The two writes of every flow, each shared by all who write at once (`platform::batcher`): a row that somebody asked for, and a move of
+//! one. `transactions` calls them, and a flow does not know of it.
+//!
+//! A row is in one batch once. Of two moves of a row the second is told that it was too late, as it is between two statements; of two deposits
+//! of a customer the second waits for the first, so that each counts what was opened before it.
+
+mod store;
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::store::Row;
+use super::types::{Kind, Move, NewTransaction};
+use crate::app::App;
+use crate::identity::mails;
+use crate::platform::batcher::Batch;
+use crate::platform::clock::DateTime;
+use crate::platform::error::Result;
+
+/// A row to be written, unless something stands in its way.
+pub(super) struct Insert {
+    pub(super) id: Uuid,
+    pub(super) new: NewTransaction,
+    pub(super) now: DateTime,
+    pub(super) due_at: DateTime,
+    /// Of a deposit: only while fewer wait for their payment.
+    pub(super) open_max: Option<i64>,
+    /// Of a withdrawal: only to an account of the customer's that is there, and if no code is to be asked for.
+    pub(super) unasked: bool,
+}
+
+/// A move of a row.
+pub(super) struct Advance {
+    pub(super) id: Uuid,
+    pub(super) version: i32,
+    pub(super) to: Move,
+    pub(super) now: DateTime,
+    /// Whom it is mailed to, and what of it.
+    pub(super) news: Option<(mails::Kind, Uuid)>,
+}
+
+pub(super) struct Inserts;
+
+impl Batch for Inserts {
+    type Context = App;
+    type Item = Insert;
+    /// When it was created; `None` = something stood in its way.
+    type Done = Option<DateTime>;
+
+    async fn run(app: &App, items: &[Insert]) -> Result<Vec<Option<DateTime>>> {
+        let (mut created, mut left) = (HashMap::new(), in_order(items));
+        while !left.is_empty() {
+            let mut customers = HashSet::new();
+            let (now, later): (Vec<&Insert>, Vec<&Insert>) =
+                left.into_iter().partition(|row| row.new.kind != Kind::Deposit || customers.insert(row.new.user_id));
+            created.extend(store::insert(&app.db, &now).await?);
+            left = later;
+        }
+        Ok(items.iter().map(|row| created.get(&row.id).copied()).collect())
+    }
+}
+
+/// Two processes that lock the same customers lock them in the same order.
+fn in_order(items: &[Insert]) -> Vec<&Insert> {
+    let mut rows: Vec<&Insert> = items.iter().collect();
+    rows.sort_by(|one, other| {
+        (one.new.user_id, one.new.key.as_str()).cmp(&(other.new.user_id, other.new.key.as_str()))
+    });
+    rows
+}
+
+pub(super) struct Advances;
+
+impl Batch for Advances {
+    type Context = App;
+    type Item = Advance;
+    /// The row as it is now; `None` = it was not at its version any more.
+    type Done = Option<Row>;
+
+    async fn run(app: &App, items: &[Advance]) -> Result<Vec<Option<Row>>> {
+        let mut seen = HashSet::new();
+        let mut firsts: Vec<&Advance> = items.iter().filter(|step| seen.insert(step.id)).collect();
+        firsts.sort_by_key(|step| step.id);
+        let mut moved: HashMap<Uuid, Row> = HashMap::new();
+        if firsts.iter().all(|step| step.news.is_none()) || !mails::are_told(app) {
+            moved.extend(store::advance(&app.db, &firsts).await?.into_iter().map(|row| (row.id, row)));
+        } else {
+            let mut tx = app.db.begin().await?;
+            moved.extend(store::advance(&mut *tx, &firsts).await?.into_iter().map(|row| (row.id, row)));
+            let news = firsts.iter().filter(|step| moved.contains_key(&step.id)).filter_map(|step| step.news);
+            mails::notify_all(app, &mut *tx, &news.collect::<Vec<_>>()).await?;
+            tx.commit().await?;
+        }
+        Ok(items.iter().map(|step| moved.remove(&step.id)).collect())
+    }
+}
+
+/// One move, inside an SQL transaction of the caller's.
+pub(super) async fn advance_within(db: impl PgExecutor<'_>, step: &Advance) -> Result<Option<Row>> {
+    Ok(store::advance(db, &[step]).await?.pop())
+}

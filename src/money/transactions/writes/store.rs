@@ -1,0 +1,119 @@
+//! SQL of what is written together: an array for each column, an item for each row.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::{Advance, Insert};
+use crate::money::transactions::store::{Row, rows};
+use crate::money::transactions::types::{Due, FailureReason, Hold};
+use crate::platform::clock::DateTime;
+
+/// Those that are new, with the time in their ids; of the others something stands in the way.
+pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::Result<Vec<(Uuid, DateTime)>> {
+    let new: Vec<_> = rows.iter().map(|row| &row.new).collect();
+    let inserted = sqlx::query!(
+        r#"insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
+                                     bank_account_id, description, due_at, updated_at, states)
+           select n.id, u.id, n.kind, 'initiated', n.amount_minor, n.currency, n.key, n.request_hash,
+                  n.bank_account_id, n.description, n.due_at, n.now, 'initiated'
+             from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bytea[], $8::uuid[],
+                         $9::text[], $10::timestamptz[], $11::timestamptz[], $12::bigint[], $13::boolean[])
+                  as n (id, user_id, kind, amount_minor, currency, key, request_hash, bank_account_id, description, due_at, now,
+                        open_max, unasked)
+             -- The lock that the foreign key takes anyway. Whoever is being made staff at this moment is waited for.
+             join users u on u.id = n.user_id and u.role = 'user'
+            where (n.open_max is null or has_room_for_deposit(n.user_id, n.open_max))
+              and (not n.unasked
+                   or exists (select from bank_accounts a
+                               where a.id = n.bank_account_id and a.user_id = n.user_id and a.deleted_at is null)
+                      and not exists (select from totp_secrets s where s.user_id = n.user_id))
+              for key share of u
+           on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
+           returning id, created_at as "created_at!""#,
+        &rows.iter().map(|row| row.id).collect::<Vec<Uuid>>(),
+        &new.iter().map(|new| new.user_id).collect::<Vec<Uuid>>(),
+        &new.iter().map(|new| new.kind.name().to_owned()).collect::<Vec<String>>(),
+        &new.iter().map(|new| new.amount.minor()).collect::<Vec<i64>>(),
+        &new.iter().map(|new| new.amount.currency().code().to_owned()).collect::<Vec<String>>(),
+        &new.iter().map(|new| new.key.as_str().to_owned()).collect::<Vec<String>>(),
+        &new.iter().map(|new| new.request_hash.as_bytes().to_vec()).collect::<Vec<Vec<u8>>>(),
+        &new.iter().map(|new| new.bank_account_id).collect::<Vec<Option<Uuid>>>() as &[Option<Uuid>],
+        &new.iter().map(|new| new.description.clone()).collect::<Vec<Option<String>>>() as &[Option<String>],
+        &rows.iter().map(|row| row.due_at).collect::<Vec<DateTime>>(),
+        &rows.iter().map(|row| row.now).collect::<Vec<DateTime>>(),
+        &rows.iter().map(|row| row.open_max).collect::<Vec<Option<i64>>>() as &[Option<i64>],
+        &rows.iter().map(|row| row.unasked).collect::<Vec<bool>>(),
+    );
+    Ok(inserted.fetch_all(db).await?.into_iter().map(|row| (row.id, row.created_at)).collect())
+}
+
+/// Those that were at their version, as they are now. A hold stays until a person ends it, and nothing is due by itself; but one that only
+/// lacked a word ends with the row.
+pub(super) async fn advance(db: impl PgExecutor<'_>, steps: &[&Advance]) -> sqlx::Result<Vec<Row>> {
+    let provider: Vec<_> = steps.iter().map(|step| step.to.provider.clone().unwrap_or_default()).collect();
+    let approved: Vec<_> = steps.iter().map(|step| step.to.approved.as_ref()).collect();
+    let due_at = |step: &&Advance| match step.to.due {
+        Due::Never => None,
+        Due::Now => Some(step.now),
+        Due::In(pause) => Some(step.now + pause),
+    };
+    let lacks_a_word: Vec<String> = Hold::LACKS_A_WORD.map(|hold| hold.name().to_owned()).to_vec();
+    rows!(
+        "update transactions
+            set state = to_state, attempts = 0,
+                due_at = case when held_code is null or held_code = any($1) and to_state in ('completed', 'failed') then to_due end,
+                held_code = case when held_code = any($1) and to_state in ('completed', 'failed') then null else held_code end,
+                held_reason = case when held_code = any($1) and to_state in ('completed', 'failed') then null else held_reason end,
+                held_at = case when held_code = any($1) and to_state in ('completed', 'failed') then null else held_at end,
+                version = version + 1, updated_at = now_at,
+                states = case when state = to_state then states else states || ' ' || to_state end,
+                moved_at = case when state = to_state then moved_at else moved_at || now_at end,
+                failure_reason = case when to_state <> 'completed' then coalesce(because, failure_reason) end,
+                outflow_minor = coalesce(outflow, outflow_minor),
+                repaid_minor = coalesce(repaid, repaid_minor), owed_minor = coalesce(owed, owed_minor),
+                completed_at = case when to_state = 'completed' then coalesce(completed_at, now_at) end,
+                provider_id = case when has_provider then to_provider else provider_id end,
+                provider_status = case when has_provider then to_status else provider_status end,
+                checkout_url = case when has_provider then to_checkout else checkout_url end,
+                execution_url = case when has_provider then to_execution else execution_url end,
+                provider_created_at = case when has_provider then registered_at else provider_created_at end,
+                -- Single use: whatever leaves the state that was approved leaves the approval behind.
+                approved_hash = case when to_hash is not null then to_hash when state = to_state then approved_hash end,
+                approved_until = case when to_hash is not null then to_until when state = to_state then approved_until end
+           from unnest($2::uuid[], $3::integer[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[], $8::boolean[],
+                       $9::uuid[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[], $15::bigint[],
+                       $16::bigint[], $17::bytea[], $18::timestamptz[])
+                as step (of_row, of_version, to_state, to_due, now_at, because, has_provider, to_provider, to_status, to_checkout,
+                         to_execution, registered_at, repaid, owed, outflow, to_hash, to_until)
+          where id = of_row and version = of_version
+         returning ",
+        "",
+        &lacks_a_word,
+        &steps.iter().map(|step| step.id).collect::<Vec<Uuid>>(),
+        &steps.iter().map(|step| step.version).collect::<Vec<i32>>(),
+        &steps.iter().map(|step| step.to.state.name().to_owned()).collect::<Vec<String>>(),
+        &steps.iter().map(due_at).collect::<Vec<Option<DateTime>>>() as &[Option<DateTime>],
+        &steps.iter().map(|step| step.now).collect::<Vec<DateTime>>(),
+        &steps
+            .iter()
+            .map(|step| step.to.failure_reason.map(|reason| FailureReason::name(reason).to_owned()))
+            .collect::<Vec<Option<String>>>() as &[Option<String>],
+        &steps.iter().map(|step| step.to.provider.is_some()).collect::<Vec<bool>>(),
+        &provider.iter().map(|provider| provider.id).collect::<Vec<Option<Uuid>>>() as &[Option<Uuid>],
+        &provider.iter().map(|provider| provider.status.clone()).collect::<Vec<Option<String>>>() as &[Option<String>],
+        &provider.iter().map(|provider| provider.checkout_url.clone()).collect::<Vec<Option<String>>>()
+            as &[Option<String>],
+        &provider.iter().map(|provider| provider.execution_url.clone()).collect::<Vec<Option<String>>>()
+            as &[Option<String>],
+        &provider.iter().map(|provider| provider.created_at).collect::<Vec<Option<DateTime>>>() as &[Option<DateTime>],
+        &steps.iter().map(|step| step.to.repaid_minor).collect::<Vec<Option<i64>>>() as &[Option<i64>],
+        &steps.iter().map(|step| step.to.owed_minor).collect::<Vec<Option<i64>>>() as &[Option<i64>],
+        &steps.iter().map(|step| step.to.outflow_minor).collect::<Vec<Option<i64>>>() as &[Option<i64>],
+        &approved.iter().map(|approved| approved.map(|approved| approved.hash.to_vec())).collect::<Vec<Option<Vec<u8>>>>()
+            as &[Option<Vec<u8>>],
+        &approved.iter().map(|approved| approved.map(|approved| approved.until)).collect::<Vec<Option<DateTime>>>()
+            as &[Option<DateTime>],
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,213 @@
+//! Concurrent calls share one statement and one commit. Whoever comes while a batch is under way waits for the next, which takes all who
+//! wait by then: alone nobody waits for company, and the more come, the more share.
+//!
+//! ```text
+//! join ─> waits in line ─┬─> run  one statement for all who waited, and each hears what became of its own
+//!                        │     └─> failed: each once more by itself, so that one bad item is nobody else's failure
+//!                        └─> 503 when WAITING_MAX wait already: nothing was written
+//! ```
+//!
+//! `run` must be all or nothing, and safe to repeat with the same items: ids and keys are made before. An item whose caller has gone away is
+//! written all the same. Between two processes the database decides, as it does between two statements.
+
+use std::any::{Any, TypeId};
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use tokio::sync::oneshot;
+
+use crate::platform::error::{Error, Fault, Result};
+
+/// Some seconds' worth at the worst: who came later would be answered too late.
+const WAITING_MAX: usize = 4096;
+
+/// What is written together. One line a type and process.
+pub trait Batch: 'static {
+    type Context: Clone + Send + Sync + 'static;
+    type Item: Send + Sync + 'static;
+    type Done: Send + 'static;
+
+    /// More at once cost each as much, and the first waits for the last.
+    const SIZE_MAX: usize = 64;
+
+    /// What became of each, in their order; an error is everybody's.
+    fn run(context: &Self::Context, items: &[Self::Item]) -> impl Future<Output = Result<Vec<Self::Done>>> + Send;
+}
+
+#[derive(Default)]
+pub struct Batchers(Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+struct Line<B: Batch>(Mutex<Waiting<B>>);
+
+struct Waiting<B: Batch> {
+    line: VecDeque<(B::Item, oneshot::Sender<Result<B::Done>>)>,
+    under_way: bool,
+}
+
+impl Batchers {
+    /// Has `item` written with whatever else there is to write.
+    pub async fn join<B: Batch>(&self, context: &B::Context, item: B::Item) -> Result<B::Done> {
+        let line = self.line::<B>();
+        let (tell, told) = oneshot::channel();
+        {
+            let mut waiting = line.lock();
+            if waiting.line.len() >= WAITING_MAX {
+                return Err(Error::TurnedAway("too much waits to be written"));
+            }
+            waiting.line.push_back((item, tell));
+            if !std::mem::replace(&mut waiting.under_way, true) {
+                tokio::spawn(serve(Arc::clone(&line), context.clone()));
+            }
+        }
+        told.await.unwrap_or_else(|_| Err(Error::internal("a batch ended without a word")))
+    }
+
+    fn line<B: Batch>(&self) -> Arc<Line<B>> {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines.entry(TypeId::of::<B>()).or_insert_with(|| Arc::new(Line::<B>::default()));
+        Arc::clone(line).downcast().expect("a type's line is of that type")
+    }
+}
+
+impl<B: Batch> Default for Line<B> {
+    fn default() -> Self {
+        Self(Mutex::new(Waiting { line: VecDeque::new(), under_way: false }))
+    }
+}
+
+impl<B: Batch> Line<B> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<B>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next batch; when nobody waits, whoever comes begins anew.
+    fn next(&self) -> (Vec<B::Item>, Vec<oneshot::Sender<Result<B::Done>>>) {
+        let mut waiting = self.lock();
+        let size = waiting.line.len().min(B::SIZE_MAX);
+        waiting.under_way = size > 0;
+        waiting.line.drain(..size).unzip()
+    }
+}
+
+async fn serve<B: Batch>(line: Arc<Line<B>>, context: B::Context) {
+    loop {
+        let (items, callers) = line.next();
+        if items.is_empty() {
+            return;
+        }
+        for (caller, done) in callers.into_iter().zip(run::<B>(&context, &items).await) {
+            // Who does not listen any more reads it from the row.
+            _ = caller.send(done);
+        }
+    }
+}
+
+async fn run<B: Batch>(context: &B::Context, items: &[B::Item]) -> Vec<Result<B::Done>> {
+    match caught::<B>(context, items).await {
+        Ok(done) => done.into_iter().map(Ok).collect(),
+        Err(error) if items.len() == 1 => vec![Err(error)],
+        // Nobody would fare better alone, and each would wait for it.
+        Err(error) if error.fault() == Fault::Surroundings => {
+            items.iter().map(|_| Err(Error::unavailable(error.chain()))).collect()
+        }
+        Err(_) => {
+            let mut each = Vec::with_capacity(items.len());
+            for item in items.chunks(1) {
+                each.push(caught::<B>(context, item).await.and_then(only));
+            }
+            each
+        }
+    }
+}
+
+async fn caught<B: Batch>(context: &B::Context, items: &[B::Item]) -> Result<Vec<B::Done>> {
+    let done = AssertUnwindSafe(B::run(context, items)).catch_unwind().await;
+    let done = done.unwrap_or_else(|_| Err(Error::internal("a batch panicked")))?;
+    if done.len() == items.len() { Ok(done) } else { Err(Error::internal("a batch has lost count")) }
+}
+
+fn only<T>(done: Vec<T>) -> Result<T> {
+    done.into_iter().next().ok_or_else(|| Error::internal("a batch has lost count"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Doubles, once it may; refuses batches with a 13.
+    struct Doubles;
+
+    #[derive(Clone)]
+    struct Context {
+        may: Arc<Semaphore>,
+        runs: Arc<AtomicUsize>,
+    }
+
+    impl Batch for Doubles {
+        type Context = Context;
+        type Item = u64;
+        type Done = u64;
+        const SIZE_MAX: usize = 8;
+
+        async fn run(context: &Context, items: &[u64]) -> Result<Vec<u64>> {
+            context.may.acquire().await.map_err(Error::internal)?.forget();
+            context.runs.fetch_add(1, Ordering::Relaxed);
+            assert!(!items.contains(&7), "a mistake of ours");
+            if items.contains(&13) { Err(Error::NotFound("number")) } else { Ok(items.iter().map(|n| n * 2).collect()) }
+        }
+    }
+
+    fn context(permits: usize) -> Context {
+        Context { may: Arc::new(Semaphore::new(permits)), runs: Arc::default() }
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_a_batch_is_under_way_shares_the_next() {
+        let (batchers, context) = (Batchers::default(), context(0));
+        let calls = (0..7).map(|n| batchers.join::<Doubles>(&context, n + 20));
+        let (done, ()) = tokio::join!(join_all(calls), async {
+            tokio::task::yield_now().await;
+            context.may.add_permits(100);
+        });
+        let done: Vec<u64> = done.into_iter().map(|done| done.expect("done")).collect();
+        assert_eq!(done, [40, 42, 44, 46, 48, 50, 52]);
+        assert!(context.runs.load(Ordering::Relaxed) <= 2, "{:?}", context.runs);
+    }
+
+    #[tokio::test]
+    async fn one_bad_item_is_nobody_elses_failure() {
+        let (batchers, context) = (Batchers::default(), context(100));
+        for bad in [13, 7] {
+            let calls = [1, bad, 3].map(|n| batchers.join::<Doubles>(&context, n));
+            let done = join_all(calls).await;
+            assert_eq!((done[0].as_ref().ok(), done[2].as_ref().ok()), (Some(&2), Some(&6)));
+            assert!(done[1].is_err());
+        }
+        assert_eq!(batchers.join::<Doubles>(&context, 5).await.expect("the line goes on"), 10);
+    }
+
+    #[tokio::test]
+    async fn a_full_line_turns_away_and_writes_nothing() {
+        let (batchers, context) = (Arc::new(Batchers::default()), context(0));
+        let mut calls: Vec<_> =
+            (0..WAITING_MAX + 100).map(|n| Box::pin(batchers.join::<Doubles>(&context, n as u64 * 2 + 100))).collect();
+        let mut turned_away = 0;
+        for call in &mut calls {
+            if let Some(Err(Error::TurnedAway(_))) = call.now_or_never() {
+                turned_away += 1;
+            }
+        }
+        assert!((100 - Doubles::SIZE_MAX..=100).contains(&turned_away), "{turned_away}");
+        context.may.add_permits(10_000);
+        drop(calls);
+        assert_eq!(batchers.join::<Doubles>(&context, 5).await.expect("room again"), 10);
+    }
+}
