@@ -219,7 +219,7 @@ pub async fn notify(app: &App, db: impl PgExecutor<'_>, kind: Kind, user_id: Uui
 
 /// The same of many people.
 pub async fn notify_all(app: &App, db: impl PgExecutor<'_>, news: &[(Kind, Uuid)]) -> Result<()> {
-    if news.is_empty() || !are_told(app) {
+    if news.is_empty() || app.config.mail.notices == NoticeMails::Off {
         return Ok(());
     }
     let now = app.clock.now();
@@ -231,11 +231,6 @@ pub async fn notify_all(app: &App, db: impl PgExecutor<'_>, news: &[(Kind, Uuid)
     };
     let notices: Vec<_> = news.iter().map(notice).collect();
     Ok(store::insert_notices(db, &notices, (now, now - TimeDelta::hours(24)), NOTICES_MAX).await?)
-}
-
-/// Whether people are told by mail at all.
-pub fn are_told(app: &App) -> bool {
-    app.config.mail.notices != NoticeMails::Off
 }
 
 /// Owes somebody a mail. Given the transaction of the change that needs it, both are there or neither.

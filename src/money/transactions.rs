@@ -31,7 +31,7 @@ use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
 pub use holds::{HeldFilter, end_wait, hold, list_held, release};
 pub use store::{COLUMNS, Row};
-use writes::{Advance, Advances, Insert, Inserts};
+use writes::{Advance, Advances, Durability, Insert, Inserts};
 
 pub use types::{
     Approved, Child, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, Reversed,
@@ -209,8 +209,9 @@ async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
 /// [`Error::StaleState`] when somebody else moved it first.
 pub async fn advance(app: &App, row: &Transaction, to: Move) -> Result<Transaction> {
     app.crash.at("transaction.before_move")?;
+    let (id, version, now) = (row.id, row.version, app.clock.now());
     let news = news_of(row, &to).map(|news| (news, row.user_id));
-    let step = Advance { id: row.id, version: row.version, to: to.clone(), now: app.clock.now(), news };
+    let step = Advance { id, version, to: to.clone(), now, news, durability: durability_of(row, &to) };
     let moved = app.batchers.join::<Advances>(app, step).await?.ok_or(Error::StaleState)?.try_into()?;
     announce(app, row, &to);
     app.crash.at("transaction.moved")?;
@@ -226,12 +227,21 @@ fn news_of(row: &Transaction, to: &Move) -> Option<mails::Kind> {
     }
 }
 
+/// A reservation is in the ledger before its row says so: a row that forgets it reserves again, by the same id.
+fn durability_of(row: &Transaction, to: &Move) -> Durability {
+    match (row.kind, row.state, to.state) {
+        (Kind::Withdrawal, State::Initiated, State::Reserved) => Durability::Repeatable,
+        _ => Durability::OnDisk,
+    }
+}
+
 /// The same inside an SQL transaction of the caller's, who says so with [`announce`] once it is committed.
 ///
 /// # Errors
 /// [`Error::StaleState`] when somebody else moved it first.
 pub async fn advance_within(app: &App, db: impl PgExecutor<'_>, row: &Transaction, to: &Move) -> Result<Transaction> {
-    let step = Advance { id: row.id, version: row.version, to: to.clone(), now: app.clock.now(), news: None };
+    let (id, version, now, durability) = (row.id, row.version, app.clock.now(), Durability::OnDisk);
+    let step = Advance { id, version, to: to.clone(), now, news: None, durability };
     writes::advance_within(db, &step).await?.ok_or(Error::StaleState)?.try_into()
 }
 

@@ -29,6 +29,8 @@ const RETURN: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(15);
 /// No statement of ours needs more; one that does is a defect and must not hold a connection.
 const STATEMENT: &str = "10s";
+/// One that was idle for longer is asked first whether it lives: a server that is started anew takes longer.
+const IDLE_TRUSTED: Duration = Duration::from_millis(100);
 /// A transaction that was left open by a lost process frees its locks after this.
 const IDLE_TRANSACTION: &str = "10s";
 
@@ -76,6 +78,16 @@ impl Db {
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE)
+            // One that was just used is not asked first whether it lives: that would be a round trip before each statement.
+            .test_before_acquire(false)
+            .before_acquire(|db, lent| {
+                Box::pin(async move {
+                    if lent.idle_for > IDLE_TRUSTED {
+                        db.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             // No statement goes out before the time of the server that gets it is known: after a failover it is another one.
             .after_connect(move |db, _| {
                 let clock = clock.clone();

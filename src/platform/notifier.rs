@@ -1,6 +1,6 @@
 //! Wakes the worker the moment that there is something to do. Polling stays the safety net: a lost wake-up costs a second, never a
-//! row. Workers in other processes are told over PostgreSQL's NOTIFY, by a statement of its own that gathers what a millisecond
-//! brings: a NOTIFY inside each business transaction would make all their commits queue behind one lock.
+//! row. Workers in other processes are told over PostgreSQL's NOTIFY, by a statement of its own that gathers what some milliseconds
+//! bring: a NOTIFY inside each business transaction would make all their commits queue behind one lock.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::{sync::Notify, time::timeout};
 use crate::platform::database::Db;
 
 const CHANNEL: &str = "octoco_wake";
-const GATHER: Duration = Duration::from_millis(1);
+const GATHER: Duration = Duration::from_millis(20);
 /// After the listening connection broke: polling goes on meanwhile.
 const RECONNECT: Duration = Duration::from_secs(1);
 /// Where nothing was heard for so long, the server is asked whether it is still there, and answers in time.

@@ -12,6 +12,7 @@ use std::ops::Range;
 use chrono::TimeDelta;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, Header, Validation};
+use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -29,11 +30,15 @@ const CLOCK_SKEW_SECS: i64 = 5;
 const AUDIENCE: &str = "octoco-api";
 /// A token of ours has about 400 characters; a longer one is not looked at.
 const ACCESS_CHARS_MAX: usize = 2048;
+/// Tokens whose signature was found right, at some 700 bytes each; which of them goes first is decided by use.
+const CHECKED_MAX: usize = 8192;
 
 pub struct Tokens {
     issuer: String,
     /// The first one signs; never empty.
     keys: Vec<Key>,
+    /// What is signed stays signed for as long as these keys are ours: a signature is checked once, its times each time.
+    checked: Cache<Box<str>, Claims>,
 }
 
 /// What an access token says. Anything that can change while it lives (a role, a revoked session) is checked again.
@@ -57,7 +62,7 @@ impl Tokens {
     /// Reads the Ed25519 keys: PEM, one after the other.
     pub fn new(private_pems: &str, issuer: &str) -> Result<Self, String> {
         let keys = key::read_all(private_pems)?;
-        Ok(Self { issuer: issuer.to_owned(), keys })
+        Ok(Self { issuer: issuer.to_owned(), keys, checked: Cache::new(CHECKED_MAX) })
     }
 
     /// Whether [`Tokens::new`] would take them.
@@ -91,6 +96,14 @@ impl Tokens {
         if token.len() > ACCESS_CHARS_MAX {
             return Err(BadToken);
         }
+        let claims = self.checked.get_or_insert_with(token, || self.signed(token))?;
+        let now = now.timestamp();
+        let lives = now < claims.exp && claims.iat <= now.saturating_add(CLOCK_SKEW_SECS);
+        if lives { Ok(claims) } else { Err(BadToken) }
+    }
+
+    /// What a token of ours says, whenever it was or will be good.
+    fn signed(&self, token: &str) -> Result<Claims, BadToken> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| BadToken)?;
         let key = self.keys.iter().find(|key| Some(&key.id) == header.kid.as_ref()).ok_or(BadToken)?;
         // One algorithm, whatever the token's own header asks for.
@@ -98,12 +111,9 @@ impl Tokens {
         rules.set_issuer(&[&self.issuer]);
         rules.set_audience(&[AUDIENCE]);
         rules.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
-        // Times are compared with our own clock below.
+        // Times are compared with our own clock, each time.
         rules.validate_exp = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, &key.checking, &rules).map_err(|_| BadToken)?.claims;
-        let now = now.timestamp();
-        let lives = now < claims.exp && claims.iat <= now.saturating_add(CLOCK_SKEW_SECS);
-        if lives { Ok(claims) } else { Err(BadToken) }
+        Ok(jsonwebtoken::decode::<Claims>(token, &key.checking, &rules).map_err(|_| BadToken)?.claims)
     }
 
     pub fn jwks(&self) -> JwkSet {

@@ -39,6 +39,17 @@ pub(super) struct Advance {
     pub(super) now: DateTime,
     /// Whom it is mailed to, and what of it.
     pub(super) news: Option<(mails::Kind, Uuid)>,
+    pub(super) durability: Durability,
+}
+
+/// What a crash of PostgreSQL may take back (docs/decisions/051).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// Nothing: it is on the disk before anybody hears of it.
+    OnDisk,
+    /// The last moments of it, and then the same step makes the same move again: the ledger has it, by an id that the row makes. Whatever is
+    /// written after it reaches the disk after it.
+    Repeatable,
 }
 
 pub(super) struct Inserts;
@@ -83,18 +94,26 @@ impl Batch for Advances {
         let mut seen = HashSet::new();
         let mut firsts: Vec<&Advance> = items.iter().filter(|step| seen.insert(step.id)).collect();
         firsts.sort_by_key(|step| step.id);
-        let mut moved: HashMap<Uuid, Row> = HashMap::new();
-        if firsts.iter().all(|step| step.news.is_none()) || !mails::are_told(app) {
-            moved.extend(store::advance(&app.db, &firsts).await?.into_iter().map(|row| (row.id, row)));
-        } else {
-            let mut tx = app.db.begin().await?;
-            moved.extend(store::advance(&mut *tx, &firsts).await?.into_iter().map(|row| (row.id, row)));
-            let news = firsts.iter().filter(|step| moved.contains_key(&step.id)).filter_map(|step| step.news);
-            mails::notify_all(app, &mut *tx, &news.collect::<Vec<_>>()).await?;
-            tx.commit().await?;
+        let (on_disk, repeatable): (Vec<&Advance>, Vec<&Advance>) =
+            firsts.into_iter().partition(|step| step.durability == Durability::OnDisk);
+        let mut moved = HashMap::new();
+        for (steps, begin) in [(on_disk, "begin"), (repeatable, "begin; set local synchronous_commit = off")] {
+            if !steps.is_empty() {
+                moved.extend(advance(app, &steps, begin).await?);
+            }
         }
         Ok(items.iter().map(|step| moved.remove(&step.id)).collect())
     }
+}
+
+async fn advance(app: &App, steps: &[&Advance], begin: &'static str) -> Result<HashMap<Uuid, Row>> {
+    let mut tx = app.db.begin_with(begin).await?;
+    let moved: HashMap<Uuid, Row> =
+        store::advance(&mut *tx, steps).await?.into_iter().map(|row| (row.id, row)).collect();
+    let news = steps.iter().filter(|step| moved.contains_key(&step.id)).filter_map(|step| step.news);
+    mails::notify_all(app, &mut *tx, &news.collect::<Vec<_>>()).await?;
+    tx.commit().await?;
+    Ok(moved)
 }
 
 /// One move, inside an SQL transaction of the caller's.
