@@ -38,7 +38,7 @@ pub struct Tokens {
     /// The first one signs; never empty.
     keys: Vec<Key>,
     /// What is signed stays signed for as long as these keys are ours: a signature is checked once, its times each time.
-    checked: Cache<Box<str>, Claims>,
+    checked: Cache<String, Claims>,
 }
 
 /// What an access token says. Anything that can change while it lives (a role, a revoked session) is checked again.
