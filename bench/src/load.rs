@@ -7,6 +7,8 @@
 //! result      one JSON document on standard output
 //! ```
 
+#![expect(clippy::float_arithmetic, clippy::as_conversions, reason = "rates and latencies, not money")]
+
 mod cases;
 mod client;
 mod customers;

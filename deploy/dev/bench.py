@@ -4,6 +4,7 @@
     exports     as many rows, streamed by the service over HTTP in each format; the trailers are verified
     dashboards  the same rows with a ledger's copy and summaries (dashboards_bench.sql), each query of Grafana's boards
     projector   `bench projector` moves money, copies the ledger, compares, rebuilds, and copies under load
+    load        `bench load` asks a running service over HTTP, beside pgbench (bench_load.py)
     reconciliation  `bench reconciliation` makes a daily run over a day of transfers and 100,000 open rows
 
 The memory of an export is the highest resident size of the whole process since it began (VmHWM, reset before each).
@@ -18,6 +19,7 @@ import time
 import zipfile
 from contextlib import contextmanager
 
+import bench_load
 import dashboards_bench
 import demo
 import parts
@@ -59,6 +61,13 @@ def dashboards(transactions, keep):
     with measuring(STATE.with_name("bench-dashboards"), again=True, keep=keep) as up:
         seed(up, transactions)
         return dashboards_bench.measure(up)
+
+
+def load(seconds, cases, connections):
+    with parts.private(bench_load.STATE, bench_load.PORTS, "./dev bench load", "measuring") as up:
+        service.build(up, "bench")
+        service.prepare(up)
+        return bench_load.measure(up, seconds, cases, connections)
 
 
 def projector(transfers):
