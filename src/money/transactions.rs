@@ -31,8 +31,8 @@ use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 pub use holds::{HeldFilter, end_wait, hold, list_held, release};
 pub use store::{COLUMNS, Row};
 pub use types::{
-    Approved, Child, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, Reversed,
-    ShownState, State, Transaction,
+    Approved, Child, Destination, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider,
+    Reversed, ShownState, State, Transaction,
 };
 
 /// A row that was asked for with a key: written now, or before.
@@ -214,7 +214,7 @@ pub async fn advance(app: &App, row: &Transaction, to: Move) -> Result<Transacti
 fn news_of(row: &Transaction, to: &Move) -> Option<mails::Kind> {
     match (row.kind, row.state, to.state) {
         (Kind::Deposit, before, State::Completed) if before != State::Completed => Some(mails::Kind::Deposit),
-        (Kind::Withdrawal, State::Initiated, State::Reserved) => Some(mails::Kind::Withdrawal),
+        (Kind::Withdrawal, State::Initiated, State::Reserved) if !row.is_called_off() => Some(mails::Kind::Withdrawal),
         _ => None,
     }
 }

@@ -6,8 +6,8 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::types::{
-    Child, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, Reversed, State,
-    Transaction,
+    Child, Destination, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, Reversed,
+    State, Transaction,
 };
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 use crate::platform::{clock::DateTime, database::Db, error::Error};
@@ -47,13 +47,17 @@ pub struct Row {
     pub(super) completed_at: Option<DateTime>,
     pub(super) direction: Option<String>,
     pub(super) outflow_minor: Option<i64>,
+    pub(super) destination_bank: Option<String>,
+    pub(super) destination_last_four: Option<String>,
+    pub(super) expires_at: Option<DateTime>,
 }
 
 /// The columns of a [`Row`], for the lists of `history`, whose queries are put together there.
 pub const COLUMNS: &str = "t.id, t.user_id, t.kind, t.state, t.amount_minor, t.currency, t.request_hash, t.parent_id, \
     t.bank_account_id, t.provider_id, t.provider_status, t.checkout_url, t.execution_url, t.provider_created_at, \
     t.failure_reason, t.description, t.refunded_minor, t.charged_back_minor, t.repaid_minor, t.owed_minor, \
-    t.held_code, t.held_reason, t.held_at, t.dismissed_reason, t.outcome, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction, t.outflow_minor";
+    t.held_code, t.held_reason, t.held_at, t.dismissed_reason, t.outcome, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction, t.outflow_minor, \
+    t.destination_bank, t.destination_last_four, t.expires_at";
 
 /// Stored data that does not parse was not written by us: an internal error that names the row.
 impl TryFrom<Row> for Transaction {
@@ -84,12 +88,17 @@ impl TryFrom<Row> for Transaction {
                 .map_err(|_| unreadable("outflow_minor"))?,
             parent_id: row.parent_id,
             bank_account_id: row.bank_account_id,
+            destination: row
+                .destination_bank
+                .zip(row.destination_last_four)
+                .map(|(bank_name, last_four)| Destination { bank_name, last_four }),
             provider: Provider {
                 id: row.provider_id,
                 status: row.provider_status,
                 checkout_url: row.checkout_url,
                 execution_url: row.execution_url,
                 created_at: row.provider_created_at,
+                expires_at: row.expires_at,
             },
             failure_reason,
             outcome,
@@ -120,7 +129,8 @@ macro_rules! rows {
                 + "id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id, \
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor, \
                    charged_back_minor, repaid_minor, owed_minor, held_code, held_reason, held_at, dismissed_reason, outcome, description, due_at, attempts, version, \
-                   created_at, updated_at, completed_at, direction, outflow_minor"
+                   created_at, updated_at, completed_at, direction, outflow_minor, destination_bank, destination_last_four, \
+                   expires_at"
                 + $after
             $(, $argument)*
         )
@@ -138,11 +148,13 @@ pub(super) async fn insert_once(
 ) -> sqlx::Result<Option<Row>> {
     rows!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
-                                   bank_account_id, description, due_at, updated_at, states)
-         select $1::uuid, u.id, $3::text, 'initiated', $4::bigint, $5::text, $6::text, $7::bytea, $8::uuid, $9::text,
-                $10::timestamptz, $11::timestamptz, 'initiated'
+                                   bank_account_id, destination_bank, destination_last_four, description, due_at, updated_at,
+                                   states)
+         select $1::uuid, u.id, $3::text, 'initiated', $4::bigint, $5::text, $6::text, $7::bytea, $8::uuid, b.bank_name,
+                b.last_four, $9::text, $10::timestamptz, $11::timestamptz, 'initiated'
            -- The lock that the foreign key takes anyway. Whoever is being made staff at this moment is waited for.
-           from users u where u.id = $2 and u.role = 'user' and ($12::bigint is null or has_room_for_deposit($2, $12))
+           from users u left join bank_accounts b on b.id = $8 and b.user_id = u.id
+          where u.id = $2 and u.role = 'user' and ($12::bigint is null or has_room_for_deposit($2, $12))
             for key share of u
          on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
          returning ",
@@ -343,6 +355,7 @@ pub(super) async fn advance(
                 checkout_url = case when $7 then $10 else checkout_url end,
                 execution_url = case when $7 then $11 else execution_url end,
                 provider_created_at = case when $7 then $12 else provider_created_at end,
+                expires_at = case when $7 then $19 else expires_at end,
                 -- Single use: whatever leaves the state that was approved leaves the approval behind.
                 approved_hash = case when $15::bytea is not null then $15 when state = $3 then approved_hash end,
                 approved_until = case when $15 is not null then $16::timestamptz when state = $3 then approved_until end
@@ -367,6 +380,7 @@ pub(super) async fn advance(
         approved.map(|approved| approved.until),
         &lacks_a_word(),
         to.outflow_minor,
+        provider.expires_at,
     )
     .fetch_optional(db)
     .await
