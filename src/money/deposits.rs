@@ -192,31 +192,37 @@ fn ends_at(deposit: &Transaction) -> DateTime {
     deposit.provider.expires_at.unwrap_or(deposit.updated_at + CHECKOUT) + CHECKOUT_MARGIN
 }
 
-/// Asks Revio for the purchase and acts on what it says. Past its time, or called off, an unpaid purchase is cancelled first.
+/// Asks Revio for the purchase and acts on what it says.
 async fn ask(app: &App, deposit: &Transaction) -> Result<Transaction> {
     let Some(purchase_id) = deposit.provider.id else {
         return transactions::hold(app, deposit, Hold::Incomplete, "the purchase's id is missing").await;
     };
-    let mut purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
+    let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
+    let purchase = take_no_more(app, deposit, purchase).await?;
+    settle(app, deposit, &purchase).await
+}
+
+/// Past its time, or called off: Revio is asked to take no money for what is still unpaid. The purchase as it is then.
+async fn take_no_more(app: &App, deposit: &Transaction, purchase: Purchase) -> Result<Purchase> {
     let over = match deposit.state {
         State::AwaitingPayment => deposit.is_called_off() || app.clock.now() > ends_at(deposit),
         State::Cancelled => true,
         _ => false,
     };
-    if over && matches!(purchase.status, PurchaseStatus::Open(_)) {
-        let cancelled = app.revio.cancel_purchase(purchase_id).await;
-        app.crash.at("deposit.purchase_cancelled")?;
-        purchase = match cancelled {
-            Ok(cancelled) => {
-                provider_objects::note_purchase(app, Some(deposit.id), &cancelled).await?;
-                cancelled
-            }
-            // Not cancellable: something happened to it since. Whatever it is, it shows when asked again.
-            Err(RevioError::Rejected { .. }) => provider_objects::purchase(app, Some(deposit.id), purchase_id).await?,
-            Err(error) => return Err(error.into()),
-        };
+    if !over || !matches!(purchase.status, PurchaseStatus::Open(_)) {
+        return Ok(purchase);
     }
-    settle(app, deposit, &purchase).await
+    let cancelled = app.revio.cancel_purchase(purchase.id).await;
+    app.crash.at("deposit.purchase_cancelled")?;
+    match cancelled {
+        Ok(cancelled) => {
+            provider_objects::note_purchase(app, Some(deposit.id), &cancelled).await?;
+            Ok(cancelled)
+        }
+        // Not cancellable: something happened to it since. Whatever it is, it shows when asked again.
+        Err(RevioError::Rejected { .. }) => provider_objects::purchase(app, Some(deposit.id), purchase.id).await,
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Revio told of a purchase: looks at its present state. False when the purchase is nothing of ours.
@@ -230,10 +236,14 @@ pub async fn on_provider_event(app: &App, purchase_id: Uuid, reference: Option<U
 async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<()> {
     let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
     match deposit.provider.id {
-        Some(id) if id == purchase_id => _ = settle(app, deposit, &purchase).await?,
+        Some(id) if id == purchase_id => {
+            let purchase = take_no_more(app, deposit, purchase).await?;
+            settle(app, deposit, &purchase).await?;
+        }
         // The event is faster than the answer to our own call, or that answer was lost.
         None if purchase.reference == deposit.id.to_string() => {
             let deposit = await_payment(app, deposit, &purchase).await?;
+            let purchase = take_no_more(app, &deposit, purchase).await?;
             settle(app, &deposit, &purchase).await?;
         }
         // A purchase whose creation was repeated, and somebody paid it all the same.

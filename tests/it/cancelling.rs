@@ -242,7 +242,7 @@ async fn what_is_paid_or_about_to_be_is_not_cancelled(db: PgPool) {
     t.drive().await;
     assert_eq!(too_late(&cancel(&t, &customer, "withdrawal", withdrawal).await), (409, "not_cancellable", "completed"));
     assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
-    let refused = t.withdraw(&customer, 60_000, "too much").await;
+    let refused = t.withdraw(&customer, 60_000, "too-much").await;
     let id = refused.body["transaction_id"].as_str().and_then(|id| id.parse().ok()).expect("the row");
     assert_eq!(too_late(&cancel(&t, &customer, "withdrawal", id).await), (409, "not_cancellable", "rejected"));
     let other = t.deposit(&customer, 5_000, "d").await.id();
