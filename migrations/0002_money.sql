@@ -37,7 +37,7 @@ begin
         when kind = 'deposit' then state in
             ('initiated', 'awaiting_payment', 'completed', 'failed', 'expired', 'cancelled')
         when kind = 'withdrawal' then state in
-            ('initiated', 'reserved', 'awaiting_approval', 'submitting', 'submitted', 'completed', 'failed', 'rejected')
+            ('initiated', 'reserved', 'awaiting_approval', 'submitting', 'submitted', 'completed', 'failed', 'rejected', 'cancelled')
         when kind = 'adjustment' then state in
             ('awaiting_approval', 'initiated', 'completed', 'rejected', 'cancelled', 'expired')
         else kind in ('refund', 'chargeback', 'chargeback_reversal') and state in ('initiated', 'completed', 'failed') end;
@@ -106,6 +106,10 @@ create table transactions (
     parent_id          uuid,
     -- Withdrawals: where the money goes.
     bank_account_id    uuid,
+    -- What was shown of that account when the withdrawal was asked for: copied by the insert, whatever becomes of the account
+    -- (docs/decisions/043).
+    destination_bank   text,
+    destination_last_four text,
 
     -- What stands above never changes, and is not written to the WAL again when the row moves within its page.
     updated_at         timestamptz not null,
@@ -136,6 +140,8 @@ create table transactions (
     provider_status    text,
     checkout_url       text,
     execution_url      text,
+    -- Deposits: until when the link can be paid, as Revio was told.
+    expires_at         timestamptz,
     -- When the payout was registered at Revio, by our clock: it must be executed within 15 minutes of that.
     provider_created_at timestamptz,
 

@@ -180,7 +180,7 @@ create function reporting.reason_class(state text, said text) returns text langu
     return case when state not in ('failed', 'expired', 'cancelled', 'rejected') then ''
                 when said in ('insufficient_funds', 'limit_exceeded', 'account_frozen', 'account_closed', 'provider_refused',
                               'provider_could_not_pay', 'declined', 'not_approved_in_time', 'maker_not_entitled', 'closed_by_review',
-                              'item_cleared', 'provider_undid') then said
+                              'item_cleared', 'provider_undid', 'cancelled_by_customer') then said
                 when said is null then case when state in ('expired', 'cancelled') then state else 'not_said' end
                 else 'other' end;
 

@@ -235,6 +235,8 @@ class People:
             "/v1/admin/reconciliation/breaks/": self.break_some(),
             "/v1/admin/reconciliation/statements/": self.statements,
             "/v1/admin/periods/": self.months,
+            "/v1/deposits/": [person.called_off],
+            "/v1/withdrawals/": person.transactions[1:],
             "/v1/bank-accounts/": [person.bank_account],
             "/v1/admin/users/": users,
             "/v1/admin/webhooks/": webhooks,
@@ -261,6 +263,8 @@ class Person(demo.Customer):
         self.await_completed(deposit)
         self.bank_account = self.add_bank_account()
         self.transactions = [deposit["id"], self.withdraw(withdrawn, self.bank_account)["id"]]
+        self.called_off = self.open_deposit()["id"]
+        self.call("POST", f"/v1/deposits/{self.called_off}/cancel")
 
     def other_sessions(self):
         """Ended by the calls, and not the one that they are made with."""

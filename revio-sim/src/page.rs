@@ -89,7 +89,7 @@ fn document(view: &Value) -> String {
     let items = view["purchase"]["products"].as_array().map(Vec::as_slice).unwrap_or_default();
     let names: String = items.iter().map(|item| format!("<li>{}</li>", text(&item["name"]))).collect();
     let payable = matches!(status.as_str(), "created" | "viewed" | "error" | "overdue");
-    let buttons = if payable { buttons(&id) } else { String::new() };
+    let buttons = if payable { buttons(&id) } else { way_back(view) };
     let note = match status.as_str() {
         "paid" => "Paid. Thank you.",
         "error" => "The last attempt failed. You can try again.",
@@ -107,18 +107,33 @@ fn document(view: &Value) -> String {
 }
 
 fn buttons(id: &str) -> String {
-    let button = |(action, label, class): (&str, &str, &str)| {
-        format!("<form method=\"post\" action=\"/p/{id}/{action}/\"><button class=\"{class}\">{label}</button></form>")
+    let button = |(action, name, label, class): (&str, &str, &str, &str)| {
+        format!(
+            "<form method=\"post\" action=\"/p/{id}/{action}/\"><button id=\"{name}\" class=\"{class}\">{label}</button></form>"
+        )
     };
+    // The names are for browsers that are driven: they stay.
     [
-        ("pay", "Pay", "main"),
-        ("fail", "Fail", ""),
-        ("fail-then-pay", "Fail, then pay", ""),
-        ("slow", "Slow (paid after a few seconds)", ""),
-        ("leave", "Cancel (go back without paying)", ""),
+        ("pay", "pay", "Pay", "main"),
+        ("fail", "decline", "Decline", ""),
+        ("fail-then-pay", "decline-then-pay", "Decline, then pay", ""),
+        ("slow", "slow", "Slow (paid after a few seconds)", ""),
+        ("leave", "cancel", "Cancel (go back without paying)", ""),
     ]
     .map(button)
     .concat()
+}
+
+/// Where nothing can be paid any more, back to the shop: with the redirect that says how it stands.
+fn way_back(view: &Value) -> String {
+    let redirect = match view["status"].as_str().unwrap_or_default() {
+        "paid" | "cleared" | "settled" | "pending_execute" => "success_redirect",
+        _ => "cancel_redirect",
+    };
+    match view[redirect].as_str().unwrap_or_default() {
+        "" => String::new(),
+        url => format!("<p><a id=\"back\" href=\"{}\">Back to the shop</a></p>", escape(url)),
+    }
 }
 
 fn shell(title: &str, body: &str) -> String {

@@ -46,8 +46,17 @@ pub struct NewBankAccount {
 impl Details {
     /// The last four digits, or fewer of a short number: never more than half of it.
     pub fn masked(&self) -> String {
-        format!("****{}", last_four(&self.account_number))
+        masked(last_four(&self.account_number))
     }
+
+    /// Whether these are the digits that were shown.
+    pub fn ends_in(&self, shown: &str) -> bool {
+        last_four(&self.account_number) == shown
+    }
+}
+
+pub fn masked(last_four: &str) -> String {
+    format!("****{}", last_four.trim_start_matches('*'))
 }
 
 fn last_four(number: &str) -> &str {

@@ -7,6 +7,8 @@
 //!     initiated --> failed: Revio refused the purchase
 //!     awaiting_payment --> completed: credit (paid; the ledger has the transfer)
 //!     awaiting_payment --> expired: nobody paid in time
+//!     initiated --> cancelled: called off by its customer before there was a link
+//!     awaiting_payment --> awaiting_payment: called off by its customer (the row says so before Revio is asked)
 //!     awaiting_payment --> cancelled: cancelled at Revio
 //!     expired --> completed: credit (a late payment is money all the same)
 //!     cancelled --> completed: credit
@@ -19,8 +21,9 @@
 //!
 //! Money that came and does not fit (another amount) is booked to `suspense`, so that our books say what Revio's say, and the
 //! row is on hold for a person. A second payment of one deposit is a second deposit: it is the customer's money. What is given back of it
-//! later is in `given_back`, and payments of which we have no row in `unknown`.
+//! later is in `given_back`, payments of which we have no row in `unknown`, calling one off in `cancelling`.
 
+pub mod cancelling;
 mod given_back;
 pub mod routes;
 mod unknown;
@@ -39,6 +42,7 @@ use crate::money::transactions::{
     self, Child, Due, FailureReason, Hold, Inserted, Kind, Move, NewTransaction, Provider, State, Transaction,
 };
 use crate::money::{provider_fees, provider_objects, restrictions};
+use crate::platform::clock::DateTime;
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::provider::revio::types::{Flag, Payment};
@@ -119,6 +123,7 @@ pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
 /// One step of one deposit. Safe to repeat: see the module's text.
 async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
     match deposit.state {
+        State::Initiated if deposit.is_called_off() => cancelling::close_without_a_link(app, deposit).await,
         State::Initiated => initiate(app, deposit).await,
         State::AwaitingPayment => ask(app, deposit).await,
         State::Expired | State::Cancelled => look_last(app, deposit).await,
@@ -139,6 +144,7 @@ async fn initiate(app: &App, deposit: &Transaction) -> Result<Transaction> {
         email: &user.email,
         full_name: &user.full_name,
         due: app.clock.now() + CHECKOUT,
+        back: &format!("{}/deposits/{}", app.config.mail.frontend_url, deposit.id),
     };
     app.crash.at("deposit.before_purchase")?;
     let created = app.revio.create_purchase(&purchase).await;
@@ -157,38 +163,66 @@ async fn initiate(app: &App, deposit: &Transaction) -> Result<Transaction> {
     }
 }
 
-/// Revio has the purchase: keeps its id and the payer's link.
+/// Revio has the purchase: keeps its id, the payer's link, and until when that can be paid. One that was cancelled before we knew of any
+/// stays so, and the purchase follows it.
 async fn await_payment(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
     let provider = Provider {
         id: Some(purchase.id),
         status: Some(purchase.status.word().to_owned()),
         checkout_url: purchase.checkout_url.clone(),
+        expires_at: Some(link_ends(app, purchase)),
         ..Provider::default()
     };
-    let to = Move::to(State::AwaitingPayment, Due::In(ASK_MIN)).with_provider(provider);
-    transactions::advance(app, deposit, to).await
+    let to = match deposit.state {
+        State::Cancelled => Move::to(State::Cancelled, Due::Now),
+        _ => Move::to(State::AwaitingPayment, Due::In(ASK_MIN)),
+    };
+    transactions::advance(app, deposit, to.with_provider(provider)).await
 }
 
-/// Asks Revio for the purchase and acts on what it says. Past its time, an unpaid purchase is cancelled first.
+/// As Revio says that it was told; never later than a link of ours may live.
+fn link_ends(app: &App, purchase: &Purchase) -> DateTime {
+    let latest = app.clock.now() + CHECKOUT;
+    let told = purchase.due.whole().and_then(|secs| DateTime::from_timestamp(secs, 0));
+    told.map_or(latest, |due| due.min(latest))
+}
+
+/// From when on Revio is asked to take no money for it any more. A second payment of a deposit never had a link of its own.
+fn ends_at(deposit: &Transaction) -> DateTime {
+    deposit.provider.expires_at.unwrap_or(deposit.updated_at + CHECKOUT) + CHECKOUT_MARGIN
+}
+
+/// Asks Revio for the purchase and acts on what it says.
 async fn ask(app: &App, deposit: &Transaction) -> Result<Transaction> {
     let Some(purchase_id) = deposit.provider.id else {
         return transactions::hold(app, deposit, Hold::Incomplete, "the purchase's id is missing").await;
     };
-    let mut purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
-    let open_since = app.clock.now() - deposit.updated_at;
-    let waiting = deposit.state == State::AwaitingPayment && matches!(purchase.status, PurchaseStatus::Open(_));
-    if waiting && open_since > CHECKOUT + CHECKOUT_MARGIN {
-        purchase = match app.revio.cancel_purchase(purchase_id).await {
-            Ok(cancelled) => {
-                provider_objects::note_purchase(app, Some(deposit.id), &cancelled).await?;
-                cancelled
-            }
-            // Not cancellable: something happened to it since. Whatever it is, it shows when asked again.
-            Err(RevioError::Rejected { .. }) => provider_objects::purchase(app, Some(deposit.id), purchase_id).await?,
-            Err(error) => return Err(error.into()),
-        };
-    }
+    let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
+    let purchase = take_no_more(app, deposit, purchase).await?;
     settle(app, deposit, &purchase).await
+}
+
+/// Past its time, or called off: Revio is asked to take no money for what is still unpaid. The purchase as it is then.
+async fn take_no_more(app: &App, deposit: &Transaction, purchase: Purchase) -> Result<Purchase> {
+    let over = match deposit.state {
+        State::AwaitingPayment => deposit.is_called_off() || app.clock.now() > ends_at(deposit),
+        State::Cancelled => true,
+        _ => false,
+    };
+    if !over || !matches!(purchase.status, PurchaseStatus::Open(_)) {
+        return Ok(purchase);
+    }
+    let cancelled = app.revio.cancel_purchase(purchase.id).await;
+    app.crash.at("deposit.purchase_cancelled")?;
+    match cancelled {
+        Ok(cancelled) => {
+            provider_objects::note_purchase(app, Some(deposit.id), &cancelled).await?;
+            Ok(cancelled)
+        }
+        // Not cancellable: something happened to it since. Whatever it is, it shows when asked again.
+        Err(RevioError::Rejected { .. }) => provider_objects::purchase(app, Some(deposit.id), purchase.id).await,
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Revio told of a purchase: looks at its present state. False when the purchase is nothing of ours.
@@ -202,10 +236,14 @@ pub async fn on_provider_event(app: &App, purchase_id: Uuid, reference: Option<U
 async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<()> {
     let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
     match deposit.provider.id {
-        Some(id) if id == purchase_id => _ = settle(app, deposit, &purchase).await?,
+        Some(id) if id == purchase_id => {
+            let purchase = take_no_more(app, deposit, purchase).await?;
+            settle(app, deposit, &purchase).await?;
+        }
         // The event is faster than the answer to our own call, or that answer was lost.
         None if purchase.reference == deposit.id.to_string() => {
             let deposit = await_payment(app, deposit, &purchase).await?;
+            let purchase = take_no_more(app, &deposit, purchase).await?;
             settle(app, &deposit, &purchase).await?;
         }
         // A purchase whose creation was repeated, and somebody paid it all the same.
@@ -252,7 +290,10 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
                 let reason = format!("Revio still calls the purchase {word} after {} days", open_since.num_days());
                 return transactions::hold(app, deposit, Hold::Undecided, &reason).await;
             }
-            transactions::wait(app, deposit, open_since.clamp(ASK_MIN, ASK_MAX)).await
+            // At its end there is something to do.
+            let left = ends_at(deposit) - app.clock.now() + TimeDelta::seconds(1);
+            let pause = open_since.clamp(ASK_MIN, ASK_MAX);
+            transactions::wait(app, deposit, if left > TimeDelta::zero() { pause.min(left) } else { pause }).await
         }
     }
 }

@@ -42,7 +42,9 @@ async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
         // Revio has not heard of it, so nobody paid.
         (Kind::Deposit, State::Initiated) => false,
         // The steps that failed may have been those that book it.
-        (Kind::Deposit, _) | (Kind::Withdrawal, State::Failed) => row.held_code == Some(Hold::GaveUp),
+        (Kind::Deposit, _) | (Kind::Withdrawal, State::Failed | State::Cancelled) => {
+            row.held_code == Some(Hold::GaveUp)
+        }
         (Kind::Adjustment, State::Initiated) => row.held_code != Some(Hold::NotApproved) || recorded(Leg::Main).await?,
         (Kind::Adjustment, _) => false,
         // One whose money is in suspense is booked, and nothing more will be.

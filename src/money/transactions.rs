@@ -34,8 +34,8 @@ pub use store::{COLUMNS, Row};
 use writes::{Advance, Advances, Durability, Insert, Inserts};
 
 pub use types::{
-    Approved, Child, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, Reversed,
-    ShownState, State, Transaction,
+    Approved, Child, Destination, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider,
+    Reversed, ShownState, State, Transaction,
 };
 
 /// A row that was asked for with a key: written now, or before.
@@ -83,10 +83,10 @@ async fn insert_within(app: &App, new: &NewTransaction, open_max: Option<i64>) -
 async fn insert(app: &App, new: &NewTransaction, open_max: Option<i64>, unasked: bool) -> Result<Option<Transaction>> {
     let (id, now) = (app.clock.row_id(), app.clock.now());
     let row = Insert { id, new: new.clone(), now, due_at: now + LEASE, open_max, unasked };
-    let Some(created_at) = app.batchers.join::<Inserts>(app, row).await? else { return Ok(None) };
+    let Some(inserted) = app.batchers.join::<Inserts>(app, row).await? else { return Ok(None) };
     begin(id, new.kind, false);
     app.crash.at("transaction.inserted")?;
-    Ok(Some(new.initiated(id, created_at, (now, now + LEASE))))
+    Ok(Some(new.initiated(id, inserted, (now, now + LEASE))))
 }
 
 /// The customer's deposits that wait for their payment, oldest first. What a person looks at, or has closed, is none of them.
@@ -222,7 +222,7 @@ pub async fn advance(app: &App, row: &Transaction, to: Move) -> Result<Transacti
 fn news_of(row: &Transaction, to: &Move) -> Option<mails::Kind> {
     match (row.kind, row.state, to.state) {
         (Kind::Deposit, before, State::Completed) if before != State::Completed => Some(mails::Kind::Deposit),
-        (Kind::Withdrawal, State::Initiated, State::Reserved) => Some(mails::Kind::Withdrawal),
+        (Kind::Withdrawal, State::Initiated, State::Reserved) if !row.is_called_off() => Some(mails::Kind::Withdrawal),
         _ => None,
     }
 }

@@ -13,6 +13,8 @@
 //!     submitting --> submitted: execute (Revio accepted)
 //!     submitting --> submitting: execute again, after looking it up
 //!     submitting --> reserved: replaced, once, because Revio says that it can never be paid
+//!     reserved --> cancelled: release, called off by its customer (see `cancelling`)
+//!     awaiting_approval --> cancelled: release, the same
 //!     submitting --> completed: complete
 //!     submitted --> completed: complete (Revio paid; posted)
 //!     reserved --> failed: Revio refuses to have the payout (the row says so before the ledger does)
@@ -21,6 +23,7 @@
 //!     reserved --> submitted: adopt (a payout that was given up was executed after all)
 //!     awaiting_approval --> submitted: adopt
 //!     failed --> completed: book_late (Revio paid after all)
+//!     cancelled --> completed: book_late
 //!     submitted --> completed: book_late (Revio paid while we gave it back)
 //!     reserved --> submitting: take_up (the ledger knows of a payout that the row has forgotten)
 //!     reserved --> completed: the ledger has posted it (PostgreSQL was put back to an earlier moment)
@@ -35,6 +38,7 @@
 //! after a payment puts the row on hold for a person and is never credited by itself.
 
 pub mod approval;
+pub mod cancelling;
 mod late_outcomes;
 mod payouts;
 pub mod routes;
@@ -155,9 +159,9 @@ async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
                 None => go_on(app, withdrawal).await,
             }
         }
-        State::Completed | State::Failed => late_outcomes::look(app, withdrawal).await,
+        State::Completed | State::Failed | State::Cancelled => late_outcomes::look(app, withdrawal).await,
         State::Rejected => transactions::rest(app, withdrawal).await,
-        State::AwaitingPayment | State::Expired | State::Cancelled => {
+        State::AwaitingPayment | State::Expired => {
             Err(Error::internal(format!("a withdrawal cannot be {}", withdrawal.state.name())))
         }
     }
@@ -191,7 +195,13 @@ async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     match reserved {
         Ok(()) => {
             let outflow = approval::outflow(app, withdrawal).await?;
-            transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now).with_outflow(outflow)).await
+            let to = Move::to(State::Reserved, Due::Now).with_outflow(outflow);
+            let reserved = transactions::advance(app, withdrawal, to).await?;
+            match reserved.failure_reason {
+                // Called off meanwhile: only what is reserved for certain can be given back for certain.
+                Some(reason) => release(app, &reserved, reason).await,
+                None => Ok(reserved),
+            }
         }
         // A spent id was refused before, and the answer did not reach us: the same refusal.
         // A closure shuts the velocity limit as well.
@@ -243,7 +253,7 @@ async fn follow_event(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> R
             settle(app, withdrawal, &payout).await?;
         }
         (Some(id), State::Submitted, _) if id == payout_id => _ = settle(app, withdrawal, &payout).await?,
-        (Some(id), State::Completed | State::Failed, _) if id == payout_id => {
+        (Some(id), State::Completed | State::Failed | State::Cancelled, _) if id == payout_id => {
             late_outcomes::reconsider(app, withdrawal, &payout).await?;
         }
         (Some(id), _, _) if id == payout_id => {}
@@ -253,7 +263,7 @@ async fn follow_event(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> R
         (_, State::Reserved | State::AwaitingApproval, _) => {
             late_outcomes::adopt(app, withdrawal, &payout).await?;
         }
-        (_, State::Failed, PayoutStatus::Success) => {
+        (_, State::Failed | State::Cancelled, PayoutStatus::Success) => {
             late_outcomes::book_late(app, withdrawal, &payout).await?;
         }
         _ => {
@@ -326,7 +336,8 @@ async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resul
     transactions::advance(app, withdrawal, to).await
 }
 
-/// `→ failed`: Revio said that it did not pay, and we never execute this payout again; the customer has the money back.
+/// `→ failed`: Revio said that it did not pay, and we never execute this payout again; the customer has the money back. `→ cancelled` where
+/// the customer wanted it so before any payout began.
 async fn release(app: &App, withdrawal: &Transaction, reason: FailureReason) -> Result<Transaction> {
     let voided = receivables::make_available(app, withdrawal, Available::Release).await?;
     app.crash.at("withdrawal.voided")?;
@@ -339,7 +350,8 @@ async fn release(app: &App, withdrawal: &Transaction, reason: FailureReason) -> 
         Err(error) => return Err(error.into()),
     };
     let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
-    transactions::advance(app, withdrawal, Move::to(State::Failed, due).because(reason).having_repaid(repaid)).await
+    let end = if reason == FailureReason::CancelledByCustomer { State::Cancelled } else { State::Failed };
+    transactions::advance(app, withdrawal, Move::to(end, due).because(reason).having_repaid(repaid)).await
 }
 
 /// Money left, all of it, and it is this withdrawal's.

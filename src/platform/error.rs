@@ -49,6 +49,8 @@ pub enum Error {
     MethodNotAllowed,
     #[error("the state changed meanwhile")]
     StaleState,
+    #[error("it can no longer be cancelled: it is {state}")]
+    NotCancellable { state: &'static str },
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
     #[error("the body is not of the type that this route takes")]
@@ -144,6 +146,10 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub open_deposits: Vec<Uuid>,
+    /// With `not_cancellable`: the state that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "completed")]
+    pub state: Option<&'static str>,
     /// What to quote when asking for help; also in `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -208,6 +214,7 @@ impl Error {
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::StaleState => "stale_state",
+            Self::NotCancellable { .. } => "not_cancellable",
             Self::TooLarge(_) => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BadStatement(_) => "statement_unusable",
@@ -241,6 +248,7 @@ impl Error {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::StaleState
+            | Self::NotCancellable { .. }
             | Self::AccountNotEmpty
             | Self::AccountNotClosed
             | Self::LastAdmin
@@ -295,6 +303,7 @@ impl Error {
             errors,
             transaction_id,
             open_deposits,
+            state: if let Self::NotCancellable { state } = self { Some(state) } else { None },
             request_id: None,
         }
     }

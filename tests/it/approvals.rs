@@ -23,8 +23,8 @@ use crate::four_eyes::season;
 use crate::harness::{Answer, Customer, TestApp};
 
 /// Above R50 one person, above R500 two.
-const THRESHOLDS: [(&str, &str); 1] = [("APPROVAL_THRESHOLDS", "ZAR:5000:50000")];
-const ONE: i64 = 6_000;
+pub(crate) const THRESHOLDS: [(&str, &str); 1] = [("APPROVAL_THRESHOLDS", "ZAR:5000:50000")];
+pub(crate) const ONE: i64 = 6_000;
 const TWO: i64 = 60_000;
 
 async fn approval(t: &TestApp, staff: &Customer, id: Uuid) -> Answer {

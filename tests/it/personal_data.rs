@@ -184,6 +184,7 @@ async fn a_data_export_holds_everything_about_one_person_and_nothing_of_another(
     let rows = &data.body["rows"];
     assert_eq!((&rows["user"]["email"], &rows["user"]["full_name"]), (&json!(customer.email), &json!("Thandi Nkosi")));
     assert_eq!(rows["transactions"].as_array().map(Vec::len), Some(2));
+    assert_eq!(rows["transactions"][1]["destination_last_four"], json!("4567"));
     assert_eq!(rows["sessions"][0]["address"], json!("127.0.0.1"));
     assert!(rows["acts"].as_array().is_some_and(|acts| acts.iter().any(|act| act["action"] == "session.opened")));
     assert_eq!(data.body["bank_accounts"][0]["account_number"], json!(NUMBER));
@@ -237,6 +238,7 @@ async fn a_closed_customer_is_erased_by_two_people_and_money_keeps_its_ids(db: P
         assert!(!shown.to_string().contains(gone), "{gone} in {shown}");
     }
     assert_eq!(shown["rows"]["transactions"].as_array().map(Vec::len), Some(2));
+    assert_eq!(shown["rows"]["transactions"][1]["destination_last_four"], Value::Null);
     assert_eq!(shown["rows"]["sessions"][0]["address"], Value::Null);
     let codes = "select (select count(*) from totp_secrets) + (select count(*) from totp_enrolments)
          + (select count(*) from totp_recovery_codes) + (select count(*) from totp_invitations)

@@ -101,8 +101,12 @@ fn no_route_is_added_past_the_document() {
 /// Something of the customer's for each route that names one.
 async fn objects(t: &TestApp, customer: &Customer) -> BTreeMap<&'static str, String> {
     let deposit = t.deposit(customer, 5_000, "matrix").await;
+    t.pay(&t.deposit(customer, 5_000, "matrix-paid").await).await;
+    let withdrawal = t.withdraw(customer, 5_000, "matrix-withdrawal").await;
     BTreeMap::from([
         ("/v1/transactions/{id}", deposit.id().to_string()),
+        ("/v1/deposits/{id}/cancel", deposit.id().to_string()),
+        ("/v1/withdrawals/{id}/cancel", withdrawal.id().to_string()),
         ("/v1/bank-accounts/{id}", customer.bank_account_id.to_string()),
         ("/v1/auth/sessions/{id}", customer.session_id.to_string()),
     ])

@@ -1,4 +1,4 @@
-//! A thousand random schedules: customers deposit, withdraw, are refunded and charged back, and staff approve or decline what is
+//! A thousand random schedules: customers deposit, withdraw, call off, are refunded and charged back, and staff approve or decline what is
 //! above a threshold, while deliveries are doubled, lost, shuffled and forged, calls are dropped before and after their effect, and
 //! the worker dies, or a step panics, at random between any two of its effects. When the storm is over, Revio's books and ours say the same, to the
 //! cent, no payout was paid twice, and what finance reads is what TigerBeetle says.
@@ -25,6 +25,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::cancelling::cancel;
 use crate::harness::{Customer, TestApp};
 use crate::reporting;
 
@@ -39,10 +40,12 @@ const CRASH_PERCENT: u32 = 4;
 /// Of those: a mistake of ours in one step, which the process survives.
 const PANIC_PERCENT: u32 = 25;
 /// Points that a run of this size dies at many times: one that no schedule reaches any more is found here.
-const CRASH_POINTS: [&str; 16] = [
+const CRASH_POINTS: [&str; 20] = [
     "deposit.before_purchase",
+    "deposit.called_off",
     "deposit.credited",
     "deposit.fee_booked",
+    "deposit.purchase_cancelled",
     "deposit.purchase_created",
     "inbox.acted",
     "inbox.stored",
@@ -53,9 +56,11 @@ const CRASH_POINTS: [&str; 16] = [
     "withdrawal.approved",
     "withdrawal.before_execution",
     "withdrawal.before_payout",
+    "withdrawal.called_off",
     "withdrawal.executed",
     "withdrawal.payout_created",
     "withdrawal.reserved",
+    "withdrawal.voided",
 ];
 
 #[expect(clippy::disallowed_methods, reason = "a run is repeated by its seed")]
@@ -192,6 +197,26 @@ async fn schedule(t: &TestApp, random: &mut StdRng, customer: &Customer, key: us
         assert!(known.contains(&answer.code()), "{}", answer.body);
     }
     aftermath(t, random, customer).await;
+    call_off(t, random, customer).await;
+}
+
+/// Some of what the customer has asked for is called off again, in whatever state it is.
+async fn call_off(t: &TestApp, random: &mut StdRng, customer: &Customer) {
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "select id, kind from transactions where user_id = $1 and kind in ('deposit', 'withdrawal') and parent_id is null
+            and state in ('initiated', 'awaiting_payment', 'reserved', 'awaiting_approval', 'submitting') order by id",
+    )
+    .bind(customer.id)
+    .fetch_all(&t.app.db)
+    .await
+    .expect("PostgreSQL answers");
+    for (id, kind) in rows {
+        if random.random_ratio(1, 4) {
+            let answer = cancel(t, customer, &kind, id).await;
+            let known = ["", "not_cancellable", "stale_state", "internal", "unavailable"];
+            assert!(known.contains(&answer.code()), "{}", answer.body);
+        }
+    }
 }
 
 /// What the payer does with the link. A purchase whose link was lost with the answer to our call is paid by nobody: Revio has no
@@ -363,7 +388,7 @@ async fn assert_books_agree(t: &TestApp) {
         let payouts = t.sim.payouts_by_reference(&id.to_string());
         let paid_out = payouts.iter().filter(|payout| payout["status"] == "success").count();
         assert_eq!(paid_out, usize::from(state == "completed"), "payouts of {id}, which is {state}");
-        assert!(["completed", "failed", "rejected"].contains(&state.as_str()), "{id} is still {state}");
+        assert!(["completed", "failed", "rejected", "cancelled"].contains(&state.as_str()), "{id} is still {state}");
         paid += paid_out;
     }
     assert_eq!(u64::try_from(paid).expect("a count"), totals.paid_out_count);

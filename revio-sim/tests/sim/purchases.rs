@@ -203,6 +203,43 @@ async fn the_hosted_page_pays_fails_and_redirects() {
     assert_eq!(world.sim.totals("ZAR").paid_in, 15000);
 }
 
+/// A click as a browser makes it: by the button's id, its form sent, the redirect not followed.
+#[tokio::test]
+async fn buttons_have_names_and_each_leads_back_to_the_shop() {
+    let world = World::new().await;
+    let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let mut wanted = new_purchase();
+    for (name, word) in
+        [("success_redirect", "success"), ("failure_redirect", "failure"), ("cancel_redirect", "cancelled")]
+    {
+        wanted[name] = format!("https://shop.test/deposits/7?a=1&checkout={word}").into();
+    }
+    for (button, word, status) in
+        [("pay", "success", "paid"), ("decline", "failure", "error"), ("cancel", "cancelled", "viewed")]
+    {
+        let body = world.post("purchases/", wanted.clone()).await.1;
+        let (id, url) = (id_of(&body), body["checkout_url"].as_str().unwrap().to_owned());
+        let page = browser.get(&url).send().await.unwrap().text().await.unwrap();
+        let before = page.split(&format!("<button id=\"{button}\"")).next().filter(|before| *before != page).unwrap();
+        let action = before.rsplit("action=\"").next().unwrap().split('"').next().unwrap();
+        let answer = browser.post(format!("{}{action}", world.sim.origin())).send().await.unwrap();
+        let to = answer.headers()["location"].to_str().unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), to),
+            (303, format!("https://shop.test/deposits/7?a=1&checkout={word}").as_str())
+        );
+        assert_eq!(world.status_of(id).await, status);
+    }
+    let body = world.post("purchases/", wanted).await.1;
+    let (id, url) = (id_of(&body), body["checkout_url"].as_str().unwrap().to_owned());
+    assert_eq!(world.post(&format!("purchases/{id}/cancel/"), json!({})).await.1["status"], "cancelled");
+    let page = browser.get(&url).send().await.unwrap().text().await.unwrap();
+    assert!(!page.contains("<button") && page.contains("This payment was cancelled."));
+    assert!(page.contains("id=\"back\" href=\"https://shop.test/deposits/7?a=1&amp;checkout=cancelled\""), "{page}");
+    assert_eq!(world.post(&format!("purchases/{id}/cancel/"), json!({})).await.0, 400);
+    assert!(matches!(world.sim.pay_purchase(id, Pay::default()), Err(SimError::Refused(_))));
+}
+
 #[tokio::test]
 async fn html_in_a_request_stays_text_on_the_page() {
     let world = World::new().await;

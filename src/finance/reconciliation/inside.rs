@@ -6,7 +6,7 @@
 //! | deposit, correction, chargeback won: `completed` | posted, to the cent; before that none |
 //! | withdrawal: `reserved` to `submitted` | reserved, and neither posted nor released |
 //! | `completed` | posted; or released, and taken from the wallet or owed |
-//! | `failed`, `rejected` | released, or never reserved |
+//! | `failed`, `rejected`, `cancelled` | released, or never reserved |
 //! | refund, chargeback: `completed` | taken from the wallet, the rest owed; `failed`: given back |
 //! | journal on its way | reserved; `completed`: posted; `returned`: released |
 //! | what was set aside | as much in suspense as the item says |
@@ -186,7 +186,7 @@ fn verdict_of_withdrawal(row: &Facts) -> Option<(BreakType, Sides)> {
             (None, None) if row.main_minor.is_some() => Some((BreakType::StateLedger, (amount, 0))),
             (posted, late) => moved(amount, sum([posted, late])),
         },
-        "failed" | "rejected" => match sum([row.post_minor, late]) {
+        "failed" | "rejected" | "cancelled" => match sum([row.post_minor, late]) {
             Some(paid) => Some((BreakType::StateLedger, (0, paid))),
             None if row.main_minor.is_some() && !resolved => Some((BreakType::ReservationStale, (0, amount))),
             None => None,

@@ -1,19 +1,20 @@
-//! `POST /v1/deposits`.
+//! `POST /v1/deposits`, `POST /v1/deposits/{id}/cancel`.
 
 use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
 
-use super::NewDeposit;
+use super::{NewDeposit, cancelling};
 use crate::app::App;
-use crate::identity::caller::Verified;
-use crate::money::transactions::routes::{TransactionView, parse_amount, parse_description};
-use crate::platform::http::{Fields, IdempotencyKey, Json, replayed};
+use crate::identity::caller::{Caller, Verified};
+use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Path, replayed};
 use crate::platform::{error::Result, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(create))
+    OpenApiRouter::new().routes(routes!(create)).routes(routes!(cancel))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -57,4 +58,18 @@ async fn create(
 ) -> Result<impl IntoResponse> {
     let opened = super::open(&app, caller.user_id, body.parse(&app)?, key).await?;
     Ok((StatusCode::CREATED, replayed(opened.replayed), Json(TransactionView::from(opened.deposit))))
+}
+
+/// Cancel a deposit
+///
+/// The provider is asked to take no money for it any more. 202 while its word is awaited: the deposit goes on to `cancelled` by itself, or to
+/// `completed` where the payer was faster; ask for the transaction. Repeating it changes nothing.
+#[utoipa::path(post, path = "/v1/deposits/{id}/cancel", tag = "deposits", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = TransactionView, description = "It is cancelled"),
+        (status = 202, body = TransactionView, description = "It is called off, and the provider's word is awaited",
+            headers(("Location" = String, description = "The transaction"))),
+        (status = 409, description = "`not_cancellable`: it is paid or has ended, `stale_state`"), Problems))]
+async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Cancelled> {
+    cancelling::cancel(&app, caller.user_id, id).await.map(Cancelled)
 }

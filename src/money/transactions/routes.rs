@@ -1,14 +1,18 @@
 //! How a transaction looks wherever it is answered, and the fields that the requests for one share.
 
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use ledger::Amount;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Direction, FailureReason, Kind, Outcome, ShownState, Transaction};
+use super::{Destination, Direction, FailureReason, Kind, Outcome, ShownState, State, Transaction};
 use crate::app::App;
+use crate::money::bank_accounts;
+use crate::platform::clock::DateTime;
 use crate::platform::error::Wrong;
-use crate::platform::{clock::DateTime, http::Fields};
+use crate::platform::http::{Fields, Json};
 
 /// Ten thousand million in the major unit of a currency with cents: far above any payment, far below any overflow.
 const AMOUNT_MINOR_MAX: i64 = 1_000_000_000_000;
@@ -30,8 +34,12 @@ pub struct TransactionView {
     pub currency: &'static str,
     /// Deposits: where the payer pays; null while it is under review.
     pub checkout_url: Option<String>,
+    /// Deposits: until when the payer can pay; null before there is a `checkout_url`.
+    pub expires_at: Option<DateTime>,
     /// Withdrawals: where the money goes.
     pub bank_account_id: Option<Uuid>,
+    /// Withdrawals: what that account was when the withdrawal was asked for, also when it is gone.
+    pub destination: Option<DestinationView>,
     /// Refunds, chargebacks: the deposit that they take back.
     pub parent_id: Option<Uuid>,
     /// The part of it that repaid what was owed.
@@ -41,7 +49,7 @@ pub struct TransactionView {
     /// Deposits: how much was given back since.
     pub refunded: i64,
     pub charged_back: i64,
-    /// Why it ended without moving money.
+    /// Why it ended without moving money; `cancelled_by_customer` also while it is being cancelled.
     pub failure_reason: Option<FailureReason>,
     /// Deposits that were paid and did not fit: what became of that money.
     pub outcome: Option<Outcome>,
@@ -50,6 +58,22 @@ pub struct TransactionView {
     pub created_at: DateTime,
     pub updated_at: DateTime,
     pub completed_at: Option<DateTime>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = WithdrawalDestination)]
+pub struct DestinationView {
+    #[schema(example = "FNB")]
+    pub bank_name: String,
+    #[schema(example = "****4567")]
+    pub account_number_masked: String,
+}
+
+impl From<Destination> for DestinationView {
+    fn from(destination: Destination) -> Self {
+        let Destination { bank_name, last_four } = destination;
+        Self { bank_name, account_number_masked: bank_accounts::masked(&last_four) }
+    }
 }
 
 impl TransactionView {
@@ -69,7 +93,9 @@ impl From<Transaction> for TransactionView {
             amount: row.amount.minor(),
             currency: row.amount.currency().code(),
             checkout_url: row.provider.checkout_url.filter(|_| row.held_reason.is_none()),
+            expires_at: row.provider.expires_at,
             bank_account_id: row.bank_account_id,
+            destination: row.destination.map(DestinationView::from),
             parent_id: row.parent_id,
             repaid: row.repaid_minor,
             owed: row.owed_minor,
@@ -81,6 +107,23 @@ impl From<Transaction> for TransactionView {
             created_at: row.created_at,
             updated_at: row.updated_at,
             completed_at: row.completed_at,
+        }
+    }
+}
+
+/// What was called off: 200 when it is cancelled, 202 while it is not yet.
+pub struct Cancelled(pub Transaction);
+
+impl IntoResponse for Cancelled {
+    fn into_response(self) -> Response {
+        let Self(row) = self;
+        let location = format!("/v1/transactions/{}", row.id);
+        match row.state {
+            State::Cancelled => Json(TransactionView::from(row)).into_response(),
+            _ => {
+                let body = Json(TransactionView::from(row));
+                (StatusCode::ACCEPTED, [(header::LOCATION, location)], body).into_response()
+            }
         }
     }
 }

@@ -5,7 +5,9 @@ use ledger::{Amount, Currency};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::types::{Child, Direction, FailureReason, Hold, Kind, Outcome, Provider, Reversed, State, Transaction};
+use super::types::{
+    Child, Destination, Direction, FailureReason, Hold, Kind, Outcome, Provider, Reversed, State, Transaction,
+};
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 use crate::platform::{clock::DateTime, error::Error};
 
@@ -44,13 +46,17 @@ pub struct Row {
     pub(super) completed_at: Option<DateTime>,
     pub(super) direction: Option<String>,
     pub(super) outflow_minor: Option<i64>,
+    pub(super) destination_bank: Option<String>,
+    pub(super) destination_last_four: Option<String>,
+    pub(super) expires_at: Option<DateTime>,
 }
 
 /// The columns of a [`Row`], for the lists of `history`, whose queries are put together there.
 pub const COLUMNS: &str = "t.id, t.user_id, t.kind, t.state, t.amount_minor, t.currency, t.request_hash, t.parent_id, \
     t.bank_account_id, t.provider_id, t.provider_status, t.checkout_url, t.execution_url, t.provider_created_at, \
     t.failure_reason, t.description, t.refunded_minor, t.charged_back_minor, t.repaid_minor, t.owed_minor, \
-    t.held_code, t.held_reason, t.held_at, t.dismissed_reason, t.outcome, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction, t.outflow_minor";
+    t.held_code, t.held_reason, t.held_at, t.dismissed_reason, t.outcome, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction, t.outflow_minor, \
+    t.destination_bank, t.destination_last_four, t.expires_at";
 
 /// Stored data that does not parse was not written by us: an internal error that names the row.
 impl TryFrom<Row> for Transaction {
@@ -81,12 +87,17 @@ impl TryFrom<Row> for Transaction {
                 .map_err(|_| unreadable("outflow_minor"))?,
             parent_id: row.parent_id,
             bank_account_id: row.bank_account_id,
+            destination: row
+                .destination_bank
+                .zip(row.destination_last_four)
+                .map(|(bank_name, last_four)| Destination { bank_name, last_four }),
             provider: Provider {
                 id: row.provider_id,
                 status: row.provider_status,
                 checkout_url: row.checkout_url,
                 execution_url: row.execution_url,
                 created_at: row.provider_created_at,
+                expires_at: row.expires_at,
             },
             failure_reason,
             outcome,
@@ -117,7 +128,8 @@ macro_rules! rows {
                 + "id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id, \
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor, \
                    charged_back_minor, repaid_minor, owed_minor, held_code, held_reason, held_at, dismissed_reason, outcome, description, due_at, attempts, version, \
-                   created_at, updated_at, completed_at, direction, outflow_minor"
+                   created_at, updated_at, completed_at, direction, outflow_minor, destination_bank, destination_last_four, \
+                   expires_at"
                 + $after
             $(, $argument)*
         )

@@ -128,6 +128,8 @@ text_enum! {
         ItemCleared = "item_cleared",
         /// Of a refund or chargeback: the provider took it back.
         ProviderUndid = "provider_undid",
+        /// Its customer called it off. On a row that is not at its end: it is being cancelled.
+        CancelledByCustomer = "cancelled_by_customer",
     }
 }
 
@@ -187,6 +189,7 @@ impl Kind {
                 State::Completed,
                 State::Failed,
                 State::Rejected,
+                State::Cancelled,
             ],
             Self::Adjustment => &[
                 State::AwaitingApproval,
@@ -215,6 +218,7 @@ pub struct Transaction {
     pub outflow: Amount,
     pub parent_id: Option<Uuid>,
     pub bank_account_id: Option<Uuid>,
+    pub destination: Option<Destination>,
     pub provider: Provider,
     pub failure_reason: Option<FailureReason>,
     pub outcome: Option<Outcome>,
@@ -238,7 +242,19 @@ pub struct Transaction {
     pub completed_at: Option<DateTime>,
 }
 
+/// What was shown of a withdrawal's bank account when the withdrawal was asked for.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    pub bank_name: String,
+    pub last_four: String,
+}
+
 impl Transaction {
+    /// Whether its customer has called it off: it is cancelled, or will be.
+    pub fn is_called_off(&self) -> bool {
+        self.failure_reason == Some(FailureReason::CancelledByCustomer)
+    }
+
     /// Whether a person has to decide what becomes of it: of what is completed or rejected nothing more is to become.
     pub fn is_under_review(&self) -> bool {
         self.held_reason.is_some() && !matches!(self.state, State::Completed | State::Rejected)
@@ -269,6 +285,8 @@ pub struct Provider {
     pub checkout_url: Option<String>,
     pub execution_url: Option<String>,
     pub created_at: Option<DateTime>,
+    /// Until when the link can be paid, as Revio was told.
+    pub expires_at: Option<DateTime>,
 }
 
 /// How much of a deposit was given back, summed over Revio's objects.
@@ -299,9 +317,17 @@ pub struct NewTransaction {
     pub request_hash: RequestHash,
 }
 
+/// What only the database knew of a row when it was written.
+#[derive(Clone)]
+pub(super) struct Inserted {
+    /// The time in its id.
+    pub(super) created_at: DateTime,
+    pub(super) destination: Option<Destination>,
+}
+
 impl NewTransaction {
     /// The row that it has become.
-    pub(super) fn initiated(&self, id: Uuid, created_at: DateTime, (now, due_at): (DateTime, DateTime)) -> Transaction {
+    pub(super) fn initiated(&self, id: Uuid, inserted: Inserted, (now, due_at): (DateTime, DateTime)) -> Transaction {
         Transaction {
             id,
             user_id: self.user_id,
@@ -312,6 +338,7 @@ impl NewTransaction {
             outflow: self.amount,
             parent_id: None,
             bank_account_id: self.bank_account_id,
+            destination: inserted.destination,
             provider: Provider::default(),
             failure_reason: None,
             outcome: None,
@@ -326,7 +353,7 @@ impl NewTransaction {
             due_at: Some(due_at),
             attempts: 0,
             version: 0,
-            created_at,
+            created_at: inserted.created_at,
             updated_at: now,
             completed_at: None,
         }

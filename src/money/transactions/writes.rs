@@ -12,7 +12,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::store::Row;
-use super::types::{Kind, Move, NewTransaction};
+use super::types::{Inserted, Kind, Move, NewTransaction};
 use crate::app::App;
 use crate::identity::mails;
 use crate::platform::batcher::Batch;
@@ -57,19 +57,19 @@ pub(super) struct Inserts;
 impl Batch for Inserts {
     type Context = App;
     type Item = Insert;
-    /// When it was created; `None` = something stood in its way.
-    type Done = Option<DateTime>;
+    /// `None` = something stood in its way.
+    type Done = Option<Inserted>;
 
-    async fn run(app: &App, items: &[Insert]) -> Result<Vec<Option<DateTime>>> {
-        let (mut created, mut left) = (HashMap::new(), in_order(items));
+    async fn run(app: &App, items: &[Insert]) -> Result<Vec<Option<Inserted>>> {
+        let (mut inserted, mut left) = (HashMap::new(), in_order(items));
         while !left.is_empty() {
             let mut customers = HashSet::new();
             let (now, later): (Vec<&Insert>, Vec<&Insert>) =
                 left.into_iter().partition(|row| row.new.kind != Kind::Deposit || customers.insert(row.new.user_id));
-            created.extend(store::insert(&app.db, &now).await?);
+            inserted.extend(store::insert(&app.db, &now).await?);
             left = later;
         }
-        Ok(items.iter().map(|row| created.get(&row.id).copied()).collect())
+        Ok(items.iter().map(|row| inserted.remove(&row.id)).collect())
     }
 }
 

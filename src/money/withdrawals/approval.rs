@@ -30,7 +30,7 @@ use crate::identity::audit::{self, Entry};
 use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, Rule, SubjectHash};
 use crate::money::bank_accounts::{self, Details};
 use crate::money::subject;
-use crate::money::transactions::{self, Due, FailureReason, Kind, Move, Provider, State, Transaction};
+use crate::money::transactions::{self, Due, FailureReason, Hold, Kind, Move, Provider, State, Transaction};
 use crate::platform::error::{Error, Result};
 use crate::platform::permissions::{Permission, WithdrawalsApprove};
 use crate::platform::queue::LEASE;
@@ -103,12 +103,21 @@ async fn seen_of(app: &App, withdrawal: &Transaction) -> Result<(Details, Subjec
 /// be sent. `None`: it may go on.
 pub(super) async fn missing(app: &App, withdrawal: &Transaction, destination: &Details) -> Result<Option<Transaction>> {
     if needed(app, withdrawal) == 0 {
-        return Ok(None);
+        return hold_changed(app, withdrawal, destination).await;
     }
     if approvals::validity(app, of(withdrawal), &hash_of(withdrawal, destination)).await? == ApprovalValidity::Yes {
         return Ok(None);
     }
     await_anew(app, withdrawal).await.map(Some)
+}
+
+/// Nobody approves it, so the money goes where it was to go when the withdrawal was asked for, or nowhere.
+async fn hold_changed(app: &App, withdrawal: &Transaction, destination: &Details) -> Result<Option<Transaction>> {
+    if withdrawal.destination.as_ref().is_none_or(|asked_for| destination.ends_in(&asked_for.last_four)) {
+        return Ok(None);
+    }
+    let reason = "the bank account is not what it was when the withdrawal was asked for";
+    transactions::hold(app, withdrawal, Hold::NotApproved, reason).await.map(Some)
 }
 
 /// `reserved → awaiting_approval`.

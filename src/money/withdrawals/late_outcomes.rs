@@ -36,7 +36,7 @@ pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transact
 /// Revio's word on a finished withdrawal: the same as before, or another one.
 pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     match (withdrawal.state, &payout.status) {
-        (State::Failed, PayoutStatus::Success) => book_late(app, withdrawal, payout).await,
+        (State::Failed | State::Cancelled, PayoutStatus::Success) => book_late(app, withdrawal, payout).await,
         (State::Completed, PayoutStatus::Error) => {
             let reason = "Revio paid it, and calls it an error now: did the money come back?";
             transactions::hold(app, withdrawal, Hold::Contradiction, reason).await
@@ -56,7 +56,7 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
     }
 }
 
-/// `failed → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.
+/// `failed, cancelled → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.
 pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     let payment = match fits(app, withdrawal, payout) {
         Ok(payment) => payment,

@@ -90,6 +90,7 @@ async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         // By our own clock: Revio's may differ, and the window is a length of time.
         created_at: Some(app.clock.now()),
         checkout_url: None,
+        expires_at: None,
     };
     transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now).with_provider(provider)).await
 }
@@ -338,6 +339,7 @@ async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result
         execution_url: payout.execution_url.clone(),
         created_at: Some(app.clock.now() - WINDOW),
         checkout_url: None,
+        expires_at: None,
     };
     let to = Move::to(State::Submitting, Due::In(IN_FLIGHT_MAX)).with_provider(provider);
     let submitting = transactions::advance(app, withdrawal, to).await?;

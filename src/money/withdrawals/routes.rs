@@ -1,4 +1,4 @@
-//! `POST /v1/withdrawals`.
+//! `POST /v1/withdrawals`, `POST /v1/withdrawals/{id}/cancel`.
 
 use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use secrecy::SecretString;
@@ -7,15 +7,15 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::NewWithdrawal;
+use super::{NewWithdrawal, cancelling};
 use crate::app::App;
-use crate::identity::caller::Verified;
-use crate::money::transactions::routes::{TransactionView, parse_amount, parse_description};
-use crate::platform::http::{Fields, IdempotencyKey, Json, replayed};
+use crate::identity::caller::{Caller, Verified};
+use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Path, replayed};
 use crate::platform::{error::Result, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(create))
+    OpenApiRouter::new().routes(routes!(create)).routes(routes!(cancel))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -67,4 +67,19 @@ async fn create(
 ) -> Result<impl IntoResponse> {
     let requested = super::request(&app, &caller, body.parse(&app)?, key).await?;
     Ok((StatusCode::ACCEPTED, replayed(requested.replayed), Json(TransactionView::from(requested.withdrawal))))
+}
+
+/// Cancel a withdrawal
+///
+/// Possible until its payout begins: `initiated`, `reserved`, `awaiting_approval`. The amount is available again once it is `cancelled`,
+/// mostly at once; 202 while the ledger's word is awaited, and it goes on by itself. Also while withdrawals are frozen: the money stays in the
+/// wallet. Repeating it changes nothing.
+#[utoipa::path(post, path = "/v1/withdrawals/{id}/cancel", tag = "withdrawals", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = TransactionView, description = "It is cancelled"),
+        (status = 202, body = TransactionView, description = "It is called off, and the amount is not available yet",
+            headers(("Location" = String, description = "The transaction"))),
+        (status = 409, description = "`not_cancellable`: its payout has begun or it has ended, `stale_state`"), Problems))]
+async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Cancelled> {
+    cancelling::cancel(&app, caller.user_id, id).await.map(Cancelled)
 }

@@ -63,11 +63,12 @@ pub(super) fn parse_revio_url(value: &str, test_mode: bool) -> Result<reqwest::U
     }
 }
 
-/// As a mail can carry it: in ASCII, and with nothing behind the path.
+/// As a mail and a redirect can carry it: in ASCII, and with nothing behind the path.
 pub(super) fn parse_frontend_url(value: &str) -> Result<String, String> {
     let url = web_url(value)?;
     if url.query().is_none() && url.fragment().is_none() {
-        Ok(url.as_str().trim_end_matches('/').to_owned())
+        // Revio takes no quote in a redirect, and the library leaves this one as it is.
+        Ok(url.as_str().trim_end_matches('/').replace('\'', "%27"))
     } else {
         Err("must be scheme, host and path".to_owned())
     }

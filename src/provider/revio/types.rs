@@ -24,9 +24,16 @@ pub struct NewPurchase<'a> {
     pub full_name: &'a str,
     /// After this moment the link cannot be paid any more (`due_strict`).
     pub due: DateTime,
+    /// The page of ours to which Revio sends the payer back, whatever became of it.
+    pub back: &'a str,
 }
 
 impl NewPurchase<'_> {
+    /// Anybody can open these: they tell a page what to show first, and nobody what is true.
+    fn redirect(&self, checkout: &str) -> String {
+        format!("{}?checkout={checkout}", self.back)
+    }
+
     pub(super) fn body(&self, brand_id: Uuid) -> Value {
         json!({
             "brand_id": brand_id,
@@ -39,6 +46,9 @@ impl NewPurchase<'_> {
                 "due_strict": true,
             },
             "due": self.due.timestamp(),
+            "success_redirect": self.redirect("success"),
+            "failure_redirect": self.redirect("failure"),
+            "cancel_redirect": self.redirect("cancelled"),
             "send_receipt": false,
         })
     }
@@ -180,6 +190,9 @@ pub struct Purchase {
     pub status_history: Vec<PastStatus>,
     #[serde(default, deserialize_with = "lenient")]
     pub checkout_url: Option<String>,
+    /// In Unix seconds: after that it cannot be paid.
+    #[serde(default)]
+    pub due: Figure,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -5,31 +5,32 @@ use uuid::Uuid;
 
 use super::{Advance, Insert};
 use crate::money::transactions::store::{Row, rows};
-use crate::money::transactions::types::{Due, FailureReason, Hold};
+use crate::money::transactions::types::{Destination, Due, FailureReason, Hold, Inserted};
 use crate::platform::clock::DateTime;
 
-/// Those that are new, with the time in their ids; of the others something stands in the way.
-pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::Result<Vec<(Uuid, DateTime)>> {
+/// Those that are new; of the others something stands in the way.
+pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::Result<Vec<(Uuid, Inserted)>> {
     let new: Vec<_> = rows.iter().map(|row| &row.new).collect();
     let inserted = sqlx::query!(
         r#"insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
-                                     bank_account_id, description, due_at, updated_at, states)
+                                     bank_account_id, destination_bank, destination_last_four, description, due_at, updated_at,
+                                     states)
            select n.id, u.id, n.kind, 'initiated', n.amount_minor, n.currency, n.key, n.request_hash,
-                  n.bank_account_id, n.description, n.due_at, n.now, 'initiated'
+                  n.bank_account_id, b.bank_name, b.last_four, n.description, n.due_at, n.now, 'initiated'
              from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bytea[], $8::uuid[],
                          $9::text[], $10::timestamptz[], $11::timestamptz[], $12::bigint[], $13::boolean[])
                   as n (id, user_id, kind, amount_minor, currency, key, request_hash, bank_account_id, description, due_at, now,
                         open_max, unasked)
              -- The lock that the foreign key takes anyway. Whoever is being made staff at this moment is waited for.
              join users u on u.id = n.user_id and u.role = 'user'
+             left join bank_accounts b on b.id = n.bank_account_id and b.user_id = n.user_id
             where (n.open_max is null or has_room_for_deposit(n.user_id, n.open_max))
               and (not n.unasked
-                   or exists (select from bank_accounts a
-                               where a.id = n.bank_account_id and a.user_id = n.user_id and a.deleted_at is null)
+                   or b.id is not null and b.deleted_at is null
                       and not exists (select from totp_secrets s where s.user_id = n.user_id))
               for key share of u
            on conflict (user_id, idempotency_key) where idempotency_key is not null do nothing
-           returning id, created_at as "created_at!""#,
+           returning id, created_at as "created_at!", destination_bank, destination_last_four"#,
         &rows.iter().map(|row| row.id).collect::<Vec<Uuid>>(),
         &new.iter().map(|new| new.user_id).collect::<Vec<Uuid>>(),
         &new.iter().map(|new| new.kind.name().to_owned()).collect::<Vec<String>>(),
@@ -44,7 +45,12 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::R
         &rows.iter().map(|row| row.open_max).collect::<Vec<Option<i64>>>() as &[Option<i64>],
         &rows.iter().map(|row| row.unasked).collect::<Vec<bool>>(),
     );
-    Ok(inserted.fetch_all(db).await?.into_iter().map(|row| (row.id, row.created_at)).collect())
+    let inserted = inserted.fetch_all(db).await?.into_iter().map(|row| {
+        let destination = row.destination_bank.zip(row.destination_last_four);
+        let destination = destination.map(|(bank_name, last_four)| Destination { bank_name, last_four });
+        (row.id, Inserted { created_at: row.created_at, destination })
+    });
+    Ok(inserted.collect())
 }
 
 /// Those that were at their version, as they are now. A hold stays until a person ends it, and nothing is due by itself; but one that only
@@ -77,14 +83,15 @@ pub(super) async fn advance(db: impl PgExecutor<'_>, steps: &[&Advance]) -> sqlx
                 checkout_url = case when has_provider then to_checkout else checkout_url end,
                 execution_url = case when has_provider then to_execution else execution_url end,
                 provider_created_at = case when has_provider then registered_at else provider_created_at end,
+                expires_at = case when has_provider then until else expires_at end,
                 -- Single use: whatever leaves the state that was approved leaves the approval behind.
                 approved_hash = case when to_hash is not null then to_hash when state = to_state then approved_hash end,
                 approved_until = case when to_hash is not null then to_until when state = to_state then approved_until end
            from unnest($2::uuid[], $3::integer[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[], $8::boolean[],
                        $9::uuid[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[], $15::bigint[],
-                       $16::bigint[], $17::bytea[], $18::timestamptz[])
+                       $16::bigint[], $17::bytea[], $18::timestamptz[], $19::timestamptz[])
                 as step (of_row, of_version, to_state, to_due, now_at, because, has_provider, to_provider, to_status, to_checkout,
-                         to_execution, registered_at, repaid, owed, outflow, to_hash, to_until)
+                         to_execution, registered_at, repaid, owed, outflow, to_hash, to_until, until)
           where id = of_row and version = of_version
          returning ",
         "",
@@ -113,6 +120,7 @@ pub(super) async fn advance(db: impl PgExecutor<'_>, steps: &[&Advance]) -> sqlx
             as &[Option<Vec<u8>>],
         &approved.iter().map(|approved| approved.map(|approved| approved.until)).collect::<Vec<Option<DateTime>>>()
             as &[Option<DateTime>],
+        &provider.iter().map(|provider| provider.expires_at).collect::<Vec<Option<DateTime>>>() as &[Option<DateTime>],
     )
     .fetch_all(db)
     .await
