@@ -31,8 +31,8 @@ use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 pub use holds::{HeldFilter, end_wait, hold, list_held, release};
 pub use store::{COLUMNS, Row};
 pub use types::{
-    Approved, Child, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, Reversed,
-    ShownState, State, Transaction,
+    Approved, Child, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, RequestMark,
+    Reversed, ShownState, State, Transaction,
 };
 
 /// A row that was asked for with a key: written now, or before.

@@ -52,7 +52,7 @@ use crate::identity::{caller::Caller, totp};
 use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::transactions::{
-    self, Due, FailureReason, Hold, Inserted, Kind, Move, NewTransaction, Provider, State, Transaction,
+    self, Due, FailureReason, Hold, Inserted, Kind, Move, NewTransaction, Provider, RequestMark, State, Transaction,
 };
 use crate::money::{bank_accounts, provider_fees, provider_objects, restrictions};
 use crate::platform::error::{Decline, Error, Result};
@@ -95,7 +95,8 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
     };
     let own = bank_accounts::require(app, user_id, new.bank_account_id).await;
     let (kind, bank_account_id, description) = (Kind::Withdrawal, Some(new.bank_account_id), new.description);
-    let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash };
+    let request = RequestMark::of(caller.origin.request_id.as_deref(), app.clock.now());
+    let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash, request };
     // The account may have been deleted since the first call, and a code counts once: a repeat is answered all the same.
     let may = match own {
         Ok(()) => ask_for_code(app, caller, &new, code.as_ref()).await,

@@ -138,9 +138,9 @@ pub(super) async fn insert_once(
 ) -> sqlx::Result<Option<Row>> {
     rows!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
-                                   bank_account_id, description, due_at, updated_at, states)
+                                   bank_account_id, description, due_at, updated_at, states, request_id, request_word)
          select $1::uuid, u.id, $3::text, 'initiated', $4::bigint, $5::text, $6::text, $7::bytea, $8::uuid, $9::text,
-                $10::timestamptz, $11::timestamptz, 'initiated'
+                $10::timestamptz, $11::timestamptz, 'initiated', $13::uuid, $14::text
            -- The lock that the foreign key takes anyway. Whoever is being made staff at this moment is waited for.
            from users u where u.id = $2 and u.role = 'user' and ($12::bigint is null or has_room_for_deposit($2, $12))
             for key share of u
@@ -159,6 +159,8 @@ pub(super) async fn insert_once(
         due_at,
         now,
         open_max,
+        new.request.id,
+        new.request.word,
     )
     .fetch_optional(db)
     .await
