@@ -175,7 +175,7 @@ pub async fn propose(
     }
     let what = json!({"user_id": new.user_id, "direction": new.direction.name(), "amount": new.amount.minor(),
         "currency": new.amount.currency().code(), "counterpart": new.counterpart.name(), "reason": new.reason,
-        "item": new.item_id, "about": new.about_id});
+        "item": new.item_id, "about": new.about_id, "customer": new.user_id});
     audit::record(app, &mut *tx, Entry::of(actor, "adjustment.proposed", "transaction", id).with(what)).await?;
     tx.commit().await?;
     app.crash.at("adjustment.proposed")?;

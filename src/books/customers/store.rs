@@ -196,7 +196,8 @@ pub(super) async fn looks(db: impl PgExecutor<'_>, id: Uuid, limit: i64) -> sqlx
     sqlx::query_as!(
         Look,
         "select at, actor, after->>'method' as method, after->>'route' as route
-           from audit_log where after->>'customer' = $1::uuid::text order by id desc limit $2",
+           from audit_log
+          where after->>'customer' = $1::uuid::text and action in ('staff.called', 'staff.refused') order by id desc limit $2",
         id,
         limit
     )
