@@ -142,7 +142,7 @@ create index audit_log_by_action on audit_log (action, id desc);
 create index audit_log_by_object on audit_log (object_kind, object_id, id desc);
 create index audit_log_at on audit_log (at);
 -- What one call of somebody's did: people quote its id.
-create index audit_log_by_request on audit_log (request_id) where request_id is not null;
+create index audit_log_by_request on audit_log (request_id, id desc) where request_id is not null;
 -- Calls of staff that concerned a customer (src/identity/staff.rs).
 create index audit_log_by_customer on audit_log ((after->>'customer'), id desc) where after->>'customer' is not null;
 -- What may be pruned: reads by staff that still say who read what.

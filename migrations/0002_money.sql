@@ -203,7 +203,7 @@ alter table transactions add constraint transactions_follows
 create unique index transactions_idempotency on transactions (idempotency_key, user_id) where idempotency_key is not null;
 -- One of our rows for each object of Revio's.
 create unique index transactions_provider on transactions (provider_id) where provider_id is not null;
-create index transactions_request_word on transactions (request_word) where request_word is not null;
+create index transactions_request_word on transactions (request_word, id) where request_word is not null;
 create index transactions_parent on transactions (parent_id) where parent_id is not null;
 -- The queue: only rows that have something to do.
 create index transactions_due on transactions (kind, due_at) where due_at is not null;
