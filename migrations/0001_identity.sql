@@ -81,11 +81,14 @@ create table mails (
     last_error text,
     created_at timestamptz not null,
     sent_at    timestamptz,
+    -- Why a dead one was dismissed. No personal data.
+    note       text,
 
     constraint mails_kind      check (kind in ('email_verification', 'password_reset', 'email_change', 'email_changed', 'email_taken',
-        'bank_account_added', 'new_device', 'password_changed', 'second_factor_changed', 'withdrawal', 'deposit')),
+        'bank_account_added', 'new_device', 'password_changed', 'second_factor_changed', 'sessions_ended', 'withdrawal', 'deposit')),
     constraint mails_recipient check (user_id is not null or address is not null),
-    constraint mails_state     check (state in ('pending', 'sent', 'dropped', 'dead')),
+    constraint mails_state     check (state in ('pending', 'sent', 'dropped', 'dead', 'dismissed')),
+    constraint mails_note      check ((note is not null) = (state = 'dismissed') and length(note) between 1 and 500),
     constraint mails_due       check ((due_at is not null) = (state = 'pending')),
     constraint mails_sent      check ((sent_at is not null) = (state = 'sent'))
 );
@@ -138,6 +141,10 @@ create index audit_log_by_actor on audit_log (actor, id desc);
 create index audit_log_by_action on audit_log (action, id desc);
 create index audit_log_by_object on audit_log (object_kind, object_id, id desc);
 create index audit_log_at on audit_log (at);
+-- What one call of somebody's did: people quote its id.
+create index audit_log_by_request on audit_log (request_id, id desc) where request_id is not null;
+-- Calls of staff that concerned a customer (src/identity/staff.rs).
+create index audit_log_by_customer on audit_log ((after->>'customer'), id desc) where after->>'customer' is not null;
 -- What may be pruned: reads by staff that still say who read what.
 create index audit_log_reads on audit_log (at)
     where action = 'staff.called' and pruned is null and after->>'method' in ('GET', 'HEAD');

@@ -110,6 +110,10 @@ create table transactions (
     -- (docs/decisions/043).
     destination_bank   text,
     destination_last_four text,
+    -- The call that asked for it, as customers quote it. One that carries the time of about the row's own id is found by that, and
+    -- no index is needed for it; any other stands in request_word.
+    request_id         uuid,
+    request_word       text,
 
     -- What stands above never changes, and is not written to the WAL again when the row moves within its page.
     updated_at         timestamptz not null,
@@ -205,6 +209,7 @@ alter table transactions add constraint transactions_follows
 create unique index transactions_idempotency on transactions (idempotency_key, user_id) where idempotency_key is not null;
 -- One of our rows for each object of Revio's.
 create unique index transactions_provider on transactions (provider_id) where provider_id is not null;
+create index transactions_request_word on transactions (request_word, id) where request_word is not null;
 create index transactions_parent on transactions (parent_id) where parent_id is not null;
 -- The queue: only rows that have something to do.
 create index transactions_due on transactions (kind, due_at) where due_at is not null;
@@ -345,6 +350,8 @@ create table adjustments (
     requested_by    uuid  not null references users,
     -- What it takes from suspense.
     item_id         uuid  references suspense_items,
+    -- The customer's transaction that it sets right, if it is about one.
+    about_id        uuid  references transactions,
     -- When maker and checkers were looked at for the last time, right before the ledger is asked: from then on it is only a matter of
     -- what the ledger did.
     booking_at      timestamptz,
@@ -361,6 +368,7 @@ create table adjustments (
     constraint adjustments_key_len     check (length(idempotency_key) between 1 and 255)
 );
 create unique index adjustments_idempotency on adjustments (requested_by, idempotency_key);
+create index adjustments_about on adjustments (about_id) where about_id is not null;
 
 -- What keeps a customer's accounts from moving: a freeze (no withdrawals) or a closure. One row an account, because TigerBeetle
 -- shuts accounts one by one; the row's id makes the id of the transfer that does it. src/money/restrictions.rs has the procedure.
@@ -376,6 +384,11 @@ create table restrictions (
     state       text        not null,
     -- Why, in the words of whoever asked for it; no personal data.
     reason      text        not null,
+    -- Who of the staff; null = the service itself.
+    imposed_by  uuid        references users,
+    -- A freeze by somebody who may not lift it (docs/support.md): whether it was one, and whether whoever may has still to look at it.
+    was_protective boolean  not null default false,
+    protective  boolean     not null default false,
     -- Null = nothing to do; else when the next step is tried. As in transactions.
     due_at      timestamptz,
     attempts    integer     not null default 0,
@@ -393,6 +406,9 @@ create unique index restrictions_once on restrictions (user_id, currency) where 
 create index restrictions_call on restrictions (call_id);
 create index restrictions_user on restrictions (user_id, id desc);
 create index restrictions_due on restrictions (due_at) where due_at is not null;
+-- How many somebody has made in a day, and which nobody has looked at yet.
+create index restrictions_imposed on restrictions (imposed_by, created_at) where imposed_by is not null;
+create index restrictions_protective on restrictions (id) where protective and state <> 'lifted';
 create index restrictions_unfinished on restrictions (id) where state in ('initiated', 'lifting');
 
 -- Whether PostgreSQL is behind the ledger, so that nothing may be paid (docs/failure-handling.md). One row a time; none open = all is well.

@@ -21,9 +21,12 @@ create table webhook_logs (
     attempts       integer     not null default 0,
     last_error     text,
     finished_at    timestamptz,
+    -- Why a dead letter was dismissed. No personal data.
+    note           text,
 
     constraint webhook_logs_verdict check (verdict in ('accepted', 'duplicate', 'stale', 'foreign', 'bad_signature')),
     constraint webhook_logs_state   check (state in ('pending', 'done', 'ignored', 'dead', 'dismissed')),
+    constraint webhook_logs_note    check (note is null or state = 'dismissed' and length(note) between 1 and 500),
     constraint webhook_logs_due     check (due_at is null or state = 'pending'),
     constraint webhook_logs_hash    check (length(body_hash) = 32),
     constraint webhook_logs_key     check ((content is null) = (key_id is null)),

@@ -91,6 +91,8 @@ pub mod identity {
     pub mod emails;
     // Mails that we owe somebody, until they are sent.
     pub mod mails;
+    // What staff write down about customers.
+    pub mod notes;
     // Counting a call against a rate limit.
     pub mod quota;
     // What an older data key has encrypted, encrypted again.
@@ -159,6 +161,8 @@ pub mod webhooks {
 
 /// Reading it all back.
 pub mod books {
+    // One page about a customer, for staff, and what support does there.
+    pub mod customers;
     // Lists as files.
     pub mod exports;
     // What the files of exports and statements have in common.
@@ -195,6 +199,8 @@ pub mod finance {
 
 /// What runs.
 pub mod processes {
+    // `octoco audit`.
+    pub mod audit;
     // One log line and the metrics of each request.
     pub mod access_log;
     // The page that shows the OpenAPI document.

@@ -6,12 +6,13 @@ use std::{future::Future, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use octoco::finance::statement_files::rotation::StatementFiles;
-use octoco::identity::audit::{self, Actor, Verdict};
+use octoco::identity::audit::{Actor, warn_of_ownership};
+use octoco::identity::notes::rotation::CustomerNotes;
 use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
 use octoco::identity::{second_factor, totp::rotation::SecondFactors};
 use octoco::platform::{keys, telemetry::Telemetry};
-use octoco::processes::{reconcile, router, schema, worker};
+use octoco::processes::{audit, reconcile, router, schema, worker};
 use octoco::{
     app::App,
     books::projector,
@@ -76,7 +77,7 @@ enum Command {
     Sessions(Sessions),
     /// The log of who did what
     #[command(subcommand)]
-    Audit(Audit),
+    Audit(audit::Command),
 }
 
 #[derive(Args)]
@@ -148,22 +149,6 @@ enum Sessions {
     EndAll,
 }
 
-#[derive(Subcommand)]
-enum Audit {
-    /// Computes the whole chain again and names the first row that was changed: exit status 0 or 1
-    Verify {
-        /// A head that was noted before, as the log has it (`audit.head`): the chain must still go through it
-        #[arg(long, value_name = "POSITION:HASH", value_parser = audit::Head::parse)]
-        head: Option<audit::Head>,
-    },
-    /// Notes in the ledger the head that there is now, after PostgreSQL was put back to an earlier moment: exit status 0 or 1
-    AcceptHead {
-        /// What was put back and why: for the audit log
-        #[arg(long)]
-        note: String,
-    },
-}
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system has threads");
@@ -193,8 +178,8 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Admin(Admin::TotpReset { email }) => with_app(|app| reset_totp(app, email)).await,
         Command::Admin(Admin::Grant { email, role }) => with_app(|app| grant(app, email, role)).await,
         Command::Sessions(Sessions::EndAll) => with_app(end_all_sessions).await,
-        Command::Audit(Audit::Verify { head }) => with_app(|app| verify_audit(app, head)).await,
-        Command::Audit(Audit::AcceptHead { note }) => with_app(|app| accept_audit_head(app, note)).await,
+        Command::Audit(audit::Command::VerifyPack { file }) => audit::verify_pack(&file),
+        Command::Audit(command) => with_app(|app| audit::run(app, command)).await,
     }
 }
 
@@ -260,7 +245,7 @@ async fn look_at_database(app: &App) {
     if let Err(error) = app.footing.look(&app.db).await {
         return tracing::warn!(error = error.chain(), "PostgreSQL's clock and durability are not known yet");
     }
-    if let Err(error) = audit::warn_of_ownership(app).await {
+    if let Err(error) = warn_of_ownership(app).await {
         tracing::warn!(error = error.chain(), "whether the service owns its tables is not known yet");
     }
 }
@@ -391,6 +376,7 @@ async fn rotate(app: App) -> Result<ExitCode, BoxError> {
         rotate_table(&app, &Webhooks).await?,
         rotate_table(&app, &SecondFactors).await?,
         rotate_table(&app, &StatementFiles).await?,
+        rotate_table(&app, &CustomerNotes).await?,
     ];
     for (id, rows) in tables.into_iter().flatten() {
         let all = uses.entry(id).or_default();
@@ -428,32 +414,6 @@ async fn end_all_sessions(app: App) -> Result<ExitCode, BoxError> {
         match sessions::end_everybodys(&app).await? {
             0 => return say(&format!("{ended} sessions ended")),
             more => ended = ended.saturating_add(more),
-        }
-    }
-}
-
-async fn verify_audit(app: App, noted: Option<audit::Head>) -> Result<ExitCode, BoxError> {
-    let in_ledger = audit::noted_in_ledger(&app).await?;
-    let verdict = match in_ledger {
-        Ok(_) => audit::verify(&app, noted.as_ref()).await?,
-        Err(broken) => broken,
-    };
-    say_verdict(verdict)
-}
-
-async fn accept_audit_head(app: App, note: String) -> Result<ExitCode, BoxError> {
-    say_verdict(audit::accept_head(&app, &Actor::system(), &note).await?)
-}
-
-fn say_verdict(verdict: Verdict) -> Result<ExitCode, BoxError> {
-    match verdict {
-        Verdict::Intact { head, unsealed } => {
-            say(&format!("the chain is intact; head {head}; {unsealed} rows wait to be chained"))
-        }
-        Verdict::Broken { position, entry_id, reason } => {
-            let row = entry_id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
-            say_error(&format!("the chain is broken at {position}, row {row}: {reason}"));
-            Ok(ExitCode::FAILURE)
         }
     }
 }

@@ -155,6 +155,14 @@ BOOKS = (
         {"queue": "adjustment"},
     ),
     Case(
+        "ProtectiveFreezeWaits",
+        "15m",
+        QUEUE % ("age_seconds", "restriction", "protective", "14460x30"),
+        QUEUE % ("age_seconds", "restriction", "protective", "14400x30"),
+        "A protective freeze has waited 4h 1m 0s for somebody who may lift it",
+        TICKET,
+    ),
+    Case(
         "StatementMismatch",
         "6m",
         "octoco_statement_mismatches_total 0x5 1x9",

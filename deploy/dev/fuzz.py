@@ -176,6 +176,8 @@ class People:
         hold = "held_code = 'gave_up', held_reason = 'to be looked at', held_at = now(), due_at = null"
         self.sql(f"update transactions set {hold} where id = '{held['id']}'")
         self.held = [held["id"]]
+        self.packed = time.strftime("%Y-%m", time.gmtime(time.time() - 40 * 86400))
+        self.make_dead_mails()
         maker = self.sign_up("finance")
         self.adjustments = [maker.propose(victim.id) for victim in self.victims for _ in range(3)]
         self.journals = [maker.propose_journal(kind) for kind in ("own_funds_in", "settlement") for _ in range(3)]
@@ -186,6 +188,13 @@ class People:
 
     def sql(self, statement):
         return parts.sql(self.up, statement, "octoco")
+
+    def make_dead_mails(self):
+        """Some that did not go out, and one entry of a month that is over, to be packed."""
+        mail = "gen_random_uuid(), 'new_device', id, 'dead', now(), now()"
+        self.sql(f"insert into mails (id, kind, user_id, state, expires_at, created_at) select {mail} from users")
+        entry = f"gen_random_uuid(), '{self.packed}-15', 'system', 'fuzz.planted', 'fuzz', 'planted'"
+        self.sql(f"insert into audit_log (id, at, actor, action, object_kind, object_id) values ({entry})")
 
     def sign_up(self, role):
         person = Person(self.up, role)
@@ -239,6 +248,9 @@ class People:
             "/v1/withdrawals/": person.transactions[1:],
             "/v1/bank-accounts/": [person.bank_account],
             "/v1/admin/users/": users,
+            "/v1/admin/customers/": users,
+            "/v1/admin/mails/": self.sql("select id from mails where state = 'dead' limit 20").split(),
+            "/v1/admin/audit/packs/": [self.packed],
             "/v1/admin/webhooks/": webhooks,
             "/v1/admin/held/": self.held,
             "bank_account_id": [person.add_bank_account()],

@@ -123,6 +123,15 @@ impl Ledger {
         Amount::new(balance.pending(), currency).map(Some).map_err(|_| Contradiction("more_used_than_there_is"))
     }
 
+    /// How much has left each wallet of somebody's within the limit's time, or is about to: at this moment, in the order asked. To be shown,
+    /// and no ground to decide anything.
+    pub async fn outflows(&self, user: Uuid, currencies: &[Currency]) -> Result<Vec<Amount>, LedgerError> {
+        let limits: Vec<Account> = currencies.iter().map(|currency| Account::velocity_limit(user, *currency)).collect();
+        let used = self.balances(&limits).await?.into_iter().zip(currencies);
+        let used = used.map(|(balance, currency)| Amount::new(balance.pending(), *currency));
+        used.collect::<Result<_, _>>().map_err(|_| Contradiction("more_used_than_there_is"))
+    }
+
     /// A velocity limit's no, unless the reservation stands since before there were velocity limits: those did not pass one.
     async fn refused_by_limit(&self, t: &Transfer, refusal: Refusal) -> Result<(), LedgerError> {
         self.reserved_before(t).await?.ok_or(Refused(refusal))

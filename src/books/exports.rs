@@ -106,8 +106,12 @@ impl Wanted {
         let (format, after) = (request.format, request.after);
         let by = FilterQuery { q: None, reference: None, ..request.filter.clone() };
         let searched = request.filter.q.is_some() || request.filter.reference.is_some();
-        let told =
+        let mut told =
             json!({"format": format, "filter": {"by": by, "staff": staff, "searched": searched}, "after": after});
+        if let Some(customer) = filter.user_id.filter(|_| scope == Scope::All) {
+            // As in each call of staff that concerns one.
+            told["customer"] = json!(customer);
+        }
         let after = match after {
             Some(id) => Some((id, place_of(app, scope, &sort, id).await?)),
             None => None,

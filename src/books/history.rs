@@ -36,7 +36,7 @@ use crate::platform::http::page::{Page, Position, TotalIs};
 use cursor::{Binding, Cursor, Way};
 pub use filter::{Filter, FilterQuery, Scope, StaffQuery};
 pub use sort::{Keyset, Sort};
-pub use store::{Event, StateAt};
+pub use store::{Event, LinkedAdjustment, Links, StateAt};
 pub use views::StaffTransactionView;
 
 /// More are not counted.
@@ -183,4 +183,9 @@ pub async fn detail(app: &App, row: Transaction) -> Result<Detail> {
 /// What Revio said of the row, oldest first.
 pub async fn events(app: &App, row: &Transaction) -> Result<Vec<Event>> {
     Ok(store::events(&app.db, row.id, row.provider.id, EVENTS_MAX).await?)
+}
+
+/// The call that asked for the row, what it sets right, and what sets it right.
+pub async fn links(app: &App, id: Uuid) -> Result<(Links, Vec<LinkedAdjustment>)> {
+    Ok((store::links(&app.db, id).await?, store::adjustments(&app.db, id, EVENTS_MAX).await?))
 }

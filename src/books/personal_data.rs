@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::identity::users;
+use crate::identity::{notes, users};
 use crate::money::balances::{self, routes::BalanceView};
 use crate::money::bank_accounts;
 use crate::platform::clock::DateTime;
@@ -35,6 +35,8 @@ pub struct PersonalData {
     /// With the numbers that are encrypted at rest; deleted ones too.
     bank_accounts: Vec<BankAccountData>,
     balances: Vec<BalanceView>,
+    /// What staff wrote down about the person.
+    notes: Vec<NoteData>,
     /// What the payment provider told us about the person's payments.
     webhooks: Vec<WebhookData>,
 }
@@ -46,6 +48,12 @@ struct BankAccountData {
     account_number: String,
     branch_code: String,
     account_holder: String,
+    created_at: DateTime,
+}
+
+#[derive(Serialize, ToSchema)]
+struct NoteData {
+    text: String,
     created_at: DateTime,
 }
 
@@ -63,6 +71,7 @@ pub async fn export(app: &App, actor: &Actor, user_id: Uuid) -> Result<PersonalD
     let rows = store::rows(&app.db, user_id).await?;
     let accounts = bank_accounts::list_with_deleted(app, user_id).await?;
     let balances = balances::balances(app, user_id).await?;
+    let notes = notes::all(app, user_id).await?;
     let webhooks = inbox::about(app, &store::provider_ids(&app.db, user_id).await?).await?;
     let counted = json!({"bank_accounts": accounts.len(), "webhooks": webhooks.len()});
     audit::record(app, &app.db, Entry::of(actor, "user.data_exported", "user", user_id).with(counted)).await?;
@@ -71,6 +80,7 @@ pub async fn export(app: &App, actor: &Actor, user_id: Uuid) -> Result<PersonalD
         rows,
         bank_accounts: accounts.into_iter().map(BankAccountData::from).collect(),
         balances: balances.into_iter().map(BalanceView::from).collect(),
+        notes: notes.into_iter().map(|note| NoteData { text: note.text, created_at: note.created_at }).collect(),
         webhooks: webhooks
             .into_iter()
             .map(|(row, content)| WebhookData { row, body: content.map(|content| content.whole()) })

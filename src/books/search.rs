@@ -1,5 +1,5 @@
-//! One question for staff, whatever they were given: an id of ours, an id of a ledger transfer, an id of Revio's, an e-mail or
-//! an idempotency key. Each answer names what it is and where to read it. Nothing is searched that an index does not answer,
+//! One question for staff, whatever they were given: an id of ours, an id of a ledger transfer, an id of Revio's, an e-mail, words
+//! of a name, an idempotency key or the id of a call (`request_id`). Each answer names what it is and where to read it. Nothing is searched that an index does not answer,
 //! and of each kind only the first few are told.
 //!
 //! Words of descriptions are for `/v1/admin/transactions?q=`.
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::books::history::filter::{ids_beginning, row_of};
+use crate::money::transactions::RequestMark;
 use crate::platform::{error::Result, text_enum::text_enum};
 
 pub use store::Hit;
@@ -31,12 +32,14 @@ text_enum! {
         Transfer = "transfer",
         User = "user",
         Webhook = "webhook",
+        /// An entry of the audit log; only for those who may read it.
+        AuditEntry = "audit_entry",
     }
 }
 
 /// # Errors
 /// When PostgreSQL or, for the id of a transfer, the ledger does not answer.
-pub async fn find(app: &App, text: &str) -> Result<Vec<Hit>> {
+pub async fn find(app: &App, text: &str, reads_audit: bool) -> Result<Vec<Hit>> {
     let email = Some(text.to_lowercase()).filter(|email| email.chars().count() >= EMAIL_CHARS_MIN);
     let mut hits = Vec::new();
     if let Some(ids) = ids_beginning(text) {
@@ -52,5 +55,11 @@ pub async fn find(app: &App, text: &str) -> Result<Vec<Hit>> {
         }
     }
     hits.extend(store::by_text(&app.db, text, email.as_deref(), HITS_MAX).await?);
+    hits.extend(store::by_name(&app.db, text, HITS_MAX).await?);
+    let near = RequestMark::rows_near(text);
+    hits.extend(store::by_request(&app.db, text, near, HITS_MAX).await?);
+    if reads_audit {
+        hits.extend(store::by_request_in_audit(&app.db, text, HITS_MAX).await?);
+    }
     Ok(hits)
 }

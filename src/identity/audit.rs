@@ -12,6 +12,7 @@
 //! POSITION:HASH` compares with it. What a caller may have refused fills the log no faster than [`record_refusal`] lets it.
 
 mod chain;
+pub mod pack;
 mod refusals;
 mod store;
 mod watch;
@@ -71,6 +72,10 @@ impl Actor {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub fn user_id(&self) -> Option<Uuid> {
+        self.name.parse().ok()
     }
 
     pub fn is_user(&self, id: Uuid) -> bool {
@@ -230,6 +235,11 @@ async fn walk(
 
 pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Row>> {
     Ok(store::list(&app.db, filter).await?)
+}
+
+/// What was done to a customer, and who of the staff looked: as far back as `RETENTION` keeps who read what.
+pub async fn list_about(app: &App, customer: Uuid, filter: &Filter) -> Result<Vec<Row>> {
+    Ok(store::list_about(&app.db, customer, filter).await?)
 }
 
 pub async fn measure(app: &App) -> Result<()> {

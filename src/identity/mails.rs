@@ -6,6 +6,7 @@
 //!              ├──> (gone)    nobody has the address
 //!              ├──> dropped   no longer of use: the e-mail was verified, or another one asked for, meanwhile
 //!              └──> dead      failures: 0, 1, 5, 15 minutes; or the link would end before the mail is there
+//! dead ──> dismissed           a person looked at it, and says why nothing is to become of it
 //! ```
 //!
 //! The row is the job. The link is made when the mail is sent, from the row and the user as they are then, and stands nowhere.
@@ -20,10 +21,12 @@ use std::error::Error as _;
 
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::config::NoticeMails;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
@@ -56,6 +59,8 @@ text_enum! {
         PasswordChanged = "password_changed",
         /// Enrolled, or taken away.
         SecondFactorChanged = "second_factor_changed",
+        /// Staff ended all sessions.
+        SessionsEnded = "sessions_ended",
         /// Somebody asked for one; unless the customer does not want to know.
         Withdrawal = "withdrawal",
         /// One was credited; likewise.
@@ -72,6 +77,8 @@ text_enum! {
         Dropped = "dropped",
         /// A dead letter: it did not go out, and will not.
         Dead = "dead",
+        /// A person looked at a dead one.
+        Dismissed = "dismissed",
     }
 }
 
@@ -192,6 +199,11 @@ impl Kind {
             Self::SecondFactorChanged => notice(
                 "Your second factor was changed",
                 "the second factor of your account was enrolled or taken away",
+                link,
+            ),
+            Self::SessionsEnded => notice(
+                "You were signed out everywhere",
+                "our support has ended all sessions of your account; sign in again",
                 link,
             ),
             Self::Withdrawal => {
@@ -353,6 +365,19 @@ fn count(app: &App, kind: &str, outcome: &str) {
 pub async fn prune(app: &App) -> Result<bool> {
     let deleted = store::delete_done(&app.db, app.clock.now() - app.config.retention.mails, PRUNED_AT_ONCE).await?;
     Ok(i64::try_from(deleted).is_ok_and(|count| count == PRUNED_AT_ONCE))
+}
+
+/// Says why nothing is to become of a dead mail, on the record: it leaves the list of the dead and stays to be found, as long as mails that
+/// were sent. It is not sent again: its link or its news is too old, and whoever needs another asks for it.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such dead mail.
+pub async fn dismiss(app: &App, actor: &Actor, id: Uuid, note: &str) -> Result<Row> {
+    let mut tx = app.db.begin().await?;
+    let row = store::dismiss(&mut *tx, id, note).await?.ok_or(Error::NotFound("dead mail"))?;
+    audit::record(app, &mut *tx, Entry::of(actor, "mail.dismissed", "mail", id).with(json!({"note": note}))).await?;
+    tx.commit().await?;
+    Ok(row)
 }
 
 /// A page of all mails, newest first.

@@ -41,6 +41,8 @@ text_enum! {
     pub enum Ending {
         LoggedOut = "logged_out",
         Revoked = "revoked",
+        /// By staff, for the customer's safety.
+        Staff = "staff",
         TokenReused = "token_reused",
         PasswordReset = "password_reset",
         PasswordChanged = "password_changed",
@@ -57,6 +59,7 @@ impl Ending {
         match self {
             Self::LoggedOut => "logged out",
             Self::Revoked => "revoked by the user",
+            Self::Staff => "ended by staff",
             Self::TokenReused => "refresh token reused",
             Self::PasswordReset => "password reset",
             Self::PasswordChanged => "password changed",
@@ -283,6 +286,25 @@ pub async fn revoke_others(app: &App, caller: &Caller) -> Result<usize> {
     let ended = end_all(app, &mut *tx, caller.user_id, Some(caller.session_id), Ending::Revoked).await?;
     let entry = Entry::of(&caller.actor(), "user.other_sessions_ended", "user", caller.user_id);
     audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;
+    tx.commit().await?;
+    Ok(ended.announce(app))
+}
+
+/// All of a customer's, by staff, on the record; the customer is told. How many.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Forbidden`] for staff, whose sessions end with their role.
+pub async fn end_customers(app: &App, actor: &Actor, user_id: Uuid) -> Result<usize> {
+    if users::find(app, user_id).await?.role.is_staff() {
+        return Err(Error::Forbidden);
+    }
+    let mut tx = app.db.begin().await?;
+    let ended = end_all(app, &mut *tx, user_id, None, Ending::Staff).await?;
+    let entry = Entry::of(actor, "user.sessions_ended", "user", user_id);
+    audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;
+    if !ended.ids.is_empty() {
+        mails::notify(app, &mut *tx, Kind::SessionsEnded, user_id).await?;
+    }
     tx.commit().await?;
     Ok(ended.announce(app))
 }

@@ -3,9 +3,10 @@
 //! The role is read at each call, never taken from the token, and with it what the session has shown: a second factor that somebody else
 //! let the person enrol (`STAFF_TOTP`), and for acts of some permissions a password or a code given a moment ago (`STAFF_STEP_UP`). Every
 //! call is recorded before it is served, the refused ones too (as [`audit::record_refusal`] lets them), by the route and never by its query: that may hold what staff look
-//! for in people's data.
+//! for in people's data. Only the customer whom the call concerns is named, by the id: so it can be told who looked at somebody.
 
 pub mod routes;
+mod store;
 
 use std::marker::PhantomData;
 
@@ -18,13 +19,17 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::Caller;
+use crate::identity::quota::Quota;
 use crate::platform::access::Standing;
 use crate::platform::config::{StaffTotp, StepUp};
 use crate::platform::error::{Error, Result};
-use crate::platform::permissions::Permission;
+use crate::platform::permissions::{Permission, Role};
 
 /// Longer paths are cut in the log: no route of ours has one.
 const PATH_CHARS_MAX: usize = 200;
+
+/// Where the id in the path is a customer's own.
+const OF_CUSTOMERS: [&str; 2] = ["/v1/admin/users/", "/v1/admin/customers/"];
 
 /// How long a password or a code that was given stands for the person.
 pub const STEP_UP_LIFE: TimeDelta = TimeDelta::minutes(5);
@@ -34,6 +39,8 @@ pub struct Staff<P> {
     pub user_id: Uuid,
     pub session_id: Uuid,
     pub actor: Actor,
+    pub quota: Quota,
+    role: Role,
     /// Whether a password or a code was given in the session a moment ago.
     stepped_up: bool,
     call: Value,
@@ -41,6 +48,11 @@ pub struct Staff<P> {
 }
 
 impl<P> Staff<P> {
+    /// Whether the role has another permission too, for what is shown only to those. Nothing is recorded: nobody asked for it.
+    pub fn has<Q: Permission>(&self) -> bool {
+        Q::ROLES.contains(&self.role)
+    }
+
     /// A second permission, for more than what the route gives with its own: decided and recorded like that one.
     ///
     /// # Errors
@@ -96,17 +108,37 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
         let actor = Actor::user(caller.user_id, Some(standing.role), caller.origin);
         let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
         let path: String = parts.uri.path().chars().take(PATH_CHARS_MAX).collect();
-        let call = json!({"method": parts.method.as_str(), "route": route, "path": path});
+        let mut call = json!({"method": parts.method.as_str(), "route": route, "path": path});
+        if let Some(customer) = concerned(app, route.unwrap_or_default(), parts).await? {
+            call["customer"] = json!(customer);
+        }
         admit::<P>(app, &actor, decided, &call).await?;
         let stepped_up = has_stepped_up(app, &standing);
         Ok(Self {
             user_id: caller.user_id,
             session_id: caller.session_id,
             actor,
+            quota: caller.quota,
+            role: standing.role,
             stepped_up,
             call,
             permission: PhantomData,
         })
+    }
+}
+
+/// Whom a call concerns, if it is one customer: the one in its path or its query, or the one whose transaction, request or event it is.
+async fn concerned(app: &App, route: &str, parts: &Parts) -> Result<Option<Uuid>> {
+    let named = route.split('/').zip(parts.uri.path().split('/')).find(|(name, _)| *name == "{id}");
+    let id = named.and_then(|(_, id)| id.parse::<Uuid>().ok());
+    let of_query = || {
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(parts.uri.query()?).ok()?;
+        pairs.iter().find(|(name, _)| name == "user_id").and_then(|(_, id)| id.parse().ok())
+    };
+    match id {
+        None => Ok(of_query()),
+        Some(id) if OF_CUSTOMERS.iter().any(|start| route.starts_with(start)) => Ok(Some(id)),
+        Some(id) => Ok(store::customer_of(&app.db, id).await?),
     }
 }
 

@@ -71,6 +71,8 @@ pub struct NewAdjustment {
     pub reason: String,
     /// What it clears, where it takes money from suspense.
     pub item_id: Option<Uuid>,
+    /// The customer's transaction that it sets right, if it is about one.
+    pub about_id: Option<Uuid>,
 }
 
 pub struct Adjustment {
@@ -80,6 +82,7 @@ pub struct Adjustment {
     pub reason: String,
     pub requested_by: Uuid,
     pub item_id: Option<Uuid>,
+    pub about_id: Option<Uuid>,
     /// What of the customer is to be corrected within 24 hours of this one, itself included. Later ones count, too: of two at the same
     /// moment at least one sees the other.
     day_minor: i64,
@@ -89,8 +92,10 @@ pub struct Adjustment {
 
 impl Adjustment {
     fn of(transaction: Transaction, row: store::Row) -> Self {
-        let store::Row { direction, counterpart, reason, requested_by, item_id, day_minor, booking_at, .. } = row;
-        Self { transaction, direction, counterpart, reason, requested_by, item_id, day_minor, booking_at }
+        let store::Row {
+            direction, counterpart, reason, requested_by, item_id, about_id, day_minor, booking_at, ..
+        } = row;
+        Self { transaction, direction, counterpart, reason, requested_by, item_id, about_id, day_minor, booking_at }
     }
 
     /// How many people besides the maker must approve it, by today's thresholds.
@@ -117,6 +122,7 @@ impl Adjustment {
             self.reason.as_bytes(),
             self.requested_by.as_bytes(),
             self.item_id.as_ref().map_or(&[], |id| id.as_bytes().as_slice()),
+            self.about_id.as_ref().map_or(&[], |id| id.as_bytes().as_slice()),
         ])
     }
 }
@@ -137,7 +143,12 @@ pub async fn propose(
         return Err(Error::Forbidden);
     }
     let parts = (new.user_id, new.direction.name(), new.amount.minor(), new.amount.currency().code());
-    let request_hash = RequestHash::of("adjustment", &(parts, new.counterpart.name(), &new.reason, new.item_id));
+    let rest = (new.counterpart.name(), &new.reason, new.item_id);
+    // Without a transaction as before there was one: older keys go on to be theirs.
+    let request_hash = match new.about_id {
+        None => RequestHash::of("adjustment", &(parts, rest.0, rest.1, rest.2)),
+        Some(about) => RequestHash::of("adjustment", &(parts, rest, about)),
+    };
     if let Some(repeat) = find_repeat(app, maker, &key, &request_hash).await? {
         return Ok(repeat);
     }
@@ -147,6 +158,9 @@ pub async fn propose(
     }
     if let Some(item) = new.item_id {
         suspense::check(app, item, new.amount).await?;
+    }
+    if let Some(about) = new.about_id {
+        look_at_subject(app, &new, about).await?;
     }
     let now = app.clock.now();
     let (id, due_at) = (app.clock.row_id(), now + DECIDED_WITHIN);
@@ -161,11 +175,22 @@ pub async fn propose(
     }
     let what = json!({"user_id": new.user_id, "direction": new.direction.name(), "amount": new.amount.minor(),
         "currency": new.amount.currency().code(), "counterpart": new.counterpart.name(), "reason": new.reason,
-        "item": new.item_id});
+        "item": new.item_id, "about": new.about_id, "customer": new.user_id});
     audit::record(app, &mut *tx, Entry::of(actor, "adjustment.proposed", "transaction", id).with(what)).await?;
     tx.commit().await?;
     app.crash.at("adjustment.proposed")?;
     Ok(Proposed { adjustment: find(app, id).await?, replayed: false })
+}
+
+/// What it is about is the same customer's, in the same currency: else it would be told on a page where it does not belong.
+async fn look_at_subject(app: &App, new: &NewAdjustment, about: Uuid) -> Result<()> {
+    let wrong = || Error::field("transaction_id", "is no transaction of this customer's in this currency");
+    let row = match transactions::find(app, about).await {
+        Err(Error::NotFound(_)) => return Err(wrong()),
+        row => row?,
+    };
+    let fits = row.user_id == new.user_id && row.amount.currency() == new.amount.currency();
+    if fits { Ok(()) } else { Err(wrong()) }
 }
 
 async fn find_repeat(

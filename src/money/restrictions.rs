@@ -20,6 +20,7 @@
 pub mod routes;
 mod store;
 
+use chrono::TimeDelta;
 use ledger::{Account, Currency, LedgerError};
 use serde_json::json;
 use sqlx::{PgConnection, PgExecutor};
@@ -37,6 +38,9 @@ pub use store::{Filter, Restriction};
 
 /// As the held rows of frozen customers say it.
 pub const HELD_REASON: &str = "the customer is frozen";
+/// Customers whom one person may freeze for protection in 24 hours.
+pub const PROTECTIVE_MAX: i64 = 20;
+const DAY: TimeDelta = TimeDelta::hours(24);
 /// Minutes after each failure. After the last one nothing is due: the row stays `initiated` or `lifting`, is counted
 /// (`octoco_queue_rows`) and listed, and a repeat of the call tries again.
 const RETRY_MINUTES: [i64; 6] = [0, 1, 5, 15, 60, 240];
@@ -77,6 +81,41 @@ impl Kind {
 /// [`Error::AccountNotEmpty`] when there is money or something under way on an account that is to be closed;
 /// [`Error::StaleState`] when somebody lifts it at the same time.
 pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason: &str) -> Result<Vec<Restriction>> {
+    impose_by(app, &Imposing { actor, protects: false }, user_id, kind, reason).await
+}
+
+/// Freezes a customer until somebody who may lift it has looked: by whoever may not. So many new ones in a day, so that nobody alone shuts
+/// out everybody; it counts as a freeze in everything else. Whoever may freeze confirms it by freezing the customer too ([`impose`]).
+///
+/// # Errors
+/// As [`impose`]; [`Error::Forbidden`] for staff; [`Error::TooMany`] after [`PROTECTIVE_MAX`].
+pub async fn protect(app: &App, actor: &Actor, user_id: Uuid, reason: &str) -> Result<Vec<Restriction>> {
+    if users::find(app, user_id).await?.role.is_staff() {
+        return Err(Error::Forbidden);
+    }
+    impose_by(app, &Imposing { actor, protects: true }, user_id, Kind::Freeze, reason).await
+}
+
+/// Who imposes something, and whether only until somebody else has looked.
+struct Imposing<'a> {
+    actor: &'a Actor,
+    protects: bool,
+}
+
+/// With the rows of a new one in the transaction. The customer is locked already; of two calls by one person one waits here.
+async fn bound(app: &App, tx: &mut PgConnection, by: Uuid) -> Result<()> {
+    users::lock(&mut *tx, by).await?;
+    let since = app.clock.now() - DAY;
+    let protected = store::protected_since(&mut *tx, by, since).await?;
+    if protected.calls <= PROTECTIVE_MAX {
+        return Ok(());
+    }
+    let wait = protected.oldest.map_or(DAY, |oldest| oldest - since).num_seconds();
+    Err(Error::TooMany { retry_after_secs: u64::try_from(wait).unwrap_or(0).saturating_add(1) })
+}
+
+async fn impose_by(app: &App, by: &Imposing<'_>, user_id: Uuid, kind: Kind, reason: &str) -> Result<Vec<Restriction>> {
+    let actor = by.actor;
     users::find(app, user_id).await?;
     if actor.is_user(user_id) {
         return Err(Error::Forbidden);
@@ -86,17 +125,26 @@ pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason:
     }
     // What is being lifted stands in the way of anything new: it is brought to its end first.
     step_all(app, user_id).await?;
-    let (now, call_id) = (app.clock.now(), app.clock.row_id());
+    let (now, call_id, mut inserted) = (app.clock.now(), app.clock.row_id(), false);
     let mut tx = app.db.begin().await?;
     users::lock(&mut *tx, user_id).await?;
     for currency in &app.config.currencies {
         let (id, currency) = (app.clock.row_id(), currency.code());
-        let row = store::New { id, user_id, kind: kind.name(), currency, call_id, reason };
+        let (imposed_by, protective) = (actor.user_id(), by.protects);
+        let row = store::New { id, user_id, kind: kind.name(), currency, call_id, reason, imposed_by, protective };
         if store::insert_once(&mut *tx, &row, now, now + LEASE).await? {
             let entry = Entry::of(actor, "restriction.requested", "user", user_id);
-            let about = json!({"restriction": id, "kind": kind.name(), "currency": currency});
+            let about = json!({"restriction": id, "kind": kind.name(), "currency": currency, "protective": protective});
             audit::record(app, &mut *tx, entry.with(about)).await?;
+            inserted = true;
         }
+    }
+    if let Some(person) = actor.user_id().filter(|_| by.protects && inserted) {
+        bound(app, &mut tx, person).await?;
+        tracing::warn!(restriction.call = %call_id, "a customer was frozen for protection");
+    }
+    if !by.protects && store::confirm(&mut *tx, user_id).await? {
+        audit::record(app, &mut *tx, Entry::of(actor, "restriction.confirmed", "user", user_id)).await?;
     }
     if !is_whole(app, &live(&mut *tx, user_id).await?, kind)? {
         return Err(Error::StaleState);
@@ -367,8 +415,8 @@ async fn advance_within(app: &App, tx: &mut PgConnection, row: &Restriction, to:
     moved.try_into()
 }
 
-/// Brings the gauge of those that are neither in force nor lifted up to date.
+/// Brings the gauges up to date: of those that are neither in force nor lifted, and of protective freezes that wait for somebody.
 pub async fn measure(app: &App) -> Result<()> {
-    app.queue().report(&[store::depth(&app.db).await?]);
+    app.queue().report(&store::depths(&app.db).await?);
     Ok(())
 }

@@ -35,7 +35,7 @@ use writes::{Advance, Advances, Durability, Insert, Inserts};
 
 pub use types::{
     Approved, Child, Destination, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider,
-    Reversed, ShownState, State, Transaction,
+    RequestMark, Reversed, ShownState, State, Transaction,
 };
 
 /// A row that was asked for with a key: written now, or before.

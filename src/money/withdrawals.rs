@@ -56,7 +56,7 @@ use crate::identity::{caller::Caller, totp};
 use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::transactions::{
-    self, Due, FailureReason, Hold, Inserted, Kind, Move, NewTransaction, Provider, State, Transaction,
+    self, Due, FailureReason, Hold, Inserted, Kind, Move, NewTransaction, Provider, RequestMark, State, Transaction,
 };
 use crate::money::{bank_accounts, provider_fees, provider_objects, restrictions};
 use crate::platform::error::{Decline, Error, Result};
@@ -98,7 +98,8 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
         Some(text) => RequestHash::of("withdrawal", &(minor, currency, new.bank_account_id, text)),
     };
     let (kind, bank_account_id, description) = (Kind::Withdrawal, Some(new.bank_account_id), new.description);
-    let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash };
+    let request = RequestMark::of(caller.origin.request_id.as_deref(), app.clock.now());
+    let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash, request };
     let unasked = match totp::look_at(code.as_ref()) {
         Ok(()) => transactions::insert_unasked(app, &new).await?,
         Err(_) => None,

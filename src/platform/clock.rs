@@ -192,6 +192,11 @@ impl Clock {
         ledger::user_id(self.millis(), rand::random())
     }
 
+    /// The id of a call that brought none of its own: a UUIDv7.
+    pub fn request_id(&self) -> Uuid {
+        uuid::Builder::from_unix_timestamp_millis(self.millis(), &rand::random()).into_uuid()
+    }
+
     fn millis(&self) -> u64 {
         u64::try_from(self.now().timestamp_millis()).expect("the clock stands after 1970")
     }

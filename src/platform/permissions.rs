@@ -74,6 +74,16 @@ permissions! {
     UsersRead = "users.read" for STAFF,
     /// Freeze and close a customer; ask for the end of either.
     UsersFreeze = "users.freeze" for MONEY,
+    /// Freeze a customer until somebody who may lift it has looked: so many in a day, and nothing else.
+    UsersProtect = "users.protect" for STAFF,
+    /// End all sessions of a customer.
+    UsersEndSessions = "users.end_sessions" for STAFF,
+    /// Have the link that verifies an e-mail sent again.
+    UsersResendVerification = "users.resend_verification" for STAFF,
+    /// See what staff wrote down about a customer.
+    NotesRead = "notes.read" for STAFF,
+    /// Write something down about a customer.
+    NotesWrite = "notes.write" for STAFF,
     /// Take out all that we hold about somebody, for that person.
     UsersExportData = "users.export_data" for ADMIN stepping_up,
     /// Have a closed customer's personal data erased: one asks, another one does it.
@@ -98,6 +108,8 @@ permissions! {
     WebhooksReplay = "webhooks.replay" for STAFF,
     /// Say that nothing is to become of an event.
     WebhooksDismiss = "webhooks.dismiss" for MONEY,
+    /// Say that nothing is to become of a mail that did not go out.
+    MailsDismiss = "mails.dismiss" for STAFF,
     /// See what waits for a person.
     HeldRead = "held.read" for STAFF,
     /// Decide what becomes of a held row: this moves money.
@@ -134,4 +146,6 @@ permissions! {
     ReconciliationResolve = "reconciliation.resolve" for MONEY,
     /// Read who did what. Not support: the log says what staff did.
     AuditRead = "audit.read" for MONEY,
+    /// Take a month of the log out as a file.
+    AuditExport = "audit.export" for MONEY,
 }

@@ -9,7 +9,6 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::{body::Body, middleware::Next, response::Response};
 use tracing::Instrument;
-use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::quota::Quota;
@@ -19,7 +18,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
 
 pub async fn record(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let id = request_id(&request);
+    let id = request_id(&app, &request);
     let quota = Quota::default();
     request.extensions_mut().insert(RequestId(id.clone()));
     request.extensions_mut().insert(quota.clone());
@@ -64,13 +63,13 @@ fn label(method: &Method) -> &str {
 }
 
 /// The caller's own id if it is a plain word, else a new one.
-fn request_id(request: &Request) -> String {
+fn request_id(app: &App, request: &Request) -> String {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let plain = |id: &&str| {
         (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
-    given.filter(plain).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+    given.filter(plain).map_or_else(|| app.clock.request_id().to_string(), str::to_owned)
 }
 
 /// What its answer must know of a request.

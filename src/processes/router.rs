@@ -14,9 +14,9 @@ use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::books::{exports, history, journal_export, personal_data, search, statements};
+use crate::books::{customers, exports, history, journal_export, personal_data, search, statements};
 use crate::finance::{periods, reconciliation, statement_files, trial_balance};
-use crate::identity::{credentials, emails, mails, second_factor, sessions, staff, users};
+use crate::identity::{credentials, emails, mails, notes, second_factor, sessions, staff, users};
 use crate::money::{
     adjustments, balances, bank_accounts, deposits, journals, manual_review, requests, restrictions, safe_mode,
     suspense, withdrawals,
@@ -56,6 +56,8 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(safe_mode::routes::router())
         .merge(mails::routes::router())
         .merge(search::routes::router())
+        .merge(customers::routes::router())
+        .merge(notes::routes::router())
         .merge(personal_data::routes::router())
         .merge(restrictions::routes::router())
         .merge(requests::routes::router())

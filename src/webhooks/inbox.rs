@@ -297,7 +297,7 @@ pub async fn replay(app: &App, actor: &Actor, ids: &[Uuid]) -> Result<Vec<Uuid>>
 /// Dead letters of which nothing is to become, and who says so. Which of them there were.
 pub async fn dismiss(app: &App, actor: &Actor, ids: &[Uuid], note: &str) -> Result<Vec<Uuid>> {
     let mut tx = app.db.begin().await?;
-    let dismissed = store::dismiss(&mut *tx, ids).await?;
+    let dismissed = store::dismiss(&mut *tx, ids, note).await?;
     for id in &dismissed {
         let entry = Entry::of(actor, "webhook.dismissed", "webhook", id).with(json!({"note": note}));
         audit::record(app, &mut *tx, entry).await?;

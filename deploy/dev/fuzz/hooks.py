@@ -209,6 +209,9 @@ MEANT = (
     "is only for what suspense credits",
     "must name the item in suspense",
     "is no item in suspense",
+    # A month of the log that is over, and a transaction of the customer's whom the correction is for.
+    "is not over yet",
+    "is no transaction of this customer",
     # A password or a code: a schema could say so, and clients made from it would be worse.
     "or password must be given",
 )

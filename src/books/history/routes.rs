@@ -202,8 +202,9 @@ async fn show_any(
     let row = transactions::find(&app, id).await?;
     let events = super::events(&app, &row).await?;
     let approvals = approvals::list(&app, &[row.id]).await?;
+    let links = super::links(&app, row.id).await?;
     let detail = super::detail(&app, row).await?;
-    tagged(&headers, &StaffDetail::new(detail, events, approvals))
+    tagged(&headers, &StaffDetail::new(detail, events, approvals, links))
 }
 
 /// The body with a strong `ETag` from its bytes, or 304 where the caller has them already.

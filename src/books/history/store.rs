@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::filter::{Filter, Scope};
 use super::sort::{Column, Direction, Keyset, Sort, Value};
-use crate::money::transactions::{COLUMNS, Row, State};
+use crate::money::transactions::{self, COLUMNS, Row, State};
 use crate::platform::clock::DateTime;
 use crate::platform::database::{Db, Transaction};
 use crate::webhooks::inbox;
@@ -263,6 +263,59 @@ pub(super) async fn events(
           order by received_at, id limit $3",
         provider_id,
         transaction_id,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What a row of the customer's and corrections have to do with each other, and which call asked for it.
+pub struct Links {
+    pub request_id: Option<String>,
+    /// Of a correction: what it sets right.
+    pub about_id: Option<Uuid>,
+}
+
+pub(super) async fn links(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Links> {
+    sqlx::query_as!(
+        Links,
+        r#"select coalesce(t.request_id::text, t.request_word) as request_id, a.about_id as "about_id?"
+             from transactions t left join adjustments a on a.transaction_id = t.id where t.id = $1"#,
+        id
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// A correction of something; see `/v1/admin/adjustments/{id}`.
+#[derive(Serialize, ToSchema)]
+pub struct LinkedAdjustment {
+    pub id: Uuid,
+    #[schema(value_type = State)]
+    pub state: String,
+    /// Of the customer's wallet.
+    #[schema(value_type = transactions::Direction)]
+    pub direction: String,
+    /// Minor units (cents).
+    #[schema(example = 2_500)]
+    pub amount: i64,
+    #[schema(example = "ZAR")]
+    pub currency: String,
+    pub created_at: DateTime,
+}
+
+/// Oldest first.
+pub(super) async fn adjustments(
+    db: impl PgExecutor<'_>,
+    about: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<LinkedAdjustment>> {
+    sqlx::query_as!(
+        LinkedAdjustment,
+        "select t.id, t.state, a.direction, t.amount_minor as amount, t.currency, t.created_at
+           from adjustments a join transactions t on t.id = a.transaction_id
+          where a.about_id = $1 order by t.id limit $2",
+        about,
         limit
     )
     .fetch_all(db)

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Detail, Event, StateAt};
+use super::{Detail, Event, LinkedAdjustment, Links, StateAt};
 use crate::money::approvals::Approval;
 use crate::money::transactions::{Hold, Transaction, routes::TransactionView};
 use crate::platform::clock::DateTime;
@@ -46,6 +46,12 @@ pub(super) struct StaffDetail {
     events: Vec<Event>,
     /// What staff decided about it, oldest first.
     approvals: Vec<Approval>,
+    /// Of the call that asked for it, as its answer told it.
+    request_id: Option<String>,
+    /// Corrections: the transaction that it sets right.
+    adjusts: Option<Uuid>,
+    /// Corrections that set it right, oldest first; at most 100.
+    adjustments: Vec<LinkedAdjustment>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -104,8 +110,21 @@ impl From<Detail> for OwnDetail {
 }
 
 impl StaffDetail {
-    pub(super) fn new(detail: Detail, events: Vec<Event>, approvals: Vec<Approval>) -> Self {
-        Self { life: Life::of(detail.states, detail.transfers), transaction: detail.row.into(), events, approvals }
+    pub(super) fn new(
+        detail: Detail,
+        events: Vec<Event>,
+        approvals: Vec<Approval>,
+        (links, adjustments): (Links, Vec<LinkedAdjustment>),
+    ) -> Self {
+        Self {
+            life: Life::of(detail.states, detail.transfers),
+            transaction: detail.row.into(),
+            events,
+            approvals,
+            request_id: links.request_id,
+            adjusts: links.about_id,
+            adjustments,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::store::{self, Erasure};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::sessions::{self, Ending};
-use crate::identity::{totp, users};
+use crate::identity::{notes, totp, users};
 use crate::money::restrictions::{self, Kind, State};
 use crate::money::{bank_accounts, transactions};
 use crate::platform::error::{Error, Result};
@@ -54,6 +54,7 @@ pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str
     inbox::empty_about(&mut *tx, &objects).await?;
     bank_accounts::erase(app, &mut tx, user_id).await?;
     totp::erase(&mut tx, user_id).await?;
+    notes::erase(&mut *tx, user_id).await?;
     store::erase(&mut tx, user_id, app.clock.now()).await?;
     let done = store::finish(&mut *tx, user_id, by, app.clock.now()).await?;
     let erasure = done.ok_or(Error::StaleState)?;

@@ -66,3 +66,64 @@ pub(super) async fn by_text(
     .fetch_all(db)
     .await
 }
+
+/// Customers whose name has these words. Of a name that very many have, some.
+pub(super) async fn by_name(db: impl PgExecutor<'_>, text: &str, limit: i64) -> sqlx::Result<Vec<Hit>> {
+    sqlx::query_as!(
+        Hit,
+        r#"select 'user' as "what!: What", id as "id!", 'full_name' as "matched!", full_name || ', ' || email as "label!"
+             from (select id, full_name, email from users
+                    where array_to_tsvector(search_words(full_name)) @@ search_query($1, null) and erased_at is null
+                    limit 500) as named
+            order by full_name, id limit $2"#,
+        text,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What a call asked for. `near` is the id of one that carries its time, and between which rows' ids it is looked for.
+pub(super) async fn by_request(
+    db: impl PgExecutor<'_>,
+    text: &str,
+    near: Option<(Uuid, Uuid, Uuid)>,
+    limit: i64,
+) -> sqlx::Result<Vec<Hit>> {
+    sqlx::query_as!(
+        Hit,
+        r#"(select 'transaction' as "what!: What", id as "id!", 'request_id' as "matched!", kind || ' ' || state as "label!"
+              from transactions where request_word = $1 order by id desc limit $5)
+           union all
+           (select 'transaction', id, 'request_id', kind || ' ' || state
+              from transactions where id between $3 and $4 and request_id = $2 order by id desc limit $5)
+           union all
+           -- Whom it was about, or who made it: of customers.
+           (select distinct 'user', u.id, 'request_id', u.email
+              from (select actor, case when object_kind = 'user' then object_id end as object
+                      from audit_log where request_id = $1 order by id desc limit $5) as entry
+              cross join lateral (values (actor), (object)) as person (id)
+              join users u on u.id = case when person.id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then person.id::uuid end
+             where u.role = 'user')"#,
+        text,
+        near.map(|(id, ..)| id),
+        near.map(|(_, from, _)| from),
+        near.map(|(.., to)| to),
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What of a call is on record.
+pub(super) async fn by_request_in_audit(db: impl PgExecutor<'_>, text: &str, limit: i64) -> sqlx::Result<Vec<Hit>> {
+    sqlx::query_as!(
+        Hit,
+        r#"select 'audit_entry' as "what!: What", id as "id!", 'request_id' as "matched!", action as "label!"
+             from audit_log where request_id = $1 order by id desc limit $2"#,
+        text,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}

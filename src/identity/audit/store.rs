@@ -70,6 +70,9 @@ pub struct Filter {
     pub action: Option<String>,
     pub object_kind: Option<String>,
     pub object_id: Option<String>,
+    /// Exactly; of whoever has it now.
+    pub actor_email: Option<String>,
+    pub request_id: Option<String>,
     pub from: Option<DateTime>,
     pub to: Option<DateTime>,
     /// Older than this row.
@@ -207,7 +210,8 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
           where ($1::text is null or actor = $1) and ($2::text is null or action = $2)
             and ($3::text is null or object_kind = $3) and ($4::text is null or object_id = $4)
             and ($5::timestamptz is null or at >= $5) and ($6::timestamptz is null or at < $6)
-            and ($7::uuid is null or id < $7)
+            and ($7::uuid is null or id < $7) and ($9::text is null or request_id = $9)
+            and ($10::text is null or actor = (select u.id::text from users u where u.email = $10))
           order by id desc limit $8",
         filter.actor,
         filter.action,
@@ -217,8 +221,71 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
         filter.to,
         filter.before,
         filter.limit,
+        filter.request_id,
+        filter.actor_email,
     );
     page.fetch_all(db).await
+}
+
+/// The same of what was done to a customer, and of staff's calls that concerned that customer: each half is read in the order of its index.
+pub(super) async fn list_about(db: impl PgExecutor<'_>, customer: Uuid, filter: &Filter) -> sqlx::Result<Vec<Row>> {
+    let page = rows!(
+        "audit_log where id in (
+            (select id from audit_log
+              where object_kind = 'user' and object_id = $11::uuid::text
+                and ($1::text is null or actor = $1) and ($2::text is null or action = $2)
+                and ($3::text is null or object_kind = $3) and ($4::text is null or object_id = $4)
+                and ($5::timestamptz is null or at >= $5) and ($6::timestamptz is null or at < $6)
+                and ($7::uuid is null or id < $7) and ($9::text is null or request_id = $9)
+                and ($10::text is null or actor = (select u.id::text from users u where u.email = $10))
+              order by id desc limit $8)
+            union all
+            (select id from audit_log
+              where after->>'customer' = $11::uuid::text
+                and ($1::text is null or actor = $1) and ($2::text is null or action = $2)
+                and ($3::text is null or object_kind = $3) and ($4::text is null or object_id = $4)
+                and ($5::timestamptz is null or at >= $5) and ($6::timestamptz is null or at < $6)
+                and ($7::uuid is null or id < $7) and ($9::text is null or request_id = $9)
+                and ($10::text is null or actor = (select u.id::text from users u where u.email = $10))
+              order by id desc limit $8))
+          order by id desc limit $8",
+        filter.actor,
+        filter.action,
+        filter.object_kind,
+        filter.object_id,
+        filter.from,
+        filter.to,
+        filter.before,
+        filter.limit,
+        filter.request_id,
+        filter.actor_email,
+        customer,
+    );
+    page.fetch_all(db).await
+}
+
+/// The first and the last link of rows of this time.
+pub(super) async fn span(
+    db: impl PgExecutor<'_>,
+    (from, to): (DateTime, DateTime),
+) -> sqlx::Result<Option<(i64, i64)>> {
+    let span = sqlx::query!(
+        "select min(position) as first, max(position) as last
+           from audit_log join audit_chain on entry_id = id where at >= $1 and at < $2",
+        from,
+        to
+    );
+    let span = span.fetch_one(db).await?;
+    Ok(span.first.zip(span.last))
+}
+
+/// Whether a row of before this time waits to be chained.
+pub(super) async fn is_unsealed_before(db: impl PgExecutor<'_>, to: DateTime) -> sqlx::Result<bool> {
+    let waits = sqlx::query_scalar!(
+        r#"select exists (select from audit_unsealed join audit_log on id = entry_id where at < $1) as "waits!""#,
+        to
+    );
+    waits.fetch_one(db).await
 }
 
 /// Reads by staff from before `before` that still say who read what and are chained, the oldest first.

@@ -1,18 +1,22 @@
-//! `GET /v1/admin/mails`.
+//! `GET /v1/admin/mails`, `POST /v1/admin/mails/{id}/dismiss`.
 
 use axum::extract::State;
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
 
 use super::{Filter, Row};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Page, Query, page};
-use crate::platform::{error::Result, permissions::UsersRead, problems::Problems};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::permissions::{MailsDismiss, UsersRead};
+use crate::platform::{error::Result, problems::Problems};
+
+const NOTE_CHARS_MAX: usize = 500;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(dismiss))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -22,6 +26,8 @@ struct MailQuery {
     /// Of a `dead` one the person may ask for another.
     #[param(value_type = Option<super::State>, example = "dead")]
     state: Option<String>,
+    /// To one customer.
+    user_id: Option<Uuid>,
     /// `page.next_cursor` of the page before.
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
@@ -35,7 +41,7 @@ impl MailQuery {
         let before = page::cursor(&mut fields, self.cursor.as_deref());
         let limit = page::limit(&mut fields, self.limit);
         fields.finish()?;
-        Ok(Filter { state, before, limit })
+        Ok(Filter { state, user_id: self.user_id, before, limit })
     }
 }
 
@@ -52,4 +58,31 @@ async fn list(
     let filter = query.parse()?;
     let rows = super::list(&app, &filter).await?;
     Ok(Json(Page::by_id(rows, filter.limit, |row| row.id)))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DismissMailBody {
+    /// Why nothing is to become of it; also for the audit log. No personal data.
+    #[schema(min_length = 1, max_length = 500, example = "the mailbox does not exist; told by phone")]
+    note: String,
+}
+
+/// Close a dead mail
+///
+/// It leaves the dead ones and their alert, and stays in the list as `dismissed`. It is not sent again: whoever needs another link asks for
+/// it, or `POST /v1/admin/customers/{id}/resend-verification` does. Needs `mails.dismiss`. Audited, with the note.
+#[utoipa::path(post, path = "/v1/admin/mails/{id}/dismiss", tag = "staff", security(("bearer" = ["mails.dismiss"])),
+    params(("id" = Uuid, Path)), request_body = DismissMailBody,
+    responses((status = 200, body = Row), Problems))]
+async fn dismiss(
+    State(app): State<App>,
+    staff: Staff<MailsDismiss>,
+    Path(id): Path<Uuid>,
+    Json(body): Json<DismissMailBody>,
+) -> Result<Json<Row>> {
+    let mut fields = Fields::default();
+    let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
+    fields.finish()?;
+    Ok(Json(super::dismiss(&app, &staff.actor, id, &note).await?))
 }

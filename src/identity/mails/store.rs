@@ -128,7 +128,7 @@ pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64)
 pub(super) async fn delete_done(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "delete from mails
-          where id in (select id from mails where state in ('sent', 'dropped') and created_at < $1
+          where id in (select id from mails where state in ('sent', 'dropped', 'dismissed') and created_at < $1
                         limit $2 for update skip locked)",
         before,
         limit
@@ -196,6 +196,7 @@ pub(super) async fn record(db: impl PgExecutor<'_>, id: Uuid, outcome: &Outcome<
 /// What a page of the list shows; `None` = any.
 pub struct Filter {
     pub state: Option<State>,
+    pub user_id: Option<Uuid>,
     pub before: Option<Uuid>,
     pub limit: i64,
 }
@@ -217,19 +218,41 @@ pub struct Row {
     /// When the link in it ends.
     expires_at: DateTime,
     sent_at: Option<DateTime>,
+    /// Why a dismissed one was.
+    note: Option<String>,
+}
+
+/// The columns of a [`Row`], once.
+macro_rules! rows {
+    ($before:literal, $after:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            $before
+                + r#"id, kind as "kind: Kind", user_id, state as "state: State", attempts, due_at, last_error, created_at,
+                     expires_at, sent_at, note "#
+                + $after
+            $(, $argument)*
+        )
+    };
+}
+
+/// `None` when there is no such dead mail.
+pub(super) async fn dismiss(db: impl PgExecutor<'_>, id: Uuid, note: &str) -> sqlx::Result<Option<Row>> {
+    rows!("update mails set state = 'dismissed', note = $2 where id = $1 and state = 'dead' returning ", "", id, note)
+        .fetch_optional(db)
+        .await
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        r#"select id, kind as "kind: Kind", user_id, state as "state: State", attempts, due_at, last_error, created_at,
-                  expires_at, sent_at
-             from mails
-            where ($1::text is null or state = $1) and ($2::uuid is null or id < $2)
-            order by id desc limit $3"#,
+    rows!(
+        "select ",
+        "from mails
+          where ($1::text is null or state = $1) and ($2::uuid is null or id < $2) and ($4::uuid is null or user_id = $4)
+          order by id desc limit $3",
         filter.state.map(State::name),
         filter.before,
         filter.limit,
+        filter.user_id,
     )
     .fetch_all(db)
     .await

@@ -49,6 +49,8 @@ struct NewAdjustmentBody {
     reason: String,
     /// The item that it clears: needed where `suspense` credits the customer, and only there. See `/v1/admin/suspense-items`.
     item_id: Option<Uuid>,
+    /// The customer's transaction that it sets right, in the same currency: each is then told on the other's page.
+    transaction_id: Option<Uuid>,
 }
 
 impl NewAdjustmentBody {
@@ -65,7 +67,8 @@ impl NewAdjustmentBody {
             fields.wrong("item_id", "is only for what suspense credits to the customer");
         }
         let ((direction, amount), counterpart) = fields.finish_with(direction.zip(amount).zip(counterpart))?;
-        Ok(NewAdjustment { user_id: self.user_id, direction, amount, counterpart, reason, item_id: self.item_id })
+        let (user_id, item_id, about_id) = (self.user_id, self.item_id, self.transaction_id);
+        Ok(NewAdjustment { user_id, direction, amount, counterpart, reason, item_id, about_id })
     }
 }
 
@@ -94,6 +97,8 @@ struct AdjustmentView {
     failure_reason: Option<FailureReason>,
     /// What it clears in suspense.
     item_id: Option<Uuid>,
+    /// The customer's transaction that it sets right.
+    transaction_id: Option<Uuid>,
     /// Over everything that is approved: send it back with the decision.
     #[schema(example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     adjustment_hash: String,
@@ -122,6 +127,7 @@ impl AdjustmentView {
             requested_by: adjustment.requested_by,
             failure_reason: row.failure_reason,
             item_id: adjustment.item_id,
+            transaction_id: adjustment.about_id,
             adjustment_hash: hash.hex(),
             approvals_needed,
             approvals: take_of(approvals, row.id),

@@ -15,6 +15,7 @@ pub(super) struct Row {
     pub(super) reason: String,
     pub(super) requested_by: Uuid,
     pub(super) item_id: Option<Uuid>,
+    pub(super) about_id: Option<Uuid>,
     pub(super) day_minor: i64,
     pub(super) booking_at: Option<DateTime>,
 }
@@ -49,8 +50,8 @@ pub(super) async fn insert_transaction(db: impl PgExecutor<'_>, row: &New<'_>) -
 pub(super) async fn insert(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Result<bool> {
     let insert = sqlx::query!(
         "insert into adjustments (transaction_id, direction, counterpart, reason, requested_by, idempotency_key, request_hash,
-                                  item_id)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
+                                  item_id, about_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (requested_by, idempotency_key) do nothing",
         row.id,
         row.new.direction.name(),
@@ -60,6 +61,7 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Resu
         row.key.as_str(),
         row.request_hash.as_bytes(),
         row.new.item_id,
+        row.new.about_id,
     );
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }
@@ -84,7 +86,7 @@ macro_rules! rows {
         sqlx::query_as!(
             Row,
             r#"select a.transaction_id, a.direction as "direction: Direction", a.counterpart as "counterpart: Counterpart",
-                      a.reason, a.requested_by, a.item_id, a.booking_at,
+                      a.reason, a.requested_by, a.item_id, a.about_id, a.booking_at,
                       (select coalesce(sum(d.amount_minor), 0)::bigint from transactions d
                         where d.user_id = t.user_id and d.currency = t.currency and d.kind = 'adjustment'
                           and d.created_at > t.created_at - interval '24 hours'

@@ -35,7 +35,7 @@ impl NewDepositBody {
         let mut fields = Fields::default();
         let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
         let description = parse_description(&mut fields, self.description.as_deref());
-        Ok(NewDeposit { amount: fields.finish_with(amount)?, description })
+        Ok(NewDeposit { amount: fields.finish_with(amount)?, description, request_id: None })
     }
 }
 
@@ -56,7 +56,8 @@ async fn create(
     key: IdempotencyKey,
     Json(body): Json<NewDepositBody>,
 ) -> Result<impl IntoResponse> {
-    let opened = super::open(&app, caller.user_id, body.parse(&app)?, key).await?;
+    let new = NewDeposit { request_id: caller.origin.request_id, ..body.parse(&app)? };
+    let opened = super::open(&app, caller.user_id, new, key).await?;
     Ok((StatusCode::CREATED, replayed(opened.replayed), Json(TransactionView::from(opened.deposit))))
 }
 

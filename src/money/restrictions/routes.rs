@@ -1,4 +1,4 @@
-//! `POST /v1/admin/users/{id}/freeze`, `/close` (undoing either is in `requests/routes.rs`), `GET /v1/admin/users/{id}/restrictions`,
+//! `POST /v1/admin/users/{id}/freeze`, `/close`, `POST /v1/admin/customers/{id}/freeze` (undoing either is in `requests/routes.rs`), `GET /v1/admin/users/{id}/restrictions`,
 //! `GET /v1/admin/restrictions`.
 
 use axum::extract::State as AppState;
@@ -11,13 +11,18 @@ use super::{Filter, Kind, Restriction, State};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
-use crate::platform::permissions::{UsersFreeze, UsersRead};
+use crate::platform::permissions::{UsersFreeze, UsersProtect, UsersRead};
 use crate::platform::{error::Result, problems::Problems};
 
 const REASON_CHARS_MAX: usize = 500;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(freeze)).routes(routes!(close)).routes(routes!(list)).routes(routes!(list_all))
+    OpenApiRouter::new()
+        .routes(routes!(freeze))
+        .routes(routes!(protect))
+        .routes(routes!(close))
+        .routes(routes!(list))
+        .routes(routes!(list_all))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -34,6 +39,8 @@ struct Reason {
 struct RestrictionQuery {
     #[param(value_type = Option<State>, example = "in_force")]
     state: Option<String>,
+    /// `true`: only protective freezes that wait for somebody who may lift them; `false`: all others.
+    protective: Option<bool>,
     /// `page.next_cursor` of the page before.
     cursor: Option<String>,
     #[param(minimum = 1, maximum = 100)]
@@ -46,7 +53,7 @@ impl RestrictionQuery {
         let state = fields.word("state", self.state.as_deref());
         let (before, limit) = page::range(&mut fields, self.cursor.as_deref(), self.limit);
         fields.finish()?;
-        Ok(Filter { state, before, limit })
+        Ok(Filter { state, protective: self.protective, before, limit })
     }
 }
 
@@ -61,7 +68,8 @@ impl Reason {
 
 /// Freeze a customer
 ///
-/// No withdrawals from now on; deposits are still credited. A payout that is not on its way yet waits. Needs `users.freeze`.
+/// No withdrawals from now on; deposits are still credited. A payout that is not on its way yet waits. A protective freeze of support's
+/// is confirmed by this. Needs `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/freeze", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)), request_body = Reason,
     responses((status = 200, body = Page<Restriction>), (status = 409, description = "`stale_state`: somebody unfreezes at the same time"),
@@ -73,6 +81,24 @@ async fn freeze(
     Json(body): Json<Reason>,
 ) -> Result<Json<Page<Restriction>>> {
     Ok(Json(Page::whole(super::impose(&app, &staff.actor, id, Kind::Freeze, &body.parse()?).await?)))
+}
+
+/// Freeze a customer for protection
+///
+/// The same as a freeze, for whoever may not lift one: no withdrawals from now on, until somebody with `users.freeze` has looked and either
+/// freezes the customer too, which confirms it, or asks for the end of it. A customer who is frozen already stays so. One person freezes at
+/// most 20 in 24 hours by this. Needs `users.protect`. Audited, and listed under `protective=true` and as an alert until then.
+#[utoipa::path(post, path = "/v1/admin/customers/{id}/freeze", tag = "staff", security(("bearer" = ["users.protect"])),
+    params(("id" = Uuid, Path)), request_body = Reason,
+    responses((status = 200, body = Page<Restriction>), (status = 409, description = "`stale_state`: somebody unfreezes at the same time"),
+        (status = 422, description = "`account_closed`"), Problems))]
+async fn protect(
+    AppState(app): AppState<App>,
+    staff: Staff<UsersProtect>,
+    Path(id): Path<Uuid>,
+    Json(body): Json<Reason>,
+) -> Result<Json<Page<Restriction>>> {
+    Ok(Json(Page::whole(super::protect(&app, &staff.actor, id, &body.parse()?).await?)))
 }
 
 /// Close a customer's accounts

@@ -19,6 +19,8 @@ pub(super) struct Row {
     pub(super) call_id: Uuid,
     pub(super) state: String,
     pub(super) reason: String,
+    pub(super) imposed_by: Option<Uuid>,
+    pub(super) protective: bool,
     pub(super) attempts: i32,
     pub(super) created_at: DateTime,
     pub(super) updated_at: DateTime,
@@ -36,6 +38,10 @@ pub struct Restriction {
     pub call_id: Uuid,
     pub state: State,
     pub reason: String,
+    /// Who of the staff; null where the service did.
+    pub imposed_by: Option<Uuid>,
+    /// A freeze by somebody who may not lift it, that nobody who may has looked at yet.
+    pub protective: bool,
     #[serde(skip)]
     pub attempts: i32,
     pub created_at: DateTime,
@@ -50,6 +56,8 @@ fn code<S: Serializer>(currency: &Currency, to: S) -> Result<S::Ok, S::Error> {
 #[derive(Debug, Clone)]
 pub struct Filter {
     pub state: Option<State>,
+    /// Only those that wait for somebody who may lift them.
+    pub protective: Option<bool>,
     /// Older than this one.
     pub before: Option<Uuid>,
     pub limit: i64,
@@ -62,6 +70,8 @@ pub(super) struct New<'a> {
     pub(super) currency: &'static str,
     pub(super) call_id: Uuid,
     pub(super) reason: &'a str,
+    pub(super) imposed_by: Option<Uuid>,
+    pub(super) protective: bool,
 }
 
 /// Stored data that does not parse was not written by us: an internal error that names the row.
@@ -78,6 +88,8 @@ impl TryFrom<Row> for Restriction {
             call_id: row.call_id,
             state: State::parse(&row.state).ok_or_else(|| unreadable("state"))?,
             reason: row.reason,
+            imposed_by: row.imposed_by,
+            protective: row.protective,
             attempts: row.attempts,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -90,7 +102,7 @@ macro_rules! rows {
     ($before:tt, $after:tt $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Row,
-            $before + "id, user_id, kind, currency, call_id, state, reason, attempts, created_at, updated_at" + $after
+            $before + "id, user_id, kind, currency, call_id, state, reason, imposed_by, protective, attempts, created_at, updated_at" + $after
             $(, $argument)*
         )
     };
@@ -104,8 +116,9 @@ pub(super) async fn insert_once(
     due_at: DateTime,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
-        "insert into restrictions (id, user_id, kind, currency, call_id, state, reason, due_at, created_at, updated_at)
-         values ($1, $2, $3, $4, $5, 'initiated', $6, $7, $8, $8)
+        "insert into restrictions (id, user_id, kind, currency, call_id, state, reason, due_at, created_at, updated_at,
+                                   imposed_by, protective, was_protective)
+         values ($1, $2, $3, $4, $5, 'initiated', $6, $7, $8, $8, (select u.id from users u where u.id = $9), $10, $10)
          on conflict (user_id, currency) where state <> 'lifted' do nothing",
         new.id,
         new.user_id,
@@ -115,10 +128,39 @@ pub(super) async fn insert_once(
         new.reason,
         due_at,
         now,
+        new.imposed_by,
+        new.protective,
     )
     .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+pub(super) struct Protected {
+    pub(super) calls: i64,
+    pub(super) oldest: Option<DateTime>,
+}
+
+/// Whom one person has frozen for protection since, whatever became of it.
+pub(super) async fn protected_since(db: impl PgExecutor<'_>, by: Uuid, since: DateTime) -> sqlx::Result<Protected> {
+    sqlx::query_as!(
+        Protected,
+        r#"select count(distinct call_id) as "calls!", min(created_at) as oldest
+             from restrictions where imposed_by = $1 and created_at > $2 and was_protective"#,
+        by,
+        since
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Somebody who may lift them has looked. False when none waited for that.
+pub(super) async fn confirm(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {
+    let update = sqlx::query!(
+        "update restrictions set protective = false where user_id = $1 and protective and state <> 'lifted'",
+        user_id
+    );
+    Ok(update.execute(db).await?.rows_affected() > 0)
 }
 
 /// Those that are not lifted.
@@ -148,10 +190,12 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
     rows!(
         "select ",
         " from restrictions
-          where ($1::text is null or state = $1) and ($2::uuid is null or id < $2) order by id desc limit $3",
+          where ($1::text is null or state = $1) and ($2::uuid is null or id < $2)
+            and ($4::boolean is null or (protective and state <> 'lifted') = $4) order by id desc limit $3",
         filter.state.map(State::name),
         filter.before,
         filter.limit,
+        filter.protective,
     )
     .fetch_all(db)
     .await
@@ -282,15 +326,19 @@ pub(super) async fn defer(
     Ok(())
 }
 
-/// How many are neither in force nor lifted, and since when the oldest.
-pub(super) async fn depth(db: impl PgExecutor<'_>) -> sqlx::Result<Depth> {
+/// How many are neither in force nor lifted, how many protective freezes nobody has looked at, and since when the oldest.
+pub(super) async fn depths(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Depth>> {
     sqlx::query_as!(
         Depth,
         r#"select 'restriction' as "queue!", 'unfinished' as "what!", count(*) as "rows!", min(updated_at) as oldest
              from (select updated_at from restrictions where state in ('initiated', 'lifting')
-                    order by updated_at limit $1) as unfinished"#,
+                    order by updated_at limit $1) as unfinished
+           union all
+           select 'restriction', 'protective', count(distinct call_id), min(created_at)
+             from (select call_id, created_at from restrictions where protective and state <> 'lifted'
+                    order by id limit $1) as protective"#,
         COUNTED_MAX
     )
-    .fetch_one(db)
+    .fetch_all(db)
     .await
 }

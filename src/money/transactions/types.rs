@@ -4,9 +4,10 @@ use chrono::TimeDelta;
 use ledger::Amount;
 use uuid::Uuid;
 
+use crate::platform::clock::{self, DateTime};
 use crate::platform::error::Decline;
 use crate::platform::http::{IdempotencyKey, RequestHash};
-use crate::platform::{clock::DateTime, text_enum::text_enum};
+use crate::platform::text_enum::text_enum;
 
 text_enum! {
     #[schema(as = TransactionKind)]
@@ -306,6 +307,41 @@ pub struct Child<'a> {
     pub provider_id: Option<Uuid>,
 }
 
+/// The call that asked for a row, as its customer quotes it: an id that carries the time of about the row's own id (all of ours do) is found
+/// by that time, and costs no index; for any other there is one.
+#[derive(Debug, Clone, Default)]
+pub struct RequestMark {
+    pub id: Option<Uuid>,
+    pub word: Option<String>,
+}
+
+/// A call is over long before.
+const REQUEST_NEAR: TimeDelta = TimeDelta::minutes(1);
+
+impl RequestMark {
+    pub fn of(request_id: Option<&str>, now: DateTime) -> Self {
+        let Some(text) = request_id else { return Self::default() };
+        match timed(text) {
+            Some((id, at)) if (now - at).abs() <= REQUEST_NEAR => Self { id: Some(id), word: None },
+            _ => Self { id: None, word: Some(text.to_owned()) },
+        }
+    }
+
+    /// What such an id is, and between which ids of rows those stand that it asked for.
+    pub fn rows_near(request_id: &str) -> Option<(Uuid, Uuid, Uuid)> {
+        let (id, at) = timed(request_id)?;
+        let around = REQUEST_NEAR * 2;
+        Some((id, clock::first_id_at(at - around), clock::first_id_at(at + around)))
+    }
+}
+
+/// Written as we write them: it is told to the customer as it came.
+fn timed(text: &str) -> Option<(Uuid, DateTime)> {
+    let id = text.parse::<Uuid>().ok().filter(|id| id.get_version_num() == 7 && id.to_string() == text)?;
+    let (secs, nanos) = id.get_timestamp()?.to_unix();
+    Some((id, DateTime::from_timestamp(i64::try_from(secs).ok()?, nanos)?))
+}
+
 #[derive(Debug, Clone)]
 pub struct NewTransaction {
     pub user_id: Uuid,
@@ -315,6 +351,7 @@ pub struct NewTransaction {
     pub description: Option<String>,
     pub key: IdempotencyKey,
     pub request_hash: RequestHash,
+    pub request: RequestMark,
 }
 
 /// What only the database knew of a row when it was written.

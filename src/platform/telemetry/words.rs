@@ -26,6 +26,7 @@ pub const SESSIONS: &[&str] = &[
     "refreshed",
     "logged_out",
     "revoked",
+    "staff",
     "token_reused",
     "password_reset",
     "password_changed",
@@ -44,6 +45,7 @@ pub const MAILS: &[&str] = &[
     "new_device",
     "password_changed",
     "second_factor_changed",
+    "sessions_ended",
     "withdrawal",
     "deposit",
 ];

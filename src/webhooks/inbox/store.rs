@@ -148,7 +148,7 @@ pub(super) async fn dead_letter(
 /// Those of `ids` that are genuine.
 pub(super) async fn replay(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
-        "update webhook_logs set state = 'pending', due_at = $2, attempts = 0, finished_at = null
+        "update webhook_logs set state = 'pending', due_at = $2, attempts = 0, finished_at = null, note = null
           where id = any($1) and verdict in ('accepted', 'stale', 'foreign') and content is not null returning id",
         ids,
         now
@@ -158,10 +158,11 @@ pub(super) async fn replay(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime)
 }
 
 /// Those of `ids` that are dead letters.
-pub(super) async fn dismiss(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+pub(super) async fn dismiss(db: impl PgExecutor<'_>, ids: &[Uuid], note: &str) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
-        "update webhook_logs set state = 'dismissed' where id = any($1) and state = 'dead' returning id",
-        ids
+        "update webhook_logs set state = 'dismissed', note = $2 where id = any($1) and state = 'dead' returning id",
+        ids,
+        note
     )
     .fetch_all(db)
     .await
@@ -228,6 +229,8 @@ pub struct LogRow {
     due_at: Option<DateTime>,
     last_error: Option<String>,
     finished_at: Option<DateTime>,
+    /// Why a dismissed one was; gone when it is replayed.
+    note: Option<String>,
 }
 
 /// The columns of a [`LogRow`], once.
@@ -236,7 +239,7 @@ macro_rules! log_rows {
         sqlx::query_as!(
             LogRow,
             r#"select id, endpoint as "endpoint: Endpoint", received_at, source_address, verdict as "verdict: Verdict", event_type,
-                      object_id, reference, state as "state: State", attempts, due_at, last_error, finished_at "#
+                      object_id, reference, state as "state: State", attempts, due_at, last_error, finished_at, note "#
                 + $after
             $(, $argument)*
         )

@@ -14,13 +14,14 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::R
     let inserted = sqlx::query!(
         r#"insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
                                      bank_account_id, destination_bank, destination_last_four, description, due_at, updated_at,
-                                     states)
+                                     states, request_id, request_word)
            select n.id, u.id, n.kind, 'initiated', n.amount_minor, n.currency, n.key, n.request_hash,
-                  n.bank_account_id, b.bank_name, b.last_four, n.description, n.due_at, n.now, 'initiated'
+                  n.bank_account_id, b.bank_name, b.last_four, n.description, n.due_at, n.now, 'initiated',
+                  n.request_id, n.request_word
              from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bytea[], $8::uuid[],
-                         $9::text[], $10::timestamptz[], $11::timestamptz[], $12::bigint[], $13::boolean[])
+                         $9::text[], $10::timestamptz[], $11::timestamptz[], $12::bigint[], $13::boolean[], $14::uuid[], $15::text[])
                   as n (id, user_id, kind, amount_minor, currency, key, request_hash, bank_account_id, description, due_at, now,
-                        open_max, unasked)
+                        open_max, unasked, request_id, request_word)
              -- The lock that the foreign key takes anyway. Whoever is being made staff at this moment is waited for.
              join users u on u.id = n.user_id and u.role = 'user'
              left join bank_accounts b on b.id = n.bank_account_id and b.user_id = n.user_id
@@ -44,6 +45,8 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::R
         &rows.iter().map(|row| row.now).collect::<Vec<DateTime>>(),
         &rows.iter().map(|row| row.open_max).collect::<Vec<Option<i64>>>() as &[Option<i64>],
         &rows.iter().map(|row| row.unasked).collect::<Vec<bool>>(),
+        &new.iter().map(|new| new.request.id).collect::<Vec<Option<Uuid>>>() as &[Option<Uuid>],
+        &new.iter().map(|new| new.request.word.clone()).collect::<Vec<Option<String>>>() as &[Option<String>],
     );
     let inserted = inserted.fetch_all(db).await?.into_iter().map(|row| {
         let destination = row.destination_bank.zip(row.destination_last_four);

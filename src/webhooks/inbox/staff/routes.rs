@@ -194,7 +194,8 @@ struct DismissBody {
 
 /// Close a dead letter
 ///
-/// Nothing becomes of it. Needs `webhooks.dismiss`. Audited, with the note.
+/// Nothing becomes of it: it leaves the dead ones and their alert, and stays in the log as `dismissed`, with the note. It may be replayed all
+/// the same, for a replay does only what Revio confirms. Needs `webhooks.dismiss`. Audited.
 #[utoipa::path(post, path = "/v1/admin/webhooks/{id}/dismiss", tag = "staff", security(("bearer" = ["webhooks.dismiss"])),
     params(("id" = Uuid, Path)), request_body = DismissBody,
     responses((status = 200, body = LogDetailView), Problems))]

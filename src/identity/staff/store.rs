@@ -1,0 +1,20 @@
+//! Whose something is that staff call by its id.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+/// The customer behind a transaction, a request, a journal or one of Revio's calls: no two of them have one id.
+pub(super) async fn customer_of(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Uuid>> {
+    let found = sqlx::query_scalar!(
+        r#"select user_id as "user_id!" from transactions where id = $1
+           union all
+           select user_id from requests where id = $1
+           union all
+           select user_id from journals where id = $1 and user_id is not null
+           union all
+           select t.user_id from webhook_logs w join transactions t on t.provider_id = w.object_id where w.id = $1
+           limit 1"#,
+        id
+    );
+    found.fetch_optional(db).await
+}
