@@ -41,7 +41,7 @@ impl Entry {
     }
 
     /// The list's own object with the same beside it.
-    pub(super) fn to_json(self, scope: Scope) -> serde_json::Result<Vec<u8>> {
+    pub(super) fn into_json(self, scope: Scope) -> serde_json::Result<Vec<u8>> {
         let more = More {
             fee: self.booked.fee,
             counterpart: self.counterpart(),

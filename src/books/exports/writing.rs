@@ -58,7 +58,7 @@ impl Writing {
             }
             Encoder::Jsonl => {
                 for row in rows {
-                    line(&mut self.output, row.to_json(self.scope)?)?;
+                    line(&mut self.output, row.into_json(self.scope)?)?;
                 }
             }
             Encoder::Xlsx(workbook) => {
