@@ -218,6 +218,11 @@ create index transactions_held on transactions (id) include (held_code, held_at)
 -- order of time, and they need no entry here.
 create index transactions_kind on transactions (kind, id) include (state) where kind <> 'deposit';
 create index transactions_state on transactions (state, id) where state <> 'completed';
+-- Everybody's list by the time of completion. No move but the one into `completed` touches it.
+create index transactions_completed on transactions (completed_at, id) where completed_at is not null;
+-- The few that took longer than two days: where a list of a period of completions must begin to read (src/books/history/store.rs).
+create index transactions_slow on transactions (completed_at, id)
+    where completed_at - created_at > interval '48 hours' and completed_at is not null;
 -- How many unpaid deposits a customer has.
 create index transactions_open_deposits on transactions (user_id, id)
     where kind = 'deposit' and state in ('initiated', 'awaiting_payment') and due_at is not null;

@@ -66,6 +66,8 @@ pub mod platform {
     pub mod tls;
     // Access tokens, refresh tokens, links in mails.
     pub mod tokens;
+    // Time zones: whose days a caller means.
+    pub mod zone;
 }
 
 /// Revio, the payment provider.

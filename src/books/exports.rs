@@ -10,7 +10,9 @@
 
 mod columns;
 mod link;
+mod more;
 pub mod routes;
+mod store;
 mod stream;
 mod trailer;
 mod writing;
@@ -27,7 +29,7 @@ use crate::books::history::{Filter, FilterQuery, Keyset, Scope, Sort, StaffQuery
 use crate::identity::audit::Actor;
 use crate::money::transactions;
 use crate::platform::error::{Error, Result};
-use crate::platform::{http::Fields, text_enum::text_enum};
+use crate::platform::{http::Fields, text_enum::text_enum, zone::Zone};
 
 text_enum! {
     /// The name is also the end of a file's name.
@@ -80,6 +82,8 @@ struct Wanted {
     format: Format,
     filter: Filter,
     sort: Sort,
+    /// Whose clock the file shows.
+    zone: Zone,
     /// The row that the export goes on after, and where it stands in the order.
     after: Option<(Uuid, Keyset)>,
     /// For the audit log: what was checked to be a word of ours, a number, a time or an id, and never what somebody typed.
@@ -91,6 +95,8 @@ impl Wanted {
     async fn read(app: &App, scope: Scope, request: &Request) -> Result<Self> {
         let mut fields = Fields::default();
         let (mut filter, sort) = request.filter.parse(&mut fields, scope);
+        // Read before, and told there if it is wrong.
+        let zone = request.filter.zone(&mut Fields::default());
         let staff = &request.staff;
         match scope {
             Scope::All => staff.narrow(&mut fields, &mut filter),
@@ -116,7 +122,7 @@ impl Wanted {
             Some(id) => Some((id, place_of(app, scope, &sort, id).await?)),
             None => None,
         };
-        Ok(Self { format, filter, sort, after, told })
+        Ok(Self { format, filter, sort, zone, after, told })
     }
 }
 

@@ -20,7 +20,8 @@ use crate::identity::{notes, users};
 use crate::money::balances::{self, routes::BalanceView};
 use crate::money::bank_accounts;
 use crate::platform::clock::DateTime;
-use crate::platform::error::Result;
+use crate::platform::error::{Error, Result};
+use crate::platform::http::download::Tag;
 use crate::webhooks::inbox::{self, LogRow};
 
 pub use erasure::{Done, erase};
@@ -86,6 +87,15 @@ pub async fn export(app: &App, actor: &Actor, user_id: Uuid) -> Result<PersonalD
             .map(|(row, content)| WebhookData { row, body: content.map(|content| content.whole()) })
             .collect(),
     })
+}
+
+impl PersonalData {
+    /// Of all that is held, whenever it was taken out.
+    fn tag(&self) -> Result<Tag> {
+        let Self { exported_at: _, rows, bank_accounts, balances, webhooks } = self;
+        let held = serde_json::to_vec(&(rows, bank_accounts, balances, webhooks)).map_err(Error::internal)?;
+        Ok(Tag::weak(&held))
+    }
 }
 
 impl From<bank_accounts::BankAccount> for BankAccountData {

@@ -8,6 +8,7 @@
 //! movement into it: such a statement says that it is not final.
 
 pub mod csv;
+pub mod pdf;
 pub mod routes;
 
 use chrono::TimeDelta;
@@ -19,9 +20,9 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 use crate::platform::openapi::words;
-use crate::platform::{clock::DateTime, http::json::text};
+use crate::platform::{clock::DateTime, http::json::text, zone::Zone};
 
-/// As many as a JSON answer holds. A CSV file has no end.
+/// As many as a JSON answer or a PDF file holds. A CSV file has no end.
 const LINES_MAX: usize = 10_000;
 /// What is looked at for them: reservations and releases are no lines, but have to be read.
 const ENTRIES_MAX: usize = 50_000;
@@ -36,6 +37,8 @@ pub struct Request {
     pub from: DateTime,
     /// … and the first that does not count any more.
     pub to: DateTime,
+    /// Whose clock a file shows.
+    pub zone: Zone,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -85,6 +88,7 @@ pub struct Summary {
 pub struct Reader {
     pub summary: Summary,
     wallet: Account,
+    zone: Zone,
     /// The last timestamp that was read, and the last that there is in the period.
     after: u64,
     until: u64,
@@ -138,7 +142,7 @@ impl Reader {
             opening_balance: opening,
             closing_balance: closing,
         };
-        Ok(Self { summary, wallet, after: before(request.from), until, balance: opening })
+        Ok(Self { summary, wallet, zone: request.zone, after: before(request.from), until, balance: opening })
     }
 
     /// The next lines, which may be none; `None` at the end, where the balances were found to tie out.
@@ -159,6 +163,13 @@ impl Reader {
             }
         }
         Ok(Some(Page { lines, entries: history.len() }))
+    }
+
+    /// What a file of a final statement is made of: it says the same for as long as this is the same.
+    pub fn content(&self) -> String {
+        let Summary { currency, from, to, is_final, opening_balance, closing_balance } = self.summary;
+        let ends = format!("{currency} {from} {to} {is_final} {opening_balance} {closing_balance}");
+        format!("{} {ends} {} {}", self.wallet.id, self.until, self.zone.name())
     }
 
     fn check(&self, app: &App, recorded: i64, what: &str) -> Result<()> {

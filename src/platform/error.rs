@@ -53,6 +53,9 @@ pub enum Error {
     NotCancellable { state: &'static str },
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
+    /// Of a file of so many bytes.
+    #[error("the file has {0} bytes, and the range begins behind them")]
+    RangeNotSatisfiable(usize),
     #[error("the body is not of the type that this route takes")]
     UnsupportedMediaType,
     /// A file of Revio's or the bank's: which columns or lines, and what is wrong with them.
@@ -216,6 +219,7 @@ impl Error {
             Self::StaleState => "stale_state",
             Self::NotCancellable { .. } => "not_cancellable",
             Self::TooLarge(_) => "payload_too_large",
+            Self::RangeNotSatisfiable(_) => "range_not_satisfiable",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BadStatement(_) => "statement_unusable",
             Self::PeriodNotReady(_) => "period_not_ready",
@@ -255,6 +259,7 @@ impl Error {
             | Self::PeriodNotReady(_)
             | Self::TooManyOpenDeposits { .. } => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RangeNotSatisfiable(_) => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Declined { .. } | Self::StaffAccount | Self::KeyReused | Self::TooBroad | Self::BadStatement(_) => {
                 StatusCode::UNPROCESSABLE_ENTITY
@@ -342,6 +347,10 @@ impl IntoResponse for Error {
             }
             Self::Unauthenticated => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::RangeNotSatisfiable(length) => {
+                let told = HeaderValue::try_from(format!("bytes */{length}")).expect("a number");
+                headers.insert(header::CONTENT_RANGE, told);
             }
             Self::Declined { replayed: true, .. } => {
                 headers.insert("idempotent-replayed", HeaderValue::from_static("true"));

@@ -1,12 +1,14 @@
-//! What every route shares: bodies and queries that name the field that is wrong, pages, the idempotency key, the address that
-//! a call comes from. Nouns' `routes.rs` use these; nothing here knows who is calling.
+//! What every route shares: bodies and queries that name the field that is wrong, pages, files, the idempotency key, the address
+//! that a call comes from. Nouns' `routes.rs` use these; nothing here knows who is calling.
 
 pub mod address;
+pub mod download;
 pub mod fields;
 pub mod idempotency;
 pub mod json;
 pub mod page;
 
+pub use download::{Asked, Download};
 pub use fields::Fields;
 pub use idempotency::{IdempotencyKey, RequestHash, replayed};
 pub use json::{Json, Path, Query};

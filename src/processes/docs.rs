@@ -3,14 +3,13 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use aws_lc_rs::digest;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::{body::Bytes, extract::Path};
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use axum::extract::Path;
+use axum::http::header;
+use axum::response::IntoResponse;
 use serde_json::Value;
 
 use crate::platform::error::{Error, Result, title};
+use crate::platform::http::Download;
 use crate::platform::problems::{self, Entry};
 
 const PAGE: &str = include_str!("docs/page.html");
@@ -19,34 +18,12 @@ const START: &str = include_str!("docs/start.js");
 /// Scripts, styles and calls of our own only. Swagger UI puts styles on its elements and pictures into its style sheet.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const TAG_BYTES: usize = 16;
 /// They change only with the binary.
 const CACHE: &str = "public, max-age=3600";
 
 /// The OpenAPI document, written once. Its tag comes from its bytes, so it is the same in every process of a release.
-#[derive(Clone)]
-pub struct Document {
-    bytes: Bytes,
-    tag: String,
-}
-
-impl Document {
-    pub fn new(document: &Value) -> Self {
-        let bytes = document.to_string().into_bytes();
-        let hash = digest::digest(&digest::SHA256, &bytes);
-        let tag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&hash.as_ref()[..TAG_BYTES]));
-        Self { bytes: bytes.into(), tag }
-    }
-
-    /// 304 where the caller has it already.
-    pub fn answer(&self, request: &HeaderMap) -> Response {
-        let mut known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-        let headers = [(header::ETAG, self.tag.as_str()), (header::CACHE_CONTROL, "no-cache")];
-        if known.any(|tags| tags.trim() == "*" || tags.contains(&self.tag)) {
-            return (StatusCode::NOT_MODIFIED, headers).into_response();
-        }
-        (headers, [(header::CONTENT_TYPE, "application/json")], self.bytes.clone()).into_response()
-    }
+pub fn document(document: &Value) -> Download {
+    Download::new("application/json", document.to_string().into_bytes()).cached("no-cache")
 }
 
 pub async fn page() -> impl IntoResponse {

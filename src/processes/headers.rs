@@ -26,15 +26,17 @@ const ALWAYS: [(&str, &str); 8] = [
 const HSTS: &str = "max-age=63072000";
 
 /// What pages of `CORS_ORIGINS` may send …
-const REQUEST_HEADERS: [HeaderName; 5] = [
+const REQUEST_HEADERS: [HeaderName; 7] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
     HeaderName::from_static("idempotency-key"),
     header::IF_NONE_MATCH,
+    header::RANGE,
+    header::IF_RANGE,
     HeaderName::from_static("x-request-id"),
 ];
 /// … and read beside the few headers that every page may.
-const ANSWER_HEADERS: [HeaderName; 11] = [
+const ANSWER_HEADERS: [HeaderName; 13] = [
     HeaderName::from_static("idempotent-replayed"),
     HeaderName::from_static("ratelimit-limit"),
     HeaderName::from_static("ratelimit-remaining"),
@@ -44,6 +46,8 @@ const ANSWER_HEADERS: [HeaderName; 11] = [
     header::LINK,
     header::ETAG,
     header::CONTENT_DISPOSITION,
+    header::CONTENT_RANGE,
+    header::ACCEPT_RANGES,
     header::LOCATION,
     header::WWW_AUTHENTICATE,
 ];

@@ -3,7 +3,7 @@
 use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Version, header, uri::Authority};
+use axum::http::{HeaderValue, Version, header, uri::Authority};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::get};
@@ -21,7 +21,7 @@ use crate::money::{
     adjustments, balances, bank_accounts, deposits, journals, manual_review, requests, restrictions, safe_mode,
     suspense, withdrawals,
 };
-use crate::platform::{error::Error, http::json::BODY_BYTES_MAX, openapi, telemetry::panic_text};
+use crate::platform::{error::Error, http::Asked, http::json::BODY_BYTES_MAX, openapi, telemetry::panic_text};
 use crate::processes::load::Load;
 use crate::processes::{access_log, headers};
 use crate::processes::{docs, health};
@@ -85,9 +85,9 @@ pub fn for_operators(app: App) -> Router {
 
 pub fn routes() -> Router<App> {
     let (routes, document) = documented();
-    let document = docs::Document::new(&openapi::complete(&document));
+    let document = docs::document(&openapi::complete(&document));
     routes
-        .route("/openapi.json", get(async move |headers: HeaderMap| document.answer(&headers)))
+        .route("/openapi.json", get(async move |asked: Asked| document.answer(&asked)))
         .route("/docs", get(docs::page))
         .route("/docs/{file}", get(docs::file))
         .route("/problems/{code}", get(docs::problem))

@@ -43,7 +43,9 @@ async fn a_page_of_a_listed_origin_may_call_and_read(db: PgPool) {
     for method in ["GET", "POST", "PATCH", "DELETE"] {
         assert!(text(&asked, "access-control-allow-methods").contains(method), "{method}");
     }
-    for header in ["authorization", "content-type", "idempotency-key", "if-none-match", "x-request-id"] {
+    for header in
+        ["authorization", "content-type", "idempotency-key", "if-none-match", "range", "if-range", "x-request-id"]
+    {
         assert!(text(&asked, "access-control-allow-headers").contains(header), "{header}");
     }
     let customer = t.customer().await;
@@ -60,6 +62,8 @@ async fn a_page_of_a_listed_origin_may_call_and_read(db: PgPool) {
             "x-request-id",
             "link",
             "etag",
+            "content-range",
+            "accept-ranges",
             "content-disposition",
         ] {
             assert!(text(&told, "access-control-expose-headers").contains(header), "{header}");

@@ -34,6 +34,14 @@ fn each_refusal_names_the_parameter() {
     assert_eq!(wrong(FilterQuery { amount_min: some("2"), amount_max: some("1"), ..none() }), ["amount_max"]);
     assert_eq!(wrong(FilterQuery { from: some("yesterday"), to: some("2026-02-30"), ..none() }), ["from", "to"]);
     assert_eq!(wrong(FilterQuery { from: some("2026-02-02"), to: some("2026-02-01"), ..none() }), ["to"]);
+    assert_eq!(
+        wrong(FilterQuery { completed_from: some("x"), completed_to: some("y"), tz: some("Mars/Olympus"), ..none() }),
+        ["tz", "completed_from", "completed_to"]
+    );
+    assert_eq!(
+        wrong(FilterQuery { completed_from: some("2026-02-02"), completed_to: some("2026-02-01"), ..none() }),
+        ["completed_to"]
+    );
     assert_eq!(wrong(FilterQuery { q: some("a\0b"), ..none() }), ["q"]);
     assert_eq!(wrong(FilterQuery { q: some(&"a".repeat(101)), ..none() }), ["q"]);
     assert_eq!(

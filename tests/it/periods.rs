@@ -207,6 +207,14 @@ async fn months_are_chained_and_printed_again_to_the_byte(db: PgPool) {
             let query = format!("pack?report={report}&format={format}");
             let printed = books.print(*month, &query).await;
             assert_eq!(printed.status, StatusCode::OK, "{query}: {}", printed.body);
+            let tag = printed.headers["etag"].to_str().expect("text").to_owned();
+            let path = format!("/v1/admin/periods/{month}/{query}");
+            let token = books.t.token(&books.maker);
+            let again = async |header, value: &str| {
+                books.t.send(Method::GET, &path, Some(&token), &[(header, value)], None).await.status
+            };
+            assert_eq!(again("If-None-Match", &tag).await, StatusCode::NOT_MODIFIED, "{query}");
+            assert_eq!(again("Range", "bytes=0-9").await, StatusCode::PARTIAL_CONTENT, "{query}");
             prints.push((query, printed.body));
         }
     }

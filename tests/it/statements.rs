@@ -230,7 +230,7 @@ async fn an_empty_wallet_and_odd_periods_get_a_clear_answer(db: PgPool) {
         ("currency=ZAR&from=2026-01-01&to=%00", "to"),
         ("currency=ZAR&from=2026-01-01T00:00:00+02:00", "from"),
         ("currency=ZAR&from=2026-01-01&to=999999999999999999999-01-01", "to"),
-        ("currency=ZAR&from=2026-01-01&format=pdf", "format"),
+        ("currency=ZAR&from=2026-01-01&format=docx", "format"),
         ("currency=ZAR&from=2026-01-01&page=2", "page"),
     ] {
         let answer = t.get(&customer, &format!("/v1/statements?{query}")).await;
@@ -327,6 +327,9 @@ async fn a_period_with_too_many_lines_is_for_a_file(db: PgPool) {
     let refused = statement(&t, &customer, "2020-01-01", "2100-01-01").await;
     assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, "invalid_request"));
     assert_eq!(refused.body["errors"][0]["field"], "from", "{}", refused.body);
+    let refused = statement(&t, &customer, "2020-01-01", "2100-01-01&format=pdf").await;
+    assert_eq!((refused.status, &refused.body["errors"][0]["field"]), (StatusCode::BAD_REQUEST, &"from".into()));
+    assert!(refused.body["errors"][0]["message"].as_str().expect("words").contains("format=csv"), "{}", refused.body);
     let text = file(&t, &customer, "/v1/statements?currency=ZAR&from=2020-01-01&format=csv").await;
     let (records, trailer) = taken_apart(&text);
     assert_eq!((records.len(), &trailer["lines"]), (10_103, &10_100.into()));

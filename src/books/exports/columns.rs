@@ -1,73 +1,107 @@
 //! The columns of an export in rows and cells: what the CSV and the workbook show of a transaction, declared once.
-//! JSON Lines need none of this: a line is the list's own object.
+//! JSON Lines need none of this: a line is the list's own object with what `more.rs` adds.
 
+use std::borrow::Cow;
+
+use chrono::NaiveDate;
 use ledger::Amount;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::books::{files, history::Scope};
-use crate::money::transactions::Transaction;
 use crate::platform::clock::DateTime;
+use crate::platform::zone::{Told, Zone};
+
+use super::more::Entry;
 
 /// One value as it is; serialized, as the CSV has it.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub(super) enum Cell<'a> {
     Empty,
     /// It may hold anything: a person or Revio wrote it.
-    Text(#[serde(serialize_with = "defused")] &'a str),
+    Text(#[serde(serialize_with = "defused")] Cow<'a, str>),
     Id(Uuid),
     /// Minor units.
     Integer(i64),
     /// The same amount in the currency's own unit.
     Decimal(#[serde(serialize_with = "decimal")] Amount),
-    Time(DateTime),
+    Time(Told),
+    Day(NaiveDate),
 }
 
-type Column = (&'static str, fn(&Transaction) -> Cell<'_>);
+type Column = (&'static str, fn(&Entry, Zone) -> Cell<'_>);
 
+/// New ones are added at the end of each, and so at the end of a file.
 const COLUMNS: &[Column] = &[
-    ("id", |row| Cell::Id(row.id)),
-    ("kind", |row| Cell::Text(row.kind.name())),
-    ("state", |row| Cell::Text(row.state.name())),
-    ("currency", |row| Cell::Text(row.amount.currency().code())),
-    ("amount", |row| Cell::Integer(row.amount.minor())),
-    ("amount_decimal", |row| Cell::Decimal(row.amount)),
-    ("bank_account_id", |row| id(row.bank_account_id)),
-    ("parent_id", |row| id(row.parent_id)),
-    ("repaid", |row| Cell::Integer(row.repaid_minor)),
-    ("owed", |row| Cell::Integer(row.owed_minor)),
-    ("refunded", |row| Cell::Integer(row.reversed.refunded_minor)),
-    ("charged_back", |row| Cell::Integer(row.reversed.charged_back_minor)),
-    ("description", |row| text(row.description.as_ref())),
-    ("failure_reason", |row| row.failure_reason.map_or(Cell::Empty, |reason| Cell::Text(reason.name()))),
-    ("created_at", |row| Cell::Time(row.created_at)),
-    ("updated_at", |row| Cell::Time(row.updated_at)),
-    ("completed_at", |row| row.completed_at.map_or(Cell::Empty, Cell::Time)),
-    ("direction", |row| Cell::Text(row.direction.name())),
-    // What staff see beside it.
-    ("user_id", |row| Cell::Id(row.user_id)),
-    ("provider_id", |row| id(row.provider.id)),
-    ("provider_status", |row| text(row.provider.status.as_ref())),
-    ("held_reason", |row| text(row.held_reason.as_ref())),
+    ("id", |entry, _| Cell::Id(entry.row.id)),
+    ("kind", |entry, _| word(entry.row.kind.name())),
+    ("state", |entry, _| word(entry.row.state.name())),
+    ("currency", |entry, _| word(entry.row.amount.currency().code())),
+    ("amount", |entry, _| Cell::Integer(entry.row.amount.minor())),
+    ("amount_decimal", |entry, _| Cell::Decimal(entry.row.amount)),
+    ("bank_account_id", |entry, _| id(entry.row.bank_account_id)),
+    ("parent_id", |entry, _| id(entry.row.parent_id)),
+    ("repaid", |entry, _| Cell::Integer(entry.row.repaid_minor)),
+    ("owed", |entry, _| Cell::Integer(entry.row.owed_minor)),
+    ("refunded", |entry, _| Cell::Integer(entry.row.reversed.refunded_minor)),
+    ("charged_back", |entry, _| Cell::Integer(entry.row.reversed.charged_back_minor)),
+    ("description", |entry, _| text(entry.row.description.as_ref())),
+    ("failure_reason", |entry, _| entry.row.failure_reason.map_or(Cell::Empty, |reason| word(reason.name()))),
+    ("created_at", |entry, zone| time(Some(entry.row.created_at), zone)),
+    ("updated_at", |entry, zone| time(Some(entry.row.updated_at), zone)),
+    ("completed_at", |entry, zone| time(entry.row.completed_at, zone)),
+    ("direction", |entry, _| word(entry.row.direction.name())),
 ];
-const OWN: usize = 18;
+/// What staff see beside it.
+const STAFF: &[Column] = &[
+    ("user_id", |entry, _| Cell::Id(entry.row.user_id)),
+    ("provider_id", |entry, _| id(entry.row.provider.id)),
+    ("provider_status", |entry, _| text(entry.row.provider.status.as_ref())),
+    ("held_reason", |entry, _| text(entry.row.held_reason.as_ref())),
+];
+const BOOKED: &[Column] = &[
+    ("fee", |entry, _| integer(entry.booked.fee)),
+    ("counterpart", |entry, _| Cell::Text(entry.counterpart())),
+    ("booked_at", |entry, zone| time(entry.booked.booked_at, zone)),
+    ("booking_date", |entry, _| entry.booked.booking_date.map_or(Cell::Empty, Cell::Day)),
+];
+const STAFF_BOOKED: &[Column] = &[
+    ("provider_fee", |entry, _| integer(entry.booked.provider_fee)),
+    ("customer", |entry, _| text(Some(&entry.booked.customer))),
+];
 
-fn of(scope: Scope) -> &'static [Column] {
-    match scope {
-        Scope::Own(_) => &COLUMNS[..OWN],
-        Scope::All => COLUMNS,
-    }
+fn of(scope: Scope) -> impl Iterator<Item = &'static Column> {
+    let parts: &[&[Column]] = match scope {
+        Scope::Own(_) => &[COLUMNS, BOOKED],
+        Scope::All => &[COLUMNS, STAFF, BOOKED, STAFF_BOOKED],
+    };
+    parts.iter().copied().flatten()
 }
 
 pub(super) fn header(scope: Scope) -> Vec<Cell<'static>> {
-    of(scope).iter().map(|(name, _)| Cell::Text(name)).collect()
+    of(scope).map(|(name, _)| word(name)).collect()
 }
 
-pub(super) fn cells(scope: Scope, row: &Transaction) -> Vec<Cell<'_>> {
+pub(super) fn cells(scope: Scope, zone: Zone, entry: &Entry) -> Vec<Cell<'_>> {
     let shown = |name: &str| matches!(scope, Scope::Own(_)) && name == "state";
-    let cell = |(name, cell): &Column| if shown(name) { Cell::Text(row.shown_state().name()) } else { cell(row) };
-    of(scope).iter().map(cell).collect()
+    let cell = |(name, cell): &'static Column| match shown(name) {
+        true => word(entry.row.shown_state().name()),
+        false => cell(entry, zone),
+    };
+    of(scope).map(cell).collect()
+}
+
+fn word(word: &'static str) -> Cell<'static> {
+    Cell::Text(Cow::Borrowed(word))
+}
+
+fn integer(value: Option<i64>) -> Cell<'static> {
+    value.map_or(Cell::Empty, Cell::Integer)
+}
+
+fn time(at: Option<DateTime>, zone: Zone) -> Cell<'static> {
+    at.map_or(Cell::Empty, |at| Cell::Time(Told { at, zone }))
 }
 
 fn id(id: Option<Uuid>) -> Cell<'static> {
@@ -75,7 +109,7 @@ fn id(id: Option<Uuid>) -> Cell<'static> {
 }
 
 fn text(text: Option<&String>) -> Cell<'_> {
-    text.map_or(Cell::Empty, |text| Cell::Text(text))
+    text.map_or(Cell::Empty, |text| Cell::Text(Cow::Borrowed(text)))
 }
 
 fn defused<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {

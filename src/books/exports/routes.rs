@@ -1,7 +1,7 @@
 //! `GET /v1/transactions/export`, and `/v1/exports` for a link that does the same; likewise for staff over everybody's rows.
 
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::{body::Body, extract::State};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::books::history::{FilterQuery, Scope, StaffQuery};
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
-use crate::platform::http::{Json, Query};
+use crate::platform::http::{Json, Query, download::streamed};
 use crate::platform::{error::Result, permissions::TransactionsRead, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -50,6 +50,13 @@ struct NewExport {
     from: Option<String>,
     #[schema(example = "2026-02-01T00:00:00Z")]
     to: Option<String>,
+    #[schema(example = "2026-01-01")]
+    completed_from: Option<String>,
+    #[schema(example = "2026-02-01")]
+    completed_to: Option<String>,
+    /// Whose days the dates are, and whose clock CSV and XLSX show. Default: UTC.
+    #[schema(example = "Africa/Johannesburg")]
+    tz: Option<String>,
     reference: Option<String>,
     #[schema(value_type = Option<Uuid>)]
     provider_id: Option<String>,
@@ -80,6 +87,9 @@ impl From<NewExport> for Request {
             amount_max: body.amount_max.map(|amount| amount.to_string()),
             from: body.from,
             to: body.to,
+            completed_from: body.completed_from,
+            completed_to: body.completed_to,
+            tz: body.tz,
             reference: body.reference,
             provider_id: body.provider_id,
             q: body.q,
@@ -109,11 +119,7 @@ async fn file(app: &App, who: Requester, request: &Request, link: Option<Uuid>) 
     let format = wanted.format;
     let name = format!("transactions-{}.{}", app.clock.now().format("%Y%m%dT%H%M%SZ"), format.name());
     let bytes = stream::begin(app, who, wanted, link).await?;
-    let headers = [
-        (header::CONTENT_TYPE, format.media_type().to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
-    ];
-    Ok((headers, Body::from_stream(bytes)).into_response())
+    Ok(streamed(format.media_type(), &name, None, Body::from_stream(bytes)))
 }
 
 /// Export my transactions
@@ -122,7 +128,7 @@ async fn file(app: &App, who: Requester, request: &Request, link: Option<Uuid>) 
 /// sheet `Trailer`) is the trailer; a file without one broke off.
 #[utoipa::path(get, path = "/v1/transactions/export", tag = "exports", security(("bearer" = [])),
     params(Request, FilterQuery),
-    responses((status = 200, description = "The file", content(
+    responses((status = 200, description = "The file", headers(("Accept-Ranges" = String, description = "`none`")), content(
         (String = "text/csv"), (Trailer = "application/jsonl"),
         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
         (status = 422, description = "`query_too_broad`"), Problems))]
@@ -135,7 +141,7 @@ async fn stream_own(State(app): State<App>, caller: Caller, Query(request): Quer
 /// As `GET /v1/transactions/export`, with what staff see of each row. Needs `transactions.read`. Audited.
 #[utoipa::path(get, path = "/v1/admin/transactions/export", tag = "staff", security(("bearer" = ["transactions.read"])),
     params(Request, FilterQuery, StaffQuery),
-    responses((status = 200, description = "The file", content(
+    responses((status = 200, description = "The file", headers(("Accept-Ranges" = String, description = "`none`")), content(
         (String = "text/csv"), (Trailer = "application/jsonl"),
         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
         (status = 422, description = "`query_too_broad`"), Problems))]
@@ -177,7 +183,7 @@ async fn link_all(
 ///
 /// `download_url` leads here: the same stream as that of `…/transactions/export`, without signing in.
 #[utoipa::path(get, path = "/v1/exports/download", tag = "exports", security(()), params(TokenQuery),
-    responses((status = 200, description = "The file", content(
+    responses((status = 200, description = "The file", headers(("Accept-Ranges" = String, description = "`none`")), content(
         (String = "text/csv"), (Trailer = "application/jsonl"),
         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
         (status = 422, description = "`query_too_broad`"), Problems))]

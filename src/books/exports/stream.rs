@@ -12,12 +12,12 @@ use serde_json::json;
 use tokio::{sync::Semaphore, time::Instant};
 use uuid::Uuid;
 
+use super::more;
 use super::writing::Writing;
 use super::{Format, Requester, Wanted};
 use crate::app::App;
 use crate::books::history::{self, Keyset, Selection};
 use crate::identity::audit::{self, Actor, Entry};
-use crate::money::transactions::Transaction;
 use crate::platform::error::{Error, Result};
 
 /// Rows fetched at a time: enough that the way to PostgreSQL does not count, few enough that a page is a megabyte.
@@ -42,7 +42,7 @@ struct Streaming {
     /// Where the last page that was fetched ends.
     after: Option<Keyset>,
     /// Fetched and not written yet; `None` after the last one.
-    page: Option<Vec<Transaction>>,
+    page: Option<Vec<more::Entry>>,
     writing: Option<Writing>,
     deadline: Instant,
     open: Open,
@@ -62,7 +62,7 @@ pub(super) async fn begin(
     audit::record(app, &app.db, Entry::of(&who.actor, "export.started", "export", id).with(started)).await?;
     let selection = history::prepare(app, wanted.filter, wanted.sort).await?;
     let (after_id, after) = wanted.after.unzip();
-    let writing = Writing::begin(wanted.format, who.scope, after_id).map_err(Error::internal)?;
+    let writing = Writing::begin(wanted.format, who.scope, wanted.zone, after_id).map_err(Error::internal)?;
     let (deadline, app, actor) = (Instant::now() + DEADLINE, app.clone(), who.actor);
     let mut streaming =
         Streaming { app, id, actor, selection, after, page: None, writing: Some(writing), deadline, open };
@@ -107,11 +107,11 @@ impl Streaming {
     }
 
     /// The page after the last one, if there is any.
-    async fn fetch(&mut self) -> Result<Option<Vec<Transaction>>> {
+    async fn fetch(&mut self) -> Result<Option<Vec<more::Entry>>> {
         let rows = history::page_after(&self.app, &self.selection, self.after.as_ref(), PAGE_ROWS).await?;
         let Some(last) = rows.last() else { return Ok(None) };
         self.after = Some(self.selection.sort.keyset(last));
-        Ok(Some(rows))
+        Ok(Some(more::of(&self.app, rows).await?))
     }
 }
 

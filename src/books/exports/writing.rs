@@ -3,21 +3,21 @@
 
 use std::io::{self, Write};
 
-use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::Format;
 use super::columns::{cells, header};
+use super::more::Entry;
 use super::trailer::{Totals, Trailer};
 use super::xlsx::{SHEET_ROWS_MAX, Workbook};
 use crate::books::files::{self, Output};
-use crate::books::history::{Scope, StaffTransactionView};
-use crate::money::{transactions::Transaction, transactions::routes::TransactionView};
-use crate::platform::clock::DateTime;
+use crate::books::history::Scope;
+use crate::platform::{clock::DateTime, zone::Zone};
 
 pub(super) struct Writing {
     scope: Scope,
+    zone: Zone,
     after: Option<Uuid>,
     encoder: Encoder,
     output: Output,
@@ -32,7 +32,7 @@ enum Encoder {
 
 impl Writing {
     /// Writes what comes before the first row. `after` is only told in the trailer.
-    pub(super) fn begin(format: Format, scope: Scope, after: Option<Uuid>) -> io::Result<Self> {
+    pub(super) fn begin(format: Format, scope: Scope, zone: Zone, after: Option<Uuid>) -> io::Result<Self> {
         let output = Output::new();
         let encoder = match format {
             Format::Csv => {
@@ -43,29 +43,26 @@ impl Writing {
             Format::Jsonl => Encoder::Jsonl,
             Format::Xlsx => Encoder::Xlsx(Box::new(Workbook::begin(SHEET_ROWS_MAX, header(scope), &output)?)),
         };
-        Ok(Self { scope, after, encoder, output, totals: Totals::default() })
+        Ok(Self { scope, zone, after, encoder, output, totals: Totals::default() })
     }
 
     /// The bytes of these rows, as far as they are written: a workbook keeps some kilobytes back.
-    pub(super) fn rows(&mut self, rows: Vec<Transaction>) -> io::Result<Vec<u8>> {
-        rows.iter().for_each(|row| self.totals.add(row));
+    pub(super) fn rows(&mut self, rows: Vec<Entry>) -> io::Result<Vec<u8>> {
+        rows.iter().for_each(|row| self.totals.add(&row.row));
         match &mut self.encoder {
             Encoder::Csv(csv) => {
                 for row in &rows {
-                    csv.serialize(cells(self.scope, row))?;
+                    csv.serialize(cells(self.scope, self.zone, row))?;
                 }
                 csv.flush()?;
             }
             Encoder::Jsonl => {
                 for row in rows {
-                    match self.scope {
-                        Scope::Own(_) => line(&mut self.output, &TransactionView::from(row))?,
-                        Scope::All => line(&mut self.output, &StaffTransactionView::from(row))?,
-                    }
+                    line(&mut self.output, row.into_json(self.scope)?)?;
                 }
             }
             Encoder::Xlsx(workbook) => {
-                workbook.rows(&rows.iter().map(|row| cells(self.scope, row)).collect::<Vec<_>>())?;
+                workbook.rows(&rows.iter().map(|row| cells(self.scope, self.zone, row)).collect::<Vec<_>>())?;
             }
         }
         Ok(self.output.take())
@@ -84,15 +81,14 @@ impl Writing {
         let trailer = Trailer { rows, bytes, sha256, after: self.after, finished_at: now, totals };
         match self.encoder {
             Encoder::Csv(mut csv) => files::end(&mut csv, &trailer, header(self.scope).len())?,
-            Encoder::Jsonl => line(&mut self.output, &json!({"trailer": trailer}))?,
+            Encoder::Jsonl => line(&mut self.output, serde_json::to_vec(&json!({"trailer": trailer}))?)?,
             Encoder::Xlsx(workbook) => workbook.finish(&trailer)?,
         }
         Ok(([rest, self.output.take()].concat(), trailer))
     }
 }
 
-fn line(output: &mut Output, value: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
+fn line(output: &mut Output, mut line: Vec<u8>) -> io::Result<()> {
     line.push(b'\n');
     output.write_all(&line)
 }

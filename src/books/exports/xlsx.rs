@@ -4,8 +4,10 @@
 //! The XML is written here and not by a library: those that there are keep a whole sheet in memory or on disk until the
 //! workbook is closed.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
+use chrono::NaiveDateTime;
 use uuid::Uuid;
 use zip::write::{SimpleFileOptions, StreamWriter};
 use zip::{CompressionMethod, ZipWriter};
@@ -13,7 +15,6 @@ use zip::{CompressionMethod, ZipWriter};
 use super::columns::Cell;
 use super::trailer::{Sums, Trailer};
 use crate::books::files::{self, Output};
-use crate::platform::clock::DateTime;
 
 /// What a sheet can hold.
 pub(super) const SHEET_ROWS_MAX: usize = 1_048_576;
@@ -34,6 +35,8 @@ const SHEET_END: &str = "</sheetData></worksheet>";
 /// Cell formats, by their place in [`styles`]: those of decimals follow each other by the places of the currency.
 const TIME_STYLE: u8 = 1;
 const DECIMAL_STYLE: u8 = 2;
+/// Behind those of no place to four.
+const DAY_STYLE: u8 = 7;
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 /// Day 0 of a spreadsheet is 1899-12-30; this is 1970-01-01.
@@ -155,19 +158,20 @@ fn content_types() -> String {
     )
 }
 
-/// Text, times, then decimals of no place to four.
+/// Text, times, then decimals of no place to four, then days.
 fn styles() -> String {
-    let formats: String = [0, 164, 1, 165, 2, 166, 167]
+    let formats: String = [0, 164, 1, 165, 2, 166, 167, 168]
         .map(|id| format!(r#"<xf numFmtId="{id}" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/>"#))
         .concat();
     format!(
-        r#"{HEAD}<styleSheet xmlns="{MAIN}"><numFmts count="4"><numFmt numFmtId="164" formatCode="yyyy\-mm\-dd\ hh:mm:ss.000"/><numFmt numFmtId="165" formatCode="0.0"/><numFmt numFmtId="166" formatCode="0.000"/><numFmt numFmtId="167" formatCode="0.0000"/></numFmts><fonts count="1"><font><sz val="11"/><name val="Calibri"/></font></fonts><fills count="2"><fill><patternFill patternType="none"/></fill><fill><patternFill patternType="gray125"/></fill></fills><borders count="1"><border><left/><right/><top/><bottom/><diagonal/></border></borders><cellStyleXfs count="1"><xf numFmtId="0" fontId="0" fillId="0" borderId="0"/></cellStyleXfs><cellXfs count="7">{formats}</cellXfs></styleSheet>"#
+        r#"{HEAD}<styleSheet xmlns="{MAIN}"><numFmts count="5"><numFmt numFmtId="164" formatCode="yyyy\-mm\-dd\ hh:mm:ss.000"/><numFmt numFmtId="165" formatCode="0.0"/><numFmt numFmtId="166" formatCode="0.000"/><numFmt numFmtId="167" formatCode="0.0000"/><numFmt numFmtId="168" formatCode="yyyy\-mm\-dd"/></numFmts><fonts count="1"><font><sz val="11"/><name val="Calibri"/></font></fonts><fills count="2"><fill><patternFill patternType="none"/></fill><fill><patternFill patternType="gray125"/></fill></fills><borders count="1"><border><left/><right/><top/><bottom/><diagonal/></border></borders><cellStyleXfs count="1"><xf numFmtId="0" fontId="0" fillId="0" borderId="0"/></cellStyleXfs><cellXfs count="8">{formats}</cellXfs></styleSheet>"#
     )
 }
 
 fn trailer_sheet(trailer: &Trailer) -> String {
     let mut xml = sheet_start();
-    let mut line = |cells: &[&str]| row(&mut xml, &cells.iter().map(|cell| Cell::Text(cell)).collect::<Vec<_>>());
+    let mut line =
+        |cells: &[&str]| row(&mut xml, &cells.iter().map(|cell| Cell::Text(Cow::Borrowed(*cell))).collect::<Vec<_>>());
     line(&["rows", &trailer.rows.to_string()]);
     line(&["bytes", &trailer.bytes.to_string()]);
     line(&["sha256", &trailer.sha256]);
@@ -198,7 +202,8 @@ fn row(xml: &mut String, cells: &[Cell<'_>]) {
                 let places = amount.currency().exponent();
                 number(xml, DECIMAL_STYLE.saturating_add(places), &files::decimal(amount.minor(), places));
             }
-            Cell::Time(at) => number(xml, TIME_STYLE, &serial_day(*at)),
+            Cell::Time(told) => number(xml, TIME_STYLE, &serial_day(told.zone.wall(told.at))),
+            Cell::Day(day) => number(xml, DAY_STYLE, &serial_day(day.and_time(chrono::NaiveTime::MIN))),
         }
     }
     xml.push_str("</row>");
@@ -209,8 +214,8 @@ fn number(xml: &mut String, style: u8, value: &str) {
 }
 
 /// Days since 1899-12-30, as spreadsheets count: to eleven places, which is finer than a microsecond.
-fn serial_day(at: DateTime) -> String {
-    let micros = at.timestamp_micros();
+fn serial_day(at: NaiveDateTime) -> String {
+    let micros = at.and_utc().timestamp_micros();
     let day = micros.div_euclid(MICROS_PER_DAY).saturating_add(EPOCH_DAY);
     // 10^11 / 86,400,000,000 in lowest terms, so that it stays within 64 bits.
     let fraction = micros.rem_euclid(MICROS_PER_DAY).saturating_mul(125).div_euclid(108);
@@ -250,7 +255,7 @@ mod tests {
 
     #[test]
     fn rows_go_on_in_further_sheets_and_end_at_the_last_one() {
-        let begin = |output| Workbook::begin(3, vec![Cell::Text("id")], output).expect("into memory");
+        let begin = |output| Workbook::begin(3, vec![Cell::Text("id".into())], output).expect("into memory");
         let rows: Vec<Vec<Cell<'_>>> = (1..=40).map(|number| vec![Cell::Integer(number)]).collect();
         let output = Output::new();
         let mut workbook = begin(&output);
@@ -327,10 +332,10 @@ mod tests {
 
     #[test]
     fn a_spreadsheet_counts_days() {
-        let at = |micros| serial_day(Utc.timestamp_micros(micros).single().expect("a time"));
+        let at = |micros| serial_day(Utc.timestamp_micros(micros).single().expect("a time").naive_utc());
         assert_eq!(at(0), "25569.00000000000");
         assert_eq!(at(43_200_000_000), "25569.50000000000");
         let evening = Utc.with_ymd_and_hms(2026, 3, 2, 18, 0, 0).single().expect("a time");
-        assert_eq!(serial_day(evening), "46083.75000000000");
+        assert_eq!(serial_day(evening.naive_utc()), "46083.75000000000");
     }
 }

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::sort::Sort;
 use crate::money::transactions::{Kind, ShownState, State};
 use crate::platform::error::Wrong;
-use crate::platform::{clock::DateTime, http::Fields};
+use crate::platform::http::{Fields, fields::storable};
+use crate::platform::{clock::DateTime, zone::Zone};
 
 const REFERENCE_CHARS_MAX: usize = 255;
 const Q_CHARS_MAX: usize = 100;
@@ -42,14 +43,26 @@ pub struct FilterQuery {
     #[param(value_type = Option<i64>, minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount_max: Option<String>,
-    /// Created at this time or later: RFC 3339, or a date, which is its first moment in UTC.
+    /// Created at this time or later: RFC 3339, or a date, which is its first moment in `tz`.
     #[param(example = "2026-01-01")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Created before this time: RFC 3339, or a date, which is its first moment in UTC.
+    /// Created before this time: RFC 3339, or a date, which is its first moment in `tz`.
     #[param(example = "2026-02-01T00:00:00Z")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+    /// Completed at this time or later, likewise. What is not completed is not of the list then.
+    #[param(example = "2026-01-01")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed_from: Option<String>,
+    /// Completed before this time, likewise.
+    #[param(example = "2026-02-01")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed_to: Option<String>,
+    /// Whose days the dates are: a time zone by its name. Default: UTC. Files for people (CSV, XLSX) show their times in it.
+    #[param(example = "Africa/Johannesburg")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tz: Option<String>,
     /// The transaction's id, as the provider knows it, an id of one of its ledger transfers, or its idempotency key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
@@ -110,6 +123,10 @@ pub struct Filter {
     pub from: Option<DateTime>,
     /// Created before.
     pub to: Option<DateTime>,
+    /// Completed at or after.
+    pub completed_from: Option<DateTime>,
+    /// Completed before.
+    pub completed_to: Option<DateTime>,
     pub reference: Option<Reference>,
     pub provider_id: Option<Uuid>,
     pub held: Option<bool>,
@@ -150,6 +167,8 @@ impl Filter {
             amount_max: None,
             from: None,
             to: None,
+            completed_from: None,
+            completed_to: None,
             reference: None,
             provider_id: None,
             held: None,
@@ -157,8 +176,17 @@ impl Filter {
         }
     }
 
+    /// Whether what fits is completed.
+    pub(super) fn is_by_completion(&self) -> bool {
+        self.completed_from.is_some() || self.completed_to.is_some()
+    }
+
     /// Whether it asks for what `transactions_user`, `transactions_kind` and `transactions_state` hold beside the id.
     pub(super) fn is_of_indexes(&self) -> bool {
+        !self.is_by_completion() && self.asks_for_words()
+    }
+
+    fn asks_for_words(&self) -> bool {
         !self.kinds.is_empty() || !self.states.is_empty() || self.under_review || self.currency.is_some()
     }
 
@@ -179,6 +207,7 @@ impl FilterQuery {
     /// What is wrong goes to `fields`; the answer counts only if nothing is.
     pub fn parse(&self, fields: &mut Fields, scope: Scope) -> (Filter, Sort) {
         let shown = list(fields, "state", self.state.as_deref(), ShownState::parse);
+        let zone = self.zone(fields);
         let filter = Filter {
             kinds: list(fields, "kind", self.kind.as_deref(), Kind::parse),
             states: shown.iter().filter_map(|shown| State::parse(shown.name())).collect(),
@@ -186,8 +215,10 @@ impl FilterQuery {
             currency: self.currency.as_deref().and_then(|code| currency(fields, code)),
             amount_min: self.amount_min.as_deref().and_then(|text| amount(fields, "amount_min", text)),
             amount_max: self.amount_max.as_deref().and_then(|text| amount(fields, "amount_max", text)),
-            from: self.from.as_deref().and_then(|text| fields.moment("from", text)),
-            to: self.to.as_deref().and_then(|text| fields.moment("to", text)),
+            from: self.from.as_deref().and_then(|text| fields.moment_in("from", text, zone)),
+            to: self.to.as_deref().and_then(|text| fields.moment_in("to", text, zone)),
+            completed_from: moment(fields, "completed_from", self.completed_from.as_deref(), zone),
+            completed_to: moment(fields, "completed_to", self.completed_to.as_deref(), zone),
             reference: self.reference.as_deref().map(|text| reference(fields, text)),
             provider_id: self.provider_id.as_deref().and_then(|text| uuid(fields, "provider_id", text)),
             search: self.q.as_deref().map(|text| search(fields, text)),
@@ -199,11 +230,19 @@ impl FilterQuery {
         if filter.from.zip(filter.to).is_some_and(|(from, to)| from > to) {
             fields.wrong("to", Wrong::Conflict("from", "must not be before from"));
         }
+        if filter.completed_from.zip(filter.completed_to).is_some_and(|(from, to)| from > to) {
+            fields.wrong("completed_to", Wrong::Conflict("completed_from", "must not be before completed_from"));
+        }
         let sort = Sort::parse(self.sort.as_deref()).unwrap_or_else(|message| {
             fields.wrong("sort", message);
             Sort::default()
         });
         (filter, sort)
+    }
+
+    /// Whose days the dates are, and whose clock a file shows.
+    pub fn zone(&self, fields: &mut Fields) -> Zone {
+        fields.zone("tz", self.tz.as_deref())
     }
 }
 
@@ -249,6 +288,10 @@ fn currency(fields: &mut Fields, code: &str) -> Option<&'static str> {
         fields.wrong("currency", Wrong::Format("is not a currency of ISO 4217"));
     }
     currency.map(Currency::code)
+}
+
+fn moment(fields: &mut Fields, field: &'static str, text: Option<&str>, zone: Zone) -> Option<DateTime> {
+    fields.moment_in(field, text?, zone).map(storable)
 }
 
 fn amount(fields: &mut Fields, field: &'static str, text: &str) -> Option<i64> {

@@ -1,10 +1,8 @@
 //! `GET /v1/transactions`, `GET /v1/transactions/{id}`, and the same for staff over everybody's rows.
 
-use aws_lc_rs::digest;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -18,12 +16,11 @@ use crate::money::transactions::routes::TransactionView;
 use crate::money::{approvals, transactions};
 use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::page::{LIMIT_DEFAULT, LIMIT_MAX, Position};
-use crate::platform::http::{Fields, Json, Page, Path, Query};
+use crate::platform::http::{Asked, Download, Fields, Json, Page, Path, Query};
 use crate::platform::{permissions::TransactionsRead, problems::Problems};
 
 /// Deeper pages are for cursors: an offset makes PostgreSQL count rows to throw away.
 const PAGE_MAX: i64 = 1000;
-const ETAG_BYTES: usize = 16;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(list_all)).routes(routes!(show_any))
@@ -181,10 +178,10 @@ async fn list_all(
 #[utoipa::path(get, path = "/v1/transactions/{id}", tag = "transactions", security(("bearer" = [])),
     params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
     responses((status = 200, body = OwnDetail, headers(("ETag" = String))), (status = 304, description = "As it was"), Problems))]
-async fn show(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>, headers: HeaderMap) -> Result<Response> {
+async fn show(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>, asked: Asked) -> Result<Response> {
     let row = transactions::find_own(&app, caller.user_id, id).await?;
     let detail = super::detail(&app, row).await?;
-    tagged(&headers, &OwnDetail::from(detail))
+    tagged(&asked, &OwnDetail::from(detail))
 }
 
 /// One transaction
@@ -197,32 +194,19 @@ async fn show_any(
     State(app): State<App>,
     _staff: Staff<TransactionsRead>,
     Path(id): Path<Uuid>,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response> {
     let row = transactions::find(&app, id).await?;
     let events = super::events(&app, &row).await?;
     let approvals = approvals::list(&app, &[row.id]).await?;
     let links = super::links(&app, row.id).await?;
     let detail = super::detail(&app, row).await?;
-    tagged(&headers, &StaffDetail::new(detail, events, approvals, links))
+    tagged(&asked, &StaffDetail::new(detail, events, approvals, links))
 }
 
 /// The body with a strong `ETag` from its bytes, or 304 where the caller has them already.
-fn tagged(request: &HeaderMap, body: &impl Serialize) -> Result<Response> {
+fn tagged(asked: &Asked, body: &impl Serialize) -> Result<Response> {
     let bytes = serde_json::to_vec(body).map_err(Error::internal)?;
-    let hash = digest::digest(&digest::SHA256, &bytes);
-    let tag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&hash.as_ref()[..ETAG_BYTES]));
-    let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let known = known.flat_map(|value| value.split(',')).map(str::trim);
-    let is_known =
-        known.map(|value| value.strip_prefix("W/").unwrap_or(value)).any(|value| value == tag || value == "*");
-    let headers = [
-        (header::ETAG, HeaderValue::try_from(tag).map_err(Error::internal)?),
-        // It may be kept by the caller alone, and not be used without asking.
-        (header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
-    ];
-    if is_known {
-        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
-    }
-    Ok((headers, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response())
+    // It may be kept by the caller alone, and not be used without asking.
+    Ok(Download::new("application/json", bytes).only_whole().cached("private, no-cache").answer(asked))
 }

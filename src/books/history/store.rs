@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use chrono::Timelike;
+use chrono::{TimeDelta, Timelike};
 use serde::Serialize;
 use sqlx::postgres::Postgres;
 use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, QueryBuilder};
@@ -21,6 +21,10 @@ use crate::webhooks::inbox;
 /// A UUIDv7 begins with 48 bits of milliseconds.
 const TIME_SHIFT: u32 = 80;
 const TIME_MAX: u64 = (1 << 48) - 1;
+/// What takes longer from its creation to its completion is in `transactions_slow`.
+const SLOW: TimeDelta = TimeDelta::days(2);
+/// No row is completed before it was created, but by the clocks of two processes.
+const CLOCKS_APART: TimeDelta = TimeDelta::hours(1);
 
 /// Which part of a list.
 pub(super) struct Part<'a> {
@@ -47,19 +51,20 @@ pub(super) async fn page(db: &mut PgConnection, part: &Part<'_>) -> sqlx::Result
     let mut sql = Sql::new("select ");
     sql.push(COLUMNS).push(" from transactions t where ");
     // Where the filter is by what the indexes hold, the ids come from an index alone: rows that do not fit are not read.
+    let by_completion = part.filter.is_by_completion();
     let ids_first = part.sort.columns.is_empty() && part.filter.is_of_indexes();
     if ids_first {
         sql.push("t.id in (select t.id from transactions t where ");
     }
     push_filter(&mut sql, part.filter);
     if let Some(after) = part.after {
-        push_after(&mut sql, part.sort, after);
+        push_after(&mut sql, part.sort, after, by_completion);
     }
-    push_order(&mut sql, part.sort);
+    push_order(&mut sql, part.sort, by_completion);
     sql.push(" offset ").push_bind(part.offset).push(" limit ").push_bind(part.limit);
     if ids_first {
         sql.push(")");
-        push_order(&mut sql, part.sort);
+        push_order(&mut sql, part.sort, by_completion);
     }
     sql.build_query_as().persistent(false).fetch_all(db).await
 }
@@ -102,6 +107,9 @@ fn push_filter(sql: &mut Sql, filter: &Filter) {
     if let Some(to) = filter.to {
         sql.push(" and t.id < ").push_bind(first_id_at(to));
     }
+    if filter.is_by_completion() {
+        push_completed(sql, filter);
+    }
     if let Some(provider_id) = filter.provider_id {
         sql.push(" and t.provider_id = ").push_bind(provider_id);
     }
@@ -127,6 +135,36 @@ fn push_filter(sql: &mut Sql, filter: &Filter) {
         }
         sql.push(")");
     }
+}
+
+/// A period of completions is also one of creations, so that a list in the order of time is read from where the period is: it begins so
+/// long before it, or at the first of those few rows that took longer (`transactions_slow`, which holds no others).
+fn push_completed(sql: &mut Sql, filter: &Filter) {
+    push_period(sql, "t", filter);
+    if let Some(to) = filter.completed_to {
+        sql.push(" and t.id < ").push_bind(first_id_at(later(to, CLOCKS_APART)));
+    }
+    if let Some(from) = filter.completed_from {
+        sql.push(" and t.id >= least(").push_bind(first_id_at(later(from, -SLOW)));
+        sql.push(", (select s.id from (select s.id from transactions s where s.completed_at - s.created_at > interval '48 hours'");
+        push_period(sql, "s", filter);
+        sql.push(" offset 0) s order by s.id limit 1))");
+    }
+}
+
+fn push_period(sql: &mut Sql, table: &str, filter: &Filter) {
+    // Said in words: with a value that is only bound, no partial index is known to hold the rows.
+    sql.push(format_args!(" and {table}.completed_at is not null"));
+    if let Some(from) = filter.completed_from {
+        sql.push(format_args!(" and {table}.completed_at >= ")).push_bind(from);
+    }
+    if let Some(to) = filter.completed_to {
+        sql.push(format_args!(" and {table}.completed_at < ")).push_bind(to);
+    }
+}
+
+fn later(time: DateTime, by: TimeDelta) -> DateTime {
+    time.checked_add_signed(by).unwrap_or(time)
 }
 
 /// As `Transaction::shown_state` says it.
@@ -169,8 +207,10 @@ fn first_id_at(time: DateTime) -> Uuid {
     Uuid::from_u128(u128::from(millis) << TIME_SHIFT)
 }
 
-fn expression(column: Column) -> &'static str {
+/// `transactions_completed` is in the order of the column itself, which every row has where a list is by completion.
+fn expression(column: Column, by_completion: bool) -> &'static str {
     match column {
+        Column::CompletedAt if by_completion => "t.completed_at",
         Column::CreatedAt => "t.created_at",
         Column::UpdatedAt => "t.updated_at",
         Column::CompletedAt => "coalesce(t.completed_at, 'infinity')",
@@ -181,17 +221,29 @@ fn expression(column: Column) -> &'static str {
     }
 }
 
-fn push_order(sql: &mut Sql, sort: &Sort) {
+fn push_order(sql: &mut Sql, sort: &Sort, by_completion: bool) {
     sql.push(" order by ");
     for (column, direction) in &sort.columns {
-        sql.push(expression(*column)).push(if *direction == Direction::Descending { " desc, " } else { ", " });
+        sql.push(expression(*column, by_completion)).push(if *direction == Direction::Descending {
+            " desc, "
+        } else {
+            ", "
+        });
     }
     sql.push(if sort.id == Direction::Descending { "t.id desc" } else { "t.id" });
 }
 
 /// Column by column, since each may go its own way: `a > 1 or a = 1 and (b < 2 or b = 2 and (id > 3))`.
-fn push_after(sql: &mut Sql, sort: &Sort, after: &Keyset) {
+fn push_after(sql: &mut Sql, sort: &Sort, after: &Keyset, by_completion: bool) {
+    let expression = |column| expression(column, by_completion);
     let behind = |direction| if direction == Direction::Descending { " < " } else { " > " };
+    if let (true, Some((Column::CompletedAt, direction)), Some(value)) =
+        (by_completion, sort.columns.first(), after.values.first())
+    {
+        // Once more by itself: PostgreSQL begins in the index there.
+        sql.push(" and t.completed_at").push(behind(*direction).trim_end()).push("= ");
+        push_value(sql, value);
+    }
     sql.push(" and (");
     for ((column, direction), value) in sort.columns.iter().zip(&after.values) {
         sql.push(expression(*column)).push(behind(*direction));

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use axum::response::{IntoResponse, Response};
-use axum::{body::Body, extract::State, http::header};
+use axum::response::Response;
+use axum::{body::Body, extract::State};
 use futures_util::{StreamExt, future::ready, stream};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::journals;
 use crate::platform::error::{BoxError, Error, Result};
-use crate::platform::http::{Fields, Query};
+use crate::platform::http::{Fields, Query, download::streamed};
 use crate::platform::{permissions::JournalsRead, problems::Problems};
 
 /// How long a file may take to go out; a reader who is slower is cut off, and sees it by the record that is not there.
@@ -41,7 +41,8 @@ struct ExportQuery {
 /// before it; a file without one broke off. Needs `journals.read`. Audited.
 #[utoipa::path(get, path = "/v1/admin/journals/export", tag = "staff", security(("bearer" = ["journals.read"])),
     params(ExportQuery),
-    responses((status = 200, description = "The file", content((String = "text/csv"))), Problems))]
+    responses((status = 200, description = "The file", headers(("Accept-Ranges" = String, description = "`none`")),
+        content((String = "text/csv"))), Problems))]
 async fn export(
     State(app): State<App>,
     _staff: Staff<JournalsRead>,
@@ -52,15 +53,12 @@ async fn export(
     let state = fields.word("state", query.state.as_deref());
     fields.finish()?;
     let name = format!("journals-{}.csv", app.clock.now().format("%Y%m%dT%H%M%SZ"));
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
-    ];
     let mut file = File::new(kind, state);
     // The first page before the head of the answer: what fails by then is refused.
     let first = file.next(&app).await?.unwrap_or_default();
     let head = stream::once(ready(Ok::<_, BoxError>(first)));
-    Ok((headers, Body::from_stream(head.chain(pages(app, file)))).into_response())
+    let body = Body::from_stream(head.chain(pages(app, file)));
+    Ok(streamed("text/csv; charset=utf-8; header=present", &name, None, body))
 }
 
 /// The next page is read when the one before has gone out. A failure on the way breaks the transfer off.

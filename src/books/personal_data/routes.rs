@@ -1,7 +1,8 @@
 //! `GET /v1/admin/users/{id}/data-export`, `POST /v1/admin/users/{id}/erase`.
 
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -10,9 +11,10 @@ use uuid::Uuid;
 use super::{Erasure, PersonalData};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Path};
+use crate::platform::error::{Error, Result};
+use crate::platform::http::{Asked, Download, Fields, Json, Path};
 use crate::platform::permissions::{UsersErase, UsersExportData};
-use crate::platform::{error::Result, problems::Problems};
+use crate::platform::problems::Problems;
 
 const NOTE_CHARS_MAX: usize = 500;
 
@@ -24,16 +26,19 @@ pub fn router() -> OpenApiRouter<App> {
 ///
 /// For the customer, who asked for it: every row, bank details and the provider's words in the clear. Needs `users.export_data`. Audited.
 #[utoipa::path(get, path = "/v1/admin/users/{id}/data-export", tag = "staff", security(("bearer" = ["users.export_data"])),
-    params(("id" = Uuid, Path)),
-    responses((status = 200, body = PersonalData), Problems))]
+    params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
+    responses((status = 200, body = PersonalData, headers(("ETag" = String))), (status = 304), Problems))]
 async fn data_export(
     State(app): State<App>,
     staff: Staff<UsersExportData>,
     Path(id): Path<Uuid>,
-) -> Result<([(HeaderName, String); 1], Json<PersonalData>)> {
+    asked: Asked,
+) -> Result<Response> {
     let data = super::export(&app, &staff.actor, id).await?;
-    let file = format!("attachment; filename=\"personal-data-{id}.json\"");
-    Ok(([(header::CONTENT_DISPOSITION, file)], Json(data)))
+    let bytes = serde_json::to_vec(&data).map_err(Error::internal)?;
+    let file = Download::new("application/json", bytes).named(format!("personal-data-{id}.json"));
+    // Each says when it was made, so no two can be put together of parts; the tag is of all the rest.
+    Ok(file.only_whole().tagged(data.tag()?).answer(&asked))
 }
 
 #[derive(Deserialize, ToSchema)]

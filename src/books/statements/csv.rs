@@ -1,4 +1,4 @@
-//! A statement as CSV, written page by page. No cell holds text of people's; negative amounts are numbers.
+//! A statement as CSV, written page by page. No cell holds text of people's; negative amounts are numbers; times are those of a zone.
 //!
 //! | record | cells |
 //! |---|---|
@@ -18,12 +18,14 @@ use uuid::Uuid;
 use super::{Line, Summary};
 use crate::books::files::{self, Output};
 use crate::platform::clock::DateTime;
+use crate::platform::zone::{Told, Zone};
 
 const COLUMN_COUNT: usize = 8;
 
 /// What has been written so far.
 pub struct Writer {
     summary: Summary,
+    zone: Zone,
     output: Output,
     csv: csv::Writer<Output>,
     lines: u64,
@@ -34,7 +36,7 @@ pub struct Writer {
 /// The names are those of the columns.
 #[derive(Serialize)]
 struct Record {
-    at: DateTime,
+    at: Told,
     transaction_id: Option<Uuid>,
     transfer_id: Option<Uuid>,
     kind: &'static str,
@@ -58,10 +60,10 @@ struct Trailer {
 }
 
 impl Writer {
-    pub fn new(summary: Summary) -> Self {
+    pub fn new(summary: Summary, zone: Zone) -> Self {
         let output = Output::new();
         let csv = files::csv(&output, true);
-        Self { summary, output, csv, lines: 0, credits: 0, debits: 0 }
+        Self { summary, zone, output, csv, lines: 0, credits: 0, debits: 0 }
     }
 
     pub fn head(&mut self) -> io::Result<Vec<u8>> {
@@ -72,7 +74,7 @@ impl Writer {
     pub fn lines(&mut self, lines: &[Line]) -> io::Result<Vec<u8>> {
         for line in lines {
             self.csv.serialize(Record {
-                at: line.at,
+                at: Told { at: line.at, zone: self.zone },
                 transaction_id: Some(line.transaction_id),
                 transfer_id: Some(line.transfer_id),
                 kind: line.kind,
@@ -108,7 +110,7 @@ impl Writer {
 
     fn balance(&mut self, kind: &'static str, at: DateTime, balance: i64) -> csv::Result<()> {
         self.csv.serialize(Record {
-            at,
+            at: Told { at, zone: self.zone },
             transaction_id: None,
             transfer_id: None,
             kind,

@@ -2,8 +2,8 @@
 
 use std::{future::ready, time::Duration};
 
-use axum::response::{IntoResponse, Response};
-use axum::{body::Body, extract::State, http::header};
+use axum::response::Response;
+use axum::{body::Body, extract::State};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -12,11 +12,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::csv::Writer;
-use super::{Reader, Request, Statement};
+use super::pdf::{self, Head};
+use super::{Reader, Request, Statement, Summary};
 use crate::app::App;
-use crate::identity::{caller::Caller, staff::Staff, users};
+use crate::identity::users::{self, User};
+use crate::identity::{caller::Caller, staff::Staff};
 use crate::platform::error::{BoxError, Error, Result, Wrong};
-use crate::platform::http::{Fields, Json, Path, Query};
+use crate::platform::http::download::{Parts, Tag, streamed, unchanged};
+use crate::platform::http::{Asked, Download, Fields, Path, Query};
 use crate::platform::{permissions::TransactionsRead, problems::Problems, text_enum::text_enum};
 
 /// How long a file may take to go out; a reader who is slower than that is cut off, and sees it by the trailer that is not there.
@@ -32,13 +35,16 @@ pub fn router() -> OpenApiRouter<App> {
 struct StatementQuery {
     #[param(example = "ZAR")]
     currency: String,
-    /// The first moment that counts: an RFC 3339 time (`+` written as `%2B`), or a date, which is its first moment in UTC.
+    /// The first moment that counts: an RFC 3339 time (`+` written as `%2B`), or a date, which is its first moment in `tz`.
     #[param(example = "2026-03-01")]
     from: String,
     /// The first moment that does not count any more, likewise. Default and latest: now.
     #[param(example = "2026-04-01")]
     to: Option<String>,
-    /// `json` (the default, up to 10,000 lines) or `csv`.
+    /// Whose days the dates are, and whose clock CSV and PDF show: a time zone by its name. Default: UTC. JSON stays in UTC.
+    #[param(example = "Africa/Johannesburg")]
+    tz: Option<String>,
+    /// `json` (the default) and `pdf`, up to 10,000 lines, or `csv`.
     #[param(inline, value_type = Option<Format>)]
     format: Option<String>,
 }
@@ -48,6 +54,8 @@ text_enum! {
         /// The default, up to 10,000 lines.
         Json = "json",
         Csv = "csv",
+        /// For people, up to 10,000 lines.
+        Pdf = "pdf",
     }
 }
 
@@ -55,8 +63,9 @@ impl StatementQuery {
     fn parse(self, app: &App, user_id: Uuid) -> Result<(Request, Format)> {
         let (mut fields, now) = (Fields::default(), app.clock.now());
         let currency = fields.take(app.currency(&self.currency));
-        let from = fields.moment("from", &self.from);
-        let to = self.to.map_or(Some(now), |to| fields.moment("to", &to));
+        let zone = fields.zone("tz", self.tz.as_deref());
+        let from = fields.moment_in("from", &self.from, zone);
+        let to = self.to.map_or(Some(now), |to| fields.moment_in("to", &to, zone));
         if from.is_some_and(|from| from > now) {
             fields.wrong("from", "has not come yet");
         } else if from.zip(to).is_some_and(|(from, to)| from > to) {
@@ -64,19 +73,26 @@ impl StatementQuery {
         }
         let format = fields.word("format", self.format.as_deref()).unwrap_or(Format::Json);
         let ((currency, from), to) = fields.finish_with(currency.zip(from).zip(to))?;
-        Ok((Request { user_id, currency, from, to }, format))
+        Ok((Request { user_id, currency, from, to, zone }, format))
     }
 }
 
 /// My statement
 ///
 /// Every movement of the wallet in a period, in the order of the ledger, with the balance before, after each, and at the end.
-/// As CSV it is streamed: the last record starts with `#end` and has the SHA-256 of everything before it.
+/// As CSV it is streamed: the last record starts with `#end` and has the SHA-256 of everything before it. PDF is for people, and the same
+/// statement has the same bytes; only of it a part can be asked for.
 #[utoipa::path(get, path = "/v1/statements", tag = "transactions", security(("bearer" = [])), params(StatementQuery),
-    responses((status = 200, content((Statement = "application/json"), (String = "text/csv"))), Problems))]
-async fn own(State(app): State<App>, caller: Caller, Query(query): Query<StatementQuery>) -> Result<Response> {
-    let (request, format) = query.parse(&app, caller.user_id)?;
-    answer(app, request, format).await
+    responses((status = 200, content((Statement = "application/json"), (String = "text/csv"), (Vec<u8> = "application/pdf"))),
+        Parts, (status = 206, description = "The part that `Range` asks for", content((Vec<u8> = "application/pdf"))), Problems))]
+async fn own(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<StatementQuery>,
+    asked: Asked,
+) -> Result<Response> {
+    let user = users::find(&app, caller.user_id).await?;
+    answer(app, user, query, &asked).await
 }
 
 /// A customer's statement
@@ -84,41 +100,49 @@ async fn own(State(app): State<App>, caller: Caller, Query(query): Query<Stateme
 /// The same as the customer's own, to the byte.
 #[utoipa::path(get, path = "/v1/admin/users/{id}/statements", tag = "staff", security(("bearer" = ["transactions.read"])),
     params(("id" = Uuid, Path), StatementQuery),
-    responses((status = 200, content((Statement = "application/json"), (String = "text/csv"))), Problems))]
+    responses((status = 200, content((Statement = "application/json"), (String = "text/csv"), (Vec<u8> = "application/pdf"))),
+        Parts, (status = 206, description = "The part that `Range` asks for", content((Vec<u8> = "application/pdf"))), Problems))]
 async fn of_user(
     State(app): State<App>,
     _staff: Staff<TransactionsRead>,
     Path(id): Path<Uuid>,
     Query(query): Query<StatementQuery>,
+    asked: Asked,
 ) -> Result<Response> {
     let user = users::find(&app, id).await?;
-    let (request, format) = query.parse(&app, user.id)?;
-    answer(app, request, format).await
+    answer(app, user, query, &asked).await
 }
 
-async fn answer(app: App, request: Request, format: Format) -> Result<Response> {
-    match format {
-        Format::Json => Ok(Json(super::whole(&app, request).await?).into_response()),
-        Format::Csv => {
-            let reader = Reader::open(&app, request).await?;
-            let name = format!(
-                "statement-{}-{}-{}.csv",
-                request.currency,
-                reader.summary.from.format("%Y%m%d"),
-                reader.summary.to.format("%Y%m%d")
-            );
-            let headers = [
-                (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present".to_owned()),
-                (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
-            ];
-            Ok((headers, file(app, reader)).into_response())
+async fn answer(app: App, user: User, query: StatementQuery, asked: &Asked) -> Result<Response> {
+    let (request, format) = query.parse(&app, user.id)?;
+    if format == Format::Csv {
+        let reader = Reader::open(&app, request).await?;
+        // Weak: the layout of the file is not part of it.
+        let tag = Tag::weak(reader.content().as_bytes());
+        if asked.knows(&tag) {
+            return Ok(unchanged(&tag));
         }
+        let name = name(&request, &reader.summary, format);
+        return Ok(streamed("text/csv; charset=utf-8; header=present", &name, Some(&tag), file(app, reader)));
     }
+    let statement = super::whole(&app, request).await?;
+    if format == Format::Json {
+        let bytes = serde_json::to_vec(&statement).map_err(Error::internal)?;
+        return Ok(Download::new("application/json", bytes).only_whole().answer(asked));
+    }
+    let name = name(&request, &statement.summary, format);
+    let head = Head { customer: user.full_name, user_id: user.id, zone: request.zone };
+    Ok(Download::new("application/pdf", pdf::write(statement, head).await?).named(name).answer(asked))
+}
+
+fn name(request: &Request, summary: &Summary, format: Format) -> String {
+    let day = |at| request.zone.wall(at).format("%Y%m%d");
+    format!("statement-{}-{}-{}.{}", request.currency, day(summary.from), day(summary.to), format.name())
 }
 
 /// The next page is read when the one before has gone out. A failure on the way breaks the transfer off.
 fn file(app: App, reader: Reader) -> Body {
-    let (started, mut writer) = (Instant::now(), Writer::new(reader.summary));
+    let (started, mut writer) = (Instant::now(), Writer::new(reader.summary, reader.zone));
     let head = stream::once(ready(writer.head().map_err(BoxError::from)));
     let pages = stream::try_unfold(Some((reader, writer)), move |rest| {
         let app = app.clone();

@@ -2,8 +2,7 @@
 //! `GET …/{month}/pack`, `GET …/{month}/journal.csv`.
 
 use axum::extract::State as AppState;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -11,11 +10,11 @@ use uuid::Uuid;
 
 use super::{Month, PeriodView, Person, Report};
 use crate::app::App;
-use crate::finance::trial_balance::routes::{Format, csv};
+use crate::finance::trial_balance::routes::{Format, csv, json};
 use crate::identity::staff::Staff;
 use crate::money::approvals::SubjectHash;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::{Fields, Json, Page, Path, Query};
+use crate::platform::http::{Asked, Fields, Json, Page, Path, Query, download::Parts};
 use crate::platform::permissions::{PeriodsApprove, PeriodsClose, PeriodsRead};
 use crate::platform::problems::Problems;
 
@@ -142,28 +141,26 @@ struct PackQuery {
 /// Needs `periods.read`.
 #[utoipa::path(get, path = "/v1/admin/periods/{month}/pack", tag = "staff", security(("bearer" = ["periods.read"])),
     params(("month" = String, Path, example = "2026-03", pattern = "^20[0-9]{2}-(0[1-9]|1[0-2])$"), PackQuery),
-    responses((status = 200, content((serde_json::Value = "application/json"), (String = "text/csv"))), Problems))]
+    responses((status = 200, content((serde_json::Value = "application/json"), (String = "text/csv"))), Parts, Problems))]
 async fn pack(
     AppState(app): AppState<App>,
     _staff: Staff<PeriodsRead>,
-    Path(asked): Path<String>,
+    Path(text): Path<String>,
     Query(query): Query<PackQuery>,
+    asked: Asked,
 ) -> Result<Response> {
     let mut fields = Fields::default();
     let report = fields.word("report", Some(&query.report));
     let format = fields.word("format", query.format.as_deref());
     let report: Report = fields.finish_with(report)?;
-    let month = month(&asked)?;
+    let month = month(&text)?;
     let name = format!("{}-{month}.csv", report.name());
     if report == Report::Customers {
-        return Ok(csv(&name, super::customers(&app, month).await?));
+        return Ok(csv(name, super::customers(&app, month).await?).answer(&asked));
     }
     let as_csv = format == Some(Format::Csv);
     let printed = super::printed(&app, month, report, as_csv).await?;
-    if as_csv {
-        return Ok(csv(&name, printed));
-    }
-    Ok(([(header::CONTENT_TYPE, "application/json")], printed).into_response())
+    Ok(if as_csv { csv(name, printed) } else { json(printed) }.answer(&asked))
 }
 
 /// A month for the accounting package
@@ -171,12 +168,13 @@ async fn pack(
 /// Every movement as a debit and a credit: what customers did by day and reason, each journal of the company's alone. Needs `periods.read`.
 #[utoipa::path(get, path = "/v1/admin/periods/{month}/journal.csv", tag = "staff", security(("bearer" = ["periods.read"])),
     params(("month" = String, Path, example = "2026-03", pattern = "^20[0-9]{2}-(0[1-9]|1[0-2])$")),
-    responses((status = 200, body = String, content_type = "text/csv"), Problems))]
+    responses((status = 200, body = String, content_type = "text/csv"), Parts, Problems))]
 async fn journal(
     AppState(app): AppState<App>,
     _staff: Staff<PeriodsRead>,
-    Path(asked): Path<String>,
+    Path(text): Path<String>,
+    asked: Asked,
 ) -> Result<Response> {
-    let month = month(&asked)?;
-    Ok(csv(&format!("journal-{month}.csv"), super::journal(&app, month).await?))
+    let month = month(&text)?;
+    Ok(csv(format!("journal-{month}.csv"), super::journal(&app, month).await?).answer(&asked))
 }

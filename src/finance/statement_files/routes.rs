@@ -2,7 +2,7 @@
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -14,7 +14,7 @@ use crate::finance::days;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::json::{BODY_DEADLINE, whole_body};
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Asked, Download, Fields, Json, Page, Path, Query, download::Parts, page};
 use crate::platform::permissions::{ReconciliationRead, StatementsImport};
 use crate::platform::problems::Problems;
 
@@ -153,12 +153,13 @@ async fn list(
 /// With what it says of payers. Needs `statements.import`. Audited.
 #[utoipa::path(get, path = "/v1/admin/reconciliation/statements/{id}/file", tag = "staff",
     security(("bearer" = ["statements.import"])), params(("id" = Uuid, Path)),
-    responses((status = 200, body = String, content_type = "text/csv"), Problems))]
-async fn file(State(app): State<App>, staff: Staff<StatementsImport>, Path(id): Path<Uuid>) -> Result<Response> {
+    responses((status = 200, body = String, content_type = "text/csv"), Parts, Problems))]
+async fn file(
+    State(app): State<App>,
+    staff: Staff<StatementsImport>,
+    Path(id): Path<Uuid>,
+    asked: Asked,
+) -> Result<Response> {
     let content = super::content(&app, &staff.actor, id).await?.ok_or(Error::NotFound("file: its time is over"))?;
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"statement-{id}.csv\"")),
-    ];
-    Ok((headers, content).into_response())
+    Ok(Download::new("text/csv", content).named(format!("statement-{id}.csv")).answer(&asked))
 }

@@ -1,8 +1,7 @@
 //! `GET /v1/admin/trial-balance`.
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -11,8 +10,9 @@ use super::TrialBalance;
 use crate::app::App;
 use crate::finance::days;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Query};
-use crate::platform::{error::Result, permissions::PeriodsRead, problems::Problems, text_enum::text_enum};
+use crate::platform::error::{Error, Result};
+use crate::platform::http::{Asked, Download, Fields, Query, download::Parts};
+use crate::platform::{permissions::PeriodsRead, problems::Problems, text_enum::text_enum};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(trial_balance))
@@ -44,12 +44,13 @@ struct DayQuery {
 /// Every account at the end of a day: the company's from the ledger's history, the customers' summed up. Debits are credits, else it is not
 /// shown. Needs `periods.read`.
 #[utoipa::path(get, path = "/v1/admin/trial-balance", tag = "staff", security(("bearer" = ["periods.read"])), params(DayQuery),
-    responses((status = 200, content((TrialBalance = "application/json"), (String = "text/csv"))),
+    responses((status = 200, content((TrialBalance = "application/json"), (String = "text/csv"))), Parts,
         (status = 503, description = "`books_behind`"), Problems))]
 async fn trial_balance(
     State(app): State<App>,
     _staff: Staff<PeriodsRead>,
     Query(query): Query<DayQuery>,
+    asked: Asked,
 ) -> Result<Response> {
     let (mut fields, today) = (Fields::default(), days::today(&app).await?);
     let currency = fields.take(app.currency(&query.currency));
@@ -63,15 +64,17 @@ async fn trial_balance(
     let (currency, day) = fields.finish_with(currency.zip(day))?;
     let balance = super::of_day(&app, currency, day).await?;
     match format {
-        Format::Json => Ok(Json(balance).into_response()),
-        Format::Csv => Ok(csv(&format!("trial-balance-{currency}-{day}.csv"), super::csv::write(&balance)?)),
+        Format::Json => Ok(json(serde_json::to_vec(&balance).map_err(Error::internal)?).answer(&asked)),
+        Format::Csv => {
+            Ok(csv(format!("trial-balance-{currency}-{day}.csv"), super::csv::write(&balance)?).answer(&asked))
+        }
     }
 }
 
-pub fn csv(name: &str, content: Vec<u8>) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
-    ];
-    (headers, content).into_response()
+pub fn json(content: Vec<u8>) -> Download {
+    Download::new("application/json", content)
+}
+
+pub fn csv(name: String, content: Vec<u8>) -> Download {
+    Download::new("text/csv; charset=utf-8; header=present", content).named(name)
 }

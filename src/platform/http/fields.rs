@@ -6,8 +6,8 @@ use chrono::{Datelike, NaiveDate, NaiveTime};
 use icu_properties::CodePointSetData;
 use icu_properties::props::{Dash, DefaultIgnorableCodePoint};
 
-use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, FieldError, Result, Wrong};
+use crate::platform::{clock::DateTime, zone::Zone};
 
 /// The years that chrono holds whole, in whatever zone. PostgreSQL's first is a later one (4713 BC): see [`storable`].
 const YEARS: RangeInclusive<i32> = -262_142..=262_141;
@@ -56,7 +56,12 @@ impl Fields {
 
     /// A moment: a time of RFC 3339, or a date, which is its first moment in UTC; of the years that can be stored and compared.
     pub fn moment(&mut self, field: &'static str, text: &str) -> Option<DateTime> {
-        let date = || text.parse::<NaiveDate>().ok().map(|date| date.and_time(NaiveTime::MIN).and_utc());
+        self.moment_in(field, text, Zone::default())
+    }
+
+    /// The same with the days of a zone.
+    pub fn moment_in(&mut self, field: &'static str, text: &str, zone: Zone) -> Option<DateTime> {
+        let date = || text.parse::<NaiveDate>().ok().and_then(|day| zone.start(day));
         let time = text.parse::<DateTime>().ok().filter(|_| text.contains(['T', 't']));
         let strict = || chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
         let moment = time.or_else(strict).or_else(date).filter(|moment| YEARS.contains(&moment.year()));
@@ -67,6 +72,15 @@ impl Fields {
             );
         }
         moment
+    }
+
+    /// The zone of that name, UTC where none is given.
+    pub fn zone(&mut self, field: &'static str, name: Option<&str>) -> Zone {
+        let zone = name.map_or(Some(Zone::default()), Zone::parse);
+        if zone.is_none() {
+            self.wrong(field, Wrong::Format("must be a time zone by its name, as in Africa/Johannesburg"));
+        }
+        zone.unwrap_or_default()
     }
 
     /// A word of an enum, if one is given.

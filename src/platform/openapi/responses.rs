@@ -62,7 +62,10 @@ impl Facts {
 /// Replaces what the route says of its problems by the whole of it.
 pub(super) fn complete(called: (&str, &str), operation: &mut Value, shared: &mut Shared) {
     let facts = Facts::of(called, operation);
-    let responses = super::take(&mut operation["responses"]);
+    let mut responses = super::take(&mut operation["responses"]);
+    if responses.contains_key("206") {
+        parts(operation, &mut responses);
+    }
     let mut codes: BTreeMap<u16, BTreeSet<&'static str>> = BTreeMap::new();
     let mut described = BTreeMap::new();
     let mut all = Map::new();
@@ -90,6 +93,38 @@ pub(super) fn complete(called: (&str, &str), operation: &mut Value, shared: &mut
         all.insert(status.to_string(), response);
     }
     operation["responses"] = all.into();
+}
+
+/// A download (`http::download::Parts`): the part is of the whole's types, unless the route says which, and a request may ask for it.
+fn parts(operation: &mut Value, responses: &mut Map<String, Value>) {
+    let whole = responses.get("200").map(|whole| whole["content"].clone());
+    let header = |name: &str| json!({"$ref": format!("#/components/headers/{name}")});
+    for (status, names) in [
+        ("200", &["ETag", "Accept-Ranges"][..]),
+        ("206", &["ETag", "Accept-Ranges", "Content-Range"]),
+        ("304", &["ETag"]),
+    ] {
+        let Some(response) = responses.get_mut(status) else { continue };
+        names.iter().for_each(|name| response["headers"][*name] = header(name));
+    }
+    if let Some(part) = responses.get_mut("206").filter(|part| part["content"].is_null()) {
+        // A part of a JSON text need not be JSON.
+        let types = whole.as_ref().and_then(Value::as_object).into_iter().flat_map(Map::keys);
+        part["content"] = types.map(|kind| (kind.clone(), json!({"schema": {"type": "string"}}))).collect();
+    }
+    let asked = [
+        ("If-None-Match", "The `ETag` that you have: 304 while it is that one", "etag"),
+        ("Range", "One range of bytes. Several at once are answered by the whole", "range"),
+        ("If-Range", "The `ETag` of the parts that you have: the whole if it is another one by now", "etag"),
+    ];
+    let parameters = asked.map(|(name, description, format)| {
+        let schema = json!({"type": "string", "format": format});
+        json!({"name": name, "in": "header", "description": description, "required": false, "schema": schema})
+    });
+    match &mut operation["parameters"] {
+        Value::Array(known) => known.extend(parameters),
+        none => *none = json!(parameters),
+    }
 }
 
 /// The codes in backquotes that belong to this status.
@@ -153,6 +188,7 @@ fn problem(status: u16, codes: &BTreeSet<&'static str>) -> Value {
         .into_iter()
         .chain(waits.then_some("Retry-After"))
         .chain(has("unauthenticated").then_some("WWW-Authenticate"))
+        .chain(has("range_not_satisfiable").then_some("Content-Range"))
         .chain(has("idempotency_key_reused").then_some("Idempotent-Replayed"))
         .chain(RATE_LIMIT_HEADERS.into_iter().filter(|_| has("rate_limited")));
     let examples: Map<String, Value> =
@@ -191,6 +227,15 @@ pub(super) fn headers() -> Value {
         "Idempotent-Replayed": {
             "description": "`true` when the key was used before with the same request: nothing new was started",
             "schema": {"type": "string", "const": "true"},
+        },
+        "ETag": {"description": "Names these bytes; for `If-None-Match` and `If-Range`", "schema": {"type": "string"}},
+        "Accept-Ranges": {
+            "description": "Whether a part can be asked for",
+            "schema": {"type": "string", "enum": ["bytes", "none"]},
+        },
+        "Content-Range": {
+            "description": "Which part it is, and of how many bytes; of none, only how many there are",
+            "schema": {"type": "string", "example": "bytes 0-499/1234"},
         },
         "WWW-Authenticate": {"description": "How to prove who is calling", "schema": {"type": "string", "example": "Bearer"}},
     })

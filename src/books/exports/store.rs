@@ -1,0 +1,48 @@
+//! SQL of what an export says of its rows beside them.
+
+use chrono::NaiveDate;
+use ledger::TransferCode;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::platform::clock::DateTime;
+
+pub(super) struct Booked {
+    /// When the ledger first moved money for the row; without it nothing was booked, or it is not copied yet.
+    pub(super) booked_at: Option<DateTime>,
+    /// The day of the accounts that this is in.
+    pub(super) booking_date: Option<NaiveDate>,
+    /// What the customer was charged for it.
+    pub(super) fee: Option<i64>,
+    /// What Revio kept or took.
+    pub(super) provider_fee: Option<i64>,
+    pub(super) bank_name: Option<String>,
+    pub(super) last_four: Option<String>,
+    pub(super) customer: String,
+}
+
+/// Of each row, in the order of the ids. The transfers of a row are those whose ids begin as its own does.
+pub(super) async fn booked(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Booked>> {
+    sqlx::query_as!(
+        Booked,
+        r#"select ledger_time(l.first) as booked_at, reporting.day(ledger_time(l.first)) as booking_date, l.fee, l.provider_fee,
+                  b.bank_name as "bank_name?", b.last_four as "last_four?", u.full_name as customer
+             from unnest($1::uuid[]) with ordinality as asked (id, place)
+             join transactions t on t.id = asked.id
+             join users u on u.id = t.user_id
+             left join bank_accounts b on b.id = t.bank_account_id
+             left join lateral (
+                 select min(m.timestamp) filter (where m.code <> $3) as first,
+                        coalesce(sum(m.amount_minor) filter (where m.code = $2), 0)::bigint as fee,
+                        coalesce(sum(m.amount_minor) filter (where m.code = $3), 0)::bigint as provider_fee
+                   from ledger_transfers m
+                  where m.id between t.id and (left(t.id::text, 34) || 'ff')::uuid and m.kind in ('posted', 'post')
+                 having count(*) > 0) l on true
+            order by asked.place"#,
+        ids,
+        i32::from(TransferCode::Fee.code()),
+        i32::from(TransferCode::ProviderFee.code()),
+    )
+    .fetch_all(db)
+    .await
+}
