@@ -56,6 +56,7 @@ text_enum! {
         PasswordChanged = "password_changed",
         /// Enrolled, or taken away.
         SecondFactorChanged = "second_factor_changed",
+        NameChanged = "name_changed",
         /// Somebody asked for one; unless the customer does not want to know.
         Withdrawal = "withdrawal",
         /// One was credited; likewise.
@@ -194,6 +195,7 @@ impl Kind {
                 "the second factor of your account was enrolled or taken away",
                 link,
             ),
+            Self::NameChanged => notice("Your name was changed", "the name of your account was changed", link),
             Self::Withdrawal => {
                 notice("A withdrawal was asked for", "a withdrawal from your account was asked for", link)
             }

@@ -12,6 +12,7 @@
 //! ```
 
 mod holds;
+mod metadata;
 pub mod routes;
 mod store;
 mod types;
@@ -29,6 +30,7 @@ use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
 pub use holds::{HeldFilter, end_wait, hold, list_held, release};
+pub use metadata::{KEY_CHARS_MAX, KEYS_MAX, Metadata, NewMetadata, VALUE_CHARS_MAX};
 pub use store::{COLUMNS, Row};
 pub use types::{
     Approved, Child, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, Reversed,

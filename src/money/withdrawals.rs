@@ -52,7 +52,7 @@ use crate::identity::{caller::Caller, totp};
 use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::transactions::{
-    self, Due, FailureReason, Hold, Inserted, Kind, Move, NewTransaction, Provider, State, Transaction,
+    self, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider, State, Transaction,
 };
 use crate::money::{bank_accounts, provider_fees, provider_objects, restrictions};
 use crate::platform::error::{Decline, Error, Result};
@@ -75,6 +75,7 @@ pub struct NewWithdrawal {
     pub amount: Amount,
     pub bank_account_id: Uuid,
     pub description: Option<String>,
+    pub metadata: Metadata,
     pub totp_code: Option<SecretString>,
 }
 
@@ -88,14 +89,16 @@ pub struct Requested {
 pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
     let (user_id, amount, code) = (caller.user_id, new.amount, new.totp_code);
     let (minor, currency) = (amount.minor(), amount.currency().code());
-    // Without a description as before there was one: older keys go on to be theirs.
+    // Without a description or metadata as before there were any: older keys go on to be theirs.
+    let (account, metadata) = (new.bank_account_id, new.metadata);
     let request_hash = match &new.description {
-        None => RequestHash::of("withdrawal", &(minor, currency, new.bank_account_id)),
-        Some(text) => RequestHash::of("withdrawal", &(minor, currency, new.bank_account_id, text)),
+        text if !metadata.is_empty() => RequestHash::of("withdrawal", &(minor, currency, account, text, &metadata)),
+        None => RequestHash::of("withdrawal", &(minor, currency, account)),
+        Some(text) => RequestHash::of("withdrawal", &(minor, currency, account, text)),
     };
-    let own = bank_accounts::require(app, user_id, new.bank_account_id).await;
-    let (kind, bank_account_id, description) = (Kind::Withdrawal, Some(new.bank_account_id), new.description);
-    let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash };
+    let own = bank_accounts::require(app, user_id, account).await;
+    let (kind, bank_account_id, description) = (Kind::Withdrawal, Some(account), new.description);
+    let new = NewTransaction { user_id, kind, amount, bank_account_id, description, metadata, key, request_hash };
     // The account may have been deleted since the first call, and a code counts once: a repeat is answered all the same.
     let may = match own {
         Ok(()) => ask_for_code(app, caller, &new, code.as_ref()).await,

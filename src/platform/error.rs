@@ -68,6 +68,8 @@ pub enum Error {
     AccountNotEmpty,
     #[error("too many deposits wait for their payment: pay one of them, or wait until it ends after an hour")]
     TooManyOpenDeposits { open: Vec<Uuid> },
+    #[error("you have this bank account already")]
+    BankAccountExists { id: Uuid },
     #[error("this is the last admin: give somebody else the role first")]
     LastAdmin,
     #[error("staff hold no money: no wallet of theirs is paid into, out of, or corrected")]
@@ -144,6 +146,9 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub open_deposits: Vec<Uuid>,
+    /// With `bank_account_exists`: the one that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bank_account_id: Option<Uuid>,
     /// What to quote when asking for help; also in `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -216,6 +221,7 @@ impl Error {
             Self::Declined { why, .. } => why.name(),
             Self::AccountNotEmpty => "account_not_empty",
             Self::TooManyOpenDeposits { .. } => "too_many_open_deposits",
+            Self::BankAccountExists { .. } => "bank_account_exists",
             Self::LastAdmin => "last_admin",
             Self::StaffAccount => "staff_account",
             Self::AccountNotClosed => "account_not_closed",
@@ -243,6 +249,7 @@ impl Error {
             Self::StaleState
             | Self::AccountNotEmpty
             | Self::AccountNotClosed
+            | Self::BankAccountExists { .. }
             | Self::LastAdmin
             | Self::PeriodNotReady(_)
             | Self::TooManyOpenDeposits { .. } => StatusCode::CONFLICT,
@@ -295,6 +302,10 @@ impl Error {
             errors,
             transaction_id,
             open_deposits,
+            bank_account_id: match self {
+                Self::BankAccountExists { id } => Some(*id),
+                _ => None,
+            },
             request_id: None,
         }
     }

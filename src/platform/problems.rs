@@ -63,6 +63,7 @@ impl Entry {
             "insufficient_funds" | "limit_exceeded" | "account_frozen" => {
                 example["transaction_id"] = json!("0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00");
             }
+            "bank_account_exists" => example["bank_account_id"] = json!("0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00"),
             _ => {}
         }
         example

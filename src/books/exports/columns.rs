@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::books::{files, history::Scope};
-use crate::money::transactions::Transaction;
+use crate::money::transactions::{Metadata, Transaction};
 use crate::platform::clock::DateTime;
 
 /// One value as it is; serialized, as the CSV has it.
@@ -22,6 +22,7 @@ pub(super) enum Cell<'a> {
     /// The same amount in the currency's own unit.
     Decimal(#[serde(serialize_with = "decimal")] Amount),
     Time(DateTime),
+    Json(#[serde(serialize_with = "json")] &'a Metadata),
 }
 
 type Column = (&'static str, fn(&Transaction) -> Cell<'_>);
@@ -45,13 +46,14 @@ const COLUMNS: &[Column] = &[
     ("updated_at", |row| Cell::Time(row.updated_at)),
     ("completed_at", |row| row.completed_at.map_or(Cell::Empty, Cell::Time)),
     ("direction", |row| Cell::Text(row.direction.name())),
+    ("metadata", |row| if row.metadata.is_empty() { Cell::Empty } else { Cell::Json(&row.metadata) }),
     // What staff see beside it.
     ("user_id", |row| Cell::Id(row.user_id)),
     ("provider_id", |row| id(row.provider.id)),
     ("provider_status", |row| text(row.provider.status.as_ref())),
     ("held_reason", |row| text(row.held_reason.as_ref())),
 ];
-const OWN: usize = 18;
+const OWN: usize = 19;
 
 fn of(scope: Scope) -> &'static [Column] {
     match scope {
@@ -80,6 +82,11 @@ fn text(text: Option<&String>) -> Cell<'_> {
 
 fn defused<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&files::defused(text))
+}
+
+/// An object: no spreadsheet takes it for a formula.
+fn json<S: Serializer>(metadata: &Metadata, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&metadata.to_json().to_string())
 }
 
 fn decimal<S: Serializer>(amount: &Amount, serializer: S) -> Result<S::Ok, S::Error> {

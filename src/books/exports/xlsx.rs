@@ -198,6 +198,7 @@ fn row(xml: &mut String, cells: &[Cell<'_>]) {
                 let places = amount.currency().exponent();
                 number(xml, DECIMAL_STYLE.saturating_add(places), &files::decimal(amount.minor(), places));
             }
+            Cell::Json(metadata) => text(xml, &metadata.to_json().to_string()),
             Cell::Time(at) => number(xml, TIME_STYLE, &serial_day(*at)),
         }
     }

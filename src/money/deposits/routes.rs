@@ -8,6 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::NewDeposit;
 use crate::app::App;
 use crate::identity::caller::Verified;
+use crate::money::transactions::NewMetadata;
 use crate::money::transactions::routes::{TransactionView, parse_amount, parse_description};
 use crate::platform::http::{Fields, IdempotencyKey, Json, replayed};
 use crate::platform::{error::Result, problems::Problems};
@@ -27,6 +28,10 @@ struct NewDepositBody {
     /// For the customer's own list; it can be searched for.
     #[schema(example = "Rent for March", min_length = 1, max_length = 140)]
     description: Option<String>,
+    /// For the caller's own program: it can be filtered by (`metadata[key]=value`). No secrets: everybody who sees the transaction sees it.
+    #[serde(default)]
+    #[schema(inline)]
+    metadata: NewMetadata,
 }
 
 impl NewDepositBody {
@@ -34,7 +39,8 @@ impl NewDepositBody {
         let mut fields = Fields::default();
         let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
         let description = parse_description(&mut fields, self.description.as_deref());
-        Ok(NewDeposit { amount: fields.finish_with(amount)?, description })
+        let metadata = self.metadata.parse(&mut fields);
+        Ok(NewDeposit { amount: fields.finish_with(amount)?, description, metadata })
     }
 }
 

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use ledger::Amount;
 use uuid::Uuid;
 
+use super::metadata::Metadata;
 use crate::platform::error::Decline;
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::{clock::DateTime, text_enum::text_enum};
@@ -220,6 +221,8 @@ pub struct Transaction {
     pub outcome: Option<Outcome>,
     /// What the customer wrote for himself.
     pub description: Option<String>,
+    /// What the caller's program wrote to it.
+    pub metadata: Metadata,
     pub reversed: Reversed,
     /// The part of it that repaid what the customer owed.
     pub repaid_minor: i64,
@@ -294,6 +297,7 @@ pub struct NewTransaction {
     pub amount: Amount,
     pub bank_account_id: Option<Uuid>,
     pub description: Option<String>,
+    pub metadata: Metadata,
     pub key: IdempotencyKey,
     pub request_hash: RequestHash,
 }

@@ -3,8 +3,9 @@
 //! caller's never turns into a silent wrong payment.
 
 use aws_lc_rs::digest;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
-use axum::{extract::FromRequestParts, http::request::Parts};
 use serde::Serialize;
 
 use crate::platform::error::{Error, Wrong};
@@ -37,6 +38,18 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
             }
             _ => Err(Error::field(HEADER, Wrong::Length(1, KEY_CHARS_MAX, "visible ASCII characters"))),
         }
+    }
+}
+
+/// Where a key may be sent and need not.
+impl<S: Send + Sync> OptionalFromRequestParts<S> for IdempotencyKey {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Error> {
+        if !parts.headers.contains_key(HEADER) {
+            return Ok(None);
+        }
+        <Self as FromRequestParts<S>>::from_request_parts(parts, state).await.map(Some)
     }
 }
 

@@ -44,6 +44,7 @@ pub const MAILS: &[&str] = &[
     "new_device",
     "password_changed",
     "second_factor_changed",
+    "name_changed",
     "withdrawal",
     "deposit",
 ];
