@@ -1,5 +1,6 @@
 //! What a caller's program writes to deposits and withdrawals: shown, filtered by, exported, part of the request; gone with the person.
 
+use chrono::TimeDelta;
 use octoco::identity::audit::Actor;
 use octoco::money::restrictions::{self, Kind};
 use octoco::platform::permissions::Role;
@@ -36,8 +37,11 @@ async fn metadata_is_shown_and_filtered_by_wherever_the_transaction_is(db: PgPoo
     let order = json!({"order.id": "A 1/042", "shop": "é&=+"});
     let one = deposit(&t, &customer, "one", order.clone()).await;
     assert_eq!((one.status, &one.body["metadata"]), (StatusCode::CREATED, &order), "{}", one.body);
+    // Ids are in the order of time, which stands still.
+    t.app.clock.advance(TimeDelta::milliseconds(1));
     let two = withdraw(&t, &customer, "two", json!({"shop": "é&=+"})).await;
     assert_eq!((two.status, &two.body["metadata"]["shop"]), (StatusCode::ACCEPTED, &json!("é&=+")), "{}", two.body);
+    t.app.clock.advance(TimeDelta::milliseconds(1));
     let foreign = deposit(&t, &other, "one", order.clone()).await;
     t.drive().await;
     assert_eq!(t.get(&customer, &format!("/v1/transactions/{}", two.id())).await.body["metadata"]["shop"], "é&=+");

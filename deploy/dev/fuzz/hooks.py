@@ -209,6 +209,11 @@ MEANT = (
     "is only for what suspense credits",
     "must name the item in suspense",
     "is no item in suspense",
+    # A password with a new name: as below.
+    "must be given with full_name",
+    # Which code belongs to which bank stands in /v1/config.
+    "is the universal branch code of another bank",
+    "of a South African bank has six digits",
     # A password or a code: a schema could say so, and clients made from it would be worse.
     "or password must be given",
 )

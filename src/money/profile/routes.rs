@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::identity::caller::Caller;
 use crate::identity::users::routes::{NAME_CHARS_MAX, UserView};
 use crate::money::restrictions::{Kind, Restriction};
-use crate::platform::error::{Result, Wrong};
+use crate::platform::error::{Error, FieldError, Result, Wrong};
 use crate::platform::http::{Fields, Json, json};
 use crate::platform::{clock::DateTime, problems::Problems};
 
@@ -96,7 +96,9 @@ impl MyChange {
         let mut fields = Fields::default();
         let full_name = self.full_name.map(|name| fields.text("full_name", &name, 1..=NAME_CHARS_MAX));
         if full_name.is_some() && self.password.is_none() {
-            fields.wrong("password", Wrong::Required);
+            let message = "must be given with full_name".to_owned();
+            let missing = FieldError { message, ..FieldError::new("password", Wrong::Required) };
+            fields.take::<()>(Err(Error::Invalid(vec![missing])));
         }
         fields.finish()?;
         let name = full_name.zip(self.password).map(|(full_name, password)| NewName { full_name, password });
