@@ -10,6 +10,11 @@ create table bank_accounts (
     -- What may be shown without opening the details.
     bank_name  text        not null,
     last_four  text        not null,
+    -- By which the same account of the same customer is known again: a MAC under a key that comes from the data key `key_id`, and which is
+    -- nowhere in the database. Null once it was erased.
+    fingerprint bytea,
+    -- A repeat of the same key by the same customer is the same row.
+    idempotency_key text,
     created_at timestamptz not null,
     -- Withdrawals refer to the row for ever, so it is only hidden.
     deleted_at timestamptz,
@@ -17,9 +22,12 @@ create table bank_accounts (
     -- For transactions_bank_account.
     constraint bank_accounts_owner     unique (id, user_id),
     constraint bank_accounts_last_four check (length(last_four) between 1 and 4),
-    constraint bank_accounts_bank_name check (length(bank_name) between 1 and 64)
+    constraint bank_accounts_bank_name check (length(bank_name) between 1 and 64),
+    constraint bank_accounts_fingerprint check (length(fingerprint) = 32),
+    constraint bank_accounts_key_len   check (length(idempotency_key) between 1 and 255)
 );
 create index bank_accounts_user on bank_accounts (user_id, created_at) where deleted_at is null;
+create unique index bank_accounts_idempotency on bank_accounts (user_id, idempotency_key) where idempotency_key is not null;
 
 -- Rules of transactions as functions: PostgreSQL reads the expression of a check or of a generated column anew for each
 -- statement, a function once for a session. Long expressions cost a deposit more than its indexes do.
@@ -97,6 +105,8 @@ create table transactions (
     direction          text,
     -- What the customer writes for himself.
     description        text,
+    -- What whoever asked for the row wrote to it for a program of theirs: texts by name (src/money/transactions/metadata.rs).
+    metadata           jsonb       not null default '{}',
 
     -- Null only on rows that no caller asked for.
     idempotency_key    text,
@@ -230,6 +240,10 @@ create index transactions_open_deposits on transactions (user_id, id)
 -- waits to be merged is read by each search, so it is kept short; merged at once it would cost each version of a row its own.
 create index transactions_words on transactions using gin (words) with (gin_pending_list_limit = 512) where words is not null;
 alter table transactions alter column words set statistics 1000;
+
+-- Rows by what a program wrote to them. Those without are not in it.
+create index transactions_metadata on transactions using gin (metadata jsonb_path_ops) with (gin_pending_list_limit = 512)
+    where metadata <> '{}';
 
 -- Whether a customer may have one more unpaid deposit. One at a time asks, until the end of the statement that inserts it: the count
 -- begins when the lock is there, and sees what those before have inserted.

@@ -113,6 +113,8 @@ pub mod identity {
 
 /// Every movement of money, and what stops one.
 pub mod money {
+    // What a frontend must know before anybody signs in (`/v1/config`).
+    pub mod client_config;
     // Corrections by staff: one proposes, another approves.
     pub mod adjustments;
     // Four eyes: what staff decided about a row that waits for it; which withdrawals wait is in `withdrawals/approval.rs`.
@@ -129,6 +131,8 @@ pub mod money {
     pub mod journals;
     // Rows on hold: listed for a person, and resolved (`/v1/admin/held`).
     pub mod manual_review;
+    // Who I am, what I may and what restricts me (`/v1/me`); a new name.
+    pub mod profile;
     // What Revio keeps of payments and takes for payouts.
     pub mod provider_fees;
     // What Revio said of each of its objects.

@@ -372,7 +372,7 @@ async fn rotate(app: App) -> Result<ExitCode, BoxError> {
     let keys = &app.config.data_keys;
     let mut uses = BTreeMap::<String, i64>::new();
     let tables = [
-        rotate_table(&app, &BankAccounts).await?,
+        rotate_table(&app, &BankAccounts(&app)).await?,
         rotate_table(&app, &Webhooks).await?,
         rotate_table(&app, &SecondFactors).await?,
         rotate_table(&app, &StatementFiles).await?,

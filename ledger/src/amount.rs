@@ -27,6 +27,11 @@ impl Currency {
         self.0.code()
     }
 
+    /// For people, in English.
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
     /// ISO 4217 numeric code, 1 to 999.
     pub fn numeric(self) -> u16 {
         self.0.numeric()

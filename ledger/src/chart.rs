@@ -260,7 +260,7 @@ impl Account {
     }
 
     /// `user` must come from [`crate::user_id`]; anything else is a programmer error and panics.
-    pub(crate) fn velocity_limit(user: Uuid, currency: Currency) -> Self {
+    pub fn velocity_limit(user: Uuid, currency: Currency) -> Self {
         Self::customers(user, AccountCode::VelocityLimit, currency)
     }
 

@@ -20,6 +20,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use tigerbeetle_unofficial as tb;
+use tigerbeetle_unofficial::account;
 use tigerbeetle_unofficial::transfer::Flags;
 use uuid::Uuid;
 
@@ -43,6 +44,10 @@ pub struct VelocityLimit {
 /// The accounts that this process has seen open, velocity limits when they were filled: none is ever taken away or emptied.
 #[derive(Default)]
 pub(crate) struct OpenAccounts(Mutex<HashSet<u128>>);
+
+/// Transfers that are looked through for the oldest use: three of each withdrawal. Who makes more within the limit's time is told of none that
+/// is further behind.
+const USES_MAX: u32 = 1_000;
 
 /// At 32 bytes each. When there are more, all are forgotten, and asked for once more.
 const OPEN_ACCOUNTS_MAX: usize = 100_000;
@@ -130,6 +135,24 @@ impl Ledger {
         let used = self.balances(&limits).await?.into_iter().zip(currencies);
         let used = used.map(|(balance, currency)| Amount::new(balance.pending(), *currency));
         used.collect::<Result<_, _>>().map_err(|_| Contradiction("more_used_than_there_is"))
+    }
+
+    /// When the oldest withdrawal after `since` that still counts against the limit was reserved: nanoseconds on the cluster's clock. To be
+    /// shown, and no ground to decide anything.
+    pub async fn oldest_use(&self, user: Uuid, currency: Currency, since: u64) -> Result<Option<u64>, LedgerError> {
+        let account = Account::velocity_limit(user, currency);
+        let mut filter = account::Filter::new(account.id.raw(), USES_MAX).with_flags(account::FilterFlags::DEBITS);
+        filter.as_raw_mut().timestamp_min = since.max(1);
+        let rows = self.request("get_account_transfers", move |session| async move {
+            session.client().get_account_transfers(Box::new(filter)).await
+        });
+        let rows = rows.await?;
+        let of = |leg: Leg| {
+            let ids = rows.iter().map(|row| (TransferId::from_raw(row.id()), row.as_raw().timestamp));
+            ids.filter(move |(id, _)| id.leg() == leg.byte())
+        };
+        let returned: HashSet<Uuid> = of(Leg::LimitReturn).map(|(id, _)| id.row()).collect();
+        Ok(of(Leg::LimitUse).find(|(id, _)| !returned.contains(&id.row())).map(|(_, at)| at))
     }
 
     /// A velocity limit's no, unless the reservation stands since before there were velocity limits: those did not pass one.

@@ -110,8 +110,9 @@ impl Wanted {
         }
         fields.finish()?;
         let (format, after) = (request.format, request.after);
-        let by = FilterQuery { q: None, reference: None, ..request.filter.clone() };
-        let searched = request.filter.q.is_some() || request.filter.reference.is_some();
+        let by = FilterQuery { q: None, reference: None, metadata: None, ..request.filter.clone() };
+        let sought = [&request.filter.q, &request.filter.reference, &request.filter.metadata];
+        let searched = sought.iter().any(|it| it.is_some());
         let mut told =
             json!({"format": format, "filter": {"by": by, "staff": staff, "searched": searched}, "after": after});
         if let Some(customer) = filter.user_id.filter(|_| scope == Scope::All) {

@@ -61,6 +61,7 @@ text_enum! {
         SecondFactorChanged = "second_factor_changed",
         /// Staff ended all sessions.
         SessionsEnded = "sessions_ended",
+        NameChanged = "name_changed",
         /// Somebody asked for one; unless the customer does not want to know.
         Withdrawal = "withdrawal",
         /// One was credited; likewise.
@@ -206,6 +207,7 @@ impl Kind {
                 "our support has ended all sessions of your account; sign in again",
                 link,
             ),
+            Self::NameChanged => notice("Your name was changed", "the name of your account was changed", link),
             Self::Withdrawal => {
                 notice("A withdrawal was asked for", "a withdrawal from your account was asked for", link)
             }

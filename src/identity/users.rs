@@ -280,9 +280,13 @@ pub async fn find_by_email(app: &App, email: &Email) -> Result<User> {
 }
 
 /// Switches mails about the own deposits and withdrawals on or off.
-pub async fn set_notifications(app: &App, id: Uuid, wanted: (Option<bool>, Option<bool>)) -> Result<User> {
-    store::set_notifications(&app.db, id, wanted).await?;
-    find(app, id).await
+pub async fn set_notifications(db: impl PgExecutor<'_>, id: Uuid, wanted: (Option<bool>, Option<bool>)) -> Result<()> {
+    Ok(store::set_notifications(db, id, wanted).await?)
+}
+
+/// Gives the user another name. What it takes before somebody may is in `money/profile.rs`.
+pub async fn set_name(db: impl PgExecutor<'_>, id: Uuid, full_name: &str) -> Result<()> {
+    Ok(store::set_name(db, id, full_name).await?)
 }
 
 pub async fn list(app: &App, filter: &Filter) -> Result<Vec<User>> {

@@ -1,17 +1,59 @@
-//! A customer's balances, as the ledger has them at this moment. No copy of a balance is asked.
+//! A customer's balances, as the ledger has them at this moment: what is in the wallet, what is owed, and how much has left of what may
+//! leave in a day. One lookup for all of it. No copy of a balance is asked, and nothing is decided by what is told here.
 
 pub mod routes;
 
+use chrono::TimeDelta;
 use ledger::{Account, Balance, Currency};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::platform::error::Result;
+use crate::platform::clock::DateTime;
+use crate::platform::config::WithdrawalLimit;
+use crate::platform::error::{Error, Result};
 
-/// One balance for each currency that customers may use; zeros where the customer has no wallet yet.
-pub async fn balances(app: &App, user_id: Uuid) -> Result<Vec<(Currency, Balance)>> {
+/// The time of the daily limit, as `money/withdrawals.rs` has the ledger count it.
+const DAY: TimeDelta = TimeDelta::hours(24);
+
+pub struct CustomerBalance {
+    pub currency: Currency,
+    pub wallet: Balance,
+    /// What the next money repays first.
+    pub owed: i64,
+    /// What has left within 24 hours, or is about to.
+    pub used: i64,
+    /// `None`: as much as there is.
+    pub limit: Option<WithdrawalLimit>,
+}
+
+/// One for each currency that customers may use; zeros where the customer has no wallet yet.
+pub async fn balances(app: &App, user_id: Uuid) -> Result<Vec<CustomerBalance>> {
     let currencies = app.config.currencies.clone();
-    let wallets: Vec<_> = currencies.iter().map(|currency| Account::wallet(user_id, *currency)).collect();
-    let balances = app.ledger.balances(&wallets).await?;
-    Ok(currencies.into_iter().zip(balances).collect())
+    let accounts = currencies.iter().flat_map(|currency| {
+        let of = [Account::wallet, Account::receivable, Account::velocity_limit];
+        of.map(|account| account(user_id, *currency))
+    });
+    let balances = app.ledger.balances(&accounts.collect::<Vec<_>>()).await?;
+    let of = |(currency, sides): (Currency, &[Balance])| match sides {
+        [wallet, receivable, uses] => Ok(CustomerBalance {
+            currency,
+            wallet: *wallet,
+            owed: receivable.posted(),
+            used: uses.pending(),
+            limit: app.config.withdrawal_limit(currency),
+        }),
+        _ => Err(Error::internal("the ledger tells less than was asked")),
+    };
+    currencies.into_iter().zip(balances.chunks(3)).map(of).collect()
+}
+
+/// When some of what was used may be withdrawn again; `None` = nothing is used. Costs a look at the ledger of its own.
+pub async fn resets_at(app: &App, user_id: Uuid, balance: &CustomerBalance) -> Result<Option<DateTime>> {
+    if balance.used == 0 {
+        return Ok(None);
+    }
+    let since = (app.clock.now() - DAY).timestamp_nanos_opt().and_then(|nanos| u64::try_from(nanos).ok());
+    let oldest = app.ledger.oldest_use(user_id, balance.currency, since.unwrap_or(0)).await?;
+    let at = oldest.and_then(|nanos| i64::try_from(nanos / 1000).ok()).map(TimeDelta::microseconds);
+    Ok(at.map(|at| DateTime::UNIX_EPOCH + at + DAY))
 }

@@ -1,6 +1,11 @@
 //! Where a customer's withdrawals go. Number, branch and holder are encrypted (`encryption`); a deleted account is only hidden,
 //! because withdrawals refer to it for ever.
+//!
+//! The same account (number and branch) of the same customer is there once: known by a fingerprint, a MAC under a key that comes from the
+//! data key, so that no copy of the database says whose number it is. A repeat with the same `Idempotency-Key` is answered as before;
+//! whether it is the same request, the details themselves say.
 
+mod branch_codes;
 pub mod rotation;
 pub mod routes;
 mod store;
@@ -17,6 +22,7 @@ use crate::identity::{caller::Caller, users};
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::{CannotDecrypt, Encrypted};
 use crate::platform::error::{Error, Result};
+use crate::platform::http::IdempotencyKey;
 
 /// More than anybody needs; keeps one caller from filling the table.
 const ACCOUNTS_MAX: i64 = 50;
@@ -24,7 +30,7 @@ const ACCOUNTS_MAX: i64 = 50;
 const ERASED: &str = "erased";
 
 /// What is encrypted. The field names are stored: they may be added to, not changed.
-#[derive(Serialize, Deserialize, Clone)]
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
 pub struct Details {
     pub account_number: String,
     pub branch_code: String,
@@ -43,7 +49,20 @@ pub struct NewBankAccount {
     pub details: Details,
 }
 
+pub struct Added {
+    pub account: BankAccount,
+    pub replayed: bool,
+}
+
+pub use branch_codes::{BANKS, Bank};
+
 impl Details {
+    /// Under each data key, the present one's first: what was added before a key was changed is known by that one.
+    fn fingerprints(&self, app: &App, user_id: Uuid) -> Vec<Vec<u8>> {
+        let text = format!("{} {}", self.branch_code, self.account_number);
+        app.config.data_keys.fingerprints("bank account", user_id, &text)
+    }
+
     /// The last four digits, or fewer of a short number: never more than half of it.
     pub fn masked(&self) -> String {
         masked(last_four(&self.account_number))
@@ -64,14 +83,38 @@ fn last_four(number: &str) -> &str {
     &number[number.len() - shown..]
 }
 
+/// The account that the customer's key made before, if it was the same request.
+///
+/// # Errors
+/// [`Error::KeyReused`] when the key belongs to another request.
+pub async fn find_repeat(
+    app: &App,
+    user_id: Uuid,
+    new: &NewBankAccount,
+    key: &IdempotencyKey,
+) -> Result<Option<Added>> {
+    let found = store::find_by_key(&app.db, user_id, key.as_str()).await?;
+    found.map(|row| repeat(app, row, new)).transpose()
+}
+
+fn repeat(app: &App, row: store::Row, new: &NewBankAccount) -> Result<Added> {
+    let account = open(app, row)?;
+    let is_same = account.details == new.details && account.bank_name == new.bank_name;
+    if is_same { Ok(Added { account, replayed: true }) } else { Err(Error::KeyReused) }
+}
+
 /// On the record, as where money may go is a decision about money.
-pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<BankAccount> {
+///
+/// # Errors
+/// [`Error::BankAccountExists`] when the customer has it already; [`Error::KeyReused`] when the key belongs to another request.
+pub async fn add(app: &App, caller: &Caller, new: NewBankAccount, key: Option<&IdempotencyKey>) -> Result<Added> {
     let account = BankAccount {
         id: app.clock.row_id(),
-        bank_name: new.bank_name,
-        details: new.details,
+        bank_name: new.bank_name.clone(),
+        details: new.details.clone(),
         created_at: app.clock.now(),
     };
+    let fingerprints = account.details.fingerprints(app, caller.user_id);
     let plain = serde_json::to_vec(&account.details).map_err(Error::internal)?;
     let encrypted = app.config.data_keys.encrypt(account.id, &plain).map_err(Error::internal)?;
     let row = store::Row {
@@ -81,17 +124,29 @@ pub async fn add(app: &App, caller: &Caller, new: NewBankAccount) -> Result<Bank
         bank_name: account.bank_name.clone(),
         created_at: account.created_at,
     };
-    let shown = last_four(&account.details.account_number);
+    let known_by = store::KnownBy {
+        last_four: last_four(&account.details.account_number),
+        fingerprint: fingerprints.first().map(Vec::as_slice),
+        key: key.map(IdempotencyKey::as_str),
+    };
     let mut tx = app.db.begin().await?;
     // One after the other: what is counted stays so.
     users::lock(&mut *tx, caller.user_id).await?;
-    if !store::insert(&mut *tx, caller.user_id, &row, shown, ACCOUNTS_MAX).await? {
+    if let Some(key) = key
+        && let Some(row) = store::find_by_key(&mut *tx, caller.user_id, key.as_str()).await?
+    {
+        return repeat(app, row, &new);
+    }
+    if let Some(id) = store::find_same(&mut *tx, caller.user_id, &fingerprints).await? {
+        return Err(Error::BankAccountExists { id });
+    }
+    if !store::insert(&mut *tx, caller.user_id, &row, &known_by, ACCOUNTS_MAX).await? {
         return Err(Error::field("account_number", format!("you have {ACCOUNTS_MAX} bank accounts; delete one first")));
     }
     audit::record(app, &mut *tx, Entry::of(&caller.actor(), "bank_account.added", "bank_account", row.id)).await?;
     mails::notify(app, &mut *tx, Kind::BankAccountAdded, caller.user_id).await?;
     tx.commit().await?;
-    Ok(account)
+    Ok(Added { account, replayed: false })
 }
 
 pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<BankAccount>> {

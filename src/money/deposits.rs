@@ -39,8 +39,8 @@ use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{
-    self, Child, Due, FailureReason, Hold, Inserted, Kind, Move, NewTransaction, Provider, RequestMark, State,
-    Transaction,
+    self, Child, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider, RequestMark,
+    State, Transaction,
 };
 use crate::money::{provider_fees, provider_objects, restrictions};
 use crate::platform::clock::DateTime;
@@ -67,6 +67,7 @@ const LATER_LOOKS: [TimeDelta; 4] = [TimeDelta::days(1), TimeDelta::days(7), Tim
 pub struct NewDeposit {
     pub amount: Amount,
     pub description: Option<String>,
+    pub metadata: Metadata,
     /// Of the call that asks for it.
     pub request_id: Option<String>,
 }
@@ -77,16 +78,18 @@ pub struct Opened {
 }
 
 pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey) -> Result<Opened> {
-    let NewDeposit { amount, description, request_id } = new;
+    let NewDeposit { amount, description, metadata, request_id } = new;
     let (minor, code) = (amount.minor(), amount.currency().code());
-    // Without a description as before there was one: older keys go on to be theirs.
+    // Without a description or metadata as before there were any: older keys go on to be theirs.
     let request_hash = match &description {
+        _ if !metadata.is_empty() => RequestHash::of("deposit", &(minor, code, &description, &metadata)),
         None => RequestHash::of("deposit", &(minor, code)),
         Some(text) => RequestHash::of("deposit", &(minor, code, text)),
     };
     let (kind, bank_account_id) = (Kind::Deposit, None);
     let request = RequestMark::of(request_id.as_deref(), app.clock.now());
-    let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash, request };
+    let new =
+        NewTransaction { user_id, kind, amount, bank_account_id, description, metadata, key, request_hash, request };
     // A repeat is answered all the same, and costs no place among the calls to Revio.
     if let Some(deposit) = transactions::find_repeat(app, &new).await? {
         return Ok(Opened { deposit, replayed: true });

@@ -241,6 +241,11 @@ pub async fn list(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
     store::list_for(&app.db, user_id).await?.into_iter().map(Restriction::try_from).collect()
 }
 
+/// What restricts a customer now: those that are not lifted, oldest first.
+pub async fn not_lifted(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
+    live(&app.db, user_id).await
+}
+
 /// Whether nothing of the customer's may be paid out; it stays so until the end of the transaction. What begins to leave a customer
 /// who is not frozen is written in the same one: a freeze that somebody was told of is not overtaken.
 pub async fn is_frozen_until_commit(tx: &mut PgConnection, user_id: Uuid) -> Result<bool> {

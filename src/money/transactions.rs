@@ -12,6 +12,7 @@
 //! ```
 
 mod holds;
+mod metadata;
 pub mod routes;
 mod store;
 mod types;
@@ -30,6 +31,7 @@ use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
 pub use holds::{HeldFilter, end_wait, hold, list_held, release};
+pub use metadata::{KEY_CHARS_MAX, KEYS_MAX, Metadata, NewMetadata, VALUE_CHARS_MAX};
 pub use store::{COLUMNS, Row};
 use writes::{Advance, Advances, Durability, Insert, Inserts};
 

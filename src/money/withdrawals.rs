@@ -56,7 +56,8 @@ use crate::identity::{caller::Caller, totp};
 use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::transactions::{
-    self, Due, FailureReason, Hold, Inserted, Kind, Move, NewTransaction, Provider, RequestMark, State, Transaction,
+    self, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider, RequestMark, State,
+    Transaction,
 };
 use crate::money::{bank_accounts, provider_fees, provider_objects, restrictions};
 use crate::platform::error::{Decline, Error, Result};
@@ -79,6 +80,7 @@ pub struct NewWithdrawal {
     pub amount: Amount,
     pub bank_account_id: Uuid,
     pub description: Option<String>,
+    pub metadata: Metadata,
     pub totp_code: Option<SecretString>,
 }
 
@@ -92,14 +94,17 @@ pub struct Requested {
 pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
     let (user_id, amount, code) = (caller.user_id, new.amount, new.totp_code);
     let (minor, currency) = (amount.minor(), amount.currency().code());
-    // Without a description as before there was one: older keys go on to be theirs.
+    // Without a description or metadata as before there were any: older keys go on to be theirs.
+    let (account, metadata) = (new.bank_account_id, new.metadata);
     let request_hash = match &new.description {
-        None => RequestHash::of("withdrawal", &(minor, currency, new.bank_account_id)),
-        Some(text) => RequestHash::of("withdrawal", &(minor, currency, new.bank_account_id, text)),
+        text if !metadata.is_empty() => RequestHash::of("withdrawal", &(minor, currency, account, text, &metadata)),
+        None => RequestHash::of("withdrawal", &(minor, currency, account)),
+        Some(text) => RequestHash::of("withdrawal", &(minor, currency, account, text)),
     };
-    let (kind, bank_account_id, description) = (Kind::Withdrawal, Some(new.bank_account_id), new.description);
+    let (kind, bank_account_id, description) = (Kind::Withdrawal, Some(account), new.description);
     let request = RequestMark::of(caller.origin.request_id.as_deref(), app.clock.now());
-    let new = NewTransaction { user_id, kind, amount, bank_account_id, description, key, request_hash, request };
+    let new =
+        NewTransaction { user_id, kind, amount, bank_account_id, description, metadata, key, request_hash, request };
     let unasked = match totp::look_at(code.as_ref()) {
         Ok(()) => transactions::insert_unasked(app, &new).await?,
         Err(_) => None,

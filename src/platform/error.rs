@@ -73,6 +73,8 @@ pub enum Error {
     AccountNotEmpty,
     #[error("too many deposits wait for their payment: pay one of them, or wait until it ends after an hour")]
     TooManyOpenDeposits { open: Vec<Uuid> },
+    #[error("you have this bank account already")]
+    BankAccountExists { id: Uuid },
     #[error("this is the last admin: give somebody else the role first")]
     LastAdmin,
     #[error("staff hold no money: no wallet of theirs is paid into, out of, or corrected")]
@@ -153,6 +155,9 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "completed")]
     pub state: Option<&'static str>,
+    /// With `bank_account_exists`: the one that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bank_account_id: Option<Uuid>,
     /// What to quote when asking for help; also in `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -227,6 +232,7 @@ impl Error {
             Self::Declined { why, .. } => why.name(),
             Self::AccountNotEmpty => "account_not_empty",
             Self::TooManyOpenDeposits { .. } => "too_many_open_deposits",
+            Self::BankAccountExists { .. } => "bank_account_exists",
             Self::LastAdmin => "last_admin",
             Self::StaffAccount => "staff_account",
             Self::AccountNotClosed => "account_not_closed",
@@ -255,6 +261,7 @@ impl Error {
             | Self::NotCancellable { .. }
             | Self::AccountNotEmpty
             | Self::AccountNotClosed
+            | Self::BankAccountExists { .. }
             | Self::LastAdmin
             | Self::PeriodNotReady(_)
             | Self::TooManyOpenDeposits { .. } => StatusCode::CONFLICT,
@@ -309,6 +316,10 @@ impl Error {
             transaction_id,
             open_deposits,
             state: if let Self::NotCancellable { state } = self { Some(state) } else { None },
+            bank_account_id: match self {
+                Self::BankAccountExists { id } => Some(*id),
+                _ => None,
+            },
             request_id: None,
         }
     }

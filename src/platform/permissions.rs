@@ -19,6 +19,14 @@ impl Role {
         self != Self::User
     }
 
+    /// What it may do, by name.
+    pub fn permissions(self) -> Vec<&'static str> {
+        let mut names: Vec<&str> =
+            ALL.iter().filter(|(_, roles)| roles.contains(&self)).map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Whether it may do something that the other may not.
     pub fn exceeds(self, other: Self) -> bool {
         ALL.iter().any(|(_, roles)| roles.contains(&self) && !roles.contains(&other))

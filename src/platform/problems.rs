@@ -64,6 +64,7 @@ impl Entry {
                 example["transaction_id"] = json!("0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00");
             }
             "not_cancellable" => example["state"] = json!("completed"),
+            "bank_account_exists" => example["bank_account_id"] = json!("0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00"),
             _ => {}
         }
         example

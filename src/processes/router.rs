@@ -18,8 +18,8 @@ use crate::books::{customers, exports, history, journal_export, personal_data, s
 use crate::finance::{periods, reconciliation, statement_files, trial_balance};
 use crate::identity::{credentials, emails, mails, notes, second_factor, sessions, staff, users};
 use crate::money::{
-    adjustments, balances, bank_accounts, deposits, journals, manual_review, requests, restrictions, safe_mode,
-    suspense, withdrawals,
+    adjustments, balances, bank_accounts, client_config, deposits, journals, manual_review, profile, requests,
+    restrictions, safe_mode, suspense, withdrawals,
 };
 use crate::platform::{error::Error, http::Asked, http::json::BODY_BYTES_MAX, openapi, telemetry::panic_text};
 use crate::processes::load::Load;
@@ -38,6 +38,8 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(sessions::routes::router())
         .merge(credentials::routes::router())
         .merge(second_factor::routes::router())
+        .merge(profile::routes::router())
+        .merge(client_config::routes::router())
         .merge(balances::routes::router())
         .merge(bank_accounts::routes::router())
         .merge(deposits::routes::router())

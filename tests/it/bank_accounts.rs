@@ -32,7 +32,7 @@ async fn filled(t: &TestApp) -> Vec<Customer> {
                 account_holder: format!("Holder {index}"),
             };
             let new = NewBankAccount { bank_name: "FNB".to_owned(), details };
-            bank_accounts::add(&t.app, &caller(&customer), new).await.expect("it is added");
+            bank_accounts::add(&t.app, &caller(&customer), new, None).await.expect("it is added");
         }
         customers.push(customer);
     }
@@ -122,12 +122,13 @@ async fn withdrawals_go_on_while_the_key_changes(db: PgPool) {
         }
     };
     let rotations = async {
-        for _ in 0..20 {
+        for index in 0..20 {
             run(&rotating).await;
             // A process that still has the old order writes with the old key again.
             let details = bank_accounts::details(&t.app, customer.bank_account_id).await.expect("it opens");
+            let details = Details { account_number: format!("6300{index:07}"), ..details };
             let new = NewBankAccount { bank_name: "FNB".to_owned(), details };
-            bank_accounts::add(&t.app, &caller(&customer), new).await.expect("it is added");
+            bank_accounts::add(&t.app, &caller(&customer), new, None).await.expect("it is added");
         }
     };
     tokio::join!(withdrawals, rotations);
@@ -176,9 +177,11 @@ async fn accounts_added_at_once_do_not_pass_the_maximum(db: PgPool) {
     let customer = t.customer().await;
     let details = bank_accounts::details(&t.app, customer.bank_account_id).await.expect("it opens");
     let caller = caller(&customer);
+    let numbers = std::sync::atomic::AtomicU32::new(0);
     let add = || {
-        let new = NewBankAccount { bank_name: "FNB".to_owned(), details: details.clone() };
-        bank_accounts::add(&t.app, &caller, new)
+        let number = numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let details = Details { account_number: format!("6300{number:07}"), ..details.clone() };
+        bank_accounts::add(&t.app, &caller, NewBankAccount { bank_name: "FNB".to_owned(), details }, None)
     };
     for _ in 0..45 {
         add().await.expect("there is room");

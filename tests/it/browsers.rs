@@ -158,7 +158,7 @@ async fn every_answer_carries_the_security_headers(db: PgPool) {
     let bearer = format!("Bearer {}", customer.token);
     let signed_in = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
     let account =
-        json!({"account_number": "62001234567", "branch_code": "250655", "account_holder": "T", "bank_name": "F"});
+        json!({"account_number": "62007654321", "branch_code": "250655", "account_holder": "T", "bank_name": "F"});
     let delete = format!("/v1/bank-accounts/{}", customer.bank_account_id);
     let large = "x".repeat(20_000);
     for (expected, method, path, headers, body) in [

@@ -188,18 +188,18 @@ async fn a_csv_is_what_it_says_to_the_byte(db: PgPool) {
     assert!(!file.headers.contains_key("content-length"), "it is streamed");
     let rows = [
         "id,kind,state,currency,amount,amount_decimal,bank_account_id,parent_id,repaid,owed,refunded,charged_back,\
-         description,failure_reason,created_at,updated_at,completed_at,direction,fee,counterpart,booked_at,booking_date"
+         description,failure_reason,created_at,updated_at,completed_at,direction,fee,counterpart,booked_at,booking_date,metadata"
             .to_owned(),
         format!(
-            "{plain},deposit,failed,ZAR,5,0.05,,,0,0,0,0,,,2026-03-02T08:59:59.995Z,2026-03-02T09:00:00Z,,credit,,Revio,,"
+            "{plain},deposit,failed,ZAR,5,0.05,,,0,0,0,0,,,2026-03-02T08:59:59.995Z,2026-03-02T09:00:00Z,,credit,,Revio,,,"
         ),
         format!(
             "{formula},deposit,failed,ZAR,70,0.70,,,0,0,0,0,\"'=HYPERLINK(\"\"http://x\"\")\",provider_refused,\
-             2026-03-02T08:59:59.930Z,2026-03-02T09:00:00Z,,credit,,Revio,,"
+             2026-03-02T08:59:59.930Z,2026-03-02T09:00:00Z,,credit,,Revio,,,"
         ),
         format!(
             "{lines},deposit,failed,ZAR,123456,1234.56,,,0,0,0,0,\"Größe ☃, \"\"quoted\"\"\r\nsecond\",,\
-             2026-03-02T08:57:56.544Z,2026-03-02T09:00:00Z,,credit,,Revio,,"
+             2026-03-02T08:57:56.544Z,2026-03-02T09:00:00Z,,credit,,Revio,,,"
         ),
     ];
     let body = rows.join("\r\n") + "\r\n";

@@ -214,6 +214,11 @@ MEANT = (
     # A month of the log that is over, and a transaction of the customer's whom the correction is for.
     "is not over yet",
     "is no transaction of this customer",
+    # A password with a new name: as below.
+    "must be given with full_name",
+    # Which code belongs to which bank stands in /v1/config.
+    "is the universal branch code of another bank",
+    "of a South African bank has six digits",
     # A password or a code: a schema could say so, and clients made from it would be worse.
     "or password must be given",
 )

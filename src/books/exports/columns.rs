@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::books::{files, history::Scope};
+use crate::money::transactions::Metadata;
 use crate::platform::clock::DateTime;
 use crate::platform::zone::{Told, Zone};
 
@@ -28,6 +29,7 @@ pub(super) enum Cell<'a> {
     Decimal(#[serde(serialize_with = "decimal")] Amount),
     Time(Told),
     Day(NaiveDate),
+    Json(#[serde(serialize_with = "json")] &'a Metadata),
 }
 
 type Column = (&'static str, fn(&Entry, Zone) -> Cell<'_>);
@@ -65,6 +67,7 @@ const BOOKED: &[Column] = &[
     ("counterpart", |entry, _| Cell::Text(entry.counterpart())),
     ("booked_at", |entry, zone| time(entry.booked.booked_at, zone)),
     ("booking_date", |entry, _| entry.booked.booking_date.map_or(Cell::Empty, Cell::Day)),
+    ("metadata", |entry, _| if entry.row.metadata.is_empty() { Cell::Empty } else { Cell::Json(&entry.row.metadata) }),
 ];
 const STAFF_BOOKED: &[Column] = &[
     ("provider_fee", |entry, _| integer(entry.booked.provider_fee)),
@@ -114,6 +117,11 @@ fn text(text: Option<&String>) -> Cell<'_> {
 
 fn defused<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&files::defused(text))
+}
+
+/// An object: no spreadsheet takes it for a formula.
+fn json<S: Serializer>(metadata: &Metadata, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&metadata.to_json().to_string())
 }
 
 fn decimal<S: Serializer>(amount: &Amount, serializer: S) -> Result<S::Ok, S::Error> {

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::books::history::{FilterQuery, Scope, StaffQuery};
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
+use crate::money::transactions::NewMetadata;
 use crate::platform::http::{Json, Query, download::streamed};
 use crate::platform::{error::Result, permissions::TransactionsRead, problems::Problems};
 
@@ -61,6 +62,10 @@ struct NewExport {
     #[schema(value_type = Option<Uuid>)]
     provider_id: Option<String>,
     q: Option<String>,
+    /// Only those that have all of this.
+    #[serde(default)]
+    #[schema(inline)]
+    metadata: NewMetadata,
     #[schema(example = "-amount,created_at")]
     sort: Option<String>,
     /// Only for staff.
@@ -93,6 +98,7 @@ impl From<NewExport> for Request {
             reference: body.reference,
             provider_id: body.provider_id,
             q: body.q,
+            metadata: body.metadata.to_query(),
             sort: body.sort,
         };
         let staff = StaffQuery { user_id: body.user_id, held: body.held.map(|held| held.to_string()) };

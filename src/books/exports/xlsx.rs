@@ -204,6 +204,7 @@ fn row(xml: &mut String, cells: &[Cell<'_>]) {
             }
             Cell::Time(told) => number(xml, TIME_STYLE, &serial_day(told.zone.wall(told.at))),
             Cell::Day(day) => number(xml, DAY_STYLE, &serial_day(day.and_time(chrono::NaiveTime::MIN))),
+            Cell::Json(metadata) => text(xml, &metadata.to_json().to_string()),
         }
     }
     xml.push_str("</row>");

@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::sort::Sort;
-use crate::money::transactions::{Kind, ShownState, State};
+use crate::money::transactions::{Kind, Metadata, NewMetadata, ShownState, State};
 use crate::platform::error::Wrong;
 use crate::platform::http::{Fields, fields::storable};
 use crate::platform::{clock::DateTime, zone::Zone};
@@ -75,6 +75,10 @@ pub struct FilterQuery {
     #[param(max_length = 100)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
+    /// Only those that have all of this: `metadata[order_id]=A-1042`, up to 20 times.
+    #[param(inline, style = DeepObject, explode, value_type = Option<Metadata>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
     /// Columns with commas, `-` before one for descending: `created_at`, `updated_at`, `completed_at`, `amount`, `kind`,
     /// `state`. Default `-created_at`.
     #[param(example = "-amount,created_at")]
@@ -131,6 +135,9 @@ pub struct Filter {
     pub provider_id: Option<Uuid>,
     pub held: Option<bool>,
     pub search: Option<Search>,
+    /// All of it.
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
 }
 
 /// Our id or the caller's key.
@@ -173,6 +180,7 @@ impl Filter {
             provider_id: None,
             held: None,
             search: None,
+            metadata: Metadata::default(),
         }
     }
 
@@ -222,6 +230,7 @@ impl FilterQuery {
             reference: self.reference.as_deref().map(|text| reference(fields, text)),
             provider_id: self.provider_id.as_deref().and_then(|text| uuid(fields, "provider_id", text)),
             search: self.q.as_deref().map(|text| search(fields, text)),
+            metadata: self.metadata.as_deref().map(|text| metadata(fields, text)).unwrap_or_default(),
             ..Filter::of(scope)
         };
         if filter.amount_min.zip(filter.amount_max).is_some_and(|(min, max)| min > max) {
@@ -308,6 +317,14 @@ fn uuid(fields: &mut Fields, field: &'static str, text: &str) -> Option<Uuid> {
         fields.wrong(field, Wrong::Format("is not a UUID"));
     }
     id
+}
+
+fn metadata(fields: &mut Fields, text: &str) -> Metadata {
+    let Some(pairs) = NewMetadata::of_query(text) else {
+        fields.wrong("metadata", Wrong::Format("must be given as metadata[key]=value"));
+        return Metadata::default();
+    };
+    pairs.parse(fields)
 }
 
 fn reference(fields: &mut Fields, text: &str) -> Reference {

@@ -15,6 +15,7 @@ use crate::identity::{caller::Caller, staff::Staff};
 use crate::money::transactions::routes::TransactionView;
 use crate::money::{approvals, transactions};
 use crate::platform::error::{Error, Result, Wrong};
+use crate::platform::http::json::written_query;
 use crate::platform::http::page::{LIMIT_DEFAULT, LIMIT_MAX, Position};
 use crate::platform::http::{Asked, Download, Fields, Json, Page, Path, Query};
 use crate::platform::{permissions::TransactionsRead, problems::Problems};
@@ -89,10 +90,6 @@ fn within(fields: &mut Fields, field: &'static str, text: Option<&str>, default:
     })
 }
 
-fn written(query: &impl Serialize) -> String {
-    serde_urlencoded::to_string(query).expect("a query is plain text")
-}
-
 /// The `Link` header (RFC 8288): `first`, `prev` and `next` in the caller's way of paging, with the same filters.
 fn links(
     path: &str,
@@ -103,7 +100,7 @@ fn links(
     let size = page.page_size.to_string();
     let link = |rel: &str, own: PagingQuery| {
         let parts: Vec<String> =
-            filters.iter().cloned().chain([written(&own)]).filter(|part| !part.is_empty()).collect();
+            filters.iter().cloned().chain([written_query(&own)]).filter(|part| !part.is_empty()).collect();
         format!("<{path}?{}>; rel=\"{rel}\"", parts.join("&"))
     };
     let numbered = |number: i64| PagingQuery {
@@ -144,7 +141,7 @@ async fn list(State(app): State<App>, caller: Caller, Query(query): Query<OwnQue
     let paging = query.paging.parse(&mut fields);
     fields.finish()?;
     let page = super::list(&app, caller.user_id, filter, sort, paging.clone()).await?;
-    let links = links("/v1/transactions", &[written(&query.filter)], &paging, &page.page)?;
+    let links = links("/v1/transactions", &[written_query(&query.filter)], &paging, &page.page)?;
     Ok((links, Json(page.map(TransactionView::from))))
 }
 
@@ -166,7 +163,7 @@ async fn list_all(
     let paging = query.paging.parse(&mut fields);
     fields.finish()?;
     let page = super::list(&app, staff.user_id, filter, sort, paging.clone()).await?;
-    let filters = [written(&query.filter), written(&query.staff)];
+    let filters = [written_query(&query.filter), written_query(&query.staff)];
     let links = links("/v1/admin/transactions", &filters, &paging, &page.page)?;
     Ok((links, Json(page.map(StaffTransactionView::from))))
 }

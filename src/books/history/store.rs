@@ -125,6 +125,10 @@ fn push_filter(sql: &mut Sql, filter: &Filter) {
         }
         sql.push(")");
     }
+    if !filter.metadata.is_empty() {
+        // The index has only those with any.
+        sql.push(" and t.metadata <> '{}' and t.metadata @> ").push_bind(filter.metadata.to_json());
+    }
     if let Some(search) = &filter.search {
         sql.push(" and (t.words @@ search_query(").push_bind(search.text.clone()).push(", ").push_bind(filter.user_id);
         sql.push(") or t.idempotency_key = ").push_bind(search.text.clone());

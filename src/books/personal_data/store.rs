@@ -35,7 +35,7 @@ pub(super) async fn rows(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result
                  select id, kind, coalesce(address, '') as address, state, created_at, sent_at
                    from mails where user_id = $1 order by id) x),
              'transactions', (select coalesce(jsonb_agg(x), '[]') from (
-                 select id, kind, state, amount_minor, currency, direction, description, idempotency_key, parent_id, bank_account_id,
+                 select id, kind, state, amount_minor, currency, direction, description, metadata, idempotency_key, parent_id, bank_account_id,
                         destination_bank, destination_last_four,
                         provider_id, failure_reason, refunded_minor, charged_back_minor, repaid_minor, owed_minor, created_at,
                         completed_at
@@ -133,8 +133,8 @@ pub(super) async fn erase(tx: &mut PgConnection, user_id: Uuid, now: DateTime) -
         .await?;
     sqlx::query!(
         "update transactions
-            set description = null, checkout_url = null, execution_url = null, destination_bank = null, destination_last_four = null
-          where user_id = $1 and (description is not null or checkout_url is not null or execution_url is not null
+            set description = null, metadata = '{}', checkout_url = null, execution_url = null, destination_bank = null, destination_last_four = null
+          where user_id = $1 and (description is not null or metadata <> '{}' or checkout_url is not null or execution_url is not null
                                   or destination_bank is not null)",
         user_id
     )

@@ -1,4 +1,4 @@
-//! `POST /v1/auth/register`, `GET /v1/me`; for staff `GET /v1/admin/users`, `GET /v1/admin/users/{id}`.
+//! `POST /v1/auth/register`; for staff `GET /v1/admin/users`, `GET /v1/admin/users/{id}`.
 
 use axum::{extract::State, http::StatusCode};
 use secrecy::SecretString;
@@ -9,21 +9,17 @@ use uuid::Uuid;
 
 use super::{Email, Filter, Registration, User, passwords};
 use crate::app::App;
-use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::caller::AnonymousClient;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Page, Path, Query, json, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{Role, UsersRead};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
-const NAME_CHARS_MAX: usize = 128;
+pub const NAME_CHARS_MAX: usize = 128;
 const EMAIL_PREFIX_CHARS_MAX: usize = 254;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(register))
-        .routes(routes!(me, change_me))
-        .routes(routes!(list))
-        .routes(routes!(show))
+    OpenApiRouter::new().routes(routes!(register)).routes(routes!(list)).routes(routes!(show))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -96,40 +92,6 @@ async fn register(
 ) -> Result<(StatusCode, Json<UserView>)> {
     let user = super::register(&app, &visitor, body.parse()?).await?;
     Ok((StatusCode::CREATED, Json(user.into())))
-}
-
-/// Who am I
-///
-/// The profile behind the token, with the role that it has at this moment.
-#[utoipa::path(get, path = "/v1/me", tag = "auth", security(("bearer" = [])), responses((status = 200, body = UserView), Problems))]
-async fn me(State(app): State<App>, caller: Caller) -> Result<Json<UserView>> {
-    Ok(Json(super::find(&app, caller.user_id).await?.into()))
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct MyChange {
-    #[serde(default, deserialize_with = "json::object")]
-    notifications: Option<NotificationsChange>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NotificationsChange {
-    /// Whether I am mailed when a deposit is credited.
-    deposits: Option<bool>,
-    /// Whether I am mailed when a withdrawal is asked for.
-    withdrawals: Option<bool>,
-}
-
-/// Change what I am mailed
-///
-/// What is not named stays. Of a new bank account, a new device, a new password, e-mail or second factor everybody is told.
-#[utoipa::path(patch, path = "/v1/me", tag = "auth", security(("bearer" = [])), request_body = MyChange,
-    responses((status = 200, body = UserView), Problems))]
-async fn change_me(State(app): State<App>, caller: Caller, Json(body): Json<MyChange>) -> Result<Json<UserView>> {
-    let wanted = body.notifications.map_or((None, None), |wanted| (wanted.deposits, wanted.withdrawals));
-    Ok(Json(super::set_notifications(&app, caller.user_id, wanted).await?.into()))
 }
 
 #[derive(Deserialize, IntoParams)]

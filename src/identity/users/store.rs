@@ -162,6 +162,10 @@ pub(super) async fn set_email(
     Ok(update.execute(db).await?.rows_affected() == 1)
 }
 
+pub(super) async fn set_name(db: impl PgExecutor<'_>, id: Uuid, full_name: &str) -> sqlx::Result<()> {
+    sqlx::query!("update users set full_name = $2 where id = $1", id, full_name).execute(db).await.map(drop)
+}
+
 /// Which mails the person wants; `None` = as before.
 pub(super) async fn set_notifications(
     db: impl PgExecutor<'_>,

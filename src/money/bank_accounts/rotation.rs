@@ -1,9 +1,10 @@
-//! The bank details among what `octoco keys rotate` encrypts again ([`crate::identity::rotation`]); deleted accounts' too.
+//! The bank details among what `octoco keys rotate` encrypts again ([`crate::identity::rotation`]); deleted accounts' too. With them their
+//! fingerprints, which a key that is gone would never make again.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::store;
+use super::{Details, store};
 use crate::app::App;
 use crate::identity::rotation::{self, Batch, Table};
 use crate::platform::encryption::Encrypted;
@@ -11,9 +12,9 @@ use crate::platform::error::Result;
 
 pub use crate::identity::rotation::{Cursor, KeyUse};
 
-pub struct BankAccounts;
+pub struct BankAccounts<'a>(pub &'a App);
 
-impl Table for BankAccounts {
+impl Table for BankAccounts<'_> {
     const NOUN: &'static str = "bank account";
 
     async fn encrypted_by_others(
@@ -27,7 +28,11 @@ impl Table for BankAccounts {
     }
 
     async fn replace(&self, db: &mut PgConnection, id: Uuid, old: &Encrypted, new: &Encrypted) -> sqlx::Result<bool> {
-        store::reencrypt(db, id, old, new).await
+        let fingerprint = match (store::owner(&mut *db, id).await?, self.details(id, new)) {
+            (Some(user_id), Some(details)) => details.fingerprints(self.0, user_id).into_iter().next(),
+            _ => None,
+        };
+        store::reencrypt(db, id, (old, new), fingerprint.as_deref()).await
     }
 
     async fn uses(&self, db: &mut PgConnection) -> sqlx::Result<Vec<KeyUse>> {
@@ -35,10 +40,17 @@ impl Table for BankAccounts {
     }
 }
 
+impl BankAccounts<'_> {
+    fn details(&self, id: Uuid, encrypted: &Encrypted) -> Option<Details> {
+        let plain = self.0.config.data_keys.decrypt(id, encrypted).ok()?;
+        serde_json::from_slice(&plain).ok()
+    }
+}
+
 pub async fn next(app: &App, cursor: &mut Cursor) -> Result<Option<Batch>> {
-    rotation::next(app, &BankAccounts, cursor).await
+    rotation::next(app, &BankAccounts(app), cursor).await
 }
 
 pub async fn uses(app: &App) -> Result<Vec<KeyUse>> {
-    rotation::uses(app, &BankAccounts).await
+    rotation::uses(app, &BankAccounts(app)).await
 }

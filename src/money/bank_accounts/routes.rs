@@ -1,17 +1,17 @@
 //! `POST`, `GET /v1/bank-accounts`, `DELETE /v1/bank-accounts/{id}`. Numbers leave only masked.
 
-use axum::{extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{BankAccount, Details, NewBankAccount};
+use super::{BankAccount, Details, NewBankAccount, branch_codes};
 use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
 use crate::identity::totp;
-use crate::platform::http::{Fields, Json, Page, Path};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, replayed};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -65,6 +65,9 @@ impl NewBankAccountBody {
             account_holder: fields.text("account_holder", &self.account_holder, 1..=128),
         };
         let bank_name = fields.text("bank_name", &self.bank_name, 1..=64);
+        if let Some(wrong) = branch_codes::mistake(&bank_name, &details.branch_code) {
+            fields.wrong("branch_code", wrong);
+        }
         fields.finish()?;
         Ok(NewBankAccount { bank_name, details })
     }
@@ -86,21 +89,37 @@ impl From<BankAccount> for BankAccountView {
 /// Add a bank account
 ///
 /// Whoever has a second factor shows a code of it. The customer is mailed. Withdrawals to it wait for a while, or for approval.
+/// The branch code of a South African bank has six digits, and the universal code of one bank is none of another (`GET /v1/config` lists
+/// them); any other is taken as it is. With an `Idempotency-Key` the same call again answers the same account.
 #[utoipa::path(post, path = "/v1/bank-accounts", tag = "bank accounts", security(("bearer" = [])),
     request_body = NewBankAccountBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
     responses((status = 201, body = BankAccountView),
         (status = 401, description = "`invalid_credentials`: the code is wrong"),
-        (status = 403, description = "`email_not_verified`, `totp_required`"), Problems))]
+        (status = 403, description = "`email_not_verified`, `totp_required`"),
+        (status = 409, description = "`bank_account_exists`"),
+        (status = 422, description = "`idempotency_key_reused`"), Problems))]
 async fn add(
     State(app): State<App>,
     Verified(caller): Verified,
+    key: Option<IdempotencyKey>,
     Json(mut body): Json<NewBankAccountBody>,
-) -> Result<(StatusCode, Json<BankAccountView>)> {
+) -> Result<impl IntoResponse> {
     let code = body.totp_code.take();
     let new = body.parse()?;
-    totp::ask(&app, &caller, code.as_ref()).await?;
-    let account = super::add(&app, &caller, new).await?;
-    Ok((StatusCode::CREATED, Json(account.into())))
+    // A code counts once: a repeat is answered without one.
+    let repeat = match &key {
+        Some(key) => super::find_repeat(&app, caller.user_id, &new, key).await?,
+        None => None,
+    };
+    let added = match repeat {
+        Some(repeat) => repeat,
+        None => {
+            totp::ask(&app, &caller, code.as_ref()).await?;
+            super::add(&app, &caller, new, key.as_ref()).await?
+        }
+    };
+    Ok((StatusCode::CREATED, replayed(added.replayed), Json(BankAccountView::from(added.account))))
 }
 
 /// My bank accounts

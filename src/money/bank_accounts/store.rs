@@ -23,28 +23,61 @@ macro_rules! rows {
     };
 }
 
+/// What an account is known by without its details.
+pub(super) struct KnownBy<'a> {
+    pub(super) last_four: &'a str,
+    pub(super) fingerprint: Option<&'a [u8]>,
+    pub(super) key: Option<&'a str>,
+}
+
 /// False when the user has `accounts_max` already.
 pub(super) async fn insert(
     db: impl PgExecutor<'_>,
     user_id: Uuid,
     row: &Row,
-    last_four: &str,
+    known_by: &KnownBy<'_>,
     accounts_max: i64,
 ) -> sqlx::Result<bool> {
     let insert = sqlx::query!(
-        "insert into bank_accounts (id, user_id, details, key_id, bank_name, last_four, created_at)
-         select $1, $2, $3, $4, $5, $6, $7
+        "insert into bank_accounts (id, user_id, details, key_id, bank_name, last_four, created_at, fingerprint, idempotency_key)
+         select $1, $2, $3, $4, $5, $6, $7, $9, $10
           where (select count(*) from bank_accounts where user_id = $2 and deleted_at is null) < $8",
         row.id,
         user_id,
         row.details,
         row.key_id,
         row.bank_name,
-        last_four,
+        known_by.last_four,
         row.created_at,
         accounts_max,
+        known_by.fingerprint,
+        known_by.key,
     );
     Ok(insert.execute(db).await?.rows_affected() == 1)
+}
+
+/// Also one that was deleted since.
+pub(super) async fn find_by_key(db: impl PgExecutor<'_>, user_id: Uuid, key: &str) -> sqlx::Result<Option<Row>> {
+    rows!("where user_id = $1 and idempotency_key = $2", user_id, key).fetch_optional(db).await
+}
+
+/// The user's account that has one of these fingerprints, if it was not deleted.
+pub(super) async fn find_same(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    fingerprints: &[Vec<u8>],
+) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "select id from bank_accounts where user_id = $1 and deleted_at is null and fingerprint = any($2) order by id limit 1",
+        user_id,
+        fingerprints
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn owner(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!("select user_id from bank_accounts where id = $1", id).fetch_optional(db).await
 }
 
 pub(super) async fn list_for(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Vec<Row>> {
@@ -64,7 +97,8 @@ pub(super) async fn erase(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update bank_accounts
-            set details = $2, key_id = $3, bank_name = $4, last_four = '****', deleted_at = coalesce(deleted_at, $5) where id = $1",
+            set details = $2, key_id = $3, bank_name = $4, last_four = '****', fingerprint = null, idempotency_key = null,
+                deleted_at = coalesce(deleted_at, $5) where id = $1",
         id,
         nothing.bytes,
         nothing.key_id,
@@ -109,20 +143,22 @@ pub(super) async fn encrypted_by_others(
     Ok(rows.into_iter().map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.details })).collect())
 }
 
-/// False when somebody else has encrypted it anew since it was read.
+/// False when somebody else has encrypted it anew since it was read. The fingerprint is one of the new key; one that was erased stays so.
 pub(super) async fn reencrypt(
     db: impl PgExecutor<'_>,
     id: Uuid,
-    old: &Encrypted,
-    new: &Encrypted,
+    (old, new): (&Encrypted, &Encrypted),
+    fingerprint: Option<&[u8]>,
 ) -> sqlx::Result<bool> {
     let update = sqlx::query!(
-        "update bank_accounts set details = $4, key_id = $5 where id = $1 and key_id = $2 and details = $3",
+        "update bank_accounts set details = $4, key_id = $5, fingerprint = case when fingerprint is null then null else $6::bytea end
+          where id = $1 and key_id = $2 and details = $3",
         id,
         old.key_id,
         old.bytes,
         new.bytes,
-        new.key_id
+        new.key_id,
+        fingerprint
     );
     Ok(update.execute(db).await?.rows_affected() == 1)
 }

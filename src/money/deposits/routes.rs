@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{NewDeposit, cancelling};
 use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
+use crate::money::transactions::NewMetadata;
 use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Path, replayed};
 use crate::platform::{error::Result, problems::Problems};
@@ -28,6 +29,10 @@ struct NewDepositBody {
     /// For the customer's own list; it can be searched for.
     #[schema(example = "Rent for March", min_length = 1, max_length = 140)]
     description: Option<String>,
+    /// For the caller's own program: it can be filtered by (`metadata[key]=value`). No secrets: everybody who sees the transaction sees it.
+    #[serde(default)]
+    #[schema(inline)]
+    metadata: NewMetadata,
 }
 
 impl NewDepositBody {
@@ -35,7 +40,8 @@ impl NewDepositBody {
         let mut fields = Fields::default();
         let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
         let description = parse_description(&mut fields, self.description.as_deref());
-        Ok(NewDeposit { amount: fields.finish_with(amount)?, description, request_id: None })
+        let metadata = self.metadata.parse(&mut fields);
+        Ok(NewDeposit { amount: fields.finish_with(amount)?, description, metadata, request_id: None })
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Destination, Direction, FailureReason, Kind, Outcome, ShownState, State, Transaction};
+use super::{Destination, Direction, FailureReason, Kind, Metadata, Outcome, ShownState, State, Transaction};
 use crate::app::App;
 use crate::money::bank_accounts;
 use crate::platform::clock::DateTime;
@@ -15,9 +15,10 @@ use crate::platform::error::Wrong;
 use crate::platform::http::{Fields, Json};
 
 /// Ten thousand million in the major unit of a currency with cents: far above any payment, far below any overflow.
-const AMOUNT_MINOR_MAX: i64 = 1_000_000_000_000;
+pub const AMOUNT_MINOR_MAX: i64 = 1_000_000_000_000;
+pub const AMOUNT_MINOR_MIN: i64 = 1;
 /// A line on a statement, in the customer's words.
-const DESCRIPTION_CHARS_MAX: usize = 140;
+pub const DESCRIPTION_CHARS_MAX: usize = 140;
 
 #[derive(Serialize, ToSchema)]
 pub struct TransactionView {
@@ -55,6 +56,9 @@ pub struct TransactionView {
     pub outcome: Option<Outcome>,
     /// As it was given with the request.
     pub description: Option<String>,
+    /// As it was given with the request; `{}` without.
+    #[schema(inline)]
+    pub metadata: Metadata,
     pub created_at: DateTime,
     pub updated_at: DateTime,
     pub completed_at: Option<DateTime>,
@@ -104,6 +108,7 @@ impl From<Transaction> for TransactionView {
             failure_reason: row.failure_reason,
             outcome: row.outcome,
             description: row.description,
+            metadata: row.metadata,
             created_at: row.created_at,
             updated_at: row.updated_at,
             completed_at: row.completed_at,
@@ -130,8 +135,8 @@ impl IntoResponse for Cancelled {
 
 pub fn parse_amount(app: &App, fields: &mut Fields, minor: i64, currency: &str) -> Option<Amount> {
     let currency = fields.take(app.currency(currency));
-    if minor <= 0 {
-        fields.wrong("amount", Wrong::AtLeast(1));
+    if minor < AMOUNT_MINOR_MIN {
+        fields.wrong("amount", Wrong::AtLeast(AMOUNT_MINOR_MIN));
     } else if minor > AMOUNT_MINOR_MAX {
         fields.wrong("amount", Wrong::AtMost(AMOUNT_MINOR_MAX));
     }

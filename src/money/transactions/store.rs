@@ -5,6 +5,7 @@ use ledger::{Amount, Currency};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::metadata::Metadata;
 use super::types::{
     Child, Destination, Direction, FailureReason, Hold, Kind, Outcome, Provider, Reversed, State, Transaction,
 };
@@ -29,6 +30,7 @@ pub struct Row {
     pub(super) provider_created_at: Option<DateTime>,
     pub(super) failure_reason: Option<String>,
     pub(super) description: Option<String>,
+    pub(super) metadata: serde_json::Value,
     pub(super) refunded_minor: i64,
     pub(super) charged_back_minor: i64,
     pub(super) repaid_minor: i64,
@@ -54,7 +56,7 @@ pub struct Row {
 /// The columns of a [`Row`], for the lists of `history`, whose queries are put together there.
 pub const COLUMNS: &str = "t.id, t.user_id, t.kind, t.state, t.amount_minor, t.currency, t.request_hash, t.parent_id, \
     t.bank_account_id, t.provider_id, t.provider_status, t.checkout_url, t.execution_url, t.provider_created_at, \
-    t.failure_reason, t.description, t.refunded_minor, t.charged_back_minor, t.repaid_minor, t.owed_minor, \
+    t.failure_reason, t.description, t.metadata, t.refunded_minor, t.charged_back_minor, t.repaid_minor, t.owed_minor, \
     t.held_code, t.held_reason, t.held_at, t.dismissed_reason, t.outcome, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction, t.outflow_minor, \
     t.destination_bank, t.destination_last_four, t.expires_at";
 
@@ -102,6 +104,7 @@ impl TryFrom<Row> for Transaction {
             failure_reason,
             outcome,
             description: row.description,
+            metadata: Metadata::stored(row.metadata).ok_or_else(|| unreadable("metadata"))?,
             reversed: Reversed { refunded_minor: row.refunded_minor, charged_back_minor: row.charged_back_minor },
             repaid_minor: row.repaid_minor,
             owed_minor: row.owed_minor,
@@ -127,7 +130,7 @@ macro_rules! rows {
             $before
                 + "id, user_id, kind, state, amount_minor, currency, request_hash, parent_id, bank_account_id, provider_id, \
                    provider_status, checkout_url, execution_url, provider_created_at, failure_reason, refunded_minor, \
-                   charged_back_minor, repaid_minor, owed_minor, held_code, held_reason, held_at, dismissed_reason, outcome, description, due_at, attempts, version, \
+                   charged_back_minor, repaid_minor, owed_minor, held_code, held_reason, held_at, dismissed_reason, outcome, description, metadata, due_at, attempts, version, \
                    created_at, updated_at, completed_at, direction, outflow_minor, destination_bank, destination_last_four, \
                    expires_at"
                 + $after

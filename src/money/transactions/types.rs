@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use ledger::Amount;
 use uuid::Uuid;
 
+use super::metadata::Metadata;
 use crate::platform::clock::{self, DateTime};
 use crate::platform::error::Decline;
 use crate::platform::http::{IdempotencyKey, RequestHash};
@@ -225,6 +226,8 @@ pub struct Transaction {
     pub outcome: Option<Outcome>,
     /// What the customer wrote for himself.
     pub description: Option<String>,
+    /// What the caller's program wrote to it.
+    pub metadata: Metadata,
     pub reversed: Reversed,
     /// The part of it that repaid what the customer owed.
     pub repaid_minor: i64,
@@ -349,6 +352,7 @@ pub struct NewTransaction {
     pub amount: Amount,
     pub bank_account_id: Option<Uuid>,
     pub description: Option<String>,
+    pub metadata: Metadata,
     pub key: IdempotencyKey,
     pub request_hash: RequestHash,
     pub request: RequestMark,
@@ -380,6 +384,7 @@ impl NewTransaction {
             failure_reason: None,
             outcome: None,
             description: self.description.clone(),
+            metadata: self.metadata.clone(),
             reversed: Reversed { refunded_minor: 0, charged_back_minor: 0 },
             repaid_minor: 0,
             owed_minor: 0,

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{NewWithdrawal, cancelling};
 use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
+use crate::money::transactions::NewMetadata;
 use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Path, replayed};
 use crate::platform::{error::Result, problems::Problems};
@@ -30,6 +31,10 @@ struct NewWithdrawalBody {
     /// For the customer's own list; it can be searched for.
     #[schema(example = "Savings", min_length = 1, max_length = 140)]
     description: Option<String>,
+    /// For the caller's own program: it can be filtered by (`metadata[key]=value`). No secrets: everybody who sees the transaction sees it.
+    #[serde(default)]
+    #[schema(inline)]
+    metadata: NewMetadata,
     /// Of a customer with a second factor, above the threshold: a code of it, or a recovery code.
     #[schema(value_type = Option<String>, example = "492039", max_length = 40)]
     totp_code: Option<SecretString>,
@@ -40,9 +45,10 @@ impl NewWithdrawalBody {
         let mut fields = Fields::default();
         let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
         let description = parse_description(&mut fields, self.description.as_deref());
+        let metadata = self.metadata.parse(&mut fields);
         let amount = fields.finish_with(amount)?;
         let totp_code = self.totp_code.clone();
-        Ok(NewWithdrawal { amount, bank_account_id: self.bank_account_id, description, totp_code })
+        Ok(NewWithdrawal { amount, bank_account_id: self.bank_account_id, description, metadata, totp_code })
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod mistakes;
 
-use std::{fmt::Display, time::Duration};
+use std::{borrow::Cow, fmt::Display, time::Duration};
 
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{body::Bytes, http::request::Parts};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::platform::error::{Error, Wrong};
 
@@ -20,6 +21,9 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024;
 pub const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// How much of a serde message is repeated; it may quote what was sent.
 const MESSAGE_CHARS_MAX: usize = 160;
+
+/// The one parameter that is an object.
+const METADATA: &str = "metadata";
 
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
@@ -110,11 +114,50 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
         let query = parts.uri.query().unwrap_or_default();
+        let query = folded(query);
         let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
         serde_path_to_error::deserialize(reader)
             .map(Self)
             .map_err(|error| Error::Invalid(vec![mistakes::of(&error.path().to_string(), &error.inner().to_string())]))
     }
+}
+
+/// `metadata[key]=value` (OpenAPI's `deepObject`), however often, becomes one parameter that [`deep_object`] reads.
+fn folded(query: &str) -> Cow<'_, str> {
+    let key_of = |name: &str| Some(name.strip_prefix(METADATA)?.strip_prefix('[')?.strip_suffix(']')?.to_owned());
+    let (mut plain, mut pairs) = (form_urlencoded::Serializer::new(String::new()), Vec::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match key_of(&name) {
+            Some(key) => pairs.push((key, value)),
+            None => _ = plain.append_pair(&name, &value),
+        }
+    }
+    if pairs.is_empty() {
+        return query.into();
+    }
+    plain.append_pair(METADATA, &serde_json::to_string(&pairs).expect("texts are plain data"));
+    plain.finish().into()
+}
+
+/// The keys and values of a parameter that was given as `metadata[key]=value`; `None` when it was given otherwise.
+pub fn deep_object(text: &str) -> Option<Vec<(String, Value)>> {
+    serde_json::from_str(text).ok()
+}
+
+/// A query as a caller writes it.
+pub fn written_query(query: &impl Serialize) -> String {
+    let plain = serde_urlencoded::to_string(query).expect("a query is plain text");
+    let mut written = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in form_urlencoded::parse(plain.as_bytes()) {
+        match deep_object(&value).filter(|_| name == METADATA) {
+            Some(pairs) => {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                written.extend_pairs(pairs.iter().map(|(key, value)| (format!("{METADATA}[{key}]"), text(value))));
+            }
+            None => _ = written.append_pair(&name, &value),
+        }
+    }
+    written.finish()
 }
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {

@@ -46,6 +46,7 @@ pub const MAILS: &[&str] = &[
     "password_changed",
     "second_factor_changed",
     "sessions_ended",
+    "name_changed",
     "withdrawal",
     "deposit",
 ];

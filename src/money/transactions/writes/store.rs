@@ -1,5 +1,6 @@
 //! SQL of what is written together: an array for each column, an item for each row.
 
+use serde_json::Value;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -14,14 +15,14 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::R
     let inserted = sqlx::query!(
         r#"insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
                                      bank_account_id, destination_bank, destination_last_four, description, due_at, updated_at,
-                                     states, request_id, request_word)
+                                     states, request_id, request_word, metadata)
            select n.id, u.id, n.kind, 'initiated', n.amount_minor, n.currency, n.key, n.request_hash,
                   n.bank_account_id, b.bank_name, b.last_four, n.description, n.due_at, n.now, 'initiated',
-                  n.request_id, n.request_word
+                  n.request_id, n.request_word, n.metadata
              from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bytea[], $8::uuid[],
-                         $9::text[], $10::timestamptz[], $11::timestamptz[], $12::bigint[], $13::boolean[], $14::uuid[], $15::text[])
+                         $9::text[], $10::timestamptz[], $11::timestamptz[], $12::bigint[], $13::boolean[], $14::uuid[], $15::text[], $16::jsonb[])
                   as n (id, user_id, kind, amount_minor, currency, key, request_hash, bank_account_id, description, due_at, now,
-                        open_max, unasked, request_id, request_word)
+                        open_max, unasked, request_id, request_word, metadata)
              -- The lock that the foreign key takes anyway. Whoever is being made staff at this moment is waited for.
              join users u on u.id = n.user_id and u.role = 'user'
              left join bank_accounts b on b.id = n.bank_account_id and b.user_id = n.user_id
@@ -47,6 +48,7 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::R
         &rows.iter().map(|row| row.unasked).collect::<Vec<bool>>(),
         &new.iter().map(|new| new.request.id).collect::<Vec<Option<Uuid>>>() as &[Option<Uuid>],
         &new.iter().map(|new| new.request.word.clone()).collect::<Vec<Option<String>>>() as &[Option<String>],
+        &new.iter().map(|new| new.metadata.to_json()).collect::<Vec<Value>>(),
     );
     let inserted = inserted.fetch_all(db).await?.into_iter().map(|row| {
         let destination = row.destination_bank.zip(row.destination_last_four);

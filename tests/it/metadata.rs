@@ -1,0 +1,183 @@
+//! What a caller's program writes to deposits and withdrawals: shown, filtered by, exported, part of the request; gone with the person.
+
+use chrono::TimeDelta;
+use octoco::identity::audit::Actor;
+use octoco::money::restrictions::{self, Kind};
+use octoco::platform::permissions::Role;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::exports::{export, fetch, link, text};
+use crate::harness::{Answer, Customer, TestApp};
+
+async fn deposit(t: &TestApp, customer: &Customer, key: &str, metadata: Value) -> Answer {
+    let body = json!({"amount": 5_000, "currency": "ZAR", "metadata": metadata});
+    t.send(Method::POST, "/v1/deposits", Some(&t.token(customer)), &[("Idempotency-Key", key)], Some(body)).await
+}
+
+async fn withdraw(t: &TestApp, customer: &Customer, key: &str, metadata: Value) -> Answer {
+    let account = customer.bank_account_id;
+    let body = json!({"amount": 1_000, "currency": "ZAR", "bank_account_id": account, "metadata": metadata});
+    t.send(Method::POST, "/v1/withdrawals", Some(&t.token(customer)), &[("Idempotency-Key", key)], Some(body)).await
+}
+
+async fn listed(t: &TestApp, customer: &Customer, path: &str) -> Vec<Uuid> {
+    let page = t.get(customer, path).await;
+    assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.body);
+    let rows = page.body["data"].as_array().expect("a list").iter();
+    rows.map(|row| row["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")).collect()
+}
+
+#[sqlx::test]
+async fn metadata_is_shown_and_filtered_by_wherever_the_transaction_is(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, other, staff) = (t.customer_with(20_000).await, t.customer().await, t.staff(Role::Support).await);
+    let order = json!({"order.id": "A 1/042", "shop": "é&=+"});
+    let one = deposit(&t, &customer, "one", order.clone()).await;
+    assert_eq!((one.status, &one.body["metadata"]), (StatusCode::CREATED, &order), "{}", one.body);
+    // Ids are in the order of time, which stands still.
+    t.app.clock.advance(TimeDelta::milliseconds(1));
+    let two = withdraw(&t, &customer, "two", json!({"shop": "é&=+"})).await;
+    assert_eq!((two.status, &two.body["metadata"]["shop"]), (StatusCode::ACCEPTED, &json!("é&=+")), "{}", two.body);
+    t.app.clock.advance(TimeDelta::milliseconds(1));
+    let foreign = deposit(&t, &other, "one", order.clone()).await;
+    t.drive().await;
+    assert_eq!(t.get(&customer, &format!("/v1/transactions/{}", two.id())).await.body["metadata"]["shop"], "é&=+");
+    let shop = "metadata%5Bshop%5D=%C3%A9%26%3D%2B";
+    let both = format!("metadata[order.id]=A+1/042&{shop}");
+    assert_eq!(listed(&t, &customer, &format!("/v1/transactions?{shop}")).await, [two.id(), one.id()]);
+    assert_eq!(listed(&t, &customer, &format!("/v1/transactions?{both}")).await, [one.id()]);
+    assert!(listed(&t, &customer, "/v1/transactions?metadata[shop]=other").await.is_empty());
+    assert_eq!(listed(&t, &staff, &format!("/v1/admin/transactions?{both}")).await, [foreign.id(), one.id()]);
+    // The pages after it have the same filter.
+    let page = t.get(&customer, &format!("/v1/transactions?{shop}&limit=1")).await;
+    let next = page.headers["link"].to_str().expect("ASCII").split("rel=\"next\"").next().expect("a link");
+    let next = next.rsplit('<').next().and_then(|rest| rest.split('>').next()).expect("a path");
+    assert!(next.contains("metadata%5Bshop%5D="), "{next}");
+    assert_eq!(listed(&t, &customer, next).await, [one.id()]);
+    // And files, by a link too.
+    let csv = export(&t, &customer, &format!("format=csv&{both}")).await;
+    let csv = text(&csv);
+    assert!(csv.contains(r#""{""order.id"":""A 1/042"",""shop"":""é&=+""}""#), "{csv}");
+    let body = json!({"format": "jsonl", "metadata": {"order.id": "A 1/042"}});
+    let path = link(&t, &customer, "/v1/exports", body).await;
+    let file = fetch(&t, None, &path).await;
+    let lines = text(&file.bytes).lines().filter(|line| line.contains("order.id")).count();
+    assert_eq!(lines, 1, "{}", text(&file.bytes));
+    let log: String = sqlx::query_scalar("select string_agg(coalesce(after::text, ''), ' ') from audit_log")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert!(!log.contains("A 1/042") && !log.contains("order.id"), "no log says it");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn metadata_is_part_of_the_request_and_requests_without_it_are_what_they_were(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer_with(20_000).await;
+    for first in [
+        deposit(&t, &customer, "d", json!({"a": "1", "b": "2"})).await,
+        withdraw(&t, &customer, "w", json!({"a": "1"})).await,
+    ] {
+        assert!(first.status.is_success() && !first.replayed(), "{}", first.body);
+    }
+    let again = deposit(&t, &customer, "d", json!({"b": "2", "a": "1"})).await;
+    assert!(again.status == StatusCode::CREATED && again.replayed(), "{}", again.body);
+    assert!(withdraw(&t, &customer, "w", json!({"a": "1"})).await.replayed());
+    for other in [json!({"a": "1"}), json!({}), json!({"a": "1", "b": "3"})] {
+        assert_eq!(deposit(&t, &customer, "d", other).await.code(), "idempotency_key_reused");
+    }
+    assert_eq!(withdraw(&t, &customer, "w", json!({"a": "2"})).await.code(), "idempotency_key_reused");
+    let plain = t.deposit(&customer, 5_000, "plain").await;
+    assert_eq!(plain.body["metadata"], json!({}));
+    for nothing in [json!({}), Value::Null] {
+        assert!(deposit(&t, &customer, "plain", nothing).await.replayed());
+    }
+    let hash: Vec<u8> = sqlx::query_scalar("select request_hash from transactions where id = $1")
+        .bind(plain.id())
+        .fetch_one(&db)
+        .await
+        .expect("PostgreSQL answers");
+    let before = octoco::platform::http::RequestHash::of("deposit", &(5_000, "ZAR"));
+    assert_eq!(hash, before.as_bytes(), "as it was before there was metadata");
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn metadata_that_does_not_fit_is_refused_with_its_place(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    for (metadata, pointer, code) in [
+        (json!({"a.b": 7}), "#/metadata/a.b", "type"),
+        (json!({"a b": "x"}), "#/metadata/a b", "format"),
+        (json!({"a": "x".repeat(501)}), "#/metadata/a", "length"),
+        (json!({"a": "\u{0}"}), "#/metadata/a", "characters"),
+        (json!(["x"]), "#/metadata", "type"),
+        (json!("x"), "#/metadata", "type"),
+    ] {
+        let refused = deposit(&t, &customer, "k", metadata.clone()).await;
+        let error = &refused.body["errors"][0];
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{metadata}: {}", refused.body);
+        assert_eq!((&error["pointer"], &error["code"]), (&json!(pointer), &json!(code)), "{}", refused.body);
+    }
+    let many: serde_json::Map<String, Value> = (0..21).map(|index| (format!("k{index}"), json!("x"))).collect();
+    assert_eq!(deposit(&t, &customer, "k", many.into()).await.body["errors"][0]["pointer"], "#/metadata");
+    for query in ["metadata=x", "metadata[]=x", "metadata[a b]=x", "metadata[a]=x&metadata[a]=y"] {
+        let refused = t.get(&customer, &format!("/v1/transactions?{}", query.replace(' ', "%20"))).await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, "invalid_request"), "{query}");
+    }
+    let unknown = t.get(&customer, "/v1/balances?metadata[a]=x").await;
+    assert_eq!(unknown.body["errors"][0]["code"], "unknown", "{}", unknown.body);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn metadata_is_taken_out_for_the_person_and_goes_with_the_person(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer().await;
+    let paid = deposit(&t, &customer, "d", json!({"name": "Thandi"})).await;
+    t.pay(&paid).await;
+    let account = customer.bank_account_id;
+    let body = json!({"amount": 5_000, "currency": "ZAR", "bank_account_id": account, "metadata": {"name": "Thandi"}});
+    let headers = [("Idempotency-Key", "w")];
+    t.send(Method::POST, "/v1/withdrawals", Some(&t.token(&customer)), &headers, Some(body)).await;
+    t.drive().await;
+    let (one, two) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
+    let taken = t.get(&one, &format!("/v1/admin/users/{}/data-export", customer.id)).await;
+    assert_eq!(taken.body["rows"]["transactions"][0]["metadata"], json!({"name": "Thandi"}), "{}", taken.body);
+    restrictions::impose(&t.app, &Actor::system(), customer.id, Kind::Closure, "left").await.expect("it is empty");
+    for by in [&one, &two] {
+        let path = format!("/v1/admin/users/{}/erase", customer.id);
+        let asked = t.send(Method::POST, &path, Some(&by.token), &[], Some(json!({"note": "asked for"}))).await;
+        assert!(asked.status.is_success(), "{}", asked.body);
+    }
+    let left: i64 = sqlx::query_scalar(
+        "select (select count(*) from transactions where metadata <> '{}')
+              + (select count(*) from bank_accounts where user_id = $1 and (fingerprint is not null or idempotency_key is not null))",
+    )
+    .bind(customer.id)
+    .fetch_one(&db)
+    .await
+    .expect("PostgreSQL answers");
+    assert_eq!(left, 0);
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn only_rows_with_metadata_are_in_its_index(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer().await;
+    t.deposit(&customer, 5_000, "plain").await;
+    let index: String = sqlx::query_scalar("select indexdef from pg_indexes where indexname = 'transactions_metadata'")
+        .fetch_one(&db)
+        .await
+        .expect("PostgreSQL answers");
+    assert!(index.contains("WHERE (metadata <> '{}'::jsonb)"), "{index}");
+    t.drive().await;
+    t.finish().await;
+}
