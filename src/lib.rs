@@ -91,6 +91,8 @@ pub mod identity {
     pub mod mails;
     // Counting a call against a rate limit.
     pub mod quota;
+    // Acts of staff with an idempotency key: done once, answered again.
+    pub mod repeats;
     // What an older data key has encrypted, encrypted again.
     pub mod rotation;
     // Enrolling a second factor, taking it away, showing it again.
@@ -205,6 +207,8 @@ pub mod processes {
     pub mod load;
     // `octoco reconcile`.
     pub mod reconcile;
+    // Which acts of staff take an idempotency key.
+    pub mod repeats;
     // Every route and every layer.
     pub mod router;
     // `octoco migrate`: the schema by its owner, and what the service may do with it.

@@ -7,6 +7,7 @@ use std::{future::Future, path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use octoco::finance::statement_files::rotation::StatementFiles;
 use octoco::identity::audit::{self, Actor, Verdict};
+use octoco::identity::repeats::rotation::KeptAnswers;
 use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
 use octoco::identity::{second_factor, totp::rotation::SecondFactors};
@@ -391,6 +392,7 @@ async fn rotate(app: App) -> Result<ExitCode, BoxError> {
         rotate_table(&app, &Webhooks).await?,
         rotate_table(&app, &SecondFactors).await?,
         rotate_table(&app, &StatementFiles).await?,
+        rotate_table(&app, &KeptAnswers).await?,
     ];
     for (id, rows) in tables.into_iter().flatten() {
         let all = uses.entry(id).or_default();

@@ -123,6 +123,12 @@ impl Ledger {
         Amount::new(balance.pending(), currency).map(Some).map_err(|_| Contradiction("more_used_than_there_is"))
     }
 
+    /// How much of the limit is in use now: what left the wallet within its time, or is about to. For telling: what may leave is
+    /// decided by [`Ledger::reserve_within`].
+    pub async fn outflow_now(&self, user: Uuid, currency: Currency) -> Result<i64, LedgerError> {
+        Ok(self.balance(Account::velocity_limit(user, currency)).await?.pending())
+    }
+
     /// A velocity limit's no, unless the reservation stands since before there were velocity limits: those did not pass one.
     async fn refused_by_limit(&self, t: &Transfer, refusal: Refusal) -> Result<(), LedgerError> {
         self.reserved_before(t).await?.ok_or(Refused(refusal))

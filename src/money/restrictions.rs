@@ -29,7 +29,7 @@ use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::users;
 use crate::money::transactions::{self, Hold};
-use crate::platform::error::{Decline, Error, Result};
+use crate::platform::error::{Decline, Error, Reason, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, Work};
 use crate::platform::text_enum::text_enum;
 
@@ -66,7 +66,7 @@ impl Kind {
             Self::Freeze => Decline::AccountFrozen,
             Self::Closure => Decline::AccountClosed,
         };
-        Error::Declined { why, transaction_id: None, replayed: false }
+        Error::declined(why)
     }
 }
 
@@ -79,7 +79,7 @@ impl Kind {
 pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason: &str) -> Result<Vec<Restriction>> {
     users::find(app, user_id).await?;
     if actor.is_user(user_id) {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnAccount));
     }
     if kind == Kind::Closure {
         refuse_what_is_in_use(app, user_id).await?;
@@ -143,7 +143,7 @@ pub async fn refuse_what_is_in_use(app: &App, user_id: Uuid) -> Result<()> {
 /// [`Error::NotFound`] when nothing of the kind is in force.
 pub async fn lift(app: &App, actor: &Actor, user_id: Uuid, kind: Kind) -> Result<Vec<Restriction>> {
     if actor.is_user(user_id) {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnAccount));
     }
     // What is only half imposed is imposed first: the ledger undoes just what it has done.
     let mut stepped = step_all(app, user_id).await?;

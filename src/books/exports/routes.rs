@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::books::history::{FilterQuery, Scope, StaffQuery};
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
-use crate::platform::http::{Json, Query};
+use crate::platform::http::{Json, Query, located};
 use crate::platform::{error::Result, permissions::TransactionsRead, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -152,12 +152,8 @@ async fn stream_all(
 /// A browser follows it without a token, as often as it likes, for 15 minutes and while the session lives that asks for it.
 #[utoipa::path(post, path = "/v1/exports", tag = "exports", security(("bearer" = [])), request_body = NewExport,
     responses((status = 201, body = ExportLink), Problems))]
-async fn link_own(
-    State(app): State<App>,
-    caller: Caller,
-    Json(body): Json<NewExport>,
-) -> Result<(StatusCode, Json<ExportLink>)> {
-    Ok((StatusCode::CREATED, Json(link::make(&app, caller.into(), body.into()).await?)))
+async fn link_own(State(app): State<App>, caller: Caller, Json(body): Json<NewExport>) -> Result<impl IntoResponse> {
+    Ok(made(link::make(&app, caller.into(), body.into()).await?))
 }
 
 /// Make a link to an export of everybody's transactions
@@ -169,8 +165,12 @@ async fn link_all(
     State(app): State<App>,
     staff: Staff<TransactionsRead>,
     Json(body): Json<NewExport>,
-) -> Result<(StatusCode, Json<ExportLink>)> {
-    Ok((StatusCode::CREATED, Json(link::make(&app, staff.into(), body.into()).await?)))
+) -> Result<impl IntoResponse> {
+    Ok(made(link::make(&app, staff.into(), body.into()).await?))
+}
+
+fn made(link: ExportLink) -> impl IntoResponse {
+    (StatusCode::CREATED, located(&link.path), Json(link))
 }
 
 /// Download an export

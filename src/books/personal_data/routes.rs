@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -10,7 +11,7 @@ use uuid::Uuid;
 use super::{Erasure, PersonalData};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Path};
+use crate::platform::http::{Fields, Json, Path, located};
 use crate::platform::permissions::{UsersErase, UsersExportData};
 use crate::platform::{error::Result, problems::Problems};
 
@@ -58,10 +59,13 @@ async fn erase(
     staff: Staff<UsersErase>,
     Path(id): Path<Uuid>,
     Json(body): Json<ErasureBody>,
-) -> Result<(StatusCode, Json<Erasure>)> {
+) -> Result<Response> {
     let mut fields = Fields::default();
     let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
     fields.finish()?;
     let done = super::erase(&app, &staff.actor, staff.user_id, id, &note).await?;
-    Ok((if done.erased { StatusCode::OK } else { StatusCode::ACCEPTED }, Json(done.erasure)))
+    if done.erased {
+        return Ok(Json(done.erasure).into_response());
+    }
+    Ok((StatusCode::ACCEPTED, located(format_args!("/v1/admin/users/{id}")), Json(done.erasure)).into_response())
 }

@@ -14,7 +14,7 @@ use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, take_of};
 use crate::money::approvals::{self, Approval};
 use crate::money::transactions::{FailureReason, State, routes::parse_amount};
-use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, page, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, located, page, replayed};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, AdjustmentsRead};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -188,8 +188,9 @@ async fn propose(
     Json(body): Json<NewAdjustmentBody>,
 ) -> Result<impl IntoResponse> {
     let proposed = super::propose(&app, (staff.user_id, &staff.actor), body.parse(&app)?, key).await?;
+    let place = located(format_args!("/v1/admin/adjustments/{}", proposed.adjustment.transaction.id));
     let view = AdjustmentView::with_approvals(&app, proposed.adjustment).await?;
-    Ok((StatusCode::CREATED, replayed(proposed.replayed), view))
+    Ok((StatusCode::CREATED, place, replayed(proposed.replayed), view))
 }
 
 /// One correction

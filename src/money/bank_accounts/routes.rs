@@ -1,6 +1,6 @@
 //! `POST`, `GET /v1/bank-accounts`, `DELETE /v1/bank-accounts/{id}`. Numbers leave only masked.
 
-use axum::{extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,11 +11,12 @@ use super::{BankAccount, Details, NewBankAccount};
 use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
 use crate::identity::totp;
-use crate::platform::http::{Fields, Json, Page, Path};
-use crate::platform::{clock::DateTime, error::Result, problems::Problems};
+use crate::platform::error::{Error, Result};
+use crate::platform::http::{Fields, Json, Page, Path, located};
+use crate::platform::{clock::DateTime, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(add, list)).routes(routes!(delete))
+    OpenApiRouter::new().routes(routes!(add, list)).routes(routes!(show, delete))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -95,12 +96,24 @@ async fn add(
     State(app): State<App>,
     Verified(caller): Verified,
     Json(mut body): Json<NewBankAccountBody>,
-) -> Result<(StatusCode, Json<BankAccountView>)> {
+) -> Result<impl IntoResponse> {
     let code = body.totp_code.take();
     let new = body.parse()?;
     totp::ask(&app, &caller, code.as_ref()).await?;
     let account = super::add(&app, &caller, new).await?;
-    Ok((StatusCode::CREATED, Json(account.into())))
+    let place = located(format_args!("/v1/bank-accounts/{}", account.id));
+    Ok((StatusCode::CREATED, place, Json(BankAccountView::from(account))))
+}
+
+/// One of my bank accounts
+///
+/// With the last four digits of its number.
+#[utoipa::path(get, path = "/v1/bank-accounts/{id}", tag = "bank accounts", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = BankAccountView), Problems))]
+async fn show(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Json<BankAccountView>> {
+    let own = super::list(&app, caller.user_id).await?.into_iter().find(|account| account.id == id);
+    Ok(Json(own.ok_or(Error::NotFound("bank account"))?.into()))
 }
 
 /// My bank accounts

@@ -9,7 +9,7 @@ use super::NewDeposit;
 use crate::app::App;
 use crate::identity::caller::Verified;
 use crate::money::transactions::routes::{TransactionView, parse_amount, parse_description};
-use crate::platform::http::{Fields, IdempotencyKey, Json, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, located, replayed};
 use crate::platform::{error::Result, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -56,5 +56,6 @@ async fn create(
     Json(body): Json<NewDepositBody>,
 ) -> Result<impl IntoResponse> {
     let opened = super::open(&app, caller.user_id, body.parse(&app)?, key).await?;
-    Ok((StatusCode::CREATED, replayed(opened.replayed), Json(TransactionView::from(opened.deposit))))
+    let place = located(format_args!("/v1/transactions/{}", opened.deposit.id));
+    Ok((StatusCode::CREATED, place, replayed(opened.replayed), Json(TransactionView::from(opened.deposit))))
 }

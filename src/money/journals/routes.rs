@@ -17,7 +17,7 @@ use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, parse_note, take_of};
 use crate::money::approvals::{self, Approval};
 use crate::money::transactions::routes::parse_amount;
-use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, json, page, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, json, located, page, replayed};
 use crate::platform::permissions::{HeldResolve, JournalsApprove, JournalsCreate, JournalsRead};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -367,8 +367,9 @@ async fn propose(
     Json(body): Json<NewJournalBody>,
 ) -> Result<impl IntoResponse> {
     let proposed = super::propose(&app, (staff.user_id, &staff.actor), body.parse(&app)?, key).await?;
+    let place = located(format_args!("/v1/admin/journals/{}", proposed.journal.id));
     let view = JournalView::with_approvals(&app, proposed.journal).await?;
-    Ok((StatusCode::CREATED, replayed(proposed.replayed), view))
+    Ok((StatusCode::CREATED, place, replayed(proposed.replayed), view))
 }
 
 /// One journal

@@ -11,7 +11,7 @@ use super::NewWithdrawal;
 use crate::app::App;
 use crate::identity::caller::Verified;
 use crate::money::transactions::routes::{TransactionView, parse_amount, parse_description};
-use crate::platform::http::{Fields, IdempotencyKey, Json, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, located, replayed};
 use crate::platform::{error::Result, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -66,5 +66,6 @@ async fn create(
     Json(body): Json<NewWithdrawalBody>,
 ) -> Result<impl IntoResponse> {
     let requested = super::request(&app, &caller, body.parse(&app)?, key).await?;
-    Ok((StatusCode::ACCEPTED, replayed(requested.replayed), Json(TransactionView::from(requested.withdrawal))))
+    let place = located(format_args!("/v1/transactions/{}", requested.withdrawal.id));
+    Ok((StatusCode::ACCEPTED, place, replayed(requested.replayed), Json(TransactionView::from(requested.withdrawal))))
 }
