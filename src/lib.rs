@@ -129,6 +129,8 @@ pub mod money {
     pub mod provider_fees;
     // What Revio said of each of its objects.
     pub mod provider_objects;
+    // What reasons mean in words: to customers, to staff.
+    pub mod reasons;
     // What a wallet does not cover, the customer owes.
     pub mod receivables;
     // Frozen and closed customers.

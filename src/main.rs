@@ -7,10 +7,9 @@ use std::{future::Future, path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use octoco::finance::statement_files::rotation::StatementFiles;
 use octoco::identity::audit::{self, Actor, Verdict};
-use octoco::identity::repeats::rotation::KeptAnswers;
 use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
-use octoco::identity::{second_factor, totp::rotation::SecondFactors};
+use octoco::identity::{repeats::rotation::KeptAnswers, second_factor, totp::rotation::SecondFactors};
 use octoco::platform::{keys, telemetry::Telemetry};
 use octoco::processes::{reconcile, router, schema, worker};
 use octoco::{

@@ -46,7 +46,7 @@ use crate::platform::text_enum::text_enum;
 pub use kinds::{EvidenceKind, Kind, OpenAccount};
 pub use store::Filter;
 use types::Move;
-pub use types::{Arrival, Evidence, Failure, Journal, NewJournal, Outcome, State};
+pub use types::{Arrival, Evidence, Failure, Journal, JournalFailureView, NewJournal, Outcome, State};
 
 const HELD_CHARS_MAX: usize = 300;
 

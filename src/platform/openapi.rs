@@ -26,7 +26,8 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
         description = "Accounts, deposits and withdrawals.\n\nAmounts are integers in minor units (cents); times are RFC 3339 in UTC. \
             Every failure is an RFC 9457 problem document: program against its `code`. Fields and query parameters that a route \
             does not know are refused. Calls that move money take an `Idempotency-Key`: after no answer, or after a 503, send \
-            the same call with the same key."
+            the same call with the same key; acts of staff may carry one.\n\nWhat may change within v1, and how the end of something is \
+            announced: [versioning and deprecation](/docs/versioning)."
     ),
     servers((url = "/", description = "The service that this document came from")),
     tags(

@@ -90,6 +90,7 @@ pub fn routes() -> Router<App> {
         .route("/docs", get(docs::page))
         .route("/docs/{file}", get(docs::file))
         .route("/problems/{code}", get(docs::problem))
+        .route("/reasons/{code}", get(docs::reason))
 }
 
 /// The acts of staff that take an idempotency key. Made once: tests make many routers.

@@ -11,7 +11,7 @@ use super::{Hit, What};
 use crate::app::App;
 use crate::books::history::filter::row_of;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Query};
+use crate::platform::http::{Fields, Json, Page, Query};
 use crate::platform::{error::Result, permissions::SearchAll, problems::Problems};
 
 /// An e-mail or an idempotency key at its longest.
@@ -46,12 +46,6 @@ struct HitView {
     link: String,
 }
 
-#[derive(Serialize, ToSchema)]
-struct Hits {
-    /// At most ten of each kind and field.
-    data: Vec<HitView>,
-}
-
 fn of_journal(transfer: Uuid) -> bool {
     Leg::from_byte(transfer.as_bytes()[15]).is_some_and(Leg::is_journals)
 }
@@ -71,17 +65,17 @@ impl From<Hit> for HitView {
 
 /// Search everything
 ///
-/// Leads from an id, an e-mail or a key to the row. Needs `search.all`. Audited, without what was looked for.
+/// Leads from an id, an e-mail or a key to the row: at most ten of each kind and field. Needs `search.all`. Audited, without what was looked for.
 #[utoipa::path(get, path = "/v1/admin/search", tag = "staff", security(("bearer" = ["search.all"])), params(SearchQuery),
-    responses((status = 200, body = Hits), Problems))]
+    responses((status = 200, body = Page<HitView>), Problems))]
 async fn find(
     State(app): State<App>,
     _staff: Staff<SearchAll>,
     Query(query): Query<SearchQuery>,
-) -> Result<Json<Hits>> {
+) -> Result<Json<Page<HitView>>> {
     let mut fields = Fields::default();
     let text = fields.search("q", &query.q, 1..=Q_CHARS_MAX);
     fields.finish()?;
     let hits = super::find(&app, &text).await?;
-    Ok(Json(Hits { data: hits.into_iter().map(HitView::from).collect() }))
+    Ok(Json(Page::whole(hits)))
 }

@@ -13,7 +13,8 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, take_of};
 use crate::money::approvals::{self, Approval};
-use crate::money::transactions::{FailureReason, State, routes::parse_amount};
+use crate::money::transactions::routes::{FailureView, parse_amount};
+use crate::money::transactions::{FailureReason, State};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, located, page, replayed};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, AdjustmentsRead};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
@@ -92,6 +93,7 @@ struct AdjustmentView {
     /// The maker.
     requested_by: Uuid,
     failure_reason: Option<FailureReason>,
+    failure: Option<FailureView>,
     /// What it clears in suspense.
     item_id: Option<Uuid>,
     /// Over everything that is approved: send it back with the decision.
@@ -121,6 +123,7 @@ impl AdjustmentView {
             reason: adjustment.reason,
             requested_by: adjustment.requested_by,
             failure_reason: row.failure_reason,
+            failure: row.failure_reason.map(FailureView::for_staff),
             item_id: adjustment.item_id,
             adjustment_hash: hash.hex(),
             approvals_needed,

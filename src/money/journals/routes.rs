@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::kinds::{Facts, Side};
 use super::{
-    Arrival, Evidence, EvidenceKind, Failure, Filter, Journal, Kind, NewJournal, OpenAccount, Outcome, Resolution,
-    State,
+    Arrival, Evidence, EvidenceKind, Failure, Filter, Journal, JournalFailureView, Kind, NewJournal, OpenAccount,
+    Outcome, Resolution, State,
 };
 use crate::app::App;
 use crate::identity::staff::Staff;
@@ -249,6 +249,7 @@ struct JournalView {
     /// The maker.
     requested_by: Uuid,
     failure_reason: Option<Failure>,
+    failure: Option<JournalFailureView>,
     /// Why a person must look: see `resolve`.
     held_reason: Option<String>,
     /// Over everything that is approved: send it back with the decision.
@@ -287,6 +288,7 @@ impl JournalView {
             reason: journal.reason,
             requested_by: journal.requested_by,
             failure_reason: journal.failure,
+            failure: journal.failure.map(JournalFailureView::from),
             held_reason: journal.held_reason,
             journal_hash: hash.hex(),
             approvals_needed,

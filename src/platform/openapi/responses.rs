@@ -134,7 +134,8 @@ fn add_headers(response: &mut Value, status: &str, facts: &Facts) {
     let limits = RATE_LIMIT_HEADERS.into_iter().filter(|_| facts.counted);
     let replayed = facts.idempotent.then_some("Idempotent-Replayed");
     let location = ["201", "202"].contains(&status).then_some("Location");
-    let mut headers = refer(["X-Request-Id"].into_iter().chain(location).chain(limits).chain(replayed));
+    let wait = (status == "503").then_some("Retry-After");
+    let mut headers = refer(["X-Request-Id"].into_iter().chain(location).chain(wait).chain(limits).chain(replayed));
     headers.extend(own);
     response["headers"] = headers.into();
 }
