@@ -32,3 +32,24 @@ create table requests (
 create unique index requests_once on requests (user_id, kind, coalesce(old_role, ''), coalesce(new_role, '')) where state = 'pending';
 create index requests_state on requests (state, id);
 create index requests_expiry on requests (expires_at) where state = 'pending';
+
+-- Calls of staff that came with an Idempotency-Key, for a week: what was answered is answered again (src/identity/repeats.rs).
+create table idempotent_calls (
+    id              uuid        primary key,
+    user_id         uuid        not null references users,
+    idempotency_key text        not null,
+    request_hash    bytea       not null,
+    -- While there is no answer: whose turn it is, and until when nobody else takes it over.
+    turn            integer     not null default 1,
+    claimed_until   timestamptz not null,
+    -- Encrypted (src/platform/encryption.rs): it may hold personal data.
+    answer          bytea,
+    key_id          text,
+    created_at      timestamptz not null,
+
+    constraint idempotent_calls_key    check (length(idempotency_key) between 1 and 255),
+    constraint idempotent_calls_hash   check (octet_length(request_hash) = 32),
+    constraint idempotent_calls_answer check ((answer is null) = (key_id is null))
+);
+create unique index idempotent_calls_once on idempotent_calls (user_id, idempotency_key);
+create index idempotent_calls_age on idempotent_calls (created_at);

@@ -97,6 +97,8 @@ pub mod identity {
     pub mod notes;
     // Counting a call against a rate limit.
     pub mod quota;
+    // Acts of staff with an idempotency key: done once, answered again.
+    pub mod repeats;
     // What an older data key has encrypted, encrypted again.
     pub mod rotation;
     // Enrolling a second factor, taking it away, showing it again.
@@ -137,6 +139,8 @@ pub mod money {
     pub mod provider_fees;
     // What Revio said of each of its objects.
     pub mod provider_objects;
+    // What reasons mean in words: to customers, to staff.
+    pub mod reasons;
     // What a wallet does not cover, the customer owes.
     pub mod receivables;
     // Frozen and closed customers.
@@ -219,6 +223,8 @@ pub mod processes {
     pub mod load;
     // `octoco reconcile`.
     pub mod reconcile;
+    // Which acts of staff take an idempotency key.
+    pub mod repeats;
     // Every route and every layer.
     pub mod router;
     // `octoco migrate`: the schema by its owner, and what the service may do with it.

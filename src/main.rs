@@ -10,7 +10,7 @@ use octoco::identity::audit::{Actor, warn_of_ownership};
 use octoco::identity::notes::rotation::CustomerNotes;
 use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
-use octoco::identity::{second_factor, totp::rotation::SecondFactors};
+use octoco::identity::{repeats::rotation::KeptAnswers, second_factor, totp::rotation::SecondFactors};
 use octoco::platform::{keys, telemetry::Telemetry};
 use octoco::processes::{audit, reconcile, router, schema, worker};
 use octoco::{
@@ -377,6 +377,7 @@ async fn rotate(app: App) -> Result<ExitCode, BoxError> {
         rotate_table(&app, &SecondFactors).await?,
         rotate_table(&app, &StatementFiles).await?,
         rotate_table(&app, &CustomerNotes).await?,
+        rotate_table(&app, &KeptAnswers).await?,
     ];
     for (id, rows) in tables.into_iter().flatten() {
         let all = uses.entry(id).or_default();

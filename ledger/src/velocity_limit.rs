@@ -128,13 +128,10 @@ impl Ledger {
         Amount::new(balance.pending(), currency).map(Some).map_err(|_| Contradiction("more_used_than_there_is"))
     }
 
-    /// How much has left each wallet of somebody's within the limit's time, or is about to: at this moment, in the order asked. To be shown,
-    /// and no ground to decide anything.
-    pub async fn outflows(&self, user: Uuid, currencies: &[Currency]) -> Result<Vec<Amount>, LedgerError> {
-        let limits: Vec<Account> = currencies.iter().map(|currency| Account::velocity_limit(user, *currency)).collect();
-        let used = self.balances(&limits).await?.into_iter().zip(currencies);
-        let used = used.map(|(balance, currency)| Amount::new(balance.pending(), *currency));
-        used.collect::<Result<_, _>>().map_err(|_| Contradiction("more_used_than_there_is"))
+    /// How much of the limit is in use now: what left the wallet within its time, or is about to. For telling: what may leave is
+    /// decided by [`Ledger::reserve_within`].
+    pub async fn outflow_now(&self, user: Uuid, currency: Currency) -> Result<i64, LedgerError> {
+        Ok(self.balance(Account::velocity_limit(user, currency)).await?.pending())
     }
 
     /// When the oldest withdrawal after `since` that still counts against the limit was reserved: nanoseconds on the cluster's clock. To be

@@ -10,13 +10,12 @@ mod store;
 use std::net::IpAddr;
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use ledger::{Account, Amount, Balance, Currency};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::notes::{self, Note};
 use crate::identity::users::{self, User};
-use crate::money::balances;
+use crate::money::balances::{self, CustomerBalance};
 use crate::platform::error::Result;
 
 pub use store::{BankAccount, Facts, Look, Mail, Open, Restriction, Session};
@@ -35,14 +34,6 @@ pub struct Sight {
     pub looks: bool,
 }
 
-pub struct Money {
-    pub currency: Currency,
-    pub wallet: Balance,
-    pub owed: i64,
-    /// What has left within 24 hours, or is about to.
-    pub used: Amount,
-}
-
 pub struct Customer {
     pub user: User,
     pub facts: Facts,
@@ -51,7 +42,7 @@ pub struct Customer {
     pub sessions: Vec<Session>,
     pub mails: Vec<Mail>,
     /// Of each: `None` = not to be seen.
-    pub money: Option<Vec<Money>>,
+    pub money: Option<Vec<CustomerBalance>>,
     pub open: Option<Vec<Open>>,
     pub held: Option<Vec<Open>>,
     pub notes: Option<Vec<Note>>,
@@ -64,7 +55,7 @@ pub struct Customer {
 /// [`crate::platform::error::Error::NotFound`].
 pub async fn page(app: &App, id: Uuid, sight: Sight) -> Result<Customer> {
     let user = users::find(app, id).await?;
-    let money = if sight.money { Some(money(app, id).await) } else { None };
+    let money = if sight.money { Some(balances::balances(app, id).await) } else { None };
     if let Some(Err(error)) = &money {
         tracing::warn!(error = error.chain(), "the balances of a customer cannot be told");
     }
@@ -84,17 +75,6 @@ pub async fn page(app: &App, id: Uuid, sight: Sight) -> Result<Customer> {
         looks: if sight.looks { Some(store::looks(&app.db, id, ROWS_MAX).await?) } else { None },
         money_is_away,
     })
-}
-
-/// As the ledger has it at this moment.
-async fn money(app: &App, id: Uuid) -> Result<Vec<Money>> {
-    let wallets = balances::balances(app, id).await?;
-    let currencies: Vec<Currency> = wallets.iter().map(|(currency, _)| *currency).collect();
-    let receivables: Vec<Account> = currencies.iter().map(|currency| Account::receivable(id, *currency)).collect();
-    let owed = app.ledger.balances(&receivables).await?;
-    let used = app.ledger.outflows(id, &currencies).await?;
-    let parts = wallets.into_iter().zip(owed).zip(used);
-    Ok(parts.map(|(((currency, wallet), owed), used)| Money { currency, wallet, owed: owed.posted(), used }).collect())
 }
 
 /// The network that an address is of.

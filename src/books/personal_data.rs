@@ -92,8 +92,8 @@ pub async fn export(app: &App, actor: &Actor, user_id: Uuid) -> Result<PersonalD
 impl PersonalData {
     /// Of all that is held, whenever it was taken out.
     fn tag(&self) -> Result<Tag> {
-        let Self { exported_at: _, rows, bank_accounts, balances, webhooks } = self;
-        let held = serde_json::to_vec(&(rows, bank_accounts, balances, webhooks)).map_err(Error::internal)?;
+        let Self { exported_at: _, rows, bank_accounts, balances, notes, webhooks } = self;
+        let held = serde_json::to_vec(&(rows, bank_accounts, balances, notes, webhooks)).map_err(Error::internal)?;
         Ok(Tag::weak(&held))
     }
 }

@@ -33,7 +33,7 @@ use crate::finance::days;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::approvals::{self, SubjectHash};
 use crate::platform::clock::DateTime;
-use crate::platform::error::{Error, FieldError, Result};
+use crate::platform::error::{Error, FieldError, Reason, Result};
 use crate::platform::permissions::{PeriodsApprove, PeriodsClose, Permission};
 use crate::platform::text_enum::text_enum;
 
@@ -204,9 +204,7 @@ async fn close_now(app: &App, maker: &Person, month: Month, accepts: &[Uuid]) ->
     }
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    if !approvals::may_still(&mut tx, maker.id, PeriodsClose::ROLES, now).await? {
-        return Err(Error::Forbidden);
-    }
+    approvals::require_maker(app, &mut tx, maker.id, PeriodsClose::ROLES).await?;
     if !store::propose(&mut *tx, month.0, &made, (maker.id, now)).await? {
         return Err(Error::StaleState);
     }
@@ -230,7 +228,7 @@ pub async fn approve(app: &App, checker: Person, month: Month, seen: SubjectHash
 async fn approve_now(app: &App, checker: &Person, month: Month, seen: SubjectHash) -> Result<Period> {
     let period = find(app, month).await?;
     if checker.id == period.requested_by {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnApproval));
     }
     if hex::encode(&period.pack_sha256) != seen.hex() {
         return Err(Error::StaleState);
@@ -247,10 +245,7 @@ async fn approve_now(app: &App, checker: &Person, month: Month, seen: SubjectHas
     }
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    let checks = approvals::may_approve(app, &mut tx, checker.id, PeriodsApprove::ROLES).await?;
-    if !checks {
-        return Err(Error::Forbidden);
-    }
+    approvals::require_approver(app, &mut tx, checker.id, PeriodsApprove::ROLES).await?;
     if !approvals::may_still(&mut tx, period.requested_by, PeriodsClose::ROLES, period.requested_at).await? {
         return Err(Error::StaleState);
     }

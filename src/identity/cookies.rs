@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::{extract::FromRequestParts, http::request::Parts};
 
 use crate::app::App;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Reason, Result};
 
 /// The cookies go to these routes and to no others.
 const PATH: &str = "/v1/auth";
@@ -52,6 +52,6 @@ impl FromRequestParts<App> for SameSite {
         let text = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or("unreadable"));
         let origin_is_ours = text("origin").is_none_or(|origin| app.config.knows_origin(origin));
         let site_is_ours = text("sec-fetch-site").is_none_or(|site| site != "cross-site");
-        if origin_is_ours && site_is_ours { Ok(Self) } else { Err(Error::Forbidden) }
+        if origin_is_ours && site_is_ours { Ok(Self) } else { Err(Error::Forbidden(Reason::OtherOrigin)) }
     }
 }

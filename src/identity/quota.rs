@@ -1,5 +1,6 @@
-//! Counting a call against a rate limit, and telling the caller where it stands: `RateLimit-Limit`, `RateLimit-Remaining` and
-//! `RateLimit-Reset` on every answer to a call that was counted, of the bucket that is closest to empty.
+//! Counting a call against a rate limit, and telling the caller where it stands, on every answer to a call that was counted, of the
+//! bucket that is closest to empty: `RateLimit-Policy` and `RateLimit` as draft-ietf-httpapi-ratelimit-headers has them, and the three
+//! fields of its older versions, `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -43,6 +44,14 @@ impl Quota {
             ("ratelimit-reset", standing.reset_secs),
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+        }
+        let Standing { class, limit, remaining, reset_secs, window_secs } = standing;
+        for (header, fields) in [
+            ("ratelimit-policy", format!("q={limit};w={window_secs}")),
+            ("ratelimit", format!("r={remaining};t={reset_secs}")),
+        ] {
+            let value = HeaderValue::from_str(&format!("\"{}\";{fields}", class.name()));
+            headers.insert(HeaderName::from_static(header), value.expect("a name of ours and numbers"));
         }
     }
 

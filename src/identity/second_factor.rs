@@ -29,7 +29,7 @@ use crate::identity::staff::STEP_UP_LIFE;
 use crate::identity::totp::{self, Started};
 use crate::identity::{credentials, users};
 use crate::platform::clock::DateTime;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Reason, Result};
 use crate::platform::{permissions::Role, rate_limits::Class};
 
 const INVITATION_LIFE: TimeDelta = TimeDelta::hours(24);
@@ -42,7 +42,7 @@ pub async fn begin(app: &App, caller: &Caller, password: SecretString, token: Op
     let user = credentials::prove(app, caller, password, "totp.enrolment_refused").await?;
     let vouched_by = match token {
         Some(token) => Some(invited_by(app, caller, &token).await?),
-        None if user.role != Role::User => return Err(Error::Forbidden),
+        None if user.role != Role::User => return Err(Error::Forbidden(Reason::EnrolmentByAnother)),
         None => None,
     };
     let replaceable = |factor: &totp::Factor| vouched_by.is_some() && factor.vouched_by.is_none();
@@ -78,7 +78,7 @@ pub async fn confirm(app: &App, caller: &Caller, code: &SecretString) -> Result<
 pub async fn disable(app: &App, caller: &Caller, password: SecretString, code: &SecretString) -> Result<()> {
     let user = credentials::prove(app, caller, password, "totp.disable_refused").await?;
     if user.role != Role::User {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::EnrolmentByAnother));
     }
     totp::prove(app, caller, code).await?;
     let mut tx = app.db.begin().await?;
@@ -101,7 +101,7 @@ pub struct Reset {
 /// Takes somebody's second factor away, if there is one, and ends all sessions; lets staff enrol a new one. Nobody's own.
 pub async fn reset(app: &App, actor: &Actor, user_id: Uuid) -> Result<Reset> {
     if actor.is_user(user_id) {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnAccount));
     }
     let user = users::find(app, user_id).await?;
     let token = SecretString::from(BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));

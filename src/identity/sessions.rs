@@ -22,7 +22,7 @@ use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::mails::{self, Kind};
 use crate::identity::totp;
 use crate::identity::users::{self, Email, Proof, User};
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Reason, Result};
 use crate::platform::tokens::{ACCESS_SECS, Device, REFRESH_SECS, RefreshToken};
 use crate::platform::{
     clock::DateTime, hashing::Priority, permissions::Role, rate_limits::Class, text_enum::text_enum,
@@ -296,7 +296,7 @@ pub async fn revoke_others(app: &App, caller: &Caller) -> Result<usize> {
 /// [`Error::NotFound`]; [`Error::Forbidden`] for staff, whose sessions end with their role.
 pub async fn end_customers(app: &App, actor: &Actor, user_id: Uuid) -> Result<usize> {
     if users::find(app, user_id).await?.role.is_staff() {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::StaffAccount));
     }
     let mut tx = app.db.begin().await?;
     let ended = end_all(app, &mut *tx, user_id, None, Ending::Staff).await?;

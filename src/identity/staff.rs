@@ -11,7 +11,8 @@ mod store;
 use std::marker::PhantomData;
 
 use axum::extract::{FromRequestParts, MatchedPath};
-use axum::http::{Method, request::Parts};
+use axum::http::{HeaderValue, Method, StatusCode, header, request::Parts};
+use axum::response::{IntoResponse, Response};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -20,9 +21,11 @@ use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::Caller;
 use crate::identity::quota::Quota;
+use crate::identity::repeats::{self, Answer, Call};
 use crate::platform::access::Standing;
 use crate::platform::config::{StaffTotp, StepUp};
 use crate::platform::error::{Error, Result};
+use crate::platform::http;
 use crate::platform::permissions::{Permission, Role};
 
 /// Longer paths are cut in the log: no route of ours has one.
@@ -56,7 +59,7 @@ impl<P> Staff<P> {
     /// A second permission, for more than what the route gives with its own: decided and recorded like that one.
     ///
     /// # Errors
-    /// [`Error::Forbidden`], [`Error::TotpRequired`].
+    /// [`Error::MissingPermission`], [`Error::TotpRequired`].
     pub async fn also<Q: Permission>(&self, app: &App) -> Result<()> {
         let standing = standing(app, self.user_id, self.session_id).await?.ok_or(Error::Unauthenticated)?;
         admit::<Q>(app, &self.actor, may::<Q>(app, &standing), &self.call).await
@@ -80,7 +83,7 @@ pub async fn standing(app: &App, user_id: Uuid, session_id: Uuid) -> Result<Opti
 /// Whether somebody may do what a permission is for.
 pub fn may<P: Permission>(app: &App, standing: &Standing) -> Result<()> {
     if !P::ROLES.contains(&standing.role) {
-        return Err(Error::Forbidden);
+        return Err(Error::MissingPermission(P::NAME));
     }
     let shown = standing.second_factor || app.config.staff.totp == StaffTotp::Optional;
     if shown { Ok(()) } else { Err(Error::TotpRequired) }
@@ -98,10 +101,42 @@ fn decide<P: Permission>(app: &App, standing: &Standing, method: &Method) -> Res
     if enough { Ok(()) } else { Err(Error::StepUpRequired) }
 }
 
-impl<P: Permission> FromRequestParts<App> for Staff<P> {
-    type Rejection = Error;
+/// Why a call of staff is not served.
+#[derive(Debug)]
+pub enum Unserved {
+    Refused(Error),
+    /// It came with a key, and was served before.
+    Repeat(Answer),
+}
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+impl From<Error> for Unserved {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl IntoResponse for Unserved {
+    fn into_response(self) -> Response {
+        let Answer { status, content_type, location, body } = match self {
+            Self::Refused(error) => return error.into_response(),
+            Self::Repeat(answer) => answer,
+        };
+        let mut response = (http::replayed(true), body).into_response();
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        for (name, value) in [(header::CONTENT_TYPE, content_type), (header::LOCATION, location)] {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+impl<P: Permission> FromRequestParts<App> for Staff<P> {
+    type Rejection = Unserved;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Unserved> {
         let caller = Caller::from_request_parts(parts, app).await?;
         let standing = standing(app, caller.user_id, caller.session_id).await?.ok_or(Error::Unauthenticated)?;
         let decided = decide::<P>(app, &standing, &parts.method);
@@ -113,6 +148,11 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
             call["customer"] = json!(customer);
         }
         admit::<P>(app, &actor, decided, &call).await?;
+        if let Some(call) = parts.extensions.get::<Call>()
+            && let Some(answer) = repeats::begin(app, caller.user_id, call).await?
+        {
+            return Err(Unserved::Repeat(answer));
+        }
         let stepped_up = has_stepped_up(app, &standing);
         Ok(Self {
             user_id: caller.user_id,

@@ -18,7 +18,7 @@ use crate::identity::caller::AnonymousClient;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
 use crate::platform::clock::DateTime;
-use crate::platform::error::{Error, Result, Wrong, on_constraint};
+use crate::platform::error::{Error, Reason, Result, Wrong, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
 use crate::platform::{hashing::Priority, permissions::Role, rate_limits::Class};
 
@@ -312,7 +312,7 @@ pub async fn change_role_within(
     (id, role): (Uuid, Role),
 ) -> Result<Role> {
     if actor.is_user(id) {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnAccount));
     }
     store::lock_roles(&mut *tx).await?;
     let before = store::lock_role(&mut *tx, id).await?.ok_or(Error::NotFound("user"))?;

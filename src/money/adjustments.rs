@@ -33,7 +33,7 @@ use crate::money::receivables::{self, Available};
 use crate::money::subject::Subject;
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Kind, Move, Outcome, State, Transaction};
-use crate::platform::error::{Decline, Error, Result};
+use crate::platform::error::{Decline, Error, Reason, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, Permission};
 use crate::platform::{clock::DateTime, queue::LEASE, text_enum::text_enum};
@@ -140,7 +140,7 @@ pub async fn propose(
     key: IdempotencyKey,
 ) -> Result<Proposed> {
     if new.user_id == maker {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnAccount));
     }
     let parts = (new.user_id, new.direction.name(), new.amount.minor(), new.amount.currency().code());
     let rest = (new.counterpart.name(), &new.reason, new.item_id);
@@ -268,7 +268,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Adjustment> {
     let adjustment = find(app, id).await?;
     if decision.by == adjustment.requested_by || decision.by == adjustment.transaction.user_id {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnApproval));
     }
     let waits = adjustment.transaction.state == State::AwaitingApproval
         && approvals::time_left(app, adjustment.transaction.updated_at).is_some();

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::identity::{audit::Actor, staff::Staff};
 use crate::money::{subject::Subject, transactions::Approved};
 use crate::platform::clock::DateTime;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Reason, Result};
 use crate::platform::permissions::{Permission, Role};
 
 pub use store::Approval;
@@ -79,15 +79,41 @@ fn names(roles: &[Role]) -> Vec<String> {
     roles.iter().copied().map(Role::name).map(str::to_owned).collect()
 }
 
-/// Whether somebody may approve at this moment; it stays so until the end of the transaction.
-pub async fn may_approve(app: &App, tx: &mut PgConnection, who: Uuid, roles: &[Role]) -> Result<bool> {
-    may_still(tx, who, roles, app.clock.now() - ROLE_AGE_MIN).await
+/// That somebody may approve at this moment; it stays so until the end of the transaction.
+///
+/// # Errors
+/// [`Error::Forbidden`] with the reason.
+pub async fn require_approver(app: &App, tx: &mut PgConnection, who: Uuid, roles: &[Role]) -> Result<()> {
+    refused(why_not(tx, who, roles, app.clock.now() - ROLE_AGE_MIN).await?)
+}
+
+/// That somebody may ask for something at this moment; likewise.
+///
+/// # Errors
+/// [`Error::Forbidden`] with the reason.
+pub async fn require_maker(app: &App, tx: &mut PgConnection, who: Uuid, roles: &[Role]) -> Result<()> {
+    refused(why_not(tx, who, roles, app.clock.now()).await?)
+}
+
+fn refused(reason: Option<Reason>) -> Result<()> {
+    reason.map_or(Ok(()), |reason| Err(Error::Forbidden(reason)))
 }
 
 /// Whether somebody who asked for something at a time has had such a role ever since, and is not frozen. It stays so likewise.
 pub async fn may_still(tx: &mut PgConnection, who: Uuid, roles: &[Role], since: DateTime) -> Result<bool> {
+    Ok(why_not(tx, who, roles, since).await?.is_none())
+}
+
+async fn why_not(tx: &mut PgConnection, who: Uuid, roles: &[Role], since: DateTime) -> Result<Option<Reason>> {
     store::lock_people(&mut *tx, &[who]).await?;
-    Ok(store::is_entitled(&mut *tx, who, &names(roles), since).await?)
+    let entitlement = store::entitlement(&mut *tx, who, &names(roles), since).await?;
+    Ok(match entitlement {
+        Some(person) if !person.has_role => Some(Reason::MissingPermission),
+        Some(person) if person.is_frozen => Some(Reason::StaffFrozen),
+        Some(person) if !person.for_long => Some(Reason::RoleTooNew),
+        Some(_) => None,
+        None => Some(Reason::MissingPermission),
+    })
 }
 
 pub struct ApprovalCount {
@@ -109,9 +135,7 @@ pub async fn approve(
     decision: &ApprovalDecision,
     needed: i64,
 ) -> Result<ApprovalCount> {
-    if !may_approve(app, tx, decision.by, decision.roles).await? {
-        return Err(Error::Forbidden);
-    }
+    require_approver(app, tx, decision.by, decision.roles).await?;
     let now = app.clock.now();
     let approval = store::New { id: app.clock.row_id(), subject, decision, now, expires_at: Some(now + APPROVAL_LIFE) };
     let recorded = store::approve(&mut *tx, &approval).await?;

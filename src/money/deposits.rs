@@ -43,7 +43,7 @@ use crate::money::transactions::{
     State, Transaction,
 };
 use crate::money::{provider_fees, provider_objects, restrictions};
-use crate::platform::clock::DateTime;
+use crate::platform::clock::{self, DateTime};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::provider::revio::types::{Flag, Payment};
@@ -102,7 +102,7 @@ pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey
             Ok(Opened { deposit, replayed: false })
         }
         Some(Inserted::Repeat(deposit)) => Ok(Opened { deposit, replayed: true }),
-        None => Err(Error::TooManyOpenDeposits { open: transactions::open_deposits(app, user_id).await? }),
+        None => Err(too_many_open(app, transactions::open_deposits(app, user_id).await?)),
     }
 }
 
@@ -113,14 +113,22 @@ async fn make_room(app: &App, user_id: Uuid) -> Result<()> {
         return Err(Error::provider_paused(wait));
     }
     if restrictions::is_closed(app, user_id).await? {
-        return Err(Error::Declined { why: Decline::AccountClosed, transaction_id: None, replayed: false });
+        return Err(Error::declined(Decline::AccountClosed));
     }
     // Whoever has too many already takes no place from others; where many come at once, the insert decides.
     let open = transactions::open_deposits(app, user_id).await?;
     if i64::try_from(open.len()).is_ok_and(|count| count >= app.config.open_deposits_max) {
-        return Err(Error::TooManyOpenDeposits { open });
+        return Err(too_many_open(app, open));
     }
     app.revio.place_for_deposit(user_id).await.map_err(Error::provider_paused)
+}
+
+/// The oldest of them is the first to end by itself: then there is room again.
+fn too_many_open(app: &App, open: Vec<Uuid>) -> Error {
+    let ends = |oldest: &Uuid| clock::time_of(*oldest) + CHECKOUT + CHECKOUT_MARGIN - app.clock.now();
+    let wait = open.first().map_or(CHECKOUT, ends).max(TimeDelta::seconds(1));
+    let retry_after_secs = u64::try_from(wait.num_seconds()).unwrap_or(1);
+    Error::TooManyOpenDeposits { open, limit: app.config.open_deposits_max, retry_after_secs }
 }
 
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {

@@ -37,7 +37,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::users;
 use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Rule};
 use crate::money::suspense;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Reason, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::permissions::{JournalsApprove, JournalsCreate, Permission};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
@@ -46,7 +46,7 @@ use crate::platform::text_enum::text_enum;
 pub use kinds::{EvidenceKind, Kind, OpenAccount};
 pub use store::Filter;
 use types::Move;
-pub use types::{Arrival, Evidence, Failure, Journal, NewJournal, Outcome, State};
+pub use types::{Arrival, Evidence, Failure, Journal, JournalFailureView, NewJournal, Outcome, State};
 
 const HELD_CHARS_MAX: usize = 300;
 
@@ -74,7 +74,7 @@ pub async fn propose(
     key: IdempotencyKey,
 ) -> Result<Proposed> {
     if new.user_id == Some(maker) {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnAccount));
     }
     let request_hash = request_hash(&new);
     if let Some(repeat) = find_repeat(app, maker, &key, &request_hash).await? {
@@ -178,7 +178,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Journal> {
     let journal = find(app, id).await?;
     if decision.by == journal.requested_by || journal.user_id == Some(decision.by) {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnApproval));
     }
     let waits = journal.state == State::AwaitingApproval && approvals::time_left(app, journal.updated_at).is_some();
     if waits && journal.hash() == decision.seen { Ok(journal) } else { Err(Error::StaleState) }
@@ -193,7 +193,7 @@ async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<J
 pub async fn land(app: &App, (by, actor): (Uuid, &Actor), id: Uuid, arrival: Arrival) -> Result<Journal> {
     let journal = find(app, id).await?;
     if by == journal.requested_by {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnApproval));
     }
     if journal.arrival.as_ref() == Some(&arrival) {
         return if journal.state == State::InTransit { step_now(app, journal).await } else { Ok(journal) };
@@ -210,9 +210,7 @@ pub async fn land(app: &App, (by, actor): (Uuid, &Actor), id: Uuid, arrival: Arr
     let to = Move { arrival: Some(arrival), ..Move::to(State::InTransit).due(app.clock.now() + LEASE) };
     let mut tx = app.db.begin().await?;
     lock(&mut tx, &journal).await?;
-    if !approvals::may_approve(app, &mut tx, by, JournalsCreate::ROLES).await? {
-        return Err(Error::Forbidden);
-    }
+    approvals::require_approver(app, &mut tx, by, JournalsCreate::ROLES).await?;
     let noted = advance_within(app, &mut tx, &journal, &to).await?;
     let entry = Entry::of(actor, action, "journal", id);
     audit::record(app, &mut *tx, entry.change(json!({"state": journal.state}), line)).await?;

@@ -19,7 +19,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::money::approvals::{self, ApprovalDecision, SubjectHash};
 use crate::money::subject::Subject;
 use crate::money::transactions::{self, Due, FailureReason, HeldFilter, Hold, Kind, Move, State, Transaction};
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Reason, Result};
 use crate::platform::text_enum::text_enum;
 
 text_enum! {
@@ -126,7 +126,7 @@ pub async fn release(app: &App, decision: ReleaseDecision, id: Uuid) -> Result<T
         return Err(Error::field("action", "cannot be release: nothing is reserved for it"));
     }
     if row.user_id == decision.by() {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnApproval));
     }
     // Another hold, or the same after something happened, is decided about anew.
     let seen = SubjectHash::of(&[b"release", row.id.as_bytes(), &row.version.to_be_bytes()]);

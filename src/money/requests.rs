@@ -28,7 +28,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::users::{self, User};
 use crate::money::approvals::{self, ApprovalDecision, DECIDED_WITHIN, SubjectHash};
 use crate::money::{restrictions, transactions};
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Reason, Result};
 use crate::platform::permissions::{Permission, Role, UsersFreeze, UsersManageRoles};
 use crate::platform::text_enum::text_enum;
 
@@ -106,7 +106,7 @@ pub enum Changed {
 /// A role that may do less than the present one is given at once; one that may do more is asked for.
 pub async fn change_role(app: &App, maker: Maker<'_>, user_id: Uuid, role: Role) -> Result<Changed> {
     if maker.id == user_id {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnAccount));
     }
     let user = users::find(app, user_id).await?;
     if role.exceeds(user.role) {
@@ -119,9 +119,7 @@ pub async fn change_role(app: &App, maker: Maker<'_>, user_id: Uuid, role: Role)
     if role.exceeds(before) {
         return Err(Error::StaleState);
     }
-    if !approvals::may_still(&mut tx, maker.id, Kind::Role.roles(), app.clock.now()).await? {
-        return Err(Error::Forbidden);
-    }
+    approvals::require_maker(app, &mut tx, maker.id, Kind::Role.roles()).await?;
     tx.commit().await?;
     Ok(Changed::Done(users::find(app, user_id).await?))
 }
@@ -130,7 +128,7 @@ pub async fn change_role(app: &App, maker: Maker<'_>, user_id: Uuid, role: Role)
 /// [`Error::NotFound`] when there is nothing of the kind to be lifted; [`Error::Forbidden`] for oneself.
 pub async fn ask_to_lift(app: &App, maker: Maker<'_>, user_id: Uuid, kind: Kind) -> Result<Request> {
     if maker.id == user_id {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnAccount));
     }
     let imposed = match kind.lifts() {
         Some(restriction) => restrictions::is_imposed(app, user_id, restriction).await?,
@@ -165,9 +163,7 @@ async fn ask(
         note: None,
     };
     let mut tx = app.db.begin().await?;
-    if !approvals::may_still(&mut tx, maker.id, kind.roles(), now).await? {
-        return Err(Error::Forbidden);
-    }
+    approvals::require_maker(app, &mut tx, maker.id, kind.roles()).await?;
     expire_within(app, &mut tx).await?;
     if !store::insert_once(&mut *tx, &request).await? {
         tx.commit().await?;
@@ -203,9 +199,7 @@ async fn carry_out(app: &App, decision: &ApprovalDecision, request: &Request) ->
     }
     let mut tx = app.db.begin().await?;
     let entry = open(app, &mut tx, decision, (request, State::Approved)).await?;
-    if !approvals::may_approve(app, &mut tx, decision.by, roles).await? {
-        return Err(Error::Forbidden);
-    }
+    approvals::require_approver(app, &mut tx, decision.by, roles).await?;
     // Whoever asked for it must still be somebody who may.
     if !approvals::may_still(&mut tx, request.requested_by, roles, request.created_at).await? {
         return Err(Error::StaleState);
@@ -232,9 +226,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let request = seen(app, decision, id).await?;
     let mut tx = app.db.begin().await?;
     let entry = open(app, &mut tx, decision, (&request, State::Declined)).await?;
-    if !approvals::may_still(&mut tx, decision.by, request.kind.roles(), app.clock.now()).await? {
-        return Err(Error::Forbidden);
-    }
+    approvals::require_maker(app, &mut tx, decision.by, request.kind.roles()).await?;
     audit::record(app, &mut *tx, entry).await?;
     tx.commit().await?;
     find(app, id).await
@@ -244,7 +236,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 async fn seen(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Request> {
     let request = find(app, id).await?;
     if decision.by == request.requested_by || decision.by == request.user_id {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnApproval));
     }
     if request.hash() == decision.seen { Ok(request) } else { Err(Error::StaleState) }
 }

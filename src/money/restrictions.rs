@@ -30,7 +30,7 @@ use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::users;
 use crate::money::transactions::{self, Hold};
-use crate::platform::error::{Decline, Error, Result};
+use crate::platform::error::{Decline, Error, Reason, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, Work};
 use crate::platform::text_enum::text_enum;
 
@@ -70,7 +70,7 @@ impl Kind {
             Self::Freeze => Decline::AccountFrozen,
             Self::Closure => Decline::AccountClosed,
         };
-        Error::Declined { why, transaction_id: None, replayed: false }
+        Error::declined(why)
     }
 }
 
@@ -91,7 +91,7 @@ pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason:
 /// As [`impose`]; [`Error::Forbidden`] for staff; [`Error::TooMany`] after [`PROTECTIVE_MAX`].
 pub async fn protect(app: &App, actor: &Actor, user_id: Uuid, reason: &str) -> Result<Vec<Restriction>> {
     if users::find(app, user_id).await?.role.is_staff() {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::StaffAccount));
     }
     impose_by(app, &Imposing { actor, protects: true }, user_id, Kind::Freeze, reason).await
 }
@@ -118,7 +118,7 @@ async fn impose_by(app: &App, by: &Imposing<'_>, user_id: Uuid, kind: Kind, reas
     let actor = by.actor;
     users::find(app, user_id).await?;
     if actor.is_user(user_id) {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnAccount));
     }
     if kind == Kind::Closure {
         refuse_what_is_in_use(app, user_id).await?;
@@ -191,7 +191,7 @@ pub async fn refuse_what_is_in_use(app: &App, user_id: Uuid) -> Result<()> {
 /// [`Error::NotFound`] when nothing of the kind is in force.
 pub async fn lift(app: &App, actor: &Actor, user_id: Uuid, kind: Kind) -> Result<Vec<Restriction>> {
     if actor.is_user(user_id) {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnAccount));
     }
     // What is only half imposed is imposed first: the ledger undoes just what it has done.
     let mut stepped = step_all(app, user_id).await?;

@@ -41,6 +41,7 @@ pub mod approval;
 pub mod cancelling;
 mod late_outcomes;
 mod payouts;
+mod refusal;
 pub mod routes;
 
 use chrono::TimeDelta;
@@ -123,8 +124,9 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
     if requested.withdrawal.state == State::Rejected {
         let reason = requested.withdrawal.failure_reason.map(FailureReason::name);
         let why = reason.and_then(Decline::parse).unwrap_or(Decline::InsufficientFunds);
+        let figures = refusal::figures(app, &requested.withdrawal, why).await.map(Box::new);
         let (transaction_id, replayed) = (Some(requested.withdrawal.id), requested.replayed);
-        return Err(Error::Declined { why, transaction_id, replayed });
+        return Err(Error::Declined { why, transaction_id, replayed, figures });
     }
     Ok(requested)
 }

@@ -223,6 +223,12 @@ pub fn first_id_at(time: DateTime) -> Uuid {
     Uuid::from_u128(millis << 80)
 }
 
+/// When a row was made, by its id; an id that carries no time is as old as time.
+pub fn time_of(id: Uuid) -> DateTime {
+    let millis = i64::try_from(id.as_u128() >> 80).unwrap_or_default();
+    DateTime::from_timestamp_millis(millis).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,17 +2,19 @@
 //! that is not a success is a problem document (RFC 9457) with a stable `code`; `docs/problems.md` lists them.
 
 mod field;
+mod problem;
+mod refusal;
 
 use std::error::Error as StdError;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ledger::LedgerError;
-use serde::Serialize;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use self::field::{FieldCode, FieldError, Wrong};
+pub use self::problem::Problem;
+pub use self::refusal::{Figures, Period, Reason};
 use crate::platform::{crash::Crashed, text_enum::text_enum};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -33,8 +35,11 @@ pub enum Error {
     InvalidCredentials,
     #[error("the code of the second factor is required")]
     TotpRequiredToSignIn,
-    #[error("this is not allowed")]
-    Forbidden,
+    #[error("this is not allowed: {}", told(.0))]
+    Forbidden(Reason),
+    /// By its name in `platform/permissions.rs`.
+    #[error("this is not allowed: it needs the permission {0}")]
+    MissingPermission(&'static str),
     #[error("the e-mail must be verified first: open the link in the mail that we sent")]
     EmailNotVerified,
     /// Staff: the session has not shown one that somebody else let the person enrol. Customers: the call needs one.
@@ -68,11 +73,11 @@ pub enum Error {
     #[error("the copy of the ledger is not there yet; try again in a moment")]
     BooksBehind,
     #[error("{why}")]
-    Declined { why: Decline, transaction_id: Option<Uuid>, replayed: bool },
+    Declined { why: Decline, transaction_id: Option<Uuid>, replayed: bool, figures: Option<Box<Figures>> },
     #[error("the account is not empty, or something is under way on it")]
     AccountNotEmpty,
     #[error("too many deposits wait for their payment: pay one of them, or wait until it ends after an hour")]
-    TooManyOpenDeposits { open: Vec<Uuid> },
+    TooManyOpenDeposits { open: Vec<Uuid>, limit: i64, retry_after_secs: u64 },
     #[error("you have this bank account already")]
     BankAccountExists { id: Uuid },
     #[error("this is the last admin: give somebody else the role first")]
@@ -83,6 +88,8 @@ pub enum Error {
     AccountNotClosed,
     #[error("the idempotency key was used with another request")]
     KeyReused,
+    #[error("a call with the same idempotency key is under way; try again with the same key")]
+    InProgress,
     #[error(
         "too much would have to be looked through: narrow it to a period, a customer or a state, or sort by created_at"
     )]
@@ -124,45 +131,6 @@ text_enum! {
     }
 }
 
-/// RFC 9457 problem details, as every failure is answered.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Problem {
-    /// Names the kind of problem, and leads to a page about it: `<PUBLIC_URL>/problems/<code>`.
-    #[serde(rename = "type")]
-    #[schema(format = "uri", example = "https://api.example.com/problems/insufficient_funds")]
-    pub kind: String,
-    /// The same for every problem of this code.
-    #[schema(example = "Unprocessable Entity")]
-    pub title: String,
-    #[schema(example = 422, minimum = 400, maximum = 599)]
-    pub status: u16,
-    /// Stable: program against this.
-    #[schema(example = "insufficient_funds")]
-    pub code: &'static str,
-    /// For people.
-    pub detail: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    pub errors: Vec<FieldError>,
-    /// The row that records the refusal, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transaction_id: Option<Uuid>,
-    /// With `too_many_open_deposits`: those that wait for their payment, oldest first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    pub open_deposits: Vec<Uuid>,
-    /// With `not_cancellable`: the state that it is in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "completed")]
-    pub state: Option<&'static str>,
-    /// With `bank_account_exists`: the one that is there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bank_account_id: Option<Uuid>,
-    /// What to quote when asking for help; also in `X-Request-Id`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
-}
-
 /// The failure as it travels inside a response, for the access log; the client never sees it.
 #[derive(Clone)]
 pub struct Failure {
@@ -193,6 +161,11 @@ impl Error {
         Self::Unavailable(cause.into())
     }
 
+    /// Money does not move, and no row says so.
+    pub fn declined(why: Decline) -> Self {
+        Self::Declined { why, transaction_id: None, replayed: false, figures: None }
+    }
+
     /// Whose fault it is: what the queue does next hangs on it.
     pub fn fault(&self) -> Fault {
         match self {
@@ -215,7 +188,7 @@ impl Error {
             Self::Unauthenticated => "unauthenticated",
             Self::InvalidCredentials => "invalid_credentials",
             Self::TotpRequiredToSignIn => "totp_required",
-            Self::Forbidden => "forbidden",
+            Self::Forbidden(_) | Self::MissingPermission(_) => "forbidden",
             Self::EmailNotVerified => "email_not_verified",
             Self::TotpRequired => "totp_required",
             Self::StepUpRequired => "step_up_required",
@@ -237,6 +210,7 @@ impl Error {
             Self::StaffAccount => "staff_account",
             Self::AccountNotClosed => "account_not_closed",
             Self::KeyReused => "idempotency_key_reused",
+            Self::InProgress => "request_in_progress",
             Self::TooBroad => "query_too_broad",
             Self::TooMany { .. } => "rate_limited",
             Self::BadSignature => "bad_signature",
@@ -252,9 +226,11 @@ impl Error {
             Self::Unauthenticated | Self::InvalidCredentials | Self::TotpRequiredToSignIn | Self::BadSignature => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::Forbidden | Self::EmailNotVerified | Self::TotpRequired | Self::StepUpRequired => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Forbidden(_)
+            | Self::MissingPermission(_)
+            | Self::EmailNotVerified
+            | Self::TotpRequired
+            | Self::StepUpRequired => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::StaleState
@@ -264,6 +240,7 @@ impl Error {
             | Self::BankAccountExists { .. }
             | Self::LastAdmin
             | Self::PeriodNotReady(_)
+            | Self::InProgress
             | Self::TooManyOpenDeposits { .. } => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RangeNotSatisfiable(_) => StatusCode::RANGE_NOT_SATISFIABLE,
@@ -292,55 +269,77 @@ impl Error {
         text
     }
 
-    fn problem(&self) -> Problem {
-        let (errors, transaction_id) = match self {
-            Self::Invalid(errors) | Self::BadStatement(errors) | Self::PeriodNotReady(errors) => (errors.clone(), None),
-            Self::Declined { transaction_id, .. } => (Vec::new(), *transaction_id),
-            _ => (Vec::new(), None),
-        };
-        let open_deposits = match self {
-            Self::TooManyOpenDeposits { open } => open.clone(),
-            _ => Vec::new(),
-        };
-        let detail = match errors.first() {
-            Some(first) => format!("{self}: {} {}", first.field, first.message),
-            None => self.to_string(),
-        };
-        Problem {
-            kind: format!("/problems/{}", self.code()),
-            title: title(self.status().as_u16()).to_owned(),
-            status: self.status().as_u16(),
-            code: self.code(),
-            detail,
-            errors,
-            transaction_id,
-            open_deposits,
-            state: if let Self::NotCancellable { state } = self { Some(state) } else { None },
-            bank_account_id: match self {
-                Self::BankAccountExists { id } => Some(*id),
-                _ => None,
-            },
-            request_id: None,
+    /// Which of the things that a 403 can mean it is.
+    fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Forbidden(reason) => Some(*reason),
+            Self::MissingPermission(_) => Some(Reason::MissingPermission),
+            Self::EmailNotVerified => Some(Reason::EmailNotVerified),
+            Self::TotpRequired => Some(Reason::SecondFactorMissing),
+            Self::StepUpRequired => Some(Reason::StepUpRequired),
+            _ => None,
         }
+    }
+
+    /// After how many seconds the same may be answered otherwise, where that comes by itself.
+    fn retry_after_secs(&self) -> Option<u64> {
+        match self {
+            Self::TooMany { retry_after_secs }
+            | Self::ProviderPaused { retry_after_secs }
+            | Self::TooManyOpenDeposits { retry_after_secs, .. } => Some(*retry_after_secs),
+            Self::Unavailable(_) | Self::Unusable(_) | Self::BooksBehind | Self::TurnedAway(_) | Self::InProgress => {
+                Some(UNAVAILABLE_RETRY_SECS)
+            }
+            _ => None,
+        }
+    }
+
+    fn problem(&self) -> Problem {
+        let mut problem = Problem::new(self.code(), self.status().as_u16(), self.to_string());
+        problem.reason = self.reason();
+        match self {
+            Self::Invalid(errors) | Self::BadStatement(errors) | Self::PeriodNotReady(errors) => {
+                problem = problem.with_errors(errors.clone());
+            }
+            Self::MissingPermission(permission) => problem.permission = Some(permission),
+            Self::Declined { transaction_id, figures, .. } => {
+                problem.transaction_id = *transaction_id;
+                problem = problem.with_figures(figures.as_deref().cloned().unwrap_or_default());
+            }
+            Self::NotCancellable { state } => problem.state = Some(state),
+            Self::BankAccountExists { id } => problem.bank_account_id = Some(*id),
+            Self::TooManyOpenDeposits { open, limit, .. } => {
+                let used = i64::try_from(open.len()).ok();
+                problem.open_deposits.clone_from(open);
+                let period = Some(Period::Open);
+                problem = problem.with_figures(Figures { limit: Some(*limit), used, period, ..Figures::default() });
+            }
+            _ => {}
+        }
+        problem
+    }
+}
+
+/// For people, behind the general word.
+fn told(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::MissingPermission => "the role that it needs was taken away",
+        Reason::OtherOrigin => "a page of another origin made the call",
+        Reason::AddressNotAllowed => "no calls are taken from this address",
+        Reason::OwnAccount => "it is about yourself",
+        Reason::OwnApproval => "you asked for it, or it is about yourself; another one must decide",
+        Reason::RoleTooNew => "to approve, a role must be 24 hours old",
+        Reason::StaffFrozen => "you are frozen",
+        Reason::StaffAccount => "it is about one of staff, whose role must go first",
+        Reason::EnrolmentByAnother => "another one must let you enrol a second factor, and take it away",
+        Reason::EmailNotVerified => "the e-mail is not verified",
+        Reason::SecondFactorMissing => "the code of the second factor is required",
+        Reason::StepUpRequired => "give the password or a code again first",
     }
 }
 
 pub fn title(status: u16) -> &'static str {
     StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")
-}
-
-impl Problem {
-    /// Whose it is: the request's id, and where the page about the code is found.
-    pub fn placed(mut self, request_id: &str, public_url: &str) -> Self {
-        self.kind = format!("{}/problems/{}", public_url.trim_end_matches('/'), self.code);
-        self.request_id = Some(request_id.to_owned());
-        self
-    }
-
-    /// The document as a response; `processes/access_log.rs` calls this again once it knows the request's id.
-    pub fn into_body(self) -> Vec<u8> {
-        serde_json::to_vec(&self).expect("a problem is plain data")
-    }
 }
 
 impl IntoResponse for Error {
@@ -349,24 +348,20 @@ impl IntoResponse for Error {
         let body = problem.clone().into_body();
         let mut response = (self.status(), [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         let headers = response.headers_mut();
-        match &self {
-            Self::TooMany { retry_after_secs } | Self::ProviderPaused { retry_after_secs } => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after_secs));
-            }
-            Self::Unavailable(_) | Self::Unusable(_) | Self::BooksBehind | Self::TurnedAway(_) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_SECS));
-            }
-            Self::Unauthenticated => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Self::RangeNotSatisfiable(length) => {
-                let told = HeaderValue::try_from(format!("bytes */{length}")).expect("a number");
-                headers.insert(header::CONTENT_RANGE, told);
-            }
-            Self::Declined { replayed: true, .. } => {
-                headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
-            }
-            _ => {}
+        if let Some(seconds) = self.retry_after_secs() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status() == StatusCode::UNAUTHORIZED {
+            // RFC 9110, 15.5.2: each 401 says how to prove who is calling.
+            let way = if matches!(self, Self::BadSignature) { "Signature" } else { "Bearer" };
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(way));
+        }
+        if let Self::RangeNotSatisfiable(length) = &self {
+            let told = HeaderValue::try_from(format!("bytes */{length}")).expect("a number");
+            headers.insert(header::CONTENT_RANGE, told);
+        }
+        if matches!(self, Self::Declined { replayed: true, .. }) {
+            headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
         }
         let cause = self.source().is_some().then(|| self.chain());
         let expected = matches!(self, Self::TurnedAway(_));

@@ -14,6 +14,16 @@ pub use idempotency::{IdempotencyKey, RequestHash, replayed};
 pub use json::{Json, Path, Query};
 pub use page::Page;
 
+use std::fmt::Display;
+
+use axum::http::{HeaderName, HeaderValue, header};
+
+/// The header of a 201 or 202: where what was made, or what goes on, can be read. A path of ours.
+pub fn located(path: impl Display) -> [(HeaderName, HeaderValue); 1] {
+    let value = HeaderValue::from_str(&path.to_string()).expect("a path of ours is plain ASCII");
+    [(header::LOCATION, value)]
+}
+
 /// In the extensions of every request: what its logs and its answer carry.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);

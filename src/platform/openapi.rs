@@ -8,12 +8,15 @@ mod responses;
 mod schemas;
 pub mod words;
 
-use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::platform::error::Problem;
 
+const KEY: &str = "Idempotency-Key";
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 #[derive(OpenApi)]
@@ -23,7 +26,8 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
         description = "Accounts, deposits and withdrawals.\n\nAmounts are integers in minor units (cents); times are RFC 3339 in UTC. \
             Every failure is an RFC 9457 problem document: program against its `code`. Fields and query parameters that a route \
             does not know are refused. Calls that move money take an `Idempotency-Key`: after no answer, or after a 503, send \
-            the same call with the same key."
+            the same call with the same key; acts of staff may carry one.\n\nWhat may change within v1, and how the end of something is \
+            announced: [versioning and deprecation](/docs/versioning)."
     ),
     servers((url = "/", description = "The service that this document came from")),
     tags(
@@ -77,6 +81,9 @@ pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
     for (path, item) in &mut paths {
         for (method, operation) in operations_mut(item) {
             operation["operationId"] = operation_id(method, path).into();
+            if takes_key(method, operation) {
+                offer_key(operation);
+            }
             schemas::complete_parameters(operation);
             responses::complete((method, path), operation, &mut shared);
             examples::complete(operation, &schemas);
@@ -88,6 +95,37 @@ pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
     document["components"]["schemas"] = schemas.into();
     document["components"]["headers"] = responses::headers();
     document
+}
+
+/// The acts of staff that `processes/repeats.rs` does once: all that send JSON or nothing, but those that demand a key themselves.
+pub fn keyed(document: &utoipa::openapi::OpenApi) -> BTreeSet<String> {
+    let mut document = serde_json::to_value(document).expect("the document is plain data");
+    let mut paths = take(&mut document["paths"]);
+    let mut keyed = BTreeSet::new();
+    for (path, item) in &mut paths {
+        let acts = operations_mut(item).filter(|(method, operation)| takes_key(method, operation));
+        keyed.extend(acts.map(|(method, _)| format!("{} {path}", method.to_uppercase())));
+    }
+    keyed
+}
+
+fn takes_key(method: &str, operation: &Value) -> bool {
+    let schemes = operation["security"].as_array().into_iter().flatten();
+    let is_for_staff = schemes.into_iter().any(|scheme| scheme["bearer"][0].is_string());
+    let has_own = operation["parameters"].as_array().into_iter().flatten().any(|known| known["name"] == KEY);
+    let content = operation["requestBody"]["content"].as_object();
+    let sends_json = content.is_none_or(|kinds| kinds.contains_key("application/json"));
+    method != "get" && is_for_staff && !has_own && sends_json
+}
+
+fn offer_key(operation: &mut Value) {
+    let told = "With one the act is done once: the same call with the same key, within 7 days, is answered as before";
+    let key =
+        json!({"name": KEY, "in": "header", "required": false, "description": told, "schema": {"type": "string"}});
+    match operation["parameters"].as_array_mut() {
+        Some(parameters) => parameters.push(key),
+        None => operation["parameters"] = json!([key]),
+    }
 }
 
 fn operations_mut(item: &mut Value) -> impl Iterator<Item = (&str, &mut Value)> {

@@ -55,9 +55,9 @@ macro_rules! steps_up {
 }
 
 macro_rules! permissions {
-    ($($(#[$doc:meta])* $permission:ident = $name:literal for $roles:ident $($step_up:ident)?,)+) => {
+    ($($(#[doc = $doc:literal])* $permission:ident = $name:literal for $roles:ident $($step_up:ident)?,)+) => {
         $(
-            $(#[$doc])*
+            $(#[doc = $doc])*
             pub struct $permission;
 
             impl Permission for $permission {
@@ -69,6 +69,9 @@ macro_rules! permissions {
 
         /// Every permission with the roles that have it, for tests and documents.
         pub const ALL: &[(&str, &[Role])] = &[$(($name, $roles)),+];
+
+        /// What each is for, in a sentence.
+        pub const MEANINGS: &[(&str, &str)] = &[$(($name, concat!($($doc),*))),+];
 
         /// Whether the acts of a permission need a step-up.
         pub fn needs_step_up(name: &str) -> bool {

@@ -6,9 +6,17 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use serde_json::{Value, json};
 use utoipa::openapi::{RefOr, Response, ResponseBuilder};
 
-use crate::platform::error::{self, FieldError, Wrong};
+use crate::platform::error::{self, FieldError, Reason, Wrong};
 
 const PAGE: &str = include_str!("../../docs/problems.md");
+
+/// Why a 403 is answered, for examples.
+const REASONS: [(&str, Reason); 4] = [
+    ("forbidden", Reason::MissingPermission),
+    ("email_not_verified", Reason::EmailNotVerified),
+    ("totp_required", Reason::SecondFactorMissing),
+    ("step_up_required", Reason::StepUpRequired),
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -59,6 +67,9 @@ impl Entry {
             }
             "too_many_open_deposits" => {
                 example["open_deposits"] = json!(["0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00"]);
+                example["limit"] = json!(1);
+                example["used"] = json!(1);
+                example["period"] = json!("open");
             }
             "insufficient_funds" | "limit_exceeded" | "account_frozen" => {
                 example["transaction_id"] = json!("0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00");
@@ -67,6 +78,19 @@ impl Entry {
             "bank_account_exists" => example["bank_account_id"] = json!("0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00"),
             _ => {}
         }
+        if let (403, Some((_, reason))) = (self.status, REASONS.iter().find(|(code, _)| *code == self.code)) {
+            example["reason"] = json!(reason);
+        }
+        let more = match self.code {
+            "forbidden" => json!({"permission": "held.resolve"}),
+            "insufficient_funds" => json!({"available": 12_550, "currency": "ZAR"}),
+            "limit_exceeded" => {
+                json!({"currency": "ZAR", "limit": 100_000_000, "used": 99_000_000, "period": "24_hours",
+                "resets_at": "2026-03-02T18:30:00Z"})
+            }
+            _ => json!({}),
+        };
+        example.as_object_mut().into_iter().for_each(|all| all.extend(more.as_object().cloned().unwrap_or_default()));
         example
     }
 }

@@ -96,10 +96,15 @@ impl Rate {
 /// Where a caller stands in a bucket, as the `RateLimit-*` headers tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
+    /// Which bucket it is.
+    pub class: Class,
+    /// How many calls may come at once.
     pub limit: u64,
     pub remaining: u64,
     /// Seconds until the bucket is full again.
     pub reset_secs: u64,
+    /// Seconds in which an empty bucket fills.
+    pub window_secs: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +237,7 @@ impl Limiter {
             Some(bucket) => (bucket, Counter::Redis),
             None => (self.local.ask(call, self.started.elapsed()), Counter::Process),
         };
-        bucket.answer(call.rate, counter)
+        bucket.answer(call, counter)
     }
 
     async fn ask(&self, redis: &Redis, call: Call<'_>) -> Option<Bucket> {
@@ -285,12 +290,14 @@ impl Answer {
 }
 
 impl Bucket {
-    fn answer(self, rate: Rate, counter: Counter) -> Answer {
+    fn answer(self, Call { class, rate, .. }: Call<'_>, counter: Counter) -> Answer {
         let used = self.ahead_micros.div_ceil(rate.interval_micros);
         let standing = Standing {
+            class,
             limit: rate.burst,
             remaining: rate.burst.saturating_sub(used),
             reset_secs: self.ahead_micros.div_ceil(1_000_000),
+            window_secs: rate.interval_micros.saturating_mul(rate.burst).div_ceil(1_000_000),
         };
         match self.wait_micros {
             0 => Answer::Allowed(standing, counter),

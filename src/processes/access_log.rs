@@ -12,7 +12,8 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::identity::quota::Quota;
-use crate::platform::{error::Failure, http::RequestId};
+use crate::platform::error::{Failure, FieldError};
+use crate::platform::http::{RequestId, json::is_json};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
@@ -27,7 +28,8 @@ pub async fn record(State(app): State<App>, mut request: Request, next: Next) ->
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let started = Instant::now();
     let span = tracing::info_span!("request", "request.id" = %id);
-    let sent = Sent { id: &id, method: &method, token: request.headers().contains_key(header::AUTHORIZATION) };
+    let (token, json) = (request.headers().contains_key(header::AUTHORIZATION), is_json(request.headers()));
+    let sent = Sent { id: &id, method: &method, token, json };
     let response = next.run(request).instrument(span.clone()).await;
     let mut response = complete(&app, response, &sent);
     quota.write(response.headers_mut());
@@ -78,20 +80,24 @@ struct Sent<'a> {
     method: &'a Method,
     /// Whether it came with a token.
     token: bool,
+    /// Whether it had a body of JSON.
+    json: bool,
 }
 
 fn complete(app: &App, mut response: Response, sent: &Sent<'_>) -> Response {
     if let Some(failure) = response.extensions().get::<Failure>() {
         let mut problem = failure.problem.clone().placed(sent.id, &app.config.public_url);
-        if matches!(*sent.method, Method::GET | Method::HEAD | Method::DELETE) {
-            // There is no body to point into.
-            problem.errors.iter_mut().for_each(|error| error.pointer = None);
+        let no_body = matches!(*sent.method, Method::GET | Method::HEAD | Method::DELETE) || !sent.json;
+        if no_body && problem.code == "invalid_request" {
+            // There is no body to point into: what is wrong is a parameter.
+            problem.errors = problem.errors.into_iter().map(FieldError::of_parameter).collect();
         }
         let body = problem.into_body();
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         *response.body_mut() = Body::from(body);
     }
-    if sent.token && response.headers().contains_key(header::WWW_AUTHENTICATE) {
+    let code = response.extensions().get::<Failure>().map(|failure| failure.problem.code);
+    if sent.token && code == Some("unauthenticated") {
         // RFC 6750, 3.1: only who has sent a token is told that it is worth nothing.
         let told = HeaderValue::from_static("Bearer error=\"invalid_token\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, told);

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`; `GET /docs` and the files of its page; `GET /problems/{code}`: all of them in the binary. No part of the contract: they are for people
+//! `GET /openapi.json`; `GET /docs` and the files of its page; `GET /problems/{code}` and `GET /reasons/{code}`: all of them in the binary. No part of the contract: they are for people
 //! and their tools.
 
 use std::{borrow::Cow, sync::Arc};
@@ -8,11 +8,13 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use serde_json::Value;
 
+use crate::money::reasons;
 use crate::platform::error::{Error, Result, title};
 use crate::platform::http::Download;
 use crate::platform::problems::{self, Entry};
 
 const PAGE: &str = include_str!("docs/page.html");
+const VERSIONING: &str = include_str!("../../docs/versioning.md");
 const START: &str = include_str!("docs/start.js");
 
 /// Scripts, styles and calls of our own only. Swagger UI puts styles on its elements and pictures into its style sheet.
@@ -57,9 +59,26 @@ pub async fn problem(Path(code): Path<String>) -> Result<impl IntoResponse> {
     Ok((headers, page))
 }
 
+/// What a transaction's `failure.code` means to its customer.
+pub async fn reason(Path(code): Path<String>) -> Result<impl IntoResponse> {
+    let text = reasons::for_customers(&code).ok_or(Error::NotFound("reason"))?;
+    // A code of ours by now: nothing in it is to be escaped.
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{code}</title>\n<h1>{code}</h1>\n<p>{text}</p>\n\
+         <p><a href=\"/docs\">The API</a></p>\n"
+    );
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, CACHE),
+    ];
+    Ok((headers, page))
+}
+
 pub async fn file(Path(name): Path<String>) -> Result<impl IntoResponse> {
     let (kind, bytes) = match name.as_str() {
         "start.js" => ("text/javascript; charset=utf-8", Cow::Borrowed(START.as_bytes())),
+        "versioning" => ("text/plain; charset=utf-8", Cow::Borrowed(VERSIONING.as_bytes())),
         "swagger-ui-bundle.js" => ("text/javascript; charset=utf-8", swagger_ui(&name)?),
         "swagger-ui.css" => ("text/css; charset=utf-8", swagger_ui(&name)?),
         _ => return Err(Error::NotFound("path")),

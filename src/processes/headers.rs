@@ -36,8 +36,12 @@ const REQUEST_HEADERS: [HeaderName; 7] = [
     HeaderName::from_static("x-request-id"),
 ];
 /// … and read beside the few headers that every page may.
-const ANSWER_HEADERS: [HeaderName; 13] = [
+const ANSWER_HEADERS: [HeaderName; 17] = [
     HeaderName::from_static("idempotent-replayed"),
+    HeaderName::from_static("deprecation"),
+    HeaderName::from_static("sunset"),
+    HeaderName::from_static("ratelimit"),
+    HeaderName::from_static("ratelimit-policy"),
     HeaderName::from_static("ratelimit-limit"),
     HeaderName::from_static("ratelimit-remaining"),
     HeaderName::from_static("ratelimit-reset"),

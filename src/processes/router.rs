@@ -1,6 +1,7 @@
 //! Every route and every layer, in order.
 
-use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
+use std::sync::{Arc, LazyLock};
+use std::{any::Any, net::SocketAddr, time::Duration};
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, Version, header, uri::Authority};
@@ -23,7 +24,7 @@ use crate::money::{
 };
 use crate::platform::{error::Error, http::Asked, http::json::BODY_BYTES_MAX, openapi, telemetry::panic_text};
 use crate::processes::load::Load;
-use crate::processes::{access_log, headers};
+use crate::processes::{access_log, headers, repeats};
 use crate::processes::{docs, health};
 use crate::webhooks::inbox;
 
@@ -93,7 +94,11 @@ pub fn routes() -> Router<App> {
         .route("/docs", get(docs::page))
         .route("/docs/{file}", get(docs::file))
         .route("/problems/{code}", get(docs::problem))
+        .route("/reasons/{code}", get(docs::reason))
 }
+
+/// The acts of staff that take an idempotency key. Made once: tests make many routers.
+static KEYED: LazyLock<repeats::Routes> = LazyLock::new(|| Arc::new(openapi::keyed(&documented().1)));
 
 /// Routes behind the layers that all of ours are behind; tests put theirs there too.
 pub fn layered(routes: Router<App>, app: App, deadline: Duration) -> Router {
@@ -112,6 +117,7 @@ pub fn layered(routes: Router<App>, app: App, deadline: Duration) -> Router {
                 .layer(CatchPanicLayer::custom(panicked))
                 .layer(from_fn(move |request, next| in_time(deadline, request, next)))
                 .layer(from_fn(move |request, next| Arc::clone(&load).admit(request, next)))
+                .layer(from_fn_with_state((app.clone(), Arc::clone(&KEYED)), repeats::once))
                 .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
         )
         .with_state(app)

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::books::{projector, slots};
 use crate::finance::reconciliation::{self, OtherLeg, Part};
 use crate::finance::statement_files;
-use crate::identity::{audit, mails, sessions, totp};
+use crate::identity::{audit, mails, repeats, sessions, totp};
 use crate::money::{
     adjustments, deposits, journals, requests, restrictions, reversals, safe_mode, transactions, withdrawals,
 };
@@ -158,8 +158,8 @@ async fn prune(app: &App) -> Result<bool> {
     let (sessions, mails) = (sessions::prune(app).await?, mails::prune(app).await?);
     let (webhooks, refused) = (inbox::prune(app).await?, refused::prune(app).await?);
     let (reads, sums) = (audit::prune_reads(app).await?, totp::prune(app).await?);
-    let files = statement_files::prune(app).await?;
-    Ok(sessions || mails || webhooks || refused || reads || sums || files)
+    let (files, calls) = (statement_files::prune(app).await?, repeats::prune(app).await?);
+    Ok(sessions || mails || webhooks || refused || reads || sums || files || calls)
 }
 
 async fn measure(app: &App) -> Result<bool> {

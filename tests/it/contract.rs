@@ -196,6 +196,74 @@ fn every_operation_is_described_in_full() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What every answer of a kind carries: where the new thing is, how to sign in, when to come again, how many calls are left.
+#[test]
+fn no_answer_lacks_the_headers_of_its_kind() {
+    let mut wrong = Vec::new();
+    for (method, path, operation) in operations() {
+        let responses = operation["responses"].as_object().expect("an object");
+        let counted = responses.contains_key("429");
+        for (status, response) in responses {
+            let headers = &resolve(response)["headers"];
+            let promised = |name: &str| resolve(&headers[name])["required"] == true;
+            let mut demand = |is_there: bool, what: &str| {
+                if !is_there {
+                    wrong.push(format!("{method} {path} {status}: {what}"));
+                }
+            };
+            match status.as_str() {
+                "201" | "202" => demand(promised("Location"), "Location"),
+                "401" => demand(promised("WWW-Authenticate"), "WWW-Authenticate"),
+                "429" | "503" => demand(promised("Retry-After"), "Retry-After"),
+                _ => {}
+            }
+            if counted {
+                for name in
+                    ["RateLimit", "RateLimit-Policy", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"]
+                {
+                    demand(headers[name].is_object(), name);
+                }
+            }
+        }
+        let demands_staff = operation["security"][0]["bearer"][0].is_string();
+        let keys = operation["parameters"].as_array().into_iter().flatten();
+        let takes_key = keys.into_iter().any(|parameter| parameter["name"] == "Idempotency-Key");
+        let sends = operation.pointer("/requestBody/content").and_then(Value::as_object);
+        if method != "get"
+            && demands_staff
+            && sends.is_none_or(|kinds| kinds.contains_key("application/json"))
+            && !takes_key
+        {
+            wrong.push(format!("{method} {path}: an act of staff without Idempotency-Key"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Lists are told from other answers by their items: nothing that is a list comes without its page, under another name or bare.
+#[test]
+fn every_list_comes_in_the_one_envelope() {
+    let mut wrong = Vec::new();
+    let mut lists = 0;
+    for (method, path, operation) in operations().filter(|(method, ..)| *method == "get") {
+        let Some(schema) = operation.pointer("/responses/200/content/application~1json/schema").map(resolve) else {
+            continue;
+        };
+        let properties = schema["properties"].as_object();
+        let is_list = |schema: &Value| schema["type"] == "array";
+        let arrays: Vec<&String> =
+            properties.into_iter().flatten().filter(|(_, schema)| is_list(schema)).map(|(name, _)| name).collect();
+        let named = properties.is_some_and(|properties| properties.contains_key("page"));
+        if named && arrays == ["data"] {
+            lists += 1;
+        } else if is_list(schema) || arrays.iter().any(|name| *name == "data") || named {
+            wrong.push(format!("{method} {path}: {arrays:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(lists >= 20, "{lists} lists");
+}
+
 /// A text or number of which nothing more is said.
 fn unlimited(schema: &Value) -> bool {
     let has = |keys: &[&str]| keys.iter().any(|key| schema.get(key).is_some());

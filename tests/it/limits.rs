@@ -52,6 +52,14 @@ async fn every_counted_answer_tells_where_the_caller_stands(db: PgPool) {
     let first = t.get(&customer, "/v1/me").await;
     assert_eq!((number(&first, "ratelimit-limit"), number(&first, "ratelimit-remaining")), (600, 599));
     assert_eq!(number(&first, "ratelimit-reset"), 1);
+    assert_eq!(first.headers["ratelimit-policy"], "\"read\";q=600;w=12");
+    assert_eq!(first.headers["ratelimit"], "\"read\";r=599;t=1");
+    let missing = t.get(&customer, "/v1/transactions/01900000-0000-7000-8000-000000000000").await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+    assert!(
+        missing.headers.contains_key("ratelimit") && missing.headers.contains_key("ratelimit-policy"),
+        "a refusal too"
+    );
     let public = t.send(Method::GET, "/healthz", None, &[], None).await;
     assert!(public.headers.get("ratelimit-limit").is_none());
     t.finish().await;

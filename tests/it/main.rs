@@ -61,6 +61,8 @@ mod provider_objects;
 mod queue;
 mod receivables;
 mod reconciliation;
+mod refusals;
+mod repeats;
 mod reporting;
 mod requests;
 mod restored;

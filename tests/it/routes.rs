@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use octoco::platform::permissions::{ALL, Role};
+use octoco::platform::permissions::{ALL, MEANINGS, Role, needs_step_up};
 use octoco::processes::router;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ struct Route {
 }
 
 /// Routes of the router that are no part of the contract.
-const UNDOCUMENTED: [&str; 4] = ["/openapi.json", "/docs", "/docs/{file}", "/problems/{code}"];
+const UNDOCUMENTED: [&str; 5] = ["/openapi.json", "/docs", "/docs/{file}", "/problems/{code}", "/reasons/{code}"];
 
 fn decide(path: &str, operation: &Value) -> Result<Decision, String> {
     if path.starts_with("/v1/webhooks/") {
@@ -178,6 +178,51 @@ async fn what_is_somebody_elses_is_not_there(db: PgPool) {
     }
     t.drive().await;
     t.finish().await;
+}
+
+/// `docs/permissions.md`, as the code has it.
+fn permissions_page() -> String {
+    let mut page = String::from(
+        "# Who may do what\n\nRoles, permissions and the routes that need them: made from [`src/platform/permissions.rs`](../src/platform/permissions.rs) \
+         and the OpenAPI document,\nand held to both by a test (`routes::the_page_of_permissions_is_the_one_of_the_code`). Customers have none of \
+         these: what they may do is decided by\nownership. *step-up*: acts need a password or a code given in the last 5 minutes. A 403 for want of one \
+         has the reason `missing_permission`.\n\n\
+         | permission | for | support | finance | admin | step-up | routes |\n|---|---|---|---|---|---|---|\n",
+    );
+    let routes = routes_of_permissions();
+    for (name, roles) in ALL {
+        let meaning = MEANINGS.iter().find(|(known, _)| known == name).map_or("", |(_, meaning)| meaning.trim());
+        let has = |role: Role| if roles.contains(&role) { "yes" } else { "" };
+        let [support, finance, admin] = [Role::Support, Role::Finance, Role::Admin].map(has);
+        let step_up = if needs_step_up(name) { "yes" } else { "" };
+        let routes = routes.get(*name).map_or(String::new(), |routes| routes.join("<br>"));
+        page.push_str(&format!("| `{name}` | {meaning} | {support} | {finance} | {admin} | {step_up} | {routes} |\n"));
+    }
+    page
+}
+
+fn routes_of_permissions() -> BTreeMap<String, Vec<String>> {
+    let document = router::openapi();
+    let mut routes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, item) in document["paths"].as_object().expect("an object") {
+        for (method, operation) in item.as_object().expect("an object") {
+            if let Some(permission) = operation["security"][0]["bearer"][0].as_str() {
+                let route = format!("`{} {path}`", method.to_uppercase());
+                routes.entry(permission.to_owned()).or_default().push(route);
+            }
+        }
+    }
+    routes
+}
+
+#[test]
+fn the_page_of_permissions_is_the_one_of_the_code() {
+    let (page, there) = (permissions_page(), include_str!("../../docs/permissions.md"));
+    if page != there {
+        let right = concat!(env!("CARGO_TARGET_TMPDIR"), "/permissions.md");
+        std::fs::write(right, page).expect("it can be written");
+        panic!("docs/permissions.md is not what the code says; the right page is {right}");
+    }
 }
 
 #[test]

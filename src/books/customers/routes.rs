@@ -7,11 +7,12 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{BankAccount, Customer, Look, Mail, Money, Open, Restriction, Session, Sight};
+use super::{BankAccount, Customer, Look, Mail, Open, Restriction, Session, Sight};
 use crate::app::App;
 use crate::identity::notes::routes::NoteView;
 use crate::identity::users::routes::UserView;
 use crate::identity::{emails, sessions, staff::Staff};
+use crate::money::balances::routes::BalanceView;
 use crate::platform::http::{Json, Path};
 use crate::platform::permissions::{
     AuditRead, HeldRead, NotesRead, Permission, TransactionsRead, UsersEndSessions, UsersRead, UsersResendVerification,
@@ -29,7 +30,7 @@ struct CustomerPage {
     profile: UserView,
     state: CustomerState,
     /// Null: see `withheld`.
-    balances: Option<Vec<CustomerBalance>>,
+    balances: Option<Vec<BalanceView>>,
     /// Newest first; without those that were deleted.
     bank_accounts: Vec<BankAccount>,
     /// Those that live, newest first.
@@ -60,31 +61,6 @@ struct CustomerState {
     erased_at: Option<DateTime>,
     /// By currency; without those that nothing is in the way of.
     restrictions: Vec<Restriction>,
-}
-
-/// All amounts are in minor units (cents).
-#[derive(Serialize, ToSchema)]
-struct CustomerBalance {
-    #[schema(example = "ZAR")]
-    currency: &'static str,
-    posted: i64,
-    pending: i64,
-    available: i64,
-    /// What the customer owes: the next deposit repays it first.
-    owed: i64,
-    /// Null: as much as there is may be withdrawn.
-    limits: Option<LimitUse>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct LimitUse {
-    /// At most in one withdrawal …
-    once: i64,
-    /// … and in any 24 hours.
-    daily: i64,
-    /// What has left within 24 hours, or is about to.
-    used: i64,
-    left: i64,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -144,23 +120,6 @@ impl Links {
     }
 }
 
-impl CustomerBalance {
-    fn of(app: &App, money: &Money) -> Self {
-        let limits = app.config.withdrawal_limit(money.currency).map(|limit| {
-            let (once, daily, used) = (limit.once.minor(), limit.daily.minor(), money.used.minor());
-            LimitUse { once, daily, used, left: daily.saturating_sub(used).max(0) }
-        });
-        Self {
-            currency: money.currency.code(),
-            posted: money.wallet.posted(),
-            pending: money.wallet.pending(),
-            available: money.wallet.available(),
-            owed: money.owed,
-            limits,
-        }
-    }
-}
-
 impl From<Session> for CustomerSession {
     fn from(session: Session) -> Self {
         Self {
@@ -208,7 +167,7 @@ impl CustomerPage {
             },
             links: Links::of(customer.user.id),
             profile: customer.user.into(),
-            balances: customer.money.map(|all| all.iter().map(|money| CustomerBalance::of(app, money)).collect()),
+            balances: customer.money.map(|all| all.into_iter().map(BalanceView::from).collect()),
             bank_accounts: customer.bank_accounts,
             sessions: customer.sessions.into_iter().map(CustomerSession::from).collect(),
             mails: customer.mails,

@@ -42,6 +42,8 @@ struct Content {
 pub(super) struct ExportLink {
     /// Where the file is, for whoever has this.
     download_url: String,
+    #[serde(skip)]
+    pub(super) path: String,
     /// It also ends with the session.
     expires_at: DateTime,
 }
@@ -57,8 +59,8 @@ pub(super) async fn make(app: &App, who: Requester, request: Request) -> Result<
     }
     told["expires_at"] = json!(expires_at);
     audit::record(app, &app.db, Entry::of(&who.actor, "export.linked", "export", id).with(told)).await?;
-    let download_url = format!("{}/v1/exports/download?token={token}", app.config.public_url);
-    Ok(ExportLink { download_url, expires_at })
+    let path = format!("/v1/exports/download?token={token}");
+    Ok(ExportLink { download_url: format!("{}{path}", app.config.public_url), path, expires_at })
 }
 
 /// Who made the link and what for; its id.

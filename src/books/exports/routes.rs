@@ -1,7 +1,7 @@
 //! `GET /v1/transactions/export`, and `/v1/exports` for a link that does the same; likewise for staff over everybody's rows.
 
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::{body::Body, extract::State};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -15,7 +15,7 @@ use crate::books::history::{FilterQuery, Scope, StaffQuery};
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
 use crate::money::transactions::NewMetadata;
-use crate::platform::http::{Json, Query, download::streamed};
+use crate::platform::http::{Json, Query, download::streamed, located};
 use crate::platform::{error::Result, permissions::TransactionsRead, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -164,12 +164,8 @@ async fn stream_all(
 /// A browser follows it without a token, as often as it likes, for 15 minutes and while the session lives that asks for it.
 #[utoipa::path(post, path = "/v1/exports", tag = "exports", security(("bearer" = [])), request_body = NewExport,
     responses((status = 201, body = ExportLink), Problems))]
-async fn link_own(
-    State(app): State<App>,
-    caller: Caller,
-    Json(body): Json<NewExport>,
-) -> Result<(StatusCode, Json<ExportLink>)> {
-    Ok((StatusCode::CREATED, Json(link::make(&app, caller.into(), body.into()).await?)))
+async fn link_own(State(app): State<App>, caller: Caller, Json(body): Json<NewExport>) -> Result<impl IntoResponse> {
+    Ok(made(link::make(&app, caller.into(), body.into()).await?))
 }
 
 /// Make a link to an export of everybody's transactions
@@ -181,8 +177,12 @@ async fn link_all(
     State(app): State<App>,
     staff: Staff<TransactionsRead>,
     Json(body): Json<NewExport>,
-) -> Result<(StatusCode, Json<ExportLink>)> {
-    Ok((StatusCode::CREATED, Json(link::make(&app, staff.into(), body.into()).await?)))
+) -> Result<impl IntoResponse> {
+    Ok(made(link::make(&app, staff.into(), body.into()).await?))
+}
+
+fn made(link: ExportLink) -> impl IntoResponse {
+    (StatusCode::CREATED, located(&link.path), Json(link))
 }
 
 /// Download an export

@@ -8,7 +8,10 @@ use uuid::Uuid;
 
 use super::{Detail, Event, LinkedAdjustment, Links, StateAt};
 use crate::money::approvals::Approval;
-use crate::money::transactions::{Hold, Transaction, routes::TransactionView};
+use crate::money::transactions::{
+    Hold, Transaction,
+    routes::{HoldView, TransactionView},
+};
 use crate::platform::clock::DateTime;
 use crate::platform::openapi::words;
 
@@ -26,6 +29,8 @@ pub struct StaffTransactionView {
     held_code: Option<Hold>,
     held_reason: Option<String>,
     held_at: Option<DateTime>,
+    /// The code with its text.
+    hold: Option<HoldView>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -93,6 +98,7 @@ impl From<Transaction> for StaffTransactionView {
             held_code: row.held_code,
             held_reason: row.held_reason.clone(),
             held_at: row.held_at,
+            hold: HoldView::of(&row),
             transaction: TransactionView::for_staff(row),
         }
     }

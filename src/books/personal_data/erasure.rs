@@ -12,7 +12,7 @@ use crate::identity::sessions::{self, Ending};
 use crate::identity::{notes, totp, users};
 use crate::money::restrictions::{self, Kind, State};
 use crate::money::{bank_accounts, transactions};
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Reason, Result};
 use crate::platform::permissions::Role;
 use crate::webhooks::inbox;
 
@@ -34,7 +34,7 @@ pub struct Done {
 pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str) -> Result<Done> {
     let user = users::find(app, user_id).await?;
     if user.role != Role::User {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::StaffAccount));
     }
     if let Some(erasure) = store::find(&app.db, user_id).await?.filter(|erasure| erasure.erased_at.is_some()) {
         return Ok(Done { erasure, erased: true });

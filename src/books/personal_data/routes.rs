@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -12,7 +12,7 @@ use super::{Erasure, PersonalData};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::{Asked, Download, Fields, Json, Path};
+use crate::platform::http::{Asked, Download, Fields, Json, Path, located};
 use crate::platform::permissions::{UsersErase, UsersExportData};
 use crate::platform::problems::Problems;
 
@@ -63,10 +63,13 @@ async fn erase(
     staff: Staff<UsersErase>,
     Path(id): Path<Uuid>,
     Json(body): Json<ErasureBody>,
-) -> Result<(StatusCode, Json<Erasure>)> {
+) -> Result<Response> {
     let mut fields = Fields::default();
     let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
     fields.finish()?;
     let done = super::erase(&app, &staff.actor, staff.user_id, id, &note).await?;
-    Ok((if done.erased { StatusCode::OK } else { StatusCode::ACCEPTED }, Json(done.erasure)))
+    if done.erased {
+        return Ok(Json(done.erasure).into_response());
+    }
+    Ok((StatusCode::ACCEPTED, located(format_args!("/v1/admin/users/{id}")), Json(done.erasure)).into_response())
 }

@@ -11,7 +11,7 @@ use super::{Hit, What};
 use crate::app::App;
 use crate::books::history::filter::row_of;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Query};
+use crate::platform::http::{Fields, Json, Page, Query};
 use crate::platform::{
     error::Result,
     permissions::{AuditRead, SearchAll},
@@ -51,12 +51,6 @@ struct HitView {
     link: String,
 }
 
-#[derive(Serialize, ToSchema)]
-struct Hits {
-    /// At most ten of each kind and field.
-    data: Vec<HitView>,
-}
-
 fn of_journal(transfer: Uuid) -> bool {
     Leg::from_byte(transfer.as_bytes()[15]).is_some_and(Leg::is_journals)
 }
@@ -80,11 +74,15 @@ impl HitView {
 /// Leads from an id, an e-mail, a name, a key or a call to the row. Of a call that made no row, was not on record, or was refused before,
 /// there is only the log of the processes. Needs `search.all`. Audited, without what was looked for.
 #[utoipa::path(get, path = "/v1/admin/search", tag = "staff", security(("bearer" = ["search.all"])), params(SearchQuery),
-    responses((status = 200, body = Hits), Problems))]
-async fn find(State(app): State<App>, staff: Staff<SearchAll>, Query(query): Query<SearchQuery>) -> Result<Json<Hits>> {
+    responses((status = 200, body = Page<HitView>), Problems))]
+async fn find(
+    State(app): State<App>,
+    staff: Staff<SearchAll>,
+    Query(query): Query<SearchQuery>,
+) -> Result<Json<Page<HitView>>> {
     let mut fields = Fields::default();
     let text = fields.search("q", &query.q, 1..=Q_CHARS_MAX);
     fields.finish()?;
     let hits = super::find(&app, &text, staff.has::<AuditRead>()).await?;
-    Ok(Json(Hits { data: hits.into_iter().map(|hit| HitView::of(hit, &text)).collect() }))
+    Ok(Json(Page::whole(hits.into_iter().map(|hit| HitView::of(hit, &text)).collect())))
 }

@@ -28,7 +28,7 @@ use super::found::{BreakType, Found, Heals, Owner, Part, Severity, Window};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::clock::DateTime;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Reason, Result};
 use crate::platform::text_enum::text_enum;
 
 pub use store::{Filter, Note};
@@ -346,7 +346,7 @@ pub async fn accept(app: &App, (actor, by): (&Actor, Uuid), id: Uuid) -> Result<
     let known = store::lock(&mut *tx, id).await?.ok_or(Error::NotFound("break"))?;
     let (first, note) = known.acceptance_by.zip(known.acceptance_note.as_deref()).ok_or(Error::StaleState)?;
     if first == by {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnApproval));
     }
     let (journal_id, adjustment_id) = (None, None);
     let resolved = Resolved { code: Code::Accepted, note, by: first, accepted_by: Some(by), journal_id, adjustment_id };

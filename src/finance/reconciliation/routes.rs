@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::fields::storable;
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
 use crate::platform::permissions::{ReconciliationRead, ReconciliationResolve, ReconciliationRun};
 use crate::platform::{clock::DateTime, problems::Problems, text_enum::text_enum};
 
@@ -329,7 +329,7 @@ async fn start(
     State(app): State<App>,
     staff: Staff<ReconciliationRun>,
     Json(body): Json<NewRunBody>,
-) -> Result<(StatusCode, Json<RunView>)> {
+) -> Result<impl IntoResponse> {
     let mut fields = Fields::default();
     let kind: Option<NewKind> = fields.word("kind", Some(&body.kind));
     let since = body.since.as_deref().and_then(|time| fields.moment("since", time)).map(storable);
@@ -345,7 +345,8 @@ async fn start(
     };
     let run = runs::start_by(&app, &staff.actor, kind, since).await?;
     app.notifier.wake();
-    Ok((StatusCode::ACCEPTED, Json(run.into())))
+    let place = located(format_args!("/v1/admin/reconciliation/runs/{}", run.id));
+    Ok((StatusCode::ACCEPTED, place, Json(RunView::from(run))))
 }
 
 /// A run's report

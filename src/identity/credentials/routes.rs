@@ -1,7 +1,8 @@
 //! `POST /v1/auth/password/forgot`, `POST /v1/auth/password/reset`, `POST /v1/auth/password`.
 
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
-use axum::{extract::State, response::AppendHeaders};
+use axum::response::{AppendHeaders, IntoResponse};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -10,7 +11,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::app::App;
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::{cookies::SameSite, sessions::routes::device_cookie, users::Email};
-use crate::platform::{error::Result, http::Json, problems::Problems, tokens::LinkToken};
+use crate::platform::http::{Json, located};
+use crate::platform::{error::Result, problems::Problems, tokens::LinkToken};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(forgot)).routes(routes!(reset)).routes(routes!(change))
@@ -51,9 +53,10 @@ async fn forgot(
     State(app): State<App>,
     visitor: AnonymousClient,
     Json(body): Json<ForgottenPassword>,
-) -> Result<StatusCode> {
+) -> Result<impl IntoResponse> {
     super::forgot(&app, &visitor, &Email::parse(&body.email)?).await?;
-    Ok(StatusCode::ACCEPTED)
+    // Where it goes on, with the token of the mail.
+    Ok((StatusCode::ACCEPTED, located("/v1/auth/password/reset")))
 }
 
 /// Set a new password by the link of a mail

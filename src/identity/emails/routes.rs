@@ -1,6 +1,6 @@
 //! `POST /v1/auth/verify-email`, `POST /v1/auth/verify-email/resend`, `POST /v1/me/email`.
 
-use axum::{extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -9,7 +9,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::app::App;
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::users::Email;
-use crate::platform::{error::Result, http::Json, problems::Problems, tokens::LinkToken};
+use crate::platform::http::{Json, located};
+use crate::platform::{error::Result, problems::Problems, tokens::LinkToken};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(verify)).routes(routes!(resend)).routes(routes!(change))
@@ -49,9 +50,9 @@ async fn verify(State(app): State<App>, visitor: AnonymousClient, Json(body): Js
 /// Nothing is sent where it is verified already.
 #[utoipa::path(post, path = "/v1/auth/verify-email/resend", tag = "auth", security(("bearer" = [])),
     responses((status = 202), Problems))]
-async fn resend(State(app): State<App>, caller: Caller) -> Result<StatusCode> {
+async fn resend(State(app): State<App>, caller: Caller) -> Result<impl IntoResponse> {
     super::resend(&app, &caller).await?;
-    Ok(StatusCode::ACCEPTED)
+    Ok((StatusCode::ACCEPTED, located("/v1/me")))
 }
 
 /// Change my e-mail
@@ -60,8 +61,8 @@ async fn resend(State(app): State<App>, caller: Caller) -> Result<StatusCode> {
 /// Then the old address is told, and all my sessions but this one end. The answer is the same where somebody has the new address.
 #[utoipa::path(post, path = "/v1/me/email", tag = "auth", security(("bearer" = [])), request_body = NewEmail,
     responses((status = 202), (status = 401, description = "`invalid_credentials`: the password is wrong"), Problems))]
-async fn change(State(app): State<App>, caller: Caller, Json(body): Json<NewEmail>) -> Result<StatusCode> {
+async fn change(State(app): State<App>, caller: Caller, Json(body): Json<NewEmail>) -> Result<impl IntoResponse> {
     let new = Email::of_field("new_email", &body.new_email)?;
     super::change(&app, &caller, &new, body.password).await?;
-    Ok(StatusCode::ACCEPTED)
+    Ok((StatusCode::ACCEPTED, located("/v1/me")))
 }

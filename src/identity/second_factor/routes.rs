@@ -1,7 +1,7 @@
 //! `GET`, `POST /v1/me/totp`, `POST /v1/me/totp/confirm`, `POST /v1/me/totp/disable`, `POST /v1/auth/step-up`,
 //! `POST /v1/admin/users/{id}/totp-reset`.
 
-use axum::{extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,7 +14,7 @@ use crate::identity::caller::Caller;
 use crate::identity::{staff::Staff, totp};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::{Json, Path};
+use crate::platform::http::{Json, Path, located};
 use crate::platform::{permissions::UsersResetTotp, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -142,18 +142,14 @@ async fn show(State(app): State<App>, caller: Caller) -> Result<Json<TotpView>> 
         (status = 401, description = "`invalid_credentials`: the password is wrong"),
         (status = 403, description = "`forbidden`: staff need an `enrolment_token`"),
         (status = 409, description = "`stale_state`: there is one; disable it, or let an admin reset it"), Problems))]
-async fn begin(
-    State(app): State<App>,
-    caller: Caller,
-    Json(body): Json<NewTotp>,
-) -> Result<(StatusCode, Json<StartedView>)> {
+async fn begin(State(app): State<App>, caller: Caller, Json(body): Json<NewTotp>) -> Result<impl IntoResponse> {
     let started = super::begin(&app, &caller, body.password, body.enrolment_token).await?;
     let view = StartedView {
         secret: started.secret.expose_secret().to_owned(),
         otpauth_url: started.url.expose_secret().to_owned(),
         expires_at: started.expires_at,
     };
-    Ok((StatusCode::CREATED, Json(view)))
+    Ok((StatusCode::CREATED, located("/v1/me/totp"), Json(view)))
 }
 
 /// Enrol it by its first code

@@ -1,6 +1,6 @@
 //! `POST /v1/auth/register`; for staff `GET /v1/admin/users`, `GET /v1/admin/users/{id}`.
 
-use axum::{extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,7 +11,7 @@ use super::{Email, Filter, Registration, User, passwords};
 use crate::app::App;
 use crate::identity::caller::AnonymousClient;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
 use crate::platform::permissions::{Role, UsersRead};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -89,9 +89,9 @@ async fn register(
     State(app): State<App>,
     visitor: AnonymousClient,
     Json(body): Json<NewUser>,
-) -> Result<(StatusCode, Json<UserView>)> {
+) -> Result<impl IntoResponse> {
     let user = super::register(&app, &visitor, body.parse()?).await?;
-    Ok((StatusCode::CREATED, Json(user.into())))
+    Ok((StatusCode::CREATED, located("/v1/me"), Json(UserView::from(user))))
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -13,8 +13,9 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, take_of};
 use crate::money::approvals::{self, Approval};
-use crate::money::transactions::{FailureReason, State, routes::parse_amount};
-use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, page, replayed};
+use crate::money::transactions::routes::{FailureView, parse_amount};
+use crate::money::transactions::{FailureReason, State};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, located, page, replayed};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, AdjustmentsRead};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -95,6 +96,7 @@ struct AdjustmentView {
     /// The maker.
     requested_by: Uuid,
     failure_reason: Option<FailureReason>,
+    failure: Option<FailureView>,
     /// What it clears in suspense.
     item_id: Option<Uuid>,
     /// The customer's transaction that it sets right.
@@ -126,6 +128,7 @@ impl AdjustmentView {
             reason: adjustment.reason,
             requested_by: adjustment.requested_by,
             failure_reason: row.failure_reason,
+            failure: row.failure_reason.map(FailureView::for_staff),
             item_id: adjustment.item_id,
             transaction_id: adjustment.about_id,
             adjustment_hash: hash.hex(),
@@ -194,8 +197,9 @@ async fn propose(
     Json(body): Json<NewAdjustmentBody>,
 ) -> Result<impl IntoResponse> {
     let proposed = super::propose(&app, (staff.user_id, &staff.actor), body.parse(&app)?, key).await?;
+    let place = located(format_args!("/v1/admin/adjustments/{}", proposed.adjustment.transaction.id));
     let view = AdjustmentView::with_approvals(&app, proposed.adjustment).await?;
-    Ok((StatusCode::CREATED, replayed(proposed.replayed), view))
+    Ok((StatusCode::CREATED, place, replayed(proposed.replayed), view))
 }
 
 /// One correction

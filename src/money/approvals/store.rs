@@ -181,22 +181,30 @@ pub(super) async fn lock_people(db: impl PgExecutor<'_>, people: &[Uuid]) -> sql
     sqlx::query!("select from users where id = any($1) order by id for share", people).execute(db).await.map(drop)
 }
 
-/// Whether somebody has one of the roles since then or longer, and is not frozen.
-pub(super) async fn is_entitled(
+pub(super) struct Entitlement {
+    pub(super) has_role: bool,
+    pub(super) for_long: bool,
+    pub(super) is_frozen: bool,
+}
+
+/// Whether somebody has one of the roles, since then or longer, and is frozen.
+pub(super) async fn entitlement(
     db: impl PgExecutor<'_>,
     who: Uuid,
     roles: &[String],
     since: DateTime,
-) -> sqlx::Result<bool> {
-    let found = sqlx::query_scalar!(
-        r#"select exists (select from users u where u.id = $1 and u.role = any($2) and u.role_since <= $3 and not exists (
-                select from restrictions r
-                 where r.user_id = u.id and r.kind = 'freeze' and r.state <> 'lifted')) as "found!""#,
+) -> sqlx::Result<Option<Entitlement>> {
+    let found = sqlx::query_as!(
+        Entitlement,
+        r#"select u.role = any($2) as "has_role!", u.role_since <= $3 as "for_long!", exists (
+                  select from restrictions r
+                   where r.user_id = u.id and r.kind = 'freeze' and r.state <> 'lifted') as "is_frozen!"
+             from users u where u.id = $1"#,
         who,
         roles,
         since
     );
-    found.fetch_one(db).await
+    found.fetch_optional(db).await
 }
 
 pub(super) async fn use_up(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime) -> sqlx::Result<()> {

@@ -11,11 +11,12 @@ use super::{BankAccount, Details, NewBankAccount, branch_codes};
 use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
 use crate::identity::totp;
-use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, replayed};
-use crate::platform::{clock::DateTime, error::Result, problems::Problems};
+use crate::platform::error::{Error, Result};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, located, replayed};
+use crate::platform::{clock::DateTime, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(add, list)).routes(routes!(delete))
+    OpenApiRouter::new().routes(routes!(add, list)).routes(routes!(show, delete))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -119,7 +120,19 @@ async fn add(
             super::add(&app, &caller, new, key.as_ref()).await?
         }
     };
-    Ok((StatusCode::CREATED, replayed(added.replayed), Json(BankAccountView::from(added.account))))
+    let place = located(format_args!("/v1/bank-accounts/{}", added.account.id));
+    Ok((StatusCode::CREATED, place, replayed(added.replayed), Json(BankAccountView::from(added.account))))
+}
+
+/// One of my bank accounts
+///
+/// With the last four digits of its number.
+#[utoipa::path(get, path = "/v1/bank-accounts/{id}", tag = "bank accounts", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = BankAccountView), Problems))]
+async fn show(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Json<BankAccountView>> {
+    let own = super::list(&app, caller.user_id).await?.into_iter().find(|account| account.id == id);
+    Ok(Json(own.ok_or(Error::NotFound("bank account"))?.into()))
 }
 
 /// My bank accounts

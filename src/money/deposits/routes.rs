@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
 use crate::money::transactions::NewMetadata;
 use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
-use crate::platform::http::{Fields, IdempotencyKey, Json, Path, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Path, located, replayed};
 use crate::platform::{error::Result, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -64,7 +64,8 @@ async fn create(
 ) -> Result<impl IntoResponse> {
     let new = NewDeposit { request_id: caller.origin.request_id, ..body.parse(&app)? };
     let opened = super::open(&app, caller.user_id, new, key).await?;
-    Ok((StatusCode::CREATED, replayed(opened.replayed), Json(TransactionView::from(opened.deposit))))
+    let place = located(format_args!("/v1/transactions/{}", opened.deposit.id));
+    Ok((StatusCode::CREATED, place, replayed(opened.replayed), Json(TransactionView::from(opened.deposit))))
 }
 
 /// Cancel a deposit

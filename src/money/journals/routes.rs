@@ -9,15 +9,15 @@ use uuid::Uuid;
 
 use super::kinds::{Facts, Side};
 use super::{
-    Arrival, Evidence, EvidenceKind, Failure, Filter, Journal, Kind, NewJournal, OpenAccount, Outcome, Resolution,
-    State,
+    Arrival, Evidence, EvidenceKind, Failure, Filter, Journal, JournalFailureView, Kind, NewJournal, OpenAccount,
+    Outcome, Resolution, State,
 };
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, parse_note, take_of};
 use crate::money::approvals::{self, Approval};
 use crate::money::transactions::routes::parse_amount;
-use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, json, page, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, json, located, page, replayed};
 use crate::platform::permissions::{HeldResolve, JournalsApprove, JournalsCreate, JournalsRead};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -249,6 +249,7 @@ struct JournalView {
     /// The maker.
     requested_by: Uuid,
     failure_reason: Option<Failure>,
+    failure: Option<JournalFailureView>,
     /// Why a person must look: see `resolve`.
     held_reason: Option<String>,
     /// Over everything that is approved: send it back with the decision.
@@ -287,6 +288,7 @@ impl JournalView {
             reason: journal.reason,
             requested_by: journal.requested_by,
             failure_reason: journal.failure,
+            failure: journal.failure.map(JournalFailureView::from),
             held_reason: journal.held_reason,
             journal_hash: hash.hex(),
             approvals_needed,
@@ -367,8 +369,9 @@ async fn propose(
     Json(body): Json<NewJournalBody>,
 ) -> Result<impl IntoResponse> {
     let proposed = super::propose(&app, (staff.user_id, &staff.actor), body.parse(&app)?, key).await?;
+    let place = located(format_args!("/v1/admin/journals/{}", proposed.journal.id));
     let view = JournalView::with_approvals(&app, proposed.journal).await?;
-    Ok((StatusCode::CREATED, replayed(proposed.replayed), view))
+    Ok((StatusCode::CREATED, place, replayed(proposed.replayed), view))
 }
 
 /// One journal

@@ -2,11 +2,14 @@
 
 use chrono::NaiveDate;
 use ledger::{AccountCode, Amount};
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::kinds::{EvidenceKind, Kind, OpenAccount, Side};
 use crate::app::App;
 use crate::money::approvals::SubjectHash;
+use crate::money::reasons;
 use crate::money::subject::Subject;
 use crate::money::transactions::Approved;
 use crate::platform::{clock::DateTime, text_enum::text_enum};
@@ -44,6 +47,20 @@ text_enum! {
         /// What is held would not cover any more what is owed.
         PositionShort = "position_short",
         ClosedByReview = "closed_by_review",
+    }
+}
+
+/// A failure with its text.
+#[derive(Serialize, ToSchema)]
+pub struct JournalFailureView {
+    code: Failure,
+    #[schema(example = "Nobody decided within 7 days.")]
+    message: &'static str,
+}
+
+impl From<Failure> for JournalFailureView {
+    fn from(code: Failure) -> Self {
+        Self { code, message: reasons::failure(code.name()).staff }
     }
 }
 

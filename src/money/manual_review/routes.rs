@@ -10,7 +10,10 @@ use super::{ReleaseDecision, Resolution};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::{ApprovalDecision, SubjectHash, routes::parse_note};
-use crate::money::transactions::{self, HeldFilter, Hold, Kind, Transaction, routes::TransactionView};
+use crate::money::transactions::{
+    self, HeldFilter, Hold, Kind, Transaction,
+    routes::{HoldView, TransactionView},
+};
 use crate::platform::error::{Error, Result};
 use crate::platform::http::fields::storable;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
@@ -53,6 +56,8 @@ struct HeldView {
     held_code: Option<Hold>,
     held_reason: Option<String>,
     held_at: Option<DateTime>,
+    /// The code with its text.
+    hold: Option<HoldView>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -77,6 +82,7 @@ impl From<Transaction> for HeldView {
             held_code: row.held_code,
             held_reason: row.held_reason.clone(),
             held_at: row.held_at,
+            hold: HoldView::of(&row),
             transaction: TransactionView::for_staff(row),
         }
     }

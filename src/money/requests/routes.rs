@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::identity::users::routes::UserView;
 use crate::money::approvals::routes::decision_bodies;
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
 use crate::platform::permissions::{RequestsDecide, RequestsRead, Role, UsersFreeze, UsersManageRoles};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -124,8 +124,8 @@ async fn change(
     })
 }
 
-fn asked(request: Request) -> (StatusCode, Json<RequestView>) {
-    (StatusCode::ACCEPTED, Json(request.into()))
+fn asked(request: Request) -> impl IntoResponse {
+    (StatusCode::ACCEPTED, located(format_args!("/v1/admin/requests/{}", request.id)), Json(RequestView::from(request)))
 }
 
 /// Ask to unfreeze a customer
@@ -138,7 +138,7 @@ async fn unfreeze(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
     Path(id): Path<Uuid>,
-) -> Result<(StatusCode, Json<RequestView>)> {
+) -> Result<impl IntoResponse> {
     let maker = Maker { id: staff.user_id, actor: &staff.actor };
     Ok(asked(super::ask_to_lift(&app, maker, id, Kind::Unfreeze).await?))
 }
@@ -153,7 +153,7 @@ async fn reopen(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
     Path(id): Path<Uuid>,
-) -> Result<(StatusCode, Json<RequestView>)> {
+) -> Result<impl IntoResponse> {
     let maker = Maker { id: staff.user_id, actor: &staff.actor };
     Ok(asked(super::ask_to_lift(&app, maker, id, Kind::Reopen).await?))
 }

@@ -7,9 +7,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Destination, Direction, FailureReason, Kind, Metadata, Outcome, ShownState, State, Transaction};
+use super::{Destination, Direction, FailureReason, Hold, Kind, Metadata, Outcome, ShownState, State, Transaction};
 use crate::app::App;
-use crate::money::bank_accounts;
+use crate::money::{bank_accounts, reasons};
 use crate::platform::clock::DateTime;
 use crate::platform::error::Wrong;
 use crate::platform::http::{Fields, Json};
@@ -52,6 +52,10 @@ pub struct TransactionView {
     pub charged_back: i64,
     /// Why it ended without moving money; `cancelled_by_customer` also while it is being cancelled.
     pub failure_reason: Option<FailureReason>,
+    /// The same with a text for whoever reads this.
+    pub failure: Option<FailureView>,
+    /// While it is `under_review`: what there is to say.
+    pub review: Option<ReviewView>,
     /// Deposits that were paid and did not fit: what became of that money.
     pub outcome: Option<Outcome>,
     /// As it was given with the request.
@@ -80,15 +84,60 @@ impl From<Destination> for DestinationView {
     }
 }
 
+#[derive(Serialize, ToSchema)]
+pub struct FailureView {
+    code: FailureReason,
+    /// For people; staff are told more than customers.
+    #[schema(example = "The balance did not cover the amount. Nothing was taken.")]
+    message: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ReviewView {
+    #[schema(example = "We are checking the payment. Your money is safe.")]
+    message: &'static str,
+}
+
+/// Staff's: why a person must look.
+#[derive(Serialize, ToSchema)]
+pub struct HoldView {
+    code: Hold,
+    #[schema(
+        example = "Revio has not said its last word for too long. Ask Revio; a withdrawal may be released by two people."
+    )]
+    message: &'static str,
+}
+
+impl FailureView {
+    fn for_customers(code: FailureReason) -> Self {
+        Self { code, message: reasons::failure(code.name()).customer }
+    }
+
+    pub fn for_staff(code: FailureReason) -> Self {
+        Self { code, message: reasons::failure(code.name()).staff }
+    }
+}
+
+impl HoldView {
+    pub fn of(row: &Transaction) -> Option<Self> {
+        row.held_code.map(|code| Self { code, message: reasons::hold(code.name()).staff })
+    }
+}
+
 impl TransactionView {
     /// As it is, held or not.
     pub fn for_staff(row: Transaction) -> Self {
-        Self::from(Transaction { held_reason: None, ..row })
+        let failure = row.failure_reason.map(FailureView::for_staff);
+        Self { failure, ..Self::from(Transaction { held_reason: None, held_code: None, ..row }) }
     }
 }
 
 impl From<Transaction> for TransactionView {
     fn from(row: Transaction) -> Self {
+        let review = row.is_under_review().then(|| {
+            let code = row.held_code.unwrap_or(Hold::GaveUp);
+            ReviewView { message: reasons::hold(code.name()).customer }
+        });
         Self {
             id: row.id,
             kind: row.kind,
@@ -106,6 +155,8 @@ impl From<Transaction> for TransactionView {
             refunded: row.reversed.refunded_minor,
             charged_back: row.reversed.charged_back_minor,
             failure_reason: row.failure_reason,
+            failure: row.failure_reason.map(FailureView::for_customers),
+            review,
             outcome: row.outcome,
             description: row.description,
             metadata: row.metadata,

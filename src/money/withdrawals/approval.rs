@@ -31,7 +31,7 @@ use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, Rule, Su
 use crate::money::bank_accounts::{self, Details};
 use crate::money::subject;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Kind, Move, Provider, State, Transaction};
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Reason, Result};
 use crate::platform::permissions::{Permission, WithdrawalsApprove};
 use crate::platform::queue::LEASE;
 
@@ -225,7 +225,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 async fn open_subject(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
     let subject = find(app, id).await?;
     if subject.withdrawal.user_id == decision.by {
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::OwnApproval));
     }
     let row = &subject.withdrawal;
     // What is on hold is for `manual_review`.

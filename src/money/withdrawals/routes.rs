@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
 use crate::money::transactions::NewMetadata;
 use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
-use crate::platform::http::{Fields, IdempotencyKey, Json, Path, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Path, located, replayed};
 use crate::platform::{error::Result, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -72,7 +72,8 @@ async fn create(
     Json(body): Json<NewWithdrawalBody>,
 ) -> Result<impl IntoResponse> {
     let requested = super::request(&app, &caller, body.parse(&app)?, key).await?;
-    Ok((StatusCode::ACCEPTED, replayed(requested.replayed), Json(TransactionView::from(requested.withdrawal))))
+    let place = located(format_args!("/v1/transactions/{}", requested.withdrawal.id));
+    Ok((StatusCode::ACCEPTED, place, replayed(requested.replayed), Json(TransactionView::from(requested.withdrawal))))
 }
 
 /// Cancel a withdrawal

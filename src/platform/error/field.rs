@@ -137,9 +137,11 @@ pub struct FieldError {
     /// For people.
     #[schema(example = "must be greater than zero")]
     pub message: String,
-    /// Where it stands in the body, as a JSON pointer (RFC 6901) in a fragment; null for a header or a query parameter.
+    /// Where it stands in the body, as a JSON pointer (RFC 6901) in a fragment; null for a header or a parameter.
     #[schema(example = "#/amount")]
     pub pointer: Option<String>,
+    /// The name of the parameter of the query or the path that is wrong; null for a header or a field of the body.
+    pub parameter: Option<String>,
     /// What the code's words are about: see `code`.
     #[schema(value_type = Object, example = json!({"min": 1}))]
     pub parameters: Map<String, Value>,
@@ -157,6 +159,17 @@ impl FieldError {
                 name.replace('~', "~0").replace('/', "~1").replace(['.', '['], "/").replace(']', "")
             )),
         };
-        Self { code: wrong.code(), message: wrong.message(), parameters: wrong.parameters(), pointer, field }
+        let (code, message, parameters) = (wrong.code(), wrong.message(), wrong.parameters());
+        Self { field, code, message, pointer, parameter: None, parameters }
+    }
+
+    /// Of the query or the path: it stands nowhere in a body.
+    pub fn parameter(name: impl Into<String>, wrong: impl Into<Wrong>) -> Self {
+        Self::new(name, wrong).of_parameter()
+    }
+
+    pub fn of_parameter(self) -> Self {
+        let parameter = self.pointer.is_some().then(|| self.field.clone()).or(self.parameter);
+        Self { pointer: None, parameter, ..self }
     }
 }

@@ -5,7 +5,7 @@ mod mistakes;
 use std::{borrow::Cow, fmt::Display, time::Duration};
 
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::{body::Bytes, http::request::Parts};
@@ -13,14 +13,16 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::platform::error::{Error, Wrong};
+use serde_json::error::Category;
+
+use crate::platform::error::{Error, FieldError, Wrong};
 
 /// The largest body of any call but a webhook: a bank account's is 400 bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Shorter than the request's own deadline, so that the caller's slowness is not taken for ours.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(15);
-/// How much of a serde message is repeated; it may quote what was sent.
-const MESSAGE_CHARS_MAX: usize = 160;
+/// How much of a field's name is repeated: of one that we do not know it is what was sent.
+const NAME_CHARS_MAX: usize = 160;
 
 /// The one parameter that is an object.
 const METADATA: &str = "metadata";
@@ -78,17 +80,20 @@ fn body_error(rejection: BytesRejection) -> Error {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 /// Every body of ours is an object. serde takes an array for one too, field by field, whatever the fields are called.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    if std::str::from_utf8(bytes).is_err() {
+        return Err(Error::InvalidJson("it is not UTF-8".to_owned()));
+    }
     if bytes.iter().find(|byte| !b" \t\r\n".contains(byte)) != Some(&b'{') {
         return Err(match serde_json::from_slice::<IgnoredAny>(bytes) {
             Ok(_) => Error::field("body", Wrong::Type("a JSON object")),
-            Err(cause) => Error::InvalidJson(shorten(&cause.to_string())),
+            Err(cause) => malformed(&cause),
         });
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
@@ -96,17 +101,31 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         let path = error.path().to_string();
         let cause = error.into_inner();
         if cause.is_data() {
-            Error::Invalid(mistakes::all::<T>(bytes, mistakes::of(&path, &cause.to_string())))
+            Error::Invalid(mistakes::of_body::<T>(bytes, mistakes::of(&path, &cause.to_string())))
         } else {
-            Error::InvalidJson(shorten(&cause.to_string()))
+            malformed(&cause)
         }
     })?;
     reader.end().map_err(|_| Error::InvalidJson("something follows the value".to_owned()))?;
     Ok(value)
 }
 
+/// Where the parser stopped, without its words: those change with its version and tell of its types.
+fn malformed(cause: &serde_json::Error) -> Error {
+    Error::InvalidJson(match cause.classify() {
+        Category::Eof => "it ends too early".to_owned(),
+        _ => format!("it cannot be read from line {}, column {}", cause.line(), cause.column()),
+    })
+}
+
 fn shorten(text: &str) -> String {
-    text.chars().take(MESSAGE_CHARS_MAX).collect()
+    text.chars().take(NAME_CHARS_MAX).collect()
+}
+
+fn query_of<T: DeserializeOwned>(query: &str) -> Result<T, FieldError> {
+    let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    serde_path_to_error::deserialize(reader)
+        .map_err(|error| mistakes::of(&error.path().to_string(), &error.inner().to_string()))
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
@@ -114,11 +133,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
         let query = parts.uri.query().unwrap_or_default();
+        let unreadable = form_urlencoded::parse(query.as_bytes())
+            .filter(|(name, value)| {
+                name.contains(char::REPLACEMENT_CHARACTER) || value.contains(char::REPLACEMENT_CHARACTER)
+            })
+            .map(|(name, _)| {
+                FieldError::parameter(shorten(&name), Wrong::Characters("must be UTF-8, each byte as %XX"))
+            });
+        let unreadable: Vec<FieldError> = unreadable.collect();
+        if !unreadable.is_empty() {
+            return Err(Error::Invalid(unreadable));
+        }
         let query = folded(query);
-        let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
-        serde_path_to_error::deserialize(reader)
-            .map(Self)
-            .map_err(|error| Error::Invalid(vec![mistakes::of(&error.path().to_string(), &error.inner().to_string())]))
+        query_of(&query).map(Self).map_err(|first| {
+            let mistakes = mistakes::of_query::<T>(&query, first);
+            Error::Invalid(mistakes.into_iter().map(FieldError::of_parameter).collect())
+        })
     }
 }
 
@@ -165,8 +195,13 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
-        path.map(|axum::extract::Path(value)| Self(value))
-            .map_err(|_| Error::field("id", Wrong::Format("is not a UUID")))
+        path.map(|axum::extract::Path(value)| Self(value)).map_err(|_| {
+            let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+            let name = route.split(['{', '}']).nth(1).unwrap_or("id");
+            let is_id = std::any::type_name::<T>().ends_with("Uuid");
+            let told = if is_id { "is not a UUID" } else { "is not what this path takes" };
+            Error::Invalid(vec![FieldError::parameter(name, Wrong::Format(told))])
+        })
     }
 }
 
@@ -247,6 +282,61 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_in_our_words() {
+        for (body, told) in [
+            (&b""[..], "it ends too early"),
+            (b"{", "it ends too early"),
+            (b"{\"amount\": ", "it ends too early"),
+            (b"{\"amount\": \xff}", "it is not UTF-8"),
+            (b"{amount: 1}", "it cannot be read from line 1, column 2"),
+            (b"{\"amount\": 1,\n}", "it cannot be read from line 2, column 1"),
+            (b"{\"amount\": NaN}", "it cannot be read from line 1, column 12"),
+            (b"{\"amount\": \"\\ud800\"}", "it cannot be read from line 1, column 19"),
+            (b"<a/>", "it cannot be read from line 1, column 1"),
+        ] {
+            match parse::<Body>(body).expect_err("must be refused") {
+                Error::InvalidJson(words) => assert_eq!(words, told, "{}", String::from_utf8_lossy(body)),
+                other => panic!("{other}: {}", String::from_utf8_lossy(body)),
+            }
+        }
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its parsing is tested")]
+    struct Wanted {
+        limit: Option<i64>,
+        open: Option<bool>,
+        id: Option<uuid::Uuid>,
+        role: Option<crate::platform::permissions::Role>,
+        q: String,
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_query_is_told_at_once() {
+        let told = |query: &str| -> Vec<(String, &'static str)> {
+            let first = query_of::<Wanted>(query).expect_err("must be refused");
+            let all = mistakes::of_query::<Wanted>(query, first);
+            all.into_iter().map(|error| (error.field, error.code.name())).collect()
+        };
+        let named = |pairs: &[(&str, &'static str)]| -> Vec<(String, &'static str)> {
+            pairs.iter().map(|(field, code)| ((*field).to_owned(), *code)).collect()
+        };
+        assert_eq!(
+            told("limit=x&open=perhaps&id=7&role=king&colour=red"),
+            named(&[
+                ("limit", "type"),
+                ("open", "type"),
+                ("id", "format"),
+                ("role", "choice"),
+                ("colour", "unknown"),
+                ("q", "required")
+            ])
+        );
+        assert_eq!(told("limit=99999999999999999999&q=a&q=b"), named(&[("limit", "format"), ("q", "duplicate")]));
     }
 
     fn wrong(body: &str) -> (String, String) {

@@ -8,7 +8,18 @@ use crate::platform::permissions::needs_step_up;
 use crate::platform::problems::{self, Entry};
 
 const PROBLEM: &str = "application/problem+json";
-const RATE_LIMIT_HEADERS: [&str; 3] = ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"];
+const RATE_LIMIT_HEADERS: [&str; 5] =
+    ["RateLimit", "RateLimit-Policy", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"];
+
+/// What passes by itself: the answer says when to try again.
+const WAITING: [&str; 6] = [
+    "rate_limited",
+    "unavailable",
+    "provider_unavailable",
+    "books_behind",
+    "request_in_progress",
+    "too_many_open_deposits",
+];
 
 /// Problem responses by their codes: most routes share them, so the document holds each once, as a component.
 #[derive(Default)]
@@ -34,6 +45,8 @@ impl Facts {
         let steps_up = method != "get" && permission.is_some_and(needs_step_up);
         let signature = scheme("revio_signature").is_some();
         let has_body = operation.get("requestBody").is_some();
+        let key = parameters.iter().find(|parameter| parameter["name"] == "Idempotency-Key");
+        let optional_key = permission.is_some() && key.is_some_and(|key| key["required"] == false);
         let counted = operation["responses"].get(problems::MARK).is_some();
         // Each line is true of an extractor or of a layer.
         let codes = [
@@ -46,6 +59,8 @@ impl Facts {
             (signature, "bad_signature"),
             (true, "rate_limited"),
             (path.contains('{'), "not_found"),
+            (optional_key, "idempotency_key_reused"),
+            (optional_key, "request_in_progress"),
             ((has_body || !parameters.is_empty()) && !signature, "invalid_request"),
             (has_body, "invalid_json"),
             (has_body, "payload_too_large"),
@@ -53,7 +68,7 @@ impl Facts {
         ];
         Self {
             counted,
-            idempotent: parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key"),
+            idempotent: key.is_some(),
             codes: codes.into_iter().filter(|(answers, _)| counted && *answers).map(|(_, code)| code).collect(),
         }
     }
@@ -76,7 +91,7 @@ pub(super) fn complete(called: (&str, &str), operation: &mut Value, shared: &mut
         let named = named(&response, &status);
         if named.is_empty() {
             add_description(&mut response, &status);
-            add_headers(&mut response, &facts);
+            add_headers(&mut response, &status, &facts);
             all.insert(status, response);
         } else {
             let number = named[0].status;
@@ -149,13 +164,24 @@ fn add_description(response: &mut Value, status: &str) {
     }
 }
 
-fn add_headers(response: &mut Value, facts: &Facts) {
+fn add_headers(response: &mut Value, status: &str, facts: &Facts) {
     let own = super::take(&mut response["headers"]);
     let limits = RATE_LIMIT_HEADERS.into_iter().filter(|_| facts.counted);
     let replayed = facts.idempotent.then_some("Idempotent-Replayed");
-    let mut headers = refer(["X-Request-Id"].into_iter().chain(limits).chain(replayed));
+    let location = ["201", "202"].contains(&status).then_some("Location");
+    let wait = (status == "503").then_some("Retry-After");
+    let mut headers = refer(["X-Request-Id"].into_iter().chain(location).chain(wait).chain(limits).chain(replayed));
     headers.extend(own);
     response["headers"] = headers.into();
+}
+
+/// `Retry-After` under its own name, whether it is promised or not.
+fn refer_problem(names: impl IntoIterator<Item = &'static str>) -> Map<String, Value> {
+    let mut headers = refer(names);
+    if let Some(maybe) = headers.remove("Retry-After-Maybe") {
+        headers.insert("Retry-After".to_owned(), maybe);
+    }
+    headers
 }
 
 fn refer(names: impl IntoIterator<Item = &'static str>) -> Map<String, Value> {
@@ -183,14 +209,16 @@ fn problem(status: u16, codes: &BTreeSet<&'static str>) -> Value {
         when => format!("`{}`: {when}", entry.code),
     };
     let has = |code: &str| codes.contains(code);
-    let waits = has("rate_limited") || has("unavailable") || has("provider_unavailable") || has("books_behind");
+    // Where each of the codes comes with it, the header is promised; where only some do, it may be there.
+    let waits = codes.iter().filter(|code| WAITING.contains(code)).count();
     let headers = ["X-Request-Id"]
         .into_iter()
-        .chain(waits.then_some("Retry-After"))
-        .chain(has("unauthenticated").then_some("WWW-Authenticate"))
+        .chain((waits == codes.len()).then_some("Retry-After"))
+        .chain((waits > 0 && waits < codes.len()).then_some("Retry-After-Maybe"))
+        .chain((status == 401).then_some("WWW-Authenticate"))
         .chain(has("range_not_satisfiable").then_some("Content-Range"))
         .chain(has("idempotency_key_reused").then_some("Idempotent-Replayed"))
-        .chain(RATE_LIMIT_HEADERS.into_iter().filter(|_| has("rate_limited")));
+        .chain(RATE_LIMIT_HEADERS);
     let examples: Map<String, Value> =
         entries.iter().map(|entry| (entry.code.to_owned(), json!({"value": entry.example()}))).collect();
     let narrowed = json!({"type": "object", "required": ["status", "code"], "properties": {
@@ -198,7 +226,7 @@ fn problem(status: u16, codes: &BTreeSet<&'static str>) -> Value {
     }});
     json!({
         "description": entries.iter().map(described).collect::<Vec<_>>().join("\n\n"),
-        "headers": refer(headers),
+        "headers": refer_problem(headers),
         "content": {PROBLEM: {
             "schema": {"allOf": [{"$ref": "#/components/schemas/Problem"}, narrowed]},
             "examples": examples,
@@ -221,6 +249,20 @@ pub(super) fn headers() -> Value {
             "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
         },
         "Retry-After": {"description": "Seconds to wait before the next try", "required": true, "schema": whole},
+        "Retry-After-Maybe": {"description": "Seconds to wait before the next try, where waiting helps", "schema": whole},
+        "Location": {
+            "description": "Where what was made, or what goes on, can be read: a path of this service",
+            "required": true,
+            "schema": {"type": "string", "format": "uri-reference", "example": "/v1/transactions/0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00"},
+        },
+        "RateLimit": {
+            "description": "The limit that is closest: how many calls are left (`r`), and in how many seconds all are again (`t`)",
+            "schema": {"type": "string", "example": "\"read\";r=599;t=1"},
+        },
+        "RateLimit-Policy": {
+            "description": "The same limit: how many calls may come at once (`q`), and the seconds in which so many come anew (`w`)",
+            "schema": {"type": "string", "example": "\"read\";q=600;w=12"},
+        },
         "RateLimit-Limit": {"description": "How many calls may come at once", "schema": whole},
         "RateLimit-Remaining": {"description": "How many may still come now", "schema": whole},
         "RateLimit-Reset": {"description": "Seconds until all may come again", "schema": whole},
@@ -237,6 +279,10 @@ pub(super) fn headers() -> Value {
             "description": "Which part it is, and of how many bytes; of none, only how many there are",
             "schema": {"type": "string", "example": "bytes 0-499/1234"},
         },
-        "WWW-Authenticate": {"description": "How to prove who is calling", "schema": {"type": "string", "example": "Bearer"}},
+        "WWW-Authenticate": {
+            "description": "How to prove who is calling",
+            "required": true,
+            "schema": {"type": "string", "example": "Bearer error=\"invalid_token\""},
+        },
     })
 }

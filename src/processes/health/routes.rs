@@ -32,8 +32,9 @@ async fn healthz() -> &'static str {
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 async fn readyz(State(app): State<App>) -> impl IntoResponse {
     let readiness = super::readiness(&app).await;
-    let status = if readiness.status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(readiness))
+    let is_ready = readiness.status == "ready";
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, (!is_ready).then_some([(header::RETRY_AFTER, "2")]), Json(readiness))
 }
 
 async fn metrics(State(app): State<App>) -> impl IntoResponse {

@@ -10,7 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Call, Endpoint, Verdict};
 use crate::app::App;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Reason, Result};
 use crate::platform::{http::address, http::json::whole_body, problems::Problems};
 
 /// The one real body that was seen has 2.2 kB; this is ample (`revio.md` 10, 28).
@@ -59,7 +59,7 @@ async fn receive(app: &App, endpoint: Endpoint, request: Request) -> Result<Stat
     let allowed = &app.config.revio_allowed_networks;
     if !allowed.is_empty() && !address.is_some_and(|address| address::is_in(allowed, address)) {
         app.metrics.webhook_calls.with_label_values(&["refused"]).inc();
-        return Err(Error::Forbidden);
+        return Err(Error::Forbidden(Reason::AddressNotAllowed));
     }
     let source_address = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
     let body = whole_body(Request::from_parts(parts.clone(), body), BODY_DEADLINE).await.map_err(too_large)?;

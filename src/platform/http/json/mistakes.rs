@@ -1,16 +1,17 @@
-//! Every mistake of a body at once, in our words. serde stops at the first; so each that is found is put right with some value that
-//! passes, until the body does or nothing that is tried helps. `http::json` calls this for bodies that it has refused already.
+//! Every mistake of a body or a query at once, in our words. serde stops at the first; so each that is found is put right with some value
+//! that passes, until the whole does or nothing that is tried helps. `http::json` calls this for what it has refused already.
 
 use std::collections::{HashMap, VecDeque};
+use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::shorten;
+use super::{query_of, shorten};
 use crate::platform::error::{FieldCode, FieldError, Wrong};
 
 /// Enough for every field of any body; whoever sends more mistakes hears of the first.
-const TRIES_MAX: usize = 64;
+const TRIES_MAX: usize = 128;
 
 /// The mistake that a message of serde's is about. For a field that is missing, unknown or doubled, serde puts the name into it, in backquotes.
 pub(super) fn of(path: &str, message: &str) -> FieldError {
@@ -49,6 +50,7 @@ fn in_our_words(message: &str) -> Wrong {
         text if is_integer(text) && message.starts_with("invalid value") => Wrong::Format("is out of range"),
         text if is_integer(text) => Wrong::Type("a whole number"),
         "f32" | "f64" => Wrong::Type("a number"),
+        _ if message.contains("float literal") => Wrong::Type("a number"),
         _ if message.starts_with("UUID parsing failed") || message.contains("UUID") => Wrong::Format("is not a UUID"),
         _ if message.contains("datetime") || message.contains("date") => {
             Wrong::Format("is not a time or date of RFC 3339")
@@ -66,9 +68,62 @@ fn is_integer(expected: &str) -> bool {
     matches!(expected, "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" | "isize" | "an integer")
 }
 
+/// What was sent, as it is put right field by field.
+trait Draft {
+    /// Sets what stands where a mistake is, or takes it away. `None`: there is no such place.
+    fn put(&mut self, field: &str, filler: Option<Value>) -> Option<()>;
+    /// The first mistake that there still is.
+    fn mistake(&self) -> Option<FieldError>;
+}
+
+struct Body<T>(Value, PhantomData<T>);
+
+impl<T: DeserializeOwned> Draft for Body<T> {
+    fn put(&mut self, field: &str, filler: Option<Value>) -> Option<()> {
+        put(&mut self.0, &steps(field), filler)
+    }
+
+    fn mistake(&self) -> Option<FieldError> {
+        let read = serde_path_to_error::deserialize::<_, T>(self.0.clone());
+        read.err().map(|error| of(&error.path().to_string(), &error.inner().to_string()))
+    }
+}
+
+struct Pairs<T>(Vec<(String, String)>, PhantomData<T>);
+
+impl<T: DeserializeOwned> Draft for Pairs<T> {
+    fn put(&mut self, field: &str, filler: Option<Value>) -> Option<()> {
+        let place = self.0.iter().position(|(name, _)| name == field);
+        self.0.retain(|(name, _)| name != field);
+        let text = match filler {
+            None => return place.map(drop),
+            Some(Value::String(text)) => text,
+            Some(other) => other.to_string(),
+        };
+        self.0.insert(place.unwrap_or(self.0.len()), (field.to_owned(), text));
+        Some(())
+    }
+
+    fn mistake(&self) -> Option<FieldError> {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish();
+        query_of::<T>(&query).err()
+    }
+}
+
 /// The first mistake and all others that can be found behind it.
-pub(super) fn all<T: DeserializeOwned>(bytes: &[u8], first: FieldError) -> Vec<FieldError> {
-    let Ok(mut body) = serde_json::from_slice(bytes) else { return vec![first] };
+pub(super) fn of_body<T: DeserializeOwned>(bytes: &[u8], first: FieldError) -> Vec<FieldError> {
+    match serde_json::from_slice(bytes) {
+        Ok(body) => all(Body::<T>(body, PhantomData), first),
+        Err(_) => vec![first],
+    }
+}
+
+pub(super) fn of_query<T: DeserializeOwned>(query: &str, first: FieldError) -> Vec<FieldError> {
+    let pairs = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    all(Pairs::<T>(pairs, PhantomData), first)
+}
+
+fn all(mut draft: impl Draft, first: FieldError) -> Vec<FieldError> {
     let mut untried: HashMap<String, VecDeque<Option<Value>>> = HashMap::new();
     let (mut found, mut mistake) = (vec![first.clone()], first);
     for _ in 0..TRIES_MAX {
@@ -76,10 +131,10 @@ pub(super) fn all<T: DeserializeOwned>(bytes: &[u8], first: FieldError) -> Vec<F
         // One of the words that there are is known once a text was tried.
         fillers.extend(mistake.parameters.get("allowed").and_then(|words| words.get(0)).cloned().map(Some));
         let Some(filler) = fillers.pop_front() else { break };
-        if put(&mut body, &steps(&mistake.field), filler).is_none() {
+        if draft.put(&mistake.field, filler).is_none() {
             break;
         }
-        let Some(next) = mistake_of::<T>(&body) else { break };
+        let Some(next) = draft.mistake() else { break };
         if found.iter().all(|known| known.field != next.field) {
             found.push(next.clone());
         }
@@ -95,11 +150,6 @@ pub(super) fn all<T: DeserializeOwned>(bytes: &[u8], first: FieldError) -> Vec<F
 
 fn is_inside(field: &str, whole: &str) -> bool {
     field.strip_prefix(whole).is_some_and(|rest| rest.starts_with(['.', '[']))
-}
-
-fn mistake_of<T: DeserializeOwned>(body: &Value) -> Option<FieldError> {
-    let read = serde_path_to_error::deserialize::<_, T>(body.clone());
-    read.err().map(|error| of(&error.path().to_string(), &error.inner().to_string()))
 }
 
 /// What a field may want: the right one of them gets serde past it. `None` takes it away.

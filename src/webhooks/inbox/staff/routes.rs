@@ -1,7 +1,7 @@
 //! `GET /v1/admin/webhooks`, `GET /v1/admin/webhooks/{id}`, `POST /v1/admin/webhooks/{id}/replay`,
 //! `POST /v1/admin/webhooks/replay`, `POST /v1/admin/webhooks/{id}/dismiss`, `POST /v1/admin/webhooks/dead`.
 
-use axum::{extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::fields::storable;
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
 use crate::platform::permissions::{WebhooksDismiss, WebhooksRead, WebhooksReadWhole, WebhooksReplay};
 use crate::platform::problems::Problems;
 use crate::platform::text_enum::text_enum;
@@ -158,11 +158,12 @@ async fn replay(
     State(app): State<App>,
     staff: Staff<WebhooksReplay>,
     Path(id): Path<Uuid>,
-) -> Result<(StatusCode, Json<LogDetailView>)> {
+) -> Result<impl IntoResponse> {
     if inbox::replay(&app, &staff.actor, &[id]).await?.is_empty() {
         return Err(Error::NotFound("accepted webhook"));
     }
-    Ok((StatusCode::ACCEPTED, redacted(&app, id).await?))
+    let place = located(format_args!("/v1/admin/webhooks/{id}"));
+    Ok((StatusCode::ACCEPTED, place, redacted(&app, id).await?))
 }
 
 /// Let many events run again
@@ -175,13 +176,13 @@ async fn replay_many(
     State(app): State<App>,
     staff: Staff<WebhooksReplay>,
     Json(body): Json<ReplayBody>,
-) -> Result<(StatusCode, Json<Replayed>)> {
+) -> Result<impl IntoResponse> {
     if body.ids.is_empty() || body.ids.len() > REPLAY_MAX {
         return Err(Error::field("ids", Wrong::Length(1, REPLAY_MAX, "ids")));
     }
     let replayed = inbox::replay(&app, &staff.actor, &body.ids).await?;
     let not_found = body.ids.into_iter().filter(|id| !replayed.contains(id)).collect();
-    Ok((StatusCode::ACCEPTED, Json(Replayed { replayed, not_found })))
+    Ok((StatusCode::ACCEPTED, located("/v1/admin/webhooks"), Json(Replayed { replayed, not_found })))
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -1,0 +1,137 @@
+//! SQL of `repeats`.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::identity::rotation::KeyUse;
+use crate::platform::{clock::DateTime, encryption::Encrypted};
+
+pub(super) struct New<'a> {
+    pub(super) id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) key: &'a str,
+    pub(super) hash: &'a [u8],
+    pub(super) now: DateTime,
+}
+
+pub(super) struct Known {
+    pub(super) id: Uuid,
+    pub(super) request_hash: Vec<u8>,
+    pub(super) answer: Option<Encrypted>,
+}
+
+/// False when the key is there already.
+pub(super) async fn insert_once(db: impl PgExecutor<'_>, new: &New<'_>, claimed_until: DateTime) -> sqlx::Result<bool> {
+    let insert = sqlx::query!(
+        "insert into idempotent_calls (id, user_id, idempotency_key, request_hash, claimed_until, created_at)
+         values ($1, $2, $3, $4, $5, $6) on conflict (user_id, idempotency_key) do nothing",
+        new.id,
+        new.user_id,
+        new.key,
+        new.hash,
+        claimed_until,
+        new.now
+    );
+    Ok(insert.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn find(db: impl PgExecutor<'_>, user_id: Uuid, key: &str) -> sqlx::Result<Option<Known>> {
+    let row = sqlx::query!(
+        "select id, request_hash, answer, key_id from idempotent_calls where user_id = $1 and idempotency_key = $2",
+        user_id,
+        key
+    );
+    Ok(row.fetch_optional(db).await?.map(|row| Known {
+        id: row.id,
+        request_hash: row.request_hash,
+        answer: row.answer.zip(row.key_id).map(|(bytes, key_id)| Encrypted { key_id, bytes }),
+    }))
+}
+
+/// The new turn, if the lease of the one before is over.
+pub(super) async fn take_over(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    now: DateTime,
+    claimed_until: DateTime,
+) -> sqlx::Result<Option<i32>> {
+    let update = sqlx::query_scalar!(
+        "update idempotent_calls set turn = turn + 1, claimed_until = $3
+          where id = $1 and answer is null and claimed_until <= $2 returning turn",
+        id,
+        now,
+        claimed_until
+    );
+    update.fetch_optional(db).await
+}
+
+/// Nothing where somebody has taken the call over.
+pub(super) async fn answer(db: impl PgExecutor<'_>, (id, turn): (Uuid, i32), answer: &Encrypted) -> sqlx::Result<()> {
+    let update = sqlx::query!(
+        "update idempotent_calls set answer = $3, key_id = $4 where id = $1 and turn = $2 and answer is null",
+        id,
+        turn,
+        answer.bytes,
+        answer.key_id
+    );
+    update.execute(db).await.map(drop)
+}
+
+pub(super) async fn release(db: impl PgExecutor<'_>, (id, turn): (Uuid, i32)) -> sqlx::Result<()> {
+    sqlx::query!("delete from idempotent_calls where id = $1 and turn = $2 and answer is null", id, turn)
+        .execute(db)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn delete_before(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
+    let delete = sqlx::query!(
+        "delete from idempotent_calls
+          where id in (select id from idempotent_calls where created_at <= $1 limit $2 for update skip locked)",
+        before,
+        limit
+    );
+    Ok(delete.execute(db).await?.rows_affected())
+}
+
+pub(super) async fn encrypted_by_others(
+    db: impl PgExecutor<'_>,
+    key_id: &str,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<(Uuid, Encrypted)>> {
+    let rows = sqlx::query!(
+        r#"select id, answer as "answer!", key_id as "key_id!" from idempotent_calls
+            where key_id <> $1 and id > $2 order by id limit $3"#,
+        key_id,
+        after,
+        limit
+    );
+    let rows = rows.fetch_all(db).await?.into_iter();
+    Ok(rows.map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.answer })).collect())
+}
+
+/// False when it was pruned since it was read.
+pub(super) async fn reencrypt(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    old: &Encrypted,
+    new: &Encrypted,
+) -> sqlx::Result<bool> {
+    let update = sqlx::query!(
+        "update idempotent_calls set answer = $3, key_id = $4 where id = $1 and answer = $2",
+        id,
+        old.bytes,
+        new.bytes,
+        new.key_id
+    );
+    Ok(update.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
+    let rows = sqlx::query_as!(
+        KeyUse,
+        r#"select key_id as "id!", count(*) as "rows!" from idempotent_calls where key_id is not null group by key_id order by 1"#
+    );
+    rows.fetch_all(db).await
+}

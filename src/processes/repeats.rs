@@ -1,0 +1,83 @@
+//! The layer behind which acts of staff take an `Idempotency-Key` (`identity/repeats.rs`): it gives the request its call, and keeps the
+//! answer. Which routes do, the OpenAPI document says: those that it offers the header for (`platform/openapi.rs`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::body::{self, Body};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, header, request::Parts};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::identity::repeats::{self, ANSWER_BYTES_MAX, Answer, Call};
+use crate::platform::error::{Error, Result};
+use crate::platform::http::json::BODY_BYTES_MAX;
+use crate::platform::http::{IdempotencyKey, RequestHash};
+use crate::platform::tokens::Claims;
+
+/// Methods and paths, as `POST /v1/admin/held/{id}/resolve`.
+pub type Routes = Arc<BTreeSet<String>>;
+
+pub async fn once(State((app, routes)): State<(App, Routes)>, request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    // Whoever is nobody is refused without a look at the body, and it is not waited for here (`load.rs`).
+    let known = request.extensions().get::<Claims>().is_some();
+    let keyed = known && request.headers().contains_key("idempotency-key");
+    if !keyed || !routes.contains(&format!("{} {path}", request.method())) {
+        return next.run(request).await;
+    }
+    match with_call(request).await {
+        Ok((request, call)) => {
+            let (answer, response) = kept(next.run(request).await).await;
+            if let Err(error) = repeats::finish(&app, &call, answer.as_ref()).await {
+                // It was done all the same; its repeat finds that out, once the lease is over.
+                tracing::warn!(error = error.chain(), "the answer to a call with a key was not kept");
+            }
+            response
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn with_call(request: Request) -> Result<(Request, Call)> {
+    let (mut parts, body) = request.into_parts();
+    let key = IdempotencyKey::from_request_parts(&mut parts, &()).await?;
+    let bytes = body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Error::TooLarge(BODY_BYTES_MAX))?;
+    let call = Call::new(key, hash(&parts, &bytes));
+    parts.extensions.insert(call.clone());
+    Ok((Request::from_parts(parts, Body::from(bytes)), call))
+}
+
+/// White space and the order of fields make no difference. What is no JSON is refused by the route.
+fn hash(parts: &Parts, bytes: &[u8]) -> RequestHash {
+    let meant = serde_json::from_slice::<Value>(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into());
+    RequestHash::of(parts.method.as_str(), &(parts.uri.to_string(), meant))
+}
+
+/// What is kept of an answer, if it is a success of reasonable size, and the answer itself.
+async fn kept(response: Response) -> (Option<Answer>, Response) {
+    let is_repeat = response.headers().contains_key("idempotent-replayed");
+    if is_repeat || !response.status().is_success() {
+        return (None, response);
+    }
+    let (parts, body) = response.into_parts();
+    let Ok(bytes) = body::to_bytes(body, usize::MAX).await else {
+        return (None, Error::internal("an answer that was not whole").into_response());
+    };
+    let text = |name: HeaderName| text(&parts.headers, &name);
+    let body = String::from_utf8(bytes.to_vec()).ok().filter(|body| body.len() <= ANSWER_BYTES_MAX);
+    let answer = body.map(|body| Answer {
+        status: parts.status.as_u16(),
+        content_type: text(header::CONTENT_TYPE),
+        location: text(header::LOCATION),
+        body,
+    });
+    (answer, Response::from_parts(parts, Body::from(bytes)))
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}

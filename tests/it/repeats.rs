@@ -1,0 +1,121 @@
+//! Acts of staff with an `Idempotency-Key`: done once, answered again, and only to whoever may.
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use octoco::identity::audit::Actor;
+use octoco::identity::{repeats, users};
+use octoco::platform::permissions::Role;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::harness::{Answer, Customer, TestApp};
+
+async fn act(t: &TestApp, staff: &Customer, path: &str, key: &str, body: Value) -> Answer {
+    t.send(Method::POST, path, Some(&t.token(staff)), &[("Idempotency-Key", key)], Some(body)).await
+}
+
+async fn acts(t: &TestApp, action: &str) -> i64 {
+    sqlx::query_scalar("select count(*) from audit_log where action = $1")
+        .bind(action)
+        .fetch_one(&t.app.db)
+        .await
+        .expect("PostgreSQL answers")
+}
+
+fn body(reason: &str) -> Value {
+    json!({"reason": reason})
+}
+
+#[sqlx::test]
+async fn the_same_call_with_the_same_key_is_done_once_and_answered_again(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (finance, customer) = (t.staff(Role::Finance).await, t.customer().await);
+    let path = format!("/v1/admin/users/{}/freeze", customer.id);
+    let first = act(&t, &finance, &path, "k1", body("looks odd")).await;
+    assert_eq!((first.status, first.replayed()), (StatusCode::OK, false), "{}", first.body);
+    let again = act(&t, &finance, &path, "k1", body("looks odd")).await;
+    assert_eq!((again.status, again.replayed(), &again.body), (first.status, true, &first.body));
+    assert_eq!(again.headers["content-type"], first.headers["content-type"]);
+    let other = act(&t, &finance, &path, "k1", body("another reason")).await;
+    assert_eq!((other.status, other.code()), (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"));
+    let elsewhere = act(&t, &finance, &format!("/v1/admin/users/{}/close", customer.id), "k1", body("looks odd")).await;
+    assert_eq!(elsewhere.code(), "idempotency_key_reused", "another route is another call");
+    let bad = act(&t, &finance, &path, "two words", body("looks odd")).await;
+    assert_eq!((bad.code(), &bad.body["errors"][0]["field"]), ("invalid_request", &json!("Idempotency-Key")));
+    // What came from another person is that person's.
+    let second = t.staff(Role::Finance).await;
+    let theirs = act(&t, &second, &path, "k1", body("looks odd")).await;
+    assert_eq!((theirs.status, theirs.replayed()), (StatusCode::OK, false));
+    let lifted = format!("/v1/admin/users/{}/unfreeze", customer.id);
+    let asked = t.send(Method::POST, &lifted, Some(&t.token(&finance)), &[("Idempotency-Key", "k2")], None).await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
+    let again = t.send(Method::POST, &lifted, Some(&t.token(&finance)), &[("Idempotency-Key", "k2")], None).await;
+    assert_eq!((again.replayed(), &again.body), (true, &asked.body));
+    assert_eq!(again.headers["location"], format!("/v1/admin/requests/{}", asked.id()));
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn of_many_at_once_one_acts(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let path = "/v1/admin/reconciliation/runs";
+    let run = json!({"kind": "manual", "since": "2026-03-01"});
+    let answers = join_all((0..12).map(|_| act(&t, &finance, path, "k1", run.clone()))).await;
+    let begun: Vec<&Answer> = answers.iter().filter(|answer| answer.status == StatusCode::ACCEPTED).collect();
+    assert!(begun.iter().filter(|answer| !answer.replayed()).count() == 1, "one of them acts");
+    assert!(begun.iter().all(|answer| answer.id() == begun[0].id()));
+    for waiting in answers.iter().filter(|answer| answer.status != StatusCode::ACCEPTED) {
+        assert_eq!((waiting.status, waiting.code()), (StatusCode::CONFLICT, "request_in_progress"));
+        assert!(waiting.headers.contains_key("retry-after"));
+    }
+    let runs: i64 =
+        sqlx::query_scalar("select count(*) from reconciliation_runs").fetch_one(&t.app.db).await.expect("answers");
+    assert_eq!(runs, 1);
+}
+
+#[sqlx::test]
+async fn a_refusal_gives_the_key_back_and_a_repeat_is_answered_only_to_whoever_may(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (finance, customer) = (t.staff(Role::Finance).await, t.customer().await);
+    let path = format!("/v1/admin/users/{}/freeze", customer.id);
+    let wrong = act(&t, &finance, &path, "k1", body("")).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    assert_eq!(act(&t, &finance, &path, "k1", body("looks odd")).await.status, StatusCode::OK, "nothing was done");
+    let before = acts(&t, "staff.called").await;
+    assert!(act(&t, &finance, &path, "k1", body("looks odd")).await.replayed());
+    assert_eq!(acts(&t, "staff.called").await, before + 1, "a repeat is on record");
+    users::change_role(&t.app, &Actor::system(), finance.id, Role::Support).await.expect("the user is there");
+    let after = act(&t, &finance, &path, "k1", body("looks odd")).await;
+    assert_eq!((after.status, after.code()), (StatusCode::FORBIDDEN, "forbidden"));
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_call_that_was_cut_off_is_taken_over_and_answers_are_encrypted_and_end(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (finance, customer) = (t.staff(Role::Finance).await, t.customer().await);
+    let path = format!("/v1/admin/users/{}/freeze", customer.id);
+    let first = act(&t, &finance, &path, "k1", body("looks odd")).await;
+    let kept: Vec<u8> =
+        sqlx::query_scalar("select answer from idempotent_calls").fetch_one(&t.app.db).await.expect("an answer");
+    assert!(!String::from_utf8_lossy(&kept).contains("freeze"), "it is encrypted");
+    // As a process leaves it that dies in the middle.
+    sqlx::query("update idempotent_calls set answer = null, key_id = null").execute(&t.app.db).await.expect("done");
+    assert_eq!(act(&t, &finance, &path, "k1", body("looks odd")).await.code(), "request_in_progress");
+    t.advance(TimeDelta::seconds(61));
+    let taken_over = act(&t, &finance, &path, "k1", body("looks odd")).await;
+    assert_eq!((taken_over.status, taken_over.replayed()), (StatusCode::OK, false), "{}", taken_over.body);
+    assert_eq!(taken_over.body["data"].as_array().map(Vec::len), first.body["data"].as_array().map(Vec::len));
+    assert!(act(&t, &finance, &path, "k1", body("looks odd")).await.replayed());
+    t.advance(TimeDelta::days(8));
+    assert!(!repeats::prune(&t.app).await.expect("PostgreSQL answers"));
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from idempotent_calls").fetch_one(&t.app.db).await.expect("answers");
+    assert_eq!(left, 0);
+    t.drive().await;
+    t.finish().await;
+}
