@@ -83,7 +83,8 @@ create table mails (
     sent_at    timestamptz,
 
     constraint mails_kind      check (kind in ('email_verification', 'password_reset', 'email_change', 'email_changed', 'email_taken',
-        'bank_account_added', 'new_device', 'password_changed', 'second_factor_changed', 'withdrawal', 'deposit')),
+        'bank_account_added', 'new_device', 'password_changed', 'second_factor_changed', 'withdrawal', 'deposit',
+        'webhook_endpoint_disabled')),
     constraint mails_recipient check (user_id is not null or address is not null),
     constraint mails_state     check (state in ('pending', 'sent', 'dropped', 'dead')),
     constraint mails_due       check ((due_at is not null) = (state = 'pending')),

@@ -26,6 +26,7 @@ use octoco::{
     platform::signature::PublicKeys,
     processes::server::{self, Server},
     webhooks::inbox::rotation::Webhooks,
+    webhooks::outgoing::rotation::OutgoingSecrets,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
@@ -391,6 +392,7 @@ async fn rotate(app: App) -> Result<ExitCode, BoxError> {
         rotate_table(&app, &Webhooks).await?,
         rotate_table(&app, &SecondFactors).await?,
         rotate_table(&app, &StatementFiles).await?,
+        rotate_table(&app, &OutgoingSecrets).await?,
     ];
     for (id, rows) in tables.into_iter().flatten() {
         let all = uses.entry(id).or_default();

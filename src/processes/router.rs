@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::books::{exports, history, journal_export, personal_data, search, statements};
 use crate::finance::{periods, reconciliation, statement_files, trial_balance};
-use crate::identity::{credentials, emails, mails, second_factor, sessions, staff, users};
+use crate::identity::{credentials, emails, mails, second_factor, service_accounts, sessions, staff, users};
 use crate::money::{
     adjustments, balances, bank_accounts, deposits, journals, manual_review, requests, restrictions, safe_mode,
     suspense, withdrawals,
@@ -25,7 +25,7 @@ use crate::platform::{error::Error, http::json::BODY_BYTES_MAX, openapi, telemet
 use crate::processes::load::Load;
 use crate::processes::{access_log, headers};
 use crate::processes::{docs, health};
-use crate::webhooks::inbox;
+use crate::webhooks::{inbox, outgoing};
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
 /// such. A row that was written by then goes on by itself.
@@ -51,6 +51,8 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(exports::routes::router())
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())
+        .merge(outgoing::routes::router())
+        .merge(service_accounts::routes::router())
         .merge(manual_review::routes::router())
         .merge(suspense::routes::router())
         .merge(safe_mode::routes::router())
@@ -69,7 +71,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
 }
 
 pub fn openapi() -> Value {
-    openapi::complete(&documented().1)
+    openapi::complete(&documented().1, outgoing::described())
 }
 
 pub fn router(app: App) -> Router {
@@ -83,7 +85,7 @@ pub fn for_operators(app: App) -> Router {
 
 pub fn routes() -> Router<App> {
     let (routes, document) = documented();
-    let document = docs::Document::new(&openapi::complete(&document));
+    let document = docs::Document::new(&openapi::complete(&document, outgoing::described()));
     routes
         .route("/openapi.json", get(async move |headers: HeaderMap| document.answer(&headers)))
         .route("/docs", get(docs::page))
