@@ -25,8 +25,7 @@ use octoco::{
     platform::permissions::Role,
     platform::signature::PublicKeys,
     processes::server::{self, Server},
-    webhooks::inbox::rotation::Webhooks,
-    webhooks::outgoing::rotation::OutgoingSecrets,
+    webhooks::{inbox::rotation::Webhooks, outgoing::rotation::OutgoingSecrets},
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};

@@ -115,8 +115,10 @@ impl<P: Permission> Staff<P> {
             quota.count(app, Class::Auth, origin.address.as_deref().unwrap_or_default()).await?;
             return Err(Error::Unauthenticated);
         };
-        let class = if parts.method.is_safe() { Class::Read } else { Class::Money };
-        quota.count(app, class, &format!("service {}", known.key_id)).await?;
+        let classes: &[Class] = if parts.method.is_safe() { &[Class::Read] } else { &[Class::Money, Class::MoneyLong] };
+        for class in classes {
+            quota.count(app, *class, &format!("service {}", known.key_id)).await?;
+        }
         let writes = ["webhook_endpoints.manage", "webhook_endpoints.replay"].contains(&P::NAME);
         let fits = parts.method.is_safe() || writes;
         let decided = if fits { within::<P>(&known.scopes) } else { Err(Error::Forbidden) };

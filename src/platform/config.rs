@@ -302,12 +302,7 @@ impl Config {
                     .checked("STAFF_SESSION_HOURS", Some("12"), |value| parse_hours(value, STAFF_SESSION_HOURS_MAX)),
             }),
             revio_test_mode: read.parsed("REVIO_TEST_MODE", Some("false")),
-            outgoing_reach: match read.checked("OUTGOING_WEBHOOKS_ALLOW_PRIVATE", Some("no"), parse_yes_or_no) {
-                Some(true) if revio_test_mode != Some(true) => {
-                    read.fail("OUTGOING_WEBHOOKS_ALLOW_PRIVATE", "is only for REVIO_TEST_MODE")
-                }
-                allowed => allowed.map(|allowed| if allowed { Reach::Anywhere } else { Reach::Public }),
-            },
+            outgoing_reach: read.outgoing_reach(revio_test_mode),
             revio_base_url: read
                 .checked("REVIO_BASE_URL", None, |value| parse_revio_url(value, revio_test_mode == Some(true))),
             revio_api_key: read.secret("REVIO_API_KEY", check_api_key),
@@ -355,6 +350,16 @@ impl Reader<'_> {
             connections_max: self.number("CONNECTIONS_MAX", "800", PLACES),
             requests_max: self.number("REQUESTS_MAX", "512", PLACES),
         })
+    }
+
+    fn outgoing_reach(&mut self, test_mode: Option<bool>) -> Option<Reach> {
+        match self.checked("OUTGOING_WEBHOOKS_ALLOW_PRIVATE", Some("no"), parse_yes_or_no)? {
+            true if test_mode != Some(true) => {
+                self.fail("OUTGOING_WEBHOOKS_ALLOW_PRIVATE", "is only for REVIO_TEST_MODE")
+            }
+            true => Some(Reach::Anywhere),
+            false => Some(Reach::Public),
+        }
     }
 
     /// `Some(None)`: plain HTTP.

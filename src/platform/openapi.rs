@@ -52,7 +52,9 @@ impl utoipa::Modify for Schemes {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("JWT")
-            .description(Some("The `access_token` of a login, for 15 minutes"));
+            .description(Some(
+                "The `access_token` of a login, for 15 minutes; on routes for staff also the key of a service account (`octoco_sk_…`)",
+            ));
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
         let key = |name: &str, description: &str| ApiKeyValue::with_description(name, description);
         let cookie = key(

@@ -130,7 +130,7 @@ pub async fn rotate_secret(app: &App, actor: &Actor, id: Uuid, overlap: TimeDelt
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
     store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
-    store::expire_secrets(&mut *tx, id, until).await?;
+    store::expire_secrets(&mut tx, id, until).await?;
     let secret = add_secret(app, &mut tx, id).await?;
     let entry = Entry::of(actor, "webhook_endpoint.secret_rotated", "webhook_endpoint", id);
     audit::record(app, &mut *tx, entry.with(json!({"old_until": until}))).await?;
