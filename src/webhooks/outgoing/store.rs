@@ -15,7 +15,7 @@ use crate::platform::encryption::Encrypted;
 const LOCK: i64 = 0x6f75_7467_6f01;
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = WebhookEndpoint)]
+#[schema(as = OutgoingEndpoint)]
 pub struct Endpoint {
     pub id: Uuid,
     #[schema(format = "uri", example = "https://example.com/webhooks")]
