@@ -127,7 +127,7 @@ async fn a_key_is_shown_once_stored_as_a_hash_and_every_call_of_it_is_on_record(
     let shown = t.get(&admin, &format!("/v1/admin/service-accounts/{id}")).await.body;
     assert_eq!((&shown["keys"][0]["id"], &shown["keys"][0]["hint"]), (&json!(key_id), &json!(&key[78..])));
     assert!(shown["keys"][0]["last_used_at"].is_string() && !shown.to_string().contains(&key[10..60]));
-    assert_eq!(columns_with(&db, &key[10..60]).await, [] as [String; 0]);
+    assert_eq!(columns_with(&db, &key[10..60]).await, Vec::<String>::new());
     let audited = t.get(&admin, &format!("/v1/admin/audit?actor=service:{id}")).await.body;
     let told: Vec<(&str, &str)> = audited["data"]
         .as_array()

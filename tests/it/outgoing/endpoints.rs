@@ -46,7 +46,7 @@ async fn endpoints_are_kept_by_admins_audited_and_what_was_told_is_pruned_after_
     t.advance(TimeDelta::days(31));
     let admin = t.staff(Role::Admin).await;
     assert!(deliveries::prune(&t.app).await.is_ok_and(|more| !more));
-    assert_eq!(log(&t, &admin, id).await, [] as [Value; 0]);
+    assert_eq!(log(&t, &admin, id).await, Vec::<Value>::new());
     let left: i64 =
         sqlx::query_scalar("select count(*) from outgoing_attempts").fetch_one(&t.app.db).await.expect("a count");
     assert_eq!(left, 0);
@@ -119,7 +119,7 @@ async fn while_a_secret_is_rotated_both_sign_and_it_is_shown_once_and_stored_enc
     assert!(deliveries::prune(&t.app).await.is_ok_and(|more| !more));
     for secret in [&old, &new, &at_once] {
         let bare = secret.trim_start_matches("whsec_");
-        assert_eq!(columns_with(&db, bare).await, [] as [String; 0]);
+        assert_eq!(columns_with(&db, bare).await, Vec::<String>::new());
         let shown = t.get(&admin, &path).await.body.to_string()
             + &t.get(&admin, "/v1/admin/webhook-endpoints").await.body.to_string();
         assert!(!shown.contains(bare));
