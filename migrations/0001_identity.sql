@@ -85,7 +85,8 @@ create table mails (
     note       text,
 
     constraint mails_kind      check (kind in ('email_verification', 'password_reset', 'email_change', 'email_changed', 'email_taken',
-        'bank_account_added', 'new_device', 'password_changed', 'second_factor_changed', 'sessions_ended', 'name_changed', 'withdrawal', 'deposit')),
+        'bank_account_added', 'new_device', 'password_changed', 'second_factor_changed', 'sessions_ended', 'name_changed', 'withdrawal', 'deposit',
+        'webhook_endpoint_disabled')),
     constraint mails_recipient check (user_id is not null or address is not null),
     constraint mails_state     check (state in ('pending', 'sent', 'dropped', 'dead', 'dismissed')),
     constraint mails_note      check ((note is not null) = (state = 'dismissed') and length(note) between 1 and 500),

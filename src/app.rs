@@ -14,8 +14,8 @@ use crate::platform::error::{BoxError, Error, Result, Wrong};
 use crate::platform::queue::{self, Setbacks};
 use crate::platform::{
     access::Access, batcher::Batchers, clock::Clock, config::Config, crash::CrashPoints, database::Db,
-    footing::Footing, hashing::Hasher, mailer::Mailer, notifier::Notifier, rate_limits::Limiter, tally, tally::Tally,
-    telemetry::Metrics, tokens::Tokens,
+    footing::Footing, hashing::Hasher, mailer::Mailer, notifier::Notifier, outbound::Outbound, rate_limits::Limiter,
+    tally, tally::Tally, telemetry::Metrics, tokens::Tokens,
 };
 use crate::provider::revio::Revio;
 
@@ -31,6 +31,8 @@ pub struct Parts {
     pub ledger: Ledger,
     pub revio: Revio,
     pub mailer: Mailer,
+    /// Calls to addresses that others have named.
+    pub outbound: Outbound,
     pub limiter: Arc<Limiter>,
     pub hasher: Hasher,
     pub access: Access,
@@ -98,6 +100,7 @@ impl App {
         let tokens = Tokens::new(config.jwt_private_key.expose_secret(), &config.public_url);
         let tokens = tokens.map_err(|reason| format!("JWT_PRIVATE_KEY {reason}"))?;
         let mailer = Mailer::new(&config.mail.way, &config.mail.from, config.mail.deadline)?;
+        let outbound = Outbound::new(config.outgoing_reach)?;
         let footing = Footing::new(clock.clone(), config.database_durability, metrics.footing.clone());
         let (notifier, access) = (Notifier::new(db.clone()), Access::new(db.clone()));
         Ok(Self(Arc::new(Parts {
@@ -105,6 +108,7 @@ impl App {
             ledger,
             revio,
             mailer,
+            outbound,
             limiter,
             hasher: Hasher::default(),
             access,

@@ -8,7 +8,7 @@
 //! | [`app`] | what the service is made of: one `App`, handed to every room after it |
 //! | [`identity`] | who is calling and what they may do: users, sessions, credentials, roles, the audit log, mails |
 //! | [`money`] | every movement of money and what stops one: deposits, withdrawals, refunds, corrections, approvals, frozen customers |
-//! | [`webhooks`] | what Revio tells us: verified, stored, acted on |
+//! | [`webhooks`] | what Revio tells us: verified, stored, acted on; and what we tell others' servers |
 //! | [`books`] | reading it all back: balances over time, statements, pages of history, search, exports |
 //! | [`finance`] | whether it is all there: reconciliation, statements of Revio and the bank, trial balance, closed months |
 //! | [`processes`] | what runs: the router, the connections, the background tasks, health |
@@ -50,6 +50,8 @@ pub mod platform {
     pub mod permissions;
     // Every code that an error can have.
     pub mod problems;
+    // Calls to addresses that others have named.
+    pub mod outbound;
     // Claim, lease, deadline, a panic caught, retries, giving up: once, for every row that is a job.
     pub mod queue;
     // How often somebody may do what, counted in Redis.
@@ -103,6 +105,10 @@ pub mod identity {
     pub mod rotation;
     // Enrolling a second factor, taking it away, showing it again.
     pub mod second_factor;
+    // Machines and what they may do.
+    pub mod service_accounts;
+    // Their keys: what one looks like, and whose it is.
+    pub mod service_keys;
     // Sign-ins, refresh tokens, signing out.
     pub mod sessions;
     // A caller with a permission.
@@ -161,10 +167,12 @@ pub mod money {
     pub mod withdrawals;
 }
 
-/// What Revio tells us.
+/// What Revio tells us, and what we tell others.
 pub mod webhooks {
     // Verified, stored once, acted on later; the delivery log and its dead letters (`/v1/admin/webhooks`).
     pub mod inbox;
+    // What we tell others' servers: endpoints, events, deliveries.
+    pub mod outgoing;
     // Deliveries that Revio did not sign: counted by network, the first few kept.
     pub mod refused;
 }

@@ -26,7 +26,7 @@ use octoco::{
     platform::permissions::Role,
     platform::signature::PublicKeys,
     processes::server::{self, Server},
-    webhooks::inbox::rotation::Webhooks,
+    webhooks::{inbox::rotation::Webhooks, outgoing::rotation::OutgoingSecrets},
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
@@ -378,6 +378,7 @@ async fn rotate(app: App) -> Result<ExitCode, BoxError> {
         rotate_table(&app, &StatementFiles).await?,
         rotate_table(&app, &CustomerNotes).await?,
         rotate_table(&app, &KeptAnswers).await?,
+        rotate_table(&app, &OutgoingSecrets).await?,
     ];
     for (id, rows) in tables.into_iter().flatten() {
         let all = uses.entry(id).or_default();

@@ -34,7 +34,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("std::env::", &["platform/config.rs"]),
     ("tigerbeetle_unofficial", &[]),
-    ("reqwest::Client", &["provider/revio.rs", "platform/telemetry.rs"]),
+    ("reqwest::Client", &["provider/revio.rs", "platform/outbound.rs", "platform/telemetry.rs"]),
     ("sentry::", &["platform/telemetry.rs", "platform/telemetry/sentry.rs"]),
     ("opentelemetry", &["platform/telemetry/otlp.rs"]),
     ("lettre::", &["platform/mailer.rs"]),

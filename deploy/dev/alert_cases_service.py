@@ -66,6 +66,22 @@ SERVICE = (
         TICKET,
     ),
     Case(
+        "OutgoingDead",
+        "15m",
+        QUEUE % ("rows", "outgoing", "dead", "3x30"),
+        QUEUE % ("rows", "outgoing", "dead", "0x30") + "\n" + QUEUE % ("rows", "mails", "dead", "4x30"),
+        "3 webhooks of ours of the last day did not arrive",
+        TICKET,
+    ),
+    Case(
+        "OutgoingBehind",
+        "15m",
+        QUEUE % ("age_seconds", "outgoing", "pending", "1860x30"),
+        QUEUE % ("age_seconds", "outgoing", "pending", "1800x30"),
+        "A webhook of ours has been due for 31m 0s",
+        TICKET,
+    ),
+    Case(
         "StuckRows",
         "10m",
         QUEUE % ("age_seconds", "deposit", "due", "960x30"),

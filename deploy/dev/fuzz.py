@@ -183,6 +183,7 @@ class People:
         self.journals = [maker.propose_journal(kind) for kind in ("own_funds_in", "settlement") for _ in range(3)]
         self.requests = [maker.ask_to_unfreeze() for _ in range(3)]
         self.statements = [maker.import_statement(number) for number in (1, 2)]
+        self.make_machines(self.sign_up("admin"))
         self.make_ready(CLOSED)
         self.months = [maker.close(CLOSED)]
 
@@ -210,6 +211,23 @@ class People:
         what = "gen_random_uuid(), 'daily', '{a,b,c}', 'finished', 'epoch', day, day, 'system', day, day"
         columns = "id, kind, legs, state, since, until, accounting_day, requested_by, started_at, finished_at"
         self.sql(f"insert into reconciliation_runs ({columns}) select {what} from {days}")
+
+    def make_machines(self, admin):
+        """Endpoints of webhooks with deliveries, and service accounts with keys."""
+        of = "/v1/admin/webhook-endpoints"
+        endpoint = {"url": "https://hooks.example.invalid/", "event_types": ["balance.updated"]}
+        endpoints = [admin.call("POST", of, endpoint)["id"] for _ in range(4)]
+        deliveries = [admin.call("POST", f"{of}/{id}/test")["id"] for id in endpoints]
+        of = "/v1/admin/service-accounts"
+        account = {"name": "fuzzing", "scopes": ["users.read"]}
+        accounts = [admin.call("POST", of, account)["id"] for _ in range(2)]
+        keys = [admin.call("POST", f"{of}/{id}/keys", {})["id"] for id in accounts * 4]
+        self.machines = {
+            "/v1/admin/webhook-endpoints/": endpoints,
+            "/v1/admin/webhook-deliveries/": deliveries,
+            "/v1/admin/service-accounts/": accounts,
+            "/v1/admin/service-account-keys/": keys,
+        }
 
     def break_some(self):
         """Differences of nobody's, which no run looks at: some for each who calls, since what has ended stays so."""
@@ -253,6 +271,7 @@ class People:
             "/v1/admin/audit/packs/": [self.packed],
             "/v1/admin/webhooks/": webhooks,
             "/v1/admin/held/": self.held,
+            **self.machines,
             "bank_account_id": [person.add_bank_account()],
         }
         email, password = ("", "") if role == "nobody" else (person.email, person.password)

@@ -37,7 +37,7 @@ const PRUNE_BATCH: i64 = 1_000;
 
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// A user's id, `system`, `operator` or `nobody`.
+    /// A user's id, `service:` and a service account's, `system`, `operator` or `nobody`.
     name: String,
     role: Option<Role>,
     origin: Origin,
@@ -63,6 +63,11 @@ impl Actor {
     /// `role` where it was read just now.
     pub fn user(id: Uuid, role: Option<Role>, origin: Origin) -> Self {
         Self { name: id.to_string(), role, origin }
+    }
+
+    /// A machine, by its service account.
+    pub fn service(account_id: Uuid, origin: Origin) -> Self {
+        Self { name: format!("service:{account_id}"), role: None, origin }
     }
 
     /// Somebody who did not prove to be anybody.

@@ -124,7 +124,7 @@ fn user_agent(parts: &Parts) -> Option<String> {
     Some(value.chars().take(USER_AGENT_CHARS_MAX).collect())
 }
 
-fn bearer(parts: &Parts) -> Result<&str> {
+pub fn bearer(parts: &Parts) -> Result<&str> {
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().and_then(|value| value.to_str().ok()).ok_or(Error::Unauthenticated)?;
     let (scheme, token) = value.split_once(' ').ok_or(Error::Unauthenticated)?;

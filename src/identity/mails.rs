@@ -66,6 +66,8 @@ text_enum! {
         Withdrawal = "withdrawal",
         /// One was credited; likewise.
         Deposit = "deposit",
+        /// To whoever of the staff made it.
+        WebhookEndpointDisabled = "webhook_endpoint_disabled",
     }
 }
 
@@ -211,6 +213,13 @@ impl Kind {
             Self::Withdrawal => {
                 notice("A withdrawal was asked for", "a withdrawal from your account was asked for", link)
             }
+            Self::WebhookEndpointDisabled => (
+                "A webhook endpoint was disabled",
+                format!(
+                    "Hello,\n\nan endpoint for webhooks that you made does not answer, and was disabled. What waits for it is kept for \
+                     30 days and can be sent again once it is enabled:\n\n{link}\n"
+                ),
+            ),
             Self::Deposit => notice("A deposit has come", "a deposit was credited to your account", link),
         }
     }

@@ -1,4 +1,4 @@
-//! A caller who is staff: `staff: Staff<AuditRead>` in a handler's signature says which permission the route needs.
+//! A caller who is staff, or a machine with a key (`service_keys`): `staff: Staff<AuditRead>` in a handler's signature says which permission the route needs.
 //!
 //! The role is read at each call, never taken from the token, and with it what the session has shown: a second factor that somebody else
 //! let the person enrol (`STAFF_TOTP`), and for acts of some permissions a password or a code given a moment ago (`STAFF_STEP_UP`). Every
@@ -19,14 +19,16 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::identity::caller::Caller;
+use crate::identity::caller::{self, Caller};
 use crate::identity::quota::Quota;
 use crate::identity::repeats::{self, Answer, Call};
+use crate::identity::service_keys;
 use crate::platform::access::Standing;
 use crate::platform::config::{StaffTotp, StepUp};
 use crate::platform::error::{Error, Result};
 use crate::platform::http;
 use crate::platform::permissions::{Permission, Role};
+use crate::platform::rate_limits::Class;
 
 /// Longer paths are cut in the log: no route of ours has one.
 const PATH_CHARS_MAX: usize = 200;
@@ -46,6 +48,8 @@ pub struct Staff<P> {
     role: Role,
     /// Whether a password or a code was given in the session a moment ago.
     stepped_up: bool,
+    /// What a machine may do; `None` for a person.
+    scopes: Option<Vec<String>>,
     call: Value,
     permission: PhantomData<fn() -> P>,
 }
@@ -53,7 +57,10 @@ pub struct Staff<P> {
 impl<P> Staff<P> {
     /// Whether the role has another permission too, for what is shown only to those. Nothing is recorded: nobody asked for it.
     pub fn has<Q: Permission>(&self) -> bool {
-        Q::ROLES.contains(&self.role)
+        match &self.scopes {
+            Some(scopes) => within::<Q>(scopes).is_ok(),
+            None => Q::ROLES.contains(&self.role),
+        }
     }
 
     /// A second permission, for more than what the route gives with its own: decided and recorded like that one.
@@ -61,8 +68,19 @@ impl<P> Staff<P> {
     /// # Errors
     /// [`Error::MissingPermission`], [`Error::TotpRequired`].
     pub async fn also<Q: Permission>(&self, app: &App) -> Result<()> {
-        let standing = standing(app, self.user_id, self.session_id).await?.ok_or(Error::Unauthenticated)?;
-        admit::<Q>(app, &self.actor, may::<Q>(app, &standing), &self.call).await
+        let decided = match &self.scopes {
+            Some(scopes) => within::<Q>(scopes),
+            None => {
+                let standing = standing(app, self.user_id, self.session_id).await?;
+                may::<Q>(app, &standing.ok_or(Error::Unauthenticated)?)
+            }
+        };
+        admit::<Q>(app, &self.actor, decided, &self.call).await
+    }
+
+    /// Whoever it is, unless it is a machine.
+    pub fn person(&self) -> Option<Uuid> {
+        self.scopes.is_none().then_some(self.user_id)
     }
 
     /// For an act that needs a step-up while others of its permission do not.
@@ -133,20 +151,59 @@ impl IntoResponse for Unserved {
     }
 }
 
+/// Whether a machine has been given the permission.
+fn within<P: Permission>(scopes: &[String]) -> Result<()> {
+    if scopes.iter().any(|scope| scope == P::NAME) { Ok(()) } else { Err(Error::MissingPermission(P::NAME)) }
+}
+
+impl<P: Permission> Staff<P> {
+    /// A machine, by its key. There is nobody to ask for a code, and a permission to read lets no machine call a route that writes.
+    async fn machine(parts: &Parts, app: &App, token: &str) -> Result<Self> {
+        let (quota, origin) = (Quota::of(parts), caller::origin(app, parts));
+        let Some(known) = service_keys::check(app, token).await? else {
+            quota.count(app, Class::Auth, origin.address.as_deref().unwrap_or_default()).await?;
+            return Err(Error::Unauthenticated);
+        };
+        let classes: &[Class] = if parts.method.is_safe() { &[Class::Read] } else { &[Class::Money, Class::MoneyLong] };
+        for class in classes {
+            quota.count(app, *class, &format!("service {}", known.key_id)).await?;
+        }
+        let writes = ["webhook_endpoints.manage", "webhook_endpoints.replay"].contains(&P::NAME);
+        let fits = parts.method.is_safe() || writes;
+        let decided = if fits { within::<P>(&known.scopes) } else { Err(Error::MissingPermission(P::NAME)) };
+        let (actor, call) = (Actor::service(known.account_id, origin), call(app, parts).await?);
+        admit::<P>(app, &actor, decided, &call).await?;
+        let (user_id, session_id, scopes) = (known.account_id, known.key_id, Some(known.scopes));
+        let (role, stepped_up) = (Role::User, false);
+        Ok(Self { user_id, session_id, actor, quota, role, stepped_up, scopes, call, permission: PhantomData })
+    }
+}
+
+/// What the log says of a call.
+async fn call(app: &App, parts: &Parts) -> Result<Value> {
+    let route = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let path: String = parts.uri.path().chars().take(PATH_CHARS_MAX).collect();
+    let mut call = json!({"method": parts.method.as_str(), "route": route, "path": path});
+    if let Some(customer) = concerned(app, route.as_deref().unwrap_or_default(), parts).await? {
+        call["customer"] = json!(customer);
+    }
+    Ok(call)
+}
+
 impl<P: Permission> FromRequestParts<App> for Staff<P> {
     type Rejection = Unserved;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Unserved> {
+        if let Ok(token) = caller::bearer(parts)
+            && service_keys::is_meant(token)
+        {
+            return Ok(Self::machine(parts, app, token).await?);
+        }
         let caller = Caller::from_request_parts(parts, app).await?;
         let standing = standing(app, caller.user_id, caller.session_id).await?.ok_or(Error::Unauthenticated)?;
         let decided = decide::<P>(app, &standing, &parts.method);
         let actor = Actor::user(caller.user_id, Some(standing.role), caller.origin);
-        let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
-        let path: String = parts.uri.path().chars().take(PATH_CHARS_MAX).collect();
-        let mut call = json!({"method": parts.method.as_str(), "route": route, "path": path});
-        if let Some(customer) = concerned(app, route.unwrap_or_default(), parts).await? {
-            call["customer"] = json!(customer);
-        }
+        let call = call(app, parts).await?;
         admit::<P>(app, &actor, decided, &call).await?;
         if let Some(call) = parts.extensions.get::<Call>()
             && let Some(answer) = repeats::begin(app, caller.user_id, call).await?
@@ -161,6 +218,7 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
             quota: caller.quota,
             role: standing.role,
             stepped_up,
+            scopes: None,
             call,
             permission: PhantomData,
         })

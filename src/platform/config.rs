@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::platform::http::address::{Proxies, parse_network};
 use crate::platform::mailer::{Sender, SmtpUrl, Way};
+use crate::platform::outbound::Reach;
 use crate::platform::{encryption::DataKeys, signature::PublicKeys, text_enum::text_enum, tls::Tls, tokens::Tokens};
 use doors::parse_hours;
 use urls::{
@@ -91,6 +92,8 @@ pub struct Config {
     pub open_deposits_max: i64,
     /// `REVIO_TEST_MODE`: whether the key is a test key; events of the other mode are refused. Default false.
     pub revio_test_mode: bool,
+    /// `OUTGOING_WEBHOOKS_ALLOW_PRIVATE`: whether our webhooks may go to http and to private addresses; `yes` only in test mode. Default no.
+    pub outgoing_reach: Reach,
     /// `REVIO_WEBHOOK_PUBLIC_KEYS`: one or several PEM public keys, all valid at once.
     pub revio_webhook_public_keys: PublicKeys,
     /// `REVIO_COMPANY_ID`: events of another company are foreign. Not checked when not set.
@@ -299,6 +302,7 @@ impl Config {
                     .checked("STAFF_SESSION_HOURS", Some("12"), |value| parse_hours(value, STAFF_SESSION_HOURS_MAX)),
             }),
             revio_test_mode: read.parsed("REVIO_TEST_MODE", Some("false")),
+            outgoing_reach: read.outgoing_reach(revio_test_mode),
             revio_base_url: read
                 .checked("REVIO_BASE_URL", None, |value| parse_revio_url(value, revio_test_mode == Some(true))),
             revio_api_key: read.secret("REVIO_API_KEY", check_api_key),
@@ -346,6 +350,16 @@ impl Reader<'_> {
             connections_max: self.number("CONNECTIONS_MAX", "800", PLACES),
             requests_max: self.number("REQUESTS_MAX", "512", PLACES),
         })
+    }
+
+    fn outgoing_reach(&mut self, test_mode: Option<bool>) -> Option<Reach> {
+        match self.checked("OUTGOING_WEBHOOKS_ALLOW_PRIVATE", Some("no"), parse_yes_or_no)? {
+            true if test_mode != Some(true) => {
+                self.fail("OUTGOING_WEBHOOKS_ALLOW_PRIVATE", "is only for REVIO_TEST_MODE")
+            }
+            true => Some(Reach::Anywhere),
+            false => Some(Reach::Public),
+        }
     }
 
     /// `Some(None)`: plain HTTP.

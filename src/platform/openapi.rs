@@ -40,6 +40,7 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
         (name = "exports", description = "Transactions as files"),
         (name = "webhooks", description = "What Revio calls"),
         (name = "staff", description = "For staff. Each route names the permission that it needs; each call is in the audit log"),
+        (name = "events", description = "What we call, for integrators: docs/outgoing-webhooks.md"),
         (name = "operations", description = "For load balancers and monitoring"),
     ),
     components(schemas(Problem)),
@@ -55,7 +56,9 @@ impl utoipa::Modify for Schemes {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("JWT")
-            .description(Some("The `access_token` of a login, for 15 minutes"));
+            .description(Some(
+                "The `access_token` of a login, for 15 minutes; on routes for staff also the key of a service account (`octoco_sk_…`)",
+            ));
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
         let key = |name: &str, description: &str| ApiKeyValue::with_description(name, description);
         let cookie = key(
@@ -72,7 +75,8 @@ pub fn base() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
 
-pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
+/// `webhooks` is what we call, by the names of events.
+pub fn complete(document: &utoipa::openapi::OpenApi, webhooks: Value) -> Value {
     let mut document = serde_json::to_value(document).expect("the document is plain data");
     let mut schemas = take(&mut document["components"]["schemas"]);
     let mut shared = responses::Shared::default();
@@ -91,7 +95,9 @@ pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
     }
     document["paths"] = paths.into();
     document["components"]["responses"] = shared.0.into();
-    schemas::drop_unused(&mut schemas, &[&document["paths"], &document["components"]["responses"]]);
+    document["webhooks"] = webhooks;
+    let users = [&document["paths"], &document["components"]["responses"], &document["webhooks"]];
+    schemas::drop_unused(&mut schemas, &users);
     document["components"]["schemas"] = schemas.into();
     document["components"]["headers"] = responses::headers();
     document

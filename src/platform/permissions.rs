@@ -155,6 +155,16 @@ permissions! {
     ReconciliationRead = "reconciliation.read" for STAFF,
     /// Close a break with a note.
     ReconciliationResolve = "reconciliation.resolve" for MONEY,
+    /// See where webhooks of ours go, and what became of them.
+    WebhookEndpointsRead = "webhook_endpoints.read" for STAFF,
+    /// Say where webhooks of ours go, and sign them with another secret.
+    WebhookEndpointsManage = "webhook_endpoints.manage" for ADMIN stepping_up,
+    /// Let a webhook of ours go out again.
+    WebhookEndpointsReplay = "webhook_endpoints.replay" for STAFF,
+    /// See machines and their keys, without what makes them keys.
+    ServiceAccountsRead = "service_accounts.read" for MONEY,
+    /// Give machines scopes and keys: only those who have all permissions anyway.
+    ServiceAccountsManage = "service_accounts.manage" for ADMIN stepping_up,
     /// Read who did what. Not support: the log says what staff did.
     AuditRead = "audit.read" for MONEY,
     /// Take a month of the log out as a file.

@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::books::{customers, exports, history, journal_export, personal_data, search, statements};
 use crate::finance::{periods, reconciliation, statement_files, trial_balance};
-use crate::identity::{credentials, emails, mails, notes, second_factor, sessions, staff, users};
+use crate::identity::{credentials, emails, mails, notes, second_factor, service_accounts, sessions, staff, users};
 use crate::money::{
     adjustments, balances, bank_accounts, client_config, deposits, journals, manual_review, profile, requests,
     restrictions, safe_mode, suspense, withdrawals,
@@ -26,7 +26,7 @@ use crate::platform::{error::Error, http::Asked, http::json::BODY_BYTES_MAX, ope
 use crate::processes::load::Load;
 use crate::processes::{access_log, headers, repeats};
 use crate::processes::{docs, health};
-use crate::webhooks::inbox;
+use crate::webhooks::{inbox, outgoing};
 
 /// The whole of a request, its body included: whoever sends more slowly is not waited for, and a part that hangs is told as
 /// such. A row that was written by then goes on by itself.
@@ -54,6 +54,8 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(exports::routes::router())
         .merge(inbox::routes::router())
         .merge(inbox::staff::routes::router())
+        .merge(outgoing::routes::router())
+        .merge(service_accounts::routes::router())
         .merge(manual_review::routes::router())
         .merge(suspense::routes::router())
         .merge(safe_mode::routes::router())
@@ -74,7 +76,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
 }
 
 pub fn openapi() -> Value {
-    openapi::complete(&documented().1)
+    openapi::complete(&documented().1, outgoing::described())
 }
 
 pub fn router(app: App) -> Router {
@@ -88,7 +90,7 @@ pub fn for_operators(app: App) -> Router {
 
 pub fn routes() -> Router<App> {
     let (routes, document) = documented();
-    let document = docs::document(&openapi::complete(&document));
+    let document = docs::document(&openapi::complete(&document, outgoing::described()));
     routes
         .route("/openapi.json", get(async move |asked: Asked| document.answer(&asked)))
         .route("/docs", get(docs::page))

@@ -19,6 +19,7 @@ use crate::money::{
     adjustments, deposits, journals, requests, restrictions, reversals, safe_mode, transactions, withdrawals,
 };
 use crate::platform::error::{Error, Result};
+use crate::webhooks::outgoing::{deliveries, deliveries::Lane, sources};
 use crate::webhooks::{inbox, refused};
 
 /// As many as are stepped at once: none of them waits for its turn while its lease runs.
@@ -60,7 +61,7 @@ struct Task {
     step: Step,
 }
 
-static TASKS: [Task; 19] = [
+static TASKS: [Task; 22] = [
     Task {
         name: "inbox",
         period: Duration::from_secs(1),
@@ -102,6 +103,25 @@ static TASKS: [Task; 19] = [
         period: Duration::from_secs(2),
         loops: 1,
         step: |app| Box::pin(full(mails::step_due(app, BATCH))),
+    },
+    Task {
+        name: "outgoing events",
+        period: Duration::from_secs(1),
+        loops: 1,
+        step: |app| Box::pin(sources::step(app)),
+    },
+    Task {
+        name: "outgoing",
+        period: Duration::from_secs(1),
+        loops: 2,
+        step: |app| Box::pin(full(deliveries::step_due(app, Lane::Fast, BATCH))),
+    },
+    // Endpoints that fail or are slow hold these up, and no other.
+    Task {
+        name: "slow outgoing",
+        period: Duration::from_secs(2),
+        loops: 2,
+        step: |app| Box::pin(full(deliveries::step_due(app, Lane::Slow, BATCH))),
     },
     Task {
         name: "projector",
@@ -159,7 +179,8 @@ async fn prune(app: &App) -> Result<bool> {
     let (webhooks, refused) = (inbox::prune(app).await?, refused::prune(app).await?);
     let (reads, sums) = (audit::prune_reads(app).await?, totp::prune(app).await?);
     let (files, calls) = (statement_files::prune(app).await?, repeats::prune(app).await?);
-    Ok(sessions || mails || webhooks || refused || reads || sums || files || calls)
+    let outgoing = deliveries::prune(app).await?;
+    Ok(outgoing || sessions || mails || webhooks || refused || reads || sums || files || calls)
 }
 
 async fn measure(app: &App) -> Result<bool> {
@@ -174,6 +195,7 @@ async fn measure(app: &App) -> Result<bool> {
         ("restrictions", restrictions::measure(app).await),
         ("requests", requests::measure(app).await),
         ("inbox", inbox::measure(app).await),
+        ("outgoing webhooks", deliveries::measure(app).await),
         ("mails", mails::measure(app).await),
         ("audit", audit::measure(app).await),
         ("projector", projector::measure(app).await),

@@ -219,6 +219,10 @@ MEANT = (
     # Which code belongs to which bank stands in /v1/config.
     "is the universal branch code of another bank",
     "of a South African bank has six digits",
+    # What a machine may hold at once, and how many endpoints there are.
+    "there are 20 endpoints",
+    "there are 100 service accounts",
+    "the service account has 10 valid keys",
     # A password or a code: a schema could say so, and clients made from it would be worse.
     "or password must be given",
 )
@@ -273,6 +277,9 @@ def map_path_parameters(context, path_parameters):
 def map_body(context, body):
     if isinstance(body, dict) and is_uuid(body.get("bank_account_id")) and uuid.UUID(body["bank_account_id"]).int % 2:
         body["bank_account_id"] = OBJECTS["bank_account_id"][0]
+    # Webhooks of ours go nowhere: nobody has this name.
+    if isinstance(body, dict) and isinstance(body.get("url"), str) and body["url"].startswith("https://"):
+        body["url"] = "https://hooks.example.invalid/"
     return body
 
 

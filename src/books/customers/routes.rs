@@ -153,7 +153,7 @@ fn withheld(customer: &Customer) -> Vec<Withheld> {
 }
 
 impl CustomerPage {
-    fn of(app: &App, customer: Customer) -> Self {
+    fn of(customer: Customer) -> Self {
         let withheld = withheld(&customer);
         let has = |kind| customer.restrictions.iter().any(|row| row.kind == kind);
         Self {
@@ -196,7 +196,7 @@ async fn show(State(app): State<App>, staff: Staff<UsersRead>, Path(id): Path<Uu
         looks: staff.has::<AuditRead>(),
     };
     let customer = super::page(&app, id, sight).await?;
-    Ok(Json(CustomerPage::of(&app, customer)))
+    Ok(Json(CustomerPage::of(customer)))
 }
 
 #[derive(Serialize, ToSchema)]

@@ -15,6 +15,8 @@ pub struct Retention {
     pub sessions: TimeDelta,
     /// Mails that went out or were of no use. Default 30 days.
     pub mails: TimeDelta,
+    /// Our webhooks, with what became of them. Default 30 days; at least 4, for they are tried for three.
+    pub outgoing_webhooks: TimeDelta,
     /// Who of the staff read what; that something was read stays. Default 365 days; at least 31, which the log's trigger demands.
     pub audit_reads: TimeDelta,
     /// What files of Revio's and the bank's held, as long as the books' evidence must be kept; what was found in them stays. Default 2,557
@@ -29,6 +31,7 @@ impl Retention {
             refused_deliveries: TimeDelta::days(30),
             sessions: TimeDelta::days(30),
             mails: TimeDelta::days(30),
+            outgoing_webhooks: TimeDelta::days(30),
             audit_reads: TimeDelta::days(365),
             statement_files: TimeDelta::days(2_557),
         };
@@ -42,6 +45,7 @@ impl Retention {
                 "webhook_bodies" => (&mut kept.webhook_bodies, 1),
                 "refused_deliveries" => (&mut kept.refused_deliveries, 1),
                 "sessions" => (&mut kept.sessions, 1),
+                "outgoing_webhooks" => (&mut kept.outgoing_webhooks, 4),
                 "mails" => (&mut kept.mails, 1),
                 "audit_reads" => (&mut kept.audit_reads, 31),
                 "statement_files" => (&mut kept.statement_files, 1),

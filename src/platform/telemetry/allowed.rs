@@ -34,6 +34,7 @@ const ALLOWED: &[(&str, Shape)] = &[
     ("break.id", Shape::Ids),
     ("item.id", Shape::Ids),
     ("export.id", Shape::Ids),
+    ("endpoint.id", Shape::Ids),
     ("mail.id", Shape::Ids),
     ("row", Shape::Ids),
     ("kind", Shape::Word),

@@ -85,6 +85,12 @@ metrics! {
         webhook_calls: IntCounterVec = counter(
             "octoco_webhook_calls_total", "Calls of the webhook endpoint", &[("verdict", VERDICTS)]
         ),
+        /// Attempts to deliver a webhook of ours: delivered, failed (and tried again), dead.
+        outgoing: IntCounterVec = counter(
+            "octoco_outgoing_webhooks_total",
+            "Attempts to deliver our webhooks",
+            &[("outcome", &["delivered", "failed", "dead"])]
+        ),
         /// From a webhook's receipt to its effect being booked.
         webhook_effect_seconds: HistogramVec = histogram(
             "octoco_webhook_effect_seconds", "From a webhook's receipt to its effect", &[("event", &[])]

@@ -49,6 +49,7 @@ pub const MAILS: &[&str] = &[
     "name_changed",
     "withdrawal",
     "deposit",
+    "webhook_endpoint_disabled",
 ];
 pub const FORMATS: &[&str] = &["csv", "jsonl", "xlsx"];
 /// Whom a call to Revio is for, and how it ended.

@@ -1,0 +1,183 @@
+//! What we tell others' servers, for integrators: endpoints that staff keep, and their secrets.
+//!
+//! ```text
+//! sources ──> events ──> a delivery for each endpoint that wants it ──> deliveries: signed, sent, tried again, dead, replayed
+//! ```
+//!
+//! A secret is shown once and stored encrypted. After a rotation the old one signs beside the new one until its time is over, so that
+//! nobody has to change both sides at one moment. What an endpoint may be is decided by `platform/outbound.rs`. The pages are
+//! docs/outgoing-webhooks.md and docs/decisions/048.
+
+pub mod deliveries;
+mod described;
+pub mod events;
+pub mod rotation;
+pub mod routes;
+mod signing;
+pub mod sources;
+mod store;
+
+use chrono::TimeDelta;
+use reqwest::Url;
+use secrecy::zeroize::Zeroizing;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::identity::audit::{self, Actor, Entry};
+use crate::platform::clock::DateTime;
+use crate::platform::encryption::Encrypted;
+use crate::platform::error::{Error, Result};
+use crate::platform::text_enum::text_enum;
+use events::{Event, EventType, TestEventData};
+
+pub use described::{Described, described};
+pub use store::Endpoint;
+
+/// Each costs a delivery for each event.
+const ENDPOINTS_MAX: i64 = 20;
+
+text_enum! {
+    /// Why an endpoint was disabled by itself.
+    #[schema(as = EndpointDisabledReason)]
+    pub enum DisabledReason {
+        /// It answered 410 Gone.
+        Gone = "gone",
+        /// For three days every attempt failed.
+        Failing = "failing",
+    }
+}
+
+pub struct NewEndpoint {
+    pub url: Url,
+    pub event_types: Vec<EventType>,
+    pub description: Option<String>,
+}
+
+/// `None` leaves what it has.
+pub struct EndpointChange {
+    pub url: Option<Url>,
+    pub event_types: Option<Vec<EventType>>,
+    pub description: Option<String>,
+    pub enabled: Option<bool>,
+}
+
+/// The URL, if we may call it: as it stands, and by what its name says at this moment.
+pub async fn parse_url(app: &App, text: &str) -> Result<Url> {
+    let url = app.outbound.parse(text).map_err(|told| Error::field("url", told))?;
+    if app.outbound.leads_inside(&url).await {
+        return Err(Error::field("url", "must lead to a public address"));
+    }
+    Ok(url)
+}
+
+/// The endpoint and its secret, as it is shown once.
+pub async fn create(app: &App, actor: &Actor, by: Option<Uuid>, new: &NewEndpoint) -> Result<(Endpoint, String)> {
+    let (id, now) = (app.clock.row_id(), app.clock.now());
+    let mut tx = app.db.begin().await?;
+    store::lock(&mut *tx).await?;
+    if store::count(&mut *tx).await? >= ENDPOINTS_MAX {
+        return Err(Error::field("url", "there are 20 endpoints: delete one first"));
+    }
+    sources::begin(&mut tx, now).await?;
+    store::insert(&mut *tx, id, new, by, now).await?;
+    let secret = add_secret(app, &mut tx, id).await?;
+    let entry = Entry::of(actor, "webhook_endpoint.created", "webhook_endpoint", id);
+    audit::record(app, &mut *tx, entry.with(about(&new.url, &new.event_types))).await?;
+    tx.commit().await?;
+    Ok((find(app, id).await?, secret))
+}
+
+/// Changes it. Enabled again, it hears of what happens from then on.
+pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &EndpointChange) -> Result<Endpoint> {
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    store::lock(&mut *tx).await?;
+    let before = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
+    if change.enabled == Some(true) && !before.enabled {
+        sources::begin(&mut tx, now).await?;
+    }
+    store::change(&mut *tx, id, change, now).await?;
+    if change.enabled == Some(false) {
+        deliveries::bury(app, &mut tx, id).await?;
+    }
+    let after = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
+    let told = |endpoint: &Endpoint| {
+        let host = endpoint.url.parse::<Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
+        json!({"host": host, "event_types": endpoint.event_types, "enabled": endpoint.enabled})
+    };
+    let entry = Entry::of(actor, "webhook_endpoint.changed", "webhook_endpoint", id);
+    audit::record(app, &mut *tx, entry.change(told(&before), told(&after))).await?;
+    tx.commit().await?;
+    Ok(after)
+}
+
+/// With it goes its log, and what waits for it.
+pub async fn delete(app: &App, actor: &Actor, id: Uuid) -> Result<()> {
+    let mut tx = app.db.begin().await?;
+    if !store::delete(&mut *tx, id).await? {
+        return Err(Error::NotFound("endpoint"));
+    }
+    audit::record(app, &mut *tx, Entry::of(actor, "webhook_endpoint.deleted", "webhook_endpoint", id)).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// A new secret, shown once; the present one signs beside it for so long, and older ones no more.
+pub async fn rotate_secret(app: &App, actor: &Actor, id: Uuid, overlap: TimeDelta) -> Result<(String, DateTime)> {
+    let until = app.clock.now() + overlap;
+    let mut tx = app.db.begin().await?;
+    store::lock(&mut *tx).await?;
+    store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
+    store::expire_secrets(&mut tx, id, until).await?;
+    let secret = add_secret(app, &mut tx, id).await?;
+    let entry = Entry::of(actor, "webhook_endpoint.secret_rotated", "webhook_endpoint", id);
+    audit::record(app, &mut *tx, entry.with(json!({"old_until": until}))).await?;
+    tx.commit().await?;
+    Ok((secret, until))
+}
+
+/// Owes the endpoint a test event; the delivery's id.
+///
+/// # Errors
+/// [`Error::StaleState`] while it is disabled.
+pub async fn send_test(app: &App, actor: &Actor, id: Uuid) -> Result<Uuid> {
+    if !find(app, id).await?.enabled {
+        return Err(Error::StaleState);
+    }
+    let now = app.clock.now();
+    let source = (app.clock.row_id(), 0);
+    let event = Event::new(EventType::WebhookTest, source, now, TestEventData { endpoint_id: id })?;
+    let mut tx = app.db.begin().await?;
+    store::insert_event(&mut *tx, &event, now).await?;
+    let delivery = deliveries::insert(app, &mut tx, event.id, id).await?;
+    audit::record(app, &mut *tx, Entry::of(actor, "webhook_endpoint.tested", "webhook_endpoint", id)).await?;
+    tx.commit().await?;
+    Ok(delivery)
+}
+
+async fn add_secret(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<String> {
+    let (id, secret): (Uuid, Zeroizing<Vec<u8>>) = (app.clock.row_id(), signing::new_secret());
+    let encrypted = app.config.data_keys.encrypt(id, &secret).map_err(Error::internal)?;
+    store::insert_secret(tx, id, endpoint_id, &encrypted, app.clock.now()).await?;
+    Ok(signing::told(&secret))
+}
+
+/// Those that sign at this moment, the newest first.
+async fn secrets(app: &App, endpoint_id: Uuid) -> Result<Vec<(Uuid, Encrypted)>> {
+    Ok(store::secrets(&app.db, endpoint_id, app.clock.now()).await?)
+}
+
+/// A path or a query may hold a token: the log has the host.
+fn about(url: &Url, event_types: &[EventType]) -> Value {
+    json!({"host": url.host_str(), "event_types": event_types})
+}
+
+pub async fn find(app: &App, id: Uuid) -> Result<Endpoint> {
+    store::find(&app.db, id).await?.ok_or(Error::NotFound("endpoint"))
+}
+
+pub async fn list(app: &App) -> Result<Vec<Endpoint>> {
+    Ok(store::list(&app.db).await?)
+}

@@ -1,0 +1,169 @@
+//! What is told: the kinds of events and the message of each, in the shapes that the API answers. Of a customer only the id is in one.
+
+use aws_lc_rs::digest;
+use ledger::Currency;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::{Builder, Uuid};
+
+use crate::money::transactions::{State, Transaction, routes::TransactionView};
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
+use crate::platform::text_enum::text_enum;
+
+text_enum! {
+    #[schema(as = OutgoingEventType)]
+    pub enum EventType {
+        TransactionInitiated = "transaction.initiated",
+        TransactionAwaitingPayment = "transaction.awaiting_payment",
+        TransactionReserved = "transaction.reserved",
+        TransactionAwaitingApproval = "transaction.awaiting_approval",
+        TransactionSubmitting = "transaction.submitting",
+        TransactionSubmitted = "transaction.submitted",
+        TransactionCompleted = "transaction.completed",
+        TransactionFailed = "transaction.failed",
+        TransactionRejected = "transaction.rejected",
+        TransactionExpired = "transaction.expired",
+        TransactionCancelled = "transaction.cancelled",
+        /// A transfer in the ledger touched a wallet; the balance is the one right after it.
+        BalanceUpdated = "balance.updated",
+        CustomerCreated = "customer.created",
+        CustomerEmailVerified = "customer.email_verified",
+        CustomerFrozen = "customer.frozen",
+        CustomerUnfrozen = "customer.unfrozen",
+        CustomerClosed = "customer.closed",
+        CustomerReopened = "customer.reopened",
+        CustomerErased = "customer.erased",
+        /// Sent when staff ask for it, whatever the endpoint wants to hear of.
+        WebhookTest = "webhook.test",
+    }
+}
+
+impl EventType {
+    pub(super) fn of_state(state: &str) -> Option<Self> {
+        Self::parse(&format!("transaction.{state}"))
+    }
+}
+
+/// What each message is; `webhook-id` is its `id`, and the same each time that it is sent.
+#[derive(Serialize)]
+struct Message<T> {
+    id: Uuid,
+    #[serde(rename = "type")]
+    kind: EventType,
+    /// When it happened.
+    created_at: DateTime,
+    data: T,
+}
+
+/// With `transaction.…`: the row as it was in the state that the event names.
+#[derive(Serialize, ToSchema)]
+pub struct TransactionEventData {
+    pub customer_id: Uuid,
+    /// Without the customer's own words and without the page to pay at: both are null.
+    pub transaction: TransactionView,
+}
+
+/// With `balance.updated`.
+#[derive(Serialize, ToSchema)]
+pub struct BalanceEventData {
+    pub customer_id: Uuid,
+    pub balance: EventBalance,
+}
+
+/// Minor units, as in `GET /v1/balances`.
+#[derive(Serialize, ToSchema)]
+pub struct EventBalance {
+    #[schema(example = "ZAR")]
+    pub currency: String,
+    pub posted: i64,
+    pub pending: i64,
+    pub available: i64,
+    /// Rises with each event of a wallet: what is lower than the last one seen came late.
+    pub sequence: i64,
+}
+
+/// With `customer.…`.
+#[derive(Serialize, ToSchema)]
+pub struct CustomerEventData {
+    pub customer_id: Uuid,
+}
+
+/// With `webhook.test`.
+#[derive(Serialize, ToSchema)]
+pub struct TestEventData {
+    pub endpoint_id: Uuid,
+}
+
+/// An event before it is stored.
+pub(super) struct Event {
+    pub(super) id: Uuid,
+    pub(super) kind: EventType,
+    pub(super) body: String,
+    pub(super) source_id: Uuid,
+    pub(super) ordinal: i32,
+    pub(super) occurred_at: DateTime,
+}
+
+impl Event {
+    /// Made again, it is the same: its id is its time and a hash of what it follows from.
+    pub(super) fn new<T: Serialize>(
+        kind: EventType,
+        (source_id, ordinal): (Uuid, i32),
+        occurred_at: DateTime,
+        data: T,
+    ) -> Result<Self> {
+        let id = event_id(occurred_at, source_id, ordinal);
+        let message = Message { id, kind, created_at: occurred_at, data };
+        let body = serde_json::to_string(&message).map_err(Error::internal)?;
+        Ok(Self { id, kind, body, source_id, ordinal, occurred_at })
+    }
+}
+
+fn event_id(at: DateTime, source: Uuid, ordinal: i32) -> Uuid {
+    let hash = digest::digest(&digest::SHA256, &[source.as_bytes().as_slice(), &ordinal.to_be_bytes()].concat());
+    let mut random = [0; 10];
+    random.copy_from_slice(&hash.as_ref()[..10]);
+    Builder::from_unix_timestamp_millis(u64::try_from(at.timestamp_millis()).unwrap_or(0), &random).into_uuid()
+}
+
+/// The row as it was when it came into a state: what came later is not told yet.
+pub(super) fn of_transaction(mut row: Transaction, state: State, at: DateTime) -> TransactionEventData {
+    if row.state != state {
+        row.completed_at = None;
+        row.failure_reason = None;
+        row.outcome = None;
+    }
+    row.state = state;
+    row.updated_at = at;
+    row.description = None;
+    row.provider.checkout_url = None;
+    TransactionEventData { customer_id: row.user_id, transaction: TransactionView::for_staff(row) }
+}
+
+pub(super) fn of_balance(currency: Currency, credits: (i64, i64), debits: (i64, i64), sequence: i64) -> EventBalance {
+    let ((credits_posted, _), (debits_posted, pending)) = (credits, debits);
+    let posted = credits_posted.saturating_sub(debits_posted);
+    let available = posted.saturating_sub(pending);
+    EventBalance { currency: currency.code().to_owned(), posted, pending, available, sequence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_of_a_transaction_has_an_event() {
+        for state in State::ALL {
+            assert!(EventType::of_state(state.name()).is_some(), "transaction.{}", state.name());
+        }
+    }
+
+    #[test]
+    fn an_event_made_again_has_the_same_id_and_ids_are_in_the_order_of_time() {
+        let (source, at) = (Uuid::now_v7(), DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000));
+        assert_eq!(event_id(at, source, 1), event_id(at, source, 1));
+        assert_ne!(event_id(at, source, 1), event_id(at, source, 2));
+        assert!(event_id(at, source, 9) < event_id(at + chrono::TimeDelta::milliseconds(1), source, 1));
+    }
+}

@@ -1,0 +1,233 @@
+//! SQL of `outgoing_endpoints` and `outgoing_secrets`.
+
+use serde::Serialize;
+use sqlx::{PgConnection, PgExecutor};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::events::{Event, EventType};
+use super::{DisabledReason, EndpointChange, NewEndpoint};
+use crate::identity::rotation::KeyUse;
+use crate::platform::clock::DateTime;
+use crate::platform::encryption::Encrypted;
+
+/// Whoever makes, enables or rotates does so alone: any number that no other task locks on.
+const LOCK: i64 = 0x6f75_7467_6f01;
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = OutgoingEndpoint)]
+pub struct Endpoint {
+    pub id: Uuid,
+    #[schema(format = "uri", example = "https://example.com/webhooks")]
+    pub url: String,
+    pub description: Option<String>,
+    #[schema(value_type = Vec<EventType>)]
+    pub event_types: Vec<String>,
+    pub enabled: bool,
+    /// Null where staff disabled it.
+    pub disabled_reason: Option<DisabledReason>,
+    /// Since when every attempt has failed.
+    pub failing_since: Option<DateTime>,
+    /// Until when an older secret signs, too.
+    pub old_secret_until: Option<DateTime>,
+    pub created_at: DateTime,
+    pub updated_at: DateTime,
+}
+
+/// The columns of an [`Endpoint`], once.
+macro_rules! rows {
+    ($after:tt $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Endpoint,
+            r#"select id, url, description, event_types, enabled,
+                      disabled_reason as "disabled_reason: DisabledReason", failing_since,
+                      (select max(s.expires_at) from outgoing_secrets s where s.endpoint_id = p.id) as old_secret_until,
+                      created_at, updated_at
+                 from outgoing_endpoints p "#
+                + $after
+            $(, $argument)*
+        )
+    };
+}
+
+pub(super) async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock($1)", LOCK).execute(db).await.map(drop)
+}
+
+pub(super) async fn count(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"select count(*) as "count!" from outgoing_endpoints"#).fetch_one(db).await
+}
+
+pub(super) async fn list(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Endpoint>> {
+    rows!("order by id").fetch_all(db).await
+}
+
+pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Endpoint>> {
+    rows!("where id = $1", id).fetch_optional(db).await
+}
+
+pub(super) async fn insert(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    new: &NewEndpoint,
+    by: Option<Uuid>,
+    now: DateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into outgoing_endpoints
+             (id, url, description, event_types, enabled, enabled_at, created_by, created_at, updated_at)
+         values ($1, $2, $3, $4, true, $6, $5, $6, $6)",
+        id,
+        new.url.as_str(),
+        new.description,
+        &names(&new.event_types),
+        by,
+        now
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// Enabled again, it begins anew.
+pub(super) async fn change(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    change: &EndpointChange,
+    now: DateTime,
+) -> sqlx::Result<()> {
+    let event_types = change.event_types.as_deref().map(names);
+    sqlx::query!(
+        "update outgoing_endpoints
+            set url = coalesce($2, url), event_types = coalesce($3, event_types), description = coalesce($4, description),
+                enabled = coalesce($5, enabled), updated_at = $6,
+                enabled_at = case when $5 and not enabled then $6 else enabled_at end,
+                disabled_reason = case when $5 then null else disabled_reason end,
+                failing_since = case when $5 and not enabled then null else failing_since end,
+                slow = slow and not (coalesce($5, false) and not enabled)
+          where id = $1",
+        id,
+        change.url.as_ref().map(reqwest::Url::as_str),
+        event_types.as_deref(),
+        change.description,
+        change.enabled,
+        now
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn delete(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
+    let deleted = sqlx::query!("delete from outgoing_endpoints where id = $1", id);
+    Ok(deleted.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn insert_event(db: impl PgExecutor<'_>, event: &Event, now: DateTime) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into outgoing_events (id, type, body, source_id, ordinal, occurred_at, made_at) values ($1, $2, $3, $4, $5, $6, $7)",
+        event.id,
+        event.kind.name(),
+        event.body,
+        event.source_id,
+        event.ordinal,
+        event.occurred_at,
+        now
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn insert_secret(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    endpoint_id: Uuid,
+    secret: &Encrypted,
+    now: DateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into outgoing_secrets (id, endpoint_id, secret, key_id, created_at) values ($1, $2, $3, $4, $5)",
+        id,
+        endpoint_id,
+        secret.bytes,
+        secret.key_id,
+        now
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// The present one gets its end; those that have one are gone.
+pub(super) async fn expire_secrets(db: &mut PgConnection, endpoint_id: Uuid, until: DateTime) -> sqlx::Result<()> {
+    sqlx::query!("delete from outgoing_secrets where endpoint_id = $1 and expires_at is not null", endpoint_id)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query!("update outgoing_secrets set expires_at = $2 where endpoint_id = $1", endpoint_id, until)
+        .execute(db)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn secrets(
+    db: impl PgExecutor<'_>,
+    endpoint_id: Uuid,
+    now: DateTime,
+) -> sqlx::Result<Vec<(Uuid, Encrypted)>> {
+    let rows = sqlx::query!(
+        "select id, secret, key_id from outgoing_secrets
+          where endpoint_id = $1 and (expires_at is null or expires_at > $2) order by id desc",
+        endpoint_id,
+        now
+    );
+    let rows = rows.fetch_all(db).await?.into_iter();
+    Ok(rows.map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.secret })).collect())
+}
+
+/// Those after `after`, by id, that another key has encrypted.
+pub(super) async fn encrypted_by_others(
+    db: impl PgExecutor<'_>,
+    key: &str,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<(Uuid, Encrypted)>> {
+    let rows = sqlx::query!(
+        "select id, secret, key_id from outgoing_secrets where key_id <> $1 and id > $2 order by id limit $3",
+        key,
+        after,
+        limit
+    );
+    let rows = rows.fetch_all(db).await?.into_iter();
+    Ok(rows.map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.secret })).collect())
+}
+
+pub(super) async fn reencrypt(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    old: &Encrypted,
+    new: &Encrypted,
+) -> sqlx::Result<bool> {
+    let update = sqlx::query!(
+        "update outgoing_secrets set secret = $4, key_id = $5 where id = $1 and key_id = $2 and secret = $3",
+        id,
+        old.key_id,
+        old.bytes,
+        new.bytes,
+        new.key_id
+    );
+    Ok(update.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
+    sqlx::query_as!(
+        KeyUse,
+        r#"select key_id as "id!", count(*) as "rows!" from outgoing_secrets group by key_id order by 1"#
+    )
+    .fetch_all(db)
+    .await
+}
+
+fn names(event_types: &[EventType]) -> Vec<String> {
+    event_types.iter().map(|kind| kind.name().to_owned()).collect()
+}
