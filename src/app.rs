@@ -15,6 +15,7 @@ use crate::platform::queue::{self, Setbacks};
 use crate::platform::{
     access::Access, clock::Clock, config::Config, crash::CrashPoints, database::Db, footing::Footing, hashing::Hasher,
     mailer::Mailer, notifier::Notifier, rate_limits::Limiter, tally, tally::Tally, telemetry::Metrics, tokens::Tokens,
+    waiting::Waiting,
 };
 use crate::provider::revio::Revio;
 
@@ -48,6 +49,8 @@ pub struct Parts {
     pub refused_deliveries: Tally,
     /// Requests that go on although nobody may be listening any more.
     pub in_hand: TaskTracker,
+    /// Callers who wait for news.
+    pub waiting: Waiting,
     pub config: Config,
 }
 
@@ -96,6 +99,7 @@ impl App {
         let tokens = tokens.map_err(|reason| format!("JWT_PRIVATE_KEY {reason}"))?;
         let mailer = Mailer::new(&config.mail.way, &config.mail.from, config.mail.deadline)?;
         let footing = Footing::new(clock.clone(), config.database_durability, metrics.footing.clone());
+        let waiting = Waiting::new(config.server.connections_max, &metrics);
         let (notifier, access) = (Notifier::new(db.clone()), Access::new(db.clone()));
         Ok(Self(Arc::new(Parts {
             db,
@@ -117,6 +121,7 @@ impl App {
             started: Instant::now(),
             refused_deliveries: Tally::new(REFUSED_DELIVERIES),
             in_hand: TaskTracker::new(),
+            waiting,
             config,
         })))
     }

@@ -64,6 +64,8 @@ pub mod platform {
     pub mod tls;
     // Access tokens, refresh tokens, links in mails.
     pub mod tokens;
+    // Callers who wait for news: places, counted apart from requests in hand.
+    pub mod waiting;
 }
 
 /// Revio, the payment provider.
@@ -211,6 +213,8 @@ pub mod processes {
     pub mod schema;
     // Every connection and its deadlines.
     pub mod server;
+    // Those who bring news to callers who wait.
+    pub mod waiting;
     // Every background task.
     pub mod worker;
 }

@@ -22,6 +22,7 @@ pub mod routes;
 pub mod sort;
 mod store;
 mod views;
+pub mod waiting;
 
 use ledger::{Recorded, TransferId};
 use sqlx::PgConnection;

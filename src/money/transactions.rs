@@ -32,7 +32,7 @@ pub use holds::{HeldFilter, end_wait, hold, list_held, release};
 pub use store::{COLUMNS, Row};
 pub use types::{
     Approved, Child, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider, Reversed,
-    ShownState, State, Transaction,
+    ShownState, State, Transaction, shown_state,
 };
 
 /// A row that was asked for with a key: written now, or before.
@@ -237,6 +237,7 @@ pub fn announce(app: &App, row: &Transaction, to: &Move) {
     }
     let provider = to.provider.as_ref().unwrap_or(&row.provider).id.map(tracing::field::display);
     tracing::info!(transaction.id = %row.id, kind, provider.id = provider, from, to = state, "transaction moved");
+    app.waiting.moved(row.id);
     if to.due == Due::Now {
         app.notifier.wake();
     }

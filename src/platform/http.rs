@@ -6,11 +6,13 @@ pub mod fields;
 pub mod idempotency;
 pub mod json;
 pub mod page;
+pub mod waits;
 
 pub use fields::Fields;
 pub use idempotency::{IdempotencyKey, RequestHash, replayed};
 pub use json::{Json, Path, Query};
 pub use page::Page;
+pub use waits::Waits;
 
 /// In the extensions of every request: what its logs and its answer carry.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Every route and every layer, in order.
 
-use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
+use std::{any::Any, convert::identity, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Version, header, uri::Authority};
@@ -8,6 +8,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::get};
 use serde_json::Value;
+use tokio::time::timeout;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
@@ -21,7 +22,8 @@ use crate::money::{
     adjustments, balances, bank_accounts, deposits, journals, manual_review, requests, restrictions, safe_mode,
     suspense, withdrawals,
 };
-use crate::platform::{error::Error, http::json::BODY_BYTES_MAX, openapi, telemetry::panic_text};
+use crate::platform::http::{Waits, json::BODY_BYTES_MAX, waits::WAIT_MAX};
+use crate::platform::{error::Error, openapi, telemetry::panic_text};
 use crate::processes::load::Load;
 use crate::processes::{access_log, headers};
 use crate::processes::{docs, health};
@@ -141,9 +143,16 @@ fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     Error::internal(format!("panic: {}", panic_text(panic.as_ref()))).into_response()
 }
 
+/// What a call waits for on purpose is bounded by itself, and does not count.
 async fn in_time(deadline: Duration, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(deadline, next.run(request)).await {
-        Ok(response) => response,
-        Err(elapsed) => Error::unavailable(elapsed).into_response(),
-    }
+    let waits = request.extensions().get::<Waits>().cloned();
+    let mut answered = pin!(timeout(deadline + WAIT_MAX, next.run(request)));
+    let ended = match waits {
+        None => timeout(deadline, answered).await.and_then(identity),
+        Some(waits) => tokio::select! {
+            ended = timeout(deadline, answered.as_mut()) => ended.and_then(identity),
+            () = waits.begun() => answered.await,
+        },
+    };
+    ended.unwrap_or_else(|elapsed| Error::unavailable(elapsed).into_response())
 }

@@ -80,4 +80,5 @@ mod transactions;
 mod trial_balance;
 mod users;
 mod verification;
+mod waiting;
 mod withdrawals;

@@ -45,6 +45,10 @@ metrics! {
             "Connections that ended, and how",
             &[("how", &["closed", "handshake", "silent", "broken", "too_old", "crowded"])]
         ),
+        /// Callers who wait for news: long polls and event streams.
+        waiting: IntGaugeVec = gauge(
+            "octoco_waiting", "Callers who wait for news", &[("kind", &["poll", "stream"])]
+        ),
         /// Connections to PostgreSQL, of the pool of this process: idle, in_use, and how many there may be (max).
         db_pool_connections: IntGaugeVec = gauge(
             "octoco_db_pool_connections",
