@@ -159,6 +159,8 @@ pub mod webhooks {
 
 /// Reading it all back.
 pub mod books {
+    // What happens to a customer's rows and balances, told as it happens (server-sent events).
+    pub mod events;
     // Lists as files.
     pub mod exports;
     // What the files of exports and statements have in common.

@@ -15,7 +15,7 @@ use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::books::{exports, history, journal_export, personal_data, search, statements};
+use crate::books::{events, exports, history, journal_export, personal_data, search, statements};
 use crate::finance::{periods, reconciliation, statement_files, trial_balance};
 use crate::identity::{credentials, emails, mails, second_factor, sessions, staff, users};
 use crate::money::{
@@ -49,6 +49,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(journals::routes::router())
         .merge(journal_export::routes::router())
         .merge(history::routes::router())
+        .merge(events::routes::router())
         .merge(statements::routes::router())
         .merge(exports::routes::router())
         .merge(inbox::routes::router())

@@ -3,9 +3,11 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::books::history::waiting;
+use crate::books::{events, history::waiting};
 
 pub async fn watch(app: App, stop: CancellationToken) {
-    stop.run_until_cancelled(waiting::watch(&app)).await;
+    let news = async { tokio::join!(waiting::watch(&app), events::watch(&app)) };
+    stop.run_until_cancelled(news).await;
     waiting::stop(&app);
+    events::stop(&app);
 }

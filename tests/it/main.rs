@@ -22,6 +22,7 @@ mod credentials;
 mod deposits;
 mod emails;
 mod encryption;
+mod events;
 mod evidence;
 mod exports;
 mod filters;

@@ -244,6 +244,11 @@ impl Transaction {
         self.shown_state() == ShownState::UnderReview
     }
 
+    /// A correction that is only proposed is not: whoever knows of a debit beforehand empties the wallet.
+    pub fn is_shown_to_owner(&self) -> bool {
+        self.kind != Kind::Adjustment || self.state == State::Completed
+    }
+
     pub fn shown_state(&self) -> ShownState {
         shown_state(self.state, self.held_reason.is_some())
     }
