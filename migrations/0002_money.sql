@@ -133,6 +133,8 @@ create table transactions (
     attempts           integer     not null default 0,
     -- Counts the moves of the row; a move is made only from the version that was read.
     version            integer     not null default 0,
+    -- When something that its owner sees last changed without a move: a hold, its end, a part given back. Null = never.
+    noted_at           timestamptz,
     state              text        not null,
     -- Every state that the row came into, with spaces, the present one last: into the first when it was created, into each
     -- later one at the time in moved_at. Whoever moves a row says so here in the same statement.
@@ -223,6 +225,8 @@ create index transactions_request_word on transactions (request_word, id) where 
 create index transactions_parent on transactions (parent_id) where parent_id is not null;
 -- The queue: only rows that have something to do.
 create index transactions_due on transactions (kind, due_at) where due_at is not null;
+-- Event streams: few rows ever have it. What moved lately is found by transactions_moved (0012).
+create index transactions_noted on transactions (noted_at) where noted_at is not null;
 create index transactions_held on transactions (id) include (held_code, held_at) where held_reason is not null;
 -- Everybody's list by kind and by state. Most rows are deposits and most are completed: a page of those is soon full in the
 -- order of time, and they need no entry here.

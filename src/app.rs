@@ -15,7 +15,7 @@ use crate::platform::queue::{self, Setbacks};
 use crate::platform::{
     access::Access, batcher::Batchers, clock::Clock, config::Config, crash::CrashPoints, database::Db,
     footing::Footing, hashing::Hasher, mailer::Mailer, notifier::Notifier, outbound::Outbound, rate_limits::Limiter,
-    tally, tally::Tally, telemetry::Metrics, tokens::Tokens,
+    tally, tally::Tally, telemetry::Metrics, tokens::Tokens, waiting::Waiting,
 };
 use crate::provider::revio::Revio;
 
@@ -53,6 +53,8 @@ pub struct Parts {
     pub refused_deliveries: Tally,
     /// Requests that go on although nobody may be listening any more.
     pub in_hand: TaskTracker,
+    /// Callers who wait for news.
+    pub waiting: Waiting,
     pub config: Config,
 }
 
@@ -102,6 +104,7 @@ impl App {
         let mailer = Mailer::new(&config.mail.way, &config.mail.from, config.mail.deadline)?;
         let outbound = Outbound::new(config.outgoing_reach)?;
         let footing = Footing::new(clock.clone(), config.database_durability, metrics.footing.clone());
+        let waiting = Waiting::new(config.server.connections_max, &metrics);
         let (notifier, access) = (Notifier::new(db.clone()), Access::new(db.clone()));
         Ok(Self(Arc::new(Parts {
             db,
@@ -125,6 +128,7 @@ impl App {
             started: Instant::now(),
             refused_deliveries: Tally::new(REFUSED_DELIVERIES),
             in_hand: TaskTracker::new(),
+            waiting,
             config,
         })))
     }

@@ -70,6 +70,8 @@ pub mod platform {
     pub mod tokens;
     // Time zones: whose days a caller means.
     pub mod zone;
+    // Callers who wait for news: places, counted apart from requests in hand.
+    pub mod waiting;
 }
 
 /// Revio, the payment provider.
@@ -181,6 +183,8 @@ pub mod webhooks {
 pub mod books {
     // One page about a customer, for staff, and what support does there.
     pub mod customers;
+    // What happens to a customer's rows and balances, told as it happens (server-sent events).
+    pub mod events;
     // Lists as files.
     pub mod exports;
     // What the files of exports and statements have in common.
@@ -239,6 +243,8 @@ pub mod processes {
     pub mod schema;
     // Every connection and its deadlines.
     pub mod server;
+    // Those who bring news to callers who wait.
+    pub mod waiting;
     // Every background task.
     pub mod worker;
 }

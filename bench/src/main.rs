@@ -8,6 +8,7 @@ mod load;
 mod projector;
 mod reconciliation;
 mod seed;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,8 @@ enum Command {
         #[arg(long, default_value_t = 100_000)]
         open: usize,
     },
+    /// What thousands who wait cost a process that serves, and others
+    Waiting(waiting::Options),
 }
 
 #[tokio::main]
@@ -67,6 +70,7 @@ async fn main() -> Result<ExitCode, BoxError> {
         Command::Load(options) => load::run(&app, &options).await,
         Command::Projector { transfers } => projector::run(&app, transfers).await,
         Command::Reconciliation { transfers, open } => reconciliation::run(&app, transfers, open).await,
+        Command::Waiting(options) => waiting::run(&app, &options).await,
     };
     app.ledger.clone().close().await;
     Ok(if good? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

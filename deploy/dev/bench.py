@@ -5,6 +5,7 @@
     dashboards  the same rows with a ledger's copy and summaries (dashboards_bench.sql), each query of Grafana's boards
     projector   `bench projector` moves money, copies the ledger, compares, rebuilds, and copies under load
     load        `bench load` asks a running service over HTTP, beside pgbench (bench_load.py)
+    waiting     the service with 5,000 long polls and 2,000 event streams open; `bench waiting` opens them
     reconciliation  `bench reconciliation` makes a daily run over a day of transfers and 100,000 open rows
 
 The memory of an export is the highest resident size of the whole process since it began (VmHWM, reset before each).
@@ -78,6 +79,15 @@ def projector(transfers):
 def reconciliation(transfers):
     with measuring(STATE.with_name("bench-reconciliation")) as up:
         return bench(up, "reconciliation", "--transfers", transfers)
+
+
+def waiting():
+    state = STATE.with_name("bench-waiting")
+    with measuring(state) as up:
+        limits = {"RATE_LIMITS": "off", "RUST_LOG": "error", "CONNECTIONS_MAX": "12000"}
+        processes.ensure(state, service.serve(up, **limits))
+        address = f"127.0.0.1:{up.ports['octoco']}"
+        return bench(up, "waiting", "--address", address, "--pid", processes.find(state, "octoco"))
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------

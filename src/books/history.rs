@@ -22,6 +22,7 @@ pub mod routes;
 pub mod sort;
 mod store;
 mod views;
+pub mod waiting;
 
 use ledger::{Recorded, TransferId};
 use sqlx::PgConnection;
@@ -146,7 +147,7 @@ async fn read(db: &mut PgConnection, part: &store::Part<'_>) -> Result<Vec<Trans
     match store::page(db, part).await {
         Ok(rows) => rows.into_iter().map(Transaction::try_from).collect(),
         // The statement's own deadline is the caller's affair, not a part that does not answer.
-        Err(error) if is_deadline(&error) => Err(Error::TooBroad),
+        Err(error) if database::is_deadline(&error) => Err(Error::TooBroad),
         Err(error) => Err(error.into()),
     }
 }
@@ -159,13 +160,9 @@ async fn total(app: &App, db: &mut PgConnection, filter: &Filter, seen: i64) -> 
     match store::count(db, filter, COUNTED_MAX + 1, app.config.list_deadline / COUNTING_PART).await {
         Ok(counted) if counted <= COUNTED_MAX => Ok((counted, TotalIs::Exact)),
         Ok(counted) => Ok((counted.max(seen), TotalIs::AtLeast)),
-        Err(error) if is_deadline(&error) => Ok((seen, TotalIs::AtLeast)),
+        Err(error) if database::is_deadline(&error) => Ok((seen, TotalIs::AtLeast)),
         Err(error) => Err(error.into()),
     }
-}
-
-fn is_deadline(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| code == "57014"))
 }
 
 pub async fn detail(app: &App, row: Transaction) -> Result<Detail> {

@@ -9,7 +9,8 @@ use crate::app::App;
 use crate::identity::audit::{Actor, Origin};
 use crate::identity::quota::Quota;
 use crate::platform::error::{Error, Result};
-use crate::platform::{http::RequestId, http::address, rate_limits::Class, tokens::Claims};
+use crate::platform::http::{RequestId, Waits, address};
+use crate::platform::{rate_limits::Class, tokens::Claims, waiting::Tenure};
 
 /// Longer ones are cut: the value is only shown in the list of sessions.
 const USER_AGENT_CHARS_MAX: usize = 200;
@@ -37,6 +38,24 @@ pub struct AnonymousClient {
 #[derive(Debug, Clone)]
 pub struct UncountedClient(pub AnonymousClient);
 
+/// A caller who may wait for news: who it is and until when, and how it is said that the wait has begun.
+pub struct Waiter {
+    pub tenure: Tenure,
+    pub waits: Waits,
+}
+
+impl FromRequestParts<App> for Waiter {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        // Where it was found already the token's own words say when it ends.
+        let claims = parts.extensions.get::<Claims>().cloned().or_else(|| claims(parts, app).ok());
+        let tenure = Tenure::new(caller.user_id, caller.session_id, claims.as_ref());
+        Ok(Self { tenure, waits: parts.extensions.get::<Waits>().cloned().unwrap_or_default() })
+    }
+}
+
 impl Caller {
     pub fn actor(&self) -> Actor {
         Actor::user(self.user_id, None, self.origin.clone())
@@ -58,7 +77,7 @@ impl FromRequestParts<App> for Caller {
         let now = app.clock.now();
         let claims = match parts.extensions.get::<Claims>() {
             Some(claims) => claims.clone(),
-            None => app.tokens.check(bearer(parts)?, now).map_err(|_| Error::Unauthenticated)?,
+            None => claims(parts, app)?,
         };
         if app.access.has_ended(claims.sid, now).await? {
             return Err(Error::Unauthenticated);
@@ -122,6 +141,10 @@ pub fn origin(app: &App, parts: &Parts) -> Origin {
 fn user_agent(parts: &Parts) -> Option<String> {
     let value = parts.headers.get(header::USER_AGENT)?.to_str().ok()?;
     Some(value.chars().take(USER_AGENT_CHARS_MAX).collect())
+}
+
+fn claims(parts: &Parts, app: &App) -> Result<Claims> {
+    app.tokens.check(bearer(parts)?, app.clock.now()).map_err(|_| Error::Unauthenticated)
 }
 
 pub fn bearer(parts: &Parts) -> Result<&str> {

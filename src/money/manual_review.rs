@@ -88,7 +88,7 @@ fn entry(actor: &Actor, action: &'static str, row: &Transaction, note: &str) -> 
 
 async fn retry(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Result<Transaction> {
     let mut tx = app.db.begin().await?;
-    let released = transactions::release(&mut *tx, row, Some(app.clock.now())).await?;
+    let released = transactions::release(app, &mut *tx, row, Some(app.clock.now())).await?;
     audit::record(app, &mut *tx, entry(actor, "transaction.retried", row, note)).await?;
     tx.commit().await?;
     app.notifier.wake();
@@ -105,7 +105,7 @@ async fn dismiss(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Res
     let end = end_of(row);
     let to = Move::to(end, Due::Never).because(FailureReason::ClosedByReview);
     let mut tx = app.db.begin().await?;
-    let mut closed = transactions::release(&mut *tx, row, None).await?;
+    let mut closed = transactions::release(app, &mut *tx, row, None).await?;
     if end != row.state {
         closed = transactions::advance_within(app, &mut *tx, &closed, &to).await?;
     }
@@ -140,7 +140,7 @@ pub async fn release(app: &App, decision: ReleaseDecision, id: Uuid) -> Result<T
         return Ok(row);
     }
     let to = Move::to(State::Reserved, Due::Now).because(FailureReason::ClosedByReview);
-    let freed = transactions::release(&mut *tx, &row, Some(app.clock.now())).await?;
+    let freed = transactions::release(app, &mut *tx, &row, Some(app.clock.now())).await?;
     let freed = transactions::advance_within(app, &mut *tx, &freed, &to).await?;
     tx.commit().await?;
     transactions::announce(app, &row, &to);

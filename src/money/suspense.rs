@@ -72,7 +72,7 @@ pub async fn note(app: &App, new: &NewItem) -> Result<()> {
 pub async fn booked(app: &App, new: &NewItem) -> Result<()> {
     store::set_booked(&app.db, new.id, app.clock.now()).await?;
     match new.transaction_id.filter(|_| new.kind != ItemKind::Correction) {
-        Some(row) => transactions::set_outcome(&app.db, row, Outcome::SetAside).await,
+        Some(row) => transactions::set_outcome(app, row, Outcome::SetAside).await,
         None => Ok(()),
     }
 }
@@ -130,7 +130,7 @@ pub async fn settled(app: &App, item: &Item, outcome: Outcome) -> Result<()> {
     let Some(row) = item.transaction_id else { return Ok(()) };
     let left = store::find(&app.db, item.id).await?.map_or(0, |item| item.left());
     let outcome = if left > 0 { Outcome::SetAside } else { outcome };
-    transactions::set_outcome(&app.db, row, outcome).await
+    transactions::set_outcome(app, row, outcome).await
 }
 
 /// An item of which no row is known was given back to the payer, all of it.

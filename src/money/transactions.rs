@@ -37,7 +37,7 @@ use writes::{Advance, Advances, Durability, Insert, Inserts};
 
 pub use types::{
     Approved, Child, Destination, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider,
-    RequestMark, Reversed, ShownState, State, Transaction,
+    RequestMark, Reversed, ShownState, State, Transaction, shown_state,
 };
 
 /// A row that was asked for with a key: written now, or before.
@@ -257,6 +257,7 @@ pub fn announce(app: &App, row: &Transaction, to: &Move) {
     }
     let provider = to.provider.as_ref().unwrap_or(&row.provider).id.map(tracing::field::display);
     tracing::info!(transaction.id = %row.id, kind, provider.id = provider, from, to = state, "transaction moved");
+    app.waiting.moved(row.id);
     if to.due == Due::Now {
         app.notifier.wake();
     }
@@ -287,9 +288,9 @@ pub async fn children_of(app: &App, parent: Uuid, objects: &[Uuid]) -> Result<Ve
     store::children_of(&app.db, parent, objects).await?.into_iter().map(Transaction::try_from).collect()
 }
 
-/// What became of the money that came for a deposit and did not fit, inside the SQL transaction of whoever moved it.
-pub async fn set_outcome(db: impl PgExecutor<'_>, id: Uuid, outcome: Outcome) -> Result<()> {
-    Ok(store::set_outcome(db, id, outcome).await?)
+/// What became of the money that came for a deposit and did not fit.
+pub async fn set_outcome(app: &App, id: Uuid, outcome: Outcome) -> Result<()> {
+    Ok(store::set_outcome(&app.db, id, outcome, app.clock.now()).await?)
 }
 
 /// Whether something of the user's is under way: asked for and not at its end.
@@ -331,7 +332,7 @@ pub async fn insert_child(app: &App, child: &Child<'_>) -> Result<()> {
 /// [`Error::StaleState`] when somebody else noted something first.
 pub async fn reverse(app: &App, deposit: &Transaction, reversed: Reversed, rows: &[Child<'_>]) -> Result<Transaction> {
     let mut tx = app.db.begin().await?;
-    if !store::set_reversed(&mut *tx, deposit, reversed).await? {
+    if !store::set_reversed(&mut *tx, deposit, reversed, app.clock.now()).await? {
         return Err(Error::StaleState);
     }
     let mut born = Vec::new();
@@ -352,12 +353,10 @@ pub async fn older_sibling_waits(app: &App, row: &Transaction) -> Result<bool> {
     Ok(store::older_sibling_waits(&app.db, row).await?)
 }
 
-/// The user's own row; somebody else's does not exist. Nor does a correction that is only proposed: whoever knows of a debit
-/// beforehand empties the wallet.
+/// The user's own row; somebody else's does not exist, nor does one that is not shown.
 pub async fn find_own(app: &App, user_id: Uuid, id: Uuid) -> Result<Transaction> {
     let row = find(app, id).await?;
-    let shown = row.kind != Kind::Adjustment || row.state == State::Completed;
-    if row.user_id == user_id && shown { Ok(row) } else { Err(Error::NotFound("transaction")) }
+    if row.user_id == user_id && row.is_shown_to_owner() { Ok(row) } else { Err(Error::NotFound("transaction")) }
 }
 
 /// The row that an object of Revio's belongs to: by the object's id, or, while our own answer is still on its way, by the

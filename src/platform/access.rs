@@ -45,13 +45,23 @@ impl Access {
     }
 
     pub async fn has_ended(&self, session: Uuid, now: DateTime) -> Result<bool> {
+        self.keep_fresh(now).await?;
+        Ok(self.knows_end_of(session))
+    }
+
+    /// Reads the list anew where it is too old: for whoever asks of many sessions at once, and then [`Access::knows_end_of`] each.
+    pub async fn keep_fresh(&self, now: DateTime) -> Result<()> {
         let age = self.read(|ended| ended.read_at).map(|at| now - at);
         match age {
             Some(age) if age < PERIOD => {}
             Some(age) if age < AGE_MAX => self.refresh_in_passing(now).await,
             Some(_) | None => self.refresh(now).await?,
         }
-        Ok(self.read(|ended| ended.sessions.contains(&session)))
+        Ok(())
+    }
+
+    pub fn knows_end_of(&self, session: Uuid) -> bool {
+        self.read(|ended| ended.sessions.contains(&session))
     }
 
     /// Ends a session for this process at once; the others read of it.

@@ -300,6 +300,11 @@ impl<'d> Executor<'d> for &'_ Db {
     }
 }
 
+/// Whether a statement was ended by its deadline.
+pub fn is_deadline(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| code == "57014"))
+}
+
 #[expect(clippy::disallowed_methods, reason = "this paces a background loop that no request waits for")]
 async fn pause(duration: Duration) {
     tokio::time::sleep(duration).await;

@@ -7,12 +7,14 @@ pub mod fields;
 pub mod idempotency;
 pub mod json;
 pub mod page;
+pub mod waits;
 
 pub use download::{Asked, Download};
 pub use fields::Fields;
 pub use idempotency::{IdempotencyKey, RequestHash, replayed};
 pub use json::{Json, Path, Query};
 pub use page::Page;
+pub use waits::Waits;
 
 use std::fmt::Display;
 

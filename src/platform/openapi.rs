@@ -37,6 +37,7 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
         (name = "deposits", description = "Paying in through Revio"),
         (name = "withdrawals", description = "Paying out through Revio"),
         (name = "transactions", description = "Every movement of money, as its row tells it"),
+        (name = "events", description = "What happens, told as it happens"),
         (name = "exports", description = "Transactions as files"),
         (name = "webhooks", description = "What Revio calls"),
         (name = "staff", description = "For staff. Each route names the permission that it needs; each call is in the audit log"),

@@ -13,7 +13,7 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::identity::quota::Quota;
 use crate::platform::error::{Failure, FieldError};
-use crate::platform::http::{RequestId, json::is_json};
+use crate::platform::http::{RequestId, Waits, json::is_json};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
@@ -23,6 +23,10 @@ pub async fn record(State(app): State<App>, mut request: Request, next: Next) ->
     let quota = Quota::default();
     request.extensions_mut().insert(RequestId(id.clone()));
     request.extensions_mut().insert(quota.clone());
+    let waits = request.method().is_safe().then(Waits::default);
+    if let Some(waits) = &waits {
+        request.extensions_mut().insert(waits.clone());
+    }
     let method = request.method().clone();
     // The template, never the path itself: ids in labels would make a new time series for each row.
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
@@ -35,7 +39,9 @@ pub async fn record(State(app): State<App>, mut request: Request, next: Next) ->
     quota.write(response.headers_mut());
 
     let status = response.status();
-    let seconds = started.elapsed().as_secs_f64();
+    // What a caller has waited for on purpose is no slowness of ours.
+    let waited = waits.map(|waits| waits.waited()).unwrap_or_default();
+    let seconds = started.elapsed().saturating_sub(waited).as_secs_f64();
     let label = label(&method);
     app.metrics.http_requests.with_label_values(&[label, &route, status.as_str()]).inc();
     app.metrics.http_request_seconds.with_label_values(&[label, &route]).observe(seconds);

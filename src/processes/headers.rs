@@ -26,13 +26,14 @@ const ALWAYS: [(&str, &str); 8] = [
 const HSTS: &str = "max-age=63072000";
 
 /// What pages of `CORS_ORIGINS` may send …
-const REQUEST_HEADERS: [HeaderName; 7] = [
+const REQUEST_HEADERS: [HeaderName; 8] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
     HeaderName::from_static("idempotency-key"),
     header::IF_NONE_MATCH,
     header::RANGE,
     header::IF_RANGE,
+    HeaderName::from_static("last-event-id"),
     HeaderName::from_static("x-request-id"),
 ];
 /// … and read beside the few headers that every page may.

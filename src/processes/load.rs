@@ -11,7 +11,7 @@
 
 mod shares;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::request::Parts;
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use crate::app::App;
 use crate::identity::caller;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::{address, json};
+use crate::platform::http::{Waits, address, json};
 use crate::webhooks::inbox;
 pub use shares::{Share, Shares};
 
@@ -203,7 +203,15 @@ async fn in_hand(room: &Room, who: &Who, request: Request, next: Next) -> Result
     // Nobody waits for a share of what is not there.
     drop(room.place()?);
     let shares = who.shares(&room.in_hand);
-    let _shares = all(&shares, PLACE_WAIT).await?;
-    let _place = room.place()?;
-    Ok(next.run(request).await)
+    let places = all(&shares, PLACE_WAIT).await?;
+    let place = room.place()?;
+    let waits = request.extensions().get::<Waits>().cloned();
+    let mut answered = pin!(next.run(request));
+    let Some(waits) = waits else { return Ok(answered.await) };
+    tokio::select! {
+        response = answered.as_mut() => return Ok(response),
+        // Those who wait have places of their own (`platform/waiting.rs`).
+        () = waits.begun() => drop((place, places)),
+    }
+    Ok(answered.await)
 }

@@ -1,7 +1,7 @@
 //! Every route and every layer, in order.
 
 use std::sync::{Arc, LazyLock};
-use std::{any::Any, net::SocketAddr, time::Duration};
+use std::{any::Any, convert::identity, net::SocketAddr, pin::pin, time::Duration};
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, Version, header, uri::Authority};
@@ -9,20 +9,22 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::get};
 use serde_json::Value;
+use tokio::time::timeout;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::books::{customers, exports, history, journal_export, personal_data, search, statements};
+use crate::books::{customers, events, exports, history, journal_export, personal_data, search, statements};
 use crate::finance::{periods, reconciliation, statement_files, trial_balance};
 use crate::identity::{credentials, emails, mails, notes, second_factor, service_accounts, sessions, staff, users};
 use crate::money::{
     adjustments, balances, bank_accounts, client_config, deposits, journals, manual_review, profile, requests,
     restrictions, safe_mode, suspense, withdrawals,
 };
-use crate::platform::{error::Error, http::Asked, http::json::BODY_BYTES_MAX, openapi, telemetry::panic_text};
+use crate::platform::http::{Asked, Waits, json::BODY_BYTES_MAX, waits::WAIT_MAX};
+use crate::platform::{error::Error, openapi, telemetry::panic_text};
 use crate::processes::load::Load;
 use crate::processes::{access_log, headers, repeats};
 use crate::processes::{docs, health};
@@ -50,6 +52,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(journals::routes::router())
         .merge(journal_export::routes::router())
         .merge(history::routes::router())
+        .merge(events::routes::router())
         .merge(statements::routes::router())
         .merge(exports::routes::router())
         .merge(inbox::routes::router())
@@ -153,9 +156,16 @@ fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     Error::internal(format!("panic: {}", panic_text(panic.as_ref()))).into_response()
 }
 
+/// What a call waits for on purpose is bounded by itself, and does not count.
 async fn in_time(deadline: Duration, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(deadline, next.run(request)).await {
-        Ok(response) => response,
-        Err(elapsed) => Error::unavailable(elapsed).into_response(),
-    }
+    let waits = request.extensions().get::<Waits>().cloned();
+    let mut answered = pin!(timeout(deadline + WAIT_MAX, next.run(request)));
+    let ended = match waits {
+        None => timeout(deadline, answered).await.and_then(identity),
+        Some(waits) => tokio::select! {
+            ended = timeout(deadline, answered.as_mut()) => ended.and_then(identity),
+            () = waits.begun() => answered.await,
+        },
+    };
+    ended.unwrap_or_else(|elapsed| Error::unavailable(elapsed).into_response())
 }

@@ -26,6 +26,7 @@ use axum::http::{HeaderValue, Request, Response, header};
 use axum::{Router, body::Body, extract::ConnectInfo};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -35,7 +36,7 @@ use tower::Service;
 
 use crate::app::App;
 use crate::platform::{http::address, text_enum::text_enum, tls::Tls};
-use crate::processes::{load::Reserved, load::Shares, router};
+use crate::processes::{load::Reserved, load::Shares, router, waiting};
 use pace::WriteTimeout;
 use unread::Watched;
 
@@ -82,6 +83,8 @@ pub struct Server {
     tls: Option<Tls>,
     stop: CancellationToken,
     peers: Arc<Shares>,
+    /// Whether calls may wait here for news.
+    has_waiters: bool,
 }
 
 text_enum! {
@@ -127,7 +130,7 @@ struct Place {
 impl Server {
     pub fn new(app: App, stop: CancellationToken) -> Self {
         let (router, tls) = (router::router(app.clone()), app.config.server.tls.clone());
-        Self::of(app, router, tls, stop)
+        Self { has_waiters: true, ..Self::of(app, router, tls, stop) }
     }
 
     /// Health and metrics, in the clear: who asks is on this machine or in a network of the operators'.
@@ -139,7 +142,7 @@ impl Server {
     fn of(app: App, router: Router, tls: Option<Tls>, stop: CancellationToken) -> Self {
         let connections = app.config.server.connections_max;
         let peers = Shares::new((connections - connections / 8).max(CONNECTIONS_EACH_MIN));
-        Self { app, router, timeouts: ConnectionTimeouts::default(), tls, stop, peers }
+        Self { app, router, timeouts: ConnectionTimeouts::default(), tls, stop, peers, has_waiters: false }
     }
 
     /// With other routes or deadlines: for tests.
@@ -154,6 +157,9 @@ impl Server {
         let any = Arc::new(Semaphore::new(ordinary_max.saturating_add(RESERVED_CONNECTIONS)));
         let server = Arc::new(self);
         let connections = TaskTracker::new();
+        if server.has_waiters {
+            connections.spawn(waiting::watch(server.app.clone(), server.stop.clone()));
+        }
         loop {
             let accepted = server.stop.run_until_cancelled(accept(&listener, &any)).await;
             let Some((stream, peer, any)) = accepted else { break };
@@ -286,6 +292,14 @@ fn is_callers(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
     )
+}
+
+/// Each connection is an open file: as many as the system allows, where fewer are usual. A limit that cannot be raised stays.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Where operators ask. Several processes on one machine need no setting for that: the log says which port each has.

@@ -1,5 +1,7 @@
 //! `GET /v1/transactions`, `GET /v1/transactions/{id}`, and the same for staff over everybody's rows.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -9,9 +11,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::views::{OwnDetail, StaffDetail, StaffTransactionView};
+use super::waiting::{self, Wanted};
 use super::{FilterQuery, Paging, Scope, StaffQuery};
 use crate::app::App;
-use crate::identity::{caller::Caller, staff::Staff};
+use crate::identity::caller::{Caller, Waiter};
+use crate::identity::staff::Staff;
+use crate::money::transactions::ShownState;
 use crate::money::transactions::routes::TransactionView;
 use crate::money::{approvals, transactions};
 use crate::platform::error::{Error, Result, Wrong};
@@ -22,6 +27,8 @@ use crate::platform::{permissions::TransactionsRead, problems::Problems};
 
 /// Deeper pages are for cursors: an offset makes PostgreSQL count rows to throw away.
 const PAGE_MAX: i64 = 1000;
+/// Of a long poll: shorter than what stands between client and service closes a silent connection after.
+const WAIT_SECS_MAX: i64 = 30;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(list_all)).routes(routes!(show_any))
@@ -40,6 +47,47 @@ struct PagingQuery {
     /// The page size, with a cursor.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     limit: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct WaitQuery {
+    /// Seconds to wait for another state, with `state_not`; the row as it is when they are over.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 30)]
+    wait: Option<String>,
+    /// With `wait`: states with commas. The answer comes as soon as the row's is none of these.
+    #[param(example = "initiated,awaiting_payment")]
+    state_not: Option<String>,
+}
+
+impl WaitQuery {
+    fn parse(&self) -> Result<Option<Wanted>> {
+        let mut fields = Fields::default();
+        let (Some(wait), Some(states)) = (&self.wait, &self.state_not) else {
+            match (&self.wait, &self.state_not) {
+                (None, Some(_)) => fields.wrong("wait", Wrong::Required),
+                (Some(_), None) => fields.wrong("state_not", Wrong::Required),
+                _ => {}
+            }
+            return fields.finish().map(|()| None);
+        };
+        let seconds = within(&mut fields, "wait", Some(wait), 1, WAIT_SECS_MAX);
+        let longest = Duration::from_secs(u64::try_from(seconds).unwrap_or(1));
+        let mut state_not = Vec::new();
+        for word in states.split(',') {
+            match word.parse::<ShownState>() {
+                Ok(state) if state_not.contains(&state) => {}
+                Ok(state) => state_not.push(state),
+                Err(words) => {
+                    fields.wrong("state_not", words);
+                    break;
+                }
+            }
+        }
+        fields.finish()?;
+        Ok(Some(Wanted { longest, state_not }))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -171,12 +219,28 @@ async fn list_all(
 /// One of my transactions
 ///
 /// With every state that it came into and its transfers in the ledger. `ETag` and `If-None-Match` spare the body where nothing
-/// has changed.
+/// has changed. With `wait` and `state_not` the answer comes when the state is another one (a long poll), or when the time is over:
+/// look at the state, and ask again. Who waits in too many places is told `rate_limited`, when all do `unavailable`; `unauthenticated`
+/// also when the session or the token ends while it waits.
 #[utoipa::path(get, path = "/v1/transactions/{id}", tag = "transactions", security(("bearer" = [])),
-    params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
+    params(("id" = Uuid, Path), WaitQuery, ("If-None-Match" = Option<String>, Header)),
     responses((status = 200, body = OwnDetail, headers(("ETag" = String))), (status = 304, description = "As it was"), Problems))]
-async fn show(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>, asked: Asked) -> Result<Response> {
-    let row = transactions::find_own(&app, caller.user_id, id).await?;
+async fn show(
+    State(app): State<App>,
+    waiter: Waiter,
+    Path(id): Path<Uuid>,
+    Query(query): Query<WaitQuery>,
+    asked: Asked,
+) -> Result<Response> {
+    let wanted = query.parse()?;
+    let row = transactions::find_own(&app, waiter.tenure.user, id).await?;
+    let (row, _turn) = match wanted.filter(|wanted| wanted.state_not.contains(&row.shown_state())) {
+        None => (row, None),
+        Some(wanted) => {
+            let woken = waiting::wait(&app, id, &wanted, waiter.tenure, &waiter.waits).await?;
+            (woken.row, Some(woken.turn))
+        }
+    };
     let detail = super::detail(&app, row).await?;
     tagged(&asked, &OwnDetail::from(detail))
 }

@@ -49,7 +49,8 @@ pub(super) async fn put_on_hold(app: &App, row: &Transaction, code: Hold, reason
 /// What these holds waited for has come: the row goes on after `pause`. A hold for anything else stays.
 pub async fn end_wait(app: &App, row: &Transaction, codes: &[Hold], pause: TimeDelta) -> Result<Transaction> {
     let waits = row.held_code.is_some_and(|code| codes.contains(&code));
-    if waits && store::end_wait(&app.db, row, codes, app.clock.now() + pause).await? {
+    let now = app.clock.now();
+    if waits && store::end_wait(&app.db, row, codes, (now, now + pause)).await? {
         return transactions::find(app, row.id).await;
     }
     Ok(row.clone())
@@ -59,8 +60,13 @@ pub async fn end_wait(app: &App, row: &Transaction, codes: &[Hold], pause: TimeD
 ///
 /// # Errors
 /// [`Error::StaleState`] when it is not held any more as it was read.
-pub async fn release(db: impl PgExecutor<'_>, held: &Transaction, due_at: Option<DateTime>) -> Result<Transaction> {
-    store::release(db, held.id, held.version, due_at).await?.ok_or(Error::StaleState)?.try_into()
+pub async fn release(
+    app: &App,
+    db: impl PgExecutor<'_>,
+    held: &Transaction,
+    due_at: Option<DateTime>,
+) -> Result<Transaction> {
+    store::release(db, held.id, held.version, (app.clock.now(), due_at)).await?.ok_or(Error::StaleState)?.try_into()
 }
 
 /// Held rows, newest first.

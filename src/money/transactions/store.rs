@@ -179,14 +179,16 @@ pub(super) async fn set_reversed(
     db: impl PgExecutor<'_>,
     deposit: &Transaction,
     reversed: Reversed,
+    now: DateTime,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
-        "update transactions set refunded_minor = $3, charged_back_minor = $4, version = version + 1
+        "update transactions set refunded_minor = $3, charged_back_minor = $4, version = version + 1, noted_at = $5
           where id = $1 and version = $2",
         deposit.id,
         deposit.version,
         reversed.refunded_minor,
         reversed.charged_back_minor,
+        now,
     )
     .execute(db)
     .await?;
@@ -388,7 +390,17 @@ pub(super) async fn children_of(db: impl PgExecutor<'_>, parent: Uuid, objects: 
     .await
 }
 
-pub(super) async fn set_outcome(db: impl PgExecutor<'_>, id: Uuid, outcome: Outcome) -> sqlx::Result<()> {
-    let done = sqlx::query!("update transactions set outcome = $2 where id = $1", id, outcome.name());
+pub(super) async fn set_outcome(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    outcome: Outcome,
+    now: DateTime,
+) -> sqlx::Result<()> {
+    let done = sqlx::query!(
+        "update transactions set outcome = $2, noted_at = $3 where id = $1 and outcome is distinct from $2",
+        id,
+        outcome.name(),
+        now
+    );
     done.execute(db).await.map(drop)
 }

@@ -261,24 +261,34 @@ impl Transaction {
 
     /// Whether a person has to decide what becomes of it: of what is completed or rejected nothing more is to become.
     pub fn is_under_review(&self) -> bool {
-        self.held_reason.is_some() && !matches!(self.state, State::Completed | State::Rejected)
+        self.shown_state() == ShownState::UnderReview
+    }
+
+    /// A correction that is only proposed is not: whoever knows of a debit beforehand empties the wallet.
+    pub fn is_shown_to_owner(&self) -> bool {
+        self.kind != Kind::Adjustment || self.state == State::Completed
     }
 
     pub fn shown_state(&self) -> ShownState {
-        match self.state {
-            _ if self.is_under_review() => ShownState::UnderReview,
-            State::Initiated => ShownState::Initiated,
-            State::AwaitingPayment => ShownState::AwaitingPayment,
-            State::Reserved => ShownState::Reserved,
-            State::AwaitingApproval => ShownState::AwaitingApproval,
-            State::Submitting => ShownState::Submitting,
-            State::Submitted => ShownState::Submitted,
-            State::Completed => ShownState::Completed,
-            State::Failed => ShownState::Failed,
-            State::Rejected => ShownState::Rejected,
-            State::Expired => ShownState::Expired,
-            State::Cancelled => ShownState::Cancelled,
-        }
+        shown_state(self.state, self.held_reason.is_some())
+    }
+}
+
+/// A row's state as its owner sees it.
+pub fn shown_state(state: State, held: bool) -> ShownState {
+    match state {
+        State::Completed => ShownState::Completed,
+        State::Rejected => ShownState::Rejected,
+        _ if held => ShownState::UnderReview,
+        State::Initiated => ShownState::Initiated,
+        State::AwaitingPayment => ShownState::AwaitingPayment,
+        State::Reserved => ShownState::Reserved,
+        State::AwaitingApproval => ShownState::AwaitingApproval,
+        State::Submitting => ShownState::Submitting,
+        State::Submitted => ShownState::Submitted,
+        State::Failed => ShownState::Failed,
+        State::Expired => ShownState::Expired,
+        State::Cancelled => ShownState::Cancelled,
     }
 }
 

@@ -28,7 +28,7 @@ fn known_parameter(name: &str) -> Option<Value> {
         "currency" => json!({"format": "iso-4217", "pattern": "^[A-Z]{3}$", "example": "ZAR"}),
         // Names of ours, with commas where several may be given.
         "kind" => json!({"format": "transaction-kinds", "maxLength": 255}),
-        "state" => json!({"format": "transaction-states", "maxLength": 255}),
+        "state" | "state_not" => json!({"format": "transaction-states", "maxLength": 255}),
         "sort" => json!({"format": "transaction-sort", "maxLength": 255}),
         // A date or a time of RFC 3339.
         "from" | "to" | "completed_from" | "completed_to" => json!({"format": "date-or-time", "maxLength": 64}),
@@ -37,6 +37,8 @@ fn known_parameter(name: &str) -> Option<Value> {
         "q" => json!({"minLength": 1, "maxLength": 100}),
         // Of a link that we made.
         "token" => json!({"minLength": 1, "maxLength": 1024, "pattern": "^[!-~]+$"}),
+        // A moment, as it was given out.
+        "last_event_id" | "Last-Event-ID" => json!({"pattern": "^[0-9]{1,17}$"}),
         "If-None-Match" => json!({"format": "etag"}),
         _ => return None,
     };

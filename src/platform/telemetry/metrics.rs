@@ -45,6 +45,17 @@ metrics! {
             "Connections that ended, and how",
             &[("how", &["closed", "handshake", "silent", "broken", "too_old", "crowded"])]
         ),
+        /// Callers who wait for news: long polls and event streams.
+        waiting: IntGaugeVec = gauge(
+            "octoco_waiting", "Callers who wait for news", &[("kind", &["poll", "stream"])]
+        ),
+        event_streams: IntCounter = single("octoco_event_streams_total", "Event streams that were opened"),
+        /// And how they ended: gone (the client), slow (it took nothing), session (or the token), stopped, blind (we could not look).
+        event_streams_ended: IntCounterVec = counter(
+            "octoco_event_streams_ended_total",
+            "Event streams that ended, and how",
+            &[("how", &["gone", "slow", "session", "stopped", "blind"])]
+        ),
         /// Connections to PostgreSQL, of the pool of this process: idle, in_use, and how many there may be (max).
         db_pool_connections: IntGaugeVec = gauge(
             "octoco_db_pool_connections",

@@ -30,7 +30,7 @@ pub(super) async fn hold(
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "update transactions
-            set held_code = $3, held_reason = $4, held_at = $5, due_at = null, version = version + 1
+            set held_code = $3, held_reason = $4, held_at = $5, due_at = null, version = version + 1, noted_at = $5
           where id = $1 and version = $2",
         id,
         version,
@@ -48,18 +48,20 @@ pub(super) async fn release(
     db: impl PgExecutor<'_>,
     id: Uuid,
     version: i32,
-    due_at: Option<DateTime>,
+    (now, due_at): (DateTime, Option<DateTime>),
 ) -> sqlx::Result<Option<Row>> {
     rows!(
         "update transactions
             set dismissed_reason = case when $3::timestamptz is null then held_reason else dismissed_reason end,
-                held_code = null, held_reason = null, held_at = null, due_at = $3, attempts = 0, version = version + 1
+                held_code = null, held_reason = null, held_at = null, due_at = $3, attempts = 0, version = version + 1,
+                noted_at = $4
           where id = $1 and version = $2 and held_reason is not null
          returning ",
         "",
         id,
         version,
-        due_at
+        due_at,
+        now
     )
     .fetch_optional(db)
     .await
@@ -90,17 +92,19 @@ pub(super) async fn end_wait(
     db: impl PgExecutor<'_>,
     row: &Transaction,
     codes: &[Hold],
-    due_at: DateTime,
+    (now, due_at): (DateTime, DateTime),
 ) -> sqlx::Result<bool> {
     let codes: Vec<String> = codes.iter().map(|code| code.name().to_owned()).collect();
     let done = sqlx::query!(
         "update transactions
-            set held_code = null, held_reason = null, held_at = null, due_at = $3, attempts = 0, version = version + 1
+            set held_code = null, held_reason = null, held_at = null, due_at = $3, attempts = 0, version = version + 1,
+                noted_at = $5
           where id = $1 and version = $2 and held_code = any($4)",
         row.id,
         row.version,
         due_at,
-        &codes
+        &codes,
+        now
     );
     Ok(done.execute(db).await?.rows_affected() == 1)
 }

@@ -1,0 +1,13 @@
+//! Those who bring news to callers who wait, one task a process that serves. On a stop everybody who waits is answered at once.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::books::{events, history::waiting};
+
+pub async fn watch(app: App, stop: CancellationToken) {
+    let news = async { tokio::join!(waiting::watch(&app), events::watch(&app)) };
+    stop.run_until_cancelled(news).await;
+    waiting::stop(&app);
+    events::stop(&app);
+}
