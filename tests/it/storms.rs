@@ -188,7 +188,7 @@ async fn schedule(t: &TestApp, random: &mut StdRng, customer: &Customer, key: us
         _ => PayoutBehaviour::Fail { code: "do_not_honour".to_owned() },
     };
     t.sim.set_payout_behaviour(behaviour);
-    for part in 0..random.random_range(0..3) {
+    for part in 0..random.random_range(0..4) {
         let answer =
             t.withdraw(customer, random.random_range(1..60_000).max(FEES_MAX), &format!("w{key}-{part}")).await;
         let known = ["", "insufficient_funds", "internal", "unavailable"];
@@ -210,7 +210,7 @@ async fn call_off(t: &TestApp, random: &mut StdRng, customer: &Customer) {
     .expect("PostgreSQL answers");
     for (id, kind) in rows {
         // So many withdrawals are left that each of their points is died at, too.
-        let one_in = if kind == "deposit" { 4 } else { 16 };
+        let one_in = if kind == "deposit" { 8 } else { 16 };
         if random.random_ratio(1, one_in) {
             let answer = cancel(t, customer, &kind, id).await;
             let known = ["", "not_cancellable", "stale_state", "internal", "unavailable"];
