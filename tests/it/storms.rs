@@ -39,13 +39,13 @@ const FEES_MAX: i64 = 100;
 const CRASH_PERCENT: u32 = 4;
 /// Of those: a mistake of ours in one step, which the process survives.
 const PANIC_PERCENT: u32 = 25;
-/// Points that a run of this size dies at many times: one that no schedule reaches any more is found here.
-const CRASH_POINTS: [&str; 20] = [
+/// Points that a run of this size dies at many times: one that no schedule reaches any more is found here. At each of a cancel dies
+/// `cancelling/at_once`.
+const CRASH_POINTS: [&str; 17] = [
     "deposit.before_purchase",
     "deposit.called_off",
     "deposit.credited",
     "deposit.fee_booked",
-    "deposit.purchase_cancelled",
     "deposit.purchase_created",
     "inbox.acted",
     "inbox.stored",
@@ -56,11 +56,9 @@ const CRASH_POINTS: [&str; 20] = [
     "withdrawal.approved",
     "withdrawal.before_execution",
     "withdrawal.before_payout",
-    "withdrawal.called_off",
     "withdrawal.executed",
     "withdrawal.payout_created",
     "withdrawal.reserved",
-    "withdrawal.voided",
 ];
 
 #[expect(clippy::disallowed_methods, reason = "a run is repeated by its seed")]
@@ -190,7 +188,7 @@ async fn schedule(t: &TestApp, random: &mut StdRng, customer: &Customer, key: us
         _ => PayoutBehaviour::Fail { code: "do_not_honour".to_owned() },
     };
     t.sim.set_payout_behaviour(behaviour);
-    for part in 0..random.random_range(0..3) {
+    for part in 0..random.random_range(0..4) {
         let answer =
             t.withdraw(customer, random.random_range(1..60_000).max(FEES_MAX), &format!("w{key}-{part}")).await;
         let known = ["", "insufficient_funds", "internal", "unavailable"];
@@ -211,7 +209,9 @@ async fn call_off(t: &TestApp, random: &mut StdRng, customer: &Customer) {
     .await
     .expect("PostgreSQL answers");
     for (id, kind) in rows {
-        if random.random_ratio(1, 4) {
+        // So many withdrawals are left that each of their points is died at, too.
+        let one_in = if kind == "deposit" { 8 } else { 16 };
+        if random.random_ratio(1, one_in) {
             let answer = cancel(t, customer, &kind, id).await;
             let known = ["", "not_cancellable", "stale_state", "internal", "unavailable"];
             assert!(known.contains(&answer.code()), "{}", answer.body);
