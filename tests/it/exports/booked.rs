@@ -55,7 +55,8 @@ async fn a_file_says_what_was_booked_who_was_on_the_other_side_and_to_staff_whos
     let all = fetch(&t, Some(&staff.token), &format!("{path}&format=xlsx")).await;
     let rows = sheet(&all.bytes, "Transactions");
     let cell = |name: &str| {
-        let column = rows[0].iter().position(|header| header.to_string() == name).expect("a column");
+        let column =
+            rows[0].iter().position(|header| matches!(header, Data::String(text) if text == name)).expect("a column");
         rows[1][column].clone()
     };
     let Data::DateTime(shown) = cell("booking_date") else { panic!("a date, not {:?}", cell("booking_date")) };
