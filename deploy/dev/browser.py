@@ -224,14 +224,15 @@ class Hands:
         lines = dict(line.split("=", 1) for line in answer.stdout.splitlines() if line.startswith("JWT_PRIVATE_KEY="))
         return {name: json.loads(value) for name, value in lines.items()}
 
-    def mail(self, to):
-        """The newest mail to somebody, as text; waits until there is one."""
+    def mail(self, to, about):
+        """The text of a mail to somebody with these words in it; waits until there is one."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            for file in sorted(service.mail_folder(self.up).glob("*.eml"), key=os.path.getmtime, reverse=True):
+            for file in service.mail_folder(self.up).glob("*.eml"):
                 mail = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
-                if to in mail["To"]:
-                    return mail.get_body().get_content()
+                text = mail.get_body().get_content()
+                if to in mail["To"] and about in text:
+                    return text
             time.sleep(0.1)
         raise Failure("wait for a mail", f"none came to {to} in {PATIENCE} s", "look at the log of octoco")
 

@@ -13,7 +13,7 @@ export const scenarios = {
     await submit(page, "#register-form", person);
     await sees(page, "#unverified-form", "confirm your e-mail");
 
-    const link = /http\S+\/verify-email#token=\S+/.exec(await wish("mail", { to: person.email }))[0];
+    const link = /http\S+\/verify-email#token=\S+/.exec(await wish("mail", { to: person.email, about: "/verify-email#" }))[0];
     await page.goto(link);
     await page.locator("#verify-form button").click();
     await sees(page, "#verify-form", "is confirmed");
@@ -182,6 +182,23 @@ export const scenarios = {
     mustBe("withdrawals", await withdrawals(world, person), 1);
   },
 
+  "where the API has no stream the long poll tells, and without that plain questions do": async (world) => {
+    for (const without of [["events"], ["events", "wait="]]) {
+      const context = await world.newBrowser();
+      let polled = 0;
+      for (const what of without) await context.route(new RegExp(`/v1/.*${what}`), (route) => route.fulfill(missing(world)));
+      context.on("response", (response) => (polled += response.url().includes("wait=") && response.ok()));
+      const page = await world.signedIn(await world.customer({ deposits: [150_000], bankAccount: true }), context);
+      await sees(page, "#bank-accounts", "****4567");
+      await neverReloaded(page, async () => {
+        await submit(page, "#withdrawal-form", { amount: "500" });
+        await sees(page, "tr[data-state=completed]", "Withdrawal");
+        await sees(page, "#balances", LEFT);
+      });
+      mustBe("long polls were answered", polled > 0, without.length === 1);
+    }
+  },
+
   "without Redis everybody stays signed in, and money moves": async (world) => {
     const page = await world.signedIn(await world.customer({ deposits: [150_000], bankAccount: true }));
     await wish("stop", { part: "redis" });
@@ -229,6 +246,13 @@ async function openCheckout(page, amount) {
 async function addBankAccount(page, other = {}) {
   const account = { account_holder: "Thandi Nkosi", account_number: "62001234567", branch_code: "250655", bank_name: "FNB" };
   await submit(page, "#bank-account-form", { ...account, ...other });
+}
+
+/** As a route that does not exist is answered. */
+function missing(world) {
+  const body = JSON.stringify({ type: "about:blank", title: "Not Found", status: 404, code: "not_found", detail: "no such path" });
+  const headers = { "Access-Control-Allow-Origin": world.page, "Access-Control-Allow-Credentials": "true" };
+  return { status: 404, contentType: "application/problem+json", headers, body };
 }
 
 /** A page that is loaded anew forgets what was written on its window. */

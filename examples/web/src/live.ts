@@ -20,7 +20,8 @@ const SILENCE_MS = 60_000;
 const listeners = new Set<(news: News) => void>();
 let channel: BroadcastChannel | null = null;
 let noStream = false;
-let toPoll = new Set<() => void>();
+/** Open rows on the page, by their ids: polled, or ready to be should there be no stream. */
+const followed = new Map<string, () => void>();
 let lastId: string | null = null;
 
 export function onNews(callback: (news: News) => void, signal: AbortSignal): void {
@@ -31,19 +32,22 @@ export function onNews(callback: (news: News) => void, signal: AbortSignal): voi
 /** From now until the person signs out. */
 export function begin(user: User, signal: AbortSignal): void {
   const name = `octoco-live:${user.id}`;
-  [channel, noStream, toPoll, lastId] = [new BroadcastChannel(name), false, new Set(), null];
+  [channel, noStream, lastId] = [new BroadcastChannel(name), false, null];
   channel.onmessage = ({ data }: MessageEvent<Word>) => hear(data);
   signal.addEventListener("abort", () => channel?.close());
+  document.addEventListener("visibilitychange", () => noStream && !document.hidden && hear({ kind: "missed" }), { signal });
   navigator.locks.request(name, { signal }, () => lead(signal)).catch(() => undefined); // aborted: signed out
   channel.postMessage({ kind: "hello" });
 }
 
 /** For rows that are not over: where there is no stream, they are asked for. */
 export function follow(transaction: Transaction, signal: AbortSignal): void {
-  const start = () => void poll(transaction, publish, signal).catch(() => undefined);
-  if (noStream) return start();
-  toPoll.add(start);
-  signal.addEventListener("abort", () => toPoll.delete(start));
+  const { id } = transaction;
+  if (followed.has(id)) return;
+  const forget = () => followed.delete(id);
+  followed.set(id, () => void poll(transaction, publish, signal).then(forget, forget));
+  signal.addEventListener("abort", forget);
+  if (noStream) followed.get(id)?.();
 }
 
 function publish(news: Word): void {
@@ -55,9 +59,9 @@ function hear(word: Word): void {
   if (word.kind === "hello") {
     if (noStream) channel?.postMessage({ kind: "no-stream" });
   } else if (word.kind === "no-stream") {
+    if (noStream) return;
     noStream = true;
-    for (const start of toPoll) start();
-    toPoll.clear();
+    for (const start of followed.values()) start();
   } else for (const listener of listeners) listener(word);
 }
 

@@ -27,7 +27,7 @@ export const isOver: Record<State, boolean> = {
 
 /** What may still be taken back by the person; whether it really may, the API says. */
 export function mayBeCancelled({ kind, state }: Transaction): boolean {
-  if (kind === "deposit") return state === "awaiting_payment";
+  if (kind === "deposit") return state === "initiated" || state === "awaiting_payment";
   return kind === "withdrawal" && (state === "initiated" || state === "reserved" || state === "awaiting_approval");
 }
 

@@ -40,7 +40,7 @@ export function transaction(page: HTMLElement, signal: AbortSignal, id: string):
 function show(page: HTMLElement, row: Transaction, hint = ""): void {
   const shown = find(page, "#state").dataset;
   if (shown["at"] !== undefined && row.updated_at < shown["at"]) return;
-  const isUnpaid = row.state === "awaiting_payment";
+  const isUnpaid = row.state === "awaiting_payment" && !row.failure_reason; // with a reason it is being called off
   const why = row.failure_reason ? inWords(row.failure_reason) : "";
   fill(page, {
     title: inWords(row.kind),
