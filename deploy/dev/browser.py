@@ -32,11 +32,11 @@ PATIENCE = 15  # seconds that a mail may take
 SECONDS = 90  # that all of it may take
 
 
-def run():
+def run(filters):
     tools = find_tools()
     with parts.private(STATE, PORTS, "./dev browser") as instances:
         service.build(instances)
-        failed, _ = walk(instances, tools)
+        failed, _ = walk(instances, tools, filters)
     return 1 if failed else 0
 
 
@@ -152,7 +152,7 @@ def page(up, tools):
 # -- the walk ---------------------------------------------------------------------------------------------------------
 
 
-def walk(instances, tools):
+def walk(instances, tools, filters=()):
     """How many things were not as they must be, and the line that tells all of it."""
     with running(instances, tools) as up:
         heading("Browser")
@@ -162,6 +162,7 @@ def walk(instances, tools):
             "page": origin(up),
             "other_site": origin(up, "localhost"),
             "browser": tools.browser,
+            "filters": list(filters),
             "screens": str(toolchain.fresh_folder(STATE / "screens")),
         }
         summary = "test result: FAILED. 0 passed; 1 failed; 0 ignored"

@@ -49,9 +49,9 @@ function show(form: HTMLFormElement, problem: Shown): void {
     if (input instanceof HTMLInputElement || input instanceof HTMLSelectElement) mark(input, message);
     else elsewhere.push(`${field} ${message}`);
   }
-  const isToldByFields = problem.errors?.length && elsewhere.length === 0;
-  const id = problem.request_id ? ` (${problem.request_id})` : "";
-  find(form, "[role=alert]").textContent = isToldByFields ? "" : [problem.detail, ...elsewhere].join(" ") + id;
+  const told = problem.errors?.length ? elsewhere.join("; ") : problem.detail;
+  const id = told && problem.request_id ? ` (${problem.request_id})` : "";
+  find(form, "[role=alert]").textContent = told + id;
   form.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
 }
 
