@@ -1,4 +1,5 @@
 // What a person does, and what goes wrong around it. Each begins with a browser of its own; each title is what must hold.
+import { totp } from "./totp.mjs";
 import { isSignedIn, mustBe, PATIENCE_MS, sees, submit, until, wish } from "./world.mjs";
 
 const DEPOSIT = /R\s?1\s?500[,.]00/;
@@ -69,6 +70,19 @@ export const scenarios = {
     // The address is no evidence: it says what it likes, the state is the API's.
     await page.goto(page.url().replace("cancelled", "success"));
     await sees(page, "#state", "Cancelled");
+  },
+
+  "a second factor is asked for where it is needed": async (world) => {
+    const person = await world.customer();
+    const { secret } = await world.call("POST", "/v1/me/totp", { token: person.token, body: { password: person.password } });
+    const first = { token: person.token, body: { code: totp(secret) } };
+    const { recovery_codes: codes } = await world.call("POST", "/v1/me/totp/confirm", first);
+    const page = await world.signedIn(person);
+    await addBankAccount(page);
+    await sees(page, "#bank-account-form label", "Code of your authenticator");
+    await page.locator("#bank-account-form [name=totp_code]").fill(codes[0]);
+    await page.locator("#bank-account-form button").click();
+    await sees(page, "#bank-accounts", "****4567");
   },
 
   "an access token that runs out, by its clock or by new keys, is renewed without a word": async (world) => {
