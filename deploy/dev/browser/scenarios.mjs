@@ -72,6 +72,19 @@ export const scenarios = {
     await sees(page, "#state", "Cancelled");
   },
 
+  "a withdrawal that waits for an approval can be cancelled, and the money is there again": async (world) => {
+    const page = await world.signedIn(await world.customer({ deposits: [10_000_000], bankAccount: true }));
+    await sees(page, "#bank-accounts", "****4567");
+    await submit(page, "#withdrawal-form", { amount: "60000" });
+    await sees(page, "#balances", "on its way out");
+    await page.locator("tr[data-state=awaiting_approval] a").click();
+    await sees(page, "#state", "Being checked");
+    await page.locator("#cancel-form button").click();
+    await sees(page, "#state", "Cancelled");
+    await page.getByRole("link", { name: "Account", exact: true }).click();
+    await sees(page, "#balances", /^R\s?100\s?000[,.]00 available$/);
+  },
+
   "a second factor is asked for where it is needed": async (world) => {
     const person = await world.customer();
     const { secret } = await world.call("POST", "/v1/me/totp", { token: person.token, body: { password: person.password } });

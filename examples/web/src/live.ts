@@ -73,7 +73,7 @@ async function lead(signal: AbortSignal): Promise<void> {
     } catch (error) {
       if (error instanceof SignedOut || signal.aborted) return;
     }
-    await pause(1_000, signal);
+    await pause(500 + Math.random() * 2_000, signal); // not all browsers at once, when a process stops
   }
   await new Promise((resolve) => signal.addEventListener("abort", resolve));
 }
@@ -86,7 +86,7 @@ async function read(signal: AbortSignal): Promise<void> {
   );
   if (response.status === 404) return publish({ kind: "no-stream" });
   if (!response.ok || response.body === null) throw new Error(`events: ${response.status}`);
-  if (lastId === null) publish({ kind: "missed" });
+  if (lastId === null) publish({ kind: "missed" }); // the stream first, then the lists: nothing falls between
   let watch = setTimeout(() => silence.abort(), SILENCE_MS);
   try {
     for await (const event of readEvents(response.body)) {
@@ -100,10 +100,11 @@ async function read(signal: AbortSignal): Promise<void> {
 }
 
 /** `session.ended` needs no word of its own: the stream closes, and the next try to open it says whether one must sign in again. */
-function tell(event: ServerEvent): void {
-  if (event.name === "transaction.updated") publish({ kind: "transaction", transaction: JSON.parse(event.data) });
-  else if (event.name === "balance.updated") publish({ kind: "balance", balance: JSON.parse(event.data) });
-  lastId = event.id ?? lastId;
+function tell({ id, name, data }: ServerEvent): void {
+  if (name === "transaction.updated") publish({ kind: "transaction", transaction: JSON.parse(data) });
+  else if (name === "balance.updated") publish({ kind: "balance", balance: JSON.parse(data) });
+  else if (name === "reset") publish({ kind: "missed" }); // too much, or too long ago, to be told one by one
+  lastId = id ?? lastId;
 }
 
 /** For whoever hears the page instead of seeing it. */

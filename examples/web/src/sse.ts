@@ -17,7 +17,7 @@ export async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenera
       if (line.startsWith(":")) yield "comment";
       else if (line !== "") event = withField(event, line);
       else {
-        if (event.data !== "") yield event;
+        if (event.data !== "" || event.id !== null) yield event; // an id alone says where to go on from
         event = nothing;
       }
     }

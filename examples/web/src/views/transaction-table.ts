@@ -24,17 +24,16 @@ export class TransactionTable {
 
   /** False where it is not shown. */
   update(transaction: Transaction): boolean {
-    const before = this.body.querySelector(`[data-id="${transaction.id}"]`);
-    before?.replaceWith(row(transaction));
+    const before = this.body.querySelector<HTMLElement>(`[data-id="${transaction.id}"]`);
+    if (before && (before.dataset["at"] ?? "") <= transaction.updated_at) before.replaceWith(row(transaction));
     return before !== null;
   }
 }
 
 function row(transaction: Transaction): HTMLElement {
-  const { id, kind, state, failure_reason, direction, amount, currency, created_at } = transaction;
+  const { id, kind, state, failure_reason, direction, amount, currency, created_at, updated_at } = transaction;
   const line = document.createElement("tr");
-  line.dataset["id"] = id;
-  line.dataset["state"] = state;
+  Object.assign(line.dataset, { id, state, at: updated_at });
   const link = document.createElement("a");
   link.href = `/transactions/${id}`;
   link.textContent = transaction.description ?? inWords(kind);
