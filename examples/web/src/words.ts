@@ -31,6 +31,11 @@ export function mayBeCancelled({ kind, state }: Transaction): boolean {
   return kind === "withdrawal" && (state === "initiated" || state === "reserved" || state === "awaiting_approval");
 }
 
+/** Whether an answer that came late tells of an older state. Of `updated_at`s as moments: their texts differ in length. */
+export function isOlder(updatedAt: string, than: string | undefined): boolean {
+  return than !== undefined && Date.parse(updatedAt) < Date.parse(than);
+}
+
 /** Codes that have no text here are legible as they are. */
 export function inWords(code: string): string {
   const text = code.replaceAll("_", " ");

@@ -3,7 +3,7 @@ import type { Transaction } from "../api";
 import { find, fromTemplate } from "../dom";
 import { follow } from "../live";
 import { format } from "../money";
-import { inWords, isOver, stateText, when } from "../words";
+import { inWords, isOlder, isOver, stateText, when } from "../words";
 
 /** Where nothing is told, only the newest open rows are asked for. */
 const FOLLOWED = 2;
@@ -25,7 +25,7 @@ export class TransactionTable {
   /** False where it is not shown. */
   update(transaction: Transaction): boolean {
     const before = this.body.querySelector<HTMLElement>(`[data-id="${transaction.id}"]`);
-    if (before && (before.dataset["at"] ?? "") <= transaction.updated_at) before.replaceWith(row(transaction));
+    if (before && !isOlder(transaction.updated_at, before.dataset["at"])) before.replaceWith(row(transaction));
     return before !== null;
   }
 }

@@ -6,7 +6,7 @@ import { onSubmit } from "../forms";
 import { follow, onNews } from "../live";
 import { format } from "../money";
 import { API, type Problem } from "../session";
-import { inWords, mayBeCancelled, stateText, when } from "../words";
+import { inWords, isOlder, mayBeCancelled, stateText, when } from "../words";
 
 const HINTS: Record<string, string> = {
   success: "We are waiting for your bank’s word; this page shows it when it comes.",
@@ -39,7 +39,7 @@ export function transaction(page: HTMLElement, signal: AbortSignal, id: string):
 /** An answer that comes late does not put an older state over a newer one. */
 function show(page: HTMLElement, row: Transaction, hint = ""): void {
   const shown = find(page, "#state").dataset;
-  if (shown["at"] !== undefined && row.updated_at < shown["at"]) return;
+  if (isOlder(row.updated_at, shown["at"])) return;
   const isUnpaid = row.state === "awaiting_payment" && !row.failure_reason; // with a reason it is being called off
   const why = row.failure_reason ? inWords(row.failure_reason) : "";
   fill(page, {
