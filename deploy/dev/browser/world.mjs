@@ -4,8 +4,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 
 /** How long anything may take to be seen. */
-export const PATIENCE_MS = Number(process.env.PATIENCE ?? 15_000);
-const FAST = process.env.PATIENCE;
+export const PATIENCE_MS = 15_000;
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
 /** Something beyond the browser: `browser.py` does it. */
