@@ -5,7 +5,6 @@ and stays in the cache.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -37,7 +36,7 @@ def in_test(run):
 
 
 def validate_with_npm(run, work):
-    home, problem = (None, "npm missing") if shutil.which("npm") is None else install()
+    home, problem = toolchain.from_npm("openapi-npm", HOME)
     if problem:
         return run.skip("openapi: redocly, spectral", problem)
     programs = home / "node_modules" / ".bin"
@@ -62,14 +61,3 @@ def validate_with_python(run, work):
         imports = {**env, "PYTHONPATH": f"{home}{os.pathsep}{work}"}
         run.step("openapi: python imports", sys.executable, "-c", IMPORT_ALL, env=imports)
     return None
-
-
-def install():
-    """The packages' scripts are not run."""
-
-    def command(new):
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HOME / name, new)
-        return ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-
-    return toolchain.pinned("openapi-npm", HOME / "package-lock.json", command)

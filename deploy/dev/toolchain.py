@@ -85,6 +85,16 @@ def ensure_monitoring():
         ensure_installed(missing_monitoring)
 
 
+def ensure_browser():
+    """Chromium, which only `./dev test` and `./dev browser` need: its program."""
+    ensure_installed(lambda: [] if browser() else ["chromium"])
+    return browser()
+
+
+def browser():
+    return next(filter(None, map(shutil.which, ("chromium", "google-chrome-stable", "google-chrome"))), None)
+
+
 def ensure_installed(missing_packages):
     missing = missing_packages()
     if not missing:
@@ -317,6 +327,19 @@ def from_pypi(name, requirements, python=(3, 9)):
         return [sys.executable, "-m", "pip", "install", *options, "--target", new]
 
     return pinned(f"{name}-py{version[0]}{version[1]}", requirements, install)
+
+
+def from_npm(name, folder):
+    """What the `package-lock.json` of a folder pins, likewise. The packages' scripts are not run."""
+    if shutil.which("npm") is None:
+        return None, "npm missing"
+
+    def install(new):
+        for file in ("package.json", "package-lock.json"):
+            shutil.copy(folder / file, new)
+        return ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+
+    return pinned(name, folder / "package-lock.json", install)
 
 
 def pinned(name, lock_file, install):

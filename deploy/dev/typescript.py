@@ -14,7 +14,7 @@ HOME = ROOT / "deploy" / "dev" / "typescript"
 
 
 def in_test(run):
-    home, problem = (None, "npm missing") if shutil.which("npm") is None else install()
+    home, problem = toolchain.from_npm("typescript", HOME)
     if problem:
         return run.skip("typescript", problem)
     work = toolchain.fresh_folder(ROOT / ".dev" / "test" / "typescript")
@@ -32,14 +32,3 @@ def in_test(run):
     if not run.step("typescript client", *map(str, generate)):
         return False
     return run.step("typescript compiles", str(programs / "tsc"), "--project", str(work))
-
-
-def install():
-    """The packages' scripts are not run."""
-
-    def command(new):
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HOME / name, new)
-        return ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-
-    return toolchain.pinned("typescript", HOME / "package-lock.json", command)
