@@ -188,31 +188,6 @@ impl Kind {
                      yours:\n\n{link}\n\nIf it was not you, ignore this mail.\n"
                 ),
             ),
-            Self::BankAccountAdded => {
-                notice("A bank account was added", "a bank account was added to your account", link)
-            }
-            Self::NewDevice => notice(
-                "A sign-in from a new device",
-                "somebody signed in to your account from a device that was not known",
-                link,
-            ),
-            Self::PasswordChanged => {
-                notice("Your password was changed", "the password of your account was changed", link)
-            }
-            Self::SecondFactorChanged => notice(
-                "Your second factor was changed",
-                "the second factor of your account was enrolled or taken away",
-                link,
-            ),
-            Self::SessionsEnded => notice(
-                "You were signed out everywhere",
-                "our support has ended all sessions of your account; sign in again",
-                link,
-            ),
-            Self::NameChanged => notice("Your name was changed", "the name of your account was changed", link),
-            Self::Withdrawal => {
-                notice("A withdrawal was asked for", "a withdrawal from your account was asked for", link)
-            }
             Self::WebhookEndpointDisabled => (
                 "A webhook endpoint was disabled",
                 format!(
@@ -220,7 +195,36 @@ impl Kind {
                      30 days and can be sent again once it is enabled:\n\n{link}\n"
                 ),
             ),
-            Self::Deposit => notice("A deposit has come", "a deposit was credited to your account", link),
+            _ => {
+                let (subject, what) = self.news();
+                notice(subject, what, link)
+            }
+        }
+    }
+
+    /// Subject, and what was done, of a mail that only says that.
+    fn news(self) -> (&'static str, &'static str) {
+        match self {
+            Self::BankAccountAdded => ("A bank account was added", "a bank account was added to your account"),
+            Self::NewDevice => {
+                ("A sign-in from a new device", "somebody signed in to your account from a device that was not known")
+            }
+            Self::PasswordChanged => ("Your password was changed", "the password of your account was changed"),
+            Self::SecondFactorChanged => {
+                ("Your second factor was changed", "the second factor of your account was enrolled or taken away")
+            }
+            Self::SessionsEnded => {
+                ("You were signed out everywhere", "our support has ended all sessions of your account; sign in again")
+            }
+            Self::NameChanged => ("Your name was changed", "the name of your account was changed"),
+            Self::Withdrawal => ("A withdrawal was asked for", "a withdrawal from your account was asked for"),
+            Self::Deposit => ("A deposit has come", "a deposit was credited to your account"),
+            Self::EmailVerification
+            | Self::PasswordReset
+            | Self::EmailChange
+            | Self::EmailChanged
+            | Self::EmailTaken
+            | Self::WebhookEndpointDisabled => ("News of your account", "something was done with your account"),
         }
     }
 }

@@ -42,13 +42,20 @@ pub struct Batchers(Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
 struct Line<B: Batch>(Mutex<Waiting<B>>);
 
+/// Where a caller hears what became of its item.
+type Caller<B> = oneshot::Sender<Result<<B as Batch>::Done>>;
+
 struct Waiting<B: Batch> {
-    line: VecDeque<(B::Item, oneshot::Sender<Result<B::Done>>)>,
+    line: VecDeque<(B::Item, Caller<B>)>,
     under_way: bool,
 }
 
 impl Batchers {
     /// Has `item` written with whatever else there is to write.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a batch is nobody's: it goes on for the others when a caller has gone away"
+    )]
     pub async fn join<B: Batch>(&self, context: &B::Context, item: B::Item) -> Result<B::Done> {
         let line = self.line::<B>();
         let (tell, told) = oneshot::channel();
@@ -84,7 +91,7 @@ impl<B: Batch> Line<B> {
     }
 
     /// The next batch; when nobody waits, whoever comes begins anew.
-    fn next(&self) -> (Vec<B::Item>, Vec<oneshot::Sender<Result<B::Done>>>) {
+    fn next(&self) -> (Vec<B::Item>, Vec<Caller<B>>) {
         let mut waiting = self.lock();
         let size = waiting.line.len().min(B::SIZE_MAX);
         waiting.under_way = size > 0;
@@ -195,6 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "callers that are there at once")]
     async fn a_full_line_turns_away_and_writes_nothing() {
         let (batchers, context) = (Arc::new(Batchers::default()), context(0));
         let calls = (0..WAITING_MAX + 100).map(|n| {

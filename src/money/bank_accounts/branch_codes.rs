@@ -92,7 +92,7 @@ mod tests {
         for (index, bank) in BANKS.iter().enumerate() {
             assert!(bank.universal_branch_code.len() == DIGITS, "{bank:?}");
             let same = |other: &&Bank| other.universal_branch_code == bank.universal_branch_code;
-            assert_eq!(BANKS.iter().position(|other| same(&&other)), Some(index), "{bank:?}");
+            assert_eq!(BANKS.iter().position(|other| same(&other)), Some(index), "{bank:?}");
         }
     }
 }

@@ -141,7 +141,8 @@ pub struct FieldError {
     #[schema(example = "#/amount")]
     pub pointer: Option<String>,
     /// The name of the parameter of the query or the path that is wrong; null for a header or a field of the body.
-    pub parameter: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub parameter: Option<Box<str>>,
     /// What the code's words are about: see `code`.
     #[schema(value_type = Object, example = json!({"min": 1}))]
     pub parameters: Map<String, Value>,
@@ -169,7 +170,7 @@ impl FieldError {
     }
 
     pub fn of_parameter(self) -> Self {
-        let parameter = self.pointer.is_some().then(|| self.field.clone()).or(self.parameter);
+        let parameter = self.pointer.is_some().then(|| self.field.as_str().into()).or(self.parameter);
         Self { pointer: None, parameter, ..self }
     }
 }

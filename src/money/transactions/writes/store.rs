@@ -40,14 +40,14 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::R
         &new.iter().map(|new| new.amount.currency().code().to_owned()).collect::<Vec<String>>(),
         &new.iter().map(|new| new.key.as_str().to_owned()).collect::<Vec<String>>(),
         &new.iter().map(|new| new.request_hash.as_bytes().to_vec()).collect::<Vec<Vec<u8>>>(),
-        &new.iter().map(|new| new.bank_account_id).collect::<Vec<Option<Uuid>>>() as &[Option<Uuid>],
-        &new.iter().map(|new| new.description.clone()).collect::<Vec<Option<String>>>() as &[Option<String>],
+        &new.iter().map(|new| new.bank_account_id).collect::<Vec<Option<Uuid>>>() as _,
+        &new.iter().map(|new| new.description.clone()).collect::<Vec<Option<String>>>() as _,
         &rows.iter().map(|row| row.due_at).collect::<Vec<DateTime>>(),
         &rows.iter().map(|row| row.now).collect::<Vec<DateTime>>(),
-        &rows.iter().map(|row| row.open_max).collect::<Vec<Option<i64>>>() as &[Option<i64>],
+        &rows.iter().map(|row| row.open_max).collect::<Vec<Option<i64>>>() as _,
         &rows.iter().map(|row| row.unasked).collect::<Vec<bool>>(),
-        &new.iter().map(|new| new.request.id).collect::<Vec<Option<Uuid>>>() as &[Option<Uuid>],
-        &new.iter().map(|new| new.request.word.clone()).collect::<Vec<Option<String>>>() as &[Option<String>],
+        &new.iter().map(|new| new.request.id).collect::<Vec<Option<Uuid>>>() as _,
+        &new.iter().map(|new| new.request.word.clone()).collect::<Vec<Option<String>>>() as _,
         &new.iter().map(|new| new.metadata.to_json()).collect::<Vec<Value>>(),
     );
     let inserted = inserted.fetch_all(db).await?.into_iter().map(|row| {
@@ -104,28 +104,28 @@ pub(super) async fn advance(db: impl PgExecutor<'_>, steps: &[&Advance]) -> sqlx
         &steps.iter().map(|step| step.id).collect::<Vec<Uuid>>(),
         &steps.iter().map(|step| step.version).collect::<Vec<i32>>(),
         &steps.iter().map(|step| step.to.state.name().to_owned()).collect::<Vec<String>>(),
-        &steps.iter().map(due_at).collect::<Vec<Option<DateTime>>>() as &[Option<DateTime>],
+        &steps.iter().map(due_at).collect::<Vec<Option<DateTime>>>() as _,
         &steps.iter().map(|step| step.now).collect::<Vec<DateTime>>(),
         &steps
             .iter()
             .map(|step| step.to.failure_reason.map(|reason| FailureReason::name(reason).to_owned()))
-            .collect::<Vec<Option<String>>>() as &[Option<String>],
+            .collect::<Vec<Option<String>>>() as _,
         &steps.iter().map(|step| step.to.provider.is_some()).collect::<Vec<bool>>(),
-        &provider.iter().map(|provider| provider.id).collect::<Vec<Option<Uuid>>>() as &[Option<Uuid>],
-        &provider.iter().map(|provider| provider.status.clone()).collect::<Vec<Option<String>>>() as &[Option<String>],
+        &provider.iter().map(|provider| provider.id).collect::<Vec<Option<Uuid>>>() as _,
+        &provider.iter().map(|provider| provider.status.clone()).collect::<Vec<Option<String>>>() as _,
         &provider.iter().map(|provider| provider.checkout_url.clone()).collect::<Vec<Option<String>>>()
-            as &[Option<String>],
+            as _,
         &provider.iter().map(|provider| provider.execution_url.clone()).collect::<Vec<Option<String>>>()
-            as &[Option<String>],
-        &provider.iter().map(|provider| provider.created_at).collect::<Vec<Option<DateTime>>>() as &[Option<DateTime>],
-        &steps.iter().map(|step| step.to.repaid_minor).collect::<Vec<Option<i64>>>() as &[Option<i64>],
-        &steps.iter().map(|step| step.to.owed_minor).collect::<Vec<Option<i64>>>() as &[Option<i64>],
-        &steps.iter().map(|step| step.to.outflow_minor).collect::<Vec<Option<i64>>>() as &[Option<i64>],
+            as _,
+        &provider.iter().map(|provider| provider.created_at).collect::<Vec<Option<DateTime>>>() as _,
+        &steps.iter().map(|step| step.to.repaid_minor).collect::<Vec<Option<i64>>>() as _,
+        &steps.iter().map(|step| step.to.owed_minor).collect::<Vec<Option<i64>>>() as _,
+        &steps.iter().map(|step| step.to.outflow_minor).collect::<Vec<Option<i64>>>() as _,
         &approved.iter().map(|approved| approved.map(|approved| approved.hash.to_vec())).collect::<Vec<Option<Vec<u8>>>>()
-            as &[Option<Vec<u8>>],
+            as _,
         &approved.iter().map(|approved| approved.map(|approved| approved.until)).collect::<Vec<Option<DateTime>>>()
-            as &[Option<DateTime>],
-        &provider.iter().map(|provider| provider.expires_at).collect::<Vec<Option<DateTime>>>() as &[Option<DateTime>],
+            as _,
+        &provider.iter().map(|provider| provider.expires_at).collect::<Vec<Option<DateTime>>>() as _,
     )
     .fetch_all(db)
     .await
