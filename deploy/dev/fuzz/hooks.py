@@ -60,6 +60,8 @@ STATES = (
     "expired",
     "cancelled",
 )
+ZONES = ("UTC", "Africa/Johannesburg", "Europe/Berlin", "Asia/Kolkata")
+RANGES = ("bytes=0-9", "bytes=10-", "bytes=-5", "bytes=0-1,3-4", "bytes=9999999-")
 COLUMNS = ("created_at", "updated_at", "completed_at", "amount", "kind", "state")
 
 
@@ -87,8 +89,8 @@ schemathesis.openapi.format("transaction-kinds", lists_of(KINDS))
 schemathesis.openapi.format("transaction-states", lists_of(STATES))
 schemathesis.openapi.format("transaction-sort", lists_of(COLUMNS, ("", "-")))
 schemathesis.openapi.format("date-or-time", moments())
-schemathesis.openapi.format("time-zone", st.sampled_from(("UTC", "Africa/Johannesburg", "Europe/Berlin", "Asia/Kolkata")))
-schemathesis.openapi.format("range", st.sampled_from(("bytes=0-9", "bytes=10-", "bytes=-5", "bytes=0-1,3-4", "bytes=9999999-")))
+schemathesis.openapi.format("time-zone", st.sampled_from(ZONES))
+schemathesis.openapi.format("range", st.sampled_from(RANGES))
 schemathesis.openapi.format("etag", st.text(LETTERS, min_size=1, max_size=40).map('"{}"'.format))
 
 

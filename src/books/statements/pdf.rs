@@ -5,6 +5,7 @@
 //! script, is shaped, in pieces of one direction each. The font is in the binary and only what is used of it goes into the file; of a
 //! character that it lacks the file shows a box and still has the text, for who searches or copies.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use krilla::Document;
@@ -44,6 +45,7 @@ const ID: i16 = 2_420;
 const AMOUNT: i16 = 4_640;
 const TEXT: i16 = 80;
 const SMALL: i16 = 60;
+const BOX: char = '\u{25a1}';
 
 /// Whose it is and whose clock it shows.
 #[derive(Debug, Clone)]
@@ -51,6 +53,15 @@ pub struct Head {
     pub customer: String,
     pub user_id: Uuid,
     pub zone: Zone,
+}
+
+/// How a piece of a name is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Rightwards,
+    Leftwards,
+    /// The font lacks it.
+    Missing,
 }
 
 struct Fonts {
@@ -226,13 +237,22 @@ impl Sheet<'_> {
         self.left(end - self.fonts.width(text, size), size, text);
     }
 
-    /// In pieces of one direction each, from the left.
+    /// In pieces, from the left.
     fn name(&mut self, mut x: i16, size: i16, text: &str) {
-        for piece in pieces(text) {
-            let direction = if is_rightwards(piece) { TextDirection::RightToLeft } else { TextDirection::Auto };
+        for (kind, piece) in self.fonts.pieces(text) {
             let start = Point::from_xy(f32::from(x), f32::from(self.y));
-            self.surface.draw_text(start, self.fonts.font.clone(), f32::from(size), piece, false, direction);
-            x += self.fonts.width(piece, size);
+            // A space at the end would stand at the left of what goes leftwards.
+            let (font, size_pt, shown) = (self.fonts.font.clone(), f32::from(size), piece.trim_end());
+            match kind {
+                Kind::Rightwards => {
+                    self.surface.draw_text(start, font, size_pt, shown, false, TextDirection::LeftToRight);
+                }
+                Kind::Leftwards => {
+                    self.surface.draw_text(start, font, size_pt, shown, false, TextDirection::RightToLeft);
+                }
+                Kind::Missing => self.left(x, size, shown),
+            }
+            x = x.saturating_add(self.fonts.width(piece, size));
         }
     }
 
@@ -247,9 +267,14 @@ impl Sheet<'_> {
 }
 
 impl Fonts {
+    /// Of a character that the font lacks, a box: the font's own sign for that has no text in a PDF file.
+    fn glyph(&self, character: char) -> ttf_parser::GlyphId {
+        let known = self.face.glyph_index(character).or_else(|| self.face.glyph_index(BOX));
+        known.unwrap_or_default()
+    }
+
     fn advance(&self, character: char) -> u16 {
-        let glyph = self.face.glyph_index(character).unwrap_or_default();
-        self.face.glyph_hor_advance(glyph).unwrap_or(0)
+        self.face.glyph_hor_advance(self.glyph(character)).unwrap_or(0)
     }
 
     /// In tenths of a point, at a size in the same.
@@ -262,7 +287,7 @@ impl Fonts {
     /// A character a glyph: for texts of ours, which need no more.
     fn glyphs(&self, text: &str) -> Vec<KrillaGlyph> {
         let glyph = |(start, character): (usize, char)| {
-            let id = GlyphId::new(u32::from(self.face.glyph_index(character).unwrap_or_default().0));
+            let id = GlyphId::new(u32::from(self.glyph(character).0));
             let advance = ems(self.advance(character), self.face.units_per_em());
             KrillaGlyph::new(id, advance, 0.0, 0.0, 0.0, start..start.saturating_add(character.len_utf8()), None)
         };
@@ -289,31 +314,36 @@ impl Fonts {
     }
 }
 
+impl Fonts {
+    /// Cut where the kind changes; what has none of its own, as spaces, goes with what is before it.
+    fn pieces<'t>(&self, text: &'t str) -> Vec<(Kind, &'t str)> {
+        let mut pieces: Vec<(Kind, Range<usize>)> = Vec::new();
+        for (place, character) in text.char_indices() {
+            let end = place.saturating_add(character.len_utf8());
+            let kind = self.kind(character);
+            match pieces.last_mut() {
+                Some((last, range)) if kind.is_none_or(|kind| kind == *last) => range.end = end,
+                _ => pieces.push((kind.unwrap_or(Kind::Rightwards), place..end)),
+            }
+        }
+        pieces.into_iter().filter_map(|(kind, range)| Some((kind, text.get(range)?))).collect()
+    }
+
+    fn kind(&self, character: char) -> Option<Kind> {
+        if self.face.glyph_index(character).is_none() {
+            return Some(Kind::Missing);
+        }
+        // Hebrew, Arabic and their neighbours.
+        let leftwards = matches!(character, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}');
+        let kind = if leftwards { Kind::Leftwards } else { Kind::Rightwards };
+        Some(kind).filter(|_| leftwards || character.is_alphanumeric())
+    }
+}
+
 /// How much of an em.
 #[expect(clippy::float_arithmetic, reason = "the measure of a glyph, as the library wants it; no money")]
 fn ems(units: u16, of: u16) -> f32 {
     f32::from(units) / f32::from(of)
-}
-
-/// Cut where the direction changes, spaces with what is before them.
-fn pieces(text: &str) -> Vec<&str> {
-    let mut cuts = vec![0];
-    let mut before = None;
-    for (place, character) in text.char_indices().filter(|(_, character)| character.is_alphabetic()) {
-        let rightwards = is_rightwards(character.encode_utf8(&mut [0; 4]));
-        if before.is_some_and(|before| before != rightwards) {
-            cuts.push(place);
-        }
-        before = Some(rightwards);
-    }
-    cuts.push(text.len());
-    cuts.windows(2).filter_map(|cut| text.get(cut[0]..cut[1])).collect()
-}
-
-/// Hebrew, Arabic and their neighbours.
-fn is_rightwards(text: &str) -> bool {
-    let is = |character: char| matches!(character, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}');
-    text.chars().any(is)
 }
 
 #[cfg(test)]
@@ -322,10 +352,12 @@ mod tests {
 
     #[test]
     fn a_name_is_cut_where_its_direction_changes_and_broken_where_the_line_ends() {
-        assert_eq!(pieces("Ali محمد علي Smith"), ["Ali ", "محمد علي ", "Smith"]);
-        assert_eq!(pieces("Thandi Nkosi"), ["Thandi Nkosi"]);
-        assert_eq!(pieces(""), [""]);
         let fonts = FONTS.as_ref().expect("the font is whole");
+        let (right, left, none) = (Kind::Rightwards, Kind::Leftwards, Kind::Missing);
+        let mixed = fonts.pieces("Ali محمد علي Smith 张伟");
+        assert_eq!(mixed, [(right, "Ali "), (left, "محمد علي "), (right, "Smith "), (none, "张伟")]);
+        assert_eq!(fonts.pieces("Thandi O'Neil-Nkosi 2"), [(right, "Thandi O'Neil-Nkosi 2")]);
+        assert_eq!(fonts.pieces(""), []);
         assert_eq!(fonts.lines("Thandi Nkosi", 110, 5_000), ["Thandi Nkosi"]);
         let long = "W".repeat(200);
         let lines = fonts.lines(&long, 110, 5_000);

@@ -16,8 +16,11 @@ async fn a_file_says_what_was_booked_who_was_on_the_other_side_and_to_staff_whos
     let deposit = t.deposit(&customer, 9_000, "d1").await;
     t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay { fee: 37, ..Pay::default() }).expect("it can be paid");
     t.drive().await;
+    // Ids of the same millisecond are in any order.
+    t.advance(chrono::TimeDelta::seconds(1));
     t.withdraw(&customer, 1_000, "w1").await;
     t.drive().await;
+    t.advance(chrono::TimeDelta::seconds(1));
     t.deposit(&customer, 500, "open").await;
     let own = |bytes: &[u8]| -> Vec<Value> {
         text(bytes).lines().take(3).map(|line| serde_json::from_str(line).expect("an object")).collect()
