@@ -106,7 +106,7 @@ async fn balances_say_what_is_left_of_the_limits_from_one_look_at_the_ledger(db:
     let told = limits("?include=resets_at").await;
     let at =
         told["resets_at"].as_str().and_then(|at| at.parse::<chrono::DateTime<chrono::Utc>>().ok()).expect("a time");
-    // By the ledger's clock, which no test stops.
+    #[expect(clippy::disallowed_methods, reason = "the ledger's clock, which no test stops")]
     let ahead = at - chrono::Utc::now();
     assert!((chrono::TimeDelta::hours(23)..=chrono::TimeDelta::hours(24)).contains(&ahead), "{ahead}");
     let wrong = t.get(&customer, "/v1/balances?include=all").await;
