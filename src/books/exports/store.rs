@@ -26,11 +26,10 @@ pub(super) async fn booked(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Resul
     sqlx::query_as!(
         Booked,
         r#"select ledger_time(l.first) as booked_at, reporting.day(ledger_time(l.first)) as booking_date, l.fee, l.provider_fee,
-                  b.bank_name as "bank_name?", b.last_four as "last_four?", u.full_name as customer
+                  t.destination_bank as bank_name, t.destination_last_four as last_four, u.full_name as customer
              from unnest($1::uuid[]) with ordinality as asked (id, place)
              join transactions t on t.id = asked.id
              join users u on u.id = t.user_id
-             left join bank_accounts b on b.id = t.bank_account_id
              left join lateral (
                  select min(m.timestamp) filter (where m.code <> $3) as first,
                         coalesce(sum(m.amount_minor) filter (where m.code = $2), 0)::bigint as fee,
