@@ -239,6 +239,7 @@ async fn show(
     headers: HeaderMap,
 ) -> Result<Response> {
     let wanted = query.parse()?;
+    let headers = known(headers);
     let row = transactions::find_own(&app, waiter.tenure.user, id).await?;
     let (row, _turn) = match wanted.filter(|wanted| wanted.state_not.contains(&row.shown_state())) {
         None => (row, None),
@@ -268,6 +269,13 @@ async fn show_any(
     let approvals = approvals::list(&app, &[row.id]).await?;
     let detail = super::detail(&app, row).await?;
     tagged(&headers, &StaffDetail::new(detail, events, approvals))
+}
+
+/// `If-None-Match` alone, copied: what a request's headers stand in, as it was read, is not kept for as long as somebody waits.
+fn known(sent: HeaderMap) -> HeaderMap {
+    let values = sent.get_all(header::IF_NONE_MATCH).iter();
+    let copied = values.filter_map(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+    copied.map(|value| (header::IF_NONE_MATCH, value)).collect()
 }
 
 /// The body with a strong `ETag` from its bytes, or 304 where the caller has them already.
