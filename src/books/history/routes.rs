@@ -18,8 +18,8 @@ use super::{FilterQuery, Paging, Scope, StaffQuery};
 use crate::app::App;
 use crate::identity::caller::{Caller, Waiter};
 use crate::identity::staff::Staff;
-use crate::money::transactions::ShownState;
 use crate::money::transactions::routes::TransactionView;
+use crate::money::transactions::{ShownState, Transaction};
 use crate::money::{approvals, transactions};
 use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::page::{LIMIT_DEFAULT, LIMIT_MAX, Position};
@@ -240,16 +240,13 @@ async fn show(
 ) -> Result<Response> {
     let wanted = query.parse()?;
     let headers = known(headers);
-    let row = transactions::find_own(&app, waiter.tenure.user, id).await?;
-    let (row, _turn) = match wanted.filter(|wanted| wanted.state_not.contains(&row.shown_state())) {
-        None => (row, None),
-        Some(wanted) => {
-            let woken = waiting::wait(&app, id, &wanted, waiter.tenure, &waiter.waits).await?;
-            (woken.row, Some(woken.turn))
-        }
-    };
-    let detail = super::detail(&app, row).await?;
-    tagged(&headers, &OwnDetail::from(detail))
+    // Boxed, each of them: what a step needs is not kept for as long as the wait takes.
+    let row = Box::new(Box::pin(transactions::find_own(&app, waiter.tenure.user, id)).await?);
+    let wanted = wanted.filter(|wanted| wanted.state_not.contains(&row.shown_state()));
+    let Some(wanted) = wanted else { return Box::pin(own_detail(&app, *row, &headers)).await };
+    drop(row);
+    let _turn = waiting::wait(&app, id, &wanted, waiter.tenure, &waiter.waits).await?;
+    Box::pin(read_own(&app, waiter.tenure.user, id, &headers)).await
 }
 
 /// One transaction
@@ -269,6 +266,16 @@ async fn show_any(
     let approvals = approvals::list(&app, &[row.id]).await?;
     let detail = super::detail(&app, row).await?;
     tagged(&headers, &StaffDetail::new(detail, events, approvals))
+}
+
+async fn read_own(app: &App, user: Uuid, id: Uuid, headers: &HeaderMap) -> Result<Response> {
+    let row = transactions::find_own(app, user, id).await?;
+    own_detail(app, row, headers).await
+}
+
+async fn own_detail(app: &App, row: Transaction, headers: &HeaderMap) -> Result<Response> {
+    let detail = super::detail(app, row).await?;
+    tagged(headers, &OwnDetail::from(detail))
 }
 
 /// `If-None-Match` alone, copied: what a request's headers stand in, as it was read, is not kept for as long as somebody waits.
