@@ -1,4 +1,4 @@
-"""`./dev bench load`: the service over HTTP beside PostgreSQL alone, in one run, on parts of production's configuration.
+"""`./dev bench load`: the service over HTTP beside PostgreSQL alone, in one run, on parts as in production.
 
     insert      pgbench: one durable row a transaction, prepared
     row lock    pgbench: a reservation the classic way: lock the balance, change it, insert a row, commit

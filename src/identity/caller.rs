@@ -48,8 +48,9 @@ impl FromRequestParts<App> for Waiter {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let caller = Caller::from_request_parts(parts, app).await?;
-        // Where it was found already the token's own words say when it ends.
+        // What is done before the wait and after it is given back to the system meanwhile: there are thousands of these.
+        let caller = Box::pin(Caller::from_request_parts(parts, app)).await?;
+        // The token says when it ends.
         let claims = parts.extensions.get::<Claims>().cloned().or_else(|| claims(parts, app).ok());
         let tenure = Tenure::new(caller.user_id, caller.session_id, claims.as_ref());
         Ok(Self { tenure, waits: parts.extensions.get::<Waits>().cloned().unwrap_or_default() })

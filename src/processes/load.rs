@@ -131,7 +131,7 @@ impl Load {
                 Err(_) => Err(FULL),
             }
         } else if path.starts_with("/v1/webhooks/") {
-            self.webhook(request, next).await
+            Box::pin(self.webhook(request, next)).await
         } else if request.extensions().get::<Reserved>().is_some() {
             Err(Error::TurnedAway("as many connections are open as may be"))
         } else {
@@ -158,7 +158,8 @@ impl Load {
             return in_hand(&self.users, &who, Request::from_parts(parts, body), next).await;
         }
         let reading = self.read(body, json::BODY_BYTES_MAX);
-        let (body, _large) = on_its_way(&self.users, &who, json::BODY_DEADLINE, reading).await?;
+        // Only calls with a body come here, and calls that wait have none.
+        let (body, _large) = Box::pin(on_its_way(&self.users, &who, json::BODY_DEADLINE, reading)).await?;
         in_hand(&self.users, &who, Request::from_parts(parts, body), next).await
     }
 

@@ -201,8 +201,9 @@ impl Server {
         let first_request = Instant::now() + self.timeouts.first_request;
         let caller = Connected { peer, reserved, first_request };
         let Some(tls) = &self.tls else { return self.converse(stream, caller).await };
-        match timeout_at(first_request, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.converse(stream, caller).await,
+        // Boxed: a connection in the clear is none of these, and there may be thousands.
+        match timeout_at(first_request, Box::pin(tls.accept(stream))).await {
+            Ok(Ok(stream)) => Box::pin(self.converse(stream, caller)).await,
             Ok(Err(_)) | Err(_) => End::Handshake,
         }
     }

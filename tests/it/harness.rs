@@ -484,10 +484,9 @@ pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let (status, headers) = (response.status(), response.headers().clone());
     // What has no end is told by its beginning.
     let endless = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
-    let beginning = if endless { response.chunk().await.expect("it begins") } else { None };
-    let text = match beginning {
-        Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        None => response.text().await.expect("the answer is whole"),
+    let text = match endless {
+        true => String::from_utf8_lossy(&response.chunk().await.expect("it begins").expect("a beginning")).into_owned(),
+        false => response.text().await.expect("the answer is whole"),
     };
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     let answer = Answer { status, headers, body };

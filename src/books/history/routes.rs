@@ -16,8 +16,8 @@ use super::{FilterQuery, Paging, Scope, StaffQuery};
 use crate::app::App;
 use crate::identity::caller::{Caller, Waiter};
 use crate::identity::staff::Staff;
-use crate::money::transactions::ShownState;
 use crate::money::transactions::routes::TransactionView;
+use crate::money::transactions::{ShownState, Transaction};
 use crate::money::{approvals, transactions};
 use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::json::written_query;
@@ -233,16 +233,13 @@ async fn show(
     asked: Asked,
 ) -> Result<Response> {
     let wanted = query.parse()?;
-    let row = transactions::find_own(&app, waiter.tenure.user, id).await?;
-    let (row, _turn) = match wanted.filter(|wanted| wanted.state_not.contains(&row.shown_state())) {
-        None => (row, None),
-        Some(wanted) => {
-            let woken = waiting::wait(&app, id, &wanted, waiter.tenure, &waiter.waits).await?;
-            (woken.row, Some(woken.turn))
-        }
-    };
-    let detail = super::detail(&app, row).await?;
-    tagged(&asked, &OwnDetail::from(detail))
+    // Boxed, each of them: what a step needs is not kept for as long as the wait takes.
+    let row = Box::new(Box::pin(transactions::find_own(&app, waiter.tenure.user, id)).await?);
+    let wanted = wanted.filter(|wanted| wanted.state_not.contains(&row.shown_state()));
+    let Some(wanted) = wanted else { return Box::pin(own_detail(&app, *row, &asked)).await };
+    drop(row);
+    let _turn = waiting::wait(&app, id, &wanted, waiter.tenure, &waiter.waits).await?;
+    Box::pin(read_own(&app, waiter.tenure.user, id, &asked)).await
 }
 
 /// One transaction
@@ -263,6 +260,16 @@ async fn show_any(
     let links = super::links(&app, row.id).await?;
     let detail = super::detail(&app, row).await?;
     tagged(&asked, &StaffDetail::new(detail, events, approvals, links))
+}
+
+async fn read_own(app: &App, user: Uuid, id: Uuid, asked: &Asked) -> Result<Response> {
+    let row = transactions::find_own(app, user, id).await?;
+    own_detail(app, row, asked).await
+}
+
+async fn own_detail(app: &App, row: Transaction, asked: &Asked) -> Result<Response> {
+    let detail = super::detail(app, row).await?;
+    tagged(asked, &OwnDetail::from(detail))
 }
 
 /// The body with a strong `ETag` from its bytes, or 304 where the caller has them already.

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::store;
 use crate::app::App;
-use crate::money::transactions::{self, ShownState, Transaction};
+use crate::money::transactions::ShownState;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::Waits;
 use crate::platform::queue;
@@ -39,18 +39,18 @@ pub struct Wanted {
     pub state_not: Vec<ShownState>,
 }
 
-/// The row after the wait, and the caller's turn to read what belongs to it.
-pub struct Woken<'a> {
-    pub row: Transaction,
-    pub turn: SemaphorePermit<'a>,
-}
-
-/// Waits for the caller's own row.
+/// Waits for the caller's own row, which was looked for before; then it is the caller's turn to read it.
 ///
 /// # Errors
 /// [`Error::Unauthenticated`] when the session or the token ended meanwhile; [`Error::TooMany`], [`Error::TurnedAway`] when too many
 /// wait already.
-pub async fn wait<'a>(app: &'a App, id: Uuid, wanted: &Wanted, tenure: Tenure, waits: &Waits) -> Result<Woken<'a>> {
+pub async fn wait<'a>(
+    app: &'a App,
+    id: Uuid,
+    wanted: &Wanted,
+    tenure: Tenure,
+    waits: &Waits,
+) -> Result<SemaphorePermit<'a>> {
     let (wake, woken) = oneshot::channel();
     let states = wanted.state_not.iter().map(|state| state.name()).collect();
     let place = app.waiting.polls.enter(tenure, Poll { row: id, states, wake })?;
@@ -60,10 +60,10 @@ pub async fn wait<'a>(app: &'a App, id: Uuid, wanted: &Wanted, tenure: Tenure, w
     drop((wait, place));
     let now = app.clock.now();
     let is_over = matches!(end, Ok(Ok(End::SessionOver))) || !tenure.has_token_at(now);
-    if is_over || app.access.has_ended(tenure.session, now).await? {
+    if is_over || Box::pin(app.access.has_ended(tenure.session, now)).await? {
         return Err(Error::Unauthenticated);
     }
-    Ok(Woken { row: transactions::find_own(app, tenure.user, id).await?, turn })
+    Ok(turn)
 }
 
 /// Wakes whoever has something to be woken for; runs for as long as the process.

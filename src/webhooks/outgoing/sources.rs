@@ -8,8 +8,8 @@
 //! | `customer.created` | `users` | time, likewise |
 //! | the other `customer.…` | the chain of the audit log | the last position, which has no gaps |
 //!
-//! A row's time is the clock's when its step began and the row is seen when it is committed. So each look begins [`OVERLAP`] before the end
-//! of the one before, and each minute one begins [`SWEEP`] before. What was made already is not made again: an event is unique by what it
+//! A row's time is the clock's when its step began and the row is seen when it is committed. So each look begins `OVERLAP` before the end
+//! of the one before, and each minute one begins `SWEEP` before. What was made already is not made again: an event is unique by what it
 //! follows from. Events, deliveries and cursors are one SQL transaction. The worker calls [`step`].
 
 mod store;
