@@ -33,7 +33,7 @@ use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 pub use holds::{HeldFilter, end_wait, hold, list_held, release};
 pub use metadata::{KEY_CHARS_MAX, KEYS_MAX, Metadata, NewMetadata, VALUE_CHARS_MAX};
 pub use store::{COLUMNS, Row};
-use writes::{Advance, Advances, Durability, Insert, Inserts};
+use writes::{Advance, Advances, Insert, Inserts, RepeatableAdvances};
 
 pub use types::{
     Approved, Child, Destination, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider,
@@ -213,8 +213,12 @@ pub async fn advance(app: &App, row: &Transaction, to: Move) -> Result<Transacti
     app.crash.at("transaction.before_move")?;
     let (id, version, now) = (row.id, row.version, app.clock.now());
     let news = news_of(row, &to).map(|news| (news, row.user_id));
-    let step = Advance { id, version, to: to.clone(), now, news, durability: durability_of(row, &to) };
-    let moved = app.batchers.join::<Advances>(app, step).await?.ok_or(Error::StaleState)?.try_into()?;
+    let step = Advance { id, version, to: to.clone(), now, news };
+    let moved = match is_repeatable(row, &to) {
+        true => app.batchers.join::<RepeatableAdvances>(app, step).await?,
+        false => app.batchers.join::<Advances>(app, step).await?,
+    };
+    let moved = moved.ok_or(Error::StaleState)?.try_into()?;
     announce(app, row, &to);
     app.crash.at("transaction.moved")?;
     Ok(moved)
@@ -230,11 +234,8 @@ fn news_of(row: &Transaction, to: &Move) -> Option<mails::Kind> {
 }
 
 /// A reservation is in the ledger before its row says so: a row that forgets it reserves again, by the same id.
-fn durability_of(row: &Transaction, to: &Move) -> Durability {
-    match (row.kind, row.state, to.state) {
-        (Kind::Withdrawal, State::Initiated, State::Reserved) => Durability::Repeatable,
-        _ => Durability::OnDisk,
-    }
+fn is_repeatable(row: &Transaction, to: &Move) -> bool {
+    (row.kind, row.state, to.state) == (Kind::Withdrawal, State::Initiated, State::Reserved)
 }
 
 /// The same inside an SQL transaction of the caller's, who says so with [`announce`] once it is committed.
@@ -242,8 +243,7 @@ fn durability_of(row: &Transaction, to: &Move) -> Durability {
 /// # Errors
 /// [`Error::StaleState`] when somebody else moved it first.
 pub async fn advance_within(app: &App, db: impl PgExecutor<'_>, row: &Transaction, to: &Move) -> Result<Transaction> {
-    let (id, version, now, durability) = (row.id, row.version, app.clock.now(), Durability::OnDisk);
-    let step = Advance { id, version, to: to.clone(), now, news: None, durability };
+    let step = Advance { id: row.id, version: row.version, to: to.clone(), now: app.clock.now(), news: None };
     writes::advance_within(db, &step).await?.ok_or(Error::StaleState)?.try_into()
 }
 

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! join ─> waits in line ─┬─> run  one statement for all who waited, and each hears what became of its own
-//!                        │     └─> failed: each once more by itself, so that one bad item is nobody else's failure
+//!                        │     └─> failed: each once more, alone and beside the line, so that one row that is bad, or locked by somebody,
+//!                        │         keeps nobody else waiting
 //!                        └─> 503 when WAITING_MAX wait already: nothing was written
 //! ```
 //!
@@ -24,6 +25,15 @@ use crate::platform::error::{Error, Fault, Result};
 /// Some seconds' worth at the worst: who came later would be answered too late.
 const WAITING_MAX: usize = 4096;
 
+/// How long a run may wait for what somebody else has locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// In line: others wait behind it.
+    Little,
+    /// Alone.
+    Enough,
+}
+
 /// What is written together. One line a type and process.
 pub trait Batch: 'static {
     type Context: Clone + Send + Sync + 'static;
@@ -34,7 +44,11 @@ pub trait Batch: 'static {
     const SIZE_MAX: usize = 64;
 
     /// What became of each, in their order; an error is everybody's.
-    fn run(context: &Self::Context, items: &[Self::Item]) -> impl Future<Output = Result<Vec<Self::Done>>> + Send;
+    fn run(
+        context: &Self::Context,
+        items: &[Self::Item],
+        patience: Patience,
+    ) -> impl Future<Output = Result<Vec<Self::Done>>> + Send;
 }
 
 #[derive(Default)]
@@ -105,39 +119,41 @@ async fn serve<B: Batch>(line: Arc<Line<B>>, context: B::Context) {
         if items.is_empty() {
             return;
         }
-        for (caller, done) in callers.into_iter().zip(run::<B>(&context, &items).await) {
-            // Who does not listen any more reads it from the row.
-            _ = caller.send(done);
-        }
-    }
-}
-
-async fn run<B: Batch>(context: &B::Context, items: &[B::Item]) -> Vec<Result<B::Done>> {
-    match caught::<B>(context, items).await {
-        Ok(done) => done.into_iter().map(Ok).collect(),
-        Err(error) if items.len() == 1 => vec![Err(error)],
-        // Nobody would fare better alone, and each would wait for it.
-        Err(error) if error.fault() == Fault::Surroundings => {
-            items.iter().map(|_| Err(Error::unavailable(error.chain()))).collect()
-        }
-        Err(_) => {
-            let mut each = Vec::with_capacity(items.len());
-            for item in items.chunks(1) {
-                each.push(caught::<B>(context, item).await.and_then(only));
+        match caught::<B>(&context, &items, Patience::Little).await {
+            Ok(done) => callers.into_iter().zip(done).for_each(|(caller, done)| tell::<B>(caller, Ok(done))),
+            // Nobody would fare better alone, and each would wait for it.
+            Err(error) if error.fault() == Fault::Surroundings => {
+                for caller in callers {
+                    tell::<B>(caller, Err(Error::unavailable(error.chain())));
+                }
             }
-            each
+            Err(_) => items.into_iter().zip(callers).for_each(|(item, caller)| alone::<B>(&context, item, caller)),
         }
     }
 }
 
-async fn caught<B: Batch>(context: &B::Context, items: &[B::Item]) -> Result<Vec<B::Done>> {
-    let done = AssertUnwindSafe(B::run(context, items)).catch_unwind().await;
-    let done = done.unwrap_or_else(|_| Err(Error::internal("a batch panicked")))?;
-    if done.len() == items.len() { Ok(done) } else { Err(Error::internal("a batch has lost count")) }
+#[expect(clippy::disallowed_methods, reason = "the line goes on meanwhile; its caller waits for it")]
+fn alone<B: Batch>(context: &B::Context, item: B::Item, caller: Caller<B>) {
+    let context = context.clone();
+    tokio::spawn(async move {
+        let done = caught::<B>(&context, &[item], Patience::Enough).await;
+        tell::<B>(caller, done.and_then(|done| done.into_iter().next().ok_or_else(lost_count)));
+    });
 }
 
-fn only<T>(done: Vec<T>) -> Result<T> {
-    done.into_iter().next().ok_or_else(|| Error::internal("a batch has lost count"))
+/// Who does not listen any more reads it from the row.
+fn tell<B: Batch>(caller: Caller<B>, done: Result<B::Done>) {
+    _ = caller.send(done);
+}
+
+fn lost_count() -> Error {
+    Error::internal("a batch has lost count")
+}
+
+async fn caught<B: Batch>(context: &B::Context, items: &[B::Item], patience: Patience) -> Result<Vec<B::Done>> {
+    let done = AssertUnwindSafe(B::run(context, items, patience)).catch_unwind().await;
+    let done = done.unwrap_or_else(|_| Err(Error::internal("a batch panicked")))?;
+    if done.len() == items.len() { Ok(done) } else { Err(lost_count()) }
 }
 
 #[cfg(test)]
@@ -164,7 +180,7 @@ mod tests {
         type Done = u64;
         const SIZE_MAX: usize = 8;
 
-        async fn run(context: &Context, items: &[u64]) -> Result<Vec<u64>> {
+        async fn run(context: &Context, items: &[u64], _: Patience) -> Result<Vec<u64>> {
             context.may.acquire().await.map_err(Error::internal)?.forget();
             context.runs.fetch_add(1, Ordering::Relaxed);
             assert!(!items.contains(&7), "a mistake of ours");

@@ -283,7 +283,7 @@ mod tests {
             https://[fd00:ec2::254]/ https://localhost/ https://LOCALHOST./ https://api.localhost/ https://metadata.google.internal/ \
             https://printer.local/ https://intranet/ https://user@example.com/ https://user:word@example.com/ https://example.com:22/ \
             https://example.com:6379/ https://example.com/#x ftp://example.com/ file:///etc/passwd gopher://example.com/ javascript:1 \
-            https:// example.com https://10.0.0.1:8443/ https://100.100.100.200/ https://０１２７.0.0.1/ https://127。0。0。1/"
+            https:// example.com https://10.0.0.1:8443/ https://100.100.100.200/ https://０１７７.0.0.1/ https://127。0。0。1/"
             .split_whitespace()
         {
             assert!(outbound.parse(wrong).is_err(), "{wrong}");

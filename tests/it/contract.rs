@@ -340,6 +340,9 @@ fn an_answer_that_the_document_does_not_foresee_is_found() {
         let mut headers = reqwest::header::HeaderMap::new();
         headers.insert("content-type", kind.parse().expect("a header"));
         headers.insert("x-request-id", "1".parse().expect("a header"));
+        if status == 401 {
+            headers.insert("www-authenticate", "Bearer".parse().expect("a header"));
+        }
         Answer { status: StatusCode::from_u16(status).expect("a status"), headers, body }
     };
     let me = operation(&Method::GET, "/v1/me").expect("it is documented");

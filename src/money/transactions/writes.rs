@@ -15,8 +15,9 @@ use super::store::Row;
 use super::types::{Inserted, Kind, Move, NewTransaction};
 use crate::app::App;
 use crate::identity::mails;
-use crate::platform::batcher::Batch;
+use crate::platform::batcher::{Batch, Patience};
 use crate::platform::clock::DateTime;
+use crate::platform::database::Transaction as Tx;
 use crate::platform::error::Result;
 
 /// A row to be written, unless something stands in its way.
@@ -39,17 +40,6 @@ pub(super) struct Advance {
     pub(super) now: DateTime,
     /// Whom it is mailed to, and what of it.
     pub(super) news: Option<(mails::Kind, Uuid)>,
-    pub(super) durability: Durability,
-}
-
-/// What a crash of PostgreSQL may take back (docs/decisions/051).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Durability {
-    /// Nothing: it is on the disk before anybody hears of it.
-    OnDisk,
-    /// The last moments of it, and then the same step makes the same move again: the ledger has it, by an id that the row makes. Whatever is
-    /// written after it reaches the disk after it.
-    Repeatable,
 }
 
 pub(super) struct Inserts;
@@ -60,17 +50,40 @@ impl Batch for Inserts {
     /// `None` = something stood in its way.
     type Done = Option<Inserted>;
 
-    async fn run(app: &App, items: &[Insert]) -> Result<Vec<Option<Inserted>>> {
+    async fn run(app: &App, items: &[Insert], patience: Patience) -> Result<Vec<Option<Inserted>>> {
         let (mut inserted, mut left) = (HashMap::new(), in_order(items));
+        let mut tx = begin(app, patience).await?;
         while !left.is_empty() {
             let mut customers = HashSet::new();
             let (now, later): (Vec<&Insert>, Vec<&Insert>) =
                 left.into_iter().partition(|row| row.new.kind != Kind::Deposit || customers.insert(row.new.user_id));
-            inserted.extend(store::insert(&app.db, &now).await?);
+            inserted.extend(store::insert(&mut *tx, &now).await?);
             left = later;
         }
+        tx.commit().await?;
         Ok(items.iter().map(|row| inserted.remove(&row.id)).collect())
     }
+}
+
+/// Who holds a row for longer than the lock timeout keeps only those waiting who want that row.
+async fn begin(app: &App, patience: Patience) -> Result<Tx> {
+    Ok(app
+        .db
+        .begin_with(match patience {
+            Patience::Little => "begin; set local lock_timeout = '20ms'",
+            Patience::Enough => "begin",
+        })
+        .await?)
+}
+
+async fn begin_repeatable(app: &App, patience: Patience) -> Result<Tx> {
+    Ok(app
+        .db
+        .begin_with(match patience {
+            Patience::Little => "begin; set local lock_timeout = '20ms'; set local synchronous_commit = off",
+            Patience::Enough => "begin; set local synchronous_commit = off",
+        })
+        .await?)
 }
 
 /// Two processes that lock the same customers lock them in the same order.
@@ -82,7 +95,12 @@ fn in_order(items: &[Insert]) -> Vec<&Insert> {
     rows
 }
 
+/// Moves that are on the disk before anybody hears of them.
 pub(super) struct Advances;
+
+/// Moves of which a crash of PostgreSQL may take back the last moments: then the same step makes the same move again, for the ledger has it by an
+/// id that the row makes. Whatever is written after one reaches the disk after it (docs/decisions/051).
+pub(super) struct RepeatableAdvances;
 
 impl Batch for Advances {
     type Context = App;
@@ -90,30 +108,31 @@ impl Batch for Advances {
     /// The row as it is now; `None` = it was not at its version any more.
     type Done = Option<Row>;
 
-    async fn run(app: &App, items: &[Advance]) -> Result<Vec<Option<Row>>> {
-        let mut seen = HashSet::new();
-        let mut firsts: Vec<&Advance> = items.iter().filter(|step| seen.insert(step.id)).collect();
-        firsts.sort_by_key(|step| step.id);
-        let (on_disk, repeatable): (Vec<&Advance>, Vec<&Advance>) =
-            firsts.into_iter().partition(|step| step.durability == Durability::OnDisk);
-        let mut moved = HashMap::new();
-        for (steps, begin) in [(on_disk, "begin"), (repeatable, "begin; set local synchronous_commit = off")] {
-            if !steps.is_empty() {
-                moved.extend(advance(app, &steps, begin).await?);
-            }
-        }
-        Ok(items.iter().map(|step| moved.remove(&step.id)).collect())
+    async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
+        advance(app, items, begin(app, patience).await?).await
     }
 }
 
-async fn advance(app: &App, steps: &[&Advance], begin: &'static str) -> Result<HashMap<Uuid, Row>> {
-    let mut tx = app.db.begin_with(begin).await?;
-    let moved: HashMap<Uuid, Row> =
-        store::advance(&mut *tx, steps).await?.into_iter().map(|row| (row.id, row)).collect();
-    let news = steps.iter().filter(|step| moved.contains_key(&step.id)).filter_map(|step| step.news);
+impl Batch for RepeatableAdvances {
+    type Context = App;
+    type Item = Advance;
+    type Done = Option<Row>;
+
+    async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
+        advance(app, items, begin_repeatable(app, patience).await?).await
+    }
+}
+
+async fn advance(app: &App, items: &[Advance], mut tx: Tx) -> Result<Vec<Option<Row>>> {
+    let mut seen = HashSet::new();
+    let mut firsts: Vec<&Advance> = items.iter().filter(|step| seen.insert(step.id)).collect();
+    firsts.sort_by_key(|step| step.id);
+    let moved = store::advance(&mut *tx, &firsts).await?;
+    let mut moved: HashMap<Uuid, Row> = moved.into_iter().map(|row| (row.id, row)).collect();
+    let news = firsts.iter().filter(|step| moved.contains_key(&step.id)).filter_map(|step| step.news);
     mails::notify_all(app, &mut *tx, &news.collect::<Vec<_>>()).await?;
     tx.commit().await?;
-    Ok(moved)
+    Ok(items.iter().map(|step| moved.remove(&step.id)).collect())
 }
 
 /// One move, inside an SQL transaction of the caller's.

@@ -47,14 +47,14 @@ async fn a_file_says_what_was_booked_who_was_on_the_other_side_and_to_staff_whos
     assert!(
         lines[0].ends_with(
             "completed_at,direction,user_id,provider_id,provider_status,held_reason,fee,counterpart,booked_at,\
-             booking_date,provider_fee,customer"
+             booking_date,metadata,provider_fee,customer"
         ),
         "{}",
         lines[0]
     );
-    assert!(lines[1].ends_with(&format!(",{day},37,Thandi Nkosi")) && lines[1].contains(",0,Revio,"), "{}", lines[1]);
+    assert!(lines[1].ends_with(&format!(",{day},,37,Thandi Nkosi")) && lines[1].contains(",0,Revio,"), "{}", lines[1]);
     assert!(lines[2].contains(",0,FNB ****4567,") && lines[2].ends_with(",0,Thandi Nkosi"), "{}", lines[2]);
-    assert!(lines[3].ends_with(",,Revio,,,,Thandi Nkosi"), "{}", lines[3]);
+    assert!(lines[3].ends_with(",,Revio,,,,,Thandi Nkosi"), "{}", lines[3]);
     let all = fetch(&t, Some(&staff.token), &format!("{path}&format=xlsx")).await;
     let rows = sheet(&all.bytes, "Transactions");
     let cell = |name: &str| {
