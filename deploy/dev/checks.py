@@ -124,8 +124,8 @@ def test(filters):
                     openapi.in_test(run)
                     fuzz.in_test(run, instances)
                     attack.in_test(run, instances)
-                    monitoring_checks.in_test(run, instances)
                     browser.in_test(run, instances)
+                    monitoring_checks.in_test(run, instances)
                     dashboards.in_test(run)
     except Failure as failure:
         failure.show()

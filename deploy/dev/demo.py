@@ -29,7 +29,7 @@ class Customer:
     def __init__(self, up, name="demo"):
         self.up, self.name, self.step = up, name, "sign up"
         self.email, self.password = f"{name}-{uuid.uuid4().hex[:12]}@example.com", f"{name} {uuid.uuid4()}"
-        self.token = None
+        self.token, self.accounts = None, 0
 
     def sign_up(self):
         login = {"email": self.email, "password": self.password}
@@ -45,7 +45,8 @@ class Customer:
         self.sign_in()
 
     def add_bank_account(self):
-        number = {"account_number": "62001234567", "branch_code": "250655", "bank_name": "FNB"}
+        self.accounts += 1  # the same twice is refused
+        number = {"account_number": str(62001234566 + self.accounts), "branch_code": "250655", "bank_name": "FNB"}
         return self.call("POST", "/v1/bank-accounts", {**number, "account_holder": HOLDER})["id"]
 
     def open_deposit(self):

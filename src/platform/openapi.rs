@@ -41,7 +41,7 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
         (name = "exports", description = "Transactions as files"),
         (name = "webhooks", description = "What Revio calls"),
         (name = "staff", description = "For staff. Each route names the permission that it needs; each call is in the audit log"),
-        (name = "events", description = "What we call, for integrators: docs/outgoing-webhooks.md"),
+        (name = "our webhooks", description = "What we call, for integrators: docs/outgoing-webhooks.md"),
         (name = "operations", description = "For load balancers and monitoring"),
     ),
     components(schemas(Problem)),

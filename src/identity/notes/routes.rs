@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Author, Filter, Note};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, page, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, located, page, replayed};
 use crate::platform::permissions::{NotesRead, NotesWrite};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -93,5 +93,6 @@ async fn write(
     fields.finish()?;
     let author = Author { id: staff.user_id, actor: &staff.actor };
     let (note, repeated) = super::write(&app, author, id, &text, key).await?;
-    Ok((StatusCode::CREATED, replayed(repeated), Json(NoteView::from(note))))
+    let place = located(format_args!("/v1/admin/customers/{id}/notes"));
+    Ok((StatusCode::CREATED, place, replayed(repeated), Json(NoteView::from(note))))
 }

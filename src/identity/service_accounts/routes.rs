@@ -122,7 +122,7 @@ type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);
 /// Audited.
 #[utoipa::path(post, path = "/v1/admin/service-accounts", tag = "staff",
     security(("bearer" = ["service_accounts.manage"])), request_body = NewAccountBody,
-    responses((status = 201, body = Account, headers(("Location" = String, description = "Where the account is"))), Problems))]
+    responses((status = 201, body = Account), Problems))]
 async fn create(
     State(app): State<App>,
     staff: Staff<ServiceAccountsManage>,
@@ -185,7 +185,7 @@ async fn change(
 /// Shown this once. At most 10 are valid at once. Needs `service_accounts.manage`. Audited.
 #[utoipa::path(post, path = "/v1/admin/service-accounts/{id}/keys", tag = "staff",
     security(("bearer" = ["service_accounts.manage"])), params(("id" = Uuid, Path)), request_body = NewKeyBody,
-    responses((status = 201, body = NewServiceKey, headers(("Location" = String, description = "Where the account is"))),
+    responses((status = 201, body = NewServiceKey),
         Problems))]
 async fn add_key(
     State(app): State<App>,

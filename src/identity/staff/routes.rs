@@ -11,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::identity::audit::pack::{self, Line, Month};
+use crate::identity::audit::pack::{self, Month};
 use crate::identity::audit::{self, Filter, Row};
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result};
@@ -99,7 +99,7 @@ async fn audit_log(
 /// each link again, without the service. Needs `audit.export`. Audited, with the hash.
 #[utoipa::path(get, path = "/v1/admin/audit/packs/{month}", tag = "staff", security(("bearer" = ["audit.export"])),
     params(("month" = String, Path, example = "2026-03", pattern = "^20[0-9]{2}-(0[1-9]|1[0-2])$")),
-    responses((status = 200, description = "The file", content((Line = "application/jsonl")), headers(
+    responses((status = 200, description = "The file", content((String = "application/jsonl")), headers(
             ("Repr-Digest" = String, description = "RFC 9530: `sha-256=:` and the base64 of the SHA-256 of the file, `:`"),
             ("Audit-Positions" = String, description = "The first and the last link, as `1-4711`"),
             ("Audit-Head" = String, description = "The last link, as `octoco audit verify --head` takes it"))),

@@ -75,8 +75,7 @@ async fn create(
 #[utoipa::path(post, path = "/v1/deposits/{id}/cancel", tag = "deposits", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = TransactionView, description = "It is cancelled"),
-        (status = 202, body = TransactionView, description = "It is called off, and the provider's word is awaited",
-            headers(("Location" = String, description = "The transaction"))),
+        (status = 202, body = TransactionView, description = "It is called off, and the provider's word is awaited"),
         (status = 409, description = "`not_cancellable`: it is paid or has ended, `stale_state`"), Problems))]
 async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Cancelled> {
     cancelling::cancel(&app, caller.user_id, id).await.map(Cancelled)

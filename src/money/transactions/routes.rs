@@ -40,7 +40,10 @@ pub struct TransactionView {
     /// Withdrawals: where the money goes.
     pub bank_account_id: Option<Uuid>,
     /// Withdrawals: what that account was when the withdrawal was asked for, also when it is gone.
-    pub destination: Option<DestinationView>,
+    /// Not told beside the whole destination that who approves is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<DestinationView>)]
+    pub destination: Option<Option<DestinationView>>,
     /// Refunds, chargebacks: the deposit that they take back.
     pub parent_id: Option<Uuid>,
     /// The part of it that repaid what was owed.
@@ -148,7 +151,7 @@ impl From<Transaction> for TransactionView {
             checkout_url: row.provider.checkout_url.filter(|_| row.held_reason.is_none()),
             expires_at: row.provider.expires_at,
             bank_account_id: row.bank_account_id,
-            destination: row.destination.map(DestinationView::from),
+            destination: Some(row.destination.map(DestinationView::from)),
             parent_id: row.parent_id,
             repaid: row.repaid_minor,
             owed: row.owed_minor,

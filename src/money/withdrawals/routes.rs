@@ -84,8 +84,7 @@ async fn create(
 #[utoipa::path(post, path = "/v1/withdrawals/{id}/cancel", tag = "withdrawals", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = TransactionView, description = "It is cancelled"),
-        (status = 202, body = TransactionView, description = "It is called off, and the amount is not available yet",
-            headers(("Location" = String, description = "The transaction"))),
+        (status = 202, body = TransactionView, description = "It is called off, and the amount is not available yet"),
         (status = 409, description = "`not_cancellable`: its payout has begun or it has ended, `stale_state`"), Problems))]
 async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Cancelled> {
     cancelling::cancel(&app, caller.user_id, id).await.map(Cancelled)

@@ -100,7 +100,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();
-        if cause.is_data() {
+        if let Err(cause) = serde_json::from_slice::<IgnoredAny>(bytes) {
+            malformed(&cause)
+        } else if cause.is_data() {
             Error::Invalid(mistakes::of_body::<T>(bytes, mistakes::of(&path, &cause.to_string())))
         } else {
             malformed(&cause)

@@ -43,7 +43,7 @@ fn operation(kind: EventType) -> Value {
         "summary": summary,
         "description": "We call the endpoints that staff keep (`/v1/admin/webhook-endpoints`), with a signature as Standard Webhooks writes \
             it. Any 2xx within ten seconds is delivered; else it is tried again for three days. It may come more than once, and out of order.",
-        "tags": ["events"],
+        "tags": ["our webhooks"],
         "security": [],
         "parameters": [
             header("webhook-id", "The event's `id`: the same each time that it is sent", json!({"type": "string", "format": "uuid"})),

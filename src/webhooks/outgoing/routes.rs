@@ -129,7 +129,7 @@ type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);
 /// It hears of what happens from now on. At most 20. Needs `webhook_endpoints.manage`. Audited.
 #[utoipa::path(post, path = "/v1/admin/webhook-endpoints", tag = "staff",
     security(("bearer" = ["webhook_endpoints.manage"])), request_body = NewEndpointBody,
-    responses((status = 201, body = EndpointWithSecret, headers(("Location" = String, description = "Where the endpoint is"))),
+    responses((status = 201, body = EndpointWithSecret),
         Problems))]
 async fn create(
     State(app): State<App>,
@@ -228,8 +228,7 @@ fn overlap(hours: Option<i64>) -> Result<TimeDelta> {
 /// `webhook.test`; what became of it is in the delivery. Needs `webhook_endpoints.manage`. Audited.
 #[utoipa::path(post, path = "/v1/admin/webhook-endpoints/{id}/test", tag = "staff",
     security(("bearer" = ["webhook_endpoints.manage"])), params(("id" = Uuid, Path)),
-    responses((status = 202, body = Detail,
-            headers(("Location" = String, description = "Where the delivery is"))),
+    responses((status = 202, body = Detail),
         (status = 409, description = "`stale_state`: the endpoint is disabled"), Problems))]
 async fn test(
     State(app): State<App>,

@@ -33,6 +33,8 @@ struct AwaitingQuery {
 /// Where the money is to go.
 #[derive(Serialize, ToSchema)]
 struct Destination {
+    #[schema(example = "FNB")]
+    bank_name: String,
     #[schema(example = "Thandi Nkosi")]
     account_holder: String,
     #[schema(example = "****4567")]
@@ -71,9 +73,11 @@ impl WithdrawalApprovalView {
     fn of(app: &App, subject: Subject, approvals: &mut Vec<Approval>) -> Self {
         let Subject { withdrawal, seen } = subject;
         let (destination, hash) = seen.unzip();
+        let bank_name = withdrawal.destination.as_ref().map(|shown| shown.bank_name.clone()).unwrap_or_default();
         Self {
             user_id: withdrawal.user_id,
             destination: destination.map(|details| Destination {
+                bank_name,
                 account_number_masked: details.masked(),
                 account_holder: details.account_holder,
                 branch_code: details.branch_code,
@@ -83,7 +87,7 @@ impl WithdrawalApprovalView {
             outflow: withdrawal.outflow.minor(),
             approvals_needed: super::needed(app, &withdrawal),
             approvals: take_of(approvals, withdrawal.id),
-            transaction: TransactionView::for_staff(withdrawal),
+            transaction: TransactionView { destination: None, ..TransactionView::for_staff(withdrawal) },
         }
     }
 

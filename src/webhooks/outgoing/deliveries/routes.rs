@@ -1,7 +1,7 @@
 //! `GET /v1/admin/webhook-endpoints/{id}/deliveries`, `POST /v1/admin/webhook-endpoints/{id}/replay`, `GET
 //! /v1/admin/webhook-deliveries/{id}`, `POST /v1/admin/webhook-deliveries/{id}/replay`.
 
-use axum::{extract::State as AppState, http::StatusCode};
+use axum::{extract::State as AppState, http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -11,7 +11,7 @@ use super::{Detail, Filter, Row, State};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::Result;
-use crate::platform::http::{Fields, Json, Page, Path, Query, fields::storable, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, fields::storable, located, page};
 use crate::platform::permissions::{WebhookEndpointsRead, WebhookEndpointsReplay};
 use crate::platform::problems::Problems;
 
@@ -80,8 +80,9 @@ async fn replay(
     AppState(app): AppState<App>,
     staff: Staff<WebhookEndpointsReplay>,
     Path(id): Path<Uuid>,
-) -> Result<(StatusCode, Json<Detail>)> {
-    Ok((StatusCode::ACCEPTED, Json(super::replay(&app, &staff.actor, id).await?)))
+) -> Result<impl IntoResponse> {
+    let place = located(format_args!("/v1/admin/webhook-deliveries/{id}"));
+    Ok((StatusCode::ACCEPTED, place, Json(super::replay(&app, &staff.actor, id).await?)))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -112,10 +113,11 @@ async fn replay_since(
     staff: Staff<WebhookEndpointsReplay>,
     Path(id): Path<Uuid>,
     Json(body): Json<ReplaySince>,
-) -> Result<(StatusCode, Json<ReplayedSince>)> {
+) -> Result<impl IntoResponse> {
     let mut fields = Fields::default();
     let since = fields.moment("since", &body.since).map(storable);
     let since = fields.finish_with(since)?;
     let (replayed, more) = super::replay_since(&app, &staff.actor, id, since).await?;
-    Ok((StatusCode::ACCEPTED, Json(ReplayedSince { replayed, more })))
+    let place = located(format_args!("/v1/admin/webhook-endpoints/{id}/deliveries"));
+    Ok((StatusCode::ACCEPTED, place, Json(ReplayedSince { replayed, more })))
 }
