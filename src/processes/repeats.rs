@@ -25,8 +25,7 @@ pub async fn once(State((app, routes)): State<(App, Routes)>, request: Request, 
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     // Whoever is nobody is refused without a look at the body, and it is not waited for here (`load.rs`).
     let known = request.extensions().get::<Claims>().is_some();
-    // An empty one is none: it was not looked at before there was anything to repeat.
-    let keyed = known && request.headers().get("idempotency-key").is_some_and(|key| !key.is_empty());
+    let keyed = known && request.headers().contains_key("idempotency-key");
     if !keyed || !routes.contains(&format!("{} {path}", request.method())) {
         return next.run(request).await;
     }

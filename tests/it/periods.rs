@@ -214,7 +214,9 @@ async fn months_are_chained_and_printed_again_to_the_byte(db: PgPool) {
                 books.t.send(Method::GET, &path, Some(&token), &[(header, value)], None).await.status
             };
             assert_eq!(again("If-None-Match", &tag).await, StatusCode::NOT_MODIFIED, "{query}");
-            assert_eq!(again("Range", "bytes=0-9").await, StatusCode::PARTIAL_CONTENT, "{query}");
+            // A part of JSON is no JSON.
+            let part = if query.contains("json") { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
+            assert_eq!(again("Range", "bytes=0-9").await, part, "{query}");
             prints.push((query, printed.body));
         }
     }

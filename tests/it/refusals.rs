@@ -138,7 +138,8 @@ fn assert_our_words(what: &str, body: &Value) {
     let text = body.to_string();
     for word in [
         "serde",
-        "expected",
+        "expected `",
+        "expected value",
         "invalid type",
         "invalid value",
         "EOF",

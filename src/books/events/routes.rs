@@ -33,7 +33,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 struct EventsQuery {
     /// As the header `Last-Event-ID`, which comes first, for clients that cannot set one.
-    #[param(example = "1772442000000000")]
+    #[param(example = "1772442000000000", pattern = "^[0-9]{1,17}$")]
     last_event_id: Option<String>,
 }
 
@@ -43,6 +43,12 @@ impl EventsQuery {
         let asked = self.last_event_id.as_deref().map(|text| ("last_event_id", text));
         // A browser that has heard no id sends an empty one.
         let Some((field, text)) = sent.filter(|(_, text)| !text.is_empty()).or(asked) else { return Ok(None) };
+        // Also the one that does not count is looked at.
+        for (field, text) in sent.into_iter().filter(|(_, text)| !text.is_empty()).chain(asked) {
+            if Since::parse(text).is_none() {
+                return Err(Error::field(field, Wrong::Format("must be the id of an event")));
+            }
+        }
         let since = Since::parse(text);
         since.map(Some).ok_or_else(|| Error::field(field, Wrong::Format("must be the id of an event")))
     }
@@ -57,7 +63,7 @@ impl EventsQuery {
 /// the last one was told before. Ids are good for a day. After 15 seconds of silence a comment is sent. Who listens in too many places
 /// is told `rate_limited`, when all do `unavailable`.
 #[utoipa::path(get, path = "/v1/events", tag = "events", security(("bearer" = [])),
-    params(EventsQuery, ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was heard")),
+    params(EventsQuery, ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was heard", pattern = "^[0-9]{0,17}$")),
     responses((status = 200, content_type = "text/event-stream", body = String, description = "Events, one after the other",
         example = "id: 1772442000000000\nevent: balance.updated\ndata: {\"currency\":\"ZAR\",\"posted\":150000,\"pending\":0,\"available\":150000}\n\n"),
         Problems))]

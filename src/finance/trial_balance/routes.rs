@@ -72,7 +72,8 @@ async fn trial_balance(
 }
 
 pub fn json(content: Vec<u8>) -> Download {
-    Download::new("application/json", content)
+    // A part of it would be no JSON.
+    Download::new("application/json", content).only_whole()
 }
 
 pub fn csv(name: String, content: Vec<u8>) -> Download {

@@ -37,7 +37,7 @@ struct AuditQuery {
     #[param(max_length = 255)]
     object_id: Option<String>,
     /// Of the actor, exactly as it is now.
-    #[param(format = "email", max_length = 254)]
+    #[param(example = "thandi@example.com", max_length = 254)]
     actor_email: Option<String>,
     /// A customer: what was done to that customer, and each call of staff that concerned that customer, by its path, its query or the row
     /// that it named. Who looked is told for as long as it is kept.
