@@ -225,6 +225,8 @@ MEANT = (
     "there are 20 endpoints",
     "there are 100 service accounts",
     "the service account has 10 valid keys",
+    # A header that is null is sent as that word.
+    "must be the id of an event",
     # A password or a code: a schema could say so, and clients made from it would be worse.
     "or password must be given",
 )
