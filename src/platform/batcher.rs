@@ -8,6 +8,8 @@
 //!                        └─> 503 when WAITING_MAX wait already: nothing was written
 //! ```
 //!
+//! A run has a deadline: where PostgreSQL falls silent, what it holds is let go, and whoever waited for it hears 503.
+//!
 //! `run` must be all or nothing, and safe to repeat with the same items: ids and keys are made before. An item whose caller has gone away is
 //! written all the same. Between two processes the database decides, as it does between two statements.
 
@@ -16,9 +18,11 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::platform::error::{Error, Fault, Result};
 
@@ -42,6 +46,8 @@ pub trait Batch: 'static {
 
     /// More at once cost each as much, and the first waits for the last.
     const SIZE_MAX: usize = 64;
+    /// A run that takes longer is dropped with all that it holds, and the line goes on: nobody else would end it.
+    const DEADLINE: Duration = Duration::from_secs(10);
 
     /// What became of each, in their order; an error is everybody's.
     fn run(
@@ -151,7 +157,8 @@ fn lost_count() -> Error {
 }
 
 async fn caught<B: Batch>(context: &B::Context, items: &[B::Item], patience: Patience) -> Result<Vec<B::Done>> {
-    let done = AssertUnwindSafe(B::run(context, items, patience)).catch_unwind().await;
+    let run = AssertUnwindSafe(B::run(context, items, patience)).catch_unwind();
+    let done = timeout(B::DEADLINE, run).await.map_err(Error::unavailable)?;
     let done = done.unwrap_or_else(|_| Err(Error::internal("a batch panicked")))?;
     if done.len() == items.len() { Ok(done) } else { Err(lost_count()) }
 }
@@ -179,6 +186,7 @@ mod tests {
         type Item = u64;
         type Done = u64;
         const SIZE_MAX: usize = 8;
+        const DEADLINE: Duration = Duration::from_millis(500);
 
         async fn run(context: &Context, items: &[u64], _: Patience) -> Result<Vec<u64>> {
             context.may.acquire().await.map_err(Error::internal)?.forget();
@@ -203,6 +211,15 @@ mod tests {
         let done: Vec<u64> = done.into_iter().map(|done| done.expect("done")).collect();
         assert_eq!(done, [40, 42, 44, 46, 48, 50, 52]);
         assert!(context.runs.load(Ordering::Relaxed) <= 2, "{:?}", context.runs);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_not_answered_is_given_up_and_the_line_goes_on() {
+        let (batchers, context) = (Batchers::default(), context(0));
+        let done = timeout(Duration::from_secs(5), batchers.join::<Doubles>(&context, 1)).await;
+        assert!(matches!(done, Ok(Err(Error::Unavailable(_)))), "nobody knows whether it was written");
+        context.may.add_permits(1);
+        assert_eq!(batchers.join::<Doubles>(&context, 5).await.expect("the line goes on"), 10);
     }
 
     #[tokio::test]
