@@ -4,6 +4,8 @@ pub mod passwords;
 pub mod routes;
 mod store;
 
+use std::collections::HashMap;
+
 use aws_lc_rs::digest;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use email_address::{EmailAddress, Options};
@@ -17,6 +19,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::AnonymousClient;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
+use crate::platform::batcher::{Batch, Patience};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Reason, Result, Wrong, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
@@ -222,7 +225,7 @@ pub async fn hold_password(db: impl PgExecutor<'_>, user: &User) -> Result<bool>
 /// Whether a link is not ours, was used or is too old is nobody's business.
 pub async fn of_link(app: &App, kind: Kind, token: Option<LinkToken>) -> Result<User> {
     if let Some(token) = token
-        && let Some(user) = store::find(&app.db, token.user_id).await?
+        && let Some(user) = store::find_all(&app.db, &[token.user_id]).await?.pop()
         && mails::is_link(app, kind, &token, &user.holder())
     {
         return Ok(user);
@@ -272,7 +275,22 @@ impl User {
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<User> {
-    store::find(&app.db, id).await?.ok_or(Error::NotFound("user"))
+    app.batchers.join::<Finds>(app, id).await?.ok_or(Error::NotFound("user"))
+}
+
+/// Those who are looked for at one moment are looked for at once.
+struct Finds;
+
+impl Batch for Finds {
+    type Context = App;
+    type Item = Uuid;
+    type Done = Option<User>;
+
+    async fn run(app: &App, ids: &[Uuid], _: Patience) -> Result<Vec<Option<User>>> {
+        let found: HashMap<Uuid, User> =
+            store::find_all(&app.db, ids).await?.into_iter().map(|user| (user.id, user)).collect();
+        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+    }
 }
 
 pub async fn find_by_email(app: &App, email: &Email) -> Result<User> {

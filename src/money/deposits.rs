@@ -25,7 +25,9 @@
 
 pub mod cancelling;
 mod given_back;
+mod opening;
 pub mod routes;
+mod store;
 mod unknown;
 
 use chrono::TimeDelta;
@@ -35,6 +37,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::users;
+use crate::money::deposits::opening::Opening;
 use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::suspense::{self, ItemKind, NewItem};
@@ -42,7 +45,7 @@ use crate::money::transactions::{
     self, Child, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider, RequestMark,
     State, Transaction,
 };
-use crate::money::{provider_fees, provider_objects, restrictions};
+use crate::money::{provider_fees, provider_objects};
 use crate::platform::clock::{self, DateTime};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
@@ -90,11 +93,14 @@ pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey
     let request = RequestMark::of(request_id.as_deref(), app.clock.now());
     let new =
         NewTransaction { user_id, kind, amount, bank_account_id, description, metadata, key, request_hash, request };
+    let before = opening::look(app, &new).await?;
     // A repeat is answered all the same, and costs no place among the calls to Revio.
-    if let Some(deposit) = transactions::find_repeat(app, &new).await? {
+    if before.is_repeated
+        && let Some(deposit) = transactions::find_repeat(app, &new).await?
+    {
         return Ok(Opened { deposit, replayed: true });
     }
-    make_room(app, user_id).await?;
+    make_room(app, user_id, before).await?;
     match transactions::insert_deposit(app, &new, app.config.open_deposits_max).await? {
         Some(Inserted::New(row)) => {
             let step = revio::on(Errand::Customer, step(app, &row));
@@ -102,23 +108,22 @@ pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey
             Ok(Opened { deposit, replayed: false })
         }
         Some(Inserted::Repeat(deposit)) => Ok(Opened { deposit, replayed: true }),
-        None => Err(too_many_open(app, transactions::open_deposits(app, user_id).await?)),
+        None => Err(too_many_open(app, opening::look(app, &new).await?.open)),
     }
 }
 
 /// Why no new deposit is begun: without Revio there is no link to pay by, and a closed wallet takes nothing. Better told at
 /// once than a deposit that cannot be paid. Takes the place of the call to Revio, last.
-async fn make_room(app: &App, user_id: Uuid) -> Result<()> {
+async fn make_room(app: &App, user_id: Uuid, before: Opening) -> Result<()> {
     if let Some(wait) = app.revio.purchases_paused() {
         return Err(Error::provider_paused(wait));
     }
-    if restrictions::is_closed(app, user_id).await? {
+    if before.is_closed {
         return Err(Error::declined(Decline::AccountClosed));
     }
     // Whoever has too many already takes no place from others; where many come at once, the insert decides.
-    let open = transactions::open_deposits(app, user_id).await?;
-    if i64::try_from(open.len()).is_ok_and(|count| count >= app.config.open_deposits_max) {
-        return Err(too_many_open(app, open));
+    if i64::try_from(before.open.len()).is_ok_and(|count| count >= app.config.open_deposits_max) {
+        return Err(too_many_open(app, before.open));
     }
     app.revio.place_for_deposit(user_id).await.map_err(Error::provider_paused)
 }

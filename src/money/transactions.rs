@@ -91,11 +91,6 @@ async fn insert(app: &App, new: &NewTransaction, open_max: Option<i64>, unasked:
     Ok(Some(new.initiated(id, inserted, (now, now + LEASE))))
 }
 
-/// The customer's deposits that wait for their payment, oldest first. What a person looks at, or has closed, is none of them.
-pub async fn open_deposits(app: &App, user_id: Uuid) -> Result<Vec<Uuid>> {
-    Ok(store::open_deposits(&app.db, user_id, app.config.open_deposits_max).await?)
-}
-
 /// The row that the user's key made before, if it was the same request.
 ///
 /// # Errors

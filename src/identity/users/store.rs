@@ -54,8 +54,8 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, user: &User) -> sqlx::Result
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
-pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<User>> {
-    users!("where id = $1", id).fetch_optional(db).await
+pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<User>> {
+    users!("where id = any($1)", ids).fetch_all(db).await
 }
 
 pub(super) async fn find_by_email(db: impl PgExecutor<'_>, email: &str) -> sqlx::Result<Option<User>> {

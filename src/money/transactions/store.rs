@@ -141,17 +141,6 @@ macro_rules! rows {
 
 pub(super) use rows;
 
-pub(super) async fn open_deposits(db: impl PgExecutor<'_>, user_id: Uuid, limit: i64) -> sqlx::Result<Vec<Uuid>> {
-    let open = sqlx::query_scalar!(
-        "select id from transactions
-          where user_id = $1 and kind = 'deposit' and state in ('initiated', 'awaiting_payment') and due_at is not null
-          order by id limit $2",
-        user_id,
-        limit
-    );
-    open.fetch_all(db).await
-}
-
 /// A row that follows from another one. False when it is there already, known by Revio's object.
 pub(super) async fn insert_child(db: impl PgExecutor<'_>, child: &Child<'_>, now: DateTime) -> sqlx::Result<bool> {
     let done = sqlx::query!(

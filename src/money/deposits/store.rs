@@ -1,0 +1,28 @@
+//! SQL that only deposits need; that of their rows is in `transactions`.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::opening::{Opening, Wish};
+use crate::money::restrictions;
+
+/// In the order of the wishes; of open deposits up to `open_max`.
+pub(super) async fn openings(db: impl PgExecutor<'_>, wishes: &[Wish], open_max: i64) -> sqlx::Result<Vec<Opening>> {
+    let openings = sqlx::query_as!(
+        Opening,
+        r#"select exists (select from transactions t where t.user_id = w.user_id and t.idempotency_key = w.key) as "is_repeated!",
+                  exists (select from restrictions r where r.user_id = w.user_id and r.kind = $3
+                            and r.state in ('initiated', 'in_force', 'lifting')) as "is_closed!",
+                  array(select t.id from transactions t
+                         where t.user_id = w.user_id and t.kind = 'deposit' and t.state in ('initiated', 'awaiting_payment')
+                           and t.due_at is not null
+                         order by t.id limit $4) as "open!"
+             from unnest($1::uuid[], $2::text[]) with ordinality as w (user_id, key, place)
+            order by w.place"#,
+        &wishes.iter().map(|wish| wish.user_id).collect::<Vec<Uuid>>(),
+        &wishes.iter().map(|wish| wish.key.clone()).collect::<Vec<String>>(),
+        restrictions::Kind::Closure.name(),
+        open_max,
+    );
+    openings.fetch_all(db).await
+}
