@@ -1,7 +1,7 @@
 //! Rate limits: how often somebody may call, by address or by user. Redis counts, in one round trip (GCRA: a bucket that
 //! refills evenly), so that all processes count together. Losing Redis costs no call and no money: from the first call that it does
-//! not answer, each process counts for itself (`rate_limits/local.rs`), which lets through as many times more as there are
-//! processes. One call a second asks whether Redis is back and is the only one that waits for it; where it gets no answer either, the
+//! not answer, each process goes by what it has counted itself (`rate_limits/local.rs`), which lets through as many times more as there
+//! are processes. One call a second asks whether Redis is back and is the only one that waits for it; where it gets no answer either, the
 //! next asks over another connection.
 //!
 //! Whoever is counted by address is counted by network (`http/address.rs`): of IPv6 a line at home has a whole /64. `budget` counts
@@ -232,12 +232,12 @@ impl Limiter {
 
     async fn answer(&self, call: Call<'_>) -> Answer {
         let Some(redis) = &self.redis else { return Answer::Unlimited };
-        let asked = if self.may_ask() { self.ask(redis, call).await } else { None };
-        let (bucket, counter) = match asked {
-            Some(bucket) => (bucket, Counter::Redis),
-            None => (self.local.ask(call, self.started.elapsed()), Counter::Process),
-        };
-        bucket.answer(call, counter)
+        // Here too while Redis counts: whoever makes it late has no second bucket, full.
+        let local = self.local.ask(call, self.started.elapsed());
+        match if self.may_ask() { self.ask(redis, call).await } else { None } {
+            Some(bucket) => bucket.answer(call, Counter::Redis),
+            None => local.answer(call, Counter::Process),
+        }
     }
 
     async fn ask(&self, redis: &Redis, call: Call<'_>) -> Option<Bucket> {

@@ -274,6 +274,10 @@ async fn a_silent_connection_to_redis_is_left_within_seconds() {
     assert!(!by_redis().await, "the process counts for itself meanwhile");
     again().await;
     assert!(limiter.ping().await);
+    while let Answer::Allowed(..) = limiter.check(Class::GuessLong, "b").await {}
+    relay.falls_silent();
+    let answer = limiter.check(Class::GuessLong, "b").await;
+    assert!(matches!(answer, Answer::Refused { counter: Counter::Process, .. }), "nothing anew: {answer:?}");
 }
 
 /// Two that serve and two that work, and as many of the next release beside them; three places are PostgreSQL's own.

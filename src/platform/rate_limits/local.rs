@@ -1,4 +1,4 @@
-//! The same buckets in the memory of one process, for as long as Redis is away.
+//! The same buckets in the memory of one process, of the calls that came to it: they decide for as long as Redis is away.
 
 use std::sync::{Mutex, PoisonError};
 use std::{collections::HashMap, time::Duration};
