@@ -13,6 +13,7 @@
 mod books;
 mod cases;
 mod client;
+mod costs;
 mod customers;
 mod effects;
 mod http;
@@ -22,7 +23,9 @@ mod receipts;
 mod revio;
 mod run;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -33,6 +36,7 @@ use serde::Serialize;
 
 use books::Books;
 use cases::Case;
+use costs::Costs;
 use customers::Customers;
 use effects::Effect;
 use processes::Process;
@@ -44,9 +48,9 @@ pub(crate) struct Options {
     /// Where the service listens
     #[arg(long)]
     address: SocketAddr,
-    /// Where it tells operators its metrics: then the time that Revio took is told apart
-    #[arg(long)]
-    operations: Option<SocketAddr>,
+    /// Where it and its workers tell operators their metrics: then calls of the ledger and of Revio are told apart
+    #[arg(long, value_delimiter = ',')]
+    operations: Vec<SocketAddr>,
     #[arg(long, default_value_t = 30)]
     seconds: u64,
     #[arg(long, default_value_t = 5)]
@@ -75,8 +79,8 @@ struct Result {
     measured: Measured,
     /// What became of it, as the rows say; `None` where the answer is all.
     effect: Option<Effect>,
-    /// What Revio took of each call, milliseconds in the mean.
-    revio_ms: Option<f64>,
+    /// What a good answer costs the parts.
+    costs: BTreeMap<&'static str, f64>,
     /// Milliseconds of processor time a good answer, by process.
     processor_ms: serde_json::Map<String, serde_json::Value>,
     /// Megabytes, after the case.
@@ -88,7 +92,7 @@ struct Result {
 /// Whether every case went well and every book balances.
 pub(crate) async fn run(app: &App, options: &Options) -> std::result::Result<bool, BoxError> {
     server::raise_file_limit();
-    let revio = Revio::of(app, options.operations)?;
+    let revio = Revio::of(app)?;
     revio.tell_of("payout").await?;
     let (mut results, mut good) = (Vec::new(), true);
     for case in &options.cases {
@@ -119,19 +123,17 @@ async fn one(
     };
     let own = processes::own("bench");
     let watched: Vec<Process> = options.process.iter().cloned().chain([own]).collect();
-    let (begun, at_revio) = (app.clock.now(), revio.took().await?);
+    let (begun, cost) = (app.clock.now(), Costs::now(app, &options.operations).await?);
     let (before, stood) = (processes::spent(&watched)?, revio.stands().await?);
     let measured = match asked {
-        Some(ask) => {
-            run::run(load, || http::Caller::new(options.address, case.wanted(), std::sync::Arc::clone(&ask))).await
-        }
+        Some(ask) => run::run(load, || http::Caller::new(options.address, case.wanted(), Arc::clone(&ask))).await,
         None => run::run(load, || ledger::Caller::new(app, case == Case::Reserve, &customers)).await,
     }?;
     let effect = if case.is_followed() { Some(effects::follow(app, case, &customers, begun).await?) } else { None };
     let processor_ms = processes::each(&before, &processes::spent(&watched)?, measured.good);
-    let revio_ms = revio::mean_ms(at_revio, revio.took().await?);
+    let costs = Costs::now(app, &options.operations).await?.each(&cost, measured.good);
     let moved = revio.stands().await?.since(stood);
     let books = Books::of(app, case, &customers, (measured.good, moved)).await?;
     let resident_mb = processes::resident(&watched)?;
-    Ok(Result { case, measured, effect, revio_ms, processor_ms, resident_mb, books })
+    Ok(Result { case, measured, effect, costs, processor_ms, resident_mb, books })
 }

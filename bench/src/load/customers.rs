@@ -19,8 +19,9 @@ const DEPOSITED: i64 = 4_000_000_000;
 /// A bank account is not new any more, and a token lives as long as a run.
 const AGE: TimeDelta = TimeDelta::days(30);
 const TOKEN_LIFE: TimeDelta = TimeDelta::hours(6);
-/// Calls of the ledger at once, and accounts opened by one.
+/// Calls of the ledger at once; accounts opened by one, also where TigerBeetle takes little.
 const CALLS: usize = 1_000;
+const OPENED: usize = 200;
 pub(crate) const PASSWORD: &str = "a password of everybody's";
 
 pub(crate) struct Customers {
@@ -134,7 +135,7 @@ impl Customers {
         .execute(&app.db)
         .await?;
         let wallets: Vec<Account> = self.all.iter().map(|one| Account::wallet(one.id, Currency::ZAR)).collect();
-        for some in wallets.chunks(CALLS) {
+        for some in wallets.chunks(OPENED) {
             app.ledger.open(some).await?;
         }
         let credits = deposits.into_iter().map(|(user, row)| credit(app, user, row));

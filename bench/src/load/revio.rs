@@ -1,4 +1,4 @@
-//! The simulated Revio beside the service: what it tells, what it has, and how long it takes.
+//! The simulated Revio beside the service: what it tells, and what it has.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,6 @@ use super::client::{Client, Request};
 
 pub(crate) struct Revio {
     pub(crate) address: SocketAddr,
-    operations: Option<SocketAddr>,
     key: String,
 }
 
@@ -28,14 +27,11 @@ impl Stands {
     }
 }
 
-/// Seconds, and calls.
-type Took = (f64, f64);
-
 impl Revio {
-    pub(crate) fn of(app: &App, operations: Option<SocketAddr>) -> Result<Self, BoxError> {
+    pub(crate) fn of(app: &App) -> Result<Self, BoxError> {
         let url = &app.config.revio_base_url;
         let address = url.socket_addrs(|| None)?.first().copied().ok_or("Revio has no address")?;
-        Ok(Self { address, operations, key: app.config.revio_api_key.expose_secret().to_owned() })
+        Ok(Self { address, key: app.config.revio_api_key.expose_secret().to_owned() })
     }
 
     /// Of which objects it sends webhooks by itself: of purchases the bench does.
@@ -55,19 +51,6 @@ impl Revio {
         Ok(Stands { purchases, paid_out_minor: paid_out.unwrap_or(0) })
     }
 
-    /// What the service has waited for it so far.
-    pub(crate) async fn took(&self) -> Result<Option<Took>, BoxError> {
-        let Some(operations) = self.operations else { return Ok(None) };
-        let mut client = Client::connect(operations).await?;
-        let request = Request { method: "GET", path: "/metrics", token: "", headers: "", body: "" };
-        let metrics = String::from_utf8_lossy(client.ask(&request.bytes()).await?.body).into_owned();
-        let sum = |name: &str| {
-            let lines = metrics.lines().filter(|line| line.starts_with(name));
-            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
-        };
-        Ok(Some((sum("octoco_revio_call_seconds_sum"), sum("octoco_revio_call_seconds_count"))))
-    }
-
     async fn ask(&self, method: &str, path: &str, body: &str) -> Result<Value, BoxError> {
         let mut client = Client::connect(self.address).await?;
         let answer = client.ask(&Request { method, path, token: &self.key, headers: "", body }.bytes()).await?;
@@ -77,9 +60,4 @@ impl Revio {
         }
         Ok(serde_json::from_str(&said)?)
     }
-}
-
-pub(crate) fn mean_ms(before: Option<Took>, after: Option<Took>) -> Option<f64> {
-    let ((before, calls_before), (after, calls)) = before.zip(after)?;
-    (calls > calls_before).then(|| (1000.0 * (after - before) / (calls - calls_before) * 100.0).round() / 100.0)
 }
