@@ -45,9 +45,9 @@ use run::{Load, Measured};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Where the service listens
-    #[arg(long)]
-    address: SocketAddr,
+    /// Where the service listens; callers take turns where there are several
+    #[arg(long, required = true, value_delimiter = ',')]
+    address: Vec<SocketAddr>,
     /// Where it and its workers tell operators their metrics: then calls of the ledger and of Revio are told apart
     #[arg(long, value_delimiter = ',')]
     operations: Vec<SocketAddr>,
@@ -118,7 +118,7 @@ async fn one(
     let orders = options.orders;
     let asked = match case {
         Case::Transfer | Case::Reserve => None,
-        Case::Receipts => Some(receipts::prepare((options.address, revio), &customers, orders).await?),
+        Case::Receipts => Some(receipts::prepare((options.address[0], revio), &customers, orders).await?),
         _ => Some(case.ask(&customers, case.is_followed().then_some(orders))),
     };
     let own = processes::own("bench");
@@ -126,8 +126,11 @@ async fn one(
     let (begun, cost) = (app.clock.now(), Costs::now(app, &options.operations).await?);
     let (before, stood) = (processes::spent(&watched)?, revio.stands().await?);
     let measured = match asked {
-        Some(ask) => run::run(load, || http::Caller::new(options.address, case.wanted(), Arc::clone(&ask))).await,
-        None => run::run(load, || ledger::Caller::new(app, case == Case::Reserve, &customers)).await,
+        Some(ask) => {
+            let address = |number| options.address[number % options.address.len()];
+            run::run(load, |number| http::Caller::new(address(number), case.wanted(), Arc::clone(&ask))).await
+        }
+        None => run::run(load, |_| ledger::Caller::new(app, case == Case::Reserve, &customers)).await,
     }?;
     let effect = if case.is_followed() { Some(effects::follow(app, case, &customers, begun).await?) } else { None };
     let processor_ms = processes::each(&before, &processes::spent(&watched)?, measured.good);

@@ -27,8 +27,10 @@ from console import ROOT, Failure, heading, note
 
 STATE = ROOT / ".dev" / "bench-load"
 SERVICE_PORTS = {"revio-sim": 28590, "octoco": 28580, "operations": 28581, "worker": 28582}  # if free
+SERVICE_PORTS.update({"second": 28583, "operations of second": 28584})
 PORTS = {"postgres": 28532, "redis": 28579, "tigerbeetle": 28500, **SERVICE_PORTS}
-CASES = "transfer,reserve,token,balances,list,one,statement,login,withdrawals,deposits,hot,zipf,receipts,whole,overload"
+CASES = "transfer,reserve,token,balances,list,one,statement,login,withdrawals,deposits,hot,zipf"
+CASES += ",two,receipts,whole,overload"
 CONNECTIONS = "1,16,64,256"
 SENDERS = 64
 OVERLOAD = 1_024  # connections
@@ -115,16 +117,28 @@ def serving(up):
 
 
 @contextmanager
-def working(up):
-    """One worker beside it."""
-    port = up.ports["worker"]
-    env = {**service.service_env(up), **SETTINGS, "OPS_ADDR": f"127.0.0.1:{port}"}
-    command = [service.binary(up, "octoco"), "work"]
-    processes.ensure(up.state, processes.Part("worker", command, lambda: service.is_ready(port), env=env))
+def beside(up, name, port, words, **more):
+    """One more process of the service, which tells operators on that port."""
+    env = {**service.service_env(up), **SETTINGS, "OPS_ADDR": f"127.0.0.1:{port}", **more}
+    part = processes.Part(name, [service.binary(up, "octoco"), *words], lambda: service.is_ready(port), env=env)
+    processes.ensure(up.state, part)
     try:
         yield
     finally:
-        processes.stop(up.state, "worker")
+        processes.stop(up.state, name)
+
+
+def working(up):
+    return beside(up, "worker", up.ports["worker"], ["work"])
+
+
+def serving_twice(up):
+    listens = {"LISTEN_ADDR": f"127.0.0.1:{up.ports['second']}"}
+    return beside(up, "second", up.ports["operations of second"], ["serve", "--without-worker"], **listens)
+
+
+def both(up):
+    return ",".join(f"127.0.0.1:{up.ports[name]}" for name in ("octoco", "second"))
 
 
 def resident(pid):
@@ -167,20 +181,26 @@ def on_time(up, plan, closed):
     if plan.only("overload"):
         heading(f"{OVERLOAD:,} at once")
         results += [{**one, "case": "overload"} for one in asked(up, plan, ["withdrawals"], [OVERLOAD])]
+    if plan.only("two"):
+        heading("Two processes that serve")
+        with serving_twice(up):
+            two = asked(up, plan, ["withdrawals"], [SENDERS, 4 * SENDERS], address=both(up))
+        results += [{**one, "case": "two"} for one in two]
     return results
 
 
 def asked(up, plan, cases, connections, **options):
     """What the crate `bench` has measured, once its books balance."""
-    command = [service.binary(up, "bench"), "load", "--address", f"127.0.0.1:{up.ports['octoco']}"]
-    told = {"octoco": "operations", "worker": "worker"}  # by whom, where
+    options = {"address": f"127.0.0.1:{up.ports['octoco']}", **options}
+    command = [service.binary(up, "bench"), "load"]
+    told = {"octoco": "operations", "second": "operations of second", "worker": "worker"}  # by whom, where
     told = [f"127.0.0.1:{up.ports[port]}" for name, port in told.items() if processes.find(up.state, name)]
     command += ["--operations", ",".join(told)]
     command += ["--seconds", plan.seconds, "--warm-up", plan.warm_up]
     command += ["--cases", ",".join(cases), "--connections", ",".join(map(str, connections))]
     for name, value in options.items():
         command += [f"--{name}", value]
-    for name in ("octoco", "worker", "postgres", "tigerbeetle", "revio-sim", "redis"):
+    for name in ("octoco", "second", "worker", "postgres", "tigerbeetle", "revio-sim", "redis"):
         pid = processes.find(up.state, name)
         command += ["--process", f"{name}={pid}"] if pid else []
     env = {**service.service_env(up), **SETTINGS, "RUST_LOG": "error", "DATABASE_CONNECTIONS_MAX": "4"}
@@ -247,5 +267,5 @@ def smoked(up):
 
 
 def stop_service():
-    for name in ("worker", "octoco", "revio-sim"):
+    for name in ("worker", "second", "octoco", "revio-sim"):
         processes.stop(STATE, name)

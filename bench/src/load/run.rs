@@ -66,11 +66,11 @@ struct Tally {
     last: Option<Instant>,
 }
 
-pub(crate) async fn run<C: Caller>(load: Load, caller: impl Fn() -> C) -> Result<Measured, BoxError> {
+pub(crate) async fn run<C: Caller>(load: Load, caller: impl Fn(usize) -> C) -> Result<Measured, BoxError> {
     let begun = Instant::now();
     let mut callers = JoinSet::new();
     for number in 0..load.connections {
-        callers.spawn(calls(caller(), load, Due::new(&load, number, begun), begun));
+        callers.spawn(calls(caller(number), load, Due::new(&load, number, begun), begun));
     }
     let mut all = Tally::new()?;
     while let Some(one) = callers.join_next().await {
