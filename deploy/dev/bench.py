@@ -1,10 +1,10 @@
-"""`./dev bench NAME`: measurements on private parts, built for release. The crate `bench` seeds, measures and judges.
+"""`./dev bench [NAME]`: measurements on private parts, built for release. The crate `bench` seeds, measures and judges.
 
+    load        what `./dev bench` alone is: a running service asked over HTTP, beside its parts alone (bench_load.py)
     history     `bench seed` fills PostgreSQL, `bench lists` asks for each kind of page, each time with other values
     exports     as many rows, streamed by the service over HTTP in each format; the trailers are verified
     dashboards  the same rows with a ledger's copy and summaries (dashboards_bench.sql), each query of Grafana's boards
     projector   `bench projector` moves money, copies the ledger, compares, rebuilds, and copies under load
-    load        `bench load` asks a running service over HTTP, beside pgbench (bench_load.py)
     waiting     the service with 5,000 long polls and 2,000 event streams open; `bench waiting` opens them
     reconciliation  `bench reconciliation` makes a daily run over a day of transfers and 100,000 open rows
 
@@ -64,11 +64,19 @@ def dashboards(transactions, keep):
         return dashboards_bench.measure(up)
 
 
-def load(seconds, cases, connections):
-    with parts.private(bench_load.STATE, bench_load.PORTS, "./dev bench load", "measuring") as up:
+def load(seconds, cases, connections, transactions, smoke):
+    purpose = "tests" if smoke else "measuring"
+    with parts.private(bench_load.STATE, bench_load.PORTS, "./dev bench", purpose) as up:
         service.build(up, "bench")
+        if smoke:
+            missed = bench_load.smoke(up)
+            note("; ".join(missed) or "ok")
+            return 1 if missed else 0
         service.prepare(up)
-        return bench_load.measure(up, seconds, cases, connections)
+        if transactions:
+            seed(up, transactions)
+        sizes = sorted(map(int, connections.split(",")))
+        return bench_load.measure(up, bench_load.Plan(seconds, min(5, seconds), cases.split(","), sizes))
 
 
 def projector(transfers):

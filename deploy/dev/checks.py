@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import attack
+import bench_load
 import browser
 import dashboards
 import fuzz
@@ -124,6 +125,7 @@ def test(filters):
                     openapi.in_test(run)
                     fuzz.in_test(run, instances)
                     attack.in_test(run, instances)
+                    bench_load.in_test(run, instances)
                     browser.in_test(run, instances)
                     monitoring_checks.in_test(run, instances)
                     dashboards.in_test(run)

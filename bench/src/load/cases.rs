@@ -1,27 +1,34 @@
-//! What is asked, and what the books must say afterwards.
+//! What is asked, and what must be answered.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::ValueEnum;
-use ledger::{Account, Currency};
-use octoco::app::App;
-use octoco::platform::error::BoxError;
 use rand::RngExt;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::client::Request;
-use super::customers::Customer;
-use super::run::Ask;
+use super::customers::{Customer, Customers};
+use super::http::Ask;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Case {
+    /// The ledger alone, through the crate `ledger`: one transfer.
+    Transfer,
+    /// Likewise: a reservation within a limit, a chain of four.
+    Reserve,
+    /// A call that is refused right behind the check of its token: what HTTP costs.
+    Token,
     /// One lookup in the ledger behind the token's check.
     Balances,
     /// The first page, without its total.
     List,
     One,
+    Statement,
+    /// Mostly the hash of a password.
+    Login,
     /// Reserved before they are answered, each customer in his turn.
     Withdrawals,
     /// All of one customer's.
@@ -30,67 +37,90 @@ pub(crate) enum Case {
     Zipf,
     /// With the simulator's time.
     Deposits,
-}
-
-/// Rows and reservations of all customers, which must be the same.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Books {
-    /// Sum of the rows whose money is reserved.
-    rows_minor: i64,
-    ledger_minor: i64,
-    rows: i64,
-}
-
-impl Books {
-    pub(crate) fn balance(self) -> bool {
-        self.rows_minor == self.ledger_minor
-    }
+    /// Webhooks of payments, sent until there are no more, and followed until they are booked. Needs a worker.
+    Receipts,
+    /// Withdrawals, likewise, followed until they are completed. Needs a worker.
+    Whole,
 }
 
 impl Case {
     pub(crate) fn wanted(self) -> u16 {
         match self {
-            Self::Balances | Self::List | Self::One => 200,
+            Self::Token => 422,
             Self::Deposits => 201,
-            Self::Withdrawals | Self::Hot | Self::Zipf => 202,
+            Self::Withdrawals | Self::Hot | Self::Zipf | Self::Whole => 202,
+            _ => 200,
         }
     }
 
-    pub(crate) fn ask(self, customers: &[Customer]) -> Arc<Ask> {
-        let prepared: Vec<(String, String, String)> = customers.iter().map(|one| self.prepared(one)).collect();
-        let run = Uuid::now_v7();
+    pub(crate) fn is_followed(self) -> bool {
+        matches!(self, Self::Receipts | Self::Whole)
+    }
+
+    /// Of deposits a customer has few that are open at once: they are counted before each.
+    pub(crate) fn customers(self, usually: usize) -> usize {
+        if matches!(self, Self::Deposits | Self::Receipts) { usually * 10 } else { usually }
+    }
+
+    /// The call of each number, up to `last`.
+    pub(crate) fn ask(self, customers: &Customers, last: Option<u64>) -> Arc<Ask> {
+        let prepared: Vec<Prepared> = customers.all.iter().map(|one| self.prepared(one)).collect();
+        let (run, next) = (Uuid::now_v7(), AtomicU64::new(0));
         let (count, weights) = (prepared.len(), zipf(prepared.len()));
-        Arc::new(move |call| {
-            let turn = usize::try_from(call).unwrap_or(0) % count;
-            let (token, path, body) = match self {
+        Arc::new(move || {
+            let call = next.fetch_add(1, Ordering::Relaxed);
+            if last.is_some_and(|last| call >= last) {
+                return None;
+            }
+            let one = match self {
                 Self::Hot => &prepared[0],
                 Self::Zipf => {
                     let drawn = rand::rng().random_range(0.0..1.0);
                     &prepared[weights.partition_point(|up_to| *up_to < drawn).min(count - 1)]
                 }
-                _ => &prepared[turn],
+                _ => &prepared[usize::try_from(call).unwrap_or(0) % count],
             };
-            let key = format!("Idempotency-Key: {run}-{call}\r\n");
-            let (method, headers) = if body.is_empty() { ("GET", "") } else { ("POST", key.as_str()) };
-            Request { method, path, token, headers, body }.bytes()
+            let Prepared { token, path, body, address } = one;
+            let mut headers = format!("X-Forwarded-For: {address}\r\n");
+            if !body.is_empty() {
+                headers.push_str(&format!("Idempotency-Key: {run}-{call}\r\n"));
+            }
+            let method = if body.is_empty() { "GET" } else { "POST" };
+            Some(Request { method, path, token, headers: &headers, body }.bytes())
         })
     }
 
-    /// Token, path and body of a customer's calls.
-    fn prepared(self, customer: &Customer) -> (String, String, String) {
+    fn prepared(self, customer: &Customer) -> Prepared {
         let (path, body) = match self {
-            Self::Balances => ("/v1/balances".to_owned(), String::new()),
+            Self::Token => ("/v1/transactions?limit=0".to_owned(), String::new()),
             Self::List => ("/v1/transactions?limit=20".to_owned(), String::new()),
             Self::One => (format!("/v1/transactions/{}", customer.deposit), String::new()),
-            Self::Withdrawals | Self::Hot | Self::Zipf => {
+            Self::Statement => ("/v1/statements?currency=ZAR&from=2020-01-01".to_owned(), String::new()),
+            Self::Login => (
+                "/v1/auth/login".to_owned(),
+                serde_json::json!({"email": customer.email(), "password": super::customers::PASSWORD}).to_string(),
+            ),
+            Self::Withdrawals | Self::Hot | Self::Zipf | Self::Whole => {
                 let bank_account = customer.bank_account;
                 let body = format!(r#"{{"amount":100,"currency":"ZAR","bank_account_id":"{bank_account}"}}"#);
                 ("/v1/withdrawals".to_owned(), body)
             }
             Self::Deposits => ("/v1/deposits".to_owned(), r#"{"amount":100,"currency":"ZAR"}"#.to_owned()),
+            Self::Balances | Self::Transfer | Self::Reserve | Self::Receipts => {
+                ("/v1/balances".to_owned(), String::new())
+            }
         };
-        (customer.token.clone(), path, body)
+        let token = if self == Self::Login { String::new() } else { customer.token.clone() };
+        Prepared { token, path, body, address: customer.address.clone() }
     }
+}
+
+/// What does not change from call to call of a customer.
+struct Prepared {
+    token: String,
+    path: String,
+    body: String,
+    address: String,
 }
 
 /// Up to where each rank reaches, the last to 1.
@@ -104,23 +134,4 @@ fn zipf(count: usize) -> Vec<f64> {
             up_to
         })
         .collect()
-}
-
-/// What is reserved of all customers, by the rows and by the ledger; of a case that moves nothing `None`.
-pub(crate) async fn check(app: &App, case: Case, customers: &[Customer]) -> Result<Option<Books>, BoxError> {
-    if !matches!(case, Case::Withdrawals | Case::Hot | Case::Zipf) {
-        return Ok(None);
-    }
-    let ids: Vec<Uuid> = customers.iter().map(|customer| customer.id).collect();
-    let (rows, rows_minor): (i64, i64) = sqlx::query_as(
-        "select count(*), coalesce(sum(amount_minor), 0)::bigint from transactions
-          where user_id = any($1) and kind = 'withdrawal' and state not in ('initiated', 'rejected', 'completed', 'failed')",
-    )
-    .bind(&ids)
-    .fetch_one(&app.db)
-    .await?;
-    let wallets: Vec<Account> = ids.iter().map(|id| Account::wallet(*id, Currency::ZAR)).collect();
-    let balances = app.ledger.balances(&wallets).await?;
-    let ledger_minor = balances.iter().map(|balance| balance.debits_pending).sum();
-    Ok(Some(Books { rows_minor, ledger_minor, rows }))
 }

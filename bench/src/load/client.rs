@@ -17,7 +17,20 @@ pub(crate) struct Client {
 
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
+    pub(crate) head: Head,
     pub(crate) body: &'a [u8],
+}
+
+/// What counts of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    status: u16,
+    /// Where the body begins, and how long it is.
+    begin: usize,
+    length: usize,
+    /// The connection is of no more use.
+    pub(crate) closes: bool,
+    pub(crate) retry_after: bool,
 }
 
 impl Client {
@@ -34,28 +47,35 @@ impl Client {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if let Some((status, begin, length)) = head(&self.buffer)? {
+            if let Some(head) = head(&self.buffer)? {
+                let Head { status, begin, length, .. } = head;
                 while self.buffer.len() < begin + length {
                     if self.stream.read_buf(&mut self.buffer).await? == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                 }
-                return Ok(Answer { status, body: &self.buffer[begin..begin + length] });
+                return Ok(Answer { status, head, body: &self.buffer[begin..begin + length] });
             }
         }
     }
 }
 
-/// Status, where the body begins, and how long it is, once the head is whole.
-fn head(read: &[u8]) -> io::Result<Option<(u16, usize, usize)>> {
+/// Once it is whole.
+fn head(read: &[u8]) -> io::Result<Option<Head>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let parsed = response.parse(read).map_err(io::Error::other)?;
     let httparse::Status::Complete(begin) = parsed else { return Ok(None) };
-    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
+    let (mut length, mut closes, mut retry_after) = (None, false, false);
+    for header in response.headers.iter() {
+        if header.name.eq_ignore_ascii_case("content-length") {
+            length = std::str::from_utf8(header.value).ok().and_then(|value| value.parse().ok());
+        }
+        closes |= header.name.eq_ignore_ascii_case("connection") && header.value.eq_ignore_ascii_case(b"close");
+        retry_after |= header.name.eq_ignore_ascii_case("retry-after");
+    }
     let length = length.ok_or_else(|| io::Error::other("an answer without a length"))?;
-    Ok(Some((response.code.unwrap_or_default(), begin, length)))
+    Ok(Some(Head { status: response.code.unwrap_or_default(), begin, length, closes, retry_after }))
 }
 
 /// The bytes of a request.
@@ -67,7 +87,12 @@ pub(crate) struct Request<'a> {
     pub(crate) body: &'a str,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// Its control API asks for no key.
+    pub(crate) fn to_simulator(path: &'a str, body: &'a str) -> Self {
+        Self { method: "POST", path, token: "", headers: "", body }
+    }
+
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let Self { method, path, token, headers, body } = self;
         let authorization = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };

@@ -25,6 +25,11 @@ impl FromStr for Process {
     }
 }
 
+/// This one.
+pub(crate) fn own(name: &str) -> Process {
+    Process { name: name.to_owned(), pid: std::process::id() }
+}
+
 /// Milliseconds so far, by name.
 pub(crate) fn spent(processes: &[Process]) -> Result<Vec<(String, u64)>, BoxError> {
     let tree = tree()?;

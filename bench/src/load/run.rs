@@ -1,9 +1,7 @@
 //! Many callers at once, by two rules: *closed*, each asks again as soon as it was answered; *open*, so many a second whatever becomes of
 //! those before, timed from the moment at which each was due, so that a stall counts for all who had to wait.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -11,16 +9,14 @@ use octoco::platform::error::BoxError;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::client::Client;
-
 /// Of latencies: microseconds up to a minute, three digits.
 const SLOWEST: u64 = 60_000_000;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
-    pub(crate) address: SocketAddr,
     pub(crate) connections: usize,
     pub(crate) warm_up: Duration,
+    /// Who runs out of calls ends before.
     pub(crate) lasting: Duration,
     /// A second, in all; `None` = closed.
     pub(crate) rate: Option<f64>,
@@ -35,9 +31,9 @@ pub(crate) struct Measured {
     pub(crate) p95_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) max_ms: f64,
-    /// Answered with the status that was wanted, warm-up included.
+    /// Answered as was wanted, warm-up included.
     pub(crate) good: u64,
-    /// Turned away with 503.
+    /// Turned away with 503 and `Retry-After`.
     pub(crate) turned_away: u64,
     /// Anything else.
     pub(crate) bad: u64,
@@ -45,72 +41,105 @@ pub(crate) struct Measured {
     pub(crate) complaint: Option<String>,
 }
 
-/// What the `n`th call asks, and the status that it wants.
-pub(crate) type Ask = dyn Fn(u64) -> Vec<u8> + Send + Sync;
-
-#[derive(Default)]
-struct Counts {
-    next: AtomicU64,
-    good: AtomicU64,
-    turned_away: AtomicU64,
-    bad: AtomicU64,
+pub(crate) enum Outcome {
+    Good,
+    TurnedAway,
+    Bad(String),
+    /// There was nothing to ask any more.
+    Nothing,
 }
 
-pub(crate) async fn run(load: Load, wanted: u16, ask: Arc<Ask>) -> Result<Measured, BoxError> {
-    let counts = Arc::new(Counts::default());
+pub(crate) trait Caller: Send + 'static {
+    fn call(&mut self) -> impl Future<Output = Result<Outcome, BoxError>> + Send;
+    /// What it does before it asks again.
+    fn turned_away(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// Of one caller, or of all.
+struct Tally {
+    took: Histogram<u64>,
+    good: u64,
+    turned_away: u64,
+    bad: u64,
+    complaint: Option<String>,
+    /// Its last answer that was measured.
+    last: Option<Instant>,
+}
+
+pub(crate) async fn run<C: Caller>(load: Load, caller: impl Fn(usize) -> C) -> Result<Measured, BoxError> {
     let begun = Instant::now();
-    let (measuring, end) = (begun + load.warm_up, begun + load.warm_up + load.lasting);
     let mut callers = JoinSet::new();
-    for caller in 0..load.connections {
-        let (counts, ask) = (Arc::clone(&counts), Arc::clone(&ask));
-        callers.spawn(async move {
-            let mut client = Client::connect(load.address).await?;
-            let mut took = Histogram::<u64>::new_with_max(SLOWEST, 3)?;
-            let mut complaint = None;
-            let mut due = Due::new(&load, caller, begun);
-            loop {
-                let from = due.next().await;
-                if from >= end {
-                    return Ok::<_, BoxError>((took, complaint));
-                }
-                let request = ask(counts.next.fetch_add(1, Ordering::Relaxed));
-                let answer = client.ask(&request).await?;
-                match answer.status {
-                    status if status == wanted => _ = counts.good.fetch_add(1, Ordering::Relaxed),
-                    503 => _ = counts.turned_away.fetch_add(1, Ordering::Relaxed),
-                    status => {
-                        counts.bad.fetch_add(1, Ordering::Relaxed);
-                        let body = String::from_utf8_lossy(answer.body);
-                        complaint.get_or_insert_with(|| format!("{status} {body}"));
-                    }
-                }
-                let done = Instant::now();
-                if from >= measuring && done <= end && answer.status == wanted {
-                    took.saturating_record(u64::try_from((done - from).as_micros()).unwrap_or(SLOWEST));
-                }
-            }
-        });
+    for number in 0..load.connections {
+        callers.spawn(calls(caller(number), load, Due::new(&load, number, begun), begun));
     }
-    let (mut all, mut complaint) = (Histogram::<u64>::new_with_max(SLOWEST, 3)?, None);
-    while let Some(caller) = callers.join_next().await {
-        let (took, said) = caller??;
-        all.add(took)?;
-        complaint = complaint.or(said);
+    let mut all = Tally::new()?;
+    while let Some(one) = callers.join_next().await {
+        all.add(one??)?;
     }
-    let ms = |quantile| all.value_at_quantile(quantile) as f64 / 1000.0;
+    let measuring = begun + load.warm_up;
+    let lasted = all.last.map_or(load.lasting, |last| (last - measuring).min(load.lasting));
+    let ms = |quantile| all.took.value_at_quantile(quantile) as f64 / 1000.0;
     Ok(Measured {
         connections: load.connections,
         open_loop: load.rate.is_some(),
-        per_second: all.len() as f64 / load.lasting.as_secs_f64(),
+        per_second: all.took.len() as f64 / lasted.as_secs_f64().max(0.001),
         p50_ms: ms(0.5),
         p95_ms: ms(0.95),
         p99_ms: ms(0.99),
-        max_ms: all.max() as f64 / 1000.0,
-        good: counts.good.load(Ordering::Relaxed),
-        turned_away: counts.turned_away.load(Ordering::Relaxed),
-        bad: counts.bad.load(Ordering::Relaxed),
-        complaint,
+        max_ms: all.took.max() as f64 / 1000.0,
+        good: all.good,
+        turned_away: all.turned_away,
+        bad: all.bad,
+        complaint: all.complaint,
     })
+}
+
+async fn calls<C: Caller>(mut caller: C, load: Load, mut due: Due, begun: Instant) -> Result<Tally, BoxError> {
+    let (measuring, end) = (begun + load.warm_up, begun + load.warm_up + load.lasting);
+    let mut tally = Tally::new()?;
+    loop {
+        let from = due.next().await;
+        if from >= end {
+            return Ok(tally);
+        }
+        let outcome = caller.call().await?;
+        let done = Instant::now();
+        match outcome {
+            Outcome::Nothing => return Ok(tally),
+            Outcome::TurnedAway => {
+                tally.turned_away += 1;
+                caller.turned_away().await;
+            }
+            Outcome::Bad(why) => {
+                tally.bad += 1;
+                tally.complaint.get_or_insert(why);
+            }
+            Outcome::Good => {
+                tally.good += 1;
+                if from >= measuring && (done <= end || load.rate.is_some()) {
+                    tally.took.saturating_record(u64::try_from((done - from).as_micros()).unwrap_or(SLOWEST));
+                    tally.last = Some(done);
+                }
+            }
+        }
+    }
+}
+
+impl Tally {
+    fn new() -> Result<Self, BoxError> {
+        let took = Histogram::new_with_max(SLOWEST, 3)?;
+        Ok(Self { took, good: 0, turned_away: 0, bad: 0, complaint: None, last: None })
+    }
+
+    fn add(&mut self, other: Self) -> Result<(), BoxError> {
+        self.took.add(other.took)?;
+        self.good += other.good;
+        self.turned_away += other.turned_away;
+        self.bad += other.bad;
+        self.complaint = self.complaint.take().or(other.complaint);
+        self.last = self.last.max(other.last);
+        Ok(())
+    }
 }
 
 /// When a caller's next call is due.
