@@ -96,6 +96,29 @@ impl Db {
         Self::from(pool.connect_lazy_with(options))
     }
 
+    /// Connections of their own for statements that are planned once, by an index and in its order, whatever the values are and however few
+    /// rows there were by then: a plan that is kept is not made anew when somebody has a tenth of all rows. No statement takes longer than
+    /// the deadline. They end with the pool that they stand beside.
+    pub fn for_lists(&self, connections_max: u32, deadline: Duration) -> Self {
+        let deadline = deadline.as_millis().to_string();
+        let options = self.pool.connect_options().as_ref().clone().options([
+            ("statement_timeout", deadline.as_str()),
+            ("plan_cache_mode", "force_generic_plan"),
+            ("enable_seqscan", "off"),
+            ("enable_bitmapscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+        ]);
+        let pool = self.pool.options().clone().max_connections(connections_max).connect_lazy_with(options);
+        let (beside, lists) = (self.pool.close_event(), pool.clone());
+        #[expect(clippy::disallowed_methods, reason = "it ends with the pool")]
+        tokio::spawn(async move {
+            beside.await;
+            lists.close().await;
+        });
+        Self::from(pool)
+    }
+
     pub async fn acquire(&self) -> sqlx::Result<Connection> {
         let held = self.pool.acquire().await?;
         self.lent.store(self.millis(), Ordering::Relaxed);

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::views::{OwnDetail, StaffDetail, StaffTransactionView};
 use super::waiting::{self, Wanted};
-use super::{FilterQuery, Paging, Scope, StaffQuery};
+use super::{FilterQuery, Paging, Scope, Selection, StaffQuery};
 use crate::app::App;
 use crate::identity::caller::{Caller, Waiter};
 use crate::identity::staff::Staff;
@@ -47,6 +47,9 @@ struct PagingQuery {
     /// The page size, with a cursor.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     limit: Option<String>,
+    /// `false`: `total` and `total_is` are null, and the page comes sooner: rows are not counted. Default `true`.
+    #[param(value_type = Option<bool>)]
+    total: Option<String>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -111,6 +114,15 @@ struct AllQuery {
 }
 
 impl PagingQuery {
+    /// Whether the rows are to be counted.
+    fn counts(&self, fields: &mut Fields) -> bool {
+        let counts = self.total.as_deref().map_or(Some(true), |text| text.parse().ok());
+        counts.unwrap_or_else(|| {
+            fields.wrong("total", Wrong::Type("true or false"));
+            true
+        })
+    }
+
     fn parse(&self, fields: &mut Fields) -> Paging {
         if self.page.is_some() && self.cursor.is_some() {
             fields.wrong("cursor", Wrong::Conflict("page", "cannot be used together with page"));
@@ -142,11 +154,12 @@ fn within(fields: &mut Fields, field: &'static str, text: Option<&str>, default:
 fn links(
     path: &str,
     filters: &[String],
-    paging: &Paging,
-    page: &Position,
+    asked: &PagingQuery,
+    (paging, page): (&Paging, &Position),
 ) -> Result<[(header::HeaderName, HeaderValue); 1]> {
     let size = page.page_size.to_string();
     let link = |rel: &str, own: PagingQuery| {
+        let own = PagingQuery { total: asked.total.clone(), ..own };
         let parts: Vec<String> =
             filters.iter().cloned().chain([written_query(&own)]).filter(|part| !part.is_empty()).collect();
         format!("<{path}?{}>; rel=\"{rel}\"", parts.join("&"))
@@ -186,10 +199,11 @@ fn links(
 async fn list(State(app): State<App>, caller: Caller, Query(query): Query<OwnQuery>) -> Result<impl IntoResponse> {
     let mut fields = Fields::default();
     let (filter, sort) = query.filter.parse(&mut fields, Scope::Own(caller.user_id));
-    let paging = query.paging.parse(&mut fields);
+    let (paging, counts) = (query.paging.parse(&mut fields), query.paging.counts(&mut fields));
     fields.finish()?;
-    let page = super::list(&app, caller.user_id, filter, sort, paging.clone()).await?;
-    let links = links("/v1/transactions", &[written_query(&query.filter)], &paging, &page.page)?;
+    let page = super::list(&app, caller.user_id, Selection { filter, sort }, paging.clone(), counts).await?;
+    let filters = [written_query(&query.filter)];
+    let links = links("/v1/transactions", &filters, &query.paging, (&paging, &page.page))?;
     Ok((links, Json(page.map(TransactionView::from))))
 }
 
@@ -208,11 +222,11 @@ async fn list_all(
     let mut fields = Fields::default();
     let (mut filter, sort) = query.filter.parse(&mut fields, Scope::All);
     query.staff.narrow(&mut fields, &mut filter);
-    let paging = query.paging.parse(&mut fields);
+    let (paging, counts) = (query.paging.parse(&mut fields), query.paging.counts(&mut fields));
     fields.finish()?;
-    let page = super::list(&app, staff.user_id, filter, sort, paging.clone()).await?;
+    let page = super::list(&app, staff.user_id, Selection { filter, sort }, paging.clone(), counts).await?;
     let filters = [written_query(&query.filter), written_query(&query.staff)];
-    let links = links("/v1/admin/transactions", &filters, &paging, &page.page)?;
+    let links = links("/v1/admin/transactions", &filters, &query.paging, (&paging, &page.page))?;
     Ok((links, Json(page.map(StaffTransactionView::from))))
 }
 
