@@ -191,8 +191,29 @@ async fn read_planned(app: &App, part: &store::Part<'_>, counts: bool) -> sqlx::
     }
 }
 
-pub async fn detail(app: &App, row: Transaction) -> Result<Detail> {
-    let states = store::states(&app.db, row.id).await?;
+/// A row with its states.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn find(app: &App, id: Uuid) -> Result<(Transaction, Vec<StateAt>)> {
+    let (row, states) = store::find(&app.db, id).await?.ok_or(Error::NotFound("transaction"))?;
+    Ok((row.try_into()?, states))
+}
+
+/// The same of the user's own; by the rule of `transactions::find_own`.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn find_own(app: &App, user_id: Uuid, id: Uuid) -> Result<(Transaction, Vec<StateAt>)> {
+    let (row, states) = find(app, id).await?;
+    if row.user_id == user_id && row.is_shown_to_owner() {
+        Ok((row, states))
+    } else {
+        Err(Error::NotFound("transaction"))
+    }
+}
+
+pub async fn detail(app: &App, (row, states): (Transaction, Vec<StateAt>)) -> Result<Detail> {
     let transfers = match app.ledger.lookup(&TransferId::all_of(row.id)).await {
         Ok(transfers) => Some(transfers),
         Err(error) => {

@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use super::views::{OwnDetail, StaffDetail, StaffTransactionView};
 use super::waiting::{self, Wanted};
-use super::{FilterQuery, Paging, Scope, Selection, StaffQuery};
+use super::{FilterQuery, Paging, Scope, Selection, StaffQuery, StateAt};
 use crate::app::App;
 use crate::identity::caller::{Caller, Waiter};
 use crate::identity::staff::Staff;
+use crate::money::approvals;
 use crate::money::transactions::routes::TransactionView;
 use crate::money::transactions::{ShownState, Transaction};
-use crate::money::{approvals, transactions};
 use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::json::written_query;
 use crate::platform::http::page::{LIMIT_DEFAULT, LIMIT_MAX, Position};
@@ -248,10 +248,10 @@ async fn show(
 ) -> Result<Response> {
     let wanted = query.parse()?;
     // Boxed, each of them: what a step needs is not kept for as long as the wait takes.
-    let row = Box::new(Box::pin(transactions::find_own(&app, waiter.tenure.user, id)).await?);
-    let wanted = wanted.filter(|wanted| wanted.state_not.contains(&row.shown_state()));
-    let Some(wanted) = wanted else { return Box::pin(own_detail(&app, *row, &asked)).await };
-    drop(row);
+    let found = Box::new(Box::pin(super::find_own(&app, waiter.tenure.user, id)).await?);
+    let wanted = wanted.filter(|wanted| wanted.state_not.contains(&found.0.shown_state()));
+    let Some(wanted) = wanted else { return Box::pin(own_detail(&app, *found, &asked)).await };
+    drop(found);
     let _turn = waiting::wait(&app, id, &wanted, waiter.tenure, &waiter.waits).await?;
     Box::pin(read_own(&app, waiter.tenure.user, id, &asked)).await
 }
@@ -268,21 +268,21 @@ async fn show_any(
     Path(id): Path<Uuid>,
     asked: Asked,
 ) -> Result<Response> {
-    let row = transactions::find(&app, id).await?;
-    let events = super::events(&app, &row).await?;
-    let approvals = approvals::list(&app, &[row.id]).await?;
-    let links = super::links(&app, row.id).await?;
-    let detail = super::detail(&app, row).await?;
+    let found = super::find(&app, id).await?;
+    let events = super::events(&app, &found.0).await?;
+    let approvals = approvals::list(&app, &[id]).await?;
+    let links = super::links(&app, id).await?;
+    let detail = super::detail(&app, found).await?;
     tagged(&asked, &StaffDetail::new(detail, events, approvals, links))
 }
 
 async fn read_own(app: &App, user: Uuid, id: Uuid, asked: &Asked) -> Result<Response> {
-    let row = transactions::find_own(app, user, id).await?;
-    own_detail(app, row, asked).await
+    let found = super::find_own(app, user, id).await?;
+    own_detail(app, found, asked).await
 }
 
-async fn own_detail(app: &App, row: Transaction, asked: &Asked) -> Result<Response> {
-    let detail = super::detail(app, row).await?;
+async fn own_detail(app: &App, found: (Transaction, Vec<StateAt>), asked: &Asked) -> Result<Response> {
+    let detail = super::detail(app, found).await?;
     tagged(asked, &OwnDetail::from(detail))
 }
 

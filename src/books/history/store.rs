@@ -4,7 +4,7 @@
 //! What is asked all the time ([`Part::is_common`]) is prepared, for whose page one plan does: it walks an index in the order of the list
 //! (`Db::for_lists`). The others are planned each time, or one plan would have to do for every value.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use chrono::{TimeDelta, Timelike};
 use serde::Serialize;
@@ -325,15 +325,26 @@ pub struct StateAt {
     pub at: DateTime,
 }
 
-/// Oldest first.
-pub(super) async fn states(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<StateAt>> {
-    sqlx::query_as!(
-        StateAt,
-        r#"select unnest(string_to_array(states, ' ')) as "state!", unnest(created_at || moved_at) as "at!" from transactions where id = $1"#,
-        id
-    )
-    .fetch_all(db)
-    .await
+/// A row, and the states that it came into.
+#[derive(FromRow)]
+struct Lived {
+    #[sqlx(flatten)]
+    row: Row,
+    states: String,
+    created_at: DateTime,
+    moved_at: Vec<DateTime>,
+}
+
+/// A row with its states, oldest first.
+pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<(Row, Vec<StateAt>)>> {
+    let sql = format!("select {COLUMNS}, t.states, t.moved_at from transactions t where t.id = $1");
+    let lived: Option<Lived> = sqlx::query_as(AssertSqlSafe(sql)).bind(id).fetch_optional(db).await?;
+    Ok(lived.map(|Lived { row, states, created_at, moved_at }| {
+        let times = iter::once(created_at).chain(moved_at);
+        let states = states.split(' ').zip(times).map(|(state, at)| StateAt { state: state.to_owned(), at });
+        let states = states.collect();
+        (row, states)
+    }))
 }
 
 /// A call of Revio's.
