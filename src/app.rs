@@ -28,6 +28,8 @@ pub struct App(Arc<Parts>);
 
 pub struct Parts {
     pub db: Db,
+    /// The same for the lists that are asked for all the time.
+    pub lists: Db,
     pub ledger: Ledger,
     pub revio: Revio,
     pub mailer: Mailer,
@@ -74,7 +76,7 @@ impl App {
         let options = database_url.expose_secret().parse::<PgConnectOptions>();
         let options = options.map_err(|_| "the database's URL cannot be used by the driver")?;
         let clock = Clock::system();
-        let db = Db::open(options, config.database_connections_max, &clock);
+        let db = Db::open(options, config.database_connections_max - config.list_connections_max(), &clock);
         let options = ledger::Options::new(config.tigerbeetle_cluster_id, &config.tigerbeetle_addresses);
         let ledger = Ledger::connect(ledger::Options { base: config.ledger_base, ..options }).await?;
         let app = Self::assemble(config, db, ledger, clock, CrashPoints::default())?;
@@ -91,6 +93,7 @@ impl App {
         crash: CrashPoints,
     ) -> Result<Self, BoxError> {
         let db = db.into();
+        let lists = db.for_lists(config.list_connections_max(), config.list_deadline);
         let metrics = Metrics::new();
         let calls = metrics.ledger_call_seconds.clone();
         let ledger = ledger.observed(move |asked| {
@@ -108,6 +111,7 @@ impl App {
         let (notifier, access) = (Notifier::new(db.clone()), Access::new(db.clone()));
         Ok(Self(Arc::new(Parts {
             db,
+            lists,
             ledger,
             revio,
             mailer,

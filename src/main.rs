@@ -33,6 +33,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+/// Requests come and go by the thousand: the system's own allocator took a tenth of the processor, and kept more memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// For how long the pool may give nobody a connection while PostgreSQL takes new ones.
 const STUCK_POOL: Duration = Duration::from_secs(60);
 

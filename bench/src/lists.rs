@@ -226,11 +226,13 @@ fn percentiles(mut times: Vec<Duration>) -> (Duration, Duration) {
     (at(50), at(99))
 }
 
-/// PostgreSQL's processes that serve the pool's connections, of which all are opened for it.
+/// PostgreSQL's processes that serve the pools' connections, of which all are opened for it.
 async fn backends(app: &App) -> Result<Vec<i32>, BoxError> {
-    let mut open = Vec::new();
-    for _ in 0..app.config.database_connections_max {
-        open.push(app.db.acquire().await?);
+    let (mut open, lists) = (Vec::new(), app.config.list_connections_max());
+    for (db, connections) in [(&app.db, app.config.database_connections_max - lists), (&app.lists, lists)] {
+        for _ in 0..connections {
+            open.push(db.acquire().await?);
+        }
     }
     let mut pids = Vec::new();
     for connection in &mut open {

@@ -11,7 +11,7 @@ DISK = 'node_filesystem_%s_bytes{instance="db",mountpoint="/",fstype="ext4"} %s'
 ON_DISK = {"instance": "db", "mountpoint": "/", "fstype": "ext4"}
 REQUESTS = 'octoco_http_requests_total{route="/v1/balances",status="%s"} %s'
 PROBES = 'octoco_http_requests_total{route="/readyz",status="503"} 0+60x90'
-POOL = 'octoco_db_pool_connections{job="octoco",instance="api",state="%s"} %s'
+POOL = 'octoco_db_pool_connections{job="octoco",instance="api",pool="main",state="%s"} %s'
 
 
 def histogram(name, within, count):
@@ -232,7 +232,7 @@ PARTS = (
         POOL % ("in_use", "10x30") + "\n" + POOL % ("max", "10x30"),
         POOL % ("in_use", "9x30") + "\n" + POOL % ("max", "10x30"),
         "100% of the connections to PostgreSQL of api are in use",
-        labels={"job": "octoco", "instance": "api"},
+        labels={"job": "octoco", "instance": "api", "pool": "main"},
     ),
     Case(
         "DatabaseNotDurable",

@@ -13,8 +13,9 @@
 //! | cursor, a filter by `state` or `held` | the same for rows that fit all the while |
 //! | `page` | each page is right at its moment; rows that come in before it push others onto the next page |
 //!
-//! A first page and its total are read in one snapshot; its cursors carry the total on, so that rows are counted once. A page is
-//! one statement, which ends after two seconds ([`Error::TooBroad`]): an order that no index has is sorted by PostgreSQL.
+//! A first page and its total are read in one snapshot; its cursors carry the total on, so that rows are counted once, or not at all
+//! where nobody wants to know (`total=false`). A page is one statement, which ends after two seconds ([`Error::TooBroad`]): an order that
+//! no index has is sorted by PostgreSQL.
 
 pub mod cursor;
 pub mod filter;
@@ -25,11 +26,10 @@ mod views;
 pub mod waiting;
 
 use ledger::{Recorded, TransferId};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::money::transactions::Transaction;
+use crate::money::transactions::{Row, Transaction};
 use crate::platform::database;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::page::{Page, Position, TotalIs};
@@ -46,6 +46,10 @@ const COUNTED_MAX: i64 = 10_000;
 const COUNTING_PART: u32 = 4;
 /// Of one row; Revio repeats an event some ten times at most.
 const EVENTS_MAX: i64 = 100;
+
+type Total = (i64, TotalIs);
+/// Rows, and how many there are.
+type Read = (Vec<Row>, Option<i64>);
 
 /// How a caller goes through a list.
 #[derive(Debug, Clone)]
@@ -76,7 +80,7 @@ pub async fn prepare(_app: &App, filter: Filter, sort: Sort) -> Result<Selection
 }
 
 /// The next rows behind a row, or the first ones: a whole list, a page at a time, without a cursor that a client holds. Fewer
-/// than `limit` rows are the last ones.
+/// than `size` rows are the last ones.
 ///
 /// # Errors
 /// [`Error::TooBroad`] when it takes too long.
@@ -84,18 +88,25 @@ pub async fn page_after(
     app: &App,
     selection: &Selection,
     after: Option<&Keyset>,
-    limit: i64,
+    size: i64,
 ) -> Result<Vec<Transaction>> {
-    let part = store::Part { filter: &selection.filter, sort: &selection.sort, after, offset: 0, limit };
-    let mut tx = begin(app).await?;
-    read(&mut tx, &part).await
+    let part = store::Part { filter: &selection.filter, sort: &selection.sort, after, offset: 0, size };
+    let mut rows = read(app, &part, false).await?.0;
+    rows.truncate(wanted(size));
+    Ok(rows)
 }
 
 /// # Errors
 /// [`Error::Invalid`] for a cursor of another list; [`Error::TooBroad`].
-pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: Paging) -> Result<Page<Transaction>> {
+pub async fn list(
+    app: &App,
+    caller: Uuid,
+    Selection { filter, sort }: Selection,
+    paging: Paging,
+    counts: bool,
+) -> Result<Page<Transaction>> {
     let binding = Binding { caller, filter: &filter, sort: &sort };
-    let (offset, limit, cursor) = match paging {
+    let (offset, size, cursor) = match paging {
         Paging::Page { number, size } => (number.saturating_sub(1).saturating_mul(size), size, None),
         Paging::Cursor { cursor, limit } => (0, limit, cursor),
     };
@@ -104,20 +115,11 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
     let backwards = cursor.as_ref().is_some_and(|cursor| cursor.way == Way::Backwards);
     let order = if backwards { sort.reversed() } else { sort.clone() };
     let after = cursor.as_ref().map(|cursor| &cursor.keyset);
-    let mut tx = begin(app).await?;
-    let part = store::Part { filter: &filter, sort: &order, after, offset, limit: limit.saturating_add(1) };
-    let mut rows = read(&mut tx, &part).await?;
-    let wanted = usize::try_from(limit).unwrap_or(0);
-    let more = rows.len() > wanted;
-    rows.truncate(wanted);
-    // Of a page beyond the end nothing is known.
-    let seen = if rows.is_empty() { 0 } else { offset + i64::try_from(rows.len()).unwrap_or(0) + i64::from(more) };
-    let is_end = !more && (offset == 0 || !rows.is_empty());
-    let total = match &cursor {
-        Some(cursor) => cursor.total,
-        None if is_end => (seen, TotalIs::Exact),
-        None => total(app, &mut tx, &filter, seen).await?,
-    };
+    let part = store::Part { filter: &filter, sort: &order, after, offset, size };
+    let (mut rows, counted) = read(app, &part, counts && cursor.is_none()).await?;
+    let more = rows.len() > wanted(size);
+    rows.truncate(wanted(size));
+    let total = cursor.as_ref().map_or(counted, |cursor| cursor.total.filter(|_| counts));
     if backwards {
         rows.reverse();
     }
@@ -128,45 +130,90 @@ pub async fn list(app: &App, caller: Uuid, filter: Filter, sort: Sort, paging: P
     let page = Position {
         next_cursor: link(Way::Forwards, rows.last().filter(|_| has_next)),
         prev_cursor: link(Way::Backwards, rows.first().filter(|_| has_prev)),
-        total: Some(total.0),
-        total_is: Some(total.1),
-        page_size: limit,
+        total: total.map(|(rows, _)| rows),
+        total_is: total.map(|(_, is)| is),
+        page_size: size,
     };
     Ok(Page { data: rows, page })
 }
 
-/// One snapshot for all that it reads, and a deadline for each statement.
-async fn begin(app: &App) -> Result<database::Transaction> {
-    Ok(store::begin(&app.db, app.config.list_deadline).await?)
+fn wanted(size: i64) -> usize {
+    usize::try_from(size).unwrap_or(0)
 }
 
-async fn read(db: &mut PgConnection, part: &store::Part<'_>) -> Result<Vec<Transaction>> {
+/// One row more than the page has, if there is one; and how many there are in the same snapshot, where that is asked for.
+async fn read(app: &App, part: &store::Part<'_>, counts: bool) -> Result<(Vec<Transaction>, Option<Total>)> {
     if part.filter.is_impossible() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), counts.then_some((0, TotalIs::Exact))));
     }
-    match store::page(db, part).await {
-        Ok(rows) => rows.into_iter().map(Transaction::try_from).collect(),
-        // The statement's own deadline is the caller's affair, not a part that does not answer.
-        Err(error) if database::is_deadline(&error) => Err(Error::TooBroad),
-        Err(error) => Err(error.into()),
+    let read =
+        if part.is_common() { read_common(app, part, counts).await } else { read_planned(app, part, counts).await };
+    // The statement's own deadline is the caller's affair, not a part that does not answer.
+    let too_broad = |error| if database::is_deadline(&error) { Error::TooBroad } else { error.into() };
+    let (rows, counted) = read.map_err(too_broad)?;
+    let found = i64::try_from(rows.len()).unwrap_or(0);
+    // Of a page beyond the end nothing is known.
+    let seen = if rows.is_empty() { 0 } else { part.offset + found };
+    let is_end = found <= part.size && (part.offset == 0 || found > 0);
+    let total = match counted {
+        _ if is_end => (seen, TotalIs::Exact),
+        Some(counted) if counted <= COUNTED_MAX => (counted, TotalIs::Exact),
+        Some(counted) => (counted.max(seen), TotalIs::AtLeast),
+        None => (seen, TotalIs::AtLeast),
+    };
+    let rows = rows.into_iter().map(Transaction::try_from).collect::<Result<_>>()?;
+    Ok((rows, counts.then_some(total)))
+}
+
+/// One statement, which is planned already.
+async fn read_common(app: &App, part: &store::Part<'_>, counts: bool) -> sqlx::Result<Read> {
+    let read = store::common_page(&app.lists, part, counts.then_some(COUNTED_MAX + 1)).await;
+    let rows = match read {
+        Err(error) if counts && database::is_deadline(&error) => store::common_page(&app.lists, part, None).await?,
+        read => read?,
+    };
+    let counted = rows.first().and_then(|first| first.counted);
+    Ok((rows.into_iter().map(|counted| counted.row).collect(), counted))
+}
+
+/// One snapshot for the page and the count, a deadline for each, and a plan for these values.
+async fn read_planned(app: &App, part: &store::Part<'_>, counts: bool) -> sqlx::Result<Read> {
+    let deadline = app.config.list_deadline;
+    let mut tx = store::begin(&app.db, deadline).await?;
+    let rows = store::page(&mut tx, part).await?;
+    if !counts || (rows.len() <= wanted(part.size) && (part.offset == 0 || !rows.is_empty())) {
+        return Ok((rows, None));
+    }
+    match store::count(&mut tx, part.filter, COUNTED_MAX + 1, deadline / COUNTING_PART).await {
+        Ok(counted) => Ok((rows, Some(counted))),
+        Err(error) if database::is_deadline(&error) => Ok((rows, None)),
+        Err(error) => Err(error),
     }
 }
 
-/// `seen` rows are known to be there. The last thing that is done with `db`.
-async fn total(app: &App, db: &mut PgConnection, filter: &Filter, seen: i64) -> Result<(i64, TotalIs)> {
-    if filter.is_impossible() {
-        return Ok((0, TotalIs::Exact));
-    }
-    match store::count(db, filter, COUNTED_MAX + 1, app.config.list_deadline / COUNTING_PART).await {
-        Ok(counted) if counted <= COUNTED_MAX => Ok((counted, TotalIs::Exact)),
-        Ok(counted) => Ok((counted.max(seen), TotalIs::AtLeast)),
-        Err(error) if database::is_deadline(&error) => Ok((seen, TotalIs::AtLeast)),
-        Err(error) => Err(error.into()),
+/// A row with its states.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn find(app: &App, id: Uuid) -> Result<(Transaction, Vec<StateAt>)> {
+    let (row, states) = store::find(&app.db, id).await?.ok_or(Error::NotFound("transaction"))?;
+    Ok((row.try_into()?, states))
+}
+
+/// The same of the user's own; by the rule of `transactions::find_own`.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn find_own(app: &App, user_id: Uuid, id: Uuid) -> Result<(Transaction, Vec<StateAt>)> {
+    let (row, states) = find(app, id).await?;
+    if row.user_id == user_id && row.is_shown_to_owner() {
+        Ok((row, states))
+    } else {
+        Err(Error::NotFound("transaction"))
     }
 }
 
-pub async fn detail(app: &App, row: Transaction) -> Result<Detail> {
-    let states = store::states(&app.db, row.id).await?;
+pub async fn detail(app: &App, (row, states): (Transaction, Vec<StateAt>)) -> Result<Detail> {
     let transfers = match app.ledger.lookup(&TransferId::all_of(row.id)).await {
         Ok(transfers) => Some(transfers),
         Err(error) => {

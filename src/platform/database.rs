@@ -3,19 +3,24 @@
 //! A pool of sqlx's takes a connection back only when its last statement was answered, and waits for that without end. Here it waits for
 //! `RETURN`; then the connection is closed and its place is free for a new one. So whatever deadline a call has frees what the call holds.
 //! A statement of its own has a deadline too. Locks that a lost process holds end by the server's keepalives.
+//!
+//! The pool asks the server before it takes a connection back. One whose last statement was answered whole is kept aside from it instead
+//! (`Warm`) and lent again as it is, for as long as there is always somebody to lend it to: a statement is one round trip.
 
-use std::io;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
+use std::{io, mem, pin::pin};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, TryFutureExt, TryStreamExt};
-use sqlx::pool::PoolConnection;
+use sqlx::pool::{CloseEvent, PoolConnection};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{ConnectOptions, Connection as _, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{error::Elapsed, timeout};
 
 use crate::platform::clock::Clock;
@@ -31,12 +36,19 @@ const ANSWER: Duration = Duration::from_secs(15);
 const STATEMENT: &str = "10s";
 /// One that was idle for longer is asked first whether it lives: a server that is started anew takes longer.
 const IDLE_TRUSTED: Duration = Duration::from_millis(100);
+/// One that is lent all the time is looked at by the pool so often all the same: nothing lives for ever.
+const WARM_MAX: Duration = Duration::from_secs(600);
+/// How often those that nobody uses are looked for.
+const WARM_LOOK: Duration = Duration::from_secs(1);
 /// A transaction that was left open by a lost process frees its locks after this.
 const IDLE_TRANSACTION: &str = "10s";
 
 #[derive(Debug, Clone)]
 pub struct Db {
     pool: PgPool,
+    warm: Arc<Warm>,
+    /// One for each connection that there may be.
+    turns: Arc<Semaphore>,
     started: Instant,
     /// When the pool last gave somebody a connection, in milliseconds after `started`.
     lent: Arc<AtomicU64>,
@@ -45,8 +57,116 @@ pub struct Db {
 /// A connection of the pool's, for one call.
 pub struct Connection {
     held: Option<PoolConnection<Postgres>>,
-    /// What it was asked was not answered.
-    silent: bool,
+    warm: Arc<Warm>,
+    turn: Option<OwnedSemaphorePermit>,
+    /// When the pool gave it away.
+    since: Instant,
+    answer: Answer,
+}
+
+/// What became of what a connection was asked last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// It may be under way.
+    Unknown,
+    Whole,
+    None,
+}
+
+/// Connections that can be lent as they are; the last used is the last. `None` = the pool was closed, and wants them all.
+#[derive(Debug)]
+struct Warm(Mutex<Option<Vec<Kept>>>);
+
+#[derive(Debug)]
+struct Kept {
+    held: PoolConnection<Postgres>,
+    since: Instant,
+    used: Instant,
+}
+
+impl Warm {
+    fn take(&self) -> Option<Kept> {
+        self.give_back_unused();
+        self.kept().as_mut()?.pop()
+    }
+
+    /// Where the last was not used for a while, none was: they are the pool's again, which asks them.
+    fn give_back_unused(&self) {
+        let mut kept = self.kept();
+        if let Some(kept) = kept.as_mut().filter(|kept| kept.last().is_some_and(Kept::is_unused)) {
+            give_back_all(mem::take(kept));
+        }
+    }
+
+    /// What is not wanted comes back.
+    fn keep(&self, held: PoolConnection<Postgres>, since: Instant) -> Option<PoolConnection<Postgres>> {
+        match self.kept().as_mut() {
+            Some(kept) => kept.push(Kept { held, since, used: Instant::now() }),
+            None => return Some(held),
+        }
+        None
+    }
+
+    fn close(&self) {
+        let kept = self.kept().take();
+        give_back_all(kept.unwrap_or_default());
+    }
+
+    fn len(&self) -> usize {
+        self.kept().as_ref().map_or(0, Vec::len)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Vec<Kept>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn is_unused(&self) -> bool {
+        self.used.elapsed() > IDLE_TRUSTED
+    }
+}
+
+impl Drop for Warm {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn give_back_all(kept: Vec<Kept>) {
+    for Kept { held, .. } in kept {
+        give_back(held, false, None);
+    }
+}
+
+/// To the pool, where the server answers in time; else it is closed.
+fn give_back(mut held: PoolConnection<Postgres>, open: bool, turn: Option<OwnedSemaphorePermit>) {
+    // Closed by being dropped.
+    let Ok(runtime) = Handle::try_current() else { return drop(held.detach()) };
+    runtime.spawn(async move {
+        let _turn = turn;
+        let rolled_back = async { !open || held.execute("rollback").await.is_ok() };
+        let rolled_back = timeout(RETURN, rolled_back).await.unwrap_or(false);
+        if rolled_back && timeout(RETURN, held.return_to_pool()).await.is_ok() {
+            return;
+        }
+        tracing::warn!("PostgreSQL does not answer; a connection to it is closed");
+        if !rolled_back {
+            drop(held.detach());
+        }
+    });
+}
+
+/// Whoever closes a pool waits until it has all its connections; and nobody keeps what is not used.
+async fn let_go(closed: CloseEvent, warm: Weak<Warm>) {
+    let mut closed = pin!(closed);
+    while timeout(WARM_LOOK, closed.as_mut()).await.is_err() {
+        let Some(warm) = warm.upgrade() else { return };
+        warm.give_back_unused();
+    }
+    if let Some(warm) = warm.upgrade() {
+        warm.close();
+    }
 }
 
 /// A transaction; rolled back unless it is committed.
@@ -57,7 +177,13 @@ pub struct Transaction {
 
 impl From<PgPool> for Db {
     fn from(pool: PgPool) -> Self {
-        Self { pool, started: Instant::now(), lent: Arc::default() }
+        let (warm, turns) =
+            (Arc::new(Warm(Mutex::new(Some(Vec::new())))), number(pool.options().get_max_connections()));
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(let_go(pool.close_event(), Arc::downgrade(&warm)));
+        }
+        let turns = Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS)));
+        Self { pool, warm, turns, started: Instant::now(), lent: Arc::default() }
     }
 }
 
@@ -96,10 +222,39 @@ impl Db {
         Self::from(pool.connect_lazy_with(options))
     }
 
+    /// Connections of their own for statements that are planned once, by an index and in its order, whatever the values are and however few
+    /// rows there were by then: a plan that is kept is not made anew when somebody has a tenth of all rows. No statement takes longer than
+    /// the deadline. They end with the pool that they stand beside.
+    pub fn for_lists(&self, connections_max: u32, deadline: Duration) -> Self {
+        let deadline = deadline.as_millis().to_string();
+        let options = self.pool.connect_options().as_ref().clone().options([
+            ("statement_timeout", deadline.as_str()),
+            ("plan_cache_mode", "force_generic_plan"),
+            ("enable_seqscan", "off"),
+            ("enable_bitmapscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+        ]);
+        let pool = self.pool.options().clone().max_connections(connections_max).connect_lazy_with(options);
+        let (beside, lists) = (self.pool.close_event(), pool.clone());
+        #[expect(clippy::disallowed_methods, reason = "it ends with the pool")]
+        tokio::spawn(async move {
+            beside.await;
+            lists.close().await;
+        });
+        Self::from(pool)
+    }
+
     pub async fn acquire(&self) -> sqlx::Result<Connection> {
-        let held = self.pool.acquire().await?;
+        let turn = timeout(self.pool.options().get_acquire_timeout(), Arc::clone(&self.turns).acquire_owned());
+        let turn = turn.await.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
+        let (held, since) = match self.warm.take() {
+            Some(kept) => (kept.held, kept.since),
+            None => (self.pool.acquire().await?, Instant::now()),
+        };
         self.lent.store(self.millis(), Ordering::Relaxed);
-        Ok(Connection { held: Some(held), silent: false })
+        let warm = Arc::clone(&self.warm);
+        Ok(Connection { held: Some(held), warm, turn: Some(turn), since, answer: Answer::Unknown })
     }
 
     pub async fn begin(&self) -> sqlx::Result<Transaction> {
@@ -120,11 +275,12 @@ impl Db {
     }
 
     /// Brings the gauges of the pool up to date.
-    pub fn measure(&self, metrics: &Metrics) {
-        let (all, idle) = (i64::from(self.pool.size()), i64::try_from(self.pool.num_idle()).unwrap_or(i64::MAX));
-        let max = i64::from(self.pool.options().get_max_connections());
-        for (state, connections) in [("idle", idle), ("in_use", all.saturating_sub(idle).max(0)), ("max", max)] {
-            metrics.db_pool_connections.with_label_values(&[state]).set(connections);
+    pub fn measure(&self, pool: &str, metrics: &Metrics) {
+        let gauge = |connections: usize| i64::try_from(connections).unwrap_or(i64::MAX);
+        let (all, idle) = (number(self.pool.size()), self.pool.num_idle() + self.warm.len());
+        let max = number(self.pool.options().get_max_connections());
+        for (state, connections) in [("idle", idle), ("in_use", all.saturating_sub(idle)), ("max", max)] {
+            metrics.db_pool_connections.with_label_values(&[pool, state]).set(gauge(connections));
         }
     }
 
@@ -167,28 +323,25 @@ impl Connection {
     }
 
     fn answered<T>(&mut self, answer: Result<sqlx::Result<T>, Elapsed>) -> sqlx::Result<T> {
-        answer.unwrap_or_else(|_| {
-            self.silent = true;
-            Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "PostgreSQL does not answer")))
-        })
+        self.answer = match &answer {
+            Ok(Ok(_)) => Answer::Whole,
+            Ok(Err(_)) => Answer::Unknown,
+            Err(_) => Answer::None,
+        };
+        let silent = |_| Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "PostgreSQL does not answer")));
+        answer.unwrap_or_else(silent)
     }
 
     fn give_back(&mut self, open: bool) {
-        let Some(mut held) = self.held.take() else { return };
-        let runtime = tokio::runtime::Handle::try_current().ok().filter(|_| !self.silent);
-        // Closed by being dropped.
-        let Some(runtime) = runtime else { return drop(held.detach()) };
-        runtime.spawn(async move {
-            let rolled_back = async { !open || held.execute("rollback").await.is_ok() };
-            let rolled_back = timeout(RETURN, rolled_back).await.unwrap_or(false);
-            if rolled_back && timeout(RETURN, held.return_to_pool()).await.is_ok() {
-                return;
-            }
-            tracing::warn!("PostgreSQL does not answer; a connection to it is closed");
-            if !rolled_back {
-                drop(held.detach());
-            }
-        });
+        let Some(held) = self.held.take() else { return };
+        if self.answer == Answer::None {
+            return drop(held.detach());
+        }
+        let is_warm = self.answer == Answer::Whole && !open && self.since.elapsed() < WARM_MAX;
+        let held = if is_warm { self.warm.keep(held, self.since) } else { Some(held) };
+        if let Some(held) = held {
+            give_back(held, open, self.turn.take());
+        }
     }
 }
 
@@ -216,6 +369,7 @@ impl Transaction {
     pub async fn commit(mut self) -> sqlx::Result<()> {
         self.connection.execute("commit").await?;
         self.open = false;
+        self.connection.answer = Answer::Whole;
         Ok(())
     }
 
@@ -303,6 +457,10 @@ impl<'d> Executor<'d> for &'_ Db {
 /// Whether a statement was ended by its deadline.
 pub fn is_deadline(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| code == "57014"))
+}
+
+fn number(connections: u32) -> usize {
+    usize::try_from(connections).unwrap_or(usize::MAX)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this paces a background loop that no request waits for")]

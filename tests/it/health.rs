@@ -84,7 +84,10 @@ async fn each_process_is_watched_at_an_address_of_its_own(db: PgPool) {
         assert!(fetch(&process.operations, "/readyz").await.1.contains("\"postgres\":\""));
         let (status, metrics) = fetch(&process.operations, "/metrics").await;
         assert!(status == StatusCode::OK && metrics.contains("octoco_http_requests_total"), "{metrics}");
-        assert!(metrics.contains(r#"octoco_db_pool_connections{state="max"} 10"#), "{metrics}");
+        for (pool, max) in [("main", 7), ("lists", 3)] {
+            let told = format!(r#"octoco_db_pool_connections{{pool="{pool}",state="max"}} {max}"#);
+            assert!(metrics.contains(&told), "{metrics}");
+        }
     }
     assert_eq!(fetch(&serving.address, "/metrics").await.0, StatusCode::NOT_FOUND);
     let mut taken = settings.clone();

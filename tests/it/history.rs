@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::harness::{Answer, Customer, TestApp};
 
 /// SplitMix64: a failing seed fails again.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     fn below(&mut self, limit: u64) -> u64 {
@@ -64,7 +64,7 @@ pub(crate) async fn fill(t: &TestApp, customer: &Customer, count: i32) {
     .expect("rows");
 }
 
-async fn history(t: &TestApp, customer: &Customer, rows: u64, dice: &mut Dice) -> BTreeSet<String> {
+pub(crate) async fn history(t: &TestApp, customer: &Customer, rows: u64, dice: &mut Dice) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
     for _ in 0..rows {
         let millis = dice.below(50);

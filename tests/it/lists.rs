@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::harness::TestApp;
-use crate::history::{fill, page, rows};
+use crate::history::{Dice, fill, history, page, rows};
 
 #[sqlx::test]
 async fn what_no_row_can_be_is_an_empty_list_in_any_order_and_on_any_page(db: PgPool) {
@@ -68,5 +68,107 @@ async fn a_period_may_begin_before_there_was_time(db: PgPool) {
             page(&t, &customer, &format!("from={from}&sort={sort}")).await;
         }
     }
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn nobody_counts_where_nobody_wants_to_know(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    fill(&t, &customer, 30).await;
+    for query in ["limit=10", "limit=7", "limit=100", "page=2&page_size=10", "sort=-amount&limit=10"] {
+        let answer = t.get(&customer, &format!("/v1/transactions?{query}&total=false")).await;
+        let told = &answer.body["page"];
+        assert_eq!((&told["total"], &told["total_is"]), (&json!(null), &json!(null)), "{query}");
+        let counted = page(&t, &customer, query).await;
+        assert_eq!(rows(&counted), rows(&answer.body), "{query}");
+        assert_eq!(counted["page"]["total"], 30, "{query}");
+        let links = answer.headers["link"].to_str().expect("text");
+        assert!(links.split(", ").all(|link| link.contains("total=false")), "{links}");
+        if let Some(cursor) = told["next_cursor"].as_str() {
+            let next =
+                page(&t, &customer, &format!("{query}&cursor={cursor}").replace("page=2&page_size", "limit")).await;
+            assert_eq!(next["page"]["total"], json!(null), "the first page was not counted: {query}");
+        }
+    }
+    let wrong = t.get(&customer, "/v1/transactions?total=perhaps").await;
+    assert_eq!((wrong.status, &wrong.body["errors"][0]["parameter"]), (StatusCode::BAD_REQUEST, &json!("total")));
+    t.finish().await;
+}
+
+/// Sizes that are kept prepared and sizes that are not, forwards and backwards.
+#[sqlx::test]
+async fn what_is_asked_all_the_time_is_answered_as_anything_else(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, other, staff) = (t.customer().await, t.customer().await, t.staff(Role::Finance).await);
+    let mut dice = Dice(7);
+    history(&t, &customer, 60, &mut dice).await;
+    history(&t, &other, 60, &mut dice).await;
+    let own = [
+        "",
+        "kind=deposit",
+        "kind=withdrawal",
+        "kind=adjustment",
+        "state=completed",
+        "state=rejected",
+        "state=failed",
+        "kind=withdrawal&state=completed",
+        "currency=ZAR",
+        "currency=USD",
+        "sort=created_at",
+        "kind=withdrawal&sort=created_at",
+        "from=1970-01-01&to=1970-01-02",
+        "from=2026-03-01&kind=deposit",
+    ];
+    let by_id = format!("user_id={}", other.id);
+    let others = ["kind=refund", "state=expired", "state=submitted", by_id.as_str()];
+    let of_one = own.iter().map(|query| (&customer, "/v1/transactions", *query));
+    let of_all = own.iter().chain(&others).map(|query| (&staff, "/v1/admin/transactions", *query));
+    for (caller, path, query) in of_one.chain(of_all) {
+        let all = t.get(caller, &format!("{path}?{query}&page=1&page_size=99")).await.body;
+        let (mut seen, mut next, mut back) = (Vec::new(), String::new(), None);
+        loop {
+            let shown = t.get(caller, &format!("{path}?{query}&limit=10{next}")).await;
+            assert_eq!(shown.status, StatusCode::OK, "{path}?{query}: {}", shown.body);
+            assert_eq!(shown.body["page"]["total"], all["page"]["total"], "{path}?{query}");
+            if let Some(cursor) = shown.body["page"]["prev_cursor"].as_str() {
+                back.get_or_insert_with(|| cursor.to_owned());
+            }
+            seen.extend(rows(&shown.body));
+            let Some(cursor) = shown.body["page"]["next_cursor"].as_str() else { break };
+            next = format!("&cursor={cursor}");
+        }
+        seen.truncate(99);
+        assert_eq!(seen, rows(&all), "{path}?{query}");
+        if let Some(cursor) = back {
+            let first = t.get(caller, &format!("{path}?{query}&limit=10&cursor={cursor}")).await.body;
+            assert_eq!(rows(&first), seen[..10], "{path}?{query}, backwards");
+        }
+    }
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_page_is_one_statement_that_was_planned_before_and_walks_an_index(db: PgPool) {
+    // One connection for lists.
+    let t = TestApp::with(db, &[("DATABASE_CONNECTIONS_MAX", "4")]).await;
+    let customer = t.customer().await;
+    fill(&t, &customer, 30).await;
+    sqlx::query("analyze transactions").execute(&t.app.db).await.expect("PostgreSQL answers");
+    for _ in 0..3 {
+        assert_eq!(page(&t, &customer, "limit=20").await["page"]["total"], 30);
+    }
+    let mut db = t.app.lists.acquire().await.expect("a connection");
+    let prepared = "select statement, generic_plans, custom_plans from pg_prepared_statements where statement like 'select (select count%'";
+    let prepared: Vec<(String, i64, i64)> =
+        sqlx::query_as(prepared).fetch_all(&mut *db).await.expect("PostgreSQL answers");
+    let [(statement, 3, 0)] = prepared.as_slice() else { panic!("{prepared:?}") };
+    let plan = format!("explain {}", statement.replace("$1", "$$1$$::uuid").replace("$2", "$$2$$::uuid"));
+    let plan = plan.replace("$$1$$", &format!("'{}'", customer.id)).replace("$$2$$", &format!("'{}'", customer.id));
+    let plan: Vec<String> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(plan)).persistent(false).fetch_all(&mut *db).await.expect("a plan");
+    let plan = plan.join("\n");
+    assert!(plan.contains("Index Scan Backward using transactions_user") && !plan.contains("Seq Scan"), "{plan}");
+    drop(db);
     t.finish().await;
 }

@@ -105,8 +105,8 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) {
 }
 
 fn in_use(t: &TestApp) -> i64 {
-    t.app.db.measure(&t.app.metrics);
-    t.app.metrics.db_pool_connections.with_label_values(&["in_use"]).get()
+    t.app.db.measure("main", &t.app.metrics);
+    t.app.metrics.db_pool_connections.with_label_values(&["main", "in_use"]).get()
 }
 
 /// Asks until it is answered. Whoever is not is told when to come again, and nothing worse.
@@ -287,4 +287,25 @@ async fn the_pools_of_two_releases_fit_into_postgresql_as_it_comes(db: PgPool) {
     let of_one = t.app.config.database_connections_max + 1;
     assert!(2 * (2 + 2) * of_one <= 100 - 3, "{of_one} for each");
     t.finish().await;
+}
+
+/// A statement is one round trip: a connection is lent again as it is. It is the pool's all the same.
+#[sqlx::test]
+async fn what_is_kept_aside_for_the_next_statement_is_the_pools_when_it_wants_it(db: PgPool) {
+    let options = db.connect_options().as_ref().clone();
+    let pool = PgPoolOptions::new().max_connections(2).connect_lazy_with(options);
+    let kept = Db::from(pool.clone());
+    let pids = futures_util::future::join_all((0..100).map(|_| async {
+        sqlx::query_scalar::<_, i32>("select pg_backend_pid()").fetch_one(&kept).await.expect("PostgreSQL answers")
+    }));
+    let pids: std::collections::HashSet<i32> = pids.await.into_iter().collect();
+    assert!(pids.len() <= 2 && pool.size() <= 2, "nobody waits for ever, and there are no more than may be: {pids:?}");
+    // After a mistake, or when nobody waited for the answer, it is asked whether it is well.
+    assert!(sqlx::query("select 1 / 0").execute(&kept).await.is_err());
+    let slow = sqlx::query("select pg_sleep(0.3)").execute(&kept);
+    assert!(tokio::time::timeout(Duration::from_millis(50), slow).await.is_err());
+    let one: i32 = sqlx::query_scalar("select 1").fetch_one(&kept).await.expect("PostgreSQL answers");
+    assert_eq!(one, 1);
+    tokio::time::timeout(Duration::from_secs(3), pool.close()).await.expect("it has all its connections");
+    assert!(matches!(sqlx::query("select 1").execute(&kept).await, Err(sqlx::Error::PoolClosed)));
 }

@@ -26,8 +26,8 @@ pub enum Way {
 pub struct Cursor {
     pub way: Way,
     pub keyset: Keyset,
-    /// As the first page was told.
-    pub total: (i64, TotalIs),
+    /// As the first page was told, if it was.
+    pub total: Option<(i64, TotalIs)>,
 }
 
 /// What a cursor belongs to.
@@ -76,7 +76,7 @@ mod tests {
         let (caller, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let (filter, sort) = (Filter::of(Scope::Own(caller)), Sort::parse(Some("amount")).expect("an order"));
         let keyset = Keyset { values: vec![Value::Minor(7)], id: Uuid::from_u128(9) };
-        let cursor = Cursor { way: Way::Forwards, keyset, total: (3, TotalIs::Exact) };
+        let cursor = Cursor { way: Way::Forwards, keyset, total: Some((3, TotalIs::Exact)) };
         let own = Binding { caller, filter: &filter, sort: &sort };
         let text = cursor.seal(&tokens, own);
         assert_eq!(Cursor::open(&tokens, &text, own), Ok(cursor));

@@ -194,6 +194,36 @@ impl Filter {
         !self.is_by_completion() && self.asks_for_words()
     }
 
+    /// Whether a walk through one index, in the order of time, finds the rows soon, whosever they are, however many there are.
+    pub(super) fn is_common(&self) -> bool {
+        let Self { kinds, states, scope, user_id, .. } = self;
+        let kind = kinds.first().filter(|_| kinds.len() == 1);
+        let state = states.first().filter(|_| states.len() == 1);
+        let is_over = matches!(state, Some(State::Completed | State::Rejected));
+        let words = match (user_id, scope) {
+            // Where it is not over, whether somebody must look is not in the customer's index.
+            (Some(_), Scope::Own(_)) => kinds.len() < 2 && (states.is_empty() || is_over),
+            (Some(_), Scope::All) => kinds.len() < 2 && states.len() < 2,
+            // Deposits and what is completed have no entries of their own.
+            (None, _) => match (kind, state) {
+                (None, None) => kinds.is_empty() && states.is_empty(),
+                (Some(kind), None) => states.is_empty() && *kind != Kind::Deposit,
+                (None, Some(state)) => kinds.is_empty() && *state != State::Completed,
+                (Some(_), Some(_)) => false,
+            },
+        };
+        let unasked = Self {
+            user_id: *user_id,
+            kinds: kinds.clone(),
+            states: states.clone(),
+            currency: self.currency.filter(|_| user_id.is_some()),
+            from: self.from,
+            to: self.to,
+            ..Self::of(*scope)
+        };
+        words && *self == unasked
+    }
+
     fn asks_for_words(&self) -> bool {
         !self.kinds.is_empty() || !self.states.is_empty() || self.under_review || self.currency.is_some()
     }

@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use super::views::{OwnDetail, StaffDetail, StaffTransactionView};
 use super::waiting::{self, Wanted};
-use super::{FilterQuery, Paging, Scope, StaffQuery};
+use super::{FilterQuery, Paging, Scope, Selection, StaffQuery, StateAt};
 use crate::app::App;
 use crate::identity::caller::{Caller, Waiter};
 use crate::identity::staff::Staff;
+use crate::money::approvals;
 use crate::money::transactions::routes::TransactionView;
 use crate::money::transactions::{ShownState, Transaction};
-use crate::money::{approvals, transactions};
 use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::json::written_query;
 use crate::platform::http::page::{LIMIT_DEFAULT, LIMIT_MAX, Position};
@@ -47,6 +47,9 @@ struct PagingQuery {
     /// The page size, with a cursor.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     limit: Option<String>,
+    /// `false`: `total` and `total_is` are null, and the page comes sooner: rows are not counted. Default `true`.
+    #[param(value_type = Option<bool>)]
+    total: Option<String>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -111,6 +114,15 @@ struct AllQuery {
 }
 
 impl PagingQuery {
+    /// Whether the rows are to be counted.
+    fn counts(&self, fields: &mut Fields) -> bool {
+        let counts = self.total.as_deref().map_or(Some(true), |text| text.parse().ok());
+        counts.unwrap_or_else(|| {
+            fields.wrong("total", Wrong::Type("true or false"));
+            true
+        })
+    }
+
     fn parse(&self, fields: &mut Fields) -> Paging {
         if self.page.is_some() && self.cursor.is_some() {
             fields.wrong("cursor", Wrong::Conflict("page", "cannot be used together with page"));
@@ -142,11 +154,12 @@ fn within(fields: &mut Fields, field: &'static str, text: Option<&str>, default:
 fn links(
     path: &str,
     filters: &[String],
-    paging: &Paging,
-    page: &Position,
+    asked: &PagingQuery,
+    (paging, page): (&Paging, &Position),
 ) -> Result<[(header::HeaderName, HeaderValue); 1]> {
     let size = page.page_size.to_string();
     let link = |rel: &str, own: PagingQuery| {
+        let own = PagingQuery { total: asked.total.clone(), ..own };
         let parts: Vec<String> =
             filters.iter().cloned().chain([written_query(&own)]).filter(|part| !part.is_empty()).collect();
         format!("<{path}?{}>; rel=\"{rel}\"", parts.join("&"))
@@ -186,10 +199,11 @@ fn links(
 async fn list(State(app): State<App>, caller: Caller, Query(query): Query<OwnQuery>) -> Result<impl IntoResponse> {
     let mut fields = Fields::default();
     let (filter, sort) = query.filter.parse(&mut fields, Scope::Own(caller.user_id));
-    let paging = query.paging.parse(&mut fields);
+    let (paging, counts) = (query.paging.parse(&mut fields), query.paging.counts(&mut fields));
     fields.finish()?;
-    let page = super::list(&app, caller.user_id, filter, sort, paging.clone()).await?;
-    let links = links("/v1/transactions", &[written_query(&query.filter)], &paging, &page.page)?;
+    let page = super::list(&app, caller.user_id, Selection { filter, sort }, paging.clone(), counts).await?;
+    let filters = [written_query(&query.filter)];
+    let links = links("/v1/transactions", &filters, &query.paging, (&paging, &page.page))?;
     Ok((links, Json(page.map(TransactionView::from))))
 }
 
@@ -208,11 +222,11 @@ async fn list_all(
     let mut fields = Fields::default();
     let (mut filter, sort) = query.filter.parse(&mut fields, Scope::All);
     query.staff.narrow(&mut fields, &mut filter);
-    let paging = query.paging.parse(&mut fields);
+    let (paging, counts) = (query.paging.parse(&mut fields), query.paging.counts(&mut fields));
     fields.finish()?;
-    let page = super::list(&app, staff.user_id, filter, sort, paging.clone()).await?;
+    let page = super::list(&app, staff.user_id, Selection { filter, sort }, paging.clone(), counts).await?;
     let filters = [written_query(&query.filter), written_query(&query.staff)];
-    let links = links("/v1/admin/transactions", &filters, &paging, &page.page)?;
+    let links = links("/v1/admin/transactions", &filters, &query.paging, (&paging, &page.page))?;
     Ok((links, Json(page.map(StaffTransactionView::from))))
 }
 
@@ -234,10 +248,10 @@ async fn show(
 ) -> Result<Response> {
     let wanted = query.parse()?;
     // Boxed, each of them: what a step needs is not kept for as long as the wait takes.
-    let row = Box::new(Box::pin(transactions::find_own(&app, waiter.tenure.user, id)).await?);
-    let wanted = wanted.filter(|wanted| wanted.state_not.contains(&row.shown_state()));
-    let Some(wanted) = wanted else { return Box::pin(own_detail(&app, *row, &asked)).await };
-    drop(row);
+    let found = Box::new(Box::pin(super::find_own(&app, waiter.tenure.user, id)).await?);
+    let wanted = wanted.filter(|wanted| wanted.state_not.contains(&found.0.shown_state()));
+    let Some(wanted) = wanted else { return Box::pin(own_detail(&app, *found, &asked)).await };
+    drop(found);
     let _turn = waiting::wait(&app, id, &wanted, waiter.tenure, &waiter.waits).await?;
     Box::pin(read_own(&app, waiter.tenure.user, id, &asked)).await
 }
@@ -254,21 +268,21 @@ async fn show_any(
     Path(id): Path<Uuid>,
     asked: Asked,
 ) -> Result<Response> {
-    let row = transactions::find(&app, id).await?;
-    let events = super::events(&app, &row).await?;
-    let approvals = approvals::list(&app, &[row.id]).await?;
-    let links = super::links(&app, row.id).await?;
-    let detail = super::detail(&app, row).await?;
+    let found = super::find(&app, id).await?;
+    let events = super::events(&app, &found.0).await?;
+    let approvals = approvals::list(&app, &[id]).await?;
+    let links = super::links(&app, id).await?;
+    let detail = super::detail(&app, found).await?;
     tagged(&asked, &StaffDetail::new(detail, events, approvals, links))
 }
 
 async fn read_own(app: &App, user: Uuid, id: Uuid, asked: &Asked) -> Result<Response> {
-    let row = transactions::find_own(app, user, id).await?;
-    own_detail(app, row, asked).await
+    let found = super::find_own(app, user, id).await?;
+    own_detail(app, found, asked).await
 }
 
-async fn own_detail(app: &App, row: Transaction, asked: &Asked) -> Result<Response> {
-    let detail = super::detail(app, row).await?;
+async fn own_detail(app: &App, found: (Transaction, Vec<StateAt>), asked: &Asked) -> Result<Response> {
+    let detail = super::detail(app, found).await?;
     tagged(asked, &OwnDetail::from(detail))
 }
 

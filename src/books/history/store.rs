@@ -1,13 +1,15 @@
 //! SQL of lists, put together for what is asked: a filter that is absent is absent from the statement, so that PostgreSQL
-//! plans for the filters that are there. Values are bound, never written into the text; statements are not kept prepared, or
-//! after a few calls one plan would have to do for every value.
+//! plans for the filters that are there. What a caller gave is bound, only words and limits of ours are written into the text.
+//!
+//! What is asked all the time ([`Part::is_common`]) is prepared, for whose page one plan does: it walks an index in the order of the list
+//! (`Db::for_lists`). The others are planned each time, or one plan would have to do for every value.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use chrono::{TimeDelta, Timelike};
 use serde::Serialize;
 use sqlx::postgres::Postgres;
-use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, QueryBuilder};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, PgExecutor, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -16,6 +18,7 @@ use super::sort::{Column, Direction, Keyset, Sort, Value};
 use crate::money::transactions::{self, COLUMNS, Row, State};
 use crate::platform::clock::DateTime;
 use crate::platform::database::{Db, Transaction};
+use crate::platform::http::page::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::webhooks::inbox;
 
 /// A UUIDv7 begins with 48 bits of milliseconds.
@@ -25,6 +28,8 @@ const TIME_MAX: u64 = (1 << 48) - 1;
 const SLOW: TimeDelta = TimeDelta::days(2);
 /// No row is completed before it was created, but by the clocks of two processes.
 const CLOCKS_APART: TimeDelta = TimeDelta::hours(1);
+/// Pages of other sizes are not kept prepared: each would be a statement of its own.
+const SIZES: [i64; 5] = [10, LIMIT_DEFAULT, 25, 50, LIMIT_MAX];
 
 /// Which part of a list.
 pub(super) struct Part<'a> {
@@ -33,7 +38,22 @@ pub(super) struct Part<'a> {
     /// Strictly behind this row.
     pub(super) after: Option<&'a Keyset>,
     pub(super) offset: i64,
-    pub(super) limit: i64,
+    pub(super) size: i64,
+}
+
+impl Part<'_> {
+    /// Whether it is one of few statements, and read from an index whatever the values are.
+    pub(super) fn is_common(&self) -> bool {
+        self.sort.columns.is_empty() && self.offset == 0 && SIZES.contains(&self.size) && self.filter.is_common()
+    }
+}
+
+/// A row of a page, and how many there are, where that was asked for.
+#[derive(FromRow)]
+pub(super) struct Counted {
+    #[sqlx(flatten)]
+    pub(super) row: Row,
+    pub(super) counted: Option<i64>,
 }
 
 type Sql = QueryBuilder<Postgres>;
@@ -47,36 +67,63 @@ pub(super) async fn begin(db: &Db, deadline: Duration) -> sqlx::Result<Transacti
     .await
 }
 
+/// One row more than the page has, if there is one. `db` has a deadline of its own.
+pub(super) async fn common_page(db: &Db, part: &Part<'_>, count_max: Option<i64>) -> sqlx::Result<Vec<Counted>> {
+    let mut sql = Sql::new("select ");
+    if let Some(max) = count_max {
+        sql.push("(");
+        push_count(&mut sql, part.filter, max);
+        sql.push(") as counted, ");
+    } else {
+        sql.push("null::bigint as counted, ");
+    }
+    push_page(&mut sql, part);
+    sql.build_query_as().fetch_all(db).await
+}
+
+/// One row more than the page has, if there is one.
 pub(super) async fn page(db: &mut PgConnection, part: &Part<'_>) -> sqlx::Result<Vec<Row>> {
     let mut sql = Sql::new("select ");
-    sql.push(COLUMNS).push(" from transactions t where ");
+    push_page(&mut sql, part);
+    sql.build_query_as().persistent(false).fetch_all(db).await
+}
+
+fn push_page(sql: &mut Sql, part: &Part<'_>) {
+    sql.push(COLUMNS).push(" from ");
     // Where the filter is by what the indexes hold, the ids come from an index alone: rows that do not fit are not read.
     let by_completion = part.filter.is_by_completion();
     let ids_first = part.sort.columns.is_empty() && part.filter.is_of_indexes();
     if ids_first {
-        sql.push("t.id in (select t.id from transactions t where ");
+        sql.push("(select t.id from ");
     }
-    push_filter(&mut sql, part.filter);
+    sql.push("transactions t where ");
+    push_filter(sql, part.filter);
     if let Some(after) = part.after {
-        push_after(&mut sql, part.sort, after, by_completion);
+        push_after(sql, part.sort, after, by_completion);
     }
-    push_order(&mut sql, part.sort, by_completion);
-    sql.push(" offset ").push_bind(part.offset).push(" limit ").push_bind(part.limit);
+    push_order(sql, part.sort, by_completion);
+    // Written into the text: what is bound is not known to a plan that is kept.
+    sql.push(format_args!(" offset {} limit {}", part.offset, part.size.saturating_add(1)));
     if ids_first {
-        sql.push(")");
-        push_order(&mut sql, part.sort, by_completion);
+        // One by one: a plan that was made for a few rows would go through all that there are when it is used.
+        sql.push(") page cross join lateral (select * from transactions t where t.id = page.id offset 0) t");
+        push_order(sql, part.sort, by_completion);
     }
-    sql.build_query_as().persistent(false).fetch_all(db).await
 }
 
 /// How many rows fit, counted up to `limit`.
 pub(super) async fn count(db: &mut PgConnection, filter: &Filter, limit: i64, deadline: Duration) -> sqlx::Result<i64> {
     let millis = deadline.as_millis().to_string();
     sqlx::query!("select set_config('statement_timeout', $1, true) as timeout", millis).fetch_one(&mut *db).await?;
-    let mut sql = Sql::new("select count(*) from (select from transactions t where ");
-    push_filter(&mut sql, filter);
-    sql.push(" limit ").push_bind(limit).push(") counted");
+    let mut sql = Sql::new("");
+    push_count(&mut sql, filter, limit);
     sql.build_query_scalar().persistent(false).fetch_one(db).await
+}
+
+fn push_count(sql: &mut Sql, filter: &Filter, limit: i64) {
+    sql.push("select count(*) from (select from transactions t where ");
+    push_filter(sql, filter);
+    sql.push(format_args!(" limit {limit}) counted"));
 }
 
 /// What every row must be; `t` is the table.
@@ -199,7 +246,8 @@ fn push_states(sql: &mut Sql, filter: &Filter) {
 fn push_names(sql: &mut Sql, column: &str, names: Vec<&'static str>) {
     match names.as_slice() {
         [] => {}
-        [name] => _ = sql.push(column).push(" = ").push_bind(*name),
+        // A word of ours, in the text: so a partial index is known to hold the rows by a plan that is kept, too.
+        [name] => _ = sql.push(format_args!("{column} = '{name}'")),
         _ => _ = sql.push(column).push(" = any (").push_bind(names).push(")"),
     }
 }
@@ -277,15 +325,26 @@ pub struct StateAt {
     pub at: DateTime,
 }
 
-/// Oldest first.
-pub(super) async fn states(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<StateAt>> {
-    sqlx::query_as!(
-        StateAt,
-        r#"select unnest(string_to_array(states, ' ')) as "state!", unnest(created_at || moved_at) as "at!" from transactions where id = $1"#,
-        id
-    )
-    .fetch_all(db)
-    .await
+/// A row, and the states that it came into.
+#[derive(FromRow)]
+struct Lived {
+    #[sqlx(flatten)]
+    row: Row,
+    states: String,
+    created_at: DateTime,
+    moved_at: Vec<DateTime>,
+}
+
+/// A row with its states, oldest first.
+pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<(Row, Vec<StateAt>)>> {
+    let sql = format!("select {COLUMNS}, t.states, t.moved_at from transactions t where t.id = $1");
+    let lived: Option<Lived> = sqlx::query_as(AssertSqlSafe(sql)).bind(id).fetch_optional(db).await?;
+    Ok(lived.map(|Lived { row, states, created_at, moved_at }| {
+        let times = iter::once(created_at).chain(moved_at);
+        let states = states.split(' ').zip(times).map(|(state, at)| StateAt { state: state.to_owned(), at });
+        let states = states.collect();
+        (row, states)
+    }))
 }
 
 /// A call of Revio's.

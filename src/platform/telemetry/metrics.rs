@@ -56,11 +56,11 @@ metrics! {
             "Event streams that ended, and how",
             &[("how", &["gone", "slow", "session", "stopped", "blind"])]
         ),
-        /// Connections to PostgreSQL, of the pool of this process: idle, in_use, and how many there may be (max).
+        /// Connections to PostgreSQL, of the two pools of this process: idle, in_use, and how many there may be (max).
         db_pool_connections: IntGaugeVec = gauge(
             "octoco_db_pool_connections",
             "Connections to PostgreSQL, and how many there may be",
-            &[("state", &["idle", "in_use", "max"])]
+            &[("pool", &["main", "lists"]), ("state", &["idle", "in_use", "max"])]
         ),
         /// Requests by route, method and status.
         http_requests: IntCounterVec = counter(

@@ -38,6 +38,7 @@ async fn readyz(State(app): State<App>) -> impl IntoResponse {
 }
 
 async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    app.db.measure(&app.metrics);
+    app.db.measure("main", &app.metrics);
+    app.lists.measure("lists", &app.metrics);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render())
 }

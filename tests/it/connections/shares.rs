@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::{LONG, Planted, SHORT, begin, client, ended, pause, rest, send, until};
-use crate::harness::{Customer, TestApp, answer};
+use crate::harness::{Answer, Customer, TestApp, answer};
 
 /// A call that has begun, and whose body does not come.
 async fn slow(t: &TestApp, path: &str, customer: Option<&Customer>) -> TcpStream {
@@ -102,6 +102,47 @@ async fn one_caller_or_address_takes_not_all_places_and_waits_for_its_own(db: Pg
         let (answers, ()) = tokio::join!(calls, others);
         assert!(answers.iter().all(|status| *status == StatusCode::OK), "it was the last one's turn, too");
     }
+    t.finish().await;
+}
+
+/// A thousand at once where a few are taken: accepted, or told to come again, and then nothing was written.
+#[sqlx::test]
+async fn beyond_capacity_a_withdrawal_is_accepted_or_turned_away_and_nothing_between(db: PgPool) {
+    let t =
+        TestApp::with(db, &[("REQUESTS_MAX", "8"), ("CONNECTIONS_MAX", "2000"), ("TRUSTED_PROXIES", "127.0.0.0/8")])
+            .await;
+    let mut customers = Vec::new();
+    for _ in 0..10 {
+        customers.push(t.customer_with(1_000_000).await);
+    }
+    let keys: Vec<String> = (0..1_000).map(|number| format!("w{number}")).collect();
+    let customer = |number: usize| &customers[number % customers.len()];
+    // Each from an address of its own: those of one address wait for each other.
+    let call = async |number: usize| {
+        let (customer, from) = (customer(number), format!("10.0.{}.{}", number / 250, number % 250));
+        let headers = [("Idempotency-Key", keys[number].as_str()), ("X-Forwarded-For", from.as_str())];
+        let body = json!({"amount": 1_000, "currency": "ZAR", "bank_account_id": customer.bank_account_id});
+        t.send(Method::POST, "/v1/withdrawals", Some(&t.token(customer)), &headers, Some(body)).await
+    };
+    let answers = futures_util::future::join_all((0..keys.len()).map(call)).await;
+    let mut accepted = 0;
+    for answer in &answers {
+        match answer.status {
+            StatusCode::ACCEPTED => accepted += 1,
+            StatusCode::SERVICE_UNAVAILABLE => assert!(answer.headers.contains_key("retry-after"), "{}", answer.body),
+            other => panic!("{other}: {}", answer.body),
+        }
+    }
+    assert!((8..1_000).contains(&accepted), "{accepted} were accepted");
+    let rows = "select count(*) from transactions where kind = 'withdrawal'";
+    let rows: i64 = sqlx::query_scalar(rows).fetch_one(&t.app.db).await.expect("PostgreSQL answers");
+    assert_eq!(rows, accepted, "who was turned away wrote nothing");
+    // Who comes again is not told of a first time.
+    let turned_away = |answer: &Answer| answer.status == StatusCode::SERVICE_UNAVAILABLE;
+    let number = answers.iter().position(turned_away).expect("one of them");
+    let again = call(number).await;
+    assert_eq!((again.status, again.replayed()), (StatusCode::ACCEPTED, false));
+    t.drive().await;
     t.finish().await;
 }
 
