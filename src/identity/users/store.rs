@@ -58,6 +58,10 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
     users!("where id = $1", id).fetch_optional(db).await
 }
 
+pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<User>> {
+    users!("where id = any($1)", ids).fetch_all(db).await
+}
+
 pub(super) async fn find_by_email(db: impl PgExecutor<'_>, email: &str) -> sqlx::Result<Option<User>> {
     users!("where email = $1", email).fetch_optional(db).await
 }
@@ -80,9 +84,9 @@ pub async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("select from users where id = $1 for no key update", id).execute(db).await.map(drop)
 }
 
-/// The same, beside others who lock like this.
-pub async fn lock_shared(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("select from users where id = $1 for share", id).execute(db).await.map(drop)
+/// The same of some, beside others who lock like this.
+pub async fn lock_shared(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!("select from users where id = any($1) order by id for share", ids).execute(db).await.map(drop)
 }
 
 /// The role as it is, until the end of the transaction.
@@ -90,10 +94,6 @@ pub(super) async fn lock_role(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result
     sqlx::query_scalar!(r#"select role as "role: Role" from users where id = $1 for update"#, id)
         .fetch_optional(db)
         .await
-}
-
-pub(super) async fn role(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Role>> {
-    sqlx::query_scalar!(r#"select role as "role: Role" from users where id = $1"#, id).fetch_optional(db).await
 }
 
 /// Until the end of the transaction nobody else changes anybody's role.
