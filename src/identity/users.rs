@@ -4,8 +4,6 @@ pub mod passwords;
 pub mod routes;
 mod store;
 
-use std::collections::HashMap;
-
 use aws_lc_rs::digest;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use email_address::{EmailAddress, Options};
@@ -19,7 +17,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::AnonymousClient;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
-use crate::platform::batcher::{Batch, Patience};
+use crate::platform::batcher::Lookup;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Reason, Result, Wrong, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
@@ -274,23 +272,20 @@ impl User {
     }
 }
 
-pub async fn find(app: &App, id: Uuid) -> Result<User> {
-    app.batchers.join::<Finds>(app, id).await?.ok_or(Error::NotFound("user"))
+struct ById;
+
+impl Lookup for ById {
+    type Context = App;
+    type Key = Uuid;
+    type Found = User;
+
+    async fn find(app: &App, ids: &[Uuid]) -> Result<Vec<(Uuid, User)>> {
+        Ok(store::find_all(&app.db, ids).await?.into_iter().map(|user| (user.id, user)).collect())
+    }
 }
 
-/// Those who are looked for at one moment are looked for at once.
-struct Finds;
-
-impl Batch for Finds {
-    type Context = App;
-    type Item = Uuid;
-    type Done = Option<User>;
-
-    async fn run(app: &App, ids: &[Uuid], _: Patience) -> Result<Vec<Option<User>>> {
-        let found: HashMap<Uuid, User> =
-            store::find_all(&app.db, ids).await?.into_iter().map(|user| (user.id, user)).collect();
-        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
-    }
+pub async fn find(app: &App, id: Uuid) -> Result<User> {
+    app.batchers.look_up::<ById>(app, id).await?.ok_or(Error::NotFound("user"))
 }
 
 pub async fn find_by_email(app: &App, email: &Email) -> Result<User> {
@@ -347,7 +342,7 @@ pub async fn change_role_within(
 }
 
 pub async fn is_staff(app: &App, id: Uuid) -> Result<bool> {
-    Ok(store::role(&app.db, id).await?.is_some_and(Role::is_staff))
+    Ok(app.batchers.look_up::<ById>(app, id).await?.is_some_and(|user| user.role.is_staff()))
 }
 
 #[cfg(test)]

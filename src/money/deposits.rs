@@ -49,6 +49,7 @@ use crate::money::{provider_fees, provider_objects};
 use crate::platform::clock::{self, DateTime};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
+use crate::platform::queue;
 use crate::provider::revio::types::{Flag, Payment};
 use crate::provider::revio::{self, Errand, NewPurchase, Purchase, PurchaseStatus, RevioError};
 
@@ -138,6 +139,11 @@ fn too_many_open(app: &App, open: Vec<Uuid>) -> Error {
 
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
     transactions::step_due(app, &[Kind::Deposit], limit, |app, row| async move { step(&app, &row).await }).await
+}
+
+/// The same, one step a row.
+pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
+    transactions::claim_due(app, Kind::Deposit, limit, |app, row| async move { step(&app, &row).await }).await
 }
 
 /// One step of one deposit. Safe to repeat: see the module's text.

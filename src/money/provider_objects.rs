@@ -9,6 +9,7 @@
 //! ```
 
 mod store;
+mod writes;
 
 use aws_lc_rs::digest;
 use chrono::TimeDelta;
@@ -17,12 +18,15 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::money::transactions::{self, Hold, Transaction};
+use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 use crate::provider::revio::types::{Flag, Payment, PaymentObject};
 use crate::provider::revio::{Payout, Purchase, RevioError};
 
 pub use store::Known;
+use store::{Announcement, Note};
+use writes::{Announcements, Notes, PayoutsOf};
 
 const UNKNOWN_MAX: TimeDelta = TimeDelta::minutes(30);
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
@@ -60,7 +64,7 @@ struct Facts<'a> {
 /// Revio told of this object, as it was at `updated_on` by Revio's clock.
 pub async fn announce(app: &App, kind: ObjectKind, id: Uuid, updated_on: Option<i64>) -> Result<()> {
     let Some(updated_on) = updated_on else { return Ok(()) };
-    Ok(store::announce(&app.db, kind.name(), id, updated_on, app.clock.now()).await?)
+    app.batchers.join::<Announcements>(app, Announcement { id, kind, updated_on, now: app.clock.now() }).await
 }
 
 /// Asks Revio for a purchase; `row` is whose it is, where that is known.
@@ -137,16 +141,8 @@ fn kind_of(payment: &PaymentObject) -> ObjectKind {
 }
 
 async fn note(app: &App, facts: &Facts<'_>) -> Result<()> {
-    let now = app.clock.now();
-    let Some(known) = store::find(&app.db, facts.id).await? else {
-        return Ok(store::upsert(&app.db, &row_of(facts), now).await?);
-    };
-    let newest = known.updated_on.max(known.announced_on);
-    if facts.updated_on.zip(newest).is_some_and(|(told, newest)| told < newest) {
-        return Err(stale(app, &known));
-    }
-    let row = row_of(facts);
-    if row.says_the_same(&known) { Ok(()) } else { Ok(store::upsert(&app.db, &row, now).await?) }
+    let newer = app.batchers.join::<Notes>(app, note_of(facts, app.clock.now())).await?;
+    newer.map_or(Ok(()), |known| Err(stale(app, &known)))
 }
 
 /// Revio's answer is from before what it has told of this object: a fault of its caches, and in the end one of the object.
@@ -156,17 +152,17 @@ pub fn stale(app: &App, newer: &Known) -> Error {
     if waited < STALE_MAX { Error::unavailable(stale) } else { Error::Unusable(stale.into()) }
 }
 
-fn row_of<'a>(facts: &Facts<'a>) -> store::Row<'a> {
+fn note_of(facts: &Facts<'_>, now: DateTime) -> Note {
     let payment = facts.payment;
-    store::Row {
+    Note {
         id: facts.id,
-        kind: facts.kind.name(),
+        kind: facts.kind,
         transaction_id: facts.transaction_id,
         related_id: facts.related_id,
-        status: facts.status,
+        status: facts.status.to_owned(),
         amount_minor: payment.and_then(|payment| payment.amount.whole()),
         fee_minor: payment.and_then(|payment| payment.fee_amount.whole()),
-        currency: payment.map(|payment| payment.currency.as_str()).filter(|code| !code.is_empty()),
+        currency: payment.map(|payment| payment.currency.clone()).filter(|code| !code.is_empty()),
         is_outgoing: payment.and_then(|payment| match payment.is_outgoing {
             Flag::Yes => Some(true),
             Flag::No => Some(false),
@@ -174,6 +170,7 @@ fn row_of<'a>(facts: &Facts<'a>) -> store::Row<'a> {
         }),
         created_on: facts.created_on,
         updated_on: facts.updated_on,
+        now,
     }
 }
 
@@ -194,7 +191,7 @@ pub async fn payments_of(app: &App, purchase_id: Uuid) -> Result<Vec<Known>> {
 
 /// Every payout that was ever registered for a withdrawal, oldest first.
 pub async fn payouts_of(app: &App, withdrawal: Uuid) -> Result<Vec<Known>> {
-    Ok(store::of_transaction(&app.db, withdrawal, ObjectKind::Payout.name()).await?)
+    Ok(app.batchers.look_up::<PayoutsOf>(app, withdrawal).await?.unwrap_or_default())
 }
 
 /// Asks Revio for Payments that a purchase names and of which no event came. That it can be asked is nowhere documented: where it does
@@ -222,9 +219,9 @@ pub async fn wait_for_a_known_word(app: &App, row: &Transaction, object: Uuid, w
     transactions::wait(app, row, LOOK_AGAIN).await
 }
 
-/// A payout is about to be executed, in the SQL transaction that says so of its row.
-pub async fn count_execution(db: impl PgExecutor<'_>, payout: Uuid) -> Result<()> {
-    Ok(store::count_execution(db, payout).await?)
+/// Payouts are about to be executed, in the SQL transaction that says so of their rows.
+pub async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) -> Result<()> {
+    Ok(store::count_executions(db, payouts).await?)
 }
 
 /// Revio refused that, in words.

@@ -91,12 +91,12 @@ async fn into_wallet(app: &App, row: &Transaction, what: Available) -> Result<Am
     match what {
         Available::Credit(credit) | Available::Return(credit) => {
             let leg = if matches!(what, Available::Credit(_)) { Leg::Repay } else { Leg::ReturnRepay };
-            // Opening is idempotent, and a transfer to an account that is not there would spend its id for ever.
-            app.ledger.open(&[wallet, receivable, credit.debit]).await?;
+            // A transfer to an account that is not there would spend its id for ever; one that was opened stays.
+            app.ledger.open_once(&[wallet, receivable, credit.debit]).await?;
             app.ledger.transfer_linked_up_to(&[credit], repay(leg)).await
         }
         Available::Release => {
-            app.ledger.open(&[receivable]).await?;
+            app.ledger.open_once(&[receivable]).await?;
             app.ledger.void_within(row.id, repay(Leg::VoidRepay)).await
         }
     }

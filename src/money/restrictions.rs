@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A freeze stops withdrawals and nothing else: what comes in is credited. A payout that is not on its way yet is held
-//! (`withdrawals` asks [`is_frozen_until_commit`] before money may leave) and goes on when the freeze is lifted.
+//! (`withdrawals` asks [`frozen_until_commit`] before money may leave) and goes on when the freeze is lifted.
 //!
 //! A wallet is closed behind a shut velocity limit: nothing new is reserved in it then, and that it is empty TigerBeetle decides in the
 //! closing transfer itself. Money that comes for a closed wallet goes to `suspense` and the deposit is held (`deposits`).
@@ -246,11 +246,11 @@ pub async fn not_lifted(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
     live(&app.db, user_id).await
 }
 
-/// Whether nothing of the customer's may be paid out; it stays so until the end of the transaction. What begins to leave a customer
+/// Of which of these customers nothing may be paid out; it stays so until the end of the transaction. What begins to leave a customer
 /// who is not frozen is written in the same one: a freeze that somebody was told of is not overtaken.
-pub async fn is_frozen_until_commit(tx: &mut PgConnection, user_id: Uuid) -> Result<bool> {
-    users::lock_shared(&mut *tx, user_id).await?;
-    Ok(store::is_imposed(&mut *tx, user_id, Kind::Freeze.name()).await?)
+pub async fn frozen_until_commit(tx: &mut PgConnection, customers: &[Uuid]) -> Result<Vec<Uuid>> {
+    users::lock_shared(&mut *tx, customers).await?;
+    Ok(store::frozen(&mut *tx, customers).await?)
 }
 
 pub async fn is_closed(app: &App, user_id: Uuid) -> Result<bool> {

@@ -18,22 +18,24 @@ mod store;
 mod types;
 mod writes;
 
+use std::collections::HashMap;
 use std::future::Future;
 
 use chrono::TimeDelta;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::mails;
+use crate::platform::batcher::Lookup;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
 pub use holds::{HeldFilter, end_wait, hold, list_held, release};
 pub use metadata::{KEY_CHARS_MAX, KEYS_MAX, Metadata, NewMetadata, VALUE_CHARS_MAX};
 pub use store::{COLUMNS, Row};
-use writes::{Advance, Advances, Insert, Inserts, RepeatableAdvances};
+use writes::{Advance, Advances, Insert, Inserts, RepeatableAdvances, Wait, Waits};
 
 pub use types::{
     Approved, Child, Destination, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider,
@@ -145,6 +147,16 @@ where
     queue::step_due(&Steps { app, kinds, step }, app.queue(), limit).await
 }
 
+/// The same, one step a row.
+pub async fn claim_due<'a, F, Fut>(app: &'a App, kind: Kind, limit: i64, step: F) -> Result<Vec<queue::Step<'a>>>
+where
+    F: Fn(App, Transaction) -> Fut + Send + Sync + 'a,
+    Fut: Future<Output = Result<Transaction>> + Send + 'a,
+{
+    let kinds = vec![kind.name().to_owned()];
+    queue::claim_due(Steps { app, kinds, step }, app.queue(), limit).await
+}
+
 /// The rows of some kinds, and what a step of one is.
 struct Steps<'a, F> {
     app: &'a App,
@@ -192,7 +204,9 @@ async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
         return Ok(());
     }
     match app.queue().after(id, row.attempts, error, RETRY_MINUTES) {
-        Next::Again { due_at, attempts } => Ok(store::defer(&app.db, id, row.version, due_at, attempts).await?),
+        Next::Again { due_at, attempts } => {
+            app.batchers.join::<Waits>(app, Wait { id, version: row.version, due_at, attempts }).await
+        }
         Next::GiveUp { failures } => {
             let reason = format!("gave up after {failures} failures: {}", error.chain());
             holds::put_on_hold(app, &row.try_into()?, Hold::GaveUp, &reason).await
@@ -242,6 +256,25 @@ pub async fn advance_within(app: &App, db: impl PgExecutor<'_>, row: &Transactio
     writes::advance_within(db, &step).await?.ok_or(Error::StaleState)?.try_into()
 }
 
+/// The same of many rows; those that somebody else moved first are left out.
+pub async fn advance_all_within(
+    app: &App,
+    tx: &mut PgConnection,
+    rows: &[(&Transaction, &Move)],
+) -> Result<HashMap<Uuid, Transaction>> {
+    let now = app.clock.now();
+    let step = |(row, to): &(&Transaction, &Move)| Advance {
+        id: row.id,
+        version: row.version,
+        to: (*to).clone(),
+        now,
+        news: None,
+    };
+    let steps: Vec<Advance> = rows.iter().map(step).collect();
+    let moved = writes::advance_firsts(tx, &steps).await?.into_iter();
+    moved.map(|row| Ok((row.id, row.try_into()?))).collect()
+}
+
 /// Tells metrics, log and worker of a move that is in the database.
 pub fn announce(app: &App, row: &Transaction, to: &Move) {
     let (kind, from, state) = (row.kind.name(), row.state.name(), to.state.name());
@@ -268,7 +301,8 @@ pub async fn lock(db: impl PgExecutor<'_>, row: &Transaction) -> Result<()> {
 
 /// Nothing is wrong and nothing is new: look again after `pause`.
 pub async fn wait(app: &App, row: &Transaction, pause: TimeDelta) -> Result<Transaction> {
-    store::defer(&app.db, row.id, row.version, app.clock.now() + pause, 0).await?;
+    let due_at = app.clock.now() + pause;
+    app.batchers.join::<Waits>(app, Wait { id: row.id, version: row.version, due_at, attempts: 0 }).await?;
     Ok(row.clone())
 }
 
@@ -302,9 +336,9 @@ pub async fn find(app: &App, id: Uuid) -> Result<Transaction> {
     store::find(&app.db, id).await?.ok_or(Error::NotFound("transaction"))?.try_into()
 }
 
-/// Whether it has waited for a person, or for a payout that was begun before.
+/// Whether it has waited for a person, or for a payout that was begun before. One that was reserved, and moved once more since, has not.
 pub async fn has_waited(app: &App, row: &Transaction) -> Result<bool> {
-    Ok(store::has_waited(&app.db, row.id).await?)
+    Ok(row.version > 2 && store::has_waited(&app.db, row.id).await?)
 }
 
 /// Those of them that there are, newest first.
@@ -354,6 +388,26 @@ pub async fn find_own(app: &App, user_id: Uuid, id: Uuid) -> Result<Transaction>
     if row.user_id == user_id && row.is_shown_to_owner() { Ok(row) } else { Err(Error::NotFound("transaction")) }
 }
 
+struct ByProvider;
+
+impl Lookup for ByProvider {
+    type Context = App;
+    type Key = (Kind, Uuid, Option<Uuid>);
+    type Found = Row;
+
+    async fn find(app: &App, objects: &[Self::Key]) -> Result<Vec<(Self::Key, Row)>> {
+        let rows = store::find_for_provider(&app.db, objects).await?;
+        let of = |object: &Self::Key| {
+            let (kind, id, reference) = *object;
+            let mut of_kind = rows.iter().filter(|row| row.kind == kind.name());
+            let own = of_kind.clone().find(|row| row.provider_id == Some(id));
+            // The object's own row comes before the row that its reference names.
+            own.or_else(|| of_kind.find(|row| Some(row.id) == reference)).map(|row| (*object, row.clone()))
+        };
+        Ok(objects.iter().filter_map(of).collect())
+    }
+}
+
 /// The row that an object of Revio's belongs to: by the object's id, or, while our own answer is still on its way, by the
 /// reference that we gave it.
 pub async fn find_for_provider(
@@ -362,7 +416,7 @@ pub async fn find_for_provider(
     provider_id: Uuid,
     reference: Option<Uuid>,
 ) -> Result<Option<Transaction>> {
-    let found = store::find_for_provider(&app.db, kind.name(), provider_id, reference).await?;
+    let found = app.batchers.look_up::<ByProvider>(app, (kind, provider_id, reference)).await?;
     found.map(Transaction::try_from).transpose()
 }
 

@@ -38,6 +38,7 @@
 //! after a payment puts the row on hold for a person and is never credited by itself.
 
 pub mod approval;
+mod beginnings;
 pub mod cancelling;
 mod late_outcomes;
 mod payouts;
@@ -63,6 +64,7 @@ use crate::money::transactions::{
 use crate::money::{bank_accounts, provider_fees, provider_objects, restrictions};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
+use crate::platform::queue;
 use crate::provider::revio::types::Payment;
 use crate::provider::revio::{Payout, PayoutStatus};
 
@@ -150,6 +152,11 @@ async fn insert_asked(
 
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
     transactions::step_due(app, &[Kind::Withdrawal], limit, |app, row| async move { step(&app, &row).await }).await
+}
+
+/// The same, one step a row.
+pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
+    transactions::claim_due(app, Kind::Withdrawal, limit, |app, row| async move { step(&app, &row).await }).await
 }
 
 /// Looks after withdrawals whose rows were lost with an older database; the worker calls it.

@@ -16,6 +16,8 @@
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
+use std::hash::Hash;
+use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +26,7 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::platform::database::{Db, Transaction};
 use crate::platform::error::{Error, Fault, Result};
 
 /// Some seconds' worth at the worst: who came later would be answered too late.
@@ -36,6 +39,68 @@ pub enum Patience {
     Little,
     /// Alone.
     Enough,
+}
+
+/// The SQL transaction of a run. Who holds a row for longer than the lock timeout keeps only those waiting who want that row.
+pub async fn begin(db: &Db, patience: Patience) -> Result<Transaction> {
+    Ok(db
+        .begin_with(match patience {
+            Patience::Little => "begin; set local lock_timeout = '20ms'",
+            Patience::Enough => "begin",
+        })
+        .await?)
+}
+
+/// The same for what is only done once more where a crash of PostgreSQL loses it (docs/decisions/051): nobody waits for the disk.
+pub async fn begin_repeatable(db: &Db, patience: Patience) -> Result<Transaction> {
+    Ok(db
+        .begin_with(match patience {
+            Patience::Little => "begin; set local lock_timeout = '20ms'; set local synchronous_commit = off",
+            Patience::Enough => "begin; set local synchronous_commit = off",
+        })
+        .await?)
+}
+
+/// In rounds, so that of those that have a key in common each comes after what became of the one before it.
+pub fn rounds<T, K: Eq + Hash>(items: impl IntoIterator<Item = T>, key: impl Fn(&T) -> Option<K>) -> Vec<Vec<T>> {
+    let (mut rounds, mut seen) = (Vec::<Vec<T>>::new(), HashMap::<K, usize>::new());
+    for item in items {
+        let before = key(&item).map_or(0, |key| {
+            let times = seen.entry(key).or_default();
+            std::mem::replace(times, times.saturating_add(1))
+        });
+        match rounds.get_mut(before) {
+            Some(round) => round.push(item),
+            None => rounds.push(vec![item]),
+        }
+    }
+    rounds
+}
+
+/// What is only looked up, by a key each: never as it was before somebody asked.
+pub trait Lookup: 'static {
+    type Context: Clone + Send + Sync + 'static;
+    type Key: Copy + Eq + Hash + Send + Sync + 'static;
+    type Found: Clone + Send + 'static;
+
+    /// Of those that there are.
+    fn find(
+        context: &Self::Context,
+        keys: &[Self::Key],
+    ) -> impl Future<Output = Result<Vec<(Self::Key, Self::Found)>>> + Send;
+}
+
+struct Lookups<L>(PhantomData<L>);
+
+impl<L: Lookup> Batch for Lookups<L> {
+    type Context = L::Context;
+    type Item = L::Key;
+    type Done = Option<L::Found>;
+
+    async fn run(context: &L::Context, keys: &[L::Key], _: Patience) -> Result<Vec<Option<L::Found>>> {
+        let found: HashMap<_, _> = L::find(context, keys).await?.into_iter().collect();
+        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+    }
 }
 
 /// What is written together. One line a type and process.
@@ -90,6 +155,11 @@ impl Batchers {
             }
         }
         told.await.unwrap_or_else(|_| Err(Error::internal("a batch ended without a word")))
+    }
+
+    /// Looks something up with whatever else there is to look up.
+    pub async fn look_up<L: Lookup>(&self, context: &L::Context, key: L::Key) -> Result<Option<L::Found>> {
+        self.join::<Lookups<L>>(context, key).await
     }
 
     fn line<B: Batch>(&self) -> Arc<Line<B>> {
@@ -220,6 +290,13 @@ mod tests {
         assert!(matches!(done, Ok(Err(Error::Unavailable(_)))), "nobody knows whether it was written");
         context.may.add_permits(1);
         assert_eq!(batchers.join::<Doubles>(&context, 5).await.expect("the line goes on"), 10);
+    }
+
+    #[test]
+    fn of_those_with_a_key_in_common_each_comes_after_the_one_before_it() {
+        let odd = |n: &u32| (n % 2 == 1).then_some(n % 4);
+        assert_eq!(rounds([1, 2, 5, 4, 3, 9], odd), [vec![1, 2, 4, 3], vec![5], vec![9]]);
+        assert_eq!(rounds(Vec::<u32>::new(), odd), Vec::<Vec<u32>>::new());
     }
 
     #[tokio::test]

@@ -13,11 +13,12 @@
 //! The surroundings are PostgreSQL, TigerBeetle, Redis, the network, and Revio when it cannot answer or will not let us in: an
 //! outage is nobody's row's fault, and when it ends every row goes on within a minute, without a person.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use chrono::TimeDelta;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
@@ -29,8 +30,6 @@ use crate::platform::telemetry::Metrics;
 pub const LEASE: TimeDelta = TimeDelta::seconds(90);
 /// One execution of a payout and a few calls of the ledger fit into it.
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
-/// As many as a worker claims: a row that waits for its turn would outlive its lease.
-const STEPS_AT_ONCE: usize = 16;
 /// Minutes after each fault of a row; after the last one it is given up.
 pub const RETRY_MINUTES: &[i64] = &[0, 1, 5, 15];
 /// Every row goes on within a minute of an outage's end.
@@ -104,14 +103,26 @@ pub struct Tools<'a> {
     pub setbacks: &'a Setbacks,
 }
 
-/// Claims due rows and steps each of them; one row's failure is that row's alone. How many were claimed.
+/// Claims due rows and steps each of them, all at once: one that waited for its turn would outlive its lease. One row's failure is that
+/// row's alone. How many were claimed.
 pub async fn step_due<W: Work>(work: &W, tools: Tools<'_>, limit: i64) -> Result<usize> {
     let claimed = work.claim(tools.lease(), limit).await?;
-    let count = claimed.len();
-    stream::iter(claimed)
-        .for_each_concurrent(STEPS_AT_ONCE, |row| async move { step_one(work, tools, &row).await })
-        .await;
-    Ok(count)
+    let steps = join_all(claimed.iter().map(|row| step_one(work, tools, row)));
+    Ok(steps.await.len())
+}
+
+/// The step of a row that is claimed: it is to begin at once.
+pub type Step<'a> = BoxFuture<'a, ()>;
+
+/// Claims due rows; whoever asks takes their steps, and claims again before the last of them has ended.
+pub async fn claim_due<'a, W: Work + Send + 'a>(work: W, tools: Tools<'a>, limit: i64) -> Result<Vec<Step<'a>>> {
+    let claimed = work.claim(tools.lease(), limit).await?;
+    let work = Arc::new(work);
+    let step = |row| {
+        let work = Arc::clone(&work);
+        async move { step_one(&*work, tools, &row).await }.boxed()
+    };
+    Ok(claimed.into_iter().map(step).collect())
 }
 
 async fn step_one<W: Work>(work: &W, tools: Tools<'_>, row: &W::Claimed) {

@@ -4,9 +4,12 @@
 //! nothing more and finishes what it has in hand. A loop that ends for any other reason ends the process: the orchestrator
 //! starts a new one, and every row that was in hand comes due again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -19,15 +22,26 @@ use crate::money::{
     adjustments, deposits, journals, requests, restrictions, reversals, safe_mode, transactions, withdrawals,
 };
 use crate::platform::error::{Error, Result};
+use crate::platform::queue::Step;
 use crate::webhooks::outgoing::{deliveries, deliveries::Lane, sources};
 use crate::webhooks::{inbox, refused};
 
-/// As many as are stepped at once: none of them waits for its turn while its lease runs.
+/// As many as are stepped at once.
 const BATCH: i64 = 16;
+/// Of a kind whose steps wait for Revio so many are in hand at once …
+const IN_HAND: usize = 256;
+/// … and as soon as there is room for so many, as many are claimed: a slow one holds up no other.
+const CLAIM: u32 = 128;
+/// How long a loop that has just looked lets come what comes, when it is woken: each look is a statement. Those of the queues take what
+/// came together.
+const GATHER: Duration = Duration::from_millis(50);
+const GATHER_ROWS: Duration = Duration::from_millis(10);
 /// Longer than any batch takes: its steps have a deadline of 60 s and run at once. What hangs beyond that is PostgreSQL.
 const BATCH_DEADLINE: Duration = Duration::from_secs(80);
 /// How long a loop waits after a failure of its own (PostgreSQL away).
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// Of the queues, and of most others: how often they look without being woken.
+const PERIOD: Duration = Duration::from_secs(1);
 /// A wake-up says that money can move on. A task that looks less often than this has nothing to do with that, and one that
 /// looks more often does so to gather what comes.
 const WOKEN_PERIOD_MIN: Duration = Duration::from_millis(500);
@@ -49,8 +63,6 @@ pub static OTHER_LEGS: &[OtherLeg] = &[
     },
 ];
 
-type Step = fn(&App) -> BoxFuture<'_, Result<bool>>;
-
 struct Task {
     name: &'static str,
     /// The safety net: how often it looks without being woken.
@@ -58,61 +70,40 @@ struct Task {
     /// Loops of this kind in one process: a batch that waits for Revio does not keep the next one waiting.
     loops: usize,
     /// True when there may be more to do at once.
-    step: Step,
+    step: fn(&App) -> BoxFuture<'_, Result<bool>>,
 }
 
-static TASKS: [Task; 22] = [
-    Task {
-        name: "inbox",
-        period: Duration::from_secs(1),
-        loops: 4,
-        step: |app| Box::pin(full(inbox::step_due(app, BATCH))),
-    },
-    Task {
-        name: "deposits",
-        period: Duration::from_secs(1),
-        loops: 2,
-        step: |app| Box::pin(full(deposits::step_due(app, BATCH))),
-    },
-    Task {
-        name: "withdrawals",
-        period: Duration::from_secs(1),
-        loops: 4,
-        step: |app| Box::pin(full(withdrawals::step_due(app, BATCH))),
-    },
-    Task {
-        name: "reversals",
-        period: Duration::from_secs(1),
-        loops: 1,
-        step: |app| Box::pin(full(reversals::step_due(app, BATCH))),
-    },
+/// Rows whose steps wait for Revio, many at once.
+struct Queue {
+    name: &'static str,
+    claim: fn(&App) -> BoxFuture<'_, Result<Vec<Step<'_>>>>,
+}
+
+static QUEUES: [Queue; 3] = [
+    Queue { name: "inbox", claim: |app| Box::pin(inbox::claim_due(app, CLAIM.into())) },
+    Queue { name: "deposits", claim: |app| Box::pin(deposits::claim_due(app, CLAIM.into())) },
+    Queue { name: "withdrawals", claim: |app| Box::pin(withdrawals::claim_due(app, CLAIM.into())) },
+];
+
+static TASKS: [Task; 19] = [
+    Task { name: "reversals", period: PERIOD, loops: 1, step: |app| Box::pin(full(reversals::step_due(app, BATCH))) },
     Task {
         name: "adjustments",
-        period: Duration::from_secs(1),
+        period: PERIOD,
         loops: 1,
         step: |app| Box::pin(full(adjustments::step_due(app, BATCH))),
     },
-    Task {
-        name: "journals",
-        period: Duration::from_secs(1),
-        loops: 1,
-        step: |app| Box::pin(full(journals::step_due(app, BATCH))),
-    },
+    Task { name: "journals", period: PERIOD, loops: 1, step: |app| Box::pin(full(journals::step_due(app, BATCH))) },
     Task {
         name: "mails",
         period: Duration::from_secs(2),
         loops: 1,
         step: |app| Box::pin(full(mails::step_due(app, BATCH))),
     },
-    Task {
-        name: "outgoing events",
-        period: Duration::from_secs(1),
-        loops: 1,
-        step: |app| Box::pin(sources::step(app)),
-    },
+    Task { name: "outgoing events", period: PERIOD, loops: 1, step: |app| Box::pin(sources::step(app)) },
     Task {
         name: "outgoing",
-        period: Duration::from_secs(1),
+        period: PERIOD,
         loops: 2,
         step: |app| Box::pin(full(deliveries::step_due(app, Lane::Fast, BATCH))),
     },
@@ -136,12 +127,7 @@ static TASKS: [Task; 22] = [
         step: |app| Box::pin(full(restrictions::step_due(app, BATCH))),
     },
     Task { name: "requests", period: Duration::from_secs(60), loops: 1, step: |app| Box::pin(requests::expire(app)) },
-    Task {
-        name: "ledger watch",
-        period: Duration::from_secs(1),
-        loops: 1,
-        step: |app| Box::pin(projector::watch(app)),
-    },
+    Task { name: "ledger watch", period: PERIOD, loops: 1, step: |app| Box::pin(projector::watch(app)) },
     Task {
         name: "lost withdrawals",
         period: Duration::from_secs(60),
@@ -233,8 +219,16 @@ pub fn start(app: &App, stop: &CancellationToken) -> JoinSet<&'static str> {
     for task in TASKS.iter().flat_map(|task| std::iter::repeat_n(task, task.loops)) {
         let (app, stop) = (app.clone(), stop.clone());
         tasks.spawn(async move {
-            run(&app, task, &stop).await;
+            let rhythm = Rhythm { name: task.name, period: task.period, gather: GATHER };
+            run(&app, rhythm, &stop, || (task.step)(&app)).await;
             task.name
+        });
+    }
+    for queue in &QUEUES {
+        let (app, stop) = (app.clone(), stop.clone());
+        tasks.spawn(async move {
+            work_off(&app, queue, &stop).await;
+            queue.name
         });
     }
     let (app, stop) = (app.clone(), stop.clone());
@@ -245,23 +239,70 @@ pub fn start(app: &App, stop: &CancellationToken) -> JoinSet<&'static str> {
     tasks
 }
 
-async fn run(app: &App, task: &Task, stop: &CancellationToken) {
+/// Claims whenever there is room for it, and goes on with what is in hand meanwhile. Returns when the last step has ended.
+async fn work_off(app: &App, queue: &Queue, stop: &CancellationToken) {
+    let room = &Semaphore::new(IN_HAND);
+    // As many as there is room for.
+    let (hand, mut in_hand) = mpsc::unbounded_channel();
+    let claiming = async move {
+        let claim = async || {
+            let mut places = room.acquire_many(CLAIM).await.map_err(Error::internal)?;
+            let steps = (queue.claim)(app).await?;
+            let full = places.num_permits() == steps.len();
+            for step in steps {
+                let place = places.split(1);
+                let step = step.inspect(move |()| drop(place)).boxed();
+                hand.send(step).map_err(|_| Error::internal("nobody takes the steps"))?;
+            }
+            Ok(full)
+        };
+        let rhythm = Rhythm { name: queue.name, period: PERIOD, gather: GATHER_ROWS };
+        run(app, rhythm, stop, || claim().boxed()).await;
+    };
+    let stepping = async {
+        let mut steps = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(step) = in_hand.recv() => steps.push(step),
+                Some(()) = steps.next() => {}
+                else => break,
+            }
+        }
+    };
+    tokio::join!(claiming, stepping);
+}
+
+struct Rhythm {
+    name: &'static str,
+    period: Duration,
+    gather: Duration,
+}
+
+async fn run<'a>(
+    app: &'a App,
+    rhythm: Rhythm,
+    stop: &CancellationToken,
+    look: impl Fn() -> BoxFuture<'a, Result<bool>>,
+) {
     while !stop.is_cancelled() {
+        let looked = Instant::now();
         // Registered before looking: what becomes due from here on wakes it.
         let mut woken = std::pin::pin!(app.notifier.woken());
         woken.as_mut().enable();
-        let stepped = tokio::time::timeout(BATCH_DEADLINE, (task.step)(app)).await;
+        let stepped = tokio::time::timeout(BATCH_DEADLINE, look()).await;
         let pause = match stepped.unwrap_or_else(|elapsed| Err(Error::unavailable(elapsed))) {
             Ok(true) => continue,
-            Ok(false) => jittered(task.period),
+            Ok(false) => jittered(rhythm.period),
             Err(error) => {
-                tracing::warn!(task = task.name, error = error.chain(), "a task could not look for work");
+                tracing::warn!(task = rhythm.name, error = error.chain(), "a task could not look for work");
                 FAILURE_PAUSE
             }
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = woken, if (WOKEN_PERIOD_MIN..=WOKEN_PERIOD_MAX).contains(&task.period) => {}
+            () = woken, if (WOKEN_PERIOD_MIN..=WOKEN_PERIOD_MAX).contains(&rhythm.period) => {
+                sleep(rhythm.gather.saturating_sub(looked.elapsed())).await;
+            }
             () = sleep(pause) => {}
         }
     }

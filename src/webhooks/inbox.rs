@@ -15,6 +15,7 @@ pub mod rotation;
 pub mod routes;
 pub mod staff;
 mod store;
+mod writes;
 
 use aws_lc_rs::digest;
 use serde_json::{Value, json};
@@ -34,8 +35,9 @@ use crate::webhooks::inbox::event::{Event, Subject};
 use crate::webhooks::refused;
 
 pub use content::Content;
-use store::Claimed;
+use store::{Claimed, Ended};
 pub use store::{DeadFilter, Delivery, LogFilter, LogRow};
+use writes::{Ends, Receipts};
 
 /// Of a body that nobody signed, only so much is kept.
 const UNVERIFIED_BYTES_MAX: usize = 2048;
@@ -109,7 +111,7 @@ pub async fn receive(app: &App, call: &Call<'_>) -> Result<Verdict> {
         Err(reason) => {
             if refused::keeps(app, &call.source_address).await? {
                 let delivery = delivery(app, call, Verdict::BadSignature)?.because(&reason.to_string());
-                store::insert(&app.db, &delivery).await?;
+                app.batchers.join::<Receipts>(app, delivery).await?;
             }
             Verdict::BadSignature
         }
@@ -123,29 +125,25 @@ pub async fn receive(app: &App, call: &Call<'_>) -> Result<Verdict> {
 
 async fn accept(app: &App, call: &Call<'_>) -> Result<Verdict> {
     let event = Event::parse(call.body);
-    if let Some(verdict) = event.as_ref().and_then(|event| unusable(app, event)) {
-        store::insert(&app.db, &delivery(app, call, verdict)?.about(event)).await?;
-        return Ok(verdict);
-    }
-    let accepted = delivery(app, call, Verdict::Accepted)?.about(event);
-    if store::insert(&app.db, &accepted).await? {
-        log_stored(&accepted);
+    let verdict = event.as_ref().and_then(|event| unusable(app, event)).unwrap_or(Verdict::Accepted);
+    let delivery = delivery(app, call, verdict)?.about(event.clone());
+    let id = delivery.id;
+    let verdict = app.batchers.join::<Receipts>(app, delivery).await?;
+    if verdict == Verdict::Accepted {
+        log_stored(id, event.as_ref());
         app.crash.at("inbox.stored")?;
-        return Ok(Verdict::Accepted);
     }
-    store::insert(&app.db, &delivery(app, call, Verdict::Duplicate)?).await?;
-    Ok(Verdict::Duplicate)
+    Ok(verdict)
 }
 
 /// From the request that brought it to the event, and on to what it is about; our reference at Revio is a row's id.
-fn log_stored(accepted: &Delivery) {
-    let event = accepted.event.as_ref();
+fn log_stored(id: Uuid, event: Option<&Event>) {
     let object = event.and_then(|event| match event.subject {
         Some(Subject::Purchase(id) | Subject::Payout(id)) => Some(field::display(id)),
         None => None,
     });
     let row = event.and_then(|event| event.reference).filter(|id| provider_objects::is_row_id(*id)).map(field::display);
-    tracing::info!(webhook.id = %accepted.id, object.id = object, transaction.id = row, "an event is stored");
+    tracing::info!(webhook.id = %id, object.id = object, transaction.id = row, "an event is stored");
 }
 
 /// Why a genuine event is not acted on.
@@ -191,6 +189,11 @@ impl Delivery {
 /// Acts on what is due; the worker calls it. How many were claimed.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
     queue::step_due(&Events(app), app.queue(), limit).await
+}
+
+/// The same, one step a row.
+pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
+    queue::claim_due(Events(app), app.queue(), limit).await
 }
 
 struct Events<'a>(&'a App);
@@ -274,7 +277,7 @@ async fn act(app: &App, event: &Event) -> Result<State> {
 
 async fn finish(app: &App, event: &Claimed, state: State) -> Result<()> {
     let now = app.clock.now();
-    store::finish(&app.db, event, state, now).await?;
+    app.batchers.join::<Ends>(app, Ended { id: event.id, leased_until: event.due_at, state, at: now }).await?;
     let event_type = event.event_type.as_deref().unwrap_or("unknown");
     let seconds = (now - event.received_at).as_seconds_f64();
     app.metrics.webhook_effect_seconds.with_label_values(&[event_type]).observe(seconds);

@@ -80,9 +80,9 @@ pub async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("select from users where id = $1 for no key update", id).execute(db).await.map(drop)
 }
 
-/// The same, beside others who lock like this.
-pub async fn lock_shared(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("select from users where id = $1 for share", id).execute(db).await.map(drop)
+/// The same of some, beside others who lock like this.
+pub async fn lock_shared(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!("select from users where id = any($1) order by id for share", ids).execute(db).await.map(drop)
 }
 
 /// The role as it is, until the end of the transaction.
@@ -90,10 +90,6 @@ pub(super) async fn lock_role(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result
     sqlx::query_scalar!(r#"select role as "role: Role" from users where id = $1 for update"#, id)
         .fetch_optional(db)
         .await
-}
-
-pub(super) async fn role(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Role>> {
-    sqlx::query_scalar!(r#"select role as "role: Role" from users where id = $1"#, id).fetch_optional(db).await
 }
 
 /// Until the end of the transaction nobody else changes anybody's role.

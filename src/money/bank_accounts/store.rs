@@ -7,6 +7,7 @@ use crate::identity::rotation::KeyUse;
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::Encrypted;
 
+#[derive(Clone)]
 pub(super) struct Row {
     pub(super) id: Uuid,
     pub(super) details: Vec<u8>,
@@ -110,8 +111,8 @@ pub(super) async fn erase(
     .map(drop)
 }
 
-pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
-    rows!("where id = $1", id).fetch_optional(db).await
+pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {
+    rows!("where id = any($1)", ids).fetch_all(db).await
 }
 
 pub(super) async fn exists(db: impl PgExecutor<'_>, user_id: Uuid, id: Uuid) -> sqlx::Result<bool> {

@@ -6,18 +6,28 @@ use uuid::Uuid;
 use super::ObjectKind;
 use crate::platform::clock::DateTime;
 
-pub(super) struct Row<'a> {
+/// What Revio says of an object, to be noted.
+pub(super) struct Note {
     pub(super) id: Uuid,
-    pub(super) kind: &'a str,
+    pub(super) kind: ObjectKind,
     pub(super) transaction_id: Option<Uuid>,
     pub(super) related_id: Option<Uuid>,
-    pub(super) status: &'a str,
+    pub(super) status: String,
     pub(super) amount_minor: Option<i64>,
     pub(super) fee_minor: Option<i64>,
-    pub(super) currency: Option<&'a str>,
+    pub(super) currency: Option<String>,
     pub(super) is_outgoing: Option<bool>,
     pub(super) created_on: Option<i64>,
     pub(super) updated_on: Option<i64>,
+    pub(super) now: DateTime,
+}
+
+/// What an event says of when an object changed.
+pub(super) struct Announcement {
+    pub(super) id: Uuid,
+    pub(super) kind: ObjectKind,
+    pub(super) updated_on: i64,
+    pub(super) now: DateTime,
 }
 
 /// What we know of an object.
@@ -42,14 +52,20 @@ pub struct Known {
     pub refusals: i32,
 }
 
-impl Row<'_> {
+impl Note {
+    /// Revio has told something newer, or of something newer.
+    pub(super) fn is_older_than(&self, known: &Known) -> bool {
+        let newest = known.updated_on.max(known.announced_on);
+        self.updated_on.zip(newest).is_some_and(|(told, newest)| told < newest)
+    }
+
     /// Nothing is to be written then.
     pub(super) fn says_the_same(&self, known: &Known) -> bool {
         (self.transaction_id.is_none() || self.transaction_id == known.transaction_id)
             && self.status == known.status
             && self.amount_minor == known.amount_minor
             && self.fee_minor == known.fee_minor
-            && self.currency == known.currency.as_deref()
+            && self.currency == known.currency
             && self.is_outgoing == known.is_outgoing
             && self.updated_on == known.updated_on
     }
@@ -75,16 +91,27 @@ pub(super) async fn related_to(db: impl PgExecutor<'_>, purchase_id: Uuid) -> sq
     known!("where related_id = $1 order by updated_on, first_seen_at, id", purchase_id).fetch_all(db).await
 }
 
-pub(super) async fn of_transaction(db: impl PgExecutor<'_>, id: Uuid, kind: &str) -> sqlx::Result<Vec<Known>> {
-    known!("where transaction_id = $1 and kind = $2 order by first_seen_at, id", id, kind).fetch_all(db).await
+pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Known>> {
+    known!("where id = any($1)", ids).fetch_all(db).await
 }
 
-/// What is written stands unless somebody wrote something newer meanwhile.
-pub(super) async fn upsert(db: impl PgExecutor<'_>, row: &Row<'_>, now: DateTime) -> sqlx::Result<()> {
+/// Those of each row oldest first.
+pub(super) async fn payouts_of(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result<Vec<Known>> {
+    known!("where transaction_id = any($1) and kind = 'payout' order by first_seen_at, id", rows).fetch_all(db).await
+}
+
+/// What is written stands unless somebody wrote something newer meanwhile. Each object once.
+pub(super) async fn upsert(db: impl PgExecutor<'_>, notes: &[&Note]) -> sqlx::Result<()> {
+    let numbers = |of: fn(&Note) -> Option<i64>| notes.iter().map(|note| of(note)).collect::<Vec<Option<i64>>>();
+    let ids = |of: fn(&Note) -> Option<Uuid>| notes.iter().map(|note| of(note)).collect::<Vec<Option<Uuid>>>();
     let upsert = sqlx::query!(
         "insert into provider_objects as o (id, kind, transaction_id, related_id, status, amount_minor, fee_minor, currency,
                                             is_outgoing, created_on, updated_on, first_seen_at, last_seen_at, changed_at, status_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $12, $12)
+         select n.*, n.now, n.now, n.now
+           from unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::bigint[], $8::text[],
+                       $9::boolean[], $10::bigint[], $11::bigint[], $12::timestamptz[])
+                as n (id, kind, transaction_id, related_id, status, amount_minor, fee_minor, currency, is_outgoing, created_on,
+                      updated_on, now)
          on conflict (id) do update
             set kind = case when o.kind = 'payment' then excluded.kind else o.kind end,
                 transaction_id = coalesce(excluded.transaction_id, o.transaction_id), status = excluded.status,
@@ -95,45 +122,41 @@ pub(super) async fn upsert(db: impl PgExecutor<'_>, row: &Row<'_>, now: DateTime
                 changed_at = excluded.changed_at,
                 status_at = case when o.status = excluded.status then o.status_at else excluded.status_at end
           where o.updated_on is null or excluded.updated_on is null or excluded.updated_on >= o.updated_on",
-        row.id,
-        row.kind,
-        row.transaction_id,
-        row.related_id,
-        row.status,
-        row.amount_minor,
-        row.fee_minor,
-        row.currency,
-        row.is_outgoing,
-        row.created_on,
-        row.updated_on,
-        now
+        &ids(|note| Some(note.id)) as _,
+        &notes.iter().map(|note| note.kind.name().to_owned()).collect::<Vec<String>>(),
+        &ids(|note| note.transaction_id) as _,
+        &ids(|note| note.related_id) as _,
+        &notes.iter().map(|note| note.status.clone()).collect::<Vec<String>>(),
+        &numbers(|note| note.amount_minor) as _,
+        &numbers(|note| note.fee_minor) as _,
+        &notes.iter().map(|note| note.currency.clone()).collect::<Vec<Option<String>>>() as _,
+        &notes.iter().map(|note| note.is_outgoing).collect::<Vec<Option<bool>>>() as _,
+        &numbers(|note| note.created_on) as _,
+        &numbers(|note| note.updated_on) as _,
+        &notes.iter().map(|note| note.now).collect::<Vec<DateTime>>()
     );
     upsert.execute(db).await.map(drop)
 }
 
-/// An object that is not known yet is `announced` until Revio is asked.
-pub(super) async fn announce(
-    db: impl PgExecutor<'_>,
-    kind: &str,
-    id: Uuid,
-    updated_on: i64,
-    now: DateTime,
-) -> sqlx::Result<()> {
+/// An object that is not known yet is `announced` until Revio is asked. Of one that is named more than once the newest counts.
+pub(super) async fn announce(db: impl PgExecutor<'_>, announcements: &[Announcement]) -> sqlx::Result<()> {
     let announced = sqlx::query!(
         "insert into provider_objects as o (id, kind, status, announced_on, first_seen_at, last_seen_at, changed_at, status_at)
-         values ($1, $2, 'announced', $3, $4, $4, $4, $4)
+         select distinct on (id) id, kind, 'announced', told, now, now, now, now
+           from unnest($1::uuid[], $2::text[], $3::bigint[], $4::timestamptz[]) as n (id, kind, told, now)
+          order by id, told desc
          on conflict (id) do update set announced_on = excluded.announced_on, last_seen_at = excluded.last_seen_at
           where o.announced_on is null or o.announced_on < excluded.announced_on",
-        id,
-        kind,
-        updated_on,
-        now
+        &announcements.iter().map(|object| object.id).collect::<Vec<Uuid>>(),
+        &announcements.iter().map(|object| object.kind.name().to_owned()).collect::<Vec<String>>(),
+        &announcements.iter().map(|object| object.updated_on).collect::<Vec<i64>>(),
+        &announcements.iter().map(|object| object.now).collect::<Vec<DateTime>>()
     );
     announced.execute(db).await.map(drop)
 }
 
-pub(super) async fn count_execution(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx::Result<()> {
-    let counted = sqlx::query!("update provider_objects set executions = executions + 1 where id = $1", payout);
+pub(super) async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) -> sqlx::Result<()> {
+    let counted = sqlx::query!("update provider_objects set executions = executions + 1 where id = any($1)", payouts);
     counted.execute(db).await.map(drop)
 }
 

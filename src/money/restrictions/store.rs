@@ -241,6 +241,15 @@ pub(super) async fn release_unfrozen(db: impl PgExecutor<'_>, reason: &str, now:
     Ok(done.execute(db).await?.rows_affected())
 }
 
+pub(super) async fn frozen(db: impl PgExecutor<'_>, customers: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    let frozen = sqlx::query_scalar!(
+        "select user_id from restrictions
+          where user_id = any($1) and kind = 'freeze' and state in ('initiated', 'in_force', 'lifting')",
+        customers
+    );
+    frozen.fetch_all(db).await
+}
+
 pub(super) async fn is_imposed(db: impl PgExecutor<'_>, user_id: Uuid, kind: &str) -> sqlx::Result<bool> {
     let found = sqlx::query_scalar!(
         r#"select exists (select 1 from restrictions

@@ -67,8 +67,9 @@ macro_rules! items {
     ($after:tt $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Row,
-            r#"select i.id, i.kind as "kind: ItemKind", i.transaction_id, t.user_id as "user_id?", i.provider_id, i.amount_minor,
-                      i.currency, i.taken_minor, i.opened_at, i.booked_at
+            r#"select i.id as "id!", i.kind as "kind!: ItemKind", i.transaction_id, t.user_id as "user_id?", i.provider_id,
+                      i.amount_minor as "amount_minor!", i.currency as "currency!", i.taken_minor as "taken_minor!",
+                      i.opened_at as "opened_at!", i.booked_at
                  from suspense_items i left join transactions t on t.id = i.transaction_id "# + $after
             $(, $argument)*
         )
@@ -162,8 +163,8 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
     items!("where i.id = $1", id).fetch_optional(db).await?.map(Item::try_from).transpose()
 }
 
-pub(super) async fn find_by_provider(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Item>> {
-    items!("where i.provider_id = $1", id).fetch_optional(db).await?.map(Item::try_from).transpose()
+pub(super) async fn find_by_provider(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Item>> {
+    items!("where i.provider_id = any($1)", ids).fetch_all(db).await?.into_iter().map(Item::try_from).collect()
 }
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Item>> {

@@ -232,24 +232,18 @@ pub(super) async fn has_waited(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Resul
     waited.fetch_one(db).await
 }
 
-/// The object's own row comes before the row that its reference names.
+/// The rows of these objects, and those that their references name.
 pub(super) async fn find_for_provider(
     db: impl PgExecutor<'_>,
-    kind: &str,
-    provider_id: Uuid,
-    reference: Option<Uuid>,
-) -> sqlx::Result<Option<Row>> {
+    objects: &[(Kind, Uuid, Option<Uuid>)],
+) -> sqlx::Result<Vec<Row>> {
     rows!(
         "select ",
-        "
-           from transactions
-          where kind = $1 and (provider_id = $2 or id = $3)
-          order by (provider_id is not distinct from $2) desc limit 1",
-        kind,
-        provider_id,
-        reference
+        " from transactions where provider_id = any($1) or id = any($2)",
+        &objects.iter().map(|(_, object, _)| *object).collect::<Vec<Uuid>>(),
+        &objects.iter().filter_map(|(_, _, reference)| *reference).collect::<Vec<Uuid>>()
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await
 }
 
@@ -273,27 +267,6 @@ pub(super) async fn claim_due(
     )
     .fetch_all(db)
     .await
-}
-
-/// The row keeps its version: nothing moved. One that moved meanwhile, or has nothing to do, is left alone.
-pub(super) async fn defer(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    version: i32,
-    due_at: DateTime,
-    attempts: i32,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update transactions set due_at = $3, attempts = $4
-          where id = $1 and version = $2 and due_at is not null",
-        id,
-        version,
-        due_at,
-        attempts
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }
 
 pub(super) async fn rest(db: impl PgExecutor<'_>, id: Uuid, version: i32) -> sqlx::Result<()> {

@@ -8,14 +8,14 @@ mod store;
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::store::Row;
 use super::types::{Inserted, Kind, Move, NewTransaction};
 use crate::app::App;
 use crate::identity::mails;
-use crate::platform::batcher::{Batch, Patience};
+use crate::platform::batcher::{self, Batch, Patience};
 use crate::platform::clock::DateTime;
 use crate::platform::database::Transaction as Tx;
 use crate::platform::error::Result;
@@ -51,39 +51,15 @@ impl Batch for Inserts {
     type Done = Option<Inserted>;
 
     async fn run(app: &App, items: &[Insert], patience: Patience) -> Result<Vec<Option<Inserted>>> {
-        let (mut inserted, mut left) = (HashMap::new(), in_order(items));
-        let mut tx = begin(app, patience).await?;
-        while !left.is_empty() {
-            let mut customers = HashSet::new();
-            let (now, later): (Vec<&Insert>, Vec<&Insert>) =
-                left.into_iter().partition(|row| row.new.kind != Kind::Deposit || customers.insert(row.new.user_id));
-            inserted.extend(store::insert(&mut *tx, &now).await?);
-            left = later;
+        let mut inserted = HashMap::new();
+        let mut tx = batcher::begin(&app.db, patience).await?;
+        let customer = |row: &&Insert| (row.new.kind == Kind::Deposit).then_some(row.new.user_id);
+        for rows in batcher::rounds(in_order(items), customer) {
+            inserted.extend(store::insert(&mut *tx, &rows).await?);
         }
         tx.commit().await?;
         Ok(items.iter().map(|row| inserted.remove(&row.id)).collect())
     }
-}
-
-/// Who holds a row for longer than the lock timeout keeps only those waiting who want that row.
-async fn begin(app: &App, patience: Patience) -> Result<Tx> {
-    Ok(app
-        .db
-        .begin_with(match patience {
-            Patience::Little => "begin; set local lock_timeout = '20ms'",
-            Patience::Enough => "begin",
-        })
-        .await?)
-}
-
-async fn begin_repeatable(app: &App, patience: Patience) -> Result<Tx> {
-    Ok(app
-        .db
-        .begin_with(match patience {
-            Patience::Little => "begin; set local lock_timeout = '20ms'; set local synchronous_commit = off",
-            Patience::Enough => "begin; set local synchronous_commit = off",
-        })
-        .await?)
 }
 
 /// Two processes that lock the same customers lock them in the same order.
@@ -109,7 +85,7 @@ impl Batch for Advances {
     type Done = Option<Row>;
 
     async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
-        advance(app, items, begin(app, patience).await?).await
+        advance(app, items, batcher::begin(&app.db, patience).await?).await
     }
 }
 
@@ -119,20 +95,53 @@ impl Batch for RepeatableAdvances {
     type Done = Option<Row>;
 
     async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
-        advance(app, items, begin_repeatable(app, patience).await?).await
+        advance(app, items, batcher::begin_repeatable(&app.db, patience).await?).await
     }
 }
 
 async fn advance(app: &App, items: &[Advance], mut tx: Tx) -> Result<Vec<Option<Row>>> {
-    let mut seen = HashSet::new();
-    let mut firsts: Vec<&Advance> = items.iter().filter(|step| seen.insert(step.id)).collect();
-    firsts.sort_by_key(|step| step.id);
-    let moved = store::advance(&mut *tx, &firsts).await?;
+    let moved = advance_firsts(&mut tx, items).await?;
     let mut moved: HashMap<Uuid, Row> = moved.into_iter().map(|row| (row.id, row)).collect();
-    let news = firsts.iter().filter(|step| moved.contains_key(&step.id)).filter_map(|step| step.news);
+    let mut seen = HashSet::new();
+    let firsts = items.iter().filter(|step| moved.contains_key(&step.id) && seen.insert(step.id));
+    let news = firsts.filter_map(|step| step.news);
     mails::notify_all(app, &mut *tx, &news.collect::<Vec<_>>()).await?;
     tx.commit().await?;
     Ok(items.iter().map(|step| moved.remove(&step.id)).collect())
+}
+
+/// Of each row the first move, inside an SQL transaction of the caller's.
+pub(super) async fn advance_firsts(tx: &mut PgConnection, items: &[Advance]) -> Result<Vec<Row>> {
+    let mut seen = HashSet::new();
+    let mut firsts: Vec<&Advance> = items.iter().filter(|step| seen.insert(step.id)).collect();
+    firsts.sort_by_key(|step| step.id);
+    Ok(store::advance(tx, &firsts).await?)
+}
+
+/// A row that is looked at again later, and did not move.
+pub(super) struct Wait {
+    pub(super) id: Uuid,
+    pub(super) version: i32,
+    pub(super) due_at: DateTime,
+    pub(super) attempts: i32,
+}
+
+/// One that a crash of PostgreSQL takes back is looked at earlier.
+pub(super) struct Waits;
+
+impl Batch for Waits {
+    type Context = App;
+    type Item = Wait;
+    type Done = ();
+
+    async fn run(app: &App, items: &[Wait], patience: Patience) -> Result<Vec<()>> {
+        let mut rows: Vec<&Wait> = items.iter().collect();
+        rows.sort_by_key(|row| row.id);
+        let mut tx = batcher::begin_repeatable(&app.db, patience).await?;
+        store::defer(&mut *tx, &rows).await?;
+        tx.commit().await?;
+        Ok(vec![(); items.len()])
+    }
 }
 
 /// One move, inside an SQL transaction of the caller's.

@@ -14,6 +14,7 @@ use chrono::TimeDelta;
 use ledger::{LedgerError, Leg, Reservation, TransferId, WithdrawalStanding};
 use uuid::Uuid;
 
+use super::beginnings::{Beginning, Beginnings, Begun};
 use super::{LATER_LOOKS, approval, late_outcomes, release, settle};
 use crate::app::App;
 use crate::identity::users;
@@ -80,7 +81,7 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
     }
 }
 
-/// Keeps the payout's id and the address that executes it, before anything is executed.
+/// Keeps the payout's id and the address that executes it, before anything is executed: by whoever has the row in hand, in the same step.
 async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     provider_objects::note_payout(app, Some(withdrawal.id), payout).await?;
     let provider = Provider {
@@ -92,7 +93,7 @@ async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         checkout_url: None,
         expires_at: None,
     };
-    transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now).with_provider(provider)).await
+    transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::In(LEASE)).with_provider(provider)).await
 }
 
 /// `reserved → submitting → …`: from here on money may leave, so the row says so first.
@@ -116,14 +117,6 @@ pub(super) async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transa
     }
 }
 
-enum Begun {
-    Submitting(Box<Transaction>),
-    /// The customer is: no payout begins after somebody was told of the freeze.
-    Frozen,
-    /// Who approved it may not any more.
-    NotApproved,
-}
-
 /// `→ submitting`, or why not.
 async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
     app.footing.may_pay()?;
@@ -131,28 +124,18 @@ async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
     let approved = approval::subject(app, withdrawal).await?;
     let is_prompt = approved.is_none() && !transactions::has_waited(app, withdrawal).await?;
     let to = Move::to(State::Submitting, Due::In(LEASE));
-    let mut tx = app.db.begin().await?;
-    if restrictions::is_frozen_until_commit(&mut tx, withdrawal.user_id).await? {
-        return Ok(Begun::Frozen);
-    }
-    if let Some(subject) = &approved
-        && !approval::stands(app, &mut tx, withdrawal, subject).await?
-    {
-        return Ok(Begun::NotApproved);
-    }
-    let submitting = transactions::advance_within(app, &mut *tx, withdrawal, &to).await?;
-    if let Some(payout_id) = withdrawal.provider.id {
-        provider_objects::count_execution(&mut *tx, payout_id).await?;
-    }
     app.crash.at("transaction.before_move")?;
-    tx.commit().await?;
-    transactions::announce(app, withdrawal, &to);
-    if is_prompt {
-        let took = (app.clock.now() - withdrawal.created_at).as_seconds_f64();
-        app.metrics.withdrawal_submission_seconds.observe(took);
+    let beginning = Beginning { withdrawal: withdrawal.clone(), to: to.clone(), approved };
+    let begun = app.batchers.join::<Beginnings>(app, beginning).await??;
+    if matches!(begun, Begun::Submitting(_)) {
+        transactions::announce(app, withdrawal, &to);
+        if is_prompt {
+            let took = (app.clock.now() - withdrawal.created_at).as_seconds_f64();
+            app.metrics.withdrawal_submission_seconds.observe(took);
+        }
+        app.crash.at("transaction.moved")?;
     }
-    app.crash.at("transaction.moved")?;
-    Ok(Begun::Submitting(Box::new(submitting)))
+    Ok(begun)
 }
 
 /// The one call that moves money. Whatever goes wrong, the next thing is to look the payout up.

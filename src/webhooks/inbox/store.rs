@@ -13,6 +13,7 @@ use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 use crate::platform::{clock::DateTime, database::Db};
 
 /// One call, as it is stored.
+#[derive(Clone)]
 pub struct Delivery {
     pub(super) id: Uuid,
     pub(super) endpoint: Endpoint,
@@ -37,33 +38,39 @@ pub(super) struct Claimed {
     pub(super) due_at: DateTime,
 }
 
-/// False when the same bytes were accepted before.
-pub(super) async fn insert(db: impl PgExecutor<'_>, delivery: &Delivery) -> sqlx::Result<bool> {
-    let event = delivery.event.as_ref();
-    let state = if delivery.due_at.is_some() { "pending" } else { "ignored" };
-    let done = sqlx::query!(
+impl Delivery {
+    /// That it came, once more.
+    pub(super) fn again(&self) -> Self {
+        Self { verdict: Verdict::Duplicate, due_at: None, event: None, ..self.clone() }
+    }
+}
+
+/// Those that are stored; of the others the same bytes were accepted before.
+pub(super) async fn insert(db: impl PgExecutor<'_>, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Uuid>> {
+    let events: Vec<_> = deliveries.iter().map(|delivery| delivery.event.as_ref()).collect();
+    let state = |delivery: &&Delivery| if delivery.due_at.is_some() { "pending" } else { "ignored" }.to_owned();
+    let stored = sqlx::query_scalar!(
         "insert into webhook_logs (id, endpoint, received_at, source_address, body_hash, content, key_id, verdict, event_type,
                                    object_id, reference, state, due_at, last_error)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-         on conflict (endpoint, body_hash) where verdict = 'accepted' do nothing",
-        delivery.id,
-        delivery.endpoint.name(),
-        delivery.received_at,
-        delivery.source_address,
-        delivery.body_hash,
-        delivery.content.bytes,
-        delivery.content.key_id,
-        delivery.verdict.name(),
-        event.map(|event| event.event_type.as_str()),
-        event.and_then(Event::object_id),
-        event.and_then(|event| event.reference).map(|reference| reference.to_string()),
-        state,
-        delivery.due_at,
-        delivery.last_error,
-    )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+         select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::bytea[], $6::bytea[], $7::text[], $8::text[],
+                              $9::text[], $10::uuid[], $11::text[], $12::text[], $13::timestamptz[], $14::text[])
+         on conflict (endpoint, body_hash) where verdict = 'accepted' do nothing returning id",
+        &deliveries.iter().map(|delivery| delivery.id).collect::<Vec<Uuid>>(),
+        &deliveries.iter().map(|delivery| delivery.endpoint.name().to_owned()).collect::<Vec<String>>(),
+        &deliveries.iter().map(|delivery| delivery.received_at).collect::<Vec<DateTime>>(),
+        &deliveries.iter().map(|delivery| delivery.source_address.clone()).collect::<Vec<String>>(),
+        &deliveries.iter().map(|delivery| delivery.body_hash.clone()).collect::<Vec<Vec<u8>>>(),
+        &deliveries.iter().map(|delivery| delivery.content.bytes.clone()).collect::<Vec<Vec<u8>>>(),
+        &deliveries.iter().map(|delivery| delivery.content.key_id.clone()).collect::<Vec<String>>(),
+        &deliveries.iter().map(|delivery| delivery.verdict.name().to_owned()).collect::<Vec<String>>(),
+        &events.iter().map(|event| event.map(|event| event.event_type.clone())).collect::<Vec<Option<String>>>() as _,
+        &events.iter().map(|event| event.and_then(Event::object_id)).collect::<Vec<Option<Uuid>>>() as _,
+        &events.iter().map(|event| event.and_then(|event| event.reference).map(|id| id.to_string())).collect::<Vec<Option<String>>>() as _,
+        &deliveries.iter().map(state).collect::<Vec<String>>(),
+        &deliveries.iter().map(|delivery| delivery.due_at).collect::<Vec<Option<DateTime>>>() as _,
+        &deliveries.iter().map(|delivery| delivery.last_error.clone()).collect::<Vec<Option<String>>>() as _,
+    );
+    stored.fetch_all(db).await
 }
 
 /// Takes due events, oldest first, and pushes them one lease ahead.
@@ -89,15 +96,24 @@ pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64)
         .collect())
 }
 
+/// An event that was acted on, and by whose lease.
+pub(super) struct Ended {
+    pub(super) id: Uuid,
+    pub(super) leased_until: DateTime,
+    pub(super) state: State,
+    pub(super) at: DateTime,
+}
+
 /// This and the two below change nothing for whoever does not hold the lease any more.
-pub(super) async fn finish(db: impl PgExecutor<'_>, row: &Claimed, state: State, now: DateTime) -> sqlx::Result<()> {
+pub(super) async fn finish(db: impl PgExecutor<'_>, events: &[&Ended]) -> sqlx::Result<()> {
     sqlx::query!(
-        "update webhook_logs set state = $3, due_at = null, last_error = null, finished_at = $4
-          where id = $1 and state = 'pending' and due_at = $2",
-        row.id,
-        row.due_at,
-        state.name(),
-        now
+        "update webhook_logs set state = to_state, due_at = null, last_error = null, finished_at = ended_at
+           from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::timestamptz[]) as ended (of_row, leased_until, to_state, ended_at)
+          where id = of_row and state = 'pending' and due_at = leased_until",
+        &events.iter().map(|event| event.id).collect::<Vec<Uuid>>(),
+        &events.iter().map(|event| event.leased_until).collect::<Vec<DateTime>>(),
+        &events.iter().map(|event| event.state.name().to_owned()).collect::<Vec<String>>(),
+        &events.iter().map(|event| event.at).collect::<Vec<DateTime>>(),
     )
     .execute(db)
     .await?;
@@ -381,16 +397,17 @@ mod tests {
             event: None,
             last_error: None,
         };
-        assert!(insert(&db, &delivery).await.expect("stored"));
+        assert_eq!(insert(&db, &[&delivery]).await.expect("stored"), [id]);
         let leased =
             claim_due(&db, Lease { now, until: now + TimeDelta::minutes(1) }, 1).await.expect("claimed").remove(0);
         replay(&db, &[id], now).await.expect("replayed");
-        finish(&db, &leased, State::Done, now).await.expect("an answer");
+        let done = |row: &Claimed| Ended { id, leased_until: row.due_at, state: State::Done, at: now };
+        finish(&db, &[&done(&leased)]).await.expect("an answer");
         dead_letter(&db, &leased, "too late", now).await.expect("an answer");
         defer(&db, &leased, now + TimeDelta::hours(1), 3, None).await.expect("an answer");
         let again = claim_due(&db, Lease { now, until: now + TimeDelta::minutes(2) }, 1).await.expect("claimed");
         assert_eq!(again.len(), 1, "what was replayed comes again, whatever became of the attempt before");
-        finish(&db, &again[0], State::Done, now).await.expect("an answer");
+        finish(&db, &[&done(&again[0])]).await.expect("an answer");
         let state: String = sqlx::query_scalar("select state from webhook_logs").fetch_one(&db).await.expect("one");
         assert_eq!(state, "done");
     }

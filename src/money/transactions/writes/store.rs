@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::{Advance, Insert};
+use super::{Advance, Insert, Wait};
 use crate::money::transactions::store::{Row, rows};
 use crate::money::transactions::types::{Destination, Due, FailureReason, Hold, Inserted};
 use crate::platform::clock::DateTime;
@@ -56,6 +56,22 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::R
         (row.id, Inserted { created_at: row.created_at, destination })
     });
     Ok(inserted.collect())
+}
+
+/// The row keeps its version: nothing moved. One that moved meanwhile, or has nothing to do, is left alone.
+pub(super) async fn defer(db: impl PgExecutor<'_>, rows: &[&Wait]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update transactions set due_at = to_due, attempts = failures
+           from unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::integer[]) as wait (of_row, of_version, to_due, failures)
+          where id = of_row and version = of_version and due_at is not null",
+        &rows.iter().map(|row| row.id).collect::<Vec<Uuid>>(),
+        &rows.iter().map(|row| row.version).collect::<Vec<i32>>(),
+        &rows.iter().map(|row| row.due_at).collect::<Vec<DateTime>>(),
+        &rows.iter().map(|row| row.attempts).collect::<Vec<i32>>(),
+    )
+    .execute(db)
+    .await
+    .map(drop)
 }
 
 /// Those that were at their version, as they are now. A hold stays until a person ends it, and nothing is due by itself; but one that only

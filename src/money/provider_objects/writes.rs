@@ -1,0 +1,81 @@
+//! What is noted of objects at once, together (`platform::batcher`). None of it waits for the disk: what follows from a note is written
+//! after it, and an event whose announcement was lost is acted on once more (docs/decisions/051). `provider_objects` calls it.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::store::{self, Announcement, Known, Note};
+use crate::app::App;
+use crate::platform::batcher::{self, Batch, Lookup, Patience};
+use crate::platform::error::Result;
+
+pub(super) struct Announcements;
+
+impl Batch for Announcements {
+    type Context = App;
+    type Item = Announcement;
+    type Done = ();
+
+    async fn run(app: &App, items: &[Announcement], patience: Patience) -> Result<Vec<()>> {
+        let mut tx = batcher::begin_repeatable(&app.db, patience).await?;
+        store::announce(&mut *tx, items).await?;
+        tx.commit().await?;
+        Ok(vec![(); items.len()])
+    }
+}
+
+pub(super) struct Notes;
+
+impl Batch for Notes {
+    type Context = App;
+    type Item = Note;
+    /// `Some`: newer is known of the object, and nothing is noted.
+    type Done = Option<Known>;
+
+    async fn run(app: &App, items: &[Note], patience: Patience) -> Result<Vec<Option<Known>>> {
+        let mut all: Vec<(usize, &Note)> = items.iter().enumerate().collect();
+        all.sort_by_key(|(_, note)| note.id);
+        let mut newer: Vec<Option<Known>> = vec![None; items.len()];
+        let mut tx = batcher::begin_repeatable(&app.db, patience).await?;
+        for round in batcher::rounds(all, |(_, note)| Some(note.id)) {
+            let ids: Vec<Uuid> = round.iter().map(|(_, note)| note.id).collect();
+            let known = store::find_all(&mut *tx, &ids).await?.into_iter().map(|known| (known.id, known));
+            let mut known: HashMap<Uuid, Known> = known.collect();
+            let mut news = Vec::new();
+            for (index, note) in round {
+                let Some(known) = known.remove(&note.id) else {
+                    news.push(note);
+                    continue;
+                };
+                if note.is_older_than(&known) {
+                    newer.splice(index..=index, [Some(known)]);
+                } else if !note.says_the_same(&known) {
+                    news.push(note);
+                }
+            }
+            if !news.is_empty() {
+                store::upsert(&mut *tx, &news).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(newer)
+    }
+}
+
+/// Every payout of a withdrawal.
+pub(super) struct PayoutsOf;
+
+impl Lookup for PayoutsOf {
+    type Context = App;
+    type Key = Uuid;
+    type Found = Vec<Known>;
+
+    async fn find(app: &App, rows: &[Uuid]) -> Result<Vec<(Uuid, Vec<Known>)>> {
+        let mut found = HashMap::<Uuid, Vec<Known>>::new();
+        for payout in store::payouts_of(&app.db, rows).await? {
+            found.entry(payout.transaction_id.unwrap_or_default()).or_default().push(payout);
+        }
+        Ok(found.into_iter().collect())
+    }
+}

@@ -1,0 +1,65 @@
+//! That payouts begin, of withdrawals that come to it at once (`platform::batcher`): no customer is frozen, who approved it still may, the row
+//! says `submitting` and the execution is counted, in one SQL transaction. It is on the disk before money may leave. `payouts` calls it.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::approval;
+use crate::app::App;
+use crate::money::approvals::SubjectHash;
+use crate::money::transactions::{self, Move, Transaction};
+use crate::money::{provider_objects, restrictions};
+use crate::platform::batcher::{self, Batch, Patience};
+use crate::platform::error::{Error, Result};
+
+pub(super) struct Beginning {
+    pub(super) withdrawal: Transaction,
+    pub(super) to: Move,
+    /// What must have been approved, if anything.
+    pub(super) approved: Option<SubjectHash>,
+}
+
+pub(super) enum Begun {
+    Submitting(Box<Transaction>),
+    /// The customer is: no payout begins after somebody was told of the freeze.
+    Frozen,
+    /// Who approved it may not any more.
+    NotApproved,
+}
+
+pub(super) struct Beginnings;
+
+impl Batch for Beginnings {
+    type Context = App;
+    type Item = Beginning;
+    type Done = Result<Begun>;
+
+    async fn run(app: &App, items: &[Beginning], patience: Patience) -> Result<Vec<Result<Begun>>> {
+        let mut tx = batcher::begin(&app.db, patience).await?;
+        let customers: Vec<Uuid> = items.iter().map(|item| item.withdrawal.user_id).collect();
+        let frozen = restrictions::frozen_until_commit(&mut tx, &customers).await?;
+        let (mut begun, mut free) = (Vec::with_capacity(items.len()), Vec::new());
+        for item in items {
+            begun.push(if frozen.contains(&item.withdrawal.user_id) {
+                Some(Begun::Frozen)
+            } else if let Some(subject) = &item.approved
+                && !approval::stands(app, &mut tx, &item.withdrawal, subject).await?
+            {
+                Some(Begun::NotApproved)
+            } else {
+                free.push((&item.withdrawal, &item.to));
+                None
+            });
+        }
+        let mut moved: HashMap<Uuid, Transaction> = transactions::advance_all_within(app, &mut tx, &free).await?;
+        let payouts: Vec<Uuid> = moved.values().filter_map(|row| row.provider.id).collect();
+        provider_objects::count_executions(&mut *tx, &payouts).await?;
+        tx.commit().await?;
+        let of = |(item, begun): (&Beginning, Option<Begun>)| {
+            let submitting = || moved.remove(&item.withdrawal.id).map(|row| Begun::Submitting(Box::new(row)));
+            begun.or_else(submitting).ok_or(Error::StaleState)
+        };
+        Ok(items.iter().zip(begun).map(of).collect())
+    }
+}
