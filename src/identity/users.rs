@@ -17,7 +17,6 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::AnonymousClient;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
-use crate::platform::batcher::Lookup;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Reason, Result, Wrong, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
@@ -272,20 +271,12 @@ impl User {
     }
 }
 
-struct ById;
-
-impl Lookup for ById {
-    type Context = App;
-    type Key = Uuid;
-    type Found = User;
-
-    async fn find(app: &App, ids: &[Uuid]) -> Result<Vec<(Uuid, User)>> {
-        Ok(store::find_all(&app.db, ids).await?.into_iter().map(|user| (user.id, user)).collect())
-    }
+async fn by_id(app: App, ids: Vec<Uuid>) -> Result<Vec<(Uuid, User)>> {
+    Ok(store::find_all(&app.db, &ids).await?.into_iter().map(|user| (user.id, user)).collect())
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<User> {
-    app.batchers.look_up::<ById>(app, id).await?.ok_or(Error::NotFound("user"))
+    app.batchers.look_up(app, id, by_id).await?.ok_or(Error::NotFound("user"))
 }
 
 pub async fn find_by_email(app: &App, email: &Email) -> Result<User> {
@@ -342,7 +333,7 @@ pub async fn change_role_within(
 }
 
 pub async fn is_staff(app: &App, id: Uuid) -> Result<bool> {
-    Ok(app.batchers.look_up::<ById>(app, id).await?.is_some_and(|user| user.role.is_staff()))
+    Ok(app.batchers.look_up(app, id, by_id).await?.is_some_and(|user| user.role.is_staff()))
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ use crate::app::App;
 use crate::identity::audit::{self, Entry};
 use crate::identity::mails::{self, Kind};
 use crate::identity::{caller::Caller, users};
-use crate::platform::batcher::Lookup;
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::{CannotDecrypt, Encrypted};
 use crate::platform::error::{Error, Result};
@@ -185,21 +184,9 @@ pub fn cooling(app: &App, id: Uuid) -> Option<TimeDelta> {
     (left > TimeDelta::zero()).then_some(left)
 }
 
-struct ById;
-
-impl Lookup for ById {
-    type Context = App;
-    type Key = Uuid;
-    type Found = store::Row;
-
-    async fn find(app: &App, ids: &[Uuid]) -> Result<Vec<(Uuid, store::Row)>> {
-        Ok(store::find_all(&app.db, ids).await?.into_iter().map(|row| (row.id, row)).collect())
-    }
-}
-
 /// The details for a payout, also of an account that was deleted after the withdrawal was asked for.
 pub async fn details(app: &App, id: Uuid) -> Result<Details> {
-    let row = app.batchers.look_up::<ById>(app, id).await?.ok_or(Error::NotFound("bank account"))?;
+    let row = app.batchers.look_up(app, id, by_id).await?.ok_or(Error::NotFound("bank account"))?;
     Ok(open(app, row)?.details)
 }
 
@@ -211,6 +198,10 @@ pub async fn delete(app: &App, caller: &Caller, id: Uuid) -> Result<()> {
     audit::record(app, &mut *tx, Entry::of(&caller.actor(), "bank_account.deleted", "bank_account", id)).await?;
     tx.commit().await?;
     Ok(())
+}
+
+async fn by_id(app: App, ids: Vec<Uuid>) -> Result<Vec<(Uuid, store::Row)>> {
+    Ok(store::find_all(&app.db, &ids).await?.into_iter().map(|row| (row.id, row)).collect())
 }
 
 fn open(app: &App, row: store::Row) -> Result<BankAccount> {

@@ -11,6 +11,8 @@
 mod store;
 mod writes;
 
+use std::collections::HashMap;
+
 use aws_lc_rs::digest;
 use chrono::TimeDelta;
 use sqlx::PgExecutor;
@@ -26,7 +28,7 @@ use crate::provider::revio::{Payout, Purchase, RevioError};
 
 pub use store::Known;
 use store::{Announcement, Note};
-use writes::{Announcements, Notes, PayoutsOf};
+use writes::{Announcements, Notes};
 
 const UNKNOWN_MAX: TimeDelta = TimeDelta::minutes(30);
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
@@ -191,7 +193,15 @@ pub async fn payments_of(app: &App, purchase_id: Uuid) -> Result<Vec<Known>> {
 
 /// Every payout that was ever registered for a withdrawal, oldest first.
 pub async fn payouts_of(app: &App, withdrawal: Uuid) -> Result<Vec<Known>> {
-    Ok(app.batchers.look_up::<PayoutsOf>(app, withdrawal).await?.unwrap_or_default())
+    Ok(app.batchers.look_up(app, withdrawal, payouts).await?.unwrap_or_default())
+}
+
+async fn payouts(app: App, withdrawals: Vec<Uuid>) -> Result<Vec<(Uuid, Vec<Known>)>> {
+    let mut found = HashMap::<Uuid, Vec<Known>>::new();
+    for payout in store::payouts_of(&app.db, &withdrawals).await? {
+        found.entry(payout.transaction_id.unwrap_or_default()).or_default().push(payout);
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// Asks Revio for Payments that a purchase names and of which no event came. That it can be asked is nowhere documented: where it does

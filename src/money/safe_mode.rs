@@ -19,7 +19,6 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::platform::batcher::Lookup;
 use crate::platform::error::{Error, Result};
 
 pub use store::{Entered, LostTransfer};
@@ -27,21 +26,13 @@ pub use store::{Entered, LostTransfer};
 const NAMED_MAX: i64 = 200;
 const REASON_CHARS_MAX: usize = 300;
 
-struct On;
-
-impl Lookup for On {
-    type Context = App;
-    type Key = ();
-    type Found = ();
-
-    async fn find(app: &App, _: &[()]) -> Result<Vec<((), ())>> {
-        Ok(store::entered(&app.db).await?.map(|_| ((), ())).into_iter().collect())
-    }
-}
-
 /// Whether no payout may begin now.
 pub async fn pays_nothing(app: &App) -> Result<bool> {
-    Ok(!app.ledger_checked.load(Ordering::Acquire) || app.batchers.look_up::<On>(app, ()).await?.is_some())
+    Ok(!app.ledger_checked.load(Ordering::Acquire) || app.batchers.look_up(app, (), entered).await?.is_some())
+}
+
+async fn entered(app: App, _: Vec<()>) -> Result<Vec<((), ())>> {
+    Ok(store::entered(&app.db).await?.map(|_| ((), ())).into_iter().collect())
 }
 
 /// Nothing is paid from now on, and what is open is looked at at once. Repeating it changes nothing.

@@ -20,7 +20,6 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::money::subject::Subject;
 use crate::money::transactions::{self, Outcome};
-use crate::platform::batcher::Lookup;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 
@@ -144,22 +143,14 @@ pub async fn return_all(app: &App, item: &Item) -> Result<()> {
     Ok(app.ledger.transfer(transfer(item.id, Leg::UnmatchedReturn, (debit, credit), item.amount)).await?)
 }
 
-struct ByProvider;
-
-impl Lookup for ByProvider {
-    type Context = App;
-    type Key = Uuid;
-    type Found = Item;
-
-    async fn find(app: &App, ids: &[Uuid]) -> Result<Vec<(Uuid, Item)>> {
-        let items = store::find_by_provider(&app.db, ids).await?.into_iter();
-        Ok(items.filter_map(|item| Some((item.provider_id?, item))).collect())
-    }
-}
-
 /// The item that an object of Revio's brought, once the ledger has it.
 pub async fn of_object(app: &App, provider_id: Uuid) -> Result<Option<Item>> {
-    Ok(app.batchers.look_up::<ByProvider>(app, provider_id).await?.filter(|item| item.booked_at.is_some()))
+    Ok(app.batchers.look_up(app, provider_id, by_provider).await?.filter(|item| item.booked_at.is_some()))
+}
+
+async fn by_provider(app: App, ids: Vec<Uuid>) -> Result<Vec<(Uuid, Item)>> {
+    let items = store::find_by_provider(&app.db, &ids).await?.into_iter();
+    Ok(items.filter_map(|item| Some((item.provider_id?, item))).collect())
 }
 
 /// The item that a row has put into suspense.

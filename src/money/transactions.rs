@@ -28,7 +28,6 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::mails;
-use crate::platform::batcher::Lookup;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
@@ -388,26 +387,6 @@ pub async fn find_own(app: &App, user_id: Uuid, id: Uuid) -> Result<Transaction>
     if row.user_id == user_id && row.is_shown_to_owner() { Ok(row) } else { Err(Error::NotFound("transaction")) }
 }
 
-struct ByProvider;
-
-impl Lookup for ByProvider {
-    type Context = App;
-    type Key = (Kind, Uuid, Option<Uuid>);
-    type Found = Row;
-
-    async fn find(app: &App, objects: &[Self::Key]) -> Result<Vec<(Self::Key, Row)>> {
-        let rows = store::find_for_provider(&app.db, objects).await?;
-        let of = |object: &Self::Key| {
-            let (kind, id, reference) = *object;
-            let mut of_kind = rows.iter().filter(|row| row.kind == kind.name());
-            let own = of_kind.clone().find(|row| row.provider_id == Some(id));
-            // The object's own row comes before the row that its reference names.
-            own.or_else(|| of_kind.find(|row| Some(row.id) == reference)).map(|row| (*object, row.clone()))
-        };
-        Ok(objects.iter().filter_map(of).collect())
-    }
-}
-
 /// The row that an object of Revio's belongs to: by the object's id, or, while our own answer is still on its way, by the
 /// reference that we gave it.
 pub async fn find_for_provider(
@@ -416,8 +395,22 @@ pub async fn find_for_provider(
     provider_id: Uuid,
     reference: Option<Uuid>,
 ) -> Result<Option<Transaction>> {
-    let found = app.batchers.look_up::<ByProvider>(app, (kind, provider_id, reference)).await?;
+    let found = app.batchers.look_up(app, (kind, provider_id, reference), by_provider).await?;
     found.map(Transaction::try_from).transpose()
+}
+
+type OfProvider = (Kind, Uuid, Option<Uuid>);
+
+async fn by_provider(app: App, objects: Vec<OfProvider>) -> Result<Vec<(OfProvider, Row)>> {
+    let rows = store::find_for_provider(&app.db, &objects).await?;
+    let of = |object: OfProvider| {
+        let (kind, id, reference) = object;
+        let mut of_kind = rows.iter().filter(|row| row.kind == kind.name());
+        let own = of_kind.clone().find(|row| row.provider_id == Some(id));
+        // The object's own row comes before the row that its reference names.
+        own.or_else(|| of_kind.find(|row| Some(row.id) == reference)).map(|row| (object, row.clone()))
+    };
+    Ok(objects.into_iter().filter_map(of).collect())
 }
 
 /// Brings the gauges of what waits up to date.

@@ -77,29 +77,26 @@ pub fn rounds<T, K: Eq + Hash>(items: impl IntoIterator<Item = T>, key: impl Fn(
     rounds
 }
 
-/// What is only looked up, by a key each: never as it was before somebody asked.
-pub trait Lookup: 'static {
-    type Context: Clone + Send + Sync + 'static;
-    type Key: Copy + Eq + Hash + Send + Sync + 'static;
-    type Found: Clone + Send + 'static;
+/// What is only looked up, by a key each.
+struct Lookups<C, K, F, Found>(PhantomData<fn(C, K, F) -> Found>);
 
-    /// Of those that there are.
-    fn find(
-        context: &Self::Context,
-        keys: &[Self::Key],
-    ) -> impl Future<Output = Result<Vec<(Self::Key, Self::Found)>>> + Send;
-}
+impl<C, K, V, F, Found> Batch for Lookups<C, K, F, Found>
+where
+    C: Clone + Send + Sync + 'static,
+    K: Copy + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + 'static,
+    F: Fn(C, Vec<K>) -> Found + Copy + Send + Sync + 'static,
+    Found: Future<Output = Result<Vec<(K, V)>>> + Send + 'static,
+{
+    type Context = C;
+    type Item = (K, F);
+    type Done = Option<V>;
 
-struct Lookups<L>(PhantomData<L>);
-
-impl<L: Lookup> Batch for Lookups<L> {
-    type Context = L::Context;
-    type Item = L::Key;
-    type Done = Option<L::Found>;
-
-    async fn run(context: &L::Context, keys: &[L::Key], _: Patience) -> Result<Vec<Option<L::Found>>> {
-        let found: HashMap<_, _> = L::find(context, keys).await?.into_iter().collect();
-        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+    async fn run(context: &C, items: &[(K, F)], _: Patience) -> Result<Vec<Option<V>>> {
+        let Some((_, find)) = items.first() else { return Ok(Vec::new()) };
+        let found = find(context.clone(), items.iter().map(|(key, _)| *key).collect()).await?;
+        let found: HashMap<K, V> = found.into_iter().collect();
+        Ok(items.iter().map(|(key, _)| found.get(key).cloned()).collect())
     }
 }
 
@@ -157,9 +154,16 @@ impl Batchers {
         told.await.unwrap_or_else(|_| Err(Error::internal("a batch ended without a word")))
     }
 
-    /// Looks something up with whatever else there is to look up.
-    pub async fn look_up<L: Lookup>(&self, context: &L::Context, key: L::Key) -> Result<Option<L::Found>> {
-        self.join::<Lookups<L>>(context, key).await
+    /// What `find` says of the key, asked with whatever else there is to look up by it; never how it was before somebody asked.
+    pub async fn look_up<C, K, V, F, Found>(&self, context: &C, key: K, find: F) -> Result<Option<V>>
+    where
+        C: Clone + Send + Sync + 'static,
+        K: Copy + Eq + Hash + Send + Sync + 'static,
+        V: Clone + Send + 'static,
+        F: Fn(C, Vec<K>) -> Found + Copy + Send + Sync + 'static,
+        Found: Future<Output = Result<Vec<(K, V)>>> + Send + 'static,
+    {
+        self.join::<Lookups<C, K, F, Found>>(context, (key, find)).await
     }
 
     fn line<B: Batch>(&self) -> Arc<Line<B>> {

@@ -9,6 +9,7 @@ mod audit_packs;
 mod audit_watch;
 mod backups;
 mod bank_accounts;
+mod batches;
 mod binary;
 mod browsers;
 mod calls;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::store::{self, Announcement, Known, Note};
 use crate::app::App;
-use crate::platform::batcher::{self, Batch, Lookup, Patience};
+use crate::platform::batcher::{self, Batch, Patience};
 use crate::platform::error::Result;
 
 pub(super) struct Announcements;
@@ -60,22 +60,5 @@ impl Batch for Notes {
         }
         tx.commit().await?;
         Ok(newer)
-    }
-}
-
-/// Every payout of a withdrawal.
-pub(super) struct PayoutsOf;
-
-impl Lookup for PayoutsOf {
-    type Context = App;
-    type Key = Uuid;
-    type Found = Vec<Known>;
-
-    async fn find(app: &App, rows: &[Uuid]) -> Result<Vec<(Uuid, Vec<Known>)>> {
-        let mut found = HashMap::<Uuid, Vec<Known>>::new();
-        for payout in store::payouts_of(&app.db, rows).await? {
-            found.entry(payout.transaction_id.unwrap_or_default()).or_default().push(payout);
-        }
-        Ok(found.into_iter().collect())
     }
 }

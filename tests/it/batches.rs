@@ -1,0 +1,211 @@
+//! What many deliveries and steps at once share: one statement for all of them, and each hears what became of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use octoco::money::provider_objects::{self, ObjectKind};
+use octoco::platform::crash::CrashPoints;
+use octoco::platform::error::{Error, Result};
+use octoco::processes::worker;
+use octoco::webhooks::inbox::{self, Call, Endpoint, Verdict};
+use revio_sim::{Event, Fault, FaultKind, Moment, Pay, Scope, When};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use uuid::Uuid;
+
+use crate::harness::{Answer, Customer, TestApp};
+
+async fn receive(t: &TestApp, body: &str) -> Result<Verdict> {
+    let (signature, source_address) = (t.sim.sign(body.as_bytes()), "127.0.0.1".to_owned());
+    let (endpoint, body, signatures, headers) =
+        (Endpoint::Webhook, body.as_bytes(), vec![signature.as_bytes()], Value::Null);
+    inbox::receive(&t.app, &Call { endpoint, body, signatures, headers, source_address }).await
+}
+
+/// Deposits of one customer that were paid, and of which only these events tell.
+async fn paid(t: &TestApp, customer: &Customer, count: usize) -> (Vec<Answer>, Vec<Event>) {
+    let mut deposits = Vec::new();
+    for index in 0..count {
+        deposits.push(t.deposit(customer, 100, &format!("d{index}")).await);
+    }
+    t.drive().await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    for deposit in &deposits {
+        t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    }
+    t.sim.deliver().await;
+    t.sim.clear_faults();
+    let events: Vec<Event> = t.sim.events().into_iter().filter(|event| event.event_type == "purchase.paid").collect();
+    assert_eq!(events.len(), count);
+    (deposits, events)
+}
+
+async fn count(t: &TestApp, of: &'static str) -> i64 {
+    sqlx::query_scalar(of).fetch_one(&t.app.db).await.expect("PostgreSQL answers")
+}
+
+#[sqlx::test]
+async fn of_the_same_bytes_in_one_batch_the_first_is_accepted_and_the_log_shows_all(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let (_, events) = paid(&t, &customer, 6).await;
+    sqlx::query("delete from webhook_logs").execute(&t.app.db).await.expect("PostgreSQL answers");
+    let calls = (0..3).flat_map(|_| &events).map(|event| receive(&t, &event.body));
+    let verdicts: Vec<Verdict> = join_all(calls).await.into_iter().map(|told| told.expect("stored")).collect();
+    assert_eq!(verdicts[..6], [Verdict::Accepted; 6], "who came first");
+    assert_eq!(verdicts[6..], [Verdict::Duplicate; 12]);
+    assert_eq!(
+        count(&t, "select count(*) from webhook_logs where verdict = 'accepted' and state = 'pending'").await,
+        6
+    );
+    let again =
+        "select count(*) from webhook_logs where verdict = 'duplicate' and state = 'ignored' and due_at is null";
+    assert_eq!(count(&t, again).await, 12);
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (600, 0, 600));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn who_was_stored_and_not_answered_comes_again_and_is_booked_once(db: PgPool) {
+    let dies = Arc::new(AtomicBool::new(false));
+    let armed = Arc::clone(&dies);
+    let crash = CrashPoints::planned(move |point| point == "inbox.stored" && armed.load(Ordering::SeqCst));
+    let t = TestApp::crashing(db, &[], crash).await;
+    let customer = t.customer().await;
+    let (deposits, events) = paid(&t, &customer, 5).await;
+    dies.store(true, Ordering::SeqCst);
+    let unanswered = join_all(events.iter().map(|event| receive(&t, &event.body))).await;
+    assert!(unanswered.iter().all(|told| matches!(told, Err(Error::Crashed(_)))));
+    dies.store(false, Ordering::SeqCst);
+    let again = join_all(events.iter().map(|event| receive(&t, &event.body))).await;
+    assert!(again.iter().all(|told| matches!(told, Ok(Verdict::Duplicate))), "{again:?}");
+    t.drive().await;
+    for deposit in &deposits {
+        assert_eq!(t.state(deposit.id()).await, "completed");
+    }
+    assert_eq!(t.balance(&customer).await, (500, 0, 500));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_delivery_that_cannot_be_stored_is_nobody_elses_failure(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let bad = "alter table webhook_logs add constraint bad check (event_type <> 'bad')";
+    sqlx::query(bad).execute(&t.app.db).await.expect("PostgreSQL answers");
+    let body = |word: &str| json!({"type": "x", "event_type": word, "id": Uuid::now_v7()}).to_string();
+    let bodies = ["one", "bad", "two", "three"].map(body);
+    let told = join_all(bodies.iter().map(|body| receive(&t, body))).await;
+    let stored: Vec<bool> = told.iter().map(|told| matches!(told, Ok(Verdict::Accepted))).collect();
+    assert_eq!(stored, [true, false, true, true]);
+    assert_eq!(count(&t, "select count(*) from webhook_logs").await, 3);
+    sqlx::query("alter table webhook_logs drop constraint bad").execute(&t.app.db).await.expect("PostgreSQL answers");
+    assert!(matches!(receive(&t, &bodies[1]).await, Ok(Verdict::Accepted)), "its sender comes again");
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn of_one_object_told_of_many_times_at_once_the_newest_counts_and_no_older_answer(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 100, "d").await;
+    t.drive().await;
+    let id = t.purchase_of(deposit.id());
+    let purchase = t.app.revio.purchase(id).await.expect("Revio answers");
+    let told = purchase.updated_on.whole().expect("a time");
+    let tell = |after| provider_objects::announce(&t.app, ObjectKind::Purchase, id, Some(told + after));
+    assert!(join_all([3, 9, 5, 1].map(tell)).await.iter().all(Result::is_ok));
+    let known = provider_objects::known(&t.app, id).await.expect("PostgreSQL answers").expect("known");
+    assert_eq!(known.announced_on, Some(told + 9));
+    let note = || provider_objects::note_purchase(&t.app, Some(deposit.id()), &purchase);
+    let older = join_all([note(), note(), note()]).await;
+    assert!(older.iter().all(|noted| matches!(noted, Err(Error::Unavailable(_)))), "{older:?}");
+    t.finish().await;
+}
+
+/// What PostgreSQL was asked on this thread: the test, its server and all that they await run on it.
+#[derive(Clone, Default)]
+struct Statements(Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> Layer<S> for Statements {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "sqlx::query" {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The statements of an event from its receipt to its booking, and of a withdrawal from its row to its end, when forty come at once.
+#[sqlx::test]
+async fn what_comes_together_shares_its_statements(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let (_, events) = paid(&t, &customer, 40).await;
+    let statements = Statements::default();
+    let _listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(statements.clone()));
+    let each = |statements: &Statements| statements.0.swap(0, Ordering::Relaxed) / 40;
+    assert!(join_all(events.iter().map(|event| receive(&t, &event.body))).await.iter().all(Result::is_ok));
+    inbox::step_due(&t.app, 100).await.expect("claimed");
+    let deposit = each(&statements);
+    assert_eq!(t.balance(&customer).await, (4_000, 0, 4_000));
+    for index in 0..40 {
+        t.withdraw(&customer, 100, &format!("w{index}")).await;
+    }
+    statements.0.store(0, Ordering::Relaxed);
+    octoco::money::withdrawals::step_due(&t.app, 100).await.expect("claimed");
+    let withdrawal = each(&statements);
+    eprintln!("statements each: deposit {deposit}, withdrawal {withdrawal}");
+    assert!((1..=4).contains(&(deposit + 1)), "{deposit}");
+    assert!(withdrawal <= 6, "{withdrawal}");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn steps_that_wait_for_revio_hold_up_nobody_who_comes_later(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let (deposits, events) = paid(&t, &customer, 9).await;
+    t.sim.set_fault(Fault::next(8, Scope::GetPurchase, FaultKind::Hang { secs: 20, moment: Moment::Before }));
+    let stop = CancellationToken::new();
+    let mut tasks = worker::start(&t.app, &stop);
+    for (event, left) in events[..8].iter().zip((0..8).rev()) {
+        receive(&t, &event.body).await.expect("stored");
+        until(async || hanging(&t) == left).await;
+    }
+    receive(&t, &events[8].body).await.expect("stored");
+    let last = deposits.iter().find(|deposit| t.purchase_of(deposit.id()) == events[8].object_id).expect("one of them");
+    until(async || t.state(last.id()).await == "completed").await;
+    assert_eq!(count(&t, "select count(*) from transactions where state = 'completed'").await, 1, "the others wait");
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (900, 0, 900));
+    t.finish().await;
+}
+
+/// Of how many calls Revio is still to leave the answer open.
+fn hanging(t: &TestApp) -> u32 {
+    match t.sim.active_faults().first().map(|fault| fault.when) {
+        Some(When::Next(times)) => times,
+        _ => 0,
+    }
+}
+
+/// Within some seconds.
+#[expect(clippy::disallowed_methods, reason = "the worker is at it meanwhile")]
+async fn until(reached: impl AsyncFn() -> bool) {
+    for _ in 0..500 {
+        if reached().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not reached");
+}
