@@ -206,13 +206,19 @@ def asked(up, plan, cases, connections, **options):
     env = {**service.service_env(up), **SETTINGS, "RUST_LOG": "error", "DATABASE_CONNECTIONS_MAX": "4"}
     words = [str(word) for word in command]
     answer = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    begin = answer.stdout.find("[")
+    results = json.loads(answer.stdout[begin:]) if begin >= 0 else []
     if answer.returncode != 0:
-        said = answer.stderr[-2000:] + answer.stdout[-3000:]
+        wrong = [f"{one['case']}: {one['complaint']} {one['books']}" for one in results if is_wrong(one)]
+        said = "\n".join([answer.stderr[-2000:], *wrong])
         raise Failure(f"load: {', '.join(cases)}", said, "no figure: an answer or the books were wrong")
-    results = json.loads(answer.stdout[answer.stdout.index("[") :])
     for one in results:
         note(bench_report.line(one))
     return results
+
+
+def is_wrong(one):
+    return one["bad"] or any(left != right for left, right in one["books"].values())
 
 
 # -- in ./dev test ----------------------------------------------------------------------------------------------------

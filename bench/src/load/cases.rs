@@ -46,7 +46,7 @@ pub(crate) enum Case {
 impl Case {
     pub(crate) fn wanted(self) -> u16 {
         match self {
-            Self::Token => 422,
+            Self::Token => 400,
             Self::Deposits => 201,
             Self::Withdrawals | Self::Hot | Self::Zipf | Self::Whole => 202,
             _ => 200,
