@@ -42,6 +42,8 @@ const REBUILD_LOCK: i64 = 0x7265_6275_696c;
 /// With fewer transfers than this on a page the next look waits for the period, so that a steady trickle is copied in
 /// batches. A server started with `--development` gives pages of about 250.
 const EAGER_MIN: usize = 100;
+/// So many are written together at least, where there are as many.
+const TOGETHER_MIN: usize = 2_000;
 
 const LAG_MAX: u32 = 1000;
 
@@ -102,7 +104,7 @@ async fn advance(app: &App, db: &mut PgConnection, lock: i64, currency: Currency
         }
     };
     let (asked, asked_at) = (app.clock.moment(), app.clock.now());
-    let transfers = app.ledger.transfers_after(currency, cursor.timestamp.unsigned_abs(), BATCH_MAX).await?;
+    let transfers = next(app, currency, cursor.timestamp.unsigned_abs()).await?;
     if lock == LOCK {
         let newest = transfers.last().map_or(cursor.timestamp.unsigned_abs(), |last| last.timestamp);
         app.footing.ledger_was_read(currency, asked, newest, transfers.len() < EAGER_MIN);
@@ -123,6 +125,21 @@ async fn advance(app: &App, db: &mut PgConnection, lock: i64, currency: Currency
     let copied = u64::try_from(transfers.len()).unwrap_or(u64::MAX);
     app.metrics.read_model.transfers.with_label_values(&[currency.code()]).inc_by(copied);
     Ok(Page::Copied(transfers.len()))
+}
+
+/// The next page; where the server gives small ones, several.
+async fn next(app: &App, currency: Currency, after: u64) -> Result<Vec<Recorded>> {
+    let mut transfers = app.ledger.transfers_after(currency, after, BATCH_MAX).await?;
+    let mut given = transfers.len();
+    while given >= EAGER_MIN
+        && transfers.len() < TOGETHER_MIN
+        && let Some(last) = transfers.last()
+    {
+        let more = app.ledger.transfers_after(currency, last.timestamp, BATCH_MAX).await?;
+        given = more.len();
+        transfers.extend(more);
+    }
+    Ok(transfers)
 }
 
 /// Every account opened since, page by page, each with its cursor. Where the cursor is then; `None` when somebody else was

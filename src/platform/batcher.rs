@@ -93,6 +93,7 @@ where
     type Done = Option<V>;
 
     async fn run(context: &C, items: &[(K, F)], _: Patience) -> Result<Vec<Option<V>>> {
+        const { assert!(size_of::<F>() == 0, "all ask by one function, whoever came first") };
         let Some((_, find)) = items.first() else { return Ok(Vec::new()) };
         let found = find(context.clone(), items.iter().map(|(key, _)| *key).collect()).await?;
         let found: HashMap<K, V> = found.into_iter().collect();

@@ -31,11 +31,11 @@ const BATCH: i64 = 16;
 /// Of a kind whose steps wait for Revio so many are in hand at once …
 const IN_HAND: usize = 256;
 /// … and as soon as there is room for so many, as many are claimed: a slow one holds up no other.
-const CLAIM: u32 = 128;
+const CLAIM: u32 = 64;
 /// How long a loop that has just looked lets come what comes, when it is woken: each look is a statement. Those of the queues take what
 /// came together.
-const GATHER: Duration = Duration::from_millis(50);
-const GATHER_ROWS: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(100);
+const GATHER_ROWS: Duration = Duration::from_millis(20);
 /// Longer than any batch takes: its steps have a deadline of 60 s and run at once. What hangs beyond that is PostgreSQL.
 const BATCH_DEADLINE: Duration = Duration::from_secs(80);
 /// How long a loop waits after a failure of its own (PostgreSQL away).

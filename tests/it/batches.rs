@@ -1,7 +1,7 @@
 //! What many deliveries and steps at once share: one statement for all of them, and each hears what became of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,7 +14,6 @@ use revio_sim::{Event, Fault, FaultKind, Moment, Pay, Scope, When};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use uuid::Uuid;
 
 use crate::harness::{Answer, Customer, TestApp};
@@ -125,45 +124,6 @@ async fn of_one_object_told_of_many_times_at_once_the_newest_counts_and_no_older
     let note = || provider_objects::note_purchase(&t.app, Some(deposit.id()), &purchase);
     let older = join_all([note(), note(), note()]).await;
     assert!(older.iter().all(|noted| matches!(noted, Err(Error::Unavailable(_)))), "{older:?}");
-    t.finish().await;
-}
-
-/// What PostgreSQL was asked on this thread: the test, its server and all that they await run on it.
-#[derive(Clone, Default)]
-struct Statements(Arc<AtomicUsize>);
-
-impl<S: tracing::Subscriber> Layer<S> for Statements {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "sqlx::query" {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// The statements of an event from its receipt to its booking, and of a withdrawal from its row to its end, when forty come at once.
-#[sqlx::test]
-async fn what_comes_together_shares_its_statements(db: PgPool) {
-    let t = TestApp::new(db).await;
-    let customer = t.customer().await;
-    let (_, events) = paid(&t, &customer, 40).await;
-    let statements = Statements::default();
-    let _listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(statements.clone()));
-    let each = |statements: &Statements| statements.0.swap(0, Ordering::Relaxed) / 40;
-    assert!(join_all(events.iter().map(|event| receive(&t, &event.body))).await.iter().all(Result::is_ok));
-    inbox::step_due(&t.app, 100).await.expect("claimed");
-    let deposit = each(&statements);
-    assert_eq!(t.balance(&customer).await, (4_000, 0, 4_000));
-    for index in 0..40 {
-        t.withdraw(&customer, 100, &format!("w{index}")).await;
-    }
-    statements.0.store(0, Ordering::Relaxed);
-    octoco::money::withdrawals::step_due(&t.app, 100).await.expect("claimed");
-    let withdrawal = each(&statements);
-    eprintln!("statements each: deposit {deposit}, withdrawal {withdrawal}");
-    assert!((1..=4).contains(&(deposit + 1)), "{deposit}");
-    assert!(withdrawal <= 6, "{withdrawal}");
-    t.drive().await;
-    assert_eq!(t.balance(&customer).await, (0, 0, 0));
     t.finish().await;
 }
 

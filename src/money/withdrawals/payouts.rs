@@ -81,7 +81,8 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
     }
 }
 
-/// Keeps the payout's id and the address that executes it, before anything is executed: by whoever has the row in hand, in the same step.
+/// Keeps the payout's id and the address that executes it, before anything is executed. The row is due at once, should we die here, and nobody is
+/// woken for it: the same step goes on.
 async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     provider_objects::note_payout(app, Some(withdrawal.id), payout).await?;
     let provider = Provider {
@@ -93,7 +94,8 @@ async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         checkout_url: None,
         expires_at: None,
     };
-    transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::In(LEASE)).with_provider(provider)).await
+    let to = Move::to(State::Reserved, Due::In(TimeDelta::zero())).with_provider(provider);
+    transactions::advance(app, withdrawal, to).await
 }
 
 /// `reserved → submitting → …`: from here on money may leave, so the row says so first.
