@@ -33,7 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Requests come and go by the thousand: the system's own allocator took a tenth of the processor, and kept more memory.
+/// Requests come and go by the thousand, and their small pieces of memory with them, between threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
