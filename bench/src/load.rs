@@ -113,12 +113,15 @@ async fn one(
     revio: &Revio,
 ) -> std::result::Result<Result, BoxError> {
     let customers = Customers::make(app, case.customers(options.customers)).await?;
-    let warm_up = Duration::from_secs(if case.is_followed() { 0 } else { options.warm_up });
-    let load = Load { connections, warm_up, lasting: Duration::from_secs(options.seconds), rate: options.rate };
+    let (warm_up, lasting) = match case.is_followed() {
+        true => (Duration::ZERO, effects::PATIENCE),
+        false => (Duration::from_secs(options.warm_up), Duration::from_secs(options.seconds)),
+    };
+    let load = Load { connections, warm_up, lasting, rate: options.rate };
     let orders = options.orders;
     let asked = match case {
         Case::Transfer | Case::Reserve => None,
-        Case::Receipts => Some(receipts::prepare((options.address[0], revio), &customers, orders).await?),
+        Case::Receipts => Some(receipts::prepare(app, (options.address[0], revio), &customers, orders).await?),
         _ => Some(case.ask(&customers, case.is_followed().then_some(orders))),
     };
     let own = processes::own("bench");

@@ -30,7 +30,8 @@ pub(crate) struct Head {
     length: usize,
     /// The connection is of no more use.
     pub(crate) closes: bool,
-    pub(crate) retry_after: bool,
+    /// Seconds.
+    pub(crate) retry_after: Option<u64>,
 }
 
 impl Client {
@@ -66,16 +67,22 @@ fn head(read: &[u8]) -> io::Result<Option<Head>> {
     let mut response = httparse::Response::new(&mut headers);
     let parsed = response.parse(read).map_err(io::Error::other)?;
     let httparse::Status::Complete(begin) = parsed else { return Ok(None) };
-    let (mut length, mut closes, mut retry_after) = (None, false, false);
+    let (mut length, mut closes, mut retry_after) = (None, false, None);
     for header in response.headers.iter() {
         if header.name.eq_ignore_ascii_case("content-length") {
-            length = std::str::from_utf8(header.value).ok().and_then(|value| value.parse().ok());
+            length = number(header.value).and_then(|length| usize::try_from(length).ok());
         }
         closes |= header.name.eq_ignore_ascii_case("connection") && header.value.eq_ignore_ascii_case(b"close");
-        retry_after |= header.name.eq_ignore_ascii_case("retry-after");
+        if header.name.eq_ignore_ascii_case("retry-after") {
+            retry_after = number(header.value);
+        }
     }
     let length = length.ok_or_else(|| io::Error::other("an answer without a length"))?;
     Ok(Some(Head { status: response.code.unwrap_or_default(), begin, length, closes, retry_after }))
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// The bytes of a request.

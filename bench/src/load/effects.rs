@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::cases::Case;
 use super::customers::Customers;
 
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How long all of it may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Booked, or completed.

@@ -12,19 +12,18 @@ use super::run::{self, Outcome};
 /// The next call, or that there is none any more.
 pub(crate) type Ask = dyn Fn() -> Option<Vec<u8>> + Send + Sync;
 
-/// Who was turned away does not come back at once. `Retry-After` says a second: this is ruder.
-const TURNED_AWAY_PAUSE: Duration = Duration::from_millis(100);
-
 pub(crate) struct Caller {
     address: SocketAddr,
     client: Option<Client>,
     wanted: u16,
     ask: Arc<Ask>,
+    /// For how long it was told to stay away.
+    pause: Duration,
 }
 
 impl Caller {
     pub(crate) fn new(address: SocketAddr, wanted: u16, ask: Arc<Ask>) -> Self {
-        Self { address, client: None, wanted, ask }
+        Self { address, client: None, wanted, ask, pause: Duration::ZERO }
     }
 
     async fn asked(&mut self, request: &[u8]) -> Result<Outcome, BoxError> {
@@ -33,10 +32,13 @@ impl Caller {
             None => Client::connect(self.address).await?,
         };
         let answer = client.ask(request).await?;
-        let outcome = match answer.status {
-            status if status == self.wanted => Outcome::Good,
-            503 if answer.head.retry_after => Outcome::TurnedAway,
-            status => Outcome::Bad(format!("{status} {}", String::from_utf8_lossy(answer.body))),
+        let outcome = match (answer.status, answer.head.retry_after) {
+            (status, _) if status == self.wanted => Outcome::Good,
+            (503, Some(seconds)) => {
+                self.pause = Duration::from_secs(seconds);
+                Outcome::TurnedAway
+            }
+            (status, _) => Outcome::Bad(format!("{status} {}", String::from_utf8_lossy(answer.body))),
         };
         if !answer.head.closes {
             self.client = Some(client);
@@ -52,6 +54,6 @@ impl run::Caller for Caller {
     }
 
     async fn turned_away(&mut self) {
-        tokio::time::sleep_until(tokio::time::Instant::now() + TURNED_AWAY_PAUSE).await;
+        tokio::time::sleep_until(tokio::time::Instant::now() + self.pause).await;
     }
 }
