@@ -127,7 +127,8 @@ impl Load {
         let path = request.uri().path();
         let answered = if ["/healthz", "/readyz", "/metrics"].contains(&path) {
             match self.probes.try_acquire() {
-                Ok(_place) => return next.run(request).await,
+                // Boxed, as the others are: who waits for news is none of these, and there are thousands.
+                Ok(_place) => return Box::pin(next.run(request)).await,
                 Err(_) => Err(FULL),
             }
         } else if path.starts_with("/v1/webhooks/") {
@@ -157,9 +158,12 @@ impl Load {
         if !awaited {
             return in_hand(&self.users, &who, Request::from_parts(parts, body), next).await;
         }
+        Box::pin(self.with_body(who, parts, body, next)).await
+    }
+
+    async fn with_body(&self, who: Who, parts: Parts, body: Body, next: Next) -> Result<Response> {
         let reading = self.read(body, json::BODY_BYTES_MAX);
-        // Only calls with a body come here, and calls that wait have none.
-        let (body, _large) = Box::pin(on_its_way(&self.users, &who, json::BODY_DEADLINE, reading)).await?;
+        let (body, _large) = on_its_way(&self.users, &who, json::BODY_DEADLINE, reading).await?;
         in_hand(&self.users, &who, Request::from_parts(parts, body), next).await
     }
 

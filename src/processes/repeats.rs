@@ -29,10 +29,15 @@ pub async fn once(State((app, routes)): State<(App, Routes)>, request: Request, 
     if !keyed || !routes.contains(&format!("{} {path}", request.method())) {
         return next.run(request).await;
     }
+    // Boxed: a call without a key, which may wait for long, is none of this.
+    Box::pin(by_key(&app, request, next)).await
+}
+
+async fn by_key(app: &App, request: Request, next: Next) -> Response {
     match with_call(request).await {
         Ok((request, call)) => {
             let (answer, response) = kept(next.run(request).await).await;
-            if let Err(error) = repeats::finish(&app, &call, answer.as_ref()).await {
+            if let Err(error) = repeats::finish(app, &call, answer.as_ref()).await {
                 // It was done all the same; its repeat finds that out, once the lease is over.
                 tracing::warn!(error = error.chain(), "the answer to a call with a key was not kept");
             }

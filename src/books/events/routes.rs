@@ -74,7 +74,7 @@ async fn events(
     headers: HeaderMap,
 ) -> Result<Response> {
     let since = query.since(&headers)?;
-    let Opened { first, live, place } = super::open(&app, waiter.tenure, since).await?;
+    let Opened { first, live, place } = Box::pin(super::open(&app, waiter.tenure, since)).await?;
     let out = Out { first: first.into(), live, app, _place: place };
     let told = [
         (header::CONTENT_TYPE, "text/event-stream"),
