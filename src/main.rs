@@ -33,10 +33,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Requests come and go by the thousand, and their small pieces of memory with them, between threads.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// For how long the pool may give nobody a connection while PostgreSQL takes new ones.
 const STUCK_POOL: Duration = Duration::from_secs(60);
 
