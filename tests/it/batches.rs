@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures_util::future::join_all;
 use octoco::money::provider_objects::{self, ObjectKind};
 use octoco::platform::crash::CrashPoints;
@@ -132,7 +133,7 @@ async fn steps_that_wait_for_revio_hold_up_nobody_who_comes_later(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
     let (deposits, events) = paid(&t, &customer, 9).await;
-    t.sim.set_fault(Fault::next(8, Scope::GetPurchase, FaultKind::Hang { secs: 20, moment: Moment::Before }));
+    t.sim.set_fault(Fault::next(8, Scope::GetPurchase, FaultKind::Hang { secs: 15, moment: Moment::Before }));
     let stop = CancellationToken::new();
     let mut tasks = worker::start(&t.app, &stop);
     for (event, left) in events[..8].iter().zip((0..8).rev()) {
@@ -145,6 +146,8 @@ async fn steps_that_wait_for_revio_hold_up_nobody_who_comes_later(db: PgPool) {
     assert_eq!(count(&t, "select count(*) from transactions where state = 'completed'").await, 1, "the others wait");
     stop.cancel();
     while tasks.join_next().await.is_some() {}
+    // Whoever was not answered comes again.
+    t.advance(TimeDelta::minutes(2));
     t.drive().await;
     assert_eq!(t.balance(&customer).await, (900, 0, 900));
     t.finish().await;
