@@ -11,7 +11,9 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::password_hash::{self, CustomizedPasswordHasher, generate_salt};
+use argon2::{Algorithm, Argon2, Block, Params, PasswordVerifier, Version};
 use precis_profiles::{OpaqueString, precis_core::profile::Profile};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{runtime::Runtime, sync::Semaphore, task::JoinHandle};
@@ -20,6 +22,9 @@ use crate::platform::error::{Error, Result};
 
 /// How long a call waits for its turn.
 const TURN_DEADLINE: Duration = Duration::from_secs(5);
+/// 33 MiB. What is larger than 32 is the system's again once it is freed; what is smaller the C library keeps for the next time, for each thread
+/// its own: a few sign-ins, and a process has 400 MB more for good. Only what is used of it is memory.
+const BLOCKS_MIN: usize = 33 * 1024;
 const TOO_MANY: &str = "too many passwords wait to be checked";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +116,7 @@ impl Hasher {
             let known = hash.is_some();
             let hash = hash.unwrap_or_else(|| DUMMY.clone());
             let password = password.expose_secret();
-            let right = Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok() && known;
+            let right = is_of(password, &hash) && known;
             let renewed = (right && !hash.starts_with(&current_prefix())).then(|| encode(password));
             Verified { right, renewed }
         })
@@ -149,18 +154,63 @@ fn current_prefix() -> String {
 }
 
 fn encode(password: &str) -> String {
-    let hash = Argon2::default().hash_password(password.as_bytes());
-    hash.expect("the default parameters are valid and the system gives random numbers").to_string()
+    let hash = Hashing.hash_password_with_params(password.as_bytes(), &generate_salt(), Params::default());
+    hash.expect("the default parameters are valid").to_string()
+}
+
+fn is_of(password: &str, hash: &str) -> bool {
+    PasswordHash::new(hash).is_ok_and(|hash| Hashing.verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+/// Argon2 in memory that is given back ([`BLOCKS_MIN`]).
+struct Hashing;
+
+impl CustomizedPasswordHasher<PasswordHash> for Hashing {
+    type Params = Params;
+
+    fn hash_password_customized(
+        &self,
+        password: &[u8],
+        salt: &[u8],
+        algorithm: Option<&str>,
+        version: Option<u32>,
+        params: Params,
+    ) -> password_hash::Result<PasswordHash> {
+        let algorithm = algorithm.map(Algorithm::try_from).transpose()?.unwrap_or_default();
+        let version = version.map(Version::try_from).transpose()?.unwrap_or_default();
+        let mut memory = Vec::with_capacity(params.block_count().max(BLOCKS_MIN));
+        memory.resize(params.block_count(), Block::default());
+        let mut output = vec![0; params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN)];
+        let argon2 = Argon2::new(algorithm, version, params.clone());
+        argon2.hash_password_into_with_memory(password, salt, &mut output, &mut memory)?;
+        Ok(PasswordHash {
+            algorithm: algorithm.ident(),
+            version: Some(version.into()),
+            params: ParamsString::try_from(&params)?,
+            salt: Some(Salt::new(salt)?),
+            hash: Some(Output::new(&output)?),
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use argon2::PasswordHasher;
     use std::sync::mpsc;
 
     #[test]
     fn a_fresh_hash_has_todays_parameters() {
         assert!(encode("x").starts_with(&current_prefix()));
+    }
+
+    /// As the library itself made it, in ours and the other way round.
+    #[test]
+    fn a_hash_is_the_librarys_own() {
+        let theirs = Argon2::default().hash_password(b"a password").expect("a hash").to_string();
+        assert!(theirs.starts_with(&current_prefix()));
+        assert!(is_of("a password", &theirs) && !is_of("another", &theirs));
+        assert!(Argon2::default().verify_password(b"x", encode("x").as_str()).is_ok());
     }
 
     #[tokio::test]
