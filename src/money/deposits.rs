@@ -37,7 +37,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::users;
-use crate::money::deposits::opening::Opening;
+use crate::money::deposits::store::Opening;
 use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::suspense::{self, ItemKind, NewItem};

@@ -1,27 +1,11 @@
 //! What stands in the way of a new deposit: one look for all who open one at that moment (`platform::batcher`). `deposits::open` calls it.
 //! What is told here may have changed when the row is written: the insert decides.
 
-use uuid::Uuid;
-
-use super::store;
+use super::store::{self, Opening, Wish};
 use crate::app::App;
 use crate::money::transactions::NewTransaction;
 use crate::platform::batcher::{Batch, Patience};
 use crate::platform::error::Result;
-
-pub(super) struct Opening {
-    /// The key made a row before.
-    pub(super) is_repeated: bool,
-    pub(super) is_closed: bool,
-    /// The customer's deposits that wait for their payment, oldest first. What a person looks at, or has closed, is none of them.
-    pub(super) open: Vec<Uuid>,
-}
-
-/// Whose, and by which key.
-pub(super) struct Wish {
-    pub(super) user_id: Uuid,
-    pub(super) key: String,
-}
 
 pub(super) async fn look(app: &App, new: &NewTransaction) -> Result<Opening> {
     let wish = Wish { user_id: new.user_id, key: new.key.as_str().to_owned() };

@@ -3,8 +3,21 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::opening::{Opening, Wish};
 use crate::money::restrictions;
+
+pub(super) struct Opening {
+    /// The key made a row before.
+    pub(super) is_repeated: bool,
+    pub(super) is_closed: bool,
+    /// The customer's deposits that wait for their payment, oldest first. What a person looks at, or has closed, is none of them.
+    pub(super) open: Vec<Uuid>,
+}
+
+/// Whose, and by which key.
+pub(super) struct Wish {
+    pub(super) user_id: Uuid,
+    pub(super) key: String,
+}
 
 /// In the order of the wishes; of open deposits up to `open_max`.
 pub(super) async fn openings(db: impl PgExecutor<'_>, wishes: &[Wish], open_max: i64) -> sqlx::Result<Vec<Opening>> {
