@@ -24,15 +24,15 @@ pub(crate) struct Effect {
     max_ms: f64,
 }
 
-/// How many are under way; what has begun and ended, of those that have.
+/// How many of them are under way, whatever others there are; what has begun and ended, of those that have.
 const RECEIPTS: (&str, &str) = (
-    "select count(*) from webhook_logs where state = 'pending' and cardinality($1) > 0",
+    "select count(*) from webhook_logs where state = 'pending' and received_at >= $2 and cardinality($1) > 0",
     "select received_at as began, finished_at as ended from webhook_logs
       where verdict = 'accepted' and event_type = 'purchase.paid' and received_at >= $2 and cardinality($1) > 0",
 );
 const WITHDRAWALS: (&str, &str) = (
     "select count(*) from transactions
-      where user_id = any($1) and kind = 'withdrawal' and state not in ('completed', 'failed', 'rejected')",
+      where user_id = any($1) and kind = 'withdrawal' and created_at >= $2 and state not in ('completed', 'failed', 'rejected')",
     "select created_at as began, completed_at as ended from transactions
       where user_id = any($1) and kind = 'withdrawal' and completed_at >= $2",
 );
@@ -47,7 +47,7 @@ pub(crate) async fn follow(
     let mut every = tokio::time::interval(LOOK_EVERY);
     while waits.elapsed() < PATIENCE {
         every.tick().await;
-        let left: i64 = sqlx::query_scalar(under_way).bind(customers.ids()).fetch_one(&app.db).await?;
+        let left: i64 = sqlx::query_scalar(under_way).bind(customers.ids()).bind(begun).fetch_one(&app.db).await?;
         if left == 0 {
             return effect(app, ended, customers, begun).await;
         }
