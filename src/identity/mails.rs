@@ -287,7 +287,7 @@ pub fn is_link(app: &App, kind: Kind, token: &LinkToken, holder: &Holder<'_>) ->
 
 /// Sends what is due; the worker calls it. How many were claimed.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    queue::step_due(&Mails(app), app.queue(), limit).await
+    queue::step_due(Mails(app), app.queue(), limit).await
 }
 
 struct Mails<'a>(&'a App);

@@ -249,7 +249,7 @@ pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Journal>> {
 }
 
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    queue::step_due(&Journals(app), app.queue(), limit).await
+    queue::step_due(Journals(app), app.queue(), limit).await
 }
 
 struct Journals<'a>(&'a App);

@@ -265,7 +265,7 @@ pub async fn is_imposed(app: &App, user_id: Uuid, kind: Kind) -> Result<bool> {
 /// Steps what a call could not finish, and lets payouts go on that waited for the end of a freeze; the worker calls it.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
     release_unfrozen(app).await?;
-    queue::step_due(&Restrictions(app), app.queue(), limit).await
+    queue::step_due(Restrictions(app), app.queue(), limit).await
 }
 
 struct Restrictions<'a>(&'a App);

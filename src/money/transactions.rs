@@ -139,11 +139,11 @@ pub async fn first_step(
 /// Steps due rows of some kinds; the worker calls it. How many were claimed.
 pub async fn step_due<F, Fut>(app: &App, kinds: &[Kind], limit: i64, step: F) -> Result<usize>
 where
-    F: Fn(App, Transaction) -> Fut + Sync,
+    F: Fn(App, Transaction) -> Fut + Send + Sync,
     Fut: Future<Output = Result<Transaction>> + Send,
 {
     let kinds = kinds.iter().map(|kind| kind.name().to_owned()).collect();
-    queue::step_due(&Steps { app, kinds, step }, app.queue(), limit).await
+    queue::step_due(Steps { app, kinds, step }, app.queue(), limit).await
 }
 
 /// The same, one step a row.

@@ -105,10 +105,8 @@ pub struct Tools<'a> {
 
 /// Claims due rows and steps each of them, all at once: one that waited for its turn would outlive its lease. One row's failure is that
 /// row's alone. How many were claimed.
-pub async fn step_due<W: Work>(work: &W, tools: Tools<'_>, limit: i64) -> Result<usize> {
-    let claimed = work.claim(tools.lease(), limit).await?;
-    let steps = join_all(claimed.iter().map(|row| step_one(work, tools, row)));
-    Ok(steps.await.len())
+pub async fn step_due<'a, W: Work + Send + 'a>(work: W, tools: Tools<'a>, limit: i64) -> Result<usize> {
+    Ok(join_all(claim_due(work, tools, limit).await?).await.len())
 }
 
 /// The step of a row that is claimed: it is to begin at once.

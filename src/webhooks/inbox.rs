@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! receive   raw bytes ─> signature ─> mode, brand, company ─> freshness ─> stored once by hash ─> 200   (nothing else)
-//! step_due  claim ─> deposits::on_provider_event | withdrawals::on_provider_event (asks Revio) ─> done | ignored
+//! claim_due claim ─> deposits::on_provider_event | withdrawals::on_provider_event (asks Revio) ─> done | ignored
 //!                                                    └─ a failure: 0, 1, 5, 15 minutes, then dead
 //! ```
 //!
@@ -186,12 +186,12 @@ impl Delivery {
     }
 }
 
-/// Acts on what is due; the worker calls it. How many were claimed.
+/// Acts on what is due, to its end. How many were claimed.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    queue::step_due(&Events(app), app.queue(), limit).await
+    queue::step_due(Events(app), app.queue(), limit).await
 }
 
-/// The same, one step a row.
+/// The same, a step for each that was claimed; the worker calls it.
 pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
     queue::claim_due(Events(app), app.queue(), limit).await
 }

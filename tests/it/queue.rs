@@ -44,7 +44,7 @@ impl OneRow {
     }
 }
 
-impl Work for OneRow {
+impl Work for &OneRow {
     type Claimed = ();
 
     fn label<'a>(&'a self, (): &'a ()) -> &'a str {

@@ -40,7 +40,7 @@ pub async fn step(app: &App) -> Result<bool> {
     {
         store::insert_once(&app.db, app.clock.row_id(), day, app.clock.now()).await?;
     }
-    let claimed = queue::step_due(&Requests(app), app.queue(), AT_ONCE).await?;
+    let claimed = queue::step_due(Requests(app), app.queue(), AT_ONCE).await?;
     Ok(i64::try_from(claimed).is_ok_and(|count| count == AT_ONCE))
 }
 

@@ -67,7 +67,7 @@ pub enum Lane {
 
 /// Sends what is due. How many were claimed.
 pub async fn step_due(app: &App, lane: Lane, limit: i64) -> Result<usize> {
-    queue::step_due(&Deliveries { app, lane }, app.queue(), limit).await
+    queue::step_due(Deliveries { app, lane }, app.queue(), limit).await
 }
 
 struct Deliveries<'a> {
