@@ -24,7 +24,6 @@
 //!     awaiting_approval --> submitted: adopt
 //!     failed --> completed: book_late (Revio paid after all)
 //!     cancelled --> completed: book_late
-//!     submitted --> completed: book_late (Revio paid while we gave it back)
 //!     reserved --> submitting: take_up (the ledger knows of a payout that the row has forgotten)
 //!     reserved --> completed: the ledger has posted it (PostgreSQL was put back to an earlier moment)
 //! ```
@@ -334,9 +333,12 @@ async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resul
     app.crash.at("withdrawal.posted")?;
     match posted {
         Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Posted)) => {}
-        // We had begun to give it back when Revio changed its word: the same as a payment after a release.
+        // We had begun to give it back when Revio changed its word. What that repaid must stand in the row, so it is ended first; then it
+        // is the same as a payment after a release.
         Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {
-            return late_outcomes::book_late(app, withdrawal, payout).await;
+            let reason = withdrawal.failure_reason.unwrap_or(FailureReason::ProviderCouldNotPay);
+            let released = release(app, withdrawal, reason).await?;
+            return late_outcomes::book_late(app, &released, payout).await;
         }
         // No reservation of ours expires: whoever made this one, it was not us.
         Err(LedgerError::AlreadyResolved(Resolution::Expired)) => {

@@ -385,6 +385,9 @@ impl TestApp {
         let (mut wallets, mut receivables) = (0, 0);
         for (user, posted, pending, owed) in rows {
             let wallet = self.wallet(user).await;
+            if wallet.posted() != posted || wallet.pending() != pending {
+                eprintln!("{}", self.history_of(user).await);
+            }
             assert_eq!(wallet.posted(), posted, "posted of {user}");
             assert_eq!(wallet.pending(), pending, "pending of {user}");
             assert!(wallet.available() >= 0, "a wallet below zero");
@@ -404,6 +407,19 @@ impl TestApp {
             }
         }
         assert_eq!(debits, credits, "debits and credits");
+    }
+
+    /// Each row of a customer and each transfer in the ledger, for whoever reads that the two differ.
+    async fn history_of(&self, user: Uuid) -> String {
+        projector::catch_up(&self.app).await.expect("the ledger can be copied");
+        let history = sqlx::query_scalar(
+            "select coalesce(string_agg(line, chr(10) order by line), '') from (
+               select to_jsonb(t)::text from transactions t where t.user_id = $1 union all
+               select to_jsonb(l)::text from ledger_transfers l join ledger_accounts a on a.id in (l.debit_account_id, l.credit_account_id)
+                where a.user_id = $1
+             ) as lines (line)",
+        );
+        history.bind(user).fetch_one(&self.app.db).await.expect("PostgreSQL answers")
     }
 
     /// What a customer owes us.

@@ -1,5 +1,6 @@
 //! What a customer owes is repaid first by whatever makes money available, before anybody can withdraw it.
 
+use chrono::TimeDelta;
 use octoco::platform::permissions::Role;
 use octoco::webhooks::inbox;
 use octoco::{money::reversals, money::transactions};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, TestApp};
 
 const PAID: i64 = 250_000;
@@ -121,4 +123,52 @@ async fn a_payout_that_is_paid_after_its_release_repaid_a_debt_is_owed_again(db:
     assert_eq!((t.state(withdrawal).await.as_str(), t.owed(customer.id).await), ("completed", PAID));
     assert_eq!(t.balance(&customer).await, (0, 0, 0));
     t.finish().await;
+}
+
+/// Found by a storm: the release has repaid a debt, the worker dies before the row says so, and Revio pays after all.
+#[sqlx::test]
+async fn a_payout_that_is_paid_while_its_release_repays_a_debt_is_owed_again(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let customer = t.customer().await;
+    let purchase = pay(&t, &customer, PAID, "d1").await;
+    let withdrawal = t.withdraw(&customer, PAID, "w1").await.id();
+    t.drive().await;
+    charge_back(&t, purchase).await;
+    let payout = t.payout_of(withdrawal);
+    t.sim.settle_payout(payout, PayoutOutcome::Error { code: "do_not_honour".to_owned() }).expect("pending");
+    next.at("withdrawal.voided");
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.owed(customer.id).await), ("submitted", 0));
+    t.sim.settle_payout(payout, PayoutOutcome::Success).expect("Revio may change its word");
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.owed(customer.id).await), ("completed", PAID));
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    t.finish().await;
+}
+
+/// What was taken for a payment after a release stands in the row, also where Revio's word is another one by then; that is for a person.
+#[sqlx::test]
+async fn a_payout_that_is_an_error_again_while_its_payment_is_taken_is_held(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    let customer = t.customer_with(PAID).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "timeout".to_owned() });
+    let withdrawal = t.withdraw(&customer, PAID, "w1").await.id();
+    t.drive().await;
+    t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("it can be executed again");
+    next.at("withdrawal.collected");
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (0, 0, 0)));
+    let failed = PayoutOutcome::Error { code: "issuer_not_available".to_owned() };
+    t.sim.settle_payout(t.payout_of(withdrawal), failed).expect("a bank's return");
+    for _ in 0..2 {
+        t.advance(TimeDelta::hours(1));
+        t.drive().await;
+    }
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (0, 0, 0)));
+    assert!(t.held_reason(withdrawal).await.is_some(), "a person must look");
+    t.finish_with_held().await;
 }

@@ -1,7 +1,7 @@
 //! The arrows of a withdrawal whose payout was given up, released or paid before, and of which Revio says something else now.
 //! Called by the flow above when Revio tells of a payout, and by its looks at finished withdrawals.
 
-use ledger::TransferCode;
+use ledger::{Amount, TransferCode, TransferId};
 
 use super::{ASK_MIN, LATER_LOOKS, fits, hold_misfit, reported, settle};
 use crate::app::App;
@@ -37,6 +37,9 @@ pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transact
 pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     match (withdrawal.state, &payout.status) {
         (State::Failed | State::Cancelled, PayoutStatus::Success) => book_late(app, withdrawal, payout).await,
+        (State::Failed | State::Cancelled, PayoutStatus::Error) if is_collected(app, withdrawal).await? => {
+            end_late(app, withdrawal, payout).await
+        }
         (State::Completed, PayoutStatus::Error) => {
             let reason = "Revio paid it, and calls it an error now: did the money come back?";
             transactions::hold(app, withdrawal, Hold::Contradiction, reason).await
@@ -62,11 +65,29 @@ pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payo
         Ok(payment) => payment,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
-    let owed = receivables::collect(app, withdrawal, CollectLegs::LATE, TransferCode::Withdrawal).await?;
-    app.crash.at("withdrawal.collected")?;
+    let owed = collect(app, withdrawal).await?;
     app.metrics.withdrawals_paid_late.inc();
     tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
     provider_fees::book(app, withdrawal.id, payment).await?;
+    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
+    transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
+}
+
+async fn collect(app: &App, withdrawal: &Transaction) -> Result<Amount> {
+    let owed = receivables::collect(app, withdrawal, CollectLegs::LATE, TransferCode::Withdrawal).await?;
+    app.crash.at("withdrawal.collected")?;
+    Ok(owed)
+}
+
+async fn is_collected(app: &App, withdrawal: &Transaction) -> Result<bool> {
+    let taken = TransferId::of(withdrawal.id, CollectLegs::LATE.taken);
+    Ok(!app.ledger.lookup(&[taken]).await?.is_empty())
+}
+
+/// `failed, cancelled → completed`: taken from the wallet already, and Revio's word is another one again. The row says what was taken; its
+/// next look finds the contradiction.
+async fn end_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    let owed = collect(app, withdrawal).await?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
     transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
 }
