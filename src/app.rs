@@ -13,9 +13,23 @@ use tokio_util::task::TaskTracker;
 use crate::platform::error::{BoxError, Error, Result, Wrong};
 use crate::platform::queue::{self, Setbacks};
 use crate::platform::{
-    access::Access, batcher::Batchers, clock::Clock, config::Config, crash::CrashPoints, database::Db,
-    footing::Footing, hashing::Hasher, mailer::Mailer, notifier::Notifier, outbound::Outbound, rate_limits::Limiter,
-    tally, tally::Tally, telemetry::Metrics, tokens::Tokens, waiting::Waiting,
+    access::Access,
+    batcher::{Batchers, Batches},
+    clock::Clock,
+    config::Config,
+    crash::CrashPoints,
+    database::Db,
+    footing::Footing,
+    hashing::Hasher,
+    mailer::Mailer,
+    notifier::Notifier,
+    outbound::Outbound,
+    rate_limits::Limiter,
+    tally,
+    tally::Tally,
+    telemetry::Metrics,
+    tokens::Tokens,
+    waiting::Waiting,
 };
 use crate::provider::revio::Revio;
 
@@ -30,6 +44,8 @@ pub struct Parts {
     pub db: Db,
     /// The same for the lists that are asked for all the time.
     pub lists: Db,
+    /// The same for what concurrent calls share.
+    pub batches: Batches,
     pub ledger: Ledger,
     pub revio: Revio,
     pub mailer: Mailer,
@@ -76,7 +92,7 @@ impl App {
         let options = database_url.expose_secret().parse::<PgConnectOptions>();
         let options = options.map_err(|_| "the database's URL cannot be used by the driver")?;
         let clock = Clock::system();
-        let db = Db::open(options, config.database_connections_max - config.list_connections_max(), &clock);
+        let db = Db::open(options, config.connections_of_main_max(), &clock);
         let options = ledger::Options::new(config.tigerbeetle_cluster_id, &config.tigerbeetle_addresses);
         let ledger = Ledger::connect(ledger::Options { base: config.ledger_base, ..options }).await?;
         let app = Self::assemble(config, db, ledger, clock, CrashPoints::default())?;
@@ -93,7 +109,8 @@ impl App {
         crash: CrashPoints,
     ) -> Result<Self, BoxError> {
         let db = db.into();
-        let lists = db.for_lists(config.list_connections_max(), config.list_deadline);
+        let lists = db.for_lists(config.connections_beside_max(), config.list_deadline);
+        let batches = Batches::beside(&db, config.connections_beside_max());
         let metrics = Metrics::new();
         let calls = metrics.ledger_call_seconds.clone();
         let ledger = ledger.observed(move |asked| {
@@ -112,6 +129,7 @@ impl App {
         Ok(Self(Arc::new(Parts {
             db,
             lists,
+            batches,
             ledger,
             revio,
             mailer,

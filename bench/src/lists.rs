@@ -228,7 +228,7 @@ fn percentiles(mut times: Vec<Duration>) -> (Duration, Duration) {
 
 /// PostgreSQL's processes that serve the pools' connections, of which all are opened for it.
 async fn backends(app: &App) -> Result<Vec<i32>, BoxError> {
-    let (mut open, lists) = (Vec::new(), app.config.list_connections_max());
+    let (mut open, lists) = (Vec::new(), app.config.connections_beside_max());
     for (db, connections) in [(&app.db, app.config.database_connections_max - lists), (&app.lists, lists)] {
         for _ in 0..connections {
             open.push(db.acquire().await?);

@@ -272,7 +272,7 @@ impl User {
 }
 
 async fn by_id(app: App, ids: Vec<Uuid>) -> Result<Vec<(Uuid, User)>> {
-    Ok(store::find_all(&app.db, &ids).await?.into_iter().map(|user| (user.id, user)).collect())
+    Ok(store::find_all(app.batches.in_line(), &ids).await?.into_iter().map(|user| (user.id, user)).collect())
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<User> {

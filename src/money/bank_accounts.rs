@@ -201,7 +201,7 @@ pub async fn delete(app: &App, caller: &Caller, id: Uuid) -> Result<()> {
 }
 
 async fn by_id(app: App, ids: Vec<Uuid>) -> Result<Vec<(Uuid, store::Row)>> {
-    Ok(store::find_all(&app.db, &ids).await?.into_iter().map(|row| (row.id, row)).collect())
+    Ok(store::find_all(app.batches.in_line(), &ids).await?.into_iter().map(|row| (row.id, row)).collect())
 }
 
 fn open(app: &App, row: store::Row) -> Result<BankAccount> {

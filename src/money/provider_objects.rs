@@ -198,7 +198,7 @@ pub async fn payouts_of(app: &App, withdrawal: Uuid) -> Result<Vec<Known>> {
 
 async fn payouts(app: App, withdrawals: Vec<Uuid>) -> Result<Vec<(Uuid, Vec<Known>)>> {
     let mut found = HashMap::<Uuid, Vec<Known>>::new();
-    for payout in store::payouts_of(&app.db, &withdrawals).await? {
+    for payout in store::payouts_of(app.batches.in_line(), &withdrawals).await? {
         found.entry(payout.transaction_id.unwrap_or_default()).or_default().push(payout);
     }
     Ok(found.into_iter().collect())

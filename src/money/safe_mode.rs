@@ -32,7 +32,7 @@ pub async fn pays_nothing(app: &App) -> Result<bool> {
 }
 
 async fn entered(app: App, _: Vec<()>) -> Result<Vec<((), ())>> {
-    Ok(store::entered(&app.db).await?.map(|_| ((), ())).into_iter().collect())
+    Ok(store::entered(app.batches.in_line()).await?.map(|_| ((), ())).into_iter().collect())
 }
 
 /// Nothing is paid from now on, and what is open is looked at at once. Repeating it changes nothing.

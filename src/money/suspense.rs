@@ -149,7 +149,7 @@ pub async fn of_object(app: &App, provider_id: Uuid) -> Result<Option<Item>> {
 }
 
 async fn by_provider(app: App, ids: Vec<Uuid>) -> Result<Vec<(Uuid, Item)>> {
-    let items = store::find_by_provider(&app.db, &ids).await?.into_iter();
+    let items = store::find_by_provider(app.batches.in_line(), &ids).await?.into_iter();
     Ok(items.filter_map(|item| Some((item.provider_id?, item))).collect())
 }
 

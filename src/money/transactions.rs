@@ -183,7 +183,7 @@ where
     }
 
     async fn claim(&self, lease: Lease, limit: i64) -> sqlx::Result<Vec<Row>> {
-        store::claim_due(&self.app.db, &self.kinds, lease, limit).await
+        store::claim_due(self.app.batches.in_line(), &self.kinds, lease, limit).await
     }
 
     async fn step(&self, row: &Row) -> Result<&'static str> {
@@ -402,7 +402,7 @@ pub async fn find_for_provider(
 type OfProvider = (Kind, Uuid, Option<Uuid>);
 
 async fn by_provider(app: App, objects: Vec<OfProvider>) -> Result<Vec<(OfProvider, Row)>> {
-    let rows = store::find_for_provider(&app.db, &objects).await?;
+    let rows = store::find_for_provider(app.batches.in_line(), &objects).await?;
     let of = |object: OfProvider| {
         let (kind, id, reference) = object;
         let mut of_kind = rows.iter().filter(|row| row.kind == kind.name());

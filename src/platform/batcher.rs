@@ -32,6 +32,9 @@ use crate::platform::error::{Error, Fault, Result};
 /// Some seconds' worth at the worst: who came later would be answered too late.
 const WAITING_MAX: usize = 4096;
 
+/// Who holds a row for longer keeps only those waiting who want that row.
+const LOCK: Duration = Duration::from_millis(20);
+
 /// How long a run may wait for what somebody else has locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
@@ -41,24 +44,39 @@ pub enum Patience {
     Enough,
 }
 
-/// The SQL transaction of a run. Who holds a row for longer than the lock timeout keeps only those waiting who want that row.
-pub async fn begin(db: &Db, patience: Patience) -> Result<Transaction> {
-    Ok(db
-        .begin_with(match patience {
-            Patience::Little => "begin; set local lock_timeout = '20ms'",
-            Patience::Enough => "begin",
-        })
-        .await?)
+/// PostgreSQL for runs: in line over connections of their own (`Db::for_batches`), alone over everybody's.
+pub struct Batches {
+    in_line: Db,
+    alone: Db,
 }
 
-/// The same for what is only done once more where a crash of PostgreSQL loses it (docs/decisions/051): nobody waits for the disk.
-pub async fn begin_repeatable(db: &Db, patience: Patience) -> Result<Transaction> {
-    Ok(db
-        .begin_with(match patience {
-            Patience::Little => "begin; set local lock_timeout = '20ms'; set local synchronous_commit = off",
-            Patience::Enough => "begin; set local synchronous_commit = off",
-        })
-        .await?)
+impl Batches {
+    pub fn beside(db: &Db, connections_max: u32) -> Self {
+        Self { in_line: db.for_batches(connections_max, LOCK), alone: db.clone() }
+    }
+
+    /// For what is only looked up.
+    pub fn in_line(&self) -> &Db {
+        &self.in_line
+    }
+
+    /// The SQL transaction of a run.
+    pub async fn begin(&self, patience: Patience) -> Result<Transaction> {
+        Ok(self.of(patience).begin().await?)
+    }
+
+    /// The same for what is only done once more where a crash of PostgreSQL loses it (docs/decisions/051): nobody waits for the disk.
+    pub async fn begin_repeatable(&self, patience: Patience) -> Result<Transaction> {
+        Ok(self.of(patience).begin_with("begin; set local synchronous_commit = off").await?)
+    }
+
+    /// For a run of one statement.
+    pub fn of(&self, patience: Patience) -> &Db {
+        match patience {
+            Patience::Little => &self.in_line,
+            Patience::Enough => &self.alone,
+        }
+    }
 }
 
 /// In rounds, so that of those that have a key in common each comes after what became of the one before it.

@@ -241,8 +241,13 @@ macro_rules! all_of {
 }
 
 impl Config {
-    pub fn list_connections_max(&self) -> u32 {
+    /// Of the lists, and of the batches.
+    pub fn connections_beside_max(&self) -> u32 {
         self.database_connections_max * 3 / 10
+    }
+
+    pub fn connections_of_main_max(&self) -> u32 {
+        self.database_connections_max - 2 * self.connections_beside_max()
     }
 
     pub fn from_env() -> Result<Self, ConfigError> {

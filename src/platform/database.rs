@@ -40,6 +40,15 @@ const IDLE_TRUSTED: Duration = Duration::from_millis(100);
 const WARM_MAX: Duration = Duration::from_secs(600);
 /// How often those that nobody uses are looked for.
 const WARM_LOOK: Duration = Duration::from_secs(1);
+/// A plan that does for any values walks indexes: one that was made while a table was young would go through all of it for each row for ever.
+/// In their order, too: who only collects what an index names comes upon the dead of a busy queue again and again, and marks none of them.
+const PLANNED_ONCE: [(&str, &str); 5] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
 /// A transaction that was left open by a lost process frees its locks after this.
 const IDLE_TRANSACTION: &str = "10s";
 
@@ -224,23 +233,27 @@ impl Db {
 
     /// Connections of their own for statements that are planned once, by an index and in its order, whatever the values are and however few
     /// rows there were by then: a plan that is kept is not made anew when somebody has a tenth of all rows. No statement takes longer than
-    /// the deadline. They end with the pool that they stand beside.
+    /// the deadline.
     pub fn for_lists(&self, connections_max: u32, deadline: Duration) -> Self {
         let deadline = deadline.as_millis().to_string();
-        let options = self.pool.connect_options().as_ref().clone().options([
-            ("statement_timeout", deadline.as_str()),
-            ("plan_cache_mode", "force_generic_plan"),
-            ("enable_seqscan", "off"),
-            ("enable_bitmapscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-        ]);
+        self.beside(connections_max, PLANNED_ONCE.into_iter().chain([("statement_timeout", deadline.as_str())]))
+    }
+
+    /// The same for statements of many at once, which find each row by an index, and do not wait for longer for what somebody has locked.
+    pub fn for_batches(&self, connections_max: u32, lock: Duration) -> Self {
+        let lock = lock.as_millis().to_string();
+        self.beside(connections_max, PLANNED_ONCE.into_iter().chain([("lock_timeout", lock.as_str())]))
+    }
+
+    /// They end with the pool that they stand beside.
+    fn beside<'s>(&self, connections_max: u32, settings: impl IntoIterator<Item = (&'s str, &'s str)>) -> Self {
+        let options = self.pool.connect_options().as_ref().clone().options(settings);
         let pool = self.pool.options().clone().max_connections(connections_max).connect_lazy_with(options);
-        let (beside, lists) = (self.pool.close_event(), pool.clone());
+        let (closed, beside) = (self.pool.close_event(), pool.clone());
         #[expect(clippy::disallowed_methods, reason = "it ends with the pool")]
         tokio::spawn(async move {
-            beside.await;
-            lists.close().await;
+            closed.await;
+            beside.close().await;
         });
         Self::from(pool)
     }

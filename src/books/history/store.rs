@@ -8,8 +8,8 @@ use std::{iter, time::Duration};
 
 use chrono::{TimeDelta, Timelike};
 use serde::Serialize;
-use sqlx::postgres::Postgres;
-use sqlx::{AssertSqlSafe, FromRow, PgConnection, PgExecutor, QueryBuilder};
+use sqlx::postgres::{PgRow, Postgres};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, PgExecutor, QueryBuilder, Row as _};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -49,11 +49,15 @@ impl Part<'_> {
 }
 
 /// A row of a page, and how many there are, where that was asked for.
-#[derive(FromRow)]
 pub(super) struct Counted {
-    #[sqlx(flatten)]
     pub(super) row: Row,
     pub(super) counted: Option<i64>,
+}
+
+impl FromRow<'_, PgRow> for Counted {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self { row: Row::from_row(row)?, counted: row.try_get("counted")? })
+    }
 }
 
 type Sql = QueryBuilder<Postgres>;
@@ -69,13 +73,13 @@ pub(super) async fn begin(db: &Db, deadline: Duration) -> sqlx::Result<Transacti
 
 /// One row more than the page has, if there is one. `db` has a deadline of its own.
 pub(super) async fn common_page(db: &Db, part: &Part<'_>, count_max: Option<i64>) -> sqlx::Result<Vec<Counted>> {
-    let mut sql = Sql::new("select ");
+    let mut sql = select();
     if let Some(max) = count_max {
-        sql.push("(");
+        sql.push(", (");
         push_count(&mut sql, part.filter, max);
-        sql.push(") as counted, ");
+        sql.push(") as counted");
     } else {
-        sql.push("null::bigint as counted, ");
+        sql.push(", null::bigint as counted");
     }
     push_page(&mut sql, part);
     sql.build_query_as().fetch_all(db).await
@@ -83,13 +87,19 @@ pub(super) async fn common_page(db: &Db, part: &Part<'_>, count_max: Option<i64>
 
 /// One row more than the page has, if there is one.
 pub(super) async fn page(db: &mut PgConnection, part: &Part<'_>) -> sqlx::Result<Vec<Row>> {
-    let mut sql = Sql::new("select ");
+    let mut sql = select();
     push_page(&mut sql, part);
     sql.build_query_as().persistent(false).fetch_all(db).await
 }
 
+fn select() -> Sql {
+    let mut sql = Sql::new("select ");
+    sql.push(COLUMNS);
+    sql
+}
+
 fn push_page(sql: &mut Sql, part: &Part<'_>) {
-    sql.push(COLUMNS).push(" from ");
+    sql.push(" from ");
     // Where the filter is by what the indexes hold, the ids come from an index alone: rows that do not fit are not read.
     let by_completion = part.filter.is_by_completion();
     let ids_first = part.sort.columns.is_empty() && part.filter.is_of_indexes();

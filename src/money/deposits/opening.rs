@@ -20,6 +20,6 @@ impl Batch for Openings {
     type Done = Opening;
 
     async fn run(app: &App, wishes: &[Wish], _: Patience) -> Result<Vec<Opening>> {
-        Ok(store::openings(&app.db, wishes, app.config.open_deposits_max).await?)
+        Ok(store::openings(app.batches.in_line(), wishes, app.config.open_deposits_max).await?)
     }
 }

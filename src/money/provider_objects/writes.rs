@@ -18,7 +18,7 @@ impl Batch for Announcements {
     type Done = ();
 
     async fn run(app: &App, items: &[Announcement], patience: Patience) -> Result<Vec<()>> {
-        let mut tx = batcher::begin_repeatable(&app.db, patience).await?;
+        let mut tx = app.batches.begin_repeatable(patience).await?;
         store::announce(&mut *tx, items).await?;
         tx.commit().await?;
         Ok(vec![(); items.len()])
@@ -37,7 +37,7 @@ impl Batch for Notes {
         let mut all: Vec<(usize, &Note)> = items.iter().enumerate().collect();
         all.sort_by_key(|(_, note)| note.id);
         let mut newer: Vec<Option<Known>> = vec![None; items.len()];
-        let mut tx = batcher::begin_repeatable(&app.db, patience).await?;
+        let mut tx = app.batches.begin_repeatable(patience).await?;
         for round in batcher::rounds(all, |(_, note)| Some(note.id)) {
             let ids: Vec<Uuid> = round.iter().map(|(_, note)| note.id).collect();
             let known = store::find_all(&mut *tx, &ids).await?.into_iter().map(|known| (known.id, known));

@@ -2,7 +2,8 @@
 //! database makes `created_at` of the time in the id; whoever writes `state` writes `states` and `moved_at`, too.
 
 use ledger::{Amount, Currency};
-use sqlx::PgExecutor;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use super::metadata::Metadata;
@@ -12,8 +13,31 @@ use super::types::{
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 use crate::platform::{clock::DateTime, error::Error};
 
-#[derive(Clone, sqlx::FromRow)]
-pub struct Row {
+/// A row as it is stored; its columns for queries that are put together elsewhere, who name them first; and how one is read: by the
+/// places of the columns, which takes a fraction of looking for their names.
+macro_rules! stored {
+    ($first_visible:vis $first:ident: $first_type:ty, $($visible:vis $column:ident: $type:ty),+ $(,)?) => {
+        #[derive(Clone)]
+        pub struct Row {
+            $first_visible $first: $first_type,
+            $($visible $column: $type,)+
+        }
+
+        pub const COLUMNS: &str = concat!("t.", stringify!($first), $(", t.", stringify!($column)),+);
+
+        impl FromRow<'_, PgRow> for Row {
+            fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+                let mut places = 1..;
+                Ok(Self {
+                    $first: row.try_get(0)?,
+                    $($column: row.try_get(places.next().unwrap_or_default())?,)+
+                })
+            }
+        }
+    };
+}
+
+stored! {
     pub id: Uuid,
     pub(super) user_id: Uuid,
     pub(super) kind: String,
@@ -52,13 +76,6 @@ pub struct Row {
     pub(super) destination_last_four: Option<String>,
     pub(super) expires_at: Option<DateTime>,
 }
-
-/// The columns of a [`Row`], for the lists of `history`, whose queries are put together there.
-pub const COLUMNS: &str = "t.id, t.user_id, t.kind, t.state, t.amount_minor, t.currency, t.request_hash, t.parent_id, \
-    t.bank_account_id, t.provider_id, t.provider_status, t.checkout_url, t.execution_url, t.provider_created_at, \
-    t.failure_reason, t.description, t.metadata, t.refunded_minor, t.charged_back_minor, t.repaid_minor, t.owed_minor, \
-    t.held_code, t.held_reason, t.held_at, t.dismissed_reason, t.outcome, t.due_at, t.attempts, t.version, t.created_at, t.updated_at, t.completed_at, t.direction, t.outflow_minor, \
-    t.destination_bank, t.destination_last_four, t.expires_at";
 
 /// Stored data that does not parse was not written by us: an internal error that names the row.
 impl TryFrom<Row> for Transaction {
@@ -239,7 +256,7 @@ pub(super) async fn find_for_provider(
 ) -> sqlx::Result<Vec<Row>> {
     rows!(
         "select ",
-        " from transactions where provider_id = any($1) or id = any($2)",
+        " from transactions where id in (select t.id from transactions t where t.provider_id = any($1) union select unnest($2::uuid[]))",
         &objects.iter().map(|(_, object, _)| *object).collect::<Vec<Uuid>>(),
         &objects.iter().filter_map(|(_, _, reference)| *reference).collect::<Vec<Uuid>>()
     )
@@ -255,9 +272,12 @@ pub(super) async fn claim_due(
     limit: i64,
 ) -> sqlx::Result<Vec<Row>> {
     rows!(
+        // Of each kind the index has the oldest first: however much is due, no more is read than is taken.
         "update transactions set due_at = $3
-          where id in (select id from transactions where kind = any($1) and due_at <= $2
-                        order by due_at, id limit $4 for update skip locked)
+          where id in (select due.id from unnest($1::text[]) as queue (of_kind)
+                        cross join lateral (select id, due_at from transactions where kind = of_kind and due_at <= $2
+                                             order by due_at, id limit $4 for update skip locked) due
+                        order by due.due_at, due.id limit $4)
          returning ",
         "",
         kinds,

@@ -51,13 +51,20 @@ impl Batch for Inserts {
     type Done = Option<Inserted>;
 
     async fn run(app: &App, items: &[Insert], patience: Patience) -> Result<Vec<Option<Inserted>>> {
-        let mut inserted = HashMap::new();
-        let mut tx = batcher::begin(&app.db, patience).await?;
         let customer = |row: &&Insert| (row.new.kind == Kind::Deposit).then_some(row.new.user_id);
-        for rows in batcher::rounds(in_order(items), customer) {
-            inserted.extend(store::insert(&mut *tx, &rows).await?);
-        }
-        tx.commit().await?;
+        let rounds = batcher::rounds(in_order(items), customer);
+        let mut inserted: HashMap<Uuid, Inserted> = match rounds.as_slice() {
+            // A statement is a transaction of its own.
+            [rows] => store::insert(app.batches.of(patience), rows).await?.into_iter().collect(),
+            rounds => {
+                let (mut tx, mut inserted) = (app.batches.begin(patience).await?, HashMap::new());
+                for rows in rounds {
+                    inserted.extend(store::insert(&mut *tx, rows).await?);
+                }
+                tx.commit().await?;
+                inserted
+            }
+        };
         Ok(items.iter().map(|row| inserted.remove(&row.id)).collect())
     }
 }
@@ -85,7 +92,11 @@ impl Batch for Advances {
     type Done = Option<Row>;
 
     async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
-        advance(app, items, batcher::begin(&app.db, patience).await?).await
+        if items.iter().all(|step| step.news.is_none()) {
+            let moved = store::advance(app.batches.of(patience), &firsts(items)).await?;
+            return Ok(each(items, moved));
+        }
+        advance(app, items, app.batches.begin(patience).await?).await
     }
 }
 
@@ -95,27 +106,36 @@ impl Batch for RepeatableAdvances {
     type Done = Option<Row>;
 
     async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
-        advance(app, items, batcher::begin_repeatable(&app.db, patience).await?).await
+        advance(app, items, app.batches.begin_repeatable(patience).await?).await
     }
 }
 
 async fn advance(app: &App, items: &[Advance], mut tx: Tx) -> Result<Vec<Option<Row>>> {
     let moved = advance_firsts(&mut tx, items).await?;
-    let mut moved: HashMap<Uuid, Row> = moved.into_iter().map(|row| (row.id, row)).collect();
-    let mut seen = HashSet::new();
-    let firsts = items.iter().filter(|step| moved.contains_key(&step.id) && seen.insert(step.id));
-    let news = firsts.filter_map(|step| step.news);
+    let ids: HashSet<Uuid> = moved.iter().map(|row| row.id).collect();
+    let news = firsts(items).into_iter().filter(|step| ids.contains(&step.id)).filter_map(|step| step.news);
     mails::notify_all(app, &mut *tx, &news.collect::<Vec<_>>()).await?;
     tx.commit().await?;
-    Ok(items.iter().map(|step| moved.remove(&step.id)).collect())
+    Ok(each(items, moved))
+}
+
+/// What became of each: of several moves of a row the first has it.
+fn each(items: &[Advance], moved: Vec<Row>) -> Vec<Option<Row>> {
+    let mut moved: HashMap<Uuid, Row> = moved.into_iter().map(|row| (row.id, row)).collect();
+    items.iter().map(|step| moved.remove(&step.id)).collect()
+}
+
+/// Of each row the first move, in the order in which any process locks rows.
+fn firsts(items: &[Advance]) -> Vec<&Advance> {
+    let mut seen = HashSet::new();
+    let mut firsts: Vec<&Advance> = items.iter().filter(|step| seen.insert(step.id)).collect();
+    firsts.sort_by_key(|step| step.id);
+    firsts
 }
 
 /// Of each row the first move, inside an SQL transaction of the caller's.
 pub(super) async fn advance_firsts(tx: &mut PgConnection, items: &[Advance]) -> Result<Vec<Row>> {
-    let mut seen = HashSet::new();
-    let mut firsts: Vec<&Advance> = items.iter().filter(|step| seen.insert(step.id)).collect();
-    firsts.sort_by_key(|step| step.id);
-    Ok(store::advance(tx, &firsts).await?)
+    Ok(store::advance(tx, &firsts(items)).await?)
 }
 
 /// A row that is looked at again later, and did not move.
@@ -137,7 +157,7 @@ impl Batch for Waits {
     async fn run(app: &App, items: &[Wait], patience: Patience) -> Result<Vec<()>> {
         let mut rows: Vec<&Wait> = items.iter().collect();
         rows.sort_by_key(|row| row.id);
-        let mut tx = batcher::begin_repeatable(&app.db, patience).await?;
+        let mut tx = app.batches.begin_repeatable(patience).await?;
         store::defer(&mut *tx, &rows).await?;
         tx.commit().await?;
         Ok(vec![(); items.len()])

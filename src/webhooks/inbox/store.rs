@@ -109,7 +109,8 @@ pub(super) async fn finish(db: impl PgExecutor<'_>, events: &[&Ended]) -> sqlx::
     sqlx::query!(
         "update webhook_logs set state = to_state, due_at = null, last_error = null, finished_at = ended_at
            from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::timestamptz[]) as ended (of_row, leased_until, to_state, ended_at)
-          where id = of_row and state = 'pending' and due_at = leased_until",
+          -- Found by the id: of one lease there are many.
+          where id = of_row and state = 'pending' and due_at is not distinct from leased_until",
         &events.iter().map(|event| event.id).collect::<Vec<Uuid>>(),
         &events.iter().map(|event| event.leased_until).collect::<Vec<DateTime>>(),
         &events.iter().map(|event| event.state.name().to_owned()).collect::<Vec<String>>(),

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::store::{self, Delivery, Ended};
 use super::{State, Verdict};
 use crate::app::App;
-use crate::platform::batcher::{self, Batch, Patience};
+use crate::platform::batcher::{Batch, Patience};
 use crate::platform::error::Result;
 
 /// On the disk before anybody is answered.
@@ -23,7 +23,7 @@ impl Batch for Receipts {
         let mut deliveries: Vec<&Delivery> = items.iter().collect();
         // Two processes that wait for each other's bytes wait in one order. Of the same bytes the first stays the first.
         deliveries.sort_by_key(|delivery| &delivery.body_hash);
-        let mut tx = batcher::begin(&app.db, patience).await?;
+        let mut tx = app.batches.begin(patience).await?;
         let stored: HashSet<Uuid> = store::insert(&mut *tx, &deliveries).await?.into_iter().collect();
         let again: Vec<Delivery> = items.iter().filter(|new| !stored.contains(&new.id)).map(Delivery::again).collect();
         if !again.is_empty() {
@@ -46,7 +46,7 @@ impl Batch for Ends {
     async fn run(app: &App, items: &[Ended], patience: Patience) -> Result<Vec<State>> {
         let mut ended: Vec<&Ended> = items.iter().collect();
         ended.sort_by_key(|event| event.id);
-        let mut tx = batcher::begin_repeatable(&app.db, patience).await?;
+        let mut tx = app.batches.begin_repeatable(patience).await?;
         store::finish(&mut *tx, &ended).await?;
         tx.commit().await?;
         Ok(items.iter().map(|event| event.state).collect())
