@@ -84,7 +84,7 @@ async fn each_process_is_watched_at_an_address_of_its_own(db: PgPool) {
         assert!(fetch(&process.operations, "/readyz").await.1.contains("\"postgres\":\""));
         let (status, metrics) = fetch(&process.operations, "/metrics").await;
         assert!(status == StatusCode::OK && metrics.contains("octoco_http_requests_total"), "{metrics}");
-        for (pool, max) in [("main", 7), ("lists", 3)] {
+        for (pool, max) in [("main", 4), ("lists", 3), ("batches", 3)] {
             let told = format!(r#"octoco_db_pool_connections{{pool="{pool}",state="max"}} {max}"#);
             assert!(metrics.contains(&told), "{metrics}");
         }

@@ -331,7 +331,8 @@ pub(super) async fn behind(db: impl PgExecutor<'_>, rows: &[TransferRow]) -> sql
     let found = sqlx::query_scalar!(
         r#"select distinct r.id as "id!"
              from unnest($1::uuid[], $2::uuid[], $3::text[]) as t (id, reference, kind)
-             join transactions r on r.id = t.reference
+            -- By its id, and by no index of states, whatever the plan.
+            cross join lateral (select id, kind, state from transactions where id = t.reference offset 0) r
             where t.kind = 'post' and r.state in ('initiated', 'reserved', 'awaiting_approval')
                or t.kind = 'void' and r.state = 'initiated'
                or t.kind = 'posted' and right(t.id::text, 2) = '01'

@@ -256,7 +256,8 @@ pub(super) async fn find_for_provider(
 ) -> sqlx::Result<Vec<Row>> {
     rows!(
         "select ",
-        " from transactions where id in (select t.id from transactions t where t.provider_id = any($1) union select unnest($2::uuid[]))",
+        " from transactions where id = any(array(select t.id from transactions t where t.provider_id = any($1)
+                                                  union select unnest($2::uuid[])))",
         &objects.iter().map(|(_, object, _)| *object).collect::<Vec<Uuid>>(),
         &objects.iter().filter_map(|(_, _, reference)| *reference).collect::<Vec<Uuid>>()
     )
@@ -272,12 +273,13 @@ pub(super) async fn claim_due(
     limit: i64,
 ) -> sqlx::Result<Vec<Row>> {
     rows!(
-        // Of each kind the index has the oldest first: however much is due, no more is read than is taken.
+        // Of each kind the index has the oldest first: however much is due, no more is read than is taken. As an array, the ids are found
+        // by their index whatever the plan.
         "update transactions set due_at = $3
-          where id in (select due.id from unnest($1::text[]) as queue (of_kind)
-                        cross join lateral (select id, due_at from transactions where kind = of_kind and due_at <= $2
-                                             order by due_at, id limit $4 for update skip locked) due
-                        order by due.due_at, due.id limit $4)
+          where id = any(array(select due.id from unnest($1::text[]) as queue (of_kind)
+                                cross join lateral (select id, due_at from transactions where kind = of_kind and due_at <= $2
+                                                     order by due_at, id limit $4 for update skip locked) due
+                                order by due.due_at, due.id limit $4))
          returning ",
         "",
         kinds,

@@ -60,7 +60,7 @@ metrics! {
         db_pool_connections: IntGaugeVec = gauge(
             "octoco_db_pool_connections",
             "Connections to PostgreSQL, and how many there may be",
-            &[("pool", &["main", "lists"]), ("state", &["idle", "in_use", "max"])]
+            &[("pool", &["main", "lists", "batches"]), ("state", &["idle", "in_use", "max"])]
         ),
         /// Requests by route, method and status.
         http_requests: IntCounterVec = counter(

@@ -77,7 +77,7 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, deliveries: &[&Delivery]) ->
 pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64) -> sqlx::Result<Vec<Claimed>> {
     let claimed = sqlx::query!(
         r#"update webhook_logs set due_at = $2
-          where id in (select id from webhook_logs where due_at <= $1 order by due_at limit $3 for update skip locked)
+          where id = any(array(select id from webhook_logs where due_at <= $1 order by due_at limit $3 for update skip locked))
          returning id, content as "content!", key_id as "key_id!", event_type, attempts, received_at, due_at as "due_at!""#,
         lease.now,
         lease.until,
