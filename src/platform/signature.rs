@@ -1,9 +1,9 @@
 //! Revio's signature over a webhook: RSASSA-PKCS1-v1_5 with SHA-256 over the raw body, in base64, in `X-Signature`. Several keys may
 //! be valid at once, so that a key can be changed without losing an event.
 
+use aws_lc_rs::rsa::PublicKey;
+use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use base64::prelude::{BASE64_STANDARD, Engine};
-use rsa::pkcs1v15::{Signature, VerifyingKey};
-use rsa::{RsaPublicKey, pkcs8::DecodePublicKey, sha2::Sha256, signature::Verifier, traits::PublicKeyParts};
 use tokio_rustls::{rustls::pki_types::SubjectPublicKeyInfoDer, rustls::pki_types::pem::PemObject};
 
 /// Smallest and largest modulus that Revio is known to use, in bits (`revio.md` 6.5).
@@ -12,7 +12,7 @@ const KEY_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 const KEYS_MAX: usize = 8;
 
 #[derive(Clone)]
-pub struct PublicKeys(Vec<RsaPublicKey>);
+pub struct PublicKeys(Vec<ParsedPublicKey>);
 
 /// Why a body is not believed. The text goes into the delivery log, not to the caller.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone, Copy)]
@@ -39,12 +39,12 @@ impl PublicKeys {
         let mut keys = Vec::with_capacity(blocks.len());
         for (index, block) in blocks.iter().enumerate() {
             let position = index.saturating_add(1);
-            let key = RsaPublicKey::from_public_key_der(block)
-                .map_err(|_| format!("block {position} is not an RSA public key"))?;
-            if !KEY_BITS.contains(&key.n().bits()) {
+            let not_rsa = |_| format!("block {position} is not an RSA public key");
+            let key = PublicKey::from_der(block).map_err(not_rsa)?;
+            if !KEY_BITS.contains(&bits(&key)) {
                 return Err(format!("block {position} is not of 2048 to 4096 bits"));
             }
-            keys.push(key);
+            keys.push(ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, block).map_err(not_rsa)?);
         }
         Ok(Self(keys))
     }
@@ -61,14 +61,20 @@ impl PublicKeys {
         }
         // Strict: no white space, no missing padding, no second spelling of the same bytes.
         let signature = BASE64_STANDARD.decode(header).map_err(|_| BadSignature::NotBase64)?;
-        if self.0.iter().any(|key| signed_by(key, body, &signature)) { Ok(()) } else { Err(BadSignature::Wrong) }
+        if self.0.iter().any(|key| key.verify_sig(body, &signature).is_ok()) {
+            Ok(())
+        } else {
+            Err(BadSignature::Wrong)
+        }
     }
 }
 
-fn signed_by(key: &RsaPublicKey, body: &[u8], signature: &[u8]) -> bool {
-    signature.len() == key.size()
-        && Signature::try_from(signature)
-            .is_ok_and(|signature| VerifyingKey::<Sha256>::new(key.clone()).verify(body, &signature).is_ok())
+/// The length of the modulus.
+fn bits(key: &PublicKey) -> usize {
+    let modulus = key.modulus();
+    let bytes = modulus.big_endian_without_leading_zero();
+    let leading = bytes.first().map_or(0, |byte| byte.leading_zeros());
+    bytes.len() * 8 - usize::try_from(leading).unwrap_or(0)
 }
 
 impl std::fmt::Debug for PublicKeys {

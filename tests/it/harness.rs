@@ -1,6 +1,8 @@
 //! The only harness: a whole service for one test, driven step by step. No sleeping, no polling: the clock stands still until
 //! a test moves it, Revio's deliveries go out and due rows are stepped when a test says [`TestApp::drive`].
 
+mod books;
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +14,7 @@ use aws_lc_rs::rsa::{self, KeySize};
 use aws_lc_rs::signature;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use chrono::{TimeDelta, TimeZone, Utc};
-use ledger::{Account, AccountCode, Balance, Currency, Ledger, Side};
+use ledger::{Account, AccountCode, Balance, Currency, Ledger};
 use octoco::app::App;
 use octoco::books::projector;
 use octoco::identity::audit::Actor;
@@ -377,73 +379,7 @@ impl TestApp {
         assert_eq!(unequal, 0, "debits and credits of the read model");
         report.orphans
     }
-
-    /// Customer by customer the rows and the ledger agree, and over the whole ledger debits equal credits.
-    pub(crate) async fn assert_books_balance(&self) {
-        let rows: Vec<(Uuid, i64, i64, i64)> =
-            sqlx::query_as(BOOKS).fetch_all(&self.app.db).await.expect("PostgreSQL answers");
-        let (mut wallets, mut receivables) = (0, 0);
-        for (user, posted, pending, owed) in rows {
-            let wallet = self.wallet(user).await;
-            if wallet.posted() != posted || wallet.pending() != pending {
-                eprintln!("{}", self.history_of(user).await);
-            }
-            assert_eq!(wallet.posted(), posted, "posted of {user}");
-            assert_eq!(wallet.pending(), pending, "pending of {user}");
-            assert!(wallet.available() >= 0, "a wallet below zero");
-            let receivable = self.owed(user).await;
-            assert_eq!(receivable, owed, "owed by {user}");
-            wallets += posted;
-            receivables += owed;
-        }
-        let (mut debits, mut credits) = (receivables, wallets);
-        // The source of the velocity limits holds no money.
-        let company = |code: &AccountCode| !code.is_customers() && *code != AccountCode::LimitSource;
-        for code in AccountCode::ALL.into_iter().filter(company) {
-            let posted = self.system_balance(code).await.posted();
-            match code.normal_side() {
-                Side::Debit => debits += posted,
-                Side::Credit => credits += posted,
-            }
-        }
-        assert_eq!(debits, credits, "debits and credits");
-    }
-
-    /// Each row of a customer and each transfer in the ledger, for whoever reads that the two differ.
-    async fn history_of(&self, user: Uuid) -> String {
-        projector::catch_up(&self.app).await.expect("the ledger can be copied");
-        let history = sqlx::query_scalar(
-            "select coalesce(string_agg(line, chr(10) order by line), '') from (
-               select to_jsonb(t)::text from transactions t where t.user_id = $1 union all
-               select to_jsonb(l)::text from ledger_transfers l join ledger_accounts a on a.id in (l.debit_account_id, l.credit_account_id)
-                where a.user_id = $1
-             ) as lines (line)",
-        );
-        history.bind(user).fetch_one(&self.app.db).await.expect("PostgreSQL answers")
-    }
-
-    /// What a customer owes us.
-    pub(crate) async fn owed(&self, user: Uuid) -> i64 {
-        self.app.ledger.balance(Account::receivable(user, Currency::ZAR)).await.expect("the ledger answers").posted()
-    }
 }
-
-/// What the rows of each customer say of the wallet (posted, pending) and of what the customer owes.
-const BOOKS: &str = "
-    select u.id,
-           coalesce(sum(case when kind in ('refund', 'chargeback', 'chargeback_reversal') and state = 'failed' then owed_minor
-                             when state <> 'completed' or kind <> 'adjustment' and c.transaction_id is not null then 0
-                             when a.direction = 'credit' then t.amount_minor
-                             when a.direction = 'debit' then -t.amount_minor
-                             when kind in ('deposit', 'chargeback_reversal') then t.amount_minor
-                             else owed_minor - t.amount_minor end - repaid_minor), 0)::bigint,
-           coalesce(sum(case when kind = 'withdrawal' and state in ('reserved', 'awaiting_approval', 'submitting', 'submitted')
-                             then t.amount_minor else 0 end), 0)::bigint,
-           coalesce(sum(owed_minor - repaid_minor), 0)::bigint - coalesce((select sum(j.amount_minor)::bigint
-               from journals j where j.user_id = u.id and j.kind = 'write_off' and j.state = 'completed'), 0)
-      from users u left join transactions t on t.user_id = u.id
-           left join adjustments a on a.transaction_id = t.id
-           left join suspense_clearings c on c.transaction_id = t.id group by u.id";
 
 fn new_rsa_private_key() -> String {
     let pair = rsa::KeyPair::generate(KeySize::Rsa2048).expect("the system gives random numbers");
