@@ -245,17 +245,23 @@ impl Db {
         self.beside(connections_max, PLANNED_ONCE.into_iter().chain([("lock_timeout", lock.as_str())]))
     }
 
-    /// They end with the pool that they stand beside.
+    /// They end with the pool that they stand beside, or with their last user.
     fn beside<'s>(&self, connections_max: u32, settings: impl IntoIterator<Item = (&'s str, &'s str)>) -> Self {
         let options = self.pool.connect_options().as_ref().clone().options(settings);
         let pool = self.pool.options().clone().max_connections(connections_max).connect_lazy_with(options);
-        let (closed, beside) = (self.pool.close_event(), pool.clone());
+        let (closed, beside) = (self.pool.close_event(), Self::from(pool.clone()));
+        let used = Arc::downgrade(&beside.warm);
         #[expect(clippy::disallowed_methods, reason = "it ends with the pool")]
         tokio::spawn(async move {
-            closed.await;
-            beside.close().await;
+            let mut closed = pin!(closed);
+            while timeout(WARM_LOOK, closed.as_mut()).await.is_err() {
+                if used.strong_count() == 0 {
+                    return;
+                }
+            }
+            pool.close().await;
         });
-        Self::from(pool)
+        beside
     }
 
     pub async fn acquire(&self) -> sqlx::Result<Connection> {

@@ -396,6 +396,8 @@ fn config(sim: &Sim, url: &str, webhook_key: &str, settings: &[(&str, &str)]) ->
         // The test's own pool is used; the variable only has to be there.
         ("DATABASE_URL", "postgres://unused"),
         ("DATABASE_DURABILITY", "none"),
+        // The databases of all tests share twenty connections, and a test may have many services.
+        ("DATABASE_CONNECTIONS_MAX", "4"),
         ("REDIS_URL", redis_url.as_str()),
         ("TIGERBEETLE_ADDRESSES", "127.0.0.1:1"),
         ("REVIO_BASE_URL", base_url.as_str()),

@@ -159,7 +159,7 @@ async fn a_page_is_one_statement_that_was_planned_before_and_walks_an_index(db: 
         assert_eq!(page(&t, &customer, "limit=20").await["page"]["total"], 30);
     }
     let mut db = t.app.lists.acquire().await.expect("a connection");
-    let prepared = "select statement, generic_plans, custom_plans from pg_prepared_statements where statement like 'select (select count%'";
+    let prepared = "select statement, generic_plans, custom_plans from pg_prepared_statements where statement like 'select t.id%as counted%'";
     let prepared: Vec<(String, i64, i64)> =
         sqlx::query_as(prepared).fetch_all(&mut *db).await.expect("PostgreSQL answers");
     let [(statement, 3, 0)] = prepared.as_slice() else { panic!("{prepared:?}") };
