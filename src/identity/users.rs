@@ -17,6 +17,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::AnonymousClient;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
+use crate::platform::batcher::Patience;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Reason, Result, Wrong, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
@@ -271,8 +272,8 @@ impl User {
     }
 }
 
-async fn by_id(app: App, ids: Vec<Uuid>) -> Result<Vec<(Uuid, User)>> {
-    Ok(store::find_all(app.batches.in_line(), &ids).await?.into_iter().map(|user| (user.id, user)).collect())
+async fn by_id(app: App, patience: Patience, ids: Vec<Uuid>) -> Result<Vec<(Uuid, User)>> {
+    Ok(store::find_all(app.batches.of(patience), &ids).await?.into_iter().map(|user| (user.id, user)).collect())
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<User> {

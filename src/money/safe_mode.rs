@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
+use crate::platform::batcher::Patience;
 use crate::platform::error::{Error, Result};
 
 pub use store::{Entered, LostTransfer};
@@ -31,8 +32,8 @@ pub async fn pays_nothing(app: &App) -> Result<bool> {
     Ok(!app.ledger_checked.load(Ordering::Acquire) || app.batchers.look_up(app, (), entered).await?.is_some())
 }
 
-async fn entered(app: App, _: Vec<()>) -> Result<Vec<((), ())>> {
-    Ok(store::entered(app.batches.in_line()).await?.map(|_| ((), ())).into_iter().collect())
+async fn entered(app: App, patience: Patience, _: Vec<()>) -> Result<Vec<((), ())>> {
+    Ok(store::entered(app.batches.of(patience)).await?.map(|_| ((), ())).into_iter().collect())
 }
 
 /// Nothing is paid from now on, and what is open is looked at at once. Repeating it changes nothing.

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::money::subject::Subject;
 use crate::money::transactions::{self, Outcome};
+use crate::platform::batcher::Patience;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 
@@ -148,8 +149,8 @@ pub async fn of_object(app: &App, provider_id: Uuid) -> Result<Option<Item>> {
     Ok(app.batchers.look_up(app, provider_id, by_provider).await?.filter(|item| item.booked_at.is_some()))
 }
 
-async fn by_provider(app: App, ids: Vec<Uuid>) -> Result<Vec<(Uuid, Item)>> {
-    let items = store::find_by_provider(app.batches.in_line(), &ids).await?.into_iter();
+async fn by_provider(app: App, patience: Patience, ids: Vec<Uuid>) -> Result<Vec<(Uuid, Item)>> {
+    let items = store::find_by_provider(app.batches.of(patience), &ids).await?.into_iter();
     Ok(items.filter_map(|item| Some((item.provider_id?, item))).collect())
 }
 

@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::mails;
+use crate::platform::batcher::Patience;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
@@ -401,8 +402,8 @@ pub async fn find_for_provider(
 
 type OfProvider = (Kind, Uuid, Option<Uuid>);
 
-async fn by_provider(app: App, objects: Vec<OfProvider>) -> Result<Vec<(OfProvider, Row)>> {
-    let rows = store::find_for_provider(app.batches.in_line(), &objects).await?;
+async fn by_provider(app: App, patience: Patience, objects: Vec<OfProvider>) -> Result<Vec<(OfProvider, Row)>> {
+    let rows = store::find_for_provider(app.batches.of(patience), &objects).await?;
     let of = |object: OfProvider| {
         let (kind, id, reference) = object;
         let mut of_kind = rows.iter().filter(|row| row.kind == kind.name());

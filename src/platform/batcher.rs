@@ -55,7 +55,7 @@ impl Batches {
         Self { in_line: db.for_batches(connections_max, LOCK), alone: db.clone() }
     }
 
-    /// For what is only looked up.
+    /// For claims, which pass over what is locked.
     pub fn in_line(&self) -> &Db {
         &self.in_line
     }
@@ -103,17 +103,17 @@ where
     C: Clone + Send + Sync + 'static,
     K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + 'static,
-    F: Fn(C, Vec<K>) -> Found + Copy + Send + Sync + 'static,
+    F: Fn(C, Patience, Vec<K>) -> Found + Copy + Send + Sync + 'static,
     Found: Future<Output = Result<Vec<(K, V)>>> + Send + 'static,
 {
     type Context = C;
     type Item = (K, F);
     type Done = Option<V>;
 
-    async fn run(context: &C, items: &[(K, F)], _: Patience) -> Result<Vec<Option<V>>> {
+    async fn run(context: &C, items: &[(K, F)], patience: Patience) -> Result<Vec<Option<V>>> {
         const { assert!(size_of::<F>() == 0, "all ask by one function, whoever came first") };
         let Some((_, find)) = items.first() else { return Ok(Vec::new()) };
-        let found = find(context.clone(), items.iter().map(|(key, _)| *key).collect()).await?;
+        let found = find(context.clone(), patience, items.iter().map(|(key, _)| *key).collect()).await?;
         let found: HashMap<K, V> = found.into_iter().collect();
         Ok(items.iter().map(|(key, _)| found.get(key).cloned()).collect())
     }
@@ -179,7 +179,7 @@ impl Batchers {
         C: Clone + Send + Sync + 'static,
         K: Copy + Eq + Hash + Send + Sync + 'static,
         V: Clone + Send + 'static,
-        F: Fn(C, Vec<K>) -> Found + Copy + Send + Sync + 'static,
+        F: Fn(C, Patience, Vec<K>) -> Found + Copy + Send + Sync + 'static,
         Found: Future<Output = Result<Vec<(K, V)>>> + Send + 'static,
     {
         self.join::<Lookups<C, K, F, Found>>(context, (key, find)).await

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
+use octoco::identity::users;
 use octoco::money::provider_objects::{self, ObjectKind};
 use octoco::platform::crash::CrashPoints;
 use octoco::platform::error::{Error, Result};
@@ -150,6 +151,22 @@ async fn steps_that_wait_for_revio_hold_up_nobody_who_comes_later(db: PgPool) {
     t.advance(TimeDelta::minutes(2));
     t.drive().await;
     assert_eq!(t.balance(&customer).await, (900, 0, 900));
+    t.finish().await;
+}
+
+/// As a migration does.
+#[sqlx::test]
+async fn a_look_up_waits_for_a_table_that_is_being_changed(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let mut change = t.app.db.begin().await.expect("PostgreSQL answers");
+    sqlx::query("lock table users in access exclusive mode").execute(&mut *change).await.expect("nobody has it");
+    let app = t.app.clone();
+    let mut look = std::pin::pin!(users::find(&app, customer.id));
+    let waits = tokio::time::timeout(Duration::from_millis(200), look.as_mut()).await;
+    assert!(waits.is_err(), "it has neither failed nor found anything");
+    change.rollback().await.expect("PostgreSQL answers");
+    assert_eq!(look.await.expect("it is there").id, customer.id);
     t.finish().await;
 }
 

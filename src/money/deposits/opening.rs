@@ -19,7 +19,7 @@ impl Batch for Openings {
     type Item = Wish;
     type Done = Opening;
 
-    async fn run(app: &App, wishes: &[Wish], _: Patience) -> Result<Vec<Opening>> {
-        Ok(store::openings(app.batches.in_line(), wishes, app.config.open_deposits_max).await?)
+    async fn run(app: &App, wishes: &[Wish], patience: Patience) -> Result<Vec<Opening>> {
+        Ok(store::openings(app.batches.of(patience), wishes, app.config.open_deposits_max).await?)
     }
 }
