@@ -228,8 +228,9 @@ fn percentiles(mut times: Vec<Duration>) -> (Duration, Duration) {
 
 /// PostgreSQL's processes that serve the pools' connections, of which all are opened for it.
 async fn backends(app: &App) -> Result<Vec<i32>, BoxError> {
-    let (mut open, lists) = (Vec::new(), app.config.connections_beside_max());
-    for (db, connections) in [(&app.db, app.config.database_connections_max - lists), (&app.lists, lists)] {
+    let mut open = Vec::new();
+    let pools = [(&app.db, app.config.connections_of_main_max()), (&app.lists, app.config.connections_beside_max())];
+    for (db, connections) in pools {
         for _ in 0..connections {
             open.push(db.acquire().await?);
         }

@@ -66,8 +66,6 @@ pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payo
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
     let owed = collect(app, withdrawal).await?;
-    app.metrics.withdrawals_paid_late.inc();
-    tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
     provider_fees::book(app, withdrawal.id, payment).await?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
     transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
@@ -76,6 +74,8 @@ pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payo
 async fn collect(app: &App, withdrawal: &Transaction) -> Result<Amount> {
     let owed = receivables::collect(app, withdrawal, CollectLegs::LATE, TransferCode::Withdrawal).await?;
     app.crash.at("withdrawal.collected")?;
+    app.metrics.withdrawals_paid_late.inc();
+    tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
     Ok(owed)
 }
 

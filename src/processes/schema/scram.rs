@@ -7,6 +7,7 @@ use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+/// Unwrapped while it is compiled.
 const ROUNDS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
 
 /// The password is visible ASCII, of which SCRAM changes nothing.
