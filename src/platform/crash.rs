@@ -24,7 +24,7 @@ impl From<bool> for Fate {
 }
 
 /// The process has died here.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("crashed at {0}")]
 pub struct Crashed(pub &'static str);
 

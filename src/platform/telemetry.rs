@@ -22,10 +22,10 @@ use std::time::Duration;
 
 use tracing::subscriber::Interest;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::filter::{Targets, dynamic_filter_fn};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::platform::config::{Collectors, LogFormat};
 use crate::platform::error::BoxError;
@@ -118,7 +118,7 @@ fn http() -> Result<reqwest::Client, BoxError> {
 
 /// Where logs go: standard output, one JSON object a line (or text for people). `RUST_LOG` filters.
 fn init_logs(format: LogFormat, telemetry: &Telemetry) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let filter = filter();
     let registry = tracing_subscriber::registry();
     match telemetry.layer() {
         None => registry.with(filter).with(log(format)).init(),
@@ -128,9 +128,16 @@ fn init_logs(format: LogFormat, telemetry: &Telemetry) {
     std::panic::set_hook(Box::new(log_panic));
 }
 
+/// By target and level, which is settled once for each line of the source: what is in a span would have to be looked at in each.
+#[expect(clippy::disallowed_methods, reason = "logs are there before the settings are read")]
+fn filter() -> Targets {
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|wanted| wanted.parse().ok());
+    wanted.unwrap_or_else(|| Targets::new().with_default(Level::INFO).with_target("sqlx", Level::WARN))
+}
+
 fn log<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
     match format {
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_current_span(true).boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => fmt::layer().boxed(),
     }
 }
@@ -211,13 +218,13 @@ mod tests {
         };
         let log = || {
             let json = fmt::layer().json().with_writer(std::io::sink);
-            tracing_subscriber::registry().with(EnvFilter::new("info,sqlx=warn")).with(json)
+            tracing_subscriber::registry().with(filter()).with(json)
         };
         let nobody = Telemetry::open(&settings("")).expect("nothing to open");
         assert!(nobody.layer::<tracing_subscriber::Registry>().is_none());
         let off = tracing::subscriber::with_default(log(), cost_of_a_call);
         let somebody = Telemetry::open(&settings("http://key@127.0.0.1:1/1")).expect("an address");
-        let json = fmt::layer().json().with_writer(std::io::sink).with_filter(EnvFilter::new("info,sqlx=warn"));
+        let json = fmt::layer().json().with_writer(std::io::sink).with_filter(filter());
         let both = tracing_subscriber::registry().with(json).with(somebody.layer());
         let on = tracing::subscriber::with_default(both, cost_of_a_call);
         println!("a call's span: {off} ns switched off, {on} ns gathered");

@@ -1,14 +1,15 @@
 //! What many deliveries and steps at once share: one statement for all of them, and each hears what became of its own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use octoco::identity::users;
 use octoco::money::provider_objects::{self, ObjectKind};
-use octoco::platform::crash::CrashPoints;
+use octoco::platform::crash::{CrashPoints, Fate};
 use octoco::platform::error::{Error, Result};
 use octoco::processes::worker;
 use octoco::webhooks::inbox::{self, Call, Endpoint, Verdict};
@@ -90,6 +91,80 @@ async fn who_was_stored_and_not_answered_comes_again_and_is_booked_once(db: PgPo
         assert_eq!(t.state(deposit.id()).await, "completed");
     }
     assert_eq!(t.balance(&customer).await, (500, 0, 500));
+    t.finish().await;
+}
+
+/// Between the effects of each kind of batch.
+const POINTS: [&str; 10] = [
+    "batch.before_beginnings",
+    "batch.before_ends",
+    "batch.before_inserts",
+    "batch.before_moves",
+    "batch.before_receipts",
+    "batch.begun",
+    "batch.ended",
+    "batch.inserted",
+    "batch.moved",
+    "batch.received",
+];
+
+#[sqlx::test]
+async fn wherever_a_batch_dies_or_panics_everybody_in_it_is_served_once(db: PgPool) {
+    let armed = Arc::new(Mutex::new(None));
+    let plan = Arc::clone(&armed);
+    let crash = CrashPoints::planned(move |point| {
+        let mut armed = plan.lock().expect("not poisoned");
+        armed.take_if(|(at, _)| *at == point).map_or(Fate::GoesOn, |(_, fate)| fate)
+    });
+    let t = TestApp::crashing(db, &[], crash).await;
+    let mut customers = Vec::new();
+    for _ in 0..4 {
+        customers.push(t.customer_with(10_000).await);
+    }
+    for (point, fate) in POINTS.into_iter().flat_map(|point| [(point, Fate::Dies), (point, Fate::Panics)]) {
+        *armed.lock().expect("not poisoned") = Some((point, fate));
+        let key = |what: &str| format!("{point}-{fate:?}-{what}");
+        let (one, other, out) = (key("one"), key("other"), key("out"));
+        let ask = || {
+            let of = |customer| {
+                join_all([
+                    t.deposit(customer, 100, &one).boxed_local(),
+                    t.deposit(customer, 200, &other).boxed_local(),
+                    t.withdraw(customer, 300, &out).boxed_local(),
+                ])
+            };
+            join_all(customers.iter().map(of))
+        };
+        ask().await;
+        for _ in 0..3 {
+            t.drive().await;
+            t.advance(TimeDelta::minutes(5));
+        }
+        let answers: Vec<Answer> = ask().await.into_iter().flatten().collect();
+        for answer in &answers {
+            assert!(answer.status.is_success(), "{point} {fate:?}: {}", answer.body);
+        }
+        for deposit in answers.iter().filter(|answer| answer.body["kind"] == "deposit") {
+            t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+        }
+        for _ in 0..6 {
+            t.drive().await;
+            t.advance(TimeDelta::minutes(20));
+        }
+        assert_eq!(*armed.lock().expect("not poisoned"), None, "nobody came by");
+        for answer in &answers {
+            assert_eq!(t.state(answer.id()).await, "completed", "{point} {fate:?}");
+        }
+        for customer in &customers {
+            assert_eq!(t.balance(customer).await, (10_000, 0, 10_000), "{point} {fate:?}");
+        }
+        t.advance(TimeDelta::hours(12));
+    }
+    // The last looks after each.
+    for _ in 0..9 {
+        t.drive().await;
+        t.advance(TimeDelta::days(1));
+    }
     t.finish().await;
 }
 

@@ -65,7 +65,7 @@ async fn a_withdrawal_is_followed_from_its_request_to_the_webhook_that_ended_it_
     let layer = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
-        .with_current_span(true)
+        .with_current_span(false)
         .with_writer(move || writer.clone());
     // The test, its server and everything that they await run on this thread.
     let listening = listen(tracing_subscriber::registry().with(filter).with(layer));

@@ -37,11 +37,19 @@ const AT_ONCE: usize = 20;
 /// A fee is never more than what it is taken of: nothing smaller is paid in or out.
 const FEES_MAX: i64 = 100;
 const CRASH_PERCENT: u32 = 4;
+const BATCH_CRASH_PERCENT: u32 = 1;
 /// Of those: a mistake of ours in one step, which the process survives.
 const PANIC_PERCENT: u32 = 25;
 /// Points that a run of this size dies at many times: one that no schedule reaches any more is found here. At each of a cancel dies
-/// `cancelling/at_once`.
-const CRASH_POINTS: [&str; 17] = [
+/// `cancelling/at_once`, at each of a batch `batches`.
+const CRASH_POINTS: [&str; 24] = [
+    "batch.before_ends",
+    "batch.before_moves",
+    "batch.before_receipts",
+    "batch.ended",
+    "batch.inserted",
+    "batch.moved",
+    "batch.received",
     "deposit.before_purchase",
     "deposit.called_off",
     "deposit.credited",
@@ -78,7 +86,9 @@ impl Deaths {
         let (deaths, random) = (self.clone(), Mutex::new(StdRng::seed_from_u64(seed)));
         CrashPoints::planned(move |point| {
             let mut random = random.lock().expect("not poisoned");
-            if deaths.calm.load(Ordering::Relaxed) || !random.random_ratio(CRASH_PERCENT, 100) {
+            // With a batch die all who share it.
+            let percent = if point.starts_with("batch.") { BATCH_CRASH_PERCENT } else { CRASH_PERCENT };
+            if deaths.calm.load(Ordering::Relaxed) || !random.random_ratio(percent, 100) {
                 return Fate::GoesOn;
             }
             let mut counted = deaths.counted.lock().expect("not poisoned");

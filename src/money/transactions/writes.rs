@@ -61,10 +61,12 @@ impl Batch for Inserts {
                 for rows in rounds {
                     inserted.extend(store::insert(&mut *tx, rows).await?);
                 }
+                app.crash.at("batch.before_inserts")?;
                 tx.commit().await?;
                 inserted
             }
         };
+        app.crash.at("batch.inserted")?;
         Ok(items.iter().map(|row| inserted.remove(&row.id)).collect())
     }
 }
@@ -94,6 +96,7 @@ impl Batch for Advances {
     async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
         if items.iter().all(|step| step.news.is_none()) {
             let moved = store::advance(app.batches.of(patience), &firsts(items)).await?;
+            app.crash.at("batch.moved")?;
             return Ok(each(items, moved));
         }
         advance(app, items, app.batches.begin(patience).await?).await
@@ -115,7 +118,9 @@ async fn advance(app: &App, items: &[Advance], mut tx: Tx) -> Result<Vec<Option<
     let ids: HashSet<Uuid> = moved.iter().map(|row| row.id).collect();
     let news = firsts(items).into_iter().filter(|step| ids.contains(&step.id)).filter_map(|step| step.news);
     mails::notify_all(app, &mut *tx, &news.collect::<Vec<_>>()).await?;
+    app.crash.at("batch.before_moves")?;
     tx.commit().await?;
+    app.crash.at("batch.moved")?;
     Ok(each(items, moved))
 }
 

@@ -55,7 +55,9 @@ impl Batch for Beginnings {
         let mut moved: HashMap<Uuid, Transaction> = transactions::advance_all_within(app, &mut tx, &free).await?;
         let payouts: Vec<Uuid> = moved.values().filter_map(|row| row.provider.id).collect();
         provider_objects::count_executions(&mut *tx, &payouts).await?;
+        app.crash.at("batch.before_beginnings")?;
         tx.commit().await?;
+        app.crash.at("batch.begun")?;
         let of = |(item, begun): (&Beginning, Option<Begun>)| {
             let submitting = || moved.remove(&item.withdrawal.id).map(|row| Begun::Submitting(Box::new(row)));
             begun.or_else(submitting).ok_or(Error::StaleState)

@@ -29,7 +29,9 @@ impl Batch for Receipts {
         if !again.is_empty() {
             store::insert(&mut *tx, &again.iter().collect::<Vec<_>>()).await?;
         }
+        app.crash.at("batch.before_receipts")?;
         tx.commit().await?;
+        app.crash.at("batch.received")?;
         let verdict = |new: &Delivery| if stored.contains(&new.id) { new.verdict } else { Verdict::Duplicate };
         Ok(items.iter().map(verdict).collect())
     }
@@ -48,7 +50,9 @@ impl Batch for Ends {
         ended.sort_by_key(|event| event.id);
         let mut tx = app.batches.begin_repeatable(patience).await?;
         store::finish(&mut *tx, &ended).await?;
+        app.crash.at("batch.before_ends")?;
         tx.commit().await?;
+        app.crash.at("batch.ended")?;
         Ok(items.iter().map(|event| event.state).collect())
     }
 }
