@@ -264,11 +264,13 @@ fn accompany(app: &App, stop: &CancellationToken, operators: TcpListener, tasks:
         stopped.run_until_cancelled(measured.footing.watch(&measured.db)).await;
         "footing"
     });
-    let (watched, stopped) = (app.clone(), stop.clone());
-    tasks.spawn(async move {
-        stopped.run_until_cancelled(watched.db.watch(STUCK_POOL)).await;
-        "the pool of PostgreSQL"
-    });
+    for pool in [&app.db, &app.lists, app.batches.in_line()] {
+        let (watched, stopped) = (pool.clone(), stop.clone());
+        tasks.spawn(async move {
+            stopped.run_until_cancelled(watched.watch(STUCK_POOL)).await;
+            "a pool of PostgreSQL"
+        });
+    }
     let server = Server::for_operators(app.clone(), stop.clone());
     tasks.spawn(async move {
         server.run(operators).await;

@@ -220,6 +220,7 @@ async fn serve<B: Batch>(line: Arc<Line<B>>, context: B::Context) {
         }
         match caught::<B>(&context, &items, Patience::Little).await {
             Ok(done) => callers.into_iter().zip(done).for_each(|(caller, done)| tell::<B>(caller, Ok(done))),
+            // The process is dead: nobody is served by another run.
             Err(Error::Crashed(crashed)) => {
                 callers.into_iter().for_each(|caller| tell::<B>(caller, Err(crashed.into())));
             }
