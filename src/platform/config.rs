@@ -439,6 +439,11 @@ fn environment(name: &str) -> Result<Option<String>, String> {
     }
 }
 
+/// `RUST_LOG`. No setting like the others: logs are there for whatever is wrong with those.
+pub fn log_filter() -> Option<String> {
+    environment("RUST_LOG").ok().flatten()
+}
+
 /// It goes into a header.
 fn check_api_key(value: &str) -> Result<(), String> {
     if value.bytes().all(|byte| byte.is_ascii_graphic()) {

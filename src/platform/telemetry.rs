@@ -27,7 +27,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::platform::config::{Collectors, LogFormat};
+use crate::platform::config::{self, Collectors, LogFormat};
 use crate::platform::error::BoxError;
 use otlp::Otlp;
 use outlet::Counted;
@@ -129,9 +129,8 @@ fn init_logs(format: LogFormat, telemetry: &Telemetry) {
 }
 
 /// By target and level, which is settled once for each line of the source: what is in a span would have to be looked at in each.
-#[expect(clippy::disallowed_methods, reason = "logs are there before the settings are read")]
 fn filter() -> Targets {
-    let wanted = std::env::var("RUST_LOG").ok().and_then(|wanted| wanted.parse().ok());
+    let wanted = config::log_filter().and_then(|wanted| wanted.parse().ok());
     wanted.unwrap_or_else(|| Targets::new().with_default(Level::INFO).with_target("sqlx", Level::WARN))
 }
 
