@@ -268,8 +268,9 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::platform::crash::Crashed;
 
-    /// Doubles, once it may; refuses batches with a 13.
+    /// Doubles, once it may; refuses batches with a 13, panics at a 7, dies at a 17.
     struct Doubles;
 
     #[derive(Clone)]
@@ -289,6 +290,9 @@ mod tests {
             context.may.acquire().await.map_err(Error::internal)?.forget();
             context.runs.fetch_add(1, Ordering::Relaxed);
             assert!(!items.contains(&7), "a mistake of ours");
+            if items.contains(&17) {
+                return Err(Crashed("here").into());
+            }
             if items.contains(&13) { Err(Error::NotFound("number")) } else { Ok(items.iter().map(|n| n * 2).collect()) }
         }
     }
@@ -336,6 +340,14 @@ mod tests {
             assert!(done[1].is_err());
         }
         assert_eq!(batchers.join::<Doubles>(&context, 5).await.expect("the line goes on"), 10);
+    }
+
+    #[tokio::test]
+    async fn where_the_process_dies_nobody_of_a_batch_is_served_by_another_run() {
+        let (batchers, context) = (Batchers::default(), context(100));
+        let done = join_all([17, 3, 5].map(|n| batchers.join::<Doubles>(&context, n))).await;
+        assert!(done.iter().all(|done| matches!(done, Err(Error::Crashed(_)))), "{done:?}");
+        assert_eq!(context.runs.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
