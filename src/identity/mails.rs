@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
+use crate::platform::clock::DateTime;
 use crate::platform::config::NoticeMails;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
@@ -41,6 +42,7 @@ const DEAD_COUNTED: TimeDelta = TimeDelta::hours(24);
 const PRUNED_AT_ONCE: i64 = 1000;
 /// Of one kind to one person in 24 hours.
 pub const NOTICES_MAX: i64 = 20;
+const NOTICE_LIFE: TimeDelta = TimeDelta::hours(24);
 
 text_enum! {
     #[schema(as = MailKind)]
@@ -105,6 +107,18 @@ pub struct Holder<'a> {
     pub new_email: Option<&'a str>,
 }
 
+/// Word that people are owed, for the statement that gives them reason; `wanted_notices` (0015) says what of it is mailed.
+pub struct Notices {
+    /// One for each that was asked for; `None` = there is nothing to tell.
+    pub ids: Vec<Option<Uuid>>,
+    pub kinds: Vec<Option<String>>,
+    pub now: DateTime,
+    pub expires_at: DateTime,
+    /// No more than `most` of a kind since then.
+    pub since: DateTime,
+    pub most: i64,
+}
+
 impl Kind {
     /// Of its link, if it has one.
     fn purpose(self) -> Option<Purpose> {
@@ -120,7 +134,7 @@ impl Kind {
     fn life(self) -> TimeDelta {
         match self {
             Self::PasswordReset => TimeDelta::minutes(30),
-            _ => TimeDelta::hours(24),
+            _ => NOTICE_LIFE,
         }
     }
 
@@ -241,23 +255,18 @@ fn notice(subject: &'static str, what: &str, link: &str) -> (&'static str, Strin
 /// Tells somebody what was done with the account: at most [`NOTICES_MAX`] of a kind in 24 hours, so that nobody fills a mailbox, and
 /// not what the person does not want to know. Given the transaction of the change, both are there or neither.
 pub async fn notify(app: &App, db: impl PgExecutor<'_>, kind: Kind, user_id: Uuid) -> Result<()> {
-    notify_all(app, db, &[(kind, user_id)]).await
+    Ok(store::insert_notices(db, user_id, &notices(app, [Some(kind)])).await?)
 }
 
-/// The same of many people.
-pub async fn notify_all(app: &App, db: impl PgExecutor<'_>, news: &[(Kind, Uuid)]) -> Result<()> {
-    if news.is_empty() || app.config.mail.notices == NoticeMails::Off {
-        return Ok(());
-    }
-    let now = app.clock.now();
-    let notice = |(kind, user_id): &(Kind, Uuid)| store::Notice {
-        id: app.clock.row_id(),
-        kind: kind.name(),
-        user_id: *user_id,
-        expires_at: now + kind.life(),
-    };
-    let notices: Vec<_> = news.iter().map(notice).collect();
-    Ok(store::insert_notices(db, &notices, (now, now - TimeDelta::hours(24)), NOTICES_MAX).await?)
+/// The same for a statement that makes many changes, of which some are to be told.
+pub fn notices(app: &App, news: impl IntoIterator<Item = Option<Kind>>) -> Notices {
+    let (now, is_on) = (app.clock.now(), app.config.mail.notices == NoticeMails::On);
+    let told = news.into_iter().map(|kind| {
+        let kind = kind.filter(|_| is_on);
+        (kind.map(|_| app.clock.row_id()), kind.map(|kind| kind.name().to_owned()))
+    });
+    let (ids, kinds) = told.unzip();
+    Notices { ids, kinds, now, expires_at: now + NOTICE_LIFE, since: now - TimeDelta::hours(24), most: NOTICES_MAX }
 }
 
 /// Owes somebody a mail. Given the transaction of the change that needs it, both are there or neither.

@@ -221,8 +221,7 @@ async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
 pub async fn advance(app: &App, row: &Transaction, to: Move) -> Result<Transaction> {
     app.crash.at("transaction.before_move")?;
     let (id, version, now) = (row.id, row.version, app.clock.now());
-    let news = news_of(row, &to).map(|news| (news, row.user_id));
-    let step = Advance { id, version, to: to.clone(), now, news };
+    let step = Advance { id, version, to: to.clone(), now, news: news_of(row, &to) };
     let moved = match is_repeatable(row, &to) {
         true => app.batchers.join::<RepeatableAdvances>(app, step).await?,
         false => app.batchers.join::<Advances>(app, step).await?,
@@ -253,7 +252,7 @@ fn is_repeatable(row: &Transaction, to: &Move) -> bool {
 /// [`Error::StaleState`] when somebody else moved it first.
 pub async fn advance_within(app: &App, db: impl PgExecutor<'_>, row: &Transaction, to: &Move) -> Result<Transaction> {
     let step = Advance { id: row.id, version: row.version, to: to.clone(), now: app.clock.now(), news: None };
-    writes::advance_within(db, &step).await?.ok_or(Error::StaleState)?.try_into()
+    writes::advance_within(app, db, &[step]).await?.pop().ok_or(Error::StaleState)?.try_into()
 }
 
 /// The same of many rows; those that somebody else moved first are left out.
@@ -271,7 +270,7 @@ pub async fn advance_all_within(
         news: None,
     };
     let steps: Vec<Advance> = rows.iter().map(step).collect();
-    let moved = writes::advance_firsts(tx, &steps).await?.into_iter();
+    let moved = writes::advance_within(app, &mut *tx, &steps).await?.into_iter();
     moved.map(|row| Ok((row.id, row.try_into()?))).collect()
 }
 

@@ -10,8 +10,9 @@
 //!
 //! A run has a deadline: where PostgreSQL falls silent, what it holds is let go, and whoever waited for it hears 503.
 //!
-//! `run` must be all or nothing, and safe to repeat with the same items: ids and keys are made before. An item whose caller has gone away is
-//! written all the same. Between two processes the database decides, as it does between two statements.
+//! `run` must be all or nothing, or each of its statements must stand by itself; and safe to repeat with the same items: ids and keys are made
+//! before. An item whose caller has gone away is written all the same. Between two processes the database decides, as it does between two
+//! statements.
 
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, VecDeque};
@@ -60,14 +61,9 @@ impl Batches {
         &self.in_line
     }
 
-    /// The SQL transaction of a run.
+    /// The SQL transaction of a run of several statements.
     pub async fn begin(&self, patience: Patience) -> Result<Transaction> {
         Ok(self.of(patience).begin().await?)
-    }
-
-    /// The same for what is only done once more where a crash of PostgreSQL loses it (docs/decisions/051): nobody waits for the disk.
-    pub async fn begin_repeatable(&self, patience: Patience) -> Result<Transaction> {
-        Ok(self.of(patience).begin_with("begin; set local synchronous_commit = off").await?)
     }
 
     /// For a run of one statement.

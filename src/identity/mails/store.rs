@@ -5,7 +5,7 @@ use sqlx::PgExecutor;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Holder, Kind, State};
+use super::{Holder, Kind, Notices, State};
 use crate::platform::clock::DateTime;
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 
@@ -73,36 +73,19 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Resu
     Ok(())
 }
 
-/// Word of something, for one of ours.
-pub(super) struct Notice {
-    pub(super) id: Uuid,
-    pub(super) kind: &'static str,
-    pub(super) user_id: Uuid,
-    pub(super) expires_at: DateTime,
-}
-
-/// Unless there are as many of its kind since `since`, or the person does not want them.
-pub(super) async fn insert_notices(
-    db: impl PgExecutor<'_>,
-    notices: &[Notice],
-    (now, since): (DateTime, DateTime),
-    most: i64,
-) -> sqlx::Result<()> {
+/// Those that the person wants.
+pub(super) async fn insert_notices(db: impl PgExecutor<'_>, user_id: Uuid, notices: &Notices) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into mails (id, kind, user_id, due_at, expires_at, created_at)
-         select n.id, n.kind, u.id, $5, n.expires_at, $5
-           from (select *, row_number() over (partition by user_id, kind) as turn
-                   from unnest($1::uuid[], $2::text[], $3::uuid[], $4::timestamptz[]) as n (id, kind, user_id, expires_at)) n
-           join users u on u.id = n.user_id
-          where case n.kind when 'deposit' then u.mail_deposits when 'withdrawal' then u.mail_withdrawals else true end
-            and n.turn + (select count(*) from mails m where m.user_id = n.user_id and m.kind = n.kind and m.created_at > $6) <= $7",
-        &notices.iter().map(|notice| notice.id).collect::<Vec<Uuid>>(),
-        &notices.iter().map(|notice| notice.kind.to_owned()).collect::<Vec<String>>(),
-        &notices.iter().map(|notice| notice.user_id).collect::<Vec<Uuid>>(),
-        &notices.iter().map(|notice| notice.expires_at).collect::<Vec<DateTime>>(),
-        now,
-        since,
-        most,
+         select n.id, n.kind, n.user_id, $4, $5, $4
+           from wanted_notices($1, $2, array_fill($3::uuid, array[cardinality($1::uuid[])]), $6, $7) n",
+        &notices.ids as _,
+        &notices.kinds as _,
+        user_id,
+        notices.now,
+        notices.expires_at,
+        notices.since,
+        notices.most,
     )
     .execute(db)
     .await

@@ -112,6 +112,7 @@ pub(super) async fn upsert(db: impl PgExecutor<'_>, notes: &[&Note]) -> sqlx::Re
                        $9::boolean[], $10::bigint[], $11::bigint[], $12::timestamptz[])
                 as n (id, kind, transaction_id, related_id, status, amount_minor, fee_minor, currency, is_outgoing, created_on,
                       updated_on, now)
+          where (select unawaited())
          on conflict (id) do update
             set kind = case when o.kind = 'payment' then excluded.kind else o.kind end,
                 transaction_id = coalesce(excluded.transaction_id, o.transaction_id), status = excluded.status,
@@ -144,6 +145,7 @@ pub(super) async fn announce(db: impl PgExecutor<'_>, announcements: &[Announcem
         "insert into provider_objects as o (id, kind, status, announced_on, first_seen_at, last_seen_at, changed_at, status_at)
          select distinct on (id) id, kind, 'announced', told, now, now, now, now
            from unnest($1::uuid[], $2::text[], $3::bigint[], $4::timestamptz[]) as n (id, kind, told, now)
+          where (select unawaited())
           order by id, told desc
          on conflict (id) do update set announced_on = excluded.announced_on, last_seen_at = excluded.last_seen_at
           where o.announced_on is null or o.announced_on < excluded.announced_on",

@@ -18,9 +18,7 @@ impl Batch for Announcements {
     type Done = ();
 
     async fn run(app: &App, items: &[Announcement], patience: Patience) -> Result<Vec<()>> {
-        let mut tx = app.batches.begin_repeatable(patience).await?;
-        store::announce(&mut *tx, items).await?;
-        tx.commit().await?;
+        store::announce(app.batches.of(patience), items).await?;
         Ok(vec![(); items.len()])
     }
 }
@@ -37,10 +35,11 @@ impl Batch for Notes {
         let mut all: Vec<(usize, &Note)> = items.iter().enumerate().collect();
         all.sort_by_key(|(_, note)| note.id);
         let mut newer: Vec<Option<Known>> = vec![None; items.len()];
-        let mut tx = app.batches.begin_repeatable(patience).await?;
+        let db = app.batches.of(patience);
+        // Each statement stands: a note that is written says the same when it is repeated.
         for round in batcher::rounds(all, |(_, note)| Some(note.id)) {
             let ids: Vec<Uuid> = round.iter().map(|(_, note)| note.id).collect();
-            let known = store::find_all(&mut *tx, &ids).await?.into_iter().map(|known| (known.id, known));
+            let known = store::find_all(db, &ids).await?.into_iter().map(|known| (known.id, known));
             let mut known: HashMap<Uuid, Known> = known.collect();
             let mut news = Vec::new();
             for (index, note) in round {
@@ -55,10 +54,9 @@ impl Batch for Notes {
                 }
             }
             if !news.is_empty() {
-                store::upsert(&mut *tx, &news).await?;
+                store::upsert(db, &news).await?;
             }
         }
-        tx.commit().await?;
         Ok(newer)
     }
 }

@@ -8,7 +8,7 @@ mod store;
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::store::Row;
@@ -17,7 +17,6 @@ use crate::app::App;
 use crate::identity::mails;
 use crate::platform::batcher::{self, Batch, Patience};
 use crate::platform::clock::DateTime;
-use crate::platform::database::Transaction as Tx;
 use crate::platform::error::Result;
 
 /// A row to be written, unless something stands in its way.
@@ -38,8 +37,8 @@ pub(super) struct Advance {
     pub(super) version: i32,
     pub(super) to: Move,
     pub(super) now: DateTime,
-    /// Whom it is mailed to, and what of it.
-    pub(super) news: Option<(mails::Kind, Uuid)>,
+    /// What of it the customer is mailed.
+    pub(super) news: Option<mails::Kind>,
 }
 
 pub(super) struct Inserts;
@@ -94,12 +93,7 @@ impl Batch for Advances {
     type Done = Option<Row>;
 
     async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
-        if items.iter().all(|step| step.news.is_none()) {
-            let moved = store::advance(app.batches.of(patience), &firsts(items)).await?;
-            app.crash.at("batch.moved")?;
-            return Ok(each(items, moved));
-        }
-        advance(app, items, app.batches.begin(patience).await?).await
+        advance(app, items, patience, false).await
     }
 }
 
@@ -109,17 +103,13 @@ impl Batch for RepeatableAdvances {
     type Done = Option<Row>;
 
     async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
-        advance(app, items, app.batches.begin_repeatable(patience).await?).await
+        advance(app, items, patience, true).await
     }
 }
 
-async fn advance(app: &App, items: &[Advance], mut tx: Tx) -> Result<Vec<Option<Row>>> {
-    let moved = advance_firsts(&mut tx, items).await?;
-    let ids: HashSet<Uuid> = moved.iter().map(|row| row.id).collect();
-    let news = firsts(items).into_iter().filter(|step| ids.contains(&step.id)).filter_map(|step| step.news);
-    mails::notify_all(app, &mut *tx, &news.collect::<Vec<_>>()).await?;
+async fn advance(app: &App, items: &[Advance], patience: Patience, is_repeatable: bool) -> Result<Vec<Option<Row>>> {
     app.crash.at("batch.before_moves")?;
-    tx.commit().await?;
+    let moved = advance_firsts(app, app.batches.of(patience), items, is_repeatable).await?;
     app.crash.at("batch.moved")?;
     Ok(each(items, moved))
 }
@@ -138,9 +128,20 @@ fn firsts(items: &[Advance]) -> Vec<&Advance> {
     firsts
 }
 
+async fn advance_firsts(
+    app: &App,
+    db: impl PgExecutor<'_>,
+    items: &[Advance],
+    is_repeatable: bool,
+) -> Result<Vec<Row>> {
+    let firsts = firsts(items);
+    let notices = mails::notices(app, firsts.iter().map(|step| step.news));
+    Ok(store::advance(db, &firsts, &notices, is_repeatable).await?)
+}
+
 /// Of each row the first move, inside an SQL transaction of the caller's.
-pub(super) async fn advance_firsts(tx: &mut PgConnection, items: &[Advance]) -> Result<Vec<Row>> {
-    Ok(store::advance(tx, &firsts(items)).await?)
+pub(super) async fn advance_within(app: &App, db: impl PgExecutor<'_>, items: &[Advance]) -> Result<Vec<Row>> {
+    advance_firsts(app, db, items, false).await
 }
 
 /// A row that is looked at again later, and did not move.
@@ -162,14 +163,7 @@ impl Batch for Waits {
     async fn run(app: &App, items: &[Wait], patience: Patience) -> Result<Vec<()>> {
         let mut rows: Vec<&Wait> = items.iter().collect();
         rows.sort_by_key(|row| row.id);
-        let mut tx = app.batches.begin_repeatable(patience).await?;
-        store::defer(&mut *tx, &rows).await?;
-        tx.commit().await?;
+        store::defer(app.batches.of(patience), &rows).await?;
         Ok(vec![(); items.len()])
     }
-}
-
-/// One move, inside an SQL transaction of the caller's.
-pub(super) async fn advance_within(db: impl PgExecutor<'_>, step: &Advance) -> Result<Option<Row>> {
-    Ok(store::advance(db, &[step]).await?.pop())
 }

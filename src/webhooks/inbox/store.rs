@@ -38,23 +38,29 @@ pub(super) struct Claimed {
     pub(super) due_at: DateTime,
 }
 
-impl Delivery {
-    /// That it came, once more.
-    pub(super) fn again(&self) -> Self {
-        Self { verdict: Verdict::Duplicate, due_at: None, event: None, ..self.clone() }
-    }
-}
-
-/// Those that are stored; of the others the same bytes were accepted before.
+/// Those that are stored as they came; of the others the same bytes were accepted before, and it is stored that they came again.
 pub(super) async fn insert(db: impl PgExecutor<'_>, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Uuid>> {
     let events: Vec<_> = deliveries.iter().map(|delivery| delivery.event.as_ref()).collect();
     let state = |delivery: &&Delivery| if delivery.due_at.is_some() { "pending" } else { "ignored" }.to_owned();
     let stored = sqlx::query_scalar!(
-        "insert into webhook_logs (id, endpoint, received_at, source_address, body_hash, content, key_id, verdict, event_type,
-                                   object_id, reference, state, due_at, last_error)
-         select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::bytea[], $6::bytea[], $7::text[], $8::text[],
-                              $9::text[], $10::uuid[], $11::text[], $12::text[], $13::timestamptz[], $14::text[])
-         on conflict (endpoint, body_hash) where verdict = 'accepted' do nothing returning id",
+        r#"with deliveries as (
+             select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::bytea[], $6::bytea[], $7::text[], $8::text[],
+                                  $9::text[], $10::uuid[], $11::text[], $12::text[], $13::timestamptz[], $14::text[])
+                 as d (id, endpoint, received_at, source_address, body_hash, content, key_id, verdict, event_type, object_id, reference,
+                       state, due_at, last_error)
+         ), stored as (
+             insert into webhook_logs (id, endpoint, received_at, source_address, body_hash, content, key_id, verdict, event_type,
+                                       object_id, reference, state, due_at, last_error)
+             select * from deliveries
+             on conflict (endpoint, body_hash) where verdict = 'accepted' do nothing returning id
+         ), again as (
+             insert into webhook_logs (id, endpoint, received_at, source_address, body_hash, content, key_id, verdict, state, last_error)
+             select id, endpoint, received_at, source_address, body_hash, content, key_id, 'duplicate', 'ignored', last_error
+               from deliveries where id not in (select id from stored)
+             -- Told once more of its own: it is stored.
+             on conflict (id) do nothing
+         )
+         select id as "id!" from stored"#,
         &deliveries.iter().map(|delivery| delivery.id).collect::<Vec<Uuid>>(),
         &deliveries.iter().map(|delivery| delivery.endpoint.name().to_owned()).collect::<Vec<String>>(),
         &deliveries.iter().map(|delivery| delivery.received_at).collect::<Vec<DateTime>>(),
@@ -104,13 +110,13 @@ pub(super) struct Ended {
     pub(super) at: DateTime,
 }
 
-/// This and the two below change nothing for whoever does not hold the lease any more.
+/// Nobody waits for the disk. This and the two below change nothing for whoever does not hold the lease any more.
 pub(super) async fn finish(db: impl PgExecutor<'_>, events: &[&Ended]) -> sqlx::Result<()> {
     sqlx::query!(
         "update webhook_logs set state = to_state, due_at = null, last_error = null, finished_at = ended_at
            from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::timestamptz[]) as ended (of_row, leased_until, to_state, ended_at)
           -- Found by the id: of one lease there are many.
-          where id = of_row and state = 'pending' and due_at is not distinct from leased_until",
+          where id = of_row and state = 'pending' and due_at is not distinct from leased_until and (select unawaited())",
         &events.iter().map(|event| event.id).collect::<Vec<Uuid>>(),
         &events.iter().map(|event| event.leased_until).collect::<Vec<DateTime>>(),
         &events.iter().map(|event| event.state.name().to_owned()).collect::<Vec<String>>(),

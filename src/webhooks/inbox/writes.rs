@@ -23,14 +23,9 @@ impl Batch for Receipts {
         let mut deliveries: Vec<&Delivery> = items.iter().collect();
         // Two processes that wait for each other's bytes wait in one order. Of the same bytes the first stays the first.
         deliveries.sort_by_key(|delivery| &delivery.body_hash);
-        let mut tx = app.batches.begin(patience).await?;
-        let stored: HashSet<Uuid> = store::insert(&mut *tx, &deliveries).await?.into_iter().collect();
-        let again: Vec<Delivery> = items.iter().filter(|new| !stored.contains(&new.id)).map(Delivery::again).collect();
-        if !again.is_empty() {
-            store::insert(&mut *tx, &again.iter().collect::<Vec<_>>()).await?;
-        }
         app.crash.at("batch.before_receipts")?;
-        tx.commit().await?;
+        let stored = store::insert(app.batches.of(patience), &deliveries).await?;
+        let stored: HashSet<Uuid> = stored.into_iter().collect();
         app.crash.at("batch.received")?;
         let verdict = |new: &Delivery| if stored.contains(&new.id) { new.verdict } else { Verdict::Duplicate };
         Ok(items.iter().map(verdict).collect())
@@ -48,10 +43,8 @@ impl Batch for Ends {
     async fn run(app: &App, items: &[Ended], patience: Patience) -> Result<Vec<State>> {
         let mut ended: Vec<&Ended> = items.iter().collect();
         ended.sort_by_key(|event| event.id);
-        let mut tx = app.batches.begin_repeatable(patience).await?;
-        store::finish(&mut *tx, &ended).await?;
         app.crash.at("batch.before_ends")?;
-        tx.commit().await?;
+        store::finish(app.batches.of(patience), &ended).await?;
         app.crash.at("batch.ended")?;
         Ok(items.iter().map(|event| event.state).collect())
     }

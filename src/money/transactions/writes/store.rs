@@ -5,6 +5,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{Advance, Insert, Wait};
+use crate::identity::mails::Notices;
 use crate::money::transactions::store::{Row, rows};
 use crate::money::transactions::types::{Destination, Due, FailureReason, Hold, Inserted};
 use crate::platform::clock::DateTime;
@@ -58,12 +59,12 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::R
     Ok(inserted.collect())
 }
 
-/// The row keeps its version: nothing moved. One that moved meanwhile, or has nothing to do, is left alone.
+/// Nobody waits for the disk. The row keeps its version: nothing moved. One that moved meanwhile, or has nothing to do, is left alone.
 pub(super) async fn defer(db: impl PgExecutor<'_>, rows: &[&Wait]) -> sqlx::Result<()> {
     sqlx::query!(
         "update transactions set due_at = to_due, attempts = failures
            from unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::integer[]) as wait (of_row, of_version, to_due, failures)
-          where id = of_row and version = of_version and due_at is not null",
+          where id = of_row and version = of_version and due_at is not null and (select unawaited())",
         &rows.iter().map(|row| row.id).collect::<Vec<Uuid>>(),
         &rows.iter().map(|row| row.version).collect::<Vec<i32>>(),
         &rows.iter().map(|row| row.due_at).collect::<Vec<DateTime>>(),
@@ -74,9 +75,14 @@ pub(super) async fn defer(db: impl PgExecutor<'_>, rows: &[&Wait]) -> sqlx::Resu
     .map(drop)
 }
 
-/// Those that were at their version, as they are now. A hold stays until a person ends it, and nothing is due by itself; but one that only
+/// Those that were at their version, as they are now, and with them what their customers are to be told. A hold stays until a person ends it, and nothing is due by itself; but one that only
 /// lacked a word ends with the row.
-pub(super) async fn advance(db: impl PgExecutor<'_>, steps: &[&Advance]) -> sqlx::Result<Vec<Row>> {
+pub(super) async fn advance(
+    db: impl PgExecutor<'_>,
+    steps: &[&Advance],
+    notices: &Notices,
+    is_repeatable: bool,
+) -> sqlx::Result<Vec<Row>> {
     let provider: Vec<_> = steps.iter().map(|step| step.to.provider.clone().unwrap_or_default()).collect();
     let approved: Vec<_> = steps.iter().map(|step| step.to.approved.as_ref()).collect();
     let due_at = |step: &&Advance| match step.to.due {
@@ -86,7 +92,8 @@ pub(super) async fn advance(db: impl PgExecutor<'_>, steps: &[&Advance]) -> sqlx
     };
     let lacks_a_word: Vec<String> = Hold::LACKS_A_WORD.map(|hold| hold.name().to_owned()).to_vec();
     rows!(
-        "update transactions
+        "with moved as (
+         update transactions
             set state = to_state, attempts = 0,
                 due_at = case when held_code is null or held_code = any($1) and to_state in ('completed', 'failed') then to_due end,
                 held_code = case when held_code = any($1) and to_state in ('completed', 'failed') then null else held_code end,
@@ -110,12 +117,19 @@ pub(super) async fn advance(db: impl PgExecutor<'_>, steps: &[&Advance]) -> sqlx
                 approved_until = case when to_hash is not null then to_until when state = to_state then approved_until end
            from unnest($2::uuid[], $3::integer[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[], $8::boolean[],
                        $9::uuid[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[], $15::bigint[],
-                       $16::bigint[], $17::bytea[], $18::timestamptz[], $19::timestamptz[])
+                       $16::bigint[], $17::bytea[], $18::timestamptz[], $19::timestamptz[], $20::uuid[], $21::text[])
                 as step (of_row, of_version, to_state, to_due, now_at, because, has_provider, to_provider, to_status, to_checkout,
-                         to_execution, registered_at, repaid, owed, outflow, to_hash, to_until, until)
-          where id = of_row and version = of_version
-         returning ",
-        "",
+                         to_execution, registered_at, repaid, owed, outflow, to_hash, to_until, until, notice, notice_kind)
+          where id = of_row and version = of_version and (not $22 or (select unawaited()))
+         returning transactions.*, notice, notice_kind
+         ), told as (
+         insert into mails (id, kind, user_id, due_at, expires_at, created_at)
+         select n.id, n.kind, n.user_id, $23, $24, $23
+           from (select array_agg(notice) as ids, array_agg(notice_kind) as kinds, array_agg(user_id) as users from moved) m,
+                wanted_notices(m.ids, m.kinds, m.users, $25, $26) n
+         )
+         select ",
+        " from moved",
         &lacks_a_word,
         &steps.iter().map(|step| step.id).collect::<Vec<Uuid>>(),
         &steps.iter().map(|step| step.version).collect::<Vec<i32>>(),
@@ -142,6 +156,13 @@ pub(super) async fn advance(db: impl PgExecutor<'_>, steps: &[&Advance]) -> sqlx
         &approved.iter().map(|approved| approved.map(|approved| approved.until)).collect::<Vec<Option<DateTime>>>()
             as _,
         &provider.iter().map(|provider| provider.expires_at).collect::<Vec<Option<DateTime>>>() as _,
+        &notices.ids as _,
+        &notices.kinds as _,
+        is_repeatable,
+        notices.now,
+        notices.expires_at,
+        notices.since,
+        notices.most,
     )
     .fetch_all(db)
     .await
