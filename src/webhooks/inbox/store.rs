@@ -71,7 +71,10 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, deliveries: &[&Delivery]) ->
         &deliveries.iter().map(|delivery| delivery.verdict.name().to_owned()).collect::<Vec<String>>(),
         &events.iter().map(|event| event.map(|event| event.event_type.clone())).collect::<Vec<Option<String>>>() as _,
         &events.iter().map(|event| event.and_then(Event::object_id)).collect::<Vec<Option<Uuid>>>() as _,
-        &events.iter().map(|event| event.and_then(|event| event.reference).map(|id| id.to_string())).collect::<Vec<Option<String>>>() as _,
+        &events
+            .iter()
+            .map(|event| event.and_then(|event| event.reference).map(|id| id.to_string()))
+            .collect::<Vec<Option<String>>>() as _,
         &deliveries.iter().map(state).collect::<Vec<String>>(),
         &deliveries.iter().map(|delivery| delivery.due_at).collect::<Vec<Option<DateTime>>>() as _,
         &deliveries.iter().map(|delivery| delivery.last_error.clone()).collect::<Vec<Option<String>>>() as _,

@@ -77,15 +77,14 @@ pub(super) async fn defer(db: impl PgExecutor<'_>, rows: &[&Wait]) -> sqlx::Resu
 
 /// Those that were at their version, as they are now, and with them what their customers are to be told. A hold stays until a person ends it, and nothing is due by itself; but one that only
 /// lacked a word ends with the row.
+#[expect(clippy::too_many_lines, reason = "one statement, a line for each of its values")]
 pub(super) async fn advance(
     db: impl PgExecutor<'_>,
     steps: &[&Advance],
     notices: &Notices,
     is_repeatable: bool,
 ) -> sqlx::Result<Vec<Row>> {
-    let provider: Vec<_> = steps.iter().map(|step| step.to.provider.clone().unwrap_or_default()).collect();
-    let approved: Vec<_> = steps.iter().map(|step| step.to.approved.as_ref()).collect();
-    let due_at = |step: &&Advance| match step.to.due {
+    let due_at = |step: &Advance| match step.to.due {
         Due::Never => None,
         Due::Now => Some(step.now),
         Due::In(pause) => Some(step.now + pause),
@@ -131,31 +130,24 @@ pub(super) async fn advance(
          select ",
         " from moved",
         &lacks_a_word,
-        &steps.iter().map(|step| step.id).collect::<Vec<Uuid>>(),
-        &steps.iter().map(|step| step.version).collect::<Vec<i32>>(),
-        &steps.iter().map(|step| step.to.state.name().to_owned()).collect::<Vec<String>>(),
-        &steps.iter().map(due_at).collect::<Vec<Option<DateTime>>>() as _,
-        &steps.iter().map(|step| step.now).collect::<Vec<DateTime>>(),
-        &steps
-            .iter()
-            .map(|step| step.to.failure_reason.map(|reason| FailureReason::name(reason).to_owned()))
-            .collect::<Vec<Option<String>>>() as _,
-        &steps.iter().map(|step| step.to.provider.is_some()).collect::<Vec<bool>>(),
-        &provider.iter().map(|provider| provider.id).collect::<Vec<Option<Uuid>>>() as _,
-        &provider.iter().map(|provider| provider.status.clone()).collect::<Vec<Option<String>>>() as _,
-        &provider.iter().map(|provider| provider.checkout_url.clone()).collect::<Vec<Option<String>>>()
-            as _,
-        &provider.iter().map(|provider| provider.execution_url.clone()).collect::<Vec<Option<String>>>()
-            as _,
-        &provider.iter().map(|provider| provider.created_at).collect::<Vec<Option<DateTime>>>() as _,
-        &steps.iter().map(|step| step.to.repaid_minor).collect::<Vec<Option<i64>>>() as _,
-        &steps.iter().map(|step| step.to.owed_minor).collect::<Vec<Option<i64>>>() as _,
-        &steps.iter().map(|step| step.to.outflow_minor).collect::<Vec<Option<i64>>>() as _,
-        &approved.iter().map(|approved| approved.map(|approved| approved.hash.to_vec())).collect::<Vec<Option<Vec<u8>>>>()
-            as _,
-        &approved.iter().map(|approved| approved.map(|approved| approved.until)).collect::<Vec<Option<DateTime>>>()
-            as _,
-        &provider.iter().map(|provider| provider.expires_at).collect::<Vec<Option<DateTime>>>() as _,
+        &each(steps, |step| step.id),
+        &each(steps, |step| step.version),
+        &each(steps, |step| step.to.state.name().to_owned()),
+        &each(steps, due_at) as _,
+        &each(steps, |step| step.now),
+        &each(steps, |step| step.to.failure_reason.map(|reason| FailureReason::name(reason).to_owned())) as _,
+        &each(steps, |step| step.to.provider.is_some()),
+        &each(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.id)) as _,
+        &each(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.status.clone())) as _,
+        &each(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.checkout_url.clone())) as _,
+        &each(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.execution_url.clone())) as _,
+        &each(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.created_at)) as _,
+        &each(steps, |step| step.to.repaid_minor) as _,
+        &each(steps, |step| step.to.owed_minor) as _,
+        &each(steps, |step| step.to.outflow_minor) as _,
+        &each(steps, |step| step.to.approved.as_ref().map(|approved| approved.hash.to_vec())) as _,
+        &each(steps, |step| step.to.approved.as_ref().map(|approved| approved.until)) as _,
+        &each(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.expires_at)) as _,
         &notices.ids as _,
         &notices.kinds as _,
         is_repeatable,
@@ -166,4 +158,8 @@ pub(super) async fn advance(
     )
     .fetch_all(db)
     .await
+}
+
+fn each<T>(steps: &[&Advance], of: impl Fn(&Advance) -> T) -> Vec<T> {
+    steps.iter().map(|step| of(step)).collect()
 }
