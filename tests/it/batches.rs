@@ -168,6 +168,59 @@ async fn wherever_a_batch_dies_or_panics_everybody_in_it_is_served_once(db: PgPo
     t.finish().await;
 }
 
+/// Where a commit is made, whether it waits for the disk: what is noted of each row when its transaction ends.
+const COMMITS: &str = "
+    create table commits (what text not null, waits text not null);
+    create function note_commit() returns trigger language plpgsql as $$
+    declare
+        what text;
+    begin
+        if tg_table_name = 'mails' then
+            -- All others are written by sessions that are older than the setting below.
+            if tg_op = 'INSERT' and new.kind in ('deposit', 'withdrawal') then what := new.kind || ' mailed'; end if;
+        elsif tg_op = 'INSERT' then
+            what := case tg_table_name when 'transactions' then 'row' when 'webhook_logs' then 'received' else 'noted' end;
+        elsif tg_table_name = 'transactions' then
+            if new.version > old.version then what := old.state || ' > ' || new.state; end if;
+        elsif tg_table_name = 'webhook_logs' then
+            if new.state <> old.state then what := 'ended'; end if;
+        else
+            if new.executions > old.executions then what := 'executed'; else what := 'noted'; end if;
+        end if;
+        if what is not null then insert into commits values (what, current_setting('synchronous_commit')); end if;
+        return null;
+    end $$;
+    do $$ declare of_table text; begin
+        foreach of_table in array array['transactions', 'webhook_logs', 'provider_objects', 'mails'] loop
+            execute format('create constraint trigger note_commit after insert or update on %I deferrable initially deferred
+                for each row execute function note_commit()', of_table);
+        end loop;
+        -- Of sessions to come.
+        execute format('alter database %I set synchronous_commit = on', current_database());
+    end $$";
+
+#[sqlx::test]
+async fn only_what_is_done_once_more_when_it_is_lost_does_not_wait_for_the_disk(db: PgPool) {
+    sqlx::raw_sql(COMMITS).execute(&db).await.expect("the owner may");
+    let t = TestApp::with(db, &[("NOTICE_MAILS", "on")]).await;
+    let customer = t.customer_with(1_000).await;
+    let withdrawal = t.withdraw(&customer, 300, "out").await;
+    t.drive().await;
+    assert_eq!(t.state(withdrawal.id()).await, "completed");
+    assert_eq!(t.withdraw(&customer, 9_999, "too-much").await.status, 422);
+    let of = async |waits: &'static str| -> Vec<String> {
+        let named = "select distinct what from commits where waits = $1 order by what";
+        sqlx::query_scalar(named).bind(waits).fetch_all(&t.app.db).await.expect("PostgreSQL answers")
+    };
+    let (repeated, waited) = (of("off").await, of("on").await);
+    assert_eq!(repeated, ["ended", "initiated > reserved", "noted", "withdrawal mailed"]);
+    assert!(!waited.iter().any(|what| repeated.contains(what)), "{waited:?}");
+    for what in ["deposit mailed", "executed", "initiated > rejected", "received", "reserved > submitting", "row"] {
+        assert!(waited.iter().any(|waited| waited == what), "{what} is not among {waited:?}");
+    }
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn a_delivery_that_cannot_be_stored_is_nobody_elses_failure(db: PgPool) {
     let t = TestApp::new(db).await;
