@@ -1,7 +1,8 @@
 -- What is written together is one statement (docs/decisions/051).
 
 -- Stands in the statement of what is only done once more where a crash of PostgreSQL loses it: nobody waits for the disk when it is
--- committed. Always true.
+-- committed. Always true. Where only some wait it is asked for within the sub-select (select case …): PostgreSQL evaluates what it may
+-- need, asked for or not, as soon as a row was changed by somebody else meanwhile.
 create function unawaited() returns boolean language sql volatile as $$
     select set_config('synchronous_commit', 'off', true) is not null
 $$;
@@ -19,5 +20,7 @@ returns table (id uuid, kind text, user_id uuid) language sql stable parallel sa
 $$;
 
 -- A person's mails of a kind since a time: counted for each word that is owed, and no more of them read than are counted.
+-- Built beside the old one: mails are read meanwhile.
+create index mails_of_user on mails (user_id, kind, created_at) where user_id is not null;
 drop index mails_user;
-create index mails_user on mails (user_id, kind, created_at) where user_id is not null;
+alter index mails_of_user rename to mails_user;

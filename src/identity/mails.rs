@@ -255,6 +255,9 @@ fn notice(subject: &'static str, what: &str, link: &str) -> (&'static str, Strin
 /// Tells somebody what was done with the account: at most [`NOTICES_MAX`] of a kind in 24 hours, so that nobody fills a mailbox, and
 /// not what the person does not want to know. Given the transaction of the change, both are there or neither.
 pub async fn notify(app: &App, db: impl PgExecutor<'_>, kind: Kind, user_id: Uuid) -> Result<()> {
+    if app.config.mail.notices == NoticeMails::Off {
+        return Ok(());
+    }
     Ok(store::insert_notices(db, user_id, &notices(app, [Some(kind)])).await?)
 }
 

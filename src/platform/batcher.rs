@@ -61,12 +61,12 @@ impl Batches {
         &self.in_line
     }
 
-    /// The SQL transaction of a run of several statements.
+    /// The SQL transaction of a run of several that stand or fall together.
     pub async fn begin(&self, patience: Patience) -> Result<Transaction> {
         Ok(self.of(patience).begin().await?)
     }
 
-    /// For a run of one statement.
+    /// For statements that stand by themselves.
     pub fn of(&self, patience: Patience) -> &Db {
         match patience {
             Patience::Little => &self.in_line,

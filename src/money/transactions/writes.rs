@@ -79,6 +79,15 @@ fn in_order(items: &[Insert]) -> Vec<&Insert> {
     rows
 }
 
+/// What a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// The disk.
+    Awaited,
+    /// Nothing: what is lost is done once more.
+    Repeatable,
+}
+
 /// Moves that are on the disk before anybody hears of them.
 pub(super) struct Advances;
 
@@ -93,7 +102,7 @@ impl Batch for Advances {
     type Done = Option<Row>;
 
     async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
-        advance(app, items, patience, false).await
+        advance(app, items, patience, Durability::Awaited).await
     }
 }
 
@@ -103,13 +112,13 @@ impl Batch for RepeatableAdvances {
     type Done = Option<Row>;
 
     async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
-        advance(app, items, patience, true).await
+        advance(app, items, patience, Durability::Repeatable).await
     }
 }
 
-async fn advance(app: &App, items: &[Advance], patience: Patience, is_repeatable: bool) -> Result<Vec<Option<Row>>> {
+async fn advance(app: &App, items: &[Advance], patience: Patience, durability: Durability) -> Result<Vec<Option<Row>>> {
     app.crash.at("batch.before_moves")?;
-    let moved = advance_firsts(app, app.batches.of(patience), items, is_repeatable).await?;
+    let moved = advance_firsts(app, app.batches.of(patience), items, durability).await?;
     app.crash.at("batch.moved")?;
     Ok(each(items, moved))
 }
@@ -132,16 +141,16 @@ async fn advance_firsts(
     app: &App,
     db: impl PgExecutor<'_>,
     items: &[Advance],
-    is_repeatable: bool,
+    durability: Durability,
 ) -> Result<Vec<Row>> {
     let firsts = firsts(items);
     let notices = mails::notices(app, firsts.iter().map(|step| step.news));
-    Ok(store::advance(db, &firsts, &notices, is_repeatable).await?)
+    Ok(store::advance(db, &firsts, &notices, durability).await?)
 }
 
 /// Of each row the first move, inside an SQL transaction of the caller's.
 pub(super) async fn advance_within(app: &App, db: impl PgExecutor<'_>, items: &[Advance]) -> Result<Vec<Row>> {
-    advance_firsts(app, db, items, false).await
+    advance_firsts(app, db, items, Durability::Awaited).await
 }
 
 /// A row that is looked at again later, and did not move.

@@ -52,12 +52,12 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, deliveries: &[&Delivery]) ->
              insert into webhook_logs (id, endpoint, received_at, source_address, body_hash, content, key_id, verdict, event_type,
                                        object_id, reference, state, due_at, last_error)
              select * from deliveries
-             on conflict (endpoint, body_hash) where verdict = 'accepted' do nothing returning id
+             -- The bytes were accepted before, or this run is repeated.
+             on conflict do nothing returning id
          ), again as (
              insert into webhook_logs (id, endpoint, received_at, source_address, body_hash, content, key_id, verdict, state, last_error)
              select id, endpoint, received_at, source_address, body_hash, content, key_id, 'duplicate', 'ignored', last_error
                from deliveries where id not in (select id from stored)
-             -- Told once more of its own: it is stored.
              on conflict (id) do nothing
          )
          select id as "id!" from stored"#,

@@ -27,7 +27,8 @@ impl Batch for Receipts {
         let stored = store::insert(app.batches.of(patience), &deliveries).await?;
         let stored: HashSet<Uuid> = stored.into_iter().collect();
         app.crash.at("batch.received")?;
-        let verdict = |new: &Delivery| if stored.contains(&new.id) { new.verdict } else { Verdict::Duplicate };
+        let is_again = |new: &Delivery| new.verdict == Verdict::Accepted && !stored.contains(&new.id);
+        let verdict = |new: &Delivery| if is_again(new) { Verdict::Duplicate } else { new.verdict };
         Ok(items.iter().map(verdict).collect())
     }
 }

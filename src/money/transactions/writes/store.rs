@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::{Advance, Insert, Wait};
+use super::{Advance, Durability, Insert, Wait};
 use crate::identity::mails::Notices;
 use crate::money::transactions::store::{Row, rows};
 use crate::money::transactions::types::{Destination, Due, FailureReason, Hold, Inserted};
@@ -75,14 +75,14 @@ pub(super) async fn defer(db: impl PgExecutor<'_>, rows: &[&Wait]) -> sqlx::Resu
     .map(drop)
 }
 
-/// Those that were at their version, as they are now, and with them what their customers are to be told. A hold stays until a person ends it, and nothing is due by itself; but one that only
-/// lacked a word ends with the row.
+/// Those that were at their version, as they are now; what their customers are to be told is written with them. A hold stays until a
+/// person ends it, and nothing is due by itself; but one that only lacked a word ends with the row.
 #[expect(clippy::too_many_lines, reason = "one statement, a line for each of its values")]
 pub(super) async fn advance(
     db: impl PgExecutor<'_>,
     steps: &[&Advance],
     notices: &Notices,
-    is_repeatable: bool,
+    durability: Durability,
 ) -> sqlx::Result<Vec<Row>> {
     let due_at = |step: &Advance| match step.to.due {
         Due::Never => None,
@@ -119,7 +119,8 @@ pub(super) async fn advance(
                        $16::bigint[], $17::bytea[], $18::timestamptz[], $19::timestamptz[], $20::uuid[], $21::text[])
                 as step (of_row, of_version, to_state, to_due, now_at, because, has_provider, to_provider, to_status, to_checkout,
                          to_execution, registered_at, repaid, owed, outflow, to_hash, to_until, until, notice, notice_kind)
-          where id = of_row and version = of_version and (not $22 or (select unawaited()))
+          -- Within the sub-select: where a row was changed meanwhile, PostgreSQL evaluates it, needed or not.
+          where id = of_row and version = of_version and (select case when $22 then unawaited() else true end)
          returning transactions.*, notice, notice_kind
          ), told as (
          insert into mails (id, kind, user_id, due_at, expires_at, created_at)
@@ -130,27 +131,27 @@ pub(super) async fn advance(
          select ",
         " from moved",
         &lacks_a_word,
-        &each(steps, |step| step.id),
-        &each(steps, |step| step.version),
-        &each(steps, |step| step.to.state.name().to_owned()),
-        &each(steps, due_at) as _,
-        &each(steps, |step| step.now),
-        &each(steps, |step| step.to.failure_reason.map(|reason| FailureReason::name(reason).to_owned())) as _,
-        &each(steps, |step| step.to.provider.is_some()),
-        &each(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.id)) as _,
-        &each(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.status.clone())) as _,
-        &each(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.checkout_url.clone())) as _,
-        &each(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.execution_url.clone())) as _,
-        &each(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.created_at)) as _,
-        &each(steps, |step| step.to.repaid_minor) as _,
-        &each(steps, |step| step.to.owed_minor) as _,
-        &each(steps, |step| step.to.outflow_minor) as _,
-        &each(steps, |step| step.to.approved.as_ref().map(|approved| approved.hash.to_vec())) as _,
-        &each(steps, |step| step.to.approved.as_ref().map(|approved| approved.until)) as _,
-        &each(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.expires_at)) as _,
+        &column(steps, |step| step.id),
+        &column(steps, |step| step.version),
+        &column(steps, |step| step.to.state.name().to_owned()),
+        &column(steps, due_at) as _,
+        &column(steps, |step| step.now),
+        &column(steps, |step| step.to.failure_reason.map(|reason| FailureReason::name(reason).to_owned())) as _,
+        &column(steps, |step| step.to.provider.is_some()),
+        &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.id)) as _,
+        &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.status.clone())) as _,
+        &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.checkout_url.clone())) as _,
+        &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.execution_url.clone())) as _,
+        &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.created_at)) as _,
+        &column(steps, |step| step.to.repaid_minor) as _,
+        &column(steps, |step| step.to.owed_minor) as _,
+        &column(steps, |step| step.to.outflow_minor) as _,
+        &column(steps, |step| step.to.approved.as_ref().map(|approved| approved.hash.to_vec())) as _,
+        &column(steps, |step| step.to.approved.as_ref().map(|approved| approved.until)) as _,
+        &column(steps, |step| step.to.provider.as_ref().and_then(|provider| provider.expires_at)) as _,
         &notices.ids as _,
         &notices.kinds as _,
-        is_repeatable,
+        durability == Durability::Repeatable,
         notices.now,
         notices.expires_at,
         notices.since,
@@ -160,6 +161,6 @@ pub(super) async fn advance(
     .await
 }
 
-fn each<T>(steps: &[&Advance], of: impl Fn(&Advance) -> T) -> Vec<T> {
+fn column<T>(steps: &[&Advance], of: impl Fn(&Advance) -> T) -> Vec<T> {
     steps.iter().map(|step| of(step)).collect()
 }
