@@ -244,6 +244,29 @@ async fn only_what_is_done_once_more_when_it_is_lost_does_not_wait_for_the_disk(
 }
 
 #[sqlx::test]
+async fn a_receipt_that_is_written_once_more_by_its_id_keeps_its_verdict(db: PgPool) {
+    let armed = Arc::new(AtomicBool::new(false));
+    let panics = Arc::clone(&armed);
+    // Behind the commit, and then it is written alone.
+    let crash = CrashPoints::planned(move |point| {
+        let fate = point == "batch.received" && panics.swap(false, Ordering::SeqCst);
+        if fate { Fate::Panics } else { Fate::GoesOn }
+    });
+    let t = TestApp::crashing(db, &[], crash).await;
+    let foreign =
+        json!({"type": "Purchase", "event_type": "purchase.paid", "id": Uuid::now_v7(), "brand_id": Uuid::now_v7()});
+    for (body, verdict) in [(foreign, Verdict::Foreign), (json!({"type": "x"}), Verdict::Duplicate)] {
+        armed.store(true, Ordering::SeqCst);
+        assert_eq!(receive(&t, &body.to_string()).await.expect("it is stored"), verdict);
+        assert!(!armed.load(Ordering::SeqCst), "it did not panic");
+    }
+    let rows = "select count(*) from webhook_logs where verdict in ('foreign', 'accepted')";
+    assert_eq!((count(&t, rows).await, count(&t, "select count(*) from webhook_logs").await), (2, 2));
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
 async fn a_delivery_that_cannot_be_stored_is_nobody_elses_failure(db: PgPool) {
     let t = TestApp::new(db).await;
     let bad = "alter table webhook_logs add constraint bad check (event_type <> 'bad')";
