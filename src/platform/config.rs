@@ -440,8 +440,8 @@ fn environment(name: &str) -> Result<Option<String>, String> {
 }
 
 /// `RUST_LOG`. No setting like the others: logs are there for whatever is wrong with those.
-pub fn log_filter() -> Option<String> {
-    environment("RUST_LOG").ok().flatten()
+pub fn log_filter() -> Result<Option<String>, String> {
+    environment("RUST_LOG")
 }
 
 /// It goes into a header.

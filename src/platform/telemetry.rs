@@ -118,7 +118,8 @@ fn http() -> Result<reqwest::Client, BoxError> {
 
 /// Where logs go: standard output, one JSON object a line (or text for people). `RUST_LOG` filters.
 fn init_logs(format: LogFormat, telemetry: &Telemetry) {
-    let filter = filter();
+    let wanted = config::log_filter().ok().and_then(|wanted| filter(wanted.as_deref()));
+    let (is_read, filter) = (wanted.is_some(), wanted.unwrap_or_else(usual_filter));
     let registry = tracing_subscriber::registry();
     match telemetry.layer() {
         None => registry.with(filter).with(log(format)).init(),
@@ -126,12 +127,20 @@ fn init_logs(format: LogFormat, telemetry: &Telemetry) {
         Some(collector) => registry.with(log(format).with_filter(filter)).with(collector).init(),
     }
     std::panic::set_hook(Box::new(log_panic));
+    if !is_read {
+        tracing::warn!("RUST_LOG cannot be read as targets and levels; the log is as if it were not set");
+    }
 }
 
 /// By target and level, which is settled once for each line of the source: what is in a span would have to be looked at in each.
-fn filter() -> Targets {
-    let wanted = config::log_filter().and_then(|wanted| wanted.parse().ok());
-    wanted.unwrap_or_else(|| Targets::new().with_default(Level::INFO).with_target("sqlx", Level::WARN))
+/// `None` = it cannot be read, or means spans or fields, which would silence all targets.
+fn filter(wanted: Option<&str>) -> Option<Targets> {
+    let Some(wanted) = wanted else { return Some(usual_filter()) };
+    if wanted.contains(['[', '{']) { None } else { wanted.parse().ok() }
+}
+
+fn usual_filter() -> Targets {
+    Targets::new().with_default(Level::INFO).with_target("sqlx", Level::WARN)
 }
 
 fn log<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
@@ -209,6 +218,17 @@ mod tests {
         (0..10).map(round).min().expect("there were some")
     }
 
+    #[test]
+    fn a_filter_by_spans_or_without_sense_is_none() {
+        for read in ["debug", "octoco=trace", "warn,octoco::money=debug,sqlx=off"] {
+            assert!(filter(Some(read)).is_some(), "{read}");
+        }
+        for not_read in ["octoco=loud", "[step]=debug", "octoco[step{id=1}]=debug", "info,[{id}]=trace", "a=b=c"] {
+            assert!(filter(Some(not_read)).is_none(), "{not_read}");
+        }
+        assert_eq!(filter(None), Some(usual_filter()));
+    }
+
     #[tokio::test]
     async fn where_nobody_listens_nothing_is_gathered_and_a_calls_span_costs_next_to_nothing() {
         let settings = |dsn: &'static str| {
@@ -217,13 +237,13 @@ mod tests {
         };
         let log = || {
             let json = fmt::layer().json().with_writer(std::io::sink);
-            tracing_subscriber::registry().with(filter()).with(json)
+            tracing_subscriber::registry().with(usual_filter()).with(json)
         };
         let nobody = Telemetry::open(&settings("")).expect("nothing to open");
         assert!(nobody.layer::<tracing_subscriber::Registry>().is_none());
         let off = tracing::subscriber::with_default(log(), cost_of_a_call);
         let somebody = Telemetry::open(&settings("http://key@127.0.0.1:1/1")).expect("an address");
-        let json = fmt::layer().json().with_writer(std::io::sink).with_filter(filter());
+        let json = fmt::layer().json().with_writer(std::io::sink).with_filter(usual_filter());
         let both = tracing_subscriber::registry().with(json).with(somebody.layer());
         let on = tracing::subscriber::with_default(both, cost_of_a_call);
         println!("a call's span: {off} ns switched off, {on} ns gathered");
