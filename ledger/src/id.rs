@@ -82,7 +82,7 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 ///
 /// | noun | legs |
 /// |---|---|
-/// | deposit | `Main` credits the wallet; `ProviderFee`; `Repay` what the customer owed; `Unmatched` what did not fit, `UnmatchedReturn` |
+/// | deposit | `Main` credits the wallet; `ProviderFee`; `Repay` what the customer owed; `Unmatched` what did not fit, `UnmatchedReturn` gave that back, `UnmatchedAgain` took it once more |
 /// | withdrawal | `Main` reserves, `Post` or `Void` resolves, `VoidRepay` what was owed; `Late`, `Receivable` and `Repay` when it was paid after all; `ProviderFee`; `Fee` |
 /// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest, `Repay` what came in between; `Return`, `ReturnRepay` when it failed after all; `Loss` a write-off |
 /// | chargeback reversal (its own row) | `Main`, `Repay` |
@@ -115,6 +115,7 @@ pub enum Leg {
     Replacement = 20,
     Return = 21,
     ReturnRepay = 22,
+    UnmatchedAgain = 23,
     Journal = 32,
     JournalPost = 33,
     JournalVoid = 34,
@@ -122,7 +123,7 @@ pub enum Leg {
 
 impl Leg {
     /// Every leg of a transaction that moves money; those of the velocity limit, of payouts and of a closure move none.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Main,
         Self::Post,
         Self::Void,
@@ -134,6 +135,7 @@ impl Leg {
         Self::Unmatched,
         Self::Late,
         Self::UnmatchedReturn,
+        Self::UnmatchedAgain,
         Self::VoidRepay,
         Self::Return,
         Self::ReturnRepay,
@@ -162,6 +164,7 @@ impl Leg {
             Self::Close => "close",
             Self::CloseVoid => "close_void",
             Self::UnmatchedReturn => "unmatched_return",
+            Self::UnmatchedAgain => "unmatched_again",
             Self::VoidRepay => "void_repay",
             Self::Payout => "payout",
             Self::Replacement => "replacement",

@@ -49,6 +49,9 @@ pub(crate) struct OpenAccounts(Mutex<HashSet<u128>>);
 /// is further behind.
 const USES_MAX: u32 = 1_000;
 
+/// Closings that are looked through for the last that is pending; those that are not were only to spend an id.
+const CLOSINGS_MAX: u32 = 100;
+
 /// At 32 bytes each. When there are more, all are forgotten, and asked for once more.
 const OPEN_ACCOUNTS_MAX: usize = 100_000;
 
@@ -177,12 +180,34 @@ impl Ledger {
         }
     }
 
-    /// Shuts the velocity limit: no withdrawal passes from now on. `row` is the restriction's own, and what [`Ledger::open_again`] undoes.
+    /// Shuts the velocity limit: no withdrawal passes from now on. `row` is the restriction's own, and what [`Ledger::open_again`] undoes. One that
+    /// is shut already stays so: the row that did it was lost with an older PostgreSQL.
     pub async fn block_withdrawals(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
         let limit_account = self.opened_limit(user, currency).await?;
         let source = self.system(AccountCode::LimitSource, currency);
         let closing = closing(TransferId::of(row, Leg::Main), limit_account, source);
-        self.create_one(self.event(&closing, Flags::PENDING | Flags::CLOSING_DEBIT), Call::Other).await
+        match self.create_one(self.event(&closing, Flags::PENDING | Flags::CLOSING_DEBIT), Call::Other).await {
+            Err(Refused(refusal)) => match self.standing_closing(limit_account).await? {
+                Some(_) => Ok(()),
+                None => Err(Refused(refusal)),
+            },
+            shut => shut,
+        }
+    }
+
+    /// What closed an account, while it is closed: of two closings the second is refused, so it is the last one.
+    async fn standing_closing(&self, account: Account) -> Result<Option<TransferId>, LedgerError> {
+        let flags = account::FilterFlags::DEBITS | account::FilterFlags::REVERSED;
+        let mut filter = account::Filter::new(account.id.raw(), CLOSINGS_MAX).with_flags(flags);
+        filter.as_raw_mut().code = TransferCode::Closing.code();
+        let rows = self.request("get_account_transfers", move |session| async move {
+            session.client().get_account_transfers(Box::new(filter)).await
+        });
+        let rows = rows.await?;
+        let last = rows.iter().find(|row| row.flags().contains(Flags::PENDING));
+        let Some(closing) = last.map(|row| TransferId::from_raw(row.id())) else { return Ok(None) };
+        let undone = TransferId::of(closing.row(), opening(closing));
+        Ok(self.lookup_raw(&[undone]).await?.is_empty().then_some(closing))
     }
 
     /// Closes an empty wallet, or is refused: nothing is credited or debited from now on. Undone by [`Ledger::open_again`].
@@ -190,28 +215,33 @@ impl Ledger {
     /// The velocity limit must be shut and nothing reserved: what is reserved in a closed wallet can never be posted. That it is empty
     /// TigerBeetle decides: the closing transfer takes all that the wallet has (`balancing_debit`) to the receivable, and counts
     /// only if that was nothing. After a refusal it may stand all the same, until [`Ledger::open_again`]; after that it is
-    /// refused for good.
+    /// refused for good. One that is closed already stays so, as in [`Ledger::block_withdrawals`].
     pub async fn close_wallet(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
         let (wallet, receivable) = (Account::wallet(user, currency), Account::receivable(user, currency));
         self.open(&[wallet, receivable]).await?;
         let closing = closing(TransferId::of(row, Leg::Close), wallet, receivable);
         let flags = Flags::PENDING | Flags::CLOSING_DEBIT | Flags::BALANCING_DEBIT;
-        self.create_one(self.event(&closing, flags).with_amount(u128::MAX), Call::Other).await?;
+        let closed_by = match self.create_one(self.event(&closing, flags).with_amount(u128::MAX), Call::Other).await {
+            Err(Refused(refusal)) => self.standing_closing(wallet).await?.ok_or(Refused(refusal))?,
+            closed => closed.map(|()| closing.id)?,
+        };
         // Where something is owed, the receivable takes as much: that is no empty wallet either.
-        let recorded = self.lookup_raw(&[closing.id]).await?;
+        let recorded = self.lookup_raw(&[closed_by]).await?;
         let is_empty = recorded.first().is_some_and(|recorded| recorded.amount() == 0);
         if is_empty { Ok(()) } else { Err(Refused(Refusal::InsufficientFunds)) }
     }
 
-    /// Undoes what [`Ledger::block_withdrawals`] and [`Ledger::close_wallet`] did for this row. A closing that is still on its way, of a
-    /// slower step of the same row, has no effect any more: it is refused as spent.
+    /// Undoes what [`Ledger::block_withdrawals`] and [`Ledger::close_wallet`] did for this row, or for one that was lost. A closing that is still on
+    /// its way, of a slower step of the same row, has no effect any more: it is refused as spent.
     pub async fn open_again(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
         self.open_wallet(row, user, currency).await?;
-        let shut = TransferId::of(row, Leg::Main);
-        if self.lookup_raw(&[shut]).await?.is_empty() {
-            return Ok(());
+        for account in [Account::wallet(user, currency), Account::velocity_limit(user, currency)] {
+            // One of a younger row stands: this step is late, and opens nothing of that row's.
+            if let Some(closing) = self.standing_closing(account).await?.filter(|closing| closing.row() <= row) {
+                self.undo(closing, opening(closing)).await?;
+            }
         }
-        self.undo(shut, Leg::Void).await
+        Ok(())
     }
 
     async fn open_wallet(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
@@ -261,6 +291,11 @@ impl Ledger {
         let code = TransferCode::LimitUse;
         self.event(&Transfer { id, debit: limit_account, credit, amount, code, reference: id.row() }, flags)
     }
+}
+
+/// The leg that undoes a closing.
+fn opening(closing: TransferId) -> Leg {
+    if closing.leg() == Leg::Close.byte() { Leg::CloseVoid } else { Leg::Void }
 }
 
 /// Of amount zero: it moves nothing but the account's flag.

@@ -7,6 +7,7 @@
 //!     awaiting_approval --> initiated: approve (by neither the maker nor the customer)
 //!     awaiting_approval --> cancelled: decline
 //!     awaiting_approval --> expired: expire (nobody decided in 7 days)
+//!     awaiting_approval --> completed: the ledger has booked it (PostgreSQL was put back to an earlier moment)
 //!     initiated --> completed: book (the ledger moved it)
 //!     initiated --> rejected: the ledger refused, the wallet does not hold it or is closed
 //!     initiated --> cancelled: who proposed it may not any more
@@ -251,6 +252,9 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Adjustment> {
     let adjustment = undecided(app, decision, id).await?;
     let row = &adjustment.transaction;
+    if is_in_ledger(app, row).await? {
+        return Err(Error::StaleState);
+    }
     let to = Move::to(State::Cancelled, Due::Never).because(FailureReason::Declined);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, row).await?;
@@ -275,26 +279,29 @@ async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<A
     if waits && adjustment.hash() == decision.seen { Ok(adjustment) } else { Err(Error::StaleState) }
 }
 
-/// `awaiting_approval → expired`: nobody decided.
+/// `awaiting_approval → expired`: nobody decided. One that the ledger has was decided in a database that was lost, and is brought up to it.
 async fn expire(app: &App, row: &Transaction) -> Result<Transaction> {
-    match approvals::time_left(app, row.updated_at) {
-        Some(left) => transactions::wait(app, row, left).await,
-        None => {
-            transactions::advance(
-                app,
-                row,
-                Move::to(State::Expired, Due::Never).because(FailureReason::NotApprovedInTime),
-            )
-            .await
-        }
+    if let Some(left) = approvals::time_left(app, row.updated_at) {
+        return transactions::wait(app, row, left).await;
     }
+    if is_in_ledger(app, row).await? {
+        tracing::error!(transaction.id = %row.id, "the ledger has booked a correction whose row was behind");
+        return carry_out(app, row, &find(app, row.id).await?).await;
+    }
+    let to = Move::to(State::Expired, Due::Never).because(FailureReason::NotApprovedInTime);
+    transactions::advance(app, row, to).await
+}
+
+/// Of a row that waits for its approval the ledger cannot know, unless PostgreSQL is an older one.
+async fn is_in_ledger(app: &App, row: &Transaction) -> Result<bool> {
+    Ok(!app.ledger.lookup(&[TransferId::of(row.id, Leg::Main)]).await?.is_empty())
 }
 
 /// Maker and checkers are looked at for the last time, in the SQL transaction that says so: nobody loses a role or is frozen between the
 /// two. From then on it is only a matter of what the ledger did. `Some`: it does not come to that.
 async fn begin_booking(app: &App, adjustment: &Adjustment) -> Result<Option<Transaction>> {
     let (row, maker) = (&adjustment.transaction, adjustment.requested_by);
-    if adjustment.booking_at.is_some() {
+    if adjustment.booking_at.is_some() || is_in_ledger(app, row).await? {
         return Ok(None);
     }
     let mut tx = app.db.begin().await?;
@@ -320,7 +327,7 @@ async fn begin_booking(app: &App, adjustment: &Adjustment) -> Result<Option<Tran
     Ok(None)
 }
 
-/// `initiated → completed | rejected`: the ledger decides whether the wallet holds it.
+/// `initiated → …`, if it is what was approved.
 async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     let adjustment = find(app, row.id).await?;
     // It does not expire any more: the transfer may have been sent, and then it must be asked for until it is known.
@@ -328,9 +335,14 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
         let reason = "the adjustment is not what was approved";
         return transactions::hold(app, row, Hold::NotApproved, reason).await;
     }
-    if let Some(ended) = begin_booking(app, &adjustment).await? {
-        return Ok(ended);
+    match begin_booking(app, &adjustment).await? {
+        Some(ended) => Ok(ended),
+        None => carry_out(app, row, &adjustment).await,
     }
+}
+
+/// `→ completed | rejected`: the ledger decides whether the wallet holds it.
+async fn carry_out(app: &App, row: &Transaction, adjustment: &Adjustment) -> Result<Transaction> {
     let currency = row.amount.currency();
     let wallet = Account::wallet(row.user_id, currency);
     let counterpart = app.ledger.system(adjustment.counterpart.account(), currency);
@@ -353,7 +365,7 @@ async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     }
     let booked = match adjustment.direction {
         Direction::Credit => receivables::make_available(app, row, Available::Credit(main)).await?,
-        Direction::Debit => debit_wallet(app, &adjustment, main).await?,
+        Direction::Debit => debit_wallet(app, adjustment, main).await?,
     };
     app.crash.at("adjustment.booked")?;
     if let Err(LedgerError::Refused(_)) = booked {
@@ -389,8 +401,10 @@ async fn debit_wallet(app: &App, adjustment: &Adjustment, main: Transfer) -> Res
     }
     app.ledger.open(&[main.debit, main.credit]).await?;
     let moved = app.ledger.transfer(main).await.map(|()| Amount::zero(row.amount.currency()));
-    if into_suspense && moved.is_ok() {
-        suspense::booked(app, &item).await?;
+    match &moved {
+        Ok(_) if into_suspense => suspense::booked(app, &item).await?,
+        Err(LedgerError::Refused(_)) if into_suspense => suspense::give_up(app, &item).await?,
+        _ => {}
     }
     Ok(moved)
 }

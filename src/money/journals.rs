@@ -365,7 +365,8 @@ async fn book(app: &App, row: &Journal) -> Result<Journal> {
 /// Maker and checkers are looked at for the last time, in the SQL transaction that says so: nobody loses a role or is frozen between the
 /// two. From then on it is only a matter of what the ledger did. `Some`: it does not come to that.
 async fn begin_booking(app: &App, row: &Journal) -> Result<Option<Journal>> {
-    if row.booking_at.is_some() {
+    // One that the ledger has was looked at in a database that was lost.
+    if row.booking_at.is_some() || booking::is_in_ledger(app, row).await? {
         return Ok(None);
     }
     let mut tx = app.db.begin().await?;

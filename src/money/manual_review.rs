@@ -46,8 +46,12 @@ async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
             row.held_code == Some(Hold::GaveUp)
         }
         (Kind::Adjustment, State::Initiated) => row.held_code != Some(Hold::NotApproved) || recorded(Leg::Main).await?,
-        (Kind::Adjustment, _) => false,
+        // One that waits for its approval was booked in a database that was lost, or not at all.
+        (Kind::Adjustment, _) => recorded(Leg::Main).await?,
         // One whose money is in suspense is booked, and nothing more will be.
+        (Kind::ChargebackReversal, State::Failed) => {
+            row.held_code != Some(Hold::PaidTwice) || recorded(Leg::Return).await?
+        }
         (Kind::ChargebackReversal, _) => !recorded(Leg::Unmatched).await?,
         // What somebody got already could not be taken again, and is settled by a correction.
         (Kind::Refund | Kind::Chargeback, State::Initiated) => {

@@ -60,9 +60,13 @@ async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
     if let Some(item) = set_aside(app, row).await? {
         let currency = row.amount.currency();
         let (debit, credit) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
+        // The item has it less before the ledger does: what somebody else has meanwhile is not taken of the others' money.
+        if !suspense::give_up_claim(app, Subject::Transaction(row.id)).await? {
+            let reason = "a chargeback was not won after all, and what came back of it is somebody's by now";
+            return transactions::hold(app, row, Hold::PaidTwice, reason).await;
+        }
         let (id, code) = (TransferId::of(row.id, Leg::Return), TransferCode::UnmatchedPayment);
         app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
-        suspense::give_up_claim(app, Subject::Transaction(row.id)).await?;
         suspense::settled(app, &item, Outcome::Returned).await?;
         return transactions::rest(app, row).await;
     }

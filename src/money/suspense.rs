@@ -6,6 +6,7 @@
 //! claim       a row says how much of the item it takes, and only then moves it: never more than there is, once a row
 //!               adjustments: suspense → wallet        journals: suspense → where it came from, or equity
 //!               reversals: suspense → provider_balance (the payer got it back), or back again
+//! follow_payer  the same, of all of an item of which no row is known; by the purchase that brought it
 //! ```
 //!
 //! Called by `deposits` and `reversals` for what fits no wallet, by `journals` for both, by `adjustments` and `reversals` for what leaves, and by `inbox` (through
@@ -25,6 +26,7 @@ use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 
 pub use store::{Filter, Item};
+use store::Payer;
 
 text_enum! {
     /// Why it is not in a wallet.
@@ -95,6 +97,9 @@ pub async fn check(app: &App, id: Uuid, amount: Amount) -> Result<()> {
         Err(Error::NotFound(_)) => return Err(Error::field("item_id", "is no item in suspense")),
         item => item?,
     };
+    if item.booked_at.is_none() {
+        return Err(Error::field("item_id", "is no item in suspense: it is being moved there, or was refused"));
+    }
     if item.amount.currency() != amount.currency() {
         return Err(Error::field("currency", "is not that of the item in suspense"));
     }
@@ -119,11 +124,20 @@ pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bo
     Ok(true)
 }
 
-/// The ledger refused what was claimed: the item is open again.
-pub async fn give_up_claim(app: &App, by: Subject) -> Result<()> {
+/// What was claimed is open again: the ledger refused it, or it came back. What was put back by a claim is taken again: false when somebody
+/// else has it meanwhile. Nothing to give up is true.
+pub async fn give_up_claim(app: &App, by: Subject) -> Result<bool> {
     let mut tx = app.db.begin().await?;
-    store::give_up(&mut *tx, by).await?;
-    Ok(tx.commit().await?)
+    if !store::give_up(&mut tx, by).await? {
+        return Ok(false);
+    }
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// The ledger refused what was to be set aside: it never came.
+pub async fn give_up(app: &App, item: &NewItem) -> Result<()> {
+    Ok(store::delete_unbooked(&app.db, item.id).await?)
 }
 
 /// What became of an item of which nothing is left, for the customer whose deposit it was.
@@ -134,14 +148,33 @@ pub async fn settled(app: &App, item: &Item, outcome: Outcome) -> Result<()> {
     transactions::set_outcome(app, row, outcome).await
 }
 
-/// An item of which no row is known was given back to the payer, all of it.
-pub async fn return_all(app: &App, item: &Item) -> Result<()> {
-    if !store::take_all(&app.db, item.id).await? && item.left() > 0 {
-        return Err(Error::Unusable("given back by Revio, and some of it is in a wallet already".into()));
-    }
-    let (debit, credit) =
+/// What Revio says of the payer of an item of which no row is known: whether all of it went back. Safe to repeat; each way once, for the
+/// transfers have the item's id.
+pub async fn follow_payer(app: &App, item: &Item, is_back: bool) -> Result<()> {
+    let (suspense, provider_balance) =
         (app.ledger.suspense(item.amount.currency()), app.ledger.provider_balance(item.amount.currency()));
-    Ok(app.ledger.transfer(transfer(item.id, Leg::UnmatchedReturn, (debit, credit), item.amount)).await?)
+    let gone = transfer(item.id, Leg::UnmatchedReturn, (suspense, provider_balance), item.amount);
+    match (store::payer(&app.db, item.id).await?, is_back) {
+        (Payer::Unpaid | Payer::PaidAgain, false) => return Ok(()),
+        (Payer::Unpaid, true) => {
+            if !store::return_all(&app.db, item.id, app.clock.now()).await? {
+                return Err(Error::Unusable("given back by Revio, and somebody has it or some of it already".into()));
+            }
+        }
+        (Payer::Returned, _) => {}
+        (Payer::PaidAgain, true) => {
+            return Err(Error::Unusable("given back by Revio, paid again and given back once more".into()));
+        }
+    }
+    app.crash.at("suspense.returned")?;
+    app.ledger.transfer(gone).await?;
+    if !is_back {
+        let again = transfer(item.id, Leg::UnmatchedAgain, (provider_balance, suspense), item.amount);
+        app.ledger.transfer(again).await?;
+        app.crash.at("suspense.paid_again")?;
+        store::pay_again(&app.db, item.id, app.clock.now()).await?;
+    }
+    Ok(())
 }
 
 /// The item that an object of Revio's brought, once the ledger has it.

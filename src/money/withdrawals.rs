@@ -72,6 +72,8 @@ const UNDECIDED_MAX: TimeDelta = TimeDelta::days(14);
 /// Asking after a payout that Revio is working on: it may take 3 to 5 days, and that is no failure.
 const ASK_MIN: TimeDelta = TimeDelta::seconds(15);
 const ASK_MAX: TimeDelta = TimeDelta::hours(6);
+/// For so long Revio is asked whether it has paid what two people have given up.
+const ASKED_BEFORE_GIVING_UP: TimeDelta = TimeDelta::hours(1);
 /// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
 const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
 
@@ -185,6 +187,7 @@ async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
 async fn go_on(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     match (withdrawal.state, withdrawal.failure_reason) {
         (State::AwaitingApproval, _) => approval::step(app, withdrawal).await,
+        (State::Reserved, Some(FailureReason::ClosedByReview)) => give_up(app, withdrawal).await,
         (State::Reserved, Some(reason)) => release(app, withdrawal, reason).await,
         (State::Reserved, None) if withdrawal.provider.id.is_none() => payouts::register(app, withdrawal).await,
         (State::Reserved, None) => payouts::submit(app, withdrawal).await,
@@ -269,6 +272,10 @@ async fn follow_event(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> R
         (Some(id), State::Submitted, _) if id == payout_id => _ = settle(app, withdrawal, &payout).await?,
         (Some(id), State::Completed | State::Failed | State::Cancelled, _) if id == payout_id => {
             late_outcomes::reconsider(app, withdrawal, &payout).await?;
+        }
+        // Executed, and not by this row's own step: by a person at Revio, or before two people gave it up.
+        (Some(id), State::Reserved | State::AwaitingApproval, PayoutStatus::Success) if id == payout_id => {
+            late_outcomes::adopt(app, withdrawal, &payout).await?;
         }
         (Some(id), _, _) if id == payout_id => {}
         // A payout that was registered twice and not executed: nothing came of it.
@@ -369,6 +376,26 @@ async fn release(app: &App, withdrawal: &Transaction, reason: FailureReason) -> 
     let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
     let end = if reason == FailureReason::CancelledByCustomer { State::Cancelled } else { State::Failed };
     transactions::advance(app, withdrawal, Move::to(end, due).because(reason).having_repaid(repaid)).await
+}
+
+/// `reserved → failed`, as two people said, unless Revio has paid meanwhile: it is asked right before. Where it does not answer for so long,
+/// what the people said counts.
+async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    if let Some(payout_id) = withdrawal.provider.id {
+        let waited = app.clock.now() - withdrawal.updated_at;
+        match provider_objects::payout(app, Some(withdrawal.id), payout_id).await {
+            Ok(payout) if payout.status == PayoutStatus::Success => {
+                return late_outcomes::adopt(app, withdrawal, &payout).await;
+            }
+            Ok(_) | Err(Error::Unusable(_)) => {}
+            Err(error) if waited < ASKED_BEFORE_GIVING_UP => return Err(error),
+            Err(error) => {
+                let error = error.chain();
+                tracing::warn!(transaction.id = %withdrawal.id, error, "given up, and Revio did not say whether it was paid");
+            }
+        }
+    }
+    release(app, withdrawal, FailureReason::ClosedByReview).await
 }
 
 /// Money left, all of it, and it is this withdrawal's.

@@ -413,3 +413,46 @@ fn a_hash_is_read_back_from_its_digits_and_nothing_else_is_read() {
         assert!(SubjectHash::parse(wrong).is_none(), "{wrong}");
     }
 }
+
+/// As the backup had it: proposed, and nobody had approved it. The ledger moved the money since.
+async fn restored(t: &TestApp, id: Uuid) {
+    for sql in [
+        "delete from approvals where transaction_id = $1",
+        "update adjustments set booking_at = null where transaction_id = $1",
+        "update transactions set state = 'awaiting_approval', states = 'awaiting_approval', moved_at = '{}', completed_at = null,
+                approved_hash = null, approved_until = null, version = 0, due_at = created_at + interval '7 days',
+                updated_at = created_at where id = $1",
+    ] {
+        sqlx::query(sql).bind(id).execute(&t.app.db).await.expect("as it was before");
+    }
+}
+
+#[sqlx::test]
+async fn a_correction_that_is_behind_the_ledger_is_neither_declined_nor_expired_but_brought_up_to_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
+    let adjustment = proposed(&t, &maker, correction(&customer, "credit", 2_500), "a1").await;
+    let id = adjustment.id();
+    approve(&t, &checker, id, hash(&adjustment)).await;
+    restored(&t, id).await;
+    assert_eq!(decline(&t, &checker, id, hash(&adjustment)).await.code(), "stale_state");
+    t.advance(TimeDelta::days(7));
+    t.drive().await;
+    assert_eq!((t.state(id).await.as_str(), t.balance(&customer).await), ("completed", (12_500, 0, 12_500)));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_correction_that_is_behind_the_ledger_and_approved_again_is_booked_once_whatever_became_of_its_maker(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
+    let adjustment = proposed(&t, &maker, correction(&customer, "debit", 2_500), "a1").await;
+    let id = adjustment.id();
+    approve(&t, &checker, id, hash(&adjustment)).await;
+    restored(&t, id).await;
+    sqlx::query("update users set role = 'support' where id = $1").bind(maker.id).execute(&t.app.db).await.expect("moved");
+    let again = approve(&t, &checker, id, hash(&adjustment)).await;
+    assert_eq!(again.body["state"], "completed", "{}", again.body);
+    assert_eq!(t.balance(&customer).await, (7_500, 0, 7_500));
+    t.finish().await;
+}

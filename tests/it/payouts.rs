@@ -128,3 +128,50 @@ async fn two_people_give_a_withdrawal_up_and_a_payment_after_that_is_taken_from_
     assert!(shown.body["failure_reason"].is_null(), "it goes when the row completes");
     t.finish().await;
 }
+
+async fn held_undecided(t: &TestApp, customer: &Customer) -> Uuid {
+    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Reset(Moment::Before)));
+    let withdrawal = t.withdraw(customer, 4_000, "w").await.id();
+    wait(t, 40).await;
+    assert!(t.held_reason(withdrawal).await.is_some());
+    t.sim.clear_faults();
+    withdrawal
+}
+
+/// Its event was lost: what two people said is not done before Revio is asked once more.
+#[sqlx::test]
+async fn what_two_people_give_up_is_not_given_back_when_revio_has_paid_meanwhile(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let withdrawal = held_undecided(&t, &customer).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("initialized");
+    resolve(&t, &one, withdrawal, "release").await;
+    resolve(&t, &two, withdrawal, "release").await;
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    let late = "select count(*) from ledger_transfers where code = 20 and kind = 'posted'";
+    octoco::books::projector::catch_up(&t.app).await.expect("copied");
+    let late: i64 = sqlx::query_scalar(late).fetch_one(&t.app.db).await.expect("a count");
+    assert_eq!(late, 0, "it was posted, and not taken from the wallet afterwards");
+    t.finish().await;
+}
+
+/// Where Revio does not answer, what the people said counts in the end.
+#[sqlx::test]
+async fn what_two_people_give_up_is_given_back_though_revio_says_nothing(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let withdrawal = held_undecided(&t, &customer).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::AnyCall, FaultKind::Reset(Moment::Before)));
+    resolve(&t, &one, withdrawal, "release").await;
+    resolve(&t, &two, withdrawal, "release").await;
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000), "it is asked first");
+    wait(&t, 75).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    t.sim.clear_faults();
+    t.finish().await;
+}

@@ -378,3 +378,51 @@ async fn of_several_currencies_none_is_closed_alone_when_they_are_stepped_at_onc
     assert_eq!(states_of(&t, &staff, &customer).await, ["lifted", "lifted"]);
     t.finish().await;
 }
+
+/// As an older database has it: the rows are gone, and what they did in the ledger stands.
+async fn forget_restrictions(t: &TestApp) {
+    sqlx::query("delete from restrictions").execute(&t.app.db).await.expect("deleted");
+}
+
+#[sqlx::test]
+async fn a_freeze_that_a_restore_made_forget_is_made_again_and_lifted(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (staff, customer) = (t.staff(Role::Finance).await, t.customer_with(10_000).await);
+    act(&t, &staff, &customer, "freeze").await;
+    forget_restrictions(&t).await;
+    assert_eq!(t.withdraw(&customer, 1_000, "w1").await.code(), "account_frozen");
+    t.advance(TimeDelta::minutes(1));
+    let frozen = act(&t, &staff, &customer, "freeze").await;
+    assert_eq!((frozen.status, state(&frozen)), (StatusCode::OK, "in_force"), "{}", frozen.body);
+    assert_eq!(t.withdraw(&customer, 1_000, "w2").await.code(), "account_frozen");
+    let lifted = act(&t, &staff, &customer, "unfreeze").await;
+    assert_eq!(state(&lifted), "lifted", "{}", lifted.body);
+    assert_eq!(t.withdraw(&customer, 1_000, "w3").await.status, StatusCode::ACCEPTED);
+    // And from then on as ever.
+    for key in ["w4", "w5"] {
+        t.advance(TimeDelta::minutes(1));
+        assert_eq!(state(&act(&t, &staff, &customer, "freeze").await), "in_force");
+        assert_eq!(t.withdraw(&customer, 1_000, key).await.code(), "account_frozen");
+        assert_eq!(state(&act(&t, &staff, &customer, "unfreeze").await), "lifted");
+    }
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_closure_that_a_restore_made_forget_is_made_again_and_lifted(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (staff, customer) = (t.staff(Role::Admin).await, t.customer().await);
+    act(&t, &staff, &customer, "close").await;
+    forget_restrictions(&t).await;
+    t.advance(TimeDelta::minutes(1));
+    let closed = act(&t, &staff, &customer, "close").await;
+    assert_eq!((closed.status, state(&closed)), (StatusCode::OK, "in_force"), "{}", closed.body);
+    let reopened = act(&t, &staff, &customer, "reopen").await;
+    assert_eq!(state(&reopened), "lifted", "{}", reopened.body);
+    t.pay(&t.deposit(&customer, 500, "d").await).await;
+    assert_eq!(t.balance(&customer).await, (500, 0, 500));
+    assert_eq!(t.withdraw(&customer, 100, "w").await.status, StatusCode::ACCEPTED);
+    t.drive().await;
+    t.finish().await;
+}

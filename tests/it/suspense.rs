@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
-use revio_sim::{Override, Pay};
+use revio_sim::{Fault, FaultKind, Override, Pay, Scope};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -195,4 +195,133 @@ async fn a_first_withdrawal_in_a_currency_that_nobody_deposited_is_not_refused(d
     assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
     t.drive().await;
     assert_eq!(t.state(asked.id()).await, "completed");
+}
+
+/// Money of a purchase that no row knows: it was paid, and forgotten here.
+async fn of_no_row(t: &TestApp, amount: i64, key: &str) -> Uuid {
+    let payer = t.customer().await;
+    let deposit = t.deposit(&payer, amount, key).await.id();
+    let purchase = t.purchase_of(deposit);
+    for sql in ["delete from provider_objects where id = $1", "delete from transactions where provider_id = $1"] {
+        sqlx::query(sql).bind(purchase).execute(&t.app.db).await.expect("deleted");
+    }
+    purchase
+}
+
+async fn in_suspense(t: &TestApp) -> i64 {
+    t.system_balance(AccountCode::Suspense).await.posted()
+}
+
+#[sqlx::test]
+async fn what_no_row_knows_and_its_payer_got_back_comes_again_when_the_chargeback_is_won(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let purchase = of_no_row(&t, 900, "d").await;
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    t.drive().await;
+    t.sim.charge_back_purchase(purchase).expect("charged back");
+    t.drive().await;
+    assert_eq!((in_suspense(&t).await, items(&t, &finance, "open").await.len()), (0, 0));
+    for _ in 0..2 {
+        t.advance(TimeDelta::minutes(1));
+        t.sim.raise_event(purchase, "purchase.charged_back").expect("it is there");
+        t.drive().await;
+    }
+    assert_eq!(in_suspense(&t).await, 0, "it goes back once");
+    t.sim.reverse_charge_back(purchase).expect("won");
+    for _ in 0..2 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(1));
+        t.sim.raise_event(purchase, "purchase.paid").expect("it is there");
+    }
+    t.drive().await;
+    let open = items(&t, &finance, "open").await;
+    assert_eq!((in_suspense(&t).await, open.len(), &open[0]["left"]), (900, 1, &json!(900)));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn what_was_refunded_before_anybody_here_heard_of_it_does_not_stay_in_suspense(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let purchase = of_no_row(&t, 900, "d").await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    t.drive().await;
+    t.sim.clear_faults();
+    t.sim.refund_purchase(purchase, None).expect("refundable");
+    t.drive().await;
+    assert_eq!((in_suspense(&t).await, items(&t, &finance, "open").await.len()), (0, 0));
+    let held_at_revio = t.system_balance(AccountCode::ProviderBalance).await.posted();
+    assert_eq!(held_at_revio, 0, "it came and went");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn what_somebody_was_given_already_is_not_taken_of_other_peoples_money_when_its_payer_gets_it_back(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let purchase = of_no_row(&t, 899, "d").await;
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    t.drive().await;
+    let item: Uuid = items(&t, &maker, "open").await[0]["id"].as_str().expect("an id").parse().expect("a UUID");
+    let other = misfit(&t, &customer, 1_000, 899, "other").await;
+    let given = propose(&t, &maker, &customer, Some(item), "k").await;
+    assert_eq!(approve(&t, &checker, &given).await.body["state"], "completed");
+    t.sim.refund_purchase(purchase, None).expect("refundable");
+    for _ in 0..30 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(1));
+    }
+    assert_eq!(in_suspense(&t).await, 899, "that is the other's");
+    let open = items(&t, &maker, "open").await;
+    assert_eq!((open.len(), &open[0]["id"]), (1, &json!(other)));
+    let dead = "select last_error from webhook_logs where state = 'dead'";
+    let error: String = sqlx::query_scalar(dead).fetch_one(&t.app.db).await.expect("a dead letter");
+    assert!(error.contains("somebody has it"), "{error}");
+}
+
+#[sqlx::test]
+async fn a_chargeback_that_was_not_won_after_all_takes_nothing_that_somebody_has_by_now(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let item = misfit(&t, &customer, 900, 899, "d").await;
+    let purchase = t.purchase_of(item);
+    t.sim.charge_back_purchase(purchase).expect("charged back");
+    t.drive().await;
+    t.advance(TimeDelta::minutes(2));
+    t.sim.reverse_charge_back(purchase).expect("won");
+    t.drive().await;
+    assert_eq!(in_suspense(&t).await, 899);
+    let given = propose(&t, &maker, &customer, Some(item), "k").await;
+    assert_eq!(approve(&t, &checker, &given).await.body["state"], "completed", "{}", given.body);
+    misfit(&t, &customer, 1_000, 899, "other").await;
+    let won = "select provider_id from transactions where kind = 'chargeback_reversal'";
+    let won: Uuid = sqlx::query_scalar(won).fetch_one(&t.app.db).await.expect("a reversal");
+    t.advance(TimeDelta::minutes(2));
+    t.sim.fail_payment(won).expect("not won after all");
+    t.drive().await;
+    assert_eq!(in_suspense(&t).await, 899, "that is the other's");
+    let held = "select held_code from transactions where kind = 'chargeback_reversal'";
+    let held: Option<String> = sqlx::query_scalar(held).fetch_one(&t.app.db).await.expect("a reversal");
+    assert_eq!(held.as_deref(), Some("paid_twice"));
+}
+
+#[sqlx::test]
+async fn a_correction_that_the_ledger_refused_leaves_no_item(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(100).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let body = json!({"user_id": customer.id, "direction": "debit", "amount": 899, "currency": "ZAR",
+        "counterpart": "suspense", "reason": "not theirs"});
+    let headers = [("Idempotency-Key", "k")];
+    let proposed = t.send(Method::POST, "/v1/admin/adjustments", Some(&t.token(&maker)), &headers, Some(body)).await;
+    assert_eq!(approve(&t, &checker, &proposed).await.body["failure_reason"], "insufficient_funds");
+    assert_eq!(items(&t, &maker, "open").await.len(), 0);
+    let left: i64 = sqlx::query_scalar("select count(*) from suspense_items").fetch_one(&t.app.db).await.expect("a count");
+    assert_eq!(left, 0, "the books of suspense are compared again");
+    assert_eq!(propose(&t, &maker, &customer, Some(proposed.id()), "k2").await.body["errors"][0]["field"], "item_id");
+    t.finish().await;
 }

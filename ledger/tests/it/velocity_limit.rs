@@ -246,3 +246,25 @@ async fn a_closing_that_comes_after_it_was_undone_closes_nothing() {
     ledger.transfer(deposit(&ledger, new_row(), wallet, 1)).await.unwrap();
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, Ok(()));
 }
+
+/// A row that was lost with an older PostgreSQL has shut it: another row takes its place, and undoes what that did.
+#[tokio::test]
+async fn what_a_lost_row_has_shut_or_closed_is_shut_for_the_next_one_and_opened_by_it() {
+    let ledger = ledger().await;
+    let wallet = wallet_with(&ledger, 0).await;
+    let [lost, next, younger] = [1, 2, 3].map(|n| ledger::row_id(1_763_900_000_000 + n, rand::random()));
+    for row in [lost, next] {
+        until_known(async || ledger.block_withdrawals(row, user(wallet), ZAR).await).await.unwrap();
+        until_known(async || ledger.close_wallet(row, user(wallet), ZAR).await).await.unwrap();
+    }
+    assert_eq!(ledger.transfer(deposit(&ledger, new_row(), wallet, 1)).await, CLOSED);
+    for _ in 0..2 {
+        until_known(async || ledger.open_again(next, user(wallet), ZAR).await).await.unwrap();
+    }
+    ledger.transfer(deposit(&ledger, new_row(), wallet, 1_000)).await.unwrap();
+    assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, Ok(()));
+    // A late step of the older row opens nothing that a younger one has shut.
+    until_known(async || ledger.block_withdrawals(younger, user(wallet), ZAR).await).await.unwrap();
+    until_known(async || ledger.open_again(next, user(wallet), ZAR).await).await.unwrap();
+    assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, FROZEN);
+}

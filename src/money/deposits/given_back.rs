@@ -109,7 +109,7 @@ fn is_ahead(purchase: &Purchase, payment: &Known) -> bool {
 }
 
 /// Those that we heard of, and those that the purchase names, where Revio tells them.
-async fn payments(app: &App, purchase: &Purchase) -> Result<Vec<Known>> {
+pub(super) async fn payments(app: &App, purchase: &Purchase) -> Result<Vec<Known>> {
     let known = provider_objects::payments_of(app, purchase.id).await?;
     let whole = |id: &Uuid| known.iter().any(|payment| payment.id == *id && payment.amount_minor.is_some());
     // One that is named again may have failed since.
@@ -149,6 +149,33 @@ async fn ask_again(app: &App, deposit: &Transaction, purchase: &Purchase, wrong:
         return transactions::hold(app, deposit, Hold::Unexplained, wrong).await;
     }
     transactions::wait(app, deposit, LOOK_AGAIN).await
+}
+
+/// What a Payment of Revio's gave back, or took again (a reversal); `None` when it failed.
+pub(super) fn counted(payment: &Known, currency: &str) -> Result<Option<(Kind, i64)>, String> {
+    let id = payment.id;
+    match payment.status.as_str() {
+        "success" | "" | "paid" | "executed" => {}
+        "error" | "failed" | "cancelled" => return Ok(None),
+        word => return Err(format!("Revio's Payment {id} is {}", word.chars().take(40).collect::<String>())),
+    }
+    let minor = payment.amount_minor.filter(|minor| *minor > 0);
+    let minor = minor.ok_or_else(|| format!("Revio's Payment {id} does not say how much"))?;
+    if !payment.currency.as_deref().is_some_and(|code| code.eq_ignore_ascii_case(currency)) {
+        return Err(format!("Revio's Payment {id} is in another currency than {currency}"));
+    }
+    let (kind, goes_out) = match payment.kind {
+        ObjectKind::Refund => (Kind::Refund, true),
+        ObjectKind::Chargeback => (Kind::Chargeback, true),
+        ObjectKind::ChargebackReversal => (Kind::ChargebackReversal, false),
+        ObjectKind::Purchase | ObjectKind::Payout | ObjectKind::Payment => {
+            return Err(format!("Revio's Payment {id} does not say what it is for"));
+        }
+    };
+    if payment.is_outgoing.is_some_and(|is_outgoing| is_outgoing != goes_out) {
+        return Err(format!("Revio's Payment {id} goes the other way than a {}", kind.name()));
+    }
+    Ok(Some((kind, minor)))
 }
 
 /// What the objects of a purchase add up to.
@@ -232,33 +259,13 @@ impl<'a> Sums<'a> {
 
     /// What one adds; `None` when it failed, and adds nothing.
     fn count(&mut self, payment: &Known, currency: &str) -> Result<Option<(Kind, i64)>, String> {
-        let id = payment.id;
-        match payment.status.as_str() {
-            "success" | "" | "paid" | "executed" => {}
-            "error" | "failed" | "cancelled" => return Ok(None),
-            word => return Err(format!("Revio's Payment {id} is {}", word.chars().take(40).collect::<String>())),
+        let Some((kind, minor)) = counted(payment, currency)? else { return Ok(None) };
+        let Reversed { refunded_minor, charged_back_minor } = &mut self.reversed;
+        match kind {
+            Kind::Refund => *refunded_minor = refunded_minor.saturating_add(minor),
+            Kind::Chargeback => *charged_back_minor = charged_back_minor.saturating_add(minor),
+            _ => *charged_back_minor = charged_back_minor.saturating_sub(minor),
         }
-        let minor = payment.amount_minor.filter(|minor| *minor > 0);
-        let minor = minor.ok_or_else(|| format!("Revio's Payment {id} does not say how much"))?;
-        if !payment.currency.as_deref().is_some_and(|code| code.eq_ignore_ascii_case(currency)) {
-            return Err(format!("Revio's Payment {id} is in another currency than {currency}"));
-        }
-        let (kind, goes_out) = match payment.kind {
-            ObjectKind::Refund => (Kind::Refund, true),
-            ObjectKind::Chargeback => (Kind::Chargeback, true),
-            ObjectKind::ChargebackReversal => (Kind::ChargebackReversal, false),
-            ObjectKind::Purchase | ObjectKind::Payout | ObjectKind::Payment => {
-                return Err(format!("Revio's Payment {id} does not say what it is for"));
-            }
-        };
-        if payment.is_outgoing.is_some_and(|is_outgoing| is_outgoing != goes_out) {
-            return Err(format!("Revio's Payment {id} goes the other way than a {}", kind.name()));
-        }
-        let sum = match kind {
-            Kind::Refund => &mut self.reversed.refunded_minor,
-            _ => &mut self.reversed.charged_back_minor,
-        };
-        *sum = if goes_out { sum.saturating_add(minor) } else { sum.saturating_sub(minor) };
         Ok(Some((kind, minor)))
     }
 

@@ -4,14 +4,15 @@
 use ledger::TransferId;
 use uuid::Uuid;
 
+use super::given_back;
 use crate::app::App;
 use crate::money::evidence::{self, Claim};
-use crate::money::provider_fees;
-use crate::money::provider_objects::{self, ObjectKind};
-use crate::money::suspense::{self, ItemKind, NewItem};
+use crate::money::suspense::{self, Item, ItemKind, NewItem};
+use crate::money::transactions::Kind;
+use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::{Error, Result};
-use crate::provider::revio::types::Flag;
-use crate::provider::revio::{Purchase, RevioError};
+use crate::provider::revio::types::{Flag, Payment};
+use crate::provider::revio::{Purchase, PurchaseStatus, RevioError};
 
 /// False when it is nothing of ours, or nothing was paid. What cannot be decided here becomes a dead letter.
 pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
@@ -19,49 +20,67 @@ pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
         Err(Error::Unusable(cause)) if is_not_found(cause.as_ref()) => return Ok(false),
         purchase => purchase?,
     };
-    if let Some(item) = suspense::of_object(app, purchase.id).await? {
-        return give_back(app, &item, &purchase).await;
-    }
-    let Purchase { reference, is_test, brand_id, .. } = &purchase;
-    let (payment, is_test, brand_id) = (purchase.payment.as_ref(), *is_test, *brand_id);
-    if !purchase.status.means_paid() || !matches!(purchase.marked_as_paid, Flag::No | Flag::Unsaid) {
-        return Ok(false);
-    }
-    let claim = Claim { payment, outgoing: false, reference, is_test, brand_id };
-    let (payment, amount) = evidence::money(app, &claim).map_err(|reason| Error::Unusable(reason.into()))?;
-    let id = match row_of(reference) {
-        // In a wallet already: the row is lost, which the safe mode lists.
-        Some(row) if !app.ledger.lookup(&TransferId::all_of(row)).await?.is_empty() => {
-            provider_fees::book(app, row, payment).await?;
-            return match provider_objects::payments_of(app, purchase.id).await?.is_empty() {
-                true => Ok(true),
-                false => Err(Error::Unusable(format!("given back by Revio, and its row {row} is not there").into())),
-            };
+    if suspense::of_object(app, purchase.id).await?.is_none() {
+        let Purchase { reference, is_test, brand_id, .. } = &purchase;
+        let (payment, is_test, brand_id) = (purchase.payment.as_ref(), *is_test, *brand_id);
+        if !purchase.status.means_paid() || !matches!(purchase.marked_as_paid, Flag::No | Flag::Unsaid) {
+            return Ok(false);
         }
-        Some(row) => row,
-        None => provider_objects::row_id(app, purchase.id, purchase.created_on.whole()),
-    };
-    let provider_id = Some(purchase.id);
-    let item = NewItem { id, kind: ItemKind::UnknownRow, transaction_id: None, provider_id, amount };
-    tracing::error!(purchase.id = %purchase.id, item.id = %id, "a payment of which no row is known is in suspense");
-    suspense::set_aside(app, &item).await?;
-    provider_fees::book(app, id, payment).await?;
-    Ok(true)
+        let claim = Claim { payment, outgoing: false, reference, is_test, brand_id };
+        let (payment, amount) = evidence::money(app, &claim).map_err(|reason| Error::Unusable(reason.into()))?;
+        let id = match row_of(reference) {
+            Some(row) if !app.ledger.lookup(&TransferId::all_of(row)).await?.is_empty() => {
+                return in_a_wallet(app, row, &purchase, payment).await.map(|()| true);
+            }
+            Some(row) => row,
+            None => provider_objects::row_id(app, purchase.id, purchase.created_on.whole()),
+        };
+        let provider_id = Some(purchase.id);
+        let item = NewItem { id, kind: ItemKind::UnknownRow, transaction_id: None, provider_id, amount };
+        tracing::error!(purchase.id = %purchase.id, item.id = %id, "a payment of which no row is known is in suspense");
+        suspense::set_aside(app, &item).await?;
+    }
+    let item = suspense::of_object(app, purchase.id).await?;
+    let item = item.ok_or_else(|| Error::internal("what was set aside is not there"))?;
+    if let (ItemKind::UnknownRow, Some(payment)) = (item.kind, &purchase.payment) {
+        provider_fees::book(app, item.id, payment).await?;
+    }
+    follow_payer(app, &item, &purchase).await.map(|()| true)
 }
 
-/// Of all that came, nothing more and nothing less.
-async fn give_back(app: &App, item: &suspense::Item, purchase: &Purchase) -> Result<bool> {
+/// The ledger has it in a wallet already: the row is lost, which the safe mode lists.
+async fn in_a_wallet(app: &App, row: Uuid, purchase: &Purchase, payment: &Payment) -> Result<()> {
+    provider_fees::book(app, row, payment).await?;
+    match provider_objects::payments_of(app, purchase.id).await?.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Unusable(format!("given back by Revio, and its row {row} is not there").into())),
+    }
+}
+
+/// The payer has all of it back or nothing, as Revio's Payments add up now; they may have been there before the money was set aside.
+async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) -> Result<()> {
     let mut back = 0_i64;
-    for payment in provider_objects::payments_of(app, purchase.id).await? {
-        let minor = payment.amount_minor.filter(|_| payment.status == "success").unwrap_or(0);
-        let sign = if payment.kind == ObjectKind::ChargebackReversal { -1 } else { 1 };
-        back = back.saturating_add(minor.saturating_mul(sign));
+    for payment in given_back::payments(app, purchase).await? {
+        back = match given_back::counted(&payment, item.amount.currency().code()) {
+            Ok(Some((Kind::ChargebackReversal, minor))) => back.saturating_sub(minor),
+            Ok(Some((_, minor))) => back.saturating_add(minor),
+            Ok(None) => back,
+            Err(odd) => return Err(Error::Unusable(odd.into())),
+        };
     }
     match back {
-        0 => Ok(true),
-        all if all == item.amount.minor() => suspense::return_all(app, item).await.map(|()| true),
+        0 if is_whole_back(purchase) => Err(Error::Unusable("given back by Revio, which does not say how much".into())),
+        0 => suspense::follow_payer(app, item, false).await,
+        all if all == item.amount.minor() => suspense::follow_payer(app, item, true).await,
         part => Err(Error::Unusable(format!("{part} of suspense item {} was given back", item.id).into())),
     }
+}
+
+/// By the purchase's own word, and never charged back: then it may have been won.
+fn is_whole_back(purchase: &Purchase) -> bool {
+    let refunded = matches!(&purchase.status, PurchaseStatus::Refunded(word) if word == "refunded");
+    let charged_back = |status: &PurchaseStatus| matches!(status, PurchaseStatus::ChargedBack(_));
+    charged_back(&purchase.status) || refunded && !purchase.ever(charged_back)
 }
 
 /// The reference, where it is the id of a row of ours.

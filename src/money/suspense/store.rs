@@ -1,7 +1,7 @@
 //! SQL of `suspense_items` and `suspense_clearings`.
 
 use ledger::{Amount, Currency};
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::{ItemKind, NewItem};
@@ -139,24 +139,70 @@ pub(super) async fn take(db: impl PgExecutor<'_>, item: Uuid, minor: i64) -> sql
     Ok(take.execute(db).await?.rows_affected() == 1)
 }
 
-/// False when somebody took some of it.
-pub(super) async fn take_all(db: impl PgExecutor<'_>, item: Uuid) -> sqlx::Result<bool> {
-    let take = sqlx::query!(
-        "update suspense_items set taken_minor = amount_minor where id = $1 and booked_at is not null and taken_minor = 0",
-        item
-    );
-    Ok(take.execute(db).await?.rows_affected() == 1)
+/// How an item of which no row is known stands with its payer.
+pub(super) enum Payer {
+    /// Nothing went back.
+    Unpaid,
+    Returned,
+    /// It went back and came again.
+    PaidAgain,
 }
 
-pub(super) async fn give_up(db: impl PgExecutor<'_>, by: Subject) -> sqlx::Result<()> {
+pub(super) async fn payer(db: impl PgExecutor<'_>, item: Uuid) -> sqlx::Result<Payer> {
+    let cleared = sqlx::query!(
+        r#"select count(*) as "ways!" from suspense_clearings where item_id = $1 and provider_id is not null"#,
+        item
+    );
+    Ok(match cleared.fetch_one(db).await?.ways {
+        0 => Payer::Unpaid,
+        1 => Payer::Returned,
+        _ => Payer::PaidAgain,
+    })
+}
+
+/// False when somebody took some of it.
+pub(super) async fn return_all(db: impl PgExecutor<'_>, item: Uuid, now: DateTime) -> sqlx::Result<bool> {
+    let returned = sqlx::query!(
+        "with taken as (update suspense_items set taken_minor = amount_minor
+                         where id = $1 and booked_at is not null and taken_minor = 0 returning id, provider_id, amount_minor)
+         insert into suspense_clearings (item_id, provider_id, amount_minor, created_at)
+         select id, provider_id, amount_minor, $2 from taken",
+        item,
+        now
+    );
+    Ok(returned.execute(db).await?.rows_affected() == 1)
+}
+
+/// Nothing where it was noted before.
+pub(super) async fn pay_again(db: impl PgExecutor<'_>, item: Uuid, now: DateTime) -> sqlx::Result<()> {
+    let paid = sqlx::query!(
+        "with back as (
+         insert into suspense_clearings (item_id, provider_id, amount_minor, created_at)
+         select id, provider_id, -amount_minor, $2 from suspense_items where id = $1
+         on conflict do nothing returning item_id)
+         update suspense_items set taken_minor = 0 where id = (select item_id from back)",
+        item,
+        now
+    );
+    paid.execute(db).await.map(drop)
+}
+
+pub(super) async fn delete_unbooked(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("delete from suspense_items where id = $1 and booked_at is null", id).execute(db).await.map(drop)
+}
+
+/// False, and nothing counts, when what was put back is not there any more.
+pub(super) async fn give_up(tx: &mut PgConnection, by: Subject) -> sqlx::Result<bool> {
     let (transaction_id, journal_id) = by.columns();
-    let given_up = sqlx::query!(
-        "with gone as (delete from suspense_clearings where transaction_id = $1 or journal_id = $2 returning item_id, amount_minor)
-         update suspense_items i set taken_minor = taken_minor - gone.amount_minor from gone where i.id = gone.item_id",
+    let gone = sqlx::query!(
+        "delete from suspense_clearings where transaction_id = $1 or journal_id = $2 returning item_id, amount_minor",
         transaction_id,
         journal_id
     );
-    given_up.execute(db).await.map(drop)
+    match gone.fetch_optional(&mut *tx).await? {
+        Some(gone) => take(&mut *tx, gone.item_id, gone.amount_minor.saturating_neg()).await,
+        None => Ok(true),
+    }
 }
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Item>> {
@@ -169,7 +215,7 @@ pub(super) async fn find_by_provider(db: impl PgExecutor<'_>, ids: &[Uuid]) -> s
 
 pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Item>> {
     let rows = items!(
-        "where ($1::boolean is null or (i.taken_minor < i.amount_minor) = $1) and ($2::text is null or i.currency = $2)
+        "where i.booked_at is not null and ($1::boolean is null or (i.taken_minor < i.amount_minor) = $1) and ($2::text is null or i.currency = $2)
            and ($3::uuid is null or i.id < $3) order by i.id desc limit $4",
         filter.open,
         filter.currency,

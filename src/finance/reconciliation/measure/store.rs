@@ -33,7 +33,8 @@ pub(super) struct Oldest {
 pub(super) async fn oldest(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Oldest>> {
     let oldest = sqlx::query_as!(
         Oldest,
-        r#"select 'suspense' as "what!", (select min(opened_at) from suspense_items where taken_minor < amount_minor) as since
+        r#"select 'suspense' as "what!", (select min(opened_at) from suspense_items
+                                      where taken_minor < amount_minor and booked_at is not null) as since
            union all
            select 'settlement', (select min(sent_at) from journals where kind = 'settlement' and state = 'in_transit')
            union all
