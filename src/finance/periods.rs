@@ -196,9 +196,7 @@ async fn close_now(app: &App, maker: &Person, month: Month, accepts: &[Uuid]) ->
     if let Some(closed) = known.as_ref().filter(|known| known.state == State::Closed) {
         return Ok(closed.clone());
     }
-    let mut db = alone(app).await?;
-    let made = make(app, &mut db, month, accepts).await?;
-    db_is_done(db).await;
+    let made = make_alone(app, month, accepts).await?;
     if let Some(same) = known.filter(|known| known.pack_sha256 == made.sha256 && known.requested_by == maker.id) {
         return Ok(same);
     }
@@ -236,9 +234,7 @@ async fn approve_now(app: &App, checker: &Person, month: Month, seen: SubjectHas
     if period.state == State::Closed {
         return if period.approved_by == Some(checker.id) { Ok(period) } else { Err(Error::StaleState) };
     }
-    let mut db = alone(app).await?;
-    let made = make(app, &mut db, month, &pack::accepted(&period.pack)?).await?;
-    db_is_done(db).await;
+    let made = make_alone(app, month, &pack::accepted(&period.pack)?).await?;
     if made.sha256 != period.pack_sha256 {
         let message = "is another one by now: something came after it was asked for; ask for the closing again";
         return Err(missing("pack", message));
@@ -278,10 +274,19 @@ async fn alone(app: &App) -> Result<PgConnection> {
     Err(Error::TurnedAway("a month is being closed at this moment"))
 }
 
-async fn db_is_done(db: PgConnection) {
+/// Whoever comes next finds the lock free, also where nothing came of it: the connection itself ends some time later.
+async fn free(mut db: PgConnection) {
     use sqlx::Connection;
-    // It ends either way.
+    // It ends with the connection either way.
+    store::unlock(&mut db, LOCK).await.unwrap_or_default();
     db.close().await.unwrap_or_default();
+}
+
+async fn make_alone(app: &App, month: Month, accepts: &[Uuid]) -> Result<Made> {
+    let mut db = alone(app).await?;
+    let made = make(app, &mut db, month, accepts).await;
+    free(db).await;
+    made
 }
 
 /// All checks, then all reports. What comes out is a function of the ledger, of the rows of the month, and of what is accepted.

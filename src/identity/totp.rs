@@ -41,7 +41,7 @@ const RECOVERY_BYTES: usize = 10;
 const RECOVERY_GROUP: usize = 5;
 /// A sum is one of 24 hours: else many small withdrawals were a way around the threshold.
 const SUM_OF: TimeDelta = TimeDelta::hours(24);
-/// Secrets of one batch that are encrypted again.
+/// Of allowances that are over.
 const PRUNED_AT_ONCE: i64 = 1000;
 
 pub async fn find(app: &App, user_id: Uuid) -> Result<Option<Factor>> {

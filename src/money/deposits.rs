@@ -14,6 +14,8 @@
 //!     cancelled --> completed: credit
 //!     completed --> completed: follow (given back: rows of their own, see reversals)
 //!     awaiting_payment --> failed: closed by a person, who decided what becomes of what came
+//!     failed --> awaiting_payment: closed by a person before Revio's answer, which came after all
+//!     failed --> completed: credit (closed by a person, and paid after all)
 //! ```
 //!
 //! A webhook only says *look*: what is true is always what Revio answers when it is asked for the purchase. The effect is

@@ -25,8 +25,8 @@ use crate::platform::batcher::Patience;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 
-pub use store::{Filter, Item};
 use store::Payer;
+pub use store::{Filter, Item};
 
 text_enum! {
     /// Why it is not in a wallet.

@@ -24,8 +24,13 @@
 //!     awaiting_approval --> submitted: adopt
 //!     failed --> completed: book_late (Revio paid after all)
 //!     cancelled --> completed: book_late
+//!     submitting --> reserved: given up by two people (see `manual_review`)
+//!     submitted --> reserved: given up by two people
 //!     reserved --> submitting: take_up (the ledger knows of a payout that the row has forgotten)
+//!     awaiting_approval --> submitting: take_up
+//!     submitted --> submitting: take_up
 //!     reserved --> completed: the ledger has posted it (PostgreSQL was put back to an earlier moment)
+//!     awaiting_approval --> completed: the same
 //! ```
 //!
 //! Revio has no idempotency key. So a payout is made in two calls (`payouts`): registering one is harmless, executing it is what moves
@@ -56,6 +61,7 @@ use crate::app::App;
 use crate::identity::{caller::Caller, totp};
 use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
+use crate::money::suspense::ItemKind;
 use crate::money::transactions::{
     self, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider, RequestMark, State,
     Transaction,
@@ -408,7 +414,7 @@ fn fits<'p>(app: &App, withdrawal: &Transaction, payout: &'p Payout) -> Result<&
 /// What was paid is not what was asked for: nothing is posted or released before a person knows what happened.
 async fn hold_misfit(app: &App, withdrawal: &Transaction, misfit: Misfit) -> Result<Transaction> {
     let reason = match misfit {
-        Misfit::Money { came, .. } if came.currency() == withdrawal.amount.currency() => {
+        Misfit::Money { came, kind: ItemKind::OtherAmount, .. } => {
             format!("Revio paid out {}, asked for {}", came.minor(), withdrawal.amount.minor())
         }
         Misfit::Money { reason, .. } | Misfit::NoMoney(reason) => format!("Revio's payout does not fit: {reason}"),

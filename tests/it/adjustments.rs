@@ -443,14 +443,20 @@ async fn a_correction_that_is_behind_the_ledger_is_neither_declined_nor_expired_
 }
 
 #[sqlx::test]
-async fn a_correction_that_is_behind_the_ledger_and_approved_again_is_booked_once_whatever_became_of_its_maker(db: PgPool) {
+async fn a_correction_that_is_behind_the_ledger_and_approved_again_is_booked_once_whatever_became_of_its_maker(
+    db: PgPool,
+) {
     let t = TestApp::new(db).await;
     let (customer, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
     let adjustment = proposed(&t, &maker, correction(&customer, "debit", 2_500), "a1").await;
     let id = adjustment.id();
     approve(&t, &checker, id, hash(&adjustment)).await;
     restored(&t, id).await;
-    sqlx::query("update users set role = 'support' where id = $1").bind(maker.id).execute(&t.app.db).await.expect("moved");
+    sqlx::query("update users set role = 'support' where id = $1")
+        .bind(maker.id)
+        .execute(&t.app.db)
+        .await
+        .expect("moved");
     let again = approve(&t, &checker, id, hash(&adjustment)).await;
     assert_eq!(again.body["state"], "completed", "{}", again.body);
     assert_eq!(t.balance(&customer).await, (7_500, 0, 7_500));

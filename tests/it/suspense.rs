@@ -289,17 +289,18 @@ async fn a_chargeback_that_was_not_won_after_all_takes_nothing_that_somebody_has
     let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
     let item = misfit(&t, &customer, 900, 899, "d").await;
     let purchase = t.purchase_of(item);
-    t.sim.charge_back_purchase(purchase).expect("charged back");
+    t.sim.charge_back_amount(purchase, 899).expect("charged back");
     t.drive().await;
     t.advance(TimeDelta::minutes(2));
-    t.sim.reverse_charge_back(purchase).expect("won");
-    t.drive().await;
-    assert_eq!(in_suspense(&t).await, 899);
+    let won = t.sim.reverse_charge_back_amount(purchase, 899).expect("won");
+    for _ in 0..3 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(2));
+    }
+    assert_eq!(in_suspense(&t).await, 899, "{:?}", books_of(&t).await);
     let given = propose(&t, &maker, &customer, Some(item), "k").await;
     assert_eq!(approve(&t, &checker, &given).await.body["state"], "completed", "{}", given.body);
     misfit(&t, &customer, 1_000, 899, "other").await;
-    let won = "select provider_id from transactions where kind = 'chargeback_reversal'";
-    let won: Uuid = sqlx::query_scalar(won).fetch_one(&t.app.db).await.expect("a reversal");
     t.advance(TimeDelta::minutes(2));
     t.sim.fail_payment(won).expect("not won after all");
     t.drive().await;
@@ -320,8 +321,14 @@ async fn a_correction_that_the_ledger_refused_leaves_no_item(db: PgPool) {
     let proposed = t.send(Method::POST, "/v1/admin/adjustments", Some(&t.token(&maker)), &headers, Some(body)).await;
     assert_eq!(approve(&t, &checker, &proposed).await.body["failure_reason"], "insufficient_funds");
     assert_eq!(items(&t, &maker, "open").await.len(), 0);
-    let left: i64 = sqlx::query_scalar("select count(*) from suspense_items").fetch_one(&t.app.db).await.expect("a count");
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from suspense_items").fetch_one(&t.app.db).await.expect("a count");
     assert_eq!(left, 0, "the books of suspense are compared again");
     assert_eq!(propose(&t, &maker, &customer, Some(proposed.id()), "k2").await.body["errors"][0]["field"], "item_id");
     t.finish().await;
+}
+
+async fn books_of(t: &TestApp) -> Vec<(String, String, Option<String>)> {
+    let rows = "select kind, state, held_reason from transactions order by id";
+    sqlx::query_as(rows).fetch_all(&t.app.db).await.expect("PostgreSQL answers")
 }

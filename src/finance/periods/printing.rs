@@ -3,7 +3,7 @@
 
 use super::pack::{self, broken};
 use super::store::{self, Period};
-use super::{Month, State, alone, customers as list, db_is_done, find, reports, sha256};
+use super::{Month, State, alone, customers as list, find, free, reports, sha256};
 use crate::app::App;
 use crate::identity::audit::{self, Filter};
 use crate::platform::error::{Error, Result};
@@ -50,9 +50,9 @@ async fn of_pack(app: &App, month: Month, name: &str, as_csv: bool) -> Result<Ve
 pub async fn customers(app: &App, month: Month) -> Result<Vec<u8>> {
     let period = verified(app, month).await?;
     let mut db = alone(app).await?;
-    let balances = list::of_copy(app, &mut db, period.cut.unsigned_abs()).await?;
-    db_is_done(db).await;
-    let file = list::file(&balances)?;
+    let balances = list::of_copy(app, &mut db, period.cut.unsigned_abs()).await;
+    free(db).await;
+    let file = list::file(&balances?)?;
     if sha256(&file) == period.customers_sha256 {
         return Ok(file);
     }

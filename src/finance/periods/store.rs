@@ -121,6 +121,10 @@ pub(super) async fn try_lock(db: impl PgExecutor<'_>, lock: i64) -> sqlx::Result
     sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, lock).fetch_one(db).await
 }
 
+pub(super) async fn unlock(db: impl PgExecutor<'_>, lock: i64) -> sqlx::Result<()> {
+    sqlx::query!("select from pg_advisory_unlock($1)", lock).execute(db).await.map(drop)
+}
+
 /// The day on which the first account was opened in the ledger.
 pub(super) async fn books_began(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Result<Option<NaiveDate>> {
     let day = sqlx::query_scalar!(

@@ -1,4 +1,4 @@
-//! SQL of `transactions`. Columns are listed and never `*`: a migration may add one while the old binary still runs. The
+//! SQL of `transactions`. What is read lists its columns, never `*`: a migration may add one while the old binary still runs. The
 //! database makes `created_at` of the time in the id; whoever writes `state` writes `states` and `moved_at`, too.
 
 use ledger::{Amount, Currency};
