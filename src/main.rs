@@ -57,8 +57,11 @@ enum Command {
     /// Copies the whole ledger into PostgreSQL anew, beside the live copy, and puts it in its place
     RebuildReadModel {
         /// Only compares the copy with the ledger and names what differs: exit status 0 or 1
-        #[arg(long)]
+        #[arg(long, conflicts_with = "accept_lost")]
         verify: bool,
+        /// Takes out of the copy what an older ledger has lost: only once it is written down
+        #[arg(long)]
+        accept_lost: bool,
     },
     Reconcile(reconcile::Options),
     /// Prints the OpenAPI document of the API
@@ -166,8 +169,8 @@ async fn run(command: Command) -> Result<ExitCode, BoxError> {
         Command::Serve(serve) => with_app(|app| self::serve(app, !serve.without_worker || serve.with_worker)).await,
         Command::Work => with_app(work).await,
         Command::Migrate => with_owner(migrate).await,
-        Command::RebuildReadModel { verify: false } => with_owner(rebuild_read_model).await,
-        Command::RebuildReadModel { verify: true } => with_app(verify_read_model).await,
+        Command::RebuildReadModel { verify: true, .. } => with_app(verify_read_model).await,
+        Command::RebuildReadModel { accept_lost, .. } => with_owner(|app| rebuild_read_model(app, accept_lost)).await,
         Command::Reconcile(options) => with_app(|app| reconcile::command(app, options)).await,
         Command::Openapi => say(&serde_json::to_string_pretty(&router::openapi())?),
         Command::Keys(Keys::Generate { data_key_id }) => say(keys::environment_lines(&data_key_id).trim_end()),
@@ -423,8 +426,11 @@ async fn end_all_sessions(app: App) -> Result<ExitCode, BoxError> {
     }
 }
 
-async fn rebuild_read_model(app: App) -> Result<ExitCode, BoxError> {
-    let rebuilt = projector::rebuild(&app).await?;
+async fn rebuild_read_model(app: App, accept_lost: bool) -> Result<ExitCode, BoxError> {
+    let rebuilt = match accept_lost {
+        true => projector::rebuild_accepting_lost(&app).await?,
+        false => projector::rebuild(&app).await?,
+    };
     schema::grant(&app).await?;
     for (table, out, put) in rebuilt.changed {
         say(&format!("{table}: {out} rows taken out, {put} put in"))?;

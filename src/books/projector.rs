@@ -4,7 +4,8 @@
 //!
 //! A page of a currency is the next transfers behind the cursor, then the accounts opened so far, written in one SQL transaction
 //! with the cursor, only from where it was read. What is written is a function of the cursor and of the ledger alone, and the
-//! ledger behind the cursor never changes: two processes at the same page, or one that dies anywhere, change nothing. The lock
+//! ledger behind the cursor never changes: two processes at the same page, or one that dies anywhere, change nothing. Should the ledger
+//! not have any more what the cursor stands at, it was put back to an earlier moment: then nothing is written ([`watch()`]). The lock
 //! only saves the second one its work, and keeps everybody out while a rebuilt model is put in place. The sums of days
 //! (`ledger_days`) are part of it: written in the same transaction, rebuilt and verified with it.
 
@@ -27,7 +28,7 @@ use crate::app::App;
 use crate::platform::error::{Error, Result};
 
 pub use self::days::{DifferentDay, add_up_again, add_up_day, all_days, day_is_right, keep_in};
-pub use self::rebuild::{Rebuilt, rebuild};
+pub use self::rebuild::{Rebuilt, rebuild, rebuild_accepting_lost};
 pub use self::recompute::{
     Compared, ComparedAccounts, account_is_right, compare_accounts, compare_page, line_is_right, recompute_account,
     recompute_line,
@@ -58,6 +59,8 @@ enum Page {
     End,
     /// Another process has the lock or was faster.
     Busy,
+    /// The ledger has not what the copy ends with: it is an older one, and nothing is written.
+    LedgerBehind,
 }
 
 /// Copies the next page of each currency; the worker calls it. True when there is more to do at once.
@@ -88,7 +91,13 @@ fn report_contradiction(app: &App, currency: Currency, error: &Error) {
 pub async fn catch_up(app: &App) -> Result<()> {
     let mut db = app.db.acquire().await?;
     for currency in &app.config.currencies {
-        while advance(app, &mut db, LOCK, *currency).await? != Page::End {}
+        loop {
+            match advance(app, &mut db, LOCK, *currency).await? {
+                Page::Copied(_) | Page::Busy => {}
+                Page::End => break,
+                Page::LedgerBehind => return Err(Error::BooksBehind),
+            }
+        }
     }
     Ok(())
 }
@@ -104,7 +113,10 @@ async fn advance(app: &App, db: &mut PgConnection, lock: i64, currency: Currency
         }
     };
     let (asked, asked_at) = (app.clock.moment(), app.clock.now());
-    let transfers = next(app, currency, cursor.timestamp.unsigned_abs()).await?;
+    let Some(transfers) = next(app, currency, cursor.timestamp.unsigned_abs()).await? else {
+        watch::ledger_is_behind(app, currency, cursor.timestamp).await?;
+        return Ok(Page::LedgerBehind);
+    };
     if lock == LOCK {
         let newest = transfers.last().map_or(cursor.timestamp.unsigned_abs(), |last| last.timestamp);
         app.footing.ledger_was_read(currency, asked, newest, transfers.len() < EAGER_MIN);
@@ -127,10 +139,17 @@ async fn advance(app: &App, db: &mut PgConnection, lock: i64, currency: Currency
     Ok(Page::Copied(transfers.len()))
 }
 
-/// The next page; where the server gives small ones, several.
-async fn next(app: &App, currency: Currency, after: u64) -> Result<Vec<Recorded>> {
-    let mut transfers = app.ledger.transfers_after(currency, after, BATCH_MAX).await?;
+/// The next page; where the server gives small ones, several. It is asked for together with the last transfer that is copied already;
+/// `None` where that is not in the ledger any more.
+async fn next(app: &App, currency: Currency, copied: u64) -> Result<Option<Vec<Recorded>>> {
+    let mut transfers = app.ledger.transfers_after(currency, copied.saturating_sub(1), BATCH_MAX).await?;
     let mut given = transfers.len();
+    if copied > 0 {
+        if transfers.first().is_none_or(|last_copied| last_copied.timestamp != copied) {
+            return Ok(None);
+        }
+        transfers.remove(0);
+    }
     while given >= EAGER_MIN
         && transfers.len() < TOGETHER_MIN
         && let Some(last) = transfers.last()
@@ -139,7 +158,7 @@ async fn next(app: &App, currency: Currency, after: u64) -> Result<Vec<Recorded>
         given = more.len();
         transfers.extend(more);
     }
-    Ok(transfers)
+    Ok(Some(transfers))
 }
 
 /// Every account opened since, page by page, each with its cursor. Where the cursor is then; `None` when somebody else was

@@ -1,9 +1,10 @@
 //! The mode in which nothing is paid: PostgreSQL is behind the ledger, because it was put back to an earlier moment or a failover lost
-//! commits. What the ledger knows of a row, the row is reminded of (`withdrawals::payouts`, and every id that is used again); what it
+//! commits; or the ledger is behind PostgreSQL. What the ledger knows of a row, the row is reminded of (`withdrawals::payouts`, and every id that is used again); what it
 //! knows of rows that are not there, a person must look at. A person ends it (`docs/failure-handling.md` has the procedure).
 //!
 //! ```text
-//! enter   the projector finds transfers whose row is missing or behind, or its own cursor has gone back
+//! enter   the projector finds transfers whose row is missing or behind, or its own cursor has gone back; or that the ledger has not
+//!         any more what its copy ends with
 //! leave   an operator has looked at what is listed, and says so
 //! ```
 //!
@@ -36,11 +37,26 @@ async fn entered(app: App, patience: Patience, _: Vec<()>) -> Result<Vec<((), ()
     Ok(store::entered(app.batches.of(patience)).await?.map(|_| ((), ())).into_iter().collect())
 }
 
-/// Nothing is paid from now on, and what is open is looked at at once. Repeating it changes nothing.
-pub async fn enter(app: &App, reason: &str) -> Result<()> {
+/// Which of the two stores was put back to an earlier moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Older {
+    PostgreSql,
+    Ledger,
+}
+
+/// Nothing is paid from now on. Rows that may have forgotten something are looked at at once; a ledger that has forgotten cannot remind
+/// them. Repeating it changes nothing.
+pub async fn enter(app: &App, older: Older, reason: &str) -> Result<()> {
     let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
     let now = app.clock.now();
     if !store::enter(&app.db, app.clock.row_id(), &reason, now).await? {
+        return Ok(());
+    }
+    if older == Older::Ledger {
+        tracing::error!(
+            reason,
+            "the ledger is behind PostgreSQL: safe mode, nothing is paid until an operator ends it"
+        );
         return Ok(());
     }
     tracing::error!(reason, "PostgreSQL is behind the ledger: safe mode, nothing is paid until an operator ends it");

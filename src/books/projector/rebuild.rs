@@ -4,13 +4,14 @@
 //! projector is locked out, the little that the ledger has got meanwhile is copied too, and one SQL transaction takes out the live
 //! rows that differ and puts in those that are missing. Readers see the old rows until that is committed; views and grants stay. A
 //! rebuild that dies leaves the live tables as they were; the next one starts anew. At the end the slots of dashboards are counted anew.
+//! Where the ledger is behind its copy, what it has lost would be taken out: that needs a person's word ([`rebuild_accepting_lost`]).
 
 mod store;
 
 use ledger::Currency;
 use sqlx::{Connection, PgConnection};
 
-use super::{LOCK, Page, REBUILD_LOCK, advance, store as copy};
+use super::{LOCK, Page, REBUILD_LOCK, advance, store as copy, watch};
 use crate::app::App;
 use crate::books::slots;
 use crate::platform::error::{Error, Result};
@@ -25,7 +26,24 @@ pub struct Rebuilt {
     pub changed: Vec<(&'static str, u64, u64)>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    Kept,
+    TakenOut,
+}
+
+/// # Errors
+/// [`Error::Unavailable`] while the ledger is behind its copy.
 pub async fn rebuild(app: &App) -> Result<Rebuilt> {
+    build(app, Lost::Kept).await
+}
+
+/// The same, whatever the ledger has lost: once somebody has written down what that was.
+pub async fn rebuild_accepting_lost(app: &App) -> Result<Rebuilt> {
+    build(app, Lost::TakenOut).await
+}
+
+async fn build(app: &App, lost: Lost) -> Result<Rebuilt> {
     // A connection of its own: its locks and settings end with it, however this ends.
     let mut db = app.db.acquire().await?.detach();
     copy::be_patient(&mut db).await?;
@@ -39,6 +57,9 @@ pub async fn rebuild(app: &App) -> Result<Rebuilt> {
             return Err(Error::internal(format!("migration {version} changed the read model's tables: {advice}")));
         }
         store::create_tables(&mut db, LOCK).await?;
+    }
+    if lost == Lost::Kept {
+        watch::ledger_must_be_whole(app).await?;
     }
     store::create_beside(&mut db).await?;
     app.crash.at("rebuild.started")?;
@@ -65,8 +86,8 @@ async fn copy_all(app: &App, db: &mut PgConnection, currency: Currency) -> Resul
         match advance(app, db, REBUILD_LOCK, currency).await? {
             Page::Copied(count) => copied += count,
             Page::End => return Ok(copied),
-            // Nobody else writes beside: the schema was taken away by force.
-            Page::Busy => return Err(Error::StaleState),
+            // Nobody else writes beside: the schema was taken away by force. Or the ledger was, meanwhile.
+            Page::Busy | Page::LedgerBehind => return Err(Error::StaleState),
         }
         if copied - reported >= REPORT_EVERY {
             reported = copied;

@@ -2,7 +2,7 @@
 //! [`super::verify()`] or a page of the ledger says is different; whoever wants all of it anew calls [`super::rebuild()`].
 //!
 //! What the ledger says of a line never changes, nor what it says of an account as of a moment: so both are asked for first, and only
-//! written where the cursor still stands where it stood.
+//! written where the cursor still stands where it stood. A ledger that is behind its copy is no measure of it: then nothing is written.
 
 use ledger::{Account, AccountCode, BATCH_MAX, Currency, Leg, Recorded, TransferId};
 use sqlx::Connection;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::books::{Line, Sides, Standing, nanoseconds};
 use super::store::{self, AccountRow, TransferRow};
-use super::{LOCK, touched};
+use super::{LOCK, touched, watch};
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 
@@ -56,6 +56,7 @@ pub async fn line_is_right(app: &App, id: Uuid) -> Result<bool> {
 
 /// Writes the line as the ledger has it; one that the ledger does not have is taken out.
 pub async fn recompute_line(app: &App, id: Uuid) -> Result<()> {
+    watch::ledger_must_be_whole(app).await?;
     let expected = expected_line(app, id).await?;
     let mut db = app.db.acquire().await?;
     let mut tx = db.begin().await?;
@@ -115,6 +116,7 @@ pub async fn account_is_right(app: &App, currency: Currency, id: Uuid) -> Result
 
 /// Writes the account's balance as it is at the cursor.
 pub async fn recompute_account(app: &App, currency: Currency, id: Uuid) -> Result<()> {
+    watch::ledger_must_be_whole(app).await?;
     let Some((at, standing)) = wrong_account(app, currency, id).await? else { return Ok(()) };
     let mut db = app.db.acquire().await?;
     let mut tx = db.begin().await?;

@@ -1,16 +1,20 @@
-//! Whether PostgreSQL is behind the ledger. The row is written before money moves, so a transfer whose row is missing, or says that
-//! nothing has moved yet, was made by a row that was lost: the database is an older one. So is a cursor that goes back.
+//! Whether PostgreSQL is behind the ledger, or the ledger behind PostgreSQL. The row is written before money moves, so a transfer whose row
+//! is missing, or says that nothing has moved yet, was made by a row that was lost: the database is an older one. So is a cursor that
+//! goes back. And nothing ever leaves the ledger, so where it has not the transfer at which its copy ends, the ledger is the older one:
+//! its balances have money that was paid out. The copy is then all that is left of what was lost, and nothing is taken out of it.
 
 use std::sync::atomic::Ordering;
 
 use chrono::TimeDelta;
+use ledger::Currency;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::books::nanoseconds;
 use super::store::{self, TransferRow};
 use crate::app::App;
-use crate::money::safe_mode;
-use crate::platform::error::Result;
+use crate::money::safe_mode::{self, Older};
+use crate::platform::error::{Error, Result};
 
 /// Of the rows that are behind.
 const NAMED_MAX: usize = 5;
@@ -22,9 +26,13 @@ pub async fn watch(app: &App) -> Result<bool> {
         let before = app.ledger_cursors.lock().await.insert(*currency, cursor);
         if let Some(before) = before.filter(|before| *before > cursor) {
             let code = currency.code();
-            safe_mode::enter(app, &format!("the copy of the ledger in {code} went back from {before} to {cursor}"))
-                .await?;
+            let reason = format!("the copy of the ledger in {code} went back from {before} to {cursor}");
+            safe_mode::enter(app, Older::PostgreSql, &reason).await?;
         }
+    }
+    if let Some((currency, cursor)) = lost_end(app).await? {
+        ledger_is_behind(app, currency, cursor).await?;
+        return Ok(false);
     }
     if !app.ledger_checked.load(Ordering::Acquire) {
         // What was executed since this process began is not from before.
@@ -36,6 +44,41 @@ pub async fn watch(app: &App) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Nothing is paid from now on. Also not when somebody ends the safe mode too early: not before the ledger was seen to be whole.
+pub(super) async fn ledger_is_behind(app: &App, currency: Currency, cursor: i64) -> Result<()> {
+    app.ledger_checked.store(false, Ordering::Release);
+    safe_mode::enter(app, Older::Ledger, &lost(currency, cursor)).await
+}
+
+/// # Errors
+/// [`Error::Unavailable`] while the copy of a currency is of more than the ledger has: it is to stay as it is.
+pub(super) async fn ledger_must_be_whole(app: &App) -> Result<()> {
+    match lost_end(app).await? {
+        None => Ok(()),
+        Some((currency, cursor)) => Err(Error::unavailable(lost(currency, cursor))),
+    }
+}
+
+/// Where the copy of a currency ends with a transfer that the ledger has not.
+async fn lost_end(app: &App) -> Result<Option<(Currency, i64)>> {
+    for currency in app.config.currencies.iter().copied() {
+        let cursor = store::cursor(&app.db, currency.code()).await?.unwrap_or_default().timestamp;
+        if cursor == 0 {
+            continue;
+        }
+        let there = app.ledger.transfers_after(currency, cursor.unsigned_abs() - 1, 1).await?;
+        if there.first().is_none_or(|transfer| nanoseconds(transfer.timestamp) != cursor) {
+            return Ok(Some((currency, cursor)));
+        }
+    }
+    Ok(None)
+}
+
+fn lost(currency: Currency, cursor: i64) -> String {
+    let code = currency.code();
+    format!("the ledger is behind its copy in {code}: it has no transfer at {cursor}, where the copy ends")
 }
 
 /// The rows of newly copied transfers that are missing or behind them.
@@ -60,5 +103,5 @@ pub(super) async fn tell(app: &App, currency: &str, found: Behind) -> Result<()>
         "{currency}: {missing} transfers of the ledger have no row, {count} rows are behind theirs: {}",
         named.join(", ")
     );
-    safe_mode::enter(app, &reason).await
+    safe_mode::enter(app, Older::PostgreSql, &reason).await
 }

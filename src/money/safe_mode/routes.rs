@@ -83,7 +83,7 @@ async fn view(app: &App) -> Result<Json<SafeModeView>> {
     }))
 }
 
-/// Is the database behind the ledger?
+/// Is the database behind the ledger, or the ledger behind it?
 ///
 /// Needs `held.read`.
 #[utoipa::path(get, path = "/v1/admin/safe-mode", tag = "staff", security(("bearer" = ["held.read"])),
