@@ -11,7 +11,8 @@ use octoco::identity::notes::rotation::CustomerNotes;
 use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
 use octoco::identity::{repeats::rotation::KeptAnswers, second_factor, totp::rotation::SecondFactors};
-use octoco::platform::{keys, telemetry::Telemetry};
+use octoco::platform::keys;
+use octoco::platform::telemetry::{LastLines, Telemetry};
 use octoco::processes::{audit, reconcile, router, schema, worker};
 use octoco::{
     app::App,
@@ -154,11 +155,13 @@ enum Sessions {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Dropped after the runtime, whose tasks may have something to say.
+    let _last = LastLines;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system has threads");
     match runtime.block_on(run(cli.command)) {
         Ok(code) => code,
         Err(error) => {
-            say_error(&error);
+            say_error(&with_causes(&*error));
             ExitCode::FAILURE
         }
     }
@@ -247,7 +250,7 @@ async fn work(app: App) -> Result<ExitCode, BoxError> {
 /// Before any task and any request. While PostgreSQL is away the process starts all the same, and pays nothing.
 async fn look_at_database(app: &App) {
     if let Err(error) = app.footing.look(&app.db).await {
-        return tracing::warn!(error = error.chain(), "PostgreSQL's clock and durability are not known yet");
+        return tracing::warn!(error = error.chain(), "PostgreSQL's clock, durability and schema are not known yet");
     }
     if let Err(error) = warn_of_ownership(app).await {
         tracing::warn!(error = error.chain(), "whether the service owns its tables is not known yet");
@@ -312,15 +315,18 @@ async fn supervise(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whoever asks for it in which way: a terminal or a session that ends sends SIGHUP, and what is in hand ends all the same.
 fn stop_on_signal() -> Result<CancellationToken, BoxError> {
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let token = stop.clone();
     #[expect(clippy::disallowed_methods, reason = "main owns the tasks, and this one ends with the process")]
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
         }
         token.cancel();
     });
@@ -458,12 +464,18 @@ async fn verify_read_model(app: App) -> Result<ExitCode, BoxError> {
     Ok(ExitCode::FAILURE)
 }
 
+/// In one line; some say their cause themselves.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string);
+    causes.fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
+}
+
 fn say(text: &str) -> Result<ExitCode, BoxError> {
     writeln!(io::stdout().lock(), "{text}")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The error and its causes. If standard error is closed, there is nobody to tell.
+/// If standard error is closed, there is nobody to tell.
 fn say_error(error: &dyn std::fmt::Display) {
     writeln!(io::stderr().lock(), "octoco: {error}").unwrap_or_default();
 }

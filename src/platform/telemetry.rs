@@ -2,12 +2,13 @@
 //! `telemetry/metrics.rs` and nowhere else; what may leave is listed in `telemetry/allowed.rs`.
 //!
 //! ```text
-//! spans and lines ─┬─> the log: JSON on standard output
+//! spans and lines ─┬─> the log ─> memory ─> one thread ─> JSON on standard output
 //!                  └─> collector (only where SENTRY_DSN or OTEL_EXPORTER_OTLP_ENDPOINT is set): allowed fields ─> outlet ─> sentry | otlp
 //! ```
 
 mod allowed;
 mod declare;
+mod log;
 mod metrics;
 mod otlp;
 mod outlet;
@@ -29,6 +30,7 @@ use tracing_subscriber::{Layer, fmt, layer::SubscriberExt, util::SubscriberInitE
 
 use crate::platform::config::{self, Collectors, LogFormat};
 use crate::platform::error::BoxError;
+use log::Log;
 use otlp::Otlp;
 use outlet::Counted;
 use sentry::Sentry;
@@ -41,6 +43,17 @@ const PANIC: &str = "panic";
 /// How long a stop waits until what was told last is out.
 const CLOSE: Duration = Duration::from_secs(2);
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long the end waits until the last lines of the log are out.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Waits for the last lines of the log when it is dropped, however the process ends: `main` has it before anything that logs.
+pub struct LastLines;
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        log::flush(LAST_LINES);
+    }
+}
 
 /// What leaves the house, if anything does.
 #[derive(Clone)]
@@ -54,7 +67,7 @@ impl Telemetry {
     /// Logs from here on, and beside them what leaves.
     pub fn start(format: LogFormat, collectors: &Collectors) -> Result<Self, BoxError> {
         let telemetry = Self::open(collectors)?;
-        init_logs(format, &telemetry);
+        init_logs(format, &telemetry, &log::start(&telemetry.counted)?);
         Ok(telemetry)
     }
 
@@ -83,9 +96,9 @@ impl Telemetry {
         self.counted.get_or_init(|| metrics.leaving.clone());
     }
 
-    /// What a stop must leave of its time for [`Telemetry::close`].
+    /// What a stop must leave of its time for [`Telemetry::close`] and [`LastLines`].
     pub fn time_to_close(&self) -> Duration {
-        if self.sentry.is_some() || self.otlp.is_some() { CLOSE } else { Duration::ZERO }
+        if self.sentry.is_some() || self.otlp.is_some() { CLOSE + LAST_LINES } else { LAST_LINES }
     }
 
     /// Waits until everything is out, a moment at most.
@@ -117,14 +130,14 @@ fn http() -> Result<reqwest::Client, BoxError> {
 }
 
 /// Where logs go: standard output, one JSON object a line (or text for people). `RUST_LOG` filters.
-fn init_logs(format: LogFormat, telemetry: &Telemetry) {
+fn init_logs(format: LogFormat, telemetry: &Telemetry, log: &Log) {
     let wanted = config::log_filter().ok().and_then(|wanted| filter(wanted.as_deref()));
     let (is_read, filter) = (wanted.is_some(), wanted.unwrap_or_else(usual_filter));
     let registry = tracing_subscriber::registry();
     match telemetry.layer() {
-        None => registry.with(filter).with(log(format)).init(),
+        None => registry.with(filter).with(lines(format, log)).init(),
         // What the log leaves out may be of a trace all the same.
-        Some(collector) => registry.with(log(format).with_filter(filter)).with(collector).init(),
+        Some(collector) => registry.with(lines(format, log).with_filter(filter)).with(collector).init(),
     }
     std::panic::set_hook(Box::new(log_panic));
     if !is_read {
@@ -143,10 +156,12 @@ fn usual_filter() -> Targets {
     Targets::new().with_default(Level::INFO).with_target("sqlx", Level::WARN)
 }
 
-fn log<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
+fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat, log: &Log) -> Box<dyn Layer<S> + Send + Sync> {
+    let log = log.clone();
+    let layer = fmt::layer().with_writer(move || log.clone());
     match format {
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_current_span(false).boxed(),
-        LogFormat::Text => fmt::layer().boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Text => layer.boxed(),
     }
 }
 

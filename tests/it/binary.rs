@@ -11,7 +11,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
-use crate::harness::environment;
+use crate::harness::{PATIENCE, environment};
 use crate::second_factor::SWITCHED_OFF;
 
 pub(crate) type Settings = BTreeMap<&'static str, String>;
@@ -118,10 +118,12 @@ impl Serving {
     }
 
     /// Asks it to stop. All that it ever printed, and how it ended.
-    pub(crate) async fn stop(mut self) -> (String, ExitStatus) {
-        // The shell's own `kill`: there may be no other.
-        let kill = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status();
-        assert!(kill.expect("there is a shell").success());
+    pub(crate) async fn stop(self) -> (String, ExitStatus) {
+        self.stop_by("TERM").await
+    }
+
+    async fn stop_by(mut self, signal: &str) -> (String, ExitStatus) {
+        send(&self.child, signal);
         let ended = tokio::task::spawn_blocking(move || {
             let status = self.child.wait().expect("it ends");
             for reader in self.readers {
@@ -133,6 +135,57 @@ impl Serving {
         let printed = printed.lock().expect("nobody panicked").clone();
         (printed, status)
     }
+}
+
+fn send(child: &Child, signal: &str) {
+    // The shell's own `kill`: there may be no other.
+    let kill = Command::new("sh").args(["-c", &format!("kill -{signal} {}", child.id())]).status();
+    assert!(kill.expect("there is a shell").success());
+}
+
+#[sqlx::test]
+async fn whichever_signal_asks_it_to_stop_what_is_in_hand_ends_first(db: PgPool) {
+    for signal in ["HUP", "INT", "TERM"] {
+        let (printed, status) = Serving::start(&settings(&db, "any")).await.stop_by(signal).await;
+        assert!(status.success() && printed.contains("octoco stops"), "{signal}: {printed}");
+    }
+}
+
+/// What a pipe takes before somebody reads.
+const PIPE_BYTES: usize = 64 * 1024;
+
+#[sqlx::test]
+async fn where_nobody_reads_the_log_it_goes_on_answering_and_stops_when_it_is_asked_to(db: PgPool) {
+    let mut child = command(&["serve"], &settings(&db, "any")).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let begins = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        while !line.contains("octoco serves") {
+            line.clear();
+            assert!(stdout.read_line(&mut line).expect("it prints") > 0, "it ended");
+        }
+        (line, stdout)
+    });
+    // From here on nobody reads.
+    let (line, mut stdout) = begins.await.expect("it begins");
+    let line: Value = serde_json::from_str(&line).expect("JSON");
+    let address = format!("http://{}", line["address"].as_str().expect("an address"));
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
+    let each = "x".repeat(64);
+    for _ in 0..600 {
+        let call = client.get(format!("{address}/v1/me")).header("x-request-id", &each);
+        call.send().await.expect("whatever becomes of the line, it answers");
+    }
+    for path in ["/healthz", "/readyz"] {
+        client.get(format!("{address}{path}")).send().await.expect("it answers");
+    }
+    send(&child, "TERM");
+    let ended = tokio::task::spawn_blocking(move || (child.wait().expect("it ends"), child));
+    let (status, _) = tokio::time::timeout(PATIENCE, ended).await.expect("it stops").expect("it ends");
+    assert!(status.success(), "{status}");
+    let mut left = Vec::new();
+    stdout.read_to_end(&mut left).expect("it is closed");
+    assert!(left.len() >= PIPE_BYTES * 9 / 10, "the pipe was full: {} bytes", left.len());
 }
 
 fn collect(

@@ -190,6 +190,8 @@ metrics! {
         ),
         /// 1: PostgreSQL promises what `DATABASE_DURABILITY` demands.
         durable: IntGauge = level("octoco_database_durable", "PostgreSQL promises the durability demanded"),
+        /// 1: PostgreSQL's schema is at least as new as this release's.
+        schema_current: IntGauge = level("octoco_schema_current", "PostgreSQL's schema is as new as this release's"),
     }
 }
 
@@ -244,7 +246,7 @@ metrics! {
 }
 
 metrics! {
-    /// Errors and traces on their way out of the house (`telemetry.rs`).
+    /// Errors, traces and lines of the log on their way out of the house (`telemetry.rs`).
     #[derive(Clone)]
     pub struct Leaving {
         /// By to where (sentry, otlp) and what became of it: sent, dropped (there was no room for it), failed.
@@ -253,6 +255,8 @@ metrics! {
             "Errors and traces on their way out",
             &[("to", &["sentry", "otlp"]), ("outcome", &["sent", "dropped", "failed"])]
         ),
+        /// Lines of the log that nobody will read: there was no room for them, or standard output is closed.
+        log_lines_dropped: IntCounter = single("octoco_log_lines_dropped_total", "Lines of the log that were dropped"),
     }
 }
 
