@@ -23,6 +23,14 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// What `Retry-After` says when a part does not answer: long enough for a restart, short enough for a person.
 const UNAVAILABLE_RETRY_SECS: u64 = 2;
 
+/// SQLSTATEs of a PostgreSQL that is away. 08 connection; 25006 a standby after a failover; 25P03 cut off; 40 rolled back by the server;
+/// 53 out of connections, memory or disk; 55000 not in the state for it; 57 stopping, or cut off by the statement's deadline; 58 the system
+/// below it. Not all of 55: who cannot have a lock (55P03) in a batch tries alone.
+const AWAY: &[&str] = &["08", "25006", "25P03", "40", "53", "55000", "57", "58"];
+/// Of one that is not set up for this release. 28 no entry; 3D, 3F no such database or schema; 42501 no right; 42703, 42704, 42883, 42P01 no
+/// such column, type, function or table: statements are compiled against the schema, so it is mostly another one that answers.
+const NOT_OURS: &[&str] = &["28", "3D", "3F", "42501", "42703", "42704", "42883", "42P01"];
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the request is not valid")]
@@ -380,14 +388,16 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_) => Self::unavailable(error),
-            // 08 connection; 25006 a standby after a failover; 25P03 cut off; 40 rolled back by the server; 53 out of
-            // connections, memory or disk; 57 stopping, or cut off by the statement's deadline; 58 the system below it.
-            sqlx::Error::Database(database)
-                if database.code().is_some_and(|code| {
-                    ["08", "25006", "25P03", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
-                }) =>
-            {
-                Self::unavailable(error)
+            sqlx::Error::Database(database) => {
+                let is_of = |classes: &[&str]| {
+                    database.code().is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+                };
+                let (away, not_ours) = (is_of(AWAY), is_of(NOT_OURS));
+                if not_ours {
+                    // No row is at fault. A mistake of ours cannot be told apart from an installation's, so it is told as loudly.
+                    tracing::error!(%error, "PostgreSQL has not what this release needs: its schema, its roles or their rights");
+                }
+                if away || not_ours { Self::unavailable(error) } else { Self::internal(error) }
             }
             _ => Self::internal(error),
         }

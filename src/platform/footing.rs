@@ -1,5 +1,6 @@
 //! What paying stands on: clocks that agree, and a PostgreSQL that does not forget what it has answered. While either is missing no
-//! payout begins; all else goes on. Each process looks for itself, every 10 s ([`Footing::watch`]).
+//! payout begins; all else goes on. And what all work stands on: a schema that is as new as this release. While it is older no background
+//! task begins anything: each step would call what is not there. Each process looks for itself, every 10 s ([`Footing::watch`]).
 //!
 //! Clocks: leases and the time that a call may be in flight go by PostgreSQL's (`clock.rs`), so a wrong wall clock cannot make a worker take
 //! what another one holds. It says all the same that something is wrong with a machine, and then money waits for a person.
@@ -8,11 +9,13 @@
 mod store;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use ledger::Currency;
+use sqlx::PgExecutor;
 
 use self::store::Promises;
 use crate::platform::clock::{Clock, Moment, Part};
@@ -26,6 +29,8 @@ const AFTER_A_FAILURE: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(4);
 /// By more than this no two clocks may differ.
 const OFFSET_MAX: TimeDelta = TimeDelta::seconds(2);
+/// What PostgreSQL calls it when nothing was ever migrated.
+const UNDEFINED_TABLE: &str = "42P01";
 
 /// Why no payout begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +58,8 @@ pub struct Footing {
     clock: Clock,
     demanded: Durability,
     durable: Mutex<Result<(), &'static str>>,
+    /// Until it is known otherwise: while PostgreSQL does not answer, nothing can begin anyway.
+    schema_is_current: AtomicBool,
     /// By currency: when all that was in the ledger was last read, and the timestamp of its newest transfer.
     ledger_read: Mutex<HashMap<Currency, (Moment, u64)>>,
     /// What the log was last told.
@@ -65,12 +72,19 @@ impl Footing {
         let durable = if demanded == Durability::None { Ok(()) } else { Err("it was not asked yet") };
         gauges.durable.set(i64::from(durable.is_ok()));
         let (durable, ledger_read, refusing) = (Mutex::new(durable), Mutex::default(), Mutex::default());
-        Self { clock, demanded, durable, ledger_read, refusing, gauges }
+        let schema_is_current = AtomicBool::new(true);
+        gauges.schema_current.set(1);
+        Self { clock, demanded, durable, schema_is_current, ledger_read, refusing, gauges }
     }
 
     /// Asked right before a payout begins. A refusal is nobody's row's fault: it waits, and goes on by itself.
     pub fn may_pay(&self) -> Result<()> {
         self.refusal().map_or(Ok(()), |refusal| Err(Error::unavailable(refusal)))
+    }
+
+    /// Whether background tasks may claim anything.
+    pub fn may_work(&self) -> bool {
+        self.schema_is_current.load(Ordering::Acquire)
     }
 
     /// Judged at this moment, so that a wall clock that jumped since the last look counts. The log is told when it begins and ends.
@@ -105,7 +119,7 @@ impl Footing {
             let pause = match self.look(db).await {
                 Ok(()) => PERIOD,
                 Err(error) => {
-                    tracing::warn!(error = error.chain(), "PostgreSQL's clock and durability were not measured");
+                    tracing::warn!(error = error.chain(), "PostgreSQL's clock, durability and schema are not known");
                     AFTER_A_FAILURE
                 }
             };
@@ -134,7 +148,20 @@ impl Footing {
             *locked(&self.durable) = durable;
             self.gauges.durable.set(i64::from(durable.is_ok()));
         }
+        self.judge_schema(is_migrated(&mut *db).await?);
         Ok(())
+    }
+
+    fn judge_schema(&self, is_current: bool) {
+        self.gauges.schema_current.set(i64::from(is_current));
+        let was = self.schema_is_current.swap(is_current, Ordering::AcqRel);
+        if was && !is_current {
+            tracing::error!(
+                "the schema is older than this release: no background task begins anything until octoco migrate has run"
+            );
+        } else if is_current && !was {
+            tracing::info!("the schema is as new as this release: background tasks go on");
+        }
     }
 
     /// TigerBeetle has no call that tells the time; a transfer's timestamp is its clock at the write. Whoever reads the ledger to
@@ -148,6 +175,16 @@ impl Footing {
         {
             self.clock.observe(Part::TigerBeetle, i64::try_from(newest / 1000).unwrap_or(i64::MAX), since);
         }
+    }
+}
+
+/// Whether the schema is at least as new as this release's: a later release may be on its way in.
+pub async fn is_migrated(db: impl PgExecutor<'_>) -> Result<bool> {
+    let newest = crate::MIGRATIONS.iter().map(|migration| migration.version).max();
+    match store::newest_migration(db).await {
+        Ok(version) => Ok(version >= newest),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

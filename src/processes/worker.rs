@@ -1,7 +1,7 @@
 //! The table of background tasks, and the one loop that runs each of them.
 //!
-//! A loop works while there is a full batch, then sleeps until it is woken or its period is over. On a stop it claims
-//! nothing more and finishes what it has in hand. A loop that ends for any other reason ends the process: the orchestrator
+//! A loop works while there is a full batch, then sleeps until it is woken or its period is over. While the schema is older than this
+//! release (`footing.rs`) it claims nothing. On a stop it claims nothing more and finishes what it has in hand. A loop that ends for any other reason ends the process: the orchestrator
 //! starts a new one, and every row that was in hand comes due again.
 
 use std::time::{Duration, Instant};
@@ -285,6 +285,10 @@ async fn run<'a>(
     look: impl Fn() -> BoxFuture<'a, Result<bool>>,
 ) {
     while !stop.is_cancelled() {
+        if !app.footing.may_work() {
+            stop.run_until_cancelled(sleep(jittered(PERIOD))).await;
+            continue;
+        }
         let looked = Instant::now();
         // Registered before looking: what becomes due from here on wakes it.
         let mut woken = std::pin::pin!(app.notifier.woken());

@@ -108,7 +108,7 @@ async fn a_service_without_its_schema_is_not_ready(db: PgPool) {
     let t = TestApp::new(db).await;
     // The rest of it is ready; it may take its time.
     let ready = until(&t, |told| told.body["ledger"] == "ok").await;
-    assert_eq!((ready.status, &ready.body["postgres"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("unavailable")));
+    assert_eq!((ready.status, &ready.body["postgres"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("not_migrated")));
 }
 
 #[sqlx::test]

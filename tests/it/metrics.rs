@@ -72,6 +72,7 @@ fn every_name_says_what_it_counts_and_in_which_unit() {
         "octoco_read_model_orphans",
         "octoco_reconciliation_breaks",
         "octoco_safe_mode",
+        "octoco_schema_current",
         "octoco_waiting",
     ];
     for name in declared() {

@@ -1,12 +1,19 @@
 //! A part that does not answer is no row's fault: nothing is given up, however long it lasts, and everything goes on by itself
 //! when it is over.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use octoco::platform::crash::{CrashPoints, Fate};
+use octoco::processes::worker;
+use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use crate::harness::TestApp;
+use crate::connections::pause;
+use crate::harness::{PATIENCE, TestApp};
 
 /// Each way in which Revio can be away, or keep us out.
 fn outages() -> Vec<FaultKind> {
@@ -53,6 +60,86 @@ async fn whatever_keeps_revio_away_for_hours_holds_nothing_and_needs_nobody(db: 
         assert_eq!(t.state(deposit.id()).await, "completed", "after {outage:?}");
         assert_eq!(t.state(withdrawal.id()).await, "completed", "after {outage:?}");
     }
+    t.finish().await;
+}
+
+async fn run(t: &TestApp, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&t.app.db).await.expect("PostgreSQL does it");
+}
+
+async fn given_up(t: &TestApp) -> i64 {
+    sqlx::query_scalar(
+        "select (select count(*) from transactions where held_reason is not null or attempts > 0)
+              + (select count(*) from webhook_logs where state = 'dead' or attempts > 0)",
+    )
+    .fetch_one(&t.app.db)
+    .await
+    .expect("PostgreSQL answers")
+}
+
+/// As where a migration has failed, or another release's backup was restored: a table, a column, a function is not there.
+#[sqlx::test]
+async fn steps_that_name_what_the_schema_has_not_use_up_no_try_and_go_on_by_themselves(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    for (key, (away, back)) in ["table", "column", "function"].into_iter().zip([
+        ("alter table provider_objects rename to away", "alter table away rename to provider_objects"),
+        (
+            "alter table provider_objects rename column refusals to away",
+            "alter table provider_objects rename column away to refusals",
+        ),
+        ("alter function wanted_notices rename to away", "alter function away rename to wanted_notices"),
+    ]) {
+        let deposit = t.deposit(&customer, 5_000, key).await;
+        t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+        t.sim.deliver().await;
+        run(&t, away).await;
+        for _ in 0..30 {
+            t.step().await;
+            t.advance(TimeDelta::minutes(1));
+        }
+        assert_eq!(given_up(&t).await, 0, "half an hour after {away}");
+        assert_eq!(t.state(deposit.id()).await, "awaiting_payment", "{away}");
+        run(&t, back).await;
+        t.drive().await;
+        t.advance(TimeDelta::minutes(2));
+        t.drive().await;
+        assert_eq!(t.state(deposit.id()).await, "completed", "{back}");
+    }
+    assert_eq!(t.balance(&customer).await, (15_000, 0, 15_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn while_the_schema_is_older_than_the_release_workers_begin_nothing(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    t.sim.deliver().await;
+    let newest = "(select max(version) from _sqlx_migrations)";
+    run(&t, &format!("update _sqlx_migrations set success = false where version = {newest}")).await;
+    t.app.footing.look(&t.app.db).await.expect("PostgreSQL answers");
+    assert!(t.app.metrics.render().contains("octoco_schema_current 0"));
+    let stop = CancellationToken::new();
+    let mut tasks = worker::start(&t.app, &stop);
+    let completed = async || {
+        while t.state(deposit.id()).await != "completed" {
+            pause(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(timeout(Duration::from_secs(2), completed()).await.is_err(), "nothing is claimed");
+    let ready = t.send(Method::GET, "/readyz", None, &[], None).await;
+    assert_eq!(
+        (ready.status, ready.body["postgres"].as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, Some("not_migrated"))
+    );
+    run(&t, &format!("update _sqlx_migrations set success = true where version = {newest}")).await;
+    t.app.footing.look(&t.app.db).await.expect("PostgreSQL answers");
+    timeout(PATIENCE, completed()).await.expect("it goes on by itself");
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
+    t.drive().await;
     t.finish().await;
 }
 

@@ -1,4 +1,4 @@
-//! SQL of what PostgreSQL promises of a commit.
+//! SQL of what PostgreSQL promises of a commit, and of how new its schema is.
 
 use sqlx::PgExecutor;
 
@@ -21,4 +21,9 @@ pub(super) async fn promises(db: impl PgExecutor<'_>) -> sqlx::Result<Promises> 
                   pg_is_in_recovery() as "in_recovery!""#
     );
     promises.fetch_one(db).await
+}
+
+pub(super) async fn newest_migration(db: impl PgExecutor<'_>) -> sqlx::Result<Option<i64>> {
+    // The table is sqlx's own and not in the schema that the macros check.
+    sqlx::query_scalar::<_, Option<i64>>("select max(version) from _sqlx_migrations where success").fetch_one(db).await
 }
