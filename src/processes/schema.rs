@@ -6,8 +6,12 @@
 mod scram;
 mod store;
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
 
 use crate::app::App;
 use crate::books::projector;
@@ -15,14 +19,58 @@ use crate::platform::error::BoxError;
 
 /// What dashboards sign in as.
 const READER: &str = "grafana";
+/// Between two tries, so that whoever waited for the same goes first.
+const PAUSE: Duration = Duration::from_secs(3);
+/// What PostgreSQL calls it when a lock was not to be had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 pub async fn migrate(app: &App) -> Result<(), BoxError> {
-    crate::MIGRATIONS.run(&mut *app.db.acquire().await?).await?;
+    apply(app).await?;
     if projector::keep_in(app, &app.config.reporting.time_zone).await? {
         tracing::info!(zone = app.config.reporting.time_zone, "the days of the ledger were added up anew");
     }
     grant(app).await?;
     Ok(())
+}
+
+/// A migration may take as long as it needs: an index of a large table does. But it waits for no lock for long, since all who come later
+/// wait behind it: it lets go and tries again, for as long as somebody has what it needs, and as long as another one migrates.
+async fn apply(app: &App) -> Result<(), BoxError> {
+    loop {
+        let mut db = app.db.acquire().await?.detach();
+        match apply_once(&mut db).await {
+            Err(error) if is_locked_out(&error) => {
+                tracing::warn!(%error, "another one migrates, or somebody has a lock that the migration needs: it is tried again");
+                // With it goes the lock of whoever migrates.
+                db.close().await?;
+                pause().await;
+            }
+            applied => {
+                let closed = db.close().await;
+                return Ok(applied.and(closed.map_err(MigrateError::from))?);
+            }
+        }
+    }
+}
+
+async fn apply_once(db: &mut PgConnection) -> Result<(), MigrateError> {
+    store::be_patient(db).await?;
+    crate::MIGRATIONS.run(db).await
+}
+
+fn is_locked_out(error: &MigrateError) -> bool {
+    match error {
+        MigrateError::Execute(sqlx::Error::Database(error))
+        | MigrateError::ExecuteMigration(sqlx::Error::Database(error), _) => {
+            error.code().as_deref() == Some(LOCK_NOT_AVAILABLE)
+        }
+        _ => false,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command waits, and nothing else is there to be waited for")]
+async fn pause() {
+    tokio::time::sleep(PAUSE).await;
 }
 
 /// Also after tables were made anew. The role that it was given to; `None` where the service signs in as the owner.

@@ -1,12 +1,15 @@
 //! The service signs in to PostgreSQL as a role that owns nothing: everything works, and what would undo the audit log is refused by
 //! PostgreSQL itself.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
 use crate::binary::{self, Serving};
+use crate::connections::pause;
 use crate::harness::TestApp;
 
 /// A role for one test; [`ServiceRole::drop_it`] takes it away again, since roles are the whole server's.
@@ -105,4 +108,23 @@ async fn migrate_and_rebuild_run_as_the_owner_and_the_service_starts_as_the_othe
     let (printed, _) = Serving::start(&settings).await.stop().await;
     assert!(printed.contains("owns the audit log"), "one role for both is told: {printed}");
     role.drop_it(&db).await;
+}
+
+/// Another `migrate` is under way, or somebody has what a migration needs. For longer than a statement of the service's may take.
+#[sqlx::test]
+async fn a_migration_waits_for_whoever_is_in_its_way_and_keeps_nobody_waiting_behind_it(db: PgPool) {
+    let mut settings = binary::settings(&db, "any");
+    settings.insert("LOG_FORMAT", "text".to_owned());
+    let mut other = db.begin().await.expect("a transaction");
+    sqlx::raw_sql("lock table _sqlx_migrations in access share mode").execute(&mut *other).await.expect("locked");
+    let migrate = binary::run(&["migrate"], &settings);
+    let (printed, status) = migrate.await;
+    assert!(status.success(), "who only reads is in nobody's way: {printed}");
+    sqlx::raw_sql("lock table _sqlx_migrations in access exclusive mode").execute(&mut *other).await.expect("locked");
+    let held = async {
+        pause(Duration::from_secs(11)).await;
+        other.rollback().await.expect("PostgreSQL answers");
+    };
+    let ((printed, status), ()) = tokio::join!(binary::run(&["migrate"], &settings), held);
+    assert!(status.success() && printed.contains("it is tried again"), "{printed}");
 }

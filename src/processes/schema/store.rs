@@ -1,6 +1,11 @@
-//! SQL of the rights of roles.
+//! SQL of the rights of roles, and of the deadlines of a migration.
 
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
+
+/// Of a connection of one's own: any time for a statement, and little for a lock.
+pub(super) async fn be_patient(db: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("set statement_timeout = 0; set lock_timeout = '2s'").execute(db).await.map(drop)
+}
 
 /// Whether this is the role that we are signed in as.
 pub(super) async fn is_ours(db: impl PgExecutor<'_>, role: &str) -> sqlx::Result<bool> {
