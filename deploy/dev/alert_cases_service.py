@@ -170,6 +170,31 @@ SERVICE = (
         "2 targets of job octoco do not answer",
         labels={"job": "octoco", "scope": "all"},
     ),
+    Case(
+        "ProcessRestarts",
+        "20m",
+        'process_start_time_seconds{job="octoco",instance="a"} 0x4 300x4 600x4 900x4 1200x30',
+        'process_start_time_seconds{job="octoco",instance="a"} 0x9 600x4 900x4 1200x30\nup 1x30',
+        "a began 4 times anew in 30 minutes",
+        labels={"job": "octoco", "instance": "a"},
+    ),
+    Case(
+        "SchemaBehind",
+        "5m",
+        'octoco_schema_current{instance="worker"} 0x9\noctoco_schema_current{instance="api"} 1x9',
+        'octoco_schema_current{instance="worker"} 0x3 1x9\noctoco_schema_current{instance="api"} 1x9',
+        "The schema is older than worker, which begins no work",
+        labels={"instance": "worker"},
+    ),
+    Case(
+        "LogLinesDropped",
+        "6m",
+        'octoco_log_lines_dropped_total{instance="api"} 0+3x30',
+        'octoco_log_lines_dropped_total{instance="api"} 7x30',
+        "18 lines of the log of api were dropped in 15 minutes",
+        TICKET,
+        {"instance": "api"},
+    ),
     Case("Watchdog", "0m", "up 1x5", "", "Alerts arrive", ("none",)),
 )
 

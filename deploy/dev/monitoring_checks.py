@@ -366,9 +366,13 @@ def silenced(field):
         follows = [field.alert("StuckRows", queue=name), field.alert("DeadEvents", queue=name)]
         field.send(cause)
         problems += field.until(name, arrived(field, "to #octoco-ops", f"[PAGE] {name}"))
-        field.send(*follows, field.alert("CriticalBreak", type=name))
+        # A machine or a part that is in a bad way may be why.
+        told = [("PostgresDown", "page"), ("DiskFilling", "page"), ("ClockUnsynced", "ticket")]
+        parts_of = [field.alert(alert, severity=severity, instance=name) for alert, severity in told]
+        field.send(*follows, *parts_of, field.alert("CriticalBreak", type=name))
         problems += field.until("what is true all the same", arrived(field, "CriticalBreak", f"'type': '{name}'"))
         states = field.states()
+        problems += [f"{name} silences {alert}" for alert in told if states.get(alert) == "suppressed"]
         consequences = (("StuckRows", "page"), ("DeadEvents", "ticket"))
         problems += [f"{name} does not silence {alert}" for alert in consequences if states.get(alert) != "suppressed"]
         problems += [
@@ -377,7 +381,7 @@ def silenced(field):
             if arrived(field, alert["annotations"]["summary"])()
         ]
         over = {"endsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        field.send(*({**alert, **over} for alert in (*follows, cause)))
+        field.send(*({**alert, **over} for alert in (*follows, *parts_of, cause)))
     return problems
 
 
