@@ -111,7 +111,7 @@ pub async fn list(
         Paging::Cursor { cursor, limit } => (0, limit, cursor),
     };
     let cursor = cursor.map(|text| Cursor::open(&app.tokens, &text, binding)).transpose();
-    let cursor = cursor.map_err(|message| Error::field("cursor", message))?;
+    let cursor = cursor.map_err(|message| Error::parameter("cursor", message))?;
     let backwards = cursor.as_ref().is_some_and(|cursor| cursor.way == Way::Backwards);
     let order = if backwards { sort.reversed() } else { sort.clone() };
     let after = cursor.as_ref().map(|cursor| &cursor.keyset);

@@ -109,7 +109,7 @@ pub async fn whole(app: &App, request: Request) -> Result<Statement> {
             continue;
         };
         let message = format!("the period has more than {count} {what}: let it start later, or ask for format=csv");
-        return Err(Error::field("from", message));
+        return Err(Error::parameter("from", message));
     }
     Ok(Statement { summary: reader.summary, lines })
 }

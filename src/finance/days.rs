@@ -8,6 +8,7 @@ use chrono::{Datelike, Days, NaiveDate, Weekday};
 use crate::app::App;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
+use crate::platform::http::fields;
 
 /// PostgreSQL knows its rules.
 pub fn zone(app: &App) -> &str {
@@ -19,7 +20,7 @@ pub const NO_DAY: &str = "must be a date from 2000 to 2100, as in 2026-03-01";
 
 /// Of the years that there may be books of; others PostgreSQL may not even hold.
 pub fn parse(text: &str) -> Option<NaiveDate> {
-    text.parse().ok().filter(|day: &NaiveDate| (2000..=2100).contains(&day.year()))
+    fields::day(text).filter(|day| (2000..=2100).contains(&day.year()))
 }
 
 /// The day that each moment is in, in the order asked.

@@ -34,6 +34,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::money::approvals::{self, SubjectHash};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, FieldError, Reason, Result};
+use crate::platform::http::fields;
 use crate::platform::permissions::{PeriodsApprove, PeriodsClose, Permission};
 use crate::platform::text_enum::text_enum;
 
@@ -60,8 +61,7 @@ pub struct Month(NaiveDate);
 impl Month {
     /// `2026-03`
     pub fn parse(text: &str) -> Option<Self> {
-        let is_month = text.len() == 7 && text.is_char_boundary(4) && text.as_bytes()[4] == b'-';
-        let first = format!("{text}-01").parse::<NaiveDate>().ok().filter(|_| is_month)?;
+        let first = fields::day(&format!("{text}-01"))?;
         (2000..=2100).contains(&first.year()).then_some(Self(first))
     }
 
@@ -261,7 +261,7 @@ fn about(made: &Made) -> Value {
 }
 
 fn missing(field: &str, message: impl Into<String>) -> Error {
-    Error::PeriodNotReady(vec![FieldError::new(field, message.into())])
+    Error::PeriodNotReady(vec![FieldError::outside(field, message.into())])
 }
 
 /// A connection of its own for as long as it takes, and nobody else closes a month meanwhile: the lock ends with it.

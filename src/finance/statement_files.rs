@@ -132,7 +132,7 @@ pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<Sta
     let (from_day, to_day) = span(import, &days)?;
     // Somewhere it is tomorrow already; a day that has not come is covered by no file.
     if to_day > days::after(days::today(app).await?, 1) {
-        return Err(bad(vec![fault("to", "has not come yet")]));
+        return Err(bad(vec![FieldError::parameter("to", "has not come yet")]));
     }
     let currency = lines.first().map(|line| line.currency).or(import.currency);
     let one = currency.filter(|currency| lines.iter().all(|line| line.currency == *currency));
@@ -190,8 +190,9 @@ fn bad(faults: Vec<FieldError>) -> Error {
     Error::BadStatement(faults)
 }
 
+/// Of the file: neither a place in a body nor a parameter.
 fn fault(field: &str, message: impl Into<String>) -> FieldError {
-    FieldError::new(field, message.into())
+    FieldError::outside(field, message.into())
 }
 
 fn count(number: usize) -> i32 {
@@ -216,10 +217,13 @@ async fn days_of(app: &App, table: &Table) -> Result<Vec<NaiveDate>> {
 fn span(import: &Import<'_>, days: &[NaiveDate]) -> Result<(NaiveDate, NaiveDate)> {
     let (first, last) = (days.iter().min().copied(), days.iter().max().copied());
     let (Some(from), Some(to)) = (import.from.or(first), import.to.or(last)) else {
-        return Err(bad(vec![fault("from", "must be sent with to: the file has no line that says a day")]));
+        return Err(bad(vec![FieldError::parameter(
+            "from",
+            "must be sent with to: the file has no line that says a day",
+        )]));
     };
     if from > to || first.is_some_and(|first| first < from) || last.is_some_and(|last| last > to) {
-        return Err(bad(vec![fault("from", "and to must hold all days of the file's lines")]));
+        return Err(bad(vec![FieldError::parameter("from", "and to must hold all days of the file's lines")]));
     }
     Ok((from, to))
 }

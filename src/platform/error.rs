@@ -157,8 +157,26 @@ pub enum Fault {
 }
 
 impl Error {
+    /// Of the body.
     pub fn field(field: impl Into<String>, wrong: impl Into<Wrong>) -> Self {
         Self::Invalid(vec![FieldError::new(field, wrong)])
+    }
+
+    /// Of the query or the path.
+    pub fn parameter(name: impl Into<String>, wrong: impl Into<Wrong>) -> Self {
+        Self::Invalid(vec![FieldError::parameter(name, wrong)])
+    }
+
+    /// What was found out as if it stood in the body, of a call whose query says it.
+    pub fn of_parameters(self) -> Self {
+        match self {
+            Self::Invalid(errors) => Self::Invalid(errors.into_iter().map(FieldError::of_parameter).collect()),
+            other => other,
+        }
+    }
+
+    pub fn header(name: impl Into<String>, wrong: impl Into<Wrong>) -> Self {
+        Self::Invalid(vec![FieldError::outside(name, wrong)])
     }
 
     pub fn internal(cause: impl Into<BoxError>) -> Self {

@@ -12,8 +12,8 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::identity::quota::Quota;
-use crate::platform::error::{Failure, FieldError};
-use crate::platform::http::{RequestId, Waits, json::is_json};
+use crate::platform::error::Failure;
+use crate::platform::http::{RequestId, Waits};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
@@ -32,8 +32,7 @@ pub async fn record(State(app): State<App>, mut request: Request, next: Next) ->
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let started = Instant::now();
     let span = tracing::info_span!("request", "request.id" = %id);
-    let (token, json) = (request.headers().contains_key(header::AUTHORIZATION), is_json(request.headers()));
-    let sent = Sent { id: &id, method: &method, token, json };
+    let sent = Sent { id: &id, token: request.headers().contains_key(header::AUTHORIZATION) };
     let response = next.run(request).instrument(span.clone()).await;
     let mut response = complete(&app, response, &sent);
     quota.write(response.headers_mut());
@@ -83,22 +82,13 @@ fn request_id(app: &App, request: &Request) -> String {
 /// What its answer must know of a request.
 struct Sent<'a> {
     id: &'a str,
-    method: &'a Method,
     /// Whether it came with a token.
     token: bool,
-    /// Whether it had a body of JSON.
-    json: bool,
 }
 
 fn complete(app: &App, mut response: Response, sent: &Sent<'_>) -> Response {
     if let Some(failure) = response.extensions().get::<Failure>() {
-        let mut problem = failure.problem.clone().placed(sent.id, &app.config.public_url);
-        let no_body = matches!(*sent.method, Method::GET | Method::HEAD | Method::DELETE) || !sent.json;
-        if no_body && problem.code == "invalid_request" {
-            // There is no body to point into: what is wrong is a parameter.
-            problem.errors = problem.errors.into_iter().map(FieldError::of_parameter).collect();
-        }
-        let body = problem.into_body();
+        let body = failure.problem.clone().placed(sent.id, &app.config.public_url).into_body();
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         *response.body_mut() = Body::from(body);
     }

@@ -64,7 +64,7 @@ async fn a_period_may_begin_before_there_was_time(db: PgPool) {
     let customer = t.customer().await;
     fill(&t, &customer, 30).await;
     for sort in ["updated_at", "-completed_at", "updated_at,-kind"] {
-        for from in ["-5000-01-01", "0001-01-01", "9999-12-31"] {
+        for from in ["0000-01-01", "0001-01-01", "9999-12-31"] {
             page(&t, &customer, &format!("from={from}&sort={sort}")).await;
         }
     }

@@ -243,11 +243,7 @@ async fn a_period_of_completions_has_what_was_completed_in_it_however_long_that_
         let answer = t.get(&customer, &format!("/v1/transactions?{query}")).await;
         assert_eq!((answer.status, &answer.body["errors"][0]["field"]), (StatusCode::BAD_REQUEST, &json!(field)));
     }
-    for odd in [
-        "completed_from=-262142-01-01",
-        "completed_to=%2B262141-12-31",
-        "completed_from=0001-01-01&completed_to=9999-12-31",
-    ] {
+    for odd in ["completed_from=0000-01-01", "completed_from=0001-01-01&completed_to=9999-12-31"] {
         assert_eq!(t.get(&customer, &format!("/v1/transactions?{odd}")).await.status, StatusCode::OK, "{odd}");
     }
     t.finish().await;

@@ -39,18 +39,16 @@ struct EventsQuery {
 
 impl EventsQuery {
     fn since(&self, headers: &HeaderMap) -> Result<Option<Since>> {
-        let sent = headers.get(LAST_EVENT_ID).map(|value| ("Last-Event-ID", value.to_str().unwrap_or("?")));
-        let asked = self.last_event_id.as_deref().map(|text| ("last_event_id", text));
+        let wrong = || Wrong::Format("must be the id of an event");
         // A browser that has heard no id sends an empty one.
-        let Some((field, text)) = sent.filter(|(_, text)| !text.is_empty()).or(asked) else { return Ok(None) };
-        // Also the one that does not count is looked at.
-        for (field, text) in sent.into_iter().filter(|(_, text)| !text.is_empty()).chain(asked) {
-            if Since::parse(text).is_none() {
-                return Err(Error::field(field, Wrong::Format("must be the id of an event")));
-            }
-        }
-        let since = Since::parse(text);
-        since.map(Some).ok_or_else(|| Error::field(field, Wrong::Format("must be the id of an event")))
+        let sent =
+            headers.get(LAST_EVENT_ID).map(|value| value.to_str().unwrap_or("?")).filter(|text| !text.is_empty());
+        let sent =
+            sent.map(|text| Since::parse(text).ok_or_else(|| Error::header("Last-Event-ID", wrong()))).transpose()?;
+        // Also where it does not count it is looked at.
+        let asked = self.last_event_id.as_deref();
+        let asked = asked.map(|text| Since::parse(text).ok_or_else(|| Error::parameter("last_event_id", wrong())));
+        Ok(sent.or(asked.transpose()?))
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn make(app: &App, who: Requester, request: Request) -> Result<
 
 /// Who made the link and what for; its id.
 pub(super) async fn follow(app: &App, origin: Origin, token: &str) -> Result<(Requester, Request, Uuid)> {
-    let wrong = || Error::field("token", "is not a link to an export, or its time is over: ask for a new one");
+    let wrong = || Error::parameter("token", "is not a link to an export, or its time is over: ask for a new one");
     let now = app.clock.now();
     let (id, content) = decrypt(app, token).filter(|(_, content)| now < content.expires_at).ok_or_else(wrong)?;
     let Content { user_id, session_id, all, request, .. } = content;

@@ -15,8 +15,9 @@ use crate::books::history::{FilterQuery, Scope, StaffQuery};
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
 use crate::money::transactions::NewMetadata;
+use crate::platform::error::{Error, Result};
 use crate::platform::http::{Json, Query, download::streamed, located};
-use crate::platform::{error::Result, permissions::TransactionsRead, problems::Problems};
+use crate::platform::{permissions::TransactionsRead, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -121,7 +122,7 @@ impl From<Staff<TransactionsRead>> for Requester {
 
 /// The file; its name is made of what is ours.
 async fn file(app: &App, who: Requester, request: &Request, link: Option<Uuid>) -> Result<Response> {
-    let wanted = Wanted::read(app, who.scope, request).await?;
+    let wanted = Wanted::read(app, who.scope, request).await.map_err(Error::of_parameters)?;
     let format = wanted.format;
     let name = format!("transactions-{}.{}", app.clock.now().format("%Y%m%dT%H%M%SZ"), format.name());
     let bytes = stream::begin(app, who, wanted, link).await?;

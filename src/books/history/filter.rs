@@ -1,6 +1,8 @@
 //! What a list is narrowed to and in which order it is told: [`FilterQuery`] as a caller writes it, [`Filter`] and [`Sort`] as
 //! they are believed. Lists and exports take the same, so that both show the same rows in the same order.
 
+use std::str::FromStr;
+
 use ledger::Currency;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -9,8 +11,8 @@ use uuid::Uuid;
 use super::sort::Sort;
 use crate::money::transactions::{Kind, Metadata, NewMetadata, ShownState, State};
 use crate::platform::error::Wrong;
-use crate::platform::http::{Fields, fields::storable};
-use crate::platform::{clock::DateTime, zone::Zone};
+use crate::platform::http::Fields;
+use crate::platform::{clock::DateTime, text_enum::NotOneOf, zone::Zone};
 
 const REFERENCE_CHARS_MAX: usize = 255;
 const Q_CHARS_MAX: usize = 100;
@@ -244,17 +246,17 @@ impl Filter {
 impl FilterQuery {
     /// What is wrong goes to `fields`; the answer counts only if nothing is.
     pub fn parse(&self, fields: &mut Fields, scope: Scope) -> (Filter, Sort) {
-        let shown = list(fields, "state", self.state.as_deref(), ShownState::parse);
+        let shown: Vec<ShownState> = list(fields, "state", self.state.as_deref());
         let zone = self.zone(fields);
         let filter = Filter {
-            kinds: list(fields, "kind", self.kind.as_deref(), Kind::parse),
+            kinds: list(fields, "kind", self.kind.as_deref()),
             states: shown.iter().filter_map(|shown| State::parse(shown.name())).collect(),
             under_review: shown.contains(&ShownState::UnderReview),
             currency: self.currency.as_deref().and_then(|code| currency(fields, code)),
             amount_min: self.amount_min.as_deref().and_then(|text| amount(fields, "amount_min", text)),
             amount_max: self.amount_max.as_deref().and_then(|text| amount(fields, "amount_max", text)),
-            from: self.from.as_deref().and_then(|text| fields.moment_in("from", text, zone)),
-            to: self.to.as_deref().and_then(|text| fields.moment_in("to", text, zone)),
+            from: moment(fields, "from", self.from.as_deref(), zone),
+            to: moment(fields, "to", self.to.as_deref(), zone),
             completed_from: moment(fields, "completed_from", self.completed_from.as_deref(), zone),
             completed_to: moment(fields, "completed_to", self.completed_to.as_deref(), zone),
             reference: self.reference.as_deref().map(|text| reference(fields, text)),
@@ -272,8 +274,8 @@ impl FilterQuery {
         if filter.completed_from.zip(filter.completed_to).is_some_and(|(from, to)| from > to) {
             fields.wrong("completed_to", Wrong::Conflict("completed_from", "must not be before completed_from"));
         }
-        let sort = Sort::parse(self.sort.as_deref()).unwrap_or_else(|message| {
-            fields.wrong("sort", message);
+        let sort = Sort::parse(self.sort.as_deref()).unwrap_or_else(|wrong| {
+            fields.wrong("sort", wrong);
             Sort::default()
         });
         (filter, sort)
@@ -301,19 +303,18 @@ impl StaffQuery {
 }
 
 /// Names with commas, each once.
-fn list<T: PartialEq>(
+fn list<T: PartialEq + FromStr<Err = NotOneOf>>(
     fields: &mut Fields,
     field: &'static str,
     text: Option<&str>,
-    parse: impl Fn(&str) -> Option<T>,
 ) -> Vec<T> {
     let mut values = Vec::new();
     for name in text.into_iter().flat_map(|text| text.split(',')) {
-        match parse(name.trim()) {
-            Some(value) if !values.contains(&value) => values.push(value),
-            Some(_) => {}
-            None => {
-                fields.wrong(field, format!("holds something that is not a {field} of a transaction"));
+        match name.trim().parse() {
+            Ok(value) if !values.contains(&value) => values.push(value),
+            Ok(_) => {}
+            Err(words) => {
+                fields.wrong(field, words);
                 break;
             }
         }
@@ -330,7 +331,7 @@ fn currency(fields: &mut Fields, code: &str) -> Option<&'static str> {
 }
 
 fn moment(fields: &mut Fields, field: &'static str, text: Option<&str>, zone: Zone) -> Option<DateTime> {
-    fields.moment_in(field, text?, zone).map(storable)
+    fields.moment_in(field, text?, zone)
 }
 
 fn amount(fields: &mut Fields, field: &'static str, text: &str) -> Option<i64> {

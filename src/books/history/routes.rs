@@ -66,7 +66,7 @@ struct WaitQuery {
 
 impl WaitQuery {
     fn parse(&self) -> Result<Option<Wanted>> {
-        let mut fields = Fields::default();
+        let mut fields = Fields::of_query();
         let (Some(wait), Some(states)) = (&self.wait, &self.state_not) else {
             match (&self.wait, &self.state_not) {
                 (None, Some(_)) => fields.wrong("wait", Wrong::Required),
@@ -197,7 +197,7 @@ fn links(
     responses((status = 200, body = Page<TransactionView>, headers(("Link" = String, description = "`first`, `prev`, `next`"))),
         (status = 422, description = "`query_too_broad`"), Problems))]
 async fn list(State(app): State<App>, caller: Caller, Query(query): Query<OwnQuery>) -> Result<impl IntoResponse> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let (filter, sort) = query.filter.parse(&mut fields, Scope::Own(caller.user_id));
     let (paging, counts) = (query.paging.parse(&mut fields), query.paging.counts(&mut fields));
     fields.finish()?;
@@ -219,7 +219,7 @@ async fn list_all(
     staff: Staff<TransactionsRead>,
     Query(query): Query<AllQuery>,
 ) -> Result<impl IntoResponse> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let (mut filter, sort) = query.filter.parse(&mut fields, Scope::All);
     query.staff.narrow(&mut fields, &mut filter);
     let (paging, counts) = (query.paging.parse(&mut fields), query.paging.counts(&mut fields));

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::money::transactions::Transaction;
 use crate::platform::clock::DateTime;
+use crate::platform::error::Wrong;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Column {
@@ -39,6 +40,11 @@ const COLUMNS: [(&str, Column); 6] = [
     ("kind", Column::Kind),
     ("state", Column::State),
 ];
+
+/// What an order is written of, with commas.
+fn words() -> Vec<String> {
+    COLUMNS.iter().flat_map(|(name, _)| [(*name).to_owned(), format!("-{name}")]).collect()
+}
 
 /// A total order of transactions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -98,7 +104,7 @@ impl Direction {
 
 impl Sort {
     /// `None` is the default order; an error is what is wrong with it.
-    pub fn parse(text: Option<&str>) -> Result<Self, &'static str> {
+    pub fn parse(text: Option<&str>) -> Result<Self, Wrong> {
         let Some(text) = text else { return Ok(Self::default()) };
         let mut chosen: Vec<(Column, Direction)> = Vec::new();
         for word in text.split(',').map(str::trim) {
@@ -107,11 +113,9 @@ impl Sort {
                 None => (word, Direction::Ascending),
             };
             let column = COLUMNS.iter().find(|(known, _)| *known == name).map(|(_, column)| *column);
-            let column = column.ok_or(
-                "must be columns with commas, each with or without -: created_at, updated_at, completed_at, amount, kind, state",
-            )?;
+            let column = column.ok_or_else(|| Wrong::OneOf(words()))?;
             if chosen.iter().any(|(before, _)| *before == column) {
-                return Err("names a column twice");
+                return Err("names a column twice".into());
             }
             chosen.push((column, direction));
         }

@@ -48,7 +48,7 @@ async fn export(
     _staff: Staff<JournalsRead>,
     Query(query): Query<ExportQuery>,
 ) -> Result<Response> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let kind = fields.word("kind", query.kind.as_deref());
     let state = fields.word("state", query.state.as_deref());
     fields.finish()?;

@@ -80,7 +80,7 @@ async fn find(
     staff: Staff<SearchAll>,
     Query(query): Query<SearchQuery>,
 ) -> Result<Json<Page<HitView>>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let text = fields.search("q", &query.q, 1..=Q_CHARS_MAX);
     fields.finish()?;
     let hits = super::find(&app, &text, staff.has::<AuditRead>()).await?;

@@ -61,7 +61,7 @@ text_enum! {
 
 impl StatementQuery {
     fn parse(self, app: &App, user_id: Uuid) -> Result<(Request, Format)> {
-        let (mut fields, now) = (Fields::default(), app.clock.now());
+        let (mut fields, now) = (Fields::of_query(), app.clock.now());
         let currency = fields.take(app.currency(&self.currency));
         let zone = fields.zone("tz", self.tz.as_deref());
         let from = fields.moment_in("from", &self.from, zone);

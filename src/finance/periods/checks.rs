@@ -34,7 +34,7 @@ pub(super) async fn pass(app: &App, db: &mut PgConnection, span: &Span, accepts:
         return Err(missing("month", "is not over yet"));
     }
     let mut lacks = Vec::new();
-    let mut lack = |field: &str, message: String| lacks.push(FieldError::new(field, message));
+    let mut lack = |field: &str, message: String| lacks.push(FieldError::outside(field, message));
     let last = store::last_closed(&mut *db).await?;
     match last.as_ref().map(|last| Month::of(last.month)) {
         Some(last) if last.next() != span.month => {

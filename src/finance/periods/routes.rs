@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::finance::trial_balance::routes::{Format, csv, json};
 use crate::identity::staff::Staff;
 use crate::money::approvals::SubjectHash;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::{Asked, Fields, Json, Page, Path, Query, download::Parts};
 use crate::platform::permissions::{PeriodsApprove, PeriodsClose, PeriodsRead};
 use crate::platform::problems::Problems;
@@ -85,10 +85,10 @@ async fn close(
     let mut fields = Fields::default();
     let month = Month::parse(&body.month);
     if month.is_none() {
-        fields.wrong("month", "must be a month as in 2026-03");
+        fields.wrong("month", Wrong::Format("must be a month as in 2026-03"));
     }
     if body.accepts.len() > ACCEPTS_MAX {
-        fields.wrong("accepts", format!("must name at most {ACCEPTS_MAX}"));
+        fields.wrong("accepts", Wrong::Length(0, ACCEPTS_MAX, "items"));
     }
     let month = fields.finish_with(month)?;
     let maker = Person { id: staff.user_id, actor: staff.actor };
@@ -120,7 +120,7 @@ async fn approve(
 ) -> Result<Json<PeriodView>> {
     let month = month(&asked)?;
     let seen = SubjectHash::parse(&body.pack_sha256);
-    let seen = seen.ok_or_else(|| Error::field("pack_sha256", "must have 64 hexadecimal digits"))?;
+    let seen = seen.ok_or_else(|| Error::field("pack_sha256", Wrong::Format("must have 64 hexadecimal digits")))?;
     let checker = Person { id: staff.user_id, actor: staff.actor };
     Ok(Json(super::approve(&app, checker, month, seen).await?.into()))
 }
@@ -149,7 +149,7 @@ async fn pack(
     Query(query): Query<PackQuery>,
     asked: Asked,
 ) -> Result<Response> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let report = fields.word("report", Some(&query.report));
     let format = fields.word("format", query.format.as_deref());
     let report: Report = fields.finish_with(report)?;

@@ -28,7 +28,7 @@ use super::found::{BreakType, Found, Heals, Owner, Part, Severity, Window};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::clock::DateTime;
-use crate::platform::error::{Error, Reason, Result};
+use crate::platform::error::{Error, FieldError, Reason, Result, Wrong};
 use crate::platform::text_enum::text_enum;
 
 pub use store::{Filter, Note};
@@ -312,10 +312,8 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
     let named = journal_id.is_some() || adjustment_id.is_some();
     let is_money = *code == Code::Booked || (*code == Code::OurError && known.difference().unwrap_or(0) != 0);
     if is_money && !named {
-        return Err(Error::field(
-            "journal_id",
-            "must name the finished journal, or adjustment_id the finished correction",
-        ));
+        let told = "must name the finished journal, or adjustment_id the finished correction";
+        return Err(Error::Invalid(vec![FieldError::new("journal_id", Wrong::Required).saying(told)]));
     }
     if named && !store::is_booked(&mut *tx, *journal_id, *adjustment_id).await? {
         return Err(Error::field("journal_id", "must be a journal, or adjustment_id a correction, that is completed"));

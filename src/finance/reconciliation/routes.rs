@@ -18,8 +18,7 @@ use super::run::{Run, RunKind, RunState};
 use super::runs;
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::error::{Error, Result};
-use crate::platform::http::fields::storable;
+use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
 use crate::platform::permissions::{ReconciliationRead, ReconciliationResolve, ReconciliationRun};
 use crate::platform::{clock::DateTime, problems::Problems, text_enum::text_enum};
@@ -312,7 +311,7 @@ async fn list_runs(
     _staff: Staff<ReconciliationRead>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<RunView>>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
     let rows = runs::list(&app, before, limit).await?;
@@ -332,9 +331,9 @@ async fn start(
 ) -> Result<impl IntoResponse> {
     let mut fields = Fields::default();
     let kind: Option<NewKind> = fields.word("kind", Some(&body.kind));
-    let since = body.since.as_deref().and_then(|time| fields.moment("since", time)).map(storable);
+    let since = body.since.as_deref().and_then(|time| fields.moment("since", time));
     if since.is_some() && kind.is_some_and(|kind| kind != NewKind::Manual) {
-        fields.wrong("since", "is only for a manual run");
+        fields.wrong("since", Wrong::Conflict("kind", "is only for a manual run"));
     } else if since.is_some_and(|since| since > app.clock.now()) {
         fields.wrong("since", "has not come yet");
     }
@@ -363,7 +362,7 @@ async fn show_run(
     Path(id): Path<Uuid>,
     Query(query): Query<FormatQuery>,
 ) -> Result<Response> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let format = fields.word("format", query.format.as_deref()).unwrap_or(Format::Json);
     fields.finish()?;
     let run = runs::find(&app, id).await?;
@@ -390,13 +389,13 @@ async fn list_breaks(
     _staff: Staff<ReconciliationRead>,
     Query(query): Query<BreakQuery>,
 ) -> Result<Json<Page<BreakView>>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let state = fields.word("state", query.state.as_deref());
     let kind = fields.word("type", query.kind.as_deref());
     let severity = fields.word("severity", query.severity.as_deref());
     let owner = fields.word("owner", query.owner.as_deref());
     if query.min_age.is_some_and(|days| !(0..=AGE_DAYS_MAX).contains(&days)) {
-        fields.wrong("min_age", format!("must be between 0 and {AGE_DAYS_MAX}"));
+        fields.wrong("min_age", Wrong::Between(0, AGE_DAYS_MAX));
     }
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
@@ -471,7 +470,7 @@ async fn resolve(
     let code = fields.word("code", Some(&body.code));
     let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
     if body.journal_id.is_some() && body.adjustment_id.is_some() {
-        fields.wrong("adjustment_id", "must not be given with journal_id");
+        fields.wrong("adjustment_id", Wrong::Conflict("journal_id", "must not be given with journal_id"));
     }
     let code: Code = fields.finish_with(code)?;
     let resolution = Resolution { code, note, journal_id: body.journal_id, adjustment_id: body.adjustment_id };

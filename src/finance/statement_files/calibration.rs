@@ -53,7 +53,7 @@ pub(super) fn settle(
         (0, proofs) if proofs >= needed => Some(Unit::Minor),
         _ => None,
     };
-    let fault = |message: String| Err(FieldError::new("unit", message));
+    let fault = |message: String| Err(FieldError::parameter("unit", message));
     let usable = |unit: Unit| match possible(unit) {
         true => Ok(Some(unit)),
         false => fault(format!("cannot be {}: a sum would be no whole number of cents", unit.name())),

@@ -180,13 +180,13 @@ struct Faults(Vec<FieldError>);
 impl Faults {
     fn add(&mut self, line: usize, column: &str, message: &str) {
         if self.0.len() < FAULTS_MAX {
-            self.0.push(FieldError::new(format!("line {line}, {column}"), message));
+            self.0.push(FieldError::outside(format!("line {line}, {column}"), message));
         }
     }
 }
 
 fn unusable(field: &str, message: impl Into<String>) -> Error {
-    Error::BadStatement(vec![FieldError::new(field, message.into())])
+    Error::BadStatement(vec![FieldError::outside(field, message.into())])
 }
 
 /// `currency` is the file's where its lines do not say it.

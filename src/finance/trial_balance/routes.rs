@@ -10,7 +10,7 @@ use super::TrialBalance;
 use crate::app::App;
 use crate::finance::days;
 use crate::identity::staff::Staff;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::{Asked, Download, Fields, Query, download::Parts};
 use crate::platform::{permissions::PeriodsRead, problems::Problems, text_enum::text_enum};
 
@@ -52,11 +52,11 @@ async fn trial_balance(
     Query(query): Query<DayQuery>,
     asked: Asked,
 ) -> Result<Response> {
-    let (mut fields, today) = (Fields::default(), days::today(&app).await?);
+    let (mut fields, today) = (Fields::of_query(), days::today(&app).await?);
     let currency = fields.take(app.currency(&query.currency));
     let day = query.day.as_deref().map_or(Some(today), days::parse);
     match day {
-        None => fields.wrong("day", days::NO_DAY),
+        None => fields.wrong("day", Wrong::Format(days::NO_DAY)),
         Some(day) if day > today => fields.wrong("day", "has not come yet"),
         Some(_) => {}
     }

@@ -29,6 +29,7 @@ use super::{Actor, Entry, Verdict, record, seal};
 use crate::app::App;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{BoxError, Error, Result, Wrong};
+use crate::platform::http::fields;
 
 /// Links of one statement.
 const BATCH: i64 = 1_000;
@@ -48,8 +49,8 @@ impl FromStr for Month {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let date = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").ok().filter(|_| text.len() == 7);
-        let wrong = || Error::field("month", Wrong::Format("must be a month as in 2026-03"));
+        let date = fields::day(&format!("{text}-01"));
+        let wrong = || Error::parameter("month", Wrong::Format("must be a month as in 2026-03"));
         date.filter(|_| text.starts_with("20")).map(Self).ok_or_else(wrong)
     }
 }
@@ -201,7 +202,7 @@ enum Stage {
 pub async fn begin(app: &App, actor: &Actor, month: &Month) -> Result<Pack> {
     let (from, to) = month.times();
     if app.clock.now() < to {
-        return Err(Error::field("month", "is not over yet"));
+        return Err(Error::parameter("month", "is not over yet"));
     }
     let turn = MAKING.try_acquire().map_err(|_| Error::TooMany { retry_after_secs: RETRY_SECS })?;
     while seal(app).await? {}

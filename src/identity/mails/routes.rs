@@ -36,7 +36,7 @@ struct MailQuery {
 
 impl MailQuery {
     fn parse(self) -> Result<Filter> {
-        let mut fields = Fields::default();
+        let mut fields = Fields::of_query();
         let state = fields.word("state", self.state.as_deref());
         let before = page::cursor(&mut fields, self.cursor.as_deref());
         let limit = page::limit(&mut fields, self.limit);

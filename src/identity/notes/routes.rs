@@ -65,7 +65,7 @@ async fn list(
     Path(id): Path<Uuid>,
     Query(query): Query<NoteQuery>,
 ) -> Result<Json<Page<NoteView>>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
     let notes = super::list(&app, &Filter { user_id: id, before, limit }).await?;

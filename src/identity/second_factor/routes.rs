@@ -13,9 +13,11 @@ use crate::app::App;
 use crate::identity::caller::Caller;
 use crate::identity::{staff::Staff, totp};
 use crate::platform::clock::DateTime;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, FieldError, Result, Wrong};
 use crate::platform::http::{Json, Path, located};
 use crate::platform::{permissions::UsersResetTotp, problems::Problems};
+
+const ONE_OF_THEM: &str = "or password must be given, one of them";
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -101,7 +103,10 @@ impl StepUpBody {
         match (self.password, self.totp_code) {
             (Some(password), None) => Ok(Shown::Password(password)),
             (None, Some(code)) => Ok(Shown::Code(code)),
-            _ => Err(Error::field("totp_code", "or password must be given, one of them")),
+            (None, None) => {
+                Err(Error::Invalid(vec![FieldError::new("totp_code", Wrong::Required).saying(ONE_OF_THEM)]))
+            }
+            (Some(_), Some(_)) => Err(Error::field("totp_code", Wrong::Conflict("password", ONE_OF_THEM))),
         }
     }
 }

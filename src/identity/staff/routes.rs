@@ -15,7 +15,7 @@ use crate::identity::audit::pack::{self, Month};
 use crate::identity::audit::{self, Filter, Row};
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::{Fields, Json, Page, Path, Query, fields::storable, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{AuditExport, AuditRead};
 use crate::platform::problems::Problems;
 
@@ -59,14 +59,14 @@ struct AuditQuery {
 
 impl AuditQuery {
     fn parse(self) -> Result<Filter> {
-        let mut fields = Fields::default();
+        let mut fields = Fields::of_query();
         let email = self.actor_email.map(|text| fields.search("actor_email", &text, 1..=254).to_lowercase());
         let request_id = self.request_id.map(|text| fields.search("request_id", &text, 1..=64));
         let mut word = |name, value: Option<String>| value.map(|text| fields.search(name, &text, 1..=255));
         let (actor, action) = (word("actor", self.actor), word("action", self.action));
         let (object_kind, object_id) = (word("object_kind", self.object_kind), word("object_id", self.object_id));
-        let from = self.from.and_then(|text| fields.moment("from", &text)).map(storable);
-        let to = self.to.and_then(|text| fields.moment("to", &text)).map(storable);
+        let from = self.from.and_then(|text| fields.moment("from", &text));
+        let to = self.to.and_then(|text| fields.moment("to", &text));
         let (before, limit) = page::range(&mut fields, self.cursor.as_deref(), self.limit);
         fields.finish()?;
         Ok(Filter { actor, action, object_kind, object_id, actor_email: email, request_id, from, to, before, limit })

@@ -110,7 +110,7 @@ struct ListQuery {
 
 impl ListQuery {
     fn parse(self) -> Result<Filter> {
-        let mut fields = Fields::default();
+        let mut fields = Fields::of_query();
         let (before, limit) = page::range(&mut fields, self.cursor.as_deref(), self.limit);
         let email = self.email.map(|text| fields.search("email", &text, 1..=EMAIL_PREFIX_CHARS_MAX).to_lowercase());
         let role = fields.word::<Role>("role", self.role.as_deref());

@@ -15,9 +15,10 @@ use crate::money::approvals::routes::{decision_bodies, take_of};
 use crate::money::approvals::{self, Approval};
 use crate::money::transactions::routes::{FailureView, parse_amount};
 use crate::money::transactions::{FailureReason, State};
+use crate::platform::error::{Result, Wrong};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, located, page, replayed};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, AdjustmentsRead};
-use crate::platform::{clock::DateTime, error::Result, problems::Problems};
+use crate::platform::{clock::DateTime, problems::Problems};
 
 const REASON_CHARS_MAX: usize = 500;
 
@@ -63,9 +64,10 @@ impl NewAdjustmentBody {
         let reason = fields.text("reason", &self.reason, 1..=REASON_CHARS_MAX);
         let clears = counterpart == Some(Counterpart::Suspense) && direction == Some(Direction::Credit);
         if clears && self.item_id.is_none() {
-            fields.wrong("item_id", "must name the item in suspense that is cleared");
+            fields.say("item_id", Wrong::Required, "must name the item in suspense that is cleared");
         } else if !clears && self.item_id.is_some() && counterpart.is_some() && direction.is_some() {
-            fields.wrong("item_id", "is only for what suspense credits to the customer");
+            fields
+                .wrong("item_id", Wrong::Conflict("counterpart", "is only for what suspense credits to the customer"));
         }
         let ((direction, amount), counterpart) = fields.finish_with(direction.zip(amount).zip(counterpart))?;
         let (user_id, item_id, about_id) = (self.user_id, self.item_id, self.transaction_id);
@@ -169,7 +171,7 @@ async fn list(
     _staff: Staff<AdjustmentsRead>,
     Query(query): Query<AdjustmentQuery>,
 ) -> Result<Json<Page<AdjustmentView>>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let state = fields.word("state", query.state.as_deref());
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;

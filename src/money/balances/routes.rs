@@ -107,7 +107,7 @@ async fn balances(
     caller: Caller,
     Query(query): Query<BalanceQuery>,
 ) -> Result<Json<BalanceList>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let include = fields.word::<Include>("include", query.include.as_deref());
     fields.finish()?;
     let mut views = Vec::new();

@@ -17,9 +17,12 @@ use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, parse_note, take_of};
 use crate::money::approvals::{self, Approval};
 use crate::money::transactions::routes::parse_amount;
-use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, json, located, page, replayed};
+use crate::platform::error::{Result, Wrong};
+use crate::platform::http::{
+    Fields, IdempotencyKey, Json, Page, Path, Query, fields, json::Object, located, page, replayed,
+};
 use crate::platform::permissions::{HeldResolve, JournalsApprove, JournalsCreate, JournalsRead};
-use crate::platform::{clock::DateTime, error::Result, problems::Problems};
+use crate::platform::{clock::DateTime, problems::Problems};
 
 const TEXT_CHARS_MAX: usize = 500;
 const REFERENCE_CHARS_MAX: usize = 255;
@@ -72,9 +75,8 @@ struct NewJournalBody {
     user_id: Option<Uuid>,
     /// Of a `suspense_return` or `suspense_release`: what is cleared. See `/v1/admin/suspense-items`.
     item_id: Option<Uuid>,
-    #[serde(default, deserialize_with = "json::object")]
-    #[schema(value_type = EvidenceBody, required = true)]
-    evidence: Option<EvidenceBody>,
+    #[schema(value_type = EvidenceBody)]
+    evidence: Object<EvidenceBody>,
     /// Why; the checker approves it too. No personal data.
     #[schema(min_length = 1, max_length = 500)]
     reason: String,
@@ -90,13 +92,7 @@ impl NewJournalBody {
         if let Some(kind) = kind {
             self.check_names(&mut fields, kind, account);
         }
-        let evidence = match &self.evidence {
-            Some(evidence) => evidence.parse(app, &mut fields, kind),
-            None => {
-                fields.wrong("evidence", "is required");
-                None
-            }
-        };
+        let evidence = self.evidence.0.parse(app, &mut fields, kind);
         let ((kind, amount), evidence) = fields.finish_with(kind.zip(amount).zip(evidence))?;
         let (user_id, item_id) = (self.user_id, self.item_id);
         Ok(NewJournal { kind, amount, account, user_id, item_id, evidence, reason })
@@ -106,23 +102,28 @@ impl NewJournalBody {
     fn check_names(&self, fields: &mut Fields, kind: Kind, account: Option<OpenAccount>) {
         let Facts { accounts, credit, .. } = kind.facts();
         let said = account.is_some_and(|account| accounts.contains(&account));
-        let others = || {
-            let names: Vec<_> = accounts.iter().map(|account| account.name()).collect();
-            format!("must be {} for {}", names.join(" or "), kind.name())
+        let names: Vec<_> = accounts.iter().map(|account| account.name().to_owned()).collect();
+        let others = format!("must be {} for {}", names.join(" or "), kind.name());
+        let not_for_it = || (Wrong::Conflict("kind", ""), format!("is not for {}", kind.name()));
+        let wrong = match (accounts.is_empty(), &self.account) {
+            (true, Some(_)) => Some(not_for_it()),
+            (false, None) => Some((Wrong::Required, others)),
+            (false, Some(_)) if account.is_some() && !said => Some((Wrong::OneOf(names), others)),
+            _ => None,
         };
-        match (accounts.is_empty(), &self.account) {
-            (true, Some(_)) => fields.wrong("account", format!("is not for {}", kind.name())),
-            (false, None) => fields.wrong("account", others()),
-            (false, Some(_)) if account.is_some() && !said => fields.wrong("account", others()),
-            _ => {}
+        if let Some((wrong, told)) = wrong {
+            fields.say("account", wrong, told);
         }
         for (field, named, needed) in [
             ("user_id", self.user_id.is_some(), credit == Side::Receivable),
             ("item_id", self.item_id.is_some(), kind.clears_suspense()),
         ] {
             match (named, needed) {
-                (false, true) => fields.wrong(field, format!("is required for {}", kind.name())),
-                (true, false) => fields.wrong(field, format!("is not for {}", kind.name())),
+                (false, true) => fields.say(field, Wrong::Required, format!("is required for {}", kind.name())),
+                (true, false) => {
+                    let (wrong, told) = not_for_it();
+                    fields.say(field, wrong, told);
+                }
                 _ => {}
             }
         }
@@ -135,12 +136,13 @@ impl EvidenceBody {
         if let Some((of, kind)) = of.zip(kind)
             && !of.facts().evidence.contains(&kind)
         {
-            let names: Vec<_> = of.facts().evidence.iter().map(|kind| kind.name()).collect();
-            fields.wrong("evidence.kind", format!("must be {} for {}", names.join(" or "), of.name()));
+            let names: Vec<_> = of.facts().evidence.iter().map(|kind| kind.name().to_owned()).collect();
+            let told = format!("must be {} for {}", names.join(" or "), of.name());
+            fields.say("evidence.kind", Wrong::OneOf(names), told);
         }
         let reference = fields.text("evidence.reference", &self.reference, 1..=REFERENCE_CHARS_MAX);
         if kind == Some(EvidenceKind::ProviderObject) && reference.parse::<Uuid>().is_err() {
-            fields.wrong("evidence.reference", "must be the id of Revio's object");
+            fields.wrong("evidence.reference", Wrong::Format("must be the id of Revio's object"));
         }
         let sha256 = parse_sha256(fields, "evidence.sha256", &self.sha256);
         let date = parse_day(app, fields, "evidence.date", &self.date);
@@ -154,7 +156,7 @@ fn parse_sha256(fields: &mut Fields, field: &'static str, text: &str) -> Option<
     match hex::decode_to_slice(text, &mut bytes) {
         Ok(()) => Some(bytes),
         Err(_) => {
-            fields.wrong(field, "must have 64 hexadecimal digits");
+            fields.wrong(field, Wrong::Format("must have 64 hexadecimal digits"));
             None
         }
     }
@@ -163,9 +165,9 @@ fn parse_sha256(fields: &mut Fields, field: &'static str, text: &str) -> Option<
 /// A day on which it may have been so somewhere in the world.
 fn parse_day(app: &App, fields: &mut Fields, field: &'static str, text: &str) -> Option<NaiveDate> {
     let today = (app.clock.now() + TimeDelta::hours(14)).date_naive();
-    let day = text.parse::<NaiveDate>().ok().filter(|day| (FIRST_DAY..=today).contains(day));
+    let day = fields::day(text).filter(|day| (FIRST_DAY..=today).contains(day));
     if day.is_none() {
-        fields.wrong(field, "must be a date as in 2026-03-01, and not to come");
+        fields.wrong(field, Wrong::Format("must be a date as in 2026-03-01, and not to come"));
     }
     day
 }
@@ -340,7 +342,7 @@ async fn list(
     _staff: Staff<JournalsRead>,
     Query(query): Query<JournalQuery>,
 ) -> Result<Json<Page<JournalView>>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let kind = fields.word("kind", query.kind.as_deref());
     let state = fields.word("state", query.state.as_deref());
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);

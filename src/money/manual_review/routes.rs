@@ -15,7 +15,6 @@ use crate::money::transactions::{
     routes::{HoldView, TransactionView},
 };
 use crate::platform::error::{Error, Result};
-use crate::platform::http::fields::storable;
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{HeldRead, HeldResolve};
 use crate::platform::{clock::DateTime, problems::Problems, text_enum::text_enum};
@@ -98,12 +97,12 @@ async fn list(
     _staff: Staff<HeldRead>,
     Query(query): Query<HeldQuery>,
 ) -> Result<Json<Page<HeldView>>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let kind = fields.word("kind", query.kind.as_deref());
     let code = fields.word("code", query.code.as_deref());
     let (from, to) = (
-        query.from.as_deref().and_then(|time| fields.moment("from", time)).map(storable),
-        query.to.as_deref().and_then(|time| fields.moment("to", time)).map(storable),
+        query.from.as_deref().and_then(|time| fields.moment("from", time)),
+        query.to.as_deref().and_then(|time| fields.moment("to", time)),
     );
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
@@ -205,8 +204,8 @@ async fn resolve_many(
     let code = fields.word("code", Some(&body.code));
     let kind = fields.word("kind", body.kind.as_deref());
     let (from, to) = (
-        body.from.as_deref().and_then(|time| fields.moment("from", time)).map(storable),
-        body.to.as_deref().and_then(|time| fields.moment("to", time)).map(storable),
+        body.from.as_deref().and_then(|time| fields.moment("from", time)),
+        body.to.as_deref().and_then(|time| fields.moment("to", time)),
     );
     let note = parse_note(&mut fields, &body.note);
     let limit = page::limit(&mut fields, Some(body.limit.unwrap_or(page::LIMIT_MAX)));

@@ -11,8 +11,8 @@ use crate::app::App;
 use crate::identity::caller::Caller;
 use crate::identity::users::routes::{NAME_CHARS_MAX, UserView};
 use crate::money::restrictions::{Kind, Restriction};
-use crate::platform::error::{Error, FieldError, Result, Wrong};
-use crate::platform::http::{Fields, Json, json};
+use crate::platform::error::{Result, Wrong};
+use crate::platform::http::{Fields, Json, json::Object};
 use crate::platform::{clock::DateTime, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -78,8 +78,8 @@ struct MyChange {
     /// The present one; with `full_name`.
     #[schema(value_type = Option<String>, format = Password)]
     password: Option<SecretString>,
-    #[serde(default, deserialize_with = "json::object")]
-    notifications: Option<NotificationsChange>,
+    #[schema(value_type = Option<NotificationsChange>)]
+    notifications: Option<Object<NotificationsChange>>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -96,13 +96,12 @@ impl MyChange {
         let mut fields = Fields::default();
         let full_name = self.full_name.map(|name| fields.text("full_name", &name, 1..=NAME_CHARS_MAX));
         if full_name.is_some() && self.password.is_none() {
-            let message = "must be given with full_name".to_owned();
-            let missing = FieldError { message, ..FieldError::new("password", Wrong::Required) };
-            fields.take::<()>(Err(Error::Invalid(vec![missing])));
+            fields.say("password", Wrong::Required, "must be given with full_name");
         }
         fields.finish()?;
         let name = full_name.zip(self.password).map(|(full_name, password)| NewName { full_name, password });
-        let notifications = self.notifications.map_or((None, None), |wanted| (wanted.deposits, wanted.withdrawals));
+        let notifications =
+            self.notifications.map_or((None, None), |Object(wanted)| (wanted.deposits, wanted.withdrawals));
         Ok(Change { name, notifications })
     }
 }

@@ -49,7 +49,7 @@ struct RestrictionQuery {
 
 impl RestrictionQuery {
     fn parse(self) -> Result<Filter> {
-        let mut fields = Fields::default();
+        let mut fields = Fields::of_query();
         let state = fields.word("state", self.state.as_deref());
         let (before, limit) = page::range(&mut fields, self.cursor.as_deref(), self.limit);
         fields.finish()?;

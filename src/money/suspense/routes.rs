@@ -90,7 +90,7 @@ async fn list(
     _staff: Staff<AdjustmentsRead>,
     Query(query): Query<ItemQuery>,
 ) -> Result<Json<Page<SuspenseItemView>>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let state: Option<ItemState> = fields.word("state", query.state.as_deref());
     let currency = query.currency.as_deref().and_then(|code| fields.take(app.currency(code)));
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);

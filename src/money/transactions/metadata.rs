@@ -13,7 +13,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::platform::error::{Error, FieldError, Wrong};
+use crate::platform::error::{FieldError, Wrong};
 use crate::platform::http::{Fields, json::deep_object};
 
 pub const KEYS_MAX: usize = 20;
@@ -81,7 +81,7 @@ impl NewMetadata {
                 _ => Some(Wrong::Type("a text")),
             };
             if let Some(wrong) = wrong {
-                fields.take::<()>(Err(Error::Invalid(vec![error_at(key, wrong)])));
+                fields.add(error_at(key, wrong));
             }
         }
         Metadata(metadata)
@@ -100,8 +100,7 @@ fn error_at(key: &str, wrong: Wrong) -> FieldError {
     } else {
         key.into()
     };
-    let pointer = format!("#/metadata/{}", key.replace('~', "~0").replace('/', "~1"));
-    FieldError { pointer: Some(pointer), ..FieldError::new(format!("metadata[{key}]"), wrong) }
+    FieldError::at(format!("metadata[{key}]"), &["metadata", &*key], wrong)
 }
 
 impl<'de> Deserialize<'de> for NewMetadata {
@@ -167,6 +166,7 @@ impl ToSchema for NewMetadata {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::error::Error;
 
     fn told(json: &str) -> Vec<(String, Option<String>, &'static str)> {
         let new: NewMetadata = serde_json::from_str(json).expect("an object");

@@ -149,28 +149,44 @@ pub struct FieldError {
 }
 
 impl FieldError {
+    /// Of the body: a path of our own words (`evidence.kind`), or `body` for the whole of it.
     pub fn new(field: impl Into<String>, wrong: impl Into<Wrong>) -> Self {
-        let (field, wrong) = (field.into(), wrong.into());
-        // `body` is the whole of it. Headers, and lines of a file, are no places in a JSON body.
-        let pointer = match field.as_str() {
-            "body" => Some("#".to_owned()),
-            name if name.contains(['-', ' ']) || name == "Host" => None,
-            name => Some(format!(
-                "#/{}",
-                name.replace('~', "~0").replace('/', "~1").replace(['.', '['], "/").replace(']', "")
-            )),
-        };
-        let (code, message, parameters) = (wrong.code(), wrong.message(), wrong.parameters());
-        Self { field, code, message, pointer, parameter: None, parameters }
+        let field = field.into();
+        let steps: Vec<&str> = field.split('.').filter(|step| *step != "body").collect();
+        let pointer = pointer(&steps);
+        Self { pointer: Some(pointer), ..Self::outside(field, wrong) }
     }
 
-    /// Of the query or the path: it stands nowhere in a body.
+    /// Of the body, at these steps; for names that are not ours, which may hold any character.
+    pub fn at(field: impl Into<String>, steps: &[impl AsRef<str>], wrong: impl Into<Wrong>) -> Self {
+        Self { pointer: Some(pointer(steps)), ..Self::outside(field, wrong) }
+    }
+
+    /// Of the query or the path.
     pub fn parameter(name: impl Into<String>, wrong: impl Into<Wrong>) -> Self {
-        Self::new(name, wrong).of_parameter()
+        Self::outside(name, wrong).of_parameter()
     }
 
-    pub fn of_parameter(self) -> Self {
-        let parameter = self.pointer.is_some().then(|| self.field.as_str().into()).or(self.parameter);
-        Self { pointer: None, parameter, ..self }
+    /// A header, a line of a file, what a month lacks: no place in a body, and no parameter.
+    pub fn outside(field: impl Into<String>, wrong: impl Into<Wrong>) -> Self {
+        let wrong = wrong.into();
+        let (code, message, parameters) = (wrong.code(), wrong.message(), wrong.parameters());
+        Self { field: field.into(), code, message, pointer: None, parameter: None, parameters }
     }
+
+    /// What was named as a field of the body, and came as a parameter.
+    pub fn of_parameter(self) -> Self {
+        Self { pointer: None, parameter: Some(self.field.as_str().into()), ..self }
+    }
+
+    /// The same mistake in words that say more than those of its kind.
+    pub fn saying(self, message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..self }
+    }
+}
+
+/// RFC 6901, in a fragment.
+fn pointer(steps: &[impl AsRef<str>]) -> String {
+    let steps = steps.iter().map(|step| format!("/{}", step.as_ref().replace('~', "~0").replace('/', "~1")));
+    format!("#{}", steps.collect::<String>())
 }

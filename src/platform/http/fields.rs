@@ -1,22 +1,39 @@
-//! Collects what is wrong with the fields of a request, so that one answer tells all of it.
+//! Collects what is wrong with the fields of a request, so that one answer tells all of it. `Fields::default()` are those of a body,
+//! [`Fields::of_query`] the parameters of a query.
 
 use std::{ops::RangeInclusive, str::FromStr};
 
-use chrono::{Datelike, NaiveDate, NaiveTime};
+use chrono::NaiveDate;
 use icu_properties::CodePointSetData;
 use icu_properties::props::{Dash, DefaultIgnorableCodePoint};
 
 use crate::platform::error::{Error, FieldError, Result, Wrong};
 use crate::platform::{clock::DateTime, zone::Zone};
 
-/// The years that chrono holds whole, in whatever zone. PostgreSQL's first is a later one (4713 BC): see [`storable`].
-const YEARS: RangeInclusive<i32> = -262_142..=262_141;
-
 /// Checks fields one after another; [`Fields::finish`] refuses the request if any was wrong.
 #[derive(Debug, Default)]
-pub struct Fields(Vec<FieldError>);
+pub struct Fields {
+    wrong: Vec<FieldError>,
+    are_parameters: bool,
+}
+
+/// A day, written as `2026-03-01` and in no other way: chrono alone also takes a year of two digits, a sign before it, and blanks. Years
+/// 0000 to 9999, as RFC 3339 has them.
+pub fn day(text: &str) -> Option<NaiveDate> {
+    let is_shaped = text.len() == 10
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() });
+    text.parse().ok().filter(|_| is_shaped)
+}
 
 impl Fields {
+    /// Of a query: what is wrong is a parameter's and stands in no body.
+    pub fn of_query() -> Self {
+        Self { wrong: Vec::new(), are_parameters: true }
+    }
+
     /// A text that others will read: without the white space around it, of `min` to `max` characters, of which one can be seen
     /// and none breaks the line or turns the direction of what stands beside it. White space around it counts against the
     /// maximum, as the OpenAPI document's `maxLength` does.
@@ -54,17 +71,17 @@ impl Fields {
         digits
     }
 
-    /// A moment: a time of RFC 3339, or a date, which is its first moment in UTC; of the years that can be stored and compared.
+    /// A moment: a time of RFC 3339, or a date, which is its first moment in UTC. `t` and `z` may be small letters, as RFC 3339 has it;
+    /// nothing else may stand for them, since a blank is what becomes of a `+` that was not written as %2B.
     pub fn moment(&mut self, field: &'static str, text: &str) -> Option<DateTime> {
         self.moment_in(field, text, Zone::default())
     }
 
     /// The same with the days of a zone.
     pub fn moment_in(&mut self, field: &'static str, text: &str, zone: Zone) -> Option<DateTime> {
-        let date = || text.parse::<NaiveDate>().ok().and_then(|day| zone.start(day));
-        let time = text.parse::<DateTime>().ok().filter(|_| text.contains(['T', 't']));
-        let strict = || chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
-        let moment = time.or_else(strict).or_else(date).filter(|moment| YEARS.contains(&moment.year()));
+        let date = || day(text).and_then(|day| zone.start(day));
+        let time = chrono::DateTime::parse_from_rfc3339(text).ok().filter(|_| !text.contains(char::is_whitespace));
+        let moment = time.map(|time| time.to_utc()).or_else(date);
         if moment.is_none() {
             self.wrong(
                 field,
@@ -89,7 +106,17 @@ impl Fields {
     }
 
     pub fn wrong(&mut self, field: &'static str, wrong: impl Into<Wrong>) {
-        self.0.push(FieldError::new(field, wrong));
+        self.add(FieldError::new(field, wrong));
+    }
+
+    /// The same in words that say more than those of its kind.
+    pub fn say(&mut self, field: &'static str, wrong: Wrong, message: impl Into<String>) {
+        self.add(FieldError::new(field, wrong).saying(message));
+    }
+
+    /// What was found out as if it stood in the body.
+    pub fn add(&mut self, error: FieldError) {
+        self.wrong.push(if self.are_parameters { error.of_parameter() } else { error });
     }
 
     /// Takes the value of a check that reports by itself.
@@ -97,7 +124,7 @@ impl Fields {
         match checked {
             Ok(value) => Some(value),
             Err(Error::Invalid(errors)) => {
-                self.0.extend(errors);
+                errors.into_iter().for_each(|error| self.add(error));
                 None
             }
             Err(other) => {
@@ -108,7 +135,7 @@ impl Fields {
     }
 
     pub fn finish(self) -> Result<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
+        if self.wrong.is_empty() { Ok(()) } else { Err(Error::Invalid(self.wrong)) }
     }
 
     /// What was checked, if nothing was wrong: a check without a value has said why.
@@ -116,12 +143,6 @@ impl Fields {
         self.finish()?;
         value.ok_or_else(|| Error::internal("a field is missing and nothing was wrong with it"))
     }
-}
-
-/// The moment, or the first that a `timestamptz` of PostgreSQL holds: no row of ours is older than either.
-pub fn storable(moment: DateTime) -> DateTime {
-    let first = NaiveDate::from_ymd_opt(-4_712, 1, 1).expect("a date").and_time(NaiveTime::MIN).and_utc();
-    moment.max(first)
 }
 
 /// Beside control characters: breaks the line, or the order in which what stands beside it is read, so that a holder's name could
@@ -197,36 +218,68 @@ mod tests {
     }
 
     #[test]
-    fn a_date_that_cannot_be_stored_is_refused() {
+    fn days_and_times_are_written_in_one_way() {
         let moment = |text: &str| Fields::default().moment("from", text).is_some();
-        for far in [
-            "-262142-01-01",
-            "-5000-01-01",
-            "0001-01-01",
+        for right in [
             "0000-01-01",
-            "-4712-01-01",
-            "9999-12-31",
-            "+262141-12-31",
+            "0001-01-01",
             "1969-12-31T23:59:59Z",
+            "2026-03-01t02:00:00.5z",
+            "2026-03-01T02:00:00-00:00",
+            "2028-02-29",
+            "9999-12-31",
+            "9999-12-31T23:59:59-23:59",
         ] {
-            assert!(moment(far), "{far}");
-            let far = Fields::default().moment("from", far).map(storable);
-            assert!(far.is_some_and(|far| far.year() >= -4_712), "{far:?}");
+            assert!(moment(right), "{right}");
         }
-        for out in [
-            "-262143-01-01",
-            "-262143-01-01T00:00:00Z",
-            "-262143-01-01T00:00:00+23:59",
-            "+262142-12-31T23:59:59-23:59",
-            "+294276-01-01",
-            "+999999-01-01",
+        for wrong in [
+            "26-03-01",
+            "026-03-01",
+            "2026-3-1",
+            "2026-03-1",
+            "2026-03- 1",
+            " 2026-03-01",
+            "2026-03-01 ",
+            "2026 -03-01",
+            "+2026-03-01",
+            "+026-03-01",
+            "-5000-01-01",
+            "+262141-12-31",
+            "20260301",
+            "2026-03-01\u{0}",
+            "２０２６-03-01",
             "2026-02-30",
+            "2027-02-29",
             "2026-13-01",
+            "26-03-01T00:00:00Z",
+            "2026-3-1T0:0:0Z",
+            "2026-03-01 02:00:00Z",
+            "2026-03-01T02:00:00 02:00",
+            "2026-03-01T02:00:00 +02:00",
+            "2026-03-01T02:00:00",
+            "2026-03-01T02:00Z",
+            "2026-03-01T02:00:00+0200",
+            "+12026-03-01T02:00:00Z",
             "99999999999999999999-01-01",
             "",
             "T",
         ] {
-            assert!(!moment(out), "{out}");
+            assert!(!moment(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_stands_where_it_was_read() {
+        for (mut fields, pointer, parameter) in
+            [(Fields::default(), Some("#/currency"), None), (Fields::of_query(), None, Some("currency"))]
+        {
+            fields.wrong("currency", Wrong::Required);
+            fields.take::<()>(Err(Error::field("currency", Wrong::Required)));
+            let Err(Error::Invalid(errors)) = fields.finish() else { panic!("something is wrong") };
+            assert_eq!(errors.len(), 2);
+            for error in errors {
+                assert_eq!((error.pointer.as_deref(), error.parameter.as_deref()), (pointer, parameter));
+            }
         }
     }
 }

@@ -28,15 +28,15 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
         let mut values = parts.headers.get_all(HEADER).iter();
-        let value = values.next().ok_or_else(|| Error::field(HEADER, Wrong::Required))?;
+        let value = values.next().ok_or_else(|| Error::header(HEADER, Wrong::Required))?;
         if values.next().is_some() {
-            return Err(Error::field(HEADER, Wrong::Duplicate));
+            return Err(Error::header(HEADER, Wrong::Duplicate));
         }
         match value.to_str() {
             Ok(key) if (1..=KEY_CHARS_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) => {
                 Ok(Self(key.to_owned()))
             }
-            _ => Err(Error::field(HEADER, Wrong::Length(1, KEY_CHARS_MAX, "visible ASCII characters"))),
+            _ => Err(Error::header(HEADER, Wrong::Length(1, KEY_CHARS_MAX, "visible ASCII characters"))),
         }
     }
 }

@@ -2,20 +2,23 @@
 
 mod mistakes;
 
-use std::{borrow::Cow, fmt::Display, time::Duration};
+use std::fmt::{self, Display};
+use std::{borrow::Cow, marker::PhantomData, time::Duration};
 
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::{body::Bytes, http::request::Parts};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use serde_json::error::Category;
 
 use crate::platform::error::{Error, FieldError, Wrong};
+use mistakes::Mistake;
 
 /// The largest body of any call but a webhook: a bank account's is 400 bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -47,10 +50,29 @@ pub fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok
     serializer.collect_str(value)
 }
 
-/// For `deserialize_with`: an object inside of a body, which is no array either.
-pub fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let map = Option::<serde_json::Map<String, serde_json::Value>>::deserialize(deserializer)?;
-    map.map(|map| T::deserialize(serde_json::Value::Object(map))).transpose().map_err(serde::de::Error::custom)
+/// An object inside of a body. serde takes an array for one too; this does not, and hands the fields on one by one, so that a mistake
+/// is told with its place and a doubled field is seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnlyMaps<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyMaps<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(OnlyMaps(PhantomData))
+    }
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
@@ -80,7 +102,7 @@ fn body_error(rejection: BytesRejection) -> Error {
     }
 }
 
-pub fn is_json(headers: &HeaderMap) -> bool {
+fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
@@ -98,14 +120,12 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let cause = error.into_inner();
         if let Err(cause) = serde_json::from_slice::<IgnoredAny>(bytes) {
             malformed(&cause)
-        } else if cause.is_data() {
-            Error::Invalid(mistakes::of_body::<T>(bytes, mistakes::of(&path, &cause.to_string())))
+        } else if error.inner().is_data() || mistakes::is_beyond(error.inner()) {
+            Error::Invalid(mistakes::of_body::<T>(bytes, Mistake::of(&error)))
         } else {
-            malformed(&cause)
+            malformed(error.inner())
         }
     })?;
     reader.end().map_err(|_| Error::InvalidJson("something follows the value".to_owned()))?;
@@ -120,14 +140,14 @@ fn malformed(cause: &serde_json::Error) -> Error {
     })
 }
 
-fn shorten(text: &str) -> String {
+/// A name that was sent, as it is repeated.
+pub fn shorten(text: &str) -> String {
     text.chars().take(NAME_CHARS_MAX).collect()
 }
 
-fn query_of<T: DeserializeOwned>(query: &str) -> Result<T, FieldError> {
+fn query_of<T: DeserializeOwned>(query: &str) -> Result<T, Mistake> {
     let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
-    serde_path_to_error::deserialize(reader)
-        .map_err(|error| mistakes::of(&error.path().to_string(), &error.inner().to_string()))
+    serde_path_to_error::deserialize(reader).map_err(|error| Mistake::of(&error))
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
@@ -147,10 +167,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             return Err(Error::Invalid(unreadable));
         }
         let query = folded(query);
-        query_of(&query).map(Self).map_err(|first| {
-            let mistakes = mistakes::of_query::<T>(&query, first);
-            Error::Invalid(mistakes.into_iter().map(FieldError::of_parameter).collect())
-        })
+        query_of(&query)
+            .map(Self)
+            .map_err(|first| Error::Invalid(mistakes::of_query::<T>(&query, first)).of_parameters())
     }
 }
 
@@ -268,6 +287,88 @@ mod tests {
             ("currency", "required"),
         ];
         assert_eq!(all(mixed), told(&expected));
+    }
+
+    /// Every mistake of a body: its field, its place and its code.
+    fn places<T: DeserializeOwned + fmt::Debug>(body: &str) -> Vec<(String, String, &'static str)> {
+        match parse::<T>(body.as_bytes()).expect_err("must be refused") {
+            Error::Invalid(errors) => errors
+                .into_iter()
+                .map(|error| (error.field, error.pointer.unwrap_or_default(), error.code.name()))
+                .collect(),
+            other => panic!("{other}: {body}"),
+        }
+    }
+
+    fn place(field: &str, pointer: &str, code: &'static str) -> (String, String, &'static str) {
+        (field.to_owned(), pointer.to_owned(), code)
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its parsing is tested")]
+    struct Nested {
+        inner: Object<Inner>,
+        maybe: Option<Object<Inner>>,
+        any: Option<Value>,
+    }
+
+    #[test]
+    fn what_is_larger_or_deeper_than_anybody_reads_is_a_mistake_of_its_field() {
+        let digits = "9".repeat(400);
+        for number in ["1e400", "-1e999", &digits] {
+            let amount = format!(r#"{{"amount": {number}, "currency": "ZAR"}}"#);
+            assert_eq!(places::<Body>(&amount), [place("amount", "#/amount", "format")], "{number}");
+            let inner = format!(r#"{{"inner": {{"name": {number}, "kind": "admin"}}}}"#);
+            assert_eq!(places::<Nested>(&inner), [place("inner.name", "#/inner/name", "format")], "{number}");
+            assert_eq!(wrong(&format!("[{number}]")).0, "body");
+            assert_eq!(wrong(&format!("{amount} x")).0, "invalid_json");
+        }
+        let deep = format!(r#"{{"any": {}1{}}}"#, "[".repeat(200), "]".repeat(200));
+        assert_eq!(places::<Nested>(&deep), [place("any", "#/any", "format")]);
+    }
+
+    #[test]
+    fn a_name_may_hold_whatever_it_likes() {
+        let body = r#"{"amount": "1", "currency": "ZAR", "a.b": 1, "c/d~e": 2, "f`g": 3, "h[0]": 4, "body": 5, "X-Y": 6, "": 7}"#;
+        let expected = [
+            place("amount", "#/amount", "type"),
+            place("a.b", "#/a.b", "unknown"),
+            place("c/d~e", "#/c~1d~0e", "unknown"),
+            place("f`g", "#/f`g", "unknown"),
+            place("h[0]", "#/h[0]", "unknown"),
+            place("body", "#/body", "unknown"),
+            place("X-Y", "#/X-Y", "unknown"),
+            place("", "#/", "unknown"),
+        ];
+        let told = places::<Body>(body);
+        assert_eq!(told.len(), expected.len(), "{told:?}");
+        expected.into_iter().for_each(|one| assert!(told.contains(&one), "{one:?} in {told:?}"));
+    }
+
+    #[test]
+    fn the_fields_of_an_object_inside_are_told_as_those_of_the_whole() {
+        for (body, expected) in [
+            ("{}", place("inner", "#/inner", "required")),
+            (r#"{"inner": null}"#, place("inner", "#/inner", "type")),
+            (r#"{"inner": ["a", "admin"]}"#, place("inner", "#/inner", "type")),
+            (r#"{"inner": {"name": 5, "kind": "admin"}}"#, place("inner.name", "#/inner/name", "type")),
+            (r#"{"inner": {"kind": "admin"}}"#, place("inner.name", "#/inner/name", "required")),
+            (r#"{"inner": {"name": "a", "kind": "king"}}"#, place("inner.kind", "#/inner/kind", "choice")),
+            (
+                r#"{"inner": {"name": "a", "name": "b", "kind": "admin"}}"#,
+                place("inner.name", "#/inner/name", "duplicate"),
+            ),
+            (
+                r#"{"inner": {"name": "a", "kind": "admin", "inner": 1}}"#,
+                place("inner.inner", "#/inner/inner", "unknown"),
+            ),
+            (r#"{"inner": {"name": "a", "kind": "admin"}, "maybe": []}"#, place("maybe", "#/maybe", "type")),
+        ] {
+            assert_eq!(places::<Nested>(body), [expected], "{body}");
+        }
+        parse::<Nested>(br#"{"inner": {"name": "a", "kind": "admin"}, "maybe": null}"#)
+            .expect("as if it were not there");
     }
 
     #[test]

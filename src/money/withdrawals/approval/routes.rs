@@ -108,7 +108,7 @@ async fn list(
     _staff: Staff<WithdrawalsApprove>,
     Query(query): Query<AwaitingQuery>,
 ) -> Result<Json<Page<WithdrawalApprovalView>>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
     let waiting = super::list(&app, before, limit).await?;

@@ -2,10 +2,12 @@
 //! that passes, until the whole does or nothing that is tried helps. `http::json` calls this for what it has refused already.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Display;
 use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use serde_path_to_error::Segment;
 
 use super::{query_of, shorten};
 use crate::platform::error::{FieldCode, FieldError, Wrong};
@@ -13,25 +15,95 @@ use crate::platform::error::{FieldCode, FieldError, Wrong};
 /// Enough for every field of any body; whoever sends more mistakes hears of the first.
 const TRIES_MAX: usize = 128;
 
-/// The mistake that a message of serde's is about. For a field that is missing, unknown or doubled, serde puts the name into it, in backquotes.
-pub(super) fn of(path: &str, message: &str) -> FieldError {
-    let place = if path == "." || path == "?" { "" } else { path };
-    for (prefix, wrong) in [
+/// One mistake, and the steps that lead to it: names may hold dots and brackets, so they cannot be told from the field's own.
+#[derive(Debug, Clone)]
+pub(super) struct Mistake {
+    steps: Vec<String>,
+    error: Box<FieldError>,
+}
+
+impl Mistake {
+    pub(super) fn of<E: Display>(told: &serde_path_to_error::Error<E>) -> Self {
+        let message = told.inner().to_string();
+        let (mut steps, mut field) = (Vec::new(), String::new());
+        for segment in told.path() {
+            add(segment, &mut steps, &mut field);
+        }
+        let wrong = match named(&message) {
+            Some((wrong, name)) => {
+                // The path ends in a field that nobody knows wherever serde has read its name by then.
+                if wrong != Wrong::Unknown || !ends_in(&steps, name) {
+                    add(&Segment::Map { key: name.to_owned() }, &mut steps, &mut field);
+                }
+                wrong
+            }
+            None if is_too_deep(&message) => {
+                // Where in the depths it was is no use to anybody.
+                steps.truncate(1);
+                field = steps.concat();
+                Wrong::Format("is nested too deeply")
+            }
+            None => in_our_words(&message),
+        };
+        let field = if steps.is_empty() { "body".to_owned() } else { shorten(&field) };
+        let shown: Vec<String> = steps.iter().map(|step| shorten(step)).collect();
+        Self { error: Box::new(FieldError::at(field, &shown, wrong)), steps }
+    }
+
+    fn is_inside(&self, whole: &Self) -> bool {
+        self.steps.len() > whole.steps.len() && self.steps.starts_with(&whole.steps)
+    }
+}
+
+/// A name that holds a backquote is cut in serde's message.
+fn ends_in(steps: &[String], name: &str) -> bool {
+    steps.last().is_some_and(|last| last.split('`').next() == Some(name))
+}
+
+/// `inner.ids[0]` is `inner`, `ids`, `0`.
+fn add(segment: &Segment, steps: &mut Vec<String>, field: &mut String) {
+    match segment {
+        Segment::Seq { index } => {
+            field.push_str(&format!("[{index}]"));
+            steps.push(index.to_string());
+        }
+        Segment::Map { key } | Segment::Enum { variant: key } => {
+            if !steps.is_empty() {
+                field.push('.');
+            }
+            field.push_str(key);
+            steps.push(key.clone());
+        }
+        Segment::Unknown => {}
+    }
+}
+
+/// For a field that is missing, unknown or doubled, serde puts the name into its message, in backquotes.
+fn named(message: &str) -> Option<(Wrong, &str)> {
+    let kinds = [
         ("missing field `", Wrong::Required),
         ("unknown field `", Wrong::Unknown),
         ("duplicate field `", Wrong::Duplicate),
-    ] {
-        if let Some(name) = message.strip_prefix(prefix).and_then(|rest| rest.split('`').next()) {
-            // The path ends in the field itself where serde was already inside of it.
-            let inside = place.rsplit('.').next() == Some(name);
-            let whole = if place.is_empty() || inside { place.to_owned() } else { format!("{place}.{name}") };
-            return FieldError::new(shorten(if whole.is_empty() { name } else { &whole }), wrong);
-        }
-    }
-    FieldError::new(if place.is_empty() { "body".to_owned() } else { shorten(place) }, in_our_words(message))
+    ];
+    kinds.into_iter().find_map(|(prefix, wrong)| Some((wrong, message.strip_prefix(prefix)?.split('`').next()?)))
+}
+
+const TOO_LARGE: &str = "number out of range";
+
+/// Whether it is a value of JSON, but a larger or deeper one than anybody reads: serde counts that to what is no JSON.
+pub(super) fn is_beyond(cause: &serde_json::Error) -> bool {
+    let message = cause.to_string();
+    is_too_deep(&message) || message.starts_with(TOO_LARGE)
+}
+
+fn is_too_deep(message: &str) -> bool {
+    message.starts_with("recursion limit exceeded")
 }
 
 fn in_our_words(message: &str) -> Wrong {
+    if message.starts_with(TOO_LARGE) {
+        return Wrong::Format("is out of range");
+    }
     if let Some(rest) = message.strip_prefix("unknown variant `") {
         let words = rest.split('`').skip(2).step_by(2).map(str::to_owned).collect();
         return Wrong::OneOf(words);
@@ -71,28 +143,29 @@ fn is_integer(expected: &str) -> bool {
 /// What was sent, as it is put right field by field.
 trait Draft {
     /// Sets what stands where a mistake is, or takes it away. `None`: there is no such place.
-    fn put(&mut self, field: &str, filler: Option<Value>) -> Option<()>;
+    fn put(&mut self, steps: &[String], filler: Option<Value>) -> Option<()>;
     /// The first mistake that there still is.
-    fn mistake(&self) -> Option<FieldError>;
+    fn mistake(&self) -> Option<Mistake>;
 }
 
 struct Body<T>(Value, PhantomData<T>);
 
 impl<T: DeserializeOwned> Draft for Body<T> {
-    fn put(&mut self, field: &str, filler: Option<Value>) -> Option<()> {
-        put(&mut self.0, &steps(field), filler)
+    fn put(&mut self, steps: &[String], filler: Option<Value>) -> Option<()> {
+        put(&mut self.0, steps, filler)
     }
 
-    fn mistake(&self) -> Option<FieldError> {
+    fn mistake(&self) -> Option<Mistake> {
         let read = serde_path_to_error::deserialize::<_, T>(self.0.clone());
-        read.err().map(|error| of(&error.path().to_string(), &error.inner().to_string()))
+        read.err().map(|error| Mistake::of(&error))
     }
 }
 
 struct Pairs<T>(Vec<(String, String)>, PhantomData<T>);
 
 impl<T: DeserializeOwned> Draft for Pairs<T> {
-    fn put(&mut self, field: &str, filler: Option<Value>) -> Option<()> {
+    fn put(&mut self, steps: &[String], filler: Option<Value>) -> Option<()> {
+        let [field] = steps else { return None };
         let place = self.0.iter().position(|(name, _)| name == field);
         self.0.retain(|(name, _)| name != field);
         let text = match filler {
@@ -100,56 +173,52 @@ impl<T: DeserializeOwned> Draft for Pairs<T> {
             Some(Value::String(text)) => text,
             Some(other) => other.to_string(),
         };
-        self.0.insert(place.unwrap_or(self.0.len()), (field.to_owned(), text));
+        self.0.insert(place.unwrap_or(self.0.len()), (field.clone(), text));
         Some(())
     }
 
-    fn mistake(&self) -> Option<FieldError> {
+    fn mistake(&self) -> Option<Mistake> {
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish();
         query_of::<T>(&query).err()
     }
 }
 
 /// The first mistake and all others that can be found behind it.
-pub(super) fn of_body<T: DeserializeOwned>(bytes: &[u8], first: FieldError) -> Vec<FieldError> {
+pub(super) fn of_body<T: DeserializeOwned>(bytes: &[u8], first: Mistake) -> Vec<FieldError> {
     match serde_json::from_slice(bytes) {
         Ok(body) => all(Body::<T>(body, PhantomData), first),
-        Err(_) => vec![first],
+        Err(_) => vec![*first.error],
     }
 }
 
-pub(super) fn of_query<T: DeserializeOwned>(query: &str, first: FieldError) -> Vec<FieldError> {
+pub(super) fn of_query<T: DeserializeOwned>(query: &str, first: Mistake) -> Vec<FieldError> {
     let pairs = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     all(Pairs::<T>(pairs, PhantomData), first)
 }
 
-fn all(mut draft: impl Draft, first: FieldError) -> Vec<FieldError> {
-    let mut untried: HashMap<String, VecDeque<Option<Value>>> = HashMap::new();
+fn all(mut draft: impl Draft, first: Mistake) -> Vec<FieldError> {
+    let mut untried: HashMap<Vec<String>, VecDeque<Option<Value>>> = HashMap::new();
     let (mut found, mut mistake) = (vec![first.clone()], first);
     for _ in 0..TRIES_MAX {
-        let fillers = untried.entry(mistake.field.clone()).or_insert_with(|| fillers(&mistake));
+        let fillers = untried.entry(mistake.steps.clone()).or_insert_with(|| fillers(&mistake.error));
         // One of the words that there are is known once a text was tried.
-        fillers.extend(mistake.parameters.get("allowed").and_then(|words| words.get(0)).cloned().map(Some));
+        fillers.extend(mistake.error.parameters.get("allowed").and_then(|words| words.get(0)).cloned().map(Some));
         let Some(filler) = fillers.pop_front() else { break };
-        if draft.put(&mistake.field, filler).is_none() {
+        if draft.put(&mistake.steps, filler).is_none() {
             break;
         }
         let Some(next) = draft.mistake() else { break };
-        if found.iter().all(|known| known.field != next.field) {
+        if found.iter().all(|known| known.steps != next.steps) {
             found.push(next.clone());
         }
         mistake = next;
     }
     // What is inside of something that is missing or wrong as a whole was only looked for to get on.
-    let wholes: Vec<String> = found.iter().map(|mistake| mistake.field.clone()).collect();
-    found.retain(|mistake| !wholes.iter().any(|whole| is_inside(&mistake.field, whole)));
+    let wholes = found.clone();
+    found.retain(|mistake| !wholes.iter().any(|whole| mistake.is_inside(whole)));
     // The document's order is that of what is there; what is missing comes after it.
-    found.sort_by_key(|mistake| mistake.code == FieldCode::Required);
-    found
-}
-
-fn is_inside(field: &str, whole: &str) -> bool {
-    field.strip_prefix(whole).is_some_and(|rest| rest.starts_with(['.', '[']))
+    found.sort_by_key(|mistake| mistake.error.code == FieldCode::Required);
+    found.into_iter().map(|mistake| *mistake.error).collect()
 }
 
 /// What a field may want: the right one of them gets serde past it. `None` takes it away.
@@ -160,11 +229,6 @@ fn fillers(mistake: &FieldError) -> VecDeque<Option<Value>> {
     let uuid = json!("00000000-0000-7000-8000-000000000000");
     let (date, time) = (json!("2026-01-01"), json!("2026-01-01T00:00:00Z"));
     [json!("text"), json!(1), json!(true), json!([]), json!({}), uuid, date, time].map(Some).into()
-}
-
-/// `inner.ids[0]` as `inner`, `ids`, `0`.
-fn steps(field: &str) -> Vec<String> {
-    field.split(['.', '[']).map(|step| step.trim_end_matches(']').to_owned()).collect()
 }
 
 /// Sets what stands at a place, or takes it away. `None`: there is no such place.

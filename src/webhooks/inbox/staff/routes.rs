@@ -11,7 +11,6 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result, Wrong};
-use crate::platform::http::fields::storable;
 use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
 use crate::platform::permissions::{WebhooksDismiss, WebhooksRead, WebhooksReadWhole, WebhooksReplay};
 use crate::platform::problems::Problems;
@@ -89,7 +88,7 @@ struct Replayed {
 
 impl LogQuery {
     fn parse(self) -> Result<LogFilter> {
-        let mut fields = Fields::default();
+        let mut fields = Fields::of_query();
         let state = fields.word("state", self.state.as_deref());
         let verdict = fields.word("verdict", self.verdict.as_deref());
         let event_type = self.event_type.map(|text| fields.search("event_type", &text, 1..=EVENT_TYPE_CHARS_MAX));
@@ -263,8 +262,8 @@ async fn resolve_dead(
     let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
     let error = body.error.map(|error| fields.text("error", &error, 1..=ERROR_CHARS_MAX));
     let (from, to) = (
-        body.from.as_deref().and_then(|time| fields.moment("from", time)).map(storable),
-        body.to.as_deref().and_then(|time| fields.moment("to", time)).map(storable),
+        body.from.as_deref().and_then(|time| fields.moment("from", time)),
+        body.to.as_deref().and_then(|time| fields.moment("to", time)),
     );
     let action = fields.finish_with(action)?;
     let limit = page::LIMIT_MAX;

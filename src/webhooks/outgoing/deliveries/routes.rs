@@ -11,7 +11,7 @@ use super::{Detail, Filter, Row, State};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::Result;
-use crate::platform::http::{Fields, Json, Page, Path, Query, fields::storable, located, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
 use crate::platform::permissions::{WebhookEndpointsRead, WebhookEndpointsReplay};
 use crate::platform::problems::Problems;
 
@@ -48,7 +48,7 @@ async fn list(
     Path(id): Path<Uuid>,
     Query(query): Query<DeliveryQuery>,
 ) -> Result<Json<Page<Row>>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let state = fields.word("state", query.state.as_deref());
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
@@ -115,7 +115,7 @@ async fn replay_since(
     Json(body): Json<ReplaySince>,
 ) -> Result<impl IntoResponse> {
     let mut fields = Fields::default();
-    let since = fields.moment("since", &body.since).map(storable);
+    let since = fields.moment("since", &body.since);
     let since = fields.finish_with(since)?;
     let (replayed, more) = super::replay_since(&app, &staff.actor, id, since).await?;
     let place = located(format_args!("/v1/admin/webhook-endpoints/{id}/deliveries"));
