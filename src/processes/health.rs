@@ -1,24 +1,75 @@
 //! Is the process alive, and can it do its work? Asked by people, load balancers and `./dev`.
+//!
+//! Anybody may ask, as often as they like, and each look costs every part something. So there is one at a time ([`Looks`]): whoever asks
+//! while one goes on is answered by it, and for [`KEPT`] after it so is whoever comes then.
 
 pub mod routes;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::Instrument;
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::books::projector;
+use crate::platform::error::{Error, Result};
 use crate::platform::footing::{self, Refusal};
 use crate::platform::openapi::words;
 
 /// A part that answers later than this is as good as away.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// For so long what was found is told again.
+const KEPT: Duration = Duration::from_secs(1);
 /// A read model that lags by more is worth a word.
 const BEHIND_SECS: i64 = 60;
 
+/// What a look has found, and when; nothing while it goes on.
+type Look = watch::Receiver<Option<(Instant, Readiness)>>;
+
+/// The look that goes on, or the last one.
+#[derive(Default)]
+pub struct Looks(Mutex<Option<Look>>);
+
+impl Looks {
+    /// # Errors
+    /// [`Error::Internal`] when the look broke off, which is a mistake of ours.
+    pub async fn readiness(&self, app: &App) -> Result<Readiness> {
+        let mut look = self.current(app);
+        let ended = look.wait_for(Option::is_some).await.map_err(Error::internal)?;
+        ended.as_ref().map(|(_, found)| found.clone()).ok_or_else(|| Error::internal("a look without an end"))
+    }
+
+    fn current(&self, app: &App) -> Look {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(look) = last.as_ref().filter(|look| is_of_use(look)) {
+            return look.clone();
+        }
+        let (tell, look) = watch::channel(None);
+        let of = app.clone();
+        // It goes on whoever listens: callers that go away at once do not make it begin anew.
+        let looking = async move {
+            let found = readiness(&of).await;
+            tell.send_replace(Some((Instant::now(), found)));
+        };
+        app.in_hand.spawn(looking.in_current_span());
+        last.insert(look).clone()
+    }
+}
+
+fn is_of_use(look: &Look) -> bool {
+    match &*look.borrow() {
+        Some((ended, _)) => ended.elapsed() < KEPT,
+        // Whoever would tell is gone if it broke off.
+        None => look.has_changed().is_ok(),
+    }
+}
+
 /// Each part: `ok` or what is wrong, in one word.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Readiness {
     #[schema(schema_with = words::readiness)]
     pub status: &'static str,
@@ -38,7 +89,7 @@ pub struct Readiness {
     pub read_model_lag_seconds: Option<i64>,
 }
 
-pub async fn readiness(app: &App) -> Readiness {
+async fn readiness(app: &App) -> Readiness {
     let (postgres, ledger, redis, lag) = tokio::join!(
         tokio::time::timeout(DEADLINE, footing::is_migrated(&app.db)),
         tokio::time::timeout(DEADLINE, app.ledger.ping()),
@@ -53,7 +104,7 @@ pub async fn readiness(app: &App) -> Readiness {
     let ledger = if matches!(ledger, Ok(Ok(()))) { "ok" } else { "unavailable" };
     let redis = if redis { "ok" } else { "unavailable" };
     let ready = postgres == "ok" && ledger == "ok";
-    let lag = lag.ok().and_then(Result::ok);
+    let lag = lag.ok().and_then(|lag| lag.ok());
     let seconds = lag.as_ref().map(|all| all.iter().map(|lag| lag.age.num_seconds()).max().unwrap_or(0));
     Readiness {
         status: if ready { "ready" } else { "not_ready" },

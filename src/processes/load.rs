@@ -1,5 +1,5 @@
 //! How many requests are in hand at once: beyond that 503 with `Retry-After`, at once and at no cost, so that those in hand are
-//! answered in time. Webhooks and the operators' probes have places of their own: users may not keep Revio's news or the load
+//! answered in time. Webhooks have places of their own, and the operators' probes need none: users may not keep Revio's news or the load
 //! balancer's question waiting. So it is with connections (`server.rs`): the last ones are kept for these routes, and carry the mark
 //! [`Reserved`].
 //!
@@ -30,8 +30,9 @@ pub use shares::{Share, Shares};
 
 /// Revio's webhooks: each costs one verification and one insert.
 const WEBHOOKS_MAX: usize = 128;
-/// `/healthz`, `/readyz`, and `/metrics` on the operators' port.
-const PROBES_MAX: usize = 16;
+/// They take no place, so nobody can take all: the first costs nothing, all who ask the second share one look at the parts (`health.rs`),
+/// and the third is there on the operators' port alone.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// What one caller may have in hand at once, and on its way.
 const CALLERS_MAX: usize = 64;
 /// Bodies that are larger than any of a customer's: of webhooks. Revio's have 2 kB.
@@ -48,7 +49,6 @@ pub struct Reserved;
 pub struct Load {
     app: App,
     large_bodies: Semaphore,
-    probes: Semaphore,
     users: Room,
     webhooks: Room,
 }
@@ -115,7 +115,6 @@ impl Load {
         Arc::new(Self {
             app: app.clone(),
             large_bodies: Semaphore::new(LARGE_BODIES_MAX),
-            probes: Semaphore::new(PROBES_MAX),
             users: Room::new(server.requests_max, server.connections_max),
             webhooks: Room::new(WEBHOOKS_MAX, server.connections_max),
         })
@@ -125,12 +124,9 @@ impl Load {
     /// and those are counted too.
     pub async fn admit(self: Arc<Self>, request: Request, next: Next) -> Response {
         let path = request.uri().path();
-        let answered = if ["/healthz", "/readyz", "/metrics"].contains(&path) {
-            match self.probes.try_acquire() {
-                // Boxed, as the others are: who waits for news is none of these, and there are thousands.
-                Ok(_place) => return Box::pin(next.run(request)).await,
-                Err(_) => Err(FULL),
-            }
+        let answered = if PROBES.contains(&path) {
+            // Boxed, as the others are: who waits for news is none of these, and there are thousands.
+            Ok(Box::pin(next.run(request)).await)
         } else if path.starts_with("/v1/webhooks/") {
             Box::pin(self.webhook(request, next)).await
         } else if request.extensions().get::<Reserved>().is_some() {

@@ -1,12 +1,14 @@
 //! Probes, metrics, the OpenAPI document.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use octoco::processes::server::Server;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::binary::{self, Serving};
@@ -140,5 +142,37 @@ async fn the_document_names_every_route(db: PgPool) {
         assert!(document["paths"][path].is_object(), "{path}");
     }
     assert!(document["paths"]["/metrics"].is_null(), "it is at OPS_ADDR");
+    t.finish().await;
+}
+
+/// What anybody can do: ask as often as there are connections, and go away before the answer.
+#[sqlx::test]
+async fn a_crowd_that_asks_whether_we_are_ready_shares_one_look_and_keeps_nobody_out(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let connect = async || PgConnection::connect_with(&db.connect_options()).await.expect("PostgreSQL answers");
+    let (mut holder, mut watcher) = (connect().await, connect().await);
+    for statement in ["begin", "lock table _sqlx_migrations in access exclusive mode"] {
+        sqlx::query(statement).execute(&mut holder).await.expect("PostgreSQL answers");
+    }
+    let ask = |path: &'static str| t.send(Method::GET, path, None, &[], None);
+    let began = Instant::now();
+    timeout(Duration::from_millis(200), ask("/readyz")).await.map(|told| told.body).expect_err("it waits");
+    let crowd = join_all((0..60).map(|_| ask("/readyz")));
+    let beside = async {
+        for _ in 0..5 {
+            assert_eq!(ask("/healthz").await.status, StatusCode::OK);
+        }
+        let looks =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let looks: i64 = sqlx::query_scalar(looks).fetch_one(&mut watcher).await.expect("PostgreSQL answers");
+        // One that is not answered ends after two seconds.
+        assert!(looks <= 1 + i64::try_from(began.elapsed().as_secs() / 2).expect("few"), "{looks} at once");
+        sqlx::query("rollback").execute(&mut holder).await.expect("PostgreSQL answers");
+    };
+    let (answers, ()) = tokio::join!(crowd, beside);
+    for told in answers {
+        assert!(told.body["status"].is_string() && told.body["postgres"].is_string(), "turned away: {}", told.body);
+    }
+    ready(&t).await;
     t.finish().await;
 }
