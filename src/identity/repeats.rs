@@ -1,4 +1,4 @@
-//! Calls of staff that come with an `Idempotency-Key`: the act is done once, and the same call again is answered as before, with
+//! Calls of staff and of machines that come with an `Idempotency-Key`: the act is done once, and the same call again is answered as before, with
 //! `Idempotent-Replayed: true`. Another call with the key is refused. What makes rows with keys of their own (corrections, journals) does
 //! not need this. Why not those for all: docs/decisions/042.
 //!
@@ -70,17 +70,18 @@ impl Call {
     }
 }
 
-/// Claims the key for the call; the answer, where it was given before.
+/// Claims the key for the call; the answer, where it was given before. Keys are the caller's own: a person's, or a service account's with
+/// all its keys.
 ///
 /// # Errors
 /// [`Error::KeyReused`]; [`Error::InProgress`].
-pub async fn begin(app: &App, user_id: Uuid, call: &Call) -> Result<Option<Answer>> {
+pub async fn begin(app: &App, caller: Uuid, call: &Call) -> Result<Option<Answer>> {
     let now = app.clock.now();
-    let new = store::New { id: app.clock.row_id(), user_id, key: call.key.as_str(), hash: call.hash.as_bytes(), now };
+    let new = store::New { id: app.clock.row_id(), caller, key: call.key.as_str(), hash: call.hash.as_bytes(), now };
     let claim = if store::insert_once(&app.db, &new, now + LEASE).await? {
         Claim { id: new.id, turn: 1 }
     } else {
-        let known = store::find(&app.db, user_id, new.key).await?.ok_or(Error::InProgress)?;
+        let known = store::find(&app.db, caller, new.key).await?.ok_or(Error::InProgress)?;
         if known.request_hash != new.hash {
             return Err(Error::KeyReused);
         }

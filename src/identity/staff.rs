@@ -119,7 +119,7 @@ fn decide<P: Permission>(app: &App, standing: &Standing, method: &Method) -> Res
     if enough { Ok(()) } else { Err(Error::StepUpRequired) }
 }
 
-/// Why a call of staff is not served.
+/// Why a call of staff or of a machine is not served.
 #[derive(Debug)]
 pub enum Unserved {
     Refused(Error),
@@ -158,11 +158,11 @@ fn within<P: Permission>(scopes: &[String]) -> Result<()> {
 
 impl<P: Permission> Staff<P> {
     /// A machine, by its key. There is nobody to ask for a code, and a permission to read lets no machine call a route that writes.
-    async fn machine(parts: &Parts, app: &App, token: &str) -> Result<Self> {
+    async fn machine(parts: &Parts, app: &App, token: &str) -> Result<Self, Unserved> {
         let (quota, origin) = (Quota::of(parts), caller::origin(app, parts));
         let Some(known) = service_keys::check(app, token).await? else {
             quota.count(app, Class::Auth, origin.address.as_deref().unwrap_or_default()).await?;
-            return Err(Error::Unauthenticated);
+            return Err(Error::Unauthenticated.into());
         };
         let classes: &[Class] = if parts.method.is_safe() { &[Class::Read] } else { &[Class::Money, Class::MoneyLong] };
         for class in classes {
@@ -173,6 +173,7 @@ impl<P: Permission> Staff<P> {
         let decided = if fits { within::<P>(&known.scopes) } else { Err(Error::MissingPermission(P::NAME)) };
         let (actor, call) = (Actor::service(known.account_id, origin), call(app, parts).await?);
         admit::<P>(app, &actor, decided, &call).await?;
+        once(app, parts, known.account_id).await?;
         let (user_id, session_id, scopes) = (known.account_id, known.key_id, Some(known.scopes));
         let (role, stepped_up) = (Role::User, false);
         Ok(Self { user_id, session_id, actor, quota, role, stepped_up, scopes, call, permission: PhantomData })
@@ -197,7 +198,7 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
         if let Ok(token) = caller::bearer(parts)
             && service_keys::is_meant(token)
         {
-            return Ok(Self::machine(parts, app, token).await?);
+            return Self::machine(parts, app, token).await;
         }
         let caller = Caller::from_request_parts(parts, app).await?;
         let standing = standing(app, caller.user_id, caller.session_id).await?.ok_or(Error::Unauthenticated)?;
@@ -205,11 +206,7 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
         let actor = Actor::user(caller.user_id, Some(standing.role), caller.origin);
         let call = call(app, parts).await?;
         admit::<P>(app, &actor, decided, &call).await?;
-        if let Some(call) = parts.extensions.get::<Call>()
-            && let Some(answer) = repeats::begin(app, caller.user_id, call).await?
-        {
-            return Err(Unserved::Repeat(answer));
-        }
+        once(app, parts, caller.user_id).await?;
         let stepped_up = has_stepped_up(app, &standing);
         Ok(Self {
             user_id: caller.user_id,
@@ -222,6 +219,15 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
             call,
             permission: PhantomData,
         })
+    }
+}
+
+/// Claims the key of a call that came with one, for the person or the machine that is calling.
+async fn once(app: &App, parts: &Parts, caller: Uuid) -> Result<(), Unserved> {
+    let Some(call) = parts.extensions.get::<Call>() else { return Ok(()) };
+    match repeats::begin(app, caller, call).await? {
+        Some(answer) => Err(Unserved::Repeat(answer)),
+        None => Ok(()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The layer behind which acts of staff take an `Idempotency-Key` (`identity/repeats.rs`): it gives the request its call, and keeps the
-//! answer. Which routes do, the OpenAPI document says: those that it offers the header for (`platform/openapi.rs`).
+//! The layer behind which acts of staff and of machines take an `Idempotency-Key` (`identity/repeats.rs`): it gives the request its call,
+//! and keeps the answer. Which routes do, the OpenAPI document says: those that it offers the header for (`platform/openapi.rs`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,11 +10,13 @@ use axum::http::{HeaderMap, HeaderName, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::app::App;
 use crate::identity::repeats::{self, ANSWER_BYTES_MAX, Answer, Call};
+use crate::identity::{caller, service_keys};
 use crate::platform::error::{Error, Result};
-use crate::platform::http::json::BODY_BYTES_MAX;
+use crate::platform::http::json::{BODY_BYTES_MAX, BODY_DEADLINE};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::tokens::Claims;
 
@@ -23,34 +25,43 @@ pub type Routes = Arc<BTreeSet<String>>;
 
 pub async fn once(State((app, routes)): State<(App, Routes)>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    // Whoever is nobody is refused without a look at the body, and it is not waited for here (`load.rs`).
-    let known = request.extensions().get::<Claims>().is_some();
-    let keyed = known && request.headers().contains_key("idempotency-key");
+    let keyed = request.headers().contains_key("idempotency-key");
     if !keyed || !routes.contains(&format!("{} {path}", request.method())) {
         return next.run(request).await;
     }
     // Boxed: a call without a key, which may wait for long, is none of this.
-    Box::pin(by_key(&app, request, next)).await
+    Box::pin(by_key(&app, request, next)).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn by_key(app: &App, request: Request, next: Next) -> Response {
-    match with_call(request).await {
-        Ok((request, call)) => {
-            let (answer, response) = kept(next.run(request).await).await;
-            if let Err(error) = repeats::finish(app, &call, answer.as_ref()).await {
-                // It was done all the same; its repeat finds that out, once the lease is over.
-                tracing::warn!(error = error.chain(), "the answer to a call with a key was not kept");
-            }
-            response
-        }
-        Err(error) => error.into_response(),
+async fn by_key(app: &App, request: Request, next: Next) -> Result<Response> {
+    let (parts, body) = request.into_parts();
+    // Whoever is nobody is refused without a look at the body, and it is not waited for.
+    if !is_somebody(app, &parts).await? {
+        return Ok(next.run(Request::from_parts(parts, body)).await);
+    }
+    let (request, call) = with_call(parts, body).await?;
+    let (answer, response) = kept(next.run(request).await).await;
+    if let Err(error) = repeats::finish(app, &call, answer.as_ref()).await {
+        // It was done all the same; its repeat finds that out, once the lease is over.
+        tracing::warn!(error = error.chain(), "the answer to a call with a key was not kept");
+    }
+    Ok(response)
+}
+
+/// A person by the token, which was checked before (`load.rs`), or a machine by its key. What either may is not decided here.
+async fn is_somebody(app: &App, parts: &Parts) -> Result<bool> {
+    match caller::bearer(parts) {
+        Ok(token) if service_keys::is_meant(token) => Ok(service_keys::check(app, token).await?.is_some()),
+        _ => Ok(parts.extensions.get::<Claims>().is_some()),
     }
 }
 
-async fn with_call(request: Request) -> Result<(Request, Call)> {
-    let (mut parts, body) = request.into_parts();
+async fn with_call(mut parts: Parts, body: Body) -> Result<(Request, Call)> {
     let key = IdempotencyKey::from_request_parts(&mut parts, &()).await?;
-    let bytes = body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Error::TooLarge(BODY_BYTES_MAX))?;
+    // A person's body is there already.
+    let read = timeout(BODY_DEADLINE, body::to_bytes(body, BODY_BYTES_MAX)).await;
+    let read = read.map_err(|_| Error::TurnedAway("the body did not arrive in time"))?;
+    let bytes = read.map_err(|_| Error::TooLarge(BODY_BYTES_MAX))?;
     let call = Call::new(key, hash(&parts, &bytes));
     parts.extensions.insert(call.clone());
     Ok((Request::from_parts(parts, Body::from(bytes)), call))

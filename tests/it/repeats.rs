@@ -1,4 +1,4 @@
-//! Acts of staff with an `Idempotency-Key`: done once, answered again, and only to whoever may.
+//! Acts of staff and machines with an `Idempotency-Key`: done once, answered again, and only to whoever may.
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::harness::{Answer, Customer, TestApp};
+use crate::service_accounts;
 
 async fn act(t: &TestApp, staff: &Customer, path: &str, key: &str, body: Value) -> Answer {
     t.send(Method::POST, path, Some(&t.token(staff)), &[("Idempotency-Key", key)], Some(body)).await
@@ -117,5 +118,57 @@ async fn a_call_that_was_cut_off_is_taken_over_and_answers_are_encrypted_and_end
         sqlx::query_scalar("select count(*) from idempotent_calls").fetch_one(&t.app.db).await.expect("answers");
     assert_eq!(left, 0);
     t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_machines_act_is_done_once_too(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let admin = t.staff(Role::Admin).await;
+    let machine = async || {
+        let account = service_accounts::account(&t, &admin, &["webhook_endpoints.manage"]).await;
+        let key = async || service_accounts::key(&t, &admin, account).await.1;
+        (key().await, key().await)
+    };
+    let ((one, other_key), (stranger, _)) = (machine().await, machine().await);
+    let post = async |by: &str, path: &str, key: &str, body: Option<Value>| {
+        t.send(Method::POST, path, Some(by), &[("Idempotency-Key", key)], body).await
+    };
+    let endpoints = "/v1/admin/webhook-endpoints";
+    let new = json!({"url": "https://hooks.example.com/", "event_types": ["balance.updated"]});
+    let first = post(&one, endpoints, "k1", Some(new.clone())).await;
+    assert_eq!((first.status, first.replayed()), (StatusCode::CREATED, false), "{}", first.body);
+    for key in [&one, &other_key] {
+        let again = post(key, endpoints, "k1", Some(new.clone())).await;
+        assert_eq!((again.status, again.replayed(), &again.body), (first.status, true, &first.body));
+    }
+    let changed = json!({"url": "https://hooks.example.com/2", "event_types": ["balance.updated"]});
+    assert_eq!(post(&one, endpoints, "k1", Some(changed)).await.code(), "idempotency_key_reused");
+    assert_eq!(post(&one, endpoints, "two words", Some(new.clone())).await.code(), "invalid_request");
+    let count = async || t.get(&admin, endpoints).await.body["data"].as_array().map(Vec::len);
+    assert_eq!(count().await, Some(1));
+    assert!(!post(&stranger, endpoints, "k1", Some(new.clone())).await.replayed(), "a key is the account's");
+    assert_eq!(count().await, Some(2));
+    // A second rotation would take the secret away that others still verify with.
+    let rotate = format!("{endpoints}/{}/rotate-secret", first.id());
+    let rotated = post(&one, &rotate, "k2", Some(json!({}))).await;
+    assert_eq!(rotated.status, StatusCode::OK, "{}", rotated.body);
+    let again = post(&one, &rotate, "k2", Some(json!({}))).await;
+    assert_eq!((again.replayed(), &again.body), (true, &rotated.body));
+    // Who is nobody, or may not, claims nothing.
+    let wrong = format!("octoco_sk_{}", "0".repeat(72));
+    assert_eq!(post(&wrong, endpoints, "k3", Some(new.clone())).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(post(&one, "/v1/admin/exports", "k3", Some(json!({"format": "csv"}))).await.code(), "forbidden");
+    assert_eq!(post(&one, endpoints, "k3", Some(new)).await.status, StatusCode::CREATED);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn with_a_key_a_body_that_is_too_large_is_refused_where_none_is_taken(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (finance, customer) = (t.staff(Role::Finance).await, t.customer().await);
+    let path = format!("/v1/admin/users/{}/unfreeze", customer.id);
+    let large = act(&t, &finance, &path, "k1", body(&"x".repeat(17_000))).await;
+    assert_eq!((large.status, large.code()), (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"));
     t.finish().await;
 }

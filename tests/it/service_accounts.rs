@@ -18,14 +18,14 @@ async fn post(t: &TestApp, by: &Customer, path: &str, body: Value) -> Answer {
     t.send(Method::POST, path, Some(&t.token(by)), &[], Some(body)).await
 }
 
-async fn account(t: &TestApp, admin: &Customer, scopes: &[&str]) -> Uuid {
+pub(crate) async fn account(t: &TestApp, admin: &Customer, scopes: &[&str]) -> Uuid {
     let made = post(t, admin, "/v1/admin/service-accounts", json!({"name": "Orders", "scopes": scopes})).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
     made.id()
 }
 
 /// Its id and itself.
-async fn key(t: &TestApp, admin: &Customer, account: Uuid) -> (Uuid, String) {
+pub(crate) async fn key(t: &TestApp, admin: &Customer, account: Uuid) -> (Uuid, String) {
     let made = post(t, admin, &format!("/v1/admin/service-accounts/{account}/keys"), json!({})).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
     (made.id(), made.body["key"].as_str().expect("a key").to_owned())

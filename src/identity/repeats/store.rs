@@ -8,7 +8,7 @@ use crate::platform::{clock::DateTime, encryption::Encrypted};
 
 pub(super) struct New<'a> {
     pub(super) id: Uuid,
-    pub(super) user_id: Uuid,
+    pub(super) caller: Uuid,
     pub(super) key: &'a str,
     pub(super) hash: &'a [u8],
     pub(super) now: DateTime,
@@ -26,7 +26,7 @@ pub(super) async fn insert_once(db: impl PgExecutor<'_>, new: &New<'_>, claimed_
         "insert into idempotent_calls (id, user_id, idempotency_key, request_hash, claimed_until, created_at)
          values ($1, $2, $3, $4, $5, $6) on conflict (user_id, idempotency_key) do nothing",
         new.id,
-        new.user_id,
+        new.caller,
         new.key,
         new.hash,
         claimed_until,
@@ -35,10 +35,10 @@ pub(super) async fn insert_once(db: impl PgExecutor<'_>, new: &New<'_>, claimed_
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
-pub(super) async fn find(db: impl PgExecutor<'_>, user_id: Uuid, key: &str) -> sqlx::Result<Option<Known>> {
+pub(super) async fn find(db: impl PgExecutor<'_>, caller: Uuid, key: &str) -> sqlx::Result<Option<Known>> {
     let row = sqlx::query!(
         "select id, request_hash, answer, key_id from idempotent_calls where user_id = $1 and idempotency_key = $2",
-        user_id,
+        caller,
         key
     );
     Ok(row.fetch_optional(db).await?.map(|row| Known {
