@@ -101,7 +101,7 @@ pub mod identity {
     pub mod notes;
     // Counting a call against a rate limit.
     pub mod quota;
-    // Acts of staff with an idempotency key: done once, answered again.
+    // Acts of staff and machines with an idempotency key: done once, answered again.
     pub mod repeats;
     // What an older data key has encrypted, encrypted again.
     pub mod rotation;
@@ -235,7 +235,9 @@ pub mod processes {
     pub mod load;
     // `octoco reconcile`.
     pub mod reconcile;
-    // Which acts of staff take an idempotency key.
+    // Refuses a query where an operation takes none.
+    pub mod queries;
+    // Which acts of staff and machines take an idempotency key.
     pub mod repeats;
     // Every route and every layer.
     pub mod router;

@@ -119,7 +119,7 @@ def long_refusals(field):
     before = field.bytes_of_all_tables(), int(field.sql("select count(*) from audit_log"))
 
     def refused(number):
-        path = f"/v1/admin/users/{uuid.uuid4()}?email={number}{'x' * 6_000}"
+        path = f"/v1/admin/users/{uuid.uuid4()}/statements?currency={number}{'x' * 6_000}"
         longer = f"/v1/admin/audit/{number}{'y' * 6_000}"
         return lambda: field.call("GET", longer if number % 4 == 0 else path, None, nosy.token, nosy.address)[0]
 

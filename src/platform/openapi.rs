@@ -25,8 +25,8 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
         title = "Octoco",
         description = "Accounts, deposits and withdrawals.\n\nAmounts are integers in minor units (cents); times are RFC 3339 in UTC. \
             Every failure is an RFC 9457 problem document: program against its `code`. Fields and query parameters that a route \
-            does not know are refused. Calls that move money take an `Idempotency-Key`: after no answer, or after a 503, send \
-            the same call with the same key; acts of staff may carry one.\n\nWhat may change within v1, and how the end of something is \
+            does not know are refused; only probes, the public keys and Revio's webhooks take any query. Calls that move money take an `Idempotency-Key`: after no answer, or after a 503, send \
+            the same call with the same key; acts of staff and of machines may carry one.\n\nWhat may change within v1, and how the end of something is \
             announced: [versioning and deprecation](/docs/versioning)."
     ),
     servers((url = "/", description = "The service that this document came from")),
@@ -106,14 +106,28 @@ pub fn complete(document: &utoipa::openapi::OpenApi, webhooks: Value) -> Value {
 
 /// The acts of staff that `processes/repeats.rs` does once: all that send JSON or nothing, but those that demand a key themselves.
 pub fn keyed(document: &utoipa::openapi::OpenApi) -> BTreeSet<String> {
+    those(document, |_, method, operation| takes_key(method, operation))
+}
+
+/// The operations that take no query, and whose callers are told so (`processes/queries.rs`): those that people and programs call, not
+/// those that Revio, load balancers and caches do.
+pub fn queryless(document: &utoipa::openapi::OpenApi) -> BTreeSet<String> {
+    those(document, |path, _, operation| {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let takes_some = parameters.into_iter().any(|parameter| parameter["in"] == "query");
+        path.starts_with("/v1/") && !path.starts_with("/v1/webhooks/") && !takes_some
+    })
+}
+
+/// By method and path.
+fn those(document: &utoipa::openapi::OpenApi, are: impl Fn(&str, &str, &Value) -> bool) -> BTreeSet<String> {
     let mut document = serde_json::to_value(document).expect("the document is plain data");
-    let mut paths = take(&mut document["paths"]);
-    let mut keyed = BTreeSet::new();
-    for (path, item) in &mut paths {
-        let acts = operations_mut(item).filter(|(method, operation)| takes_key(method, operation));
-        keyed.extend(acts.map(|(method, _)| format!("{} {path}", method.to_uppercase())));
+    let mut found = BTreeSet::new();
+    for (path, item) in &mut take(&mut document["paths"]) {
+        let operations = operations_mut(item).filter(|(method, operation)| are(path, method, operation));
+        found.extend(operations.map(|(method, _)| format!("{} {path}", method.to_uppercase())));
     }
-    keyed
+    found
 }
 
 fn takes_key(method: &str, operation: &Value) -> bool {

@@ -3,14 +3,13 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use axum::extract::Path;
 use axum::http::header;
 use axum::response::IntoResponse;
 use serde_json::Value;
 
 use crate::money::reasons;
 use crate::platform::error::{Error, Result, title};
-use crate::platform::http::Download;
+use crate::platform::http::{Download, Path};
 use crate::platform::problems::{self, Entry};
 
 const PAGE: &str = include_str!("docs/page.html");

@@ -26,7 +26,7 @@ use crate::money::{
 use crate::platform::http::{Asked, Waits, json::BODY_BYTES_MAX, waits::WAIT_MAX};
 use crate::platform::{error::Error, openapi, telemetry::panic_text};
 use crate::processes::load::Load;
-use crate::processes::{access_log, headers, repeats};
+use crate::processes::{access_log, headers, queries, repeats};
 use crate::processes::{docs, health};
 use crate::webhooks::{inbox, outgoing};
 
@@ -102,8 +102,11 @@ pub fn routes() -> Router<App> {
         .route("/reasons/{code}", get(docs::reason))
 }
 
-/// The acts of staff that take an idempotency key. Made once: tests make many routers.
+/// The acts of staff and machines that take an idempotency key. Made once: tests make many routers.
 static KEYED: LazyLock<repeats::Routes> = LazyLock::new(|| Arc::new(openapi::keyed(&documented().1)));
+
+/// The operations that take no query.
+static QUERYLESS: LazyLock<queries::Routes> = LazyLock::new(|| Arc::new(openapi::queryless(&documented().1)));
 
 /// Routes behind the layers that all of ours are behind; tests put theirs there too.
 pub fn layered(routes: Router<App>, app: App, deadline: Duration) -> Router {
@@ -121,6 +124,7 @@ pub fn layered(routes: Router<App>, app: App, deadline: Duration) -> Router {
                 .layer(from_fn_with_state(app.clone(), go_on))
                 .layer(CatchPanicLayer::custom(panicked))
                 .layer(from_fn(move |request, next| in_time(deadline, request, next)))
+                .layer(from_fn_with_state(Arc::clone(&QUERYLESS), queries::refuse))
                 .layer(from_fn(move |request, next| Arc::clone(&load).admit(request, next)))
                 .layer(from_fn_with_state((app.clone(), Arc::clone(&KEYED)), repeats::once))
                 .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
@@ -138,7 +142,7 @@ async fn with_host(request: Request, next: Next) -> Response {
     if named || !sent || request.version() < Version::HTTP_11 {
         return next.run(request).await;
     }
-    Error::field("Host", "must be given, once").into_response()
+    Error::header("Host", "must be given, once").into_response()
 }
 
 /// What changes something goes on whoever listens: a client that goes away takes only the answer with it. Else a row would be

@@ -78,6 +78,33 @@ fn fault(operation: &'static Value, answer: &Answer) -> Option<String> {
     let codes = codes(response);
     (answer.status.as_u16() >= 400 && !codes.is_empty() && !codes.contains(answer.code()))
         .then(|| format!("such code; it has {codes:?}"))
+        .or_else(|| misplaced(operation, answer))
+}
+
+/// What is wrong with a request stands in the body that the operation takes, in one of its parameters, or in one of its headers.
+fn misplaced(operation: &'static Value, answer: &Answer) -> Option<String> {
+    if answer.code() != "invalid_request" {
+        return None;
+    }
+    let known = |name: &str, places: &[&str]| {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let is_it = |known: &str| name == known || name.starts_with(&format!("{known}["));
+        parameters.into_iter().any(|parameter| {
+            places.iter().any(|place| parameter["in"] == *place) && parameter["name"].as_str().is_some_and(is_it)
+        })
+    };
+    let errors = answer.body["errors"].as_array()?;
+    let wrong = errors.iter().find(|error| {
+        let field = error["field"].as_str().unwrap_or_default();
+        let stands = match (error["pointer"].as_str(), error["parameter"].as_str()) {
+            (Some(_), Some(_)) => false,
+            (Some(pointer), None) => pointer.starts_with('#') && operation.get("requestBody").is_some(),
+            (None, Some(name)) => name == field && (error["code"] == "unknown" || known(name, &["query", "path"])),
+            (None, None) => field == "Host" || known(field, &["header"]),
+        };
+        !stands
+    });
+    wrong.map(|error| format!("place like that of {error}"))
 }
 
 /// The problem codes of a response.
@@ -356,6 +383,27 @@ fn an_answer_that_the_document_does_not_foresee_is_found() {
     assert!(fault(me, &answer(429, problem, code("rate_limited"))).expect("a header").contains("Retry-After"));
     let replay = operation(&Method::POST, "/v1/admin/webhooks/replay").expect("it is documented");
     assert_eq!(replay["operationId"], "postAdminWebhooksReplay");
+}
+
+/// What a layer answers before a route is reached, or a state that two calls at once leave behind.
+#[test]
+fn what_is_answered_seldom_is_in_the_document_too() {
+    let told = |method: &str, path: &str, status: &str| {
+        let (_, _, operation) = operations().find(|known| (known.0, known.1) == (method, path)).expect("it is there");
+        codes(resolve(&operation["responses"][status]))
+    };
+    for (method, path, _) in operations() {
+        assert!(told(method, path, "400").contains("invalid_request"), "{method} {path}: without a host");
+    }
+    assert!(told("get", "/.well-known/jwks.json", "503").contains("unavailable"));
+    for path in ["/v1/admin/users/{id}/unfreeze", "/v1/admin/users/{id}/reopen", "/v1/admin/reconciliation/statements"]
+    {
+        assert!(told("post", path, "409").contains("stale_state"), "{path}");
+    }
+    assert!(told("post", "/v1/admin/users/{id}/unfreeze", "413").contains("payload_too_large"));
+    let probe = |path: &str| DOCUMENT["paths"][path]["get"]["responses"].as_object().expect("an object");
+    assert!(!probe("/healthz").contains_key("503"), "nobody is turned away from it");
+    assert!(probe("/readyz")["503"].pointer("/content/application~1json").is_some());
 }
 
 #[sqlx::test]

@@ -58,6 +58,7 @@ mod payouts;
 mod pdf;
 mod periods;
 mod personal_data;
+mod places;
 mod projector;
 mod provider_account;
 mod provider_objects;

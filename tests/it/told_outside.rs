@@ -127,14 +127,18 @@ async fn a_process_whose_database_is_away_tells_so_and_no_secret(db: PgPool) {
     ]);
     let serving = Serving::start(&settings).await;
     let body = json!({"email": "thandi@example.com", "password": PASSWORD, "full_name": "Thandi Nkosi"});
-    let url = format!("http://{}/v1/auth/register?token={PLANTED}", serving.address);
-    let answer =
-        reqwest::Client::builder().build().expect("a client").post(url).json(&body).send().await.expect("it answers");
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let http = reqwest::Client::builder().build().expect("a client");
+    let url = |path: &str| format!("http://{}{path}", serving.address);
+    // A query that is taken as it comes, and a body.
+    for request in [http.get(url(&format!("/readyz?token={PLANTED}"))), http.post(url("/v1/auth/register")).json(&body)]
+    {
+        assert_eq!(request.send().await.expect("it answers").status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
     let (printed, status) = serving.stop().await;
     assert!(status.success() && !printed.contains(PLANTED), "{printed}");
     let events = receiver.items("event");
-    let failed = events.iter().find(|event| event["message"] == "request failed").expect("it was told");
-    assert_eq!((&failed["tags"]["route"], &failed["tags"]["status"]), (&json!("/v1/auth/register"), &json!("503")));
+    let route = |event: &&serde_json::Value| event["tags"]["route"] == "/v1/auth/register";
+    let failed = events.iter().filter(route).find(|event| event["message"] == "request failed").expect("it was told");
+    assert_eq!(failed["tags"]["status"], "503");
     assert_clean(&receiver, &[PLANTED, "thandi", "Thandi", PASSWORD]);
 }

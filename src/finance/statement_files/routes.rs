@@ -12,7 +12,7 @@ use super::{Import, Source, StatementFile, Unit};
 use crate::app::App;
 use crate::finance::days;
 use crate::identity::staff::Staff;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::json::{BODY_DEADLINE, whole_body};
 use crate::platform::http::{Asked, Download, Fields, Json, Page, Path, Query, download::Parts, page};
 use crate::platform::permissions::{ReconciliationRead, StatementsImport};
@@ -50,7 +50,7 @@ struct ImportQuery {
 
 impl ImportQuery {
     fn parse<'a>(&self, app: &App, content: &'a [u8]) -> Result<Import<'a>> {
-        let mut fields = Fields::default();
+        let mut fields = Fields::of_query();
         let source = fields.word("source", Some(&self.source));
         let unit: Option<Unit> = fields.word("unit", self.unit.as_deref());
         let currency = self.currency.as_deref().and_then(|code| fields.take(app.currency(code)));
@@ -58,7 +58,7 @@ impl ImportQuery {
             let text = text.as_deref()?;
             let day = days::parse(text);
             if day.is_none() {
-                fields.wrong(field, days::NO_DAY);
+                fields.wrong(field, Wrong::Format(days::NO_DAY));
             }
             day
         };
@@ -86,6 +86,7 @@ struct ImportView {
     request_body(content_type = "text/csv", content = String,
         example = "id,reference,product,status,currency,amount,fee,paid_on\n"),
     responses((status = 200, body = ImportView),
+        (status = 409, description = "`stale_state`: the same file was imported at the same time"),
         (status = 422, description = "`statement_unusable`: `errors` names each column and line"), Problems))]
 async fn import(
     State(app): State<App>,
@@ -141,7 +142,7 @@ async fn list(
     _staff: Staff<ReconciliationRead>,
     Query(query): Query<FilesQuery>,
 ) -> Result<Json<Page<StatementFile>>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let source = fields.word("source", query.source.as_deref());
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;

@@ -157,7 +157,7 @@ async fn revoke_others(State(app): State<App>, caller: Caller) -> Result<StatusC
 ///
 /// For whoever checks our access tokens: a JSON Web Key Set (RFC 7517). Look again when a token names a key that is not in it.
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "auth", security(()),
-    responses((status = 200, body = serde_json::Value)))]
+    responses((status = 200, body = serde_json::Value), (status = 503, description = "`unavailable`")))]
 async fn jwks(State(app): State<App>) -> impl IntoResponse {
     ([(header::CACHE_CONTROL, JWKS_CACHE)], Json(app.tokens.jwks()))
 }

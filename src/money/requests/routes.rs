@@ -133,7 +133,8 @@ fn asked(request: Request) -> impl IntoResponse {
 /// When somebody else has approved the request, payouts that waited go on. Needs `users.freeze`. Audited.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/unfreeze", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)),
-    responses((status = 202, body = RequestView), Problems))]
+    responses((status = 202, body = RequestView),
+        (status = 409, description = "`stale_state`: another request was decided at the same time"), Problems))]
 async fn unfreeze(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
@@ -148,7 +149,8 @@ async fn unfreeze(
 /// Somebody else must approve the request. Needs `users.freeze`. Audited.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/reopen", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)),
-    responses((status = 202, body = RequestView), Problems))]
+    responses((status = 202, body = RequestView),
+        (status = 409, description = "`stale_state`: another request was decided at the same time"), Problems))]
 async fn reopen(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,
@@ -169,7 +171,7 @@ async fn list(
     _staff: Staff<RequestsRead>,
     Query(query): Query<RequestQuery>,
 ) -> Result<Json<Page<RequestView>>> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of_query();
     let state = fields.word("state", query.state.as_deref());
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;

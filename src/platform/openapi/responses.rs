@@ -27,10 +27,10 @@ pub(super) struct Shared(pub(super) Map<String, Value>);
 
 /// What follows from the parts of an operation.
 struct Facts {
-    /// Counts against a rate limit: all do that can fail. `/healthz` and the public keys are for everybody and cost nothing.
+    /// Counts against a rate limit: all do but probes and the public keys, which are for everybody and cost next to nothing.
     counted: bool,
     idempotent: bool,
-    /// The codes of its problems, where it can fail.
+    /// The codes of its problems.
     codes: Vec<&'static str>,
 }
 
@@ -61,15 +61,19 @@ impl Facts {
             (path.contains('{'), "not_found"),
             (optional_key, "idempotency_key_reused"),
             (optional_key, "request_in_progress"),
-            ((has_body || !parameters.is_empty()) && !signature, "invalid_request"),
             (has_body, "invalid_json"),
-            (has_body, "payload_too_large"),
+            // With a key the body is read, whether the act has one or not.
+            (has_body || optional_key, "payload_too_large"),
             (has_body && !signature, "unsupported_media_type"),
         ];
+        // The host is missing or doubled, or there is a query where none is taken: so much is looked at of every call.
+        let of_all = ["invalid_request"].into_iter();
         Self {
             counted,
             idempotent: key.is_some(),
-            codes: codes.into_iter().filter(|(answers, _)| counted && *answers).map(|(_, code)| code).collect(),
+            codes: of_all
+                .chain(codes.into_iter().filter(|(answers, _)| counted && *answers).map(|(_, code)| code))
+                .collect(),
         }
     }
 }
