@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! receive   raw bytes ─> signature ─> mode, brand, company ─> freshness ─> stored once by hash ─> 200   (nothing else)
+//!                                                                           └─ or here already: noted a few times, and counted
 //! claim_due claim ─> deposits::on_provider_event | withdrawals::on_provider_event (asks Revio) ─> done | ignored
 //!                                                    └─ a failure: 0, 1, 5, 15 minutes, then dead
 //! ```
@@ -35,12 +36,15 @@ use crate::webhooks::inbox::event::{Event, Subject};
 use crate::webhooks::refused;
 
 pub use content::Content;
-use store::{Claimed, Ended};
+use store::{Claimed, Ended, Repeat};
 pub use store::{DeadFilter, Delivery, LogFilter, LogRow};
-use writes::{Ends, Receipts};
+use writes::{Ends, Receipts, Repeats};
 
 /// Of a body that nobody signed, only so much is kept.
 const UNVERIFIED_BYTES_MAX: usize = 2048;
+/// So many calls with the same bytes are kept, besides an accepted one, and none of them with its bytes but the first. Revio sends an event
+/// up to 8 times (`revio.md` 6.7); whoever has kept one may send it without end.
+const REPEATS_KEPT: i64 = 8;
 const PRUNE_BATCH: i64 = 500;
 
 /// One call of the webhook endpoint, as it came.
@@ -127,8 +131,15 @@ async fn accept(app: &App, call: &Call<'_>) -> Result<Verdict> {
     let event = Event::parse(call.body);
     let verdict = event.as_ref().and_then(|event| unusable(app, event)).unwrap_or(Verdict::Accepted);
     let delivery = delivery(app, call, verdict)?.about(event.clone());
-    let id = delivery.id;
-    let verdict = app.batchers.join::<Receipts>(app, delivery).await?;
+    let (id, received_at, body_hash) = (delivery.id, delivery.received_at, delivery.body_hash.clone());
+    let is_stored = app.batchers.join::<Receipts>(app, delivery).await?;
+    if !is_stored {
+        let verdict = if verdict == Verdict::Accepted { Verdict::Duplicate } else { verdict };
+        let (endpoint, source_address) = (call.endpoint, call.source_address.clone());
+        let repeat = Repeat { id, endpoint, received_at, source_address, body_hash, verdict, event };
+        app.batchers.join::<Repeats>(app, repeat).await?;
+        return Ok(verdict);
+    }
     if verdict == Verdict::Accepted {
         log_stored(id, event.as_ref());
         app.crash.at("inbox.stored")?;

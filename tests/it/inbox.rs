@@ -321,6 +321,53 @@ async fn a_flood_of_forgeries_is_counted_and_only_its_beginning_kept(db: PgPool)
     t.finish().await;
 }
 
+/// As many as are kept of the same bytes, and how many of these hold them.
+async fn kept(t: &TestApp, of: &str) -> (i64, i64) {
+    let counted = format!("select count(*), count(content) from webhook_logs where {of}");
+    sqlx::query_as(sqlx::AssertSqlSafe(counted)).fetch_one(&t.app.db).await.expect("PostgreSQL answers")
+}
+
+#[sqlx::test]
+async fn the_same_bytes_are_kept_once_noted_a_few_times_and_then_counted(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, support) = (t.customer().await, t.staff(Role::Support).await);
+    let deposit = t.deposit(&customer, 5_000, "k1").await;
+    t.pay(&deposit).await;
+    let purchase = t.purchase_of(deposit.id());
+    let event = t.sim.events().into_iter().find(|event| event.event_type == "purchase.paid").expect("raised");
+    let foreign = json!({"type": "purchase", "event_type": "purchase.paid", "is_test": false, "id": purchase});
+    let foreign = (foreign.to_string(), t.sim.sign(foreign.to_string().as_bytes()));
+    let again = async |(body, signature): (&str, &str), calls: usize| {
+        let one = async |_| {
+            let request = t.http.post(format!("{}/v1/webhooks/revio", t.url)).body(body.to_owned());
+            answer(request.header("X-Signature", signature)).await.status
+        };
+        let answers = futures_util::future::join_all((0..calls).map(one)).await;
+        assert!(answers.iter().all(|status| *status == StatusCode::OK), "{answers:?}");
+    };
+    let paid = (event.body.as_str(), event.signature.as_str());
+    for calls in [1, 2, 70, 1] {
+        again(paid, calls).await;
+        again((&foreign.0, &foreign.1), calls).await;
+    }
+    t.advance(TimeDelta::hours(80));
+    again(paid, 20).await;
+    assert_eq!(kept(&t, "verdict = 'duplicate'").await, (8, 0));
+    assert_eq!(kept(&t, "verdict = 'foreign'").await, (8, 1));
+    assert_eq!(kept(&t, "verdict = 'stale'").await, (0, 0), "they are the accepted one's");
+    let listed = t.get(&support, &format!("/v1/admin/webhooks?object_id={purchase}&event_type=purchase.paid")).await;
+    let listed = listed.body["data"].as_array().expect("a list").clone();
+    assert_eq!(listed.len(), 17, "each says what it is about");
+    let repeats = |verdict: &str| {
+        let of = listed.iter().filter(|row| row["verdict"] == verdict);
+        of.filter_map(|row| row["repeats"].as_i64()).sum::<i64>()
+    };
+    assert_eq!((repeats("accepted"), repeats("foreign"), repeats("duplicate")), (94, 73, 0));
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn who_forges_too_often_has_to_wait(db: PgPool) {
     let t = TestApp::with(db, &[("RATE_LIMITS", "default"), ("TRUSTED_PROXIES", "127.0.0.0/8")]).await;

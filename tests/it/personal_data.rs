@@ -47,6 +47,14 @@ async fn emptied(t: &TestApp) -> (Customer, Uuid) {
     (customer, event)
 }
 
+async fn withdrawal_of(t: &TestApp, customer: &Customer) -> Uuid {
+    sqlx::query_scalar("select id from transactions where user_id = $1 and kind = 'withdrawal'")
+        .bind(customer.id)
+        .fetch_one(&t.app.db)
+        .await
+        .expect("PostgreSQL answers")
+}
+
 async fn erase(t: &TestApp, by: &Customer, whom: Uuid) -> Answer {
     let path = format!("/v1/admin/users/{whom}/erase");
     t.send(Method::POST, &path, Some(&t.token(by)), &[], Some(json!({"note": "asked for"}))).await
@@ -176,6 +184,7 @@ async fn bodies_of_webhooks_go_after_their_time_the_facts_stay_and_refused_calls
 async fn a_data_export_holds_everything_about_one_person_and_nothing_of_another(db: PgPool) {
     let t = TestApp::new(db).await;
     let (customer, event) = emptied(&t).await;
+    let again = told(&t, &customer, t.payout_of(withdrawal_of(&t, &customer).await)).await;
     let (other, admin) = (t.customer_with(3_000).await, t.staff(Role::Admin).await);
     let path = format!("/v1/admin/users/{}/data-export", customer.id);
     let data = t.get(&admin, &path).await;
@@ -194,6 +203,8 @@ async fn a_data_export_holds_everything_about_one_person_and_nothing_of_another(
     let webhooks = data.body["webhooks"].as_array().expect("a list");
     let told = webhooks.iter().find(|row| row["id"] == json!(event)).expect("the event is there");
     assert!(told["body"].as_str().is_some_and(|body| body.contains(NUMBER)));
+    let repeat = webhooks.iter().find(|row| row["id"] == json!(again)).expect("that it came again is there");
+    assert_eq!((&repeat["verdict"], &repeat["body"]), (&json!("duplicate"), &Value::Null));
     let text = data.body.to_string();
     assert!(!text.contains("password_hash") && !text.contains("argon2"), "no secret of ours");
     for foreign in [other.id.to_string(), other.email, other.bank_account_id.to_string(), admin.id.to_string()] {
@@ -248,6 +259,14 @@ async fn a_closed_customer_is_erased_by_two_people_and_money_keeps_its_ids(db: P
     assert_eq!(sqlx::query_scalar::<_, i64>(codes).fetch_one(&db).await.expect("PostgreSQL answers"), 0);
     let (_, content) = inbox::find(&t.app, event).await.expect("the fact stays");
     assert!(content.is_none());
+    // Whoever has kept it may send it again, and brings nothing back.
+    told(&t, &customer, t.payout_of(withdrawal_of(&t, &customer).await)).await;
+    let held: i64 =
+        sqlx::query_scalar("select count(*) from webhook_logs where content is not null and verdict = 'duplicate'")
+            .fetch_one(&db)
+            .await
+            .expect("PostgreSQL answers");
+    assert_eq!(held, 0);
     assert_eq!(t.login(&customer.email, PASSWORD).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(t.get(&customer, "/v1/me").await.status, StatusCode::UNAUTHORIZED, "its tokens are void at once");
     let again = json!({"email": customer.email, "password": PASSWORD, "full_name": "Thandi Nkosi"});

@@ -38,7 +38,7 @@ pub(super) struct Claimed {
     pub(super) due_at: DateTime,
 }
 
-/// Those that are stored as they came; of the others the same bytes were accepted before, and it is stored that they came again.
+/// Those that are stored as they came. Of the others the same bytes are here already, or this run is repeated.
 pub(super) async fn insert(db: impl PgExecutor<'_>, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Uuid>> {
     let events: Vec<_> = deliveries.iter().map(|delivery| delivery.event.as_ref()).collect();
     let state = |delivery: &&Delivery| if delivery.due_at.is_some() { "pending" } else { "ignored" }.to_owned();
@@ -48,19 +48,18 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, deliveries: &[&Delivery]) ->
                                   $9::text[], $10::uuid[], $11::text[], $12::text[], $13::timestamptz[], $14::text[])
                  as d (id, endpoint, received_at, source_address, body_hash, content, key_id, verdict, event_type, object_id, reference,
                        state, due_at, last_error)
-         ), stored as (
-             insert into webhook_logs (id, endpoint, received_at, source_address, body_hash, content, key_id, verdict, event_type,
-                                       object_id, reference, state, due_at, last_error)
-             select * from deliveries
-             -- The bytes were accepted before, or this run is repeated.
-             on conflict do nothing returning id
-         ), again as (
-             insert into webhook_logs (id, endpoint, received_at, source_address, body_hash, content, key_id, verdict, state, last_error)
-             select id, endpoint, received_at, source_address, body_hash, content, key_id, 'duplicate', 'ignored', last_error
-               from deliveries where id not in (select id from stored)
-             on conflict (id) do nothing
          )
-         select id as "id!" from stored"#,
+         insert into webhook_logs (id, endpoint, received_at, source_address, body_hash, content, key_id, verdict, event_type,
+                                   object_id, reference, state, due_at, last_error)
+         select * from deliveries d
+          -- Of what is not acted on, too, the bytes are kept once; of what nobody signed they may be anybody's.
+          where verdict in ('accepted', 'bad_signature')
+             -- One by one, by its index: `exists` may be planned as a look through all of them.
+             or (select w.id from webhook_logs w
+                  where w.endpoint = d.endpoint and w.body_hash = d.body_hash and w.verdict = 'accepted') is null
+            and (select w.id from webhook_logs w
+                  where w.endpoint = d.endpoint and w.body_hash = d.body_hash and w.verdict in ('stale', 'foreign') limit 1) is null
+         on conflict do nothing returning id"#,
         &deliveries.iter().map(|delivery| delivery.id).collect::<Vec<Uuid>>(),
         &deliveries.iter().map(|delivery| delivery.endpoint.name().to_owned()).collect::<Vec<String>>(),
         &deliveries.iter().map(|delivery| delivery.received_at).collect::<Vec<DateTime>>(),
@@ -80,6 +79,58 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, deliveries: &[&Delivery]) ->
         &deliveries.iter().map(|delivery| delivery.last_error.clone()).collect::<Vec<Option<String>>>() as _,
     );
     stored.fetch_all(db).await
+}
+
+/// A call whose bytes are here already.
+pub(super) struct Repeat {
+    pub(super) id: Uuid,
+    pub(super) endpoint: Endpoint,
+    pub(super) received_at: DateTime,
+    pub(super) source_address: String,
+    pub(super) body_hash: Vec<u8>,
+    pub(super) verdict: Verdict,
+    pub(super) event: Option<Event>,
+}
+
+/// Counts them with the call that brought the bytes. Up to `kept` of the same bytes are calls in the log, too, and hold nothing.
+pub(super) async fn insert_repeats(db: impl PgExecutor<'_>, repeats: &[Repeat], kept: i64) -> sqlx::Result<()> {
+    let events: Vec<_> = repeats.iter().map(|repeat| repeat.event.as_ref()).collect();
+    let stored = sqlx::query!(
+        "with again as (
+             select d.*, row_number() over (partition by endpoint, body_hash order by id) as nth,
+                    (select count(*) from (select from webhook_logs w where w.endpoint = d.endpoint and w.body_hash = d.body_hash
+                                              and w.verdict in ('duplicate', 'stale', 'foreign') limit $10) k) as before
+               from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::uuid[], $9::text[])
+                   as d (id, endpoint, received_at, source_address, body_hash, verdict, event_type, object_id, reference)
+              -- This run, or the one that stored the bytes, is repeated.
+              where (select w.id from webhook_logs w where w.id = d.id) is null
+         ), counted as (
+             update webhook_logs w set repeats = w.repeats + n.calls
+               from (select endpoint, body_hash, count(*) as calls from again group by 1, 2) n
+              where w.id = coalesce((select a.id from webhook_logs a where a.endpoint = n.endpoint and a.body_hash = n.body_hash
+                                        and a.verdict = 'accepted'),
+                                    (select s.id from webhook_logs s where s.endpoint = n.endpoint and s.body_hash = n.body_hash
+                                        and s.verdict in ('stale', 'foreign') order by s.id limit 1))
+         )
+         insert into webhook_logs (id, endpoint, received_at, source_address, body_hash, verdict, event_type, object_id, reference, state)
+         select id, endpoint, received_at, source_address, body_hash, verdict, event_type, object_id, reference, 'ignored'
+           from again where before + nth <= $10
+         on conflict (id) do nothing",
+        &repeats.iter().map(|repeat| repeat.id).collect::<Vec<Uuid>>(),
+        &repeats.iter().map(|repeat| repeat.endpoint.name().to_owned()).collect::<Vec<String>>(),
+        &repeats.iter().map(|repeat| repeat.received_at).collect::<Vec<DateTime>>(),
+        &repeats.iter().map(|repeat| repeat.source_address.clone()).collect::<Vec<String>>(),
+        &repeats.iter().map(|repeat| repeat.body_hash.clone()).collect::<Vec<Vec<u8>>>(),
+        &repeats.iter().map(|repeat| repeat.verdict.name().to_owned()).collect::<Vec<String>>(),
+        &events.iter().map(|event| event.map(|event| event.event_type.clone())).collect::<Vec<Option<String>>>() as _,
+        &events.iter().map(|event| event.and_then(Event::object_id)).collect::<Vec<Option<Uuid>>>() as _,
+        &events
+            .iter()
+            .map(|event| event.and_then(|event| event.reference).map(|id| id.to_string()))
+            .collect::<Vec<Option<String>>>() as _,
+        kept
+    );
+    stored.execute(db).await.map(drop)
 }
 
 /// Takes due events, oldest first, and pushes them one lease ahead.
@@ -257,6 +308,8 @@ pub struct LogRow {
     finished_at: Option<DateTime>,
     /// Why a dismissed one was; gone when it is replayed.
     note: Option<String>,
+    /// How often the same bytes came again. The first few of these are calls of their own, without a body.
+    repeats: i64,
 }
 
 /// The columns of a [`LogRow`], once.
@@ -265,7 +318,7 @@ macro_rules! log_rows {
         sqlx::query_as!(
             LogRow,
             r#"select id, endpoint as "endpoint: Endpoint", received_at, source_address, verdict as "verdict: Verdict", event_type,
-                      object_id, reference, state as "state: State", attempts, due_at, last_error, finished_at, note "#
+                      object_id, reference, state as "state: State", attempts, due_at, last_error, finished_at, note, repeats "#
                 + $after
             $(, $argument)*
         )

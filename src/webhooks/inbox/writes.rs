@@ -1,11 +1,12 @@
-//! What deliveries that come at once write together (`platform::batcher`): that they came, and later what became of them. `inbox` calls it.
+//! What deliveries that come at once write together (`platform::batcher`): that they came, or came again, and later what became of them.
+//! `inbox` calls it.
 
 use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::store::{self, Delivery, Ended};
-use super::{State, Verdict};
+use super::store::{self, Delivery, Ended, Repeat};
+use super::{REPEATS_KEPT, State, Verdict};
 use crate::app::App;
 use crate::platform::batcher::{Batch, Patience};
 use crate::platform::error::Result;
@@ -16,20 +17,37 @@ pub(super) struct Receipts;
 impl Batch for Receipts {
     type Context = App;
     type Item = Delivery;
-    /// `Duplicate` where the same bytes were accepted before; of those that came together the first is accepted.
-    type Done = Verdict;
+    /// Whether it is stored as it came; else the same bytes are here already. Of those that came together the first is stored.
+    type Done = bool;
 
-    async fn run(app: &App, items: &[Delivery], patience: Patience) -> Result<Vec<Verdict>> {
+    async fn run(app: &App, items: &[Delivery], patience: Patience) -> Result<Vec<bool>> {
         let mut deliveries: Vec<&Delivery> = items.iter().collect();
         // Two processes that wait for each other's bytes wait in one order. Of the same bytes the first stays the first.
         deliveries.sort_by_key(|delivery| &delivery.body_hash);
+        // What is accepted is unique, and of what nobody signed all that comes here is kept.
+        deliveries.dedup_by(|next, first| {
+            let kept_once = matches!(next.verdict, Verdict::Stale | Verdict::Foreign) && next.verdict == first.verdict;
+            kept_once && (next.endpoint, &next.body_hash) == (first.endpoint, &first.body_hash)
+        });
         app.crash.at("batch.before_receipts")?;
         let stored = store::insert(app.batches.of(patience), &deliveries).await?;
         let stored: HashSet<Uuid> = stored.into_iter().collect();
         app.crash.at("batch.received")?;
-        let is_again = |new: &Delivery| new.verdict == Verdict::Accepted && !stored.contains(&new.id);
-        let verdict = |new: &Delivery| if is_again(new) { Verdict::Duplicate } else { new.verdict };
-        Ok(items.iter().map(verdict).collect())
+        Ok(items.iter().map(|new| stored.contains(&new.id)).collect())
+    }
+}
+
+/// In a line of their own: whoever sends one body without end holds up nothing that is new.
+pub(super) struct Repeats;
+
+impl Batch for Repeats {
+    type Context = App;
+    type Item = Repeat;
+    type Done = ();
+
+    async fn run(app: &App, items: &[Repeat], patience: Patience) -> Result<Vec<()>> {
+        store::insert_repeats(app.batches.of(patience), items, REPEATS_KEPT).await?;
+        Ok(vec![(); items.len()])
     }
 }
 
