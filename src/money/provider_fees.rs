@@ -2,8 +2,8 @@
 //! by one function for both. It never touches a wallet, and whatever is wrong with it keeps no customer's money back.
 //!
 //! ```text
-//! deposits, withdrawals, unknown rows ─> book (with the money, and at each later look)
-//! book_missing_fee ─> asks Revio ─> book
+//! deposits, withdrawals, unknown rows ─> book, book_of_payout (with the money, and at each later look)
+//! book_missing_fee ─> asks Revio ─> the same
 //! ```
 
 use ledger::{Amount, Currency, LedgerError, Leg, Transfer, TransferCode, TransferId};
@@ -16,13 +16,26 @@ use crate::platform::error::Result;
 use crate::provider::revio::PayoutStatus;
 use crate::provider::revio::types::{Figure, Flag, Payment};
 
+/// R100.00: many times what a bank takes for moving any sum, and far below what a field holds that is no fee. A payout has it on top, and
+/// of which a small one may be less than its fee (`revio.md` 9 has no schedule); as a share of a large one it may be more.
+const FLAT_FEE_MAX: i64 = 10_000;
+
+/// What a fee is taken of.
+#[derive(Debug, Clone, Copy)]
+enum Taken {
+    /// Of what was paid: no more than that can be kept back.
+    OfPayment,
+    /// Of our balance, besides what was paid out.
+    OnTop,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fee {
     /// Revio names none, or not yet.
     None,
     /// Now or before.
     Booked(Amount),
-    /// Nothing of it was booked, for this reason: it is no amount, is more than what it was taken of, or another one was booked before.
+    /// Nothing of it was booked, for this reason: it is no amount, is more than it can be, or another one was booked before.
     Odd(String),
 }
 
@@ -35,9 +48,18 @@ impl Fee {
     }
 }
 
-/// `row` is what it is booked under: a row's id, or what stands for one that is lost.
+/// Of a deposit. `row` is what it is booked under: a row's id, or what stands for one that is lost.
 pub async fn book(app: &App, row: Uuid, payment: &Payment) -> Result<Fee> {
-    let fee = match amount_of(payment) {
+    book_taken(app, row, payment, Taken::OfPayment).await
+}
+
+/// The same of a payout.
+pub async fn book_of_payout(app: &App, row: Uuid, payment: &Payment) -> Result<Fee> {
+    book_taken(app, row, payment, Taken::OnTop).await
+}
+
+async fn book_taken(app: &App, row: Uuid, payment: &Payment, taken: Taken) -> Result<Fee> {
+    let fee = match amount_of(payment, taken) {
         Ok(Some(fee)) => fee,
         Ok(None) => return Ok(Fee::None),
         Err(reason) => return Ok(odd(row, reason)),
@@ -68,7 +90,11 @@ pub async fn book_missing_fee(app: &App, row: &Transaction) -> Result<Fee> {
         }
         Kind::Withdrawal => {
             let payout = provider_objects::payout(app, Some(row.id), object).await?;
-            payout.payment.filter(|_| payout.status == PayoutStatus::Success)
+            let payment = payout.payment.filter(|_| payout.status == PayoutStatus::Success);
+            return match payment {
+                Some(payment) => book_of_payout(app, row.id, &payment).await,
+                None => Ok(Fee::None),
+            };
         }
         Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal | Kind::Adjustment => None,
     };
@@ -79,7 +105,7 @@ pub async fn book_missing_fee(app: &App, row: &Transaction) -> Result<Fee> {
 }
 
 /// Of no fee, or 0, nothing is booked.
-fn amount_of(payment: &Payment) -> Result<Option<Amount>, String> {
+fn amount_of(payment: &Payment, taken: Taken) -> Result<Option<Amount>, String> {
     let Payment { fee_amount, amount, currency, .. } = payment;
     if !fee_amount.is_said() || fee_amount.whole() == Some(0) {
         return Ok(None);
@@ -87,8 +113,12 @@ fn amount_of(payment: &Payment) -> Result<Option<Amount>, String> {
     let currency = Currency::parse(&currency.to_ascii_uppercase()).ok_or("payment.currency is none that we know")?;
     let of = |figure: &Figure| figure.whole().and_then(|minor| Amount::new(minor, currency).ok());
     let fee = of(fee_amount).ok_or_else(|| format!("payment.fee_amount is {fee_amount}"))?;
+    let flat = match taken {
+        Taken::OfPayment => 0,
+        Taken::OnTop => FLAT_FEE_MAX,
+    };
     match of(amount) {
-        Some(whole) if fee.minor() <= whole.minor() => Ok(Some(fee)),
+        Some(whole) if fee.minor() <= whole.minor().max(flat) => Ok(Some(fee)),
         _ => Err(format!("payment.fee_amount is {fee_amount}, of {amount}")),
     }
 }
@@ -104,9 +134,13 @@ mod tests {
     use serde_json::{Value, json};
 
     fn fee(fee: Value, amount: Value, currency: &str) -> Result<Option<i64>, String> {
+        taken(Taken::OfPayment, (fee, amount, currency))
+    }
+
+    fn taken(taken: Taken, (fee, amount, currency): (Value, Value, &str)) -> Result<Option<i64>, String> {
         let payment = json!({"fee_amount": fee, "amount": amount, "currency": currency});
         let payment: Payment = serde_json::from_value(payment).expect("a payment");
-        amount_of(&payment).map(|fee| fee.map(|fee| fee.minor()))
+        amount_of(&payment, taken).map(|fee| fee.map(|fee| fee.minor()))
     }
 
     #[test]
@@ -128,5 +162,16 @@ mod tests {
         assert!(fee(json!(1), Value::Null, "ZAR").is_err());
         assert!(fee(json!(1), json!(100), "rands").is_err());
         assert_eq!(fee(json!(0), json!(100), "rands"), Ok(None));
+    }
+
+    #[test]
+    fn a_payouts_fee_is_a_flat_one_or_a_part_of_a_larger_sum() {
+        let of = |fee: i64, amount: i64| taken(Taken::OnTop, (json!(fee), json!(amount), "ZAR"));
+        for (fee, amount) in [(250, 100), (10_000, 100), (15_000, 1_000_000), (1_000_000, 1_000_000)] {
+            assert_eq!(of(fee, amount), Ok(Some(fee)));
+        }
+        for (fee, amount) in [(10_001, 100), (10_001, 10_000), (1_000_001, 1_000_000), (-1, 100)] {
+            assert!(of(fee, amount).is_err(), "{fee} of {amount}");
+        }
     }
 }

@@ -360,7 +360,7 @@ async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Resul
         }
         Err(error) => return Err(error.into()),
     }
-    provider_fees::book(app, withdrawal.id, payment).await?;
+    provider_fees::book_of_payout(app, withdrawal.id, payment).await?;
     app.crash.at("withdrawal.fee_booked")?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
     transactions::advance(app, withdrawal, to).await

@@ -156,7 +156,7 @@ async fn a_deposits_missing_fee_is_booked_by_the_same_call(db: PgPool) {
 async fn a_fee_that_cannot_be_one_is_not_booked_and_keeps_nobodys_money_back(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(50_000).await;
-    for (number, fee) in [json!(-5), json!(4_001), json!("much"), json!(1.5)].into_iter().enumerate() {
+    for (number, fee) in [json!(-5), json!(10_001), json!("much"), json!(1.5)].into_iter().enumerate() {
         t.sim.set_override(Override::of("payout", "/payment/fee_amount", fee.clone()).when("success"));
         let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
         t.drive().await;
@@ -170,6 +170,22 @@ async fn a_fee_that_cannot_be_one_is_not_booked_and_keeps_nobodys_money_back(db:
     assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 0);
     assert_eq!(t.balance(&customer).await, (34_000, 0, 34_000));
     t.finish_with_held().await;
+}
+
+/// Nobody says that a fee is less than what it is taken for.
+#[sqlx::test]
+async fn a_flat_fee_that_is_more_than_a_small_payout_is_booked_and_nobody_has_to_look(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(50_000).await;
+    fees_of(&t, 250, 0);
+    let withdrawal = t.withdraw(&customer, 100, "w").await.id();
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (49_900, 0, 49_900)));
+    t.advance(TimeDelta::hours(2));
+    t.drive().await;
+    assert_eq!(minor(&missing(&t, withdrawal).await), Some(250));
+    assert_agreed(&t, 250).await;
+    t.finish().await;
 }
 
 #[sqlx::test]

@@ -46,7 +46,7 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
         }
         // A fee that is only named now.
         (State::Completed, PayoutStatus::Success) => match &payout.payment {
-            Some(payment) => match provider_fees::book(app, withdrawal.id, payment).await?.odd() {
+            Some(payment) => match provider_fees::book_of_payout(app, withdrawal.id, payment).await?.odd() {
                 Some(wrong) => transactions::hold(app, withdrawal, Hold::Contradiction, &wrong).await,
                 None => Ok(withdrawal.clone()),
             },
@@ -66,7 +66,7 @@ pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payo
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
     let owed = collect(app, withdrawal).await?;
-    provider_fees::book(app, withdrawal.id, payment).await?;
+    provider_fees::book_of_payout(app, withdrawal.id, payment).await?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
     transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
 }

@@ -393,7 +393,7 @@ async fn post_without_a_row(app: &App, payout: &Payout) -> Result<bool> {
         app.ledger.post(row).await?;
     }
     if let Some(payment) = &payout.payment {
-        provider_fees::book(app, row, payment).await?;
+        provider_fees::book_of_payout(app, row, payment).await?;
     }
     Ok(true)
 }
