@@ -7,6 +7,7 @@ pub mod fields;
 pub mod idempotency;
 pub mod json;
 pub mod page;
+pub mod retry_after;
 pub mod waits;
 
 pub use download::{Asked, Download};
@@ -14,6 +15,7 @@ pub use fields::Fields;
 pub use idempotency::{IdempotencyKey, RequestHash, replayed};
 pub use json::{Json, Path, Query};
 pub use page::Page;
+pub use retry_after::RetryAfter;
 pub use waits::Waits;
 
 use std::fmt::Display;

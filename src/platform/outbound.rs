@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, Url, redirect};
 
 use crate::platform::error::BoxError;
+use crate::platform::http::RetryAfter;
 use crate::platform::text_enum::text_enum;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -72,7 +73,7 @@ pub struct Called {
     pub status: Option<StatusCode>,
     pub error: Option<CallError>,
     /// What the answer asks for.
-    pub retry_after: Option<Duration>,
+    pub retry_after: Option<RetryAfter>,
     pub took: Duration,
 }
 
@@ -166,8 +167,7 @@ impl Outbound {
             Err(error) => return none(class(&error)),
         };
         let status = response.status();
-        let retry_after =
-            response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let retry_after = RetryAfter::of(response.headers());
         let mut read = 0;
         while read < ANSWER_BYTES_MAX {
             match response.chunk().await {
@@ -182,7 +182,7 @@ impl Outbound {
             status if status.is_redirection() => Some(CallError::Redirect),
             _ => Some(CallError::Status),
         };
-        Called { status: Some(status), error, retry_after: retry_after.map(Duration::from_secs), took: begun.elapsed() }
+        Called { status: Some(status), error, retry_after, took: begun.elapsed() }
     }
 }
 

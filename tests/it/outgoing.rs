@@ -365,7 +365,7 @@ async fn retry_after_is_honoured_within_a_day_and_410_disables(db: PgPool) {
     let (admin, receiver) = (t.staff(Role::Admin).await, Receiver::start().await);
     let (id, _) = endpoint(&t, &admin, &receiver.url, &ALL).await;
     let path = format!("/v1/admin/webhook-endpoints/{id}");
-    for (asked, waited) in [("600", 600), ("9999999999", 86_400)] {
+    for (asked, waited) in [("600", 600), ("9999999999", 86_400), ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400)] {
         receiver.answer(503, &[("retry-after", asked)]);
         call(&t, &admin, Method::POST, &format!("{path}/test"), None).await;
         deliver(&t).await;

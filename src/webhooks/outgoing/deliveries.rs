@@ -167,7 +167,7 @@ fn next(delivery: &store::Claimed, called: &Called, now: DateTime) -> store::Nex
     };
     // Up to a tenth longer, so that what failed together does not come back together.
     let pause = TimeDelta::milliseconds(secs * rand::random_range(1_000..=1_100));
-    let asked = called.retry_after.and_then(|asked| TimeDelta::from_std(asked).ok()).unwrap_or_default();
+    let asked = called.retry_after.and_then(|asked| TimeDelta::from_std(asked.wait(now)).ok()).unwrap_or_default();
     store::Next { state: State::Pending, due_at: Some(now + pause.max(asked.min(RETRY_AFTER_MAX))), attempts }
 }
 
