@@ -19,31 +19,37 @@ pub(super) fn checkout(base: &Url, link: &str) -> bool {
     read(base, link).is_some_and(whole)
 }
 
-/// Where a payout is executed. The path is Revio's to choose, the host is ours: the key can do anything on the account and goes
-/// nowhere else. So it may not lead to another call of the API either: of its paths only to payouts.
+/// Where a payout is executed. Path and query are Revio's to choose, and nobody says how they look; the host is ours: the key can do anything on
+/// the account and goes nowhere else. An empty call is all that is made there, and of Revio's calls only those about a purchase do something
+/// with one (refund it, cancel it, mark it as paid), so it may not lead there. Nor anywhere that somebody on the way, or Revio, might read otherwise
+/// than we do.
 pub(super) fn execution(base: &Url, link: &str) -> Option<Url> {
     let reported = read(base, link)?;
-    let path = reported.path();
-    // As Revio writes paths: plain words, each with a slash behind it. What is escaped, or goes up, might be read otherwise there.
-    let written = link.split('?').next().unwrap_or_default();
-    let words: Vec<&str> = path.strip_prefix('/')?.strip_suffix('/')?.split('/').collect();
-    let plain = |word: &&str| {
-        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-    };
-    let of_api = base.path().split('/').nth(1).is_some_and(|api| words[0].eq_ignore_ascii_case(api));
-    let of_payouts = path.strip_prefix(base.path()).is_some_and(|call| call.starts_with("payouts/"));
-    if written.contains("..")
-        || written.contains('%')
-        || !words.iter().all(plain)
-        || of_api && !of_payouts
-        || reported.fragment().is_some()
-    {
+    let (written, path) = (link.split(['?', '#']).next().unwrap_or_default(), reported.path());
+    let words: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+    let (last, before) = words.split_last()?;
+    // Only behind the last slash there may be nothing.
+    let whole = before.iter().all(|word| !word.is_empty()) && !(before.is_empty() && last.is_empty());
+    let of_purchases = words.iter().any(|word| word.eq_ignore_ascii_case("purchases"));
+    let leads_astray = written.contains("..") || !is_plain(written) || !is_plain(path) || !whole || of_purchases;
+    if leads_astray || path == base.path() {
         return None;
     }
     let mut url = base.clone();
     url.set_path(path);
     url.set_query(reported.query());
     Some(url)
+}
+
+/// Whether a path means the same to everybody: escaped is only what must be (never a dot, slash or letter), and nothing is cut off by `;`.
+fn is_plain(path: &str) -> bool {
+    let escaped = |after: &str| {
+        let code = after.get(..2).filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        u8::from_str_radix(code, 16).ok()
+    };
+    let must_be =
+        |byte: u8| (b' '..b'\x7f').contains(&byte) && !byte.is_ascii_alphanumeric() && !b"-._~/\\%;".contains(&byte);
+    !path.contains(';') && path.split('%').skip(1).all(|after| escaped(after).is_some_and(must_be))
 }
 
 /// Where a statement is. At Revio's own host, port and scheme the key goes along; anywhere else it does not, and then it must be a
@@ -110,16 +116,25 @@ mod tests {
     }
 
     #[test]
-    fn a_payout_is_executed_at_revio_and_by_no_other_call_of_its_api() {
+    fn a_payout_is_executed_at_revio_and_by_no_call_about_a_purchase() {
         let at = |link: &str| execution(&revio(), link).map(String::from);
+        for path in [
+            "po/1a-b_c/",
+            "po/1",
+            "po",
+            "po/1a:b.c=d~e,f!g/",
+            "po/a%3Ab%20c/",
+            "api/v1/payouts/1/execute/?s2s=true",
+            "api/v1/payout_executions/1/?token=a/b.c%2Fd",
+            "api/v2/execute/1",
+        ] {
+            let link = format!("https://revio.example/{path}");
+            assert_eq!(at(&link), Some(link));
+        }
         for (link, url) in [
-            ("https://revio.example/po/1a-b_c/", "https://revio.example/po/1a-b_c/"),
-            (
-                "https://revio.example/api/v1/payouts/1/execute/?s2s=true",
-                "https://revio.example/api/v1/payouts/1/execute/?s2s=true",
-            ),
             ("payouts/1/execute/", "https://revio.example/api/v1/payouts/1/execute/"),
             ("/po/1/", "https://revio.example/po/1/"),
+            ("https://revio.example/po/1/#x", "https://revio.example/po/1/"),
             // The key goes to no other host.
             ("https://evil.example:8443/po/1/", "https://revio.example/po/1/"),
         ] {
@@ -131,20 +146,32 @@ mod tests {
             "javascript:alert(1)",
             "https://user:password@revio.example/po/1/",
             "https://revio.example/api/v1/purchases/1/refund/",
-            "https://revio.example/po/../api/v1/purchases/1/refund/",
-            "https://revio.example/po/%2e%2e/api/v1/purchases/1/refund/",
-            "https://revio.example/api/v1/payouts/../purchases/1/refund/",
-            "https://revio.example/api/v1/payouts/%2e%2e%2fpurchases/",
-            "https://revio.example/api/v1/",
             "https://revio.example/api/v2/purchases/1/refund/",
-            "https://revio.example/API/v1/purchases/1/refund/",
-            "https://revio.example/api//v1/purchases/1/refund/",
-            "https://revio.example/po/1",
+            "https://revio.example/API/v1/Purchases/1/refund/",
+            "https://revio.example/api/v1/%70urchases/1/refund/",
+            "https://revio.example/po/../api/v1/purchases/1/refund/",
+            "https://revio.example/po/../1/",
+            "https://revio.example/po/%2e%2e/1/",
+            "https://revio.example/po/.%2E/1/",
+            "https://revio.example/po/%2e/1/",
+            "https://revio.example/api/v1/payouts/%2e%2e%2fpurchases/",
+            "https://revio.example/po/a%2Fb/",
+            "https://revio.example/po/a%5cb/",
+            "https://revio.example/po/a%252e/",
+            "https://revio.example/po/a%00/",
+            "https://revio.example/po/a%c0%ae/",
+            "https://revio.example/po/a%+1/",
+            "https://revio.example/po/a%",
+            "https://revio.example/po/a%zz/",
             "https://revio.example/po//1/",
+            "https://revio.example//po/1/",
+            "https://revio.example/po/1//",
             "https://revio.example/po/1;a/",
-            "https://revio.example/po/1/#x",
             "https://revio.example/po\\1/",
+            "https://revio.example/po/1 /",
             "https://revio.example/",
+            "https://revio.example/api/v1/",
+            "?token=1",
             "../../purchases/1/refund/",
             "",
         ] {
