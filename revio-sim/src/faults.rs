@@ -4,6 +4,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// One active fault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,22 +16,31 @@ pub struct Fault {
     /// Narrows a delivery fault to one event type.
     #[serde(default)]
     pub event_type: Option<String>,
+    /// Narrows a fault of calls to those whose path names this object.
+    #[serde(default)]
+    pub object: Option<Uuid>,
 }
 
 impl Fault {
     /// The next `times` calls (or deliveries) in `scope`.
     pub fn next(times: u32, scope: Scope, kind: FaultKind) -> Fault {
-        Fault { scope, when: When::Next(times), kind, event_type: None }
+        Fault { scope, when: When::Next(times), kind, event_type: None, object: None }
     }
 
     /// Each call (or delivery) in `scope` with probability `chance`.
     pub fn chance(chance: f64, scope: Scope, kind: FaultKind) -> Fault {
-        Fault { scope, when: When::Chance(chance), kind, event_type: None }
+        Fault { scope, when: When::Chance(chance), kind, event_type: None, object: None }
     }
 
     /// Only deliveries of this event.
     pub fn of_event(mut self, event_type: &str) -> Fault {
         self.event_type = Some(event_type.to_owned());
+        self
+    }
+
+    /// Only calls about this object.
+    pub fn of_object(mut self, object: Uuid) -> Fault {
+        self.object = Some(object);
         self
     }
 
@@ -49,6 +59,7 @@ impl Fault {
             },
         };
         match self.when {
+            _ if self.object.is_some() && self.scope == Scope::Deliver => Err("object only narrows calls".to_owned()),
             _ if !fits => Err(format!("{:?} cannot happen to {:?}", self.kind, self.scope)),
             When::Chance(chance) if !(0.0..=1.0).contains(&chance) => Err("chance must be from 0 to 1".to_owned()),
             When::Chance(_) | When::Next(_) => Ok(()),
@@ -207,8 +218,11 @@ impl Faults {
     }
 
     /// The first fault that strikes a call.
-    pub(crate) fn take_for_call(&mut self, scope: Scope) -> Option<FaultKind> {
-        self.take(|fault| fault.scope == scope || fault.scope == Scope::AnyCall)
+    pub(crate) fn take_for_call(&mut self, scope: Scope, path: &str) -> Option<FaultKind> {
+        self.take(|fault| {
+            let of_object = fault.object.is_none_or(|object| path.contains(&object.to_string()));
+            of_object && (fault.scope == scope || fault.scope == Scope::AnyCall)
+        })
     }
 
     /// The first fault that strikes a delivery; one that was already moved is not moved again.
@@ -247,11 +261,23 @@ mod tests {
     fn a_fault_strikes_as_often_as_it_says_and_only_in_its_scope() {
         let mut faults = Faults::new(1);
         faults.add(Fault::next(2, Scope::CreatePurchase, FaultKind::Reset(Moment::After)));
-        assert_eq!(faults.take_for_call(Scope::GetPurchase), None);
-        assert!(faults.take_for_call(Scope::CreatePurchase).is_some());
-        assert!(faults.take_for_call(Scope::CreatePurchase).is_some());
-        assert!(faults.take_for_call(Scope::CreatePurchase).is_none());
+        let path = "/api/v1/purchases/";
+        assert_eq!(faults.take_for_call(Scope::GetPurchase, path), None);
+        assert!(faults.take_for_call(Scope::CreatePurchase, path).is_some());
+        assert!(faults.take_for_call(Scope::CreatePurchase, path).is_some());
+        assert!(faults.take_for_call(Scope::CreatePurchase, path).is_none());
         assert!(faults.active().is_empty());
+    }
+
+    #[test]
+    fn a_fault_of_one_object_strikes_no_other() {
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut faults = Faults::new(1);
+        faults.add(Fault::chance(1.0, Scope::AnyCall, FaultKind::ServerError(Moment::Before)).of_object(one));
+        let strikes = |faults: &mut Faults, id: Uuid| {
+            faults.take_for_call(Scope::GetPurchase, &format!("/api/v1/purchases/{id}/")).is_some()
+        };
+        assert!(strikes(&mut faults, one) && !strikes(&mut faults, other));
     }
 
     #[test]
@@ -259,7 +285,7 @@ mod tests {
         let strikes = |seed| {
             let mut faults = Faults::new(seed);
             faults.add(Fault::chance(0.5, Scope::AnyCall, FaultKind::ServerError(Moment::Before)));
-            (0..64).map(|_| faults.take_for_call(Scope::GetPayout).is_some()).collect::<Vec<_>>()
+            (0..64).map(|_| faults.take_for_call(Scope::GetPayout, "/").is_some()).collect::<Vec<_>>()
         };
         assert_eq!(strikes(7), strikes(7));
         assert_ne!(strikes(7), strikes(8));

@@ -118,7 +118,7 @@ pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey
 /// Why no new deposit is begun: without Revio there is no link to pay by, and a closed wallet takes nothing. Better told at
 /// once than a deposit that cannot be paid. Takes the place of the call to Revio, last.
 async fn make_room(app: &App, user_id: Uuid, before: Opening) -> Result<()> {
-    if let Some(wait) = app.revio.purchases_paused() {
+    if let Some(wait) = app.revio.new_purchase_paused() {
         return Err(Error::provider_paused(wait));
     }
     if before.is_closed {

@@ -210,8 +210,8 @@ async fn payouts(app: App, patience: Patience, withdrawals: Vec<Uuid>) -> Result
 pub async fn ask_for_payments(app: &App, ids: &[Uuid]) -> Result<()> {
     for id in ids {
         match app.revio.payment(*id).await {
-            Ok(payment) if payment.id == *id => note_payment(app, &payment, None).await?,
-            Ok(_) | Err(RevioError::NotFound | RevioError::Unreadable(_) | RevioError::Rejected { .. }) => {}
+            Ok(payment) => note_payment(app, &payment, None).await?,
+            Err(RevioError::NotFound | RevioError::Unreadable(_) | RevioError::Rejected { .. }) => {}
             Err(RevioError::Upstream { status }) if status < 500 => {}
             Err(error) => return Err(error.into()),
         }
@@ -235,9 +235,9 @@ pub async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) -> Resu
     Ok(store::count_executions(db, payouts).await?)
 }
 
-/// Revio refused that, in words.
-pub async fn count_refusal(app: &App, payout: Uuid) -> Result<()> {
-    Ok(store::count_refusal(&app.db, payout).await?)
+/// One of those did not happen, for certain: Revio refused it in words, or never heard of it. Once for each, or the payout may be paid twice.
+pub async fn count_undone(app: &App, payout: Uuid) -> Result<()> {
+    Ok(store::count_undone(&app.db, payout).await?)
 }
 
 /// The id of the row that an object of Revio's makes: always the same, so that a database which forgot the row makes the same one again, and

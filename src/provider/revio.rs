@@ -1,10 +1,13 @@
 //! Revio's HTTP API, as much of it as deposits, withdrawals and finance (`accounts`) need. Every call has a deadline and is made once: who may repeat what
 //! is decided by `deposits` and `withdrawals`, from what Revio says of the object when asked again. Redirects are never followed. How
-//! often it is called, and for what first, is in `budget`; payouts and purchases are left alone apart from each other (`breaker`).
+//! often it is called, and for what first, is in `budget`; payouts and purchases are left alone apart from each other (`breaker`), and what
+//! Revio cannot serve of one object is told from an outage (`alone`).
 
 mod accounts;
+mod alone;
 mod breaker;
 mod budget;
+mod error;
 mod links;
 pub mod types;
 
@@ -20,13 +23,17 @@ use serde::{Serialize, de::DeserializeOwned};
 use tracing::{Instrument, field::Empty};
 use uuid::Uuid;
 
+use crate::platform::clock::{Clock, DateTime};
 use crate::platform::config::{Config, Deadlines};
-use crate::platform::{clock::Clock, error::Error, rate_limits::Limiter, telemetry::RevioCalls};
-use crate::provider::revio::breaker::Breaker;
+use crate::platform::{http::RetryAfter, rate_limits::Limiter, telemetry::RevioCalls};
+use crate::provider::revio::alone::Alone;
+use crate::provider::revio::breaker::{About, Breaker};
 use crate::provider::revio::budget::{Budget, Class};
+use crate::provider::revio::error::slow_down;
 
 pub use accounts::{BalanceField, Statement, StatementStatus};
 pub use budget::{Errand, on};
+pub use error::RevioError;
 pub use types::{NewPayout, NewPurchase, PaymentObject, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -42,10 +49,6 @@ const FILE_BYTES_MAX: usize = 64 << 20;
 /// For all of a file, however slowly it comes; well within the lease of the row that waits for it.
 const FILE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// When Revio asks us to slow down: what it asks for, else this, and never longer than the maximum.
-const RATE_LIMITED_WAIT: TimeDelta = TimeDelta::seconds(30);
-const RATE_LIMITED_WAIT_MAX: TimeDelta = TimeDelta::minutes(5);
-
 #[derive(Clone)]
 pub struct Revio {
     http: reqwest::Client,
@@ -58,12 +61,13 @@ pub struct Revio {
     payouts: Arc<Breaker>,
     /// Of balance and statements.
     account: Arc<Breaker>,
+    alone: Arc<Alone>,
     budget: Arc<Budget>,
     call_seconds: HistogramVec,
 }
 
 /// What a call is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum What {
     NewPurchase,
     Purchase,
@@ -110,58 +114,35 @@ impl What {
         }
     }
 
+    /// About which object it is; of a new one, for which row of ours.
+    fn of(self, object: Uuid) -> Subject {
+        Subject { what: self, object: Some(object) }
+    }
+
+    fn of_account(self) -> Subject {
+        Subject { what: self, object: None }
+    }
+
     /// Whether its place was taken before: where a row says that the call is made, or somebody waits for it.
     fn has_place(self) -> bool {
         self == Self::Execution || (self == Self::NewPurchase && budget::errand() == Some(Errand::Customer))
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum RevioError {
-    /// The call was not made: Revio does not answer at the moment, and is left alone for so long.
-    #[error("Revio is taken to be away; not asked for {} s", .0.num_seconds())]
-    Paused(TimeDelta),
-    /// The call was not made: others come first, or Revio has asked us to slow down.
-    #[error("no call to Revio is left for it; not asked for {} ms", .0.num_milliseconds())]
-    NoPlace(TimeDelta),
-    /// Revio understood and refused; nothing was done.
-    #[error("Revio refused the call ({status}: {codes})")]
-    Rejected { status: u16, codes: String },
-    /// Our key is wrong: nothing was done, and nothing will be until an operator looks.
-    #[error("Revio does not accept our key ({status})")]
-    Unauthorized { status: u16 },
-    #[error("Revio does not know the object")]
-    NotFound,
-    #[error("Revio asks us to slow down")]
-    RateLimited { retry_after: Option<Duration> },
-    /// 5xx, or a status that has no meaning here: the call may have had its effect.
-    #[error("Revio answered {status}")]
-    Upstream { status: u16 },
-    /// 2xx with a body that is not the object: the call had its effect.
-    #[error("Revio's answer could not be read")]
-    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("Revio could not be reached")]
-    Transport(#[source] reqwest::Error),
+/// One call.
+#[derive(Debug, Clone, Copy)]
+struct Subject {
+    what: What,
+    object: Option<Uuid>,
+}
+
+impl From<Subject> for About {
+    fn from(Subject { what, object }: Subject) -> Self {
+        Self { object, is_new: matches!(what, What::NewPurchase | What::NewPayout) }
+    }
 }
 
 pub type Result<T, E = RevioError> = std::result::Result<T, E>;
-
-impl From<RevioError> for Error {
-    fn from(error: RevioError) -> Self {
-        match &error {
-            RevioError::Paused(wait) => Self::provider_paused(*wait),
-            RevioError::RateLimited { retry_after } => Self::provider_paused(slow_down(*retry_after)),
-            // Not until there is a place: too many would come back at that moment. Each waits longer each time.
-            RevioError::NoPlace(_) => Self::unavailable(error),
-            RevioError::Transport { .. } | RevioError::Unauthorized { .. } => Self::unavailable(error),
-            RevioError::Upstream { status } if *status >= 500 || *status == 408 => Self::unavailable(error),
-            RevioError::Upstream { .. }
-            | RevioError::Rejected { .. }
-            | RevioError::NotFound
-            | RevioError::Unreadable(_) => Self::Unusable(error.into()),
-        }
-    }
-}
 
 impl Revio {
     pub fn new(config: &Config, clock: Clock, limiter: Arc<Limiter>, metrics: RevioCalls) -> Self {
@@ -190,6 +171,7 @@ impl Revio {
             purchases: Arc::default(),
             payouts: Arc::default(),
             account: Arc::default(),
+            alone: Arc::default(),
             budget,
             call_seconds,
         }
@@ -201,12 +183,17 @@ impl Revio {
 
     /// For how long calls about purchases are held back because Revio does not answer; `None` = they are made.
     pub fn purchases_paused(&self) -> Option<TimeDelta> {
-        self.purchases.paused(self.clock.now())
+        self.purchases.paused(What::Purchase.of_account().into(), self.clock.now())
     }
 
     /// The same of calls about payouts.
     pub fn payouts_paused(&self) -> Option<TimeDelta> {
-        self.payouts.paused(self.clock.now())
+        self.payouts.paused(What::Payout.of_account().into(), self.clock.now())
+    }
+
+    /// The same of a new purchase, which may be made where those that are there cannot be asked for.
+    pub fn new_purchase_paused(&self) -> Option<TimeDelta> {
+        self.purchases.paused(What::NewPurchase.of_account().into(), self.clock.now())
     }
 
     /// Takes the place of the purchase that a customer waits for, who then asks for it on [`Errand::Customer`].
@@ -215,8 +202,8 @@ impl Revio {
     }
 
     /// Takes the place of a payout's execution, before its row says that money may leave.
-    pub async fn place_for_execution(&self) -> Result<()> {
-        if let Some(wait) = self.payouts_paused() {
+    pub async fn place_for_execution(&self, payout: Uuid) -> Result<()> {
+        if let Some(wait) = self.payouts.paused(What::Execution.of(payout).into(), self.clock.now()) {
             return Err(RevioError::Paused(wait));
         }
         self.budget.take(Class::Payouts).await.map_err(RevioError::NoPlace)
@@ -224,9 +211,10 @@ impl Revio {
 
     /// `POST /purchases/`. Safe to repeat: a purchase whose link nobody has is never paid.
     pub async fn create_purchase(&self, new: &NewPurchase<'_>) -> Result<Purchase> {
-        let path = self.path(&["purchases"]);
+        let (path, body) = (self.path(&["purchases"]), new.body(self.brand_id));
         let purchase: Purchase =
-            self.send(Method::POST, path, Some(&new.body(self.brand_id)), What::NewPurchase).await?;
+            self.send(Method::POST, path, Some(&body), What::NewPurchase.of(new.reference)).await?;
+        is_for(&purchase.reference, new.reference)?;
         match purchase.checkout_url.as_deref().map(|link| links::checkout(&self.base_url, link)) {
             Some(false) => Err(RevioError::Unreadable("its checkout_url leads nowhere that a payer is sent".into())),
             Some(true) | None => Ok(purchase),
@@ -235,23 +223,31 @@ impl Revio {
 
     /// `GET /purchases/{id}/`: the truth about a deposit.
     pub async fn purchase(&self, id: Uuid) -> Result<Purchase> {
-        self.send(Method::GET, self.path(&["purchases", &id.to_string()]), NOTHING, What::Purchase).await
+        let path = self.path(&["purchases", &id.to_string()]);
+        let purchase: Purchase = self.send(Method::GET, path, NOTHING, What::Purchase.of(id)).await?;
+        is_the(purchase.id, id).map(|()| purchase)
     }
 
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
     pub async fn cancel_purchase(&self, id: Uuid) -> Result<Purchase> {
-        self.send(Method::POST, self.path(&["purchases", &id.to_string(), "cancel"]), NOTHING, What::Cancellation).await
+        let path = self.path(&["purchases", &id.to_string(), "cancel"]);
+        let purchase: Purchase = self.send(Method::POST, path, NOTHING, What::Cancellation.of(id)).await?;
+        is_the(purchase.id, id).map(|()| purchase)
     }
 
-    /// `GET /payments/{id}/`: a refund, chargeback or reversal. Nowhere documented (`revio.md` 2): where there is no such call, it is `NotFound`.
+    /// `GET /payments/{id}/`: a refund, chargeback or reversal. Nowhere documented (`revio.md` 2): where there is no such call, or none for
+    /// our key, it is `NotFound`.
     pub async fn payment(&self, id: Uuid) -> Result<PaymentObject> {
-        self.send(Method::GET, self.path(&["payments", &id.to_string()]), NOTHING, What::Payment).await
+        let path = self.path(&["payments", &id.to_string()]);
+        let payment: PaymentObject = self.send(Method::GET, path, NOTHING, What::Payment.of(id)).await?;
+        is_the(payment.id, id).map(|()| payment)
     }
 
     /// `POST /payouts/`: registers a payout. No money moves until [`Revio::execute_payout`], so it is safe to repeat.
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
-        let path = self.path(&["payouts"]);
-        let payout: Payout = self.send(Method::POST, path, Some(&new.body(self.brand_id)), What::NewPayout).await?;
+        let (path, body) = (self.path(&["payouts"]), new.body(self.brand_id));
+        let payout: Payout = self.send(Method::POST, path, Some(&body), What::NewPayout.of(new.reference)).await?;
+        is_for(&payout.reference, new.reference)?;
         if let Some(link) = &payout.execution_url {
             links::execution(&self.base_url, link).ok_or_else(no_execution)?;
         }
@@ -263,14 +259,18 @@ impl Revio {
     ///
     /// Assumption (`revio.md` 0): the bank-account rail is the destination given at creation and an empty JSON object
     /// here. This function is the whole rail, so that another answer from Revio changes one place.
-    pub async fn execute_payout(&self, execution_url: &str) -> Result<Payout> {
+    pub async fn execute_payout(&self, id: Uuid, execution_url: &str) -> Result<Payout> {
         let url = links::execution(&self.base_url, execution_url).ok_or_else(no_execution)?;
-        self.send(Method::POST, url, Some(&serde_json::json!({})), What::Execution).await
+        let body = Some(&serde_json::json!({}));
+        let payout: Payout = self.send(Method::POST, url, body, What::Execution.of(id)).await?;
+        is_the(payout.id, id).map(|()| payout)
     }
 
     /// `GET /payouts/{id}/`: the truth about a withdrawal.
     pub async fn payout(&self, id: Uuid) -> Result<Payout> {
-        self.send(Method::GET, self.path(&["payouts", &id.to_string()]), NOTHING, What::Payout).await
+        let path = self.path(&["payouts", &id.to_string()]);
+        let payout: Payout = self.send(Method::GET, path, NOTHING, What::Payout.of(id)).await?;
+        is_the(payout.id, id).map(|()| payout)
     }
 
     /// Every path of Revio's ends in a slash.
@@ -280,21 +280,22 @@ impl Revio {
         url
     }
 
-    async fn send<B, T>(&self, method: Method, url: Url, body: Option<&B>, what: What) -> Result<T>
+    async fn send<B, T>(&self, method: Method, url: Url, body: Option<&B>, subject: Subject) -> Result<T>
     where
         B: Serialize + ?Sized,
         T: DeserializeOwned,
     {
         let request = self.with_key(self.http.request(method, url));
         let request = if let Some(body) = body { request.json(body) } else { request };
-        self.call(request, what, object).await
+        self.call(request, subject, object).await
     }
 
     fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
         request.bearer_auth(self.api_key.expose_secret())
     }
 
-    async fn call<T>(&self, request: RequestBuilder, what: What, parse: fn(Vec<u8>) -> Result<T>) -> Result<T> {
+    async fn call<T>(&self, request: RequestBuilder, subject: Subject, parse: fn(Vec<u8>) -> Result<T>) -> Result<T> {
+        let (what, about) = (subject.what, About::from(subject));
         let (breaker, deadline, bytes_max) = match what {
             What::NewPurchase | What::Purchase | What::Cancellation | What::Payment => {
                 (&self.purchases, self.deadlines.call, ANSWER_BYTES_MAX)
@@ -307,7 +308,7 @@ impl Revio {
             What::File => (&self.account, FILE_DEADLINE, FILE_BYTES_MAX),
         };
         let class = what.class();
-        if let Some(wait) = breaker.paused(self.clock.now()) {
+        if let Some(wait) = breaker.paused(about, self.clock.now()) {
             return Err(RevioError::Paused(wait));
         }
         if !what.has_place() {
@@ -317,24 +318,25 @@ impl Revio {
             };
             place.map_err(RevioError::NoPlace)?;
         }
-        // After a pause this may make it the probe, so it is made now.
-        if let Some(wait) = breaker.wait(self.clock.now()) {
+        // After a pause this may make it a probe, so it is made now.
+        if let Some(wait) = breaker.begin(about, self.clock.now()) {
             return Err(RevioError::Paused(wait));
         }
         let span = tracing::debug_span!("revio", call = what.name(), class = class.name(), outcome = Empty);
         let started = Instant::now();
         let answered = async {
             match request.timeout(deadline).send().await {
-                Ok(response) => read(response, bytes_max).await.and_then(parse),
+                Ok(response) => read(response, bytes_max, self.clock.now()).await.and_then(parse),
                 Err(error) => Err(transport(error)),
             }
         };
-        let answer = answered.instrument(span.clone()).await;
+        let answer = there_is_none(what, answered.instrument(span.clone()).await);
         span.record("outcome", outcome(&answer));
         self.budget.count(class, outcome(&answer));
         self.call_seconds.with_label_values(&[what.name(), outcome(&answer)]).observe(started.elapsed().as_secs_f64());
         match &answer {
-            Err(RevioError::Transport(_) | RevioError::Upstream { .. }) => breaker.failed(self.clock.now()),
+            Err(RevioError::NotFound) if what == What::Payment => {}
+            Err(RevioError::Transport(_) | RevioError::Upstream { .. }) => breaker.failed(about, self.clock.now()),
             Err(RevioError::RateLimited { retry_after }) => {
                 // It answers, and says when it will again.
                 breaker.answered();
@@ -342,14 +344,48 @@ impl Revio {
             }
             _ => breaker.answered(),
         }
-        answer
+        self.unless_alone(subject, answer)
+    }
+
+    /// The answer, or what it says once Revio has failed for the object alone.
+    fn unless_alone<T>(&self, Subject { what, object }: Subject, answer: Result<T>) -> Result<T> {
+        let Some(object) = object else { return answer };
+        let now = self.clock.now();
+        match answer {
+            Err(RevioError::RateLimited { retry_after }) => Err(RevioError::RateLimited { retry_after }),
+            Err(error) if error.may_be_an_outage() => match self.alone.failed(what, object, now) {
+                Some(lasts) => Err(RevioError::Alone(lasts, Box::new(error))),
+                None => Err(error),
+            },
+            answer => {
+                self.alone.served(what, object, now);
+                answer
+            }
+        }
     }
 }
 
-/// For how long Revio is left alone after a 429.
-fn slow_down(retry_after: Option<Duration>) -> TimeDelta {
-    let wait = retry_after.and_then(|wait| TimeDelta::from_std(wait).ok());
-    wait.unwrap_or(RATE_LIMITED_WAIT).min(RATE_LIMITED_WAIT_MAX)
+/// A call that is documented nowhere may be shut in other ways than by 404: that is no outage, and says nothing of the calls that there are.
+fn there_is_none<T>(what: What, answer: Result<T>) -> Result<T> {
+    match answer {
+        Err(RevioError::Unauthorized { .. } | RevioError::Upstream { status: 405 | 501 }) if what == What::Payment => {
+            Err(RevioError::NotFound)
+        }
+        answer => answer,
+    }
+}
+
+/// Something on the way may have answered with another object, of another customer.
+fn is_the(answered: Uuid, asked: Uuid) -> Result<()> {
+    if answered == asked { Ok(()) } else { Err(RevioError::Unreadable("another object than was asked for".into())) }
+}
+
+/// The same of one that was just made; where it does not say for whom, its id is believed.
+fn is_for(answered: &str, asked: Uuid) -> Result<()> {
+    if answered.is_empty() || answered == asked.to_string() {
+        return Ok(());
+    }
+    Err(RevioError::Unreadable("another object than was to be made".into()))
 }
 
 /// In metrics.
@@ -385,9 +421,9 @@ fn object<T: DeserializeOwned>(body: Vec<u8>) -> Result<T> {
 }
 
 /// What a success carries, never more than `bytes_max`.
-async fn read(mut response: Response, bytes_max: usize) -> Result<Vec<u8>> {
+async fn read(mut response: Response, bytes_max: usize, now: DateTime) -> Result<Vec<u8>> {
     let status = response.status();
-    let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after = RetryAfter::of(response.headers()).map(|asked| asked.wait(now));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(transport)? {
         if body.len().saturating_add(chunk.len()) > bytes_max {
@@ -399,9 +435,7 @@ async fn read(mut response: Response, bytes_max: usize) -> Result<Vec<u8>> {
         status if status.is_success() => Ok(body),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(RevioError::Unauthorized { status: status.as_u16() }),
         StatusCode::NOT_FOUND => Err(RevioError::NotFound),
-        StatusCode::TOO_MANY_REQUESTS => {
-            Err(RevioError::RateLimited { retry_after: retry_after.map(Duration::from_secs) })
-        }
+        StatusCode::TOO_MANY_REQUESTS => Err(RevioError::RateLimited { retry_after }),
         StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
             Err(RevioError::Rejected { status: status.as_u16(), codes: types::error_codes(&body) })
         }

@@ -205,6 +205,29 @@ async fn after_a_429_revio_is_left_alone_for_as_long_as_it_says_and_payouts_go_f
 }
 
 #[sqlx::test]
+async fn a_long_wait_that_revio_asks_for_is_honoured_and_one_without_end_for_an_hour(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    for (number, (asked, minutes)) in [(1_800, 30), (u32::MAX, 60)].into_iter().enumerate() {
+        let deposit = t.deposit(&customer, 5_000, &format!("k{number}")).await;
+        assert_eq!(deposit.status, StatusCode::CREATED, "{}", deposit.body);
+        t.sim.set_fault(Fault::next(1, Scope::GetPurchase, FaultKind::RateLimited { retry_after_secs: asked }));
+        t.advance(TimeDelta::seconds(31));
+        t.drive().await;
+        let calls = t.sim.calls().len();
+        for _ in 1..minutes {
+            t.advance(TimeDelta::minutes(1));
+            t.drive().await;
+        }
+        assert_eq!(t.sim.calls().len(), calls, "nobody calls within {minutes} minutes");
+        t.advance(TimeDelta::minutes(3));
+        t.drive().await;
+        assert!(t.sim.calls().len() > calls, "after {minutes} minutes they do");
+    }
+    t.finish().await;
+}
+
+#[sqlx::test]
 async fn no_payout_is_submitted_before_its_execution_has_a_place(db: PgPool) {
     let t = TestApp::with(db, &[("REVIO_CALLS_PER_SECOND", "1")]).await;
     let customer = t.customer_with(100_000).await;

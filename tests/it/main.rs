@@ -93,6 +93,7 @@ mod told_outside;
 mod traces;
 mod transactions;
 mod trial_balance;
+mod unreached;
 mod users;
 mod verification;
 mod waiting;

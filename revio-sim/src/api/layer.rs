@@ -25,7 +25,7 @@ pub(super) async fn faulty(State(shared): State<Arc<Shared>>, request: Request, 
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let with_key = request.headers().contains_key(header::AUTHORIZATION);
     let fault = match shared.lets_in() {
-        true => shared.faults(|faults| faults.take_for_call(scope(&method, &path))),
+        true => shared.faults(|faults| faults.take_for_call(scope(&method, &path), &path)),
         false => Some(FaultKind::RateLimited { retry_after_secs: 1 }),
     };
     let response = strike(&shared, fault, request, next).await;

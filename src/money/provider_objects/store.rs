@@ -47,7 +47,7 @@ pub struct Known {
     pub last_seen_at: DateTime,
     pub changed_at: DateTime,
     pub status_at: DateTime,
-    /// Payouts: how often it was to be executed, and how often Revio refused that in words.
+    /// Payouts: how often it was to be executed, and how often that did not happen, for certain.
     pub executions: i32,
     pub refusals: i32,
 }
@@ -162,7 +162,7 @@ pub(super) async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) 
     counted.execute(db).await.map(drop)
 }
 
-pub(super) async fn count_refusal(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx::Result<()> {
+pub(super) async fn count_undone(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx::Result<()> {
     let counted = sqlx::query!("update provider_objects set refusals = refusals + 1 where id = $1", payout);
     counted.execute(db).await.map(drop)
 }

@@ -7,8 +7,8 @@
 //! reminded  the ledger knows of a payout, or of an end, that the row does not: PostgreSQL was put back to an earlier moment
 //! ```
 //!
-//! A payout is replaced only where it can never be paid: it was never to be executed, or Revio has refused each execution in words and
-//! left none unanswered. The ledger has room for two payouts of a row, so a third is never executed.
+//! A payout is replaced only where it can never be paid: it was never to be executed, or each execution was refused by Revio in words or
+//! never made, and none is left unanswered. The ledger has room for two payouts of a row, so a third is never executed.
 
 use chrono::TimeDelta;
 use ledger::{LedgerError, Leg, Reservation, TransferId, WithdrawalStanding};
@@ -122,7 +122,9 @@ pub(super) async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transa
 /// `→ submitting`, or why not.
 async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
     app.footing.may_pay()?;
-    app.revio.place_for_execution().await?;
+    if let Some(payout_id) = withdrawal.provider.id {
+        app.revio.place_for_execution(payout_id).await?;
+    }
     let approved = approval::subject(app, withdrawal).await?;
     let is_prompt = approved.is_none() && !transactions::has_waited(app, withdrawal).await?;
     let to = Move::to(State::Submitting, Due::In(LEASE));
@@ -140,20 +142,26 @@ async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
     Ok(begun)
 }
 
-/// The one call that moves money. Whatever goes wrong, the next thing is to look the payout up.
+/// The one call that moves money, which `begin` has counted. Whatever goes wrong, the next thing is to look the payout up; and where it is
+/// certain that the call was not made, it is not one whose answer is missing.
 async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let (Some(payout_id), Some(execution_url)) = (withdrawal.provider.id, &withdrawal.provider.execution_url) else {
         return transactions::hold(app, withdrawal, Hold::Incomplete, "Revio gave no address to execute the payout")
             .await;
     };
-    if let Some(held) = note(app, withdrawal, payout_id).await? {
+    let noted = note(app, withdrawal, payout_id).await;
+    if !matches!(noted, Ok(None)) {
+        provider_objects::count_undone(app, payout_id).await?;
+    }
+    if let Some(held) = noted? {
         return Ok(held);
     }
     app.crash.at("withdrawal.before_execution")?;
     if app.clock.now() - withdrawal.updated_at > EXECUTION_BEGINS_WITHIN {
+        provider_objects::count_undone(app, payout_id).await?;
         return Err(Error::StaleState);
     }
-    let executed = app.revio.execute_payout(execution_url).await;
+    let executed = app.revio.execute_payout(payout_id, execution_url).await;
     app.crash.at("withdrawal.executed")?;
     match executed {
         Ok(payout) => {
@@ -163,11 +171,16 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         // What the refusal means for the money is not in its code but in the payout's state.
         Err(error @ RevioError::Rejected { .. }) => {
             tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio refused to execute a payout");
-            provider_objects::count_refusal(app, payout_id).await?;
+            provider_objects::count_undone(app, payout_id).await?;
             let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
             settle(app, withdrawal, &payout).await
         }
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            if error.was_never_made() {
+                provider_objects::count_undone(app, payout_id).await?;
+            }
+            Err(error.into())
+        }
     }
 }
 
@@ -249,8 +262,8 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let current = registered.iter().find(|payout| Some(payout.id) == withdrawal.provider.id);
     let is_noted = withdrawal.provider.id.is_some_and(|id| standing.payouts.contains(&id));
     // A call of which the answer was lost may still have its effect, however late.
-    let all_refused = current.is_some_and(|payout| payout.executions > 0 && payout.executions == payout.refusals);
-    if (is_noted && !all_refused) || registered.len() >= PAYOUTS_MAX {
+    let none_done = current.is_some_and(|payout| payout.executions > 0 && payout.executions == payout.refusals);
+    if (is_noted && !none_done) || registered.len() >= PAYOUTS_MAX {
         let ids: Vec<Uuid> = registered.iter().map(|payout| payout.id).collect();
         let reason = format!("Revio may still pay, and has not: payouts {}", named(&ids));
         return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::types::{Figure, lenient};
-use super::{NOTHING, Result, Revio, RevioError, What, links};
+use super::{NOTHING, Result, Revio, RevioError, What, is_the, links};
 use crate::platform::clock::DateTime;
 
 /// Far beyond what an account has: whatever has more is not Revio's balance.
@@ -69,7 +69,8 @@ struct Balances {
 impl Revio {
     /// `GET /balance/`: every figure of every currency.
     pub async fn balance(&self) -> Result<Vec<BalanceField>> {
-        let balances: Balances = self.send(Method::GET, self.path(&["balance"]), NOTHING, What::Balance).await?;
+        let balances: Balances =
+            self.send(Method::GET, self.path(&["balance"]), NOTHING, What::Balance.of_account()).await?;
         let fields = fields_of(balances.ecommerce);
         fields.map_err(|wrong| RevioError::Unreadable(wrong.into()))
     }
@@ -81,18 +82,15 @@ impl Revio {
         let (from, to) = (from.timestamp().to_string(), (to.timestamp() - 1).to_string());
         url.query_pairs_mut().append_pair("paid_from", &from).append_pair("paid_to", &to);
         let body = json!({"format": "csv", "timezone": time_zone});
-        let statement: Statement = self.send(Method::POST, url, Some(&body), What::NewStatement).await?;
+        let statement: Statement = self.send(Method::POST, url, Some(&body), What::NewStatement.of_account()).await?;
         Ok(statement.id)
     }
 
     /// `GET /company_statements/{id}/`: how far it is.
     pub async fn statement(&self, id: Uuid) -> Result<Statement> {
         let path = self.path(&["company_statements", &id.to_string()]);
-        let statement: Statement = self.send(Method::GET, path, NOTHING, What::Statement).await?;
-        match statement.id == id {
-            true => Ok(statement),
-            false => Err(RevioError::Unreadable("another statement than was asked for".into())),
-        }
+        let statement: Statement = self.send(Method::GET, path, NOTHING, What::Statement.of(id)).await?;
+        is_the(statement.id, id).map(|()| statement)
     }
 
     /// The file of a statement that is made. The key goes along to Revio's own host alone; from another one the file is fetched over
@@ -102,9 +100,9 @@ impl Revio {
         let link = link.ok_or_else(|| RevioError::Unreadable("its download_url is no address of a file".into()))?;
         let request = self.http.get(link.url);
         if link.with_key {
-            return self.call(self.with_key(request), What::File, Ok).await;
+            return self.call(self.with_key(request), What::File.of_account(), Ok).await;
         }
-        match self.call(request, What::File, Ok).await {
+        match self.call(request, What::File.of_account(), Ok).await {
             // Our key was not shown there, so it is not what is wrong.
             Err(RevioError::Unauthorized { status }) => {
                 Err(RevioError::Rejected { status, codes: "its download_url is not open to us".to_owned() })

@@ -1,0 +1,279 @@
+//! Revio fails for one object, answers about another one, or is not there at the very moment that a payout begins.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use axum::{Router, body};
+use chrono::TimeDelta;
+use octoco::platform::crash::CrashPoints;
+use reqwest::StatusCode;
+use revio_sim::{Fault, FaultKind, Moment, Override, Pay, Scope};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::harness::TestApp;
+
+/// Stands before Revio. While it is shut nobody listens there, and nothing that is sent gets anywhere.
+#[derive(Default)]
+struct Door {
+    revio: Mutex<String>,
+    address: Mutex<Option<SocketAddr>>,
+    open: Mutex<Option<(CancellationToken, JoinHandle<()>)>>,
+}
+
+impl Door {
+    fn open(self: &Arc<Self>) -> String {
+        let mut address = self.address.lock().expect("not poisoned");
+        let listener = TcpListener::bind(address.unwrap_or(([127, 0, 0, 1], 0).into())).expect("the port is free");
+        listener.set_nonblocking(true).expect("a socket");
+        *address = Some(listener.local_addr().expect("bound"));
+        let (door, stop) = (Arc::clone(self), CancellationToken::new());
+        let told = stop.clone();
+        // A runtime of its own: its connections end with it.
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+                let router = Router::new().fallback(move |request: Request| pass(Arc::clone(&door), request));
+                tokio::select! {
+                    served = axum::serve(listener, router).into_future() => served.expect("it serves"),
+                    () = told.cancelled() => {}
+                }
+            });
+        });
+        *self.open.lock().expect("not poisoned") = Some((stop, thread));
+        format!("http://{}/api/v1/", address.expect("bound"))
+    }
+
+    fn shut(&self) {
+        let (stop, thread) = self.open.lock().expect("not poisoned").take().expect("it is open");
+        stop.cancel();
+        thread.join().expect("it ends");
+    }
+}
+
+/// Each call over a connection of its own, so that none is left when it is shut.
+async fn pass(door: Arc<Door>, request: Request) -> impl IntoResponse {
+    let (parts, body) = request.into_parts();
+    let revio = door.revio.lock().expect("not poisoned").replace("/api/v1/", "");
+    let client = reqwest::Client::builder().build().expect("a client");
+    let call = client.request(parts.method, format!("{revio}{}", parts.uri)).headers(parts.headers);
+    let answer =
+        call.body(body::to_bytes(body, usize::MAX).await.expect("a body")).send().await.expect("Revio is there");
+    (answer.status(), [("connection", "close")], answer.bytes().await.expect("an answer"))
+}
+
+async fn wait(t: &TestApp, minutes: i64) {
+    for _ in 0..minutes * 2 {
+        t.advance(TimeDelta::seconds(30));
+        t.drive().await;
+    }
+}
+
+/// The call was counted before it was to be made, and it was not: the payout can never be paid by it.
+#[sqlx::test]
+async fn an_outage_that_strikes_between_a_payouts_registration_and_its_execution_needs_nobody(db: PgPool) {
+    let (door, armed) = (Arc::new(Door::default()), Arc::new(AtomicBool::new(false)));
+    let (shuts, strikes) = (Arc::clone(&door), Arc::clone(&armed));
+    let plan = CrashPoints::planned(move |point| {
+        if point == "withdrawal.before_execution" && strikes.swap(false, Ordering::SeqCst) {
+            shuts.shut();
+        }
+        false
+    });
+    let url = door.open();
+    let t = TestApp::crashing(db, &[("REVIO_BASE_URL", &url)], plan).await;
+    *door.revio.lock().expect("not poisoned") = t.sim.base_url();
+    let customer = t.customer_with(10_000).await;
+    for (number, (minutes, payouts)) in [(5, 1), (40, 2)].into_iter().enumerate() {
+        armed.store(true, Ordering::SeqCst);
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
+        t.drive().await;
+        assert!(!armed.load(Ordering::SeqCst), "it was to be executed");
+        assert_eq!(t.state(withdrawal).await, "submitting");
+        wait(&t, minutes).await;
+        door.open();
+        wait(&t, 4).await;
+        assert_eq!(t.held_reason(withdrawal).await, None, "after {minutes} minutes");
+        assert_eq!(t.state(withdrawal).await, "completed", "after {minutes} minutes");
+        assert_eq!(t.sim.payouts_by_reference(&withdrawal.to_string()).len(), payouts);
+    }
+    assert_eq!((t.sim.totals("ZAR").paid_out, t.sim.totals("ZAR").paid_out_count), (8_000, 2));
+    assert_eq!(t.balance(&customer).await, (2_000, 0, 2_000));
+    t.finish().await;
+    door.shut();
+}
+
+/// Nobody says that a payout is not executed where a key or a limit is refused.
+#[sqlx::test]
+async fn an_execution_that_was_answered_with_any_status_but_a_refusal_in_words_is_unanswered(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(20_000).await;
+    for (number, status) in [401, 403, 429, 500].into_iter().enumerate() {
+        t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Answer { status }));
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
+        wait(&t, 40).await;
+        assert!(t.held_reason(withdrawal).await.is_some_and(|reason| reason.contains("may still pay")), "{status}");
+        assert_eq!(t.sim.payouts_by_reference(&withdrawal.to_string()).len(), 1, "{status}");
+        t.sim.clear_faults();
+    }
+    t.finish_with_held().await;
+}
+
+/// Its poll and its events fail together, on a system where little else happens.
+#[sqlx::test]
+async fn a_purchase_that_revio_cannot_serve_stops_no_deposit_and_is_for_a_person_within_two_hours(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let broken = t.deposit(&customer, 5_000, "broken").await.id();
+    let purchase = t.purchase_of(broken);
+    let fault = Fault::chance(1.0, Scope::GetPurchase, FaultKind::ServerError(Moment::Before));
+    t.sim.set_fault(fault.of_object(purchase));
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    for number in 0..12 {
+        wait(&t, 10).await;
+        let other = t.deposit(&customer, 1_000, &format!("d{number}")).await;
+        assert_eq!(other.status, StatusCode::CREATED, "{}", other.body);
+        assert!(other.body["checkout_url"].is_string(), "{}", other.body);
+    }
+    let reason = t.held_reason(broken).await.expect("held");
+    assert!(reason.contains("this object alone"), "{reason}");
+    let dead: Vec<String> = sqlx::query_scalar("select last_error from webhook_logs where state = 'dead'")
+        .fetch_all(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert!(!dead.is_empty() && dead.iter().all(|error| error.contains("this object alone")), "{dead:?}");
+    // Its own word ends it.
+    t.sim.clear_faults();
+    t.sim.settle_purchase(purchase, None).expect("paid");
+    t.drive().await;
+    assert_eq!((t.state(broken).await.as_str(), t.held_reason(broken).await), ("completed", None));
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    t.finish().await;
+}
+
+/// The same of a payout that is paid.
+#[sqlx::test]
+async fn a_payout_that_revio_cannot_serve_stops_no_other_and_is_for_a_person_within_two_hours(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(50_000).await;
+    let fault = Fault::chance(1.0, Scope::GetPayout, FaultKind::ServerError(Moment::Before));
+    t.sim.set_fault(fault.clone());
+    t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, FaultKind::Reset(Moment::After)));
+    let broken = t.withdraw(&customer, 4_000, "broken").await.id();
+    t.drive().await;
+    t.sim.clear_faults();
+    t.sim.set_fault(fault.of_object(t.payout_of(broken)));
+    for number in 0..12 {
+        wait(&t, 10).await;
+        let other = t.withdraw(&customer, 1_000, &format!("w{number}")).await.id();
+        t.drive().await;
+        assert_eq!(t.state(other).await, "completed");
+    }
+    let reason = t.held_reason(broken).await.unwrap_or_default();
+    assert!(reason.contains("this object alone"), "{reason}, {}", t.state(broken).await);
+    assert_eq!(t.sim.payouts_by_reference(&broken.to_string()).len(), 1, "and not paid by another");
+    t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn an_answer_about_another_purchase_is_none(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    let other = json!(Uuid::new_v4());
+    let steps = async |t: &TestApp| {
+        t.advance(TimeDelta::seconds(31));
+        t.drive().await;
+    };
+    let asked = t.deposit(&customer, 5_000, "asked").await.id();
+    let purchase = t.purchase_of(asked);
+    t.sim.set_override(Override::of(purchase, "/id", other.clone()));
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    steps(&t).await;
+    assert_eq!(t.state(asked).await, "awaiting_payment", "another one was paid");
+    t.sim.clear_overrides();
+    wait(&t, 1).await;
+    assert_eq!((t.state(asked).await.as_str(), t.balance(&customer).await), ("completed", (5_000, 0, 5_000)));
+
+    let cancelled = t.deposit(&customer, 5_000, "cancelled").await.id();
+    t.sim.set_override(Override::of(t.purchase_of(cancelled), "/id", other.clone()).when("cancelled"));
+    let path = format!("/v1/deposits/{cancelled}/cancel");
+    let answer = t.send(reqwest::Method::POST, &path, Some(&t.token(&customer)), &[], None).await;
+    assert_ne!(answer.body["state"], "cancelled", "another one was: {}", answer.body);
+    t.sim.clear_overrides();
+    wait(&t, 2).await;
+    assert_eq!(t.state(cancelled).await, "cancelled");
+
+    // Somebody else's link.
+    t.sim.set_override(Override::of("purchase", "/reference", other));
+    let new = t.deposit(&customer, 5_000, "new").await;
+    assert_eq!((&new.body["state"], &new.body["checkout_url"]), (&json!("initiated"), &Value::Null));
+    t.sim.clear_overrides();
+    wait(&t, 1).await;
+    assert_eq!(t.state(new.id()).await, "awaiting_payment");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn an_execution_that_was_answered_with_another_payout_is_looked_up_and_never_a_refusal(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(50_000).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    let other = json!(Uuid::new_v4());
+    t.sim.set_override(Override::of("payout", "/id", other.clone()).when("success"));
+    let withdrawal = t.withdraw(&customer, 4_000, "w1").await.id();
+    t.drive().await;
+    assert_eq!(t.state(withdrawal).await, "submitting");
+    let counted: Vec<(i32, i32)> =
+        sqlx::query_as("select executions, refusals from provider_objects where kind = 'payout'")
+            .fetch_all(&t.app.db)
+            .await
+            .expect("PostgreSQL answers");
+    assert_eq!(counted, [(1, 0)]);
+    t.sim.clear_overrides();
+    wait(&t, 2).await;
+    assert_eq!(t.state(withdrawal).await, "completed");
+
+    // Of another withdrawal, when it was to be made: nothing of it is executed.
+    t.sim.set_override(Override::of("payout", "/reference", other));
+    let next = t.withdraw(&customer, 5_000, "w2").await.id();
+    t.drive().await;
+    assert_eq!((t.state(next).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("reserved", 1));
+    t.sim.clear_overrides();
+    wait(&t, 2).await;
+    assert_eq!((t.state(next).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("completed", 2));
+    t.finish().await;
+}
+
+/// The call is documented nowhere, and may be shut in any way.
+#[sqlx::test]
+async fn a_call_that_is_not_there_or_not_open_to_us_keeps_nothing_from_a_person(db: PgPool) {
+    let t = TestApp::new(db).await;
+    for status in [401, 403, 404, 405, 501] {
+        let customer = t.customer_with(1_000).await;
+        let [deposit]: [Uuid; 1] = sqlx::query_scalar("select id from transactions where user_id = $1")
+            .bind(customer.id)
+            .fetch_all(&t.app.db)
+            .await
+            .expect("PostgreSQL answers")
+            .try_into()
+            .expect("one");
+        t.sim.set_fault(Fault::chance(1.0, Scope::OtherCall, FaultKind::Answer { status }));
+        t.sim.set_fault(Fault::next(1, Scope::Deliver, FaultKind::Missing));
+        t.sim.charge_back_amount(t.purchase_of(deposit), 300).expect("paid");
+        t.advance(TimeDelta::days(1));
+        wait(&t, 60).await;
+        let reason = t.held_reason(deposit).await.unwrap_or_default();
+        assert!(reason.contains("does not say how much"), "{status}: {reason}");
+        assert_eq!(t.app.revio.purchases_paused(), None, "{status}");
+        t.sim.clear_faults();
+    }
+    t.finish_with_held().await;
+}
