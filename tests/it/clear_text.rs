@@ -7,11 +7,15 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::harness::{Customer, PASSWORD, TestApp};
+use crate::outgoing;
 
 /// What staff and mails need in the clear, and have to find people by. Whoever adds a column here says why in docs/database.md.
 const EMAIL_IS_IN: &[&str] = &["users.email", "mails.address", "email_changes.new_email"];
 const NAME_IS_IN: &[&str] = &["users.full_name"];
 const NOWHERE: &[&str] = &[];
+/// What somebody wrote to a transaction.
+const WORDS_ARE_IN: &[&str] = &["transactions.description"];
+const METADATA_IS_IN: &[&str] = &["transactions.metadata"];
 
 const NUMBER: &str = "62007654321";
 const HOLDER: &str = "Sipho Dlamini";
@@ -63,10 +67,18 @@ pub(crate) async fn columns_with(db: &PgPool, needle: &str) -> Vec<String> {
 /// A whole life of an account, with all that goes wrong on the way. The e-mails and tokens that were in use.
 async fn a_whole_life(t: &TestApp) -> (Vec<String>, Vec<String>) {
     let (first, admin) = (t.customer_with(20_000).await, t.staff(Role::Admin).await);
+    let types = ["transaction.reserved", "transaction.completed"];
+    outgoing::endpoint(t, &admin, "https://hooks.example.com/", &types).await;
+    t.advance(chrono::TimeDelta::seconds(1));
     let customer = add_bank_account(t, &first).await;
-    let withdrawal = t.withdraw(&customer, 5_000, "w1").await;
+    let body = json!({"amount": 5_000, "currency": "ZAR", "bank_account_id": customer.bank_account_id,
+        "description": "for the dentist", "metadata": {"tenant": "Suite 4 Kloofnek"}});
+    let token = t.token(&customer);
+    let withdrawal =
+        t.send(Method::POST, "/v1/withdrawals", Some(&token), &[("Idempotency-Key", "w1")], Some(body)).await;
     t.drive().await;
     assert_eq!(t.state(withdrawal.id()).await, "completed");
+    outgoing::make(t).await;
     let deposit = t.deposit(&customer, 3_000, "d2").await;
     t.pay(&deposit).await;
     t.sim.refund_purchase(t.purchase_of(deposit.id()), Some(1_000)).expect("refundable");
@@ -121,14 +133,24 @@ async fn a_copy_of_the_database_holds_no_account_number_token_or_password_and_na
     let (emails, tokens) = a_whole_life(&t).await;
     assert!(tokens.iter().all(|token| token.len() > 20) && tokens.len() >= 3, "{tokens:?}");
     let secrets = tokens.iter().map(String::as_str).chain([PASSWORD]).map(|needle| (needle, NOWHERE));
-    let personal = ["62001234567", NUMBER, HOLDER, "82 123 4567", "8001015009087", "Long Street"];
-    let allowed = secrets.chain(personal.map(|needle| (needle, NOWHERE))).chain([("Thandi Nkosi", NAME_IS_IN)]);
+    let personal = ["62001234567", NUMBER, "****4321", HOLDER, "82 123 4567", "8001015009087", "Long Street"];
+    let written = [("for the dentist", WORDS_ARE_IN), ("Suite 4 Kloofnek", METADATA_IS_IN)];
+    let allowed = secrets.chain(personal.map(|needle| (needle, NOWHERE)));
+    let allowed = allowed.chain(written).chain([("Thandi Nkosi", NAME_IS_IN)]);
     for (needle, allowed) in allowed.chain(emails.iter().map(|email| (email.as_str(), EMAIL_IS_IN))) {
         let found = columns_with(&db, needle).await;
         let wrong: Vec<&String> = found.iter().filter(|column| !allowed.contains(&column.as_str())).collect();
         assert!(wrong.is_empty(), "{needle} stands in {wrong:?}");
     }
     assert_eq!(columns_with(&db, "Thandi Nkosi").await, NAME_IS_IN, "what is there is found");
+    let told: i64 = sqlx::query_scalar(
+        r#"select count(*) from outgoing_events where body like '%"kind":"withdrawal"%' and body like '%"destination":null%'
+              and body like '%"metadata":{}%' and body like '%"description":null%'"#,
+    )
+    .fetch_one(&db)
+    .await
+    .expect("PostgreSQL answers");
+    assert_eq!(told, 2, "told without them");
     t.drive().await;
     t.finish_with_held().await;
 }

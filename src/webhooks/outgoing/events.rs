@@ -6,7 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::{Builder, Uuid};
 
-use crate::money::transactions::{State, Transaction, routes::TransactionView};
+use crate::money::transactions::routes::{FailureView, TransactionView};
+use crate::money::transactions::{Metadata, State, Transaction, shown_state};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
@@ -60,7 +61,8 @@ struct Message<T> {
 #[derive(Serialize, ToSchema)]
 pub struct TransactionEventData {
     pub customer_id: Uuid,
-    /// Without the customer's own words and without the page to pay at: both are null.
+    /// Without what the customer wrote, where the money goes and the page to pay at: `description`, `destination` and `checkout_url` are
+    /// null, `metadata` is `{}`.
     pub transaction: TransactionView,
 }
 
@@ -127,18 +129,39 @@ fn event_id(at: DateTime, source: Uuid, ordinal: i32) -> Uuid {
     Builder::from_unix_timestamp_millis(u64::try_from(at.timestamp_millis()).unwrap_or(0), &random).into_uuid()
 }
 
-/// The row as it was when it came into a state: what came later is not told yet.
-pub(super) fn of_transaction(mut row: Transaction, state: State, at: DateTime) -> TransactionEventData {
-    if row.state != state {
-        row.completed_at = None;
-        row.failure_reason = None;
-        row.outcome = None;
-    }
-    row.state = state;
-    row.updated_at = at;
-    row.description = None;
-    row.provider.checkout_url = None;
-    TransactionEventData { customer_id: row.user_id, transaction: TransactionView::for_staff(row) }
+/// The row as it was when it came into a state: what came later is not told yet. Field by field, and not as the API tells the row: whoever
+/// adds a field there decides here, too, whether it may leave and lie in `outgoing_events` in the clear.
+pub(super) fn of_transaction(row: Transaction, state: State, at: DateTime) -> TransactionEventData {
+    let is_now = row.state == state;
+    let failure_reason = row.failure_reason.filter(|_| is_now);
+    let transaction = TransactionView {
+        id: row.id,
+        kind: row.kind,
+        direction: row.direction,
+        // As it is, held or not.
+        state: shown_state(state, false),
+        amount: row.amount.minor(),
+        currency: row.amount.currency().code(),
+        checkout_url: None,
+        expires_at: row.provider.expires_at,
+        bank_account_id: row.bank_account_id,
+        destination: Some(None),
+        parent_id: row.parent_id,
+        repaid: row.repaid_minor,
+        owed: row.owed_minor,
+        refunded: row.reversed.refunded_minor,
+        charged_back: row.reversed.charged_back_minor,
+        failure_reason,
+        failure: failure_reason.map(FailureView::for_staff),
+        review: None,
+        outcome: row.outcome.filter(|_| is_now),
+        description: None,
+        metadata: Metadata::default(),
+        created_at: row.created_at,
+        updated_at: at,
+        completed_at: row.completed_at.filter(|_| is_now),
+    };
+    TransactionEventData { customer_id: row.user_id, transaction }
 }
 
 pub(super) fn of_balance(currency: Currency, credits: (i64, i64), debits: (i64, i64), sequence: i64) -> EventBalance {
