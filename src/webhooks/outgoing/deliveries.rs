@@ -115,6 +115,7 @@ async fn step(app: &App, delivery: &store::Claimed) -> Result<&'static str> {
     let now = app.clock.now();
     let next = next(delivery, &called, now);
     let mut tx = app.db.begin().await?;
+    store::lock_endpoint(&mut *tx, delivery.endpoint_id).await?;
     if !store::record(&mut *tx, delivery, &next, &called, now).await? {
         // Replayed, or the endpoint disabled, while it was under way.
         return Err(Error::StaleState);
@@ -202,6 +203,7 @@ pub(super) async fn insert(app: &App, tx: &mut PgConnection, event_id: Uuid, end
 pub async fn replay(app: &App, actor: &Actor, id: Uuid) -> Result<Detail> {
     let row = store::find(&app.db, id).await?.ok_or(Error::NotFound("delivery"))?;
     let mut tx = app.db.begin().await?;
+    store::lock_endpoint(&mut *tx, row.endpoint_id).await?;
     if store::replay(&mut *tx, &[id], app.clock.now()).await? == 0 {
         return Err(Error::StaleState);
     }
@@ -216,6 +218,7 @@ pub async fn replay(app: &App, actor: &Actor, id: Uuid) -> Result<Detail> {
 pub async fn replay_since(app: &App, actor: &Actor, endpoint_id: Uuid, since: DateTime) -> Result<(u64, bool)> {
     super::find(app, endpoint_id).await?;
     let mut tx = app.db.begin().await?;
+    store::lock_endpoint(&mut *tx, endpoint_id).await?;
     let ids = store::dead_since(&mut *tx, endpoint_id, since, REPLAYED_AT_ONCE).await?;
     let replayed = if ids.is_empty() { 0 } else { store::replay(&mut *tx, &ids, app.clock.now()).await? };
     if replayed == 0 && !ids.is_empty() {

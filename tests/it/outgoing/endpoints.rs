@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use octoco::identity::rotation;
 use octoco::platform::keys;
 use octoco::platform::permissions::Role;
-use octoco::webhooks::outgoing::deliveries;
+use octoco::webhooks::outgoing::deliveries::{self, Lane};
 use octoco::webhooks::outgoing::rotation::OutgoingSecrets;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -86,6 +86,32 @@ async fn a_secret_is_encrypted_again_by_another_data_key_and_signs_as_before(db:
     later.advance(TimeDelta::seconds(10));
     deliver(&later).await;
     assert!(receiver.received().iter().all(|message| verifies(&secret, message)) && receiver.received().len() == 1);
+}
+
+/// Each disables the endpoint and buries what waits for it, the others' deliveries too.
+#[sqlx::test]
+async fn four_that_are_told_at_once_that_nobody_listens_do_not_wait_for_each_other(db: PgPool) {
+    let t = TestApp::with(db, &ANYWHERE).await;
+    let (admin, receiver) = (t.staff(Role::Admin).await, Receiver::start().await);
+    receiver.answer(410, &[]);
+    for _ in 0..5 {
+        let (id, _) = endpoint(&t, &admin, &receiver.url, &["transaction.completed"]).await;
+        let path = format!("/v1/admin/webhook-endpoints/{id}");
+        for _ in 0..4 {
+            let owed = call(&t, &admin, Method::POST, &format!("{path}/test"), None).await;
+            assert!(owed.status.is_success(), "{}", owed.body);
+        }
+        assert_eq!(deliveries::step_due(&t.app, Lane::Fast, 16).await.expect("claimed"), 4);
+        let shown = t.get(&admin, &path).await.body;
+        assert_eq!((&shown["enabled"], &shown["disabled_reason"]), (&json!(false), &json!("gone")), "{shown}");
+        let log = log(&t, &admin, id).await;
+        assert!(log.len() == 4 && log.iter().all(|row| row["state"] == "dead"), "{log:?}");
+    }
+    assert_eq!(receiver.received().len(), 20, "each is sent once");
+    let failed =
+        ["failed", "set_back"].map(|outcome| t.app.metrics.task_steps.with_label_values(&["outgoing", outcome]).get());
+    assert_eq!(failed, [0, 0]);
+    t.finish().await;
 }
 
 #[sqlx::test]

@@ -121,6 +121,15 @@ pub(super) async fn claim_due(
     .await
 }
 
+/// Until the end of the transaction. Whoever locks deliveries has locked their endpoint before: of two that lock several of them neither
+/// waits for the other with what the other wants.
+pub(super) async fn lock_endpoint(db: impl PgExecutor<'_>, endpoint_id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("select from outgoing_endpoints where id = $1 for no key update", endpoint_id)
+        .execute(db)
+        .await
+        .map(drop)
+}
+
 /// False for whoever does not hold the lease any more.
 pub(super) async fn record(
     db: impl PgExecutor<'_>,
