@@ -157,6 +157,12 @@ pub async fn send_test(app: &App, actor: &Actor, id: Uuid) -> Result<Uuid> {
     Ok(delivery)
 }
 
+/// Forgets what was told of a customer's transactions, for an erasure. What is made anew of a move of the last minutes has nothing in it
+/// that must go.
+pub async fn forget_transactions_of(tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
+    Ok(store::delete_events_about(tx, user_id).await?)
+}
+
 async fn add_secret(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<String> {
     let (id, secret): (Uuid, Zeroizing<Vec<u8>>) = (app.clock.row_id(), signing::new_secret());
     let encrypted = app.config.data_keys.encrypt(id, &secret).map_err(Error::internal)?;

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use octoco::identity::rotation::{self, Cursor};
-use octoco::identity::sessions;
+use octoco::identity::{sessions, users};
 use octoco::money::restrictions::{self, Kind};
 use octoco::platform::keys;
 use octoco::platform::permissions::Role;
@@ -16,6 +16,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::harness::{Answer, Customer, PASSWORD, TestApp, answer};
+use crate::outgoing;
 
 const NUMBER: &str = "62001234567";
 
@@ -302,5 +303,54 @@ async fn nobody_is_erased_who_is_staff_or_of_whom_something_is_open_or_on_an_old
     let (three, four) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
     assert_eq!(erase(&t, &three, customer.id).await.status, StatusCode::ACCEPTED, "what was asked for is forgotten");
     assert_eq!(erase(&t, &four, customer.id).await.status, StatusCode::OK);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn what_webhooks_of_ours_told_of_somebody_goes_with_the_person(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (one, two) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
+    let types = ["transaction.completed", "balance.updated"];
+    outgoing::endpoint(&t, &one, "https://hooks.example.com/", &types).await;
+    t.advance(TimeDelta::seconds(1));
+    let ((customer, _), other) = (emptied(&t).await, t.customer_with(3_000).await);
+    outgoing::make(&t).await;
+    let told = async |whom: Uuid| -> (i64, i64) {
+        let counted = "select count(distinct e.id), count(d.id)
+                         from outgoing_events e join transactions t on t.id = e.source_id
+                         left join outgoing_deliveries d on d.event_id = e.id where t.user_id = $1";
+        sqlx::query_as(counted).bind(whom).fetch_one(&db).await.expect("PostgreSQL answers")
+    };
+    assert_eq!((told(customer.id).await, told(other.id).await), ((2, 2), (1, 1)));
+    let system = octoco::identity::audit::Actor::system();
+    restrictions::impose(&t.app, &system, customer.id, Kind::Closure, "left").await.expect("it is empty");
+    assert_eq!(erase(&t, &one, customer.id).await.status, StatusCode::ACCEPTED);
+    assert_eq!(erase(&t, &two, customer.id).await.status, StatusCode::OK);
+    assert_eq!((told(customer.id).await, told(other.id).await), ((0, 0), (1, 1)));
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn nobody_is_erased_by_a_fresh_role_a_frozen_one_or_for_somebody_who_may_not_any_more(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (one, two, three) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await, t.staff(Role::Admin).await);
+    let (customer, fresh) = (t.customer().await, t.customer().await);
+    let system = octoco::identity::audit::Actor::system();
+    restrictions::impose(&t.app, &system, customer.id, Kind::Closure, "left").await.expect("it is empty");
+    users::change_role(&t.app, &system, fresh.id, Role::Admin).await.expect("a user");
+    restrictions::impose(&t.app, &system, two.id, Kind::Freeze, "lost laptop").await.expect("frozen");
+    assert_eq!(erase(&t, &two, customer.id).await.code(), "forbidden", "who is frozen asks for nothing");
+    assert_eq!(erase(&t, &one, customer.id).await.status, StatusCode::ACCEPTED);
+    for refused in [erase(&t, &fresh, customer.id).await, erase(&t, &two, customer.id).await] {
+        assert_eq!((refused.status, refused.code()), (StatusCode::FORBIDDEN, "forbidden"), "{}", refused.body);
+    }
+    // Who asked was stopped: it is asked for anew, by the next one.
+    restrictions::impose(&t.app, &system, one.id, Kind::Freeze, "stolen password").await.expect("frozen");
+    let anew = erase(&t, &three, customer.id).await;
+    assert_eq!((anew.status, &anew.body["requested_by"]), (StatusCode::ACCEPTED, &json!(three.id)), "{}", anew.body);
+    t.advance(TimeDelta::hours(24));
+    assert_eq!(erase(&t, &fresh, customer.id).await.status, StatusCode::OK, "a role of a day");
+    assert_eq!((audited(&t, "user.erasure_requested").await, audited(&t, "user.erased").await), (2, 1));
     t.finish().await;
 }

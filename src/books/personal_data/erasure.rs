@@ -11,10 +11,10 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::sessions::{self, Ending};
 use crate::identity::{notes, totp, users};
 use crate::money::restrictions::{self, Kind, State};
-use crate::money::{bank_accounts, transactions};
+use crate::money::{approvals, bank_accounts, transactions};
 use crate::platform::error::{Error, Reason, Result};
-use crate::platform::permissions::Role;
-use crate::webhooks::inbox;
+use crate::platform::permissions::{Permission, Role, UsersErase};
+use crate::webhooks::{inbox, outgoing};
 
 /// What was asked for longer ago is asked for anew.
 const ASKED_FOR: TimeDelta = TimeDelta::days(7);
@@ -29,8 +29,8 @@ pub struct Done {
 /// Asks for an erasure, or does the one that somebody else has asked for. A repeat changes nothing.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Forbidden`] for staff, who lose their role first, and so for oneself; [`Error::AccountNotClosed`];
-/// [`Error::AccountNotEmpty`] when something of theirs is open.
+/// [`Error::NotFound`]; [`Error::Forbidden`] for staff, who lose their role first, and so for oneself, and by whoever is frozen or, to do it,
+/// has the role for less than a day; [`Error::AccountNotClosed`]; [`Error::AccountNotEmpty`] when something of theirs is open.
 pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str) -> Result<Done> {
     let user = users::find(app, user_id).await?;
     if user.role != Role::User {
@@ -52,6 +52,7 @@ pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str
     let ended = sessions::end_all(app, &mut *tx, user_id, None, Ending::Erased).await?;
     let objects = store::provider_ids(&mut *tx, user_id).await?;
     inbox::empty_about(&mut *tx, &objects).await?;
+    outgoing::forget_transactions_of(&mut tx, user_id).await?;
     bank_accounts::erase(app, &mut tx, user_id).await?;
     totp::erase(&mut tx, user_id).await?;
     notes::erase(&mut *tx, user_id).await?;
@@ -65,7 +66,8 @@ pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str
     Ok(Done { erasure, erased: true })
 }
 
-/// Whether somebody else has asked for this before; who asks first, or again after it was forgotten, is noted.
+/// Whether somebody else has asked for this before, and both may: who asks has had the role ever since, who does it for a day, and neither
+/// is frozen (docs/decisions/030). Who asks first, or again after it was forgotten or its maker may not any more, is noted.
 async fn second_person(
     app: &App,
     tx: &mut PgConnection,
@@ -73,16 +75,21 @@ async fn second_person(
     user_id: Uuid,
     note: &str,
 ) -> Result<bool> {
-    let now = app.clock.now();
-    match store::find(&mut *tx, user_id).await?.filter(|asked| now - asked.requested_at < ASKED_FOR) {
-        Some(asked) => Ok(asked.requested_by != by),
-        None => {
-            store::ask(&mut *tx, user_id, by, note, now).await?;
-            let entry = Entry::of(actor, "user.erasure_requested", "user", user_id);
-            audit::record(app, &mut *tx, entry.with(json!({"note": note}))).await?;
-            Ok(false)
+    let (now, roles) = (app.clock.now(), UsersErase::ROLES);
+    if let Some(asked) = store::find(&mut *tx, user_id).await?.filter(|asked| now - asked.requested_at < ASKED_FOR)
+        && approvals::may_still(&mut *tx, asked.requested_by, roles, asked.requested_at).await?
+    {
+        if asked.requested_by == by {
+            return Ok(false);
         }
+        approvals::require_approver(app, &mut *tx, by, roles).await?;
+        return Ok(true);
     }
+    approvals::require_maker(app, &mut *tx, by, roles).await?;
+    store::ask(&mut *tx, user_id, by, note, now).await?;
+    let entry = Entry::of(actor, "user.erasure_requested", "user", user_id);
+    audit::record(app, &mut *tx, entry.with(json!({"note": note}))).await?;
+    Ok(false)
 }
 
 async fn refuse_what_is_open(app: &App, user_id: Uuid) -> Result<()> {

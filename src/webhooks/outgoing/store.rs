@@ -139,6 +139,18 @@ pub(super) async fn insert_event(db: impl PgExecutor<'_>, event: &Event, now: Da
     .map(drop)
 }
 
+/// What was told, or is to be, of a customer's transactions, with the deliveries; their endpoints first (`deliveries::lock_endpoint`).
+pub(super) async fn delete_events_about(db: &mut PgConnection, user_id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("select from outgoing_endpoints order by id for no key update").execute(&mut *db).await?;
+    sqlx::query!(
+        "delete from outgoing_events where source_id in (select id from transactions where user_id = $1)",
+        user_id
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
 pub(super) async fn insert_secret(
     db: impl PgExecutor<'_>,
     id: Uuid,
