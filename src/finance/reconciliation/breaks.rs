@@ -22,13 +22,16 @@ pub(super) mod store;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::found::{BreakType, Found, Heals, Owner, Part, Severity, Window};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
+use crate::money::approvals;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, FieldError, Reason, Result, Wrong};
+use crate::platform::permissions::{Permission, ReconciliationResolve};
 use crate::platform::text_enum::text_enum;
 
 pub use store::{Filter, Note};
@@ -320,7 +323,10 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
     }
     let what = json!({"code": code.name(), "note": note, "journal_id": journal_id, "adjustment_id": adjustment_id});
     if *code == Code::Accepted {
-        if known.acceptance_by.is_some_and(|first| first != by) {
+        approvals::require_maker(app, &mut tx, by, ReconciliationResolve::ROLES).await?;
+        if let Some(first) = known.acceptance_by.filter(|first| *first != by)
+            && is_still_wanted(app, &mut tx, first).await?
+        {
             return Err(Error::field("code", "is asked for by somebody else already: agree with accept"));
         }
         store::set_acceptance(&mut *tx, id, by, note).await?;
@@ -335,16 +341,26 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
     find(app, id).await
 }
 
+/// Whether who asked for it to be accepted may still ask, so that a second person's word counts (docs/decisions/030).
+async fn is_still_wanted(app: &App, tx: &mut PgConnection, first: Uuid) -> Result<bool> {
+    approvals::may_still(tx, first, ReconciliationResolve::ROLES, app.clock.now()).await
+}
+
 /// The second person agrees that it stays as it is.
 ///
 /// # Errors
-/// [`Error::StaleState`] when nobody has asked for that, [`Error::Forbidden`] for whoever did.
+/// [`Error::StaleState`] when nobody has asked for that who still may, [`Error::Forbidden`] for whoever did, and for whoever is frozen or has
+/// the role for less than a day.
 pub async fn accept(app: &App, (actor, by): (&Actor, Uuid), id: Uuid) -> Result<Break> {
     let mut tx = app.db.begin().await?;
     let known = store::lock(&mut *tx, id).await?.ok_or(Error::NotFound("break"))?;
     let (first, note) = known.acceptance_by.zip(known.acceptance_note.as_deref()).ok_or(Error::StaleState)?;
     if first == by {
         return Err(Error::Forbidden(Reason::OwnApproval));
+    }
+    approvals::require_approver(app, &mut tx, by, ReconciliationResolve::ROLES).await?;
+    if !is_still_wanted(app, &mut tx, first).await? {
+        return Err(Error::StaleState);
     }
     let (journal_id, adjustment_id) = (None, None);
     let resolved = Resolved { code: Code::Accepted, note, by: first, accepted_by: Some(by), journal_id, adjustment_id };

@@ -479,11 +479,11 @@ async fn resolve(
 
 /// Agree that a break stays as it is
 ///
-/// By somebody else than who asked for it. Needs `reconciliation.resolve`. Audited.
+/// By somebody else than who asked for it, who has had the role for 24 hours. Needs `reconciliation.resolve`. Audited.
 #[utoipa::path(post, path = "/v1/admin/reconciliation/breaks/{id}/accept", tag = "staff",
     security(("bearer" = ["reconciliation.resolve"])), params(("id" = Uuid, Path)),
     responses((status = 200, body = BreakWithNotes),
-        (status = 409, description = "`stale_state`: nobody asks for that, or it has ended"), Problems))]
+        (status = 409, description = "`stale_state`: nobody asks for that who still may, or it has ended"), Problems))]
 async fn accept(
     State(app): State<App>,
     staff: Staff<ReconciliationResolve>,

@@ -1,6 +1,7 @@
 //! What people do with breaks and runs.
 
 use aws_lc_rs::digest;
+use octoco::identity::{audit::Actor, users};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::Override;
@@ -71,6 +72,24 @@ async fn a_break_that_is_accepted_takes_two_people(db: PgPool) {
     assert_one(&t, "amount_provider", "open").await;
     let shown = t.get(&one, &path).await;
     assert_eq!(shown.body["notes"][0]["note"], json!("seen again; it was accepted"), "{}", shown.body);
+}
+
+/// As every other act of two (docs/decisions/030).
+#[sqlx::test]
+async fn a_break_is_accepted_by_no_fresh_role_and_for_nobody_who_may_not_any_more(db: PgPool) {
+    let (t, path) = with_a_break(db).await;
+    let (one, two, fresh) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await, t.customer().await);
+    let (resolve, accept) = (format!("{path}/resolve"), format!("{path}/accept"));
+    let body = json!({"code": "accepted", "note": "Revio will not correct it"});
+    let actor = Actor::system();
+    users::change_role(&t.app, &actor, fresh.id, Role::Finance).await.expect("a user");
+    assert_eq!(post(&t, &one, &resolve, Some(body.clone())).await.status, StatusCode::OK);
+    assert_eq!(post(&t, &fresh, &accept, None).await.code(), "forbidden");
+    users::change_role(&t.app, &actor, one.id, Role::Support).await.expect("a user");
+    assert_eq!(post(&t, &two, &accept, None).await.code(), "stale_state", "who asked may not any more");
+    assert_eq!(post(&t, &fresh, &resolve, Some(body)).await.status, StatusCode::OK, "another one asks");
+    let agreed = post(&t, &two, &accept, None).await;
+    assert_eq!((agreed.status, &agreed.body["resolved_by"]), (StatusCode::OK, &json!(fresh.id)), "{}", agreed.body);
 }
 
 #[sqlx::test]
