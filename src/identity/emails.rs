@@ -104,7 +104,7 @@ async fn change_by_link(app: &App, visitor: &AnonymousClient, token: Option<Link
         return Err(users::spent_link());
     }
     let mut tx = app.db.begin().await?;
-    let set = users::hold_password(&mut *tx, &user).await?
+    let set = users::lock_password(&mut *tx, &user).await?
         && users::set_email(&mut *tx, &user, &change.new_email, app.clock.now()).await?;
     if !set {
         return Err(users::spent_link());

@@ -23,7 +23,7 @@ use crate::platform::error::{Error, Reason, Result, Wrong, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
 use crate::platform::{hashing::Priority, permissions::Role, rate_limits::Class};
 
-pub use store::{Filter, User, lock, lock_shared};
+pub use store::{Filter, User, lock, lock_roles, lock_shared};
 
 const EMAIL_CHARS_MAX: usize = 254;
 
@@ -214,9 +214,15 @@ pub async fn set_password(db: impl PgExecutor<'_>, user: &User, hash: &str) -> R
     Ok(store::replace_hash(db, user.id, &user.password_hash, hash).await?)
 }
 
-/// Whether the password is the one that the user was read with; it stays so until the end of the transaction.
+/// Whether the password is the one that the user was read with; it stays so until the end of the transaction. For whoever changes nothing of
+/// the user: of two who hold it and then change the row, each would wait for the other ([`lock_password`]).
 pub async fn hold_password(db: impl PgExecutor<'_>, user: &User) -> Result<bool> {
     Ok(store::hold_hash(db, user.id, &user.password_hash).await?)
+}
+
+/// The same before the user's row is changed: one at a time.
+pub async fn lock_password(db: impl PgExecutor<'_>, user: &User) -> Result<bool> {
+    Ok(store::lock_hash(db, user.id, &user.password_hash).await?)
 }
 
 /// The user that a link of ours is for.

@@ -53,7 +53,7 @@ pub async fn change(app: &App, caller: &Caller, change: Change) -> Result<Profil
     };
     let mut tx = app.db.begin().await?;
     if let Some((user, full_name)) = proven.filter(|(user, full_name)| user.full_name != *full_name) {
-        if !users::hold_password(&mut *tx, &user).await? {
+        if !users::lock_password(&mut *tx, &user).await? {
             return Err(Error::StaleState);
         }
         users::set_name(&mut *tx, user.id, &full_name).await?;

@@ -198,6 +198,10 @@ async fn carry_out(app: &App, decision: &ApprovalDecision, request: &Request) ->
         restrictions::step_all(app, request.user_id).await?;
     }
     let mut tx = app.db.begin().await?;
+    if request.kind == Kind::Role {
+        // First, as `change_role` does: else who is asked for here and who takes a role away there each wait for the other.
+        users::lock_roles(&mut *tx).await?;
+    }
     let entry = open(app, &mut tx, decision, (request, State::Approved)).await?;
     approvals::require_approver(app, &mut tx, decision.by, roles).await?;
     // Whoever asked for it must still be somebody who may.

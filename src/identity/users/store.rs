@@ -92,8 +92,8 @@ pub(super) async fn lock_role(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result
         .await
 }
 
-/// Until the end of the transaction nobody else changes anybody's role.
-pub(super) async fn lock_roles(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+/// Until the end of the transaction nobody else changes anybody's role. Before anybody's row is locked for it.
+pub async fn lock_roles(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
     sqlx::query!("select pg_advisory_xact_lock(hashtext('octoco roles'))").execute(db).await.map(drop)
 }
 
@@ -129,6 +129,15 @@ pub(super) async fn hold_hash(db: impl PgExecutor<'_>, id: Uuid, hash: &str) -> 
         .fetch_optional(db)
         .await?;
     Ok(held.is_some())
+}
+
+/// The same, and nobody else holds it or changes the row.
+pub(super) async fn lock_hash(db: impl PgExecutor<'_>, id: Uuid, hash: &str) -> sqlx::Result<bool> {
+    let locked =
+        sqlx::query_scalar!("select id from users where id = $1 and password_hash = $2 for no key update", id, hash)
+            .fetch_optional(db)
+            .await?;
+    Ok(locked.is_some())
 }
 
 pub(super) async fn set_verified(db: impl PgExecutor<'_>, id: Uuid, email: &str, now: DateTime) -> sqlx::Result<bool> {
