@@ -7,7 +7,7 @@
 //!     [*] --> pending: ask (nothing happens yet)
 //!     pending --> approved: approve (and it is done, in the same SQL transaction)
 //!     pending --> declined: decline
-//!     pending --> expired: expire (nobody decided in 7 days)
+//!     pending --> expired: expire (nobody decided in 7 days), or who it is about was frozen or closed again (restrictions)
 //! ```
 //!
 //! Whoever has a shell on the service's host needs nobody ([`grant_by_operator`]): there must be a first admin, and such a person could
@@ -130,13 +130,6 @@ pub async fn ask_to_lift(app: &App, maker: Maker<'_>, user_id: Uuid, kind: Kind)
     if maker.id == user_id {
         return Err(Error::Forbidden(Reason::OwnAccount));
     }
-    let imposed = match kind.lifts() {
-        Some(restriction) => restrictions::is_imposed(app, user_id, restriction).await?,
-        None => false,
-    };
-    if !imposed {
-        return Err(Error::NotFound("restriction"));
-    }
     ask(app, maker, (user_id, kind), None).await
 }
 
@@ -163,6 +156,13 @@ async fn ask(
         note: None,
     };
     let mut tx = app.db.begin().await?;
+    if let Some(restriction) = kind.lifts() {
+        // Nobody imposes another one meanwhile, which would end this request.
+        users::lock_shared(&mut *tx, &[user_id]).await?;
+        if !restrictions::is_imposed(&mut *tx, user_id, restriction).await? {
+            return Err(Error::NotFound("restriction"));
+        }
+    }
     approvals::require_maker(app, &mut tx, maker.id, kind.roles()).await?;
     expire_within(app, &mut tx).await?;
     if !store::insert_once(&mut *tx, &request).await? {

@@ -11,6 +11,9 @@
 //!     lifting --> lifted: open_again
 //! ```
 //!
+//! Whoever freezes or closes again changes nothing of that and is heard all the same: the reason is kept (`repeats`), and what was asked for to
+//! undo it ends, because it was about something else (`requests`, docs/decisions/030). So does what was asked for to undo an earlier one.
+//!
 //! A freeze stops withdrawals and nothing else: what comes in is credited. A payout that is not on its way yet is held
 //! (`withdrawals` asks [`frozen_until_commit`] before money may leave) and goes on when the freeze is lifted.
 //!
@@ -34,13 +37,15 @@ use crate::platform::error::{Decline, Error, Reason, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, Work};
 use crate::platform::text_enum::text_enum;
 
-pub use store::{Filter, Restriction};
+pub use store::{Filter, Repeat, Restriction};
 
 /// As the held rows of frozen customers say it.
 pub const HELD_REASON: &str = "the customer is frozen";
 /// Customers whom one person may freeze for protection in 24 hours.
 pub const PROTECTIVE_MAX: i64 = 20;
 const DAY: TimeDelta = TimeDelta::hours(24);
+/// Of a request that waited to undo what is imposed now.
+const OVERTAKEN: &str = "frozen or closed again since: ask anew";
 /// Minutes after each failure. After the last one nothing is due: the row stays `initiated` or `lifting`, is counted
 /// (`octoco_queue_rows`) and listed, and a repeat of the call tries again.
 const RETRY_MINUTES: [i64; 6] = [0, 1, 5, 15, 60, 240];
@@ -64,6 +69,14 @@ text_enum! {
 }
 
 impl Kind {
+    /// The kind of request that undoes it.
+    fn undone_by(self) -> &'static str {
+        match self {
+            Self::Freeze => "unfreeze",
+            Self::Closure => "reopen",
+        }
+    }
+
     /// What another restriction of the same account is refused with.
     fn decline(self) -> Error {
         let why = match self {
@@ -74,7 +87,8 @@ impl Kind {
     }
 }
 
-/// Freezes or closes every account of a customer. Repeating it changes nothing.
+/// Freezes or closes every account of a customer. Repeating it changes nothing; for another reason, or by somebody else, it is kept beside
+/// the first and ends what waits to undo it.
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Forbidden`] for oneself; [`Error::Declined`] when the other kind is in force;
@@ -128,6 +142,12 @@ async fn impose_by(app: &App, by: &Imposing<'_>, user_id: Uuid, kind: Kind, reas
     let (now, call_id, mut inserted) = (app.clock.now(), app.clock.row_id(), false);
     let mut tx = app.db.begin().await?;
     users::lock(&mut *tx, user_id).await?;
+    let said = Repeat { reason: reason.to_owned(), imposed_by: actor.user_id(), at: now };
+    let is_news = is_news(app, &live(&mut *tx, user_id).await?, kind, &said);
+    if is_news {
+        // Before the rows, as an approval locks them.
+        overtake_requests(app, &mut tx, actor, (user_id, kind)).await?;
+    }
     for currency in &app.config.currencies {
         let (id, currency) = (app.clock.row_id(), currency.code());
         let (imposed_by, protective) = (actor.user_id(), by.protects);
@@ -138,6 +158,10 @@ async fn impose_by(app: &App, by: &Imposing<'_>, user_id: Uuid, kind: Kind, reas
             audit::record(app, &mut *tx, entry.with(about)).await?;
             inserted = true;
         }
+    }
+    if is_news && store::repeat(&mut *tx, (user_id, kind.name(), call_id), &said).await? > 0 {
+        let entry = Entry::of(actor, "restriction.repeated", "user", user_id);
+        audit::record(app, &mut *tx, entry.with(json!({"kind": kind.name(), "reason": reason}))).await?;
     }
     if let Some(person) = actor.user_id().filter(|_| by.protects && inserted) {
         bound(app, &mut tx, person).await?;
@@ -159,6 +183,30 @@ async fn impose_by(app: &App, by: &Imposing<'_>, user_id: Uuid, kind: Kind, reas
         // Lifted again by somebody else, at the same time.
         false => Err(Error::StaleState),
     }
+}
+
+/// Whether an account has nothing of the kind yet, or was last restricted by somebody else or for another reason.
+fn is_news(app: &App, live: &[Restriction], kind: Kind, said: &Repeat) -> bool {
+    let same = |by: Option<Uuid>, reason: &str| by == said.imposed_by && reason == said.reason;
+    let says = |row: &Restriction| match row.repeats.last() {
+        Some(last) => same(last.imposed_by, &last.reason),
+        None => same(row.imposed_by, &row.reason),
+    };
+    let known = |currency| live.iter().any(|row| row.kind == kind && row.currency == currency && says(row));
+    !app.config.currencies.iter().all(|currency| known(*currency))
+}
+
+async fn overtake_requests(
+    app: &App,
+    tx: &mut PgConnection,
+    actor: &Actor,
+    (user_id, kind): (Uuid, Kind),
+) -> Result<()> {
+    for id in store::overtake_requests(&mut *tx, (user_id, kind.undone_by()), OVERTAKEN).await? {
+        let entry = Entry::of(actor, "request.overtaken", "user", user_id);
+        audit::record(app, &mut *tx, entry.with(json!({"request": id, "kind": kind.undone_by()}))).await?;
+    }
+    Ok(())
 }
 
 /// Whether every account has a restriction of this kind that is not being lifted. The error is what another kind declines with.
@@ -254,12 +302,12 @@ pub async fn frozen_until_commit(tx: &mut PgConnection, customers: &[Uuid]) -> R
 }
 
 pub async fn is_closed(app: &App, user_id: Uuid) -> Result<bool> {
-    is_imposed(app, user_id, Kind::Closure).await
+    is_imposed(&app.db, user_id, Kind::Closure).await
 }
 
 /// Whether there is one of the kind that is not lifted.
-pub async fn is_imposed(app: &App, user_id: Uuid, kind: Kind) -> Result<bool> {
-    Ok(store::is_imposed(&app.db, user_id, kind.name()).await?)
+pub async fn is_imposed(db: impl PgExecutor<'_>, user_id: Uuid, kind: Kind) -> Result<bool> {
+    Ok(store::is_imposed(db, user_id, kind.name()).await?)
 }
 
 /// Steps what a call could not finish, and lets payouts go on that waited for the end of a freeze; the worker calls it.

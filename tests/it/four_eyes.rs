@@ -153,6 +153,55 @@ async fn stopping_takes_one_person_and_undoing_it_two(db: PgPool) {
     t.finish().await;
 }
 
+/// What was asked for is about what was there then.
+#[sqlx::test]
+async fn an_old_request_lifts_no_newer_freeze_whose_reason_is_kept(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (one, two, three) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let customer = t.customer_with(1_000).await;
+    let freeze = async |who: &Customer, reason: &str| {
+        let path = format!("/v1/admin/users/{}/freeze", customer.id);
+        t.send(Method::POST, &path, Some(&t.token(who)), &[], Some(json!({"reason": reason}))).await
+    };
+    assert_eq!(freeze(&one, "lost card").await.body["data"][0]["repeats"], json!([]));
+    let asked = act_alone(&t, &one, &customer, "unfreeze").await;
+    assert_eq!(freeze(&one, "lost card").await.status, StatusCode::OK, "a repeat");
+    assert_eq!(pending(&t, &two).await.len(), 1, "says nothing new");
+    let again = freeze(&three, "fraud, case 4712").await;
+    let said = &again.body["data"][0];
+    assert_eq!((&said["reason"], &said["imposed_by"]), (&json!("lost card"), &json!(one.id)), "{}", again.body);
+    let repeats = said["repeats"].as_array().expect("a list");
+    assert_eq!(
+        (repeats.len(), &repeats[0]["reason"], &repeats[0]["imposed_by"]),
+        (1, &json!("fraud, case 4712"), &json!(three.id))
+    );
+    let refused = approve(&t, &two, &asked).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "stale_state"), "{}", refused.body);
+    let ended = t.get(&two, &format!("/v1/admin/requests/{}", asked.id())).await.body;
+    assert!(ended["state"] == "expired" && ended["note"].is_string(), "{ended}");
+    assert_eq!(t.withdraw(&customer, 100, "w1").await.code(), "account_frozen");
+    // Asked for with all that is known, it is done.
+    let anew = act_alone(&t, &one, &customer, "unfreeze").await;
+    assert_ne!(anew.id(), asked.id());
+    assert_eq!(freeze(&three, "fraud, case 4712").await.status, StatusCode::OK, "a repeat");
+    assert_eq!(approve(&t, &two, &anew).await.status, StatusCode::OK);
+    assert_eq!(t.withdraw(&customer, 100, "w2").await.status, StatusCode::ACCEPTED);
+    // However often: the last twenty are kept, and all are on record.
+    for number in 0..25 {
+        assert_eq!(freeze(&one, &format!("case {number}")).await.status, StatusCode::OK);
+    }
+    let page = t.get(&two, &format!("/v1/admin/customers/{}", customer.id)).await.body;
+    let kept = page["state"]["restrictions"][0]["repeats"].as_array().expect("a list");
+    assert_eq!((kept.len(), &kept[19]["reason"]), (20, &json!("case 24")));
+    let audited: i64 = sqlx::query_scalar("select count(*) from audit_log where action = 'restriction.repeated'")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(audited, 25);
+    t.drive().await;
+    t.finish_with_held().await;
+}
+
 #[sqlx::test]
 async fn a_request_ends_after_seven_days_and_with_the_role_of_who_made_it(db: PgPool) {
     let t = TestApp::new(db).await;

@@ -180,6 +180,32 @@ async fn nobody_freezes_oneself_and_customers_nobody(db: PgPool) {
     t.finish().await;
 }
 
+#[sqlx::test]
+async fn what_was_asked_for_against_a_closure_that_came_to_nothing_opens_no_later_one(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    let (staff, customer) = (t.staff(Role::Finance).await, t.customer().await);
+    let deposit = t.deposit(&customer, 700, "d").await;
+    t.advance(TimeDelta::hours(2));
+    t.drive().await;
+    next.at("restriction.inserted");
+    assert!(act(&t, &staff, &customer, "close").await.status.is_server_error());
+    let asked = act_alone(&t, &staff, &customer, "reopen").await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay { force: true, ..Pay::default() }).expect("a late payment");
+    t.drive().await;
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    assert_eq!(states_of(&t, &staff, &customer).await, ["lifted"], "it was not empty");
+    assert_eq!(t.withdraw(&customer, 700, "w").await.status, StatusCode::ACCEPTED);
+    t.drive().await;
+    assert_eq!(state(&act(&t, &staff, &customer, "close").await), "in_force");
+    let refused = four_eyes::approve(&t, &t.staff(Role::Finance).await, &asked).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "stale_state"), "{}", refused.body);
+    assert_eq!(t.deposit(&customer, 100, "d2").await.code(), "account_closed");
+    t.finish().await;
+}
+
 /// Dies once, at the point that is set.
 #[sqlx::test]
 async fn what_died_half_way_is_finished_by_the_worker_or_by_a_repeat(db: PgPool) {

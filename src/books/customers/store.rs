@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use sqlx::PgExecutor;
+use sqlx::types::Json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -40,6 +41,9 @@ pub struct Restriction {
     pub reason: String,
     pub imposed_by: Option<Uuid>,
     pub created_at: DateTime,
+    /// Why it was imposed again, the oldest first.
+    #[schema(value_type = Vec<restrictions::Repeat>)]
+    pub repeats: Json<Vec<restrictions::Repeat>>,
 }
 
 /// Those that are not lifted: at most one a currency.
@@ -47,7 +51,7 @@ pub(super) async fn restrictions(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Res
     sqlx::query_as!(
         Restriction,
         r#"select currency, kind as "kind: restrictions::Kind", state as "state: restrictions::State", protective, reason,
-                  imposed_by, created_at
+                  imposed_by, created_at, repeats as "repeats: Json<Vec<restrictions::Repeat>>"
              from restrictions where user_id = $1 and state <> 'lifted' order by currency"#,
         id
     )

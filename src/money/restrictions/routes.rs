@@ -69,7 +69,8 @@ impl Reason {
 /// Freeze a customer
 ///
 /// No withdrawals from now on; deposits are still credited. A payout that is not on its way yet waits. A protective freeze of support's
-/// is confirmed by this. Needs `users.freeze`.
+/// is confirmed by this. Of a customer who is frozen already the reason is kept in `repeats`, and what waits to unfreeze ends. Needs
+/// `users.freeze`.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/freeze", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)), request_body = Reason,
     responses((status = 200, body = Page<Restriction>), (status = 409, description = "`stale_state`: somebody unfreezes at the same time"),
@@ -86,7 +87,7 @@ async fn freeze(
 /// Freeze a customer for protection
 ///
 /// The same as a freeze, for whoever may not lift one: no withdrawals from now on, until somebody with `users.freeze` has looked and either
-/// freezes the customer too, which confirms it, or asks for the end of it. A customer who is frozen already stays so. One person freezes at
+/// freezes the customer too, which confirms it, or asks for the end of it. A customer who is frozen already stays so, as by a freeze. One person freezes at
 /// most 20 in 24 hours by this. Needs `users.protect`. Audited, and listed under `protective=true` and as an alert until then.
 #[utoipa::path(post, path = "/v1/admin/customers/{id}/freeze", tag = "staff", security(("bearer" = ["users.protect"])),
     params(("id" = Uuid, Path)), request_body = Reason,

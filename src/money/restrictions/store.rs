@@ -1,8 +1,9 @@
 //! SQL of `restrictions`.
 
 use ledger::Currency;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use sqlx::PgExecutor;
+use sqlx::types::Json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -21,9 +22,20 @@ pub(super) struct Row {
     pub(super) reason: String,
     pub(super) imposed_by: Option<Uuid>,
     pub(super) protective: bool,
+    pub(super) repeats: Json<Vec<Repeat>>,
     pub(super) attempts: i32,
     pub(super) created_at: DateTime,
     pub(super) updated_at: DateTime,
+}
+
+/// What somebody said who froze or closed once more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = RestrictionRepeat)]
+pub struct Repeat {
+    pub reason: String,
+    /// Who of the staff; null where the service did.
+    pub imposed_by: Option<Uuid>,
+    pub at: DateTime,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -42,6 +54,8 @@ pub struct Restriction {
     pub imposed_by: Option<Uuid>,
     /// A freeze by somebody who may not lift it, that nobody who may has looked at yet.
     pub protective: bool,
+    /// Why it was imposed again, while it was there; the oldest first, at most the last 20.
+    pub repeats: Vec<Repeat>,
     #[serde(skip)]
     pub attempts: i32,
     pub created_at: DateTime,
@@ -90,6 +104,7 @@ impl TryFrom<Row> for Restriction {
             reason: row.reason,
             imposed_by: row.imposed_by,
             protective: row.protective,
+            repeats: row.repeats.0,
             attempts: row.attempts,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -102,7 +117,10 @@ macro_rules! rows {
     ($before:tt, $after:tt $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Row,
-            $before + "id, user_id, kind, currency, call_id, state, reason, imposed_by, protective, attempts, created_at, updated_at" + $after
+            $before
+                + r#"id, user_id, kind, currency, call_id, state, reason, imposed_by, protective, repeats as "repeats: Json<Vec<Repeat>>",
+                     attempts, created_at, updated_at"#
+                + $after
             $(, $argument)*
         )
     };
@@ -134,6 +152,42 @@ pub(super) async fn insert_once(
     .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// On what there was before the call; how many that were.
+pub(super) async fn repeat(
+    db: impl PgExecutor<'_>,
+    (user_id, kind, call_id): (Uuid, &str, Uuid),
+    repeat: &Repeat,
+) -> sqlx::Result<u64> {
+    let update = sqlx::query!(
+        "update restrictions
+            set repeats = case when jsonb_array_length(repeats) < 20 then repeats else repeats - 0 end || $4::jsonb
+          where id in (select id from restrictions
+                        where user_id = $1 and kind = $2 and call_id <> $3 and state in ('initiated', 'in_force') order by id for update)
+            and state in ('initiated', 'in_force')",
+        user_id,
+        kind,
+        call_id,
+        Json(repeat) as _
+    );
+    Ok(update.execute(db).await?.rows_affected())
+}
+
+/// What waits for a second person to undo something of the kind ends. Their ids.
+pub(super) async fn overtake_requests(
+    db: impl PgExecutor<'_>,
+    (user_id, request): (Uuid, &str),
+    note: &str,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "update requests set state = 'expired', note = $3 where user_id = $1 and kind = $2 and state = 'pending' returning id",
+        user_id,
+        request,
+        note
+    )
+    .fetch_all(db)
+    .await
 }
 
 pub(super) struct Protected {
