@@ -95,6 +95,8 @@ pub mod identity {
     pub mod credentials;
     // Proving an e-mail, and changing it.
     pub mod emails;
+    // What mails are counted under.
+    pub mod mailbox;
     // Mails that we owe somebody, until they are sent.
     pub mod mails;
     // What staff write down about customers.

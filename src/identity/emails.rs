@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::mailbox;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
 use crate::identity::users::{self, Email, User};
@@ -83,8 +84,12 @@ pub async fn change(app: &App, caller: &Caller, new: &Email, password: SecretStr
     if new.as_str() == user.email {
         return Err(Error::field("new_email", "is your e-mail already"));
     }
-    caller.quota.count(app, Class::MailsAsked, &format!("user:{}", user.id)).await?;
-    caller.quota.count(app, Class::MailsTo, &format!("change:{}", new.bucket())).await?;
+    // Also by where the call comes from: of accounts one has as many as one likes.
+    let from = caller.origin.address.as_deref().unwrap_or_default();
+    for who in [format!("user:{}", user.id), from.to_owned()] {
+        caller.quota.count(app, Class::MailsAsked, &who).await?;
+    }
+    caller.quota.count(app, Class::MailsTo, &format!("change:{}", new.mailbox_bucket())).await?;
     let mut tx = app.db.begin().await?;
     let change = Change { new_email: new.as_str().to_owned(), session_id: caller.session_id };
     store::put(&mut *tx, user.id, &change, app.clock.now()).await?;
@@ -103,6 +108,11 @@ async fn change_by_link(app: &App, visitor: &AnonymousClient, token: Option<Link
     if !mails::is_link(app, Kind::EmailChange, &token, &holder) {
         return Err(users::spent_link());
     }
+    // Somebody else's, maybe, where it was never proven: accounts that move away from one mailbox do not fill it.
+    let may_be_told = user.email_verified_at.is_some() || {
+        let mailbox = format!("changed:{}", mailbox::bucket(&user.email));
+        visitor.quota.has_room(app, Class::MailsTo, &mailbox).await?
+    };
     let mut tx = app.db.begin().await?;
     let set = users::lock_password(&mut *tx, &user).await?
         && users::set_email(&mut *tx, &user, &change.new_email, app.clock.now()).await?;
@@ -111,7 +121,9 @@ async fn change_by_link(app: &App, visitor: &AnonymousClient, token: Option<Link
     }
     store::delete(&mut *tx, user.id).await?;
     let ended = sessions::end_all(app, &mut *tx, user.id, Some(change.session_id), Ending::EmailChanged).await?;
-    mails::queue(app, &mut *tx, Kind::EmailChanged, To::UserAt(user.id, &user.email)).await?;
+    if may_be_told {
+        mails::queue(app, &mut *tx, Kind::EmailChanged, To::UserAt(user.id, &user.email)).await?;
+    }
     let actor = Actor::user(user.id, None, visitor.origin.clone());
     let entry = Entry::of(&actor, "user.email_changed", "user", user.id);
     audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;

@@ -36,6 +36,15 @@ impl Quota {
         result
     }
 
+    /// The same for what is left out, and not refused, where there is too much of it.
+    pub async fn has_room(&self, app: &App, class: Class, who: &str) -> Result<bool> {
+        match self.count(app, class, who).await {
+            Ok(()) => Ok(true),
+            Err(Error::TooMany { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     pub fn write(&self, headers: &mut HeaderMap) {
         let Some(standing) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) else { return };
         for (name, value) in [

@@ -4,8 +4,6 @@ pub mod passwords;
 pub mod routes;
 mod store;
 
-use aws_lc_rs::digest;
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use email_address::{EmailAddress, Options};
 use secrecy::SecretString;
 use serde_json::json;
@@ -15,6 +13,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::AnonymousClient;
+use crate::identity::mailbox;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
 use crate::platform::batcher::Patience;
@@ -60,29 +59,13 @@ impl Email {
 
     /// What calls about this address are counted under: Redis need not know whose it is.
     pub fn bucket(&self) -> String {
-        hashed(&self.0)
+        mailbox::hashed(&self.0)
     }
 
     /// The same of mails: by the mailbox that they reach, of whose addresses there are as many as one likes.
     pub fn mailbox_bucket(&self) -> String {
-        hashed(&self.mailbox())
+        mailbox::bucket(&self.0)
     }
-
-    /// Without what mail servers leave out: a tag behind a plus, and the dots that Google ignores. For counting only: what is stored and
-    /// written to is the address itself.
-    fn mailbox(&self) -> String {
-        let Some((local, domain)) = self.0.rsplit_once('@') else { return self.0.clone() };
-        let untagged = local.split_once('+').map_or(local, |(mailbox, _)| mailbox);
-        let local = if untagged.is_empty() { local } else { untagged };
-        match domain.trim_end_matches('.') {
-            "gmail.com" | "googlemail.com" => format!("{}@gmail.com", local.replace('.', "")),
-            domain => format!("{local}@{domain}"),
-        }
-    }
-}
-
-fn hashed(text: &str) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
 }
 
 /// Letters, digits and hyphens between the dots, and a top-level domain of letters only.
@@ -133,8 +116,8 @@ pub async fn register(app: &App, visitor: &AnonymousClient, new: Registration) -
     // Counted apart, and not told: whoever tries to register somebody else's e-mail again and again must not use up what that person may ask
     // for, and how often an address was tried would say whether it is new.
     let taken = store::find_by_email(&app.db, &user.email).await?.is_some();
-    let told = Quota::default().count(app, Class::MailsTo, if taken { &of_taken } else { &of_new }).await;
-    let may_mail = has_room(visitor.quota.count(app, Class::MailsAsked, &visitor.address).await)? && has_room(told)?;
+    let told = Quota::default().has_room(app, Class::MailsTo, if taken { &of_taken } else { &of_new }).await?;
+    let may_mail = visitor.quota.has_room(app, Class::MailsAsked, &visitor.address).await? && told;
     let mut tx = app.db.begin().await?;
     let (kind, to) = match store::insert(&mut *tx, &user).await? {
         true => (Kind::EmailVerification, To::User(user.id)),
@@ -145,14 +128,6 @@ pub async fn register(app: &App, visitor: &AnonymousClient, new: Registration) -
     }
     tx.commit().await?;
     Ok(user)
-}
-
-fn has_room(counted: Result<()>) -> Result<bool> {
-    match counted {
-        Ok(()) => Ok(true),
-        Err(Error::TooMany { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// What the mails that verify an e-mail are counted under.
@@ -341,24 +316,4 @@ pub async fn change_role_within(
 
 pub async fn is_staff(app: &App, id: Uuid) -> Result<bool> {
     Ok(app.batchers.look_up(app, id, by_id).await?.is_some_and(|user| user.role.is_staff()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_addresses_of_one_mailbox_are_counted_as_one() {
-        let mailbox = |email: &str| Email::parse(email).expect("an address").mailbox();
-        for (email, counted) in [
-            ("thandi+5@example.com", "thandi@example.com"),
-            ("Thandi+a+b@Example.com", "thandi@example.com"),
-            ("t.han.di+x@gmail.com", "thandi@gmail.com"),
-            ("thandi@googlemail.com", "thandi@gmail.com"),
-            ("t.handi@example.com", "t.handi@example.com"),
-            ("+5@example.com", "+5@example.com"),
-        ] {
-            assert_eq!(mailbox(email), counted);
-        }
-    }
 }

@@ -44,9 +44,10 @@ text_enum! {
         Accounts = "accounts",
         /// Show a code of the second factor, or a recovery code, right or wrong: by user. Six digits are soon guessed.
         Code = "code",
-        /// Have a mail sent without being signed in (forgotten password, registration): by address.
+        /// Have a mail sent without being signed in (forgotten password, registration), or to another address than the own one: by address,
+        /// the latter by user too.
         MailsAsked = "mails_asked",
-        /// The same, and for oneself: by mailbox. Nobody's is flooded.
+        /// The same, and for oneself, and for an address that nobody has proven: by mailbox. Nobody's is flooded.
         MailsTo = "mails_to",
         /// Start a deposit or a withdrawal, add a bank account: by user, over a minute …
         Money = "money",

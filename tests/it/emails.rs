@@ -2,11 +2,13 @@
 
 use chrono::TimeDelta;
 use octoco::identity::users::Email;
+use octoco::platform::rate_limits::{Answer as VelocityLimit, Class};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::harness::{Answer, Customer, PASSWORD, TestApp};
+use crate::overtaken::until_waiting;
 
 const UNDER_ATTACK: [(&str, &str); 2] = [("RATE_LIMITS", "default"), ("TRUSTED_PROXIES", "127.0.0.1/32")];
 const NEW: &str = "thandi.new@example.com";
@@ -283,6 +285,94 @@ async fn the_email_of_somebody_else_is_neither_told_nor_taken(db: PgPool) {
     );
     assert_eq!(open(&t, &link).await, StatusCode::BAD_REQUEST);
     assert_eq!(email_of(&t, &customer).await, customer.email);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_link_that_is_opened_twice_at_once_works_once_and_so_does_a_name(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let link = link_to(&t, &customer, NEW).await;
+    let rename = async |name: &str| {
+        let body = json!({"full_name": name, "password": PASSWORD});
+        t.send(Method::PATCH, "/v1/me", Some(&t.token(&customer)), &[], Some(body)).await.status
+    };
+    // Both have read the row, and wait for it at the same place.
+    let held = async || {
+        let mut held = t.app.db.begin().await.expect("a transaction");
+        let lock = sqlx::query("select from users where id = $1 for no key update").bind(customer.id);
+        lock.execute(&mut *held).await.expect("PostgreSQL answers");
+        held
+    };
+    let first = held().await;
+    let let_go = async {
+        until_waiting(&t, 2).await;
+        first.commit().await.expect("committed");
+    };
+    let (one, two, ()) = tokio::join!(open(&t, &link), open(&t, &link), let_go);
+    let mut told = [one, two];
+    told.sort_unstable();
+    assert_eq!(told, [StatusCode::NO_CONTENT, StatusCode::BAD_REQUEST]);
+    assert_eq!(email_of(&t, &customer).await, NEW);
+    let second = held().await;
+    let let_go = async {
+        until_waiting(&t, 2).await;
+        second.commit().await.expect("committed");
+    };
+    let (one, two, ()) = tokio::join!(rename("Thandi One"), rename("Thandi Two"), let_go);
+    assert_eq!((one, two), (StatusCode::OK, StatusCode::OK));
+    t.finish().await;
+}
+
+/// By whose account it is asked for, and from where, is no way to fill somebody else's mailbox.
+#[sqlx::test]
+async fn changing_to_the_many_addresses_of_a_mailbox_does_not_fill_it(db: PgPool) {
+    let t = TestApp::with(db, &UNDER_ATTACK).await;
+    let mut told = Vec::new();
+    for index in 0..5 {
+        let (customer, from) = (t.customer().await, somewhere());
+        let body = json!({"new_email": format!("vic.tim+{index}@gmail.com"), "password": PASSWORD});
+        let headers = [("X-Forwarded-For", from.as_str())];
+        let asked = t.send(Method::POST, "/v1/me/email", Some(&t.token(&customer)), &headers, Some(body)).await;
+        told.push(asked.status);
+    }
+    let (yes, no) = (StatusCode::ACCEPTED, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(told, [yes, yes, yes, no, no]);
+    let (customer, from) = (t.customer().await, somewhere());
+    while matches!(t.app.limiter.check(Class::MailsAsked, &from).await, VelocityLimit::Allowed(..)) {}
+    for (from, status) in [(from, no), (somewhere(), yes)] {
+        let body = json!({"new_email": NEW, "password": PASSWORD});
+        let headers = [("X-Forwarded-For", from.as_str())];
+        let asked = t.send(Method::POST, "/v1/me/email", Some(&t.token(&customer)), &headers, Some(body)).await;
+        assert_eq!(asked.status, status, "{}", asked.body);
+    }
+    t.drive().await;
+    t.finish().await;
+}
+
+/// Each tells the old address, which nobody has proven.
+#[sqlx::test]
+async fn accounts_that_move_away_from_one_mailbox_do_not_fill_it(db: PgPool) {
+    let t = TestApp::with(db, &UNDER_ATTACK).await;
+    let old = |index: i32| format!("vic.tim+{index}@gmail.com");
+    for index in 0..5 {
+        let from = somewhere();
+        assert_eq!(register(&t, &old(index), PASSWORD).await.status, StatusCode::CREATED);
+        let body = json!({"email": old(index), "password": PASSWORD});
+        let headers = [("X-Forwarded-For", from.as_str())];
+        let login = t.send(Method::POST, "/v1/auth/login", None, &headers, Some(body)).await;
+        let token = login.body["access_token"].as_str().expect("a token").to_owned();
+        let new = format!("{}@example.com", uuid::Uuid::now_v7().simple());
+        let body = json!({"new_email": new, "password": PASSWORD});
+        let asked = t.send(Method::POST, "/v1/me/email", Some(&token), &headers, Some(body)).await;
+        assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
+        t.drive().await;
+        assert_eq!(open(&t, &t.mailbox.newest(&new, "Confirm your new").token()).await, StatusCode::NO_CONTENT);
+        t.drive().await;
+    }
+    let mails = (0..5).flat_map(|index| t.mailbox.to(&old(index)));
+    let told = mails.filter(|mail| mail.header("Subject").is_some_and(|text| text.contains("was changed")));
+    assert_eq!(told.count(), 3);
     t.finish().await;
 }
 
