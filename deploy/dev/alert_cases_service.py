@@ -62,7 +62,7 @@ SERVICE = (
         "15m",
         QUEUE % ("rows", "mails", "dead", "11x30"),
         QUEUE % ("rows", "mails", "dead", "10x30"),
-        "11 mails of the last day did not go out",
+        "11 mails of the last day did not go out, or not yet",
         TICKET,
     ),
     Case(

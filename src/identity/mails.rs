@@ -4,10 +4,15 @@
 //! ```text
 //! queue ──> pending ──> sent
 //!              ├──> (gone)    nobody has the address
-//!              ├──> dropped   no longer of use: the e-mail was verified, or another one asked for, meanwhile
-//!              └──> dead      failures: 0, 1, 5, 15 minutes; or the link would end before the mail is there
+//!              ├──> dropped   no longer of use: the e-mail was verified, or another one asked for, meanwhile; or news for an address
+//!              │              that nobody has proven, whose mailbox got enough
+//!              └──> dead      it is refused for good, after 0, 1, 5, 15 minutes; or its link, or its news, ends before it is there
 //! dead ──> dismissed           a person looked at it, and says why nothing is to become of it
 //! ```
+//!
+//! While the mail server is away, hangs or does not let us in no mail dies of it: each is tried again within a minute, until the time of its
+//! link is over. One that the server puts off (4xx) is tried after 0, 1, 5 and then every 15 minutes, so that no recipient keeps others
+//! waiting.
 //!
 //! The row is the job. The link is made when the mail is sent, from the row and the user as they are then, and stands nowhere.
 //! A process that dies between sending and noting it sends the same mail again: twice is better than never.
@@ -27,22 +32,27 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::mailbox;
+use crate::identity::quota::Quota;
 use crate::platform::clock::DateTime;
 use crate::platform::config::NoticeMails;
 use crate::platform::error::{Error, Result};
+use crate::platform::mailer::{Mail, MailError, Trouble};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::tokens::{LinkToken, Purpose};
-use crate::platform::{mailer::Mail, text_enum::text_enum};
+use crate::platform::{rate_limits::Class, text_enum::text_enum};
 
 use store::Outcome;
 pub use store::{Filter, Row};
 
-/// Nobody brings a dead mail back, so those of longer ago are no alarm any more.
+/// Nobody brings a dead mail back, so those whose time was over longer ago are no alarm any more.
 const DEAD_COUNTED: TimeDelta = TimeDelta::hours(24);
 const PRUNED_AT_ONCE: i64 = 1000;
 /// Of one kind to one person in 24 hours.
 pub const NOTICES_MAX: i64 = 20;
 const NOTICE_LIFE: TimeDelta = TimeDelta::hours(24);
+/// Between two tries of one that the mail server puts off, at the end of the ladder.
+const PUT_OFF: TimeDelta = TimeDelta::minutes(15);
 
 text_enum! {
     #[schema(as = MailKind)]
@@ -128,6 +138,19 @@ impl Kind {
             Self::EmailChange => Some(Purpose::EmailChange),
             _ => None,
         }
+    }
+
+    /// Whether it only says what was done with an account.
+    fn is_notice(self) -> bool {
+        !matches!(
+            self,
+            Self::EmailVerification
+                | Self::PasswordReset
+                | Self::EmailChange
+                | Self::EmailChanged
+                | Self::EmailTaken
+                | Self::WebhookEndpointDisabled
+        )
     }
 
     /// How long its link works, or how late its news may come.
@@ -327,7 +350,13 @@ impl Work for Mails<'_> {
 
     async fn failed(&self, mail: &store::Claimed, error: &Error) -> Result<()> {
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        match self.0.queue().after(mail.id, mail.attempts, error, RETRY_MINUTES) {
+        let next = match self.0.queue().after(mail.id, mail.attempts, error, RETRY_MINUTES) {
+            Next::GiveUp { failures } if is_put_off(error) => {
+                Next::Again { due_at: self.0.clock.now() + PUT_OFF, attempts: failures }
+            }
+            next => next,
+        };
+        match next {
             Next::Again { due_at, attempts } => {
                 count(self.0, &mail.kind, "failed");
                 let (state, due_at) = (State::Pending, Some(due_at));
@@ -337,6 +366,10 @@ impl Work for Mails<'_> {
             Next::GiveUp { .. } => give_up(self.0, mail, &reason).await,
         }
     }
+}
+
+fn is_put_off(error: &Error) -> bool {
+    error.source().and_then(|error| error.downcast_ref::<MailError>()).is_some_and(|it| it.trouble() == Trouble::Later)
 }
 
 /// What became of the mail.
@@ -357,6 +390,11 @@ async fn step(app: &App, mail: &store::Claimed) -> Result<&'static str> {
         give_up(app, mail, "its link ended before it could be sent").await?;
         return Ok("dead");
     }
+    // Counted when it is tried for the first time.
+    if kind.is_notice() && !holder.email_verified && !mail.was_tried && !has_room(app, kind, to).await? {
+        end(app, mail, State::Dropped, None).await?;
+        return Ok("dropped");
+    }
     // Whose address it is is nothing that the one who asked for it learns.
     let kind = if kind == Kind::EmailChange && recipient.is_taken() { Kind::EmailTaken } else { kind };
     let token = kind.purpose().map_or_else(SecretString::default, |purpose| {
@@ -365,10 +403,20 @@ async fn step(app: &App, mail: &store::Claimed) -> Result<&'static str> {
     let link = kind.link(&app.config.mail.frontend_url, token.expose_secret());
     let (subject, text) = kind.words(&link);
     let sent = Mail { id: mail.id, to, subject, text: &text, at: now };
-    app.mailer.send(&sent).await.map_err(|error| Error::Unusable(error.into()))?;
+    app.mailer.send(&sent).await.map_err(|error| match error.trouble() {
+        Trouble::Server => Error::unavailable(error),
+        Trouble::Later | Trouble::Mail => Error::Unusable(error.into()),
+    })?;
     app.crash.at("mail.sent")?;
     end(app, mail, State::Sent, None).await?;
     Ok("sent")
+}
+
+/// Whether the mailbox of an address that nobody has proven, and that may be somebody else's, takes more of a kind: there are as many accounts
+/// as one likes whose addresses reach it, and each has its own news.
+async fn has_room(app: &App, kind: Kind, to: &str) -> Result<bool> {
+    let bucket = format!("{}:{}", kind.name(), mailbox::bucket(to));
+    Quota::default().has_room(app, Class::MailsTo, &bucket).await
 }
 
 async fn give_up(app: &App, mail: &store::Claimed, error: &str) -> Result<()> {
@@ -387,8 +435,8 @@ fn count(app: &App, kind: &str, outcome: &str) {
     app.metrics.mails.with_label_values(&[kind, outcome]).inc();
 }
 
-/// Deletes a batch of mails that were sent, or were of no use any more, longer ago than `RETENTION` says. Dead ones stay: they are few,
-/// and somebody has to look at them. True when there may be more.
+/// Deletes a batch of mails of longer ago than `RETENTION` says that have come to an end, dead ones too: nobody can bring those back, and an
+/// outage makes many. True when there may be more.
 pub async fn prune(app: &App) -> Result<bool> {
     let deleted = store::delete_done(&app.db, app.clock.now() - app.config.retention.mails, PRUNED_AT_ONCE).await?;
     Ok(i64::try_from(deleted).is_ok_and(|count| count == PRUNED_AT_ONCE))

@@ -6,6 +6,8 @@
 //! | not set | set | becomes a file there: development and tests |
 //! | not set | not set | fails, and is listed as any mail that fails |
 //!
+//! An error says whose fault it is ([`Trouble`]): the server's, of which no mail dies, or the mail's own.
+//!
 //! What a mail server says may repeat the address, so nothing of it goes further than its code.
 
 use std::io::{self, Write};
@@ -50,6 +52,17 @@ pub enum MailError {
     Server(String),
     #[error("it cannot be written into the folder: {0}")]
     Folder(io::ErrorKind),
+}
+
+/// Whose fault it is, which decides how long it is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The server's, or of the way to it: it is so for every mail, and ends by itself.
+    Server,
+    /// The server takes this one later: greylisting, a mailbox that is full.
+    Later,
+    /// The mail's own: it will never be taken.
+    Mail,
 }
 
 #[derive(Debug, Clone)]
@@ -166,6 +179,15 @@ impl Mailer {
 }
 
 impl MailError {
+    pub fn trouble(&self) -> Trouble {
+        match self {
+            // 421: it shuts down. 53x: it does not let us in, whatever the mail is.
+            Self::Deadline(_) | Self::Server(_) | Self::Folder(_) | Self::Refused(421 | 530..=539) => Trouble::Server,
+            Self::Refused(400..500) => Trouble::Later,
+            Self::Refused(_) | Self::Nowhere | Self::Unwritable => Trouble::Mail,
+        }
+    }
+
     fn of(error: &smtp::Error) -> Self {
         if let Some(code) = error.status() {
             return Self::Refused(code.into());

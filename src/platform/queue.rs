@@ -10,8 +10,8 @@
 //!         a fault of the row <───────────────────┘   again after the minutes of its ladder, then given up: a person must look
 //! ```
 //!
-//! The surroundings are PostgreSQL, TigerBeetle, Redis, the network, and Revio when it cannot answer or will not let us in: an
-//! outage is nobody's row's fault, and when it ends every row goes on within a minute, without a person.
+//! The surroundings are PostgreSQL, TigerBeetle, Redis, the network, the mail server, and Revio when it cannot answer or will not let us in:
+//! an outage is nobody's row's fault, and when it ends every row goes on within a minute, without a person.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, time::Duration};

@@ -106,3 +106,33 @@ async fn nobody_fills_a_mailbox_by_acting_again_and_again(db: PgPool) {
     t.drive().await;
     t.finish().await;
 }
+
+/// As many accounts as one likes have addresses that reach one mailbox, and each has its news.
+#[sqlx::test]
+async fn the_news_of_many_accounts_do_not_fill_a_mailbox_that_nobody_has_proven(db: PgPool) {
+    let settings = [("NOTICE_MAILS", "on"), ("RATE_LIMITS", "default"), ("TRUSTED_PROXIES", "127.0.0.1/32")];
+    let t = TestApp::with(db, &settings).await;
+    let emails: Vec<String> = (0..6).map(|index| format!("vic.tim+{index}@gmail.com")).collect();
+    let new_device = |email: &String| {
+        let mails = t.mailbox.to(email);
+        mails.iter().filter(|mail| mail.header("Subject").is_some_and(|text| text.contains("new device"))).count()
+    };
+    for (index, email) in emails.iter().enumerate() {
+        let from = format!("2001:db8:{:x}:{index:x}::7", rand::random::<u16>());
+        let headers = [("X-Forwarded-For", from.as_str())];
+        let body = json!({"email": email, "password": PASSWORD, "full_name": "Anna"});
+        let registered = t.send(Method::POST, "/v1/auth/register", None, &headers, Some(body)).await;
+        assert_eq!(registered.status, StatusCode::CREATED, "{}", registered.body);
+        if index == 5 {
+            let proven = "update users set email_verified_at = created_at where email = $1";
+            sqlx::query(proven).bind(email).execute(&t.app.db).await.expect("PostgreSQL answers");
+        }
+        let body = json!({"email": email, "password": PASSWORD});
+        let login = t.send(Method::POST, "/v1/auth/login", None, &headers, Some(body)).await;
+        assert_eq!(login.status, StatusCode::OK, "{}", login.body);
+        while t.send_mails().await > 0 {}
+    }
+    assert_eq!(emails[..5].iter().map(new_device).sum::<usize>(), 3, "three at once");
+    assert_eq!(new_device(&emails[5]), 1, "whoever has proven the address is told all the same");
+    t.finish().await;
+}

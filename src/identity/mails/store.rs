@@ -23,6 +23,8 @@ pub(super) struct Claimed {
     pub(super) kind: String,
     pub(super) attempts: i32,
     pub(super) expires_at: DateTime,
+    /// Whether it did not go out before.
+    pub(super) was_tried: bool,
 }
 
 /// The user that a mail goes to, as it is now.
@@ -96,9 +98,9 @@ pub(super) async fn insert_notices(db: impl PgExecutor<'_>, user_id: Uuid, notic
 pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64) -> sqlx::Result<Vec<Claimed>> {
     sqlx::query_as!(
         Claimed,
-        "update mails set due_at = $2
-          where id in (select id from mails where due_at <= $1 order by due_at limit $3 for update skip locked)
-         returning id, kind, attempts, expires_at",
+        r#"update mails set due_at = $2
+            where id in (select id from mails where due_at <= $1 order by due_at limit $3 for update skip locked)
+           returning id, kind, attempts, expires_at, last_error is not null as "was_tried!""#,
         lease.now,
         lease.until,
         limit
@@ -111,7 +113,7 @@ pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64)
 pub(super) async fn delete_done(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "delete from mails
-          where id in (select id from mails where state in ('sent', 'dropped', 'dismissed') and created_at < $1
+          where id in (select id from mails where state <> 'pending' and created_at < $1
                         limit $2 for update skip locked)",
         before,
         limit
@@ -241,15 +243,18 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
     .await
 }
 
-/// What waits: due mails, and dead letters that are not older than `since`.
+/// What waits: due mails, those that did not go out yet, and dead letters whose time was not over before `since`.
 pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime, since: DateTime) -> sqlx::Result<Vec<Depth>> {
     sqlx::query_as!(
         Depth,
         r#"select 'mails' as "queue!", 'due' as "what!", count(*) as "rows!", min(due_at) as oldest
              from (select due_at from mails where due_at <= $1 order by due_at limit $3) as due
            union all
+           select 'mails', 'failing', count(*), min(created_at)
+             from (select created_at from mails where due_at is not null and last_error is not null limit $3) as failing
+           union all
            select 'mails', 'dead', count(*), min(created_at)
-             from (select created_at from mails where state = 'dead' and created_at > $2 order by created_at limit $3) as dead"#,
+             from (select created_at from mails where state = 'dead' and expires_at > $2 order by created_at limit $3) as dead"#,
         now,
         since,
         COUNTED_MAX,
