@@ -160,8 +160,11 @@ impl<P: Permission> Staff<P> {
     /// A machine, by its key. There is nobody to ask for a code, and a permission to read lets no machine call a route that writes.
     async fn machine(parts: &Parts, app: &App, token: &str) -> Result<Self, Unserved> {
         let (quota, origin) = (Quota::of(parts), caller::origin(app, parts));
+        let address = origin.address.as_deref().unwrap_or_default();
+        // Before it is looked up: what looks like a key is soon made.
+        quota.count(app, Class::Read, &format!("key:{address}")).await?;
         let Some(known) = service_keys::check(app, token).await? else {
-            quota.count(app, Class::Auth, origin.address.as_deref().unwrap_or_default()).await?;
+            quota.count(app, Class::Auth, address).await?;
             return Err(Error::Unauthenticated.into());
         };
         let classes: &[Class] = if parts.method.is_safe() { &[Class::Read] } else { &[Class::Money, Class::MoneyLong] };

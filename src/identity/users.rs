@@ -25,6 +25,9 @@ use crate::platform::{hashing::Priority, permissions::Role, rate_limits::Class};
 pub use store::{Filter, User, lock, lock_roles, lock_shared};
 
 const EMAIL_CHARS_MAX: usize = 254;
+/// In the place of a hash where there is no user: as long as one, and no password's.
+const NOBODYS_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// An address as Revio takes it (plain ASCII, at a host of the public Internet), trimmed and in lower case: one spelling for one
 /// person. What only looks like such an address (full-width letters, an umlaut) is refused, not guessed at.
@@ -135,13 +138,16 @@ pub fn verification_bucket(email: &Email) -> String {
     format!("verify:{}", email.mailbox_bucket())
 }
 
-/// The one of these devices, if any, that somebody with this e-mail signed in on since the password was last changed.
+/// The one of these devices, if any, that somebody with this e-mail signed in on since the password was last changed. An unknown e-mail
+/// takes the same work.
 pub async fn known_device(app: &App, email: &Email, devices: Vec<Device>) -> Result<Option<Device>> {
     if devices.is_empty() {
         return Ok(None);
     }
     let user = store::find_by_email(&app.db, &email.0).await?;
-    Ok(user.and_then(|user| devices.into_iter().find(|device| user.knows(app, device))))
+    let state = user.as_ref().map_or(NOBODYS_HASH, |user| &user.password_hash);
+    let known = devices.into_iter().find(|device| app.tokens.knows_device(device, &email.0, state));
+    Ok(known.filter(|_| user.is_some()))
 }
 
 /// Whether the password is that of the e-mail's user. An unknown e-mail takes as long to find out as a wrong password.

@@ -30,7 +30,8 @@ const WIDER: u64 = 10;
 
 text_enum! {
     pub enum Class {
-        /// Sign in, register, refresh: by address; those on a known device by address too, and apart from the others.
+        /// Sign in, register, refresh: by address; those on a known device by address too, and apart from the others. Apart again, before
+        /// anything is looked up for it: whoever brings a cookie of a device.
         Auth = "auth",
         /// Sign in as somebody, from a device that is not known: by e-mail, over a minute …
         Guess = "guess",
@@ -53,7 +54,7 @@ text_enum! {
         Money = "money",
         /// … and over a day: each may leave a row for ever.
         MoneyLong = "money_long",
-        /// Everything else of a user.
+        /// Everything else of a user; of a machine, by key, and by address before the key is looked up.
         Read = "read",
         /// Webhooks whose signature is wrong: by address. Only those are counted.
         Forgery = "forgery",

@@ -97,6 +97,27 @@ async fn guesses_at_one_account_do_not_slow_down_another(db: PgPool) {
     t.finish().await;
 }
 
+/// Cookies cost nothing to make: the address is counted before anything is looked up for them.
+#[sqlx::test]
+async fn cookies_of_devices_are_counted_by_address_before_they_are_looked_at(db: PgPool) {
+    let t = TestApp::with(db, &UNDER_ATTACK).await;
+    let (customer, device) = customer_with_device(&t).await;
+    let from = somewhere();
+    while matches!(t.app.limiter.check(Class::Auth, &format!("cookie:{from}")).await, VelocityLimit::Allowed(..)) {}
+    let made_up = format!("device={}", "A".repeat(64));
+    for (email, cookie) in [(customer.email.as_str(), made_up.as_str()), ("nobody@example.com", &made_up)] {
+        let headers = [("X-Forwarded-For", from.as_str()), ("Cookie", cookie)];
+        let slowed = sign_in(&t, email, PASSWORD, &headers).await;
+        assert_eq!((slowed.status, slowed.code()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"), "{email}");
+    }
+    let without = sign_in(&t, &customer.email, PASSWORD, &[("X-Forwarded-For", &from)]).await;
+    assert_eq!(without.status, StatusCode::OK, "apart from those who bring none");
+    let elsewhere = [("X-Forwarded-For", somewhere()), ("Cookie", device)];
+    let elsewhere = elsewhere.each_ref().map(|(name, value)| (*name, value.as_str()));
+    assert_eq!(sign_in(&t, &customer.email, PASSWORD, &elsewhere).await.status, StatusCode::OK);
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn guesses_from_one_address_are_slowed_down_whomever_they_are_for(db: PgPool) {
     let t = TestApp::with(db, &UNDER_ATTACK).await;
