@@ -27,6 +27,7 @@ use crate::app::App;
 use crate::books::history::sort::Column;
 use crate::books::history::{Filter, FilterQuery, Keyset, Scope, Sort, StaffQuery};
 use crate::identity::audit::Actor;
+use crate::identity::staff::Admitted;
 use crate::money::transactions;
 use crate::platform::error::{Error, Result};
 use crate::platform::{http::Fields, text_enum::text_enum, zone::Zone};
@@ -71,8 +72,7 @@ struct Request {
 
 /// Who wants it, over whose rows.
 struct Requester {
-    user_id: Uuid,
-    session_id: Uuid,
+    admitted: Admitted,
     actor: Actor,
     scope: Scope,
 }

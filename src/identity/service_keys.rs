@@ -10,6 +10,7 @@ mod store;
 use aws_lc_rs::digest;
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::platform::error::Result;
@@ -51,6 +52,11 @@ pub async fn check(app: &App, token: &str) -> Result<Option<Known>> {
         store::note_use(&app.db, known.key_id, now).await?;
     }
     Ok(Some(known))
+}
+
+/// What a key that was shown before is for; `None` when it is not valid any more.
+pub async fn scopes(app: &App, key_id: Uuid) -> Result<Option<Vec<String>>> {
+    Ok(store::scopes(&app.db, key_id, app.clock.now()).await?)
 }
 
 /// As it was made.

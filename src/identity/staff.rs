@@ -92,6 +92,51 @@ impl<P> Staff<P> {
     }
 }
 
+/// Who was let in, and for what: an answer that takes long asks before each part of it whether that still holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Admitted {
+    pub user_id: Uuid,
+    pub session_id: Uuid,
+    is_machine: bool,
+    /// By its name, and who has it; `None` for what is the caller's own.
+    permission: Option<(&'static str, &'static [Role])>,
+}
+
+impl From<&Caller> for Admitted {
+    fn from(caller: &Caller) -> Self {
+        Self::owner(caller.user_id, caller.session_id)
+    }
+}
+
+impl<P: Permission> From<&Staff<P>> for Admitted {
+    fn from(staff: &Staff<P>) -> Self {
+        let permission = Some((P::NAME, P::ROLES));
+        Self { user_id: staff.user_id, session_id: staff.session_id, is_machine: staff.person().is_none(), permission }
+    }
+}
+
+impl Admitted {
+    pub fn owner(user_id: Uuid, session_id: Uuid) -> Self {
+        Self { user_id, session_id, is_machine: false, permission: None }
+    }
+
+    pub fn person<P: Permission>(user_id: Uuid, session_id: Uuid) -> Self {
+        Self { permission: Some((P::NAME, P::ROLES)), ..Self::owner(user_id, session_id) }
+    }
+
+    /// # Errors
+    /// As the call itself would be refused by now: [`Error::Unauthenticated`] when the session has ended or the key is revoked,
+    /// [`Error::MissingPermission`] when the role or the scope was taken away.
+    pub async fn require(&self, app: &App) -> Result<()> {
+        if self.is_machine {
+            let scopes = service_keys::scopes(app, self.session_id).await?.ok_or(Error::Unauthenticated)?;
+            return self.permission.map_or(Ok(()), |(name, _)| is_within(&scopes, name));
+        }
+        let standing = standing(app, self.user_id, self.session_id).await?.ok_or(Error::Unauthenticated)?;
+        self.permission.map_or(Ok(()), |permission| may_by(app, &standing, permission))
+    }
+}
+
 /// What somebody is at this moment, and what the session has shown; `None` when it has ended, one of staff sooner than others.
 pub async fn standing(app: &App, user_id: Uuid, session_id: Uuid) -> Result<Option<Standing>> {
     let now = app.clock.now();
@@ -100,8 +145,12 @@ pub async fn standing(app: &App, user_id: Uuid, session_id: Uuid) -> Result<Opti
 
 /// Whether somebody may do what a permission is for.
 pub fn may<P: Permission>(app: &App, standing: &Standing) -> Result<()> {
-    if !P::ROLES.contains(&standing.role) {
-        return Err(Error::MissingPermission(P::NAME));
+    may_by(app, standing, (P::NAME, P::ROLES))
+}
+
+fn may_by(app: &App, standing: &Standing, (name, roles): (&'static str, &[Role])) -> Result<()> {
+    if !roles.contains(&standing.role) {
+        return Err(Error::MissingPermission(name));
     }
     let shown = standing.second_factor || app.config.staff.totp == StaffTotp::Optional;
     if shown { Ok(()) } else { Err(Error::TotpRequired) }
@@ -153,7 +202,11 @@ impl IntoResponse for Unserved {
 
 /// Whether a machine has been given the permission.
 fn within<P: Permission>(scopes: &[String]) -> Result<()> {
-    if scopes.iter().any(|scope| scope == P::NAME) { Ok(()) } else { Err(Error::MissingPermission(P::NAME)) }
+    is_within(scopes, P::NAME)
+}
+
+fn is_within(scopes: &[String], name: &'static str) -> Result<()> {
+    if scopes.iter().any(|scope| scope == name) { Ok(()) } else { Err(Error::MissingPermission(name)) }
 }
 
 impl<P: Permission> Staff<P> {

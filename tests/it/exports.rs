@@ -2,6 +2,7 @@
 //! are in `exports/links.rs`, what the ledger booked in `exports/booked.rs`.
 
 mod booked;
+mod ended;
 mod links;
 
 use std::collections::BTreeMap;

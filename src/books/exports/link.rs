@@ -18,7 +18,7 @@ use super::{Request, Requester, Wanted};
 use crate::app::App;
 use crate::books::history::Scope;
 use crate::identity::audit::{self, Actor, Entry, Origin};
-use crate::identity::staff;
+use crate::identity::staff::{self, Admitted};
 use crate::platform::error::{Error, Result};
 use crate::platform::permissions::TransactionsRead;
 use crate::platform::{clock::DateTime, encryption::Encrypted, tokens::Purpose};
@@ -52,8 +52,8 @@ pub(super) async fn make(app: &App, who: Requester, request: Request) -> Result<
     let mut told = Wanted::read(app, who.scope, &request).await?.told;
     let (id, expires_at) = (app.clock.row_id(), app.clock.now() + LIFE);
     let all = who.scope == Scope::All;
-    let token =
-        encrypt(app, id, &Content { user_id: who.user_id, session_id: who.session_id, all, expires_at, request })?;
+    let Admitted { user_id, session_id, .. } = who.admitted;
+    let token = encrypt(app, id, &Content { user_id, session_id, all, expires_at, request })?;
     if token.len() > TOKEN_CHARS_MAX {
         return Err(Error::field("body", "is too long for a link: say nothing twice, or take the file without one"));
     }
@@ -75,8 +75,11 @@ pub(super) async fn follow(app: &App, origin: Origin, token: &str) -> Result<(Re
         return Err(wrong());
     }
     let actor = Actor::user(user_id, Some(standing.role), origin);
-    let scope = if all { Scope::All } else { Scope::Own(user_id) };
-    Ok((Requester { user_id, session_id, actor, scope }, request, id))
+    let (admitted, scope) = match all {
+        true => (Admitted::person::<TransactionsRead>(user_id, session_id), Scope::All),
+        false => (Admitted::owner(user_id, session_id), Scope::Own(user_id)),
+    };
+    Ok((Requester { admitted, actor, scope }, request, id))
 }
 
 fn encrypt(app: &App, id: Uuid, content: &Content) -> Result<String> {

@@ -109,14 +109,13 @@ impl From<NewExport> for Request {
 
 impl From<Caller> for Requester {
     fn from(caller: Caller) -> Self {
-        let (user_id, session_id) = (caller.user_id, caller.session_id);
-        Self { user_id, session_id, actor: caller.actor(), scope: Scope::Own(user_id) }
+        Self { admitted: (&caller).into(), actor: caller.actor(), scope: Scope::Own(caller.user_id) }
     }
 }
 
 impl From<Staff<TransactionsRead>> for Requester {
     fn from(staff: Staff<TransactionsRead>) -> Self {
-        Self { user_id: staff.user_id, session_id: staff.session_id, actor: staff.actor, scope: Scope::All }
+        Self { admitted: (&staff).into(), actor: staff.actor, scope: Scope::All }
     }
 }
 

@@ -2,7 +2,8 @@
 //! no connection and no snapshot; whoever goes away ends it, and whoever reads slowly holds a page of memory and nothing else.
 //!
 //! The answer's head is sent once the first page is there, so that what can be refused is refused with a problem document.
-//! What fails later breaks the answer off: there is no trailer, and the connection ends before the body does.
+//! What fails later breaks the answer off: there is no trailer, and the connection ends before the body does. So does the end of the session,
+//! of the role or of the key: whether the caller may is asked again before each page is fetched.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::writing::Writing;
 use super::{Format, Requester, Wanted};
 use crate::app::App;
 use crate::books::history::{self, Keyset, Selection};
-use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::audit::{self, Entry};
 use crate::platform::error::{Error, Result};
 
 /// Rows fetched at a time: enough that the way to PostgreSQL does not count, few enough that a page is a megabyte.
@@ -37,7 +38,7 @@ static OPEN: Mutex<Vec<Uuid>> = Mutex::new(Vec::new());
 struct Streaming {
     app: App,
     id: Uuid,
-    actor: Actor,
+    who: Requester,
     selection: Selection,
     /// Where the last page that was fetched ends.
     after: Option<Keyset>,
@@ -55,7 +56,7 @@ pub(super) async fn begin(
     wanted: Wanted,
     link: Option<Uuid>,
 ) -> Result<impl Stream<Item = Result<Vec<u8>>> + Send + use<>> {
-    let open = Open::count(app, who.user_id, wanted.format)?;
+    let open = Open::count(app, who.admitted.user_id, wanted.format)?;
     let id = app.clock.row_id();
     let mut started = wanted.told;
     started["link"] = json!(link);
@@ -63,9 +64,9 @@ pub(super) async fn begin(
     let selection = history::prepare(app, wanted.filter, wanted.sort).await?;
     let (after_id, after) = wanted.after.unzip();
     let writing = Writing::begin(wanted.format, who.scope, wanted.zone, after_id).map_err(Error::internal)?;
-    let (deadline, app, actor) = (Instant::now() + DEADLINE, app.clone(), who.actor);
+    let (deadline, app) = (Instant::now() + DEADLINE, app.clone());
     let mut streaming =
-        Streaming { app, id, actor, selection, after, page: None, writing: Some(writing), deadline, open };
+        Streaming { app, id, who, selection, after, page: None, writing: Some(writing), deadline, open };
     streaming.page = streaming.fetch().await?;
     Ok(stream::try_unfold(streaming, Streaming::step))
 }
@@ -90,7 +91,7 @@ impl Streaming {
         let Some(page) = self.page.take() else {
             let (bytes, trailer) = writing.finish(self.app.clock.now()).map_err(Error::internal)?;
             let whole = json!({"rows": trailer.rows, "sha256": trailer.sha256});
-            let entry = Entry::of(&self.actor, "export.completed", "export", self.id).with(whole);
+            let entry = Entry::of(&self.who.actor, "export.completed", "export", self.id).with(whole);
             audit::record(&self.app, &self.app.db, entry).await?;
             self.open.rows = Some(trailer.rows);
             return Ok(Some(bytes));
@@ -106,8 +107,9 @@ impl Streaming {
         bytes.map(Some).map_err(Error::internal)
     }
 
-    /// The page after the last one, if there is any.
+    /// The page after the last one, if there is any and the caller may still have it.
     async fn fetch(&mut self) -> Result<Option<Vec<more::Entry>>> {
+        self.who.admitted.require(&self.app).await?;
         let rows = history::page_after(&self.app, &self.selection, self.after.as_ref(), PAGE_ROWS).await?;
         let Some(last) = rows.last() else { return Ok(None) };
         self.after = Some(self.selection.sort.keyset(last));

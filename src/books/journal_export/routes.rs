@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::File;
 use crate::app::App;
-use crate::identity::staff::Staff;
+use crate::identity::staff::{Admitted, Staff};
 use crate::money::journals;
 use crate::platform::error::{BoxError, Error, Result};
 use crate::platform::http::{Fields, Query, download::streamed};
@@ -45,7 +45,7 @@ struct ExportQuery {
         content((String = "text/csv"))), Problems))]
 async fn export(
     State(app): State<App>,
-    _staff: Staff<JournalsRead>,
+    staff: Staff<JournalsRead>,
     Query(query): Query<ExportQuery>,
 ) -> Result<Response> {
     let mut fields = Fields::of_query();
@@ -57,19 +57,20 @@ async fn export(
     // The first page before the head of the answer: what fails by then is refused.
     let first = file.next(&app).await?.unwrap_or_default();
     let head = stream::once(ready(Ok::<_, BoxError>(first)));
-    let body = Body::from_stream(head.chain(pages(app, file)));
+    let body = Body::from_stream(head.chain(pages(app, file, (&staff).into())));
     Ok(streamed("text/csv; charset=utf-8; header=present", &name, None, body))
 }
 
-/// The next page is read when the one before has gone out. A failure on the way breaks the transfer off.
-fn pages(app: App, file: File) -> impl stream::Stream<Item = Result<Vec<u8>, BoxError>> + Send {
+/// The next page is read when the one before has gone out, if the caller may still have it. A failure on the way breaks the transfer off.
+fn pages(app: App, file: File, admitted: Admitted) -> impl stream::Stream<Item = Result<Vec<u8>, BoxError>> + Send {
     let started = Instant::now();
     stream::try_unfold(file, move |mut file| {
         let app = app.clone();
         async move {
-            let page = match started.elapsed() > STREAM_MAX {
-                true => Err(Error::unavailable("the reader is too slow")),
-                false => file.next(&app).await,
+            let page = match admitted.require(&app).await {
+                Err(error) => Err(error),
+                Ok(()) if started.elapsed() > STREAM_MAX => Err(Error::unavailable("the reader is too slow")),
+                Ok(()) => file.next(&app).await,
             };
             let page = page.inspect_err(|error| tracing::error!(error = error.chain(), "an export broke off"))?;
             Ok(page.map(|page| (page, file)))

@@ -15,8 +15,9 @@ use super::csv::Writer;
 use super::pdf::{self, Head};
 use super::{Reader, Request, Statement, Summary};
 use crate::app::App;
+use crate::identity::caller::Caller;
+use crate::identity::staff::{Admitted, Staff};
 use crate::identity::users::{self, User};
-use crate::identity::{caller::Caller, staff::Staff};
 use crate::platform::error::{BoxError, Error, Result, Wrong};
 use crate::platform::http::download::{Parts, Tag, streamed, unchanged};
 use crate::platform::http::{Asked, Download, Fields, Path, Query};
@@ -92,7 +93,7 @@ async fn own(
     asked: Asked,
 ) -> Result<Response> {
     let user = users::find(&app, caller.user_id).await?;
-    answer(app, user, query, &asked).await
+    answer(app, (&caller).into(), user, query, &asked).await
 }
 
 /// A customer's statement
@@ -104,16 +105,16 @@ async fn own(
         Parts, (status = 206, description = "The part that `Range` asks for", content((Vec<u8> = "application/pdf"))), Problems))]
 async fn of_user(
     State(app): State<App>,
-    _staff: Staff<TransactionsRead>,
+    staff: Staff<TransactionsRead>,
     Path(id): Path<Uuid>,
     Query(query): Query<StatementQuery>,
     asked: Asked,
 ) -> Result<Response> {
     let user = users::find(&app, id).await?;
-    answer(app, user, query, &asked).await
+    answer(app, (&staff).into(), user, query, &asked).await
 }
 
-async fn answer(app: App, user: User, query: StatementQuery, asked: &Asked) -> Result<Response> {
+async fn answer(app: App, admitted: Admitted, user: User, query: StatementQuery, asked: &Asked) -> Result<Response> {
     let (request, format) = query.parse(&app, user.id)?;
     if format == Format::Csv {
         let reader = Reader::open(&app, request).await?;
@@ -123,7 +124,7 @@ async fn answer(app: App, user: User, query: StatementQuery, asked: &Asked) -> R
             return Ok(unchanged(&tag));
         }
         let name = name(&request, &reader.summary, format);
-        return Ok(streamed("text/csv; charset=utf-8; header=present", &name, Some(&tag), file(app, reader)));
+        return Ok(streamed("text/csv; charset=utf-8; header=present", &name, Some(&tag), file(app, reader, admitted)));
     }
     let statement = super::whole(&app, request).await?;
     if format == Format::Json {
@@ -140,17 +141,18 @@ fn name(request: &Request, summary: &Summary, format: Format) -> String {
     format!("statement-{}-{}-{}.{}", request.currency, day(summary.from), day(summary.to), format.name())
 }
 
-/// The next page is read when the one before has gone out. A failure on the way breaks the transfer off.
-fn file(app: App, reader: Reader) -> Body {
+/// The next page is read when the one before has gone out, if the caller may still have it. A failure on the way breaks the transfer off.
+fn file(app: App, reader: Reader, admitted: Admitted) -> Body {
     let (started, mut writer) = (Instant::now(), Writer::new(reader.summary, reader.zone));
     let head = stream::once(ready(writer.head().map_err(BoxError::from)));
     let pages = stream::try_unfold(Some((reader, writer)), move |rest| {
         let app = app.clone();
         async move {
             let Some((mut reader, mut writer)) = rest else { return Ok(None) };
-            let page = match started.elapsed() > STREAM_MAX {
-                true => Err(Error::unavailable("the reader is too slow")),
-                false => reader.next(&app).await,
+            let page = match admitted.require(&app).await {
+                Err(error) => Err(error),
+                Ok(()) if started.elapsed() > STREAM_MAX => Err(Error::unavailable("the reader is too slow")),
+                Ok(()) => reader.next(&app).await,
             };
             let page = page.inspect_err(|error| tracing::error!(error = error.chain(), "a statement broke off"))?;
             Ok::<_, BoxError>(Some(match page {

@@ -25,6 +25,16 @@ pub(super) async fn find_valid(db: impl PgExecutor<'_>, hash: &[u8], now: DateTi
     known.fetch_optional(db).await
 }
 
+pub(super) async fn scopes(db: impl PgExecutor<'_>, key_id: Uuid, now: DateTime) -> sqlx::Result<Option<Vec<String>>> {
+    let scopes = sqlx::query_scalar!(
+        "select a.scopes from service_account_keys k join service_accounts a on a.id = k.service_account_id
+          where k.id = $1 and a.enabled and k.revoked_at is null and k.expires_at > $2",
+        key_id,
+        now
+    );
+    scopes.fetch_optional(db).await
+}
+
 pub(super) async fn note_use(db: impl PgExecutor<'_>, key_id: Uuid, now: DateTime) -> sqlx::Result<()> {
     sqlx::query!("update service_account_keys set last_used_at = $2 where id = $1", key_id, now)
         .execute(db)

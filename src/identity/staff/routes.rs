@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use base64::prelude::{BASE64_STANDARD, Engine};
+use futures_util::TryStreamExt;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::pack::{self, Month};
 use crate::identity::audit::{self, Filter, Row};
-use crate::identity::staff::Staff;
+use crate::identity::staff::{Admitted, Staff};
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{AuditExport, AuditRead};
@@ -119,5 +120,11 @@ async fn audit_pack(State(app): State<App>, staff: Staff<AuditExport>, Path(mont
         (header::HeaderName::from_static("audit-positions"), value(format!("{}-{}", pack.first, pack.head.position))?),
         (header::HeaderName::from_static("audit-head"), value(pack.head.to_string())?),
     ];
-    Ok((headers, Body::from_stream(pack::stream(app, pack))).into_response())
+    // Whoever may not any more gets no more of it.
+    let (admitted, asked) = (Admitted::from(&staff), app.clone());
+    let parts = pack::stream(app, pack).and_then(move |part| {
+        let app = asked.clone();
+        async move { admitted.require(&app).await.map(|()| part) }
+    });
+    Ok((headers, Body::from_stream(parts)).into_response())
 }
