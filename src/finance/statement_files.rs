@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use self::calibration::Said;
 use self::columns::Product;
-use self::matching::Match;
+use self::matching::{Lines, Match};
 use self::reading::{RawLine, Table, When};
 use self::store::NewLine;
 use crate::app::App;
@@ -118,15 +118,20 @@ pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<Sta
         _ => None,
     };
     let table = reading::read(import.source, import.content, import.currency.or(only))?;
-    let matches = matching::of(app, import.source, &table).await?;
+    let days = days_of(app, &table).await?;
+    let of_file = |unit| Lines { all: &table.lines, days: &days, unit };
+    let mut matches = matching::of(app, import.source, of_file(import.unit)).await?;
     let before = match import.fetched_as {
         Some(_) => store::last_unit(&app.db, import.source).await?,
         None => None,
     };
-    let expected: Vec<Option<i64>> = matches.iter().map(|found| found.map(|found| found.minor)).collect();
+    let expected: Vec<Option<i64>> = matches.iter().map(|found| found.and_then(|found| found.minor)).collect();
     let said = Said { given: import.unit, before };
     let unit = calibration::settle(import.source, &table, &expected, said).map_err(|fault| bad(vec![fault]))?;
-    let days = days_of(app, &table).await?;
+    if import.source == Source::Bank && import.unit != unit {
+        // The same sum in the unit that it is in.
+        matches = matching::of(app, import.source, of_file(unit)).await?;
+    }
     let lines: Vec<NewLine> = lines(app, &table, &matches, unit, &days)?;
     let balances = explained::balances(import.source, &table, &lines, unit).map_err(|fault| bad(vec![fault]))?;
     let (from_day, to_day) = span(import, &days)?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::adjustments::{self, correction};
 use crate::harness::{Customer, TestApp};
-use crate::statement_files::{deposits, file, uploaded};
+use crate::statement_files::{deposits, file, upload, uploaded};
 
 const NOTHING: [&str; 0] = [];
 
@@ -221,6 +221,169 @@ async fn what_the_bank_alone_knows_is_found_until_a_journal_names_it(db: PgPool)
         .await
         .expect("PostgreSQL answers");
     assert_eq!(by.into_iter().flatten().collect::<Vec<_>>(), ["reference", "person", "reference"]);
+    finish(t).await;
+}
+
+#[sqlx::test]
+async fn a_reference_that_is_used_again_is_another_movement_and_in_another_file_the_same_line_is_the_same(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    for (kind, amount, evidence) in [("own_funds_out", 500, "charges"), ("settlement", 150_000, "REVIO-77812")] {
+        journal(&t, &finance, &Journal { kind, state: "completed", amount, evidence, day: "2026-02-27" }).await;
+    }
+    let of = |day: &str| format!("{day},Charges,-5.00\n{day},Settlement REVIO 77812,1500.00\n");
+    let (february, march) = (of("2026-02-27"), of("2026-03-02"));
+    let matched = async |content: String| {
+        t.app.clock.advance(TimeDelta::milliseconds(1));
+        uploaded(&t, &finance, "source=bank&unit=major", content).await.body["matched"].clone()
+    };
+    assert_eq!(matched(bank(&february)).await, 2);
+    assert_eq!(matched(bank(&format!("{february}2026-03-01,Coffee,0.00\n"))).await, 2, "files overlap");
+    assert_eq!(kinds(&t).await, NOTHING);
+    assert_eq!(matched(bank(&march)).await, 0, "of another day");
+    let found = compare(&t).await;
+    let told: Vec<_> = found.iter().map(|found| (found.kind, found.actual, found.journal_id)).collect();
+    assert_eq!(told, [(BreakType::BankOnly, Some(-500), None), (BreakType::BankOnly, Some(150_000), None)]);
+    // Each is booked for itself, by the same words; then the file of both days has all four.
+    for (kind, amount, evidence) in [("own_funds_out", 500, "charges"), ("settlement", 150_000, "REVIO-77812")] {
+        journal(&t, &finance, &Journal { kind, state: "completed", amount, evidence, day: "2026-03-02" }).await;
+    }
+    assert_eq!(kinds(&t).await, NOTHING);
+    assert_eq!(matched(bank(&(february + &march))).await, 4);
+    assert_eq!(kinds(&t).await, NOTHING);
+    finish(t).await;
+}
+
+#[sqlx::test]
+async fn what_the_bank_takes_back_is_not_what_it_gave(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let settled =
+        Journal { kind: "settlement", state: "completed", amount: 150_000, evidence: "REVIO-77812", day: "2026-02-27" };
+    journal(&t, &finance, &settled).await;
+    let back = "2026-02-28,Returned REVIO-77812,-1500.00\n";
+    uploaded(&t, &finance, "source=bank&unit=major", bank(back)).await;
+    let both = format!("2026-02-27,REVIO-77812,1500.00\n{back}");
+    t.app.clock.advance(TimeDelta::milliseconds(1));
+    assert_eq!(uploaded(&t, &finance, "source=bank", bank(&both)).await.body["matched"], 1);
+    let found = compare(&t).await;
+    let told: Vec<_> = found.iter().map(|found| (found.kind, found.actual, found.evidence.get("may_be"))).collect();
+    assert_eq!(told, [(BreakType::BankOnly, Some(-150_000), None); 2], "once in each file");
+    // Booked the wrong way it still differs; the right way it is one movement in both files.
+    let line = found[0].line_id.expect("a line").to_string();
+    let wrong =
+        Journal { kind: "own_funds_in", state: "completed", amount: 150_000, evidence: &line, day: "2026-02-28" };
+    let wrong = journal(&t, &finance, &wrong).await;
+    let found = compare(&t).await;
+    let told: Vec<_> = found.iter().map(|found| (found.kind, found.actual, found.journal_id)).collect();
+    assert_eq!(told, [(BreakType::BankOnly, Some(-150_000), Some(wrong)); 2]);
+    let undone = "update journals set state = 'cancelled', ended_at = created_at where id = $1";
+    sqlx::query(undone).bind(wrong).execute(&t.app.db).await.expect("it is undone");
+    let right =
+        Journal { kind: "own_funds_out", state: "completed", amount: 150_000, evidence: &line, day: "2026-02-28" };
+    journal(&t, &finance, &right).await;
+    assert_eq!(kinds(&t).await, NOTHING);
+    finish(t).await;
+}
+
+#[sqlx::test]
+async fn a_line_that_stands_in_two_files_is_booked_once(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let finance = t.staff(Role::Finance).await;
+    let daily = "2026-02-28,Thandi Nkosi wrong account,20.00\n2026-02-28,Charges,-5.00\n";
+    // A format that says more, and somebody else who paid the same on that day.
+    let month = "Date,Description,Reference,Amount\n2026-02-27,Thandi Nkosi wrong account,,20.00\n2026-02-28,Sipho Dube,EFT,20.00\n\
+                 2026-02-28,Thandi Nkosi wrong account,EFT,20.00\n2026-02-28,Charges,FEE,-5.00\n2026-02-28,Charges,FEE,-5.00\n";
+    uploaded(&t, &finance, "source=bank&unit=major", bank(daily)).await;
+    t.app.clock.advance(TimeDelta::milliseconds(1));
+    uploaded(&t, &finance, "source=bank&unit=major", month).await;
+    let found = compare(&t).await;
+    assert_eq!(found.len(), 7, "{found:?}");
+    for (line, kind, amount) in [(0, "suspense_in", 2_000), (1, "own_funds_out", 500)] {
+        let line = found[line].line_id.expect("a line").to_string();
+        journal(&t, &finance, &Journal { kind, state: "completed", amount, evidence: &line, day: "2026-02-28" }).await;
+    }
+    let left = compare(&t).await;
+    let told: Vec<_> = left.iter().map(|found| (found.evidence["line"].clone(), found.actual)).collect();
+    assert_eq!(told, [(json!(2), Some(2_000)), (json!(3), Some(2_000)), (json!(6), Some(-500))], "those of nobody");
+    let counted: Vec<(i32, i32)> = sqlx::query_as("select matched, unmatched from statement_files order by id")
+        .fetch_all(&db)
+        .await
+        .expect("PostgreSQL answers");
+    assert_eq!(counted, [(2, 0), (2, 3)]);
+    // What came to nothing is of nothing again, in both.
+    sqlx::query("update journals set state = 'cancelled', ended_at = created_at")
+        .execute(&db)
+        .await
+        .expect("they are undone");
+    assert_eq!(compare(&t).await.len(), 7);
+    finish(t).await;
+}
+
+#[sqlx::test]
+async fn revios_lines_of_one_reference_are_as_many_movements_as_they_are(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let head = "id,reference,product,status,currency,amount,fee,paid_on\n";
+    let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
+    let line = |id: &str, reference: &str, product: &str, amount: i64, day: &str| {
+        format!("{id},{reference},{product},success,ZAR,{amount},,{day}\n")
+    };
+    let sent = Journal { kind: "settlement", state: "in_transit", amount: 40_000, evidence: "S-9", day: "2026-03-01" };
+    journal(&t, &finance, &sent).await;
+    let once = line(&first.to_string(), "S-9", "settlement", 40_000, "2026-03-01");
+    let fee = line("", "S-9", "fee", 75, "2026-03-01");
+    let again = line(&second.to_string(), "S-9", "settlement", 40_000, "2026-03-01");
+    let upload = async |content: String| {
+        t.app.clock.advance(TimeDelta::milliseconds(1));
+        uploaded(&t, &finance, "source=revio&unit=minor", content).await.body["matched"].clone()
+    };
+    assert_eq!(upload(format!("{head}{fee}{once}")).await, 1, "a fee that names it is none");
+    assert_eq!(upload(format!("{head}{again}{once}")).await, 1, "the same id is the same");
+    let unknown = line("", "S-10", "settlement", 7_000, "2026-03-01");
+    assert_eq!(upload(format!("{head}{unknown}{unknown}")).await, 0);
+    assert_eq!(upload(format!("{head}{unknown}{fee}")).await, 0);
+    let found = compare(&t).await;
+    let told: Vec<_> = found.iter().map(|found| (found.kind, found.actual, found.provider_id)).collect();
+    let (settlement, fee) = (BreakType::SettlementUnbooked, BreakType::ProviderOnly);
+    let unknown = (settlement, Some(-7_000), None);
+    let expected = [
+        (fee, Some(-75), None),
+        (settlement, Some(-40_000), Some(second)),
+        unknown,
+        unknown,
+        unknown,
+        (fee, Some(-75), None),
+    ];
+    assert_eq!(told, expected);
+    // Two payments of the file's own that are equal, and a third file's that is the first of them.
+    let booked = found[2].line_id.expect("a line").to_string();
+    let known =
+        Journal { kind: "settlement", state: "in_transit", amount: 7_000, evidence: &booked, day: "2026-03-01" };
+    journal(&t, &finance, &known).await;
+    let fees = found[5].line_id.expect("a line").to_string();
+    let invoice =
+        Journal { kind: "provider_invoice", state: "completed", amount: 75, evidence: &fees, day: "2026-03-01" };
+    journal(&t, &finance, &invoice).await;
+    let found = compare(&t).await;
+    let told: Vec<_> = found.iter().map(|found| (found.kind, found.actual, found.provider_id)).collect();
+    assert_eq!(told, [(settlement, Some(-40_000), Some(second)), unknown]);
+    finish(t).await;
+}
+
+#[sqlx::test]
+async fn another_currency_than_the_rows_is_found_and_proves_no_unit(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000]).await;
+    let content = file(&paid).replace(",ZAR,30000,300,", ",USD,30000,290,");
+    let refused = upload(&t, &finance, "source=revio", content.clone()).await;
+    assert_eq!(refused.code(), "statement_unusable", "two lines prove nothing: {}", refused.body);
+    let stored = uploaded(&t, &finance, "source=revio&unit=minor", content).await;
+    assert_eq!(stored.body["matched"], 3, "by its id it is that row's");
+    let found = only(&t).await;
+    assert_eq!((found.kind, found.transaction_id), (BreakType::CurrencyProvider, Some(paid[2].row)));
+    assert_eq!((found.expected, found.actual, &found.evidence["said_in"]), (Some(30_000), Some(30_000), &json!("USD")));
     finish(t).await;
 }
 

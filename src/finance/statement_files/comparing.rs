@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `settlement_unbooked` | Revio sent money to the bank | no journal, or one of another sum |
 //! | `provider_only` | money moved at Revio | no row, journal or item in suspense |
-//! | `amount_provider` | another sum | than the row's |
+//! | `amount_provider`, `currency_provider` | another sum, or currency | than the row's |
 //! | `fee_provider` | another fee | than was booked |
 //! | `missing_on_statement` | its day is covered and it is not there | completed |
 //! | `bank_only` | money moved at the bank | no journal, or one of another sum |
@@ -13,9 +13,10 @@
 //! | `settlement_late` | - | on its way for more than three business days |
 //! | `bank_balance` | the closing balance | 1100 posted, without what came later, less top-ups on their way |
 
+mod again;
 mod store;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use chrono::{NaiveDate, TimeDelta};
 use ledger::{AccountCode, Currency};
@@ -24,11 +25,10 @@ use uuid::Uuid;
 
 use self::store::{LateJournal, UnmatchedLine};
 use super::columns::Product;
-use super::{Source, moved, opened, reading};
+use super::{Source, moved};
 use crate::app::App;
 use crate::finance::days;
 use crate::finance::reconciliation::found::{BY_STATEMENT, BreakType, Found, Part};
-use crate::finance::statement_files::matching;
 use crate::platform::clock::{DateTime, first_id_at};
 use crate::platform::error::{Error, Result};
 
@@ -42,65 +42,18 @@ pub const OF_BANK: &[BreakType] =
 const LOOKED_BACK_DAYS: u64 = 7;
 /// A row is made so long before it is completed, at most.
 const ROW_LIFE_MAX: TimeDelta = TimeDelta::days(10);
-/// Of bank files whose lines are read again.
-const READ_AGAIN_DAYS: u64 = 35;
 const SETTLEMENT_BUSINESS_DAYS: u32 = 3;
 
 /// All that differs now. What was found before is found again as long as it is so; new rows are looked for from `since` on, and of the
 /// days of files that came since.
 pub async fn compare(app: &App, since: DateTime) -> Result<Vec<Found>> {
-    match_again(app).await?;
+    again::match_lines(app).await?;
     let mut found = unmatched(app).await?;
     found.extend(other_sums(app, since).await?);
     found.extend(missing(app, since).await?);
     found.extend(of_journals(app).await?);
     found.extend(bank_balances(app).await?);
     Ok(found)
-}
-
-/// Rows come and journals are booked after the line that they are of.
-async fn match_again(app: &App) -> Result<()> {
-    let mut changed: BTreeSet<Uuid> = store::unmatch_dead_journals(&app.db).await?.into_iter().collect();
-    changed.extend(store::match_booked_from_lines(&app.db).await?);
-    changed.extend(store::match_objects(&app.db).await?);
-    changed.extend(store::match_references(&app.db).await?);
-    changed.extend(store::match_journals(&app.db).await?);
-    let oldest = days::before(days::today(app).await?, READ_AGAIN_DAYS);
-    for file in store::bank_files_with_unmatched(&app.db, oldest).await? {
-        if read_again(app, file).await? {
-            changed.insert(file);
-        }
-    }
-    for file in changed {
-        store::count_again(&app.db, file).await?;
-    }
-    Ok(())
-}
-
-/// What a bank's line says stands only in its sealed file. True when a journal was found.
-async fn read_again(app: &App, file: Uuid) -> Result<bool> {
-    let lines = store::unmatched_of(&app.db, file).await?;
-    let currencies: BTreeSet<String> = lines.iter().map(|line| line.currency.clone()).collect();
-    let currencies: Vec<String> = currencies.into_iter().collect();
-    let journals = super::store::bank_journals(&app.db, &currencies).await?;
-    let taken: BTreeSet<Uuid> = store::journals_of(&app.db, file).await?.into_iter().collect();
-    let free: Vec<_> = journals.into_iter().filter(|journal| !taken.contains(&journal.id)).collect();
-    if free.is_empty() {
-        return Ok(false);
-    }
-    let Some(content) = opened(app, file).await? else { return Ok(false) };
-    let currency = currencies.first().and_then(|code| Currency::parse(code));
-    let mut table = reading::read(Source::Bank, &content, currency)?;
-    let open: HashMap<i32, Uuid> = lines.iter().map(|line| (line.number, line.id)).collect();
-    let number_of = |line: &reading::RawLine| open.get(&i32::try_from(line.number).ok()?).copied();
-    table.lines.retain(|line| number_of(line).is_some());
-    let mut any = false;
-    for (line, found) in table.lines.iter().zip(matching::of_bank(&table.lines, &free)) {
-        if let (Some(open), Some(journal)) = (number_of(line), found.and_then(|found| found.journal_id)) {
-            any |= store::match_line(&app.db, open, journal, super::MatchedBy::Reference.name()).await?;
-        }
-    }
-    Ok(any)
 }
 
 /// What [`compare`] finds of one leg.
@@ -182,22 +135,22 @@ fn proposed(kind: BreakType, line: &UnmatchedLine, product: Product) -> Option<V
 
 async fn other_sums(app: &App, since: DateTime) -> Result<Vec<Found>> {
     let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
-    let mut found = Vec::new();
-    for line in store::other_fees(&app.db, (days::zone(app), from, since)).await? {
+    let which = (days::zone(app), from, since);
+    let fees = store::other_fees(&app.db, which).await?.into_iter().map(|line| (BreakType::FeeProvider, line));
+    let amounts = store::other_amounts(&app.db, which).await?.into_iter().map(|line| (BreakType::AmountProvider, line));
+    let currencies = store::other_currencies(&app.db, which).await?.into_iter();
+    let currencies = currencies.map(|line| (BreakType::CurrencyProvider, line));
+    let found = fees.chain(amounts).chain(currencies).map(|(kind, line)| {
         let observed = format!("{} {} {}", line.id, line.booked, line.said);
-        let fee = Found::new(BreakType::FeeProvider, line.since, observed);
-        let fee = sums(fee, &line.currency, Some(line.booked), Some(line.said)).evident("day", line.day.to_string());
-        let fee = Found { discriminator: Some(BY_STATEMENT.to_owned()), ..fee };
-        found.push(Found { transaction_id: Some(line.transaction_id), provider_id: line.provider_id, ..fee });
-    }
-    for line in store::other_amounts(&app.db, (days::zone(app), from, since)).await? {
-        let observed = format!("{} {} {}", line.id, line.booked, line.said);
-        let sum = Found::new(BreakType::AmountProvider, line.since, observed);
-        let sum = sums(sum, &line.currency, Some(line.booked), Some(line.said)).evident("day", line.day.to_string());
+        let sum = Found::new(kind, line.since, observed).evident("day", line.day.to_string());
+        let mut sum = sums(sum, &line.currency, Some(line.booked), Some(line.said));
+        if kind == BreakType::CurrencyProvider {
+            sum = sum.evident("said_in", line.said_in);
+        }
         let sum = Found { discriminator: Some(BY_STATEMENT.to_owned()), ..sum };
-        found.push(Found { transaction_id: Some(line.transaction_id), provider_id: line.provider_id, ..sum });
-    }
-    Ok(found)
+        Found { transaction_id: Some(line.transaction_id), provider_id: line.provider_id, ..sum }
+    });
+    Ok(found.collect())
 }
 
 async fn missing(app: &App, since: DateTime) -> Result<Vec<Found>> {

@@ -81,6 +81,11 @@ impl Decimal {
         self.digits == 0
     }
 
+    /// 1 above zero, -1 below.
+    pub(super) fn sign(self) -> i64 {
+        i64::from(self.digits > 0) - i64::from(self.digits < 0)
+    }
+
     fn negated(self) -> Self {
         Self { digits: -self.digits, ..self }
     }

@@ -229,30 +229,36 @@ pub(super) struct Row {
     pub(super) id: Uuid,
     pub(super) kind: String,
     pub(super) amount_minor: i64,
+    pub(super) currency: String,
     pub(super) provider_id: Option<Uuid>,
 }
 
 /// By Revio's object: first the rows that an object once was of, then those that it is of now.
 pub(super) async fn rows_of_objects(db: impl PgExecutor<'_>, objects: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Row)>> {
     let rows = sqlx::query!(
-        r#"select p.id as "object!", t.id as "id!", t.kind as "kind!", t.amount_minor as "amount_minor!", t.provider_id, 0 as "now!"
+        r#"select p.id as "object!", t.id as "id!", t.kind as "kind!", t.amount_minor as "amount_minor!", t.currency as "currency!",
+                  t.provider_id, 0 as "now!"
              from provider_objects p join transactions t on t.id = p.transaction_id
             where p.id = any($1) and p.kind in ('purchase', 'payout')
            union all
-           select t.provider_id, t.id, t.kind, t.amount_minor, t.provider_id, 1 from transactions t where t.provider_id = any($1)
-            order by 6"#,
+           select t.provider_id, t.id, t.kind, t.amount_minor, t.currency, t.provider_id, 1 from transactions t
+            where t.provider_id = any($1)
+            order by 7"#,
         objects
     );
     let rows = rows.fetch_all(db).await?.into_iter().map(|found| {
         let (id, kind, amount_minor, provider_id) = (found.id, found.kind, found.amount_minor, found.provider_id);
-        (found.object, Row { id, kind, amount_minor, provider_id })
+        (found.object, Row { id, kind, amount_minor, currency: found.currency, provider_id })
     });
     Ok(rows.collect())
 }
 
 pub(super) async fn rows(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {
-    let rows =
-        sqlx::query_as!(Row, "select id, kind, amount_minor, provider_id from transactions where id = any($1)", ids);
+    let rows = sqlx::query_as!(
+        Row,
+        "select id, kind, amount_minor, currency, provider_id from transactions where id = any($1)",
+        ids
+    );
     rows.fetch_all(db).await
 }
 
@@ -261,10 +267,25 @@ pub(super) async fn rows(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<
 pub(super) struct Journal {
     pub(super) id: Uuid,
     id_text: String,
+    pub(super) kind: String,
     pub(super) currency: String,
     pub(super) amount_minor: i64,
+    /// What it does to the bank's account; 0: nothing, or it came and went back.
+    pub(super) bank_change: i64,
     evidence_reference: String,
     arrival_reference: Option<String>,
+    /// The lines that it stands on already, on the side that is looked at, one list for each column.
+    line_objects: Vec<Option<Uuid>>,
+    line_days: Vec<NaiveDate>,
+    line_minors: Vec<i64>,
+}
+
+/// A line of ours that a journal stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KnownLine {
+    pub(super) object: Option<Uuid>,
+    pub(super) day: NaiveDate,
+    pub(super) amount_minor: i64,
 }
 
 impl Journal {
@@ -272,32 +293,56 @@ impl Journal {
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         [self.id_text.as_str(), &self.evidence_reference].into_iter().chain(self.arrival_reference.as_deref())
     }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = KnownLine> {
+        let columns = self.line_objects.iter().zip(&self.line_days).zip(&self.line_minors);
+        columns.map(|((object, day), minor)| KnownLine { object: *object, day: *day, amount_minor: *minor })
+    }
 }
 
+/// By what lines of Revio's say.
 pub(super) async fn journals_named(db: impl PgExecutor<'_>, texts: &[String]) -> sqlx::Result<Vec<Journal>> {
     let journals = sqlx::query_as!(
         Journal,
-        r#"select id, id::text as "id_text!", currency, amount_minor, evidence_reference, arrival_reference from journals
-            where state not in ('rejected', 'cancelled', 'expired')
-              and (id::text = any($1) or evidence_reference = any($1) or arrival_reference = any($1)) order by id"#,
+        r#"select j.id, j.id::text as "id_text!", j.kind, j.currency, j.amount_minor, 0::bigint as "bank_change!",
+                  j.evidence_reference, j.arrival_reference, l.objects as "line_objects!: Vec<Option<Uuid>>", l.days as "line_days!",
+                  l.minors as "line_minors!"
+             from journals j
+            cross join lateral (select coalesce(array_agg(provider_id order by id), '{}') as objects,
+                                       coalesce(array_agg(day order by id), '{}') as days,
+                                       coalesce(array_agg(amount_minor order by id), '{}') as minors
+                                  from statement_lines where journal_id = j.id and product <> 'bank') l
+            where j.state not in ('rejected', 'cancelled', 'expired')
+              and (j.id::text = any($1) or j.evidence_reference = any($1) or j.arrival_reference = any($1)) order by j.id"#,
         texts
     );
     journals.fetch_all(db).await
 }
 
-/// Those that move the bank's account and have no line there yet, or had theirs lately: files may overlap.
-pub(super) async fn bank_journals(db: impl PgExecutor<'_>, currencies: &[String]) -> sqlx::Result<Vec<Journal>> {
+/// Those that move the bank's account and have no line there yet, or one of those days: files may overlap. What went back has two.
+pub(super) async fn bank_journals(
+    db: impl PgExecutor<'_>,
+    currencies: &[String],
+    days: &[NaiveDate],
+) -> sqlx::Result<Vec<Journal>> {
     let journals = sqlx::query_as!(
         Journal,
-        r#"select id, id::text as "id_text!", currency, amount_minor, evidence_reference, arrival_reference from journals j
-            where currency = any($1) and state not in ('rejected', 'cancelled', 'expired')
-              and (kind in ('settlement', 'float_top_up', 'own_funds_in', 'own_funds_out')
-                   or account = 'bank' and kind in ('provider_invoice', 'suspense_in', 'suspense_return'))
-              and (not exists (select from statement_lines l join statement_files f on f.id = l.file_id
-                                where l.journal_id = j.id and f.source = 'bank')
-                   or j.id in (select id from journals order by id desc limit 200))
-            order by id"#,
-        currencies
+        r#"select j.id, j.id::text as "id_text!", j.kind, j.currency, j.amount_minor,
+                  case j.state when 'returned' then 0 else bank_change(j.kind, j.amount_minor) end as "bank_change!",
+                  j.evidence_reference, j.arrival_reference, l.objects as "line_objects!: Vec<Option<Uuid>>", l.days as "line_days!",
+                  l.minors as "line_minors!"
+             from journals j
+            cross join lateral (select coalesce(array_agg(provider_id order by id), '{}') as objects,
+                                       coalesce(array_agg(day order by id), '{}') as days,
+                                       coalesce(array_agg(amount_minor order by id), '{}') as minors
+                                  from statement_lines where journal_id = j.id and product = 'bank') l
+            where j.currency = any($1) and j.state not in ('rejected', 'cancelled', 'expired')
+              and (j.kind in ('settlement', 'float_top_up', 'own_funds_in', 'own_funds_out')
+                   or j.account = 'bank' and j.kind in ('provider_invoice', 'suspense_in', 'suspense_return'))
+              and (l.days = '{}' or l.days && $2 or j.state = 'returned')
+            order by j.id"#,
+        currencies,
+        days
     );
     journals.fetch_all(db).await
 }

@@ -4,6 +4,7 @@ use chrono::NaiveDate;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use crate::finance::statement_files::Unit;
 use crate::platform::clock::DateTime;
 
 /// Of each kind in one look: more are as bad, and memory stays bounded.
@@ -51,6 +52,8 @@ pub(super) async fn match_references(db: impl PgExecutor<'_>) -> sqlx::Result<Ve
     files.fetch_all(db).await
 }
 
+/// By Revio's id, or by a reference: that is of one movement, and of the same line in each file (`matching`). Of two lines that are not the
+/// same the first has the journal.
 pub(super) async fn match_journals(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uuid>> {
     let files = sqlx::query_scalar!(
         "update statement_lines l
@@ -60,7 +63,41 @@ pub(super) async fn match_journals(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<
           where l.matched_by is null and l.product <> 'bank' and j.currency = l.currency
             and j.state not in ('rejected', 'cancelled', 'expired')
             and (l.provider_id::text in (j.evidence_reference, j.arrival_reference)
-                 or l.reference in (j.evidence_reference, j.arrival_reference, j.id::text))
+                 or l.reference in (j.evidence_reference, j.arrival_reference, j.id::text)
+                    and case l.product when 'settlement' then j.kind = 'settlement' when 'top_up' then j.kind = 'float_top_up'
+                                       when 'fee' then j.kind = 'provider_invoice' else true end
+                    and not exists (select from statement_lines o
+                                     where o.journal_id = j.id and o.product <> 'bank'
+                                       and not is_same_line(o, l))
+                    and (exists (select from statement_lines o where o.journal_id = j.id and o.product <> 'bank')
+                         or not exists (select from statement_lines o
+                                         where o.matched_by is null and o.id < l.id and o.product = l.product
+                                           and o.currency = l.currency and o.reference = l.reference and not is_same_line(o, l))))
+         returning l.file_id"
+    );
+    files.fetch_all(db).await
+}
+
+/// Revio's lines without an id: one that is equal in all that is kept, in another file, is the same movement; of several the first is the
+/// first.
+pub(super) async fn match_twins(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uuid>> {
+    let files = sqlx::query_scalar!(
+        "with open as (
+             select distinct currency, product, day, amount_minor, reference from statement_lines
+              where matched_by is null and provider_id is null and product <> 'bank'),
+         equal as (
+             select l.id, l.file_id, l.journal_id, l.matched_by, l.currency, l.product, l.day, l.amount_minor, l.reference,
+                    row_number() over (partition by l.file_id, l.currency, l.product, l.day, l.amount_minor, l.reference
+                                       order by l.number) as turn
+               from open o join statement_lines l
+                 on (l.currency, l.product, l.day, l.amount_minor) = (o.currency, o.product, o.day, o.amount_minor)
+                and l.reference is not distinct from o.reference and l.provider_id is null)
+         update statement_lines l set journal_id = t.journal_id, matched_by = t.matched_by
+           from equal u join equal t
+             on (t.currency, t.product, t.day, t.amount_minor, t.turn) = (u.currency, u.product, u.day, u.amount_minor, u.turn)
+            and t.reference is not distinct from u.reference and t.file_id <> u.file_id and t.journal_id is not null
+          where l.id = u.id and l.matched_by is null
+            and not exists (select from statement_lines o where o.file_id = u.file_id and o.journal_id = t.journal_id)
          returning l.file_id"
     );
     files.fetch_all(db).await
@@ -103,26 +140,62 @@ pub(super) struct OpenLine {
     pub(super) id: Uuid,
     pub(super) number: i32,
     pub(super) currency: String,
+    pub(super) day: NaiveDate,
+    pub(super) amount_minor: i64,
+    /// Of its file.
+    pub(super) unit: Option<Unit>,
 }
 
 pub(super) async fn unmatched_of(db: impl PgExecutor<'_>, file: Uuid) -> sqlx::Result<Vec<OpenLine>> {
     let lines = sqlx::query_as!(
         OpenLine,
-        "select id, number, currency from statement_lines where file_id = $1 and matched_by is null order by number",
+        r#"select l.id, l.number, l.currency, l.day, l.amount_minor, f.unit as "unit: Unit"
+             from statement_lines l join statement_files f on f.id = l.file_id
+            where l.file_id = $1 and l.matched_by is null order by l.number"#,
         file
     );
     lines.fetch_all(db).await
 }
 
-pub(super) async fn journals_of(db: impl PgExecutor<'_>, file: Uuid) -> sqlx::Result<Vec<Uuid>> {
-    let journals = sqlx::query_scalar!(
-        r#"select journal_id as "id!" from statement_lines where file_id = $1 and journal_id is not null"#,
+/// Each with the sign of its line.
+pub(super) async fn journals_of(db: impl PgExecutor<'_>, file: Uuid) -> sqlx::Result<Vec<(Uuid, i64)>> {
+    let journals = sqlx::query!(
+        r#"select journal_id as "id!", amount_minor from statement_lines where file_id = $1 and journal_id is not null"#,
         file
     );
-    journals.fetch_all(db).await
+    Ok(journals.fetch_all(db).await?.into_iter().map(|line| (line.id, line.amount_minor.signum())).collect())
 }
 
-/// A line without anything of ours, or with a journal of another sum, or with one that is only asked for.
+/// A line of another file of the bank's that has its journal.
+pub(super) struct Twin {
+    pub(super) file_id: Uuid,
+    pub(super) number: i32,
+    pub(super) currency: String,
+    pub(super) day: NaiveDate,
+    pub(super) amount_minor: i64,
+    pub(super) journal_id: Uuid,
+    pub(super) matched_by: String,
+}
+
+/// Those that some line of a file without a journal may be the same as. A journal that the file has, that way, is not among them.
+pub(super) async fn twins_of(db: impl PgExecutor<'_>, file: Uuid) -> sqlx::Result<Vec<Twin>> {
+    let twins = sqlx::query_as!(
+        Twin,
+        r#"select distinct t.file_id as "file_id!", t.number as "number!", t.currency as "currency!", t.day as "day!",
+                  t.amount_minor as "amount_minor!", t.journal_id as "journal_id!", t.matched_by as "matched_by!"
+             from statement_lines l
+             join statement_lines t on (t.currency, t.day, t.amount_minor) = (l.currency, l.day, l.amount_minor)
+                                   and t.product = 'bank' and t.file_id <> l.file_id and t.journal_id is not null
+            where l.file_id = $1 and l.matched_by is null
+              and not exists (select from statement_lines o where o.file_id = l.file_id and o.journal_id = t.journal_id
+                                 and sign(o.amount_minor) = sign(t.amount_minor))
+            order by 1, 2"#,
+        file
+    );
+    twins.fetch_all(db).await
+}
+
+/// A line without anything of ours, or with a journal of another sum or the other way, or with one that is only asked for.
 pub(super) struct UnmatchedLine {
     pub(super) id: Uuid,
     pub(super) number: i32,
@@ -136,7 +209,7 @@ pub(super) struct UnmatchedLine {
     pub(super) since: DateTime,
     pub(super) journal_id: Option<Uuid>,
     pub(super) journal_minor: Option<i64>,
-    /// Journals of the same sum, at most ten days apart, that stand on no line of that side.
+    /// Journals of the same sum, at most ten days apart, that stand on no other movement of that side.
     pub(super) may_be: Vec<Uuid>,
     /// A journal of it waits for its approval: that books nothing, so the line still differs.
     pub(super) is_asked_for: bool,
@@ -152,13 +225,17 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
                   array(select j.id where booked.id is null and j.id is not null union all
                         (select m.id from journals m
                          where l.journal_id is null and m.currency = l.currency and m.amount_minor = abs(l.amount_minor)
+                           and (l.product <> 'bank' or m.state = 'returned' or bank_change(m.kind, m.amount_minor) = l.amount_minor)
                            and m.state not in ('rejected', 'cancelled', 'expired') and abs(m.evidence_date - l.day) <= 10
                            and not exists (select from statement_lines o where o.journal_id = m.id
-                                              and (o.product = 'bank') = (l.product = 'bank'))
+                                              and (o.product = 'bank') = (l.product = 'bank')
+                                              and (o.file_id = l.file_id or (o.day, o.amount_minor) <> (l.day, l.amount_minor)))
                          order by m.id limit 3)) as "may_be!"
              from statement_lines l join statement_files f on f.id = l.file_id left join journals j on j.id = l.journal_id
              left join journals booked on booked.id = j.id and j.state not in ('awaiting_approval', 'initiated')
-            where (l.matched_by is null or j.id is not null and booked.id is null or j.amount_minor <> abs(l.amount_minor)) and l.product <> 'inside' and l.amount_minor <> 0
+            where (l.matched_by is null or j.id is not null and booked.id is null or j.amount_minor <> abs(l.amount_minor)
+                   or l.product = 'bank' and j.state <> 'returned' and bank_change(j.kind, j.amount_minor) <> l.amount_minor)
+              and l.product <> 'inside' and l.amount_minor <> 0
               and not exists (select from suspense_items s where s.provider_id = l.provider_id)
             order by l.file_id, l.number limit $2"#,
         zone,
@@ -175,6 +252,7 @@ pub(super) struct OtherSum {
     pub(super) currency: String,
     pub(super) booked: i64,
     pub(super) said: i64,
+    pub(super) said_in: String,
     pub(super) day: NaiveDate,
     pub(super) since: DateTime,
 }
@@ -188,13 +266,13 @@ pub(super) async fn other_fees(
     let lines = sqlx::query_as!(
         OtherSum,
         r#"select distinct on (transaction_id) id as "id!", transaction_id as "transaction_id!", provider_id, currency as "currency!",
-                  booked as "booked!", said as "said!", day as "day!", ((day + 1)::timestamp at time zone $1) as "since!"
+                  booked as "booked!", said as "said!", currency as "said_in!", day as "day!", ((day + 1)::timestamp at time zone $1) as "since!"
              from (select l.id, l.transaction_id, l.provider_id, l.currency, l.fee_minor as said, l.day,
                           (select coalesce(sum(x.amount_minor), 0)::bigint from ledger_transfers x
                             where x.id >= l.transaction_id and x.id <= (left(l.transaction_id::text, 34) || 'ff')::uuid
                               and x.code = 11 and x.kind in ('posted', 'post')) as booked
                      from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
-                    where l.fee_minor is not null and t.state = 'completed'
+                    where l.fee_minor is not null and t.state = 'completed' and l.currency = t.currency
                       and (l.day >= $2 or f.imported_at >= $3 or exists (select from breaks b
                             where b.type = 'fee_provider' and b.transaction_id = t.id and b.state in ('timing', 'open', 'healing')))
                   ) as fees
@@ -215,13 +293,37 @@ pub(super) async fn other_amounts(
     let lines = sqlx::query_as!(
         OtherSum,
         r#"select distinct on (t.id) l.id as "id!", t.id as "transaction_id!", l.provider_id, l.currency as "currency!",
-                  t.amount_minor as "booked!", abs(l.amount_minor) as "said!", l.day as "day!",
+                  t.amount_minor as "booked!", abs(l.amount_minor) as "said!", l.currency as "said_in!", l.day as "day!",
                   ((l.day + 1)::timestamp at time zone $1) as "since!"
              from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
-            where abs(l.amount_minor) <> t.amount_minor and t.state = 'completed'
+            where abs(l.amount_minor) <> t.amount_minor and l.currency = t.currency and t.state = 'completed'
               and not exists (select from provider_objects p where p.id = l.provider_id and p.amount_minor = abs(l.amount_minor))
               and (l.day >= $2 or f.imported_at >= $3 or exists (select from breaks b
                     where b.type = 'amount_provider' and b.transaction_id = t.id and b.state in ('timing', 'open', 'healing')))
+            order by t.id, l.id desc limit $4"#,
+        zone,
+        from,
+        since,
+        FOUND_MAX
+    );
+    lines.fetch_all(db).await
+}
+
+/// In another currency sums say nothing. What came so and was set aside is the object's, as above.
+pub(super) async fn other_currencies(
+    db: impl PgExecutor<'_>,
+    (zone, from, since): (&str, NaiveDate, DateTime),
+) -> sqlx::Result<Vec<OtherSum>> {
+    let lines = sqlx::query_as!(
+        OtherSum,
+        r#"select distinct on (t.id) l.id as "id!", t.id as "transaction_id!", l.provider_id, t.currency as "currency!",
+                  t.amount_minor as "booked!", abs(l.amount_minor) as "said!", l.currency as "said_in!", l.day as "day!",
+                  ((l.day + 1)::timestamp at time zone $1) as "since!"
+             from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
+            where l.currency <> t.currency and t.state = 'completed'
+              and not exists (select from provider_objects p where p.id = l.provider_id and upper(p.currency) = l.currency)
+              and (l.day >= $2 or f.imported_at >= $3 or exists (select from breaks b
+                    where b.type = 'currency_provider' and b.transaction_id = t.id and b.state in ('timing', 'open', 'healing')))
             order by t.id, l.id desc limit $4"#,
         zone,
         from,
