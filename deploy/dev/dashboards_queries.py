@@ -239,6 +239,8 @@ OWED = f"select sum(credits_posted - debits_posted) {LEDGER}"
 DEBITS, CREDITS = (f"select sum({side}_posted) {LEDGER}" for side in ("debits", "credits"))
 RESERVED = f"select sum(debits_pending) {LEDGER} and code = 2000"
 ROWS = "select sum(amount_minor) from transactions where currency = 'ZAR' and kind"
+# By Revio: reserved in the ledger until it has ended, and gone from what is available.
+EXECUTED = f"{ROWS} = 'withdrawal' and state ~ '^submit' and provider_status in ('pending', 'success', 'executed')"
 W, L, M, R = "octoco-whole", "octoco-ledger", "octoco-money", "octoco-reconciliation"
 FLOWS = "Deposits, withdrawals, refunds, chargebacks"
 
@@ -247,7 +249,7 @@ TOTALS = (
     (W, "Safeguarding position", ("Surplus",), f"{NET} and code in (1000, 1100, 2000, 2900)"),
     (W, "Where the money is", ("At Revio", "On its way to the bank", "In the bank"), f"{NET} and code in (1000, 1100)"),
     (W, "Held at Revio by age", ("In time", "Past D+1"), f"{NET} and code = 1000"),
-    (W, "Float", ("Reserved",), RESERVED),
+    (W, "Float", ("Reserved",), f"select ({RESERVED}) - coalesce(({EXECUTED}), 0)"),
     (W, "Float", ("Waiting for approval",), f"{ROWS} = 'withdrawal' and state = 'awaiting_approval'"),
     (L, "Debits - credits", ("Debits - credits",), "select 0"),
     (L, "Account by day", ("Debits",), DEBITS),

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use ledger::{Account, AccountCode, Amount, Balance, Currency, Leg, Side, Transfer, TransferCode, TransferId};
 use octoco::books::{projector, slots};
+use octoco::finance::reconciliation;
 use octoco::platform::permissions::Role;
 use reqwest::StatusCode;
 use revio_sim::{Pay, PayoutBehaviour};
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use crate::adjustments::{approve, correction, hash, proposed};
 use crate::harness::{Customer, TestApp};
+use crate::statement_files::{deposits, file, uploaded};
 
 pub(crate) const VIEWS: [&str; 28] = [
     "accounts",
@@ -264,10 +266,11 @@ async fn after_every_flow_and_journal_the_views_say_what_the_ledger_says(db: PgP
     assert_is_what_the_ledger_says(&t).await;
     let pending = t.system_balance(AccountCode::ProviderBalance).await.credits_pending;
     assert_eq!(value(&t, "select sum(amount) from reporting.reservations").await, rands(pending));
-    assert_eq!(value(&t, "select reserved from reporting.float").await, rands(pending));
+    // One payout is executed and has not ended: it is neither waited for nor there any more.
+    assert_eq!(value(&t, "select reserved from reporting.float").await, rands(pending - 5_055));
     assert_eq!(
         value(&t, "select available from reporting.float").await,
-        value(&t, "select at_provider from reporting.position order by day desc limit 1").await
+        value(&t, "select at_provider - 50.55 from reporting.position order by day desc limit 1").await
     );
     let aside = t.system_balance(AccountCode::Suspense).await.posted();
     assert_eq!(value(&t, "select sum(remaining) from reporting.suspense_items").await, rands(aside));
@@ -330,7 +333,10 @@ async fn what_the_company_books_is_in_the_position_and_on_its_way_it_stands_apar
     assert_eq!(value(&t, &format!("select bank {today}")).await, rands(posted - 333));
     let provider = t.system_balance(AccountCode::ProviderBalance).await;
     assert_eq!(value(&t, &format!("select at_provider {today}")).await, rands(provider.posted() - 11_111));
-    assert_eq!(value(&t, "select reserved from reporting.float").await, rands(provider.credits_pending - 11_111));
+    assert_eq!(
+        value(&t, "select reserved from reporting.float").await,
+        rands(provider.credits_pending - 11_111 - 5_055)
+    );
     assert_eq!(value(&t, "select booked from reporting.fees where kind = 'invoice'").await, "0.77");
     assert_eq!(
         value(&t, "select count(*) from reporting.balances where currency = 'ZAR'").await,
@@ -348,6 +354,69 @@ async fn what_the_company_books_is_in_the_position_and_on_its_way_it_stands_apar
         assert_eq!(value(&t, &sql).await, code.name());
     }
     assert_eq!(projector::verify(&t.app).await.expect("compared").wrong(), 0);
+}
+
+#[sqlx::test]
+async fn the_float_is_what_revio_would_pay_out_and_what_it_has_not_executed(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    t.withdraw(&customer, 3_000, "w1").await;
+    t.drive().await;
+    let waits = t.withdraw(&customer, 2_000, "w2").await.id();
+    assert_eq!(t.state(waits).await, "reserved");
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    let float = "select available || ' ' || reserved from reporting.float";
+    assert_eq!(value(&t, float).await, "70.00 20.00", "as the ledger has it");
+    reconciliation::measure(&t.app).await.expect("measured");
+    let metrics = t.app.metrics.render();
+    assert!(metrics.contains("octoco_payouts_under_way_minor{currency=\"ZAR\"} 3000"), "{metrics}");
+    // Of what Revio says, what it keeps back is not there to be paid out, though it is ours.
+    sqlx::raw_sql(
+        "insert into reconciliation_runs (id, kind, legs, state, since, until, accounting_day, requested_by, started_at, finished_at)
+         values ('0199aaaa-0000-7000-8000-000000000000', 'daily', '{b}', 'finished', now(), now(), reporting.day(now()), 'system', now(), now());
+         insert into provider_balances select '0199aaaa-0000-7000-8000-000000000000', 'ZAR', field, minor, 7000, now()
+           from (values ('available_balance', 5800), ('available_payout_balance', 700), ('reserved', 500), ('ours', 7000)) as said (field, minor)",
+    )
+    .execute(&db)
+    .await
+    .expect("written");
+    assert_eq!(value(&t, float).await, "65.00 20.00");
+    t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn an_object_that_stands_in_two_files_has_one_fee(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000]).await;
+    uploaded(&t, &finance, "source=revio", file(&paid)).await;
+    t.advance(TimeDelta::milliseconds(1));
+    uploaded(&t, &finance, "source=revio&unit=minor", file(&paid[1..])).await;
+    let said = "select on_statement from reporting.fees where kind = 'deposit' and month = '2026-03-01'";
+    assert_eq!(value(&t, said).await, "6.00");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_day_that_is_over_counts_by_its_daily_run_alone(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    sqlx::raw_sql(
+        "insert into reconciliation_runs (id, kind, legs, state, since, until, accounting_day, requested_by, started_at, finished_at)
+         select gen_random_uuid(), kind, legs::text[], state, now(), now(), reporting.day(now()) - ago, 'system', now(), now()
+           from (values ('daily', '{a,b,c}', 'finished', 3), ('daily', '{a,b,c}', 'failed', 2), ('manual', '{a,b,c}', 'finished', 2),
+                        ('quarter_hour', '{a,b}', 'finished', 2), ('statement', '{b,c}', 'finished', 1), ('quarter_hour', '{a,b}', 'finished', 1),
+                        ('quarter_hour', '{a,b}', 'finished', 0)) as runs (kind, legs, state, ago)",
+    )
+    .execute(&db)
+    .await
+    .expect("written");
+    let said = "select string_agg(leg || ' ' || outcome, ', ' order by day, leg) from reporting.run_days";
+    assert_eq!(
+        value(&t, said).await,
+        "a clean, b clean, c clean, a failed, b failed, c failed, a missing, b missing, c missing, a clean, b clean, c missing"
+    );
 }
 
 #[sqlx::test]
