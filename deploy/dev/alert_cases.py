@@ -69,9 +69,11 @@ BOOKS = (
     Case(
         "FloatShort",
         "5m",
-        """octoco_ledger_balance_minor{currency="ZAR",account="customer_wallet",side="pending_debits"} 9000x9
+        """octoco_ledger_balance_minor{currency="ZAR",account="customer_wallet",side="pending_debits"} 12000x9
+        octoco_payouts_under_way_minor{currency="ZAR"} 3000x9
         octoco_provider_balance_minor{currency="ZAR",field="available_balance"} 8000x9""",
-        """octoco_ledger_balance_minor{currency="ZAR",account="customer_wallet",side="pending_debits"} 8000x9
+        """octoco_ledger_balance_minor{currency="ZAR",account="customer_wallet",side="pending_debits"} 12000x9
+        octoco_payouts_under_way_minor{currency="ZAR"} 4000x9
         octoco_provider_balance_minor{currency="ZAR",field="available_balance"} 8000x9""",
         "Revio lacks 1000 minor units of ZAR for the payouts that are reserved",
         labels=ZAR,
@@ -79,11 +81,12 @@ BOOKS = (
     Case(
         "FloatLow",
         "1500m",
-        """octoco_ledger_balance_minor{currency="ZAR",account="provider_balance",side="credits"} 0+10x1510
+        """octoco_ledger_balance_minor{currency="ZAR",account="customer_wallet",side="debits"} 0+10x1510
         octoco_provider_balance_minor{currency="ZAR",field="available_balance"} 14000x1510""",
-        """octoco_ledger_balance_minor{currency="ZAR",account="provider_balance",side="credits"} 0+10x1510
-        octoco_provider_balance_minor{currency="ZAR",field="available_balance"} 15000x1510""",
-        "What Revio has available in ZAR is 400 minor units less than what left in a day",
+        """octoco_ledger_balance_minor{currency="ZAR",account="customer_wallet",side="debits"} 0+9x1510
+        octoco_ledger_balance_minor{currency="ZAR",account="provider_balance",side="credits"} 0+90x1510
+        octoco_provider_balance_minor{currency="ZAR",field="available_balance"} 14000x1510""",
+        "What Revio has available in ZAR is 400 minor units less than what left customers in a day",
         TICKET,
         ZAR,
     ),
@@ -118,6 +121,14 @@ BOOKS = (
         OLDEST % ("statement", "172860x30"),
         OLDEST % ("statement", "172800x30") + "\n" + OLDEST % ("journal", "999999x30"),
         "A day has been without its statement for 2d 0h 1m 0s",
+        TICKET,
+    ),
+    Case(
+        "StatementFailed",
+        "15m",
+        QUEUE % ("rows", "statements", "failed", "2x30"),
+        QUEUE % ("rows", "statements", "failed", "0x30") + "\n" + QUEUE % ("rows", "statements", "due", "7x30"),
+        "Statements of 2 days could not be fetched from Revio",
         TICKET,
     ),
     Case(

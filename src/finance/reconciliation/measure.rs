@@ -2,12 +2,19 @@
 
 mod store;
 
+use ledger::AccountCode;
+use uuid::Uuid;
+
 use super::found::{BreakType, Severity};
 use super::run::RunKind;
 use super::{breaks, runs};
 use crate::app::App;
+use crate::finance::days;
 use crate::platform::clock::DateTime;
 use crate::platform::error::Result;
+
+/// A month that is not closed, and the one before it; what is older the month's close has asked for.
+const STATEMENTS_LOOKED_BACK_DAYS: i32 = 62;
 
 fn seconds(app: &App, since: Option<DateTime>) -> i64 {
     since.map_or(0, |since| (app.clock.now() - since).num_seconds().max(0))
@@ -20,10 +27,19 @@ pub async fn measure(app: &App) -> Result<()> {
         let gauge = &app.metrics.finance.provider_balance;
         gauge.with_label_values(&[&figure.currency, &figure.field]).set(figure.amount_minor);
     }
-    for oldest in store::oldest(&app.db).await? {
-        let gauge = app.metrics.finance.open_item_oldest.with_label_values(&[&oldest.what]);
-        gauge.set(seconds(app, oldest.since));
+    for sum in store::payouts_under_way(&app.db, &currencies).await? {
+        app.metrics.finance.payouts_under_way.with_label_values(&[&sum.currency]).set(sum.amount_minor);
     }
+    let oldest_of = |what: &str| app.metrics.finance.open_item_oldest.with_label_values(&[what]);
+    for oldest in store::oldest(&app.db).await? {
+        oldest_of(&oldest.what).set(seconds(app, oldest.since));
+    }
+    let banks = app.config.currencies.iter().map(|currency| app.ledger.system(AccountCode::Bank, *currency).id);
+    let banks: Vec<Uuid> = banks.map(|id| id.as_uuid()).collect();
+    let now = (days::zone(app), app.clock.now());
+    let of = (currencies.as_slice(), banks.as_slice());
+    let missing = store::first_day_without_statement(&app.db, now, of, STATEMENTS_LOOKED_BACK_DAYS).await?;
+    oldest_of("statement").set(seconds(app, missing));
     Ok(())
 }
 

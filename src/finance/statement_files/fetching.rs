@@ -140,6 +140,6 @@ fn reason(error: &Error) -> String {
 
 /// Brings the gauges of what waits, and of what needs a person, up to date.
 pub async fn measure(app: &App) -> Result<()> {
-    app.queue().report(&store::depths(&app.db, app.clock.now()).await?);
+    app.queue().report(&store::depths(&app.db, days::zone(app), app.clock.now()).await?);
     Ok(())
 }

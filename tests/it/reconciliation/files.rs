@@ -1,7 +1,9 @@
 //! What files of Revio's and the bank's say becomes breaks as all else does: found, typed, open at the second look, and gone once it is booked.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use ledger::{AccountCode, Currency};
 use octoco::books::projector;
+use octoco::finance::days;
 use octoco::finance::reconciliation::{self, New, Part, RunKind, Step};
 use octoco::platform::permissions::Role;
 use octoco::processes::worker::OTHER_LEGS;
@@ -87,4 +89,62 @@ async fn what_files_say_opens_breaks_at_the_second_look_and_they_are_gone_once_i
     let gone = [("provider_only", "cleared"), ("settlement_unbooked", "cleared"), ("settlement_late", "cleared")];
     assert_states(&t, &gone).await;
     assert_states(&t, &[("fee_provider", "open"), ("missing_on_statement", "open"), ("bank_only", "open")]).await;
+}
+
+/// Since the end of which day the gauge counts; `None`: it stands at 0.
+async fn without_statement_since(t: &TestApp) -> Option<DateTime<Utc>> {
+    reconciliation::measure(&t.app).await.expect("measured");
+    let metrics = t.app.metrics.render();
+    let series = "octoco_open_item_oldest_seconds{what=\"statement\"} ";
+    let line = metrics.lines().find_map(|line| line.strip_prefix(series)).expect("it is there");
+    let seconds: i64 = line.parse().expect("a number");
+    (seconds > 0).then(|| t.app.clock.now() - TimeDelta::seconds(seconds))
+}
+
+#[sqlx::test]
+async fn the_first_day_that_is_on_no_statement_is_told_though_later_ones_are(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let finance = t.staff(octoco::platform::permissions::Role::Finance).await;
+    assert_eq!(without_statement_since(&t).await, None, "the books have not begun");
+    // To the ledger it is this machine's day.
+    let began = "insert into ledger_days values ('ZAR', '2026-02-25', 10, 'posted', 1000, 2000, 10, 1, 100, 0)";
+    sqlx::query(began).execute(&db).await.expect("written");
+    let end = async |day: &str| Some(days::end(&t.app, day.parse().expect("a day")).await.expect("a moment"));
+    assert_eq!(without_statement_since(&t).await, end("2026-02-25").await, "no file was ever imported");
+    let import = async |source: &str, from: &str, to: &str| {
+        let (query, nothing) = (
+            format!("source={source}&from={from}&to={to}"),
+            match source {
+                "revio" => "id,product,currency,amount,date\n",
+                _ => "date,description,amount\n",
+            },
+        );
+        uploaded(&t, &finance, &query, nothing).await;
+    };
+    import("revio", "2026-02-25", "2026-02-26").await;
+    import("revio", "2026-02-28", "2026-03-01").await;
+    assert_eq!(without_statement_since(&t).await, end("2026-02-27").await, "a later day does not help");
+    import("revio", "2026-02-27", "2026-02-27").await;
+    assert_eq!(
+        without_statement_since(&t).await,
+        None,
+        "the bank has nothing to say of an account that was never used"
+    );
+    let opened: DateTime<Utc> = "2026-02-27T22:30:00Z".parse().expect("a moment");
+    sqlx::query(
+        "insert into ledger_accounts (id, code, name, currency, opened_timestamp) values ($1, 1100, 'bank', 'ZAR', $2)",
+    )
+    .bind(t.app.ledger.system(AccountCode::Bank, Currency::ZAR).id.as_uuid())
+    .bind(opened.timestamp_nanos_opt().expect("of our time"))
+    .execute(&db)
+    .await
+    .expect("written");
+    assert_eq!(without_statement_since(&t).await, end("2026-02-28").await, "in Johannesburg it was the next day");
+    import("bank", "2026-02-28", "2026-02-28").await;
+    assert_eq!(without_statement_since(&t).await, end("2026-03-01").await);
+    import("bank", "2026-03-01", "2026-03-01").await;
+    assert_eq!(without_statement_since(&t).await, None, "today is not over");
+    t.advance(TimeDelta::days(100));
+    let first = days::before(days::today(&t.app).await.expect("a day"), 62);
+    assert_eq!(without_statement_since(&t).await, end(&first.to_string()).await, "what is older is not looked for");
 }

@@ -1,6 +1,7 @@
 //! SQL of the gauges; each reads a small table or the end of an index.
 
 use sqlx::PgExecutor;
+use uuid::Uuid;
 
 use crate::platform::clock::DateTime;
 
@@ -44,11 +45,67 @@ pub(super) async fn oldest(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Oldest>>
            union all
            select 'reservation', (select min(updated_at) from transactions
                                    where kind = 'withdrawal'
-                                     and state in ('reserved', 'awaiting_approval', 'submitting', 'submitted'))
-           union all
-           -- Until the end of the last day that a file of either source covers, both together.
-           select 'statement', (select min(covered) from (
-                select max(to_day + 1)::timestamptz as covered from statement_files group by source) as sources)"#
+                                     and state in ('reserved', 'awaiting_approval', 'submitting', 'submitted'))"#
     );
     oldest.fetch_all(db).await
+}
+
+/// Since when the first day is over that must be on a statement and is on none, of those that are looked at. Revio's are of every day
+/// since the ledger's first transfer. The bank's are since its account was opened in the ledger, or since its first file: before that
+/// there is nothing that a file could prove.
+pub(super) async fn first_day_without_statement(
+    db: impl PgExecutor<'_>,
+    (zone, now): (&str, DateTime),
+    (currencies, banks): (&[String], &[Uuid]),
+    looked_back: i32,
+) -> sqlx::Result<Option<DateTime>> {
+    let since = sqlx::query_scalar!(
+        r#"with today as (select ($2::timestamptz at time zone $1)::date as day),
+                began as (
+                    select min(f.day) as day from unnest($3::text[]) as c (currency)
+                     cross join lateral (select min(day) as day from ledger_days where currency = c.currency) f),
+                bank as (
+                    select least((select (ledger_time(min(opened_timestamp)) at time zone $1)::date from ledger_accounts
+                                   where id = any($4)),
+                                 (select min(from_day) from statement_files where source = 'bank')) as day),
+                wanted as (
+                    select 'revio' as source, day as first from began
+                    union all
+                    select 'bank', greatest(began.day, bank.day) from began, bank where bank.day is not null),
+                files as materialized (
+                    select f.source, f.from_day, f.to_day from statement_files f, today
+                     where f.source in ('revio', 'bank') and f.to_day >= today.day - $5::integer)
+           select (min(d.day)::date + 1)::timestamp at time zone $1
+             from today cross join wanted
+            cross join lateral generate_series(greatest(wanted.first, today.day - $5::integer)::timestamp,
+                                               (today.day - 1)::timestamp, interval '1 day') d (day)
+            where wanted.first is not null and (select day from began) is not null
+              and not exists (select from files f where f.source = wanted.source and d.day::date between f.from_day and f.to_day)"#,
+        zone,
+        now,
+        currencies,
+        banks,
+        looked_back
+    );
+    since.fetch_one(db).await
+}
+
+pub(super) struct UnderWay {
+    pub(super) currency: String,
+    pub(super) amount_minor: i64,
+}
+
+/// Withdrawals that Revio has executed and that have not ended: the ledger reserves them still, and what Revio has available is without
+/// them. The same in `balances` and in `reporting.float`.
+pub(super) async fn payouts_under_way(db: impl PgExecutor<'_>, currencies: &[String]) -> sqlx::Result<Vec<UnderWay>> {
+    let sums = sqlx::query_as!(
+        UnderWay,
+        r#"select asked.currency as "currency!", coalesce(sum(t.amount_minor), 0)::bigint as "amount_minor!"
+             from unnest($1::text[]) as asked (currency)
+             left join transactions t on t.currency = asked.currency and t.kind = 'withdrawal'
+                   and t.state in ('submitting', 'submitted') and t.provider_status in ('pending', 'success', 'executed')
+            group by asked.currency"#,
+        currencies
+    );
+    sums.fetch_all(db).await
 }

@@ -116,16 +116,17 @@ pub(super) async fn give_up(db: impl PgExecutor<'_>, id: Uuid, attempts: i32, fa
 }
 
 /// What waits, and the days that somebody must import by hand: those that no file is of since.
-pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Vec<Depth>> {
+pub(super) async fn depths(db: impl PgExecutor<'_>, zone: &str, now: DateTime) -> sqlx::Result<Vec<Depth>> {
     let depths = sqlx::query_as!(
         Depth,
         r#"select 'statements' as "queue!", 'due' as "what!", count(*) as "rows!", min(due_at) as oldest
              from statement_requests where due_at <= $1
            union all
-           select 'statements', 'failed', count(*), min(r.day::timestamptz) from statement_requests r
+           select 'statements', 'failed', count(*), min(r.day::timestamp at time zone $2) from statement_requests r
             where r.state = 'failed' and not exists (select from statement_files f
                     where f.source = 'revio' and r.day between f.from_day and f.to_day)"#,
-        now
+        now,
+        zone
     );
     depths.fetch_all(db).await
 }

@@ -17,6 +17,10 @@ metrics! {
         provider_balance: IntGaugeVec = gauge(
             "octoco_provider_balance_minor", "What Revio said of its balance", &[("currency", &[]), ("field", &[])]
         ),
+        /// What Revio has executed of withdrawals and not finished, by currency: reserved in the ledger, and gone from what Revio has available.
+        payouts_under_way: IntGaugeVec = gauge(
+            "octoco_payouts_under_way_minor", "Withdrawals that Revio has executed and that have not ended", &[("currency", &[])]
+        ),
         /// By what: suspense, settlement, statement, receivable, journal, reservation; 0 where none is open.
         open_item_oldest: IntGaugeVec = gauge(
             "octoco_open_item_oldest_seconds", "Age of the oldest item that is open", &[("what", OPEN_ITEMS)]
