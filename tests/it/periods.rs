@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, TestApp};
+use crate::journals::{booked, entry};
 use crate::statement_files::uploaded;
 use crate::trial_balance::{a_mix_of_flows, pass_the_ledgers_present};
 
@@ -269,6 +270,65 @@ async fn months_are_chained_and_printed_again_to_the_byte(db: PgPool) {
     assert_eq!(listed.body["data"][0], second.body, "{}", listed.body);
     let log = t.get(&auditor, &format!("/v1/admin/audit?action=period.closed&object_id={month}")).await;
     assert_eq!(log.body["data"][0]["after"]["pack_sha256"], second.body["pack_sha256"]);
+    books.t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn the_first_month_to_be_closed_is_the_one_in_which_the_books_began(db: PgPool) {
+    let books = books(db.clone(), &Crashes::default()).await;
+    let Books { t, month, before, .. } = &books;
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    books.prepare(*month).await;
+    let began = days::start(&t.app, before.last_day()).await.expect("a moment");
+    let opened = "update ledger_accounts set opened_timestamp = $1 where id = (select id from ledger_accounts limit 1)";
+    let opened = sqlx::query(opened).bind(began.timestamp_nanos_opt().expect("of our time"));
+    opened.execute(&db).await.expect("written");
+    let refused = books.close(*month, &[]).await;
+    assert_eq!(lacking(&refused), ["month"], "the one before could never be closed");
+    assert!(refused.body.to_string().contains(&format!("must be {before}")), "{}", refused.body);
+    // Its last day alone is one of the books.
+    assert_eq!(lacking(&books.close(*before, &[]).await), ["runs", "statements"]);
+    projector::rebuild(&t.app).await.expect("rebuilt");
+    books.closed(*month).await;
+    books.t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn what_is_on_its_way_stands_apart_in_the_pack_as_on_the_dashboard(db: PgPool) {
+    let books = books(db.clone(), &Crashes::default()).await;
+    let Books { t, month, maker, .. } = &books;
+    let second = t.staff(Role::Finance).await;
+    t.advance(TimeDelta::days(1));
+    for (kind, amount) in [("own_funds_in", 50_000), ("settlement", 4_000), ("float_top_up", 700)] {
+        booked(t, maker, &second, entry(kind, amount), kind).await;
+    }
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    books.prepare(*month).await;
+    let closed = books.closed(*month).await;
+    assert_eq!(closed.body["layout"], 2);
+    let positions = books.print(*month, "pack?report=positions").await;
+    let today =
+        sqlx::query_scalar::<_, String>("select reporting.day(now())::text").fetch_one(&db).await.expect("a day");
+    let rows = positions.body["rows"].as_array().expect("rows");
+    let printed = rows.iter().find(|row| row["day"] == today.as_str()).expect("the ledger's present");
+    let number = |name: &str| printed[name].as_i64().expect("a number");
+    assert_eq!(number("in_transit_minor"), 4_700);
+    assert_eq!(
+        number("held_minor"),
+        number("at_provider_minor") + number("in_transit_minor") + number("bank_minor"),
+        "{printed}"
+    );
+    let shown: Vec<i64> = sqlx::query_scalar(
+        "select (figure * 100)::bigint from reporting.position
+          cross join lateral unnest(array[owed, unallocated, at_provider, in_transit, bank, held, own_funds, receivables, surplus]) figure
+          where currency = 'ZAR' and day = reporting.day(now())",
+    )
+    .fetch_all(&db)
+    .await
+    .expect("PostgreSQL answers");
+    let names =
+        ["owed", "unallocated", "at_provider", "in_transit", "bank", "held", "own_funds", "receivables", "surplus"];
+    assert_eq!(names.map(|name| number(&format!("{name}_minor"))).to_vec(), shown);
     books.t.finish_with_held().await;
 }
 

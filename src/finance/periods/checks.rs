@@ -2,7 +2,7 @@
 //!
 //! | check | |
 //! |---|---|
-//! | `month` | it is over by a minute, and follows the last closed one |
+//! | `month` | it is over by a minute, and follows the last closed one; the first is none after the one in which the books began |
 //! | `copy` | the copy of the ledger has every transfer of it |
 //! | `runs` | each day has its finished daily reconciliation |
 //! | `statements` | files of Revio's are of each day |
@@ -36,11 +36,16 @@ pub(super) async fn pass(app: &App, db: &mut PgConnection, span: &Span, accepts:
     let mut lacks = Vec::new();
     let mut lack = |field: &str, message: String| lacks.push(FieldError::outside(field, message));
     let last = store::last_closed(&mut *db).await?;
-    match last.as_ref().map(|last| Month::of(last.month)) {
-        Some(last) if last.next() != span.month => {
+    let began = store::books_began(&mut *db, days::zone(app)).await?;
+    match (last.as_ref().map(|last| Month::of(last.month)), began.map(Month::of)) {
+        (Some(last), _) if last.next() != span.month => {
             lack("month", format!("must be the one after {last}, which was closed last"));
         }
-        Some(_) | None => {}
+        // The months before the first one are never closed.
+        (None, Some(began)) if began < span.month => {
+            lack("month", format!("must be {began}, in which the books began: no month is closed yet"));
+        }
+        (Some(_) | None, _) => {}
     }
     for currency in app.config.currencies.iter().copied() {
         match trial_balance::demand_copied(app, currency, span.cut).await {
@@ -51,7 +56,7 @@ pub(super) async fn pass(app: &App, db: &mut PgConnection, span: &Span, accepts:
             Err(other) => return Err(other),
         }
     }
-    let days = days_of(app, db, span).await?;
+    let days = days_of(span, began);
     let done: BTreeSet<NaiveDate> = match days.first() {
         Some(first) => store::days_reconciled(&mut *db, *first, span.month.last_day()).await?.into_iter().collect(),
         None => BTreeSet::new(),
@@ -81,11 +86,10 @@ pub(super) async fn pass(app: &App, db: &mut PgConnection, span: &Span, accepts:
 }
 
 /// The days of the month since the books began, where they began in it.
-async fn days_of(app: &App, db: &mut PgConnection, span: &Span) -> Result<Vec<NaiveDate>> {
+fn days_of(span: &Span, began: Option<NaiveDate>) -> Vec<NaiveDate> {
     let (first, last) = (span.month.first_day(), span.month.last_day());
-    let began = store::books_began(&mut *db, days::zone(app)).await?.filter(|began| (first..=last).contains(began));
-    let first = began.unwrap_or(first);
-    Ok(std::iter::successors(Some(first), |day| Some(days::after(*day, 1))).take_while(|day| *day <= last).collect())
+    let first = began.filter(|began| (first..=last).contains(began)).unwrap_or(first);
+    std::iter::successors(Some(first), |day| Some(days::after(*day, 1))).take_while(|day| *day <= last).collect()
 }
 
 fn named(all: &[String]) -> String {

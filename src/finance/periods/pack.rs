@@ -61,7 +61,7 @@ pub(super) async fn make(
         if !books.tie_out() {
             return Err(broken(app, "opening, movements and closing do not tie out"));
         }
-        let transit = store::settlements_in_transit(&mut *db, currency.code(), days::zone(app), window).await?;
+        let transit = store::in_transit(&mut *db, currency.code(), days::zone(app), window).await?;
         let fees = store::fees(&mut *db, currency.code(), days::zone(app), window).await?;
         books.add_to(&mut tables, span.month, &transit, &fees);
         books.add_to_journal(&mut journal);

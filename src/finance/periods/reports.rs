@@ -245,14 +245,20 @@ impl Books<'_> {
             }
             let net = |code: AccountCode| nets.get(&i32::from(code.code())).copied().unwrap_or(0);
             let (owed, unallocated) = (-net(AccountCode::CustomerWallet), -net(AccountCode::Suspense));
-            let (at_provider, bank) = (net(AccountCode::ProviderBalance), net(AccountCode::Bank));
-            let on_its_way =
-                transit.iter().filter(|sent| sent.sent <= day && sent.ended.is_none_or(|ended| ended > day));
-            let in_transit: i64 = on_its_way.map(|sent| sent.amount).fold(0, i64::saturating_add);
+            // What is on its way the ledger has where it was: here it stands apart, as in `reporting.position`.
+            let on_its_way = |is_top_up: bool| {
+                let sent = transit.iter().filter(|sent| sent.is_top_up == is_top_up && sent.sent <= day);
+                let sent = sent.filter(|sent| sent.ended.is_none_or(|ended| ended > day));
+                sent.map(|sent| sent.amount).fold(0, i64::saturating_add)
+            };
+            let (settlements, top_ups): (i64, i64) = (on_its_way(false), on_its_way(true));
+            let in_transit = settlements.saturating_add(top_ups);
+            let at_provider = net(AccountCode::ProviderBalance).saturating_sub(settlements);
+            let bank = net(AccountCode::Bank).saturating_sub(top_ups);
             let own =
                 [AccountCode::Equity, AccountCode::FeeIncome, AccountCode::ProviderFees, AccountCode::ChargebackLosses];
             let own_funds = own.into_iter().map(|code| -net(code)).fold(0_i64, i64::saturating_add);
-            let held = at_provider.saturating_add(bank);
+            let held = at_provider.saturating_add(in_transit).saturating_add(bank);
             let surplus = held.saturating_sub(owed).saturating_sub(unallocated);
             table.rows.push(row![
                 self.currency.code(),

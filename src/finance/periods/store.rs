@@ -207,8 +207,10 @@ pub(super) async fn movements(
     movements.fetch_all(db).await
 }
 
-/// A settlement while it was on its way, in days.
+/// A settlement or a top-up while it was on its way, in days.
 pub(super) struct Transit {
+    /// From the bank to Revio; else the other way.
+    pub(super) is_top_up: bool,
     pub(super) amount: i64,
     pub(super) sent: NaiveDate,
     /// The day on which it arrived or came back.
@@ -216,7 +218,7 @@ pub(super) struct Transit {
 }
 
 /// The transfers of a journal have its id with their leg in the last byte: 20 holds, 21 posts, 22 voids.
-pub(super) async fn settlements_in_transit(
+pub(super) async fn in_transit(
     db: impl PgExecutor<'_>,
     currency: &str,
     zone: &str,
@@ -224,13 +226,14 @@ pub(super) async fn settlements_in_transit(
 ) -> sqlx::Result<Vec<Transit>> {
     let transit = sqlx::query_as!(
         Transit,
-        r#"select j.amount_minor as "amount!", (ledger_time(p.timestamp) at time zone $2)::date as "sent!",
+        r#"select j.kind = 'float_top_up' as "is_top_up!", j.amount_minor as "amount!",
+                  (ledger_time(p.timestamp) at time zone $2)::date as "sent!",
                   (ledger_time(e.timestamp) at time zone $2)::date as "ended?"
              from journals j
              join ledger_transfers p on p.id = (left(j.id::text, 34) || '20')::uuid and p.kind = 'pending'
              left join ledger_transfers e on e.timestamp <= $4
                    and e.id in ((left(j.id::text, 34) || '21')::uuid, (left(j.id::text, 34) || '22')::uuid)
-            where j.kind = 'settlement' and j.currency = $1 and p.timestamp <= $4 and (e.timestamp is null or e.timestamp > $3)"#,
+            where j.kind in ('settlement', 'float_top_up') and j.currency = $1 and p.timestamp <= $4 and (e.timestamp is null or e.timestamp > $3)"#,
         currency,
         zone,
         after,
