@@ -7,11 +7,6 @@ create or replace function bank_change(kind text, amount_minor bigint) returns b
                 when kind in ('float_top_up', 'own_funds_out', 'provider_invoice', 'suspense_return') then -amount_minor
                 else 0 end;
 
--- Whether two lines of Revio's that name the same journal are one movement: by Revio's id, else of two files by day and sum.
-create or replace function is_same_line(a statement_lines, b statement_lines) returns boolean language sql immutable parallel safe
-    return case when a.provider_id is not null and b.provider_id is not null then a.provider_id = b.provider_id
-                else a.file_id <> b.file_id and (a.day, a.amount_minor) = (b.day, b.amount_minor) end;
-
 -- A bank's line of another day or sum than the one that a journal stands on is another movement: it was taken for the same one, and
 -- nobody was told. It is compared again.
 with firsts as (
@@ -46,8 +41,9 @@ create or replace view reporting.float as
           from ledger_day_sides s where s.currency = u.currency and s.account_code = 1000) l
      cross join lateral (
         select coalesce(sum(t.amount_minor), 0)::numeric as minor from transactions t
-         where t.kind = 'withdrawal' and t.state in ('submitting', 'submitted')
-           and t.provider_status in ('pending', 'success', 'executed') and t.currency = u.currency) executed
+         -- Withdrawals alone come into these states.
+         where t.state in ('submitting', 'submitted') and t.provider_status in ('pending', 'success', 'executed')
+           and t.currency = u.currency) executed
      cross join lateral (
         select coalesce((select sum(p.amount_minor) from provider_balances p
                           where p.currency = u.currency and p.field in ('available_balance', 'available_payout_balance')

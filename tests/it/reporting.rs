@@ -383,6 +383,7 @@ async fn the_float_is_what_revio_would_pay_out_and_what_it_has_not_executed(db: 
     .expect("written");
     assert_eq!(value(&t, float).await, "65.00 20.00");
     t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
+    t.drive().await;
     t.finish().await;
 }
 

@@ -102,7 +102,8 @@ pub(super) async fn payouts_under_way(db: impl PgExecutor<'_>, currencies: &[Str
         UnderWay,
         r#"select asked.currency as "currency!", coalesce(sum(t.amount_minor), 0)::bigint as "amount_minor!"
              from unnest($1::text[]) as asked (currency)
-             left join transactions t on t.currency = asked.currency and t.kind = 'withdrawal'
+             -- Withdrawals alone come into these states.
+             left join transactions t on t.currency = asked.currency
                    and t.state in ('submitting', 'submitted') and t.provider_status in ('pending', 'success', 'executed')
             group by asked.currency"#,
         currencies

@@ -31,15 +31,15 @@ pub(super) async fn match_lines(app: &App) -> Result<()> {
     changed.extend(store::match_references(&app.db).await?);
     changed.extend(store::match_journals(&app.db).await?);
     changed.extend(store::match_twins(&app.db).await?);
+    for file in changed {
+        store::count_again(&app.db, file).await?;
+    }
     let oldest = days::before(days::today(app).await?, READ_AGAIN_DAYS);
     let mut texts = Texts::default();
     for file in store::bank_files_with_unmatched(&app.db, oldest).await? {
         if read_again(app, file, &mut texts).await? {
-            changed.insert(file);
+            store::count_again(&app.db, file).await?;
         }
-    }
-    for file in changed {
-        store::count_again(&app.db, file).await?;
     }
     Ok(())
 }

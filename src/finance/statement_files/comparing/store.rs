@@ -66,13 +66,17 @@ pub(super) async fn match_journals(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<
                  or l.reference in (j.evidence_reference, j.arrival_reference, j.id::text)
                     and case l.product when 'settlement' then j.kind = 'settlement' when 'top_up' then j.kind = 'float_top_up'
                                        when 'fee' then j.kind = 'provider_invoice' else true end
-                    and not exists (select from statement_lines o
-                                     where o.journal_id = j.id and o.product <> 'bank'
-                                       and not is_same_line(o, l))
-                    and (exists (select from statement_lines o where o.journal_id = j.id and o.product <> 'bank')
-                         or not exists (select from statement_lines o
-                                         where o.matched_by is null and o.id < l.id and o.product = l.product
-                                           and o.currency = l.currency and o.reference = l.reference and not is_same_line(o, l))))
+                    and not exists (
+                        select from (
+                            select o.* from statement_lines o where o.journal_id = j.id and o.product <> 'bank'
+                            union all
+                            select o.* from statement_lines o
+                             where o.matched_by is null and o.id < l.id and o.product = l.product and o.currency = l.currency
+                               and o.reference = l.reference
+                               and not exists (select from statement_lines k where k.journal_id = j.id and k.product <> 'bank')) o
+                         where case when o.provider_id is not null and l.provider_id is not null then o.provider_id <> l.provider_id
+                                    when o.file_id = l.file_id then true
+                                    else (o.day, o.amount_minor) <> (l.day, l.amount_minor) end))
          returning l.file_id"
     );
     files.fetch_all(db).await
