@@ -29,7 +29,7 @@ use crate::books::history::{Filter, FilterQuery, Keyset, Scope, Sort, StaffQuery
 use crate::identity::audit::Actor;
 use crate::identity::staff::Admitted;
 use crate::money::transactions;
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::{http::Fields, text_enum::text_enum, zone::Zone};
 
 text_enum! {
@@ -103,7 +103,7 @@ impl Wanted {
             Scope::Own(_) => {
                 for (field, value) in [("user_id", &staff.user_id), ("held", &staff.held)] {
                     if value.is_some() {
-                        fields.wrong(field, "is not a filter of this export");
+                        fields.wrong(field, Wrong::Unknown);
                     }
                 }
             }

@@ -302,11 +302,15 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         return given_back::follow(app, deposit, purchase).await;
     }
     match &purchase.status {
-        PurchaseStatus::Paid(_) => accept(app, deposit, purchase).await,
-        // What was refunded or charged back was paid before; what did not fit was set aside, and is given back from there.
-        PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
+        // What was refunded or charged back was paid before; what did not fit was set aside, and is given back from there. Paid again after a
+        // chargeback that was won, it comes back there.
+        PurchaseStatus::Paid(_) | PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
             let accepted = accept(app, deposit, purchase).await?;
-            given_back::follow(app, &accepted, purchase).await
+            match (accepted.state, &purchase.status) {
+                // Credited just now, all of it.
+                (State::Completed, PurchaseStatus::Paid(_)) => Ok(accepted),
+                _ => given_back::follow(app, &accepted, purchase).await,
+            }
         }
         PurchaseStatus::Expired => close(app, deposit, State::Expired, purchase).await,
         PurchaseStatus::Cancelled => close(app, deposit, State::Cancelled, purchase).await,

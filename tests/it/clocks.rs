@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::binary::{self, Serving};
 use crate::crashes::Crashes;
 use crate::harness::{PATIENCE, TestApp};
-use crate::health::ready;
+use crate::health::{ready, ready_and};
 
 /// In real time, as a process of its own has it.
 async fn live(db: PgPool, crash: CrashPoints) -> TestApp {
@@ -98,13 +98,12 @@ async fn no_payout_begins_while_clocks_are_apart_and_it_begins_when_they_agree(d
         }
         assert_eq!((t.state(withdrawal).await.as_str(), executed(&t)), ("reserved", index), "{millis}");
         assert_eq!(t.held_reason(withdrawal).await, None, "it is not the row's fault");
-        let told = ready(&t).await;
-        assert_eq!((told.status, told.body["payouts"].as_str()), (StatusCode::OK, Some("clocks_apart")));
+        ready_and(&t, "payouts", "clocks_apart").await;
         t.app.clock.set_wall_ahead(TimeDelta::milliseconds(1_999));
         t.advance(TimeDelta::minutes(1));
         t.drive().await;
         assert_eq!((t.state(withdrawal).await.as_str(), executed(&t)), ("completed", index + 1), "{millis}");
-        assert_eq!(ready(&t).await.body["payouts"], "ok");
+        ready_and(&t, "payouts", "ok").await;
     }
     assert_eq!(t.balance(&customer).await, (7_000, 0, 7_000));
     t.finish().await;

@@ -215,6 +215,13 @@ impl TestApp {
         self.app.tokens.sign(customer.id, customer.session_id, "user", self.app.clock.now())
     }
 
+    /// After a long time, as everybody who calls has signed in again: a file that is written while it is sent asks whether the session goes on.
+    pub(crate) async fn stay_signed_in(&self) {
+        let until = self.app.clock.now() + TimeDelta::days(1);
+        let kept = sqlx::query("update sessions set expires_at = $1 where expires_at < $1").bind(until);
+        kept.execute(&self.app.db).await.expect("PostgreSQL answers");
+    }
+
     /// One call over real HTTP.
     #[expect(clippy::too_many_arguments, reason = "these are the parts of an HTTP request")]
     pub(crate) async fn send(

@@ -32,6 +32,11 @@ pub(crate) async fn ready(t: &TestApp) -> Answer {
     until(t, |told| told.status == StatusCode::OK && told.body["read_model"] != "unavailable").await
 }
 
+/// The same once it says so: a look is told again for a moment.
+pub(crate) async fn ready_and(t: &TestApp, field: &str, word: &str) -> Answer {
+    until(t, |told| told.status == StatusCode::OK && told.body[field] == word).await
+}
+
 #[sqlx::test]
 async fn a_service_with_all_its_parts_is_ready(db: PgPool) {
     let t = TestApp::new(db).await;

@@ -27,6 +27,7 @@ pub(crate) async fn pass_the_ledgers_present(t: &TestApp) {
         t.advance(ahead);
         t.drive().await;
     }
+    t.stay_signed_in().await;
 }
 
 fn time(timestamp: u64) -> DateTime<Utc> {

@@ -196,6 +196,7 @@ async fn a_period_of_completions_has_what_was_completed_in_it_however_long_that_
     let rows = completed_on_three_days(&t, &customer).await;
     let theirs = completed_on_three_days(&t, &other).await;
     let support = t.staff(Role::Support).await;
+    t.stay_signed_in().await;
     let time = |at: DateTime<Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
     let ids = |rows: &[(Uuid, DateTime<Utc>)]| rows.iter().map(|(id, _)| *id).collect::<Vec<_>>();
     for (from, to, wanted) in [(0, 1, 0..1), (1, 2, 1..2), (0, 2, 0..2), (1, 3, 1..3), (2, 3, 2..3), (0, 3, 0..3)] {
