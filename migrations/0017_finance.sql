@@ -10,9 +10,12 @@ create or replace function bank_change(kind text, amount_minor bigint) returns b
 -- A bank's line of another day or sum than the one that a journal stands on is another movement: it was taken for the same one, and
 -- nobody was told. It is compared again.
 with firsts as (
-    select distinct on (journal_id, sign(amount_minor)) journal_id, day, amount_minor from statement_lines
-     where product = 'bank' and journal_id is not null
-     order by journal_id, sign(amount_minor), matched_by = 'person' desc, id),
+    select distinct on (l.journal_id, sign(l.amount_minor)) l.journal_id, l.day, l.amount_minor
+      from statement_lines l join journals j on j.id = l.journal_id
+     where l.product = 'bank'
+     -- That of the journal's sum is its own, whichever came first.
+     order by l.journal_id, sign(l.amount_minor), l.matched_by = 'person' desc,
+              l.amount_minor = bank_change(j.kind, j.amount_minor) desc, l.id),
 others as (
     update statement_lines l set journal_id = null, matched_by = null from firsts f
      where l.journal_id = f.journal_id and sign(l.amount_minor) = sign(f.amount_minor) and l.product = 'bank'

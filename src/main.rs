@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::{future::Future, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    future::{Future, pending},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use octoco::finance::statement_files::rotation::StatementFiles;
@@ -315,22 +320,30 @@ async fn supervise(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whoever asks for it in which way: a terminal or a session that ends sends SIGHUP, and what is in hand ends all the same.
+/// Whoever asks for it in which way: a terminal or a session that ends sends SIGHUP, and what is in hand ends all the same. Started so that it
+/// is ignored (nohup), it stays so.
 fn stop_on_signal() -> Result<CancellationToken, BoxError> {
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
     let token = stop.clone();
     #[expect(clippy::disallowed_methods, reason = "main owns the tasks, and this one ends with the process")]
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
+            () = async { match &mut hangup { Some(hangup) => _ = hangup.recv().await, None => pending().await } } => {}
         }
         token.cancel();
     });
     Ok(stop)
+}
+
+/// By the lowest bit of the signals that are ignored (proc(5)).
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 async fn migrate(app: App) -> Result<ExitCode, BoxError> {

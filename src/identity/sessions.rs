@@ -97,11 +97,11 @@ struct Opening {
 /// Also gives out what makes the device known from now on.
 pub async fn login(app: &App, visitor: &AnonymousClient, attempt: Attempt) -> Result<(SignedIn, Device)> {
     let email = attempt.email;
-    if !attempt.devices.is_empty() {
-        // Before anything is looked up for it: cookies cost nothing to make.
-        visitor.quota.count(app, Class::Auth, &format!("cookie:{}", visitor.address)).await?;
-    }
-    let known = users::known_device(app, &email, attempt.devices).await?;
+    // Before anything is looked up for it: cookies cost nothing to make. Where too many come, whoever brings one is as anybody without.
+    let cookies = format!("cookie:{}", visitor.address);
+    let is_looked_at = attempt.devices.is_empty() || visitor.quota.has_room(app, Class::Auth, &cookies).await?;
+    let devices = if is_looked_at { attempt.devices } else { Vec::new() };
+    let known = users::known_device(app, &email, devices).await?;
     let priority = slow_down(app, visitor, &email, known.as_ref()).await?;
     let user = match users::authenticate(app, priority, &email, attempt.password).await? {
         Proof::Right(user) => user,

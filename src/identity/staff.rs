@@ -209,13 +209,19 @@ fn is_within(scopes: &[String], name: &'static str) -> Result<()> {
     if scopes.iter().any(|scope| scope == name) { Ok(()) } else { Err(Error::MissingPermission(name)) }
 }
 
+/// Before a key is looked up: what looks like one is soon made.
+pub async fn count_key(app: &App, parts: &Parts) -> Result<()> {
+    let origin = caller::origin(app, parts);
+    let address = origin.address.as_deref().unwrap_or_default();
+    Quota::of(parts).count(app, Class::Read, &format!("key:{address}")).await
+}
+
 impl<P: Permission> Staff<P> {
     /// A machine, by its key. There is nobody to ask for a code, and a permission to read lets no machine call a route that writes.
     async fn machine(parts: &Parts, app: &App, token: &str) -> Result<Self, Unserved> {
         let (quota, origin) = (Quota::of(parts), caller::origin(app, parts));
         let address = origin.address.as_deref().unwrap_or_default();
-        // Before it is looked up: what looks like a key is soon made.
-        quota.count(app, Class::Read, &format!("key:{address}")).await?;
+        count_key(app, parts).await?;
         let Some(known) = service_keys::check(app, token).await? else {
             quota.count(app, Class::Auth, address).await?;
             return Err(Error::Unauthenticated.into());

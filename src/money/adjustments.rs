@@ -281,12 +281,12 @@ async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<A
 
 /// `awaiting_approval → expired`: nobody decided. One that the ledger has was decided in a database that was lost, and is brought up to it.
 async fn expire(app: &App, row: &Transaction) -> Result<Transaction> {
-    if let Some(left) = approvals::time_left(app, row.updated_at) {
-        return transactions::wait(app, row, left).await;
-    }
     if is_in_ledger(app, row).await? {
         tracing::error!(transaction.id = %row.id, "the ledger has booked a correction whose row was behind");
         return carry_out(app, row, &find(app, row.id).await?).await;
+    }
+    if let Some(left) = approvals::time_left(app, row.updated_at) {
+        return transactions::wait(app, row, left).await;
     }
     let to = Move::to(State::Expired, Due::Never).because(FailureReason::NotApprovedInTime);
     transactions::advance(app, row, to).await
@@ -361,6 +361,10 @@ async fn carry_out(app: &App, row: &Transaction, adjustment: &Adjustment) -> Res
     if let Some(item) = &item
         && !suspense::claim(app, item, adjustment.subject(), row.amount.minor()).await?
     {
+        if is_in_ledger(app, row).await? {
+            let reason = "the ledger has booked it, and its item in suspense is somebody else's: PostgreSQL was behind";
+            return transactions::hold(app, row, Hold::Contradiction, reason).await;
+        }
         return transactions::advance(app, row, rejected(FailureReason::ItemCleared)).await;
     }
     let booked = match adjustment.direction {

@@ -120,7 +120,10 @@ async fn undo(app: &App, row: &Transaction) -> Result<Transaction> {
     let back = |credit, code| Transfer { id, debit, credit, amount: row.amount, code, reference: row.id };
     if let Some(item) = set_aside(app, row).await? {
         app.ledger.transfer(back(app.ledger.suspense(currency), TransferCode::UnmatchedPayment)).await?;
-        suspense::give_up_claim(app, Subject::Transaction(row.id)).await?;
+        if !suspense::give_up_claim(app, Subject::Transaction(row.id)).await? {
+            let reason = "Revio never gave it back, by its word, and won it back before: more came than was taken";
+            return transactions::hold(app, row, Hold::Contradiction, reason).await;
+        }
         suspense::settled(app, &item, Outcome::Returned).await?;
         return transactions::rest(app, row).await;
     }

@@ -25,8 +25,7 @@ use crate::platform::batcher::Patience;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 
-use store::Payer;
-pub use store::{Filter, Item};
+pub use store::{Filter, Item, Payer};
 
 text_enum! {
     /// Why it is not in a wallet.
@@ -148,20 +147,33 @@ pub async fn settled(app: &App, item: &Item, outcome: Outcome) -> Result<()> {
     transactions::set_outcome(app, row, outcome).await
 }
 
-/// What Revio says of the payer of an item of which no row is known: whether all of it went back. Safe to repeat; each way once, for the
-/// transfers have the item's id.
-pub async fn follow_payer(app: &App, item: &Item, is_back: bool) -> Result<()> {
+/// Whether an item was noted, booked or not: then whatever the ledger has of it was asked for here.
+pub async fn is_noted(app: &App, id: Uuid) -> Result<bool> {
+    Ok(store::find(&app.db, id).await?.is_some())
+}
+
+/// How an item of which no row is known stands with its payer, as it is noted. Asked for before what Revio says is added up: what was noted
+/// by then is in that sum.
+pub async fn payer(app: &App, item: &Item) -> Result<Payer> {
+    Ok(store::payer(&app.db, item.id).await?)
+}
+
+/// What Revio says of the payer: whether all of it went back. Safe to repeat; each way once, for the transfers have the item's id.
+pub async fn follow_payer(app: &App, item: &Item, payer: Payer, is_back: bool) -> Result<()> {
     let (suspense, provider_balance) =
         (app.ledger.suspense(item.amount.currency()), app.ledger.provider_balance(item.amount.currency()));
     let gone = transfer(item.id, Leg::UnmatchedReturn, (suspense, provider_balance), item.amount);
-    match (store::payer(&app.db, item.id).await?, is_back) {
-        (Payer::Unpaid | Payer::PaidAgain, false) => return Ok(()),
+    match (payer, is_back) {
+        (Payer::Unpaid, false) => return Ok(()),
         (Payer::Unpaid, true) => {
             if !store::return_all(&app.db, item.id, app.clock.now()).await? {
                 return Err(Error::Unusable("given back by Revio, and somebody has it or some of it already".into()));
             }
         }
-        (Payer::Returned, _) => {}
+        (Payer::Returned, true) => {}
+        (Payer::Returned | Payer::PaidAgain, false) => {
+            store::note_paid_again(&app.db, item.id, app.clock.now()).await?
+        }
         (Payer::PaidAgain, true) => {
             return Err(Error::Unusable("given back by Revio, paid again and given back once more".into()));
         }
@@ -172,7 +184,9 @@ pub async fn follow_payer(app: &App, item: &Item, is_back: bool) -> Result<()> {
         let again = transfer(item.id, Leg::UnmatchedAgain, (provider_balance, suspense), item.amount);
         app.ledger.transfer(again).await?;
         app.crash.at("suspense.paid_again")?;
-        store::pay_again(&app.db, item.id, app.clock.now()).await?;
+        let mut tx = app.db.begin().await?;
+        store::open_again(&mut tx, item.id).await?;
+        tx.commit().await?;
     }
     Ok(())
 }

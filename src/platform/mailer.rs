@@ -19,6 +19,7 @@ use lettre::message::{Body, Mailbox};
 use lettre::transport::smtp::{self, extension::ClientId};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::platform::clock::DateTime;
@@ -48,6 +49,8 @@ pub enum MailError {
     Refused(u16),
     #[error("the mail server did not take it within {} s", .0.as_secs())]
     Deadline(Duration),
+    #[error("the mail server did not say that it has it, and answers otherwise")]
+    Unanswered,
     #[error("the mail server could not be used: {0}")]
     Server(String),
     #[error("it cannot be written into the folder: {0}")]
@@ -86,10 +89,12 @@ pub struct Mailer {
 }
 
 enum Outlet {
-    Smtp(Box<AsyncSmtpTransport<Tokio1Executor>>),
+    Smtp(Box<Smtp>),
     Folder(PathBuf),
     Nowhere,
 }
+
+type Smtp = AsyncSmtpTransport<Tokio1Executor>;
 
 impl SmtpUrl {
     /// Whoever reads a link on its way has the account. So the way is encrypted, unless it does not leave the machine or
@@ -141,11 +146,7 @@ impl Mailer {
     pub async fn send(&self, mail: &Mail<'_>) -> Result<(), MailError> {
         let message = self.message(mail)?;
         match &self.outlet {
-            Outlet::Smtp(transport) => match tokio::time::timeout(self.deadline, transport.send(message)).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(MailError::of(&error)),
-                Err(_) => Err(MailError::Deadline(self.deadline)),
-            },
+            Outlet::Smtp(transport) => self.by_smtp(transport, message).await,
             Outlet::Folder(folder) => {
                 let (folder, name, text) = (folder.clone(), mail.id.to_string(), message.formatted());
                 let written = tokio::task::spawn_blocking(move || write(&folder, &name, &text)).await;
@@ -156,6 +157,18 @@ impl Mailer {
             }
             Outlet::Nowhere => Err(MailError::Nowhere),
         }
+    }
+
+    /// A server that is silent about one mail may have it, and would be sent it again and again: whether it is away is asked by itself.
+    async fn by_smtp(&self, transport: &Smtp, message: Message) -> Result<(), MailError> {
+        let error = match timeout(self.deadline, transport.send(message)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => MailError::of(&error),
+            Err(_) => MailError::Deadline(self.deadline),
+        };
+        let is_silence = matches!(error, MailError::Deadline(_));
+        let is_there = is_silence && matches!(timeout(self.deadline, transport.test_connection()).await, Ok(Ok(true)));
+        Err(if is_there { MailError::Unanswered } else { error })
     }
 
     fn message(&self, mail: &Mail<'_>) -> Result<Message, MailError> {
@@ -184,7 +197,7 @@ impl MailError {
             // 421: it shuts down. 53x: it does not let us in, whatever the mail is.
             Self::Deadline(_) | Self::Server(_) | Self::Folder(_) | Self::Refused(421 | 530..=539) => Trouble::Server,
             Self::Refused(400..500) => Trouble::Later,
-            Self::Refused(_) | Self::Nowhere | Self::Unwritable => Trouble::Mail,
+            Self::Refused(_) | Self::Unanswered | Self::Nowhere | Self::Unwritable => Trouble::Mail,
         }
     }
 

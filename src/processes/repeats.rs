@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::app::App;
 use crate::identity::repeats::{self, ANSWER_BYTES_MAX, Answer, Call};
-use crate::identity::{caller, service_keys};
+use crate::identity::{caller, service_keys, staff};
 use crate::platform::error::{Error, Result};
 use crate::platform::http::json::{BODY_BYTES_MAX, BODY_DEADLINE};
 use crate::platform::http::{IdempotencyKey, RequestHash};
@@ -51,7 +51,10 @@ async fn by_key(app: &App, request: Request, next: Next) -> Result<Response> {
 /// A person by the token, which was checked before (`load.rs`), or a machine by its key. What either may is not decided here.
 async fn is_somebody(app: &App, parts: &Parts) -> Result<bool> {
     match caller::bearer(parts) {
-        Ok(token) if service_keys::is_meant(token) => Ok(service_keys::check(app, token).await?.is_some()),
+        Ok(token) if service_keys::is_meant(token) => {
+            staff::count_key(app, parts).await?;
+            Ok(service_keys::check(app, token).await?.is_some())
+        }
         _ => Ok(parts.extensions.get::<Claims>().is_some()),
     }
 }

@@ -28,6 +28,8 @@ enum Manner {
     Hangs,
     /// Hangs up in the middle of a mail.
     HangsUp,
+    /// Takes a mail, and says so too late.
+    TakesLong,
     /// Speaks something else.
     Babbles,
 }
@@ -90,6 +92,9 @@ impl Server {
                     stream.write_all(b"354 go on\r\n").await?;
                     let text = read_text(&mut stream).await?;
                     self.taken.lock().expect("not poisoned").push((recipient.clone(), text));
+                    if manner == Manner::TakesLong {
+                        continue;
+                    }
                     "250 taken"
                 }
                 _ => "250 fine",
@@ -220,6 +225,22 @@ async fn outlives(db: PgPool, manner: Manner, told: &str) {
 #[sqlx::test]
 async fn no_mail_dies_of_a_server_that_hangs(db: PgPool) {
     outlives(db, Manner::Hangs, "did not take it within 1 s").await;
+}
+
+/// It has the mail each time: whoever it is for is not sent it for a day.
+#[sqlx::test]
+async fn a_mail_that_the_server_may_have_is_not_sent_again_without_end(db: PgPool) {
+    let server = Server::start(Manner::TakesLong).await;
+    let (t, _) = registered(db, &server).await;
+    for _ in 0..60 {
+        t.send_mails().await;
+        t.advance(TimeDelta::minutes(1));
+    }
+    let (state, _, error) = only_mail(&t).await;
+    let told = "the mail server did not say that it has it, and answers otherwise";
+    assert_eq!((state.as_str(), error.as_deref()), ("dead", Some(told)));
+    assert_eq!(server.taken().len(), 5);
+    t.finish().await;
 }
 
 #[sqlx::test]

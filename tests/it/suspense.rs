@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, TestApp};
 
 async fn misfit(t: &TestApp, customer: &Customer, asked: i64, paid: i64, key: &str) -> Uuid {
@@ -331,4 +332,28 @@ async fn a_correction_that_the_ledger_refused_leaves_no_item(db: PgPool) {
 async fn books_of(t: &TestApp) -> Vec<(String, String, Option<String>)> {
     let rows = "select kind, state, held_reason from transactions order by id";
     sqlx::query_as(rows).fetch_all(&t.app.db).await.expect("PostgreSQL answers")
+}
+
+#[sqlx::test]
+async fn what_no_row_knows_is_an_open_item_also_when_we_died_before_we_said_so(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    let finance = t.staff(Role::Finance).await;
+    let purchase = of_no_row(&t, 900, "d").await;
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    next.at("suspense.booked");
+    t.drive().await;
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    assert_eq!((in_suspense(&t).await, items(&t, &finance, "open").await.len()), (900, 1));
+    t.sim.charge_back_purchase(purchase).expect("charged back");
+    t.drive().await;
+    next.at("suspense.paid_again");
+    t.sim.reverse_charge_back(purchase).expect("won");
+    t.drive().await;
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    let open = items(&t, &finance, "open").await;
+    assert_eq!((in_suspense(&t).await, open.len(), &open[0]["left"]), (900, 1, &json!(900)));
+    t.finish().await;
 }

@@ -29,7 +29,7 @@ pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
         let claim = Claim { payment, outgoing: false, reference, is_test, brand_id };
         let (payment, amount) = evidence::money(app, &claim).map_err(|reason| Error::Unusable(reason.into()))?;
         let id = match row_of(reference) {
-            Some(row) if !app.ledger.lookup(&TransferId::all_of(row)).await?.is_empty() => {
+            Some(row) if !suspense::is_noted(app, row).await? && is_in_ledger(app, row).await? => {
                 return in_a_wallet(app, row, &purchase, payment).await.map(|()| true);
             }
             Some(row) => row,
@@ -48,6 +48,10 @@ pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
     follow_payer(app, &item, &purchase).await.map(|()| true)
 }
 
+async fn is_in_ledger(app: &App, row: Uuid) -> Result<bool> {
+    Ok(!app.ledger.lookup(&TransferId::all_of(row)).await?.is_empty())
+}
+
 /// The ledger has it in a wallet already: the row is lost, which the safe mode lists.
 async fn in_a_wallet(app: &App, row: Uuid, purchase: &Purchase, payment: &Payment) -> Result<()> {
     provider_fees::book(app, row, payment).await?;
@@ -59,7 +63,7 @@ async fn in_a_wallet(app: &App, row: Uuid, purchase: &Purchase, payment: &Paymen
 
 /// The payer has all of it back or nothing, as Revio's Payments add up now; they may have been there before the money was set aside.
 async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) -> Result<()> {
-    let mut back = 0_i64;
+    let (payer, mut back) = (suspense::payer(app, item).await?, 0_i64);
     for payment in given_back::payments(app, purchase).await? {
         back = match given_back::counted(&payment, item.amount.currency().code()) {
             Ok(Some((Kind::ChargebackReversal, minor))) => back.saturating_sub(minor),
@@ -70,8 +74,8 @@ async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) -> Result<()>
     }
     match back {
         0 if is_whole_back(purchase) => Err(Error::Unusable("given back by Revio, which does not say how much".into())),
-        0 => suspense::follow_payer(app, item, false).await,
-        all if all == item.amount.minor() => suspense::follow_payer(app, item, true).await,
+        0 => suspense::follow_payer(app, item, payer, false).await,
+        all if all == item.amount.minor() => suspense::follow_payer(app, item, payer, true).await,
         part => Err(Error::Unusable(format!("{part} of suspense item {} was given back", item.id).into())),
     }
 }

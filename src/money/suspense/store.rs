@@ -140,7 +140,8 @@ pub(super) async fn take(db: impl PgExecutor<'_>, item: Uuid, minor: i64) -> sql
 }
 
 /// How an item of which no row is known stands with its payer.
-pub(super) enum Payer {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payer {
     /// Nothing went back.
     Unpaid,
     Returned,
@@ -174,17 +175,26 @@ pub(super) async fn return_all(db: impl PgExecutor<'_>, item: Uuid, now: DateTim
 }
 
 /// Nothing where it was noted before.
-pub(super) async fn pay_again(db: impl PgExecutor<'_>, item: Uuid, now: DateTime) -> sqlx::Result<()> {
+pub(super) async fn note_paid_again(db: impl PgExecutor<'_>, item: Uuid, now: DateTime) -> sqlx::Result<()> {
     let paid = sqlx::query!(
-        "with back as (
-         insert into suspense_clearings (item_id, provider_id, amount_minor, created_at)
-         select id, provider_id, -amount_minor, $2 from suspense_items where id = $1
-         on conflict do nothing returning item_id)
-         update suspense_items set taken_minor = 0 where id = (select item_id from back)",
+        "insert into suspense_clearings (item_id, provider_id, amount_minor, created_at)
+         select id, provider_id, -amount_minor, $2 from suspense_items where id = $1 on conflict do nothing",
         item,
         now
     );
     paid.execute(db).await.map(drop)
+}
+
+/// All of it, unless somebody has taken it since it was open again.
+pub(super) async fn open_again(tx: &mut PgConnection, item: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("select from suspense_items where id = $1 for update", item).execute(&mut *tx).await?;
+    let opened = sqlx::query!(
+        "update suspense_items set taken_minor = 0
+          where id = $1 and taken_minor = amount_minor
+            and not exists (select from suspense_clearings where item_id = $1 and provider_id is null)",
+        item
+    );
+    opened.execute(tx).await.map(drop)
 }
 
 pub(super) async fn delete_unbooked(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {

@@ -79,7 +79,8 @@ pub(super) async fn first_day_without_statement(
              from today cross join wanted
             cross join lateral generate_series(greatest(wanted.first, today.day - $5::integer)::timestamp,
                                                (today.day - 1)::timestamp, interval '1 day') d (day)
-            where wanted.first is not null and (select day from began) is not null
+            -- A bank that moves nothing at the weekend has no file of it.
+            where wanted.first is not null and (select day from began) is not null and (wanted.source = 'revio' or extract(isodow from d.day) < 6)
               and not exists (select from files f where f.source = wanted.source and d.day::date between f.from_day and f.to_day)"#,
         zone,
         now,

@@ -57,7 +57,7 @@ pub(super) struct NewRun<'a> {
 }
 
 /// False when one is running. It begins an hour before the end of the last one that was due (one that somebody asked for may have looked at
-/// less), or where it is told to; the daily one looks at everything, and closes the first day that none has closed yet, up to yesterday.
+/// less), or where it is told to; the daily one looks at everything, and closes the first day of the books that none has closed yet, up to yesterday.
 pub(super) async fn insert(db: impl PgExecutor<'_>, new: &NewRun<'_>, zone: &str, now: DateTime) -> sqlx::Result<bool> {
     let inserted = sqlx::query!(
         "insert into reconciliation_runs (id, kind, legs, since, until, ledger_since, accounting_day, requested_by, checkpoint,
@@ -67,9 +67,10 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, new: &NewRun<'_>, zone: &str
                 case when $2 = 'daily' then 0
                      when $4 is not null then (extract(epoch from $4::timestamptz) * 1000000000)::bigint
                      else greatest(coalesce(last.ledger_cut, 0) - 3600000000000, 0) end,
-                case when $2 = 'daily' then least(today.day - 1, closed.day + 1) else today.day end, $7, $8, $6
+                case when $2 = 'daily' then least(today.day - 1, coalesce(closed.day + 1, began.day)) else today.day end, $7, $8, $6
            from (select ($6::timestamptz at time zone $9::text)::date as day) as today
           cross join (select max(accounting_day) as day from reconciliation_runs where kind = 'daily' and state = 'finished') as closed
+          cross join (select (ledger_time(min(opened_timestamp)) at time zone $9)::date as day from ledger_accounts) as began
            left join lateral (
                 select until, ledger_cut from reconciliation_runs
                  where state = 'finished' and legs @> $3 and requested_by = 'system' order by id desc limit 1) as last on true
