@@ -5,10 +5,9 @@ alter table suspense_clearings drop constraint suspense_clearings_by;
 alter table suspense_clearings add constraint suspense_clearings_by check (num_nonnulls(transaction_id, journal_id, provider_id) = 1);
 create unique index suspense_clearings_provider on suspense_clearings (provider_id, (amount_minor < 0)) where provider_id is not null;
 
--- What was given back before, without a line of it: when the ledger moved it (leg 17 of the item), where the copy has that.
+-- What was given back before, without a line of it. When that was nobody noted: not before it was booked.
 insert into suspense_clearings (item_id, provider_id, amount_minor, created_at)
-select i.id, i.provider_id, i.amount_minor,
-       coalesce((select ledger_time(t.timestamp) from ledger_transfers t where t.id = (left(i.id::text, 34) || '11')::uuid), i.booked_at)
+select i.id, i.provider_id, i.amount_minor, i.booked_at
   from suspense_items i
  where i.kind = 'unknown_row' and i.provider_id is not null and i.booked_at is not null and i.taken_minor = i.amount_minor
    and not exists (select from suspense_clearings c where c.item_id = i.id);
