@@ -1,7 +1,7 @@
 //! Is the process alive, and can it do its work? Asked by people, load balancers and `./dev`.
 //!
 //! Anybody may ask, as often as they like, and each look costs every part something. So there is one at a time ([`Looks`]): whoever asks
-//! while one goes on is answered by it, and for [`KEPT`] after it so is whoever comes then.
+//! while one goes on is answered by it, and for a second after it so is whoever comes then.
 
 pub mod routes;
 

@@ -167,6 +167,7 @@ async fn faults_are_set_over_http_and_nonsense_is_refused() {
         control(&world, "POST", "faults/", fault.clone()).await.1,
         json!([{
             "scope": "get_purchase", "when": {"next": 1}, "kind": {"bad_gateway": "before"}, "event_type": null,
+            "object": null,
         }])
     );
     let nonsense = json!({"scope": "deliver", "when": {"next": 1}, "kind": {"bad_gateway": "before"}});
