@@ -190,8 +190,6 @@ MEANT = (
     "must not be before from",
     "must not be less than amount_min",
     "cannot be used with a sort",
-    # One body serves customers and staff; what narrows by customer is for staff.
-    "is not a filter of this export",
     # The books have no other days, and none that is to come.
     "must be a date from 2000 to 2100",
     "has not come yet",
@@ -240,6 +238,9 @@ def is_meant(error):
     field, message = error["field"], error["message"]
     # A wait and what is waited for are given together.
     if field in ("wait", "state_not") and message == "is required":
+        return True
+    # One body serves customers and staff; what narrows by customer is for staff.
+    if field in ("user_id", "held") and error["code"] == "unknown":
         return True
     unknown = field in ("cursor", "token", "enrolment_token", "after")
     return unknown or message.startswith(MEANT) or OF_A_KIND.fullmatch(f"{field}: {message}") is not None
