@@ -71,7 +71,7 @@ use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue;
 use crate::provider::revio::types::Payment;
-use crate::provider::revio::{Payout, PayoutStatus};
+use crate::provider::revio::{Payout, PayoutStatus, RevioError};
 
 /// A payout takes 3 to 5 days; one that Revio has no word for after this, a person must look at.
 const UNDECIDED_MAX: TimeDelta = TimeDelta::days(14);
@@ -393,7 +393,10 @@ async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
             Ok(payout) if payout.status == PayoutStatus::Success => {
                 return late_outcomes::adopt(app, withdrawal, &payout).await;
             }
-            Ok(_) | Err(Error::Unusable(_)) => {}
+            Ok(_) => {}
+            Err(Error::Unusable(cause)) if matches!(cause.downcast_ref(), Some(RevioError::NotFound)) => {}
+            // An answer that says nothing of it is as none.
+            Err(Error::Unusable(cause)) if waited < ASKED_BEFORE_GIVING_UP => return Err(Error::unavailable(cause)),
             Err(error) if waited < ASKED_BEFORE_GIVING_UP => return Err(error),
             Err(error) => {
                 let error = error.chain();
