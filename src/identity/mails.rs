@@ -185,6 +185,7 @@ impl Kind {
 
     /// Subject and text. No name stands in it: a stranger who registers somebody's address must not have us carry his words.
     fn words(self, link: &str) -> (&'static str, String) {
+        let news = |subject, what| notice(subject, what, link);
         match self {
             Self::EmailVerification => (
                 "Confirm your e-mail address",
@@ -232,36 +233,22 @@ impl Kind {
                      30 days and can be sent again once it is enabled:\n\n{link}\n"
                 ),
             ),
-            _ => {
-                let (subject, what) = self.news();
-                notice(subject, what, link)
-            }
-        }
-    }
-
-    /// Subject, and what was done, of a mail that only says that.
-    fn news(self) -> (&'static str, &'static str) {
-        match self {
-            Self::BankAccountAdded => ("A bank account was added", "a bank account was added to your account"),
-            Self::NewDevice => {
-                ("A sign-in from a new device", "somebody signed in to your account from a device that was not known")
-            }
-            Self::PasswordChanged => ("Your password was changed", "the password of your account was changed"),
+            Self::BankAccountAdded => news("A bank account was added", "a bank account was added to your account"),
+            Self::NewDevice => news(
+                "A sign-in from a new device",
+                "somebody signed in to your account from a device that was not known",
+            ),
+            Self::PasswordChanged => news("Your password was changed", "the password of your account was changed"),
             Self::SecondFactorChanged => {
-                ("Your second factor was changed", "the second factor of your account was enrolled or taken away")
+                news("Your second factor was changed", "the second factor of your account was enrolled or taken away")
             }
-            Self::SessionsEnded => {
-                ("You were signed out everywhere", "our support has ended all sessions of your account; sign in again")
-            }
-            Self::NameChanged => ("Your name was changed", "the name of your account was changed"),
-            Self::Withdrawal => ("A withdrawal was asked for", "a withdrawal from your account was asked for"),
-            Self::Deposit => ("A deposit has come", "a deposit was credited to your account"),
-            Self::EmailVerification
-            | Self::PasswordReset
-            | Self::EmailChange
-            | Self::EmailChanged
-            | Self::EmailTaken
-            | Self::WebhookEndpointDisabled => ("News of your account", "something was done with your account"),
+            Self::SessionsEnded => news(
+                "You were signed out everywhere",
+                "our support has ended all sessions of your account; sign in again",
+            ),
+            Self::NameChanged => news("Your name was changed", "the name of your account was changed"),
+            Self::Withdrawal => news("A withdrawal was asked for", "a withdrawal from your account was asked for"),
+            Self::Deposit => news("A deposit has come", "a deposit was credited to your account"),
         }
     }
 }

@@ -6,6 +6,8 @@
 //! that still encrypt with the older key write rows that the next run finds: first give every process the new keys, then run this
 //! (`docs/security.md`).
 
+mod store;
+
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -14,6 +16,8 @@ use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::encryption::{CannotDecrypt, Encrypted};
 use crate::platform::error::Result;
+
+pub(crate) use store::encrypted;
 
 /// Rows of one transaction: little enough that nobody waits for their locks.
 const BATCH: i64 = 100;
@@ -76,7 +80,7 @@ pub async fn next<T: Table>(app: &App, table: &T, cursor: &mut Cursor) -> Result
         }
     }
     if encrypted > 0 {
-        let entry = Entry::of(&Actor::system(), "data_key.rotated", "data_key", current);
+        let entry = Entry::of(&Actor::operator(), "data_key.rotated", "data_key", current);
         audit::record(app, &mut *tx, entry.with(json!({"rows": encrypted, "of": T::NOUN}))).await?;
     }
     tx.commit().await?;

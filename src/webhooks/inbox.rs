@@ -149,10 +149,7 @@ async fn accept(app: &App, call: &Call<'_>) -> Result<Verdict> {
 
 /// From the request that brought it to the event, and on to what it is about; our reference at Revio is a row's id.
 fn log_stored(id: Uuid, event: Option<&Event>) {
-    let object = event.and_then(|event| match event.subject {
-        Some(Subject::Purchase(id) | Subject::Payout(id)) => Some(field::display(id)),
-        None => None,
-    });
+    let object = event.and_then(Event::object_id).map(field::display);
     let row = event.and_then(|event| event.reference).filter(|id| provider_objects::is_row_id(*id)).map(field::display);
     tracing::info!(webhook.id = %id, object.id = object, transaction.id = row, "an event is stored");
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::columns::Product;
 use super::{MatchedBy, Source, Unit};
-use crate::identity::rotation::KeyUse;
+use crate::identity::rotation::{KeyUse, encrypted};
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::Encrypted;
 
@@ -364,45 +364,4 @@ pub(super) async fn prune(db: impl PgExecutor<'_>, before: DateTime, limit: i64)
     Ok(pruned.execute(db).await?.rows_affected())
 }
 
-pub(super) async fn encrypted_by_others(
-    db: impl PgExecutor<'_>,
-    key: &str,
-    after: Uuid,
-    limit: i64,
-) -> sqlx::Result<Vec<(Uuid, Encrypted)>> {
-    let rows = sqlx::query!(
-        "select id, content, key_id from statement_files
-          where content <> '' and key_id <> $1 and id > $2 order by id limit $3",
-        key,
-        after,
-        limit
-    );
-    let rows = rows.fetch_all(db).await?.into_iter();
-    Ok(rows.map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.content })).collect())
-}
-
-/// False when it was encrypted anew, or pruned, since it was read.
-pub(super) async fn reencrypt(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    old: &Encrypted,
-    new: &Encrypted,
-) -> sqlx::Result<bool> {
-    let update = sqlx::query!(
-        "update statement_files set content = $4, key_id = $5 where id = $1 and key_id = $2 and content = $3",
-        id,
-        old.key_id,
-        old.bytes,
-        new.bytes,
-        new.key_id
-    );
-    Ok(update.execute(db).await?.rows_affected() == 1)
-}
-
-pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
-    let rows = sqlx::query_as!(
-        KeyUse,
-        r#"select key_id as "id!", count(*) as "rows!" from statement_files where content <> '' group by key_id order by 1"#
-    );
-    rows.fetch_all(db).await
-}
+encrypted!("statement_files", "id", "content", where "content <> ''");

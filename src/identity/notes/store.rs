@@ -4,7 +4,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::Filter;
-use crate::identity::rotation::KeyUse;
+use crate::identity::rotation::{KeyUse, encrypted};
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::Encrypted;
 
@@ -90,45 +90,4 @@ pub(super) async fn erase(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Resul
     sqlx::query!("delete from customer_notes where user_id = $1", user_id).execute(db).await.map(drop)
 }
 
-/// Those after `after`, by id, that another key has encrypted.
-pub(super) async fn encrypted_by_others(
-    db: impl PgExecutor<'_>,
-    key: &str,
-    after: Uuid,
-    limit: i64,
-) -> sqlx::Result<Vec<(Uuid, Encrypted)>> {
-    let rows = sqlx::query!(
-        "select id, content, key_id from customer_notes where key_id <> $1 and id > $2 order by id limit $3",
-        key,
-        after,
-        limit
-    );
-    let rows = rows.fetch_all(db).await?.into_iter();
-    Ok(rows.map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.content })).collect())
-}
-
-/// False when it was encrypted anew, or erased, since it was read.
-pub(super) async fn reencrypt(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    old: &Encrypted,
-    new: &Encrypted,
-) -> sqlx::Result<bool> {
-    let update = sqlx::query!(
-        "update customer_notes set content = $4, key_id = $5 where id = $1 and key_id = $2 and content = $3",
-        id,
-        old.key_id,
-        old.bytes,
-        new.bytes,
-        new.key_id
-    );
-    Ok(update.execute(db).await?.rows_affected() == 1)
-}
-
-pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
-    let rows = sqlx::query_as!(
-        KeyUse,
-        r#"select key_id as "id!", count(*) as "rows!" from customer_notes group by key_id order by 1"#
-    );
-    rows.fetch_all(db).await
-}
+encrypted!("customer_notes", "id", "content", where "true");

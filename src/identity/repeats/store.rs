@@ -3,7 +3,7 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use crate::identity::rotation::KeyUse;
+use crate::identity::rotation::{KeyUse, encrypted};
 use crate::platform::{clock::DateTime, encryption::Encrypted};
 
 pub(super) struct New<'a> {
@@ -94,44 +94,4 @@ pub(super) async fn delete_before(db: impl PgExecutor<'_>, before: DateTime, lim
     Ok(delete.execute(db).await?.rows_affected())
 }
 
-pub(super) async fn encrypted_by_others(
-    db: impl PgExecutor<'_>,
-    key_id: &str,
-    after: Uuid,
-    limit: i64,
-) -> sqlx::Result<Vec<(Uuid, Encrypted)>> {
-    let rows = sqlx::query!(
-        r#"select id, answer as "answer!", key_id as "key_id!" from idempotent_calls
-            where key_id <> $1 and id > $2 order by id limit $3"#,
-        key_id,
-        after,
-        limit
-    );
-    let rows = rows.fetch_all(db).await?.into_iter();
-    Ok(rows.map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.answer })).collect())
-}
-
-/// False when it was pruned since it was read.
-pub(super) async fn reencrypt(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    old: &Encrypted,
-    new: &Encrypted,
-) -> sqlx::Result<bool> {
-    let update = sqlx::query!(
-        "update idempotent_calls set answer = $3, key_id = $4 where id = $1 and answer = $2",
-        id,
-        old.bytes,
-        new.bytes,
-        new.key_id
-    );
-    Ok(update.execute(db).await?.rows_affected() == 1)
-}
-
-pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
-    let rows = sqlx::query_as!(
-        KeyUse,
-        r#"select key_id as "id!", count(*) as "rows!" from idempotent_calls where key_id is not null group by key_id order by 1"#
-    );
-    rows.fetch_all(db).await
-}
+encrypted!("idempotent_calls", "id", "answer", where "answer is not null");

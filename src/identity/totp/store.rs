@@ -3,7 +3,7 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use crate::identity::rotation::KeyUse;
+use crate::identity::rotation::{KeyUse, encrypted};
 use crate::platform::{clock::DateTime, encryption::Encrypted};
 
 /// A second factor, without its secret.
@@ -211,46 +211,7 @@ pub(super) async fn allow(
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
-pub(super) async fn encrypted_by_others(
-    db: impl PgExecutor<'_>,
-    key_id: &str,
-    after: Uuid,
-    limit: i64,
-) -> sqlx::Result<Vec<(Uuid, Encrypted)>> {
-    let rows = sqlx::query!(
-        "select user_id, secret, key_id from totp_secrets where key_id <> $1 and user_id > $2 order by user_id limit $3",
-        key_id,
-        after,
-        limit
-    );
-    let rows = rows.fetch_all(db).await?.into_iter();
-    Ok(rows.map(|row| (row.user_id, Encrypted { key_id: row.key_id, bytes: row.secret })).collect())
-}
-
-/// False when another secret came in its place since it was read.
-pub(super) async fn reencrypt(
-    db: impl PgExecutor<'_>,
-    user_id: Uuid,
-    old: &Encrypted,
-    new: &Encrypted,
-) -> sqlx::Result<bool> {
-    let update = sqlx::query!(
-        "update totp_secrets set secret = $3, key_id = $4 where user_id = $1 and secret = $2",
-        user_id,
-        old.bytes,
-        new.bytes,
-        new.key_id
-    );
-    Ok(update.execute(db).await?.rows_affected() == 1)
-}
-
-pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
-    let rows = sqlx::query_as!(
-        KeyUse,
-        r#"select key_id as "id!", count(*) as "rows!" from totp_secrets group by key_id order by 1"#
-    );
-    rows.fetch_all(db).await
-}
+encrypted!("totp_secrets", "user_id", "secret", where "true");
 
 pub(super) async fn delete_invitation(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("delete from totp_invitations where user_id = $1", user_id).execute(db).await.map(drop)

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::event::Event;
 use super::{Endpoint, State, Verdict};
-use crate::identity::rotation::KeyUse;
+use crate::identity::rotation::{KeyUse, encrypted};
 use crate::platform::encryption::Encrypted;
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 use crate::platform::{clock::DateTime, database::Db};
@@ -378,49 +378,7 @@ pub(super) async fn empty(db: impl PgExecutor<'_>, before: Uuid, limit: i64) -> 
     Ok(emptied.execute(db).await?.rows_affected())
 }
 
-/// Those after `after`, by id, that another key has encrypted.
-pub(super) async fn encrypted_by_others(
-    db: impl PgExecutor<'_>,
-    key: &str,
-    after: Uuid,
-    limit: i64,
-) -> sqlx::Result<Vec<(Uuid, Encrypted)>> {
-    let rows = sqlx::query!(
-        r#"select id, content as "content!", key_id as "key_id!" from webhook_logs
-            where content is not null and key_id <> $1 and id > $2 order by id limit $3"#,
-        key,
-        after,
-        limit
-    );
-    let rows = rows.fetch_all(db).await?.into_iter();
-    Ok(rows.map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.content })).collect())
-}
-
-/// False when it was encrypted anew, or pruned, since it was read.
-pub(super) async fn reencrypt(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    old: &Encrypted,
-    new: &Encrypted,
-) -> sqlx::Result<bool> {
-    let update = sqlx::query!(
-        "update webhook_logs set content = $4, key_id = $5 where id = $1 and key_id = $2 and content = $3",
-        id,
-        old.key_id,
-        old.bytes,
-        new.bytes,
-        new.key_id
-    );
-    Ok(update.execute(db).await?.rows_affected() == 1)
-}
-
-pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
-    let rows = sqlx::query_as!(
-        KeyUse,
-        r#"select key_id as "id!", count(*) as "rows!" from webhook_logs where content is not null group by key_id order by 1"#
-    );
-    rows.fetch_all(db).await
-}
+encrypted!("webhook_logs", "id", "content", where "content is not null");
 
 /// What waits: due events, and dead letters.
 pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Vec<Depth>> {

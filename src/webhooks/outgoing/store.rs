@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::events::{Event, EventType};
 use super::{DisabledReason, EndpointChange, NewEndpoint};
-use crate::identity::rotation::KeyUse;
+use crate::identity::rotation::{KeyUse, encrypted};
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::Encrypted;
 
@@ -197,48 +197,7 @@ pub(super) async fn secrets(
     Ok(rows.map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.secret })).collect())
 }
 
-/// Those after `after`, by id, that another key has encrypted.
-pub(super) async fn encrypted_by_others(
-    db: impl PgExecutor<'_>,
-    key: &str,
-    after: Uuid,
-    limit: i64,
-) -> sqlx::Result<Vec<(Uuid, Encrypted)>> {
-    let rows = sqlx::query!(
-        "select id, secret, key_id from outgoing_secrets where key_id <> $1 and id > $2 order by id limit $3",
-        key,
-        after,
-        limit
-    );
-    let rows = rows.fetch_all(db).await?.into_iter();
-    Ok(rows.map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.secret })).collect())
-}
-
-pub(super) async fn reencrypt(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    old: &Encrypted,
-    new: &Encrypted,
-) -> sqlx::Result<bool> {
-    let update = sqlx::query!(
-        "update outgoing_secrets set secret = $4, key_id = $5 where id = $1 and key_id = $2 and secret = $3",
-        id,
-        old.key_id,
-        old.bytes,
-        new.bytes,
-        new.key_id
-    );
-    Ok(update.execute(db).await?.rows_affected() == 1)
-}
-
-pub(super) async fn uses(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyUse>> {
-    sqlx::query_as!(
-        KeyUse,
-        r#"select key_id as "id!", count(*) as "rows!" from outgoing_secrets group by key_id order by 1"#
-    )
-    .fetch_all(db)
-    .await
-}
+encrypted!("outgoing_secrets", "id", "secret", where "true");
 
 fn names(event_types: &[EventType]) -> Vec<String> {
     event_types.iter().map(|kind| kind.name().to_owned()).collect()
