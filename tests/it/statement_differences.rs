@@ -254,6 +254,31 @@ async fn a_reference_that_is_used_again_is_another_movement_and_in_another_file_
     finish(t).await;
 }
 
+/// Whatever the order of the lines, when the file comes and when a journal is booked after it.
+#[sqlx::test]
+async fn of_two_lines_that_name_a_journal_the_one_of_its_sum_has_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    for (sums, day) in [(["-7.00", "-5.00"], "2026-03-02"), (["-5.00", "-7.00"], "2026-03-03")] {
+        let booked = Journal { kind: "own_funds_out", state: "completed", amount: 500, evidence: "charges", day };
+        let lines: Vec<String> = sums.iter().map(|sum| format!("{day},Charges,{sum}\n")).collect();
+        let (before, after) = (day == "2026-03-02", day != "2026-03-02");
+        if before {
+            journal(&t, &finance, &booked).await;
+        }
+        t.app.clock.advance(TimeDelta::milliseconds(1));
+        let known = uploaded(&t, &finance, "source=bank&unit=major", bank(&lines.concat())).await;
+        assert_eq!(known.body["matched"], u8::from(before));
+        if after {
+            journal(&t, &finance, &booked).await;
+        }
+        let found = compare(&t).await;
+        let told: Vec<_> = found.iter().map(|found| (found.kind, found.actual, found.journal_id)).collect();
+        assert_eq!(told, vec![(BreakType::BankOnly, Some(-700), None); told.len()], "{day}");
+    }
+    finish(t).await;
+}
+
 #[sqlx::test]
 async fn what_the_bank_takes_back_is_not_what_it_gave(db: PgPool) {
     let t = TestApp::new(db).await;

@@ -73,9 +73,13 @@ struct Line<'a> {
 impl Line<'_> {
     /// The same day and the same sum. Files sign sums as they like, so whoever minds the sign looks at it.
     fn equals(&self, known: &KnownLine) -> bool {
+        self.day == known.day && self.says(known.amount_minor)
+    }
+
+    fn says(&self, sum_minor: i64) -> bool {
         let units = Unit::ALL.iter().copied().filter(|unit| self.unit.is_none_or(|settled| settled == *unit));
         let mut sums = units.filter_map(|unit| self.raw.amount.minor(unit, self.raw.currency));
-        self.day == known.day && sums.any(|minor| minor.unsigned_abs() == known.amount_minor.unsigned_abs())
+        sums.any(|minor| minor.unsigned_abs() == sum_minor.unsigned_abs())
     }
 }
 
@@ -87,7 +91,7 @@ pub(super) async fn of(app: &App, source: Source, lines: Lines<'_>) -> Result<Ve
             let currencies: BTreeSet<&str> = lines.all.iter().map(|line| line.currency.code()).collect();
             let currencies: Vec<String> = currencies.into_iter().map(str::to_owned).collect();
             let journals = store::bank_journals(&app.db, &currencies, lines.days).await?;
-            Ok(of_bank(lines, &journals, BTreeSet::new()))
+            Ok(of_bank(lines, &journals, BTreeSet::new(), Sum::Any))
         }
     }
 }
@@ -172,40 +176,63 @@ fn suits(product: Product, kind: &str) -> bool {
     }
 }
 
-/// Each journal once in a file: a second line that names it is another movement. What went back may stand there twice, once each way.
+/// What a line that names a journal may be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sum {
+    TheJournals,
+    Any,
+}
+
+/// Each journal once in a file: a second line that names it is another movement. What went back may stand there twice, once each way. Of two
+/// lines that name one, the one of its sum has it: so those come first, and a line of another sum after them.
 /// `taken`: what the file has already, with the sign of its line.
-pub(super) fn of_bank(lines: Lines<'_>, journals: &[Journal], mut taken: BTreeSet<(Uuid, i64)>) -> Vec<Option<Match>> {
+pub(super) fn of_bank(
+    lines: Lines<'_>,
+    journals: &[Journal],
+    mut taken: BTreeSet<(Uuid, i64)>,
+    sum: Sum,
+) -> Vec<Option<Match>> {
     let mut found = vec![None; lines.all.len()];
     let names = |journal: &Journal| journal.texts().map(plain).filter(|text| !text.is_empty()).collect::<Vec<_>>();
     let journals: Vec<(&Journal, Vec<String>)> = journals.iter().map(|journal| (journal, names(journal))).collect();
-    for (line, found) in lines.each().zip(&mut found) {
-        let sign = line.raw.amount.sign();
-        let cells = [plain(&line.raw.reference), plain(&line.raw.description)];
-        let strength = |name: &String| {
-            let whole = cells.contains(name);
-            let inside = name.len() >= CONTAINED_CHARS_MIN && cells.iter().any(|cell| cell.contains(name));
-            (whole || inside).then_some((whole, name.len()))
-        };
-        let free = journals.iter().filter(|(journal, _)| !taken.contains(&(journal.id, sign)));
-        let mut named: Vec<(_, &Journal)> = free
-            .filter_map(|(journal, names)| {
-                let is_known = may_be_of(&line, journal)?;
-                Some(((is_known, names.iter().filter_map(strength).max()?), *journal))
-            })
-            .collect();
-        named.sort_by_key(|(strength, _)| std::cmp::Reverse(*strength));
-        // Of two that are named as well, nobody here can choose.
-        let best = match named.as_slice() {
-            [(_, only)] => Some(*only),
-            [(first, best), (second, _), ..] if first != second => Some(*best),
-            _ => None,
-        };
-        if let Some(journal) = best {
-            taken.insert((journal.id, sign));
-            *found = Some(Match::journal(journal, MatchedBy::Reference));
+    let rounds = [Sum::TheJournals, Sum::Any].into_iter().filter(|round| *round <= sum);
+    for round in rounds {
+        for (line, found) in lines.each().zip(&mut found).filter(|(_, found)| found.is_none()) {
+            let sign = line.raw.amount.sign();
+            let mut free = journals.iter().filter(|(journal, _)| !taken.contains(&(journal.id, sign)));
+            let best = named(&line, &mut free).filter(|best| round == Sum::Any || line.says(best.amount_minor));
+            if let Some(journal) = best {
+                taken.insert((journal.id, sign));
+                *found = Some(Match::journal(journal, MatchedBy::Reference));
+            }
         }
     }
     found
+}
+
+/// The journal that a bank's line names best; of two that are named as well, nobody here can choose.
+fn named<'j>(
+    line: &Line<'_>,
+    journals: &mut dyn Iterator<Item = &'j (&'j Journal, Vec<String>)>,
+) -> Option<&'j Journal> {
+    let cells = [plain(&line.raw.reference), plain(&line.raw.description)];
+    let strength = |name: &String| {
+        let whole = cells.contains(name);
+        let inside = name.len() >= CONTAINED_CHARS_MIN && cells.iter().any(|cell| cell.contains(name));
+        (whole || inside).then_some((whole, name.len()))
+    };
+    let mut named: Vec<(_, &Journal)> = journals
+        .filter_map(|(journal, names)| {
+            let is_known = may_be_of(line, journal)?;
+            Some(((is_known, names.iter().filter_map(strength).max()?), *journal))
+        })
+        .collect();
+    named.sort_by_key(|(strength, _)| std::cmp::Reverse(*strength));
+    match named.as_slice() {
+        [(_, only)] => Some(*only),
+        [(first, best), (second, _), ..] if first != second => Some(*best),
+        _ => None,
+    }
 }
 
 /// Whether a bank's line can be the movement of a journal, and whether it is known to be: the journal stands on the same one elsewhere.

@@ -15,7 +15,7 @@ use super::store::{self, OpenLine, Twin};
 use crate::app::App;
 use crate::finance::days;
 use crate::finance::statement_files::columns::plain;
-use crate::finance::statement_files::matching::{self, Lines};
+use crate::finance::statement_files::matching::{self, Lines, Sum};
 use crate::finance::statement_files::reading::{self, RawLine};
 use crate::finance::statement_files::store::{self as files, Journal};
 use crate::finance::statement_files::{MatchedBy, Source, opened};
@@ -36,16 +36,19 @@ pub(super) async fn match_lines(app: &App) -> Result<()> {
     }
     let oldest = days::before(days::today(app).await?, READ_AGAIN_DAYS);
     let mut texts = Texts::default();
-    for file in store::bank_files_with_unmatched(&app.db, oldest).await? {
-        if read_again(app, file, &mut texts).await? {
-            store::count_again(&app.db, file).await?;
+    // In all files first the lines of a journal's own sum: an older line of another sum may have the same words.
+    for sum in [Sum::TheJournals, Sum::Any] {
+        for file in store::bank_files_with_unmatched(&app.db, oldest).await? {
+            if read_again(app, file, sum, &mut texts).await? {
+                store::count_again(&app.db, file).await?;
+            }
         }
     }
     Ok(())
 }
 
 /// What a bank's line says stands only in its sealed file. True when a journal was found.
-async fn read_again(app: &App, file: Uuid, texts: &mut Texts) -> Result<bool> {
+async fn read_again(app: &App, file: Uuid, sum: Sum, texts: &mut Texts) -> Result<bool> {
     let open = store::unmatched_of(&app.db, file).await?;
     let currencies: BTreeSet<String> = open.iter().map(|line| line.currency.clone()).collect();
     let currencies: Vec<String> = currencies.into_iter().collect();
@@ -66,7 +69,7 @@ async fn read_again(app: &App, file: Uuid, texts: &mut Texts) -> Result<bool> {
     let days: Vec<NaiveDate> = open.iter().map(|line| line.day).collect();
     let of_file = Lines { all: &lines, days: &days, unit: open.first().and_then(|line| line.unit) };
     let (mut any, mut left, mut now) = (false, Vec::new(), BTreeSet::new());
-    for ((line, open), found) in lines.iter().zip(open).zip(matching::of_bank(of_file, &journals, taken)) {
+    for ((line, open), found) in lines.iter().zip(open).zip(matching::of_bank(of_file, &journals, taken, sum)) {
         match found.and_then(|found| found.journal_id) {
             Some(journal) => {
                 any |= store::match_line(&app.db, open.id, journal, MatchedBy::Reference.name()).await?;
