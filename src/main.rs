@@ -381,7 +381,7 @@ async fn grant(app: App, email: String, role: Role) -> Result<ExitCode, BoxError
 
 async fn reset_totp(app: App, email: String) -> Result<ExitCode, BoxError> {
     let user = users::find_by_email(&app, &Email::parse(&email)?).await?;
-    let reset = second_factor::reset(&app, &Actor::system(), user.id).await?;
+    let reset = second_factor::reset(&app, &Actor::operator(), user.id).await?;
     match reset.enrolment_token {
         Some(token) => say(&format!("enrolment token, once and for 24 hours: {}", token.expose_secret())),
         None => say(&format!("{} has no second factor and needs no token for another: no staff", user.email)),
@@ -389,7 +389,7 @@ async fn reset_totp(app: App, email: String) -> Result<ExitCode, BoxError> {
 }
 
 async fn leave_safe_mode(app: App, note: String) -> Result<ExitCode, BoxError> {
-    safe_mode::leave(&app, &Actor::system(), &note).await?;
+    safe_mode::leave(&app, &Actor::operator(), &note).await?;
     say("the safe mode is over: payouts go on")
 }
 

@@ -35,6 +35,17 @@ const SEAL_BATCH: i64 = 500;
 const VERIFY_BATCH: i64 = 2_000;
 const PRUNE_BATCH: i64 = 1_000;
 
+/// What an older PostgreSQL would give back. The log of the process, which is kept elsewhere, tells what to do once more after a restore.
+const TAKEN_AWAY: [&str; 7] = [
+    "user.role_changed",
+    "user.erased",
+    "user.email_changed",
+    "totp.reset",
+    "totp.disabled",
+    "service_account.key_revoked",
+    "service_account.changed",
+];
+
 #[derive(Debug, Clone)]
 pub struct Actor {
     /// A user's id, `service:` and a service account's, `system`, `operator` or `nobody`.
@@ -118,6 +129,15 @@ impl Entry {
 
 /// Writes the entry. Given the transaction of the change that it tells of, both are there or neither.
 pub async fn record(app: &App, db: impl PgExecutor<'_>, entry: Entry) -> Result<()> {
+    if TAKEN_AWAY.contains(&entry.action) {
+        let Entry { action, object_kind, object_id, .. } = &entry;
+        tracing::info!(
+            audit.action = action,
+            object.kind = object_kind,
+            object.id = object_id,
+            "taken away, or changed for good"
+        );
+    }
     let row = Row {
         id: app.clock.row_id(),
         at: app.clock.now(),

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::mailbox;
 use crate::identity::mails::{self, Kind};
 use crate::identity::totp;
 use crate::identity::users::{self, Email, Proof, User};
@@ -138,7 +139,7 @@ async fn show_second_factor(
 async fn slow_down(app: &App, visitor: &AnonymousClient, email: &Email, known: Option<&Device>) -> Result<Priority> {
     if let Some(device) = known {
         visitor.quota.count(app, Class::Auth, &format!("device:{}", visitor.address)).await?;
-        for who in [format!("device:{}", email.bucket()), device.as_str().to_owned()] {
+        for who in [format!("device:{}", email.bucket()), mailbox::hashed(device.as_str())] {
             visitor.quota.count(app, Class::Device, &who).await?;
             visitor.quota.count(app, Class::DeviceLong, &who).await?;
         }
@@ -347,7 +348,7 @@ pub async fn end_everybodys(app: &App) -> Result<u64> {
     let mut tx = app.db.begin().await?;
     let ended = store::revoke_batch(&mut *tx, Ending::Operator.reason(), app.clock.now(), BATCH).await?;
     if ended > 0 {
-        let entry = Entry::of(&Actor::system(), "session.all_ended", "session", "all");
+        let entry = Entry::of(&Actor::operator(), "session.all_ended", "session", "all");
         audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended}))).await?;
     }
     tx.commit().await?;
@@ -356,10 +357,13 @@ pub async fn end_everybodys(app: &App) -> Result<u64> {
 }
 
 /// Deletes a batch of sessions, with their tokens, that ended longer ago than `RETENTION` says. That they were, and how they ended, stays in
-/// the audit log. True when there may be more.
+/// the audit log. So are tokens of living ones that were used before any that still counts was made: a session goes on for years. True when there
+/// may be more.
 pub async fn prune(app: &App) -> Result<bool> {
-    let deleted = store::delete_ended(&app.db, app.clock.now() - app.config.retention.sessions, BATCH).await?;
-    Ok(i64::try_from(deleted).is_ok_and(|count| count == BATCH))
+    let now = app.clock.now();
+    let ended = store::delete_ended(&app.db, now - app.config.retention.sessions, BATCH).await?;
+    let used = store::delete_used(&app.db, now - TimeDelta::seconds(REFRESH_SECS), BATCH).await?;
+    Ok([ended, used].iter().any(|count| i64::try_from(*count).is_ok_and(|count| count == BATCH)))
 }
 
 /// Ends a session with all its tokens, on the record. False when it had ended before, or is not that user's.

@@ -296,7 +296,7 @@ async fn once(app: &App, parts: &Parts, caller: Uuid) -> Result<(), Unserved> {
 /// Whom a call concerns, if it is one customer: the one in its path or its query, or the one whose transaction, request or event it is.
 async fn concerned(app: &App, route: &str, parts: &Parts) -> Result<Option<Uuid>> {
     let named = route.split('/').zip(parts.uri.path().split('/')).find(|(name, _)| *name == "{id}");
-    let id = named.and_then(|(_, id)| id.parse::<Uuid>().ok());
+    let id = named.and_then(|(_, id)| decoded(id)?.parse::<Uuid>().ok());
     let of_query = || {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(parts.uri.query()?).ok()?;
         pairs.iter().find(|(name, _)| name == "user_id").and_then(|(_, id)| id.parse().ok())
@@ -306,6 +306,12 @@ async fn concerned(app: &App, route: &str, parts: &Parts) -> Result<Option<Uuid>
         Some(id) if OF_CUSTOMERS.iter().any(|start| route.starts_with(start)) => Ok(Some(id)),
         Some(id) => Ok(store::customer_of(&app.db, id).await?),
     }
+}
+
+/// A segment of a path as the handler reads it.
+fn decoded(segment: &str) -> Option<String> {
+    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(&format!("id={segment}")).ok()?;
+    pairs.into_iter().next().map(|(_, id)| id)
 }
 
 /// On the record before it is served, or refused.

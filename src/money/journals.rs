@@ -113,7 +113,7 @@ fn request_hash(new: &NewJournal) -> RequestHash {
 /// For the audit log.
 fn told(new: &NewJournal) -> serde_json::Value {
     json!({"kind": new.kind, "amount": new.amount.minor(), "currency": new.amount.currency().code(), "account": new.account,
-        "user_id": new.user_id, "item": new.item_id, "evidence": {"kind": new.evidence.kind, "reference": new.evidence.reference,
+        "user_id": new.user_id, "customer": new.user_id, "item": new.item_id, "evidence": {"kind": new.evidence.kind, "reference": new.evidence.reference,
         "sha256": hex::encode(new.evidence.sha256), "date": new.evidence.date}, "reason": new.reason})
 }
 

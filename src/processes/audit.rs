@@ -35,7 +35,7 @@ pub enum Command {
 pub async fn run(app: App, command: Command) -> Result<ExitCode, BoxError> {
     match command {
         Command::VerifyPack { file } => verify_pack(&file),
-        Command::AcceptHead { note } => say(audit::accept_head(&app, &Actor::system(), &note).await?),
+        Command::AcceptHead { note } => say(audit::accept_head(&app, &Actor::operator(), &note).await?),
         Command::Verify { head } => say(match audit::noted_in_ledger(&app).await? {
             Ok(_) => audit::verify(&app, head.as_ref()).await?,
             Err(broken) => broken,

@@ -272,3 +272,23 @@ async fn a_session_that_ended_a_month_ago_is_deleted_and_no_other(db: PgPool) {
     assert_eq!(count().await, (1, 1), "the one whose time was over");
     t.finish().await;
 }
+
+#[sqlx::test]
+async fn tokens_that_were_used_go_after_a_week_though_their_session_goes_on(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer().await;
+    let mut token = cookie(&t.login(&customer.email, PASSWORD).await);
+    for day in 0..20 {
+        t.advance(TimeDelta::days(1));
+        let renewed = refresh(&t, &token).await;
+        assert_eq!(renewed.status, StatusCode::OK, "day {day}");
+        token = cookie(&renewed);
+        sessions::prune(&t.app).await.expect("PostgreSQL answers");
+    }
+    let used: i64 = sqlx::query_scalar("select count(*) from refresh_tokens where rotated_at is not null")
+        .fetch_one(&db)
+        .await
+        .expect("PostgreSQL answers");
+    assert!((7..=8).contains(&used), "{used}");
+    t.finish().await;
+}

@@ -80,6 +80,8 @@ struct NewExport {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct TokenQuery {
+    /// Longer than any other, for it carries what was asked for.
+    #[param(min_length = 1, max_length = 4096)]
     token: String,
 }
 

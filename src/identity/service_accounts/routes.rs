@@ -104,6 +104,7 @@ impl From<NewKey> for NewServiceKey {
 fn scopes(fields: &mut Fields, words: &[String]) -> Vec<Scope> {
     if words.is_empty() || words.len() > SCOPES_MAX {
         fields.wrong("scopes", Wrong::Length(1, SCOPES_MAX, "items"));
+        return Vec::new();
     }
     let known: BTreeSet<Scope> = words.iter().filter_map(|word| fields.word("scopes", Some(word))).collect();
     known.into_iter().collect()

@@ -159,6 +159,18 @@ pub(super) async fn delete_ended(db: impl PgExecutor<'_>, before: DateTime, limi
     Ok(delete.execute(db).await?.rows_affected())
 }
 
+/// Deletes a batch of tokens that were used before `before`.
+pub(super) async fn delete_used(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
+    let delete = sqlx::query!(
+        "delete from refresh_tokens
+          where token_hash in (select token_hash from refresh_tokens where rotated_at < $1
+                                order by rotated_at limit $2 for update skip locked)",
+        before,
+        limit
+    );
+    Ok(delete.execute(db).await?.rows_affected())
+}
+
 /// A user has few sessions; the limit keeps one who makes thousands from hurting anybody.
 pub(super) async fn list_for(
     db: impl PgExecutor<'_>,

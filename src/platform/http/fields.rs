@@ -80,7 +80,9 @@ impl Fields {
     /// The same with the days of a zone.
     pub fn moment_in(&mut self, field: &'static str, text: &str, zone: Zone) -> Option<DateTime> {
         let date = || day(text).and_then(|day| zone.start(day));
-        let time = chrono::DateTime::parse_from_rfc3339(text).ok().filter(|_| !text.contains(char::is_whitespace));
+        let time = chrono::DateTime::parse_from_rfc3339(text)
+            .ok()
+            .filter(|_| text.is_ascii() && !text.contains(char::is_whitespace));
         let moment = time.map(|time| time.to_utc()).or_else(date);
         if moment.is_none() {
             self.wrong(

@@ -23,7 +23,7 @@ pub struct Page<T> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Page)]
 pub struct Position {
-    /// For `cursor`; null on the last page.
+    /// For `cursor`; null where there is no other page. Behind a last page that is full there may be one without rows.
     pub next_cursor: Option<String>,
     /// For `cursor`; null on the first page, and in lists that are only read forwards.
     pub prev_cursor: Option<String>,

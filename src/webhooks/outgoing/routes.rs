@@ -93,6 +93,7 @@ struct NewSecret {
 fn event_types(fields: &mut Fields, words: &[String]) -> Vec<EventType> {
     if words.is_empty() || words.len() > 50 {
         fields.wrong("event_types", Wrong::Length(1, 50, "items"));
+        return Vec::new();
     }
     let known: BTreeSet<EventType> = words.iter().filter_map(|word| fields.word("event_types", Some(word))).collect();
     known.into_iter().collect()
