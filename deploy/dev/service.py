@@ -97,9 +97,37 @@ def mail_folder(up):
     return up.state / "mail"
 
 
+def another_revio(up):
+    """Whether the shell names a Revio, and not the simulator of the development set as `./dev env` names it."""
+    named, key = os.environ.get("REVIO_BASE_URL"), os.environ.get("REVIO_WEBHOOK_PUBLIC_KEYS_FILE")
+    ours = named in (None, "", simulator_url(up)) or key == str(webhook_key_file(up))
+    return up.purpose == "development" and not ours
+
+
+def simulator_url(up):
+    return f"http://127.0.0.1:{up.ports['revio-sim']}/api/v1/"
+
+
+def revio(up):
+    """The account at Revio: the simulator's; of another one all of it is the shell's."""
+    if another_revio(up):
+        ours = {name: value for name, value in os.environ.items() if name.startswith("REVIO_")}
+        for name in ("REVIO_API_KEY", "REVIO_BRAND_ID", "REVIO_WEBHOOK_PUBLIC_KEYS"):
+            if not (ours.get(name) or ours.get(f"{name}_FILE")):
+                raise Failure("use the Revio of REVIO_BASE_URL", f"{name} is not set", "see docs/provider.md")
+        return ours
+    return {
+        "REVIO_BASE_URL": simulator_url(up),
+        "REVIO_API_KEY": REVIO_API_KEY,
+        "REVIO_BRAND_ID": REVIO_BRAND_ID,
+        "REVIO_TEST_MODE": "true",
+        "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(webhook_key_file(up)),
+    }
+
+
 def variables(up):
     """What a process of the service must be told to join this set."""
-    api, sim = f"127.0.0.1:{up.ports['octoco']}", f"127.0.0.1:{up.ports['revio-sim']}"
+    api = f"127.0.0.1:{up.ports['octoco']}"
     return {
         "LISTEN_ADDR": api,
         "OPS_ADDR": f"127.0.0.1:{up.ports['operations']}",
@@ -112,11 +140,7 @@ def variables(up):
         "TIGERBEETLE_CLUSTER_ID": "0",
         "LEDGER_BASE": "0",
         "CURRENCIES": "ZAR",
-        "REVIO_BASE_URL": f"http://{sim}/api/v1/",
-        "REVIO_API_KEY": REVIO_API_KEY,
-        "REVIO_BRAND_ID": REVIO_BRAND_ID,
-        "REVIO_TEST_MODE": "true",
-        "REVIO_WEBHOOK_PUBLIC_KEYS_FILE": str(webhook_key_file(up)),
+        **revio(up),
         "MAIL_FOLDER": str(mail_folder(up)),
         "LOG_FORMAT": "json",
         "ENVIRONMENT": "development",

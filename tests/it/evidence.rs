@@ -1,6 +1,7 @@
 //! A payout that Revio calls paid is booked only when its own words say that it is ours: as for deposits, what does not fit is for a
 //! person, and nothing is posted or released before that.
 
+use chrono::TimeDelta;
 use octoco::provider::revio::types::{Figure, Flag};
 use octoco::provider::revio::{Payout, PayoutStatus, Purchase, PurchaseStatus};
 use revio_sim::{Override, Pay, PayoutBehaviour, PayoutOutcome};
@@ -40,6 +41,31 @@ async fn a_payout_that_says_something_else_than_was_asked_is_for_a_person(db: Pg
         t.sim.clear_overrides();
     }
     t.finish_with_held().await;
+}
+
+/// A key of another mode or brand makes objects that count nowhere: nobody is sent to pay one, and none is executed. With the right
+/// settings it goes on by itself.
+#[sqlx::test]
+async fn what_was_made_in_another_mode_or_brand_is_neither_paid_nor_executed(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(100_000).await;
+    for (pointer, value) in [("/is_test", json!(false)), ("/brand_id", json!("00000000-0000-4000-8000-000000000009"))] {
+        t.sim.set_override(Override::of("purchase", pointer, value.clone()));
+        t.sim.set_override(Override::of("payout", pointer, value));
+        let deposit = t.deposit(&customer, 5_000, &format!("d{pointer}")).await;
+        assert_eq!((deposit.status.as_u16(), &deposit.body["checkout_url"]), (201, &Value::Null), "{}", deposit.body);
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{pointer}")).await.id();
+        t.drive().await;
+        let waits = (t.state(deposit.id()).await, t.state(withdrawal).await);
+        assert_eq!(waits, ("initiated".to_owned(), "reserved".to_owned()), "{pointer}");
+        t.sim.clear_overrides();
+        t.advance(TimeDelta::minutes(2));
+        t.drive().await;
+        assert_eq!(t.state(withdrawal).await, "completed");
+        assert_eq!(t.state(deposit.id()).await, "awaiting_payment");
+    }
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 2);
+    t.finish().await;
 }
 
 #[sqlx::test]

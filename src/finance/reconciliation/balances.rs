@@ -18,7 +18,7 @@ use super::found::{BreakType, Found};
 use super::run::Run;
 use crate::app::App;
 use crate::platform::error::{Error, Result};
-use crate::provider::revio::{self, BalanceField, Errand};
+use crate::provider::revio::{self, BalanceField, Errand, PAYOUT_BALANCE, RevioError};
 
 use self::store::{Expected, Row};
 
@@ -32,8 +32,17 @@ pub(super) type Sums = BTreeMap<String, BTreeMap<String, String>>;
 /// balance; all of that is in account 1000. `None`: it does not say.
 fn ours(fields: &[&BalanceField]) -> Option<i64> {
     let figure = |name: &str| fields.iter().find(|field| field.field == name).map(|field| field.minor);
-    let parts = [Some(figure("available_balance")?), figure("reserved"), figure("available_payout_balance")];
+    let parts = [Some(figure("available_balance")?), figure("reserved"), figure(PAYOUT_BALANCE)];
     Some(parts.into_iter().flatten().fold(0, i64::saturating_add))
+}
+
+/// Whether Revio answers and has no balance for us: there is no such call, our key may not make it, or nothing of it can be read.
+pub(super) fn is_untold(error: &Error) -> bool {
+    match error {
+        Error::Unusable(_) => true,
+        Error::Unavailable(cause) => matches!(cause.downcast_ref(), Some(RevioError::Unauthorized { .. })),
+        _ => false,
+    }
 }
 
 /// Asks Revio, keeps every figure, and compares ours.
@@ -82,15 +91,15 @@ pub(super) async fn position(app: &App, run: &Run) -> Result<(Vec<Found>, Sums)>
         let sum = sums.entry(books.currency.clone()).or_default();
         sum.insert("held".to_owned(), held.to_string());
         sum.insert("owed".to_owned(), books.owed.to_string());
+        // Of a day it is one fact that something is short, or late: how much, changes with each payment.
         if held < books.owed {
-            let observed = format!("{day} {}", books.owed.saturating_sub(held));
-            let one = Found::new(BreakType::PositionShort, run.until, observed);
+            let one = Found::new(BreakType::PositionShort, run.until, day.clone());
             found.push(one.sums(currency, Some(books.owed), Some(held)).evident("day", day.clone()));
         }
         let late = late(app, &books, run).await?;
         sum.insert("late".to_owned(), late.to_string());
         if late > 0 {
-            let one = Found::new(BreakType::D1Late, run.until, format!("{day} {late}"));
+            let one = Found::new(BreakType::D1Late, run.until, day.clone());
             let one = one.sums(currency, Some(0), Some(late)).evident("day", day.clone());
             found.push(Found { account: Some(AccountCode::ProviderBalance), ..one });
         }

@@ -162,8 +162,8 @@ fn again(known: &Break, run: Uuid, found: &Found, now: DateTime) -> Seen {
     let other_facts = known.observed != found.observed;
     let anew = match known.state {
         BreakState::Healed | BreakState::Cleared => true,
-        // Whoever resolved it knew these facts.
-        BreakState::Resolved => other_facts,
+        // Whoever resolved it knew these facts; but what Revio was to correct and did not is there as before.
+        BreakState::Resolved => other_facts || known.resolution == Some(Code::ProviderError),
         BreakState::Timing | BreakState::Open | BreakState::Healing => false,
     };
     let since = if anew { found.since } else { known.since.min(found.since) };

@@ -49,7 +49,10 @@ pub(super) async fn look(app: &App, run: &Run, known: &Break) -> Result<Look> {
         T::DuplicateProvider => provider::duplicates(app, run, known.transaction_id).await?,
         // Another run's balance is the second look.
         T::ProviderBalance if known.last_run_id == run.id => return Ok(Look::Unknown),
-        T::ProviderBalance => balances::provider(app, run).await?.0,
+        T::ProviderBalance => match balances::provider(app, run).await {
+            Err(error) if balances::is_untold(&error) => return Ok(Look::Unknown),
+            compared => compared?.0,
+        },
         T::PositionShort | T::D1Late if run.kind == RunKind::Daily => balances::position(app, run).await?.0,
         // What files say is found by who reads them.
         T::PositionShort

@@ -5,6 +5,8 @@
 //! request_statement ─> statement: pending ─> processing ─> success, with an address ─> download_statement
 //! ```
 
+use std::collections::HashMap;
+
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -18,6 +20,8 @@ use crate::platform::clock::DateTime;
 const CURRENCIES_MAX: usize = 64;
 const FIELDS_MAX: usize = 40;
 const FIELD_CHARS_MAX: usize = 40;
+/// What can be paid out, where payouts have a balance of their own.
+pub const PAYOUT_BALANCE: &str = "available_payout_balance";
 
 /// One figure of the balance. Which of them is what the ledger calls Revio's is decided by who compares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,15 +68,21 @@ impl From<String> for StatementStatus {
 #[derive(Deserialize)]
 struct Balances {
     ecommerce: Vec<Map<String, Value>>,
+    /// By currency. Where payouts have no balance of their own, the figures that would be it are the other's once more.
+    #[serde(default, deserialize_with = "lenient")]
+    payout_balances_enabled: HashMap<String, bool>,
 }
 
 impl Revio {
-    /// `GET /balance/`: every figure of every currency.
+    /// `GET /balance/`: every figure of every currency, but for [`PAYOUT_BALANCE`] where payouts have none of their own.
     pub async fn balance(&self) -> Result<Vec<BalanceField>> {
         let balances: Balances =
             self.send(Method::GET, self.path(&["balance"]), NOTHING, What::Balance.of_account()).await?;
-        let fields = fields_of(balances.ecommerce);
-        fields.map_err(|wrong| RevioError::Unreadable(wrong.into()))
+        let fields = fields_of(balances.ecommerce).map_err(|wrong| RevioError::Unreadable(wrong.into()))?;
+        let enabled = balances.payout_balances_enabled;
+        let is_shared = |code: &str| enabled.iter().any(|(of, own)| of.eq_ignore_ascii_case(code) && !own);
+        let is_own = |field: &BalanceField| field.field != PAYOUT_BALANCE || !is_shared(&field.currency);
+        Ok(fields.into_iter().filter(is_own).collect())
     }
 
     /// `POST /company_statements/`: a file of what moved from one moment to before the other, its days those of `time_zone`. Safe to

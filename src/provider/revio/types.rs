@@ -217,9 +217,16 @@ impl Purchase {
         is(&self.status) || self.status_history.iter().any(|past| is(&past.status))
     }
 
-    /// The Payments that it names.
+    /// The Payments by which it says that money went back, or came again after that. What it names where it was paid is that payment, and
+    /// where a refund is under way nothing went back yet.
     pub fn payments(&self) -> impl Iterator<Item = Uuid> {
-        let related = self.status_history.iter().filter_map(|past| past.related_object.as_ref());
+        let goes_back = |past: &PastStatus| {
+            matches!(&past.status, PurchaseStatus::Refunded(word) if word == "refunded")
+                || matches!(past.status, PurchaseStatus::ChargedBack(_))
+        };
+        let since = self.status_history.iter().skip_while(move |past| !goes_back(past));
+        let done = since.filter(|past| !matches!(&past.status, PurchaseStatus::Refunded(word) if word != "refunded"));
+        let related = done.filter_map(|past| past.related_object.as_ref());
         related.filter(|related| matches!(related.kind.as_str(), "payment" | "")).map(|related| related.id)
     }
 

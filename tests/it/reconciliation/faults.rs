@@ -48,3 +48,18 @@ async fn what_revio_cannot_answer_for_keeps_no_run_from_its_end(db: PgPool) {
     go_on(&t).await;
     assert_one(&t, "paid_at_provider", "healed").await;
 }
+
+/// Nobody has seen `/balance/` of the real Revio: without it the rest is looked at all the same.
+#[sqlx::test]
+async fn a_run_ends_also_where_revio_serves_no_balance(db: PgPool) {
+    let t = TestApp::new(db).await;
+    for status in [404, 405, 401, 200] {
+        t.sim.set_fault(Fault::chance(1.0, Scope::OtherCall, FaultKind::Answer { status }));
+        let run = begin(&t, RunKind::QuarterHour).await.id;
+        go_on(&t).await;
+        let counts = reconciliation::runs::find(&t.app, run).await.expect("the run").counts;
+        assert_eq!(counts["balance_untold"], 1, "{status}: {counts}");
+        t.sim.clear_faults();
+    }
+    assert_eq!(breaks(&t).await, []);
+}

@@ -65,7 +65,7 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, new: &NewRun<'_>, zone: &str
          select $1, $2, $3,
                 case when $2 = 'daily' then 'epoch' else coalesce($4, last.until - interval '1 hour', 'epoch') end, $5,
                 case when $2 = 'daily' then 0
-                     when $4 is not null then (extract(epoch from $4::timestamptz) * 1000000000)::bigint
+                     when $4 is not null then greatest(extract(epoch from $4::timestamptz) * 1000000000, 0)::bigint
                      else greatest(coalesce(last.ledger_cut, 0) - 3600000000000, 0) end,
                 case when $2 = 'daily' then least(today.day - 1, coalesce(closed.day + 1, began.day)) else today.day end, $7, $8, $6
            from (select ($6::timestamptz at time zone $9::text)::date as day) as today
