@@ -195,6 +195,14 @@ impl Ledger {
         }
     }
 
+    /// Whether the velocity limit is shut. One round trip.
+    pub async fn is_blocked(&self, user: Uuid, currency: Currency) -> Result<bool, LedgerError> {
+        let id = Account::velocity_limit(user, currency).id.raw();
+        let found = self
+            .request("lookup_accounts", move |session| async move { session.client().lookup_accounts(vec![id]).await });
+        Ok(found.await?.iter().any(|account| account.flags().contains(account::Flags::CLOSED)))
+    }
+
     /// What closed an account, while it is closed: of two closings the second is refused, so it is the last one.
     async fn standing_closing(&self, account: Account) -> Result<Option<TransferId>, LedgerError> {
         let flags = account::FilterFlags::DEBITS | account::FilterFlags::REVERSED;

@@ -54,6 +54,7 @@ impl SubjectHash {
 }
 
 /// What a member of staff says, about what they saw.
+#[derive(Clone)]
 pub struct ApprovalDecision {
     pub by: Uuid,
     pub actor: Actor,

@@ -65,8 +65,9 @@ const ASK_MIN: TimeDelta = TimeDelta::seconds(30);
 const ASK_MAX: TimeDelta = TimeDelta::minutes(20);
 /// A purchase that can neither be paid nor cancelled for so long is for a person.
 const UNDECIDED_MAX: TimeDelta = TimeDelta::days(7);
-/// A payment that began before the link closed can still succeed, and its webhook can still be lost: one more look.
-const LAST_LOOK: TimeDelta = TimeDelta::hours(24);
+/// A payment that began before the link closed can still succeed, and its webhook can still be lost: one look a day later, and one a week
+/// after that.
+const LAST_LOOKS: [TimeDelta; 2] = [TimeDelta::days(1), TimeDelta::days(7)];
 /// After completion: a payer's bank has about 120 days to take the money back.
 const LATER_LOOKS: [TimeDelta; 4] = [TimeDelta::days(1), TimeDelta::days(7), TimeDelta::days(30), TimeDelta::days(120)];
 
@@ -84,30 +85,29 @@ pub struct Opened {
 }
 
 pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey) -> Result<Opened> {
-    let NewDeposit { amount, description, metadata, request_id } = new;
-    let (minor, code) = (amount.minor(), amount.currency().code());
-    // Without a description or metadata as before there were any: older keys go on to be theirs.
-    let request_hash = match &description {
-        _ if !metadata.is_empty() => RequestHash::of("deposit", &(minor, code, &description, &metadata)),
-        None => RequestHash::of("deposit", &(minor, code)),
-        Some(text) => RequestHash::of("deposit", &(minor, code, text)),
+    let new = NewTransaction {
+        user_id,
+        kind: Kind::Deposit,
+        amount: new.amount,
+        bank_account_id: None,
+        request_hash: request_hash(&new),
+        request: RequestMark::of(new.request_id.as_deref(), app.clock.now()),
+        description: new.description,
+        metadata: new.metadata,
+        key,
     };
-    let (kind, bank_account_id) = (Kind::Deposit, None);
-    let request = RequestMark::of(request_id.as_deref(), app.clock.now());
-    let new =
-        NewTransaction { user_id, kind, amount, bank_account_id, description, metadata, key, request_hash, request };
     let before = opening::look(app, &new).await?;
-    // A repeat is answered all the same, and costs no place among the calls to Revio.
+    // A repeat is answered even while Revio is left alone, and takes none of its calls.
     if before.is_repeated
         && let Some(deposit) = transactions::find_repeat(app, &new).await?
     {
         return Ok(Opened { deposit, replayed: true });
     }
-    make_room(app, user_id, before).await?;
+    require_room(app, user_id, before).await?;
     match transactions::insert_deposit(app, &new, app.config.open_deposits_max).await? {
         Some(Inserted::New(row)) => {
             let step = revio::on(Errand::Customer, step(app, &row));
-            let deposit = transactions::first_step(app, row.clone(), step).await?;
+            let deposit = transactions::first_step(app, &row, step).await?;
             Ok(Opened { deposit, replayed: false })
         }
         Some(Inserted::Repeat(deposit)) => Ok(Opened { deposit, replayed: true }),
@@ -115,9 +115,20 @@ pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey
     }
 }
 
-/// Why no new deposit is begun: without Revio there is no link to pay by, and a closed wallet takes nothing. Better told at
-/// once than a deposit that cannot be paid. Takes the place of the call to Revio, last.
-async fn make_room(app: &App, user_id: Uuid, before: Opening) -> Result<()> {
+/// What an idempotency key stands for. Keys from before there were descriptions and metadata must keep their hash, so each of the two is part
+/// of it only where it was sent.
+fn request_hash(new: &NewDeposit) -> RequestHash {
+    let (minor, currency, text) = (new.amount.minor(), new.amount.currency().code(), &new.description);
+    match text {
+        _ if !new.metadata.is_empty() => RequestHash::of("deposit", &(minor, currency, text, &new.metadata)),
+        None => RequestHash::of("deposit", &(minor, currency)),
+        Some(text) => RequestHash::of("deposit", &(minor, currency, text)),
+    }
+}
+
+/// Refuses a deposit that could not be paid: without Revio there is no link to pay by, and a closed wallet takes nothing. Last it takes the
+/// place of the call to Revio.
+async fn require_room(app: &App, user_id: Uuid, before: Opening) -> Result<()> {
     if let Some(wait) = app.revio.new_purchase_paused() {
         return Err(Error::provider_paused(wait));
     }
@@ -143,7 +154,7 @@ pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
     transactions::step_due(app, &[Kind::Deposit], limit, |app, row| async move { step(&app, &row).await }).await
 }
 
-/// The same, a step for each that was claimed; the worker calls it.
+/// Claims due rows and gives a step for each; the worker runs them. (`step_due` claims and runs, for tests.)
 pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
     transactions::claim_due(app, Kind::Deposit, limit, |app, row| async move { step(&app, &row).await }).await
 }
@@ -208,7 +219,7 @@ async fn await_payment(app: &App, deposit: &Transaction, purchase: &Purchase) ->
     transactions::advance(app, deposit, to.with_provider(provider)).await
 }
 
-/// As Revio says that it was told; never later than a link of ours may live.
+/// When the link ends: at Revio's `due`, and never later than a link of ours may live.
 fn link_ends(app: &App, purchase: &Purchase) -> DateTime {
     let latest = app.clock.now() + CHECKOUT;
     let told = purchase.due.whole().and_then(|secs| DateTime::from_timestamp(secs, 0));
@@ -332,8 +343,13 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
 
 /// Revio says that it was paid: credited if that is so and fits, else set aside or on hold for a person. What was set aside before stays so.
 async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
-    if let Some(item) = suspense::of_object(app, purchase.id).await? {
-        return hold_set_aside(app, deposit, item.kind).await;
+    match suspense::noted_of_object(app, purchase.id).await? {
+        Some(item) if item.booked_at.is_some() => return hold_set_aside(app, deposit, item.kind).await,
+        // The ledger may have it: whatever fits by now, that comes to its end.
+        Some(item) if item.id == deposit.id => {
+            return move_to_suspense(app, deposit, purchase, (item.amount, item.kind)).await;
+        }
+        Some(_) | None => {}
     }
     match fits(app, deposit, purchase) {
         Ok(payment) => credit(app, deposit, purchase, payment).await,
@@ -413,18 +429,18 @@ async fn close(app: &App, deposit: &Transaction, state: State, purchase: &Purcha
     if deposit.state == state {
         return Ok(deposit.clone());
     }
-    let to = Move::to(state, Due::In(LAST_LOOK)).with_provider(reported(deposit, purchase));
+    let to = Move::to(state, Due::In(LAST_LOOKS[0])).with_provider(reported(deposit, purchase));
     transactions::advance(app, deposit, to).await
 }
 
-/// A closed deposit a day and a week later: still closed, or paid after all.
+/// A closed deposit, some time later: still closed, or paid after all.
 async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
     let looked = ask(app, deposit).await?;
     match looked.state {
-        State::Expired | State::Cancelled if app.clock.now() - looked.updated_at > UNDECIDED_MAX => {
+        State::Expired | State::Cancelled if app.clock.now() - looked.updated_at > LAST_LOOKS[1] => {
             transactions::rest(app, &looked).await
         }
-        State::Expired | State::Cancelled => transactions::wait(app, &looked, UNDECIDED_MAX).await,
+        State::Expired | State::Cancelled => transactions::wait(app, &looked, LAST_LOOKS[1]).await,
         _ => Ok(looked),
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `retry` | the row goes on from the state that it has, as if nothing had failed yet: the ledger and Revio decide, never the person | one |
 //! | `dismiss` | nothing more is to become of it: it comes to an end, and the same hold is not made again | one |
-//! | `release` | a withdrawal of which Revio will never say a last word is given up, and its money is free again | two |
+//! | `release` | a withdrawal of which Revio will never say a last word is given up, and its money is free again | two, of each row |
 //!
 //! All are audited.
 
@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::approvals::{self, ApprovalDecision, SubjectHash};
 use crate::money::subject::Subject;
-use crate::money::transactions::{self, Due, FailureReason, HeldFilter, Hold, Kind, Move, State, Transaction};
+use crate::money::transactions::{self, Due, FailureReason, Hold, Kind, Move, State, Transaction};
 use crate::platform::error::{Error, Reason, Result};
 use crate::platform::text_enum::text_enum;
 
@@ -71,12 +71,21 @@ fn end_of(row: &Transaction) -> State {
     }
 }
 
-pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: &str) -> Result<Transaction> {
+/// What a person says about held rows.
+pub struct Verdict {
+    pub how: Resolution,
+    pub decision: ApprovalDecision,
+    /// For the audit log.
+    pub note: String,
+}
+
+/// The row as it is then: after the first of two people's `release` it is still held.
+pub async fn resolve(app: &App, verdict: &Verdict, id: Uuid) -> Result<Transaction> {
     let row = held(app, id).await?;
-    match how {
-        Resolution::Retry => retry(app, actor, &row, note).await,
-        Resolution::CloseWithoutAction => dismiss(app, actor, &row, note).await,
-        Resolution::Release => Err(Error::field("action", "cannot be release here: it needs two people, one by one")),
+    match verdict.how {
+        Resolution::Retry => retry(app, &verdict.decision.actor, &row, &verdict.note).await,
+        Resolution::CloseWithoutAction => dismiss(app, verdict, &row).await,
+        Resolution::Release => release(app, verdict, row).await,
     }
 }
 
@@ -90,7 +99,8 @@ fn entry(actor: &Actor, action: &'static str, row: &Transaction, note: &str) -> 
         .change(json!({"held_reason": row.held_reason, "state": row.state.name()}), json!({"note": note}))
 }
 
-async fn retry(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Result<Transaction> {
+/// The row goes on as if nothing had failed yet.
+pub async fn retry(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Result<Transaction> {
     let mut tx = app.db.begin().await?;
     let released = transactions::release(app, &mut *tx, row, Some(app.clock.now())).await?;
     audit::record(app, &mut *tx, entry(actor, "transaction.retried", row, note)).await?;
@@ -99,7 +109,7 @@ async fn retry(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Resul
     Ok(released)
 }
 
-async fn dismiss(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Result<Transaction> {
+async fn dismiss(app: &App, verdict: &Verdict, row: &Transaction) -> Result<Transaction> {
     if may_have_moved(app, row).await? {
         return Err(Error::field(
             "action",
@@ -113,7 +123,7 @@ async fn dismiss(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Res
     if end != row.state {
         closed = transactions::advance_within(app, &mut *tx, &closed, &to).await?;
     }
-    audit::record(app, &mut *tx, entry(actor, "transaction.dismissed", row, note)).await?;
+    audit::record(app, &mut *tx, entry(&verdict.decision.actor, "transaction.dismissed", row, &verdict.note)).await?;
     tx.commit().await?;
     if end != row.state {
         transactions::announce(app, row, &to);
@@ -123,22 +133,21 @@ async fn dismiss(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Res
 
 /// Gives a withdrawal up, once two people have said so: the row says it first, then its money is free again. Should Revio pay it after
 /// all, it is taken from the wallet, or owed.
-pub async fn release(app: &App, decision: ReleaseDecision, id: Uuid) -> Result<Transaction> {
-    let row = held(app, id).await?;
+async fn release(app: &App, verdict: &Verdict, row: Transaction) -> Result<Transaction> {
     let open = matches!(row.state, State::Reserved | State::Submitting | State::Submitted);
     if row.kind != Kind::Withdrawal || !open {
         return Err(Error::field("action", "cannot be release: nothing is reserved for it"));
     }
-    if row.user_id == decision.by() {
+    if row.user_id == verdict.decision.by {
         return Err(Error::Forbidden(Reason::OwnApproval));
     }
     // Another hold, or the same after something happened, is decided about anew.
     let seen = SubjectHash::of(&[b"release", row.id.as_bytes(), &row.version.to_be_bytes()]);
-    let ReleaseDecision { decision, note } = decision.about(seen);
+    let decision = ApprovalDecision { seen, ..verdict.decision.clone() };
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &row).await?;
     let count = approvals::approve(app, &mut tx, Subject::Transaction(row.id), &decision, RELEASES_NEEDED).await?;
-    audit::record(app, &mut *tx, entry(&decision.actor, "transaction.release_approved", &row, &note)).await?;
+    audit::record(app, &mut *tx, entry(&decision.actor, "transaction.release_approved", &row, &verdict.note)).await?;
     if count.approved.is_none() {
         tx.commit().await?;
         return Ok(row);
@@ -152,47 +161,24 @@ pub async fn release(app: &App, decision: ReleaseDecision, id: Uuid) -> Result<T
     Ok(freed)
 }
 
-/// What a person says about giving a withdrawal up.
-pub struct ReleaseDecision {
-    decision: ApprovalDecision,
-    note: String,
-}
-
-impl ReleaseDecision {
-    pub fn new(decision: ApprovalDecision, note: String) -> Self {
-        Self { decision, note }
-    }
-
-    fn by(&self) -> Uuid {
-        self.decision.by
-    }
-
-    fn about(self, seen: SubjectHash) -> Self {
-        Self { decision: ApprovalDecision { seen, ..self.decision }, ..self }
-    }
-}
-
 /// What became of many.
 pub struct Resolved {
     pub resolved: Vec<Uuid>,
+    /// Those of which a second person must say the same.
+    pub awaiting: Vec<Uuid>,
     /// Those that could not be, and why.
     pub refused: Vec<(Uuid, Error)>,
 }
 
 /// Each for itself: one that is refused keeps no other back.
-pub async fn resolve_many(
-    app: &App,
-    actor: &Actor,
-    filter: &HeldFilter,
-    how: Resolution,
-    note: &str,
-) -> Result<Resolved> {
-    let mut done = Resolved { resolved: Vec::new(), refused: Vec::new() };
-    for row in transactions::list_held(app, filter).await? {
-        match resolve(app, actor, row.id, how, note).await {
-            Ok(_) => done.resolved.push(row.id),
+pub async fn resolve_many(app: &App, verdict: &Verdict, rows: &[Uuid]) -> Result<Resolved> {
+    let mut done = Resolved { resolved: Vec::new(), awaiting: Vec::new(), refused: Vec::new() };
+    for &row in rows {
+        match resolve(app, verdict, row).await {
+            Ok(held) if held.held_reason.is_some() => done.awaiting.push(row),
+            Ok(_) => done.resolved.push(row),
             Err(error @ Error::Unavailable(_)) => return Err(error),
-            Err(error) => done.refused.push((row.id, error)),
+            Err(error) => done.refused.push((row, error)),
         }
     }
     Ok(done)

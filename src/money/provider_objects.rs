@@ -126,10 +126,7 @@ pub async fn note_payment(app: &App, payment: &PaymentObject, said: Option<Objec
         created_on: payment.created_on.whole(),
         updated_on: payment.updated_on.whole(),
     };
-    match note(app, &facts).await {
-        Err(Error::Unavailable(_) | Error::Unusable(_)) if known(app, payment.id).await?.is_some() => Ok(()),
-        noted => noted,
-    }
+    app.batchers.join::<Notes>(app, note_of(&facts, app.clock.now())).await.map(drop)
 }
 
 /// By its own words, where no event names it: a refund says so, and of the others the direction tells (`revio.md` 6.3, inferred).

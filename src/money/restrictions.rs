@@ -301,6 +301,19 @@ pub async fn frozen_until_commit(tx: &mut PgConnection, customers: &[Uuid]) -> R
     Ok(store::frozen(&mut *tx, customers).await?)
 }
 
+/// Whether the ledger lets nothing leave the customer's wallet and no row says why: a restore made us forget it.
+pub async fn is_forgotten(app: &App, user_id: Uuid, currency: Currency) -> Result<bool> {
+    if !app.ledger.is_blocked(user_id, currency).await? {
+        return Ok(false);
+    }
+    for kind in [Kind::Freeze, Kind::Closure] {
+        if is_imposed(&app.db, user_id, kind).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 pub async fn is_closed(app: &App, user_id: Uuid) -> Result<bool> {
     is_imposed(&app.db, user_id, Kind::Closure).await
 }

@@ -5,6 +5,7 @@
 //! stateDiagram-v2
 //!     [*] --> initiated: follow (deposits; the money has moved at Revio already)
 //!     initiated --> completed: take or give back (booked)
+//!     initiated --> failed: the same, and Revio has said meanwhile that it failed
 //!     completed --> failed: undo, take_again (Revio says that it failed after all; the row says so before the ledger does)
 //! ```
 //!
@@ -19,7 +20,7 @@ use crate::app::App;
 use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::subject::Subject;
 use crate::money::suspense::{self, Item, ItemKind, NewItem};
-use crate::money::transactions::{self, Due, Hold, Kind, Move, Outcome, State, Transaction};
+use crate::money::transactions::{self, Due, FailureReason, Hold, Kind, Move, Outcome, State, Transaction};
 use crate::platform::error::{Error, Result};
 
 const SIBLING_PAUSE: TimeDelta = TimeDelta::seconds(1);
@@ -94,6 +95,14 @@ async fn set_aside(app: &App, row: &Transaction) -> Result<Option<Item>> {
     suspense::of_row(app, deposit).await
 }
 
+/// How a row that is booked goes on: it is complete, unless Revio has said before that it failed. Then what was booked is undone.
+fn booked(row: &Transaction) -> Move {
+    match row.failure_reason {
+        Some(FailureReason::ProviderUndid) => Move::to(State::Failed, Due::Now),
+        _ => Move::to(State::Completed, Due::Never),
+    }
+}
+
 /// `→ completed`: out of `suspense`, or back into it. Where a person gave it to somebody already, a person must look again.
 async fn move_in_suspense(app: &App, row: &Transaction, item: &Item) -> Result<Transaction> {
     let (currency, minor) = (row.amount.currency(), row.amount.minor());
@@ -110,7 +119,7 @@ async fn move_in_suspense(app: &App, row: &Transaction, item: &Item) -> Result<T
     app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
     app.crash.at("reversal.in_suspense")?;
     suspense::settled(app, item, Outcome::Returned).await?;
-    transactions::advance(app, row, Move::to(State::Completed, Due::Never)).await
+    transactions::advance(app, row, booked(row)).await
 }
 
 /// `failed`: Revio says that it never gave the money back. What was taken is made good; what the customer owes is repaid first.
@@ -144,7 +153,7 @@ async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transa
     if !owed.is_zero() {
         tracing::warn!(transaction.id = %row.id, kind = row.kind.name(), owed = owed.minor(), "a wallet did not cover it; the customer owes it");
     }
-    transactions::advance(app, row, Move::to(State::Completed, Due::Never).leaving_owed(owed)).await
+    transactions::advance(app, row, booked(row).leaving_owed(owed)).await
 }
 
 /// `→ completed`: the bank gave the money back after all; what the customer owes is repaid from it first.
@@ -166,7 +175,7 @@ async fn give_back(app: &App, row: &Transaction) -> Result<Transaction> {
         repaid => repaid?,
     };
     app.crash.at("reversal.given_back")?;
-    transactions::advance(app, row, Move::to(State::Completed, Due::Never).having_repaid(repaid)).await
+    transactions::advance(app, row, booked(row).having_repaid(repaid)).await
 }
 
 /// Money for a wallet that is closed: it came, so it is set aside, and the row is on hold.

@@ -193,7 +193,12 @@ pub async fn follow_payer(app: &App, item: &Item, payer: Payer, is_back: bool) -
 
 /// The item that an object of Revio's brought, once the ledger has it.
 pub async fn of_object(app: &App, provider_id: Uuid) -> Result<Option<Item>> {
-    Ok(app.batchers.look_up(app, provider_id, by_provider).await?.filter(|item| item.booked_at.is_some()))
+    Ok(noted_of_object(app, provider_id).await?.filter(|item| item.booked_at.is_some()))
+}
+
+/// The same, also where the ledger may have it or not: it was noted, and then we died.
+pub async fn noted_of_object(app: &App, provider_id: Uuid) -> Result<Option<Item>> {
+    app.batchers.look_up(app, provider_id, by_provider).await
 }
 
 async fn by_provider(app: App, patience: Patience, ids: Vec<Uuid>) -> Result<Vec<(Uuid, Item)>> {

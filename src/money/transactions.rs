@@ -122,10 +122,10 @@ fn begin(id: Uuid, kind: Kind, apart: bool) {
 /// When even the row cannot be read back.
 pub async fn first_step(
     app: &App,
-    row: Transaction,
+    row: &Transaction,
     step: impl Future<Output = Result<Transaction>>,
 ) -> Result<Transaction> {
-    match queue::caught(step).instrument(span(&row)).await {
+    match queue::caught(step).instrument(span(row)).await {
         Ok(moved) => Ok(moved),
         Err(Error::StaleState) => find(app, row.id).await,
         Err(crashed @ Error::Crashed(_)) => Err(crashed),

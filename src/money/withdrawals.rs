@@ -71,14 +71,14 @@ use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue;
 use crate::provider::revio::types::Payment;
-use crate::provider::revio::{Payout, PayoutStatus, RevioError};
+use crate::provider::revio::{Payout, PayoutStatus};
 
 /// A payout takes 3 to 5 days; one that Revio has no word for after this, a person must look at.
 const UNDECIDED_MAX: TimeDelta = TimeDelta::days(14);
-/// Asking after a payout that Revio is working on: it may take 3 to 5 days, and that is no failure.
+/// Asking after a payout that Revio is working on.
 const ASK_MIN: TimeDelta = TimeDelta::seconds(15);
 const ASK_MAX: TimeDelta = TimeDelta::hours(6);
-/// For so long Revio is asked whether it has paid what two people have given up.
+/// How long Revio's answer is insisted on before the decision of two people counts without it.
 const ASKED_BEFORE_GIVING_UP: TimeDelta = TimeDelta::hours(1);
 /// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
 const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
@@ -102,19 +102,18 @@ pub struct Requested {
 /// `POST /v1/withdrawals`.
 /// A repeat of a request that was declined is declined again.
 pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
-    let (user_id, amount, code) = (caller.user_id, new.amount, new.totp_code);
-    let (minor, currency) = (amount.minor(), amount.currency().code());
-    // Without a description or metadata as before there were any: older keys go on to be theirs.
-    let (account, metadata) = (new.bank_account_id, new.metadata);
-    let request_hash = match &new.description {
-        text if !metadata.is_empty() => RequestHash::of("withdrawal", &(minor, currency, account, text, &metadata)),
-        None => RequestHash::of("withdrawal", &(minor, currency, account)),
-        Some(text) => RequestHash::of("withdrawal", &(minor, currency, account, text)),
+    let code = new.totp_code.clone();
+    let new = NewTransaction {
+        user_id: caller.user_id,
+        kind: Kind::Withdrawal,
+        amount: new.amount,
+        bank_account_id: Some(new.bank_account_id),
+        request_hash: request_hash(&new),
+        request: RequestMark::of(caller.origin.request_id.as_deref(), app.clock.now()),
+        description: new.description,
+        metadata: new.metadata,
+        key,
     };
-    let (kind, bank_account_id, description) = (Kind::Withdrawal, Some(account), new.description);
-    let request = RequestMark::of(caller.origin.request_id.as_deref(), app.clock.now());
-    let new =
-        NewTransaction { user_id, kind, amount, bank_account_id, description, metadata, key, request_hash, request };
     let unasked = match totp::look_at(code.as_ref()) {
         Ok(()) => transactions::insert_unasked(app, &new).await?,
         Err(_) => None,
@@ -125,7 +124,7 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
     };
     let requested = match inserted {
         Inserted::New(row) => {
-            let withdrawal = transactions::first_step(app, row.clone(), step(app, &row)).await?;
+            let withdrawal = transactions::first_step(app, &row, step(app, &row)).await?;
             Requested { withdrawal, replayed: false }
         }
         Inserted::Repeat(withdrawal) => Requested { withdrawal, replayed: true },
@@ -140,8 +139,21 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
     Ok(requested)
 }
 
-/// What stood in the way is looked for one by one. The account may have been deleted since the first call, and a code counts once: a repeat
-/// is answered all the same.
+/// What an idempotency key stands for. Keys from before there were descriptions and metadata must keep their hash, so each of the two is part
+/// of it only where it was sent.
+fn request_hash(new: &NewWithdrawal) -> RequestHash {
+    let (minor, currency, account) = (new.amount.minor(), new.amount.currency().code(), new.bank_account_id);
+    match &new.description {
+        text if !new.metadata.is_empty() => {
+            RequestHash::of("withdrawal", &(minor, currency, account, text, &new.metadata))
+        }
+        None => RequestHash::of("withdrawal", &(minor, currency, account)),
+        Some(text) => RequestHash::of("withdrawal", &(minor, currency, account, text)),
+    }
+}
+
+/// The statement that asks nothing has written nothing: repeat, bank account and code are looked at one by one, then the row is written. The
+/// account may have been deleted since the first call, and a code counts once, so a repeat is answered before.
 async fn insert_asked(
     app: &App,
     caller: &Caller,
@@ -161,7 +173,7 @@ pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
     transactions::step_due(app, &[Kind::Withdrawal], limit, |app, row| async move { step(&app, &row).await }).await
 }
 
-/// The same, a step for each that was claimed; the worker calls it.
+/// Claims due rows and gives a step for each; the worker runs them. (`step_due` claims and runs, for tests.)
 pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
     transactions::claim_due(app, Kind::Withdrawal, limit, |app, row| async move { step(&app, &row).await }).await
 }
@@ -173,31 +185,25 @@ pub async fn settle_lost(app: &App) -> Result<bool> {
 
 /// One step of one withdrawal, by whoever holds its lease. Safe to repeat: see the module's text.
 async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    match withdrawal.state {
-        State::Initiated => reserve(app, withdrawal).await,
-        State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted => {
-            match payouts::reminded(app, withdrawal).await? {
-                Some(row) => Ok(row),
-                None => go_on(app, withdrawal).await,
-            }
-        }
-        State::Completed | State::Failed | State::Cancelled => late_outcomes::look(app, withdrawal).await,
-        State::Rejected => transactions::rest(app, withdrawal).await,
-        State::AwaitingPayment | State::Expired => {
-            Err(Error::internal(format!("a withdrawal cannot be {}", withdrawal.state.name())))
-        }
+    let state = withdrawal.state;
+    let holds_money = matches!(state, State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted);
+    // Where the ledger knows more than the row, the row is brought up to it first.
+    if holds_money && let Some(reminded) = payouts::reminded(app, withdrawal).await? {
+        return Ok(reminded);
     }
-}
-
-/// The row and the ledger say the same of it.
-async fn go_on(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    match (withdrawal.state, withdrawal.failure_reason) {
-        (State::AwaitingApproval, _) => approval::step(app, withdrawal).await,
+    match (state, withdrawal.failure_reason) {
+        (State::Initiated, _) => reserve(app, withdrawal).await,
         (State::Reserved, Some(FailureReason::ClosedByReview)) => give_up(app, withdrawal).await,
         (State::Reserved, Some(reason)) => release(app, withdrawal, reason).await,
         (State::Reserved, None) if withdrawal.provider.id.is_none() => payouts::register(app, withdrawal).await,
         (State::Reserved, None) => payouts::submit(app, withdrawal).await,
-        _ => payouts::look_up(app, withdrawal).await,
+        (State::AwaitingApproval, _) => approval::step(app, withdrawal).await,
+        (State::Submitting | State::Submitted, _) => payouts::look_up(app, withdrawal).await,
+        (State::Completed | State::Failed | State::Cancelled, _) => late_outcomes::look(app, withdrawal).await,
+        (State::Rejected, _) => transactions::rest(app, withdrawal).await,
+        (State::AwaitingPayment | State::Expired, _) => {
+            Err(Error::internal(format!("a withdrawal cannot be {}", state.name())))
+        }
     }
 }
 
@@ -226,7 +232,6 @@ async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
                 None => Ok(reserved),
             }
         }
-        // A spent id was refused before, and the answer did not reach us: the same refusal.
         // A closure shuts the velocity limit as well.
         Err(LedgerError::Refused(Refusal::Frozen)) if restrictions::is_closed(app, withdrawal.user_id).await? => {
             reject(app, withdrawal, Decline::AccountClosed).await
@@ -236,8 +241,8 @@ async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     }
 }
 
-/// Above the limit for one withdrawal nothing is allowed. It is the ledger that says so all the same: the reservation may
-/// stand since before, under another setting.
+/// An amount above the limit for one withdrawal is sent with a daily limit of zero, so that the ledger refuses it, unless the reservation stands
+/// already, made under another setting.
 fn velocity_limit(app: &App, withdrawal: &Transaction) -> VelocityLimit {
     let amount = app.config.withdrawal_limit(withdrawal.amount.currency()).map(|limit| {
         let fits = withdrawal.amount.minor() <= limit.once.minor();
@@ -270,37 +275,52 @@ pub async fn on_provider_event(app: &App, payout_id: Uuid, reference: Option<Uui
 
 async fn follow_event(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<()> {
     let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
-    match (withdrawal.provider.id, withdrawal.state, &payout.status) {
+    if withdrawal.provider.id == Some(payout_id) {
+        follow_own_payout(app, withdrawal, &payout).await
+    } else {
+        follow_other_payout(app, withdrawal, &payout).await
+    }
+}
+
+async fn follow_own_payout(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<()> {
+    // On hold for so long that no call of ours can be under way, and its owner does nothing more.
+    let is_left = withdrawal.held_at.is_some_and(|held_at| app.clock.now() - held_at > payouts::IN_FLIGHT_MAX);
+    match (withdrawal.state, &payout.status) {
         // A call of ours may be in flight: only a payment is final whatever that call does. The rest is for its owner.
-        (Some(id), State::Submitting, PayoutStatus::Success) if id == payout_id => {
-            settle(app, withdrawal, &payout).await?;
-        }
-        (Some(id), State::Submitted, _) if id == payout_id => _ = settle(app, withdrawal, &payout).await?,
-        (Some(id), State::Completed | State::Failed | State::Cancelled, _) if id == payout_id => {
-            late_outcomes::reconsider(app, withdrawal, &payout).await?;
+        (State::Submitting, PayoutStatus::Success) | (State::Submitted, _) => settle(app, withdrawal, payout).await?,
+        (State::Submitting, PayoutStatus::Error) if is_left => settle(app, withdrawal, payout).await?,
+        (State::Completed | State::Failed | State::Cancelled, _) => {
+            late_outcomes::reconsider(app, withdrawal, payout).await?
         }
         // Executed, and not by this row's own step: by a person at Revio, or before two people gave it up.
-        (Some(id), State::Reserved | State::AwaitingApproval, PayoutStatus::Success) if id == payout_id => {
-            late_outcomes::adopt(app, withdrawal, &payout).await?;
+        (State::Reserved | State::AwaitingApproval, PayoutStatus::Success) => {
+            late_outcomes::adopt(app, withdrawal, payout).await?
         }
-        (Some(id), _, _) if id == payout_id => {}
-        // A payout that was registered twice and not executed: nothing came of it.
-        (_, _, PayoutStatus::Initialized | PayoutStatus::Error) => {}
-        // None of ours is under way, so it is one that was given up: the customer is paid by it.
-        (_, State::Reserved | State::AwaitingApproval, _) => {
-            late_outcomes::adopt(app, withdrawal, &payout).await?;
-        }
-        (_, State::Failed | State::Cancelled, PayoutStatus::Success) => {
-            late_outcomes::book_late(app, withdrawal, &payout).await?;
-        }
-        _ => {
-            let reason = format!("Revio executed a payout that is not this withdrawal's own: {payout_id}");
-            transactions::hold(app, withdrawal, Hold::PaidTwice, &reason).await?;
-        }
-    }
+        (State::Reserved | State::AwaitingApproval | State::Submitting, _)
+        | (State::Initiated | State::Rejected | State::AwaitingPayment | State::Expired, _) => return Ok(()),
+    };
     Ok(())
 }
 
+/// A payout that was replaced, or registered twice.
+async fn follow_other_payout(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<()> {
+    match (withdrawal.state, &payout.status) {
+        // Nothing came of it.
+        (_, PayoutStatus::Initialized | PayoutStatus::Error) => return Ok(()),
+        // None of ours is under way, so it is one that was given up: the customer is paid by it.
+        (State::Reserved | State::AwaitingApproval, _) => late_outcomes::adopt(app, withdrawal, payout).await?,
+        (State::Failed | State::Cancelled, PayoutStatus::Success) => {
+            late_outcomes::book_late(app, withdrawal, payout).await?
+        }
+        _ => {
+            let reason = format!("Revio executed a payout that is not this withdrawal's own: {}", payout.id);
+            transactions::hold(app, withdrawal, Hold::PaidTwice, &reason).await?
+        }
+    };
+    Ok(())
+}
+
+/// Acts on Revio's word on the row's own payout.
 async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     // What Revio does not say is no contradiction: the payout was asked for by the id that it gave us.
     let other_reference = !payout.reference.is_empty() && payout.reference != withdrawal.id.to_string();
@@ -311,7 +331,10 @@ async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
     }
     match &payout.status {
         PayoutStatus::Success => complete(app, withdrawal, payout).await,
-        PayoutStatus::Error => release(app, withdrawal, FailureReason::ProviderCouldNotPay).await,
+        PayoutStatus::Error => match payouts::adopt_executed(app, withdrawal).await? {
+            Some(adopted) => Ok(adopted),
+            None => release(app, withdrawal, FailureReason::ProviderCouldNotPay).await,
+        },
         PayoutStatus::Initialized if withdrawal.state == State::Submitting => {
             transactions::wait(app, withdrawal, payouts::IN_FLIGHT_MAX).await
         }
@@ -387,21 +410,16 @@ async fn release(app: &App, withdrawal: &Transaction, reason: FailureReason) -> 
 /// `reserved → failed`, as two people said, unless Revio has paid meanwhile: it is asked right before. Where it does not answer for so long,
 /// what the people said counts.
 async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    if let Some(payout_id) = withdrawal.provider.id {
-        let waited = app.clock.now() - withdrawal.updated_at;
-        match provider_objects::payout(app, Some(withdrawal.id), payout_id).await {
-            Ok(payout) if payout.status == PayoutStatus::Success => {
-                return late_outcomes::adopt(app, withdrawal, &payout).await;
-            }
-            Ok(_) => {}
-            Err(Error::Unusable(cause)) if matches!(cause.downcast_ref(), Some(RevioError::NotFound)) => {}
-            // An answer that says nothing of it is as none.
-            Err(Error::Unusable(cause)) if waited < ASKED_BEFORE_GIVING_UP => return Err(Error::unavailable(cause)),
-            Err(error) if waited < ASKED_BEFORE_GIVING_UP => return Err(error),
-            Err(error) => {
-                let error = error.chain();
-                tracing::warn!(transaction.id = %withdrawal.id, error, "given up, and Revio did not say whether it was paid");
-            }
+    let waited = app.clock.now() - withdrawal.updated_at;
+    match payouts::paid(app, withdrawal).await {
+        Ok(Some(payout)) => return late_outcomes::adopt(app, withdrawal, &payout).await,
+        Ok(None) => {}
+        // An answer that says nothing of it is as none.
+        Err(Error::Unusable(cause)) if waited < ASKED_BEFORE_GIVING_UP => return Err(Error::unavailable(cause)),
+        Err(error) if waited < ASKED_BEFORE_GIVING_UP => return Err(error),
+        Err(error) => {
+            let error = error.chain();
+            tracing::warn!(transaction.id = %withdrawal.id, error, "given up, and Revio did not say whether it was paid");
         }
     }
     release(app, withdrawal, FailureReason::ClosedByReview).await

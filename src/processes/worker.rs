@@ -170,7 +170,13 @@ async fn prune(app: &App) -> Result<bool> {
 }
 
 async fn measure(app: &App) -> Result<bool> {
-    for (calls, paused) in [("purchases", app.revio.purchases_paused()), ("payouts", app.revio.payouts_paused())] {
+    let revio = &app.revio;
+    let calls = [
+        ("purchases", revio.purchases_paused()),
+        ("payouts", revio.payouts_paused()),
+        ("executions", revio.executions_paused()),
+    ];
+    for (calls, paused) in calls {
         let seconds = paused.map_or(0, |wait| wait.num_seconds());
         app.metrics.revio.paused_seconds.with_label_values(&[calls]).set(seconds);
     }

@@ -1,6 +1,6 @@
 //! Revio's HTTP API, as much of it as deposits, withdrawals and finance (`accounts`) need. Every call has a deadline and is made once: who may repeat what
 //! is decided by `deposits` and `withdrawals`, from what Revio says of the object when asked again. Redirects are never followed. How
-//! often it is called, and for what first, is in `budget`; payouts and purchases are left alone apart from each other (`breaker`), and what
+//! often it is called, and for what first, is in `budget`; purchases, payouts and what executes them are left alone apart from each other (`breaker`), and what
 //! Revio cannot serve of one object is told from an outage (`alone`).
 
 mod accounts;
@@ -20,6 +20,7 @@ use prometheus::HistogramVec;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 use tracing::{Instrument, field::Empty};
 use uuid::Uuid;
 
@@ -31,7 +32,7 @@ use crate::provider::revio::breaker::{About, Breaker};
 use crate::provider::revio::budget::{Budget, Class};
 use crate::provider::revio::error::slow_down;
 
-pub use accounts::{BalanceField, Statement, StatementStatus};
+pub use accounts::{BalanceField, PAYOUT_BALANCE, Statement, StatementStatus};
 pub use budget::{Errand, on};
 pub use error::RevioError;
 pub use types::{NewPayout, NewPurchase, PaymentObject, Payout, PayoutStatus, Purchase, PurchaseStatus};
@@ -55,10 +56,13 @@ pub struct Revio {
     base_url: Url,
     api_key: SecretString,
     brand_id: Uuid,
+    test_mode: bool,
     deadlines: Deadlines,
     clock: Clock,
     purchases: Arc<Breaker>,
     payouts: Arc<Breaker>,
+    /// Of addresses that execute payouts: each payout that is tried in vain is one of which nobody knows whether it was paid.
+    executions: Arc<Breaker>,
     /// Of balance and statements.
     account: Arc<Breaker>,
     alone: Arc<Alone>,
@@ -125,7 +129,12 @@ impl What {
 
     /// Whether its place was taken before: where a row says that the call is made, or somebody waits for it.
     fn has_place(self) -> bool {
-        self == Self::Execution || (self == Self::NewPurchase && budget::errand() == Some(Errand::Customer))
+        self.has_begun() || (self == Self::NewPurchase && budget::errand() == Some(Errand::Customer))
+    }
+
+    /// Whether the breaker was asked then, too.
+    fn has_begun(self) -> bool {
+        self == Self::Execution
     }
 }
 
@@ -166,10 +175,12 @@ impl Revio {
             base_url: config.revio_base_url.clone(),
             api_key: config.revio_api_key.clone(),
             brand_id: config.revio_brand_id,
+            test_mode: config.revio_test_mode,
             deadlines: config.revio_deadlines,
             clock,
             purchases: Arc::default(),
             payouts: Arc::default(),
+            executions: Arc::new(Breaker::sparing()),
             account: Arc::default(),
             alone: Arc::default(),
             budget,
@@ -191,6 +202,11 @@ impl Revio {
         self.payouts.paused(What::Payout.of_account().into(), self.clock.now())
     }
 
+    /// The same of executions.
+    pub fn executions_paused(&self) -> Option<TimeDelta> {
+        self.executions.paused(What::Execution.of_account().into(), self.clock.now())
+    }
+
     /// The same of a new purchase, which may be made where those that are there cannot be asked for.
     pub fn new_purchase_paused(&self) -> Option<TimeDelta> {
         self.purchases.paused(What::NewPurchase.of_account().into(), self.clock.now())
@@ -201,12 +217,20 @@ impl Revio {
         self.budget.wait(Class::Deposits, customer).await
     }
 
-    /// Takes the place of a payout's execution, before its row says that money may leave.
-    pub async fn place_for_execution(&self, payout: Uuid) -> Result<()> {
-        if let Some(wait) = self.payouts.paused(What::Execution.of(payout).into(), self.clock.now()) {
+    /// Whether a row's payout may be executed soon. While Revio executes none, one at a time finds out whether it does again: then this is
+    /// that one, so that nothing is registered, and no row says that money may leave, of those that are not.
+    pub fn may_execute(&self, row: Uuid) -> Result<()> {
+        let about = What::Execution.of(row).into();
+        self.executions.begin(about, self.clock.now()).map_or(Ok(()), |wait| Err(RevioError::Paused(wait)))
+    }
+
+    /// Takes the place of a row's execution, before the row says that money may leave.
+    pub async fn place_for_execution(&self, row: Uuid) -> Result<()> {
+        if let Some(wait) = self.payouts_paused() {
             return Err(RevioError::Paused(wait));
         }
-        self.budget.take(Class::Payouts).await.map_err(RevioError::NoPlace)
+        self.budget.take(Class::Payouts).await.map_err(RevioError::NoPlace)?;
+        self.may_execute(row)
     }
 
     /// `POST /purchases/`. Safe to repeat: a purchase whose link nobody has is never paid.
@@ -215,6 +239,7 @@ impl Revio {
         let purchase: Purchase =
             self.send(Method::POST, path, Some(&body), What::NewPurchase.of(new.reference)).await?;
         is_for(&purchase.reference, new.reference)?;
+        self.is_ours(purchase.is_test, purchase.brand_id)?;
         match purchase.checkout_url.as_deref().map(|link| links::checkout(&self.base_url, link)) {
             Some(false) => Err(RevioError::Unreadable("its checkout_url leads nowhere that a payer is sent".into())),
             Some(true) | None => Ok(purchase),
@@ -231,7 +256,7 @@ impl Revio {
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
     pub async fn cancel_purchase(&self, id: Uuid) -> Result<Purchase> {
         let path = self.path(&["purchases", &id.to_string(), "cancel"]);
-        let purchase: Purchase = self.send(Method::POST, path, NOTHING, What::Cancellation.of(id)).await?;
+        let purchase: Purchase = self.send(Method::POST, path, Some(&json!({})), What::Cancellation.of(id)).await?;
         is_the(purchase.id, id).map(|()| purchase)
     }
 
@@ -248,6 +273,7 @@ impl Revio {
         let (path, body) = (self.path(&["payouts"]), new.body(self.brand_id));
         let payout: Payout = self.send(Method::POST, path, Some(&body), What::NewPayout.of(new.reference)).await?;
         is_for(&payout.reference, new.reference)?;
+        self.is_ours(payout.is_test, payout.brand_id)?;
         if let Some(link) = &payout.execution_url {
             links::execution(&self.base_url, link).ok_or_else(no_execution)?;
         }
@@ -259,10 +285,9 @@ impl Revio {
     ///
     /// Assumption (`revio.md` 0): the bank-account rail is the destination given at creation and an empty JSON object
     /// here. This function is the whole rail, so that another answer from Revio changes one place.
-    pub async fn execute_payout(&self, id: Uuid, execution_url: &str) -> Result<Payout> {
+    pub async fn execute_payout(&self, row: Uuid, id: Uuid, execution_url: &str) -> Result<Payout> {
         let url = links::execution(&self.base_url, execution_url).ok_or_else(no_execution)?;
-        let body = Some(&serde_json::json!({}));
-        let payout: Payout = self.send(Method::POST, url, body, What::Execution.of(id)).await?;
+        let payout: Payout = self.send(Method::POST, url, Some(&json!({})), What::Execution.of(row)).await?;
         is_the(payout.id, id).map(|()| payout)
     }
 
@@ -271,6 +296,14 @@ impl Revio {
         let path = self.path(&["payouts", &id.to_string()]);
         let payout: Payout = self.send(Method::GET, path, NOTHING, What::Payout.of(id)).await?;
         is_the(payout.id, id).map(|()| payout)
+    }
+
+    /// Of what was just made, before anybody pays it or is paid by it: a key of another mode or brand makes objects that count nowhere.
+    fn is_ours(&self, is_test: Option<bool>, brand_id: Option<Uuid>) -> Result<()> {
+        if is_test.is_none_or(|test| test == self.test_mode) && brand_id.is_none_or(|brand| brand == self.brand_id) {
+            return Ok(());
+        }
+        Err(RevioError::Unreadable("of another mode or brand than REVIO_TEST_MODE and REVIO_BRAND_ID say".into()))
     }
 
     /// Every path of Revio's ends in a slash.
@@ -301,14 +334,14 @@ impl Revio {
                 (&self.purchases, self.deadlines.call, ANSWER_BYTES_MAX)
             }
             What::NewPayout | What::Payout => (&self.payouts, self.deadlines.call, ANSWER_BYTES_MAX),
-            What::Execution => (&self.payouts, self.deadlines.execute, ANSWER_BYTES_MAX),
+            What::Execution => (&self.executions, self.deadlines.execute, ANSWER_BYTES_MAX),
             What::Balance | What::NewStatement | What::Statement => {
                 (&self.account, self.deadlines.call, ANSWER_BYTES_MAX)
             }
             What::File => (&self.account, FILE_DEADLINE, FILE_BYTES_MAX),
         };
         let class = what.class();
-        if let Some(wait) = breaker.paused(about, self.clock.now()) {
+        if let Some(wait) = breaker.paused(about, self.clock.now()).filter(|_| !what.has_begun()) {
             return Err(RevioError::Paused(wait));
         }
         if !what.has_place() {
@@ -319,7 +352,9 @@ impl Revio {
             place.map_err(RevioError::NoPlace)?;
         }
         // After a pause this may make it a probe, so it is made now.
-        if let Some(wait) = breaker.begin(about, self.clock.now()) {
+        if !what.has_begun()
+            && let Some(wait) = breaker.begin(about, self.clock.now())
+        {
             return Err(RevioError::Paused(wait));
         }
         let span = tracing::debug_span!("revio", call = what.name(), class = class.name(), outcome = Empty);

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use ledger::AccountCode;
+use octoco::webhooks::inbox;
 use revio_sim::{Fault, FaultKind, Override, Pay, Scope, Settings};
 use serde_json::json;
 use sqlx::PgPool;
@@ -42,6 +43,26 @@ async fn a_chargeback_takes_what_its_payment_says_and_no_more(db: PgPool) {
     t.sim.reverse_charge_back_amount(purchase, 300).expect("charged back");
     t.drive().await;
     assert_eq!(t.balance(&customer).await, (800, 0, 800));
+    t.finish().await;
+}
+
+/// At which entries of its history a purchase names a Payment is documented nowhere (`revio.md` 3.3).
+#[sqlx::test]
+async fn a_payment_that_is_named_where_nothing_went_back_is_the_one_that_paid(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let named = json!({"type": "payment", "id": Uuid::from_u128(7)});
+    for entry in 0..4 {
+        let pointer = format!("/status_history/{entry}/related_object");
+        t.sim.set_override(Override::of("purchase", &pointer, named.clone()).when("paid"));
+    }
+    let (customer, deposit, purchase) = paid(&t, 1_000).await;
+    t.advance(TimeDelta::days(1));
+    wait(&t, 120).await;
+    assert_eq!((t.held_reason(deposit).await, t.balance(&customer).await), (None, (1_000, 0, 1_000)));
+    t.sim.clear_overrides();
+    t.sim.refund_purchase(purchase, Some(300)).expect("refundable");
+    t.drive().await;
+    assert_eq!((t.held_reason(deposit).await, t.balance(&customer).await), (None, (700, 0, 700)));
     t.finish().await;
 }
 
@@ -125,6 +146,66 @@ async fn a_refund_that_fails_later_is_given_back_by_its_own_word_and_else_held_w
             assert_eq!((t.balance(&customer).await, t.owed(customer.id).await), ((0, 0, 0), 300));
         }
     }
+    t.finish_with_held().await;
+}
+
+/// Its row is written, and nobody had the time to book it.
+#[sqlx::test]
+async fn what_fails_before_its_row_is_booked_is_undone_with_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let events = async || {
+        t.sim.deliver().await;
+        inbox::step_due(&t.app, 100).await.expect("events can be claimed")
+    };
+    set(&t, |settings| settings.payment_reads = true);
+    for won in [false, true] {
+        let (customer, deposit, purchase) = paid(&t, 1_000).await;
+        let before = if won {
+            t.sim.charge_back_amount(purchase, 400).expect("paid");
+            t.drive().await;
+            t.sim.reverse_charge_back_amount(purchase, 400).expect("charged back");
+            600
+        } else {
+            t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+            1_000
+        };
+        while events().await > 0 {}
+        assert_eq!(t.balance(&customer).await, (before, 0, before), "not booked yet");
+        let payments = t.sim.payments_of(purchase);
+        let last = payments.iter().map(|payment| payment["id"].as_str().expect("an id"));
+        let last: Vec<Uuid> = last.map(|id| id.parse().expect("an id")).collect();
+        let failed = waiting(&t, &last).await;
+        t.sim.fail_payment(failed).expect("it is there");
+        while events().await > 0 {}
+        t.drive().await;
+        assert_eq!((t.balance(&customer).await, t.held_reason(deposit).await), ((before, 0, before), None), "{won}");
+    }
+    t.finish().await;
+}
+
+/// Of these objects the one whose row is not booked.
+async fn waiting(t: &TestApp, objects: &[Uuid]) -> Uuid {
+    let waits = "select provider_id from transactions where provider_id = any($1) and state = 'initiated'";
+    sqlx::query_scalar(waits).bind(objects).fetch_one(&t.app.db).await.expect("one waits")
+}
+
+/// What Revio says anew of a Payment that is booked moves nothing by itself, and is not passed over in silence.
+#[sqlx::test]
+async fn another_sum_of_a_payment_that_is_booked_is_held_with_both(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, deposit, purchase) = paid(&t, 1_000).await;
+    t.sim.charge_back_amount(purchase, 300).expect("paid");
+    t.drive().await;
+    let payment = t.sim.payments_of(purchase)[0]["id"].as_str().expect("an id").to_owned();
+    t.advance(TimeDelta::minutes(1));
+    t.sim.set_override(Override::of(&payment, "/payment/amount", json!(400)));
+    t.sim.set_override(Override::of(&payment, "/updated_on", json!(t.app.clock.now().timestamp())));
+    t.sim.raise_event(payment.parse().expect("an id"), "payment.charged_back").expect("it is there");
+    t.drive().await;
+    wait(&t, 60).await;
+    let reason = t.held_reason(deposit).await.expect("held within the hour");
+    assert!(reason.contains("says 400, and 300 was booked"), "{reason}");
+    assert_eq!(t.balance(&customer).await, (700, 0, 700));
     t.finish_with_held().await;
 }
 

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use ledger::{Account, AccountCode, Currency, Leg, Recorded, TransferId};
 use octoco::books::projector;
 use octoco::identity::audit::Actor;
-use octoco::money::manual_review::{self, Resolution};
+use octoco::money::{manual_review, transactions};
 use octoco::money::{provider_objects, safe_mode, withdrawals};
 use octoco::platform::error::Error;
 use octoco::platform::permissions::Role;
@@ -312,8 +312,8 @@ async fn calm(t: &TestApp, admin: &Customer) {
             .await
             .expect("PostgreSQL answers");
         for id in held {
-            let system = Actor::system();
-            manual_review::resolve(&t.app, &system, id, Resolution::Retry, "calm").await.expect("it is held");
+            let row = transactions::find(&t.app, id).await.expect("there");
+            manual_review::retry(&t.app, &Actor::system(), &row, "calm").await.expect("it is held");
         }
         t.drive().await;
         t.advance(TimeDelta::minutes(pause));

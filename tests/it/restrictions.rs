@@ -436,6 +436,29 @@ async fn a_freeze_that_a_restore_made_forget_is_made_again_and_lifted(db: PgPool
 }
 
 #[sqlx::test]
+async fn of_somebody_whose_freeze_a_restore_made_forget_nothing_is_paid_out_before_a_person_has_looked(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (staff, customer) = (t.staff(Role::Finance).await, t.customer_with(10_000).await);
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    act(&t, &staff, &customer, "freeze").await;
+    forget_restrictions(&t).await;
+    t.drive().await;
+    let reason = t.held_reason(withdrawal).await.expect("held");
+    assert!(reason.contains("no freeze is known"), "{reason}");
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 0);
+    t.advance(TimeDelta::minutes(1));
+    act(&t, &staff, &customer, "freeze").await;
+    assert_eq!(state(&act(&t, &staff, &customer, "unfreeze").await), "lifted");
+    let body = json!({"action": "retry", "note": "the freeze was looked at"});
+    let path = format!("/v1/admin/held/{withdrawal}/resolve");
+    let retried = t.send(Method::POST, &path, Some(&t.token(&staff)), &[], Some(body)).await;
+    assert_eq!(retried.status, StatusCode::OK, "{}", retried.body);
+    t.drive().await;
+    assert_eq!(t.state(withdrawal).await, "completed");
+    t.finish().await;
+}
+
+#[sqlx::test]
 async fn a_closure_that_a_restore_made_forget_is_made_again_and_lifted(db: PgPool) {
     let t = TestApp::new(db).await;
     let (staff, customer) = (t.staff(Role::Admin).await, t.customer().await);

@@ -99,7 +99,7 @@ async fn many_are_resolved_by_reason_and_time_and_those_that_cannot_be_are_named
         &t,
         &finance,
         "/v1/admin/held/resolve",
-        json!({"action": "release", "code": "any", "note": "", "from": "soon"}),
+        json!({"action": "pay twice", "code": "any", "note": "", "from": "soon"}),
     )
     .await;
     assert_eq!(wrong.body["errors"].as_array().map(Vec::len), Some(4), "{}", wrong.body);

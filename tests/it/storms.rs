@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::identity::audit::Actor;
-use octoco::money::manual_review::{self, Resolution};
+use octoco::money::{manual_review, transactions};
 use octoco::platform::crash::{CrashPoints, Fate};
 use octoco::platform::permissions::Role;
 use octoco::webhooks::inbox;
@@ -336,9 +336,8 @@ async fn calm(t: &TestApp, random: &mut StdRng, deaths: &Deaths) {
     }
     for pause in [1, 5, 30, 120, 24 * 60, 24 * 60, 7 * 24 * 60, 30 * 24 * 60, 90 * 24 * 60] {
         for id in ids(t, "select id from transactions where held_reason is not null").await {
-            manual_review::resolve(&t.app, &Actor::system(), id, Resolution::Retry, "after the storm")
-                .await
-                .expect("it is held");
+            let row = transactions::find(&t.app, id).await.expect("there");
+            manual_review::retry(&t.app, &Actor::system(), &row, "after the storm").await.expect("it is held");
         }
         // What is signed and cannot be read, nobody can act on.
         let unreadable =

@@ -357,3 +357,23 @@ async fn what_no_row_knows_is_an_open_item_also_when_we_died_before_we_said_so(d
     assert_eq!((in_suspense(&t).await, open.len(), &open[0]["left"]), (900, 1, &json!(900)));
     t.finish().await;
 }
+
+/// The item was noted and the ledger has it; what Revio says by then would fit.
+#[sqlx::test]
+async fn what_was_being_set_aside_is_not_credited_as_well(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 1_000, "d").await;
+    let purchase = t.purchase_of(deposit.id());
+    t.sim.set_override(Override::of(purchase, "/payment/amount", json!(900)));
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    next.at("suspense.booked");
+    t.drive().await;
+    t.sim.clear_overrides();
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    assert_eq!((in_suspense(&t).await, t.balance(&customer).await), (900, (0, 0, 0)));
+    assert!(t.held_reason(deposit.id()).await.is_some_and(|reason| reason.contains("in suspense")));
+    t.finish_with_held().await;
+}

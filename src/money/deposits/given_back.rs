@@ -135,10 +135,12 @@ fn is_undone(purchase: &Purchase, payment: &Known) -> bool {
     }
 }
 
-/// The row of an object that failed after all: undone by `reversals`.
+/// The row of an object that failed after all: undone by `reversals`. One that is not booked yet may be in the ledger all the same, so it is booked
+/// before it is undone.
 async fn undo(app: &App, row: &Transaction) -> Result<()> {
     tracing::error!(transaction.id = %row.id, kind = row.kind.name(), "Revio took back what it had given back");
-    let to = Move::to(State::Failed, Due::Now).because(FailureReason::ProviderUndid);
+    let state = if row.state == State::Initiated { State::Initiated } else { State::Failed };
+    let to = Move::to(state, Due::Now).because(FailureReason::ProviderUndid);
     transactions::advance(app, row, to).await.map(drop)
 }
 
@@ -230,7 +232,11 @@ impl<'a> Sums<'a> {
         }
         counted.sort_by_key(|(_, _, kind, _)| *kind == Kind::ChargebackReversal);
         for (id, row, kind, minor) in counted {
-            if !sums.fits(kind) || booked.iter().any(|row| row.provider.id == Some(id)) {
+            if let Some(booked) = booked.iter().find(|row| row.provider.id == Some(id)) {
+                sums.odd = sums.odd.take().or_else(|| differs(booked, minor));
+                continue;
+            }
+            if !sums.fits(kind) {
                 continue;
             }
             let amount = Amount::new(minor, currency).map_err(Error::internal)?;
@@ -328,5 +334,16 @@ impl<'a> Sums<'a> {
 }
 
 fn can_be_undone(row: &Transaction) -> bool {
-    row.state == State::Completed && matches!(row.kind, Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal)
+    let is_standing = row.state == State::Completed || (row.state == State::Initiated && row.failure_reason.is_none());
+    is_standing && matches!(row.kind, Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal)
+}
+
+/// Where a Payment counts for something else than its row has booked: it came to pass after it had failed, or is about another sum by now.
+fn differs(booked: &Transaction, minor: i64) -> Option<String> {
+    let undone = booked.failure_reason == Some(FailureReason::ProviderUndid);
+    let (id, before) = (booked.provider.id.unwrap_or_default(), booked.amount.minor());
+    if undone {
+        return Some(format!("Revio's Payment {id} failed, was undone, and counts again"));
+    }
+    (before != minor).then(|| format!("Revio's Payment {id} says {minor}, and {before} was booked of it"))
 }

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{ReleaseDecision, Resolution};
+use super::{Resolution, Verdict};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::{ApprovalDecision, SubjectHash, routes::parse_note};
@@ -17,7 +17,7 @@ use crate::money::transactions::{
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{HeldRead, HeldResolve};
-use crate::platform::{clock::DateTime, problems::Problems, text_enum::text_enum};
+use crate::platform::{clock::DateTime, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(resolve)).routes(routes!(resolve_many))
@@ -128,27 +128,23 @@ async fn resolve(
     let how = fields.word("action", Some(&body.action));
     let note = parse_note(&mut fields, &body.note);
     let how = fields.finish_with(how)?;
-    if how == Resolution::Release {
-        staff.require_step_up()?;
-        let decision = ApprovalDecision::of(staff, SubjectHash::of(&[]), Some(note.clone()));
-        return Ok(Json(super::release(&app, ReleaseDecision::new(decision, note), id).await?.into()));
-    }
-    Ok(Json(super::resolve(&app, &staff.actor, id, how, &note).await?.into()))
+    Ok(Json(super::resolve(&app, &verdict(staff, how, note)?, id).await?.into()))
 }
 
-text_enum! {
-    /// A release is decided one by one.
-    enum BulkResolution {
-        Retry = "retry",
-        CloseWithoutAction = "dismiss",
+fn verdict(staff: Staff<HeldResolve>, how: Resolution, note: String) -> Result<Verdict> {
+    if how == Resolution::Release {
+        staff.require_step_up()?;
     }
+    // What exactly is decided about is said of each row.
+    let decision = ApprovalDecision::of(staff, SubjectHash::of(&[]), Some(note.clone()));
+    Ok(Verdict { how, decision, note })
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ResolveManyBody {
-    /// As for one.
-    #[schema(value_type = BulkResolution)]
+    /// As for one; `release` as well needs two people, each of whom asks for it.
+    #[schema(value_type = Resolution)]
     action: String,
     /// For the audit log, at each of them. No personal data.
     #[schema(min_length = 1, max_length = 500, example = "Revio was away until 14:20")]
@@ -163,6 +159,8 @@ struct ResolveManyBody {
     from: Option<String>,
     #[schema(format = "date-time")]
     to: Option<String>,
+    /// `next_cursor` of the call before.
+    cursor: Option<String>,
     /// At most so many, the newest.
     #[schema(minimum = 1, maximum = 100)]
     limit: Option<i64>,
@@ -171,10 +169,14 @@ struct ResolveManyBody {
 #[derive(Serialize, ToSchema)]
 struct ResolvedMany {
     resolved: Vec<Uuid>,
+    /// Still held until a second person says the same: after the first of two people's `release`.
+    awaiting: Vec<Uuid>,
     /// Each as it would have been answered alone.
     refused: Vec<RefusedView>,
-    /// Whether there may be more: call again.
+    /// Whether there may be more: call again, with `next_cursor` where some of these are still held.
     more: bool,
+    /// For `cursor`; null where there are no more.
+    next_cursor: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -190,17 +192,15 @@ struct RefusedView {
 /// By reason and time, at most 100 at once. Needs `held.resolve`. Audited, each with the note.
 #[utoipa::path(post, path = "/v1/admin/held/resolve", tag = "staff", security(("bearer" = ["held.resolve"])),
     request_body = ResolveManyBody,
-    responses((status = 200, body = ResolvedMany), Problems))]
+    responses((status = 200, body = ResolvedMany),
+        (status = 403, description = "`forbidden`, `totp_required`, `step_up_required`: the latter for `release`"), Problems))]
 async fn resolve_many(
     State(app): State<App>,
     staff: Staff<HeldResolve>,
     Json(body): Json<ResolveManyBody>,
 ) -> Result<Json<ResolvedMany>> {
     let mut fields = Fields::default();
-    let how = fields.word("action", Some(&body.action)).map(|action| match action {
-        BulkResolution::Retry => Resolution::Retry,
-        BulkResolution::CloseWithoutAction => Resolution::CloseWithoutAction,
-    });
+    let how = fields.word("action", Some(&body.action));
     let code = fields.word("code", Some(&body.code));
     let kind = fields.word("kind", body.kind.as_deref());
     let (from, to) = (
@@ -208,18 +208,24 @@ async fn resolve_many(
         body.to.as_deref().and_then(|time| fields.moment("to", time)),
     );
     let note = parse_note(&mut fields, &body.note);
-    let limit = page::limit(&mut fields, Some(body.limit.unwrap_or(page::LIMIT_MAX)));
+    let limit = Some(body.limit.unwrap_or(page::LIMIT_MAX));
+    let (before, limit) = page::range(&mut fields, body.cursor.as_deref(), limit);
     let how = fields.finish_with(how)?;
-    let filter = HeldFilter { kind, code, from, to, before: None, limit };
-    let done = super::resolve_many(&app, &staff.actor, &filter, how, &note).await?;
-    let more = i64::try_from(done.resolved.len() + done.refused.len()).is_ok_and(|count| count == limit);
-    let refused = done.refused.into_iter().map(|(id, error)| RefusedView {
-        id,
-        code: error.code(),
-        detail: match &error {
+    let verdict = verdict(staff, how, note)?;
+    let rows = transactions::list_held(&app, &HeldFilter { kind, code, from, to, before, limit }).await?;
+    let rows = Page::<Uuid>::by_id(rows.iter().map(|row| row.id).collect(), limit, |id| *id);
+    let done = super::resolve_many(&app, &verdict, &rows.data).await?;
+    let next_cursor = rows.page.next_cursor;
+    let (more, refused) = (next_cursor.is_some(), done.refused.into_iter().map(RefusedView::from).collect());
+    Ok(Json(ResolvedMany { resolved: done.resolved, awaiting: done.awaiting, refused, more, next_cursor }))
+}
+
+impl From<(Uuid, Error)> for RefusedView {
+    fn from((id, error): (Uuid, Error)) -> Self {
+        let detail = match &error {
             Error::Invalid(fields) => fields.iter().map(|field| format!("{} {}", field.field, field.message)).collect(),
             error => error.to_string(),
-        },
-    });
-    Ok(Json(ResolvedMany { resolved: done.resolved, refused: refused.collect(), more }))
+        };
+        Self { id, code: error.code(), detail }
+    }
 }

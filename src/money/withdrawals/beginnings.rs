@@ -24,6 +24,8 @@ pub(super) enum Begun {
     Submitting(Box<Transaction>),
     /// The customer is: no payout begins after somebody was told of the freeze.
     Frozen,
+    /// The same by the ledger alone: it is not known here by whom and why.
+    FrozenInLedger,
     /// Who approved it may not any more.
     NotApproved,
 }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A payout is replaced only where it can never be paid: it was never to be executed, or each execution was refused by Revio in words or
-//! never made, and none is left unanswered. The ledger has room for two payouts of a row, so a third is never executed.
+//! never made, and none is left unanswered. The ledger has room for two payouts of a row, so a third is never executed. While Revio executes
+//! nothing, nothing is registered either: its window would pass.
 
 use chrono::TimeDelta;
 use ledger::{LedgerError, Leg, Reservation, TransferId, WithdrawalStanding};
@@ -34,8 +35,10 @@ pub(super) const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
 const EXECUTION_BEGINS_WITHIN: TimeDelta = TimeDelta::seconds(15);
 /// How often a payout that waits for the end of the safe mode is looked at.
 const SAFE_MODE_PAUSE: TimeDelta = TimeDelta::seconds(30);
-/// The first, and the one that replaces it.
+/// That may have been executed: the first, and the one that replaces it.
 const PAYOUTS_MAX: usize = 2;
+/// With those that were never to be: in hours without executions each try to find out costs some rows their payout's window.
+const REGISTERED_MAX: usize = 8;
 
 /// `reserved → reserved`: Revio knows the payout. No money moves, so a lost answer is simply asked for again.
 pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
@@ -53,6 +56,7 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
     if let Some(adopted) = adopt_executed(app, withdrawal).await? {
         return Ok(adopted);
     }
+    app.revio.may_execute(withdrawal.id)?;
     let user = users::find(app, withdrawal.user_id).await?;
     let payout = NewPayout {
         reference: withdrawal.id,
@@ -115,16 +119,23 @@ pub(super) async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transa
     match begin(app, withdrawal).await? {
         Begun::Submitting(submitting) => execute(app, &submitting).await,
         Begun::Frozen => transactions::hold(app, withdrawal, Hold::Frozen, restrictions::HELD_REASON).await,
+        Begun::FrozenInLedger => hold_frozen_in_ledger(app, withdrawal).await,
         Begun::NotApproved => approval::await_anew(app, withdrawal).await,
     }
+}
+
+async fn hold_frozen_in_ledger(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let reason = "the ledger lets nothing leave this wallet, and no freeze is known: freeze the customer, look, then lift it and retry";
+    transactions::hold(app, withdrawal, Hold::BehindLedger, reason).await
 }
 
 /// `→ submitting`, or why not.
 async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
     app.footing.may_pay()?;
-    if let Some(payout_id) = withdrawal.provider.id {
-        app.revio.place_for_execution(payout_id).await?;
+    if restrictions::is_forgotten(app, withdrawal.user_id, withdrawal.amount.currency()).await? {
+        return Ok(Begun::FrozenInLedger);
     }
+    app.revio.place_for_execution(withdrawal.id).await?;
     let approved = approval::subject(app, withdrawal).await?;
     let is_prompt = approved.is_none() && !transactions::has_waited(app, withdrawal).await?;
     let to = Move::to(State::Submitting, Due::In(LEASE));
@@ -161,7 +172,7 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         provider_objects::count_undone(app, payout_id).await?;
         return Err(Error::StaleState);
     }
-    let executed = app.revio.execute_payout(payout_id, execution_url).await;
+    let executed = app.revio.execute_payout(withdrawal.id, payout_id, execution_url).await;
     app.crash.at("withdrawal.executed")?;
     match executed {
         Ok(payout) => {
@@ -236,6 +247,7 @@ async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transactio
         return match begin(app, withdrawal).await? {
             Begun::Submitting(again) => execute(app, &again).await,
             Begun::Frozen => transactions::hold(app, withdrawal, Hold::Frozen, restrictions::HELD_REASON).await,
+            Begun::FrozenInLedger => hold_frozen_in_ledger(app, withdrawal).await,
             Begun::NotApproved => {
                 let reason = "who approved the payout may not any more";
                 transactions::hold(app, withdrawal, Hold::NotApproved, reason).await
@@ -255,7 +267,7 @@ fn window_is_open(app: &App, withdrawal: &Transaction) -> bool {
     app.clock.now() < created_at + WINDOW - WINDOW_MARGIN
 }
 
-/// `→ reserved`: the payout's window has closed unused, and a new one takes its place, if it can never be paid and there was only this one.
+/// `→ reserved`: the payout's window has closed unused, and a new one takes its place, if it can never be paid and no two were noted.
 async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
     let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
@@ -263,14 +275,17 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let is_noted = withdrawal.provider.id.is_some_and(|id| standing.payouts.contains(&id));
     // A call of which the answer was lost may still have its effect, however late.
     let none_done = current.is_some_and(|payout| payout.executions > 0 && payout.executions == payout.refusals);
-    if (is_noted && !none_done) || registered.len() >= PAYOUTS_MAX {
+    if (is_noted && !none_done) || standing.payouts.len() >= PAYOUTS_MAX || registered.len() >= REGISTERED_MAX {
         let ids: Vec<Uuid> = registered.iter().map(|payout| payout.id).collect();
         let reason = format!("Revio may still pay, and has not: payouts {}", named(&ids));
         return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
     }
     if let Some(payout_id) = withdrawal.provider.id {
         let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
-        if payout.status != PayoutStatus::Initialized {
+        // What was never to be executed may end as an error: Revio does not say as what (`revio.md` 4.3).
+        let is_unused =
+            payout.status == PayoutStatus::Initialized || (!is_noted && payout.status == PayoutStatus::Error);
+        if !is_unused {
             return late_outcomes::adopt(app, withdrawal, &payout).await;
         }
     }
@@ -284,14 +299,30 @@ fn named(ids: &[Uuid]) -> String {
 }
 
 /// Of every payout that was ever registered for it: has Revio executed another one than the row's? Then that one pays the customer.
-async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+pub(super) async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
     for known in provider_objects::payouts_of(app, withdrawal.id).await? {
         if Some(known.id) == withdrawal.provider.id {
             continue;
         }
         let payout = provider_objects::payout(app, Some(withdrawal.id), known.id).await?;
         if !matches!(payout.status, PayoutStatus::Initialized | PayoutStatus::Error) {
-            return late_outcomes::adopt(app, withdrawal, &payout).await.map(Some);
+            // Boxed: what settles a payout asks here, too.
+            return Box::pin(late_outcomes::adopt(app, withdrawal, &payout)).await.map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The payout by which Revio has paid it, of all that were ever registered for it. One that Revio does not know was never paid.
+pub(super) async fn paid(app: &App, withdrawal: &Transaction) -> Result<Option<Payout>> {
+    let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
+    let others = registered.iter().map(|known| known.id).filter(|id| Some(*id) != withdrawal.provider.id);
+    for payout_id in withdrawal.provider.id.into_iter().chain(others) {
+        match provider_objects::payout(app, Some(withdrawal.id), payout_id).await {
+            Ok(payout) if payout.status == PayoutStatus::Success => return Ok(Some(payout)),
+            Ok(_) => {}
+            Err(Error::Unusable(cause)) if matches!(cause.downcast_ref(), Some(RevioError::NotFound)) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(None)

@@ -240,7 +240,7 @@ metrics! {
         ),
         /// Seconds for which Revio is still left alone by this process, about purchases and about payouts; 0 = calls are made.
         paused_seconds: IntGaugeVec = gauge(
-            "octoco_revio_paused_seconds", "Revio is left alone for so long", &[("calls", &["purchases", "payouts"])]
+            "octoco_revio_paused_seconds", "Revio is left alone for so long", &[("calls", &["purchases", "payouts", "executions"])]
         ),
     }
 }

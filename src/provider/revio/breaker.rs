@@ -1,6 +1,6 @@
 //! Revio's health as this process sees it: after [`FAILURES_MAX`] failures in a row, calls are not even tried for a while, so that a
-//! struggling provider is left alone and nobody waits for a deadline in vain. Payouts and purchases have one each: what fails of the one
-//! says nothing of the other. And what Revio cannot serve of one object says nothing of the others, so several must have failed
+//! struggling provider is left alone and nobody waits for a deadline in vain. Purchases, payouts and executions have one each: what fails of the
+//! one says nothing of the others. And what Revio cannot serve of one object says nothing of the others, so several must have failed
 //! ([`OBJECTS_MIN`]); of single ones `alone` knows.
 //!
 //! ```text
@@ -24,8 +24,18 @@ const PAUSE_MAX: TimeDelta = TimeDelta::minutes(2);
 /// A probe that never reports back (its task was dropped) does not keep the door shut.
 const PROBE_MAX: TimeDelta = TimeDelta::seconds(30);
 
-#[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<Health>);
+#[derive(Debug)]
+pub(super) struct Breaker {
+    health: Mutex<Health>,
+    /// So many at a time; when as many have failed it is open again.
+    probes_max: usize,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { health: Mutex::default(), probes_max: OBJECTS_MIN }
+    }
+}
 
 /// What a call is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,15 +69,20 @@ struct Probe {
 }
 
 impl Breaker {
+    /// Where each call that fails costs somebody something. Whoever has the one place may take it again.
+    pub(super) fn sparing() -> Self {
+        Self { probes_max: 1, ..Self::default() }
+    }
+
     /// How long to wait before such a call may be made; `None` = it is made now, as a probe where there was a pause.
     pub(super) fn begin(&self, about: About, now: DateTime) -> Option<TimeDelta> {
         let mut health = self.lock();
-        let wait = health.wait(about, now);
+        let wait = health.wait(about, now, self.probes_max);
         if let (None, Some(until)) = (wait, health.until) {
             if now < until {
                 health.new_tried = true;
             } else {
-                health.probes.retain(|probe| now < probe.until);
+                health.probes.retain(|probe| now < probe.until && probe.object != about.object);
                 health.probes.push(Probe { object: about.object, until: now + PROBE_MAX, failed: false });
             }
         }
@@ -76,7 +91,7 @@ impl Breaker {
 
     /// The same without making it.
     pub(super) fn paused(&self, about: About, now: DateTime) -> Option<TimeDelta> {
-        self.lock().wait(about, now)
+        self.lock().wait(about, now, self.probes_max)
     }
 
     /// Revio answered, whatever it said.
@@ -92,7 +107,7 @@ impl Breaker {
         let is_over = match health.until {
             None => health.has_failed(about.object),
             // Calls that were under way when it opened fail too, and say nothing new.
-            Some(until) => now >= until && health.probe_failed(about.object, now),
+            Some(until) => now >= until && health.probe_failed(about.object, now, self.probes_max),
         };
         if is_over {
             let pause = health.pause.map_or(PAUSE_MIN, |pause| (pause * 2).min(PAUSE_MAX));
@@ -102,12 +117,12 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Health> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Health {
-    fn wait(&self, about: About, now: DateTime) -> Option<TimeDelta> {
+    fn wait(&self, about: About, now: DateTime, probes_max: usize) -> Option<TimeDelta> {
         let until = self.until?;
         if now < until {
             return (!about.is_new || self.new_tried).then(|| until - now);
@@ -115,8 +130,9 @@ impl Health {
         let places = self.probes.iter().filter(|probe| now < probe.until);
         let own = places.clone().find(|probe| probe.object.is_some() && probe.object == about.object);
         match own {
+            Some(probe) if probes_max == 1 && !probe.failed => None,
             Some(probe) => Some(probe.until - now),
-            None if places.clone().count() < OBJECTS_MIN => None,
+            None if places.clone().count() < probes_max => None,
             None => places.map(|probe| probe.until - now).min(),
         }
     }
@@ -131,12 +147,12 @@ impl Health {
     }
 
     /// Whether all probes have failed. An object that alone fails is not tried again at once, and leaves its place to no other's harm.
-    fn probe_failed(&mut self, object: Option<Uuid>, now: DateTime) -> bool {
+    fn probe_failed(&mut self, object: Option<Uuid>, now: DateTime, probes_max: usize) -> bool {
         let own = self.probes.iter_mut().find(|probe| probe.object == object && !probe.failed);
         if let Some(probe) = own {
             (probe.failed, probe.until) = (true, now + PAUSE_MAX);
         }
-        self.probes.iter().filter(|probe| probe.failed).count() >= OBJECTS_MIN
+        self.probes.iter().filter(|probe| probe.failed).count() >= probes_max
     }
 }
 
@@ -222,6 +238,25 @@ mod tests {
         assert_eq!(breaker.begin(of(2), at(302)), None);
         breaker.answered();
         assert_eq!(breaker.paused(of(1), at(302)), None);
+    }
+
+    #[test]
+    fn a_sparing_one_tries_one_at_a_time() {
+        let breaker = Breaker::sparing();
+        for object in 0..8 {
+            breaker.failed(of(object), at(0));
+        }
+        for (number, secs) in [15, 50, 120, 300].into_iter().enumerate() {
+            let object = 10 + 2 * u128::try_from(number).expect("a number");
+            assert_eq!(breaker.begin(of(object), at(secs)), None);
+            assert!(breaker.begin(of(object + 1), at(secs)).is_some(), "one at {secs}");
+            assert_eq!(breaker.begin(of(object), at(secs)), None, "its own place");
+            breaker.failed(of(object), at(secs + 1));
+            assert!(breaker.begin(of(object + 1), at(secs + 2)).is_some(), "open again");
+        }
+        assert_eq!(breaker.begin(of(9), at(500)), None);
+        breaker.answered();
+        assert_eq!(breaker.paused(of(8), at(500)), None);
     }
 
     #[test]
