@@ -25,6 +25,7 @@ pub mod platform {
     pub mod clock;
     // Every setting.
     pub mod config;
+    // Named points at which tests let a step die.
     pub mod crash;
     // PostgreSQL: the pool, and how it is left when it falls silent.
     pub mod database;

@@ -347,14 +347,14 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         Some(item) if item.booked_at.is_some() => return hold_set_aside(app, deposit, item.kind).await,
         // The ledger may have it: whatever fits by now, that comes to its end.
         Some(item) if item.id == deposit.id => {
-            return move_to_suspense(app, deposit, purchase, (item.amount, item.kind)).await;
+            return move_to_suspense(app, deposit, purchase, item.amount, item.kind).await;
         }
         Some(_) | None => {}
     }
     match fits(app, deposit, purchase) {
         Ok(payment) => credit(app, deposit, purchase, payment).await,
         Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, Hold::NotProven, &reason).await,
-        Err(Misfit::Money { came, kind, .. }) => move_to_suspense(app, deposit, purchase, (came, kind)).await,
+        Err(Misfit::Money { came, kind, .. }) => move_to_suspense(app, deposit, purchase, came, kind).await,
     }
 }
 
@@ -363,7 +363,8 @@ async fn move_to_suspense(
     app: &App,
     deposit: &Transaction,
     purchase: &Purchase,
-    (amount, kind): (Amount, ItemKind),
+    amount: Amount,
+    kind: ItemKind,
 ) -> Result<Transaction> {
     let (transaction_id, provider_id) = (Some(deposit.id), Some(purchase.id));
     suspense::set_aside(app, &NewItem { id: deposit.id, kind, transaction_id, provider_id, amount }).await?;
@@ -411,7 +412,7 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: 
     let repaid = match receivables::make_available(app, deposit, Available::Credit(main)).await? {
         // Closed while the payer was paying. Once refused, this id stays refused, also when the wallet is open again.
         Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
-            return move_to_suspense(app, deposit, purchase, (deposit.amount, ItemKind::ClosedWallet)).await;
+            return move_to_suspense(app, deposit, purchase, deposit.amount, ItemKind::ClosedWallet).await;
         }
         repaid => repaid?,
     };

@@ -60,7 +60,7 @@ pub async fn set_aside(app: &App, new: &NewItem) -> Result<()> {
     let currency = new.amount.currency();
     let (debit, credit) = (app.ledger.provider_balance(currency), app.ledger.suspense(currency));
     app.ledger.open_once(&[debit, credit]).await?;
-    app.ledger.transfer(transfer(new.id, Leg::Unmatched, (debit, credit), new.amount)).await?;
+    app.ledger.transfer(transfer(new.id, Leg::Unmatched, debit, credit, new.amount)).await?;
     app.crash.at("suspense.booked")?;
     booked(app, new).await
 }
@@ -79,7 +79,7 @@ pub async fn booked(app: &App, new: &NewItem) -> Result<()> {
     }
 }
 
-fn transfer(item: Uuid, leg: Leg, (debit, credit): (ledger::Account, ledger::Account), amount: Amount) -> Transfer {
+fn transfer(item: Uuid, leg: Leg, debit: ledger::Account, credit: ledger::Account, amount: Amount) -> Transfer {
     Transfer {
         id: TransferId::of(item, leg),
         debit,
@@ -162,7 +162,7 @@ pub async fn payer(app: &App, item: &Item) -> Result<Payer> {
 pub async fn follow_payer(app: &App, item: &Item, payer: Payer, is_back: bool) -> Result<()> {
     let (suspense, provider_balance) =
         (app.ledger.suspense(item.amount.currency()), app.ledger.provider_balance(item.amount.currency()));
-    let gone = transfer(item.id, Leg::UnmatchedReturn, (suspense, provider_balance), item.amount);
+    let gone = transfer(item.id, Leg::UnmatchedReturn, suspense, provider_balance, item.amount);
     match (payer, is_back) {
         (Payer::Unpaid, false) => return Ok(()),
         (Payer::Unpaid, true) => {
@@ -181,7 +181,7 @@ pub async fn follow_payer(app: &App, item: &Item, payer: Payer, is_back: bool) -
     app.crash.at("suspense.returned")?;
     app.ledger.transfer(gone).await?;
     if !is_back {
-        let again = transfer(item.id, Leg::UnmatchedAgain, (provider_balance, suspense), item.amount);
+        let again = transfer(item.id, Leg::UnmatchedAgain, provider_balance, suspense, item.amount);
         app.ledger.transfer(again).await?;
         app.crash.at("suspense.paid_again")?;
         let mut tx = app.db.begin().await?;

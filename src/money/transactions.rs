@@ -35,6 +35,7 @@ use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 pub use holds::{HeldFilter, end_wait, hold, list_held, release};
 pub use metadata::{KEY_CHARS_MAX, KEYS_MAX, Metadata, NewMetadata, VALUE_CHARS_MAX};
 pub use store::{COLUMNS, Row};
+use types::Condition;
 use writes::{Advance, Advances, Insert, Inserts, RepeatableAdvances, Wait, Waits};
 
 pub use types::{
@@ -55,27 +56,27 @@ pub enum Inserted {
 /// nobody is both, whatever happens at once.
 pub async fn insert_once(app: &App, new: &NewTransaction) -> Result<Inserted> {
     // The row is never deleted: if the key stood in the way, it is there.
-    let inserted = insert_within(app, new, None).await?;
+    let inserted = insert_if(app, new, Condition::Always).await?;
     inserted.ok_or_else(|| Error::internal("the row of an idempotency key is gone"))
 }
 
-/// The same of a deposit, while fewer than `open_max` of the customer's wait for their payment, however many come at once; `None` when
-/// there are as many already.
+/// Like [`insert_once`], and only while fewer than `open_max` deposits of the customer's wait for their payment, however many come at once; `None`
+/// when there are as many already.
 ///
 /// # Errors
 /// [`Error::KeyReused`] when the key belongs to another request.
 pub async fn insert_deposit(app: &App, new: &NewTransaction, open_max: i64) -> Result<Option<Inserted>> {
-    insert_within(app, new, Some(open_max)).await
+    insert_if(app, new, Condition::OpenDepositsBelow(open_max)).await
 }
 
-/// The same of a withdrawal that nothing has to be asked for: the customer has no second factor, and the bank account is his and there.
-/// `None` when it is otherwise, or was asked for before.
-pub async fn insert_unasked(app: &App, new: &NewTransaction) -> Result<Option<Transaction>> {
-    insert(app, new, None, true).await
+/// Writes a withdrawal at once if no code of a second factor is needed and the bank account is the customer's and there. `None`: one of these is
+/// not so, or the key was used before.
+pub async fn insert_without_code(app: &App, new: &NewTransaction) -> Result<Option<Transaction>> {
+    insert(app, new, Condition::NoCodeNeeded).await
 }
 
-async fn insert_within(app: &App, new: &NewTransaction, open_max: Option<i64>) -> Result<Option<Inserted>> {
-    if let Some(row) = insert(app, new, open_max, false).await? {
+async fn insert_if(app: &App, new: &NewTransaction, condition: Condition) -> Result<Option<Inserted>> {
+    if let Some(row) = insert(app, new, condition).await? {
         return Ok(Some(Inserted::New(row)));
     }
     if let Some(repeat) = find_repeat(app, new).await? {
@@ -84,13 +85,14 @@ async fn insert_within(app: &App, new: &NewTransaction, open_max: Option<i64>) -
     if store::is_staff(&app.db, new.user_id).await? { Err(Error::StaffAccount) } else { Ok(None) }
 }
 
-async fn insert(app: &App, new: &NewTransaction, open_max: Option<i64>, unasked: bool) -> Result<Option<Transaction>> {
+async fn insert(app: &App, new: &NewTransaction, condition: Condition) -> Result<Option<Transaction>> {
     let (id, now) = (app.clock.row_id(), app.clock.now());
-    let row = Insert { id, new: new.clone(), now, due_at: now + LEASE, open_max, unasked };
-    let Some(inserted) = app.batchers.join::<Inserts>(app, row).await? else { return Ok(None) };
-    begin(id, new.kind, false);
+    let lease = Lease { now, until: now + LEASE };
+    let row = Insert { id, new: new.clone(), lease, condition };
+    let Some(written) = app.batchers.join::<Inserts>(app, row).await? else { return Ok(None) };
+    begin(Span::current().id(), id, new.kind);
     app.crash.at("transaction.inserted")?;
-    Ok(Some(new.initiated(id, inserted, (now, now + LEASE))))
+    Ok(Some(new.initiated(id, written, lease)))
 }
 
 /// The row that the user's key made before, if it was the same request.
@@ -109,9 +111,8 @@ pub fn span(row: &Transaction) -> Span {
     tracing::info_span!("transaction", transaction.id = %row.id, kind = row.kind.name())
 }
 
-/// A row is born: whatever is under way, or `apart` from it, is what its trace begins with.
-fn begin(id: Uuid, kind: Kind, apart: bool) {
-    let parent = if apart { None } else { Span::current().id() };
+/// A row is born: its trace begins with what is under way, or by itself where `parent` is none.
+fn begin(parent: Option<tracing::Id>, id: Uuid, kind: Kind) {
     tracing::debug_span!(parent: parent, "begin", transaction.id = %id, kind = kind.name(), begins = true);
 }
 
@@ -348,7 +349,7 @@ pub async fn find_all(app: &App, ids: &[Uuid]) -> Result<Vec<Transaction>> {
 /// Writes a row that follows from another one; a repeat for the same object of Revio's changes nothing.
 pub async fn insert_child(app: &App, child: &Child<'_>) -> Result<()> {
     if store::insert_child(&app.db, child, app.clock.now()).await? {
-        begin(child.id, child.kind, true);
+        begin(None, child.id, child.kind);
     }
     app.notifier.wake();
     Ok(())
@@ -370,7 +371,7 @@ pub async fn reverse(app: &App, deposit: &Transaction, reversed: Reversed, rows:
         }
     }
     tx.commit().await?;
-    born.into_iter().for_each(|row| begin(row.id, row.kind, true));
+    born.into_iter().for_each(|row| begin(None, row.id, row.kind));
     app.notifier.wake();
     app.crash.at("transaction.reversed")?;
     find(app, deposit.id).await

@@ -114,13 +114,13 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
         metadata: new.metadata,
         key,
     };
-    let unasked = match totp::look_at(code.as_ref()) {
-        Ok(()) => transactions::insert_unasked(app, &new).await?,
+    let without_code = match totp::look_at(code.as_ref()) {
+        Ok(()) => transactions::insert_without_code(app, &new).await?,
         Err(_) => None,
     };
-    let inserted = match unasked {
+    let inserted = match without_code {
         Some(row) => Inserted::New(row),
-        None => insert_asked(app, caller, &new, code.as_ref()).await?,
+        None => insert_after_checks(app, caller, &new, code.as_ref()).await?,
     };
     let requested = match inserted {
         Inserted::New(row) => {
@@ -154,7 +154,7 @@ fn request_hash(new: &NewWithdrawal) -> RequestHash {
 
 /// The statement that asks nothing has written nothing: repeat, bank account and code are looked at one by one, then the row is written. The
 /// account may have been deleted since the first call, and a code counts once, so a repeat is answered before.
-async fn insert_asked(
+async fn insert_after_checks(
     app: &App,
     caller: &Caller,
     new: &NewTransaction,

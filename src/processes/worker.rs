@@ -1,8 +1,8 @@
-//! The table of background tasks, and the one loop that runs each of them.
+//! The background tasks: `QUEUES` keep many rows in hand at once, `TASKS` work batch by batch; and the loop that runs each of them.
 //!
 //! A loop works while there is a full batch, then sleeps until it is woken or its period is over. While the schema is older than this
-//! release (`footing.rs`) it claims nothing. On a stop it claims nothing more and finishes what it has in hand. A loop that ends for any other reason ends the process: the orchestrator
-//! starts a new one, and every row that was in hand comes due again.
+//! release (`footing.rs`) it claims nothing. On a stop it claims nothing more and finishes what it has in hand. A loop that ends for any other
+//! reason ends the process: the orchestrator starts a new one, and every row that was in hand comes due again.
 
 use std::time::{Duration, Instant};
 

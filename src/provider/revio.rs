@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-
 use prometheus::HistogramVec;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
@@ -238,7 +237,7 @@ impl Revio {
         let (path, body) = (self.path(&["purchases"]), new.body(self.brand_id));
         let purchase: Purchase =
             self.send(Method::POST, path, Some(&body), What::NewPurchase.of(new.reference)).await?;
-        is_for(&purchase.reference, new.reference)?;
+        expect_reference(&purchase.reference, new.reference)?;
         self.is_ours(purchase.is_test, purchase.brand_id)?;
         match purchase.checkout_url.as_deref().map(|link| links::checkout(&self.base_url, link)) {
             Some(false) => Err(RevioError::Unreadable("its checkout_url leads nowhere that a payer is sent".into())),
@@ -250,14 +249,14 @@ impl Revio {
     pub async fn purchase(&self, id: Uuid) -> Result<Purchase> {
         let path = self.path(&["purchases", &id.to_string()]);
         let purchase: Purchase = self.send(Method::GET, path, NOTHING, What::Purchase.of(id)).await?;
-        is_the(purchase.id, id).map(|()| purchase)
+        expect_id(purchase.id, id).map(|()| purchase)
     }
 
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
     pub async fn cancel_purchase(&self, id: Uuid) -> Result<Purchase> {
         let path = self.path(&["purchases", &id.to_string(), "cancel"]);
         let purchase: Purchase = self.send(Method::POST, path, Some(&json!({})), What::Cancellation.of(id)).await?;
-        is_the(purchase.id, id).map(|()| purchase)
+        expect_id(purchase.id, id).map(|()| purchase)
     }
 
     /// `GET /payments/{id}/`: a refund, chargeback or reversal. Nowhere documented (`revio.md` 2): where there is no such call, or none for
@@ -265,14 +264,14 @@ impl Revio {
     pub async fn payment(&self, id: Uuid) -> Result<PaymentObject> {
         let path = self.path(&["payments", &id.to_string()]);
         let payment: PaymentObject = self.send(Method::GET, path, NOTHING, What::Payment.of(id)).await?;
-        is_the(payment.id, id).map(|()| payment)
+        expect_id(payment.id, id).map(|()| payment)
     }
 
     /// `POST /payouts/`: registers a payout. No money moves until [`Revio::execute_payout`], so it is safe to repeat.
     pub async fn create_payout(&self, new: &NewPayout<'_>) -> Result<Payout> {
         let (path, body) = (self.path(&["payouts"]), new.body(self.brand_id));
         let payout: Payout = self.send(Method::POST, path, Some(&body), What::NewPayout.of(new.reference)).await?;
-        is_for(&payout.reference, new.reference)?;
+        expect_reference(&payout.reference, new.reference)?;
         self.is_ours(payout.is_test, payout.brand_id)?;
         if let Some(link) = &payout.execution_url {
             links::execution(&self.base_url, link).ok_or_else(no_execution)?;
@@ -288,14 +287,14 @@ impl Revio {
     pub async fn execute_payout(&self, row: Uuid, id: Uuid, execution_url: &str) -> Result<Payout> {
         let url = links::execution(&self.base_url, execution_url).ok_or_else(no_execution)?;
         let payout: Payout = self.send(Method::POST, url, Some(&json!({})), What::Execution.of(row)).await?;
-        is_the(payout.id, id).map(|()| payout)
+        expect_id(payout.id, id).map(|()| payout)
     }
 
     /// `GET /payouts/{id}/`: the truth about a withdrawal.
     pub async fn payout(&self, id: Uuid) -> Result<Payout> {
         let path = self.path(&["payouts", &id.to_string()]);
         let payout: Payout = self.send(Method::GET, path, NOTHING, What::Payout.of(id)).await?;
-        is_the(payout.id, id).map(|()| payout)
+        expect_id(payout.id, id).map(|()| payout)
     }
 
     /// Of what was just made, before anybody pays it or is paid by it: a key of another mode or brand makes objects that count nowhere.
@@ -320,7 +319,7 @@ impl Revio {
     {
         let request = self.with_key(self.http.request(method, url));
         let request = if let Some(body) = body { request.json(body) } else { request };
-        self.call(request, subject, object).await
+        self.call(request, subject, parse_json).await
     }
 
     fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
@@ -365,7 +364,7 @@ impl Revio {
                 Err(error) => Err(transport(error)),
             }
         };
-        let answer = there_is_none(what, answered.instrument(span.clone()).await);
+        let answer = closed_as_missing(what, answered.instrument(span.clone()).await);
         span.record("outcome", outcome(&answer));
         self.budget.count(class, outcome(&answer));
         self.call_seconds.with_label_values(&[what.name(), outcome(&answer)]).observe(started.elapsed().as_secs_f64());
@@ -401,7 +400,7 @@ impl Revio {
 }
 
 /// A call that is documented nowhere may be shut in other ways than by 404: that is no outage, and says nothing of the calls that there are.
-fn there_is_none<T>(what: What, answer: Result<T>) -> Result<T> {
+fn closed_as_missing<T>(what: What, answer: Result<T>) -> Result<T> {
     match answer {
         Err(RevioError::Unauthorized { .. } | RevioError::Upstream { status: 405 | 501 }) if what == What::Payment => {
             Err(RevioError::NotFound)
@@ -411,12 +410,12 @@ fn there_is_none<T>(what: What, answer: Result<T>) -> Result<T> {
 }
 
 /// Something on the way may have answered with another object, of another customer.
-fn is_the(answered: Uuid, asked: Uuid) -> Result<()> {
+fn expect_id(answered: Uuid, asked: Uuid) -> Result<()> {
     if answered == asked { Ok(()) } else { Err(RevioError::Unreadable("another object than was asked for".into())) }
 }
 
 /// The same of one that was just made; where it does not say for whom, its id is believed.
-fn is_for(answered: &str, asked: Uuid) -> Result<()> {
+fn expect_reference(answered: &str, asked: Uuid) -> Result<()> {
     if answered.is_empty() || answered == asked.to_string() {
         return Ok(());
     }
@@ -451,7 +450,7 @@ fn unreadable(error: &serde_json::Error) -> RevioError {
     RevioError::Unreadable(place.into())
 }
 
-fn object<T: DeserializeOwned>(body: Vec<u8>) -> Result<T> {
+fn parse_json<T: DeserializeOwned>(body: Vec<u8>) -> Result<T> {
     serde_json::from_slice(&body).map_err(|error| unreadable(&error))
 }
 

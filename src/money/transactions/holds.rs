@@ -37,7 +37,7 @@ pub(super) async fn put_on_hold(app: &App, row: &Transaction, code: Hold, reason
     if row.dismissed_reason.as_ref() == Some(&reason) {
         return transactions::rest(app, row).await.map(drop);
     }
-    if !store::hold(&app.db, (row.id, row.version), (code, &reason), app.clock.now()).await? {
+    if !store::hold(&app.db, row, code, &reason, app.clock.now()).await? {
         return Err(Error::StaleState);
     }
     let (kind, state) = (row.kind.name(), row.state.name());
@@ -50,7 +50,7 @@ pub(super) async fn put_on_hold(app: &App, row: &Transaction, code: Hold, reason
 pub async fn end_wait(app: &App, row: &Transaction, codes: &[Hold], pause: TimeDelta) -> Result<Transaction> {
     let waits = row.held_code.is_some_and(|code| codes.contains(&code));
     let now = app.clock.now();
-    if waits && store::end_wait(&app.db, row, codes, (now, now + pause)).await? {
+    if waits && store::end_wait(&app.db, row, codes, now, now + pause).await? {
         return transactions::find(app, row.id).await;
     }
     Ok(row.clone())
@@ -66,7 +66,7 @@ pub async fn release(
     held: &Transaction,
     due_at: Option<DateTime>,
 ) -> Result<Transaction> {
-    store::release(db, held.id, held.version, (app.clock.now(), due_at)).await?.ok_or(Error::StaleState)?.try_into()
+    store::release(db, held, app.clock.now(), due_at).await?.ok_or(Error::StaleState)?.try_into()
 }
 
 /// Held rows, newest first.

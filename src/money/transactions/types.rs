@@ -8,6 +8,7 @@ use super::metadata::Metadata;
 use crate::platform::clock::{self, DateTime};
 use crate::platform::error::Decline;
 use crate::platform::http::{IdempotencyKey, RequestHash};
+use crate::platform::queue::Lease;
 use crate::platform::text_enum::text_enum;
 
 text_enum! {
@@ -368,9 +369,19 @@ pub struct NewTransaction {
     pub request: RequestMark,
 }
 
+/// What must hold besides, looked at by the statement that writes a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Condition {
+    Always,
+    /// Fewer deposits of the customer's than this wait for their payment.
+    OpenDepositsBelow(i64),
+    /// The customer has no second factor, and the bank account is there and the customer's.
+    NoCodeNeeded,
+}
+
 /// What only the database knew of a row when it was written.
 #[derive(Clone)]
-pub(super) struct Inserted {
+pub(super) struct WrittenRow {
     /// The time in its id.
     pub(super) created_at: DateTime,
     pub(super) destination: Option<Destination>,
@@ -378,7 +389,7 @@ pub(super) struct Inserted {
 
 impl NewTransaction {
     /// The row that it has become.
-    pub(super) fn initiated(&self, id: Uuid, inserted: Inserted, (now, due_at): (DateTime, DateTime)) -> Transaction {
+    pub(super) fn initiated(&self, id: Uuid, written: WrittenRow, lease: Lease) -> Transaction {
         Transaction {
             id,
             user_id: self.user_id,
@@ -389,7 +400,7 @@ impl NewTransaction {
             outflow: self.amount,
             parent_id: None,
             bank_account_id: self.bank_account_id,
-            destination: inserted.destination,
+            destination: written.destination,
             provider: Provider::default(),
             failure_reason: None,
             outcome: None,
@@ -402,11 +413,11 @@ impl NewTransaction {
             held_reason: None,
             held_at: None,
             dismissed_reason: None,
-            due_at: Some(due_at),
+            due_at: Some(lease.until),
             attempts: 0,
             version: 0,
-            created_at: inserted.created_at,
-            updated_at: now,
+            created_at: written.created_at,
+            updated_at: lease.now,
             completed_at: None,
         }
     }

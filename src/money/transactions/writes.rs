@@ -12,23 +12,21 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::store::Row;
-use super::types::{Inserted, Kind, Move, NewTransaction};
+use super::types::{Condition, Kind, Move, NewTransaction, WrittenRow};
 use crate::app::App;
 use crate::identity::mails;
 use crate::platform::batcher::{self, Batch, Patience};
 use crate::platform::clock::DateTime;
 use crate::platform::error::Result;
+use crate::platform::queue::Lease;
 
 /// A row to be written, unless something stands in its way.
 pub(super) struct Insert {
     pub(super) id: Uuid,
     pub(super) new: NewTransaction,
-    pub(super) now: DateTime,
-    pub(super) due_at: DateTime,
-    /// Of a deposit: only while fewer wait for their payment.
-    pub(super) open_max: Option<i64>,
-    /// Of a withdrawal: only to an account of the customer's that is there, and if no code is to be asked for.
-    pub(super) unasked: bool,
+    /// It is the first step's, until the worker may take it.
+    pub(super) lease: Lease,
+    pub(super) condition: Condition,
 }
 
 /// A move of a row.
@@ -47,12 +45,12 @@ impl Batch for Inserts {
     type Context = App;
     type Item = Insert;
     /// `None` = something stood in its way.
-    type Done = Option<Inserted>;
+    type Done = Option<WrittenRow>;
 
-    async fn run(app: &App, items: &[Insert], patience: Patience) -> Result<Vec<Option<Inserted>>> {
+    async fn run(app: &App, items: &[Insert], patience: Patience) -> Result<Vec<Option<WrittenRow>>> {
         let customer = |row: &&Insert| (row.new.kind == Kind::Deposit).then_some(row.new.user_id);
         let rounds = batcher::rounds(in_order(items), customer);
-        let mut inserted: HashMap<Uuid, Inserted> = match rounds.as_slice() {
+        let mut inserted: HashMap<Uuid, WrittenRow> = match rounds.as_slice() {
             // A statement is a transaction of its own.
             [rows] => store::insert(app.batches.of(patience), rows).await?.into_iter().collect(),
             rounds => {

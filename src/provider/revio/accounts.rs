@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::types::{Figure, lenient};
-use super::{NOTHING, Result, Revio, RevioError, What, is_the, links};
+use super::{NOTHING, Result, Revio, RevioError, What, expect_id, links};
 use crate::platform::clock::DateTime;
 
 /// Far beyond what an account has: whatever has more is not Revio's balance.
@@ -100,7 +100,7 @@ impl Revio {
     pub async fn statement(&self, id: Uuid) -> Result<Statement> {
         let path = self.path(&["company_statements", &id.to_string()]);
         let statement: Statement = self.send(Method::GET, path, NOTHING, What::Statement.of(id)).await?;
-        is_the(statement.id, id).map(|()| statement)
+        expect_id(statement.id, id).map(|()| statement)
     }
 
     /// The file of a statement that is made. The key goes along to Revio's own host alone; from another one the file is fetched over
@@ -155,12 +155,12 @@ fn fields_of(ecommerce: Vec<Map<String, Value>>) -> Result<Vec<BalanceField>, &'
 
 #[cfg(test)]
 mod tests {
-    use super::super::object;
+    use super::super::parse_json;
     use super::*;
 
     fn read(balance: Value) -> Result<Vec<(String, String, i64)>, String> {
         let body = serde_json::to_vec(&balance).expect("JSON");
-        let balances: Balances = object(body).map_err(|error| error.to_string())?;
+        let balances: Balances = parse_json(body).map_err(|error| error.to_string())?;
         let fields = fields_of(balances.ecommerce).map_err(str::to_owned)?;
         Ok(fields.into_iter().map(|field| (field.currency, field.field, field.minor)).collect())
     }

@@ -24,16 +24,17 @@ pub struct HeldFilter {
 /// False when the row is not at `version` any more.
 pub(super) async fn hold(
     db: impl PgExecutor<'_>,
-    (id, version): (Uuid, i32),
-    (code, reason): (Hold, &str),
+    row: &Transaction,
+    code: Hold,
+    reason: &str,
     now: DateTime,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "update transactions
             set held_code = $3, held_reason = $4, held_at = $5, due_at = null, version = version + 1, noted_at = $5
           where id = $1 and version = $2",
-        id,
-        version,
+        row.id,
+        row.version,
         code.name(),
         reason,
         now
@@ -46,9 +47,9 @@ pub(super) async fn hold(
 /// Ends a hold; where a person closes it, the row says what was closed. `None` when the row is not held, or not as it was read.
 pub(super) async fn release(
     db: impl PgExecutor<'_>,
-    id: Uuid,
-    version: i32,
-    (now, due_at): (DateTime, Option<DateTime>),
+    held: &Transaction,
+    now: DateTime,
+    due_at: Option<DateTime>,
 ) -> sqlx::Result<Option<Row>> {
     rows!(
         "update transactions
@@ -58,8 +59,8 @@ pub(super) async fn release(
           where id = $1 and version = $2 and held_reason is not null
          returning ",
         "",
-        id,
-        version,
+        held.id,
+        held.version,
         due_at,
         now
     )
@@ -92,7 +93,8 @@ pub(super) async fn end_wait(
     db: impl PgExecutor<'_>,
     row: &Transaction,
     codes: &[Hold],
-    (now, due_at): (DateTime, DateTime),
+    now: DateTime,
+    due_at: DateTime,
 ) -> sqlx::Result<bool> {
     let codes: Vec<String> = codes.iter().map(|code| code.name().to_owned()).collect();
     let done = sqlx::query!(

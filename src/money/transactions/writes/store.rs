@@ -7,11 +7,15 @@ use uuid::Uuid;
 use super::{Advance, Durability, Insert, Wait};
 use crate::identity::mails::Notices;
 use crate::money::transactions::store::{Row, rows};
-use crate::money::transactions::types::{Destination, Due, FailureReason, Hold, Inserted};
+use crate::money::transactions::types::{Condition, Destination, Due, FailureReason, Hold, WrittenRow};
 use crate::platform::clock::DateTime;
 
 /// Those that are new; of the others something stands in the way.
-pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::Result<Vec<(Uuid, Inserted)>> {
+pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::Result<Vec<(Uuid, WrittenRow)>> {
+    let open_max = |row: &&Insert| match row.condition {
+        Condition::OpenDepositsBelow(most) => Some(most),
+        Condition::Always | Condition::NoCodeNeeded => None,
+    };
     let new: Vec<_> = rows.iter().map(|row| &row.new).collect();
     let inserted = sqlx::query!(
         r#"insert into transactions (id, user_id, kind, state, amount_minor, currency, idempotency_key, request_hash,
@@ -43,10 +47,10 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::R
         &new.iter().map(|new| new.request_hash.as_bytes().to_vec()).collect::<Vec<Vec<u8>>>(),
         &new.iter().map(|new| new.bank_account_id).collect::<Vec<Option<Uuid>>>() as _,
         &new.iter().map(|new| new.description.clone()).collect::<Vec<Option<String>>>() as _,
-        &rows.iter().map(|row| row.due_at).collect::<Vec<DateTime>>(),
-        &rows.iter().map(|row| row.now).collect::<Vec<DateTime>>(),
-        &rows.iter().map(|row| row.open_max).collect::<Vec<Option<i64>>>() as _,
-        &rows.iter().map(|row| row.unasked).collect::<Vec<bool>>(),
+        &rows.iter().map(|row| row.lease.until).collect::<Vec<DateTime>>(),
+        &rows.iter().map(|row| row.lease.now).collect::<Vec<DateTime>>(),
+        &rows.iter().map(open_max).collect::<Vec<Option<i64>>>() as _,
+        &rows.iter().map(|row| row.condition == Condition::NoCodeNeeded).collect::<Vec<bool>>(),
         &new.iter().map(|new| new.request.id).collect::<Vec<Option<Uuid>>>() as _,
         &new.iter().map(|new| new.request.word.clone()).collect::<Vec<Option<String>>>() as _,
         &new.iter().map(|new| new.metadata.to_json()).collect::<Vec<Value>>(),
@@ -54,7 +58,7 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::R
     let inserted = inserted.fetch_all(db).await?.into_iter().map(|row| {
         let destination = row.destination_bank.zip(row.destination_last_four);
         let destination = destination.map(|(bank_name, last_four)| Destination { bank_name, last_four });
-        (row.id, Inserted { created_at: row.created_at, destination })
+        (row.id, WrittenRow { created_at: row.created_at, destination })
     });
     Ok(inserted.collect())
 }
