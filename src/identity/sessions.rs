@@ -36,6 +36,8 @@ const GRACE: TimeDelta = TimeDelta::seconds(10);
 const REST: TimeDelta = TimeDelta::seconds(20);
 /// Rows of one statement: little enough that nobody waits for their locks.
 const BATCH: i64 = 1000;
+/// Of one person, the newest.
+const LISTED_MAX: i64 = 100;
 
 text_enum! {
     /// How a session ends before its time, as the metric has it.

@@ -292,3 +292,25 @@ async fn tokens_that_were_used_go_after_a_week_though_their_session_goes_on(db: 
     assert!((7..=8).contains(&used), "{used}");
     t.finish().await;
 }
+
+/// More than are listed: the one that asks is among them, and nobody is told that there are no more.
+#[sqlx::test]
+async fn of_more_sessions_than_are_listed_the_one_that_asks_is_there(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer().await;
+    sqlx::query(
+        "insert into sessions (id, user_id, created_at, expires_at)
+         select gen_random_uuid(), user_id, created_at + number * interval '1 second', expires_at
+           from sessions, generate_series(1, 120) number where id = $1",
+    )
+    .bind(customer.session_id)
+    .execute(&db)
+    .await
+    .expect("they are there");
+    let listed = t.get(&customer, "/v1/auth/sessions").await;
+    let all = listed.body["data"].as_array().expect("a list");
+    assert_eq!((all.len(), &listed.body["page"]["total_is"]), (100, &json!("at_least")));
+    assert_eq!(all.iter().filter(|session| session["current"] == true).count(), 1);
+    assert!(all.is_sorted_by(|one, other| one["created_at"].as_str() >= other["created_at"].as_str()));
+    t.finish().await;
+}

@@ -84,5 +84,5 @@ async fn find(
     let text = fields.search("q", &query.q, 1..=Q_CHARS_MAX);
     fields.finish()?;
     let hits = super::find(&app, &text, staff.has::<AuditRead>()).await?;
-    Ok(Json(Page::whole(hits.into_iter().map(|hit| HitView::of(hit, &text)).collect())))
+    Ok(Json(Page::first(hits.into_iter().map(|hit| HitView::of(hit, &text)).collect(), super::HITS_MAX)))
 }

@@ -130,7 +130,7 @@ async fn logout(
 #[utoipa::path(get, path = "/v1/auth/sessions", tag = "auth", security(("bearer" = [])),
     responses((status = 200, body = Page<Session>), Problems))]
 async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Page<Session>>> {
-    Ok(Json(Page::whole(super::list(&app, &caller).await?)))
+    Ok(Json(Page::first(super::list(&app, &caller).await?, super::LISTED_MAX)))
 }
 
 /// End one of my sessions

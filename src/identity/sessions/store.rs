@@ -5,6 +5,7 @@ use sqlx::PgExecutor;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::LISTED_MAX;
 use crate::platform::clock::DateTime;
 
 #[derive(Serialize, ToSchema)]
@@ -171,7 +172,7 @@ pub(super) async fn delete_used(db: impl PgExecutor<'_>, before: DateTime, limit
     Ok(delete.execute(db).await?.rows_affected())
 }
 
-/// A user has few sessions; the limit keeps one who makes thousands from hurting anybody.
+/// A user has few sessions; the limit keeps one who makes thousands from hurting anybody. The one that asks is always among them.
 pub(super) async fn list_for(
     db: impl PgExecutor<'_>,
     user_id: Uuid,
@@ -182,10 +183,13 @@ pub(super) async fn list_for(
         Session,
         r#"select id, id = $3 as "current!", user_agent, address, created_at, expires_at from sessions
             where user_id = $1 and revoked_at is null and expires_at > $2
-            order by created_at desc limit 100"#,
+            order by id = $3 desc, created_at desc limit $4"#,
         user_id,
         now,
-        current
+        current,
+        LISTED_MAX
     );
-    rows.fetch_all(db).await
+    let mut sessions = rows.fetch_all(db).await?;
+    sessions.sort_by_key(|session| std::cmp::Reverse(session.created_at));
+    Ok(sessions)
 }

@@ -56,6 +56,15 @@ impl<T> Page<T> {
         Self { data: rows.into_iter().map(R::into).collect(), page }
     }
 
+    /// The first of a list that is cut after `max`: where there are as many, there may be more, and they cannot be asked for.
+    pub fn first<R: Into<T>>(rows: Vec<R>, max: i64) -> Self {
+        let mut page = Self::whole(rows);
+        if page.page.page_size >= max {
+            page.page.total_is = Some(TotalIs::AtLeast);
+        }
+        page
+    }
+
     /// A list that is short enough to be answered whole.
     pub fn whole<R: Into<T>>(rows: Vec<R>) -> Self {
         let page_size = i64::try_from(rows.len()).unwrap_or(i64::MAX);
