@@ -106,8 +106,8 @@ pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey
     require_room(app, user_id, before).await?;
     match transactions::insert_deposit(app, &new, app.config.open_deposits_max).await? {
         Some(Inserted::New(row)) => {
-            let step = revio::on(Errand::Customer, step(app, &row));
-            let deposit = transactions::first_step(app, &row, step).await?;
+            let initiated = Box::pin(revio::on(Errand::Customer, initiate(app, &row)));
+            let deposit = transactions::first_step(app, &row, initiated).await?;
             Ok(Opened { deposit, replayed: false })
         }
         Some(Inserted::Repeat(deposit)) => Ok(Opened { deposit, replayed: true }),

@@ -116,7 +116,7 @@ fn begin(parent: Option<tracing::Id>, id: Uuid, kind: Kind) {
     tracing::debug_span!(parent: parent, "begin", transaction.id = %id, kind = kind.name(), begins = true);
 }
 
-/// Runs the first step of a fresh row inside the request. Once the row is written the request has succeeded: when the step
+/// Runs a row's step inside the request: in a box, for else each request carries around all that any step may wait for, 40 kB of it. Once the row is written the request has succeeded: when the step
 /// cannot be taken now, the answer is the row as it stands, and the worker goes on.
 ///
 /// # Errors

@@ -120,11 +120,11 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
     };
     let inserted = match without_code {
         Some(row) => Inserted::New(row),
-        None => insert_after_checks(app, caller, &new, code.as_ref()).await?,
+        None => Box::pin(insert_after_checks(app, caller, &new, code.as_ref())).await?,
     };
     let requested = match inserted {
         Inserted::New(row) => {
-            let withdrawal = transactions::first_step(app, &row, step(app, &row)).await?;
+            let withdrawal = transactions::first_step(app, &row, Box::pin(reserve(app, &row))).await?;
             Requested { withdrawal, replayed: false }
         }
         Inserted::Repeat(withdrawal) => Requested { withdrawal, replayed: true },
@@ -228,7 +228,7 @@ async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
             let reserved = transactions::advance(app, withdrawal, to).await?;
             match reserved.failure_reason {
                 // Called off meanwhile: only what is reserved for certain can be given back for certain.
-                Some(reason) => release(app, &reserved, reason).await,
+                Some(reason) => Box::pin(release(app, &reserved, reason)).await,
                 None => Ok(reserved),
             }
         }

@@ -217,7 +217,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     audit::record(app, &mut *tx, entry).await?;
     tx.commit().await?;
     app.crash.at("withdrawal.declined")?;
-    let withdrawal = transactions::first_step(app, &declined, step(app, &declined)).await?;
+    let withdrawal = transactions::first_step(app, &declined, Box::pin(step(app, &declined))).await?;
     Ok(Subject { withdrawal, seen })
 }
 
