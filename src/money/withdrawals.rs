@@ -283,12 +283,15 @@ async fn follow_event(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> R
 }
 
 async fn follow_own_payout(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<()> {
-    // On hold for so long that no call of ours can be under way, and its owner does nothing more.
-    let is_left = withdrawal.held_at.is_some_and(|held_at| app.clock.now() - held_at > payouts::IN_FLIGHT_MAX);
     match (withdrawal.state, &payout.status) {
         // A call of ours may be in flight: only a payment is final whatever that call does. The rest is for its owner.
         (State::Submitting, PayoutStatus::Success) | (State::Submitted, _) => settle(app, withdrawal, payout).await?,
-        (State::Submitting, PayoutStatus::Error) if is_left => settle(app, withdrawal, payout).await?,
+        // Its window is over and nobody is its owner. The row is taken first, so that nobody resumes it while it is given back.
+        (State::Submitting, PayoutStatus::Error) if withdrawal.held_code == Some(Hold::Undecided) => {
+            let due_at = app.clock.now() + queue::LEASE;
+            let taken = transactions::release(app, &app.db, withdrawal, Some(due_at)).await?;
+            settle(app, &taken, payout).await?
+        }
         (State::Completed | State::Failed | State::Cancelled, _) => {
             late_outcomes::reconsider(app, withdrawal, payout).await?
         }
