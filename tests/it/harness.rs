@@ -25,6 +25,7 @@ use octoco::platform::config::{Config, Counting};
 use octoco::platform::crash::CrashPoints;
 use octoco::platform::keys;
 use octoco::platform::permissions::Role;
+use octoco::platform::rate_limits::{Answer as RateAnswer, Class};
 use octoco::processes::server::Server;
 use octoco::webhooks::inbox;
 use reqwest::{Method, StatusCode};
@@ -154,6 +155,26 @@ impl TestApp {
         let app = App::assemble(config, db, ledger().await, clock, crash).expect("the settings are usable");
         serve(listener, Server::new(app.clone(), CancellationToken::new()));
         Self { app, sim, url, mailbox, http: reqwest::Client::builder().build().expect("a client") }
+    }
+
+    /// What a call is told once a bucket is used up. Whatever comes back to it on a slow machine is used up meanwhile, too.
+    pub(crate) async fn used_up(&self, class: Class, who: &str, call: impl AsyncFn() -> Answer) -> Answer {
+        let drain = async || -> Answer {
+            loop {
+                self.app.limiter.check(class, who).await;
+            }
+        };
+        while matches!(self.app.limiter.check(class, who).await, RateAnswer::Allowed(..)) {}
+        for _ in 0..20 {
+            let answer = tokio::select! {
+                answer = call() => answer,
+                never = drain() => never,
+            };
+            if answer.status == StatusCode::TOO_MANY_REQUESTS {
+                return answer;
+            }
+        }
+        panic!("{class:?} of {who} is not used up")
     }
 
     /// A new customer with a bank account and an empty wallet.

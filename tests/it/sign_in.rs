@@ -93,7 +93,8 @@ async fn guesses_at_one_account_do_not_slow_down_another(db: PgPool) {
     let foreign = [("X-Forwarded-For", somewhere()), ("Cookie", other.1)];
     let foreign = foreign.each_ref().map(|(name, value)| (*name, value.as_str()));
     let knock = async || sign_in(&t, &victim.0.email, PASSWORD, &foreign).await;
-    assert!(slows(&t, (Class::Guess, &bucket(&victim.0)), knock).await, "somebody else's device does not help");
+    // Somebody else's device does not help.
+    t.used_up(Class::Guess, &bucket(&victim.0), knock).await;
     t.finish().await;
 }
 
@@ -114,11 +115,10 @@ async fn cookies_of_devices_are_counted_by_address_before_they_are_looked_at(db:
         let as_without = sign_in(&t, &customer.email, PASSWORD, &headers).await;
         assert_eq!(as_without.status, StatusCode::OK, "{word}: as who brings none");
     }
-    use_up(&from).await;
     let headers = [("X-Forwarded-For", from.as_str()), ("Cookie", device.as_str())];
-    let slowed = sign_in(&t, &customer.email, PASSWORD, &headers).await;
-    assert_eq!((slowed.status, slowed.code()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"), "it is not looked at");
-    let elsewhere = [("X-Forwarded-For", somewhere()), ("Cookie", device)];
+    let slowed = t.used_up(Class::Auth, &from, async || sign_in(&t, &customer.email, PASSWORD, &headers).await).await;
+    assert_eq!(slowed.code(), "rate_limited", "it is not looked at");
+    let elsewhere = [("X-Forwarded-For", somewhere()), ("Cookie", device.clone())];
     let elsewhere = elsewhere.each_ref().map(|(name, value)| (*name, value.as_str()));
     assert_eq!(sign_in(&t, &customer.email, PASSWORD, &elsewhere).await.status, StatusCode::OK);
     t.finish().await;
@@ -262,17 +262,6 @@ async fn signing_keys_change_while_people_are_signed_in(db: PgPool) {
     after.finish().await;
 }
 
-/// Whether a call is slowed down once an velocity_limit is used up: on a slow machine some of it may be back when the call comes.
-async fn slows(t: &TestApp, (class, who): (Class, &str), call: impl AsyncFn() -> Answer) -> bool {
-    for _ in 0..20 {
-        while matches!(t.app.limiter.check(class, who).await, VelocityLimit::Allowed(..)) {}
-        if call().await.status == StatusCode::TOO_MANY_REQUESTS {
-            return true;
-        }
-    }
-    false
-}
-
 fn bucket(customer: &Customer) -> String {
     Email::parse(&customer.email).expect("an address").bucket()
 }
@@ -298,7 +287,7 @@ async fn devices_of_ones_own_accounts_are_no_way_around_the_limits(db: PgPool) {
     // With any number of accounts from one address.
     let from = somewhere();
     let flood = async || sign_in_from(&t, &victim.email, PASSWORD, &from, &device).await;
-    assert!(slows(&t, (Class::Auth, &format!("device:{from}")), flood).await);
+    t.used_up(Class::Auth, &format!("device:{from}"), flood).await;
     let elsewhere = sign_in_from(&t, &victim.email, PASSWORD, &somewhere(), &device).await;
     assert_eq!(elsewhere.status, StatusCode::OK, "{}", elsewhere.body);
     t.finish().await;
@@ -308,9 +297,9 @@ async fn devices_of_ones_own_accounts_are_no_way_around_the_limits(db: PgPool) {
 async fn a_copied_device_is_no_endless_way_to_guess(db: PgPool) {
     let t = TestApp::with(db, &UNDER_ATTACK).await;
     let (customer, device) = customer_with_device(&t).await;
-    let hour = (Class::DeviceLong, device.trim_start_matches("device="));
+    let hour = device.trim_start_matches("device=");
     let guess = async || sign_in_from(&t, &customer.email, PASSWORD, &somewhere(), &device).await;
-    assert!(slows(&t, hour, guess).await, "its hour is used up");
+    t.used_up(Class::DeviceLong, hour, guess).await;
     let elsewhere = sign_in(&t, &customer.email, PASSWORD, &[("X-Forwarded-For", &somewhere())]).await;
     assert_eq!(elsewhere.status, StatusCode::OK, "{}", elsewhere.body);
     t.finish().await;
@@ -325,13 +314,13 @@ async fn a_device_is_known_until_the_password_is_another(db: PgPool) {
     let (everybodys, stranger) = (bucket(&customer), async |password, device: &str| {
         sign_in_from(&t, &customer.email, password, &somewhere(), device).await
     });
-    assert!(slows(&t, (Class::Guess, &everybodys), async || stranger(PASSWORD, "").await).await);
+    t.used_up(Class::Guess, &everybodys, async || stranger(PASSWORD, "").await).await;
     assert_eq!(sign_in_from(&t, &customer.email, PASSWORD, &somewhere(), &device).await.status, StatusCode::OK);
     let body = json!({"current_password": PASSWORD, "new_password": new});
     let changed = t.send(Method::POST, "/v1/auth/password", Some(&customer.token), &[], Some(body)).await;
     assert_eq!(changed.status, StatusCode::NO_CONTENT, "{}", changed.body);
-    let slowed = slows(&t, (Class::Guess, &everybodys), async || stranger(new, &device).await).await;
-    assert!(slowed, "known for the old password");
+    // The device is known for the old password.
+    t.used_up(Class::Guess, &everybodys, async || stranger(new, &device).await).await;
     let known = sign_in_from(&t, &customer.email, new, &somewhere(), &cookie(&changed, "device=")).await;
     assert_eq!(known.status, StatusCode::OK, "{}", known.body);
     t.finish().await;
