@@ -12,7 +12,7 @@
 //! ```
 
 mod holds;
-mod metadata;
+pub mod metadata;
 pub mod routes;
 mod store;
 mod types;

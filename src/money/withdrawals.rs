@@ -114,7 +114,7 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
         metadata: new.metadata,
         key,
     };
-    let without_code = match totp::look_at(code.as_ref()) {
+    let without_code = match totp::look_at("totp_code", code.as_ref()) {
         Ok(()) => transactions::insert_without_code(app, &new).await?,
         Err(_) => None,
     };

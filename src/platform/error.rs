@@ -114,9 +114,11 @@ pub enum Error {
     /// A part answered, and not as it should: nothing gets better by waiting. To the caller the same.
     #[error("a part of the service does not answer; try again with the same key")]
     Unusable(#[source] BoxError),
-    /// The same to the caller, who came at a bad time or was too slow; nothing of ours failed.
+    /// The same to the caller, who came at a bad time; nothing of ours failed.
     #[error("{0}; try again, with the same key if there was one")]
     TurnedAway(&'static str),
+    #[error("the body did not arrive in time; try again, with the same key if there was one")]
+    TooSlow,
     /// Only in tests: the process has died, so nobody records anything.
     #[error("an internal error; it was recorded")]
     Crashed(#[from] Crashed),
@@ -222,6 +224,7 @@ impl Error {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::StaleState => "stale_state",
             Self::NotCancellable { .. } => "not_cancellable",
+            Self::TooSlow => "request_timeout",
             Self::TooLarge(_) => "payload_too_large",
             Self::RangeNotSatisfiable(_) => "range_not_satisfiable",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -268,6 +271,7 @@ impl Error {
             | Self::PeriodNotReady(_)
             | Self::InProgress
             | Self::TooManyOpenDeposits { .. } => StatusCode::CONFLICT,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RangeNotSatisfiable(_) => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -54,6 +54,8 @@ text_enum! {
         Money = "money",
         /// … and over a day: each may leave a row for ever.
         MoneyLong = "money_long",
+        /// Begin an export, by link or not: by user. Each leaves two lines in the audit log for ever.
+        Exports = "exports",
         /// Everything else of a user; of a machine, by key, and by address before the key is looked up.
         Read = "read",
         /// Webhooks whose signature is wrong: by address. Only those are counted.
@@ -78,6 +80,7 @@ impl Class {
             Self::MoneyLong => (6, 3_000),
             Self::Read => (3_000, 600),
             Self::Forgery => (30, 30),
+            Self::Exports => (2, 60),
         };
         Rate { interval_micros: 60_000_000 / per_minute, burst }
     }

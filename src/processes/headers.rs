@@ -43,7 +43,7 @@ const REQUEST_HEADERS: [HeaderName; 8] = [
     HeaderName::from_static("x-request-id"),
 ];
 /// … and read beside the few headers that every page may.
-const ANSWER_HEADERS: [HeaderName; 17] = [
+const ANSWER_HEADERS: [HeaderName; 20] = [
     HeaderName::from_static("idempotent-replayed"),
     HeaderName::from_static("deprecation"),
     HeaderName::from_static("sunset"),
@@ -61,6 +61,9 @@ const ANSWER_HEADERS: [HeaderName; 17] = [
     header::ACCEPT_RANGES,
     header::LOCATION,
     header::WWW_AUTHENTICATE,
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("audit-positions"),
+    HeaderName::from_static("audit-head"),
 ];
 /// How long a browser need not ask again; none keeps it longer than two hours.
 const PREFLIGHT_SECS: u64 = 7_200;

@@ -81,7 +81,6 @@ impl Room {
 }
 
 const FULL: Error = Error::TurnedAway("as many requests are in hand as may be");
-const LATE: Error = Error::TurnedAway("the body did not arrive in time");
 
 /// Who calls, as far as it is known before anything is done.
 #[derive(Clone)]
@@ -197,7 +196,7 @@ async fn on_its_way<T>(
 ) -> Result<T> {
     let shares = who.shares(&room.on_their_way);
     let _shares = all(&shares, BODY_WAIT).await?;
-    timeout(deadline, reading).await.unwrap_or(Err(LATE))
+    timeout(deadline, reading).await.unwrap_or(Err(Error::TooSlow))
 }
 
 async fn in_hand(room: &Room, who: &Who, request: Request, next: Next) -> Result<Response> {

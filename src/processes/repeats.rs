@@ -63,7 +63,7 @@ async fn with_call(mut parts: Parts, body: Body) -> Result<(Request, Call)> {
     let key = IdempotencyKey::from_request_parts(&mut parts, &()).await?;
     // A person's body is there already.
     let read = timeout(BODY_DEADLINE, body::to_bytes(body, BODY_BYTES_MAX)).await;
-    let read = read.map_err(|_| Error::TurnedAway("the body did not arrive in time"))?;
+    let read = read.map_err(|_| Error::TooSlow)?;
     let bytes = read.map_err(|_| Error::TooLarge(BODY_BYTES_MAX))?;
     let call = Call::new(key, hash(&parts, &bytes));
     parts.extensions.insert(call.clone());

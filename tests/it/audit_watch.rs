@@ -144,6 +144,13 @@ async fn whoever_is_refused_again_and_again_fills_the_log_with_sixty_short_rows_
         audit::record_refusal(&t.app, entry).await.expect("recorded");
     }
     assert_eq!(count(&t, "action = 'session.refused'").await, 120);
+    // Whoever has a network has as many addresses as there are.
+    for index in 0..70 {
+        let origin = Origin { request_id: None, address: Some(format!("2001:db8:1:{index:x}::{index:x}")) };
+        let entry = Entry::of(&Actor::nobody(origin), "session.refused", "user", "unknown");
+        audit::record_refusal(&t.app, entry).await.expect("recorded");
+    }
+    assert_eq!(count(&t, "action = 'session.refused' and address like '2001:db8:1:%'").await, 60);
     t.finish().await;
 }
 

@@ -94,6 +94,33 @@ async fn from_one_address_no_more_accounts_are_opened_in_a_day_than_a_company_ha
     t.finish().await;
 }
 
+/// Each leaves two lines in the audit log for ever, and of an empty list takes no time.
+#[sqlx::test]
+async fn a_customer_begins_no_more_exports_than_anybody_reads(db: PgPool) {
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default")]).await;
+    let customer = t.customer().await;
+    let export = async || t.get(&customer, "/v1/transactions/export?format=csv").await;
+    let told = t.used_up(Class::Exports, &customer.id.to_string(), export).await;
+    assert_eq!(told.code(), "rate_limited");
+    assert_eq!(t.get(&customer, "/v1/transactions").await.status, StatusCode::OK, "reading goes on");
+    t.finish().await;
+}
+
+/// A body that cannot be read has its mistakes looked for, which is work, too.
+#[sqlx::test]
+async fn a_sign_in_that_cannot_be_read_is_counted(db: PgPool) {
+    let t = TestApp::with(db, &[("RATE_LIMITS", "default"), ("TRUSTED_PROXIES", "127.0.0.1/32")]).await;
+    let unreadable =
+        [("192.0.2.7", json!({"email": 1})), ("192.0.2.8", json!({"email": "nobody", "password": PASSWORD}))];
+    for (from, body) in unreadable {
+        let headers = [("X-Forwarded-For", from)];
+        let login = async || t.send(Method::POST, "/v1/auth/login", None, &headers, Some(body.clone())).await;
+        assert_eq!(login().await.code(), "invalid_request");
+        assert_eq!(t.used_up(Class::Auth, from, login).await.code(), "rate_limited");
+    }
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn without_redis_each_process_counts_for_itself_and_money_still_moves(db: PgPool) {
     let t = TestApp::with(db, &[("RATE_LIMITS", "default"), NO_REDIS]).await;

@@ -147,6 +147,8 @@ async fn wrong_paths_methods_ids_and_queries_are_problems_too(db: PgPool) {
         ("state=%27%3B--", "state"),
         ("currency=%00", "currency"),
         ("colour=red", "colour"),
+        ("metadata=%5B%5B%22a%22%2C%22b%22%5D%5D", "metadata"),
+        ("from=0000-01-01T00:00:00%2B01:00", "from"),
     ] {
         let refused = call(Method::GET, &format!("/v1/transactions?{query}")).await;
         assert_eq!((refused.status, field(&refused)), (StatusCode::BAD_REQUEST, name), "{query}: {}", refused.body);

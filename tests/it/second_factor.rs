@@ -141,8 +141,16 @@ async fn staff_without_a_second_factor_may_do_nothing_whatever_their_role(db: Pg
         assert_eq!(t.get(&staff, "/v1/admin/users").await.code(), "totp_required");
         assert_eq!(t.get(&staff, "/v1/me").await.status, StatusCode::OK, "as anybody");
     }
-    let (staff, ..) = enrolled(&t, Role::Support).await;
+    let (staff, _, recovery) = enrolled(&t, Role::Support).await;
     assert_eq!(t.get(&staff, "/v1/admin/users").await.status, StatusCode::OK);
+    // What cannot be a code is none that was tried.
+    for (path, field) in [("/v1/auth/step-up", "totp_code"), ("/v1/me/totp/confirm", "code")] {
+        for text in ["", &"1".repeat(41)] {
+            let refused = post(&t, &staff, path, json!({field: text})).await;
+            assert_eq!(refused.body["errors"][0]["field"], field, "{}", refused.body);
+        }
+    }
+    assert_eq!(post(&t, &staff, "/v1/auth/step-up", json!({"totp_code": recovery[0]})).await.status, StatusCode::OK);
     // Another session of the same person has shown nothing.
     sqlx::query("update sessions set second_factor_at = null").execute(&t.app.db).await.expect("PostgreSQL answers");
     assert_eq!(t.get(&staff, "/v1/admin/users").await.code(), "totp_required");

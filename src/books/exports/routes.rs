@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::books::history::{FilterQuery, Scope, StaffQuery};
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::staff::Staff;
-use crate::money::transactions::NewMetadata;
+use crate::money::transactions::{NewMetadata, metadata};
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{Json, Query, download::streamed, located};
 use crate::platform::{permissions::TransactionsRead, problems::Problems};
@@ -63,9 +63,8 @@ struct NewExport {
     #[schema(value_type = Option<Uuid>)]
     provider_id: Option<String>,
     q: Option<String>,
-    /// Only those that have all of this.
     #[serde(default)]
-    #[schema(inline)]
+    #[schema(schema_with = metadata::wanted_metadata)]
     metadata: NewMetadata,
     #[schema(example = "-amount,created_at")]
     sort: Option<String>,

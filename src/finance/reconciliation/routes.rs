@@ -18,7 +18,7 @@ use super::run::{Run, RunKind, RunState};
 use super::runs;
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::error::{Error, Result, Wrong};
+use crate::platform::error::{Result, Wrong};
 use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
 use crate::platform::permissions::{ReconciliationRead, ReconciliationResolve, ReconciliationRun};
 use crate::platform::{clock::DateTime, problems::Problems, text_enum::text_enum};
@@ -63,7 +63,7 @@ struct NewRunBody {
     #[schema(value_type = NewKind)]
     kind: String,
     /// `manual`: what changed since this time is looked at; RFC 3339. Default: two days.
-    #[schema(format = "date-time", example = "2026-03-01T00:00:00Z")]
+    #[schema(example = "2026-03-01T00:00:00Z")]
     since: Option<String>,
 }
 
@@ -344,8 +344,12 @@ async fn start(
     };
     let run = runs::start_by(&app, &staff.actor, kind, since).await?;
     app.notifier.wake();
+    Ok(accepted(run))
+}
+
+fn accepted(run: Run) -> impl IntoResponse {
     let place = located(format_args!("/v1/admin/reconciliation/runs/{}", run.id));
-    Ok((StatusCode::ACCEPTED, place, Json(RunView::from(run))))
+    (StatusCode::ACCEPTED, place, Json(RunView::from(run)))
 }
 
 /// A run's report
@@ -355,7 +359,7 @@ async fn start(
 #[utoipa::path(get, path = "/v1/admin/reconciliation/runs/{id}", tag = "staff",
     security(("bearer" = ["reconciliation.read"])), params(("id" = Uuid, Path), FormatQuery),
     responses((status = 200, content((Report = "application/json"), (String = "text/csv"))),
-        (status = 409, description = "`stale_state`: it is not finished, or has failed"), Problems))]
+        (status = 202, body = RunView, description = "There is no report: it is not finished, or has failed"), Problems))]
 async fn show_run(
     State(app): State<App>,
     _staff: Staff<ReconciliationRead>,
@@ -366,7 +370,7 @@ async fn show_run(
     let format = fields.word("format", query.format.as_deref()).unwrap_or(Format::Json);
     fields.finish()?;
     let run = runs::find(&app, id).await?;
-    let report = runs::stored_report(&app, run.id).await?.ok_or(Error::StaleState)?;
+    let Some(report) = runs::stored_report(&app, run.id).await? else { return Ok(accepted(run).into_response()) };
     if format == Format::Json {
         return Ok(([(header::CONTENT_TYPE, "application/json")], report).into_response());
     }

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{Actor, Entry, NOBODY, Origin, record, store};
 use crate::app::App;
 use crate::platform::error::{Error, Result};
+use crate::platform::http::address::Networks;
 
 const ROWS_A_MINUTE: i64 = 60;
 const BATCH: i64 = 500;
@@ -16,8 +17,11 @@ pub async fn record_refusal(app: &App, entry: Entry) -> Result<()> {
     let minute = app.clock.now().duration_trunc(TimeDelta::minutes(1)).map_err(Error::internal)?;
     let nobody = entry.actor.name == NOBODY;
     let address = entry.actor.origin.address.as_deref().filter(|_| nobody).unwrap_or_default();
+    // Whoever has one address of a network has as many of it as there are.
+    let from = Networks::of(address).map(|networks| networks.around.unwrap_or(networks.near));
+    let from = from.unwrap_or_else(|| address.to_owned());
     let mut tx = app.db.begin().await?;
-    if store::count_refusal(&mut *tx, &entry.actor.name, address, minute).await? <= ROWS_A_MINUTE {
+    if store::count_refusal(&mut *tx, &entry.actor.name, &from, minute).await? <= ROWS_A_MINUTE {
         record(app, &mut *tx, entry).await?;
     }
     tx.commit().await?;

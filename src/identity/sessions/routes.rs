@@ -20,6 +20,7 @@ use crate::identity::{totp, users::Email, users::routes::UserView};
 use crate::platform::error::Result;
 use crate::platform::http::{Json, Page, Path};
 use crate::platform::problems::Problems;
+use crate::platform::rate_limits::Class;
 use crate::platform::tokens::{Device, REFRESH_SECS, RefreshToken};
 
 const REFRESH_COOKIE: &str = "refresh_token";
@@ -51,6 +52,14 @@ struct Credentials {
     totp_code: Option<SecretString>,
 }
 
+impl Credentials {
+    fn attempt(self, devices: Vec<Device>) -> Result<Attempt> {
+        totp::look_at("totp_code", self.totp_code.as_ref())?;
+        let Self { email, password, totp_code } = self;
+        Ok(Attempt { email: Email::parse(&email)?, password, totp_code, devices })
+    }
+}
+
 #[derive(Serialize, ToSchema)]
 struct TokenView {
     /// Send it as `Authorization: Bearer …`.
@@ -78,12 +87,16 @@ async fn login(
     _same_site: SameSite,
     UncountedClient(visitor): UncountedClient,
     headers: HeaderMap,
-    Json(body): Json<Credentials>,
+    body: Result<Json<Credentials>>,
 ) -> Result<WithCookies<Json<TokenView>>> {
     let devices = Cookie::named(&app, DEVICE_COOKIE).received(&headers).into_iter().map(Device::received).collect();
-    let Credentials { email, password, totp_code } = body;
-    totp::look_at(totp_code.as_ref())?;
-    let attempt = Attempt { email: Email::parse(&email)?, password, totp_code, devices };
+    let attempt = match body.and_then(|Json(credentials)| credentials.attempt(devices)) {
+        Ok(attempt) => attempt,
+        Err(unreadable) => {
+            visitor.quota.count(&app, Class::Auth, &visitor.address).await?;
+            return Err(unreadable);
+        }
+    };
     let (signed_in, device) = super::login(&app, &visitor, attempt).await?;
     let (AppendHeaders(mut cookies), view) = answer(&app, signed_in);
     cookies.push(device_cookie(&app, &device));

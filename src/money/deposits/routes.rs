@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::{NewDeposit, cancelling};
 use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
-use crate::money::transactions::NewMetadata;
 use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
+use crate::money::transactions::{NewMetadata, metadata};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Path, located, replayed};
 use crate::platform::{error::Result, problems::Problems};
 
@@ -29,9 +29,8 @@ struct NewDepositBody {
     /// For the customer's own list; it can be searched for.
     #[schema(example = "Rent for March", min_length = 1, max_length = 140)]
     description: Option<String>,
-    /// For the caller's own program: it can be filtered by (`metadata[key]=value`). No secrets: everybody who sees the transaction sees it.
     #[serde(default)]
-    #[schema(inline)]
+    #[schema(schema_with = metadata::new_metadata)]
     metadata: NewMetadata,
 }
 

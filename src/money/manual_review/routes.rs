@@ -33,9 +33,7 @@ struct HeldQuery {
     #[param(value_type = Option<Hold>)]
     code: Option<String>,
     /// Held since this time or later, before that one: RFC 3339.
-    #[param(format = "date-time")]
     from: Option<String>,
-    #[param(format = "date-time")]
     to: Option<String>,
     /// `page.next_cursor` of the page before.
     cursor: Option<String>,
@@ -155,9 +153,7 @@ struct ResolveManyBody {
     #[schema(value_type = Option<Kind>)]
     kind: Option<String>,
     /// Only those that are held since this time or later, before that one: RFC 3339.
-    #[schema(format = "date-time")]
     from: Option<String>,
-    #[schema(format = "date-time")]
     to: Option<String>,
     /// `next_cursor` of the call before.
     cursor: Option<String>,

@@ -155,13 +155,26 @@ impl PartialSchema for Metadata {
 
 impl ToSchema for Metadata {}
 
-impl PartialSchema for NewMetadata {
-    fn schema() -> RefOr<Schema> {
-        schema(SchemaType::from_iter([Type::Object, Type::Null]))
-    }
+/// Of a request for a transaction.
+pub fn new_metadata() -> RefOr<Schema> {
+    described(
+        "For the caller's own program: it can be filtered by (`metadata[key]=value`). No secrets: everybody who sees the transaction sees it.",
+    )
 }
 
-impl ToSchema for NewMetadata {}
+/// Of a request for those that have it.
+pub fn wanted_metadata() -> RefOr<Schema> {
+    described("Only those that have all of this.")
+}
+
+/// In the schema itself: a comment of the field's would be a second one beside it, which says that it is an object.
+fn described(text: &str) -> RefOr<Schema> {
+    let mut schema = schema(SchemaType::from_iter([Type::Object, Type::Null]));
+    if let RefOr::T(Schema::Object(object)) = &mut schema {
+        object.description = Some(text.to_owned());
+    }
+    schema
+}
 
 #[cfg(test)]
 mod tests {

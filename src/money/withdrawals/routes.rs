@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::{NewWithdrawal, cancelling};
 use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
-use crate::money::transactions::NewMetadata;
 use crate::money::transactions::routes::{Cancelled, TransactionView, parse_amount, parse_description};
+use crate::money::transactions::{NewMetadata, metadata};
 use crate::platform::http::{Fields, IdempotencyKey, Json, Path, located, replayed};
 use crate::platform::{error::Result, problems::Problems};
 
@@ -31,9 +31,8 @@ struct NewWithdrawalBody {
     /// For the customer's own list; it can be searched for.
     #[schema(example = "Savings", min_length = 1, max_length = 140)]
     description: Option<String>,
-    /// For the caller's own program: it can be filtered by (`metadata[key]=value`). No secrets: everybody who sees the transaction sees it.
     #[serde(default)]
-    #[schema(inline)]
+    #[schema(schema_with = metadata::new_metadata)]
     metadata: NewMetadata,
     /// Of a customer with a second factor, above the threshold: a code of it, or a recovery code.
     #[schema(value_type = Option<String>, example = "492039", max_length = 40)]

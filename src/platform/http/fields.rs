@@ -3,7 +3,7 @@
 
 use std::{ops::RangeInclusive, str::FromStr};
 
-use chrono::NaiveDate;
+use chrono::{Datelike, NaiveDate};
 use icu_properties::CodePointSetData;
 use icu_properties::props::{Dash, DefaultIgnorableCodePoint};
 
@@ -83,7 +83,8 @@ impl Fields {
         let time = chrono::DateTime::parse_from_rfc3339(text)
             .ok()
             .filter(|_| text.is_ascii() && !text.contains(char::is_whitespace));
-        let moment = time.map(|time| time.to_utc()).or_else(date);
+        // A time that no RFC 3339 time says is not answered either.
+        let moment = time.map(|time| time.to_utc()).or_else(date).filter(|time| (0..=9999).contains(&time.year()));
         if moment.is_none() {
             self.wrong(
                 field,

@@ -23,7 +23,7 @@ pub struct Page<T> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Page)]
 pub struct Position {
-    /// For `cursor`; null where there is no other page. Behind a last page that is full there may be one without rows.
+    /// For `cursor`; null where there is no other page.
     pub next_cursor: Option<String>,
     /// For `cursor`; null on the first page, and in lists that are only read forwards.
     pub prev_cursor: Option<String>,
@@ -47,12 +47,15 @@ impl<T> Page<T> {
         Page { data: self.data.into_iter().map(view).collect(), page: self.page }
     }
 
-    /// A page of a list that is ordered by `id`. Where it is not full there is no other.
-    pub fn by_id<R: Into<T>>(rows: Vec<R>, limit: i64, id: impl Fn(&R) -> Uuid) -> Self {
-        let is_full = i64::try_from(rows.len()).is_ok_and(|count| count == limit);
-        let last = rows.last().filter(|_| is_full).map(id);
+    /// A page of a list that is ordered by `id`, of the rows that were found when [`limit`] were asked for.
+    pub fn by_id<R: Into<T>>(mut rows: Vec<R>, limit: i64, id: impl Fn(&R) -> Uuid) -> Self {
+        let page_size = limit - 1;
+        let size = usize::try_from(page_size).unwrap_or(0);
+        let has_next = rows.len() > size;
+        rows.truncate(size);
+        let last = rows.last().filter(|_| has_next).map(id);
         let next_cursor = last.map(|id| BASE64_URL_SAFE_NO_PAD.encode(id.as_bytes()));
-        let page = Position { next_cursor, prev_cursor: None, total: None, total_is: None, page_size: limit };
+        let page = Position { next_cursor, prev_cursor: None, total: None, total_is: None, page_size };
         Self { data: rows.into_iter().map(R::into).collect(), page }
     }
 
@@ -86,10 +89,12 @@ pub fn cursor(fields: &mut Fields, cursor: Option<&str>) -> Option<Uuid> {
     id
 }
 
-pub fn limit(fields: &mut Fields, limit: Option<i64>) -> i64 {
-    let limit = limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
+/// How many rows to ask for: one more than the page has, which says whether there is another.
+pub fn limit(fields: &mut Fields, page_size: Option<i64>) -> i64 {
+    let page_size = page_size.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&page_size) {
         fields.wrong("limit", Wrong::Between(1, LIMIT_MAX));
+        return LIMIT_MAX;
     }
-    limit
+    page_size + 1
 }

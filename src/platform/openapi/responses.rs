@@ -64,6 +64,7 @@ impl Facts {
             (has_body, "invalid_json"),
             // With a key the body is read, whether the act has one or not.
             (has_body || optional_key, "payload_too_large"),
+            (has_body || optional_key, "request_timeout"),
             (has_body && !signature, "unsupported_media_type"),
         ];
         // The host is missing or doubled, or there is a query where none is taken: so much is looked at of every call.

@@ -219,7 +219,9 @@ pub async fn replay_since(app: &App, actor: &Actor, endpoint_id: Uuid, since: Da
     super::find(app, endpoint_id).await?;
     let mut tx = app.db.begin().await?;
     store::lock_endpoint(&mut *tx, endpoint_id).await?;
-    let ids = store::dead_since(&mut *tx, endpoint_id, since, REPLAYED_AT_ONCE).await?;
+    let mut ids = store::dead_since(&mut *tx, endpoint_id, since, REPLAYED_AT_ONCE + 1).await?;
+    let more = i64::try_from(ids.len()).is_ok_and(|count| count > REPLAYED_AT_ONCE);
+    ids.truncate(usize::try_from(REPLAYED_AT_ONCE).unwrap_or(usize::MAX));
     let replayed = if ids.is_empty() { 0 } else { store::replay(&mut *tx, &ids, app.clock.now()).await? };
     if replayed == 0 && !ids.is_empty() {
         return Err(Error::StaleState);
@@ -227,7 +229,7 @@ pub async fn replay_since(app: &App, actor: &Actor, endpoint_id: Uuid, since: Da
     let entry = Entry::of(actor, "webhook_endpoint.replayed", "webhook_endpoint", endpoint_id);
     audit::record(app, &mut *tx, entry.with(json!({"since": since, "replayed": replayed}))).await?;
     tx.commit().await?;
-    Ok((replayed, i64::try_from(ids.len()).is_ok_and(|count| count == REPLAYED_AT_ONCE)))
+    Ok((replayed, more))
 }
 
 pub async fn list(app: &App, endpoint_id: Uuid, filter: &Filter) -> Result<Vec<Row>> {

@@ -14,6 +14,8 @@ use crate::platform::error::{FieldCode, FieldError, Wrong};
 
 /// Enough for every field of any body; whoever sends more mistakes hears of the first.
 const TRIES_MAX: usize = 128;
+/// Each try reads the whole again, and nobody's input may be read for long.
+const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// One mistake, and the steps that lead to it: names may hold dots and brackets, so they cannot be told from the field's own.
 #[derive(Debug, Clone)]
@@ -186,20 +188,21 @@ impl<T: DeserializeOwned> Draft for Pairs<T> {
 /// The first mistake and all others that can be found behind it.
 pub(super) fn of_body<T: DeserializeOwned>(bytes: &[u8], first: Mistake) -> Vec<FieldError> {
     match serde_json::from_slice(bytes) {
-        Ok(body) => all(Body::<T>(body, PhantomData), first),
+        Ok(body) => all(Body::<T>(body, PhantomData), first, bytes.len()),
         Err(_) => vec![*first.error],
     }
 }
 
 pub(super) fn of_query<T: DeserializeOwned>(query: &str, first: Mistake) -> Vec<FieldError> {
     let pairs = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    all(Pairs::<T>(pairs, PhantomData), first)
+    all(Pairs::<T>(pairs, PhantomData), first, query.len())
 }
 
-fn all(mut draft: impl Draft, first: Mistake) -> Vec<FieldError> {
+fn all(mut draft: impl Draft, first: Mistake, bytes: usize) -> Vec<FieldError> {
     let mut untried: HashMap<Vec<String>, VecDeque<Option<Value>>> = HashMap::new();
     let (mut found, mut mistake) = (vec![first.clone()], first);
-    for _ in 0..TRIES_MAX {
+    let tries = READ_BYTES_MAX.checked_div(bytes).unwrap_or(TRIES_MAX).clamp(1, TRIES_MAX);
+    for _ in 0..tries {
         let fillers = untried.entry(mistake.steps.clone()).or_insert_with(|| fillers(&mistake.error));
         // One of the words that there are is known once a text was tried.
         fillers.extend(mistake.error.parameters.get("allowed").and_then(|words| words.get(0)).cloned().map(Some));

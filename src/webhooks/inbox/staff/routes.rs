@@ -233,9 +233,7 @@ struct DeadBody {
     #[schema(min_length = 1, max_length = 200, example = "could not be read")]
     error: Option<String>,
     /// Only those that became dead at this time or later, before that one: RFC 3339.
-    #[schema(format = "date-time")]
     from: Option<String>,
-    #[schema(format = "date-time")]
     to: Option<String>,
 }
 
@@ -266,9 +264,9 @@ async fn resolve_dead(
         body.to.as_deref().and_then(|time| fields.moment("to", time)),
     );
     let action = fields.finish_with(action)?;
-    let limit = page::LIMIT_MAX;
-    let found = inbox::dead(&app, &DeadFilter { error, from, to, limit }).await?;
-    let more = i64::try_from(found.len()).is_ok_and(|count| count == limit);
+    let mut found = inbox::dead(&app, &DeadFilter { error, from, to, limit: page::LIMIT_MAX + 1 }).await?;
+    let more = i64::try_from(found.len()).is_ok_and(|count| count > page::LIMIT_MAX);
+    found.truncate(usize::try_from(page::LIMIT_MAX).unwrap_or(usize::MAX));
     let ids = match action {
         DeadAction::Replay => inbox::replay(&app, &staff.actor, &found).await?,
         DeadAction::Dismiss => inbox::dismiss(&app, &staff.actor, &found, &note).await?,
