@@ -83,13 +83,14 @@ fn customer_kind(code: AccountCode) -> Option<u16> {
 /// | noun | legs |
 /// |---|---|
 /// | deposit | `Main` credits the wallet; `ProviderFee`; `Repay` what the customer owed; `Unmatched` what did not fit, `UnmatchedReturn` gave that back, `UnmatchedAgain` took it once more |
-/// | withdrawal | `Main` reserves, `Post` or `Void` resolves, `VoidRepay` what was owed; `Late`, `Receivable` and `Repay` when it was paid after all; `ProviderFee`; `Fee` |
-/// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest, `Repay` what came in between; `Return`, `ReturnRepay` when it failed after all; `Loss` a write-off |
+/// | withdrawal | `Main` reserves, `Post` or `Void` resolves, `VoidRepay` what was owed; `Late`, `Receivable` and `Repay` when it was paid after all; `ProviderFee` |
+/// | refund, chargeback | `Main` the wallet's part, `Receivable` the rest, `Repay` what came in between; `Return`, `ReturnRepay` when it failed after all |
 /// | chargeback reversal (its own row) | `Main`, `Repay` |
 /// | adjustment | `Main`, `Repay` |
 /// | journal | `Journal` moves or holds, `JournalPost` when it arrived, `JournalVoid` when it was returned |
 /// | restriction | `Main` shuts the velocity limit, `Close` the wallet; `Void` and `CloseVoid` open them again |
 /// | withdrawal, not money | `Payout` and `Replacement` say by which payouts it is paid; `LimitUse` what it takes of the velocity limit, `LimitCheck` and `LimitCheckVoid` the daily limit, `LimitReturn` |
+/// | nothing yet | `Fee`, `Loss` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Leg {

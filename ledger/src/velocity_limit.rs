@@ -83,13 +83,13 @@ impl Ledger {
     /// [`Ledger::reserve`] through the wallet's velocity limit: refused too when it is shut ([`Refusal::Frozen`]) or when more than the
     /// limit would be in use ([`Refusal::LimitExceeded`]). The debit account must be a wallet.
     pub async fn reserve_within(&self, t: Transfer, velocity_limit: VelocityLimit) -> Result<(), LedgerError> {
-        let user = t.debit.id.user_of().expect("only a customer's wallet has a gate");
+        let user = t.debit.id.user_of().expect("only a customer's wallet has a velocity limit");
         let limit_account = self.opened_limit(user, t.debit.currency).await?;
         let floor = match velocity_limit.amount {
             Some(amount) => fill(limit_account.currency).checked_sub(amount),
             None => Ok(Amount::zero(limit_account.currency)),
         };
-        let floor = floor.map_err(|_| Contradiction("allowance_cannot_be_used"))?;
+        let floor = floor.map_err(|_| Contradiction("limit_cannot_be_used"))?;
         let of = |leg| TransferId::of(t.id.row(), leg);
         let (pending, linked) = (Flags::PENDING, Flags::LINKED);
         let chain = [

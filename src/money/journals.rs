@@ -152,7 +152,7 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     let Some(to) = to else { return Ok(journal) };
     announce(app, &journal, &to);
     app.crash.at("journal.approved")?;
-    step_now(app, initiated).await
+    first_step(app, initiated).await
 }
 
 /// `awaiting_approval → cancelled`.
@@ -196,7 +196,7 @@ pub async fn land(app: &App, (by, actor): (Uuid, &Actor), id: Uuid, arrival: Arr
         return Err(Error::Forbidden(Reason::OwnApproval));
     }
     if journal.arrival.as_ref() == Some(&arrival) {
-        return if journal.state == State::InTransit { step_now(app, journal).await } else { Ok(journal) };
+        return if journal.state == State::InTransit { first_step(app, journal).await } else { Ok(journal) };
     }
     let is_said = journal.arrival.is_some() && journal.held_reason.is_none();
     if journal.state != State::InTransit || is_said {
@@ -216,7 +216,7 @@ pub async fn land(app: &App, (by, actor): (Uuid, &Actor), id: Uuid, arrival: Arr
     audit::record(app, &mut *tx, entry.change(json!({"state": journal.state}), line)).await?;
     tx.commit().await?;
     app.crash.at("journal.arrival_noted")?;
-    step_now(app, noted).await
+    first_step(app, noted).await
 }
 
 /// Ends a hold. One that the ledger may have booked is not dismissed.
@@ -300,7 +300,7 @@ async fn rest(app: &App, row: &Journal) -> Result<Journal> {
 
 /// A step inside of a request, which has succeeded by now: when it cannot be taken, the answer is the row as it stands, and the
 /// worker goes on.
-async fn step_now(app: &App, row: Journal) -> Result<Journal> {
+async fn first_step(app: &App, row: Journal) -> Result<Journal> {
     match queue::caught(step(app, &row)).await {
         Ok(moved) => Ok(moved),
         Err(Error::StaleState) => find(app, row.id).await,

@@ -25,7 +25,7 @@ use crate::platform::text_enum::text_enum;
 text_enum! {
     pub enum Resolution {
         Retry = "retry",
-        CloseWithoutAction = "dismiss",
+        Dismiss = "dismiss",
         Release = "release",
     }
 }
@@ -84,7 +84,7 @@ pub async fn resolve(app: &App, verdict: &Verdict, id: Uuid) -> Result<Transacti
     let row = held(app, id).await?;
     match verdict.how {
         Resolution::Retry => retry(app, &verdict.decision.actor, &row, &verdict.note).await,
-        Resolution::CloseWithoutAction => dismiss(app, verdict, &row).await,
+        Resolution::Dismiss => dismiss(app, verdict, &row).await,
         Resolution::Release => release(app, verdict, row).await,
     }
 }
@@ -102,7 +102,7 @@ fn entry(actor: &Actor, action: &'static str, row: &Transaction, note: &str) -> 
 /// The row goes on as if nothing had failed yet.
 pub async fn retry(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Result<Transaction> {
     let mut tx = app.db.begin().await?;
-    let released = transactions::release(app, &mut *tx, row, Some(app.clock.now())).await?;
+    let released = transactions::end_hold(app, &mut *tx, row, Some(app.clock.now())).await?;
     audit::record(app, &mut *tx, entry(actor, "transaction.retried", row, note)).await?;
     tx.commit().await?;
     app.notifier.wake();
@@ -119,7 +119,7 @@ async fn dismiss(app: &App, verdict: &Verdict, row: &Transaction) -> Result<Tran
     let end = end_of(row);
     let to = Move::to(end, Due::Never).because(FailureReason::ClosedByReview);
     let mut tx = app.db.begin().await?;
-    let mut closed = transactions::release(app, &mut *tx, row, None).await?;
+    let mut closed = transactions::end_hold(app, &mut *tx, row, None).await?;
     if end != row.state {
         closed = transactions::advance_within(app, &mut *tx, &closed, &to).await?;
     }
@@ -153,7 +153,7 @@ async fn release(app: &App, verdict: &Verdict, row: Transaction) -> Result<Trans
         return Ok(row);
     }
     let to = Move::to(State::Reserved, Due::Now).because(FailureReason::ClosedByReview);
-    let freed = transactions::release(app, &mut *tx, &row, Some(app.clock.now())).await?;
+    let freed = transactions::end_hold(app, &mut *tx, &row, Some(app.clock.now())).await?;
     let freed = transactions::advance_within(app, &mut *tx, &freed, &to).await?;
     tx.commit().await?;
     transactions::announce(app, &row, &to);

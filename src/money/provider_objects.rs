@@ -84,6 +84,14 @@ pub async fn payout(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Payout> {
     Ok(payout)
 }
 
+/// `None`: Revio does not know what it was asked for.
+pub fn if_known<T>(asked: Result<T>) -> Result<Option<T>> {
+    match asked {
+        Err(Error::Unusable(cause)) if matches!(cause.downcast_ref(), Some(RevioError::NotFound)) => Ok(None),
+        asked => asked.map(Some),
+    }
+}
+
 pub async fn note_purchase(app: &App, row: Option<Uuid>, purchase: &Purchase) -> Result<()> {
     let facts = Facts {
         id: purchase.id,

@@ -302,7 +302,7 @@ pub async fn frozen_until_commit(tx: &mut PgConnection, customers: &[Uuid]) -> R
 }
 
 /// Whether the ledger lets nothing leave the customer's wallet and no row says why: a restore made us forget it.
-pub async fn is_forgotten(app: &App, user_id: Uuid, currency: Currency) -> Result<bool> {
+pub async fn is_frozen_in_ledger_only(app: &App, user_id: Uuid, currency: Currency) -> Result<bool> {
     if !app.ledger.is_blocked(user_id, currency).await? {
         return Ok(false);
     }

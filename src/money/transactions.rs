@@ -32,7 +32,7 @@ use crate::platform::batcher::Patience;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
-pub use holds::{HeldFilter, end_wait, hold, list_held, release};
+pub use holds::{HeldFilter, end_hold, end_hold_of, hold, list_held};
 pub use metadata::{KEY_CHARS_MAX, KEYS_MAX, Metadata, NewMetadata, VALUE_CHARS_MAX};
 pub use store::{COLUMNS, Row};
 use types::Condition;
@@ -90,7 +90,7 @@ async fn insert(app: &App, new: &NewTransaction, condition: Condition) -> Result
     let lease = Lease { now, until: now + LEASE };
     let row = Insert { id, new: new.clone(), lease, condition };
     let Some(written) = app.batchers.join::<Inserts>(app, row).await? else { return Ok(None) };
-    begin(Span::current().id(), id, new.kind);
+    begin_trace(Span::current().id(), id, new.kind);
     app.crash.at("transaction.inserted")?;
     Ok(Some(new.initiated(id, written, lease)))
 }
@@ -112,12 +112,12 @@ pub fn span(row: &Transaction) -> Span {
 }
 
 /// A row is born: its trace begins with what is under way, or by itself where `parent` is none.
-fn begin(parent: Option<tracing::Id>, id: Uuid, kind: Kind) {
+fn begin_trace(parent: Option<tracing::Id>, id: Uuid, kind: Kind) {
     tracing::debug_span!(parent: parent, "begin", transaction.id = %id, kind = kind.name(), begins = true);
 }
 
-/// Runs a row's step inside the request: in a box, for else each request carries around all that any step may wait for, 40 kB of it. Once the row is written the request has succeeded: when the step
-/// cannot be taken now, the answer is the row as it stands, and the worker goes on.
+/// Runs a row's step inside the request. The caller boxes it: else each request's future is as large as any step's (40 kB). Once the row is
+/// written the request has succeeded: when the step cannot be taken now, the answer is the row as it stands, and the worker goes on.
 ///
 /// # Errors
 /// When even the row cannot be read back.
@@ -349,7 +349,7 @@ pub async fn find_all(app: &App, ids: &[Uuid]) -> Result<Vec<Transaction>> {
 /// Writes a row that follows from another one; a repeat for the same object of Revio's changes nothing.
 pub async fn insert_child(app: &App, child: &Child<'_>) -> Result<()> {
     if store::insert_child(&app.db, child, app.clock.now()).await? {
-        begin(None, child.id, child.kind);
+        begin_trace(None, child.id, child.kind);
     }
     app.notifier.wake();
     Ok(())
@@ -371,7 +371,7 @@ pub async fn reverse(app: &App, deposit: &Transaction, reversed: Reversed, rows:
         }
     }
     tx.commit().await?;
-    born.into_iter().for_each(|row| begin(None, row.id, row.kind));
+    born.into_iter().for_each(|row| begin_trace(None, row.id, row.kind));
     app.notifier.wake();
     app.crash.at("transaction.reversed")?;
     find(app, deposit.id).await

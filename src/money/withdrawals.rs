@@ -12,7 +12,8 @@
 //!     reserved --> submitting: submit (written before money may leave)
 //!     submitting --> submitted: execute (Revio accepted)
 //!     submitting --> submitting: execute again, after looking it up
-//!     submitting --> reserved: replaced, once, because Revio says that it can never be paid
+//!     submitting --> reserved: replaced, because it can never be paid (see `payouts`)
+//!     reserved --> reserved: replaced, before it was to be executed
 //!     reserved --> cancelled: release, called off by its customer (see `cancelling`)
 //!     awaiting_approval --> cancelled: release, the same
 //!     submitting --> completed: complete
@@ -22,6 +23,8 @@
 //!     submitted --> failed: release (Revio will not pay; voided)
 //!     reserved --> submitted: adopt (a payout that was given up was executed after all)
 //!     awaiting_approval --> submitted: adopt
+//!     submitting --> submitted: adopt
+//!     submitted --> submitted: adopt
 //!     failed --> completed: book_late (Revio paid after all)
 //!     cancelled --> completed: book_late
 //!     submitting --> reserved: given up by two people (see `manual_review`)
@@ -43,45 +46,30 @@
 
 pub mod approval;
 mod beginnings;
+mod booking;
 pub mod cancelling;
 mod late_outcomes;
+mod outcomes;
 mod payouts;
 mod refusal;
+mod restored;
 pub mod routes;
 
-use chrono::TimeDelta;
-use ledger::{
-    Account, Amount, LedgerError, Leg, Refusal, Resolution, Transfer, TransferCode, TransferId, VelocityLimit,
-};
+use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId, VelocityLimit};
 use secrecy::SecretString;
 use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::{caller::Caller, totp};
-use crate::money::evidence::{self, Claim, Misfit};
-use crate::money::receivables::{self, Available};
-use crate::money::suspense::ItemKind;
 use crate::money::transactions::{
-    self, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider, RequestMark, State,
-    Transaction,
+    self, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, RequestMark, State, Transaction,
 };
-use crate::money::{bank_accounts, provider_fees, provider_objects, restrictions};
+use crate::money::{bank_accounts, provider_objects, restrictions};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue;
-use crate::provider::revio::types::Payment;
 use crate::provider::revio::{Payout, PayoutStatus};
-
-/// A payout takes 3 to 5 days; one that Revio has no word for after this, a person must look at.
-const UNDECIDED_MAX: TimeDelta = TimeDelta::days(14);
-/// Asking after a payout that Revio is working on.
-const ASK_MIN: TimeDelta = TimeDelta::seconds(15);
-const ASK_MAX: TimeDelta = TimeDelta::hours(6);
-/// How long Revio's answer is insisted on before the decision of two people counts without it.
-const ASKED_BEFORE_GIVING_UP: TimeDelta = TimeDelta::hours(1);
-/// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
-const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
 
 /// The daily limit is one of any 24 hours, not of a calendar day: it has no midnight at which twice as much may leave.
 const DAY_SECS: u32 = 24 * 60 * 60;
@@ -114,14 +102,7 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
         metadata: new.metadata,
         key,
     };
-    let without_code = match totp::look_at("totp_code", code.as_ref()) {
-        Ok(()) => transactions::insert_without_code(app, &new).await?,
-        Err(_) => None,
-    };
-    let inserted = match without_code {
-        Some(row) => Inserted::New(row),
-        None => Box::pin(insert_after_checks(app, caller, &new, code.as_ref())).await?,
-    };
+    let inserted = insert(app, caller, &new, code.as_ref()).await?;
     let requested = match inserted {
         Inserted::New(row) => {
             let withdrawal = transactions::first_step(app, &row, Box::pin(reserve(app, &row))).await?;
@@ -129,6 +110,11 @@ pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: Idempo
         }
         Inserted::Repeat(withdrawal) => Requested { withdrawal, replayed: true },
     };
+    answer(app, requested).await
+}
+
+/// Rejected: told as the refusal that it was, of a repeat too.
+async fn answer(app: &App, requested: Requested) -> Result<Requested> {
     if requested.withdrawal.state == State::Rejected {
         let reason = requested.withdrawal.failure_reason.map(FailureReason::name);
         let why = reason.and_then(Decline::parse).unwrap_or(Decline::InsufficientFunds);
@@ -152,8 +138,19 @@ fn request_hash(new: &NewWithdrawal) -> RequestHash {
     }
 }
 
-/// The statement that asks nothing has written nothing: repeat, bank account and code are looked at one by one, then the row is written. The
-/// account may have been deleted since the first call, and a code counts once, so a repeat is answered before.
+/// By one statement, where nothing stands in the way and no code is asked for.
+async fn insert(app: &App, caller: &Caller, new: &NewTransaction, code: Option<&SecretString>) -> Result<Inserted> {
+    // A code that cannot be one is refused below, after a repeat was answered.
+    if totp::look_at("totp_code", code).is_ok()
+        && let Some(row) = transactions::insert_without_code(app, new).await?
+    {
+        return Ok(Inserted::New(row));
+    }
+    Box::pin(insert_after_checks(app, caller, new, code)).await
+}
+
+/// That statement has written nothing: repeat, bank account and code are looked at one by one, then the row is written. The account may have
+/// been deleted since the first call, and a code counts once, so a repeat is answered before.
 async fn insert_after_checks(
     app: &App,
     caller: &Caller,
@@ -180,7 +177,7 @@ pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
 
 /// Looks after withdrawals whose rows were lost with an older database; the worker calls it.
 pub async fn settle_lost(app: &App) -> Result<bool> {
-    payouts::settle_lost(app).await.map(|()| false)
+    restored::settle_lost(app).await.map(|()| false)
 }
 
 /// One step of one withdrawal, by whoever holds its lease. Safe to repeat: see the module's text.
@@ -188,13 +185,13 @@ async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let state = withdrawal.state;
     let holds_money = matches!(state, State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted);
     // Where the ledger knows more than the row, the row is brought up to it first.
-    if holds_money && let Some(reminded) = payouts::reminded(app, withdrawal).await? {
-        return Ok(reminded);
+    if holds_money && let Some(moved) = restored::bring_up_to_ledger(app, withdrawal).await? {
+        return Ok(moved);
     }
     match (state, withdrawal.failure_reason) {
         (State::Initiated, _) => reserve(app, withdrawal).await,
-        (State::Reserved, Some(FailureReason::ClosedByReview)) => give_up(app, withdrawal).await,
-        (State::Reserved, Some(reason)) => release(app, withdrawal, reason).await,
+        (State::Reserved, Some(FailureReason::ClosedByReview)) => outcomes::give_up(app, withdrawal).await,
+        (State::Reserved, Some(reason)) => booking::release(app, withdrawal, reason).await,
         (State::Reserved, None) if withdrawal.provider.id.is_none() => payouts::register(app, withdrawal).await,
         (State::Reserved, None) => payouts::submit(app, withdrawal).await,
         (State::AwaitingApproval, _) => approval::step(app, withdrawal).await,
@@ -228,7 +225,7 @@ async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
             let reserved = transactions::advance(app, withdrawal, to).await?;
             match reserved.failure_reason {
                 // Called off meanwhile: only what is reserved for certain can be given back for certain.
-                Some(reason) => Box::pin(release(app, &reserved, reason)).await,
+                Some(reason) => Box::pin(booking::release(app, &reserved, reason)).await,
                 None => Ok(reserved),
             }
         }
@@ -268,7 +265,7 @@ async fn reject(app: &App, withdrawal: &Transaction, why: Decline) -> Result<Tra
 /// Revio told of a payout: looks at its present state. False when the payout is nothing of ours.
 pub async fn on_provider_event(app: &App, payout_id: Uuid, reference: Option<Uuid>) -> Result<bool> {
     let Some(withdrawal) = transactions::find_for_provider(app, Kind::Withdrawal, payout_id, reference).await? else {
-        return payouts::without_a_row(app, payout_id).await;
+        return restored::without_a_row(app, payout_id).await;
     };
     follow_event(app, &withdrawal, payout_id).instrument(transactions::span(&withdrawal)).await.map(|()| true)
 }
@@ -285,19 +282,21 @@ async fn follow_event(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> R
 async fn follow_own_payout(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<()> {
     match (withdrawal.state, &payout.status) {
         // A call of ours may be in flight: only a payment is final whatever that call does. The rest is for its owner.
-        (State::Submitting, PayoutStatus::Success) | (State::Submitted, _) => settle(app, withdrawal, payout).await?,
+        (State::Submitting, PayoutStatus::Success) | (State::Submitted, _) => {
+            outcomes::settle(app, withdrawal, payout).await?
+        }
         // Its window is over and nobody is its owner. The row is taken first, so that nobody resumes it while it is given back.
         (State::Submitting, PayoutStatus::Error) if withdrawal.held_code == Some(Hold::Undecided) => {
             let due_at = app.clock.now() + queue::LEASE;
-            let taken = transactions::release(app, &app.db, withdrawal, Some(due_at)).await?;
-            settle(app, &taken, payout).await?
+            let taken = transactions::end_hold(app, &app.db, withdrawal, Some(due_at)).await?;
+            outcomes::settle(app, &taken, payout).await?
         }
         (State::Completed | State::Failed | State::Cancelled, _) => {
             late_outcomes::reconsider(app, withdrawal, payout).await?
         }
         // Executed, and not by this row's own step: by a person at Revio, or before two people gave it up.
         (State::Reserved | State::AwaitingApproval, PayoutStatus::Success) => {
-            late_outcomes::adopt(app, withdrawal, payout).await?
+            outcomes::adopt(app, withdrawal, payout).await?
         }
         (State::Reserved | State::AwaitingApproval | State::Submitting, _)
         | (State::Initiated | State::Rejected | State::AwaitingPayment | State::Expired, _) => return Ok(()),
@@ -311,9 +310,9 @@ async fn follow_other_payout(app: &App, withdrawal: &Transaction, payout: &Payou
         // Nothing came of it.
         (_, PayoutStatus::Initialized | PayoutStatus::Error) => return Ok(()),
         // None of ours is under way, so it is one that was given up: the customer is paid by it.
-        (State::Reserved | State::AwaitingApproval, _) => late_outcomes::adopt(app, withdrawal, payout).await?,
+        (State::Reserved | State::AwaitingApproval, _) => outcomes::adopt(app, withdrawal, payout).await?,
         (State::Failed | State::Cancelled, PayoutStatus::Success) => {
-            late_outcomes::book_late(app, withdrawal, payout).await?
+            booking::book_late(app, withdrawal, payout).await?
         }
         _ => {
             let reason = format!("Revio executed a payout that is not this withdrawal's own: {}", payout.id);
@@ -321,131 +320,4 @@ async fn follow_other_payout(app: &App, withdrawal: &Transaction, payout: &Payou
         }
     };
     Ok(())
-}
-
-/// Acts on Revio's word on the row's own payout.
-async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    // What Revio does not say is no contradiction: the payout was asked for by the id that it gave us.
-    let other_reference = !payout.reference.is_empty() && payout.reference != withdrawal.id.to_string();
-    let other_mode = payout.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
-    if other_reference || other_mode || withdrawal.provider.id != Some(payout.id) {
-        return transactions::hold(app, withdrawal, Hold::NotProven, "Revio's payout has another reference or mode")
-            .await;
-    }
-    match &payout.status {
-        PayoutStatus::Success => complete(app, withdrawal, payout).await,
-        PayoutStatus::Error => match payouts::adopt_executed(app, withdrawal).await? {
-            Some(adopted) => Ok(adopted),
-            None => release(app, withdrawal, FailureReason::ProviderCouldNotPay).await,
-        },
-        PayoutStatus::Initialized if withdrawal.state == State::Submitting => {
-            transactions::wait(app, withdrawal, payouts::IN_FLIGHT_MAX).await
-        }
-        PayoutStatus::Pending | PayoutStatus::Unknown(_) if withdrawal.state == State::Submitting => {
-            let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(reported(withdrawal, payout));
-            transactions::advance(app, withdrawal, to).await
-        }
-        PayoutStatus::Unknown(word) => provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await,
-        PayoutStatus::Initialized | PayoutStatus::Pending => {
-            let age = app.clock.now() - withdrawal.updated_at;
-            if age > UNDECIDED_MAX {
-                let reason = format!(
-                    "Revio still calls payout {} {} after {} days",
-                    payout.id,
-                    payout.status.word(),
-                    age.num_days()
-                );
-                return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
-            }
-            transactions::wait(app, withdrawal, (age / 2).clamp(ASK_MIN, ASK_MAX)).await
-        }
-    }
-}
-
-/// `→ completed`: Revio paid, the reservation becomes final.
-async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    let payment = match fits(app, withdrawal, payout) {
-        Ok(payment) => payment,
-        Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
-    };
-    let posted = app.ledger.post(withdrawal.id).await;
-    app.crash.at("withdrawal.posted")?;
-    match posted {
-        Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Posted)) => {}
-        // We had begun to give it back when Revio changed its word. What that repaid must stand in the row, so it is ended first; then it
-        // is the same as a payment after a release.
-        Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {
-            let reason = withdrawal.failure_reason.unwrap_or(FailureReason::ProviderCouldNotPay);
-            let released = release(app, withdrawal, reason).await?;
-            return late_outcomes::book_late(app, &released, payout).await;
-        }
-        // No reservation of ours expires: whoever made this one, it was not us.
-        Err(LedgerError::AlreadyResolved(Resolution::Expired)) => {
-            let reason = "Revio paid, but the reservation has expired";
-            return transactions::hold(app, withdrawal, Hold::Contradiction, reason).await;
-        }
-        Err(error) => return Err(error.into()),
-    }
-    provider_fees::book_of_payout(app, withdrawal.id, payment).await?;
-    app.crash.at("withdrawal.fee_booked")?;
-    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
-    transactions::advance(app, withdrawal, to).await
-}
-
-/// `→ failed`: Revio said that it did not pay, and we never execute this payout again; the customer has the money back. `→ cancelled` where
-/// the customer wanted it so before any payout began.
-async fn release(app: &App, withdrawal: &Transaction, reason: FailureReason) -> Result<Transaction> {
-    let voided = receivables::make_available(app, withdrawal, Available::Release).await?;
-    app.crash.at("withdrawal.voided")?;
-    let repaid = match voided {
-        Ok(repaid) => repaid,
-        Err(LedgerError::AlreadyResolved(how)) => {
-            let reason = format!("Revio did not pay, but the reservation is {how:?}");
-            return transactions::hold(app, withdrawal, Hold::Contradiction, &reason).await;
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
-    let end = if reason == FailureReason::CancelledByCustomer { State::Cancelled } else { State::Failed };
-    transactions::advance(app, withdrawal, Move::to(end, due).because(reason).having_repaid(repaid)).await
-}
-
-/// `reserved → failed`, as two people said, unless Revio has paid meanwhile: it is asked right before. Where it does not answer for so long,
-/// what the people said counts.
-async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let waited = app.clock.now() - withdrawal.updated_at;
-    match payouts::paid(app, withdrawal).await {
-        Ok(Some(payout)) => return late_outcomes::adopt(app, withdrawal, &payout).await,
-        Ok(None) => {}
-        // An answer that says nothing of it is as none.
-        Err(Error::Unusable(cause)) if waited < ASKED_BEFORE_GIVING_UP => return Err(Error::unavailable(cause)),
-        Err(error) if waited < ASKED_BEFORE_GIVING_UP => return Err(error),
-        Err(error) => {
-            let error = error.chain();
-            tracing::warn!(transaction.id = %withdrawal.id, error, "given up, and Revio did not say whether it was paid");
-        }
-    }
-    release(app, withdrawal, FailureReason::ClosedByReview).await
-}
-
-/// Money left, all of it, and it is this withdrawal's.
-fn fits<'p>(app: &App, withdrawal: &Transaction, payout: &'p Payout) -> Result<&'p Payment, Misfit> {
-    let Payout { reference, is_test, brand_id, .. } = payout;
-    let (payment, is_test, brand_id) = (payout.payment.as_ref(), *is_test, *brand_id);
-    evidence::check(app, withdrawal, &Claim { payment, outgoing: true, reference, is_test, brand_id })
-}
-
-/// What was paid is not what was asked for: nothing is posted or released before a person knows what happened.
-async fn hold_misfit(app: &App, withdrawal: &Transaction, misfit: Misfit) -> Result<Transaction> {
-    let reason = match misfit {
-        Misfit::Money { came, kind: ItemKind::OtherAmount, .. } => {
-            format!("Revio paid out {}, asked for {}", came.minor(), withdrawal.amount.minor())
-        }
-        Misfit::Money { reason, .. } | Misfit::NoMoney(reason) => format!("Revio's payout does not fit: {reason}"),
-    };
-    transactions::hold(app, withdrawal, Hold::NotProven, &reason).await
-}
-
-fn reported(withdrawal: &Transaction, payout: &Payout) -> Provider {
-    Provider { id: Some(payout.id), status: Some(payout.status.word().to_owned()), ..withdrawal.provider.clone() }
 }

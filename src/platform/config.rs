@@ -127,7 +127,7 @@ pub struct Config {
     /// `DATABASE_DURABILITY`: what PostgreSQL must promise of a commit before anything is paid out: `local` (default), `standby`, `none`.
     pub database_durability: Durability,
     /// `DATABASE_CONNECTIONS_MAX`: of one process, beside the one that hears wake-ups. Default 10: eight processes, two releases of
-    /// two that serve and two that work, fit under PostgreSQL's usual 100. Three of ten are for lists.
+    /// two that serve and two that work, fit under PostgreSQL's usual 100. Three of ten are for lists, three for what is written in batches.
     pub database_connections_max: u32,
     /// `SHUTDOWN_SECS`: how long a stop waits for work in hand. Default 25.
     pub shutdown: Duration,

@@ -26,7 +26,7 @@ use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
 use crate::provider::revio::types::{Figure, Flag, Payment};
-use crate::provider::revio::{self, Errand, Payout, PayoutStatus, Purchase, PurchaseStatus, RevioError};
+use crate::provider::revio::{self, Errand, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 /// After that no payer's bank takes anything back.
 pub(super) const LATER: TimeDelta = TimeDelta::days(130);
@@ -86,16 +86,6 @@ pub(super) async fn ask(app: &App, run: &Run, id: Uuid) -> Result<Asked> {
             Ok(Asked::Skipped)
         }
         looked => looked,
-    }
-}
-
-/// `None`: Revio does not know it.
-fn known<T>(asked: Result<T>) -> Result<Option<T>> {
-    match asked {
-        Err(Error::Unusable(cause)) if matches!(cause.downcast_ref::<RevioError>(), Some(RevioError::NotFound)) => {
-            Ok(None)
-        }
-        asked => asked.map(Some),
     }
 }
 
@@ -170,7 +160,7 @@ async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
     let Some(object) = row.provider.id else { return Ok(Asked::Found(Vec::new())) };
     let item = suspense::of_row(app, row.id).await?;
     let booked = item.map(|item| item.amount).or((row.state == State::Completed).then_some(row.amount));
-    let purchase = known(provider_objects::purchase(app, Some(row.id), object).await)?;
+    let purchase = provider_objects::if_known(provider_objects::purchase(app, Some(row.id), object).await)?;
     let unsaid = Figure::default();
     let mut pair = Pair {
         app,
@@ -228,7 +218,7 @@ async fn withdrawal(app: &App, row: &Transaction) -> Result<Asked> {
     ids.extend(row.provider.id.filter(|id| !ids.contains(id)));
     let (mut paid, mut last): (Vec<Payout>, Option<Payout>) = (Vec::new(), None);
     for id in ids {
-        match known(provider_objects::payout(app, Some(row.id), id).await)? {
+        match provider_objects::if_known(provider_objects::payout(app, Some(row.id), id).await)? {
             Some(payout) if matches!(payout.status, PayoutStatus::Unknown(_)) => return Ok(Asked::Skipped),
             Some(payout) if payout.status == PayoutStatus::Success => paid.push(payout),
             Some(payout) => last = Some(payout),

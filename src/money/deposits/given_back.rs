@@ -78,7 +78,7 @@ async fn follow_closely(app: &App, deposit: &Transaction, purchase: &Purchase) -
         (_, Some(wrong)) => Ok((ask_again(app, &row, purchase, &wrong).await?, true)),
         (_, None) => {
             let over = [Hold::Unexplained, Hold::UnknownStatus];
-            Ok((transactions::end_wait(app, &row, &over, LATER_LOOKS[0]).await?, false))
+            Ok((transactions::end_hold_of(app, &row, &over, LATER_LOOKS[0]).await?, false))
         }
     }
 }

@@ -12,14 +12,12 @@ use crate::money::transactions::Kind;
 use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::types::{Flag, Payment};
-use crate::provider::revio::{Purchase, PurchaseStatus, RevioError};
+use crate::provider::revio::{Purchase, PurchaseStatus};
 
 /// False when it is nothing of ours, or nothing was paid. What cannot be decided here becomes a dead letter.
 pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
-    let purchase = match provider_objects::purchase(app, None, purchase_id).await {
-        Err(Error::Unusable(cause)) if is_not_found(cause.as_ref()) => return Ok(false),
-        purchase => purchase?,
-    };
+    let asked = provider_objects::purchase(app, None, purchase_id).await;
+    let Some(purchase) = provider_objects::if_known(asked)? else { return Ok(false) };
     if suspense::of_object(app, purchase.id).await?.is_none() {
         let Purchase { reference, is_test, brand_id, .. } = &purchase;
         let (payment, is_test, brand_id) = (purchase.payment.as_ref(), *is_test, *brand_id);
@@ -90,8 +88,4 @@ fn is_whole_back(purchase: &Purchase) -> bool {
 /// The reference, where it is the id of a row of ours.
 fn row_of(reference: &str) -> Option<Uuid> {
     reference.parse().ok().filter(|id| provider_objects::is_row_id(*id))
-}
-
-fn is_not_found(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    matches!(cause.downcast_ref::<RevioError>(), Some(RevioError::NotFound))
 }

@@ -49,7 +49,8 @@ pub struct Known {
     pub status_at: DateTime,
     /// Payouts: how often it was to be executed, and how often that did not happen, for certain.
     pub executions: i32,
-    pub refusals: i32,
+    /// Of those, how many certainly did not happen: refused in words, begun too late, or never sent.
+    pub undone: i32,
 }
 
 impl Note {
@@ -77,7 +78,7 @@ macro_rules! known {
         sqlx::query_as!(
             Known,
             r#"select id, kind as "kind: ObjectKind", transaction_id, status, amount_minor, fee_minor, currency, is_outgoing,
-                      created_on, updated_on, announced_on, last_seen_at, changed_at, status_at, executions, refusals from provider_objects "# + $after
+                      created_on, updated_on, announced_on, last_seen_at, changed_at, status_at, executions, refusals as undone from provider_objects "# + $after
             $(, $argument)*
         )
     };

@@ -1,9 +1,9 @@
 //! Rows that a person must look at. The state stays what it is, nothing is due, and the row says why: a code and what was found.
 //!
 //! ```text
-//! hold ─> held ─┬─> end_wait   what it waited for has come: it goes on by itself
-//!               ├─> release    a person lets it go on, or closes it (`manual_review`); what was closed is not held again for the same
-//!               └─> advance    the row came to its end all the same: a hold that only lacked a word ends with it
+//! hold ─> held ─┬─> end_hold_of   what it waited for has come: it goes on by itself
+//!               ├─> end_hold      it goes on, or a person closes it (`manual_review`); what was closed is not held again for the same
+//!               └─> advance       the row came to its end all the same: a hold that only lacked a word ends with it
 //! ```
 
 mod store;
@@ -47,26 +47,26 @@ pub(super) async fn put_on_hold(app: &App, row: &Transaction, code: Hold, reason
 }
 
 /// What these holds waited for has come: the row goes on after `pause`. A hold for anything else stays.
-pub async fn end_wait(app: &App, row: &Transaction, codes: &[Hold], pause: TimeDelta) -> Result<Transaction> {
+pub async fn end_hold_of(app: &App, row: &Transaction, codes: &[Hold], pause: TimeDelta) -> Result<Transaction> {
     let waits = row.held_code.is_some_and(|code| codes.contains(&code));
     let now = app.clock.now();
-    if waits && store::end_wait(&app.db, row, codes, now, now + pause).await? {
+    if waits && store::end_hold_of(&app.db, row, codes, now, now + pause).await? {
         return transactions::find(app, row.id).await;
     }
     Ok(row.clone())
 }
 
-/// Ends a hold, inside the SQL transaction that records who did it: the row goes on at once, or rests as it is.
+/// Ends a hold: the row goes on at `due_at`; without one a person has closed it, and the same reason does not hold it again.
 ///
 /// # Errors
 /// [`Error::StaleState`] when it is not held any more as it was read.
-pub async fn release(
+pub async fn end_hold(
     app: &App,
     db: impl PgExecutor<'_>,
     held: &Transaction,
     due_at: Option<DateTime>,
 ) -> Result<Transaction> {
-    store::release(db, held, app.clock.now(), due_at).await?.ok_or(Error::StaleState)?.try_into()
+    store::end_hold(db, held, app.clock.now(), due_at).await?.ok_or(Error::StaleState)?.try_into()
 }
 
 /// Held rows, newest first.

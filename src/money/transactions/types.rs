@@ -223,6 +223,8 @@ pub struct Transaction {
     pub bank_account_id: Option<Uuid>,
     pub destination: Option<Destination>,
     pub provider: Provider,
+    /// Why it ended without moving money. On a row that is not at its end: how it is about to end; whoever holds it next goes on with that
+    /// (decision 043).
     pub failure_reason: Option<FailureReason>,
     pub outcome: Option<Outcome>,
     /// What the customer wrote for himself.
@@ -243,6 +245,7 @@ pub struct Transaction {
     pub attempts: i32,
     pub version: i32,
     pub created_at: DateTime,
+    /// When it last moved. A hold, a wait or a sum that was given back leaves it alone: ages and windows are counted from here.
     pub updated_at: DateTime,
     pub completed_at: Option<DateTime>,
 }

@@ -25,6 +25,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::booking;
 use crate::app::App;
 use crate::identity::audit::{self, Entry};
 use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, Rule, SubjectHash};
@@ -101,7 +102,11 @@ async fn seen_of(app: &App, withdrawal: &Transaction) -> Result<(Details, Subjec
 
 /// `reserved → awaiting_approval`, if it must be approved and is not, as it stands and with the very details that Revio is to
 /// be sent. `None`: it may go on.
-pub(super) async fn missing(app: &App, withdrawal: &Transaction, destination: &Details) -> Result<Option<Transaction>> {
+pub(super) async fn stop_unless_approved(
+    app: &App,
+    withdrawal: &Transaction,
+    destination: &Details,
+) -> Result<Option<Transaction>> {
     if needed(app, withdrawal) == 0 {
         return hold_changed(app, withdrawal, destination).await;
     }
@@ -146,19 +151,19 @@ pub(super) async fn stands(
 }
 
 /// The same right before money may leave: the details are read again.
-pub(super) async fn missing_now(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+pub(super) async fn stop_unless_still_approved(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
     if needed(app, withdrawal) == 0 {
         return Ok(None);
     }
     let (destination, _) = seen_of(app, withdrawal).await?;
-    missing(app, withdrawal, &destination).await
+    stop_unless_approved(app, withdrawal, &destination).await
 }
 
 /// `awaiting_approval → failed`: nobody decided in time, or somebody declined. Before anything is given back the row says
 /// so, and from then on nobody can approve it.
 pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if let Some(reason) = withdrawal.failure_reason {
-        return super::release(app, withdrawal, reason).await;
+        return booking::release(app, withdrawal, reason).await;
     }
     if needed(app, withdrawal) == 0 {
         // The thresholds were raised meanwhile, or the bank account is new no more.
@@ -169,7 +174,7 @@ pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transact
     }
     let refused = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(FailureReason::NotApprovedInTime);
     let refused = transactions::advance(app, withdrawal, refused).await?;
-    super::release(app, &refused, FailureReason::NotApprovedInTime).await
+    booking::release(app, &refused, FailureReason::NotApprovedInTime).await
 }
 
 /// `awaiting_approval → reserved`, once enough people have approved the same payout; before that the approval is counted.

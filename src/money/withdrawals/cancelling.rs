@@ -70,7 +70,7 @@ async fn is_cancellable(app: &App, withdrawal: &Transaction) -> Result<bool> {
 
 /// The same state, and from now on it is given back. A hold of a frozen customer's ends with it: there is nothing left to wait for.
 async fn call_off(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
-    let freed = transactions::end_wait(app, withdrawal, &[Hold::Frozen], LEASE).await?;
+    let freed = transactions::end_hold_of(app, withdrawal, &[Hold::Frozen], LEASE).await?;
     let to = Move::to(freed.state, Due::In(LEASE)).because(FailureReason::CancelledByCustomer);
     transactions::advance(app, &freed, to).await
 }

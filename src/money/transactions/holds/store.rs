@@ -45,7 +45,7 @@ pub(super) async fn hold(
 }
 
 /// Ends a hold; where a person closes it, the row says what was closed. `None` when the row is not held, or not as it was read.
-pub(super) async fn release(
+pub(super) async fn end_hold(
     db: impl PgExecutor<'_>,
     held: &Transaction,
     now: DateTime,
@@ -89,7 +89,7 @@ pub(super) async fn list_held(db: impl PgExecutor<'_>, filter: &HeldFilter) -> s
 }
 
 /// Ends a hold of one of these codes. False when there is none.
-pub(super) async fn end_wait(
+pub(super) async fn end_hold_of(
     db: impl PgExecutor<'_>,
     row: &Transaction,
     codes: &[Hold],

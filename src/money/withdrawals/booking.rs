@@ -1,0 +1,122 @@
+//! What the ledger is asked for at a withdrawal's end: the reservation is posted or voided, and what Revio paid after it was voided is
+//! taken from the wallet. Each is a step of its own, which whoever repeats finds done.
+
+use ledger::{Amount, LedgerError, Resolution, TransferCode, TransferId};
+
+use chrono::TimeDelta;
+
+use crate::app::App;
+use crate::money::evidence::{self, Claim, Misfit};
+use crate::money::provider_fees;
+use crate::money::receivables::{self, Available, CollectLegs};
+use crate::money::suspense::ItemKind;
+use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
+use crate::platform::error::Result;
+use crate::provider::revio::Payout;
+use crate::provider::revio::types::Payment;
+
+/// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
+pub(super) const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
+
+/// `→ completed`: Revio paid, the reservation becomes final.
+pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    let payment = match fits(app, withdrawal, payout) {
+        Ok(payment) => payment,
+        Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
+    };
+    let posted = app.ledger.post(withdrawal.id).await;
+    app.crash.at("withdrawal.posted")?;
+    match posted {
+        Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Posted)) => {}
+        // We had begun to give it back when Revio changed its word. What that repaid must stand in the row, so it is ended first; then it
+        // is the same as a payment after a release.
+        Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {
+            let reason = withdrawal.failure_reason.unwrap_or(FailureReason::ProviderCouldNotPay);
+            let released = release(app, withdrawal, reason).await?;
+            return book_late(app, &released, payout).await;
+        }
+        // No reservation of ours expires: whoever made this one, it was not us.
+        Err(LedgerError::AlreadyResolved(Resolution::Expired)) => {
+            let reason = "Revio paid, but the reservation has expired";
+            return transactions::hold(app, withdrawal, Hold::Contradiction, reason).await;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    provider_fees::book_of_payout(app, withdrawal.id, payment).await?;
+    app.crash.at("withdrawal.fee_booked")?;
+    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
+    transactions::advance(app, withdrawal, to).await
+}
+
+/// `→ failed, cancelled`: the reservation is voided, and what is owed is repaid from it. Revio's last word says so, or the row does
+/// (`failure_reason`).
+pub(super) async fn release(app: &App, withdrawal: &Transaction, reason: FailureReason) -> Result<Transaction> {
+    let voided = receivables::make_available(app, withdrawal, Available::Release).await?;
+    app.crash.at("withdrawal.voided")?;
+    let repaid = match voided {
+        Ok(repaid) => repaid,
+        Err(LedgerError::AlreadyResolved(how)) => {
+            let reason = format!("given back ({}), but the reservation is {how:?}", reason.name());
+            return transactions::hold(app, withdrawal, Hold::Contradiction, &reason).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
+    let end = if reason == FailureReason::CancelledByCustomer { State::Cancelled } else { State::Failed };
+    transactions::advance(app, withdrawal, Move::to(end, due).because(reason).having_repaid(repaid)).await
+}
+
+/// `failed, cancelled → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.
+pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    let payment = match fits(app, withdrawal, payout) {
+        Ok(payment) => payment,
+        Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
+    };
+    let owed = collect(app, withdrawal).await?;
+    provider_fees::book_of_payout(app, withdrawal.id, payment).await?;
+    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
+    transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
+}
+
+/// `failed, cancelled → completed`: taken from the wallet already, and Revio's word is another one again. The row says what was taken; its
+/// next look finds the contradiction.
+pub(super) async fn end_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    let owed = collect(app, withdrawal).await?;
+    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
+    transactions::advance(app, withdrawal, to.leaving_owed(owed)).await
+}
+
+async fn collect(app: &App, withdrawal: &Transaction) -> Result<Amount> {
+    let owed = receivables::collect(app, withdrawal, CollectLegs::LATE, TransferCode::Withdrawal).await?;
+    app.crash.at("withdrawal.collected")?;
+    app.metrics.withdrawals_paid_late.inc();
+    tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
+    Ok(owed)
+}
+
+pub(super) async fn is_collected(app: &App, withdrawal: &Transaction) -> Result<bool> {
+    let taken = TransferId::of(withdrawal.id, CollectLegs::LATE.taken);
+    Ok(!app.ledger.lookup(&[taken]).await?.is_empty())
+}
+
+/// Money left, all of it, and it is this withdrawal's.
+fn fits<'p>(app: &App, withdrawal: &Transaction, payout: &'p Payout) -> Result<&'p Payment, Misfit> {
+    let Payout { reference, is_test, brand_id, .. } = payout;
+    let (payment, is_test, brand_id) = (payout.payment.as_ref(), *is_test, *brand_id);
+    evidence::check(app, withdrawal, &Claim { payment, outgoing: true, reference, is_test, brand_id })
+}
+
+/// What was paid is not what was asked for: nothing is posted or released before a person knows what happened.
+async fn hold_misfit(app: &App, withdrawal: &Transaction, misfit: Misfit) -> Result<Transaction> {
+    let reason = match misfit {
+        Misfit::Money { came, kind: ItemKind::OtherAmount, .. } => {
+            format!("Revio paid out {}, asked for {}", came.minor(), withdrawal.amount.minor())
+        }
+        Misfit::Money { reason, .. } | Misfit::NoMoney(reason) => format!("Revio's payout does not fit: {reason}"),
+    };
+    transactions::hold(app, withdrawal, Hold::NotProven, &reason).await
+}
+
+pub(super) fn reported(withdrawal: &Transaction, payout: &Payout) -> Provider {
+    Provider { id: Some(payout.id), status: Some(payout.status.word().to_owned()), ..withdrawal.provider.clone() }
+}

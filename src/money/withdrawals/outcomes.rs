@@ -1,0 +1,132 @@
+//! What Revio's word on a payout means for its withdrawal. Called by the flow above when Revio tells, and by `payouts` when it is asked.
+//!
+//! ```text
+//! settle ─> adopt_executed ─> adopt ─> act_on ─> booking
+//!        └─> act_on
+//! ```
+
+use chrono::TimeDelta;
+
+use super::booking::{self, reported};
+use crate::app::App;
+use crate::money::provider_objects;
+use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
+use crate::platform::error::{Error, Result};
+use crate::provider::revio::{Payout, PayoutStatus};
+
+/// Revio executes a payout within 15 minutes of its creation (`revio.md` 4.3); a call needs some of that time.
+pub(super) const WINDOW: TimeDelta = TimeDelta::minutes(15);
+/// An execution without an answer may still be on its way for this long: until then nothing is concluded from its absence.
+pub(super) const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
+/// A payout takes 3 to 5 days; one that Revio has no word for after this, a person must look at.
+const UNDECIDED_MAX: TimeDelta = TimeDelta::days(14);
+/// Asking after a payout that Revio is working on.
+const ASK_MIN: TimeDelta = TimeDelta::seconds(15);
+const ASK_MAX: TimeDelta = TimeDelta::hours(6);
+/// How long Revio's answer is insisted on before the decision of two people counts without it.
+const ASKED_BEFORE_GIVING_UP: TimeDelta = TimeDelta::hours(1);
+
+/// Revio's word on the row's own payout. Before money goes back: has Revio executed another one of this withdrawal? Then that one pays.
+pub(super) async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    if payout.status == PayoutStatus::Error
+        && is_own(app, withdrawal, payout)
+        && let Some(adopted) = adopt_executed(app, withdrawal).await?
+    {
+        return Ok(adopted);
+    }
+    act_on(app, withdrawal, payout).await
+}
+
+/// Of every payout that was ever registered for it: has Revio executed another one than the row's? Then that one pays the customer.
+pub(super) async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+    for known in provider_objects::payouts_of(app, withdrawal.id).await? {
+        if Some(known.id) == withdrawal.provider.id {
+            continue;
+        }
+        let payout = provider_objects::payout(app, Some(withdrawal.id), known.id).await?;
+        if !matches!(payout.status, PayoutStatus::Initialized | PayoutStatus::Error) {
+            return adopt(app, withdrawal, &payout).await.map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// `reserved, awaiting_approval, submitting, submitted → submitted → …`: a payout that we had given up was executed after all. It is taken for
+/// the withdrawal's own, before another is made: the customer is to be paid once.
+pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout.id, "Revio executed a payout that was given up");
+    let provider = Provider { execution_url: payout.execution_url.clone(), ..reported(withdrawal, payout) };
+    let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(provider);
+    let adopted = transactions::advance(app, withdrawal, to).await?;
+    act_on(app, &adopted, payout).await
+}
+
+async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    if !is_own(app, withdrawal, payout) {
+        return transactions::hold(app, withdrawal, Hold::NotProven, "Revio's payout has another reference or mode")
+            .await;
+    }
+    match &payout.status {
+        PayoutStatus::Success => booking::complete(app, withdrawal, payout).await,
+        PayoutStatus::Error => booking::release(app, withdrawal, FailureReason::ProviderCouldNotPay).await,
+        PayoutStatus::Initialized if withdrawal.state == State::Submitting => {
+            transactions::wait(app, withdrawal, IN_FLIGHT_MAX).await
+        }
+        PayoutStatus::Pending | PayoutStatus::Unknown(_) if withdrawal.state == State::Submitting => {
+            let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(reported(withdrawal, payout));
+            transactions::advance(app, withdrawal, to).await
+        }
+        PayoutStatus::Unknown(word) => provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await,
+        PayoutStatus::Initialized | PayoutStatus::Pending => {
+            let age = app.clock.now() - withdrawal.updated_at;
+            if age > UNDECIDED_MAX {
+                let reason = format!(
+                    "Revio still calls payout {} {} after {} days",
+                    payout.id,
+                    payout.status.word(),
+                    age.num_days()
+                );
+                return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
+            }
+            transactions::wait(app, withdrawal, (age / 2).clamp(ASK_MIN, ASK_MAX)).await
+        }
+    }
+}
+
+fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
+    // What Revio does not say is no contradiction: the payout was asked for by the id that it gave us.
+    let other_reference = !payout.reference.is_empty() && payout.reference != withdrawal.id.to_string();
+    let other_mode = payout.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
+    !other_reference && !other_mode && withdrawal.provider.id == Some(payout.id)
+}
+
+/// The payout by which Revio has paid it, of all that were ever registered for it. One that Revio does not know was never paid.
+pub(super) async fn find_paid(app: &App, withdrawal: &Transaction) -> Result<Option<Payout>> {
+    let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
+    let others = registered.iter().map(|known| known.id).filter(|id| Some(*id) != withdrawal.provider.id);
+    for payout_id in withdrawal.provider.id.into_iter().chain(others) {
+        let payout = provider_objects::if_known(provider_objects::payout(app, Some(withdrawal.id), payout_id).await)?;
+        if let Some(payout) = payout.filter(|payout| payout.status == PayoutStatus::Success) {
+            return Ok(Some(payout));
+        }
+    }
+    Ok(None)
+}
+
+/// `reserved → failed`, as two people said, unless Revio has paid meanwhile: it is asked right before. Where it does not answer for so long,
+/// what the people said counts.
+pub(super) async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let waited = app.clock.now() - withdrawal.updated_at;
+    match find_paid(app, withdrawal).await {
+        Ok(Some(payout)) => return adopt(app, withdrawal, &payout).await,
+        Ok(None) => {}
+        // An answer that says nothing of it is as none.
+        Err(Error::Unusable(cause)) if waited < ASKED_BEFORE_GIVING_UP => return Err(Error::unavailable(cause)),
+        Err(error) if waited < ASKED_BEFORE_GIVING_UP => return Err(error),
+        Err(error) => {
+            let error = error.chain();
+            tracing::warn!(transaction.id = %withdrawal.id, error, "given up, and Revio did not say whether it was paid");
+        }
+    }
+    booking::release(app, withdrawal, FailureReason::ClosedByReview).await
+}

@@ -1,0 +1,138 @@
+//! Where the ledger knows more of a withdrawal than PostgreSQL does, which was put back to an earlier moment: the row is brought up to the
+//! ledger, or there is no row, and what Revio says becomes final without it.
+
+use ledger::{Leg, Reservation, TransferId, WithdrawalStanding};
+use uuid::Uuid;
+
+use super::booking::{self, LATER_LOOKS};
+use super::outcomes::{IN_FLIGHT_MAX, WINDOW, settle};
+use crate::app::App;
+use crate::money::evidence::{self, Claim};
+use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
+use crate::money::{provider_fees, provider_objects, safe_mode};
+use crate::platform::error::{Error, Result};
+use crate::provider::revio::{Payout, PayoutStatus};
+
+/// Where the ledger knows more of it than the row, the row is brought up to it before anything else; `None`: they say the same.
+pub(super) async fn bring_up_to_ledger(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
+    let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
+    let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
+    let is_known = |id: &Uuid| registered.iter().any(|payout| payout.id == *id);
+    let forgotten = standing.payouts.iter().rev().find(|id| !is_known(id));
+    // Noted means that it may be executed, and then the row says `submitting`, or more.
+    let began = matches!(withdrawal.state, State::Submitting | State::Submitted);
+    let given_up = withdrawal.failure_reason.is_some();
+    let own = standing.payouts.last().filter(|id| Some(**id) == withdrawal.provider.id && !began && !given_up);
+    if let Some(payout_id) = forgotten.or(own) {
+        return take_up(app, withdrawal, *payout_id).await.map(Some);
+    }
+    match standing.reservation {
+        Reservation::Open => Ok(None),
+        // Whoever gave it back, or was about to, goes on with that.
+        Reservation::Voided if given_up || began => Ok(None),
+        Reservation::Posted if began => Ok(None),
+        Reservation::Voided => booking::release(app, withdrawal, FailureReason::ProviderCouldNotPay).await.map(Some),
+        Reservation::Posted => {
+            tracing::error!(transaction.id = %withdrawal.id, "the ledger has posted a withdrawal whose row was behind");
+            // Its fee may not be booked yet: it is looked at again.
+            let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
+            transactions::advance(app, withdrawal, Move::to(State::Completed, due)).await.map(Some)
+        }
+        Reservation::None => hold_behind(app, withdrawal, &standing).await.map(Some),
+    }
+}
+
+/// `→ submitting`: a payout that the row has forgotten, or forgot that it was to be executed. It is looked up before anything is done, and
+/// never executed by this row again: its window counts as closed.
+async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Transaction> {
+    tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout_id, "the ledger knows of a payout that the row forgot");
+    let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
+    let provider = Provider {
+        id: Some(payout_id),
+        status: Some(payout.status.word().to_owned()),
+        execution_url: payout.execution_url.clone(),
+        created_at: Some(app.clock.now() - WINDOW),
+        checkout_url: None,
+        expires_at: None,
+    };
+    let to = Move::to(State::Submitting, Due::In(IN_FLIGHT_MAX)).with_provider(provider);
+    let submitting = transactions::advance(app, withdrawal, to).await?;
+    if payout.status == PayoutStatus::Initialized {
+        return Ok(submitting);
+    }
+    settle(app, &submitting, &payout).await
+}
+
+pub(super) async fn hold_behind(
+    app: &App,
+    withdrawal: &Transaction,
+    standing: &WithdrawalStanding,
+) -> Result<Transaction> {
+    let payouts = named(&standing.payouts);
+    let reason = format!("the ledger's reservation is {:?}, its payouts: {payouts}", standing.reservation);
+    transactions::hold(app, withdrawal, Hold::BehindLedger, &reason).await
+}
+
+pub(super) fn named(ids: &[Uuid]) -> String {
+    ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A payout of which we have no row: of others it is none of our business; of ours the row was lost. Where the ledger has reserved for this
+/// very payout, what Revio says becomes final there, row or no row. Of anything else a person must know.
+pub(super) async fn without_a_row(app: &App, payout_id: Uuid) -> Result<bool> {
+    let asked = provider_objects::payout(app, None, payout_id).await;
+    let Some(payout) = provider_objects::if_known(asked)? else { return Ok(false) };
+    if payout.status == PayoutStatus::Success && post_without_a_row(app, &payout).await? {
+        return Ok(true);
+    }
+    let ours = payout.brand_id.is_none_or(|brand| brand == app.revio.brand_id());
+    if ours && !matches!(payout.status, PayoutStatus::Initialized | PayoutStatus::Error) {
+        return Err(Error::Unusable(format!("Revio pays payout {payout_id}, and no row of ours knows it").into()));
+    }
+    Ok(false)
+}
+
+/// Of withdrawals whose row is lost the ledger still knows the payout: Revio is asked for it, since its event may be lost, too.
+pub(super) async fn settle_lost(app: &App) -> Result<()> {
+    for row in safe_mode::lost_reservations(app).await? {
+        let standing = app.ledger.withdrawal_standing(row).await?;
+        for payout_id in standing.payouts {
+            match without_a_row(app, payout_id).await {
+                Err(error @ (Error::Unavailable(_) | Error::ProviderPaused { .. })) => return Err(error),
+                Err(error) => tracing::warn!(transaction.id = %row, error = error.chain(), "a lost withdrawal waits"),
+                Ok(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn post_without_a_row(app: &App, payout: &Payout) -> Result<bool> {
+    let Some(row) = payout.reference.parse::<Uuid>().ok().filter(|row| provider_objects::is_row_id(*row)) else {
+        return Ok(false);
+    };
+    let standing = app.ledger.withdrawal_standing(row).await?;
+    let reserved = app.ledger.lookup(&[TransferId::of(row, Leg::Main)]).await?;
+    let claim = Claim {
+        payment: payout.payment.as_ref(),
+        outgoing: true,
+        reference: &payout.reference,
+        is_test: payout.is_test,
+        brand_id: payout.brand_id,
+    };
+    let came = evidence::money(app, &claim).map(|(_, amount)| amount);
+    let fits = reserved.first().is_some_and(|reserved| {
+        came.is_ok_and(|came| came.minor() == reserved.amount_minor && came.currency() == reserved.currency)
+    });
+    if !fits || !standing.payouts.contains(&payout.id) || standing.reservation == Reservation::Voided {
+        return Ok(false);
+    }
+    if standing.reservation == Reservation::Open {
+        tracing::error!(transaction.id = %row, payout.id = %payout.id, "a payout whose row is lost is posted by the ledger's word");
+        app.ledger.post(row).await?;
+    }
+    if let Some(payment) = &payout.payment {
+        provider_fees::book_of_payout(app, row, payment).await?;
+    }
+    Ok(true)
+}
