@@ -162,8 +162,7 @@ pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
 /// One step of one deposit. Safe to repeat: see the module's text.
 async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
     match deposit.state {
-        State::Initiated if deposit.is_called_off() => cancelling::close_without_a_link(app, deposit).await,
-        State::Initiated => initiate(app, deposit).await,
+        State::Initiated => begin_again(app, deposit).await,
         State::AwaitingPayment => ask(app, deposit).await,
         State::Expired | State::Cancelled => look_last(app, deposit).await,
         State::Completed => given_back::look_later(app, deposit).await,
@@ -172,6 +171,20 @@ async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
             Err(Error::internal(format!("a deposit cannot be {}", deposit.state.name())))
         }
     }
+}
+
+/// Whose first step nobody has ended. What the ledger has of it was paid by a purchase that the row forgot, because PostgreSQL was put back to an
+/// earlier moment: beside another one it would be taken for a second payment.
+async fn begin_again(app: &App, deposit: &Transaction) -> Result<Transaction> {
+    let paid = [Leg::Main, Leg::Unmatched].map(|leg| TransferId::of(deposit.id, leg));
+    if !app.ledger.lookup(&paid).await?.is_empty() {
+        let reason = "the ledger has its money, by a purchase that the row has forgotten: the next event of it completes the row";
+        return transactions::hold(app, deposit, Hold::BehindLedger, reason).await;
+    }
+    if deposit.is_called_off() {
+        return cancelling::close_without_a_link(app, deposit).await;
+    }
+    initiate(app, deposit).await
 }
 
 /// `initiated → awaiting_payment`. Repeating it makes a second purchase whose link nobody has.

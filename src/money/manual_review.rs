@@ -39,8 +39,8 @@ async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
     let recorded = async |leg| Ok::<_, Error>(!app.ledger.lookup(&[TransferId::of(row.id, leg)]).await?.is_empty());
     Ok(match (row.kind, row.state) {
         (_, State::Completed | State::Rejected) => false,
-        // Revio has not heard of it, so nobody paid.
-        (Kind::Deposit, State::Initiated) => false,
+        // Revio has not heard of it, so nobody paid; unless the row has forgotten that.
+        (Kind::Deposit, State::Initiated) => recorded(Leg::Main).await? || recorded(Leg::Unmatched).await?,
         // The steps that failed may have been those that book it.
         (Kind::Deposit, _) | (Kind::Withdrawal, State::Failed | State::Cancelled) => {
             row.held_code == Some(Hold::GaveUp)

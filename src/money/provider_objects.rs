@@ -227,12 +227,16 @@ pub async fn ask_for_payments(app: &App, ids: &[Uuid]) -> Result<()> {
 /// Revio says a word that nobody knows: asked again for a while, then a person must look, within an hour.
 pub async fn wait_for_a_known_word(app: &App, row: &Transaction, object: Uuid, word: &str) -> Result<Transaction> {
     let rests = row.due_at.is_none() && row.held_reason.is_none();
-    let since = known(app, object).await?.map_or(app.clock.now(), |known| known.status_at);
-    if rests || app.clock.now() - since > UNKNOWN_MAX {
+    if rests || app.clock.now() - status_since(app, object).await? > UNKNOWN_MAX {
         let word: String = word.chars().take(WORD_CHARS_MAX).collect();
         return transactions::hold(app, row, Hold::UnknownStatus, &format!("Revio calls it {word}")).await;
     }
     transactions::wait(app, row, LOOK_AGAIN).await
+}
+
+/// Since when Revio has called it as it does, as far as we know.
+pub async fn status_since(app: &App, object: Uuid) -> Result<DateTime> {
+    Ok(known(app, object).await?.map_or(app.clock.now(), |known| known.status_at))
 }
 
 /// Payouts are about to be executed, in the SQL transaction that says so of their rows.

@@ -286,7 +286,9 @@ async fn follow_own_payout(app: &App, withdrawal: &Transaction, payout: &Payout)
             outcomes::settle(app, withdrawal, payout).await?
         }
         // Its window is over and nobody is its owner. The row is taken first, so that nobody resumes it while it is given back.
-        (State::Submitting, PayoutStatus::Error) if withdrawal.held_code == Some(Hold::Undecided) => {
+        (State::Submitting, status)
+            if withdrawal.held_code == Some(Hold::Undecided) && *status != PayoutStatus::Initialized =>
+        {
             let due_at = app.clock.now() + queue::LEASE;
             let taken = transactions::end_hold(app, &app.db, withdrawal, Some(due_at)).await?;
             outcomes::settle(app, &taken, payout).await?

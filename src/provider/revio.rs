@@ -376,6 +376,10 @@ impl Revio {
                 breaker.answered();
                 self.budget.hold_back(slow_down(*retry_after)).await;
             }
+            // A key that may register, and not execute, would have each row held.
+            Err(error) if what == What::Execution && !matches!(error, RevioError::Rejected { .. }) => {
+                breaker.failed(about, self.clock.now());
+            }
             _ => breaker.answered(),
         }
         self.unless_alone(subject, answer)

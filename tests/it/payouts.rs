@@ -162,9 +162,18 @@ async fn what_revio_refuses_in_words_is_replaced_once_and_no_more(db: PgPool) {
 /// two people end what is left of it, each by one call.
 #[sqlx::test]
 async fn an_outage_of_executions_alone_holds_few(db: PgPool) {
+    holds_few(db, FaultKind::BadGateway(Moment::Before)).await;
+}
+
+#[sqlx::test]
+async fn a_key_that_may_register_and_not_execute_holds_few(db: PgPool) {
+    holds_few(db, FaultKind::Answer { status: 403 }).await;
+}
+
+async fn holds_few(db: PgPool, fault: FaultKind) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(100_000).await;
-    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::BadGateway(Moment::Before)));
+    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, fault));
     for number in 0..60 {
         t.withdraw(&customer, 1_000, &format!("w{number}")).await;
         if number == 10 {
@@ -274,6 +283,35 @@ async fn what_two_people_give_up_is_not_given_back_when_revio_has_paid_meanwhile
     octoco::books::projector::catch_up(&t.app).await.expect("copied");
     let late: i64 = sqlx::query_scalar(late).fetch_one(&t.app.db).await.expect("a count");
     assert_eq!(late, 0, "it was posted, and not taken from the wallet afterwards");
+    t.finish().await;
+}
+
+/// Between the words of two people Revio has begun to pay: its event ends what the first said, and without one it is asked.
+#[sqlx::test]
+async fn what_revio_has_begun_to_pay_is_not_given_back(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let withdrawal = held_undecided(&t, &customer).await;
+    resolve(&t, &one, withdrawal, "release").await;
+    t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Pending).expect("initialized");
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.held_reason(withdrawal).await), ("submitted", None));
+    t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("pending");
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+
+    let other = t.customer_with(10_000).await;
+    let withdrawal = held_undecided(&t, &other).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Pending).expect("initialized");
+    resolve(&t, &one, withdrawal, "release").await;
+    resolve(&t, &two, withdrawal, "release").await;
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&other).await), ("submitted", (10_000, 4_000, 6_000)));
+    t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("pending");
+    wait(&t, 600).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&other).await), ("completed", (6_000, 0, 6_000)));
     t.finish().await;
 }
 

@@ -81,6 +81,42 @@ async fn a_withdrawal_that_is_put_back_to_any_earlier_state_is_paid_once(db: PgP
     }
 }
 
+/// Its purchase was made and paid after the backup: another one would be paid, or taken for a second payment.
+#[sqlx::test]
+async fn a_deposit_that_forgot_its_purchase_is_credited_once(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db.clone(), &[], next.plan()).await;
+    let customer = t.customer().await;
+    next.at("deposit.before_purchase");
+    drop(t.deposit(&customer, 5_000, "d").await);
+    let deposit: Uuid =
+        sqlx::query_scalar("select id from transactions where kind = 'deposit' and state = 'initiated'")
+            .fetch_one(&db)
+            .await
+            .expect("one");
+    backups::take(&db).await;
+    wait(&t, 3).await;
+    let purchase = t.purchase_of(deposit);
+    t.sim.pay_purchase(purchase, revio_sim::Pay::default()).expect("it can be paid");
+    t.drive().await;
+    assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (5_000, 0, 5_000)));
+    backups::restore(&db).await;
+    look(&t).await;
+    wait(&t, 3).await;
+    assert_eq!(t.state(deposit).await, "initiated");
+    assert!(t.held_reason(deposit).await.is_some_and(|reason| reason.contains("forgotten")));
+    assert_eq!(t.sim.purchases_by_reference(&deposit.to_string()).len(), 1, "no other is made");
+    t.sim.settle_purchase(purchase, None).expect("it is paid");
+    t.drive().await;
+    assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (5_000, 0, 5_000)));
+    // Whoever looks finds it done.
+    let (admin, path) = (t.staff(Role::Admin).await, format!("/v1/admin/held/{deposit}/resolve"));
+    let body = json!({"action": "dismiss", "note": "the next event completed it"});
+    let closed = t.send(Method::POST, &path, Some(&t.token(&admin)), &[], Some(body)).await;
+    assert_eq!(closed.status, StatusCode::OK, "{}", closed.body);
+    t.finish().await;
+}
+
 /// Revio took the execution and lost the answer; then the database forgets all of it.
 #[sqlx::test]
 async fn a_payout_that_only_the_ledger_remembers_is_taken_up_again(db: PgPool) {

@@ -152,9 +152,6 @@ async fn pack(
     let mut fields = Fields::of_query();
     let report = fields.word("report", Some(&query.report));
     let format = fields.word("format", query.format.as_deref());
-    if report == Some(Report::Customers) && format == Some(Format::Json) {
-        fields.wrong("format", Wrong::Conflict("report", "cannot be json with the report customers"));
-    }
     let report: Report = fields.finish_with(report)?;
     let month = month(&text)?;
     let name = format!("{}-{month}.csv", report.name());

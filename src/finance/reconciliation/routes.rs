@@ -63,7 +63,7 @@ struct NewRunBody {
     #[schema(value_type = NewKind)]
     kind: String,
     /// `manual`: what changed since this time is looked at; RFC 3339. Default: two days.
-    #[schema(example = "2026-03-01T00:00:00Z")]
+    #[schema(format = "date-time", example = "2026-03-01T00:00:00Z")]
     since: Option<String>,
 }
 

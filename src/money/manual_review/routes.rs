@@ -153,7 +153,9 @@ struct ResolveManyBody {
     #[schema(value_type = Option<Kind>)]
     kind: Option<String>,
     /// Only those that are held since this time or later, before that one: RFC 3339.
+    #[schema(format = "date-time")]
     from: Option<String>,
+    #[schema(format = "date-time")]
     to: Option<String>,
     /// `next_cursor` of the call before.
     cursor: Option<String>,

@@ -56,11 +56,15 @@ pub(super) async fn leave(
     row.fetch_optional(db).await
 }
 
-/// Every row that is not at its end is due; how many. Those that are leased stay so.
+/// Every row that is not at its end is due; how many. Those that are leased stay so. A payout may have been executed once more than is known,
+/// without an answer: it is not replaced by itself.
 pub(super) async fn look_at_open_rows(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "with journal as (
-             update journals set due_at = $1 where due_at > $1::timestamptz + interval '90 seconds' and ended_at is null returning id)
+             update journals set due_at = $1 where due_at > $1::timestamptz + interval '90 seconds' and ended_at is null returning id),
+         executed as (
+             update provider_objects set executions = executions + 1
+              where id in (select provider_id from transactions where kind = 'withdrawal' and state = 'submitting') returning id)
          update transactions set due_at = $1
           where due_at > $1::timestamptz + interval '90 seconds' and state not in ('completed', 'failed', 'rejected', 'cancelled', 'expired')",
         now

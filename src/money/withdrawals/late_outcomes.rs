@@ -11,8 +11,12 @@ use crate::provider::revio::{Payout, PayoutStatus};
 /// A finished withdrawal, some time later: is Revio's word still the same?
 pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let Some(payout_id) = withdrawal.provider.id else { return transactions::rest(app, withdrawal).await };
-    let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
-    let looked = reconsider(app, withdrawal, &payout).await?;
+    // One that Revio does not know any more has no other word than before.
+    let looked = match provider_objects::if_known(provider_objects::payout(app, Some(withdrawal.id), payout_id).await)?
+    {
+        Some(payout) => reconsider(app, withdrawal, &payout).await?,
+        None => withdrawal.clone(),
+    };
     let age = app.clock.now() - looked.updated_at;
     match LATER_LOOKS.iter().find(|look| **look > age) {
         Some(look) => transactions::wait(app, &looked, *look - age).await,

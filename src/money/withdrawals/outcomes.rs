@@ -43,7 +43,15 @@ pub(super) async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Resul
         if Some(known.id) == withdrawal.provider.id {
             continue;
         }
-        let payout = provider_objects::payout(app, Some(withdrawal.id), known.id).await?;
+        let asked = provider_objects::payout(app, Some(withdrawal.id), known.id).await;
+        let payout = match asked {
+            // What was never to be executed, and is not there any more, pays nobody.
+            asked if known.executions == 0 => match provider_objects::if_known(asked)? {
+                Some(payout) => payout,
+                None => continue,
+            },
+            asked => asked?,
+        };
         if !matches!(payout.status, PayoutStatus::Initialized | PayoutStatus::Error) {
             return adopt(app, withdrawal, &payout).await.map(Some);
         }
@@ -100,24 +108,33 @@ fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
     !other_reference && !other_mode && withdrawal.provider.id == Some(payout.id)
 }
 
-/// The payout by which Revio has paid it, of all that were ever registered for it. One that Revio does not know was never paid.
-pub(super) async fn find_paid(app: &App, withdrawal: &Transaction) -> Result<Option<Payout>> {
+/// The payout by which Revio has paid it, or is about to, of all that were ever registered for it. One that Revio does not know was never paid;
+/// one that it has called pending for longer than is waited for is what people decide about.
+async fn find_paying(app: &App, withdrawal: &Transaction) -> Result<Option<Payout>> {
     let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
     let others = registered.iter().map(|known| known.id).filter(|id| Some(*id) != withdrawal.provider.id);
     for payout_id in withdrawal.provider.id.into_iter().chain(others) {
         let payout = provider_objects::if_known(provider_objects::payout(app, Some(withdrawal.id), payout_id).await)?;
-        if let Some(payout) = payout.filter(|payout| payout.status == PayoutStatus::Success) {
+        let Some(payout) = payout else { continue };
+        let pays = match payout.status {
+            PayoutStatus::Success => true,
+            PayoutStatus::Pending | PayoutStatus::Unknown(_) => {
+                app.clock.now() - provider_objects::status_since(app, payout_id).await? < UNDECIDED_MAX
+            }
+            PayoutStatus::Initialized | PayoutStatus::Error => false,
+        };
+        if pays {
             return Ok(Some(payout));
         }
     }
     Ok(None)
 }
 
-/// `reserved → failed`, as two people said, unless Revio has paid meanwhile: it is asked right before. Where it does not answer for so long,
+/// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to: it is asked right before. Where it does not answer for so long,
 /// what the people said counts.
 pub(super) async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let waited = app.clock.now() - withdrawal.updated_at;
-    match find_paid(app, withdrawal).await {
+    match find_paying(app, withdrawal).await {
         Ok(Some(payout)) => return adopt(app, withdrawal, &payout).await,
         Ok(None) => {}
         // An answer that says nothing of it is as none.

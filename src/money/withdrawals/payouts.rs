@@ -226,8 +226,13 @@ pub(super) async fn look_up(app: &App, withdrawal: &Transaction) -> Result<Trans
         return transactions::hold(app, withdrawal, Hold::Incomplete, "the payout's id is missing").await;
     };
     let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
+    let since = app.clock.now() - withdrawal.updated_at;
     match (&payout.status, withdrawal.state) {
         (PayoutStatus::Initialized, State::Submitting) => execute_again(app, withdrawal).await,
+        // It may be the word on an earlier execution, and Revio takes the later one in this state, too (`revio.md` 4.4).
+        (PayoutStatus::Error, State::Submitting) if since < IN_FLIGHT_MAX => {
+            transactions::wait(app, withdrawal, IN_FLIGHT_MAX - since).await
+        }
         _ => settle(app, withdrawal, &payout).await,
     }
 }
@@ -272,13 +277,16 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
     }
     if let Some(payout_id) = withdrawal.provider.id {
-        let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
-        match payout.status {
-            PayoutStatus::Initialized => {}
-            // What was never to be executed may end as an error: Revio does not say as what (`revio.md` 4.3).
-            PayoutStatus::Error if !is_noted => {}
-            PayoutStatus::Error => return settle(app, withdrawal, &payout).await,
-            _ => return adopt(app, withdrawal, &payout).await,
+        let asked = provider_objects::payout(app, Some(withdrawal.id), payout_id).await;
+        // What was never to be executed may end as an error, or be gone: Revio does not say as what (`revio.md` 4.3).
+        let payout = if is_noted { Some(asked?) } else { provider_objects::if_known(asked)? };
+        if let Some(payout) = payout {
+            match payout.status {
+                PayoutStatus::Initialized => {}
+                PayoutStatus::Error if !is_noted => {}
+                PayoutStatus::Error => return settle(app, withdrawal, &payout).await,
+                _ => return adopt(app, withdrawal, &payout).await,
+            }
         }
     }
     tracing::warn!(transaction.id = %withdrawal.id, payout.id = ?withdrawal.provider.id, "a payout's window closed unused");

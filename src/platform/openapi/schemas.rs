@@ -31,7 +31,7 @@ fn known_parameter(name: &str) -> Option<Value> {
         "state" | "state_not" => json!({"format": "transaction-states", "maxLength": 255}),
         "sort" => json!({"format": "transaction-sort", "maxLength": 255}),
         // A date or a time of RFC 3339.
-        "from" | "to" | "completed_from" | "completed_to" | "since" => {
+        "from" | "to" | "completed_from" | "completed_to" => {
             json!({"format": "date-or-time", "maxLength": 64})
         }
         "tz" => json!({"format": "time-zone", "maxLength": 64, "example": "Africa/Johannesburg"}),

@@ -233,7 +233,9 @@ struct DeadBody {
     #[schema(min_length = 1, max_length = 200, example = "could not be read")]
     error: Option<String>,
     /// Only those that became dead at this time or later, before that one: RFC 3339.
+    #[schema(format = "date-time")]
     from: Option<String>,
+    #[schema(format = "date-time")]
     to: Option<String>,
 }
 

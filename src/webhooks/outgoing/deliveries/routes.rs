@@ -89,6 +89,7 @@ async fn replay(
 #[serde(deny_unknown_fields)]
 struct ReplaySince {
     /// Dead letters of that time or later: RFC 3339.
+    #[schema(format = "date-time")]
     since: String,
 }
 
