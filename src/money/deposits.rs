@@ -4,6 +4,7 @@
 //! stateDiagram-v2
 //!     [*] --> initiated: open (row written)
 //!     initiated --> awaiting_payment: initiate (Revio has the purchase, the payer has a link)
+//!     initiated --> initiated: held, the ledger has its money by a purchase that the row forgot (PostgreSQL was put back to an earlier moment)
 //!     initiated --> failed: Revio refused the purchase
 //!     awaiting_payment --> completed: credit (paid; the ledger has the transfer)
 //!     awaiting_payment --> expired: nobody paid in time

@@ -1,9 +1,8 @@
 //! What the ledger is asked for at a withdrawal's end: the reservation is posted or voided, and what Revio paid after it was voided is
 //! taken from the wallet. Each is a step of its own, which whoever repeats finds done.
 
-use ledger::{Amount, LedgerError, Resolution, TransferCode, TransferId};
-
 use chrono::TimeDelta;
+use ledger::{Amount, LedgerError, Resolution, TransferCode, TransferId};
 
 use crate::app::App;
 use crate::money::evidence::{self, Claim, Misfit};

@@ -69,6 +69,7 @@ pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) 
     act_on(app, &adopted, payout).await
 }
 
+/// By Revio's word alone: nobody is asked any more.
 async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     if !is_own(app, withdrawal, payout) {
         return transactions::hold(app, withdrawal, Hold::NotProven, "Revio's payout has another reference or mode")
@@ -130,8 +131,8 @@ async fn find_paying(app: &App, withdrawal: &Transaction) -> Result<Option<Payou
     Ok(None)
 }
 
-/// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to: it is asked right before. Where it does not answer for so long,
-/// what the people said counts.
+/// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to: it is asked right before. Where it does not
+/// answer for so long, what the people said counts.
 pub(super) async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let waited = app.clock.now() - withdrawal.updated_at;
     match find_paying(app, withdrawal).await {
