@@ -157,15 +157,9 @@ impl Ledger {
         self.create_one(self.event(&t, Flags::empty()), Call::Other).await
     }
 
-    /// Moves as much of the amount as the accounts' limits allow now, perhaps nothing, and says how much. What it says stays true
-    /// for this id: a repeat gives the same answer. This is how a customer's debt is repaid from what the wallet happens to hold.
-    pub async fn transfer_up_to(&self, t: Transfer) -> Result<Amount, LedgerError> {
-        self.create_one(self.event(&t, balancing(&t)), Call::Other).await?;
-        self.moved(t).await
-    }
-
-    /// [`Ledger::transfer_linked`] with one transfer at its end that moves only what the limits allow once the others have moved,
-    /// as [`Ledger::transfer_up_to`]. How much that was: a deposit that first repays what the customer owes.
+    /// [`Ledger::transfer_linked`] with one transfer at its end that moves only as much of its amount as the accounts' limits allow once the
+    /// others have moved, perhaps nothing. How much that was, which stays true for this id: a repeat gives the same answer. This is how a
+    /// customer's debt is repaid from what the wallet happens to hold.
     pub async fn transfer_linked_up_to(&self, ts: &[Transfer], last: Transfer) -> Result<Amount, LedgerError> {
         let mut events: Vec<_> = ts.iter().map(|t| self.event(t, Flags::LINKED)).collect();
         events.push(self.event(&last, balancing(&last)));

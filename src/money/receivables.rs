@@ -10,7 +10,7 @@ use crate::identity::users;
 use crate::money::transactions::Transaction;
 use crate::platform::error::{Error, Result};
 
-/// The legs of what is taken from the wallet, and of what comes in between and repays the rest.
+/// The legs of what is taken from the wallet, and of what the wallet repays at once where it does not hold it all.
 #[derive(Clone, Copy)]
 pub struct CollectLegs {
     pub taken: Leg,
@@ -25,34 +25,62 @@ impl CollectLegs {
     pub const AGAIN: Self = Self { taken: Leg::Return, repaid: Leg::ReturnRepay };
 }
 
-/// How much of the row's amount is owed in the end. Safe to repeat: each transfer has an id of its row's, and says the same each
-/// time.
+/// How much of the row's amount is owed in the end. Where the wallet does not hold it all, the whole is owed and repaid from the wallet in
+/// one chain: nobody can withdraw, or be credited, in between. Safe to repeat: each transfer has an id of its row's, and says the same
+/// each time.
 pub async fn collect(app: &App, row: &Transaction, legs: CollectLegs, code: TransferCode) -> Result<Amount> {
-    let CollectLegs { taken: first, repaid: last } = legs;
     let currency = row.amount.currency();
     let (wallet, receivable) = (Account::wallet(row.user_id, currency), Account::receivable(row.user_id, currency));
     let provider_balance = app.ledger.provider_balance(currency);
     app.ledger.open(&[wallet, receivable, provider_balance]).await?;
-    let leg = |leg, (debit, credit), amount, code| Transfer {
+    let leg = |leg, (debit, credit), code| Transfer {
         id: TransferId::of(row.id, leg),
         debit,
         credit,
-        amount,
+        amount: row.amount,
         code,
         reference: row.id,
     };
-    let taken = up_to(app, leg(first, (wallet, provider_balance), row.amount, code)).await?;
-    app.crash.at("debt.taken")?;
-    let rest = row.amount.checked_sub(taken).map_err(Error::internal)?;
-    if rest.is_zero() {
-        return Ok(rest);
+    match app.ledger.transfer(leg(legs.taken, (wallet, provider_balance), code)).await {
+        Ok(()) => {
+            app.crash.at("debt.taken")?;
+            return Ok(Amount::zero(currency));
+        }
+        Err(LedgerError::Refused(Refusal::InsufficientFunds | Refusal::AccountClosed | Refusal::SpentId)) => {}
+        Err(error) => return Err(error.into()),
     }
-    app.ledger.transfer(leg(Leg::Receivable, (receivable, provider_balance), rest, code)).await?;
+    app.crash.at("debt.not_covered")?;
+    let owed = leg(Leg::Receivable, (receivable, provider_balance), code);
+    let repaid = leg(legs.repaid, (wallet, receivable), TransferCode::ReceivableRepayment);
+    let repaid = owe(app, owed, repaid).await?;
     app.crash.at("debt.owed")?;
-    // What came in between the two saw no debt yet.
-    let repaid = up_to(app, leg(last, (wallet, receivable), rest, TransferCode::ReceivableRepayment)).await?;
-    app.crash.at("debt.repaid")?;
-    rest.checked_sub(repaid).map_err(Error::internal)
+    row.amount.checked_sub(repaid).map_err(Error::internal)
+}
+
+/// How much of it was repaid at once.
+async fn owe(app: &App, owed: Transfer, repaid: Transfer) -> Result<Amount> {
+    let nothing = Amount::zero(owed.amount.currency());
+    let recorded = app.ledger.lookup(&[owed.id, repaid.id]).await?;
+    if let Some(before) = recorded.iter().find(|recorded| recorded.id == repaid.id) {
+        return Amount::new(before.amount_minor, before.currency).map_err(Error::internal);
+    }
+    if !recorded.is_empty() {
+        return Ok(nothing);
+    }
+    match app.ledger.transfer_linked_up_to(&[owed], repaid).await {
+        // A wallet that is closed holds nothing.
+        Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
+            app.ledger.transfer(owed).await?;
+            Ok(nothing)
+        }
+        repaid => Ok(repaid?),
+    }
+}
+
+/// Whether it was taken or is owed.
+pub async fn is_collected(app: &App, row: &Transaction, legs: CollectLegs) -> Result<bool> {
+    let ids = [legs.taken, Leg::Receivable].map(|leg| TransferId::of(row.id, leg));
+    Ok(!app.ledger.lookup(&ids).await?.is_empty())
 }
 
 /// What makes money available in a wallet.
@@ -101,15 +129,5 @@ async fn into_wallet(app: &App, row: &Transaction, what: Available) -> Result<Am
             app.ledger.open_once(&[receivable]).await?;
             app.ledger.void_within(row.id, repay(Leg::VoidRepay)).await
         }
-    }
-}
-
-/// Nothing, where the wallet was closed meanwhile: nothing is in it.
-async fn up_to(app: &App, transfer: Transfer) -> Result<Amount> {
-    match app.ledger.transfer_up_to(transfer).await {
-        Err(LedgerError::Refused(Refusal::AccountClosed | Refusal::SpentId)) => {
-            Ok(Amount::zero(transfer.amount.currency()))
-        }
-        moved => Ok(moved?),
     }
 }

@@ -16,14 +16,13 @@ mod store;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::batcher::Patience;
 use crate::platform::error::{Error, Result};
 
-pub use store::{Entered, LostTransfer};
+pub use store::{Entered, LostReservation, LostTransfer};
 
 const NAMED_MAX: i64 = 200;
 const REASON_CHARS_MAX: usize = 300;
@@ -86,8 +85,8 @@ pub async fn state(app: &App) -> Result<(Option<Entered>, Vec<LostTransfer>, i64
     Ok((store::entered(&app.db).await?, lost, store::count_lost(&app.db).await?))
 }
 
-/// Rows of withdrawals that are not there, and whose reservation stands.
-pub async fn lost_reservations(app: &App) -> Result<Vec<Uuid>> {
+/// Of withdrawals whose row is not there.
+pub async fn lost_reservations(app: &App) -> Result<Vec<LostReservation>> {
     Ok(store::lost_reservations(&app.db, NAMED_MAX).await?)
 }
 

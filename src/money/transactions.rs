@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::future::Future;
 
 use chrono::TimeDelta;
+use ledger::Amount;
 use sqlx::{PgConnection, PgExecutor};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
@@ -350,6 +351,16 @@ pub async fn find_all(app: &App, ids: &[Uuid]) -> Result<Vec<Transaction>> {
 pub async fn insert_child(app: &App, child: &Child<'_>) -> Result<()> {
     if store::insert_child(&app.db, child, app.clock.now()).await? {
         begin_trace(None, child.id, child.kind);
+    }
+    app.notifier.wake();
+    Ok(())
+}
+
+/// Writes the row of a withdrawal again, which was lost with an older database: it is reserved, and nothing else of it is known but why it
+/// is given back, if it is.
+pub async fn insert_lost(app: &App, ids: (Uuid, Uuid), amount: Amount, why: Option<FailureReason>) -> Result<()> {
+    if store::insert_lost(&app.db, ids, amount, why, app.clock.now()).await? {
+        begin_trace(None, ids.0, Kind::Withdrawal);
     }
     app.notifier.wake();
     Ok(())

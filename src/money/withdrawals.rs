@@ -34,6 +34,7 @@
 //!     submitted --> submitting: take_up
 //!     reserved --> completed: the ledger has posted it (PostgreSQL was put back to an earlier moment)
 //!     awaiting_approval --> completed: the same
+//!     [*] --> reserved: written again from the ledger (see `restored`)
 //! ```
 //!
 //! Revio has no idempotency key. So a payout is made in two calls (`payouts`): registering one is harmless, executing it is what moves
@@ -69,7 +70,7 @@ use crate::money::{bank_accounts, provider_objects, restrictions};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue;
-use crate::provider::revio::{Payout, PayoutStatus};
+use crate::provider::revio::{self, Errand, Payout, PayoutStatus};
 
 /// The daily limit is one of any 24 hours, not of a calendar day: it has no midnight at which twice as much may leave.
 const DAY_SECS: u32 = 24 * 60 * 60;
@@ -177,7 +178,7 @@ pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
 
 /// Looks after withdrawals whose rows were lost with an older database; the worker calls it.
 pub async fn settle_lost(app: &App) -> Result<bool> {
-    restored::settle_lost(app).await.map(|()| false)
+    revio::on(Errand::Reconciliation, restored::settle_lost(app)).await.map(|()| false)
 }
 
 /// One step of one withdrawal, by whoever holds its lease. Safe to repeat: see the module's text.

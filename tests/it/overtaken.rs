@@ -145,24 +145,25 @@ async fn a_payout_that_was_refused_is_not_asked_for_again_after_a_death(db: PgPo
 }
 
 #[sqlx::test]
-async fn what_comes_in_between_the_two_legs_of_a_debt_repays_it(db: PgPool) {
+async fn what_comes_in_where_a_debts_step_died_is_not_available_beside_the_debt(db: PgPool) {
     let next = Crashes::default();
     let t = TestApp::crashing(db, &[], next.plan()).await;
-    for point in ["debt.taken", "debt.owed", "debt.repaid"] {
+    for (point, at_once) in [("debt.not_covered", 1_100), ("debt.owed", 100)] {
         let customer = t.customer().await;
         let first = t.deposit(&customer, 1_000, "first").await;
         t.pay(&first).await;
-        t.withdraw(&customer, 1_000, "all").await;
+        t.withdraw(&customer, 600, "some").await;
         t.drive().await;
         t.sim.charge_back_purchase(t.purchase_of(first.id())).expect("charged back");
         next.at(point);
         t.drive().await;
         let second = t.deposit(&customer, 700, "second").await;
         t.pay(&second).await;
+        assert_eq!(t.balance(&customer).await.2, at_once, "died at {point}: all or nothing of it stands");
         t.advance(TimeDelta::minutes(2));
         t.drive().await;
-        assert_eq!(t.balance(&customer).await, (0, 0, 0), "died at {point}");
-        assert_eq!(t.owed(customer.id).await, 300, "died at {point}");
+        assert_eq!(t.balance(&customer).await, (100, 0, 100), "died at {point}");
+        assert_eq!(t.owed(customer.id).await, 0, "died at {point}");
     }
     t.finish().await;
 }

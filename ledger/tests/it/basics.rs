@@ -71,11 +71,15 @@ async fn what_a_customer_owes_is_repaid_from_what_the_wallet_holds() {
     let repay =
         |row| transfer(TransferId::of(row, Leg::Repay), wallet, receivable, 500, TransferCode::ReceivableRepayment);
     let first = repay(new_row());
-    assert_eq!(ledger.transfer_up_to(first).await, Ok(zar(300)), "the wallet holds no more");
+    assert_eq!(ledger.transfer_linked_up_to(&[], first).await, Ok(zar(300)), "the wallet holds no more");
     ledger.transfer(deposit(&ledger, new_row(), wallet, 1000)).await.unwrap();
-    assert_eq!(ledger.transfer_up_to(first).await, Ok(zar(300)), "a repeat moves nothing and says the same");
-    assert_eq!(ledger.transfer_up_to(repay(new_row())).await, Ok(zar(200)), "no more is owed");
-    assert_eq!(ledger.transfer_up_to(repay(new_row())).await, Ok(zar(0)), "nothing is owed");
+    assert_eq!(
+        ledger.transfer_linked_up_to(&[], first).await,
+        Ok(zar(300)),
+        "a repeat moves nothing and says the same"
+    );
+    assert_eq!(ledger.transfer_linked_up_to(&[], repay(new_row())).await, Ok(zar(200)), "no more is owed");
+    assert_eq!(ledger.transfer_linked_up_to(&[], repay(new_row())).await, Ok(zar(0)), "nothing is owed");
     assert_eq!(balance(&ledger, wallet).await, (800, 0, 800));
     assert_eq!(balance(&ledger, receivable).await, (0, 0, 0));
 }

@@ -29,7 +29,7 @@ impl Call {
         let answer = match self {
             Self::Open(account) => ledger.open(&[*account]).await,
             Self::Transfer(t) => ledger.transfer(*t).await,
-            Self::UpTo(t) => return ledger.transfer_up_to(*t).await.map(|amount| amount.minor()),
+            Self::UpTo(t) => return ledger.transfer_linked_up_to(&[], *t).await.map(|amount| amount.minor()),
             Self::LinkedUpTo(ts, last) => {
                 return ledger.transfer_linked_up_to(ts, *last).await.map(|amount| amount.minor());
             }

@@ -88,13 +88,29 @@ pub(super) async fn lost(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Ve
     .await
 }
 
-/// Reservations of withdrawals whose row is not there, and which are neither posted nor released, as far as the copy of the ledger goes.
-pub(super) async fn lost_reservations(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
-        r#"select o.reference as "reference!" from ledger_orphan_transfers o
+/// The reservation of a withdrawal whose row is not there.
+pub struct LostReservation {
+    pub row_id: Uuid,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub found_at: DateTime,
+    /// `None`: the customer's own row is lost, too.
+    pub user_id: Option<Uuid>,
+}
+
+/// Those that are neither posted nor released, as far as the copy of the ledger goes. At random, so that none that stays keeps another from
+/// being looked at; but first those that will not stay.
+pub(super) async fn lost_reservations(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<LostReservation>> {
+    sqlx::query_as!(
+        LostReservation,
+        r#"select o.reference as "row_id!", o.amount_minor as "amount_minor!", o.currency as "currency!",
+                  o.found_at as "found_at!", u.id as "user_id?"
+             from ledger_orphan_transfers o
+             left join ledger_accounts d on d.id = o.debit_account_id
+             left join users u on u.id = d.user_id
             where o.kind = 'pending' and o.code = 20
               and not exists (select from ledger_transfers r where r.pending_id = o.id)
-            order by o.timestamp limit $1"#,
+            order by u.id is null, random() limit $1"#,
         limit
     )
     .fetch_all(db)

@@ -180,6 +180,29 @@ pub(super) async fn insert_child(db: impl PgExecutor<'_>, child: &Child<'_>, now
     Ok(done.rows_affected() == 1)
 }
 
+/// The only withdrawals without a bank account. False when it is there.
+pub(super) async fn insert_lost(
+    db: impl PgExecutor<'_>,
+    (id, user_id): (Uuid, Uuid),
+    amount: Amount,
+    why: Option<FailureReason>,
+    now: DateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "insert into transactions (id, user_id, kind, state, amount_minor, currency, failure_reason, due_at, updated_at, states)
+         values ($1, $2, 'withdrawal', 'reserved', $3, $4, $5, $6, $6, 'reserved') on conflict (id) do nothing",
+        id,
+        user_id,
+        amount.minor(),
+        amount.currency().code(),
+        why.map(FailureReason::name),
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// What Revio has given back of a deposit so far. False when the row is not at its version any more.
 pub(super) async fn set_reversed(
     db: impl PgExecutor<'_>,

@@ -133,6 +133,8 @@ text_enum! {
         ProviderUndid = "provider_undid",
         /// Its customer called it off. On a row that is not at its end: it is being cancelled.
         CancelledByCustomer = "cancelled_by_customer",
+        /// Its row was lost with an older database before any payout of it was begun.
+        RequestLost = "request_lost",
     }
 }
 

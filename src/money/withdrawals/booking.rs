@@ -2,7 +2,7 @@
 //! taken from the wallet. Each is a step of its own, which whoever repeats finds done.
 
 use chrono::TimeDelta;
-use ledger::{Amount, LedgerError, Resolution, TransferCode, TransferId};
+use ledger::{Amount, LedgerError, Resolution, TransferCode};
 
 use crate::app::App;
 use crate::money::evidence::{self, Claim, Misfit};
@@ -91,11 +91,6 @@ async fn collect(app: &App, withdrawal: &Transaction) -> Result<Amount> {
     app.metrics.withdrawals_paid_late.inc();
     tracing::error!(transaction.id = %withdrawal.id, owed = owed.minor(), "a withdrawal that had failed was paid after all");
     Ok(owed)
-}
-
-pub(super) async fn is_collected(app: &App, withdrawal: &Transaction) -> Result<bool> {
-    let taken = TransferId::of(withdrawal.id, CollectLegs::LATE.taken);
-    Ok(!app.ledger.lookup(&[taken]).await?.is_empty())
 }
 
 /// Money left, all of it, and it is this withdrawal's.

@@ -3,6 +3,7 @@
 
 use super::booking::{self, LATER_LOOKS};
 use crate::app::App;
+use crate::money::receivables::{self, CollectLegs};
 use crate::money::transactions::{self, Hold, State, Transaction};
 use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::Result;
@@ -28,7 +29,9 @@ pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transact
 pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     match (withdrawal.state, &payout.status) {
         (State::Failed | State::Cancelled, PayoutStatus::Success) => booking::book_late(app, withdrawal, payout).await,
-        (State::Failed | State::Cancelled, PayoutStatus::Error) if booking::is_collected(app, withdrawal).await? => {
+        (State::Failed | State::Cancelled, PayoutStatus::Error)
+            if receivables::is_collected(app, withdrawal, CollectLegs::LATE).await? =>
+        {
             booking::end_late(app, withdrawal, payout).await
         }
         (State::Completed, PayoutStatus::Error) => {

@@ -1,30 +1,42 @@
 //! Where the ledger knows more of a withdrawal than PostgreSQL does, which was put back to an earlier moment: the row is brought up to the
-//! ledger, or there is no row, and what Revio says becomes final without it.
+//! ledger, or is written again from it, or there is no customer to write it for, and what Revio says becomes final without it.
 
-use ledger::{Leg, Reservation, TransferId, WithdrawalStanding};
+use chrono::TimeDelta;
+use ledger::{Amount, Currency, Leg, Reservation, TransferId, WithdrawalStanding};
 use uuid::Uuid;
 
 use super::booking::{self, LATER_LOOKS};
 use super::outcomes::{IN_FLIGHT_MAX, WINDOW, settle};
 use crate::app::App;
 use crate::money::evidence::{self, Claim};
+use crate::money::safe_mode::{self, LostReservation};
 use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
-use crate::money::{provider_fees, provider_objects, safe_mode};
+use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Payout, PayoutStatus};
+
+/// Whoever still had the row in hand has long come to an end of its step (`queue::LEASE`).
+const LOST_AFTER: TimeDelta = TimeDelta::minutes(10);
 
 /// Where the ledger knows more of it than the row, the row is brought up to it before anything else; `None`: they say the same.
 pub(super) async fn bring_up_to_ledger(app: &App, withdrawal: &Transaction) -> Result<Option<Transaction>> {
     let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
     let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
-    let is_known = |id: &Uuid| registered.iter().any(|payout| payout.id == *id);
-    let forgotten = standing.payouts.iter().rev().find(|id| !is_known(id));
     // Noted means that it may be executed, and then the row says `submitting`, or more.
     let began = matches!(withdrawal.state, State::Submitting | State::Submitted);
     let given_up = withdrawal.failure_reason.is_some();
-    let own = standing.payouts.last().filter(|id| Some(**id) == withdrawal.provider.id && !began && !given_up);
-    if let Some(payout_id) = forgotten.or(own) {
-        return take_up(app, withdrawal, *payout_id).await.map(Some);
+    // An event of Revio's may have told of it before this row was reminded: that alone makes it no payout that the row was done with.
+    let is_known = |id: &Uuid| {
+        let done_with = began || withdrawal.failure_reason == Some(FailureReason::ClosedByReview);
+        registered.iter().any(|payout| payout.id == *id && (done_with || payout.executions > 0))
+    };
+    let is_own = |id: &Uuid| Some(*id) == withdrawal.provider.id;
+    let forgotten = standing.payouts.iter().rev().find(|id| !is_own(id) && !is_known(id));
+    let own = standing.payouts.last().filter(|id| is_own(id) && !began && !given_up);
+    if let Some(payout_id) = forgotten.or(own)
+        && let Some(taken_up) = take_up(app, withdrawal, *payout_id).await?
+    {
+        return Ok(Some(taken_up));
     }
     match standing.reservation {
         Reservation::Open => Ok(None),
@@ -43,10 +55,14 @@ pub(super) async fn bring_up_to_ledger(app: &App, withdrawal: &Transaction) -> R
 }
 
 /// `→ submitting`: a payout that the row has forgotten, or forgot that it was to be executed. It is looked up before anything is done, and
-/// never executed by this row again: its window counts as closed.
-async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Transaction> {
+/// never executed by this row again: its window counts as closed. `None`: Revio does not know it either, and two people have given it up.
+async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<Transaction>> {
     tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout_id, "the ledger knows of a payout that the row forgot");
-    let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
+    let asked = provider_objects::payout(app, Some(withdrawal.id), payout_id).await;
+    let is_given_up = withdrawal.failure_reason == Some(FailureReason::ClosedByReview);
+    let Some(payout) = (if is_given_up { provider_objects::if_known(asked)? } else { Some(asked?) }) else {
+        return Ok(None);
+    };
     let provider = Provider {
         id: Some(payout_id),
         status: Some(payout.status.word().to_owned()),
@@ -58,9 +74,9 @@ async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result
     let to = Move::to(State::Submitting, Due::In(IN_FLIGHT_MAX)).with_provider(provider);
     let submitting = transactions::advance(app, withdrawal, to).await?;
     if payout.status == PayoutStatus::Initialized {
-        return Ok(submitting);
+        return Ok(Some(submitting));
     }
-    settle(app, &submitting, &payout).await
+    settle(app, &submitting, &payout).await.map(Some)
 }
 
 pub(super) async fn hold_behind(
@@ -92,16 +108,37 @@ pub(super) async fn without_a_row(app: &App, payout_id: Uuid) -> Result<bool> {
     Ok(false)
 }
 
-/// Of withdrawals whose row is lost the ledger still knows the payout: Revio is asked for it, since its event may be lost, too.
+/// Withdrawals whose row is lost, and whose money is reserved. The row is written again from the ledger, and its steps do the rest. Where the
+/// customer is lost, too, Revio is asked for its payouts, since their events may be lost as well.
 pub(super) async fn settle_lost(app: &App) -> Result<()> {
-    for row in safe_mode::lost_reservations(app).await? {
-        let standing = app.ledger.withdrawal_standing(row).await?;
-        for payout_id in standing.payouts {
-            match without_a_row(app, payout_id).await {
-                Err(error @ (Error::Unavailable(_) | Error::ProviderPaused { .. })) => return Err(error),
-                Err(error) => tracing::warn!(transaction.id = %row, error = error.chain(), "a lost withdrawal waits"),
-                Ok(_) => {}
-            }
+    for lost in safe_mode::lost_reservations(app).await? {
+        let standing = app.ledger.withdrawal_standing(lost.row_id).await?;
+        match lost.user_id {
+            Some(user_id) => write_again(app, &lost, user_id, &standing).await?,
+            None => ask_for_payouts(app, lost.row_id, &standing.payouts).await?,
+        }
+    }
+    Ok(())
+}
+
+/// What is not noted was not executed: a withdrawal without a payout in the ledger is given back at once, any other is reminded of it.
+async fn write_again(app: &App, lost: &LostReservation, user_id: Uuid, standing: &WithdrawalStanding) -> Result<()> {
+    if standing.reservation != Reservation::Open || app.clock.now() - lost.found_at < LOST_AFTER {
+        return Ok(());
+    }
+    let currency = Currency::parse(&lost.currency).ok_or_else(|| Error::internal("a currency of the copy"))?;
+    let amount = Amount::new(lost.amount_minor, currency).map_err(Error::internal)?;
+    let failure_reason = standing.payouts.is_empty().then_some(FailureReason::RequestLost);
+    tracing::error!(transaction.id = %lost.row_id, "a withdrawal whose row is lost is written again from the ledger");
+    transactions::insert_lost(app, (lost.row_id, user_id), amount, failure_reason).await
+}
+
+async fn ask_for_payouts(app: &App, row: Uuid, payouts: &[Uuid]) -> Result<()> {
+    for payout_id in payouts {
+        match without_a_row(app, *payout_id).await {
+            Err(error @ (Error::Unavailable(_) | Error::ProviderPaused { .. })) => return Err(error),
+            Err(error) => tracing::warn!(transaction.id = %row, error = error.chain(), "a lost withdrawal waits"),
+            Ok(_) => {}
         }
     }
     Ok(())

@@ -1,0 +1,97 @@
+//! Withdrawals whose rows are lost with an older database, while the ledger has their reservations: each comes to an end.
+
+use chrono::TimeDelta;
+use octoco::money::transactions;
+use octoco::platform::permissions::Role;
+use reqwest::{Method, StatusCode};
+use revio_sim::{Fault, FaultKind, PayoutBehaviour, PayoutOutcome, Scope};
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{look, wait};
+use crate::backups;
+use crate::crashes::Crashes;
+use crate::harness::TestApp;
+
+async fn release_by_two(t: &TestApp, id: Uuid) {
+    for staff in [t.staff(Role::Finance).await, t.staff(Role::Admin).await] {
+        let (path, body) =
+            (format!("/v1/admin/held/{id}/resolve"), json!({"action": "release", "note": "asked Revio"}));
+        let answer = t.send(Method::POST, &path, Some(&t.token(&staff)), &[], Some(body)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    }
+}
+
+/// Its payout ends in either way, or was not executed as far as anybody knows; or none was begun.
+#[sqlx::test]
+async fn a_withdrawal_whose_row_is_lost_is_written_again_and_ends(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db.clone(), &[], next.plan()).await;
+    let mut customers = Vec::new();
+    for _ in 0..4 {
+        customers.push(t.customer_with(10_000).await);
+    }
+    backups::take(&db).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let mut lost = Vec::new();
+    for customer in &customers {
+        lost.push(t.withdraw(customer, 4_000, "w").await.id());
+        match lost.len() {
+            1 | 2 => t.drive().await,
+            3 => {
+                next.at("withdrawal.before_execution");
+                t.step().await;
+            }
+            _ => {}
+        }
+    }
+    let [paid, refused] = [0, 1].map(|number| lost[number]);
+    let (payout_paid, payout_refused) = (t.payout_of(paid), t.payout_of(refused));
+    backups::restore(&db).await;
+    look(&t).await;
+    assert!(transactions::find(&t.app, paid).await.is_err(), "whoever had it in hand may still be at it");
+    t.advance(TimeDelta::minutes(11));
+    look(&t).await;
+    t.drive().await;
+    let shown = t.get(&customers[3], &format!("/v1/transactions/{}", lost[3])).await.body;
+    assert_eq!((&shown["state"], &shown["failure_reason"]), (&json!("failed"), &json!("request_lost")), "{shown}");
+    assert!(shown["bank_account_id"].is_null() && shown["failure"]["message"].is_string(), "{shown}");
+    t.sim.settle_payout(payout_paid, PayoutOutcome::Success).expect("pending");
+    let outcome = PayoutOutcome::Error { code: "do_not_honour".to_owned() };
+    t.sim.settle_payout(payout_refused, outcome).expect("pending");
+    wait(&t, 40).await;
+    assert!(t.held_reason(lost[2]).await.is_some_and(|reason| reason.contains("may still pay")));
+    release_by_two(&t, lost[2]).await;
+    wait(&t, 2).await;
+    for (number, id) in lost.into_iter().enumerate() {
+        let (state, left) = if id == paid { ("completed", 6_000) } else { ("failed", 10_000) };
+        assert_eq!(t.state(id).await, state, "{number}");
+        assert_eq!(t.balance(&customers[number]).await, (left, 0, left), "{number}");
+    }
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 1);
+    t.finish().await;
+}
+
+/// The ledger has noted a payout that Revio has no word for, and two people say that it will not be paid.
+#[sqlx::test]
+async fn a_lost_withdrawal_whose_payout_revio_does_not_know_is_given_back_by_two(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db.clone(), &[], next.plan()).await;
+    let customer = t.customer_with(10_000).await;
+    backups::take(&db).await;
+    next.at("withdrawal.before_execution");
+    let lost = t.withdraw(&customer, 4_000, "w").await.id();
+    t.step().await;
+    backups::restore(&db).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPayout, FaultKind::Answer { status: 404 }));
+    look(&t).await;
+    t.advance(TimeDelta::minutes(11));
+    look(&t).await;
+    wait(&t, 40).await;
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000));
+    release_by_two(&t, lost).await;
+    wait(&t, 2).await;
+    assert_eq!((t.state(lost).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    t.finish().await;
+}
