@@ -2,8 +2,8 @@
 //! writes.
 //!
 //! ```text
-//! FilterQuery ─ parse ─> Filter, Sort ─┬─ prepare ─> Selection ─> page_after    the next rows behind a row (exports)
-//!                                      └─ list ─> rows, cursors both ways, total
+//! FilterQuery ─ parse ─> Selection ─┬─> page_after    the next rows behind a row (exports)
+//!                                   └─> list          rows, cursors both ways, total
 //! ```
 //!
 //! | asked for | guarantee while rows are written |
@@ -25,11 +25,17 @@ mod store;
 mod views;
 pub mod waiting;
 
+use std::cmp::Reverse;
+use std::sync::Arc;
+
 use ledger::{Recorded, TransferId};
+use sqlx::FromRow;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::money::transactions::{Row, Transaction};
+use crate::platform::batcher::Patience;
 use crate::platform::database;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::page::{Page, Position, TotalIs};
@@ -73,10 +79,6 @@ pub struct Detail {
     pub states: Vec<StateAt>,
     /// `None` while the ledger does not answer.
     pub transfers: Option<Vec<Recorded>>,
-}
-
-pub async fn prepare(_app: &App, filter: Filter, sort: Sort) -> Result<Selection> {
-    Ok(Selection { filter, sort })
 }
 
 /// The next rows behind a row, or the first ones: a whole list, a page at a time, without a cursor that a client holds. Fewer
@@ -146,11 +148,14 @@ async fn read(app: &App, part: &store::Part<'_>, counts: bool) -> Result<(Vec<Tr
     if part.filter.is_impossible() {
         return Ok((Vec::new(), counts.then_some((0, TotalIs::Exact))));
     }
-    let read =
-        if part.is_common() { read_common(app, part, counts).await } else { read_planned(app, part, counts).await };
-    // The statement's own deadline is the caller's affair, not a part that does not answer.
-    let too_broad = |error| if database::is_deadline(&error) { Error::TooBroad } else { error.into() };
-    let (rows, counted) = read.map_err(too_broad)?;
+    let (rows, counted) = match part.is_where_begins().filter(|_| counts) {
+        Some(user) => match app.batchers.look_up(app, user, first_pages).await? {
+            Some(found) => first_page(&found)?,
+            None => read_common(app, part, false).await.map_err(too_broad)?,
+        },
+        None if part.is_common() => read_common(app, part, counts).await.map_err(too_broad)?,
+        None => read_planned(app, part, counts).await.map_err(too_broad)?,
+    };
     let found = i64::try_from(rows.len()).unwrap_or(0);
     // Of a page beyond the end nothing is known.
     let seen = if rows.is_empty() { 0 } else { part.offset + found };
@@ -172,8 +177,36 @@ async fn read_common(app: &App, part: &store::Part<'_>, counts: bool) -> sqlx::R
         Err(error) if counts && database::is_deadline(&error) => store::common_page(&app.lists, part, None).await?,
         read => read?,
     };
+    Ok(split(rows))
+}
+
+fn split(rows: Vec<store::Counted>) -> Read {
     let counted = rows.first().and_then(|first| first.counted);
-    Ok((rows.into_iter().map(|counted| counted.row).collect(), counted))
+    (rows.into_iter().map(|counted| counted.row).collect(), counted)
+}
+
+/// Where customers begin, which is what everybody asks for: one statement for all who ask at once. Of nobody, where it takes too long.
+async fn first_pages(app: App, _: Patience, mut users: Vec<Uuid>) -> Result<Vec<(Uuid, Arc<Vec<PgRow>>)>> {
+    users.sort_unstable();
+    users.dedup();
+    let mut pages = match store::first_pages(&app.lists, &users, COUNTED_MAX + 1).await {
+        Err(error) if database::is_deadline(&error) => return Ok(Vec::new()),
+        pages => pages?,
+    };
+    Ok(users.into_iter().map(|user| (user, Arc::new(pages.remove(&user).unwrap_or_default()))).collect())
+}
+
+/// Read by who asked, and not by who asked for all.
+fn first_page(found: &[PgRow]) -> sqlx::Result<Read> {
+    let mut rows: Vec<_> = found.iter().map(store::Counted::from_row).collect::<sqlx::Result<_>>()?;
+    // A join promises no order, though this one has it.
+    rows.sort_by_key(|counted| Reverse(counted.row.id));
+    Ok(split(rows))
+}
+
+/// The statement's own deadline is the caller's affair, not a part that does not answer.
+fn too_broad(error: sqlx::Error) -> Error {
+    if database::is_deadline(&error) { Error::TooBroad } else { error.into() }
 }
 
 /// One snapshot for the page and the count, a deadline for each, and a plan for these values.

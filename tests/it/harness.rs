@@ -48,7 +48,7 @@ const BATCH: i64 = 100;
 /// test proves of deadlines, it proves with shorter ones of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The same of a list; short enough for the test that waits for the end of it.
-const LIST_DEADLINE: Duration = Duration::from_secs(10);
+const LIST_DEADLINE: Duration = Duration::from_secs(8);
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 static LEDGER: OnceCell<Ledger> = OnceCell::const_new();

@@ -1,5 +1,6 @@
 //! Lists at their edges: filters that no row can fit, pages beyond the end, totals that know less than they show.
 
+use futures_util::future::join_all;
 use octoco::platform::permissions::Role;
 use reqwest::StatusCode;
 use serde_json::json;
@@ -155,20 +156,57 @@ async fn a_page_is_one_statement_that_was_planned_before_and_walks_an_index(db: 
     let customer = t.customer().await;
     fill(&t, &customer, 30).await;
     sqlx::query("analyze transactions").execute(&t.app.db).await.expect("PostgreSQL answers");
-    for _ in 0..3 {
-        assert_eq!(page(&t, &customer, "limit=20").await["page"]["total"], 30);
+    let own = format!("'{}'", customer.id);
+    // By itself, and shared with whoever asks at the same time.
+    for (query, like, of_one, of_all) in
+        [("limit=25", "%as counted%", format!("{own}::uuid"), ""), ("limit=20", "%asked%", String::new(), own.as_str())]
+    {
+        for _ in 0..3 {
+            assert_eq!(page(&t, &customer, query).await["page"]["total"], 30);
+        }
+        let mut db = t.app.lists.acquire().await.expect("a connection");
+        let prepared = "select statement, generic_plans, custom_plans from pg_prepared_statements
+                         where statement like 'select t.id%' and statement like $1";
+        let prepared: Vec<(String, i64, i64)> =
+            sqlx::query_as(prepared).bind(like).fetch_all(&mut *db).await.expect("PostgreSQL answers");
+        let [(statement, 3, 0)] = prepared.as_slice() else { panic!("{prepared:?}") };
+        let statement = statement.replace("unnest($1)", &format!("unnest(array[{of_all}]::uuid[])"));
+        let statement = statement.replace("$1", &of_one).replace("$2", &of_one);
+        let plan = sqlx::AssertSqlSafe(format!("explain {statement}"));
+        let plan: Vec<String> = sqlx::query_scalar(plan).persistent(false).fetch_all(&mut *db).await.expect("a plan");
+        let plan = plan.join("\n");
+        assert!(plan.contains("Index Scan Backward using transactions_user") && !plan.contains("Seq Scan"), "{plan}");
     }
-    let mut db = t.app.lists.acquire().await.expect("a connection");
-    let prepared = "select statement, generic_plans, custom_plans from pg_prepared_statements where statement like 'select t.id%as counted%'";
-    let prepared: Vec<(String, i64, i64)> =
-        sqlx::query_as(prepared).fetch_all(&mut *db).await.expect("PostgreSQL answers");
-    let [(statement, 3, 0)] = prepared.as_slice() else { panic!("{prepared:?}") };
-    let plan = format!("explain {}", statement.replace("$1", "$$1$$::uuid").replace("$2", "$$2$$::uuid"));
-    let plan = plan.replace("$$1$$", &format!("'{}'", customer.id)).replace("$$2$$", &format!("'{}'", customer.id));
-    let plan: Vec<String> =
-        sqlx::query_scalar(sqlx::AssertSqlSafe(plan)).persistent(false).fetch_all(&mut *db).await.expect("a plan");
-    let plan = plan.join("\n");
-    assert!(plan.contains("Index Scan Backward using transactions_user") && !plan.contains("Seq Scan"), "{plan}");
-    drop(db);
+    t.finish().await;
+}
+
+/// They share a statement; one asks twice, one has nothing, and a correction that is not booked is nobody's to see.
+#[sqlx::test]
+async fn of_many_who_begin_at_once_each_sees_what_is_his(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (one, two, none) = (t.customer().await, t.customer().await, t.customer().await);
+    fill(&t, &one, 25).await;
+    history(&t, &two, 22, &mut Dice(11)).await;
+    sqlx::query(
+        "insert into transactions (id, user_id, kind, state, states, amount_minor, currency, direction, updated_at)
+         values ($1, $2, 'adjustment', 'awaiting_approval', 'awaiting_approval', 100, 'ZAR', 'credit', now())",
+    )
+    .bind(t.app.clock.row_id())
+    .bind(one.id)
+    .execute(&t.app.db)
+    .await
+    .expect("a row");
+    let all = [&one, &two, &none, &one, &two, &two];
+    let alone = join_all(all.map(|customer| page(&t, customer, "limit=25"))).await;
+    let shared = join_all((0..8).flat_map(|_| all).map(|customer| page(&t, customer, "limit=20"))).await;
+    for (number, told) in shared.iter().enumerate() {
+        let expected = &alone[number % all.len()];
+        let wanted = rows(expected);
+        assert_eq!(rows(told), wanted[..wanted.len().min(20)], "{number}");
+        assert_eq!(told["page"]["total"], expected["page"]["total"], "{number}");
+        assert_eq!(told["page"]["next_cursor"].is_string(), wanted.len() > 20, "{number}");
+    }
+    let totals: Vec<_> = alone[..3].iter().map(|told| &told["page"]["total"]).collect();
+    assert_eq!(totals, [25, 22, 0]);
     t.finish().await;
 }

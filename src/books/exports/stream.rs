@@ -64,7 +64,7 @@ pub(super) async fn begin(
     let mut started = wanted.told;
     started["link"] = json!(link);
     audit::record(app, &app.db, Entry::of(&who.actor, "export.started", "export", id).with(started)).await?;
-    let selection = history::prepare(app, wanted.filter, wanted.sort).await?;
+    let selection = Selection { filter: wanted.filter, sort: wanted.sort };
     let (after_id, after) = wanted.after.unzip();
     let writing = Writing::begin(wanted.format, who.scope, wanted.zone, after_id).map_err(Error::internal)?;
     let (deadline, app) = (Instant::now() + DEADLINE, app.clone());

@@ -4,6 +4,7 @@
 //! What is asked all the time ([`Part::is_common`]) is prepared, for whose page one plan does: it walks an index in the order of the list
 //! (`Db::for_lists`). The others are planned each time, or one plan would have to do for every value.
 
+use std::collections::HashMap;
 use std::{iter, time::Duration};
 
 use chrono::{TimeDelta, Timelike};
@@ -31,6 +32,9 @@ const CLOCKS_APART: TimeDelta = TimeDelta::hours(1);
 /// Pages of other sizes are not kept prepared: each would be a statement of its own.
 const SIZES: [i64; 5] = [10, LIMIT_DEFAULT, 25, 50, LIMIT_MAX];
 
+/// The rule of `transactions::find_own`.
+const SHOWN_TO_OWNER: &str = "(t.kind <> 'adjustment' or t.state = 'completed')";
+
 /// Which part of a list.
 pub(super) struct Part<'a> {
     pub(super) filter: &'a Filter,
@@ -45,6 +49,13 @@ impl Part<'_> {
     /// Whether it is one of few statements, and read from an index whatever the values are.
     pub(super) fn is_common(&self) -> bool {
         self.sort.columns.is_empty() && self.offset == 0 && SIZES.contains(&self.size) && self.filter.is_common()
+    }
+
+    /// Whose list it is, where it is what a customer sees first: nothing is narrowed, and the newest come first.
+    pub(super) fn is_where_begins(&self) -> Option<Uuid> {
+        let Scope::Own(user) = self.filter.scope else { return None };
+        let is_first = self.after.is_none() && self.offset == 0 && self.size == LIMIT_DEFAULT;
+        (is_first && *self.sort == Sort::default() && *self.filter == Filter::of(self.filter.scope)).then_some(user)
     }
 }
 
@@ -83,6 +94,22 @@ pub(super) async fn common_page(db: &Db, part: &Part<'_>, count_max: Option<i64>
     }
     push_page(&mut sql, part);
     sql.build_query_as().fetch_all(db).await
+}
+
+/// Where each of these customers begins: the newest rows, one more than a page has, and how many there are. Who has none is not among them.
+pub(super) async fn first_pages(db: &Db, users: &[Uuid], count_max: i64) -> sqlx::Result<HashMap<Uuid, Vec<PgRow>>> {
+    let own = format!("t.user_id = asked.user_id and {SHOWN_TO_OWNER}");
+    let sql = format!(
+        "select {COLUMNS}, counted from unnest($1) asked (user_id)
+          cross join lateral (select count(*) from (select from transactions t where {own} limit {count_max}) t) c (counted)
+          cross join lateral (select * from transactions t where {own} order by t.id desc limit {}) t",
+        LIMIT_DEFAULT + 1
+    );
+    let mut pages = HashMap::<Uuid, Vec<PgRow>>::new();
+    for row in sqlx::query(AssertSqlSafe(sql)).bind(users).fetch_all(db).await? {
+        pages.entry(row.try_get("user_id")?).or_default().push(row);
+    }
+    Ok(pages)
 }
 
 /// One row more than the page has, if there is one.
@@ -143,8 +170,7 @@ fn push_filter(sql: &mut Sql, filter: &Filter) {
         sql.push(" and t.user_id = ").push_bind(user_id);
     }
     if let Scope::Own(_) = filter.scope {
-        // The rule of `transactions::find_own`.
-        sql.push(" and (t.kind <> 'adjustment' or t.state = 'completed')");
+        sql.push(" and ").push(SHOWN_TO_OWNER);
     }
     push_names(sql, " and t.kind", filter.kinds.iter().map(|kind| kind.name()).collect());
     push_states(sql, filter);

@@ -13,6 +13,9 @@ use super::outlet::Counted;
 /// As much again may be in hand, on its way out.
 const ROOM_BYTES: usize = 4 * 1024 * 1024;
 
+/// After what was written, lines gather for so long: to be woken for each costs more than to write it.
+const GATHERING: Duration = Duration::from_millis(5);
+
 /// The process's own.
 static LOG: OnceLock<Log> = OnceLock::new();
 
@@ -106,6 +109,7 @@ impl Shared {
             if dropped > 0 {
                 tracing::warn!(lines = dropped, "lines of the log were dropped: whoever reads it stood still");
             }
+            thread::sleep(GATHERING);
         }
     }
 
