@@ -397,7 +397,7 @@ async fn a_list_that_takes_too_long_is_told_so(db: PgPool) {
     let mut lock = t.app.db.begin().await.expect("PostgreSQL answers");
     sqlx::query("lock table transactions in access exclusive mode").execute(&mut *lock).await.expect("the lock");
     let answer = t.get(&customer, "/v1/transactions").await;
-    assert_eq!((answer.status, answer.code()), (StatusCode::UNPROCESSABLE_ENTITY, "query_too_broad"), "{}", answer.body);
+    assert_eq!((answer.status, answer.code()), (StatusCode::UNPROCESSABLE_ENTITY, "query_too_broad"));
     lock.rollback().await.expect("PostgreSQL answers");
     t.finish().await;
 }
