@@ -249,6 +249,11 @@ pub async fn count_undone(app: &App, payout: Uuid) -> Result<()> {
     Ok(store::count_undone(&app.db, payout).await?)
 }
 
+/// It may have been executed, and nobody knows any more whether it was answered.
+pub async fn count_forgotten(app: &App, payout: Uuid) -> Result<()> {
+    Ok(store::count_forgotten(&app.db, payout).await?)
+}
+
 /// The id of the row that an object of Revio's makes: always the same, so that a database which forgot the row makes the same one again, and
 /// the ledger has its transfers already. Its time is the object's own.
 pub fn row_id(app: &App, object: Uuid, created_on: Option<i64>) -> Uuid {

@@ -41,29 +41,40 @@ pub async fn collect(app: &App, row: &Transaction, legs: CollectLegs, code: Tran
         code,
         reference: row.id,
     };
-    match app.ledger.transfer(leg(legs.taken, (wallet, provider_balance), code)).await {
-        Ok(()) => {
-            app.crash.at("debt.taken")?;
-            return Ok(Amount::zero(currency));
-        }
-        Err(LedgerError::Refused(Refusal::InsufficientFunds | Refusal::AccountClosed | Refusal::SpentId)) => {}
-        Err(error) => return Err(error.into()),
+    let taken = take(app, leg(legs.taken, (wallet, provider_balance), code)).await?;
+    let rest = row.amount.checked_sub(taken).map_err(Error::internal)?;
+    app.crash.at("debt.taken")?;
+    if rest.is_zero() {
+        return Ok(rest);
     }
-    app.crash.at("debt.not_covered")?;
     let owed = leg(Leg::Receivable, (receivable, provider_balance), code);
     let repaid = leg(legs.repaid, (wallet, receivable), TransferCode::ReceivableRepayment);
-    let repaid = owe(app, owed, repaid).await?;
+    let repaid = owe(app, Transfer { amount: rest, ..owed }, Transfer { amount: rest, ..repaid }).await?;
     app.crash.at("debt.owed")?;
-    row.amount.checked_sub(repaid).map_err(Error::internal)
+    rest.checked_sub(repaid).map_err(Error::internal)
+}
+
+/// All of it or nothing. What an earlier release has taken is as it was: it took what the wallet held.
+async fn take(app: &App, taken: Transfer) -> Result<Amount> {
+    if let Some(before) = app.ledger.lookup(&[taken.id]).await?.first() {
+        return Amount::new(before.amount_minor, before.currency).map_err(Error::internal);
+    }
+    match app.ledger.transfer(taken).await {
+        Ok(()) => Ok(taken.amount),
+        Err(LedgerError::Refused(Refusal::InsufficientFunds | Refusal::AccountClosed | Refusal::SpentId)) => {
+            Ok(Amount::zero(taken.amount.currency()))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// How much of it was repaid at once.
 async fn owe(app: &App, owed: Transfer, repaid: Transfer) -> Result<Amount> {
-    let nothing = Amount::zero(owed.amount.currency());
     let recorded = app.ledger.lookup(&[owed.id, repaid.id]).await?;
     if let Some(before) = recorded.iter().find(|recorded| recorded.id == repaid.id) {
         return Amount::new(before.amount_minor, before.currency).map_err(Error::internal);
     }
+    let nothing = Amount::zero(owed.amount.currency());
     if !recorded.is_empty() {
         return Ok(nothing);
     }

@@ -159,7 +159,7 @@ impl Batchers {
         {
             let mut waiting = line.lock();
             if waiting.line.len() >= WAITING_MAX {
-                return Err(Error::TurnedAway("too much waits to be written"));
+                return Err(Error::TurnedAway("too many wait in line"));
             }
             waiting.line.push_back((item, tell));
             if !std::mem::replace(&mut waiting.under_way, true) {

@@ -258,6 +258,37 @@ async fn every_journal(t: &TestApp) {
     }
 }
 
+/// Of the first, most is repaid at once from what the wallet holds.
+#[sqlx::test]
+async fn a_debt_is_as_old_as_the_oldest_of_it_that_is_not_repaid(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(1_000).await;
+    let second = t.deposit(&customer, 100, "second").await;
+    t.pay(&second).await;
+    t.withdraw(&customer, 500, "some").await;
+    t.drive().await;
+    let first: Uuid = sqlx::query_scalar("select id from transactions where kind = 'deposit' and id <> $1")
+        .bind(second.id())
+        .fetch_one(&t.app.db)
+        .await
+        .expect("a row");
+    for deposit in [first, second.id()] {
+        t.sim.charge_back_purchase(t.purchase_of(deposit)).expect("charged back");
+        t.drive().await;
+        t.advance(TimeDelta::days(2));
+    }
+    assert_eq!(t.owed(customer.id).await, 500);
+    projector::catch_up(&t.app).await.expect("copied");
+    let oldest = "select since = (select min(created_at) from transactions where kind = 'chargeback') from reporting.receivables";
+    assert_eq!(value(&t, &format!("select ({oldest})::text")).await, "true");
+    // What comes in repays the oldest first.
+    let third = t.deposit(&customer, 450, "third").await;
+    t.pay(&third).await;
+    projector::catch_up(&t.app).await.expect("copied");
+    assert_eq!(value(&t, &format!("select ({})::text", oldest.replace("min(", "max("))).await, "true");
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn after_every_flow_and_journal_the_views_say_what_the_ledger_says(db: PgPool) {
     let t = TestApp::new(db).await;

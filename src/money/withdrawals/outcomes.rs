@@ -5,6 +5,8 @@
 //!        └─> act_on
 //! ```
 
+use std::collections::HashSet;
+
 use chrono::TimeDelta;
 
 use super::booking::{self, reported};
@@ -109,12 +111,14 @@ fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
     !other_reference && !other_mode && withdrawal.provider.id == Some(payout.id)
 }
 
-/// The payout by which Revio has paid it, or is about to, of all that were ever registered for it. One that Revio does not know was never paid;
+/// The payout by which Revio has paid it, or is about to, of all that were ever registered for it, or noted in the ledger. One that Revio does not know was never paid;
 /// one that it has called pending for longer than is waited for is what people decide about.
 async fn find_paying(app: &App, withdrawal: &Transaction) -> Result<Option<Payout>> {
+    let noted = app.ledger.withdrawal_standing(withdrawal.id).await?.payouts;
     let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
-    let others = registered.iter().map(|known| known.id).filter(|id| Some(*id) != withdrawal.provider.id);
-    for payout_id in withdrawal.provider.id.into_iter().chain(others) {
+    let known = withdrawal.provider.id.into_iter().chain(noted).chain(registered.iter().map(|known| known.id));
+    let mut asked = HashSet::new();
+    for payout_id in known.filter(|id| asked.insert(*id)) {
         let payout = provider_objects::if_known(provider_objects::payout(app, Some(withdrawal.id), payout_id).await)?;
         let Some(payout) = payout else { continue };
         let pays = match payout.status {

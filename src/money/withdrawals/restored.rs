@@ -25,18 +25,17 @@ pub(super) async fn bring_up_to_ledger(app: &App, withdrawal: &Transaction) -> R
     // Noted means that it may be executed, and then the row says `submitting`, or more.
     let began = matches!(withdrawal.state, State::Submitting | State::Submitted);
     let given_up = withdrawal.failure_reason.is_some();
-    // An event of Revio's may have told of it before this row was reminded: that alone makes it no payout that the row was done with.
-    let is_known = |id: &Uuid| {
-        let done_with = began || withdrawal.failure_reason == Some(FailureReason::ClosedByReview);
-        registered.iter().any(|payout| payout.id == *id && (done_with || payout.executions > 0))
-    };
     let is_own = |id: &Uuid| Some(*id) == withdrawal.provider.id;
-    let forgotten = standing.payouts.iter().rev().find(|id| !is_own(id) && !is_known(id));
-    let own = standing.payouts.last().filter(|id| is_own(id) && !began && !given_up);
-    if let Some(payout_id) = forgotten.or(own)
-        && let Some(taken_up) = take_up(app, withdrawal, *payout_id).await?
+    // Every noted payout was counted as executed, and one that this row has only heard of, by an event of Revio's, was not: it is forgotten.
+    let is_counted = |id: &Uuid| registered.iter().any(|payout| payout.id == *id && payout.executions > 0);
+    // What was noted before the row's own is undone for certain, or the own one would not have taken its place.
+    let forgotten = standing.payouts.iter().rev().take_while(|id| !is_own(id)).find(|id| !is_counted(id));
+    let own = standing.payouts.last().filter(|id| is_own(id) && !began);
+    // Where two people have given it up, every payout is asked for, and their word counts in the end (`give_up`).
+    if withdrawal.failure_reason != Some(FailureReason::ClosedByReview)
+        && let Some(payout_id) = forgotten.or(own)
     {
-        return Ok(Some(taken_up));
+        return take_up(app, withdrawal, *payout_id).await.map(Some);
     }
     match standing.reservation {
         Reservation::Open => Ok(None),
@@ -55,14 +54,10 @@ pub(super) async fn bring_up_to_ledger(app: &App, withdrawal: &Transaction) -> R
 }
 
 /// `→ submitting`: a payout that the row has forgotten, or forgot that it was to be executed. It is looked up before anything is done, and
-/// never executed by this row again: its window counts as closed. `None`: Revio does not know it either, and two people have given it up.
-async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<Transaction>> {
+/// never executed by this row again: its window counts as closed.
+async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Transaction> {
     tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout_id, "the ledger knows of a payout that the row forgot");
-    let asked = provider_objects::payout(app, Some(withdrawal.id), payout_id).await;
-    let is_given_up = withdrawal.failure_reason == Some(FailureReason::ClosedByReview);
-    let Some(payout) = (if is_given_up { provider_objects::if_known(asked)? } else { Some(asked?) }) else {
-        return Ok(None);
-    };
+    let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
     let provider = Provider {
         id: Some(payout_id),
         status: Some(payout.status.word().to_owned()),
@@ -73,10 +68,11 @@ async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result
     };
     let to = Move::to(State::Submitting, Due::In(IN_FLIGHT_MAX)).with_provider(provider);
     let submitting = transactions::advance(app, withdrawal, to).await?;
+    provider_objects::count_forgotten(app, payout_id).await?;
     if payout.status == PayoutStatus::Initialized {
-        return Ok(Some(submitting));
+        return Ok(submitting);
     }
-    settle(app, &submitting, &payout).await.map(Some)
+    settle(app, &submitting, &payout).await
 }
 
 pub(super) async fn hold_behind(

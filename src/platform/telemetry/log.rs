@@ -109,16 +109,15 @@ impl Shared {
             if dropped > 0 {
                 tracing::warn!(lines = dropped, "lines of the log were dropped: whoever reads it stood still");
             }
+            self.lines().in_hand = false;
+            self.changed.notify_all();
             thread::sleep(GATHERING);
         }
     }
 
     /// Waits for lines and takes them all, in place of those that are written. How many were dropped since the last time.
     fn next(&self, written: &mut Vec<u8>) -> u64 {
-        let mut lines = self.lines();
-        lines.in_hand = false;
-        self.changed.notify_all();
-        let lines = self.changed.wait_while(lines, |lines| lines.waiting.is_empty());
+        let lines = self.changed.wait_while(self.lines(), |lines| lines.waiting.is_empty());
         let mut lines = lines.unwrap_or_else(PoisonError::into_inner);
         mem::swap(&mut lines.waiting, written);
         lines.in_hand = true;

@@ -57,6 +57,8 @@ async fn a_withdrawal_whose_row_is_lost_is_written_again_and_ends(db: PgPool) {
     let shown = t.get(&customers[3], &format!("/v1/transactions/{}", lost[3])).await.body;
     assert_eq!((&shown["state"], &shown["failure_reason"]), (&json!("failed"), &json!("request_lost")), "{shown}");
     assert!(shown["bank_account_id"].is_null() && shown["failure"]["message"].is_string(), "{shown}");
+    let (admin, path) = (t.staff(Role::Admin).await, format!("/v1/admin/withdrawals/{}/approval", lost[3]));
+    assert_eq!(t.get(&admin, &path).await.status, StatusCode::OK, "it has no destination to show");
     t.sim.settle_payout(payout_paid, PayoutOutcome::Success).expect("pending");
     let outcome = PayoutOutcome::Error { code: "do_not_honour".to_owned() };
     t.sim.settle_payout(payout_refused, outcome).expect("pending");
@@ -93,5 +95,37 @@ async fn a_lost_withdrawal_whose_payout_revio_does_not_know_is_given_back_by_two
     release_by_two(&t, lost).await;
     wait(&t, 2).await;
     assert_eq!((t.state(lost).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    t.finish().await;
+}
+
+/// Its first payout was refused whenever it was to be executed, and another one took its place: only that one may still be paid, and what
+/// becomes of the first gives nothing back.
+#[sqlx::test]
+async fn a_lost_withdrawal_follows_the_payout_that_replaced_another(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer_with(10_000).await;
+    backups::take(&db).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Refused));
+    let lost = t.withdraw(&customer, 4_000, "w").await.id();
+    let registered = || t.sim.payouts_by_reference(&lost.to_string());
+    for _ in 0..30 {
+        if registered().len() == 2 {
+            break;
+        }
+        wait(&t, 1).await;
+    }
+    let ids: Vec<Uuid> = registered().iter().filter_map(|payout| payout["id"].as_str()?.parse().ok()).collect();
+    let [first, second] = ids[..] else { panic!("{ids:?}") };
+    backups::restore(&db).await;
+    t.sim.clear_faults();
+    t.sim.settle_payout(first, PayoutOutcome::Error { code: "expired".to_owned() }).expect("initialized");
+    look(&t).await;
+    t.advance(TimeDelta::minutes(11));
+    look(&t).await;
+    wait(&t, 40).await;
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000), "{:?}", t.held_reason(lost).await);
+    t.sim.settle_payout(second, PayoutOutcome::Success).expect("initialized");
+    wait(&t, 2).await;
+    assert_eq!((t.state(lost).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
     t.finish().await;
 }
