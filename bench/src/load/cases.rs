@@ -23,7 +23,7 @@ pub(crate) enum Case {
     Token,
     /// One lookup in the ledger behind the token's check.
     Balances,
-    /// The first page, without its total.
+    /// The first page, with its total.
     List,
     One,
     Statement,
