@@ -148,7 +148,7 @@ async fn read(app: &App, part: &store::Part<'_>, counts: bool) -> Result<(Vec<Tr
     if part.filter.is_impossible() {
         return Ok((Vec::new(), counts.then_some((0, TotalIs::Exact))));
     }
-    let (rows, counted) = match part.is_where_begins().filter(|_| counts) {
+    let (rows, counted) = match part.whose_beginning().filter(|_| counts) {
         Some(user) => match app.batchers.look_up(app, user, first_pages).await? {
             Some(found) => first_page(&found)?,
             None => read_common(app, part, false).await.map_err(too_broad)?,

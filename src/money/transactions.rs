@@ -358,9 +358,14 @@ pub async fn insert_child(app: &App, child: &Child<'_>) -> Result<()> {
 
 /// Writes the row of a withdrawal again, which was lost with an older database: it is reserved, and nothing else of it is known but why it
 /// is given back, if it is.
-pub async fn insert_lost(app: &App, ids: (Uuid, Uuid), amount: Amount, why: Option<FailureReason>) -> Result<()> {
-    if store::insert_lost(&app.db, ids, amount, why, app.clock.now()).await? {
-        begin_trace(None, ids.0, Kind::Withdrawal);
+pub async fn insert_lost(
+    app: &App,
+    (id, user_id): (Uuid, Uuid),
+    amount: Amount,
+    why: Option<FailureReason>,
+) -> Result<()> {
+    if store::insert_lost(&app.db, (id, user_id), amount, why, app.clock.now()).await? {
+        begin_trace(None, id, Kind::Withdrawal);
     }
     app.notifier.wake();
     Ok(())

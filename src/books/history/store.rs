@@ -52,7 +52,7 @@ impl Part<'_> {
     }
 
     /// Whose list it is, where it is what a customer sees first: nothing is narrowed, and the newest come first.
-    pub(super) fn is_where_begins(&self) -> Option<Uuid> {
+    pub(super) fn whose_beginning(&self) -> Option<Uuid> {
         let Scope::Own(user) = self.filter.scope else { return None };
         let is_first = self.after.is_none() && self.offset == 0 && self.size == LIMIT_DEFAULT;
         (is_first && *self.sort == Sort::default() && *self.filter == Filter::of(self.filter.scope)).then_some(user)

@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 
 use chrono::TimeDelta;
+use uuid::Uuid;
 
 use super::booking::{self, reported};
 use crate::app::App;
@@ -111,16 +112,29 @@ fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
     !other_reference && !other_mode && withdrawal.provider.id == Some(payout.id)
 }
 
-/// The payout by which Revio has paid it, or is about to, of all that were ever registered for it, or noted in the ledger. One that Revio does not know was never paid;
-/// one that it has called pending for longer than is waited for is what people decide about.
-async fn find_paying(app: &App, withdrawal: &Transaction) -> Result<Option<Payout>> {
+/// Every payout that was ever registered for it, or noted in the ledger, its own first: by our own stores, which must answer.
+async fn every_payout(app: &App, withdrawal: &Transaction) -> Result<Vec<Uuid>> {
     let noted = app.ledger.withdrawal_standing(withdrawal.id).await?.payouts;
     let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
     let known = withdrawal.provider.id.into_iter().chain(noted).chain(registered.iter().map(|known| known.id));
-    let mut asked = HashSet::new();
-    for payout_id in known.filter(|id| asked.insert(*id)) {
-        let payout = provider_objects::if_known(provider_objects::payout(app, Some(withdrawal.id), payout_id).await)?;
-        let Some(payout) = payout else { continue };
+    let mut seen = HashSet::new();
+    Ok(known.filter(|id| seen.insert(*id)).collect())
+}
+
+/// The payout by which Revio has paid it, or is about to; an error where there is none and one of them was not answered. One that Revio does
+/// not know was never paid; one that it has called pending for longer than is waited for is what people decide about.
+async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> Result<Option<Payout>> {
+    let mut unanswered = None;
+    for &payout_id in payouts {
+        let asked = provider_objects::payout(app, Some(withdrawal.id), payout_id).await;
+        let payout = match provider_objects::if_known(asked) {
+            Ok(Some(payout)) => payout,
+            Ok(None) => continue,
+            Err(error) => {
+                unanswered = Some(error);
+                continue;
+            }
+        };
         let pays = match payout.status {
             PayoutStatus::Success => true,
             PayoutStatus::Pending | PayoutStatus::Unknown(_) => {
@@ -132,14 +146,15 @@ async fn find_paying(app: &App, withdrawal: &Transaction) -> Result<Option<Payou
             return Ok(Some(payout));
         }
     }
-    Ok(None)
+    unanswered.map_or(Ok(None), Err)
 }
 
 /// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to: it is asked right before. Where it does not
 /// answer for so long, what the people said counts.
 pub(super) async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let waited = app.clock.now() - withdrawal.updated_at;
-    match find_paying(app, withdrawal).await {
+    let payouts = every_payout(app, withdrawal).await?;
+    match find_paying(app, withdrawal, &payouts).await {
         Ok(Some(payout)) => return adopt(app, withdrawal, &payout).await,
         Ok(None) => {}
         // An answer that says nothing of it is as none.

@@ -110,11 +110,27 @@ pub(super) async fn settle_lost(app: &App) -> Result<()> {
     for lost in safe_mode::lost_reservations(app).await? {
         let standing = app.ledger.withdrawal_standing(lost.row_id).await?;
         match lost.user_id {
-            Some(user_id) => write_again(app, &lost, user_id, &standing).await?,
-            None => ask_for_payouts(app, lost.row_id, &standing.payouts).await?,
+            Some(user_id) => waits(lost.row_id, write_again(app, &lost, user_id, &standing).await)?,
+            None => {
+                for payout_id in standing.payouts {
+                    waits(lost.row_id, without_a_row(app, payout_id).await)?;
+                }
+            }
         }
     }
     Ok(())
+}
+
+/// What is one row's own fault keeps no other waiting.
+fn waits<T>(row: Uuid, settled: Result<T>) -> Result<()> {
+    match settled {
+        Err(error @ (Error::Unavailable(_) | Error::ProviderPaused { .. })) => Err(error),
+        Err(error) => {
+            tracing::warn!(transaction.id = %row, error = error.chain(), "a lost withdrawal waits");
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 /// What is not noted was not executed: a withdrawal without a payout in the ledger is given back at once, any other is reminded of it.
@@ -127,17 +143,6 @@ async fn write_again(app: &App, lost: &LostReservation, user_id: Uuid, standing:
     let failure_reason = standing.payouts.is_empty().then_some(FailureReason::RequestLost);
     tracing::error!(transaction.id = %lost.row_id, "a withdrawal whose row is lost is written again from the ledger");
     transactions::insert_lost(app, (lost.row_id, user_id), amount, failure_reason).await
-}
-
-async fn ask_for_payouts(app: &App, row: Uuid, payouts: &[Uuid]) -> Result<()> {
-    for payout_id in payouts {
-        match without_a_row(app, *payout_id).await {
-            Err(error @ (Error::Unavailable(_) | Error::ProviderPaused { .. })) => return Err(error),
-            Err(error) => tracing::warn!(transaction.id = %row, error = error.chain(), "a lost withdrawal waits"),
-            Ok(_) => {}
-        }
-    }
-    Ok(())
 }
 
 async fn post_without_a_row(app: &App, payout: &Payout) -> Result<bool> {
