@@ -1,5 +1,6 @@
 //! A customer's balances, as the ledger has them at this moment: what is in the wallet, what is owed, and how much has left of what may
-//! leave in a day. One lookup for all of it. No copy of a balance is asked, and nothing is decided by what is told here.
+//! leave in a day. One lookup for all of it, and for all who ask at once. No copy of a balance is asked, and nothing is decided by what is
+//! told here.
 
 pub mod routes;
 
@@ -8,6 +9,7 @@ use ledger::{Account, Balance, Currency};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::platform::batcher::Patience;
 use crate::platform::clock::DateTime;
 use crate::platform::config::WithdrawalLimit;
 use crate::platform::error::{Error, Result};
@@ -15,6 +17,7 @@ use crate::platform::error::{Error, Result};
 /// The time of the daily limit, as `money/withdrawals.rs` has the ledger count it.
 const DAY: TimeDelta = TimeDelta::hours(24);
 
+#[derive(Clone)]
 pub struct CustomerBalance {
     pub currency: Currency,
     pub wallet: Balance,
@@ -28,23 +31,35 @@ pub struct CustomerBalance {
 
 /// One for each currency that customers may use; zeros where the customer has no wallet yet.
 pub async fn balances(app: &App, user_id: Uuid) -> Result<Vec<CustomerBalance>> {
-    let currencies = app.config.currencies.clone();
-    let accounts = currencies.iter().flat_map(|currency| {
-        let of = [Account::wallet, Account::receivable, Account::velocity_limit];
-        of.map(|account| account(user_id, *currency))
-    });
+    app.batchers.look_up(app, user_id, of_each).await?.ok_or_else(told_less)
+}
+
+async fn of_each(app: App, _: Patience, users: Vec<Uuid>) -> Result<Vec<(Uuid, Vec<CustomerBalance>)>> {
+    let currencies = &app.config.currencies;
+    let accounts = users.iter().flat_map(|user| currencies.iter().flat_map(|currency| accounts(*user, *currency)));
     let balances = app.ledger.balances(&accounts.collect::<Vec<_>>()).await?;
-    let of = |(currency, sides): (Currency, &[Balance])| match sides {
-        [wallet, receivable, uses] => Ok(CustomerBalance {
-            currency,
+    let mut told = balances.chunks(ACCOUNTS);
+    let mut of = |currency: &Currency| match told.next() {
+        Some([wallet, receivable, uses]) => Ok(CustomerBalance {
+            currency: *currency,
             wallet: *wallet,
             owed: receivable.posted(),
             used: uses.pending(),
-            limit: app.config.withdrawal_limit(currency),
+            limit: app.config.withdrawal_limit(*currency),
         }),
-        _ => Err(Error::internal("the ledger tells less than was asked")),
+        _ => Err(told_less()),
     };
-    currencies.into_iter().zip(balances.chunks(3)).map(of).collect()
+    users.into_iter().map(|user| Ok((user, currencies.iter().map(&mut of).collect::<Result<_>>()?))).collect()
+}
+
+const ACCOUNTS: usize = 3;
+
+fn accounts(user_id: Uuid, currency: Currency) -> [Account; ACCOUNTS] {
+    [Account::wallet, Account::receivable, Account::velocity_limit].map(|account| account(user_id, currency))
+}
+
+fn told_less() -> Error {
+    Error::internal("the ledger tells less than was asked")
 }
 
 /// When some of what was used may be withdrawn again; `None` = nothing is used. Costs a look at the ledger of its own.

@@ -456,7 +456,9 @@ async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
             transactions::rest(app, &looked).await
         }
         State::Expired | State::Cancelled => transactions::wait(app, &looked, LAST_LOOKS[1]).await,
-        _ => Ok(looked),
+        State::Initiated | State::AwaitingPayment | State::Completed | State::Rejected | State::Failed => Ok(looked),
+        // A withdrawal's.
+        State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted => Ok(looked),
     }
 }
 

@@ -317,7 +317,8 @@ async fn follow_other_payout(app: &App, withdrawal: &Transaction, payout: &Payou
         (State::Failed | State::Cancelled, PayoutStatus::Success) => {
             booking::book_late(app, withdrawal, payout).await?
         }
-        _ => {
+        (State::Initiated | State::Submitting | State::Submitted | State::Completed, _)
+        | (State::Failed | State::Cancelled | State::Rejected | State::AwaitingPayment | State::Expired, _) => {
             let reason = format!("Revio executed a payout that is not this withdrawal's own: {}", payout.id);
             transactions::hold(app, withdrawal, Hold::PaidTwice, &reason).await?
         }

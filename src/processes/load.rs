@@ -8,13 +8,14 @@
 //! their own.
 //!
 //! Bodies in memory: at most one of 16 KiB for each connection, and `LARGE_BODIES_MAX` of 256 KiB: 29 MiB with `CONNECTIONS_MAX` = 800.
+//! Answers: a large one leaves in pieces, and keeps the shares of whoever takes it slowly until the last has left.
 
 mod shares;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::request::Parts;
+use axum::http::{header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use axum::{extract::Request, middleware::Next};
 use futures_util::{StreamExt, stream};
@@ -26,6 +27,7 @@ use crate::identity::caller;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{Waits, address, json};
 use crate::webhooks::inbox;
+use shares::Place;
 pub use shares::{Share, Shares};
 
 /// Revio's webhooks: each costs one verification and one insert.
@@ -37,6 +39,8 @@ const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 const CALLERS_MAX: usize = 64;
 /// Bodies that are larger than any of a customer's: of webhooks. Revio's have 2 kB.
 const LARGE_BODIES_MAX: usize = 64;
+/// What leaves at once, and is in memory for one connection however slowly its other side reads.
+const PIECE_BYTES: usize = 64 * 1024;
 /// How long a body waits until others of the same caller are there: they are, at once, unless they are slow ones.
 const BODY_WAIT: Duration = Duration::from_secs(2);
 /// How long a request waits for a place of its caller.
@@ -99,7 +103,7 @@ impl Who {
 }
 
 /// One place of each share.
-async fn all(shares: &[Share], wait: Duration) -> Result<Vec<SemaphorePermit<'_>>> {
+async fn all(shares: Vec<Share>, wait: Duration) -> Result<Vec<Place>> {
     let mut places = Vec::with_capacity(shares.len());
     for share in shares {
         let place = share.place(wait).await;
@@ -194,24 +198,37 @@ async fn on_its_way<T>(
     deadline: Duration,
     reading: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let shares = who.shares(&room.on_their_way);
-    let _shares = all(&shares, BODY_WAIT).await?;
+    let _places = all(who.shares(&room.on_their_way), BODY_WAIT).await?;
     timeout(deadline, reading).await.unwrap_or(Err(Error::TooSlow))
 }
 
 async fn in_hand(room: &Room, who: &Who, request: Request, next: Next) -> Result<Response> {
     // Nobody waits for a share of what is not there.
     drop(room.place()?);
-    let shares = who.shares(&room.in_hand);
-    let places = all(&shares, PLACE_WAIT).await?;
+    let places = all(who.shares(&room.in_hand), PLACE_WAIT).await?;
     let place = room.place()?;
     let waits = request.extensions().get::<Waits>().cloned();
     let mut answered = pin!(next.run(request));
-    let Some(waits) = waits else { return Ok(answered.await) };
+    let Some(waits) = waits else { return Ok(in_pieces(answered.await, places)) };
     tokio::select! {
-        response = answered.as_mut() => return Ok(response),
+        response = answered.as_mut() => return Ok(in_pieces(response, places)),
         // Those who wait have places of their own (`platform/waiting.rs`).
         () = waits.begun() => drop((place, places)),
     }
     Ok(answered.await)
+}
+
+/// Of a large answer, what is left is its caller's to take: until then it has the places. Copies, so that no piece keeps the whole.
+fn in_pieces(response: Response, places: Vec<Place>) -> Response {
+    let bytes = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let Some(bytes) = bytes.filter(|bytes| *bytes > PIECE_BYTES) else { return response };
+    let (mut parts, body) = response.into_parts();
+    parts.headers.entry(header::CONTENT_LENGTH).or_insert(bytes.into());
+    let pieces =
+        stream::try_unfold((body.into_data_stream(), Bytes::new(), places), async |(mut body, left, places)| {
+            let mut left = if left.is_empty() { body.next().await.transpose()?.unwrap_or_default() } else { left };
+            let piece = Bytes::copy_from_slice(&left.split_to(left.len().min(PIECE_BYTES)));
+            Ok::<_, axum::Error>((!piece.is_empty()).then_some((piece, (body, left, places))))
+        });
+    Response::from_parts(parts, Body::from_stream(pieces))
 }

@@ -173,8 +173,7 @@ impl Server {
 
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
         self.app.metrics.http_connections.inc();
-        let network = self.network(peer).map(|network| self.peers.of(network));
-        let end = match &network {
+        let end = match self.network(peer).map(|network| self.peers.of(network)) {
             None => self.greet(stream, peer, place.ordinary.is_none()).await,
             Some(share) => match share.place(Duration::ZERO).await {
                 Some(_one) => self.greet(stream, peer, place.ordinary.is_none()).await,

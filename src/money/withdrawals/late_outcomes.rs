@@ -49,6 +49,8 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
         (_, PayoutStatus::Unknown(word)) => {
             provider_objects::wait_for_a_known_word(app, withdrawal, payout.id, word).await
         }
-        _ => Ok(withdrawal.clone()),
+        (_, PayoutStatus::Initialized | PayoutStatus::Pending | PayoutStatus::Success | PayoutStatus::Error) => {
+            Ok(withdrawal.clone())
+        }
     }
 }

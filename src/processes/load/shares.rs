@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 #[derive(Debug)]
@@ -32,10 +32,17 @@ impl Shares {
     }
 }
 
+/// One of somebody's places. Given back before the share goes, which looks whether anybody holds one.
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+    _share: Share,
+}
+
 impl Share {
     /// A place, if one is free by then.
-    pub async fn place(&self, wait: Duration) -> Option<SemaphorePermit<'_>> {
-        timeout(wait, self.places.acquire()).await.ok()?.ok()
+    pub async fn place(self, wait: Duration) -> Option<Place> {
+        let permit = timeout(wait, Arc::clone(&self.places).acquire_owned()).await.ok()?.ok()?;
+        Some(Place { _permit: permit, _share: self })
     }
 }
 
@@ -56,13 +63,12 @@ mod tests {
     #[tokio::test]
     async fn each_has_places_of_its_own_and_nothing_stays_behind() {
         let shares = Shares::new(1);
-        let (one, same, other) = (shares.of("a".to_owned()), shares.of("a".to_owned()), shares.of("b".to_owned()));
-        let held = one.place(Duration::ZERO).await.expect("the first");
-        assert!(same.place(Duration::ZERO).await.is_none(), "no second one");
-        assert!(other.place(Duration::ZERO).await.is_some(), "of another");
+        let place = async |who: &str| shares.of(who.to_owned()).place(Duration::ZERO).await;
+        let held = place("a").await.expect("the first");
+        assert!(place("a").await.is_none(), "no second one");
+        assert!(place("b").await.is_some(), "of another");
         drop(held);
-        assert!(same.place(Duration::ZERO).await.is_some(), "free again");
-        drop((one, same, other));
+        assert!(place("a").await.is_some(), "free again");
         assert!(shares.of.lock().expect("not poisoned").is_empty());
     }
 }

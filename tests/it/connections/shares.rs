@@ -10,6 +10,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::{LONG, Planted, SHORT, begin, client, ended, pause, rest, send, until};
 use crate::harness::{Answer, Customer, TestApp, answer};
@@ -102,6 +103,38 @@ async fn one_caller_or_address_takes_not_all_places_and_waits_for_its_own(db: Pg
         let (answers, ()) = tokio::join!(calls, others);
         assert!(answers.iter().all(|status| *status == StatusCode::OK), "it was the last one's turn, too");
     }
+    t.finish().await;
+}
+
+/// Sixteen megabytes are more than the buffers of both sides take.
+#[sqlx::test]
+async fn who_takes_large_answers_slowly_waits_for_its_own_places(db: PgPool) {
+    let t = TestApp::with(db, &[("REQUESTS_MAX", "4")]).await;
+    let large = Router::new()
+        .route("/planted/large", get(async || vec![b'x'; 16 << 20]))
+        .route("/planted/small", get(async || "small"));
+    let server = Planted::new(&t.app, large, LONG, ConnectionTimeouts::default()).await;
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut io = server.connect().await;
+        send(&mut io, "GET /planted/large HTTP/1.1\r\nHost: octoco\r\nConnection: close\r\n\r\n").await;
+        let head = begin(&mut io).await;
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-length: 16777216\r\n"), "{head}");
+        slow.push((head, io));
+    }
+    let mut next = server.connect().await;
+    send(&mut next, "GET /planted/small HTTP/1.1\r\nHost: octoco\r\nConnection: close\r\n\r\n").await;
+    pause(SHORT).await;
+    assert_eq!(
+        timeout(SHORT, next.peek(&mut [0])).await.ok().and_then(Result::ok),
+        None,
+        "half of the places are taken"
+    );
+    let (head, mut io) = slow.pop().expect("the last of them");
+    let whole = head + &rest(&mut io).await;
+    assert_eq!(whole.split_once("\r\n\r\n").map(|(_, body)| body.len()), Some(16 << 20), "nothing is missing");
+    assert!(rest(&mut next).await.ends_with("small"), "its turn");
+    drop(slow);
     t.finish().await;
 }
 
