@@ -25,6 +25,7 @@ use uuid::Uuid;
 use self::books::{Books, Line, nanoseconds};
 use self::store::{Cursor, OpenedAccount, TransferRow};
 use crate::app::App;
+use crate::money::safe_mode;
 use crate::platform::error::{Error, Result};
 
 pub use self::days::{DifferentDay, add_up_again, add_up_day, all_days, day_is_right, keep_in};
@@ -215,11 +216,13 @@ async fn write(
     app.crash.at("projector.transfers_written")?;
     let standings: Vec<_> = books.accounts.into_iter().collect();
     store::update_accounts(&mut *tx, &standings).await?;
-    let behind = watch::compare(app, &mut tx, currency.code(), &rows).await?;
+    let is_older = watch::compare(app, &mut tx, currency.code(), &rows).await?;
     app.crash.at("projector.written")?;
     tx.commit().await?;
-    watch::tell(app, currency.code(), behind).await?;
     app.crash.at("projector.committed")?;
+    if is_older {
+        safe_mode::look_at_open_rows(app).await?;
+    }
     Ok(true)
 }
 

@@ -5,6 +5,7 @@
 //! ```text
 //! enter   the projector finds transfers whose row is missing or behind, or its own cursor has gone back; or that the ledger has not
 //!         any more what its copy ends with
+//! look    open rows are compared with the ledger, once
 //! leave   an operator has looked at what is listed, and says so
 //! ```
 //!
@@ -16,6 +17,7 @@ mod store;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
+use sqlx::PgExecutor;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
@@ -29,7 +31,11 @@ const REASON_CHARS_MAX: usize = 300;
 
 /// Whether no payout may begin now.
 pub async fn pays_nothing(app: &App) -> Result<bool> {
-    Ok(!app.ledger_checked.load(Ordering::Acquire) || app.batchers.look_up(app, (), entered).await?.is_some())
+    Ok(!app.ledger_checked.load(Ordering::Acquire) || is_on(app).await?)
+}
+
+pub async fn is_on(app: &App) -> Result<bool> {
+    Ok(app.batchers.look_up(app, (), entered).await?.is_some())
 }
 
 async fn entered(app: App, patience: Patience, _: Vec<()>) -> Result<Vec<((), ())>> {
@@ -43,31 +49,42 @@ pub enum Older {
     Ledger,
 }
 
-/// Nothing is paid from now on. Rows that may have forgotten something are looked at at once; a ledger that has forgotten cannot remind
-/// them. Repeating it changes nothing.
-pub async fn enter(app: &App, older: Older, reason: &str) -> Result<()> {
+/// Nothing is paid from now on. Where it is entered by what was found in an SQL transaction, both are there or neither. Repeating it changes
+/// nothing.
+pub async fn enter(app: &App, db: impl PgExecutor<'_>, older: Older, reason: &str) -> Result<()> {
     let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
-    let now = app.clock.now();
-    if !store::enter(&app.db, app.clock.row_id(), &reason, now).await? {
+    let of_postgresql = older == Older::PostgreSql;
+    if !store::enter(db, (app.clock.row_id(), app.clock.now()), &reason, of_postgresql).await? {
         return Ok(());
     }
-    if older == Older::Ledger {
+    if of_postgresql {
+        tracing::error!(
+            reason,
+            "PostgreSQL is behind the ledger: safe mode, nothing is paid until an operator ends it"
+        );
+    } else {
         tracing::error!(
             reason,
             "the ledger is behind PostgreSQL: safe mode, nothing is paid until an operator ends it"
         );
-        return Ok(());
     }
-    tracing::error!(reason, "PostgreSQL is behind the ledger: safe mode, nothing is paid until an operator ends it");
-    let rows = store::look_at_open_rows(&app.db, now).await?;
-    tracing::info!(rows, "open rows are compared with the ledger");
-    app.notifier.wake();
+    Ok(())
+}
+
+/// Rows that may have forgotten something are looked at at once; a ledger that has forgotten cannot remind them. Repeated until it is done.
+pub async fn look_at_open_rows(app: &App) -> Result<()> {
+    let rows = store::look_at_open_rows(&app.db, app.clock.now()).await?;
+    if rows > 0 {
+        tracing::info!(rows, "open rows are compared with the ledger");
+        app.notifier.wake();
+    }
     Ok(())
 }
 
 /// # Errors
 /// [`Error::NotFound`] when it is not on.
 pub async fn leave(app: &App, actor: &Actor, note: &str) -> Result<()> {
+    look_at_open_rows(app).await?;
     let mut tx = app.db.begin().await?;
     let left = store::leave(&mut *tx, actor.name(), note, app.clock.now()).await?;
     let entered = left.ok_or(Error::NotFound("safe mode"))?;

@@ -19,6 +19,7 @@ use ledger::{Amount, Leg, Transfer, TransferCode, TransferId};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::money::safe_mode;
 use crate::money::subject::Subject;
 use crate::money::transactions::{self, Outcome};
 use crate::platform::batcher::Patience;
@@ -90,8 +91,14 @@ fn transfer(item: Uuid, leg: Leg, debit: ledger::Account, credit: ledger::Accoun
     }
 }
 
-/// Better told now than when it is booked, which is when it counts.
+/// Better told now than when it is booked, which is when it counts. In the safe mode nothing is cleared: who cleared it may be lost.
 pub async fn check(app: &App, id: Uuid, amount: Amount) -> Result<()> {
+    if safe_mode::is_on(app).await? {
+        return Err(Error::field(
+            "item_id",
+            "cannot be cleared in the safe mode: it may have been already, and forgotten",
+        ));
+    }
     let item = match find(app, id).await {
         Err(Error::NotFound(_)) => return Err(Error::field("item_id", "is no item in suspense")),
         item => item?,

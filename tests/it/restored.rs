@@ -175,6 +175,43 @@ async fn what_is_lost_starts_the_safe_mode_which_pays_nothing_until_an_operator_
     );
 }
 
+/// Whoever finds it dies right after its page is copied: nobody compares that page again.
+#[sqlx::test]
+async fn what_was_found_counts_though_whoever_found_it_died(db: PgPool) {
+    let crashes = Crashes::default();
+    let t = TestApp::crashing(db.clone(), &[], crashes.plan()).await;
+    let customer = t.customer_with(10_000).await;
+    let waiting = t.deposit(&customer, 500, "d").await.id();
+    look(&t).await;
+    backups::take(&db).await;
+    let lost = t.withdraw(&customer, 1_000, "lost").await.id();
+    t.drive().await;
+    assert_eq!(t.state(lost).await, "completed");
+    backups::restore(&db).await;
+    // Until it is asked after only now and then.
+    for seconds in [31, 40, 80, 160] {
+        t.advance(TimeDelta::seconds(seconds));
+        t.drive().await;
+    }
+    crashes.at("projector.committed");
+    projector::catch_up(&t.app).await.expect_err("it dies");
+    assert!(safe_mode::pays_nothing(&t.app).await.expect("an answer"));
+    let due = async || {
+        sqlx::query_scalar::<_, bool>("select due_at <= $2 from transactions where id = $1")
+            .bind(waiting)
+            .bind(t.app.clock.now())
+            .fetch_one(&t.app.db)
+            .await
+            .expect("there")
+    };
+    assert!(!due().await, "nobody has looked");
+    projector::watch(&t.app).await.expect("another looks");
+    assert!(due().await, "open rows are looked at all the same");
+    t.drive().await;
+    projector::watch(&t.app).await.expect("once more");
+    assert!(!due().await, "once");
+}
+
 /// Without anything that was lost: the copy of the ledger alone shows that the database is an older one.
 #[sqlx::test]
 async fn a_copy_of_the_ledger_that_goes_back_starts_the_safe_mode(db: PgPool) {
@@ -439,7 +476,7 @@ async fn recorded(t: &TestApp, movement: &Movement) -> Vec<Recorded> {
     };
     let told = told.expect("it is there");
     let row = told["reference"].as_str().and_then(|id| id.parse::<Uuid>().ok()).expect("a row of ours");
-    let of_object = provider_objects::row_id(&t.app, movement.id, told["created_on"].as_i64());
+    let of_object = provider_objects::row_id(movement.id, told["created_on"].as_i64(), None);
     let ids: Vec<TransferId> =
         [row, of_object].into_iter().flat_map(|row| legs.map(|leg| TransferId::of(row, leg))).collect();
     t.app.ledger.lookup(&ids).await.expect("the ledger answers")
@@ -447,7 +484,7 @@ async fn recorded(t: &TestApp, movement: &Movement) -> Vec<Recorded> {
 
 /// Before its row was lost.
 async fn is_booked(t: &TestApp, refund: &Movement) -> bool {
-    let row = provider_objects::row_id(&t.app, refund.id, Some(refund.at));
+    let row = provider_objects::row_id(refund.id, Some(refund.at), None);
     let ids = [Leg::Main, Leg::Receivable].map(|leg| TransferId::of(row, leg));
     !t.app.ledger.lookup(&ids).await.expect("the ledger answers").is_empty()
 }

@@ -27,9 +27,10 @@ pub async fn watch(app: &App) -> Result<bool> {
         if let Some(before) = before.filter(|before| *before > cursor) {
             let code = currency.code();
             let reason = format!("the copy of the ledger in {code} went back from {before} to {cursor}");
-            safe_mode::enter(app, Older::PostgreSql, &reason).await?;
+            safe_mode::enter(app, &app.db, Older::PostgreSql, &reason).await?;
         }
     }
+    safe_mode::look_at_open_rows(app).await?;
     if let Some((currency, cursor)) = lost_end(app).await? {
         ledger_is_behind(app, currency, cursor).await?;
         return Ok(false);
@@ -49,7 +50,7 @@ pub async fn watch(app: &App) -> Result<bool> {
 /// Nothing is paid from now on. Also not when somebody ends the safe mode too early: not before the ledger was seen to be whole.
 pub(super) async fn ledger_is_behind(app: &App, currency: Currency, cursor: i64) -> Result<()> {
     app.ledger_checked.store(false, Ordering::Release);
-    safe_mode::enter(app, Older::Ledger, &lost(currency, cursor)).await
+    safe_mode::enter(app, &app.db, Older::Ledger, &lost(currency, cursor)).await
 }
 
 /// # Errors
@@ -81,21 +82,12 @@ fn lost(currency: Currency, cursor: i64) -> String {
     format!("the ledger is behind its copy in {code}: it has no transfer at {cursor}, where the copy ends")
 }
 
-/// The rows of newly copied transfers that are missing or behind them.
-pub(super) struct Behind {
-    pub(super) missing: u64,
-    pub(super) behind: Vec<Uuid>,
-}
-
-pub(super) async fn compare(app: &App, tx: &mut PgConnection, currency: &str, rows: &[TransferRow]) -> Result<Behind> {
+/// Whether rows of newly copied transfers are missing or behind them. Then nothing is paid from the copy's commit on.
+pub(super) async fn compare(app: &App, tx: &mut PgConnection, currency: &str, rows: &[TransferRow]) -> Result<bool> {
     let missing = store::note_orphans(&mut *tx, currency, rows, app.clock.now()).await?;
-    Ok(Behind { missing, behind: store::behind(&mut *tx, rows).await? })
-}
-
-pub(super) async fn tell(app: &App, currency: &str, found: Behind) -> Result<()> {
-    let Behind { missing, behind } = found;
+    let behind = store::behind(&mut *tx, rows).await?;
     if missing == 0 && behind.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let named: Vec<String> = behind.iter().take(NAMED_MAX).map(Uuid::to_string).collect();
     let count = behind.len();
@@ -103,5 +95,5 @@ pub(super) async fn tell(app: &App, currency: &str, found: Behind) -> Result<()>
         "{currency}: {missing} transfers of the ledger have no row, {count} rows are behind theirs: {}",
         named.join(", ")
     );
-    safe_mode::enter(app, Older::PostgreSql, &reason).await
+    safe_mode::enter(app, &mut *tx, Older::PostgreSql, &reason).await.map(|()| true)
 }

@@ -25,12 +25,19 @@ pub struct LostTransfer {
 }
 
 /// False when it is on already.
-pub(super) async fn enter(db: impl PgExecutor<'_>, id: Uuid, reason: &str, now: DateTime) -> sqlx::Result<bool> {
+pub(super) async fn enter(
+    db: impl PgExecutor<'_>,
+    (id, now): (Uuid, DateTime),
+    reason: &str,
+    open_rows_due: bool,
+) -> sqlx::Result<bool> {
     let insert = sqlx::query!(
-        "insert into safe_mode (id, entered_at, reason) values ($1, $2, $3) on conflict ((true)) where left_at is null do nothing",
+        "insert into safe_mode (id, entered_at, reason, open_rows_due) values ($1, $2, $3, $4)
+         on conflict ((true)) where left_at is null do nothing",
         id,
         now,
-        reason
+        reason,
+        open_rows_due
     );
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }
@@ -56,17 +63,22 @@ pub(super) async fn leave(
     row.fetch_optional(db).await
 }
 
-/// Every row that is not at its end is due; how many. Those that are leased stay so. A payout may have been executed once more than is known,
-/// without an answer: it is not replaced by itself.
+/// Every row that is not at its end is due, once; how many. Those that are leased stay so. A payout may have been executed once more than is
+/// known, without an answer: it is not replaced by itself.
 pub(super) async fn look_at_open_rows(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<u64> {
     let done = sqlx::query!(
-        "with journal as (
-             update journals set due_at = $1 where due_at > $1::timestamptz + interval '90 seconds' and ended_at is null returning id),
+        "with once as (
+             update safe_mode set open_rows_due = false where left_at is null and open_rows_due returning id),
+         journal as (
+             update journals set due_at = $1
+              where due_at > $1::timestamptz + interval '90 seconds' and ended_at is null and exists (select from once) returning id),
          executed as (
              update provider_objects set executions = executions + 1
-              where id in (select provider_id from transactions where kind = 'withdrawal' and state = 'submitting') returning id)
+              where id in (select provider_id from transactions where kind = 'withdrawal' and state = 'submitting')
+                and exists (select from once) returning id)
          update transactions set due_at = $1
-          where due_at > $1::timestamptz + interval '90 seconds' and state not in ('completed', 'failed', 'rejected', 'cancelled', 'expired')",
+          where due_at > $1::timestamptz + interval '90 seconds' and state not in ('completed', 'failed', 'rejected', 'cancelled', 'expired')
+            and exists (select from once)",
         now
     );
     Ok(done.execute(db).await?.rows_affected())
