@@ -164,7 +164,7 @@ pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
 async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
     match deposit.state {
         State::Initiated => begin_again(app, deposit).await,
-        State::AwaitingPayment => ask(app, deposit).await,
+        State::AwaitingPayment => ask(app, deposit).await.map(|(asked, _)| asked),
         State::Expired | State::Cancelled => look_last(app, deposit).await,
         State::Completed => given_back::look_later(app, deposit).await,
         State::Failed => transactions::rest(app, deposit).await,
@@ -226,9 +226,10 @@ async fn await_payment(app: &App, deposit: &Transaction, purchase: &Purchase) ->
         expires_at: Some(link_ends(app, purchase)),
         ..Provider::default()
     };
-    let to = match deposit.state {
-        State::Cancelled => Move::to(State::Cancelled, Due::Now),
-        _ => Move::to(State::AwaitingPayment, Due::In(ASK_MIN)),
+    let to = if deposit.state == State::Cancelled {
+        Move::to(State::Cancelled, Due::Now)
+    } else {
+        Move::to(State::AwaitingPayment, Due::In(ASK_MIN))
     };
     transactions::advance(app, deposit, to.with_provider(provider)).await
 }
@@ -245,23 +246,22 @@ fn ends_at(deposit: &Transaction) -> DateTime {
     deposit.provider.expires_at.unwrap_or(deposit.updated_at + CHECKOUT) + CHECKOUT_MARGIN
 }
 
-/// Asks Revio for the purchase and acts on what it says.
-async fn ask(app: &App, deposit: &Transaction) -> Result<Transaction> {
+/// Asks Revio for the purchase and acts on what it says; and whether that is a word that we know.
+async fn ask(app: &App, deposit: &Transaction) -> Result<(Transaction, bool)> {
     let Some(purchase_id) = deposit.provider.id else {
-        return transactions::hold(app, deposit, Hold::Incomplete, "the purchase's id is missing").await;
+        let held = transactions::hold(app, deposit, Hold::Incomplete, "the purchase's id is missing").await?;
+        return Ok((held, false));
     };
     let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
     let purchase = take_no_more(app, deposit, purchase).await?;
-    settle(app, deposit, &purchase).await
+    let is_known = !matches!(purchase.status, PurchaseStatus::Unknown(_));
+    settle(app, deposit, &purchase).await.map(|settled| (settled, is_known))
 }
 
 /// Past its time, or called off: Revio is asked to take no money for what is still unpaid. The purchase as it is then.
 async fn take_no_more(app: &App, deposit: &Transaction, purchase: Purchase) -> Result<Purchase> {
-    let over = match deposit.state {
-        State::AwaitingPayment => deposit.is_called_off() || app.clock.now() > ends_at(deposit),
-        State::Cancelled => true,
-        _ => false,
-    };
+    let is_late = || deposit.is_called_off() || app.clock.now() > ends_at(deposit);
+    let over = deposit.state == State::Cancelled || deposit.state == State::AwaitingPayment && is_late();
     if !over || !matches!(purchase.status, PurchaseStatus::Open(_)) {
         return Ok(purchase);
     }
@@ -312,7 +312,7 @@ async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Re
 async fn adopt(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<()> {
     tracing::warn!(transaction.id = %deposit.id, purchase.id = %purchase.id, "a second purchase of a deposit was paid");
     let second = Child {
-        id: provider_objects::row_id(app, purchase.id, purchase.created_on.whole()),
+        id: provider_objects::row_id(purchase.id, purchase.created_on.whole(), Some(deposit.id)),
         parent: deposit,
         kind: Kind::Deposit,
         state: State::AwaitingPayment,
@@ -450,7 +450,10 @@ async fn close(app: &App, deposit: &Transaction, state: State, purchase: &Purcha
 
 /// A closed deposit, some time later: still closed, or paid after all.
 async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    let looked = ask(app, deposit).await?;
+    let (looked, is_known) = ask(app, deposit).await?;
+    if !is_known {
+        return Ok(looked);
+    }
     match looked.state {
         State::Expired | State::Cancelled if app.clock.now() - looked.updated_at > LAST_LOOKS[1] => {
             transactions::rest(app, &looked).await

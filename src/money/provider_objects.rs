@@ -34,8 +34,9 @@ use writes::{Announcements, Notes};
 const UNKNOWN_MAX: TimeDelta = TimeDelta::minutes(30);
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
 const WORD_CHARS_MAX: usize = 40;
-/// What a UUIDv7 has room for.
+/// What a UUIDv7 has room for, above its other bits.
 const MILLIS_MAX: u64 = 1 << 47;
+const TIME_SHIFT: u32 = 80;
 /// For so long an answer that is older than what Revio told before is waited out; then it is a fault of this object.
 const STALE_MAX: TimeDelta = TimeDelta::hours(1);
 
@@ -90,6 +91,16 @@ pub fn if_known<T>(asked: Result<T>) -> Result<Option<T>> {
         Err(Error::Unusable(cause)) if matches!(cause.downcast_ref(), Some(RevioError::NotFound)) => Ok(None),
         asked => asked.map(Some),
     }
+}
+
+/// What an event is about, and nobody knows: no row, and Revio itself does not, or not yet. Asked again; in the end it is nothing of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("an event is about what Revio does not know")]
+pub struct NotKnown;
+
+/// Of an event that no row is known for.
+pub fn told_of<T>(asked: Result<T>) -> Result<T> {
+    if_known(asked)?.ok_or_else(|| Error::Unusable(NotKnown.into()))
 }
 
 pub async fn note_purchase(app: &App, row: Option<Uuid>, purchase: &Purchase) -> Result<()> {
@@ -255,13 +266,15 @@ pub async fn count_forgotten(app: &App, payout: Uuid) -> Result<()> {
 }
 
 /// The id of the row that an object of Revio's makes: always the same, so that a database which forgot the row makes the same one again, and
-/// the ledger has its transfers already. Its time is the object's own.
-pub fn row_id(app: &App, object: Uuid, created_on: Option<i64>) -> Uuid {
-    let millis = created_on.and_then(|secs| u64::try_from(secs.saturating_mul(1_000)).ok());
-    let now = u64::try_from(app.clock.now().timestamp_millis()).unwrap_or_default();
+/// the ledger has its transfers already. Its time is the object's own, or where Revio does not say it, that of the row it follows from; never
+/// that of the moment, which is another when the row is made again.
+pub fn row_id(object: Uuid, created_on: Option<i64>, follows: Option<Uuid>) -> Uuid {
+    let said = created_on.and_then(|secs| u64::try_from(secs.saturating_mul(1_000)).ok());
+    let of_row = || follows.and_then(|row| u64::try_from(row.as_u128() >> TIME_SHIFT).ok());
+    let millis = said.filter(|millis| *millis < MILLIS_MAX).or_else(of_row).unwrap_or_default();
     let hash = digest::digest(&digest::SHA256, object.as_bytes());
     let random = hash.as_ref().first_chunk().copied().expect("SHA-256 has 32 bytes");
-    ledger::row_id(millis.filter(|millis| *millis < MILLIS_MAX).unwrap_or(now), random)
+    ledger::row_id(millis, random)
 }
 
 /// Whether it is the id of a row of ours, by its shape.

@@ -20,10 +20,14 @@ use crate::app::App;
 use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::subject::Subject;
 use crate::money::suspense::{self, Item, ItemKind, NewItem};
-use crate::money::transactions::{self, Due, FailureReason, Hold, Kind, Move, Outcome, State, Transaction};
+use crate::money::transactions::{
+    self, Due, FailureReason, Hold, Kind, Move, OlderSiblings, Outcome, State, Transaction,
+};
 use crate::platform::error::{Error, Result};
 
 const SIBLING_PAUSE: TimeDelta = TimeDelta::seconds(1);
+/// While a person decides.
+const HELD_SIBLING_PAUSE: TimeDelta = TimeDelta::minutes(15);
 const KINDS: [Kind; 3] = [Kind::Refund, Kind::Chargeback, Kind::ChargebackReversal];
 
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
@@ -41,8 +45,15 @@ pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
 /// One step of one row. Safe to repeat: each transfer has an id of its row's, and says the same each time.
 async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
     // Two of one deposit at once could each miss what the other moves: the debt of one, the credit of the other.
-    if row.state == State::Initiated && transactions::older_sibling_waits(app, row).await? {
-        return transactions::wait(app, row, SIBLING_PAUSE).await;
+    if row.state == State::Initiated {
+        let OlderSiblings { due, held } = transactions::older_siblings(app, row).await?;
+        if due {
+            return transactions::wait(app, row, SIBLING_PAUSE).await;
+        }
+        // What a chargeback could not take yet would be in the books twice.
+        if held && row.kind == Kind::ChargebackReversal {
+            return transactions::wait(app, row, HELD_SIBLING_PAUSE).await;
+        }
     }
     match (row.state, row.kind) {
         (State::Completed, _) => transactions::rest(app, row).await,

@@ -35,7 +35,7 @@ use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
 pub use holds::{HeldFilter, end_hold, end_hold_of, hold, list_held};
 pub use metadata::{KEY_CHARS_MAX, KEYS_MAX, Metadata, NewMetadata, VALUE_CHARS_MAX};
-pub use store::{COLUMNS, Row};
+pub use store::{COLUMNS, OlderSiblings, Row};
 use types::Condition;
 use writes::{Advance, Advances, Insert, Inserts, RepeatableAdvances, Wait, Waits};
 
@@ -393,9 +393,9 @@ pub async fn reverse(app: &App, deposit: &Transaction, reversed: Reversed, rows:
     find(app, deposit.id).await
 }
 
-/// Whether an older row that follows from the same deposit is not booked yet: they are booked in the order of their ids.
-pub async fn older_sibling_waits(app: &App, row: &Transaction) -> Result<bool> {
-    Ok(store::older_sibling_waits(&app.db, row).await?)
+/// Older rows that follow from the same deposit and are not booked yet: they are booked in the order of their ids.
+pub async fn older_siblings(app: &App, row: &Transaction) -> Result<OlderSiblings> {
+    Ok(store::older_siblings(&app.db, row).await?)
 }
 
 /// The user's own row; somebody else's does not exist, nor does one that is not shown.

@@ -193,8 +193,10 @@ async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         (State::Initiated, _) => reserve(app, withdrawal).await,
         (State::Reserved, Some(FailureReason::ClosedByReview)) => outcomes::give_up(app, withdrawal).await,
         (State::Reserved, Some(reason)) => booking::release(app, withdrawal, reason).await,
-        (State::Reserved, None) if withdrawal.provider.id.is_none() => payouts::register(app, withdrawal).await,
-        (State::Reserved, None) => payouts::submit(app, withdrawal).await,
+        (State::Reserved, None) => match withdrawal.provider.id {
+            None => payouts::register(app, withdrawal).await,
+            Some(payout_id) => payouts::go_on(app, withdrawal, payout_id).await,
+        },
         (State::AwaitingApproval, _) => approval::step(app, withdrawal).await,
         (State::Submitting | State::Submitted, _) => payouts::look_up(app, withdrawal).await,
         (State::Completed | State::Failed | State::Cancelled, _) => late_outcomes::look(app, withdrawal).await,

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::money::provider_objects::{self, ObjectKind};
+use crate::money::provider_objects::{self, NotKnown, ObjectKind};
 use crate::money::{deposits, withdrawals};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
@@ -245,6 +245,7 @@ impl Work for Events<'_> {
             Next::Again { due_at, attempts } => {
                 store::defer(&app.db, event, due_at, attempts, Some(&error_text)).await?;
             }
+            Next::GiveUp { .. } if is_about_nothing(error) => finish(app, event, State::Ignored).await?,
             Next::GiveUp { .. } => {
                 tracing::error!(webhook.id = %event.id, error = error_text, "an event became a dead letter");
                 store::dead_letter(&app.db, event, &error_text, app.clock.now()).await?;
@@ -259,6 +260,10 @@ impl Work for Events<'_> {
         self.0.notifier.wake();
         Ok(())
     }
+}
+
+fn is_about_nothing(error: &Error) -> bool {
+    matches!(error, Error::Unusable(cause) if cause.is::<NotKnown>())
 }
 
 /// What became of the event: `done`, or `ignored` because it is about nothing of ours.

@@ -2,12 +2,16 @@
 //! person, and nothing is posted or released before that.
 
 use chrono::TimeDelta;
+use octoco::platform::permissions::Role;
 use octoco::provider::revio::types::{Figure, Flag};
 use octoco::provider::revio::{Payout, PayoutStatus, Purchase, PurchaseStatus};
-use revio_sim::{Override, Pay, PayoutBehaviour, PayoutOutcome};
+use reqwest::Method;
+use revio_sim::{Fault, FaultKind, Override, Pay, PayoutBehaviour, PayoutOutcome, Scope};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use uuid::Uuid;
 
+use crate::crashes::Crashes;
 use crate::harness::TestApp;
 
 fn misfits() -> Vec<(&'static str, Value, &'static str)> {
@@ -41,6 +45,96 @@ async fn a_payout_that_says_something_else_than_was_asked_is_for_a_person(db: Pg
         t.sim.clear_overrides();
     }
     t.finish_with_held().await;
+}
+
+/// Before it is executed: afterwards the difference has left.
+#[sqlx::test]
+async fn a_payout_that_is_registered_with_another_sum_is_not_executed(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(100_000).await;
+    let other = [("amount", json!(40_000)), ("currency", json!("USD")), ("is_outgoing", json!(false))];
+    for (number, (field, value)) in other.into_iter().enumerate() {
+        t.sim.set_override(Override::of("payout", &format!("/payment/{field}"), value));
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
+        t.drive().await;
+        let paid = u64::try_from(number).expect("few");
+        assert_eq!(
+            (t.state(withdrawal).await.as_str(), t.sim.totals("ZAR").paid_out_count),
+            ("reserved", paid),
+            "{field}"
+        );
+        t.sim.clear_overrides();
+        t.advance(TimeDelta::minutes(2));
+        t.drive().await;
+        assert_eq!(t.state(withdrawal).await, "completed", "{field}");
+    }
+    t.finish().await;
+}
+
+async fn execute_by_hand(t: &TestApp, withdrawal: Uuid) {
+    let url = t.sim.payouts_by_reference(&withdrawal.to_string())[0]["execution_url"].clone();
+    let call = t.http.post(url.as_str().expect("a URL")).bearer_auth(revio_sim::TEST_KEY).json(&json!({}));
+    assert!(call.send().await.expect("Revio answers").status().is_success());
+}
+
+/// It says so when it is registered, or it has begun while the row waited for its next step.
+#[sqlx::test]
+async fn a_payout_that_revio_has_begun_already_is_not_executed_by_us(db: PgPool) {
+    let crashes = Crashes::default();
+    let t = TestApp::crashing(db, &[], crashes.plan()).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_override(Override::of("payout", "/status", json!("pending")));
+    let told = t.withdraw(&customer, 4_000, "told").await.id();
+    t.drive().await;
+    assert_eq!((t.state(told).await.as_str(), t.sim.executions(t.payout_of(told))), ("submitted", Some((0, 0))));
+    t.sim.clear_overrides();
+    execute_by_hand(&t, told).await;
+    t.drive().await;
+    let waiting = t.withdraw(&customer, 3_000, "waiting").await.id();
+    crashes.at("transaction.before_move");
+    t.step().await;
+    assert_eq!((t.state(waiting).await.as_str(), t.sim.executions(t.payout_of(waiting))), ("reserved", Some((0, 0))));
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    execute_by_hand(&t, waiting).await;
+    t.advance(TimeDelta::minutes(3));
+    t.drive().await;
+    for withdrawal in [told, waiting] {
+        let executions = t.sim.executions(t.payout_of(withdrawal));
+        assert_eq!((t.state(withdrawal).await.as_str(), executions), ("completed", Some((1, 0))));
+    }
+    assert_eq!(t.balance(&customer).await, (3_000, 0, 3_000));
+    t.finish().await;
+}
+
+/// Nobody is asked a second time by the same misfit: what has left is complete, and a correction settles the difference.
+#[sqlx::test]
+async fn a_payout_that_does_not_fit_and_is_paid_comes_to_its_end_by_two_people(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(100_000).await;
+    let people = [t.staff(Role::Finance).await, t.staff(Role::Admin).await];
+    let mut paid = 0;
+    for (number, (pointer, value, _)) in misfits().into_iter().enumerate() {
+        t.sim.set_override(Override::of("payout", pointer, value).when("success"));
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
+        t.drive().await;
+        assert!(t.held_reason(withdrawal).await.is_some(), "{pointer}");
+        for person in &people {
+            let (path, body) =
+                (format!("/v1/admin/held/{withdrawal}/resolve"), json!({"action": "release", "note": "looked"}));
+            let said = t.send(Method::POST, &path, Some(&t.token(person)), &[], Some(body)).await;
+            assert!(said.status.is_success(), "{pointer}: {}", said.body);
+        }
+        t.drive().await;
+        paid += 4_000;
+        assert_eq!(
+            (t.state(withdrawal).await.as_str(), t.held_reason(withdrawal).await),
+            ("completed", None),
+            "{pointer}"
+        );
+        assert_eq!(t.balance(&customer).await, (100_000 - paid, 0, 100_000 - paid), "{pointer}");
+        t.sim.clear_overrides();
+    }
+    t.finish().await;
 }
 
 /// A key of another mode or brand makes objects that count nowhere: nobody is sent to pay one, and none is executed. With the right

@@ -303,6 +303,28 @@ async fn an_unknown_word_of_any_object_is_held_within_the_hour_and_ends_with_a_k
     t.finish().await;
 }
 
+/// Also where nobody tells of it, and only a look at what has ended finds the word.
+#[sqlx::test]
+async fn an_unknown_word_of_what_has_ended_is_held_within_the_hour_of_the_look_that_finds_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let withdrawal = t.withdraw(&customer, 400, "w").await.id();
+    let deposit = t.deposit(&customer, 500, "d").await.id();
+    t.drive().await;
+    t.advance(TimeDelta::hours(2));
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.state(deposit).await.as_str()), ("completed", "expired"));
+    t.sim.set_override(Override::of(t.payout_of(withdrawal), "/status", json!("returned")));
+    t.sim.set_override(Override::of(t.purchase_of(deposit), "/status", json!("pondering")));
+    t.advance(TimeDelta::days(9));
+    wait(&t, 58).await;
+    for (id, word) in [(withdrawal, "returned"), (deposit, "pondering")] {
+        let reason = t.held_reason(id).await.unwrap_or_else(|| panic!("{word} is held"));
+        assert!(reason.contains(word), "{reason}");
+    }
+    t.finish_with_held().await;
+}
+
 /// The ledger is a function of the objects: of the order and the number of their events nothing depends.
 #[sqlx::test]
 async fn in_whatever_order_and_how_often_revio_tells_of_its_objects_the_ledger_is_the_same(db: PgPool) {

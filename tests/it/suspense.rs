@@ -283,6 +283,32 @@ async fn what_somebody_was_given_already_is_not_taken_of_other_peoples_money_whe
     assert!(error.contains("somebody has it"), "{error}");
 }
 
+/// The chargeback took nothing: what its reversal brings would be in the books twice.
+#[sqlx::test]
+async fn a_chargeback_that_is_won_waits_for_the_chargeback_that_a_person_must_look_at(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let item = misfit(&t, &customer, 900, 899, "d").await;
+    let purchase = t.purchase_of(item);
+    let given = propose(&t, &maker, &customer, Some(item), "k").await;
+    assert_eq!(approve(&t, &checker, &given).await.body["state"], "completed", "{}", given.body);
+    t.sim.charge_back_amount(purchase, 899).expect("charged back");
+    t.drive().await;
+    t.advance(TimeDelta::minutes(2));
+    t.sim.reverse_charge_back_amount(purchase, 899).expect("won");
+    for _ in 0..20 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(2));
+    }
+    let held = "select held_code from transactions where kind = 'chargeback' and state = 'initiated'";
+    let held: Option<String> = sqlx::query_scalar(held).fetch_one(&t.app.db).await.expect("a chargeback");
+    assert_eq!((held.as_deref(), in_suspense(&t).await), (Some("paid_twice"), 0));
+    assert_eq!(items(&t, &maker, "open").await.len(), 0, "nothing to give away once more");
+    assert_eq!(t.system_balance(AccountCode::ProviderBalance).await.posted(), 899, "as Revio has it");
+    t.finish_with_held().await;
+}
+
 #[sqlx::test]
 async fn a_chargeback_that_was_not_won_after_all_takes_nothing_that_somebody_has_by_now(db: PgPool) {
     let t = TestApp::new(db).await;

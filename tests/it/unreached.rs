@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::response::IntoResponse;
 use axum::{Router, body};
 use chrono::TimeDelta;
+use ledger::AccountCode;
 use octoco::platform::crash::CrashPoints;
 use reqwest::StatusCode;
 use revio_sim::{Fault, FaultKind, Moment, Override, Pay, Scope};
@@ -276,4 +277,35 @@ async fn a_call_that_is_not_there_or_not_open_to_us_keeps_nothing_from_a_person(
         t.sim.clear_faults();
     }
     t.finish_with_held().await;
+}
+
+/// A copy of Revio's that is behind, or an object that nobody has.
+#[sqlx::test]
+async fn an_event_about_what_revio_does_not_know_is_asked_about_again_and_is_nothing_of_ours_in_the_end(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 500, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    for table in ["provider_objects", "transactions"] {
+        sqlx::query(sqlx::AssertSqlSafe(format!("delete from {table}"))).execute(&t.app.db).await.expect("deleted");
+    }
+    let not_there = FaultKind::Answer { status: 404 };
+    t.sim.set_fault(Fault::next(2, Scope::GetPurchase, not_there).of_object(purchase));
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    let unknown =
+        json!({"type": "payout", "event_type": "payout.success", "is_test": true, "id": Uuid::now_v7()}).to_string();
+    let (signature, url) = (t.sim.sign(unknown.as_bytes()), format!("{}/v1/webhooks/revio", t.url));
+    let sent = t.http.post(url).header("X-Signature", signature).body(unknown).send().await.expect("an answer");
+    assert_eq!(sent.status(), StatusCode::OK);
+    for _ in 0..30 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(1));
+    }
+    let of = |kind: &'static str| sqlx::query_scalar("select state from webhook_logs where event_type = $1").bind(kind);
+    let (paid, other): (String, String) = (
+        of("purchase.paid").fetch_one(&t.app.db).await.expect("answers"),
+        of("payout.success").fetch_one(&t.app.db).await.expect("answers"),
+    );
+    assert_eq!((paid.as_str(), other.as_str()), ("done", "ignored"));
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 500, "it was there after all");
 }

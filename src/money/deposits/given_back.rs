@@ -94,7 +94,7 @@ async fn add_up<'a>(
     }
     let ids: Vec<Uuid> = payments.iter().map(|payment| payment.id).collect();
     let booked = transactions::children_of(app, deposit.id, &ids).await?;
-    Sums::of(app, deposit, purchase, (&payments, &booked))
+    Sums::of(deposit, purchase, &payments, &booked)
 }
 
 /// Whether Revio has told of a Payment that its purchase does not know yet: that is how it was before.
@@ -131,7 +131,7 @@ fn is_undone(purchase: &Purchase, payment: &Known) -> bool {
     match payment.kind {
         ObjectKind::Refund => last.is_some_and(|status| !matches!(status, PurchaseStatus::Refunded(_))),
         ObjectKind::Chargeback => last.is_some_and(|status| matches!(status, PurchaseStatus::Paid(_))),
-        _ => false,
+        ObjectKind::ChargebackReversal | ObjectKind::Payment | ObjectKind::Purchase | ObjectKind::Payout => false,
     }
 }
 
@@ -196,12 +196,7 @@ struct Sums<'a> {
 }
 
 impl<'a> Sums<'a> {
-    fn of(
-        app: &App,
-        deposit: &'a Transaction,
-        purchase: &Purchase,
-        (payments, booked): (&[Known], &[Transaction]),
-    ) -> Result<Self> {
+    fn of(deposit: &'a Transaction, purchase: &Purchase, payments: &[Known], booked: &[Transaction]) -> Result<Self> {
         let reversed = Reversed { refunded_minor: 0, charged_back_minor: 0 };
         let paid =
             purchase.payment.as_ref().and_then(|payment| payment.amount.whole()).unwrap_or(deposit.amount.minor());
@@ -218,7 +213,7 @@ impl<'a> Sums<'a> {
                         sums.undone_by_word.or_else(|| is_undone(purchase, payment).then_some(payment.id));
                     counted.push((
                         payment.id,
-                        provider_objects::row_id(app, payment.id, payment.created_on),
+                        provider_objects::row_id(payment.id, payment.created_on, Some(deposit.id)),
                         kind,
                         minor,
                     ));

@@ -16,8 +16,7 @@ use crate::provider::revio::{Purchase, PurchaseStatus};
 
 /// False when it is nothing of ours, or nothing was paid. What cannot be decided here becomes a dead letter.
 pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
-    let asked = provider_objects::purchase(app, None, purchase_id).await;
-    let Some(purchase) = provider_objects::if_known(asked)? else { return Ok(false) };
+    let purchase = provider_objects::told_of(provider_objects::purchase(app, None, purchase_id).await)?;
     if suspense::of_object(app, purchase.id).await?.is_none() {
         let Purchase { reference, is_test, brand_id, .. } = &purchase;
         let (payment, is_test, brand_id) = (purchase.payment.as_ref(), *is_test, *brand_id);
@@ -31,7 +30,7 @@ pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
                 return in_a_wallet(app, row, &purchase, payment).await.map(|()| true);
             }
             Some(row) => row,
-            None => provider_objects::row_id(app, purchase.id, purchase.created_on.whole()),
+            None => provider_objects::row_id(purchase.id, purchase.created_on.whole(), None),
         };
         let provider_id = Some(purchase.id);
         let item = NewItem { id, kind: ItemKind::UnknownRow, transaction_id: None, provider_id, amount };

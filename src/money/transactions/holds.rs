@@ -20,21 +20,33 @@ use crate::platform::error::{Error, Result};
 pub use store::HeldFilter;
 
 const REASON_CHARS_MAX: usize = 300;
+/// Between the reasons of one hold.
+const ALSO: &str = " | ";
 
 /// A person must look: the state stays, nothing is due. Counted and alerted. What is held stays held for what it was, unless that only
-/// lacked a word; what a person closed is not opened again for the same. [`Error::StaleState`] when somebody else moved it first.
+/// lacked a word; what is found besides and no word mends, it says as well. What a person closed is not opened again for the same.
+/// [`Error::StaleState`] when somebody else moved it first.
 pub async fn hold(app: &App, row: &Transaction, code: Hold, reason: &str) -> Result<Transaction> {
-    let is_said = |held| held == code || !Hold::LACKS_A_WORD.contains(&held);
-    if row.held_code.is_some_and(is_said) {
-        return Ok(row.clone());
+    let lacks_a_word = |code| Hold::LACKS_A_WORD.contains(&code);
+    let said = row.held_reason.as_deref().unwrap_or_default();
+    match row.held_code {
+        None => put_on_hold(app, row, code, reason).await?,
+        Some(held) if held != code && lacks_a_word(held) => put_on_hold(app, row, code, reason).await?,
+        Some(held) if !lacks_a_word(held) && !lacks_a_word(code) && may_be_added(said, reason) => {
+            put_on_hold(app, row, held, &format!("{said}{ALSO}{reason}")).await?;
+        }
+        Some(_) => return Ok(row.clone()),
     }
-    put_on_hold(app, row, code, reason).await?;
     transactions::find(app, row.id).await
+}
+
+fn may_be_added(said: &str, reason: &str) -> bool {
+    !said.split(ALSO).any(|one| one == reason) && said.len() + ALSO.len() + reason.len() <= REASON_CHARS_MAX
 }
 
 pub(super) async fn put_on_hold(app: &App, row: &Transaction, code: Hold, reason: &str) -> Result<()> {
     let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
-    if row.dismissed_reason.as_ref() == Some(&reason) {
+    if row.dismissed_reason.as_ref().is_some_and(|closed| closed.split(ALSO).any(|one| one == reason)) {
         return transactions::rest(app, row).await.map(drop);
     }
     if !store::hold(&app.db, row, code, &reason, app.clock.now()).await? {

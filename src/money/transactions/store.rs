@@ -371,17 +371,22 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, kinds: &[String], now: DateT
     .await
 }
 
-/// Whether an older row that follows from the same one is not booked yet.
-pub(super) async fn older_sibling_waits(db: impl PgExecutor<'_>, row: &Transaction) -> sqlx::Result<bool> {
-    let found = sqlx::query!(
-        "select id from transactions
-          where parent_id = $1 and id < $2 and state = 'initiated' and due_at is not null limit 1",
+/// Older rows that follow from the same one and are not booked yet.
+pub struct OlderSiblings {
+    pub due: bool,
+    pub held: bool,
+}
+
+pub(super) async fn older_siblings(db: impl PgExecutor<'_>, row: &Transaction) -> sqlx::Result<OlderSiblings> {
+    sqlx::query_as!(
+        OlderSiblings,
+        r#"select coalesce(bool_or(due_at is not null), false) as "due!", coalesce(bool_or(held_reason is not null), false) as "held!"
+             from transactions where parent_id = $1 and id < $2 and state = 'initiated'"#,
         row.parent_id,
         row.id
     )
-    .fetch_optional(db)
-    .await?;
-    Ok(found.is_some())
+    .fetch_one(db)
+    .await
 }
 
 /// The rows that follow from this one and are about these objects of Revio's.

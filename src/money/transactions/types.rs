@@ -83,7 +83,7 @@ text_enum! {
         Frozen = "frozen",
         /// Money came that does not fit: it is in suspense.
         SetAside = "set_aside",
-        /// What Revio says is no evidence that our money moved; nothing was booked.
+        /// What Revio says is no evidence that our money moved as it was asked for; nothing was booked.
         NotProven = "not_proven",
         /// Revio has not said its last word for too long.
         Undecided = "undecided",

@@ -20,7 +20,8 @@ pub(super) const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::
 /// `→ completed`: Revio paid, the reservation becomes final.
 pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     let payment = match fits(app, withdrawal, payout) {
-        Ok(payment) => payment,
+        Ok(payment) => Some(payment),
+        Err(_) if is_decided(withdrawal) => None,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
     let posted = app.ledger.post(withdrawal.id).await;
@@ -41,7 +42,13 @@ pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payou
         }
         Err(error) => return Err(error.into()),
     }
-    provider_fees::book_of_payout(app, withdrawal.id, payment).await?;
+    match payment {
+        Some(payment) => _ = provider_fees::book_of_payout(app, withdrawal.id, payment).await?,
+        None => tracing::error!(
+            transaction.id = %withdrawal.id, payout.id = %payout.id,
+            "Revio paid a withdrawal that two people gave up, and not as it was asked for: correct the difference"
+        ),
+    }
     app.crash.at("withdrawal.fee_booked")?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));
     transactions::advance(app, withdrawal, to).await
@@ -98,6 +105,11 @@ fn fits<'p>(app: &App, withdrawal: &Transaction, payout: &'p Payout) -> Result<&
     let Payout { reference, is_test, brand_id, .. } = payout;
     let (payment, is_test, brand_id) = (payout.payment.as_ref(), *is_test, *brand_id);
     evidence::check(app, withdrawal, &Claim { payment, outgoing: true, reference, is_test, brand_id })
+}
+
+/// Two people have looked at it and gave it up: nobody is asked once more whether what Revio calls paid is what was asked for.
+pub(super) fn is_decided(withdrawal: &Transaction) -> bool {
+    withdrawal.failure_reason == Some(FailureReason::ClosedByReview)
 }
 
 /// What was paid is not what was asked for: nothing is posted or released before a person knows what happened.

@@ -15,6 +15,10 @@ pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transact
     // One that Revio does not know any more has no other word than before.
     let looked = match provider_objects::if_known(provider_objects::payout(app, Some(withdrawal.id), payout_id).await)?
     {
+        // Asked again soon, or held: no word that we know is no word that stays.
+        Some(payout) if matches!(payout.status, PayoutStatus::Unknown(_)) => {
+            return reconsider(app, withdrawal, &payout).await;
+        }
         Some(payout) => reconsider(app, withdrawal, &payout).await?,
         None => withdrawal.clone(),
     };

@@ -74,7 +74,7 @@ pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) 
 
 /// By Revio's word alone: nobody is asked any more.
 async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    if !is_own(app, withdrawal, payout) {
+    if !is_own(app, withdrawal, payout) && !booking::is_decided(withdrawal) {
         return transactions::hold(app, withdrawal, Hold::NotProven, "Revio's payout has another reference or mode")
             .await;
     }
@@ -149,8 +149,8 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
     unanswered.map_or(Ok(None), Err)
 }
 
-/// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to: it is asked right before. Where it does not
-/// answer for so long, what the people said counts.
+/// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to: it is asked right before. What it calls paid is
+/// complete then, though it was not as asked for. Where it does not answer for so long, what the people said counts.
 pub(super) async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let waited = app.clock.now() - withdrawal.updated_at;
     let payouts = every_payout(app, withdrawal).await?;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! register ─> attach ─> submit ─> pay ─> begin (row: submitting) ─> execute: note (ledger: this payout), then the one call that moves money
+//! go_on    ─> asked for once more: not begun without us ─> submit
 //! look_up  ─┬─> Revio says what became of it ─> settle
 //!           └─> not executed ─> execute_again: the same payout, within its 15 minutes ─> replace
 //! ```
@@ -68,7 +69,7 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
     match created {
         Ok(payout) => {
             let registered = attach(app, withdrawal, &payout).await?;
-            submit(app, &registered).await
+            execute_unless_begun(app, &registered, &payout).await
         }
         Err(error @ RevioError::Rejected { .. }) => {
             tracing::error!(transaction.id = %withdrawal.id, %error, "Revio refused a payout");
@@ -98,13 +99,36 @@ async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
     transactions::advance(app, withdrawal, to).await
 }
 
-/// `reserved → submitting → …`: from here on money may leave, so the row says so first.
-pub(super) async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+/// A payout that was registered in an earlier step: it may have begun without us since.
+pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Transaction> {
     if safe_mode::pays_nothing(app).await? {
         return transactions::wait(app, withdrawal, SAFE_MODE_PAUSE).await;
     }
     if !window_is_open(app, withdrawal) {
         return replace(app, withdrawal).await;
+    }
+    let asked = provider_objects::payout(app, Some(withdrawal.id), payout_id).await;
+    match provider_objects::if_known(asked)? {
+        Some(payout) => execute_unless_begun(app, withdrawal, &payout).await,
+        None => replace(app, withdrawal).await,
+    }
+}
+
+/// By its own state: what Revio has begun is not begun once more.
+async fn execute_unless_begun(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    match payout.status {
+        PayoutStatus::Initialized => submit(app, withdrawal).await,
+        PayoutStatus::Error => settle(app, withdrawal, payout).await,
+        PayoutStatus::Pending | PayoutStatus::Success | PayoutStatus::Unknown(_) => {
+            adopt(app, withdrawal, payout).await
+        }
+    }
+}
+
+/// `reserved → submitting → …`: from here on money may leave, so the row says so first.
+async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    if safe_mode::pays_nothing(app).await? {
+        return transactions::wait(app, withdrawal, SAFE_MODE_PAUSE).await;
     }
     if let Some(waiting) = approval::stop_unless_still_approved(app, withdrawal).await? {
         return Ok(waiting);

@@ -92,8 +92,7 @@ pub(super) fn named(ids: &[Uuid]) -> String {
 /// A payout of which we have no row: of others it is none of our business; of ours the row was lost. Where the ledger has reserved for this
 /// very payout, what Revio says becomes final there, row or no row. Of anything else a person must know.
 pub(super) async fn without_a_row(app: &App, payout_id: Uuid) -> Result<bool> {
-    let asked = provider_objects::payout(app, None, payout_id).await;
-    let Some(payout) = provider_objects::if_known(asked)? else { return Ok(false) };
+    let payout = provider_objects::told_of(provider_objects::payout(app, None, payout_id).await)?;
     if payout.status == PayoutStatus::Success && post_without_a_row(app, &payout).await? {
         return Ok(true);
     }
