@@ -159,12 +159,15 @@ pub(super) struct OpenBreak {
     pub(super) since: DateTime,
 }
 
-/// Those that differ since before a moment, but for what is only under way.
+/// Those that differ since before a moment, but for what is only under way. Of what is seen anew by each run, and has sums of that run, the
+/// difference: the pack of a month is the same while the break is.
 pub(super) async fn open_breaks(db: impl PgExecutor<'_>, before: DateTime) -> sqlx::Result<Vec<OpenBreak>> {
     let breaks = sqlx::query_as!(
         OpenBreak,
-        "select id, type as kind, severity, leg, currency, expected_minor as expected, actual_minor as actual, since from breaks
-          where state in ('open', 'healing') and since < $1 order by id",
+        "select id, type as kind, severity, leg, currency, since,
+                case when type in ('provider_balance', 'bank_balance') then null else expected_minor end as expected,
+                case when type in ('provider_balance', 'bank_balance') then actual_minor - expected_minor else actual_minor end as actual
+           from breaks where state in ('open', 'healing') and since < $1 order by id",
         before
     );
     breaks.fetch_all(db).await

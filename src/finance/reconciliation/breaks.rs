@@ -162,8 +162,12 @@ fn again(known: &Break, run: Uuid, found: &Found, now: DateTime) -> Seen {
     let other_facts = known.observed != found.observed;
     let anew = match known.state {
         BreakState::Healed | BreakState::Cleared => true,
-        // Whoever resolved it knew these facts; but what Revio was to correct and did not is there as before.
-        BreakState::Resolved => other_facts || known.resolution == Some(Code::ProviderError),
+        // Whoever resolved it knew these facts; but what Revio was to correct and did not is there as before, and what is computed anew is right
+        // afterwards or wrong once more.
+        BreakState::Resolved => {
+            let is_recomputed = found.kind.rule().heals == Heals::Recompute;
+            other_facts || known.resolution == Some(Code::ProviderError) || is_recomputed
+        }
         BreakState::Timing | BreakState::Open | BreakState::Healing => false,
     };
     let since = if anew { found.since } else { known.since.min(found.since) };
@@ -301,17 +305,20 @@ pub struct Resolution {
     pub adjustment_id: Option<Uuid>,
 }
 
-/// Ends a break; to accept it only says who wants that, and somebody else [`accept`]s.
+/// Ends a break; to accept it only says who wants that, and somebody else [`accept`]s. A critical one is not ended before it is open: then
+/// others have heard of it.
 ///
 /// # Errors
-/// [`Error::StaleState`] when it has ended already.
+/// [`Error::StaleState`] when it has ended already, or is critical and not open yet; [`Error::Forbidden`] for whoever is frozen.
 pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolution: &Resolution) -> Result<Break> {
     let Resolution { code, note, journal_id, adjustment_id } = resolution;
     let mut tx = app.db.begin().await?;
     let known = store::lock(&mut *tx, id).await?.ok_or(Error::NotFound("break"))?;
-    if !known.state.is_live() {
+    let is_unheard = known.severity == Severity::Critical && known.state == BreakState::Timing;
+    if !known.state.is_live() || is_unheard {
         return Err(Error::StaleState);
     }
+    approvals::require_maker(app, &mut tx, by, ReconciliationResolve::ROLES).await?;
     let named = journal_id.is_some() || adjustment_id.is_some();
     let is_money = *code == Code::Booked || (*code == Code::OurError && known.difference().unwrap_or(0) != 0);
     if is_money && !named {
@@ -323,7 +330,6 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
     }
     let what = json!({"code": code.name(), "note": note, "journal_id": journal_id, "adjustment_id": adjustment_id});
     if *code == Code::Accepted {
-        approvals::require_maker(app, &mut tx, by, ReconciliationResolve::ROLES).await?;
         if let Some(first) = known.acceptance_by.filter(|first| *first != by)
             && is_still_wanted(app, &mut tx, first).await?
         {

@@ -204,20 +204,20 @@ fn verdict_of_withdrawal(row: &Facts) -> Option<(BreakType, Sides)> {
 
 fn verdict_of_journal(row: &Facts) -> Option<(BreakType, Sides)> {
     let amount = row.amount_minor;
-    let in_two_phases = matches!(row.kind.as_str(), "settlement" | "float_top_up");
+    let in_two_phases = matches!(row.kind.as_str(), "settlement" | "float_top_up" | "own_funds_out");
     let pending = row.main_kind.as_deref() == Some("pending") && row.post_minor.is_none() && !row.voided;
     match row.state.as_str() {
         "completed" if in_two_phases => match row.post_minor {
             None if row.main_minor.is_some() => Some((BreakType::StateLedger, (amount, 0))),
             posted => moved(amount, posted),
         },
-        "completed" if pending => Some((BreakType::StateLedger, (amount, 0))),
         "completed" => moved(amount, row.main_minor),
         "in_transit" if row.post_minor.is_some() || row.voided => {
             Some((BreakType::StateLedger, (amount, row.post_minor.unwrap_or(0))))
         }
         "in_transit" => moved(amount, row.main_minor),
-        "returned" if row.voided => None,
+        // Sent back by the bank; or held, and refused for the customers' sake.
+        "returned" | "rejected" if row.voided => None,
         _ if pending => Some((BreakType::ReservationStale, (0, amount))),
         _ => stands(row.main_minor),
     }
@@ -246,7 +246,9 @@ pub(super) async fn sums(app: &App, run: &Run) -> Result<Vec<Found>> {
             if expected == actual {
                 return;
             }
-            let one = Found::new(BreakType::Unbalanced, run.until, format!("{expected} {actual}"));
+            // The sums themselves are others at each look.
+            let difference = i128::from(actual) - i128::from(expected);
+            let one = Found::new(BreakType::Unbalanced, run.until, difference.to_string());
             let one = one.sums(currency, Some(expected), Some(actual));
             found.push(Found { discriminator: Some(what.to_owned()), account, ..one });
         };

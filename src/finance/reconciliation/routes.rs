@@ -60,7 +60,7 @@ text_enum! {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewRunBody {
-    #[schema(value_type = NewKind)]
+    #[schema(value_type = NewKind, example = "manual")]
     kind: String,
     /// `manual`: what changed since this time is looked at; RFC 3339. Default: two days.
     #[schema(format = "date-time", example = "2026-03-01T00:00:00Z")]
@@ -288,7 +288,7 @@ struct NoteBody {
 #[serde(deny_unknown_fields)]
 struct ResolveBreakBody {
     /// `booked` names the finished journal or correction. `accepted`: it stays as it is, once somebody else has agreed.
-    #[schema(value_type = Code)]
+    #[schema(value_type = Code, example = "provider_error")]
     code: String,
     /// What was found. No personal data.
     #[schema(

@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use super::{approve, booked, debtor, entry, proposed};
 use crate::crashes::Crashes;
 use crate::harness::TestApp;
+use crate::reconciliation::{assert_none_open, cycle};
 
 async fn position(t: &TestApp) -> i64 {
     t.app.ledger.position(Currency::ZAR).await.expect("the ledger answers")
@@ -55,6 +56,10 @@ async fn what_customers_owe_covers_nothing_and_the_last_cent_may_leave(db: PgPoo
     assert_eq!(position(&t).await, 300);
     let over = booked(&t, &maker, &checker, entry("own_funds_out", 301), "k3").await;
     assert_eq!((&over.body["state"], &over.body["failure_reason"]), (&json!("rejected"), &json!("position_short")));
+    for _ in 0..2 {
+        cycle(&t).await;
+        assert_none_open(&t).await;
+    }
     let all = booked(&t, &maker, &checker, entry("own_funds_out", 300), "k4").await;
     assert_eq!((&all.body["state"], position(&t).await), (&json!("completed"), 0));
     t.finish().await;
