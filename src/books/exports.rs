@@ -27,6 +27,7 @@ use crate::app::App;
 use crate::books::history::sort::Column;
 use crate::books::history::{Filter, FilterQuery, Keyset, Scope, Sort, StaffQuery};
 use crate::identity::audit::Actor;
+use crate::identity::quota::Quota;
 use crate::identity::staff::Admitted;
 use crate::money::transactions;
 use crate::platform::error::{Error, Result, Wrong};
@@ -75,6 +76,7 @@ struct Requester {
     admitted: Admitted,
     actor: Actor,
     scope: Scope,
+    quota: Quota,
 }
 
 /// A request as it is believed.

@@ -11,7 +11,7 @@ pub mod retry_after;
 pub mod waits;
 
 pub use download::{Asked, Download};
-pub use fields::Fields;
+pub use fields::{Fields, is_invisible};
 pub use idempotency::{IdempotencyKey, RequestHash, replayed};
 pub use json::{Json, Path, Query};
 pub use page::Page;

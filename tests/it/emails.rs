@@ -400,6 +400,11 @@ async fn a_password_is_the_same_from_every_keyboard(db: PgPool) {
         assert_eq!(reset.status, StatusCode::NO_CONTENT, "{}", reset.body);
         assert_eq!(t.login(&email, second).await.status, StatusCode::OK);
     }
+    let email = "mia@example.com";
+    let newer = "correct \u{1f914} horse \u{1f970}";
+    assert_eq!(register(&t, email, newer).await.status, StatusCode::CREATED, "signs that are newer than the profile");
+    assert_eq!(t.login(email, newer).await.status, StatusCode::OK);
+    assert_eq!(t.login(email, "correct \u{1f914} horse \u{1f914}").await.status, StatusCode::UNAUTHORIZED);
     let customer = t.customer().await;
     for wrong in
         ["a bell \u{7} in it 2026", "nothing\u{200b}to see 2026", "turned \u{202e}around 2026", "a\tb c d e f g h"]

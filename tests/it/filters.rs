@@ -3,8 +3,10 @@
 use octoco::books::history::filter::{FilterQuery, Scope, ids_beginning};
 use octoco::books::history::sort::Direction::{Ascending, Descending};
 use octoco::books::history::sort::{Column, Sort};
+use octoco::money::transactions::{Kind, ShownState};
 use octoco::platform::error::Error;
 use octoco::platform::http::Fields;
+use octoco::processes::router;
 use uuid::Uuid;
 
 fn wrong(query: FilterQuery) -> Vec<String> {
@@ -83,5 +85,20 @@ fn the_id_goes_the_way_of_the_column_before_it() {
 fn what_is_no_order_is_refused() {
     for text in ["", "-", "amount,", "amount,-amount", "amount desc", "id", "--amount", "AMOUNT", "amount;select 1"] {
         assert!(Sort::parse(Some(text)).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn lists_name_what_there_is() {
+    let document = router::openapi();
+    let parameters = document["paths"]["/v1/transactions"]["get"]["parameters"].as_array().expect("a list");
+    let pattern = |name: &str| {
+        let named = parameters.iter().find(|parameter| parameter["name"] == name).expect("it is there");
+        named["schema"]["pattern"].as_str().expect("a pattern")
+    };
+    let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    let states: Vec<&str> = ShownState::ALL.iter().map(|state| state.name()).collect();
+    for (name, words) in [("kind", kinds.join("|")), ("state", states.join("|"))] {
+        assert_eq!(pattern(name), format!("^({words})(,({words}))*$"), "{name}");
     }
 }

@@ -17,7 +17,8 @@ use uuid::Uuid;
 use super::{Request, Requester, Wanted};
 use crate::app::App;
 use crate::books::history::Scope;
-use crate::identity::audit::{self, Actor, Entry, Origin};
+use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::caller::AnonymousClient;
 use crate::identity::staff::{self, Admitted};
 use crate::platform::error::{Error, Result};
 use crate::platform::permissions::TransactionsRead;
@@ -64,7 +65,11 @@ pub(super) async fn make(app: &App, who: Requester, request: Request) -> Result<
 }
 
 /// Who made the link and what for; its id.
-pub(super) async fn follow(app: &App, origin: Origin, token: &str) -> Result<(Requester, Request, Uuid)> {
+pub(super) async fn follow(
+    app: &App,
+    AnonymousClient { origin, quota, .. }: AnonymousClient,
+    token: &str,
+) -> Result<(Requester, Request, Uuid)> {
     let wrong = || Error::parameter("token", "is not a link to an export, or its time is over: ask for a new one");
     let now = app.clock.now();
     let (id, content) = decrypt(app, token).filter(|(_, content)| now < content.expires_at).ok_or_else(wrong)?;
@@ -79,7 +84,7 @@ pub(super) async fn follow(app: &App, origin: Origin, token: &str) -> Result<(Re
         true => (Admitted::person::<TransactionsRead>(user_id, session_id), Scope::All),
         false => (Admitted::owner(user_id, session_id), Scope::Own(user_id)),
     };
-    Ok((Requester { admitted, actor, scope }, request, id))
+    Ok((Requester { admitted, actor, scope, quota }, request, id))
 }
 
 fn encrypt(app: &App, id: Uuid, content: &Content) -> Result<String> {

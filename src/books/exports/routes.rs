@@ -110,13 +110,18 @@ impl From<NewExport> for Request {
 
 impl From<Caller> for Requester {
     fn from(caller: Caller) -> Self {
-        Self { admitted: (&caller).into(), actor: caller.actor(), scope: Scope::Own(caller.user_id) }
+        Self {
+            admitted: (&caller).into(),
+            actor: caller.actor(),
+            scope: Scope::Own(caller.user_id),
+            quota: caller.quota,
+        }
     }
 }
 
 impl From<Staff<TransactionsRead>> for Requester {
     fn from(staff: Staff<TransactionsRead>) -> Self {
-        Self { admitted: (&staff).into(), actor: staff.actor, scope: Scope::All }
+        Self { admitted: (&staff).into(), actor: staff.actor, scope: Scope::All, quota: staff.quota }
     }
 }
 
@@ -199,6 +204,6 @@ async fn download(
     visitor: AnonymousClient,
     Query(query): Query<TokenQuery>,
 ) -> Result<Response> {
-    let (who, request, link) = link::follow(&app, visitor.origin, &query.token).await?;
+    let (who, request, link) = link::follow(&app, visitor, &query.token).await?;
     file(&app, who, &request, Some(link)).await
 }

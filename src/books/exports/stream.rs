@@ -19,7 +19,6 @@ use super::{Format, Requester, Wanted};
 use crate::app::App;
 use crate::books::history::{self, Keyset, Selection};
 use crate::identity::audit::{self, Entry};
-use crate::identity::quota::Quota;
 use crate::platform::error::{Error, Result};
 use crate::platform::rate_limits::Class;
 
@@ -58,7 +57,7 @@ pub(super) async fn begin(
     wanted: Wanted,
     link: Option<Uuid>,
 ) -> Result<impl Stream<Item = Result<Vec<u8>>> + Send + use<>> {
-    Quota::default().count(app, Class::Exports, &who.admitted.user_id.to_string()).await?;
+    who.quota.count(app, Class::Exports, &who.admitted.user_id.to_string()).await?;
     let open = Open::count(app, who.admitted.user_id, wanted.format)?;
     let id = app.clock.row_id();
     let mut started = wanted.told;

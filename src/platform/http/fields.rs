@@ -155,7 +155,7 @@ fn turns_or_breaks(c: char) -> bool {
 }
 
 /// Takes no ink: white space, what Unicode says to show as nothing, and two that are drawn as a blank.
-fn is_invisible(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     c.is_whitespace()
         || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
         || matches!(c, '\u{2800}' | '\u{1d159}')

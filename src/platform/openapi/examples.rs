@@ -1,4 +1,5 @@
-//! Whole examples of bodies, put together from the examples of their fields.
+//! Whole examples of bodies, put together from the examples of their fields. What is sent has what it must have, and what says an example of
+//! itself: not all that may be said fits together.
 
 use serde_json::{Map, Value, json};
 
@@ -13,30 +14,35 @@ const SHA_256: &str = "^[0-9A-Fa-f]{64}$";
 /// Gives every JSON body of the operation that has none an example.
 pub(super) fn complete(operation: &mut Value, schemas: &Map<String, Value>) {
     if let Some(content) = operation.pointer_mut("/requestBody/content") {
-        complete_content(content, schemas);
+        complete_content(content, &Bodies { schemas, sent: true });
     }
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     for content in responses.values_mut().filter_map(|response| response.get_mut("content")) {
-        complete_content(content, schemas);
+        complete_content(content, &Bodies { schemas, sent: false });
     }
 }
 
-fn complete_content(content: &mut Value, schemas: &Map<String, Value>) {
+struct Bodies<'a> {
+    schemas: &'a Map<String, Value>,
+    sent: bool,
+}
+
+fn complete_content(content: &mut Value, bodies: &Bodies<'_>) {
     let Some(body) = content.get_mut(JSON).and_then(Value::as_object_mut) else { return };
     if !body.contains_key("example") && !body.contains_key("examples") {
-        let example = of(body.get("schema").unwrap_or(&Value::Null), schemas, DEPTH_MAX);
+        let example = of(body.get("schema").unwrap_or(&Value::Null), bodies, DEPTH_MAX);
         body.insert("example".to_owned(), example);
     }
 }
 
 /// A value that fits the schema.
-fn of(schema: &Value, schemas: &Map<String, Value>, depth: usize) -> Value {
+fn of(schema: &Value, bodies: &Bodies<'_>, depth: usize) -> Value {
     if depth == 0 {
         return Value::Null;
     }
-    let inner = |schema: &Value| of(schema, schemas, depth - 1);
+    let inner = |schema: &Value| of(schema, bodies, depth - 1);
     if let Some(name) = schema["$ref"].as_str().and_then(|text| text.rsplit('/').next()) {
-        return inner(schemas.get(name).unwrap_or(&Value::Null));
+        return inner(bodies.schemas.get(name).unwrap_or(&Value::Null));
     }
     for key in ["example", "const", "default"] {
         if let Some(value) = schema.get(key) {
@@ -62,7 +68,13 @@ fn of(schema: &Value, schemas: &Map<String, Value>, depth: usize) -> Value {
         Some("object") => {
             let none = Map::new();
             let properties = schema["properties"].as_object().unwrap_or(&none);
-            Value::Object(properties.iter().map(|(name, schema)| (name.clone(), inner(schema))).collect())
+            let required = schema["required"].as_array();
+            let is_told = |(name, property): &(&String, &Value)| {
+                let must = required.is_some_and(|names| names.iter().any(|required| required == name.as_str()));
+                !bodies.sent || must || property.get("example").is_some()
+            };
+            let told = properties.iter().filter(is_told).map(|(name, property)| (name.clone(), inner(property)));
+            Value::Object(told.collect())
         }
         Some("array") => json!([inner(&schema["items"])]),
         Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or(json!(0)),
@@ -104,11 +116,15 @@ mod tests {
             "Loop": {"type": "object", "properties": {"again": {"$ref": "#/components/schemas/Loop"}}},
         });
         let schemas = schemas.as_object().expect("an object");
-        let example = |schema: Value| of(&schema, schemas, DEPTH_MAX);
+        let example = |schema: Value| of(&schema, &Bodies { schemas, sent: false }, DEPTH_MAX);
         let user = json!({"id": "0195563f-8e80-7c3a-9d0e-5b1f3a6c2e00", "role": "user", "age": 1, "tags": [true]});
         assert_eq!(example(json!({"$ref": "#/components/schemas/User"})), user);
         let both = json!({"allOf": [{"$ref": "#/components/schemas/User"}, {"properties": {"more": {"type": "null"}}, "type": "object"}]});
         assert_eq!(example(both)["more"], json!({}));
         assert!(example(json!({"$ref": "#/components/schemas/Loop"})).is_object());
+        let body = json!({"type": "object", "required": ["role"], "properties": {"role": {"$ref": "#/components/schemas/Role"},
+            "code": {"type": "string", "example": "1"}, "password": {"type": "string"}}});
+        let sent = of(&body, &Bodies { schemas, sent: true }, DEPTH_MAX);
+        assert_eq!(sent, json!({"role": "user", "code": "1"}), "of what may be left out only what says how");
     }
 }

@@ -18,6 +18,22 @@ const TEXT: &str = concat!(
 /// What `http::Fields::search` takes: something besides white space, and no control characters.
 const SEARCH: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
 
+/// What lists are narrowed and sorted by; `filters::lists_name_what_there_is` compares them.
+const KINDS: &str = "deposit|withdrawal|refund|chargeback|chargeback_reversal|adjustment";
+const STATES: &str = "initiated|awaiting_payment|reserved|awaiting_approval|submitting|submitted|under_review|completed|failed|rejected|expired|cancelled";
+const COLUMNS: &str = "created_at|updated_at|completed_at|amount|kind|state";
+
+/// Some of them with commas, each with a sign before it or none.
+fn some_of(names: &str, sign: &str) -> String {
+    format!("^{sign}({names})(,{sign}({names}))*$")
+}
+
+/// A day of the calendar, but for the 29th of February of most years; or a moment of one (RFC 3339).
+const DAY_OR_MOMENT: &str = concat!(
+    "^[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|[12][0-9]))",
+    r"(T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?$",
+);
+
 /// Parameters that mean the same wherever they stand: what is not said at the route is taken from here.
 fn known_parameter(name: &str) -> Option<Value> {
     let schema = match name {
@@ -27,12 +43,14 @@ fn known_parameter(name: &str) -> Option<Value> {
         "cursor" => json!({"format": "cursor", "maxLength": 1024}),
         "currency" => json!({"format": "iso-4217", "pattern": "^[A-Z]{3}$", "example": "ZAR"}),
         // Names of ours, with commas where several may be given.
-        "kind" => json!({"format": "transaction-kinds", "maxLength": 255}),
-        "state" | "state_not" => json!({"format": "transaction-states", "maxLength": 255}),
-        "sort" => json!({"format": "transaction-sort", "maxLength": 255}),
+        "kind" => json!({"format": "transaction-kinds", "maxLength": 255, "pattern": some_of(KINDS, "")}),
+        "state" | "state_not" => {
+            json!({"format": "transaction-states", "maxLength": 255, "pattern": some_of(STATES, "")})
+        }
+        "sort" => json!({"format": "transaction-sort", "maxLength": 255, "pattern": some_of(COLUMNS, "-?")}),
         // A date or a time of RFC 3339.
         "from" | "to" | "completed_from" | "completed_to" => {
-            json!({"format": "date-or-time", "maxLength": 64})
+            json!({"format": "date-or-time", "maxLength": 64, "pattern": DAY_OR_MOMENT})
         }
         "tz" => json!({"format": "time-zone", "maxLength": 64, "example": "Africa/Johannesburg"}),
         "reference" => json!({"minLength": 1, "maxLength": 255}),
