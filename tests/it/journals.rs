@@ -381,3 +381,23 @@ async fn no_more_is_written_off_than_is_owed_and_books_and_statements_tie_out(db
     assert_eq!(t.app.ledger.position(Currency::ZAR).await.expect("an answer"), 1_000_000 - 60_000);
     t.finish().await;
 }
+
+#[sqlx::test]
+async fn who_approves_is_told_of_the_other_journals_of_the_same_line(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let first = proposed(&t, &maker, entry("own_funds_in", 1_000), "k1").await;
+    let other = with(
+        entry("own_funds_in", 1_000),
+        json!({"evidence": {"kind": "bank_statement", "reference": "2026-03 line 18",
+        "sha256": SHA, "date": "2026-03-02"}}),
+    );
+    assert_eq!(proposed(&t, &maker, other, "k2").await.body["same_evidence"], json!([]));
+    let twice = proposed(&t, &maker, entry("own_funds_in", 1_000), "k3").await;
+    assert_eq!(shown(&t, &checker, twice.id()).await["same_evidence"], json!([first.id()]));
+    let body = json!({"journal_hash": first.body["journal_hash"], "note": "it is booked already"});
+    let declined = post(&t, &checker, &format!("/v1/admin/journals/{}/decline", first.id()), "", body).await;
+    assert_eq!(declined.status, StatusCode::OK, "{}", declined.body);
+    assert_eq!(shown(&t, &checker, twice.id()).await["same_evidence"], json!([]), "that one is none any more");
+    t.finish().await;
+}

@@ -58,6 +58,8 @@ pub(super) struct Checkpoint {
     /// The row or break that could not be looked at, and how often in a row.
     pub(super) failed: Uuid,
     pub(super) failures: i64,
+    /// Since when no step has gone well.
+    pub(super) failing_since: Option<DateTime>,
     pub(super) counts: BTreeMap<String, i64>,
     pub(super) sums: balances::Sums,
 }

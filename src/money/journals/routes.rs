@@ -247,6 +247,8 @@ struct JournalView {
     user_id: Option<Uuid>,
     item_id: Option<Uuid>,
     evidence: EvidenceView,
+    /// Up to 20 other journals that name the same line of the same file: look whether it is booked already.
+    same_evidence: Vec<Uuid>,
     reason: String,
     /// The maker.
     requested_by: Uuid,
@@ -287,6 +289,7 @@ impl JournalView {
             user_id: journal.user_id,
             item_id: journal.item_id,
             evidence: EvidenceView { kind, reference, sha256: hex::encode(sha256), date },
+            same_evidence: journal.same_evidence,
             reason: journal.reason,
             requested_by: journal.requested_by,
             failure_reason: journal.failure,

@@ -68,6 +68,7 @@ struct Row {
     version: i32,
     held_reason: Option<String>,
     day_minor: i64,
+    same_evidence: Vec<Uuid>,
 }
 
 /// Stored data that does not parse was not written by us.
@@ -113,6 +114,7 @@ impl TryFrom<Row> for Journal {
             attempts: row.attempts,
             booking_at: row.booking_at,
             day_minor: row.day_minor,
+            same_evidence: row.same_evidence,
         })
     }
 }
@@ -132,7 +134,11 @@ macro_rules! rows {
                         where d.kind = j.kind and d.currency = j.currency
                           and d.created_at > j.created_at - interval '24 hours'
                           and d.created_at < j.created_at + interval '24 hours'
-                          and d.state not in ('rejected', 'cancelled', 'expired', 'returned')) as "day_minor!"
+                          and d.state not in ('rejected', 'cancelled', 'expired', 'returned')) as "day_minor!",
+                      array(select e.id from journals e
+                             where e.evidence_sha256 = j.evidence_sha256 and e.evidence_reference = j.evidence_reference
+                               and e.id <> j.id and e.state not in ('rejected', 'cancelled', 'expired', 'returned')
+                             order by e.id desc limit 20) as "same_evidence!"
                  from journals j "# + $clause,
             $($value),+
         )

@@ -137,6 +137,8 @@ pub struct Journal {
     /// What of its kind was asked for within 24 hours of this one, itself included. Later ones count, too: of two at the same moment
     /// at least one sees the other.
     pub(super) day_minor: i64,
+    /// Others that name the same line of the same file and are not refused or taken back, newest first: perhaps it is booked twice.
+    pub same_evidence: Vec<Uuid>,
 }
 
 impl Journal {

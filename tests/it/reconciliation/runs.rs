@@ -8,7 +8,7 @@ use octoco::finance::reconciliation::{self, RunKind, Step};
 use octoco::platform::crash::CrashPoints;
 use octoco::platform::error::Error;
 use octoco::processes::reconcile::{self, Verdict};
-use revio_sim::Pay;
+use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -210,6 +210,36 @@ async fn a_run_that_takes_too_long_is_given_up(db: PgPool) {
     let failed = reconciliation::runs::find(&t.app, run).await.expect("the run");
     assert_eq!((failed.state.name(), failed.report_sha256), ("failed", None));
     cycle(&t).await;
+}
+
+/// Over midnight, say. What is wrong inside is found in the meantime.
+#[sqlx::test]
+async fn a_daily_run_that_revio_does_not_answer_keeps_the_others_waiting_for_no_longer_than_they_may(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    t.deposit(&customer, 5_000, "d").await;
+    t.advance(TimeDelta::minutes(3));
+    let run: Uuid = begin(&t, RunKind::Daily).await.id;
+    t.sim.set_fault(Fault::chance(1.0, Scope::AnyCall, FaultKind::Reset(Moment::Before)));
+    let until = async |wanted: Step| {
+        for _ in 0..200 {
+            if reconciliation::work(&t.app, OTHERS).await.expect("a step") == wanted {
+                return;
+            }
+            t.advance(TimeDelta::minutes(1));
+        }
+        panic!("never {wanted:?}");
+    };
+    until(Step::Failed).await;
+    let failed = reconciliation::runs::find(&t.app, run).await.expect("the run");
+    let took = failed.finished_at.expect("over") - failed.started_at;
+    assert!(took < TimeDelta::minutes(60), "{took}");
+    reconciliation::step(&t.app, OTHERS).await.expect("a step");
+    let next = "select kind from reconciliation_runs where state = 'running'";
+    let next: String = sqlx::query_scalar(next).fetch_one(&t.app.db).await.expect("the next one");
+    assert_eq!(next, "quarter_hour");
+    t.sim.clear_faults();
+    until(Step::Finished).await;
 }
 
 #[sqlx::test]
