@@ -9,7 +9,7 @@ use ledger::{Account, Balance, Currency};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::platform::batcher::{Batch, Patience};
+use crate::platform::batcher::Patience;
 use crate::platform::clock::DateTime;
 use crate::platform::config::WithdrawalLimit;
 use crate::platform::error::{Error, Result};
@@ -31,42 +31,35 @@ pub struct CustomerBalance {
 
 /// One for each currency that customers may use; zeros where the customer has no wallet yet.
 pub async fn balances(app: &App, user_id: Uuid) -> Result<Vec<CustomerBalance>> {
-    app.batchers.join::<Lookups>(app, user_id).await
+    app.batchers.look_up(app, user_id, of_each).await?.ok_or_else(told_less)
 }
 
-struct Lookups;
-
-impl Batch for Lookups {
-    type Context = App;
-    type Item = Uuid;
-    type Done = Vec<CustomerBalance>;
-    /// While the ledger looks some up, others are answered and ask again.
-    const UNDER_WAY_MAX: usize = 2;
-
-    async fn run(app: &App, users: &[Uuid], _: Patience) -> Result<Vec<Vec<CustomerBalance>>> {
-        let currencies = &app.config.currencies;
-        let each = users.iter().flat_map(|user| currencies.iter().map(|currency| (*user, *currency)));
-        let accounts: Vec<Account> = each.flat_map(|(user, currency)| accounts(user, currency)).collect();
-        let balances = app.ledger.balances(&accounts).await?;
-        let told = balances.chunks(ACCOUNTS).zip(currencies.iter().cycle()).map(|(told, currency)| match told {
-            [wallet, receivable, uses] => Ok(CustomerBalance {
-                currency: *currency,
-                wallet: *wallet,
-                owed: receivable.posted(),
-                used: uses.pending(),
-                limit: app.config.withdrawal_limit(*currency),
-            }),
-            _ => Err(Error::internal("the ledger tells less than was asked")),
-        });
-        let told = told.collect::<Result<Vec<_>>>()?;
-        Ok(told.chunks(currencies.len().max(1)).map(<[_]>::to_vec).collect())
-    }
+async fn of_each(app: App, _: Patience, users: Vec<Uuid>) -> Result<Vec<(Uuid, Vec<CustomerBalance>)>> {
+    let currencies = &app.config.currencies;
+    let accounts = users.iter().flat_map(|user| currencies.iter().flat_map(|currency| accounts(*user, *currency)));
+    let balances = app.ledger.balances(&accounts.collect::<Vec<_>>()).await?;
+    let mut told = balances.chunks(ACCOUNTS);
+    let mut of = |currency: &Currency| match told.next() {
+        Some([wallet, receivable, uses]) => Ok(CustomerBalance {
+            currency: *currency,
+            wallet: *wallet,
+            owed: receivable.posted(),
+            used: uses.pending(),
+            limit: app.config.withdrawal_limit(*currency),
+        }),
+        _ => Err(told_less()),
+    };
+    users.into_iter().map(|user| Ok((user, currencies.iter().map(&mut of).collect::<Result<_>>()?))).collect()
 }
 
 const ACCOUNTS: usize = 3;
 
 fn accounts(user_id: Uuid, currency: Currency) -> [Account; ACCOUNTS] {
     [Account::wallet, Account::receivable, Account::velocity_limit].map(|account| account(user_id, currency))
+}
+
+fn told_less() -> Error {
+    Error::internal("the ledger tells less than was asked")
 }
 
 /// When some of what was used may be withdrawn again; `None` = nothing is used. Costs a look at the ledger of its own.

@@ -1,5 +1,5 @@
-//! Concurrent calls share one statement and one commit. Whoever comes while as many batches are under way as may be waits for the next, which
-//! takes all who wait by then: alone nobody waits for company, and the more come, the more share.
+//! Concurrent calls share one statement and one commit. Whoever comes while a batch is under way waits for the next, which takes all who
+//! wait by then: alone nobody waits for company, and the more come, the more share.
 //!
 //! ```text
 //! join ─> waits in line ─┬─> run  one statement for all who waited, and each hears what became of its own
@@ -123,8 +123,6 @@ pub trait Batch: 'static {
 
     /// More at once cost each as much, and the first waits for the last.
     const SIZE_MAX: usize = 64;
-    /// Runs at once. What PostgreSQL writes is not written faster by two; who is asked over a network and answers at once is.
-    const UNDER_WAY_MAX: usize = 1;
     /// A run that takes longer is dropped with all that it holds, and the line goes on: nobody else would end it.
     const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -146,7 +144,7 @@ type Caller<B> = oneshot::Sender<Result<<B as Batch>::Done>>;
 
 struct Waiting<B: Batch> {
     line: VecDeque<(B::Item, Caller<B>)>,
-    under_way: usize,
+    under_way: bool,
 }
 
 impl Batchers {
@@ -164,8 +162,7 @@ impl Batchers {
                 return Err(Error::TurnedAway("too many wait in line"));
             }
             waiting.line.push_back((item, tell));
-            if waiting.under_way < B::UNDER_WAY_MAX {
-                waiting.under_way += 1;
+            if !std::mem::replace(&mut waiting.under_way, true) {
                 tokio::spawn(serve(Arc::clone(&line), context.clone()));
             }
         }
@@ -193,7 +190,7 @@ impl Batchers {
 
 impl<B: Batch> Default for Line<B> {
     fn default() -> Self {
-        Self(Mutex::new(Waiting { line: VecDeque::new(), under_way: 0 }))
+        Self(Mutex::new(Waiting { line: VecDeque::new(), under_way: false }))
     }
 }
 
@@ -206,7 +203,7 @@ impl<B: Batch> Line<B> {
     fn next(&self) -> (Vec<B::Item>, Vec<Caller<B>>) {
         let mut waiting = self.lock();
         let size = waiting.line.len().min(B::SIZE_MAX);
-        waiting.under_way -= usize::from(size == 0);
+        waiting.under_way = size > 0;
         waiting.line.drain(..size).unzip()
     }
 }
