@@ -100,7 +100,7 @@ pub(super) fn defused(value: &str) -> Cow<'_, str> {
 }
 
 /// The wide forms too, which some spreadsheets take for the narrow ones.
-fn is_formula(character: char) -> bool {
+pub(super) fn is_formula(character: char) -> bool {
     matches!(character, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠')
 }
 

@@ -42,7 +42,7 @@ pub struct Author<'a> {
 /// Writes a note, on the record without its text. The note, and whether the author's key made it before.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::KeyReused`].
+/// [`Error::NotFound`]; [`Error::KeyReused`]; [`Error::StaleState`] where the data of whom it is about is erased.
 pub async fn write(
     app: &App,
     author: Author<'_>,
@@ -60,6 +60,9 @@ pub async fn write(
     let keyed = key.as_ref().map(|key| (key.as_str(), hash.as_bytes()));
     let row = store::New { id, user_id, author_id: author.id, content: &content, keyed, created_at };
     let mut tx = app.db.begin().await?;
+    if !users::lock_unless_erased(&mut *tx, user_id).await? {
+        return Err(Error::StaleState);
+    }
     if !store::insert(&mut *tx, &row).await? {
         tx.rollback().await?;
         let repeat = find_repeat(app, author.id, key.as_ref(), &hash).await?;

@@ -22,7 +22,7 @@ use crate::platform::error::{Error, Reason, Result, Wrong, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
 use crate::platform::{hashing::Priority, permissions::Role, rate_limits::Class};
 
-pub use store::{Filter, User, lock, lock_roles, lock_shared};
+pub use store::{Filter, User, lock, lock_roles, lock_shared, lock_unless_erased};
 
 const EMAIL_CHARS_MAX: usize = 254;
 /// In the place of a hash where there is no user: as long as one, and no password's.

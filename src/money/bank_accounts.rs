@@ -132,7 +132,9 @@ pub async fn add(app: &App, caller: &Caller, new: NewBankAccount, key: Option<&I
     };
     let mut tx = app.db.begin().await?;
     // One after the other: what is counted stays so.
-    users::lock(&mut *tx, caller.user_id).await?;
+    if !users::lock_unless_erased(&mut *tx, caller.user_id).await? {
+        return Err(Error::Unauthenticated);
+    }
     if let Some(key) = key
         && let Some(row) = store::find_by_key(&mut *tx, caller.user_id, key.as_str()).await?
     {

@@ -312,7 +312,7 @@ async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Re
 async fn adopt(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<()> {
     tracing::warn!(transaction.id = %deposit.id, purchase.id = %purchase.id, "a second purchase of a deposit was paid");
     let second = Child {
-        id: provider_objects::row_id(purchase.id, purchase.created_on.whole(), Some(deposit.id)),
+        id: provider_objects::row_id(purchase.id, purchase.created_on.whole(), provider_objects::millis_of(deposit.id)),
         parent: deposit,
         kind: Kind::Deposit,
         state: State::AwaitingPayment,

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `retry` | the row goes on from the state that it has, as if nothing had failed yet: the ledger and Revio decide, never the person | one |
 //! | `dismiss` | nothing more is to become of it: it comes to an end, and the same hold is not made again | one |
-//! | `release` | a withdrawal of which Revio will never say a last word is given up, and its money is free again | two, of each row |
+//! | `release` | a withdrawal of which Revio will never say a last word is given up, and its money is free again; unless Revio calls it paid: then it is complete | two, of each row |
 //!
 //! All are audited.
 

@@ -266,15 +266,19 @@ pub async fn count_forgotten(app: &App, payout: Uuid) -> Result<()> {
 }
 
 /// The id of the row that an object of Revio's makes: always the same, so that a database which forgot the row makes the same one again, and
-/// the ledger has its transfers already. Its time is the object's own, or where Revio does not say it, that of the row it follows from; never
-/// that of the moment, which is another when the row is made again.
-pub fn row_id(object: Uuid, created_on: Option<i64>, follows: Option<Uuid>) -> Uuid {
+/// the ledger has its transfers already. Its time is the object's own, or where Revio does not say it, one that never changes
+/// ([`millis_of`] the row it follows from); not that of the moment, which is another when the row is made again.
+pub fn row_id(object: Uuid, created_on: Option<i64>, unsaid: u64) -> Uuid {
     let said = created_on.and_then(|secs| u64::try_from(secs.saturating_mul(1_000)).ok());
-    let of_row = || follows.and_then(|row| u64::try_from(row.as_u128() >> TIME_SHIFT).ok());
-    let millis = said.filter(|millis| *millis < MILLIS_MAX).or_else(of_row).unwrap_or_default();
+    let millis = said.filter(|millis| *millis < MILLIS_MAX).unwrap_or(unsaid);
     let hash = digest::digest(&digest::SHA256, object.as_bytes());
     let random = hash.as_ref().first_chunk().copied().expect("SHA-256 has 32 bytes");
     ledger::row_id(millis, random)
+}
+
+/// When a row was made, as its id says it.
+pub fn millis_of(row: Uuid) -> u64 {
+    u64::try_from(row.as_u128() >> TIME_SHIFT).unwrap_or_default()
 }
 
 /// Whether it is the id of a row of ours, by its shape.

@@ -116,8 +116,11 @@ pub async fn check(app: &App, id: Uuid, amount: Amount) -> Result<()> {
 }
 
 /// Claims so much of an item for a row, before the ledger moves it; less than zero puts it back. False when there is not so much: somebody
-/// else was first. A repeat for the same row is true.
+/// else was first. A repeat for the same row is true. In the safe mode it waits: who cleared the item may be lost.
 pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bool> {
+    if safe_mode::is_on(app).await? {
+        return Err(Error::unavailable("nothing is cleared in suspense while the safe mode is on"));
+    }
     let mut tx = app.db.begin().await?;
     if !store::insert_clearing(&mut *tx, item.id, by, minor, app.clock.now()).await? {
         return Ok(true);

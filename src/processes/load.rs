@@ -39,7 +39,7 @@ const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 const CALLERS_MAX: usize = 64;
 /// Bodies that are larger than any of a customer's: of webhooks. Revio's have 2 kB.
 const LARGE_BODIES_MAX: usize = 64;
-/// What leaves at once, and is in memory for one connection however slowly its other side reads.
+/// What leaves at once; an answer of no more is nobody's concern, however slowly it is read.
 const PIECE_BYTES: usize = 64 * 1024;
 /// How long a body waits until others of the same caller are there: they are, at once, unless they are slow ones.
 const BODY_WAIT: Duration = Duration::from_secs(2);

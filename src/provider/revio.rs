@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use ledger::Amount;
 use prometheus::HistogramVec;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
@@ -35,7 +34,6 @@ use crate::provider::revio::error::slow_down;
 pub use accounts::{BalanceField, PAYOUT_BALANCE, Statement, StatementStatus};
 pub use budget::{Errand, on};
 pub use error::RevioError;
-use types::{Flag, Payment};
 pub use types::{NewPayout, NewPurchase, PaymentObject, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -275,7 +273,6 @@ impl Revio {
         let payout: Payout = self.send(Method::POST, path, Some(&body), What::NewPayout.of(new.reference)).await?;
         expect_reference(&payout.reference, new.reference)?;
         self.is_ours(payout.is_test, payout.brand_id)?;
-        payout.payment.as_ref().map_or(Ok(()), |payment| expect_sum(payment, new.amount))?;
         if let Some(link) = &payout.execution_url {
             links::execution(&self.base_url, link).ok_or_else(no_execution)?;
         }
@@ -427,17 +424,6 @@ fn expect_reference(answered: &str, asked: Uuid) -> Result<()> {
         return Ok(());
     }
     Err(RevioError::Unreadable("another object than was to be made".into()))
-}
-
-/// Before it is executed: afterwards it is too late.
-fn expect_sum(payment: &Payment, asked: Amount) -> Result<()> {
-    let other_amount = payment.amount.whole().is_some_and(|minor| minor != asked.minor());
-    let other_currency =
-        !payment.currency.is_empty() && !payment.currency.eq_ignore_ascii_case(asked.currency().code());
-    if other_amount || other_currency || matches!(payment.is_outgoing, Flag::No | Flag::Odd(_)) {
-        return Err(RevioError::Unreadable("another sum than was asked for".into()));
-    }
-    Ok(())
 }
 
 /// In metrics.

@@ -91,6 +91,9 @@ pub async fn create(app: &App, actor: &Actor, by: Option<Uuid>, new: &NewEndpoin
 
 /// Changes it. Enabled again, it hears of what happens from then on.
 pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &EndpointChange) -> Result<Endpoint> {
+    if change.enabled == Some(true) && !find(app, id).await?.enabled {
+        while deliveries::bury_some(app, &app.db, id).await? {}
+    }
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
@@ -100,7 +103,7 @@ pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &EndpointChange)
     }
     store::change(&mut *tx, id, change, now).await?;
     if change.enabled == Some(false) {
-        deliveries::bury(app, &mut tx, id).await?;
+        deliveries::bury_some(app, &mut *tx, id).await?;
     }
     let after = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
     let told = |endpoint: &Endpoint| {
@@ -115,6 +118,8 @@ pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &EndpointChange)
 
 /// With it goes its log, and what waits for it.
 pub async fn delete(app: &App, actor: &Actor, id: Uuid) -> Result<()> {
+    store::stop(&app.db, id, app.clock.now()).await?;
+    deliveries::delete_of(app, id).await?;
     let mut tx = app.db.begin().await?;
     if !store::delete(&mut *tx, id).await? {
         return Err(Error::NotFound("endpoint"));

@@ -125,6 +125,14 @@ async fn a_payout_that_does_not_fit_and_is_paid_comes_to_its_end_by_two_people(d
             assert!(said.status.is_success(), "{pointer}: {}", said.body);
         }
         t.drive().await;
+        if ["/brand_id", "/is_test"].contains(&pointer) {
+            assert!(t.held_reason(withdrawal).await.is_some(), "{pointer}: no money of ours");
+            t.sim.clear_overrides();
+            let (path, body) =
+                (format!("/v1/admin/held/{withdrawal}/resolve"), json!({"action": "retry", "note": "mended"}));
+            t.send(Method::POST, &path, Some(&t.token(&people[0])), &[], Some(body)).await;
+            t.drive().await;
+        }
         paid += 4_000;
         assert_eq!(
             (t.state(withdrawal).await.as_str(), t.held_reason(withdrawal).await),

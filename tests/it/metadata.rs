@@ -181,3 +181,24 @@ async fn only_rows_with_metadata_are_in_its_index(db: PgPool) {
     t.drive().await;
     t.finish().await;
 }
+
+/// To a spreadsheet that separates by semicolons the quotes of a cell in the middle of a line quote nothing.
+#[sqlx::test]
+async fn what_a_spreadsheet_would_calculate_in_metadata_is_written_by_its_number_and_reads_the_same(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let metadata = json!({"note": "x;=cmd|' /C calc'!A0;y", "order": "a-1; \"+2", "plain": "=1"});
+    let body = json!({"amount": 500, "currency": "ZAR", "metadata": metadata});
+    let made =
+        t.send(Method::POST, "/v1/deposits", Some(&customer.token), &[("Idempotency-Key", "k")], Some(body)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
+    let file = fetch(&t, Some(&customer.token), "/v1/transactions/export?format=csv").await;
+    let told = text(&file.bytes);
+    let cells = told.split(';').map(|cell| cell.trim_start_matches(['"', ' ']));
+    let formulas: Vec<&str> = cells.filter(|cell| cell.starts_with(['=', '+', '-', '@'])).collect();
+    assert_eq!(formulas, [""; 0], "{told}");
+    let mut reader = csv::Reader::from_reader(told.as_bytes());
+    let row = reader.records().next().expect("a row").expect("readable");
+    assert_eq!(serde_json::from_str::<Value>(row.iter().next_back().expect("a cell")).expect("JSON"), metadata);
+    t.finish().await;
+}

@@ -105,6 +105,14 @@ async fn staff_see_nobody_in_a_webhook_unless_they_may_read_the_whole_which_is_o
     t.finish().await;
 }
 
+/// Of an event about what Revio does not know.
+async fn ask_to_the_end(t: &TestApp) {
+    for _ in 0..25 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(1));
+    }
+}
+
 #[sqlx::test]
 async fn what_webhooks_held_gets_the_new_key_and_is_acted_on_with_it(db: PgPool) {
     let (old, new) = (keys::new_data_key("old"), keys::new_data_key("new"));
@@ -121,7 +129,7 @@ async fn what_webhooks_held_gets_the_new_key_and_is_acted_on_with_it(db: PgPool)
     let after = TestApp::with(db, &[("DATA_KEYS", &new)]).await;
     // Its clock begins where the others' began.
     after.advance(TimeDelta::seconds(1));
-    after.drive().await;
+    ask_to_the_end(&after).await;
     let (_, content) = inbox::find(&after.app, id).await.expect("it opens");
     assert!(content.expect("kept").whole().contains(NUMBER));
     let state: String = sqlx::query_scalar("select state from webhook_logs")
@@ -137,7 +145,7 @@ async fn bodies_of_webhooks_go_after_their_time_the_facts_stay_and_refused_calls
     let t = TestApp::with(db, &[("RETENTION", "webhook_bodies:10d,refused_deliveries:20d,sessions:5d,mails:5d")]).await;
     let customer = t.customer().await;
     let done = told(&t, &customer, Uuid::now_v7()).await;
-    t.drive().await;
+    ask_to_the_end(&t).await;
     t.app.clock.advance(TimeDelta::milliseconds(1));
     let dead = told(&t, &customer, Uuid::now_v7()).await;
     sqlx::query("update webhook_logs set state = 'dead', due_at = null where id = $1")
@@ -245,6 +253,9 @@ async fn a_closed_customer_is_erased_by_two_people_and_money_keeps_its_ids(db: P
     assert_eq!((done.status, &done.body["requested_by"]), (StatusCode::OK, &json!(one.id)), "{}", done.body);
     assert_eq!(done.body["erased_by"], json!(two.id));
     assert_eq!(erase(&t, &one, customer.id).await.status, StatusCode::OK, "a repeat changes nothing");
+    let (path, note) = (format!("/v1/admin/customers/{}/notes", customer.id), json!({"text": "Thandi called"}));
+    let written = t.send(Method::POST, &path, Some(&one.token), &[], Some(note)).await;
+    assert_eq!(written.code(), "stale_state", "nobody would erase it: {}", written.body);
     assert_eq!((audited(&t, "user.erasure_requested").await, audited(&t, "user.erased").await), (1, 1));
     // Gone: who it was. There: the rows.
     let shown = t.get(&one, &format!("/v1/admin/users/{}/data-export", customer.id)).await.body;

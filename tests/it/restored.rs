@@ -476,7 +476,7 @@ async fn recorded(t: &TestApp, movement: &Movement) -> Vec<Recorded> {
     };
     let told = told.expect("it is there");
     let row = told["reference"].as_str().and_then(|id| id.parse::<Uuid>().ok()).expect("a row of ours");
-    let of_object = provider_objects::row_id(movement.id, told["created_on"].as_i64(), None);
+    let of_object = provider_objects::row_id(movement.id, told["created_on"].as_i64(), 0);
     let ids: Vec<TransferId> =
         [row, of_object].into_iter().flat_map(|row| legs.map(|leg| TransferId::of(row, leg))).collect();
     t.app.ledger.lookup(&ids).await.expect("the ledger answers")
@@ -484,7 +484,7 @@ async fn recorded(t: &TestApp, movement: &Movement) -> Vec<Recorded> {
 
 /// Before its row was lost.
 async fn is_booked(t: &TestApp, refund: &Movement) -> bool {
-    let row = provider_objects::row_id(refund.id, Some(refund.at), None);
+    let row = provider_objects::row_id(refund.id, Some(refund.at), 0);
     let ids = [Leg::Main, Leg::Receivable].map(|leg| TransferId::of(row, leg));
     !t.app.ledger.lookup(&ids).await.expect("the ledger answers").is_empty()
 }

@@ -28,11 +28,13 @@ const TRANSFERS_AGE_MAX: TimeDelta = TimeDelta::seconds(60);
 /// A row as it was at one moment.
 type Told = (Uuid, i32, Option<DateTime>);
 
+/// How far the copy of each currency's ledger was.
+type Cursors = HashMap<String, i64>;
+
 struct Feed {
     looked_at: DateTime,
     told: HashMap<Told, Instant>,
-    /// How far the copy of each currency's ledger was.
-    cursors: HashMap<String, i64>,
+    cursors: Cursors,
     /// Of each who listens: what was last told, one for each currency.
     balances: HashMap<Uuid, Vec<String>>,
 }
@@ -78,7 +80,7 @@ impl Feed {
         let since = self.looked_at.min(now) - OVERLAP;
         let mut found = store::changed(&app.db, since, &users).await?;
         found.retain(|row| !self.told.contains_key(&row.told()));
-        let transfers = self.transfers_of(app, &users, now).await?;
+        let (transfers, cursors) = self.transfers_of(app, &users, now).await?;
         let moved: HashSet<Uuid> = found.iter().map(|row| row.user_id).chain(transfers).collect();
         let mut news = News::default();
         let ids: Vec<Uuid> = found.iter().map(|row| row.id).collect();
@@ -102,12 +104,13 @@ impl Feed {
         let at = Instant::now();
         self.told.retain(|_, told| at.duration_since(*told) < REMEMBERED);
         self.told.extend(found.iter().map(|row| (row.told(), at)));
+        self.cursors = cursors;
         self.looked_at = now;
         Ok(news)
     }
 
-    /// Whose accounts the transfers touched that were copied since the last look.
-    async fn transfers_of(&mut self, app: &App, users: &[Uuid], now: DateTime) -> Result<Vec<Uuid>> {
+    /// Whose accounts the transfers touched that were copied since the last look, and how far that is.
+    async fn transfers_of(&self, app: &App, users: &[Uuid], now: DateTime) -> Result<(Vec<Uuid>, Cursors)> {
         let oldest = (now - TRANSFERS_AGE_MAX).timestamp_nanos_opt().unwrap_or(0);
         let cursors = store::cursors(&app.db).await?;
         let mut copied = store::Copied::default();
@@ -118,8 +121,7 @@ impl Feed {
             }
         }
         let touched = if copied.is_empty() { Vec::new() } else { store::touched(&app.db, &copied, users).await? };
-        self.cursors = cursors.into_iter().collect();
-        Ok(touched)
+        Ok((touched, cursors.into_iter().collect()))
     }
 }
 

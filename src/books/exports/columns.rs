@@ -119,9 +119,19 @@ fn defused<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> 
     serializer.serialize_str(&files::defused(text))
 }
 
-/// An object: no spreadsheet takes it for a formula.
+/// An object, the same to whoever reads it as one: what a spreadsheet that separates by semicolons would start to calculate at is written by
+/// its number.
 fn json<S: Serializer>(metadata: &Metadata, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&metadata.to_json().to_string())
+    let (mut told, mut begins) = (String::new(), false);
+    for character in metadata.to_json().to_string().chars() {
+        if begins && files::is_formula(character) {
+            told.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            told.push(character);
+        }
+        begins = character == ';' || begins && matches!(character, '"' | ' ');
+    }
+    serializer.serialize_str(&told)
 }
 
 fn decimal<S: Serializer>(amount: &Amount, serializer: S) -> Result<S::Ok, S::Error> {

@@ -76,8 +76,13 @@ static FONTS: LazyLock<Option<Fonts>> = LazyLock::new(|| {
 
 /// Not on the threads that answer others.
 pub async fn write(statement: Statement, head: Head) -> Result<Vec<u8>> {
-    let _turn = TURNS.acquire().await.map_err(Error::unavailable)?;
-    tokio::task::spawn_blocking(move || file(&statement, &head)).await.map_err(Error::internal)?
+    let turn = TURNS.acquire().await.map_err(Error::unavailable)?;
+    let work = tokio::task::spawn_blocking(move || {
+        // Of the work, which goes on where its caller has gone away.
+        let _turn = turn;
+        file(&statement, &head)
+    });
+    work.await.map_err(Error::internal)?
 }
 
 fn file(statement: &Statement, head: &Head) -> Result<Vec<u8>> {

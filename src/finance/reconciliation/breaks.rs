@@ -12,7 +12,7 @@
 //!     open --> resolved: a person says what became of it
 //!     healed --> timing: seen again
 //!     cleared --> timing: seen again
-//!     resolved --> timing: seen again with other facts
+//!     resolved --> timing: seen again with other facts, though Revio was to correct it, or of what is computed again
 //! ```
 //!
 //! None is ever deleted. `runs` tells here what it saw and what it did not see any more; `routes` what people do. To accept a break that stays

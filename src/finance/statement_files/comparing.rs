@@ -211,7 +211,7 @@ async fn bank_balances(app: &App) -> Result<Vec<Found>> {
 
 /// Days of a period that some file of the source is of.
 pub async fn covered(app: &App, source: Source, from: NaiveDate, to: NaiveDate) -> Result<BTreeSet<NaiveDate>> {
-    Ok(super::store::covered(&app.db, (source, days::zone(app)), from, to).await?.into_iter().collect())
+    Ok(super::store::covered(&app.db, source, from, to).await?.into_iter().collect())
 }
 
 /// Those that are of any of the days.

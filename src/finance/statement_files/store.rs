@@ -113,22 +113,20 @@ pub(super) async fn last_unit(db: impl PgExecutor<'_>, source: Source) -> sqlx::
     unit.fetch_optional(db).await
 }
 
-/// Days of a period that some file of the source is of, and that were over when it came.
+/// Days of a period that some file of the source is of.
 pub(super) async fn covered(
     db: impl PgExecutor<'_>,
-    (source, zone): (Source, &str),
+    source: Source,
     from: NaiveDate,
     to: NaiveDate,
 ) -> sqlx::Result<Vec<NaiveDate>> {
     let days = sqlx::query_scalar!(
         r#"select distinct d::date as "day!"
              from statement_files f, generate_series(greatest(f.from_day, $2), least(f.to_day, $3), interval '1 day') d
-            where f.source = $1 and f.from_day <= $3 and f.to_day >= $2 and f.imported_at >= (d::date + 1)::timestamp at time zone $4
-            order by 1"#,
+            where f.source = $1 and f.from_day <= $3 and f.to_day >= $2 order by 1"#,
         source.name(),
         from,
-        to,
-        zone
+        to
     );
     days.fetch_all(db).await
 }

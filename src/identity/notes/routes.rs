@@ -80,7 +80,8 @@ async fn list(
     request_body = NewNoteBody,
     params(("id" = Uuid, Path),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
-    responses((status = 201, body = NoteView), (status = 422, description = "`idempotency_key_reused`"), Problems))]
+    responses((status = 201, body = NoteView), (status = 409, description = "`stale_state`: the customer's data is erased"),
+        (status = 422, description = "`idempotency_key_reused`"), Problems))]
 async fn write(
     State(app): State<App>,
     staff: Staff<NotesWrite>,

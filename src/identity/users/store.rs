@@ -80,6 +80,12 @@ pub async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("select from users where id = $1 for no key update", id).execute(db).await.map(drop)
 }
 
+/// The same of somebody whose data is not erased; else false: what came now would stay for ever.
+pub async fn lock_unless_erased(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
+    let locked = sqlx::query_scalar!("select id from users where id = $1 and erased_at is null for no key update", id);
+    Ok(locked.fetch_optional(db).await?.is_some())
+}
+
 /// The same of some, beside others who lock like this.
 pub async fn lock_shared(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query!("select from users where id = any($1) order by id for share", ids).execute(db).await.map(drop)

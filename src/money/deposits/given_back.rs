@@ -180,6 +180,11 @@ pub(super) fn counted(payment: &Known, currency: &str) -> Result<Option<(Kind, i
     Ok(Some((kind, minor)))
 }
 
+/// The time of one that does not say its own: what is given back comes after what was taken.
+fn millis_unsaid(deposit: &Transaction, kind: Kind) -> u64 {
+    provider_objects::millis_of(deposit.id) + if kind == Kind::ChargebackReversal { 2 } else { 1 }
+}
+
 /// What the objects of a purchase add up to.
 struct Sums<'a> {
     /// A row for each that has none yet.
@@ -213,7 +218,7 @@ impl<'a> Sums<'a> {
                         sums.undone_by_word.or_else(|| is_undone(purchase, payment).then_some(payment.id));
                     counted.push((
                         payment.id,
-                        provider_objects::row_id(payment.id, payment.created_on, Some(deposit.id)),
+                        provider_objects::row_id(payment.id, payment.created_on, millis_unsaid(deposit, kind)),
                         kind,
                         minor,
                     ));

@@ -30,7 +30,7 @@ pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
                 return in_a_wallet(app, row, &purchase, payment).await.map(|()| true);
             }
             Some(row) => row,
-            None => provider_objects::row_id(purchase.id, purchase.created_on.whole(), None),
+            None => provider_objects::row_id(purchase.id, purchase.created_on.whole(), 0),
         };
         let provider_id = Some(purchase.id);
         let item = NewItem { id, kind: ItemKind::UnknownRow, transaction_id: None, provider_id, amount };

@@ -33,7 +33,9 @@ pub async fn hold(app: &App, row: &Transaction, code: Hold, reason: &str) -> Res
         None => put_on_hold(app, row, code, reason).await?,
         Some(held) if held != code && lacks_a_word(held) => put_on_hold(app, row, code, reason).await?,
         Some(held) if !lacks_a_word(held) && !lacks_a_word(code) && may_be_added(said, reason) => {
-            put_on_hold(app, row, held, &format!("{said}{ALSO}{reason}")).await?;
+            // What ends with a freeze ends by itself, and this does not.
+            let code = if held == Hold::Frozen { code } else { held };
+            put_on_hold(app, row, code, &format!("{said}{ALSO}{reason}")).await?;
         }
         Some(_) => return Ok(row.clone()),
     }
@@ -46,7 +48,8 @@ fn may_be_added(said: &str, reason: &str) -> bool {
 
 pub(super) async fn put_on_hold(app: &App, row: &Transaction, code: Hold, reason: &str) -> Result<()> {
     let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
-    if row.dismissed_reason.as_ref().is_some_and(|closed| closed.split(ALSO).any(|one| one == reason)) {
+    let is_closed = |closed: &String| *closed == reason || closed.split(ALSO).any(|one| one == reason);
+    if row.dismissed_reason.as_ref().is_some_and(is_closed) {
         return transactions::rest(app, row).await.map(drop);
     }
     if !store::hold(&app.db, row, code, &reason, app.clock.now()).await? {

@@ -377,13 +377,20 @@ pub struct OlderSiblings {
     pub held: bool,
 }
 
-pub(super) async fn older_siblings(db: impl PgExecutor<'_>, row: &Transaction) -> sqlx::Result<OlderSiblings> {
+/// A reversal that is due only after `soon` waits for a person itself, and keeps nobody.
+pub(super) async fn older_siblings(
+    db: impl PgExecutor<'_>,
+    row: &Transaction,
+    soon: DateTime,
+) -> sqlx::Result<OlderSiblings> {
     sqlx::query_as!(
         OlderSiblings,
-        r#"select coalesce(bool_or(due_at is not null), false) as "due!", coalesce(bool_or(held_reason is not null), false) as "held!"
+        r#"select coalesce(bool_or(due_at <= $3 or due_at is not null and kind <> 'chargeback_reversal'), false) as "due!",
+                  coalesce(bool_or(held_reason is not null), false) as "held!"
              from transactions where parent_id = $1 and id < $2 and state = 'initiated'"#,
         row.parent_id,
-        row.id
+        row.id,
+        soon
     )
     .fetch_one(db)
     .await

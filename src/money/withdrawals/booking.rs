@@ -21,7 +21,7 @@ pub(super) const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::
 pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     let payment = match fits(app, withdrawal, payout) {
         Ok(payment) => Some(payment),
-        Err(_) if is_decided(withdrawal) => None,
+        Err(_) if is_given_up(app, withdrawal, payout) => None,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
     let posted = app.ledger.post(withdrawal.id).await;
@@ -101,15 +101,19 @@ async fn collect(app: &App, withdrawal: &Transaction) -> Result<Amount> {
 }
 
 /// Money left, all of it, and it is this withdrawal's.
-fn fits<'p>(app: &App, withdrawal: &Transaction, payout: &'p Payout) -> Result<&'p Payment, Misfit> {
+pub(super) fn fits<'p>(app: &App, withdrawal: &Transaction, payout: &'p Payout) -> Result<&'p Payment, Misfit> {
     let Payout { reference, is_test, brand_id, .. } = payout;
     let (payment, is_test, brand_id) = (payout.payment.as_ref(), *is_test, *brand_id);
     evidence::check(app, withdrawal, &Claim { payment, outgoing: true, reference, is_test, brand_id })
 }
 
-/// Two people have looked at it and gave it up: nobody is asked once more whether what Revio calls paid is what was asked for.
-pub(super) fn is_decided(withdrawal: &Transaction) -> bool {
-    withdrawal.failure_reason == Some(FailureReason::ClosedByReview)
+/// Two people have looked at it and gave it up: nobody is asked once more whether what Revio calls paid is what was asked for. Reconciliation
+/// names the difference. What is of another mode or brand moved no money of ours.
+pub(super) fn is_given_up(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
+    let Payout { is_test, brand_id, .. } = *payout;
+    let of_ours = is_test.is_none_or(|is_test| is_test == app.config.revio_test_mode)
+        && brand_id.is_none_or(|brand| brand == app.revio.brand_id());
+    of_ours && withdrawal.failure_reason == Some(FailureReason::ClosedByReview)
 }
 
 /// What was paid is not what was asked for: nothing is posted or released before a person knows what happened.

@@ -43,7 +43,7 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
             transactions::hold(app, withdrawal, Hold::Contradiction, reason).await
         }
         // A fee that is only named now.
-        (State::Completed, PayoutStatus::Success) => match &payout.payment {
+        (State::Completed, PayoutStatus::Success) => match booking::fits(app, withdrawal, payout).ok() {
             Some(payment) => match provider_fees::book_of_payout(app, withdrawal.id, payment).await?.odd() {
                 Some(wrong) => transactions::hold(app, withdrawal, Hold::Contradiction, &wrong).await,
                 None => Ok(withdrawal.clone()),

@@ -32,7 +32,7 @@ const ASKED_BEFORE_GIVING_UP: TimeDelta = TimeDelta::hours(1);
 /// Revio's word on the row's own payout. Before money goes back: has Revio executed another one of this withdrawal? Then that one pays.
 pub(super) async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     if payout.status == PayoutStatus::Error
-        && is_own(app, withdrawal, payout)
+        && (is_own(app, withdrawal, payout) || booking::is_given_up(app, withdrawal, payout))
         && let Some(adopted) = adopt_executed(app, withdrawal).await?
     {
         return Ok(adopted);
@@ -62,10 +62,10 @@ pub(super) async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Resul
     Ok(None)
 }
 
-/// `reserved, awaiting_approval, submitting, submitted → submitted → …`: a payout that we had given up was executed after all. It is taken for
-/// the withdrawal's own, before another is made: the customer is to be paid once.
+/// `reserved, awaiting_approval, submitting, submitted → submitted → …`: a payout was executed that we had given up, or had not
+/// executed. It is taken for the withdrawal's own, before another is made: the customer is to be paid once.
 pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout.id, "Revio executed a payout that was given up");
+    tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout.id, "Revio executed a payout, and not by our own step");
     let provider = Provider { execution_url: payout.execution_url.clone(), ..reported(withdrawal, payout) };
     let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(provider);
     let adopted = transactions::advance(app, withdrawal, to).await?;
@@ -74,7 +74,7 @@ pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) 
 
 /// By Revio's word alone: nobody is asked any more.
 async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    if !is_own(app, withdrawal, payout) && !booking::is_decided(withdrawal) {
+    if !is_own(app, withdrawal, payout) && !booking::is_given_up(app, withdrawal, payout) {
         return transactions::hold(app, withdrawal, Hold::NotProven, "Revio's payout has another reference or mode")
             .await;
     }

@@ -22,7 +22,7 @@ use super::{approval, booking};
 use crate::app::App;
 use crate::identity::users;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
-use crate::money::{bank_accounts, provider_objects, restrictions, safe_mode};
+use crate::money::{bank_accounts, evidence, provider_objects, restrictions, safe_mode};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
 use crate::provider::revio::{NewPayout, Payout, PayoutStatus, RevioError};
@@ -68,6 +68,13 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
     app.crash.at("withdrawal.payout_created")?;
     match created {
         Ok(payout) => {
+            // Known from here on, whatever it says: before another is registered it is asked for.
+            provider_objects::note_payout(app, Some(withdrawal.id), &payout).await?;
+            if payout.payment.as_ref().is_some_and(|payment| evidence::says_another_sum(payment, withdrawal.amount)) {
+                return Err(Error::Unusable(
+                    format!("payout {} is of another sum than was asked for", payout.id).into(),
+                ));
+            }
             let registered = attach(app, withdrawal, &payout).await?;
             execute_unless_begun(app, &registered, &payout).await
         }
@@ -85,7 +92,6 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
 /// Keeps the payout's id and the address that executes it, before anything is executed. The row is due at once, should we die here, and nobody is
 /// woken for it: the same step goes on.
 async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    provider_objects::note_payout(app, Some(withdrawal.id), payout).await?;
     let provider = Provider {
         id: Some(payout.id),
         status: Some(payout.status.word().to_owned()),
@@ -107,6 +113,11 @@ pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) 
     if !window_is_open(app, withdrawal) {
         return replace(app, withdrawal).await;
     }
+    // Whoever registered it may be about to execute it.
+    let since = app.clock.now() - withdrawal.updated_at;
+    if since < EXECUTION_BEGINS_WITHIN {
+        return transactions::wait(app, withdrawal, EXECUTION_BEGINS_WITHIN - since).await;
+    }
     let asked = provider_objects::payout(app, Some(withdrawal.id), payout_id).await;
     match provider_objects::if_known(asked)? {
         Some(payout) => execute_unless_begun(app, withdrawal, &payout).await,
@@ -118,9 +129,17 @@ pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) 
 async fn execute_unless_begun(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     match payout.status {
         PayoutStatus::Initialized => submit(app, withdrawal).await,
-        PayoutStatus::Error => settle(app, withdrawal, payout).await,
+        // Before anything is given back the row says so, and from then on it is not executed.
+        PayoutStatus::Error => {
+            let failed = Move::to(State::Reserved, Due::Now).because(FailureReason::ProviderCouldNotPay);
+            transactions::advance(app, withdrawal, failed).await
+        }
+        // The ledger has it, as it has what we execute.
         PayoutStatus::Pending | PayoutStatus::Success | PayoutStatus::Unknown(_) => {
-            adopt(app, withdrawal, payout).await
+            match note(app, withdrawal, payout.id).await? {
+                Some(held) => Ok(held),
+                None => adopt(app, withdrawal, payout).await,
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ const TEXT: &str = concat!(
 /// What `http::Fields::search` takes: something besides white space, and no control characters.
 const SEARCH: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
 
-/// What lists are narrowed and sorted by; `filters::lists_name_what_there_is` compares them.
+/// What lists are narrowed and sorted by; `filters::lists_name_what_there_is` compares kinds and states with what there is.
 const KINDS: &str = "deposit|withdrawal|refund|chargeback|chargeback_reversal|adjustment";
 const STATES: &str = "initiated|awaiting_payment|reserved|awaiting_approval|submitting|submitted|under_review|completed|failed|rejected|expired|cancelled";
 const COLUMNS: &str = "created_at|updated_at|completed_at|amount|kind|state";
@@ -31,7 +31,7 @@ fn some_of(names: &str, sign: &str) -> String {
 /// A day of the calendar, but for the 29th of February of most years; or a moment of one (RFC 3339).
 const DAY_OR_MOMENT: &str = concat!(
     "^[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|[12][0-9]))",
-    r"(T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?$",
+    r"([Tt]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]{1,9})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?$",
 );
 
 /// Parameters that mean the same wherever they stand: what is not said at the route is taken from here.
@@ -148,7 +148,8 @@ fn collect(value: &Value, schemas: &Map<String, Value>, found: &mut BTreeSet<Str
 fn complete_text(name: &str, schema: &mut Value, pattern: &str) {
     let kind = &schema["type"];
     let is_text = kind == "string" || kind.as_array().is_some_and(|kinds| kinds.contains(&json!("string")));
-    let Some(schema) = schema.as_object_mut().filter(|_| is_text) else { return };
+    // What names its words says all.
+    let Some(schema) = schema.as_object_mut().filter(|schema| is_text && !schema.contains_key("enum")) else { return };
     if let Some(Value::Object(known)) = known_parameter(name) {
         for (key, value) in known {
             schema.entry(key).or_insert(value);

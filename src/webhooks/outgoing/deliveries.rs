@@ -17,7 +17,7 @@ use chrono::TimeDelta;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::json;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::{DisabledReason, signing};
@@ -45,6 +45,8 @@ const SLOW: std::time::Duration = std::time::Duration::from_secs(2);
 /// Of longer ago they are no alarm any more.
 const DEAD_COUNTED: TimeDelta = TimeDelta::hours(24);
 const PRUNED_AT_ONCE: i64 = 1_000;
+/// Each moves in four indexes, and one statement has ten seconds.
+const BURIED_AT_ONCE: i64 = 5_000;
 pub const REPLAYED_AT_ONCE: i64 = 1_000;
 
 text_enum! {
@@ -175,7 +177,7 @@ fn next(delivery: &store::Claimed, called: &Called, now: DateTime) -> store::Nex
 /// Nobody listens there: what waits for it is dead, on record, and told to whoever made it.
 async fn disable(app: &App, tx: &mut PgConnection, endpoint_id: Uuid, reason: DisabledReason) -> Result<()> {
     let Some(made_by) = store::disable(&mut *tx, endpoint_id, reason, app.clock.now()).await? else { return Ok(()) };
-    bury(app, &mut *tx, endpoint_id).await?;
+    bury_some(app, &mut *tx, endpoint_id).await?;
     let entry = Entry::of(&Actor::system(), "webhook_endpoint.disabled", "webhook_endpoint", endpoint_id);
     audit::record(app, &mut *tx, entry.with(json!({"reason": reason.name()}))).await?;
     if let Some(user_id) = made_by {
@@ -185,9 +187,19 @@ async fn disable(app: &App, tx: &mut PgConnection, endpoint_id: Uuid, reason: Di
     Ok(())
 }
 
-/// What waits for an endpoint that is disabled.
-pub(super) async fn bury(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<()> {
-    Ok(store::bury(tx, endpoint_id, app.clock.now()).await?)
+/// Of what waits for an endpoint that is disabled, a batch: it may be millions, and the rest is buried by [`prune`], or before the endpoint
+/// is enabled again. True when there may be more.
+pub(super) async fn bury_some(app: &App, db: impl PgExecutor<'_>, endpoint_id: Uuid) -> Result<bool> {
+    let buried = store::bury(db, Some(endpoint_id), app.clock.now(), BURIED_AT_ONCE).await?;
+    Ok(i64::try_from(buried).is_ok_and(|count| count == BURIED_AT_ONCE))
+}
+
+/// All that was and is for an endpoint, in batches that stand by themselves.
+pub(super) async fn delete_of(app: &App, endpoint_id: Uuid) -> Result<()> {
+    while i64::try_from(store::delete_of(&app.db, endpoint_id, BURIED_AT_ONCE).await?)
+        .is_ok_and(|n| n == BURIED_AT_ONCE)
+    {}
+    Ok(())
 }
 
 pub(super) async fn insert(app: &App, tx: &mut PgConnection, event_id: Uuid, endpoint_id: Uuid) -> Result<Uuid> {
@@ -251,7 +263,9 @@ pub async fn prune(app: &App) -> Result<bool> {
     let before = now - app.config.retention.outgoing_webhooks;
     store::delete_expired_secrets(&app.db, now).await?;
     let deleted = store::delete_events(&app.db, before, PRUNED_AT_ONCE).await?;
-    Ok(i64::try_from(deleted).is_ok_and(|count| count == PRUNED_AT_ONCE))
+    let buried = store::bury(&app.db, None, now, BURIED_AT_ONCE).await?;
+    let is_full = |count: u64, limit: i64| i64::try_from(count).is_ok_and(|count| count == limit);
+    Ok(is_full(deleted, PRUNED_AT_ONCE) || is_full(buried, BURIED_AT_ONCE))
 }
 
 pub async fn measure(app: &App) -> Result<()> {

@@ -73,7 +73,7 @@ pub(super) async fn first_day_without_statement(
                     union all
                     select 'bank', greatest(began.day, bank.day) from began, bank where bank.day is not null),
                 files as materialized (
-                    select f.source, f.from_day, f.to_day, f.imported_at from statement_files f, today
+                    select f.source, f.from_day, f.to_day from statement_files f, today
                      where f.source in ('revio', 'bank') and f.to_day >= today.day - $5::integer)
            select (min(d.day)::date + 1)::timestamp at time zone $1
              from today cross join wanted
@@ -81,9 +81,7 @@ pub(super) async fn first_day_without_statement(
                                                (today.day - 1)::timestamp, interval '1 day') d (day)
             -- A bank that moves nothing at the weekend has no file of it.
             where wanted.first is not null and (select day from began) is not null and (wanted.source = 'revio' or extract(isodow from d.day) < 6)
-              and not exists (select from files f where f.source = wanted.source and d.day::date between f.from_day and f.to_day
-                                 -- Revio's of a day that was not over is not of it all.
-                                 and (f.source = 'bank' or f.imported_at >= (d.day::date + 1)::timestamp at time zone $1))"#,
+              and not exists (select from files f where f.source = wanted.source and d.day::date between f.from_day and f.to_day)"#,
         zone,
         now,
         currencies,

@@ -228,16 +228,33 @@ pub(super) async fn disable(
     disabled.fetch_optional(db).await
 }
 
-pub(super) async fn bury(db: impl PgExecutor<'_>, endpoint_id: Uuid, now: DateTime) -> sqlx::Result<()> {
-    sqlx::query!(
+/// So many of what waits for an endpoint, or for any that is disabled.
+pub(super) async fn bury(
+    db: impl PgExecutor<'_>,
+    endpoint_id: Option<Uuid>,
+    now: DateTime,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let buried = sqlx::query!(
         "update outgoing_deliveries set state = 'dead', due_at = null, leased = false, finished_at = $2
-          where endpoint_id = $1 and state = 'pending'",
+          where id in (select d.id from outgoing_endpoints p
+                         join lateral (select w.id from outgoing_deliveries w where w.endpoint_id = p.id and w.due_at is not null limit $3) d on true
+                        where p.id = $1 or $1::uuid is null and not p.enabled limit $3)
+            and state = 'pending'",
         endpoint_id,
-        now
-    )
-    .execute(db)
-    .await
-    .map(drop)
+        now,
+        limit
+    );
+    Ok(buried.execute(db).await?.rows_affected())
+}
+
+pub(super) async fn delete_of(db: impl PgExecutor<'_>, endpoint_id: Uuid, limit: i64) -> sqlx::Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from outgoing_deliveries where id in (select id from outgoing_deliveries where endpoint_id = $1 limit $2)",
+        endpoint_id,
+        limit
+    );
+    Ok(deleted.execute(db).await?.rows_affected())
 }
 
 pub(super) async fn insert(
@@ -352,7 +369,8 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime, since: DateTi
     sqlx::query_as!(
         Depth,
         r#"select 'outgoing' as "queue!", 'pending' as "what!", count(*) as "rows!", min(due_at) as oldest
-             from (select due_at from outgoing_deliveries where due_at <= $1 limit $3) as due
+             from (select d.due_at from outgoing_deliveries d join outgoing_endpoints p on p.id = d.endpoint_id and p.enabled
+                    where d.due_at <= $1 limit $3) as due
            union all
            select 'outgoing', 'dead', count(*), min(finished_at)
              from (select finished_at from outgoing_deliveries where state = 'dead' and finished_at >= $2 limit $3) as dead"#,
