@@ -72,6 +72,7 @@ async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
     if let Some(item) = set_aside(app, row).await? {
         let currency = row.amount.currency();
         let (debit, credit) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
+        suspense::may_be_cleared(app).await?;
         // The item has it less before the ledger does: what somebody else has meanwhile is not taken of the others' money.
         if !suspense::give_up_claim(app, Subject::Transaction(row.id)).await? {
             let reason = "a chargeback was not won after all, and what came back of it is somebody's by now";

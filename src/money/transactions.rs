@@ -395,7 +395,7 @@ pub async fn reverse(app: &App, deposit: &Transaction, reversed: Reversed, rows:
 
 /// Older rows that follow from the same deposit and are not booked yet: they are booked in the order of their ids.
 pub async fn older_siblings(app: &App, row: &Transaction) -> Result<OlderSiblings> {
-    Ok(store::older_siblings(&app.db, row, app.clock.now() + LEASE).await?)
+    Ok(store::older_siblings(&app.db, row, app.clock.now() + LEASE * 2).await?)
 }
 
 /// The user's own row; somebody else's does not exist, nor does one that is not shown.

@@ -91,19 +91,20 @@ pub async fn create(app: &App, actor: &Actor, by: Option<Uuid>, new: &NewEndpoin
 
 /// Changes it. Enabled again, it hears of what happens from then on.
 pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &EndpointChange) -> Result<Endpoint> {
-    if change.enabled == Some(true) && !find(app, id).await?.enabled {
-        while deliveries::bury_some(app, &app.db, id).await? {}
+    if change.enabled == Some(true) {
+        while deliveries::bury_batch(app, id).await? {}
     }
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
     let before = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
     if change.enabled == Some(true) && !before.enabled {
+        deliveries::bury_rest(app, &mut tx, id).await?;
         sources::begin(&mut tx, now).await?;
     }
     store::change(&mut *tx, id, change, now).await?;
     if change.enabled == Some(false) {
-        deliveries::bury_some(app, &mut *tx, id).await?;
+        deliveries::bury_some(app, &mut tx, id).await?;
     }
     let after = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
     let told = |endpoint: &Endpoint| {
@@ -116,17 +117,16 @@ pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &EndpointChange)
     Ok(after)
 }
 
-/// With it goes its log, and what waits for it.
+/// With it goes its log, and what waits for it: nothing more is sent, and then it goes in batches. Whoever is interrupted repeats it.
 pub async fn delete(app: &App, actor: &Actor, id: Uuid) -> Result<()> {
-    store::stop(&app.db, id, app.clock.now()).await?;
-    deliveries::delete_of(app, id).await?;
     let mut tx = app.db.begin().await?;
-    if !store::delete(&mut *tx, id).await? {
+    if !store::stop(&mut *tx, id, app.clock.now()).await? {
         return Err(Error::NotFound("endpoint"));
     }
     audit::record(app, &mut *tx, Entry::of(actor, "webhook_endpoint.deleted", "webhook_endpoint", id)).await?;
     tx.commit().await?;
-    Ok(())
+    while deliveries::delete_batch(app, id).await? {}
+    Ok(store::delete(&app.db, id).await?)
 }
 
 /// A new secret, shown once; the present one signs beside it for so long, and older ones no more.

@@ -70,11 +70,11 @@ pub async fn work(app: &App, others: &[OtherLeg]) -> Result<Step> {
     app.crash.at("reconciliation.claimed")?;
     let read = serde_json::from_value(run.checkpoint.clone());
     let mut at: Checkpoint = read.map_err(|error| Error::internal(format!("a run's checkpoint: {error}")))?;
-    let fails = at.failing_since.is_some_and(|since| now - since > FAILING_MAX);
-    if fails || now - run.started_at > run.kind.longest() {
+    if now - run.started_at > run.kind.longest() {
         let error = run.error.clone().unwrap_or_else(|| "it took too long".to_owned());
         return give_up(app, &run, &at, &error).await;
     }
+    let before = at.place();
     let stepped = stages::advance(app, &mut run, &mut at, others).await;
     match stepped {
         Ok(Outcome::Over) => finish(app, &run, &at).await,
@@ -88,8 +88,14 @@ pub async fn work(app: &App, others: &[OtherLeg]) -> Result<Step> {
         Err(crashed @ Error::Crashed(_)) => Err(crashed),
         Err(error) => {
             tracing::warn!(run.id = %run.id, stage = ?at.stage, error = error.chain(), "a step of a reconciliation failed");
-            at.failing_since.get_or_insert(now);
-            save(app, &run, &at, Some(&error.chain().chars().take(500).collect::<String>())).await?;
+            // One that went on before it failed is none that stands.
+            let since = at.failing_since.filter(|_| at.place() == before).unwrap_or(now);
+            at.failing_since = Some(since);
+            let error = error.chain().chars().take(500).collect::<String>();
+            if now - since > FAILING_MAX {
+                return give_up(app, &run, &at, &error).await;
+            }
+            save(app, &run, &at, Some(&error)).await?;
             Ok(Step::Pause)
         }
     }
@@ -157,7 +163,8 @@ async fn start_due(app: &App) -> Result<()> {
     let quarter_is_due = due.last_quarter.is_none_or(|last| now - last >= PERIOD);
     let daily_is_due = !due.daily_done && due.failed_today < TRIES_A_DAY;
     // While Revio is away the daily run fails: what is inside is looked at between its tries.
-    if daily_is_due && (due.failed_today == 0 || !quarter_is_due) {
+    let has_looked = due.last_failed.is_none_or(|failed| due.last_quarter.is_some_and(|quarter| quarter > failed));
+    if daily_is_due && (has_looked || !quarter_is_due) {
         start(app, new(RunKind::Daily)).await?;
     } else if quarter_is_due {
         start(app, new(RunKind::QuarterHour)).await?;

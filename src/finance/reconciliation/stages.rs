@@ -65,6 +65,11 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// How far the run is.
+    pub(super) fn place(&self) -> (Stage, Uuid, i64, usize, i64) {
+        (self.stage, self.after, self.after_transfer, self.currency, self.calls)
+    }
+
     pub(super) fn count(&mut self, what: &str, more: usize) {
         let count = self.counts.entry(what.to_owned()).or_default();
         *count = count.saturating_add(i64::try_from(more).unwrap_or(i64::MAX));

@@ -377,7 +377,7 @@ pub struct OlderSiblings {
     pub held: bool,
 }
 
-/// A reversal that is due only after `soon` waits for a person itself, and keeps nobody.
+/// A reversal that is due only after `soon`, which is later than any lease ends, waits for a person itself and keeps nobody.
 pub(super) async fn older_siblings(
     db: impl PgExecutor<'_>,
     row: &Transaction,

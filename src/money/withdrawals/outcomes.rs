@@ -105,7 +105,7 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
     }
 }
 
-fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
+pub(super) fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
     // What Revio does not say is no contradiction: the payout was asked for by the id that it gave us.
     let other_reference = !payout.reference.is_empty() && payout.reference != withdrawal.id.to_string();
     let other_mode = payout.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);

@@ -16,7 +16,7 @@ use ledger::{LedgerError, Reservation};
 use uuid::Uuid;
 
 use super::beginnings::{Beginning, Beginnings, Begun};
-use super::outcomes::{IN_FLIGHT_MAX, WINDOW, adopt, adopt_executed, settle};
+use super::outcomes::{IN_FLIGHT_MAX, WINDOW, adopt, adopt_executed, is_own, settle};
 use super::restored::{hold_behind, named};
 use super::{approval, booking};
 use crate::app::App;
@@ -129,11 +129,15 @@ pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) 
 async fn execute_unless_begun(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     match payout.status {
         PayoutStatus::Initialized => submit(app, withdrawal).await,
-        // Before anything is given back the row says so, and from then on it is not executed.
-        PayoutStatus::Error => {
-            let failed = Move::to(State::Reserved, Due::Now).because(FailureReason::ProviderCouldNotPay);
-            transactions::advance(app, withdrawal, failed).await
-        }
+        PayoutStatus::Error if !is_own(app, withdrawal, payout) => settle(app, withdrawal, payout).await,
+        PayoutStatus::Error => match adopt_executed(app, withdrawal).await? {
+            Some(adopted) => Ok(adopted),
+            // Before anything is given back the row says so, and from then on it is not executed.
+            None => {
+                let failed = Move::to(State::Reserved, Due::Now).because(FailureReason::ProviderCouldNotPay);
+                transactions::advance(app, withdrawal, failed).await
+            }
+        },
         // The ledger has it, as it has what we execute.
         PayoutStatus::Pending | PayoutStatus::Success | PayoutStatus::Unknown(_) => {
             match note(app, withdrawal, payout.id).await? {

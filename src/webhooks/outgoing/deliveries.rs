@@ -17,7 +17,7 @@ use chrono::TimeDelta;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::json;
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{DisabledReason, signing};
@@ -177,7 +177,7 @@ fn next(delivery: &store::Claimed, called: &Called, now: DateTime) -> store::Nex
 /// Nobody listens there: what waits for it is dead, on record, and told to whoever made it.
 async fn disable(app: &App, tx: &mut PgConnection, endpoint_id: Uuid, reason: DisabledReason) -> Result<()> {
     let Some(made_by) = store::disable(&mut *tx, endpoint_id, reason, app.clock.now()).await? else { return Ok(()) };
-    bury_some(app, &mut *tx, endpoint_id).await?;
+    bury_some(app, tx, endpoint_id).await?;
     let entry = Entry::of(&Actor::system(), "webhook_endpoint.disabled", "webhook_endpoint", endpoint_id);
     audit::record(app, &mut *tx, entry.with(json!({"reason": reason.name()}))).await?;
     if let Some(user_id) = made_by {
@@ -188,18 +188,38 @@ async fn disable(app: &App, tx: &mut PgConnection, endpoint_id: Uuid, reason: Di
 }
 
 /// Of what waits for an endpoint that is disabled, a batch: it may be millions, and the rest is buried by [`prune`], or before the endpoint
-/// is enabled again. True when there may be more.
-pub(super) async fn bury_some(app: &App, db: impl PgExecutor<'_>, endpoint_id: Uuid) -> Result<bool> {
-    let buried = store::bury(db, Some(endpoint_id), app.clock.now(), BURIED_AT_ONCE).await?;
-    Ok(i64::try_from(buried).is_ok_and(|count| count == BURIED_AT_ONCE))
+/// is enabled again. True when there may be more. The endpoint's lock is held.
+pub(super) async fn bury_some(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<bool> {
+    Ok(is_full(store::bury(tx, endpoint_id, app.clock.now(), BURIED_AT_ONCE).await?, BURIED_AT_ONCE))
 }
 
-/// All that was and is for an endpoint, in batches that stand by themselves.
-pub(super) async fn delete_of(app: &App, endpoint_id: Uuid) -> Result<()> {
-    while i64::try_from(store::delete_of(&app.db, endpoint_id, BURIED_AT_ONCE).await?)
-        .is_ok_and(|n| n == BURIED_AT_ONCE)
-    {}
+/// All of it that is left, before the endpoint is enabled, in the SQL transaction that does so.
+pub(super) async fn bury_rest(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<()> {
+    store::lock_endpoint(&mut *tx, endpoint_id).await?;
+    while bury_some(app, tx, endpoint_id).await? {}
     Ok(())
+}
+
+/// The same in an SQL transaction of its own.
+pub(super) async fn bury_batch(app: &App, endpoint_id: Uuid) -> Result<bool> {
+    let mut tx = app.db.begin().await?;
+    store::lock_endpoint(&mut *tx, endpoint_id).await?;
+    let more = bury_some(app, &mut tx, endpoint_id).await?;
+    tx.commit().await?;
+    Ok(more)
+}
+
+/// Of all that was and is for an endpoint a batch; likewise.
+pub(super) async fn delete_batch(app: &App, endpoint_id: Uuid) -> Result<bool> {
+    let mut tx = app.db.begin().await?;
+    store::lock_endpoint(&mut *tx, endpoint_id).await?;
+    let deleted = store::delete_of(&mut *tx, endpoint_id, BURIED_AT_ONCE).await?;
+    tx.commit().await?;
+    Ok(is_full(deleted, BURIED_AT_ONCE))
+}
+
+fn is_full(count: u64, limit: i64) -> bool {
+    i64::try_from(count).is_ok_and(|count| count == limit)
 }
 
 pub(super) async fn insert(app: &App, tx: &mut PgConnection, event_id: Uuid, endpoint_id: Uuid) -> Result<Uuid> {
@@ -263,9 +283,11 @@ pub async fn prune(app: &App) -> Result<bool> {
     let before = now - app.config.retention.outgoing_webhooks;
     store::delete_expired_secrets(&app.db, now).await?;
     let deleted = store::delete_events(&app.db, before, PRUNED_AT_ONCE).await?;
-    let buried = store::bury(&app.db, None, now, BURIED_AT_ONCE).await?;
-    let is_full = |count: u64, limit: i64| i64::try_from(count).is_ok_and(|count| count == limit);
-    Ok(is_full(deleted, PRUNED_AT_ONCE) || is_full(buried, BURIED_AT_ONCE))
+    if let Some(endpoint_id) = store::unburied(&app.db).await? {
+        bury_batch(app, endpoint_id).await?;
+        return Ok(true);
+    }
+    Ok(is_full(deleted, PRUNED_AT_ONCE))
 }
 
 pub async fn measure(app: &App) -> Result<()> {

@@ -29,6 +29,7 @@ pub(super) struct Due {
     pub(super) last_quarter: Option<DateTime>,
     pub(super) daily_done: bool,
     pub(super) failed_today: i64,
+    pub(super) last_failed: Option<DateTime>,
 }
 
 pub(super) async fn due(db: impl PgExecutor<'_>, zone: &str, now: DateTime) -> sqlx::Result<Due> {
@@ -39,7 +40,8 @@ pub(super) async fn due(db: impl PgExecutor<'_>, zone: &str, now: DateTime) -> s
                   coalesce((select max(accounting_day) from reconciliation_runs where kind = 'daily' and state = 'finished')
                            >= ($2::timestamptz at time zone $1::text)::date - 1, false) as "daily_done!",
                   (select count(*) from reconciliation_runs where kind = 'daily' and state = 'failed'
-                      and started_at >= ($2 at time zone $1)::date::timestamp at time zone $1) as "failed_today!""#,
+                      and started_at >= ($2 at time zone $1)::date::timestamp at time zone $1) as "failed_today!",
+                  (select max(started_at) from reconciliation_runs where kind = 'daily' and state = 'failed') as last_failed"#,
         zone,
         now
     );

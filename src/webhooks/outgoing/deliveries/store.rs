@@ -228,24 +228,27 @@ pub(super) async fn disable(
     disabled.fetch_optional(db).await
 }
 
-/// So many of what waits for an endpoint, or for any that is disabled.
-pub(super) async fn bury(
-    db: impl PgExecutor<'_>,
-    endpoint_id: Option<Uuid>,
-    now: DateTime,
-    limit: i64,
-) -> sqlx::Result<u64> {
+/// So many of what waits for an endpoint, if it is disabled. Its lock is held.
+pub(super) async fn bury(db: impl PgExecutor<'_>, endpoint_id: Uuid, now: DateTime, limit: i64) -> sqlx::Result<u64> {
     let buried = sqlx::query!(
         "update outgoing_deliveries set state = 'dead', due_at = null, leased = false, finished_at = $2
-          where id in (select d.id from outgoing_endpoints p
-                         join lateral (select w.id from outgoing_deliveries w where w.endpoint_id = p.id and w.due_at is not null limit $3) d on true
-                        where p.id = $1 or $1::uuid is null and not p.enabled limit $3)
-            and state = 'pending'",
+          where id in (select d.id from outgoing_deliveries d join outgoing_endpoints p on p.id = d.endpoint_id and not p.enabled
+                        where d.endpoint_id = $1 and d.due_at is not null limit $3)",
         endpoint_id,
         now,
         limit
     );
     Ok(buried.execute(db).await?.rows_affected())
+}
+
+/// One for which something waits, though it is disabled.
+pub(super) async fn unburied(db: impl PgExecutor<'_>) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "select p.id from outgoing_endpoints p
+          where not p.enabled and exists (select from outgoing_deliveries d where d.endpoint_id = p.id and d.due_at is not null) limit 1"
+    )
+    .fetch_optional(db)
+    .await
 }
 
 pub(super) async fn delete_of(db: impl PgExecutor<'_>, endpoint_id: Uuid, limit: i64) -> sqlx::Result<u64> {
