@@ -117,16 +117,29 @@ pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &EndpointChange)
     Ok(after)
 }
 
-/// With it goes its log, and what waits for it: nothing more is sent, and then it goes in batches. Whoever is interrupted repeats it.
+/// With it goes its log, and what waits for it: nothing more is sent, and then it goes in batches. Whoever is interrupted repeats it; whoever
+/// enables it meanwhile keeps it.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::StaleState`] where it is enabled again.
 pub async fn delete(app: &App, actor: &Actor, id: Uuid) -> Result<()> {
+    let entry = |action| Entry::of(actor, action, "webhook_endpoint", id);
     let mut tx = app.db.begin().await?;
-    if !store::stop(&mut *tx, id, app.clock.now()).await? {
-        return Err(Error::NotFound("endpoint"));
+    let before = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
+    if store::stop(&mut *tx, id, app.clock.now()).await? {
+        let stopped = entry("webhook_endpoint.changed");
+        let stopped = stopped.change(json!({"enabled": before.enabled}), json!({"enabled": false}));
+        audit::record(app, &mut *tx, stopped).await?;
     }
-    audit::record(app, &mut *tx, Entry::of(actor, "webhook_endpoint.deleted", "webhook_endpoint", id)).await?;
     tx.commit().await?;
     while deliveries::delete_batch(app, id).await? {}
-    Ok(store::delete(&app.db, id).await?)
+    let mut tx = app.db.begin().await?;
+    if !store::delete(&mut *tx, id).await? {
+        return Err(Error::StaleState);
+    }
+    audit::record(app, &mut *tx, entry("webhook_endpoint.deleted")).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 /// A new secret, shown once; the present one signs beside it for so long, and older ones no more.

@@ -249,6 +249,7 @@ async fn a_payout_that_was_registered_with_other_details_is_forgotten(db: PgPool
     t.step().await;
     assert_eq!((t.state(id).await.as_str(), t.sim.payouts_by_reference(&id.to_string()).len()), ("reserved", 1));
     redirect(&t, customer.bank_account_id, "62009999999").await;
+    t.advance(TimeDelta::seconds(15));
     t.drive().await;
     assert_eq!(t.state(id).await, "awaiting_approval");
     approve_as_shown(&t, &finance, id).await;

@@ -185,7 +185,8 @@ async fn where_nobody_reads_the_log_it_goes_on_answering_and_stops_when_it_is_as
     assert!(status.success(), "{status}");
     let mut left = Vec::new();
     stdout.read_to_end(&mut left).expect("it is closed");
-    assert!(left.len() >= PIPE_BYTES * 9 / 10, "the pipe was full: {} bytes", left.len());
+    // Lines go in pieces, and a pipe begins a page for each that does not fit into the last one.
+    assert!(left.len() >= PIPE_BYTES / 2, "the pipe was full: {} bytes", left.len());
 }
 
 fn collect(

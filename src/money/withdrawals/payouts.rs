@@ -89,8 +89,8 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
     }
 }
 
-/// Keeps the payout's id and the address that executes it, before anything is executed. The row is due at once, should we die here, and nobody is
-/// woken for it: the same step goes on.
+/// Keeps the payout's id and the address that executes it, before anything is executed. Should we die here, the row is due soon; nobody is woken for it, and
+/// nobody takes it meanwhile: the same step goes on.
 async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     let provider = Provider {
         id: Some(payout.id),
@@ -101,7 +101,7 @@ async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
         checkout_url: None,
         expires_at: None,
     };
-    let to = Move::to(State::Reserved, Due::In(TimeDelta::zero())).with_provider(provider);
+    let to = Move::to(State::Reserved, Due::In(EXECUTION_BEGINS_WITHIN)).with_provider(provider);
     transactions::advance(app, withdrawal, to).await
 }
 
@@ -112,11 +112,6 @@ pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) 
     }
     if !window_is_open(app, withdrawal) {
         return replace(app, withdrawal).await;
-    }
-    // Whoever registered it may be about to execute it.
-    let since = app.clock.now() - withdrawal.updated_at;
-    if since < EXECUTION_BEGINS_WITHIN {
-        return transactions::wait(app, withdrawal, EXECUTION_BEGINS_WITHIN - since).await;
     }
     let asked = provider_objects::payout(app, Some(withdrawal.id), payout_id).await;
     match provider_objects::if_known(asked)? {

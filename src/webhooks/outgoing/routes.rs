@@ -187,7 +187,7 @@ async fn change(
 /// With it goes its delivery log, and what waits for it. Needs `webhook_endpoints.manage`. Audited.
 #[utoipa::path(delete, path = "/v1/admin/webhook-endpoints/{id}", tag = "staff",
     security(("bearer" = ["webhook_endpoints.manage"])), params(("id" = Uuid, Path)),
-    responses((status = 204), Problems))]
+    responses((status = 204), (status = 409, description = "`stale_state`: it was enabled or deleted meanwhile"), Problems))]
 async fn delete(
     State(app): State<App>,
     staff: Staff<WebhookEndpointsManage>,

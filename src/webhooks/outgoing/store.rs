@@ -118,14 +118,19 @@ pub(super) async fn change(
     .map(drop)
 }
 
-/// Nothing more is made for it. False where it is not there.
+/// Nothing more is made for it. False where nothing was.
 pub(super) async fn stop(db: impl PgExecutor<'_>, id: Uuid, now: DateTime) -> sqlx::Result<bool> {
-    let stopped = sqlx::query!("update outgoing_endpoints set enabled = false, updated_at = $2 where id = $1", id, now);
+    let stopped = sqlx::query!(
+        "update outgoing_endpoints set enabled = false, updated_at = $2 where id = $1 and enabled",
+        id,
+        now
+    );
     Ok(stopped.execute(db).await?.rows_affected() == 1)
 }
 
-pub(super) async fn delete(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("delete from outgoing_endpoints where id = $1", id).execute(db).await.map(drop)
+pub(super) async fn delete(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
+    let deleted = sqlx::query!("delete from outgoing_endpoints where id = $1 and not enabled", id);
+    Ok(deleted.execute(db).await?.rows_affected() == 1)
 }
 
 pub(super) async fn insert_event(db: impl PgExecutor<'_>, event: &Event, now: DateTime) -> sqlx::Result<()> {

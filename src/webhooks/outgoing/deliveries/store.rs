@@ -253,7 +253,9 @@ pub(super) async fn unburied(db: impl PgExecutor<'_>) -> sqlx::Result<Option<Uui
 
 pub(super) async fn delete_of(db: impl PgExecutor<'_>, endpoint_id: Uuid, limit: i64) -> sqlx::Result<u64> {
     let deleted = sqlx::query!(
-        "delete from outgoing_deliveries where id in (select id from outgoing_deliveries where endpoint_id = $1 limit $2)",
+        "delete from outgoing_deliveries
+          where id in (select d.id from outgoing_deliveries d join outgoing_endpoints p on p.id = d.endpoint_id and not p.enabled
+                        where d.endpoint_id = $1 limit $2)",
         endpoint_id,
         limit
     );
