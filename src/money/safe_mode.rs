@@ -34,6 +34,7 @@ pub async fn pays_nothing(app: &App) -> Result<bool> {
     Ok(!app.ledger_checked.load(Ordering::Acquire) || is_on(app).await?)
 }
 
+/// Whether it was entered, and nobody has ended it.
 pub async fn is_on(app: &App) -> Result<bool> {
     Ok(app.batchers.look_up(app, (), entered).await?.is_some())
 }

@@ -1,6 +1,7 @@
 //! Rows that wait for a person: listed, resumed, dismissed, and who did it.
 
 use chrono::TimeDelta;
+use octoco::money::transactions::{self, Hold};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Pay, Scope};
@@ -62,4 +63,29 @@ async fn a_dismissed_row_comes_to_its_end_and_stays_there(db: PgPool) {
     assert_eq!((t.state(deposit.id()).await.as_str(), t.held_reason(deposit.id()).await), ("failed", None));
     assert_eq!(t.balance(&customer).await, (0, 0, 0));
     t.finish().await;
+}
+
+/// Of a second thing that no word of Revio's mends the same person hears; and it does not end with a freeze.
+#[sqlx::test]
+async fn what_is_found_besides_is_said_once_and_what_was_closed_stays_so(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let hold = async |id: Uuid, code: Hold, reason: &str| {
+        let row = transactions::find(&t.app, id).await.expect("there");
+        let held = transactions::hold(&t.app, &row, code, reason).await.expect("held");
+        (held.held_code, held.held_reason.unwrap_or_default())
+    };
+    let deposit = t.deposit(&customer, 500, "d").await.id();
+    hold(deposit, Hold::Contradiction, "one").await;
+    let both = (Some(Hold::Contradiction), "one | two".to_owned());
+    for _ in 0..2 {
+        assert_eq!(hold(deposit, Hold::PaidTwice, "two").await, both, "once");
+    }
+    assert_eq!(hold(deposit, Hold::Unexplained, "three").await, both, "that lacks a word");
+    let row = transactions::find(&t.app, deposit).await.expect("there");
+    transactions::end_hold(&t.app, &t.app.db, &row, None).await.expect("closed");
+    assert_eq!(hold(deposit, Hold::PaidTwice, "two").await.0, None, "a person has closed it");
+    let frozen = t.deposit(&customer, 500, "f").await.id();
+    hold(frozen, Hold::Frozen, "frozen").await;
+    assert_eq!(hold(frozen, Hold::PaidTwice, "two").await, (Some(Hold::PaidTwice), "frozen | two".to_owned()));
 }
