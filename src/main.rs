@@ -10,12 +10,12 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use octoco::finance::statement_files::rotation::StatementFiles;
+use octoco::finance::statement_files::StatementFiles;
 use octoco::identity::audit::{Actor, warn_of_ownership};
-use octoco::identity::notes::rotation::CustomerNotes;
+use octoco::identity::notes::CustomerNotes;
 use octoco::identity::rotation::{self, Cursor, Table};
 use octoco::identity::users::{self, Email};
-use octoco::identity::{repeats::rotation::KeptAnswers, second_factor, totp::rotation::SecondFactors};
+use octoco::identity::{repeats::KeptAnswers, second_factor, totp::SecondFactors};
 use octoco::platform::keys;
 use octoco::platform::telemetry::{LastLines, Telemetry};
 use octoco::processes::{audit, reconcile, router, schema, worker};
@@ -32,7 +32,7 @@ use octoco::{
     platform::permissions::Role,
     platform::signature::PublicKeys,
     processes::server::{self, Server},
-    webhooks::{inbox::rotation::Webhooks, outgoing::rotation::OutgoingSecrets},
+    webhooks::{inbox::Webhooks, outgoing::OutgoingSecrets},
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};

@@ -17,7 +17,6 @@ mod explained;
 mod fetching;
 mod matching;
 mod reading;
-pub mod rotation;
 pub mod routes;
 mod store;
 
@@ -43,7 +42,7 @@ use crate::provider::revio::{PayoutStatus, PurchaseStatus};
 
 pub use comparing::{OF_BANK, OF_REVIO, compare, compare_part};
 pub use fetching::{measure, step};
-pub use store::StatementFile;
+pub use store::{StatementFile, StatementFiles};
 
 const PRUNE_BATCH: i64 = 20;
 const REFERENCE_CHARS_MAX: usize = 64;

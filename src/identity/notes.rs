@@ -2,7 +2,6 @@
 //! acted on; a correction is another note. The text is encrypted (`encryption`): people write down what they were told. An erasure removes
 //! the notes, and whoever is told all that we hold is told them too (`books/personal_data.rs`).
 
-pub mod rotation;
 pub mod routes;
 mod store;
 
@@ -17,6 +16,8 @@ use crate::platform::clock::DateTime;
 use crate::platform::encryption::CannotDecrypt;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
+
+pub use store::CustomerNotes;
 
 pub struct Note {
     pub id: Uuid,

@@ -15,7 +15,6 @@
 //! and finishes. While a call is under way the same one is told to come again. One that was cut off may have acted: its repeat acts on what
 //! it finds, and every act is decided by the state of its row, so that none is done twice.
 
-pub mod rotation;
 mod store;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +26,8 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
+
+pub use store::KeptAnswers;
 
 /// A request takes half as long at most.
 const LEASE: TimeDelta = TimeDelta::seconds(60);

@@ -19,12 +19,11 @@ use crate::platform::error::Result;
 
 pub(crate) use store::encrypted;
 
-/// Rows of one transaction: little enough that nobody waits for their locks.
-const BATCH: i64 = 100;
-
 pub trait Table: Sync {
     /// What a row of it is, for people.
     const NOUN: &'static str;
+    /// Rows of one transaction: few enough that nobody waits for their locks.
+    const BATCH: i64;
 
     /// Those after `after`, by id, that another key has encrypted.
     fn encrypted_by_others(
@@ -35,7 +34,7 @@ pub trait Table: Sync {
         limit: i64,
     ) -> impl Future<Output = sqlx::Result<Vec<(Uuid, Encrypted)>>> + Send;
 
-    /// False when somebody else has encrypted it anew since it was read.
+    /// False when it was encrypted anew, changed or deleted since it was read.
     fn replace(
         &self,
         db: &mut PgConnection,
@@ -67,7 +66,7 @@ pub struct Batch {
 pub async fn next<T: Table>(app: &App, table: &T, cursor: &mut Cursor) -> Result<Option<Batch>> {
     let current = app.config.data_keys.current_id();
     let mut db = app.db.acquire().await?;
-    let rows = table.encrypted_by_others(&mut db, current, cursor.0, BATCH).await?;
+    let rows = table.encrypted_by_others(&mut db, current, cursor.0, T::BATCH).await?;
     drop(db);
     let Some(last) = rows.last().map(|(id, _)| *id) else { return Ok(None) };
     let (mut encrypted, mut closed) = (0_usize, Vec::new());

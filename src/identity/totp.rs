@@ -5,7 +5,6 @@
 //! and moved on in the statement that takes the code. A recovery code is kept as its hash and counts once, too. Codes are
 //! guessed by number, so every try is counted by user, right or wrong.
 
-pub mod rotation;
 mod store;
 
 use aws_lc_rs::digest;
@@ -27,7 +26,7 @@ use crate::platform::error::{Error, Result};
 use crate::platform::http::Fields;
 use crate::platform::{permissions::Role, rate_limits::Class};
 
-pub use store::Factor;
+pub use store::{Factor, SecondFactors};
 
 const ISSUER: &str = "Octoco";
 const SECRET_BYTES: usize = 20;

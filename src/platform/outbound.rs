@@ -27,6 +27,8 @@ const LOOKUP_DEADLINE: Duration = Duration::from_secs(2);
 /// Of an answer as much is read, so that its connection serves again; none of it is kept.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;
 const PORTS: [u16; 2] = [443, 8443];
+/// Connections of one host that wait for its next call, as many as are made at once.
+const IDLE_MAX: usize = 32;
 const URL_CHARS_MAX: usize = 2_048;
 
 /// What is no part of the public internet, or leads out of it again. Of IPv6 only 2000::/3 is public at all: addresses that hold one of
@@ -114,7 +116,7 @@ impl Outbound {
             .no_proxy()
             .referer(false)
             .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(1)
+            .pool_max_idle_per_host(IDLE_MAX)
             .user_agent("Octoco-Webhooks")
             .dns_resolver(Arc::new(guard.clone()))
             .build()?;

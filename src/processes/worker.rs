@@ -104,7 +104,7 @@ static TASKS: [Task; 19] = [
     Task {
         name: "outgoing",
         period: PERIOD,
-        loops: 2,
+        loops: 4,
         step: |app| Box::pin(full(deliveries::step_due(app, Lane::Fast, BATCH))),
     },
     // Endpoints that fail or are slow hold these up, and no other.

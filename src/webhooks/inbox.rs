@@ -12,7 +12,6 @@
 
 mod content;
 pub mod event;
-pub mod rotation;
 pub mod routes;
 pub mod staff;
 mod store;
@@ -37,7 +36,7 @@ use crate::webhooks::refused;
 
 pub use content::Content;
 use store::{Claimed, Ended, Repeat};
-pub use store::{DeadFilter, Delivery, LogFilter, LogRow};
+pub use store::{DeadFilter, Delivery, LogFilter, LogRow, Webhooks};
 use writes::{Ends, Receipts, Repeats};
 
 /// Of a body that nobody signed, only so much is kept.

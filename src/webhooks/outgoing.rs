@@ -11,7 +11,6 @@
 pub mod deliveries;
 mod described;
 pub mod events;
-pub mod rotation;
 pub mod routes;
 mod signing;
 pub mod sources;
@@ -33,7 +32,7 @@ use crate::platform::text_enum::text_enum;
 use events::{Event, EventType, TestEventData};
 
 pub use described::{Described, described};
-pub use store::Endpoint;
+pub use store::{Endpoint, OutgoingSecrets};
 
 /// Each costs a delivery for each event.
 const ENDPOINTS_MAX: i64 = 20;

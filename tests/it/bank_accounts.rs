@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use octoco::identity::audit::Origin;
 use octoco::identity::caller::Caller;
 use octoco::identity::quota::Quota;
-use octoco::money::bank_accounts::rotation::{self, Cursor, KeyUse};
+use octoco::identity::rotation::{self, Cursor, KeyUse};
+use octoco::money::bank_accounts::rotation::BankAccounts;
 use octoco::money::bank_accounts::{self, Details, NewBankAccount};
 use octoco::platform::keys;
 use reqwest::StatusCode;
@@ -56,7 +57,9 @@ async fn opened(t: &TestApp, customers: &[Customer]) -> BTreeMap<Uuid, String> {
 
 async fn run(t: &TestApp) -> usize {
     let (mut cursor, mut sealed) = (Cursor::default(), 0);
-    while let Some(batch) = rotation::next(&t.app, &mut cursor).await.expect("PostgreSQL answers") {
+    while let Some(batch) =
+        rotation::next(&t.app, &BankAccounts(&t.app), &mut cursor).await.expect("PostgreSQL answers")
+    {
         assert_eq!(batch.closed, Vec::<Uuid>::new());
         sealed += batch.encrypted;
     }
@@ -64,7 +67,7 @@ async fn run(t: &TestApp) -> usize {
 }
 
 async fn rows(t: &TestApp, id: &str) -> i64 {
-    let uses = rotation::uses(&t.app).await.expect("PostgreSQL answers");
+    let uses = rotation::uses(&t.app, &BankAccounts(&t.app)).await.expect("PostgreSQL answers");
     uses.iter().find(|key| key.id == id).map_or(0, |key| key.rows)
 }
 
@@ -81,7 +84,7 @@ async fn a_rotation_that_is_cut_off_anywhere_leaves_every_row_whole_and_goes_on(
     let mut looks = 1;
     while rows(&during, "old").await > 50 {
         let mut cursor = Cursor::default();
-        drop(killed_after(looks, rotation::next(&during.app, &mut cursor)).await);
+        drop(killed_after(looks, rotation::next(&during.app, &BankAccounts(&during.app), &mut cursor)).await);
         assert_eq!(opened(&during, &customers).await, numbers, "after {looks} looks");
         halfway += usize::from((1..all).contains(&rows(&during, "new").await));
         looks += 1 + looks / 4;
@@ -92,7 +95,10 @@ async fn a_rotation_that_is_cut_off_anywhere_leaves_every_row_whole_and_goes_on(
     let left = rows(&during, "old").await;
     let (one, other) = tokio::join!(run(&during), run(&during));
     assert_eq!(i64::try_from(one + other).expect("few"), left, "none twice");
-    assert_eq!(rotation::uses(&during.app).await.expect("answers"), [KeyUse { id: "new".to_owned(), rows: all }]);
+    assert_eq!(
+        rotation::uses(&during.app, &BankAccounts(&during.app)).await.expect("answers"),
+        [KeyUse { id: "new".to_owned(), rows: all }]
+    );
     assert_eq!(run(&during).await, 0);
     let audited: i64 = sqlx::query_scalar(
         "select sum((after->>'rows')::bigint)::bigint from audit_log where action = 'data_key.rotated'",
@@ -145,9 +151,15 @@ async fn a_row_that_does_not_open_is_named_and_stops_nobody(db: PgPool) {
     before.customer().await;
     let t = TestApp::with(db, &[("DATA_KEYS", &format!("{new},{old}"))]).await;
     let mut cursor = Cursor::default();
-    let batch = rotation::next(&t.app, &mut cursor).await.expect("PostgreSQL answers").expect("there are rows");
+    let batch = rotation::next(&t.app, &BankAccounts(&t.app), &mut cursor)
+        .await
+        .expect("PostgreSQL answers")
+        .expect("there are rows");
     assert_eq!((batch.encrypted, batch.closed), (1, vec![lost]));
-    assert!(rotation::next(&t.app, &mut cursor).await.expect("PostgreSQL answers").is_none(), "it goes on behind it");
+    assert!(
+        rotation::next(&t.app, &BankAccounts(&t.app), &mut cursor).await.expect("PostgreSQL answers").is_none(),
+        "it goes on behind it"
+    );
     assert_eq!((rows(&t, "new").await, rows(&t, "lost").await), (1, 1));
     t.finish().await;
 }

@@ -2,6 +2,8 @@
 //! that are there once, another name.
 
 use octoco::identity::audit::Actor;
+use octoco::identity::rotation;
+use octoco::money::bank_accounts::rotation::BankAccounts;
 use octoco::money::restrictions::{self, Kind};
 use octoco::platform::keys;
 use octoco::platform::permissions::{ALL, Role};
@@ -155,8 +157,8 @@ async fn the_same_bank_account_is_there_once_for_a_customer_under_any_key(db: Pg
     exists(&add(&before, &customer, None, &account("6200-1234 567")).await);
     let during = TestApp::with(db.clone(), &[("DATA_KEYS", &format!("{new},{old}"))]).await;
     exists(&add(&during, &customer, None, &account("62001234567")).await);
-    let mut cursor = octoco::money::bank_accounts::rotation::Cursor::default();
-    while octoco::money::bank_accounts::rotation::next(&during.app, &mut cursor).await.expect("answers").is_some() {}
+    let mut cursor = rotation::Cursor::default();
+    while rotation::next(&during.app, &BankAccounts(&during.app), &mut cursor).await.expect("answers").is_some() {}
     let after = TestApp::with(db.clone(), &[("DATA_KEYS", &new)]).await;
     exists(&add(&after, &customer, None, &account("62001234567")).await);
     // Two at once.

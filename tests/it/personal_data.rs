@@ -3,11 +3,12 @@
 use chrono::TimeDelta;
 use octoco::identity::rotation::{self, Cursor};
 use octoco::identity::{sessions, users};
+use octoco::money::bank_accounts::rotation::BankAccounts;
 use octoco::money::restrictions::{self, Kind};
 use octoco::platform::keys;
 use octoco::platform::permissions::Role;
 use octoco::webhooks::{
-    inbox::{self, rotation::Webhooks},
+    inbox::{self, Webhooks},
     refused,
 };
 use reqwest::{Method, StatusCode};
@@ -285,11 +286,7 @@ async fn a_closed_customer_is_erased_by_two_people_and_money_keeps_its_ids(db: P
     let anew = t.send(Method::POST, "/v1/auth/register", None, &[], Some(again)).await;
     assert_eq!(anew.status, StatusCode::CREATED);
     assert_ne!(anew.id(), customer.id, "the same person may come again, as somebody new");
-    assert_eq!(
-        octoco::money::bank_accounts::rotation::uses(&t.app).await.expect("answers").len(),
-        1,
-        "what is left opens"
-    );
+    assert_eq!(rotation::uses(&t.app, &BankAccounts(&t.app)).await.expect("answers").len(), 1, "what is left opens");
     t.drive().await;
     t.finish().await;
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use octoco::identity::audit::Actor;
-use octoco::identity::totp::{self, rotation::SecondFactors};
+use octoco::identity::totp::{self, SecondFactors};
 use octoco::identity::{rotation, second_factor, users};
 use octoco::platform::keys;
 use octoco::platform::permissions::{Role, needs_step_up};

@@ -2,7 +2,7 @@
 
 use chrono::{NaiveDate, TimeDelta};
 use futures_util::future::join_all;
-use octoco::finance::statement_files::rotation::StatementFiles;
+use octoco::finance::statement_files::StatementFiles;
 use octoco::finance::statement_files::{self, routes::BODY_BYTES_MAX};
 use octoco::identity::rotation::{self, Cursor};
 use octoco::platform::permissions::Role;

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use ledger::{Ledger, Options};
 use octoco::app::App;
 use octoco::books::customers::{self, Sight};
-use octoco::identity::notes::rotation::CustomerNotes;
+use octoco::identity::notes::CustomerNotes;
 use octoco::identity::rotation::{self, Cursor};
 use octoco::money::restrictions::{self, Kind};
 use octoco::platform::config::Config;

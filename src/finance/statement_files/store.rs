@@ -364,4 +364,5 @@ pub(super) async fn prune(db: impl PgExecutor<'_>, before: DateTime, limit: i64)
     Ok(pruned.execute(db).await?.rows_affected())
 }
 
-encrypted!("statement_files", "id", "content", where "content <> ''");
+// One file at a time: it may have megabytes.
+encrypted!(StatementFiles, "statement file", 1 of "statement_files", "id", "content", where "content <> ''");

@@ -90,4 +90,4 @@ pub(super) async fn erase(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Resul
     sqlx::query!("delete from customer_notes where user_id = $1", user_id).execute(db).await.map(drop)
 }
 
-encrypted!("customer_notes", "id", "content", where "true");
+encrypted!(CustomerNotes, "customer note", 100 of "customer_notes", "id", "content", where "true");

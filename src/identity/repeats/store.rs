@@ -94,4 +94,4 @@ pub(super) async fn delete_before(db: impl PgExecutor<'_>, before: DateTime, lim
     Ok(delete.execute(db).await?.rows_affected())
 }
 
-encrypted!("idempotent_calls", "id", "answer", where "answer is not null");
+encrypted!(KeptAnswers, "kept answer", 100 of "idempotent_calls", "id", "answer", where "answer is not null");

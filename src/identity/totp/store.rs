@@ -211,7 +211,7 @@ pub(super) async fn allow(
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
-encrypted!("totp_secrets", "user_id", "secret", where "true");
+encrypted!(SecondFactors, "second factor", 100 of "totp_secrets", "user_id", "secret", where "true");
 
 pub(super) async fn delete_invitation(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("delete from totp_invitations where user_id = $1", user_id).execute(db).await.map(drop)

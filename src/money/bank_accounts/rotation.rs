@@ -6,16 +6,14 @@ use uuid::Uuid;
 
 use super::{Details, store};
 use crate::app::App;
-use crate::identity::rotation::{self, Batch, Table};
+use crate::identity::rotation::{KeyUse, Table};
 use crate::platform::encryption::Encrypted;
-use crate::platform::error::Result;
-
-pub use crate::identity::rotation::{Cursor, KeyUse};
 
 pub struct BankAccounts<'a>(pub &'a App);
 
 impl Table for BankAccounts<'_> {
     const NOUN: &'static str = "bank account";
+    const BATCH: i64 = 100;
 
     async fn encrypted_by_others(
         &self,
@@ -45,12 +43,4 @@ impl BankAccounts<'_> {
         let plain = self.0.config.data_keys.decrypt(id, encrypted).ok()?;
         serde_json::from_slice(&plain).ok()
     }
-}
-
-pub async fn next(app: &App, cursor: &mut Cursor) -> Result<Option<Batch>> {
-    rotation::next(app, &BankAccounts(app), cursor).await
-}
-
-pub async fn uses(app: &App) -> Result<Vec<KeyUse>> {
-    rotation::uses(app, &BankAccounts(app)).await
 }

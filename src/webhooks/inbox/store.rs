@@ -378,7 +378,7 @@ pub(super) async fn empty(db: impl PgExecutor<'_>, before: Uuid, limit: i64) -> 
     Ok(emptied.execute(db).await?.rows_affected())
 }
 
-encrypted!("webhook_logs", "id", "content", where "content is not null");
+encrypted!(Webhooks, "webhook", 100 of "webhook_logs", "id", "content", where "content is not null");
 
 /// What waits: due events, and dead letters.
 pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Vec<Depth>> {

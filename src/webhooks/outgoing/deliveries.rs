@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The row is the job. A process that dies after the call and before it is noted sends the same message again under the same `webhook-id`.
-//! At most [`AT_ONCE`] are in hand of an endpoint, and those that failed last or are slow have loops of their own ([`Lane`]), so that they
-//! keep no other waiting. 410 disables an endpoint, and so do three days in which every attempt failed. The worker calls [`step_due`].
+//! An endpoint has a limit of messages in hand, and those that failed last or are slow have a lower one and loops of their own ([`Lane`]),
+//! so that they keep no other waiting. 410 disables an endpoint, and so do three days in which every attempt failed. The worker calls [`step_due`].
 
 pub mod routes;
 mod store;
@@ -32,8 +32,6 @@ use crate::platform::text_enum::text_enum;
 
 pub use store::{Attempt, Detail, Filter, Row};
 
-/// Of one endpoint.
-pub const AT_ONCE: i64 = 4;
 /// Seconds after each failed attempt; after the last one the delivery is dead.
 const LADDER: [i64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 /// Whatever an endpoint asks for.
@@ -67,6 +65,16 @@ pub enum Lane {
     Slow,
 }
 
+impl Lane {
+    /// In hand of one endpoint: of those that answer at once half of what one worker has in hand.
+    pub const fn at_once(self) -> i64 {
+        match self {
+            Self::Fast => 32,
+            Self::Slow => 4,
+        }
+    }
+}
+
 /// Sends what is due. How many were claimed.
 pub async fn step_due(app: &App, lane: Lane, limit: i64) -> Result<usize> {
     queue::step_due(Deliveries { app, lane }, app.queue(), limit).await
@@ -89,7 +97,7 @@ impl Work for Deliveries<'_> {
     }
 
     async fn claim(&self, lease: Lease, limit: i64) -> sqlx::Result<Vec<store::Claimed>> {
-        store::claim_due(&self.app.db, lease, self.lane == Lane::Slow, (AT_ONCE, limit)).await
+        store::claim_due(&self.app.db, lease, self.lane == Lane::Slow, (self.lane.at_once(), limit)).await
     }
 
     async fn step(&self, delivery: &store::Claimed) -> Result<&'static str> {
@@ -117,14 +125,14 @@ async fn step(app: &App, delivery: &store::Claimed) -> Result<&'static str> {
     let now = app.clock.now();
     let next = next(delivery, &called, now);
     let mut tx = app.db.begin().await?;
-    store::lock_endpoint(&mut *tx, delivery.endpoint_id).await?;
+    // First: it locks the endpoint, unless there is nothing new to say of it.
+    let slow = called.error.is_some() || called.took > SLOW;
+    let failing = store::note_health(&mut *tx, delivery.endpoint_id, called.error.is_some(), slow, now).await?;
     if !store::record(&mut *tx, delivery, &next, &called, now).await? {
         // Replayed, or the endpoint disabled, while it was under way.
         return Err(Error::StaleState);
     }
     store::insert_attempt(&mut *tx, app.clock.row_id(), delivery.id, &called, now).await?;
-    let slow = called.error.is_some() || called.took > SLOW;
-    let failing = store::note_health(&mut *tx, delivery.endpoint_id, called.error.is_some(), slow, now).await?;
     let reason = match failing {
         _ if called.status == Some(StatusCode::GONE) => Some(DisabledReason::Gone),
         Some(since) if now - since >= FAILING_MAX => Some(DisabledReason::Failing),

@@ -207,7 +207,7 @@ pub(super) async fn secrets(
     Ok(rows.map(|row| (row.id, Encrypted { key_id: row.key_id, bytes: row.secret })).collect())
 }
 
-encrypted!("outgoing_secrets", "id", "secret", where "true");
+encrypted!(OutgoingSecrets, "webhook secret", 100 of "outgoing_secrets", "id", "secret", where "true");
 
 fn names(event_types: &[EventType]) -> Vec<String> {
     event_types.iter().map(|kind| kind.name().to_owned()).collect()

@@ -28,7 +28,7 @@ struct Behaviour {
     received: Vec<Received>,
     status: u16,
     headers: HeaderMap,
-    hangs: bool,
+    pause: Duration,
     in_hand: usize,
     most_in_hand: usize,
 }
@@ -67,8 +67,9 @@ impl Receiver {
         shared.headers = headers.iter().map(header).collect();
     }
 
-    pub(crate) fn hang(&self, hangs: bool) {
-        self.shared.lock().expect("not poisoned").hangs = hangs;
+    /// How long it takes to answer.
+    pub(crate) fn take(&self, pause: Duration) {
+        self.shared.lock().expect("not poisoned").pause = pause;
     }
 
     /// How many calls were under way at once.
@@ -86,16 +87,14 @@ impl Drop for Receiver {
 #[expect(clippy::disallowed_methods, reason = "a server that is slow")]
 async fn receive(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> (StatusCode, HeaderMap) {
     let body = String::from_utf8(body.to_vec()).expect("text");
-    let (status, told, hangs) = {
+    let (status, told, pause) = {
         let mut shared = shared.lock().expect("not poisoned");
         shared.received.push(Received { headers, body });
         shared.in_hand += 1;
         shared.most_in_hand = shared.most_in_hand.max(shared.in_hand);
-        (shared.status, shared.headers.clone(), shared.hangs)
+        (shared.status, shared.headers.clone(), shared.pause)
     };
-    if hangs {
-        tokio::time::sleep(Duration::from_secs(60)).await;
-    }
+    tokio::time::sleep(pause).await;
     shared.lock().expect("not poisoned").in_hand -= 1;
     (StatusCode::from_u16(status).expect("a status"), told)
 }

@@ -192,7 +192,8 @@ pub(super) async fn insert_attempt(
     .map(drop)
 }
 
-/// Since when every attempt has failed, this one included; `None` after one that did not.
+/// Since when every attempt has failed, this one included; `None` after one that did not. An endpoint that is well, and was, is not locked:
+/// what many answers at once say of it would wait for each other.
 pub(super) async fn note_health(
     db: impl PgExecutor<'_>,
     endpoint_id: Uuid,
@@ -202,7 +203,7 @@ pub(super) async fn note_health(
 ) -> sqlx::Result<Option<DateTime>> {
     let since = sqlx::query_scalar!(
         "update outgoing_endpoints set failing_since = case when $2 then coalesce(failing_since, $4) end, slow = $3
-          where id = $1 returning failing_since",
+          where id = $1 and ($2 or slow <> $3 or failing_since is not null) returning failing_since",
         endpoint_id,
         failed,
         slow,
