@@ -303,7 +303,12 @@ async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Re
         Some(_) if purchase.reference == deposit.id.to_string() && purchase.status.means_paid() => {
             adopt(app, deposit, &purchase).await?;
         }
-        _ => {}
+        Some(_) => {
+            if let PurchaseStatus::Unknown(word) = &purchase.status {
+                return Err(unknown::unknown_word(word));
+            }
+        }
+        None => {}
     }
     Ok(())
 }
@@ -441,7 +446,8 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: 
 
 /// `→ expired | cancelled`: nothing came and, as far as Revio can say, nothing will. A late payment still completes it.
 async fn close(app: &App, deposit: &Transaction, state: State, purchase: &Purchase) -> Result<Transaction> {
-    if deposit.state == state {
+    // It stays what it was called first, also by a person who closed it.
+    if matches!(deposit.state, State::Failed | State::Expired | State::Cancelled) {
         return Ok(deposit.clone());
     }
     let to = Move::to(state, Due::In(LAST_LOOKS[0])).with_provider(reported(deposit, purchase));
@@ -455,11 +461,11 @@ async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
         return Ok(looked);
     }
     match looked.state {
-        State::Expired | State::Cancelled if app.clock.now() - looked.updated_at > LAST_LOOKS[1] => {
+        State::Failed | State::Expired | State::Cancelled if app.clock.now() - looked.updated_at > LAST_LOOKS[1] => {
             transactions::rest(app, &looked).await
         }
-        State::Expired | State::Cancelled => transactions::wait(app, &looked, LAST_LOOKS[1]).await,
-        State::Initiated | State::AwaitingPayment | State::Completed | State::Rejected | State::Failed => Ok(looked),
+        State::Failed | State::Expired | State::Cancelled => transactions::wait(app, &looked, LAST_LOOKS[1]).await,
+        State::Initiated | State::AwaitingPayment | State::Completed | State::Rejected => Ok(looked),
         // A withdrawal's.
         State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted => Ok(looked),
     }

@@ -33,7 +33,8 @@ use writes::{Announcements, Notes};
 
 const UNKNOWN_MAX: TimeDelta = TimeDelta::minutes(30);
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
-const WORD_CHARS_MAX: usize = 40;
+/// Of a word of Revio's that nobody knows, in what is said of it.
+pub const WORD_CHARS_MAX: usize = 40;
 /// What a UUIDv7 has room for, above its other bits.
 const MILLIS_MAX: u64 = 1 << 47;
 const TIME_SHIFT: u32 = 80;
@@ -131,7 +132,8 @@ pub async fn note_payout(app: &App, row: Option<Uuid>, payout: &Payout) -> Resul
     note(app, &facts).await
 }
 
-/// A Payment that an event brought, or that Revio was asked for. What an older event says of it changes nothing.
+/// A Payment that an event brought, or that Revio was asked for. What an older event says of it changes nothing. One that events call two
+/// things is an error: which of the two it is decides which way money goes.
 pub async fn note_payment(app: &App, payment: &PaymentObject, said: Option<ObjectKind>) -> Result<()> {
     let Some(purchase_id) = payment.purchase_id() else { return Ok(()) };
     let kind = said.unwrap_or_else(|| kind_of(payment));
@@ -145,6 +147,14 @@ pub async fn note_payment(app: &App, payment: &PaymentObject, said: Option<Objec
         created_on: payment.created_on.whole(),
         updated_on: payment.updated_on.whole(),
     };
+    if let (Some(said), Some(known)) = (said, known(app, payment.id).await?)
+        && !matches!(known.kind, ObjectKind::Payment)
+        && known.kind != said
+    {
+        let reason =
+            format!("Revio calls Payment {} a {} now, and a {} before", payment.id, said.name(), known.kind.name());
+        return Err(Error::Unusable(reason.into()));
+    }
     app.batchers.join::<Notes>(app, note_of(&facts, app.clock.now())).await.map(drop)
 }
 
@@ -237,8 +247,8 @@ pub async fn ask_for_payments(app: &App, ids: &[Uuid]) -> Result<()> {
 
 /// Revio says a word that nobody knows: asked again for a while, then a person must look, within an hour.
 pub async fn wait_for_a_known_word(app: &App, row: &Transaction, object: Uuid, word: &str) -> Result<Transaction> {
-    let rests = row.due_at.is_none() && row.held_reason.is_none();
-    if rests || app.clock.now() - status_since(app, object).await? > UNKNOWN_MAX {
+    // Nobody looks again by himself.
+    if row.due_at.is_none() || app.clock.now() - status_since(app, object).await? > UNKNOWN_MAX {
         let word: String = word.chars().take(WORD_CHARS_MAX).collect();
         return transactions::hold(app, row, Hold::UnknownStatus, &format!("Revio calls it {word}")).await;
     }

@@ -120,6 +120,10 @@ async fn move_in_suspense(app: &App, row: &Transaction, item: &Item) -> Result<T
     let (currency, minor) = (row.amount.currency(), row.amount.minor());
     let (suspense, provider_balance) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
     let back = row.kind == Kind::ChargebackReversal;
+    if item.amount.currency() != currency {
+        let reason = format!("given back in {}, and what is in suspense of it is not", currency.code());
+        return transactions::hold(app, row, Hold::Contradiction, &reason).await;
+    }
     if !suspense::claim(app, item, Subject::Transaction(row.id), if back { minor.saturating_neg() } else { minor })
         .await?
     {

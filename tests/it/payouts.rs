@@ -41,6 +41,66 @@ async fn executions_that_take_effect_late_pay_once_however_late(db: PgPool) {
     t.finish().await;
 }
 
+/// Revio's error is the word on the second call; the first one counts yet.
+#[sqlx::test]
+async fn an_error_gives_nothing_back_while_an_earlier_call_may_still_count(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(20_000).await;
+    for (key, takes_effect) in [("late", true), ("never", false)] {
+        let lost = if takes_effect {
+            FaultKind::LateEffect { secs: 400, status: 502 }
+        } else {
+            FaultKind::BadGateway(Moment::Before)
+        };
+        t.sim.set_fault(Fault::next(1, Scope::ExecutePayout, lost));
+        let withdrawal = t.withdraw(&customer, 4_000, key).await.id();
+        t.drive().await;
+        t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "insufficient_balance".to_owned() });
+        wait(&t, 3).await;
+        let said = t.sim.payout(t.payout_of(withdrawal)).expect("registered");
+        assert_eq!((said["status"].clone(), t.state(withdrawal).await.as_str()), (json!("error"), "submitting"));
+        assert_eq!(t.balance(&customer).await.1, 4_000, "still reserved");
+        t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
+        wait(&t, 20).await;
+        let (state, paid) = if takes_effect { ("completed", 1) } else { ("failed", 1) };
+        assert_eq!((t.state(withdrawal).await.as_str(), t.sim.totals("ZAR").paid_out_count), (state, paid), "{key}");
+        assert_eq!((t.balance(&customer).await, t.owed(customer.id).await), ((16_000, 0, 16_000), 0));
+        assert_eq!(t.held_reason(withdrawal).await, None);
+    }
+    t.finish().await;
+}
+
+/// Each of its calls is answered, so its word is on the last of them.
+#[sqlx::test]
+async fn an_error_after_calls_that_were_all_answered_gives_the_money_back_at_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "insufficient_balance".to_owned() });
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    t.finish().await;
+}
+
+/// By hand, at Revio: the ledger knows it before the row follows it.
+#[sqlx::test]
+async fn a_payout_that_somebody_else_executed_is_noted_in_the_ledger(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, staff) = (t.customer_with(10_000).await, t.staff(Role::Finance).await);
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    restrictions::act(&t, &staff, &customer, "freeze").await;
+    t.drive().await;
+    let payout = t.payout_of(withdrawal);
+    t.sim.settle_payout(payout, PayoutOutcome::Success).expect("initialized");
+    t.drive().await;
+    assert_eq!(t.state(withdrawal).await, "completed");
+    restrictions::act(&t, &staff, &customer, "unfreeze").await;
+    t.drive().await;
+    let standing = t.app.ledger.withdrawal_standing(withdrawal).await.expect("the ledger answers");
+    assert_eq!(standing.payouts, [payout]);
+    t.finish().await;
+}
+
 /// Nobody knows what became of the call, so no other takes its place, and a person is told which payout it is.
 #[sqlx::test]
 async fn a_payout_whose_execution_was_never_answered_is_not_replaced(db: PgPool) {

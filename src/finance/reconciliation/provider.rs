@@ -21,7 +21,7 @@ use super::found::{BreakType, Found};
 use super::run::Run;
 use crate::app::App;
 use crate::money::transactions::{self, Kind, State, Transaction};
-use crate::money::{provider_objects, suspense};
+use crate::money::{provider_objects, provider_objects::ObjectKind, suspense};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
@@ -184,7 +184,7 @@ async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
         (status, Some(payment)) if status.means_paid() && !marked => {
             pair.compare_money(payment, BreakType::PaidAtProvider);
             if booked.is_some() {
-                compare_reversals(&mut pair, purchase, payment);
+                compare_reversals(&mut pair, purchase, payment).await?;
                 pair.compare_fee(&payment.fee_amount).await?;
             }
         }
@@ -197,20 +197,29 @@ async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
     Ok(Asked::Found(pair.found))
 }
 
-/// By the purchase's own total where it has one, else by its word alone.
-fn compare_reversals(pair: &mut Pair<'_>, purchase: &Purchase, payment: &Payment) {
+/// By the purchase's own total where it has one, else by its words alone.
+async fn compare_reversals(pair: &mut Pair<'_>, purchase: &Purchase, payment: &Payment) -> Result<()> {
     let paid = payment.amount.whole().unwrap_or(pair.row.amount.minor());
     let refunded = pair.row.reversed.refunded_minor;
     let charged_back = pair.row.reversed.charged_back_minor;
     if let Some(total) = purchase.refunded(paid).filter(|total| *total != refunded) {
         pair.differs(BreakType::ReversedAtProvider, Some(total), Some(refunded));
-        return;
+        return Ok(());
     }
     let charged = matches!(purchase.status, PurchaseStatus::ChargedBack(_));
-    let given_back = purchase.status.word() == "refunded" && refunded == 0;
+    let given_back = purchase.status.is_refunded() && refunded == 0;
     if charged_back == 0 && (charged || given_back) {
         pair.differs(BreakType::ReversedAtProvider, None, Some(0));
+    } else if charged_back > 0 && purchase.is_won_back() {
+        pair.differs(BreakType::ReversedAtProvider, None, Some(charged_back));
+    } else if !purchase.was_charged_back() {
+        let known = provider_objects::payments_of(pair.app, purchase.id).await?;
+        let refunds = known.iter().filter(|payment| payment.kind == ObjectKind::Refund).count();
+        if purchase.refunds() > refunds {
+            pair.differs(BreakType::ReversedAtProvider, None, Some(refunded));
+        }
     }
+    Ok(())
 }
 
 async fn withdrawal(app: &App, row: &Transaction) -> Result<Asked> {

@@ -145,9 +145,8 @@ async fn undo(app: &App, row: &Transaction) -> Result<()> {
 }
 
 async fn ask_again(app: &App, deposit: &Transaction, purchase: &Purchase, wrong: &str) -> Result<Transaction> {
-    // What is at rest is not looked at again by itself.
-    let rests = deposit.due_at.is_none() && deposit.held_reason.is_none();
-    if rests || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX {
+    // What is at rest, or held, is not looked at again by itself.
+    if deposit.due_at.is_none() || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX {
         return transactions::hold(app, deposit, Hold::Unexplained, wrong).await;
     }
     transactions::wait(app, deposit, LOOK_AGAIN).await
@@ -198,6 +197,8 @@ struct Sums<'a> {
     unsaid: Option<Uuid>,
     /// By the purchase's word it failed, and not by its own.
     undone_by_word: Option<Uuid>,
+    /// How many refunds we have heard of, whatever became of them.
+    refunds: usize,
 }
 
 impl<'a> Sums<'a> {
@@ -207,8 +208,9 @@ impl<'a> Sums<'a> {
             purchase.payment.as_ref().and_then(|payment| payment.amount.whole()).unwrap_or(deposit.amount.minor());
         let is_said = |id: &Uuid| payments.iter().any(|payment| payment.id == *id && payment.amount_minor.is_some());
         let unsaid = purchase.payments().find(|id| !is_said(id));
-        let mut sums =
-            Self { new: Vec::new(), undone: Vec::new(), reversed, paid, odd: None, unsaid, undone_by_word: None };
+        let refunds = payments.iter().filter(|payment| payment.kind == ObjectKind::Refund).count();
+        let (new, undone) = (Vec::new(), Vec::new());
+        let mut sums = Self { new, undone, reversed, paid, odd: None, unsaid, undone_by_word: None, refunds };
         let currency = deposit.amount.currency();
         let mut counted = Vec::new();
         for payment in payments {
@@ -307,21 +309,25 @@ impl<'a> Sums<'a> {
                 purchase.status.word()
             ));
         }
-        let is_refunded =
-            |status: &PurchaseStatus| matches!(status, PurchaseStatus::Refunded(word) if word == "refunded");
-        let is_charged_back = |status: &PurchaseStatus| matches!(status, PurchaseStatus::ChargedBack(_));
-        if is_charged_back(&purchase.status) && charged_back == 0 {
+        let was_charged_back = purchase.was_charged_back();
+        if matches!(purchase.status, PurchaseStatus::ChargedBack(_)) && charged_back == 0 {
             return Some("charged back, and Revio does not say how much".to_owned());
         }
-        if is_refunded(&purchase.status) && refunded == 0 && charged_back == 0 && !purchase.ever(is_charged_back) {
+        if purchase.status.is_refunded() && refunded == 0 && charged_back == 0 && !was_charged_back {
             return Some("refunded, and Revio does not say how much".to_owned());
+        }
+        if !was_charged_back && purchase.refunds() > self.refunds {
+            let (said, known) = (purchase.refunds(), self.refunds);
+            return Some(format!(
+                "refunded {said} times by its history, and Revio does not say how much: {known} are known"
+            ));
         }
         match &purchase.status {
             // All that was refunded can be refunded again: a refund failed, and no Payment says so.
-            PurchaseStatus::Paid(_) if refunded > 0 && !purchase.ever(is_charged_back) && self.is_whole(purchase) => {
+            PurchaseStatus::Paid(_) if refunded > 0 && !was_charged_back && self.is_whole(purchase) => {
                 Some(format!("Revio calls it paid and all of it refundable; {refunded} was refunded before"))
             }
-            PurchaseStatus::Paid(_) if charged_back > 0 && self.is_whole(purchase) => {
+            PurchaseStatus::Paid(_) if charged_back > 0 && (purchase.is_won_back() || self.is_whole(purchase)) => {
                 Some(format!("Revio calls it paid again; {charged_back} is charged back"))
             }
             _ => None,

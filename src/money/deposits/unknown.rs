@@ -7,8 +7,9 @@ use uuid::Uuid;
 use super::given_back;
 use crate::app::App;
 use crate::money::evidence::{self, Claim};
+use crate::money::provider_objects::WORD_CHARS_MAX;
 use crate::money::suspense::{self, Item, ItemKind, NewItem};
-use crate::money::transactions::Kind;
+use crate::money::transactions::{self, Kind};
 use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::types::{Flag, Payment};
@@ -17,11 +18,22 @@ use crate::provider::revio::{Purchase, PurchaseStatus};
 /// False when it is nothing of ours, or nothing was paid. What cannot be decided here becomes a dead letter.
 pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
     let purchase = provider_objects::told_of(provider_objects::purchase(app, None, purchase_id).await)?;
+    // What the event did not say, the purchase may: it is a second one of a deposit that we have.
+    if let Some(row) = row_of(&purchase.reference)
+        && let Some(deposit) = transactions::find_for_provider(app, Kind::Deposit, purchase.id, Some(row)).await?
+    {
+        return super::follow_event(app, &deposit, purchase.id).await.map(|()| true);
+    }
     if suspense::of_object(app, purchase.id).await?.is_none() {
         let Purchase { reference, is_test, brand_id, .. } = &purchase;
         let (payment, is_test, brand_id) = (purchase.payment.as_ref(), *is_test, *brand_id);
-        if !purchase.status.means_paid() || !matches!(purchase.marked_as_paid, Flag::No | Flag::Unsaid) {
-            return Ok(false);
+        match (&purchase.status, &purchase.marked_as_paid) {
+            (PurchaseStatus::Unknown(word), _) => return Err(unknown_word(word)),
+            (status, Flag::Odd(found)) if status.means_paid() => {
+                return Err(Error::Unusable(format!("marked_as_paid is {found}").into()));
+            }
+            (status, Flag::No | Flag::Unsaid) if status.means_paid() => {}
+            _ => return Ok(false),
         }
         let claim = Claim { payment, outgoing: false, reference, is_test, brand_id };
         let (payment, amount) = evidence::money(app, &claim).map_err(|reason| Error::Unusable(reason.into()))?;
@@ -43,6 +55,12 @@ pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
         provider_fees::book(app, item.id, payment).await?;
     }
     follow_payer(app, &item, &purchase).await.map(|()| true)
+}
+
+/// It may mean that money came, and nobody would ask again.
+pub(super) fn unknown_word(word: &str) -> Error {
+    let word: String = word.chars().take(WORD_CHARS_MAX).collect();
+    Error::Unusable(format!("Revio calls a purchase that no row is known for {word}").into())
 }
 
 async fn is_in_ledger(app: &App, row: Uuid) -> Result<bool> {
@@ -79,9 +97,8 @@ async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) -> Result<()>
 
 /// By the purchase's own word, and never charged back: then it may have been won.
 fn is_whole_back(purchase: &Purchase) -> bool {
-    let refunded = matches!(&purchase.status, PurchaseStatus::Refunded(word) if word == "refunded");
-    let charged_back = |status: &PurchaseStatus| matches!(status, PurchaseStatus::ChargedBack(_));
-    charged_back(&purchase.status) || refunded && !purchase.ever(charged_back)
+    let charged_back = matches!(purchase.status, PurchaseStatus::ChargedBack(_));
+    charged_back || purchase.status.is_refunded() && !purchase.was_charged_back()
 }
 
 /// The reference, where it is the id of a row of ours.

@@ -8,12 +8,14 @@
 use std::collections::HashSet;
 
 use chrono::TimeDelta;
+use ledger::{LedgerError, Reservation, WithdrawalStanding};
 use uuid::Uuid;
 
 use super::booking::{self, reported};
 use crate::app::App;
 use crate::money::provider_objects;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
+use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Payout, PayoutStatus};
 
@@ -21,6 +23,8 @@ use crate::provider::revio::{Payout, PayoutStatus};
 pub(super) const WINDOW: TimeDelta = TimeDelta::minutes(15);
 /// An execution without an answer may still be on its way for this long: until then nothing is concluded from its absence.
 pub(super) const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
+/// That may have been executed: the first, and the one that replaces it.
+pub(super) const PAYOUTS_MAX: usize = 2;
 /// A payout takes 3 to 5 days; one that Revio has no word for after this, a person must look at.
 const UNDECIDED_MAX: TimeDelta = TimeDelta::days(14);
 /// Asking after a payout that Revio is working on.
@@ -63,13 +67,38 @@ pub(super) async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Resul
 }
 
 /// `reserved, awaiting_approval, submitting, submitted → submitted → …`: a payout was executed that we had given up, or had not
-/// executed. It is taken for the withdrawal's own, before another is made: the customer is to be paid once.
+/// executed. It is taken for the withdrawal's own, before another is made: the customer is to be paid once. The ledger has it, too, where it
+/// has room: a database that is put back to before this would register another.
 pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout.id, "Revio executed a payout, and not by our own step");
+    _ = note(app, withdrawal, payout.id).await?;
     let provider = Provider { execution_url: payout.execution_url.clone(), ..reported(withdrawal, payout) };
     let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(provider);
     let adopted = transactions::advance(app, withdrawal, to).await?;
     act_on(app, &adopted, payout).await
+}
+
+/// The ledger has which payout it is before money may leave by it: whatever becomes of the row, no other is executed in its place. Otherwise
+/// what the ledger has instead.
+pub(super) async fn note(
+    app: &App,
+    withdrawal: &Transaction,
+    payout_id: Uuid,
+) -> Result<Result<(), WithdrawalStanding>> {
+    let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
+    let is_noted = standing.payouts.contains(&payout_id);
+    if standing.reservation != Reservation::Open || (!is_noted && standing.payouts.len() >= PAYOUTS_MAX) {
+        return Ok(Err(standing));
+    }
+    if is_noted {
+        return Ok(Ok(()));
+    }
+    let (row, currency) = (withdrawal.id, withdrawal.amount.currency());
+    match app.ledger.note_payout(row, currency, payout_id, !standing.payouts.is_empty()).await {
+        Ok(_) => Ok(Ok(())),
+        Err(LedgerError::Contradiction(_)) => Ok(Err(standing)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// By Revio's word alone: nobody is asked any more.
@@ -80,7 +109,10 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
     }
     match &payout.status {
         PayoutStatus::Success => booking::complete(app, withdrawal, payout).await,
-        PayoutStatus::Error => booking::release(app, withdrawal, FailureReason::ProviderCouldNotPay).await,
+        PayoutStatus::Error => match until_no_call_counts(app, withdrawal, payout.id).await? {
+            Some(pause) => transactions::wait(app, withdrawal, pause).await,
+            None => booking::release(app, withdrawal, FailureReason::ProviderCouldNotPay).await,
+        },
         PayoutStatus::Initialized if withdrawal.state == State::Submitting => {
             transactions::wait(app, withdrawal, IN_FLIGHT_MAX).await
         }
@@ -103,6 +135,20 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
             transactions::wait(app, withdrawal, (age / 2).clamp(ASK_MIN, ASK_MAX)).await
         }
     }
+}
+
+/// How long to wait before Revio's `error` gives the money back. Where the payout was executed more than once, it may be the word on another
+/// call than the one without an answer, and Revio takes a later one in this state, too, as long as the window is open (`revio.md` 4.3, 4.4).
+async fn until_no_call_counts(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<TimeDelta>> {
+    let known = provider_objects::known(app, payout_id).await?;
+    let may_count = known.is_some_and(|known| known.executions > 1 && known.executions > known.undone);
+    let left = no_call_counts_from(withdrawal) - app.clock.now();
+    Ok((may_count && left > TimeDelta::zero()).then_some(left))
+}
+
+/// Its payout's window is closed, and no call from within it is on its way.
+pub(super) fn no_call_counts_from(withdrawal: &Transaction) -> DateTime {
+    withdrawal.provider.created_at.unwrap_or(withdrawal.created_at) + WINDOW + IN_FLIGHT_MAX
 }
 
 pub(super) fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {

@@ -12,11 +12,12 @@
 //! nothing, nothing is registered either: its window would pass.
 
 use chrono::TimeDelta;
-use ledger::{LedgerError, Reservation};
 use uuid::Uuid;
 
 use super::beginnings::{Beginning, Beginnings, Begun};
-use super::outcomes::{IN_FLIGHT_MAX, WINDOW, adopt, adopt_executed, is_own, settle};
+use super::outcomes::{
+    IN_FLIGHT_MAX, PAYOUTS_MAX, WINDOW, adopt, adopt_executed, is_own, no_call_counts_from, note, settle,
+};
 use super::restored::{hold_behind, named};
 use super::{approval, booking};
 use crate::app::App;
@@ -32,8 +33,6 @@ const WINDOW_MARGIN: TimeDelta = TimeDelta::minutes(1);
 const EXECUTION_BEGINS_WITHIN: TimeDelta = TimeDelta::seconds(15);
 /// How often a payout that waits for the end of the safe mode is looked at.
 const SAFE_MODE_PAUSE: TimeDelta = TimeDelta::seconds(30);
-/// That may have been executed: the first, and the one that replaces it.
-const PAYOUTS_MAX: usize = 2;
 /// With those that were never to be: in hours without executions each try to find out costs some rows their payout's window.
 const REGISTERED_MAX: usize = 8;
 
@@ -135,7 +134,7 @@ async fn execute_unless_begun(app: &App, withdrawal: &Transaction, payout: &Payo
         },
         // The ledger has it, as it has what we execute.
         PayoutStatus::Pending | PayoutStatus::Success | PayoutStatus::Unknown(_) => {
-            match note(app, withdrawal, payout.id).await? {
+            match note_or_hold(app, withdrawal, payout.id).await? {
                 Some(held) => Ok(held),
                 None => adopt(app, withdrawal, payout).await,
             }
@@ -207,7 +206,7 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
         return transactions::hold(app, withdrawal, Hold::Incomplete, "Revio gave no address to execute the payout")
             .await;
     };
-    let noted = note(app, withdrawal, payout_id).await;
+    let noted = note_or_hold(app, withdrawal, payout_id).await;
     if !matches!(noted, Ok(None)) {
         provider_objects::count_undone(app, payout_id).await?;
     }
@@ -242,22 +241,11 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     }
 }
 
-/// The ledger has which payout it is before the call: whatever becomes of the row, no other is executed in its place. `Some`, on hold, where
-/// the ledger has another one.
-async fn note(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<Transaction>> {
-    let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
-    let is_noted = standing.payouts.contains(&payout_id);
-    if standing.reservation != Reservation::Open || (!is_noted && standing.payouts.len() >= PAYOUTS_MAX) {
-        return hold_behind(app, withdrawal, &standing).await.map(Some);
-    }
-    if is_noted {
-        return Ok(None);
-    }
-    let (row, currency) = (withdrawal.id, withdrawal.amount.currency());
-    match app.ledger.note_payout(row, currency, payout_id, !standing.payouts.is_empty()).await {
-        Ok(_) => Ok(None),
-        Err(LedgerError::Contradiction(_)) => hold_behind(app, withdrawal, &standing).await.map(Some),
-        Err(error) => Err(error.into()),
+/// `Some`, on hold, where the ledger has another one.
+async fn note_or_hold(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<Transaction>> {
+    match note(app, withdrawal, payout_id).await? {
+        Ok(()) => Ok(None),
+        Err(standing) => hold_behind(app, withdrawal, &standing).await.map(Some),
     }
 }
 
@@ -292,8 +280,7 @@ async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transactio
         }
         return pay(app, withdrawal).await;
     }
-    let closed_at = withdrawal.provider.created_at.unwrap_or(withdrawal.created_at) + WINDOW + IN_FLIGHT_MAX;
-    let until = closed_at - app.clock.now();
+    let until = no_call_counts_from(withdrawal) - app.clock.now();
     if until > TimeDelta::zero() {
         return transactions::wait(app, withdrawal, until).await;
     }

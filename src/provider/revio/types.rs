@@ -1,7 +1,7 @@
 //! What goes to Revio and what comes back, read leniently: unknown fields are ignored, unknown words are kept, a missing
 //! optional field is empty. Facts and their certainty: `revio.md` sections 3 and 4.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use ledger::Amount;
 use serde::de::DeserializeOwned;
@@ -220,10 +220,8 @@ impl Purchase {
     /// The Payments by which it says that money went back, or came again after that. What it names where it was paid is that payment, and
     /// where a refund is under way nothing went back yet.
     pub fn payments(&self) -> impl Iterator<Item = Uuid> {
-        let goes_back = |past: &PastStatus| {
-            matches!(&past.status, PurchaseStatus::Refunded(word) if word == "refunded")
-                || matches!(past.status, PurchaseStatus::ChargedBack(_))
-        };
+        let goes_back =
+            |past: &PastStatus| past.status.is_refunded() || matches!(past.status, PurchaseStatus::ChargedBack(_));
         let since = self.status_history.iter().skip_while(move |past| !goes_back(past));
         let done = since.filter(|past| !matches!(&past.status, PurchaseStatus::Refunded(word) if word != "refunded"));
         let related = done.filter_map(|past| past.related_object.as_ref());
@@ -236,14 +234,30 @@ impl Purchase {
         self.status_history.iter().filter(by).map(|past| &past.status)
     }
 
+    /// How many refunds its history tells of; one that it names twice is one.
+    pub fn refunds(&self) -> usize {
+        let refunded = self.status_history.iter().filter(|past| past.status.is_refunded());
+        let (named, unnamed): (Vec<_>, Vec<_>) =
+            refunded.map(|past| past.related_object.as_ref()).partition(Option::is_some);
+        let named: HashSet<Uuid> = named.into_iter().flatten().map(|related| related.id).collect();
+        named.len().saturating_add(unnamed.len())
+    }
+
+    /// By its own word the payer's bank has given back what it took.
+    pub fn is_won_back(&self) -> bool {
+        matches!(&self.status, PurchaseStatus::Paid(word) if word == "paid") && self.was_charged_back()
+    }
+
+    pub fn was_charged_back(&self) -> bool {
+        self.ever(|status| matches!(status, PurchaseStatus::ChargedBack(_)))
+    }
+
     /// The sum of what was refunded of `paid` so far, where the purchase says it: of one that was never refunded, whose refunds are not
     /// enabled, or of which a chargeback has taken something, what is left to refund says nothing about that.
     pub fn refunded(&self, paid: i64) -> Option<i64> {
-        let is_refunded =
-            |status: &PurchaseStatus| matches!(status, PurchaseStatus::Refunded(word) if word == "refunded");
-        let settled = is_refunded(&self.status) || matches!(self.status, PurchaseStatus::Paid(_));
-        let disputed = self.ever(|status| matches!(status, PurchaseStatus::ChargedBack(_)));
-        let says = settled && !disputed && self.ever(is_refunded) && self.refund_availability != "none";
+        let settled = self.status.is_refunded() || matches!(self.status, PurchaseStatus::Paid(_));
+        let was_refunded = self.ever(PurchaseStatus::is_refunded);
+        let says = settled && !self.was_charged_back() && was_refunded && self.refund_availability != "none";
         let left = self.refundable_amount.filter(|_| says)?;
         Some(paid.saturating_sub(left.clamp(0, paid)))
     }
@@ -339,6 +353,11 @@ impl From<String> for PurchaseStatus {
 
 impl PurchaseStatus {
     /// Money was taken, whatever happened to it since.
+    /// Some or all of it is back; where a refund is under way it is not.
+    pub fn is_refunded(&self) -> bool {
+        matches!(self, Self::Refunded(word) if word == "refunded")
+    }
+
     pub fn means_paid(&self) -> bool {
         matches!(self, Self::Paid(_) | Self::Refunded(_) | Self::ChargedBack(_))
     }
