@@ -17,7 +17,7 @@ use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider,
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Payout, PayoutStatus};
 
-/// Revio executes a payout within 15 minutes of its creation (`revio.md` 4.3); a call needs some of that time.
+/// Revio executes a payout within 15 minutes of its creation (`docs/provider.md`, window); a call needs some of that time.
 pub(super) const WINDOW: TimeDelta = TimeDelta::minutes(15);
 /// An execution without an answer may still be on its way for this long: until then nothing is concluded from its absence.
 pub(super) const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
