@@ -112,7 +112,7 @@ pub(super) fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bo
     !other_reference && !other_mode && withdrawal.provider.id == Some(payout.id)
 }
 
-/// Every payout that was ever registered for it, or noted in the ledger, its own first: by our own stores, which must answer.
+/// The ids of all its payouts that PostgreSQL or the ledger knows, its current one first. Fails if either store is away.
 async fn every_payout(app: &App, withdrawal: &Transaction) -> Result<Vec<Uuid>> {
     let noted = app.ledger.withdrawal_standing(withdrawal.id).await?.payouts;
     let registered = provider_objects::payouts_of(app, withdrawal.id).await?;
