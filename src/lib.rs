@@ -1,5 +1,5 @@
-//! Octoco keeps customers' money. This is the map: nine rooms, the lowest first. A room imports only from those before it in this
-//! list; `tests/tidy.rs` checks that, and `docs/architecture.md` has the picture.
+//! Octoco keeps customers' money. This is the map: eight rooms and one file (`app`), the lowest first. Each imports only from those before
+//! it in this list; `tests/tidy.rs` checks that, and `docs/architecture.md` has the picture.
 //!
 //! | room | what lives there |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | [`app`] | what the service is made of: one `App`, handed to every room after it |
 //! | [`identity`] | who is calling and what they may do: users, sessions, credentials, roles, the audit log, mails |
 //! | [`money`] | every movement of money and what stops one: deposits, withdrawals, refunds, corrections, approvals, frozen customers |
-//! | [`webhooks`] | what Revio tells us: verified, stored, acted on; and what we tell others' servers |
+//! | [`webhooks`] | what Revio tells us (`inbox`): verified, stored, acted on; and what we tell others' servers (`outgoing`) |
 //! | [`books`] | reading it all back: balances over time, statements, pages of history, search, exports |
 //! | [`finance`] | whether it is all there: reconciliation, statements of Revio and the bank, trial balance, closed months |
 //! | [`processes`] | what runs: the router, the connections, the background tasks, health |

@@ -44,7 +44,7 @@ const STUCK_POOL: Duration = Duration::from_secs(60);
 
 /// Octoco keeps customers' money: accounts, deposits and withdrawals through Revio, on a double-entry ledger.
 ///
-/// Settings come from the environment (README, "Settings"); each variable may also be given as NAME_FILE.
+/// Settings come from the environment (`docs/operations.md`); each variable may also be given as NAME_FILE.
 #[derive(Parser)]
 #[command(name = "octoco", version)]
 struct Cli {
@@ -107,7 +107,7 @@ enum Keys {
         #[arg(long, default_value = "k1")]
         data_key_id: String,
     },
-    /// Seals anew, with the first of DATA_KEYS, what an older one has sealed; may be stopped and run again at any time
+    /// Encrypts again, with the first of DATA_KEYS, what an older one has encrypted; may be stopped and run again at any time
     Rotate,
 }
 

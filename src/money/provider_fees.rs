@@ -17,7 +17,7 @@ use crate::provider::revio::PayoutStatus;
 use crate::provider::revio::types::{Figure, Flag, Payment};
 
 /// R100.00: many times what a bank takes for moving any sum, and far below what a field holds that is no fee. A payout has it on top, and
-/// of which a small one may be less than its fee (`revio.md` 9 has no schedule); as a share of a large one it may be more.
+/// of which a small one may be less than its fee (no schedule is known: `docs/provider.md`, fees); as a share of a large one it may be more.
 const FLAT_FEE_MAX: i64 = 10_000;
 
 /// What a fee is taken of.

@@ -158,7 +158,7 @@ pub async fn note_payment(app: &App, payment: &PaymentObject, said: Option<Objec
     app.batchers.join::<Notes>(app, note_of(&facts, app.clock.now())).await.map(drop)
 }
 
-/// By its own words, where no event names it: a refund says so, and of the others the direction tells (`revio.md` 6.3, inferred).
+/// By its own words, where no event names it: a refund says so, and of the others the direction tells (`docs/provider.md`, kinds).
 fn kind_of(payment: &PaymentObject) -> ObjectKind {
     let Some(details) = &payment.payment else { return ObjectKind::Payment };
     match (details.payment_type.as_str(), &details.is_outgoing) {

@@ -139,7 +139,7 @@ pub async fn first_step(
     }
 }
 
-/// Steps due rows of some kinds; the worker calls it. How many were claimed.
+/// Steps due rows of some kinds, batch by batch; of kinds that the worker takes by [`claim_due`] only tests do so. How many were claimed.
 pub async fn step_due<F, Fut>(app: &App, kinds: &[Kind], limit: i64, step: F) -> Result<usize>
 where
     F: Fn(App, Transaction) -> Fut + Send + Sync,
@@ -337,7 +337,7 @@ pub async fn find(app: &App, id: Uuid) -> Result<Transaction> {
     store::find(&app.db, id).await?.ok_or(Error::NotFound("transaction"))?.try_into()
 }
 
-/// Whether it has waited for a person, or for a payout that was begun before. One that was reserved, and moved once more since, has not.
+/// True if it was ever awaiting approval or submitting. A reserved row below version 3 cannot have been, so no query.
 pub async fn has_waited(app: &App, row: &Transaction) -> Result<bool> {
     Ok(row.version > 2 && store::has_waited(&app.db, row.id).await?)
 }

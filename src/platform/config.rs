@@ -221,7 +221,7 @@ pub struct ConfigError(Vec<String>);
 
 /// The execution of a payout fits into a step, and a step into its lease.
 const DEADLINE_SECS: RangeInclusive<i64> = 1..=40;
-/// Revio's last try of a delivery is 36 h 26 min after its first (`revio.md` 6.7).
+/// Revio's last try of a delivery is 36 h 26 min after its first (`docs/provider.md`, tries).
 const FRESHNESS_HOURS: RangeInclusive<i64> = 37..=8760;
 /// A request must not wait for the background.
 const DATABASE_CONNECTIONS: RangeInclusive<i64> = 4..=1000;

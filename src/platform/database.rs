@@ -4,8 +4,8 @@
 //! `RETURN`; then the connection is closed and its place is free for a new one. So whatever deadline a call has frees what the call holds.
 //! A statement of its own has a deadline too. Locks that a lost process holds end by the server's keepalives.
 //!
-//! The pool asks the server before it takes a connection back. One whose last statement was answered whole is kept aside from it instead
-//! (`Warm`) and lent again as it is, for as long as there is always somebody to lend it to: a statement is one round trip.
+//! The pool asks the server before it takes a connection back: a second round trip for each statement. So a connection whose last statement
+//! was answered whole is kept beside the pool (`Warm`) and lent to the next caller as it is; unused for a moment, it goes back to the pool.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,8 +40,8 @@ const IDLE_TRUSTED: Duration = Duration::from_millis(100);
 const WARM_MAX: Duration = Duration::from_secs(600);
 /// How often those that nobody uses are looked for.
 const WARM_LOOK: Duration = Duration::from_secs(1);
-/// A plan that does for any values walks indexes: one that was made while a table was young would go through all of it for each row for ever.
-/// In their order, too: who only collects what an index names comes upon the dead of a busy queue again and again, and marks none of them.
+/// One plan for any values, by indexes: a plan that was made while a table was young would read all of it for each row, for ever. No bitmap
+/// scan: it reads the dead tuples of a busy queue again each time and, unlike an index scan, never marks them dead in the index.
 const PLANNED_ONCE: [(&str, &str); 5] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),

@@ -6,7 +6,7 @@
 //! | not set | set | becomes a file there: development and tests |
 //! | not set | not set | fails, and is listed as any mail that fails |
 //!
-//! An error says whose fault it is ([`Trouble`]): the server's, of which no mail dies, or the mail's own.
+//! An error says whose fault it is ([`Trouble`]): the server's, for which no mail is given up, or the mail's own.
 //!
 //! What a mail server says may repeat the address, so nothing of it goes further than its code.
 

@@ -1,5 +1,5 @@
 //! Who may do what: the one table of roles and permissions. A permission is a type, so that a handler's signature says which
-//! one it needs (`staff: Staff<AuditRead>`), and a route without a decision cannot compile into one with another's. Customers have
+//! one it needs (`staff: Staff<AuditRead>`), and the compiler takes no other permission in its place. Customers have
 //! no permission of this table: what they may do is decided by ownership, in the query.
 
 use crate::platform::text_enum::text_enum;

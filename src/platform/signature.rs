@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use tokio_rustls::{rustls::pki_types::SubjectPublicKeyInfoDer, rustls::pki_types::pem::PemObject};
 
-/// Smallest and largest modulus that Revio is known to use, in bits (`revio.md` 6.5).
+/// Bits of a modulus. 2048 and 3072 were seen (`docs/provider.md`, keys); 4096 is room for a larger key.
 const KEY_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 /// Keys that may be valid at once: each costs one verification of an unverified call.
 const KEYS_MAX: usize = 8;

@@ -1,4 +1,4 @@
-//! Those who bring news to callers who wait, one task a process that serves. On a stop everybody who waits is answered at once.
+//! The one task, in each process that serves, that brings news to waiting callers. On a stop all who wait are answered at once.
 
 use tokio_util::sync::CancellationToken;
 

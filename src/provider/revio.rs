@@ -259,8 +259,8 @@ impl Revio {
         expect_id(purchase.id, id).map(|()| purchase)
     }
 
-    /// `GET /payments/{id}/`: a refund, chargeback or reversal. Nowhere documented (`revio.md` 2): where there is no such call, or none for
-    /// our key, it is `NotFound`.
+    /// `GET /payments/{id}/`: a refund, chargeback or reversal. Nowhere documented (`docs/provider.md`, payments): where there is no such
+    /// call, or none for our key, it is `NotFound`.
     pub async fn payment(&self, id: Uuid) -> Result<PaymentObject> {
         let path = self.path(&["payments", &id.to_string()]);
         let payment: PaymentObject = self.send(Method::GET, path, NOTHING, What::Payment.of(id)).await?;
@@ -282,7 +282,7 @@ impl Revio {
     /// `POST <execution_url>`: money leaves. Never repeated without [`Revio::payout`] in between, and made only by who has taken the
     /// place for it ([`Revio::place_for_execution`]).
     ///
-    /// Assumption (`revio.md` 0): the bank-account rail is the destination given at creation and an empty JSON object
+    /// Assumption (`docs/provider.md`, rail): the bank-account rail is the destination given at creation and an empty JSON object
     /// here. This function is the whole rail, so that another answer from Revio changes one place.
     pub async fn execute_payout(&self, row: Uuid, id: Uuid, execution_url: &str) -> Result<Payout> {
         let url = links::execution(&self.base_url, execution_url).ok_or_else(no_execution)?;

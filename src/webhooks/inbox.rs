@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Every verified call is answered 200, also one that means nothing to us: a refusal would block the later events of that
-//! object for hours (`revio.md` 6.7). A 5xx says that we did not store it.
+//! object for hours (`docs/provider.md`, order). A 5xx says that we did not store it.
 
 mod content;
 pub mod event;
@@ -42,7 +42,7 @@ use writes::{Ends, Receipts, Repeats};
 /// Of a body that nobody signed, only so much is kept.
 const UNVERIFIED_BYTES_MAX: usize = 2048;
 /// So many calls with the same bytes are kept, besides an accepted one, and none of them with its bytes but the first. Revio sends an event
-/// up to 8 times (`revio.md` 6.7); whoever has kept one may send it without end.
+/// up to 8 times (`docs/provider.md`, tries); whoever has kept one may send it without end.
 const REPEATS_KEPT: i64 = 8;
 const PRUNE_BATCH: i64 = 500;
 

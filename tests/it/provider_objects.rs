@@ -47,7 +47,7 @@ async fn a_chargeback_takes_what_its_payment_says_and_no_more(db: PgPool) {
     t.finish().await;
 }
 
-/// At which entries of its history a purchase names a Payment is documented nowhere (`revio.md` 3.3).
+/// At which entries of its history a purchase names a Payment is documented nowhere (`docs/provider.md`, history).
 #[sqlx::test]
 async fn a_payment_that_is_named_where_nothing_went_back_is_the_one_that_paid(db: PgPool) {
     let t = TestApp::new(db).await;

@@ -57,7 +57,7 @@ struct BankAccountView {
 }
 
 impl NewBankAccountBody {
-    /// The lengths are what Revio takes (`revio.md` 2).
+    /// The lengths are what Revio takes (`docs/provider.md`, lengths).
     fn parse(self) -> Result<NewBankAccount> {
         let mut fields = Fields::default();
         let details = Details {

@@ -107,8 +107,8 @@ pub(super) fn fits<'p>(app: &App, withdrawal: &Transaction, payout: &'p Payout) 
     evidence::check(app, withdrawal, &Claim { payment, outgoing: true, reference, is_test, brand_id })
 }
 
-/// Two people have looked at it and gave it up: nobody is asked once more whether what Revio calls paid is what was asked for. Reconciliation
-/// names the difference. What is of another mode or brand moved no money of ours.
+/// Two people have closed it: a payout that does not match no longer blocks completion, and reconciliation reports the difference. One of
+/// another mode or brand still does: it moved no money of ours.
 pub(super) fn is_given_up(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
     let Payout { is_test, brand_id, .. } = *payout;
     let of_ours = is_test.is_none_or(|is_test| is_test == app.config.revio_test_mode)

@@ -19,7 +19,7 @@ use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Payout, PayoutStatus};
 
-/// Revio executes a payout within 15 minutes of its creation (`revio.md` 4.3); a call needs some of that time.
+/// Revio executes a payout within 15 minutes of its creation (`docs/provider.md`, window); a call needs some of that time.
 pub(super) const WINDOW: TimeDelta = TimeDelta::minutes(15);
 /// An execution without an answer may still be on its way for this long: until then nothing is concluded from its absence.
 pub(super) const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
@@ -158,7 +158,7 @@ pub(super) fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bo
     !other_reference && !other_mode && withdrawal.provider.id == Some(payout.id)
 }
 
-/// Every payout that was ever registered for it, or noted in the ledger, its own first: by our own stores, which must answer.
+/// The ids of all its payouts that PostgreSQL or the ledger knows, its current one first. Fails if either store is away.
 async fn every_payout(app: &App, withdrawal: &Transaction) -> Result<Vec<Uuid>> {
     let noted = app.ledger.withdrawal_standing(withdrawal.id).await?.payouts;
     let registered = provider_objects::payouts_of(app, withdrawal.id).await?;

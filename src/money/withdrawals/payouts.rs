@@ -259,7 +259,7 @@ pub(super) async fn look_up(app: &App, withdrawal: &Transaction) -> Result<Trans
     let since = app.clock.now() - withdrawal.updated_at;
     match (&payout.status, withdrawal.state) {
         (PayoutStatus::Initialized, State::Submitting) => execute_again(app, withdrawal).await,
-        // It may be the word on an earlier execution, and Revio takes the later one in this state, too (`revio.md` 4.4).
+        // It may be the word on an earlier execution, and Revio takes the later one in this state, too (`docs/provider.md`, re-execution).
         (PayoutStatus::Error, State::Submitting) if since < IN_FLIGHT_MAX => {
             transactions::wait(app, withdrawal, IN_FLIGHT_MAX - since).await
         }
@@ -307,7 +307,7 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     }
     if let Some(payout_id) = withdrawal.provider.id {
         let asked = provider_objects::payout(app, Some(withdrawal.id), payout_id).await;
-        // What was never to be executed may end as an error, or be gone: Revio does not say as what (`revio.md` 4.3).
+        // What was never to be executed may end as an error, or be gone: Revio does not say as what (`docs/provider.md`, unexecuted).
         let payout = if is_noted { Some(asked?) } else { provider_objects::if_known(asked)? };
         if let Some(payout) = payout {
             match payout.status {

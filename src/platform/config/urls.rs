@@ -1,4 +1,4 @@
-//! Settings that are URLs, checked so that no part of one is ever told that may be a secret. Called by `config`.
+//! Settings that are URLs. What is said of a wrong one never repeats a part that may be a secret. Called by `config`.
 
 use std::net::IpAddr;
 

@@ -1,5 +1,5 @@
-//! A call that waits on purpose (a long poll): from there on it is not in hand (`processes/load.rs`), the deadline of a request does
-//! not end it (`processes/router.rs`), and its wait is no slowness of ours (`processes/access_log.rs`).
+//! Marks a call that waits on purpose (a long poll). From then on it is not counted as in hand (`processes/load.rs`), the deadline of a
+//! request does not end it (`processes/router.rs`), and its wait is not logged as slowness (`processes/access_log.rs`).
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Whole examples of bodies, put together from the examples of their fields. What is sent has what it must have, and what says an example of
-//! itself: not all that may be said fits together.
+//! Whole examples of bodies, put together from the examples of their fields. A request's has the required fields, and of the optional ones
+//! those with an example of their own: not all optional fields fit together.
 
 use serde_json::{Map, Value, json};
 

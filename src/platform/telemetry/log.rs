@@ -1,7 +1,7 @@
 //! The log's way out: who has a line puts it into memory and goes on, and one thread takes what is there to standard output. Whoever reads
 //! that may stand still, and then a pipe takes 64 KiB and no more: a thread that wrote there itself would wait for ever, and with it
 //! whatever runs on it, deadlines and a stop too. A line for which there is no room is dropped and counted, and how many there were is told
-//! once lines go out again. (`tracing-appender` has room for lines, however long they are, and at its end prints into what is stuck.)
+//! once lines go out again. (`tracing-appender` bounds the lines, not their bytes, and prints into the stuck output when it ends.)
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};

@@ -1,4 +1,4 @@
-//! So many places for each: made when somebody's first comes, gone with the last.
+//! A number of places for each caller: counted from the caller's first request, forgotten with the last one in hand.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

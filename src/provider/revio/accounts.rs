@@ -1,5 +1,5 @@
 //! What Revio says of the whole account: its balance, and its statements, which are asked for, made in a while and fetched. For
-//! `finance`, in a budget class of their own that comes last. Facts: `revio.md` 4.6 and 9; what a statement's columns are is unknown.
+//! `finance`, in a budget class of their own that comes last. Facts: `docs/provider.md`, balance and statements.
 //!
 //! ```text
 //! request_statement ─> statement: pending ─> processing ─> success, with an address ─> download_statement

@@ -1,9 +1,9 @@
-//! Objects that Revio fails for while it serves others by the same call. An outage is nobody's row's fault and needs no person; what lasts
-//! for [`ALONE_MAX`] for one object alone does: waiting makes nothing better, and its row or event is to be listed. Each process knows what
-//! it has seen itself.
+//! Objects that Revio fails for while it serves others by the same call. An outage is no row's fault and needs no person. A failure that
+//! lasts for [`ALONE_MAX`] and strikes one object alone does: waiting makes it no better, so its row or event is listed. Each process knows
+//! only what it has seen itself.
 //!
-//! *Alone* is said with care: of the objects that the call was made for within that time, and since the trouble began, as many must have
-//! been served last as have failed last. So in an outage, also one in which a call comes through now and then, nothing is.
+//! An object is *alone* only if, of the objects that the call was made for in the last [`ALONE_MAX`], at least as many were served at their
+//! last call as failed at it. So in an outage none is alone, even if a call comes through now and then.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

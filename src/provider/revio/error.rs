@@ -62,7 +62,7 @@ impl From<RevioError> for Error {
 
 impl RevioError {
     /// Whether it is certain that Revio heard nothing of the call. No status is: a key or a limit that is refused says so of the call's way,
-    /// and what stands on it may refuse the answer as well (`revio.md` 1.1 promises nothing of 401, 403 and 429).
+    /// and what stands on it may refuse the answer as well (`docs/provider.md`, statuses).
     pub fn was_never_made(&self) -> bool {
         match self {
             Self::Paused(_) | Self::NoPlace(_) => true,

@@ -1,4 +1,4 @@
-//! The addresses that Revio gives out, read before anybody is sent there or the key is.
+//! Checks the addresses that Revio gives out: before a payer is sent to one, and before our key is.
 
 use reqwest::Url;
 

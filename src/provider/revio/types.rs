@@ -1,5 +1,5 @@
 //! What goes to Revio and what comes back, read leniently: unknown fields are ignored, unknown words are kept, a missing
-//! optional field is empty. Facts and their certainty: `revio.md` sections 3 and 4.
+//! optional field is empty. Facts and their certainty: `docs/provider.md`, objects.
 
 use std::collections::{BTreeMap, HashSet};
 

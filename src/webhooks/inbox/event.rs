@@ -36,7 +36,7 @@ impl Event {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let payload: Value = serde_json::from_slice(bytes).ok()?;
         payload.as_object()?;
-        // The object itself is at the top level, with `event_type` beside its fields (`revio.md` 6.3). Each field is read by
+        // The object itself is at the top level, with `event_type` beside its fields (`docs/provider.md`, payload). Each field is read by
         // itself: one that is odd does not hide the others.
         let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let id = |value: &Value, name: &str| value[name].as_str().and_then(|text| text.parse::<Uuid>().ok());

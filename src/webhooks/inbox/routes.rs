@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::platform::error::{Error, Reason, Result};
 use crate::platform::{http::address, http::json::whole_body, problems::Problems};
 
-/// The one real body that was seen has 2.2 kB; this is ample (`revio.md` 10, 28).
+/// The one real body that was seen has 2.2 kB; this is ample (`docs/provider.md`, size).
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Nothing is known of the sender until the whole body is there, and Revio sends it at once: whoever is slower must not hold one of
 /// the connections for webhooks.

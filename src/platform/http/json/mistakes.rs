@@ -1,5 +1,5 @@
-//! Every mistake of a body or a query at once, in our words. serde stops at the first; so each that is found is put right with some value
-//! that passes, until the whole does or nothing that is tried helps. `http::json` calls this for what it has refused already.
+//! Every mistake of a body or a query at once, in our words. serde stops at the first, so each mistake that is found is replaced by a value
+//! that passes and all is read again, until it passes or no value helps. `http::json` calls this for what it has refused already.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
