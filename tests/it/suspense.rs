@@ -1,7 +1,7 @@
 //! Every verified payment of ours ends in a wallet or in suspense, with an open item; what takes from suspense clears one, once.
 
 use chrono::TimeDelta;
-use ledger::AccountCode;
+use ledger::{AccountCode, Currency};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Override, Pay, Scope};
@@ -402,4 +402,31 @@ async fn what_was_being_set_aside_is_not_credited_as_well(db: PgPool) {
     assert_eq!((in_suspense(&t).await, t.balance(&customer).await), (900, (0, 0, 0)));
     assert!(t.held_reason(deposit.id()).await.is_some_and(|reason| reason.contains("in suspense")));
     t.finish_with_held().await;
+}
+
+/// Revio converts: what came is USD, and so is the item; whoever gives it to the customer is told that the payer has it back.
+#[sqlx::test]
+async fn what_goes_back_in_another_currency_than_was_asked_for_moves_nothing_and_is_said(db: PgPool) {
+    let usd = Currency::parse("USD").expect("a currency");
+    for (told, said) in [("USD", "another currency than ZAR"), ("ZAR", "given back in ZAR")] {
+        let t = TestApp::new(db.clone()).await;
+        let customer = t.customer().await;
+        let deposit = t.deposit(&customer, 1_000, told).await.id();
+        let purchase = t.purchase_of(deposit);
+        t.sim.set_override(Override::of(purchase, "/payment/currency", json!("USD")));
+        t.sim.set_override(Override::of("payment", "/payment/currency", json!(told)));
+        t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+        t.drive().await;
+        t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+        t.drive().await;
+        let reasons: Vec<String> =
+            sqlx::query_scalar("select held_reason from transactions where user_id = $1 and held_reason is not null")
+                .bind(customer.id)
+                .fetch_all(&t.app.db)
+                .await
+                .expect("PostgreSQL answers");
+        assert!(reasons.iter().any(|reason| reason.contains(said)), "{reasons:?}");
+        let in_usd = t.app.ledger.balance(t.app.ledger.suspense(usd)).await.expect("the ledger answers");
+        assert_eq!((in_usd.posted(), in_suspense(&t).await), (1_000, 0));
+    }
 }

@@ -138,7 +138,7 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
 }
 
 /// How long to wait before Revio's `error` gives the money back. Where the payout was executed more than once, it may be the word on another
-/// call than the one without an answer, and Revio takes a later one in this state, too, as long as the window is open (`revio.md` 4.3, 4.4).
+/// call than the one without an answer, and Revio takes a later one in this state, too, as long as the window is open (`docs/provider.md`, window, re-execution).
 async fn until_no_call_counts(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<TimeDelta>> {
     let known = provider_objects::known(app, payout_id).await?;
     let may_count = known.is_some_and(|known| known.executions > 1 && known.executions > known.undone);
