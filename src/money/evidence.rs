@@ -58,8 +58,7 @@ pub fn money<'p>(app: &App, claim: &Claim<'p>) -> Result<(&'p Payment, Amount), 
         (Flag::Odd(found), _) => return Err(format!("payment.is_outgoing is {found}")),
         (Flag::Yes | Flag::No, _) => return Err("the money went the other way".to_owned()),
     }
-    let other_mode = claim.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
-    if other_mode || claim.brand_id.is_some_and(|brand| brand != app.revio.brand_id()) {
+    if app.revio.is_foreign(claim.is_test, claim.brand_id) {
         return Err("paid in another mode or brand".to_owned());
     }
     let currency = Currency::parse(&payment.currency.to_ascii_uppercase());

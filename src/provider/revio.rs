@@ -187,10 +187,6 @@ impl Revio {
         }
     }
 
-    pub fn brand_id(&self) -> Uuid {
-        self.brand_id
-    }
-
     /// For how long calls about purchases are held back because Revio does not answer; `None` = they are made.
     pub fn purchases_paused(&self) -> Option<TimeDelta> {
         self.purchases.paused(What::Purchase.of_account().into(), self.clock.now())
@@ -238,7 +234,7 @@ impl Revio {
         let purchase: Purchase =
             self.send(Method::POST, path, Some(&body), What::NewPurchase.of(new.reference)).await?;
         expect_reference(&purchase.reference, new.reference)?;
-        self.is_ours(purchase.is_test, purchase.brand_id)?;
+        self.expect_ours(purchase.is_test, purchase.brand_id)?;
         match purchase.checkout_url.as_deref().map(|link| links::checkout(&self.base_url, link)) {
             Some(false) => Err(RevioError::Unreadable("its checkout_url leads nowhere that a payer is sent".into())),
             Some(true) | None => Ok(purchase),
@@ -272,7 +268,7 @@ impl Revio {
         let (path, body) = (self.path(&["payouts"]), new.body(self.brand_id));
         let payout: Payout = self.send(Method::POST, path, Some(&body), What::NewPayout.of(new.reference)).await?;
         expect_reference(&payout.reference, new.reference)?;
-        self.is_ours(payout.is_test, payout.brand_id)?;
+        self.expect_ours(payout.is_test, payout.brand_id)?;
         if let Some(link) = &payout.execution_url {
             links::execution(&self.base_url, link).ok_or_else(no_execution)?;
         }
@@ -297,12 +293,18 @@ impl Revio {
         expect_id(payout.id, id).map(|()| payout)
     }
 
+    /// Whether an object says that it is of another mode or brand: no money of ours moves by it. What it does not say is no contradiction.
+    pub fn is_foreign(&self, is_test: Option<bool>, brand_id: Option<Uuid>) -> bool {
+        is_test.is_some_and(|test| test != self.test_mode) || brand_id.is_some_and(|brand| brand != self.brand_id)
+    }
+
     /// Of what was just made, before anybody pays it or is paid by it: a key of another mode or brand makes objects that count nowhere.
-    fn is_ours(&self, is_test: Option<bool>, brand_id: Option<Uuid>) -> Result<()> {
-        if is_test.is_none_or(|test| test == self.test_mode) && brand_id.is_none_or(|brand| brand == self.brand_id) {
-            return Ok(());
+    fn expect_ours(&self, is_test: Option<bool>, brand_id: Option<Uuid>) -> Result<()> {
+        if self.is_foreign(is_test, brand_id) {
+            let foreign = "of another mode or brand than REVIO_TEST_MODE and REVIO_BRAND_ID say";
+            return Err(RevioError::Unreadable(foreign.into()));
         }
-        Err(RevioError::Unreadable("of another mode or brand than REVIO_TEST_MODE and REVIO_BRAND_ID say".into()))
+        Ok(())
     }
 
     /// Every path of Revio's ends in a slash.

@@ -155,10 +155,8 @@ fn log_stored(id: Uuid, event: Option<&Event>) {
 
 /// Why a genuine event is not acted on.
 fn unusable(app: &App, event: &Event) -> Option<Verdict> {
-    let other_brand = event.brand_id.is_some_and(|brand| brand != app.revio.brand_id());
     let other_company = event.company_id.zip(app.config.revio_company_id).is_some_and(|(theirs, ours)| theirs != ours);
-    let other_mode = event.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
-    if other_mode || other_brand || other_company {
+    if other_company || app.revio.is_foreign(event.is_test, event.brand_id) {
         return Some(Verdict::Foreign);
     }
     let oldest = (app.clock.now() - app.config.webhook_freshness).timestamp();

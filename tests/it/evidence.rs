@@ -23,9 +23,9 @@ fn misfits() -> Vec<(&'static str, Value, &'static str)> {
         ("/payment/is_outgoing", json!(false), "the other way"),
         ("/payment/is_outgoing", json!("true"), "payment.is_outgoing is \"true\""),
         ("/payment", Value::Null, "paid without a payment"),
-        ("/brand_id", json!("00000000-0000-4000-8000-000000000009"), "another mode or brand"),
-        ("/is_test", json!(false), "another reference or mode"),
-        ("/reference", json!("00000000-0000-4000-8000-000000000009"), "another reference or mode"),
+        ("/brand_id", json!("00000000-0000-4000-8000-000000000009"), "another reference, mode or brand"),
+        ("/is_test", json!(false), "another reference, mode or brand"),
+        ("/reference", json!("00000000-0000-4000-8000-000000000009"), "another reference, mode or brand"),
     ]
 }
 

@@ -110,10 +110,8 @@ pub(super) fn fits<'p>(app: &App, withdrawal: &Transaction, payout: &'p Payout) 
 /// Two people have closed it: a payout that does not match no longer blocks completion, and reconciliation reports the difference. One of
 /// another mode or brand still does: it moved no money of ours.
 pub(super) fn is_given_up(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
-    let Payout { is_test, brand_id, .. } = *payout;
-    let of_ours = is_test.is_none_or(|is_test| is_test == app.config.revio_test_mode)
-        && brand_id.is_none_or(|brand| brand == app.revio.brand_id());
-    of_ours && withdrawal.failure_reason == Some(FailureReason::ClosedByReview)
+    let is_foreign = app.revio.is_foreign(payout.is_test, payout.brand_id);
+    !is_foreign && withdrawal.failure_reason == Some(FailureReason::ClosedByReview)
 }
 
 /// What was paid is not what was asked for: nothing is posted or released before a person knows what happened.

@@ -104,8 +104,13 @@ pub(super) async fn note(
 /// By Revio's word alone: nobody is asked any more.
 async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     if !is_own(app, withdrawal, payout) && !booking::is_given_up(app, withdrawal, payout) {
-        return transactions::hold(app, withdrawal, Hold::NotProven, "Revio's payout has another reference or mode")
-            .await;
+        return transactions::hold(
+            app,
+            withdrawal,
+            Hold::NotProven,
+            "Revio's payout has another reference, mode or brand",
+        )
+        .await;
     }
     match &payout.status {
         PayoutStatus::Success => booking::complete(app, withdrawal, payout).await,
@@ -154,8 +159,8 @@ pub(super) fn no_call_counts_from(withdrawal: &Transaction) -> DateTime {
 pub(super) fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
     // What Revio does not say is no contradiction: the payout was asked for by the id that it gave us.
     let other_reference = !payout.reference.is_empty() && payout.reference != withdrawal.id.to_string();
-    let other_mode = payout.is_test.is_some_and(|is_test| is_test != app.config.revio_test_mode);
-    !other_reference && !other_mode && withdrawal.provider.id == Some(payout.id)
+    let is_foreign = app.revio.is_foreign(payout.is_test, payout.brand_id);
+    !other_reference && !is_foreign && withdrawal.provider.id == Some(payout.id)
 }
 
 /// The ids of all its payouts that PostgreSQL or the ledger knows, its current one first. Fails if either store is away.

@@ -96,8 +96,8 @@ pub(super) async fn without_a_row(app: &App, payout_id: Uuid) -> Result<bool> {
     if payout.status == PayoutStatus::Success && post_without_a_row(app, &payout).await? {
         return Ok(true);
     }
-    let ours = payout.brand_id.is_none_or(|brand| brand == app.revio.brand_id());
-    if ours && !matches!(payout.status, PayoutStatus::Initialized | PayoutStatus::Error) {
+    let is_foreign = app.revio.is_foreign(payout.is_test, payout.brand_id);
+    if !is_foreign && !matches!(payout.status, PayoutStatus::Initialized | PayoutStatus::Error) {
         return Err(Error::Unusable(format!("Revio pays payout {payout_id}, and no row of ours knows it").into()));
     }
     Ok(false)
