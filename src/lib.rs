@@ -77,7 +77,7 @@ pub mod platform {
 
 /// Revio, the payment provider.
 pub mod provider {
-    // Its HTTP client; `revio/types.rs` its objects, `revio/accounts.rs` balance and statements, `revio/breaker.rs` when to
+    // Its HTTP client; `revio/objects.rs` its objects, `revio/accounts.rs` balance and statements, `revio/breaker.rs` when to
     // leave it alone, `revio/budget.rs` how often it is called.
     pub mod revio;
 }

@@ -53,7 +53,7 @@ use crate::platform::clock::{self, DateTime};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue;
-use crate::provider::revio::types::{Flag, Payment};
+use crate::provider::revio::objects::{Flag, Payment};
 use crate::provider::revio::{self, Errand, NewPurchase, Purchase, PurchaseStatus, RevioError};
 
 /// How long the payer's link works.

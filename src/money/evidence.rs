@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::money::{suspense::ItemKind, transactions::Transaction};
-use crate::provider::revio::types::{Flag, Payment};
+use crate::provider::revio::objects::{Flag, Payment};
 
 /// An object of Revio's that says that money moved.
 pub struct Claim<'a> {

@@ -23,10 +23,10 @@
 //! What the ledger is asked for is in `journals/booking.rs`. The row is the job, as in `transactions`.
 
 mod booking;
+mod journal;
 mod kinds;
 pub mod routes;
 mod store;
-mod types;
 
 use serde_json::json;
 use sqlx::PgConnection;
@@ -43,10 +43,10 @@ use crate::platform::permissions::{JournalsApprove, JournalsCreate, Permission};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::text_enum::text_enum;
 
+use journal::Move;
+pub use journal::{Arrival, Evidence, Failure, Journal, JournalFailureView, NewJournal, Outcome, State};
 pub use kinds::{EvidenceKind, Kind, OpenAccount};
 pub use store::Filter;
-use types::Move;
-pub use types::{Arrival, Evidence, Failure, Journal, JournalFailureView, NewJournal, Outcome, State};
 
 const HELD_CHARS_MAX: usize = 300;
 

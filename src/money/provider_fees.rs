@@ -14,7 +14,7 @@ use crate::money::transactions::{Kind, State, Transaction};
 use crate::money::{provider_objects, suspense};
 use crate::platform::error::Result;
 use crate::provider::revio::PayoutStatus;
-use crate::provider::revio::types::{Figure, Flag, Payment};
+use crate::provider::revio::objects::{Figure, Flag, Payment};
 
 /// R100.00: many times what a bank takes for moving any sum, and far below what a field holds that is no fee. A payout has it on top, and
 /// of which a small one may be less than its fee (no schedule is known: `docs/provider.md`, fees); as a share of a large one it may be more.

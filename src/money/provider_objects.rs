@@ -24,7 +24,7 @@ use crate::platform::batcher::Patience;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
-use crate::provider::revio::types::{Flag, Payment, PaymentObject};
+use crate::provider::revio::objects::{Flag, Payment, PaymentObject};
 use crate::provider::revio::{Payout, Purchase, RevioError};
 
 pub use store::Known;

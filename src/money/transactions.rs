@@ -14,8 +14,9 @@
 mod holds;
 pub mod metadata;
 pub mod routes;
+mod states;
 mod store;
-mod types;
+mod transaction;
 mod writes;
 
 use std::collections::HashMap;
@@ -36,12 +37,12 @@ use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 pub use holds::{HeldFilter, end_hold, end_hold_of, hold, list_held};
 pub use metadata::{KEY_CHARS_MAX, KEYS_MAX, Metadata, NewMetadata, VALUE_CHARS_MAX};
 pub use store::{COLUMNS, OlderSiblings, Row};
-use types::Condition;
+use transaction::Condition;
 use writes::{Advance, Advances, Insert, Inserts, RepeatableAdvances, Wait, Waits};
 
-pub use types::{
-    Approved, Child, Destination, Direction, Due, FailureReason, Hold, Kind, Move, NewTransaction, Outcome, Provider,
-    RequestMark, Reversed, ShownState, State, Transaction, shown_state,
+pub use states::{Direction, FailureReason, Hold, Kind, Outcome, ShownState, State, shown_state};
+pub use transaction::{
+    Approved, Child, Destination, Due, Move, NewTransaction, Provider, RequestMark, Reversed, Transaction,
 };
 
 /// A row that was asked for with a key: written now, or before.

@@ -9,7 +9,7 @@ mod breaker;
 mod budget;
 mod error;
 mod links;
-pub mod types;
+pub mod objects;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ use crate::provider::revio::error::slow_down;
 pub use accounts::{BalanceField, PAYOUT_BALANCE, Statement, StatementStatus};
 pub use budget::{Errand, on};
 pub use error::RevioError;
-pub use types::{NewPayout, NewPurchase, PaymentObject, Payout, PayoutStatus, Purchase, PurchaseStatus};
+pub use objects::{NewPayout, NewPurchase, PaymentObject, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// What Revio's side or a network between may have forgotten is not used again.
@@ -477,7 +477,7 @@ async fn read(mut response: Response, bytes_max: usize, now: DateTime) -> Result
         StatusCode::NOT_FOUND => Err(RevioError::NotFound),
         StatusCode::TOO_MANY_REQUESTS => Err(RevioError::RateLimited { retry_after }),
         StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
-            Err(RevioError::Rejected { status: status.as_u16(), codes: types::error_codes(&body) })
+            Err(RevioError::Rejected { status: status.as_u16(), codes: objects::error_codes(&body) })
         }
         status => Err(RevioError::Upstream { status: status.as_u16() }),
     }

@@ -3,7 +3,7 @@
 
 use chrono::TimeDelta;
 use octoco::platform::permissions::Role;
-use octoco::provider::revio::types::{Figure, Flag};
+use octoco::provider::revio::objects::{Figure, Flag};
 use octoco::provider::revio::{Payout, PayoutStatus, Purchase, PurchaseStatus};
 use reqwest::Method;
 use revio_sim::{Fault, FaultKind, Override, Pay, PayoutBehaviour, PayoutOutcome, Scope};

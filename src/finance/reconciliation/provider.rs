@@ -25,7 +25,7 @@ use crate::money::{provider_objects, provider_objects::ObjectKind, suspense};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
-use crate::provider::revio::types::{Figure, Flag, Payment};
+use crate::provider::revio::objects::{Figure, Flag, Payment};
 use crate::provider::revio::{self, Errand, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 /// After that no payer's bank takes anything back.

@@ -12,7 +12,7 @@ use crate::money::suspense::{self, Item, ItemKind, NewItem};
 use crate::money::transactions::{self, Kind};
 use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::{Error, Result};
-use crate::provider::revio::types::{Flag, Payment};
+use crate::provider::revio::objects::{Flag, Payment};
 use crate::provider::revio::{Purchase, PurchaseStatus};
 
 /// False when it is nothing of ours, or nothing was paid. What cannot be decided here becomes a dead letter.

@@ -11,9 +11,9 @@
 use ledger::{Account, JournalStanding, LedgerError, Leg, Refusal, Resolution, Transfer, TransferId};
 use uuid::Uuid;
 
+use super::journal::{Failure, Journal, Move, NewJournal, Outcome, State};
 use super::kinds::{EvidenceKind, Kind, Side};
 use super::store;
-use super::types::{Failure, Journal, Move, NewJournal, Outcome, State};
 use crate::app::App;
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions;

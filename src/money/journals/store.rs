@@ -5,8 +5,8 @@ use ledger::{Amount, Currency};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::journal::{Arrival, Evidence, Failure, Journal, Move, NewJournal, Outcome, State};
 use super::kinds::{EvidenceKind, Kind, OpenAccount};
-use super::types::{Arrival, Evidence, Failure, Journal, Move, NewJournal, Outcome, State};
 use crate::platform::clock::DateTime;
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};

@@ -7,9 +7,8 @@ use sqlx::{FromRow, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use super::metadata::Metadata;
-use super::types::{
-    Child, Destination, Direction, FailureReason, Hold, Kind, Outcome, Provider, Reversed, State, Transaction,
-};
+use super::states::{Direction, FailureReason, Hold, Kind, Outcome, State};
+use super::transaction::{Child, Destination, Provider, Reversed, Transaction};
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 use crate::platform::{clock::DateTime, error::Error};
 

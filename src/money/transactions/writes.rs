@@ -11,8 +11,9 @@ use std::collections::{HashMap, HashSet};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::states::Kind;
 use super::store::Row;
-use super::types::{Condition, Kind, Move, NewTransaction, WrittenRow};
+use super::transaction::{Condition, Move, NewTransaction, WrittenRow};
 use crate::app::App;
 use crate::identity::mails;
 use crate::platform::batcher::{self, Batch, Patience};

@@ -12,7 +12,7 @@ use crate::money::suspense::ItemKind;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
 use crate::platform::error::Result;
 use crate::provider::revio::Payout;
-use crate::provider::revio::types::Payment;
+use crate::provider::revio::objects::Payment;
 
 /// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
 pub(super) const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::types::{Figure, lenient};
+use super::objects::{Figure, lenient};
 use super::{NOTHING, Result, Revio, RevioError, What, expect_id, links};
 use crate::platform::clock::DateTime;
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::money::provider_objects::ObjectKind;
 use crate::provider::revio::PaymentObject;
-use crate::provider::revio::types::Figure;
+use crate::provider::revio::objects::Figure;
 
 /// The longest known name has 51 characters.
 const EVENT_TYPE_CHARS_MAX: usize = 100;

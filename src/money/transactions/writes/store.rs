@@ -6,8 +6,9 @@ use uuid::Uuid;
 
 use super::{Advance, Durability, Insert, Wait};
 use crate::identity::mails::Notices;
+use crate::money::transactions::states::{FailureReason, Hold};
 use crate::money::transactions::store::{Row, rows};
-use crate::money::transactions::types::{Condition, Destination, Due, FailureReason, Hold, WrittenRow};
+use crate::money::transactions::transaction::{Condition, Destination, Due, WrittenRow};
 use crate::platform::clock::DateTime;
 
 /// Those that are new; of the others something stands in the way.
