@@ -286,7 +286,7 @@ async fn expire(app: &App, row: &Transaction) -> Result<Transaction> {
         return carry_out(app, row, &find(app, row.id).await?).await;
     }
     if let Some(left) = approvals::time_left(app, row.updated_at) {
-        return transactions::wait(app, row, left).await;
+        return transactions::defer(app, row, left).await;
     }
     let to = Move::to(State::Expired, Due::Never).because(FailureReason::NotApprovedInTime);
     transactions::advance(app, row, to).await

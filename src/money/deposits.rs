@@ -355,7 +355,7 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
             // At its end there is something to do.
             let left = ends_at(deposit) - app.clock.now() + TimeDelta::seconds(1);
             let pause = open_since.clamp(ASK_MIN, ASK_MAX);
-            transactions::wait(app, deposit, if left > TimeDelta::zero() { pause.min(left) } else { pause }).await
+            transactions::defer(app, deposit, if left > TimeDelta::zero() { pause.min(left) } else { pause }).await
         }
     }
 }
@@ -464,7 +464,7 @@ async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
         State::Failed | State::Expired | State::Cancelled if app.clock.now() - looked.updated_at > LAST_LOOKS[1] => {
             transactions::rest(app, &looked).await
         }
-        State::Failed | State::Expired | State::Cancelled => transactions::wait(app, &looked, LAST_LOOKS[1]).await,
+        State::Failed | State::Expired | State::Cancelled => transactions::defer(app, &looked, LAST_LOOKS[1]).await,
         State::Initiated | State::AwaitingPayment | State::Completed | State::Rejected => Ok(looked),
         // A withdrawal's.
         State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted => Ok(looked),

@@ -252,7 +252,7 @@ pub async fn wait_for_a_known_word(app: &App, row: &Transaction, object: Uuid, w
         let word: String = word.chars().take(WORD_CHARS_MAX).collect();
         return transactions::hold(app, row, Hold::UnknownStatus, &format!("Revio calls it {word}")).await;
     }
-    transactions::wait(app, row, LOOK_AGAIN).await
+    transactions::defer(app, row, LOOK_AGAIN).await
 }
 
 /// Since when Revio has called it as it does, as far as we know.

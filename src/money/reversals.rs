@@ -48,11 +48,11 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
     if row.state == State::Initiated {
         let OlderSiblings { due, held } = transactions::older_siblings(app, row).await?;
         if due {
-            return transactions::wait(app, row, SIBLING_PAUSE).await;
+            return transactions::defer(app, row, SIBLING_PAUSE).await;
         }
         // What a chargeback could not take yet would be in the books twice.
         if held && row.kind == Kind::ChargebackReversal {
-            return transactions::wait(app, row, HELD_SIBLING_PAUSE).await;
+            return transactions::defer(app, row, HELD_SIBLING_PAUSE).await;
         }
     }
     match (row.state, row.kind) {
@@ -72,7 +72,7 @@ async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
     if let Some(item) = set_aside(app, row).await? {
         let currency = row.amount.currency();
         let (debit, credit) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
-        suspense::may_be_cleared(app).await?;
+        suspense::require_clearable(app).await?;
         // The item has it less before the ledger does: what somebody else has meanwhile is not taken of the others' money.
         if !suspense::give_up_claim(app, Subject::Transaction(row.id)).await? {
             let reason = "a chargeback was not won after all, and what came back of it is somebody's by now";

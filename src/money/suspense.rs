@@ -116,7 +116,7 @@ pub async fn check(app: &App, id: Uuid, amount: Amount) -> Result<()> {
 }
 
 /// What left suspense may be forgotten while PostgreSQL is behind the ledger: it would leave once more, out of other people's items.
-pub async fn may_be_cleared(app: &App) -> Result<()> {
+pub async fn require_clearable(app: &App) -> Result<()> {
     match safe_mode::is_on(app).await? {
         true => Err(Error::unavailable("nothing is cleared in suspense while the safe mode is on")),
         false => Ok(()),
@@ -126,7 +126,7 @@ pub async fn may_be_cleared(app: &App) -> Result<()> {
 /// Claims so much of an item for a row, before the ledger moves it; less than zero puts it back. False when there is not so much: somebody
 /// else was first. A repeat for the same row is true. In the safe mode it waits: who cleared the item may be lost.
 pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bool> {
-    may_be_cleared(app).await?;
+    require_clearable(app).await?;
     let mut tx = app.db.begin().await?;
     if !store::insert_clearing(&mut *tx, item.id, by, minor, app.clock.now()).await? {
         return Ok(true);
@@ -180,7 +180,7 @@ pub async fn follow_payer(app: &App, item: &Item, payer: Payer, is_back: bool) -
         (app.ledger.suspense(item.amount.currency()), app.ledger.provider_balance(item.amount.currency()));
     let gone = transfer(item.id, Leg::UnmatchedReturn, suspense, provider_balance, item.amount);
     if (payer, is_back) != (Payer::Unpaid, false) {
-        may_be_cleared(app).await?;
+        require_clearable(app).await?;
     }
     match (payer, is_back) {
         (Payer::Unpaid, false) => return Ok(()),

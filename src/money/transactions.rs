@@ -302,7 +302,7 @@ pub async fn lock(db: impl PgExecutor<'_>, row: &Transaction) -> Result<()> {
 }
 
 /// Nothing is wrong and nothing is new: look again after `pause`.
-pub async fn wait(app: &App, row: &Transaction, pause: TimeDelta) -> Result<Transaction> {
+pub async fn defer(app: &App, row: &Transaction, pause: TimeDelta) -> Result<Transaction> {
     let due_at = app.clock.now() + pause;
     app.batchers.join::<Waits>(app, Wait { id: row.id, version: row.version, due_at, attempts: 0 }).await?;
     Ok(row.clone())

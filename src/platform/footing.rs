@@ -78,7 +78,7 @@ impl Footing {
     }
 
     /// Asked right before a payout begins. A refusal is nobody's row's fault: it waits, and goes on by itself.
-    pub fn may_pay(&self) -> Result<()> {
+    pub fn require_payable(&self) -> Result<()> {
         self.refusal().map_or(Ok(()), |refusal| Err(Error::unavailable(refusal)))
     }
 
@@ -231,7 +231,7 @@ mod tests {
             [(0, true), (2_000, true), (2_001, false), (-2_001, false), (100_000, false), (-1_999, true)]
         {
             clock.set_wall_ahead(TimeDelta::milliseconds(millis));
-            let answer = footing.may_pay();
+            let answer = footing.require_payable();
             assert_eq!(answer.is_ok(), allowed, "{millis}");
             assert!(answer.err().is_none_or(|error| error.fault() == Fault::Surroundings));
         }

@@ -214,7 +214,7 @@ impl Revio {
 
     /// Whether a row's payout may be executed soon. While Revio executes none, one at a time finds out whether it does again: then this is
     /// that one, so that nothing is registered, and no row says that money may leave, of those that are not.
-    pub fn may_execute(&self, row: Uuid) -> Result<()> {
+    pub fn take_execution_turn(&self, row: Uuid) -> Result<()> {
         let about = What::Execution.of(row).into();
         self.executions.begin(about, self.clock.now()).map_or(Ok(()), |wait| Err(RevioError::Paused(wait)))
     }
@@ -225,7 +225,7 @@ impl Revio {
             return Err(RevioError::Paused(wait));
         }
         self.budget.take(Class::Payouts).await.map_err(RevioError::NoPlace)?;
-        self.may_execute(row)
+        self.take_execution_turn(row)
     }
 
     /// `POST /purchases/`. Safe to repeat: a purchase whose link nobody has is never paid.

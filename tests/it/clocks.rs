@@ -128,7 +128,7 @@ async fn the_offsets_to_postgresql_and_tigerbeetle_are_measured_and_exported(db:
         assert!((-51.0..=-49.0).contains(&offset), "{} {offset}", part.name());
     }
     t.app.clock.set_wall_ahead(TimeDelta::zero());
-    assert!(t.app.footing.may_pay().is_ok());
+    assert!(t.app.footing.require_payable().is_ok());
     t.finish().await;
 }
 
@@ -137,7 +137,7 @@ async fn nothing_is_paid_by_a_database_that_may_forget_what_it_answered(db: PgPo
     // The tests' own server waits for no disk.
     let t = TestApp::with(db, &[("DATABASE_DURABILITY", "local")]).await;
     t.app.footing.look(&t.app.db).await.expect("PostgreSQL answers");
-    let refused = t.app.footing.may_pay().expect_err("refused");
+    let refused = t.app.footing.require_payable().expect_err("refused");
     assert!(refused.fault() == Fault::Surroundings && refused.chain().contains("fsync is off"), "{}", refused.chain());
     assert!(gauge(&t, "octoco_database_durable").await < 0.5);
     let customer = t.customer_with(10_000).await;

@@ -90,7 +90,7 @@ async fn step(app: &App, row: &Transaction, known: &Break) -> Result<()> {
         as_the_event(app, row, known).await?;
     }
     let row = transactions::find(app, row.id).await?;
-    transactions::wait(app, &row, TimeDelta::zero()).await?;
+    transactions::defer(app, &row, TimeDelta::zero()).await?;
     app.notifier.wake();
     Ok(())
 }

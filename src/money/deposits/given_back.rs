@@ -36,7 +36,7 @@ pub(super) async fn look_later(app: &App, deposit: &Transaction) -> Result<Trans
     }
     let age = app.clock.now() - deposit.updated_at;
     match LATER_LOOKS.iter().find(|look| **look > age) {
-        Some(look) => transactions::wait(app, &looked, *look - age).await,
+        Some(look) => transactions::defer(app, &looked, *look - age).await,
         None => transactions::rest(app, &looked).await,
     }
 }
@@ -149,7 +149,7 @@ async fn ask_again(app: &App, deposit: &Transaction, purchase: &Purchase, wrong:
     if deposit.due_at.is_none() || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX {
         return transactions::hold(app, deposit, Hold::Unexplained, wrong).await;
     }
-    transactions::wait(app, deposit, LOOK_AGAIN).await
+    transactions::defer(app, deposit, LOOK_AGAIN).await
 }
 
 /// What a Payment of Revio's gave back, or took again (a reversal); `None` when it failed.

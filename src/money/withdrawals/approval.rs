@@ -170,7 +170,7 @@ pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transact
         return transactions::advance(app, withdrawal, Move::to(State::Reserved, Due::Now)).await;
     }
     if let Some(left) = approvals::time_left(app, withdrawal.updated_at) {
-        return transactions::wait(app, withdrawal, left.min(next_look(app, withdrawal))).await;
+        return transactions::defer(app, withdrawal, left.min(next_look(app, withdrawal))).await;
     }
     let refused = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(FailureReason::NotApprovedInTime);
     let refused = transactions::advance(app, withdrawal, refused).await?;

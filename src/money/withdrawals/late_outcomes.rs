@@ -24,7 +24,7 @@ pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transact
     };
     let age = app.clock.now() - looked.updated_at;
     match LATER_LOOKS.iter().find(|look| **look > age) {
-        Some(look) => transactions::wait(app, &looked, *look - age).await,
+        Some(look) => transactions::defer(app, &looked, *look - age).await,
         None => transactions::rest(app, &looked).await,
     }
 }

@@ -115,11 +115,11 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
     match &payout.status {
         PayoutStatus::Success => booking::complete(app, withdrawal, payout).await,
         PayoutStatus::Error => match until_no_call_counts(app, withdrawal, payout.id).await? {
-            Some(pause) => transactions::wait(app, withdrawal, pause).await,
+            Some(pause) => transactions::defer(app, withdrawal, pause).await,
             None => booking::release(app, withdrawal, FailureReason::ProviderCouldNotPay).await,
         },
         PayoutStatus::Initialized if withdrawal.state == State::Submitting => {
-            transactions::wait(app, withdrawal, IN_FLIGHT_MAX).await
+            transactions::defer(app, withdrawal, IN_FLIGHT_MAX).await
         }
         PayoutStatus::Pending | PayoutStatus::Unknown(_) if withdrawal.state == State::Submitting => {
             let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(reported(withdrawal, payout));
@@ -137,7 +137,7 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
                 );
                 return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
             }
-            transactions::wait(app, withdrawal, (age / 2).clamp(ASK_MIN, ASK_MAX)).await
+            transactions::defer(app, withdrawal, (age / 2).clamp(ASK_MIN, ASK_MAX)).await
         }
     }
 }

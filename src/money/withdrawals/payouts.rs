@@ -45,14 +45,14 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
     if let Some(waiting) = approval::stop_unless_approved(app, withdrawal, &details).await? {
         return Ok(waiting);
     }
-    app.footing.may_pay()?;
+    app.footing.require_payable()?;
     if safe_mode::pays_nothing(app).await? {
-        return transactions::wait(app, withdrawal, SAFE_MODE_PAUSE).await;
+        return transactions::defer(app, withdrawal, SAFE_MODE_PAUSE).await;
     }
     if let Some(adopted) = adopt_executed(app, withdrawal).await? {
         return Ok(adopted);
     }
-    app.revio.may_execute(withdrawal.id)?;
+    app.revio.take_execution_turn(withdrawal.id)?;
     let user = users::find(app, withdrawal.user_id).await?;
     let payout = NewPayout {
         reference: withdrawal.id,
@@ -107,7 +107,7 @@ async fn attach(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
 /// A payout that was registered in an earlier step: it may have begun without us since.
 pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Transaction> {
     if safe_mode::pays_nothing(app).await? {
-        return transactions::wait(app, withdrawal, SAFE_MODE_PAUSE).await;
+        return transactions::defer(app, withdrawal, SAFE_MODE_PAUSE).await;
     }
     if !window_is_open(app, withdrawal) {
         return replace(app, withdrawal).await;
@@ -145,7 +145,7 @@ async fn execute_unless_begun(app: &App, withdrawal: &Transaction, payout: &Payo
 /// `reserved → submitting → …`: from here on money may leave, so the row says so first.
 async fn submit(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if safe_mode::pays_nothing(app).await? {
-        return transactions::wait(app, withdrawal, SAFE_MODE_PAUSE).await;
+        return transactions::defer(app, withdrawal, SAFE_MODE_PAUSE).await;
     }
     if let Some(waiting) = approval::stop_unless_still_approved(app, withdrawal).await? {
         return Ok(waiting);
@@ -177,7 +177,7 @@ async fn hold_frozen_in_ledger(app: &App, withdrawal: &Transaction) -> Result<Tr
 
 /// `→ submitting`, or why not.
 async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
-    app.footing.may_pay()?;
+    app.footing.require_payable()?;
     if restrictions::is_frozen_in_ledger_only(app, withdrawal.user_id, withdrawal.amount.currency()).await? {
         return Ok(Begun::FrozenInLedger);
     }
@@ -261,7 +261,7 @@ pub(super) async fn look_up(app: &App, withdrawal: &Transaction) -> Result<Trans
         (PayoutStatus::Initialized, State::Submitting) => execute_again(app, withdrawal).await,
         // It may be the word on an earlier execution, and Revio takes the later one in this state, too (`docs/provider.md`, re-execution).
         (PayoutStatus::Error, State::Submitting) if since < IN_FLIGHT_MAX => {
-            transactions::wait(app, withdrawal, IN_FLIGHT_MAX - since).await
+            transactions::defer(app, withdrawal, IN_FLIGHT_MAX - since).await
         }
         _ => settle(app, withdrawal, &payout).await,
     }
@@ -272,17 +272,17 @@ pub(super) async fn look_up(app: &App, withdrawal: &Transaction) -> Result<Trans
 async fn execute_again(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let since = app.clock.now() - withdrawal.updated_at;
     if since < IN_FLIGHT_MAX {
-        return transactions::wait(app, withdrawal, IN_FLIGHT_MAX - since).await;
+        return transactions::defer(app, withdrawal, IN_FLIGHT_MAX - since).await;
     }
     if window_is_open(app, withdrawal) {
         if safe_mode::pays_nothing(app).await? {
-            return transactions::wait(app, withdrawal, SAFE_MODE_PAUSE).await;
+            return transactions::defer(app, withdrawal, SAFE_MODE_PAUSE).await;
         }
         return pay(app, withdrawal).await;
     }
     let until = no_call_counts_from(withdrawal) - app.clock.now();
     if until > TimeDelta::zero() {
-        return transactions::wait(app, withdrawal, until).await;
+        return transactions::defer(app, withdrawal, until).await;
     }
     replace(app, withdrawal).await
 }
