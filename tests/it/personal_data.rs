@@ -1,5 +1,7 @@
 //! What is kept for how long, what a person is told of all that we hold, and how somebody is erased.
 
+mod debts;
+
 use chrono::TimeDelta;
 use octoco::identity::rotation::{self, Cursor};
 use octoco::identity::{sessions, users};

@@ -1,6 +1,7 @@
 //! Erasing somebody: one asks, another does it.
 
 use chrono::TimeDelta;
+use ledger::Account;
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -30,7 +31,7 @@ pub struct Done {
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Forbidden`] for staff, who lose their role first, and so for oneself, and by whoever is frozen or, to do it,
-/// has the role for less than a day; [`Error::AccountNotClosed`]; [`Error::AccountNotEmpty`] when something of theirs is open.
+/// has the role for less than a day; [`Error::AccountNotClosed`]; [`Error::AccountNotEmpty`] when something of theirs is open, or owed.
 pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str) -> Result<Done> {
     let user = users::find(app, user_id).await?;
     if user.role != Role::User {
@@ -40,6 +41,8 @@ pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str
         return Ok(Done { erasure, erased: true });
     }
     refuse_what_is_open(app, user_id).await?;
+    // The ledger itself, and so not within the transaction; there its copy is looked at once more.
+    restrictions::refuse_what_is_in_use(app, user_id).await?;
     let mut tx = app.db.begin().await?;
     users::lock(&mut *tx, user_id).await?;
     if !second_person(app, &mut tx, (actor, by), user_id, note).await? {
@@ -101,7 +104,9 @@ async fn refuse_what_is_open(app: &App, user_id: Uuid) -> Result<()> {
     if !app.config.currencies.iter().all(|currency| closed(*currency)) {
         return Err(Error::AccountNotClosed);
     }
-    if transactions::has_open(app, user_id).await? || store::is_open(&app.db, user_id).await? {
+    let receivables: Vec<Uuid> =
+        app.config.currencies.iter().map(|currency| Account::receivable(user_id, *currency).id.as_uuid()).collect();
+    if transactions::has_open(app, user_id).await? || store::is_open(&app.db, user_id, &receivables).await? {
         return Err(Error::AccountNotEmpty);
     }
     Ok(())
