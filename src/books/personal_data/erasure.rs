@@ -10,7 +10,7 @@ use super::store::{self, Erasure};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::sessions::{self, Ending};
-use crate::identity::{notes, totp, users};
+use crate::identity::{notes, repeats, totp, users};
 use crate::money::restrictions::{self, Kind, State};
 use crate::money::{approvals, bank_accounts, transactions};
 use crate::platform::error::{Error, Reason, Result};
@@ -59,6 +59,7 @@ pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str
     bank_accounts::erase(app, &mut tx, user_id).await?;
     totp::erase(&mut tx, user_id).await?;
     notes::erase(&mut *tx, user_id).await?;
+    repeats::forget_about(&mut *tx, user_id).await?;
     store::erase(&mut tx, user_id, app.clock.now()).await?;
     let done = store::finish(&mut *tx, user_id, by, app.clock.now()).await?;
     let erasure = done.ok_or(Error::StaleState)?;
