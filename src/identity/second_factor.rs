@@ -133,9 +133,7 @@ pub enum Shown {
 /// Shows a password or a code again: acts that need a step-up may be done until then.
 pub async fn step_up(app: &App, caller: &Caller, shown: Shown) -> Result<DateTime> {
     let by_password = match shown {
-        Shown::Password(password) => {
-            Some(credentials::prove(app, caller, password, "session.step_up_refused").await?)
-        }
+        Shown::Password(password) => Some(credentials::prove(app, caller, password, "session.step_up_refused").await?),
         Shown::Code(code) => {
             totp::prove(app, caller, &code).await?;
             None

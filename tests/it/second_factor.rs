@@ -397,7 +397,8 @@ async fn every_act_on_roles_approvals_and_corrections_needs_a_step_up_of_the_las
         .collect();
     // None that says so and has no route that asks.
     let asked: BTreeSet<&str> = acts.iter().map(|(_, _, permission)| permission.as_str()).collect();
-    let said: BTreeSet<&str> = ALL.iter().map(|(permission, _)| *permission).filter(|name| needs_step_up(name)).collect();
+    let said: BTreeSet<&str> =
+        ALL.iter().map(|(permission, _)| *permission).filter(|name| needs_step_up(name)).collect();
     assert_eq!(asked, said);
     assert!(said.contains("users.manage_roles") && said.contains("users.export_data"), "{said:?}");
     let told = async |wanted: bool| {
