@@ -182,11 +182,14 @@ pub async fn rotate_secret(app: &App, actor: &Actor, rotation: Rotation) -> Resu
     Ok((secret, until))
 }
 
-/// Owes the endpoint a test event; the delivery's id.
+/// Owes the endpoint a test event, by a delivery of this id; nothing where the same call has made it before.
 ///
 /// # Errors
 /// [`Error::StaleState`] while it is disabled.
-pub async fn send_test(app: &App, actor: &Actor, id: Uuid) -> Result<Uuid> {
+pub async fn send_test(app: &App, actor: &Actor, id: Uuid, delivery: Uuid) -> Result<()> {
+    if deliveries::is_there(app, delivery).await? {
+        return Ok(());
+    }
     if !find(app, id).await?.enabled {
         return Err(Error::StaleState);
     }
@@ -195,10 +198,10 @@ pub async fn send_test(app: &App, actor: &Actor, id: Uuid) -> Result<Uuid> {
     let event = Event::new(EventType::WebhookTest, source, now, TestEventData { endpoint_id: id })?;
     let mut tx = app.db.begin().await?;
     store::insert_event(&mut *tx, &event, now).await?;
-    let delivery = deliveries::insert(app, &mut tx, event.id, id).await?;
+    deliveries::insert(app, &mut tx, delivery, (event.id, id)).await?;
     audit::record(app, &mut *tx, Entry::of(actor, "webhook_endpoint.tested", "webhook_endpoint", id)).await?;
     tx.commit().await?;
-    Ok(delivery)
+    Ok(())
 }
 
 /// Forgets what was told of a customer's transactions, for an erasure. What is made anew of a move of the last minutes has nothing in it

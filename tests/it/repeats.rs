@@ -214,6 +214,24 @@ async fn an_account_and_keys_that_a_call_made_before_it_was_cut_off_are_not_made
     t.finish().await;
 }
 
+#[sqlx::test]
+async fn a_run_and_a_test_event_that_a_call_made_before_it_was_cut_off_are_not_made_again(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let admin = t.staff(Role::Admin).await;
+    let endpoint = json!({"url": "https://hooks.example.com/", "event_types": ["balance.updated"]});
+    let endpoint = act(&t, &admin, "/v1/admin/webhook-endpoints", "k1", endpoint).await;
+    let test = format!("/v1/admin/webhook-endpoints/{}/test", endpoint.id());
+    for (path, body) in [("/v1/admin/reconciliation/runs", json!({"kind": "manual"})), (&test, json!({}))] {
+        let first = act(&t, &admin, path, path, body.clone()).await;
+        assert_eq!(first.status, StatusCode::ACCEPTED, "{}", first.body);
+        cut_off(&t).await;
+        let again = act(&t, &admin, path, path, body).await;
+        assert_eq!((again.status, again.replayed(), again.id()), (StatusCode::ACCEPTED, false, first.id()), "{path}");
+    }
+    let made = "select (select count(*) from reconciliation_runs) * 10 + count(*) from outgoing_deliveries";
+    assert_eq!(rows(&t, made).await, 11);
+}
+
 /// Whether it acted before it failed nobody knows: its repeat is the same call, and need not wait.
 #[sqlx::test]
 async fn a_call_that_failed_keeps_its_claim_and_goes_on_at_once(db: PgPool) {

@@ -238,7 +238,8 @@ async fn test(
     staff: Staff<WebhookEndpointsManage>,
     Path(id): Path<Uuid>,
 ) -> Result<Created<Detail>> {
-    let delivery = super::send_test(&app, &staff.actor, id).await?;
+    let delivery = staff.new_row(&app);
+    super::send_test(&app, &staff.actor, id, delivery).await?;
     let location = format!("/v1/admin/webhook-deliveries/{delivery}");
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(deliveries::find(&app, delivery).await?)))
 }
