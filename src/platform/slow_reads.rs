@@ -1,6 +1,6 @@
-//! Reads that a caller may ask for and that may take long: lists in an order that no index has, pages of files, what a stream missed. They
-//! have half of the main pool's connections, and each caller a quarter of that: however many come, whoever signs in, whoever looks whether we
-//! are ready and whatever pays finds a connection.
+//! Reads that a caller may ask for and that may take long: lists in an order that no index has, pages of files, what a stream missed, sums
+//! over all customers, everything about one. They have half of the main pool's connections, and each caller a quarter of that: however many
+//! come, whoever signs in, whoever looks whether we are ready and whatever pays finds a connection.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,6 +15,7 @@ use crate::platform::error::{Error, Result};
 use crate::platform::http::{Asked, Download, Fields, Json, Path, located};
 use crate::platform::permissions::{UsersErase, UsersExportData};
 use crate::platform::problems::Problems;
+use crate::platform::slow_reads;
 
 const NOTE_CHARS_MAX: usize = 500;
 
@@ -38,6 +39,7 @@ async fn data_export(
 ) -> Result<Response> {
     // More than looking: what leaves us is all in the clear.
     staff.require_step_up()?;
+    let _turn = app.slow_reads.turn(staff.user_id, slow_reads::WAIT).await?;
     let data = super::export(&app, &staff.actor, id).await?;
     let bytes = serde_json::to_vec(&data).map_err(Error::internal)?;
     let file = Download::new("application/json", bytes).named(format!("personal-data-{id}.json"));
