@@ -25,6 +25,7 @@ use crate::platform::{
     notifier::Notifier,
     outbound::Outbound,
     rate_limits::Limiter,
+    slow_reads::SlowReads,
     tally,
     tally::Tally,
     telemetry::Metrics,
@@ -52,6 +53,7 @@ pub struct Parts {
     /// Calls to addresses that others have named.
     pub outbound: Outbound,
     pub limiter: Arc<Limiter>,
+    pub slow_reads: SlowReads,
     pub hasher: Hasher,
     pub access: Access,
     /// What concurrent calls write together.
@@ -124,6 +126,7 @@ impl App {
         let mailer = Mailer::new(&config.mail.way, &config.mail.from, config.mail.deadline)?;
         let outbound = Outbound::new(config.outgoing_reach)?;
         let footing = Footing::new(clock.clone(), config.database_durability, metrics.footing.clone());
+        let slow_reads = SlowReads::new(config.slow_reads_max());
         let waiting = Waiting::new(config.server.connections_max, &metrics);
         let (notifier, access) = (Notifier::new(db.clone()), Access::new(db.clone()));
         Ok(Self(Arc::new(Parts {
@@ -135,6 +138,7 @@ impl App {
             mailer,
             outbound,
             limiter,
+            slow_reads,
             hasher: Hasher::default(),
             access,
             batchers: Batchers::default(),

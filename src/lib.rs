@@ -57,8 +57,12 @@ pub mod platform {
     pub mod queue;
     // How often somebody may do what, counted in Redis.
     pub mod rate_limits;
+    // So many places for each caller or address.
+    pub mod shares;
     // RSA signatures over raw bytes.
     pub mod signature;
+    // Turns for reads that may take long: never all connections.
+    pub mod slow_reads;
     // What strangers cause without end: counted, and the first few kept.
     pub mod tally;
     // Logs and metrics.

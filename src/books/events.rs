@@ -17,7 +17,7 @@ mod frames;
 pub mod routes;
 mod store;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime as At, TimeDelta};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -45,6 +45,8 @@ const OVERLAP: TimeDelta = TimeDelta::seconds(60);
 const AWAY_MAX: TimeDelta = TimeDelta::hours(24);
 /// … and so does whom more than this has happened to.
 const ROWS_MAX: usize = 500;
+/// For a turn to read what was missed. Longer than a list's: many come back at once, and a browser that is refused does not come again.
+const READING_WAIT: Duration = Duration::from_secs(20);
 /// Balances asked for at once.
 const LEDGER_CALLS: usize = 8;
 
@@ -85,6 +87,8 @@ pub async fn open(app: &App, tenure: Tenure, since: Option<Since>) -> Result<Ope
 
 /// Until all of it is out the client's id stays what it was.
 async fn missed(app: &App, user: Uuid, Since(since): Since, now: DateTime) -> Result<Vec<Bytes>> {
+    // First, so that nobody who waits for it keeps those from reading who need none.
+    let _slow = app.slow_reads.turn(user, READING_WAIT).await?;
     let _turn = app.waiting.reading.acquire().await.map_err(Error::unavailable)?;
     let known = since > now - AWAY_MAX && since <= now + OVERLAP;
     let rows = if known { changed_since(app, user, since - OVERLAP).await? } else { None };

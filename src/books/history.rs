@@ -15,7 +15,7 @@
 //!
 //! A first page and its total are read in one snapshot; its cursors carry the total on, so that rows are counted once, or not at all
 //! where nobody wants to know (`total=false`). A page is one statement, which ends after two seconds ([`Error::TooBroad`]): an order that
-//! no index has is sorted by PostgreSQL.
+//! no index has is sorted by PostgreSQL, and takes a turn among those who ask for such (`platform/slow_reads.rs`).
 
 pub mod cursor;
 pub mod filter;
@@ -39,6 +39,7 @@ use crate::platform::batcher::Patience;
 use crate::platform::database;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::page::{Page, Position, TotalIs};
+use crate::platform::slow_reads;
 
 use cursor::{Binding, Cursor, Way};
 pub use filter::{Filter, FilterQuery, Scope, StaffQuery};
@@ -82,7 +83,7 @@ pub struct Detail {
 }
 
 /// The next rows behind a row, or the first ones: a whole list, a page at a time, without a cursor that a client holds. Fewer
-/// than `size` rows are the last ones.
+/// than `size` rows are the last ones. The caller has a turn of `App::slow_reads`.
 ///
 /// # Errors
 /// [`Error::TooBroad`] when it takes too long.
@@ -92,14 +93,16 @@ pub async fn page_after(
     after: Option<&Keyset>,
     size: i64,
 ) -> Result<Vec<Transaction>> {
+    if selection.filter.is_impossible() {
+        return Ok(Vec::new());
+    }
     let part = store::Part { filter: &selection.filter, sort: &selection.sort, after, offset: 0, size };
-    let mut rows = read(app, &part, false).await?.0;
-    rows.truncate(wanted(size));
-    Ok(rows)
+    let (rows, _) = read_planned(app, &part, false).await.map_err(too_broad)?;
+    rows.into_iter().take(wanted(size)).map(Transaction::try_from).collect()
 }
 
 /// # Errors
-/// [`Error::Invalid`] for a cursor of another list; [`Error::TooBroad`].
+/// [`Error::Invalid`] for a cursor of another list; [`Error::TooBroad`]; [`Error::TurnedAway`] when too many ask for lists that take long.
 pub async fn list(
     app: &App,
     caller: Uuid,
@@ -118,7 +121,7 @@ pub async fn list(
     let order = if backwards { sort.reversed() } else { sort.clone() };
     let after = cursor.as_ref().map(|cursor| &cursor.keyset);
     let part = store::Part { filter: &filter, sort: &order, after, offset, size };
-    let (mut rows, counted) = read(app, &part, counts && cursor.is_none()).await?;
+    let (mut rows, counted) = read(app, caller, &part, counts && cursor.is_none()).await?;
     let more = rows.len() > wanted(size);
     rows.truncate(wanted(size));
     let total = cursor.as_ref().map_or(counted, |cursor| cursor.total.filter(|_| counts));
@@ -144,7 +147,12 @@ fn wanted(size: i64) -> usize {
 }
 
 /// One row more than the page has, if there is one; and how many there are in the same snapshot, where that is asked for.
-async fn read(app: &App, part: &store::Part<'_>, counts: bool) -> Result<(Vec<Transaction>, Option<Total>)> {
+async fn read(
+    app: &App,
+    caller: Uuid,
+    part: &store::Part<'_>,
+    counts: bool,
+) -> Result<(Vec<Transaction>, Option<Total>)> {
     if part.filter.is_impossible() {
         return Ok((Vec::new(), counts.then_some((0, TotalIs::Exact))));
     }
@@ -154,7 +162,10 @@ async fn read(app: &App, part: &store::Part<'_>, counts: bool) -> Result<(Vec<Tr
             None => read_common(app, part, false).await.map_err(too_broad)?,
         },
         None if part.is_common() => read_common(app, part, counts).await.map_err(too_broad)?,
-        None => read_planned(app, part, counts).await.map_err(too_broad)?,
+        None => {
+            let _turn = app.slow_reads.turn(caller, slow_reads::WAIT).await?;
+            read_planned(app, part, counts).await.map_err(too_broad)?
+        }
     };
     let found = i64::try_from(rows.len()).unwrap_or(0);
     // Of a page beyond the end nothing is known.

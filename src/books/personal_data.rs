@@ -1,9 +1,9 @@
 //! All that we hold about a person: taken out for that person, or erased as far as the law lets it go.
 //!
 //! An erasure is asked for by one member of staff and done by another ([`erase`] called twice), when every account of the customer is
-//! closed and nothing is open. What says who somebody was goes: name, e-mail, bank details, mails, devices, what Revio's events said. The
-//! row of the user stays under a pseudonym, with its id, because money refers to it: transactions, the ledger and the audit log know only
-//! ids, and are kept (docs/decisions/034).
+//! closed, nothing is owed and nothing is open. What says who somebody was goes: name, e-mail, bank details, mails, devices, what Revio's
+//! events said, what staff's calls were answered. The row of the user stays under a pseudonym, with its id, because money refers to it:
+//! transactions, the ledger and the audit log know only ids, and are kept (docs/decisions/034).
 
 mod erasure;
 pub mod routes;

@@ -3,17 +3,22 @@
 //! Three doors must stay shut here. `forgot` does the same for every address, so that nobody learns who has an account.
 //! A link works once: it is made over the hash that its use replaces. And an access token that somebody stole is no way
 //! to guess a password: `prove` counts its guesses by user.
+//!
+//! A new password ends what the old one began: sessions, links that did not go out yet, an e-mail that was to be changed, a second factor
+//! that was to be enrolled. Whoever knew the old one finishes none of it.
 
 pub mod routes;
 
 use secrecy::SecretString;
 use serde_json::json;
+use sqlx::PgExecutor;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::{AnonymousClient, Caller};
 use crate::identity::mails::{self, Kind, To};
 use crate::identity::sessions::{self, Ending};
+use crate::identity::totp;
 use crate::identity::users::{self, Email, User};
 use crate::platform::error::{Error, Result};
 use crate::platform::tokens::{Device, LinkToken};
@@ -70,7 +75,7 @@ pub async fn change(app: &App, caller: &Caller, current: SecretString, new: Secr
 }
 
 /// The caller, who knows the password too: a token that somebody stole changes nothing that lasts. A wrong one is on record as
-/// `refused`.
+/// `refused`. What is done by it holds it ([`hold`]).
 pub async fn prove(app: &App, caller: &Caller, password: SecretString, refused: &'static str) -> Result<User> {
     // By user, not by e-mail: those who guess without a token cannot keep its owner from changing the password.
     let bucket = format!("user:{}", caller.user_id);
@@ -85,13 +90,23 @@ pub async fn prove(app: &App, caller: &Caller, password: SecretString, refused: 
     Err(Error::InvalidCredentials)
 }
 
-/// The password, the end of the sessions and the record of it: all or nothing. Gives out what makes a device known, for the new password.
+/// The password that was proven is still the one, until the end of the transaction: it may have become another since.
+///
+/// # Errors
+/// [`Error::InvalidCredentials`].
+pub async fn hold(db: impl PgExecutor<'_>, user: &User) -> Result<()> {
+    if users::hold_password(db, user).await? { Ok(()) } else { Err(Error::InvalidCredentials) }
+}
+
+/// The password, the end of what the old one began and the record of it: all or nothing. Gives out what makes a device known, for the new password.
 async fn set(app: &App, user: &User, hash: &str, then: Consequence<'_>) -> Result<Device> {
     let mut tx = app.db.begin().await?;
     if !users::set_password(&mut *tx, user, hash).await? {
         return Err(Error::StaleState);
     }
     let ended = sessions::end_all(app, &mut *tx, user.id, then.but, then.how).await?;
+    mails::withdraw_links(app, &mut *tx, &user.holder()).await?;
+    totp::forget_begun(&mut *tx, user.id).await?;
     let entry = Entry::of(then.actor, then.action, "user", user.id);
     audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;
     mails::notify(app, &mut *tx, Kind::PasswordChanged, user.id).await?;

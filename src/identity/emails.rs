@@ -91,6 +91,8 @@ pub async fn change(app: &App, caller: &Caller, new: &Email, password: SecretStr
     }
     caller.quota.count(app, Class::MailsTo, &format!("change:{}", new.mailbox_bucket())).await?;
     let mut tx = app.db.begin().await?;
+    // A new password takes back what was asked for with the old one. What the old one asks for now is not to follow it.
+    credentials::hold(&mut *tx, &user).await?;
     let change = Change { new_email: new.as_str().to_owned(), session_id: caller.session_id };
     store::put(&mut *tx, user.id, &change, app.clock.now()).await?;
     mails::queue(app, &mut *tx, Kind::EmailChange, To::UserAt(user.id, new.as_str())).await?;

@@ -4,8 +4,8 @@
 //! ```text
 //! queue ──> pending ──> sent
 //!              ├──> (gone)    nobody has the address
-//!              ├──> dropped   no longer of use: the e-mail was verified, or another one asked for, meanwhile; or news for an address
-//!              │              that nobody has proven, whose mailbox got enough
+//!              ├──> dropped   no longer of use: the e-mail was verified, another one asked for, or the password changed, meanwhile; or
+//!              │              news for an address that nobody has proven, whose mailbox got enough
 //!              └──> dead      it is refused for good, after 0, 1, 5, 15 minutes; or its link, or its news, ends before it is there
 //! dead ──> dismissed           a person looked at it, and says why nothing is to become of it
 //! ```
@@ -151,6 +151,11 @@ impl Kind {
                 | Self::EmailTaken
                 | Self::WebhookEndpointDisabled
         )
+    }
+
+    /// Whether it brings a link that a new password makes void.
+    fn hangs_on_password(self) -> bool {
+        matches!(self, Self::PasswordReset | Self::EmailChange)
     }
 
     /// How long its link works, or how late its news may come.
@@ -299,6 +304,17 @@ pub async fn queue(app: &App, db: impl PgExecutor<'_>, kind: Kind, to: To<'_>) -
         expires_at: now + kind.life(),
     };
     Ok(store::insert(db, &new).await?)
+}
+
+/// Takes back what was asked for before the password became another: links that went out are void by that, and the others would be made
+/// over the new one. Given the transaction of the change.
+pub async fn withdraw_links(app: &App, db: impl PgExecutor<'_>, holder: &Holder<'_>) -> Result<()> {
+    let kinds: Vec<String> =
+        Kind::ALL.iter().filter(|kind| kind.hangs_on_password()).map(|kind| kind.name().to_owned()).collect();
+    for kind in store::withdraw(db, (holder.user_id, holder.email), &kinds).await? {
+        count(app, &kind, "dropped");
+    }
+    Ok(())
 }
 
 /// Whether we made this link for this user, it was not used, and its time is not over.

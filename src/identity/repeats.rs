@@ -6,14 +6,15 @@
 //! stateDiagram-v2
 //!     [*] --> claimed: begin (who is calling may, and nobody has the key)
 //!     claimed --> answered: finish (a success; the answer is kept, encrypted)
-//!     claimed --> [*]: finish (refused or failed: the same key may try again)
-//!     claimed --> claimed: begin, after the lease (the process died)
+//!     claimed --> [*]: finish (refused: the same key may try again)
+//!     claimed --> claimed: begin, after the lease (the process died), or at once (it failed)
 //!     answered --> [*]: prune (after 7 days)
 //! ```
 //!
 //! [`crate::identity::staff::Staff`] claims, once it knows that the caller may; `processes/repeats.rs` puts the [`Call`] into the request
-//! and finishes. While a call is under way the same one is told to come again. One that was cut off may have acted: its repeat acts on what
-//! it finds, and every act is decided by the state of its row, so that none is done twice.
+//! and finishes. While a call is under way the same one is told to come again. One that was cut off, or failed, may have acted: its repeat
+//! acts on what it finds, and every act is decided by the state of its row, so that none is done twice. What an act makes has the id of the
+//! claim (`Staff::new_row`), which stays the same: the repeat finds it. A secret that it was to show is another then, in the same place.
 
 mod store;
 
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -33,7 +35,7 @@ pub use store::KeptAnswers;
 const LEASE: TimeDelta = TimeDelta::seconds(60);
 /// Whoever repeats a call does so within hours.
 const KEPT: TimeDelta = TimeDelta::days(7);
-/// The largest answer to an act is some kilobytes. A larger one is not kept, and its key may act again.
+/// The largest answer to an act is some kilobytes. A larger one is not kept, and its call may act again.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const PRUNED_AT_ONCE: i64 = 1_000;
 
@@ -43,6 +45,23 @@ pub struct Call {
     key: IdempotencyKey,
     hash: RequestHash,
     claim: Arc<Mutex<Option<Claim>>>,
+}
+
+/// What a call with a key comes to.
+pub enum Begun {
+    /// It acts, under the claim of this id.
+    Claimed(Uuid),
+    /// It did before.
+    Answered(Answer),
+}
+
+/// How a call ended.
+pub enum End {
+    Answered(Answer),
+    /// Nothing was done.
+    Refused,
+    /// It may have acted, and there is no answer to keep.
+    Failed,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,14 +90,14 @@ impl Call {
     }
 }
 
-/// Claims the key for the call; the answer, where it was given before. Keys are the caller's own: a person's, or a service account's with
-/// all its keys.
+/// Claims the key for the call. Keys are the caller's own: a person's, or a service account's with all its keys. `customer` is whom the call
+/// concerns.
 ///
 /// # Errors
 /// [`Error::KeyReused`]; [`Error::InProgress`].
-pub async fn begin(app: &App, caller: Uuid, call: &Call) -> Result<Option<Answer>> {
-    let now = app.clock.now();
-    let new = store::New { id: app.clock.row_id(), caller, key: call.key.as_str(), hash: call.hash.as_bytes(), now };
+pub async fn begin(app: &App, (caller, customer): (Uuid, Option<Uuid>), call: &Call) -> Result<Begun> {
+    let (id, now) = (app.clock.row_id(), app.clock.now());
+    let new = store::New { id, caller, customer, key: call.key.as_str(), hash: call.hash.as_bytes(), now };
     let claim = if store::insert_once(&app.db, &new, now + LEASE).await? {
         Claim { id: new.id, turn: 1 }
     } else {
@@ -88,27 +107,34 @@ pub async fn begin(app: &App, caller: Uuid, call: &Call) -> Result<Option<Answer
         }
         if let Some(answer) = known.answer {
             let plain = app.config.data_keys.decrypt(known.id, &answer).map_err(Error::internal)?;
-            return Ok(Some(serde_json::from_slice(&plain).map_err(Error::internal)?));
+            return serde_json::from_slice(&plain).map(Begun::Answered).map_err(Error::internal);
         }
         let turn = store::take_over(&app.db, known.id, now, now + LEASE).await?.ok_or(Error::InProgress)?;
         Claim { id: known.id, turn }
     };
     *call.claim.lock().unwrap_or_else(PoisonError::into_inner) = Some(claim);
-    Ok(None)
+    Ok(Begun::Claimed(claim.id))
 }
 
-/// Keeps the answer of a call that acted; gives the key back where there is none to keep. Nothing where the call never claimed.
-pub async fn finish(app: &App, call: &Call, answer: Option<&Answer>) -> Result<()> {
+/// Keeps the answer of a call that acted; gives the key back where nothing was done, and the turn where that is not known. Nothing where the
+/// call never claimed.
+pub async fn finish(app: &App, call: &Call, end: &End) -> Result<()> {
     let Some(Claim { id, turn }) = call.claimed() else { return Ok(()) };
-    match answer {
-        Some(answer) => {
+    match end {
+        End::Answered(answer) => {
             let plain = serde_json::to_vec(answer).map_err(Error::internal)?;
             let encrypted = app.config.data_keys.encrypt(id, &plain).map_err(Error::internal)?;
             store::answer(&app.db, (id, turn), &encrypted).await?;
         }
-        None => store::release(&app.db, (id, turn)).await?,
+        End::Refused => store::release(&app.db, (id, turn)).await?,
+        End::Failed => store::pass_on(&app.db, (id, turn), app.clock.now()).await?,
     }
     Ok(())
+}
+
+/// Forgets what was answered about a customer, for an erasure. What is under way keeps no answer then.
+pub async fn forget_about(db: impl PgExecutor<'_>, customer: Uuid) -> Result<()> {
+    Ok(store::delete_about(db, customer).await?)
 }
 
 /// Deletes a batch of what nobody repeats any more. True when there may be more.

@@ -50,6 +50,7 @@ pub async fn begin(app: &App, caller: &Caller, password: SecretString, token: Op
         return Err(Error::StaleState);
     }
     let mut tx = app.db.begin().await?;
+    credentials::hold(&mut *tx, &user).await?;
     let started = totp::begin(app, &mut tx, &user, vouched_by.as_deref()).await?;
     audit::record(app, &mut *tx, Entry::of(&caller.actor(), "totp.begun", "user", user.id)).await?;
     tx.commit().await?;
@@ -82,6 +83,7 @@ pub async fn disable(app: &App, caller: &Caller, password: SecretString, code: &
     }
     totp::prove(app, caller, code).await?;
     let mut tx = app.db.begin().await?;
+    credentials::hold(&mut *tx, &user).await?;
     if !totp::remove(&mut tx, user.id).await? {
         return Err(Error::StaleState);
     }
@@ -130,18 +132,18 @@ pub enum Shown {
 
 /// Shows a password or a code again: acts that need a step-up may be done until then.
 pub async fn step_up(app: &App, caller: &Caller, shown: Shown) -> Result<DateTime> {
-    let with_code = match shown {
-        Shown::Password(password) => {
-            credentials::prove(app, caller, password, "session.step_up_refused").await?;
-            false
-        }
+    let by_password = match shown {
+        Shown::Password(password) => Some(credentials::prove(app, caller, password, "session.step_up_refused").await?),
         Shown::Code(code) => {
             totp::prove(app, caller, &code).await?;
-            true
+            None
         }
     };
-    let now = app.clock.now();
+    let (with_code, now) = (by_password.is_none(), app.clock.now());
     let mut tx = app.db.begin().await?;
+    if let Some(user) = by_password {
+        credentials::hold(&mut *tx, &user).await?;
+    }
     totp::mark(&mut *tx, caller.session_id, with_code, now).await?;
     let entry = Entry::of(&caller.actor(), "session.stepped_up", "session", caller.session_id);
     audit::record(app, &mut *tx, entry.with(json!({"with_code": with_code}))).await?;

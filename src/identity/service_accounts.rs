@@ -50,8 +50,16 @@ pub struct AccountChange {
 }
 
 pub struct NewAccount {
+    /// The same for whoever takes the call over.
+    pub id: Uuid,
     pub name: String,
     pub scopes: Vec<Scope>,
+}
+
+/// For which account, or in the place of which key, a key is made; `id` is that of the new one, the same for whoever takes the call over.
+pub struct Wanted {
+    pub of: Uuid,
+    pub id: Uuid,
 }
 
 /// A key as it is shown, once.
@@ -61,14 +69,18 @@ pub struct NewKey {
     pub expires_at: DateTime,
 }
 
+/// The account; where the same call has made it before, as it is.
 pub async fn create(app: &App, (by, actor): (Uuid, &Actor), new: &NewAccount) -> Result<Account> {
-    let id = app.clock.row_id();
+    let id = new.id;
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
+    if let Some(made) = store::find(&mut *tx, id).await? {
+        return Ok(made);
+    }
     if store::count(&mut *tx).await? >= ACCOUNTS_MAX {
         return Err(Error::field("name", "there are 100 service accounts: use one of them"));
     }
-    store::insert(&mut *tx, id, new, by, app.clock.now()).await?;
+    store::insert(&mut *tx, new, by, app.clock.now()).await?;
     let entry = Entry::of(actor, "service_account.created", "service_account", id);
     audit::record(app, &mut *tx, entry.with(json!({"scopes": new.scopes}))).await?;
     tx.commit().await?;
@@ -89,24 +101,44 @@ pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &AccountChange) 
     Ok(after)
 }
 
-pub async fn add_key(app: &App, actor: &Actor, id: Uuid, life: TimeDelta) -> Result<NewKey> {
+/// A new key. One that the same call has made before, and nobody was shown, is another from now on.
+pub async fn add_key(
+    app: &App,
+    actor: &Actor,
+    Wanted { of: id, id: key_id }: Wanted,
+    life: TimeDelta,
+) -> Result<NewKey> {
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
+    if let Some(new) = replace_key(&mut tx, key_id).await? {
+        tx.commit().await?;
+        return Ok(new);
+    }
     store::find(&mut *tx, id).await?.ok_or(Error::NotFound("service account"))?;
-    let new = insert_key(app, &mut tx, id, life).await?;
+    let new = insert_key(app, &mut tx, (key_id, id), life).await?;
     let entry = Entry::of(actor, "service_account.key_added", "service_account", id);
     audit::record(app, &mut *tx, entry.with(json!({"key": new.id, "expires_at": new.expires_at}))).await?;
     tx.commit().await?;
     Ok(new)
 }
 
-/// A new key that lives as long as the old one did; the old one ends after the overlap, if not before.
-pub async fn rotate_key(app: &App, actor: &Actor, key_id: Uuid, overlap: TimeDelta) -> Result<NewKey> {
+/// A new key that lives as long as the old one did; the old one ends after the overlap, if not before. One that the same call has made before,
+/// and nobody was shown, is another from now on.
+pub async fn rotate_key(
+    app: &App,
+    actor: &Actor,
+    Wanted { of: key_id, id }: Wanted,
+    overlap: TimeDelta,
+) -> Result<NewKey> {
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
+    if let Some(new) = replace_key(&mut tx, id).await? {
+        tx.commit().await?;
+        return Ok(new);
+    }
     let old = store::find_key(&mut *tx, key_id, now).await?.ok_or(Error::NotFound("key"))?;
-    let new = insert_key(app, &mut tx, old.service_account_id, old.expires_at - old.created_at).await?;
+    let new = insert_key(app, &mut tx, (id, old.service_account_id), old.expires_at - old.created_at).await?;
     store::end_key(&mut *tx, key_id, now + overlap).await?;
     let entry = Entry::of(actor, "service_account.key_rotated", "service_account", old.service_account_id);
     audit::record(app, &mut *tx, entry.with(json!({"old": key_id, "key": new.id, "old_until": now + overlap}))).await?;
@@ -124,8 +156,13 @@ pub async fn revoke_key(app: &App, actor: &Actor, key_id: Uuid) -> Result<()> {
     Ok(())
 }
 
-async fn insert_key(app: &App, tx: &mut PgConnection, account_id: Uuid, life: TimeDelta) -> Result<NewKey> {
-    let (id, now) = (app.clock.row_id(), app.clock.now());
+async fn insert_key(
+    app: &App,
+    tx: &mut PgConnection,
+    (id, account_id): (Uuid, Uuid),
+    life: TimeDelta,
+) -> Result<NewKey> {
+    let now = app.clock.now();
     if store::count_keys(&mut *tx, account_id, now).await? >= KEYS_MAX {
         return Err(Error::field("body", "the service account has 10 valid keys: revoke one first"));
     }
@@ -133,6 +170,20 @@ async fn insert_key(app: &App, tx: &mut PgConnection, account_id: Uuid, life: Ti
     let expires_at = now + life;
     store::insert_key(tx, (id, account_id), (&hash, &hint), now, expires_at).await?;
     Ok(NewKey { id, key, expires_at })
+}
+
+/// Another one in the place of the one with this id, which the same call has made before; `None` where there is none.
+///
+/// # Errors
+/// [`Error::StaleState`] where somebody was shown it after all and uses it, or it was revoked.
+async fn replace_key(tx: &mut PgConnection, id: Uuid) -> Result<Option<NewKey>> {
+    let Some(made) = store::find_any_key(&mut *tx, id).await? else { return Ok(None) };
+    if made.revoked_at.is_some() || made.last_used_at.is_some() {
+        return Err(Error::StaleState);
+    }
+    let (key, Stored { hash, hint }) = service_keys::new_key();
+    store::replace_key(tx, id, (&hash, &hint)).await?;
+    Ok(Some(NewKey { id, key, expires_at: made.expires_at }))
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Account> {

@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::caller::{self, Caller};
 use crate::identity::quota::Quota;
-use crate::identity::repeats::{self, Answer, Call};
+use crate::identity::repeats::{self, Answer, Begun, Call};
 use crate::identity::service_keys;
 use crate::platform::access::Standing;
 use crate::platform::config::{StaffTotp, StepUp};
@@ -51,6 +51,8 @@ pub struct Staff<P> {
     /// What a machine may do; `None` for a person.
     scopes: Option<Vec<String>>,
     call: Value,
+    /// Of a call that came with a key.
+    claim: Option<Uuid>,
     permission: PhantomData<fn() -> P>,
 }
 
@@ -83,7 +85,13 @@ impl<P> Staff<P> {
         self.scopes.is_none().then_some(self.user_id)
     }
 
-    /// For an act that needs a step-up while others of its permission do not.
+    /// The id of what the call makes. With a key it is the same for whoever takes the call over, and so what was made is found and not made
+    /// again.
+    pub fn new_row(&self, app: &App) -> Uuid {
+        self.claim.unwrap_or_else(|| app.clock.row_id())
+    }
+
+    /// For a call that needs a step-up while others of its kind, or of its permission, do not.
     ///
     /// # Errors
     /// [`Error::StepUpRequired`].
@@ -161,7 +169,7 @@ fn has_stepped_up(app: &App, standing: &Standing) -> bool {
     recent || app.config.staff.step_up == StepUp::Off
 }
 
-/// Looking needs no step-up.
+/// Looking needs no step-up; where it is more than that, the route asks itself ([`Staff::require_step_up`]).
 fn decide<P: Permission>(app: &App, standing: &Standing, method: &Method) -> Result<()> {
     may::<P>(app, standing)?;
     let enough = !P::STEP_UP || method.is_safe() || has_stepped_up(app, standing);
@@ -233,24 +241,25 @@ impl<P: Permission> Staff<P> {
         let writes = ["webhook_endpoints.manage", "webhook_endpoints.replay"].contains(&P::NAME);
         let fits = parts.method.is_safe() || writes;
         let decided = if fits { within::<P>(&known.scopes) } else { Err(Error::MissingPermission(P::NAME)) };
-        let (actor, call) = (Actor::service(known.account_id, origin), call(app, parts).await?);
+        let (actor, (call, customer)) = (Actor::service(known.account_id, origin), call(app, parts).await?);
         admit::<P>(app, &actor, decided, &call).await?;
-        once(app, parts, known.account_id).await?;
+        let claim = once(app, parts, (known.account_id, customer)).await?;
         let (user_id, session_id, scopes) = (known.account_id, known.key_id, Some(known.scopes));
         let (role, stepped_up) = (Role::User, false);
-        Ok(Self { user_id, session_id, actor, quota, role, stepped_up, scopes, call, permission: PhantomData })
+        Ok(Self { user_id, session_id, actor, quota, role, stepped_up, scopes, call, claim, permission: PhantomData })
     }
 }
 
-/// What the log says of a call.
-async fn call(app: &App, parts: &Parts) -> Result<Value> {
+/// What the log says of a call, and whom it concerns.
+async fn call(app: &App, parts: &Parts) -> Result<(Value, Option<Uuid>)> {
     let route = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let path: String = parts.uri.path().chars().take(PATH_CHARS_MAX).collect();
     let mut call = json!({"method": parts.method.as_str(), "route": route, "path": path});
-    if let Some(customer) = concerned(app, route.as_deref().unwrap_or_default(), parts).await? {
+    let customer = concerned(app, route.as_deref().unwrap_or_default(), parts).await?;
+    if let Some(customer) = customer {
         call["customer"] = json!(customer);
     }
-    Ok(call)
+    Ok((call, customer))
 }
 
 impl<P: Permission> FromRequestParts<App> for Staff<P> {
@@ -266,9 +275,9 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
         let standing = standing(app, caller.user_id, caller.session_id).await?.ok_or(Error::Unauthenticated)?;
         let decided = decide::<P>(app, &standing, &parts.method);
         let actor = Actor::user(caller.user_id, Some(standing.role), caller.origin);
-        let call = call(app, parts).await?;
+        let (call, customer) = call(app, parts).await?;
         admit::<P>(app, &actor, decided, &call).await?;
-        once(app, parts, caller.user_id).await?;
+        let claim = once(app, parts, (caller.user_id, customer)).await?;
         let stepped_up = has_stepped_up(app, &standing);
         Ok(Self {
             user_id: caller.user_id,
@@ -279,17 +288,18 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
             stepped_up,
             scopes: None,
             call,
+            claim,
             permission: PhantomData,
         })
     }
 }
 
-/// Claims the key of a call that came with one, for the person or the machine that is calling.
-async fn once(app: &App, parts: &Parts, caller: Uuid) -> Result<(), Unserved> {
-    let Some(call) = parts.extensions.get::<Call>() else { return Ok(()) };
-    match repeats::begin(app, caller, call).await? {
-        Some(answer) => Err(Unserved::Repeat(answer)),
-        None => Ok(()),
+/// Claims the key of a call that came with one, for the person or the machine that is calling. The claim.
+async fn once(app: &App, parts: &Parts, who: (Uuid, Option<Uuid>)) -> Result<Option<Uuid>, Unserved> {
+    let Some(call) = parts.extensions.get::<Call>() else { return Ok(None) };
+    match repeats::begin(app, who, call).await? {
+        Begun::Claimed(claim) => Ok(Some(claim)),
+        Begun::Answered(answer) => Err(Unserved::Repeat(answer)),
     }
 }
 

@@ -200,6 +200,11 @@ pub async fn confirm(
     Ok(Some(codes.iter().map(|code| spelled(code)).collect()))
 }
 
+/// What was begun comes to nothing.
+pub async fn forget_begun(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<()> {
+    Ok(store::delete_enrolment(db, user_id).await?)
+}
+
 /// Takes it away, with its recovery codes and what was begun. False when there was none.
 pub async fn remove(tx: &mut PgConnection, user_id: Uuid) -> Result<bool> {
     store::delete_enrolment(&mut *tx, user_id).await?;

@@ -250,6 +250,11 @@ impl Config {
         self.database_connections_max - 2 * self.connections_beside_max()
     }
 
+    /// Of the main ones: reads that may take long. The others are everybody else's.
+    pub fn slow_reads_max(&self) -> usize {
+        usize::try_from(self.connections_of_main_max() / 2).unwrap_or(usize::MAX)
+    }
+
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_source(&environment)
     }

@@ -10,8 +10,6 @@
 //! Bodies in memory: at most one of 16 KiB for each connection, and `LARGE_BODIES_MAX` of 256 KiB: 29 MiB with `CONNECTIONS_MAX` = 800.
 //! Answers: a large one leaves in pieces, and keeps the shares of whoever takes it slowly until the last has left.
 
-mod shares;
-
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -26,9 +24,8 @@ use crate::app::App;
 use crate::identity::caller;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{Waits, address, json};
+use crate::platform::shares::{Place, Share, Shares};
 use crate::webhooks::inbox;
-use shares::Place;
-pub use shares::{Share, Shares};
 
 /// Revio's webhooks: each costs one verification and one insert.
 const WEBHOOKS_MAX: usize = 128;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::app::App;
-use crate::identity::repeats::{self, ANSWER_BYTES_MAX, Answer, Call};
+use crate::identity::repeats::{self, ANSWER_BYTES_MAX, Answer, Call, End};
 use crate::identity::{caller, service_keys, staff};
 use crate::platform::error::{Error, Result};
 use crate::platform::http::json::{BODY_BYTES_MAX, BODY_DEADLINE};
@@ -40,8 +40,8 @@ async fn by_key(app: &App, request: Request, next: Next) -> Result<Response> {
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
     let (request, call) = with_call(parts, body).await?;
-    let (answer, response) = kept(next.run(request).await).await;
-    if let Err(error) = repeats::finish(app, &call, answer.as_ref()).await {
+    let (end, response) = ended(next.run(request).await).await;
+    if let Err(error) = repeats::finish(app, &call, &end).await {
         // It was done all the same; its repeat finds that out, once the lease is over.
         tracing::warn!(error = error.chain(), "the answer to a call with a key was not kept");
     }
@@ -76,15 +76,18 @@ fn hash(parts: &Parts, bytes: &[u8]) -> RequestHash {
     RequestHash::of(parts.method.as_str(), &(parts.uri.to_string(), meant))
 }
 
-/// What is kept of an answer, if it is a success of reasonable size, and the answer itself.
-async fn kept(response: Response) -> (Option<Answer>, Response) {
+/// How the call ended, with what is kept of a success of reasonable size; and the answer itself.
+async fn ended(response: Response) -> (End, Response) {
+    if response.status().is_client_error() {
+        return (End::Refused, response);
+    }
     let is_repeat = response.headers().contains_key("idempotent-replayed");
     if is_repeat || !response.status().is_success() {
-        return (None, response);
+        return (End::Failed, response);
     }
     let (parts, body) = response.into_parts();
     let Ok(bytes) = body::to_bytes(body, usize::MAX).await else {
-        return (None, Error::internal("an answer that was not whole").into_response());
+        return (End::Failed, Error::internal("an answer that was not whole").into_response());
     };
     let text = |name: HeaderName| text(&parts.headers, &name);
     let body = String::from_utf8(bytes.to_vec()).ok().filter(|body| body.len() <= ANSWER_BYTES_MAX);
@@ -94,7 +97,7 @@ async fn kept(response: Response) -> (Option<Answer>, Response) {
         location: text(header::LOCATION),
         body,
     });
-    (answer, Response::from_parts(parts, Body::from(bytes)))
+    (answer.map_or(End::Failed, End::Answered), Response::from_parts(parts, Body::from(bytes)))
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

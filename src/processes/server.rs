@@ -35,8 +35,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 use crate::app::App;
-use crate::platform::{http::address, text_enum::text_enum, tls::Tls};
-use crate::processes::{load::Reserved, load::Shares, router, waiting};
+use crate::platform::{http::address, shares::Shares, text_enum::text_enum, tls::Tls};
+use crate::processes::{load::Reserved, router, waiting};
 use pace::WriteTimeout;
 use unread::Watched;
 

@@ -49,6 +49,8 @@ text_enum! {
 }
 
 pub struct NewEndpoint {
+    /// The same for whoever takes the call over.
+    pub id: Uuid,
     pub url: Url,
     pub event_types: Vec<EventType>,
     pub description: Option<String>,
@@ -71,17 +73,25 @@ pub async fn parse_url(app: &App, text: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// The endpoint and its secret, as it is shown once.
+/// The endpoint and its secret, as it is shown once. What the same call has made before, and nobody was shown, gets another secret.
+///
+/// # Errors
+/// [`Error::StaleState`] where that secret was rotated since.
 pub async fn create(app: &App, actor: &Actor, by: Option<Uuid>, new: &NewEndpoint) -> Result<(Endpoint, String)> {
-    let (id, now) = (app.clock.row_id(), app.clock.now());
+    let (id, now) = (new.id, app.clock.now());
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
+    if store::find(&mut *tx, id).await?.is_some() {
+        let secret = replace_secret(app, &mut tx, id).await?.ok_or(Error::StaleState)?;
+        tx.commit().await?;
+        return Ok((find(app, id).await?, secret));
+    }
     if store::count(&mut *tx).await? >= ENDPOINTS_MAX {
         return Err(Error::field("url", "there are 20 endpoints: delete one first"));
     }
     sources::begin(&mut tx, now).await?;
-    store::insert(&mut *tx, id, new, by, now).await?;
-    let secret = add_secret(app, &mut tx, id).await?;
+    store::insert(&mut *tx, new, by, now).await?;
+    let secret = add_secret(app, &mut tx, (id, id)).await?;
     let entry = Entry::of(actor, "webhook_endpoint.created", "webhook_endpoint", id);
     audit::record(app, &mut *tx, entry.with(about(&new.url, &new.event_types))).await?;
     tx.commit().await?;
@@ -141,25 +151,45 @@ pub async fn delete(app: &App, actor: &Actor, id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// A new secret, shown once; the present one signs beside it for so long, and older ones no more.
-pub async fn rotate_secret(app: &App, actor: &Actor, id: Uuid, overlap: TimeDelta) -> Result<(String, DateTime)> {
+/// A rotation of an endpoint's secret.
+pub struct Rotation {
+    pub endpoint_id: Uuid,
+    /// Of the new one; the same for whoever takes the call over.
+    pub secret_id: Uuid,
+    pub overlap: TimeDelta,
+}
+
+/// A new secret, shown once; the present one signs beside it for so long, and older ones no more. Where the same call has rotated before, and
+/// nobody was shown the new one, only that is replaced: the one before signs on.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::StaleState`] where another rotation came between.
+pub async fn rotate_secret(app: &App, actor: &Actor, rotation: Rotation) -> Result<(String, DateTime)> {
+    let Rotation { endpoint_id: id, secret_id, overlap } = rotation;
     let until = app.clock.now() + overlap;
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
-    store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
+    let endpoint = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
+    if let Some(secret) = replace_secret(app, &mut tx, secret_id).await? {
+        tx.commit().await?;
+        return Ok((secret, endpoint.old_secret_until.unwrap_or(until)));
+    }
     store::expire_secrets(&mut tx, id, until).await?;
-    let secret = add_secret(app, &mut tx, id).await?;
+    let secret = add_secret(app, &mut tx, (secret_id, id)).await?;
     let entry = Entry::of(actor, "webhook_endpoint.secret_rotated", "webhook_endpoint", id);
     audit::record(app, &mut *tx, entry.with(json!({"old_until": until}))).await?;
     tx.commit().await?;
     Ok((secret, until))
 }
 
-/// Owes the endpoint a test event; the delivery's id.
+/// Owes the endpoint a test event, by a delivery of this id; nothing where the same call has made it before.
 ///
 /// # Errors
 /// [`Error::StaleState`] while it is disabled.
-pub async fn send_test(app: &App, actor: &Actor, id: Uuid) -> Result<Uuid> {
+pub async fn send_test(app: &App, actor: &Actor, id: Uuid, delivery: Uuid) -> Result<()> {
+    if deliveries::is_there(app, delivery).await? {
+        return Ok(());
+    }
     if !find(app, id).await?.enabled {
         return Err(Error::StaleState);
     }
@@ -168,10 +198,10 @@ pub async fn send_test(app: &App, actor: &Actor, id: Uuid) -> Result<Uuid> {
     let event = Event::new(EventType::WebhookTest, source, now, TestEventData { endpoint_id: id })?;
     let mut tx = app.db.begin().await?;
     store::insert_event(&mut *tx, &event, now).await?;
-    let delivery = deliveries::insert(app, &mut tx, event.id, id).await?;
+    deliveries::insert(app, &mut tx, delivery, (event.id, id)).await?;
     audit::record(app, &mut *tx, Entry::of(actor, "webhook_endpoint.tested", "webhook_endpoint", id)).await?;
     tx.commit().await?;
-    Ok(delivery)
+    Ok(())
 }
 
 /// Forgets what was told of a customer's transactions, for an erasure. What is made anew of a move of the last minutes has nothing in it
@@ -180,11 +210,31 @@ pub async fn forget_transactions_of(tx: &mut PgConnection, user_id: Uuid) -> Res
     Ok(store::delete_events_about(tx, user_id).await?)
 }
 
-async fn add_secret(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<String> {
-    let (id, secret): (Uuid, Zeroizing<Vec<u8>>) = (app.clock.row_id(), signing::new_secret());
-    let encrypted = app.config.data_keys.encrypt(id, &secret).map_err(Error::internal)?;
+async fn add_secret(app: &App, tx: &mut PgConnection, (id, endpoint_id): (Uuid, Uuid)) -> Result<String> {
+    let (encrypted, told) = new_secret(app, id)?;
     store::insert_secret(tx, id, endpoint_id, &encrypted, app.clock.now()).await?;
-    Ok(signing::told(&secret))
+    Ok(told)
+}
+
+/// Another one in the place of the one with this id, which the same call has made before and nobody was shown; `None` where there is none.
+///
+/// # Errors
+/// [`Error::StaleState`] where it is not the present one any more.
+async fn replace_secret(app: &App, tx: &mut PgConnection, id: Uuid) -> Result<Option<String>> {
+    match store::is_present(&mut *tx, id).await? {
+        None => return Ok(None),
+        Some(false) => return Err(Error::StaleState),
+        Some(true) => {}
+    }
+    let (encrypted, told) = new_secret(app, id)?;
+    store::replace_secret(tx, id, &encrypted).await?;
+    Ok(Some(told))
+}
+
+fn new_secret(app: &App, id: Uuid) -> Result<(Encrypted, String)> {
+    let secret: Zeroizing<Vec<u8>> = signing::new_secret();
+    let encrypted = app.config.data_keys.encrypt(id, &secret).map_err(Error::internal)?;
+    Ok((encrypted, signing::told(&secret)))
 }
 
 /// Those that sign at this moment, the newest first.

@@ -1,5 +1,7 @@
 //! A forgotten password, a new one by mail, and another one by hand.
 
+mod begun;
+
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;

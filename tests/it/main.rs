@@ -44,6 +44,7 @@ mod journals;
 mod limits;
 mod lists;
 mod log_ids;
+mod long_reads;
 mod mailbox;
 mod mails;
 mod metadata;

@@ -1,5 +1,7 @@
 //! What is kept for how long, what a person is told of all that we hold, and how somebody is erased.
 
+mod debts;
+
 use chrono::TimeDelta;
 use octoco::identity::rotation::{self, Cursor};
 use octoco::identity::{sessions, users};
@@ -335,6 +337,35 @@ async fn what_webhooks_of_ours_told_of_somebody_goes_with_the_person(db: PgPool)
     assert_eq!(erase(&t, &one, customer.id).await.status, StatusCode::ACCEPTED);
     assert_eq!(erase(&t, &two, customer.id).await.status, StatusCode::OK);
     assert_eq!((told(customer.id).await, told(other.id).await), ((0, 0), (1, 1)));
+    t.drive().await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn what_staffs_calls_were_answered_about_somebody_goes_with_the_person(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (one, two) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
+    let (customer, other) = (t.customer().await, t.customer().await);
+    let act = async |by: &Customer, path: String, body: Option<Value>| {
+        t.send(Method::POST, &path, Some(&t.token(by)), &[("Idempotency-Key", &path)], body).await
+    };
+    for whom in [&customer, &other] {
+        let ended = act(&one, format!("/v1/admin/customers/{}/sessions/end", whom.id), None).await;
+        assert_eq!(ended.status, StatusCode::OK, "{}", ended.body);
+    }
+    let kept = async |whom: Uuid| -> i64 {
+        let kept = sqlx::query_scalar("select count(*) from idempotent_calls where customer_id = $1").bind(whom);
+        kept.fetch_one(&db).await.expect("a number")
+    };
+    assert_eq!((kept(customer.id).await, kept(other.id).await), (1, 1));
+    let system = octoco::identity::audit::Actor::system();
+    restrictions::impose(&t.app, &system, customer.id, Kind::Closure, "left").await.expect("it is empty");
+    let erasing = format!("/v1/admin/users/{}/erase", customer.id);
+    for (by, status) in [(&one, StatusCode::ACCEPTED), (&two, StatusCode::OK)] {
+        let erased = act(by, erasing.clone(), Some(json!({"note": "asked for"}))).await;
+        assert_eq!(erased.status, status, "{}", erased.body);
+    }
+    assert_eq!((kept(customer.id).await, kept(other.id).await), (0, 1));
     t.drive().await;
     t.finish().await;
 }

@@ -121,6 +121,137 @@ async fn a_call_that_was_cut_off_is_taken_over_and_answers_are_encrypted_and_end
     t.finish().await;
 }
 
+/// As a process leaves it that dies before it has kept the answer, a minute later.
+async fn cut_off(t: &TestApp) {
+    sqlx::query("update idempotent_calls set answer = null, key_id = null").execute(&t.app.db).await.expect("done");
+    t.advance(TimeDelta::seconds(61));
+}
+
+async fn rows(t: &TestApp, count: &'static str) -> i64 {
+    sqlx::query_scalar(count).fetch_one(&t.app.db).await.expect("a number")
+}
+
+#[sqlx::test]
+async fn an_endpoint_that_a_call_made_before_it_was_cut_off_is_not_made_again(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let admin = t.staff(Role::Admin).await;
+    let (path, new) = (
+        "/v1/admin/webhook-endpoints",
+        json!({"url": "https://hooks.example.com/", "event_types": ["balance.updated"]}),
+    );
+    let first = act(&t, &admin, path, "k1", new.clone()).await;
+    assert_eq!(first.status, StatusCode::CREATED, "{}", first.body);
+    cut_off(&t).await;
+    let again = act(&t, &admin, path, "k1", new.clone()).await;
+    assert_eq!((again.status, again.replayed(), again.id()), (StatusCode::CREATED, false, first.id()));
+    assert_ne!(again.body["secret"], first.body["secret"], "that one was shown to nobody");
+    let made = "select count(*) from outgoing_endpoints e join outgoing_secrets s on s.endpoint_id = e.id";
+    assert_eq!((rows(&t, made).await, acts(&t, "webhook_endpoint.created").await), (1, 1));
+
+    // The present secret is in use, and signs on beside the new one, however often the call is taken over.
+    let in_use = "select md5(string_agg(secret, '')) from outgoing_secrets where expires_at is not null";
+    let signing = async || -> Option<String> { sqlx::query_scalar(in_use).fetch_one(&t.app.db).await.expect("a hash") };
+    let rotate = format!("{path}/{}/rotate-secret", first.id());
+    let rotated = act(&t, &admin, &rotate, "k2", json!({})).await;
+    assert_eq!(rotated.status, StatusCode::OK, "{}", rotated.body);
+    let before = signing().await;
+    for _ in 0..2 {
+        cut_off(&t).await;
+        let again = act(&t, &admin, &rotate, "k2", json!({})).await;
+        assert_eq!((again.status, again.replayed()), (StatusCode::OK, false), "{}", again.body);
+        assert_eq!(again.body["old_secret_until"], rotated.body["old_secret_until"]);
+        assert_ne!(again.body["secret"], rotated.body["secret"]);
+        assert_eq!(signing().await, before);
+    }
+    assert_eq!(rows(&t, "select count(*) from outgoing_secrets").await, 2);
+    // Somebody else has rotated since: it is no repeat's to rotate once more.
+    let other = act(&t, &admin, &rotate, "k3", json!({})).await;
+    assert_eq!(other.status, StatusCode::OK, "{}", other.body);
+    let before = signing().await;
+    cut_off(&t).await;
+    for (path, key, body) in [(rotate.as_str(), "k2", json!({})), (path, "k1", new)] {
+        let late = act(&t, &admin, path, key, body).await;
+        assert_eq!((late.status, late.code()), (StatusCode::CONFLICT, "stale_state"), "{path}");
+    }
+    assert_eq!(signing().await, before);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn an_account_and_keys_that_a_call_made_before_it_was_cut_off_are_not_made_again(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let admin = t.staff(Role::Admin).await;
+    let path = "/v1/admin/service-accounts";
+    let new = json!({"name": "Orders", "scopes": ["transactions.read"]});
+    let account = act(&t, &admin, path, "k1", new.clone()).await;
+    cut_off(&t).await;
+    let again = act(&t, &admin, path, "k1", new).await;
+    assert_eq!((again.status, &again.body), (StatusCode::CREATED, &account.body));
+    let works = async |key: &Answer| {
+        let key = key.body["key"].as_str().expect("a key").to_owned();
+        t.send(Method::GET, "/v1/admin/transactions", Some(&key), &[], None).await.status == StatusCode::OK
+    };
+    let adding = format!("{path}/{}/keys", account.id());
+    let added = act(&t, &admin, &adding, "k2", json!({})).await;
+    cut_off(&t).await;
+    let again = act(&t, &admin, &adding, "k2", json!({})).await;
+    assert_eq!((again.status, again.id()), (StatusCode::CREATED, added.id()), "{}", again.body);
+    assert_eq!((works(&added).await, works(&again).await), (false, true), "the one that was shown");
+    let rotating = format!("/v1/admin/service-account-keys/{}/rotate", again.id());
+    let rotated = act(&t, &admin, &rotating, "k3", json!({"overlap_hours": 0})).await;
+    assert_eq!(rotated.status, StatusCode::OK, "{}", rotated.body);
+    cut_off(&t).await;
+    let newest = act(&t, &admin, &rotating, "k3", json!({"overlap_hours": 0})).await;
+    assert_eq!((newest.status, newest.id()), (StatusCode::OK, rotated.id()), "{}", newest.body);
+    assert_eq!((works(&rotated).await, works(&newest).await), (false, true), "the one that was shown");
+    let made = "select (select count(*) from service_accounts) * 10 + count(*) from service_account_keys";
+    assert_eq!(rows(&t, made).await, 12, "one account and two keys");
+    // One that is in use is not taken from whoever uses it.
+    cut_off(&t).await;
+    let late = act(&t, &admin, &rotating, "k3", json!({"overlap_hours": 0})).await;
+    assert_eq!((late.status, late.code()), (StatusCode::CONFLICT, "stale_state"), "{}", late.body);
+    assert!(works(&newest).await);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_run_and_a_test_event_that_a_call_made_before_it_was_cut_off_are_not_made_again(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let admin = t.staff(Role::Admin).await;
+    let endpoint = json!({"url": "https://hooks.example.com/", "event_types": ["balance.updated"]});
+    let endpoint = act(&t, &admin, "/v1/admin/webhook-endpoints", "k1", endpoint).await;
+    let test = format!("/v1/admin/webhook-endpoints/{}/test", endpoint.id());
+    for (path, body) in [("/v1/admin/reconciliation/runs", json!({"kind": "manual"})), (&test, json!({}))] {
+        let first = act(&t, &admin, path, path, body.clone()).await;
+        assert_eq!(first.status, StatusCode::ACCEPTED, "{}", first.body);
+        cut_off(&t).await;
+        let again = act(&t, &admin, path, path, body).await;
+        assert_eq!((again.status, again.replayed(), again.id()), (StatusCode::ACCEPTED, false, first.id()), "{path}");
+    }
+    let made = "select (select count(*) from reconciliation_runs) * 10 + count(*) from outgoing_deliveries";
+    assert_eq!(rows(&t, made).await, 11);
+}
+
+/// Whether it acted before it failed nobody knows: its repeat is the same call, and need not wait.
+#[sqlx::test]
+async fn a_call_that_failed_keeps_its_claim_and_goes_on_at_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let admin = t.staff(Role::Admin).await;
+    let (path, new) = ("/v1/admin/service-accounts", json!({"name": "Orders", "scopes": ["transactions.read"]}));
+    let rename = async |statement: &'static str| {
+        sqlx::query(statement).execute(&t.app.db).await.expect("PostgreSQL answers");
+    };
+    rename("alter table service_accounts rename to gone").await;
+    let failed = act(&t, &admin, path, "k1", new.clone()).await;
+    assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", failed.body);
+    rename("alter table gone rename to service_accounts").await;
+    let claim: uuid::Uuid =
+        sqlx::query_scalar("select id from idempotent_calls").fetch_one(&t.app.db).await.expect("it is kept");
+    let done = act(&t, &admin, path, "k1", new).await;
+    assert_eq!((done.status, done.id()), (StatusCode::CREATED, claim), "{}", done.body);
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn a_machines_act_is_done_once_too(db: PgPool) {
     let t = TestApp::new(db).await;

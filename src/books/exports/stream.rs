@@ -1,5 +1,6 @@
-//! An export that is sent while it is written: one page in hand, the next one on its way. Nothing is held between two pages,
-//! no connection and no snapshot; whoever goes away ends it, and whoever reads slowly holds a page of memory and nothing else.
+//! An export that is sent while it is written: one page in hand, the next one on its way, in its turn among all reads that take long
+//! (`platform/slow_reads.rs`). Nothing is held between two pages, no connection and no snapshot; whoever goes away ends it, and whoever
+//! reads slowly holds a page of memory and nothing else.
 //!
 //! The answer's head is sent once the first page is there, so that what can be refused is refused with a problem document.
 //! What fails later breaks the answer off: there is no trailer, and the connection ends before the body does. So does the end of the session,
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, future, stream};
 use serde_json::json;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::more;
@@ -21,18 +22,16 @@ use crate::books::history::{self, Keyset, Selection};
 use crate::identity::audit::{self, Entry};
 use crate::platform::error::{Error, Result};
 use crate::platform::rate_limits::Class;
+use crate::platform::slow_reads;
 
 /// Rows fetched at a time: enough that the way to PostgreSQL does not count, few enough that a page is a megabyte.
 const PAGE_ROWS: i64 = 1_000;
 /// Beyond any reader that is still alive.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
-/// Pages that a process fetches and writes at once; other requests need connections too.
-const PAGES_AT_ONCE: usize = 4;
 /// Streams of one user that a process serves at once.
 const OPEN_MAX: usize = 3;
 const RETRY_SECS: u64 = 30;
 
-static PAGES: Semaphore = Semaphore::const_new(PAGES_AT_ONCE);
 /// For each stream, whose it is.
 static OPEN: Mutex<Vec<Uuid>> = Mutex::new(Vec::new());
 
@@ -59,6 +58,7 @@ pub(super) async fn begin(
 ) -> Result<impl Stream<Item = Result<Vec<u8>>> + Send + use<>> {
     who.quota.count(app, Class::Exports, &who.admitted.user_id.to_string()).await?;
     let open = Open::count(app, who.admitted.user_id, wanted.format)?;
+    let turn = app.slow_reads.turn(who.admitted.user_id, slow_reads::WAIT).await?;
     let id = app.clock.row_id();
     let mut started = wanted.told;
     started["link"] = json!(link);
@@ -70,6 +70,7 @@ pub(super) async fn begin(
     let mut streaming =
         Streaming { app, id, who, selection, after, page: None, writing: Some(writing), deadline, open };
     streaming.page = streaming.fetch().await?;
+    drop(turn);
     Ok(stream::try_unfold(streaming, Streaming::step))
 }
 
@@ -98,7 +99,8 @@ impl Streaming {
             self.open.rows = Some(trailer.rows);
             return Ok(Some(bytes));
         };
-        let _turn = PAGES.acquire().await.map_err(Error::unavailable)?;
+        // The answer has begun: it waits for its turn as long as it may.
+        let _turn = self.app.slow_reads.turn(self.who.admitted.user_id, DEADLINE).await?;
         // A page that is not full is the last one.
         let is_full = i64::try_from(page.len()).is_ok_and(|count| count == PAGE_ROWS);
         // The query is on its way before this page is written.

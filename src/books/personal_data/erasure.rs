@@ -1,6 +1,7 @@
 //! Erasing somebody: one asks, another does it.
 
 use chrono::TimeDelta;
+use ledger::Account;
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use super::store::{self, Erasure};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::sessions::{self, Ending};
-use crate::identity::{notes, totp, users};
+use crate::identity::{notes, repeats, totp, users};
 use crate::money::restrictions::{self, Kind, State};
 use crate::money::{approvals, bank_accounts, transactions};
 use crate::platform::error::{Error, Reason, Result};
@@ -30,7 +31,7 @@ pub struct Done {
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Forbidden`] for staff, who lose their role first, and so for oneself, and by whoever is frozen or, to do it,
-/// has the role for less than a day; [`Error::AccountNotClosed`]; [`Error::AccountNotEmpty`] when something of theirs is open.
+/// has the role for less than a day; [`Error::AccountNotClosed`]; [`Error::AccountNotEmpty`] when something of theirs is open, or owed.
 pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str) -> Result<Done> {
     let user = users::find(app, user_id).await?;
     if user.role != Role::User {
@@ -40,6 +41,8 @@ pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str
         return Ok(Done { erasure, erased: true });
     }
     refuse_what_is_open(app, user_id).await?;
+    // The ledger itself, and so not within the transaction; there its copy is looked at once more.
+    restrictions::refuse_what_is_in_use(app, user_id).await?;
     let mut tx = app.db.begin().await?;
     users::lock(&mut *tx, user_id).await?;
     if !second_person(app, &mut tx, (actor, by), user_id, note).await? {
@@ -56,6 +59,7 @@ pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str
     bank_accounts::erase(app, &mut tx, user_id).await?;
     totp::erase(&mut tx, user_id).await?;
     notes::erase(&mut *tx, user_id).await?;
+    repeats::forget_about(&mut *tx, user_id).await?;
     store::erase(&mut tx, user_id, app.clock.now()).await?;
     let done = store::finish(&mut *tx, user_id, by, app.clock.now()).await?;
     let erasure = done.ok_or(Error::StaleState)?;
@@ -101,7 +105,9 @@ async fn refuse_what_is_open(app: &App, user_id: Uuid) -> Result<()> {
     if !app.config.currencies.iter().all(|currency| closed(*currency)) {
         return Err(Error::AccountNotClosed);
     }
-    if transactions::has_open(app, user_id).await? || store::is_open(&app.db, user_id).await? {
+    let receivables: Vec<Uuid> =
+        app.config.currencies.iter().map(|currency| Account::receivable(user_id, *currency).id.as_uuid()).collect();
+    if transactions::has_open(app, user_id).await? || store::is_open(&app.db, user_id, &receivables).await? {
         return Err(Error::AccountNotEmpty);
     }
     Ok(())

@@ -15,6 +15,7 @@ use crate::platform::error::{Error, Result};
 use crate::platform::http::{Asked, Download, Fields, Json, Path, located};
 use crate::platform::permissions::{UsersErase, UsersExportData};
 use crate::platform::problems::Problems;
+use crate::platform::slow_reads;
 
 const NOTE_CHARS_MAX: usize = 500;
 
@@ -24,16 +25,21 @@ pub fn router() -> OpenApiRouter<App> {
 
 /// All that is held about a customer
 ///
-/// For the customer, who asked for it: every row, bank details and the provider's words in the clear. Needs `users.export_data`. Audited.
+/// For the customer, who asked for it: every row, bank details and the provider's words in the clear. Needs `users.export_data` and, though
+/// nothing is changed, a step-up. Audited.
 #[utoipa::path(get, path = "/v1/admin/users/{id}/data-export", tag = "staff", security(("bearer" = ["users.export_data"])),
     params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
-    responses((status = 200, body = PersonalData, headers(("ETag" = String))), (status = 304), Problems))]
+    responses((status = 200, body = PersonalData, headers(("ETag" = String))), (status = 304),
+        (status = 403, description = "`forbidden`, `totp_required`, `step_up_required`"), Problems))]
 async fn data_export(
     State(app): State<App>,
     staff: Staff<UsersExportData>,
     Path(id): Path<Uuid>,
     asked: Asked,
 ) -> Result<Response> {
+    // More than looking: what leaves us is all in the clear.
+    staff.require_step_up()?;
+    let _turn = app.slow_reads.turn(staff.user_id, slow_reads::WAIT).await?;
     let data = super::export(&app, &staff.actor, id).await?;
     let bytes = serde_json::to_vec(&data).map_err(Error::internal)?;
     let file = Download::new("application/json", bytes).named(format!("personal-data-{id}.json"));
@@ -51,7 +57,7 @@ struct ErasureBody {
 
 /// Erase a customer's personal data
 ///
-/// Only of a customer whose accounts are closed and of whom nothing is open. The first call asks for it (202); a call by another member
+/// Only of a customer whose accounts are closed, who owes nothing and of whom nothing is open. The first call asks for it (202); a call by another member
 /// of staff within 7 days does it (200), if who asked still may and who does it has had the role for 24 hours. Name, e-mail, bank details,
 /// mails, devices, the provider's words and what webhooks of ours told go; transactions and the ledger keep their ids. It cannot be undone.
 /// Needs `users.erase`. Audited.

@@ -64,14 +64,17 @@ pub(super) async fn provider_ids(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx
     ids.fetch_all(db).await
 }
 
-/// Whether a person has still to decide about something of theirs: a held row, money in suspense, or a debt that is to be written off.
-pub(super) async fn is_open(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<bool> {
+/// Whether a person has still to decide about something of theirs: a held row, money in suspense, a journal; or something is owed in one of
+/// these accounts, as far as the ledger is copied.
+pub(super) async fn is_open(db: impl PgExecutor<'_>, user_id: Uuid, receivables: &[Uuid]) -> sqlx::Result<bool> {
     let open = sqlx::query_scalar!(
         r#"select exists (select from transactions where user_id = $1 and held_reason is not null)
                or exists (select from suspense_items i join transactions t on t.id = i.transaction_id
                            where t.user_id = $1 and i.taken_minor < i.amount_minor)
-               or exists (select from journals where user_id = $1 and ended_at is null) as "open!""#,
-        user_id
+               or exists (select from journals where user_id = $1 and ended_at is null)
+               or exists (select from ledger_accounts where id = any($2) and debits_posted <> credits_posted) as "open!""#,
+        user_id,
+        receivables
     );
     open.fetch_one(db).await
 }

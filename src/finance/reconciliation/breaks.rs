@@ -288,11 +288,13 @@ pub async fn assign(app: &App, actor: &Actor, id: Uuid, owner: Owner, to: Option
     find(app, id).await
 }
 
-pub async fn note(app: &App, actor: &Actor, id: Uuid, note: &str) -> Result<Break> {
+/// A note, once for each `note_id`.
+pub async fn note(app: &App, actor: &Actor, (note_id, id): (Uuid, Uuid), note: &str) -> Result<Break> {
     let mut tx = app.db.begin().await?;
     let known = store::lock(&mut *tx, id).await?.ok_or(Error::NotFound("break"))?;
-    store::insert_note(&mut *tx, (app.clock.row_id(), id), (actor.name(), note), app.clock.now()).await?;
-    audit::record(app, &mut *tx, entry(actor, "break.noted", &known, json!({"note": note}))).await?;
+    if store::insert_note(&mut *tx, (note_id, id), (actor.name(), note), app.clock.now()).await? {
+        audit::record(app, &mut *tx, entry(actor, "break.noted", &known, json!({"note": note}))).await?;
+    }
     tx.commit().await?;
     Ok(known)
 }

@@ -342,7 +342,7 @@ async fn start(
         NewKind::Daily => RunKind::Daily,
         NewKind::Manual => RunKind::Manual,
     };
-    let run = runs::start_by(&app, &staff.actor, kind, since).await?;
+    let run = runs::start_by(&app, &staff.actor, (staff.new_row(&app), kind), since).await?;
     app.notifier.wake();
     Ok(accepted(run))
 }
@@ -455,7 +455,7 @@ async fn note(
     let mut fields = Fields::default();
     let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
     fields.finish()?;
-    with_notes(&app, breaks::note(&app, &staff.actor, id, &note).await?).await
+    with_notes(&app, breaks::note(&app, &staff.actor, (staff.new_row(&app), id), &note).await?).await
 }
 
 /// Say what became of a break

@@ -192,13 +192,17 @@ pub struct New {
 
 /// Writes a run that the worker works on. `None`: one is under way already.
 pub async fn start(app: &App, new: New) -> Result<Option<Run>> {
+    start_as(app, app.clock.row_id(), new).await
+}
+
+async fn start_as(app: &App, id: Uuid, new: New) -> Result<Option<Run>> {
     let now = app.clock.now();
     let last = store::last_checkpoint(&app.db).await?;
     let last: Checkpoint = last.and_then(|last| serde_json::from_value(last).ok()).unwrap_or_default();
     let begin = Checkpoint { open_turn: last.open_turn, ended_turn: last.ended_turn, ..Checkpoint::default() };
     let legs: Vec<String> = new.legs.iter().map(|leg| leg.name().to_owned()).collect();
     let row = NewRun {
-        id: app.clock.row_id(),
+        id,
         kind: new.kind,
         legs: &legs,
         since: new.since,
@@ -213,14 +217,17 @@ pub async fn start(app: &App, new: New) -> Result<Option<Run>> {
     find(app, row.id).await.map(Some)
 }
 
-/// A run that somebody asked for, on record.
+/// A run that somebody asked for, on record; where the same call has begun it before, as it is.
 ///
 /// # Errors
 /// [`Error::StaleState`] when one is under way.
-pub async fn start_by(app: &App, actor: &Actor, kind: RunKind, since: Option<DateTime>) -> Result<Run> {
+pub async fn start_by(app: &App, actor: &Actor, (id, kind): (Uuid, RunKind), since: Option<DateTime>) -> Result<Run> {
+    if let Some(begun) = store::find(&app.db, &app.config.reporting.time_zone, id).await? {
+        return Ok(begun);
+    }
     let since = since.or((kind == RunKind::Manual).then(|| app.clock.now() - MANUAL));
     let legs = legs_of(kind);
-    let run = start(app, New { kind, legs, since, requested_by: actor.name().to_owned() }).await?;
+    let run = start_as(app, id, New { kind, legs, since, requested_by: actor.name().to_owned() }).await?;
     let run = run.ok_or(Error::StaleState)?;
     let what = json!({"kind": kind.name(), "since": run.since, "until": run.until});
     audit::record(app, &app.db, Entry::of(actor, "reconciliation.started", "run", run.id).with(what)).await?;

@@ -12,7 +12,7 @@ use crate::finance::days;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::{Asked, Download, Fields, Query, download::Parts};
-use crate::platform::{permissions::PeriodsRead, problems::Problems, text_enum::text_enum};
+use crate::platform::{permissions::PeriodsRead, problems::Problems, slow_reads, text_enum::text_enum};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(trial_balance))
@@ -48,7 +48,7 @@ struct DayQuery {
         (status = 503, description = "`books_behind`"), Problems))]
 async fn trial_balance(
     State(app): State<App>,
-    _staff: Staff<PeriodsRead>,
+    staff: Staff<PeriodsRead>,
     Query(query): Query<DayQuery>,
     asked: Asked,
 ) -> Result<Response> {
@@ -62,6 +62,7 @@ async fn trial_balance(
     }
     let format = fields.word("format", query.format.as_deref()).unwrap_or(Format::Json);
     let (currency, day) = fields.finish_with(currency.zip(day))?;
+    let _turn = app.slow_reads.turn(staff.user_id, slow_reads::WAIT).await?;
     let balance = super::of_day(&app, currency, day).await?;
     match format {
         Format::Json => Ok(json(serde_json::to_vec(&balance).map_err(Error::internal)?).answer(&asked)),

@@ -1,4 +1,4 @@
-//! SQL of `mails`.
+//! SQL of `mails`, and of `email_changes` where a mail hangs on it.
 
 use serde::Serialize;
 use sqlx::PgExecutor;
@@ -144,6 +144,24 @@ pub(super) async fn recipient(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result
 pub(super) async fn forget(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("delete from mails where id = $1 and state = 'pending'", id).execute(db).await?;
     Ok(())
+}
+
+/// Drops mails of these kinds to somebody that did not go out, and the e-mail that was to be changed. The kinds of those that were dropped.
+pub(super) async fn withdraw(
+    db: impl PgExecutor<'_>,
+    (user_id, email): (Uuid, &str),
+    kinds: &[String],
+) -> sqlx::Result<Vec<String>> {
+    let dropped = sqlx::query_scalar!(
+        "with unasked as (delete from email_changes where user_id = $1)
+         update mails set state = 'dropped', due_at = null, address = null, user_id = $1
+          where due_at is not null and kind = any($3) and (user_id = $1 or user_id is null and address = $2)
+         returning kind",
+        user_id,
+        email,
+        kinds,
+    );
+    dropped.fetch_all(db).await
 }
 
 /// What became of a try.

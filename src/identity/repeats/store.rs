@@ -9,6 +9,7 @@ use crate::platform::{clock::DateTime, encryption::Encrypted};
 pub(super) struct New<'a> {
     pub(super) id: Uuid,
     pub(super) caller: Uuid,
+    pub(super) customer: Option<Uuid>,
     pub(super) key: &'a str,
     pub(super) hash: &'a [u8],
     pub(super) now: DateTime,
@@ -23,14 +24,15 @@ pub(super) struct Known {
 /// False when the key is there already.
 pub(super) async fn insert_once(db: impl PgExecutor<'_>, new: &New<'_>, claimed_until: DateTime) -> sqlx::Result<bool> {
     let insert = sqlx::query!(
-        "insert into idempotent_calls (id, user_id, idempotency_key, request_hash, claimed_until, created_at)
-         values ($1, $2, $3, $4, $5, $6) on conflict (user_id, idempotency_key) do nothing",
+        "insert into idempotent_calls (id, user_id, idempotency_key, request_hash, claimed_until, created_at, customer_id)
+         values ($1, $2, $3, $4, $5, $6, $7) on conflict (user_id, idempotency_key) do nothing",
         new.id,
         new.caller,
         new.key,
         new.hash,
         claimed_until,
-        new.now
+        new.now,
+        new.customer
     );
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }
@@ -82,6 +84,21 @@ pub(super) async fn release(db: impl PgExecutor<'_>, (id, turn): (Uuid, i32)) ->
         .execute(db)
         .await
         .map(drop)
+}
+
+/// The next turn need not wait for the end of this one's lease.
+pub(super) async fn pass_on(db: impl PgExecutor<'_>, (id, turn): (Uuid, i32), now: DateTime) -> sqlx::Result<()> {
+    let update = sqlx::query!(
+        "update idempotent_calls set claimed_until = $3 where id = $1 and turn = $2 and answer is null",
+        id,
+        turn,
+        now
+    );
+    update.execute(db).await.map(drop)
+}
+
+pub(super) async fn delete_about(db: impl PgExecutor<'_>, customer: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("delete from idempotent_calls where customer_id = $1", customer).execute(db).await.map(drop)
 }
 
 pub(super) async fn delete_before(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{Account, AccountChange, Key, NewAccount, NewKey, Scope};
+use super::{Account, AccountChange, Key, NewAccount, NewKey, Scope, Wanted};
 use crate::app::App;
 use crate::identity::service_keys;
 use crate::identity::staff::Staff;
@@ -133,7 +133,9 @@ async fn create(
     let name = fields.text("name", &body.name, 1..=NAME_CHARS_MAX);
     let scopes = scopes(&mut fields, &body.scopes);
     fields.finish()?;
-    let account = super::create(&app, (staff.user_id, &staff.actor), &NewAccount { name, scopes }).await?;
+    let account =
+        super::create(&app, (staff.user_id, &staff.actor), &NewAccount { id: staff.new_row(&app), name, scopes })
+            .await?;
     Ok((StatusCode::CREATED, [(LOCATION, format!("/v1/admin/service-accounts/{}", account.id))], Json(account)))
 }
 
@@ -187,7 +189,7 @@ async fn change(
 #[utoipa::path(post, path = "/v1/admin/service-accounts/{id}/keys", tag = "staff",
     security(("bearer" = ["service_accounts.manage"])), params(("id" = Uuid, Path)), request_body = NewKeyBody,
     responses((status = 201, body = NewServiceKey),
-        Problems))]
+        (status = 409, description = "`stale_state`: of a repeat, the key was used or revoked meanwhile"), Problems))]
 async fn add_key(
     State(app): State<App>,
     staff: Staff<ServiceAccountsManage>,
@@ -195,7 +197,8 @@ async fn add_key(
     Json(body): Json<NewKeyBody>,
 ) -> Result<Created<NewServiceKey>> {
     let days = within("expires_in_days", body.expires_in_days, (LIFE_DAYS, 1, LIFE_DAYS_MAX))?;
-    let new = super::add_key(&app, &staff.actor, id, TimeDelta::days(days)).await?;
+    let new =
+        super::add_key(&app, &staff.actor, Wanted { of: id, id: staff.new_row(&app) }, TimeDelta::days(days)).await?;
     Ok((StatusCode::CREATED, [(LOCATION, format!("/v1/admin/service-accounts/{id}"))], Json(new.into())))
 }
 
@@ -204,7 +207,8 @@ async fn add_key(
 /// The new one is shown this once and lives as long as the old one did. Needs `service_accounts.manage`. Audited.
 #[utoipa::path(post, path = "/v1/admin/service-account-keys/{id}/rotate", tag = "staff",
     security(("bearer" = ["service_accounts.manage"])), params(("id" = Uuid, Path)), request_body = RotateKeyBody,
-    responses((status = 200, body = NewServiceKey), Problems))]
+    responses((status = 200, body = NewServiceKey),
+        (status = 409, description = "`stale_state`: of a repeat, the new key was used or revoked meanwhile"), Problems))]
 async fn rotate_key(
     State(app): State<App>,
     staff: Staff<ServiceAccountsManage>,
@@ -212,7 +216,8 @@ async fn rotate_key(
     Json(body): Json<RotateKeyBody>,
 ) -> Result<Json<NewServiceKey>> {
     let hours = within("overlap_hours", body.overlap_hours, (OVERLAP_HOURS, 0, OVERLAP_HOURS_MAX))?;
-    Ok(Json(super::rotate_key(&app, &staff.actor, id, TimeDelta::hours(hours)).await?.into()))
+    let wanted = Wanted { of: id, id: staff.new_row(&app) };
+    Ok(Json(super::rotate_key(&app, &staff.actor, wanted, TimeDelta::hours(hours)).await?.into()))
 }
 
 /// Revoke a key

@@ -79,16 +79,10 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
     accounts!("where id = $1", id).fetch_optional(db).await
 }
 
-pub(super) async fn insert(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    new: &NewAccount,
-    by: Uuid,
-    now: DateTime,
-) -> sqlx::Result<()> {
+pub(super) async fn insert(db: impl PgExecutor<'_>, new: &NewAccount, by: Uuid, now: DateTime) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into service_accounts (id, name, scopes, created_by, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)",
-        id,
+        new.id,
         new.name,
         &names(&new.scopes),
         by,
@@ -151,6 +145,17 @@ pub(super) async fn insert_key(
     .execute(db)
     .await
     .map(drop)
+}
+
+pub(super) async fn replace_key(db: impl PgExecutor<'_>, id: Uuid, (hash, hint): (&[u8], &str)) -> sqlx::Result<()> {
+    sqlx::query!("update service_account_keys set hash = $2, hint = $3 where id = $1", id, hash, hint)
+        .execute(db)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn find_any_key(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Key>> {
+    keys!("where id = $1", id).fetch_optional(db).await
 }
 
 /// One that is valid.

@@ -230,10 +230,12 @@ fn is_full(count: u64, limit: i64) -> bool {
     i64::try_from(count).is_ok_and(|count| count == limit)
 }
 
-pub(super) async fn insert(app: &App, tx: &mut PgConnection, event_id: Uuid, endpoint_id: Uuid) -> Result<Uuid> {
-    let id = app.clock.row_id();
-    store::insert(tx, id, (event_id, endpoint_id), app.clock.now()).await?;
-    Ok(id)
+pub(super) async fn insert(app: &App, tx: &mut PgConnection, id: Uuid, of: (Uuid, Uuid)) -> Result<()> {
+    Ok(store::insert(tx, id, of, app.clock.now()).await?)
+}
+
+pub(super) async fn is_there(app: &App, id: Uuid) -> Result<bool> {
+    Ok(store::find(&app.db, id).await?.is_some())
 }
 
 /// Lets one go out again, delivered or not.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::deliveries::{self, Detail};
 use super::events::EventType;
-use super::{Described, Endpoint, EndpointChange, NewEndpoint};
+use super::{Described, Endpoint, EndpointChange, NewEndpoint, Rotation};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Result, Wrong};
@@ -100,12 +100,12 @@ fn event_types(fields: &mut Fields, words: &[String]) -> Vec<EventType> {
 }
 
 impl NewEndpointBody {
-    async fn parse(self, app: &App) -> Result<NewEndpoint> {
+    async fn parse(self, app: &App, id: Uuid) -> Result<NewEndpoint> {
         let mut fields = Fields::default();
         let url = fields.take(super::parse_url(app, &self.url).await);
         let event_types = event_types(&mut fields, &self.event_types);
         let description = self.description.map(|text| fields.text("description", &text, 1..=DESCRIPTION_CHARS_MAX));
-        Ok(NewEndpoint { url: fields.finish_with(url)?, event_types, description })
+        Ok(NewEndpoint { id, url: fields.finish_with(url)?, event_types, description })
     }
 }
 
@@ -131,13 +131,13 @@ type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);
 #[utoipa::path(post, path = "/v1/admin/webhook-endpoints", tag = "staff",
     security(("bearer" = ["webhook_endpoints.manage"])), request_body = NewEndpointBody,
     responses((status = 201, body = EndpointWithSecret),
-        Problems))]
+        (status = 409, description = "`stale_state`: of a repeat, the secret was rotated meanwhile"), Problems))]
 async fn create(
     State(app): State<App>,
     staff: Staff<WebhookEndpointsManage>,
     Json(body): Json<NewEndpointBody>,
 ) -> Result<Created<EndpointWithSecret>> {
-    let new = body.parse(&app).await?;
+    let new = body.parse(&app, staff.new_row(&app)).await?;
     let (endpoint, secret) = super::create(&app, &staff.actor, staff.person(), &new).await?;
     let location = format!("/v1/admin/webhook-endpoints/{}", endpoint.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(EndpointWithSecret { endpoint, secret })))
@@ -202,7 +202,8 @@ async fn delete(
 /// For a while both sign: each message carries two signatures, and one that verifies is enough. Needs `webhook_endpoints.manage`. Audited.
 #[utoipa::path(post, path = "/v1/admin/webhook-endpoints/{id}/rotate-secret", tag = "staff",
     security(("bearer" = ["webhook_endpoints.manage"])), params(("id" = Uuid, Path)), request_body = RotateSecretBody,
-    responses((status = 200, body = NewSecret), Problems))]
+    responses((status = 200, body = NewSecret),
+        (status = 409, description = "`stale_state`: of a repeat, it was rotated again meanwhile"), Problems))]
 async fn rotate_secret(
     State(app): State<App>,
     staff: Staff<WebhookEndpointsManage>,
@@ -210,7 +211,8 @@ async fn rotate_secret(
     Json(body): Json<RotateSecretBody>,
 ) -> Result<Json<NewSecret>> {
     let overlap = overlap(body.overlap_hours)?;
-    let (secret, old_secret_until) = super::rotate_secret(&app, &staff.actor, id, overlap).await?;
+    let rotation = Rotation { endpoint_id: id, secret_id: staff.new_row(&app), overlap };
+    let (secret, old_secret_until) = super::rotate_secret(&app, &staff.actor, rotation).await?;
     Ok(Json(NewSecret { secret, old_secret_until }))
 }
 
@@ -236,7 +238,8 @@ async fn test(
     staff: Staff<WebhookEndpointsManage>,
     Path(id): Path<Uuid>,
 ) -> Result<Created<Detail>> {
-    let delivery = super::send_test(&app, &staff.actor, id).await?;
+    let delivery = staff.new_row(&app);
+    super::send_test(&app, &staff.actor, id, delivery).await?;
     let location = format!("/v1/admin/webhook-deliveries/{delivery}");
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(deliveries::find(&app, delivery).await?)))
 }

@@ -68,7 +68,6 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
 
 pub(super) async fn insert(
     db: impl PgExecutor<'_>,
-    id: Uuid,
     new: &NewEndpoint,
     by: Option<Uuid>,
     now: DateTime,
@@ -77,7 +76,7 @@ pub(super) async fn insert(
         "insert into outgoing_endpoints
              (id, url, description, event_types, enabled, enabled_at, created_by, created_at, updated_at)
          values ($1, $2, $3, $4, true, $6, $5, $6, $6)",
-        id,
+        new.id,
         new.url.as_str(),
         new.description,
         &names(&new.event_types),
@@ -179,6 +178,20 @@ pub(super) async fn insert_secret(
     .execute(db)
     .await
     .map(drop)
+}
+
+/// Whether the secret is the present one; `None` where there is none of this id.
+pub(super) async fn is_present(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<bool>> {
+    sqlx::query_scalar!(r#"select expires_at is null as "present!" from outgoing_secrets where id = $1"#, id)
+        .fetch_optional(db)
+        .await
+}
+
+pub(super) async fn replace_secret(db: impl PgExecutor<'_>, id: Uuid, secret: &Encrypted) -> sqlx::Result<()> {
+    sqlx::query!("update outgoing_secrets set secret = $2, key_id = $3 where id = $1", id, secret.bytes, secret.key_id)
+        .execute(db)
+        .await
+        .map(drop)
 }
 
 /// The present one gets its end; those that have one are gone.

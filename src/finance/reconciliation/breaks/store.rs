@@ -369,21 +369,23 @@ pub(super) async fn notes(db: impl PgExecutor<'_>, of: Uuid, limit: i64) -> sqlx
     notes.fetch_all(db).await
 }
 
+/// False where it is there.
 pub(super) async fn insert_note(
     db: impl PgExecutor<'_>,
     (id, of): (Uuid, Uuid),
     (author, note): (&str, &str),
     now: DateTime,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<bool> {
     let inserted = sqlx::query!(
-        "insert into break_notes (id, break_id, author, note, created_at) values ($1, $2, $3, $4, $5)",
+        "insert into break_notes (id, break_id, author, note, created_at) values ($1, $2, $3, $4, $5)
+         on conflict (id) do nothing",
         id,
         of,
         author,
         note,
         now
     );
-    inserted.execute(db).await.map(drop)
+    Ok(inserted.execute(db).await?.rows_affected() == 1)
 }
 
 /// Live ones, counted by type and severity, with the oldest of each; what is in its window does not count.
