@@ -26,6 +26,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::found::{BreakType, Found, Heals, Owner, Part, Severity, Window};
+use super::run::Run;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::approvals;
@@ -265,6 +266,11 @@ pub(super) async fn of_run(app: &App, run: Uuid, limit: i64) -> Result<Vec<Break
 
 pub(super) async fn count(app: &App, run: Uuid, state: BreakState) -> Result<i64> {
     Ok(store::count(&app.db, run, state).await?)
+}
+
+/// What the run leaves open is of its day for good, whatever becomes of it later.
+pub(super) async fn note_open(app: &App, run: &Run) -> Result<()> {
+    Ok(store::note_open(&app.db, run).await?)
 }
 
 pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Break>> {
