@@ -4,6 +4,7 @@
 //! ```text
 //! bytes ─> read (columns, reading) ─> matched (matching) ─> unit settled (calibration) ─> opening and lines make the closing (explained)
 //!       ─> one SQL transaction: the file, sealed, its lines without payers' data, the audit log
+//! imported ─> until a finished run has compared it (`compared_by`), the next one is due at once
 //! compare ─> lines without a row or journal are matched again ─> what lines say that the books do not, and the other way round
 //! ```
 //!
@@ -33,7 +34,6 @@ use self::reading::{RawLine, Table, When};
 use self::store::NewLine;
 use crate::app::App;
 use crate::finance::days;
-use crate::finance::reconciliation::{New, Part, RunKind, runs};
 use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::encryption::Encrypted;
 use crate::platform::error::{Error, FieldError, Result};
@@ -96,13 +96,6 @@ impl<'a> Import<'a> {
     pub fn new(source: Source, content: &'a [u8]) -> Self {
         Self { source, content, unit: None, currency: None, from: None, to: None, dry_run: false, fetched_as: None }
     }
-}
-
-/// A run compares at once what a new file says; while another one is under way, that one or the next does.
-pub(super) async fn compare_soon(app: &App, actor: &Actor) -> Result<()> {
-    let legs = vec![Part::B, Part::C];
-    let new = New { kind: RunKind::Statement, legs, since: None, requested_by: actor.name().to_owned() };
-    runs::start(app, new).await.map(drop)
 }
 
 /// # Errors

@@ -102,9 +102,6 @@ async fn import(
     let import = query.parse(&app, &body)?;
     let file = super::import(&app, &staff.actor, &import).await?;
     let imported = !import.dry_run || super::find(&app, file.id).await.is_ok();
-    if !import.dry_run {
-        super::compare_soon(&app, &staff.actor).await?;
-    }
     Ok(Json(ImportView { file, imported }))
 }
 
