@@ -272,10 +272,10 @@ pub(super) async fn fees(
                    union all
                    select case l.product when 'purchase' then 'deposit' when 'payout' then 'withdrawal' else l.product end, null,
                           l.fee_minor, null
-                     from (select distinct on (coalesce(provider_id, id)) product, fee_minor from statement_lines
+                     from (select distinct on (product, movement, equal_to) product, fee_minor from statement_fees
                             where currency = $1 and fee_minor > 0
                               and day > (ledger_time($3) at time zone $2)::date and day <= (ledger_time($4) at time zone $2)::date
-                            order by coalesce(provider_id, id), id) l) as fees
+                            order by product, movement, equal_to, id) l) as fees
             group by kind order by kind"#,
         currency,
         zone,
