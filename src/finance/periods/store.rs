@@ -165,8 +165,10 @@ pub(super) async fn open_breaks(db: impl PgExecutor<'_>, before: DateTime) -> sq
     let breaks = sqlx::query_as!(
         OpenBreak,
         "select id, type as kind, severity, leg, currency, since,
-                case when type in ('provider_balance', 'bank_balance') then null else expected_minor end as expected,
-                case when type in ('provider_balance', 'bank_balance') then actual_minor - expected_minor else actual_minor end as actual
+                case when type in ('provider_balance', 'bank_balance', 'position_short', 'd1_late') then null else expected_minor end
+                    as expected,
+                case when type in ('provider_balance', 'bank_balance') then actual_minor - expected_minor
+                     when type in ('position_short', 'd1_late') then null else actual_minor end as actual
            from breaks where state in ('open', 'healing') and since < $1 order by id",
         before
     );
