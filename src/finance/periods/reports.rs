@@ -359,7 +359,7 @@ pub(super) async fn add_rows(
             accepted,
         ]);
     }
-    for item in store::open_items(&mut *db, days::zone(app), span.end).await? {
+    for item in store::open_items(&mut *db, days::zone(app), window.1).await? {
         let age = (last - item.since).num_days();
         tables[OPEN_ITEMS].rows.push(row![
             item.id,
