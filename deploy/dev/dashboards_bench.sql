@@ -65,8 +65,9 @@ select md5('break' || id)::uuid, id, 'paid_at_provider', 'info', 'b', case when 
        'ZAR', 100, 0, until, 'seed', until, until, until, case when until > now() - interval '1 day' then null else until end, 'engineering',
        id, id
   from reconciliation_runs;
+insert into break_days (day, break_id) select reporting.day(opened_at), id from breaks;
 insert into provider_balances (run_id, currency, field, amount_minor, expected_minor, asked_at)
 select id, 'ZAR', field, 100, 100, until from reconciliation_runs, unnest(array['available', 'pending', 'reserved']) field;
 commit;
 
-vacuum analyze ledger_accounts, ledger_transfers, ledger_days, transaction_slots, statement_lines, reconciliation_runs, breaks, provider_balances;
+vacuum analyze ledger_accounts, ledger_transfers, ledger_days, transaction_slots, statement_lines, reconciliation_runs, breaks, break_days, provider_balances;

@@ -232,6 +232,8 @@ class Seed:
                 **{"assigned_to": self.staff if owner == "finance" else None},
                 **{"first_run_id": self.run, "last_run_id": self.run},
             )
+            if state != "timing":
+                self.insert("break_days", day=day(days), break_id=row)
 
     def periods(self):
         approver = self.customers[0].id

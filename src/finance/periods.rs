@@ -44,7 +44,7 @@ pub use store::{Period, list};
 /// Any number that no other single-runner task locks on.
 const LOCK: i64 = 0x7065_7269_6f64;
 /// How the reports are laid out: a new number with every change of theirs.
-const LAYOUT: i32 = 2;
+const LAYOUT: i32 = 3;
 
 text_enum! {
     #[schema(as = PeriodState)]

@@ -4,6 +4,7 @@
 //! ```text
 //! bytes ─> read (columns, reading) ─> matched (matching) ─> unit settled (calibration) ─> opening and lines make the closing (explained)
 //!       ─> one SQL transaction: the file, sealed, its lines without payers' data, the audit log
+//! imported ─> until a finished run has compared it (`compared_by`), the next one is due at once
 //! compare ─> lines without a row or journal are matched again ─> what lines say that the books do not, and the other way round
 //! ```
 //!
@@ -26,14 +27,13 @@ use ledger::Currency;
 use serde_json::json;
 use uuid::Uuid;
 
-use self::calibration::Said;
+use self::calibration::{Said, Settled};
 use self::columns::Product;
 use self::matching::{Lines, Match};
 use self::reading::{RawLine, Table, When};
 use self::store::NewLine;
 use crate::app::App;
 use crate::finance::days;
-use crate::finance::reconciliation::{New, Part, RunKind, runs};
 use crate::identity::audit::{self, Actor, Entry};
 use crate::platform::encryption::Encrypted;
 use crate::platform::error::{Error, FieldError, Result};
@@ -98,18 +98,11 @@ impl<'a> Import<'a> {
     }
 }
 
-/// A run compares at once what a new file says; while another one is under way, that one or the next does.
-pub(super) async fn compare_soon(app: &App, actor: &Actor) -> Result<()> {
-    let legs = vec![Part::B, Part::C];
-    let new = New { kind: RunKind::Statement, legs, since: None, requested_by: actor.name().to_owned() };
-    runs::start(app, new).await.map(drop)
-}
-
 /// # Errors
 /// [`Error::BadStatement`] with everything that is wrong with the file.
 pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<StatementFile> {
     let sha256 = digest::digest(&digest::SHA256, import.content).as_ref().to_vec();
-    if let Some(known) = store::find_by_sha(&app.db, import.source, &sha256, (import.from, import.to)).await? {
+    if let Some(known) = known(app, import, &sha256).await? {
         return Ok(known);
     }
     let only = match app.config.currencies.as_slice() {
@@ -121,12 +114,13 @@ pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<Sta
     let of_file = |unit| Lines { all: &table.lines, days: &days, unit };
     let mut matches = matching::of(app, import.source, of_file(import.unit)).await?;
     let before = match import.fetched_as {
-        Some(_) => store::last_unit(&app.db, import.source).await?,
+        Some(_) => store::last_proved_unit(&app.db, import.source).await?,
         None => None,
     };
     let expected: Vec<Option<i64>> = matches.iter().map(|found| found.and_then(|found| found.minor)).collect();
     let said = Said { given: import.unit, before };
-    let unit = calibration::settle(import.source, &table, &expected, said).map_err(|fault| bad(vec![fault]))?;
+    let Settled { unit, is_proved } =
+        calibration::settle(import.source, &table, &expected, said).map_err(|fault| bad(vec![fault]))?;
     if import.source == Source::Bank && import.unit != unit {
         // The same sum in the unit that it is in.
         matches = matching::of(app, import.source, of_file(unit)).await?;
@@ -138,8 +132,7 @@ pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<Sta
     if to_day > days::after(days::today(app).await?, 1) {
         return Err(bad(vec![FieldError::parameter("to", "has not come yet")]));
     }
-    let currency = lines.first().map(|line| line.currency).or(import.currency);
-    let one = currency.filter(|currency| lines.iter().all(|line| line.currency == *currency));
+    let one = only_currency(lines.iter().map(|line| line.currency), import.currency);
     let matched = lines.iter().filter(|line| line.matched_by.is_some()).count();
     let file = StatementFile {
         id: app.clock.row_id(),
@@ -147,6 +140,7 @@ pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<Sta
         sha256: hex::encode(&sha256),
         currency: one.map(|currency| currency.code().to_owned()),
         unit,
+        unit_proved: is_proved,
         from: from_day,
         to: to_day,
         opening_balance: balances.map(|(opening, _)| opening),
@@ -164,6 +158,46 @@ pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<Sta
     keep(app, actor, import, (&file, &sha256, &lines)).await
 }
 
+/// The file that the same bytes are already. Whoever says something else of it than is kept must be told: nothing of it is changed.
+/// What was fetched is as it came, whoever imported it.
+async fn known(app: &App, import: &Import<'_>, sha256: &[u8]) -> Result<Option<StatementFile>> {
+    let Some(known) = store::find_by_sha(&app.db, import.source, sha256, (import.from, import.to)).await? else {
+        return Ok(None);
+    };
+    let mut faults = Vec::new();
+    let mut differs = |field: &str, kept: Option<String>| {
+        faults.push(FieldError::parameter(
+            field,
+            format!("is not that of the file: {}", kept.as_deref().unwrap_or("none")),
+        ));
+    };
+    if import.unit.is_some_and(|unit| known.unit != Some(unit)) {
+        differs("unit", known.unit.map(|unit| unit.name().to_owned()));
+    }
+    if let Some(currency) = import.currency {
+        // What lines say themselves is not for whoever sends the file to say.
+        let table = reading::read(import.source, import.content, Some(currency))?;
+        let read = only_currency(table.lines.iter().map(|line| line.currency), Some(currency));
+        if read.map(|currency| currency.code()) != known.currency.as_deref() {
+            differs("currency", known.currency.clone());
+        }
+    }
+    if import.from.is_some_and(|from| from != known.from) {
+        differs("from", Some(known.from.to_string()));
+    }
+    if import.to.is_some_and(|to| to != known.to) {
+        differs("to", Some(known.to.to_string()));
+    }
+    let agrees = faults.is_empty() || import.fetched_as.is_some();
+    if agrees { Ok(Some(known)) } else { Err(Error::StatementKnown(faults)) }
+}
+
+/// The one that all lines are in; of a file without lines what is said.
+fn only_currency(mut lines: impl Iterator<Item = Currency>, said: Option<Currency>) -> Option<Currency> {
+    let first = lines.next().or(said)?;
+    lines.all(|currency| currency == first).then_some(first)
+}
+
 /// `None → imported`. Of two who import the same at once, one does.
 async fn keep(
     app: &App,
@@ -175,8 +209,7 @@ async fn keep(
     let mut tx = app.db.begin().await?;
     if !store::insert(&mut *tx, file, sha256, import.fetched_as, &sealed).await? {
         tx.rollback().await?;
-        let known = store::find_by_sha(&app.db, import.source, sha256, (import.from, import.to)).await?;
-        return known.ok_or(Error::StaleState);
+        return known(app, import, sha256).await?.ok_or(Error::StaleState);
     }
     for page in lines.chunks(store::LINES_AT_ONCE) {
         store::insert_lines(&mut *tx, file.id, page).await?;

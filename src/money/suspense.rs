@@ -143,7 +143,7 @@ pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bo
 /// else has it meanwhile. Nothing to give up is true.
 pub async fn give_up_claim(app: &App, by: Subject) -> Result<bool> {
     let mut tx = app.db.begin().await?;
-    if !store::give_up(&mut tx, by).await? {
+    if !store::give_up(&mut tx, by, app.clock.now()).await? {
         return Ok(false);
     }
     tx.commit().await?;

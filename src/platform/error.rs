@@ -74,6 +74,9 @@ pub enum Error {
     /// A file of Revio's or the bank's: which columns or lines, and what is wrong with them.
     #[error("the statement cannot be used")]
     BadStatement(Vec<FieldError>),
+    /// The same bytes were imported before, and were said to be something else: what.
+    #[error("the file was imported already, as another one than this")]
+    StatementKnown(Vec<FieldError>),
     /// A month is not closed yet: everything that is still missing.
     #[error("the month cannot be closed yet")]
     PeriodNotReady(Vec<FieldError>),
@@ -229,6 +232,7 @@ impl Error {
             Self::RangeNotSatisfiable(_) => "range_not_satisfiable",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BadStatement(_) => "statement_unusable",
+            Self::StatementKnown(_) => "statement_known",
             Self::PeriodNotReady(_) => "period_not_ready",
             Self::BooksBehind => "books_behind",
             Self::Declined { why, .. } => why.name(),
@@ -268,6 +272,7 @@ impl Error {
             | Self::AccountNotClosed
             | Self::BankAccountExists { .. }
             | Self::LastAdmin
+            | Self::StatementKnown(_)
             | Self::PeriodNotReady(_)
             | Self::InProgress
             | Self::TooManyOpenDeposits { .. } => StatusCode::CONFLICT,
@@ -328,9 +333,10 @@ impl Error {
         let mut problem = Problem::new(self.code(), self.status().as_u16(), self.to_string());
         problem.reason = self.reason();
         match self {
-            Self::Invalid(errors) | Self::BadStatement(errors) | Self::PeriodNotReady(errors) => {
-                problem = problem.with_errors(errors.clone());
-            }
+            Self::Invalid(errors)
+            | Self::BadStatement(errors)
+            | Self::StatementKnown(errors)
+            | Self::PeriodNotReady(errors) => problem = problem.with_errors(errors.clone()),
             Self::MissingPermission(permission) => problem.permission = Some(permission),
             Self::Declined { transaction_id, figures, .. } => {
                 problem.transaction_id = *transaction_id;

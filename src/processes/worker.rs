@@ -54,12 +54,12 @@ pub static OTHER_LEGS: &[OtherLeg] = &[
     OtherLeg {
         part: Part::B,
         types: statement_files::OF_REVIO,
-        compare: |app, run| Box::pin(statement_files::compare_part(app, run.since, Part::B)),
+        compare: |app, run| Box::pin(statement_files::compare_part(app, run, Part::B)),
     },
     OtherLeg {
         part: Part::C,
         types: statement_files::OF_BANK,
-        compare: |app, run| Box::pin(statement_files::compare_part(app, run.since, Part::C)),
+        compare: |app, run| Box::pin(statement_files::compare_part(app, run, Part::C)),
     },
 ];
 

@@ -1,5 +1,7 @@
 //! Closed months: nothing is closed that is not checked, agreed to by two, and frozen; and what was closed is printed again to the byte, or
-//! not at all.
+//! not at all. What the reports say: `periods/figures.rs`.
+
+mod figures;
 
 use chrono::{NaiveDate, TimeDelta};
 use octoco::books::projector;
@@ -251,8 +253,16 @@ async fn months_are_chained_and_printed_again_to_the_byte(db: PgPool) {
         let cells = journal.lines().skip(1).filter_map(|line| line.split(',').nth(column));
         cells.filter_map(|cell| cell.replace('.', "").parse::<i64>().ok()).sum()
     };
-    assert_eq!(journal.lines().next(), Some("date,account_code,account_name,debit,credit,reference,description"));
-    assert!(sums(3) > 0 && sums(3) == sums(4), "{journal}");
+    assert_eq!(
+        journal.lines().next(),
+        Some("date,account_code,account_name,currency,debit,credit,reference,description")
+    );
+    assert!(sums(4) > 0 && sums(4) == sums(5), "{journal}");
+    let in_its_currency = |line: &str| {
+        let cells: Vec<&str> = line.split(',').collect();
+        cells[3] == "ZAR" && (cells[6].contains("-ZAR-") || cells[6].parse::<Uuid>().is_ok())
+    };
+    assert!(journal.lines().skip(1).all(in_its_currency), "{journal}");
     // Later, and after the copy was made anew.
     t.advance(TimeDelta::days(40));
     t.drive().await;
@@ -305,7 +315,7 @@ async fn what_is_on_its_way_stands_apart_in_the_pack_as_on_the_dashboard(db: PgP
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
     books.prepare(*month).await;
     let closed = books.closed(*month).await;
-    assert_eq!(closed.body["layout"], 2);
+    assert_eq!(closed.body["layout"], 3);
     let positions = books.print(*month, "pack?report=positions").await;
     let today =
         sqlx::query_scalar::<_, String>("select reporting.day(now())::text").fetch_one(&db).await.expect("a day");

@@ -1,6 +1,7 @@
 //! The schema `reporting`: what dashboards read is what TigerBeetle says, to the cent; in `reporting/role.rs` who may read it and what is
-//! never in it, in `reporting/summaries.rs` how its summaries stay true.
+//! never in it, in `reporting/summaries.rs` how its summaries stay true, in `reporting/fees.rs` what statements say of fees.
 
+mod fees;
 mod role;
 mod summaries;
 
@@ -18,7 +19,6 @@ use uuid::Uuid;
 
 use crate::adjustments::{approve, correction, hash, proposed};
 use crate::harness::{Customer, TestApp};
-use crate::statement_files::{deposits, file, uploaded};
 
 pub(crate) const VIEWS: [&str; 28] = [
     "accounts",
@@ -415,19 +415,6 @@ async fn the_float_is_what_revio_would_pay_out_and_what_it_has_not_executed(db: 
     assert_eq!(value(&t, float).await, "65.00 20.00");
     t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
     t.drive().await;
-    t.finish().await;
-}
-
-#[sqlx::test]
-async fn an_object_that_stands_in_two_files_has_one_fee(db: PgPool) {
-    let t = TestApp::new(db).await;
-    let finance = t.staff(Role::Finance).await;
-    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000]).await;
-    uploaded(&t, &finance, "source=revio", file(&paid)).await;
-    t.advance(TimeDelta::milliseconds(1));
-    uploaded(&t, &finance, "source=revio&unit=minor", file(&paid[1..])).await;
-    let said = "select on_statement from reporting.fees where kind = 'deposit' and month = '2026-03-01'";
-    assert_eq!(value(&t, said).await, "6.00");
     t.finish().await;
 }
 

@@ -136,6 +136,40 @@ async fn the_unit_is_settled_by_known_lines_or_the_file_is_refused(db: PgPool) {
 }
 
 #[sqlx::test]
+async fn the_same_bytes_are_no_other_file_and_what_is_said_of_them_otherwise_is_named(db: PgPool) {
+    let t = TestApp::with(db.clone(), &[("CURRENCIES", "ZAR,USD")]).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000]).await;
+    let (content, bank) = (file(&paid), "Date,Description,Amount\n2026-03-02,Charges,-5.00\n");
+    let known = uploaded(&t, &finance, "source=revio", content.clone()).await;
+    assert_eq!((&known.body["unit"], &known.body["unit_proved"]), (&"minor".into(), &true.into()));
+    let of_bank = "source=bank&unit=major&currency=ZAR";
+    let at_bank = uploaded(&t, &finance, of_bank, bank).await;
+    assert_eq!(at_bank.body["unit_proved"], false, "somebody said so");
+    // Said as it is, or not at all; in what its lines are they say themselves.
+    for query in ["source=revio&unit=minor&from=2026-03-02&to=2026-03-02", "source=revio&currency=USD"] {
+        assert_eq!(uploaded(&t, &finance, query, content.clone()).await.body, known.body, "{query}");
+    }
+    assert_eq!(uploaded(&t, &finance, of_bank, bank).await.body, at_bank.body);
+    for (query, content, fields) in [
+        ("source=revio&unit=major", content.as_str(), &["unit"][..]),
+        ("source=revio&from=2026-03-01&to=2026-03-31", &content, &["from", "to"]),
+        ("source=revio&unit=major&to=2026-03-03&dry_run=true", &content, &["unit", "to"]),
+        ("source=bank&unit=minor&currency=USD", bank, &["unit", "currency"]),
+    ] {
+        let refused = upload(&t, &finance, query, content).await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "statement_known"), "{}", refused.body);
+        let named = refused.body["errors"].as_array().expect("errors").iter();
+        let named: Vec<&str> = named.map(|error| error["field"].as_str().expect("a name")).collect();
+        assert_eq!(named, fields, "{query}");
+    }
+    let files: i64 =
+        sqlx::query_scalar("select count(*) from statement_files").fetch_one(&db).await.expect("PostgreSQL answers");
+    assert_eq!(files, 2);
+    t.finish().await;
+}
+
+#[sqlx::test]
 async fn what_is_wrong_with_a_file_is_named_and_nothing_of_its_cells(db: PgPool) {
     let t = TestApp::new(db.clone()).await;
     let finance = t.staff(Role::Finance).await;
@@ -345,4 +379,35 @@ async fn revios_statement_of_each_day_is_fetched_by_itself(db: PgPool) {
     assert_eq!((last.1.as_str(), last.2.is_some()), ("failed", true), "{last:?}");
     statement_files::measure(&t.app).await.expect("measured");
     assert!(t.app.metrics.render().contains(r#"octoco_queue_rows{queue="statements",what="failed"} 1"#));
+}
+
+/// On a quiet day the unit is that of the last file that was proved; what somebody said of one in between, wrong as it may be, is not.
+#[sqlx::test]
+async fn a_unit_that_a_person_said_is_of_that_file_alone(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    deposits(&t, &[10_050, 20_000, 30_000]).await;
+    octoco::books::projector::catch_up(&t.app).await.expect("copied");
+    sqlx::query("update ledger_accounts set opened_timestamp = 1").execute(&db).await.expect("written");
+    let settings = StatementSettings { unit: Unit::Rands, signed: false, ..StatementSettings::default() };
+    t.sim.set_statements(settings);
+    t.advance(TimeDelta::days(1));
+    fetch(&t, 12).await;
+    let finance = t.staff(Role::Finance).await;
+    let rands = "id,product,status,currency,amount,paid_on\n,purchase,paid,ZAR,12,2026-03-02\n";
+    let wrong = uploaded(&t, &finance, "source=revio&unit=minor", rands).await;
+    assert_eq!((&wrong.body["unit"], &wrong.body["unit_proved"]), (&"minor".into(), &false.into()));
+    deposits(&t, &[7_000]).await;
+    t.advance(TimeDelta::days(1));
+    fetch(&t, 8).await;
+    let fetched: Vec<(NaiveDate, String, bool)> = sqlx::query_as(
+        "select to_day, unit, unit_proved from statement_files where imported_by = 'system' and lines > 0 order by to_day",
+    )
+    .fetch_all(&db)
+    .await
+    .expect("PostgreSQL answers");
+    let day = |text: &str| text.parse::<NaiveDate>().expect("a day");
+    assert_eq!(
+        fetched,
+        [(day("2026-03-02"), "major".to_owned(), true), (day("2026-03-03"), "major".to_owned(), false)]
+    );
 }

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use ledger::{AccountCode, Currency};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
-use revio_sim::{Fault, FaultKind, Override, Pay, Scope};
+use revio_sim::{Fault, FaultKind, Override, Pay, Scope, Settings};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -159,6 +159,34 @@ async fn what_is_set_aside_is_given_back_in_parts_too(db: PgPool) {
     t.drive().await;
     assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 0);
     assert_eq!(t.get(&customer, &format!("/v1/transactions/{item}")).await.body["outcome"], "returned");
+    t.finish_with_held().await;
+}
+
+/// What a month that is over had of an item is told by who claimed it, also of those who gave it up since.
+#[sqlx::test]
+async fn what_was_given_back_and_came_again_is_open_again_and_the_line_of_it_stays(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.sim.set_settings(Settings { payment_reads: true, ..t.sim.settings() });
+    let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
+    let item = misfit(&t, &customer, 900, 899, "d").await;
+    t.sim.refund_purchase(t.purchase_of(item), Some(400)).expect("refundable");
+    t.drive().await;
+    assert_eq!(in_suspense(&t).await, 499);
+    let clearings = async || -> Vec<(i64, bool)> {
+        let lines = "select amount_minor, given_up_at is not null from suspense_clearings";
+        sqlx::query_as(lines).fetch_all(&t.app.db).await.expect("PostgreSQL answers")
+    };
+    assert_eq!(clearings().await, [(400, false)]);
+    let payments = t.sim.payments_of(t.purchase_of(item));
+    let refund = payments[0]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    t.sim.fail_payment(refund).expect("it was announced");
+    for _ in 0..60 {
+        t.advance(TimeDelta::minutes(1));
+        t.drive().await;
+    }
+    let open = items(&t, &finance, "open").await;
+    assert_eq!((in_suspense(&t).await, &open[0]["left"]), (899, &json!(899)));
+    assert_eq!(clearings().await, [(400, true)]);
     t.finish_with_held().await;
 }
 

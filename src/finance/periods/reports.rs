@@ -145,7 +145,8 @@ pub(super) fn empty() -> Vec<Table> {
 impl Table {
     /// What the accounting package takes: each movement twice, as a debit and as a credit.
     pub(super) fn journal() -> Self {
-        let columns = &["date", "account_code", "account_name", "debit", "credit", "reference", "description"];
+        let columns =
+            &["date", "account_code", "account_name", "currency", "debit", "credit", "reference", "description"];
         Self { name: JOURNAL, columns, rows: Vec::new() }
     }
 
@@ -279,17 +280,19 @@ impl Books<'_> {
 
     /// What customers did is summed up by day, reason and accounts; each journal of the company stands alone.
     pub(super) fn add_to_journal(&self, table: &mut Table) {
-        let places = self.currency.exponent();
+        let (currency, places) = (self.currency.code(), self.currency.exponent());
         for movement in self.movements {
             let reason =
                 u16::try_from(movement.code).ok().and_then(TransferCode::from_code).map_or("other", TransferCode::name);
             let reference = match movement.journal_id {
                 Some(journal) => journal.to_string(),
-                None => format!("{}-{}-{}-{}", movement.day, movement.code, movement.debit, movement.credit),
+                None => {
+                    format!("{}-{currency}-{}-{}-{}", movement.day, movement.code, movement.debit, movement.credit)
+                }
             };
             let concerns = movement.concerns.filter(|concerned| Month::of(*concerned) < Month::of(movement.day));
             let concerns = concerns.map_or(String::new(), |day| format!(", concerns {}", Month::of(day)));
-            let description = format!("{reason} {}: {}{concerns}", self.currency, movement.count);
+            let description = format!("{reason} {currency}: {}{concerns}", movement.count);
             let amount = decimal(movement.amount, places);
             for (account, debit, credit) in
                 [(movement.debit, amount.as_str(), ""), (movement.credit, "", amount.as_str())]
@@ -298,6 +301,7 @@ impl Books<'_> {
                     movement.day,
                     i64::from(account),
                     name(account),
+                    currency,
                     debit,
                     credit,
                     reference.as_str(),
@@ -355,7 +359,7 @@ pub(super) async fn add_rows(
             accepted,
         ]);
     }
-    for item in store::open_items(&mut *db, days::zone(app), span.end).await? {
+    for item in store::open_items(&mut *db, days::zone(app), window.1).await? {
         let age = (last - item.since).num_days();
         tables[OPEN_ITEMS].rows.push(row![
             item.id,

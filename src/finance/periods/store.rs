@@ -159,14 +159,16 @@ pub(super) struct OpenBreak {
     pub(super) since: DateTime,
 }
 
-/// Those that differ since before a moment, but for what is only under way. Of what is seen anew by each run, and has sums of that run, the
-/// difference: the pack of a month is the same while the break is.
+/// Those that differ since before a moment, but for what is only under way. The pack of a month is the same while the break is: of what is
+/// seen anew by each run, and has sums of that run, it says the difference, and of what is another difference each day nothing.
 pub(super) async fn open_breaks(db: impl PgExecutor<'_>, before: DateTime) -> sqlx::Result<Vec<OpenBreak>> {
     let breaks = sqlx::query_as!(
         OpenBreak,
         "select id, type as kind, severity, leg, currency, since,
-                case when type in ('provider_balance', 'bank_balance') then null else expected_minor end as expected,
-                case when type in ('provider_balance', 'bank_balance') then actual_minor - expected_minor else actual_minor end as actual
+                case when type in ('provider_balance', 'bank_balance', 'position_short', 'd1_late') then null else expected_minor end
+                    as expected,
+                case when type in ('provider_balance', 'bank_balance') then actual_minor - expected_minor
+                     when type in ('position_short', 'd1_late') then null else actual_minor end as actual
            from breaks where state in ('open', 'healing') and since < $1 order by id",
         before
     );
@@ -272,10 +274,10 @@ pub(super) async fn fees(
                    union all
                    select case l.product when 'purchase' then 'deposit' when 'payout' then 'withdrawal' else l.product end, null,
                           l.fee_minor, null
-                     from (select distinct on (coalesce(provider_id, id)) product, fee_minor from statement_lines
+                     from (select distinct on (product, movement, equal_to) product, fee_minor from statement_fees
                             where currency = $1 and fee_minor > 0
                               and day > (ledger_time($3) at time zone $2)::date and day <= (ledger_time($4) at time zone $2)::date
-                            order by coalesce(provider_id, id), id) l) as fees
+                            order by product, movement, equal_to, id) l) as fees
             group by kind order by kind"#,
         currency,
         zone,
@@ -319,7 +321,7 @@ pub(super) async fn journals(
     journals.fetch_all(db).await
 }
 
-/// Money that was nobody's yet at a moment.
+/// Money that was nobody's yet at the cut.
 pub(super) struct OpenItem {
     pub(super) id: Uuid,
     pub(super) kind: String,
@@ -329,18 +331,26 @@ pub(super) struct OpenItem {
     pub(super) since: NaiveDate,
 }
 
-pub(super) async fn open_items(db: impl PgExecutor<'_>, zone: &str, before: DateTime) -> sqlx::Result<Vec<OpenItem>> {
+/// As the ledger had them, so that they come to what account 2900 holds in the same pack: our own rows are written before the ledger is
+/// asked and after it has answered. What moved an item are its own transfers and those of whoever ever claimed it, whose ids begin with theirs.
+pub(super) async fn open_items(db: impl PgExecutor<'_>, zone: &str, cut: i64) -> sqlx::Result<Vec<OpenItem>> {
     let items = sqlx::query_as!(
         OpenItem,
-        r#"select id as "id!", kind as "kind!", currency as "currency!", amount_minor as "amount!", remaining as "remaining!",
-                  (booked_at at time zone $1)::date as "since!"
-             from (select i.id, i.kind, i.currency, i.amount_minor, i.booked_at,
-                          i.amount_minor - coalesce((select sum(c.amount_minor) from suspense_clearings c
-                                where c.item_id = i.id and c.created_at < $2), 0)::bigint as remaining
-                     from suspense_items i where i.booked_at < $2) as items
-            where remaining > 0 order by id"#,
+        r#"select i.id as "id!", i.kind as "kind!", i.currency as "currency!", i.amount_minor as "amount!", m.remaining as "remaining!",
+                  (ledger_time(m.first) at time zone $1)::date as "since!"
+             from suspense_items i
+            cross join lateral (
+                 select min(t.timestamp) as first,
+                        sum(case when t.credit_account_id = s.id then t.amount_minor else -t.amount_minor end)::bigint as remaining
+                   from (select i.id union
+                         select coalesce(c.transaction_id, c.journal_id) from suspense_clearings c
+                          where c.item_id = i.id and c.provider_id is null) r
+                   join ledger_transfers t on t.id between r.id and (left(r.id::text, 34) || 'ff')::uuid
+                                          and t.timestamp <= $2 and t.kind in ('posted', 'post')
+                   join ledger_accounts s on s.code = 2900 and s.id in (t.debit_account_id, t.credit_account_id)) m
+            where m.remaining <> 0 order by i.id"#,
         zone,
-        before
+        cut
     );
     items.fetch_all(db).await
 }

@@ -26,6 +26,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::found::{BreakType, Found, Heals, Owner, Part, Severity, Window};
+use super::run::Run;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::approvals;
@@ -118,8 +119,20 @@ pub struct Break {
 }
 
 impl Break {
+    /// Actual less expected. A side that is not there at all counts as nothing: of a bank's line without a journal all of it differs.
     pub fn difference(&self) -> Option<i64> {
-        self.expected_minor.zip(self.actual_minor).map(|(expected, actual)| actual.saturating_sub(expected))
+        let either = self.expected_minor.or(self.actual_minor);
+        either.map(|_| self.actual_minor.unwrap_or(0).saturating_sub(self.expected_minor.unwrap_or(0)))
+    }
+
+    /// Whether money is somewhere else than the books say. Where only one side is known it is, whatever that side says: of what Revio
+    /// gave back it need not say how much. The same number in two currencies is two sums.
+    fn is_about_money(&self) -> bool {
+        match (self.expected_minor, self.actual_minor) {
+            (None, None) => false,
+            (Some(expected), Some(actual)) => expected != actual || self.kind == BreakType::CurrencyProvider,
+            (Some(_), None) | (None, Some(_)) => true,
+        }
     }
 }
 
@@ -255,6 +268,11 @@ pub(super) async fn count(app: &App, run: Uuid, state: BreakState) -> Result<i64
     Ok(store::count(&app.db, run, state).await?)
 }
 
+/// What the run leaves open is of its day for good, whatever becomes of it later.
+pub(super) async fn note_open(app: &App, run: &Run) -> Result<()> {
+    Ok(store::note_open(&app.db, run).await?)
+}
+
 pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Break>> {
     Ok(store::list(&app.db, filter).await?)
 }
@@ -322,8 +340,8 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
     }
     approvals::require_maker(app, &mut tx, by, ReconciliationResolve::ROLES).await?;
     let named = journal_id.is_some() || adjustment_id.is_some();
-    let is_money = *code == Code::Booked || (*code == Code::OurError && known.difference().unwrap_or(0) != 0);
-    if is_money && !named {
+    let must_be_booked = *code == Code::Booked || (*code == Code::OurError && known.is_about_money());
+    if must_be_booked && !named {
         let told = "must name the finished journal, or adjustment_id the finished correction";
         return Err(Error::Invalid(vec![FieldError::new("journal_id", Wrong::Required).saying(told)]));
     }

@@ -60,7 +60,7 @@ pub struct Line {
     /// Minor units (cents).
     pub expected: Option<i64>,
     pub actual: Option<i64>,
-    /// Actual less expected.
+    /// Actual less expected, one that is null counting as nothing; null where both are.
     pub difference: Option<i64>,
     pub transaction_id: Option<Uuid>,
     pub journal_id: Option<Uuid>,

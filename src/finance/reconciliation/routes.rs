@@ -174,7 +174,7 @@ struct BreakView {
     expected: Option<i64>,
     #[schema(example = 0)]
     actual: Option<i64>,
-    /// Actual less expected.
+    /// Actual less expected, one that is null counting as nothing; null where both are.
     #[schema(example = -150_000)]
     difference: Option<i64>,
     transaction_id: Option<Uuid>,
@@ -287,7 +287,7 @@ struct NoteBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ResolveBreakBody {
-    /// `booked` names the finished journal or correction. `accepted`: it stays as it is, once somebody else has agreed.
+    /// `booked` names the finished journal or correction, and so does `our_error` where money is in it. `accepted`: it stays as it is, once somebody else has agreed.
     #[schema(value_type = Code, example = "provider_error")]
     code: String,
     /// What was found. No personal data.

@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | `quarter_hour` | every 15 minutes | what changed since an hour before the last cut; open objects, the rest in turn; the balance |
 //! | `daily` | after midnight in `REPORTING_TIME_ZONE` | everything; the copy line by line; position, D+1 |
-//! | `statement` | a file was imported | legs B and C |
+//! | `statement` | a file was imported, and no finished run has compared it | legs B and C, since it was imported |
 //! | `manual` | somebody asked | since when they say |
 
 pub(super) mod store;
@@ -159,15 +159,19 @@ async fn start_due(app: &App) -> Result<()> {
     if due.running {
         return Ok(());
     }
-    let new = |kind| New { kind, legs: legs_of(kind), since: None, requested_by: "system".to_owned() };
+    let new = |kind, since| New { kind, legs: legs_of(kind), since, requested_by: "system".to_owned() };
     let quarter_is_due = due.last_quarter.is_none_or(|last| now - last >= PERIOD);
     let daily_is_due = !due.daily_done && due.failed_today < TRIES_A_DAY;
     // While Revio is away the daily run fails: what is inside is looked at between its tries.
     let has_looked = due.last_failed.is_none_or(|failed| due.last_quarter.is_some_and(|quarter| quarter > failed));
+    // Of the two whoever began longer ago: neither many files nor a run that fails again and again keeps the other from its turn.
+    let file_is_first = !quarter_is_due || due.last_statement <= due.last_quarter;
     if daily_is_due && (has_looked || !quarter_is_due) {
-        start(app, new(RunKind::Daily)).await?;
+        start(app, new(RunKind::Daily, None)).await?;
+    } else if let Some(since) = due.file_waits_since.filter(|_| file_is_first) {
+        start(app, new(RunKind::Statement, Some(since))).await?;
     } else if quarter_is_due {
-        start(app, new(RunKind::QuarterHour)).await?;
+        start(app, new(RunKind::QuarterHour, None)).await?;
     }
     Ok(())
 }

@@ -471,5 +471,6 @@ async fn heal(app: &App, run: &Run, at: &mut Checkpoint) -> Result<Outcome> {
     for state in [BreakState::Open, BreakState::Timing, BreakState::Healed, BreakState::Cleared] {
         at.counts.insert(state.name().to_owned(), breaks::count(app, run.id, state).await?);
     }
+    breaks::note_open(app, run).await?;
     Ok(Outcome::Done)
 }

@@ -23,15 +23,22 @@ pub(super) struct Said {
     pub(super) before: Option<Unit>,
 }
 
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// `None`: the file has no sum, so that there is nothing to settle.
+    pub(super) unit: Option<Unit>,
+    /// By its own lines, whoever says it too: only then does it tell anything of the next file.
+    pub(super) is_proved: bool,
+}
+
 /// `expected`: in minor units, what the row or journal of each line says, in the order of the lines.
-///
-/// `None`: the file has no sum, so that there is nothing to settle.
 pub(super) fn settle(
     source: Source,
     table: &Table,
     expected: &[Option<i64>],
     said: Said,
-) -> Result<Option<Unit>, FieldError> {
+) -> Result<Settled, FieldError> {
     let possible = |unit: Unit| numbers(table).all(|(number, currency)| number.minor(unit, currency).is_some());
     let (mut major, mut minor) = (0_usize, 0_usize);
     for (line, expected) in table.lines.iter().zip(expected) {
@@ -55,7 +62,7 @@ pub(super) fn settle(
     };
     let fault = |message: String| Err(FieldError::parameter("unit", message));
     let usable = |unit: Unit| match possible(unit) {
-        true => Ok(Some(unit)),
+        true => Ok(Settled { unit: Some(unit), is_proved: proved.is_some() }),
         false => fault(format!("cannot be {}: a sum would be no whole number of cents", unit.name())),
     };
     match (said.given, proved) {
@@ -68,7 +75,9 @@ pub(super) fn settle(
             ))
         }
         (Some(unit), _) | (None, Some(unit)) => usable(unit),
-        (None, None) if numbers(table).all(|(number, _)| number.is_zero()) => Ok(None),
+        (None, None) if numbers(table).all(|(number, _)| number.is_zero()) => {
+            Ok(Settled { unit: None, is_proved: false })
+        }
         (None, None) if major > 0 && minor > 0 => {
             fault(format!("is not settled: {major} lines that we know say rands and {minor} say cents"))
         }
@@ -116,7 +125,8 @@ mod tests {
             .chain(std::iter::repeat(None))
             .take(amounts.len())
             .collect();
-        settle(Source::Revio, &table(amounts), &expected, said).map_err(|fault| fault.message)
+        let settled = settle(Source::Revio, &table(amounts), &expected, said);
+        settled.map(|settled| settled.unit).map_err(|fault| fault.message)
     }
 
     #[test]

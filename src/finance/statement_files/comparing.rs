@@ -28,6 +28,7 @@ use super::columns::Product;
 use super::{Source, moved};
 use crate::app::App;
 use crate::finance::days;
+use crate::finance::reconciliation::Run;
 use crate::finance::reconciliation::found::{BY_STATEMENT, BreakType, Found, Part};
 use crate::platform::clock::{DateTime, first_id_at};
 use crate::platform::error::{Error, Result};
@@ -56,9 +57,12 @@ pub async fn compare(app: &App, since: DateTime) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// What [`compare`] finds of one leg.
-pub async fn compare_part(app: &App, since: DateTime, part: Part) -> Result<Vec<Found>> {
-    let mut found = compare(app, since).await?;
+/// What [`compare`] finds of one leg, for a run. The files that are there before it looks are compared by it, once it is finished: one that
+/// comes later, or whose run fails, waits for the next.
+pub async fn compare_part(app: &App, run: &Run, part: Part) -> Result<Vec<Found>> {
+    let source = if part == Part::C { Source::Bank } else { Source::Revio };
+    store::set_compared(&app.db, source, run.id).await?;
+    let mut found = compare(app, run.since).await?;
     found.retain(|found| found.kind.rule().part == part);
     Ok(found)
 }

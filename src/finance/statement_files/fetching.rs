@@ -123,7 +123,6 @@ async fn take(app: &App, request: &Claimed, (id, address): (Uuid, &str)) -> Resu
     let file = super::import(app, &Actor::system(), &import).await?;
     app.crash.at("statement_files.imported")?;
     store::imported(&app.db, request.id, file.id).await?;
-    super::compare_soon(app, &Actor::system()).await?;
     Ok("imported")
 }
 

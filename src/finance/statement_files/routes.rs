@@ -80,13 +80,14 @@ struct ImportView {
 /// Import a statement
 ///
 /// A CSV file of Revio's or the bank's: commas, semicolons or tabs, headings in any order. Nothing is booked. The same bytes again answer
-/// the same. Columns that nobody knows are counted and dropped; the file is kept encrypted. Needs `statements.import`. Audited.
+/// the same, and are refused where another unit, currency or day is said of them. Columns that nobody knows are counted and dropped; the file is kept encrypted. Needs `statements.import`. Audited.
 #[utoipa::path(post, path = "/v1/admin/reconciliation/statements", tag = "staff", security(("bearer" = ["statements.import"])),
     params(ImportQuery),
     request_body(content_type = "text/csv", content = String,
         example = "id,reference,product,status,currency,amount,fee,paid_on\n"),
     responses((status = 200, body = ImportView),
-        (status = 409, description = "`stale_state`: the same file was imported at the same time"),
+        (status = 409, description = "`statement_known`: the same bytes were imported as of other days, another unit or currency; `stale_state`: \
+            the same file was imported at the same time"),
         (status = 422, description = "`statement_unusable`: `errors` names each column and line"), Problems))]
 async fn import(
     State(app): State<App>,
@@ -102,9 +103,6 @@ async fn import(
     let import = query.parse(&app, &body)?;
     let file = super::import(&app, &staff.actor, &import).await?;
     let imported = !import.dry_run || super::find(&app, file.id).await.is_ok();
-    if !import.dry_run {
-        super::compare_soon(&app, &staff.actor).await?;
-    }
     Ok(Json(ImportView { file, imported }))
 }
 

@@ -29,6 +29,8 @@ pub struct StatementFile {
     pub currency: Option<String>,
     /// What its sums are in; null when it has none.
     pub unit: Option<Unit>,
+    /// Whether its own lines have proved the unit; else somebody said it, or it is that of an earlier file.
+    pub unit_proved: bool,
     /// The first and the last day that it is of.
     pub from: NaiveDate,
     pub to: NaiveDate,
@@ -51,7 +53,7 @@ macro_rules! files {
         sqlx::query_as!(
             StatementFile,
             r#"select id, source as "source: Source", encode(sha256, 'hex') as "sha256!", currency, unit as "unit: Unit",
-                      from_day as "from!", to_day as "to!", opening_minor as opening_balance, closing_minor as closing_balance,
+                      unit_proved, from_day as "from!", to_day as "to!", opening_minor as opening_balance, closing_minor as closing_balance,
                       lines, matched, unmatched, unknown_columns, imported_by, imported_at
                  from statement_files "# + $clause
             $(, $value)*
@@ -104,10 +106,10 @@ pub(super) async fn of_days(
     files!("where from_day <= $2 and to_day >= $1 order by source, sha256", from, to).fetch_all(db).await
 }
 
-/// The unit of the last file that said a sum.
-pub(super) async fn last_unit(db: impl PgExecutor<'_>, source: Source) -> sqlx::Result<Option<Unit>> {
+/// The unit of the last file whose own lines have proved it.
+pub(super) async fn last_proved_unit(db: impl PgExecutor<'_>, source: Source) -> sqlx::Result<Option<Unit>> {
     let unit = sqlx::query_scalar!(
-        r#"select unit as "unit!: Unit" from statement_files where source = $1 and unit is not null order by id desc limit 1"#,
+        r#"select unit as "unit!: Unit" from statement_files where source = $1 and unit_proved order by id desc limit 1"#,
         source.name()
     );
     unit.fetch_optional(db).await
@@ -141,8 +143,8 @@ pub(super) async fn insert(
 ) -> sqlx::Result<bool> {
     let insert = sqlx::query!(
         "insert into statement_files (id, source, sha256, provider_id, currency, unit, from_day, to_day, opening_minor, closing_minor,
-                                      lines, matched, unmatched, unknown_columns, content, key_id, imported_by, imported_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+                                      lines, matched, unmatched, unknown_columns, content, key_id, imported_by, imported_at, unit_proved)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
          on conflict do nothing",
         file.id,
         file.source.name(),
@@ -162,6 +164,7 @@ pub(super) async fn insert(
         sealed.key_id,
         file.imported_by,
         file.imported_at,
+        file.unit_proved,
     );
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }

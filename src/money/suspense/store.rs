@@ -107,7 +107,7 @@ pub(super) async fn set_booked(db: impl PgExecutor<'_>, id: Uuid, now: DateTime)
     done.execute(db).await.map(drop)
 }
 
-/// False when the row has one already.
+/// False when the row has one already that was not given up.
 pub(super) async fn insert_clearing(
     db: impl PgExecutor<'_>,
     item: Uuid,
@@ -191,7 +191,7 @@ pub(super) async fn open_again(tx: &mut PgConnection, item: Uuid) -> sqlx::Resul
     let opened = sqlx::query!(
         "update suspense_items set taken_minor = 0
           where id = $1 and taken_minor = amount_minor
-            and not exists (select from suspense_clearings where item_id = $1 and provider_id is null)",
+            and not exists (select from suspense_clearings where item_id = $1 and provider_id is null and given_up_at is null)",
         item
     );
     opened.execute(tx).await.map(drop)
@@ -201,13 +201,16 @@ pub(super) async fn delete_unbooked(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::
     sqlx::query!("delete from suspense_items where id = $1 and booked_at is null", id).execute(db).await.map(drop)
 }
 
-/// False, and nothing counts, when what was put back is not there any more.
-pub(super) async fn give_up(tx: &mut PgConnection, by: Subject) -> sqlx::Result<bool> {
+/// Its line stays: what a month that is over had of the item is told by it. False, and nothing counts, when what was put back is not there
+/// any more.
+pub(super) async fn give_up(tx: &mut PgConnection, by: Subject, now: DateTime) -> sqlx::Result<bool> {
     let (transaction_id, journal_id) = by.columns();
     let gone = sqlx::query!(
-        "delete from suspense_clearings where transaction_id = $1 or journal_id = $2 returning item_id, amount_minor",
+        "update suspense_clearings set given_up_at = $3
+          where (transaction_id = $1 or journal_id = $2) and given_up_at is null returning item_id, amount_minor",
         transaction_id,
-        journal_id
+        journal_id,
+        now
     );
     match gone.fetch_optional(&mut *tx).await? {
         Some(gone) => take(&mut *tx, gone.item_id, gone.amount_minor.saturating_neg()).await,

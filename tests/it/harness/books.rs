@@ -72,4 +72,4 @@ const BOOKS: &str = "
                from journals j where j.user_id = u.id and j.kind = 'write_off' and j.state = 'completed'), 0)
       from users u left join transactions t on t.user_id = u.id
            left join adjustments a on a.transaction_id = t.id
-           left join suspense_clearings c on c.transaction_id = t.id group by u.id";
+           left join suspense_clearings c on c.transaction_id = t.id and c.given_up_at is null group by u.id";

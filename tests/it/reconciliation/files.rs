@@ -16,7 +16,7 @@ use crate::harness::TestApp;
 use crate::journals::{booked, company, entry, land, with};
 use crate::statement_files::{deposits, file, uploaded};
 
-/// A run of both legs that files have a part in. Importing a file has begun one already, unless another was under way.
+/// A run of both legs that files have a part in.
 async fn cycle(t: &TestApp) {
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
     let legs = vec![Part::B, Part::C];
@@ -62,7 +62,7 @@ async fn what_files_say_opens_breaks_at_the_second_look_and_they_are_gone_once_i
     uploaded(&t, &staff.maker, "source=revio&unit=minor&from=2026-03-02&to=2026-03-02", content).await;
     let bank = "Date,Description,Amount,Balance\n2026-03-02,Charges,-5.00,9995.00\n";
     uploaded(&t, &staff.maker, "source=bank&unit=major", bank).await;
-    // What the import has begun; nothing is older than its window yet.
+    // Nothing is older than its window yet.
     cycle(&t).await;
     t.advance(TimeDelta::days(9));
     t.drive().await;
@@ -89,6 +89,68 @@ async fn what_files_say_opens_breaks_at_the_second_look_and_they_are_gone_once_i
     let gone = [("provider_only", "cleared"), ("settlement_unbooked", "cleared"), ("settlement_late", "cleared")];
     assert_states(&t, &gone).await;
     assert_states(&t, &[("fee_provider", "open"), ("missing_on_statement", "open"), ("bank_only", "open")]).await;
+}
+
+/// All that is due, as the worker does it; when nothing is, the kinds of the runs that are over.
+async fn settled(t: &TestApp) -> Vec<String> {
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    for _ in 0..2_000 {
+        match reconciliation::step(&t.app, OTHER_LEGS).await.expect("a step") {
+            Step::More => {}
+            // The next one begins later, and stands behind it.
+            Step::Finished | Step::Failed => t.advance(TimeDelta::milliseconds(1)),
+            Step::Pause => t.advance(TimeDelta::seconds(61)),
+            Step::Idle => {
+                let kinds = "select kind || ' ' || state from reconciliation_runs order by started_at, id";
+                return sqlx::query_scalar(kinds).fetch_all(&t.app.db).await.expect("PostgreSQL answers");
+            }
+        }
+    }
+    panic!("something is always due");
+}
+
+const CHARGES: &str = "Date,Description,Amount\n2026-03-02,Charges,-5.00\n";
+
+/// That of a quarter of an hour has no part in the bank.
+#[sqlx::test]
+async fn a_file_that_comes_while_a_run_is_under_way_has_a_run_of_its_own(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    assert_eq!(settled(&t).await, ["daily finished", "quarter_hour finished"]);
+    t.advance(TimeDelta::minutes(15));
+    assert_eq!(reconciliation::step(&t.app, OTHER_LEGS).await.expect("a step"), Step::More);
+    uploaded(&t, &finance, "source=bank&unit=major", CHARGES).await;
+    let all = settled(&t).await;
+    assert_eq!(all[2..], ["quarter_hour finished", "statement finished"]);
+    assert_states(&t, &[("bank_only", "timing")]).await;
+    assert_eq!(settled(&t).await, all, "it is compared");
+    // Without anything under way it is due at once.
+    uploaded(&t, &finance, "source=bank&unit=major", CHARGES.replace("-02", "-01")).await;
+    assert_eq!(settled(&t).await[4..], ["statement finished"]);
+}
+
+#[sqlx::test]
+async fn a_file_that_comes_behind_the_stage_that_reads_files_or_whose_run_fails_has_the_next_one(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    let stage = async || -> String {
+        assert_eq!(reconciliation::step(&t.app, OTHER_LEGS).await.expect("a step"), Step::More);
+        let stage = "select kind || ' ' || (checkpoint->>'stage') from reconciliation_runs where state = 'running'";
+        sqlx::query_scalar(stage).fetch_one(&t.app.db).await.expect("a run")
+    };
+    while stage().await != "daily unseen" {}
+    uploaded(&t, &finance, "source=bank&unit=major", CHARGES).await;
+    while reconciliation::step(&t.app, OTHER_LEGS).await.expect("a step") != Step::Finished {}
+    t.advance(TimeDelta::milliseconds(1));
+    assert_eq!(super::states(&t, "bank_only").await, [""; 0], "it had read the files before");
+    while stage().await != "statement unseen" {}
+    t.advance(TimeDelta::hours(7));
+    assert_eq!(reconciliation::step(&t.app, OTHER_LEGS).await.expect("a step"), Step::Failed);
+    // What is inside has its turn between two tries.
+    let all = settled(&t).await;
+    assert_eq!(all, ["daily finished", "statement failed", "quarter_hour finished", "statement finished"]);
+    assert_eq!(settled(&t).await, all);
 }
 
 /// Since the end of which day the gauge counts; `None`: it stands at 0.

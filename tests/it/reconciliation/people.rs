@@ -10,6 +10,7 @@ use sqlx::PgPool;
 
 use super::{assert_one, cycle, go_on};
 use crate::harness::{Answer, Customer, TestApp};
+use crate::reporting::value;
 
 const BREAKS: &str = "/v1/admin/reconciliation/breaks";
 const RUNS: &str = "/v1/admin/reconciliation/runs";
@@ -111,6 +112,65 @@ async fn what_is_booked_names_a_finished_correction(db: PgPool) {
         post(&t, &support, &format!("{path}/note"), Some(json!({"note": "x"}))).await.status,
         StatusCode::FORBIDDEN
     );
+}
+
+/// What a break of a type says of the two sides, and what differs.
+type Sides = (&'static str, Option<i64>, Option<i64>, Option<i64>);
+
+/// Planted as a run leaves it.
+async fn planted(t: &TestApp, (kind, expected, actual, _): Sides) -> String {
+    let id = t.app.clock.row_id();
+    let insert = sqlx::query(
+        "insert into breaks (id, fingerprint, type, severity, leg, state, currency, expected_minor, actual_minor, since, observed,
+                             first_seen_at, last_seen_at, opened_at, owner, first_run_id, last_run_id)
+         select $1, $1::text, $2, 'high', 'b', 'open', 'ZAR', $3, $4, $5, 'x', $5, $5, $5, 'finance', id, id
+           from reconciliation_runs limit 1",
+    );
+    let insert = insert.bind(id).bind(kind).bind(expected).bind(actual).bind(t.app.clock.now());
+    insert.execute(&t.app.db).await.expect("the break is written");
+    format!("{BREAKS}/{id}")
+}
+
+#[sqlx::test]
+async fn where_money_differs_nobody_alone_says_that_it_was_our_error(db: PgPool) {
+    let (t, _) = with_a_break(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let ours = json!({"code": "our_error", "note": "we looked into it"});
+    let of_money: [Sides; 9] = [
+        ("bank_only", None, Some(-500), Some(-500)),
+        ("provider_only", None, Some(700), Some(700)),
+        ("settlement_unbooked", None, Some(-40_000), Some(-40_000)),
+        ("missing_on_statement", Some(40_000), None, Some(-40_000)),
+        ("bank_missing", Some(200), None, Some(-200)),
+        ("settlement_late", Some(100), None, Some(-100)),
+        // Given back, and Revio does not say how much.
+        ("reversed_at_provider", None, Some(0), Some(0)),
+        ("amount_provider", Some(100), Some(90), Some(-10)),
+        // The same number of something else.
+        ("currency_provider", Some(300), Some(300), Some(0)),
+    ];
+    for sides in of_money {
+        let path = planted(&t, sides).await;
+        let resolve = format!("{path}/resolve");
+        let refused = post(&t, &finance, &resolve, Some(ours.clone())).await;
+        assert_eq!(
+            (refused.code(), &refused.body["errors"][0]["field"]),
+            ("invalid_request", &json!("journal_id")),
+            "{sides:?}"
+        );
+        let accepted = json!({"code": "accepted", "note": "it stays as it is"});
+        let asked = post(&t, &finance, &resolve, Some(accepted)).await;
+        assert_eq!((&asked.body["state"], asked.body["difference"].as_i64()), (&json!("open"), sides.3), "{sides:?}");
+    }
+    for sides in [("copy_line", None, None, None), ("state_ledger", Some(300), Some(300), Some(0))] {
+        let path = planted(&t, sides).await;
+        let done = post(&t, &finance, &format!("{path}/resolve"), Some(ours.clone())).await;
+        assert_eq!((&done.body["state"], done.body["difference"].as_i64()), (&json!("resolved"), sides.3), "{sides:?}");
+    }
+    let shown =
+        "select string_agg(type || ' ' || coalesce(difference::text, '-'), ', ' order by type) from reporting.breaks
+                  where type in ('bank_missing', 'bank_only', 'copy_line')";
+    assert_eq!(value(&t, shown).await, "bank_missing -2.00, bank_only -5.00, copy_line -");
 }
 
 #[sqlx::test]

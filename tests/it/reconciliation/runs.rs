@@ -12,8 +12,9 @@ use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{OTHERS, assert_none_open, begin, breaks, cycle, go_on};
+use super::{OTHERS, assert_none_open, assert_one, begin, breaks, cycle, cycle_of, go_on, sql};
 use crate::harness::TestApp;
+use crate::reporting::value;
 
 /// Deposits and withdrawals come between the runs, some of them are under way while one looks.
 #[sqlx::test]
@@ -197,6 +198,40 @@ async fn days_that_no_worker_closed_are_closed_first_to_last(db: PgPool) {
     assert_eq!(days, ["2026-03-01", "2026-03-02", "2026-03-03", "2026-03-04"], "a month with a hole could never close");
 }
 
+/// What a daily run finds after midnight is of the day that it closes.
+#[sqlx::test]
+async fn a_day_is_as_red_as_its_own_runs_left_it_whatever_becomes_of_the_break(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(5_000).await;
+    let wrong = "update transactions set amount_minor = amount_minor + 1, version = version + 1 where user_id = $1";
+    let right = "update transactions set amount_minor = amount_minor - 1, version = version + 1 where user_id = $1";
+    let said = async |day: &str| {
+        value(&t, &format!("select outcome from reporting.run_days where leg = 'a' and day = '{day}'")).await
+    };
+    sql(&t, wrong, customer.id).await;
+    cycle_of(&t, RunKind::Daily).await;
+    assert_one(&t, "amount_ledger", "open").await;
+    assert_eq!(said("2026-03-01").await, "open breaks");
+    sql(&t, right, customer.id).await;
+    cycle(&t).await;
+    assert_one(&t, "amount_ledger", "cleared").await;
+    assert_eq!(said("2026-03-01").await, "resolved");
+    t.advance(TimeDelta::days(1));
+    cycle_of(&t, RunKind::Daily).await;
+    assert_eq!(said("2026-03-02").await, "clean", "it was opened on that day, by the run of another one");
+    // Opened again two days later, the break is of both days, and of none between.
+    t.advance(TimeDelta::days(1));
+    sql(&t, wrong, customer.id).await;
+    cycle_of(&t, RunKind::Daily).await;
+    assert_one(&t, "amount_ledger", "open").await;
+    let days = [said("2026-03-01").await, said("2026-03-02").await, said("2026-03-03").await];
+    assert_eq!(days, ["open breaks", "clean", "open breaks"]);
+    sql(&t, right, customer.id).await;
+    cycle(&t).await;
+    let days = [said("2026-03-01").await, said("2026-03-02").await, said("2026-03-03").await];
+    assert_eq!(days, ["resolved", "clean", "resolved"]);
+}
+
 /// A run that Revio keeps waiting is given up, and the next one looks at what it has left.
 #[sqlx::test]
 async fn a_run_that_takes_too_long_is_given_up(db: PgPool) {
@@ -254,7 +289,7 @@ async fn the_command_tells_a_clean_system_from_one_with_breaks_and_from_a_run_th
     assert_eq!(verdict, Verdict::Clean, "{text}");
     assert!(text.contains("no breaks") && text.contains("expected=50.00"), "{text}");
     let forget = "update transactions set amount_minor = amount_minor + 1, version = version + 1 where user_id = $1";
-    super::sql(&t, forget, customer.id).await;
+    sql(&t, forget, customer.id).await;
     cycle(&t).await;
     let (text, verdict) = reconcile::run(&t.app, &options).await.expect("a run");
     assert_eq!(verdict, Verdict::OpenBreaks, "{text}");

@@ -5,6 +5,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::super::found::{BreakType, Found, Owner, Part, Severity};
+use super::super::run::Run;
 use super::{Break, BreakState, Code};
 use crate::platform::clock::DateTime;
 
@@ -274,6 +275,19 @@ pub(super) async fn count(db: impl PgExecutor<'_>, run: Uuid, state: BreakState)
         state.name()
     );
     count.fetch_one(db).await
+}
+
+/// What a run leaves open, of the legs that it had, on the day that it is of.
+pub(super) async fn note_open(db: impl PgExecutor<'_>, run: &Run) -> sqlx::Result<()> {
+    let noted = sqlx::query!(
+        "insert into break_days (day, break_id)
+         select $2, id from breaks where last_run_id = $1 and state in ('open', 'healing') and leg = any($3)
+         on conflict do nothing",
+        run.id,
+        run.accounting_day,
+        &run.legs
+    );
+    noted.execute(db).await.map(drop)
 }
 
 pub(super) async fn assign(

@@ -27,6 +27,9 @@ macro_rules! runs {
 pub(super) struct Due {
     pub(super) running: bool,
     pub(super) last_quarter: Option<DateTime>,
+    pub(super) last_statement: Option<DateTime>,
+    /// When the first of the files was imported that no finished run has compared.
+    pub(super) file_waits_since: Option<DateTime>,
     pub(super) daily_done: bool,
     pub(super) failed_today: i64,
     pub(super) last_failed: Option<DateTime>,
@@ -37,6 +40,10 @@ pub(super) async fn due(db: impl PgExecutor<'_>, zone: &str, now: DateTime) -> s
         Due,
         r#"select exists (select from reconciliation_runs where state = 'running') as "running!",
                   (select max(started_at) from reconciliation_runs where kind = 'quarter_hour') as last_quarter,
+                  (select max(started_at) from reconciliation_runs where kind = 'statement') as last_statement,
+                  (select min(imported_at) from statement_files f
+                    where not exists (select from reconciliation_runs r where r.id = f.compared_by and r.state = 'finished'))
+                      as file_waits_since,
                   coalesce((select max(accounting_day) from reconciliation_runs where kind = 'daily' and state = 'finished')
                            >= ($2::timestamptz at time zone $1::text)::date - 1, false) as "daily_done!",
                   (select count(*) from reconciliation_runs where kind = 'daily' and state = 'failed'

@@ -4,11 +4,22 @@ use chrono::NaiveDate;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use crate::finance::statement_files::Unit;
+use crate::finance::statement_files::{Source, Unit};
 use crate::platform::clock::DateTime;
 
 /// Of each kind in one look: more are as bad, and memory stays bounded.
 const FOUND_MAX: i64 = 10_000;
+
+/// Of files that no finished run has compared.
+pub(super) async fn set_compared(db: impl PgExecutor<'_>, source: Source, run: Uuid) -> sqlx::Result<()> {
+    let compared = sqlx::query!(
+        "update statement_files f set compared_by = $2
+          where source = $1 and not exists (select from reconciliation_runs r where r.id = f.compared_by and r.state = 'finished')",
+        source.name(),
+        run
+    );
+    compared.execute(db).await.map(drop)
+}
 
 /// Lines whose journal came to nothing are of nothing again. The files of the lines.
 pub(super) async fn unmatch_dead_journals(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uuid>> {

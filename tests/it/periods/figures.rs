@@ -1,0 +1,110 @@
+//! What stands in the reports of a month: figures of that month, each once, that do not change after it.
+
+use chrono::TimeDelta;
+use octoco::books::projector;
+use octoco::platform::permissions::Role;
+use revio_sim::Pay;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{Books, books, found, run};
+use crate::adjustments::{self, correction};
+use crate::crashes::Crashes;
+use crate::harness::{Customer, TestApp};
+use crate::reporting::value;
+use crate::statement_files::uploaded;
+
+async fn rows(books: &Books, report: &str) -> Vec<Value> {
+    let printed = books.print(books.month, &format!("pack?report={report}")).await;
+    printed.body["rows"].as_array().unwrap_or_else(|| panic!("{report}: {}", printed.body)).clone()
+}
+
+fn number(row: &Value, name: &str) -> i64 {
+    row[name].as_i64().unwrap_or_else(|| panic!("{name} of {row}"))
+}
+
+#[sqlx::test]
+async fn what_is_another_sum_each_day_has_none_in_the_pack_and_keeps_nobody_from_approving_it(db: PgPool) {
+    let books = books(db.clone(), &Crashes::default()).await;
+    let Books { t, month, checker, .. } = &books;
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    books.prepare(*month).await;
+    let last = run(t, month.last_day()).await;
+    let mut all = Vec::new();
+    for kind in ["position_short", "d1_late"] {
+        let id = found(t, last, "high", month.last_day()).await;
+        let known = "update breaks set type = $2, leg = 'b', currency = 'ZAR', expected_minor = 900, actual_minor = 700 where id = $1";
+        sqlx::query(known).bind(id).bind(kind).execute(&db).await.expect("written");
+        all.push(id);
+    }
+    let asked = books.close(*month, &all).await;
+    let told: Vec<_> = rows(&books, "breaks").await;
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|row| row["expected_minor"].is_null() && row["actual_minor"].is_null()), "{told:?}");
+    // As the daily run of the next day leaves them.
+    let overwritten = "update breaks set expected_minor = 950, actual_minor = 600, observed = 'y'";
+    sqlx::query(overwritten).execute(&db).await.expect("written");
+    let closed = books.approve(checker, *month, &asked.body["pack_sha256"]).await;
+    assert_eq!(closed.body["state"], "closed", "{}", closed.body);
+    books.t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn a_fee_that_two_files_tell_is_one_in_the_pack(db: PgPool) {
+    let books = books(db.clone(), &Crashes::default()).await;
+    let Books { t, month, maker, .. } = &books;
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    books.prepare(*month).await;
+    let line = format!(",,purchase,paid,ZAR,500,7,{}\n", month.first_day());
+    let head = "id,reference,product,status,currency,amount,fee,paid_on\n";
+    // Two equal ones in the day's file; in the month's the same two, and a third.
+    for times in [2, 3] {
+        t.advance(TimeDelta::milliseconds(1));
+        uploaded(t, maker, "source=revio&unit=minor", format!("{head}{}", line.repeat(times))).await;
+    }
+    books.closed(*month).await;
+    let fees = rows(&books, "fees").await;
+    let deposits = fees.iter().find(|row| row["kind"] == "deposit").expect("deposits");
+    assert_eq!((number(deposits, "booked_minor"), number(deposits, "on_statement_minor")), (900, 21));
+    books.t.finish_with_held().await;
+}
+
+/// A payment of another sum than was asked for.
+async fn misfit(t: &TestApp, customer: &Customer, paid: i64, key: &str) -> Uuid {
+    let deposit = t.deposit(customer, paid + 1, key).await;
+    let pay = Pay { amount: Some(paid), ..Pay::default() };
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), pay).expect("payable");
+    t.drive().await;
+    deposit.id()
+}
+
+/// By the ledger's time; our own rows may be written before or after the month's end.
+#[sqlx::test]
+async fn open_items_come_to_what_the_ledger_holds_in_suspense_at_the_cut(db: PgPool) {
+    let books = books(db.clone(), &Crashes::default()).await;
+    let Books { t, month, maker, .. } = &books;
+    let (second, customer) = (t.staff(Role::Finance).await, t.customer().await);
+    t.advance(TimeDelta::days(1));
+    let (first, other) = (misfit(t, &customer, 899, "m1").await, misfit(t, &customer, 700, "m2").await);
+    let mut body = correction(&customer, "credit", 300);
+    body["counterpart"] = json!("suspense");
+    body["item_id"] = json!(other);
+    let proposed = adjustments::proposed(t, maker, body, "a1").await;
+    let cleared = adjustments::approve(t, &second, proposed.id(), adjustments::hash(&proposed)).await;
+    assert_eq!(cleared.body["state"], "completed", "{}", cleared.body);
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    books.prepare(*month).await;
+    books.closed(*month).await;
+    let items = rows(&books, "open-items").await;
+    let left =
+        |id: Uuid| items.iter().find(|row| row["id"] == id.to_string()).map(|row| number(row, "remaining_minor"));
+    assert_eq!((left(first), left(other)), (Some(899), Some(400)), "{items:?}");
+    let today = value(t, "select reporting.day(now())").await;
+    assert!(items.iter().all(|row| row["since"] == today.as_str()), "{items:?}");
+    let balances = rows(&books, "trial-balance").await;
+    let suspense = balances.iter().find(|row| row["code"] == 2900).expect("suspense");
+    let open: i64 = items.iter().map(|row| number(row, "remaining_minor")).sum();
+    assert_eq!(open, -number(suspense, "closing_minor"));
+    books.t.finish_with_held().await;
+}

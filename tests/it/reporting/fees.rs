@@ -1,0 +1,49 @@
+//! What Revio's statements say of fees: each movement's once, in however many files it stands.
+
+use chrono::TimeDelta;
+use octoco::platform::permissions::Role;
+use sqlx::PgPool;
+
+use super::value;
+use crate::harness::TestApp;
+use crate::statement_files::{deposits, file, uploaded};
+
+const SAID: &str = "select on_statement from reporting.fees where kind = 'deposit' and month = '2026-03-01'";
+
+#[sqlx::test]
+async fn an_object_that_stands_in_two_files_has_one_fee(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000]).await;
+    uploaded(&t, &finance, "source=revio", file(&paid)).await;
+    t.advance(TimeDelta::milliseconds(1));
+    uploaded(&t, &finance, "source=revio&unit=minor", file(&paid[1..])).await;
+    assert_eq!(value(&t, SAID).await, "6.00");
+    t.finish().await;
+}
+
+/// Files need not have Revio's ids: then a line is of its row, and one that nobody knows is told by all that is kept of it.
+#[sqlx::test]
+async fn a_payment_without_an_id_that_stands_in_two_files_has_one_fee_too(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000]).await;
+    let with_ids = file(&paid);
+    let without = paid.iter().fold(with_ids.clone(), |file, paid| file.replace(&paid.object.to_string(), ""));
+    let stranger = ",,purchase,paid,ZAR,500,7,2026-03-02T09:00:00Z\n";
+    // What one file tells twice are two payments; in another one the first two are the same.
+    for (content, said) in [
+        (format!("{without}{stranger}{stranger}"), "6.14"),
+        (format!("{without}{stranger}{stranger}{stranger}"), "6.21"),
+        (format!("{with_ids}{stranger}"), "6.21"),
+    ] {
+        t.advance(TimeDelta::milliseconds(1));
+        uploaded(&t, &finance, "source=revio&unit=minor", content).await;
+        assert_eq!(value(&t, SAID).await, said);
+    }
+    let other_sum = ",,purchase,paid,ZAR,501,7,2026-03-02T09:00:00Z\n";
+    t.advance(TimeDelta::milliseconds(1));
+    uploaded(&t, &finance, "source=revio&unit=minor", format!("{without}{other_sum}")).await;
+    assert_eq!(value(&t, SAID).await, "6.28", "another sum is another payment");
+    t.finish().await;
+}
