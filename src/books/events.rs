@@ -87,11 +87,13 @@ pub async fn open(app: &App, tenure: Tenure, since: Option<Since>) -> Result<Ope
 
 /// Until all of it is out the client's id stays what it was.
 async fn missed(app: &App, user: Uuid, Since(since): Since, now: DateTime) -> Result<Vec<Bytes>> {
-    // First, so that nobody who waits for it keeps those from reading who need none.
-    let _slow = app.slow_reads.turn(user, READING_WAIT).await?;
-    let _turn = app.waiting.reading.acquire().await.map_err(Error::unavailable)?;
     let known = since > now - AWAY_MAX && since <= now + OVERLAP;
-    let rows = if known { changed_since(app, user, since - OVERLAP).await? } else { None };
+    let read = async { if known { changed_since(app, user, since - OVERLAP).await } else { Ok(None) } };
+    let rows = match app.slow_reads.patiently(user, READING_WAIT, read).await {
+        // A browser that is refused does not come back: it is told to read all anew.
+        Err(Error::TurnedAway(_)) => None,
+        read => read?,
+    };
     let Some(rows) = rows else { return Ok(vec![frames::hello(now), frames::reset(now)]) };
     let mut first = vec![frames::hello(since)];
     for row in rows.into_iter().filter(Transaction::is_shown_to_owner) {

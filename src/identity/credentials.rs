@@ -104,9 +104,10 @@ async fn set(app: &App, user: &User, hash: &str, then: Consequence<'_>) -> Resul
     if !users::set_password(&mut *tx, user, hash).await? {
         return Err(Error::StaleState);
     }
-    let ended = sessions::end_all(app, &mut *tx, user.id, then.but, then.how).await?;
     mails::withdraw_links(app, &mut *tx, &user.holder()).await?;
+    // Before the sessions, as whoever ends an enrolment locks them.
     totp::forget_begun(&mut *tx, user.id).await?;
+    let ended = sessions::end_all(app, &mut *tx, user.id, then.but, then.how).await?;
     let entry = Entry::of(then.actor, then.action, "user", user.id);
     audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended.ids.len()}))).await?;
     mails::notify(app, &mut *tx, Kind::PasswordChanged, user.id).await?;

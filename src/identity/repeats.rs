@@ -116,7 +116,7 @@ pub async fn begin(app: &App, (caller, customer): (Uuid, Option<Uuid>), call: &C
     Ok(Begun::Claimed(claim.id))
 }
 
-/// Keeps the answer of a call that acted; gives the key back where nothing was done, and the turn where that is not known. Nothing where the
+/// Keeps the answer of a call that acted; gives the key back where nothing was done, by this turn or another, and the turn where that is not known. Nothing where the
 /// call never claimed.
 pub async fn finish(app: &App, call: &Call, end: &End) -> Result<()> {
     let Some(Claim { id, turn }) = call.claimed() else { return Ok(()) };
@@ -126,8 +126,9 @@ pub async fn finish(app: &App, call: &Call, end: &End) -> Result<()> {
             let encrypted = app.config.data_keys.encrypt(id, &plain).map_err(Error::internal)?;
             store::answer(&app.db, (id, turn), &encrypted).await?;
         }
-        End::Refused => store::release(&app.db, (id, turn)).await?,
-        End::Failed => store::pass_on(&app.db, (id, turn), app.clock.now()).await?,
+        // What a turn before did is known by the claim's id alone.
+        End::Refused if turn == 1 => store::release(&app.db, (id, turn)).await?,
+        End::Refused | End::Failed => store::pass_on(&app.db, (id, turn), app.clock.now()).await?,
     }
     Ok(())
 }

@@ -111,6 +111,7 @@ pub async fn add_key(
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
     if let Some(new) = replace_key(&mut tx, key_id).await? {
+        record_replaced(app, &mut tx, actor, key_id).await?;
         tx.commit().await?;
         return Ok(new);
     }
@@ -120,6 +121,11 @@ pub async fn add_key(
     audit::record(app, &mut *tx, entry.with(json!({"key": new.id, "expires_at": new.expires_at}))).await?;
     tx.commit().await?;
     Ok(new)
+}
+
+async fn record_replaced(app: &App, tx: &mut PgConnection, actor: &Actor, key_id: Uuid) -> Result<()> {
+    let entry = Entry::of(actor, "service_account.key_replaced", "service_account_key", key_id);
+    audit::record(app, &mut *tx, entry).await.map(drop)
 }
 
 /// A new key that lives as long as the old one did; the old one ends after the overlap, if not before. One that the same call has made before,
@@ -134,6 +140,7 @@ pub async fn rotate_key(
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
     if let Some(new) = replace_key(&mut tx, id).await? {
+        record_replaced(app, &mut tx, actor, id).await?;
         tx.commit().await?;
         return Ok(new);
     }

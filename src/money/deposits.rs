@@ -166,6 +166,7 @@ async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
         State::Initiated => begin_again(app, deposit).await,
         State::AwaitingPayment => ask(app, deposit).await.map(|(asked, _)| asked),
         State::Expired | State::Cancelled => look_last(app, deposit).await,
+        State::Failed if deposit.provider.id.is_some() => look_last(app, deposit).await,
         State::Completed => given_back::look_later(app, deposit).await,
         State::Failed => transactions::rest(app, deposit).await,
         State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted | State::Rejected => {
@@ -261,7 +262,9 @@ async fn ask(app: &App, deposit: &Transaction) -> Result<(Transaction, bool)> {
 /// Past its time, or called off: Revio is asked to take no money for what is still unpaid. The purchase as it is then.
 async fn take_no_more(app: &App, deposit: &Transaction, purchase: Purchase) -> Result<Purchase> {
     let is_late = || deposit.is_called_off() || app.clock.now() > ends_at(deposit);
-    let over = deposit.state == State::Cancelled || deposit.state == State::AwaitingPayment && is_late();
+    // Cancelled, or closed by a person.
+    let is_closed = matches!(deposit.state, State::Cancelled | State::Failed);
+    let over = is_closed || deposit.state == State::AwaitingPayment && is_late();
     if !over || !matches!(purchase.status, PurchaseStatus::Open(_)) {
         return Ok(purchase);
     }

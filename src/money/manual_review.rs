@@ -117,7 +117,9 @@ async fn dismiss(app: &App, verdict: &Verdict, row: &Transaction) -> Result<Tran
         ));
     }
     let end = end_of(row);
-    let to = Move::to(end, Due::Never).because(FailureReason::ClosedByReview);
+    // Of a deposit the payer may still have a link: it is called off at Revio.
+    let due = if row.kind == Kind::Deposit && row.provider.id.is_some() { Due::Now } else { Due::Never };
+    let to = Move::to(end, due).because(FailureReason::ClosedByReview);
     let mut tx = app.db.begin().await?;
     let mut closed = transactions::end_hold(app, &mut *tx, row, None).await?;
     if end != row.state {

@@ -148,8 +148,8 @@ pub async fn note_payment(app: &App, payment: &PaymentObject, said: Option<Objec
         updated_on: payment.updated_on.whole(),
     };
     if let (Some(said), Some(known)) = (said, known(app, payment.id).await?)
-        && !matches!(known.kind, ObjectKind::Payment)
-        && known.kind != said
+        && goes_back(known.kind) != goes_back(said)
+        && known.kind != ObjectKind::Payment
     {
         let reason =
             format!("Revio calls Payment {} a {} now, and a {} before", payment.id, said.name(), known.kind.name());
@@ -167,6 +167,11 @@ fn kind_of(payment: &PaymentObject) -> ObjectKind {
         (_, Flag::No) => ObjectKind::ChargebackReversal,
         (_, Flag::Unsaid | Flag::Odd(_)) => ObjectKind::Payment,
     }
+}
+
+/// From us to the payer.
+fn goes_back(kind: ObjectKind) -> bool {
+    matches!(kind, ObjectKind::Refund | ObjectKind::Chargeback)
 }
 
 async fn note(app: &App, facts: &Facts<'_>) -> Result<()> {
@@ -218,6 +223,12 @@ pub async fn payments_of(app: &App, purchase_id: Uuid) -> Result<Vec<Known>> {
     Ok(store::related_to(&app.db, purchase_id).await?)
 }
 
+/// How many entries of a purchase's history its refunds that we know explain: one each, and of one that failed also the way back.
+pub fn refund_entries(payments: &[Known]) -> usize {
+    let refunds = payments.iter().filter(|payment| payment.kind == ObjectKind::Refund);
+    refunds.map(|refund| if refund.has_failed() { 2 } else { 1 }).sum()
+}
+
 /// Every payout that was ever registered for a withdrawal, oldest first.
 pub async fn payouts_of(app: &App, withdrawal: Uuid) -> Result<Vec<Known>> {
     Ok(app.batchers.look_up(app, withdrawal, payouts).await?.unwrap_or_default())
@@ -247,8 +258,8 @@ pub async fn ask_for_payments(app: &App, ids: &[Uuid]) -> Result<()> {
 
 /// Revio says a word that nobody knows: asked again for a while, then a person must look, within an hour.
 pub async fn wait_for_a_known_word(app: &App, row: &Transaction, object: Uuid, word: &str) -> Result<Transaction> {
-    // Nobody looks again by himself.
-    if row.due_at.is_none() || app.clock.now() - status_since(app, object).await? > UNKNOWN_MAX {
+    let rests = row.due_at.is_none() && row.held_reason.is_none();
+    if rests || app.clock.now() - status_since(app, object).await? > UNKNOWN_MAX {
         let word: String = word.chars().take(WORD_CHARS_MAX).collect();
         return transactions::hold(app, row, Hold::UnknownStatus, &format!("Revio calls it {word}")).await;
     }

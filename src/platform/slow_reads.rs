@@ -1,6 +1,7 @@
 //! Reads that a caller may ask for and that may take long: lists in an order that no index has, pages of files, what a stream missed, sums
-//! over all customers, everything about one. They have half of the main pool's connections, and each caller a quarter of that: however many
-//! come, whoever signs in, whoever looks whether we are ready and whatever pays finds a connection.
+//! over all customers, everything about one. They have half of the main pool's connections, and each caller a quarter of that, at least one:
+//! however many come, whoever signs in, whoever looks whether we are ready and whatever pays finds a connection. Pages of files and what streams
+//! missed have half of those turns, so that lists do not stand in line behind them. By default that is two turns, one of them for lists alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +15,13 @@ use crate::platform::shares::{Place, Shares};
 
 /// How long a request waits for its turn: others have had theirs by then, unless there are too many.
 pub const WAIT: Duration = Duration::from_secs(3);
-/// Of all turns, one of so many is a caller's.
+/// A caller has a quarter of the turns.
 const CALLERS_PART: usize = 4;
 
 pub struct SlowReads {
     turns: Arc<Semaphore>,
+    /// Of those turns, for whoever can wait.
+    patient: Semaphore,
     callers: Arc<Shares>,
 }
 
@@ -30,10 +33,12 @@ pub struct Turn {
 
 impl SlowReads {
     pub fn new(turns: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(turns)), callers: Shares::new((turns / CALLERS_PART).max(1)) }
+        let (patient, of_caller) = ((turns / 2).max(1), (turns / CALLERS_PART).max(1));
+        let (turns, patient) = (Arc::new(Semaphore::new(turns)), Semaphore::new(patient));
+        Self { turns, patient, callers: Shares::new(of_caller) }
     }
 
-    /// Before a connection is taken for such a read. Whoever waits for its own holds none of the others'.
+    /// Before a connection is taken for such a read. The caller's own place comes first: whoever waits for that takes no turn from others.
     ///
     /// # Errors
     /// [`Error::TurnedAway`] when it does not come in time.
@@ -45,6 +50,17 @@ impl SlowReads {
         };
         let turn = timeout(wait, turn).await.ok().flatten();
         turn.ok_or(Error::TurnedAway("as many long reads are under way as may be"))
+    }
+
+    /// The same for a file or a stream, while `read` runs: nobody who asked for a list waits behind many of those.
+    ///
+    /// # Errors
+    /// [`Error::TurnedAway`] when the turn does not come in time.
+    pub async fn patiently<T>(&self, caller: Uuid, wait: Duration, read: impl Future<Output = Result<T>>) -> Result<T> {
+        let place = timeout(wait, self.patient.acquire()).await.ok().and_then(std::result::Result::ok);
+        let _place = place.ok_or(Error::TurnedAway("as many files and streams are read as may be"))?;
+        let _turn = self.turn(caller, wait).await?;
+        read.await
     }
 }
 
@@ -65,5 +81,24 @@ mod tests {
         assert!(turn(6).await.is_err(), "there are no more");
         held.clear();
         assert!(turn(6).await.is_ok(), "free again");
+    }
+
+    #[tokio::test]
+    async fn files_and_streams_leave_turns_for_lists() {
+        let reads = SlowReads::new(2);
+        let read = async |caller: u128, read: bool| {
+            let read = async { if read { Ok(()) } else { std::future::pending().await } };
+            reads.patiently(Uuid::from_u128(caller), Duration::from_millis(1), read).await
+        };
+        let others = async {
+            assert!(read(2, true).await.is_err(), "a second file waits");
+            assert!(reads.turn(Uuid::from_u128(3), Duration::from_millis(1)).await.is_ok(), "a list does not");
+        };
+        tokio::select! {
+            biased;
+            _ = read(1, false) => {}
+            () = others => {}
+        }
+        assert!(read(2, true).await.is_ok(), "free again");
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -73,19 +73,27 @@ struct Task {
     step: fn(&App) -> BoxFuture<'_, Result<bool>>,
 }
 
-/// Rows whose steps wait for Revio, many at once.
+/// Rows whose steps wait for others, many at once.
 struct Queue {
     name: &'static str,
     claim: fn(&App) -> BoxFuture<'_, Result<Vec<Step<'_>>>>,
+    /// Each end of a step makes room that a claim may want: not all that is due may be in hand at once.
+    looks_again: bool,
 }
 
-static QUEUES: [Queue; 3] = [
-    Queue { name: "inbox", claim: |app| Box::pin(inbox::claim_due(app, CLAIM.into())) },
-    Queue { name: "deposits", claim: |app| Box::pin(deposits::claim_due(app, CLAIM.into())) },
-    Queue { name: "withdrawals", claim: |app| Box::pin(withdrawals::claim_due(app, CLAIM.into())) },
+static QUEUES: [Queue; 4] = [
+    Queue { name: "inbox", claim: |app| Box::pin(inbox::claim_due(app, CLAIM.into())), looks_again: false },
+    Queue { name: "deposits", claim: |app| Box::pin(deposits::claim_due(app, CLAIM.into())), looks_again: false },
+    Queue { name: "withdrawals", claim: |app| Box::pin(withdrawals::claim_due(app, CLAIM.into())), looks_again: false },
+    // Of one endpoint so many at once.
+    Queue {
+        name: "outgoing",
+        claim: |app| Box::pin(deliveries::claim_due(app, Lane::Fast, CLAIM.into())),
+        looks_again: true,
+    },
 ];
 
-static TASKS: [Task; 19] = [
+static TASKS: [Task; 18] = [
     Task { name: "reversals", period: PERIOD, loops: 1, step: |app| Box::pin(full(reversals::step_due(app, BATCH))) },
     Task {
         name: "adjustments",
@@ -101,12 +109,6 @@ static TASKS: [Task; 19] = [
         step: |app| Box::pin(full(mails::step_due(app, BATCH))),
     },
     Task { name: "outgoing events", period: PERIOD, loops: 1, step: |app| Box::pin(sources::step(app)) },
-    Task {
-        name: "outgoing",
-        period: PERIOD,
-        loops: 4,
-        step: |app| Box::pin(full(deliveries::step_due(app, Lane::Fast, BATCH))),
-    },
     // Endpoints that fail or are slow hold these up, and no other.
     Task {
         name: "slow outgoing",
@@ -225,7 +227,7 @@ pub fn start(app: &App, stop: &CancellationToken) -> JoinSet<&'static str> {
     for task in TASKS.iter().flat_map(|task| std::iter::repeat_n(task, task.loops)) {
         let (app, stop) = (app.clone(), stop.clone());
         tasks.spawn(async move {
-            let rhythm = Rhythm { name: task.name, period: task.period, gather: GATHER };
+            let rhythm = Rhythm { name: task.name, period: task.period, gather: GATHER, room: None };
             run(&app, rhythm, &stop, || (task.step)(&app)).await;
             task.name
         });
@@ -250,6 +252,7 @@ async fn work_off(app: &App, queue: &Queue, stop: &CancellationToken) {
     let room = &Semaphore::new(IN_HAND);
     // As many as there is room for.
     let (hand, mut in_hand) = mpsc::unbounded_channel();
+    let ended = &Notify::new();
     let claiming = async move {
         let claim = async || {
             let mut places = room.acquire_many(CLAIM).await.map_err(Error::internal)?;
@@ -262,7 +265,8 @@ async fn work_off(app: &App, queue: &Queue, stop: &CancellationToken) {
             }
             Ok(full)
         };
-        let rhythm = Rhythm { name: queue.name, period: PERIOD, gather: GATHER_ROWS };
+        let room = queue.looks_again.then_some(ended);
+        let rhythm = Rhythm { name: queue.name, period: PERIOD, gather: GATHER_ROWS, room };
         run(app, rhythm, stop, || claim().boxed()).await;
     };
     let stepping = async {
@@ -270,7 +274,7 @@ async fn work_off(app: &App, queue: &Queue, stop: &CancellationToken) {
         loop {
             tokio::select! {
                 Some(step) = in_hand.recv() => steps.push(step),
-                Some(()) = steps.next() => {}
+                Some(()) = steps.next() => ended.notify_one(),
                 else => break,
             }
         }
@@ -278,15 +282,17 @@ async fn work_off(app: &App, queue: &Queue, stop: &CancellationToken) {
     tokio::join!(claiming, stepping);
 }
 
-struct Rhythm {
+struct Rhythm<'a> {
     name: &'static str,
     period: Duration,
     gather: Duration,
+    /// Told when there is room for more.
+    room: Option<&'a Notify>,
 }
 
 async fn run<'a>(
     app: &'a App,
-    rhythm: Rhythm,
+    rhythm: Rhythm<'_>,
     stop: &CancellationToken,
     look: impl Fn() -> BoxFuture<'a, Result<bool>>,
 ) {
@@ -313,8 +319,16 @@ async fn run<'a>(
             () = woken, if (WOKEN_PERIOD_MIN..=WOKEN_PERIOD_MAX).contains(&rhythm.period) => {
                 sleep(rhythm.gather.saturating_sub(looked.elapsed())).await;
             }
+            () = room(rhythm.room) => sleep(rhythm.gather.saturating_sub(looked.elapsed())).await,
             () = sleep(pause) => {}
         }
+    }
+}
+
+async fn room(room: Option<&Notify>) {
+    match room {
+        Some(room) => room.notified().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -83,6 +83,8 @@ pub async fn create(app: &App, actor: &Actor, by: Option<Uuid>, new: &NewEndpoin
     store::lock(&mut *tx).await?;
     if store::find(&mut *tx, id).await?.is_some() {
         let secret = replace_secret(app, &mut tx, id).await?.ok_or(Error::StaleState)?;
+        let entry = Entry::of(actor, "webhook_endpoint.secret_replaced", "webhook_endpoint", id);
+        audit::record(app, &mut *tx, entry).await?;
         tx.commit().await?;
         return Ok((find(app, id).await?, secret));
     }
@@ -171,6 +173,8 @@ pub async fn rotate_secret(app: &App, actor: &Actor, rotation: Rotation) -> Resu
     store::lock(&mut *tx).await?;
     let endpoint = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
     if let Some(secret) = replace_secret(app, &mut tx, secret_id).await? {
+        let entry = Entry::of(actor, "webhook_endpoint.secret_replaced", "webhook_endpoint", id);
+        audit::record(app, &mut *tx, entry).await?;
         tx.commit().await?;
         return Ok((secret, endpoint.old_secret_until.unwrap_or(until)));
     }

@@ -95,6 +95,7 @@ mod traces;
 mod transactions;
 mod trial_balance;
 mod unreached;
+mod untold;
 mod users;
 mod verification;
 mod waiting;

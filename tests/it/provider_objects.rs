@@ -3,15 +3,14 @@
 use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::webhooks::inbox;
-use revio_sim::{Fault, FaultKind, Override, Pay, Scope, Settings, Stranger};
+use revio_sim::{Fault, FaultKind, Override, Pay, Scope, Settings};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::harness::{Customer, TestApp};
-use crate::reconciliation;
 
-async fn paid(t: &TestApp, amount: i64) -> (Customer, Uuid, Uuid) {
+pub(crate) async fn paid(t: &TestApp, amount: i64) -> (Customer, Uuid, Uuid) {
     let customer = t.customer().await;
     let deposit = t.deposit(&customer, amount, "first").await;
     t.pay(&deposit).await;
@@ -19,13 +18,13 @@ async fn paid(t: &TestApp, amount: i64) -> (Customer, Uuid, Uuid) {
     (customer, deposit.id(), purchase)
 }
 
-fn set(t: &TestApp, change: impl FnOnce(&mut Settings)) {
+pub(crate) fn set(t: &TestApp, change: impl FnOnce(&mut Settings)) {
     let mut settings = t.sim.settings();
     change(&mut settings);
     t.sim.set_settings(settings);
 }
 
-async fn wait(t: &TestApp, minutes: i64) {
+pub(crate) async fn wait(t: &TestApp, minutes: i64) {
     for _ in 0..minutes {
         t.advance(TimeDelta::minutes(1));
         t.drive().await;
@@ -364,125 +363,4 @@ async fn in_whatever_order_and_how_often_revio_tells_of_its_objects_the_ledger_i
 
 fn id_of(object: &serde_json::Value) -> Uuid {
     object["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
-}
-
-/// A history may say no more than the words, and its events may be lost.
-#[sqlx::test]
-async fn a_refund_that_only_the_history_tells_of_is_held_and_found_by_reconciliation(db: PgPool) {
-    let t = TestApp::new(db).await;
-    names_no_payment(&t);
-    let (customer, deposit, purchase) = paid(&t, 1_000).await;
-    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
-    t.drive().await;
-    assert_eq!((t.balance(&customer).await, t.held_reason(deposit).await), ((600, 0, 600), None));
-    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
-    t.advance(TimeDelta::minutes(2));
-    t.sim.refund_purchase(purchase, None).expect("refundable");
-    t.advance(TimeDelta::days(1));
-    wait(&t, 60).await;
-    let reason = t.held_reason(deposit).await.expect("held");
-    assert!(reason.contains("refunded 2 times"), "{reason}");
-    assert_eq!(t.balance(&customer).await, (600, 0, 600), "nobody says how much");
-    reconciliation::cycle(&t).await;
-    assert_eq!(reconciliation::states(&t, "reversed_at_provider").await.len(), 1);
-    t.sim.clear_faults();
-    t.sim.raise_event(last_payment(&t, purchase), "payment.refunded").expect("it is there");
-    t.drive().await;
-    assert_eq!((t.balance(&customer).await, t.held_reason(deposit).await), ((0, 0, 0), None));
-    t.finish().await;
-}
-
-#[sqlx::test]
-async fn a_chargeback_that_only_the_history_calls_won_is_held_and_found_by_reconciliation(db: PgPool) {
-    let t = TestApp::new(db).await;
-    names_no_payment(&t);
-    let (customer, deposit, purchase) = paid(&t, 1_000).await;
-    t.sim.charge_back_amount(purchase, 1_000).expect("paid");
-    t.drive().await;
-    assert_eq!((t.balance(&customer).await, t.held_reason(deposit).await), ((0, 0, 0), None));
-    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
-    t.sim.reverse_charge_back_amount(purchase, 1_000).expect("charged back");
-    t.advance(TimeDelta::days(1));
-    wait(&t, 60).await;
-    let reason = t.held_reason(deposit).await.expect("held");
-    assert!(reason.contains("paid again"), "{reason}");
-    reconciliation::cycle(&t).await;
-    assert_eq!(reconciliation::states(&t, "reversed_at_provider").await.len(), 1);
-    t.sim.clear_faults();
-    t.sim.raise_event(last_payment(&t, purchase), "payment.chargeback_reversed").expect("it is there");
-    t.drive().await;
-    assert_eq!((t.balance(&customer).await, t.held_reason(deposit).await), ((1_000, 0, 1_000), None));
-    t.finish().await;
-}
-
-/// It may mean that money came. Of a purchase that no row is known for, and of a second one of a deposit.
-#[sqlx::test]
-async fn an_unknown_word_on_a_purchase_that_nobody_asks_for_is_a_dead_letter(db: PgPool) {
-    let t = TestApp::new(db).await;
-    let (customer, deposit, _) = paid(&t, 1_000).await;
-    t.sim.set_override(Override::of("purchase", "/status", json!("captured")));
-    let mut strangers = Vec::new();
-    for reference in [Uuid::from_u128(7).to_string(), deposit.to_string()] {
-        let new = Stranger { reference, amount: 500, currency: "ZAR".to_owned(), ..Stranger::default() };
-        strangers.push(t.sim.stranger_purchase(&new).expect("paid"));
-    }
-    wait(&t, 30).await;
-    let mut dead = dead_letters(&t).await;
-    dead.dedup();
-    strangers.sort_unstable();
-    assert_eq!((dead, t.balance(&customer).await.0), (strangers, 1_000));
-    t.finish().await;
-}
-
-/// What its event does not say, the purchase may.
-#[sqlx::test]
-async fn a_second_purchase_that_is_heard_of_by_its_refund_is_of_its_deposit(db: PgPool) {
-    let t = TestApp::new(db).await;
-    let (customer, deposit, purchase) = paid(&t, 1_000).await;
-    let new =
-        Stranger { reference: deposit.to_string(), amount: 1_000, currency: "ZAR".to_owned(), ..Stranger::default() };
-    let second = t.sim.stranger_purchase(&Stranger { quiet: true, ..new }).expect("paid");
-    t.sim.set_override(Override::of("payment", "/related_to/reference", json!(null)));
-    t.sim.refund_purchase(second, Some(400)).expect("refundable");
-    t.drive().await;
-    assert_eq!(t.balance(&customer).await, (1_600, 0, 1_600), "both were paid, and of the second one 400 went back");
-    t.sim.refund_purchase(purchase, Some(100)).expect("refundable");
-    t.drive().await;
-    assert_eq!(t.balance(&customer).await, (1_500, 0, 1_500));
-    t.finish().await;
-}
-
-/// Which of the two it is decides which way money goes.
-#[sqlx::test]
-async fn a_payment_that_events_call_two_things_is_a_dead_letter(db: PgPool) {
-    let t = TestApp::new(db).await;
-    let (customer, _, purchase) = paid(&t, 1_000).await;
-    t.sim.charge_back_amount(purchase, 1_000).expect("paid");
-    t.drive().await;
-    t.sim.raise_event(last_payment(&t, purchase), "payment.chargeback_reversed").expect("it is there");
-    wait(&t, 30).await;
-    assert_eq!(dead_letters(&t).await.len(), 1);
-    assert_eq!(t.balance(&customer).await, (0, 0, 0));
-    t.finish().await;
-}
-
-fn names_no_payment(t: &TestApp) {
-    for entry in 0..16 {
-        let pointer = format!("/status_history/{entry}/related_object");
-        t.sim.set_override(Override::of("purchase", &pointer, json!(null)));
-    }
-    t.sim.set_override(Override::of("purchase", "/refund_availability", json!("none")));
-}
-
-fn last_payment(t: &TestApp, purchase: Uuid) -> Uuid {
-    let payments = t.sim.payments_of(purchase);
-    payments.last().and_then(|payment| payment["id"].as_str()).and_then(|id| id.parse().ok()).expect("there is one")
-}
-
-/// The objects that they are about.
-async fn dead_letters(t: &TestApp) -> Vec<Uuid> {
-    sqlx::query_scalar("select object_id from webhook_logs where state = 'dead' order by 1")
-        .fetch_all(&t.app.db)
-        .await
-        .expect("PostgreSQL answers")
 }

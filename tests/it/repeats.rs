@@ -208,9 +208,11 @@ async fn an_account_and_keys_that_a_call_made_before_it_was_cut_off_are_not_made
     assert_eq!(rows(&t, made).await, 12, "one account and two keys");
     // One that is in use is not taken from whoever uses it.
     cut_off(&t).await;
-    let late = act(&t, &admin, &rotating, "k3", json!({"overlap_hours": 0})).await;
-    assert_eq!((late.status, late.code()), (StatusCode::CONFLICT, "stale_state"), "{}", late.body);
-    assert!(works(&newest).await);
+    for _ in 0..2 {
+        let late = act(&t, &admin, &rotating, "k3", json!({"overlap_hours": 0})).await;
+        assert_eq!((late.status, late.code()), (StatusCode::CONFLICT, "stale_state"), "{}", late.body);
+        assert!(works(&newest).await);
+    }
     t.finish().await;
 }
 

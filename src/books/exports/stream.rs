@@ -58,7 +58,6 @@ pub(super) async fn begin(
 ) -> Result<impl Stream<Item = Result<Vec<u8>>> + Send + use<>> {
     who.quota.count(app, Class::Exports, &who.admitted.user_id.to_string()).await?;
     let open = Open::count(app, who.admitted.user_id, wanted.format)?;
-    let turn = app.slow_reads.turn(who.admitted.user_id, slow_reads::WAIT).await?;
     let id = app.clock.row_id();
     let mut started = wanted.told;
     started["link"] = json!(link);
@@ -69,8 +68,7 @@ pub(super) async fn begin(
     let (deadline, app) = (Instant::now() + DEADLINE, app.clone());
     let mut streaming =
         Streaming { app, id, who, selection, after, page: None, writing: Some(writing), deadline, open };
-    streaming.page = streaming.fetch().await?;
-    drop(turn);
+    streaming.page = streaming.fetch_within(slow_reads::WAIT).await?;
     Ok(stream::try_unfold(streaming, Streaming::step))
 }
 
@@ -99,16 +97,20 @@ impl Streaming {
             self.open.rows = Some(trailer.rows);
             return Ok(Some(bytes));
         };
-        // The answer has begun: it waits for its turn as long as it may.
-        let _turn = self.app.slow_reads.turn(self.who.admitted.user_id, DEADLINE).await?;
         // A page that is not full is the last one.
         let is_full = i64::try_from(page.len()).is_ok_and(|count| count == PAGE_ROWS);
         // The query is on its way before this page is written.
-        let next = async { if is_full { self.fetch().await } else { Ok(None) } };
+        // The answer has begun: it waits for its turn as long as it may.
+        let next = async { if is_full { self.fetch_within(DEADLINE).await } else { Ok(None) } };
         let (next, bytes) = future::join(next, async { writing.rows(page) }).await;
         self.page = next?;
         self.writing = Some(writing);
         bytes.map(Some).map_err(Error::internal)
+    }
+
+    async fn fetch_within(&mut self, wait: Duration) -> Result<Option<Vec<more::Entry>>> {
+        let (app, caller) = (self.app.clone(), self.who.admitted.user_id);
+        app.slow_reads.patiently(caller, wait, self.fetch()).await
     }
 
     /// The page after the last one, if there is any and the caller may still have it.

@@ -159,8 +159,9 @@ pub(super) struct OpenBreak {
     pub(super) since: DateTime,
 }
 
-/// Those that differ since before a moment, but for what is only under way. The pack of a month is the same while the break is: of what is
-/// seen anew by each run, and has sums of that run, it says the difference, and of what is another difference each day nothing.
+/// Those that differ since before a moment, but for what is only under way. The pack of a month is the same while the break is. Balances
+/// (`provider_balance`, `bank_balance`) change both sums with each run, so it has their difference alone; `position_short` and `d1_late` change
+/// even that daily, so it has no sum of theirs.
 pub(super) async fn open_breaks(db: impl PgExecutor<'_>, before: DateTime) -> sqlx::Result<Vec<OpenBreak>> {
     let breaks = sqlx::query_as!(
         OpenBreak,
@@ -340,14 +341,18 @@ pub(super) async fn open_items(db: impl PgExecutor<'_>, zone: &str, cut: i64) ->
                   (ledger_time(m.first) at time zone $1)::date as "since!"
              from suspense_items i
             cross join lateral (
-                 select min(t.timestamp) as first,
-                        sum(case when t.credit_account_id = s.id then t.amount_minor else -t.amount_minor end)::bigint as remaining
+                 select min(x.first) as first, sum(x.moved)::bigint as remaining
                    from (select i.id union
                          select coalesce(c.transaction_id, c.journal_id) from suspense_clearings c
                           where c.item_id = i.id and c.provider_id is null) r
-                   join ledger_transfers t on t.id between r.id and (left(r.id::text, 34) || 'ff')::uuid
-                                          and t.timestamp <= $2 and t.kind in ('posted', 'post')
-                   join ledger_accounts s on s.code = 2900 and s.id in (t.debit_account_id, t.credit_account_id)) m
+                  cross join lateral (
+                        -- An aggregate of one row's transfers: a join with accounts here would read the whole copy for each item.
+                        select min(t.timestamp) as first,
+                               sum(case when t.credit_account_id = any(s.ids) then t.amount_minor else -t.amount_minor end) as moved
+                          from ledger_transfers t, (select array(select id from ledger_accounts where code = 2900) as ids) s
+                         where t.id between r.id and (left(r.id::text, 34) || 'ff')::uuid
+                           and (t.credit_account_id = any(s.ids) or t.debit_account_id = any(s.ids))
+                           and t.timestamp <= $2 and t.kind in ('posted', 'post')) x) m
             where m.remaining <> 0 order by i.id"#,
         zone,
         cut

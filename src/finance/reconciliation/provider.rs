@@ -21,7 +21,7 @@ use super::found::{BreakType, Found};
 use super::run::Run;
 use crate::app::App;
 use crate::money::transactions::{self, Kind, State, Transaction};
-use crate::money::{provider_objects, provider_objects::ObjectKind, suspense};
+use crate::money::{provider_objects, suspense};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
@@ -212,10 +212,9 @@ async fn compare_reversals(pair: &mut Pair<'_>, purchase: &Purchase, payment: &P
         pair.differs(BreakType::ReversedAtProvider, None, Some(0));
     } else if charged_back > 0 && purchase.is_won_back() {
         pair.differs(BreakType::ReversedAtProvider, None, Some(charged_back));
-    } else if !purchase.was_charged_back() {
+    } else if !purchase.was_charged_back() && purchase.refunded(paid).is_none() {
         let known = provider_objects::payments_of(pair.app, purchase.id).await?;
-        let refunds = known.iter().filter(|payment| payment.kind == ObjectKind::Refund).count();
-        if purchase.refunds() > refunds {
+        if purchase.refunds() > provider_objects::refund_entries(&known) {
             pair.differs(BreakType::ReversedAtProvider, None, Some(refunded));
         }
     }

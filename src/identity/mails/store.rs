@@ -123,7 +123,7 @@ pub(super) async fn delete_done(db: impl PgExecutor<'_>, before: DateTime, limit
     Ok(done.rows_affected())
 }
 
-/// `None` when nobody has the address.
+/// `None` when nobody has the address, or the mail was dropped meanwhile.
 pub(super) async fn recipient(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Recipient>> {
     sqlx::query_as!(
         Recipient,
@@ -133,7 +133,7 @@ pub(super) async fn recipient(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result
              from mails m
              join users u on u.id = coalesce(m.user_id, (select id from users where email = m.address))
              left join email_changes c on c.user_id = u.id
-            where m.id = $1"#,
+            where m.id = $1 and m.state = 'pending'"#,
         id
     )
     .fetch_optional(db)

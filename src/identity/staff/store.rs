@@ -12,6 +12,9 @@ pub(super) async fn customer_of(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Resu
            union all
            select user_id from journals where id = $1 and user_id is not null
            union all
+           select t.user_id from outgoing_deliveries d join outgoing_events e on e.id = d.event_id
+                            join transactions t on t.id = e.source_id where d.id = $1
+           union all
            select t.user_id from webhook_logs w join transactions t on t.provider_id = w.object_id where w.id = $1
            limit 1"#,
         id

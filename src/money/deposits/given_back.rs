@@ -75,6 +75,15 @@ async fn follow_closely(app: &App, deposit: &Transaction, purchase: &Purchase) -
         (PurchaseStatus::Unknown(word), _) => {
             Ok((provider_objects::wait_for_a_known_word(app, &row, purchase.id, word).await?, true))
         }
+        // It is held for what is in suspense of it: whoever decides about that must know.
+        (_, Some(wrong)) if row.held_code == Some(Hold::SetAside) => {
+            let said = sums.in_other_currency.as_deref();
+            let held = match said {
+                Some(said) => transactions::hold(app, &row, Hold::Contradiction, said).await?,
+                None => ask_again(app, &row, purchase, &wrong).await?,
+            };
+            Ok((held, true))
+        }
         (_, Some(wrong)) => Ok((ask_again(app, &row, purchase, &wrong).await?, true)),
         (_, None) => {
             let over = [Hold::Unexplained, Hold::UnknownStatus];
@@ -145,8 +154,9 @@ async fn undo(app: &App, row: &Transaction) -> Result<()> {
 }
 
 async fn ask_again(app: &App, deposit: &Transaction, purchase: &Purchase, wrong: &str) -> Result<Transaction> {
-    // What is at rest, or held, is not looked at again by itself.
-    if deposit.due_at.is_none() || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX {
+    // What is at rest is not looked at again by itself.
+    let rests = deposit.due_at.is_none() && deposit.held_reason.is_none();
+    if rests || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX {
         return transactions::hold(app, deposit, Hold::Unexplained, wrong).await;
     }
     transactions::defer(app, deposit, LOOK_AGAIN).await
@@ -157,12 +167,12 @@ pub(super) fn counted(payment: &Known, currency: &str) -> Result<Option<(Kind, i
     let id = payment.id;
     match payment.status.as_str() {
         "success" | "" | "paid" | "executed" => {}
-        "error" | "failed" | "cancelled" => return Ok(None),
+        _ if payment.has_failed() => return Ok(None),
         word => return Err(format!("Revio's Payment {id} is {}", word.chars().take(40).collect::<String>())),
     }
     let minor = payment.amount_minor.filter(|minor| *minor > 0);
     let minor = minor.ok_or_else(|| format!("Revio's Payment {id} does not say how much"))?;
-    if !payment.currency.as_deref().is_some_and(|code| code.eq_ignore_ascii_case(currency)) {
+    if !is_in(payment, currency) {
         return Err(format!("Revio's Payment {id} is in another currency than {currency}"));
     }
     let (kind, goes_out) = match payment.kind {
@@ -177,6 +187,10 @@ pub(super) fn counted(payment: &Known, currency: &str) -> Result<Option<(Kind, i
         return Err(format!("Revio's Payment {id} goes the other way than a {}", kind.name()));
     }
     Ok(Some((kind, minor)))
+}
+
+fn is_in(payment: &Known, currency: &str) -> bool {
+    payment.currency.as_deref().is_some_and(|code| code.eq_ignore_ascii_case(currency))
 }
 
 /// The time of one that does not say its own: what is given back comes after what was taken.
@@ -197,8 +211,10 @@ struct Sums<'a> {
     unsaid: Option<Uuid>,
     /// By the purchase's word it failed, and not by its own.
     undone_by_word: Option<Uuid>,
-    /// How many refunds we have heard of, whatever became of them.
-    refunds: usize,
+    /// How many entries of the purchase's history the refunds that we know explain.
+    refund_entries: usize,
+    /// One is in another currency than the deposit: nothing that Revio says later mends that.
+    in_other_currency: Option<String>,
 }
 
 impl<'a> Sums<'a> {
@@ -208,9 +224,17 @@ impl<'a> Sums<'a> {
             purchase.payment.as_ref().and_then(|payment| payment.amount.whole()).unwrap_or(deposit.amount.minor());
         let is_said = |id: &Uuid| payments.iter().any(|payment| payment.id == *id && payment.amount_minor.is_some());
         let unsaid = purchase.payments().find(|id| !is_said(id));
-        let refunds = payments.iter().filter(|payment| payment.kind == ObjectKind::Refund).count();
-        let (new, undone) = (Vec::new(), Vec::new());
-        let mut sums = Self { new, undone, reversed, paid, odd: None, unsaid, undone_by_word: None, refunds };
+        let mut sums = Self {
+            new: Vec::new(),
+            undone: Vec::new(),
+            reversed,
+            paid,
+            odd: None,
+            unsaid,
+            undone_by_word: None,
+            refund_entries: provider_objects::refund_entries(payments),
+            in_other_currency: None,
+        };
         let currency = deposit.amount.currency();
         let mut counted = Vec::new();
         for payment in payments {
@@ -229,7 +253,12 @@ impl<'a> Sums<'a> {
                     let row = booked.iter().find(|row| row.provider.id == Some(payment.id) && can_be_undone(row));
                     sums.undone.extend(row.cloned());
                 }
-                Err(odd) => sums.odd = sums.odd.take().or(Some(odd)),
+                Err(odd) => {
+                    if payment.currency.is_some() && !is_in(payment, currency.code()) {
+                        sums.in_other_currency.get_or_insert_with(|| odd.clone());
+                    }
+                    sums.odd.get_or_insert(odd);
+                }
             }
         }
         counted.sort_by_key(|(_, _, kind, _)| *kind == Kind::ChargebackReversal);
@@ -316,11 +345,10 @@ impl<'a> Sums<'a> {
         if purchase.status.is_refunded() && refunded == 0 && charged_back == 0 && !was_charged_back {
             return Some("refunded, and Revio does not say how much".to_owned());
         }
-        if !was_charged_back && purchase.refunds() > self.refunds {
-            let (said, known) = (purchase.refunds(), self.refunds);
-            return Some(format!(
-                "refunded {said} times by its history, and Revio does not say how much: {known} are known"
-            ));
+        // Where it has no total.
+        let refunds = purchase.refunds();
+        if !was_charged_back && purchase.refunded(self.paid).is_none() && refunds > self.refund_entries {
+            return Some(format!("refunded {refunds} times by its history, and Revio does not say how much"));
         }
         match &purchase.status {
             // All that was refunded can be refunded again: a refund failed, and no Payment says so.

@@ -53,6 +53,13 @@ pub struct Known {
     pub undone: i32,
 }
 
+impl Known {
+    /// Of a Payment: it gave nothing back.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.status.as_str(), "error" | "failed" | "cancelled")
+    }
+}
+
 impl Note {
     /// Revio has told something newer, or of something newer.
     pub(super) fn is_older_than(&self, known: &Known) -> bool {

@@ -24,7 +24,7 @@ const REASON_CHARS_MAX: usize = 300;
 const ALSO: &str = " | ";
 
 /// A person must look: the state stays, nothing is due. Counted and alerted. What is held stays held for what it was, unless that only
-/// lacked a word; what is found besides it says as well. What a person closed is not opened again for the same.
+/// lacked a word; what is found besides and no word mends, it says as well. What a person closed is not opened again for the same.
 /// [`Error::StaleState`] when somebody else moved it first.
 pub async fn hold(app: &App, row: &Transaction, code: Hold, reason: &str) -> Result<Transaction> {
     let lacks_a_word = |code| Hold::LACKS_A_WORD.contains(&code);
@@ -32,7 +32,7 @@ pub async fn hold(app: &App, row: &Transaction, code: Hold, reason: &str) -> Res
     match row.held_code {
         None => put_on_hold(app, row, code, reason).await?,
         Some(held) if held != code && lacks_a_word(held) => put_on_hold(app, row, code, reason).await?,
-        Some(held) if !lacks_a_word(held) && may_be_added(said, reason) => {
+        Some(held) if !lacks_a_word(held) && !lacks_a_word(code) && may_be_added(said, reason) => {
             // What ends with a freeze ends by itself, and this does not.
             let code = if held == Hold::Frozen { code } else { held };
             put_on_hold(app, row, code, &format!("{said}{ALSO}{reason}")).await?;

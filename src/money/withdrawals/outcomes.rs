@@ -71,32 +71,36 @@ pub(super) async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Resul
 /// has room: a database that is put back to before this would register another.
 pub(super) async fn adopt(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout.id, "Revio executed a payout, and not by our own step");
-    _ = note(app, withdrawal, payout.id).await?;
+    // Revio pays it all the same.
+    if let Noted::No(_) = note(app, withdrawal, payout.id).await? {
+        tracing::warn!(transaction.id = %withdrawal.id, payout.id = %payout.id, "the ledger has no room to note it");
+    }
     let provider = Provider { execution_url: payout.execution_url.clone(), ..reported(withdrawal, payout) };
     let to = Move::to(State::Submitted, Due::In(ASK_MIN)).with_provider(provider);
     let adopted = transactions::advance(app, withdrawal, to).await?;
     act_on(app, &adopted, payout).await
 }
 
-/// The ledger has which payout it is before money may leave by it: whatever becomes of the row, no other is executed in its place. Otherwise
-/// what the ledger has instead.
-pub(super) async fn note(
-    app: &App,
-    withdrawal: &Transaction,
-    payout_id: Uuid,
-) -> Result<Result<(), WithdrawalStanding>> {
+pub(super) enum Noted {
+    Yes,
+    /// The ledger has other payouts of it, or no reservation any more.
+    No(WithdrawalStanding),
+}
+
+/// The ledger has which payout it is before money may leave by it: whatever becomes of the row, no other is executed in its place.
+pub(super) async fn note(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Noted> {
     let standing = app.ledger.withdrawal_standing(withdrawal.id).await?;
     let is_noted = standing.payouts.contains(&payout_id);
     if standing.reservation != Reservation::Open || (!is_noted && standing.payouts.len() >= PAYOUTS_MAX) {
-        return Ok(Err(standing));
+        return Ok(Noted::No(standing));
     }
     if is_noted {
-        return Ok(Ok(()));
+        return Ok(Noted::Yes);
     }
     let (row, currency) = (withdrawal.id, withdrawal.amount.currency());
     match app.ledger.note_payout(row, currency, payout_id, !standing.payouts.is_empty()).await {
-        Ok(_) => Ok(Ok(())),
-        Err(LedgerError::Contradiction(_)) => Ok(Err(standing)),
+        Ok(_) => Ok(Noted::Yes),
+        Err(LedgerError::Contradiction(_)) => Ok(Noted::No(standing)),
         Err(error) => Err(error.into()),
     }
 }
@@ -142,13 +146,17 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
     }
 }
 
-/// How long to wait before Revio's `error` gives the money back. Where the payout was executed more than once, it may be the word on another
-/// call than the one without an answer, and Revio takes a later one in this state, too, as long as the window is open (`docs/provider.md`, window, re-execution).
+/// How long to wait before Revio's `error` gives the money back: with two calls, one of them unanswered, the error may be the answer to the
+/// other, and the unanswered one may still pay until the window is closed (`docs/provider.md`, window, re-execution).
 async fn until_no_call_counts(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<TimeDelta>> {
     let known = provider_objects::known(app, payout_id).await?;
-    let may_count = known.is_some_and(|known| known.executions > 1 && known.executions > known.undone);
+    let is_one_unanswered = known.is_some_and(|known| known.executions > 1 && known.executions > known.undone);
+    Ok(until_window_ends(app, withdrawal).filter(|_| is_one_unanswered))
+}
+
+fn until_window_ends(app: &App, withdrawal: &Transaction) -> Option<TimeDelta> {
     let left = no_call_counts_from(withdrawal) - app.clock.now();
-    Ok((may_count && left > TimeDelta::zero()).then_some(left))
+    (left > TimeDelta::zero()).then_some(left)
 }
 
 /// Its payout's window is closed, and no call from within it is on its way.
@@ -200,14 +208,21 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
     unanswered.map_or(Ok(None), Err)
 }
 
-/// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to: it is asked right before. What it calls paid is
+/// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to, or may still by a call that was not answered: it
+/// is asked right before. What it calls paid is
 /// complete then, though it was not as asked for. Where it does not answer for so long, what the people said counts.
 pub(super) async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let waited = app.clock.now() - withdrawal.updated_at;
     let payouts = every_payout(app, withdrawal).await?;
     match find_paying(app, withdrawal, &payouts).await {
         Ok(Some(payout)) => return adopt(app, withdrawal, &payout).await,
-        Ok(None) => {}
+        Ok(None) => {
+            let known = provider_objects::payouts_of(app, withdrawal.id).await?;
+            let may_pay = known.iter().any(|payout| payout.executions > payout.undone);
+            if let Some(pause) = until_window_ends(app, withdrawal).filter(|_| may_pay) {
+                return transactions::defer(app, withdrawal, pause).await;
+            }
+        }
         // An answer that says nothing of it is as none.
         Err(Error::Unusable(cause)) if waited < ASKED_BEFORE_GIVING_UP => return Err(Error::unavailable(cause)),
         Err(error) if waited < ASKED_BEFORE_GIVING_UP => return Err(error),

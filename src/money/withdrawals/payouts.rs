@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::beginnings::{Beginning, Beginnings, Begun};
 use super::outcomes::{
-    IN_FLIGHT_MAX, PAYOUTS_MAX, WINDOW, adopt, adopt_executed, is_own, no_call_counts_from, note, settle,
+    IN_FLIGHT_MAX, Noted, PAYOUTS_MAX, WINDOW, adopt, adopt_executed, is_own, no_call_counts_from, note, settle,
 };
 use super::restored::{hold_behind, named};
 use super::{approval, booking};
@@ -244,8 +244,8 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
 /// `Some`, on hold, where the ledger has another one.
 async fn note_or_hold(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<Transaction>> {
     match note(app, withdrawal, payout_id).await? {
-        Ok(()) => Ok(None),
-        Err(standing) => hold_behind(app, withdrawal, &standing).await.map(Some),
+        Noted::Yes => Ok(None),
+        Noted::No(standing) => hold_behind(app, withdrawal, &standing).await.map(Some),
     }
 }
 

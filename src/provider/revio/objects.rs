@@ -234,18 +234,28 @@ impl Purchase {
         self.status_history.iter().filter(by).map(|past| &past.status)
     }
 
-    /// How many refunds its history tells of; one that it names twice is one.
+    /// How many refunds its history tells of for certain; one that it names twice is one. Where it names none, one that was under way may have
+    /// failed and left the purchase as it was, refunded before.
     pub fn refunds(&self) -> usize {
-        let refunded = self.status_history.iter().filter(|past| past.status.is_refunded());
-        let (named, unnamed): (Vec<_>, Vec<_>) =
-            refunded.map(|past| past.related_object.as_ref()).partition(Option::is_some);
-        let named: HashSet<Uuid> = named.into_iter().flatten().map(|related| related.id).collect();
-        named.len().saturating_add(unnamed.len())
+        let (mut named, mut unnamed) = (HashSet::new(), 0_usize);
+        let (mut was_refunded, mut is_under_way) = (false, false);
+        for past in &self.status_history {
+            if past.status.is_refunded() {
+                match &past.related_object {
+                    Some(related) => _ = named.insert(related.id),
+                    None if was_refunded && is_under_way => {}
+                    None => unnamed = unnamed.saturating_add(1),
+                }
+                was_refunded = true;
+            }
+            is_under_way = matches!(&past.status, PurchaseStatus::Refunded(word) if word == "pending_refund");
+        }
+        named.len().saturating_add(unnamed)
     }
 
     /// By its own word the payer's bank has given back what it took.
     pub fn is_won_back(&self) -> bool {
-        matches!(&self.status, PurchaseStatus::Paid(word) if word == "paid") && self.was_charged_back()
+        matches!(&self.status, PurchaseStatus::Paid(word) if word != "retrieved") && self.was_charged_back()
     }
 
     pub fn was_charged_back(&self) -> bool {
@@ -352,12 +362,12 @@ impl From<String> for PurchaseStatus {
 }
 
 impl PurchaseStatus {
-    /// Money was taken, whatever happened to it since.
     /// Some or all of it is back; where a refund is under way it is not.
     pub fn is_refunded(&self) -> bool {
         matches!(self, Self::Refunded(word) if word == "refunded")
     }
 
+    /// Money was taken, whatever happened to it since.
     pub fn means_paid(&self) -> bool {
         matches!(self, Self::Paid(_) | Self::Refunded(_) | Self::ChargedBack(_))
     }

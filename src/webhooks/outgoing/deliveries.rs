@@ -8,7 +8,8 @@
 //!
 //! The row is the job. A process that dies after the call and before it is noted sends the same message again under the same `webhook-id`.
 //! An endpoint has a limit of messages in hand, and those that failed last or are slow have a lower one and loops of their own ([`Lane`]),
-//! so that they keep no other waiting. 410 disables an endpoint, and so do three days in which every attempt failed. The worker calls [`step_due`].
+//! so that they keep no other waiting. 410 disables an endpoint, and so do three days in which every attempt failed. The worker calls
+//! [`claim_due`] for the fast ones and [`step_due`] for the slow ones.
 
 pub mod routes;
 mod store;
@@ -66,13 +67,18 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// In hand of one endpoint: of those that answer at once half of what one worker has in hand.
+    /// In hand of one endpoint.
     pub const fn at_once(self) -> i64 {
         match self {
             Self::Fast => 32,
             Self::Slow => 4,
         }
     }
+}
+
+/// Claims what is due and gives a step for each; the worker runs them, and one endpoint's do not hold up another's.
+pub async fn claim_due(app: &App, lane: Lane, limit: i64) -> Result<Vec<queue::Step<'_>>> {
+    queue::claim_due(Deliveries { app, lane }, app.queue(), limit).await
 }
 
 /// Sends what is due. How many were claimed.

@@ -10,15 +10,16 @@ use crate::platform::clock::DateTime;
 /// Of each kind in one look: more are as bad, and memory stays bounded.
 const FOUND_MAX: i64 = 10_000;
 
-/// Of files that no finished run has compared.
-pub(super) async fn set_compared(db: impl PgExecutor<'_>, source: Source, run: Uuid) -> sqlx::Result<()> {
-    let compared = sqlx::query!(
+/// Of files that no finished run has compared. When each of them came.
+pub(super) async fn set_compared(db: impl PgExecutor<'_>, source: Source, run: Uuid) -> sqlx::Result<Vec<DateTime>> {
+    let compared = sqlx::query_scalar!(
         "update statement_files f set compared_by = $2
-          where source = $1 and not exists (select from reconciliation_runs r where r.id = f.compared_by and r.state = 'finished')",
+          where source = $1 and not exists (select from reconciliation_runs r where r.id = f.compared_by and r.state = 'finished')
+         returning imported_at",
         source.name(),
         run
     );
-    compared.execute(db).await.map(drop)
+    compared.fetch_all(db).await
 }
 
 /// Lines whose journal came to nothing are of nothing again. The files of the lines.

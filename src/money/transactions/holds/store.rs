@@ -31,7 +31,7 @@ pub(super) async fn hold(
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "update transactions
-            set held_code = $3, held_reason = $4, held_at = $5, due_at = null, version = version + 1, noted_at = $5
+            set held_code = $3, held_reason = $4, held_at = coalesce(held_at, $5), due_at = null, version = version + 1, noted_at = $5
           where id = $1 and version = $2",
         row.id,
         row.version,
