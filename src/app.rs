@@ -14,7 +14,7 @@ use crate::platform::error::{BoxError, Error, Result, Wrong};
 use crate::platform::queue::{self, Setbacks};
 use crate::platform::{
     access::Access,
-    batcher::{Batchers, Batches},
+    batcher::{BatchDb, Batchers},
     clock::Clock,
     config::Config,
     crash::CrashPoints,
@@ -46,7 +46,7 @@ pub struct Parts {
     /// The same for the lists that are asked for all the time.
     pub lists: Db,
     /// The same for what concurrent calls share.
-    pub batches: Batches,
+    pub batch_db: BatchDb,
     pub ledger: Ledger,
     pub revio: Revio,
     pub mailer: Mailer,
@@ -112,7 +112,7 @@ impl App {
     ) -> Result<Self, BoxError> {
         let db = db.into();
         let lists = db.for_lists(config.connections_beside_max(), config.list_deadline);
-        let batches = Batches::beside(&db, config.connections_beside_max());
+        let batch_db = BatchDb::beside(&db, config.connections_beside_max());
         let metrics = Metrics::new();
         let calls = metrics.ledger_call_seconds.clone();
         let ledger = ledger.observed(move |asked| {
@@ -132,7 +132,7 @@ impl App {
         Ok(Self(Arc::new(Parts {
             db,
             lists,
-            batches,
+            batch_db,
             ledger,
             revio,
             mailer,

@@ -275,7 +275,7 @@ fn accompany(app: &App, stop: &CancellationToken, operators: TcpListener, tasks:
         stopped.run_until_cancelled(measured.footing.watch(&measured.db)).await;
         "footing"
     });
-    for pool in [&app.db, &app.lists, app.batches.in_line()] {
+    for pool in [&app.db, &app.lists, app.batch_db.in_line()] {
         let (watched, stopped) = (pool.clone(), stop.clone());
         tasks.spawn(async move {
             stopped.run_until_cancelled(watched.watch(STUCK_POOL)).await;

@@ -35,7 +35,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::money::transactions::{Row, Transaction};
-use crate::platform::batcher::Patience;
+use crate::platform::batcher::LockWait;
 use crate::platform::database;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::page::{Page, Position, TotalIs};
@@ -197,7 +197,7 @@ fn split(rows: Vec<store::Counted>) -> Read {
 }
 
 /// Where customers begin, which is what everybody asks for: one statement for all who ask at once. Of nobody, where it takes one of them too long.
-async fn first_pages(app: App, _: Patience, mut users: Vec<Uuid>) -> Result<Vec<(Uuid, Arc<Vec<PgRow>>)>> {
+async fn first_pages(app: App, _: LockWait, mut users: Vec<Uuid>) -> Result<Vec<(Uuid, Arc<Vec<PgRow>>)>> {
     users.sort_unstable();
     users.dedup();
     let mut pages = match store::first_pages(&app.lists, &users, COUNTED_MAX + 1).await {

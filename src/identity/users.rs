@@ -16,7 +16,7 @@ use crate::identity::caller::AnonymousClient;
 use crate::identity::mailbox;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
-use crate::platform::batcher::Patience;
+use crate::platform::batcher::LockWait;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Reason, Result, Wrong, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
@@ -259,8 +259,8 @@ impl User {
     }
 }
 
-async fn by_id(app: App, patience: Patience, ids: Vec<Uuid>) -> Result<Vec<(Uuid, User)>> {
-    Ok(store::find_all(app.batches.of(patience), &ids).await?.into_iter().map(|user| (user.id, user)).collect())
+async fn by_id(app: App, lock_wait: LockWait, ids: Vec<Uuid>) -> Result<Vec<(Uuid, User)>> {
+    Ok(store::find_all(app.batch_db.of(lock_wait), &ids).await?.into_iter().map(|user| (user.id, user)).collect())
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<User> {

@@ -9,7 +9,7 @@ use ledger::{Account, Balance, Currency};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::platform::batcher::Patience;
+use crate::platform::batcher::LockWait;
 use crate::platform::clock::DateTime;
 use crate::platform::config::WithdrawalLimit;
 use crate::platform::error::{Error, Result};
@@ -34,7 +34,7 @@ pub async fn balances(app: &App, user_id: Uuid) -> Result<Vec<CustomerBalance>> 
     app.batchers.look_up(app, user_id, of_each).await?.ok_or_else(told_less)
 }
 
-async fn of_each(app: App, _: Patience, users: Vec<Uuid>) -> Result<Vec<(Uuid, Vec<CustomerBalance>)>> {
+async fn of_each(app: App, _: LockWait, users: Vec<Uuid>) -> Result<Vec<(Uuid, Vec<CustomerBalance>)>> {
     let currencies = &app.config.currencies;
     let accounts = users.iter().flat_map(|user| currencies.iter().flat_map(|currency| accounts(*user, *currency)));
     let balances = app.ledger.balances(&accounts.collect::<Vec<_>>()).await?;

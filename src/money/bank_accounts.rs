@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::identity::audit::{self, Entry};
 use crate::identity::mails::{self, Kind};
 use crate::identity::{caller::Caller, users};
-use crate::platform::batcher::Patience;
+use crate::platform::batcher::LockWait;
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::{CannotDecrypt, Encrypted};
 use crate::platform::error::{Error, Result};
@@ -203,8 +203,8 @@ pub async fn delete(app: &App, caller: &Caller, id: Uuid) -> Result<()> {
     Ok(())
 }
 
-async fn by_id(app: App, patience: Patience, ids: Vec<Uuid>) -> Result<Vec<(Uuid, store::Row)>> {
-    Ok(store::find_all(app.batches.of(patience), &ids).await?.into_iter().map(|row| (row.id, row)).collect())
+async fn by_id(app: App, lock_wait: LockWait, ids: Vec<Uuid>) -> Result<Vec<(Uuid, store::Row)>> {
+    Ok(store::find_all(app.batch_db.of(lock_wait), &ids).await?.into_iter().map(|row| (row.id, row)).collect())
 }
 
 fn open(app: &App, row: store::Row) -> Result<BankAccount> {

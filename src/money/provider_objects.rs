@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::money::transactions::{self, Hold, Transaction};
-use crate::platform::batcher::Patience;
+use crate::platform::batcher::LockWait;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
@@ -234,9 +234,9 @@ pub async fn payouts_of(app: &App, withdrawal: Uuid) -> Result<Vec<Known>> {
     Ok(app.batchers.look_up(app, withdrawal, payouts).await?.unwrap_or_default())
 }
 
-async fn payouts(app: App, patience: Patience, withdrawals: Vec<Uuid>) -> Result<Vec<(Uuid, Vec<Known>)>> {
+async fn payouts(app: App, lock_wait: LockWait, withdrawals: Vec<Uuid>) -> Result<Vec<(Uuid, Vec<Known>)>> {
     let mut found = HashMap::<Uuid, Vec<Known>>::new();
-    for payout in store::payouts_of(app.batches.of(patience), &withdrawals).await? {
+    for payout in store::payouts_of(app.batch_db.of(lock_wait), &withdrawals).await? {
         found.entry(payout.transaction_id.unwrap_or_default()).or_default().push(payout);
     }
     Ok(found.into_iter().collect())

@@ -21,7 +21,7 @@ use sqlx::PgExecutor;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::platform::batcher::Patience;
+use crate::platform::batcher::LockWait;
 use crate::platform::error::{Error, Result};
 
 pub use store::{Entered, LostReservation, LostTransfer};
@@ -39,8 +39,8 @@ pub async fn is_on(app: &App) -> Result<bool> {
     Ok(app.batchers.look_up(app, (), entered).await?.is_some())
 }
 
-async fn entered(app: App, patience: Patience, _: Vec<()>) -> Result<Vec<((), ())>> {
-    Ok(store::entered(app.batches.of(patience)).await?.map(|_| ((), ())).into_iter().collect())
+async fn entered(app: App, lock_wait: LockWait, _: Vec<()>) -> Result<Vec<((), ())>> {
+    Ok(store::entered(app.batch_db.of(lock_wait)).await?.map(|_| ((), ())).into_iter().collect())
 }
 
 /// Which of the two stores was put back to an earlier moment.

@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::money::safe_mode;
 use crate::money::subject::Subject;
 use crate::money::transactions::{self, Outcome};
-use crate::platform::batcher::Patience;
+use crate::platform::batcher::LockWait;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
 
@@ -220,8 +220,8 @@ pub async fn noted_of_object(app: &App, provider_id: Uuid) -> Result<Option<Item
     app.batchers.look_up(app, provider_id, by_provider).await
 }
 
-async fn by_provider(app: App, patience: Patience, ids: Vec<Uuid>) -> Result<Vec<(Uuid, Item)>> {
-    let items = store::find_by_provider(app.batches.of(patience), &ids).await?.into_iter();
+async fn by_provider(app: App, lock_wait: LockWait, ids: Vec<Uuid>) -> Result<Vec<(Uuid, Item)>> {
+    let items = store::find_by_provider(app.batch_db.of(lock_wait), &ids).await?.into_iter();
     Ok(items.filter_map(|item| Some((item.provider_id?, item))).collect())
 }
 

@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::mails;
-use crate::platform::batcher::Patience;
+use crate::platform::batcher::LockWait;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, LEASE, Lease, Next, RETRY_MINUTES, Work};
 
@@ -38,7 +38,7 @@ pub use holds::{HeldFilter, end_hold, end_hold_of, hold, list_held};
 pub use metadata::{KEY_CHARS_MAX, KEYS_MAX, Metadata, NewMetadata, VALUE_CHARS_MAX};
 pub use store::{COLUMNS, OlderSiblings, Row};
 use transaction::Condition;
-use writes::{Advance, Advances, Insert, Inserts, RepeatableAdvances, Wait, Waits};
+use writes::{Advance, Advances, Deferral, Deferrals, Insert, Inserts, RepeatableAdvances};
 
 pub use states::{Direction, FailureReason, Hold, Kind, Outcome, ShownState, State, shown_state};
 pub use transaction::{
@@ -187,7 +187,7 @@ where
     }
 
     async fn claim(&self, lease: Lease, limit: i64) -> sqlx::Result<Vec<Row>> {
-        store::claim_due(self.app.batches.in_line(), &self.kinds, lease, limit).await
+        store::claim_due(self.app.batch_db.in_line(), &self.kinds, lease, limit).await
     }
 
     async fn step(&self, row: &Row) -> Result<&'static str> {
@@ -208,7 +208,7 @@ async fn failed(app: &App, id: Uuid, error: &Error) -> Result<()> {
     }
     match app.queue().after(id, row.attempts, error, RETRY_MINUTES) {
         Next::Again { due_at, attempts } => {
-            app.batchers.join::<Waits>(app, Wait { id, version: row.version, due_at, attempts }).await
+            app.batchers.join::<Deferrals>(app, Deferral { id, version: row.version, due_at, attempts }).await
         }
         Next::GiveUp { failures } => {
             let reason = format!("gave up after {failures} failures: {}", error.chain());
@@ -304,7 +304,7 @@ pub async fn lock(db: impl PgExecutor<'_>, row: &Transaction) -> Result<()> {
 /// Nothing is wrong and nothing is new: look again after `pause`.
 pub async fn defer(app: &App, row: &Transaction, pause: TimeDelta) -> Result<Transaction> {
     let due_at = app.clock.now() + pause;
-    app.batchers.join::<Waits>(app, Wait { id: row.id, version: row.version, due_at, attempts: 0 }).await?;
+    app.batchers.join::<Deferrals>(app, Deferral { id: row.id, version: row.version, due_at, attempts: 0 }).await?;
     Ok(row.clone())
 }
 
@@ -419,8 +419,8 @@ pub async fn find_for_provider(
 
 type OfProvider = (Kind, Uuid, Option<Uuid>);
 
-async fn by_provider(app: App, patience: Patience, objects: Vec<OfProvider>) -> Result<Vec<(OfProvider, Row)>> {
-    let rows = store::find_for_provider(app.batches.of(patience), &objects).await?;
+async fn by_provider(app: App, lock_wait: LockWait, objects: Vec<OfProvider>) -> Result<Vec<(OfProvider, Row)>> {
+    let rows = store::find_for_provider(app.batch_db.of(lock_wait), &objects).await?;
     let of = |object: OfProvider| {
         let (kind, id, reference) = object;
         let mut of_kind = rows.iter().filter(|row| row.kind == kind.name());

@@ -38,20 +38,20 @@ const LOCK: Duration = Duration::from_millis(20);
 
 /// How long a run may wait for what somebody else has locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum LockWait {
     /// In line: others wait behind it.
-    Little,
+    Short,
     /// Alone.
-    Enough,
+    Full,
 }
 
 /// PostgreSQL for runs: in line over connections of their own (`Db::for_batches`), alone over everybody's.
-pub struct Batches {
+pub struct BatchDb {
     in_line: Db,
     alone: Db,
 }
 
-impl Batches {
+impl BatchDb {
     pub fn beside(db: &Db, connections_max: u32) -> Self {
         Self { in_line: db.for_batches(connections_max, LOCK), alone: db.clone() }
     }
@@ -62,15 +62,15 @@ impl Batches {
     }
 
     /// The SQL transaction of a run of several that stand or fall together.
-    pub async fn begin(&self, patience: Patience) -> Result<Transaction> {
-        Ok(self.of(patience).begin().await?)
+    pub async fn begin(&self, lock_wait: LockWait) -> Result<Transaction> {
+        Ok(self.of(lock_wait).begin().await?)
     }
 
     /// For statements that stand by themselves.
-    pub fn of(&self, patience: Patience) -> &Db {
-        match patience {
-            Patience::Little => &self.in_line,
-            Patience::Enough => &self.alone,
+    pub fn of(&self, lock_wait: LockWait) -> &Db {
+        match lock_wait {
+            LockWait::Short => &self.in_line,
+            LockWait::Full => &self.alone,
         }
     }
 }
@@ -99,17 +99,17 @@ where
     C: Clone + Send + Sync + 'static,
     K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + 'static,
-    F: Fn(C, Patience, Vec<K>) -> Found + Copy + Send + Sync + 'static,
+    F: Fn(C, LockWait, Vec<K>) -> Found + Copy + Send + Sync + 'static,
     Found: Future<Output = Result<Vec<(K, V)>>> + Send + 'static,
 {
     type Context = C;
     type Item = (K, F);
     type Done = Option<V>;
 
-    async fn run(context: &C, items: &[(K, F)], patience: Patience) -> Result<Vec<Option<V>>> {
+    async fn run(context: &C, items: &[(K, F)], lock_wait: LockWait) -> Result<Vec<Option<V>>> {
         const { assert!(size_of::<F>() == 0, "all ask by one function, whoever came first") };
         let Some((_, find)) = items.first() else { return Ok(Vec::new()) };
-        let found = find(context.clone(), patience, items.iter().map(|(key, _)| *key).collect()).await?;
+        let found = find(context.clone(), lock_wait, items.iter().map(|(key, _)| *key).collect()).await?;
         let found: HashMap<K, V> = found.into_iter().collect();
         Ok(items.iter().map(|(key, _)| found.get(key).cloned()).collect())
     }
@@ -130,7 +130,7 @@ pub trait Batch: 'static {
     fn run(
         context: &Self::Context,
         items: &[Self::Item],
-        patience: Patience,
+        lock_wait: LockWait,
     ) -> impl Future<Output = Result<Vec<Self::Done>>> + Send;
 }
 
@@ -175,7 +175,7 @@ impl Batchers {
         C: Clone + Send + Sync + 'static,
         K: Copy + Eq + Hash + Send + Sync + 'static,
         V: Clone + Send + 'static,
-        F: Fn(C, Patience, Vec<K>) -> Found + Copy + Send + Sync + 'static,
+        F: Fn(C, LockWait, Vec<K>) -> Found + Copy + Send + Sync + 'static,
         Found: Future<Output = Result<Vec<(K, V)>>> + Send + 'static,
     {
         self.join::<Lookups<C, K, F, Found>>(context, (key, find)).await
@@ -214,7 +214,7 @@ async fn serve<B: Batch>(line: Arc<Line<B>>, context: B::Context) {
         if items.is_empty() {
             return;
         }
-        match caught::<B>(&context, &items, Patience::Little).await {
+        match caught::<B>(&context, &items, LockWait::Short).await {
             Ok(done) => callers.into_iter().zip(done).for_each(|(caller, done)| tell::<B>(caller, Ok(done))),
             // The process is dead: nobody is served by another run.
             Err(Error::Crashed(crashed)) => {
@@ -235,7 +235,7 @@ async fn serve<B: Batch>(line: Arc<Line<B>>, context: B::Context) {
 fn alone<B: Batch>(context: &B::Context, item: B::Item, caller: Caller<B>) {
     let context = context.clone();
     tokio::spawn(async move {
-        let done = caught::<B>(&context, &[item], Patience::Enough).await;
+        let done = caught::<B>(&context, &[item], LockWait::Full).await;
         tell::<B>(caller, done.and_then(|done| done.into_iter().next().ok_or_else(lost_count)));
     });
 }
@@ -249,8 +249,8 @@ fn lost_count() -> Error {
     Error::internal("a batch has lost count")
 }
 
-async fn caught<B: Batch>(context: &B::Context, items: &[B::Item], patience: Patience) -> Result<Vec<B::Done>> {
-    let run = AssertUnwindSafe(B::run(context, items, patience)).catch_unwind();
+async fn caught<B: Batch>(context: &B::Context, items: &[B::Item], lock_wait: LockWait) -> Result<Vec<B::Done>> {
+    let run = AssertUnwindSafe(B::run(context, items, lock_wait)).catch_unwind();
     let done = timeout(B::DEADLINE, run).await.map_err(Error::unavailable)?;
     let done = done.unwrap_or_else(|_| Err(Error::internal("a batch panicked")))?;
     if done.len() == items.len() { Ok(done) } else { Err(lost_count()) }
@@ -282,7 +282,7 @@ mod tests {
         const SIZE_MAX: usize = 8;
         const DEADLINE: Duration = Duration::from_millis(500);
 
-        async fn run(context: &Context, items: &[u64], _: Patience) -> Result<Vec<u64>> {
+        async fn run(context: &Context, items: &[u64], _: LockWait) -> Result<Vec<u64>> {
             context.may.acquire().await.map_err(Error::internal)?.forget();
             context.runs.fetch_add(1, Ordering::Relaxed);
             assert!(!items.contains(&7), "a mistake of ours");

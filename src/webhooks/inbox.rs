@@ -219,7 +219,7 @@ impl Work for Events<'_> {
     }
 
     async fn claim(&self, lease: Lease, limit: i64) -> sqlx::Result<Vec<Claimed>> {
-        store::claim_due(self.0.batches.in_line(), lease, limit).await
+        store::claim_due(self.0.batch_db.in_line(), lease, limit).await
     }
 
     async fn step(&self, event: &Claimed) -> Result<&'static str> {

@@ -245,7 +245,7 @@ async fn a_call_that_failed_keeps_its_claim_and_goes_on_at_once(db: PgPool) {
     };
     rename("alter table service_accounts rename to gone").await;
     let failed = act(&t, &admin, path, "k1", new.clone()).await;
-    assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", failed.body);
+    assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE, "{}", failed.body);
     rename("alter table gone rename to service_accounts").await;
     let claim: uuid::Uuid =
         sqlx::query_scalar("select id from idempotent_calls").fetch_one(&t.app.db).await.expect("it is kept");

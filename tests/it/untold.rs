@@ -65,25 +65,32 @@ async fn a_chargeback_that_only_the_history_calls_won_is_held_and_found_by_recon
 
 /// The history is as long as if there had been two, and the total says that there was one.
 #[sqlx::test]
-async fn a_refund_that_failed_on_its_way_is_no_second_one(db: PgPool) {
-    for total in [true, false] {
-        let t = TestApp::new(db.clone()).await;
-        names_no_payment(&t);
-        if total {
-            t.sim.clear_overrides();
-        }
-        let (customer, deposit, purchase) = paid(&t, 1_000).await;
-        t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
-        t.drive().await;
-        set(&t, |settings| settings.refunds = RefundMode::PendThenFail { secs: 60 });
-        t.advance(TimeDelta::minutes(2));
-        t.sim.refund_purchase(purchase, Some(100)).expect("refundable");
-        t.advance(TimeDelta::days(1));
-        wait(&t, 60).await;
-        assert_eq!((t.held_reason(deposit).await, t.balance(&customer).await), (None, (600, 0, 600)));
-        reconciliation::cycle(&t).await;
-        assert_eq!(reconciliation::states(&t, "reversed_at_provider").await, Vec::<String>::new());
-    }
+async fn a_refund_that_failed_on_its_way_is_no_second_one_where_there_is_a_total(db: PgPool) {
+    let t = TestApp::new(db).await;
+    a_refund_fails(&t).await;
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_refund_that_failed_on_its_way_is_no_second_one_by_the_history_alone(db: PgPool) {
+    let t = TestApp::new(db).await;
+    names_no_payment(&t);
+    a_refund_fails(&t).await;
+    t.finish().await;
+}
+
+async fn a_refund_fails(t: &TestApp) {
+    let (customer, deposit, purchase) = paid(t, 1_000).await;
+    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+    t.drive().await;
+    set(t, |settings| settings.refunds = RefundMode::PendThenFail { secs: 60 });
+    t.advance(TimeDelta::minutes(2));
+    t.sim.refund_purchase(purchase, Some(100)).expect("refundable");
+    t.advance(TimeDelta::days(1));
+    wait(t, 60).await;
+    assert_eq!((t.held_reason(deposit).await, t.balance(&customer).await), (None, (600, 0, 600)));
+    reconciliation::cycle(t).await;
+    assert_eq!(reconciliation::states(t, "reversed_at_provider").await, Vec::<String>::new());
 }
 
 /// It may mean that money came. Of a purchase that no row is known for, and of a second one of a deposit.

@@ -4,7 +4,7 @@
 use super::store::{self, Opening, Wish};
 use crate::app::App;
 use crate::money::transactions::NewTransaction;
-use crate::platform::batcher::{Batch, Patience};
+use crate::platform::batcher::{Batch, LockWait};
 use crate::platform::error::Result;
 
 pub(super) async fn look(app: &App, new: &NewTransaction) -> Result<Opening> {
@@ -19,7 +19,7 @@ impl Batch for Openings {
     type Item = Wish;
     type Done = Opening;
 
-    async fn run(app: &App, wishes: &[Wish], patience: Patience) -> Result<Vec<Opening>> {
-        Ok(store::openings(app.batches.of(patience), wishes, app.config.open_deposits_max).await?)
+    async fn run(app: &App, wishes: &[Wish], lock_wait: LockWait) -> Result<Vec<Opening>> {
+        Ok(store::openings(app.batch_db.of(lock_wait), wishes, app.config.open_deposits_max).await?)
     }
 }

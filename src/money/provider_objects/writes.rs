@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::store::{self, Announcement, Known, Note};
 use crate::app::App;
-use crate::platform::batcher::{self, Batch, Patience};
+use crate::platform::batcher::{self, Batch, LockWait};
 use crate::platform::error::Result;
 
 pub(super) struct Announcements;
@@ -17,8 +17,8 @@ impl Batch for Announcements {
     type Item = Announcement;
     type Done = ();
 
-    async fn run(app: &App, items: &[Announcement], patience: Patience) -> Result<Vec<()>> {
-        store::announce(app.batches.of(patience), items).await?;
+    async fn run(app: &App, items: &[Announcement], lock_wait: LockWait) -> Result<Vec<()>> {
+        store::announce(app.batch_db.of(lock_wait), items).await?;
         Ok(vec![(); items.len()])
     }
 }
@@ -31,11 +31,11 @@ impl Batch for Notes {
     /// `Some`: newer is known of the object, and nothing is noted.
     type Done = Option<Known>;
 
-    async fn run(app: &App, items: &[Note], patience: Patience) -> Result<Vec<Option<Known>>> {
+    async fn run(app: &App, items: &[Note], lock_wait: LockWait) -> Result<Vec<Option<Known>>> {
         let mut all: Vec<(usize, &Note)> = items.iter().enumerate().collect();
         all.sort_by_key(|(_, note)| note.id);
         let mut newer: Vec<Option<Known>> = vec![None; items.len()];
-        let db = app.batches.of(patience);
+        let db = app.batch_db.of(lock_wait);
         // Each statement stands: a note that is written says the same when it is repeated.
         for round in batcher::rounds(all, |(_, note)| Some(note.id)) {
             let ids: Vec<Uuid> = round.iter().map(|(_, note)| note.id).collect();

@@ -16,7 +16,7 @@ use super::store::Row;
 use super::transaction::{Condition, Move, NewTransaction, WrittenRow};
 use crate::app::App;
 use crate::identity::mails;
-use crate::platform::batcher::{self, Batch, Patience};
+use crate::platform::batcher::{self, Batch, LockWait};
 use crate::platform::clock::DateTime;
 use crate::platform::error::Result;
 use crate::platform::queue::Lease;
@@ -48,14 +48,14 @@ impl Batch for Inserts {
     /// `None` = something stood in its way.
     type Done = Option<WrittenRow>;
 
-    async fn run(app: &App, items: &[Insert], patience: Patience) -> Result<Vec<Option<WrittenRow>>> {
+    async fn run(app: &App, items: &[Insert], lock_wait: LockWait) -> Result<Vec<Option<WrittenRow>>> {
         let customer = |row: &&Insert| (row.new.kind == Kind::Deposit).then_some(row.new.user_id);
         let rounds = batcher::rounds(in_order(items), customer);
         let mut inserted: HashMap<Uuid, WrittenRow> = match rounds.as_slice() {
             // A statement is a transaction of its own.
-            [rows] => store::insert(app.batches.of(patience), rows).await?.into_iter().collect(),
+            [rows] => store::insert(app.batch_db.of(lock_wait), rows).await?.into_iter().collect(),
             rounds => {
-                let (mut tx, mut inserted) = (app.batches.begin(patience).await?, HashMap::new());
+                let (mut tx, mut inserted) = (app.batch_db.begin(lock_wait).await?, HashMap::new());
                 for rows in rounds {
                     inserted.extend(store::insert(&mut *tx, rows).await?);
                 }
@@ -100,8 +100,8 @@ impl Batch for Advances {
     /// The row as it is now; `None` = it was not at its version any more.
     type Done = Option<Row>;
 
-    async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
-        advance(app, items, patience, Durability::Awaited).await
+    async fn run(app: &App, items: &[Advance], lock_wait: LockWait) -> Result<Vec<Option<Row>>> {
+        advance(app, items, lock_wait, Durability::Awaited).await
     }
 }
 
@@ -110,14 +110,19 @@ impl Batch for RepeatableAdvances {
     type Item = Advance;
     type Done = Option<Row>;
 
-    async fn run(app: &App, items: &[Advance], patience: Patience) -> Result<Vec<Option<Row>>> {
-        advance(app, items, patience, Durability::Repeatable).await
+    async fn run(app: &App, items: &[Advance], lock_wait: LockWait) -> Result<Vec<Option<Row>>> {
+        advance(app, items, lock_wait, Durability::Repeatable).await
     }
 }
 
-async fn advance(app: &App, items: &[Advance], patience: Patience, durability: Durability) -> Result<Vec<Option<Row>>> {
+async fn advance(
+    app: &App,
+    items: &[Advance],
+    lock_wait: LockWait,
+    durability: Durability,
+) -> Result<Vec<Option<Row>>> {
     app.crash.at("batch.before_moves")?;
-    let moved = advance_firsts(app, app.batches.of(patience), items, durability).await?;
+    let moved = advance_firsts(app, app.batch_db.of(lock_wait), items, durability).await?;
     app.crash.at("batch.moved")?;
     Ok(each(items, moved))
 }
@@ -153,7 +158,7 @@ pub(super) async fn advance_within(app: &App, db: impl PgExecutor<'_>, items: &[
 }
 
 /// A row that is looked at again later, and did not move.
-pub(super) struct Wait {
+pub(super) struct Deferral {
     pub(super) id: Uuid,
     pub(super) version: i32,
     pub(super) due_at: DateTime,
@@ -161,17 +166,17 @@ pub(super) struct Wait {
 }
 
 /// One that a crash of PostgreSQL takes back is looked at earlier.
-pub(super) struct Waits;
+pub(super) struct Deferrals;
 
-impl Batch for Waits {
+impl Batch for Deferrals {
     type Context = App;
-    type Item = Wait;
+    type Item = Deferral;
     type Done = ();
 
-    async fn run(app: &App, items: &[Wait], patience: Patience) -> Result<Vec<()>> {
-        let mut rows: Vec<&Wait> = items.iter().collect();
+    async fn run(app: &App, items: &[Deferral], lock_wait: LockWait) -> Result<Vec<()>> {
+        let mut rows: Vec<&Deferral> = items.iter().collect();
         rows.sort_by_key(|row| row.id);
-        store::defer(app.batches.of(patience), &rows).await?;
+        store::defer(app.batch_db.of(lock_wait), &rows).await?;
         Ok(vec![(); items.len()])
     }
 }

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::money::approvals::SubjectHash;
 use crate::money::transactions::{self, Move, Transaction};
 use crate::money::{provider_objects, restrictions};
-use crate::platform::batcher::{Batch, Patience};
+use crate::platform::batcher::{Batch, LockWait};
 use crate::platform::error::{Error, Result};
 
 pub(super) struct Beginning {
@@ -37,8 +37,8 @@ impl Batch for Beginnings {
     type Item = Beginning;
     type Done = Result<Begun>;
 
-    async fn run(app: &App, items: &[Beginning], patience: Patience) -> Result<Vec<Result<Begun>>> {
-        let mut tx = app.batches.begin(patience).await?;
+    async fn run(app: &App, items: &[Beginning], lock_wait: LockWait) -> Result<Vec<Result<Begun>>> {
+        let mut tx = app.batch_db.begin(lock_wait).await?;
         let customers: Vec<Uuid> = items.iter().map(|item| item.withdrawal.user_id).collect();
         let frozen = restrictions::frozen_until_commit(&mut tx, &customers).await?;
         let (mut begun, mut free) = (Vec::with_capacity(items.len()), Vec::new());

@@ -46,6 +46,6 @@ async fn readyz(State(app): State<App>, Extension(looks): Extension<Arc<Looks>>)
 async fn metrics(State(app): State<App>) -> impl IntoResponse {
     app.db.measure("main", &app.metrics);
     app.lists.measure("lists", &app.metrics);
-    app.batches.in_line().measure("batches", &app.metrics);
+    app.batch_db.in_line().measure("batches", &app.metrics);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render())
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::store::{self, Delivery, Ended, Repeat};
 use super::{REPEATS_KEPT, State, Verdict};
 use crate::app::App;
-use crate::platform::batcher::{Batch, Patience};
+use crate::platform::batcher::{Batch, LockWait};
 use crate::platform::error::Result;
 
 /// On the disk before anybody is answered.
@@ -20,7 +20,7 @@ impl Batch for Receipts {
     /// Whether it is stored as it came; else the same bytes are here already. Of those that came together the first is stored.
     type Done = bool;
 
-    async fn run(app: &App, items: &[Delivery], patience: Patience) -> Result<Vec<bool>> {
+    async fn run(app: &App, items: &[Delivery], lock_wait: LockWait) -> Result<Vec<bool>> {
         let mut deliveries: Vec<&Delivery> = items.iter().collect();
         // Two processes that wait for each other's bytes wait in one order. Of the same bytes the first stays the first.
         deliveries.sort_by_key(|delivery| &delivery.body_hash);
@@ -30,7 +30,7 @@ impl Batch for Receipts {
             kept_once && (next.endpoint, &next.body_hash) == (first.endpoint, &first.body_hash)
         });
         app.crash.at("batch.before_receipts")?;
-        let stored = store::insert(app.batches.of(patience), &deliveries).await?;
+        let stored = store::insert(app.batch_db.of(lock_wait), &deliveries).await?;
         let stored: HashSet<Uuid> = stored.into_iter().collect();
         app.crash.at("batch.received")?;
         Ok(items.iter().map(|new| stored.contains(&new.id)).collect())
@@ -45,8 +45,8 @@ impl Batch for Repeats {
     type Item = Repeat;
     type Done = ();
 
-    async fn run(app: &App, items: &[Repeat], patience: Patience) -> Result<Vec<()>> {
-        store::insert_repeats(app.batches.of(patience), items, REPEATS_KEPT).await?;
+    async fn run(app: &App, items: &[Repeat], lock_wait: LockWait) -> Result<Vec<()>> {
+        store::insert_repeats(app.batch_db.of(lock_wait), items, REPEATS_KEPT).await?;
         Ok(vec![(); items.len()])
     }
 }
@@ -59,11 +59,11 @@ impl Batch for Ends {
     type Item = Ended;
     type Done = State;
 
-    async fn run(app: &App, items: &[Ended], patience: Patience) -> Result<Vec<State>> {
+    async fn run(app: &App, items: &[Ended], lock_wait: LockWait) -> Result<Vec<State>> {
         let mut ended: Vec<&Ended> = items.iter().collect();
         ended.sort_by_key(|event| event.id);
         app.crash.at("batch.before_ends")?;
-        store::finish(app.batches.of(patience), &ended).await?;
+        store::finish(app.batch_db.of(lock_wait), &ended).await?;
         app.crash.at("batch.ended")?;
         Ok(items.iter().map(|event| event.state).collect())
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::{Advance, Durability, Insert, Wait};
+use super::{Advance, Deferral, Durability, Insert};
 use crate::identity::mails::Notices;
 use crate::money::transactions::states::{FailureReason, Hold};
 use crate::money::transactions::store::{Row, rows};
@@ -65,7 +65,7 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::R
 }
 
 /// Nobody waits for the disk. The row keeps its version: nothing moved. One that moved meanwhile, or has nothing to do, is left alone.
-pub(super) async fn defer(db: impl PgExecutor<'_>, rows: &[&Wait]) -> sqlx::Result<()> {
+pub(super) async fn defer(db: impl PgExecutor<'_>, rows: &[&Deferral]) -> sqlx::Result<()> {
     sqlx::query!(
         "update transactions set due_at = to_due, attempts = failures
            from unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::integer[]) as wait (of_row, of_version, to_due, failures)
