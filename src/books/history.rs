@@ -45,7 +45,6 @@ use cursor::{Binding, Cursor, Way};
 pub use filter::{Filter, FilterQuery, Scope, StaffQuery};
 pub use sort::{Keyset, Sort};
 pub use store::{Event, LinkedAdjustment, Links, StateAt};
-pub use views::StaffTransactionView;
 
 /// More are not counted.
 const COUNTED_MAX: i64 = 10_000;

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::store::{self, Booked};
 use crate::app::App;
-use crate::books::history::{Scope, StaffTransactionView};
+use crate::books::history::Scope;
+use crate::money::transactions::routes::StaffTransactionView;
 use crate::money::transactions::routes::TransactionView;
 use crate::money::transactions::{Kind, Transaction};
 use crate::platform::clock::DateTime;

@@ -10,14 +10,14 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::views::{OwnDetail, StaffDetail, StaffTransactionView};
+use super::views::{OwnDetail, StaffDetail};
 use super::waiting::{self, Wanted};
 use super::{FilterQuery, Paging, Scope, Selection, StaffQuery, StateAt};
 use crate::app::App;
 use crate::identity::caller::{Caller, Waiter};
 use crate::identity::staff::Staff;
 use crate::money::approvals;
-use crate::money::transactions::routes::TransactionView;
+use crate::money::transactions::routes::{StaffTransactionView, TransactionView};
 use crate::money::transactions::{ShownState, Transaction};
 use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::json::written_query;

@@ -8,30 +8,9 @@ use uuid::Uuid;
 
 use super::{Detail, Event, LinkedAdjustment, Links, StateAt};
 use crate::money::approvals::Approval;
-use crate::money::transactions::{
-    Hold, Transaction,
-    routes::{HoldView, TransactionView},
-};
+use crate::money::transactions::routes::{StaffTransactionView, TransactionView};
 use crate::platform::clock::DateTime;
 use crate::platform::openapi::words;
-
-/// What only staff see besides.
-#[derive(Serialize, ToSchema)]
-pub struct StaffTransactionView {
-    #[serde(flatten)]
-    transaction: TransactionView,
-    user_id: Uuid,
-    /// Revio's purchase or payout.
-    provider_id: Option<Uuid>,
-    /// What Revio last said of it.
-    provider_status: Option<String>,
-    /// Why a person must look: a code, and what was found.
-    held_code: Option<Hold>,
-    held_reason: Option<String>,
-    held_at: Option<DateTime>,
-    /// The code with its text.
-    hold: Option<HoldView>,
-}
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct OwnDetail {
@@ -87,21 +66,6 @@ struct TransferView {
     kind: &'static str,
     /// By the ledger's clock.
     at: DateTime,
-}
-
-impl From<Transaction> for StaffTransactionView {
-    fn from(row: Transaction) -> Self {
-        Self {
-            user_id: row.user_id,
-            provider_id: row.provider.id,
-            provider_status: row.provider.status.clone(),
-            held_code: row.held_code,
-            held_reason: row.held_reason.clone(),
-            held_at: row.held_at,
-            hold: HoldView::of(&row),
-            transaction: TransactionView::for_staff(row),
-        }
-    }
 }
 
 impl From<Detail> for OwnDetail {

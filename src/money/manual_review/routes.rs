@@ -10,14 +10,11 @@ use super::{Resolution, Verdict};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::{ApprovalDecision, SubjectHash, routes::parse_note};
-use crate::money::transactions::{
-    self, HeldFilter, Hold, Kind, Transaction,
-    routes::{HoldView, TransactionView},
-};
+use crate::money::transactions::{self, HeldFilter, Hold, Kind, routes::StaffTransactionView};
 use crate::platform::error::{Error, Result};
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{HeldRead, HeldResolve};
-use crate::platform::{clock::DateTime, problems::Problems};
+use crate::platform::problems::Problems;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(resolve)).routes(routes!(resolve_many))
@@ -41,22 +38,6 @@ struct HeldQuery {
     limit: Option<i64>,
 }
 
-#[derive(Serialize, ToSchema)]
-struct HeldView {
-    #[serde(flatten)]
-    transaction: TransactionView,
-    user_id: Uuid,
-    /// Revio's purchase or payout.
-    provider_id: Option<Uuid>,
-    provider_status: Option<String>,
-    /// Why a person must look: a code, and what was found; null once it is resolved.
-    held_code: Option<Hold>,
-    held_reason: Option<String>,
-    held_at: Option<DateTime>,
-    /// The code with its text.
-    hold: Option<HoldView>,
-}
-
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ResolveBody {
@@ -70,31 +51,16 @@ struct ResolveBody {
     note: String,
 }
 
-impl From<Transaction> for HeldView {
-    fn from(row: Transaction) -> Self {
-        Self {
-            user_id: row.user_id,
-            provider_id: row.provider.id,
-            provider_status: row.provider.status.clone(),
-            held_code: row.held_code,
-            held_reason: row.held_reason.clone(),
-            held_at: row.held_at,
-            hold: HoldView::of(&row),
-            transaction: TransactionView::for_staff(row),
-        }
-    }
-}
-
 /// What waits for a person
 ///
 /// Newest first. Needs `held.read`.
 #[utoipa::path(get, path = "/v1/admin/held", tag = "staff", security(("bearer" = ["held.read"])), params(HeldQuery),
-    responses((status = 200, body = Page<HeldView>), Problems))]
+    responses((status = 200, body = Page<StaffTransactionView>), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<HeldRead>,
     Query(query): Query<HeldQuery>,
-) -> Result<Json<Page<HeldView>>> {
+) -> Result<Json<Page<StaffTransactionView>>> {
     let mut fields = Fields::of_query();
     let kind = fields.word("kind", query.kind.as_deref());
     let code = fields.word("code", query.code.as_deref());
@@ -113,7 +79,7 @@ async fn list(
 /// Needs `held.resolve`. Audited, with the note. After the first of two people's `release` it is still held.
 #[utoipa::path(post, path = "/v1/admin/held/{id}/resolve", tag = "staff", security(("bearer" = ["held.resolve"])),
     params(("id" = Uuid, Path)), request_body = ResolveBody,
-    responses((status = 200, body = HeldView),
+    responses((status = 200, body = StaffTransactionView),
         (status = 403, description = "`forbidden`, `totp_required`, `step_up_required`: the latter for `release`"),
         (status = 409, description = "`stale_state`: it moved meanwhile"), Problems))]
 async fn resolve(
@@ -121,7 +87,7 @@ async fn resolve(
     staff: Staff<HeldResolve>,
     Path(id): Path<Uuid>,
     Json(body): Json<ResolveBody>,
-) -> Result<Json<HeldView>> {
+) -> Result<Json<StaffTransactionView>> {
     let mut fields = Fields::default();
     let how = fields.word("action", Some(&body.action));
     let note = parse_note(&mut fields, &body.note);

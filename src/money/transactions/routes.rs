@@ -111,6 +111,24 @@ pub struct HoldView {
     message: &'static str,
 }
 
+/// A row with what only staff see besides.
+#[derive(Serialize, ToSchema)]
+pub struct StaffTransactionView {
+    #[serde(flatten)]
+    transaction: TransactionView,
+    user_id: Uuid,
+    /// Revio's purchase or payout.
+    provider_id: Option<Uuid>,
+    /// What Revio last said of it.
+    provider_status: Option<String>,
+    /// Why a person must look: a code, and what was found; null once it is resolved.
+    held_code: Option<Hold>,
+    held_reason: Option<String>,
+    held_at: Option<DateTime>,
+    /// The code with its text.
+    hold: Option<HoldView>,
+}
+
 impl FailureView {
     fn for_customers(code: FailureReason) -> Self {
         Self { code, message: reasons::failure(code.name()).customer }
@@ -124,6 +142,21 @@ impl FailureView {
 impl HoldView {
     pub fn of(row: &Transaction) -> Option<Self> {
         row.held_code.map(|code| Self { code, message: reasons::hold(code.name()).staff })
+    }
+}
+
+impl From<Transaction> for StaffTransactionView {
+    fn from(row: Transaction) -> Self {
+        Self {
+            user_id: row.user_id,
+            provider_id: row.provider.id,
+            provider_status: row.provider.status.clone(),
+            held_code: row.held_code,
+            held_reason: row.held_reason.clone(),
+            held_at: row.held_at,
+            hold: HoldView::of(&row),
+            transaction: TransactionView::for_staff(row),
+        }
     }
 }
 
