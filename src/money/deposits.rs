@@ -15,7 +15,7 @@
 //!     cancelled --> completed: credit
 //!     completed --> completed: follow (given back: rows of their own, see reversals)
 //!     awaiting_payment --> failed: closed by a person, who decided what becomes of what came
-//!     failed --> awaiting_payment: closed by a person before Revio's answer, which came after all
+//!     failed --> failed: closed by a person, and called off at Revio
 //!     failed --> completed: credit (closed by a person, and paid after all)
 //! ```
 //!
@@ -166,7 +166,11 @@ async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
         State::Initiated => begin_again(app, deposit).await,
         State::AwaitingPayment => ask(app, deposit).await.map(|(asked, _)| asked),
         State::Expired | State::Cancelled => look_last(app, deposit).await,
-        State::Failed if deposit.provider.id.is_some() => look_last(app, deposit).await,
+        State::Failed if deposit.provider.id.is_some() => match look_last(app, deposit).await {
+            // A person has closed it; reconciliation asks after it, too.
+            Err(Error::Unusable(_)) => transactions::rest(app, deposit).await,
+            looked => looked,
+        },
         State::Completed => given_back::look_later(app, deposit).await,
         State::Failed => transactions::rest(app, deposit).await,
         State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted | State::Rejected => {
@@ -217,8 +221,8 @@ async fn initiate(app: &App, deposit: &Transaction) -> Result<Transaction> {
     }
 }
 
-/// Revio has the purchase: keeps its id, the payer's link, and until when that can be paid. One that was cancelled before we knew of any
-/// stays so, and the purchase follows it.
+/// Revio has the purchase: keeps its id, the payer's link, and until when that can be paid. One that was cancelled or closed before we knew of
+/// any stays so, and the purchase follows it.
 async fn await_payment(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
     let provider = Provider {
         id: Some(purchase.id),
@@ -227,10 +231,9 @@ async fn await_payment(app: &App, deposit: &Transaction, purchase: &Purchase) ->
         expires_at: Some(link_ends(app, purchase)),
         ..Provider::default()
     };
-    let to = if deposit.state == State::Cancelled {
-        Move::to(State::Cancelled, Due::Now)
-    } else {
-        Move::to(State::AwaitingPayment, Due::In(ASK_MIN))
+    let to = match deposit.state {
+        State::Cancelled | State::Failed => Move::to(deposit.state, Due::Now),
+        _ => Move::to(State::AwaitingPayment, Due::In(ASK_MIN)),
     };
     transactions::advance(app, deposit, to.with_provider(provider)).await
 }

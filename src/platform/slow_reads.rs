@@ -20,9 +20,10 @@ const CALLERS_PART: usize = 4;
 
 pub struct SlowReads {
     turns: Arc<Semaphore>,
-    /// Of those turns, for whoever can wait.
-    patient: Semaphore,
     callers: Arc<Shares>,
+    /// Of those turns, for whoever can wait; one for each caller.
+    patient: Semaphore,
+    patient_callers: Arc<Shares>,
 }
 
 /// Free again when it is dropped.
@@ -35,7 +36,7 @@ impl SlowReads {
     pub fn new(turns: usize) -> Self {
         let (patient, of_caller) = ((turns / 2).max(1), (turns / CALLERS_PART).max(1));
         let (turns, patient) = (Arc::new(Semaphore::new(turns)), Semaphore::new(patient));
-        Self { turns, patient, callers: Shares::new(of_caller) }
+        Self { turns, patient, patient_callers: Shares::new(1), callers: Shares::new(of_caller) }
     }
 
     /// Before a connection is taken for such a read. The caller's own place comes first: whoever waits for that takes no turn from others.
@@ -57,9 +58,14 @@ impl SlowReads {
     /// # Errors
     /// [`Error::TurnedAway`] when the turn does not come in time.
     pub async fn patiently<T>(&self, caller: Uuid, wait: Duration, read: impl Future<Output = Result<T>>) -> Result<T> {
-        let place = timeout(wait, self.patient.acquire()).await.ok().and_then(std::result::Result::ok);
-        let _place = place.ok_or(Error::TurnedAway("as many files and streams are read as may be"))?;
-        let _turn = self.turn(caller, wait).await?;
+        let turn = async {
+            let of_caller = self.patient_callers.of(caller.to_string()).place(wait).await?;
+            let place = self.patient.acquire().await.ok()?;
+            let turn = self.turns.acquire().await.ok()?;
+            Some((of_caller, place, turn))
+        };
+        let turn = timeout(wait, turn).await.ok().flatten();
+        let _turn = turn.ok_or(Error::TurnedAway("as many files and streams are read as may be"))?;
         read.await
     }
 }

@@ -28,10 +28,10 @@ use crate::webhooks::{inbox, refused};
 
 /// As many as are stepped at once.
 const BATCH: i64 = 16;
-/// Of a kind whose steps wait for Revio so many are in hand at once …
-const IN_HAND: usize = 256;
-/// … and as soon as there is room for so many, as many are claimed: a slow one holds up no other.
+/// Of a kind whose steps wait for Revio so many are in hand at once, four times what is claimed at once: a slow one holds up no other.
 const CLAIM: u32 = 64;
+/// Of messages to endpoints, whose steps share the connections of all else.
+const CLAIM_OUTGOING: u32 = 16;
 /// How long a loop that has just looked lets come what comes, when it is woken: each look is a statement. Those of the queues take what
 /// came together.
 const GATHER: Duration = Duration::from_millis(100);
@@ -76,19 +76,37 @@ struct Task {
 /// Rows whose steps wait for others, many at once.
 struct Queue {
     name: &'static str,
+    /// As soon as there is room for so many, as many are claimed; four times as many are in hand at most.
+    at_once: u32,
     claim: fn(&App) -> BoxFuture<'_, Result<Vec<Step<'_>>>>,
     /// Each end of a step makes room that a claim may want: not all that is due may be in hand at once.
     looks_again: bool,
 }
 
 static QUEUES: [Queue; 4] = [
-    Queue { name: "inbox", claim: |app| Box::pin(inbox::claim_due(app, CLAIM.into())), looks_again: false },
-    Queue { name: "deposits", claim: |app| Box::pin(deposits::claim_due(app, CLAIM.into())), looks_again: false },
-    Queue { name: "withdrawals", claim: |app| Box::pin(withdrawals::claim_due(app, CLAIM.into())), looks_again: false },
+    Queue {
+        name: "inbox",
+        at_once: CLAIM,
+        claim: |app| Box::pin(inbox::claim_due(app, CLAIM.into())),
+        looks_again: false,
+    },
+    Queue {
+        name: "deposits",
+        at_once: CLAIM,
+        claim: |app| Box::pin(deposits::claim_due(app, CLAIM.into())),
+        looks_again: false,
+    },
+    Queue {
+        name: "withdrawals",
+        at_once: CLAIM,
+        claim: |app| Box::pin(withdrawals::claim_due(app, CLAIM.into())),
+        looks_again: false,
+    },
     // Of one endpoint so many at once.
     Queue {
         name: "outgoing",
-        claim: |app| Box::pin(deliveries::claim_due(app, Lane::Fast, CLAIM.into())),
+        at_once: CLAIM_OUTGOING,
+        claim: |app| Box::pin(deliveries::claim_due(app, Lane::Fast, CLAIM_OUTGOING.into())),
         looks_again: true,
     },
 ];
@@ -249,13 +267,13 @@ pub fn start(app: &App, stop: &CancellationToken) -> JoinSet<&'static str> {
 
 /// Claims whenever there is room for it, and goes on with what is in hand meanwhile. Returns when the last step has ended.
 async fn work_off(app: &App, queue: &Queue, stop: &CancellationToken) {
-    let room = &Semaphore::new(IN_HAND);
+    let room = &Semaphore::new(usize::try_from(queue.at_once).map_or(1, |at_once| at_once.saturating_mul(4)));
     // As many as there is room for.
     let (hand, mut in_hand) = mpsc::unbounded_channel();
     let ended = &Notify::new();
     let claiming = async move {
         let claim = async || {
-            let mut places = room.acquire_many(CLAIM).await.map_err(Error::internal)?;
+            let mut places = room.acquire_many(queue.at_once).await.map_err(Error::internal)?;
             let steps = (queue.claim)(app).await?;
             let full = places.num_permits() == steps.len();
             for step in steps {

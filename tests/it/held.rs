@@ -9,6 +9,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, TestApp};
 
 async fn resolve(t: &TestApp, staff: &Customer, id: Uuid, action: &str) -> Answer {
@@ -88,4 +89,53 @@ async fn what_is_found_besides_is_said_once_and_what_was_closed_stays_so(db: PgP
     let frozen = t.deposit(&customer, 500, "f").await.id();
     hold(frozen, Hold::Frozen, "frozen").await;
     assert_eq!(hold(frozen, Hold::PaidTwice, "two").await, (Some(Hold::PaidTwice), "frozen | two".to_owned()));
+}
+
+/// Its payer may still have the link; and what Revio does not say of it then is no reason to look once more.
+#[sqlx::test]
+async fn a_deposit_that_a_person_closed_is_called_off_at_revio_and_stays_closed(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
+    for (key, answers) in [("a", true), ("b", false)] {
+        let deposit = t.deposit(&customer, 5_000, key).await.id();
+        let row = transactions::find(&t.app, deposit).await.expect("there");
+        transactions::hold(&t.app, &row, Hold::Undecided, "open for too long").await.expect("held");
+        if !answers {
+            t.sim.set_fault(Fault::chance(1.0, Scope::GetPurchase, FaultKind::Answer { status: 404 }));
+        }
+        assert_eq!(resolve(&t, &finance, deposit, "dismiss").await.status, StatusCode::OK);
+        for _ in 0..60 {
+            t.drive().await;
+            t.advance(TimeDelta::minutes(1));
+        }
+        t.sim.clear_faults();
+        let purchase = t.sim.purchase(t.purchase_of(deposit)).expect("made");
+        assert_eq!(purchase["status"] == json!("cancelled"), answers, "{purchase}");
+        assert_eq!((t.state(deposit).await.as_str(), t.held_reason(deposit).await), ("failed", None));
+    }
+    t.finish().await;
+}
+
+/// Nobody knew of a link when it was closed, and its payer gets none afterwards.
+#[sqlx::test]
+async fn a_deposit_that_was_closed_before_revio_answered_is_not_opened_by_an_event(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
+    next.at("deposit.purchase_created");
+    let body = json!({"amount": 5_000, "currency": "ZAR"});
+    let headers = [("Idempotency-Key", "k")];
+    t.send(Method::POST, "/v1/deposits", Some(&t.token(&customer)), &headers, Some(body)).await;
+    let deposit: Uuid =
+        sqlx::query_scalar("select id from transactions").fetch_one(&t.app.db).await.expect("it is written");
+    let row = transactions::find(&t.app, deposit).await.expect("there");
+    transactions::hold(&t.app, &row, Hold::GaveUp, "not readable").await.expect("held");
+    assert_eq!(resolve(&t, &finance, deposit, "dismiss").await.status, StatusCode::OK);
+    let purchase = t.purchase_of(deposit);
+    t.sim.raise_event(purchase, "purchase.created").expect("it is there");
+    t.drive().await;
+    assert_eq!(t.sim.purchase(purchase).expect("made")["status"], json!("cancelled"));
+    let shown = t.get(&customer, &format!("/v1/transactions/{deposit}")).await;
+    assert_eq!((&shown.body["state"], &shown.body["failure_reason"]), (&json!("failed"), &json!("closed_by_review")));
+    t.finish().await;
 }

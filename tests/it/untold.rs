@@ -2,7 +2,7 @@
 //! it, and somebody is told.
 
 use chrono::TimeDelta;
-use revio_sim::{Fault, FaultKind, Override, RefundMode, Scope, Stranger};
+use revio_sim::{Fault, FaultKind, Override, Pay, RefundMode, Scope, Stranger};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -128,6 +128,32 @@ async fn a_second_purchase_that_is_heard_of_by_its_refund_is_of_its_deposit(db: 
     t.drive().await;
     assert_eq!(t.balance(&customer).await, (1_500, 0, 1_500));
     t.finish().await;
+}
+
+/// Whoever gives it to the customer must know, and nobody looks at a held row by himself.
+#[sqlx::test]
+async fn what_went_back_of_money_that_is_set_aside_and_nobody_explains_is_a_dead_letter(db: PgPool) {
+    let t = TestApp::new(db).await;
+    names_no_payment(&t);
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 1_000, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    t.sim.pay_purchase(purchase, Pay { amount: Some(900), ..Pay::default() }).expect("payable");
+    t.drive().await;
+    t.sim.set_fault(Fault::next(1, Scope::Deliver, FaultKind::Missing));
+    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+    t.drive().await;
+    t.sim.raise_event(purchase, "purchase.settled").expect("it is there");
+    wait(&t, 30).await;
+    assert_eq!(dead_letters(&t).await, [purchase]);
+    t.sim.raise_event(last_payment(&t, purchase), "payment.refunded").expect("it is there");
+    t.drive().await;
+    let left: i64 = sqlx::query_scalar("select amount_minor - taken_minor from suspense_items")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("one item");
+    assert_eq!((left, t.held_reason(deposit).await.is_some()), (500, true));
+    t.finish_with_held().await;
 }
 
 /// Which of the two it is decides which way money goes.

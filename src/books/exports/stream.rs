@@ -61,14 +61,18 @@ pub(super) async fn begin(
     let id = app.clock.row_id();
     let mut started = wanted.told;
     started["link"] = json!(link);
-    audit::record(app, &app.db, Entry::of(&who.actor, "export.started", "export", id).with(started)).await?;
+    let started = Entry::of(&who.actor, "export.started", "export", id).with(started);
+    let caller = who.admitted.user_id;
     let selection = Selection { filter: wanted.filter, sort: wanted.sort };
     let (after_id, after) = wanted.after.unzip();
     let writing = Writing::begin(wanted.format, who.scope, wanted.zone, after_id).map_err(Error::internal)?;
-    let (deadline, app) = (Instant::now() + DEADLINE, app.clone());
-    let mut streaming =
-        Streaming { app, id, who, selection, after, page: None, writing: Some(writing), deadline, open };
-    streaming.page = streaming.fetch_within(slow_reads::WAIT).await?;
+    let (deadline, writing) = (Instant::now() + DEADLINE, Some(writing));
+    let mut streaming = Streaming { app: app.clone(), id, who, selection, after, page: None, writing, deadline, open };
+    let first = async {
+        audit::record(app, &app.db, started).await?;
+        streaming.fetch().await
+    };
+    streaming.page = app.slow_reads.patiently(caller, slow_reads::WAIT, first).await?;
     Ok(stream::try_unfold(streaming, Streaming::step))
 }
 
@@ -101,16 +105,13 @@ impl Streaming {
         let is_full = i64::try_from(page.len()).is_ok_and(|count| count == PAGE_ROWS);
         // The query is on its way before this page is written.
         // The answer has begun: it waits for its turn as long as it may.
-        let next = async { if is_full { self.fetch_within(DEADLINE).await } else { Ok(None) } };
+        let (app, caller) = (self.app.clone(), self.who.admitted.user_id);
+        let next =
+            async { if is_full { app.slow_reads.patiently(caller, DEADLINE, self.fetch()).await } else { Ok(None) } };
         let (next, bytes) = future::join(next, async { writing.rows(page) }).await;
         self.page = next?;
         self.writing = Some(writing);
         bytes.map(Some).map_err(Error::internal)
-    }
-
-    async fn fetch_within(&mut self, wait: Duration) -> Result<Option<Vec<more::Entry>>> {
-        let (app, caller) = (self.app.clone(), self.who.admitted.user_id);
-        app.slow_reads.patiently(caller, wait, self.fetch()).await
     }
 
     /// The page after the last one, if there is any and the caller may still have it.

@@ -52,12 +52,13 @@ pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str
     }
     // Locked, so that whoever reopens an account or gives a role at this moment does so before or after.
     refuse_what_is_open(app, user_id).await?;
+    // Before the sessions, as whoever ends an enrolment locks them.
+    totp::erase(&mut tx, user_id).await?;
     let ended = sessions::end_all(app, &mut *tx, user_id, None, Ending::Erased).await?;
     let objects = store::provider_ids(&mut *tx, user_id).await?;
     inbox::empty_about(&mut *tx, &objects).await?;
     outgoing::forget_transactions_of(&mut tx, user_id).await?;
     bank_accounts::erase(app, &mut tx, user_id).await?;
-    totp::erase(&mut tx, user_id).await?;
     notes::erase(&mut *tx, user_id).await?;
     repeats::forget_about(&mut *tx, user_id).await?;
     store::erase(&mut tx, user_id, app.clock.now()).await?;

@@ -77,12 +77,11 @@ async fn follow_closely(app: &App, deposit: &Transaction, purchase: &Purchase) -
         }
         // It is held for what is in suspense of it: whoever decides about that must know.
         (_, Some(wrong)) if row.held_code == Some(Hold::SetAside) => {
-            let said = sums.in_other_currency.as_deref();
-            let held = match said {
-                Some(said) => transactions::hold(app, &row, Hold::Contradiction, said).await?,
-                None => ask_again(app, &row, purchase, &wrong).await?,
+            let Some(said) = &sums.in_other_currency else {
+                // Nobody looks at it again by himself: the event does, and is a dead letter in the end.
+                return Err(Error::Unusable(wrong.into()));
             };
-            Ok((held, true))
+            Ok((transactions::hold(app, &row, Hold::Contradiction, said).await?, true))
         }
         (_, Some(wrong)) => Ok((ask_again(app, &row, purchase, &wrong).await?, true)),
         (_, None) => {

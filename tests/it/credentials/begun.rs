@@ -20,7 +20,7 @@ async fn ask_for(t: &TestApp, token: &str, new_email: &str) -> Answer {
 async fn left(t: &TestApp, customer: &Customer) -> (i64, Vec<String>) {
     let changes = sqlx::query_scalar("select count(*) from email_changes where user_id = $1").bind(customer.id);
     let mails =
-        sqlx::query_scalar("select state from mails where kind in ('email_change', 'password_reset') order by id");
+        sqlx::query_scalar("select state from mails where kind in ('email_change', 'password_reset') order by state");
     let changes = changes.fetch_one(&t.app.db).await.expect("a number");
     (changes, mails.fetch_all(&t.app.db).await.expect("states"))
 }

@@ -7,6 +7,9 @@ use crate::money::transactions::store::{Row, rows};
 use crate::money::transactions::{Hold, Kind, Transaction};
 use crate::platform::clock::DateTime;
 
+/// Of all that people have closed of a row so much is kept, the latest.
+const DISMISSED_CHARS_MAX: i32 = 2_000;
+
 /// Which held rows; `None` = any.
 #[derive(Debug, Default)]
 pub struct HeldFilter {
@@ -44,7 +47,7 @@ pub(super) async fn hold(
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends a hold; where a person closes it, the row says what was closed. `None` when the row is not held, or not as it was read.
+/// Ends a hold; where a person closes it, the row says what was closed, besides what was before. `None` when the row is not held, or not as it was read.
 pub(super) async fn end_hold(
     db: impl PgExecutor<'_>,
     held: &Transaction,
@@ -53,7 +56,8 @@ pub(super) async fn end_hold(
 ) -> sqlx::Result<Option<Row>> {
     rows!(
         "update transactions
-            set dismissed_reason = case when $3::timestamptz is null then held_reason else dismissed_reason end,
+            set dismissed_reason = case when $3::timestamptz is null then right(concat_ws(' | ', dismissed_reason, held_reason), $5)
+                                        else dismissed_reason end,
                 held_code = null, held_reason = null, held_at = null, due_at = $3, attempts = 0, version = version + 1,
                 noted_at = $4
           where id = $1 and version = $2 and held_reason is not null
@@ -62,7 +66,8 @@ pub(super) async fn end_hold(
         held.id,
         held.version,
         due_at,
-        now
+        now,
+        DISMISSED_CHARS_MAX
     )
     .fetch_optional(db)
     .await
