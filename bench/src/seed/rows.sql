@@ -52,9 +52,11 @@ select pg_temp.id(n, created, 2), pg_temp.id(owner, begun, 4), kind, state,
        case when source <> n then pg_temp.id(source, date_trunc('milliseconds', source_at), 2) end,
        case when kind = 'withdrawal' then pg_temp.id(-owner, begun, 0) end,
        case when kind <> 'adjustment' and state <> 'rejected' then md5('provider' || n)::uuid end,
-       case when state = 'failed' then pg_temp.pick(n, 13, array['the payer''s bank declined the payment',
-            'the payout was returned by the bank: account closed', 'the link was not used in time',
-            'insufficient funds on the card', 'the bank account number does not exist', 'the provider''s limit was reached']) end,
+       case when state = 'rejected' then pg_temp.pick(n, 13, '{insufficient_funds,limit_exceeded,account_frozen}')
+            when state = 'failed' then pg_temp.pick(n, 13, case kind
+                when 'deposit' then '{provider_refused,closed_by_review}'::text[]
+                when 'withdrawal' then '{provider_could_not_pay,provider_refused,declined,not_approved_in_time,closed_by_review}'::text[]
+                else '{provider_undid}'::text[] end) end,
        case when telling < 2 then pg_temp.word(n, 20) || ' ' || pg_temp.pick(n, 22, '{january,february,march,april,may,june,july}')
             when telling < 3 then pg_temp.word(n, 20) || ' ' || pg_temp.word(n, 24)
             when telling < 5 then pg_temp.word(n, 20) || ' INV-' || pg_temp.roll(n, 26, 1000000)
