@@ -78,38 +78,27 @@ struct Queue {
     name: &'static str,
     /// As soon as there is room for so many, as many are claimed; four times as many are in hand at most.
     at_once: u32,
-    claim: fn(&App) -> BoxFuture<'_, Result<Vec<Step<'_>>>>,
+    claim: fn(&App, i64) -> BoxFuture<'_, Result<Vec<Step<'_>>>>,
     /// Each end of a step makes room that a claim may want: not all that is due may be in hand at once.
     looks_again: bool,
 }
 
 static QUEUES: [Queue; 4] = [
-    Queue {
-        name: "inbox",
-        at_once: CLAIM,
-        claim: |app| Box::pin(inbox::claim_due(app, CLAIM.into())),
-        looks_again: false,
-    },
-    Queue {
-        name: "deposits",
-        at_once: CLAIM,
-        claim: |app| Box::pin(deposits::claim_due(app, CLAIM.into())),
-        looks_again: false,
-    },
-    Queue {
-        name: "withdrawals",
-        at_once: CLAIM,
-        claim: |app| Box::pin(withdrawals::claim_due(app, CLAIM.into())),
-        looks_again: false,
-    },
+    waits_for_revio("inbox", |app, limit| Box::pin(inbox::claim_due(app, limit))),
+    waits_for_revio("deposits", |app, limit| Box::pin(deposits::claim_due(app, limit))),
+    waits_for_revio("withdrawals", |app, limit| Box::pin(withdrawals::claim_due(app, limit))),
     // Of one endpoint so many at once.
     Queue {
         name: "outgoing",
         at_once: CLAIM_OUTGOING,
-        claim: |app| Box::pin(deliveries::claim_due(app, Lane::Fast, CLAIM_OUTGOING.into())),
+        claim: |app, limit| Box::pin(deliveries::claim_due(app, Lane::Fast, limit)),
         looks_again: true,
     },
 ];
+
+const fn waits_for_revio(name: &'static str, claim: fn(&App, i64) -> BoxFuture<'_, Result<Vec<Step<'_>>>>) -> Queue {
+    Queue { name, at_once: CLAIM, claim, looks_again: false }
+}
 
 static TASKS: [Task; 18] = [
     Task { name: "reversals", period: PERIOD, loops: 1, step: |app| Box::pin(full(reversals::step_due(app, BATCH))) },
@@ -274,7 +263,7 @@ async fn work_off(app: &App, queue: &Queue, stop: &CancellationToken) {
     let claiming = async move {
         let claim = async || {
             let mut places = room.acquire_many(queue.at_once).await.map_err(Error::internal)?;
-            let steps = (queue.claim)(app).await?;
+            let steps = (queue.claim)(app, queue.at_once.into()).await?;
             let full = places.num_permits() == steps.len();
             for step in steps {
                 let place = places.split(1);

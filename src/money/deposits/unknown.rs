@@ -60,7 +60,7 @@ pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
 /// It may mean that money came, and nobody would ask again.
 pub(super) fn unknown_word(word: &str) -> Error {
     let word: String = word.chars().take(WORD_CHARS_MAX).collect();
-    Error::Unusable(format!("Revio calls a purchase that no row is known for {word}").into())
+    Error::Unusable(format!("Revio calls a purchase that no row asks for {word}").into())
 }
 
 async fn is_in_ledger(app: &App, row: Uuid) -> Result<bool> {
