@@ -18,9 +18,13 @@ use crate::statement_files::{deposits, file, uploaded};
 
 /// A run of both legs that files have a part in.
 async fn cycle(t: &TestApp) {
+    cycle_since(t, None).await;
+}
+
+async fn cycle_since(t: &TestApp, since: Option<DateTime<Utc>>) {
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
     let legs = vec![Part::B, Part::C];
-    let new = New { kind: RunKind::Manual, legs, since: None, requested_by: "system".to_owned() };
+    let new = New { kind: RunKind::Manual, legs, since, requested_by: "system".to_owned() };
     reconciliation::start(&t.app, new).await.expect("PostgreSQL answers");
     for _ in 0..500 {
         match reconciliation::work(&t.app, OTHER_LEGS).await.expect("a step") {
@@ -110,6 +114,19 @@ async fn settled(t: &TestApp) -> Vec<String> {
 }
 
 const CHARGES: &str = "Date,Description,Amount\n2026-03-02,Charges,-5.00\n";
+
+/// It counts as compared afterwards.
+#[sqlx::test]
+async fn a_file_that_waited_is_compared_whole_by_a_run_that_looks_back_less(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let staff = company(&t).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000]).await;
+    let content = file(&paid).replace(",20000,200,", ",20000,215,");
+    uploaded(&t, &staff.maker, "source=revio&unit=minor&from=2026-03-02&to=2026-03-02", content).await;
+    t.advance(TimeDelta::days(20));
+    cycle_since(&t, Some(t.app.clock.now() - TimeDelta::hours(1))).await;
+    assert_eq!(states(&t, "fee_provider").await.len(), 1);
+}
 
 /// That of a quarter of an hour has no part in the bank.
 #[sqlx::test]
