@@ -385,6 +385,12 @@ async fn what_two_people_give_up_is_given_back_though_revio_says_nothing_that_ca
     give_up_without_an_answer(db, Scope::GetPayout, FaultKind::Answer { status: 200 }).await;
 }
 
+/// It was `pending`: that Revio does not know it now is no word that it was not paid.
+#[sqlx::test]
+async fn what_two_people_give_up_is_asked_for_though_revio_does_not_know_it_any_more(db: PgPool) {
+    give_up_without_an_answer(db, Scope::GetPayout, FaultKind::Answer { status: 404 }).await;
+}
+
 /// What the people said counts in the end.
 async fn give_up_without_an_answer(db: PgPool, scope: Scope, nothing: FaultKind) {
     let t = TestApp::new(db).await;

@@ -18,6 +18,7 @@ use crate::platform::http::{Asked, Download, Fields, Json, Page, Path, Query, do
 use crate::platform::permissions::{ReconciliationRead, StatementsImport};
 use crate::platform::problems::Problems;
 
+pub const PATH: &str = "/v1/admin/reconciliation/statements";
 /// Some 100,000 lines; a larger one is split by days.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
 

@@ -25,7 +25,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::booking;
+use super::{booking, restored};
 use crate::app::App;
 use crate::identity::audit::{self, Entry};
 use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, Rule, SubjectHash};
@@ -207,9 +207,13 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     Ok(Subject { withdrawal: after, seen })
 }
 
-/// Refused: the row says so first, then the money is given back, now or by the worker.
+/// Refused: the row says so first, then the money is given back, now or by the worker. A row that forgot, with an older database, that it was
+/// paid or is about to be is brought up to the ledger instead.
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
     let Subject { withdrawal, seen } = open_subject(app, decision, id).await?;
+    if restored::bring_up_to_ledger(app, &withdrawal).await?.is_some() {
+        return Err(Error::StaleState);
+    }
     let to = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(FailureReason::Declined);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &withdrawal).await?;

@@ -181,14 +181,24 @@ async fn every_payout(app: &App, withdrawal: &Transaction) -> Result<Vec<Uuid>> 
 }
 
 /// The payout by which Revio has paid it, or is about to; an error where there is none and one of them was not answered. One that Revio does
-/// not know was never paid; one that it has called pending for longer than is waited for is what people decide about.
+/// not know was never paid, unless it has said before that it had begun: then that is no answer. One that it has called pending for longer
+/// than is waited for is what people decide about.
 async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> Result<Option<Payout>> {
+    let known = provider_objects::payouts_of(app, withdrawal.id).await?;
+    let never_began = |status: &str| matches!(status, "announced" | "initialized" | "error");
+    let had_begun = |id| known.iter().any(|payout| payout.id == id && !never_began(&payout.status));
     let mut unanswered = None;
     for &payout_id in payouts {
         let asked = provider_objects::payout(app, Some(withdrawal.id), payout_id).await;
         let payout = match provider_objects::if_known(asked) {
             Ok(Some(payout)) => payout,
-            Ok(None) => continue,
+            Ok(None) => {
+                if had_begun(payout_id) {
+                    let gone = format!("Revio does not know payout {payout_id} any more, which had begun");
+                    unanswered = Some(Error::Unusable(gone.into()));
+                }
+                continue;
+            }
             Err(error) => {
                 unanswered = Some(error);
                 continue;

@@ -17,12 +17,17 @@ use crate::harness::{Answer, Customer, TestApp, answer};
 
 /// A call that has begun, and whose body does not come.
 async fn slow(t: &TestApp, path: &str, customer: Option<&Customer>) -> TcpStream {
+    begun(t, path, customer, 90).await
+}
+
+/// A call that says how much will come, and of it sends one byte.
+async fn begun(t: &TestApp, path: &str, customer: Option<&Customer>, bytes: usize) -> TcpStream {
     let mut slow = TcpStream::connect(t.url.trim_start_matches("http://")).await.expect("the server listens");
     let token = customer.map(|customer| format!("Authorization: Bearer {}\r\n", t.token(customer))).unwrap_or_default();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: octoco\r\n{token}Idempotency-Key: k\r\nContent-Type: application/json\r\n"
     );
-    send(&mut slow, &format!("{head}Content-Length: 90\r\n\r\n{{")).await;
+    send(&mut slow, &format!("{head}Content-Length: {bytes}\r\n\r\n{{")).await;
     slow
 }
 
@@ -44,6 +49,20 @@ async fn slow_bodies_keep_no_webhook_out(db: PgPool) {
     }
     drop(held);
     t.drive().await;
+    t.finish().await;
+}
+
+/// It would be a place held for as long as a body may take, at no cost.
+#[sqlx::test]
+async fn a_body_that_is_declared_too_large_is_refused_before_it_comes(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let calls = [("/v1/webhooks/revio", 300_000, None), ("/v1/auth/login", 16_385, None), ("/v1/deposits", 16_385, Some(&customer))];
+    for (path, bytes, caller) in calls {
+        let mut call = begun(&t, path, caller, bytes).await;
+        let told = tokio::time::timeout(Duration::from_secs(3), rest(&mut call)).await.expect("nothing is waited for");
+        assert!(told.starts_with("HTTP/1.1 413") && told.contains("application/problem+json"), "{path}: {told}");
+    }
     t.finish().await;
 }
 
