@@ -42,7 +42,7 @@ pub(crate) async fn approve(t: &TestApp, staff: &Customer, id: Uuid, hash: &str)
     t.send(Method::POST, &path, Some(&t.token(staff)), &[], Some(json!({"payout_hash": hash}))).await
 }
 
-async fn decline(t: &TestApp, staff: &Customer, id: Uuid, hash: &str) -> Answer {
+pub(crate) async fn decline(t: &TestApp, staff: &Customer, id: Uuid, hash: &str) -> Answer {
     let path = format!("/v1/admin/withdrawals/{id}/decline");
     let body = json!({"payout_hash": hash, "note": "the destination is not the customer's"});
     t.send(Method::POST, &path, Some(&t.token(staff)), &[], Some(body)).await

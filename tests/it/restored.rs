@@ -83,36 +83,6 @@ async fn a_withdrawal_that_is_put_back_to_any_earlier_state_is_paid_once(db: PgP
     }
 }
 
-/// It was approved and paid after the backup. What waits again is not given back: the ledger knows of the payout.
-#[sqlx::test]
-async fn a_withdrawal_that_waits_for_its_approval_again_is_not_declined_once_it_is_paid(db: PgPool) {
-    let t = TestApp::with(db.clone(), &[("APPROVAL_THRESHOLDS", "ZAR:5000000:1")]).await;
-    let (customer, finance) = (t.customer_with(9_000_000).await, t.staff(Role::Finance).await);
-    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
-    let withdrawal = t.withdraw(&customer, 6_000_000, "w").await.id();
-    t.drive().await;
-    backups::take(&db).await;
-    let path = format!("/v1/admin/withdrawals/{withdrawal}/approval");
-    let seen = t.get(&finance, &path).await.body["subject_hash"].clone();
-    let body = json!({"subject_hash": seen, "note": "seen"});
-    let decide = async |word: &str| {
-        let path = format!("/v1/admin/withdrawals/{withdrawal}/{word}");
-        t.send(Method::POST, &path, Some(&t.token(&finance)), &[], Some(body.clone())).await
-    };
-    assert_eq!(decide("approve").await.status, StatusCode::OK);
-    t.drive().await;
-    assert_eq!(t.state(withdrawal).await, "submitted");
-    backups::restore(&db).await;
-    assert_eq!(t.state(withdrawal).await, "awaiting_approval");
-    assert_eq!(decide("decline").await.code(), "stale_state");
-    assert_eq!(t.balance(&customer).await, (9_000_000, 6_000_000, 3_000_000), "nothing is given back");
-    t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("pending");
-    look(&t).await;
-    wait(&t, 40).await;
-    assert_eq!((t.state(withdrawal).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("completed", 1));
-    t.finish_with_held().await;
-}
-
 /// Its purchase was made and paid after the backup: another one would be paid, or taken for a second payment.
 #[sqlx::test]
 async fn a_deposit_that_forgot_its_purchase_is_credited_once(db: PgPool) {

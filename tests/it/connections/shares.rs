@@ -57,7 +57,11 @@ async fn slow_bodies_keep_no_webhook_out(db: PgPool) {
 async fn a_body_that_is_declared_too_large_is_refused_before_it_comes(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
-    let calls = [("/v1/webhooks/revio", 300_000, None), ("/v1/auth/login", 16_385, None), ("/v1/deposits", 16_385, Some(&customer))];
+    let calls = [
+        ("/v1/webhooks/revio", 300_000, None),
+        ("/v1/auth/login", 16_385, None),
+        ("/v1/deposits", 16_385, Some(&customer)),
+    ];
     for (path, bytes, caller) in calls {
         let mut call = begun(&t, path, caller, bytes).await;
         let told = tokio::time::timeout(Duration::from_secs(3), rest(&mut call)).await.expect("nothing is waited for");

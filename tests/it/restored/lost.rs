@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{look, wait};
+use crate::approvals::{ONE, THRESHOLDS, approve, decline, hash, waiting};
 use crate::backups;
 use crate::crashes::Crashes;
 use crate::harness::TestApp;
@@ -128,4 +129,27 @@ async fn a_lost_withdrawal_follows_the_payout_that_replaced_another(db: PgPool) 
     wait(&t, 2).await;
     assert_eq!((t.state(lost).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
     t.finish().await;
+}
+
+/// It was approved and paid after the backup. What waits again is not given back: the ledger knows of its payout.
+#[sqlx::test]
+async fn a_withdrawal_that_waits_for_its_approval_again_is_not_declined_once_its_payout_began(db: PgPool) {
+    let t = TestApp::with(db.clone(), &THRESHOLDS).await;
+    let (customer, finance) = (t.customer_with(10_000).await, t.staff(Role::Finance).await);
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let id = waiting(&t, &customer, ONE, "w").await;
+    backups::take(&db).await;
+    let seen = hash(&t, &finance, id).await;
+    assert_eq!(approve(&t, &finance, id, &seen).await.status, StatusCode::OK);
+    t.drive().await;
+    assert_eq!(t.state(id).await, "submitted");
+    backups::restore(&db).await;
+    assert_eq!(t.state(id).await, "awaiting_approval");
+    assert_eq!(decline(&t, &finance, id, &seen).await.code(), "stale_state");
+    assert_eq!(t.balance(&customer).await, (10_000, ONE, 10_000 - ONE), "nothing is given back");
+    t.sim.settle_payout(t.payout_of(id), PayoutOutcome::Success).expect("pending");
+    look(&t).await;
+    wait(&t, 40).await;
+    assert_eq!((t.state(id).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("completed", 1));
+    t.finish_with_held().await;
 }
