@@ -95,6 +95,27 @@ async fn what_files_say_opens_breaks_at_the_second_look_and_they_are_gone_once_i
     assert_states(&t, &[("fee_provider", "open"), ("missing_on_statement", "open"), ("bank_only", "open")]).await;
 }
 
+/// Of rows that Revio is asked about and says what was booked.
+#[sqlx::test]
+async fn what_only_a_file_says_of_old_rows_opens_in_the_second_run(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000, 40_000]).await;
+    t.advance(TimeDelta::days(9));
+    t.drive().await;
+    t.advance(TimeDelta::hours(1));
+    let content = file(&paid).replace(",20000,200,", ",20000,215,").replace(",30000,300,", ",29999,300,");
+    let content = content.replace(",ZAR,40000,400,", ",USD,40000,,");
+    let maker = t.staff(Role::Finance).await;
+    uploaded(&t, &maker, "source=revio&unit=minor&from=2026-03-02&to=2026-03-02", content).await;
+    let of = |state| [("fee_provider", state), ("amount_provider", state), ("currency_provider", state)];
+    cycle(&t).await;
+    assert_states(&t, &of("timing")).await;
+    cycle(&t).await;
+    assert_states(&t, &of("open")).await;
+    cycle(&t).await;
+    assert_states(&t, &of("open")).await;
+}
+
 /// All that is due, as the worker does it; when nothing is, the kinds of the runs that are over.
 async fn settled(t: &TestApp) -> Vec<String> {
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
