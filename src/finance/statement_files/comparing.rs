@@ -206,7 +206,7 @@ async fn bank_balances(app: &App) -> Result<Vec<Found>> {
         if expected == file.closing {
             continue;
         }
-        let since = days::end(app, file.day).await?;
+        let since = days::last_moment(app, file.day).await?;
         let balance = Found::new(BreakType::BankBalance, since, format!("{} {expected}", file.id));
         let balance = sums(balance, currency.code(), Some(expected), Some(file.closing));
         let balance = balance.evident("file_sha256", file.sha256).evident("day", file.day.to_string());
