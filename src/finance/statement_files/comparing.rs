@@ -16,7 +16,7 @@
 mod again;
 mod store;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{NaiveDate, TimeDelta};
 use ledger::{AccountCode, Currency};
@@ -215,8 +215,8 @@ async fn bank_balances(app: &App) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// Days of a period that some file of the source is of.
-pub async fn covered(app: &App, source: Source, from: NaiveDate, to: NaiveDate) -> Result<BTreeSet<NaiveDate>> {
+/// Days of a period that some file of the source is of, and whether a finished run has compared each of them.
+pub async fn covered(app: &App, source: Source, from: NaiveDate, to: NaiveDate) -> Result<BTreeMap<NaiveDate, bool>> {
     Ok(super::store::covered(&app.db, source, from, to).await?.into_iter().collect())
 }
 
