@@ -3,7 +3,7 @@
 
 mod store;
 
-use chrono::{Datelike, Days, NaiveDate, Weekday};
+use chrono::{Datelike, Days, NaiveDate, TimeDelta, Weekday};
 
 use crate::app::App;
 use crate::platform::clock::DateTime;
@@ -45,6 +45,11 @@ pub async fn start(app: &App, day: NaiveDate) -> Result<DateTime> {
 /// The first moment that is not of the day any more.
 pub async fn end(app: &App, day: NaiveDate) -> Result<DateTime> {
     start(app, after(day, 1)).await
+}
+
+/// The last moment of a day, as PostgreSQL counts.
+pub async fn last_moment(app: &App, day: NaiveDate) -> Result<DateTime> {
+    Ok(end(app, day).await? - TimeDelta::microseconds(1))
 }
 
 /// The last nanosecond before a moment, as the ledger counts.

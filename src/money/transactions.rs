@@ -434,6 +434,7 @@ async fn by_provider(app: App, lock_wait: LockWait, objects: Vec<OfProvider>) ->
 /// Brings the gauges of what waits up to date.
 pub async fn measure(app: &App) -> Result<()> {
     let kinds: Vec<String> = Kind::ALL.iter().map(|kind| kind.name().to_owned()).collect();
-    app.queue().report(&store::depths(&app.db, &kinds, app.clock.now()).await?);
+    let times = (app.clock.now(), app.config.bank_account_cooling);
+    app.queue().report(&store::depths(&app.db, &kinds, times).await?);
     Ok(())
 }

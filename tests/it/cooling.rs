@@ -1,6 +1,7 @@
 //! New bank accounts: a withdrawal to one waits until it is new no more, or until somebody approves it.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use octoco::money::transactions;
 use octoco::platform::config::Config;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
@@ -104,6 +105,32 @@ async fn above_a_threshold_the_hours_alone_let_nothing_go_on(db: PgPool) {
     t.advance(TimeDelta::hours(25));
     t.drive().await;
     assert_eq!(t.state(asked.id()).await, "awaiting_approval");
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn what_waits_for_the_hours_is_not_counted_as_waiting_for_somebody(db: PgPool) {
+    let t = TestApp::with(db, &[COOLING[0], ("APPROVAL_THRESHOLDS", "ZAR:5000")]).await;
+    let customer = t.customer_with(100_000).await;
+    let asked = t.withdraw(&customer, 5_001, "w").await;
+    t.drive().await;
+    assert_eq!(t.state(asked.id()).await, "awaiting_approval");
+    let counted = async |rows: i64, age: i64| {
+        transactions::measure(&t.app).await.expect("PostgreSQL answers");
+        let metrics = t.app.metrics.render();
+        let labels = r#"{queue="withdrawal",what="awaiting_approval"}"#;
+        for series in
+            [format!("octoco_queue_rows{labels} {rows}\n"), format!("octoco_queue_age_seconds{labels} {age}\n")]
+        {
+            assert!(metrics.contains(&series), "{series}: {metrics}");
+        }
+    };
+    let created = sqlx::query_scalar("select created_at from bank_accounts where id = $1");
+    let created: DateTime<Utc> = created.bind(customer.bank_account_id).fetch_one(&t.app.db).await.expect("an account");
+    t.advance(created + TimeDelta::hours(24) - TimeDelta::seconds(1) - t.app.clock.now());
+    counted(0, 0).await;
+    t.advance(TimeDelta::hours(5) + TimeDelta::seconds(1));
+    counted(1, 5 * 3_600).await;
     t.finish().await;
 }
 

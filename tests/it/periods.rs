@@ -75,6 +75,14 @@ impl Books {
         let query = format!("source=revio&from={}&to={}", month.first_day(), month.last_day());
         let nothing = "id,product,currency,amount,date\n";
         uploaded(&self.t, &self.maker, &query, nothing).await;
+        self.compared_on(Some(month.first_day())).await;
+    }
+
+    /// All files, by that day's run; by none.
+    async fn compared_on(&self, day: Option<NaiveDate>) {
+        let compared = "update statement_files set compared_by =
+            (select id from reconciliation_runs where accounting_day = $1 order by id limit 1)";
+        sqlx::query(compared).bind(day).execute(&self.t.app.db).await.expect("written");
     }
 
     async fn close(&self, month: Month, accepts: &[Uuid]) -> Answer {
@@ -280,6 +288,32 @@ async fn months_are_chained_and_printed_again_to_the_byte(db: PgPool) {
     assert_eq!(listed.body["data"][0], second.body, "{}", listed.body);
     let log = t.get(&auditor, &format!("/v1/admin/audit?action=period.closed&object_id={month}")).await;
     assert_eq!(log.body["data"][0]["after"]["pack_sha256"], second.body["pack_sha256"]);
+    books.t.finish_with_held().await;
+}
+
+#[sqlx::test]
+async fn a_month_waits_for_a_finished_run_that_has_compared_its_statements(db: PgPool) {
+    let books = books(db.clone(), &Crashes::default()).await;
+    let Books { t, month, .. } = &books;
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    books.prepare(*month).await;
+    let first = month.first_day();
+    // Another one closes the day of the run that failed.
+    run(t, first).await;
+    let state = async |state: &str| {
+        let set = "update reconciliation_runs set state = $1
+                    where id = (select id from reconciliation_runs where accounting_day = $2 order by id limit 1)";
+        sqlx::query(set).bind(state).bind(first).execute(&db).await.expect("written");
+    };
+    for (day, is) in [(None, "finished"), (Some(first), "failed")] {
+        books.compared_on(day).await;
+        state(is).await;
+        let refused = books.close(*month, &[]).await;
+        assert_eq!(lacking(&refused), ["statements"], "{day:?}");
+        assert!(refused.body.to_string().contains("no finished reconciliation has compared"), "{}", refused.body);
+    }
+    state("finished").await;
+    books.closed(*month).await;
     books.t.finish_with_held().await;
 }
 

@@ -4,6 +4,8 @@
 //! What the ledger says of a line never changes, nor what it says of an account as of a moment: so both are asked for first, and only
 //! written where the cursor still stands where it stood. A ledger that is behind its copy is no measure of it: then nothing is written.
 
+use std::collections::HashMap;
+
 use ledger::{Account, AccountCode, BATCH_MAX, Currency, Leg, Recorded, TransferId};
 use sqlx::Connection;
 use uuid::Uuid;
@@ -109,9 +111,18 @@ async fn recorded(app: &App, id: Uuid) -> Result<Option<Recorded>> {
     Ok(None)
 }
 
-/// Whether the copy has the account's balance as of the cursor; also when the copy has no such account.
+/// Whether the copy has the account as the ledger has it, and its balance as of the cursor; also when the copy has no such account.
 pub async fn account_is_right(app: &App, currency: Currency, id: Uuid) -> Result<bool> {
-    Ok(wrong_account(app, currency, id).await?.is_none())
+    let Some(row) = store::accounts(&app.db, &[id]).await?.into_iter().next() else { return Ok(true) };
+    // Looked for where the row says that it was opened: if it is not there, the row is wrong.
+    let before = row.opened().opened_timestamp.unsigned_abs().saturating_sub(1);
+    let opened = app.ledger.accounts_after(currency, before, 1).await?.into_iter().next();
+    match opened.filter(|account| account.id.as_uuid() == id) {
+        Some(account) if row.opened() == super::opened(&account, currency)? => {
+            Ok(wrong_account(app, currency, id).await?.is_none())
+        }
+        Some(_) | None => Ok(false),
+    }
 }
 
 /// Writes the account's balance as it is at the cursor.
@@ -149,28 +160,30 @@ async fn wrong_account(app: &App, currency: Currency, id: Uuid) -> Result<Option
     Ok((row.standing() != expected).then_some((after, expected)))
 }
 
+/// `None` also where the row says what its id does not: another account's balance is no measure of it.
 fn account_of(app: &App, row: &AccountRow, currency: Currency) -> Option<Account> {
     let opened = row.opened();
     let code = AccountCode::from_code(u16::try_from(opened.code).ok()?)?;
-    match (code, opened.user_id) {
-        (AccountCode::CustomerWallet, Some(user)) => Some(Account::wallet(user, currency)),
-        (AccountCode::CustomerReceivable, Some(user)) => Some(Account::receivable(user, currency)),
-        (code, None) if !code.is_customers() => Some(app.ledger.system(code, currency)),
-        _ => None,
-    }
+    let of_its_id = |user: &Uuid| user.as_u128() == row.id.as_u128() & !0xffff;
+    let account = match (code, opened.user_id.filter(of_its_id)) {
+        (AccountCode::CustomerWallet, Some(user)) => Account::wallet(user, currency),
+        (AccountCode::CustomerReceivable, Some(user)) => Account::receivable(user, currency),
+        (code, None) if !code.is_customers() => app.ledger.system(code, currency),
+        _ => return None,
+    };
+    (account.id.as_uuid() == row.id).then_some(account)
 }
 
 /// Accounts of the copy in the order of their ids behind `after`, at most `limit`, against the ledger's balances. `last` is `None` when none
 /// is left.
 pub async fn compare_accounts(app: &App, currency: Currency, after: Uuid, limit: i64) -> Result<ComparedAccounts> {
     let rows = store::accounts_after(&app.db, currency.code(), after, limit).await?;
-    let known: Vec<(&AccountRow, Account)> =
-        rows.iter().filter_map(|row| account_of(app, row, currency).map(|account| (row, account))).collect();
-    let accounts: Vec<Account> = known.iter().map(|(_, account)| *account).collect();
-    let balances = app.ledger.balances(&accounts).await?;
+    let accounts: Vec<Account> = rows.iter().filter_map(|row| account_of(app, row, currency)).collect();
+    let balances = app.ledger.balances(&accounts).await?.into_iter().map(Sides::from);
+    let sides: HashMap<Uuid, Sides> = accounts.iter().map(|account| account.id.as_uuid()).zip(balances).collect();
     let mut different = Vec::new();
-    for ((row, _), balance) in known.into_iter().zip(balances) {
-        if Sides::from(balance) == row.standing().sides {
+    for row in &rows {
+        if sides.get(&row.id) == Some(&row.standing().sides) {
             continue;
         }
         // It may have moved since it was copied: asked for as it was at the cursor, and where that goes on, another time.

@@ -5,7 +5,7 @@
 //! | `month` | it is over by a minute, and follows the last closed one; the first is none after the one in which the books began |
 //! | `copy` | the copy of the ledger has every transfer of it |
 //! | `runs` | each day has its finished daily reconciliation |
-//! | `statements` | files of Revio's are of each day |
+//! | `statements` | files of Revio's are of each day, and a finished run has compared them |
 //! | `breaks` | no critical one of it is open; the others are accepted, each by its id |
 //!
 //! Days before the books began, in the first month, need no run and no statement.
@@ -62,11 +62,18 @@ pub(super) async fn pass(app: &App, db: &mut PgConnection, span: &Span, accepts:
         None => BTreeSet::new(),
     };
     let covered = comparing::covered(app, Source::Revio, span.month.first_day(), span.month.last_day()).await?;
-    for (field, there, what) in [
-        ("runs", &done, "have no finished daily reconciliation"),
-        ("statements", &covered, "are on no statement of Revio's"),
+    let those = |wanted: &dyn Fn(&NaiveDate) -> bool| -> Vec<String> {
+        days.iter().filter(|day| wanted(day)).map(NaiveDate::to_string).collect()
+    };
+    for (field, without, what) in [
+        ("runs", those(&|day| !done.contains(day)), "have no finished daily reconciliation"),
+        ("statements", those(&|day| !covered.contains_key(day)), "are on no statement of Revio's"),
+        (
+            "statements",
+            those(&|day| covered.get(day) == Some(&false)),
+            "are on a statement of Revio's that no finished reconciliation has compared yet",
+        ),
     ] {
-        let without: Vec<String> = days.iter().filter(|day| !there.contains(day)).map(NaiveDate::to_string).collect();
         if !without.is_empty() {
             lack(field, format!("{} {what}", named(&without)));
         }

@@ -345,8 +345,8 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
         let told = "must name the finished journal, or adjustment_id the finished correction";
         return Err(Error::Invalid(vec![FieldError::new("journal_id", Wrong::Required).saying(told)]));
     }
-    if named && !store::is_booked(&mut *tx, *journal_id, *adjustment_id).await? {
-        return Err(Error::field("journal_id", "must be a journal, or adjustment_id a correction, that is completed"));
+    if named {
+        require_fitting(&mut tx, &known, resolution).await?;
     }
     let what = json!({"code": code.name(), "note": note, "journal_id": journal_id, "adjustment_id": adjustment_id});
     if *code == Code::Accepted {
@@ -365,6 +365,35 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
     }
     tx.commit().await?;
     find(app, id).await
+}
+
+/// What is named has booked what differs, and no other break's difference: else one person would end any break by any journal. Of what
+/// two accept it is only on record.
+async fn require_fitting(tx: &mut PgConnection, known: &Break, resolution: &Resolution) -> Result<()> {
+    let Resolution { code, journal_id, adjustment_id, .. } = resolution;
+    let wrong = |told: &'static str| Err(Error::field("journal_id", told));
+    let Some(booked) = store::lock_booked(&mut *tx, *journal_id, *adjustment_id).await? else {
+        return wrong("must be a journal, or adjustment_id a correction, that is completed");
+    };
+    if *code == Code::Accepted {
+        return Ok(());
+    }
+    let is_its_own = journal_id.is_some() && *journal_id == known.journal_id
+        || adjustment_id.is_some() && *adjustment_id == known.transaction_id;
+    if is_its_own {
+        return wrong("must not be what the break is about");
+    }
+    if known.currency.as_ref().is_some_and(|currency| *currency != booked.currency) {
+        return wrong("must be of the break's currency, as adjustment_id must");
+    }
+    let booked = Some(booked.amount_minor.unsigned_abs());
+    if known.is_about_money() && known.difference().map(i64::unsigned_abs) != booked {
+        return wrong("must be of the sum that differs, as adjustment_id must; any other takes two people: accepted");
+    }
+    if store::is_named(&mut *tx, *journal_id, *adjustment_id).await? {
+        return wrong("has ended another break, or adjustment_id has");
+    }
+    Ok(())
 }
 
 /// Whether who asked for it to be accepted may still ask, so that a second person's word counts (docs/decisions/030).

@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 use ledger::Currency;
 
 use super::breaks::{self, Break};
-use super::found::{BreakType, Found, Heals};
+use super::found::{BreakType, Heals};
 use super::run::Run;
 use super::subjects::{self, Look};
 use super::summaries;
@@ -36,10 +36,6 @@ pub(super) async fn heal(app: &App, run: &Run, known: &Break) -> Result<()> {
         Err(error) => {
             tracing::warn!(break.id = %known.id, kind = known.kind.name(), error = error.chain(), "a break did not heal");
         }
-    }
-    // A file goes on saying what it says: the next comparison tells whether the books now do, too.
-    if Found::is_by_statement(&known.fingerprint) {
-        return breaks::end_healing(app, &known).await;
     }
     // What was healed has moved since the run's end.
     let now = Run { until: app.clock.now(), ..run.clone() };

@@ -16,7 +16,7 @@
 mod again;
 mod store;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{NaiveDate, TimeDelta};
 use ledger::{AccountCode, Currency};
@@ -206,7 +206,7 @@ async fn bank_balances(app: &App) -> Result<Vec<Found>> {
         if expected == file.closing {
             continue;
         }
-        let since = days::end(app, file.day).await?;
+        let since = days::last_moment(app, file.day).await?;
         let balance = Found::new(BreakType::BankBalance, since, format!("{} {expected}", file.id));
         let balance = sums(balance, currency.code(), Some(expected), Some(file.closing));
         let balance = balance.evident("file_sha256", file.sha256).evident("day", file.day.to_string());
@@ -215,8 +215,8 @@ async fn bank_balances(app: &App) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// Days of a period that some file of the source is of.
-pub async fn covered(app: &App, source: Source, from: NaiveDate, to: NaiveDate) -> Result<BTreeSet<NaiveDate>> {
+/// Days of a period that some file of the source is of, and whether a finished run has compared each of them.
+pub async fn covered(app: &App, source: Source, from: NaiveDate, to: NaiveDate) -> Result<BTreeMap<NaiveDate, bool>> {
     Ok(super::store::covered(&app.db, source, from, to).await?.into_iter().collect())
 }
 

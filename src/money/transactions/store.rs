@@ -1,6 +1,7 @@
 //! SQL of `transactions`. What is read lists its columns, never `*`: a migration may add one while the old binary still runs. The
 //! database makes `created_at` of the time in the id; whoever writes `state` writes `states` and `moved_at`, too.
 
+use chrono::TimeDelta;
 use ledger::{Amount, Currency};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgExecutor, Row as _};
@@ -345,8 +346,13 @@ pub(super) async fn is_staff(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Re
     Ok(staff.fetch_optional(db).await?.unwrap_or(false))
 }
 
-/// What waits of each kind, none left out: due, on hold, awaiting approval. Each count reads a range of an index, and ends.
-pub(super) async fn depths(db: impl PgExecutor<'_>, kinds: &[String], now: DateTime) -> sqlx::Result<Vec<Depth>> {
+/// What waits of each kind, none left out: due, on hold, awaiting approval. Each count reads a range of an index, and ends. A withdrawal
+/// waits for nobody while its bank account is new: it may go on by itself then.
+pub(super) async fn depths(
+    db: impl PgExecutor<'_>,
+    kinds: &[String],
+    (now, cooling): (DateTime, Option<TimeDelta>),
+) -> sqlx::Result<Vec<Depth>> {
     sqlx::query_as!(
         Depth,
         r#"select kind as "queue!", what as "what!", waits.rows as "rows!", waits.oldest
@@ -359,12 +365,15 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, kinds: &[String], now: DateT
                     from (select held_at from transactions t where t.kind = kinds.kind and held_reason is not null
                            order by held_at limit $3) as held
                   union all
-                  select 'awaiting_approval', count(*), min(updated_at)
-                    from (select updated_at from transactions t where t.kind = kinds.kind and state = 'awaiting_approval'
-                           order by id limit $3) as undecided) as waits"#,
+                  select 'awaiting_approval', count(*), min(since)
+                    from (select greatest(t.updated_at, a.created_at + $4::bigint * interval '1 second') as since
+                            from transactions t left join bank_accounts a on a.id = t.bank_account_id
+                           where t.kind = kinds.kind and t.state = 'awaiting_approval'
+                           order by t.id limit $3) as undecided where since <= $2) as waits"#,
         kinds,
         now,
         COUNTED_MAX,
+        cooling.map(|cooling| cooling.num_seconds()),
     )
     .fetch_all(db)
     .await

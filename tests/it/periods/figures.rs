@@ -63,6 +63,7 @@ async fn a_fee_that_two_files_tell_is_one_in_the_pack(db: PgPool) {
         t.advance(TimeDelta::milliseconds(1));
         uploaded(t, maker, "source=revio&unit=minor", format!("{head}{}", line.repeat(times))).await;
     }
+    books.compared_on(Some(month.first_day())).await;
     books.closed(*month).await;
     let fees = rows(&books, "fees").await;
     let deposits = fees.iter().find(|row| row["kind"] == "deposit").expect("deposits");

@@ -7,6 +7,7 @@ use octoco::finance::days;
 use octoco::finance::reconciliation::{self, New, Part, RunKind, Step};
 use octoco::platform::permissions::Role;
 use octoco::processes::worker::OTHER_LEGS;
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -93,6 +94,44 @@ async fn what_files_say_opens_breaks_at_the_second_look_and_they_are_gone_once_i
     let gone = [("provider_only", "cleared"), ("settlement_unbooked", "cleared"), ("settlement_late", "cleared")];
     assert_states(&t, &gone).await;
     assert_states(&t, &[("fee_provider", "open"), ("missing_on_statement", "open"), ("bank_only", "open")]).await;
+}
+
+/// Of rows that Revio is asked about and says what was booked.
+#[sqlx::test]
+async fn what_only_a_file_says_of_old_rows_opens_in_the_second_run(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000, 40_000]).await;
+    t.advance(TimeDelta::days(9));
+    t.drive().await;
+    t.advance(TimeDelta::hours(1));
+    let content = file(&paid).replace(",20000,200,", ",20000,215,").replace(",30000,300,", ",29999,300,");
+    let content = content.replace(",ZAR,40000,400,", ",USD,40000,,");
+    let maker = t.staff(Role::Finance).await;
+    uploaded(&t, &maker, "source=revio&unit=minor&from=2026-03-02&to=2026-03-02", content).await;
+    let of = |state| [("fee_provider", state), ("amount_provider", state), ("currency_provider", state)];
+    cycle(&t).await;
+    assert_states(&t, &of("timing")).await;
+    cycle(&t).await;
+    assert_states(&t, &of("open")).await;
+    cycle(&t).await;
+    assert_states(&t, &of("open")).await;
+}
+
+#[sqlx::test]
+async fn a_line_of_a_months_last_day_stands_in_the_way_of_its_close(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    uploaded(&t, &finance, "source=bank&unit=major", CHARGES.replace("03-02", "02-28")).await;
+    cycle(&t).await;
+    t.advance(TimeDelta::days(5));
+    cycle(&t).await;
+    assert_states(&t, &[("bank_only", "open")]).await;
+    let id: Uuid = sqlx::query_scalar("select id from breaks").fetch_one(&t.app.db).await.expect("one");
+    let (finance, body) = (t.staff(Role::Finance).await, json!({"month": "2026-02", "accepts": []}));
+    let token = t.token(&finance);
+    let refused = t.send(Method::POST, "/v1/admin/periods/close", Some(&token), &[], Some(body)).await;
+    assert_eq!(refused.code(), "period_not_ready", "{}", refused.body);
+    assert!(refused.body.to_string().contains(&format!("{id} are open")), "{}", refused.body);
 }
 
 /// All that is due, as the worker does it; when nothing is, the kinds of the runs that are over.

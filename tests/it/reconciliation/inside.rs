@@ -144,6 +144,32 @@ async fn accounts_of_the_copy_that_do_not_add_up_are_found_and_computed_again(db
     t.assert_read_model_holds().await;
 }
 
+/// Its balances are right, and only a rebuild writes the rest: it stays open.
+#[sqlx::test]
+async fn an_account_of_the_copy_that_is_another_than_the_ledgers_is_open(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, other) = (t.customer_with(5_000).await, t.customer_with(6_000).await);
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    let before: Vec<(i64, i64)> = balances(&t).await;
+    let change = "update ledger_accounts set user_id = $2 where user_id = $1 and code = 2000";
+    let changed = sqlx::query(change).bind(customer.id).bind(other.id).execute(&t.app.db).await.expect("written");
+    assert_eq!(changed.rows_affected(), 1);
+    sqlx::query("update ledger_accounts set name = 'another' where code = 1000")
+        .execute(&t.app.db)
+        .await
+        .expect("written");
+    cycle_of(&t, RunKind::Daily).await;
+    assert_eq!(states(&t, "copy_line").await, ["open", "open"]);
+    cycle(&t).await;
+    assert_eq!(states(&t, "copy_line").await, ["open", "open"]);
+    assert_eq!(balances(&t).await, before, "nobody is given another's balance");
+}
+
+async fn balances(t: &TestApp) -> Vec<(i64, i64)> {
+    let balances = "select debits_posted, credits_posted from ledger_accounts order by id";
+    sqlx::query_as(balances).fetch_all(&t.app.db).await.expect("PostgreSQL answers")
+}
+
 #[sqlx::test]
 async fn lines_of_the_copy_that_differ_or_are_missing_are_found_and_computed_again(db: PgPool) {
     let t = TestApp::new(db).await;

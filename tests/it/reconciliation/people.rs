@@ -7,9 +7,11 @@ use reqwest::{Method, StatusCode};
 use revio_sim::Override;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use uuid::Uuid;
 
-use super::{assert_one, cycle, go_on};
+use super::{assert_one, cycle, go_on, sql};
 use crate::harness::{Answer, Customer, TestApp};
+use crate::journals::company;
 use crate::reporting::value;
 
 const BREAKS: &str = "/v1/admin/reconciliation/breaks";
@@ -171,6 +173,42 @@ async fn where_money_differs_nobody_alone_says_that_it_was_our_error(db: PgPool)
         "select string_agg(type || ' ' || coalesce(difference::text, '-'), ', ' order by type) from reporting.breaks
                   where type in ('bank_missing', 'bank_only', 'copy_line')";
     assert_eq!(value(&t, shown).await, "bank_missing -2.00, bank_only -5.00, copy_line -");
+}
+
+#[sqlx::test]
+async fn what_is_named_has_booked_what_differs_and_ends_one_break(db: PgPool) {
+    let (t, critical) = with_a_break(db).await;
+    let staff = company(&t).await;
+    let by = async |path: &str, code: &str| {
+        let body = json!({"code": code, "note": "by a journal", "journal_id": staff.item});
+        post(&t, &staff.maker, &format!("{path}/resolve"), Some(body)).await
+    };
+    let refused = async |path: &str, told: &str| {
+        for code in ["booked", "our_error"] {
+            let refused = by(path, code).await;
+            assert_eq!(
+                (refused.code(), &refused.body["errors"][0]["field"]),
+                ("invalid_request", &json!("journal_id"))
+            );
+            assert!(refused.body.to_string().contains(told), "{told}: {}", refused.body);
+        }
+    };
+    refused(&critical, "must be of the sum that differs").await;
+    let sides = ("bank_only", None, Some(-500_000), Some(-500_000));
+    let (first, second) = (planted(&t, sides).await, planted(&t, sides).await);
+    let of = |path: &str| path.rsplit('/').next().and_then(|id| id.parse::<Uuid>().ok()).expect("an id");
+    sql(&t, "update breaks set currency = 'USD' where id = $1", of(&second)).await;
+    refused(&second, "must be of the break's currency").await;
+    sql(&t, "update breaks set currency = 'ZAR' where id = $1", of(&second)).await;
+    let own = planted(&t, ("bank_missing", Some(500_000), None, Some(-500_000))).await;
+    let about = "update breaks set journal_id = (select id from journals where amount_minor = 500000) where id = $1";
+    sql(&t, about, of(&own)).await;
+    refused(&own, "must not be what the break is about").await;
+    let done = by(&first, "booked").await;
+    assert_eq!((done.status, &done.body["state"]), (StatusCode::OK, &json!("resolved")), "{}", done.body);
+    refused(&second, "has ended another break").await;
+    let asked = by(&critical, "accepted").await;
+    assert_eq!((asked.status, &asked.body["state"]), (StatusCode::OK, &json!("open")), "two decide: {}", asked.body);
 }
 
 #[sqlx::test]

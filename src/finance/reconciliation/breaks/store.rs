@@ -342,19 +342,47 @@ pub(super) async fn resolve(
     updated.execute(db).await.map(drop)
 }
 
-/// A journal or correction that is finished.
-pub(super) async fn is_booked(
+/// What a finished journal or correction has moved.
+pub(super) struct Booked {
+    pub(super) currency: String,
+    pub(super) amount_minor: i64,
+}
+
+/// Locked, so that of two who name the same one the second sees the first; `None`: it is not finished, or there is none.
+pub(super) async fn lock_booked(
+    db: impl PgExecutor<'_>,
+    journal: Option<Uuid>,
+    adjustment: Option<Uuid>,
+) -> sqlx::Result<Option<Booked>> {
+    if let Some(journal) = journal {
+        let booked = sqlx::query_as!(
+            Booked,
+            "select currency, amount_minor from journals where id = $1 and state = 'completed' for no key update",
+            journal
+        );
+        return booked.fetch_optional(db).await;
+    }
+    let booked = sqlx::query_as!(
+        Booked,
+        "select currency, amount_minor from transactions where id = $1 and kind = 'adjustment' and state = 'completed'
+            for no key update",
+        adjustment
+    );
+    booked.fetch_optional(db).await
+}
+
+/// Whether a break ended by it already.
+pub(super) async fn is_named(
     db: impl PgExecutor<'_>,
     journal: Option<Uuid>,
     adjustment: Option<Uuid>,
 ) -> sqlx::Result<bool> {
-    let booked = sqlx::query_scalar!(
-        r#"select exists (select from journals where id = $1 and state = 'completed')
-               or exists (select from transactions where id = $2 and kind = 'adjustment' and state = 'completed') as "booked!""#,
+    let named = sqlx::query_scalar!(
+        r#"select exists (select from breaks where resolving_journal_id = $1 or resolving_adjustment_id = $2) as "named!""#,
         journal,
         adjustment
     );
-    booked.fetch_one(db).await
+    named.fetch_one(db).await
 }
 
 pub(super) async fn is_staff(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {

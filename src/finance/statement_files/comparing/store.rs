@@ -1,4 +1,4 @@
-//! SQL of what statements and books say of each other.
+//! SQL of what statements and books say of each other. What a day's line says differs since the day's last moment, so that it is of its month.
 
 use chrono::NaiveDate;
 use sqlx::PgExecutor;
@@ -236,7 +236,7 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
         UnmatchedLine,
         r#"select l.id as "id!", l.number as "number!", encode(f.sha256, 'hex') as "sha256!", l.provider_id, l.product as "product!",
                   l.status, l.currency as "currency!", l.amount_minor as "amount_minor!", l.day as "day!",
-                  ((l.day + 1)::timestamp at time zone $1) as "since!", booked.id as "journal_id?",
+                  ((l.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!", booked.id as "journal_id?",
                   booked.amount_minor as "journal_minor?", (j.id is not null and booked.id is null) as "is_asked_for!",
                   array(select j.id where booked.id is null and j.id is not null union all
                         (select m.id from journals m
@@ -282,7 +282,8 @@ pub(super) async fn other_fees(
     let lines = sqlx::query_as!(
         OtherSum,
         r#"select distinct on (transaction_id) id as "id!", transaction_id as "transaction_id!", provider_id, currency as "currency!",
-                  booked as "booked!", said as "said!", currency as "said_in!", day as "day!", ((day + 1)::timestamp at time zone $1) as "since!"
+                  booked as "booked!", said as "said!", currency as "said_in!", day as "day!",
+                  ((day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!"
              from (select l.id, l.transaction_id, l.provider_id, l.currency, l.fee_minor as said, l.day,
                           (select coalesce(sum(x.amount_minor), 0)::bigint from ledger_transfers x
                             where x.id >= l.transaction_id and x.id <= (left(l.transaction_id::text, 34) || 'ff')::uuid
@@ -310,7 +311,7 @@ pub(super) async fn other_amounts(
         OtherSum,
         r#"select distinct on (t.id) l.id as "id!", t.id as "transaction_id!", l.provider_id, l.currency as "currency!",
                   t.amount_minor as "booked!", abs(l.amount_minor) as "said!", l.currency as "said_in!", l.day as "day!",
-                  ((l.day + 1)::timestamp at time zone $1) as "since!"
+                  ((l.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!"
              from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
             where abs(l.amount_minor) <> t.amount_minor and l.currency = t.currency and t.state = 'completed'
               and not exists (select from provider_objects p where p.id = l.provider_id and p.amount_minor = abs(l.amount_minor))
@@ -334,7 +335,7 @@ pub(super) async fn other_currencies(
         OtherSum,
         r#"select distinct on (t.id) l.id as "id!", t.id as "transaction_id!", l.provider_id, t.currency as "currency!",
                   t.amount_minor as "booked!", abs(l.amount_minor) as "said!", l.currency as "said_in!", l.day as "day!",
-                  ((l.day + 1)::timestamp at time zone $1) as "since!"
+                  ((l.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!"
              from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
             where l.currency <> t.currency and t.state = 'completed'
               and not exists (select from provider_objects p where p.id = l.provider_id and upper(p.currency) = l.currency)
@@ -434,7 +435,8 @@ pub(super) async fn journals_without_line(db: impl PgExecutor<'_>, zone: &str) -
     let journals = sqlx::query_as!(
         LateJournal,
         r#"select j.id as "id!", j.version as "version!", j.kind as "kind!", j.currency as "currency!",
-                  j.amount_minor as "amount_minor!", j.day as "day!", ((j.day + 1)::timestamp at time zone $1) as "since!"
+                  j.amount_minor as "amount_minor!", j.day as "day!",
+                  ((j.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!"
              from (select id, version, kind, currency, amount_minor,
                           case kind when 'settlement' then arrival_date else evidence_date end as day
                      from journals
