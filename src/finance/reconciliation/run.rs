@@ -80,6 +80,11 @@ impl Run {
         self.kind == RunKind::Daily
     }
 
+    /// From when on what came and what ended is looked at. A run over everything has no window: of it that is the day that it closes.
+    pub fn looks_back_to(&self) -> DateTime {
+        if self.is_whole() { self.day_began } else { self.since }
+    }
+
     /// Older rows that changed since are found by their transfers, and by the daily run.
     pub(super) fn oldest_row(&self) -> Uuid {
         if self.is_whole() { Uuid::nil() } else { oldest_changed_since(self.since) }
