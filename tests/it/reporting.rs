@@ -413,6 +413,9 @@ async fn the_float_is_what_revio_would_pay_out_and_what_it_has_not_executed(db: 
     .await
     .expect("written");
     assert_eq!(value(&t, float).await, "65.00 20.00");
+    let long_ago = "update provider_balances set asked_at = now() - interval '61 minutes'";
+    sqlx::query(long_ago).execute(&db).await.expect("written");
+    assert_eq!(value(&t, float).await, "70.00 20.00", "what it said an hour ago it says no more");
     t.sim.set_payout_behaviour(PayoutBehaviour::Succeed);
     t.drive().await;
     t.finish().await;

@@ -11,7 +11,7 @@ mod store;
 
 use std::collections::BTreeMap;
 
-use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
+use chrono::{Datelike, NaiveDate, Weekday};
 use ledger::{AccountCode, Currency};
 
 use super::found::{BreakType, Found};
@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{self, BalanceField, Errand, PAYOUT_BALANCE, RevioError};
 
-use self::store::{Expected, Row};
+use self::store::Row;
 
 /// The figure that is ours, as it is kept beside Revio's own.
 const OURS: &str = "ours";
@@ -72,7 +72,7 @@ pub(super) async fn provider(app: &App, run: &Run) -> Result<(Vec<Found>, Sums)>
         if let Some(actual) = actual.filter(|actual| *actual != due) {
             // The same difference twice: while money moves, another one each time.
             let observed = actual.saturating_sub(due).to_string();
-            let one = Found::new(BreakType::ProviderBalance, run.until, observed);
+            let one = Found::new(BreakType::ProviderBalance, run.sums_until(), observed);
             let one = one.sums(currency, Some(due), Some(actual));
             found.push(Found { account: Some(AccountCode::ProviderBalance), ..one });
         }
@@ -81,11 +81,12 @@ pub(super) async fn provider(app: &App, run: &Run) -> Result<(Vec<Found>, Sums)>
     Ok((found, sums))
 }
 
-/// At the end of a day: do we hold what we owe, and is what came by yesterday's end at the bank?
+/// At the end of a day, whenever the run comes: do we hold what we owe, and is what came by the end of the day before at the bank?
 pub(super) async fn position(app: &App, run: &Run) -> Result<(Vec<Found>, Sums)> {
     let (mut found, mut sums) = (Vec::new(), Sums::new());
     let day = run.accounting_day.to_string();
-    for books in store::expected(&app.db).await? {
+    let undue = first_undue(run.accounting_day);
+    for books in store::at_end_of(&app.db, run.accounting_day, undue).await? {
         let currency = Currency::parse(&books.currency).ok_or_else(|| Error::internal("a stored currency is none"))?;
         let held = books.provider.saturating_add(books.bank);
         let sum = sums.entry(books.currency.clone()).or_default();
@@ -93,13 +94,14 @@ pub(super) async fn position(app: &App, run: &Run) -> Result<(Vec<Found>, Sums)>
         sum.insert("owed".to_owned(), books.owed.to_string());
         // Of a day it is one fact that something is short, or late: how much, changes with each payment.
         if held < books.owed {
-            let one = Found::new(BreakType::PositionShort, run.until, day.clone());
+            let one = Found::new(BreakType::PositionShort, run.sums_until(), day.clone());
             found.push(one.sums(currency, Some(books.owed), Some(held)).evident("day", day.clone()));
         }
-        let late = late(app, &books, run).await?;
+        // First in, first out: what Revio holds beyond what came since is older.
+        let late = books.provider.saturating_sub(books.in_transit).saturating_sub(books.came).max(0);
         sum.insert("late".to_owned(), late.to_string());
         if late > 0 {
-            let one = Found::new(BreakType::D1Late, run.until, day.clone());
+            let one = Found::new(BreakType::D1Late, run.sums_until(), day.clone());
             let one = one.sums(currency, Some(0), Some(late)).evident("day", day.clone());
             found.push(Found { account: Some(AccountCode::ProviderBalance), ..one });
         }
@@ -107,16 +109,13 @@ pub(super) async fn position(app: &App, run: &Run) -> Result<(Vec<Found>, Sums)>
     Ok((found, sums))
 }
 
-/// First in, first out: what Revio holds beyond what came since is older. What came on a day is due at the end of the next business day.
-async fn late(app: &App, books: &Expected, run: &Run) -> Result<i64> {
-    let (mut first, mut back) = (run.accounting_day, TimeDelta::zero());
-    while let Some(before) = first.pred_opt().filter(|before| next_business_day(*before) > run.accounting_day) {
+/// The first day of which nothing is due yet at the end of another: what came on a day is due at the end of the next business day.
+fn first_undue(day: NaiveDate) -> NaiveDate {
+    let mut first = day;
+    while let Some(before) = first.pred_opt().filter(|before| next_business_day(*before) > day) {
         first = before;
-        back += TimeDelta::days(1);
     }
-    let came = store::came_since(&app.db, &books.currency, run.day_began - back).await?;
-    let at_revio = books.provider.saturating_sub(books.in_transit);
-    Ok(at_revio.saturating_sub(came).max(0))
+    first
 }
 
 fn next_business_day(date: NaiveDate) -> NaiveDate {
@@ -134,6 +133,8 @@ mod tests {
         assert_eq!(next_business_day(friday), NaiveDate::from_ymd_opt(2026, 3, 9).expect("a day"));
         let monday = NaiveDate::from_ymd_opt(2026, 3, 9).expect("a day");
         assert_eq!(next_business_day(monday), NaiveDate::from_ymd_opt(2026, 3, 10).expect("a day"));
+        let sunday = NaiveDate::from_ymd_opt(2026, 3, 8).expect("a day");
+        assert_eq!((first_undue(sunday), first_undue(monday)), (friday, monday));
     }
 
     #[test]

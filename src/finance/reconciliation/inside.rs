@@ -248,7 +248,7 @@ pub(super) async fn sums(app: &App, run: &Run) -> Result<Vec<Found>> {
             }
             // The sums themselves are others at each look.
             let difference = i128::from(actual) - i128::from(expected);
-            let one = Found::new(BreakType::Unbalanced, run.until, difference.to_string());
+            let one = Found::new(BreakType::Unbalanced, run.sums_until(), difference.to_string());
             let one = one.sums(currency, Some(expected), Some(actual));
             found.push(Found { discriminator: Some(what.to_owned()), account, ..one });
         };

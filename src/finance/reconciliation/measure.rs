@@ -2,7 +2,11 @@
 
 mod store;
 
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
 use ledger::AccountCode;
+use prometheus::core::Collector;
 use uuid::Uuid;
 
 use super::found::{BreakType, Severity};
@@ -15,6 +19,8 @@ use crate::platform::error::Result;
 
 /// A month that is not closed, and the one before it; what is older the month's close has asked for.
 const STATEMENTS_LOOKED_BACK_DAYS: i32 = 62;
+/// Revio is asked each quarter of an hour; the same in `reporting.float`.
+const ANSWER_STANDS: TimeDelta = TimeDelta::hours(1);
 
 fn seconds(app: &App, since: Option<DateTime>) -> i64 {
     since.map_or(0, |since| (app.clock.now() - since).num_seconds().max(0))
@@ -23,10 +29,7 @@ fn seconds(app: &App, since: Option<DateTime>) -> i64 {
 pub async fn measure(app: &App) -> Result<()> {
     breaks_and_runs(app).await?;
     let currencies: Vec<String> = app.config.currencies.iter().map(|currency| currency.code().to_owned()).collect();
-    for figure in store::figures(&app.db, &currencies).await? {
-        let gauge = &app.metrics.finance.provider_balance;
-        gauge.with_label_values(&[&figure.currency, &figure.field]).set(figure.amount_minor);
-    }
+    provider_balance(app, &currencies).await?;
     for sum in store::payouts_under_way(&app.db, &currencies).await? {
         app.metrics.finance.payouts_under_way.with_label_values(&[&sum.currency]).set(sum.amount_minor);
     }
@@ -40,6 +43,24 @@ pub async fn measure(app: &App) -> Result<()> {
     let of = (currencies.as_slice(), banks.as_slice());
     let missing = store::first_day_without_statement(&app.db, now, of, STATEMENTS_LOOKED_BACK_DAYS).await?;
     oldest_of("statement").set(seconds(app, missing));
+    Ok(())
+}
+
+/// What Revio does not say any more stands at zero: the alarms on the float add the fields up.
+async fn provider_balance(app: &App, currencies: &[String]) -> Result<()> {
+    let gauge = &app.metrics.finance.provider_balance;
+    let figures = store::figures(&app.db, currencies, app.clock.now() - ANSWER_STANDS).await?;
+    let mut told: BTreeMap<(String, String), i64> = BTreeMap::new();
+    for metric in gauge.collect().iter().flat_map(|family| family.get_metric()) {
+        let word = |name: &str| metric.get_label().iter().find(|label| label.name() == name).map(|label| label.value());
+        if let Some((currency, field)) = word("currency").zip(word("field")) {
+            told.insert((currency.to_owned(), field.to_owned()), 0);
+        }
+    }
+    told.extend(figures.into_iter().map(|figure| ((figure.currency, figure.field), figure.amount_minor)));
+    for ((currency, field), minor) in told {
+        gauge.with_label_values(&[&currency, &field]).set(minor);
+    }
     Ok(())
 }
 

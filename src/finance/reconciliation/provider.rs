@@ -47,8 +47,7 @@ pub(super) enum Which {
 }
 
 pub(super) async fn rows_after(app: &App, run: &Run, which: Which, after: Uuid, limit: i64) -> Result<Vec<Uuid>> {
-    // A run over everything has no window: just ended is then what did so on the day that it closes, and later.
-    let since = if run.is_whole() { run.day_began } else { run.since };
+    let since = run.looks_back_to();
     let ids = match which {
         Which::Open => store::open_after(&app.db, run, after, limit).await?,
         Which::JustEnded => {

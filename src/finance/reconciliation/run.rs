@@ -59,6 +59,8 @@ pub struct Run {
     pub accounting_day: NaiveDate,
     /// Its first moment.
     pub day_began: DateTime,
+    /// The first one after it.
+    pub day_ended: DateTime,
     pub requested_by: String,
     pub checkpoint: Value,
     pub leased_until: Option<DateTime>,
@@ -78,6 +80,16 @@ impl Run {
     /// Whether it looks at every row there is.
     pub(super) fn is_whole(&self) -> bool {
         self.kind == RunKind::Daily
+    }
+
+    /// Since when what it finds in sums is so: a daily run that comes late tells of the day that it closes, and of no later one.
+    pub(super) fn sums_until(&self) -> DateTime {
+        self.until.min(self.day_ended - TimeDelta::microseconds(1))
+    }
+
+    /// From when on what came and what ended is looked at. A run over everything has no window: of it that is the day that it closes.
+    pub fn looks_back_to(&self) -> DateTime {
+        if self.is_whole() { self.day_began } else { self.since }
     }
 
     /// Older rows that changed since are found by their transfers, and by the daily run.

@@ -19,7 +19,7 @@ pub(super) async fn check(app: &App, run: &Run, currency: Currency, day: NaiveDa
     if projector::day_is_right(app, currency, day).await? {
         return Ok(Vec::new());
     }
-    let found = Found::new(BreakType::Summary, run.until, "differs").evident("day", day.to_string());
+    let found = Found::new(BreakType::Summary, run.sums_until(), "differs").evident("day", day.to_string());
     let discriminator = Some(format!("{} {day}", currency.code()));
     Ok(vec![Found { currency: Some(currency), discriminator, ..found }])
 }

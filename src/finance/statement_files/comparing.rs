@@ -63,7 +63,8 @@ pub async fn compare_part(app: &App, run: &Run, part: Part) -> Result<Vec<Found>
     let source = if part == Part::C { Source::Bank } else { Source::Revio };
     let waited = store::set_compared(&app.db, source, run.id).await?;
     // All of a file that waited, whatever the run itself looks back to.
-    let since = waited.into_iter().min().map_or(run.since, |came| came.min(run.since));
+    let since = run.looks_back_to();
+    let since = waited.into_iter().min().map_or(since, |came| came.min(since));
     let mut found = compare(app, since).await?;
     found.retain(|found| found.kind.rule().part == part);
     Ok(found)

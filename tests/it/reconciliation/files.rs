@@ -23,9 +23,13 @@ async fn cycle(t: &TestApp) {
 }
 
 async fn cycle_since(t: &TestApp, since: Option<DateTime<Utc>>) {
+    cycle_of(t, RunKind::Manual, since).await;
+}
+
+async fn cycle_of(t: &TestApp, kind: RunKind, since: Option<DateTime<Utc>>) {
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
     let legs = vec![Part::B, Part::C];
-    let new = New { kind: RunKind::Manual, legs, since, requested_by: "system".to_owned() };
+    let new = New { kind, legs, since, requested_by: "system".to_owned() };
     reconciliation::start(&t.app, new).await.expect("PostgreSQL answers");
     for _ in 0..500 {
         match reconciliation::work(&t.app, OTHER_LEGS).await.expect("a step") {
@@ -165,6 +169,23 @@ async fn a_file_that_waited_is_compared_whole_by_a_run_that_looks_back_less(db: 
     t.advance(TimeDelta::days(20));
     cycle_since(&t, Some(t.app.clock.now() - TimeDelta::hours(1))).await;
     assert_eq!(states(&t, "fee_provider").await.len(), 1);
+}
+
+#[sqlx::test]
+async fn a_daily_run_compares_a_file_that_waited_and_later_only_what_it_found_in_it(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let staff = company(&t).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000]).await;
+    let content = file(&paid).replace(",20000,200,", ",20000,215,");
+    uploaded(&t, &staff.maker, "source=revio&unit=minor&from=2026-03-02&to=2026-03-02", content).await;
+    t.advance(TimeDelta::days(20));
+    cycle_of(&t, RunKind::Daily, None).await;
+    assert_eq!(states(&t, "fee_provider").await, ["timing"]);
+    // As no file would: whoever looks at the line again tells it.
+    super::sql(&t, "update statement_lines set fee_minor = 315 where transaction_id = $1", paid[2].row).await;
+    t.advance(TimeDelta::days(1));
+    cycle_of(&t, RunKind::Daily, None).await;
+    assert_eq!(states(&t, "fee_provider").await, ["open"], "what was found is looked at again, and nothing else");
 }
 
 /// That of a quarter of an hour has no part in the bank.

@@ -1,6 +1,6 @@
 //! Leg A: what rows, the ledger, its copy and the days say of each other.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use ledger::{AccountCode, Amount, Currency, Leg, Transfer, TransferCode, TransferId};
 use octoco::books::projector;
 use octoco::finance::reconciliation::RunKind;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{assert_none_open, assert_one, cycle, cycle_of, sql, states};
 use crate::harness::TestApp;
+use crate::reporting::value;
 
 const COMPLETE: &str = "update transactions set state = 'completed', states = states || ' completed',
     moved_at = moved_at || updated_at, completed_at = updated_at, due_at = null, version = version + 1 where id = $1";
@@ -204,6 +205,15 @@ async fn a_day_that_is_not_the_sum_of_its_transfers_is_found_and_added_up_again(
     t.finish().await;
 }
 
+/// The ledger's clock is the machine's: the service's goes some time beyond it. When the last transfer was.
+async fn beyond_the_ledger(t: &TestApp, more: TimeDelta) -> DateTime<Utc> {
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    let executed = sqlx::query_scalar("select ledger_time(max(timestamp)) from ledger_transfers");
+    let executed: DateTime<Utc> = executed.fetch_one(&t.app.db).await.expect("there are transfers");
+    t.advance(executed - t.app.clock.now() + more);
+    executed
+}
+
 #[sqlx::test]
 async fn at_a_days_end_less_than_is_owed_is_found_and_so_is_what_stayed_at_revio(db: PgPool) {
     let t = TestApp::new(db).await;
@@ -211,15 +221,10 @@ async fn at_a_days_end_less_than_is_owed_is_found_and_so_is_what_stayed_at_revio
     transfer(&t, AccountCode::ProviderFees, AccountCode::ProviderBalance, 30).await;
     cycle(&t).await;
     assert_eq!(states(&t, "position_short").await, Vec::<String>::new(), "only at a day's end");
+    let executed = beyond_the_ledger(&t, TimeDelta::days(1)).await;
     cycle_of(&t, RunKind::Daily).await;
     assert_one(&t, "position_short", "open").await;
     assert_eq!(states(&t, "d1_late").await, Vec::<String>::new());
-    // The ledger's clock is the machine's: the service's goes some days beyond it.
-    let executed: chrono::DateTime<chrono::Utc> =
-        sqlx::query_scalar("select ledger_time(max(timestamp)) from ledger_transfers")
-            .fetch_one(&t.app.db)
-            .await
-            .expect("there are transfers");
     t.advance(executed - t.app.clock.now() + TimeDelta::days(5));
     // The days in between had their runs.
     sqlx::query("update reconciliation_runs set accounting_day = $1::date - 2 where kind = 'daily'")
@@ -229,4 +234,29 @@ async fn at_a_days_end_less_than_is_owed_is_found_and_so_is_what_stayed_at_revio
         .expect("there is one");
     cycle_of(&t, RunKind::Daily).await;
     assert_one(&t, "d1_late", "open").await;
+}
+
+#[sqlx::test]
+async fn a_day_that_is_closed_late_is_told_as_it_ended(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.customer_with(5_000).await;
+    transfer(&t, AccountCode::ProviderFees, AccountCode::ProviderBalance, 30).await;
+    beyond_the_ledger(&t, TimeDelta::days(3)).await;
+    // On the day after somebody makes good for it.
+    let made_good = "insert into ledger_days select currency, max(day) + 1, 62, 'posted', 1100, 3000, 62, 1, 700, 0
+                       from ledger_days group by currency";
+    sqlx::query(made_good).execute(&t.app.db).await.expect("written");
+    let run = cycle_of(&t, RunKind::Daily).await;
+    let of_run = format!("from reconciliation_runs where id = '{run}'");
+    let first = "(select reporting.day(ledger_time(min(timestamp))) from ledger_transfers)";
+    assert_eq!(value(&t, &format!("select accounting_day = {first} {of_run}")).await, "true", "two days late");
+    assert_eq!(
+        value(&t, &format!("select (sums->'ZAR'->>'held') || ' ' || (sums->'ZAR'->>'owed') {of_run}")).await,
+        "4970 5000"
+    );
+    assert_one(&t, "position_short", "open").await;
+    for kind in ["position_short", "summary", "provider_balance"] {
+        let day = format!("select reporting.day(since) = {first} from breaks where type = '{kind}'");
+        assert_eq!(value(&t, &day).await, "true", "{kind}");
+    }
 }

@@ -2,7 +2,8 @@
 
 use chrono::TimeDelta;
 use ledger::AccountCode;
-use octoco::finance::reconciliation::RunKind;
+use octoco::books::projector;
+use octoco::finance::reconciliation::{self, RunKind};
 use octoco::money::transactions;
 use revio_sim::{Override, Pay, PayoutBehaviour, PayoutOutcome};
 use serde_json::json;
@@ -215,6 +216,30 @@ async fn a_balance_of_revios_that_two_runs_find_different_is_a_break(db: PgPool)
         .await
         .expect("a run");
     assert!(sums["ZAR"]["fits"].as_str().expect("text").contains("available_balance"), "{sums}");
+}
+
+#[sqlx::test]
+async fn what_revio_does_not_say_any_more_of_its_balance_is_not_told(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.customer_with(5_000).await;
+    let told = async |field: &str| {
+        reconciliation::measure(&t.app).await.expect("measured");
+        t.app.metrics.finance.provider_balance.with_label_values(&["ZAR", field]).get()
+    };
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    assert_eq!(told("available_balance").await, 5_000, "the ledger's word before Revio's");
+    let run = cycle(&t).await;
+    let more = "insert into provider_balances select run_id, currency, 'put_aside', 300, expected_minor, asked_at
+                  from provider_balances where run_id = $1 and field = 'ours'";
+    super::sql(&t, more, run).await;
+    assert_eq!((told("put_aside").await, told("ours").await), (300, 5_000));
+    cycle(&t).await;
+    assert_eq!((told("put_aside").await, told("ours").await), (0, 5_000));
+    transfer(&t, AccountCode::Bank, AccountCode::ProviderBalance, 700).await;
+    projector::catch_up(&t.app).await.expect("the ledger can be copied");
+    assert_eq!(told("available_balance").await, 5_000, "as Revio said");
+    t.advance(TimeDelta::minutes(61));
+    assert_eq!((told("available_balance").await, told("ours").await), (4_300, 0), "an hour ago");
 }
 
 /// A row that somebody has in hand is nobody's break.

@@ -1,5 +1,6 @@
 //! SQL of the balances: what the ledger expects of Revio's, what is held and owed, and what stayed too long.
 
+use chrono::NaiveDate;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -10,10 +11,6 @@ pub(super) struct Expected {
     pub(super) currency: String,
     /// 1000, posted.
     pub(super) provider: i64,
-    /// 1100, posted.
-    pub(super) bank: i64,
-    /// 2000 and 2900, posted.
-    pub(super) owed: i64,
     /// Settlements that Revio has sent.
     pub(super) in_transit: i64,
     /// Payouts that Revio has executed, and the ledger has not posted.
@@ -25,8 +22,6 @@ pub(super) async fn expected(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Expect
         Expected,
         r#"select a.currency,
                   coalesce(sum(a.debits_posted - a.credits_posted) filter (where a.code = 1000), 0)::bigint as "provider!",
-                  coalesce(sum(a.debits_posted - a.credits_posted) filter (where a.code = 1100), 0)::bigint as "bank!",
-                  coalesce(sum(a.credits_posted - a.debits_posted) filter (where a.code in (2000, 2900)), 0)::bigint as "owed!",
                   coalesce((select sum(j.amount_minor) from journals j
                              where j.currency = a.currency and j.kind = 'settlement' and j.state = 'in_transit'), 0)::bigint
                     as "in_transit!",
@@ -38,17 +33,40 @@ pub(super) async fn expected(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Expect
     expected.fetch_all(db).await
 }
 
-/// What came to Revio's account since a moment: so much of what it holds is not older.
-pub(super) async fn came_since(db: impl PgExecutor<'_>, currency: &str, since: DateTime) -> sqlx::Result<i64> {
-    let came = sqlx::query_scalar!(
-        r#"select coalesce(sum(t.amount_minor), 0)::bigint as "came!"
-             from ledger_transfers t join ledger_accounts a on a.id = t.debit_account_id
-            where t.timestamp >= (extract(epoch from $2::timestamptz) * 1000000000)::bigint
-              and a.code = 1000 and t.currency = $1 and t.kind in ('posted', 'post')"#,
-        currency,
-        since
+/// By the sums of days, of the end of one.
+pub(super) struct Position {
+    pub(super) currency: String,
+    /// 1000, posted.
+    pub(super) provider: i64,
+    /// 1100, posted.
+    pub(super) bank: i64,
+    /// 2000 and 2900, posted.
+    pub(super) owed: i64,
+    /// Settlements that had not arrived.
+    pub(super) in_transit: i64,
+    /// To 1000 since a day: so much of what it holds is not older.
+    pub(super) came: i64,
+}
+
+/// As `reporting.position` has it.
+pub(super) async fn at_end_of(
+    db: impl PgExecutor<'_>,
+    day: NaiveDate,
+    came_since: NaiveDate,
+) -> sqlx::Result<Vec<Position>> {
+    let positions = sqlx::query_as!(
+        Position,
+        r#"select currency as "currency!",
+                  coalesce(sum(debits - credits) filter (where account_code = 1000), 0)::bigint as "provider!",
+                  coalesce(sum(debits - credits) filter (where account_code = 1100), 0)::bigint as "bank!",
+                  coalesce(sum(credits - debits) filter (where account_code in (2000, 2900)), 0)::bigint as "owed!",
+                  coalesce(sum(pending_credits) filter (where account_code = 1000 and reason_code = 60), 0)::bigint as "in_transit!",
+                  coalesce(sum(debits) filter (where account_code = 1000 and day >= $2), 0)::bigint as "came!"
+             from ledger_day_sides where day <= $1 group by currency order by currency"#,
+        day,
+        came_since
     );
-    came.fetch_one(db).await
+    positions.fetch_all(db).await
 }
 
 pub(super) struct Row<'a> {

@@ -11,16 +11,35 @@ pub(super) struct Figure {
     pub(super) amount_minor: i64,
 }
 
-/// As Revio was last asked.
-pub(super) async fn figures(db: impl PgExecutor<'_>, currencies: &[String]) -> sqlx::Result<Vec<Figure>> {
+/// As Revio was last asked, and no earlier than `since`. Where it did not say then what is available, that is what the ledger expects of it, as in
+/// `reporting.float`.
+pub(super) async fn figures(
+    db: impl PgExecutor<'_>,
+    currencies: &[String],
+    since: DateTime,
+) -> sqlx::Result<Vec<Figure>> {
     let figures = sqlx::query_as!(
         Figure,
-        r#"select b.currency, b.field, b.amount_minor
-             from unnest($1::text[]) as asked (currency)
-            cross join lateral (select run_id from provider_balances l where l.currency = asked.currency
-                            order by l.asked_at desc limit 1) as last
-             join provider_balances b on b.run_id = last.run_id and b.currency = asked.currency"#,
-        currencies
+        r#"with asked as (select currency from unnest($1::text[]) as asked (currency)),
+                said as (
+                    select b.currency, b.field, b.amount_minor from asked
+                     cross join lateral (select run_id, asked_at from provider_balances l where l.currency = asked.currency
+                                          order by l.asked_at desc limit 1) as last
+                      join provider_balances b on b.run_id = last.run_id and b.currency = asked.currency and b.asked_at = last.asked_at
+                     where last.asked_at > $2),
+                telling as (select currency from said where field = 'available_balance')
+           select currency as "currency!", field as "field!", amount_minor as "amount_minor!" from said
+            where currency in (select currency from telling)
+           union all
+           select a.currency, 'available_balance',
+                  (select coalesce(sum(s.debits - s.credits - case when s.reason_code in (60, 61) then s.pending_credits else 0 end), 0)
+                     from ledger_day_sides s where s.currency = a.currency and s.account_code = 1000)::bigint
+                  - (select coalesce(sum(t.amount_minor), 0) from transactions t
+                      where t.state in ('submitting', 'submitted') and t.provider_status in ('pending', 'success', 'executed')
+                        and t.currency = a.currency)::bigint
+             from asked a where a.currency not in (select currency from telling)"#,
+        currencies,
+        since
     );
     figures.fetch_all(db).await
 }

@@ -15,6 +15,7 @@ macro_rules! runs {
             $before
                 + r#" r.id, r.kind as "kind: RunKind", r.legs, r.state as "state: RunState", r.since, r.until, r.ledger_since,
                       r.ledger_cut, r.accounting_day, (r.accounting_day::timestamp at time zone $1::text) as "day_began!",
+                      ((r.accounting_day + 1)::timestamp at time zone $1::text) as "day_ended!",
                       r.requested_by, r.checkpoint, r.leased_until, r.started_at, r.finished_at, r.counts, r.sums,
                       r.report_sha256, r.error "#
                 + $after

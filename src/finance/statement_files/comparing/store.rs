@@ -273,8 +273,8 @@ pub(super) struct OtherSum {
     pub(super) since: DateTime,
 }
 
-/// Of lines from a day on, of files imported since, and of what was found before. The booked fees are the transfers of code 11 among those
-/// of the row, whose ids begin with its own.
+/// Of lines from a day on, of files imported since, of rows that changed since, and of what was found before: each by its own index, for all
+/// lines are those of years. The booked fees are the transfers of code 11 among those of the row, whose ids begin with its own.
 pub(super) async fn other_fees(
     db: impl PgExecutor<'_>,
     (zone, from, since): (&str, NaiveDate, DateTime),
@@ -290,8 +290,11 @@ pub(super) async fn other_fees(
                               and x.code = 11 and x.kind in ('posted', 'post')) as booked
                      from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
                     where l.fee_minor is not null and t.state = 'completed' and l.currency = t.currency
-                      and (l.day >= $2 or f.imported_at >= $3 or exists (select from breaks b
-                            where b.type = 'fee_provider' and b.transaction_id = t.id and b.state in ('timing', 'open', 'healing')))
+                      and l.id in (select n.id from statement_lines n where n.day >= $2
+                                   union select n.id from statement_files w join statement_lines n on n.file_id = w.id where w.imported_at >= $3
+                                   union select n.id from transactions c join statement_lines n on n.transaction_id = c.id where c.updated_at >= $3
+                                   union select n.id from breaks b join statement_lines n on n.transaction_id = b.transaction_id
+                                          where b.type = 'fee_provider' and b.state in ('timing', 'open', 'healing'))
                   ) as fees
             where booked <> said order by transaction_id, id desc limit $4"#,
         zone,
@@ -315,8 +318,11 @@ pub(super) async fn other_amounts(
              from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
             where abs(l.amount_minor) <> t.amount_minor and l.currency = t.currency and t.state = 'completed'
               and not exists (select from provider_objects p where p.id = l.provider_id and p.amount_minor = abs(l.amount_minor))
-              and (l.day >= $2 or f.imported_at >= $3 or exists (select from breaks b
-                    where b.type = 'amount_provider' and b.transaction_id = t.id and b.state in ('timing', 'open', 'healing')))
+              and l.id in (select n.id from statement_lines n where n.day >= $2
+                           union select n.id from statement_files w join statement_lines n on n.file_id = w.id where w.imported_at >= $3
+                           union select n.id from transactions c join statement_lines n on n.transaction_id = c.id where c.updated_at >= $3
+                           union select n.id from breaks b join statement_lines n on n.transaction_id = b.transaction_id
+                                  where b.type = 'amount_provider' and b.state in ('timing', 'open', 'healing'))
             order by t.id, l.id desc limit $4"#,
         zone,
         from,
@@ -339,8 +345,11 @@ pub(super) async fn other_currencies(
              from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
             where l.currency <> t.currency and t.state = 'completed'
               and not exists (select from provider_objects p where p.id = l.provider_id and upper(p.currency) = l.currency)
-              and (l.day >= $2 or f.imported_at >= $3 or exists (select from breaks b
-                    where b.type = 'currency_provider' and b.transaction_id = t.id and b.state in ('timing', 'open', 'healing')))
+              and l.id in (select n.id from statement_lines n where n.day >= $2
+                           union select n.id from statement_files w join statement_lines n on n.file_id = w.id where w.imported_at >= $3
+                           union select n.id from transactions c join statement_lines n on n.transaction_id = c.id where c.updated_at >= $3
+                           union select n.id from breaks b join statement_lines n on n.transaction_id = b.transaction_id
+                                  where b.type = 'currency_provider' and b.state in ('timing', 'open', 'healing'))
             order by t.id, l.id desc limit $4"#,
         zone,
         from,
@@ -391,11 +400,12 @@ pub(super) async fn not_on_statement(
         r#"select t.id, t.version, t.kind, t.currency, t.amount_minor, t.provider_id, t.completed_at as "since!"
              from transactions t
             where t.state = 'completed' and t.kind in ('deposit', 'withdrawal', 'refund', 'chargeback') and t.provider_id is not null
-              and (t.id >= $3 and (t.completed_at at time zone $1)::date = any($2)
-                   and (extract(hour from t.completed_at at time zone $1) >= 1
-                        or (t.completed_at at time zone $1)::date - 1 = any($2))
-                   or t.id in (select b.transaction_id from breaks b
-                                where b.type = 'missing_on_statement' and b.state in ('timing', 'open', 'healing')))
+              and t.id in (select c.id from transactions c
+                            where c.id >= $3 and (c.completed_at at time zone $1)::date = any($2)
+                              and (extract(hour from c.completed_at at time zone $1) >= 1
+                                   or (c.completed_at at time zone $1)::date - 1 = any($2))
+                            union select b.transaction_id from breaks b
+                                   where b.type = 'missing_on_statement' and b.state in ('timing', 'open', 'healing'))
               and not exists (select from statement_lines l where l.transaction_id = t.id)
             order by t.id limit $4"#,
         zone,

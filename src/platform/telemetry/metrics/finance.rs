@@ -13,7 +13,8 @@ metrics! {
         ledger_balance: IntGaugeVec = gauge(
             "octoco_ledger_balance_minor", "Sums of the ledger's copy", &[("currency", &[]), ("account", &[]), ("side", &[])]
         ),
-        /// What Revio said of its balance when it was last asked, by currency and field.
+        /// What Revio said of its balance when it was last asked, by currency and field. Where it has not said for an hour what is available, the
+        /// ledger's word stands there, and all else at 0.
         provider_balance: IntGaugeVec = gauge(
             "octoco_provider_balance_minor", "What Revio said of its balance", &[("currency", &[]), ("field", &[])]
         ),
