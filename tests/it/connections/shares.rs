@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{LONG, Planted, SHORT, begin, client, ended, pause, rest, send, until};
+use super::{AMPLE, LONG, Planted, SHORT, begin, client, ended, pause, rest, send, until};
 use crate::harness::{Answer, Customer, TestApp, answer};
 
 /// A call that has begun, and whose body does not come.
@@ -64,7 +64,7 @@ async fn a_body_that_is_declared_too_large_is_refused_before_it_comes(db: PgPool
     ];
     for (path, bytes, caller) in calls {
         let mut call = begun(&t, path, caller, bytes).await;
-        let told = tokio::time::timeout(Duration::from_secs(3), rest(&mut call)).await.expect("nothing is waited for");
+        let told = timeout(AMPLE, rest(&mut call)).await.expect("nothing is waited for");
         assert!(told.starts_with("HTTP/1.1 413") && told.contains("application/problem+json"), "{path}: {told}");
     }
     t.finish().await;
