@@ -294,27 +294,28 @@ pub async fn on_provider_event(app: &App, purchase_id: Uuid, reference: Option<U
 
 async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<()> {
     let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
+    // However it is spelled: it is the same row that the event was found by.
+    let is_ours = purchase.reference.parse::<Uuid>() == Ok(deposit.id);
     match deposit.provider.id {
         Some(id) if id == purchase_id => {
             let purchase = take_no_more(app, deposit, purchase).await?;
             settle(app, deposit, &purchase).await?;
         }
         // The event is faster than the answer to our own call, or that answer was lost.
-        None if purchase.reference == deposit.id.to_string() => {
+        None if is_ours => {
             let deposit = await_payment(app, deposit, &purchase).await?;
             let purchase = take_no_more(app, &deposit, purchase).await?;
             settle(app, &deposit, &purchase).await?;
         }
         // A purchase whose creation was repeated, and somebody paid it all the same.
-        Some(_) if purchase.reference == deposit.id.to_string() && purchase.status.means_paid() => {
+        Some(_) if is_ours && purchase.status.means_paid() => {
             adopt(app, deposit, &purchase).await?;
         }
-        Some(_) => {
-            if let PurchaseStatus::Unknown(word) = &purchase.status {
-                return Err(unknown::unknown_word(word));
-            }
-        }
-        None => {}
+        _ => match &purchase.status {
+            PurchaseStatus::Unknown(word) => return Err(unknown::unknown_word(word)),
+            status if status.means_paid() => return Err(Error::Unusable("paid, and for no row of ours".into())),
+            _ => {}
+        },
     }
     Ok(())
 }
@@ -338,6 +339,12 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         return given_back::follow(app, deposit, purchase).await;
     }
     match &purchase.status {
+        // Credited whole, all of it could be taken before what went back is known.
+        PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_)
+            if given_back::is_awaited(app, deposit, purchase).await? =>
+        {
+            transactions::defer(app, deposit, given_back::LOOK_AGAIN).await
+        }
         // What was refunded or charged back was paid before; what did not fit was set aside, and is given back from there. Paid again after a
         // chargeback that was won, it comes back there.
         PurchaseStatus::Paid(_) | PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
@@ -378,9 +385,19 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
     }
     match fits(app, deposit, purchase) {
         Ok(payment) => credit(app, deposit, purchase, payment).await,
+        // What was credited is in the books, whatever Revio says of it since: it is not set aside as well.
+        Err(_) if is_credited(app, deposit).await? => {
+            let reason = "it was credited, and does not fit what Revio says of it now";
+            transactions::hold(app, deposit, Hold::Contradiction, reason).await
+        }
         Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, Hold::NotProven, &reason).await,
         Err(Misfit::Money { came, kind, .. }) => move_to_suspense(app, deposit, purchase, came, kind).await,
     }
+}
+
+/// By the ledger: the row does not know it where a process died, or an older database was put back.
+async fn is_credited(app: &App, deposit: &Transaction) -> Result<bool> {
+    Ok(!app.ledger.lookup(&[TransferId::of(deposit.id, Leg::Main)]).await?.is_empty())
 }
 
 /// Money that came and is not the wallet's: booked to `suspense`, and a person must look.

@@ -158,11 +158,13 @@ pub async fn note_payment(app: &App, payment: &PaymentObject, said: Option<Objec
     app.batchers.join::<Notes>(app, note_of(&facts, app.clock.now())).await.map(drop)
 }
 
-/// By its own words, where no event names it: a refund says so, and of the others the direction tells (`docs/provider.md`, kinds).
+/// By its own words, where no event names it: a refund says so, and of the others the direction tells (`docs/provider.md`, kinds). What paid
+/// for a purchase is no reversal, and what Revio pays to somebody's bank account is no chargeback: those move nothing.
 fn kind_of(payment: &PaymentObject) -> ObjectKind {
     let Some(details) = &payment.payment else { return ObjectKind::Payment };
     match (details.payment_type.as_str(), &details.is_outgoing) {
         ("refund", _) => ObjectKind::Refund,
+        ("bank_payment" | "payout", Flag::Yes) | ("purchase" | "purchase_charge", Flag::No) => ObjectKind::Payment,
         (_, Flag::Yes) => ObjectKind::Chargeback,
         (_, Flag::No) => ObjectKind::ChargebackReversal,
         (_, Flag::Unsaid | Flag::Odd(_)) => ObjectKind::Payment,

@@ -18,6 +18,7 @@ mod store;
 mod writes;
 
 use aws_lc_rs::digest;
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgExecutor;
 use tracing::{Span, field};
@@ -45,6 +46,8 @@ const UNVERIFIED_BYTES_MAX: usize = 2048;
 /// up to 8 times (`docs/provider.md`, tries); whoever has kept one may send it without end.
 const REPEATS_KEPT: i64 = 8;
 const PRUNE_BATCH: i64 = 500;
+/// Revio's clock may be ahead of ours by so much.
+const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
 
 /// One call of the webhook endpoint, as it came.
 pub struct Call<'a> {
@@ -270,6 +273,9 @@ async fn act(app: &App, event: &Event) -> Result<State> {
     }
     // When the object that it is about changed; of a Payment's purchase that says nothing.
     let changed_on = event.changed_on.filter(|_| event.payment.is_none());
+    // No answer would ever be as new as a moment that is not there yet, or is in another unit.
+    let newest = (app.clock.now() + CLOCKS_APART).timestamp();
+    let changed_on = changed_on.filter(|changed_on| *changed_on <= newest);
     let acted_on = match event.subject {
         Some(Subject::Purchase(id)) => {
             provider_objects::announce(app, ObjectKind::Purchase, id, changed_on).await?;

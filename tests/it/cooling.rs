@@ -131,6 +131,7 @@ async fn what_waits_for_the_hours_is_not_counted_as_waiting_for_somebody(db: PgP
     counted(0, 0).await;
     t.advance(TimeDelta::hours(5) + TimeDelta::seconds(1));
     counted(1, 5 * 3_600).await;
+    t.drive().await;
     t.finish().await;
 }
 

@@ -388,23 +388,35 @@ async fn what_two_people_give_up_is_given_back_though_revio_says_nothing_that_ca
 /// It was `pending`: that Revio does not know it now is no word that it was not paid.
 #[sqlx::test]
 async fn what_two_people_give_up_is_asked_for_though_revio_does_not_know_it_any_more(db: PgPool) {
-    give_up_without_an_answer(db, Scope::GetPayout, FaultKind::Answer { status: 404 }).await;
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    t.advance(TimeDelta::days(15));
+    t.drive().await;
+    assert!(t.held_reason(withdrawal).await.is_some());
+    give_up_unanswered(t, (&customer, withdrawal), Scope::GetPayout, FaultKind::Answer { status: 404 }).await;
 }
 
-/// What the people said counts in the end.
 async fn give_up_without_an_answer(db: PgPool, scope: Scope, nothing: FaultKind) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(10_000).await;
-    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
     let withdrawal = held_undecided(&t, &customer).await;
+    give_up_unanswered(t, (&customer, withdrawal), scope, nothing).await;
+}
+
+/// What the people said counts in the end.
+async fn give_up_unanswered(t: TestApp, (customer, withdrawal): (&Customer, Uuid), scope: Scope, nothing: FaultKind) {
+    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
     t.sim.set_fault(Fault::chance(1.0, scope, nothing));
     resolve(&t, &one, withdrawal, "release").await;
     resolve(&t, &two, withdrawal, "release").await;
     t.drive().await;
     wait(&t, 50).await;
-    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000), "it is asked first, for an hour");
+    assert_eq!(t.balance(customer).await, (10_000, 4_000, 6_000), "it is asked first, for an hour");
     wait(&t, 20).await;
-    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(customer).await), ("failed", (10_000, 0, 10_000)));
     t.sim.clear_faults();
     t.finish().await;
 }

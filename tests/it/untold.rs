@@ -2,12 +2,13 @@
 //! it, and somebody is told.
 
 use chrono::TimeDelta;
+use reqwest::StatusCode;
 use revio_sim::{Fault, FaultKind, Override, Pay, RefundMode, Scope, Stranger};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::harness::TestApp;
+use crate::harness::{TestApp, answer};
 use crate::provider_objects::{paid, set, wait};
 use crate::reconciliation;
 
@@ -154,6 +155,109 @@ async fn what_went_back_of_money_that_is_set_aside_and_nobody_explains_is_a_dead
         .expect("one item");
     assert_eq!((left, t.held_reason(deposit).await.is_some()), (500, true));
     t.finish_with_held().await;
+}
+
+/// Credited whole, the customer could take all of it before anybody says how much went back.
+#[sqlx::test]
+async fn what_was_refunded_before_it_was_credited_is_not_available_until_it_is_known(db: PgPool) {
+    let t = TestApp::new(db).await;
+    names_no_payment(&t);
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 1_000, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+    wait(&t, 20).await;
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    t.sim.clear_faults();
+    t.sim.raise_event(last_payment(&t, purchase), "payment.refunded").expect("it is there");
+    t.drive().await;
+    assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (600, 0, 600)));
+    t.finish().await;
+}
+
+/// Where nobody says it, the customer has it in the end, and somebody is told.
+#[sqlx::test]
+async fn what_was_refunded_before_it_was_credited_is_waited_for_and_then_credited_and_held(db: PgPool) {
+    let t = TestApp::new(db).await;
+    names_no_payment(&t);
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 1_000, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+    wait(&t, 120).await;
+    assert_eq!(t.balance(&customer).await, (1_000, 0, 1_000));
+    assert!(t.held_reason(deposit).await.is_some());
+    t.sim.clear_faults();
+    t.sim.raise_event(last_payment(&t, purchase), "payment.refunded").expect("it is there");
+    t.drive().await;
+    assert_eq!((t.held_reason(deposit).await, t.balance(&customer).await), (None, (600, 0, 600)));
+    t.finish().await;
+}
+
+/// The money that Revio pays to our bank, and the Payment that paid for it: neither takes from a customer nor gives.
+#[sqlx::test]
+async fn a_payment_of_an_event_that_nobody_knows_is_no_chargeback_by_its_direction_alone(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, deposit, purchase) = paid(&t, 1_000).await;
+    for (id, kind, outgoing) in [(7, "bank_payment", true), (8, "payout", true), (9, "purchase", false)] {
+        let event = json!({
+            "type": "payment", "event_type": "payment.settled", "id": Uuid::from_u128(id), "is_test": true, "status": "success",
+            "created_on": t.app.clock.now().timestamp(), "updated_on": t.app.clock.now().timestamp(),
+            "related_to": {"type": "purchase", "id": purchase, "reference": deposit},
+            "payment": {"amount": 1_000, "currency": "ZAR", "payment_type": kind, "is_outgoing": outgoing}});
+        deliver(&t, &event).await;
+    }
+    wait(&t, 30).await;
+    assert_eq!(t.balance(&customer).await, (1_000, 0, 1_000));
+    assert_eq!(t.get(&customer, "/v1/transactions").await.body["page"]["total"], 1);
+    t.finish_with_held().await;
+}
+
+/// A clock that is ahead, or milliseconds: each answer would be older than that for ever.
+#[sqlx::test]
+async fn an_event_from_the_future_makes_no_answer_too_old(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 1_000, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    let mut event = t.sim.purchase(purchase).expect("it is there");
+    event["event_type"] = json!("purchase.viewed");
+    event["updated_on"] = json!((t.app.clock.now() + TimeDelta::days(1)).timestamp());
+    deliver(&t, &event).await;
+    t.drive().await;
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    t.drive().await;
+    assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (1_000, 0, 1_000)));
+    t.finish().await;
+}
+
+/// It is found by what the reference means, and must not be lost by how it is written.
+#[sqlx::test]
+async fn what_is_paid_by_our_reference_in_another_spelling_is_in_the_books(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, deposit, _) = paid(&t, 1_000).await;
+    let reference = deposit.to_string().to_uppercase();
+    let new = Stranger { reference, amount: 500, currency: "ZAR".to_owned(), ..Stranger::default() };
+    t.sim.stranger_purchase(&new).expect("paid");
+    wait(&t, 30).await;
+    let set_aside: i64 = sqlx::query_scalar("select coalesce(sum(amount_minor), 0)::bigint from suspense_items")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("a sum");
+    assert_eq!(t.balance(&customer).await.0 + set_aside, 1_500);
+    t.finish_with_held().await;
+}
+
+async fn deliver(t: &TestApp, event: &serde_json::Value) {
+    let body = event.to_string();
+    let call = reqwest::Client::new()
+        .post(format!("{}/v1/webhooks/revio", t.url))
+        .header("X-Signature", t.sim.sign(body.as_bytes()));
+    assert_eq!(answer(call.body(body)).await.status, StatusCode::OK);
 }
 
 /// Which of the two it is decides which way money goes.

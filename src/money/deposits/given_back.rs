@@ -22,7 +22,7 @@ use crate::provider::revio::{Purchase, PurchaseStatus};
 
 /// What is not explained by then, a person must look at: within an hour of Revio's saying so.
 const UNEXPLAINED_MAX: TimeDelta = TimeDelta::minutes(45);
-const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
+pub(super) const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
 /// Of one purchase, in one look.
 const ASKED_MAX: usize = 20;
 
@@ -43,6 +43,17 @@ pub(super) async fn look_later(app: &App, deposit: &Transaction) -> Result<Trans
 
 pub(super) async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
     Ok(follow_closely(app, deposit, purchase).await?.0)
+}
+
+/// Of a deposit of which nothing is booked yet: whether something went back of it that Revio does not explain, and may soon.
+pub(super) async fn is_awaited(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<bool> {
+    if suspense::of_row(app, deposit.id).await?.is_some()
+        || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX
+    {
+        return Ok(false);
+    }
+    let sums = add_up(app, deposit, purchase, payments(app, purchase).await?).await?;
+    Ok(sums.wrong(purchase).is_some())
 }
 
 /// Books what is new. Whether something is left that does not agree.

@@ -84,8 +84,17 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
             let refused = transactions::advance(app, withdrawal, refused).await?;
             booking::release(app, &refused, FailureReason::ProviderRefused).await
         }
+        Err(error) if !error.was_never_made() && is_registered_often(app, withdrawal).await? => {
+            tracing::warn!(transaction.id = %withdrawal.id, %error, "a payout may be registered once more; the next waits");
+            transactions::defer(app, withdrawal, WINDOW).await
+        }
         Err(error) => Err(error.into()),
     }
+}
+
+/// While Revio registers and does not answer, each try leaves a payout behind, and every step asks for all of them.
+async fn is_registered_often(app: &App, withdrawal: &Transaction) -> Result<bool> {
+    Ok(provider_objects::payouts_of(app, withdrawal.id).await?.len() >= REGISTERED_MAX)
 }
 
 /// Keeps the payout's id and the address that executes it, before anything is executed. Should we die here, the row is due soon; nobody is woken for it, and
