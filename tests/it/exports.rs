@@ -458,6 +458,10 @@ async fn a_wrong_request_is_told_which_parameter_is_wrong(db: PgPool) {
         ("format=csv&from=2026-02-02&to=2026-02-01".to_owned(), "to"),
         ("format=csv&sort=amount;drop".to_owned(), "sort"),
         ("format=csv&q=%00".to_owned(), "q"),
+        // Each would be in the audit log for ever, as long as it comes.
+        (format!("format=csv&from=2026-01-01T00:00:00.{}Z", "1".repeat(60)), "from"),
+        (format!("format=csv&kind={}deposit", "deposit,".repeat(40)), "kind"),
+        (format!("format=csv&amount_min={}1", "0".repeat(40)), "amount_min"),
     ] {
         let answer = t.get(&customer, &format!("/v1/transactions/export?{query}")).await;
         assert_eq!((answer.status, answer.code()), (StatusCode::BAD_REQUEST, "invalid_request"), "{query}");

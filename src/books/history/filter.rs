@@ -302,6 +302,11 @@ impl StaffQuery {
     }
 }
 
+/// Of the largest there is.
+const AMOUNT_CHARS_MAX: usize = 19;
+/// As the document says.
+const LIST_CHARS_MAX: usize = 255;
+
 /// Names with commas, each once.
 fn list<T: PartialEq + FromStr<Err = NotOneOf>>(
     fields: &mut Fields,
@@ -309,6 +314,10 @@ fn list<T: PartialEq + FromStr<Err = NotOneOf>>(
     text: Option<&str>,
 ) -> Vec<T> {
     let mut values = Vec::new();
+    if text.is_some_and(|text| text.len() > LIST_CHARS_MAX) {
+        fields.wrong(field, Wrong::Format("is longer than all of its words: say each once"));
+        return values;
+    }
     for name in text.into_iter().flat_map(|text| text.split(',')) {
         match name.trim().parse() {
             Ok(value) if !values.contains(&value) => values.push(value),
@@ -335,7 +344,7 @@ fn moment(fields: &mut Fields, field: &'static str, text: Option<&str>, zone: Zo
 }
 
 fn amount(fields: &mut Fields, field: &'static str, text: &str) -> Option<i64> {
-    let amount = text.parse::<i64>().ok().filter(|amount| *amount >= 0);
+    let amount = text.parse::<i64>().ok().filter(|amount| *amount >= 0 && text.len() <= AMOUNT_CHARS_MAX);
     if amount.is_none() {
         fields.wrong(field, Wrong::Format("must be a whole number of minor units, not negative"));
     }
