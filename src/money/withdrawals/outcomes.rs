@@ -3,6 +3,9 @@
 //! ```text
 //! settle ─> adopt_executed ─> adopt ─> act_on ─> booking
 //!        └─> act_on
+//! give_up ─┬─> adopt: Revio pays it all the same
+//!          └─> booking: the word of two people
+//! adopt, and `payouts` before an execution ─> note (ledger: this payout)
 //! ```
 
 use std::collections::HashSet;
