@@ -1,6 +1,6 @@
-//! Freezing and closing a customer, by one of the staff; undoing it takes two (`requests`). The ledger decides: a freeze shuts the velocity limit that every withdrawal passes, a
-//! closure closes the wallet itself. One row an account, written before the ledger is asked; a call's rows, one a currency,
-//! come into force together or not at all.
+//! Freezing and closing a customer, by one of the staff; undoing it takes two (`requests`). The ledger decides: a freeze shuts the velocity
+//! limit that every withdrawal passes, a closure closes the wallet itself. One row an account, written before the ledger is asked; a call's
+//! rows, one a currency, come into force together or not at all.
 //!
 //! ```mermaid
 //! stateDiagram-v2

@@ -62,8 +62,8 @@ pub async fn insert_once(app: &App, new: &NewTransaction) -> Result<Inserted> {
     inserted.ok_or_else(|| Error::internal("the row of an idempotency key is gone"))
 }
 
-/// Like [`insert_once`], and only while fewer than `open_max` deposits of the customer's wait for their payment, however many come at once; `None`
-/// when there are as many already.
+/// Like [`insert_once`], and only while fewer than `open_max` deposits of the customer's wait for their payment, however many come at once;
+/// `None` when there are as many already.
 ///
 /// # Errors
 /// [`Error::KeyReused`] when the key belongs to another request.

@@ -88,8 +88,7 @@ pub struct Requested {
     pub replayed: bool,
 }
 
-/// `POST /v1/withdrawals`.
-/// A repeat of a request that was declined is declined again.
+/// `POST /v1/withdrawals`. A repeat of a declined request is declined again.
 pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
     let code = new.totp_code.clone();
     let new = NewTransaction {

@@ -90,8 +90,8 @@ enum Durability {
 /// Moves that are on the disk before anybody hears of them.
 pub(super) struct Advances;
 
-/// Moves of which a crash of PostgreSQL may take back the last moments: then the same step makes the same move again, for the ledger has it by an
-/// id that the row makes. Whatever is written after one reaches the disk after it (docs/decisions/051).
+/// May be lost in a crash of PostgreSQL; the step then repeats, and makes the same move again: the ledger has it by an id that the row makes.
+/// Whatever is written after one reaches the disk after it (docs/decisions/051).
 pub(super) struct RepeatableAdvances;
 
 impl Batch for Advances {
