@@ -176,8 +176,8 @@ pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
 }
 
 /// Looks after withdrawals whose rows were lost with an older database; the worker calls it.
-pub async fn settle_lost(app: &App) -> Result<bool> {
-    revio::on(Errand::Reconciliation, restored::settle_lost(app)).await.map(|()| false)
+pub async fn settle_lost(app: &App) -> Result<()> {
+    revio::on(Errand::Reconciliation, restored::settle_lost(app)).await
 }
 
 /// One step of one withdrawal, by whoever holds its lease. Safe to repeat: see the module's text.
