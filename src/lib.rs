@@ -13,7 +13,8 @@
 //! | [`finance`] | whether it is all there: reconciliation, statements of Revio and the bank, trial balance, closed months |
 //! | [`processes`] | what runs: the router, the connections, the background tasks, health |
 //!
-//! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL).
+//! A noun is `noun.rs` (the procedure), `noun/routes.rs` (HTTP) and `noun/store.rs` (SQL); three have a `writes.rs` besides: what concurrent
+//! calls write together.
 
 /// What every part stands on.
 pub mod platform {
@@ -130,8 +131,6 @@ pub mod identity {
 
 /// Every movement of money, and what stops one.
 pub mod money {
-    // What a frontend must know before anybody signs in (`/v1/config`).
-    pub mod client_config;
     // Corrections by staff: one proposes, another approves.
     pub mod adjustments;
     // Four eyes: what staff decided about a row that waits for it; which withdrawals wait is in `withdrawals/approval.rs`.
@@ -140,6 +139,8 @@ pub mod money {
     pub mod balances;
     // Where withdrawals go.
     pub mod bank_accounts;
+    // What a frontend must know before anybody signs in (`/v1/config`).
+    pub mod client_config;
     // Money in, one function an arrow.
     pub mod deposits;
     // What Revio's word on money must say before it is booked.

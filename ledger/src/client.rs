@@ -296,7 +296,8 @@ fn is_base(base: u32) -> bool {
     base.is_multiple_of(BASE_STEP) && base <= BASE_MAX
 }
 
-/// Resolves the row's main leg. Accounts, ledger and code are left zero: TigerBeetle takes them from the reservation. Void's zero amount means all of it.
+/// Resolves the row's main leg. Accounts, ledger and code are left zero: TigerBeetle takes them from the reservation. Void's zero amount
+/// means all of it.
 fn resolution(row: Uuid, leg: Leg, flags: Flags) -> tb::Transfer {
     resolution_of(TransferId::of(row, Leg::Main), leg, flags)
 }

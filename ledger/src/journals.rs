@@ -60,9 +60,10 @@ impl Ledger {
     }
 
     /// What we hold (`provider_balance`, `bank`) less what we owe (wallets, `suspense`), by the other side of the books: own funds (`equity`,
-    /// `fee_income`, less `provider_fees` and `chargeback_losses`) less what customers owe us. What is held to be taken out of `equity` counts as
-    /// gone. The company's accounts are read last, in one round trip, so that whoever holds first and looks then is seen by everybody who
-    /// looks later; a debt that is made while the customers' accounts are read, page by page, counts as one that is made right after.
+    /// `fee_income`, less `provider_fees` and `chargeback_losses`) less what customers owe us. What is held to be taken out of `equity`
+    /// counts as gone. The company's accounts are read last, in one round trip, so that whoever holds first and looks then is seen by
+    /// everybody who looks later; a debt that is made while the customers' accounts are read, page by page, counts as one that is made
+    /// right after.
     pub async fn position(&self, currency: Currency) -> Result<i64, LedgerError> {
         let owed_to_us = self.sum_of(AccountCode::CustomerReceivable, currency).await?;
         let codes =

@@ -142,22 +142,6 @@ impl Ledger {
         self.recorded(rows.await?)
     }
 
-    /// As [`Ledger::transfers_after`], of one account.
-    pub async fn account_transfers(
-        &self,
-        account: Account,
-        after: u64,
-        limit: u32,
-    ) -> Result<Vec<Recorded>, LedgerError> {
-        let Some((timestamp_min, limit)) = bounds(after, limit) else { return Ok(Vec::new()) };
-        let mut filter = account::Filter::new(account.id.raw(), limit).with_flags(BOTH_SIDES);
-        filter.as_raw_mut().timestamp_min = timestamp_min;
-        let rows = self.request("get_account_transfers", move |session| async move {
-            session.client().get_account_transfers(Box::new(filter)).await
-        });
-        self.recorded(rows.await?)
-    }
-
     /// Every account of the currency opened strictly after `timestamp`, in that order, with its balance now. Pages as
     /// [`Ledger::transfers_after`].
     pub async fn accounts_after(

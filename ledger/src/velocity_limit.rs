@@ -180,8 +180,8 @@ impl Ledger {
         }
     }
 
-    /// Shuts the velocity limit: no withdrawal passes from now on. `row` is the restriction's own, and what [`Ledger::open_again`] undoes. One that
-    /// is shut already stays so: the row that did it was lost with an older PostgreSQL.
+    /// Shuts the velocity limit: no withdrawal passes from now on. `row` is the restriction's own, and what [`Ledger::open_again`] undoes.
+    /// One that is shut already stays so: the row that did it was lost with an older PostgreSQL.
     pub async fn block_withdrawals(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
         let limit_account = self.opened_limit(user, currency).await?;
         let source = self.system(AccountCode::LimitSource, currency);
@@ -239,8 +239,8 @@ impl Ledger {
         if is_empty { Ok(()) } else { Err(Refused(Refusal::InsufficientFunds)) }
     }
 
-    /// Undoes what [`Ledger::block_withdrawals`] and [`Ledger::close_wallet`] did for this row, or for one that was lost. A closing that is still on
-    /// its way, of a slower step of the same row, has no effect any more: it is refused as spent.
+    /// Undoes what [`Ledger::block_withdrawals`] and [`Ledger::close_wallet`] did for this row, or for one that was lost. A closing that is
+    /// still on its way, of a slower step of the same row, has no effect any more: it is refused as spent.
     pub async fn open_again(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
         self.open_wallet(row, user, currency).await?;
         for account in [Account::wallet(user, currency), Account::velocity_limit(user, currency)] {

@@ -195,7 +195,8 @@ fn split(rows: Vec<store::Counted>) -> Read {
     (rows.into_iter().map(|counted| counted.row).collect(), counted)
 }
 
-/// Where customers begin, which is what everybody asks for: one statement for all who ask at once. Of nobody, where it takes one of them too long.
+/// Where customers begin, which is what everybody asks for: one statement for all who ask at once. Of nobody, where it takes one of them
+/// too long.
 async fn first_pages(app: App, _: LockWait, mut users: Vec<Uuid>) -> Result<Vec<(Uuid, Arc<Vec<PgRow>>)>> {
     users.sort_unstable();
     users.dedup();

@@ -1,7 +1,7 @@
 //! The company's journals as a CSV file: those of the list, newest first, sent while they are read, a page at a time.
 //!
-//! The first record names the columns (of no journal there are none), the last is `#end` with a JSON object: rows, sums by currency, and the SHA-256 of all bytes before
-//! it. A file without that record broke off. `docs/exports.md` has how to check one.
+//! The first record names the columns (of no journal there are none), the last is `#end` with a JSON object: rows, sums by currency, and
+//! the SHA-256 of all bytes before it. A file without that record broke off. `docs/exports.md` has how to check one.
 
 pub mod routes;
 

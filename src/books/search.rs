@@ -1,6 +1,6 @@
 //! One question for staff, whatever they were given: an id of ours, an id of a ledger transfer, an id of Revio's, an e-mail, words
-//! of a name, an idempotency key or the id of a call (`request_id`). Each answer names what it is and where to read it. Nothing is searched that an index does not answer,
-//! and of each kind only the first few are told.
+//! of a name, an idempotency key or the id of a call (`request_id`). Each answer names what it is and where to read it. Nothing is searched
+//! that an index does not answer, and of each kind only the first few are told.
 //!
 //! Words of descriptions are for `/v1/admin/transactions?q=`.
 

@@ -98,7 +98,8 @@ pub async fn hold(db: impl PgExecutor<'_>, user: &User) -> Result<()> {
     if users::hold_password(db, user).await? { Ok(()) } else { Err(Error::InvalidCredentials) }
 }
 
-/// The password, the end of what the old one began and the record of it: all or nothing. Gives out what makes a device known, for the new password.
+/// The password, the end of what the old one began and the record of it: all or nothing. Gives out what makes a device known, for the new
+/// password.
 async fn set(app: &App, user: &User, hash: &str, then: Consequence<'_>) -> Result<Device> {
     let mut tx = app.db.begin().await?;
     if !users::set_password(&mut *tx, user, hash).await? {

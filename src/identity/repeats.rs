@@ -116,8 +116,8 @@ pub async fn begin(app: &App, (caller, customer): (Uuid, Option<Uuid>), call: &C
     Ok(Begun::Claimed(claim.id))
 }
 
-/// Keeps the answer of a call that acted; gives the key back where nothing was done, by this turn or another, and the turn where that is not known. Nothing where the
-/// call never claimed.
+/// Keeps the answer of a call that acted; gives the key back where nothing was done, by this turn or another, and the turn where that is
+/// not known. Nothing where the call never claimed.
 pub async fn finish(app: &App, call: &Call, end: &End) -> Result<()> {
     let Some(Claim { id, turn }) = call.claimed() else { return Ok(()) };
     match end {

@@ -359,8 +359,8 @@ pub async fn end_everybodys(app: &App) -> Result<u64> {
 }
 
 /// Deletes a batch of sessions, with their tokens, that ended longer ago than `RETENTION` says. That they were, and how they ended, stays in
-/// the audit log. So are tokens of living ones that were used before any that still counts was made: a session goes on for years. True when there
-/// may be more.
+/// the audit log. So are tokens of living ones that were used before any that still counts was made: a session goes on for years. True when
+/// there may be more.
 pub async fn prune(app: &App) -> Result<bool> {
     let now = app.clock.now();
     let ended = store::delete_ended(&app.db, now - app.config.retention.sessions, BATCH).await?;

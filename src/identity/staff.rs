@@ -1,9 +1,11 @@
-//! A caller who is staff, or a machine with a key (`service_keys`): `staff: Staff<AuditRead>` in a handler's signature says which permission the route needs.
+//! A caller who is staff, or a machine with a key (`service_keys`): `staff: Staff<AuditRead>` in a handler's signature says which
+//! permission the route needs.
 //!
 //! The role is read at each call, never taken from the token, and with it what the session has shown: a second factor that somebody else
 //! let the person enrol (`STAFF_TOTP`), and for acts of some permissions a password or a code given a moment ago (`STAFF_STEP_UP`). Every
-//! call is recorded before it is served, the refused ones too (as [`audit::record_refusal`] lets them), by the route and never by its query: that may hold what staff look
-//! for in people's data. Only the customer whom the call concerns is named, by the id: so it can be told who looked at somebody.
+//! call is recorded before it is served, the refused ones too (as [`audit::record_refusal`] lets them), by the route and never by its
+//! query: that may hold what staff look for in people's data. Only the customer whom the call concerns is named, by the id: so it can be
+//! told who looked at somebody.
 
 pub mod routes;
 mod store;

@@ -165,8 +165,8 @@ pub async fn count_used(tx: &mut PgConnection, subject: Subject) -> Result<i64> 
     Ok(store::count_used(tx, subject).await?)
 }
 
-/// Whether enough of those who let the row go on may still approve: right before it does, in the SQL transaction that says that it does. Nobody's
-/// role is taken away and nobody is frozen between the two.
+/// Whether enough of those who let the row go on may still approve: right before it does, in the SQL transaction that says that it does.
+/// Nobody's role is taken away and nobody is frozen between the two.
 pub async fn stands(
     app: &App,
     tx: &mut PgConnection,

@@ -127,8 +127,8 @@ fn request_hash(new: &NewDeposit) -> RequestHash {
     }
 }
 
-/// Refuses a deposit that could not be paid: without Revio there is no link to pay by, and a closed wallet takes nothing. Last it takes the
-/// place of the call to Revio.
+/// Refuses a deposit that could not be paid: without Revio there is no link to pay by, and a closed wallet takes nothing. Last, it
+/// takes a slot of the call budget.
 async fn require_room(app: &App, user_id: Uuid, before: Opening) -> Result<()> {
     if let Some(wait) = app.revio.new_purchase_paused() {
         return Err(Error::provider_paused(wait));

@@ -3,18 +3,14 @@
 //!
 //! ```text
 //! deposits, withdrawals, unknown rows ─> book, book_of_payout (with the money, and at each later look)
-//! book_missing_fee ─> asks Revio ─> the same
 //! ```
 
 use ledger::{Amount, Currency, LedgerError, Leg, Transfer, TransferCode, TransferId};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::money::transactions::{Kind, State, Transaction};
-use crate::money::{provider_objects, suspense};
 use crate::platform::error::Result;
-use crate::provider::revio::PayoutStatus;
-use crate::provider::revio::objects::{Figure, Flag, Payment};
+use crate::provider::revio::objects::{Figure, Payment};
 
 /// R100.00: many times what a bank takes for moving any sum, and far below what a field holds that is no fee. A payout has it on top, and
 /// of which a small one may be less than its fee (no schedule is known: `docs/provider.md`, fees); as a share of a large one it may be more.
@@ -73,34 +69,6 @@ async fn book_taken(app: &App, row: Uuid, payment: &Payment, taken: Taken) -> Re
             Ok(odd(row, format!("Revio names a fee of {}, and another one was booked", fee.minor())))
         }
         booked => Ok(booked.map(|()| Fee::Booked(fee))?),
-    }
-}
-
-/// Asks Revio about a deposit or withdrawal whose money has moved, and books the fee if it names one. Safe to repeat.
-pub async fn book_missing_fee(app: &App, row: &Transaction) -> Result<Fee> {
-    let Some(object) = row.provider.id else { return Ok(Fee::None) };
-    if row.state != State::Completed && suspense::of_row(app, row.id).await?.is_none() {
-        return Ok(Fee::None);
-    }
-    let payment = match row.kind {
-        Kind::Deposit => {
-            let purchase = provider_objects::purchase(app, Some(row.id), object).await?;
-            let paid = purchase.status.means_paid() && matches!(purchase.marked_as_paid, Flag::No | Flag::Unsaid);
-            purchase.payment.filter(|_| paid)
-        }
-        Kind::Withdrawal => {
-            let payout = provider_objects::payout(app, Some(row.id), object).await?;
-            let payment = payout.payment.filter(|_| payout.status == PayoutStatus::Success);
-            return match payment {
-                Some(payment) => book_of_payout(app, row.id, &payment).await,
-                None => Ok(Fee::None),
-            };
-        }
-        Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal | Kind::Adjustment => None,
-    };
-    match payment {
-        Some(payment) => book(app, row.id, &payment).await,
-        None => Ok(Fee::None),
     }
 }
 

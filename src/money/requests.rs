@@ -301,12 +301,11 @@ async fn give_role(
     Ok(before)
 }
 
-/// `pending → expired`, for the worker. False: there is no more.
-pub async fn expire(app: &App) -> Result<bool> {
+/// `pending → expired`, all there are; the worker calls it.
+pub async fn expire(app: &App) -> Result<()> {
     let mut tx = app.db.begin().await?;
     expire_within(app, &mut tx).await?;
-    tx.commit().await?;
-    Ok(false)
+    Ok(tx.commit().await?)
 }
 
 async fn expire_within(app: &App, tx: &mut PgConnection) -> Result<()> {

@@ -1,13 +1,13 @@
-//! Freezing and closing a customer, by one of the staff; undoing it takes two (`requests`). The ledger decides: a freeze shuts the velocity limit that every withdrawal passes, a
-//! closure closes the wallet itself. One row an account, written before the ledger is asked; a call's rows, one a currency,
-//! come into force together or not at all.
+//! Freezing and closing a customer, by one of the staff; undoing it takes two (`requests`). The ledger decides: a freeze shuts the velocity
+//! limit that every withdrawal passes, a closure closes the wallet itself. One row an account, written before the ledger is asked; a call's
+//! rows, one a currency, come into force together or not at all.
 //!
 //! ```mermaid
 //! stateDiagram-v2
 //!     [*] --> initiated: impose (row written)
 //!     initiated --> in_force: shut (the velocity limit), close (the wallet too)
 //!     initiated --> lifting: refuse (a wallet that is not empty is not closed), or another currency was refused
-//!     in_force --> lifting: lift (asked for), or another currency is refused
+//!     in_force --> lifting: begin_lifting (two people want it), or another currency is refused
 //!     lifting --> lifted: open_again
 //! ```
 //!
@@ -233,25 +233,6 @@ pub async fn refuse_what_is_in_use(app: &App, user_id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Unfreezes or reopens every account of a customer.
-///
-/// # Errors
-/// [`Error::NotFound`] when nothing of the kind is in force.
-pub async fn lift(app: &App, actor: &Actor, user_id: Uuid, kind: Kind) -> Result<Vec<Restriction>> {
-    if actor.is_user(user_id) {
-        return Err(Error::Forbidden(Reason::OwnAccount));
-    }
-    // What is only half imposed is imposed first: the ledger undoes just what it has done.
-    let mut stepped = step_all(app, user_id).await?;
-    let mut tx = app.db.begin().await?;
-    begin_lifting(app, &mut tx, actor, (user_id, kind)).await?;
-    tx.commit().await?;
-    stepped.extend(finish_lifting(app, user_id).await?);
-    // Some may have been lifting already, and were lifted in the first round.
-    stepped.retain(|row| row.kind == kind && row.state == State::Lifted);
-    if stepped.is_empty() { Err(Error::NotFound("restriction")) } else { Ok(stepped) }
-}
-
 /// `in_force → lifting`, inside an SQL transaction of the caller's, who goes on with [`finish_lifting`].
 pub async fn begin_lifting(
     app: &App,
@@ -268,11 +249,10 @@ pub async fn begin_lifting(
 }
 
 /// What has begun to be lifted is lifted, and payouts that were held for it go on.
-pub async fn finish_lifting(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
+pub async fn finish_lifting(app: &App, user_id: Uuid) -> Result<()> {
     app.crash.at("restriction.lifting")?;
-    let stepped = step_all(app, user_id).await?;
-    release_unfrozen(app).await?;
-    Ok(stepped)
+    step_all(app, user_id).await?;
+    release_unfrozen(app).await
 }
 
 /// Restrictions of all customers, newest first: those of a state, or all.
@@ -375,16 +355,15 @@ async fn live(db: impl PgExecutor<'_>, user_id: Uuid) -> Result<Vec<Restriction>
     store::live(db, user_id).await?.into_iter().map(Restriction::try_from).collect()
 }
 
-/// What has to be done on a customer's restrictions, and how those are then; without those that somebody else stepped meanwhile.
-pub async fn step_all(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
-    let mut stepped = Vec::new();
+/// What has to be done on a customer's restrictions; not on those that somebody else steps meanwhile.
+pub async fn step_all(app: &App, user_id: Uuid) -> Result<()> {
     for row in live(&app.db, user_id).await? {
         match step(app, &row).await {
-            Err(Error::StaleState) => {}
-            row => stepped.push(row?),
+            Ok(_) | Err(Error::StaleState) => {}
+            Err(error) => return Err(error),
         }
     }
-    Ok(stepped)
+    Ok(())
 }
 
 /// One step of one restriction. Safe to repeat: the ledger's ids are the row's.

@@ -1,6 +1,7 @@
 //! The mode in which nothing is paid: PostgreSQL is behind the ledger, because it was put back to an earlier moment or a failover lost
-//! commits; or the ledger is behind PostgreSQL. What the ledger knows of a row, the row is reminded of (`withdrawals::restored`, and every id that is used again); what it
-//! knows of rows that are not there, a person must look at. A person ends it (`docs/failure-handling.md` has the procedure).
+//! commits; or the ledger is behind PostgreSQL. What the ledger knows of a row, the row is reminded of (`withdrawals::restored`, and every
+//! id that is used again); what it knows of rows that are not there, a person must look at. A person ends it (`docs/failure-handling.md`
+//! has the procedure).
 //!
 //! ```text
 //! enter   the projector finds transfers whose row is missing or behind, or its own cursor has gone back; or that the ledger has not

@@ -9,8 +9,8 @@
 //! follow_payer  the same, of all of an item of which no row is known; by the purchase that brought it
 //! ```
 //!
-//! Called by `deposits` and `reversals` for what fits no wallet, by `journals` for both, by `adjustments` and `reversals` for what leaves, and by `inbox` (through
-//! `deposits`) for payments of which no row is known.
+//! Called by `deposits` and `reversals` for what fits no wallet, by `journals` for both, by `adjustments` and `reversals` for what leaves,
+//! and by `inbox` (through `deposits`) for payments of which no row is known.
 
 pub mod routes;
 mod store;

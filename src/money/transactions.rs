@@ -4,11 +4,11 @@
 //! The row is the job: `due_at` is queue, schedule, lease and retry in one column (`platform::queue`).
 //!
 //! ```text
-//! insert_once ─> due in one lease, the handler runs the first step ─┐
-//! step_due    ─> due in one lease, the worker runs a step ──────────┴─> advance  next state, due as the state wants
-//!                                                                       wait     nothing new, look again later
-//!                                                                       failed   again later, or on hold after the last try
-//!                                                                       hold     a person must look; nothing is due
+//! insert_*  ─> due in one lease, the handler runs the first step ─┐
+//! claim_due ─> due in one lease, the worker runs a step ──────────┴─> advance  next state, due as the state wants
+//!                                                                     defer    nothing new, look again later
+//!                                                                     failed   again later, or on hold after the last try
+//!                                                                     hold     a person must look; nothing is due
 //! ```
 
 mod holds;
@@ -62,8 +62,8 @@ pub async fn insert_once(app: &App, new: &NewTransaction) -> Result<Inserted> {
     inserted.ok_or_else(|| Error::internal("the row of an idempotency key is gone"))
 }
 
-/// Like [`insert_once`], and only while fewer than `open_max` deposits of the customer's wait for their payment, however many come at once; `None`
-/// when there are as many already.
+/// Like [`insert_once`], and only while fewer than `open_max` deposits of the customer's wait for their payment, however many come at once;
+/// `None` when there are as many already.
 ///
 /// # Errors
 /// [`Error::KeyReused`] when the key belongs to another request.

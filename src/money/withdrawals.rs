@@ -88,8 +88,7 @@ pub struct Requested {
     pub replayed: bool,
 }
 
-/// `POST /v1/withdrawals`.
-/// A repeat of a request that was declined is declined again.
+/// `POST /v1/withdrawals`. A repeat of a declined request is declined again.
 pub async fn request(app: &App, caller: &Caller, new: NewWithdrawal, key: IdempotencyKey) -> Result<Requested> {
     let code = new.totp_code.clone();
     let new = NewTransaction {
@@ -177,8 +176,8 @@ pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
 }
 
 /// Looks after withdrawals whose rows were lost with an older database; the worker calls it.
-pub async fn settle_lost(app: &App) -> Result<bool> {
-    revio::on(Errand::Reconciliation, restored::settle_lost(app)).await.map(|()| false)
+pub async fn settle_lost(app: &App) -> Result<()> {
+    revio::on(Errand::Reconciliation, restored::settle_lost(app)).await
 }
 
 /// One step of one withdrawal, by whoever holds its lease. Safe to repeat: see the module's text.

@@ -1,5 +1,5 @@
-//! `GET /openapi.json`; `GET /docs` and the files of its page; `GET /problems/{code}` and `GET /reasons/{code}`: all of them in the binary. No part of the contract: they are for people
-//! and their tools.
+//! `GET /openapi.json`; `GET /docs` and the files of its page; `GET /problems/{code}` and `GET /reasons/{code}`: all of them in the binary.
+//! No part of the contract: they are for people and their tools.
 
 use std::{borrow::Cow, sync::Arc};
 

@@ -135,13 +135,18 @@ static TASKS: [Task; 18] = [
         loops: 1,
         step: |app| Box::pin(full(restrictions::step_due(app, BATCH))),
     },
-    Task { name: "requests", period: Duration::from_secs(60), loops: 1, step: |app| Box::pin(requests::expire(app)) },
+    Task {
+        name: "requests",
+        period: Duration::from_secs(60),
+        loops: 1,
+        step: |app| Box::pin(all(requests::expire(app))),
+    },
     Task { name: "ledger watch", period: PERIOD, loops: 1, step: |app| Box::pin(projector::watch(app)) },
     Task {
         name: "lost withdrawals",
         period: Duration::from_secs(60),
         loops: 1,
-        step: |app| Box::pin(withdrawals::settle_lost(app)),
+        step: |app| Box::pin(all(withdrawals::settle_lost(app))),
     },
     // Steps with calls to Revio keep to the pace of their budget; the others follow at once.
     Task { name: "reconciliation", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(reconcile(app)) },
@@ -162,6 +167,11 @@ static TASKS: [Task; 18] = [
 
 async fn reconcile(app: &App) -> Result<bool> {
     Ok(reconciliation::step(app, OTHER_LEGS).await? == reconciliation::Step::More)
+}
+
+/// Of a step that leaves nothing for another at once.
+async fn all(done: impl Future<Output = Result<()>>) -> Result<bool> {
+    done.await.map(|()| false)
 }
 
 async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {

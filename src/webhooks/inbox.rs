@@ -363,8 +363,8 @@ pub async fn empty_about(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<()> {
     Ok(store::empty_about(db, ids).await?)
 }
 
-/// Forgets what deliveries held that came longer ago than `RETENTION` says, and those that were refused altogether. What waits for a step
-/// or for a person keeps it. True when there may be more.
+/// Forgets what deliveries held that came longer ago than `RETENTION` says. What waits for a step or for a person keeps it. True when there
+/// may be more.
 pub async fn prune(app: &App) -> Result<bool> {
     let before = clock::first_id_at(app.clock.now() - app.config.retention.webhook_bodies);
     let emptied = store::empty(&app.db, before, PRUNE_BATCH).await?;

@@ -332,7 +332,7 @@ async fn an_approved_withdrawal_of_a_frozen_customer_waits_for_the_thaw(db: PgPo
     assert_eq!(t.held_reason(id).await.as_deref(), Some(restrictions::HELD_REASON));
     // Thawed when the approval is too old, it needs another one.
     t.advance(TimeDelta::hours(24));
-    restrictions::lift(&t.app, &system, customer.id, freeze).await.expect("thawed");
+    t.lift(customer.id, freeze).await;
     t.drive().await;
     assert_eq!((t.state(id).await.as_str(), t.held_reason(id).await), ("awaiting_approval", None));
     approve_as_shown(&t, &finance, id).await;

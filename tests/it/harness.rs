@@ -336,6 +336,16 @@ impl TestApp {
         octoco::money::transactions::find(&self.app, id).await.expect("the row is there").held_reason
     }
 
+    /// Unfreezes or reopens a customer, as what two people agreed on does.
+    pub(crate) async fn lift(&self, user: Uuid, kind: restrictions::Kind) {
+        let mut tx = self.app.db.begin().await.expect("PostgreSQL answers");
+        let begun = restrictions::begin_lifting(&self.app, &mut tx, &Actor::system(), (user, kind)).await;
+        begun.expect("PostgreSQL answers");
+        tx.commit().await.expect("PostgreSQL answers");
+        restrictions::finish_lifting(&self.app, user).await.expect("the ledger answers");
+        assert!(!restrictions::is_imposed(&self.app.db, user, kind).await.expect("PostgreSQL answers"));
+    }
+
     /// Posted, pending and available, as the API tells them; the ledger is asked too and must say the same.
     pub(crate) async fn balance(&self, customer: &Customer) -> (i64, i64, i64) {
         let answer = self.get(customer, "/v1/balances").await;

@@ -1,5 +1,6 @@
 //! The service on real parts: PostgreSQL (a database for each test), TigerBeetle (a ledger base for each test), Redis, and
-//! the Revio simulator over real HTTP. `./dev test` starts the parts. Each file is named as the noun that it tests.
+//! the Revio simulator over real HTTP. `./dev test` starts the parts. Each file is named as the noun or the
+//! situation that it tests.
 
 mod access;
 mod adjustments;

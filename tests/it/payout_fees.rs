@@ -1,9 +1,10 @@
 //! What Revio takes for a payout is our expense: booked once, whenever it is named, whoever dies meanwhile, and never the customer's.
 
 use chrono::TimeDelta;
-use ledger::AccountCode;
-use octoco::money::provider_fees::{self, Fee};
-use octoco::money::transactions;
+use ledger::{AccountCode, Leg, TransferId};
+use octoco::money::transactions::{self, Kind};
+use octoco::money::{deposits, withdrawals};
+use octoco::platform::error::Result;
 use revio_sim::{Change, Fault, FaultKind, Moment, Override, Pay, PayoutBehaviour, PayoutOutcome, Scope, Settings};
 use serde_json::json;
 use sqlx::PgPool;
@@ -29,16 +30,22 @@ async fn assert_agreed(t: &TestApp, fees: i64) {
     assert_eq!(t.system_balance(AccountCode::ProviderBalance).await.posted(), totals.balance());
 }
 
-async fn missing(t: &TestApp, row: Uuid) -> Fee {
+/// What an event of Revio's makes of the row, and reconciliation where it finds the fee missing.
+async fn look(t: &TestApp, row: Uuid) -> Result<bool> {
     let row = transactions::find(&t.app, row).await.expect("the row is there");
-    provider_fees::book_missing_fee(&t.app, &row).await.expect("Revio and the ledger answer")
+    let object = row.provider.id.expect("Revio knows it");
+    if row.kind == Kind::Deposit {
+        deposits::on_provider_event(&t.app, object, Some(row.id)).await
+    } else {
+        withdrawals::on_provider_event(&t.app, object, Some(row.id)).await
+    }
 }
 
-fn minor(fee: &Fee) -> Option<i64> {
-    match fee {
-        Fee::Booked(amount) => Some(amount.minor()),
-        Fee::None | Fee::Odd(_) => None,
-    }
+/// The fee that is booked under the row after a look.
+async fn looked(t: &TestApp, row: Uuid) -> Option<i64> {
+    look(t, row).await.expect("Revio and the ledger answer");
+    let fee = t.app.ledger.lookup(&[TransferId::of(row, Leg::ProviderFee)]).await.expect("the ledger answers");
+    fee.first().map(|fee| fee.amount_minor)
 }
 
 #[sqlx::test]
@@ -60,7 +67,7 @@ async fn a_payouts_fee_is_booked_once_and_the_wallet_pays_the_amount_alone(db: P
     t.sim.raise_event(t.payout_of(withdrawal), "payout.success").expect("it is there");
     t.drive().await;
     for _ in 0..2 {
-        assert_eq!(minor(&missing(&t, withdrawal).await), Some(650));
+        assert_eq!(looked(&t, withdrawal).await, Some(650));
     }
     t.advance(TimeDelta::days(8));
     t.drive().await;
@@ -107,45 +114,42 @@ async fn whoever_dies_between_a_payout_its_fee_and_its_row_books_the_fee_once(db
 async fn a_fee_that_is_named_later_is_booked_at_the_next_look_and_by_reconciliation(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(50_000).await;
-    let (looked, asked) =
-        (t.withdraw(&customer, 4_000, "w1").await.id(), t.withdraw(&customer, 5_000, "w2").await.id());
+    let (left, asked) = (t.withdraw(&customer, 4_000, "w1").await.id(), t.withdraw(&customer, 5_000, "w2").await.id());
     t.drive().await;
-    assert_eq!(missing(&t, asked).await, Fee::None);
+    assert_eq!(looked(&t, asked).await, None);
     silence(&t);
-    for withdrawal in [looked, asked] {
+    for withdrawal in [left, asked] {
         let change = Change { fee: Some(45), ..Change::default() };
         t.sim.change_object(t.payout_of(withdrawal), &change).expect("it was paid");
     }
-    assert_eq!(minor(&missing(&t, asked).await), Some(45));
+    assert_eq!(looked(&t, asked).await, Some(45));
     assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 45);
     t.advance(TimeDelta::hours(2));
     t.drive().await;
     assert_agreed(&t, 90).await;
     // And another one than was booked is nobody's money: a person is told.
-    t.sim.change_object(t.payout_of(looked), &Change { fee: Some(50), ..Change::default() }).expect("it was paid");
-    assert!(missing(&t, looked).await.odd().is_some_and(|reason| reason.contains("50")));
+    t.sim.change_object(t.payout_of(left), &Change { fee: Some(50), ..Change::default() }).expect("it was paid");
+    assert_eq!(looked(&t, left).await, Some(45));
     assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 90);
     assert_eq!(t.balance(&customer).await, (41_000, 0, 41_000));
-    t.advance(TimeDelta::days(1));
-    t.drive().await;
-    assert!(t.held_reason(looked).await.is_some_and(|reason| reason.contains("50")));
+    assert!(t.held_reason(left).await.is_some_and(|reason| reason.contains("50")));
     t.finish_with_held().await;
 }
 
 #[sqlx::test]
-async fn a_deposits_missing_fee_is_booked_by_the_same_call(db: PgPool) {
+async fn a_deposits_missing_fee_is_booked_by_its_event(db: PgPool) {
     let t = TestApp::new(db).await;
     t.sim.set_settings(Settings { fee_at_paid: revio_sim::FeeAtPaid::Null, ..t.sim.settings() });
     let customer = t.customer().await;
     let deposit = t.deposit(&customer, 10_000, "d").await.id();
-    assert_eq!(missing(&t, deposit).await, Fee::None, "nothing was paid");
+    assert_eq!(looked(&t, deposit).await, None, "nothing was paid");
     t.sim.pay_purchase(t.purchase_of(deposit), Pay { fee: 290, ..Pay::default() }).expect("payable");
     t.drive().await;
-    assert_eq!(missing(&t, deposit).await, Fee::None, "nothing is named");
+    assert_eq!(looked(&t, deposit).await, None, "nothing is named");
     silence(&t);
     t.sim.settle_purchase(t.purchase_of(deposit), None).expect("paid");
     for _ in 0..2 {
-        assert_eq!(minor(&missing(&t, deposit).await), Some(290));
+        assert_eq!(looked(&t, deposit).await, Some(290));
     }
     assert_agreed(&t, 290).await;
     assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
@@ -161,7 +165,6 @@ async fn a_fee_that_cannot_be_one_is_not_booked_and_keeps_nobodys_money_back(db:
         let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
         t.drive().await;
         assert_eq!(t.state(withdrawal).await, "completed", "{fee}");
-        assert!(missing(&t, withdrawal).await.odd().is_some(), "{fee}");
         t.advance(TimeDelta::hours(2));
         t.drive().await;
         assert!(t.held_reason(withdrawal).await.is_some_and(|reason| reason.contains("fee_amount")), "{fee}");
@@ -183,7 +186,7 @@ async fn a_flat_fee_that_is_more_than_a_small_payout_is_booked_and_nobody_has_to
     assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (49_900, 0, 49_900)));
     t.advance(TimeDelta::hours(2));
     t.drive().await;
-    assert_eq!(minor(&missing(&t, withdrawal).await), Some(250));
+    assert_eq!(looked(&t, withdrawal).await, Some(250));
     assert_agreed(&t, 250).await;
     t.finish().await;
 }
@@ -224,7 +227,7 @@ async fn a_payout_that_is_paid_after_its_release_costs_its_fee_too_and_once(db: 
     t.sim.settle_payout(payout, PayoutOutcome::Error { code: "do_not_honour".to_owned() }).expect("pending");
     t.drive().await;
     assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
-    assert_eq!(missing(&t, withdrawal).await, Fee::None, "of what was not paid there is no fee");
+    assert_eq!(looked(&t, withdrawal).await, None, "of what was not paid there is no fee");
     t.sim.settle_payout(payout, PayoutOutcome::Success).expect("Revio may change its word");
     next.at("withdrawal.collected");
     t.drive().await;
@@ -247,9 +250,8 @@ async fn revio_away_when_a_missing_fee_is_asked_for_is_an_error_and_books_nothin
     silence(&t);
     t.sim.change_object(t.payout_of(withdrawal), &Change { fee: Some(45), ..Change::default() }).expect("it was paid");
     t.sim.set_fault(Fault::next(1, Scope::GetPayout, FaultKind::Reset(Moment::Before)));
-    let row = transactions::find(&t.app, withdrawal).await.expect("the row is there");
-    assert!(provider_fees::book_missing_fee(&t.app, &row).await.is_err());
+    assert!(look(&t, withdrawal).await.is_err());
     assert_eq!(t.system_balance(AccountCode::ProviderFees).await.posted(), 0);
-    assert_eq!(minor(&missing(&t, withdrawal).await), Some(45));
+    assert_eq!(looked(&t, withdrawal).await, Some(45));
     t.finish().await;
 }

@@ -1,7 +1,7 @@
 //! A thousand random schedules: customers deposit, withdraw, call off, are refunded and charged back, and staff approve or decline what is
 //! above a threshold, while deliveries are doubled, lost, shuffled and forged, calls are dropped before and after their effect, and
-//! the worker dies, or a step panics, at random between any two of its effects. When the storm is over, Revio's books and ours say the same, to the
-//! cent, no payout was paid twice, and what finance reads is what TigerBeetle says.
+//! the worker dies, or a step panics, at random between any two of its effects. When the storm is over, Revio's books and ours say the
+//! same, to the cent, no payout was paid twice, and what finance reads is what TigerBeetle says.
 //!
 //! The seed is the same in each run, so that a change of the code alone makes the test fail; `STORM_SEED` tries another, and
 //! `STORM_SCHEDULES` sets how many.

@@ -1,5 +1,5 @@
-//! What support and finance do about one customer: the page, notes, sessions, the verification, a protective freeze; finding somebody by name and
-//! by the id of a call; corrections beside what they set right; dead letters that are dismissed.
+//! What support and finance do about one customer: the page, notes, sessions, the verification, a protective freeze; finding somebody by
+//! name and by the id of a call; corrections beside what they set right; dead letters that are dismissed.
 
 use std::time::Duration;
 

@@ -254,9 +254,7 @@ async fn what_is_paid_by_our_reference_in_another_spelling_is_in_the_books(db: P
 
 async fn deliver(t: &TestApp, event: &serde_json::Value) {
     let body = event.to_string();
-    let call = reqwest::Client::new()
-        .post(format!("{}/v1/webhooks/revio", t.url))
-        .header("X-Signature", t.sim.sign(body.as_bytes()));
+    let call = t.http.post(format!("{}/v1/webhooks/revio", t.url)).header("X-Signature", t.sim.sign(body.as_bytes()));
     assert_eq!(answer(call.body(body)).await.status, StatusCode::OK);
 }
 

@@ -57,10 +57,10 @@ struct ErasureBody {
 
 /// Erase a customer's personal data
 ///
-/// Only of a customer whose accounts are closed, who owes nothing and of whom nothing is open. The first call asks for it (202); a call by another member
-/// of staff within 7 days does it (200), if who asked still may and who does it has had the role for 24 hours. Name, e-mail, bank details,
-/// mails, devices, the provider's words and what webhooks of ours told go; transactions and the ledger keep their ids. It cannot be undone.
-/// Needs `users.erase`. Audited.
+/// Only of a customer whose accounts are closed, who owes nothing and of whom nothing is open. The first call asks for it (202); a call by
+/// another member of staff within 7 days does it (200), if who asked still may and who does it has had the role for 24 hours. Name, e-mail,
+/// bank details, mails, devices, the provider's words and what webhooks of ours told go; transactions and the ledger keep their ids. It
+/// cannot be undone. Needs `users.erase`. Audited.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/erase", tag = "staff", security(("bearer" = ["users.erase"])),
     params(("id" = Uuid, Path)), request_body = ErasureBody,
     responses((status = 200, body = Erasure), (status = 202, body = Erasure, description = "It waits for a second person"),

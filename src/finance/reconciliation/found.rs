@@ -96,8 +96,6 @@ pub enum Heals {
     Step,
     /// What can be computed from the ledger is computed again.
     Recompute,
-    /// A fee that nobody booked is booked.
-    Fee,
     /// A journal is proposed to a person; nothing is booked.
     Proposes,
 }
@@ -125,7 +123,7 @@ pub struct Rule {
 
 impl BreakType {
     pub fn rule(self) -> Rule {
-        use Heals::{AsTheEvent, Fee, Never, Proposes, Recompute, Step};
+        use Heals::{AsTheEvent, Never, Proposes, Recompute, Step};
         use Part::{A, B, C};
         use Severity::{Critical, High, Info, Medium};
         use Window::{BusinessDays, Days, Minutes, TwoRuns};
@@ -144,7 +142,7 @@ impl BreakType {
             Self::NotPaidAtProvider | Self::AmountProvider | Self::CurrencyProvider => {
                 rule(Critical, B, Never, Minutes(2))
             }
-            Self::FeeProvider => rule(Medium, B, Fee, Days(1)),
+            Self::FeeProvider => rule(Medium, B, AsTheEvent, Days(1)),
             Self::SettlementUnbooked => rule(Medium, B, Proposes, Days(1)),
             Self::DuplicateProvider => rule(Critical, B, Never, Window::None),
             Self::ProviderOnly => rule(High, B, Proposes, Minutes(60)),

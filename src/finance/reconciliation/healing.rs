@@ -51,7 +51,7 @@ pub(super) async fn heal(app: &App, run: &Run, known: &Break) -> Result<()> {
 
 async fn attempt(app: &App, known: &Break) -> Result<()> {
     match known.kind.rule().heals {
-        Heals::AsTheEvent | Heals::Fee => match known.transaction_id {
+        Heals::AsTheEvent => match known.transaction_id {
             Some(row) => as_the_event(app, &transactions::find(app, row).await?, known).await,
             None => Ok(()),
         },

@@ -287,7 +287,8 @@ struct NoteBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ResolveBreakBody {
-    /// `booked` names the finished journal or correction of the sum that differs, and so does `our_error` where money is in it. `accepted`: it stays as it is, once somebody else has agreed.
+    /// `booked` names the finished journal or correction of the sum that differs, and so does `our_error` where money is in it. `accepted`: it
+    /// stays as it is, once somebody else has agreed.
     #[schema(value_type = Code, example = "provider_error")]
     code: String,
     /// What was found. No personal data.

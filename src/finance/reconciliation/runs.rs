@@ -164,7 +164,8 @@ async fn start_due(app: &App) -> Result<()> {
     let daily_is_due = !due.daily_done && due.failed_today < TRIES_A_DAY;
     // While Revio is away the daily run fails: what is inside is looked at between its tries.
     let has_looked = due.last_failed.is_none_or(|failed| due.last_quarter.is_some_and(|quarter| quarter > failed));
-    // Of a quarter-hour and a statement run the one that began longer ago: neither many files nor a run that fails keeps the other from its turn.
+    // Of a quarter-hour and a statement run the one that began longer ago: neither many files nor a run that fails keeps the other from its
+    // turn.
     let file_is_first = !quarter_is_due || due.last_statement <= due.last_quarter;
     if daily_is_due && (has_looked || !quarter_is_due) {
         start(app, new(RunKind::Daily, None)).await?;

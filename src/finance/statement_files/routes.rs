@@ -81,7 +81,8 @@ struct ImportView {
 /// Import a statement
 ///
 /// A CSV file of Revio's or the bank's: commas, semicolons or tabs, headings in any order. Nothing is booked. The same bytes again answer
-/// the same, and are refused where another unit, currency or day is said of them. Columns that nobody knows are counted and dropped; the file is kept encrypted. Needs `statements.import`. Audited.
+/// the same, and are refused where another unit, currency or day is said of them. Columns that nobody knows are counted and dropped; the
+/// file is kept encrypted. Needs `statements.import`. Audited.
 #[utoipa::path(post, path = "/v1/admin/reconciliation/statements", tag = "staff", security(("bearer" = ["statements.import"])),
     params(ImportQuery),
     request_body(content_type = "text/csv", content = String,

@@ -20,7 +20,7 @@ const LOCK: i64 = 0x6175_6469_7400;
 pub struct Row {
     pub id: Uuid,
     pub at: DateTime,
-    /// A user's id, `service:` and a service account's, `system`, `revio` or `nobody`.
+    /// A user's id, `service:` and a service account's, `system`, `operator` or `nobody`.
     pub actor: String,
     /// The role that the actor had then.
     #[schema(value_type = Option<Role>)]

@@ -2,8 +2,8 @@
 //! `encrypted!(CustomerNotes, "customer note", 100 of "customer_notes", "id", "content", where "true")`; each has its statements checked as any
 //! other.
 
-/// A [`Table`](super::Table): its name, what a row is for people, how many rows are one transaction, by which column a row is known, which one is
-/// encrypted, and where it holds anything. Beside it stands `key_id`.
+/// A [`Table`](super::Table): its name, what a row is for people, how many rows are one transaction, by which column a row is known, which
+/// one is encrypted, and where it holds anything. Beside it stands `key_id`.
 macro_rules! encrypted {
     ($name:ident, $noun:literal, $batch:literal of $table:tt, $id:tt, $bytes:tt, where $there:tt) => {
         #[doc = concat!("Of `", $table, "`, for `octoco keys rotate`.")]

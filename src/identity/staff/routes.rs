@@ -28,7 +28,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AuditQuery {
-    /// A user's id, `service:` and a service account's, `system`, `operator`, `revio` or `nobody`.
+    /// A user's id, `service:` and a service account's, `system`, `operator` or `nobody`.
     #[param(max_length = 255)]
     actor: Option<String>,
     #[param(example = "user.role_changed", max_length = 255)]

@@ -154,8 +154,8 @@ fn is_undone(purchase: &Purchase, payment: &Known) -> bool {
     }
 }
 
-/// The row of an object that failed after all: undone by `reversals`. One that is not booked yet may be in the ledger all the same, so it is booked
-/// before it is undone.
+/// The row of an object that failed after all: undone by `reversals`. One that is not booked yet may be in the ledger all the same, so it
+/// is booked before it is undone.
 async fn undo(app: &App, row: &Transaction) -> Result<()> {
     tracing::error!(transaction.id = %row.id, kind = row.kind.name(), "Revio took back what it had given back");
     let state = if row.state == State::Initiated { State::Initiated } else { State::Failed };

@@ -125,11 +125,6 @@ impl Kind {
         if self == Self::Result && account == Some(OpenAccount::FeeIncome) { (credit, debit) } else { (debit, credit) }
     }
 
-    /// Whether the money is on its way between the ledger's first word and its last.
-    pub fn travels(self) -> bool {
-        matches!(self, Self::Settlement | Self::FloatTopUp)
-    }
-
     pub(super) fn clears_suspense(self) -> bool {
         matches!(self, Self::SuspenseReturn | Self::SuspenseRelease)
     }

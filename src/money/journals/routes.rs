@@ -395,8 +395,8 @@ async fn show(
 
 /// Approve a journal
 ///
-/// With enough approvals it is booked at once: `completed`, `in_transit`, or `rejected` with the reason; `cancelled` when who proposed it may not
-/// any more. Needs `journals.approve`, and never its maker. Audited.
+/// With enough approvals it is booked at once: `completed`, `in_transit`, or `rejected` with the reason; `cancelled` when who proposed it
+/// may not any more. Needs `journals.approve`, and never its maker. Audited.
 #[utoipa::path(post, path = "/v1/admin/journals/{id}/approve", tag = "staff", security(("bearer" = ["journals.approve"])),
     params(("id" = Uuid, Path)), request_body = ApproveJournalBody,
     responses((status = 200, body = JournalView),

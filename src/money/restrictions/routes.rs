@@ -1,5 +1,5 @@
-//! `POST /v1/admin/users/{id}/freeze`, `/close`, `POST /v1/admin/customers/{id}/freeze` (undoing either is in `requests/routes.rs`), `GET /v1/admin/users/{id}/restrictions`,
-//! `GET /v1/admin/restrictions`.
+//! `POST /v1/admin/users/{id}/freeze`, `/close`, `POST /v1/admin/customers/{id}/freeze` (undoing either is in `requests/routes.rs`),
+//! `GET /v1/admin/users/{id}/restrictions`, `GET /v1/admin/restrictions`.
 
 use axum::extract::State as AppState;
 use serde::Deserialize;
@@ -87,8 +87,9 @@ async fn freeze(
 /// Freeze a customer for protection
 ///
 /// The same as a freeze, for whoever may not lift one: no withdrawals from now on, until somebody with `users.freeze` has looked and either
-/// freezes the customer too, which confirms it, or asks for the end of it. A customer who is frozen already stays so, as by a freeze. One person freezes at
-/// most 20 in 24 hours by this. Needs `users.protect`. Audited, and listed under `protective=true` and as an alert until then.
+/// freezes the customer too, which confirms it, or asks for the end of it. A customer who is frozen already stays so, as by a freeze. One
+/// person freezes at most 20 in 24 hours by this. Needs `users.protect`. Audited, and listed under `protective=true` and as an alert until
+/// then.
 #[utoipa::path(post, path = "/v1/admin/customers/{id}/freeze", tag = "staff", security(("bearer" = ["users.protect"])),
     params(("id" = Uuid, Path)), request_body = Reason,
     responses((status = 200, body = Page<Restriction>), (status = 409, description = "`stale_state`: somebody unfreezes at the same time"),

@@ -46,7 +46,7 @@ pub struct Transaction {
     pub attempts: i32,
     pub version: i32,
     pub created_at: DateTime,
-    /// When it last moved. A hold, a wait or a sum that was given back leaves it alone: ages and windows are counted from here.
+    /// When it last moved. A hold, a deferral or a sum that was given back leaves it alone: ages and windows are counted from here.
     pub updated_at: DateTime,
     pub completed_at: Option<DateTime>,
 }

@@ -1,5 +1,5 @@
-//! The two writes of every flow, each shared by all who write at once (`platform::batcher`): a row that somebody asked for, and a move of
-//! one. `transactions` calls them, and a flow does not know of it.
+//! What every flow writes, each kind shared by all who write at once (`platform::batcher`): a row that somebody asked for, a move of one, and
+//! a deferral. `transactions` calls them, and a flow does not know of it.
 //!
 //! A row is in one batch once. Of two moves of a row the second is told that it was too late, as it is between two statements; of two deposits
 //! of a customer the second waits for the first, so that each counts what was opened before it.
@@ -90,8 +90,8 @@ enum Durability {
 /// Moves that are on the disk before anybody hears of them.
 pub(super) struct Advances;
 
-/// Moves of which a crash of PostgreSQL may take back the last moments: then the same step makes the same move again, for the ledger has it by an
-/// id that the row makes. Whatever is written after one reaches the disk after it (docs/decisions/051).
+/// May be lost in a crash of PostgreSQL; the step then repeats, and makes the same move again: the ledger has it by an id that the row makes.
+/// Whatever is written after one reaches the disk after it (docs/decisions/051).
 pub(super) struct RepeatableAdvances;
 
 impl Batch for Advances {

@@ -1,6 +1,6 @@
 //! The arrows of a withdrawal above a threshold (`APPROVAL_THRESHOLDS`), or to a new bank account (`BANK_ACCOUNT_COOLING_HOURS`): it waits
-//! until enough people other than its owner have approved exactly this payout, or the account is new no more. Called by the flow above before Revio hears of the payout and again before money may
-//! leave, by the worker, and by `routes`.
+//! until enough people other than its owner have approved exactly this payout, or the account is new no more. Called by the flow above
+//! before Revio hears of the payout and again before money may leave, by the worker, and by `routes`.
 //!
 //! ```mermaid
 //! stateDiagram-v2

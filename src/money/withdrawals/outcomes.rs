@@ -3,6 +3,9 @@
 //! ```text
 //! settle ─> adopt_executed ─> adopt ─> act_on ─> booking
 //!        └─> act_on
+//! give_up ─┬─> adopt: Revio pays it all the same
+//!          └─> booking: the word of two people
+//! adopt, and `payouts` before an execution ─> note (ledger: this payout)
 //! ```
 
 use std::collections::HashSet;
@@ -218,9 +221,9 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
     unanswered.map_or(Ok(None), Err)
 }
 
-/// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to, or may still by a call that was not answered: it
-/// is asked right before. What it calls paid is
-/// complete then, though it was not as asked for. Where it does not answer for so long, what the people said counts.
+/// `reserved → failed`, as two people said, unless Revio has paid meanwhile, or has begun to, or may still by a call that was not
+/// answered: it is asked right before. What it calls paid is complete then, though it was not as asked for. Where it does not answer for
+/// so long, what the people said counts.
 pub(super) async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let waited = app.clock.now() - withdrawal.updated_at;
     let payouts = every_payout(app, withdrawal).await?;

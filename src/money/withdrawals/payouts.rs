@@ -33,7 +33,7 @@ const WINDOW_MARGIN: TimeDelta = TimeDelta::minutes(1);
 const EXECUTION_BEGINS_WITHIN: TimeDelta = TimeDelta::seconds(15);
 /// How often a payout that waits for the end of the safe mode is looked at.
 const SAFE_MODE_PAUSE: TimeDelta = TimeDelta::seconds(30);
-/// With those that were never to be: in hours without executions each try to find out costs some rows their payout's window.
+/// Payouts registered for one withdrawal, executed or not. While Revio executes nothing, each probe registers some whose 15 minutes run out.
 const REGISTERED_MAX: usize = 8;
 
 /// `reserved → reserved`: Revio knows the payout. No money moves, so a lost answer is simply asked for again.

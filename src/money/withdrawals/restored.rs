@@ -28,7 +28,7 @@ pub(super) async fn bring_up_to_ledger(app: &App, withdrawal: &Transaction) -> R
     let is_own = |id: &Uuid| Some(*id) == withdrawal.provider.id;
     // Every noted payout was counted as executed, and one that this row has only heard of, by an event of Revio's, was not: it is forgotten.
     let is_counted = |id: &Uuid| registered.iter().any(|payout| payout.id == *id && payout.executions > 0);
-    // What was noted before the row's own is undone for certain, or the own one would not have taken its place.
+    // Payouts noted before the row's own were certainly not executed: otherwise they would not have been replaced.
     let forgotten = standing.payouts.iter().rev().take_while(|id| !is_own(id)).find(|id| !is_counted(id));
     let own = standing.payouts.last().filter(|id| is_own(id) && !began);
     // Where two people have given it up, every payout is asked for, and their word counts in the end (`give_up`).

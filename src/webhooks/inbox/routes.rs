@@ -1,4 +1,5 @@
-//! `POST /v1/webhooks/revio` and `/v1/webhooks/revio/callback`. The raw bytes are what is signed: nothing reads them before the signature is checked.
+//! `POST /v1/webhooks/revio` and `/v1/webhooks/revio/callback`. The raw bytes are what is signed: nothing reads them before the signature
+//! is checked.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use super::store::{self, Delivery, Ended, Repeat};
-use super::{REPEATS_KEPT, State, Verdict};
+use super::{REPEATS_KEPT, Verdict};
 use crate::app::App;
 use crate::platform::batcher::{Batch, LockWait};
 use crate::platform::error::Result;
@@ -57,14 +57,14 @@ pub(super) struct Ends;
 impl Batch for Ends {
     type Context = App;
     type Item = Ended;
-    type Done = State;
+    type Done = ();
 
-    async fn run(app: &App, items: &[Ended], lock_wait: LockWait) -> Result<Vec<State>> {
+    async fn run(app: &App, items: &[Ended], lock_wait: LockWait) -> Result<Vec<()>> {
         let mut ended: Vec<&Ended> = items.iter().collect();
         ended.sort_by_key(|event| event.id);
         app.crash.at("batch.before_ends")?;
         store::finish(app.batch_db.of(lock_wait), &ended).await?;
         app.crash.at("batch.ended")?;
-        Ok(items.iter().map(|event| event.state).collect())
+        Ok(vec![(); items.len()])
     }
 }

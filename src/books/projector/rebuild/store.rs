@@ -108,8 +108,8 @@ pub(super) async fn create_tables(db: &mut PgConnection, lock: i64) -> sqlx::Res
     tx.commit().await
 }
 
-/// Empty tables like the live ones (not in the WAL: they are for the moment), which every statement on this connection means from now on. What an earlier rebuild
-/// left is thrown away.
+/// Empty tables like the live ones (not in the WAL: they are for the moment), which every statement on this connection means from now on.
+/// What an earlier rebuild left is thrown away.
 pub(super) async fn create_beside(db: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::raw_sql(
         "drop schema if exists ledger_rebuild cascade;

@@ -67,7 +67,8 @@ pub(super) struct NewRun<'a> {
 }
 
 /// False when one is running. It begins an hour before the end of the last one that was due (one that somebody asked for may have looked at
-/// less), or where it is told to; the daily one looks at everything, and closes the first day of the books that none has closed yet, up to yesterday.
+/// less), or where it is told to; the daily one looks at everything, and closes the first day of the books that none has closed yet, up to
+/// yesterday.
 pub(super) async fn insert(db: impl PgExecutor<'_>, new: &NewRun<'_>, zone: &str, now: DateTime) -> sqlx::Result<bool> {
     let inserted = sqlx::query!(
         "insert into reconciliation_runs (id, kind, legs, since, until, ledger_since, accounting_day, requested_by, checkpoint,

@@ -47,7 +47,8 @@ pub(super) async fn hold(
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends a hold; where a person closes it, the row says what was closed, besides what was before. `None` when the row is not held, or not as it was read.
+/// Ends a hold; where a person closes it, the row says what was closed, besides what was before. `None` when the row is not held, or not as
+/// it was read.
 pub(super) async fn end_hold(
     db: impl PgExecutor<'_>,
     held: &Transaction,
