@@ -6,7 +6,7 @@ use crate::harness::*;
 
 /// The account's first transfers.
 async fn of_account(ledger: &Ledger, account: Account, limit: u32) -> Vec<Recorded> {
-    let history = ledger.history(account, 0, u64::MAX, limit).await.unwrap();
+    let history = ledger.history(account, 0, u64::MAX, limit).await.expect("TigerBeetle answers");
     history.into_iter().map(|(transfer, _)| transfer).collect()
 }
 
