@@ -4,6 +4,8 @@
 //! Files overlap, so that a movement may stand in a day's file and in its month's. Where one of the two has its journal the other one has
 //! the same: Revio's by id, else by all that is kept of a line; a bank's by its day, its sum and what both files wrote of it.
 
+mod store;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,7 +13,7 @@ use chrono::NaiveDate;
 use ledger::Currency;
 use uuid::Uuid;
 
-use super::store::{self, OpenLine, Twin};
+use self::store::{OpenLine, Twin};
 use crate::app::App;
 use crate::finance::days;
 use crate::finance::statement_files::columns::plain;
