@@ -141,7 +141,7 @@ async fn a_link_has_a_greatest_length_and_what_cannot_be_exported_gets_none(db: 
     assert_eq!(fetch(&t, None, &url).await.status, StatusCode::OK);
     let twice = ["deposit"; 500].join(",");
     for (body, field) in [
-        (json!({"format": "csv", "kind": twice}), "body"),
+        (json!({"format": "csv", "kind": twice}), "kind"),
         (json!({"format": "pdf"}), "format"),
         (json!({}), "format"),
         (json!({"format": "csv", "amount_min": "x"}), "amount_min"),
