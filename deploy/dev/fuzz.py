@@ -206,11 +206,13 @@ class People:
         return person
 
     def make_ready(self, month):
-        """A run for each day, so that the month can be closed."""
+        """A run for each day, the last of which has compared the statements, so that the month can be closed."""
         days = f"generate_series(date '{month}-01', date '{month}-01' + interval '1 month - 1 day', '1 day') as day"
         what = "gen_random_uuid(), 'daily', '{a,b,c}', 'finished', 'epoch', day, day, 'system', day, day"
         columns = "id, kind, legs, state, since, until, accounting_day, requested_by, started_at, finished_at"
         self.sql(f"insert into reconciliation_runs ({columns}) select {what} from {days}")
+        run = "(select id from reconciliation_runs where state = 'finished' order by accounting_day desc limit 1)"
+        self.sql(f"update statement_files set compared_by = {run} where compared_by is null")
 
     def make_machines(self, admin):
         """Endpoints of webhooks with deliveries, and service accounts with keys."""
