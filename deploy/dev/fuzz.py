@@ -212,7 +212,7 @@ class People:
         columns = "id, kind, legs, state, since, until, accounting_day, requested_by, started_at, finished_at"
         self.sql(f"insert into reconciliation_runs ({columns}) select {what} from {days}")
         run = "(select id from reconciliation_runs where state = 'finished' order by accounting_day desc limit 1)"
-        self.sql(f"update statement_files set compared_by = {run} where compared_by is null")
+        self.sql(f"update statement_files set compared_by = {run}")
 
     def make_machines(self, admin):
         """Endpoints of webhooks with deliveries, and service accounts with keys."""
