@@ -91,6 +91,9 @@ enum Command {
 
 #[derive(Args)]
 struct Serve {
+    /// Run the background tasks in this process (the default)
+    #[arg(long, conflicts_with = "without_worker")]
+    with_worker: bool,
     /// Leave the background tasks to `octoco work`
     #[arg(long)]
     without_worker: bool,
@@ -171,7 +174,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<ExitCode, BoxError> {
     match command {
-        Command::Serve(serve) => with_app(|app| self::serve(app, !serve.without_worker)).await,
+        Command::Serve(serve) => with_app(|app| self::serve(app, serve.with_worker || !serve.without_worker)).await,
         Command::Work => with_app(work).await,
         Command::Migrate => with_owner(migrate).await,
         Command::RebuildReadModel { verify: true, .. } => with_app(verify_read_model).await,

@@ -308,9 +308,7 @@ async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Re
             settle(app, &deposit, &purchase).await?;
         }
         // A purchase whose creation was repeated, and somebody paid it all the same.
-        Some(_) if is_ours && purchase.status.means_paid() => {
-            adopt(app, deposit, &purchase).await?;
-        }
+        Some(_) if is_ours && purchase.status.means_paid() => adopt(app, deposit, &purchase).await?,
         _ => match &purchase.status {
             PurchaseStatus::Unknown(word) => return Err(unknown::unknown_word(word)),
             status if status.means_paid() => return Err(Error::Unusable("paid, and for no row of ours".into())),
@@ -384,11 +382,12 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         Some(_) | None => {}
     }
     match fits(app, deposit, purchase) {
-        Ok(payment) => credit(app, deposit, purchase, payment).await,
+        Ok(payment) => credit(app, deposit, purchase, Some(payment)).await,
         // What was credited is in the books, whatever Revio says of it since: it is not set aside as well.
         Err(_) if is_credited(app, deposit).await? => {
+            let credited = credit(app, deposit, purchase, None).await?;
             let reason = "it was credited, and does not fit what Revio says of it now";
-            transactions::hold(app, deposit, Hold::Contradiction, reason).await
+            transactions::hold(app, &credited, Hold::Contradiction, reason).await
         }
         Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, Hold::NotProven, &reason).await,
         Err(Misfit::Money { came, kind, .. }) => move_to_suspense(app, deposit, purchase, came, kind).await,
@@ -445,7 +444,7 @@ fn fits<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<
 
 /// `→ completed`: the wallet is credited; what Revio keeps for itself is our expense, booked with it; what the customer owes
 /// us is repaid first, in the same breath.
-async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: &Payment) -> Result<Transaction> {
+async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, paid: Option<&Payment>) -> Result<Transaction> {
     let currency = deposit.amount.currency();
     let (debit, credit) = (app.ledger.provider_balance(currency), Account::wallet(deposit.user_id, currency));
     let id = TransferId::of(deposit.id, Leg::Main);
@@ -459,7 +458,9 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, payment: 
         repaid => repaid?,
     };
     app.crash.at("deposit.credited")?;
-    provider_fees::book(app, deposit.id, payment).await?;
+    if let Some(payment) = paid {
+        provider_fees::book(app, deposit.id, payment).await?;
+    }
     app.crash.at("deposit.fee_booked")?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0]))
         .with_provider(reported(deposit, purchase))

@@ -275,6 +275,9 @@ async fn act(app: &App, event: &Event) -> Result<State> {
     let changed_on = event.changed_on.filter(|_| event.payment.is_none());
     // No answer would ever be as new as a moment that is not there yet, or is in another unit.
     let newest = (app.clock.now() + CLOCKS_APART).timestamp();
+    if let Some(changed_on) = changed_on.filter(|changed_on| *changed_on > newest) {
+        tracing::warn!(changed_on, newest, "an event is from the future; when its object changed counts for nothing");
+    }
     let changed_on = changed_on.filter(|changed_on| *changed_on <= newest);
     let acted_on = match event.subject {
         Some(Subject::Purchase(id)) => {

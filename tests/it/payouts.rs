@@ -385,6 +385,23 @@ async fn what_two_people_give_up_is_given_back_though_revio_says_nothing_that_ca
     give_up_without_an_answer(db, Scope::GetPayout, FaultKind::Answer { status: 200 }).await;
 }
 
+/// Each that Revio took without our hearing of it is asked for in every step after it.
+#[sqlx::test]
+async fn registrations_that_are_not_answered_become_few_and_one_of_them_pays(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::BadGateway(Moment::After)));
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    wait(&t, 120).await;
+    let registered = t.sim.payouts_by_reference(&withdrawal.to_string()).len();
+    assert!((8..=18).contains(&registered), "{registered}");
+    t.sim.clear_faults();
+    wait(&t, 40).await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    assert_eq!(t.sim.totals("ZAR").paid_out_count, 1);
+    t.finish().await;
+}
+
 /// It was `pending`: that Revio does not know it now is no word that it was not paid.
 #[sqlx::test]
 async fn what_two_people_give_up_is_asked_for_though_revio_does_not_know_it_any_more(db: PgPool) {

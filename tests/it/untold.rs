@@ -8,7 +8,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::harness::{TestApp, answer};
+use crate::harness::{Customer, TestApp, answer};
 use crate::provider_objects::{paid, set, wait};
 use crate::reconciliation;
 
@@ -161,13 +161,7 @@ async fn what_went_back_of_money_that_is_set_aside_and_nobody_explains_is_a_dead
 #[sqlx::test]
 async fn what_was_refunded_before_it_was_credited_is_not_available_until_it_is_known(db: PgPool) {
     let t = TestApp::new(db).await;
-    names_no_payment(&t);
-    let customer = t.customer().await;
-    let deposit = t.deposit(&customer, 1_000, "d").await.id();
-    let purchase = t.purchase_of(deposit);
-    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
-    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
-    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+    let (customer, deposit, purchase) = refunded_unheard(&t).await;
     wait(&t, 20).await;
     assert_eq!(t.balance(&customer).await, (0, 0, 0));
     t.sim.clear_faults();
@@ -181,13 +175,7 @@ async fn what_was_refunded_before_it_was_credited_is_not_available_until_it_is_k
 #[sqlx::test]
 async fn what_was_refunded_before_it_was_credited_is_waited_for_and_then_credited_and_held(db: PgPool) {
     let t = TestApp::new(db).await;
-    names_no_payment(&t);
-    let customer = t.customer().await;
-    let deposit = t.deposit(&customer, 1_000, "d").await.id();
-    let purchase = t.purchase_of(deposit);
-    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
-    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
-    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+    let (customer, deposit, purchase) = refunded_unheard(&t).await;
     wait(&t, 120).await;
     assert_eq!(t.balance(&customer).await, (1_000, 0, 1_000));
     assert!(t.held_reason(deposit).await.is_some());
@@ -250,6 +238,18 @@ async fn what_is_paid_by_our_reference_in_another_spelling_is_in_the_books(db: P
         .expect("a sum");
     assert_eq!(t.balance(&customer).await.0 + set_aside, 1_500);
     t.finish_with_held().await;
+}
+
+/// Paid, and 400 of it refunded, before anything of it was heard; and who reads the purchase learns no sum.
+async fn refunded_unheard(t: &TestApp) -> (Customer, Uuid, Uuid) {
+    names_no_payment(t);
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 1_000, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+    (customer, deposit, purchase)
 }
 
 async fn deliver(t: &TestApp, event: &serde_json::Value) {
