@@ -331,17 +331,25 @@ async fn after_every_flow_and_journal_the_views_say_what_the_ledger_says(db: PgP
         ("payment_states", "4"),
         ("payment_transfers", "3"),
     ] {
-        let id = if what.starts_with("payments") { "id" } else { "transaction_id" };
         let glue = if what.contains("where") { "and" } else { "where" };
-        let sql = format!("select count(*) from reporting.{what} {glue} {id} = '{paid}'");
-        assert_eq!(value(&t, &sql).await, found, "{sql}");
+        let sql = |pasted: &str| {
+            format!("select count(*) from reporting.{what} {glue} payment_id = reporting.payment_id('{pasted}')")
+        };
+        assert_eq!(value(&t, &sql(&format!(" {paid} "))).await, found, "{what}");
+        for pasted in ["", "not an id", &format!("{paid}0"), &"0".repeat(10_000)] {
+            assert_eq!(value(&t, &sql(pasted)).await, "0", "{what}");
+        }
     }
     assert_ne!(
-        value(&t, &format!("select count(*) from reporting.payment_events where transaction_id = '{paid}'")).await,
+        value(
+            &t,
+            &format!("select count(*) from reporting.payment_events where payment_id = reporting.payment_id('{paid}')")
+        )
+        .await,
         "0"
     );
     let reasons = format!(
-        "select string_agg(reason || ' ' || kind || ' ' || amount, ', ' order by at) from reporting.payment_transfers where transaction_id = '{paid}'"
+        "select string_agg(reason || ' ' || kind || ' ' || amount, ', ' order by at) from reporting.payment_transfers where payment_id = reporting.payment_id('{paid}')"
     );
     assert_eq!(
         value(&t, &reasons).await,

@@ -78,7 +78,8 @@ async fn the_role_reads_every_view_and_nothing_else_and_changes_nothing(db: PgPo
     }
     let calls: Vec<String> = sqlx::query_scalar(
         "select format('%I.%I(%s)', n.nspname, p.proname,
-                       (select coalesce(string_agg('null::' || a::regtype, ', '), '') from unnest(p.proargtypes) a))
+                       (select coalesce(string_agg(format('null::%I.%I', s.nspname, t.typname), ', '), '')
+                          from unnest(p.proargtypes) a join pg_type t on t.oid = a join pg_namespace s on s.oid = t.typnamespace))
            from pg_proc p join pg_namespace n on n.oid = p.pronamespace
           where n.nspname not in ('reporting', 'pg_catalog', 'information_schema') and p.prokind = 'f'",
     )
