@@ -111,6 +111,10 @@ pub enum FaultKind {
     Answer {
         status: u16,
     },
+    /// This status with an empty object, and nothing is done: Revio's own word, which says nothing.
+    Blank {
+        status: u16,
+    },
     /// 400: the call is refused and changes nothing.
     Refused,
     RateLimited {
@@ -171,6 +175,7 @@ impl FaultKind {
             FaultKind::BadGateway(_)
             | FaultKind::ServerError(_)
             | FaultKind::Answer { .. }
+            | FaultKind::Blank { .. }
             | FaultKind::Refused
             | FaultKind::RateLimited { .. }
             | FaultKind::Hang { .. }

@@ -372,7 +372,9 @@ impl Revio {
         self.call_seconds.with_label_values(&[what.name(), outcome(&answer)]).observe(started.elapsed().as_secs_f64());
         match &answer {
             Err(RevioError::NotFound) if what == What::Payment => {}
-            Err(RevioError::Transport(_) | RevioError::Upstream { .. }) => breaker.failed(about, self.clock.now()),
+            Err(RevioError::Transport(_) | RevioError::Upstream { .. } | RevioError::Page { .. }) => {
+                breaker.failed(about, self.clock.now());
+            }
             Err(RevioError::RateLimited { retry_after }) => {
                 // It answers, and says when it will again.
                 breaker.answered();
@@ -405,12 +407,17 @@ impl Revio {
     }
 }
 
-/// A call that is documented nowhere may be shut in other ways than by 404: that is no outage, and says nothing of the calls that there are.
+/// A call that is documented nowhere may be shut in other ways than by Revio's own 404: that is no outage, and says nothing of the calls
+/// that there are.
 fn closed_as_missing<T>(what: What, answer: Result<T>) -> Result<T> {
     match answer {
-        Err(RevioError::Unauthorized { .. } | RevioError::Upstream { status: 405 | 501 }) if what == What::Payment => {
-            Err(RevioError::NotFound)
-        }
+        Err(
+            RevioError::Unauthorized { .. }
+            | RevioError::Upstream { status: 405 | 501 }
+            | RevioError::Page { status: 404 },
+        ) if what == What::Payment => Err(RevioError::NotFound),
+        // A file comes from a storage, whose errors are pages.
+        Err(RevioError::Page { status: 404 }) if what == What::File => Err(RevioError::NotFound),
         answer => answer,
     }
 }
@@ -460,6 +467,20 @@ fn parse_json<T: DeserializeOwned>(body: Vec<u8>) -> Result<T> {
     serde_json::from_slice(&body).map_err(|error| unreadable(&error))
 }
 
+/// HTML, or XML.
+fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'<')
+}
+
+/// Of these statuses it would be believed what it says; the others are nobody's "no" whoever says them.
+fn may_be_revios_word(status: StatusCode) -> bool {
+    status.is_success()
+        || matches!(
+            status,
+            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY
+        )
+}
+
 /// What a success carries, never more than `bytes_max`.
 async fn read(mut response: Response, bytes_max: usize, now: DateTime) -> Result<Vec<u8>> {
     let status = response.status();
@@ -472,6 +493,7 @@ async fn read(mut response: Response, bytes_max: usize, now: DateTime) -> Result
         body.extend_from_slice(&chunk);
     }
     match status {
+        status if is_page(&body) && may_be_revios_word(status) => Err(RevioError::Page { status: status.as_u16() }),
         status if status.is_success() => Ok(body),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(RevioError::Unauthorized { status: status.as_u16() }),
         StatusCode::NOT_FOUND => Err(RevioError::NotFound),

@@ -284,7 +284,7 @@ async fn an_approval_that_was_not_used_in_time_is_asked_for_again(db: PgPool) {
     let t = TestApp::with(db, &THRESHOLDS).await;
     let (customer, finance) = (t.customer_with(100_000).await, t.staff(Role::Finance).await);
     let id = waiting(&t, &customer, ONE, "w1").await;
-    t.sim.set_fault(Fault::next(5, Scope::CreatePayout, FaultKind::Answer { status: 200 }));
+    t.sim.set_fault(Fault::next(5, Scope::CreatePayout, FaultKind::Blank { status: 200 }));
     approve_as_shown(&t, &finance, id).await;
     for minutes in [0, 1, 5, 15] {
         t.drive().await;

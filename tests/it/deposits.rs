@@ -197,7 +197,7 @@ async fn a_deposit_survives_revio_being_away(db: PgPool) {
 async fn after_the_last_retry_a_deposit_is_held_for_a_person(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
-    t.sim.set_fault(Fault::next(100, Scope::CreatePurchase, FaultKind::Answer { status: 200 }));
+    t.sim.set_fault(Fault::next(100, Scope::CreatePurchase, FaultKind::Blank { status: 200 }));
     let deposit = t.deposit(&customer, 5_000, "k1").await;
     for _ in 0..5 {
         t.drive().await;

@@ -22,7 +22,7 @@ async fn a_row_that_gave_up_goes_on_when_a_person_says_so(db: PgPool) {
     let t = TestApp::new(db).await;
     let (customer, finance, support) =
         (t.customer_with(10_000).await, t.staff(Role::Finance).await, t.staff(Role::Support).await);
-    t.sim.set_fault(Fault::next(5, Scope::CreatePayout, FaultKind::Answer { status: 200 }));
+    t.sim.set_fault(Fault::next(5, Scope::CreatePayout, FaultKind::Blank { status: 200 }));
     let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
     for minutes in [0, 1, 5, 15] {
         t.drive().await;
@@ -101,7 +101,7 @@ async fn a_deposit_that_a_person_closed_is_called_off_at_revio_and_stays_closed(
         let row = transactions::find(&t.app, deposit).await.expect("there");
         transactions::hold(&t.app, &row, Hold::Undecided, "open for too long").await.expect("held");
         if !answers {
-            t.sim.set_fault(Fault::chance(1.0, Scope::GetPurchase, FaultKind::Answer { status: 404 }));
+            t.sim.set_fault(Fault::chance(1.0, Scope::GetPurchase, FaultKind::Blank { status: 404 }));
         }
         assert_eq!(resolve(&t, &finance, deposit, "dismiss").await.status, StatusCode::OK);
         for _ in 0..60 {

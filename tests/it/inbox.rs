@@ -132,7 +132,7 @@ async fn an_event_that_fails_by_itself_waits_for_a_person(db: PgPool) {
     let customer = t.customer().await;
     let deposit = t.deposit(&customer, 5_000, "k1").await;
     t.drive().await;
-    t.sim.set_fault(Fault::chance(1.0, Scope::GetPurchase, FaultKind::Answer { status: 200 }));
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPurchase, FaultKind::Blank { status: 200 }));
     t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
     for minutes in [0, 1, 5, 15] {
         t.drive().await;
@@ -395,7 +395,7 @@ async fn staff_find_a_dead_letter_and_let_it_run_again(db: PgPool) {
     let (customer, support) = (t.customer().await, t.staff(Role::Support).await);
     let deposit = t.deposit(&customer, 5_000, "k1").await;
     t.drive().await;
-    t.sim.set_fault(Fault::next(5, Scope::GetPurchase, FaultKind::Answer { status: 200 }));
+    t.sim.set_fault(Fault::next(5, Scope::GetPurchase, FaultKind::Blank { status: 200 }));
     t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
     sqlx::query("update transactions set due_at = null").execute(&t.app.db).await.expect("nobody else asks");
     for minutes in [0, 1, 5, 15, 0] {

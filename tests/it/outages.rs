@@ -17,7 +17,7 @@ use crate::harness::{PATIENCE, TestApp};
 
 /// Each way in which Revio can be away, or keep us out.
 fn outages() -> Vec<FaultKind> {
-    let answers = [401, 403, 408, 500, 503].map(|status| FaultKind::Answer { status });
+    let answers = [200, 302, 400, 401, 403, 404, 408, 409, 410, 500, 503].map(|status| FaultKind::Answer { status });
     let others = [
         FaultKind::BadGateway(Moment::Before),
         FaultKind::RateLimited { retry_after_secs: 20 },

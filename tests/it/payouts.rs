@@ -382,7 +382,7 @@ async fn what_two_people_give_up_is_given_back_though_revio_says_nothing(db: PgP
 
 #[sqlx::test]
 async fn what_two_people_give_up_is_given_back_though_revio_says_nothing_that_can_be_read(db: PgPool) {
-    give_up_without_an_answer(db, Scope::GetPayout, FaultKind::Answer { status: 200 }).await;
+    give_up_without_an_answer(db, Scope::GetPayout, FaultKind::Blank { status: 200 }).await;
 }
 
 /// Each that Revio took without our hearing of it is asked for in every step after it.
@@ -413,7 +413,7 @@ async fn what_two_people_give_up_is_asked_for_though_revio_does_not_know_it_any_
     t.advance(TimeDelta::days(15));
     t.drive().await;
     assert!(t.held_reason(withdrawal).await.is_some());
-    give_up_unanswered(t, (&customer, withdrawal), Scope::GetPayout, FaultKind::Answer { status: 404 }).await;
+    give_up_unanswered(t, (&customer, withdrawal), Scope::GetPayout, FaultKind::Blank { status: 404 }).await;
 }
 
 async fn give_up_without_an_answer(db: PgPool, scope: Scope, nothing: FaultKind) {

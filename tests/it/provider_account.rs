@@ -137,7 +137,7 @@ async fn a_file_without_an_end_and_answers_that_are_none_are_typed_errors(db: Pg
     assert!(matches!(t.app.revio.statement(uuid::Uuid::nil()).await, Err(RevioError::NotFound)));
     let unknown = t.app.revio.request_statement(from, to, "Mars/Olympus").await;
     assert!(matches!(unknown, Err(RevioError::Rejected { status: 400, .. })), "{unknown:?}");
-    t.sim.set_fault(Fault::next(1, Scope::OtherCall, FaultKind::Answer { status: 200 }));
+    t.sim.set_fault(Fault::next(1, Scope::OtherCall, FaultKind::Blank { status: 200 }));
     assert!(matches!(t.app.revio.balance().await, Err(RevioError::Unreadable(_))));
     t.sim.set_fault(Fault::next(1, Scope::OtherCall, FaultKind::RateLimited { retry_after_secs: 30 }));
     assert!(matches!(t.app.revio.balance().await, Err(RevioError::RateLimited { .. })));

@@ -114,7 +114,7 @@ async fn dead_letters_are_replayed_or_closed_by_error_and_time(db: PgPool) {
     let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
     for key in 0..3 {
         let deposit = t.deposit(&customer, 500, &format!("d{key}")).await.id();
-        t.sim.set_fault(Fault::chance(1.0, Scope::GetPurchase, FaultKind::Answer { status: 200 }));
+        t.sim.set_fault(Fault::chance(1.0, Scope::GetPurchase, FaultKind::Blank { status: 200 }));
         t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("payable");
     }
     for _ in 0..30 {

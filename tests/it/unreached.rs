@@ -115,14 +115,17 @@ async fn an_outage_that_strikes_between_a_payouts_registration_and_its_execution
 #[sqlx::test]
 async fn an_execution_that_was_answered_with_any_status_but_a_refusal_in_words_is_unanswered(db: PgPool) {
     let t = TestApp::new(db).await;
-    let customer = t.customer_with(20_000).await;
-    for (number, status) in [401, 403, 429, 500].into_iter().enumerate() {
+    let customer = t.customer_with(50_000).await;
+    for (number, status) in [200, 400, 401, 403, 404, 429, 500].into_iter().enumerate() {
         t.sim.set_fault(Fault::chance(1.0, Scope::ExecutePayout, FaultKind::Answer { status }));
         let withdrawal = t.withdraw(&customer, 4_000, &format!("w{number}")).await.id();
         wait(&t, 40).await;
         assert!(t.held_reason(withdrawal).await.is_some_and(|reason| reason.contains("may still pay")), "{status}");
         assert_eq!(t.sim.payouts_by_reference(&withdrawal.to_string()).len(), 1, "{status}");
         t.sim.clear_faults();
+        let paid = t.withdraw(&customer, 1_000, &format!("paid{number}")).await.id();
+        t.drive().await;
+        assert_eq!(t.state(paid).await, "completed", "after {status}");
     }
     t.finish_with_held().await;
 }
@@ -289,7 +292,7 @@ async fn an_event_about_what_revio_does_not_know_is_asked_about_again_and_is_not
     for table in ["provider_objects", "transactions"] {
         sqlx::query(sqlx::AssertSqlSafe(format!("delete from {table}"))).execute(&t.app.db).await.expect("deleted");
     }
-    let not_there = FaultKind::Answer { status: 404 };
+    let not_there = FaultKind::Blank { status: 404 };
     t.sim.set_fault(Fault::next(2, Scope::GetPurchase, not_there).of_object(purchase));
     t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
     let unknown =

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::Frame;
+use serde_json::json;
 
 use crate::clock;
 use crate::errors::ApiError;
@@ -38,6 +40,7 @@ pub(super) async fn faulty(State(shared): State<Arc<Shared>>, request: Request, 
 async fn strike(shared: &Shared, fault: Option<FaultKind>, mut request: Request, next: Next) -> Response {
     match fault {
         Some(FaultKind::Answer { status }) => page(status),
+        Some(FaultKind::Blank { status }) => blank(status),
         Some(FaultKind::BadGateway(Moment::Before)) => bad_gateway(),
         Some(FaultKind::BadGateway(Moment::After)) => {
             next.run(request).await;
@@ -120,9 +123,17 @@ fn bad_gateway() -> Response {
     (StatusCode::BAD_GATEWAY, [(header::CONTENT_TYPE, "text/html")], html).into_response()
 }
 
+fn blank(status: u16) -> Response {
+    (known(status), Json(json!({}))).into_response()
+}
+
+fn known(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 /// A page where an object was asked for.
 fn page(status: u16) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = known(status);
     (status, [(header::CONTENT_TYPE, "text/html")], format!("<html><body><h1>{status}</h1></body></html>"))
         .into_response()
 }

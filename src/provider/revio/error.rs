@@ -32,6 +32,10 @@ pub enum RevioError {
     /// 5xx, or a status that has no meaning here: the call may have had its effect.
     #[error("Revio answered {status}")]
     Upstream { status: u16 },
+    /// A page for people, whatever its status says: not Revio has answered, but what stands before it (an ingress without a service, a wall to
+    /// sign in at), or there is no such address. Revio's own words are JSON, and it may not have heard of the call.
+    #[error("something before Revio has answered with a page ({status})")]
+    Page { status: u16 },
     /// 2xx with a body that is not the object: the call had its effect.
     #[error("Revio's answer could not be read")]
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -49,13 +53,13 @@ impl From<RevioError> for Error {
             RevioError::RateLimited { retry_after } => Self::provider_paused(slow_down(*retry_after)),
             // Not until there is a place: too many would come back at that moment. Each waits longer each time.
             RevioError::NoPlace(_) => Self::unavailable(error),
-            RevioError::Transport { .. } | RevioError::Unauthorized { .. } => Self::unavailable(error),
-            RevioError::Upstream { status } if *status >= 500 || *status == 408 => Self::unavailable(error),
-            RevioError::Upstream { .. }
-            | RevioError::Rejected { .. }
-            | RevioError::NotFound
-            | RevioError::Unreadable(_)
-            | RevioError::Alone(..) => Self::Unusable(error.into()),
+            RevioError::Transport { .. }
+            | RevioError::Unauthorized { .. }
+            | RevioError::Upstream { .. }
+            | RevioError::Page { .. } => Self::unavailable(error),
+            RevioError::Rejected { .. } | RevioError::NotFound | RevioError::Unreadable(_) | RevioError::Alone(..) => {
+                Self::Unusable(error.into())
+            }
         }
     }
 }
@@ -74,6 +78,7 @@ impl RevioError {
             | Self::NotFound
             | Self::RateLimited { .. }
             | Self::Upstream { .. }
+            | Self::Page { .. }
             | Self::Unreadable(_) => false,
         }
     }
@@ -81,8 +86,7 @@ impl RevioError {
     /// Whether it was for everybody, as far as one call can tell: of the surroundings, and neither ours nor a limit.
     pub(super) fn may_be_an_outage(&self) -> bool {
         match self {
-            Self::Transport(_) | Self::Unauthorized { .. } => true,
-            Self::Upstream { status } => *status >= 500 || *status == 408,
+            Self::Transport(_) | Self::Unauthorized { .. } | Self::Upstream { .. } | Self::Page { .. } => true,
             _ => false,
         }
     }

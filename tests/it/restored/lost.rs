@@ -87,7 +87,7 @@ async fn a_lost_withdrawal_whose_payout_revio_does_not_know_is_given_back_by_two
     let lost = t.withdraw(&customer, 4_000, "w").await.id();
     t.step().await;
     backups::restore(&db).await;
-    t.sim.set_fault(Fault::chance(1.0, Scope::GetPayout, FaultKind::Answer { status: 404 }));
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPayout, FaultKind::Blank { status: 404 }));
     look(&t).await;
     t.advance(TimeDelta::minutes(11));
     look(&t).await;
