@@ -39,7 +39,7 @@ use crate::platform::batcher::LockWait;
 use crate::platform::database;
 use crate::platform::error::{Error, Result};
 use crate::platform::http::page::{Page, Position, TotalIs};
-use crate::platform::slow_reads;
+use crate::platform::slow_reads::{self, too_broad};
 
 use cursor::{Binding, Cursor, Way};
 pub use filter::{Filter, FilterQuery, Scope, StaffQuery};
@@ -215,11 +215,6 @@ fn first_page(found: &[PgRow]) -> sqlx::Result<Read> {
     // A join promises no order, though this one has it.
     rows.sort_by_key(|counted| Reverse(counted.row.id));
     Ok(split(rows))
-}
-
-/// The statement's own deadline is the caller's affair, not a part that does not answer.
-fn too_broad(error: sqlx::Error) -> Error {
-    if database::is_deadline(&error) { Error::TooBroad } else { error.into() }
 }
 
 /// One snapshot for the page and the count, a deadline for each, and a plan for these values.

@@ -281,8 +281,10 @@ pub async fn set_name(db: impl PgExecutor<'_>, id: Uuid, full_name: &str) -> Res
     Ok(store::set_name(db, id, full_name).await?)
 }
 
-pub async fn list(app: &App, filter: &Filter) -> Result<Vec<User>> {
-    Ok(store::list(&app.db, filter).await?)
+/// A page of all users, newest first; of a role, in the turn of those who read for long: few may have it.
+pub async fn list(app: &App, caller: Uuid, filter: &Filter) -> Result<Vec<User>> {
+    let page = store::list(&app.db, filter);
+    if filter.role.is_some() { app.slow_reads.list(caller, page).await } else { Ok(page.await?) }
 }
 
 /// Gives a user another role. It holds from the user's next call as staff. What it takes before somebody may is in `money/requests.rs`.

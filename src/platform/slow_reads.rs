@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::platform::database;
 use crate::platform::error::{Error, Result};
 use crate::platform::shares::{Place, Shares};
 
@@ -53,6 +54,15 @@ impl SlowReads {
         turn.ok_or(Error::TurnedAway("as many long reads are under way as may be"))
     }
 
+    /// A list that no index may answer, in its turn.
+    ///
+    /// # Errors
+    /// [`Error::TooBroad`] where it takes PostgreSQL longer than a statement may; [`Error::TurnedAway`] when the turn does not come in time.
+    pub async fn list<T>(&self, caller: Uuid, read: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
+        let _turn = self.turn(caller, WAIT).await?;
+        read.await.map_err(too_broad)
+    }
+
     /// The same for a file or a stream, while `read` runs: nobody who asked for a list waits behind many of those.
     ///
     /// # Errors
@@ -68,6 +78,11 @@ impl SlowReads {
         let _turn = turn.ok_or(Error::TurnedAway("as many files and streams are read as may be"))?;
         read.await
     }
+}
+
+/// The statement's own deadline is the caller's affair, not a part that does not answer.
+pub fn too_broad(error: sqlx::Error) -> Error {
+    if database::is_deadline(&error) { Error::TooBroad } else { error.into() }
 }
 
 #[cfg(test)]

@@ -25,13 +25,15 @@ pub(super) struct Booked {
 pub(super) async fn booked(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Booked>> {
     sqlx::query_as!(
         Booked,
-        r#"select ledger_time(l.first) as booked_at, reporting.day(ledger_time(l.first)) as booking_date, l.fee, l.provider_fee,
+        // A function of our own, called for each row, would be a third of the time.
+        r#"select l.first as booked_at, (l.first at time zone z.time_zone)::date as booking_date, l.fee, l.provider_fee,
                   t.destination_bank as bank_name, t.destination_last_four as last_four, u.full_name as customer
              from unnest($1::uuid[]) with ordinality as asked (id, place)
              join transactions t on t.id = asked.id
              join users u on u.id = t.user_id
+            cross join reporting_settings z
              left join lateral (
-                 select min(m.timestamp) filter (where m.code <> $3) as first,
+                 select timestamptz 'epoch' + (min(m.timestamp) filter (where m.code <> $3) / 1000) * interval '1 microsecond' as first,
                         coalesce(sum(m.amount_minor) filter (where m.code = $2), 0)::bigint as fee,
                         coalesce(sum(m.amount_minor) filter (where m.code = $3), 0)::bigint as provider_fee
                    from ledger_transfers m

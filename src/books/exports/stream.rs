@@ -1,6 +1,12 @@
-//! An export that is sent while it is written: one page in hand, the next one on its way, in its turn among all reads that take long
-//! (`platform/slow_reads.rs`). Nothing is held between two pages, no connection and no snapshot; whoever goes away ends it, and whoever
-//! reads slowly holds a page of memory and nothing else.
+//! An export that is sent while it is written, in its turn among all reads that take long (`platform/slow_reads.rs`). Three pages are in hand
+//! at once, each one step further than the next, so that neither PostgreSQL nor the writing waits for the other:
+//!
+//! ```text
+//! fetch  the rows ─> complete  what belongs to them ─> write  their bytes
+//! ```
+//!
+//! Nothing is held between two pages, no connection and no snapshot; whoever goes away ends it, and whoever reads slowly holds two pages of
+//! memory and nothing else.
 //!
 //! The answer's head is sent once the first page is there, so that what can be refused is refused with a problem document.
 //! What fails later breaks the answer off: there is no trailer, and the connection ends before the body does. So does the end of the session,
@@ -11,6 +17,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, future, stream};
 use serde_json::json;
+use tokio::task;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -20,6 +27,7 @@ use super::{Format, Requester, Wanted};
 use crate::app::App;
 use crate::books::history::{self, Keyset, Selection};
 use crate::identity::audit::{self, Entry};
+use crate::money::transactions::Transaction;
 use crate::platform::error::{Error, Result};
 use crate::platform::rate_limits::Class;
 use crate::platform::slow_reads;
@@ -40,9 +48,9 @@ struct Streaming {
     id: Uuid,
     who: Requester,
     selection: Selection,
-    /// Where the last page that was fetched ends.
-    after: Option<Keyset>,
-    /// Fetched and not written yet; `None` after the last one.
+    /// Fetched, and nothing more; `None` after the last one.
+    rows: Option<Vec<Transaction>>,
+    /// Complete and not written yet; `None` after the last one.
     page: Option<Vec<more::Entry>>,
     writing: Option<Writing>,
     deadline: Instant,
@@ -67,10 +75,12 @@ pub(super) async fn begin(
     let (after_id, after) = wanted.after.unzip();
     let writing = Writing::begin(wanted.format, who.scope, wanted.zone, after_id).map_err(Error::internal)?;
     let (deadline, writing) = (Instant::now() + DEADLINE, Some(writing));
-    let mut streaming = Streaming { app: app.clone(), id, who, selection, after, page: None, writing, deadline, open };
+    let (rows, page) = (None, None);
+    let mut streaming = Streaming { app: app.clone(), id, who, selection, rows, page, writing, deadline, open };
     let first = async {
         audit::record(app, &app.db, started).await?;
-        streaming.fetch().await
+        streaming.rows = streaming.fetch(after.as_ref()).await?;
+        streaming.complete().await
     };
     streaming.page = app.slow_reads.patiently(caller, slow_reads::WAIT, first).await?;
     Ok(stream::try_unfold(streaming, Streaming::step))
@@ -101,26 +111,41 @@ impl Streaming {
             self.open.rows = Some(trailer.rows);
             return Ok(Some(bytes));
         };
-        // A page that is not full is the last one.
-        let is_full = i64::try_from(page.len()).is_ok_and(|count| count == PAGE_ROWS);
-        // The query is on its way before this page is written.
-        // The answer has begun: it waits for its turn as long as it may.
         let (app, caller) = (self.app.clone(), self.who.admitted.user_id);
-        let next =
-            async { if is_full { app.slow_reads.patiently(caller, DEADLINE, self.fetch()).await } else { Ok(None) } };
-        let (next, bytes) = future::join(next, async { writing.rows(page) }).await;
-        self.page = next?;
+        // Beside the queries: a page is some milliseconds of a processor.
+        let written = task::spawn_blocking(move || writing.rows(page).map(|bytes| (bytes, writing)));
+        // The answer has begun: it waits for its turn as long as it may.
+        self.page = match self.rows.is_some() {
+            true => app.slow_reads.patiently(caller, DEADLINE, self.complete()).await?,
+            false => None,
+        };
+        let (bytes, writing) = written.await.map_err(Error::internal)?.map_err(Error::internal)?;
         self.writing = Some(writing);
-        bytes.map(Some).map_err(Error::internal)
+        Ok(Some(bytes))
     }
 
-    /// The page after the last one, if there is any and the caller may still have it.
-    async fn fetch(&mut self) -> Result<Option<Vec<more::Entry>>> {
+    /// What belongs to the page that was fetched last, while the one after it is fetched.
+    async fn complete(&mut self) -> Result<Option<Vec<more::Entry>>> {
+        let Some(rows) = self.rows.take() else { return Ok(None) };
+        // A page that is not full is the last one.
+        let is_full = i64::try_from(rows.len()).is_ok_and(|count| count == PAGE_ROWS);
+        let last = rows.last().filter(|_| is_full).map(|last| self.selection.sort.keyset(last));
+        let next = async {
+            match last {
+                Some(last) => self.fetch(Some(&last)).await,
+                None => Ok(None),
+            }
+        };
+        let (next, page) = future::try_join(next, more::of(&self.app, rows)).await?;
+        self.rows = next;
+        Ok(Some(page))
+    }
+
+    /// The rows after one, if there are any and the caller may still have them.
+    async fn fetch(&self, after: Option<&Keyset>) -> Result<Option<Vec<Transaction>>> {
         self.who.admitted.require(&self.app).await?;
-        let rows = history::page_after(&self.app, &self.selection, self.after.as_ref(), PAGE_ROWS).await?;
-        let Some(last) = rows.last() else { return Ok(None) };
-        self.after = Some(self.selection.sort.keyset(last));
-        Ok(Some(more::of(&self.app, rows).await?))
+        let rows = history::page_after(&self.app, &self.selection, after, PAGE_ROWS).await?;
+        Ok(Some(rows).filter(|rows| !rows.is_empty()))
     }
 }
 

@@ -1,9 +1,13 @@
 //! `GET`, `POST /v1/admin/reconciliation/statements`, `GET /v1/admin/reconciliation/statements/{id}/file`.
 
+use std::time::Duration;
+
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -21,6 +25,12 @@ use crate::platform::problems::Problems;
 pub const PATH: &str = "/v1/admin/reconciliation/statements";
 /// Some 100,000 lines; a larger one is split by days.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
+/// Files in hand at once, each with several times its size.
+const IMPORTS_MAX: usize = 2;
+/// For all who import here.
+static IMPORTS: Semaphore = Semaphore::const_new(IMPORTS_MAX);
+/// How long one waits for those that are in hand.
+const WAIT: Duration = Duration::from_secs(3);
 
 pub fn router() -> OpenApiRouter<App> {
     // Every other body of ours is as small as ever.
@@ -101,6 +111,7 @@ async fn import(
     if !is_csv(&request) {
         return Err(Error::UnsupportedMediaType);
     }
+    let _place = timeout(WAIT, IMPORTS.acquire()).await.map_err(|_| Error::TurnedAway("files are being imported"))?;
     let body = whole_body(request, BODY_DEADLINE).await.map_err(too_large)?;
     let import = query.parse(&app, &body)?;
     let file = super::import(&app, &staff.actor, &import).await?;

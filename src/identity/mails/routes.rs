@@ -49,14 +49,14 @@ impl MailQuery {
 ///
 /// Newest first; never their text. Needs `users.read`.
 #[utoipa::path(get, path = "/v1/admin/mails", tag = "staff", security(("bearer" = ["users.read"])), params(MailQuery),
-    responses((status = 200, body = Page<Row>), Problems))]
+    responses((status = 200, body = Page<Row>), (status = 422, description = "`query_too_broad`"), Problems))]
 async fn list(
     State(app): State<App>,
-    _staff: Staff<UsersRead>,
+    staff: Staff<UsersRead>,
     Query(query): Query<MailQuery>,
 ) -> Result<Json<Page<Row>>> {
     let filter = query.parse()?;
-    let rows = super::list(&app, &filter).await?;
+    let rows = super::list(&app, staff.user_id, &filter).await?;
     Ok(Json(Page::by_id(rows, filter.limit, |row| row.id)))
 }
 

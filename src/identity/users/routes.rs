@@ -123,14 +123,14 @@ impl ListQuery {
 ///
 /// Newest first. Needs `users.read`.
 #[utoipa::path(get, path = "/v1/admin/users", tag = "staff", security(("bearer" = ["users.read"])), params(ListQuery),
-    responses((status = 200, body = Page<UserView>), Problems))]
+    responses((status = 200, body = Page<UserView>), (status = 422, description = "`query_too_broad`"), Problems))]
 async fn list(
     State(app): State<App>,
-    _staff: Staff<UsersRead>,
+    staff: Staff<UsersRead>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<UserView>>> {
     let filter = query.parse()?;
-    Ok(Json(Page::by_id(super::list(&app, &filter).await?, filter.limit, |user| user.id)))
+    Ok(Json(Page::by_id(super::list(&app, staff.user_id, &filter).await?, filter.limit, |user| user.id)))
 }
 
 /// One user

@@ -115,14 +115,14 @@ async fn redacted(app: &App, id: Uuid) -> Result<Json<LogDetailView>> {
 ///
 /// Newest first. Needs `webhooks.read`.
 #[utoipa::path(get, path = "/v1/admin/webhooks", tag = "staff", security(("bearer" = ["webhooks.read"])), params(LogQuery),
-    responses((status = 200, body = Page<LogRow>), Problems))]
+    responses((status = 200, body = Page<LogRow>), (status = 422, description = "`query_too_broad`"), Problems))]
 async fn list(
     State(app): State<App>,
-    _staff: Staff<WebhooksRead>,
+    staff: Staff<WebhooksRead>,
     Query(query): Query<LogQuery>,
 ) -> Result<Json<Page<LogRow>>> {
     let filter = query.parse()?;
-    let rows = inbox::list(&app, &filter).await?;
+    let rows = inbox::list(&app, staff.user_id, &filter).await?;
     Ok(Json(Page::by_id(rows, filter.limit, |row| row.id)))
 }
 
