@@ -45,6 +45,8 @@ const OVERLAP: TimeDelta = TimeDelta::seconds(60);
 const AWAY_MAX: TimeDelta = TimeDelta::hours(24);
 /// … and so does whom more than this has happened to.
 const ROWS_MAX: usize = 500;
+/// The same of what was written to them, which is held until a slow reader has it.
+const WRITTEN_BYTES_MAX: usize = 1 << 19;
 /// For a turn to read what was missed. Longer than a list's: many come back at once, and a browser that is refused does not come again.
 const READING_WAIT: Duration = Duration::from_secs(20);
 /// Balances asked for at once.
@@ -114,7 +116,12 @@ async fn changed_since(app: &App, user: Uuid, since: DateTime) -> Result<Option<
         Err(error) if database::is_deadline(&error) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    if ids.len() > ROWS_MAX { Ok(None) } else { rows(app, &ids).await.map(Some) }
+    if ids.len() > ROWS_MAX {
+        return Ok(None);
+    }
+    let rows = rows(app, &ids).await?;
+    let written = rows.iter().map(Transaction::written_bytes).fold(0, usize::saturating_add);
+    Ok(Some(rows).filter(|_| written <= WRITTEN_BYTES_MAX))
 }
 
 async fn rows(app: &App, ids: &[Uuid]) -> Result<Vec<Transaction>> {

@@ -156,6 +156,7 @@ pub async fn approve(
 
 /// Records a refusal, with its note. What follows is the caller's move, in the same SQL transaction.
 pub async fn decline(app: &App, tx: &mut PgConnection, subject: Subject, decision: &ApprovalDecision) -> Result<()> {
+    require_maker(app, tx, decision.by, decision.roles).await?;
     let refusal = store::New { id: app.clock.row_id(), subject, decision, now: app.clock.now(), expires_at: None };
     Ok(store::decline(tx, &refusal).await?)
 }

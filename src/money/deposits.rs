@@ -341,7 +341,7 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_)
             if given_back::is_awaited(app, deposit, purchase).await? =>
         {
-            transactions::defer(app, deposit, given_back::LOOK_AGAIN).await
+            given_back::look_again(app, deposit).await
         }
         // What was refunded or charged back was paid before; what did not fit was set aside, and is given back from there. Paid again after a
         // chargeback that was won, it comes back there.
@@ -379,12 +379,16 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         Some(item) if item.id == deposit.id => {
             return move_to_suspense(app, deposit, purchase, item.amount, item.kind).await;
         }
+        // A journal sets it aside at this moment, or gives it up because of this row.
+        Some(item) if item.kind == ItemKind::Journal => {
+            return Err(Error::unavailable("a journal of the company's is booking the same payment"));
+        }
         Some(_) | None => {}
     }
     match fits(app, deposit, purchase) {
         Ok(payment) => credit(app, deposit, purchase, Some(payment)).await,
         // What was credited is in the books, whatever Revio says of it since: it is not set aside as well.
-        Err(_) if is_credited(app, deposit).await? => {
+        Err(_) if unknown::is_credited(app, deposit.id).await? => {
             let credited = credit(app, deposit, purchase, None).await?;
             let reason = "it was credited, and does not fit what Revio says of it now";
             transactions::hold(app, &credited, Hold::Contradiction, reason).await
@@ -392,11 +396,6 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, Hold::NotProven, &reason).await,
         Err(Misfit::Money { came, kind, .. }) => move_to_suspense(app, deposit, purchase, came, kind).await,
     }
-}
-
-/// By the ledger: the row does not know it where a process died, or an older database was put back.
-async fn is_credited(app: &App, deposit: &Transaction) -> Result<bool> {
-    Ok(!app.ledger.lookup(&[TransferId::of(deposit.id, Leg::Main)]).await?.is_empty())
 }
 
 /// Money that came and is not the wallet's: booked to `suspense`, and a person must look.

@@ -32,8 +32,10 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::users;
+use crate::money::approvals;
 use crate::money::transactions::{self, Hold};
 use crate::platform::error::{Decline, Error, Reason, Result};
+use crate::platform::permissions::{Permission, UsersFreeze, UsersProtect};
 use crate::platform::queue::{self, LEASE, Lease, Next, Work};
 use crate::platform::text_enum::text_enum;
 
@@ -91,7 +93,7 @@ impl Kind {
 /// the first and ends what waits to undo it.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Forbidden`] for oneself; [`Error::Declined`] when the other kind is in force;
+/// [`Error::NotFound`]; [`Error::Forbidden`] for oneself, and to whoever is frozen; [`Error::Declined`] when the other kind is in force;
 /// [`Error::AccountNotEmpty`] when there is money or something under way on an account that is to be closed;
 /// [`Error::StaleState`] when somebody lifts it at the same time.
 pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason: &str) -> Result<Vec<Restriction>> {
@@ -141,7 +143,16 @@ async fn impose_by(app: &App, by: &Imposing<'_>, user_id: Uuid, kind: Kind, reas
     step_all(app, user_id).await?;
     let (now, call_id, mut inserted) = (app.clock.now(), app.clock.row_id(), false);
     let mut tx = app.db.begin().await?;
-    users::lock(&mut *tx, user_id).await?;
+    // Of two who freeze each other one comes first, and the other one is frozen by then.
+    let mut people: Vec<Uuid> = actor.user_id().into_iter().chain([user_id]).collect();
+    people.sort_unstable();
+    for person in people {
+        users::lock(&mut *tx, person).await?;
+    }
+    if let Some(person) = actor.user_id() {
+        let roles = if by.protects { UsersProtect::ROLES } else { UsersFreeze::ROLES };
+        approvals::require_maker(app, &mut tx, person, roles).await?;
+    }
     let said = Repeat { reason: reason.to_owned(), imposed_by: actor.user_id(), at: now };
     let is_news = is_news(app, &live(&mut *tx, user_id).await?, kind, &said);
     if is_news {

@@ -164,8 +164,8 @@ pub async fn settled(app: &App, item: &Item, outcome: Outcome) -> Result<()> {
 }
 
 /// Whether an item was noted, booked or not: then whatever the ledger has of it was asked for here.
-pub async fn is_noted(app: &App, id: Uuid) -> Result<bool> {
-    Ok(store::find(&app.db, id).await?.is_some())
+pub async fn noted(app: &App, id: Uuid) -> Result<Option<Item>> {
+    Ok(store::find(&app.db, id).await?)
 }
 
 /// How an item of which no row is known stands with its payer, as it is noted. Asked for before what Revio says is added up: what was noted

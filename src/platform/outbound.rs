@@ -126,7 +126,8 @@ impl Outbound {
     /// The URL, if it may be called as it stands. What its name says is looked at by [`Self::leads_inside`] and at each call.
     pub fn parse(&self, text: &str) -> Result<Url, &'static str> {
         let url = Url::parse(text).map_err(|_| "must be a URL")?;
-        if text.len() > URL_CHARS_MAX {
+        // As it is kept, in which what is not ASCII takes three times its bytes.
+        if text.len().max(url.as_str().len()) > URL_CHARS_MAX {
             return Err("is too long");
         }
         if !url.username().is_empty() || url.password().is_some() {
@@ -289,6 +290,10 @@ mod tests {
             .split_whitespace()
         {
             assert!(outbound.parse(wrong).is_err(), "{wrong}");
+        }
+        // Kept, it would be longer than it came.
+        for long in ["{".repeat(1_000), "é".repeat(1_000), "a".repeat(2_048)] {
+            assert_eq!(outbound.parse(&format!("https://example.com/{long}")), Err("is too long"));
         }
         for right in [
             "https://example.com",

@@ -1,10 +1,11 @@
 //! Revio's HTTP API, as much of it as deposits, withdrawals and finance (`accounts`) need. Every call has a deadline and is made once: who may repeat what
-//! is decided by `deposits` and `withdrawals`, from what Revio says of the object when asked again. Redirects are never followed. How
-//! often it is called, and for what first, is in `budget`; purchases, payouts and what executes them are left alone apart from each other (`breaker`), and what
-//! Revio cannot serve of one object is told from an outage (`alone`).
+//! is decided by `deposits` and `withdrawals`, from what Revio says of the object when asked again. Redirects are never followed, and whose word
+//! an answer is stands in `answer`. How often it is called, and for what first, is in `budget`; purchases, payouts and what executes them are
+//! left alone apart from each other (`breaker`), and what Revio cannot serve of one object is told from an outage (`alone`).
 
 mod accounts;
 mod alone;
+mod answer;
 mod breaker;
 mod budget;
 mod error;
@@ -16,17 +17,18 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use prometheus::HistogramVec;
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, redirect};
+use reqwest::{Method, RequestBuilder, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tracing::{Instrument, field::Empty};
 use uuid::Uuid;
 
-use crate::platform::clock::{Clock, DateTime};
+use crate::platform::clock::Clock;
 use crate::platform::config::{Config, Deadlines};
-use crate::platform::{http::RetryAfter, rate_limits::Limiter, telemetry::RevioCalls};
+use crate::platform::{rate_limits::Limiter, telemetry::RevioCalls};
 use crate::provider::revio::alone::Alone;
+use crate::provider::revio::answer::{closed_as_missing, read};
 use crate::provider::revio::breaker::{About, Breaker};
 use crate::provider::revio::budget::{Budget, Class};
 use crate::provider::revio::error::slow_down;
@@ -407,21 +409,6 @@ impl Revio {
     }
 }
 
-/// A call that is documented nowhere may be shut in other ways than by Revio's own 404: that is no outage, and says nothing of the calls
-/// that there are.
-fn closed_as_missing<T>(what: What, answer: Result<T>) -> Result<T> {
-    match answer {
-        Err(
-            RevioError::Unauthorized { .. }
-            | RevioError::Upstream { status: 405 | 501 }
-            | RevioError::Page { status: 404 },
-        ) if what == What::Payment => Err(RevioError::NotFound),
-        // A file comes from a storage, whose errors are pages.
-        Err(RevioError::Page { status: 404 }) if what == What::File => Err(RevioError::NotFound),
-        answer => answer,
-    }
-}
-
 /// Something on the way may have answered with another object, of another customer.
 fn expect_id(answered: Uuid, asked: Uuid) -> Result<()> {
     if answered == asked { Ok(()) } else { Err(RevioError::Unreadable("another object than was asked for".into())) }
@@ -465,42 +452,4 @@ fn unreadable(error: &serde_json::Error) -> RevioError {
 
 fn parse_json<T: DeserializeOwned>(body: Vec<u8>) -> Result<T> {
     serde_json::from_slice(&body).map_err(|error| unreadable(&error))
-}
-
-/// HTML, or XML.
-fn is_page(body: &[u8]) -> bool {
-    body.trim_ascii_start().first() == Some(&b'<')
-}
-
-/// Of these statuses it would be believed what it says; the others are nobody's "no" whoever says them.
-fn may_be_revios_word(status: StatusCode) -> bool {
-    status.is_success()
-        || matches!(
-            status,
-            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY
-        )
-}
-
-/// What a success carries, never more than `bytes_max`.
-async fn read(mut response: Response, bytes_max: usize, now: DateTime) -> Result<Vec<u8>> {
-    let status = response.status();
-    let retry_after = RetryAfter::of(response.headers()).map(|asked| asked.wait(now));
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(transport)? {
-        if body.len().saturating_add(chunk.len()) > bytes_max {
-            return Err(RevioError::Unreadable("the answer is too large".into()));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    match status {
-        status if is_page(&body) && may_be_revios_word(status) => Err(RevioError::Page { status: status.as_u16() }),
-        status if status.is_success() => Ok(body),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(RevioError::Unauthorized { status: status.as_u16() }),
-        StatusCode::NOT_FOUND => Err(RevioError::NotFound),
-        StatusCode::TOO_MANY_REQUESTS => Err(RevioError::RateLimited { retry_after }),
-        StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
-            Err(RevioError::Rejected { status: status.as_u16(), codes: objects::error_codes(&body) })
-        }
-        status => Err(RevioError::Upstream { status: status.as_u16() }),
-    }
 }

@@ -373,3 +373,33 @@ async fn what_the_operator_grants_is_on_record_as_his(db: PgPool) {
     assert_eq!(approve(&t, &customer, &asked).await.code(), "forbidden", "a fresh role, whoever gave it");
     t.finish().await;
 }
+
+/// Freezing is how a member of staff is stopped (docs/decisions/030): whoever is stopped does not stop the others.
+#[sqlx::test]
+async fn a_frozen_member_of_staff_freezes_closes_and_declines_nobody(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (frozen, other) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let (customer, left) = (t.customer_with(1_000_000).await, t.customer().await);
+    let withdrawal = t.withdraw(&customer, 900_000, "w").await.id();
+    assert_eq!(act_alone(&t, &other, &frozen, "freeze").await.status, StatusCode::OK);
+    for (whom, what) in [(&other, "freeze"), (&customer, "freeze"), (&left, "close")] {
+        let refused = act_alone(&t, &frozen, whom, what).await;
+        assert_eq!(
+            (refused.status, refused.body["reason"].as_str()),
+            (StatusCode::FORBIDDEN, Some("staff_frozen")),
+            "{what}: {}",
+            refused.body
+        );
+    }
+    let protect = format!("/v1/admin/customers/{}/freeze", customer.id);
+    let refused =
+        t.send(Method::POST, &protect, Some(&t.token(&frozen)), &[], Some(json!({"reason": "case 4711"}))).await;
+    assert_eq!(refused.body["reason"], "staff_frozen", "{}", refused.body);
+    assert_eq!(t.state(withdrawal).await, "reserved");
+    // Of two who freeze each other at once one is first, and nobody waits for ever.
+    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let (first, second) = tokio::join!(act_alone(&t, &one, &two, "freeze"), act_alone(&t, &two, &one, "freeze"));
+    let mut answers = [first.status, second.status];
+    answers.sort();
+    assert_eq!(answers, [StatusCode::OK, StatusCode::FORBIDDEN], "{} {}", first.body, second.body);
+}

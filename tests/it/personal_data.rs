@@ -316,6 +316,27 @@ async fn nobody_is_erased_who_is_staff_or_of_whom_something_is_open_or_on_an_old
     t.finish().await;
 }
 
+/// It may be of money that Revio took back, and could never be replayed.
+#[sqlx::test]
+async fn nobody_is_erased_of_whom_an_event_is_a_dead_letter(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (one, two) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
+    let (customer, event) = emptied(&t).await;
+    let system = octoco::identity::audit::Actor::system();
+    restrictions::impose(&t.app, &system, customer.id, Kind::Closure, "left").await.expect("it is empty");
+    let set = async |state: &str| {
+        let set = "update webhook_logs set state = $2, last_error = 'a test' where id = $1";
+        sqlx::query(set).bind(event).bind(state).execute(&db).await.expect("PostgreSQL answers")
+    };
+    set("dead").await;
+    let refused = erase(&t, &one, customer.id).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.body);
+    set("dismissed").await;
+    assert_eq!(erase(&t, &one, customer.id).await.status, StatusCode::ACCEPTED);
+    assert_eq!(erase(&t, &two, customer.id).await.status, StatusCode::OK);
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn what_webhooks_of_ours_told_of_somebody_goes_with_the_person(db: PgPool) {
     let t = TestApp::new(db.clone()).await;

@@ -311,6 +311,37 @@ async fn what_the_bank_takes_back_is_not_what_it_gave(db: PgPool) {
     finish(t).await;
 }
 
+/// The event is lost, and Revio is asked for old rows only in their turn.
+#[sqlx::test]
+async fn a_line_that_says_another_end_than_its_row_is_found(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000]).await;
+    let failed = "update transactions set state = 'failed', states = states || ' failed', moved_at = moved_at || now(), completed_at = null where id = $1";
+    sqlx::query(failed).bind(paid[0].row).execute(&db).await.expect("as if it had failed");
+    let content =
+        file(&paid).replace(&format!("{},purchase,paid", paid[1].row), &format!("{},purchase,cancelled", paid[1].row));
+    uploaded(&t, &finance, "source=revio&unit=minor", content.clone()).await;
+    let told = async || -> Vec<_> {
+        compare(&t).await.iter().map(|found| (found.kind, found.transaction_id, found.expected, found.actual)).collect()
+    };
+    let mut expected = vec![
+        (BreakType::PaidAtProvider, Some(paid[0].row), Some(0), Some(10_000)),
+        (BreakType::NotPaidAtProvider, Some(paid[1].row), Some(20_000), Some(0)),
+    ];
+    assert_eq!(told().await, expected);
+    // It stands in the next file as paid, too.
+    t.app.clock.advance(TimeDelta::milliseconds(1));
+    uploaded(&t, &finance, "source=revio&unit=minor", file(&paid)).await;
+    expected.pop();
+    assert_eq!(told().await, expected);
+    let undone = "update transactions set state = 'completed', states = replace(states, ' failed', ''), moved_at = trim_array(moved_at, 1),
+                         completed_at = updated_at where id = $1";
+    sqlx::query(undone).bind(paid[0].row).execute(&db).await.expect("as it is");
+    assert_eq!(kinds(&t).await, NOTHING);
+    finish(t).await;
+}
+
 #[sqlx::test]
 async fn a_line_that_stands_in_two_files_is_booked_once(db: PgPool) {
     let t = TestApp::new(db.clone()).await;

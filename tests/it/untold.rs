@@ -186,6 +186,46 @@ async fn what_was_refunded_before_it_was_credited_is_waited_for_and_then_credite
     t.finish().await;
 }
 
+/// Nothing looks at it by itself any more, so its event is not done with.
+#[sqlx::test]
+async fn what_was_refunded_before_it_was_credited_of_a_deposit_at_rest_is_listed_and_credited_once_it_is_known(
+    db: PgPool,
+) {
+    let t = TestApp::new(db).await;
+    let (customer, deposit, purchase) = refunded_unheard(&t).await;
+    let rests = "update transactions set due_at = null where id = $1";
+    sqlx::query(rests).bind(deposit).execute(&t.app.db).await.expect("as after all its looks");
+    t.drive().await;
+    t.sim.clear_faults();
+    t.sim.raise_event(purchase, "purchase.settled").expect("it is there");
+    wait(&t, 30).await;
+    assert!(dead_letters(&t).await.contains(&purchase), "somebody is told");
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+    t.sim.raise_event(last_payment(&t, purchase), "payment.refunded").expect("it is there");
+    t.drive().await;
+    assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (600, 0, 600)));
+}
+
+/// The payment is in suspense or in the wallet, and not in both, whichever of the two comes first.
+#[sqlx::test]
+async fn what_a_journal_is_setting_aside_is_not_credited_meanwhile(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 1_000, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    let noted = "insert into suspense_items (id, kind, provider_id, amount_minor, currency, opened_at) values ($1, 'journal', $2, 1000, 'ZAR', now())";
+    let journal = t.app.clock.row_id();
+    sqlx::query(noted).bind(journal).bind(purchase).execute(&t.app.db).await.expect("as a journal notes it");
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    wait(&t, 10).await;
+    assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("awaiting_payment", (0, 0, 0)));
+    let given_up = "delete from suspense_items where id = $1";
+    sqlx::query(given_up).bind(journal).execute(&t.app.db).await.expect("as it gives it up");
+    wait(&t, 30).await;
+    assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (1_000, 0, 1_000)));
+    t.finish().await;
+}
+
 /// The money that Revio pays to our bank, and the Payment that paid for it: neither takes from a customer nor gives.
 #[sqlx::test]
 async fn a_payment_of_an_event_that_nobody_knows_is_no_chargeback_by_its_direction_alone(db: PgPool) {

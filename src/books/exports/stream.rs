@@ -34,6 +34,8 @@ use crate::platform::slow_reads;
 
 /// Rows fetched at a time: enough that the way to PostgreSQL does not count, few enough that a page is a megabyte.
 const PAGE_ROWS: i64 = 1_000;
+/// Of what customers and their programs wrote to the rows of a page, which may be much more than all else: the rows behind that are fetched again.
+const WRITTEN_BYTES_MAX: usize = 1 << 20;
 /// Beyond any reader that is still alive.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
 /// Streams of one user that a process serves at once.
@@ -49,12 +51,17 @@ struct Streaming {
     who: Requester,
     selection: Selection,
     /// Fetched, and nothing more; `None` after the last one.
-    rows: Option<Vec<Transaction>>,
+    rows: Option<Fetched>,
     /// Complete and not written yet; `None` after the last one.
     page: Option<Vec<more::Entry>>,
     writing: Option<Writing>,
     deadline: Instant,
     open: Open,
+}
+
+struct Fetched {
+    rows: Vec<Transaction>,
+    is_last: bool,
 }
 
 /// Begins an export and fetches its first page. `link` is the one that was followed.
@@ -126,10 +133,8 @@ impl Streaming {
 
     /// What belongs to the page that was fetched last, while the one after it is fetched.
     async fn complete(&mut self) -> Result<Option<Vec<more::Entry>>> {
-        let Some(rows) = self.rows.take() else { return Ok(None) };
-        // A page that is not full is the last one.
-        let is_full = i64::try_from(rows.len()).is_ok_and(|count| count == PAGE_ROWS);
-        let last = rows.last().filter(|_| is_full).map(|last| self.selection.sort.keyset(last));
+        let Some(Fetched { rows, is_last }) = self.rows.take() else { return Ok(None) };
+        let last = rows.last().filter(|_| !is_last).map(|last| self.selection.sort.keyset(last));
         let next = async {
             match last {
                 Some(last) => self.fetch(Some(&last)).await,
@@ -142,10 +147,21 @@ impl Streaming {
     }
 
     /// The rows after one, if there are any and the caller may still have them.
-    async fn fetch(&self, after: Option<&Keyset>) -> Result<Option<Vec<Transaction>>> {
+    async fn fetch(&self, after: Option<&Keyset>) -> Result<Option<Fetched>> {
         self.who.admitted.require(&self.app).await?;
-        let rows = history::page_after(&self.app, &self.selection, after, PAGE_ROWS).await?;
-        Ok(Some(rows).filter(|rows| !rows.is_empty()))
+        let mut rows = history::page_after(&self.app, &self.selection, after, PAGE_ROWS).await?;
+        // A page that is not full is the last one.
+        let is_last = i64::try_from(rows.len()).is_ok_and(|count| count < PAGE_ROWS);
+        let mut written = 0_usize;
+        let kept = rows.iter().take_while(|row| {
+            let fits = written <= WRITTEN_BYTES_MAX;
+            written = written.saturating_add(row.written_bytes());
+            fits
+        });
+        let kept = kept.count();
+        let is_cut = kept < rows.len();
+        rows.truncate(kept);
+        Ok(Some(Fetched { rows, is_last: is_last && !is_cut }).filter(|fetched| !fetched.rows.is_empty()))
     }
 }
 

@@ -26,7 +26,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::found::{BreakType, Found, Heals, Owner, Part, Severity, Window};
-use super::run::Run;
+use super::run::{Run, RunKind};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::approvals;
@@ -238,8 +238,9 @@ pub(super) async fn skip(app: &App, run: Uuid, known: &Break) -> Result<()> {
     Ok(store::set_skipped(&app.db, known.id, run).await?)
 }
 
-pub(super) async fn unseen(app: &App, run: Uuid, after: Uuid, limit: i64) -> Result<Vec<Break>> {
-    Ok(store::unseen_after(&app.db, run, after, limit).await?)
+/// What it has not looked at: what is live, and once a day what Revio was to correct.
+pub(super) async fn unseen(app: &App, run: &Run, after: Uuid, limit: i64) -> Result<Vec<Break>> {
+    Ok(store::unseen_after(&app.db, (run.id, run.kind == RunKind::Daily), after, limit).await?)
 }
 
 pub(super) async fn suspects(app: &App, run: Uuid, after: Uuid, limit: i64) -> Result<Vec<Break>> {

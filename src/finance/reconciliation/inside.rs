@@ -237,9 +237,16 @@ pub(super) async fn check_transfer(app: &App, run: &Run, id: Uuid) -> Result<Vec
     moved.iter().filter(|moved| !moved.asked_for).map(|moved| stray(run, moved)).collect()
 }
 
-/// Debits and credits, who is below zero, and suspense against its items.
-pub(super) async fn sums(app: &App, run: &Run) -> Result<Vec<Found>> {
-    let mut found = Vec::new();
+/// What of the sums differs, and what could not be compared at this moment.
+pub(super) struct Compared {
+    pub(super) found: Vec<Found>,
+    /// By fingerprint.
+    pub(super) unknown: Vec<String>,
+}
+
+/// Debits and credits, who is below zero, and suspense against its items, unless one is on its way there.
+pub(super) async fn sums(app: &App, run: &Run) -> Result<Compared> {
+    let (mut found, mut unknown) = (Vec::new(), Vec::new());
     for sums in store::sums(&app.db).await? {
         let currency = currency(&sums.currency)?;
         let mut differ = |what: &str, account: Option<AccountCode>, (expected, actual): Sides| {
@@ -255,11 +262,14 @@ pub(super) async fn sums(app: &App, run: &Run) -> Result<Vec<Found>> {
         differ("posted", None, (sums.debits, sums.credits));
         differ("pending", None, (sums.debits_pending, sums.credits_pending));
         differ("below_zero", None, (0, sums.below_zero));
-        if sums.moving == 0 {
-            differ("suspense_items", Some(AccountCode::Suspense), (sums.items, sums.suspense));
+        differ("suspense_items", Some(AccountCode::Suspense), (sums.items, sums.suspense));
+        if sums.moving > 0
+            && let Some(compared) = found.pop_if(|one| one.discriminator.as_deref() == Some("suspense_items"))
+        {
+            unknown.push(compared.fingerprint());
         }
     }
-    Ok(found)
+    Ok(Compared { found, unknown })
 }
 
 /// A page of the ledger against its copy.

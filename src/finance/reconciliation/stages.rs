@@ -192,7 +192,7 @@ async fn stage(app: &App, run: &mut Run, at: &mut Checkpoint, others: &[OtherLeg
         S::Lines => lines(app, run, at).await,
         S::Accounts => accounts(app, run, at).await,
         S::Balances => verify(app, run, at).await,
-        S::Sums => see_all(app, run, at, inside::sums(app, run).await?).await,
+        S::Sums => see_all(app, run, at, inside::sums(app, run).await?.found).await,
         S::Summaries => days(app, run, at).await,
         S::Duplicates => see_all(app, run, at, provider::duplicates(app, run, None).await?).await,
         S::Open => ask(app, run, at, Which::Open).await,
@@ -404,7 +404,7 @@ async fn other_legs(app: &App, run: &Run, at: &mut Checkpoint, others: &[OtherLe
 
 /// Each break that is known and was not seen in this run is looked at by itself.
 async fn unseen(app: &App, run: &Run, at: &mut Checkpoint, others: &[OtherLeg]) -> Result<Outcome> {
-    let known = breaks::unseen(app, run.id, at.after, AGAIN).await?;
+    let known = breaks::unseen(app, run, at.after, AGAIN).await?;
     for one in &known {
         let by_statement = Found::is_by_statement(&one.fingerprint) && run.has(one.kind.rule().part);
         let looked_at = |leg: &OtherLeg| run.has(leg.part) && leg.types.contains(&one.kind);

@@ -31,7 +31,13 @@ pub(super) async fn look(app: &App, run: &Run, known: &Break) -> Result<Look> {
             return row(app, run, known).await;
         }
         T::TransferWithoutRow => inside::check_transfer(app, run, known.transfer_id.unwrap_or_default()).await?,
-        T::Unbalanced => inside::sums(app, run).await?,
+        T::Unbalanced => {
+            let sums = inside::sums(app, run).await?;
+            if sums.unknown.contains(&known.fingerprint) {
+                return Ok(Look::Unknown);
+            }
+            sums.found
+        }
         T::CopyLine => return copy(app, run, known).await,
         T::Summary => summaries::check_again(app, run, known).await?,
         T::PaidAtProvider

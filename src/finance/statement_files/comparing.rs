@@ -7,6 +7,8 @@
 //! | `provider_only` | money moved at Revio | no row, journal or item in suspense |
 //! | `amount_provider`, `currency_provider` | another sum, or currency | than the row's |
 //! | `fee_provider` | another fee | than was booked |
+//! | `paid_at_provider`, `payout_paid` | money moved | the row is not complete, nothing was set aside |
+//! | `not_paid_at_provider` | it ended without money | completed |
 //! | `missing_on_statement` | its day is covered and it is not there | completed |
 //! | `bank_only` | money moved at the bank | no journal, or one of another sum |
 //! | `bank_missing` | its day is covered and it is not there | completed, or a top-up on its way |
@@ -18,10 +20,9 @@ mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{NaiveDate, TimeDelta};
+use chrono::NaiveDate;
 use ledger::{AccountCode, Currency};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use self::store::{LateJournal, UnmatchedLine};
 use super::columns::Product;
@@ -30,7 +31,7 @@ use crate::app::App;
 use crate::finance::days;
 use crate::finance::reconciliation::Run;
 use crate::finance::reconciliation::found::{BY_STATEMENT, BreakType, Found, Part};
-use crate::platform::clock::{DateTime, first_id_at};
+use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 
 /// The parts of it that reconciliation takes, each with its leg.
@@ -41,8 +42,6 @@ pub const OF_BANK: &[BreakType] =
 
 /// Statements come late, and rows of a day are looked at again for so long.
 const LOOKED_BACK_DAYS: u64 = 7;
-/// A row is made so long before it is completed, at most.
-const ROW_LIFE_MAX: TimeDelta = TimeDelta::days(10);
 const SETTLEMENT_BUSINESS_DAYS: u32 = 3;
 
 /// All that differs now. What was found before is found again as long as it is so; new rows are looked for from `since` on, and of the
@@ -51,6 +50,7 @@ pub async fn compare(app: &App, since: DateTime) -> Result<Vec<Found>> {
     again::match_lines(app).await?;
     let mut found = unmatched(app).await?;
     found.extend(other_sums(app, since).await?);
+    found.extend(other_states(app, since).await?);
     found.extend(missing(app, since).await?);
     found.extend(of_journals(app).await?);
     found.extend(bank_balances(app).await?);
@@ -160,17 +160,41 @@ async fn other_sums(app: &App, since: DateTime) -> Result<Vec<Found>> {
     Ok(found.collect())
 }
 
+/// By the statement money moved, or did not, and the row says otherwise.
+async fn other_states(app: &App, since: DateTime) -> Result<Vec<Found>> {
+    let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    for line in store::other_states(&app.db, (days::zone(app), from, since)).await? {
+        let product = Product::parse(&line.product).unwrap_or(Product::Other);
+        let has_moved = moved(product, line.status.as_deref());
+        let kind = match (line.is_completed, has_moved, product) {
+            (false, true, Product::Payout) => BreakType::PayoutPaid,
+            (false, true, _) => BreakType::PaidAtProvider,
+            (true, false, _) => BreakType::NotPaidAtProvider,
+            (true, true, _) | (false, false, _) => continue,
+        };
+        // A payment stands in each file of its day.
+        if !seen.insert(line.transaction_id) {
+            continue;
+        }
+        let status = line.status.unwrap_or_default();
+        let state = Found::new(kind, line.since, format!("{} {} {status}", line.id, line.state));
+        let sum = |counts: bool| Some(if counts { line.amount_minor } else { 0 });
+        let state = sums(state, &line.currency, sum(line.is_completed), sum(has_moved));
+        let state = state.evident("day", line.day.to_string()).evident("said", status);
+        let state = Found { discriminator: Some(BY_STATEMENT.to_owned()), ..state };
+        found.push(Found { transaction_id: Some(line.transaction_id), provider_id: line.provider_id, ..state });
+    }
+    Ok(found)
+}
+
 async fn missing(app: &App, since: DateTime) -> Result<Vec<Found>> {
     let today = days::today(app).await?;
     let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
     let last = days::business_days_before(today, 1);
     let days: Vec<NaiveDate> = store::days_to_look_at(&app.db, from, since).await?;
     let days: Vec<NaiveDate> = days.into_iter().filter(|day| *day <= last).collect();
-    let first = match days.first() {
-        Some(day) => first_id_at(days::start(app, *day).await? - ROW_LIFE_MAX),
-        None => Uuid::max(),
-    };
-    let rows = store::not_on_statement(&app.db, days::zone(app), &days, first).await?;
+    let rows = store::not_on_statement(&app.db, days::zone(app), &days, since).await?;
     let found = rows.into_iter().map(|row| {
         let found = Found::new(BreakType::MissingOnStatement, row.since, format!("{} {}", row.id, row.version));
         let found = sums(found, &row.currency, Some(row.amount_minor), None).evident("kind", row.kind);

@@ -3,7 +3,8 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-/// The customer behind a transaction, a request, a journal or one of Revio's calls: no two of them have one id.
+/// The customer behind a transaction, a request, a journal, a break, a mail or one of Revio's calls, of a payout that was replaced too: no two
+/// of them have one id.
 pub(super) async fn customer_of(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Uuid>> {
     let found = sqlx::query_scalar!(
         r#"select user_id as "user_id!" from transactions where id = $1
@@ -16,6 +17,13 @@ pub(super) async fn customer_of(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Resu
                             join transactions t on t.id = e.source_id where d.id = $1
            union all
            select t.user_id from webhook_logs w join transactions t on t.provider_id = w.object_id where w.id = $1
+           union all
+           select t.user_id from webhook_logs w join provider_objects o on o.id = w.object_id
+                            join transactions t on t.id = o.transaction_id where w.id = $1
+           union all
+           select t.user_id from breaks b join transactions t on t.id = b.transaction_id where b.id = $1
+           union all
+           select user_id from mails where id = $1 and user_id is not null
            limit 1"#,
         id
     );

@@ -1,7 +1,7 @@
 //! Payments of which we have no row: the database was put back to an earlier moment, or somebody made a link at Revio by hand. The money
 //! is ours to keep for whoever it belongs to, so it is set aside; nothing that the ledger has in a wallet already is booked again.
 
-use ledger::TransferId;
+use ledger::{Leg, TransferId};
 use uuid::Uuid;
 
 use super::given_back;
@@ -37,12 +37,17 @@ pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
         }
         let claim = Claim { payment, outgoing: false, reference, is_test, brand_id };
         let (payment, amount) = evidence::money(app, &claim).map_err(|reason| Error::Unusable(reason.into()))?;
+        let of_its_own = || provider_objects::row_id(purchase.id, purchase.created_on.whole(), 0);
         let id = match row_of(reference) {
-            Some(row) if !suspense::is_noted(app, row).await? && is_in_ledger(app, row).await? => {
-                return in_a_wallet(app, row, &purchase, payment).await.map(|()| true);
-            }
-            Some(row) => row,
-            None => provider_objects::row_id(purchase.id, purchase.created_on.whole(), 0),
+            Some(row) => match suspense::noted(app, row).await? {
+                // Another purchase of the same row's: each has brought money.
+                Some(item) if item.provider_id != Some(purchase.id) => of_its_own(),
+                None if is_in_ledger(app, row).await? => {
+                    return in_a_wallet(app, row, &purchase, payment).await.map(|()| true);
+                }
+                Some(_) | None => row,
+            },
+            None => of_its_own(),
         };
         let provider_id = Some(purchase.id);
         let item = NewItem { id, kind: ItemKind::UnknownRow, transaction_id: None, provider_id, amount };
@@ -61,6 +66,11 @@ pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
 pub(super) fn unknown_word(word: &str) -> Error {
     let word: String = word.chars().take(WORD_CHARS_MAX).collect();
     Error::Unusable(format!("Revio calls a purchase that no row asks for {word}").into())
+}
+
+/// By the ledger: the row does not know it where a process died, or an older database was put back.
+pub(super) async fn is_credited(app: &App, row: Uuid) -> Result<bool> {
+    Ok(!app.ledger.lookup(&[TransferId::of(row, Leg::Main)]).await?.is_empty())
 }
 
 async fn is_in_ledger(app: &App, row: Uuid) -> Result<bool> {

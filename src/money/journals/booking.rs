@@ -107,16 +107,21 @@ async fn set_aside(app: &App, row: &Journal, transfer: Transfer) -> Result<Journ
     let provider_id = object_of(row.kind, row.evidence.kind, &row.evidence.reference);
     let (kind, amount) = (ItemKind::Journal, row.amount);
     let item = NewItem { id: row.id, kind, transaction_id: None, provider_id, amount };
-    if let Some(object) = provider_id {
-        let before = suspense::of_object(app, object).await?.is_some_and(|other| other.id != row.id);
-        // Noted means that the ledger was asked already, and then it is only a matter of what the ledger did.
-        let is_noted = suspense::find(app, row.id).await.is_ok();
-        if before || !is_noted && store::is_of_a_row(&app.db, object).await? {
-            return rejected(app, row, Failure::SetAsideBefore).await;
-        }
+    if let Some(object) = provider_id
+        && suspense::of_object(app, object).await?.is_some_and(|other| other.id != row.id)
+    {
+        return rejected(app, row, Failure::SetAsideBefore).await;
     }
     suspense::note(app, &item).await?;
     app.crash.at("journal.item_noted")?;
+    // From here on a row of the object waits (`deposits::accept`); one that came before has the money, unless the ledger has it here.
+    if let Some(object) = provider_id
+        && store::is_of_a_row(&app.db, object).await?
+        && !is_in_ledger(app, row).await?
+    {
+        suspense::give_up(app, &item).await?;
+        return rejected(app, row, Failure::SetAsideBefore).await;
+    }
     app.ledger.transfer(transfer).await?;
     app.crash.at("journal.booked")?;
     suspense::booked(app, &item).await?;
@@ -128,6 +133,10 @@ async fn clear(app: &App, row: &Journal, transfer: Transfer) -> Result<Journal> 
     let id = row.item_id.ok_or_else(|| Error::internal("the journal does not name its item"))?;
     let item = suspense::find(app, id).await?;
     if !suspense::claim(app, &item, row.subject(), row.amount.minor()).await? {
+        if is_in_ledger(app, row).await? {
+            let reason = "the ledger has booked it, and its item in suspense is somebody else's: PostgreSQL was behind";
+            return super::hold(app, row, reason).await;
+        }
         return rejected(app, row, Failure::ItemCleared).await;
     }
     let moved = was_moved(app.ledger.transfer(transfer).await)?;

@@ -101,8 +101,8 @@ impl Kind {
         use Side::{Is, Open, Receivable};
         let (debit, credit, code, evidence, accounts): (_, _, _, &[_], &[_]) = match self {
             Self::Settlement      => (Is(Bank), Is(ProviderBalance), TransferCode::Settlement, &[ProviderStatement, ProviderObject], &[]),
-            Self::FloatTopUp      => (Is(ProviderBalance), Is(Bank), TransferCode::FloatTopUp, &[BankStatement], &[]),
-            Self::ProviderInvoice => (Is(ProviderFees), Open, TransferCode::ProviderInvoice, &[Invoice], AT_REVIO_OR_BANK),
+            Self::FloatTopUp      => (Is(ProviderBalance), Is(Bank), TransferCode::FloatTopUp, &[BankStatement, ProviderStatement], &[]),
+            Self::ProviderInvoice => (Is(ProviderFees), Open, TransferCode::ProviderInvoice, &[Invoice, ProviderStatement], AT_REVIO_OR_BANK),
             Self::SuspenseIn      => (Open, Is(Suspense), TransferCode::UnmatchedPayment,
                                       &[ProviderStatement, BankStatement, ProviderObject], AT_REVIO_OR_BANK),
             Self::SuspenseReturn  => (Is(Suspense), Open, TransferCode::SuspenseReturn,

@@ -38,6 +38,11 @@ impl Metadata {
         self.0.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect()
     }
 
+    /// Of names and values.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len().saturating_add(value.len())).fold(0, usize::saturating_add)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -59,6 +59,11 @@ pub struct Destination {
 }
 
 impl Transaction {
+    /// What its customer, or a program, wrote to it: all else is of much the same size in each row.
+    pub fn written_bytes(&self) -> usize {
+        self.description.as_ref().map_or(0, String::len).saturating_add(self.metadata.bytes())
+    }
+
     /// Whether its customer has called it off: it is cancelled, or will be.
     pub fn is_called_off(&self) -> bool {
         self.failure_reason == Some(FailureReason::CancelledByCustomer)

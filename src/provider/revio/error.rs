@@ -85,10 +85,7 @@ impl RevioError {
 
     /// Whether it was for everybody, as far as one call can tell: of the surroundings, and neither ours nor a limit.
     pub(super) fn may_be_an_outage(&self) -> bool {
-        match self {
-            Self::Transport(_) | Self::Unauthorized { .. } | Self::Upstream { .. } | Self::Page { .. } => true,
-            _ => false,
-        }
+        matches!(self, Self::Transport(_) | Self::Unauthorized { .. } | Self::Upstream { .. } | Self::Page { .. })
     }
 }
 

@@ -354,11 +354,11 @@ pub(super) async fn about(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result
     sqlx::query_scalar!("select id from webhook_logs where object_id = any($1) order by id", ids).fetch_all(db).await
 }
 
-/// What still waits for a step keeps what it needs for it, until it is pruned.
+/// What still waits for a step, or for a person, keeps what it needs for it.
 pub(super) async fn empty_about(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query!(
         "update webhook_logs set content = null, key_id = null
-          where object_id = any($1) and content is not null and state <> 'pending'",
+          where object_id = any($1) and content is not null and state not in ('pending', 'dead')",
         ids
     )
     .execute(db)

@@ -121,6 +121,36 @@ async fn what_only_a_file_says_of_old_rows_opens_in_the_second_run(db: PgPool) {
     assert_states(&t, &of("open")).await;
 }
 
+/// Files overlap; what two people accept, or a correction books, has no journal that the line of the other file could have.
+#[sqlx::test]
+async fn what_people_said_of_a_line_holds_for_the_same_line_of_another_file(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let day = "Date,Description,Amount\n2026-02-26,Card machine rent,-5.00\n";
+    uploaded(&t, &one, "source=bank&unit=major", day).await;
+    t.advance(TimeDelta::days(7));
+    cycle(&t).await;
+    cycle(&t).await;
+    assert_states(&t, &[("bank_only", "open")]).await;
+    // Sessions end.
+    t.stay_signed_in().await;
+    let id: Uuid = sqlx::query_scalar("select id from breaks").fetch_one(&db).await.expect("one");
+    let path = format!("/v1/admin/reconciliation/breaks/{id}");
+    let asked = json!({"code": "accepted", "note": "the bank's error, too small to ask for"});
+    let asked = t.send(Method::POST, &format!("{path}/resolve"), Some(&t.token(&one)), &[], Some(asked)).await;
+    assert_eq!(asked.body["state"], "open", "{}", asked.body);
+    let agreed = t.send(Method::POST, &format!("{path}/accept"), Some(&t.token(&two)), &[], None).await;
+    assert_eq!(agreed.body["state"], "resolved", "{}", agreed.body);
+    let month = "Date,Description,Reference,Amount\n2026-02-26,Card machine rent,FEE,-5.00\n2026-02-26,Card machine rent,FEE,-5.00\n\
+                 2026-02-26,Cash deposit fee,FEE,-5.00\n";
+    uploaded(&t, &one, "source=bank&unit=major", month).await;
+    cycle(&t).await;
+    cycle(&t).await;
+    let mut found = states(&t, "bank_only").await;
+    found.sort();
+    assert_eq!(found, ["open", "open", "resolved"], "of three lines one is what was accepted");
+}
+
 #[sqlx::test]
 async fn a_line_of_a_months_last_day_stands_in_the_way_of_its_close(db: PgPool) {
     let t = TestApp::new(db).await;

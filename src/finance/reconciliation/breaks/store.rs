@@ -171,20 +171,23 @@ pub(super) async fn end_healing(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Resu
     sqlx::query!("update breaks set state = 'open' where id = $1 and state = 'healing'", id).execute(db).await.map(drop)
 }
 
-/// Live ones that this run has not looked at, in the order of their ids.
+/// Live ones that this run has not looked at, in the order of their ids; and of those that Revio was to correct, where it is a day's run.
 pub(super) async fn unseen_after(
     db: impl PgExecutor<'_>,
-    run: Uuid,
+    (run, is_daily): (Uuid, bool),
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Break>> {
     breaks!(
         "select ",
-        "from breaks b where b.id > $2 and b.state in ('timing', 'open', 'healing') and b.last_run_id <> $1
+        "from breaks b
+          where b.id > $2 and b.last_run_id <> $1
+            and (b.state in ('timing', 'open', 'healing') or $4 and b.state = 'resolved' and b.resolution = 'provider_error')
           order by b.id limit $3",
         run,
         after,
-        limit
+        limit,
+        is_daily
     )
     .fetch_all(db)
     .await

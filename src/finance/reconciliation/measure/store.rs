@@ -60,7 +60,11 @@ pub(super) async fn oldest(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Oldest>>
            union all
            select 'journal', (select min(created_at) from journals where state = 'awaiting_approval')
            union all
-           select 'receivable', (select uuid_time(t.id) from transactions t where t.owed_minor > 0 order by t.id limit 1)
+           -- Whoever owes nothing any more has rows all the same that say what was owed.
+           select 'receivable', (select min(t.created_at) from transactions t
+                                    join ledger_accounts a on a.id between t.user_id and (left(t.user_id::text, 32) || 'ffff')::uuid
+                                                          and a.code = 1200 and a.currency = t.currency
+                                   where t.owed_minor > 0 and a.debits_posted > a.credits_posted)
            union all
            select 'reservation', (select min(updated_at) from transactions
                                    where kind = 'withdrawal'

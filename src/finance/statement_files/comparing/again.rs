@@ -1,8 +1,9 @@
 //! Lines without anything of ours, matched again: rows come and journals are booked after the line that they are of. Called before each
 //! comparison.
 //!
-//! Files overlap, so that a movement may stand in a day's file and in its month's. Where one of the two has its journal the other one has
-//! the same: Revio's by id, else by all that is kept of a line; a bank's by its day, its sum and what both files wrote of it.
+//! Files overlap, so that a movement may stand in a day's file and in its month's. Where one of the two has its journal, or people have said
+//! what became of it, the same is so of the other one: Revio's by id, else by all that is kept of a line; a bank's by its day, its sum and
+//! what both files wrote of it.
 
 mod store;
 
@@ -36,6 +37,8 @@ pub(super) async fn match_lines(app: &App) -> Result<()> {
     for file in changed {
         store::count_again(&app.db, file).await?;
     }
+    store::settle_resolved(&app.db).await?;
+    store::settle_twins(&app.db).await?;
     let oldest = days::before(days::today(app).await?, READ_AGAIN_DAYS);
     let mut texts = Texts::default();
     // In all files first the lines of a journal's own sum: an older line of another sum may have the same words.
@@ -81,10 +84,17 @@ async fn read_again(app: &App, file: Uuid, sum: Sum, texts: &mut Texts) -> Resul
         }
     }
     for (open, words) in left {
-        if let Some(twin) = texts.twin(app, (open, &words), &twins, &now).await? {
-            any |= store::match_line(&app.db, open.id, twin.journal_id, &twin.matched_by).await?;
-            now.insert((twin.journal_id, open.amount_minor.signum()));
+        let Some(twin) = texts.twin(app, (open, &words), &twins, &now).await? else { continue };
+        match (twin.journal_id, &twin.matched_by, twin.settled_by) {
+            (Some(journal), Some(matched_by), _) => {
+                any |= store::match_line(&app.db, open.id, journal, matched_by).await?;
+            }
+            (_, _, Some(resolved)) => {
+                store::settle_line(&app.db, open.id, resolved).await?;
+            }
+            _ => continue,
         }
+        now.extend(twin.of().map(|of| (of, open.amount_minor.signum())));
     }
     Ok(any)
 }
@@ -104,12 +114,19 @@ fn words(line: &RawLine) -> String {
     plain(&format!("{}{}", line.reference, line.description))
 }
 
+impl Twin {
+    /// The journal, or else the break.
+    fn of(&self) -> Option<Uuid> {
+        self.journal_id.or(self.settled_by)
+    }
+}
+
 /// What stands in files, by file and number of the line, for as long as a look takes.
 #[derive(Default)]
 struct Texts(HashMap<Uuid, HashMap<i32, String>>);
 
 impl Texts {
-    /// The first equal line of another file whose journal this file has not: of several equal ones the first has the first's. Two payers
+    /// The first equal line of another file whose journal, or break, this file has not: of several equal ones the first has the first's. Two payers
     /// pay the same on one day, and files of a part of a day do not overlap: so their words must not contradict each other.
     async fn twin<'a>(
         &mut self,
@@ -121,7 +138,8 @@ impl Texts {
         for twin in twins {
             let is_equal =
                 (&twin.currency, twin.day, twin.amount_minor) == (&open.currency, open.day, open.amount_minor);
-            if !is_equal || taken.contains(&(twin.journal_id, open.amount_minor.signum())) {
+            let is_taken = twin.of().is_none_or(|of| taken.contains(&(of, open.amount_minor.signum())));
+            if !is_equal || is_taken {
                 continue;
             }
             let there = self.of(app, twin).await?;

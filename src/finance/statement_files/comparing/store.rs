@@ -62,8 +62,11 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
              left join journals booked on booked.id = j.id and j.state not in ('awaiting_approval', 'initiated')
             where (l.matched_by is null or j.id is not null and booked.id is null or j.amount_minor <> abs(l.amount_minor)
                    or l.product = 'bank' and j.state <> 'returned' and bank_change(j.kind, j.amount_minor) <> l.amount_minor)
-              and l.product <> 'inside' and l.amount_minor <> 0
-              and not exists (select from suspense_items s where s.provider_id = l.provider_id)
+              and l.product <> 'inside' and l.amount_minor <> 0 and (l.settled_by is null or l.matched_by is not null)
+              -- A payment that was set aside is in no journal; of another sum, the rest of it is nowhere.
+              and not exists (select from suspense_items s where s.provider_id = l.provider_id
+                                 and (l.product <> 'purchase' or s.booked_at is not null and s.currency = l.currency
+                                                                 and s.amount_minor = abs(l.amount_minor)))
             order by l.file_id, l.number limit $2"#,
         zone,
         FOUND_MAX
@@ -105,7 +108,7 @@ pub(super) async fn other_fees(
                                    union select n.id from statement_files w join statement_lines n on n.file_id = w.id where w.imported_at >= $3
                                    union select n.id from transactions c join statement_lines n on n.transaction_id = c.id where c.updated_at >= $3
                                    union select n.id from breaks b join statement_lines n on n.transaction_id = b.transaction_id
-                                          where b.type = 'fee_provider' and b.state in ('timing', 'open', 'healing'))
+                                          where b.type = 'fee_provider' and is_looked_at_again(b, $3))
                   ) as fees
             where booked <> said order by transaction_id, id desc limit $4"#,
         zone,
@@ -133,7 +136,7 @@ pub(super) async fn other_amounts(
                            union select n.id from statement_files w join statement_lines n on n.file_id = w.id where w.imported_at >= $3
                            union select n.id from transactions c join statement_lines n on n.transaction_id = c.id where c.updated_at >= $3
                            union select n.id from breaks b join statement_lines n on n.transaction_id = b.transaction_id
-                                  where b.type = 'amount_provider' and b.state in ('timing', 'open', 'healing'))
+                                  where b.type = 'amount_provider' and is_looked_at_again(b, $3))
             order by t.id, l.id desc limit $4"#,
         zone,
         from,
@@ -160,7 +163,53 @@ pub(super) async fn other_currencies(
                            union select n.id from statement_files w join statement_lines n on n.file_id = w.id where w.imported_at >= $3
                            union select n.id from transactions c join statement_lines n on n.transaction_id = c.id where c.updated_at >= $3
                            union select n.id from breaks b join statement_lines n on n.transaction_id = b.transaction_id
-                                  where b.type = 'currency_provider' and b.state in ('timing', 'open', 'healing'))
+                                  where b.type = 'currency_provider' and is_looked_at_again(b, $3))
+            order by t.id, l.id desc limit $4"#,
+        zone,
+        from,
+        since,
+        FOUND_MAX
+    );
+    lines.fetch_all(db).await
+}
+
+/// A line that says of a payment what its row does not.
+pub(super) struct OtherState {
+    pub(super) id: Uuid,
+    pub(super) transaction_id: Uuid,
+    pub(super) provider_id: Option<Uuid>,
+    pub(super) product: String,
+    pub(super) status: Option<String>,
+    pub(super) state: String,
+    pub(super) is_completed: bool,
+    pub(super) currency: String,
+    pub(super) amount_minor: i64,
+    pub(super) day: NaiveDate,
+    pub(super) since: DateTime,
+}
+
+/// Lines of rows that are not complete and of which nothing was set aside; and of completed ones those that stand on nothing but ends without
+/// money.
+pub(super) async fn other_states(
+    db: impl PgExecutor<'_>,
+    (zone, from, since): (&str, NaiveDate, DateTime),
+) -> sqlx::Result<Vec<OtherState>> {
+    let lines = sqlx::query_as!(
+        OtherState,
+        r#"select l.id as "id!", t.id as "transaction_id!", l.provider_id, l.product as "product!", l.status, t.state as "state!",
+                  (t.state = 'completed') as "is_completed!", l.currency as "currency!", abs(l.amount_minor) as "amount_minor!", l.day as "day!",
+                  ((l.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!"
+             from statement_lines l join transactions t on t.id = l.transaction_id
+            where l.product in ('purchase', 'payout')
+              and case when t.state = 'completed' then l.status in ('error', 'failed', 'expired', 'cancelled')
+                       and not exists (select from statement_lines o where o.transaction_id = t.id and o.product = l.product
+                                          and coalesce(o.status, '') not in ('error', 'failed', 'expired', 'cancelled'))
+                       else not exists (select from suspense_items s where s.transaction_id = t.id or s.provider_id = l.provider_id) end
+              and l.id in (select n.id from statement_lines n where n.day >= $2
+                           union select n.id from statement_files w join statement_lines n on n.file_id = w.id where w.imported_at >= $3
+                           union select n.id from transactions c join statement_lines n on n.transaction_id = c.id where c.updated_at >= $3
+                           union select n.id from breaks b join statement_lines n on n.transaction_id = b.transaction_id
+                                  where b.type in ('paid_at_provider', 'payout_paid', 'not_paid_at_provider') and is_looked_at_again(b, $3))
             order by t.id, l.id desc limit $4"#,
         zone,
         from,
@@ -204,24 +253,24 @@ pub(super) async fn not_on_statement(
     db: impl PgExecutor<'_>,
     zone: &str,
     days: &[NaiveDate],
-    first: Uuid,
+    since: DateTime,
 ) -> sqlx::Result<Vec<MissingRow>> {
     let rows = sqlx::query_as!(
         MissingRow,
         r#"select t.id, t.version, t.kind, t.currency, t.amount_minor, t.provider_id, t.completed_at as "since!"
              from transactions t
             where t.state = 'completed' and t.kind in ('deposit', 'withdrawal', 'refund', 'chargeback') and t.provider_id is not null
-              and t.id in (select c.id from transactions c
-                            where c.id >= $3 and (c.completed_at at time zone $1)::date = any($2)
-                              and (extract(hour from c.completed_at at time zone $1) >= 1
-                                   or (c.completed_at at time zone $1)::date - 1 = any($2))
+              and t.id in (select c.id from unnest($2::date[]) as day join transactions c
+                                on c.completed_at >= day::timestamp at time zone $1 and c.completed_at < (day + 1)::timestamp at time zone $1
+                            where (extract(hour from c.completed_at at time zone $1) >= 1
+                                   or day - 1 = any($2))
                             union select b.transaction_id from breaks b
-                                   where b.type = 'missing_on_statement' and b.state in ('timing', 'open', 'healing'))
+                                   where b.type = 'missing_on_statement' and is_looked_at_again(b, $3))
               and not exists (select from statement_lines l where l.transaction_id = t.id)
             order by t.id limit $4"#,
         zone,
         days,
-        first,
+        since,
         FOUND_MAX
     );
     rows.fetch_all(db).await

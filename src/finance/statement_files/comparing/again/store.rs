@@ -103,6 +103,48 @@ pub(super) async fn match_twins(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uui
     files.fetch_all(db).await
 }
 
+/// Lines of which people have said what became of them, and it was no journal. What Revio was to correct is none: it must come yet.
+pub(super) async fn settle_resolved(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    let settled = sqlx::query!(
+        "update statement_lines l set settled_by = b.id from breaks b
+          where b.line_id = l.id and b.state = 'resolved' and b.resolution <> 'provider_error'
+            and l.matched_by is null and l.settled_by is null"
+    );
+    settled.execute(db).await.map(drop)
+}
+
+/// The same lines of Revio's without an id in other files, as in [`match_twins`].
+pub(super) async fn settle_twins(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    let settled = sqlx::query!(
+        "with open as (
+             select distinct currency, product, day, amount_minor, reference from statement_lines
+              where matched_by is null and settled_by is null and provider_id is null and product <> 'bank'),
+         equal as (
+             select l.id, l.file_id, l.settled_by, l.currency, l.product, l.day, l.amount_minor, l.reference,
+                    row_number() over (partition by l.file_id, l.currency, l.product, l.day, l.amount_minor, l.reference
+                                       order by l.number) as turn
+               from open o join statement_lines l
+                 on (l.currency, l.product, l.day, l.amount_minor) = (o.currency, o.product, o.day, o.amount_minor)
+                and l.reference is not distinct from o.reference and l.provider_id is null)
+         update statement_lines l set settled_by = t.settled_by
+           from equal u join equal t
+             on (t.currency, t.product, t.day, t.amount_minor, t.turn) = (u.currency, u.product, u.day, u.amount_minor, u.turn)
+            and t.reference is not distinct from u.reference and t.file_id <> u.file_id and t.settled_by is not null
+          where l.id = u.id and l.matched_by is null and l.settled_by is null"
+    );
+    settled.execute(db).await.map(drop)
+}
+
+/// False when people have said something of it already.
+pub(super) async fn settle_line(db: impl PgExecutor<'_>, line: Uuid, resolved: Uuid) -> sqlx::Result<bool> {
+    let settled = sqlx::query!(
+        "update statement_lines set settled_by = $2 where id = $1 and matched_by is null and settled_by is null",
+        line,
+        resolved
+    );
+    Ok(settled.execute(db).await?.rows_affected() == 1)
+}
+
 /// False when it has something already.
 pub(super) async fn match_line(
     db: impl PgExecutor<'_>,
@@ -151,7 +193,7 @@ pub(super) async fn unmatched_of(db: impl PgExecutor<'_>, file: Uuid) -> sqlx::R
         OpenLine,
         r#"select l.id, l.number, l.currency, l.day, l.amount_minor, f.unit as "unit: Unit"
              from statement_lines l join statement_files f on f.id = l.file_id
-            where l.file_id = $1 and l.matched_by is null order by l.number"#,
+            where l.file_id = $1 and l.matched_by is null and l.settled_by is null order by l.number"#,
         file
     );
     lines.fetch_all(db).await
@@ -166,29 +208,33 @@ pub(super) async fn journals_of(db: impl PgExecutor<'_>, file: Uuid) -> sqlx::Re
     Ok(journals.fetch_all(db).await?.into_iter().map(|line| (line.id, line.amount_minor.signum())).collect())
 }
 
-/// A line of another file of the bank's that has its journal.
+/// A line of another file of the bank's that has its journal, or of which people have said what became of it.
 pub(super) struct Twin {
     pub(super) file_id: Uuid,
     pub(super) number: i32,
     pub(super) currency: String,
     pub(super) day: NaiveDate,
     pub(super) amount_minor: i64,
-    pub(super) journal_id: Uuid,
-    pub(super) matched_by: String,
+    pub(super) journal_id: Option<Uuid>,
+    pub(super) matched_by: Option<String>,
+    pub(super) settled_by: Option<Uuid>,
 }
 
-/// Those that some line of a file without a journal may be the same as. A journal that the file has, that way, is not among them.
+/// Those that some line of a file without a journal may be the same as. A journal, or a break, that the file has, that way, is not among them.
 pub(super) async fn twins_of(db: impl PgExecutor<'_>, file: Uuid) -> sqlx::Result<Vec<Twin>> {
     let twins = sqlx::query_as!(
         Twin,
         r#"select distinct t.file_id as "file_id!", t.number as "number!", t.currency as "currency!", t.day as "day!",
-                  t.amount_minor as "amount_minor!", t.journal_id as "journal_id!", t.matched_by as "matched_by!"
+                  t.amount_minor as "amount_minor!", t.journal_id as "journal_id?", t.matched_by as "matched_by?",
+                  t.settled_by as "settled_by?"
              from statement_lines l
              join statement_lines t on (t.currency, t.day, t.amount_minor) = (l.currency, l.day, l.amount_minor)
-                                   and t.product = 'bank' and t.file_id <> l.file_id and t.journal_id is not null
-            where l.file_id = $1 and l.matched_by is null
-              and not exists (select from statement_lines o where o.file_id = l.file_id and o.journal_id = t.journal_id
-                                 and sign(o.amount_minor) = sign(t.amount_minor))
+                                   and t.product = 'bank' and t.file_id <> l.file_id
+                                   and (t.journal_id is not null or t.settled_by is not null)
+            where l.file_id = $1 and l.matched_by is null and l.settled_by is null
+              and not exists (select from statement_lines o where o.file_id = l.file_id
+                                 and (o.journal_id = t.journal_id and sign(o.amount_minor) = sign(t.amount_minor)
+                                      or t.journal_id is null and o.settled_by = t.settled_by))
             order by 1, 2"#,
         file
     );

@@ -1,0 +1,67 @@
+//! What an answer of Revio's says, before it is an object: whose word it is, and which statuses are a refusal. Called by `Revio::call` only.
+
+use reqwest::{Response, StatusCode};
+
+use super::error::RevioError;
+use super::{Result, What, objects, transport};
+use crate::platform::clock::DateTime;
+use crate::platform::http::RetryAfter;
+
+/// A call that is documented nowhere may be shut in other ways than by Revio's own 404: that is no outage, and says nothing of the calls
+/// that there are.
+pub(super) fn closed_as_missing<T>(what: What, answer: Result<T>) -> Result<T> {
+    match answer {
+        Err(
+            RevioError::Unauthorized { .. }
+            | RevioError::Upstream { status: 405 | 501 }
+            | RevioError::Page { status: 404 },
+        ) if what == What::Payment => Err(RevioError::NotFound),
+        // The account's calls are no better documented: where there are none, all the rest goes on.
+        Err(RevioError::Upstream { status: 405 | 501 } | RevioError::Page { .. })
+            if matches!(what, What::Balance | What::NewStatement | What::Statement) =>
+        {
+            Err(RevioError::NotFound)
+        }
+        // A file comes from a storage, whose errors are pages.
+        Err(RevioError::Page { status: 404 }) if what == What::File => Err(RevioError::NotFound),
+        answer => answer,
+    }
+}
+
+/// HTML, or XML.
+fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'<')
+}
+
+/// Of these statuses it would be believed what it says; the others are nobody's "no" whoever says them.
+fn may_be_revios_word(status: StatusCode) -> bool {
+    status.is_success()
+        || matches!(
+            status,
+            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY
+        )
+}
+
+/// What a success carries, never more than `bytes_max`.
+pub(super) async fn read(mut response: Response, bytes_max: usize, now: DateTime) -> Result<Vec<u8>> {
+    let status = response.status();
+    let retry_after = RetryAfter::of(response.headers()).map(|asked| asked.wait(now));
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+        if body.len().saturating_add(chunk.len()) > bytes_max {
+            return Err(RevioError::Unreadable("the answer is too large".into()));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    match status {
+        status if is_page(&body) && may_be_revios_word(status) => Err(RevioError::Page { status: status.as_u16() }),
+        status if status.is_success() => Ok(body),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(RevioError::Unauthorized { status: status.as_u16() }),
+        StatusCode::NOT_FOUND => Err(RevioError::NotFound),
+        StatusCode::TOO_MANY_REQUESTS => Err(RevioError::RateLimited { retry_after }),
+        StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
+            Err(RevioError::Rejected { status: status.as_u16(), codes: objects::error_codes(&body) })
+        }
+        status => Err(RevioError::Upstream { status: status.as_u16() }),
+    }
+}
