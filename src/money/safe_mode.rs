@@ -22,6 +22,7 @@ use sqlx::PgExecutor;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
+use crate::money::transactions::{self, Hold};
 use crate::platform::batcher::LockWait;
 use crate::platform::error::{Error, Result};
 
@@ -86,6 +87,10 @@ pub async fn look_at_open_rows(app: &App) -> Result<()> {
 /// # Errors
 /// [`Error::NotFound`] when it is not on.
 pub async fn leave(app: &App, actor: &Actor, note: &str) -> Result<()> {
+    if store::entered(&app.db).await?.is_none() {
+        return Err(Error::NotFound("safe mode"));
+    }
+    hold_repeats(app).await?;
     look_at_open_rows(app).await?;
     let mut tx = app.db.begin().await?;
     let left = store::leave(&mut *tx, actor.name(), note, app.clock.now()).await?;
@@ -95,6 +100,18 @@ pub async fn leave(app: &App, actor: &Actor, note: &str) -> Result<()> {
     audit::record(app, &mut *tx, entry).await?;
     tx.commit().await?;
     app.notifier.wake();
+    Ok(())
+}
+
+/// A database that has forgotten a request takes its repeat, with the same key, for another one: what may be that is for a person, before
+/// anything is paid. Whoever says `retry` has it paid; by two it is given back.
+async fn hold_repeats(app: &App) -> Result<()> {
+    for repeat in store::repeats(&app.db).await? {
+        let row = transactions::find(app, repeat.id).await?;
+        let reason =
+            format!("it may be the request of {} once more, which this database had forgotten", repeat.lost_id);
+        transactions::hold(app, &row, Hold::PaidTwice, &reason).await?;
+    }
     Ok(())
 }
 

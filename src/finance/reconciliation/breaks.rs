@@ -356,6 +356,13 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
         {
             return Err(Error::field("code", "is asked for by somebody else already: agree with accept"));
         }
+        // Whoever agrees does so to what stood there when it was read.
+        if known.acceptance_by == Some(by) && known.acceptance_note.as_deref() != Some(note.as_str()) {
+            return Err(Error::field(
+                "note",
+                "is another one than it was asked for with, which somebody may be agreeing to",
+            ));
+        }
         store::set_acceptance(&mut *tx, id, by, note).await?;
         audit::record(app, &mut *tx, entry(actor, "break.acceptance_proposed", &known, what)).await?;
     } else {

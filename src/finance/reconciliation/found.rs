@@ -196,6 +196,14 @@ pub fn business_days_after(from: DateTime, days: u32) -> DateTime {
 /// What tells the same difference in a file from the one at Revio itself: each is looked at again where it was found.
 pub const BY_STATEMENT: &str = "statement";
 
+/// What differs, as one look of many saw it.
+#[derive(Debug)]
+pub struct Compared {
+    pub found: Vec<Found>,
+    /// False where there was more than one look takes: what is not among it may be there all the same.
+    pub is_whole: bool,
+}
+
 /// One thing that differs, as one look saw it.
 #[derive(Debug, Clone)]
 pub struct Found {

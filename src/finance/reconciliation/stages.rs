@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::breaks::{self, BreakState, LOOKS_APART};
-use super::found::{BreakType, Found, Part};
+use super::found::{BreakType, Compared, Found, Part};
 use super::provider::{self, Asked, Which};
 use super::run::{Run, RunKind};
 use super::subjects::{self, Look};
@@ -34,12 +34,15 @@ const LAG_MAX: TimeDelta = TimeDelta::seconds(60);
 /// What is compared line by line with all balances at once; what takes longer is left to `octoco rebuild-read-model --verify`.
 const VERIFY_MAX: Duration = Duration::from_secs(20);
 
+/// Counted where a leg found more than it tells.
+const CUT: &str = "legs_cut";
+
 /// A leg, or a part of one, that another noun compares: what files of Revio's and the bank's say.
 pub struct OtherLeg {
     pub part: Part,
     /// What it finds, and nobody else does.
     pub types: &'static [BreakType],
-    pub compare: for<'a> fn(&'a App, &'a Run) -> BoxFuture<'a, Result<Vec<Found>>>,
+    pub compare: for<'a> fn(&'a App, &'a Run) -> BoxFuture<'a, Result<Compared>>,
 }
 
 /// Where a run goes on after a death, and what it has counted.
@@ -395,8 +398,12 @@ async fn look(app: &App, run: &Run, at: &mut Checkpoint, known: &breaks::Break) 
 async fn other_legs(app: &App, run: &Run, at: &mut Checkpoint, others: &[OtherLeg]) -> Result<Outcome> {
     let Some(leg) = others.get(at.currency) else { return Ok(Outcome::Done) };
     if run.has(leg.part) {
-        let found = (leg.compare)(app, run).await?;
-        see(app, run, at, &found).await?;
+        let compared = (leg.compare)(app, run).await?;
+        if !compared.is_whole {
+            tracing::error!(run.id = %run.id, leg = leg.part.name(), "more differs than one look takes");
+            at.count(CUT, 1);
+        }
+        see(app, run, at, &compared.found).await?;
     }
     at.currency = at.currency.saturating_add(1);
     Ok(Outcome::Again)
@@ -408,8 +415,9 @@ async fn unseen(app: &App, run: &Run, at: &mut Checkpoint, others: &[OtherLeg]) 
     for one in &known {
         let by_statement = Found::is_by_statement(&one.fingerprint) && run.has(one.kind.rule().part);
         let looked_at = |leg: &OtherLeg| run.has(leg.part) && leg.types.contains(&one.kind);
-        // What such a leg does not find any more is gone.
+        // What such a leg does not find any more is gone, if it has told all.
         let look = match by_statement || others.iter().any(looked_at) {
+            true if at.counts.contains_key(CUT) => Look::Unknown,
             true => Look::Gone,
             false => look(app, run, at, one).await?,
         };

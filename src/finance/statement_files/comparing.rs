@@ -30,7 +30,7 @@ use super::{Source, moved};
 use crate::app::App;
 use crate::finance::days;
 use crate::finance::reconciliation::Run;
-use crate::finance::reconciliation::found::{BY_STATEMENT, BreakType, Found, Part};
+use crate::finance::reconciliation::found::{BY_STATEMENT, BreakType, Compared, Found, Part};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 
@@ -46,36 +46,49 @@ const SETTLEMENT_BUSINESS_DAYS: u32 = 3;
 
 /// All that differs now. What was found before is found again as long as it is so; new rows are looked for from `since` on, and of the
 /// days of files that came since.
-pub async fn compare(app: &App, since: DateTime) -> Result<Vec<Found>> {
+pub async fn compare(app: &App, since: DateTime) -> Result<Compared> {
     again::match_lines(app).await?;
-    let mut found = unmatched(app).await?;
-    found.extend(other_sums(app, since).await?);
-    found.extend(other_states(app, since).await?);
-    found.extend(missing(app, since).await?);
-    found.extend(of_journals(app).await?);
+    let mut told = Told { is_whole: true };
+    let mut found = unmatched(app, &mut told).await?;
+    found.extend(other_sums(app, since, &mut told).await?);
+    found.extend(other_states(app, since, &mut told).await?);
+    found.extend(missing(app, since, &mut told).await?);
+    found.extend(of_journals(app, &mut told).await?);
     found.extend(bank_balances(app).await?);
-    Ok(found)
+    Ok(Compared { found, is_whole: told.is_whole })
+}
+
+/// Whether each query has told all that it found.
+struct Told {
+    is_whole: bool,
+}
+
+impl Told {
+    fn all<T>(&mut self, lines: Vec<T>) -> Vec<T> {
+        self.is_whole &= lines.len() < store::FOUND_MAX;
+        lines
+    }
 }
 
 /// What [`compare`] finds of one leg, for a run. The files that are there before it looks are compared by it, once it is finished: one that
 /// comes later, or whose run fails, waits for the next.
-pub async fn compare_part(app: &App, run: &Run, part: Part) -> Result<Vec<Found>> {
+pub async fn compare_part(app: &App, run: &Run, part: Part) -> Result<Compared> {
     let source = if part == Part::C { Source::Bank } else { Source::Revio };
     let waited = store::set_compared(&app.db, source, run.id).await?;
     // All of a file that waited, whatever the run itself looks back to.
     let since = run.looks_back_to();
     let since = waited.into_iter().min().map_or(since, |came| came.min(since));
-    let mut found = compare(app, since).await?;
-    found.retain(|found| found.kind.rule().part == part);
-    Ok(found)
+    let mut compared = compare(app, since).await?;
+    compared.found.retain(|found| found.kind.rule().part == part);
+    Ok(compared)
 }
 
 fn sums(found: Found, currency: &str, expected: Option<i64>, actual: Option<i64>) -> Found {
     Found { currency: Currency::parse(currency), expected, actual, ..found }
 }
 
-async fn unmatched(app: &App) -> Result<Vec<Found>> {
-    let lines = store::unmatched(&app.db, days::zone(app)).await?;
+async fn unmatched(app: &App, told: &mut Told) -> Result<Vec<Found>> {
+    let lines = told.all(store::unmatched(&app.db, days::zone(app)).await?).into_iter().rev();
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for line in lines {
@@ -140,12 +153,14 @@ fn proposed(kind: BreakType, line: &UnmatchedLine, product: Product) -> Option<V
     )
 }
 
-async fn other_sums(app: &App, since: DateTime) -> Result<Vec<Found>> {
+async fn other_sums(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
     let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
     let which = (days::zone(app), from, since);
-    let fees = store::other_fees(&app.db, which).await?.into_iter().map(|line| (BreakType::FeeProvider, line));
-    let amounts = store::other_amounts(&app.db, which).await?.into_iter().map(|line| (BreakType::AmountProvider, line));
-    let currencies = store::other_currencies(&app.db, which).await?.into_iter();
+    let fees =
+        told.all(store::other_fees(&app.db, which).await?).into_iter().map(|line| (BreakType::FeeProvider, line));
+    let amounts =
+        told.all(store::other_amounts(&app.db, which).await?).into_iter().map(|line| (BreakType::AmountProvider, line));
+    let currencies = told.all(store::other_currencies(&app.db, which).await?).into_iter();
     let currencies = currencies.map(|line| (BreakType::CurrencyProvider, line));
     let found = fees.chain(amounts).chain(currencies).map(|(kind, line)| {
         let observed = format!("{} {} {}", line.id, line.booked, line.said);
@@ -161,10 +176,10 @@ async fn other_sums(app: &App, since: DateTime) -> Result<Vec<Found>> {
 }
 
 /// By the statement money moved, or did not, and the row says otherwise.
-async fn other_states(app: &App, since: DateTime) -> Result<Vec<Found>> {
+async fn other_states(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
     let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
-    for line in store::other_states(&app.db, (days::zone(app), from, since)).await? {
+    for line in told.all(store::other_states(&app.db, (days::zone(app), from, since)).await?) {
         let product = Product::parse(&line.product).unwrap_or(Product::Other);
         let has_moved = moved(product, line.status.as_deref());
         let kind = match (line.is_completed, has_moved, product) {
@@ -188,13 +203,13 @@ async fn other_states(app: &App, since: DateTime) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-async fn missing(app: &App, since: DateTime) -> Result<Vec<Found>> {
+async fn missing(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
     let today = days::today(app).await?;
     let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
     let last = days::business_days_before(today, 1);
     let days: Vec<NaiveDate> = store::days_to_look_at(&app.db, from, since).await?;
     let days: Vec<NaiveDate> = days.into_iter().filter(|day| *day <= last).collect();
-    let rows = store::not_on_statement(&app.db, days::zone(app), &days, since).await?;
+    let rows = told.all(store::not_on_statement(&app.db, days::zone(app), &days, since).await?);
     let found = rows.into_iter().map(|row| {
         let found = Found::new(BreakType::MissingOnStatement, row.since, format!("{} {}", row.id, row.version));
         let found = sums(found, &row.currency, Some(row.amount_minor), None).evident("kind", row.kind);
@@ -203,7 +218,7 @@ async fn missing(app: &App, since: DateTime) -> Result<Vec<Found>> {
     Ok(found.collect())
 }
 
-async fn of_journals(app: &App) -> Result<Vec<Found>> {
+async fn of_journals(app: &App, told: &mut Told) -> Result<Vec<Found>> {
     let today = days::today(app).await?;
     let late = |journal: &LateJournal, days: u32| days::business_days_after(journal.day, days) < today;
     let of = |kind: BreakType, journal: LateJournal| {
@@ -211,10 +226,10 @@ async fn of_journals(app: &App) -> Result<Vec<Found>> {
         let found = sums(found, &journal.currency, Some(journal.amount_minor), None).evident("kind", journal.kind);
         Found { journal_id: Some(journal.id), ..found }
     };
-    let settlements = store::settlements_in_transit(&app.db, days::zone(app)).await?.into_iter();
+    let settlements = told.all(store::settlements_in_transit(&app.db, days::zone(app)).await?).into_iter();
     let settlements = settlements.filter(|journal| late(journal, SETTLEMENT_BUSINESS_DAYS));
     let mut found: Vec<Found> = settlements.map(|journal| of(BreakType::SettlementLate, journal)).collect();
-    let missing = store::journals_without_line(&app.db, days::zone(app)).await?.into_iter();
+    let missing = told.all(store::journals_without_line(&app.db, days::zone(app)).await?).into_iter();
     let missing = missing.filter(|journal| days::business_days_after(journal.day, 1) <= today);
     found.extend(missing.map(|journal| of(BreakType::BankMissing, journal)));
     Ok(found)

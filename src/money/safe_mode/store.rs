@@ -129,6 +129,36 @@ pub(super) async fn lost_reservations(db: impl PgExecutor<'_>, limit: i64) -> sq
     .await
 }
 
+pub(super) struct Repeat {
+    pub(super) id: Uuid,
+    pub(super) lost_id: Uuid,
+}
+
+/// Withdrawals that are not paid yet, of the sum and the customer of an earlier one whose row was lost and which was, or may be, paid: without
+/// a row still, or written again, by which it has no bank account.
+pub(super) async fn repeats(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Repeat>> {
+    sqlx::query_as!(
+        Repeat,
+        r#"with lost as (
+               select o.reference as id, o.debit_account_id, o.currency, o.amount_minor from ledger_orphan_transfers o
+                where o.code = 20 and o.kind = 'pending'
+                  and not exists (select from ledger_transfers r where r.pending_id = o.id and r.kind = 'void')
+               union all
+               select w.id, l.debit_account_id, l.currency, l.amount_minor from transactions w
+                 join ledger_transfers l on l.id between w.id and (left(w.id::text, 34) || 'ff')::uuid and l.code = 20 and l.kind = 'pending'
+                where w.kind = 'withdrawal' and w.bank_account_id is null and w.state not in ('failed', 'cancelled', 'rejected'))
+           select distinct on (t.id) t.id as "id!", lost.id as "lost_id!"
+             from transactions t
+             join lost on lost.currency = t.currency and lost.amount_minor = t.amount_minor and lost.id < t.id
+                      and lost.debit_account_id between t.user_id and (left(t.user_id::text, 32) || 'ffff')::uuid
+            where t.kind = 'withdrawal' and t.state in ('reserved', 'awaiting_approval') and t.held_reason is null
+              and t.bank_account_id is not null
+            order by t.id, lost.id"#
+    )
+    .fetch_all(db)
+    .await
+}
+
 pub(super) async fn count_lost(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar!(r#"select count(*) as "count!" from ledger_orphan_transfers"#).fetch_one(db).await
 }

@@ -151,6 +151,34 @@ async fn what_people_said_of_a_line_holds_for_the_same_line_of_another_file(db: 
     assert_eq!(found, ["open", "open", "resolved"], "of three lines one is what was accepted");
 }
 
+/// A file of somebody else's, or of very many: what is not among the first is not gone.
+#[sqlx::test]
+async fn what_differs_stays_open_while_more_differs_than_one_look_takes(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let finance = t.staff(Role::Finance).await;
+    let lines = |day: &str| format!("Date,Description,Amount\n{day},Card machine rent,-5.00\n");
+    uploaded(&t, &finance, "source=bank&unit=major", lines("2026-02-26")).await;
+    t.advance(TimeDelta::days(7));
+    cycle(&t).await;
+    cycle(&t).await;
+    assert_states(&t, &[("bank_only", "open")]).await;
+    t.stay_signed_in().await;
+    uploaded(&t, &finance, "source=bank&unit=major", lines("2026-02-27")).await;
+    let many = "insert into statement_lines (id, file_id, number, product, status, currency, amount_minor, day)
+                select gen_random_uuid(), (select id from statement_files order by id desc limit 1), n, 'bank', 'expired', 'ZAR', 1, '2026-02-27'
+                  from generate_series(100, 10099) n";
+    sqlx::query(many).execute(&db).await.expect("written");
+    cycle(&t).await;
+    assert_eq!(states(&t, "bank_only").await[0], "open", "it is not told any more, and nobody says that it is gone");
+    let cut: i64 = sqlx::query_scalar(
+        "select (checkpoint->'counts'->>'legs_cut')::bigint from reconciliation_runs order by id desc limit 1",
+    )
+    .fetch_one(&db)
+    .await
+    .expect("the run says so");
+    assert!(cut > 0);
+}
+
 #[sqlx::test]
 async fn a_line_of_a_months_last_day_stands_in_the_way_of_its_close(db: PgPool) {
     let t = TestApp::new(db).await;

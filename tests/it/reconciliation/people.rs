@@ -51,6 +51,12 @@ async fn a_break_that_is_accepted_takes_two_people(db: PgPool) {
     let asked = post(&t, &one, &resolve, Some(body.clone())).await;
     assert_eq!((asked.status, asked.body["state"].as_str()), (StatusCode::OK, Some("open")), "{}", asked.body);
     assert_eq!(post(&t, &one, &format!("{path}/accept"), None).await.code(), "forbidden");
+    let other = json!({"code": "accepted", "note": "another reason"});
+    assert_eq!(
+        post(&t, &one, &resolve, Some(other)).await.status,
+        StatusCode::BAD_REQUEST,
+        "somebody may have read it"
+    );
     assert_eq!(post(&t, &two, &resolve, Some(body)).await.code(), "invalid_request", "to agree is another call");
     let agreed = post(&t, &two, &format!("{path}/accept"), None).await;
     assert_eq!(agreed.status, StatusCode::OK, "{}", agreed.body);

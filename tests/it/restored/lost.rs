@@ -76,6 +76,59 @@ async fn a_withdrawal_whose_row_is_lost_is_written_again_and_ends(db: PgPool) {
     t.finish().await;
 }
 
+/// The key of the first is forgotten with its row, so that the same call makes another withdrawal.
+#[sqlx::test]
+async fn a_request_that_is_repeated_after_its_row_was_lost_is_not_paid_a_second_time_by_itself(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (paid, open, other) =
+        (t.customer_with(20_000).await, t.customer_with(20_000).await, t.customer_with(20_000).await);
+    backups::take(&db).await;
+    let first = t.withdraw(&paid, 4_000, "w").await.id();
+    t.drive().await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let pending = t.withdraw(&open, 4_000, "w").await.id();
+    t.drive().await;
+    backups::restore(&db).await;
+    look(&t).await;
+    t.advance(TimeDelta::minutes(1));
+    let mut repeats = Vec::new();
+    for (customer, amount) in [(&paid, 4_000), (&open, 4_000), (&open, 3_000), (&other, 4_000)] {
+        let key = format!("w{}", if amount == 4_000 { "" } else { "other" });
+        repeats.push(t.withdraw(customer, amount, &key).await.id());
+    }
+    t.drive().await;
+    t.advance(TimeDelta::minutes(11));
+    look(&t).await;
+    t.drive().await;
+    assert_eq!(t.state(pending).await, "submitted", "written again");
+    let admin = t.staff(Role::Admin).await;
+    let left = t
+        .send(
+            Method::POST,
+            "/v1/admin/safe-mode/leave",
+            Some(&t.token(&admin)),
+            &[],
+            Some(json!({"note": "looked at"})),
+        )
+        .await;
+    assert_eq!(left.status, StatusCode::OK, "{}", left.body);
+    wait(&t, 5).await;
+    for (repeat, of) in repeats.iter().zip([first, pending]) {
+        let reason = t.held_reason(*repeat).await.expect("held");
+        assert!(reason.contains(&of.to_string()), "{reason}");
+        assert_eq!(t.state(*repeat).await, "reserved");
+    }
+    for (customer, row) in [(&open, repeats[2]), (&other, repeats[3])] {
+        assert_eq!(t.sim.payouts_by_reference(&row.to_string()).len(), 1, "{}", t.balance(customer).await.0);
+    }
+    // A person says that it is another one.
+    let retry = json!({"action": "retry", "note": "the customer wanted both"});
+    let path = format!("/v1/admin/held/{}/resolve", repeats[0]);
+    assert_eq!(t.send(Method::POST, &path, Some(&t.token(&admin)), &[], Some(retry)).await.status, StatusCode::OK);
+    wait(&t, 2).await;
+    assert_eq!(t.state(repeats[0]).await, "submitted");
+}
+
 /// The ledger has noted a payout that Revio has no word for, and two people say that it will not be paid.
 #[sqlx::test]
 async fn a_lost_withdrawal_whose_payout_revio_does_not_know_is_given_back_by_two(db: PgPool) {

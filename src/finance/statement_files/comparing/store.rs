@@ -7,8 +7,9 @@ use uuid::Uuid;
 use crate::finance::statement_files::Source;
 use crate::platform::clock::DateTime;
 
-/// Of each kind in one look: more are as bad, and memory stays bounded.
-const FOUND_MAX: i64 = 10_000;
+/// Of each kind in one look: more are as bad, and memory stays bounded. Who has so many has not told all.
+pub(super) const FOUND_MAX: usize = 10_000;
+const LIMIT: i64 = 10_000;
 
 /// Of files that no finished run has compared. When each of them came.
 pub(super) async fn set_compared(db: impl PgExecutor<'_>, source: Source, run: Uuid) -> sqlx::Result<Vec<DateTime>> {
@@ -42,6 +43,7 @@ pub(super) struct UnmatchedLine {
     pub(super) is_asked_for: bool,
 }
 
+/// The newest first: should there be too many, what a new file says is among them.
 pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Result<Vec<UnmatchedLine>> {
     let lines = sqlx::query_as!(
         UnmatchedLine,
@@ -67,9 +69,9 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
               and not exists (select from suspense_items s where s.provider_id = l.provider_id
                                  and (l.product <> 'purchase' or s.booked_at is not null and s.currency = l.currency
                                                                  and s.amount_minor = abs(l.amount_minor)))
-            order by l.file_id, l.number limit $2"#,
+            order by l.file_id desc, l.number desc limit $2"#,
         zone,
-        FOUND_MAX
+        LIMIT
     );
     lines.fetch_all(db).await
 }
@@ -114,7 +116,7 @@ pub(super) async fn other_fees(
         zone,
         from,
         since,
-        FOUND_MAX
+        LIMIT
     );
     lines.fetch_all(db).await
 }
@@ -141,7 +143,7 @@ pub(super) async fn other_amounts(
         zone,
         from,
         since,
-        FOUND_MAX
+        LIMIT
     );
     lines.fetch_all(db).await
 }
@@ -168,7 +170,7 @@ pub(super) async fn other_currencies(
         zone,
         from,
         since,
-        FOUND_MAX
+        LIMIT
     );
     lines.fetch_all(db).await
 }
@@ -214,7 +216,7 @@ pub(super) async fn other_states(
         zone,
         from,
         since,
-        FOUND_MAX
+        LIMIT
     );
     lines.fetch_all(db).await
 }
@@ -271,7 +273,7 @@ pub(super) async fn not_on_statement(
         zone,
         days,
         since,
-        FOUND_MAX
+        LIMIT
     );
     rows.fetch_all(db).await
 }
@@ -295,7 +297,7 @@ pub(super) async fn settlements_in_transit(db: impl PgExecutor<'_>, zone: &str) 
                   (evidence_date::timestamp at time zone $1) as "since!"
              from journals where kind = 'settlement' and state = 'in_transit' and sent_at is not null order by id limit $2"#,
         zone,
-        FOUND_MAX
+        LIMIT
     );
     journals.fetch_all(db).await
 }
@@ -319,7 +321,7 @@ pub(super) async fn journals_without_line(db: impl PgExecutor<'_>, zone: &str) -
               and not exists (select from statement_lines l where l.journal_id = j.id and l.product = 'bank')
             order by j.id limit $2"#,
         zone,
-        FOUND_MAX
+        LIMIT
     );
     journals.fetch_all(db).await
 }
