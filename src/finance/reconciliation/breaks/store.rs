@@ -171,10 +171,10 @@ pub(super) async fn end_healing(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Resu
     sqlx::query!("update breaks set state = 'open' where id = $1 and state = 'healing'", id).execute(db).await.map(drop)
 }
 
-/// Live ones that this run has not looked at, in the order of their ids; and of those that Revio was to correct, where it is a day's run.
+/// Live ones that this run has not looked at, in the order of their ids; and those that Revio was to correct, resolved since then.
 pub(super) async fn unseen_after(
     db: impl PgExecutor<'_>,
-    (run, is_daily): (Uuid, bool),
+    (run, corrected_since): (Uuid, Option<DateTime>),
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Break>> {
@@ -182,12 +182,13 @@ pub(super) async fn unseen_after(
         "select ",
         "from breaks b
           where b.id > $2 and b.last_run_id <> $1
-            and (b.state in ('timing', 'open', 'healing') or $4 and b.state = 'resolved' and b.resolution = 'provider_error')
+            and (b.state in ('timing', 'open', 'healing')
+                 or b.state = 'resolved' and b.resolution = 'provider_error' and b.ended_at > $4)
           order by b.id limit $3",
         run,
         after,
         limit,
-        is_daily
+        corrected_since
     )
     .fetch_all(db)
     .await
