@@ -341,7 +341,7 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_)
             if given_back::is_awaited(app, deposit, purchase).await? =>
         {
-            given_back::look_again(app, deposit).await
+            given_back::ask_again(app, deposit, purchase, "what was given back of it is not known yet").await
         }
         // What was refunded or charged back was paid before; what did not fit was set aside, and is given back from there. Paid again after a
         // chargeback that was won, it comes back there.
@@ -379,9 +379,9 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         Some(item) if item.id == deposit.id => {
             return move_to_suspense(app, deposit, purchase, item.amount, item.kind).await;
         }
-        // A journal sets it aside at this moment, or gives it up because of this row.
+        // A journal sets it aside at this moment, or gives it up because of this row. One that is held keeps the row for a person, too.
         Some(item) if item.kind == ItemKind::Journal => {
-            return Err(Error::unavailable("a journal of the company's is booking the same payment"));
+            return Err(Error::Unusable("a journal of the company's is booking the same payment".into()));
         }
         Some(_) | None => {}
     }

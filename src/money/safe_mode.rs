@@ -85,7 +85,7 @@ pub async fn look_at_open_rows(app: &App) -> Result<()> {
 }
 
 /// # Errors
-/// [`Error::NotFound`] when it is not on.
+/// [`Error::NotFound`] when it is not on; [`Error::StaleState`] when a withdrawal that is to be held has moved.
 pub async fn leave(app: &App, actor: &Actor, note: &str) -> Result<()> {
     if store::entered(&app.db).await?.is_none() {
         return Err(Error::NotFound("safe mode"));

@@ -163,7 +163,7 @@ pub async fn settled(app: &App, item: &Item, outcome: Outcome) -> Result<()> {
     transactions::set_outcome(app, row, outcome).await
 }
 
-/// Whether an item was noted, booked or not: then whatever the ledger has of it was asked for here.
+/// As it was noted, booked or not: whatever the ledger has of it was asked for here.
 pub async fn noted(app: &App, id: Uuid) -> Result<Option<Item>> {
     Ok(store::find(&app.db, id).await?)
 }

@@ -38,6 +38,14 @@ async fn who_looked_at_a_customer_is_told_whatever_was_looked_at(db: PgPool) {
     .fetch_one(&t.app.db)
     .await
     .expect("an event");
+    // Of an object that was replaced the row does not know any more.
+    let replaced = "update transactions set provider_id = $2 where id = $1";
+    let of_row: Option<Uuid> = sqlx::query_scalar("select provider_id from transactions where id = $1")
+        .bind(deposit)
+        .fetch_one(&t.app.db)
+        .await
+        .expect("one");
+    sqlx::query(replaced).bind(deposit).bind(Uuid::now_v7()).execute(&t.app.db).await.expect("replaced");
     let concerned = [
         format!("/v1/admin/customers/{}", customer.id),
         format!("/v1/admin/users/{}", customer.id),
@@ -55,6 +63,7 @@ async fn who_looked_at_a_customer_is_told_whatever_was_looked_at(db: PgPool) {
     let paths: Vec<&str> = looked.iter().rev().filter_map(|row| row["after"]["path"].as_str()).collect();
     let expected: Vec<&str> = concerned.iter().map(|path| path.split('?').next().unwrap_or_default()).collect();
     assert_eq!(paths, expected);
+    sqlx::query(replaced).bind(deposit).bind(of_row).execute(&t.app.db).await.expect("as it was");
     // What was done to the customer is there too, in pages that hold each entry once.
     let query = format!("subject={}", customer.id);
     let all = log(&t, &reader, &format!("{query}&limit=100")).await;

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::adjustments::{self, correction};
 use crate::approvals;
 use crate::harness::{Answer, Customer, TestApp};
+use crate::journals;
 use crate::overtaken::until_waiting;
 use crate::restrictions::act_alone;
 use crate::users::change_role;
@@ -379,8 +380,8 @@ async fn what_the_operator_grants_is_on_record_as_his(db: PgPool) {
 async fn a_frozen_member_of_staff_freezes_closes_and_declines_nobody(db: PgPool) {
     let t = TestApp::new(db).await;
     let (frozen, other) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
-    let (customer, left) = (t.customer_with(1_000_000).await, t.customer().await);
-    let withdrawal = t.withdraw(&customer, 900_000, "w").await.id();
+    let (customer, left) = (t.customer_with(1_000).await, t.customer().await);
+    let journal = journals::proposed(&t, &other, journals::entry("own_funds_in", 5_000), "funds").await;
     assert_eq!(act_alone(&t, &other, &frozen, "freeze").await.status, StatusCode::OK);
     for (whom, what) in [(&other, "freeze"), (&customer, "freeze"), (&left, "close")] {
         let refused = act_alone(&t, &frozen, whom, what).await;
@@ -395,7 +396,9 @@ async fn a_frozen_member_of_staff_freezes_closes_and_declines_nobody(db: PgPool)
     let refused =
         t.send(Method::POST, &protect, Some(&t.token(&frozen)), &[], Some(json!({"reason": "case 4711"}))).await;
     assert_eq!(refused.body["reason"], "staff_frozen", "{}", refused.body);
-    assert_eq!(t.state(withdrawal).await, "reserved");
+    let (path, seen) = (format!("/v1/admin/journals/{}/decline", journal.id()), &journal.body["journal_hash"]);
+    let refused = journals::post(&t, &frozen, &path, "", json!({"journal_hash": seen, "note": "no"})).await;
+    assert_eq!(refused.body["reason"], "staff_frozen", "{}", refused.body);
     // Of two who freeze each other at once one is first, and nobody waits for ever.
     let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
     let (first, second) = tokio::join!(act_alone(&t, &one, &two, "freeze"), act_alone(&t, &two, &one, "freeze"));

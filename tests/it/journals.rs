@@ -3,6 +3,7 @@
 mod deaths;
 mod known;
 mod lives;
+mod overlaps;
 mod own_funds;
 
 use std::collections::BTreeMap;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use octoco::platform::permissions::Role;
 use reqwest::StatusCode;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
 use crate::harness::{Answer, PASSWORD, PATIENCE, TestApp};
@@ -113,4 +114,24 @@ async fn exports_and_lists_of_one_caller_take_turns(db: PgPool) {
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     }
     t.finish().await;
+}
+
+/// Of millions only few may be in a state, or nobody has a role; the way there is the caller's affair, and no outage.
+#[sqlx::test]
+async fn a_list_of_staffs_that_would_look_through_too_much_is_refused(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (one, two) = (t.staff(Role::Support).await, t.staff(Role::Support).await);
+    for table in ["webhook_logs", "mails"] {
+        let slow = format!(
+            "alter table {table} rename to {table}_of_years;
+             create view {table} as select kept.* from {table}_of_years kept, pg_sleep(60)"
+        );
+        sqlx::raw_sql(AssertSqlSafe(slow)).execute(&db).await.expect("as if it were millions");
+    }
+    let (webhooks, mails) = ("/v1/admin/webhooks?verdict=foreign", "/v1/admin/mails?state=dismissed");
+    let (webhooks, mails) = tokio::join!(t.get(&one, webhooks), t.get(&two, mails));
+    for answer in [webhooks, mails] {
+        let told = (answer.status, answer.code());
+        assert_eq!(told, (StatusCode::UNPROCESSABLE_ENTITY, "query_too_broad"), "{}", answer.body);
+    }
 }

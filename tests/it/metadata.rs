@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::exports::{export, fetch, link, text};
+use crate::exports::{self, export, fetch, link, text};
 use crate::harness::{Answer, Customer, TestApp};
 
 async fn deposit(t: &TestApp, customer: &Customer, key: &str, metadata: Value) -> Answer {
@@ -201,4 +201,19 @@ async fn what_a_spreadsheet_would_calculate_in_metadata_is_written_by_its_number
     let row = reader.records().next().expect("a row").expect("readable");
     assert_eq!(serde_json::from_str::<Value>(row.iter().next_back().expect("a cell")).expect("JSON"), metadata);
     t.finish().await;
+}
+
+/// What programs wrote to a thousand rows may be far more than a page is; then it is more pages, and nothing is left out.
+#[sqlx::test]
+async fn an_export_of_rows_with_very_much_metadata_has_all_of_them(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    exports::seed(&t, customer.id, 5).await;
+    let long = "update transactions set metadata = jsonb_build_object('note', repeat('x', 700000))";
+    sqlx::query(long).execute(&t.app.db).await.expect("written");
+    for format in ["csv", "jsonl"] {
+        let file = export(&t, &customer, &format!("format={format}")).await;
+        assert_eq!(exports::ids(format, &file).len(), 5, "{format}");
+        assert_eq!(exports::verify(format, &file)["rows"], 5, "{format}");
+    }
 }

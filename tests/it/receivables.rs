@@ -1,6 +1,8 @@
 //! What a customer owes is repaid first by whatever makes money available, before anybody can withdraw it.
 
 use chrono::TimeDelta;
+use octoco::books::projector;
+use octoco::finance::reconciliation;
 use octoco::platform::permissions::Role;
 use octoco::webhooks::inbox;
 use octoco::{money::reversals, money::transactions};
@@ -12,6 +14,7 @@ use uuid::Uuid;
 
 use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, TestApp};
+use crate::journals::debtor;
 
 const PAID: i64 = 250_000;
 
@@ -171,4 +174,23 @@ async fn a_payout_that_is_an_error_again_while_its_payment_is_taken_is_held(db: 
     assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (0, 0, 0)));
     assert!(t.held_reason(withdrawal).await.is_some(), "a person must look");
     t.finish_with_held().await;
+}
+
+/// A row says for ever what was owed; the age of what is owed ends with the debt.
+#[sqlx::test]
+async fn the_age_of_what_is_owed_ends_when_it_is_repaid(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = debtor(&t, 1_000).await;
+    t.advance(TimeDelta::hours(1));
+    let age = async || -> i64 {
+        projector::catch_up(&t.app).await.expect("the ledger can be copied");
+        reconciliation::measure(&t.app).await.expect("measured");
+        let metrics = t.app.metrics.render();
+        let series = "octoco_open_item_oldest_seconds{what=\"receivable\"} ";
+        metrics.lines().find_map(|line| line.strip_prefix(series)).and_then(|age| age.parse().ok()).expect("a number")
+    };
+    assert!(age().await >= 3_600);
+    pay(&t, &customer, 1_000, "repaid").await;
+    assert_eq!((t.owed(customer.id).await, age().await), (0, 0));
+    t.finish().await;
 }

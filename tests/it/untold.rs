@@ -186,9 +186,9 @@ async fn what_was_refunded_before_it_was_credited_is_waited_for_and_then_credite
     t.finish().await;
 }
 
-/// Nothing looks at it by itself any more, so its event is not done with.
+/// Nothing looks at it by itself any more.
 #[sqlx::test]
-async fn what_was_refunded_before_it_was_credited_of_a_deposit_at_rest_is_listed_and_credited_once_it_is_known(
+async fn what_was_refunded_before_it_was_credited_of_a_deposit_at_rest_is_held_and_credited_once_it_is_known(
     db: PgPool,
 ) {
     let t = TestApp::new(db).await;
@@ -198,12 +198,14 @@ async fn what_was_refunded_before_it_was_credited_of_a_deposit_at_rest_is_listed
     t.drive().await;
     t.sim.clear_faults();
     t.sim.raise_event(purchase, "purchase.settled").expect("it is there");
-    wait(&t, 30).await;
-    assert!(dead_letters(&t).await.contains(&purchase), "somebody is told");
+    t.drive().await;
+    assert!(t.held_reason(deposit).await.is_some_and(|reason| reason.contains("not known yet")), "somebody is told");
     assert_eq!(t.balance(&customer).await, (0, 0, 0));
     t.sim.raise_event(last_payment(&t, purchase), "payment.refunded").expect("it is there");
     t.drive().await;
     assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (600, 0, 600)));
+    assert_eq!(t.held_reason(deposit).await, None);
+    t.finish().await;
 }
 
 /// The payment is in suspense or in the wallet, and not in both, whichever of the two comes first.

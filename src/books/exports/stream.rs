@@ -150,19 +150,22 @@ impl Streaming {
     async fn fetch(&self, after: Option<&Keyset>) -> Result<Option<Fetched>> {
         self.who.admitted.require(&self.app).await?;
         let mut rows = history::page_after(&self.app, &self.selection, after, PAGE_ROWS).await?;
-        // A page that is not full is the last one.
-        let is_last = i64::try_from(rows.len()).is_ok_and(|count| count < PAGE_ROWS);
-        let mut written = 0_usize;
-        let kept = rows.iter().take_while(|row| {
-            let fits = written <= WRITTEN_BYTES_MAX;
-            written = written.saturating_add(row.written_bytes());
-            fits
-        });
-        let kept = kept.count();
-        let is_cut = kept < rows.len();
+        let (found, kept) = (rows.len(), few_enough(&rows));
         rows.truncate(kept);
-        Ok(Some(Fetched { rows, is_last: is_last && !is_cut }).filter(|fetched| !fetched.rows.is_empty()))
+        // A page that is not full is the last one.
+        let is_last = kept == found && i64::try_from(found).is_ok_and(|count| count < PAGE_ROWS);
+        Ok(Some(Fetched { rows, is_last }).filter(|fetched| !fetched.rows.is_empty()))
     }
+}
+
+/// How many of the rows are a page: one at least.
+fn few_enough(rows: &[Transaction]) -> usize {
+    let written = rows.iter().scan(0_usize, |sum, row| {
+        let before = *sum;
+        *sum = before.saturating_add(row.written_bytes());
+        Some(before)
+    });
+    written.take_while(|before| *before <= WRITTEN_BYTES_MAX).count()
 }
 
 /// A stream while it lives: counted for its user, and at its end as whole or broken.

@@ -108,7 +108,8 @@ async fn refuse_what_is_open(app: &App, user_id: Uuid) -> Result<()> {
     }
     let receivables: Vec<Uuid> =
         app.config.currencies.iter().map(|currency| Account::receivable(user_id, *currency).id.as_uuid()).collect();
-    if transactions::has_open(app, user_id).await? || store::is_open(&app.db, user_id, &receivables).await? {
+    let objects = store::provider_ids(&app.db, user_id).await?;
+    if transactions::has_open(app, user_id).await? || store::is_open(&app.db, user_id, &receivables, &objects).await? {
         return Err(Error::AccountNotEmpty);
     }
     Ok(())

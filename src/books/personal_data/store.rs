@@ -64,21 +64,24 @@ pub(super) async fn provider_ids(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx
     ids.fetch_all(db).await
 }
 
-/// Whether a person has still to decide about something of theirs: a held row, money in suspense, a journal, a dead letter, which may be of
-/// money that was taken back; or something is owed in one of these accounts, as far as the ledger is copied.
-pub(super) async fn is_open(db: impl PgExecutor<'_>, user_id: Uuid, receivables: &[Uuid]) -> sqlx::Result<bool> {
+/// Whether a person has still to decide about something of theirs: a held row, money in suspense, a journal, a dead letter
+/// about one of these objects of Revio's; or something is owed in one of these accounts, as far as the ledger is copied.
+pub(super) async fn is_open(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    receivables: &[Uuid],
+    objects: &[Uuid],
+) -> sqlx::Result<bool> {
     let open = sqlx::query_scalar!(
         r#"select exists (select from transactions where user_id = $1 and held_reason is not null)
                or exists (select from suspense_items i join transactions t on t.id = i.transaction_id
                            where t.user_id = $1 and i.taken_minor < i.amount_minor)
                or exists (select from journals where user_id = $1 and ended_at is null)
-               or exists (select from webhook_logs w join provider_objects o on o.id = w.object_id
-                            join transactions t on t.id = o.transaction_id where w.state = 'dead' and t.user_id = $1)
-               or exists (select from webhook_logs w join transactions t on t.provider_id = w.object_id
-                           where w.state = 'dead' and t.user_id = $1)
+               or exists (select from webhook_logs where state = 'dead' and object_id = any($3))
                or exists (select from ledger_accounts where id = any($2) and debits_posted <> credits_posted) as "open!""#,
         user_id,
-        receivables
+        receivables,
+        objects
     );
     open.fetch_one(db).await
 }

@@ -44,8 +44,6 @@ pub const LOOKS_APART: TimeDelta = TimeDelta::seconds(60);
 /// Then what is medium is high.
 const MEDIUM_MAX: TimeDelta = TimeDelta::days(7);
 pub(super) const TRIES: i32 = 3;
-/// For so long what Revio was to correct is looked at again; each is a call.
-const CORRECTED_MAX: TimeDelta = TimeDelta::days(90);
 const NOTES_MAX: i64 = 100;
 
 text_enum! {
@@ -242,8 +240,8 @@ pub(super) async fn skip(app: &App, run: Uuid, known: &Break) -> Result<()> {
 
 /// What it has not looked at: what is live, and once a day what Revio was to correct.
 pub(super) async fn unseen(app: &App, run: &Run, after: Uuid, limit: i64) -> Result<Vec<Break>> {
-    let corrected_since = (run.kind == RunKind::Daily).then(|| app.clock.now() - CORRECTED_MAX);
-    Ok(store::unseen_after(&app.db, (run.id, corrected_since), after, limit).await?)
+    let daily = (run.kind == RunKind::Daily).then(|| app.clock.now());
+    Ok(store::unseen_after(&app.db, (run.id, daily), after, limit).await?)
 }
 
 pub(super) async fn suspects(app: &App, run: Uuid, after: Uuid, limit: i64) -> Result<Vec<Break>> {

@@ -238,14 +238,14 @@ pub(super) async fn check_transfer(app: &App, run: &Run, id: Uuid) -> Result<Vec
 }
 
 /// What of the sums differs, and what could not be compared at this moment.
-pub(super) struct Compared {
+pub(super) struct Sums {
     pub(super) found: Vec<Found>,
     /// By fingerprint.
     pub(super) unknown: Vec<String>,
 }
 
 /// Debits and credits, who is below zero, and suspense against its items, unless one is on its way there.
-pub(super) async fn sums(app: &App, run: &Run) -> Result<Compared> {
+pub(super) async fn sums(app: &App, run: &Run) -> Result<Sums> {
     let (mut found, mut unknown) = (Vec::new(), Vec::new());
     for sums in store::sums(&app.db).await? {
         let currency = currency(&sums.currency)?;
@@ -269,7 +269,7 @@ pub(super) async fn sums(app: &App, run: &Run) -> Result<Compared> {
             unknown.push(compared.fingerprint());
         }
     }
-    Ok(Compared { found, unknown })
+    Ok(Sums { found, unknown })
 }
 
 /// A page of the ledger against its copy.

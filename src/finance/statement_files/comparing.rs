@@ -65,7 +65,7 @@ struct Told {
 
 impl Told {
     fn all<T>(&mut self, lines: Vec<T>) -> Vec<T> {
-        self.is_whole &= lines.len() < store::FOUND_MAX;
+        self.is_whole &= i64::try_from(lines.len()).is_ok_and(|count| count < store::FOUND_MAX);
         lines
     }
 }

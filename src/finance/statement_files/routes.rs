@@ -1,7 +1,5 @@
 //! `GET`, `POST /v1/admin/reconciliation/statements`, `GET /v1/admin/reconciliation/statements/{id}/file`.
 
-use std::time::Duration;
-
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header;
 use axum::response::Response;
@@ -21,6 +19,7 @@ use crate::platform::http::json::{BODY_DEADLINE, whole_body};
 use crate::platform::http::{Asked, Download, Fields, Json, Page, Path, Query, download::Parts, page};
 use crate::platform::permissions::{ReconciliationRead, StatementsImport};
 use crate::platform::problems::Problems;
+use crate::platform::slow_reads;
 
 pub const PATH: &str = "/v1/admin/reconciliation/statements";
 /// Some 100,000 lines; a larger one is split by days.
@@ -29,8 +28,6 @@ pub const BODY_BYTES_MAX: usize = 16 << 20;
 const IMPORTS_MAX: usize = 2;
 /// For all who import here.
 static IMPORTS: Semaphore = Semaphore::const_new(IMPORTS_MAX);
-/// How long one waits for those that are in hand.
-const WAIT: Duration = Duration::from_secs(3);
 
 pub fn router() -> OpenApiRouter<App> {
     // Every other body of ours is as small as ever.
@@ -111,7 +108,9 @@ async fn import(
     if !is_csv(&request) {
         return Err(Error::UnsupportedMediaType);
     }
-    let _place = timeout(WAIT, IMPORTS.acquire()).await.map_err(|_| Error::TurnedAway("files are being imported"))?;
+    let _place = timeout(slow_reads::WAIT, IMPORTS.acquire())
+        .await
+        .map_err(|_| Error::TurnedAway("files are being imported"))?;
     let body = whole_body(request, BODY_DEADLINE).await.map_err(too_large)?;
     let import = query.parse(&app, &body)?;
     let file = super::import(&app, &staff.actor, &import).await?;

@@ -16,8 +16,6 @@ pub(super) async fn customer_of(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Resu
            select t.user_id from outgoing_deliveries d join outgoing_events e on e.id = d.event_id
                             join transactions t on t.id = e.source_id where d.id = $1
            union all
-           select t.user_id from webhook_logs w join transactions t on t.provider_id = w.object_id where w.id = $1
-           union all
            select t.user_id from webhook_logs w join provider_objects o on o.id = w.object_id
                             join transactions t on t.id = o.transaction_id where w.id = $1
            union all

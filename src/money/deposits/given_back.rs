@@ -22,7 +22,7 @@ use crate::provider::revio::{Purchase, PurchaseStatus};
 
 /// What is not explained by then, a person must look at: within an hour of Revio's saying so.
 const UNEXPLAINED_MAX: TimeDelta = TimeDelta::minutes(45);
-pub(super) const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
+const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
 /// Of one purchase, in one look.
 const ASKED_MAX: usize = 20;
 
@@ -163,16 +163,12 @@ async fn undo(app: &App, row: &Transaction) -> Result<()> {
     transactions::advance(app, row, to).await.map(drop)
 }
 
-/// It was paid, and what of it was given back since is not known yet. What is at rest is not looked at again by itself: the event that told of
-/// it is, and is listed in the end.
-pub(super) async fn look_again(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    if deposit.due_at.is_none() && deposit.held_reason.is_none() {
-        return Err(Error::Unusable("what was given back of it is not known yet".into()));
-    }
-    transactions::defer(app, deposit, LOOK_AGAIN).await
-}
-
-async fn ask_again(app: &App, deposit: &Transaction, purchase: &Purchase, wrong: &str) -> Result<Transaction> {
+pub(super) async fn ask_again(
+    app: &App,
+    deposit: &Transaction,
+    purchase: &Purchase,
+    wrong: &str,
+) -> Result<Transaction> {
     // What is at rest is not looked at again by itself.
     let rests = deposit.due_at.is_none() && deposit.held_reason.is_none();
     if rests || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX {

@@ -15,9 +15,10 @@ use super::journal::{Failure, Journal, Move, NewJournal, Outcome, State};
 use super::kinds::{EvidenceKind, Kind, Side};
 use super::store;
 use crate::app::App;
-use crate::money::suspense::{self, ItemKind, NewItem};
+use crate::money::suspense::{self, Item, ItemKind, NewItem};
 use crate::money::transactions;
 use crate::platform::error::{Error, Result};
+use crate::platform::queue::LEASE;
 
 /// `initiated → completed | in_transit | rejected`.
 pub(super) async fn book(app: &App, row: &Journal) -> Result<Journal> {
@@ -97,7 +98,7 @@ pub(super) async fn check_object(app: &App, new: &NewJournal) -> Result<()> {
     if suspense::of_object(app, object).await?.is_some() {
         return Err(Error::field("evidence.reference", "is in suspense already"));
     }
-    if store::is_of_a_row(&app.db, object).await? {
+    if store::row_of(&app.db, object).await?.is_some() {
         return Err(Error::field("evidence.reference", "belongs to a transaction: what came is booked there"));
     }
     Ok(())
@@ -112,12 +113,11 @@ async fn set_aside(app: &App, row: &Journal, transfer: Transfer) -> Result<Journ
     {
         return rejected(app, row, Failure::SetAsideBefore).await;
     }
+    let noted = suspense::noted(app, row.id).await?;
     suspense::note(app, &item).await?;
     app.crash.at("journal.item_noted")?;
-    // From here on a row of the object waits (`deposits::accept`); one that came before has the money, unless the ledger has it here.
     if let Some(object) = provider_id
-        && store::is_of_a_row(&app.db, object).await?
-        && !is_in_ledger(app, row).await?
+        && a_row_was_first(app, object, noted.as_ref()).await?
     {
         suspense::give_up(app, &item).await?;
         return rejected(app, row, Failure::SetAsideBefore).await;
@@ -127,6 +127,20 @@ async fn set_aside(app: &App, row: &Journal, transfer: Transfer) -> Result<Journ
     suspense::booked(app, &item).await?;
     app.crash.at("journal.item_booked")?;
     completed(app, row).await
+}
+
+/// Whether a row of the object has the money. From the note on one waits (`deposits::accept`); who has read before it is done after a lease.
+/// The step that notes has sent nothing to the ledger yet, so a row that is there was first. A later step cannot know what is still on its
+/// way there: only a credit says that the row was, and else it is booked here.
+async fn a_row_was_first(app: &App, object: Uuid, noted: Option<&Item>) -> Result<bool> {
+    let Some(of_object) = store::row_of(&app.db, object).await? else { return Ok(false) };
+    match noted {
+        None => Ok(true),
+        Some(item) if app.clock.now() - item.opened_at < LEASE => {
+            Err(Error::unavailable("a row of the same payment may be booking it"))
+        }
+        Some(_) => Ok(!app.ledger.lookup(&[TransferId::of(of_object, Leg::Main)]).await?.is_empty()),
+    }
 }
 
 async fn clear(app: &App, row: &Journal, transfer: Transfer) -> Result<Journal> {

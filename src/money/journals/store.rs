@@ -319,12 +319,13 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Resu
     .await
 }
 
-/// Whether an object of Revio's belongs to a transaction, which books it.
-pub(super) async fn is_of_a_row(db: impl PgExecutor<'_>, object: Uuid) -> sqlx::Result<bool> {
-    let found = sqlx::query_scalar!(
-        r#"select exists (select from transactions where provider_id = $1)
-               or exists (select from provider_objects where id = $1 and transaction_id is not null) as "found!""#,
+/// The transaction that an object of Revio's belongs to, which books it.
+pub(super) async fn row_of(db: impl PgExecutor<'_>, object: Uuid) -> sqlx::Result<Option<Uuid>> {
+    let row = sqlx::query_scalar!(
+        r#"select id as "id!" from transactions where provider_id = $1
+           union all
+           select transaction_id from provider_objects where id = $1 and transaction_id is not null limit 1"#,
         object
     );
-    found.fetch_one(db).await
+    row.fetch_optional(db).await
 }

@@ -94,11 +94,12 @@ async fn show(State(app): State<App>, _staff: Staff<HeldRead>) -> Result<Json<Sa
 
 /// Leave the safe mode
 ///
-/// Payouts go on. Needs `safe_mode.leave`. Audited, with the note.
+/// Payouts go on, but for withdrawals that may be a lost request once more: those are held. Needs `safe_mode.leave`. Audited, with the note.
 #[utoipa::path(post, path = "/v1/admin/safe-mode/leave", tag = "staff", security(("bearer" = ["safe_mode.leave"])),
     request_body = LeaveBody,
     responses((status = 200, body = SafeModeView),
-        (status = 404, description = "`not_found`: it is not on"), Problems))]
+        (status = 404, description = "`not_found`: it is not on"),
+        (status = 409, description = "`stale_state`: a withdrawal that is to be held has moved; once more"), Problems))]
 async fn leave(
     State(app): State<App>,
     staff: Staff<SafeModeLeave>,

@@ -16,14 +16,12 @@ pub(super) fn closed_as_missing<T>(what: What, answer: Result<T>) -> Result<T> {
             | RevioError::Upstream { status: 405 | 501 }
             | RevioError::Page { status: 404 },
         ) if what == What::Payment => Err(RevioError::NotFound),
-        // The account's calls are no better documented: where there are none, all the rest goes on.
+        // The account's calls are no better documented, and its files come from a storage, whose errors are pages: all the rest goes on.
         Err(RevioError::Upstream { status: 405 | 501 } | RevioError::Page { .. })
-            if matches!(what, What::Balance | What::NewStatement | What::Statement) =>
+            if matches!(what, What::Balance | What::NewStatement | What::Statement | What::File) =>
         {
             Err(RevioError::NotFound)
         }
-        // A file comes from a storage, whose errors are pages.
-        Err(RevioError::Page { status: 404 }) if what == What::File => Err(RevioError::NotFound),
         answer => answer,
     }
 }

@@ -5,7 +5,7 @@ use ledger::{AccountCode, Amount, Currency, Leg, Transfer, TransferCode, Transfe
 use octoco::books::projector;
 use octoco::finance::reconciliation::RunKind;
 use revio_sim::{PayoutBehaviour, PayoutOutcome};
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
 use super::{assert_none_open, assert_one, cycle, cycle_of, sql, states};
@@ -143,6 +143,31 @@ async fn accounts_of_the_copy_that_do_not_add_up_are_found_and_computed_again(db
     assert_one(&t, "unbalanced", "cleared").await;
     assert_none_open(&t).await;
     t.assert_read_model_holds().await;
+}
+
+/// Between its note and its transfer an item is on neither side: nothing can be said then, and what was said before stands.
+#[sqlx::test]
+async fn what_suspense_lacks_stays_open_while_an_item_is_on_its_way(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.customer_with(5_000).await;
+    let insert = async |booked: bool| {
+        let insert = "insert into suspense_items (id, kind, amount_minor, currency, opened_at, booked_at)
+                      values ($1, 'journal', 500, 'ZAR', now(), case when $2 then now() end)";
+        let insert = sqlx::query(insert).bind(t.app.clock.row_id()).bind(booked);
+        insert.execute(&t.app.db).await.expect("written");
+    };
+    insert(true).await;
+    cycle(&t).await;
+    assert_one(&t, "unbalanced", "open").await;
+    insert(false).await;
+    cycle(&t).await;
+    assert_one(&t, "unbalanced", "open").await;
+    for (gone, state) in [("booked_at is null", "open"), ("booked_at is not null", "cleared")] {
+        let delete = format!("delete from suspense_items where {gone}");
+        sqlx::query(AssertSqlSafe(delete)).execute(&t.app.db).await.expect("deleted");
+        cycle(&t).await;
+        assert_one(&t, "unbalanced", state).await;
+    }
 }
 
 /// Its balances are right, and only a rebuild writes the rest: it stays open.

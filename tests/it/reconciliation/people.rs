@@ -81,6 +81,11 @@ async fn a_break_that_is_accepted_takes_two_people(db: PgPool) {
     assert_one(&t, "amount_provider", "open").await;
     let shown = t.get(&one, &path).await;
     assert_eq!(shown.body["notes"][0]["note"], json!("seen again; it was accepted"), "{}", shown.body);
+    let concerned = "select count(*) from audit_log l join transactions t on l.after->>'customer' = t.user_id::text
+                      where l.action = 'staff.called' and l.after->>'path' = $1";
+    let concerned: i64 =
+        sqlx::query_scalar(concerned).bind(&path).fetch_one(&t.app.db).await.expect("PostgreSQL answers");
+    assert!(concerned > 0, "it is on the record whose break it is");
 }
 
 /// As every other act of two (docs/decisions/030).

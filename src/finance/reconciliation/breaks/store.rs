@@ -171,24 +171,20 @@ pub(super) async fn end_healing(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Resu
     sqlx::query!("update breaks set state = 'open' where id = $1 and state = 'healing'", id).execute(db).await.map(drop)
 }
 
-/// Live ones that this run has not looked at, in the order of their ids; and those that Revio was to correct, resolved since then.
+/// Live ones that this run has not looked at, in the order of their ids; by the time of a day's run those that Revio was to correct, too.
 pub(super) async fn unseen_after(
     db: impl PgExecutor<'_>,
-    (run, corrected_since): (Uuid, Option<DateTime>),
+    (run, daily): (Uuid, Option<DateTime>),
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Break>> {
     breaks!(
         "select ",
-        "from breaks b
-          where b.id > $2 and b.last_run_id <> $1
-            and (b.state in ('timing', 'open', 'healing')
-                 or b.state = 'resolved' and b.resolution = 'provider_error' and b.ended_at > $4)
-          order by b.id limit $3",
+        "from breaks b where b.id > $2 and b.last_run_id <> $1 and is_looked_at_again(b, $4) order by b.id limit $3",
         run,
         after,
         limit,
-        corrected_since
+        daily
     )
     .fetch_all(db)
     .await

@@ -33,12 +33,11 @@ pub(super) async fn match_lines(app: &App) -> Result<()> {
     changed.extend(store::match_objects(&app.db).await?);
     changed.extend(store::match_references(&app.db).await?);
     changed.extend(store::match_journals(&app.db).await?);
+    store::settle_resolved(&app.db).await?;
     changed.extend(store::match_twins(&app.db).await?);
     for file in changed {
         store::count_again(&app.db, file).await?;
     }
-    store::settle_resolved(&app.db).await?;
-    store::settle_twins(&app.db).await?;
     let oldest = days::before(days::today(app).await?, READ_AGAIN_DAYS);
     let mut texts = Texts::default();
     // In all files first the lines of a journal's own sum: an older line of another sum may have the same words.
@@ -84,17 +83,10 @@ async fn read_again(app: &App, file: Uuid, sum: Sum, texts: &mut Texts) -> Resul
         }
     }
     for (open, words) in left {
-        let Some(twin) = texts.twin(app, (open, &words), &twins, &now).await? else { continue };
-        match (twin.journal_id, &twin.matched_by, twin.settled_by) {
-            (Some(journal), Some(matched_by), _) => {
-                any |= store::match_line(&app.db, open.id, journal, matched_by).await?;
-            }
-            (_, _, Some(resolved)) => {
-                store::settle_line(&app.db, open.id, resolved).await?;
-            }
-            _ => continue,
+        if let Some(twin) = texts.twin(app, (open, &words), &twins, &now).await? {
+            any |= store::follow_twin(&app.db, open.id, twin).await?;
+            now.extend(twin.of().map(|of| (of, open.amount_minor.signum())));
         }
-        now.extend(twin.of().map(|of| (of, open.amount_minor.signum())));
     }
     Ok(any)
 }

@@ -8,8 +8,7 @@ use crate::finance::statement_files::Source;
 use crate::platform::clock::DateTime;
 
 /// Of each kind in one look: more are as bad, and memory stays bounded. Who has so many has not told all.
-pub(super) const FOUND_MAX: usize = 10_000;
-const LIMIT: i64 = 10_000;
+pub(super) const FOUND_MAX: i64 = 10_000;
 
 /// Of files that no finished run has compared. When each of them came.
 pub(super) async fn set_compared(db: impl PgExecutor<'_>, source: Source, run: Uuid) -> sqlx::Result<Vec<DateTime>> {
@@ -71,7 +70,7 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
                                                                  and s.amount_minor = abs(l.amount_minor)))
             order by l.file_id desc, l.number desc limit $2"#,
         zone,
-        LIMIT
+        FOUND_MAX
     );
     lines.fetch_all(db).await
 }
@@ -89,8 +88,7 @@ pub(super) struct OtherSum {
     pub(super) since: DateTime,
 }
 
-/// Of lines from a day on, of files imported since, of rows that changed since, and of what was found before: each by its own index, for all
-/// lines are those of years. The booked fees are the transfers of code 11 among those of the row, whose ids begin with its own.
+/// The booked fees are the transfers of code 11 among those of the row, whose ids begin with its own.
 pub(super) async fn other_fees(
     db: impl PgExecutor<'_>,
     (zone, from, since): (&str, NaiveDate, DateTime),
@@ -106,17 +104,13 @@ pub(super) async fn other_fees(
                               and x.code = 11 and x.kind in ('posted', 'post')) as booked
                      from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
                     where l.fee_minor is not null and t.state = 'completed' and l.currency = t.currency
-                      and l.id in (select n.id from statement_lines n where n.day >= $2
-                                   union select n.id from statement_files w join statement_lines n on n.file_id = w.id where w.imported_at >= $3
-                                   union select n.id from transactions c join statement_lines n on n.transaction_id = c.id where c.updated_at >= $3
-                                   union select n.id from breaks b join statement_lines n on n.transaction_id = b.transaction_id
-                                          where b.type = 'fee_provider' and is_looked_at_again(b, $3))
+                      and l.id in (select * from lines_looked_at('{fee_provider}', $2, $3))
                   ) as fees
             where booked <> said order by transaction_id, id desc limit $4"#,
         zone,
         from,
         since,
-        LIMIT
+        FOUND_MAX
     );
     lines.fetch_all(db).await
 }
@@ -134,16 +128,12 @@ pub(super) async fn other_amounts(
              from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
             where abs(l.amount_minor) <> t.amount_minor and l.currency = t.currency and t.state = 'completed'
               and not exists (select from provider_objects p where p.id = l.provider_id and p.amount_minor = abs(l.amount_minor))
-              and l.id in (select n.id from statement_lines n where n.day >= $2
-                           union select n.id from statement_files w join statement_lines n on n.file_id = w.id where w.imported_at >= $3
-                           union select n.id from transactions c join statement_lines n on n.transaction_id = c.id where c.updated_at >= $3
-                           union select n.id from breaks b join statement_lines n on n.transaction_id = b.transaction_id
-                                  where b.type = 'amount_provider' and is_looked_at_again(b, $3))
+              and l.id in (select * from lines_looked_at('{amount_provider}', $2, $3))
             order by t.id, l.id desc limit $4"#,
         zone,
         from,
         since,
-        LIMIT
+        FOUND_MAX
     );
     lines.fetch_all(db).await
 }
@@ -161,16 +151,12 @@ pub(super) async fn other_currencies(
              from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
             where l.currency <> t.currency and t.state = 'completed'
               and not exists (select from provider_objects p where p.id = l.provider_id and upper(p.currency) = l.currency)
-              and l.id in (select n.id from statement_lines n where n.day >= $2
-                           union select n.id from statement_files w join statement_lines n on n.file_id = w.id where w.imported_at >= $3
-                           union select n.id from transactions c join statement_lines n on n.transaction_id = c.id where c.updated_at >= $3
-                           union select n.id from breaks b join statement_lines n on n.transaction_id = b.transaction_id
-                                  where b.type = 'currency_provider' and is_looked_at_again(b, $3))
+              and l.id in (select * from lines_looked_at('{currency_provider}', $2, $3))
             order by t.id, l.id desc limit $4"#,
         zone,
         from,
         since,
-        LIMIT
+        FOUND_MAX
     );
     lines.fetch_all(db).await
 }
@@ -207,16 +193,12 @@ pub(super) async fn other_states(
                        and not exists (select from statement_lines o where o.transaction_id = t.id and o.product = l.product
                                           and coalesce(o.status, '') not in ('error', 'failed', 'expired', 'cancelled'))
                        else not exists (select from suspense_items s where s.transaction_id = t.id or s.provider_id = l.provider_id) end
-              and l.id in (select n.id from statement_lines n where n.day >= $2
-                           union select n.id from statement_files w join statement_lines n on n.file_id = w.id where w.imported_at >= $3
-                           union select n.id from transactions c join statement_lines n on n.transaction_id = c.id where c.updated_at >= $3
-                           union select n.id from breaks b join statement_lines n on n.transaction_id = b.transaction_id
-                                  where b.type in ('paid_at_provider', 'payout_paid', 'not_paid_at_provider') and is_looked_at_again(b, $3))
+              and l.id in (select * from lines_looked_at('{paid_at_provider,payout_paid,not_paid_at_provider}', $2, $3))
             order by t.id, l.id desc limit $4"#,
         zone,
         from,
         since,
-        LIMIT
+        FOUND_MAX
     );
     lines.fetch_all(db).await
 }
@@ -273,7 +255,7 @@ pub(super) async fn not_on_statement(
         zone,
         days,
         since,
-        LIMIT
+        FOUND_MAX
     );
     rows.fetch_all(db).await
 }
@@ -297,7 +279,7 @@ pub(super) async fn settlements_in_transit(db: impl PgExecutor<'_>, zone: &str) 
                   (evidence_date::timestamp at time zone $1) as "since!"
              from journals where kind = 'settlement' and state = 'in_transit' and sent_at is not null order by id limit $2"#,
         zone,
-        LIMIT
+        FOUND_MAX
     );
     journals.fetch_all(db).await
 }
@@ -321,7 +303,7 @@ pub(super) async fn journals_without_line(db: impl PgExecutor<'_>, zone: &str) -
               and not exists (select from statement_lines l where l.journal_id = j.id and l.product = 'bank')
             order by j.id limit $2"#,
         zone,
-        LIMIT
+        FOUND_MAX
     );
     journals.fetch_all(db).await
 }

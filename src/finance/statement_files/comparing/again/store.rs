@@ -79,23 +79,24 @@ pub(super) async fn match_journals(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<
 }
 
 /// Revio's lines without an id: one that is equal in all that is kept, in another file, is the same movement; of several the first is the
-/// first.
+/// first. It has the same journal, or people have said the same of it.
 pub(super) async fn match_twins(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uuid>> {
     let files = sqlx::query_scalar!(
         "with open as (
              select distinct currency, product, day, amount_minor, reference from statement_lines
               where matched_by is null and provider_id is null and product <> 'bank'),
          equal as (
-             select l.id, l.file_id, l.journal_id, l.matched_by, l.currency, l.product, l.day, l.amount_minor, l.reference,
+             select l.id, l.file_id, l.journal_id, l.matched_by, l.settled_by, l.currency, l.product, l.day, l.amount_minor, l.reference,
                     row_number() over (partition by l.file_id, l.currency, l.product, l.day, l.amount_minor, l.reference
                                        order by l.number) as turn
                from open o join statement_lines l
                  on (l.currency, l.product, l.day, l.amount_minor) = (o.currency, o.product, o.day, o.amount_minor)
                 and l.reference is not distinct from o.reference and l.provider_id is null)
-         update statement_lines l set journal_id = t.journal_id, matched_by = t.matched_by
+         update statement_lines l set journal_id = t.journal_id, matched_by = t.matched_by, settled_by = t.settled_by
            from equal u join equal t
              on (t.currency, t.product, t.day, t.amount_minor, t.turn) = (u.currency, u.product, u.day, u.amount_minor, u.turn)
-            and t.reference is not distinct from u.reference and t.file_id <> u.file_id and t.journal_id is not null
+            and t.reference is not distinct from u.reference and t.file_id <> u.file_id
+            and (t.journal_id is not null or t.settled_by is not null and u.settled_by is null)
           where l.id = u.id and l.matched_by is null
             and not exists (select from statement_lines o where o.file_id = u.file_id and o.journal_id = t.journal_id)
          returning l.file_id"
@@ -113,36 +114,16 @@ pub(super) async fn settle_resolved(db: impl PgExecutor<'_>) -> sqlx::Result<()>
     settled.execute(db).await.map(drop)
 }
 
-/// The same lines of Revio's without an id in other files, as in [`match_twins`].
-pub(super) async fn settle_twins(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
-    let settled = sqlx::query!(
-        "with open as (
-             select distinct currency, product, day, amount_minor, reference from statement_lines
-              where matched_by is null and settled_by is null and provider_id is null and product <> 'bank'),
-         equal as (
-             select l.id, l.file_id, l.settled_by, l.currency, l.product, l.day, l.amount_minor, l.reference,
-                    row_number() over (partition by l.file_id, l.currency, l.product, l.day, l.amount_minor, l.reference
-                                       order by l.number) as turn
-               from open o join statement_lines l
-                 on (l.currency, l.product, l.day, l.amount_minor) = (o.currency, o.product, o.day, o.amount_minor)
-                and l.reference is not distinct from o.reference and l.provider_id is null)
-         update statement_lines l set settled_by = t.settled_by
-           from equal u join equal t
-             on (t.currency, t.product, t.day, t.amount_minor, t.turn) = (u.currency, u.product, u.day, u.amount_minor, u.turn)
-            and t.reference is not distinct from u.reference and t.file_id <> u.file_id and t.settled_by is not null
-          where l.id = u.id and l.matched_by is null and l.settled_by is null"
-    );
-    settled.execute(db).await.map(drop)
-}
-
-/// False when people have said something of it already.
-pub(super) async fn settle_line(db: impl PgExecutor<'_>, line: Uuid, resolved: Uuid) -> sqlx::Result<bool> {
-    let settled = sqlx::query!(
-        "update statement_lines set settled_by = $2 where id = $1 and matched_by is null and settled_by is null",
+/// What its twin has: the journal, or what people said. False when it has a journal already.
+pub(super) async fn follow_twin(db: impl PgExecutor<'_>, line: Uuid, twin: &Twin) -> sqlx::Result<bool> {
+    let followed = sqlx::query!(
+        "update statement_lines set journal_id = $2, matched_by = $3, settled_by = $4 where id = $1 and matched_by is null",
         line,
-        resolved
+        twin.journal_id,
+        twin.matched_by,
+        twin.settled_by
     );
-    Ok(settled.execute(db).await?.rows_affected() == 1)
+    Ok(followed.execute(db).await?.rows_affected() == 1)
 }
 
 /// False when it has something already.
