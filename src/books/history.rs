@@ -220,7 +220,7 @@ fn first_page(found: &[PgRow]) -> sqlx::Result<Read> {
 /// One snapshot for the page and the count, a deadline for each, and a plan for these values.
 async fn read_planned(app: &App, part: &store::Part<'_>, counts: bool) -> sqlx::Result<Read> {
     let deadline = app.config.list_deadline;
-    let mut tx = store::begin(&app.db, deadline).await?;
+    let mut tx = app.db.begin_reading(deadline).await?;
     let rows = store::page(&mut tx, part).await?;
     if !counts || (rows.len() <= wanted(part.size) && (part.offset == 0 || !rows.is_empty())) {
         return Ok((rows, None));

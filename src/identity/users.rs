@@ -20,7 +20,7 @@ use crate::platform::batcher::LockWait;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Reason, Result, Wrong, on_constraint};
 use crate::platform::tokens::{Device, LinkToken};
-use crate::platform::{hashing::Priority, permissions::Role, rate_limits::Class};
+use crate::platform::{hashing::Priority, permissions::Role, rate_limits::Class, slow_reads};
 
 pub use store::{Filter, User, lock, lock_roles, lock_shared, lock_unless_erased};
 
@@ -283,8 +283,12 @@ pub async fn set_name(db: impl PgExecutor<'_>, id: Uuid, full_name: &str) -> Res
 
 /// A page of all users, newest first; of a role, in the turn of those who read for long: few may have it.
 pub async fn list(app: &App, caller: Uuid, filter: &Filter) -> Result<Vec<User>> {
-    let page = store::list(&app.db, filter);
-    if filter.role.is_some() { app.slow_reads.list(caller, page).await } else { Ok(page.await?) }
+    if filter.role.is_none() {
+        return Ok(store::list(&app.db, filter).await?);
+    }
+    let _turn = app.slow_reads.turn(caller, slow_reads::WAIT).await?;
+    let mut tx = app.db.begin_reading(app.config.list_deadline).await?;
+    store::list(&mut *tx, filter).await.map_err(slow_reads::too_broad)
 }
 
 /// Gives a user another role. It holds from the user's next call as staff. What it takes before somebody may is in `money/requests.rs`.

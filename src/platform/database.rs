@@ -18,7 +18,9 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, TryFutureExt, TryStreamExt};
 use sqlx::pool::{CloseEvent, PoolConnection};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{ConnectOptions, Connection as _, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection as _, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
+};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{error::Elapsed, timeout};
@@ -280,7 +282,13 @@ impl Db {
         self.begin_with("begin").await
     }
 
-    pub async fn begin_with(&self, statement: impl sqlx::SqlSafeStr + Send) -> sqlx::Result<Transaction> {
+    /// A snapshot, and no statement that takes longer than the deadline.
+    pub async fn begin_reading(&self, deadline: Duration) -> sqlx::Result<Transaction> {
+        let begin = "begin isolation level repeatable read read only; set local statement_timeout = ";
+        self.begin_with(AssertSqlSafe(format!("{begin}{}", deadline.as_millis()))).await
+    }
+
+    async fn begin_with(&self, statement: impl sqlx::SqlSafeStr + Send) -> sqlx::Result<Transaction> {
         let mut transaction = Transaction { connection: self.acquire().await?, open: true };
         transaction.execute(sqlx::raw_sql(statement)).await?;
         Ok(transaction)

@@ -54,15 +54,6 @@ impl SlowReads {
         turn.ok_or(Error::TurnedAway("as many long reads are under way as may be"))
     }
 
-    /// A list that no index may answer, in its turn.
-    ///
-    /// # Errors
-    /// [`Error::TooBroad`] where it takes PostgreSQL longer than a statement may; [`Error::TurnedAway`] when the turn does not come in time.
-    pub async fn list<T>(&self, caller: Uuid, read: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
-        let _turn = self.turn(caller, WAIT).await?;
-        read.await.map_err(too_broad)
-    }
-
     /// The same for a file or a stream, while `read` runs: nobody who asked for a list waits behind many of those.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ use crate::money::provider_objects::{self, NotKnown, ObjectKind};
 use crate::money::{deposits, withdrawals};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
-use crate::platform::{clock, signature::PublicKeys, text_enum::text_enum};
+use crate::platform::{clock, signature::PublicKeys, slow_reads, text_enum::text_enum};
 use crate::provider::revio::{self, Errand};
 use crate::webhooks::inbox::event::{Event, Subject};
 use crate::webhooks::refused;
@@ -335,9 +335,12 @@ pub async fn dead(app: &App, filter: &DeadFilter) -> Result<Vec<Uuid>> {
 
 /// A page of the delivery log, newest first; of what few may be, in the turn of those who read for long.
 pub async fn list(app: &App, caller: Uuid, filter: &LogFilter) -> Result<Vec<LogRow>> {
-    let page = store::list(&app.db, filter);
-    let is_narrow = filter.state.is_some() || filter.verdict.is_some() || filter.event_type.is_some();
-    if is_narrow { app.slow_reads.list(caller, page).await } else { Ok(page.await?) }
+    if filter.state.is_none() && filter.verdict.is_none() && filter.event_type.is_none() {
+        return Ok(store::list(&app.db, filter).await?);
+    }
+    let _turn = app.slow_reads.turn(caller, slow_reads::WAIT).await?;
+    let mut tx = app.db.begin_reading(app.config.list_deadline).await?;
+    store::list(&mut *tx, filter).await.map_err(slow_reads::too_broad)
 }
 
 /// One delivery, and what it held unless that was pruned.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, PgExecutor};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::platform::clock::DateTime;
@@ -45,9 +45,7 @@ pub(super) async fn changed_of(
     since: DateTime,
     (limit, deadline): (i64, Duration),
 ) -> sqlx::Result<Vec<Uuid>> {
-    let millis = deadline.as_millis();
-    let begin = AssertSqlSafe(format!("begin read only; set local statement_timeout = {millis}"));
-    let mut tx = db.begin_with(begin).await?;
+    let mut tx = db.begin_reading(deadline).await?;
     sqlx::query_scalar!(
         "select id from transactions where user_id = $1 and (updated_at >= $2 or noted_at >= $2) limit $3",
         user,

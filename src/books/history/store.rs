@@ -18,7 +18,7 @@ use super::filter::{Filter, Scope};
 use super::sort::{Column, Direction, Keyset, Sort, Value};
 use crate::money::transactions::{self, COLUMNS, Row, State};
 use crate::platform::clock::DateTime;
-use crate::platform::database::{Db, Transaction};
+use crate::platform::database::Db;
 use crate::platform::http::page::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::webhooks::inbox;
 
@@ -72,15 +72,6 @@ impl FromRow<'_, PgRow> for Counted {
 }
 
 type Sql = QueryBuilder<Postgres>;
-
-/// A snapshot, and no statement that takes longer than the deadline.
-pub(super) async fn begin(db: &Db, deadline: Duration) -> sqlx::Result<Transaction> {
-    db.begin_with(AssertSqlSafe(format!(
-        "begin isolation level repeatable read read only; set local statement_timeout = {}",
-        deadline.as_millis()
-    )))
-    .await
-}
 
 /// One row more than the page has, if there is one. `db` has a deadline of its own.
 pub(super) async fn common_page(db: &Db, part: &Part<'_>, count_max: Option<i64>) -> sqlx::Result<Vec<Counted>> {
