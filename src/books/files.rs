@@ -2,15 +2,52 @@
 //! end with `#end`. Their CSV is that of RFC 4180: UTF-8 without a byte order mark, CRLF, quotes where they are needed.
 
 use std::borrow::Cow;
+use std::future::{Future, ready};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
+use axum::body::Body;
 use csv::{QuoteStyle, Terminator, WriterBuilder};
+use futures_util::{StreamExt, stream};
 use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::identity::staff::Admitted;
+use crate::platform::error::{BoxError, Error, Result};
+
+/// How long a file may take to go out; a reader who is slower is cut off, and sees it by the end that is not there.
+const STREAM_MAX: Duration = Duration::from_secs(600);
 
 /// The first cell of a file's last record: no id and no time looks like it.
 const END: &str = "#end";
+
+/// What is sent while it is read. Nothing is held between two pages, no connection and no snapshot.
+pub(super) trait Pages: Send + 'static {
+    /// The bytes of the next page; `None` after the last one.
+    fn next(&mut self, app: &App) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
+}
+
+/// The next page is read when the one before has gone out, if the caller may still have it. A failure on the way breaks the transfer off.
+/// `first` was made before the head of the answer: what fails by then is refused.
+pub(super) fn body(app: App, admitted: Admitted, first: Vec<u8>, pages: impl Pages) -> Body {
+    let started = Instant::now();
+    let rest = stream::try_unfold(pages, move |mut pages| {
+        let app = app.clone();
+        async move {
+            let page = match admitted.require(&app).await {
+                Err(error) => Err(error),
+                Ok(()) if started.elapsed() > STREAM_MAX => Err(Error::unavailable("the reader is too slow")),
+                Ok(()) => pages.next(&app).await,
+            };
+            let page = page.inspect_err(|error| tracing::error!(error = error.chain(), "a file broke off"))?;
+            Ok::<_, BoxError>(page.map(|page| (page, pages)))
+        }
+    });
+    Body::from_stream(stream::once(ready(Ok(first))).chain(rest))
+}
 
 /// A file while it is written. Whoever writes has a clone of it; what was written is taken away and hashed.
 #[derive(Clone)]

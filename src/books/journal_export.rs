@@ -13,10 +13,11 @@ use chrono::NaiveDate;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::files::{self, Output};
+use super::files::{self, Output, Pages};
 use crate::app::App;
 use crate::money::journals::{self, Failure, Filter, Journal, Kind, Outcome, State};
-use crate::platform::{clock::DateTime, error::Result};
+use crate::platform::clock::DateTime;
+use crate::platform::error::{Error, Result};
 
 const PAGE_ROWS: i64 = 500;
 const COLUMN_COUNT: usize = 26;
@@ -86,18 +87,6 @@ impl File {
         Self { filter: Some(filter), output, csv, totals: BTreeMap::new() }
     }
 
-    /// The bytes of the next page, or of the end; then nothing.
-    async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>> {
-        let Some(filter) = &mut self.filter else { return Ok(None) };
-        let page = journals::list(app, filter).await?;
-        filter.before = page.last().map(|journal| journal.id);
-        let written = match page.is_empty() {
-            true => self.end(),
-            false => self.rows(&page),
-        };
-        written.map(Some).map_err(crate::platform::error::Error::internal)
-    }
-
     fn rows(&mut self, page: &[Journal]) -> io::Result<Vec<u8>> {
         for journal in page {
             self.csv.serialize(record(journal))?;
@@ -120,6 +109,19 @@ impl File {
         let trailer = Trailer { rows, bytes, sha256, totals: &self.totals };
         files::end(&mut self.csv, &trailer, COLUMN_COUNT)?;
         Ok(self.output.take())
+    }
+}
+
+impl Pages for File {
+    async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>> {
+        let Some(filter) = &mut self.filter else { return Ok(None) };
+        let page = journals::list(app, filter).await?;
+        filter.before = page.last().map(|journal| journal.id);
+        let written = match page.is_empty() {
+            true => self.end(),
+            false => self.rows(&page),
+        };
+        written.map(Some).map_err(Error::internal)
     }
 }
 

@@ -357,13 +357,9 @@ pub async fn find_whole(app: &App, actor: &Actor, id: Uuid) -> Result<(LogRow, O
     Ok(found)
 }
 
-/// What was said of these objects of Revio's: for whoever is to be told all that we hold.
-pub async fn about(app: &App, ids: &[Uuid]) -> Result<Vec<(LogRow, Option<Content>)>> {
-    let mut told = Vec::new();
-    for id in store::about(&app.db, ids).await? {
-        told.push(find(app, id).await?);
-    }
-    Ok(told)
+/// What was said of these objects of Revio's, the oldest first: for whoever is to be told all that we hold.
+pub async fn about(app: &App, objects: &[Uuid]) -> Result<Vec<Uuid>> {
+    Ok(store::about(&app.db, objects).await?)
 }
 
 /// Takes out what all deliveries about these objects held.

@@ -19,7 +19,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::harness::{Answer, Customer, PASSWORD, TestApp, answer};
-use crate::outgoing;
+use crate::{exports, outgoing};
 
 const NUMBER: &str = "62001234567";
 
@@ -225,6 +225,34 @@ async fn a_data_export_holds_everything_about_one_person_and_nothing_of_another(
     assert_eq!(audited(&t, "user.data_exported").await, 1);
     let finance = t.staff(Role::Finance).await;
     assert_eq!(t.get(&finance, &path).await.status, StatusCode::FORBIDDEN);
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_data_export_of_many_rows_with_many_words_is_whole_and_known_again(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, admin) = (t.customer().await, t.staff(Role::Admin).await);
+    exports::seed(&t, customer.id, 250).await;
+    let long = "update transactions set metadata = jsonb_build_object('note', repeat('x', 20000))";
+    sqlx::query(long).execute(&t.app.db).await.expect("written");
+    let path = format!("/v1/admin/users/{}/data-export", customer.id);
+    let data = t.get(&admin, &path).await;
+    let rows = data.body["rows"]["transactions"].as_array().expect("a list");
+    let mut ids: Vec<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
+    assert!(ids.is_sorted());
+    ids.dedup();
+    assert_eq!(ids.len(), 250);
+    assert!(rows.iter().all(|row| row["metadata"]["note"].as_str().is_some_and(|note| note.len() == 20_000)));
+    assert_eq!(data.body["webhooks"], json!([]));
+    let tag = data.headers["etag"].to_str().expect("text").to_owned();
+    let again = async || t.send(Method::GET, &path, Some(&t.token(&admin)), &[("If-None-Match", &tag)], None).await.status;
+    assert_eq!(again().await, StatusCode::NOT_MODIFIED);
+    sqlx::query("update transactions set metadata = '{}' where id = $1::uuid")
+        .bind(ids[249])
+        .execute(&t.app.db)
+        .await
+        .expect("written");
+    assert_eq!(again().await, StatusCode::OK, "one row says something else");
     t.finish().await;
 }
 

@@ -18,7 +18,22 @@ pub struct Erasure {
     pub erased_at: Option<DateTime>,
 }
 
-/// Every row in the clear, as of one moment. What others did is not the person's; what is encrypted is opened elsewhere.
+/// What a person is told of their transactions, as `x`; after it what is asked of them.
+macro_rules! transactions {
+    ($select:tt, $after:tt $(, $argument:expr)* $(,)?) => {
+        sqlx::query!(
+            $select
+                + " from (select id, kind, state, amount_minor, currency, direction, description, metadata, idempotency_key, parent_id, \
+                                 bank_account_id, destination_bank, destination_last_four, provider_id, failure_reason, refunded_minor, \
+                                 charged_back_minor, repaid_minor, owed_minor, created_at, completed_at \
+                            from transactions where user_id = $1) x "
+                + $after
+            $(, $argument)*
+        )
+    };
+}
+
+/// Every row in the clear, as of one moment, but for the transactions. What others did is not the person's; what is encrypted is opened elsewhere.
 pub(super) async fn rows(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Value> {
     let rows = sqlx::query_scalar!(
         r#"select jsonb_build_object(
@@ -34,12 +49,6 @@ pub(super) async fn rows(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result
              'mails', (select coalesce(jsonb_agg(x), '[]') from (
                  select id, kind, coalesce(address, '') as address, state, created_at, sent_at
                    from mails where user_id = $1 order by id) x),
-             'transactions', (select coalesce(jsonb_agg(x), '[]') from (
-                 select id, kind, state, amount_minor, currency, direction, description, metadata, idempotency_key, parent_id, bank_account_id,
-                        destination_bank, destination_last_four,
-                        provider_id, failure_reason, refunded_minor, charged_back_minor, repaid_minor, owed_minor, created_at,
-                        completed_at
-                   from transactions where user_id = $1 order by id) x),
              'restrictions', (select coalesce(jsonb_agg(x), '[]') from (
                  select id, kind, currency, state, created_at, updated_at from restrictions where user_id = $1 order by id) x),
              'journals', (select coalesce(jsonb_agg(x), '[]') from (
@@ -51,6 +60,41 @@ pub(super) async fn rows(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result
         user_id
     );
     rows.fetch_one(db).await
+}
+
+pub(super) struct TransactionData {
+    pub(super) id: Uuid,
+    pub(super) told: Value,
+}
+
+/// Those after one, the oldest first.
+pub(super) async fn transactions_after(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<TransactionData>> {
+    let rows = transactions!(
+        r#"select x.id, to_jsonb(x) as "told!""#,
+        "where x.id > $2 order by x.id limit $3",
+        user_id,
+        after,
+        limit
+    );
+    Ok(rows.fetch_all(db).await?.into_iter().map(|row| TransactionData { id: row.id, told: row.told }).collect())
+}
+
+/// Another one as soon as a transaction, or a delivery about one of these objects, says something else.
+pub(super) async fn fingerprint(db: impl PgExecutor<'_>, user_id: Uuid, objects: &[Uuid]) -> sqlx::Result<String> {
+    let fingerprint = transactions!(
+        r#"select coalesce(md5(string_agg(md5(x::text), '' order by x.id)), '')
+                  || (select coalesce(md5(string_agg(md5(w::text), '' order by w.id)), '') from webhook_logs w
+                       where w.object_id = any($2)) as "fingerprint!""#,
+        "",
+        user_id,
+        objects
+    );
+    Ok(fingerprint.fetch_one(db).await?.fingerprint)
 }
 
 /// Revio's objects that are about the person's money.

@@ -1,12 +1,8 @@
 //! `GET /v1/statements`, for staff `GET /v1/admin/users/{id}/statements`.
 
-use std::{future::ready, time::Duration};
-
+use axum::extract::State;
 use axum::response::Response;
-use axum::{body::Body, extract::State};
-use futures_util::{StreamExt, stream};
 use serde::Deserialize;
-use tokio::time::Instant;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -15,16 +11,14 @@ use super::csv::Writer;
 use super::pdf::{self, Head};
 use super::{Reader, Request, Statement, Summary};
 use crate::app::App;
+use crate::books::files::{self, Pages};
 use crate::identity::caller::Caller;
 use crate::identity::staff::{Admitted, Staff};
 use crate::identity::users::{self, User};
-use crate::platform::error::{BoxError, Error, Result, Wrong};
+use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::download::{Parts, Tag, streamed, unchanged};
 use crate::platform::http::{Asked, Download, Fields, Path, Query};
 use crate::platform::{permissions::TransactionsRead, problems::Problems, text_enum::text_enum};
-
-/// How long a file may take to go out; a reader who is slower than that is cut off, and sees it by the trailer that is not there.
-const STREAM_MAX: Duration = Duration::from_secs(600);
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(own)).routes(routes!(of_user))
@@ -124,7 +118,10 @@ async fn answer(app: App, admitted: Admitted, user: User, query: StatementQuery,
             return Ok(unchanged(&tag));
         }
         let name = name(&request, &reader.summary, format);
-        return Ok(streamed("text/csv; charset=utf-8; header=present", &name, Some(&tag), file(app, reader, admitted)));
+        let mut writer = Writer::new(reader.summary, reader.zone);
+        let head = writer.head().map_err(Error::internal)?;
+        let body = files::body(app, admitted, head, Lines(Some((reader, writer))));
+        return Ok(streamed("text/csv; charset=utf-8; header=present", &name, Some(&tag), body));
     }
     let statement = super::whole(&app, request).await?;
     if format == Format::Json {
@@ -141,25 +138,20 @@ fn name(request: &Request, summary: &Summary, format: Format) -> String {
     format!("statement-{}-{}-{}.{}", request.currency, day(summary.from), day(summary.to), format.name())
 }
 
-/// The next page is read when the one before has gone out, if the caller may still have it. A failure on the way breaks the transfer off.
-fn file(app: App, reader: Reader, admitted: Admitted) -> Body {
-    let (started, mut writer) = (Instant::now(), Writer::new(reader.summary, reader.zone));
-    let head = stream::once(ready(writer.head().map_err(BoxError::from)));
-    let pages = stream::try_unfold(Some((reader, writer)), move |rest| {
-        let app = app.clone();
-        async move {
-            let Some((mut reader, mut writer)) = rest else { return Ok(None) };
-            let page = match admitted.require(&app).await {
-                Err(error) => Err(error),
-                Ok(()) if started.elapsed() > STREAM_MAX => Err(Error::unavailable("the reader is too slow")),
-                Ok(()) => reader.next(&app).await,
-            };
-            let page = page.inspect_err(|error| tracing::error!(error = error.chain(), "a statement broke off"))?;
-            Ok::<_, BoxError>(Some(match page {
-                Some(page) => (writer.lines(&page.lines)?, Some((reader, writer))),
-                None => (writer.end()?, None),
-            }))
-        }
-    });
-    Body::from_stream(head.chain(pages))
+/// The lines of a statement as CSV; `None` once they are whole.
+struct Lines(Option<(Reader, Writer)>);
+
+impl Pages for Lines {
+    async fn next(&mut self, app: &App) -> Result<Option<Vec<u8>>> {
+        let Some((mut reader, mut writer)) = self.0.take() else { return Ok(None) };
+        let bytes = match reader.next(app).await? {
+            Some(page) => {
+                let bytes = writer.lines(&page.lines);
+                self.0 = Some((reader, writer));
+                bytes
+            }
+            None => writer.end(),
+        };
+        bytes.map(Some).map_err(Error::internal)
+    }
 }

@@ -48,6 +48,11 @@ async fn a_payment_is_set_aside_or_credited_whichever_was_first_though_the_journ
         run(&db, "update transactions set provider_id = $2 where id = $1", ids).await;
         if !deposit_first {
             t.sim.pay_purchase(ids[1], Pay::default()).expect("payable");
+            // Whoever has read the row before the note may be crediting it at this moment.
+            let at_once = "update journals set due_at = created_at where state = 'initiated' and $1 <> $2";
+            run(&db, at_once, ids).await;
+            t.drive().await;
+            assert_eq!(shown(&t, &maker, journal.id()).await["state"], "initiated");
         }
         for _ in 0..15 {
             t.drive().await;
