@@ -16,3 +16,12 @@ create function lines_looked_at(types text[], from_day date, changed_since times
     union select n.id from breaks b join statement_lines n on n.transaction_id = b.transaction_id
            where b.type = any(types) and is_looked_at_again(b, changed_since)
 $$;
+
+-- Whether a later line says of the same object what is to be believed: Revio corrects its files. What somebody brings corrects nothing that Revio
+-- was asked for itself: one person alone could make a difference go away.
+create function is_superseded(l statement_lines) returns boolean language sql stable parallel safe as $$
+    select exists (
+        select from statement_lines n join statement_files g on g.id = n.file_id
+         where n.provider_id = l.provider_id and n.product = l.product and (n.file_id, n.number) > (l.file_id, l.number)
+           and (g.provider_id is not null or exists (select from statement_files f where f.id = l.file_id and f.provider_id is null)))
+$$;

@@ -278,7 +278,7 @@ pub(super) async fn fees(
                      from (select distinct on (product, movement, equal_to) product, fee_minor from statement_fees
                             where currency = $1 and fee_minor > 0
                               and day > (ledger_time($3) at time zone $2)::date and day <= (ledger_time($4) at time zone $2)::date
-                            order by product, movement, equal_to, id) l) as fees
+                            order by product, movement, equal_to, id desc) l) as fees
             group by kind order by kind"#,
         currency,
         zone,

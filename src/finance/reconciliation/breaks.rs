@@ -15,9 +15,10 @@
 //!     resolved --> timing: seen again with other facts, though Revio was to correct it, or of what is computed again
 //! ```
 //!
-//! None is ever deleted. `runs` tells here what it saw and what it did not see any more; `routes` what people do. To accept a break that stays
-//! takes two people.
+//! None is ever deleted. `stages` tells here what a run saw and what it did not see any more; `routes` what people do. To accept a break that
+//! stays takes two people.
 
+mod fitting;
 pub(super) mod store;
 
 use chrono::TimeDelta;
@@ -175,11 +176,11 @@ fn again(known: &Break, run: Uuid, found: &Found, now: DateTime) -> Seen {
     let other_facts = known.observed != found.observed;
     let anew = match known.state {
         BreakState::Healed | BreakState::Cleared => true,
-        // Whoever resolved it knew these facts; but what Revio was to correct and did not is there as before, and what is computed anew is right
-        // afterwards or wrong once more.
+        // Whoever resolved it knew these facts; but what Revio was to correct and did not in its time is there as before, and what is computed anew
+        // is right afterwards or wrong once more.
         BreakState::Resolved => {
             let is_recomputed = found.kind.rule().heals == Heals::Recompute;
-            other_facts || known.resolution == Some(Code::ProviderError) || is_recomputed
+            other_facts || is_uncorrected(known, now) || is_recomputed
         }
         BreakState::Timing | BreakState::Open | BreakState::Healing => false,
     };
@@ -214,6 +215,13 @@ fn again(known: &Break, run: Uuid, found: &Found, now: DateTime) -> Seen {
         (seen.state, seen.opened_at) = (BreakState::Open, Some(now));
     }
     seen
+}
+
+/// Whether Revio was to correct it, and has had a day for that; in SQL it is `is_looked_at_again`. After 90 days nobody waits for it any more.
+fn is_uncorrected(known: &Break, now: DateTime) -> bool {
+    let (soonest, latest) = (TimeDelta::days(1), TimeDelta::days(90));
+    known.resolution == Some(Code::ProviderError)
+        && known.ended_at.is_some_and(|ended| (soonest..=latest).contains(&(now - ended)))
 }
 
 /// A run has looked, and it is not there any more: what we have tried to heal is healed, the rest has gone by itself.
@@ -348,7 +356,7 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
         return Err(Error::Invalid(vec![FieldError::new("journal_id", Wrong::Required).saying(told)]));
     }
     if named {
-        require_fitting(&mut tx, &known, resolution).await?;
+        fitting::require(app, &mut tx, &known, resolution).await?;
     }
     let what = json!({"code": code.name(), "note": note, "journal_id": journal_id, "adjustment_id": adjustment_id});
     if *code == Code::Accepted {
@@ -374,35 +382,6 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
     }
     tx.commit().await?;
     find(app, id).await
-}
-
-/// What is named has booked what differs, and no other break's difference: else one person would end any break by any journal. Of what
-/// two accept it is only on record.
-async fn require_fitting(tx: &mut PgConnection, known: &Break, resolution: &Resolution) -> Result<()> {
-    let Resolution { code, journal_id, adjustment_id, .. } = resolution;
-    let wrong = |told: &'static str| Err(Error::field("journal_id", told));
-    let Some(booked) = store::lock_booked(&mut *tx, *journal_id, *adjustment_id).await? else {
-        return wrong("must be a journal, or adjustment_id a correction, that is completed");
-    };
-    if *code == Code::Accepted {
-        return Ok(());
-    }
-    let is_its_own = journal_id.is_some() && *journal_id == known.journal_id
-        || adjustment_id.is_some() && *adjustment_id == known.transaction_id;
-    if is_its_own {
-        return wrong("must not be what the break is about");
-    }
-    if known.currency.as_ref().is_some_and(|currency| *currency != booked.currency) {
-        return wrong("must be of the break's currency, as adjustment_id must");
-    }
-    let booked = Some(booked.amount_minor.unsigned_abs());
-    if known.is_about_money() && known.difference().map(i64::unsigned_abs) != booked {
-        return wrong("must be of the sum that differs, as adjustment_id must; any other takes two people: accepted");
-    }
-    if store::is_named(&mut *tx, *journal_id, *adjustment_id).await? {
-        return wrong("has ended another break, or adjustment_id has");
-    }
-    Ok(())
 }
 
 /// Whether who asked for it to be accepted may still ask, so that a second person's word counts (docs/decisions/030).

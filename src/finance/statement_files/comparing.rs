@@ -89,7 +89,6 @@ fn sums(found: Found, currency: &str, expected: Option<i64>, actual: Option<i64>
 
 async fn unmatched(app: &App, told: &mut Told) -> Result<Vec<Found>> {
     let lines = told.all(store::unmatched(&app.db, days::zone(app)).await?).into_iter().rev();
-    let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for line in lines {
         let product = Product::parse(&line.product).unwrap_or(Product::Other);
@@ -99,9 +98,7 @@ async fn unmatched(app: &App, told: &mut Told) -> Result<Vec<Found>> {
             Product::Inside => continue,
             _ => BreakType::ProviderOnly,
         };
-        // A payment stands in each file of its day.
-        let is_new = line.provider_id.is_none_or(|id| seen.insert((line.product.clone(), id)));
-        if is_new && moved(product, line.status.as_deref()) {
+        if moved(product, line.status.as_deref()) {
             found.push(of_line(kind, &line, product));
         }
     }

@@ -1,7 +1,7 @@
 //! Revio's statement of each day, asked for by itself: the worker calls [`step`] every minute. A row a day is the job.
 //!
 //! ```text
-//! (nothing) ─ the day is over by an hour, no file is of it ─> open ─ asked for ─ made ─ fetched, imported ─> imported
+//! (nothing) ─ the day is over by an hour ─> open ─ asked for ─ made ─ fetched, imported ─> imported
 //!                                                               └─ cannot be made, read or settled, again and again ─> failed: by hand
 //! ```
 //!
@@ -31,7 +31,7 @@ const TIMES_IN: &str = "UTC";
 const AT_ONCE: i64 = 2;
 const FAILURE_CHARS_MAX: usize = 300;
 
-/// Asks for the days that have no statement yet, then goes on with what was asked for. True when there may be more.
+/// Asks for the days that were not asked for yet, then goes on with what was asked for. True when there may be more.
 pub async fn step(app: &App) -> Result<bool> {
     let today = days::of(app, app.clock.now() - AFTER_THE_DAY).await?;
     for day in

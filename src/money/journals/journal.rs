@@ -157,13 +157,28 @@ impl Journal {
 
     /// Which accounts it debits and credits, as the chart names them.
     pub fn side_names(&self) -> (&'static str, &'static str) {
-        let name = |side: Side| match side {
-            Side::Is(code) => code.name(),
-            Side::Open => self.account.map_or("", |account| account.code().name()),
-            Side::Receivable => AccountCode::CustomerReceivable.name(),
+        let name = |account: Option<AccountCode>| account.map_or("", AccountCode::name);
+        let (debit, credit) = self.accounts();
+        (name(debit), name(credit))
+    }
+
+    /// By how much it changes an account that what comes in is debited to, as the bank's and Revio's are.
+    pub fn change_of(&self, account: AccountCode) -> i64 {
+        match self.accounts() {
+            (debit, _) if debit == Some(account) => self.amount.minor(),
+            (_, credit) if credit == Some(account) => self.amount.minor().saturating_neg(),
+            _ => 0,
+        }
+    }
+
+    fn accounts(&self) -> (Option<AccountCode>, Option<AccountCode>) {
+        let account = |side: Side| match side {
+            Side::Is(code) => Some(code),
+            Side::Open => self.account.map(OpenAccount::code),
+            Side::Receivable => Some(AccountCode::CustomerReceivable),
         };
         let (debit, credit) = self.kind.sides(self.account);
-        (name(debit), name(credit))
+        (account(debit), account(credit))
     }
 
     /// What the checker approves.

@@ -385,6 +385,16 @@ pub(super) async fn is_named(
     named.fetch_one(db).await
 }
 
+/// Whether a journal is what a line of the bank's files says, or of Revio's.
+pub(super) async fn stands_on_a_line(db: impl PgExecutor<'_>, journal: Uuid, of_bank: bool) -> sqlx::Result<bool> {
+    let stands = sqlx::query_scalar!(
+        r#"select exists (select from statement_lines where journal_id = $1 and (product = 'bank') = $2) as "stands!""#,
+        journal,
+        of_bank
+    );
+    stands.fetch_one(db).await
+}
+
 pub(super) async fn is_staff(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(r#"select exists (select from users where id = $1 and role <> 'user') as "staff!""#, id)
         .fetch_one(db)

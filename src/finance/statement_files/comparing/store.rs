@@ -49,7 +49,8 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
         r#"select l.id as "id!", l.number as "number!", encode(f.sha256, 'hex') as "sha256!", l.provider_id, l.product as "product!",
                   l.status, l.currency as "currency!", l.amount_minor as "amount_minor!", l.day as "day!",
                   ((l.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!", booked.id as "journal_id?",
-                  booked.amount_minor as "journal_minor?", (j.id is not null and booked.id is null) as "is_asked_for!",
+                  case when l.product = 'bank' then bank_change(booked.kind, booked.amount_minor)
+                       else sign(l.amount_minor)::bigint * booked.amount_minor end as "journal_minor?", (j.id is not null and booked.id is null) as "is_asked_for!",
                   array(select j.id where booked.id is null and j.id is not null union all
                         (select m.id from journals m
                          where l.journal_id is null and m.currency = l.currency and m.amount_minor = abs(l.amount_minor)
@@ -64,6 +65,7 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
             where (l.matched_by is null or j.id is not null and booked.id is null or j.amount_minor <> abs(l.amount_minor)
                    or l.product = 'bank' and j.state <> 'returned' and bank_change(j.kind, j.amount_minor) <> l.amount_minor)
               and l.product <> 'inside' and l.amount_minor <> 0 and (l.settled_by is null or l.matched_by is not null)
+              and not is_superseded(l)
               -- A payment that was set aside is in no journal; of another sum, the rest of it is nowhere.
               and not exists (select from suspense_items s where s.provider_id = l.provider_id
                                  and (l.product <> 'purchase' or s.booked_at is not null and s.currency = l.currency
@@ -105,6 +107,7 @@ pub(super) async fn other_fees(
                      from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
                     where l.fee_minor is not null and t.state = 'completed' and l.currency = t.currency
                       and l.id in (select * from lines_looked_at('{fee_provider}', $2, $3))
+                      and not is_superseded(l)
                   ) as fees
             where booked <> said order by transaction_id, id desc limit $4"#,
         zone,
@@ -129,6 +132,7 @@ pub(super) async fn other_amounts(
             where abs(l.amount_minor) <> t.amount_minor and l.currency = t.currency and t.state = 'completed'
               and not exists (select from provider_objects p where p.id = l.provider_id and p.amount_minor = abs(l.amount_minor))
               and l.id in (select * from lines_looked_at('{amount_provider}', $2, $3))
+              and not is_superseded(l)
             order by t.id, l.id desc limit $4"#,
         zone,
         from,
@@ -152,6 +156,7 @@ pub(super) async fn other_currencies(
             where l.currency <> t.currency and t.state = 'completed'
               and not exists (select from provider_objects p where p.id = l.provider_id and upper(p.currency) = l.currency)
               and l.id in (select * from lines_looked_at('{currency_provider}', $2, $3))
+              and not is_superseded(l)
             order by t.id, l.id desc limit $4"#,
         zone,
         from,

@@ -16,7 +16,8 @@ pub(super) struct Claimed {
     pub(super) attempts: i32,
 }
 
-/// Days since the first account was opened that neither a file nor a request is of.
+/// Days since the first account was opened that nobody has asked Revio for. A file that somebody brings does not count: it may be of a part of its
+/// day, and Revio's own word is heard besides.
 pub(super) async fn days_without(
     db: impl PgExecutor<'_>,
     zone: &str,
@@ -27,7 +28,6 @@ pub(super) async fn days_without(
         r#"select d::date as "day!" from generate_series($2::date, $3::date, interval '1 day') d
             where d::date >= (select (ledger_time(min(opened_timestamp)) at time zone $1)::date from ledger_accounts)
               and not exists (select from statement_requests r where r.day = d::date)
-              and not exists (select from statement_files f where f.source = 'revio' and d::date between f.from_day and f.to_day)
             order by 1"#,
         zone,
         from,
