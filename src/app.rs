@@ -25,6 +25,7 @@ use crate::platform::{
     notifier::Notifier,
     outbound::Outbound,
     rate_limits::Limiter,
+    rising::Rising,
     slow_reads::SlowReads,
     tally,
     tally::Tally,
@@ -67,8 +68,8 @@ pub struct Parts {
     pub setbacks: Setbacks,
     /// Whether the copy of the ledger was seen to be complete up to this process's start; before that it pays nothing.
     pub ledger_checked: AtomicBool,
-    /// How far the copy was when it was last looked at.
-    pub ledger_cursors: Mutex<HashMap<ledger::Currency, i64>>,
+    /// How far the copy was when it was looked at.
+    pub copy_ends: Mutex<HashMap<ledger::Currency, Rising>>,
     pub started: Instant,
     pub refused_deliveries: Tally,
     /// Requests that go on although nobody may be listening any more.
@@ -150,7 +151,7 @@ impl App {
             metrics,
             setbacks: Setbacks::default(),
             ledger_checked: AtomicBool::new(true),
-            ledger_cursors: Mutex::default(),
+            copy_ends: Mutex::default(),
             started: Instant::now(),
             refused_deliveries: Tally::new(REFUSED_DELIVERIES),
             in_hand: TaskTracker::new(),

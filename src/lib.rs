@@ -58,6 +58,7 @@ pub mod platform {
     pub mod queue;
     // How often somebody may do what, counted in Redis.
     pub mod rate_limits;
+    pub mod rising;
     // So many places for each caller or address.
     pub mod shares;
     // RSA signatures over raw bytes.

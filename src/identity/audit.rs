@@ -22,7 +22,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::platform::{error::Result, permissions::Role};
+use crate::platform::{error::Result, permissions::Role, slow_reads};
 
 pub use chain::Head;
 pub use refusals::record_refusal;
@@ -262,9 +262,21 @@ pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Row>> {
     Ok(store::list(&app.db, filter).await?)
 }
 
-/// What was done to a customer, and who of the staff looked: as far back as `RETENTION` keeps who read what.
-pub async fn list_about(app: &App, customer: Uuid, filter: &Filter) -> Result<Vec<Row>> {
-    Ok(store::list_about(&app.db, customer, filter).await?)
+/// The same for one of staff, who may ask for what no index answers; `about` is a customer: what was done to them, and who of the staff looked, as
+/// far back as `RETENTION` keeps who read what.
+///
+/// # Errors
+/// [`Error::TooBroad`]; [`Error::TurnedAway`] when the turn does not come in time.
+pub async fn search(app: &App, caller: Uuid, about: Option<Uuid>, filter: &Filter) -> Result<Vec<Row>> {
+    if about.is_none() && !filter.is_narrow() {
+        return list(app, filter).await;
+    }
+    let mut read = app.slow_reads.begin(caller, &app.db, app.config.list_deadline).await?;
+    let rows = match about {
+        Some(customer) => store::list_about(&mut *read.tx, customer, filter).await,
+        None => store::list(&mut *read.tx, filter).await,
+    };
+    rows.map_err(slow_reads::too_broad)
 }
 
 pub async fn measure(app: &App) -> Result<()> {

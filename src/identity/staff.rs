@@ -27,13 +27,10 @@ use crate::identity::repeats::{self, Answer, Begun, Call};
 use crate::identity::service_keys;
 use crate::platform::access::Standing;
 use crate::platform::config::{StaffTotp, StepUp};
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Reason, Result};
 use crate::platform::http;
 use crate::platform::permissions::{Permission, Role};
 use crate::platform::rate_limits::Class;
-
-/// Longer paths are cut in the log: no route of ours has one.
-const PATH_CHARS_MAX: usize = 200;
 
 /// Where the id in the path is a customer's own.
 const OF_CUSTOMERS: [&str; 2] = ["/v1/admin/users/", "/v1/admin/customers/"];
@@ -171,11 +168,17 @@ fn has_stepped_up(app: &App, standing: &Standing) -> bool {
     recent || app.config.staff.step_up == StepUp::Off
 }
 
-/// Looking needs no step-up; where it is more than that, the route asks itself ([`Staff::require_step_up`]).
+/// Whoever is frozen looks, and does nothing: whoever was stopped does not stop the others. Looking needs no step-up; where it is more than that,
+/// the route asks itself ([`Staff::require_step_up`]).
 fn decide<P: Permission>(app: &App, standing: &Standing, method: &Method) -> Result<()> {
     may::<P>(app, standing)?;
-    let enough = !P::STEP_UP || method.is_safe() || has_stepped_up(app, standing);
-    if enough { Ok(()) } else { Err(Error::StepUpRequired) }
+    if method.is_safe() {
+        return Ok(());
+    }
+    if standing.is_frozen {
+        return Err(Error::Forbidden(Reason::StaffFrozen));
+    }
+    if !P::STEP_UP || has_stepped_up(app, standing) { Ok(()) } else { Err(Error::StepUpRequired) }
 }
 
 /// Why a call of staff or of a machine is not served.
@@ -255,13 +258,24 @@ impl<P: Permission> Staff<P> {
 /// What the log says of a call, and whom it concerns.
 async fn call(app: &App, parts: &Parts) -> Result<(Value, Option<Uuid>)> {
     let route = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let path: String = parts.uri.path().chars().take(PATH_CHARS_MAX).collect();
+    let path = route.as_deref().map(|route| told(route, parts.uri.path()));
     let mut call = json!({"method": parts.method.as_str(), "route": route, "path": path});
     let customer = concerned(app, route.as_deref().unwrap_or_default(), parts).await?;
     if let Some(customer) = customer {
         call["customer"] = json!(customer);
     }
     Ok((call, customer))
+}
+
+/// The path, as far as it names rows and months: what is typed there besides may be an e-mail, and nothing is taken out of the log again.
+fn told(route: &str, path: &str) -> String {
+    let is_month = |value: &str| value.len() == 7 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let segments = route.split('/').zip(path.split('/'));
+    let told = segments.map(|(name, value)| match name.starts_with('{') {
+        true if value.parse::<Uuid>().is_ok() || is_month(value) => value,
+        _ => name,
+    });
+    told.collect::<Vec<&str>>().join("/")
 }
 
 impl<P: Permission> FromRequestParts<App> for Staff<P> {

@@ -286,9 +286,8 @@ pub async fn list(app: &App, caller: Uuid, filter: &Filter) -> Result<Vec<User>>
     if filter.role.is_none() {
         return Ok(store::list(&app.db, filter).await?);
     }
-    let _turn = app.slow_reads.turn(caller, slow_reads::WAIT).await?;
-    let mut tx = app.db.begin_reading(app.config.list_deadline).await?;
-    store::list(&mut *tx, filter).await.map_err(slow_reads::too_broad)
+    let mut read = app.slow_reads.begin(caller, &app.db, app.config.list_deadline).await?;
+    store::list(&mut *read.tx, filter).await.map_err(slow_reads::too_broad)
 }
 
 /// Gives a user another role. It holds from the user's next call as staff. What it takes before somebody may is in `money/requests.rs`.

@@ -68,7 +68,7 @@ const ASK_MAX: TimeDelta = TimeDelta::minutes(20);
 const UNDECIDED_MAX: TimeDelta = TimeDelta::days(7);
 /// A payment that began before the link closed can still succeed, and its webhook can still be lost: one look a day later, and one a week
 /// after that.
-const LAST_LOOKS: [TimeDelta; 2] = [TimeDelta::days(1), TimeDelta::days(7)];
+const LAST_LOOKS: [TimeDelta; 2] = [TimeDelta::days(1), TimeDelta::days(8)];
 /// After completion: a payer's bank has about 120 days to take the money back.
 const LATER_LOOKS: [TimeDelta; 4] = [TimeDelta::days(1), TimeDelta::days(7), TimeDelta::days(30), TimeDelta::days(120)];
 
@@ -164,7 +164,7 @@ pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
 async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
     match deposit.state {
         State::Initiated => begin_again(app, deposit).await,
-        State::AwaitingPayment => ask(app, deposit).await.map(|(asked, _)| asked),
+        State::AwaitingPayment => ask(app, deposit).await,
         State::Expired | State::Cancelled => look_last(app, deposit).await,
         State::Failed if deposit.provider.id.is_some() => match look_last(app, deposit).await {
             // A person has closed it; reconciliation asks after it, too.
@@ -250,16 +250,21 @@ fn ends_at(deposit: &Transaction) -> DateTime {
     deposit.provider.expires_at.unwrap_or(deposit.updated_at + CHECKOUT) + CHECKOUT_MARGIN
 }
 
-/// Asks Revio for the purchase and acts on what it says; and whether that is a word that we know.
-async fn ask(app: &App, deposit: &Transaction) -> Result<(Transaction, bool)> {
-    let Some(purchase_id) = deposit.provider.id else {
-        let held = transactions::hold(app, deposit, Hold::Incomplete, "the purchase's id is missing").await?;
-        return Ok((held, false));
-    };
+/// Asks Revio for the purchase and acts on what it says.
+async fn ask(app: &App, deposit: &Transaction) -> Result<Transaction> {
+    let Some(purchase_id) = deposit.provider.id else { return incomplete(app, deposit).await };
+    let purchase = present(app, deposit, purchase_id).await?;
+    settle(app, deposit, &purchase).await
+}
+
+async fn incomplete(app: &App, deposit: &Transaction) -> Result<Transaction> {
+    transactions::hold(app, deposit, Hold::Incomplete, "the purchase's id is missing").await
+}
+
+/// The purchase as it is now, after what is to be done about one that is still unpaid.
+async fn present(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<Purchase> {
     let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
-    let purchase = take_no_more(app, deposit, purchase).await?;
-    let is_known = !matches!(purchase.status, PurchaseStatus::Unknown(_));
-    settle(app, deposit, &purchase).await.map(|settled| (settled, is_known))
+    take_no_more(app, deposit, purchase).await
 }
 
 /// Past its time, or called off: Revio is asked to take no money for what is still unpaid. The purchase as it is then.
@@ -278,9 +283,15 @@ async fn take_no_more(app: &App, deposit: &Transaction, purchase: Purchase) -> R
             provider_objects::note_purchase(app, Some(deposit.id), &cancelled).await?;
             Ok(cancelled)
         }
-        // Not cancellable: something happened to it since. Whatever it is, it shows when asked again.
-        Err(RevioError::Rejected { .. }) => provider_objects::purchase(app, Some(deposit.id), purchase.id).await,
-        Err(error) => Err(error.into()),
+        // Nobody knows whether it was heard: once more.
+        Err(
+            error @ (RevioError::Transport(_)
+            | RevioError::RateLimited { .. }
+            | RevioError::Paused(_)
+            | RevioError::NoPlace(_)),
+        ) => Err(error.into()),
+        // Not cancellable, in whichever words; or Revio cannot. What the purchase is shows when asked again.
+        Err(_) => provider_objects::purchase(app, Some(deposit.id), purchase.id).await,
     }
 }
 
@@ -347,11 +358,11 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         // chargeback that was won, it comes back there.
         PurchaseStatus::Paid(_) | PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
             let accepted = accept(app, deposit, purchase).await?;
-            match (accepted.state, &purchase.status) {
-                // Credited just now, all of it.
-                (State::Completed, PurchaseStatus::Paid(_)) => Ok(accepted),
-                _ => given_back::follow(app, &accepted, purchase).await,
+            // Credited just now, and all of it is still there.
+            if accepted.state == State::Completed && !given_back::is_told_of(app, purchase).await? {
+                return Ok(accepted);
             }
+            given_back::follow(app, &accepted, purchase).await
         }
         PurchaseStatus::Expired => close(app, deposit, State::Expired, purchase).await,
         PurchaseStatus::Cancelled => close(app, deposit, State::Cancelled, purchase).await,
@@ -461,9 +472,9 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, paid: Opt
         provider_fees::book(app, deposit.id, payment).await?;
     }
     app.crash.at("deposit.fee_booked")?;
-    let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0]))
-        .with_provider(reported(deposit, purchase))
-        .having_repaid(repaid);
+    // What went back of it already is booked next, also where this process ends before.
+    let due = if given_back::is_told_of(app, purchase).await? { Due::Now } else { Due::In(LATER_LOOKS[0]) };
+    let to = Move::to(State::Completed, due).with_provider(reported(deposit, purchase)).having_repaid(repaid);
     transactions::advance(app, deposit, to).await
 }
 
@@ -477,17 +488,19 @@ async fn close(app: &App, deposit: &Transaction, state: State, purchase: &Purcha
     transactions::advance(app, deposit, to).await
 }
 
-/// A closed deposit, some time later: still closed, or paid after all.
+/// A closed deposit, some time later: still closed, or paid after all. A purchase that Revio does not know any more has no other word than before.
 async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    let (looked, is_known) = ask(app, deposit).await?;
-    if !is_known {
-        return Ok(looked);
-    }
-    match looked.state {
-        State::Failed | State::Expired | State::Cancelled if app.clock.now() - looked.updated_at > LAST_LOOKS[1] => {
-            transactions::rest(app, &looked).await
+    let Some(purchase_id) = deposit.provider.id else { return incomplete(app, deposit).await };
+    let looked = match provider_objects::if_known(present(app, deposit, purchase_id).await)? {
+        // Asked again soon, or held: no word that we know is no word that stays.
+        Some(purchase) if matches!(purchase.status, PurchaseStatus::Unknown(_)) => {
+            return settle(app, deposit, &purchase).await;
         }
-        State::Failed | State::Expired | State::Cancelled => transactions::defer(app, &looked, LAST_LOOKS[1]).await,
+        Some(purchase) => settle(app, deposit, &purchase).await?,
+        None => deposit.clone(),
+    };
+    match looked.state {
+        State::Failed | State::Expired | State::Cancelled => transactions::look_again(app, &looked, &LAST_LOOKS).await,
         State::Initiated | State::AwaitingPayment | State::Completed | State::Rejected => Ok(looked),
         // A withdrawal's.
         State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted => Ok(looked),

@@ -222,7 +222,20 @@ pub async fn unchanged_for(app: &App, id: Uuid) -> Result<TimeDelta> {
 
 /// The Payments of a purchase that we know, oldest first.
 pub async fn payments_of(app: &App, purchase_id: Uuid) -> Result<Vec<Known>> {
-    Ok(store::related_to(&app.db, purchase_id).await?)
+    Ok(app.batchers.look_up(app, purchase_id, payments).await?.unwrap_or_default())
+}
+
+async fn payments(app: App, lock_wait: LockWait, purchases: Vec<Uuid>) -> Result<Vec<(Uuid, Vec<Known>)>> {
+    Ok(by(store::related_to(app.batch_db.of(lock_wait), &purchases).await?, |payment| payment.related_id))
+}
+
+/// In their order.
+fn by(found: Vec<Known>, whose: fn(&Known) -> Option<Uuid>) -> Vec<(Uuid, Vec<Known>)> {
+    let mut each = HashMap::<Uuid, Vec<Known>>::new();
+    for known in found {
+        each.entry(whose(&known).unwrap_or_default()).or_default().push(known);
+    }
+    each.into_iter().collect()
 }
 
 /// How many entries of a purchase's history its refunds that we know explain: one each, and of one that failed also the way back.
@@ -237,22 +250,23 @@ pub async fn payouts_of(app: &App, withdrawal: Uuid) -> Result<Vec<Known>> {
 }
 
 async fn payouts(app: App, lock_wait: LockWait, withdrawals: Vec<Uuid>) -> Result<Vec<(Uuid, Vec<Known>)>> {
-    let mut found = HashMap::<Uuid, Vec<Known>>::new();
-    for payout in store::payouts_of(app.batch_db.of(lock_wait), &withdrawals).await? {
-        found.entry(payout.transaction_id.unwrap_or_default()).or_default().push(payout);
-    }
-    Ok(found.into_iter().collect())
+    Ok(by(store::payouts_of(app.batch_db.of(lock_wait), &withdrawals).await?, |payout| payout.transaction_id))
 }
 
 /// Asks Revio for Payments that a purchase names and of which no event came. That it can be asked is nowhere documented: where it does
-/// not know the call, they stay unknown.
+/// not answer the call, they stay unknown.
 pub async fn ask_for_payments(app: &App, ids: &[Uuid]) -> Result<()> {
     for id in ids {
         match app.revio.payment(*id).await {
             Ok(payment) => note_payment(app, &payment, None).await?,
-            Err(RevioError::NotFound | RevioError::Unreadable(_) | RevioError::Rejected { .. }) => {}
-            Err(RevioError::Upstream { status }) if status < 500 => {}
-            Err(error) => return Err(error.into()),
+            Err(
+                error @ (RevioError::Transport(_)
+                | RevioError::RateLimited { .. }
+                | RevioError::Paused(_)
+                | RevioError::NoPlace(_)),
+            ) => return Err(error.into()),
+            // Whatever it says besides.
+            Err(_) => {}
         }
     }
     Ok(())

@@ -308,6 +308,15 @@ pub async fn defer(app: &App, row: &Transaction, pause: TimeDelta) -> Result<Tra
     Ok(row.clone())
 }
 
+/// A row that has ended, for as long as somebody may say something else of it: at each of these ages, then never.
+pub async fn look_again(app: &App, row: &Transaction, ages: &[TimeDelta]) -> Result<Transaction> {
+    let age = app.clock.now() - row.updated_at;
+    match ages.iter().find(|next| **next > age) {
+        Some(next) => defer(app, row, *next - age).await,
+        None => rest(app, row).await,
+    }
+}
+
 /// Nothing is left to do on the row.
 pub async fn rest(app: &App, row: &Transaction) -> Result<Transaction> {
     store::rest(&app.db, row.id, row.version).await?;

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::platform::database;
+use crate::platform::database::{self, Db, Transaction};
 use crate::platform::error::{Error, Result};
 use crate::platform::shares::{Place, Shares};
 
@@ -33,6 +33,12 @@ pub struct Turn {
     _of_caller: Place,
 }
 
+/// A list that no index may answer, while it is read.
+pub struct SlowRead {
+    pub tx: Transaction,
+    _turn: Turn,
+}
+
 impl SlowReads {
     pub fn new(turns: usize) -> Self {
         let (patient, of_caller) = ((turns / 2).max(1), (turns / CALLERS_PART).max(1));
@@ -52,6 +58,15 @@ impl SlowReads {
         };
         let turn = timeout(wait, turn).await.ok().flatten();
         turn.ok_or(Error::TurnedAway("as many long reads are under way as may be"))
+    }
+
+    /// A list in its turn: a snapshot, and no statement that takes longer than the deadline ([`too_broad`]).
+    ///
+    /// # Errors
+    /// [`Error::TurnedAway`] when the turn does not come in time.
+    pub async fn begin(&self, caller: Uuid, db: &Db, deadline: Duration) -> Result<SlowRead> {
+        let turn = self.turn(caller, WAIT).await?;
+        Ok(SlowRead { tx: db.begin_reading(deadline).await?, _turn: turn })
     }
 
     /// The same for a file or a stream, while `read` runs: nobody who asked for a list waits behind many of those.

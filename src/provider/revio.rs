@@ -373,7 +373,10 @@ impl Revio {
         self.budget.count(class, outcome(&answer));
         self.call_seconds.with_label_values(&[what.name(), outcome(&answer)]).observe(started.elapsed().as_secs_f64());
         match &answer {
-            Err(RevioError::NotFound) if what == What::Payment => {}
+            // A call that is documented nowhere says nothing of those that are.
+            Err(RevioError::NotFound | RevioError::Upstream { .. } | RevioError::Page { .. }) if what == What::Payment => {}
+            // Nor does the storage that a file comes from.
+            Err(RevioError::RateLimited { .. }) if what == What::File => breaker.failed(about, self.clock.now()),
             Err(RevioError::Transport(_) | RevioError::Upstream { .. } | RevioError::Page { .. }) => {
                 breaker.failed(about, self.clock.now());
             }

@@ -139,7 +139,12 @@ async fn accept(app: &App, call: &Call<'_>) -> Result<Verdict> {
         let verdict = if verdict == Verdict::Accepted { Verdict::Duplicate } else { verdict };
         let (endpoint, source_address) = (call.endpoint, call.source_address.clone());
         let repeat = Repeat { id, endpoint, received_at, source_address, body_hash, verdict, event };
-        app.batchers.join::<Repeats>(app, repeat).await?;
+        // The event itself is in the log, so that Revio is done with it.
+        match app.batchers.join::<Repeats>(app, repeat).await {
+            Err(crashed @ Error::Crashed(_)) => return Err(crashed),
+            Err(error) => tracing::warn!(error = error.chain(), "that an event came again is not in the log"),
+            Ok(()) => {}
+        }
         return Ok(verdict);
     }
     if verdict == Verdict::Accepted {
@@ -338,9 +343,8 @@ pub async fn list(app: &App, caller: Uuid, filter: &LogFilter) -> Result<Vec<Log
     if filter.state.is_none() && filter.verdict.is_none() && filter.event_type.is_none() {
         return Ok(store::list(&app.db, filter).await?);
     }
-    let _turn = app.slow_reads.turn(caller, slow_reads::WAIT).await?;
-    let mut tx = app.db.begin_reading(app.config.list_deadline).await?;
-    store::list(&mut *tx, filter).await.map_err(slow_reads::too_broad)
+    let mut read = app.slow_reads.begin(caller, &app.db, app.config.list_deadline).await?;
+    store::list(&mut *read.tx, filter).await.map_err(slow_reads::too_broad)
 }
 
 /// One delivery, and what it held unless that was pruned.

@@ -221,6 +221,19 @@ async fn a_copy_of_the_ledger_that_goes_back_starts_the_safe_mode(db: PgPool) {
     backups::take(&db).await;
     t.pay(&deposit).await;
     look(&t).await;
+    // A crash of PostgreSQL takes back what it had not written yet, and no answer with it.
+    let set = async |cursor: i64| {
+        let sql = "update ledger_cursor c set timestamp = $1 from (select timestamp as before from ledger_cursor) b returning before";
+        sqlx::query_scalar::<_, i64>(sql).bind(cursor).fetch_one(&t.app.db).await.expect("set")
+    };
+    let end = set(1).await;
+    projector::watch(&t.app).await.expect("watched");
+    assert!(!safe_mode::pays_nothing(&t.app).await.expect("an answer"));
+    set(end).await;
+    for _ in 0..2 {
+        t.advance(TimeDelta::seconds(6));
+        projector::watch(&t.app).await.expect("watched");
+    }
     backups::restore(&db).await;
     projector::watch(&t.app).await.expect("watched");
     assert!(safe_mode::pays_nothing(&t.app).await.expect("an answer"));

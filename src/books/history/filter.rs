@@ -307,15 +307,21 @@ const AMOUNT_CHARS_MAX: usize = 19;
 /// As the document says.
 const LIST_CHARS_MAX: usize = 255;
 
+/// Of a list of names.
+pub(super) fn fits(text: &str) -> Result<(), Wrong> {
+    let fits = text.len() <= LIST_CHARS_MAX;
+    if fits { Ok(()) } else { Err(Wrong::Format("is longer than all of its words: say each once")) }
+}
+
 /// Names with commas, each once.
-fn list<T: PartialEq + FromStr<Err = NotOneOf>>(
+pub(super) fn list<T: PartialEq + FromStr<Err = NotOneOf>>(
     fields: &mut Fields,
     field: &'static str,
     text: Option<&str>,
 ) -> Vec<T> {
     let mut values = Vec::new();
-    if text.is_some_and(|text| text.len() > LIST_CHARS_MAX) {
-        fields.wrong(field, Wrong::Format("is longer than all of its words: say each once"));
+    if let Err(wrong) = text.map_or(Ok(()), fits) {
+        fields.wrong(field, wrong);
         return values;
     }
     for name in text.into_iter().flat_map(|text| text.split(',')) {

@@ -10,6 +10,7 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
+use super::filter;
 use super::views::{OwnDetail, StaffDetail};
 use super::waiting::{self, Wanted};
 use super::{FilterQuery, Paging, Scope, Selection, StaffQuery, StateAt};
@@ -77,17 +78,7 @@ impl WaitQuery {
         };
         let seconds = within(&mut fields, "wait", Some(wait), 1, WAIT_SECS_MAX);
         let longest = Duration::from_secs(u64::try_from(seconds).unwrap_or(1));
-        let mut state_not = Vec::new();
-        for word in states.split(',') {
-            match word.parse::<ShownState>() {
-                Ok(state) if state_not.contains(&state) => {}
-                Ok(state) => state_not.push(state),
-                Err(words) => {
-                    fields.wrong("state_not", words);
-                    break;
-                }
-            }
-        }
+        let state_not: Vec<ShownState> = filter::list(&mut fields, "state_not", Some(states));
         fields.finish()?;
         Ok(Some(Wanted { longest, state_not }))
     }

@@ -12,6 +12,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::filter;
 use crate::money::transactions::Transaction;
 use crate::platform::clock::DateTime;
 use crate::platform::error::Wrong;
@@ -106,6 +107,7 @@ impl Sort {
     /// `None` is the default order; an error is what is wrong with it.
     pub fn parse(text: Option<&str>) -> Result<Self, Wrong> {
         let Some(text) = text else { return Ok(Self::default()) };
+        filter::fits(text)?;
         let mut chosen: Vec<(Column, Direction)> = Vec::new();
         for word in text.split(',').map(str::trim) {
             let (name, direction) = match word.strip_prefix('-') {

@@ -44,7 +44,9 @@ pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str
     // The ledger itself, and so not within the transaction; there its copy is looked at once more.
     restrictions::refuse_what_is_in_use(app, user_id).await?;
     let mut tx = app.db.begin().await?;
-    users::lock(&mut *tx, user_id).await?;
+    if users::lock(&mut *tx, user_id).await? != Some(Role::User) {
+        return Err(Error::Forbidden(Reason::StaffAccount));
+    }
     if !second_person(app, &mut tx, (actor, by), user_id, note).await? {
         let erasure = store::find(&mut *tx, user_id).await?.ok_or(Error::StaleState)?;
         tx.commit().await?;

@@ -80,6 +80,15 @@ pub struct Filter {
     pub limit: i64,
 }
 
+impl Filter {
+    /// Whether it asks for some rows only: these may be few, and far apart.
+    pub(super) fn is_narrow(&self) -> bool {
+        let Self { actor, action, object_kind, object_id, actor_email, request_id, from, to, before: _, limit: _ } = self;
+        let words = [actor, action, object_kind, object_id, actor_email, request_id];
+        words.iter().any(|word| word.is_some()) || from.is_some() || to.is_some()
+    }
+}
+
 pub(super) async fn insert(db: impl PgExecutor<'_>, row: &Row) -> sqlx::Result<()> {
     let insert = sqlx::query!(
         "insert into audit_log

@@ -76,8 +76,10 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
 
 /// Until the end of the transaction nobody else locks this user: what is counted or decided stays so. Weak enough to let
 /// everything go on that only refers to the user.
-pub async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("select from users where id = $1 for no key update", id).execute(db).await.map(drop)
+pub async fn lock(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Role>> {
+    sqlx::query_scalar!(r#"select role as "role: Role" from users where id = $1 for no key update"#, id)
+        .fetch_optional(db)
+        .await
 }
 
 /// The same of somebody whose data is not erased; else false: what came now would stay for ever.

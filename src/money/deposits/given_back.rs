@@ -29,16 +29,19 @@ const ASKED_MAX: usize = 20;
 /// Refunds and chargebacks come weeks later, and their webhooks can be lost: a few more looks, then rest.
 pub(super) async fn look_later(app: &App, deposit: &Transaction) -> Result<Transaction> {
     let Some(purchase_id) = deposit.provider.id else { return transactions::rest(app, deposit).await };
-    let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
-    let (looked, wrong) = follow_closely(app, deposit, &purchase).await?;
-    if wrong {
-        return Ok(looked);
-    }
-    let age = app.clock.now() - deposit.updated_at;
-    match LATER_LOOKS.iter().find(|look| **look > age) {
-        Some(look) => transactions::defer(app, &looked, *look - age).await,
-        None => transactions::rest(app, &looked).await,
-    }
+    // One that Revio does not know any more has no other word than before.
+    let asked = provider_objects::purchase(app, Some(deposit.id), purchase_id).await;
+    let looked = match provider_objects::if_known(asked)? {
+        Some(purchase) => {
+            let (looked, wrong) = follow_closely(app, deposit, &purchase).await?;
+            if wrong {
+                return Ok(looked);
+            }
+            looked
+        }
+        None => deposit.clone(),
+    };
+    transactions::look_again(app, &looked, &LATER_LOOKS).await
 }
 
 pub(super) async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
@@ -54,6 +57,12 @@ pub(super) async fn is_awaited(app: &App, deposit: &Transaction, purchase: &Purc
     }
     let sums = add_up(app, deposit, purchase, payments(app, purchase).await?).await?;
     Ok(sums.wrong(purchase).is_some())
+}
+
+/// Whether something may have gone back of it, by the purchase's own word or by a Payment that we know.
+pub(super) async fn is_told_of(app: &App, purchase: &Purchase) -> Result<bool> {
+    let is_said = !matches!(purchase.status, PurchaseStatus::Paid(_));
+    Ok(is_said || !provider_objects::payments_of(app, purchase.id).await?.is_empty())
 }
 
 /// Books what is new. Whether something is left that does not agree.
@@ -378,7 +387,7 @@ impl<'a> Sums<'a> {
     }
 
     fn is_whole(&self, purchase: &Purchase) -> bool {
-        purchase.refundable_amount == Some(self.paid) && purchase.refund_availability != "none"
+        purchase.refundable_amount.whole() == Some(self.paid) && purchase.refund_availability != "none"
     }
 }
 

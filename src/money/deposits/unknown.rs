@@ -8,12 +8,15 @@ use super::given_back;
 use crate::app::App;
 use crate::money::evidence::{self, Claim};
 use crate::money::provider_objects::WORD_CHARS_MAX;
-use crate::money::suspense::{self, Item, ItemKind, NewItem};
+use crate::money::suspense::{self, Item, ItemKind, NewItem, Payer};
 use crate::money::transactions::{self, Kind};
 use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::objects::{Flag, Payment};
 use crate::provider::revio::{Purchase, PurchaseStatus};
+
+/// Returned, paid again, and a look that finds nothing more.
+const WAYS_MAX: usize = 3;
 
 /// False when it is nothing of ours, or nothing was paid. What cannot be decided here becomes a dead letter.
 pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
@@ -86,9 +89,22 @@ async fn in_a_wallet(app: &App, row: Uuid, purchase: &Purchase, payment: &Paymen
     }
 }
 
-/// The payer has all of it back or nothing, as Revio's Payments add up now; they may have been there before the money was set aside.
+/// The payer has all of it back or nothing, as Revio's Payments add up now; they may have been there before the money was set aside. Of two
+/// events the other one may have seen that nothing is to be done before this one did it: so it is looked at again after each way.
 async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) -> Result<()> {
-    let (payer, mut back) = (suspense::payer(app, item).await?, 0_i64);
+    for _ in 0..WAYS_MAX {
+        let payer = suspense::payer(app, item).await?;
+        let is_back = is_back(app, item, purchase).await?;
+        suspense::follow_payer(app, item, payer, is_back).await?;
+        if matches!((payer, is_back), (Payer::Unpaid | Payer::PaidAgain, false) | (Payer::Returned, true)) {
+            return Ok(());
+        }
+    }
+    Err(Error::unavailable("Revio says another thing of the payer each time"))
+}
+
+async fn is_back(app: &App, item: &Item, purchase: &Purchase) -> Result<bool> {
+    let mut back = 0_i64;
     for payment in given_back::payments(app, purchase).await? {
         back = match given_back::counted(&payment, item.amount.currency().code()) {
             Ok(Some((Kind::ChargebackReversal, minor))) => back.saturating_sub(minor),
@@ -99,8 +115,8 @@ async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) -> Result<()>
     }
     match back {
         0 if is_whole_back(purchase) => Err(Error::Unusable("given back by Revio, which does not say how much".into())),
-        0 => suspense::follow_payer(app, item, payer, false).await,
-        all if all == item.amount.minor() => suspense::follow_payer(app, item, payer, true).await,
+        0 => Ok(false),
+        all if all == item.amount.minor() => Ok(true),
         part => Err(Error::Unusable(format!("{part} of suspense item {} was given back", item.id).into())),
     }
 }

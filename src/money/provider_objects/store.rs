@@ -36,6 +36,7 @@ pub struct Known {
     pub id: Uuid,
     pub kind: ObjectKind,
     pub transaction_id: Option<Uuid>,
+    pub related_id: Option<Uuid>,
     pub status: String,
     pub amount_minor: Option<i64>,
     pub fee_minor: Option<i64>,
@@ -84,7 +85,7 @@ macro_rules! known {
     ($after:tt $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Known,
-            r#"select id, kind as "kind: ObjectKind", transaction_id, status, amount_minor, fee_minor, currency, is_outgoing,
+            r#"select id, kind as "kind: ObjectKind", transaction_id, related_id, status, amount_minor, fee_minor, currency, is_outgoing,
                       created_on, updated_on, announced_on, last_seen_at, changed_at, status_at, executions, refusals as undone from provider_objects "# + $after
             $(, $argument)*
         )
@@ -95,8 +96,8 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
     known!("where id = $1", id).fetch_optional(db).await
 }
 
-pub(super) async fn related_to(db: impl PgExecutor<'_>, purchase_id: Uuid) -> sqlx::Result<Vec<Known>> {
-    known!("where related_id = $1 order by updated_on, first_seen_at, id", purchase_id).fetch_all(db).await
+pub(super) async fn related_to(db: impl PgExecutor<'_>, purchases: &[Uuid]) -> sqlx::Result<Vec<Known>> {
+    known!("where related_id = any($1) order by updated_on, first_seen_at, id", purchases).fetch_all(db).await
 }
 
 pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Known>> {

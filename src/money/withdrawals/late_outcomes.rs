@@ -22,11 +22,7 @@ pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transact
         Some(payout) => reconsider(app, withdrawal, &payout).await?,
         None => withdrawal.clone(),
     };
-    let age = app.clock.now() - looked.updated_at;
-    match LATER_LOOKS.iter().find(|look| **look > age) {
-        Some(look) => transactions::defer(app, &looked, *look - age).await,
-        None => transactions::rest(app, &looked).await,
-    }
+    transactions::look_again(app, &looked, &LATER_LOOKS).await
 }
 
 /// Revio's word on a finished withdrawal: the same as before, or another one.

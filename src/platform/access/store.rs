@@ -22,6 +22,7 @@ pub struct Standing {
     pub stepped_up_at: Option<DateTime>,
     /// Whether the session has shown a second factor that somebody else let the person enrol, and that is still theirs.
     pub second_factor: bool,
+    pub is_frozen: bool,
 }
 
 pub(super) async fn standing(
@@ -32,7 +33,9 @@ pub(super) async fn standing(
     let row = sqlx::query_as!(
         Standing,
         r#"select u.role as "role: Role", s.created_at as begun_at, s.stepped_up_at,
-                  coalesce(s.second_factor_at >= f.enrolled_at, false) as "second_factor!"
+                  coalesce(s.second_factor_at >= f.enrolled_at, false) as "second_factor!",
+                  exists (select from restrictions r
+                           where r.user_id = u.id and r.kind = 'freeze' and r.state <> 'lifted') as "is_frozen!"
              from sessions s
              join users u on u.id = s.user_id
              left join totp_secrets f on f.user_id = u.id and f.vouched_by is not null

@@ -175,8 +175,8 @@ pub struct Purchase {
     #[serde(default)]
     pub marked_as_paid: Flag,
     /// Shrinks with each refund that succeeds.
-    #[serde(default, deserialize_with = "lenient")]
-    pub refundable_amount: Option<i64>,
+    #[serde(default)]
+    pub refundable_amount: Figure,
     /// `none`: that nothing is refundable says nothing about what was refunded.
     #[serde(default, deserialize_with = "lenient")]
     pub refund_availability: String,
@@ -268,7 +268,7 @@ impl Purchase {
         let settled = self.status.is_refunded() || matches!(self.status, PurchaseStatus::Paid(_));
         let was_refunded = self.ever(PurchaseStatus::is_refunded);
         let says = settled && !self.was_charged_back() && was_refunded && self.refund_availability != "none";
-        let left = self.refundable_amount.filter(|_| says)?;
+        let left = self.refundable_amount.whole().filter(|_| says)?;
         Some(paid.saturating_sub(left.clamp(0, paid)))
     }
 }
@@ -438,7 +438,7 @@ pub(super) fn error_codes(body: &[u8]) -> String {
         };
         named.into_iter().flat_map(each).collect()
     };
-    codes.join(", ").chars().take(CODES_CHARS_MAX).collect()
+    codes.join(", ").chars().filter(|c| !c.is_control()).take(CODES_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ pub struct Event {
     pub is_test: Option<bool>,
     pub brand_id: Option<Uuid>,
     pub company_id: Option<Uuid>,
-    /// When the object last changed at Revio, in Unix seconds: the only time in a delivery that is signed.
+    /// When the object last changed at Revio, in Unix seconds: of the times in a delivery, which are all signed with it, the only one that is
+    /// the event's own. When the object was made says nothing of that.
     pub changed_on: Option<i64>,
     /// The object itself, where it is a Payment.
     pub payment: Option<PaymentObject>,
@@ -61,7 +62,7 @@ impl Event {
             is_test: payload["is_test"].as_bool(),
             brand_id: id(&payload, "brand_id"),
             company_id: id(&payload, "company_id"),
-            changed_on: whole("updated_on").or_else(|| whole("created_on")),
+            changed_on: whole("updated_on"),
             payment: related.is_object().then(|| serde_json::from_value(payload.clone()).ok()).flatten(),
         })
     }

@@ -28,6 +28,7 @@ use crate::identity::mails;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::outbound::Called;
+use crate::platform::slow_reads;
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::text_enum::text_enum;
 
@@ -280,9 +281,15 @@ pub async fn replay_since(app: &App, actor: &Actor, endpoint_id: Uuid, since: Da
     Ok((replayed, more))
 }
 
-pub async fn list(app: &App, endpoint_id: Uuid, filter: &Filter) -> Result<Vec<Row>> {
+/// # Errors
+/// [`Error::NotFound`]; [`Error::TooBroad`] and [`Error::TurnedAway`] where a state is asked for, as few may be in it.
+pub async fn list(app: &App, caller: Uuid, endpoint_id: Uuid, filter: &Filter) -> Result<Vec<Row>> {
     super::find(app, endpoint_id).await?;
-    Ok(store::list(&app.db, endpoint_id, filter).await?)
+    if filter.state.is_none() {
+        return Ok(store::list(&app.db, endpoint_id, filter).await?);
+    }
+    let mut read = app.slow_reads.begin(caller, &app.db, app.config.list_deadline).await?;
+    store::list(&mut *read.tx, endpoint_id, filter).await.map_err(slow_reads::too_broad)
 }
 
 /// With its attempts, the newest first.

@@ -99,10 +99,10 @@ pub(super) async fn advance(
         "with moved as (
          update transactions
             set state = to_state, attempts = 0,
-                due_at = case when held_code is null or held_code = any($1) and to_state in ('completed', 'failed') then to_due end,
-                held_code = case when held_code = any($1) and to_state in ('completed', 'failed') then null else held_code end,
-                held_reason = case when held_code = any($1) and to_state in ('completed', 'failed') then null else held_reason end,
-                held_at = case when held_code = any($1) and to_state in ('completed', 'failed') then null else held_at end,
+                due_at = case when held_code is null or held_code = any($1) and to_state in ('completed', 'failed', 'expired', 'cancelled') then to_due end,
+                held_code = case when held_code = any($1) and to_state in ('completed', 'failed', 'expired', 'cancelled') then null else held_code end,
+                held_reason = case when held_code = any($1) and to_state in ('completed', 'failed', 'expired', 'cancelled') then null else held_reason end,
+                held_at = case when held_code = any($1) and to_state in ('completed', 'failed', 'expired', 'cancelled') then null else held_at end,
                 version = version + 1, updated_at = now_at,
                 states = case when state = to_state then states else states || ' ' || to_state end,
                 moved_at = case when state = to_state then moved_at else moved_at || now_at end,

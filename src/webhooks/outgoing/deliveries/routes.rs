@@ -41,10 +41,10 @@ struct DeliveryQuery {
 /// The delivery log, newest first, of the last 30 days. Needs `webhook_endpoints.read`.
 #[utoipa::path(get, path = "/v1/admin/webhook-endpoints/{id}/deliveries", tag = "staff",
     security(("bearer" = ["webhook_endpoints.read"])), params(("id" = Uuid, Path), DeliveryQuery),
-    responses((status = 200, body = Page<Row>), Problems))]
+    responses((status = 200, body = Page<Row>), (status = 422, description = "`query_too_broad`"), Problems))]
 async fn list(
     AppState(app): AppState<App>,
-    _staff: Staff<WebhookEndpointsRead>,
+    staff: Staff<WebhookEndpointsRead>,
     Path(id): Path<Uuid>,
     Query(query): Query<DeliveryQuery>,
 ) -> Result<Json<Page<Row>>> {
@@ -52,7 +52,7 @@ async fn list(
     let state = fields.word("state", query.state.as_deref());
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
-    let rows = super::list(&app, id, &Filter { state, before, limit }).await?;
+    let rows = super::list(&app, staff.user_id, id, &Filter { state, before, limit }).await?;
     Ok(Json(Page::by_id(rows, limit, |row| row.id)))
 }
 
