@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use axum::body::Body;
 use csv::{QuoteStyle, Terminator, WriterBuilder};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -32,7 +31,12 @@ pub(super) trait Pages: Send + 'static {
 
 /// The next page is read when the one before has gone out, if the caller may still have it. A failure on the way breaks the transfer off.
 /// `first` was made before the head of the answer: what fails by then is refused.
-pub(super) fn body(app: App, admitted: Admitted, first: Vec<u8>, pages: impl Pages) -> Body {
+pub(super) fn sent(
+    app: App,
+    admitted: Admitted,
+    first: Vec<u8>,
+    pages: impl Pages,
+) -> impl Stream<Item = Result<Vec<u8>, BoxError>> + Send {
     let started = Instant::now();
     let rest = stream::try_unfold(pages, move |mut pages| {
         let app = app.clone();
@@ -46,7 +50,7 @@ pub(super) fn body(app: App, admitted: Admitted, first: Vec<u8>, pages: impl Pag
             Ok::<_, BoxError>(page.map(|page| (page, pages)))
         }
     });
-    Body::from_stream(stream::once(ready(Ok(first))).chain(rest))
+    stream::once(ready(Ok(first))).chain(rest)
 }
 
 /// A file while it is written. Whoever writes has a clone of it; what was written is taken away and hashed.

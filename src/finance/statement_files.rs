@@ -40,7 +40,7 @@ use crate::platform::error::{Error, FieldError, Result};
 use crate::platform::text_enum::text_enum;
 use crate::provider::revio::{PayoutStatus, PurchaseStatus};
 
-pub use comparing::{OF_BANK, OF_REVIO, compare, compare_part};
+pub use comparing::{OF_BANK, OF_REVIO, compare, compare_leg};
 pub use fetching::{measure, step};
 pub use store::{StatementFile, StatementFiles};
 

@@ -56,24 +56,6 @@ text_enum! {
     }
 }
 
-impl Ending {
-    /// As the session's row and the audit log say it.
-    fn reason(self) -> &'static str {
-        match self {
-            Self::LoggedOut => "logged out",
-            Self::Revoked => "revoked by the user",
-            Self::Staff => "ended by staff",
-            Self::TokenReused => "refresh token reused",
-            Self::PasswordReset => "password reset",
-            Self::PasswordChanged => "password changed",
-            Self::EmailChanged => "e-mail changed",
-            Self::SecondFactorReset => "second factor reset",
-            Self::Operator => "ended by the operator",
-            Self::Erased => "erased",
-        }
-    }
-}
-
 pub struct SignedIn {
     pub access_token: String,
     /// How long it lives: less than usual at the end of a session.
@@ -340,7 +322,7 @@ pub async fn end_all(
     except: Option<Uuid>,
     how: Ending,
 ) -> Result<Ended> {
-    let ids = store::revoke_all(db, user_id, except, how.reason(), app.clock.now()).await?;
+    let ids = store::revoke_all(db, user_id, except, how.name(), app.clock.now()).await?;
     Ok(Ended { ids, how })
 }
 
@@ -348,7 +330,7 @@ pub async fn end_all(
 /// are no more. Other processes read of it, as of any end (`platform/access.rs`).
 pub async fn end_everybodys(app: &App) -> Result<u64> {
     let mut tx = app.db.begin().await?;
-    let ended = store::revoke_batch(&mut *tx, Ending::Operator.reason(), app.clock.now(), BATCH).await?;
+    let ended = store::revoke_batch(&mut *tx, Ending::Operator.name(), app.clock.now(), BATCH).await?;
     if ended > 0 {
         let entry = Entry::of(&Actor::operator(), "session.all_ended", "session", "all");
         audit::record(app, &mut *tx, entry.with(json!({"sessions_ended": ended}))).await?;
@@ -371,10 +353,10 @@ pub async fn prune(app: &App) -> Result<bool> {
 /// Ends a session with all its tokens, on the record. False when it had ended before, or is not that user's.
 async fn end(app: &App, actor: &Actor, (session, user): (Uuid, Uuid), how: Ending) -> Result<bool> {
     let mut tx = app.db.begin().await?;
-    let ended = store::revoke(&mut *tx, session, user, how.reason(), app.clock.now()).await?;
+    let ended = store::revoke(&mut *tx, session, user, how.name(), app.clock.now()).await?;
     if ended {
         let entry = Entry::of(actor, "session.ended", "session", session);
-        audit::record(app, &mut *tx, entry.with(json!({"user": user, "reason": how.reason()}))).await?;
+        audit::record(app, &mut *tx, entry.with(json!({"user": user, "reason": how.name()}))).await?;
     }
     tx.commit().await?;
     if ended {

@@ -8,6 +8,7 @@
 //!     initiated --> failed: Revio refused the purchase
 //!     awaiting_payment --> completed: credit (paid; the ledger has the transfer)
 //!     awaiting_payment --> expired: nobody paid in time
+//!     initiated --> failed: closed by a person
 //!     initiated --> cancelled: called off by its customer before there was a link
 //!     awaiting_payment --> awaiting_payment: called off by its customer (the row says so before Revio is asked)
 //!     awaiting_payment --> cancelled: cancelled at Revio
@@ -24,7 +25,8 @@
 //!
 //! Money that came and does not fit (another amount) is booked to `suspense`, so that our books say what Revio's say, and the
 //! row is on hold for a person. A second payment of one deposit is a second deposit: it is the customer's money. What is given back of it
-//! later is in `given_back`, payments of which we have no row in `unknown`, calling one off in `cancelling`.
+//! later is in `given_back`, payments of which we have no row in `unknown`, the end of what nobody pays in `unpaid`, calling one off in
+//! `cancelling`.
 
 pub mod cancelling;
 mod given_back;
@@ -32,6 +34,7 @@ mod opening;
 pub mod routes;
 mod store;
 mod unknown;
+mod unpaid;
 
 use chrono::TimeDelta;
 use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
@@ -66,9 +69,6 @@ const ASK_MIN: TimeDelta = TimeDelta::seconds(30);
 const ASK_MAX: TimeDelta = TimeDelta::minutes(20);
 /// A purchase that can neither be paid nor cancelled for so long is for a person.
 const UNDECIDED_MAX: TimeDelta = TimeDelta::days(7);
-/// A payment that began before the link closed can still succeed, and its webhook can still be lost: one look a day later, and one a week
-/// after that.
-const LAST_LOOKS: [TimeDelta; 2] = [TimeDelta::days(1), TimeDelta::days(8)];
 /// After completion: a payer's bank has about 120 days to take the money back.
 const LATER_LOOKS: [TimeDelta; 4] = [TimeDelta::days(1), TimeDelta::days(7), TimeDelta::days(30), TimeDelta::days(120)];
 
@@ -165,8 +165,8 @@ async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
     match deposit.state {
         State::Initiated => begin_again(app, deposit).await,
         State::AwaitingPayment => ask(app, deposit).await,
-        State::Expired | State::Cancelled => look_last(app, deposit).await,
-        State::Failed if deposit.provider.id.is_some() => match look_last(app, deposit).await {
+        State::Expired | State::Cancelled => unpaid::look_last(app, deposit).await,
+        State::Failed if deposit.provider.id.is_some() => match unpaid::look_last(app, deposit).await {
             // A person has closed it; reconciliation asks after it, too.
             Err(Error::Unusable(_)) => transactions::rest(app, deposit).await,
             looked => looked,
@@ -252,47 +252,9 @@ fn ends_at(deposit: &Transaction) -> DateTime {
 
 /// Asks Revio for the purchase and acts on what it says.
 async fn ask(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    let Some(purchase_id) = deposit.provider.id else { return incomplete(app, deposit).await };
-    let purchase = present(app, deposit, purchase_id).await?;
+    let Some(purchase_id) = deposit.provider.id else { return unpaid::incomplete(app, deposit).await };
+    let purchase = unpaid::present(app, deposit, purchase_id).await?;
     settle(app, deposit, &purchase).await
-}
-
-async fn incomplete(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    transactions::hold(app, deposit, Hold::Incomplete, "the purchase's id is missing").await
-}
-
-/// The purchase as it is now, after what is to be done about one that is still unpaid.
-async fn present(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<Purchase> {
-    let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
-    take_no_more(app, deposit, purchase).await
-}
-
-/// Past its time, or called off: Revio is asked to take no money for what is still unpaid. The purchase as it is then.
-async fn take_no_more(app: &App, deposit: &Transaction, purchase: Purchase) -> Result<Purchase> {
-    let is_late = || deposit.is_called_off() || app.clock.now() > ends_at(deposit);
-    // Cancelled, or closed by a person.
-    let is_closed = matches!(deposit.state, State::Cancelled | State::Failed);
-    let over = is_closed || deposit.state == State::AwaitingPayment && is_late();
-    if !over || !matches!(purchase.status, PurchaseStatus::Open(_)) {
-        return Ok(purchase);
-    }
-    let cancelled = app.revio.cancel_purchase(purchase.id).await;
-    app.crash.at("deposit.purchase_cancelled")?;
-    match cancelled {
-        Ok(cancelled) => {
-            provider_objects::note_purchase(app, Some(deposit.id), &cancelled).await?;
-            Ok(cancelled)
-        }
-        // Nobody knows whether it was heard: once more.
-        Err(
-            error @ (RevioError::Transport(_)
-            | RevioError::RateLimited { .. }
-            | RevioError::Paused(_)
-            | RevioError::NoPlace(_)),
-        ) => Err(error.into()),
-        // Not cancellable, in whichever words; or Revio cannot. What the purchase is shows when asked again.
-        Err(_) => provider_objects::purchase(app, Some(deposit.id), purchase.id).await,
-    }
 }
 
 /// Revio told of a purchase: looks at its present state. False when the purchase is nothing of ours.
@@ -309,13 +271,13 @@ async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Re
     let is_ours = purchase.reference.parse::<Uuid>() == Ok(deposit.id);
     match deposit.provider.id {
         Some(id) if id == purchase_id => {
-            let purchase = take_no_more(app, deposit, purchase).await?;
+            let purchase = unpaid::take_no_more(app, deposit, purchase).await?;
             settle(app, deposit, &purchase).await?;
         }
         // The event is faster than the answer to our own call, or that answer was lost.
         None if is_ours => {
             let deposit = await_payment(app, deposit, &purchase).await?;
-            let purchase = take_no_more(app, &deposit, purchase).await?;
+            let purchase = unpaid::take_no_more(app, &deposit, purchase).await?;
             settle(app, &deposit, &purchase).await?;
         }
         // A purchase whose creation was repeated, and somebody paid it all the same.
@@ -364,8 +326,8 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
             }
             given_back::follow(app, &accepted, purchase).await
         }
-        PurchaseStatus::Expired => close(app, deposit, State::Expired, purchase).await,
-        PurchaseStatus::Cancelled => close(app, deposit, State::Cancelled, purchase).await,
+        PurchaseStatus::Expired => unpaid::close(app, deposit, State::Expired, purchase).await,
+        PurchaseStatus::Cancelled => unpaid::close(app, deposit, State::Cancelled, purchase).await,
         PurchaseStatus::Unknown(word) => provider_objects::wait_for_a_known_word(app, deposit, purchase.id, word).await,
         PurchaseStatus::Open(_) if deposit.state != State::AwaitingPayment => Ok(deposit.clone()),
         PurchaseStatus::Open(word) => {
@@ -476,35 +438,6 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, paid: Opt
     let due = if given_back::is_told_of(app, purchase).await? { Due::Now } else { Due::In(LATER_LOOKS[0]) };
     let to = Move::to(State::Completed, due).with_provider(reported(deposit, purchase)).having_repaid(repaid);
     transactions::advance(app, deposit, to).await
-}
-
-/// `→ expired | cancelled`: nothing came and, as far as Revio can say, nothing will. A late payment still completes it.
-async fn close(app: &App, deposit: &Transaction, state: State, purchase: &Purchase) -> Result<Transaction> {
-    // It stays what it was called first, also by a person who closed it.
-    if matches!(deposit.state, State::Failed | State::Expired | State::Cancelled) {
-        return Ok(deposit.clone());
-    }
-    let to = Move::to(state, Due::In(LAST_LOOKS[0])).with_provider(reported(deposit, purchase));
-    transactions::advance(app, deposit, to).await
-}
-
-/// A closed deposit, some time later: still closed, or paid after all. A purchase that Revio does not know any more has no other word than before.
-async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    let Some(purchase_id) = deposit.provider.id else { return incomplete(app, deposit).await };
-    let looked = match provider_objects::if_known(present(app, deposit, purchase_id).await)? {
-        // Asked again soon, or held: no word that we know is no word that stays.
-        Some(purchase) if matches!(purchase.status, PurchaseStatus::Unknown(_)) => {
-            return settle(app, deposit, &purchase).await;
-        }
-        Some(purchase) => settle(app, deposit, &purchase).await?,
-        None => deposit.clone(),
-    };
-    match looked.state {
-        State::Failed | State::Expired | State::Cancelled => transactions::look_again(app, &looked, &LAST_LOOKS).await,
-        State::Initiated | State::AwaitingPayment | State::Completed | State::Rejected => Ok(looked),
-        // A withdrawal's.
-        State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted => Ok(looked),
-    }
 }
 
 fn reported(deposit: &Transaction, purchase: &Purchase) -> Provider {

@@ -89,7 +89,7 @@ async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
 
 async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
     match row.kind {
-        Kind::ChargebackReversal => give_back(app, row).await,
+        Kind::ChargebackReversal => credit(app, row).await,
         kind => take(app, row, code_of(kind)).await,
     }
 }
@@ -173,7 +173,7 @@ async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transa
 }
 
 /// `→ completed`: the bank gave the money back after all; what the customer owes is repaid from it first.
-async fn give_back(app: &App, row: &Transaction) -> Result<Transaction> {
+async fn credit(app: &App, row: &Transaction) -> Result<Transaction> {
     let currency = row.amount.currency();
     let credit = Transfer {
         id: TransferId::of(row.id, Leg::Main),
@@ -190,7 +190,7 @@ async fn give_back(app: &App, row: &Transaction) -> Result<Transaction> {
         }
         repaid => repaid?,
     };
-    app.crash.at("reversal.given_back")?;
+    app.crash.at("reversal.credited")?;
     transactions::advance(app, row, booked(row).having_repaid(repaid)).await
 }
 

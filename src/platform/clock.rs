@@ -220,7 +220,13 @@ fn micros(by: TimeDelta) -> i64 {
 /// What every id that was made at this time or later is not less than: ids carry their time in front.
 pub fn first_id_at(time: DateTime) -> Uuid {
     let millis = u128::try_from(time.timestamp_millis()).unwrap_or_default();
-    Uuid::from_u128(millis << 80)
+    Uuid::from_u128(millis.min((1 << 48) - 1) << 80)
+}
+
+/// The same where ids are compared with times to the microsecond: of the first millisecond that begins then or later.
+pub fn first_id_not_before(time: DateTime) -> Uuid {
+    let part = time.timestamp_subsec_nanos() % 1_000_000;
+    first_id_at(if part == 0 { time } else { time + TimeDelta::milliseconds(1) })
 }
 
 /// When a row was made, by its id; an id that carries no time is as old as time.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::books::{projector, slots};
-use crate::finance::reconciliation::{self, OtherLeg, Part};
+use crate::finance::reconciliation::{self, Leg, OtherLeg};
 use crate::finance::statement_files;
 use crate::identity::{audit, mails, repeats, sessions, totp};
 use crate::money::{
@@ -28,7 +28,7 @@ use crate::webhooks::{inbox, refused};
 
 /// As many as are stepped at once.
 const BATCH: i64 = 16;
-/// Of a kind whose steps wait for Revio so many are in hand at once, four times what is claimed at once: a slow one holds up no other.
+/// Of a kind whose steps wait for Revio so many are claimed at once, and four times as many are in hand: a slow one holds up no other.
 const CLAIM: u32 = 64;
 /// Of messages to endpoints, whose steps share the connections of all else.
 const CLAIM_OUTGOING: u32 = 16;
@@ -52,14 +52,14 @@ const COUNTS_PERIOD: Duration = Duration::from_secs(10);
 /// What a reconciliation compares besides what it knows by itself: the parts that other nouns of `finance` bring.
 pub static OTHER_LEGS: &[OtherLeg] = &[
     OtherLeg {
-        part: Part::B,
+        leg: Leg::B,
         types: statement_files::OF_REVIO,
-        compare: |app, run| Box::pin(statement_files::compare_part(app, run, Part::B)),
+        compare: |app, run| Box::pin(statement_files::compare_leg(app, run, Leg::B)),
     },
     OtherLeg {
-        part: Part::C,
+        leg: Leg::C,
         types: statement_files::OF_BANK,
-        compare: |app, run| Box::pin(statement_files::compare_part(app, run, Part::C)),
+        compare: |app, run| Box::pin(statement_files::compare_leg(app, run, Leg::C)),
     },
 ];
 
@@ -77,7 +77,7 @@ struct Task {
 struct Queue {
     name: &'static str,
     /// As soon as there is room for so many, as many are claimed; four times as many are in hand at most.
-    at_once: u32,
+    claimed_at_once: u32,
     claim: fn(&App, i64) -> BoxFuture<'_, Result<Vec<Step<'_>>>>,
     /// Each end of a step makes room that a claim may want: not all that is due may be in hand at once.
     looks_again: bool,
@@ -90,14 +90,14 @@ static QUEUES: [Queue; 4] = [
     // Of one endpoint so many at once.
     Queue {
         name: "outgoing",
-        at_once: CLAIM_OUTGOING,
+        claimed_at_once: CLAIM_OUTGOING,
         claim: |app, limit| Box::pin(deliveries::claim_due(app, Lane::Fast, limit)),
         looks_again: true,
     },
 ];
 
 const fn waits_for_revio(name: &'static str, claim: fn(&App, i64) -> BoxFuture<'_, Result<Vec<Step<'_>>>>) -> Queue {
-    Queue { name, at_once: CLAIM, claim, looks_again: false }
+    Queue { name, claimed_at_once: CLAIM, claim, looks_again: false }
 }
 
 static TASKS: [Task; 18] = [
@@ -266,14 +266,14 @@ pub fn start(app: &App, stop: &CancellationToken) -> JoinSet<&'static str> {
 
 /// Claims whenever there is room for it, and goes on with what is in hand meanwhile. Returns when the last step has ended.
 async fn work_off(app: &App, queue: &Queue, stop: &CancellationToken) {
-    let room = &Semaphore::new(usize::try_from(queue.at_once).map_or(1, |at_once| at_once.saturating_mul(4)));
+    let room = &Semaphore::new(usize::try_from(queue.claimed_at_once).map_or(1, |count| count.saturating_mul(4)));
     // As many as there is room for.
     let (hand, mut in_hand) = mpsc::unbounded_channel();
     let ended = &Notify::new();
     let claiming = async move {
         let claim = async || {
-            let mut places = room.acquire_many(queue.at_once).await.map_err(Error::internal)?;
-            let steps = (queue.claim)(app, queue.at_once.into()).await?;
+            let mut places = room.acquire_many(queue.claimed_at_once).await.map_err(Error::internal)?;
+            let steps = (queue.claim)(app, queue.claimed_at_once.into()).await?;
             let full = places.num_permits() == steps.len();
             for step in steps {
                 let place = places.split(1);

@@ -374,7 +374,8 @@ impl Revio {
         self.call_seconds.with_label_values(&[what.name(), outcome(&answer)]).observe(started.elapsed().as_secs_f64());
         match &answer {
             // A call that is documented nowhere says nothing of those that are.
-            Err(RevioError::NotFound | RevioError::Upstream { .. } | RevioError::Page { .. }) if what == What::Payment => {}
+            Err(RevioError::NotFound | RevioError::Upstream { .. } | RevioError::Page { .. })
+                if what == What::Payment => {}
             // Nor does the storage that a file comes from.
             Err(RevioError::RateLimited { .. }) if what == What::File => breaker.failed(about, self.clock.now()),
             Err(RevioError::Transport(_) | RevioError::Upstream { .. } | RevioError::Page { .. }) => {

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use ledger::AccountCode;
 use reqwest::{Method, StatusCode};
-use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
+use revio_sim::{Fault, FaultKind, Moment, Override, Pay, Scope};
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -150,6 +150,88 @@ async fn an_unpaid_deposit_expires_and_a_late_payment_still_counts(db: PgPool) {
     t.drive().await;
     assert_eq!(t.state(deposit.id()).await, "completed");
     assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));
+    t.finish().await;
+}
+
+/// What cannot be cancelled is answered in some way; what the purchase is then is asked, and nobody has to look.
+#[sqlx::test]
+async fn however_revio_refuses_to_cancel_a_deposit_ends_as_its_purchase_does(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let mut deposits = Vec::new();
+    for (index, status) in [400, 403, 404, 405, 409, 500, 503].into_iter().enumerate() {
+        let deposit = t.deposit(&customer, 5_000, &format!("k{index}")).await.id();
+        let blank = FaultKind::Blank { status };
+        t.sim.set_fault(Fault::chance(1.0, Scope::CancelPurchase, blank).of_object(t.purchase_of(deposit)));
+        deposits.push(deposit);
+    }
+    // A payment is under way.
+    t.sim.set_override(Override::of("purchase", "/status", json!("pending_execute")));
+    for _ in 0..30 {
+        t.advance(TimeDelta::minutes(10));
+        t.drive().await;
+    }
+    for deposit in &deposits {
+        assert_eq!(t.state(*deposit).await, "awaiting_payment");
+        assert_eq!(t.held_reason(*deposit).await, None, "it can still be paid");
+    }
+    let paid = deposits.pop().expect("some");
+    t.sim.clear_overrides();
+    t.sim.pay_purchase(t.purchase_of(paid), Pay { force: true, ..Pay::default() }).expect("a late payment");
+    t.sim.clear_faults();
+    for _ in 0..12 {
+        t.advance(TimeDelta::minutes(10));
+        t.drive().await;
+    }
+    assert_eq!(t.state(paid).await, "completed");
+    for deposit in deposits {
+        assert!(matches!(t.state(deposit).await.as_str(), "cancelled" | "expired"), "{}", t.state(deposit).await);
+    }
+    t.finish().await;
+}
+
+/// Revio keeps nothing for ever.
+#[sqlx::test]
+async fn what_revio_does_not_know_any_more_of_a_deposit_that_has_ended_is_nobodys_work(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let (unpaid, paid) = (t.deposit(&customer, 5_000, "k1").await, t.deposit(&customer, 5_000, "k2").await);
+    t.pay(&paid).await;
+    for _ in 0..10 {
+        t.advance(TimeDelta::minutes(10));
+        t.drive().await;
+    }
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPurchase, FaultKind::Blank { status: 404 }));
+    for _ in 0..130 {
+        t.advance(TimeDelta::days(1));
+        t.drive().await;
+    }
+    for (deposit, state) in [(&unpaid, "expired"), (&paid, "completed")] {
+        let due: Option<chrono::DateTime<chrono::Utc>> =
+            sqlx::query_scalar("select due_at from transactions where id = $1")
+                .bind(deposit.id())
+                .fetch_one(&t.app.db)
+                .await
+                .expect("there");
+        assert_eq!((t.state(deposit.id()).await.as_str(), t.held_reason(deposit.id()).await, due), (state, None, None));
+    }
+    t.sim.clear_faults();
+    t.finish().await;
+}
+
+/// It only lacked a word.
+#[sqlx::test]
+async fn a_deposit_that_is_held_for_want_of_a_word_is_let_go_by_the_word_that_it_ended(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    for (key, code) in [("k1", "gave_up"), ("k2", "undecided"), ("k3", "unknown_status")] {
+        let deposit = t.deposit(&customer, 5_000, key).await.id();
+        let hold = "update transactions set held_code = $2, held_reason = 'no word', held_at = now(), due_at = null where id = $1";
+        sqlx::query(hold).bind(deposit).bind(code).execute(&t.app.db).await.expect("as if it had waited");
+        t.sim.cancel_purchase(t.purchase_of(deposit)).expect("unpaid");
+        t.drive().await;
+        assert_eq!((t.state(deposit).await.as_str(), t.held_reason(deposit).await), ("cancelled", None), "{code}");
+    }
     t.finish().await;
 }
 

@@ -84,6 +84,7 @@ mod sessions;
 mod settings;
 mod sign_in;
 mod silence;
+mod statement_corrections;
 mod statement_differences;
 mod statement_files;
 mod statements;

@@ -245,7 +245,8 @@ async fn a_data_export_of_many_rows_with_many_words_is_whole_and_known_again(db:
     assert!(rows.iter().all(|row| row["metadata"]["note"].as_str().is_some_and(|note| note.len() == 20_000)));
     assert_eq!(data.body["webhooks"], json!([]));
     let tag = data.headers["etag"].to_str().expect("text").to_owned();
-    let again = async || t.send(Method::GET, &path, Some(&t.token(&admin)), &[("If-None-Match", &tag)], None).await.status;
+    let again =
+        async || t.send(Method::GET, &path, Some(&t.token(&admin)), &[("If-None-Match", &tag)], None).await.status;
     assert_eq!(again().await, StatusCode::NOT_MODIFIED);
     sqlx::query("update transactions set metadata = '{}' where id = $1::uuid")
         .bind(ids[249])

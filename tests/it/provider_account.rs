@@ -159,6 +159,14 @@ async fn what_fails_about_the_account_pauses_no_payment(db: PgPool) {
     let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
     t.drive().await;
     assert_eq!(t.state(withdrawal).await, "completed");
+    // Nor does a storage that has enough of us.
+    t.advance(TimeDelta::seconds(31));
+    let (file, slowed) = (made(&t).await, FaultKind::RateLimited { retry_after_secs: 3_600 });
+    t.sim.set_fault(Fault::next(1, Scope::OtherCall, slowed));
+    t.app.revio.download_statement(&file).await.expect_err("not now");
+    let second = t.withdraw(&customer, 4_000, "w2").await.id();
+    t.drive().await;
+    assert_eq!(t.state(second).await, "completed");
     t.finish().await;
 }
 

@@ -1,6 +1,7 @@
 //! PostgreSQL is put back to an earlier moment while the ledger and Revio go on: nothing is paid again, what the ledger knows of a row the
 //! row is reminded of, and what is lost is listed until an operator has looked. Or the ledger is, and nothing is paid either.
 
+mod copies;
 mod lost;
 
 use std::collections::HashSet;
@@ -210,37 +211,6 @@ async fn what_was_found_counts_though_whoever_found_it_died(db: PgPool) {
     t.drive().await;
     projector::watch(&t.app).await.expect("once more");
     assert!(!due().await, "once");
-}
-
-/// Without anything that was lost: the copy of the ledger alone shows that the database is an older one.
-#[sqlx::test]
-async fn a_copy_of_the_ledger_that_goes_back_starts_the_safe_mode(db: PgPool) {
-    let t = TestApp::new(db.clone()).await;
-    let customer = t.customer().await;
-    let deposit = t.deposit(&customer, 500, "d").await;
-    backups::take(&db).await;
-    t.pay(&deposit).await;
-    look(&t).await;
-    // A crash of PostgreSQL takes back what it had not written yet, and no answer with it.
-    let set = async |cursor: i64| {
-        let sql = "update ledger_cursor c set timestamp = $1 from (select timestamp as before from ledger_cursor) b returning before";
-        sqlx::query_scalar::<_, i64>(sql).bind(cursor).fetch_one(&t.app.db).await.expect("set")
-    };
-    let end = set(1).await;
-    projector::watch(&t.app).await.expect("watched");
-    assert!(!safe_mode::pays_nothing(&t.app).await.expect("an answer"));
-    set(end).await;
-    for _ in 0..2 {
-        t.advance(TimeDelta::seconds(6));
-        projector::watch(&t.app).await.expect("watched");
-    }
-    backups::restore(&db).await;
-    projector::watch(&t.app).await.expect("watched");
-    assert!(safe_mode::pays_nothing(&t.app).await.expect("an answer"));
-    wait(&t, 2).await;
-    assert_eq!(t.state(deposit.id()).await, "completed", "it asks Revio, and the ledger has it already");
-    assert_eq!(t.balance(&customer).await, (500, 0, 500));
-    t.finish().await;
 }
 
 /// What the copy has of a transfer that the ledger has lost: as after a restore of the ledger to the moment before it.

@@ -101,7 +101,7 @@ async fn a_stolen_cookie_ends_with_the_owners_next_refresh(db: PgPool) {
             .fetch_all(&t.app.db)
             .await
             .expect("PostgreSQL answers");
-    assert_eq!(reasons.iter().map(|(after,)| &after["reason"]).collect::<Vec<_>>(), ["refresh token reused"]);
+    assert_eq!(reasons.iter().map(|(after,)| &after["reason"]).collect::<Vec<_>>(), ["token_reused"]);
     assert!(t.app.metrics.render().contains(r#"octoco_sign_ins_total{outcome="token_reused"} 1"#));
     t.finish().await;
 }

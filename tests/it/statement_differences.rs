@@ -13,18 +13,18 @@ use crate::adjustments::{self, correction};
 use crate::harness::{Customer, TestApp};
 use crate::statement_files::{deposits, file, upload, uploaded};
 
-const NOTHING: [&str; 0] = [];
+pub(crate) const NOTHING: [&str; 0] = [];
 
-async fn compare(t: &TestApp) -> Vec<Found> {
+pub(crate) async fn compare(t: &TestApp) -> Vec<Found> {
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
     statement_files::compare(&t.app, t.app.clock.now() - TimeDelta::hours(1)).await.expect("compared").found
 }
 
-async fn kinds(t: &TestApp) -> Vec<&'static str> {
+pub(crate) async fn kinds(t: &TestApp) -> Vec<&'static str> {
     compare(t).await.iter().map(|found| found.kind.name()).collect()
 }
 
-async fn only(t: &TestApp) -> Found {
+pub(crate) async fn only(t: &TestApp) -> Found {
     let mut found = compare(t).await;
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
@@ -57,7 +57,7 @@ async fn journal(t: &TestApp, by: &Customer, journal: &Journal<'_>) -> Uuid {
 }
 
 /// What was planted without the ledger is taken away again, so that the end of a test may look at all the rest.
-async fn finish(t: TestApp) {
+pub(crate) async fn finish(t: TestApp) {
     for sql in [
         "update statement_lines set journal_id = null, matched_by = case when transaction_id is null then null else matched_by end",
         "delete from journals",
@@ -116,7 +116,7 @@ async fn what_revio_alone_knows_is_found_and_a_journal_is_proposed(db: PgPool) {
     let left = only(&t).await;
     assert_eq!(
         (left.kind, left.journal_id, left.expected, left.actual),
-        (BreakType::ProviderOnly, Some(invoice), Some(57), Some(-75))
+        (BreakType::ProviderOnly, Some(invoice), Some(-57), Some(-75))
     );
     let listed = t.get(&finance, "/v1/admin/reconciliation/statements").await;
     assert_eq!((&listed.body["data"][1]["matched"], &listed.body["data"][1]["unmatched"]), (&6.into(), &2.into()));

@@ -334,6 +334,26 @@ async fn fetch(t: &TestApp, minutes: usize) {
     }
 }
 
+/// It may be of a part of the day, or without a line; Revio's own word is heard besides.
+#[sqlx::test]
+async fn a_file_that_somebody_brings_keeps_no_day_from_being_fetched(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_050, 20_000, 30_000]).await;
+    octoco::books::projector::catch_up(&t.app).await.expect("copied");
+    sqlx::query("update ledger_accounts set opened_timestamp = 1").execute(&db).await.expect("written");
+    let noon = "source=revio&unit=minor&from=2026-03-02&to=2026-03-02";
+    uploaded(&t, &finance, noon, file(&paid[..1])).await;
+    t.advance(TimeDelta::days(1));
+    fetch(&t, 12).await;
+    let fetched: Vec<i32> =
+        sqlx::query_scalar("select lines from statement_files where provider_id is not null and to_day = '2026-03-02'")
+            .fetch_all(&db)
+            .await
+            .expect("PostgreSQL answers");
+    assert_eq!(fetched, [3]);
+}
+
 #[sqlx::test]
 async fn revios_statement_of_each_day_is_fetched_by_itself(db: PgPool) {
     let t = TestApp::new(db.clone()).await;

@@ -260,7 +260,7 @@ async fn an_execution_that_was_answered_with_another_payout_is_looked_up_and_nev
 #[sqlx::test]
 async fn a_call_that_is_not_there_or_not_open_to_us_keeps_nothing_from_a_person(db: PgPool) {
     let t = TestApp::new(db).await;
-    for status in [401, 403, 404, 405, 501] {
+    for status in [401, 403, 404, 405, 500, 501, 503] {
         let customer = t.customer_with(1_000).await;
         let [deposit]: [Uuid; 1] = sqlx::query_scalar("select id from transactions where user_id = $1")
             .bind(customer.id)

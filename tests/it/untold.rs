@@ -8,6 +8,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::crashes::Crashes;
 use crate::harness::{Customer, TestApp, answer};
 use crate::provider_objects::{paid, set, wait};
 use crate::reconciliation;
@@ -228,6 +229,26 @@ async fn what_a_journal_is_setting_aside_is_not_credited_meanwhile(db: PgPool) {
     t.finish().await;
 }
 
+/// A journal that is held does not go on by itself.
+#[sqlx::test]
+async fn what_a_journal_sets_aside_for_too_long_is_for_a_person(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 1_000, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    let noted = "insert into suspense_items (id, kind, provider_id, amount_minor, currency, opened_at) values ($1, 'journal', $2, 1000, 'ZAR', now())";
+    sqlx::query(noted)
+        .bind(t.app.clock.row_id())
+        .bind(purchase)
+        .execute(&t.app.db)
+        .await
+        .expect("as a journal notes it");
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    wait(&t, 90).await;
+    assert!(t.held_reason(deposit).await.is_some_and(|reason| reason.contains("a journal of the company's")));
+    assert_eq!(t.balance(&customer).await, (0, 0, 0));
+}
+
 /// The money that Revio pays to our bank, and the Payment that paid for it: neither takes from a customer nor gives.
 #[sqlx::test]
 async fn a_payment_of_an_event_that_nobody_knows_is_no_chargeback_by_its_direction_alone(db: PgPool) {
@@ -262,6 +283,63 @@ async fn an_event_from_the_future_makes_no_answer_too_old(db: PgPool) {
     t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
     t.drive().await;
     assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (1_000, 0, 1_000)));
+    t.finish().await;
+}
+
+/// When an object was made says nothing of when its event was sent.
+#[sqlx::test]
+async fn an_event_of_an_old_object_that_does_not_say_when_it_changed_is_acted_on(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 1_000, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    t.sim.set_fault(Fault::next(1, Scope::Deliver, FaultKind::Missing));
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    t.advance(TimeDelta::days(30));
+    for updated_on in [json!(null), json!(""), json!("yesterday")] {
+        let mut event = t.sim.purchase(purchase).expect("it is there");
+        (event["event_type"], event["updated_on"]) = (json!("purchase.paid"), updated_on);
+        deliver(&t, &event).await;
+    }
+    let stale: i64 = sqlx::query_scalar("select count(*) from webhook_logs where verdict <> 'accepted'")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("a count");
+    assert_eq!(stale, 0);
+    t.drive().await;
+    assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (1_000, 0, 1_000)));
+    t.finish().await;
+}
+
+/// Revio calls a purchase settled again once some of it was refunded; and its own events wait behind one that is lost.
+#[sqlx::test]
+async fn what_is_known_to_have_gone_back_is_booked_with_the_credit_also_by_whoever_goes_on(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    for dies in [false, true] {
+        let customer = t.customer().await;
+        let deposit = t.deposit(&customer, 1_000, "d").await.id();
+        let purchase = t.purchase_of(deposit);
+        t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+        t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+        t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+        t.sim.clear_faults();
+        t.sim.set_override(Override::of("purchase", "/status", json!("settled")));
+        if dies {
+            next.at("transaction.moved");
+        }
+        t.sim.raise_event(last_payment(&t, purchase), "payment.refunded").expect("it is there");
+        for _ in 0..3 {
+            t.drive().await;
+            t.advance(TimeDelta::minutes(2));
+        }
+        assert_eq!(
+            (t.state(deposit).await.as_str(), t.balance(&customer).await),
+            ("completed", (600, 0, 600)),
+            "{dies}"
+        );
+        t.sim.clear_overrides();
+    }
     t.finish().await;
 }
 

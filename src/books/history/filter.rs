@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::sort::Sort;
+use super::sort::{self, Sort};
 use crate::money::transactions::{Kind, Metadata, NewMetadata, ShownState, State};
 use crate::platform::error::Wrong;
 use crate::platform::http::Fields;
@@ -304,15 +304,6 @@ impl StaffQuery {
 
 /// Of the largest there is.
 const AMOUNT_CHARS_MAX: usize = 19;
-/// As the document says.
-const LIST_CHARS_MAX: usize = 255;
-
-/// Of a list of names.
-pub(super) fn fits(text: &str) -> Result<(), Wrong> {
-    let fits = text.len() <= LIST_CHARS_MAX;
-    if fits { Ok(()) } else { Err(Wrong::Format("is longer than all of its words: say each once")) }
-}
-
 /// Names with commas, each once.
 pub(super) fn list<T: PartialEq + FromStr<Err = NotOneOf>>(
     fields: &mut Fields,
@@ -320,7 +311,7 @@ pub(super) fn list<T: PartialEq + FromStr<Err = NotOneOf>>(
     text: Option<&str>,
 ) -> Vec<T> {
     let mut values = Vec::new();
-    if let Err(wrong) = text.map_or(Ok(()), fits) {
+    if let Err(wrong) = text.map_or(Ok(()), sort::fits) {
         fields.wrong(field, wrong);
         return values;
     }

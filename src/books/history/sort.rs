@@ -12,7 +12,6 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::filter;
 use crate::money::transactions::Transaction;
 use crate::platform::clock::DateTime;
 use crate::platform::error::Wrong;
@@ -41,6 +40,15 @@ const COLUMNS: [(&str, Column); 6] = [
     ("kind", Column::Kind),
     ("state", Column::State),
 ];
+
+/// As the document says.
+const LIST_CHARS_MAX: usize = 255;
+
+/// Of a list of names.
+pub(super) fn fits(text: &str) -> Result<(), Wrong> {
+    let fits = text.len() <= LIST_CHARS_MAX;
+    if fits { Ok(()) } else { Err(Wrong::Format("is longer than all of its words: say each once")) }
+}
 
 /// What an order is written of, with commas.
 fn words() -> Vec<String> {
@@ -107,7 +115,7 @@ impl Sort {
     /// `None` is the default order; an error is what is wrong with it.
     pub fn parse(text: Option<&str>) -> Result<Self, Wrong> {
         let Some(text) = text else { return Ok(Self::default()) };
-        filter::fits(text)?;
+        fits(text)?;
         let mut chosen: Vec<(Column, Direction)> = Vec::new();
         for word in text.split(',').map(str::trim) {
             let (name, direction) = match word.strip_prefix('-') {

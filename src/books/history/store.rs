@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::{iter, time::Duration};
 
-use chrono::{TimeDelta, Timelike};
+use chrono::TimeDelta;
 use serde::Serialize;
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, PgExecutor, QueryBuilder, Row as _};
@@ -17,14 +17,11 @@ use uuid::Uuid;
 use super::filter::{Filter, Scope};
 use super::sort::{Column, Direction, Keyset, Sort, Value};
 use crate::money::transactions::{self, COLUMNS, Row, State};
-use crate::platform::clock::DateTime;
+use crate::platform::clock::{DateTime, first_id_not_before};
 use crate::platform::database::Db;
 use crate::platform::http::page::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::webhooks::inbox;
 
-/// A UUIDv7 begins with 48 bits of milliseconds.
-const TIME_SHIFT: u32 = 80;
-const TIME_MAX: u64 = (1 << 48) - 1;
 /// What takes longer from its creation to its completion is in `transactions_slow`.
 const SLOW: TimeDelta = TimeDelta::days(2);
 /// No row is completed before it was created, but by the clocks of two processes.
@@ -183,10 +180,10 @@ fn push_filter(sql: &mut Sql, filter: &Filter) {
     }
     // A row's id begins with the time of its creation, so a period is a range of ids.
     if let Some(from) = filter.from {
-        sql.push(" and t.id >= ").push_bind(first_id_at(from));
+        sql.push(" and t.id >= ").push_bind(first_id_not_before(from));
     }
     if let Some(to) = filter.to {
-        sql.push(" and t.id < ").push_bind(first_id_at(to));
+        sql.push(" and t.id < ").push_bind(first_id_not_before(to));
     }
     if filter.is_by_completion() {
         push_completed(sql, filter);
@@ -227,10 +224,10 @@ fn push_filter(sql: &mut Sql, filter: &Filter) {
 fn push_completed(sql: &mut Sql, filter: &Filter) {
     push_period(sql, "t", filter);
     if let Some(to) = filter.completed_to {
-        sql.push(" and t.id < ").push_bind(first_id_at(later(to, CLOCKS_APART)));
+        sql.push(" and t.id < ").push_bind(first_id_not_before(later(to, CLOCKS_APART)));
     }
     if let Some(from) = filter.completed_from {
-        sql.push(" and t.id >= least(").push_bind(first_id_at(later(from, -SLOW)));
+        sql.push(" and t.id >= least(").push_bind(first_id_not_before(later(from, -SLOW)));
         sql.push(", (select s.id from (select s.id from transactions s where s.completed_at - s.created_at > interval '48 hours'");
         push_period(sql, "s", filter);
         sql.push(" offset 0) s order by s.id limit 1))");
@@ -284,13 +281,6 @@ fn push_names(sql: &mut Sql, column: &str, names: Vec<&'static str>) {
         [name] => _ = sql.push(format_args!("{column} = '{name}'")),
         _ => _ = sql.push(column).push(" = any (").push_bind(names).push(")"),
     }
-}
-
-/// The smallest id of a row that is created at this time or later.
-fn first_id_at(time: DateTime) -> Uuid {
-    let begun = i64::from(!time.nanosecond().is_multiple_of(1_000_000));
-    let millis = u64::try_from(time.timestamp_millis().saturating_add(begun)).unwrap_or(0).min(TIME_MAX);
-    Uuid::from_u128(u128::from(millis) << TIME_SHIFT)
 }
 
 /// `transactions_completed` is in the order of the column itself, which every row has where a list is by completion.

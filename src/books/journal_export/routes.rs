@@ -1,5 +1,6 @@
 //! `GET /v1/admin/journals/export`.
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
@@ -50,6 +51,6 @@ async fn export(
     let mut file = File::new(kind, state);
     // The first page before the head of the answer: what fails by then is refused.
     let first = file.next(&app).await?.unwrap_or_default();
-    let body = files::body(app, (&staff).into(), first, file);
+    let body = Body::from_stream(files::sent(app, (&staff).into(), first, file));
     Ok(streamed("text/csv; charset=utf-8; header=present", &name, None, body))
 }

@@ -1,5 +1,6 @@
 //! `GET /v1/admin/users/{id}/data-export`, `POST /v1/admin/users/{id}/erase`.
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -46,7 +47,7 @@ async fn data_export(
     if asked.knows(&document.tag) {
         return Ok(unchanged(&document.tag));
     }
-    let body = files::body(app, (&staff).into(), document.about.into(), document.rest);
+    let body = Body::from_stream(files::sent(app, (&staff).into(), document.about.into(), document.rest));
     Ok(streamed("application/json", &format!("personal-data-{id}.json"), Some(&document.tag), body))
 }
 

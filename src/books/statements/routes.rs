@@ -1,5 +1,6 @@
 //! `GET /v1/statements`, for staff `GET /v1/admin/users/{id}/statements`.
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
@@ -120,7 +121,7 @@ async fn answer(app: App, admitted: Admitted, user: User, query: StatementQuery,
         let name = name(&request, &reader.summary, format);
         let mut writer = Writer::new(reader.summary, reader.zone);
         let head = writer.head().map_err(Error::internal)?;
-        let body = files::body(app, admitted, head, Lines(Some((reader, writer))));
+        let body = Body::from_stream(files::sent(app, admitted, head, Lines(Some((reader, writer)))));
         return Ok(streamed("text/csv; charset=utf-8; header=present", &name, Some(&tag), body));
     }
     let statement = super::whole(&app, request).await?;

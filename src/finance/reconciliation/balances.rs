@@ -1,5 +1,5 @@
 //! Balances as a whole: Revio's against what the ledger expects of it, and at a day's end whether we hold what we owe and what was not in
-//! the bank by the next business day. Called by `runs`, and by `subjects` for one of them again.
+//! the bank by the next business day. Called by `stages`, and by `subjects` for one of them again.
 //!
 //! ```text
 //! expected = 1000 posted - settlements on their way - payouts that Revio has executed and the ledger has not posted

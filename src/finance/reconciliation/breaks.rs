@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::found::{BreakType, Found, Heals, Owner, Part, Severity, Window};
+use super::found::{BreakType, Found, Heals, Leg, Owner, Severity, Window};
 use super::run::{Run, RunKind};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
@@ -85,7 +85,7 @@ pub struct Break {
     pub fingerprint: String,
     pub kind: BreakType,
     pub severity: Severity,
-    pub part: Part,
+    pub leg: Leg,
     pub state: BreakState,
     pub currency: Option<String>,
     pub expected_minor: Option<i64>,

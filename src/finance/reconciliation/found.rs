@@ -1,5 +1,5 @@
 //! What can differ, and what a look at it found. Every leg answers with these; `breaks` keeps them, and nothing else decides what a type
-//! means: severity, leg, owner, window and whether it heals stand in the one table of [`BreakType::rule`].
+//! means: severity, leg, window and whether it heals stand in the one table of [`BreakType::rule`], from which its owner follows.
 
 use chrono::{Datelike, Days, TimeDelta, Weekday};
 use ledger::{AccountCode, Currency};
@@ -66,7 +66,7 @@ text_enum! {
 
 text_enum! {
     #[schema(as = ReconciliationLeg)]
-    pub enum Part {
+    pub enum Leg {
         /// Inside: ledger, rows, copy, summaries.
         A = "a",
         /// Revio: rows, objects, statement, balance.
@@ -116,7 +116,7 @@ pub enum Window {
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
     pub severity: Severity,
-    pub part: Part,
+    pub leg: Leg,
     pub heals: Heals,
     pub window: Window,
 }
@@ -124,10 +124,10 @@ pub struct Rule {
 impl BreakType {
     pub fn rule(self) -> Rule {
         use Heals::{AsTheEvent, Never, Proposes, Recompute, Step};
-        use Part::{A, B, C};
+        use Leg::{A, B, C};
         use Severity::{Critical, High, Info, Medium};
         use Window::{BusinessDays, Days, Minutes, TwoRuns};
-        let rule = |severity, part, heals, window| Rule { severity, part, heals, window };
+        let rule = |severity, leg, heals, window| Rule { severity, leg, heals, window };
         match self {
             Self::Unbalanced => rule(Critical, A, Never, Window::None),
             Self::RowWithoutTransfer | Self::TransferWithoutRow | Self::AmountLedger => {
@@ -160,10 +160,10 @@ impl BreakType {
     /// Whose it is: what is critical goes to whoever is on call, what is inside to engineering, the rest to finance.
     pub fn owner(self) -> Owner {
         let rule = self.rule();
-        match (rule.severity, rule.part) {
+        match (rule.severity, rule.leg) {
             (Severity::Critical, _) => Owner::OnCall,
-            (_, Part::A) => Owner::Engineering,
-            (_, Part::B | Part::C) => Owner::Finance,
+            (_, Leg::A) => Owner::Engineering,
+            (_, Leg::B | Leg::C) => Owner::Finance,
         }
     }
 }

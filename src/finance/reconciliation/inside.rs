@@ -1,5 +1,5 @@
 //! Leg A: what rows say against what the ledger's copy has of them, the copy against the ledger, and the sums that must be equal. Called by
-//! `runs`, a page at a time, and by `subjects` for one thing again. It decides and moves nothing.
+//! `stages`, a page at a time, and by `subjects` for one thing again. It decides and moves nothing.
 //!
 //! | state of a row | its transfers |
 //! |---|---|

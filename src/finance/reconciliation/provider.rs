@@ -1,4 +1,4 @@
-//! Leg B, the objects: what Revio says of a purchase or payout when it is asked, against what its row has booked. Called by `runs` for rows
+//! Leg B, the objects: what Revio says of a purchase or payout when it is asked, against what its row has booked. Called by `stages` for rows
 //! that are open, that have just ended, and in turn for all that ended within 130 days; and by `subjects` for one of them again. Revio is
 //! asked through the same functions as by the flows; nothing is booked here.
 //!
@@ -22,7 +22,7 @@ use super::run::Run;
 use crate::app::App;
 use crate::money::transactions::{self, Kind, State, Transaction};
 use crate::money::{provider_objects, suspense};
-use crate::platform::clock::DateTime;
+use crate::platform::clock::{self, DateTime};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
 use crate::provider::revio::objects::{Figure, Flag, Payment};
@@ -55,7 +55,7 @@ pub(super) async fn rows_after(app: &App, run: &Run, which: Which, after: Uuid, 
             store::ended_after(&app.db, (since, run.until), (after, oldest), limit).await?
         }
         Which::InTurn => {
-            let oldest = super::run::first_id_of(run.until - LATER);
+            let oldest = clock::first_id_at(run.until - LATER);
             store::later_after(&app.db, since, (after, oldest), limit).await?
         }
     };

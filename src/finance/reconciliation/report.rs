@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::breaks::{self, Break, BreakState};
-use super::found::{BreakType, Owner, Part, Severity};
+use super::found::{BreakType, Leg, Owner, Severity};
 use super::run::{Run, RunKind};
 use super::stages::Checkpoint;
 use crate::app::App;
@@ -53,7 +53,7 @@ pub struct Line {
     #[serde(rename = "type")]
     pub kind: BreakType,
     pub severity: Severity,
-    pub leg: Part,
+    pub leg: Leg,
     pub state: BreakState,
     pub owner: Owner,
     pub currency: Option<String>,
@@ -78,7 +78,7 @@ impl From<Break> for Line {
             id: found.id,
             kind: found.kind,
             severity: found.severity,
-            leg: found.part,
+            leg: found.leg,
             state: found.state,
             owner: found.owner,
             currency: found.currency,

@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::breaks::{self, Break, BreakState, Code, Filter, Note, Resolution};
-use super::found::{BreakType, Owner, Part, Severity};
+use super::found::{BreakType, Leg, Owner, Severity};
 use super::report::{self, Report};
 use super::run::{Run, RunKind, RunState};
 use super::runs;
@@ -165,7 +165,7 @@ struct BreakView {
     #[serde(rename = "type")]
     kind: BreakType,
     severity: Severity,
-    leg: Part,
+    leg: Leg,
     state: BreakState,
     #[schema(example = "ZAR")]
     currency: Option<String>,
@@ -219,7 +219,7 @@ impl From<Break> for BreakView {
             id: found.id,
             kind: found.kind,
             severity: found.severity,
-            leg: found.part,
+            leg: found.leg,
             state: found.state,
             currency: found.currency,
             expected: found.expected_minor,

@@ -4,8 +4,8 @@ use chrono::{NaiveDate, TimeDelta};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::found::Part;
-use crate::platform::clock::DateTime;
+use super::found::Leg;
+use crate::platform::clock::{self, DateTime};
 use crate::platform::text_enum::text_enum;
 
 text_enum! {
@@ -73,8 +73,8 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn has(&self, part: Part) -> bool {
-        self.legs.iter().any(|leg| leg == part.name())
+    pub fn has(&self, leg: Leg) -> bool {
+        self.legs.iter().any(|known| known == leg.name())
     }
 
     /// Whether it looks at every row there is.
@@ -100,13 +100,5 @@ impl Run {
 
 /// Most rows that change are not older than two days then.
 pub(super) fn oldest_changed_since(since: DateTime) -> Uuid {
-    first_id_of(since - TimeDelta::days(2))
-}
-
-/// No row that was created at that time or later has a smaller id.
-pub(super) fn first_id_of(time: DateTime) -> Uuid {
-    u64::try_from(time.timestamp_millis()).map_or(Uuid::nil(), |millis| {
-        let id = ledger::row_id(millis, [0; 10]);
-        Uuid::from_u128(id.as_u128().saturating_sub(1))
-    })
+    clock::first_id_at(since - TimeDelta::days(2))
 }

@@ -21,7 +21,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::found::Part;
+use super::found::Leg;
 use super::report;
 use super::run::{Run, RunKind, RunState};
 use super::stages::{self, Checkpoint, OtherLeg, Outcome};
@@ -178,17 +178,17 @@ async fn start_due(app: &App) -> Result<()> {
 }
 
 /// What the bank says comes once a day, in a file.
-fn legs_of(kind: RunKind) -> Vec<Part> {
+fn legs_of(kind: RunKind) -> Vec<Leg> {
     match kind {
-        RunKind::QuarterHour => vec![Part::A, Part::B],
-        RunKind::Statement => vec![Part::B, Part::C],
-        RunKind::Daily | RunKind::Manual => vec![Part::A, Part::B, Part::C],
+        RunKind::QuarterHour => vec![Leg::A, Leg::B],
+        RunKind::Statement => vec![Leg::B, Leg::C],
+        RunKind::Daily | RunKind::Manual => vec![Leg::A, Leg::B, Leg::C],
     }
 }
 
 pub struct New {
     pub kind: RunKind,
-    pub legs: Vec<Part>,
+    pub legs: Vec<Leg>,
     /// From then on; `None`: since an hour before the last cut.
     pub since: Option<DateTime>,
     /// A user's id, `system` or `operator`.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::breaks::{self, BreakState, LOOKS_APART};
-use super::found::{BreakType, Compared, Found, Part};
+use super::found::{BreakType, Compared, Found, Leg};
 use super::provider::{self, Asked, Which};
 use super::run::{Run, RunKind};
 use super::subjects::{self, Look};
@@ -39,7 +39,7 @@ const CUT: &str = "legs_cut";
 
 /// A leg, or a part of one, that another noun compares: what files of Revio's and the bank's say.
 pub struct OtherLeg {
-    pub part: Part,
+    pub leg: Leg,
     /// What it finds, and nobody else does.
     pub types: &'static [BreakType],
     pub compare: for<'a> fn(&'a App, &'a Run) -> BoxFuture<'a, Result<Compared>>,
@@ -53,6 +53,8 @@ pub(super) struct Checkpoint {
     pub(super) after: Uuid,
     pub(super) after_transfer: i64,
     pub(super) currency: usize,
+    /// Of days, and of what other nouns compare.
+    pub(super) index: usize,
     pub(super) calls: i64,
     /// How far the turn of open rows is, and that of ended ones: over many runs.
     pub(super) open_turn: Uuid,
@@ -69,8 +71,8 @@ pub(super) struct Checkpoint {
 
 impl Checkpoint {
     /// How far the run is.
-    pub(super) fn place(&self) -> (Stage, Uuid, i64, usize, i64) {
-        (self.stage, self.after, self.after_transfer, self.currency, self.calls)
+    pub(super) fn place(&self) -> (Stage, Uuid, i64, [usize; 2], i64) {
+        (self.stage, self.after, self.after_transfer, [self.currency, self.index], self.calls)
     }
 
     pub(super) fn count(&mut self, what: &str, more: usize) {
@@ -153,10 +155,10 @@ impl Stage {
     /// Which leg it belongs to, and whether only a run over everything has it.
     fn wanted(self, run: &Run) -> bool {
         match self {
-            S::Rows | S::Journals | S::Transfers | S::Lines | S::Sums => run.has(Part::A),
-            S::Accounts | S::Balances | S::Summaries => run.has(Part::A) && run.kind != RunKind::QuarterHour,
-            S::Duplicates | S::Open | S::JustEnded | S::InTurn | S::ProviderBalance => run.has(Part::B),
-            S::Position => run.has(Part::B) && run.kind == RunKind::Daily,
+            S::Rows | S::Journals | S::Transfers | S::Lines | S::Sums => run.has(Leg::A),
+            S::Accounts | S::Balances | S::Summaries => run.has(Leg::A) && run.kind != RunKind::QuarterHour,
+            S::Duplicates | S::Open | S::JustEnded | S::InTurn | S::ProviderBalance => run.has(Leg::B),
+            S::Position => run.has(Leg::B) && run.kind == RunKind::Daily,
             S::Copied | S::Others | S::Unseen | S::Apart | S::Again | S::Healing | S::Over => true,
         }
     }
@@ -165,7 +167,8 @@ impl Stage {
 pub(super) async fn advance(app: &App, run: &mut Run, at: &mut Checkpoint, others: &[OtherLeg]) -> Result<Outcome> {
     let outcome = if at.stage.wanted(run) { stage(app, run, at, others).await? } else { Outcome::Done };
     if outcome == Outcome::Done {
-        (at.stage, at.after, at.after_transfer, at.currency) = (at.stage.next(), Uuid::nil(), 0, 0);
+        (at.stage, at.after, at.after_transfer) = (at.stage.next(), Uuid::nil(), 0);
+        (at.currency, at.index) = (0, 0);
         return Ok(Outcome::Again);
     }
     Ok(outcome)
@@ -302,19 +305,18 @@ async fn accounts(app: &App, run: &Run, at: &mut Checkpoint) -> Result<Outcome> 
     Ok(Outcome::Again)
 }
 
-/// The sums of one day a step; `after_transfer` counts them.
+/// The sums of one day a step.
 async fn days(app: &App, run: &Run, at: &mut Checkpoint) -> Result<Outcome> {
     let Some(currency) = currency_at(app, at) else { return Ok(Outcome::Done) };
     let days = summaries::days(app, currency).await?;
-    let index = usize::try_from(at.after_transfer).unwrap_or_default();
-    let Some(day) = days.get(index) else {
-        (at.currency, at.after_transfer) = (at.currency.saturating_add(1), 0);
+    let Some(day) = days.get(at.index) else {
+        (at.currency, at.index) = (at.currency.saturating_add(1), 0);
         return Ok(Outcome::Again);
     };
     let found = summaries::check(app, run, currency, *day).await?;
     see(app, run, at, &found).await?;
     at.count("days", 1);
-    at.after_transfer = at.after_transfer.saturating_add(1);
+    at.index = at.index.saturating_add(1);
     Ok(Outcome::Again)
 }
 
@@ -396,16 +398,16 @@ async fn look(app: &App, run: &Run, at: &mut Checkpoint, known: &breaks::Break) 
 
 /// One leg of another noun a step.
 async fn other_legs(app: &App, run: &Run, at: &mut Checkpoint, others: &[OtherLeg]) -> Result<Outcome> {
-    let Some(leg) = others.get(at.currency) else { return Ok(Outcome::Done) };
-    if run.has(leg.part) {
-        let compared = (leg.compare)(app, run).await?;
+    let Some(other) = others.get(at.index) else { return Ok(Outcome::Done) };
+    if run.has(other.leg) {
+        let compared = (other.compare)(app, run).await?;
         if !compared.is_whole {
-            tracing::error!(run.id = %run.id, leg = leg.part.name(), "more differs than one look takes");
+            tracing::error!(run.id = %run.id, leg = other.leg.name(), "more differs than one look takes");
             at.count(CUT, 1);
         }
         see(app, run, at, &compared.found).await?;
     }
-    at.currency = at.currency.saturating_add(1);
+    at.index = at.index.saturating_add(1);
     Ok(Outcome::Again)
 }
 
@@ -413,8 +415,8 @@ async fn other_legs(app: &App, run: &Run, at: &mut Checkpoint, others: &[OtherLe
 async fn unseen(app: &App, run: &Run, at: &mut Checkpoint, others: &[OtherLeg]) -> Result<Outcome> {
     let known = breaks::unseen(app, run, at.after, AGAIN).await?;
     for one in &known {
-        let by_statement = Found::is_by_statement(&one.fingerprint) && run.has(one.kind.rule().part);
-        let looked_at = |leg: &OtherLeg| run.has(leg.part) && leg.types.contains(&one.kind);
+        let by_statement = Found::is_by_statement(&one.fingerprint) && run.has(one.kind.rule().leg);
+        let looked_at = |other: &OtherLeg| run.has(other.leg) && other.types.contains(&one.kind);
         // What such a leg does not find any more is gone, if it has told all.
         let look = match by_statement || others.iter().any(looked_at) {
             true if at.counts.contains_key(CUT) => Look::Unknown,
@@ -440,10 +442,7 @@ async fn apart(app: &App, run: &Run, at: &mut Checkpoint) -> Result<Outcome> {
     match at.resume_at {
         Some(resume_at) if now < resume_at => Ok(Outcome::Pause),
         Some(_) => Ok(Outcome::Done),
-        None if breaks::suspects(app, run.id, Uuid::nil(), 1).await?.is_empty() => {
-            at.stage = S::Again;
-            Ok(Outcome::Done)
-        }
+        None if breaks::suspects(app, run.id, Uuid::nil(), 1).await?.is_empty() => Ok(Outcome::Done),
         None => {
             at.resume_at = Some(now + LOOKS_APART);
             Ok(Outcome::Pause)

@@ -23,7 +23,7 @@ pub(super) enum Look {
 pub(super) async fn look(app: &App, run: &Run, known: &Break) -> Result<Look> {
     use BreakType as T;
     // What a file alone says Revio itself denies: the next comparison of files is the second look.
-    if !run.has(known.part) || Found::is_by_statement(&known.fingerprint) {
+    if !run.has(known.leg) || Found::is_by_statement(&known.fingerprint) {
         return Ok(Look::Unknown);
     }
     let found = match known.kind {

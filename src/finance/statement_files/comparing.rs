@@ -30,7 +30,7 @@ use super::{Source, moved};
 use crate::app::App;
 use crate::finance::days;
 use crate::finance::reconciliation::Run;
-use crate::finance::reconciliation::found::{BY_STATEMENT, BreakType, Compared, Found, Part};
+use crate::finance::reconciliation::found::{BY_STATEMENT, BreakType, Compared, Found, Leg};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 
@@ -72,14 +72,14 @@ impl Told {
 
 /// What [`compare`] finds of one leg, for a run. The files that are there before it looks are compared by it, once it is finished: one that
 /// comes later, or whose run fails, waits for the next.
-pub async fn compare_part(app: &App, run: &Run, part: Part) -> Result<Compared> {
-    let source = if part == Part::C { Source::Bank } else { Source::Revio };
+pub async fn compare_leg(app: &App, run: &Run, leg: Leg) -> Result<Compared> {
+    let source = if leg == Leg::C { Source::Bank } else { Source::Revio };
     let waited = store::set_compared(&app.db, source, run.id).await?;
     // All of a file that waited, whatever the run itself looks back to.
     let since = run.looks_back_to();
     let since = waited.into_iter().min().map_or(since, |came| came.min(since));
     let mut compared = compare(app, since).await?;
-    compared.found.retain(|found| found.kind.rule().part == part);
+    compared.found.retain(|found| found.kind.rule().leg == leg);
     Ok(compared)
 }
 
@@ -89,7 +89,7 @@ fn sums(found: Found, currency: &str, expected: Option<i64>, actual: Option<i64>
 
 async fn unmatched(app: &App, told: &mut Told) -> Result<Vec<Found>> {
     let lines = told.all(store::unmatched(&app.db, days::zone(app)).await?).into_iter().rev();
-    let mut found = Vec::new();
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
     for line in lines {
         let product = Product::parse(&line.product).unwrap_or(Product::Other);
         let kind = match product {
@@ -98,7 +98,9 @@ async fn unmatched(app: &App, told: &mut Told) -> Result<Vec<Found>> {
             Product::Inside => continue,
             _ => BreakType::ProviderOnly,
         };
-        if moved(product, line.status.as_deref()) {
+        // A payment stands in each file of its day.
+        let mut is_new = || line.provider_id.is_none_or(|id| seen.insert((line.product.clone(), id)));
+        if moved(product, line.status.as_deref()) && is_new() {
             found.push(of_line(kind, &line, product));
         }
     }

@@ -83,7 +83,8 @@ pub struct Filter {
 impl Filter {
     /// Whether it asks for some rows only: these may be few, and far apart.
     pub(super) fn is_narrow(&self) -> bool {
-        let Self { actor, action, object_kind, object_id, actor_email, request_id, from, to, before: _, limit: _ } = self;
+        let Self { actor, action, object_kind, object_id, actor_email, request_id, from, to, before: _, limit: _ } =
+            self;
         let words = [actor, action, object_kind, object_id, actor_email, request_id];
         words.iter().any(|word| word.is_some()) || from.is_some() || to.is_some()
     }

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{Purpose, Tokens};
 
-/// A refresh token: 256 random bits in URL-safe base64. Only its hash is stored.
+/// A refresh token: 256 bits in URL-safe base64, of a family's first one random, of the others computed. Only its hash is stored.
 #[derive(Clone, Debug)]
 pub struct RefreshToken(SecretString);
 

@@ -28,8 +28,8 @@ use crate::identity::mails;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::outbound::Called;
-use crate::platform::slow_reads;
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
+use crate::platform::slow_reads;
 use crate::platform::text_enum::text_enum;
 
 pub use store::{Attempt, Detail, Filter, Row};

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ledger::{AccountCode, Currency};
 use octoco::books::projector;
 use octoco::finance::days;
-use octoco::finance::reconciliation::{self, New, Part, RunKind, Step};
+use octoco::finance::reconciliation::{self, Leg, New, RunKind, Step};
 use octoco::platform::permissions::Role;
 use octoco::processes::worker::OTHER_LEGS;
 use reqwest::Method;
@@ -28,7 +28,7 @@ async fn cycle_since(t: &TestApp, since: Option<DateTime<Utc>>) {
 
 async fn cycle_of(t: &TestApp, kind: RunKind, since: Option<DateTime<Utc>>) {
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
-    let legs = vec![Part::B, Part::C];
+    let legs = vec![Leg::B, Leg::C];
     let new = New { kind, legs, since, requested_by: "system".to_owned() };
     reconciliation::start(&t.app, new).await.expect("PostgreSQL answers");
     for _ in 0..500 {
@@ -139,6 +139,42 @@ async fn what_only_a_file_says_of_old_rows_opens_in_the_second_run(db: PgPool) {
         cycle(&t).await;
     }
     assert_states(&t, &of("open")).await;
+}
+
+/// What only Revio knows is found in each look, of whichever day it is.
+#[sqlx::test]
+async fn what_revio_was_to_correct_rests_for_a_day_and_is_given_up_after_ninety(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let finance = t.staff(Role::Finance).await;
+    let day = "Date,Description,Amount\n2026-02-26,Card machine rent,-5.00\n";
+    uploaded(&t, &finance, "source=bank&unit=major", day).await;
+    t.advance(TimeDelta::days(7));
+    cycle(&t).await;
+    cycle(&t).await;
+    assert_states(&t, &[("bank_only", "open")]).await;
+    let resolved = async || {
+        t.stay_signed_in().await;
+        let id: Uuid = sqlx::query_scalar("select id from breaks").fetch_one(&db).await.expect("one");
+        let path = format!("/v1/admin/reconciliation/breaks/{id}/resolve");
+        let said = json!({"code": "provider_error", "note": "it was to be taken back"});
+        let said = t.send(Method::POST, &path, Some(&t.token(&finance)), &[], Some(said)).await;
+        assert_eq!(said.body["state"], "resolved", "{}", said.body);
+    };
+    resolved().await;
+    for _ in 0..3 {
+        t.advance(TimeDelta::hours(7));
+        cycle(&t).await;
+        assert_states(&t, &[("bank_only", "resolved")]).await;
+    }
+    t.advance(TimeDelta::hours(7));
+    cycle(&t).await;
+    cycle(&t).await;
+    assert_states(&t, &[("bank_only", "open")]).await;
+    resolved().await;
+    t.advance(TimeDelta::days(91));
+    cycle(&t).await;
+    cycle(&t).await;
+    assert_states(&t, &[("bank_only", "resolved")]).await;
 }
 
 /// Files overlap; what two people accept, or a correction books, has no journal that the line of the other file could have.

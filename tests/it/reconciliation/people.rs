@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{assert_one, cycle, go_on, sql};
+use crate::adjustments::{self, correction};
 use crate::harness::{Answer, Customer, TestApp};
 use crate::journals::company;
 use crate::reporting::value;
@@ -127,6 +128,44 @@ async fn what_is_booked_names_a_finished_correction(db: PgPool) {
     );
 }
 
+/// One person alone ends a break by no correction that has nothing to do with it.
+#[sqlx::test]
+async fn a_correction_ends_a_break_of_its_customer_and_in_the_direction_that_mends_it(db: PgPool) {
+    let (t, path) = with_a_break(db).await;
+    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let of_break: Uuid =
+        sqlx::query_scalar("select user_id from breaks b join transactions t on t.id = b.transaction_id")
+            .fetch_one(&t.app.db)
+            .await
+            .expect("one");
+    let other = t.customer_with(1_000).await;
+    let corrected = async |user: Uuid, direction: &str, key: &str| {
+        let mut body = correction(&other, direction, 100);
+        body["user_id"] = json!(user);
+        let asked = adjustments::proposed(&t, &one, body, key).await;
+        let done = adjustments::approve(&t, &two, asked.id(), adjustments::hash(&asked)).await;
+        assert_eq!(done.body["state"], "completed", "{}", done.body);
+        asked.id()
+    };
+    let said = async |path: &str, id: Uuid| {
+        let body = json!({"code": "booked", "note": "by a correction", "adjustment_id": id});
+        post(&t, &one, &format!("{path}/resolve"), Some(body)).await
+    };
+    let refused = async |path: &str, id: Uuid, told: &str| {
+        let refused = said(path, id).await;
+        assert_eq!(refused.code(), "invalid_request");
+        assert!(refused.body.to_string().contains(told), "{told}: {}", refused.body);
+    };
+    let (foreign, wrong) = (corrected(other.id, "credit", "k1").await, corrected(of_break, "debit", "k2").await);
+    refused(&path, foreign, "must be of the break's customer").await;
+    refused(&path, wrong, "not in the other direction").await;
+    let of_nobody = planted(&t, ("provider_only", None, Some(100), Some(100))).await;
+    let right = corrected(of_break, "credit", "k3").await;
+    refused(&of_nobody, right, "and this is of none").await;
+    let done = said(&path, right).await;
+    assert_eq!((done.status, &done.body["state"]), (StatusCode::OK, &json!("resolved")), "{}", done.body);
+}
+
 /// What a break of a type says of the two sides, and what differs.
 type Sides = (&'static str, Option<i64>, Option<i64>, Option<i64>);
 
@@ -205,7 +244,12 @@ async fn what_is_named_has_booked_what_differs_and_ends_one_break(db: PgPool) {
         }
     };
     refused(&critical, "must be of the sum that differs").await;
-    let sides = ("bank_only", None, Some(-500_000), Some(-500_000));
+    // It was set aside at the bank: Revio knows nothing of it, and the bank's account went up.
+    for (kind, minor) in [("bank_only", -500_000), ("provider_only", -500_000), ("provider_only", 500_000)] {
+        let other = planted(&t, (kind, None, Some(minor), Some(minor))).await;
+        refused(&other, "must move the account that differs").await;
+    }
+    let sides = ("bank_only", None, Some(500_000), Some(500_000));
     let (first, second) = (planted(&t, sides).await, planted(&t, sides).await);
     let of = |path: &str| path.rsplit('/').next().and_then(|id| id.parse::<Uuid>().ok()).expect("an id");
     sql(&t, "update breaks set currency = 'USD' where id = $1", of(&second)).await;
@@ -215,6 +259,15 @@ async fn what_is_named_has_booked_what_differs_and_ends_one_break(db: PgPool) {
     let about = "update breaks set journal_id = (select id from journals where amount_minor = 500000) where id = $1";
     sql(&t, about, of(&own)).await;
     refused(&own, "must not be what the break is about").await;
+    let line = "with file as (
+                  insert into statement_files (id, source, sha256, from_day, to_day, lines, matched, unmatched, content, key_id, imported_by, imported_at)
+                  values ($1, 'bank', sha256('x'), '2026-01-01', '2026-01-01', 1, 1, 0, 'x', 'k', 'x', now()))
+                insert into statement_lines (id, file_id, number, product, currency, amount_minor, day, journal_id, matched_by)
+                select $1, $1, 1, 'bank', 'ZAR', 500000, '2026-01-01', id, 'reference' from journals where amount_minor = 500000";
+    let of_line = t.app.clock.row_id();
+    sql(&t, line, of_line).await;
+    refused(&first, "stands on a line of its own").await;
+    sql(&t, "delete from statement_lines where id = $1", of_line).await;
     let done = by(&first, "booked").await;
     assert_eq!((done.status, &done.body["state"]), (StatusCode::OK, &json!("resolved")), "{}", done.body);
     refused(&second, "has ended another break").await;

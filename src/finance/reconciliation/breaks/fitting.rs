@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Break, BreakType, Code, Resolution, store};
 use crate::app::App;
-use crate::finance::reconciliation::found::Part;
+use crate::finance::reconciliation::found::{Found, Leg};
 use crate::money::transactions::{self, Direction};
 use crate::money::{adjustments, journals};
 use crate::platform::error::{Error, Result};
@@ -68,7 +68,7 @@ async fn require_journal(app: &App, tx: &mut PgConnection, known: &Break, id: Uu
     if !fits {
         return wrong("must move the account that differs, and by what differs; any other takes two people: accepted");
     }
-    if store::stands_on_a_line(&mut *tx, id, known.part == Part::C).await? {
+    if store::stands_on_a_line(&mut *tx, id, account == AccountCode::Bank).await? {
         return wrong("stands on a line of its own; any other takes two people: accepted");
     }
     Ok(())
@@ -76,10 +76,10 @@ async fn require_journal(app: &App, tx: &mut PgConnection, known: &Break, id: Uu
 
 /// Which account of the company's the sums of a break are of, if of one.
 fn account_of(kind: BreakType) -> Option<AccountCode> {
-    match (kind, kind.rule().part) {
-        (BreakType::PositionShort | BreakType::D1Late, _) | (_, Part::A) => None,
-        (_, Part::B) => Some(AccountCode::ProviderBalance),
-        (_, Part::C) => Some(AccountCode::Bank),
+    match (kind, kind.rule().leg) {
+        (BreakType::PositionShort | BreakType::D1Late, _) | (_, Leg::A) => None,
+        (_, Leg::B) => Some(AccountCode::ProviderBalance),
+        (_, Leg::C) => Some(AccountCode::Bank),
     }
 }
 
@@ -92,11 +92,13 @@ async fn require_correction(app: &App, known: &Break, id: Uuid) -> Result<()> {
     if row.user_id != corrected.transaction.user_id {
         return wrong("must be of the break's customer, as adjustment_id must; any other takes two people: accepted");
     }
-    // What Revio says less what the row says: of a deposit that much is missing in the wallet, of a withdrawal it is too much there.
-    let lacks = known.difference().unwrap_or(0) > 0;
+    // What Revio says less what the row says: of a deposit that much is missing in the wallet, of a withdrawal it is too much there. Where Revio
+    // itself was asked, its word is what was expected.
+    let of_a_file = known.kind == BreakType::MissingOnStatement || Found::is_by_statement(&known.fingerprint);
+    let lacks = (known.difference().unwrap_or(0) > 0) == of_a_file;
     let comes_in = row.direction == Direction::Credit && known.kind != BreakType::ReversedAtProvider;
     let direction = if lacks == comes_in { Direction::Credit } else { Direction::Debit };
-    if known.is_about_money() && known.kind.rule().part == Part::B && corrected.direction != direction {
+    if known.is_about_money() && known.kind.rule().leg == Leg::B && corrected.direction != direction {
         return wrong("must correct what differs, as adjustment_id must, and not in the other direction");
     }
     Ok(())

@@ -109,7 +109,7 @@ pub(super) async fn other_fees(
                       and l.id in (select * from lines_looked_at('{fee_provider}', $2, $3))
                       and not is_superseded(l)
                   ) as fees
-            where booked <> said order by transaction_id, id desc limit $4"#,
+            where booked <> said order by transaction_id, id limit $4"#,
         zone,
         from,
         since,
@@ -133,7 +133,7 @@ pub(super) async fn other_amounts(
               and not exists (select from provider_objects p where p.id = l.provider_id and p.amount_minor = abs(l.amount_minor))
               and l.id in (select * from lines_looked_at('{amount_provider}', $2, $3))
               and not is_superseded(l)
-            order by t.id, l.id desc limit $4"#,
+            order by t.id, l.id limit $4"#,
         zone,
         from,
         since,
@@ -157,7 +157,7 @@ pub(super) async fn other_currencies(
               and not exists (select from provider_objects p where p.id = l.provider_id and upper(p.currency) = l.currency)
               and l.id in (select * from lines_looked_at('{currency_provider}', $2, $3))
               and not is_superseded(l)
-            order by t.id, l.id desc limit $4"#,
+            order by t.id, l.id limit $4"#,
         zone,
         from,
         since,
@@ -199,7 +199,7 @@ pub(super) async fn other_states(
                                           and coalesce(o.status, '') not in ('error', 'failed', 'expired', 'cancelled'))
                        else not exists (select from suspense_items s where s.transaction_id = t.id or s.provider_id = l.provider_id) end
               and l.id in (select * from lines_looked_at('{paid_at_provider,payout_paid,not_paid_at_provider}', $2, $3))
-            order by t.id, l.id desc limit $4"#,
+            order by t.id, l.id limit $4"#,
         zone,
         from,
         since,

@@ -1,0 +1,62 @@
+//! What a later line of Revio's says of the same object.
+
+use chrono::TimeDelta;
+use octoco::finance::reconciliation::BreakType;
+use octoco::platform::permissions::Role;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::harness::TestApp;
+use crate::statement_differences::{NOTHING, compare, finish, kinds, only};
+use crate::statement_files::{deposits, file, uploaded};
+
+/// Lines come oldest first: one that was not finished by then says nothing of how it went on.
+#[sqlx::test]
+async fn what_revio_alone_knows_is_found_though_it_was_under_way_in_an_earlier_line(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (payout, refund) = (Uuid::new_v4(), Uuid::new_v4());
+    let (_, paid) = deposits(&t, &[10_000]).await;
+    let lines = |payout_status: &str, refund_status: &str| {
+        format!(
+            "{payout},,payout,{payout_status},ZAR,-500,0,2026-03-02T09:00:00Z\n{refund},,refund,{refund_status},ZAR,-300,,2026-03-02T09:00:00Z\n"
+        )
+    };
+    uploaded(&t, &finance, "source=revio&unit=minor", file(&paid) + &lines("pending", "success")).await;
+    let found = only(&t).await;
+    assert_eq!((found.kind, found.provider_id), (BreakType::ProviderOnly, Some(refund)));
+    t.app.clock.advance(TimeDelta::milliseconds(1));
+    uploaded(&t, &finance, "source=revio&unit=minor", file(&paid) + &lines("success", "success")).await;
+    let found = compare(&t).await;
+    let told: Vec<_> = found.iter().map(|found| (found.kind, found.provider_id, found.actual)).collect();
+    let expected =
+        [(BreakType::ProviderOnly, Some(refund), Some(-300)), (BreakType::ProviderOnly, Some(payout), Some(-500))];
+    assert_eq!(told, expected);
+    finish(t).await;
+}
+
+/// Revio corrects its files. What somebody brings corrects what somebody brought, and not what Revio was asked for.
+#[sqlx::test]
+async fn a_corrected_file_is_what_counts_unless_somebody_brings_it_against_revios_own(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000, 30_000, 40_000]).await;
+    let stranger = format!("{},,purchase,paid,ZAR,500,0,2026-03-02T09:00:00Z\n", Uuid::new_v4());
+    let wrong = (file(&paid) + &stranger).replace(",20000,200,", ",20000,215,").replace(",40000,400,", ",39999,400,");
+    let right = file(&paid) + &stranger.replace(",paid,", ",expired,");
+    let first = uploaded(&t, &finance, "source=revio&unit=minor", wrong).await.id();
+    let three = ["provider_only", "fee_provider", "amount_provider"];
+    assert_eq!(kinds(&t).await, three);
+    t.app.clock.advance(TimeDelta::milliseconds(1));
+    let second = uploaded(&t, &finance, "source=revio&unit=minor", right).await.id();
+    assert_eq!(kinds(&t).await, NOTHING);
+    let fetched = async |file: Uuid| {
+        let sql = "update statement_files set provider_id = gen_random_uuid() where id = $1";
+        sqlx::query(sql).bind(file).execute(&t.app.db).await.expect("as if Revio had been asked for it");
+    };
+    fetched(first).await;
+    assert_eq!(kinds(&t).await, three, "one person makes nothing go away");
+    fetched(second).await;
+    assert_eq!(kinds(&t).await, NOTHING);
+    finish(t).await;
+}
