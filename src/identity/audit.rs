@@ -266,7 +266,7 @@ pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Row>> {
 /// far back as `RETENTION` keeps who read what.
 ///
 /// # Errors
-/// [`Error::TooBroad`]; [`Error::TurnedAway`] when the turn does not come in time.
+/// `TooBroad`; `TurnedAway` when the turn does not come in time.
 pub async fn search(app: &App, caller: Uuid, about: Option<Uuid>, filter: &Filter) -> Result<Vec<Row>> {
     if about.is_none() && !filter.is_narrow() {
         return list(app, filter).await;

@@ -47,6 +47,7 @@ pub struct Staff<P> {
     role: Role,
     /// Whether a password or a code was given in the session a moment ago.
     stepped_up: bool,
+    is_frozen: bool,
     /// What a machine may do; `None` for a person.
     scopes: Option<Vec<String>>,
     call: Value,
@@ -90,11 +91,14 @@ impl<P> Staff<P> {
         self.claim.unwrap_or_else(|| app.clock.row_id())
     }
 
-    /// For a call that needs a step-up while others of its kind, or of its permission, do not.
+    /// For a call that needs a step-up while others of its kind, or of its permission, do not: it is more than looking.
     ///
     /// # Errors
-    /// [`Error::StepUpRequired`].
+    /// [`Error::StepUpRequired`]; [`Error::Forbidden`] for whoever is frozen.
     pub fn require_step_up(&self) -> Result<()> {
+        if self.is_frozen {
+            return Err(Error::Forbidden(Reason::StaffFrozen));
+        }
         if self.stepped_up { Ok(()) } else { Err(Error::StepUpRequired) }
     }
 }
@@ -250,8 +254,8 @@ impl<P: Permission> Staff<P> {
         admit::<P>(app, &actor, decided, &call).await?;
         let claim = once(app, parts, (known.account_id, customer)).await?;
         let (user_id, session_id, scopes) = (known.account_id, known.key_id, Some(known.scopes));
-        let (role, stepped_up) = (Role::User, false);
-        Ok(Self { user_id, session_id, actor, quota, role, stepped_up, scopes, call, claim, permission: PhantomData })
+        let (role, stepped_up, is_frozen, permission) = (Role::User, false, false, PhantomData);
+        Ok(Self { user_id, session_id, actor, quota, role, stepped_up, is_frozen, scopes, call, claim, permission })
     }
 }
 
@@ -302,6 +306,7 @@ impl<P: Permission> FromRequestParts<App> for Staff<P> {
             quota: caller.quota,
             role: standing.role,
             stepped_up,
+            is_frozen: standing.is_frozen,
             scopes: None,
             call,
             claim,

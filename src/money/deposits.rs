@@ -310,15 +310,15 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         return given_back::follow(app, deposit, purchase).await;
     }
     match &purchase.status {
-        // Credited whole, all of it could be taken before what went back is known.
-        PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_)
-            if given_back::is_awaited(app, deposit, purchase).await? =>
-        {
-            given_back::ask_again(app, deposit, purchase, "what was given back of it is not known yet").await
-        }
         // What was refunded or charged back was paid before; what did not fit was set aside, and is given back from there. Paid again after a
         // chargeback that was won, it comes back there.
         PurchaseStatus::Paid(_) | PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
+            // Credited whole, all of it could be taken before what went back is known.
+            if given_back::is_said(purchase)
+                && let Some(wrong) = given_back::awaited(app, deposit, purchase).await?
+            {
+                return given_back::ask_again(app, deposit, purchase, &wrong).await;
+            }
             let accepted = accept(app, deposit, purchase).await?;
             // Credited just now, and all of it is still there.
             if accepted.state == State::Completed && !given_back::is_told_of(app, purchase).await? {

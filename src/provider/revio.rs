@@ -377,7 +377,7 @@ impl Revio {
             Err(RevioError::NotFound | RevioError::Upstream { .. } | RevioError::Page { .. })
                 if what == What::Payment => {}
             // Nor does the storage that a file comes from.
-            Err(RevioError::RateLimited { .. }) if what == What::File => breaker.failed(about, self.clock.now()),
+            Err(RevioError::RateLimited { .. }) if what == What::File => {}
             Err(RevioError::Transport(_) | RevioError::Upstream { .. } | RevioError::Page { .. }) => {
                 breaker.failed(about, self.clock.now());
             }

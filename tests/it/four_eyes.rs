@@ -273,6 +273,8 @@ async fn a_frozen_member_of_staff_asks_and_approves_nothing(db: PgPool) {
         }
     }
     assert!(refused > 40, "{refused}");
+    let everything = format!("/v1/admin/users/{}/data-export", other.id);
+    assert_eq!(t.get(&frozen, &everything).await.body["reason"], "staff_frozen", "more than looking");
     assert_eq!(t.get(&frozen, "/v1/admin/users").await.status, StatusCode::OK, "it may look");
     assert_eq!(approve(&t, &third, &by_frozen).await.code(), "stale_state", "its maker is frozen");
     assert_eq!(approve(&t, &third, &by_other).await.status, StatusCode::OK);

@@ -48,21 +48,24 @@ pub(super) async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase
     Ok(follow_closely(app, deposit, purchase).await?.0)
 }
 
-/// Of a deposit of which nothing is booked yet: whether something went back of it that Revio does not explain, and may soon.
-pub(super) async fn is_awaited(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<bool> {
+/// Of a deposit of which nothing is booked yet: what went back of it that Revio does not explain, and may soon.
+pub(super) async fn awaited(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Option<String>> {
     if suspense::of_row(app, deposit.id).await?.is_some()
         || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX
     {
-        return Ok(false);
+        return Ok(None);
     }
-    let sums = add_up(app, deposit, purchase, payments(app, purchase).await?).await?;
-    Ok(sums.wrong(purchase).is_some())
+    Ok(add_up(app, deposit, purchase, payments(app, purchase).await?).await?.wrong(purchase))
+}
+
+/// Whether something went back of it once, by the purchase's own word.
+pub(super) fn is_said(purchase: &Purchase) -> bool {
+    purchase.ever(|status| matches!(status, PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_)))
 }
 
 /// Whether something may have gone back of it, by the purchase's own word or by a Payment that we know.
 pub(super) async fn is_told_of(app: &App, purchase: &Purchase) -> Result<bool> {
-    let is_said = !matches!(purchase.status, PurchaseStatus::Paid(_));
-    Ok(is_said || !provider_objects::payments_of(app, purchase.id).await?.is_empty())
+    Ok(is_said(purchase) || !provider_objects::payments_of(app, purchase.id).await?.is_empty())
 }
 
 /// Books what is new. Whether something is left that does not agree.

@@ -104,8 +104,12 @@ async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) -> Result<()>
 }
 
 async fn is_back(app: &App, item: &Item, purchase: &Purchase) -> Result<bool> {
-    let mut back = 0_i64;
-    for payment in given_back::payments(app, purchase).await? {
+    let (payments, mut back) = (given_back::payments(app, purchase).await?, 0_i64);
+    let is_known = |id: Uuid| payments.iter().any(|payment| payment.id == id && payment.amount_minor.is_some());
+    if let Some(id) = purchase.payments().find(|id| !is_known(*id)) {
+        return Err(Error::Unusable(format!("given back by Revio, which does not say how much: Payment {id}").into()));
+    }
+    for payment in payments {
         back = match given_back::counted(&payment, item.amount.currency().code()) {
             Ok(Some((Kind::ChargebackReversal, minor))) => back.saturating_sub(minor),
             Ok(Some((_, minor))) => back.saturating_add(minor),

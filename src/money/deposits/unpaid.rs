@@ -74,7 +74,15 @@ pub(super) async fn look_last(app: &App, deposit: &Transaction) -> Result<Transa
         Some(purchase) if matches!(purchase.status, PurchaseStatus::Unknown(_)) => {
             return super::settle(app, deposit, &purchase).await;
         }
-        Some(purchase) => super::settle(app, deposit, &purchase).await?,
+        Some(purchase) => {
+            let looked = super::settle(app, deposit, &purchase).await?;
+            // It could not be cancelled, and can still be paid.
+            if matches!(purchase.status, PurchaseStatus::Open(_)) && app.clock.now() - looked.updated_at < LAST_LOOKS[0]
+            {
+                return transactions::defer(app, &looked, super::ASK_MAX).await;
+            }
+            looked
+        }
         None => deposit.clone(),
     };
     match looked.state {

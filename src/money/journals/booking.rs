@@ -117,7 +117,7 @@ async fn set_aside(app: &App, row: &Journal, transfer: Transfer) -> Result<Journ
     suspense::note(app, &item).await?;
     app.crash.at("journal.item_noted")?;
     if let Some(object) = provider_id
-        && a_row_was_first(app, object, noted.as_ref()).await?
+        && a_row_was_first(app, row, object, noted.as_ref()).await?
     {
         suspense::give_up(app, &item).await?;
         return rejected(app, row, Failure::SetAsideBefore).await;
@@ -130,12 +130,12 @@ async fn set_aside(app: &App, row: &Journal, transfer: Transfer) -> Result<Journ
 }
 
 /// Whether a row of the object has the money. From the note on one waits (`deposits::accept`); who has read before it is done after a lease.
-/// The step that notes has sent nothing to the ledger yet, so a row that is there was first. A later step cannot know what is still on its
+/// The step that notes has sent nothing to the ledger yet, so a row that is there was first, unless the note was lost with an older database. A later step cannot know what is still on its
 /// way there: only a credit says that the row was, and else it is booked here.
-async fn a_row_was_first(app: &App, object: Uuid, noted: Option<&Item>) -> Result<bool> {
+async fn a_row_was_first(app: &App, row: &Journal, object: Uuid, noted: Option<&Item>) -> Result<bool> {
     let Some(of_object) = store::row_of(&app.db, object).await? else { return Ok(false) };
     match noted {
-        None => Ok(true),
+        None => Ok(!is_in_ledger(app, row).await?),
         Some(item) if app.clock.now() - item.opened_at < LEASE => {
             Err(Error::unavailable("a row of the same payment may be booking it"))
         }
