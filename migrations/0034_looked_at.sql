@@ -17,12 +17,13 @@ create function lines_looked_at(types text[], from_day date, changed_since times
            where b.type = any(types) and is_looked_at_again(b, changed_since)
 $$;
 
--- Whether a later line says something else of the same object, which is to be believed: Revio corrects its files. What somebody brings corrects
+-- Whether a later line says something else of the same object, which is to be believed: Revio corrects its files. What it does not say is as before. What somebody brings corrects
 -- nothing that Revio was asked for itself: one person alone could make a difference go away.
 create function is_superseded(l statement_lines) returns boolean language sql stable parallel safe as $$
     select exists (
         select from statement_lines n join statement_files g on g.id = n.file_id
          where n.provider_id = l.provider_id and n.product = l.product and (n.file_id, n.number) > (l.file_id, l.number)
-           and (n.status, n.currency, n.amount_minor, n.fee_minor) is distinct from (l.status, l.currency, l.amount_minor, l.fee_minor)
+           and (coalesce(n.status, l.status), n.currency, n.amount_minor, coalesce(n.fee_minor, l.fee_minor))
+               is distinct from (l.status, l.currency, l.amount_minor, l.fee_minor)
            and (g.provider_id is not null or exists (select from statement_files f where f.id = l.file_id and f.provider_id is null)))
 $$;

@@ -188,8 +188,13 @@ async fn known(app: &App, import: &Import<'_>, sha256: &[u8]) -> Result<Option<S
     if import.to.is_some_and(|to| to != known.to) {
         differs("to", Some(known.to.to_string()));
     }
-    let agrees = faults.is_empty() || import.fetched_as.is_some();
-    if agrees { Ok(Some(known)) } else { Err(Error::StatementKnown(faults)) }
+    match import.fetched_as {
+        // Somebody brought what Revio says itself: from now on it is Revio's word.
+        Some(statement) => store::set_fetched(&app.db, known.id, statement).await?,
+        None if faults.is_empty() => {}
+        None => return Err(Error::StatementKnown(faults)),
+    }
+    Ok(Some(known))
 }
 
 /// The one that all lines are in; of a file without lines what is said.

@@ -276,9 +276,10 @@ pub(super) async fn fees(
                    select case l.product when 'purchase' then 'deposit' when 'payout' then 'withdrawal' else l.product end, null,
                           l.fee_minor, null
                      from (select distinct on (product, movement, equal_to) product, fee_minor from statement_fees
-                            where currency = $1 and fee_minor > 0
+                            where currency = $1
                               and day > (ledger_time($3) at time zone $2)::date and day <= (ledger_time($4) at time zone $2)::date
-                            order by product, movement, equal_to, id desc) l) as fees
+                            order by product, movement, equal_to, id desc) l
+                    where l.fee_minor > 0) as fees
             group by kind order by kind"#,
         currency,
         zone,

@@ -61,6 +61,15 @@ macro_rules! files {
     };
 }
 
+pub(super) async fn set_fetched(db: impl PgExecutor<'_>, file: Uuid, statement: Uuid) -> sqlx::Result<()> {
+    let fetched = sqlx::query!(
+        "update statement_files set provider_id = $2 where id = $1 and provider_id is null",
+        file,
+        statement
+    );
+    fetched.execute(db).await.map(drop)
+}
+
 /// The same bytes are the same file; where they hold no line, only if they are of the same days.
 pub(super) async fn find_by_sha(
     db: impl PgExecutor<'_>,

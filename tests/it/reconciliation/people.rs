@@ -162,6 +162,16 @@ async fn a_correction_ends_a_break_of_its_customer_and_in_the_direction_that_men
     let of_nobody = planted(&t, ("provider_only", None, Some(100), Some(100))).await;
     let right = corrected(of_break, "credit", "k3").await;
     refused(&of_nobody, right, "and this is of none").await;
+    // The row says what was asked for, and the objects what was paid: a deposit that was paid twice is the customer's. Fees are nobody's.
+    let row = "update breaks set transaction_id = (select transaction_id from breaks where type = 'amount_provider') where id = $1";
+    let id = |path: &str| path.rsplit('/').next().and_then(|id| id.parse::<Uuid>().ok()).expect("an id");
+    for (kind, told) in
+        [("duplicate_provider", "not in the other direction"), ("fee_provider", "no correction mends this")]
+    {
+        let other = planted(&t, (kind, Some(100), Some(200), Some(100))).await;
+        sql(&t, row, id(&other)).await;
+        refused(&other, wrong, told).await;
+    }
     let done = said(&path, right).await;
     assert_eq!((done.status, &done.body["state"]), (StatusCode::OK, &json!("resolved")), "{}", done.body);
 }
@@ -266,7 +276,7 @@ async fn what_is_named_has_booked_what_differs_and_ends_one_break(db: PgPool) {
                 select $1, $1, 1, 'bank', 'ZAR', 500000, '2026-01-01', id, 'reference' from journals where amount_minor = 500000";
     let of_line = t.app.clock.row_id();
     sql(&t, line, of_line).await;
-    refused(&first, "stands on a line of its own").await;
+    refused(&first, "stands on another line").await;
     sql(&t, "delete from statement_lines where id = $1", of_line).await;
     let done = by(&first, "booked").await;
     assert_eq!((done.status, &done.body["state"]), (StatusCode::OK, &json!("resolved")), "{}", done.body);

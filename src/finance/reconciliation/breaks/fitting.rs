@@ -4,7 +4,7 @@
 //! | the break is of | what is named |
 //! |---|---|
 //! | a row | a correction of its customer that takes the wallet by what differs to what Revio says |
-//! | a row, Revio's account, the bank's | a journal that moves that account by what differs, and stands on no line of its statements |
+//! | a row, Revio's account, the bank's | a journal that moves that account by what differs, in the direction that mends it, and stands on no other line |
 //! | anything | is completed, of the break's currency and sum, not what the break is about, and has ended no other break |
 
 use ledger::AccountCode;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{Break, BreakType, Code, Resolution, store};
 use crate::app::App;
 use crate::finance::reconciliation::found::{Found, Leg};
-use crate::money::transactions::{self, Direction};
+use crate::money::transactions::{self, Direction, Transaction};
 use crate::money::{adjustments, journals};
 use crate::platform::error::{Error, Result};
 
@@ -58,18 +58,24 @@ fn wrong(told: &'static str) -> Result<()> {
 async fn require_journal(app: &App, tx: &mut PgConnection, known: &Break, id: Uuid) -> Result<()> {
     let Some(account) = account_of(known.kind) else { return Ok(()) };
     let changed = journals::find(app, id).await?.change_of(account);
-    let difference = known.difference().unwrap_or(0);
-    // Of rows and journals the break says how much, and not in which direction.
-    let fits = match known.kind {
-        BreakType::ProviderOnly | BreakType::SettlementUnbooked | BreakType::ProviderBalance => changed == difference,
-        BreakType::BankOnly | BreakType::BankBalance => changed == difference,
-        _ => changed.unsigned_abs() == difference.unsigned_abs(),
+    let fits = match (known.kind, known.transaction_id) {
+        // Both are signed as the account is.
+        (BreakType::BankOnly | BreakType::BankBalance, _)
+        | (BreakType::ProviderOnly | BreakType::SettlementUnbooked | BreakType::ProviderBalance, _) => {
+            known.difference() == Some(changed)
+        }
+        (_, Some(row)) if account == AccountCode::ProviderBalance => {
+            changed == lacking(known, &transactions::find(app, row).await?)
+        }
+        // Of journals it says how much, and not in which direction.
+        _ => known.difference().is_some_and(|difference| changed.unsigned_abs() == difference.unsigned_abs()),
     };
     if !fits {
         return wrong("must move the account that differs, and by what differs; any other takes two people: accepted");
     }
-    if store::stands_on_a_line(&mut *tx, id, account == AccountCode::Bank).await? {
-        return wrong("stands on a line of its own; any other takes two people: accepted");
+    let own = (known.line_id, known.provider_id);
+    if store::stands_on_a_line(&mut *tx, id, account == AccountCode::Bank, own).await? {
+        return wrong("stands on another line; any other takes two people: accepted");
     }
     Ok(())
 }
@@ -87,19 +93,33 @@ async fn require_correction(app: &App, known: &Break, id: Uuid) -> Result<()> {
     let corrected = adjustments::find(app, id).await?;
     let row = match known.transaction_id {
         Some(row) => transactions::find(app, row).await?,
+        // A transfer that no row has asked for.
+        None if known.kind.rule().leg == Leg::A => return Ok(()),
         None => return wrong("must be named: a correction is of a customer's row, and this is of none"),
     };
     if row.user_id != corrected.transaction.user_id {
         return wrong("must be of the break's customer, as adjustment_id must; any other takes two people: accepted");
     }
-    // What Revio says less what the row says: of a deposit that much is missing in the wallet, of a withdrawal it is too much there. Where Revio
-    // itself was asked, its word is what was expected.
-    let of_a_file = known.kind == BreakType::MissingOnStatement || Found::is_by_statement(&known.fingerprint);
-    let lacks = (known.difference().unwrap_or(0) > 0) == of_a_file;
-    let comes_in = row.direction == Direction::Credit && known.kind != BreakType::ReversedAtProvider;
-    let direction = if lacks == comes_in { Direction::Credit } else { Direction::Debit };
+    // Fees are the company's, and of what went back Revio need not say how much.
+    let is_said =
+        known.expected_minor.is_some() && known.actual_minor.is_some() || known.kind == BreakType::MissingOnStatement;
+    if known.kind == BreakType::FeeProvider || known.is_about_money() && !is_said {
+        return wrong("must be named: no correction mends this; any other takes two people: accepted");
+    }
+    let direction = if lacking(known, &row) > 0 { Direction::Credit } else { Direction::Debit };
     if known.is_about_money() && known.kind.rule().leg == Leg::B && corrected.direction != direction {
         return wrong("must correct what differs, as adjustment_id must, and not in the other direction");
     }
     Ok(())
+}
+
+/// What the books lack at Revio, and the wallet: what Revio says less what is booked, of what came in; of what went out, and of fees, it is too much.
+/// A file's word is the actual one; where Revio itself was asked, its word is what was expected.
+fn lacking(known: &Break, row: &Transaction) -> i64 {
+    let of_a_file = matches!(known.kind, BreakType::MissingOnStatement | BreakType::DuplicateProvider)
+        || Found::is_by_statement(&known.fingerprint);
+    let difference = known.difference().unwrap_or(0);
+    let unbooked = if of_a_file { difference } else { difference.saturating_neg() };
+    let goes_out = matches!(known.kind, BreakType::ReversedAtProvider | BreakType::FeeProvider);
+    if row.direction == Direction::Credit && !goes_out { unbooked } else { unbooked.saturating_neg() }
 }

@@ -385,12 +385,24 @@ pub(super) async fn is_named(
     named.fetch_one(db).await
 }
 
-/// Whether a journal is what a line of the bank's files says, or of Revio's.
-pub(super) async fn stands_on_a_line(db: impl PgExecutor<'_>, journal: Uuid, of_bank: bool) -> sqlx::Result<bool> {
+/// Whether a journal is what a line of the bank's files says, or of Revio's: another one than a break is about, and no equal one of another file.
+pub(super) async fn stands_on_a_line(
+    db: impl PgExecutor<'_>,
+    journal: Uuid,
+    of_bank: bool,
+    (line, object): (Option<Uuid>, Option<Uuid>),
+) -> sqlx::Result<bool> {
     let stands = sqlx::query_scalar!(
-        r#"select exists (select from statement_lines where journal_id = $1 and (product = 'bank') = $2) as "stands!""#,
+        r#"select exists (
+               select from statement_lines l
+                where l.journal_id = $1 and (l.product = 'bank') = $2 and ($4::uuid is null or l.provider_id is distinct from $4)
+                  and not exists (select from statement_lines o
+                                   where o.id = $3 and (o.currency, o.day, o.amount_minor) = (l.currency, l.day, l.amount_minor))
+           ) as "stands!""#,
         journal,
-        of_bank
+        of_bank,
+        line,
+        object
     );
     stands.fetch_one(db).await
 }

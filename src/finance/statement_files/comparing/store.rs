@@ -49,7 +49,7 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
         r#"select l.id as "id!", l.number as "number!", encode(f.sha256, 'hex') as "sha256!", l.provider_id, l.product as "product!",
                   l.status, l.currency as "currency!", l.amount_minor as "amount_minor!", l.day as "day!",
                   ((l.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!", booked.id as "journal_id?",
-                  case when l.product = 'bank' then bank_change(booked.kind, booked.amount_minor)
+                  case when l.product = 'bank' and booked.state <> 'returned' then bank_change(booked.kind, booked.amount_minor)
                        else sign(l.amount_minor)::bigint * booked.amount_minor end as "journal_minor?", (j.id is not null and booked.id is null) as "is_asked_for!",
                   array(select j.id where booked.id is null and j.id is not null union all
                         (select m.id from journals m
@@ -62,10 +62,11 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
                          order by m.id limit 3)) as "may_be!"
              from statement_lines l join statement_files f on f.id = l.file_id left join journals j on j.id = l.journal_id
              left join journals booked on booked.id = j.id and j.state not in ('awaiting_approval', 'initiated')
-            where (l.matched_by is null or j.id is not null and booked.id is null or j.amount_minor <> abs(l.amount_minor)
-                   or l.product = 'bank' and j.state <> 'returned' and bank_change(j.kind, j.amount_minor) <> l.amount_minor)
+            -- In one `case`, so that of lines of all years only those that differ are asked whether a later one is believed.
+            where case when l.matched_by is null or j.id is not null and booked.id is null or j.amount_minor <> abs(l.amount_minor)
+                            or l.product = 'bank' and j.state <> 'returned' and bank_change(j.kind, j.amount_minor) <> l.amount_minor
+                       then not is_superseded(l) else false end
               and l.product <> 'inside' and l.amount_minor <> 0 and (l.settled_by is null or l.matched_by is not null)
-              and not is_superseded(l)
               -- A payment that was set aside is in no journal; of another sum, the rest of it is nowhere.
               and not exists (select from suspense_items s where s.provider_id = l.provider_id
                                  and (l.product <> 'purchase' or s.booked_at is not null and s.currency = l.currency
@@ -196,9 +197,11 @@ pub(super) async fn other_states(
             where l.product in ('purchase', 'payout')
               and case when t.state = 'completed' then l.status in ('error', 'failed', 'expired', 'cancelled')
                        and not exists (select from statement_lines o where o.transaction_id = t.id and o.product = l.product
-                                          and coalesce(o.status, '') not in ('error', 'failed', 'expired', 'cancelled'))
+                                          and coalesce(o.status, '') not in ('error', 'failed', 'expired', 'cancelled')
+                                          and not is_superseded(o))
                        else not exists (select from suspense_items s where s.transaction_id = t.id or s.provider_id = l.provider_id) end
               and l.id in (select * from lines_looked_at('{paid_at_provider,payout_paid,not_paid_at_provider}', $2, $3))
+              and not is_superseded(l)
             order by t.id, l.id limit $4"#,
         zone,
         from,
