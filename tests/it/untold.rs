@@ -326,21 +326,28 @@ async fn what_is_known_to_have_gone_back_is_booked_with_the_credit_also_by_whoev
         t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
         t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
         t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
-        t.sim.clear_faults();
         t.sim.set_override(Override::of("purchase", "/status", json!("settled")));
         if dies {
             next.at("transaction.moved");
         }
-        if is_told {
-            t.sim.raise_event(last_payment(&t, purchase), "payment.refunded").expect("it is there");
-        }
-        for _ in 0..3 {
+        for round in 0..4 {
+            if round == if is_told { 0 } else { 2 } {
+                let now = t.app.clock.now().timestamp();
+                let event = json!({
+                    "type": "payment", "event_type": "payment.refunded", "id": last_payment(&t, purchase), "is_test": true,
+                    "status": "success", "created_on": now, "updated_on": now,
+                    "related_to": {"type": "purchase", "id": purchase, "reference": deposit},
+                    "payment": {"amount": 400, "currency": "ZAR", "payment_type": "refund", "is_outgoing": true}});
+                deliver(&t, &event).await;
+            }
             t.drive().await;
+            assert!(dies || t.balance(&customer).await.0 <= 600, "no moment at which all of it could be taken");
             t.advance(TimeDelta::minutes(2));
         }
         let balance = t.balance(&customer).await;
         assert_eq!((t.state(deposit).await.as_str(), balance), ("completed", (600, 0, 600)), "{dies} {is_told}");
         t.sim.clear_overrides();
+        t.sim.clear_faults();
     }
     t.finish().await;
 }

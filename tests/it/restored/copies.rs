@@ -18,6 +18,7 @@ async fn a_copy_of_the_ledger_that_goes_back_starts_the_safe_mode(db: PgPool) {
     backups::take(&db).await;
     t.pay(&deposit).await;
     look(&t).await;
+    look(&t).await;
     // A crash of PostgreSQL takes back what it had not written yet, and no answer with it.
     let set = async |cursor: i64| {
         let sql = "update ledger_cursor c set timestamp = $1 from (select timestamp as before from ledger_cursor) b returning before";
