@@ -268,15 +268,11 @@ pub async fn list(app: &App, filter: &Filter) -> Result<Vec<Row>> {
 /// # Errors
 /// `TooBroad`; `TurnedAway` when the turn does not come in time.
 pub async fn search(app: &App, caller: Uuid, about: Option<Uuid>, filter: &Filter) -> Result<Vec<Row>> {
-    if about.is_none() && !filter.is_narrow() {
-        return list(app, filter).await;
+    if !filter.is_narrow() {
+        return Ok(store::search(&app.db, about, filter).await?);
     }
     let mut read = app.slow_reads.begin(caller, &app.db, app.config.list_deadline).await?;
-    let rows = match about {
-        Some(customer) => store::list_about(&mut *read.tx, customer, filter).await,
-        None => store::list(&mut *read.tx, filter).await,
-    };
-    rows.map_err(slow_reads::too_broad)
+    store::search(&mut *read.tx, about, filter).await.map_err(slow_reads::too_broad)
 }
 
 pub async fn measure(app: &App) -> Result<()> {

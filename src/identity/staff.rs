@@ -273,7 +273,12 @@ async fn call(app: &App, parts: &Parts) -> Result<(Value, Option<Uuid>)> {
 
 /// The path, as far as it names rows and months: what is typed there besides may be an e-mail, and nothing is taken out of the log again.
 fn told(route: &str, path: &str) -> String {
-    let is_month = |value: &str| value.len() == 7 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let is_month = |value: &str| {
+        let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        value
+            .split_once('-')
+            .is_some_and(|(year, month)| (year.len(), month.len()) == (4, 2) && is_digits(year) && is_digits(month))
+    };
     let segments = route.split('/').zip(path.split('/'));
     let told = segments.map(|(name, value)| match name.starts_with('{') {
         true if value.parse::<Uuid>().is_ok() || is_month(value) => value,

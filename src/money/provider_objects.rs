@@ -259,14 +259,8 @@ pub async fn ask_for_payments(app: &App, ids: &[Uuid]) -> Result<()> {
     for id in ids {
         match app.revio.payment(*id).await {
             Ok(payment) => note_payment(app, &payment, None).await?,
-            Err(
-                error @ (RevioError::Transport(_)
-                | RevioError::RateLimited { .. }
-                | RevioError::Paused(_)
-                | RevioError::NoPlace(_)),
-            ) => return Err(error.into()),
-            // Whatever it says besides.
-            Err(_) => {}
+            Err(error) if error.is_answer() => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())

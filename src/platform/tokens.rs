@@ -1,6 +1,6 @@
 //! What a sign-in gives out: a short access token that any process can check without asking anybody, and a long refresh token,
-//! a random number of which each next one is computed (docs/decisions/008). Keys change without a break: `JWT_PRIVATE_KEY` may hold several, the first signs and all check. A
-//! new key is added behind the old one, put first once every process has it, and the old one is dropped when the last thing that it
+//! whose first one is a random number from which each next one is computed (docs/decisions/008). Keys change without a break:
+//! `JWT_PRIVATE_KEY` may hold several, the first signs and all check. A new key is added behind the old one, put first once every process has it, and the old one is dropped when the last thing that it
 //! made has ended.
 
 mod key;

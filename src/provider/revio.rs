@@ -376,7 +376,7 @@ impl Revio {
             // A call that is documented nowhere says nothing of those that are.
             Err(RevioError::NotFound | RevioError::Upstream { .. } | RevioError::Page { .. })
                 if what == What::Payment => {}
-            // Nor does the storage that a file comes from.
+            // Nor does the storage that a file comes from (`download_statement`).
             Err(RevioError::RateLimited { .. }) if what == What::File => {}
             Err(RevioError::Transport(_) | RevioError::Upstream { .. } | RevioError::Page { .. }) => {
                 breaker.failed(about, self.clock.now());

@@ -159,13 +159,19 @@ async fn what_fails_about_the_account_pauses_no_payment(db: PgPool) {
     let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
     t.drive().await;
     assert_eq!(t.state(withdrawal).await, "completed");
-    // Nor does a storage that has enough of us.
+    // But that it has enough of us is for all calls, also where it says so of a file of its own.
     t.advance(TimeDelta::seconds(31));
-    let (file, slowed) = (made(&t).await, FaultKind::RateLimited { retry_after_secs: 3_600 });
+    let (file, slowed) = (made(&t).await, FaultKind::RateLimited { retry_after_secs: 60 });
     t.sim.set_fault(Fault::next(1, Scope::OtherCall, slowed));
     t.app.revio.download_statement(&file).await.expect_err("not now");
+    let calls = t.sim.calls().len();
     let second = t.withdraw(&customer, 4_000, "w2").await.id();
     t.drive().await;
+    assert_eq!(t.sim.calls().len(), calls, "nobody calls before");
+    for _ in 0..3 {
+        t.advance(TimeDelta::seconds(61));
+        t.drive().await;
+    }
     assert_eq!(t.state(second).await, "completed");
     t.finish().await;
 }

@@ -212,6 +212,13 @@ async fn what_was_refunded_before_it_was_credited_of_a_deposit_at_rest_is_held_a
     t.finish().await;
 }
 
+async fn noted_by_a_journal(t: &TestApp, purchase: Uuid) -> Uuid {
+    let noted = "insert into suspense_items (id, kind, provider_id, amount_minor, currency, opened_at) values ($1, 'journal', $2, 1000, 'ZAR', now())";
+    let journal = t.app.clock.row_id();
+    sqlx::query(noted).bind(journal).bind(purchase).execute(&t.app.db).await.expect("written");
+    journal
+}
+
 /// The payment is in suspense or in the wallet, and not in both, whichever of the two comes first.
 #[sqlx::test]
 async fn what_a_journal_is_setting_aside_is_not_credited_meanwhile(db: PgPool) {
@@ -219,9 +226,7 @@ async fn what_a_journal_is_setting_aside_is_not_credited_meanwhile(db: PgPool) {
     let customer = t.customer().await;
     let deposit = t.deposit(&customer, 1_000, "d").await.id();
     let purchase = t.purchase_of(deposit);
-    let noted = "insert into suspense_items (id, kind, provider_id, amount_minor, currency, opened_at) values ($1, 'journal', $2, 1000, 'ZAR', now())";
-    let journal = t.app.clock.row_id();
-    sqlx::query(noted).bind(journal).bind(purchase).execute(&t.app.db).await.expect("as a journal notes it");
+    let journal = noted_by_a_journal(&t, purchase).await;
     t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
     wait(&t, 10).await;
     assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("awaiting_payment", (0, 0, 0)));
@@ -239,13 +244,7 @@ async fn what_a_journal_sets_aside_for_too_long_is_for_a_person(db: PgPool) {
     let customer = t.customer().await;
     let deposit = t.deposit(&customer, 1_000, "d").await.id();
     let purchase = t.purchase_of(deposit);
-    let noted = "insert into suspense_items (id, kind, provider_id, amount_minor, currency, opened_at) values ($1, 'journal', $2, 1000, 'ZAR', now())";
-    sqlx::query(noted)
-        .bind(t.app.clock.row_id())
-        .bind(purchase)
-        .execute(&t.app.db)
-        .await
-        .expect("as a journal notes it");
+    noted_by_a_journal(&t, purchase).await;
     t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
     wait(&t, 90).await;
     assert!(t.held_reason(deposit).await.is_some_and(|reason| reason.contains("a journal of the company's")));

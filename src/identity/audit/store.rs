@@ -237,8 +237,16 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
     page.fetch_all(db).await
 }
 
+/// All of it, or what is about a customer.
+pub(super) async fn search(db: impl PgExecutor<'_>, about: Option<Uuid>, filter: &Filter) -> sqlx::Result<Vec<Row>> {
+    match about {
+        Some(customer) => list_about(db, customer, filter).await,
+        None => list(db, filter).await,
+    }
+}
+
 /// The same of what was done to a customer, and of staff's calls that concerned that customer: each half is read in the order of its index.
-pub(super) async fn list_about(db: impl PgExecutor<'_>, customer: Uuid, filter: &Filter) -> sqlx::Result<Vec<Row>> {
+async fn list_about(db: impl PgExecutor<'_>, customer: Uuid, filter: &Filter) -> sqlx::Result<Vec<Row>> {
     let page = rows!(
         "audit_log where id in (
             (select id from audit_log

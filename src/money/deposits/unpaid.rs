@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::money::provider_objects;
 use crate::money::transactions::{self, Due, Hold, Move, State, Transaction};
 use crate::platform::error::Result;
-use crate::provider::revio::{Purchase, PurchaseStatus, RevioError};
+use crate::provider::revio::{Purchase, PurchaseStatus};
 
 /// A payment that began before the link closed can still succeed, and its webhook can still be lost: one look a day later, and one a week
 /// after that.
@@ -44,15 +44,9 @@ pub(super) async fn take_no_more(app: &App, deposit: &Transaction, purchase: Pur
             provider_objects::note_purchase(app, Some(deposit.id), &cancelled).await?;
             Ok(cancelled)
         }
-        // Nobody knows whether it was heard: once more.
-        Err(
-            error @ (RevioError::Transport(_)
-            | RevioError::RateLimited { .. }
-            | RevioError::Paused(_)
-            | RevioError::NoPlace(_)),
-        ) => Err(error.into()),
         // Not cancellable, in whichever words; or Revio cannot. What the purchase is shows when asked again.
-        Err(_) => provider_objects::purchase(app, Some(deposit.id), purchase.id).await,
+        Err(error) if error.is_answer() => provider_objects::purchase(app, Some(deposit.id), purchase.id).await,
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::error::slow_down;
 use super::objects::{Figure, lenient};
 use super::{NOTHING, Result, Revio, RevioError, What, expect_id, links};
 use crate::platform::clock::DateTime;
@@ -110,7 +111,12 @@ impl Revio {
         let link = link.ok_or_else(|| RevioError::Unreadable("its download_url is no address of a file".into()))?;
         let request = self.http.get(link.url);
         if link.with_key {
-            return self.call(self.with_key(request), What::File.of_account(), Ok).await;
+            let file = self.call(self.with_key(request), What::File.of_account(), Ok).await;
+            // Revio's own word, and no storage's.
+            if let Err(RevioError::RateLimited { retry_after }) = &file {
+                self.budget.hold_back(slow_down(*retry_after)).await;
+            }
+            return file;
         }
         match self.call(request, What::File.of_account(), Ok).await {
             // Our key was not shown there, so it is not what is wrong.

@@ -83,6 +83,11 @@ impl RevioError {
         }
     }
 
+    /// Whether Revio, or what stands before it, has answered this call, in whatever words.
+    pub fn is_answer(&self) -> bool {
+        !matches!(self, Self::Transport(_) | Self::Paused(_) | Self::NoPlace(_) | Self::RateLimited { .. })
+    }
+
     /// Whether it was for everybody, as far as one call can tell: of the surroundings, and neither ours nor a limit.
     pub(super) fn may_be_an_outage(&self) -> bool {
         matches!(self, Self::Transport(_) | Self::Unauthorized { .. } | Self::Upstream { .. } | Self::Page { .. })
