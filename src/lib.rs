@@ -58,6 +58,7 @@ pub mod platform {
     pub mod queue;
     // How often somebody may do what, counted in Redis.
     pub mod rate_limits;
+    // A number that only rises: tells a crash of PostgreSQL from an older database.
     pub mod rising;
     // So many places for each caller or address.
     pub mod shares;
@@ -222,7 +223,7 @@ pub mod finance {
     pub mod periods;
     // Whether rows, ledger, Revio and the bank say the same: runs, breaks, healing.
     pub mod reconciliation;
-    // Files of Revio's and the bank's: read, matched, kept sealed; what they say that the books do not.
+    // Files of Revio's and the bank's: read, matched, kept encrypted; what they say that the books do not.
     pub mod statement_files;
     // Every account at the end of any day, debits equal to credits.
     pub mod trial_balance;

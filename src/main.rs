@@ -163,13 +163,14 @@ fn main() -> ExitCode {
     // Dropped after the runtime, whose tasks may have something to say.
     let _last = LastLines;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system has threads");
-    match runtime.block_on(run(cli.command)) {
-        Ok(code) => code,
-        Err(error) => {
-            say_error(&with_causes(&*error));
-            ExitCode::FAILURE
-        }
-    }
+    let failed = match cli.command {
+        Command::Reconcile(_) => reconcile::Outcome::NotFinished.into(),
+        _ => ExitCode::FAILURE,
+    };
+    runtime.block_on(run(cli.command)).unwrap_or_else(|error| {
+        say_error(&with_causes(&*error));
+        failed
+    })
 }
 
 async fn run(command: Command) -> Result<ExitCode, BoxError> {

@@ -23,14 +23,8 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "axum::",
         &[
-            "/routes.rs",
-            "platform/http",
-            "platform/error.rs",
-            "processes/",
-            "identity/caller.rs",
-            "identity/cookies.rs",
-            "identity/quota.rs",
-            "identity/staff.rs",
+            "/routes.rs", "platform/http", "platform/error.rs", "processes/", "identity/caller.rs",
+            "identity/cookies.rs", "identity/quota.rs", "identity/staff.rs",
         ],
     ),
     ("std::env::", &["platform/config.rs"]),

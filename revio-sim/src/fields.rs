@@ -1,5 +1,5 @@
 //! Reading a request's fields as Django REST framework would: every complaint is collected, none stops the others. Used by
-//! `purchases/request.rs`, `payouts/request.rs` and `webhooks.rs`. The codes are DOC-R where named there, else DRF's own (INF).
+//! `purchases/request.rs`, `payouts.rs` and `webhooks.rs`. The codes are DOC-R where named there, else DRF's own (INF).
 
 use serde_json::{Map, Value};
 use uuid::Uuid;

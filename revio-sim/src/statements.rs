@@ -186,20 +186,8 @@ impl LineChange {
 const COLUMNS: [&str; 10] =
     ["id", "reference", "product", "status", "currency", "amount", "fee", "net", "paid_on", "related_id"];
 const ODD_COLUMNS: [&str; 14] = [
-    "Paid At",
-    "Transaction Type",
-    "Customer Name",
-    "Gross Amount",
-    "Customer Email",
-    "Fee Amount",
-    "Net Amount",
-    "Currency Code",
-    "Card Number",
-    "Transaction ID",
-    "Related To",
-    "Merchant Reference",
-    "State",
-    "Bank",
+    "Paid At", "Transaction Type", "Customer Name", "Gross Amount", "Customer Email", "Fee Amount", "Net Amount",
+    "Currency Code", "Card Number", "Transaction ID", "Related To", "Merchant Reference", "State", "Bank",
 ];
 
 impl World {

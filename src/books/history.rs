@@ -114,7 +114,7 @@ pub async fn list(
         Paging::Page { number, size } => (number.saturating_sub(1).saturating_mul(size), size, None),
         Paging::Cursor { cursor, limit } => (0, limit, cursor),
     };
-    let cursor = cursor.map(|text| Cursor::open(&app.tokens, &text, binding)).transpose();
+    let cursor = cursor.map(|text| Cursor::verify(&app.tokens, &text, binding)).transpose();
     let cursor = cursor.map_err(|message| Error::parameter("cursor", message))?;
     let backwards = cursor.as_ref().is_some_and(|cursor| cursor.way == Way::Backwards);
     let order = if backwards { sort.reversed() } else { sort.clone() };
@@ -129,7 +129,7 @@ pub async fn list(
     }
     let (has_next, has_prev) = if backwards { (true, more) } else { (more, cursor.is_some() || offset > 0) };
     let link = |way, row: Option<&Transaction>| {
-        row.map(|row| Cursor { way, keyset: sort.keyset(row), total }.seal(&app.tokens, binding))
+        row.map(|row| Cursor { way, keyset: sort.keyset(row), total }.sign(&app.tokens, binding))
     };
     let page = Position {
         next_cursor: link(Way::Forwards, rows.last().filter(|_| has_next)),

@@ -1,6 +1,6 @@
 //! TigerBeetle → PostgreSQL: the read model, in the order of the ledger's timestamps and without gaps. The worker calls
 //! [`step`]; `octoco rebuild-read-model` builds it anew ([`rebuild()`]) or compares it with the ledger ([`verify()`]). It decides
-//! nothing, and no balance that a customer sees comes from it.
+//! about no balance, and none that a customer sees comes from it; where it and the ledger disagree, no payout begins ([`watch()`]).
 //!
 //! A page of a currency is the next transfers behind the cursor, then the accounts opened so far, written in one SQL transaction
 //! with the cursor, only from where it was read. What is written is a function of the cursor and of the ledger alone, and the
@@ -127,7 +127,7 @@ async fn advance(app: &App, db: &mut PgConnection, lock: i64, currency: Currency
     let Some(last) = transfers.last() else {
         let complete_at = asked_at - CLOCKS_APART_MAX;
         if complete_at - cursor.complete_at >= COMPLETE_PERIOD {
-            store::is_complete(&mut *db, currency.code(), complete_at).await?;
+            store::set_complete(&mut *db, currency.code(), complete_at).await?;
         }
         return Ok(Page::End);
     };

@@ -26,7 +26,7 @@ pub async fn step(app: &App) -> Result<bool> {
     let until = now.min(from + STRETCH + LATE_MAX);
     store::count_transactions(&mut tx, from, until).await?;
     store::count_webhooks(&mut tx, from, until).await?;
-    store::is_counted(&mut *tx, until).await?;
+    store::set_counted_until(&mut *tx, until).await?;
     app.crash.at("slots.counted")?;
     tx.commit().await?;
     Ok(until < now)
@@ -34,7 +34,9 @@ pub async fn step(app: &App) -> Result<bool> {
 
 /// From the first row to now, whatever was counted before.
 pub async fn count_again(app: &App) -> Result<()> {
-    store::forget(&app.db).await?;
+    let mut tx = app.db.begin().await?;
+    store::forget(&mut tx, LOCK).await?;
+    tx.commit().await?;
     while step(app).await? {}
     Ok(())
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! bytes ─> read (columns, reading) ─> matched (matching) ─> unit settled (calibration) ─> opening and lines make the closing (explained)
-//!       ─> one SQL transaction: the file, sealed, its lines without payers' data, the audit log
+//!       ─> one SQL transaction: the file, encrypted, its lines without payers' data, the audit log
 //! imported ─> until a finished run has compared it (`compared_by`), the next one is due at once
 //! compare ─> lines without a row or journal are matched again ─> what lines say that the books do not, and the other way round
 //! ```
@@ -126,13 +126,13 @@ pub async fn import(app: &App, actor: &Actor, import: &Import<'_>) -> Result<Sta
         matches = matching::of(app, import.source, of_file(unit)).await?;
     }
     let lines: Vec<NewLine> = lines(app, &table, &matches, unit, &days)?;
-    let balances = explained::balances(import.source, &table, &lines, unit).map_err(|fault| bad(vec![fault]))?;
+    let one = only_currency(lines.iter().map(|line| line.currency), import.currency.or(only));
+    let balances = explained::balances(import.source, &table, &lines, (unit, one)).map_err(|fault| bad(vec![fault]))?;
     let (from_day, to_day) = span(import, &days)?;
     // Somewhere it is tomorrow already; a day that has not come is covered by no file.
     if to_day > days::after(days::today(app).await?, 1) {
         return Err(bad(vec![FieldError::parameter("to", "has not come yet")]));
     }
-    let one = only_currency(lines.iter().map(|line| line.currency), import.currency);
     let matched = lines.iter().filter(|line| line.matched_by.is_some()).count();
     let file = StatementFile {
         id: app.clock.row_id(),
@@ -210,9 +210,9 @@ async fn keep(
     import: &Import<'_>,
     (file, sha256, lines): (&StatementFile, &[u8], &[NewLine]),
 ) -> Result<StatementFile> {
-    let sealed = app.config.data_keys.encrypt(file.id, import.content).map_err(Error::internal)?;
+    let encrypted = app.config.data_keys.encrypt(file.id, import.content).map_err(Error::internal)?;
     let mut tx = app.db.begin().await?;
-    if !store::insert(&mut *tx, file, sha256, import.fetched_as, &sealed).await? {
+    if !store::insert(&mut *tx, file, sha256, import.fetched_as, &encrypted).await? {
         tx.rollback().await?;
         return known(app, import, sha256).await?.ok_or(Error::StaleState);
     }
@@ -362,8 +362,8 @@ pub async fn content(app: &App, actor: &Actor, id: Uuid) -> Result<Option<Vec<u8
 }
 
 async fn opened(app: &App, id: Uuid) -> Result<Option<Vec<u8>>> {
-    let sealed: Option<Encrypted> = store::sealed(&app.db, id).await?;
-    sealed.map(|sealed| app.config.data_keys.decrypt(id, &sealed).map_err(Error::internal)).transpose()
+    let encrypted: Option<Encrypted> = store::encrypted(&app.db, id).await?;
+    encrypted.map(|encrypted| app.config.data_keys.decrypt(id, &encrypted).map_err(Error::internal)).transpose()
 }
 
 /// Forgets what files held whose time is over, as `RETENTION` says; what was found in them stays. True when there may be more.

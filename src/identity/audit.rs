@@ -37,13 +37,8 @@ const PRUNE_BATCH: i64 = 1_000;
 
 /// What an older PostgreSQL would give back. The log of the process, which is kept elsewhere, tells what to do once more after a restore.
 const TAKEN_AWAY: [&str; 7] = [
-    "user.role_changed",
-    "user.erased",
-    "user.email_changed",
-    "totp.reset",
-    "totp.disabled",
-    "service_account.key_revoked",
-    "service_account.changed",
+    "user.role_changed", "user.erased", "user.email_changed", "totp.reset", "totp.disabled",
+    "service_account.key_revoked", "service_account.changed",
 ];
 
 #[derive(Debug, Clone)]
@@ -202,7 +197,7 @@ pub async fn seal(app: &App) -> Result<bool> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ChainCheck {
     Intact {
         head: Head,
         unsealed: i64,
@@ -216,13 +211,13 @@ pub enum Verdict {
 }
 
 /// Computes every link again. `noted` is a head that was written down before.
-pub async fn verify(app: &App, noted: Option<&Head>) -> Result<Verdict> {
+pub async fn verify(app: &App, noted: Option<&Head>) -> Result<ChainCheck> {
     let end = store::head(&app.db).await?;
     let mut head = Head::start();
     if let Err(broken) = walk(app, &mut head, end.position, usize::MAX, noted).await? {
         return Ok(broken);
     }
-    let broken = |reason| Ok(Verdict::Broken { position: end.position, entry_id: None, reason });
+    let broken = |reason| Ok(ChainCheck::Broken { position: end.position, entry_id: None, reason });
     if head != end {
         return broken("the last link is not the one that the head names");
     }
@@ -233,7 +228,7 @@ pub async fn verify(app: &App, noted: Option<&Head>) -> Result<Verdict> {
     if counts.rows != counts.links.saturating_add(counts.unsealed) {
         return broken("there are rows that are neither chained nor waiting for it");
     }
-    Ok(Verdict::Intact { head, unsealed: counts.unsealed })
+    Ok(ChainCheck::Intact { head, unsealed: counts.unsealed })
 }
 
 /// Computes the links behind `head`, which is moved, up to `end` or for so many batches.
@@ -243,7 +238,7 @@ async fn walk(
     end: i64,
     batches: usize,
     noted: Option<&Head>,
-) -> Result<std::result::Result<(), Verdict>> {
+) -> Result<std::result::Result<(), ChainCheck>> {
     for _ in 0..batches {
         if head.position >= end {
             break;

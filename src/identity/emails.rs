@@ -69,6 +69,9 @@ pub async fn resend_for(app: &App, quota: &Quota, actor: &Actor, user_id: Uuid) 
         quota.count(app, Class::MailsTo, &users::verification_bucket(&Email::parse(&user.email)?)).await?;
     }
     let mut tx = app.db.begin().await?;
+    if !users::lock_unless_erased(&mut *tx, user_id).await? {
+        return Err(Error::StaleState);
+    }
     if wanted {
         mails::queue(app, &mut *tx, Kind::EmailVerification, To::User(user.id)).await?;
     }

@@ -110,6 +110,9 @@ pub async fn reset(app: &App, actor: &Actor, user_id: Uuid) -> Result<Reset> {
     let expires_at = app.clock.now() + INVITATION_LIFE;
     let is_staff = user.role != Role::User;
     let mut tx = app.db.begin().await?;
+    if !users::lock_unless_erased(&mut *tx, user.id).await? {
+        return Err(Error::StaleState);
+    }
     let removed = totp::remove(&mut tx, user.id).await?;
     store::delete_invitation(&mut *tx, user.id).await?;
     if is_staff {

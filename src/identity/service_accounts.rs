@@ -94,9 +94,9 @@ pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &AccountChange) 
     let before = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("service account"))?;
     store::change(&mut *tx, id, change, app.clock.now()).await?;
     let after = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("service account"))?;
-    let told = |account: &Account| json!({"scopes": account.scopes, "enabled": account.enabled});
+    let audit_view = |account: &Account| json!({"scopes": account.scopes, "enabled": account.enabled});
     let entry = Entry::of(actor, "service_account.changed", "service_account", id);
-    audit::record(app, &mut *tx, entry.change(told(&before), told(&after))).await?;
+    audit::record(app, &mut *tx, entry.change(audit_view(&before), audit_view(&after))).await?;
     tx.commit().await?;
     Ok(after)
 }

@@ -141,7 +141,7 @@ impl Admitted {
     pub async fn require(&self, app: &App) -> Result<()> {
         if self.is_machine {
             let scopes = service_keys::scopes(app, self.session_id).await?.ok_or(Error::Unauthenticated)?;
-            return self.permission.map_or(Ok(()), |(name, _)| is_within(&scopes, name));
+            return self.permission.map_or(Ok(()), |(name, _)| require_scope(&scopes, name));
         }
         let standing = standing(app, self.user_id, self.session_id).await?.ok_or(Error::Unauthenticated)?;
         self.permission.map_or(Ok(()), |permission| may_by(app, &standing, permission))
@@ -219,10 +219,10 @@ impl IntoResponse for Unserved {
 
 /// Whether a machine has been given the permission.
 fn within<P: Permission>(scopes: &[String]) -> Result<()> {
-    is_within(scopes, P::NAME)
+    require_scope(scopes, P::NAME)
 }
 
-fn is_within(scopes: &[String], name: &'static str) -> Result<()> {
+fn require_scope(scopes: &[String], name: &'static str) -> Result<()> {
     if scopes.iter().any(|scope| scope == name) { Ok(()) } else { Err(Error::MissingPermission(name)) }
 }
 
@@ -262,7 +262,7 @@ impl<P: Permission> Staff<P> {
 /// What the log says of a call, and whom it concerns.
 async fn call(app: &App, parts: &Parts) -> Result<(Value, Option<Uuid>)> {
     let route = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let path = route.as_deref().map(|route| told(route, parts.uri.path()));
+    let path = route.as_deref().map(|route| recorded_path(route, parts.uri.path()));
     let mut call = json!({"method": parts.method.as_str(), "route": route, "path": path});
     let customer = concerned(app, route.as_deref().unwrap_or_default(), parts).await?;
     if let Some(customer) = customer {
@@ -272,7 +272,7 @@ async fn call(app: &App, parts: &Parts) -> Result<(Value, Option<Uuid>)> {
 }
 
 /// The path, as far as it names rows and months: what is typed there besides may be an e-mail, and nothing is taken out of the log again.
-fn told(route: &str, path: &str) -> String {
+fn recorded_path(route: &str, path: &str) -> String {
     let is_month = |value: &str| {
         let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         value

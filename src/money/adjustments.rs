@@ -375,7 +375,7 @@ async fn carry_out(app: &App, row: &Transaction, adjustment: &Adjustment) -> Res
     if let Err(LedgerError::Refused(_)) = booked {
         suspense::give_up_claim(app, adjustment.subject()).await?;
     } else if let (Ok(_), Some(item)) = (&booked, &item) {
-        suspense::settled(app, item, Outcome::Credited).await?;
+        suspense::record_outcome(app, item, Outcome::Credited).await?;
     }
     let to = match booked {
         Ok(repaid) => Move::to(State::Completed, Due::Never).having_repaid(repaid),
@@ -406,7 +406,7 @@ async fn debit_wallet(app: &App, adjustment: &Adjustment, main: Transfer) -> Res
     app.ledger.open(&[main.debit, main.credit]).await?;
     let moved = app.ledger.transfer(main).await.map(|()| Amount::zero(row.amount.currency()));
     match &moved {
-        Ok(_) if into_suspense => suspense::booked(app, &item).await?,
+        Ok(_) if into_suspense => suspense::mark_booked(app, &item).await?,
         Err(LedgerError::Refused(_)) if into_suspense => suspense::give_up(app, &item).await?,
         _ => {}
     }

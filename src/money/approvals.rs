@@ -88,7 +88,7 @@ pub async fn require_approver(app: &App, tx: &mut PgConnection, who: Uuid, roles
     refused(why_not(tx, who, roles, app.clock.now() - ROLE_AGE_MIN).await?)
 }
 
-/// That somebody may ask for something at this moment; likewise.
+/// Refuses unless `who` may ask for something now; it stays so until the transaction ends.
 ///
 /// # Errors
 /// [`Error::Forbidden`] with the reason.
@@ -100,7 +100,7 @@ fn refused(reason: Option<Reason>) -> Result<()> {
     reason.map_or(Ok(()), |reason| Err(Error::Forbidden(reason)))
 }
 
-/// Whether somebody who asked for something at a time has had such a role ever since, and is not frozen. It stays so likewise.
+/// Whether `who` has had such a role ever since, and is not frozen; it stays so until the transaction ends.
 pub async fn may_still(tx: &mut PgConnection, who: Uuid, roles: &[Role], since: DateTime) -> Result<bool> {
     Ok(why_not(tx, who, roles, since).await?.is_none())
 }

@@ -4,13 +4,15 @@
 //! stateDiagram-v2
 //!     [*] --> initiated: open (row written)
 //!     initiated --> awaiting_payment: initiate (Revio has the purchase, the payer has a link)
-//!     initiated --> initiated: held, the ledger has its money by a purchase that the row forgot (PostgreSQL was put back to an earlier moment)
+//!     initiated --> completed: the ledger has credited it, by a purchase that the row forgot (PostgreSQL was put back to an earlier moment)
+//!     initiated --> initiated: held, it was set aside by such a purchase
 //!     initiated --> failed: Revio refused the purchase
 //!     awaiting_payment --> completed: credit (paid; the ledger has the transfer)
 //!     awaiting_payment --> expired: nobody paid in time
 //!     initiated --> failed: closed by a person
 //!     initiated --> cancelled: called off by its customer before there was a link
-//!     awaiting_payment --> awaiting_payment: called off by its customer (the row says so before Revio is asked)
+//!     initiated --> initiated: called off by its customer (the row says so before Revio is asked)
+//!     awaiting_payment --> awaiting_payment: the same
 //!     awaiting_payment --> cancelled: cancelled at Revio
 //!     expired --> completed: credit (a late payment is money all the same)
 //!     cancelled --> completed: credit
@@ -20,7 +22,8 @@
 //!     failed --> completed: credit (closed by a person, and paid after all)
 //! ```
 //!
-//! A webhook only says *look*: what is true is always what Revio answers when it is asked for the purchase. The effect is
+//! A webhook only says *look*: what is true is what Revio answers when it is asked for the purchase; of the event itself counts only the sum of
+//! a Payment that was given back (decision 025). The effect is
 //! keyed on the row (transfer id = row id | leg), so that looking twice credits once.
 //!
 //! Money that came and does not fit (another amount) is booked to `suspense`, so that our books say what Revio's say, and the
@@ -30,7 +33,7 @@
 
 pub mod cancelling;
 mod given_back;
-mod opening;
+mod obstacles;
 pub mod routes;
 mod store;
 mod unknown;
@@ -42,8 +45,8 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::identity::users;
-use crate::money::deposits::store::Opening;
+use crate::identity::{caller::Caller, users};
+use crate::money::deposits::store::Obstacles;
 use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::suspense::{self, ItemKind, NewItem};
@@ -56,7 +59,7 @@ use crate::platform::clock::{self, DateTime};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue;
-use crate::provider::revio::objects::{Flag, Payment};
+use crate::provider::revio::objects::{Flag, PaymentDetails};
 use crate::provider::revio::{self, Errand, NewPurchase, Purchase, PurchaseStatus, RevioError};
 
 /// How long the payer's link works.
@@ -76,8 +79,6 @@ pub struct NewDeposit {
     pub amount: Amount,
     pub description: Option<String>,
     pub metadata: Metadata,
-    /// Of the call that asks for it.
-    pub request_id: Option<String>,
 }
 
 pub struct Opened {
@@ -85,26 +86,26 @@ pub struct Opened {
     pub replayed: bool,
 }
 
-pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey) -> Result<Opened> {
+pub async fn open(app: &App, caller: &Caller, new: NewDeposit, key: IdempotencyKey) -> Result<Opened> {
     let new = NewTransaction {
-        user_id,
+        user_id: caller.user_id,
         kind: Kind::Deposit,
         amount: new.amount,
         bank_account_id: None,
         request_hash: request_hash(&new),
-        request: RequestMark::of(new.request_id.as_deref(), app.clock.now()),
+        request: RequestMark::of(caller.origin.request_id.as_deref(), app.clock.now()),
         description: new.description,
         metadata: new.metadata,
         key,
     };
-    let before = opening::look(app, &new).await?;
+    let obstacles = obstacles::find(app, &new).await?;
     // A repeat is answered even while Revio is left alone, and takes none of its calls.
-    if before.is_repeated
+    if obstacles.is_repeated
         && let Some(deposit) = transactions::find_repeat(app, &new).await?
     {
         return Ok(Opened { deposit, replayed: true });
     }
-    require_room(app, user_id, before).await?;
+    take_room(app, caller.user_id, obstacles).await?;
     match transactions::insert_deposit(app, &new, app.config.open_deposits_max).await? {
         Some(Inserted::New(row)) => {
             let initiated = Box::pin(revio::on(Errand::Customer, initiate(app, &row)));
@@ -112,7 +113,7 @@ pub async fn open(app: &App, user_id: Uuid, new: NewDeposit, key: IdempotencyKey
             Ok(Opened { deposit, replayed: false })
         }
         Some(Inserted::Repeat(deposit)) => Ok(Opened { deposit, replayed: true }),
-        None => Err(too_many_open(app, opening::look(app, &new).await?.open)),
+        None => Err(too_many_open(app, obstacles::find(app, &new).await?.open)),
     }
 }
 
@@ -129,18 +130,18 @@ fn request_hash(new: &NewDeposit) -> RequestHash {
 
 /// Refuses a deposit that could not be paid: without Revio there is no link to pay by, and a closed wallet takes nothing. Last, it
 /// takes a slot of the call budget.
-async fn require_room(app: &App, user_id: Uuid, before: Opening) -> Result<()> {
+async fn take_room(app: &App, user_id: Uuid, obstacles: Obstacles) -> Result<()> {
     if let Some(wait) = app.revio.new_purchase_paused() {
         return Err(Error::provider_paused(wait));
     }
-    if before.is_closed {
+    if obstacles.is_closed {
         return Err(Error::declined(Decline::AccountClosed));
     }
     // Whoever has too many already takes no place from others; where many come at once, the insert decides.
-    if i64::try_from(before.open.len()).is_ok_and(|count| count >= app.config.open_deposits_max) {
-        return Err(too_many_open(app, before.open));
+    if i64::try_from(obstacles.open.len()).is_ok_and(|count| count >= app.config.open_deposits_max) {
+        return Err(too_many_open(app, obstacles.open));
     }
-    app.revio.place_for_deposit(user_id).await.map_err(Error::provider_paused)
+    app.revio.take_place_for_deposit(user_id).await.map_err(Error::provider_paused)
 }
 
 /// The oldest of them is the first to end by itself: then there is room again.
@@ -180,11 +181,18 @@ async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
 }
 
 /// Whose first step nobody has ended. What the ledger has of it was paid by a purchase that the row forgot, because PostgreSQL was put back to an
-/// earlier moment: beside another one it would be taken for a second payment.
+/// earlier moment: beside another one it would be taken for a second payment. The next event of that purchase brings it along.
 async fn begin_again(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    let paid = [Leg::Main, Leg::Unmatched].map(|leg| TransferId::of(deposit.id, leg));
-    if !app.ledger.lookup(&paid).await?.is_empty() {
-        let reason = "the ledger has its money, by a purchase that the row has forgotten: the next event of it completes the row";
+    let [main, repay, unmatched] = [Leg::Main, Leg::Repay, Leg::Unmatched].map(|leg| TransferId::of(deposit.id, leg));
+    let recorded = app.ledger.lookup(&[main, repay, unmatched]).await?;
+    let found = |id| recorded.iter().find(|transfer| transfer.id == id);
+    if found(main).is_some() {
+        let repaid = found(repay).map_or(0, |repaid| repaid.amount_minor);
+        let repaid = Amount::new(repaid, deposit.amount.currency()).map_err(Error::internal)?;
+        return transactions::advance(app, deposit, Move::to(State::Completed, Due::Never).having_repaid(repaid)).await;
+    }
+    if found(unmatched).is_some() {
+        let reason = "it was set aside, by a purchase that the row has forgotten: the next event of it brings it along";
         return transactions::hold(app, deposit, Hold::BehindLedger, reason).await;
     }
     if deposit.is_called_off() {
@@ -221,8 +229,8 @@ async fn initiate(app: &App, deposit: &Transaction) -> Result<Transaction> {
     }
 }
 
-/// Revio has the purchase: keeps its id, the payer's link, and until when that can be paid. One that was cancelled or closed before we knew of
-/// any stays so, and the purchase follows it.
+/// Revio has the purchase: keeps its id, the payer's link, and until when that can be paid. One that was cancelled, closed or credited before we
+/// knew of any stays so, and the purchase follows it.
 async fn await_payment(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
     let provider = Provider {
         id: Some(purchase.id),
@@ -232,7 +240,7 @@ async fn await_payment(app: &App, deposit: &Transaction, purchase: &Purchase) ->
         ..Provider::default()
     };
     let to = match deposit.state {
-        State::Cancelled | State::Failed => Move::to(deposit.state, Due::Now),
+        State::Cancelled | State::Failed | State::Completed => Move::to(deposit.state, Due::Now),
         _ => Move::to(State::AwaitingPayment, Due::In(ASK_MIN)),
     };
     transactions::advance(app, deposit, to.with_provider(provider)).await
@@ -252,36 +260,36 @@ fn ends_at(deposit: &Transaction) -> DateTime {
 
 /// Asks Revio for the purchase and acts on what it says.
 async fn ask(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    let Some(purchase_id) = deposit.provider.id else { return unpaid::incomplete(app, deposit).await };
-    let purchase = unpaid::present(app, deposit, purchase_id).await?;
-    settle(app, deposit, &purchase).await
+    let Some(purchase_id) = deposit.provider.id else { return unpaid::hold_incomplete(app, deposit).await };
+    let purchase = unpaid::ask_and_cancel_if_over(app, deposit, purchase_id).await?;
+    apply(app, deposit, &purchase).await
 }
 
 /// Revio told of a purchase: looks at its present state. False when the purchase is nothing of ours.
 pub async fn on_provider_event(app: &App, purchase_id: Uuid, reference: Option<Uuid>) -> Result<bool> {
     let Some(deposit) = transactions::find_for_provider(app, Kind::Deposit, purchase_id, reference).await? else {
-        return unknown::settle(app, purchase_id).await;
+        return unknown::apply(app, purchase_id).await;
     };
     follow_event(app, &deposit, purchase_id).instrument(transactions::span(&deposit)).await.map(|()| true)
 }
 
 async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<()> {
-    let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
+    let purchase = provider_objects::ask_for_purchase(app, Some(deposit.id), purchase_id).await?;
     // However it is spelled: it is the same row that the event was found by.
     let is_ours = purchase.reference.parse::<Uuid>() == Ok(deposit.id);
     match deposit.provider.id {
         Some(id) if id == purchase_id => {
-            let purchase = unpaid::take_no_more(app, deposit, purchase).await?;
-            settle(app, deposit, &purchase).await?;
+            let purchase = unpaid::cancel_if_over(app, deposit, purchase).await?;
+            apply(app, deposit, &purchase).await?;
         }
         // The event is faster than the answer to our own call, or that answer was lost.
-        None if is_ours => {
+        None if is_ours && (deposit.state != State::Completed || purchase.status.means_paid()) => {
             let deposit = await_payment(app, deposit, &purchase).await?;
-            let purchase = unpaid::take_no_more(app, &deposit, purchase).await?;
-            settle(app, &deposit, &purchase).await?;
+            let purchase = unpaid::cancel_if_over(app, &deposit, purchase).await?;
+            apply(app, &deposit, &purchase).await?;
         }
         // A purchase whose creation was repeated, and somebody paid it all the same.
-        Some(_) if is_ours && purchase.status.means_paid() => adopt(app, deposit, &purchase).await?,
+        Some(_) if is_ours && purchase.status.means_paid() => insert_second_deposit(app, deposit, &purchase).await?,
         _ => match &purchase.status {
             PurchaseStatus::Unknown(word) => return Err(unknown::unknown_word(word)),
             status if status.means_paid() => return Err(Error::Unusable("paid, and for no row of ours".into())),
@@ -292,7 +300,7 @@ async fn follow_event(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Re
 }
 
 /// A second purchase of this deposit was paid: a deposit of its own, which the worker settles like any other.
-async fn adopt(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<()> {
+async fn insert_second_deposit(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<()> {
     tracing::warn!(transaction.id = %deposit.id, purchase.id = %purchase.id, "a second purchase of a deposit was paid");
     let second = Child {
         id: provider_objects::row_id(purchase.id, purchase.created_on.whole(), provider_objects::millis_of(deposit.id)),
@@ -305,7 +313,7 @@ async fn adopt(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<
     transactions::insert_child(app, &second).await
 }
 
-async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
+async fn apply(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Transaction> {
     if deposit.state == State::Completed {
         return given_back::follow(app, deposit, purchase).await;
     }
@@ -314,14 +322,14 @@ async fn settle(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         // chargeback that was won, it comes back there.
         PurchaseStatus::Paid(_) | PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
             // Credited whole, all of it could be taken before what went back is known.
-            if given_back::is_said(purchase)
+            if given_back::says_given_back(purchase)
                 && let Some(wrong) = given_back::awaited(app, deposit, purchase).await?
             {
                 return given_back::ask_again(app, deposit, purchase, &wrong).await;
             }
             let accepted = accept(app, deposit, purchase).await?;
             // Credited just now, and all of it is still there.
-            if accepted.state == State::Completed && !given_back::is_told_of(app, purchase).await? {
+            if accepted.state == State::Completed && !given_back::may_be_given_back(app, purchase).await? {
                 return Ok(accepted);
             }
             given_back::follow(app, &accepted, purchase).await
@@ -358,7 +366,7 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         }
         Some(_) | None => {}
     }
-    match fits(app, deposit, purchase) {
+    match fitting_payment(app, deposit, purchase) {
         Ok(payment) => credit(app, deposit, purchase, Some(payment)).await,
         // What was credited is in the books, whatever Revio says of it since: it is not set aside as well.
         Err(_) if unknown::is_credited(app, deposit.id).await? => {
@@ -403,7 +411,7 @@ async fn hold_set_aside(app: &App, deposit: &Transaction, kind: ItemKind) -> Res
     transactions::hold(app, deposit, Hold::SetAside, &format!("{reason}; it is in suspense")).await
 }
 
-fn fits<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<&'p Payment, Misfit> {
+fn fitting_payment<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<&'p PaymentDetails, Misfit> {
     match &purchase.marked_as_paid {
         Flag::No | Flag::Unsaid => {}
         Flag::Yes => return Err(Misfit::NoMoney("marked as paid, but no money came".to_owned())),
@@ -416,7 +424,12 @@ fn fits<'p>(app: &App, deposit: &Transaction, purchase: &'p Purchase) -> Result<
 
 /// `→ completed`: the wallet is credited; what Revio keeps for itself is our expense, booked with it; what the customer owes
 /// us is repaid first, in the same breath.
-async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, paid: Option<&Payment>) -> Result<Transaction> {
+async fn credit(
+    app: &App,
+    deposit: &Transaction,
+    purchase: &Purchase,
+    paid: Option<&PaymentDetails>,
+) -> Result<Transaction> {
     let currency = deposit.amount.currency();
     let (debit, credit) = (app.ledger.provider_balance(currency), Account::wallet(deposit.user_id, currency));
     let id = TransferId::of(deposit.id, Leg::Main);
@@ -435,7 +448,7 @@ async fn credit(app: &App, deposit: &Transaction, purchase: &Purchase, paid: Opt
     }
     app.crash.at("deposit.fee_booked")?;
     // What went back of it already is booked next, also where this process ends before.
-    let due = if given_back::is_told_of(app, purchase).await? { Due::Now } else { Due::In(LATER_LOOKS[0]) };
+    let due = if given_back::may_be_given_back(app, purchase).await? { Due::Now } else { Due::In(LATER_LOOKS[0]) };
     let to = Move::to(State::Completed, due).with_provider(reported(deposit, purchase)).having_repaid(repaid);
     transactions::advance(app, deposit, to).await
 }

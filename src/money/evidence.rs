@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::money::{suspense::ItemKind, transactions::Transaction};
-use crate::provider::revio::objects::{Flag, Payment};
+use crate::provider::revio::objects::{Flag, PaymentDetails};
 
 /// An object of Revio's that says that money moved.
 pub struct Claim<'a> {
-    pub payment: Option<&'a Payment>,
+    pub payment: Option<&'a PaymentDetails>,
     /// Whether it should have gone out.
     pub outgoing: bool,
     pub reference: &'a str,
@@ -28,7 +28,7 @@ pub enum Misfit {
 
 /// What Revio does not say of mode, brand and reference is no contradiction: the object was asked for by the id that it gave us. Of the
 /// money itself everything must be said.
-pub fn check<'p>(app: &App, row: &Transaction, claim: &Claim<'p>) -> Result<&'p Payment, Misfit> {
+pub fn check<'p>(app: &App, row: &Transaction, claim: &Claim<'p>) -> Result<&'p PaymentDetails, Misfit> {
     let (payment, came) = money(app, claim).map_err(Misfit::NoMoney)?;
     let misfit = |kind, reason| Err(Misfit::Money { came, kind, reason });
     // A second payment carries the reference of the first.
@@ -51,7 +51,7 @@ pub fn check<'p>(app: &App, row: &Transaction, claim: &Claim<'p>) -> Result<&'p 
 }
 
 /// The money that an object says has moved: ours, the way that it should have gone. Else what is wrong, with the field.
-pub fn money<'p>(app: &App, claim: &Claim<'p>) -> Result<(&'p Payment, Amount), String> {
+pub fn money<'p>(app: &App, claim: &Claim<'p>) -> Result<(&'p PaymentDetails, Amount), String> {
     let payment = claim.payment.ok_or("paid without a payment")?;
     match (&payment.is_outgoing, claim.outgoing) {
         (Flag::Unsaid, _) | (Flag::Yes, true) | (Flag::No, false) => {}
@@ -70,7 +70,7 @@ pub fn money<'p>(app: &App, claim: &Claim<'p>) -> Result<(&'p Payment, Amount), 
 
 /// Whether an object that is registered and has moved nothing yet says another sum than was asked for. What it does not say is no
 /// contradiction.
-pub fn says_another_sum(payment: &Payment, asked: Amount) -> bool {
+pub fn says_another_sum(payment: &PaymentDetails, asked: Amount) -> bool {
     let other_amount = payment.amount.whole().is_some_and(|minor| minor != asked.minor());
     let other_currency =
         !payment.currency.is_empty() && !payment.currency.eq_ignore_ascii_case(asked.currency().code());

@@ -97,7 +97,7 @@ pub async fn propose(
         let repeat = find_repeat(app, maker, &key, &request_hash).await?;
         return repeat.ok_or_else(|| Error::internal("the row of an idempotency key is gone"));
     }
-    audit::record(app, &mut *tx, Entry::of(actor, "journal.proposed", "journal", id).with(told(&new))).await?;
+    audit::record(app, &mut *tx, Entry::of(actor, "journal.proposed", "journal", id).with(audit_view(&new))).await?;
     tx.commit().await?;
     app.crash.at("journal.proposed")?;
     Ok(Proposed { journal: find(app, id).await?, replayed: false })
@@ -111,7 +111,7 @@ fn request_hash(new: &NewJournal) -> RequestHash {
 }
 
 /// For the audit log.
-fn told(new: &NewJournal) -> serde_json::Value {
+fn audit_view(new: &NewJournal) -> serde_json::Value {
     json!({"kind": new.kind, "amount": new.amount.minor(), "currency": new.amount.currency().code(), "account": new.account,
         "user_id": new.user_id, "customer": new.user_id, "item": new.item_id, "evidence": {"kind": new.evidence.kind, "reference": new.evidence.reference,
         "sha256": hex::encode(new.evidence.sha256), "date": new.evidence.date}, "reason": new.reason})

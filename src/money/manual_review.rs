@@ -10,6 +10,7 @@
 
 pub mod routes;
 
+use chrono::TimeDelta;
 use ledger::{Leg, TransferId};
 use serde_json::json;
 use uuid::Uuid;
@@ -18,6 +19,7 @@ use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::approvals::{self, ApprovalDecision, SubjectHash};
 use crate::money::subject::Subject;
+use crate::money::suspense;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Kind, Move, State, Transaction};
 use crate::platform::error::{Error, Reason, Result};
 use crate::platform::text_enum::text_enum;
@@ -33,6 +35,9 @@ text_enum! {
 /// Of different people: one alone could wait for Revio's payment and have the money twice.
 const RELEASES_NEEDED: i64 = 2;
 
+/// Longer than any transfer is on its way.
+const SETTLED_AFTER: TimeDelta = TimeDelta::hours(1);
+
 /// Whether the ledger has, or may yet get, something of the row that its state does not say: nobody would look after it. What a
 /// lookup does not find may still be on its way.
 async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
@@ -41,10 +46,14 @@ async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
         (_, State::Completed | State::Rejected) => false,
         // Revio has not heard of it, so nobody paid; unless the row has forgotten that.
         (Kind::Deposit, State::Initiated) => recorded(Leg::Main).await? || recorded(Leg::Unmatched).await?,
-        // The steps that failed may have been those that book it.
-        (Kind::Deposit, _) | (Kind::Withdrawal, State::Failed | State::Cancelled) => {
-            row.held_code == Some(Hold::GaveUp)
+        // The steps that failed may have been those that book it, a moment ago.
+        (Kind::Deposit, _) if row.held_code == Some(Hold::GaveUp) => {
+            row.held_at.is_none_or(|held_at| app.clock.now() - held_at < SETTLED_AFTER)
+                || recorded(Leg::Main).await?
+                || suspense::noted(app, row.id).await?.is_some()
         }
+        (Kind::Deposit, _) => false,
+        (Kind::Withdrawal, State::Failed | State::Cancelled) => row.held_code == Some(Hold::GaveUp),
         (Kind::Adjustment, State::Initiated) => row.held_code != Some(Hold::NotApproved) || recorded(Leg::Main).await?,
         // One that waits for its approval was booked in a database that was lost, or not at all.
         (Kind::Adjustment, _) => recorded(Leg::Main).await?,
@@ -72,7 +81,7 @@ fn end_of(row: &Transaction) -> State {
 }
 
 /// What a person says about held rows.
-pub struct Verdict {
+pub struct Review {
     pub how: Resolution,
     pub decision: ApprovalDecision,
     /// For the audit log.
@@ -80,12 +89,12 @@ pub struct Verdict {
 }
 
 /// The row as it is then: after the first of two people's `release` it is still held.
-pub async fn resolve(app: &App, verdict: &Verdict, id: Uuid) -> Result<Transaction> {
+pub async fn resolve(app: &App, review: &Review, id: Uuid) -> Result<Transaction> {
     let row = held(app, id).await?;
-    match verdict.how {
-        Resolution::Retry => retry(app, &verdict.decision.actor, &row, &verdict.note).await,
-        Resolution::Dismiss => dismiss(app, verdict, &row).await,
-        Resolution::Release => release(app, verdict, row).await,
+    match review.how {
+        Resolution::Retry => retry(app, &review.decision.actor, &row, &review.note).await,
+        Resolution::Dismiss => dismiss(app, review, &row).await,
+        Resolution::Release => release(app, review, row).await,
     }
 }
 
@@ -102,18 +111,18 @@ fn entry(actor: &Actor, action: &'static str, row: &Transaction, note: &str) -> 
 /// The row goes on as if nothing had failed yet.
 pub async fn retry(app: &App, actor: &Actor, row: &Transaction, note: &str) -> Result<Transaction> {
     let mut tx = app.db.begin().await?;
-    let released = transactions::end_hold(app, &mut *tx, row, Some(app.clock.now())).await?;
+    let resumed = transactions::end_hold(app, &mut *tx, row, Some(app.clock.now())).await?;
     audit::record(app, &mut *tx, entry(actor, "transaction.retried", row, note)).await?;
     tx.commit().await?;
     app.notifier.wake();
-    Ok(released)
+    Ok(resumed)
 }
 
-async fn dismiss(app: &App, verdict: &Verdict, row: &Transaction) -> Result<Transaction> {
+async fn dismiss(app: &App, review: &Review, row: &Transaction) -> Result<Transaction> {
     if may_have_moved(app, row).await? {
         return Err(Error::field(
             "action",
-            "cannot be dismiss while money is reserved for it or has moved, or may have: retry",
+            "cannot be dismiss while money is reserved for it or has moved, or may have in the last hour: retry",
         ));
     }
     let end = end_of(row);
@@ -125,7 +134,7 @@ async fn dismiss(app: &App, verdict: &Verdict, row: &Transaction) -> Result<Tran
     if end != row.state {
         closed = transactions::advance_within(app, &mut *tx, &closed, &to).await?;
     }
-    audit::record(app, &mut *tx, entry(&verdict.decision.actor, "transaction.dismissed", row, &verdict.note)).await?;
+    audit::record(app, &mut *tx, entry(&review.decision.actor, "transaction.dismissed", row, &review.note)).await?;
     tx.commit().await?;
     if end != row.state {
         transactions::announce(app, row, &to);
@@ -135,21 +144,21 @@ async fn dismiss(app: &App, verdict: &Verdict, row: &Transaction) -> Result<Tran
 
 /// Gives a withdrawal up, once two people have said so: the row says it first, then its money is free again. Should Revio pay it after
 /// all, it is taken from the wallet, or owed.
-async fn release(app: &App, verdict: &Verdict, row: Transaction) -> Result<Transaction> {
+async fn release(app: &App, review: &Review, row: Transaction) -> Result<Transaction> {
     let open = matches!(row.state, State::Reserved | State::Submitting | State::Submitted);
     if row.kind != Kind::Withdrawal || !open {
         return Err(Error::field("action", "cannot be release: nothing is reserved for it"));
     }
-    if row.user_id == verdict.decision.by {
+    if row.user_id == review.decision.by {
         return Err(Error::Forbidden(Reason::OwnApproval));
     }
     // Another hold, or the same after something happened, is decided about anew.
     let seen = SubjectHash::of(&[b"release", row.id.as_bytes(), &row.version.to_be_bytes()]);
-    let decision = ApprovalDecision { seen, ..verdict.decision.clone() };
+    let decision = ApprovalDecision { seen, ..review.decision.clone() };
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &row).await?;
     let count = approvals::approve(app, &mut tx, Subject::Transaction(row.id), &decision, RELEASES_NEEDED).await?;
-    audit::record(app, &mut *tx, entry(&decision.actor, "transaction.release_approved", &row, &verdict.note)).await?;
+    audit::record(app, &mut *tx, entry(&decision.actor, "transaction.release_approved", &row, &review.note)).await?;
     if count.approved.is_none() {
         tx.commit().await?;
         return Ok(row);
@@ -173,10 +182,10 @@ pub struct Resolved {
 }
 
 /// Each for itself: one that is refused keeps no other back.
-pub async fn resolve_many(app: &App, verdict: &Verdict, rows: &[Uuid]) -> Result<Resolved> {
+pub async fn resolve_many(app: &App, review: &Review, rows: &[Uuid]) -> Result<Resolved> {
     let mut done = Resolved { resolved: Vec::new(), awaiting: Vec::new(), refused: Vec::new() };
     for &row in rows {
-        match resolve(app, verdict, row).await {
+        match resolve(app, review, row).await {
             Ok(held) if held.held_reason.is_some() => done.awaiting.push(row),
             Ok(_) => done.resolved.push(row),
             Err(error @ Error::Unavailable(_)) => return Err(error),

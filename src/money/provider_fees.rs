@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::platform::error::Result;
-use crate::provider::revio::objects::{Figure, Payment};
+use crate::provider::revio::objects::{Figure, PaymentDetails};
 
 /// R100.00: many times what a bank takes for moving any sum, and far below what a field holds that is no fee. A payout has it on top, and
 /// of which a small one may be less than its fee (no schedule is known: `docs/provider.md`, fees); as a share of a large one it may be more.
@@ -45,16 +45,16 @@ impl Fee {
 }
 
 /// Of a deposit. `row` is what it is booked under: a row's id, or what stands for one that is lost.
-pub async fn book(app: &App, row: Uuid, payment: &Payment) -> Result<Fee> {
+pub async fn book(app: &App, row: Uuid, payment: &PaymentDetails) -> Result<Fee> {
     book_taken(app, row, payment, Taken::OfPayment).await
 }
 
 /// The same of a payout.
-pub async fn book_of_payout(app: &App, row: Uuid, payment: &Payment) -> Result<Fee> {
+pub async fn book_of_payout(app: &App, row: Uuid, payment: &PaymentDetails) -> Result<Fee> {
     book_taken(app, row, payment, Taken::OnTop).await
 }
 
-async fn book_taken(app: &App, row: Uuid, payment: &Payment, taken: Taken) -> Result<Fee> {
+async fn book_taken(app: &App, row: Uuid, payment: &PaymentDetails, taken: Taken) -> Result<Fee> {
     let fee = match amount_of(payment, taken) {
         Ok(Some(fee)) => fee,
         Ok(None) => return Ok(Fee::None),
@@ -73,8 +73,8 @@ async fn book_taken(app: &App, row: Uuid, payment: &Payment, taken: Taken) -> Re
 }
 
 /// Of no fee, or 0, nothing is booked.
-fn amount_of(payment: &Payment, taken: Taken) -> Result<Option<Amount>, String> {
-    let Payment { fee_amount, amount, currency, .. } = payment;
+fn amount_of(payment: &PaymentDetails, taken: Taken) -> Result<Option<Amount>, String> {
+    let PaymentDetails { fee_amount, amount, currency, .. } = payment;
     if !fee_amount.is_said() || fee_amount.whole() == Some(0) {
         return Ok(None);
     }
@@ -107,7 +107,7 @@ mod tests {
 
     fn taken(taken: Taken, (fee, amount, currency): (Value, Value, &str)) -> Result<Option<i64>, String> {
         let payment = json!({"fee_amount": fee, "amount": amount, "currency": currency});
-        let payment: Payment = serde_json::from_value(payment).expect("a payment");
+        let payment: PaymentDetails = serde_json::from_value(payment).expect("a payment");
         amount_of(&payment, taken).map(|fee| fee.map(|fee| fee.minor()))
     }
 

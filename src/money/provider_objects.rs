@@ -24,7 +24,7 @@ use crate::platform::batcher::LockWait;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
-use crate::provider::revio::objects::{Flag, Payment, PaymentObject};
+use crate::provider::revio::objects::{Flag, Payment, PaymentDetails};
 use crate::provider::revio::{Payout, Purchase, RevioError};
 
 pub use store::Known;
@@ -38,6 +38,8 @@ pub const WORD_CHARS_MAX: usize = 40;
 /// What a UUIDv7 has room for, above its other bits.
 const MILLIS_MAX: u64 = 1 << 47;
 const TIME_SHIFT: u32 = 80;
+/// So far Revio's clock may be ahead of ours.
+const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
 /// For so long an answer that is older than what Revio told before is waited out; then it is a fault of this object.
 const STALE_MAX: TimeDelta = TimeDelta::hours(1);
 
@@ -61,26 +63,36 @@ struct Facts<'a> {
     transaction_id: Option<Uuid>,
     related_id: Option<Uuid>,
     status: &'a str,
-    payment: Option<&'a Payment>,
+    payment: Option<&'a PaymentDetails>,
     created_on: Option<i64>,
     updated_on: Option<i64>,
 }
 
 /// Revio told of this object, as it was at `updated_on` by Revio's clock.
 pub async fn announce(app: &App, kind: ObjectKind, id: Uuid, updated_on: Option<i64>) -> Result<()> {
-    let Some(updated_on) = updated_on else { return Ok(()) };
-    app.batchers.join::<Announcements>(app, Announcement { id, kind, updated_on, now: app.clock.now() }).await
+    let now = app.clock.now();
+    let Some(updated_on) = updated_on.filter(|updated_on| has_come(*updated_on, now)) else { return Ok(()) };
+    app.batchers.join::<Announcements>(app, Announcement { id, kind, updated_on, now }).await
+}
+
+/// No answer would ever be as new as a moment that is not there yet, or is in another unit: it counts for nothing.
+fn has_come(updated_on: i64, now: DateTime) -> bool {
+    let newest = (now + CLOCKS_APART).timestamp();
+    if updated_on > newest {
+        tracing::warn!(updated_on, newest, "Revio tells of the future; when the object changed counts for nothing");
+    }
+    updated_on <= newest
 }
 
 /// Asks Revio for a purchase; `row` is whose it is, where that is known.
-pub async fn purchase(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Purchase> {
+pub async fn ask_for_purchase(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Purchase> {
     let purchase = app.revio.purchase(id).await?;
     note_purchase(app, row, &purchase).await?;
     Ok(purchase)
 }
 
 /// Asks Revio for a payout.
-pub async fn payout(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Payout> {
+pub async fn ask_for_payout(app: &App, row: Option<Uuid>, id: Uuid) -> Result<Payout> {
     let payout = app.revio.payout(id).await?;
     note_payout(app, row, &payout).await?;
     Ok(payout)
@@ -100,7 +112,7 @@ pub fn if_known<T>(asked: Result<T>) -> Result<Option<T>> {
 pub struct NotKnown;
 
 /// Of an event that no row is known for.
-pub fn told_of<T>(asked: Result<T>) -> Result<T> {
+pub fn or_not_known<T>(asked: Result<T>) -> Result<T> {
     if_known(asked)?.ok_or_else(|| Error::Unusable(NotKnown.into()))
 }
 
@@ -134,7 +146,7 @@ pub async fn note_payout(app: &App, row: Option<Uuid>, payout: &Payout) -> Resul
 
 /// A Payment that an event brought, or that Revio was asked for. What an older event says of it changes nothing. One that events call two
 /// things is an error: which of the two it is decides which way money goes.
-pub async fn note_payment(app: &App, payment: &PaymentObject, said: Option<ObjectKind>) -> Result<()> {
+pub async fn note_payment(app: &App, payment: &Payment, said: Option<ObjectKind>) -> Result<()> {
     let Some(purchase_id) = payment.purchase_id() else { return Ok(()) };
     let kind = said.unwrap_or_else(|| kind_of(payment));
     let facts = Facts {
@@ -147,7 +159,7 @@ pub async fn note_payment(app: &App, payment: &PaymentObject, said: Option<Objec
         created_on: payment.created_on.whole(),
         updated_on: payment.updated_on.whole(),
     };
-    if let (Some(said), Some(known)) = (said, known(app, payment.id).await?)
+    if let (Some(said), Some(known)) = (said, find(app, payment.id).await?)
         && goes_back(known.kind) != goes_back(said)
         && known.kind != ObjectKind::Payment
     {
@@ -160,7 +172,7 @@ pub async fn note_payment(app: &App, payment: &PaymentObject, said: Option<Objec
 
 /// By its own words, where no event names it: a refund says so, and of the others the direction tells (`docs/provider.md`, kinds). What paid
 /// for a purchase is no reversal, and what Revio pays to somebody's bank account is no chargeback: those move nothing.
-fn kind_of(payment: &PaymentObject) -> ObjectKind {
+fn kind_of(payment: &Payment) -> ObjectKind {
     let Some(details) = &payment.payment else { return ObjectKind::Payment };
     match (details.payment_type.as_str(), &details.is_outgoing) {
         ("refund", _) => ObjectKind::Refund,
@@ -205,12 +217,12 @@ fn note_of(facts: &Facts<'_>, now: DateTime) -> Note {
             Flag::Unsaid | Flag::Odd(_) => None,
         }),
         created_on: facts.created_on,
-        updated_on: facts.updated_on,
+        updated_on: facts.updated_on.filter(|updated_on| has_come(*updated_on, now)),
         now,
     }
 }
 
-pub async fn known(app: &App, id: Uuid) -> Result<Option<Known>> {
+pub async fn find(app: &App, id: Uuid) -> Result<Option<Known>> {
     Ok(store::find(&app.db, id).await?)
 }
 
@@ -278,7 +290,7 @@ pub async fn wait_for_a_known_word(app: &App, row: &Transaction, object: Uuid, w
 
 /// Since when Revio has called it as it does, as far as we know.
 pub async fn status_since(app: &App, object: Uuid) -> Result<DateTime> {
-    Ok(known(app, object).await?.map_or(app.clock.now(), |known| known.status_at))
+    Ok(find(app, object).await?.map_or(app.clock.now(), |known| known.status_at))
 }
 
 /// Payouts are about to be executed, in the SQL transaction that says so of their rows.
@@ -287,8 +299,8 @@ pub async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) -> Resu
 }
 
 /// One of those did not happen, for certain: Revio refused it in words, or never heard of it. Once for each, or the payout may be paid twice.
-pub async fn count_undone(app: &App, payout: Uuid) -> Result<()> {
-    Ok(store::count_undone(&app.db, payout).await?)
+pub async fn count_refusal(app: &App, payout: Uuid) -> Result<()> {
+    Ok(store::count_refusal(&app.db, payout).await?)
 }
 
 /// It may have been executed, and nobody knows any more whether it was answered.

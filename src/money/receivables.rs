@@ -7,7 +7,8 @@ use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode,
 
 use crate::app::App;
 use crate::identity::users;
-use crate::money::transactions::Transaction;
+use crate::money::safe_mode;
+use crate::money::transactions::{Kind, Transaction};
 use crate::platform::error::{Error, Result};
 
 /// The legs of what is taken from the wallet, and of what the wallet repays at once where it does not hold it all.
@@ -105,17 +106,26 @@ pub enum Available {
 }
 
 /// Makes money available, and repays from it what the customer owes first, in the same chain: nobody can withdraw what is owed. How
-/// much was repaid. Safe to repeat: it says the same each time. Staff hold no wallet: it is as a closed one, but for what is in it already.
+/// much was repaid. Safe to repeat: it says the same each time. Staff hold no wallet: it is as a closed one, but for what is in it already; and
+/// what was set aside instead stays so, whoever the customer is by now.
 ///
 /// The inner error is the ledger's answer, for the flow to decide about (a closed wallet, resolved already); the outer one ends the step.
 pub async fn make_available(app: &App, row: &Transaction, what: Available) -> Result<Result<Amount, LedgerError>> {
     if let Available::Credit(credit) | Available::Return(credit) = &what
-        && users::is_staff(app, row.user_id).await?
-        && app.ledger.lookup(&[credit.id]).await?.is_empty()
+        && (is_set_aside(app, row).await?
+            || users::is_staff(app, row.user_id).await? && app.ledger.lookup(&[credit.id]).await?.is_empty())
     {
         return Ok(Err(LedgerError::Refused(Refusal::AccountClosed)));
     }
     Ok(into_wallet(app, row, what).await)
+}
+
+/// By the ledger's word. A deposit's is in its item, unless PostgreSQL has forgotten that.
+async fn is_set_aside(app: &App, row: &Transaction) -> Result<bool> {
+    if row.kind == Kind::Deposit && !safe_mode::is_on(app).await? {
+        return Ok(false);
+    }
+    Ok(!app.ledger.lookup(&[TransferId::of(row.id, Leg::Unmatched)]).await?.is_empty())
 }
 
 async fn into_wallet(app: &App, row: &Transaction, what: Available) -> Result<Amount, LedgerError> {

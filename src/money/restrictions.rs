@@ -263,7 +263,7 @@ pub async fn begin_lifting(
 pub async fn finish_lifting(app: &App, user_id: Uuid) -> Result<()> {
     app.crash.at("restriction.lifting")?;
     step_all(app, user_id).await?;
-    release_unfrozen(app).await
+    resume_unfrozen(app).await
 }
 
 /// Restrictions of all customers, newest first: those of a state, or all.
@@ -285,7 +285,7 @@ pub async fn not_lifted(app: &App, user_id: Uuid) -> Result<Vec<Restriction>> {
     live(&app.db, user_id).await
 }
 
-/// Of which of these customers nothing may be paid out; it stays so until the end of the transaction. What begins to leave a customer
+/// The frozen ones among the customers: nothing may be paid out to them, and it stays so until the transaction ends. What begins to leave a customer
 /// who is not frozen is written in the same one: a freeze that somebody was told of is not overtaken.
 pub async fn frozen_until_commit(tx: &mut PgConnection, customers: &[Uuid]) -> Result<Vec<Uuid>> {
     users::lock_shared(&mut *tx, customers).await?;
@@ -316,7 +316,7 @@ pub async fn is_imposed(db: impl PgExecutor<'_>, user_id: Uuid, kind: Kind) -> R
 
 /// Steps what a call could not finish, and lets payouts go on that waited for the end of a freeze; the worker calls it.
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    release_unfrozen(app).await?;
+    resume_unfrozen(app).await?;
     queue::step_due(Restrictions(app), app.queue(), limit).await
 }
 
@@ -353,8 +353,8 @@ impl Work for Restrictions<'_> {
 
 /// Payouts that were held for a freeze that is over. Looked for by what is held, not told by the lifting: nothing is missed,
 /// whatever happens between the two.
-async fn release_unfrozen(app: &App) -> Result<()> {
-    let released = store::release_unfrozen(&app.db, Hold::Frozen.name(), app.clock.now()).await?;
+async fn resume_unfrozen(app: &App) -> Result<()> {
+    let released = store::resume_unfrozen(&app.db, Hold::Frozen.name(), app.clock.now()).await?;
     if released > 0 {
         tracing::info!(released, "payouts that were held for a freeze go on");
         app.notifier.wake();

@@ -59,7 +59,7 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
         (State::Completed, _) => transactions::rest(app, row).await,
         (State::Failed, Kind::ChargebackReversal) => take_again(app, row).await,
         (State::Failed, _) => undo(app, row).await,
-        (State::Initiated, _) => match set_aside(app, row).await? {
+        (State::Initiated, _) => match item_of_deposit(app, row).await? {
             Some(item) => move_in_suspense(app, row, &item).await,
             None => book(app, row).await,
         },
@@ -69,7 +69,7 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
 
 /// `failed`: the chargeback was not won after all. As any chargeback; of a deposit that was set aside the money leaves its item again.
 async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
-    if let Some(item) = set_aside(app, row).await? {
+    if let Some(item) = item_of_deposit(app, row).await? {
         let currency = row.amount.currency();
         let (debit, credit) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
         suspense::require_clearable(app).await?;
@@ -80,7 +80,7 @@ async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
         }
         let (id, code) = (TransferId::of(row.id, Leg::Return), TransferCode::UnmatchedPayment);
         app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
-        suspense::settled(app, &item, Outcome::Returned).await?;
+        suspense::record_outcome(app, &item, Outcome::Returned).await?;
         return transactions::rest(app, row).await;
     }
     let owed = receivables::collect(app, row, CollectLegs::AGAIN, TransferCode::Chargeback).await?;
@@ -102,13 +102,13 @@ fn code_of(kind: Kind) -> TransferCode {
 }
 
 /// The item that holds the money of the row's deposit, if that never came into the wallet.
-async fn set_aside(app: &App, row: &Transaction) -> Result<Option<Item>> {
+async fn item_of_deposit(app: &App, row: &Transaction) -> Result<Option<Item>> {
     let Some(deposit) = row.parent_id else { return Ok(None) };
     suspense::of_row(app, deposit).await
 }
 
 /// How a row that is booked goes on: it is complete, unless Revio has said before that it failed. Then what was booked is undone.
-fn booked(row: &Transaction) -> Move {
+fn end_of(row: &Transaction) -> Move {
     match row.failure_reason {
         Some(FailureReason::ProviderUndid) => Move::to(State::Failed, Due::Now),
         _ => Move::to(State::Completed, Due::Never),
@@ -134,8 +134,8 @@ async fn move_in_suspense(app: &App, row: &Transaction, item: &Item) -> Result<T
     let (id, code) = (TransferId::of(row.id, Leg::Main), TransferCode::UnmatchedPayment);
     app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
     app.crash.at("reversal.in_suspense")?;
-    suspense::settled(app, item, Outcome::Returned).await?;
-    transactions::advance(app, row, booked(row)).await
+    suspense::record_outcome(app, item, Outcome::Returned).await?;
+    transactions::advance(app, row, end_of(row)).await
 }
 
 /// `failed`: Revio says that it never gave the money back. What was taken is made good; what the customer owes is repaid first.
@@ -143,13 +143,13 @@ async fn undo(app: &App, row: &Transaction) -> Result<Transaction> {
     let currency = row.amount.currency();
     let (id, debit) = (TransferId::of(row.id, Leg::Return), app.ledger.provider_balance(currency));
     let back = |credit, code| Transfer { id, debit, credit, amount: row.amount, code, reference: row.id };
-    if let Some(item) = set_aside(app, row).await? {
+    if let Some(item) = item_of_deposit(app, row).await? {
         app.ledger.transfer(back(app.ledger.suspense(currency), TransferCode::UnmatchedPayment)).await?;
         if !suspense::give_up_claim(app, Subject::Transaction(row.id)).await? {
             let reason = "Revio never gave it back, by its word, and won it back before: more came than was taken";
             return transactions::hold(app, row, Hold::Contradiction, reason).await;
         }
-        suspense::settled(app, &item, Outcome::Returned).await?;
+        suspense::record_outcome(app, &item, Outcome::Returned).await?;
         return transactions::rest(app, row).await;
     }
     let credit = back(Account::wallet(row.user_id, currency), code_of(row.kind));
@@ -169,7 +169,7 @@ async fn take(app: &App, row: &Transaction, code: TransferCode) -> Result<Transa
     if !owed.is_zero() {
         tracing::warn!(transaction.id = %row.id, kind = row.kind.name(), owed = owed.minor(), "a wallet did not cover it; the customer owes it");
     }
-    transactions::advance(app, row, booked(row).leaving_owed(owed)).await
+    transactions::advance(app, row, end_of(row).leaving_owed(owed)).await
 }
 
 /// `→ completed`: the bank gave the money back after all; what the customer owes is repaid from it first.
@@ -191,7 +191,7 @@ async fn credit(app: &App, row: &Transaction) -> Result<Transaction> {
         repaid => repaid?,
     };
     app.crash.at("reversal.credited")?;
-    transactions::advance(app, row, booked(row).having_repaid(repaid)).await
+    transactions::advance(app, row, end_of(row).having_repaid(repaid)).await
 }
 
 /// Money for a wallet that is closed: it came, so it is set aside, and the row is on hold.

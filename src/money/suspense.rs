@@ -63,16 +63,16 @@ pub async fn set_aside(app: &App, new: &NewItem) -> Result<()> {
     app.ledger.open_once(&[debit, credit]).await?;
     app.ledger.transfer(transfer(new.id, Leg::Unmatched, debit, credit, new.amount)).await?;
     app.crash.at("suspense.booked")?;
-    booked(app, new).await
+    mark_booked(app, new).await
 }
 
-/// Writes the item before its money moves. Corrections and journals move it by themselves, and say [`booked`] then.
+/// Writes the item before its money moves. Corrections and journals move it by themselves, and say [`mark_booked`] then.
 pub async fn note(app: &App, new: &NewItem) -> Result<()> {
     Ok(store::insert(&app.db, new, app.clock.now()).await?)
 }
 
 /// The ledger has it.
-pub async fn booked(app: &App, new: &NewItem) -> Result<()> {
+pub async fn mark_booked(app: &App, new: &NewItem) -> Result<()> {
     store::set_booked(&app.db, new.id, app.clock.now()).await?;
     match new.transaction_id.filter(|_| new.kind != ItemKind::Correction) {
         Some(row) => transactions::set_outcome(app, row, Outcome::SetAside).await,
@@ -106,6 +106,9 @@ pub async fn check(app: &App, id: Uuid, amount: Amount) -> Result<()> {
     if item.booked_at.is_none() {
         return Err(Error::field("item_id", "is no item in suspense: it is being moved there, or was refused"));
     }
+    if is_returned(app, &item).await? {
+        return Err(Error::field("item_id", "is no item in suspense any more: its payer has it back"));
+    }
     if item.amount.currency() != amount.currency() {
         return Err(Error::field("currency", "is not that of the item in suspense"));
     }
@@ -127,6 +130,10 @@ pub async fn require_clearable(app: &App) -> Result<()> {
 /// else was first. A repeat for the same row is true. In the safe mode it waits: who cleared the item may be lost.
 pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bool> {
     require_clearable(app).await?;
+    if is_returned(app, item).await? {
+        store::return_all(&app.db, item.id, app.clock.now()).await?;
+        return Ok(false);
+    }
     let mut tx = app.db.begin().await?;
     if !store::insert_clearing(&mut *tx, item.id, by, minor, app.clock.now()).await? {
         return Ok(true);
@@ -137,6 +144,12 @@ pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bo
     tx.commit().await?;
     app.crash.at("suspense.claimed")?;
     Ok(true)
+}
+
+/// The payer has it back, by the ledger's word: a database that was put back to an earlier moment may have forgotten that.
+async fn is_returned(app: &App, item: &Item) -> Result<bool> {
+    let ways = [Leg::UnmatchedReturn, Leg::UnmatchedAgain].map(|leg| TransferId::of(item.id, leg));
+    Ok(app.ledger.lookup(&ways).await?.len() == 1)
 }
 
 /// What was claimed is open again: the ledger refused it, or it came back. What was put back by a claim is taken again: false when somebody
@@ -156,7 +169,7 @@ pub async fn give_up(app: &App, item: &NewItem) -> Result<()> {
 }
 
 /// What became of an item of which nothing is left, for the customer whose deposit it was.
-pub async fn settled(app: &App, item: &Item, outcome: Outcome) -> Result<()> {
+pub async fn record_outcome(app: &App, item: &Item, outcome: Outcome) -> Result<()> {
     let Some(row) = item.transaction_id else { return Ok(()) };
     let left = store::find(&app.db, item.id).await?.map_or(0, |item| item.left());
     let outcome = if left > 0 { Outcome::SetAside } else { outcome };

@@ -18,7 +18,11 @@
 //!     awaiting_approval --> cancelled: release, the same
 //!     submitting --> completed: complete
 //!     submitted --> completed: complete (Revio paid; posted)
-//!     reserved --> failed: Revio refuses to have the payout (the row says so before the ledger does)
+//!     reserved --> failed: Revio refuses to have the payout, or calls it an error before it was executed (the row says so before the ledger does)
+//!     reserved --> failed: release, given up by two people
+//!     initiated --> initiated: called off by its customer (the row says so before anything is released)
+//!     reserved --> reserved: the same
+//!     awaiting_approval --> awaiting_approval: the same
 //!     submitting --> failed: release
 //!     submitted --> failed: release (Revio will not pay; voided)
 //!     reserved --> submitted: adopt (a payout that was given up was executed after all)
@@ -176,8 +180,8 @@ pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
 }
 
 /// Looks after withdrawals whose rows were lost with an older database; the worker calls it.
-pub async fn settle_lost(app: &App) -> Result<()> {
-    revio::on(Errand::Reconciliation, restored::settle_lost(app)).await
+pub async fn restore_lost(app: &App) -> Result<()> {
+    revio::on(Errand::Reconciliation, restored::restore_lost(app)).await
 }
 
 /// One step of one withdrawal, by whoever holds its lease. Safe to repeat: see the module's text.
@@ -226,7 +230,7 @@ async fn reserve(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
             let to = Move::to(State::Reserved, Due::Now).with_outflow(outflow);
             let reserved = transactions::advance(app, withdrawal, to).await?;
             match reserved.failure_reason {
-                // Called off meanwhile: only what is reserved for certain can be given back for certain.
+                // Called off meanwhile: only what is reserved for certain can be released for certain.
                 Some(reason) => Box::pin(booking::release(app, &reserved, reason)).await,
                 None => Ok(reserved),
             }
@@ -273,7 +277,7 @@ pub async fn on_provider_event(app: &App, payout_id: Uuid, reference: Option<Uui
 }
 
 async fn follow_event(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<()> {
-    let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
+    let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
     if withdrawal.provider.id == Some(payout_id) {
         follow_own_payout(app, withdrawal, &payout).await
     } else {
@@ -285,15 +289,15 @@ async fn follow_own_payout(app: &App, withdrawal: &Transaction, payout: &Payout)
     match (withdrawal.state, &payout.status) {
         // A call of ours may be in flight: only a payment is final whatever that call does. The rest is for its owner.
         (State::Submitting, PayoutStatus::Success) | (State::Submitted, _) => {
-            outcomes::settle(app, withdrawal, payout).await?
+            outcomes::apply(app, withdrawal, payout).await?
         }
-        // Its window is over and nobody is its owner. The row is taken first, so that nobody resumes it while it is given back.
+        // Its window is over and nobody is its owner. The row is taken first, so that nobody resumes it while it is released.
         (State::Submitting, status)
             if withdrawal.held_code == Some(Hold::Undecided) && *status != PayoutStatus::Initialized =>
         {
             let due_at = app.clock.now() + queue::LEASE;
             let taken = transactions::end_hold(app, &app.db, withdrawal, Some(due_at)).await?;
-            outcomes::settle(app, &taken, payout).await?
+            outcomes::apply(app, &taken, payout).await?
         }
         (State::Completed | State::Failed | State::Cancelled, _) => {
             late_outcomes::reconsider(app, withdrawal, payout).await?

@@ -43,7 +43,7 @@ pub enum Error {
     InvalidCredentials,
     #[error("the code of the second factor is required")]
     TotpRequiredToSignIn,
-    #[error("this is not allowed: {}", told(.0))]
+    #[error("this is not allowed: {}", reason_text(.0))]
     Forbidden(Reason),
     /// By its name in `platform/permissions.rs`.
     #[error("this is not allowed: it needs the permission {0}")]
@@ -357,7 +357,7 @@ impl Error {
 }
 
 /// For people, behind the general word.
-fn told(reason: &Reason) -> &'static str {
+fn reason_text(reason: &Reason) -> &'static str {
     match reason {
         Reason::MissingPermission => "the role that it needs was taken away",
         Reason::OtherOrigin => "a page of another origin made the call",

@@ -109,6 +109,11 @@ pub fn keyed(document: &utoipa::openapi::OpenApi) -> BTreeSet<String> {
     those(document, |_, method, operation| takes_key(method, operation))
 }
 
+/// The operations that take no body, with a key or without: none is waited for (`processes/load.rs`).
+pub fn bodiless(document: &utoipa::openapi::OpenApi) -> BTreeSet<String> {
+    those(document, |_, method, operation| operation["requestBody"].is_null() && !takes_key(method, operation))
+}
+
 /// The operations that take no query, and whose callers are told so (`processes/queries.rs`): those that people and programs call, not
 /// those that Revio, load balancers and caches do.
 pub fn queryless(document: &utoipa::openapi::OpenApi) -> BTreeSet<String> {

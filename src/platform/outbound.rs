@@ -296,9 +296,7 @@ mod tests {
             assert_eq!(outbound.parse(&format!("https://example.com/{long}")), Err("is too long"));
         }
         for right in [
-            "https://example.com",
-            "https://example.com:8443/hooks?a=b",
-            "https://8.8.8.8/",
+            "https://example.com", "https://example.com:8443/hooks?a=b", "https://8.8.8.8/",
             "https://[2606:4700::1111]/x",
         ] {
             assert!(outbound.parse(right).is_ok(), "{right}");

@@ -67,12 +67,12 @@ pub(crate) use text_enum;
 
 /// A text that is none of these words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{}", Self::told(.0))]
+#[error("{}", Self::listed(.0))]
 pub struct NotOneOf(pub &'static [&'static str]);
 
 impl NotOneOf {
     /// `must be one, two or three`.
-    pub(crate) fn told(words: &[impl AsRef<str>]) -> String {
+    pub(crate) fn listed(words: &[impl AsRef<str>]) -> String {
         let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
         match words.as_slice() {
             [rest @ .., last] if !rest.is_empty() => format!("must be {} or {last}", rest.join(", ")),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::app::App;
-use crate::identity::audit::{self, Actor, Head, Verdict, pack};
+use crate::identity::audit::{self, Actor, ChainCheck, Head, pack};
 use crate::platform::error::BoxError;
 
 #[derive(Subcommand)]
@@ -48,13 +48,13 @@ pub fn verify_pack(file: &Path) -> Result<ExitCode, BoxError> {
     say(pack::verify(BufReader::new(File::open(file)?))?)
 }
 
-fn say(verdict: Verdict) -> Result<ExitCode, BoxError> {
+fn say(verdict: ChainCheck) -> Result<ExitCode, BoxError> {
     match verdict {
-        Verdict::Intact { head, unsealed } => {
+        ChainCheck::Intact { head, unsealed } => {
             writeln!(io::stdout().lock(), "the chain is intact; head {head}; {unsealed} rows wait to be chained")?;
             Ok(ExitCode::SUCCESS)
         }
-        Verdict::Broken { position, entry_id, reason } => {
+        ChainCheck::Broken { position, entry_id, reason } => {
             let row = entry_id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
             writeln!(io::stderr().lock(), "octoco: the chain is broken at {position}, row {row}: {reason}")?;
             Ok(ExitCode::FAILURE)

@@ -10,12 +10,12 @@
 //! Bodies in memory: at most one of 16 KiB for each connection, and `LARGE_BODIES_MAX` of 256 KiB: 29 MiB with `CONNECTIONS_MAX` = 800.
 //! Answers: a large one leaves in pieces, and keeps the shares of whoever takes it slowly until the last has left.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::{header, request::Parts};
+use axum::http::{Method, header, request::Parts};
 use axum::response::{IntoResponse, Response};
-use axum::{extract::Request, middleware::Next};
+use axum::{extract::MatchedPath, extract::Request, middleware::Next};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
@@ -50,6 +50,8 @@ pub struct Reserved;
 
 pub struct Load {
     app: App,
+    /// Methods and paths that take no body.
+    bodiless: Arc<BTreeSet<String>>,
     large_bodies: Semaphore,
     users: Room,
     webhooks: Room,
@@ -111,10 +113,11 @@ async fn all(shares: Vec<Share>, wait: Duration) -> Result<Vec<Place>> {
 }
 
 impl Load {
-    pub fn new(app: &App) -> Arc<Self> {
+    pub fn new(app: &App, bodiless: Arc<BTreeSet<String>>) -> Arc<Self> {
         let server = &app.config.server;
         Arc::new(Self {
             app: app.clone(),
+            bodiless,
             large_bodies: Semaphore::new(LARGE_BODIES_MAX),
             users: Room::new(server.requests_max, server.connections_max),
             webhooks: Room::new(WEBHOOKS_MAX, server.connections_max),
@@ -152,9 +155,13 @@ impl Load {
         let who = Who { network: self.network(&parts), user };
         // A route that needs a token refuses whoever has none without a look at the body; it need not come first.
         // Nor does the one that takes more than all others, for staff: it reads its body itself.
+        // And where none is taken, none is waited for.
         let path = parts.uri.path();
+        let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
         let awaited = !body.is_end_stream()
             && path != statement_files::routes::PATH
+            && !self.bodiless.contains(&format!("{method} {route}"))
             && (who.user.is_some() || path.starts_with("/v1/auth/"));
         if !awaited {
             return in_hand(&self.users, &who, Request::from_parts(parts, body), next).await;

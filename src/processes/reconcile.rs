@@ -42,18 +42,18 @@ pub struct Options {
 
 /// How a run ended: the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Outcome {
     Clean,
     OpenBreaks,
     NotFinished,
 }
 
-impl From<Verdict> for ExitCode {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Clean => Self::from(0),
-            Verdict::OpenBreaks => Self::from(1),
-            Verdict::NotFinished => Self::from(2),
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Clean => Self::from(0),
+            Outcome::OpenBreaks => Self::from(1),
+            Outcome::NotFinished => Self::from(2),
         }
     }
 }
@@ -68,24 +68,24 @@ pub async fn command(app: App, options: Options) -> Result<ExitCode, BoxError> {
         )
         .await
         {
-            Ok(imported) => writeln!(io::stdout().lock(), "{}", told(&imported))?,
+            Ok(imported) => writeln!(io::stdout().lock(), "{}", summary(&imported))?,
             Err(Error::BadStatement(wrong)) => {
                 let wrong: Vec<String> = wrong.iter().map(|of| format!("  {} {}", of.field, of.message)).collect();
                 writeln!(io::stdout().lock(), "the file cannot be used:\n{}", wrong.join("\n"))?;
-                return Ok(Verdict::NotFinished.into());
+                return Ok(Outcome::NotFinished.into());
             }
             Err(error) => return Err(error.into()),
         }
         if options.dry_run {
-            return Ok(Verdict::Clean.into());
+            return Ok(Outcome::Clean.into());
         }
     }
-    let (report, verdict) = run(&app, &options).await?;
+    let (report, outcome) = run(&app, &options).await?;
     writeln!(io::stdout().lock(), "{}", report.trim_end())?;
-    Ok(verdict.into())
+    Ok(outcome.into())
 }
 
-fn told(file: &StatementFile) -> String {
+fn summary(file: &StatementFile) -> String {
     let StatementFile { source, sha256, lines, matched, unmatched, .. } = file;
     let columns = if file.unknown_columns.is_empty() { "none".to_owned() } else { file.unknown_columns.join(", ") };
     format!(
@@ -102,12 +102,12 @@ fn parse_age(text: &str) -> Result<TimeDelta, String> {
 }
 
 /// What is printed, and how it ended.
-pub async fn run(app: &App, options: &Options) -> Result<(String, Verdict)> {
+pub async fn run(app: &App, options: &Options) -> Result<(String, Outcome)> {
     let since = app.clock.now() - options.since;
     let legs = options.leg.map_or_else(|| Leg::ALL.to_vec(), |leg| vec![leg]);
     let new = New { kind: RunKind::Manual, legs, since: Some(since), requested_by: "operator".to_owned() };
     let Some(begun) = reconciliation::start(app, new).await? else {
-        return Ok(("another run is under way; try again when it is finished".to_owned(), Verdict::NotFinished));
+        return Ok(("another run is under way; try again when it is finished".to_owned(), Outcome::NotFinished));
     };
     loop {
         match reconciliation::work(app, OTHER_LEGS).await? {
@@ -121,12 +121,12 @@ pub async fn run(app: &App, options: &Options) -> Result<(String, Verdict)> {
     }
     let Some(report) = runs::stored_report(app, begun.id).await? else {
         let error = runs::find(app, begun.id).await?.error.unwrap_or_default();
-        return Ok((format!("run {} was given up: {error}", begun.id), Verdict::NotFinished));
+        return Ok((format!("run {} was given up: {error}", begun.id), Outcome::NotFinished));
     };
     let report = report::read(&report)?;
     let is_open = |line: &Line| matches!(line.state, BreakState::Open | BreakState::Healing);
-    let verdict = if report.breaks.iter().any(is_open) { Verdict::OpenBreaks } else { Verdict::Clean };
-    Ok((printed(&report), verdict))
+    let outcome = if report.breaks.iter().any(is_open) { Outcome::OpenBreaks } else { Outcome::Clean };
+    Ok((printed(&report), outcome))
 }
 
 /// For people: what was looked at, what was compared, and each break in a line.

@@ -108,9 +108,12 @@ static KEYED: LazyLock<repeats::Routes> = LazyLock::new(|| Arc::new(openapi::key
 /// The operations that take no query.
 static QUERYLESS: LazyLock<queries::Routes> = LazyLock::new(|| Arc::new(openapi::queryless(&documented().1)));
 
+/// The operations that take no body.
+static BODILESS: LazyLock<queries::Routes> = LazyLock::new(|| Arc::new(openapi::bodiless(&documented().1)));
+
 /// Routes behind the layers that all of ours are behind; tests put theirs there too.
 pub fn layered(routes: Router<App>, app: App, deadline: Duration) -> Router {
-    let load = Load::new(&app);
+    let load = Load::new(&app, Arc::clone(&BODILESS));
     routes
         .fallback(async || Error::NotFound("path"))
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)

@@ -28,7 +28,7 @@ use crate::webhooks::{inbox, refused};
 
 /// As many as are stepped at once.
 const BATCH: i64 = 16;
-/// Of a kind whose steps wait for Revio so many are claimed at once, and four times as many are in hand: a slow one holds up no other.
+/// Rows claimed at once from a queue that waits for Revio; four times as many may be in hand, so that a slow one holds up no other.
 const CLAIM: u32 = 64;
 /// Of messages to endpoints, whose steps share the connections of all else.
 const CLAIM_OUTGOING: u32 = 16;
@@ -146,7 +146,7 @@ static TASKS: [Task; 18] = [
         name: "lost withdrawals",
         period: Duration::from_secs(60),
         loops: 1,
-        step: |app| Box::pin(all(withdrawals::settle_lost(app))),
+        step: |app| Box::pin(all(withdrawals::restore_lost(app))),
     },
     // Steps with calls to Revio keep to the pace of their budget; the others follow at once.
     Task { name: "reconciliation", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(reconcile(app)) },

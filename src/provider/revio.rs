@@ -36,7 +36,7 @@ use crate::provider::revio::error::slow_down;
 pub use accounts::{BalanceField, PAYOUT_BALANCE, Statement, StatementStatus};
 pub use budget::{Errand, on};
 pub use error::RevioError;
-pub use objects::{NewPayout, NewPurchase, PaymentObject, Payout, PayoutStatus, Purchase, PurchaseStatus};
+pub use objects::{NewPayout, NewPurchase, Payment, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// What Revio's side or a network between may have forgotten is not used again.
@@ -209,8 +209,8 @@ impl Revio {
         self.purchases.paused(What::NewPurchase.of_account().into(), self.clock.now())
     }
 
-    /// Takes the place of the purchase that a customer waits for, who then asks for it on [`Errand::Customer`].
-    pub async fn place_for_deposit(&self, customer: Uuid) -> Result<(), TimeDelta> {
+    /// Takes a place in the budget for the purchase that a customer waits for, who then asks for it on [`Errand::Customer`].
+    pub async fn take_place_for_deposit(&self, customer: Uuid) -> Result<(), TimeDelta> {
         self.budget.wait(Class::Deposits, customer).await
     }
 
@@ -221,8 +221,8 @@ impl Revio {
         self.executions.begin(about, self.clock.now()).map_or(Ok(()), |wait| Err(RevioError::Paused(wait)))
     }
 
-    /// Takes the place of a row's execution, before the row says that money may leave.
-    pub async fn place_for_execution(&self, row: Uuid) -> Result<()> {
+    /// Takes a place in the budget for the execution of a row's payout, before the row says that money may leave.
+    pub async fn take_place_for_execution(&self, row: Uuid) -> Result<()> {
         if let Some(wait) = self.payouts_paused() {
             return Err(RevioError::Paused(wait));
         }
@@ -259,9 +259,9 @@ impl Revio {
 
     /// `GET /payments/{id}/`: a refund, chargeback or reversal. Nowhere documented (`docs/provider.md`, payments): where there is no such
     /// call, or none for our key, it is `NotFound`.
-    pub async fn payment(&self, id: Uuid) -> Result<PaymentObject> {
+    pub async fn payment(&self, id: Uuid) -> Result<Payment> {
         let path = self.path(&["payments", &id.to_string()]);
-        let payment: PaymentObject = self.send(Method::GET, path, NOTHING, What::Payment.of(id)).await?;
+        let payment: Payment = self.send(Method::GET, path, NOTHING, What::Payment.of(id)).await?;
         expect_id(payment.id, id).map(|()| payment)
     }
 
@@ -278,7 +278,7 @@ impl Revio {
     }
 
     /// `POST <execution_url>`: money leaves. Never repeated without [`Revio::payout`] in between, and made only by who has taken the
-    /// place for it ([`Revio::place_for_execution`]).
+    /// place for it ([`Revio::take_place_for_execution`]).
     ///
     /// Assumption (`docs/provider.md`, rail): the bank-account rail is the destination given at creation and an empty JSON object
     /// here. This function is the whole rail, so that another answer from Revio changes one place.

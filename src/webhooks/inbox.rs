@@ -18,7 +18,6 @@ mod store;
 mod writes;
 
 use aws_lc_rs::digest;
-use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgExecutor;
 use tracing::{Span, field};
@@ -46,8 +45,6 @@ const UNVERIFIED_BYTES_MAX: usize = 2048;
 /// up to 8 times (`docs/provider.md`, tries); whoever has kept one may send it without end.
 const REPEATS_KEPT: i64 = 8;
 const PRUNE_BATCH: i64 = 500;
-/// Revio's clock may be ahead of ours by so much.
-const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
 
 /// One call of the webhook endpoint, as it came.
 pub struct Call<'a> {
@@ -181,7 +178,7 @@ fn delivery(app: &App, call: &Call<'_>, verdict: Verdict) -> Result<Delivery> {
         received_at: now,
         source_address: call.source_address.clone(),
         body_hash: digest::digest(&digest::SHA256, call.body).as_ref().to_vec(),
-        content: content::seal(&app.config.data_keys, id, &call.headers, kept).map_err(Error::internal)?,
+        content: content::encrypt(&app.config.data_keys, id, &call.headers, kept).map_err(Error::internal)?,
         verdict,
         due_at: (verdict == Verdict::Accepted).then_some(now),
         event: None,
@@ -231,7 +228,7 @@ impl Work for Events<'_> {
     }
 
     async fn step(&self, event: &Claimed) -> Result<&'static str> {
-        let content = content::open(&self.0.config.data_keys, event.id, &event.content).map_err(Error::internal)?;
+        let content = content::decrypt(&self.0.config.data_keys, event.id, &event.content).map_err(Error::internal)?;
         // Verified, and of no use: it does not get better by trying again.
         let Some(told) = Event::parse(&content.body).filter(|told| !told.is_unreadable()) else {
             tracing::error!(webhook.id = %event.id, "an event of Revio's cannot be read");
@@ -278,12 +275,6 @@ async fn act(app: &App, event: &Event) -> Result<State> {
     }
     // When the object that it is about changed; of a Payment's purchase that says nothing.
     let changed_on = event.changed_on.filter(|_| event.payment.is_none());
-    // No answer would ever be as new as a moment that is not there yet, or is in another unit.
-    let newest = (app.clock.now() + CLOCKS_APART).timestamp();
-    if let Some(changed_on) = changed_on.filter(|changed_on| *changed_on > newest) {
-        tracing::warn!(changed_on, newest, "an event is from the future; when its object changed counts for nothing");
-    }
-    let changed_on = changed_on.filter(|changed_on| *changed_on <= newest);
     let acted_on = match event.subject {
         Some(Subject::Purchase(id)) => {
             provider_objects::announce(app, ObjectKind::Purchase, id, changed_on).await?;
@@ -350,7 +341,7 @@ pub async fn list(app: &App, caller: Uuid, filter: &LogFilter) -> Result<Vec<Log
 /// One delivery, and what it held unless that was pruned.
 pub async fn find(app: &App, id: Uuid) -> Result<(LogRow, Option<Content>)> {
     let (row, encrypted) = store::find(&app.db, id).await?.ok_or(Error::NotFound("webhook"))?;
-    let open = |encrypted| content::open(&app.config.data_keys, id, &encrypted).map_err(Error::internal);
+    let open = |encrypted| content::decrypt(&app.config.data_keys, id, &encrypted).map_err(Error::internal);
     Ok((row, encrypted.map(open).transpose()?))
 }
 

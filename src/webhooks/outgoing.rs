@@ -103,27 +103,27 @@ pub async fn create(app: &App, actor: &Actor, by: Option<Uuid>, new: &NewEndpoin
 /// Changes it. Enabled again, it hears of what happens from then on.
 pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &EndpointChange) -> Result<Endpoint> {
     if change.enabled == Some(true) {
-        while deliveries::bury_batch(app, id).await? {}
+        while deliveries::dead_letter_batch(app, id).await? {}
     }
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
     let before = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
     if change.enabled == Some(true) && !before.enabled {
-        deliveries::bury_rest(app, &mut tx, id).await?;
+        deliveries::dead_letter_rest(app, &mut tx, id).await?;
         sources::begin(&mut tx, now).await?;
     }
     store::change(&mut *tx, id, change, now).await?;
     if change.enabled == Some(false) {
-        deliveries::bury_some(app, &mut tx, id).await?;
+        deliveries::dead_letter_some(app, &mut tx, id).await?;
     }
     let after = store::find(&mut *tx, id).await?.ok_or(Error::NotFound("endpoint"))?;
-    let told = |endpoint: &Endpoint| {
+    let audit_view = |endpoint: &Endpoint| {
         let host = endpoint.url.parse::<Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
         json!({"host": host, "event_types": endpoint.event_types, "enabled": endpoint.enabled})
     };
     let entry = Entry::of(actor, "webhook_endpoint.changed", "webhook_endpoint", id);
-    audit::record(app, &mut *tx, entry.change(told(&before), told(&after))).await?;
+    audit::record(app, &mut *tx, entry.change(audit_view(&before), audit_view(&after))).await?;
     tx.commit().await?;
     Ok(after)
 }
@@ -238,7 +238,7 @@ async fn replace_secret(app: &App, tx: &mut PgConnection, id: Uuid) -> Result<Op
 fn new_secret(app: &App, id: Uuid) -> Result<(Encrypted, String)> {
     let secret: Zeroizing<Vec<u8>> = signing::new_secret();
     let encrypted = app.config.data_keys.encrypt(id, &secret).map_err(Error::internal)?;
-    Ok((encrypted, signing::told(&secret)))
+    Ok((encrypted, signing::shown_secret(&secret)))
 }
 
 /// Those that sign at this moment, the newest first.

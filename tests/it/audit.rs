@@ -1,6 +1,6 @@
 //! The audit log: what it holds, that it refuses to be changed, and that a change by force is found.
 
-use octoco::identity::audit::{self, Actor, Entry, Head, Verdict};
+use octoco::identity::audit::{self, Actor, ChainCheck, Entry, Head};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -13,8 +13,8 @@ impl TestApp {
     /// Every row of the log gets into the chain, the chain holds, and nothing in it is a secret or personal.
     pub(crate) async fn assert_audit_holds(&self) {
         while audit::seal(&self.app).await.expect("PostgreSQL answers") {}
-        let verdict = audit::verify(&self.app, None).await.expect("PostgreSQL answers");
-        assert!(matches!(verdict, Verdict::Intact { unsealed: 0, .. }), "{verdict:?}");
+        let check = audit::verify(&self.app, None).await.expect("PostgreSQL answers");
+        assert!(matches!(check, ChainCheck::Intact { unsealed: 0, .. }), "{check:?}");
         let personal: i64 = sqlx::query_scalar(
             "select count(*) from audit_log l, users u where l::text like '%' || u.email || '%' or l::text like '%' || $1 || '%'",
         )
@@ -42,14 +42,14 @@ async fn by_force(t: &TestApp, statement: &'static str) {
     tx.commit().await.expect("PostgreSQL answers");
 }
 
-async fn verify(t: &TestApp) -> Verdict {
+async fn verify(t: &TestApp) -> ChainCheck {
     audit::verify(&t.app, None).await.expect("PostgreSQL answers")
 }
 
 async fn broken_at(t: &TestApp) -> i64 {
     match verify(t).await {
-        Verdict::Broken { position, .. } => position,
-        intact @ Verdict::Intact { .. } => panic!("{intact:?}"),
+        ChainCheck::Broken { position, .. } => position,
+        intact @ ChainCheck::Intact { .. } => panic!("{intact:?}"),
     }
 }
 
@@ -86,10 +86,10 @@ async fn the_tables_refuse_every_change(db: PgPool) {
 async fn the_first_row_that_was_changed_by_force_is_named(db: PgPool) {
     let t = TestApp::new(db).await;
     record(&t, 5).await;
-    assert!(matches!(verify(&t).await, Verdict::Intact { unsealed: 5, .. }));
+    assert!(matches!(verify(&t).await, ChainCheck::Intact { unsealed: 5, .. }));
     audit::seal(&t.app).await.expect("sealed");
     record(&t, 2).await;
-    assert!(matches!(verify(&t).await, Verdict::Intact { unsealed: 2, head: Head { position: 5, .. } }));
+    assert!(matches!(verify(&t).await, ChainCheck::Intact { unsealed: 2, head: Head { position: 5, .. } }));
     by_force(&t, "update audit_log set actor = 'revio' from audit_chain where entry_id = id and position in (3, 5)")
         .await;
     let third: Uuid = sqlx::query_scalar("select entry_id from audit_chain where position = 3")
@@ -97,7 +97,7 @@ async fn the_first_row_that_was_changed_by_force_is_named(db: PgPool) {
         .await
         .expect("there");
     let reason = "the row does not have the hash of its link";
-    assert_eq!(verify(&t).await, Verdict::Broken { position: 3, entry_id: Some(third), reason });
+    assert_eq!(verify(&t).await, ChainCheck::Broken { position: 3, entry_id: Some(third), reason });
     by_force(&t, "update audit_log set actor = 'system'").await;
     by_force(&t, "delete from audit_log where id = (select entry_id from audit_chain where position = 2)").await;
     assert_eq!(broken_at(&t).await, 2);
@@ -109,15 +109,15 @@ async fn rows_missing_at_the_end_are_found(db: PgPool) {
     let t = TestApp::new(db).await;
     record(&t, 4).await;
     audit::seal(&t.app).await.expect("sealed");
-    let Verdict::Intact { head: noted, .. } = verify(&t).await else { panic!("intact") };
+    let ChainCheck::Intact { head: noted, .. } = verify(&t).await else { panic!("intact") };
     by_force(&t, "delete from audit_log where id = (select entry_id from audit_chain where position = 4)").await;
     by_force(&t, "delete from audit_chain where position = 4").await;
     assert_eq!(broken_at(&t).await, 4);
     // Whoever also moves the head back has a shorter chain that holds: only a head that was noted elsewhere shows it.
     by_force(&t, "update audit_head h set position = 3, hash = c.hash from audit_chain c where c.position = 3").await;
-    assert!(matches!(verify(&t).await, Verdict::Intact { .. }));
+    assert!(matches!(verify(&t).await, ChainCheck::Intact { .. }));
     let against_noted = audit::verify(&t.app, Some(&noted)).await.expect("PostgreSQL answers");
-    assert!(matches!(against_noted, Verdict::Broken { .. }), "{against_noted:?}");
+    assert!(matches!(against_noted, ChainCheck::Broken { .. }), "{against_noted:?}");
     by_force(&t, "delete from audit_unsealed").await;
     record(&t, 1).await;
     by_force(&t, "delete from audit_unsealed").await;
@@ -148,7 +148,7 @@ async fn many_writers_and_two_sealers_make_one_chain(db: PgPool) {
     });
     tokio::join!(futures_util::future::join_all(writers), futures_util::future::join_all(sealers));
     audit::seal(&t.app).await.expect("sealed");
-    assert!(matches!(verify(&t).await, Verdict::Intact { unsealed: 0, head: Head { position: 160, .. } }));
+    assert!(matches!(verify(&t).await, ChainCheck::Intact { unsealed: 0, head: Head { position: 160, .. } }));
     t.finish().await;
 }
 

@@ -5,7 +5,7 @@ use std::io::BufReader;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use chrono::TimeDelta;
-use octoco::identity::audit::{self, Verdict, pack};
+use octoco::identity::audit::{self, ChainCheck, pack};
 use octoco::platform::permissions::Role;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ async fn taken(t: &TestApp, who: &Customer, month: &str) -> (reqwest::header::He
     (answer.headers, answer.body.as_str().expect("a text").to_owned())
 }
 
-fn checked(file: &str) -> Result<Verdict, String> {
+fn checked(file: &str) -> Result<ChainCheck, String> {
     pack::verify(BufReader::new(file.as_bytes())).map_err(|error| error.to_string())
 }
 
@@ -105,7 +105,7 @@ async fn a_month_of_the_log_is_a_file_that_proves_itself(db: PgPool) {
     let finance = t.staff(Role::Finance).await;
     let (headers, file) = taken(&t, &finance, "2026-03").await;
     let header = |name: &str| headers[name].to_str().expect("text").to_owned();
-    let Ok(Verdict::Intact { head, .. }) = checked(&file) else { panic!("{:?}", checked(&file)) };
+    let Ok(ChainCheck::Intact { head, .. }) = checked(&file) else { panic!("{:?}", checked(&file)) };
     assert_eq!(header("audit-head"), head.to_string());
     assert_eq!(header("audit-positions"), format!("1-{}", head.position));
     let sha256 = digest(&SHA256, file.as_bytes());
@@ -119,14 +119,14 @@ async fn a_month_of_the_log_is_a_file_that_proves_itself(db: PgPool) {
     assert_eq!((file.lines().count(), head.position), (usize::try_from(entries).expect("few") + 2, entries));
     // The chain of the service goes through its head, and the month after begins behind it.
     let verdict = audit::verify(&t.app, Some(&head)).await.expect("PostgreSQL answers");
-    assert!(matches!(verdict, Verdict::Intact { .. }), "{verdict:?}");
+    assert!(matches!(verdict, ChainCheck::Intact { .. }), "{verdict:?}");
     let on_record = log(&t, &finance, "action=audit.pack_taken").await;
     assert_eq!(on_record[0]["after"]["sha256"], json!(hex::encode(sha256)));
     t.advance(TimeDelta::days(30));
     let finance = t.staff(Role::Finance).await;
     let (_, april) = taken(&t, &finance, "2026-04").await;
     assert!(april.contains(&format!(r#""before":"{head}""#)), "{april}");
-    assert!(matches!(checked(&april), Ok(Verdict::Intact { .. })));
+    assert!(matches!(checked(&april), Ok(ChainCheck::Intact { .. })));
     assert_eq!(t.get(&finance, "/v1/admin/audit/packs/2026-02").await.code(), "not_found");
     assert_eq!(t.get(&finance, "/v1/admin/audit/packs/2026-13").await.code(), "invalid_request");
     let support = t.staff(Role::Support).await;
@@ -171,10 +171,10 @@ async fn a_file_in_which_anything_was_changed_is_refused(db: PgPool) {
         ("something more", format!("{file}{}\n", lines[1])),
     ] {
         assert_ne!(changed, file, "{what}");
-        assert!(!matches!(checked(&changed), Ok(Verdict::Intact { .. })), "{what}");
+        assert!(!matches!(checked(&changed), Ok(ChainCheck::Intact { .. })), "{what}");
     }
     for whole in [&file, &trailed(&file)] {
-        assert!(matches!(checked(whole), Ok(Verdict::Intact { .. })));
+        assert!(matches!(checked(whole), Ok(ChainCheck::Intact { .. })));
     }
     t.finish().await;
 }

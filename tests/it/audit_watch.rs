@@ -2,7 +2,7 @@
 //! what is pruned, does not break it.
 
 use chrono::TimeDelta;
-use octoco::identity::audit::{self, Actor, Entry, Origin, Verdict};
+use octoco::identity::audit::{self, Actor, ChainCheck, Entry, Origin};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ async fn a_chain_that_goes_back_behind_the_head_that_the_ledger_knows_raises_the
          update audit_head h set position = 4, hash = c.hash from audit_chain c where c.position = 4",
     )
     .await;
-    assert!(matches!(audit::verify(&t.app, None).await.expect("answers"), Verdict::Intact { .. }));
+    assert!(matches!(audit::verify(&t.app, None).await.expect("answers"), ChainCheck::Intact { .. }));
     assert!(!look(&t).await);
     assert!(broken(&t).await.contains("ends before the head"), "{}", broken(&t).await);
     // Another row in its place does not hide it.
@@ -68,7 +68,7 @@ async fn a_chain_that_goes_back_behind_the_head_that_the_ledger_knows_raises_the
     assert!(audit::noted_in_ledger(&t.app).await.expect("answers").is_err(), "octoco audit verify says it too");
     // A restore that somebody answers for.
     let accepted = audit::accept_head(&t.app, &Actor::system(), "restored").await.expect("answers");
-    assert!(matches!(accepted, Verdict::Intact { .. }));
+    assert!(matches!(accepted, ChainCheck::Intact { .. }));
     assert!(look(&t).await);
     assert_eq!(count(&t, "action = 'audit.head_accepted'").await, 1);
     t.finish().await;

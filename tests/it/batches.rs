@@ -97,16 +97,8 @@ async fn who_was_stored_and_not_answered_comes_again_and_is_booked_once(db: PgPo
 
 /// Before each kind of batch is written, between its statements where it has several, and before anybody hears of it.
 const POINTS: [&str; 10] = [
-    "batch.before_beginnings",
-    "batch.before_ends",
-    "batch.before_inserts",
-    "batch.before_moves",
-    "batch.before_receipts",
-    "batch.begun",
-    "batch.ended",
-    "batch.inserted",
-    "batch.moved",
-    "batch.received",
+    "batch.before_beginnings", "batch.before_ends", "batch.before_inserts", "batch.before_moves",
+    "batch.before_receipts", "batch.begun", "batch.ended", "batch.inserted", "batch.moved", "batch.received",
 ];
 
 #[sqlx::test]
@@ -230,13 +222,8 @@ async fn only_what_is_done_once_more_when_it_is_lost_does_not_wait_for_the_disk(
     assert_eq!(repeated, ["ended", "initiated > reserved", "noted", "withdrawal mailed"]);
     assert!(!waited.iter().any(|what| repeated.contains(what)), "{waited:?}");
     for what in [
-        "completed > completed",
-        "deposit mailed",
-        "executed",
-        "initiated > rejected",
-        "received",
-        "reserved > submitting",
-        "row",
+        "completed > completed", "deposit mailed", "executed", "initiated > rejected", "received",
+        "reserved > submitting", "row",
     ] {
         assert!(waited.iter().any(|waited| waited == what), "{what} is not among {waited:?}");
     }
@@ -294,7 +281,7 @@ async fn of_one_object_told_of_many_times_at_once_the_newest_counts_and_no_older
     let told = purchase.updated_on.whole().expect("a time");
     let tell = |after| provider_objects::announce(&t.app, ObjectKind::Purchase, id, Some(told + after));
     assert!(join_all([3, 9, 5, 1].map(tell)).await.iter().all(Result::is_ok));
-    let known = provider_objects::known(&t.app, id).await.expect("PostgreSQL answers").expect("known");
+    let known = provider_objects::find(&t.app, id).await.expect("PostgreSQL answers").expect("known");
     assert_eq!(known.announced_on, Some(told + 9));
     let note = || provider_objects::note_purchase(&t.app, Some(deposit.id()), &purchase);
     let older = join_all([note(), note(), note()]).await;

@@ -189,6 +189,15 @@ async fn where_nobody_reads_the_log_it_goes_on_answering_and_stops_when_it_is_as
     assert!(left.len() >= PIPE_BYTES / 2, "the pipe was full: {} bytes", left.len());
 }
 
+/// Whoever runs it by a timer takes 1 for breaks that are open.
+#[sqlx::test]
+async fn a_reconciliation_that_cannot_ask_postgresql_is_not_finished(db: PgPool) {
+    let mut away = settings(&db, "any");
+    away.insert("DATABASE_URL", "postgres://user:any@127.0.0.1:1/database".to_owned());
+    let (printed, status) = run(&["reconcile"], &away).await;
+    assert_eq!(status.code(), Some(2), "{printed}");
+}
+
 fn collect(
     from: impl Read + Send + 'static,
     printed: Arc<Mutex<String>>,

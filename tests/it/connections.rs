@@ -166,6 +166,28 @@ async fn a_webhook_whose_body_is_slow_gives_its_place_back(db: PgPool) {
     t.finish().await;
 }
 
+/// Else the answer would come when the time of a body is over, a 408, and the call would hold a share of its caller's until then.
+#[sqlx::test]
+async fn a_body_is_not_waited_for_where_none_is_taken(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let server = Planted::new(&t.app, Router::new(), LONG, ConnectionTimeouts::default()).await;
+    let token = format!("Authorization: Bearer {}\r\n", t.token(&customer));
+    for (status, call, token) in [
+        (200, "GET /v1/me", token.as_str()),
+        (200, "GET /v1/transactions?limit=1", &token),
+        (404, "GET /v1/transactions/01900000-0000-7000-8000-000000000000", &token),
+        (204, "DELETE /v1/auth/sessions", &token),
+        (401, "POST /v1/auth/refresh", ""),
+    ] {
+        let mut silent = server.connect().await;
+        send(&mut silent, &format!("{call} HTTP/1.1\r\nHost: octoco\r\n{token}Content-Length: 1\r\n\r\n")).await;
+        let told = timeout(AMPLE, rest(&mut silent)).await.unwrap_or_else(|_| panic!("{call}: it was waited for"));
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{call}: {told}");
+    }
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn who_asks_for_much_and_takes_nothing_is_cut_off(db: PgPool) {
     let t = TestApp::new(db).await;

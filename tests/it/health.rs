@@ -124,25 +124,10 @@ async fn the_document_names_every_route(db: PgPool) {
     let document = t.send(Method::GET, "/openapi.json", None, &[], None).await.body;
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
     for path in [
-        "/v1/auth/register",
-        "/v1/auth/login",
-        "/v1/auth/refresh",
-        "/v1/auth/logout",
-        "/v1/auth/sessions",
-        "/v1/auth/sessions/{id}",
-        "/v1/me",
-        "/v1/balances",
-        "/v1/bank-accounts",
-        "/v1/bank-accounts/{id}",
-        "/v1/deposits",
-        "/v1/withdrawals",
-        "/v1/transactions",
-        "/v1/transactions/{id}",
-        "/v1/statements",
-        "/v1/admin/users/{id}/statements",
-        "/v1/webhooks/revio",
-        "/healthz",
-        "/readyz",
+        "/v1/auth/register", "/v1/auth/login", "/v1/auth/refresh", "/v1/auth/logout", "/v1/auth/sessions",
+        "/v1/auth/sessions/{id}", "/v1/me", "/v1/balances", "/v1/bank-accounts", "/v1/bank-accounts/{id}",
+        "/v1/deposits", "/v1/withdrawals", "/v1/transactions", "/v1/transactions/{id}", "/v1/statements",
+        "/v1/admin/users/{id}/statements", "/v1/webhooks/revio", "/healthz", "/readyz",
     ] {
         assert!(document["paths"][path].is_object(), "{path}");
     }

@@ -139,3 +139,25 @@ async fn a_deposit_that_was_closed_before_revio_answered_is_not_opened_by_an_eve
     assert_eq!((&shown.body["state"], &shown.body["failure_reason"]), (&json!("failed"), &json!("closed_by_review")));
     t.finish().await;
 }
+
+/// Its key is another account's now, or Revio has deleted it: nobody else could end the row.
+#[sqlx::test]
+async fn a_deposit_whose_purchase_revio_has_forgotten_can_be_closed_once_nothing_of_it_is_on_its_way(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
+    let deposit = t.deposit(&customer, 5_000, "d").await.id();
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPurchase, FaultKind::Blank { status: 404 }));
+    for _ in 0..40 {
+        t.advance(TimeDelta::minutes(1));
+        t.drive().await;
+    }
+    assert!(t.held_reason(deposit).await.is_some_and(|reason| reason.contains("5 failures")));
+    let early = resolve(&t, &finance, deposit, "dismiss").await;
+    assert_eq!((early.status, &early.body["errors"][0]["field"]), (StatusCode::BAD_REQUEST, &json!("action")));
+    t.advance(TimeDelta::hours(1));
+    let closed = resolve(&t, &finance, deposit, "dismiss").await;
+    assert_eq!(closed.status, StatusCode::OK, "{}", closed.body);
+    t.drive().await;
+    assert_eq!((t.state(deposit).await.as_str(), t.held_reason(deposit).await), ("failed", None));
+    t.finish().await;
+}

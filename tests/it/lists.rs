@@ -106,20 +106,9 @@ async fn what_is_asked_all_the_time_is_answered_as_anything_else(db: PgPool) {
     history(&t, &customer, 60, &mut dice).await;
     history(&t, &other, 60, &mut dice).await;
     let own = [
-        "",
-        "kind=deposit",
-        "kind=withdrawal",
-        "kind=adjustment",
-        "state=completed",
-        "state=rejected",
-        "state=failed",
-        "kind=withdrawal&state=completed",
-        "currency=ZAR",
-        "currency=USD",
-        "sort=created_at",
-        "kind=withdrawal&sort=created_at",
-        "from=1970-01-01&to=1970-01-02",
-        "from=2026-03-01&kind=deposit",
+        "", "kind=deposit", "kind=withdrawal", "kind=adjustment", "state=completed", "state=rejected", "state=failed",
+        "kind=withdrawal&state=completed", "currency=ZAR", "currency=USD", "sort=created_at",
+        "kind=withdrawal&sort=created_at", "from=1970-01-01&to=1970-01-02", "from=2026-03-01&kind=deposit",
     ];
     let by_id = format!("user_id={}", other.id);
     let others = ["kind=refund", "state=expired", "state=submitted", by_id.as_str()];

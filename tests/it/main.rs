@@ -86,6 +86,7 @@ mod sign_in;
 mod silence;
 mod statement_corrections;
 mod statement_differences;
+mod statement_fetching;
 mod statement_files;
 mod statements;
 mod storms;

@@ -135,6 +135,43 @@ async fn metadata_that_does_not_fit_is_refused_with_its_place(db: PgPool) {
     t.finish().await;
 }
 
+/// The parser of a query puts U+FFFD where bytes are no text. Who means that character sends it, too.
+#[sqlx::test]
+async fn metadata_of_the_replacement_character_is_found_and_bytes_that_are_no_text_are_refused(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let marked = deposit(&t, &customer, "marked", json!({"k": "\u{fffd}"})).await;
+    assert_eq!((marked.status, &marked.body["metadata"]["k"]), (StatusCode::CREATED, &json!("\u{fffd}")));
+    assert_eq!(deposit(&t, &customer, "other", json!({"k": "x"})).await.status, StatusCode::CREATED);
+    t.drive().await;
+    for query in ["metadata[k]=%EF%BF%BD", "metadata%5Bk%5D=%ef%bf%bd"] {
+        assert_eq!(listed(&t, &customer, &format!("/v1/transactions?{query}")).await, [marked.id()], "{query}");
+    }
+    for bytes in ["%FF", "%EF%BF", "%EF%BF%BD%FF", "%EF%BF%BD%BD"] {
+        let refused = t.get(&customer, &format!("/v1/transactions?metadata[k]={bytes}")).await;
+        let error = &refused.body["errors"][0];
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{bytes}: {}", refused.body);
+        assert_eq!((&error["field"], &error["code"]), (&json!("metadata[k]"), &json!("characters")), "{bytes}");
+    }
+    t.finish().await;
+}
+
+/// An answer far larger than its request would be ours to make and to send.
+#[sqlx::test]
+async fn of_a_query_of_thousands_of_unreadable_parameters_a_few_are_named(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    // Not by `get`: that holds the answer against the document, which has no parameter of this name.
+    let url = format!("{}/v1/transactions?{}", t.url, ["%FF"; 3_000].join("&"));
+    let refused = t.http.get(url).bearer_auth(t.token(&customer)).send().await.expect("an answer");
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    let body: Value = refused.json().await.expect("JSON");
+    let errors = body["errors"].as_array().expect("a list");
+    assert!((1..=20).contains(&errors.len()), "{} are named", errors.len());
+    assert!(errors.iter().all(|error| error["code"] == "characters"), "{body}");
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn metadata_is_taken_out_for_the_person_and_goes_with_the_person(db: PgPool) {
     let t = TestApp::new(db.clone()).await;

@@ -63,17 +63,9 @@ fn every_name_says_what_it_counts_and_in_which_unit() {
     let units = ["_total", "_seconds", "_minor", "_info"];
     // Of which there are so many, or which are true or false.
     let numbers = [
-        "octoco_audit_chain_intact",
-        "octoco_database_durable",
-        "octoco_db_pool_connections",
-        "octoco_http_connections",
-        "octoco_queue_rows",
-        "octoco_read_model_lag_transfers",
-        "octoco_read_model_orphans",
-        "octoco_reconciliation_breaks",
-        "octoco_safe_mode",
-        "octoco_schema_current",
-        "octoco_waiting",
+        "octoco_audit_chain_intact", "octoco_database_durable", "octoco_db_pool_connections",
+        "octoco_http_connections", "octoco_queue_rows", "octoco_read_model_lag_transfers", "octoco_read_model_orphans",
+        "octoco_reconciliation_breaks", "octoco_safe_mode", "octoco_schema_current", "octoco_waiting",
     ];
     for name in declared() {
         let known = units.iter().any(|unit| name.ends_with(unit)) || numbers.contains(&name.as_str());

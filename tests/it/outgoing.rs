@@ -29,24 +29,10 @@ use receiver::{Received, Receiver};
 
 pub(crate) const ANYWHERE: [(&str, &str); 1] = [("OUTGOING_WEBHOOKS_ALLOW_PRIVATE", "yes")];
 const ALL: [&str; 19] = [
-    "transaction.initiated",
-    "transaction.awaiting_payment",
-    "transaction.reserved",
-    "transaction.awaiting_approval",
-    "transaction.submitting",
-    "transaction.submitted",
-    "transaction.completed",
-    "transaction.failed",
-    "transaction.rejected",
-    "transaction.expired",
-    "transaction.cancelled",
-    "balance.updated",
-    "customer.created",
-    "customer.email_verified",
-    "customer.frozen",
-    "customer.unfrozen",
-    "customer.closed",
-    "customer.reopened",
+    "transaction.initiated", "transaction.awaiting_payment", "transaction.reserved", "transaction.awaiting_approval",
+    "transaction.submitting", "transaction.submitted", "transaction.completed", "transaction.failed",
+    "transaction.rejected", "transaction.expired", "transaction.cancelled", "balance.updated", "customer.created",
+    "customer.email_verified", "customer.frozen", "customer.unfrozen", "customer.closed", "customer.reopened",
     "customer.erased",
 ];
 

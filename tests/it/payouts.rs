@@ -437,3 +437,32 @@ async fn give_up_unanswered(t: TestApp, (customer, withdrawal): (&Customer, Uuid
     t.sim.clear_faults();
     t.finish().await;
 }
+
+/// One of its servers has a slow clock: its answer is older than what another one told. It is no reason to act for as long as the row is
+/// open, but none to give the money back either.
+#[sqlx::test]
+async fn what_revio_calls_paid_is_not_released_because_that_answer_is_older_than_an_event(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    let payout = t.payout_of(withdrawal);
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.set_override(Override::of(
+        "payout",
+        "/updated_on",
+        json!((t.app.clock.now() - TimeDelta::hours(1)).timestamp()),
+    ));
+    t.sim.settle_payout(payout, PayoutOutcome::Success).expect("pending");
+    wait(&t, 240).await;
+    assert!(t.held_reason(withdrawal).await.is_some_and(|reason| reason.contains("older")));
+    assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000));
+    resolve(&t, &one, withdrawal, "release").await;
+    resolve(&t, &two, withdrawal, "release").await;
+    wait(&t, 70).await;
+    t.sim.clear_overrides();
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("completed", (6_000, 0, 6_000)));
+    t.finish().await;
+}

@@ -443,3 +443,28 @@ async fn nobody_is_erased_by_a_fresh_role_a_frozen_one_or_for_somebody_who_may_n
     assert_eq!((audited(&t, "user.erasure_requested").await, audited(&t, "user.erased").await), (2, 1));
     t.finish().await;
 }
+
+/// Nobody erases a second time what is written down after it, and a mail would go to an address of nobody's.
+#[sqlx::test]
+async fn whoever_is_erased_is_sent_nothing_and_has_no_second_factor_to_reset(db: PgPool) {
+    let t = TestApp::with(db.clone(), &[("NOTICE_MAILS", "on")]).await;
+    let (one, two) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
+    let customer = t.customer().await;
+    let system = octoco::identity::audit::Actor::system();
+    restrictions::impose(&t.app, &system, customer.id, Kind::Closure, "left").await.expect("it is empty");
+    assert_eq!(erase(&t, &one, customer.id).await.status, StatusCode::ACCEPTED);
+    assert_eq!(erase(&t, &two, customer.id).await.status, StatusCode::OK);
+    for path in [
+        format!("/v1/admin/customers/{}/resend-verification", customer.id),
+        format!("/v1/admin/users/{}/totp-reset", customer.id),
+    ] {
+        let late = t.send(Method::POST, &path, Some(&t.token(&one)), &[], None).await;
+        assert_eq!((late.status, late.code()), (StatusCode::CONFLICT, "stale_state"), "{path}: {}", late.body);
+    }
+    let mails = sqlx::query_scalar("select count(*) from mails where user_id = $1").bind(customer.id);
+    let mails: i64 = mails.fetch_one(&db).await.expect("PostgreSQL answers");
+    assert_eq!(mails, 0, "nothing is queued");
+    assert_eq!((audited(&t, "user.verification_resent").await, audited(&t, "totp.reset").await), (0, 0));
+    t.drive().await;
+    t.finish().await;
+}

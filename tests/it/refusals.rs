@@ -137,24 +137,8 @@ async fn raw(t: &TestApp, token: &str, body: &[u8]) -> Answer {
 fn assert_our_words(what: &str, body: &Value) {
     let text = body.to_string();
     for word in [
-        "serde",
-        "expected `",
-        "expected value",
-        "invalid type",
-        "invalid value",
-        "EOF",
-        "at line",
-        "i64",
-        "struct",
-        "variant",
-        "recursion",
-        "digit",
-        "literal",
-        "parse",
-        "premature",
-        "urlencoded",
-        "unicode",
-        "surrogate",
+        "serde", "expected `", "expected value", "invalid type", "invalid value", "EOF", "at line", "i64", "struct",
+        "variant", "recursion", "digit", "literal", "parse", "premature", "urlencoded", "unicode", "surrogate",
         "Option",
     ] {
         assert!(!text.contains(word), "{what}: {text}");
@@ -168,20 +152,8 @@ async fn bodies_that_cannot_be_read_are_refused_in_our_words(db: PgPool) {
     let deep = [vec![b'['; 5_000], vec![b']'; 5_000]].concat();
     let nested = [br#"{"amount":"#.to_vec(), vec![b'['; 200], vec![b']'; 200], b"}".to_vec()].concat();
     let malformed: [&[u8]; 14] = [
-        b"",
-        b"{",
-        b"}",
-        b"{]",
-        b"{\"amount\":}",
-        b"{\"amount\":1,}",
-        b"{'amount':1}",
-        b"{\"amount\":1}x",
-        b"\xff\xfe",
-        b"{\"amount\":\"\xc3\x28\"}",
-        b"{\"amount\":\"\\ud800\"}",
-        b"<amount>1</amount>",
-        &deep,
-        &nested,
+        b"", b"{", b"}", b"{]", b"{\"amount\":}", b"{\"amount\":1,}", b"{'amount':1}", b"{\"amount\":1}x", b"\xff\xfe",
+        b"{\"amount\":\"\xc3\x28\"}", b"{\"amount\":\"\\ud800\"}", b"<amount>1</amount>", &deep, &nested,
     ];
     for body in malformed {
         let refused = raw(&t, &customer.token, body).await;

@@ -21,34 +21,10 @@ use crate::adjustments::{approve, correction, hash, proposed};
 use crate::harness::{Customer, TestApp};
 
 pub(crate) const VIEWS: [&str; 28] = [
-    "accounts",
-    "activity",
-    "balances",
-    "breaks",
-    "completion_times",
-    "currencies",
-    "fees",
-    "float",
-    "held_by_age",
-    "journals",
-    "movements",
-    "payment_events",
-    "payment_states",
-    "payment_transfers",
-    "payments",
-    "periods",
-    "position",
-    "provider_balances",
-    "receivables",
-    "reservations",
-    "run_days",
-    "runs",
-    "settlements",
-    "statement_coverage",
-    "statement_files",
-    "suspense_items",
-    "watermark",
-    "webhooks",
+    "accounts", "activity", "balances", "breaks", "completion_times", "currencies", "fees", "float", "held_by_age",
+    "journals", "movements", "payment_events", "payment_states", "payment_transfers", "payments", "periods",
+    "position", "provider_balances", "receivables", "reservations", "run_days", "runs", "settlements",
+    "statement_coverage", "statement_files", "suspense_items", "watermark", "webhooks",
 ];
 
 /// One value of one query, as text; numbers as PostgreSQL writes them.

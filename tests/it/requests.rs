@@ -226,19 +226,9 @@ async fn a_date_that_cannot_be_stored_is_named_by_every_route_that_takes_one(db:
             };
             let begin = if path.ends_with("statements") && name == "to" { "from=2026-01-01&" } else { "" };
             for date in [
-                "-262143-01-01",
-                "-262143-01-01T00:00:00Z",
-                "%2B262142-12-31",
-                "%2B294277-01-01",
-                "%2B999999-01-01",
-                "-5000-01-01",
-                "2026-02-30",
-                "26-03-01",
-                "2026-3-1",
-                "2026-03-01%20",
-                "%2B2026-03-01",
-                "2026-03-01%2012:00:00Z",
-                "never",
+                "-262143-01-01", "-262143-01-01T00:00:00Z", "%2B262142-12-31", "%2B294277-01-01", "%2B999999-01-01",
+                "-5000-01-01", "2026-02-30", "26-03-01", "2026-3-1", "2026-03-01%20", "%2B2026-03-01",
+                "2026-03-01%2012:00:00Z", "never",
             ] {
                 let path = path.replace("01900000-0000-7000-8000-000000000000", &admin.id.to_string());
                 let answer = t.get(&admin, &format!("{path}?{needed}{begin}{name}={date}")).await;
@@ -292,14 +282,8 @@ async fn a_text_that_shows_nothing_or_turns_around_what_stands_beside_it_is_refu
     ] {
         let token = if staff { &admin.token } else { &customer.token };
         for text in [
-            "\u{200b}",
-            "\u{feff}\u{2060}",
-            "\u{3164}",
-            "a\u{202e}b",
-            "\u{202a}a\u{202c}",
-            "a\u{2066}b\u{2069}",
-            "a\u{0}b",
-            "a\u{2028}b",
+            "\u{200b}", "\u{feff}\u{2060}", "\u{3164}", "a\u{202e}b", "\u{202a}a\u{202c}", "a\u{2066}b\u{2069}",
+            "a\u{0}b", "a\u{2028}b",
         ] {
             let mut body = body.clone();
             body[name] = json!(text);

@@ -1,8 +1,11 @@
 //! Refunds, chargebacks and their reversal: what Revio gives back of a deposit, and what the customer owes then.
 
 use chrono::TimeDelta;
-use reqwest::StatusCode;
-use revio_sim::{Fault, FaultKind, Scope};
+use ledger::AccountCode;
+use octoco::platform::permissions::Role;
+use reqwest::{Method, StatusCode};
+use revio_sim::{Fault, FaultKind, Scope, Settings};
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -159,4 +162,57 @@ async fn a_refund_that_a_chargeback_hid_is_found_when_it_is_over(db: PgPool) {
     assert_eq!(t.balance(&customer).await, (7_000, 0, 7_000));
     assert_eq!(t.owed(customer.id).await, 0);
     t.finish().await;
+}
+
+/// Staff have no wallet. What came meanwhile is in suspense, and no retry puts it into the wallet as well, once that is over.
+#[sqlx::test]
+async fn what_was_set_aside_while_its_customer_was_staff_is_not_credited_as_well(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    t.sim.set_settings(Settings { payment_reads: true, ..t.sim.settings() });
+    for is_undone in [false, true] {
+        let (customer, _, purchase) = paid(&t, 10_000).await;
+        t.withdraw(&customer, 10_000, "w").await;
+        t.drive().await;
+        let become_a = async |role: &str| {
+            let sql = "update users set role = $2 where id = $1";
+            sqlx::query(sql).bind(customer.id).bind(role).execute(&t.app.db).await.expect("changed");
+        };
+        if is_undone {
+            t.sim.refund_purchase(purchase, None).expect("refundable");
+        } else {
+            t.sim.charge_back_purchase(purchase).expect("paid");
+        }
+        t.drive().await;
+        assert_eq!(t.owed(customer.id).await, 10_000);
+        become_a("support").await;
+        if is_undone {
+            let payments = t.sim.payments_of(purchase);
+            let refund = payments[0]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+            t.sim.fail_payment(refund).expect("it was announced");
+        } else {
+            t.sim.reverse_charge_back(purchase).expect("charged back");
+        }
+        for _ in 0..60 {
+            t.advance(TimeDelta::minutes(1));
+            t.drive().await;
+        }
+        let held: Uuid =
+            sqlx::query_scalar("select id from transactions where user_id = $1 and held_code = 'set_aside'")
+                .bind(customer.id)
+                .fetch_one(&t.app.db)
+                .await
+                .expect("one is held");
+        let aside = t.system_balance(AccountCode::Suspense).await.posted();
+        become_a("user").await;
+        for _ in 0..2 {
+            let (path, body) =
+                (format!("/v1/admin/held/{held}/resolve"), json!({"action": "retry", "note": "a user again"}));
+            t.send(Method::POST, &path, Some(&t.token(&finance)), &[], Some(body)).await;
+            t.drive().await;
+        }
+        assert!(t.held_reason(held).await.is_some());
+        assert_eq!((t.balance(&customer).await, t.owed(customer.id).await), ((0, 0, 0), 10_000));
+        assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), aside);
+    }
 }

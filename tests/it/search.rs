@@ -107,21 +107,8 @@ async fn what_means_something_elsewhere_means_nothing_in_a_search(db: PgPool) {
     let customer = t.customer().await;
     deposit(&t, &customer, "100% sure_thing (a|b)* \\ 'x'", "k").await;
     for q in [
-        "%",
-        "_",
-        "%%%",
-        "' or '1'='1",
-        "a&b|c!<->d:*",
-        ".*",
-        "(((",
-        "[a-z]+",
-        "\\",
-        "\\u0000",
-        "$1",
-        "{}",
-        "🙂",
-        "\u{202e}",
-        "''",
+        "%", "_", "%%%", "' or '1'='1", "a&b|c!<->d:*", ".*", "(((", "[a-z]+", "\\", "\\u0000", "$1", "{}", "🙂",
+        "\u{202e}", "''",
     ] {
         let _: Vec<String> = found(&t, &customer, q).await;
     }

@@ -79,21 +79,9 @@ async fn no_scope_decides_moves_money_or_gives_rights_and_only_admins_make_machi
     let t = TestApp::new(db).await;
     let (admin, finance) = (t.staff(Role::Admin).await, t.staff(Role::Finance).await);
     for scope in [
-        "withdrawals.approve",
-        "adjustments.create",
-        "adjustments.approve",
-        "journals.create",
-        "users.manage_roles",
-        "users.erase",
-        "users.export_data",
-        "users.freeze",
-        "held.resolve",
-        "safe_mode.leave",
-        "requests.decide",
-        "service_accounts.manage",
-        "audit.read",
-        "webhooks.read_whole",
-        "",
+        "withdrawals.approve", "adjustments.create", "adjustments.approve", "journals.create", "users.manage_roles",
+        "users.erase", "users.export_data", "users.freeze", "held.resolve", "safe_mode.leave", "requests.decide",
+        "service_accounts.manage", "audit.read", "webhooks.read_whole", "",
     ] {
         let body = json!({"name": "Orders", "scopes": ["users.read", scope]});
         let refused = post(&t, &admin, "/v1/admin/service-accounts", body).await;

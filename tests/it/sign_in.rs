@@ -166,6 +166,19 @@ async fn guesses_from_the_many_addresses_of_one_network_are_slowed_down(db: PgPo
     t.finish().await;
 }
 
+#[sqlx::test]
+async fn all_that_is_wrong_with_a_sign_in_is_named_at_once(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let body = json!({"email": "x", "password": "p", "totp_code": ""});
+    let refused = t.send(Method::POST, "/v1/auth/login", None, &[], Some(body)).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, "invalid_request"), "{}", refused.body);
+    let errors = refused.body["errors"].as_array().expect("a list");
+    let mut named: Vec<&str> = errors.iter().filter_map(|error| error["field"].as_str()).collect();
+    named.sort_unstable();
+    assert_eq!(named, ["email", "totp_code"]);
+    t.finish().await;
+}
+
 /// Gives everybody a hash of their password with parameters of the past.
 pub(crate) async fn store_an_old_hash(t: &TestApp) -> String {
     let weak = Params::new(8 * 1024, 1, 1, None).expect("valid parameters");

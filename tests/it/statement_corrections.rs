@@ -10,6 +10,11 @@ use crate::harness::TestApp;
 use crate::statement_differences::{NOTHING, compare, finish, kinds, only};
 use crate::statement_files::{deposits, file, uploaded};
 
+async fn fetched(t: &TestApp, file: Uuid) {
+    let sql = "update statement_files set provider_id = gen_random_uuid() where id = $1";
+    sqlx::query(sql).bind(file).execute(&t.app.db).await.expect("as if Revio had been asked for it");
+}
+
 /// Lines come oldest first: one that was not finished by then says nothing of how it went on.
 #[sqlx::test]
 async fn what_revio_alone_knows_is_found_though_it_was_under_way_in_an_earlier_line(db: PgPool) {
@@ -50,13 +55,44 @@ async fn a_corrected_file_is_what_counts_unless_somebody_brings_it_against_revio
     t.app.clock.advance(TimeDelta::milliseconds(1));
     let second = uploaded(&t, &finance, "source=revio&unit=minor", right).await.id();
     assert_eq!(kinds(&t).await, NOTHING);
-    let fetched = async |file: Uuid| {
-        let sql = "update statement_files set provider_id = gen_random_uuid() where id = $1";
-        sqlx::query(sql).bind(file).execute(&t.app.db).await.expect("as if Revio had been asked for it");
-    };
-    fetched(first).await;
+    fetched(&t, first).await;
     assert_eq!(kinds(&t).await, three, "one person makes nothing go away");
-    fetched(second).await;
+    fetched(&t, second).await;
     assert_eq!(kinds(&t).await, NOTHING);
+    finish(t).await;
+}
+
+#[sqlx::test]
+async fn that_revio_says_it_was_not_paid_no_file_that_somebody_brings_takes_back(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000]).await;
+    let line = format!("{},purchase,", paid[1].row);
+    let unpaid = file(&paid).replace(&format!("{line}paid"), &format!("{line}cancelled"));
+    let first = uploaded(&t, &finance, "source=revio&unit=minor", unpaid).await.id();
+    fetched(&t, first).await;
+    assert_eq!(kinds(&t).await, ["not_paid_at_provider"]);
+    t.app.clock.advance(TimeDelta::milliseconds(1));
+    let brought = uploaded(&t, &finance, "source=revio&unit=minor", file(&paid)).await.id();
+    assert_eq!(kinds(&t).await, ["not_paid_at_provider"], "one person makes nothing go away");
+    fetched(&t, brought).await;
+    assert_eq!(kinds(&t).await, NOTHING);
+    finish(t).await;
+}
+
+#[sqlx::test]
+async fn what_is_missing_on_revios_own_statement_of_a_day_is_on_no_other_that_somebody_brings(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000]).await;
+    let first = uploaded(&t, &finance, "source=revio&unit=minor", file(&paid[..1])).await.id();
+    fetched(&t, first).await;
+    t.advance(TimeDelta::days(1));
+    assert_eq!(kinds(&t).await, ["missing_on_statement"]);
+    let brought = uploaded(&t, &finance, "source=revio&unit=minor", file(&paid[1..])).await.id();
+    assert_eq!(kinds(&t).await, ["missing_on_statement"], "one person makes nothing go away");
+    fetched(&t, brought).await;
+    assert_eq!(kinds(&t).await, NOTHING, "it came late");
+    t.drive().await;
     finish(t).await;
 }

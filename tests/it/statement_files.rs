@@ -1,14 +1,14 @@
 //! Statements of Revio's and the bank's: read however they are written, matched, settled, kept without payers' data, and the same once.
 
-use chrono::{NaiveDate, TimeDelta};
+use chrono::NaiveDate;
 use futures_util::future::join_all;
 use octoco::finance::statement_files::StatementFiles;
 use octoco::finance::statement_files::{self, routes::BODY_BYTES_MAX};
 use octoco::identity::rotation::{self, Cursor};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
-use revio_sim::{BankLine, BankQuery, Headings, Pay, StatementSettings, Unit};
-use serde_json::Value;
+use revio_sim::{BankLine, BankQuery, Headings, Pay};
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -92,7 +92,7 @@ async fn odd_headings_in_rands_are_read_and_nothing_of_payers_is_kept_in_the_cle
     content += &format!("2026-03-02 22:30:00;{PAYER};Payout;50,0000;;ZAR;{payout};{};success\r\n", withdrawal.id());
     content += &format!("2026-03-02 09:00:00;{PAYER};{PAYER};7,0000;{EMAIL};ZAR;;{PAYER};{PAYER}\r\n");
     let answer = uploaded(&t, &finance, "source=revio", content.clone()).await;
-    let expected = serde_json::json!({"source": "revio", "lines": 5, "matched": 4, "unmatched": 1, "unit": "major", "from": "2026-03-02",
+    let expected = json!({"source": "revio", "lines": 5, "matched": 4, "unmatched": 1, "unit": "major", "from": "2026-03-02",
         "to": "2026-03-03", "currency": "ZAR", "imported": true, "unknown_columns": ["Customer Name", "E-Mail"]});
     for (name, value) in expected.as_object().expect("an object") {
         assert_eq!(&answer.body[name], value, "{name}");
@@ -326,108 +326,43 @@ async fn the_banks_file_is_read_in_each_of_its_shapes_and_its_lines_explain_its_
     t.finish().await;
 }
 
-/// As the worker does, minute by minute.
-async fn fetch(t: &TestApp, minutes: usize) {
-    for _ in 0..minutes {
-        while statement_files::step(&t.app).await.expect("requests can be claimed") {}
-        t.advance(TimeDelta::minutes(1));
-    }
-}
-
-/// It may be of a part of the day, or without a line; Revio's own word is heard besides.
+/// A payment that came back fits both ways.
 #[sqlx::test]
-async fn a_file_that_somebody_brings_keeps_no_day_from_being_fetched(db: PgPool) {
-    let t = TestApp::new(db.clone()).await;
+async fn which_way_a_banks_file_goes_is_said_by_its_days_or_not_at_all(db: PgPool) {
+    let t = TestApp::new(db).await;
     let finance = t.staff(Role::Finance).await;
-    let (_, paid) = deposits(&t, &[10_050, 20_000, 30_000]).await;
-    octoco::books::projector::catch_up(&t.app).await.expect("copied");
-    sqlx::query("update ledger_accounts set opened_timestamp = 1").execute(&db).await.expect("written");
-    let noon = "source=revio&unit=minor&from=2026-03-02&to=2026-03-02";
-    uploaded(&t, &finance, noon, file(&paid[..1])).await;
-    t.advance(TimeDelta::days(1));
-    fetch(&t, 12).await;
-    let fetched: Vec<i32> =
-        sqlx::query_scalar("select lines from statement_files where provider_id is not null and to_day = '2026-03-02'")
-            .fetch_all(&db)
-            .await
-            .expect("PostgreSQL answers");
-    assert_eq!(fetched, [3]);
-}
-
-#[sqlx::test]
-async fn revios_statement_of_each_day_is_fetched_by_itself(db: PgPool) {
-    let t = TestApp::new(db.clone()).await;
-    deposits(&t, &[10_050, 20_000, 30_000]).await;
-    // To the ledger the first account was opened on this machine's day.
-    octoco::books::projector::catch_up(&t.app).await.expect("copied");
-    sqlx::query("update ledger_accounts set opened_timestamp = 1").execute(&db).await.expect("written");
-    let requests = async || -> Vec<(NaiveDate, String, Option<String>)> {
-        let rows = sqlx::query_as("select day, state, failure from statement_requests order by day");
-        rows.fetch_all(&db).await.expect("PostgreSQL answers")
+    let head = "Date,Description,Amount,Balance";
+    let (sent, returned) = ("2026-03-02,sent,-50.00,100.00", "2026-03-03,returned,50.00,150.00");
+    let balances = async |lines: String| {
+        let told = uploaded(&t, &finance, "source=bank&unit=major", format!("{head}\n{lines}\n")).await;
+        (told.body["opening_balance"].clone(), told.body["closing_balance"].clone())
     };
-    t.sim.set_statements(StatementSettings {
-        headings: Headings::Odd,
-        unit: Unit::Rands,
-        signed: false,
-        ..StatementSettings::default()
-    });
-    t.advance(TimeDelta::days(1));
-    fetch(&t, 12).await;
-    let day = |text: &str| text.parse::<NaiveDate>().expect("a day");
-    let states = requests().await;
-    assert_eq!(states.len(), 7, "a week is caught up with");
-    assert!(states.iter().all(|(_, state, failure)| state == "imported" && failure.is_none()), "{states:?}");
-    assert_eq!(states[6].0, day("2026-03-02"));
-    let files: Vec<(NaiveDate, i32, i32, String)> =
-        sqlx::query_as("select to_day, lines, matched, imported_by from statement_files order by to_day")
-            .fetch_all(&db)
-            .await
-            .expect("PostgreSQL answers");
-    assert_eq!(files.len(), 7, "days without a line are files of their own");
-    assert_eq!(files[6], (day("2026-03-02"), 3, 3, "system".to_owned()));
-
-    // A quiet day has too few lines to prove anything: the unit of the last file that was proved, for the same maker.
-    deposits(&t, &[7_000]).await;
-    t.advance(TimeDelta::days(1));
-    fetch(&t, 8).await;
-    assert_eq!(requests().await.last().map(|(_, state, _)| state.clone()), Some("imported".to_owned()));
-    // What cannot be made is given up, and told.
-    t.sim.set_statements(StatementSettings { fails: true, ..StatementSettings::default() });
-    t.advance(TimeDelta::days(1));
-    fetch(&t, 90).await;
-    let last = requests().await.pop().expect("a day");
-    assert_eq!((last.1.as_str(), last.2.is_some()), ("failed", true), "{last:?}");
-    statement_files::measure(&t.app).await.expect("measured");
-    assert!(t.app.metrics.render().contains(r#"octoco_queue_rows{queue="statements",what="failed"} 1"#));
+    let same = (Value::from(15_000), Value::from(15_000));
+    assert_eq!(balances(format!("{returned}\n{sent}")).await, same, "newest first");
+    assert_eq!(balances(format!("{sent}\n{returned}")).await, same, "oldest first");
+    let one_day = format!("{returned}\n{sent}").replace("03-03", "03-02");
+    assert_eq!(balances(one_day).await, (Value::Null, Value::Null));
+    t.finish().await;
 }
 
-/// On a quiet day the unit is that of the last file that was proved; what somebody said of one in between, wrong as it may be, is not.
 #[sqlx::test]
-async fn a_unit_that_a_person_said_is_of_that_file_alone(db: PgPool) {
-    let t = TestApp::new(db.clone()).await;
-    deposits(&t, &[10_050, 20_000, 30_000]).await;
-    octoco::books::projector::catch_up(&t.app).await.expect("copied");
-    sqlx::query("update ledger_accounts set opened_timestamp = 1").execute(&db).await.expect("written");
-    let settings = StatementSettings { unit: Unit::Rands, signed: false, ..StatementSettings::default() };
-    t.sim.set_statements(settings);
-    t.advance(TimeDelta::days(1));
-    fetch(&t, 12).await;
+async fn without_lines_a_banks_balance_stays_as_it_was(db: PgPool) {
+    let t = TestApp::new(db).await;
     let finance = t.staff(Role::Finance).await;
-    let rands = "id,product,status,currency,amount,paid_on\n,purchase,paid,ZAR,12,2026-03-02\n";
-    let wrong = uploaded(&t, &finance, "source=revio&unit=minor", rands).await;
-    assert_eq!((&wrong.body["unit"], &wrong.body["unit_proved"]), (&"minor".into(), &false.into()));
-    deposits(&t, &[7_000]).await;
-    t.advance(TimeDelta::days(1));
-    fetch(&t, 8).await;
-    let fetched: Vec<(NaiveDate, String, bool)> = sqlx::query_as(
-        "select to_day, unit, unit_proved from statement_files where imported_by = 'system' and lines > 0 order by to_day",
-    )
-    .fetch_all(&db)
-    .await
-    .expect("PostgreSQL answers");
-    let day = |text: &str| text.parse::<NaiveDate>().expect("a day");
-    assert_eq!(
-        fetched,
-        [(day("2026-03-02"), "major".to_owned(), true), (day("2026-03-03"), "major".to_owned(), false)]
-    );
+    let file = |closing: &str| {
+        format!("Date,Description,Amount,Balance\n,Opening balance,,100.00\n,Closing balance,,{closing}\n")
+    };
+    let days = "source=bank&from=2026-03-02&to=2026-03-02";
+    for query in [days, &format!("{days}&unit=major")] {
+        let told = errors(&upload(&t, &finance, query, file("150.00")).await);
+        assert!(told.contains("closing balance") && told.contains("has no lines"), "{query}: {told}");
+    }
+    let balances = async |query: &str, closing: &str| {
+        let told = uploaded(&t, &finance, query, file(closing)).await.body;
+        json!([told["unit"], told["opening_balance"], told["closing_balance"]])
+    };
+    let kept = balances(&format!("{days}&unit=major"), "100.0000").await;
+    assert_eq!(kept, json!(["major", 10_000, 10_000]));
+    assert_eq!(balances(days, "100.00").await, json!([null, null, null]), "rands or cents");
+    t.finish().await;
 }

@@ -43,30 +43,11 @@ const PANIC_PERCENT: u32 = 25;
 /// Points that a run of this size dies at many times: one that no schedule reaches any more is found here. At each of a cancel dies
 /// `cancelling/at_once`, at each of a batch `batches`.
 const CRASH_POINTS: [&str; 24] = [
-    "batch.before_ends",
-    "batch.before_moves",
-    "batch.before_receipts",
-    "batch.ended",
-    "batch.inserted",
-    "batch.moved",
-    "batch.received",
-    "deposit.before_purchase",
-    "deposit.called_off",
-    "deposit.credited",
-    "deposit.fee_booked",
-    "deposit.purchase_created",
-    "inbox.acted",
-    "inbox.stored",
-    "transaction.before_move",
-    "transaction.inserted",
-    "transaction.moved",
-    "transaction.reversed",
-    "withdrawal.approved",
-    "withdrawal.before_execution",
-    "withdrawal.before_payout",
-    "withdrawal.executed",
-    "withdrawal.payout_created",
-    "withdrawal.reserved",
+    "batch.before_ends", "batch.before_moves", "batch.before_receipts", "batch.ended", "batch.inserted", "batch.moved",
+    "batch.received", "deposit.before_purchase", "deposit.called_off", "deposit.credited", "deposit.fee_booked",
+    "deposit.purchase_created", "inbox.acted", "inbox.stored", "transaction.before_move", "transaction.inserted",
+    "transaction.moved", "transaction.reversed", "withdrawal.approved", "withdrawal.before_execution",
+    "withdrawal.before_payout", "withdrawal.executed", "withdrawal.payout_created", "withdrawal.reserved",
 ];
 
 #[expect(clippy::disallowed_methods, reason = "a run is repeated by its seed")]

@@ -420,3 +420,21 @@ async fn dead_letters(t: &TestApp) -> Vec<Uuid> {
         .await
         .expect("PostgreSQL answers")
 }
+
+/// The same of an answer: what is told by a clock that is ahead, or in milliseconds, makes no later one too old.
+#[sqlx::test]
+async fn an_answer_from_the_future_makes_no_later_one_too_old(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    for ahead in [t.app.clock.now() + TimeDelta::days(1), t.app.clock.now() + TimeDelta::days(365_000)] {
+        let deposit = t.deposit(&customer, 1_000, &ahead.timestamp().to_string()).await.id();
+        t.sim.set_override(Override::of("purchase", "/updated_on", json!(ahead.timestamp())));
+        wait(&t, 2).await;
+        t.sim.clear_overrides();
+        t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("payable");
+        t.drive().await;
+        assert_eq!(t.state(deposit).await, "completed");
+    }
+    assert_eq!(t.balance(&customer).await, (2_000, 0, 2_000));
+    t.finish().await;
+}

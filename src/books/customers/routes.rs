@@ -231,7 +231,7 @@ struct VerificationResent {
 /// Counted with what the customer asks for, so that no mailbox is flooded. Needs `users.resend_verification`. Audited.
 #[utoipa::path(post, path = "/v1/admin/customers/{id}/resend-verification", tag = "staff",
     security(("bearer" = ["users.resend_verification"])), params(("id" = Uuid, Path)),
-    responses((status = 200, body = VerificationResent), Problems))]
+    responses((status = 200, body = VerificationResent), (status = 409, description = "`stale_state`: the customer is erased"), Problems))]
 async fn resend_verification(
     State(app): State<App>,
     staff: Staff<UsersResendVerification>,

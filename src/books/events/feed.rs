@@ -79,7 +79,7 @@ impl Feed {
         let users: Vec<Uuid> = users.into_iter().collect();
         let since = self.looked_at.min(now) - OVERLAP;
         let mut found = store::changed(&app.db, since, &users).await?;
-        found.retain(|row| !self.told.contains_key(&row.told()));
+        found.retain(|row| !self.told.contains_key(&row.version_key()));
         let (transfers, cursors) = self.transfers_of(app, &users, now).await?;
         let moved: HashSet<Uuid> = found.iter().map(|row| row.user_id).chain(transfers).collect();
         let mut news = News::default();
@@ -103,7 +103,7 @@ impl Feed {
         // Only now: what could not be read is found again.
         let at = Instant::now();
         self.told.retain(|_, told| at.duration_since(*told) < REMEMBERED);
-        self.told.extend(found.iter().map(|row| (row.told(), at)));
+        self.told.extend(found.iter().map(|row| (row.version_key(), at)));
         self.cursors = cursors;
         self.looked_at = now;
         Ok(news)

@@ -17,7 +17,7 @@ pub(super) struct Changed {
 }
 
 impl Changed {
-    pub(super) fn told(&self) -> (Uuid, i32, Option<DateTime>) {
+    pub(super) fn version_key(&self) -> (Uuid, i32, Option<DateTime>) {
         (self.id, self.version, self.noted_at)
     }
 }

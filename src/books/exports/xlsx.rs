@@ -303,22 +303,9 @@ mod tests {
     #[test]
     fn every_text_is_read_back_as_it_was_written() {
         for awkward in [
-            "_x0041_",
-            "_x0041",
-            "\u{fffe}",
-            "_x0041\u{fffe}",
-            "_x0041\u{7}",
-            "_x0041_x0042_",
-            "__x0041__",
-            "_x005F_x0041_",
-            "_x005F\u{ffff}_",
-            "_xFFFE_",
-            "_X0041_",
-            "_x00g1_",
-            "_x004",
-            "a&amp;_x0026_<b>",
-            "\u{fffe}_x0041_\u{fffe}",
-            "_x0041é_",
+            "_x0041_", "_x0041", "\u{fffe}", "_x0041\u{fffe}", "_x0041\u{7}", "_x0041_x0042_", "__x0041__",
+            "_x005F_x0041_", "_x005F\u{ffff}_", "_xFFFE_", "_X0041_", "_x00g1_", "_x004", "a&amp;_x0026_<b>",
+            "\u{fffe}_x0041_\u{fffe}", "_x0041é_",
         ] {
             assert_eq!(read_back(awkward), awkward, "{awkward:?}");
         }

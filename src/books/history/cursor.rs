@@ -1,4 +1,4 @@
-//! The cursor of a list: where a page ended and which way to go on, sealed with an HMAC under a key of its own. It works for
+//! The cursor of a list: where a page ended and which way to go on, signed with an HMAC under a key of its own. It works for
 //! the caller, the filter and the order that it was made for and for nothing else, so it never shows a row that the caller
 //! could not have asked for, and a changed one is refused instead of giving a wrong page.
 
@@ -45,7 +45,7 @@ impl Binding<'_> {
 }
 
 impl Cursor {
-    pub fn seal(&self, tokens: &Tokens, binding: Binding<'_>) -> String {
+    pub fn sign(&self, tokens: &Tokens, binding: Binding<'_>) -> String {
         let text = serde_json::to_vec(self).expect("a cursor is plain data");
         let mac = tokens.mac(Purpose::HistoryCursor, &[&text, &binding.bytes()]);
         BASE64_URL_SAFE_NO_PAD.encode([mac, text].concat())
@@ -53,7 +53,7 @@ impl Cursor {
 
     /// # Errors
     /// What is wrong with it.
-    pub fn open(tokens: &Tokens, text: &str, binding: Binding<'_>) -> Result<Self, &'static str> {
+    pub fn verify(tokens: &Tokens, text: &str, binding: Binding<'_>) -> Result<Self, &'static str> {
         let foreign = "is not a cursor of this list: it goes with one caller, one filter and one sort";
         let bytes = if text.len() <= CHARS_MAX { BASE64_URL_SAFE_NO_PAD.decode(text).ok() } else { None };
         let bytes = bytes.ok_or(foreign)?;
@@ -78,8 +78,8 @@ mod tests {
         let keyset = Keyset { values: vec![Value::Minor(7)], id: Uuid::from_u128(9) };
         let cursor = Cursor { way: Way::Forwards, keyset, total: Some((3, TotalIs::Exact)) };
         let own = Binding { caller, filter: &filter, sort: &sort };
-        let text = cursor.seal(&tokens, own);
-        assert_eq!(Cursor::open(&tokens, &text, own), Ok(cursor));
+        let text = cursor.sign(&tokens, own);
+        assert_eq!(Cursor::verify(&tokens, &text, own), Ok(cursor));
 
         let narrower = Filter { amount_min: Some(1), ..filter.clone() };
         let otherwise = Sort::parse(Some("-amount")).expect("an order");
@@ -88,16 +88,16 @@ mod tests {
             Binding { filter: &narrower, ..own },
             Binding { sort: &otherwise, ..own },
         ] {
-            assert!(Cursor::open(&tokens, &text, binding).is_err());
+            assert!(Cursor::verify(&tokens, &text, binding).is_err());
         }
         let mut changed = BASE64_URL_SAFE_NO_PAD.decode(&text).expect("ours");
         for index in 0..changed.len() {
             changed[index] ^= 1;
-            assert!(Cursor::open(&tokens, &BASE64_URL_SAFE_NO_PAD.encode(&changed), own).is_err(), "byte {index}");
+            assert!(Cursor::verify(&tokens, &BASE64_URL_SAFE_NO_PAD.encode(&changed), own).is_err(), "byte {index}");
             changed[index] ^= 1;
         }
         for junk in ["", "AAAA", "ü", &"A".repeat(CHARS_MAX + 4)] {
-            assert!(Cursor::open(&tokens, junk, own).is_err());
+            assert!(Cursor::verify(&tokens, junk, own).is_err());
         }
     }
 }

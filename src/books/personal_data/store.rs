@@ -75,11 +75,7 @@ pub(super) async fn transactions_after(
     limit: i64,
 ) -> sqlx::Result<Vec<TransactionData>> {
     let rows = transactions!(
-        r#"select x.id, to_jsonb(x) as "told!""#,
-        "where x.id > $2 order by x.id limit $3",
-        user_id,
-        after,
-        limit
+        r#"select x.id, to_jsonb(x) as "told!""#, "where x.id > $2 order by x.id limit $3", user_id, after, limit
     );
     Ok(rows.fetch_all(db).await?.into_iter().map(|row| TransactionData { id: row.id, told: row.told }).collect())
 }

@@ -167,7 +167,7 @@ pub(super) async fn move_cursor(
 }
 
 /// The ledger was asked then, and had no more.
-pub(super) async fn is_complete(db: impl PgExecutor<'_>, currency: &str, at: DateTime) -> sqlx::Result<()> {
+pub(super) async fn set_complete(db: impl PgExecutor<'_>, currency: &str, at: DateTime) -> sqlx::Result<()> {
     let noted = sqlx::query!(
         "update ledger_cursor set complete_at = greatest(complete_at, $2) where currency = $1",
         currency,

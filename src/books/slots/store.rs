@@ -67,11 +67,13 @@ pub(super) async fn count_webhooks(db: &mut PgConnection, from: DateTime, until:
     counted.execute(&mut *db).await.map(drop)
 }
 
-pub(super) async fn is_counted(db: impl PgExecutor<'_>, until: DateTime) -> sqlx::Result<()> {
+pub(super) async fn set_counted_until(db: impl PgExecutor<'_>, until: DateTime) -> sqlx::Result<()> {
     sqlx::query!("update reporting_settings set slots_until = $1", until).execute(db).await.map(drop)
 }
 
-pub(super) async fn forget(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+/// Once whoever counts at this moment is through: what it counted is forgotten, too.
+pub(super) async fn forget(db: &mut PgConnection, lock: i64) -> sqlx::Result<()> {
+    sqlx::query!("select from (select pg_advisory_xact_lock($1)) as locked", lock).execute(&mut *db).await?;
     let forgotten = sqlx::query!(
         "with slots as (delete from transaction_slots), calls as (delete from webhook_slots)
          update reporting_settings set slots_until = 'epoch'"

@@ -25,7 +25,7 @@ use crate::money::{provider_objects, suspense};
 use crate::platform::clock::{self, DateTime};
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::LEASE;
-use crate::provider::revio::objects::{Figure, Flag, Payment};
+use crate::provider::revio::objects::{Figure, Flag, PaymentDetails};
 use crate::provider::revio::{self, Errand, Payout, PayoutStatus, Purchase, PurchaseStatus};
 
 /// After that no payer's bank takes anything back.
@@ -97,7 +97,7 @@ struct Pair<'a> {
     status: String,
     since: DateTime,
     /// Of money that Revio says has moved.
-    payment: Option<&'a Payment>,
+    payment: Option<&'a PaymentDetails>,
     /// What the row has booked.
     booked: Option<Amount>,
     found: Vec<Found>,
@@ -125,7 +125,7 @@ impl Pair<'_> {
     }
 
     /// Money that Revio says has moved, against what the row has booked of it.
-    fn compare_money(&mut self, payment: &Payment, unbooked: BreakType) {
+    fn compare_money(&mut self, payment: &PaymentDetails, unbooked: BreakType) {
         let came = payment.amount.whole();
         let Some(booked) = self.booked else {
             return self.differs(unbooked, came, Some(0));
@@ -159,7 +159,7 @@ async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
     let Some(object) = row.provider.id else { return Ok(Asked::Found(Vec::new())) };
     let item = suspense::of_row(app, row.id).await?;
     let booked = item.map(|item| item.amount).or((row.state == State::Completed).then_some(row.amount));
-    let purchase = provider_objects::if_known(provider_objects::purchase(app, Some(row.id), object).await)?;
+    let purchase = provider_objects::if_known(provider_objects::ask_for_purchase(app, Some(row.id), object).await)?;
     let unsaid = Figure::default();
     let mut pair = Pair {
         app,
@@ -197,7 +197,7 @@ async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
 }
 
 /// By the purchase's own total where it has one, else by its words alone.
-async fn compare_reversals(pair: &mut Pair<'_>, purchase: &Purchase, payment: &Payment) -> Result<()> {
+async fn compare_reversals(pair: &mut Pair<'_>, purchase: &Purchase, payment: &PaymentDetails) -> Result<()> {
     let paid = payment.amount.whole().unwrap_or(pair.row.amount.minor());
     let refunded = pair.row.reversed.refunded_minor;
     let charged_back = pair.row.reversed.charged_back_minor;
@@ -225,7 +225,7 @@ async fn withdrawal(app: &App, row: &Transaction) -> Result<Asked> {
     ids.extend(row.provider.id.filter(|id| !ids.contains(id)));
     let (mut paid, mut last): (Vec<Payout>, Option<Payout>) = (Vec::new(), None);
     for id in ids {
-        match provider_objects::if_known(provider_objects::payout(app, Some(row.id), id).await)? {
+        match provider_objects::if_known(provider_objects::ask_for_payout(app, Some(row.id), id).await)? {
             Some(payout) if matches!(payout.status, PayoutStatus::Unknown(_)) => return Ok(Asked::Skipped),
             Some(payout) if payout.status == PayoutStatus::Success => paid.push(payout),
             Some(payout) => last = Some(payout),

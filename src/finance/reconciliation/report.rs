@@ -130,23 +130,8 @@ pub fn read(report: &[u8]) -> Result<Report> {
 pub fn csv(report: &Report) -> Result<Vec<u8>> {
     let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).has_headers(false).from_writer(Vec::new());
     let header = [
-        "id",
-        "type",
-        "severity",
-        "leg",
-        "state",
-        "owner",
-        "currency",
-        "expected",
-        "actual",
-        "difference",
-        "transaction_id",
-        "journal_id",
-        "transfer_id",
-        "provider_id",
-        "line_id",
-        "account_code",
-        "since",
+        "id", "type", "severity", "leg", "state", "owner", "currency", "expected", "actual", "difference",
+        "transaction_id", "journal_id", "transfer_id", "provider_id", "line_id", "account_code", "since",
     ];
     writer.write_record(header).map_err(Error::internal)?;
     for line in &report.breaks {

@@ -78,6 +78,8 @@ pub(super) fn settle(
         (None, None) if numbers(table).all(|(number, _)| number.is_zero()) => {
             Ok(Settled { unit: None, is_proved: false })
         }
+        // Without decimals the two are one.
+        (None, None) if numbers(table).all(|(_, currency)| currency.exponent() == 0) => usable(Unit::Minor),
         (None, None) if major > 0 && minor > 0 => {
             fault(format!("is not settled: {major} lines that we know say rands and {minor} say cents"))
         }
@@ -154,5 +156,15 @@ mod tests {
         let before = Said { given: None, before: Some(Unit::Minor) };
         assert_eq!(settled(&["1050"], &[], before), Ok(Some(Unit::Minor)));
         assert!(settled(&["10.50"], &[1_050], before).is_err());
+    }
+
+    #[test]
+    fn a_currency_without_decimals_needs_no_proof() {
+        let mut table = table(&["1050", "7"]);
+        table.lines[0].currency = ledger::Currency::parse("JPY").expect("yen");
+        let settled = |table: &Table| settle(Source::Revio, table, &[], Said::default()).map(|settled| settled.unit);
+        settled(&table).expect_err("rands or cents");
+        table.lines.pop();
+        assert_eq!(settled(&table).expect("yen"), Some(Unit::Minor));
     }
 }

@@ -29,25 +29,14 @@ const HEADINGS: &[(Column, &[&str])] = &[
     (
         Column::Related,
         &[
-            "relatedid",
-            "relatedto",
-            "relatedtoid",
-            "parentid",
-            "originalid",
-            "originalpurchaseid",
+            "relatedid", "relatedto", "relatedtoid", "parentid", "originalid", "originalpurchaseid",
             "originaltransactionid",
         ],
     ),
     (
         Column::Reference,
         &[
-            "reference",
-            "ref",
-            "merchantreference",
-            "purchasereference",
-            "yourreference",
-            "externalid",
-            "orderid",
+            "reference", "ref", "merchantreference", "purchasereference", "yourreference", "externalid", "orderid",
             "orderno",
         ],
     ),
@@ -61,15 +50,8 @@ const HEADINGS: &[(Column, &[&str])] = &[
     (
         Column::Amount,
         &[
-            "amount",
-            "grossamount",
-            "gross",
-            "amountcents",
-            "amountincents",
-            "transactionamount",
-            "totalamount",
-            "total",
-            "value",
+            "amount", "grossamount", "gross", "amountcents", "amountincents", "transactionamount", "totalamount",
+            "total", "value",
         ],
     ),
     (Column::Debit, &["debit", "debits", "debitamount", "moneyout", "paidout"]),
@@ -80,20 +62,8 @@ const HEADINGS: &[(Column, &[&str])] = &[
     (
         Column::Date,
         &[
-            "paidon",
-            "paidat",
-            "paiddate",
-            "date",
-            "transactiondate",
-            "datetime",
-            "timestamp",
-            "postingdate",
-            "processeddate",
-            "valuedate",
-            "effectivedate",
-            "completedon",
-            "createdon",
-            "created",
+            "paidon", "paidat", "paiddate", "date", "transactiondate", "datetime", "timestamp", "postingdate",
+            "processeddate", "valuedate", "effectivedate", "completedon", "createdon", "created",
         ],
     ),
 ];
@@ -228,13 +198,21 @@ impl Product {
     }
 }
 
-/// Lines that are no movement.
-pub(super) fn is_opening(text: &str) -> bool {
-    matches!(plain(text).as_str(), "openingbalance" | "balancebroughtforward" | "broughtforward")
+/// A balance that may stand on a line of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Opening,
+    Closing,
 }
 
-pub(super) fn is_closing(text: &str) -> bool {
-    matches!(plain(text).as_str(), "closingbalance" | "balancecarriedforward" | "carriedforward")
+impl End {
+    pub(super) fn of(text: &str) -> Option<Self> {
+        match plain(text).as_str() {
+            "openingbalance" | "balancebroughtforward" | "broughtforward" => Some(Self::Opening),
+            "closingbalance" | "balancecarriedforward" | "carriedforward" => Some(Self::Closing),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

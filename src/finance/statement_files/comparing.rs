@@ -110,9 +110,11 @@ async fn unmatched(app: &App, told: &mut Told) -> Result<Vec<Found>> {
 fn of_line(kind: BreakType, line: &UnmatchedLine, product: Product) -> Found {
     let found = Found::new(kind, line.since, format!("{} {}", line.id, line.amount_minor));
     let found = sums(found, &line.currency, line.journal_minor, Some(line.amount_minor));
-    // A line that has no id of Revio's is told by its own.
+    // A line that has no id of Revio's is told by its own; of one object there may be a purchase and a chargeback.
     let line_id = line.provider_id.is_none().then_some(line.id);
-    let mut found = Found { provider_id: line.provider_id, line_id, journal_id: line.journal_id, ..found };
+    let discriminator = line.provider_id.map(|_| line.product.clone());
+    let mut found =
+        Found { provider_id: line.provider_id, line_id, journal_id: line.journal_id, discriminator, ..found };
     found = found.evident("file_sha256", line.sha256.as_str()).evident("line", line.number);
     found = found.evident("product", line.product.as_str()).evident("day", line.day.to_string());
     if !line.may_be.is_empty() {

@@ -1,40 +1,53 @@
 //! Whether a file's lines lead from its opening balance to its closing balance, where it says them: in lines of their own, or after each
 //! line. A file that lost a line on its way does not.
 
+use std::cmp::Ordering;
+
+use ledger::Currency;
+
 use crate::platform::error::FieldError;
 
 use super::reading::Table;
 use super::store::NewLine;
 use super::{Source, Unit, fault, moved};
 
-/// Opening and closing, in minor units; `None` where the file does not say them, or is of several currencies.
+/// Opening and closing, in minor units; `None` where the file does not say them, or is of several currencies, or may be read in two ways.
 pub(super) fn balances(
     source: Source,
     table: &Table,
     lines: &[NewLine],
-    unit: Option<Unit>,
+    (unit, currency): (Option<Unit>, Option<Currency>),
 ) -> Result<Option<(i64, i64)>, FieldError> {
-    let Some(currency) = table.lines.first().map(|line| line.currency) else { return Ok(None) };
-    let Some(unit) = unit.filter(|_| table.lines.iter().all(|line| line.currency == currency)) else { return Ok(None) };
+    let is_still = lines.is_empty();
+    if is_still && table.opening.zip(table.closing).is_some_and(|(opening, closing)| !opening.is_same(closing)) {
+        return Err(unexplained("the file has no lines"));
+    }
+    let Some((unit, currency)) = unit.zip(currency) else { return Ok(None) };
     let minor = |number: super::reading::Decimal| number.minor(unit, currency);
-    let running: Option<Vec<i64>> = table.lines.iter().map(|line| line.balance.and_then(minor)).collect();
+    let running = table.lines.iter().map(|line| line.balance.and_then(minor)).collect::<Option<Vec<i64>>>();
+    let running = running.filter(|_| !is_still);
     let said = (table.opening.and_then(minor), table.closing.and_then(minor));
-    let mut last = None;
+    let mut last = String::new();
     // Fees are kept from each payment, or charged apart: the balances tell which.
     let ways: [fn(&NewLine) -> i64; 2] = [net, gross];
     for change in ways {
         let changes: Vec<i64> = lines.iter().map(|line| if counts(source, line) { change(line) } else { 0 }).collect();
         match (&running, said) {
-            (Some(running), said) => match along(running, &changes).filter(|found| agrees(*found, said)) {
-                Some(found) => return Ok(Some(found)),
-                None => last = Some("the balance after a line is not the one before it and the line".to_owned()),
-            },
+            (Some(running), said) => {
+                let [forwards, backwards] = along(running, &changes).map(|found| found.filter(|it| agrees(*it, said)));
+                match (forwards, backwards) {
+                    // Equal sums to and fro fit both ways.
+                    (Some(one), Some(other)) if one != other => return Ok(first_to_last(lines, one, other)),
+                    (Some(found), _) | (None, Some(found)) => return Ok(Some(found)),
+                    (None, None) => last = "the balance after a line is not the one before it and the line".to_owned(),
+                }
+            }
             (None, (Some(opening), Some(closing))) => {
                 let reached = changes.iter().fold(opening, |sum, change| sum.saturating_add(*change));
                 if reached == closing {
                     return Ok(Some((opening, closing)));
                 }
-                last = Some(format!("from {opening} the lines come to {reached} and not to {closing}, in minor units"));
+                last = format!("from {opening} the lines come to {reached} and not to {closing}, in minor units");
             }
             (None, _) => return Ok(None),
         }
@@ -42,7 +55,21 @@ pub(super) fn balances(
             break;
         }
     }
-    Err(fault("closing balance", format!("is not explained by the lines: {}", last.unwrap_or_default())))
+    Err(unexplained(&last))
+}
+
+fn unexplained(why: &str) -> FieldError {
+    fault("closing balance", format!("is not explained by the lines: {why}"))
+}
+
+/// Days tell which way a file goes; one of a single day does not say.
+fn first_to_last(lines: &[NewLine], forwards: (i64, i64), backwards: (i64, i64)) -> Option<(i64, i64)> {
+    let (first, last) = (lines.first()?, lines.last()?);
+    match first.day.cmp(&last.day) {
+        Ordering::Less => Some(forwards),
+        Ordering::Greater => Some(backwards),
+        Ordering::Equal => None,
+    }
 }
 
 fn counts(source: Source, line: &NewLine) -> bool {
@@ -57,11 +84,11 @@ fn gross(line: &NewLine) -> i64 {
     line.amount_minor
 }
 
-/// Oldest first, or newest first.
-fn along(running: &[i64], changes: &[i64]) -> Option<(i64, i64)> {
+/// Read as the oldest first, and as the newest first.
+fn along(running: &[i64], changes: &[i64]) -> [Option<(i64, i64)>; 2] {
     let forwards: Vec<(i64, i64)> = running.iter().copied().zip(changes.iter().copied()).collect();
     let backwards: Vec<(i64, i64)> = forwards.iter().rev().copied().collect();
-    [forwards, backwards].into_iter().find_map(|lines| {
+    [forwards, backwards].map(|lines| {
         let opening = lines.first().map(|(balance, change)| balance.saturating_sub(*change))?;
         let mut at = opening;
         for (balance, change) in lines {
@@ -84,9 +111,10 @@ mod tests {
 
     #[test]
     fn running_balances_are_followed_in_either_order_and_a_lost_line_shows() {
-        assert_eq!(along(&[150, 120, 220], &[50, -30, 100]), Some((100, 220)));
-        assert_eq!(along(&[220, 120, 150], &[100, -30, 50]), Some((100, 220)));
-        assert_eq!(along(&[150, 220], &[50, 100]), None);
-        assert_eq!(along(&[7], &[7]), Some((0, 7)));
+        assert_eq!(along(&[150, 120, 220], &[50, -30, 100]), [Some((100, 220)), None]);
+        assert_eq!(along(&[220, 120, 150], &[100, -30, 50]), [None, Some((100, 220))]);
+        assert_eq!(along(&[150, 220], &[50, 100]), [None, None]);
+        assert_eq!(along(&[7], &[7]), [Some((0, 7)), Some((0, 7))]);
+        assert_eq!(along(&[150, 100], &[50, -50]), [Some((100, 100)), Some((150, 150))]);
     }
 }

@@ -72,7 +72,7 @@ impl Work for Requests<'_> {
     async fn failed(&self, request: &Claimed, error: &Error) -> Result<()> {
         let app = self.0;
         match app.queue().after(request.id, request.attempts, error, RETRY_MINUTES) {
-            Next::Again { due_at, attempts } => Ok(store::again(&app.db, request.id, due_at, attempts).await?),
+            Next::Again { due_at, attempts } => Ok(store::defer(&app.db, request.id, due_at, attempts).await?),
             Next::GiveUp { failures } => {
                 tracing::error!(day = %request.day, error = error.chain(), "Revio's statement of a day is to be imported by hand");
                 Ok(store::give_up(&app.db, request.id, failures, &reason(error)).await?)
@@ -87,7 +87,7 @@ async fn ask(app: &App, request: &Claimed) -> Result<&'static str> {
     let id = app.revio.request_statement(from, to, TIMES_IN).await?;
     app.crash.at("statement_files.asked")?;
     let now = app.clock.now();
-    store::asked(&app.db, request.id, id, (now, now + LOOK_AGAIN)).await?;
+    store::set_asked(&app.db, request.id, id, (now, now + LOOK_AGAIN)).await?;
     Ok("asked")
 }
 
@@ -105,7 +105,7 @@ async fn look(app: &App, request: &Claimed, id: Uuid) -> Result<&'static str> {
                 store::forget(&app.db, request.id).await?;
                 return Err(Error::Unusable("Revio did not make the statement in time".into()));
             }
-            store::again(&app.db, request.id, now + LOOK_AGAIN, request.attempts).await?;
+            store::defer(&app.db, request.id, now + LOOK_AGAIN, request.attempts).await?;
             Ok("waiting")
         }
     }
@@ -122,15 +122,19 @@ async fn take(app: &App, request: &Claimed, (id, address): (Uuid, &str)) -> Resu
     };
     let file = super::import(app, &Actor::system(), &import).await?;
     app.crash.at("statement_files.imported")?;
-    store::imported(&app.db, request.id, file.id).await?;
+    store::set_imported(&app.db, request.id, file.id).await?;
     Ok("imported")
 }
 
-/// For people, without anything of a file's cells.
+/// For people, without anything of a file's cells: where it has no headings, a payer's words stand in their place.
 fn reason(error: &Error) -> String {
     let told = match error {
         Error::BadStatement(faults) => {
-            faults.iter().map(|fault| format!("{} {}", fault.field, fault.message)).collect::<Vec<_>>().join("; ")
+            let told = faults.iter().map(|fault| match fault.field.as_str() {
+                "columns" => "columns that it must have are not there".to_owned(),
+                field => format!("{field} {}", fault.message),
+            });
+            told.collect::<Vec<_>>().join("; ")
         }
         other => other.to_string(),
     };

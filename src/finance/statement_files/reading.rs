@@ -6,7 +6,7 @@ use csv::{ByteRecord, ReaderBuilder, StringRecord};
 use ledger::Currency;
 use uuid::Uuid;
 
-use super::columns::{self, Column, Columns, Product};
+use super::columns::{self, Column, Columns, End, Product};
 use super::{Source, Unit};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, FieldError, Result};
@@ -31,6 +31,33 @@ pub(super) struct Table {
     pub(super) closing: Option<Decimal>,
 }
 
+impl Table {
+    fn set(&mut self, end: End, balance: Option<Decimal>) {
+        match end {
+            End::Opening => self.opening = balance,
+            End::Closing => self.closing = balance,
+        }
+    }
+
+    /// A bank without a column of balances writes them as sums with a day, the one before all movements and the other after them. One that stands
+    /// alone, or among them, is a payment: its payer calls it so.
+    fn take_ends(&mut self) {
+        let [first, .., last] = self.lines.as_slice() else { return };
+        let has_no_other = |line: &RawLine| line.balance.is_none_or(|balance| balance == line.amount);
+        if let (Some(before), Some(after)) = (first.names, last.names)
+            && before != after
+            && has_no_other(first)
+            && has_no_other(last)
+        {
+            let (first, last) = (first.amount, last.amount);
+            self.set(before, Some(first));
+            self.set(after, Some(last));
+            self.lines.pop();
+            self.lines.remove(0);
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct RawLine {
     /// Of the file, from 1, the headings counted.
@@ -49,6 +76,8 @@ pub(super) struct RawLine {
     pub(super) net: Option<Decimal>,
     pub(super) balance: Option<Decimal>,
     pub(super) when: When,
+    /// A payer may write so, too.
+    names: Option<End>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +104,12 @@ impl Decimal {
         let divisor = 10_i128.checked_pow(self.places)?;
         let minor = (raised % divisor == 0).then(|| i64::try_from(raised / divisor).ok()).flatten();
         minor.filter(|minor| minor.unsigned_abs() <= MINOR_MAX)
+    }
+
+    /// However many decimals each is written with.
+    pub(super) fn is_same(self, other: Self) -> bool {
+        let scaled = |one: Self, by: u32| one.digits.saturating_mul(10_i128.saturating_pow(by));
+        scaled(self, other.places) == scaled(other, self.places)
     }
 
     pub(super) fn is_zero(self) -> bool {
@@ -231,6 +266,7 @@ pub(super) fn read(source: Source, content: &[u8], currency: Option<Currency>) -
             return Err(unusable("file", format!("has more than {LINES_MAX} lines")));
         }
     }
+    table.take_ends();
     if faults.0.is_empty() { Ok(table) } else { Err(Error::BadStatement(faults.0)) }
 }
 
@@ -299,16 +335,14 @@ impl Lines<'_> {
         let (debit, credit) = (number_of(Column::Debit, "debit"), number_of(Column::Credit, "credit"));
         let amount = number_of(Column::Amount, "amount").or_else(|| one_of(debit, credit));
         let words = [Column::Product, Column::Description, Column::Reference].map(|column| self.cell(record, column));
-        if words.iter().any(|word| columns::is_opening(word)) {
-            table.opening = balance.or(amount);
-            return;
-        }
-        if words.iter().any(|word| columns::is_closing(word)) {
-            table.closing = balance.or(amount);
+        let when = when(self.cell(record, Column::Date));
+        let names = words.iter().find_map(|word| End::of(word));
+        // A movement has a day and a sum of its own, whatever it is called.
+        if let Some(end) = names.filter(|_| when.is_none() || amount.is_none_or(Decimal::is_zero)) {
+            table.set(end, balance.or(amount));
             return;
         }
         let currency = self.currency(record, faults, number);
-        let when = when(self.cell(record, Column::Date));
         if when.is_none() {
             faults.add(number, "date", "is no date");
         }
@@ -325,7 +359,7 @@ impl Lines<'_> {
         let (id, related) = (uuid(Column::Id), uuid(Column::Related));
         let (reference, description) = (words[2].to_owned(), words[1].to_owned());
         #[rustfmt::skip]
-        table.lines.push(RawLine { number, id, related, reference, description, product, status, currency, amount, fee, net, balance, when });
+        table.lines.push(RawLine { number, id, related, reference, description, product, status, currency, amount, fee, net, balance, when, names });
     }
 
     fn currency(&self, record: &StringRecord, faults: &mut Faults, number: usize) -> Option<Currency> {
@@ -377,17 +411,7 @@ mod tests {
             assert_eq!(cents(text), Some(expected), "{text}");
         }
         for wrong in [
-            "",
-            "-",
-            "x",
-            "1.2.3",
-            "1,2,3",
-            "--1",
-            "(1-)",
-            "1e5",
-            "NaN",
-            "12.005",
-            "99999999999999999999",
+            "", "-", "x", "1.2.3", "1,2,3", "--1", "(1-)", "1e5", "NaN", "12.005", "99999999999999999999",
             "100000000000.01",
         ] {
             assert_eq!(cents(wrong), None, "{wrong}");
@@ -409,5 +433,27 @@ mod tests {
         for wrong in ["", "soon", "2026-13-01", "01/03/26", "1126-03-01", "9999-03-01T00:00:00Z"] {
             assert_eq!(when(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_payment_whose_payer_calls_it_a_balance_is_a_line() {
+        let of_bank = |headings: &str, records: &[&str]| {
+            let file = format!("{headings}\n{}", records.join("\n"));
+            let table = read(Source::Bank, file.as_bytes(), Some(Currency::ZAR)).expect("it can be read");
+            let rands = |number: Decimal| number.digits / 10_i128.pow(number.places);
+            let lines: Vec<i128> = table.lines.iter().map(|line| rands(line.amount)).collect();
+            (lines, table.opening.map(rands), table.closing.map(rands))
+        };
+        let balances = "Date,Reference,Amount,Balance";
+        let called = ["2026-03-01,Opening balance,5.00,105.00", "2026-03-02,Closing balance,7.00,112.00"];
+        assert_eq!(of_bank(balances, &called), (vec![5, 7], None, None));
+        let around = [",Opening balance,,100.00", called[0], called[1], "2026-03-02,Closing balance,0.00,112.00"];
+        assert_eq!(of_bank(balances, &around), (vec![5, 7], Some(100), Some(112)));
+        let (sums, sale) = ("Date,Reference,Amount", "2026-03-01,Sale,5.00");
+        let (opening, closing) = ("2026-03-01,Opening balance,100.00", "2026-03-02,Closing balance,105.00");
+        assert_eq!(of_bank(sums, &[opening, sale, closing]), (vec![5], Some(100), Some(105)));
+        assert_eq!(of_bank(sums, &[closing, sale, opening]), (vec![5], Some(100), Some(105)), "newest first");
+        assert_eq!(of_bank(sums, &[opening, sale]), (vec![100, 5], None, None));
+        assert_eq!(of_bank(sums, &[sale, closing, sale]), (vec![5, 105, 5], None, None));
     }
 }

@@ -149,7 +149,7 @@ pub(super) async fn insert(
     file: &StatementFile,
     sha256: &[u8],
     provider_id: Option<Uuid>,
-    sealed: &Encrypted,
+    encrypted: &Encrypted,
 ) -> sqlx::Result<bool> {
     let insert = sqlx::query!(
         "insert into statement_files (id, source, sha256, provider_id, currency, unit, from_day, to_day, opening_minor, closing_minor,
@@ -170,8 +170,8 @@ pub(super) async fn insert(
         file.matched,
         file.unmatched,
         &file.unknown_columns,
-        sealed.bytes,
-        sealed.key_id,
+        encrypted.bytes,
+        encrypted.key_id,
         file.imported_by,
         file.imported_at,
         file.unit_proved,
@@ -361,7 +361,7 @@ pub(super) async fn bank_journals(
 }
 
 /// `None` once its time is over.
-pub(super) async fn sealed(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Encrypted>> {
+pub(super) async fn encrypted(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Encrypted>> {
     let row = sqlx::query!("select content, key_id from statement_files where id = $1 and content <> ''", id);
     let row = row.fetch_optional(db).await?;
     Ok(row.map(|row| Encrypted { key_id: row.key_id, bytes: row.content }))

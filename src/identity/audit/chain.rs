@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use uuid::Uuid;
 
-use super::Verdict;
+use super::ChainCheck;
 use super::store::{Link, Row};
 
 const HASH_BYTES: usize = 32;
@@ -62,10 +62,10 @@ pub(super) fn links(mut head: Head, rows: &[Row]) -> Vec<Link> {
 }
 
 /// Goes along `links` from `head`, which is moved; the first one that is wrong ends it.
-pub(super) fn check(head: &mut Head, links: &[Link], rows: &[Row], noted: Option<&Head>) -> Result<(), Verdict> {
+pub(super) fn check(head: &mut Head, links: &[Link], rows: &[Row], noted: Option<&Head>) -> Result<(), ChainCheck> {
     let rows: HashMap<Uuid, &Row> = rows.iter().map(|row| (row.id, row)).collect();
     let next = head.position.saturating_add(1);
-    let broken = |position, entry_id, reason| Err(Verdict::Broken { position, entry_id, reason });
+    let broken = |position, entry_id, reason| Err(ChainCheck::Broken { position, entry_id, reason });
     if links.is_empty() {
         return broken(next, None, "the links from here to the head are missing");
     }
@@ -163,11 +163,11 @@ mod tests {
         }
     }
 
-    fn position_of(verdict: Result<(), Verdict>) -> Option<i64> {
+    fn position_of(verdict: Result<(), ChainCheck>) -> Option<i64> {
         match verdict {
             Ok(()) => None,
-            Err(Verdict::Broken { position, .. }) => Some(position),
-            Err(intact @ Verdict::Intact { .. }) => panic!("{intact:?}"),
+            Err(ChainCheck::Broken { position, .. }) => Some(position),
+            Err(intact @ ChainCheck::Intact { .. }) => panic!("{intact:?}"),
         }
     }
 

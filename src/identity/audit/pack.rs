@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::chain::{self, Head};
 use super::store::{self, Link, Row};
-use super::{Actor, Entry, Verdict, record, seal};
+use super::{Actor, ChainCheck, Entry, record, seal};
 use crate::app::App;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{BoxError, Error, Result, Wrong};
@@ -308,7 +308,7 @@ fn write(part: &mut Vec<u8>, line: &Line) -> Result<()> {
 ///
 /// # Errors
 /// What is wrong with the file, where it is not a link.
-pub fn verify(mut file: impl BufRead) -> std::result::Result<Verdict, BoxError> {
+pub fn verify(mut file: impl BufRead) -> std::result::Result<ChainCheck, BoxError> {
     let (mut hash, mut text) = (Context::new(&SHA256), String::new());
     let mut told: Option<(Manifest, Head)> = None;
     loop {
@@ -344,7 +344,7 @@ fn end(
     hash: Context,
     trailer: &Trailer,
     (manifest, head): (&Manifest, &Head),
-) -> std::result::Result<Verdict, BoxError> {
+) -> std::result::Result<ChainCheck, BoxError> {
     if file.read_line(&mut String::new())? != 0 {
         return Err("something follows the trailer".into());
     }
@@ -355,5 +355,5 @@ fn end(
     if head.to_string() != manifest.head || head.position != manifest.last || counted != Some(manifest.entries) {
         return Err("the file does not hold what its manifest says".into());
     }
-    Ok(Verdict::Intact { head: head.clone(), unsealed: 0 })
+    Ok(ChainCheck::Intact { head: head.clone(), unsealed: 0 })
 }

@@ -13,7 +13,7 @@ use chrono::TimeDelta;
 use ledger::AuditNote;
 use serde_json::json;
 
-use super::{Actor, Entry, Head, Verdict, record, store, verify, walk};
+use super::{Actor, ChainCheck, Entry, Head, record, store, verify, walk};
 use crate::app::App;
 use crate::platform::error::{Error, Result};
 
@@ -29,12 +29,12 @@ pub async fn watch(app: &App) -> Result<bool> {
     let Some(position) = store::claim_watch(&app.db, now, now - PERIOD).await? else { return Ok(false) };
     let (position, broken, more) = match look(app, position).await? {
         Ok((position, more)) => (position, None, more),
-        Err(Verdict::Broken { position: at, entry_id, reason }) => {
+        Err(ChainCheck::Broken { position: at, entry_id, reason }) => {
             let row = entry_id.map(|id| id.to_string());
             tracing::error!(position = at, row, reason, "the audit chain is broken");
             (position, Some(format!("at {at}: {reason}")), false)
         }
-        Err(Verdict::Intact { .. }) => (position, None, false),
+        Err(ChainCheck::Intact { .. }) => (position, None, false),
     };
     store::note_watch(&app.db, now, position, broken.as_deref(), more).await?;
     measure(app).await?;
@@ -42,7 +42,7 @@ pub async fn watch(app: &App) -> Result<bool> {
 }
 
 /// How far old rows were looked at, and whether there are links since the note that were not.
-async fn look(app: &App, position: i64) -> Result<std::result::Result<(i64, bool), Verdict>> {
+async fn look(app: &App, position: i64) -> Result<std::result::Result<(i64, bool), ChainCheck>> {
     let end = store::head(&app.db).await?;
     let noted = match noted(app, &end).await? {
         Ok(noted) => noted,
@@ -52,7 +52,7 @@ async fn look(app: &App, position: i64) -> Result<std::result::Result<(i64, bool
     if let Err(broken) = walk(app, &mut head, end.position, BATCHES, None).await? {
         return Ok(Err(broken));
     }
-    let broken = |reason| Ok(Err(Verdict::Broken { position: end.position, entry_id: None, reason }));
+    let broken = |reason| Ok(Err(ChainCheck::Broken { position: end.position, entry_id: None, reason }));
     if head.position >= end.position && head != end {
         return broken("the last link is not the one that the head names");
     }
@@ -71,10 +71,10 @@ async fn look(app: &App, position: i64) -> Result<std::result::Result<(i64, bool
 }
 
 /// The link that the ledger has a note of; the chain's start where there is none.
-async fn noted(app: &App, end: &Head) -> Result<std::result::Result<Head, Verdict>> {
+async fn noted(app: &App, end: &Head) -> Result<std::result::Result<Head, ChainCheck>> {
     let Some(note) = app.ledger.last_audit_note().await? else { return Ok(Ok(Head::start())) };
     let position = i64::try_from(note.position).map_err(Error::internal)?;
-    let broken = |reason| Ok(Err(Verdict::Broken { position, entry_id: None, reason }));
+    let broken = |reason| Ok(Err(ChainCheck::Broken { position, entry_id: None, reason }));
     if position > end.position {
         return broken("the chain ends before the head that the ledger has a note of");
     }
@@ -85,17 +85,17 @@ async fn noted(app: &App, end: &Head) -> Result<std::result::Result<Head, Verdic
 }
 
 /// Whether the chain goes through what the ledger has a note of.
-pub async fn noted_in_ledger(app: &App) -> Result<std::result::Result<Head, Verdict>> {
+pub async fn noted_in_ledger(app: &App) -> Result<std::result::Result<Head, ChainCheck>> {
     noted(app, &store::head(&app.db).await?).await
 }
 
 /// Notes the head as it is now, whatever was noted before: PostgreSQL was put back, and somebody says so. The chain must hold in itself.
-pub async fn accept_head(app: &App, actor: &Actor, reason: &str) -> Result<Verdict> {
+pub async fn accept_head(app: &App, actor: &Actor, reason: &str) -> Result<ChainCheck> {
     let entry = Entry::of(actor, "audit.head_accepted", "audit", "head").with(json!({"note": reason}));
     record(app, &app.db, entry).await?;
     while super::seal(app).await? {}
     let verdict = verify(app, None).await?;
-    if let Verdict::Intact { head, .. } = &verdict {
+    if let ChainCheck::Intact { head, .. } = &verdict {
         app.ledger.note_audit(app.clock.row_id(), note(head)).await?;
         store::note_watch(&app.db, app.clock.now(), 0, None, false).await?;
     }

@@ -201,7 +201,8 @@ async fn step_up(State(app): State<App>, caller: Caller, Json(body): Json<StepUp
 /// never one's own. Audited.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/totp-reset", tag = "staff", security(("bearer" = ["users.reset_totp"])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = ResetView), (status = 403, description = "`forbidden`: also for one's own"), Problems))]
+    responses((status = 200, body = ResetView), (status = 403, description = "`forbidden`: also for one's own"),
+        (status = 409, description = "`stale_state`: that person's data is erased"), Problems))]
 async fn reset(State(app): State<App>, staff: Staff<UsersResetTotp>, Path(id): Path<Uuid>) -> Result<Json<ResetView>> {
     let reset = super::reset(&app, &staff.actor, id).await?;
     let enrolment_token = reset.enrolment_token.map(|token| token.expose_secret().to_owned());

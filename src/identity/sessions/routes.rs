@@ -18,7 +18,7 @@ use crate::identity::caller::{AnonymousClient, Caller, UncountedClient};
 use crate::identity::cookies::{Cookie, SameSite};
 use crate::identity::{totp, users::Email, users::routes::UserView};
 use crate::platform::error::Result;
-use crate::platform::http::{Json, Page, Path};
+use crate::platform::http::{Fields, Json, Page, Path};
 use crate::platform::problems::Problems;
 use crate::platform::rate_limits::Class;
 use crate::platform::tokens::{Device, REFRESH_SECS, RefreshToken};
@@ -54,9 +54,11 @@ struct Credentials {
 
 impl Credentials {
     fn attempt(self, devices: Vec<Device>) -> Result<Attempt> {
-        totp::look_at("totp_code", self.totp_code.as_ref())?;
         let Self { email, password, totp_code } = self;
-        Ok(Attempt { email: Email::parse(&email)?, password, totp_code, devices })
+        let mut fields = Fields::default();
+        fields.take(totp::look_at("totp_code", totp_code.as_ref()));
+        let email = fields.take(Email::parse(&email));
+        Ok(Attempt { email: fields.finish_with(email)?, password, totp_code, devices })
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! cancel ─> called off (the row) ─┬─> no link yet: cancelled, since nobody can pay what nobody has a link to
-//!                                 └─> ask: cancel at Revio ─> settle: cancelled, completed, or it stays open and is asked again
+//!                                 └─> ask: cancel at Revio ─> apply: cancelled, completed, or it stays open and is asked again
 //! ```
 
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! What Revio gives back of a deposit that was paid: refunds, chargebacks and their reversals. Each is an object of Revio's, a Payment with
 //! an id, an amount and a direction of its own, and becomes one row, which `reversals` books; never a sum is inferred from a status or a
-//! total. Called by the flow above, and by the looks at completed deposits.
+//! total. Called by `deposits`, and by the looks at completed deposits.
 //!
 //! ```text
 //! Payments of the purchase ─┬─> each that is whole and not booked yet: a row (reversals takes or gives the money)
@@ -30,7 +30,7 @@ const ASKED_MAX: usize = 20;
 pub(super) async fn look_later(app: &App, deposit: &Transaction) -> Result<Transaction> {
     let Some(purchase_id) = deposit.provider.id else { return transactions::rest(app, deposit).await };
     // One that Revio does not know any more has no other word than before.
-    let asked = provider_objects::purchase(app, Some(deposit.id), purchase_id).await;
+    let asked = provider_objects::ask_for_purchase(app, Some(deposit.id), purchase_id).await;
     let looked = match provider_objects::if_known(asked)? {
         Some(purchase) => {
             let (looked, wrong) = follow_closely(app, deposit, &purchase).await?;
@@ -48,7 +48,7 @@ pub(super) async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase
     Ok(follow_closely(app, deposit, purchase).await?.0)
 }
 
-/// Of a deposit of which nothing is booked yet: what went back of it that Revio does not explain, and may soon.
+/// What Revio gave back of a deposit that is not booked yet, and does not explain so far.
 pub(super) async fn awaited(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Option<String>> {
     if suspense::of_row(app, deposit.id).await?.is_some()
         || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX
@@ -59,13 +59,13 @@ pub(super) async fn awaited(app: &App, deposit: &Transaction, purchase: &Purchas
 }
 
 /// Whether something went back of it once, by the purchase's own word.
-pub(super) fn is_said(purchase: &Purchase) -> bool {
+pub(super) fn says_given_back(purchase: &Purchase) -> bool {
     purchase.ever(|status| matches!(status, PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_)))
 }
 
 /// Whether something may have gone back of it, by the purchase's own word or by a Payment that we know.
-pub(super) async fn is_told_of(app: &App, purchase: &Purchase) -> Result<bool> {
-    Ok(is_said(purchase) || !provider_objects::payments_of(app, purchase.id).await?.is_empty())
+pub(super) async fn may_be_given_back(app: &App, purchase: &Purchase) -> Result<bool> {
+    Ok(says_given_back(purchase) || !provider_objects::payments_of(app, purchase.id).await?.is_empty())
 }
 
 /// Books what is new. Whether something is left that does not agree.

@@ -40,7 +40,7 @@ impl NewDepositBody {
         let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
         let description = parse_description(&mut fields, self.description.as_deref());
         let metadata = self.metadata.parse(&mut fields);
-        Ok(NewDeposit { amount: fields.finish_with(amount)?, description, metadata, request_id: None })
+        Ok(NewDeposit { amount: fields.finish_with(amount)?, description, metadata })
     }
 }
 
@@ -61,8 +61,7 @@ async fn create(
     key: IdempotencyKey,
     Json(body): Json<NewDepositBody>,
 ) -> Result<impl IntoResponse> {
-    let new = NewDeposit { request_id: caller.origin.request_id, ..body.parse(&app)? };
-    let opened = super::open(&app, caller.user_id, new, key).await?;
+    let opened = super::open(&app, &caller, body.parse(&app)?, key).await?;
     let place = located(format_args!("/v1/transactions/{}", opened.deposit.id));
     Ok((StatusCode::CREATED, place, replayed(opened.replayed), Json(TransactionView::from(opened.deposit))))
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::money::restrictions;
 
-pub(super) struct Opening {
+pub(super) struct Obstacles {
     /// The key made a row before.
     pub(super) is_repeated: bool,
     pub(super) is_closed: bool,
@@ -20,9 +20,9 @@ pub(super) struct Wish {
 }
 
 /// In the order of the wishes; of open deposits up to `open_max`.
-pub(super) async fn openings(db: impl PgExecutor<'_>, wishes: &[Wish], open_max: i64) -> sqlx::Result<Vec<Opening>> {
+pub(super) async fn obstacles(db: impl PgExecutor<'_>, wishes: &[Wish], open_max: i64) -> sqlx::Result<Vec<Obstacles>> {
     let openings = sqlx::query_as!(
-        Opening,
+        Obstacles,
         r#"select exists (select from transactions t where t.user_id = w.user_id and t.idempotency_key = w.key) as "is_repeated!",
                   exists (select from restrictions r where r.user_id = w.user_id and r.kind = $3
                             and r.state in ('initiated', 'in_force', 'lifting')) as "is_closed!",

@@ -12,15 +12,15 @@ use crate::money::suspense::{self, Item, ItemKind, NewItem, Payer};
 use crate::money::transactions::{self, Kind};
 use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::{Error, Result};
-use crate::provider::revio::objects::{Flag, Payment};
+use crate::provider::revio::objects::{Flag, PaymentDetails};
 use crate::provider::revio::{Purchase, PurchaseStatus};
 
 /// Returned, paid again, and a look that finds nothing more.
 const WAYS_MAX: usize = 3;
 
 /// False when it is nothing of ours, or nothing was paid. What cannot be decided here becomes a dead letter.
-pub(super) async fn settle(app: &App, purchase_id: Uuid) -> Result<bool> {
-    let purchase = provider_objects::told_of(provider_objects::purchase(app, None, purchase_id).await)?;
+pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
+    let purchase = provider_objects::or_not_known(provider_objects::ask_for_purchase(app, None, purchase_id).await)?;
     // What the event did not say, the purchase may: it is a second one of a deposit that we have.
     if let Some(row) = row_of(&purchase.reference)
         && let Some(deposit) = transactions::find_for_provider(app, Kind::Deposit, purchase.id, Some(row)).await?
@@ -81,7 +81,7 @@ async fn is_in_ledger(app: &App, row: Uuid) -> Result<bool> {
 }
 
 /// The ledger has it in a wallet already: the row is lost, which the safe mode lists.
-async fn in_a_wallet(app: &App, row: Uuid, purchase: &Purchase, payment: &Payment) -> Result<()> {
+async fn in_a_wallet(app: &App, row: Uuid, purchase: &Purchase, payment: &PaymentDetails) -> Result<()> {
     provider_fees::book(app, row, payment).await?;
     match provider_objects::payments_of(app, purchase.id).await?.is_empty() {
         true => Ok(()),

@@ -1,8 +1,8 @@
 //! The end of a deposit that nobody has paid: Revio is asked to take no money for it any more, the row follows its purchase, and it is looked at
-//! a few times after that. Called by the flow above.
+//! a few times after that. Called by `deposits`.
 //!
 //! ```text
-//! past its time, or called off ─> take_no_more ─> close: expired | cancelled ─> look_last, after a day and after a week more
+//! past its time, or called off ─> cancel_if_over ─> close: expired | cancelled ─> look_last, after a day and after a week more
 //! ```
 
 use chrono::TimeDelta;
@@ -18,18 +18,18 @@ use crate::provider::revio::{Purchase, PurchaseStatus};
 /// after that.
 const LAST_LOOKS: [TimeDelta; 2] = [TimeDelta::days(1), TimeDelta::days(8)];
 
-pub(super) async fn incomplete(app: &App, deposit: &Transaction) -> Result<Transaction> {
+pub(super) async fn hold_incomplete(app: &App, deposit: &Transaction) -> Result<Transaction> {
     transactions::hold(app, deposit, Hold::Incomplete, "the purchase's id is missing").await
 }
 
 /// The purchase as it is now, after what is to be done about one that is still unpaid.
-pub(super) async fn present(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<Purchase> {
-    let purchase = provider_objects::purchase(app, Some(deposit.id), purchase_id).await?;
-    take_no_more(app, deposit, purchase).await
+pub(super) async fn ask_and_cancel_if_over(app: &App, deposit: &Transaction, purchase_id: Uuid) -> Result<Purchase> {
+    let purchase = provider_objects::ask_for_purchase(app, Some(deposit.id), purchase_id).await?;
+    cancel_if_over(app, deposit, purchase).await
 }
 
 /// Past its time, or called off: Revio is asked to take no money for what is still unpaid. The purchase as it is then.
-pub(super) async fn take_no_more(app: &App, deposit: &Transaction, purchase: Purchase) -> Result<Purchase> {
+pub(super) async fn cancel_if_over(app: &App, deposit: &Transaction, purchase: Purchase) -> Result<Purchase> {
     let is_late = || deposit.is_called_off() || app.clock.now() > super::ends_at(deposit);
     // Cancelled, or closed by a person.
     let is_closed = matches!(deposit.state, State::Cancelled | State::Failed);
@@ -45,7 +45,7 @@ pub(super) async fn take_no_more(app: &App, deposit: &Transaction, purchase: Pur
             Ok(cancelled)
         }
         // Not cancellable, in whichever words; or Revio cannot. What the purchase is shows when asked again.
-        Err(error) if error.is_answer() => provider_objects::purchase(app, Some(deposit.id), purchase.id).await,
+        Err(error) if error.is_answer() => provider_objects::ask_for_purchase(app, Some(deposit.id), purchase.id).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -62,14 +62,14 @@ pub(super) async fn close(app: &App, deposit: &Transaction, state: State, purcha
 
 /// A closed deposit, some time later: still closed, or paid after all. A purchase that Revio does not know any more has no other word than before.
 pub(super) async fn look_last(app: &App, deposit: &Transaction) -> Result<Transaction> {
-    let Some(purchase_id) = deposit.provider.id else { return incomplete(app, deposit).await };
-    let looked = match provider_objects::if_known(present(app, deposit, purchase_id).await)? {
+    let Some(purchase_id) = deposit.provider.id else { return hold_incomplete(app, deposit).await };
+    let looked = match provider_objects::if_known(ask_and_cancel_if_over(app, deposit, purchase_id).await)? {
         // Asked again soon, or held: no word that we know is no word that stays.
         Some(purchase) if matches!(purchase.status, PurchaseStatus::Unknown(_)) => {
-            return super::settle(app, deposit, &purchase).await;
+            return super::apply(app, deposit, &purchase).await;
         }
         Some(purchase) => {
-            let looked = super::settle(app, deposit, &purchase).await?;
+            let looked = super::apply(app, deposit, &purchase).await?;
             // It could not be cancelled, and can still be paid.
             if matches!(purchase.status, PurchaseStatus::Open(_)) && app.clock.now() - looked.updated_at < LAST_LOOKS[0]
             {

@@ -124,7 +124,7 @@ async fn set_aside(app: &App, row: &Journal, transfer: Transfer) -> Result<Journ
     }
     app.ledger.transfer(transfer).await?;
     app.crash.at("journal.booked")?;
-    suspense::booked(app, &item).await?;
+    suspense::mark_booked(app, &item).await?;
     app.crash.at("journal.item_booked")?;
     completed(app, row).await
 }
@@ -164,7 +164,7 @@ async fn clear(app: &App, row: &Journal, transfer: Transfer) -> Result<Journal> 
         Kind::SuspenseReturn => transactions::Outcome::Returned,
         _ => transactions::Outcome::Released,
     };
-    suspense::settled(app, &item, outcome).await?;
+    suspense::record_outcome(app, &item, outcome).await?;
     app.crash.at("journal.item_settled")?;
     completed(app, row).await
 }

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{Resolution, Verdict};
+use super::{Resolution, Review};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::{ApprovalDecision, SubjectHash, routes::parse_note};
@@ -92,16 +92,16 @@ async fn resolve(
     let how = fields.word("action", Some(&body.action));
     let note = parse_note(&mut fields, &body.note);
     let how = fields.finish_with(how)?;
-    Ok(Json(super::resolve(&app, &verdict(staff, how, note)?, id).await?.into()))
+    Ok(Json(super::resolve(&app, &review(staff, how, note)?, id).await?.into()))
 }
 
-fn verdict(staff: Staff<HeldResolve>, how: Resolution, note: String) -> Result<Verdict> {
+fn review(staff: Staff<HeldResolve>, how: Resolution, note: String) -> Result<Review> {
     if how == Resolution::Release {
         staff.require_step_up()?;
     }
     // What exactly is decided about is said of each row.
     let decision = ApprovalDecision::of(staff, SubjectHash::of(&[]), Some(note.clone()));
-    Ok(Verdict { how, decision, note })
+    Ok(Review { how, decision, note })
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -175,10 +175,10 @@ async fn resolve_many(
     let limit = Some(body.limit.unwrap_or(page::LIMIT_MAX));
     let (before, limit) = page::range(&mut fields, body.cursor.as_deref(), limit);
     let how = fields.finish_with(how)?;
-    let verdict = verdict(staff, how, note)?;
+    let review = review(staff, how, note)?;
     let rows = transactions::list_held(&app, &HeldFilter { kind, code, from, to, before, limit }).await?;
     let rows = Page::<Uuid>::by_id(rows.iter().map(|row| row.id).collect(), limit, |id| *id);
-    let done = super::resolve_many(&app, &verdict, &rows.data).await?;
+    let done = super::resolve_many(&app, &review, &rows.data).await?;
     let next_cursor = rows.page.next_cursor;
     let (more, refused) = (next_cursor.is_some(), done.refused.into_iter().map(RefusedView::from).collect());
     Ok(Json(ResolvedMany { resolved: done.resolved, awaiting: done.awaiting, refused, more, next_cursor }))

@@ -51,7 +51,7 @@ pub struct Known {
     /// Payouts: how often it was to be executed, and how often that did not happen, for certain.
     pub executions: i32,
     /// Of those, how many certainly did not happen: refused in words, begun too late, or never sent.
-    pub undone: i32,
+    pub refusals: i32,
 }
 
 impl Known {
@@ -86,7 +86,7 @@ macro_rules! known {
         sqlx::query_as!(
             Known,
             r#"select id, kind as "kind: ObjectKind", transaction_id, related_id, status, amount_minor, fee_minor, currency, is_outgoing,
-                      created_on, updated_on, announced_on, last_seen_at, changed_at, status_at, executions, refusals as undone from provider_objects "# + $after
+                      created_on, updated_on, announced_on, last_seen_at, changed_at, status_at, executions, refusals from provider_objects "# + $after
             $(, $argument)*
         )
     };
@@ -171,7 +171,7 @@ pub(super) async fn count_executions(db: impl PgExecutor<'_>, payouts: &[Uuid]) 
     counted.execute(db).await.map(drop)
 }
 
-pub(super) async fn count_undone(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx::Result<()> {
+pub(super) async fn count_refusal(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx::Result<()> {
     let counted = sqlx::query!("update provider_objects set refusals = refusals + 1 where id = $1", payout);
     counted.execute(db).await.map(drop)
 }

@@ -283,7 +283,7 @@ pub(super) async fn lift_call(db: impl PgExecutor<'_>, call_id: Uuid, now: DateT
 }
 
 /// Ends the hold of every transaction that was held for a freeze, where no freeze is left. How many.
-pub(super) async fn release_unfrozen(db: impl PgExecutor<'_>, reason: &str, now: DateTime) -> sqlx::Result<u64> {
+pub(super) async fn resume_unfrozen(db: impl PgExecutor<'_>, reason: &str, now: DateTime) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "update transactions t set held_code = null, held_reason = null, held_at = null, due_at = $2, attempts = 0, version = version + 1,
                 noted_at = $2

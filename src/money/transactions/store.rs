@@ -296,7 +296,7 @@ pub(super) async fn claim_due(
     limit: i64,
 ) -> sqlx::Result<Vec<Row>> {
     rows!(
-        // Of each kind the index has the oldest first: however much is due, no more is read than is taken. As an array, the ids are found
+        // The index has the oldest of each kind first: however much is due, no more is read than is taken. As an array, the ids are found
         // by their index whatever the plan.
         "update transactions set due_at = $3
           where id = any(array(select due.id from unnest($1::text[]) as queue (of_kind)

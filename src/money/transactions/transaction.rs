@@ -185,7 +185,7 @@ impl NewTransaction {
             id,
             user_id: self.user_id,
             kind: self.kind,
-            direction: self.kind.direction().unwrap_or(Direction::Credit),
+            direction: self.kind.direction().expect("only deposits and withdrawals are asked for with a key"),
             state: State::Initiated,
             amount: self.amount,
             outflow: self.amount,

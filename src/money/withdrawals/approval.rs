@@ -1,5 +1,5 @@
 //! The arrows of a withdrawal above a threshold (`APPROVAL_THRESHOLDS`), or to a new bank account (`BANK_ACCOUNT_COOLING_HOURS`): it waits
-//! until enough people other than its owner have approved exactly this payout, or the account is new no more. Called by the flow above
+//! until enough people other than its owner have approved exactly this payout, or the account is new no more. Called by `withdrawals`
 //! before Revio hears of the payout and again before money may leave, by the worker, and by `routes`.
 //!
 //! ```mermaid
@@ -159,7 +159,7 @@ pub(super) async fn stop_unless_still_approved(app: &App, withdrawal: &Transacti
     stop_unless_approved(app, withdrawal, &destination).await
 }
 
-/// `awaiting_approval → failed`: nobody decided in time, or somebody declined. Before anything is given back the row says
+/// `awaiting_approval → failed`: nobody decided in time, or somebody declined. Before anything is released the row says
 /// so, and from then on nobody can approve it.
 pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     if let Some(reason) = withdrawal.failure_reason {
@@ -207,7 +207,7 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     Ok(Subject { withdrawal: after, seen })
 }
 
-/// Refused: the row says so first, then the money is given back, now or by the worker. A row that forgot, with an older database, that it was
+/// Refused: the row says so first, then the money is released, now or by the worker. A row that forgot, with an older database, that it was
 /// paid or is about to be is brought up to the ledger instead.
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
     let Subject { withdrawal, seen } = open_subject(app, decision, id).await?;

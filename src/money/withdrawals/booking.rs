@@ -12,14 +12,14 @@ use crate::money::suspense::ItemKind;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
 use crate::platform::error::Result;
 use crate::provider::revio::Payout;
-use crate::provider::revio::objects::Payment;
+use crate::provider::revio::objects::PaymentDetails;
 
 /// After Revio's word: it may change, and the webhook that says so can be lost. The last of these ends the looking.
 pub(super) const LATER_LOOKS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)];
 
 /// `→ completed`: Revio paid, the reservation becomes final.
 pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    let payment = match fits(app, withdrawal, payout) {
+    let payment = match fitting_payment(app, withdrawal, payout) {
         Ok(payment) => Some(payment),
         Err(_) if is_given_up(app, withdrawal, payout) => None,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
@@ -28,7 +28,7 @@ pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payou
     app.crash.at("withdrawal.posted")?;
     match posted {
         Ok(()) | Err(LedgerError::AlreadyResolved(Resolution::Posted)) => {}
-        // We had begun to give it back when Revio changed its word. What that repaid must stand in the row, so it is ended first; then it
+        // We had begun to release it when Revio changed its word. What that repaid must stand in the row, so it is ended first; then it
         // is the same as a payment after a release.
         Err(LedgerError::AlreadyResolved(Resolution::Voided)) => {
             let reason = withdrawal.failure_reason.unwrap_or(FailureReason::ProviderCouldNotPay);
@@ -62,7 +62,7 @@ pub(super) async fn release(app: &App, withdrawal: &Transaction, reason: Failure
     let repaid = match voided {
         Ok(repaid) => repaid,
         Err(LedgerError::AlreadyResolved(how)) => {
-            let reason = format!("given back ({}), but the reservation is {how:?}", reason.name());
+            let reason = format!("released ({}), but the reservation is {how:?}", reason.name());
             return transactions::hold(app, withdrawal, Hold::Contradiction, &reason).await;
         }
         Err(error) => return Err(error.into()),
@@ -74,7 +74,7 @@ pub(super) async fn release(app: &App, withdrawal: &Transaction, reason: Failure
 
 /// `failed, cancelled → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.
 pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
-    let payment = match fits(app, withdrawal, payout) {
+    let payment = match fitting_payment(app, withdrawal, payout) {
         Ok(payment) => payment,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
@@ -101,7 +101,11 @@ async fn collect(app: &App, withdrawal: &Transaction) -> Result<Amount> {
 }
 
 /// Money left, all of it, and it is this withdrawal's.
-pub(super) fn fits<'p>(app: &App, withdrawal: &Transaction, payout: &'p Payout) -> Result<&'p Payment, Misfit> {
+pub(super) fn fitting_payment<'p>(
+    app: &App,
+    withdrawal: &Transaction,
+    payout: &'p Payout,
+) -> Result<&'p PaymentDetails, Misfit> {
     let Payout { reference, is_test, brand_id, .. } = payout;
     let (payment, is_test, brand_id) = (payout.payment.as_ref(), *is_test, *brand_id);
     evidence::check(app, withdrawal, &Claim { payment, outgoing: true, reference, is_test, brand_id })

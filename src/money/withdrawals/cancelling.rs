@@ -7,7 +7,7 @@
 //!
 //! The row moves only from the version at which the ledger had no payout noted, and a payout begins only from the row's version, too
 //! (`payouts::begin`): of the two, one is told that it is too late. From then on nothing registers, approves or executes it. One that is not
-//! reserved yet is reserved first: a reservation that is still on its way could not be given back. Of a frozen customer it is allowed:
+//! reserved yet is reserved first: a reservation that is still on its way could not be released. Of a frozen customer it is allowed:
 //! the money goes back into the wallet, and stays there (docs/decisions/043).
 
 use ledger::Reservation;
@@ -68,7 +68,7 @@ async fn is_cancellable(app: &App, withdrawal: &Transaction) -> Result<bool> {
     Ok(standing.payouts.is_empty() && matches!(standing.reservation, Reservation::None | Reservation::Open))
 }
 
-/// The same state, and from now on it is given back. A hold of a frozen customer's ends with it: there is nothing left to wait for.
+/// The same state, and from now on it is released. A hold of a frozen customer's ends with it: there is nothing left to wait for.
 async fn call_off(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let freed = transactions::end_hold_of(app, withdrawal, &[Hold::Frozen], LEASE).await?;
     let to = Move::to(freed.state, Due::In(LEASE)).because(FailureReason::CancelledByCustomer);

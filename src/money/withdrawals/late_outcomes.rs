@@ -1,4 +1,4 @@
-//! A withdrawal that has ended, and of which Revio says something else now. Called by the flow above when Revio tells of its payout, and by
+//! A withdrawal that has ended, and of which Revio says something else now. Called by `withdrawals` when Revio tells of its payout, and by
 //! its looks at finished withdrawals.
 
 use super::booking::{self, LATER_LOOKS};
@@ -13,8 +13,9 @@ use crate::provider::revio::{Payout, PayoutStatus};
 pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let Some(payout_id) = withdrawal.provider.id else { return transactions::rest(app, withdrawal).await };
     // One that Revio does not know any more has no other word than before.
-    let looked = match provider_objects::if_known(provider_objects::payout(app, Some(withdrawal.id), payout_id).await)?
-    {
+    let looked = match provider_objects::if_known(
+        provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await,
+    )? {
         // Asked again soon, or held: no word that we know is no word that stays.
         Some(payout) if matches!(payout.status, PayoutStatus::Unknown(_)) => {
             return reconsider(app, withdrawal, &payout).await;
@@ -39,7 +40,7 @@ pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Pay
             transactions::hold(app, withdrawal, Hold::Contradiction, reason).await
         }
         // A fee that is only named now.
-        (State::Completed, PayoutStatus::Success) => match booking::fits(app, withdrawal, payout).ok() {
+        (State::Completed, PayoutStatus::Success) => match booking::fitting_payment(app, withdrawal, payout).ok() {
             Some(payment) => match provider_fees::book_of_payout(app, withdrawal.id, payment).await?.odd() {
                 Some(wrong) => transactions::hold(app, withdrawal, Hold::Contradiction, &wrong).await,
                 None => Ok(withdrawal.clone()),

@@ -1,7 +1,7 @@
-//! What Revio's word on a payout means for its withdrawal. Called by the flow above when Revio tells, and by `payouts` when it is asked.
+//! What Revio's word on a payout means for its withdrawal. Called by `withdrawals` when Revio tells, and by `payouts` when it is asked.
 //!
 //! ```text
-//! settle ─> adopt_executed ─> adopt ─> act_on ─> booking
+//! apply ─> adopt_executed ─> adopt ─> act_on ─> booking
 //!        └─> act_on
 //! give_up ─┬─> adopt: Revio pays it all the same
 //!          └─> booking: the word of two people
@@ -37,7 +37,7 @@ const ASK_MAX: TimeDelta = TimeDelta::hours(6);
 const ASKED_BEFORE_GIVING_UP: TimeDelta = TimeDelta::hours(1);
 
 /// Revio's word on the row's own payout. Before money goes back: has Revio executed another one of this withdrawal? Then that one pays.
-pub(super) async fn settle(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+pub(super) async fn apply(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     if payout.status == PayoutStatus::Error
         && (is_own(app, withdrawal, payout) || booking::is_given_up(app, withdrawal, payout))
         && let Some(adopted) = adopt_executed(app, withdrawal).await?
@@ -53,7 +53,7 @@ pub(super) async fn adopt_executed(app: &App, withdrawal: &Transaction) -> Resul
         if Some(known.id) == withdrawal.provider.id {
             continue;
         }
-        let asked = provider_objects::payout(app, Some(withdrawal.id), known.id).await;
+        let asked = provider_objects::ask_for_payout(app, Some(withdrawal.id), known.id).await;
         let payout = match asked {
             // What was never to be executed, and is not there any more, pays nobody.
             asked if known.executions == 0 => match provider_objects::if_known(asked)? {
@@ -149,11 +149,11 @@ async fn act_on(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<
     }
 }
 
-/// How long to wait before Revio's `error` gives the money back: with two calls, one of them unanswered, the error may be the answer to the
+/// How long to wait before Revio's `error` releases the money: with two calls, one of them unanswered, the error may be the answer to the
 /// other, and the unanswered one may still pay until the window is closed (`docs/provider.md`, window, re-execution).
 async fn until_no_call_counts(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Option<TimeDelta>> {
-    let known = provider_objects::known(app, payout_id).await?;
-    let is_one_unanswered = known.is_some_and(|known| known.executions > 1 && known.executions > known.undone);
+    let known = provider_objects::find(app, payout_id).await?;
+    let is_one_unanswered = known.is_some_and(|known| known.executions > 1 && known.executions > known.refusals);
     Ok(until_window_ends(app, withdrawal).filter(|_| is_one_unanswered))
 }
 
@@ -192,9 +192,14 @@ async fn find_paying(app: &App, withdrawal: &Transaction, payouts: &[Uuid]) -> R
     let had_begun = |id| known.iter().any(|payout| payout.id == id && !never_began(&payout.status));
     let mut unanswered = None;
     for &payout_id in payouts {
-        let asked = provider_objects::payout(app, Some(withdrawal.id), payout_id).await;
+        let asked = app.revio.payout(payout_id).await.map_err(Error::from);
         let payout = match provider_objects::if_known(asked) {
-            Ok(Some(payout)) => payout,
+            Ok(Some(payout)) => {
+                // One that is older than what Revio told before says for certain only that money has left, or may.
+                unanswered =
+                    provider_objects::note_payout(app, Some(withdrawal.id), &payout).await.err().or(unanswered);
+                payout
+            }
             Ok(None) => {
                 if had_begun(payout_id) {
                     let gone = format!("Revio does not know payout {payout_id} any more, which had begun");
@@ -231,7 +236,7 @@ pub(super) async fn give_up(app: &App, withdrawal: &Transaction) -> Result<Trans
         Ok(Some(payout)) => return adopt(app, withdrawal, &payout).await,
         Ok(None) => {
             let known = provider_objects::payouts_of(app, withdrawal.id).await?;
-            let may_pay = known.iter().any(|payout| payout.executions > payout.undone);
+            let may_pay = known.iter().any(|payout| payout.executions > payout.refusals);
             if let Some(pause) = until_window_ends(app, withdrawal).filter(|_| may_pay) {
                 return transactions::defer(app, withdrawal, pause).await;
             }

@@ -1,9 +1,9 @@
-//! The payout of a withdrawal: registered, executed once, and replaced where it can never be paid. Called by the flow above for rows from `reserved` on.
+//! The payout of a withdrawal: registered, executed once, and replaced where it can never be paid. Called by `withdrawals` for rows from `reserved` on.
 //!
 //! ```text
 //! register ─> attach ─> submit ─> pay ─> begin (row: submitting) ─> execute: note (ledger: this payout), then the one call that moves money
 //! go_on    ─> asked for once more: not begun without us ─> submit
-//! look_up  ─┬─> Revio says what became of it ─> settle
+//! look_up  ─┬─> Revio says what became of it ─> apply
 //!           └─> not executed ─> execute_again: the same payout, within its 15 minutes ─> replace
 //! ```
 //!
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::beginnings::{Beginning, Beginnings, Begun};
 use super::outcomes::{
-    IN_FLIGHT_MAX, Noted, PAYOUTS_MAX, WINDOW, adopt, adopt_executed, is_own, no_call_counts_from, note, settle,
+    IN_FLIGHT_MAX, Noted, PAYOUTS_MAX, WINDOW, adopt, adopt_executed, apply, is_own, no_call_counts_from, note,
 };
 use super::restored::{hold_behind, named};
 use super::{approval, booking};
@@ -79,7 +79,7 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
         }
         Err(error @ RevioError::Rejected { .. }) => {
             tracing::error!(transaction.id = %withdrawal.id, %error, "Revio refused a payout");
-            // Before anything is given back the row says so, and from then on it is not registered again.
+            // Before anything is released the row says so, and from then on it is not registered again.
             let refused = Move::to(State::Reserved, Due::In(LEASE)).because(FailureReason::ProviderRefused);
             let refused = transactions::advance(app, withdrawal, refused).await?;
             booking::release(app, &refused, FailureReason::ProviderRefused).await
@@ -121,7 +121,7 @@ pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) 
     if !window_is_open(app, withdrawal) {
         return replace(app, withdrawal).await;
     }
-    let asked = provider_objects::payout(app, Some(withdrawal.id), payout_id).await;
+    let asked = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await;
     match provider_objects::if_known(asked)? {
         Some(payout) => execute_unless_begun(app, withdrawal, &payout).await,
         None => replace(app, withdrawal).await,
@@ -132,10 +132,10 @@ pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) 
 async fn execute_unless_begun(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     match payout.status {
         PayoutStatus::Initialized => submit(app, withdrawal).await,
-        PayoutStatus::Error if !is_own(app, withdrawal, payout) => settle(app, withdrawal, payout).await,
+        PayoutStatus::Error if !is_own(app, withdrawal, payout) => apply(app, withdrawal, payout).await,
         PayoutStatus::Error => match adopt_executed(app, withdrawal).await? {
             Some(adopted) => Ok(adopted),
-            // Before anything is given back the row says so, and from then on it is not executed.
+            // Before anything is released the row says so, and from then on it is not executed.
             None => {
                 let failed = Move::to(State::Reserved, Due::Now).because(FailureReason::ProviderCouldNotPay);
                 transactions::advance(app, withdrawal, failed).await
@@ -190,7 +190,7 @@ async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
     if restrictions::is_frozen_in_ledger_only(app, withdrawal.user_id, withdrawal.amount.currency()).await? {
         return Ok(Begun::FrozenInLedger);
     }
-    app.revio.place_for_execution(withdrawal.id).await?;
+    app.revio.take_place_for_execution(withdrawal.id).await?;
     let approved = approval::subject(app, withdrawal).await?;
     let is_prompt = approved.is_none() && !transactions::has_waited(app, withdrawal).await?;
     let to = Move::to(State::Submitting, Due::In(LEASE));
@@ -217,14 +217,14 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     };
     let noted = note_or_hold(app, withdrawal, payout_id).await;
     if !matches!(noted, Ok(None)) {
-        provider_objects::count_undone(app, payout_id).await?;
+        provider_objects::count_refusal(app, payout_id).await?;
     }
     if let Some(held) = noted? {
         return Ok(held);
     }
     app.crash.at("withdrawal.before_execution")?;
     if app.clock.now() - withdrawal.updated_at > EXECUTION_BEGINS_WITHIN {
-        provider_objects::count_undone(app, payout_id).await?;
+        provider_objects::count_refusal(app, payout_id).await?;
         return Err(Error::StaleState);
     }
     let executed = app.revio.execute_payout(withdrawal.id, payout_id, execution_url).await;
@@ -232,18 +232,18 @@ async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     match executed {
         Ok(payout) => {
             provider_objects::note_payout(app, Some(withdrawal.id), &payout).await?;
-            settle(app, withdrawal, &payout).await
+            apply(app, withdrawal, &payout).await
         }
         // What the refusal means for the money is not in its code but in the payout's state.
         Err(error @ RevioError::Rejected { .. }) => {
             tracing::warn!(transaction.id = %withdrawal.id, %error, "Revio refused to execute a payout");
-            provider_objects::count_undone(app, payout_id).await?;
-            let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
-            settle(app, withdrawal, &payout).await
+            provider_objects::count_refusal(app, payout_id).await?;
+            let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
+            apply(app, withdrawal, &payout).await
         }
         Err(error) => {
             if error.was_never_made() {
-                provider_objects::count_undone(app, payout_id).await?;
+                provider_objects::count_refusal(app, payout_id).await?;
             }
             Err(error.into())
         }
@@ -264,7 +264,7 @@ pub(super) async fn look_up(app: &App, withdrawal: &Transaction) -> Result<Trans
     let Some(payout_id) = withdrawal.provider.id else {
         return transactions::hold(app, withdrawal, Hold::Incomplete, "the payout's id is missing").await;
     };
-    let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
+    let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
     let since = app.clock.now() - withdrawal.updated_at;
     match (&payout.status, withdrawal.state) {
         (PayoutStatus::Initialized, State::Submitting) => execute_again(app, withdrawal).await,
@@ -272,7 +272,7 @@ pub(super) async fn look_up(app: &App, withdrawal: &Transaction) -> Result<Trans
         (PayoutStatus::Error, State::Submitting) if since < IN_FLIGHT_MAX => {
             transactions::defer(app, withdrawal, IN_FLIGHT_MAX - since).await
         }
-        _ => settle(app, withdrawal, &payout).await,
+        _ => apply(app, withdrawal, &payout).await,
     }
 }
 
@@ -308,21 +308,21 @@ async fn replace(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let current = registered.iter().find(|payout| Some(payout.id) == withdrawal.provider.id);
     let is_noted = withdrawal.provider.id.is_some_and(|id| standing.payouts.contains(&id));
     // A call of which the answer was lost may still have its effect, however late.
-    let all_undone = current.is_some_and(|payout| payout.executions > 0 && payout.executions == payout.undone);
-    if (is_noted && !all_undone) || standing.payouts.len() >= PAYOUTS_MAX || registered.len() >= REGISTERED_MAX {
+    let all_refused = current.is_some_and(|payout| payout.executions > 0 && payout.executions == payout.refusals);
+    if (is_noted && !all_refused) || standing.payouts.len() >= PAYOUTS_MAX || registered.len() >= REGISTERED_MAX {
         let ids: Vec<Uuid> = registered.iter().map(|payout| payout.id).collect();
         let reason = format!("Revio may still pay, and has not: payouts {}", named(&ids));
         return transactions::hold(app, withdrawal, Hold::Undecided, &reason).await;
     }
     if let Some(payout_id) = withdrawal.provider.id {
-        let asked = provider_objects::payout(app, Some(withdrawal.id), payout_id).await;
+        let asked = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await;
         // What was never to be executed may end as an error, or be gone: Revio does not say as what (`docs/provider.md`, unexecuted).
         let payout = if is_noted { Some(asked?) } else { provider_objects::if_known(asked)? };
         if let Some(payout) = payout {
             match payout.status {
                 PayoutStatus::Initialized => {}
                 PayoutStatus::Error if !is_noted => {}
-                PayoutStatus::Error => return settle(app, withdrawal, &payout).await,
+                PayoutStatus::Error => return apply(app, withdrawal, &payout).await,
                 _ => return adopt(app, withdrawal, &payout).await,
             }
         }

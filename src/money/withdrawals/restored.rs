@@ -6,7 +6,7 @@ use ledger::{Amount, Currency, Leg, Reservation, TransferId, WithdrawalStanding}
 use uuid::Uuid;
 
 use super::booking::{self, LATER_LOOKS};
-use super::outcomes::{IN_FLIGHT_MAX, WINDOW, settle};
+use super::outcomes::{IN_FLIGHT_MAX, WINDOW, apply};
 use crate::app::App;
 use crate::money::evidence::{self, Claim};
 use crate::money::safe_mode::{self, LostReservation};
@@ -39,7 +39,7 @@ pub(super) async fn bring_up_to_ledger(app: &App, withdrawal: &Transaction) -> R
     }
     match standing.reservation {
         Reservation::Open => Ok(None),
-        // Whoever gave it back, or was about to, goes on with that.
+        // Whoever released it, or was about to, goes on with that.
         Reservation::Voided if given_up || began => Ok(None),
         Reservation::Posted if began => Ok(None),
         Reservation::Voided => booking::release(app, withdrawal, FailureReason::ProviderCouldNotPay).await.map(Some),
@@ -57,7 +57,7 @@ pub(super) async fn bring_up_to_ledger(app: &App, withdrawal: &Transaction) -> R
 /// never executed by this row again: its window counts as closed.
 async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result<Transaction> {
     tracing::error!(transaction.id = %withdrawal.id, payout.id = %payout_id, "the ledger knows of a payout that the row forgot");
-    let payout = provider_objects::payout(app, Some(withdrawal.id), payout_id).await?;
+    let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
     let provider = Provider {
         id: Some(payout_id),
         status: Some(payout.status.word().to_owned()),
@@ -72,7 +72,7 @@ async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result
     if payout.status == PayoutStatus::Initialized {
         return Ok(submitting);
     }
-    settle(app, &submitting, &payout).await
+    apply(app, &submitting, &payout).await
 }
 
 pub(super) async fn hold_behind(
@@ -92,7 +92,7 @@ pub(super) fn named(ids: &[Uuid]) -> String {
 /// A payout of which we have no row: of others it is none of our business; of ours the row was lost. Where the ledger has reserved for this
 /// very payout, what Revio says becomes final there, row or no row. Of anything else a person must know.
 pub(super) async fn without_a_row(app: &App, payout_id: Uuid) -> Result<bool> {
-    let payout = provider_objects::told_of(provider_objects::payout(app, None, payout_id).await)?;
+    let payout = provider_objects::or_not_known(provider_objects::ask_for_payout(app, None, payout_id).await)?;
     if payout.status == PayoutStatus::Success && post_without_a_row(app, &payout).await? {
         return Ok(true);
     }
@@ -105,7 +105,7 @@ pub(super) async fn without_a_row(app: &App, payout_id: Uuid) -> Result<bool> {
 
 /// Withdrawals whose row is lost, and whose money is reserved. The row is written again from the ledger, and its steps do the rest. Where the
 /// customer is lost, too, Revio is asked for its payouts, since their events may be lost as well.
-pub(super) async fn settle_lost(app: &App) -> Result<()> {
+pub(super) async fn restore_lost(app: &App) -> Result<()> {
     for lost in safe_mode::lost_reservations(app).await? {
         let standing = app.ledger.withdrawal_standing(lost.row_id).await?;
         match lost.user_id {
@@ -132,7 +132,7 @@ fn waits<T>(row: Uuid, settled: Result<T>) -> Result<()> {
     }
 }
 
-/// What is not noted was not executed: a withdrawal without a payout in the ledger is given back at once, any other is reminded of it.
+/// What is not noted was not executed: a withdrawal without a payout in the ledger is released at once, any other is reminded of it.
 async fn write_again(app: &App, lost: &LostReservation, user_id: Uuid, standing: &WithdrawalStanding) -> Result<()> {
     if standing.reservation != Reservation::Open || app.clock.now() - lost.found_at < LOST_AFTER {
         return Ok(());

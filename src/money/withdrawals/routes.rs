@@ -34,7 +34,7 @@ struct NewWithdrawalBody {
     #[serde(default)]
     #[schema(schema_with = metadata::new_metadata)]
     metadata: NewMetadata,
-    /// Of a customer with a second factor, above the threshold: a code of it, or a recovery code.
+    /// Required from a customer with a second factor, above the threshold: a code of it, or a recovery code.
     #[schema(value_type = Option<String>, example = "492039", max_length = 40)]
     totp_code: Option<SecretString>,
 }

@@ -85,7 +85,7 @@ impl Wrong {
             Self::AtLeast(1) => "must be greater than zero".to_owned(),
             Self::AtLeast(min) => format!("must be at least {min}"),
             Self::AtMost(max) => format!("must be at most {max}"),
-            Self::OneOf(words) => NotOneOf::told(words),
+            Self::OneOf(words) => NotOneOf::listed(words),
             Self::Characters(told) | Self::Format(told) | Self::Conflict(_, told) => (*told).to_owned(),
             Self::Other(told) => told.clone(),
         }

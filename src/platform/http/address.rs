@@ -61,13 +61,15 @@ fn behind(peer: IpAddr, hops: &[String], trusted: &[IpNet]) -> IpAddr {
 
 /// What each proxy wrote, the nearest last. Several lines are one list.
 fn hops(headers: &HeaderMap, header: AddressHeader) -> Vec<String> {
-    let lines = headers.get_all(header.name()).iter().filter_map(|line| line.to_str().ok());
-    let mut parts = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|part| !part.is_empty());
+    // What a caller wrote that is no text is a hop that cannot be read, and not the end of what a proxy wrote behind it.
+    let lines = headers.get_all(header.name()).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+    let parts = |line: &str| line.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>();
+    let mut parts = lines.flat_map(|line| parts(&line)).filter(|part| !part.is_empty());
     match header {
-        AddressHeader::XForwardedFor => parts.map(str::to_owned).collect(),
+        AddressHeader::XForwardedFor => parts.collect(),
         // It is no list: only the proxy that is nearest has said anything.
-        AddressHeader::XRealIp => parts.next_back().map(str::to_owned).into_iter().collect(),
-        AddressHeader::Forwarded => parts.map(|element| forwarded_for(element).to_owned()).collect(),
+        AddressHeader::XRealIp => parts.next_back().into_iter().collect(),
+        AddressHeader::Forwarded => parts.map(|element| forwarded_for(&element).to_owned()).collect(),
     }
 }
 
@@ -127,8 +129,13 @@ mod tests {
 
     /// Seen by a service whose proxy is 10.0.0.1.
     fn seen(header: AddressHeader, lines: &[&str]) -> IpAddr {
+        seen_in_bytes(header, &lines.iter().map(|line| line.as_bytes()).collect::<Vec<_>>())
+    }
+
+    fn seen_in_bytes(header: AddressHeader, lines: &[&[u8]]) -> IpAddr {
         let name = axum::http::HeaderName::from_static(header.name());
-        let headers = lines.iter().map(|line| (name.clone(), line.parse().expect("a value"))).collect();
+        let value = |line: &[u8]| axum::http::HeaderValue::from_bytes(line).expect("a value");
+        let headers = lines.iter().map(|line| (name.clone(), value(line))).collect();
         behind(ip("10.0.0.1"), &hops(&headers, header), &[parse_network("10.0.0.0/8").expect("a block")])
     }
 
@@ -177,6 +184,22 @@ mod tests {
         assert_eq!(seen(AddressHeader::Forwarded, &[forwarded]), ip("2001:db8::1"));
         assert_eq!(seen(AddressHeader::Forwarded, &["for=1.2.3.4, proto=https"]), ip("10.0.0.1"), "nobody named");
         assert_eq!(seen(AddressHeader::Forwarded, &["for=1.2.3.4, for=_hidden"]), ip("10.0.0.1"));
+    }
+
+    /// Whoever calls sends what it likes, and the proxy writes behind it: nobody passes for the proxy, or for somebody else, by that.
+    #[test]
+    fn bytes_that_are_no_text_hide_nothing_that_a_proxy_wrote() {
+        for (header, line) in [
+            (AddressHeader::XForwardedFor, &b"\xff, 203.0.113.7"[..]),
+            (AddressHeader::XForwardedFor, b"1.2.3.4\xff, 203.0.113.7, 10.0.0.2"),
+            (AddressHeader::XRealIp, b"\xff, 203.0.113.7"),
+            (AddressHeader::Forwarded, b"for=\xff, for=203.0.113.7;proto=https"),
+        ] {
+            assert_eq!(seen_in_bytes(header, &[line]), ip("203.0.113.7"), "{header:?} {line:?}");
+            assert_eq!(seen_in_bytes(header, &[&b"6.6.6.6"[..], line]), ip("203.0.113.7"), "{header:?} {line:?}");
+        }
+        let lines = [&b"6.6.6.6"[..], &b"\xff"[..]];
+        assert_eq!(seen_in_bytes(AddressHeader::XForwardedFor, &lines), ip("10.0.0.1"), "nobody's word");
     }
 
     #[test]

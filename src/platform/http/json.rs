@@ -27,6 +27,9 @@ pub const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// How much of a field's name is repeated: of one that we do not know it is what was sent.
 const NAME_CHARS_MAX: usize = 160;
 
+/// So many parameters that cannot be read are named.
+const UNREADABLE_TOLD_MAX: usize = 20;
+
 /// The one parameter that is an object.
 const METADATA: &str = "metadata";
 
@@ -150,19 +153,25 @@ fn query_of<T: DeserializeOwned>(query: &str) -> Result<T, Mistake> {
     serde_path_to_error::deserialize(reader).map_err(|error| Mistake::of(&error))
 }
 
+/// The names beside which bytes stand that are no UTF-8. The parser puts U+FFFD in their place, which somebody may also have sent.
+fn unreadable(query: &str) -> impl Iterator<Item = String> {
+    let is_bad = |pair: &&str| {
+        let others = pair.to_ascii_uppercase().replace("%EF%BF%BD", "x").replace(char::REPLACEMENT_CHARACTER, "x");
+        let is_bad = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
+        form_urlencoded::parse(others.as_bytes()).any(|(name, value)| is_bad(&name) || is_bad(&value))
+    };
+    let pairs = query.split('&').filter(|pair| pair.contains('%')).filter(is_bad).take(UNREADABLE_TOLD_MAX);
+    pairs.filter_map(|pair| form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name.into_owned()))
+}
+
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
         let query = parts.uri.query().unwrap_or_default();
-        let unreadable = form_urlencoded::parse(query.as_bytes())
-            .filter(|(name, value)| {
-                name.contains(char::REPLACEMENT_CHARACTER) || value.contains(char::REPLACEMENT_CHARACTER)
-            })
-            .map(|(name, _)| {
-                FieldError::parameter(shorten(&name), Wrong::Characters("must be UTF-8, each byte as %XX"))
-            });
-        let unreadable: Vec<FieldError> = unreadable.collect();
+        let wrong = Wrong::Characters("must be UTF-8, each byte as %XX");
+        let unreadable: Vec<FieldError> =
+            unreadable(query).map(|name| FieldError::parameter(shorten(&name), wrong.clone())).collect();
         if !unreadable.is_empty() {
             return Err(Error::Invalid(unreadable));
         }

@@ -13,11 +13,7 @@ const RATE_LIMIT_HEADERS: [&str; 5] =
 
 /// What passes by itself: the answer says when to try again.
 const WAITING: [&str; 6] = [
-    "rate_limited",
-    "unavailable",
-    "provider_unavailable",
-    "books_behind",
-    "request_in_progress",
+    "rate_limited", "unavailable", "provider_unavailable", "books_behind", "request_in_progress",
     "too_many_open_deposits",
 ];
 

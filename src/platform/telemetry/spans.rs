@@ -116,7 +116,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
             .parent()
             .and_then(|parent| parent.extensions().get::<Open>().map(|open| (open.id, Arc::clone(&open.gathered))));
         let (parent, gathered) = above.map_or_else(|| (None, Arc::default()), |(id, all)| (Some(id), all));
-        gathered.is_about(&taken);
+        gathered.note_row(&taken);
         let (began, fields) = (now(), taken.fields);
         let open = Open { id: rand::random::<u64>() | 1, parent, began, fields, failed: false, gathered };
         span.extensions_mut().insert(open);
@@ -127,7 +127,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
         let mut taken = Taken::default();
         values.record(&mut taken);
         if let Some(open) = span.extensions_mut().get_mut::<Open>() {
-            open.gathered.is_about(&taken);
+            open.gathered.note_row(&taken);
             taken.fields.iter().for_each(|(name, value)| open.fields.set(name, value));
         }
     }
@@ -142,7 +142,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
         let span = context.event_span(event);
         if let Some(open) = span.as_ref().map(SpanRef::extensions_mut).as_mut().and_then(|all| all.get_mut::<Open>()) {
             open.failed |= failed;
-            open.gathered.is_about(&taken);
+            open.gathered.note_row(&taken);
             // What a request was and how it ended stands in the line that ends it.
             for name in ["method", "route", "status", "code"] {
                 taken.fields.get(name).into_iter().for_each(|value| open.fields.set(name, value));
@@ -198,7 +198,7 @@ fn row_of(fields: &Fields) -> Option<u128> {
 
 impl Gathered {
     /// The first row that is named is the one that it is about.
-    fn is_about(&self, taken: &Taken) {
+    fn note_row(&self, taken: &Taken) {
         if let Some(row) = row_of(&taken.fields) {
             self.row.get_or_init(|| row);
             if taken.begins {

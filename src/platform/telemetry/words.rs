@@ -7,77 +7,31 @@ pub(super) type Label = (&'static str, &'static [&'static str]);
 
 pub const KINDS: &[&str] = &["deposit", "withdrawal", "refund", "chargeback", "chargeback_reversal", "adjustment"];
 pub const STATES: &[&str] = &[
-    "initiated",
-    "awaiting_payment",
-    "reserved",
-    "awaiting_approval",
-    "submitting",
-    "submitted",
-    "completed",
-    "failed",
-    "rejected",
-    "expired",
-    "cancelled",
+    "initiated", "awaiting_payment", "reserved", "awaiting_approval", "submitting", "submitted", "completed", "failed",
+    "rejected", "expired", "cancelled",
 ];
 pub const VERDICTS: &[&str] = &["accepted", "duplicate", "foreign", "stale", "bad_signature", "refused"];
 pub const SESSIONS: &[&str] = &[
-    "opened",
-    "refused",
-    "refreshed",
-    "logged_out",
-    "revoked",
-    "staff",
-    "token_reused",
-    "password_reset",
-    "password_changed",
-    "email_changed",
-    "second_factor_reset",
-    "operator",
-    "erased",
+    "opened", "refused", "refreshed", "logged_out", "revoked", "staff", "token_reused", "password_reset",
+    "password_changed", "email_changed", "second_factor_reset", "operator", "erased",
 ];
 pub const MAILS: &[&str] = &[
-    "email_verification",
-    "password_reset",
-    "email_change",
-    "email_changed",
-    "email_taken",
-    "bank_account_added",
-    "new_device",
-    "password_changed",
-    "second_factor_changed",
-    "sessions_ended",
-    "name_changed",
-    "withdrawal",
-    "deposit",
-    "webhook_endpoint_disabled",
+    "email_verification", "password_reset", "email_change", "email_changed", "email_taken", "bank_account_added",
+    "new_device", "password_changed", "second_factor_changed", "sessions_ended", "name_changed", "withdrawal",
+    "deposit", "webhook_endpoint_disabled",
 ];
 pub const FORMATS: &[&str] = &["csv", "jsonl", "xlsx"];
 /// Whom a call to Revio is for, and how it ended.
 pub const REVIO_CLASSES: &[&str] = &["payouts", "webhooks", "deposits", "polling", "reconciliation"];
 pub const REVIO_OUTCOMES: &[&str] = &["ok", "refused", "rate_limited", "unreadable", "no_answer"];
 pub const REVIO_CALLS: &[&str] = &[
-    "create_purchase",
-    "purchase",
-    "cancel_purchase",
-    "payment",
-    "create_payout",
-    "payout",
-    "execute_payout",
-    "balance",
-    "create_statement",
-    "statement",
-    "statement_file",
+    "create_purchase", "purchase", "cancel_purchase", "payment", "create_payout", "payout", "execute_payout",
+    "balance", "create_statement", "statement", "statement_file",
 ];
 /// What TigerBeetle is asked to do (its own names), and how it ended: `unknown` is no answer in time.
 pub const LEDGER_CALLS: &[&str] = &[
-    "create_accounts",
-    "create_transfers",
-    "lookup_accounts",
-    "lookup_transfers",
-    "get_account_transfers",
-    "get_account_balances",
-    "query_transfers",
-    "query_accounts",
+    "create_accounts", "create_transfers", "lookup_accounts", "lookup_transfers", "get_account_transfers",
+    "get_account_balances", "query_transfers", "query_accounts",
 ];
 pub const LEDGER_OUTCOMES: &[&str] = &["ok", "refused", "resolved", "contradiction", "unknown"];
 pub const RUNS: &[&str] = &["quarter_hour", "daily", "statement", "manual"];

@@ -57,7 +57,7 @@ impl Class {
 pub enum Errand {
     /// Revio has told of it.
     Webhook,
-    /// A customer waits, and has a place already ([`super::Revio::place_for_deposit`]).
+    /// A customer waits, and has a place already ([`super::Revio::take_place_for_deposit`]).
     Customer,
     /// A run compares it with our rows.
     Reconciliation,

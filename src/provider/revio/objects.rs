@@ -170,7 +170,7 @@ pub struct Purchase {
     pub brand_id: Option<Uuid>,
     /// Null until money was taken.
     #[serde(default, deserialize_with = "lenient")]
-    pub payment: Option<Payment>,
+    pub payment: Option<PaymentDetails>,
     /// Somebody pressed a button that says it was paid: no money came.
     #[serde(default)]
     pub marked_as_paid: Flag,
@@ -274,7 +274,7 @@ impl Purchase {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Payment {
+pub struct PaymentDetails {
     #[serde(default)]
     pub is_outgoing: Flag,
     #[serde(default)]
@@ -289,12 +289,12 @@ pub struct Payment {
 
 /// A Payment: the object of a refund, a chargeback, or the reversal of one.
 #[derive(Debug, Clone, Deserialize)]
-pub struct PaymentObject {
+pub struct Payment {
     pub id: Uuid,
     #[serde(default, deserialize_with = "lenient")]
     pub status: String,
     #[serde(default, deserialize_with = "lenient")]
-    pub payment: Option<Payment>,
+    pub payment: Option<PaymentDetails>,
     #[serde(default, deserialize_with = "lenient")]
     pub related_to: Option<Related>,
     #[serde(default)]
@@ -303,7 +303,7 @@ pub struct PaymentObject {
     pub updated_on: Figure,
 }
 
-impl PaymentObject {
+impl Payment {
     /// The purchase that it changes.
     pub fn purchase_id(&self) -> Option<Uuid> {
         self.related_to.as_ref().filter(|related| related.kind == "purchase").map(|related| related.id)
@@ -321,7 +321,7 @@ pub struct Payout {
     #[serde(default, deserialize_with = "lenient")]
     pub brand_id: Option<Uuid>,
     #[serde(default, deserialize_with = "lenient")]
-    pub payment: Option<Payment>,
+    pub payment: Option<PaymentDetails>,
     #[serde(default, deserialize_with = "lenient")]
     pub execution_url: Option<String>,
     #[serde(default)]

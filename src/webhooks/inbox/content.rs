@@ -14,35 +14,13 @@ const WORD_CHARS_MAX: usize = 64;
 /// else there is, known today or not, is hidden.
 const IDS: [&str; 6] = ["id", "reference", "brand_id", "company_id", "related_to_id", "webhook_id"];
 const WORDS: [&str; 9] = [
-    "type",
-    "event_type",
-    "status",
-    "currency",
-    "payment_type",
-    "payment_method",
-    "refund_availability",
-    "code",
+    "type", "event_type", "status", "currency", "payment_type", "payment_method", "refund_availability", "code",
     "send_receipt",
 ];
 const NUMBERS: [&str; 18] = [
-    "amount",
-    "total",
-    "price",
-    "quantity",
-    "debt",
-    "net_amount",
-    "fee_amount",
-    "pending_amount",
-    "refundable_amount",
-    "created_on",
-    "updated_on",
-    "paid_on",
-    "remote_paid_on",
-    "pending_unfreeze_on",
-    "processing_time",
-    "timestamp",
-    "issued_on",
-    "due",
+    "amount", "total", "price", "quantity", "debt", "net_amount", "fee_amount", "pending_amount", "refundable_amount",
+    "created_on", "updated_on", "paid_on", "remote_paid_on", "pending_unfreeze_on", "processing_time", "timestamp",
+    "issued_on", "due",
 ];
 
 pub struct Content {
@@ -51,11 +29,11 @@ pub struct Content {
 }
 
 /// The headers as a line of JSON, and behind it the bytes.
-pub(super) fn seal(keys: &DataKeys, row: Uuid, headers: &Value, body: &[u8]) -> Result<Encrypted, CannotDecrypt> {
+pub(super) fn encrypt(keys: &DataKeys, row: Uuid, headers: &Value, body: &[u8]) -> Result<Encrypted, CannotDecrypt> {
     keys.encrypt(row, &[headers.to_string().as_bytes(), b"\n", body].concat())
 }
 
-pub(super) fn open(keys: &DataKeys, row: Uuid, encrypted: &Encrypted) -> Result<Content, CannotDecrypt> {
+pub(super) fn decrypt(keys: &DataKeys, row: Uuid, encrypted: &Encrypted) -> Result<Content, CannotDecrypt> {
     let plain = keys.decrypt(row, encrypted)?;
     let end = plain.iter().position(|byte| *byte == b'\n').ok_or(CannotDecrypt)?;
     let (headers, body) = plain.split_at(end);
@@ -140,9 +118,9 @@ mod tests {
     fn what_is_sealed_is_opened_to_the_byte_and_only_in_its_row() {
         let keys = DataKeys::parse(&crate::platform::keys::new_data_key("a")).expect("a key");
         let (row, headers, body) = (Uuid::from_u128(1), json!({"user-agent": "a\nb"}), b"{\n \"a\": 1}\n\xff");
-        let sealed = seal(&keys, row, &headers, body).expect("sealed");
-        let opened = open(&keys, row, &sealed).expect("opened");
+        let sealed = encrypt(&keys, row, &headers, body).expect("sealed");
+        let opened = decrypt(&keys, row, &sealed).expect("opened");
         assert_eq!((opened.headers, opened.body.as_slice()), (headers, body.as_slice()));
-        assert!(open(&keys, Uuid::from_u128(2), &sealed).is_err());
+        assert!(decrypt(&keys, Uuid::from_u128(2), &sealed).is_err());
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::money::provider_objects::ObjectKind;
-use crate::provider::revio::PaymentObject;
+use crate::provider::revio::Payment;
 use crate::provider::revio::objects::Figure;
 
 /// The longest known name has 51 characters.
@@ -29,7 +29,7 @@ pub struct Event {
     /// the event's own. When the object was made says nothing of that.
     pub changed_on: Option<i64>,
     /// The object itself, where it is a Payment.
-    pub payment: Option<PaymentObject>,
+    pub payment: Option<Payment>,
 }
 
 impl Event {

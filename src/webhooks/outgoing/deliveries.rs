@@ -46,7 +46,7 @@ const SLOW: std::time::Duration = std::time::Duration::from_secs(2);
 const DEAD_COUNTED: TimeDelta = TimeDelta::hours(24);
 const PRUNED_AT_ONCE: i64 = 1_000;
 /// Each moves in four indexes, and one statement has ten seconds.
-const BURIED_AT_ONCE: i64 = 5_000;
+const DEAD_AT_ONCE: i64 = 5_000;
 pub const REPLAYED_AT_ONCE: i64 = 1_000;
 
 text_enum! {
@@ -192,7 +192,7 @@ fn next(delivery: &store::Claimed, called: &Called, now: DateTime) -> store::Nex
 /// Nobody listens there: what waits for it is dead, on record, and told to whoever made it.
 async fn disable(app: &App, tx: &mut PgConnection, endpoint_id: Uuid, reason: DisabledReason) -> Result<()> {
     let Some(made_by) = store::disable(&mut *tx, endpoint_id, reason, app.clock.now()).await? else { return Ok(()) };
-    bury_some(app, tx, endpoint_id).await?;
+    dead_letter_some(app, tx, endpoint_id).await?;
     let entry = Entry::of(&Actor::system(), "webhook_endpoint.disabled", "webhook_endpoint", endpoint_id);
     audit::record(app, &mut *tx, entry.with(json!({"reason": reason.name()}))).await?;
     if let Some(user_id) = made_by {
@@ -204,22 +204,22 @@ async fn disable(app: &App, tx: &mut PgConnection, endpoint_id: Uuid, reason: Di
 
 /// Of what waits for an endpoint that is disabled, a batch: it may be millions, and the rest is buried by [`prune`], or before the endpoint
 /// is enabled again. True when there may be more. The endpoint's lock is held.
-pub(super) async fn bury_some(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<bool> {
-    Ok(is_full(store::bury(tx, endpoint_id, app.clock.now(), BURIED_AT_ONCE).await?, BURIED_AT_ONCE))
+pub(super) async fn dead_letter_some(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<bool> {
+    Ok(is_full(store::dead_letter(tx, endpoint_id, app.clock.now(), DEAD_AT_ONCE).await?, DEAD_AT_ONCE))
 }
 
 /// All of it that is left, before the endpoint is enabled, in the SQL transaction that does so.
-pub(super) async fn bury_rest(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<()> {
+pub(super) async fn dead_letter_rest(app: &App, tx: &mut PgConnection, endpoint_id: Uuid) -> Result<()> {
     store::lock_endpoint(&mut *tx, endpoint_id).await?;
-    while bury_some(app, tx, endpoint_id).await? {}
+    while dead_letter_some(app, tx, endpoint_id).await? {}
     Ok(())
 }
 
 /// The same in an SQL transaction of its own.
-pub(super) async fn bury_batch(app: &App, endpoint_id: Uuid) -> Result<bool> {
+pub(super) async fn dead_letter_batch(app: &App, endpoint_id: Uuid) -> Result<bool> {
     let mut tx = app.db.begin().await?;
     store::lock_endpoint(&mut *tx, endpoint_id).await?;
-    let more = bury_some(app, &mut tx, endpoint_id).await?;
+    let more = dead_letter_some(app, &mut tx, endpoint_id).await?;
     tx.commit().await?;
     Ok(more)
 }
@@ -228,9 +228,9 @@ pub(super) async fn bury_batch(app: &App, endpoint_id: Uuid) -> Result<bool> {
 pub(super) async fn delete_batch(app: &App, endpoint_id: Uuid) -> Result<bool> {
     let mut tx = app.db.begin().await?;
     store::lock_endpoint(&mut *tx, endpoint_id).await?;
-    let deleted = store::delete_of(&mut *tx, endpoint_id, BURIED_AT_ONCE).await?;
+    let deleted = store::delete_of(&mut *tx, endpoint_id, DEAD_AT_ONCE).await?;
     tx.commit().await?;
-    Ok(is_full(deleted, BURIED_AT_ONCE))
+    Ok(is_full(deleted, DEAD_AT_ONCE))
 }
 
 fn is_full(count: u64, limit: i64) -> bool {
@@ -306,8 +306,8 @@ pub async fn prune(app: &App) -> Result<bool> {
     let before = now - app.config.retention.outgoing_webhooks;
     store::delete_expired_secrets(&app.db, now).await?;
     let deleted = store::delete_events(&app.db, before, PRUNED_AT_ONCE).await?;
-    if let Some(endpoint_id) = store::unburied(&app.db).await? {
-        bury_batch(app, endpoint_id).await?;
+    if let Some(endpoint_id) = store::disabled_with_waiting(&app.db).await? {
+        dead_letter_batch(app, endpoint_id).await?;
         return Ok(true);
     }
     Ok(is_full(deleted, PRUNED_AT_ONCE))

@@ -13,7 +13,7 @@ pub(super) fn new_secret() -> Zeroizing<Vec<u8>> {
 }
 
 /// As it is shown, once.
-pub(super) fn told(secret: &[u8]) -> String {
+pub(super) fn shown_secret(secret: &[u8]) -> String {
     format!("{PREFIX}{}", BASE64_STANDARD.encode(secret))
 }
 
@@ -32,6 +32,6 @@ mod tests {
         let secret = BASE64_STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("base64");
         let signed = r#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
         assert_eq!(signature(&secret, signed), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-        assert_eq!(told(&secret), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        assert_eq!(shown_secret(&secret), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     }
 }

@@ -115,10 +115,7 @@ async fn a_death_between_any_two_effects_of_a_cancel_ends_in_cancelled(db: PgPoo
     }
     let died = crashes.died_at();
     for point in [
-        "deposit.called_off",
-        "deposit.purchase_cancelled",
-        "withdrawal.called_off",
-        "withdrawal.voided",
+        "deposit.called_off", "deposit.purchase_cancelled", "withdrawal.called_off", "withdrawal.voided",
         "transaction.moved",
     ] {
         assert!(died.contains(point), "nobody died at {point}: {died:?}");

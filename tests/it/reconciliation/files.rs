@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::states;
 use crate::harness::TestApp;
 use crate::journals::{booked, company, entry, land, with};
+use crate::reporting::value;
 use crate::statement_files::{deposits, file, uploaded};
 
 /// A run of both legs that files have a part in.
@@ -347,6 +348,28 @@ async fn a_file_that_comes_behind_the_stage_that_reads_files_or_whose_run_fails_
     assert_eq!(settled(&t).await, all);
 }
 
+/// It came and was taken back before anybody here knew of it.
+#[sqlx::test]
+async fn a_payment_of_nobody_and_its_chargeback_are_two_breaks(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let maker = t.staff(Role::Finance).await;
+    let object = Uuid::new_v4();
+    let line = |product: &str, amount: i64| format!("{object},,{product},,ZAR,{amount},,2026-03-01T09:00:00Z\n");
+    let content = file(&[]) + &line("purchase", 500) + &line("chargeback", -500);
+    uploaded(&t, &maker, "source=revio&unit=minor", content).await;
+    let told = async || -> Vec<(String, i64)> {
+        let of_object = "select state, actual_minor from breaks where type = 'provider_only' and provider_id = $1
+                          order by actual_minor desc";
+        sqlx::query_as(of_object).bind(object).fetch_all(&db).await.expect("PostgreSQL answers")
+    };
+    let both = |state: &str| vec![(state.to_owned(), 500), (state.to_owned(), -500)];
+    cycle(&t).await;
+    assert_eq!(told().await, both("timing"));
+    cycle(&t).await;
+    assert_eq!(told().await, both("open"));
+    t.finish().await;
+}
+
 /// Since the end of which day the gauge counts; `None`: it stands at 0.
 async fn without_statement_since(t: &TestApp) -> Option<DateTime<Utc>> {
     reconciliation::measure(&t.app).await.expect("measured");
@@ -401,4 +424,31 @@ async fn the_first_day_that_is_on_no_statement_is_told_though_later_ones_are(db:
     t.advance(TimeDelta::days(100));
     let first = days::before(days::today(&t.app).await.expect("a day"), 62);
     assert_eq!(without_statement_since(&t).await, end(&first.to_string()).await, "what is older is not looked for");
+}
+
+/// A bank's file is of one account, and so of one currency.
+#[sqlx::test]
+async fn a_day_that_one_of_two_bank_accounts_has_no_file_of_is_told(db: PgPool) {
+    let t = TestApp::with(db.clone(), &[("CURRENCIES", "ZAR,USD")]).await;
+    let finance = t.staff(Role::Finance).await;
+    let moved = "insert into ledger_days select currency, '2026-02-26', 62, 'posted', 1100, 3000, 62, 1, 100, 0
+                   from (values ('ZAR'), ('USD')) as moved (currency)";
+    sqlx::query(moved).execute(&db).await.expect("written");
+    let import = async |query: &str| {
+        uploaded(&t, &finance, query, "reference,product,currency,amount,date\n").await;
+    };
+    import("source=revio&from=2026-02-26&to=2026-03-01").await;
+    import("source=bank&currency=ZAR&from=2026-02-26&to=2026-02-27").await;
+    import("source=bank&currency=USD&from=2026-02-26&to=2026-02-26").await;
+    let covered = async || {
+        let days = "select string_agg(covered::text, ' ' order by day) from reporting.statement_coverage
+                     where source = 'bank' and day between '2026-02-26' and '2026-02-27'";
+        value(&t, days).await
+    };
+    let friday = days::end(&t.app, "2026-02-27".parse().expect("a day")).await.expect("a moment");
+    assert_eq!(without_statement_since(&t).await, Some(friday));
+    assert_eq!(covered().await, "true false");
+    import("source=bank&currency=USD&from=2026-02-27&to=2026-02-27").await;
+    assert_eq!(without_statement_since(&t).await, None);
+    assert_eq!(covered().await, "true true");
 }

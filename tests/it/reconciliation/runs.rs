@@ -7,7 +7,7 @@ use octoco::books::projector;
 use octoco::finance::reconciliation::{self, RunKind, Step};
 use octoco::platform::crash::CrashPoints;
 use octoco::platform::error::Error;
-use octoco::processes::reconcile::{self, Verdict};
+use octoco::processes::reconcile::{self, Outcome};
 use revio_sim::{Fault, FaultKind, Moment, Pay, Scope};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -50,14 +50,8 @@ async fn a_clean_system_has_no_break_in_a_hundred_cycles_under_load(db: PgPool) 
 
 /// At each point, the first time that it is passed, and the second.
 const POINTS: [&str; 9] = [
-    "reconciliation.claimed",
-    "reconciliation.seen",
-    "reconciliation.asked",
-    "reconciliation.saved",
-    "reconciliation.looked_again",
-    "reconciliation.healing",
-    "reconciliation.healed",
-    "reconciliation.before_finish",
+    "reconciliation.claimed", "reconciliation.seen", "reconciliation.asked", "reconciliation.saved",
+    "reconciliation.looked_again", "reconciliation.healing", "reconciliation.healed", "reconciliation.before_finish",
     "reconciliation.finished",
 ];
 
@@ -285,16 +279,16 @@ async fn the_command_tells_a_clean_system_from_one_with_breaks_and_from_a_run_th
     octoco::books::projector::catch_up(&t.app).await.expect("the ledger can be copied");
     let options =
         reconcile::Options { since: TimeDelta::days(2), leg: None, statement: None, source: None, dry_run: false };
-    let (text, verdict) = reconcile::run(&t.app, &options).await.expect("a run");
-    assert_eq!(verdict, Verdict::Clean, "{text}");
+    let (text, outcome) = reconcile::run(&t.app, &options).await.expect("a run");
+    assert_eq!(outcome, Outcome::Clean, "{text}");
     assert!(text.contains("no breaks") && text.contains("expected=50.00"), "{text}");
     let forget = "update transactions set amount_minor = amount_minor + 1, version = version + 1 where user_id = $1";
     sql(&t, forget, customer.id).await;
     cycle(&t).await;
-    let (text, verdict) = reconcile::run(&t.app, &options).await.expect("a run");
-    assert_eq!(verdict, Verdict::OpenBreaks, "{text}");
+    let (text, outcome) = reconcile::run(&t.app, &options).await.expect("a run");
+    assert_eq!(outcome, Outcome::OpenBreaks, "{text}");
     assert!(text.contains("critical open     amount_ledger: expected ZAR 50.01, is 50.00, transaction "), "{text}");
     begin(&t, RunKind::Daily).await;
-    let (text, verdict) = reconcile::run(&t.app, &options).await.expect("an answer");
-    assert_eq!(verdict, Verdict::NotFinished, "{text}");
+    let (text, outcome) = reconcile::run(&t.app, &options).await.expect("an answer");
+    assert_eq!(outcome, Outcome::NotFinished, "{text}");
 }

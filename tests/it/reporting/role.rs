@@ -165,26 +165,11 @@ async fn a_role_that_may_read_more_is_not_let_in(db: PgPool) {
 const WORDS_OF_OURS: [&str; 7] = ["currency", "kind", "legs", "state", "time_zone", "held_code", "field"];
 /// What must be planted at the least for the test to mean anything.
 const PERSONAL: [&str; 21] = [
-    "adjustments.reason",
-    "approvals.note",
-    "bank_accounts.bank_name",
-    "breaks.observed",
-    "journals.arrival_reference",
-    "journals.evidence_reference",
-    "journals.failure_reason",
-    "journals.held_reason",
-    "journals.reason",
-    "provider_objects.status",
-    "sessions.address",
-    "sessions.user_agent",
-    "statement_lines.reference",
-    "transactions.checkout_url",
-    "transactions.description",
-    "transactions.dismissed_reason",
-    "transactions.failure_reason",
-    "transactions.held_reason",
-    "users.full_name",
-    "webhook_logs.last_error",
+    "adjustments.reason", "approvals.note", "bank_accounts.bank_name", "breaks.observed", "journals.arrival_reference",
+    "journals.evidence_reference", "journals.failure_reason", "journals.held_reason", "journals.reason",
+    "provider_objects.status", "sessions.address", "sessions.user_agent", "statement_lines.reference",
+    "transactions.checkout_url", "transactions.description", "transactions.dismissed_reason",
+    "transactions.failure_reason", "transactions.held_reason", "users.full_name", "webhook_logs.last_error",
     "webhook_logs.source_address",
 ];
 

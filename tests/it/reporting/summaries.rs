@@ -6,6 +6,10 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use super::{assert_is_what_the_ledger_says, every_flow, value};
 use crate::harness::TestApp;
+use crate::overtaken::until_waiting;
+
+/// Whoever counts holds it.
+const SLOTS_LOCK: i64 = 0x0073_6c6f_7473;
 
 async fn run(t: &TestApp, sql: &str) -> u64 {
     sqlx::query(AssertSqlSafe(sql.to_owned()))
@@ -72,6 +76,30 @@ async fn a_changed_summary_is_found_and_a_rebuild_makes_it_good(db: PgPool) {
     assert_eq!(value(&t, views).await, read);
     assert_is_what_the_ledger_says(&t).await;
     t.finish_with_held().await;
+}
+
+/// Or it would find nothing to count, and all would stay forgotten.
+#[sqlx::test]
+async fn to_count_all_slots_anew_waits_for_whoever_counts(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.customer_with(10_000).await;
+    t.advance(TimeDelta::minutes(1));
+    t.drive().await;
+    while slots::step(&t.app).await.expect("counted") {}
+    let counted = slots_now(&t).await;
+    assert!(counted.contains("deposit"), "{counted}");
+    let mut counting = t.app.db.begin().await.expect("PostgreSQL answers");
+    let lock = sqlx::query("select pg_advisory_xact_lock($1)").bind(SLOTS_LOCK);
+    lock.execute(&mut *counting).await.expect("nobody else has it");
+    let beside = async {
+        until_waiting(&t, 1).await;
+        assert_eq!(slots_now(&t).await, counted, "nothing is forgotten yet");
+        counting.rollback().await.expect("PostgreSQL answers");
+    };
+    let (again, ()) = tokio::join!(slots::count_again(&t.app), beside);
+    again.expect("counted");
+    assert_eq!(slots_now(&t).await, counted);
+    t.finish().await;
 }
 
 #[sqlx::test]

@@ -74,8 +74,8 @@ pub(super) async fn oldest(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Oldest>>
 }
 
 /// Since when the first day is over that must be on a statement and is on none, of those that are looked at. Revio's are of every day
-/// since the ledger's first transfer. The bank's are since its account was opened in the ledger, or since its first file: before that
-/// there is nothing that a file could prove.
+/// since the ledger's first transfer. The bank's are of each currency, since its account was opened in the ledger, or since its first file:
+/// before that there is nothing that a file could prove.
 pub(super) async fn first_day_without_statement(
     db: impl PgExecutor<'_>,
     (zone, now): (&str, DateTime),
@@ -87,16 +87,17 @@ pub(super) async fn first_day_without_statement(
                 began as (
                     select min(f.day) as day from unnest($3::text[]) as c (currency)
                      cross join lateral (select min(day) as day from ledger_days where currency = c.currency) f),
-                bank as (
-                    select least((select (ledger_time(min(opened_timestamp)) at time zone $1)::date from ledger_accounts
-                                   where id = any($4)),
-                                 (select min(from_day) from statement_files where source = 'bank')) as day),
+                banks as (
+                    select b.currency,
+                           least((select (ledger_time(opened_timestamp) at time zone $1)::date from ledger_accounts where id = b.account),
+                                 (select min(from_day) from statement_files where source = 'bank' and currency = b.currency)) as day
+                      from unnest($3::text[], $4::uuid[]) as b (currency, account)),
                 wanted as (
-                    select 'revio' as source, day as first from began
+                    select 'revio' as source, null as currency, day as first from began
                     union all
-                    select 'bank', greatest(began.day, bank.day) from began, bank where bank.day is not null),
+                    select 'bank', banks.currency, greatest(began.day, banks.day) from began, banks where banks.day is not null),
                 files as materialized (
-                    select f.source, f.from_day, f.to_day from statement_files f, today
+                    select f.source, f.currency, f.from_day, f.to_day from statement_files f, today
                      where f.source in ('revio', 'bank') and f.to_day >= today.day - $5::integer)
            select (min(d.day)::date + 1)::timestamp at time zone $1
              from today cross join wanted
@@ -104,7 +105,9 @@ pub(super) async fn first_day_without_statement(
                                                (today.day - 1)::timestamp, interval '1 day') d (day)
             -- A bank that moves nothing at the weekend has no file of it.
             where wanted.first is not null and (select day from began) is not null and (wanted.source = 'revio' or extract(isodow from d.day) < 6)
-              and not exists (select from files f where f.source = wanted.source and d.day::date between f.from_day and f.to_day)"#,
+              and not exists (select from files f
+                               where f.source = wanted.source and (f.currency is null or f.source = 'revio' or f.currency = wanted.currency)
+                                 and d.day::date between f.from_day and f.to_day)"#,
         zone,
         now,
         currencies,

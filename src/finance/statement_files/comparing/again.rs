@@ -51,7 +51,7 @@ pub(super) async fn match_lines(app: &App) -> Result<()> {
     Ok(())
 }
 
-/// What a bank's line says stands only in its sealed file. True when a journal was found.
+/// What a bank's line says stands only in its encrypted file. True when a journal was found.
 async fn read_again(app: &App, file: Uuid, sum: Sum, texts: &mut Texts) -> Result<bool> {
     let open = store::unmatched_of(&app.db, file).await?;
     let currencies: BTreeSet<String> = open.iter().map(|line| line.currency.clone()).collect();

@@ -193,12 +193,14 @@ pub(super) async fn other_states(
         r#"select l.id as "id!", t.id as "transaction_id!", l.provider_id, l.product as "product!", l.status, t.state as "state!",
                   (t.state = 'completed') as "is_completed!", l.currency as "currency!", abs(l.amount_minor) as "amount_minor!", l.day as "day!",
                   ((l.day + 1)::timestamp at time zone $1 - interval '1 microsecond') as "since!"
-             from statement_lines l join transactions t on t.id = l.transaction_id
+             from statement_lines l join statement_files f on f.id = l.file_id join transactions t on t.id = l.transaction_id
             where l.product in ('purchase', 'payout')
               and case when t.state = 'completed' then l.status in ('error', 'failed', 'expired', 'cancelled')
-                       and not exists (select from statement_lines o where o.transaction_id = t.id and o.product = l.product
+                       and not exists (select from statement_lines o join statement_files g on g.id = o.file_id
+                                        where o.transaction_id = t.id and o.product = l.product
                                           and coalesce(o.status, '') not in ('error', 'failed', 'expired', 'cancelled')
-                                          and not is_superseded(o))
+                                          -- What somebody brought says nothing against what Revio was asked for itself.
+                                          and (g.provider_id is not null or f.provider_id is null) and not is_superseded(o))
                        else not exists (select from suspense_items s where s.transaction_id = t.id or s.provider_id = l.provider_id) end
               and l.id in (select * from lines_looked_at('{paid_at_provider,payout_paid,not_paid_at_provider}', $2, $3))
               and not is_superseded(l)
@@ -240,7 +242,8 @@ pub(super) struct MissingRow {
 }
 
 /// Completed on one of the days and on no line of any file; and what was found before and still is not there. What was booked in the first
-/// hour of a day may have been paid the day before, which must be covered too.
+/// hour of a day may have been paid the day before, which must be covered too. Of a day of which Revio was asked, a line that somebody
+/// brought proves nothing.
 pub(super) async fn not_on_statement(
     db: impl PgExecutor<'_>,
     zone: &str,
@@ -258,7 +261,12 @@ pub(super) async fn not_on_statement(
                                    or day - 1 = any($2))
                             union select b.transaction_id from breaks b
                                    where b.type = 'missing_on_statement' and is_looked_at_again(b, $3))
-              and not exists (select from statement_lines l where l.transaction_id = t.id)
+              and not exists (select from statement_lines l join statement_files f on f.id = l.file_id
+                               where l.transaction_id = t.id
+                                 and (f.provider_id is not null
+                                      or not exists (select from statement_files g
+                                                      where g.source = 'revio' and g.provider_id is not null
+                                                        and (t.completed_at at time zone $1)::date between g.from_day and g.to_day)))
             order by t.id limit $4"#,
         zone,
         days,

@@ -64,7 +64,7 @@ pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64)
     rows.fetch_all(db).await
 }
 
-pub(super) async fn asked(
+pub(super) async fn set_asked(
     db: impl PgExecutor<'_>,
     id: Uuid,
     provider_id: Uuid,
@@ -86,7 +86,7 @@ pub(super) async fn forget(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()
     forgotten.execute(db).await.map(drop)
 }
 
-pub(super) async fn again(db: impl PgExecutor<'_>, id: Uuid, due_at: DateTime, attempts: i32) -> sqlx::Result<()> {
+pub(super) async fn defer(db: impl PgExecutor<'_>, id: Uuid, due_at: DateTime, attempts: i32) -> sqlx::Result<()> {
     let again = sqlx::query!(
         "update statement_requests set due_at = $2, attempts = $3 where id = $1 and state = 'open'",
         id,
@@ -96,7 +96,7 @@ pub(super) async fn again(db: impl PgExecutor<'_>, id: Uuid, due_at: DateTime, a
     again.execute(db).await.map(drop)
 }
 
-pub(super) async fn imported(db: impl PgExecutor<'_>, id: Uuid, file: Uuid) -> sqlx::Result<()> {
+pub(super) async fn set_imported(db: impl PgExecutor<'_>, id: Uuid, file: Uuid) -> sqlx::Result<()> {
     let imported = sqlx::query!(
         "update statement_requests set state = 'imported', file_id = $2, due_at = null, failure = null where id = $1",
         id,

@@ -230,8 +230,13 @@ pub(super) async fn disable(
 }
 
 /// So many of what waits for an endpoint, if it is disabled. Its lock is held.
-pub(super) async fn bury(db: impl PgExecutor<'_>, endpoint_id: Uuid, now: DateTime, limit: i64) -> sqlx::Result<u64> {
-    let buried = sqlx::query!(
+pub(super) async fn dead_letter(
+    db: impl PgExecutor<'_>,
+    endpoint_id: Uuid,
+    now: DateTime,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let dead = sqlx::query!(
         "update outgoing_deliveries set state = 'dead', due_at = null, leased = false, finished_at = $2
           where id in (select d.id from outgoing_deliveries d join outgoing_endpoints p on p.id = d.endpoint_id and not p.enabled
                         where d.endpoint_id = $1 and d.due_at is not null limit $3)",
@@ -239,11 +244,11 @@ pub(super) async fn bury(db: impl PgExecutor<'_>, endpoint_id: Uuid, now: DateTi
         now,
         limit
     );
-    Ok(buried.execute(db).await?.rows_affected())
+    Ok(dead.execute(db).await?.rows_affected())
 }
 
 /// One for which something waits, though it is disabled.
-pub(super) async fn unburied(db: impl PgExecutor<'_>) -> sqlx::Result<Option<Uuid>> {
+pub(super) async fn disabled_with_waiting(db: impl PgExecutor<'_>) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
         "select p.id from outgoing_endpoints p
           where not p.enabled and exists (select from outgoing_deliveries d where d.endpoint_id = p.id and d.due_at is not null) limit 1"

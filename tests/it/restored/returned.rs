@@ -1,0 +1,65 @@
+//! A payer has money back that no row was known for, and the database forgets that.
+
+use ledger::AccountCode;
+use octoco::platform::permissions::Role;
+use reqwest::{Method, StatusCode};
+use revio_sim::Pay;
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::look;
+use crate::backups;
+use crate::harness::TestApp;
+
+/// What lies in suspense besides is other people's.
+#[sqlx::test]
+async fn what_its_payer_got_back_after_the_backup_is_given_to_nobody_else(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let customer = t.customer().await;
+    let mut purchases = Vec::new();
+    for key in ["a", "b"] {
+        let deposit = t.deposit(&customer, 900, key).await.id();
+        let purchase = t.purchase_of(deposit);
+        for sql in ["delete from provider_objects where id = $1", "delete from transactions where provider_id = $1"] {
+            sqlx::query(sql).bind(purchase).execute(&t.app.db).await.expect("deleted");
+        }
+        t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+        purchases.push(purchase);
+    }
+    t.drive().await;
+    let item: Uuid = sqlx::query_scalar("select id from suspense_items where provider_id = $1")
+        .bind(purchases[0])
+        .fetch_one(&t.app.db)
+        .await
+        .expect("set aside");
+    let propose = async |key: &str| {
+        let body = json!({"user_id": customer.id, "direction": "credit", "amount": 900, "currency": "ZAR",
+            "counterpart": "suspense", "reason": "it is theirs", "item_id": item});
+        let headers = [("Idempotency-Key", key)];
+        t.send(Method::POST, "/v1/admin/adjustments", Some(&t.token(&maker)), &headers, Some(body)).await
+    };
+    let asked = propose("before").await;
+    assert_eq!(asked.status, StatusCode::CREATED, "{}", asked.body);
+    backups::take(&db).await;
+    t.sim.refund_purchase(purchases[0], None).expect("refundable");
+    t.drive().await;
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 900);
+    backups::restore(&db).await;
+    look(&t).await;
+    let (path, body) = ("/v1/admin/safe-mode/leave", json!({"note": "looked"}));
+    t.send(Method::POST, path, Some(&t.token(&checker)), &[], Some(body)).await;
+    let refused = propose("after").await;
+    assert_eq!((refused.status, &refused.body["errors"][0]["field"]), (StatusCode::BAD_REQUEST, &json!("item_id")));
+    let path = format!("/v1/admin/adjustments/{}/approve", asked.id());
+    let body = json!({"adjustment_hash": asked.body["adjustment_hash"]});
+    t.send(Method::POST, &path, Some(&t.token(&checker)), &[], Some(body)).await;
+    t.drive().await;
+    assert_eq!((t.system_balance(AccountCode::Suspense).await.posted(), t.balance(&customer).await), (900, (0, 0, 0)));
+    let open: i64 = sqlx::query_scalar("select count(*) from suspense_items where taken_minor < amount_minor")
+        .fetch_one(&t.app.db)
+        .await
+        .expect("a count");
+    assert_eq!(open, 1, "that is the other");
+}
