@@ -34,7 +34,7 @@ MINUTE_MS = 200  # one minute of Revio's schedule, so that its retries come back
 FAULTS = [("duplicate", 0.02), ("ignore_answer", 0.01)]
 QUIET_AFTER = 900  # seconds: the service's own retries come after 1, 5 and 15 minutes
 PAUSE = 3.0  # between two restarts
-AWAY = {"postgres": 5.0, "tigerbeetle": 3.0, "redis": 1.0}  # seconds; PostgreSQL longer than the service waits for it
+AWAY = {"postgres": 8.0, "tigerbeetle": 3.0, "redis": 1.0}  # seconds; PostgreSQL longer than the service waits for it
 ROUNDS_MIN = 2
 RESTARTS = [
     ("octoco", signal.SIGTERM),

@@ -28,8 +28,9 @@ impl Cookie {
 
     /// Every value that came under its name: a browser does not say whose is whose, or sends ours first.
     pub fn received<'a>(&self, headers: &'a HeaderMap) -> Vec<&'a str> {
-        let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-        let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let pairs = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        // Beside ours there may be others of the site's, in any bytes.
+        let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='));
         pairs.filter(|(found, _)| *found == self.0).map(|(_, value)| value).take(SAME_NAME_MAX).collect()
     }
 

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::money::approvals::{self, ApprovalDecision, SubjectHash};
+use crate::money::receivables::{self, CollectLegs};
 use crate::money::subject::Subject;
 use crate::money::suspense;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Kind, Move, State, Transaction};
@@ -42,18 +43,19 @@ const SETTLED_AFTER: TimeDelta = TimeDelta::hours(1);
 /// lookup does not find may still be on its way.
 async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
     let recorded = async |leg| Ok::<_, Error>(!app.ledger.lookup(&[TransferId::of(row.id, leg)]).await?.is_empty());
+    let is_recent = row.held_at.is_none_or(|held_at| app.clock.now() - held_at < SETTLED_AFTER);
     Ok(match (row.kind, row.state) {
         (_, State::Completed | State::Rejected) => false,
         // Revio has not heard of it, so nobody paid; unless the row has forgotten that.
         (Kind::Deposit, State::Initiated) => recorded(Leg::Main).await? || recorded(Leg::Unmatched).await?,
         // The steps that failed may have been those that book it, a moment ago.
         (Kind::Deposit, _) if row.held_code == Some(Hold::GaveUp) => {
-            row.held_at.is_none_or(|held_at| app.clock.now() - held_at < SETTLED_AFTER)
-                || recorded(Leg::Main).await?
-                || suspense::noted(app, row.id).await?.is_some()
+            is_recent || recorded(Leg::Main).await? || suspense::noted(app, row.id).await?.is_some()
         }
-        (Kind::Deposit, _) => false,
-        (Kind::Withdrawal, State::Failed | State::Cancelled) => row.held_code == Some(Hold::GaveUp),
+        (Kind::Withdrawal, State::Failed | State::Cancelled) if row.held_code == Some(Hold::GaveUp) => {
+            is_recent || receivables::is_collected(app, row, CollectLegs::LATE).await?
+        }
+        (Kind::Deposit, _) | (Kind::Withdrawal, State::Failed | State::Cancelled) => false,
         (Kind::Adjustment, State::Initiated) => row.held_code != Some(Hold::NotApproved) || recorded(Leg::Main).await?,
         // One that waits for its approval was booked in a database that was lost, or not at all.
         (Kind::Adjustment, _) => recorded(Leg::Main).await?,

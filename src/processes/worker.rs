@@ -101,21 +101,11 @@ const fn waits_for_revio(name: &'static str, claim: fn(&App, i64) -> BoxFuture<'
 }
 
 static TASKS: [Task; 18] = [
-    Task { name: "reversals", period: PERIOD, loops: 1, step: |app| Box::pin(full(reversals::step_due(app, BATCH))) },
-    Task {
-        name: "adjustments",
-        period: PERIOD,
-        loops: 1,
-        step: |app| Box::pin(full(adjustments::step_due(app, BATCH))),
-    },
-    Task { name: "journals", period: PERIOD, loops: 1, step: |app| Box::pin(full(journals::step_due(app, BATCH))) },
-    Task {
-        name: "mails",
-        period: Duration::from_secs(2),
-        loops: 1,
-        step: |app| Box::pin(full(mails::step_due(app, BATCH))),
-    },
-    Task { name: "outgoing events", period: PERIOD, loops: 1, step: |app| Box::pin(sources::step(app)) },
+    task("reversals", PERIOD, |app| Box::pin(full(reversals::step_due(app, BATCH)))),
+    task("adjustments", PERIOD, |app| Box::pin(full(adjustments::step_due(app, BATCH)))),
+    task("journals", PERIOD, |app| Box::pin(full(journals::step_due(app, BATCH)))),
+    task("mails", Duration::from_secs(2), |app| Box::pin(full(mails::step_due(app, BATCH)))),
+    task("outgoing events", PERIOD, |app| Box::pin(sources::step(app))),
     // Endpoints that fail or are slow hold these up, and no other.
     Task {
         name: "slow outgoing",
@@ -123,47 +113,26 @@ static TASKS: [Task; 18] = [
         loops: 2,
         step: |app| Box::pin(full(deliveries::step_due(app, Lane::Slow, BATCH))),
     },
-    Task {
-        name: "projector",
-        period: Duration::from_millis(200),
-        loops: 1,
-        step: |app| Box::pin(projector::step(app)),
-    },
-    Task {
-        name: "restrictions",
-        period: Duration::from_secs(5),
-        loops: 1,
-        step: |app| Box::pin(full(restrictions::step_due(app, BATCH))),
-    },
-    Task {
-        name: "requests",
-        period: Duration::from_secs(60),
-        loops: 1,
-        step: |app| Box::pin(all(requests::expire(app))),
-    },
-    Task { name: "ledger watch", period: PERIOD, loops: 1, step: |app| Box::pin(projector::watch(app)) },
-    Task {
-        name: "lost withdrawals",
-        period: Duration::from_secs(60),
-        loops: 1,
-        step: |app| Box::pin(all(withdrawals::restore_lost(app))),
-    },
+    task("projector", Duration::from_millis(200), |app| Box::pin(projector::step(app))),
+    task("restrictions", Duration::from_secs(5), |app| Box::pin(full(restrictions::step_due(app, BATCH)))),
+    task("requests", Duration::from_secs(60), |app| Box::pin(all(requests::expire(app)))),
+    task("ledger watch", PERIOD, |app| Box::pin(projector::watch(app))),
+    task("lost withdrawals", Duration::from_secs(60), |app| Box::pin(all(withdrawals::restore_lost(app)))),
     // Steps with calls to Revio keep to the pace of their budget; the others follow at once.
-    Task { name: "reconciliation", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(reconcile(app)) },
-    Task { name: "audit", period: Duration::from_secs(2), loops: 1, step: |app| Box::pin(audit::step(app)) },
+    task("reconciliation", Duration::from_secs(2), |app| Box::pin(reconcile(app))),
+    task("audit", Duration::from_secs(2), |app| Box::pin(audit::step(app))),
     // Due every quarter of an hour, by whichever process asks first.
-    Task { name: "audit watch", period: Duration::from_secs(60), loops: 1, step: |app| Box::pin(audit::watch(app)) },
+    task("audit watch", Duration::from_secs(60), |app| Box::pin(audit::watch(app))),
     // Revio makes a statement in minutes, and one a day is asked for.
-    Task {
-        name: "statements",
-        period: Duration::from_secs(60),
-        loops: 1,
-        step: |app| Box::pin(statement_files::step(app)),
-    },
-    Task { name: "gauges", period: Duration::from_secs(15), loops: 1, step: |app| Box::pin(measure(app)) },
-    Task { name: "slots", period: Duration::from_secs(60), loops: 1, step: |app| Box::pin(slots::step(app)) },
-    Task { name: "prune", period: Duration::from_secs(3_600), loops: 1, step: |app| Box::pin(prune(app)) },
+    task("statements", Duration::from_secs(60), |app| Box::pin(statement_files::step(app))),
+    task("gauges", Duration::from_secs(15), |app| Box::pin(measure(app))),
+    task("slots", Duration::from_secs(60), |app| Box::pin(slots::step(app))),
+    task("prune", Duration::from_secs(3_600), |app| Box::pin(prune(app))),
 ];
+
+const fn task(name: &'static str, period: Duration, step: fn(&App) -> BoxFuture<'_, Result<bool>>) -> Task {
+    Task { name, period, loops: 1, step }
+}
 
 async fn reconcile(app: &App) -> Result<bool> {
     Ok(reconciliation::step(app, OTHER_LEGS).await? == reconciliation::Step::More)

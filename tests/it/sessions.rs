@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use octoco::identity::sessions;
 use octoco::platform::access;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, header::HeaderValue};
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -313,4 +313,17 @@ async fn of_more_sessions_than_are_listed_the_one_that_asks_is_there(db: PgPool)
     assert_eq!(all.iter().filter(|session| session["current"] == true).count(), 1);
     assert!(all.is_sorted_by(|one, other| one["created_at"].as_str() >= other["created_at"].as_str()));
     t.finish().await;
+}
+
+/// Whatever another cookie of the site holds.
+#[sqlx::test]
+async fn a_cookie_of_somebody_elses_in_other_bytes_hides_none_of_ours(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let ours = cookie(&t.login(&customer.email, PASSWORD).await);
+    for line in [[b"theme=caf\xe9; ", ours.as_bytes()].concat(), [ours.as_bytes(), b"; theme=caf\xe9"].concat()] {
+        let line = HeaderValue::from_bytes(&line).expect("a header may hold them");
+        let asked = t.http.post(format!("{}/v1/auth/refresh", t.url)).header("Cookie", line).send().await;
+        assert_eq!(asked.expect("an answer").status(), StatusCode::OK);
+    }
 }
