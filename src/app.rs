@@ -69,7 +69,7 @@ pub struct Parts {
     /// Whether the copy of the ledger was seen to be complete up to this process's start; before that it pays nothing.
     pub ledger_checked: AtomicBool,
     /// How far the copy was when it was looked at.
-    pub copy_ends: Mutex<HashMap<ledger::Currency, Rising>>,
+    pub read_model_ends: Mutex<HashMap<ledger::Currency, Rising>>,
     pub started: Instant,
     pub refused_deliveries: Tally,
     /// Requests that go on although nobody may be listening any more.
@@ -151,7 +151,7 @@ impl App {
             metrics,
             setbacks: Setbacks::default(),
             ledger_checked: AtomicBool::new(true),
-            copy_ends: Mutex::default(),
+            read_model_ends: Mutex::default(),
             started: Instant::now(),
             refused_deliveries: Tally::new(REFUSED_DELIVERIES),
             in_hand: TaskTracker::new(),

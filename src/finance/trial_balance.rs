@@ -107,7 +107,7 @@ pub async fn of_day(app: &App, currency: Currency, day: NaiveDate) -> Result<Tri
     let is_final = end + CLOCK_MARGIN <= app.clock.now();
     let cut = if is_final {
         let cut = days::last_nanosecond_before(end);
-        demand_copied(app, currency, cut).await?;
+        require_read_model(app, currency, cut).await?;
         cut
     } else {
         store::copied_to(&app.db, currency.code()).await?.unsigned_abs().min(days::last_nanosecond_before(end))
@@ -149,7 +149,7 @@ pub async fn at(app: &App, db: impl PgExecutor<'_>, currency: Currency, cut: u64
 ///
 /// # Errors
 /// [`Error::BooksBehind`]
-pub async fn demand_copied(app: &App, currency: Currency, cut: u64) -> Result<()> {
+pub async fn require_read_model(app: &App, currency: Currency, cut: u64) -> Result<()> {
     let cursor = store::copied_to(&app.db, currency.code()).await?.unsigned_abs();
     if cursor >= cut {
         return Ok(());

@@ -300,7 +300,7 @@ impl Config {
             approval_thresholds: read
                 .checked("APPROVAL_THRESHOLDS", Some(""), |value| Thresholds::parse(value, currencies.as_deref())),
             adjustment_thresholds: read.checked("ADJUSTMENT_THRESHOLDS", Some(""), |value| {
-                Thresholds::parse_of_corrections(value, currencies.as_deref())
+                Thresholds::parse_of_adjustments(value, currencies.as_deref())
             }),
             withdrawal_limits: read
                 .checked("WITHDRAWAL_LIMITS", Some(""), |value| WithdrawalLimit::parse(value, currencies.as_deref())),

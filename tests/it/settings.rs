@@ -53,7 +53,7 @@ fn what_is_not_set_is_safe_and_a_limit_is_taken_away_only_in_words() {
         assert!(WithdrawalLimit::parse(value, Some(&both)).expect("well formed").is_empty());
     }
     assert_eq!(WithdrawalLimit::parse("ZAR:off", Some(&both)).expect("well formed").len(), 1, "dollars are not named");
-    let two = |value: &str, minor| Thresholds::parse_of_corrections(value, ENABLED).map(|all| all.needed(zar(minor)));
+    let two = |value: &str, minor| Thresholds::parse_of_adjustments(value, ENABLED).map(|all| all.needed(zar(minor)));
     assert_eq!((two("", 5_000_000), two("", 5_000_001), two("off", 900_000_000)), (Ok(0), Ok(1), Ok(0)));
     for wrong in ["0", "no", "ZAR", "ZAR:0", "ZAR:off:off", "off,ZAR:5", "ZAR:5:6"] {
         assert!(two(wrong, 1).is_err(), "{wrong}");

@@ -23,7 +23,7 @@ const NAMED_MAX: usize = 5;
 pub async fn watch(app: &App) -> Result<bool> {
     for currency in &app.config.currencies {
         let cursor = store::cursor(&app.db, currency.code()).await?.unwrap_or_default().timestamp;
-        let before = app.copy_ends.lock().await.entry(*currency).or_default().saw(cursor, app.clock.now());
+        let before = app.read_model_ends.lock().await.entry(*currency).or_default().saw(cursor, app.clock.now());
         if let Some(before) = before.filter(|before| *before > cursor) {
             let code = currency.code();
             let reason = format!("the copy of the ledger in {code} went back from {before} to {cursor}");

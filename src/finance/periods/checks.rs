@@ -48,7 +48,7 @@ pub(super) async fn pass(app: &App, db: &mut PgConnection, span: &Span, accepts:
         (Some(_) | None, _) => {}
     }
     for currency in app.config.currencies.iter().copied() {
-        match trial_balance::demand_copied(app, currency, span.cut).await {
+        match trial_balance::require_read_model(app, currency, span.cut).await {
             Ok(()) => {}
             Err(Error::BooksBehind) => {
                 lack("copy", format!("of the ledger in {currency} has not reached the month's end yet"))

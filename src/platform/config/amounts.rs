@@ -62,7 +62,7 @@ impl Thresholds {
     }
 
     /// Those of corrections: one person checks each, above this two.
-    pub fn parse_of_corrections(value: &str, enabled: Option<&[Currency]>) -> Result<Self, String> {
+    pub fn parse_of_adjustments(value: &str, enabled: Option<&[Currency]>) -> Result<Self, String> {
         let default = |currency| Some(vec![whole(Defaults::of(currency).one, currency)]);
         let make = |amounts: Vec<Amount>| match amounts[..] {
             [_] => Ok(amounts),

@@ -46,7 +46,7 @@ pub(super) async fn require(app: &App, tx: &mut PgConnection, known: &Break, res
     }
     match (journal_id, adjustment_id) {
         (Some(journal), _) if known.is_about_money() => require_journal(app, tx, known, *journal).await,
-        (_, Some(correction)) => require_correction(app, known, *correction).await,
+        (_, Some(correction)) => require_adjustment(app, known, *correction).await,
         _ => Ok(()),
     }
 }
@@ -89,7 +89,7 @@ fn account_of(kind: BreakType) -> Option<AccountCode> {
     }
 }
 
-async fn require_correction(app: &App, known: &Break, id: Uuid) -> Result<()> {
+async fn require_adjustment(app: &App, known: &Break, id: Uuid) -> Result<()> {
     let corrected = adjustments::find(app, id).await?;
     let row = match known.transaction_id {
         Some(row) => transactions::find(app, row).await?,
