@@ -164,12 +164,19 @@ impl App {
         queue::Tools { clock: &self.clock, metrics: &self.metrics, setbacks: &self.setbacks }
     }
 
-    /// The currency of a request, if customers may use it.
+    /// The currency of a request, if the books have it.
     pub fn currency(&self, code: &str) -> Result<ledger::Currency> {
-        let enabled = self.config.currencies.iter().find(|currency| currency.code() == code);
-        enabled.copied().ok_or_else(|| {
-            let codes = self.config.currencies.iter().map(|currency| currency.code().to_owned()).collect();
-            Error::field("currency", Wrong::OneOf(codes))
-        })
+        one_of(&self.config.currencies, code)
     }
+
+    /// The same, if customers pay in and take out in it.
+    pub fn customer_currency(&self, code: &str) -> Result<ledger::Currency> {
+        one_of(&self.config.customer_currencies, code)
+    }
+}
+
+fn one_of(currencies: &[ledger::Currency], code: &str) -> Result<ledger::Currency> {
+    currencies.iter().find(|currency| currency.code() == code).copied().ok_or_else(|| {
+        Error::field("currency", Wrong::OneOf(currencies.iter().map(|currency| currency.code().to_owned()).collect()))
+    })
 }

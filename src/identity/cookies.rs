@@ -30,7 +30,8 @@ impl Cookie {
     pub fn received<'a>(&self, headers: &'a HeaderMap) -> Vec<&'a str> {
         let pairs = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
         // Beside ours there may be others of the site's, in any bytes.
-        let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='));
+        // A name begins where a browser says: it takes no other white space off, or a page in the clear could set one of ours.
+        let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok()?.split_once('='));
         pairs.filter(|(found, _)| *found == self.0).map(|(_, value)| value).take(SAME_NAME_MAX).collect()
     }
 

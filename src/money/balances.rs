@@ -29,7 +29,7 @@ pub struct CustomerBalance {
     pub limit: Option<WithdrawalLimit>,
 }
 
-/// One for each currency that customers may use; zeros where the customer has no wallet yet.
+/// One for each currency that customers use, zeros where there is no wallet yet; and for each other that the customer has something in.
 pub async fn balances(app: &App, user_id: Uuid) -> Result<Vec<CustomerBalance>> {
     app.batchers.look_up(app, user_id, of_each).await?.ok_or_else(told_less)
 }
@@ -49,7 +49,11 @@ async fn of_each(app: App, _: LockWait, users: Vec<Uuid>) -> Result<Vec<(Uuid, V
         }),
         _ => Err(told_less()),
     };
-    users.into_iter().map(|user| Ok((user, currencies.iter().map(&mut of).collect::<Result<_>>()?))).collect()
+    let is_shown = |of: &CustomerBalance| {
+        app.config.customer_currencies.contains(&of.currency) || of.wallet.posted() != 0 || of.owed != 0
+    };
+    let mut all = || currencies.iter().map(&mut of).collect::<Result<Vec<_>>>();
+    users.into_iter().map(|user| Ok((user, all()?.into_iter().filter(is_shown).collect()))).collect()
 }
 
 const ACCOUNTS: usize = 3;

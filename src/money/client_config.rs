@@ -106,7 +106,7 @@ pub fn client_config(app: &App) -> ClientConfig {
         second_factor_above: config.customer_totp_thresholds.first(*currency).map(ledger::Amount::minor),
     };
     ClientConfig {
-        currencies: config.currencies.iter().map(currency).collect(),
+        currencies: config.customer_currencies.iter().map(currency).collect(),
         features: Features {
             email_verification_required: config.mail.require_verified_email,
             notice_mails: config.mail.notices == NoticeMails::On,

@@ -338,6 +338,10 @@ async fn apply(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<
         PurchaseStatus::Cancelled => unpaid::close(app, deposit, State::Cancelled, purchase).await,
         PurchaseStatus::Unknown(word) => provider_objects::wait_for_a_known_word(app, deposit, purchase.id, word).await,
         PurchaseStatus::Open(_) if deposit.state != State::AwaitingPayment => Ok(deposit.clone()),
+        // The answer that made it did not say the link.
+        PurchaseStatus::Open(_) if deposit.provider.checkout_url.is_none() && purchase.checkout_url.is_some() => {
+            await_payment(app, deposit, purchase).await
+        }
         PurchaseStatus::Open(word) => {
             let open_since = app.clock.now() - deposit.updated_at;
             if open_since > UNDECIDED_MAX {
@@ -402,7 +406,10 @@ async fn hold_set_aside(app: &App, deposit: &Transaction, kind: ItemKind) -> Res
     let reason = match kind {
         ItemKind::OtherAmount => format!("paid with another amount: {}, asked for {}", came.minor(), asked.minor()),
         ItemKind::OtherCurrency => {
-            format!("paid in another currency: {}, asked for {}", came.currency().code(), asked.currency().code())
+            let is_known = app.config.currencies.contains(&came.currency());
+            let hint = if is_known { "" } else { " (to see and to clear it, add that to CURRENCIES)" };
+            let (came, asked) = (came.currency().code(), asked.currency().code());
+            format!("paid in another currency: {came}, asked for {asked}{hint}")
         }
         ItemKind::ClosedWallet => "paid for a closed wallet".to_owned(),
         ItemKind::OtherReference => "paid with another reference".to_owned(),

@@ -50,7 +50,10 @@ async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
         (Kind::Deposit, State::Initiated) => recorded(Leg::Main).await? || recorded(Leg::Unmatched).await?,
         // The steps that failed may have been those that book it, a moment ago.
         (Kind::Deposit, _) if row.held_code == Some(Hold::GaveUp) => {
-            is_recent || recorded(Leg::Main).await? || suspense::noted(app, row.id).await?.is_some()
+            is_recent
+                || recorded(Leg::Main).await?
+                || recorded(Leg::Unmatched).await?
+                || suspense::noted(app, row.id).await?.is_some()
         }
         (Kind::Withdrawal, State::Failed | State::Cancelled) if row.held_code == Some(Hold::GaveUp) => {
             is_recent || receivables::is_collected(app, row, CollectLegs::LATE).await?
@@ -66,7 +69,7 @@ async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
         (Kind::ChargebackReversal, _) => !recorded(Leg::Unmatched).await?,
         // What somebody got already could not be taken again, and is settled by a correction.
         (Kind::Refund | Kind::Chargeback, State::Initiated) => {
-            row.held_code != Some(Hold::PaidTwice) || recorded(Leg::Main).await?
+            !matches!(row.held_code, Some(Hold::PaidTwice | Hold::Contradiction)) || recorded(Leg::Main).await?
         }
         (Kind::Refund | Kind::Chargeback, _) => !recorded(Leg::Unmatched).await?,
         (Kind::Withdrawal, _) => true,
@@ -147,7 +150,7 @@ async fn dismiss(app: &App, review: &Review, row: &Transaction) -> Result<Transa
 /// Gives a withdrawal up, once two people have said so: the row says it first, then its money is free again. Should Revio pay it after
 /// all, it is taken from the wallet, or owed.
 async fn release(app: &App, review: &Review, row: Transaction) -> Result<Transaction> {
-    let open = matches!(row.state, State::Reserved | State::Submitting | State::Submitted);
+    let open = matches!(row.state, State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted);
     if row.kind != Kind::Withdrawal || !open {
         return Err(Error::field("action", "cannot be release: nothing is reserved for it"));
     }

@@ -3,13 +3,16 @@
 //! never goes below zero; how much it covers, the ledger decides in the transfers themselves. Called for rows that say first what is
 //! to be taken or given.
 
+use chrono::TimeDelta;
 use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 
 use crate::app::App;
 use crate::identity::users;
-use crate::money::safe_mode;
 use crate::money::transactions::{Kind, Transaction};
 use crate::platform::error::{Error, Result};
+
+/// Nobody puts a database back within less; most payers pay within it, and are asked for no more than must be.
+const RESTORED_AGE_MIN: TimeDelta = TimeDelta::minutes(5);
 
 /// The legs of what is taken from the wallet, and of what the wallet repays at once where it does not hold it all.
 #[derive(Clone, Copy)]
@@ -120,9 +123,9 @@ pub async fn make_available(app: &App, row: &Transaction, what: Available) -> Re
     Ok(into_wallet(app, row, what).await)
 }
 
-/// By the ledger's word. A deposit's is in its item, unless PostgreSQL has forgotten that.
+/// By the ledger's word. A deposit's item says so, which only a database that was put back has forgotten: then its row is an old one.
 async fn is_set_aside(app: &App, row: &Transaction) -> Result<bool> {
-    if row.kind == Kind::Deposit && !safe_mode::is_on(app).await? {
+    if row.kind == Kind::Deposit && app.clock.now() - row.updated_at < RESTORED_AGE_MIN {
         return Ok(false);
     }
     Ok(!app.ledger.lookup(&[TransferId::of(row.id, Leg::Unmatched)]).await?.is_empty())

@@ -131,7 +131,6 @@ pub async fn require_clearable(app: &App) -> Result<()> {
 pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bool> {
     require_clearable(app).await?;
     if is_returned(app, item).await? {
-        store::return_all(&app.db, item.id, app.clock.now()).await?;
         return Ok(false);
     }
     let mut tx = app.db.begin().await?;
@@ -146,10 +145,14 @@ pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bo
     Ok(true)
 }
 
-/// The payer has it back, by the ledger's word: a database that was put back to an earlier moment may have forgotten that.
+/// The payer has it back, by the ledger's word: a database that was put back to an earlier moment, and has forgotten that, is told.
 async fn is_returned(app: &App, item: &Item) -> Result<bool> {
     let ways = [Leg::UnmatchedReturn, Leg::UnmatchedAgain].map(|leg| TransferId::of(item.id, leg));
-    Ok(app.ledger.lookup(&ways).await?.len() == 1)
+    let is_returned = app.ledger.lookup(&ways).await?.len() == 1;
+    if is_returned {
+        store::return_all(&app.db, item.id, app.clock.now()).await?;
+    }
+    Ok(is_returned)
 }
 
 /// What was claimed is open again: the ledger refused it, or it came back. What was put back by a claim is taken again: false when somebody

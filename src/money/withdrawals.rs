@@ -33,6 +33,7 @@
 //!     cancelled --> completed: book_late
 //!     submitting --> reserved: given up by two people (see `manual_review`)
 //!     submitted --> reserved: given up by two people
+//!     awaiting_approval --> reserved: given up by two people
 //!     reserved --> submitting: take_up (the ledger knows of a payout that the row has forgotten)
 //!     awaiting_approval --> submitting: take_up
 //!     submitted --> submitting: take_up

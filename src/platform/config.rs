@@ -22,6 +22,7 @@ use crate::platform::http::address::{Proxies, parse_network};
 use crate::platform::mailer::{Sender, SmtpUrl, Way};
 use crate::platform::outbound::Reach;
 use crate::platform::{encryption::DataKeys, signature::PublicKeys, text_enum::text_enum, tls::Tls, tokens::Tokens};
+use amounts::{parse_currencies, parse_customer_currencies};
 use doors::parse_hours;
 use urls::{
     check_database_url, check_redis_url, origin_of, parse_frontend_url, parse_origins, parse_public_url,
@@ -61,8 +62,10 @@ pub struct Config {
     pub tigerbeetle_cluster_id: u128,
     /// `LEDGER_BASE`: added to each currency's ledger number; 0 in production.
     pub ledger_base: u32,
-    /// `CURRENCIES`: those that customers may use, ISO 4217 with commas. Default `ZAR`.
+    /// `CURRENCIES`: those of the books, ISO 4217 with commas. Default `ZAR`.
     pub currencies: Vec<Currency>,
+    /// `CUSTOMER_CURRENCIES`: those of them in which customers pay in and take out. Default: all.
+    pub customer_currencies: Vec<Currency>,
     /// `APPROVAL_THRESHOLDS`: `CUR:one` or `CUR:one:two` in minor units, with commas: a withdrawal that brings its customer's sum of 24
     /// hours above `one` needs one approval, above `two` two. `off` or `CUR:off`: none. Default: `config/amounts.rs`.
     pub approval_thresholds: Thresholds,
@@ -297,6 +300,10 @@ impl Config {
             tigerbeetle_cluster_id: read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0")),
             ledger_base: read.parsed("LEDGER_BASE", Some("0")),
             currencies: read.checked("CURRENCIES", Some("ZAR"), parse_currencies),
+            customer_currencies: read.checked("CUSTOMER_CURRENCIES", Some(""), |value| parse_customer_currencies(
+                value,
+                currencies.as_deref()
+            )),
             approval_thresholds: read
                 .checked("APPROVAL_THRESHOLDS", Some(""), |value| Thresholds::parse(value, currencies.as_deref())),
             adjustment_thresholds: read.checked("ADJUSTMENT_THRESHOLDS", Some(""), |value| {
@@ -456,12 +463,6 @@ fn check_api_key(value: &str) -> Result<(), String> {
     } else {
         Err("holds something that is not a visible ASCII character".to_owned())
     }
-}
-
-fn parse_currencies(value: &str) -> Result<Vec<Currency>, String> {
-    let parse =
-        |code: &str| Currency::parse(code.trim()).ok_or_else(|| "holds a code that ISO 4217 does not know".to_owned());
-    value.split(',').map(parse).collect()
 }
 
 fn parse_optional_address(value: &str) -> Result<Option<SocketAddr>, String> {

@@ -109,7 +109,7 @@ pub fn keyed(document: &utoipa::openapi::OpenApi) -> BTreeSet<String> {
     those(document, |_, method, operation| takes_key(method, operation))
 }
 
-/// The operations that take no body, with a key or without: none is waited for (`processes/load.rs`).
+/// The operations that take neither a body nor a key of staff's, whose layer reads the body: none is waited for (`processes/load.rs`).
 pub fn bodiless(document: &utoipa::openapi::OpenApi) -> BTreeSet<String> {
     those(document, |_, method, operation| operation["requestBody"].is_null() && !takes_key(method, operation))
 }

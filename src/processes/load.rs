@@ -50,7 +50,7 @@ pub struct Reserved;
 
 pub struct Load {
     app: App,
-    /// Methods and paths that take no body.
+    /// Methods and paths whose body nobody reads.
     bodiless: Arc<BTreeSet<String>>,
     large_bodies: Semaphore,
     users: Room,
@@ -155,7 +155,7 @@ impl Load {
         let who = Who { network: self.network(&parts), user };
         // A route that needs a token refuses whoever has none without a look at the body; it need not come first.
         // Nor does the one that takes more than all others, for staff: it reads its body itself.
-        // And where none is taken, none is waited for.
+        // And what nobody reads is not waited for.
         let path = parts.uri.path();
         let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };

@@ -108,7 +108,7 @@ static KEYED: LazyLock<repeats::Routes> = LazyLock::new(|| Arc::new(openapi::key
 /// The operations that take no query.
 static QUERYLESS: LazyLock<queries::Routes> = LazyLock::new(|| Arc::new(openapi::queryless(&documented().1)));
 
-/// The operations that take no body.
+/// The operations whose body nobody reads.
 static BODILESS: LazyLock<queries::Routes> = LazyLock::new(|| Arc::new(openapi::bodiless(&documented().1)));
 
 /// Routes behind the layers that all of ours are behind; tests put theirs there too.

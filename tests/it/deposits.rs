@@ -345,3 +345,20 @@ async fn while_revio_is_away_no_deposit_is_begun_and_it_resumes_by_itself(db: Pg
     assert_eq!(t.deposit(&customer, 5_000, "late").await.status, StatusCode::CREATED);
     t.finish().await;
 }
+
+/// Without it the payer could never pay, and nobody would be told.
+#[sqlx::test]
+async fn a_link_that_the_first_answer_lacked_is_there_with_the_next(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    t.sim.set_override(Override::of("purchase", "/checkout_url", json!("")));
+    let deposit = t.deposit(&customer, 1_000, "d").await;
+    assert!(deposit.body["checkout_url"].is_null(), "{}", deposit.body);
+    t.sim.clear_overrides();
+    t.advance(TimeDelta::minutes(1));
+    t.drive().await;
+    let shown = t.get(&customer, &format!("/v1/transactions/{}", deposit.id())).await;
+    assert_eq!(shown.body["state"], "awaiting_payment");
+    assert!(shown.body["checkout_url"].as_str().is_some_and(|url| url.contains("/p/")), "{}", shown.body);
+    t.finish().await;
+}

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::crashes::Crashes;
 use crate::harness::{Answer, Customer, TestApp};
+use crate::reconciliation::cycle;
 
 async fn resolve(t: &TestApp, staff: &Customer, id: Uuid, action: &str) -> Answer {
     let body = json!({"action": action, "note": "looked at Revio's portal"});
@@ -159,5 +160,47 @@ async fn a_deposit_whose_purchase_revio_has_forgotten_can_be_closed_once_nothing
     assert_eq!(closed.status, StatusCode::OK, "{}", closed.body);
     t.drive().await;
     assert_eq!((t.state(deposit).await.as_str(), t.held_reason(deposit).await), ("failed", None));
+    t.finish().await;
+}
+
+/// A person closed it on what Revio could not say then; its events are lost.
+#[sqlx::test]
+async fn what_a_person_closed_and_its_payer_paid_is_credited_all_the_same(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
+    let deposit = t.deposit(&customer, 5_000, "d").await.id();
+    let row = transactions::find(&t.app, deposit).await.expect("there");
+    transactions::hold(&t.app, &row, Hold::GaveUp, "not readable").await.expect("held");
+    t.advance(TimeDelta::hours(1));
+    t.sim.set_fault(Fault::chance(1.0, Scope::GetPurchase, FaultKind::Blank { status: 404 }));
+    assert_eq!(resolve(&t, &finance, deposit, "dismiss").await.status, StatusCode::OK);
+    t.drive().await;
+    assert_eq!(t.state(deposit).await, "failed");
+    t.sim.clear_faults();
+    t.sim.set_fault(Fault::chance(1.0, Scope::Deliver, FaultKind::Missing));
+    t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("payable");
+    cycle(&t).await;
+    assert_eq!((t.state(deposit).await.as_str(), t.balance(&customer).await), ("completed", (5_000, 0, 5_000)));
+    t.drive().await;
+    t.finish().await;
+}
+
+/// Nobody could decide about it otherwise: it is held, so that nobody approves or declines it.
+#[sqlx::test]
+async fn two_people_give_back_what_is_held_while_it_waits_for_an_approval(db: PgPool) {
+    let t = TestApp::with(db, &[("APPROVAL_THRESHOLDS", "ZAR:1000")]).await;
+    let customer = t.customer_with(10_000).await;
+    let (one, two) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    assert_eq!(t.state(withdrawal).await, "awaiting_approval");
+    let row = transactions::find(&t.app, withdrawal).await.expect("there");
+    transactions::hold(&t.app, &row, Hold::PaidTwice, "was it paid before?").await.expect("held");
+    for staff in [&one, &two] {
+        assert_eq!(t.balance(&customer).await, (10_000, 4_000, 6_000));
+        assert_eq!(resolve(&t, staff, withdrawal, "release").await.status, StatusCode::OK);
+    }
+    t.drive().await;
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
     t.finish().await;
 }

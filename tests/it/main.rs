@@ -23,6 +23,7 @@ mod contract;
 mod cooling;
 mod crashes;
 mod credentials;
+mod currencies;
 mod customers;
 mod deposits;
 mod destinations;

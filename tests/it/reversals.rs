@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
-use revio_sim::{Fault, FaultKind, Scope, Settings};
+use revio_sim::{Fault, FaultKind, Override, Scope, Settings};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -215,4 +215,20 @@ async fn what_was_set_aside_while_its_customer_was_staff_is_not_credited_as_well
         assert_eq!((t.balance(&customer).await, t.owed(customer.id).await), ((0, 0, 0), 10_000));
         assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), aside);
     }
+}
+
+/// What cannot be booked is for a person, and not said to be given back.
+#[sqlx::test]
+async fn what_is_said_to_be_refunded_is_what_is_booked(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, deposit, purchase) = paid(&t, 1_000).await;
+    t.sim.set_override(Override::of("payment", "/payment/amount", json!(5_000)));
+    t.sim.refund_purchase(purchase, Some(400)).expect("refundable");
+    for _ in 0..60 {
+        t.advance(TimeDelta::minutes(1));
+        t.drive().await;
+    }
+    assert!(t.held_reason(deposit).await.is_some_and(|reason| reason.contains("5000")));
+    let shown = t.get(&customer, &format!("/v1/transactions/{deposit}")).await;
+    assert_eq!((&shown.body["refunded"], t.balance(&customer).await), (&json!(0), (1_000, 0, 1_000)));
 }

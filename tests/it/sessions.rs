@@ -325,5 +325,8 @@ async fn a_cookie_of_somebody_elses_in_other_bytes_hides_none_of_ours(db: PgPool
         let line = HeaderValue::from_bytes(&line).expect("a header may hold them");
         let asked = t.http.post(format!("{}/v1/auth/refresh", t.url)).header("Cookie", line).send().await;
         assert_eq!(asked.expect("an answer").status(), StatusCode::OK);
-    }
+    } // Browsers let a page in the clear set a name that begins so.
+    let theirs = HeaderValue::from_bytes(format!("\u{2000}{ours}").as_bytes()).expect("a header may hold it");
+    let asked = t.http.post(format!("{}/v1/auth/refresh", t.url)).header("Cookie", theirs).send().await;
+    assert_eq!(asked.expect("an answer").status(), StatusCode::UNAUTHORIZED);
 }

@@ -18,14 +18,13 @@ pub struct Facts {
 }
 
 pub(super) async fn facts(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Facts> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Facts,
         r#"select erased_at, (select enrolled_at from totp_secrets where user_id = $1) as second_factor_since
              from users where id = $1"#,
         id
-    )
-    .fetch_one(db)
-    .await
+    );
+    query.fetch_one(db).await
 }
 
 /// What keeps an account from moving.
@@ -48,15 +47,14 @@ pub struct Restriction {
 
 /// Those that are not lifted: at most one a currency.
 pub(super) async fn restrictions(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<Restriction>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Restriction,
         r#"select currency, kind as "kind: restrictions::Kind", state as "state: restrictions::State", protective, reason,
                   imposed_by, created_at, repeats as "repeats: Json<Vec<restrictions::Repeat>>"
              from restrictions where user_id = $1 and state <> 'lifted' order by currency"#,
         id
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 #[derive(Serialize, ToSchema)]
@@ -72,15 +70,14 @@ pub struct BankAccount {
 
 /// Newest first; what is encrypted stays so.
 pub(super) async fn bank_accounts(db: impl PgExecutor<'_>, id: Uuid, limit: i64) -> sqlx::Result<Vec<BankAccount>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         BankAccount,
         r#"select id, bank_name, '****' || last_four as "account_number_masked!", created_at
              from bank_accounts where user_id = $1 and deleted_at is null order by created_at desc limit $2"#,
         id,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 pub struct Session {
@@ -99,7 +96,7 @@ pub(super) async fn sessions(
     now: DateTime,
     limit: i64,
 ) -> sqlx::Result<Vec<Session>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Session,
         "select id, user_agent, address, created_at, expires_at,
                 (select max(issued_at) from refresh_tokens t where t.session_id = s.id) as last_used_at
@@ -108,9 +105,8 @@ pub(super) async fn sessions(
         id,
         now,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 #[derive(Serialize, ToSchema)]
@@ -124,15 +120,14 @@ pub struct Mail {
 }
 
 pub(super) async fn mails(db: impl PgExecutor<'_>, id: Uuid, limit: i64) -> sqlx::Result<Vec<Mail>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Mail,
         r#"select id, kind as "kind: mails::Kind", state as "state: mails::State", created_at, sent_at
              from mails where user_id = $1 order by id desc limit $2"#,
         id,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// A row that is not at its end.
@@ -154,7 +149,7 @@ pub struct Open {
 
 /// Newest first, without those on hold.
 pub(super) async fn open(db: impl PgExecutor<'_>, id: Uuid, limit: i64) -> sqlx::Result<Vec<Open>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Open,
         r#"select id, kind as "kind: Kind", state as "state: State", amount_minor as amount, currency,
                   held_code as "held_code: Hold", created_at
@@ -164,22 +159,20 @@ pub(super) async fn open(db: impl PgExecutor<'_>, id: Uuid, limit: i64) -> sqlx:
             order by id desc limit $2"#,
         id,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 pub(super) async fn held(db: impl PgExecutor<'_>, id: Uuid, limit: i64) -> sqlx::Result<Vec<Open>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Open,
         r#"select id, kind as "kind: Kind", state as "state: State", amount_minor as amount, currency,
                   held_code as "held_code: Hold", created_at
              from transactions where user_id = $1 and held_reason is not null order by id desc limit $2"#,
         id,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// A call of staff that concerned the customer.
@@ -197,14 +190,13 @@ pub struct Look {
 
 /// Newest first.
 pub(super) async fn looks(db: impl PgExecutor<'_>, id: Uuid, limit: i64) -> sqlx::Result<Vec<Look>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Look,
         "select at, actor, after->>'method' as method, after->>'route' as route
            from audit_log
           where after->>'customer' = $1::uuid::text and action in ('staff.called', 'staff.refused') order by id desc limit $2",
         id,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }

@@ -24,7 +24,7 @@ impl Changed {
 
 /// The customers come second: an index on them would read all that they ever had.
 pub(super) async fn changed(db: impl PgExecutor<'_>, since: DateTime, users: &[Uuid]) -> sqlx::Result<Vec<Changed>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Changed,
         r#"with lately as materialized (
              select id, user_id, version, noted_at from transactions where updated_at >= $1
@@ -33,9 +33,8 @@ pub(super) async fn changed(db: impl PgExecutor<'_>, since: DateTime, users: &[U
            select id as "id!", user_id as "user_id!", version as "version!", noted_at from lately where user_id = any($2)"#,
         since,
         users
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// Of one customer's rows those that changed since, up to a limit, within a deadline.
@@ -46,14 +45,13 @@ pub(super) async fn changed_of(
     (limit, deadline): (i64, Duration),
 ) -> sqlx::Result<Vec<Uuid>> {
     let mut tx = db.begin_reading(deadline).await?;
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "select id from transactions where user_id = $1 and (updated_at >= $2 or noted_at >= $2) limit $3",
         user,
         since,
         limit
-    )
-    .fetch_all(&mut *tx)
-    .await
+    );
+    query.fetch_all(&mut *tx).await
 }
 
 /// How far the copy of each currency's ledger is.
@@ -84,7 +82,7 @@ impl Copied {
 
 /// Which of these customers have an account that was touched.
 pub(super) async fn touched(db: impl PgExecutor<'_>, copied: &Copied, users: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         r#"select distinct a.user_id as "user_id!"
              from unnest($1::text[], $2::bigint[], $3::bigint[]) as copied (currency, after, until)
              join ledger_transfers t on t.timestamp > copied.after and t.timestamp <= copied.until and t.currency = copied.currency
@@ -95,7 +93,6 @@ pub(super) async fn touched(db: impl PgExecutor<'_>, copied: &Copied, users: &[U
         &copied.after,
         &copied.until,
         users
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }

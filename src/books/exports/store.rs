@@ -23,7 +23,7 @@ pub(super) struct Booked {
 
 /// Of each row, in the order of the ids. The transfers of a row are those whose ids begin as its own does.
 pub(super) async fn booked(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Booked>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Booked,
         // Spelled out: `ledger_time` and `reporting.day` are not made part of the statement, but called for each row.
         r#"select l.first as booked_at, (l.first at time zone z.time_zone)::date as booking_date, l.fee, l.provider_fee,
@@ -43,7 +43,6 @@ pub(super) async fn booked(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Resul
         ids,
         i32::from(TransferCode::Fee.code()),
         i32::from(TransferCode::ProviderFee.code()),
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }

@@ -395,7 +395,7 @@ pub(super) async fn events(
     provider_id: Option<Uuid>,
     limit: i64,
 ) -> sqlx::Result<Vec<Event>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Event,
         "select id, event_type, verdict, state, attempts, received_at, finished_at from webhook_logs
           where object_id = any (array[$1::uuid] || array(select provider_id from transactions where parent_id = $2))
@@ -403,9 +403,8 @@ pub(super) async fn events(
         provider_id,
         transaction_id,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// What a row of the customer's and corrections have to do with each other, and which call asked for it.
@@ -416,14 +415,13 @@ pub struct Links {
 }
 
 pub(super) async fn links(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Links> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Links,
         r#"select coalesce(t.request_id::text, t.request_word) as request_id, a.about_id as "about_id?"
              from transactions t left join adjustments a on a.transaction_id = t.id where t.id = $1"#,
         id
-    )
-    .fetch_one(db)
-    .await
+    );
+    query.fetch_one(db).await
 }
 
 /// A correction of something; see `/v1/admin/adjustments/{id}`.
@@ -449,16 +447,15 @@ pub(super) async fn adjustments(
     about: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<LinkedAdjustment>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         LinkedAdjustment,
         "select t.id, t.state, a.direction, t.amount_minor as amount, t.currency, t.created_at
            from adjustments a join transactions t on t.id = a.transaction_id
           where a.about_id = $1 order by t.id limit $2",
         about,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// The states of rows as their owners see them. A word that only a newer release knows is left out: who waits for it asks again.

@@ -190,15 +190,13 @@ pub(super) async fn erase(tx: &mut PgConnection, user_id: Uuid, now: DateTime) -
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!(
+    let query = sqlx::query!(
         "update users
             set email = 'erased-' || replace(id::text, '-', '') || '@erased.invalid', full_name = 'erased', password_hash = 'erased',
                 email_verified_at = null, erased_at = $2
           where id = $1",
         user_id,
         now
-    )
-    .execute(&mut *tx)
-    .await
-    .map(drop)
+    );
+    query.execute(&mut *tx).await.map(drop)
 }

@@ -16,7 +16,7 @@ pub struct Hit {
 
 /// `ids` are the first and the last that may be meant.
 pub(super) async fn by_id(db: impl PgExecutor<'_>, ids: (Uuid, Uuid), limit: i64) -> sqlx::Result<Vec<Hit>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Hit,
         r#"(select 'transaction' as "what!: What", id as "id!", 'id' as "matched!", kind || ' ' || state as "label!"
               from transactions where id between $1 and $2 order by id desc limit $3)
@@ -41,9 +41,8 @@ pub(super) async fn by_id(db: impl PgExecutor<'_>, ids: (Uuid, Uuid), limit: i64
         ids.0,
         ids.1,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// An e-mail by its beginning, the whole one first.
@@ -53,7 +52,7 @@ pub(super) async fn by_text(
     email: Option<&str>,
     limit: i64,
 ) -> sqlx::Result<Vec<Hit>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Hit,
         r#"(select 'transaction' as "what!: What", id as "id!", 'idempotency_key' as "matched!", kind || ' ' || state as "label!"
               from transactions where idempotency_key = $1 order by user_id limit $3)
@@ -62,14 +61,13 @@ pub(super) async fn by_text(
         key,
         email,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// Customers whose name has these words. Of a name that very many have, some.
 pub(super) async fn by_name(db: impl PgExecutor<'_>, text: &str, limit: i64) -> sqlx::Result<Vec<Hit>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Hit,
         r#"select 'user' as "what!: What", id as "id!", 'full_name' as "matched!", full_name || ', ' || email as "label!"
              from (select id, full_name, email from users
@@ -78,9 +76,8 @@ pub(super) async fn by_name(db: impl PgExecutor<'_>, text: &str, limit: i64) -> 
             order by full_name, id limit $2"#,
         text,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// What a call asked for. `near` is the id of one that carries its time, and between which rows' ids it is looked for.
@@ -90,7 +87,7 @@ pub(super) async fn by_request(
     near: Option<(Uuid, Uuid, Uuid)>,
     limit: i64,
 ) -> sqlx::Result<Vec<Hit>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Hit,
         r#"(select 'transaction' as "what!: What", id as "id!", 'request_id' as "matched!", kind || ' ' || state as "label!"
               from transactions where request_word = $1 order by id desc limit $5)
@@ -110,20 +107,18 @@ pub(super) async fn by_request(
         near.map(|(_, from, _)| from),
         near.map(|(.., to)| to),
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// What of a call is on record.
 pub(super) async fn by_request_in_audit(db: impl PgExecutor<'_>, text: &str, limit: i64) -> sqlx::Result<Vec<Hit>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Hit,
         r#"select 'audit_entry' as "what!: What", id as "id!", 'request_id' as "matched!", action as "label!"
              from audit_log where request_id = $1 order by id desc limit $2"#,
         text,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }

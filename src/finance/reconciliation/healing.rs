@@ -65,8 +65,9 @@ async fn attempt(app: &App, known: &Break) -> Result<()> {
 }
 
 async fn as_the_event(app: &App, row: &Transaction, known: &Break) -> Result<()> {
-    // What a person has closed, a person opens.
-    if row.failure_reason == Some(FailureReason::ClosedByReview) {
+    // What a person has closed, a person opens; but money that came or left all the same has its row.
+    let has_moved = matches!(known.kind, BreakType::PaidAtProvider | BreakType::PayoutPaid);
+    if row.failure_reason == Some(FailureReason::ClosedByReview) && !has_moved {
         return Ok(());
     }
     let Some(object) = known.provider_id.or(row.provider.id) else { return Ok(()) };

@@ -209,9 +209,15 @@ async fn missing(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Foun
     let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
     let last = days::business_days_before(today, 1);
     let days: Vec<NaiveDate> = store::days_to_look_at(&app.db, from, since).await?;
-    let days: Vec<NaiveDate> = days.into_iter().filter(|day| *day <= last).collect();
-    let rows = told.all(store::not_on_statement(&app.db, days::zone(app), &days, since).await?);
-    let found = rows.into_iter().map(|row| {
+    let days: BTreeSet<NaiveDate> = days.into_iter().filter(|day| *day <= last).collect();
+    let covered = days.iter().map(|day| Some((*day, days.contains(&days::before(*day, 1)))));
+    let mut rows = BTreeMap::new();
+    // A day at a time: of many days PostgreSQL would go through all that there ever was.
+    for day in covered.chain([None]) {
+        let missing = told.all(store::not_on_statement(&app.db, days::zone(app), day, since).await?);
+        rows.extend(missing.into_iter().map(|row| (row.id, row)));
+    }
+    let found = rows.into_values().map(|row| {
         let found = Found::new(BreakType::MissingOnStatement, row.since, format!("{} {}", row.id, row.version));
         let found = sums(found, &row.currency, Some(row.amount_minor), None).evident("kind", row.kind);
         Found { transaction_id: Some(row.id), provider_id: row.provider_id, ..found }

@@ -42,18 +42,24 @@ impl Table {
     /// A bank without a column of balances writes them as sums with a day, the one before all movements and the other after them. One that stands
     /// alone, or among them, is a payment: its payer calls it so.
     fn take_ends(&mut self) {
-        let [first, .., last] = self.lines.as_slice() else { return };
-        let has_no_other = |line: &RawLine| line.balance.is_none_or(|balance| balance == line.amount);
-        if let (Some(before), Some(after)) = (first.names, last.names)
-            && before != after
-            && has_no_other(first)
-            && has_no_other(last)
-        {
-            let (first, last) = (first.amount, last.amount);
-            self.set(before, Some(first));
-            self.set(after, Some(last));
-            self.lines.pop();
-            self.lines.remove(0);
+        let named =
+            |line: Option<&RawLine>| line.filter(|line| line.says_no_other_balance()).and_then(|line| line.names);
+        let ends = [named(self.lines.first()), named(self.lines.last())];
+        let [first, last] = ends;
+        let is_known = |end: End| match end {
+            End::Opening => self.opening.is_some(),
+            End::Closing => self.closing.is_some(),
+        };
+        let is_end = |end: &End, opposite: Option<End>| {
+            !is_known(*end) && (is_known(end.other()) || self.lines.len() > 1 && opposite == Some(end.other()))
+        };
+        let (first, last) = (first.filter(|end| is_end(end, last)), last.filter(|end| is_end(end, first)));
+        if let (Some(end), Some(line)) = (last, last.and_then(|_| self.lines.pop())) {
+            self.set(end, Some(line.amount));
+        }
+        if let Some(end) = first.filter(|_| !self.lines.is_empty()) {
+            let line = self.lines.remove(0);
+            self.set(end, Some(line.amount));
         }
     }
 }
@@ -84,6 +90,12 @@ pub(super) struct RawLine {
 pub(super) enum When {
     Day(NaiveDate),
     Moment(DateTime),
+}
+
+impl RawLine {
+    fn says_no_other_balance(&self) -> bool {
+        self.balance.is_none_or(|balance| balance.is_same(self.amount))
+    }
 }
 
 /// Exactly what was written.
@@ -418,6 +430,24 @@ mod tests {
         }
         assert_eq!(Decimal::parse("1500.0000").and_then(|n| n.minor(Unit::Minor, Currency::ZAR)), Some(1500));
         assert_eq!(Decimal::parse("15.50").and_then(|n| n.minor(Unit::Minor, Currency::ZAR)), None);
+    }
+
+    #[test]
+    fn an_end_that_stands_by_its_sum_alone_is_one_where_the_other_is_known() {
+        let ends = |records: &str| {
+            let content = format!("Date,Reference,Amount\n{records}");
+            let table = read(Source::Bank, content.as_bytes(), Some(Currency::ZAR)).expect("it can be read");
+            let cents = |sum: Option<Decimal>| sum.and_then(|sum| sum.minor(Unit::Major, Currency::ZAR));
+            (table.lines.len(), cents(table.opening), cents(table.closing))
+        };
+        let sale = "2026-03-01,Sale,5.00\n";
+        let [zero, opening] = ["0.00", "2.00"].map(|sum| format!("2026-03-01,Opening balance,{sum}\n"));
+        let closing = |sum: &str| format!("2026-03-02,Closing balance,{sum}\n");
+        assert_eq!(ends(&format!("{zero}{sale}{}", closing("5.00"))), (1, Some(0), Some(500)));
+        assert_eq!(ends(&format!("{opening}{sale}{}", closing("0.00"))), (1, Some(200), Some(0)));
+        assert_eq!(ends(&format!("{}{sale}{zero}", closing("5.00"))), (1, Some(0), Some(500)), "newest first");
+        assert_eq!(ends(&format!("{zero}{}", closing("0.0000"))), (0, Some(0), Some(0)));
+        assert_eq!(ends(&format!("{sale}{}", closing("5.00"))), (2, None, None), "one alone");
     }
 
     #[test]

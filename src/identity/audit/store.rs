@@ -383,17 +383,15 @@ pub(super) async fn note_watch(
     broken: Option<&str>,
     more: bool,
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "update audit_watch set position = $2, broken = $3, verified_at = case when $3::text is null then $1 else verified_at end,
                 looked_at = case when $4 then null else looked_at end",
         now,
         position,
         broken,
         more
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 pub(super) struct Watched {

@@ -77,7 +77,7 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Resu
 
 /// Those that the person wants.
 pub(super) async fn insert_notices(db: impl PgExecutor<'_>, user_id: Uuid, notices: &Notices) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into mails (id, kind, user_id, due_at, expires_at, created_at)
          select n.id, n.kind, n.user_id, $4, $5, $4
            from wanted_notices($1, $2, array_fill($3::uuid, array[cardinality($1::uuid[])]), $6, $7) n",
@@ -88,15 +88,13 @@ pub(super) async fn insert_notices(db: impl PgExecutor<'_>, user_id: Uuid, notic
         notices.expires_at,
         notices.since,
         notices.most,
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 /// Takes due mails, oldest first, and pushes them one lease ahead.
 pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64) -> sqlx::Result<Vec<Claimed>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Claimed,
         r#"update mails set due_at = $2
             where id in (select id from mails where due_at <= $1 order by due_at limit $3 for update skip locked)
@@ -104,9 +102,8 @@ pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64)
         lease.now,
         lease.until,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// Deletes a batch of what came to an end before `before`.
@@ -125,7 +122,7 @@ pub(super) async fn delete_done(db: impl PgExecutor<'_>, before: DateTime, limit
 
 /// `None` when nobody has the address, or the mail was dropped meanwhile.
 pub(super) async fn recipient(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Recipient>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Recipient,
         r#"select u.id, u.email, u.password_hash, u.email_verified_at, c.new_email as "new_email?",
                   case when m.user_id is not null then m.address end as elsewhere,
@@ -135,9 +132,8 @@ pub(super) async fn recipient(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result
              left join email_changes c on c.user_id = u.id
             where m.id = $1 and m.state = 'pending'"#,
         id
-    )
-    .fetch_optional(db)
-    .await
+    );
+    query.fetch_optional(db).await
 }
 
 /// An address that is nobody's is not kept.
@@ -263,7 +259,7 @@ pub(super) async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Resu
 
 /// What waits: due mails, those that did not go out yet, and dead letters whose time was not over before `since`.
 pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime, since: DateTime) -> sqlx::Result<Vec<Depth>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Depth,
         r#"select 'mails' as "queue!", 'due' as "what!", count(*) as "rows!", min(due_at) as oldest
              from (select due_at from mails where due_at <= $1 order by due_at limit $3) as due
@@ -276,7 +272,6 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime, since: DateTi
         now,
         since,
         COUNTED_MAX,
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }

@@ -80,17 +80,15 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
 }
 
 pub(super) async fn insert(db: impl PgExecutor<'_>, new: &NewAccount, by: Uuid, now: DateTime) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into service_accounts (id, name, scopes, created_by, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)",
         new.id,
         new.name,
         &names(&new.scopes),
         by,
         now
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 pub(super) async fn change(
@@ -100,7 +98,7 @@ pub(super) async fn change(
     now: DateTime,
 ) -> sqlx::Result<()> {
     let scopes = change.scopes.as_deref().map(names);
-    sqlx::query!(
+    let query = sqlx::query!(
         "update service_accounts
             set name = coalesce($2, name), scopes = coalesce($3, scopes), enabled = coalesce($4, enabled), updated_at = $5
           where id = $1",
@@ -109,21 +107,18 @@ pub(super) async fn change(
         scopes.as_deref(),
         change.enabled,
         now
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 pub(super) async fn count_keys(db: impl PgExecutor<'_>, account_id: Uuid, now: DateTime) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         r#"select count(*) as "count!" from service_account_keys
             where service_account_id = $1 and revoked_at is null and expires_at > $2"#,
         account_id,
         now
-    )
-    .fetch_one(db)
-    .await
+    );
+    query.fetch_one(db).await
 }
 
 pub(super) async fn insert_key(
@@ -133,7 +128,7 @@ pub(super) async fn insert_key(
     now: DateTime,
     expires_at: DateTime,
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into service_account_keys (id, service_account_id, hash, hint, created_at, expires_at) values ($1, $2, $3, $4, $5, $6)",
         id,
         account_id,
@@ -141,10 +136,8 @@ pub(super) async fn insert_key(
         hint,
         now,
         expires_at
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 pub(super) async fn replace_key(db: impl PgExecutor<'_>, id: Uuid, (hash, hint): (&[u8], &str)) -> sqlx::Result<()> {
@@ -177,13 +170,12 @@ pub(super) async fn end_key(db: impl PgExecutor<'_>, id: Uuid, until: DateTime) 
 
 /// Whose it was, unless it was revoked before.
 pub(super) async fn revoke_key(db: impl PgExecutor<'_>, id: Uuid, now: DateTime) -> sqlx::Result<Option<Uuid>> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "update service_account_keys set revoked_at = $2 where id = $1 and revoked_at is null returning service_account_id",
         id,
         now
-    )
-    .fetch_optional(db)
-    .await
+    );
+    query.fetch_optional(db).await
 }
 
 fn names(scopes: &[Scope]) -> Vec<String> {

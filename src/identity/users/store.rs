@@ -185,14 +185,12 @@ pub(super) async fn set_notifications(
     id: Uuid,
     (deposits, withdrawals): (Option<bool>, Option<bool>),
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "update users set mail_deposits = coalesce($2, mail_deposits), mail_withdrawals = coalesce($3, mail_withdrawals)
           where id = $1",
         id,
         deposits,
         withdrawals
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }

@@ -60,7 +60,7 @@ impl NewAdjustmentBody {
         let mut fields = Fields::default();
         let direction = fields.word("direction", Some(&self.direction));
         let counterpart = fields.word("counterpart", Some(&self.counterpart));
-        let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
+        let amount = parse_amount(&mut fields, self.amount, app.currency(&self.currency));
         let reason = fields.text("reason", &self.reason, 1..=REASON_CHARS_MAX);
         let clears = counterpart == Some(Counterpart::Suspense) && direction == Some(Direction::Credit);
         if clears && self.item_id.is_none() {

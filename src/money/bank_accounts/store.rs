@@ -68,13 +68,12 @@ pub(super) async fn find_same(
     user_id: Uuid,
     fingerprints: &[Vec<u8>],
 ) -> sqlx::Result<Option<Uuid>> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "select id from bank_accounts where user_id = $1 and deleted_at is null and fingerprint = any($2) order by id limit 1",
         user_id,
         fingerprints
-    )
-    .fetch_optional(db)
-    .await
+    );
+    query.fetch_optional(db).await
 }
 
 pub(super) async fn owner(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Uuid>> {
@@ -96,7 +95,7 @@ pub(super) async fn erase(
     bank_name: &str,
     now: DateTime,
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "update bank_accounts
             set details = $2, key_id = $3, bank_name = $4, last_four = '****', fingerprint = null, idempotency_key = null,
                 deleted_at = coalesce(deleted_at, $5) where id = $1",
@@ -105,10 +104,8 @@ pub(super) async fn erase(
         nothing.key_id,
         bank_name,
         now
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 pub(super) async fn find_all(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {

@@ -230,7 +230,10 @@ struct Sums<'a> {
     /// A row for each that has none yet.
     new: Vec<Child<'a>>,
     undone: Vec<Transaction>,
+    /// By Revio's word.
     reversed: Reversed,
+    /// What of it has a row, or gets one.
+    booked: Reversed,
     paid: i64,
     /// The first that cannot be booked, and why.
     odd: Option<String>,
@@ -246,7 +249,7 @@ struct Sums<'a> {
 
 impl<'a> Sums<'a> {
     fn of(deposit: &'a Transaction, purchase: &Purchase, payments: &[Known], booked: &[Transaction]) -> Result<Self> {
-        let reversed = Reversed { refunded_minor: 0, charged_back_minor: 0 };
+        let nothing = Reversed { refunded_minor: 0, charged_back_minor: 0 };
         let paid =
             purchase.payment.as_ref().and_then(|payment| payment.amount.whole()).unwrap_or(deposit.amount.minor());
         let is_said = |id: &Uuid| payments.iter().any(|payment| payment.id == *id && payment.amount_minor.is_some());
@@ -254,7 +257,8 @@ impl<'a> Sums<'a> {
         let mut sums = Self {
             new: Vec::new(),
             undone: Vec::new(),
-            reversed,
+            reversed: nothing,
+            booked: nothing,
             paid,
             odd: None,
             unsaid,
@@ -307,6 +311,11 @@ impl<'a> Sums<'a> {
                 provider_id: Some(id),
             });
         }
+        let stands = |row: &&Transaction| can_be_undone(row) && !sums.undone.iter().any(|undone| undone.id == row.id);
+        let standing = booked.iter().filter(stands).map(|row| (row.kind, row.amount.minor()));
+        for (kind, minor) in standing.chain(sums.new.iter().map(|child| (child.kind, child.amount.minor()))) {
+            add(&mut sums.booked, kind, minor);
+        }
         Ok(sums)
     }
 
@@ -324,18 +333,13 @@ impl<'a> Sums<'a> {
     /// What one adds; `None` when it failed, and adds nothing.
     fn count(&mut self, payment: &Known, currency: &str) -> Result<Option<(Kind, i64)>, String> {
         let Some((kind, minor)) = counted(payment, currency)? else { return Ok(None) };
-        let Reversed { refunded_minor, charged_back_minor } = &mut self.reversed;
-        match kind {
-            Kind::Refund => *refunded_minor = refunded_minor.saturating_add(minor),
-            Kind::Chargeback => *charged_back_minor = charged_back_minor.saturating_add(minor),
-            _ => *charged_back_minor = charged_back_minor.saturating_sub(minor),
-        }
+        add(&mut self.reversed, kind, minor);
         Ok(Some((kind, minor)))
     }
 
-    /// What the deposit's row says of it: less than nothing was never charged back.
+    /// What the deposit's row says of it: what is booked, whatever else Revio says. Less than nothing was never charged back.
     fn noted(&self) -> Reversed {
-        Reversed { charged_back_minor: self.reversed.charged_back_minor.max(0), ..self.reversed }
+        Reversed { charged_back_minor: self.booked.charged_back_minor.max(0), ..self.booked }
     }
 
     /// What does not agree, in words that stay the same while it lasts.
@@ -391,6 +395,15 @@ impl<'a> Sums<'a> {
 
     fn is_whole(&self, purchase: &Purchase) -> bool {
         purchase.refundable_amount.whole() == Some(self.paid) && purchase.refund_availability != "none"
+    }
+}
+
+fn add(sum: &mut Reversed, kind: Kind, minor: i64) {
+    let Reversed { refunded_minor, charged_back_minor } = sum;
+    match kind {
+        Kind::Refund => *refunded_minor = refunded_minor.saturating_add(minor),
+        Kind::Chargeback => *charged_back_minor = charged_back_minor.saturating_add(minor),
+        _ => *charged_back_minor = charged_back_minor.saturating_sub(minor),
     }
 }
 

@@ -37,7 +37,7 @@ struct NewDepositBody {
 impl NewDepositBody {
     fn parse(&self, app: &App) -> Result<NewDeposit> {
         let mut fields = Fields::default();
-        let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
+        let amount = parse_amount(&mut fields, self.amount, app.customer_currency(&self.currency));
         let description = parse_description(&mut fields, self.description.as_deref());
         let metadata = self.metadata.parse(&mut fields);
         Ok(NewDeposit { amount: fields.finish_with(amount)?, description, metadata })

@@ -86,7 +86,7 @@ impl NewJournalBody {
     fn parse(&self, app: &App) -> Result<NewJournal> {
         let mut fields = Fields::default();
         let kind: Option<Kind> = fields.word("kind", Some(&self.kind));
-        let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
+        let amount = parse_amount(&mut fields, self.amount, app.currency(&self.currency));
         let account: Option<OpenAccount> = fields.word("account", self.account.as_deref());
         let reason = fields.text("reason", &self.reason, 1..=TEXT_CHARS_MAX);
         if let Some(kind) = kind {

@@ -296,7 +296,7 @@ pub(super) async fn hold(db: impl PgExecutor<'_>, row: &Journal, reason: &str, n
 
 /// What waits: due, on hold, awaiting approval, on its way. Each count reads a range of an index, and ends.
 pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Vec<Depth>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Depth,
         r#"select 'journal' as "queue!", what as "what!", waits.rows as "rows!", waits.oldest
              from (select 'due' as what, count(*) as rows, min(due_at) as oldest
@@ -314,9 +314,8 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Resu
                             order by id limit $2) as travelling) as waits"#,
         now,
         COUNTED_MAX,
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// The transaction that an object of Revio's belongs to, which books it.

@@ -76,7 +76,7 @@ impl Note {
             && self.fee_minor == known.fee_minor
             && self.currency == known.currency
             && self.is_outgoing == known.is_outgoing
-            && self.updated_on == known.updated_on
+            && self.updated_on.is_none_or(|updated_on| known.updated_on == Some(updated_on))
     }
 }
 

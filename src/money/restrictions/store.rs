@@ -180,14 +180,13 @@ pub(super) async fn overtake_requests(
     (user_id, request): (Uuid, &str),
     note: &str,
 ) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "update requests set state = 'expired', note = $3 where user_id = $1 and kind = $2 and state = 'pending' returning id",
         user_id,
         request,
         note
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 pub(super) struct Protected {
@@ -197,15 +196,14 @@ pub(super) struct Protected {
 
 /// Whom one person has frozen for protection since, whatever became of it.
 pub(super) async fn protected_since(db: impl PgExecutor<'_>, by: Uuid, since: DateTime) -> sqlx::Result<Protected> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Protected,
         r#"select count(distinct call_id) as "calls!", min(created_at) as oldest
              from restrictions where imposed_by = $1 and created_at > $2 and was_protective"#,
         by,
         since
-    )
-    .fetch_one(db)
-    .await
+    );
+    query.fetch_one(db).await
 }
 
 /// Somebody who may lift them has looked. False when none waited for that.
@@ -272,14 +270,13 @@ pub(super) async fn was_refused(db: impl PgExecutor<'_>, call_id: Uuid) -> sqlx:
 }
 
 pub(super) async fn lift_call(db: impl PgExecutor<'_>, call_id: Uuid, now: DateTime) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "update restrictions set state = 'lifting', due_at = $2, attempts = 0, updated_at = $2
           where call_id = $1 and state = 'in_force' returning id",
         call_id,
         now
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// Ends the hold of every transaction that was held for a freeze, where no freeze is left. How many.
@@ -321,7 +318,7 @@ pub(super) async fn begin_lifting(
     now: DateTime,
     due_at: DateTime,
 ) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         // In the order of [`lock_call`]: two that lock several rows never wait for each other.
         "update restrictions set state = 'lifting', due_at = $4, attempts = 0, updated_at = $3
           where id in (select id from restrictions where user_id = $1 and kind = $2 and state = 'in_force' order by id for update)
@@ -330,9 +327,8 @@ pub(super) async fn begin_lifting(
         kind,
         now,
         due_at
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 pub(super) async fn claim_due(db: impl PgExecutor<'_>, lease: Lease, limit: i64) -> sqlx::Result<Vec<Row>> {
@@ -392,7 +388,7 @@ pub(super) async fn defer(
 
 /// How many are neither in force nor lifted, how many protective freezes nobody has looked at, and since when the oldest.
 pub(super) async fn depths(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Depth>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Depth,
         r#"select 'restriction' as "queue!", 'unfinished' as "what!", count(*) as "rows!", min(updated_at) as oldest
              from (select updated_at from restrictions where state in ('initiated', 'lifting')
@@ -402,7 +398,6 @@ pub(super) async fn depths(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Depth>> 
              from (select call_id, created_at from restrictions where protective and state <> 'lifted'
                     order by id limit $1) as protective"#,
         COUNTED_MAX
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }

@@ -85,7 +85,7 @@ pub(super) async fn look_at_open_rows(db: impl PgExecutor<'_>, now: DateTime) ->
 }
 
 pub(super) async fn lost(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<LostTransfer>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         LostTransfer,
         r#"select o.id as "id!", o.reference as "row_id!", o.executed_at as "executed_at!", o.currency as "currency!",
                   o.amount_minor as "amount_minor!", o.code as "code!", o.kind as "kind!",
@@ -95,9 +95,8 @@ pub(super) async fn lost(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Ve
              left join ledger_accounts c on c.id = o.credit_account_id
             order by o.timestamp limit $1"#,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// The reservation of a withdrawal whose row is not there.
@@ -113,7 +112,7 @@ pub struct LostReservation {
 /// Those that are neither posted nor released, as far as the copy of the ledger goes. At random, so that none that stays keeps another from
 /// being looked at; but first those that will not stay.
 pub(super) async fn lost_reservations(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<LostReservation>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         LostReservation,
         r#"select o.reference as "row_id!", o.amount_minor as "amount_minor!", o.currency as "currency!",
                   o.found_at as "found_at!", u.id as "user_id?"
@@ -124,9 +123,8 @@ pub(super) async fn lost_reservations(db: impl PgExecutor<'_>, limit: i64) -> sq
               and not exists (select from ledger_transfers r where r.pending_id = o.id)
             order by u.id is null, random() limit $1"#,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 pub(super) struct Repeat {
@@ -137,7 +135,7 @@ pub(super) struct Repeat {
 /// Withdrawals that are not paid yet, of the sum and the customer of an earlier one whose row was lost and which was, or may be, paid: without
 /// a row still, or written again, by which it has no bank account.
 pub(super) async fn repeats(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Repeat>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Repeat,
         r#"with lost as (
                select o.reference as id, o.debit_account_id, o.currency, o.amount_minor from ledger_orphan_transfers o
@@ -154,9 +152,8 @@ pub(super) async fn repeats(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Repeat>
             where t.kind = 'withdrawal' and t.state in ('reserved', 'awaiting_approval') and t.held_reason is null
               and t.bank_account_id is not null
             order by t.id, lost.id"#
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 pub(super) async fn count_lost(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {

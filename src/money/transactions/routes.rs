@@ -2,16 +2,15 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ledger::Amount;
+use ledger::{Amount, Currency};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Destination, Direction, FailureReason, Hold, Kind, Metadata, Outcome, ShownState, State, Transaction};
-use crate::app::App;
 use crate::money::{bank_accounts, reasons};
 use crate::platform::clock::DateTime;
-use crate::platform::error::Wrong;
+use crate::platform::error::{Result, Wrong};
 use crate::platform::http::{Fields, Json};
 
 /// Ten thousand million in the major unit of a currency with cents: far above any payment, far below any overflow.
@@ -220,8 +219,8 @@ impl IntoResponse for Cancelled {
     }
 }
 
-pub fn parse_amount(app: &App, fields: &mut Fields, minor: i64, currency: &str) -> Option<Amount> {
-    let currency = fields.take(app.currency(currency));
+pub fn parse_amount(fields: &mut Fields, minor: i64, currency: Result<Currency>) -> Option<Amount> {
+    let currency = fields.take(currency);
     if minor < AMOUNT_MINOR_MIN {
         fields.wrong("amount", Wrong::AtLeast(AMOUNT_MINOR_MIN));
     } else if minor > AMOUNT_MINOR_MAX {

@@ -353,7 +353,7 @@ pub(super) async fn depths(
     kinds: &[String],
     (now, cooling): (DateTime, Option<TimeDelta>),
 ) -> sqlx::Result<Vec<Depth>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Depth,
         r#"select kind as "queue!", what as "what!", waits.rows as "rows!", waits.oldest
              from unnest($1::text[]) as kinds (kind), lateral (
@@ -374,9 +374,8 @@ pub(super) async fn depths(
         now,
         COUNTED_MAX,
         cooling.map(|cooling| cooling.num_seconds()),
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// Older rows that follow from the same one and are not booked yet.
@@ -391,7 +390,7 @@ pub(super) async fn older_siblings(
     row: &Transaction,
     soon: DateTime,
 ) -> sqlx::Result<OlderSiblings> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         OlderSiblings,
         r#"select coalesce(bool_or(due_at <= $3 or due_at is not null and kind <> 'chargeback_reversal'), false) as "due!",
                   coalesce(bool_or(held_reason is not null), false) as "held!"
@@ -399,9 +398,8 @@ pub(super) async fn older_siblings(
         row.parent_id,
         row.id,
         soon
-    )
-    .fetch_one(db)
-    .await
+    );
+    query.fetch_one(db).await
 }
 
 /// The rows that follow from this one and are about these objects of Revio's.

@@ -42,7 +42,7 @@ struct NewWithdrawalBody {
 impl NewWithdrawalBody {
     fn parse(&self, app: &App) -> Result<NewWithdrawal> {
         let mut fields = Fields::default();
-        let amount = parse_amount(app, &mut fields, self.amount, &self.currency);
+        let amount = parse_amount(&mut fields, self.amount, app.customer_currency(&self.currency));
         let description = parse_description(&mut fields, self.description.as_deref());
         let metadata = self.metadata.parse(&mut fields);
         let amount = fields.finish_with(amount)?;

@@ -149,3 +149,22 @@ fn parse<T>(
     }
     Ok(all)
 }
+
+pub(super) fn parse_currencies(value: &str) -> Result<Vec<Currency>, String> {
+    let parse =
+        |code: &str| Currency::parse(code.trim()).ok_or_else(|| "holds a code that ISO 4217 does not know".to_owned());
+    value.split(',').map(parse).collect()
+}
+
+pub(super) fn parse_customer_currencies(
+    value: &str,
+    of_the_books: Option<&[Currency]>,
+) -> Result<Vec<Currency>, String> {
+    let of_the_books = of_the_books.unwrap_or_default();
+    if value.is_empty() {
+        return Ok(of_the_books.to_vec());
+    }
+    let some = parse_currencies(value)?;
+    let are_known = some.iter().all(|one| of_the_books.contains(one));
+    are_known.then_some(some).ok_or_else(|| "holds one that is none of CURRENCIES".to_owned())
+}

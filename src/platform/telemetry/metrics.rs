@@ -37,7 +37,6 @@ use metrics;
 metrics! {
     /// What [`Metrics`] has.
     pub struct All {
-        /// Connections that are open now.
         http_connections: IntGauge = level("octoco_http_connections", "Connections that are open"),
         /// How connections ended: closed, handshake, silent, broken, too_old, crowded (`server.rs`).
         http_connections_ended: IntCounterVec = counter(
@@ -62,7 +61,6 @@ metrics! {
             "Connections to PostgreSQL, and how many there may be",
             &[("pool", &["main", "lists", "batches"]), ("state", &["idle", "in_use", "max"])]
         ),
-        /// Requests by route, method and status.
         http_requests: IntCounterVec = counter(
             "octoco_http_requests_total", "HTTP requests answered", &[("method", &[]), ("route", &[]), ("status", &[])]
         ),
@@ -92,7 +90,6 @@ metrics! {
             "Mails and what became of them",
             &[("kind", MAILS), ("outcome", &["sent", "dropped", "nobody", "failed", "dead"])]
         ),
-        /// Calls of the webhook endpoint by verdict.
         webhook_calls: IntCounterVec = counter(
             "octoco_webhook_calls_total", "Calls of the webhook endpoint", &[("verdict", VERDICTS)]
         ),
@@ -122,13 +119,11 @@ metrics! {
         withdrawals_paid_late: IntCounter = single(
             "octoco_withdrawals_paid_late_total", "Withdrawals paid after they had failed"
         ),
-        /// Exports by format and what became of them: streamed, broken.
         exports: IntCounterVec = counter(
             "octoco_exports_total",
             "Exports and what became of them",
             &[("format", FORMATS), ("outcome", &["streamed", "broken"])]
         ),
-        /// Rows of exports that were finished, by format.
         export_rows: IntCounterVec = counter(
             "octoco_export_rows_total", "Rows of finished exports", &[("format", FORMATS)]
         ),
@@ -198,7 +193,6 @@ metrics! {
 metrics! {
     /// Of the ledger's read model, and of what is read back from the ledger itself.
     pub struct ReadModel {
-        /// Transfers copied, by currency.
         transfers: IntCounterVec = counter("octoco_read_model_transfers_total", "Transfers copied", &[("currency", &[])]),
         /// How far it is behind, by currency: transfers (at 1000 there may be more), and the age of the oldest of them.
         lag_transfers: IntGaugeVec = gauge(

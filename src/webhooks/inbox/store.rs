@@ -224,25 +224,23 @@ pub(super) async fn dead_letter(
 
 /// Those of `ids` that are genuine.
 pub(super) async fn replay(db: impl PgExecutor<'_>, ids: &[Uuid], now: DateTime) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "update webhook_logs set state = 'pending', due_at = $2, attempts = 0, finished_at = null, note = null
           where id = any($1) and verdict in ('accepted', 'stale', 'foreign') and content is not null returning id",
         ids,
         now
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// Those of `ids` that are dead letters.
 pub(super) async fn dismiss(db: impl PgExecutor<'_>, ids: &[Uuid], note: &str) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "update webhook_logs set state = 'dismissed', note = $2 where id = any($1) and state = 'dead' returning id",
         ids,
         note
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// Which dead letters; `None` = any.
@@ -259,7 +257,7 @@ pub struct DeadFilter {
 
 /// The oldest first.
 pub(super) async fn dead(db: impl PgExecutor<'_>, filter: &DeadFilter) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "select id from webhook_logs
           where state = 'dead' and ($1::text is null or position($1 in last_error) > 0)
             and ($2::timestamptz is null or finished_at >= $2) and ($3::timestamptz is null or finished_at < $3)
@@ -268,9 +266,8 @@ pub(super) async fn dead(db: impl PgExecutor<'_>, filter: &DeadFilter) -> sqlx::
         filter.from,
         filter.to,
         filter.limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// What a page of the log shows; `None` = any.
@@ -356,14 +353,12 @@ pub(super) async fn about(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result
 
 /// What still waits for a step, or for a person, keeps what it needs for it.
 pub(super) async fn empty_about(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "update webhook_logs set content = null, key_id = null
           where object_id = any($1) and content is not null and state not in ('pending', 'dead')",
         ids
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 /// Takes out what those before `before` held; of all but those that somebody still needs it for.
@@ -382,7 +377,7 @@ encrypted!(Webhooks, "webhook", 100 of "webhook_logs", "id", "content", where "c
 
 /// What waits: due events, and dead letters.
 pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Vec<Depth>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Depth,
         r#"select 'inbox' as "queue!", 'due' as "what!", count(*) as "rows!", min(due_at) as oldest
              from (select due_at from webhook_logs where due_at <= $1 order by due_at limit $2) as due
@@ -391,9 +386,8 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Resu
              from (select received_at from webhook_logs where state = 'dead' order by received_at limit $2) as dead"#,
         now,
         COUNTED_MAX,
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ pub(super) async fn insert(
     by: Option<Uuid>,
     now: DateTime,
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into outgoing_endpoints
              (id, url, description, event_types, enabled, enabled_at, created_by, created_at, updated_at)
          values ($1, $2, $3, $4, true, $6, $5, $6, $6)",
@@ -82,10 +82,8 @@ pub(super) async fn insert(
         &names(&new.event_types),
         by,
         now
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 /// Enabled again, it begins anew.
@@ -96,7 +94,7 @@ pub(super) async fn change(
     now: DateTime,
 ) -> sqlx::Result<()> {
     let event_types = change.event_types.as_deref().map(names);
-    sqlx::query!(
+    let query = sqlx::query!(
         "update outgoing_endpoints
             set url = coalesce($2, url), event_types = coalesce($3, event_types), description = coalesce($4, description),
                 enabled = coalesce($5, enabled), updated_at = $6,
@@ -111,10 +109,8 @@ pub(super) async fn change(
         change.description,
         change.enabled,
         now
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 /// Nothing more is made for it. False where nothing was.
@@ -133,7 +129,7 @@ pub(super) async fn delete(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bo
 }
 
 pub(super) async fn insert_event(db: impl PgExecutor<'_>, event: &Event, now: DateTime) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into outgoing_events (id, type, body, source_id, ordinal, occurred_at, made_at) values ($1, $2, $3, $4, $5, $6, $7)",
         event.id,
         event.kind.name(),
@@ -142,22 +138,18 @@ pub(super) async fn insert_event(db: impl PgExecutor<'_>, event: &Event, now: Da
         event.ordinal,
         event.occurred_at,
         now
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 /// What was told, or is to be, of a customer's transactions, with the deliveries; their endpoints first (`deliveries::lock_endpoint`).
 pub(super) async fn delete_events_about(db: &mut PgConnection, user_id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("select from outgoing_endpoints order by id for no key update").execute(&mut *db).await?;
-    sqlx::query!(
+    let query = sqlx::query!(
         "delete from outgoing_events where source_id in (select id from transactions where user_id = $1)",
         user_id
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 pub(super) async fn insert_secret(
@@ -167,17 +159,15 @@ pub(super) async fn insert_secret(
     secret: &Encrypted,
     now: DateTime,
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into outgoing_secrets (id, endpoint_id, secret, key_id, created_at) values ($1, $2, $3, $4, $5)",
         id,
         endpoint_id,
         secret.bytes,
         secret.key_id,
         now
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 /// Whether the secret is the present one; `None` where there is none of this id.

@@ -1,5 +1,6 @@
 //! A payer has money back that no row was known for, and the database forgets that.
 
+use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
@@ -19,7 +20,7 @@ async fn what_its_payer_got_back_after_the_backup_is_given_to_nobody_else(db: Pg
     let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
     let customer = t.customer().await;
     let mut purchases = Vec::new();
-    for key in ["a", "b"] {
+    for key in ["a", "b", "c"] {
         let deposit = t.deposit(&customer, 900, key).await.id();
         let purchase = t.purchase_of(deposit);
         for sql in ["delete from provider_objects where id = $1", "delete from transactions where provider_id = $1"] {
@@ -29,28 +30,30 @@ async fn what_its_payer_got_back_after_the_backup_is_given_to_nobody_else(db: Pg
         purchases.push(purchase);
     }
     t.drive().await;
-    let item: Uuid = sqlx::query_scalar("select id from suspense_items where provider_id = $1")
-        .bind(purchases[0])
-        .fetch_one(&t.app.db)
-        .await
-        .expect("set aside");
-    let propose = async |key: &str| {
+    let propose = async |key: &str, purchase: Uuid| {
+        let item: Uuid = sqlx::query_scalar("select id from suspense_items where provider_id = $1")
+            .bind(purchase)
+            .fetch_one(&t.app.db)
+            .await
+            .expect("set aside");
         let body = json!({"user_id": customer.id, "direction": "credit", "amount": 900, "currency": "ZAR",
             "counterpart": "suspense", "reason": "it is theirs", "item_id": item});
         let headers = [("Idempotency-Key", key)];
         t.send(Method::POST, "/v1/admin/adjustments", Some(&t.token(&maker)), &headers, Some(body)).await
     };
-    let asked = propose("before").await;
+    let asked = propose("before", purchases[0]).await;
     assert_eq!(asked.status, StatusCode::CREATED, "{}", asked.body);
     backups::take(&db).await;
-    t.sim.refund_purchase(purchases[0], None).expect("refundable");
+    for purchase in [purchases[0], purchases[1]] {
+        t.sim.refund_purchase(purchase, None).expect("refundable");
+    }
     t.drive().await;
     assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 900);
     backups::restore(&db).await;
     look(&t).await;
     let (path, body) = ("/v1/admin/safe-mode/leave", json!({"note": "looked"}));
     t.send(Method::POST, path, Some(&t.token(&checker)), &[], Some(body)).await;
-    let refused = propose("after").await;
+    let refused = propose("after", purchases[1]).await;
     assert_eq!((refused.status, &refused.body["errors"][0]["field"]), (StatusCode::BAD_REQUEST, &json!("item_id")));
     let path = format!("/v1/admin/adjustments/{}/approve", asked.id());
     let body = json!({"adjustment_hash": asked.body["adjustment_hash"]});
@@ -61,5 +64,31 @@ async fn what_its_payer_got_back_after_the_backup_is_given_to_nobody_else(db: Pg
         .fetch_one(&t.app.db)
         .await
         .expect("a count");
-    assert_eq!(open, 1, "that is the other");
+    assert_eq!(open, 1, "that is the third's");
+}
+
+/// The item and the role are forgotten; the ledger still has what it set aside.
+#[sqlx::test]
+async fn what_was_set_aside_after_the_backup_is_not_credited_as_well(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 700, "d").await.id();
+    backups::take(&db).await;
+    sqlx::query("update users set role = 'support' where id = $1")
+        .bind(customer.id)
+        .execute(&t.app.db)
+        .await
+        .expect("changed");
+    t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("payable");
+    t.drive().await;
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 700);
+    t.advance(TimeDelta::minutes(5));
+    backups::restore(&db).await;
+    for _ in 0..30 {
+        t.advance(TimeDelta::minutes(1));
+        t.drive().await;
+    }
+    assert!(t.held_reason(deposit).await.is_some());
+    assert_eq!((t.system_balance(AccountCode::Suspense).await.posted(), t.balance(&customer).await), (700, (0, 0, 0)));
+    assert_eq!(t.system_balance(AccountCode::ProviderBalance).await.posted(), 700, "it came once");
 }

@@ -70,7 +70,12 @@ pub(super) async fn journals_after(
 }
 
 /// A row's transfers are a range of ids; the last byte says which leg each is (`ledger::Leg`).
-pub(super) async fn rows(db: impl PgExecutor<'_>, ids: &[Uuid], until: DateTime) -> sqlx::Result<Vec<Facts>> {
+pub(super) async fn rows(
+    db: impl PgExecutor<'_>,
+    ids: &[Uuid],
+    until: DateTime,
+    currencies: &[String],
+) -> sqlx::Result<Vec<Facts>> {
     let facts = sqlx::query_as!(
         Facts,
         r#"select r.id, r.kind, r.state, r.version, r.currency, r.amount_minor, r.due_at, r.updated_at, r.held_at,
@@ -79,7 +84,7 @@ pub(super) async fn rows(db: impl PgExecutor<'_>, ids: &[Uuid], until: DateTime)
                   f.receivable_minor, f.returned_minor, f.unmatched_minor, i.amount_minor as "item_minor?",
                   f.transfers as "transfers!"
              from transactions r
-             left join suspense_items i on i.id = r.id and i.booked_at is not null and i.kind <> 'correction'
+             left join suspense_items i on i.id = r.id and i.booked_at is not null and i.kind <> 'correction' and i.currency = any($3)
             cross join lateral (
                   select max(kind) filter (where leg = 1) as main_kind,
                          (sum(amount_minor) filter (where leg = 1))::bigint as main_minor,
@@ -94,7 +99,8 @@ pub(super) async fn rows(db: impl PgExecutor<'_>, ids: &[Uuid], until: DateTime)
                            where t.id > r.id and t.id <= overlay(r.id::text placing 'ff' from 35)::uuid) as legs) as f
             where r.id = any($1) and r.updated_at <= $2"#,
         ids,
-        until
+        until,
+        currencies
     );
     facts.fetch_all(db).await
 }

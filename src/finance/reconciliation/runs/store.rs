@@ -186,11 +186,10 @@ pub(super) async fn report(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Op
 
 /// Where the last one left off, whose turn was not over.
 pub(super) async fn last_checkpoint(db: impl PgExecutor<'_>) -> sqlx::Result<Option<Value>> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "select checkpoint from reconciliation_runs where state = 'finished' and 'b' = any(legs) order by id desc limit 1"
-    )
-    .fetch_optional(db)
-    .await
+    );
+    query.fetch_optional(db).await
 }
 
 /// Newest first.

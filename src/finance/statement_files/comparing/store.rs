@@ -199,8 +199,12 @@ pub(super) async fn other_states(
                        and not exists (select from statement_lines o join statement_files g on g.id = o.file_id
                                         where o.transaction_id = t.id and o.product = l.product
                                           and coalesce(o.status, '') not in ('error', 'failed', 'expired', 'cancelled')
-                                          -- What somebody brought says nothing against what Revio was asked for itself.
-                                          and (g.provider_id is not null or f.provider_id is null) and not is_superseded(o))
+                                          -- Of a day of which Revio was asked itself, what somebody brought says nothing against that.
+                                          and (g.provider_id is not null or f.provider_id is null
+                                               or not exists (select from statement_files h
+                                                               where h.source = 'revio' and h.provider_id is not null
+                                                                 and o.day between h.from_day and h.to_day))
+                                          and not is_superseded(o))
                        else not exists (select from suspense_items s where s.transaction_id = t.id or s.provider_id = l.provider_id) end
               and l.id in (select * from lines_looked_at('{paid_at_provider,payout_paid,not_paid_at_provider}', $2, $3))
               and not is_superseded(l)
@@ -241,13 +245,16 @@ pub(super) struct MissingRow {
     pub(super) since: DateTime,
 }
 
-/// Completed on one of the days and on no line of any file; and what was found before and still is not there. What was booked in the first
-/// hour of a day may have been paid the day before, which must be covered too. Of a day of which Revio was asked, a line that somebody
-/// brought proves nothing.
+/// A day of Revio's files, and whether the one before it is such a day too.
+pub(super) type CoveredDay = (NaiveDate, bool);
+
+/// Completed on the day and on no line of any file; without a day, what was found before and still is on none. What was booked in the first
+/// hour of a day may have been paid the day before, which must be covered too. A line that somebody brought proves nothing of a day of which
+/// Revio was asked itself, and of a payment only in the week before it was booked.
 pub(super) async fn not_on_statement(
     db: impl PgExecutor<'_>,
     zone: &str,
-    days: &[NaiveDate],
+    day: Option<CoveredDay>,
     since: DateTime,
 ) -> sqlx::Result<Vec<MissingRow>> {
     let rows = sqlx::query_as!(
@@ -255,21 +262,24 @@ pub(super) async fn not_on_statement(
         r#"select t.id, t.version, t.kind, t.currency, t.amount_minor, t.provider_id, t.completed_at as "since!"
              from transactions t
             where t.state = 'completed' and t.kind in ('deposit', 'withdrawal', 'refund', 'chargeback') and t.provider_id is not null
-              and t.id in (select c.id from unnest($2::date[]) as day join transactions c
-                                on c.completed_at >= day::timestamp at time zone $1 and c.completed_at < (day + 1)::timestamp at time zone $1
-                            where (extract(hour from c.completed_at at time zone $1) >= 1
-                                   or day - 1 = any($2))
-                            union select b.transaction_id from breaks b
-                                   where b.type = 'missing_on_statement' and is_looked_at_again(b, $3))
+              and t.id in (select c.id from transactions c
+                            where c.completed_at >= $2::date::timestamp at time zone $1
+                              and c.completed_at < ($2::date + 1)::timestamp at time zone $1
+                              and (extract(hour from c.completed_at at time zone $1) >= 1 or $3)
+                            union all
+                           select b.transaction_id from breaks b
+                            where $2::date is null and b.type = 'missing_on_statement' and is_looked_at_again(b, $4))
               and not exists (select from statement_lines l join statement_files f on f.id = l.file_id
                                where l.transaction_id = t.id
                                  and (f.provider_id is not null
-                                      or not exists (select from statement_files g
-                                                      where g.source = 'revio' and g.provider_id is not null
-                                                        and (t.completed_at at time zone $1)::date between g.from_day and g.to_day)))
-            order by t.id limit $4"#,
+                                      or l.day >= (t.completed_at at time zone $1)::date - 7
+                                         and not exists (select from statement_files g
+                                                          where g.source = 'revio' and g.provider_id is not null
+                                                            and l.day between g.from_day and g.to_day)))
+            order by t.id limit $5"#,
         zone,
-        days,
+        day.map(|(day, _)| day) as _,
+        day.is_some_and(|(_, is_before_covered)| is_before_covered),
         since,
         FOUND_MAX
     );

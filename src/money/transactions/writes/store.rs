@@ -66,7 +66,7 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, rows: &[&Insert]) -> sqlx::R
 
 /// Nobody waits for the disk. The row keeps its version: nothing moved. One that moved meanwhile, or has nothing to do, is left alone.
 pub(super) async fn defer(db: impl PgExecutor<'_>, rows: &[&Deferral]) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "update transactions set due_at = to_due, attempts = failures
            from unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::integer[]) as wait (of_row, of_version, to_due, failures)
           where id = of_row and version = of_version and due_at is not null and (select unawaited())",
@@ -74,10 +74,8 @@ pub(super) async fn defer(db: impl PgExecutor<'_>, rows: &[&Deferral]) -> sqlx::
         &rows.iter().map(|row| row.version).collect::<Vec<i32>>(),
         &rows.iter().map(|row| row.due_at).collect::<Vec<DateTime>>(),
         &rows.iter().map(|row| row.attempts).collect::<Vec<i32>>(),
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 /// Those that were at their version, as they are now; what their customers are to be told is written with them. A hold stays until a

@@ -91,7 +91,7 @@ pub(super) async fn claim_due(
     slow: bool,
     (at_once, limit): (i64, i64),
 ) -> sqlx::Result<Vec<Claimed>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Claimed,
         r#"with endpoints as materialized (
                select p.id from outgoing_endpoints p
@@ -116,9 +116,8 @@ pub(super) async fn claim_due(
         slow,
         at_once,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// Until the end of the transaction. Whoever locks deliveries has locked their endpoint before: of two that lock several of them neither
@@ -156,7 +155,7 @@ pub(super) async fn record(
 
 /// After a fault of ours: the endpoint said nothing.
 pub(super) async fn set_back(db: impl PgExecutor<'_>, row: &Claimed, next: &Next, now: DateTime) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "update outgoing_deliveries set state = $3, due_at = $4, leased = false, attempts = $5, finished_at = $6
           where id = $1 and state = 'pending' and due_at = $2",
         row.id,
@@ -165,10 +164,8 @@ pub(super) async fn set_back(db: impl PgExecutor<'_>, row: &Claimed, next: &Next
         next.due_at,
         next.attempts,
         (next.state != State::Pending).then_some(now)
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 pub(super) async fn insert_attempt(
@@ -178,7 +175,7 @@ pub(super) async fn insert_attempt(
     called: &Called,
     now: DateTime,
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into outgoing_attempts (id, delivery_id, at, status, error, millis) values ($1, $2, $3, $4, $5, $6)",
         id,
         delivery_id,
@@ -186,10 +183,8 @@ pub(super) async fn insert_attempt(
         called.status.map(|status| i32::from(status.as_u16())),
         called.error.map(CallError::name),
         i64::try_from(called.took.as_millis()).unwrap_or(i64::MAX)
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 /// Since when every attempt has failed, this one included; `None` after one that did not. An endpoint that is well, and was, is not locked:
@@ -249,12 +244,11 @@ pub(super) async fn dead_letter(
 
 /// One for which something waits, though it is disabled.
 pub(super) async fn disabled_with_waiting(db: impl PgExecutor<'_>) -> sqlx::Result<Option<Uuid>> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "select p.id from outgoing_endpoints p
           where not p.enabled and exists (select from outgoing_deliveries d where d.endpoint_id = p.id and d.due_at is not null) limit 1"
-    )
-    .fetch_optional(db)
-    .await
+    );
+    query.fetch_optional(db).await
 }
 
 pub(super) async fn delete_of(db: impl PgExecutor<'_>, endpoint_id: Uuid, limit: i64) -> sqlx::Result<u64> {
@@ -274,16 +268,14 @@ pub(super) async fn insert(
     (event_id, endpoint_id): (Uuid, Uuid),
     now: DateTime,
 ) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into outgoing_deliveries (id, event_id, endpoint_id, due_at, created_at) values ($1, $2, $3, $4, $4)",
         id,
         event_id,
         endpoint_id,
         now
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 /// How many of them; none of an endpoint that is disabled.
@@ -304,15 +296,14 @@ pub(super) async fn dead_since(
     since: DateTime,
     limit: i64,
 ) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "select id from outgoing_deliveries
           where endpoint_id = $1 and state = 'dead' and created_at >= $2 order by created_at limit $3",
         endpoint_id,
         since,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// The columns of a [`Row`], once.
@@ -351,14 +342,13 @@ pub(super) async fn body(db: impl PgExecutor<'_>, event_id: Uuid) -> sqlx::Resul
 }
 
 pub(super) async fn attempts(db: impl PgExecutor<'_>, delivery_id: Uuid) -> sqlx::Result<Vec<Attempt>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Attempt,
         r#"select at, status, error as "error: CallError", millis from outgoing_attempts
             where delivery_id = $1 order by id desc limit 100"#,
         delivery_id
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 pub(super) async fn delete_events(db: impl PgExecutor<'_>, before: DateTime, limit: i64) -> sqlx::Result<u64> {
@@ -377,7 +367,7 @@ pub(super) async fn delete_expired_secrets(db: impl PgExecutor<'_>, now: DateTim
 
 /// What is due, which may wait for its endpoint, and dead letters since then.
 pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime, since: DateTime) -> sqlx::Result<Vec<Depth>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Depth,
         r#"select 'outgoing' as "queue!", 'pending' as "what!", count(*) as "rows!", min(due_at) as oldest
              from (select d.due_at from outgoing_deliveries d join outgoing_endpoints p on p.id = d.endpoint_id and p.enabled
@@ -388,7 +378,6 @@ pub(super) async fn depths(db: impl PgExecutor<'_>, now: DateTime, since: DateTi
         now,
         since,
         COUNTED_MAX
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }

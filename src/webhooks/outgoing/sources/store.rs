@@ -71,7 +71,7 @@ pub(super) async fn wanted(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Wanted>>
 
 /// Every cursor at the end of its source, where nobody is enabled yet.
 pub(super) async fn begin(db: &mut PgConnection, now_micros: i64) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into outgoing_cursors (source, position)
          select source, position from (
              select 'time' as source, $1::bigint as position
@@ -81,10 +81,8 @@ pub(super) async fn begin(db: &mut PgConnection, now_micros: i64) -> sqlx::Resul
           where not exists (select from outgoing_endpoints where enabled)
          on conflict (source) do update set position = excluded.position",
         now_micros
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 pub(super) async fn cursor(db: impl PgExecutor<'_>, source: &str) -> sqlx::Result<i64> {
@@ -93,15 +91,13 @@ pub(super) async fn cursor(db: impl PgExecutor<'_>, source: &str) -> sqlx::Resul
 }
 
 pub(super) async fn move_cursor(db: impl PgExecutor<'_>, source: &str, position: i64) -> sqlx::Result<()> {
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into outgoing_cursors (source, position) values ($1, $2)
          on conflict (source) do update set position = excluded.position",
         source,
         position
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
 
 /// The states that rows came into within the time and that have no event yet, the oldest first. The index by `updated_at` finds them: a
@@ -148,7 +144,7 @@ pub(super) async fn audit_head(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
 
 /// What the log says of customers behind the one position and up to the other.
 pub(super) async fn audited(db: impl PgExecutor<'_>, (seen, until): (i64, i64)) -> sqlx::Result<Vec<Audited>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Audited,
         r#"select l.id as entry_id, l.action, l.object_id, l.at, l.after->>'kind' as kind, l.after->>'state' as state,
                   r.call_id as "call_id?"
@@ -160,9 +156,8 @@ pub(super) async fn audited(db: impl PgExecutor<'_>, (seen, until): (i64, i64)) 
             order by c.position"#,
         seen,
         until
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// How far each currency's copy is.
@@ -178,7 +173,7 @@ pub(super) async fn balances(
     (seen, until): (i64, i64),
     limit: i64,
 ) -> sqlx::Result<Vec<Balance>> {
-    sqlx::query_as!(
+    let query = sqlx::query_as!(
         Balance,
         r#"select t.timestamp, t.id, s.side as "side!", a.user_id as "customer_id!", s.debits_posted as "debits_posted!",
                   s.debits_pending as "debits_pending!", s.credits_posted as "credits_posted!",
@@ -196,9 +191,8 @@ pub(super) async fn balances(
         seen,
         until,
         limit
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 /// The ids of those that were not there.
@@ -209,7 +203,7 @@ pub(super) async fn insert_events(db: impl PgExecutor<'_>, events: &[Event], now
     let sources: Vec<Uuid> = events.iter().map(|event| event.source_id).collect();
     let ordinals: Vec<i32> = events.iter().map(|event| event.ordinal).collect();
     let times: Vec<DateTime> = events.iter().map(|event| event.occurred_at).collect();
-    sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "insert into outgoing_events (id, type, body, source_id, ordinal, occurred_at, made_at)
          select e.id, e.type, e.body, e.source_id, e.ordinal, e.occurred_at, $7
            from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::int[], $6::timestamptz[])
@@ -222,9 +216,8 @@ pub(super) async fn insert_events(db: impl PgExecutor<'_>, events: &[Event], now
         &ordinals,
         &times,
         now
-    )
-    .fetch_all(db)
-    .await
+    );
+    query.fetch_all(db).await
 }
 
 pub(super) async fn insert_deliveries(
@@ -235,15 +228,13 @@ pub(super) async fn insert_deliveries(
     let ids: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.id).collect();
     let events: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.event_id).collect();
     let endpoints: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.endpoint_id).collect();
-    sqlx::query!(
+    let query = sqlx::query!(
         "insert into outgoing_deliveries (id, event_id, endpoint_id, due_at, created_at)
          select d.*, $4, $4 from unnest($1::uuid[], $2::uuid[], $3::uuid[]) d on conflict do nothing",
         &ids,
         &events,
         &endpoints,
         now
-    )
-    .execute(db)
-    .await
-    .map(drop)
+    );
+    query.execute(db).await.map(drop)
 }
