@@ -22,7 +22,7 @@ use crate::platform::http::address::{Proxies, parse_network};
 use crate::platform::mailer::{Sender, SmtpUrl, Way};
 use crate::platform::outbound::Reach;
 use crate::platform::{encryption::DataKeys, signature::PublicKeys, text_enum::text_enum, tls::Tls, tokens::Tokens};
-use amounts::{parse_currencies, parse_customer_currencies};
+use amounts::{parse_currencies, some_of};
 use doors::parse_hours;
 use urls::{
     check_database_url, check_redis_url, origin_of, parse_frontend_url, parse_origins, parse_public_url,
@@ -300,10 +300,7 @@ impl Config {
             tigerbeetle_cluster_id: read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0")),
             ledger_base: read.parsed("LEDGER_BASE", Some("0")),
             currencies: read.checked("CURRENCIES", Some("ZAR"), parse_currencies),
-            customer_currencies: read.checked("CUSTOMER_CURRENCIES", Some(""), |value| parse_customer_currencies(
-                value,
-                currencies.as_deref()
-            )),
+            customer_currencies: read.checked("CUSTOMER_CURRENCIES", Some(""), |of| some_of(of, currencies.as_deref())),
             approval_thresholds: read
                 .checked("APPROVAL_THRESHOLDS", Some(""), |value| Thresholds::parse(value, currencies.as_deref())),
             adjustment_thresholds: read.checked("ADJUSTMENT_THRESHOLDS", Some(""), |value| {

@@ -156,10 +156,8 @@ pub(super) fn parse_currencies(value: &str) -> Result<Vec<Currency>, String> {
     value.split(',').map(parse).collect()
 }
 
-pub(super) fn parse_customer_currencies(
-    value: &str,
-    of_the_books: Option<&[Currency]>,
-) -> Result<Vec<Currency>, String> {
+/// Some of those of the books; all where none is named.
+pub(super) fn some_of(value: &str, of_the_books: Option<&[Currency]>) -> Result<Vec<Currency>, String> {
     let of_the_books = of_the_books.unwrap_or_default();
     if value.is_empty() {
         return Ok(of_the_books.to_vec());
