@@ -113,6 +113,11 @@ impl Ledger {
         self.recorded(self.lookup_raw(ids).await?)
     }
 
+    /// Whether it is recorded. One that is not may still be on its way.
+    pub async fn has(&self, id: TransferId) -> Result<bool, LedgerError> {
+        Ok(!self.lookup_raw(&[id]).await?.is_empty())
+    }
+
     pub(crate) async fn lookup_raw(&self, ids: &[TransferId]) -> Result<Vec<tb::Transfer>, LedgerError> {
         let mut recorded = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(LOOKUP_MAX) {

@@ -49,7 +49,7 @@ pub async fn find(app: &App, text: &str, reads_audit: bool) -> Result<Vec<Hit>> 
             && let row = if leg.is_journals() { What::Journal } else { What::Transaction }
             && let Some(hit) = hits.iter_mut().find(|hit| hit.what == row && hit.matched == "id")
             // An id that a row could have made is no proof of a transfer.
-            && !app.ledger.lookup(&[TransferId::of(row_of(id), leg)]).await?.is_empty()
+            && app.ledger.has(TransferId::of(row_of(id), leg)).await?
         {
             (hit.what, hit.id) = (What::Transfer, id);
         }

@@ -81,7 +81,7 @@ pub struct Import<'a> {
     pub content: &'a [u8],
     /// Settled by the lines where it is not said.
     pub unit: Option<Unit>,
-    /// Of lines that do not say it: by default the only one that customers may use.
+    /// Of lines that do not say it: by default the only one of `CURRENCIES`.
     pub currency: Option<Currency>,
     /// The days that it is of: by default from its first line's to its last one's.
     pub from: Option<NaiveDate>,

@@ -294,7 +294,7 @@ async fn expire(app: &App, row: &Transaction) -> Result<Transaction> {
 
 /// Of a row that waits for its approval the ledger cannot know, unless PostgreSQL is an older one.
 async fn is_in_ledger(app: &App, row: &Transaction) -> Result<bool> {
-    Ok(!app.ledger.lookup(&[TransferId::of(row.id, Leg::Main)]).await?.is_empty())
+    Ok(app.ledger.has(TransferId::of(row.id, Leg::Main)).await?)
 }
 
 /// Maker and checkers are looked at for the last time, in the SQL transaction that says so: nobody loses a role or is frozen between the

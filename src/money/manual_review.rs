@@ -42,7 +42,7 @@ const SETTLED_AFTER: TimeDelta = TimeDelta::hours(1);
 /// Whether the ledger has, or may yet get, something of the row that its state does not say: nobody would look after it. What a
 /// lookup does not find may still be on its way.
 async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
-    let recorded = async |leg| Ok::<_, Error>(!app.ledger.lookup(&[TransferId::of(row.id, leg)]).await?.is_empty());
+    let recorded = async |leg| app.ledger.has(TransferId::of(row.id, leg)).await;
     let is_recent = row.held_at.is_none_or(|held_at| app.clock.now() - held_at < SETTLED_AFTER);
     Ok(match (row.kind, row.state) {
         (_, State::Completed | State::Rejected) => false,
@@ -62,16 +62,17 @@ async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
         (Kind::Adjustment, State::Initiated) => row.held_code != Some(Hold::NotApproved) || recorded(Leg::Main).await?,
         // One that waits for its approval was booked in a database that was lost, or not at all.
         (Kind::Adjustment, _) => recorded(Leg::Main).await?,
-        // One whose money is in suspense is booked, and nothing more will be.
+        // What could not be taken, or put back where somebody has it already, is settled by a correction.
+        (Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal, State::Initiated)
+            if matches!(row.held_code, Some(Hold::PaidTwice | Hold::Contradiction)) =>
+        {
+            recorded(Leg::Main).await?
+        }
         (Kind::ChargebackReversal, State::Failed) => {
             row.held_code != Some(Hold::PaidTwice) || recorded(Leg::Return).await?
         }
-        (Kind::ChargebackReversal, _) => !recorded(Leg::Unmatched).await?,
-        // What somebody got already could not be taken again, and is settled by a correction.
-        (Kind::Refund | Kind::Chargeback, State::Initiated) => {
-            !matches!(row.held_code, Some(Hold::PaidTwice | Hold::Contradiction)) || recorded(Leg::Main).await?
-        }
-        (Kind::Refund | Kind::Chargeback, _) => !recorded(Leg::Unmatched).await?,
+        // One whose money is in suspense is booked, and nothing more will be.
+        (Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal, _) => !recorded(Leg::Unmatched).await?,
         (Kind::Withdrawal, _) => true,
     })
 }

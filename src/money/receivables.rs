@@ -3,16 +3,12 @@
 //! never goes below zero; how much it covers, the ledger decides in the transfers themselves. Called for rows that say first what is
 //! to be taken or given.
 
-use chrono::TimeDelta;
 use ledger::{Account, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 
 use crate::app::App;
 use crate::identity::users;
-use crate::money::transactions::{Kind, Transaction};
+use crate::money::transactions::Transaction;
 use crate::platform::error::{Error, Result};
-
-/// Nobody puts a database back within less; most payers pay within it, and are asked for no more than must be.
-const RESTORED_AGE_MIN: TimeDelta = TimeDelta::minutes(5);
 
 /// The legs of what is taken from the wallet, and of what the wallet repays at once where it does not hold it all.
 #[derive(Clone, Copy)]
@@ -115,20 +111,19 @@ pub enum Available {
 /// The inner error is the ledger's answer, for the flow to decide about (a closed wallet, resolved already); the outer one ends the step.
 pub async fn make_available(app: &App, row: &Transaction, what: Available) -> Result<Result<Amount, LedgerError>> {
     if let Available::Credit(credit) | Available::Return(credit) = &what
-        && (is_set_aside(app, row).await?
-            || users::is_staff(app, row.user_id).await? && app.ledger.lookup(&[credit.id]).await?.is_empty())
+        && has_no_wallet(app, row, credit.id).await?
     {
         return Ok(Err(LedgerError::Refused(Refusal::AccountClosed)));
     }
     Ok(into_wallet(app, row, what).await)
 }
 
-/// By the ledger's word. A deposit's item says so, which only a database that was put back has forgotten: then its row is an old one.
-async fn is_set_aside(app: &App, row: &Transaction) -> Result<bool> {
-    if row.kind == Kind::Deposit && app.clock.now() - row.updated_at < RESTORED_AGE_MIN {
-        return Ok(false);
-    }
-    Ok(!app.ledger.lookup(&[TransferId::of(row.id, Leg::Unmatched)]).await?.is_empty())
+/// By the ledger's word on the row, which no database that was put back has forgotten; and for what it has not seen yet, by the role.
+async fn has_no_wallet(app: &App, row: &Transaction, credit: TransferId) -> Result<bool> {
+    let set_aside = TransferId::of(row.id, Leg::Unmatched);
+    let recorded = app.ledger.lookup(&[credit, set_aside]).await?;
+    let has = |id| recorded.iter().any(|transfer| transfer.id == id);
+    Ok(has(set_aside) || !has(credit) && users::is_staff(app, row.user_id).await?)
 }
 
 async fn into_wallet(app: &App, row: &Transaction, what: Available) -> Result<Amount, LedgerError> {

@@ -106,7 +106,7 @@ pub async fn check(app: &App, id: Uuid, amount: Amount) -> Result<()> {
     if item.booked_at.is_none() {
         return Err(Error::field("item_id", "is no item in suspense: it is being moved there, or was refused"));
     }
-    if is_returned(app, &item).await? {
+    if note_returned(app, &item).await? {
         return Err(Error::field("item_id", "is no item in suspense any more: its payer has it back"));
     }
     if item.amount.currency() != amount.currency() {
@@ -130,7 +130,7 @@ pub async fn require_clearable(app: &App) -> Result<()> {
 /// else was first. A repeat for the same row is true. In the safe mode it waits: who cleared the item may be lost.
 pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bool> {
     require_clearable(app).await?;
-    if is_returned(app, item).await? {
+    if note_returned(app, item).await? {
         return Ok(false);
     }
     let mut tx = app.db.begin().await?;
@@ -145,8 +145,8 @@ pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bo
     Ok(true)
 }
 
-/// The payer has it back, by the ledger's word: a database that was put back to an earlier moment, and has forgotten that, is told.
-async fn is_returned(app: &App, item: &Item) -> Result<bool> {
+/// True when the payer has it back, by the ledger's word: a database that was put back to an earlier moment, and has forgotten that, is told.
+async fn note_returned(app: &App, item: &Item) -> Result<bool> {
     let ways = [Leg::UnmatchedReturn, Leg::UnmatchedAgain].map(|leg| TransferId::of(item.id, leg));
     let is_returned = app.ledger.lookup(&ways).await?.len() == 1;
     if is_returned {

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
-use revio_sim::{Fault, FaultKind, Override, Scope, Settings};
+use revio_sim::{Fault, FaultKind, Override, Pay, Scope, Settings};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -231,4 +231,61 @@ async fn what_is_said_to_be_refunded_is_what_is_booked(db: PgPool) {
     assert!(t.held_reason(deposit).await.is_some_and(|reason| reason.contains("5000")));
     let shown = t.get(&customer, &format!("/v1/transactions/{deposit}")).await;
     assert_eq!((&shown.body["refunded"], t.balance(&customer).await), (&json!(0), (1_000, 0, 1_000)));
+}
+
+/// Its item was given to somebody: people have settled what Revio gave back, and it was given back all the same.
+#[sqlx::test]
+async fn a_refund_that_people_have_settled_still_counts_as_given_back(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, maker, checker) = (t.customer().await, t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let deposit = t.deposit(&customer, 1_000, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    t.sim.pay_purchase(purchase, Pay { amount: Some(900), ..Pay::default() }).expect("payable");
+    t.drive().await;
+    let body = json!({"user_id": customer.id, "direction": "credit", "amount": 900, "currency": "ZAR",
+        "counterpart": "suspense", "reason": "it is theirs", "item_id": deposit});
+    let headers = [("Idempotency-Key", "k")];
+    let given = t.send(Method::POST, "/v1/admin/adjustments", Some(&t.token(&maker)), &headers, Some(body)).await;
+    let path = format!("/v1/admin/adjustments/{}/approve", given.id());
+    let body = json!({"adjustment_hash": given.body["adjustment_hash"]});
+    assert_eq!(t.send(Method::POST, &path, Some(&t.token(&checker)), &[], Some(body)).await.body["state"], "completed");
+    t.sim.refund_purchase(purchase, None).expect("refundable");
+    t.drive().await;
+    let refund: Uuid =
+        sqlx::query_scalar("select id from transactions where kind = 'refund' and held_code = 'paid_twice'")
+            .fetch_one(&t.app.db)
+            .await
+            .expect("one is held");
+    let (path, body) = (format!("/v1/admin/held/{refund}/resolve"), json!({"action": "dismiss", "note": "settled"}));
+    assert_eq!(t.send(Method::POST, &path, Some(&t.token(&maker)), &[], Some(body)).await.status, StatusCode::OK);
+    t.advance(TimeDelta::minutes(1));
+    t.sim.raise_event(purchase, "purchase.refunded").expect("it is there");
+    t.drive().await;
+    let shown = t.get(&customer, &format!("/v1/transactions/{deposit}")).await;
+    assert_eq!(shown.body["refunded"], 900, "{}", shown.body);
+    assert_eq!(t.balance(&customer).await, (900, 0, 900));
+}
+
+/// What the bank gave back of another currency's item is booked by people, and the row can be closed.
+#[sqlx::test]
+async fn what_is_won_back_in_another_currency_than_its_item_can_be_closed(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (customer, finance) = (t.customer().await, t.staff(Role::Finance).await);
+    let purchase = t.purchase_of(t.deposit(&customer, 1_000, "d").await.id());
+    t.sim.set_override(Override::of(purchase, "/payment/currency", json!("USD")));
+    t.sim.set_override(Override::of("payment", "/payment/currency", json!("ZAR")));
+    t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+    t.drive().await;
+    for kind in ["chargeback", "chargeback_reversal"] {
+        match kind {
+            "chargeback" => t.sim.charge_back_purchase(purchase).expect("paid"),
+            _ => t.sim.reverse_charge_back(purchase).expect("charged back"),
+        };
+        t.drive().await;
+        let held = "select id from transactions where kind = $1 and held_code = 'contradiction'";
+        let held: Uuid = sqlx::query_scalar(held).bind(kind).fetch_one(&t.app.db).await.expect(kind);
+        let (path, body) = (format!("/v1/admin/held/{held}/resolve"), json!({"action": "dismiss", "note": "booked"}));
+        let closed = t.send(Method::POST, &path, Some(&t.token(&finance)), &[], Some(body)).await;
+        assert_eq!(closed.status, StatusCode::OK, "{}", closed.body);
+    }
 }

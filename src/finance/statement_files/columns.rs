@@ -206,13 +206,6 @@ pub(super) enum End {
 }
 
 impl End {
-    pub(super) fn other(self) -> Self {
-        match self {
-            Self::Opening => Self::Closing,
-            Self::Closing => Self::Opening,
-        }
-    }
-
     pub(super) fn of(text: &str) -> Option<Self> {
         match plain(text).as_str() {
             "openingbalance" | "balancebroughtforward" | "broughtforward" => Some(Self::Opening),

@@ -32,10 +32,10 @@ pub(super) struct Table {
 }
 
 impl Table {
-    fn set(&mut self, end: End, balance: Option<Decimal>) {
+    fn balance(&mut self, end: End) -> &mut Option<Decimal> {
         match end {
-            End::Opening => self.opening = balance,
-            End::Closing => self.closing = balance,
+            End::Opening => &mut self.opening,
+            End::Closing => &mut self.closing,
         }
     }
 
@@ -44,22 +44,16 @@ impl Table {
     fn take_ends(&mut self) {
         let named =
             |line: Option<&RawLine>| line.filter(|line| line.says_no_other_balance()).and_then(|line| line.names);
-        let ends = [named(self.lines.first()), named(self.lines.last())];
-        let [first, last] = ends;
-        let is_known = |end: End| match end {
-            End::Opening => self.opening.is_some(),
-            End::Closing => self.closing.is_some(),
-        };
-        let is_end = |end: &End, opposite: Option<End>| {
-            !is_known(*end) && (is_known(end.other()) || self.lines.len() > 1 && opposite == Some(end.other()))
-        };
-        let (first, last) = (first.filter(|end| is_end(end, last)), last.filter(|end| is_end(end, first)));
-        if let (Some(end), Some(line)) = (last, last.and_then(|_| self.lines.pop())) {
-            self.set(end, Some(line.amount));
+        let [first, last] = [named(self.lines.first()), named(self.lines.last())];
+        let mut is_there = |end| self.balance(end).is_some() || [first, last].contains(&Some(end));
+        if !is_there(End::Opening) || !is_there(End::Closing) {
+            return;
         }
-        if let Some(end) = first.filter(|_| !self.lines.is_empty()) {
-            let line = self.lines.remove(0);
-            self.set(end, Some(line.amount));
+        if let Some(end) = last.filter(|end| self.balance(*end).is_none()) {
+            *self.balance(end) = self.lines.pop().map(|line| line.amount);
+        }
+        if let Some(end) = first.filter(|end| self.balance(*end).is_none()) {
+            *self.balance(end) = Some(self.lines.remove(0).amount);
         }
     }
 }
@@ -351,7 +345,7 @@ impl Lines<'_> {
         let names = words.iter().find_map(|word| End::of(word));
         // A movement has a day and a sum of its own, whatever it is called.
         if let Some(end) = names.filter(|_| when.is_none() || amount.is_none_or(Decimal::is_zero)) {
-            table.set(end, balance.or(amount));
+            *table.balance(end) = balance.or(amount);
             return;
         }
         let currency = self.currency(record, faults, number);

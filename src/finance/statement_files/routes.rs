@@ -46,7 +46,7 @@ struct ImportQuery {
     /// `major` (rands) or `minor` (cents), where the lines do not settle it. What they prove otherwise is refused.
     #[param(value_type = Option<Unit>, inline)]
     unit: Option<String>,
-    /// Of a bank's file that does not say it. Default: the one that customers may use.
+    /// Of a bank's file that does not say it. Default: the one of `CURRENCIES`.
     currency: Option<String>,
     /// The first day that the file is of. Default: its first line's.
     #[param(value_type = Option<NaiveDate>, format = Date)]

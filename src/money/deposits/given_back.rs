@@ -232,7 +232,7 @@ struct Sums<'a> {
     undone: Vec<Transaction>,
     /// By Revio's word.
     reversed: Reversed,
-    /// What of it has a row, or gets one.
+    /// What of it has a row that stands, or that people have closed, or gets one.
     booked: Reversed,
     paid: i64,
     /// The first that cannot be booked, and why.
@@ -311,7 +311,9 @@ impl<'a> Sums<'a> {
                 provider_id: Some(id),
             });
         }
-        let stands = |row: &&Transaction| can_be_undone(row) && !sums.undone.iter().any(|undone| undone.id == row.id);
+        let is_closed = |row: &Transaction| row.failure_reason == Some(FailureReason::ClosedByReview);
+        let is_undone = |row: &Transaction| sums.undone.iter().any(|undone| undone.id == row.id);
+        let stands = |row: &&Transaction| is_closed(row) || can_be_undone(row) && !is_undone(row);
         let standing = booked.iter().filter(stands).map(|row| (row.kind, row.amount.minor()));
         for (kind, minor) in standing.chain(sums.new.iter().map(|child| (child.kind, child.amount.minor()))) {
             add(&mut sums.booked, kind, minor);

@@ -73,7 +73,7 @@ pub(super) fn unknown_word(word: &str) -> Error {
 
 /// By the ledger: the row does not know it where a process died, or an older database was put back.
 pub(super) async fn is_credited(app: &App, row: Uuid) -> Result<bool> {
-    Ok(!app.ledger.lookup(&[TransferId::of(row, Leg::Main)]).await?.is_empty())
+    Ok(app.ledger.has(TransferId::of(row, Leg::Main)).await?)
 }
 
 async fn is_in_ledger(app: &App, row: Uuid) -> Result<bool> {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::look;
 use crate::backups;
+use crate::crashes::Crashes;
 use crate::harness::TestApp;
 
 /// What lies in suspense besides is other people's.
@@ -67,28 +68,54 @@ async fn what_its_payer_got_back_after_the_backup_is_given_to_nobody_else(db: Pg
     assert_eq!(open, 1, "that is the third's");
 }
 
-/// The item and the role are forgotten; the ledger still has what it set aside.
+/// The item and the role are forgotten; the ledger still has what it set aside, however the row comes to be looked at.
 #[sqlx::test]
 async fn what_was_set_aside_after_the_backup_is_not_credited_as_well(db: PgPool) {
-    let t = TestApp::new(db.clone()).await;
-    let customer = t.customer().await;
-    let deposit = t.deposit(&customer, 700, "d").await.id();
-    backups::take(&db).await;
-    sqlx::query("update users set role = 'support' where id = $1")
-        .bind(customer.id)
-        .execute(&t.app.db)
-        .await
-        .expect("changed");
-    t.sim.pay_purchase(t.purchase_of(deposit), Pay::default()).expect("payable");
-    t.drive().await;
-    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 700);
-    t.advance(TimeDelta::minutes(5));
-    backups::restore(&db).await;
-    for _ in 0..30 {
-        t.advance(TimeDelta::minutes(1));
+    for way in ["asked", "called off", "told"] {
+        let next = Crashes::default();
+        let t = TestApp::crashing(db.clone(), &[], next.plan()).await;
+        let customer = t.customer().await;
+        // Told of a purchase that the row has forgotten, it takes that up.
+        let is_forgotten = way == "told";
+        if is_forgotten {
+            next.at("deposit.before_purchase");
+        }
+        drop(t.deposit(&customer, 700, "d").await);
+        let deposit: Uuid = sqlx::query_scalar("select id from transactions where user_id = $1")
+            .bind(customer.id)
+            .fetch_one(&t.app.db)
+            .await
+            .expect("it is written");
+        backups::take(&db).await;
+        t.advance(TimeDelta::minutes(3));
         t.drive().await;
+        let staff = "update users set role = 'support' where id = $1";
+        sqlx::query(staff).bind(customer.id).execute(&t.app.db).await.expect("changed");
+        let purchase = t.purchase_of(deposit);
+        t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
+        t.drive().await;
+        assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 700, "{way}");
+        backups::restore(&db).await;
+        t.advance(TimeDelta::minutes(1));
+        match way {
+            "called off" => {
+                let path = format!("/v1/deposits/{deposit}/cancel");
+                t.send(Method::POST, &path, Some(&t.token(&customer)), &[], None).await;
+            }
+            "told" => t.sim.raise_event(purchase, "purchase.paid").expect("it is there"),
+            _ => {}
+        }
+        for _ in 0..30 {
+            t.drive().await;
+            t.advance(TimeDelta::minutes(1));
+        }
+        assert!(t.held_reason(deposit).await.is_some(), "{way}");
+        assert_eq!(t.balance(&customer).await, (0, 0, 0), "{way}");
+        for account in [AccountCode::Suspense, AccountCode::ProviderBalance] {
+            assert_eq!(t.system_balance(account).await.posted(), 700, "{way}: it came once");
+        }
+        let emptied = "begin; set local session_replication_role = replica; truncate users, safe_mode, webhook_logs, ledger_cursor,
+            ledger_accounts, ledger_transfers, ledger_orphans, ledger_days cascade; commit";
+        sqlx::raw_sql(emptied).execute(&t.app.db).await.expect("emptied");
     }
-    assert!(t.held_reason(deposit).await.is_some());
-    assert_eq!((t.system_balance(AccountCode::Suspense).await.posted(), t.balance(&customer).await), (700, (0, 0, 0)));
-    assert_eq!(t.system_balance(AccountCode::ProviderBalance).await.posted(), 700, "it came once");
 }
