@@ -96,3 +96,19 @@ async fn what_is_missing_on_revios_own_statement_of_a_day_is_on_no_other_that_so
     t.drive().await;
     finish(t).await;
 }
+
+/// Paid in the last minute of a day whose statement Revio could not make: the line is in the file that somebody brought of it, as the runbook says.
+#[sqlx::test]
+async fn what_is_on_the_statement_that_was_brought_of_the_day_before_is_not_missing(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let finance = t.staff(Role::Finance).await;
+    let (_, paid) = deposits(&t, &[10_000, 20_000]).await;
+    let first = uploaded(&t, &finance, "source=revio&unit=minor", file(&paid[..1])).await.id();
+    fetched(&t, first).await;
+    let day_before = file(&paid[1..]).replace("2026-03-02", "2026-03-01");
+    uploaded(&t, &finance, "source=revio&unit=minor&from=2026-03-01&to=2026-03-01", day_before).await;
+    t.advance(TimeDelta::days(1));
+    assert_eq!(kinds(&t).await, NOTHING);
+    t.drive().await;
+    finish(t).await;
+}

@@ -436,5 +436,21 @@ async fn an_answer_from_the_future_makes_no_later_one_too_old(db: PgPool) {
         assert_eq!(t.state(deposit).await, "completed");
     }
     assert_eq!(t.balance(&customer).await, (2_000, 0, 2_000));
+    // Nor is it news each time: what does not agree would never be for a person.
+    let deposit = t.deposit(&customer, 1_000, "unchanged").await.id();
+    let purchase = t.purchase_of(deposit);
+    t.sim.set_override(Override::of(
+        "purchase",
+        "/updated_on",
+        json!((t.app.clock.now() + TimeDelta::days(1)).timestamp()),
+    ));
+    let changed_at = async || {
+        wait(&t, 5).await;
+        let at = "select changed_at::text from provider_objects where id = $1";
+        sqlx::query_scalar::<_, String>(at).bind(purchase).fetch_one(&t.app.db).await.expect("known")
+    };
+    let before = changed_at().await;
+    assert_eq!(changed_at().await, before);
+    t.sim.clear_overrides();
     t.finish().await;
 }
