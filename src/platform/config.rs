@@ -282,6 +282,11 @@ impl Config {
         self.withdrawal_limits.get(&currency).copied()
     }
 
+    /// Those of the books, as SQL takes them.
+    pub fn currency_codes(&self) -> Vec<String> {
+        self.currencies.iter().map(|currency| currency.code().to_owned()).collect()
+    }
+
     /// Above which sum of 24 hours customers with a second factor are asked for a code.
     pub fn customer_totp_threshold(&self, currency: Currency) -> Option<Amount> {
         self.customer_totp_thresholds.first(currency).or_else(|| self.approval_thresholds.first(currency))

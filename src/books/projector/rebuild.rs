@@ -97,7 +97,7 @@ async fn copy_all(app: &App, db: &mut PgConnection, currency: Currency) -> Resul
 }
 
 async fn swap(app: &App, db: &mut PgConnection) -> Result<Vec<(&'static str, u64, u64)>> {
-    let currencies: Vec<String> = app.config.currencies.iter().map(|currency| currency.code().to_owned()).collect();
+    let currencies = app.config.currency_codes();
     let mut tx = db.begin().await?;
     let changed = store::swap(&mut tx, &currencies).await?;
     app.crash.at("rebuild.swapped")?;

@@ -74,7 +74,7 @@ pub(super) async fn transfers(app: &App, run: &Run, after: i64) -> Result<Page<i
 }
 
 pub(super) async fn check_rows(app: &App, run: &Run, ids: &[Uuid]) -> Result<Vec<Found>> {
-    let facts = store::rows(&app.db, ids, run.until, &codes(app)).await?;
+    let facts = store::rows(&app.db, ids, run.until, &app.config.currency_codes()).await?;
     let found = facts.iter().filter(|row| !is_leased(app, row)).filter_map(|row| {
         let (kind, sums) = verdict(row)?;
         Some(found(kind, row, sums).map(|found| Found { transaction_id: Some(row.id), ..found }))
@@ -91,14 +91,9 @@ pub(super) async fn check_journals(app: &App, run: &Run, ids: &[Uuid]) -> Result
     found.collect()
 }
 
-/// What is in suspense in any other is in no copy of the ledger (`CURRENCIES`).
-fn codes(app: &App) -> Vec<String> {
-    app.config.currencies.iter().map(|currency| currency.code().to_owned()).collect()
-}
-
 /// Whether somebody has a row in hand, or has moved it since: then nothing is said of it.
 pub(super) async fn is_in_hand(app: &App, run: &Run, row: Uuid) -> Result<bool> {
-    let rows = store::rows(&app.db, &[row], run.until, &codes(app)).await?;
+    let rows = store::rows(&app.db, &[row], run.until, &app.config.currency_codes()).await?;
     let journals = store::journals(&app.db, &[row], run.until).await?;
     let facts = rows.iter().chain(&journals);
     Ok(facts.clone().next().is_none() || facts.into_iter().any(|row| is_leased(app, row)))

@@ -28,7 +28,7 @@ fn seconds(app: &App, since: Option<DateTime>) -> i64 {
 
 pub async fn measure(app: &App) -> Result<()> {
     breaks_and_runs(app).await?;
-    let currencies: Vec<String> = app.config.currencies.iter().map(|currency| currency.code().to_owned()).collect();
+    let currencies = app.config.currency_codes();
     provider_balance(app, &currencies).await?;
     for sum in store::payouts_under_way(&app.db, &currencies).await? {
         app.metrics.finance.payouts_under_way.with_label_values(&[&sum.currency]).set(sum.amount_minor);

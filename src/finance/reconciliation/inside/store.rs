@@ -69,7 +69,8 @@ pub(super) async fn journals_after(
     ids.fetch_all(db).await
 }
 
-/// A row's transfers are a range of ids; the last byte says which leg each is (`ledger::Leg`).
+/// A row's transfers are a range of ids; the last byte says which leg each is (`ledger::Leg`). What is in suspense in a currency that the books do
+/// not have is in no copy of the ledger.
 pub(super) async fn rows(
     db: impl PgExecutor<'_>,
     ids: &[Uuid],
