@@ -24,6 +24,7 @@ mod store;
 
 use ledger::{Account, AccountCode, Amount, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -38,6 +39,9 @@ use crate::platform::error::{Decline, Error, Reason, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, Permission};
 use crate::platform::{clock::DateTime, queue::LEASE, text_enum::text_enum};
+
+/// Why a row is held that a correction has booked.
+const BOOKED_BY_HAND: &str = "a correction of this row has booked the same sum already";
 
 text_enum! {
     /// The company's accounts that may stand on the other side.
@@ -411,6 +415,30 @@ async fn debit_wallet(app: &App, adjustment: &Adjustment, main: Transfer) -> Res
         _ => {}
     }
     Ok(moved)
+}
+
+/// A correction ends a break of this row: what it booked is what the row lacks.
+pub async fn settle(tx: &mut PgConnection, id: Uuid, row: Uuid) -> Result<()> {
+    Ok(store::set_settled(tx, id, row).await?)
+}
+
+/// Revio's word on a row may come after people have booked the same by a correction: then it is not booked a second time. The row is held for
+/// a person; `None`: there is no such correction, or the ledger has one of the row's own `legs`.
+pub async fn hold_if_corrected(
+    app: &App,
+    row: &Transaction,
+    amount: Amount,
+    direction: Direction,
+    legs: &[Leg],
+) -> Result<Option<Transaction>> {
+    if !store::is_booked_by_hand(&app.db, row, (direction, amount), BOOKED_BY_HAND).await? {
+        return Ok(None);
+    }
+    let ids: Vec<TransferId> = legs.iter().map(|leg| TransferId::of(row.id, *leg)).collect();
+    if !app.ledger.lookup(&ids).await?.is_empty() {
+        return Ok(None);
+    }
+    transactions::hold(app, row, Hold::PaidTwice, BOOKED_BY_HAND).await.map(Some)
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Adjustment> {

@@ -51,10 +51,10 @@ use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available};
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{
-    self, Child, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider, RequestMark,
-    State, Transaction,
+    self, Child, Direction, Due, FailureReason, Hold, Inserted, Kind, Metadata, Move, NewTransaction, Provider,
+    RequestMark, State, Transaction,
 };
-use crate::money::{provider_fees, provider_objects};
+use crate::money::{adjustments, provider_fees, provider_objects};
 use crate::platform::clock::{self, DateTime};
 use crate::platform::error::{Decline, Error, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
@@ -370,7 +370,19 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         }
         Some(_) | None => {}
     }
-    match fitting_payment(app, deposit, purchase) {
+    let fitting = fitting_payment(app, deposit, purchase);
+    let came = match &fitting {
+        Ok(_) => Some(deposit.amount),
+        Err(Misfit::Money { came, .. }) => Some(*came),
+        Err(Misfit::NoMoney(_)) => None,
+    };
+    if let Some(came) = came
+        && let Some(held) =
+            adjustments::hold_if_corrected(app, deposit, came, Direction::Credit, &[Leg::Main, Leg::Unmatched]).await?
+    {
+        return Ok(held);
+    }
+    match fitting {
         Ok(payment) => credit(app, deposit, purchase, Some(payment)).await,
         // What was credited is in the books, whatever Revio says of it since: it is not set aside as well.
         Err(_) if unknown::is_credited(app, deposit.id).await? => {

@@ -17,11 +17,12 @@ use chrono::TimeDelta;
 use ledger::{Account, LedgerError, Leg, Refusal, Transfer, TransferCode, TransferId};
 
 use crate::app::App;
+use crate::money::adjustments;
 use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::subject::Subject;
 use crate::money::suspense::{self, Item, ItemKind, NewItem};
 use crate::money::transactions::{
-    self, Due, FailureReason, Hold, Kind, Move, OlderSiblings, Outcome, State, Transaction,
+    self, Direction, Due, FailureReason, Hold, Kind, Move, OlderSiblings, Outcome, State, Transaction,
 };
 use crate::platform::error::{Error, Result};
 
@@ -88,6 +89,11 @@ async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
 }
 
 async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
+    let direction = if row.kind == Kind::ChargebackReversal { Direction::Credit } else { Direction::Debit };
+    let legs = [Leg::Main, Leg::Receivable, Leg::Unmatched];
+    if let Some(held) = adjustments::hold_if_corrected(app, row, row.amount, direction, &legs).await? {
+        return Ok(held);
+    }
     match row.kind {
         Kind::ChargebackReversal => credit(app, row).await,
         kind => take(app, row, code_of(kind)).await,

@@ -13,6 +13,7 @@ mod bank_accounts;
 mod batches;
 mod binary;
 mod browsers;
+mod by_hand;
 mod calls;
 mod cancelling;
 mod clear_text;

@@ -30,6 +30,7 @@ use super::found::{BreakType, Found, Heals, Leg, Owner, Severity, Window};
 use super::run::{Run, RunKind};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
+use crate::money::adjustments;
 use crate::money::approvals;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, FieldError, Reason, Result, Wrong};
@@ -378,6 +379,9 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
         let (journal_id, adjustment_id) = (*journal_id, *adjustment_id);
         let resolved = Resolved { code: *code, note, by, accepted_by: None, journal_id, adjustment_id };
         store::resolve(&mut *tx, id, &resolved, app.clock.now()).await?;
+        if let Some((correction, row)) = adjustment_id.zip(known.transaction_id) {
+            adjustments::settle(&mut tx, correction, row).await?;
+        }
         audit::record(app, &mut *tx, entry(actor, "break.resolved", &known, what)).await?;
     }
     tx.commit().await?;

@@ -1,10 +1,11 @@
 //! SQL of `adjustments`, and of the row in `transactions` that is written with each.
 
+use ledger::Amount;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{Counterpart, NewAdjustment};
-use crate::money::transactions::Direction;
+use crate::money::transactions::{Direction, Transaction};
 use crate::platform::clock::DateTime;
 use crate::platform::http::{IdempotencyKey, RequestHash};
 
@@ -100,6 +101,36 @@ macro_rules! rows {
 
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
     rows!("where a.transaction_id = $1", id).fetch_optional(db).await
+}
+
+pub(super) async fn set_settled(db: impl PgExecutor<'_>, id: Uuid, row: Uuid) -> sqlx::Result<()> {
+    let update = sqlx::query!("update adjustments set settles_id = $2 where transaction_id = $1", id, row);
+    update.execute(db).await.map(drop)
+}
+
+/// Whether there are more corrections of this sum, of the row or of that which it is a part of, than rows that were stopped by one before.
+pub(super) async fn is_booked_by_hand(
+    db: impl PgExecutor<'_>,
+    row: &Transaction,
+    (direction, amount): (Direction, Amount),
+    reason: &str,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select (select count(*) from adjustments a join transactions c on c.id = a.transaction_id
+                    where (a.about_id in ($1, $2) or a.settles_id in ($1, $2)) and c.state in ('initiated', 'completed')
+                      and c.direction = $3 and c.amount_minor = $4 and c.currency = $5)
+                > (select count(*) from transactions r
+                    where (r.id = $2 or r.parent_id = $2) and r.id <> $1 and r.amount_minor = $4
+                      and position($6 in concat_ws(' ', r.held_reason, r.dismissed_reason)) > 0) as "is!""#,
+        row.id,
+        row.parent_id.unwrap_or(row.id),
+        direction.name(),
+        amount.minor(),
+        amount.currency().code(),
+        reason
+    )
+    .fetch_one(db)
+    .await
 }
 
 pub(super) async fn begin_booking(db: impl PgExecutor<'_>, id: Uuid, now: DateTime) -> sqlx::Result<()> {

@@ -9,14 +9,16 @@
 //! ```
 
 use chrono::TimeDelta;
-use ledger::Amount;
+use ledger::{Amount, Leg};
 use uuid::Uuid;
 
 use super::LATER_LOOKS;
 use crate::app::App;
 use crate::money::provider_objects::{self, Known, ObjectKind};
-use crate::money::transactions::{self, Child, Due, FailureReason, Hold, Kind, Move, Reversed, State, Transaction};
-use crate::money::{provider_fees, suspense};
+use crate::money::transactions::{
+    self, Child, Direction, Due, FailureReason, Hold, Kind, Move, Reversed, State, Transaction,
+};
+use crate::money::{adjustments, provider_fees, suspense};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Purchase, PurchaseStatus};
 
@@ -169,6 +171,10 @@ fn is_undone(purchase: &Purchase, payment: &Known) -> bool {
 /// The row of an object that failed after all: undone by `reversals`. One that is not booked yet may be in the ledger all the same, so it
 /// is booked before it is undone.
 async fn undo(app: &App, row: &Transaction) -> Result<()> {
+    let direction = if row.kind == Kind::ChargebackReversal { Direction::Debit } else { Direction::Credit };
+    if adjustments::hold_if_corrected(app, row, row.amount, direction, &[Leg::Return]).await?.is_some() {
+        return Ok(());
+    }
     tracing::error!(transaction.id = %row.id, kind = row.kind.name(), "Revio took back what it had given back");
     let state = if row.state == State::Initiated { State::Initiated } else { State::Failed };
     let to = Move::to(state, Due::Now).because(FailureReason::ProviderUndid);

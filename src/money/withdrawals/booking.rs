@@ -2,14 +2,14 @@
 //! taken from the wallet. Each is a step of its own, which whoever repeats finds done.
 
 use chrono::TimeDelta;
-use ledger::{Amount, LedgerError, Resolution, TransferCode};
+use ledger::{Amount, LedgerError, Leg, Resolution, TransferCode};
 
 use crate::app::App;
 use crate::money::evidence::{self, Claim, Misfit};
-use crate::money::provider_fees;
 use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::suspense::ItemKind;
-use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
+use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Move, Provider, State, Transaction};
+use crate::money::{adjustments, provider_fees};
 use crate::platform::error::Result;
 use crate::provider::revio::Payout;
 use crate::provider::revio::objects::PaymentDetails;
@@ -72,12 +72,26 @@ pub(super) async fn release(app: &App, withdrawal: &Transaction, reason: Failure
     transactions::advance(app, withdrawal, Move::to(end, due).because(reason).having_repaid(repaid)).await
 }
 
+/// `→ failed`, as two people said: the ledger has lost its reservation (TigerBeetle was put back to an earlier moment), so nothing is to be
+/// released. What Revio has paid all the same is taken from the wallet at the next look.
+pub(super) async fn end_unreserved(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
+    let due = if withdrawal.provider.id.is_some() { Due::Now } else { Due::Never };
+    let to = Move::to(State::Failed, due).because(FailureReason::ClosedByReview);
+    transactions::advance(app, withdrawal, to).await
+}
+
 /// `failed, cancelled → completed`: the customer has the money twice. It is taken from the wallet, as much as is there; the rest is owed.
 pub(super) async fn book_late(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     let payment = match fitting_payment(app, withdrawal, payout) {
         Ok(payment) => payment,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
+    let legs = [Leg::Late, Leg::Receivable];
+    if let Some(held) =
+        adjustments::hold_if_corrected(app, withdrawal, withdrawal.amount, Direction::Debit, &legs).await?
+    {
+        return Ok(held);
+    }
     let owed = collect(app, withdrawal).await?;
     provider_fees::book_of_payout(app, withdrawal.id, payment).await?;
     let to = Move::to(State::Completed, Due::In(LATER_LOOKS[0])).with_provider(reported(withdrawal, payout));

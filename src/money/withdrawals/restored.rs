@@ -49,6 +49,9 @@ pub(super) async fn bring_up_to_ledger(app: &App, withdrawal: &Transaction) -> R
             let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
             transactions::advance(app, withdrawal, Move::to(State::Completed, due)).await.map(Some)
         }
+        Reservation::None if withdrawal.failure_reason == Some(FailureReason::ClosedByReview) => {
+            booking::end_unreserved(app, withdrawal).await.map(Some)
+        }
         Reservation::None => hold_behind(app, withdrawal, &standing).await.map(Some),
     }
 }

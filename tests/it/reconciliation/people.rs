@@ -174,6 +174,10 @@ async fn a_correction_ends_a_break_of_its_customer_and_in_the_direction_that_men
     }
     let done = said(&path, right).await;
     assert_eq!((done.status, &done.body["state"]), (StatusCode::OK, &json!("resolved")), "{}", done.body);
+    // What Revio tells of the row from now on is not booked besides (`by_hand`).
+    let settled = "select count(*) from adjustments a join breaks b on b.transaction_id = a.settles_id where a.transaction_id = $1";
+    let settled: i64 = sqlx::query_scalar(settled).bind(right).fetch_one(&t.app.db).await.expect("a number");
+    assert!(settled > 0);
 }
 
 /// What a break of a type says of the two sides, and what differs.

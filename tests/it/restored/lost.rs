@@ -1,8 +1,10 @@
 //! Withdrawals whose rows are lost with an older database, while the ledger has their reservations: each comes to an end.
 
 use chrono::TimeDelta;
+use ledger::{Amount, Currency};
 use octoco::money::transactions;
 use octoco::platform::permissions::Role;
+use octoco::provider::revio::NewPayout;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, PayoutBehaviour, PayoutOutcome, Scope};
 use serde_json::json;
@@ -150,6 +152,49 @@ async fn a_lost_withdrawal_whose_payout_revio_does_not_know_is_given_back_by_two
     wait(&t, 2).await;
     assert_eq!((t.state(lost).await.as_str(), t.balance(&customer).await), ("failed", (10_000, 0, 10_000)));
     t.finish().await;
+}
+
+/// TigerBeetle was put back to before its reservation, and its row was not: nothing is released, and nothing stays for ever. What Revio pays by
+/// then is taken from the wallet.
+#[sqlx::test]
+async fn a_withdrawal_whose_reservation_the_ledger_has_lost_ends_by_two(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    let paid = t.withdraw(&customer, 1_000, "before").await.id();
+    t.drive().await;
+    for is_paid in [false, true] {
+        let row = t.app.clock.row_id();
+        let payout = if is_paid { Some(payout_at_revio(&t, row, 4_000).await) } else { None };
+        let reserved = "insert into transactions (id, user_id, kind, state, states, amount_minor, currency, bank_account_id, provider_id,
+                                                  idempotency_key, request_hash, updated_at, due_at, moved_at)
+                        select $1, user_id, kind, 'reserved', 'initiated reserved', 4000, currency, bank_account_id, $3, $1::text,
+                               request_hash, $4, $4, array[$4] from transactions where id = $2";
+        let insert = sqlx::query(reserved).bind(row).bind(paid).bind(payout).bind(t.app.clock.now());
+        insert.execute(&t.app.db).await.expect("a row");
+        wait(&t, 2).await;
+        assert!(t.held_reason(row).await.is_some_and(|reason| reason.contains("reservation is None")));
+        release_by_two(&t, row).await;
+        wait(&t, 2).await;
+        let (state, left) = if is_paid { ("completed", 5_000) } else { ("failed", 9_000) };
+        assert_eq!((t.state(row).await.as_str(), t.balance(&customer).await), (state, (left, 0, left)));
+        assert_eq!(t.held_reason(row).await, None);
+    }
+}
+
+/// Registered and executed, as a row that was lost had it.
+async fn payout_at_revio(t: &TestApp, row: Uuid, amount: i64) -> Uuid {
+    let new = NewPayout {
+        reference: row,
+        amount: Amount::new(amount, Currency::ZAR).expect("an amount"),
+        email: "thandi@example.com",
+        account_holder: "Thandi Nkosi",
+        account_number: "62001234567",
+        branch_code: "250655",
+    };
+    let payout = t.app.revio.create_payout(&new).await.expect("registered");
+    let link = payout.execution_url.expect("a link");
+    t.app.revio.execute_payout(row, payout.id, &link).await.expect("executed");
+    payout.id
 }
 
 /// Its first payout was refused whenever it was to be executed, and another one took its place: only that one may still be paid, and what

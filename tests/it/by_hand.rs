@@ -1,0 +1,162 @@
+//! What people have booked by a correction is not booked a second time once Revio tells of it.
+
+use chrono::TimeDelta;
+use octoco::money::transactions;
+use octoco::platform::permissions::Role;
+use reqwest::{Method, StatusCode};
+use revio_sim::{Pay, PayoutBehaviour, PayoutOutcome, Settings};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::adjustments::{self, correction};
+use crate::crashes::Crashes;
+use crate::harness::{Customer, TestApp};
+
+/// A finished correction of a row, against what Revio holds for us.
+async fn corrected(t: &TestApp, customer: &Customer, direction: &str, amount: i64, row: Uuid) -> Uuid {
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let mut body = correction(customer, direction, amount);
+    body["counterpart"] = json!("provider_balance");
+    body["transaction_id"] = json!(row);
+    let asked = adjustments::proposed(t, &maker, body, "by-hand").await;
+    let done = adjustments::approve(t, &checker, asked.id(), adjustments::hash(&asked)).await;
+    assert_eq!(done.body["state"], "completed", "{}", done.body);
+    asked.id()
+}
+
+async fn held(t: &TestApp) -> Vec<(Uuid, String)> {
+    let staff = t.staff(Role::Support).await;
+    let list = t.get(&staff, "/v1/admin/held").await;
+    let row = |row: &Value| {
+        let id = row["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+        (id, row["held_code"].as_str().expect("a code").to_owned())
+    };
+    list.body["data"].as_array().expect("rows").iter().map(row).collect()
+}
+
+async fn dismissed(t: &TestApp, row: Uuid) {
+    let finance = t.staff(Role::Finance).await;
+    let body = json!({"action": "dismiss", "note": "the correction stands"});
+    let path = format!("/v1/admin/held/{row}/resolve");
+    let done = t.send(Method::POST, &path, Some(&t.token(&finance)), &[], Some(body)).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.body);
+    t.drive().await;
+    assert_eq!(held(t).await, []);
+}
+
+#[sqlx::test]
+async fn a_deposit_is_not_credited_besides(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await;
+    corrected(&t, &customer, "credit", 5_000, deposit.id()).await;
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000), "once");
+    assert_eq!(held(&t).await, [(deposit.id(), "paid_twice".to_owned())]);
+    dismissed(&t, deposit.id()).await;
+    t.sim.raise_event(t.purchase_of(deposit.id()), "purchase.paid").expect("told again");
+    t.drive().await;
+    assert_eq!((t.balance(&customer).await, held(&t).await), ((5_000, 0, 5_000), vec![]), "closed for good");
+    t.finish().await;
+}
+
+/// Neither is what only looks like it: of another sum, or in the other direction.
+#[sqlx::test]
+async fn another_correction_stops_no_deposit(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    for (direction, amount) in [("credit", 4_999), ("debit", 5_000)] {
+        let deposit = t.deposit(&customer, 5_000, direction).await;
+        corrected(&t, &customer, direction, amount, deposit.id()).await;
+        t.pay(&deposit).await;
+        assert_eq!(t.state(deposit.id()).await, "completed");
+    }
+    assert_eq!(t.balance(&customer).await, (19_999, 0, 19_999));
+}
+
+#[sqlx::test]
+async fn of_two_equal_refunds_one_is_what_was_corrected(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 10_000, "d").await;
+    t.pay(&deposit).await;
+    let purchase = t.purchase_of(deposit.id());
+    corrected(&t, &customer, "debit", 3_000, deposit.id()).await;
+    for left in [7_000, 4_000] {
+        t.sim.refund_purchase(purchase, Some(3_000)).expect("refundable");
+        t.drive().await;
+        assert_eq!(t.balance(&customer).await, (left, 0, left));
+        t.advance(TimeDelta::minutes(2));
+    }
+    let [(refund, code)] = &held(&t).await[..] else { panic!("one is held") };
+    assert_eq!(code, "paid_twice");
+    dismissed(&t, *refund).await;
+    t.sim.refund_purchase(purchase, Some(3_000)).expect("refundable");
+    t.drive().await;
+    assert_eq!((t.balance(&customer).await, held(&t).await), ((1_000, 0, 1_000), vec![]));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_refund_that_failed_after_all_is_not_put_back_besides(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.sim.set_settings(Settings { payment_reads: true, ..t.sim.settings() });
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 10_000, "d").await;
+    t.pay(&deposit).await;
+    let purchase = t.purchase_of(deposit.id());
+    t.sim.refund_purchase(purchase, Some(3_000)).expect("refundable");
+    t.drive().await;
+    corrected(&t, &customer, "credit", 3_000, deposit.id()).await;
+    let refund = t.sim.payments_of(purchase)[0]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    t.sim.fail_payment(refund).expect("it was announced");
+    t.advance(TimeDelta::minutes(1));
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000), "once");
+    let [(row, code)] = &held(&t).await[..] else { panic!("one is held") };
+    assert_eq!((code.as_str(), t.state(*row).await.as_str()), ("paid_twice", "completed"));
+    dismissed(&t, *row).await;
+    assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000));
+    t.finish().await;
+}
+
+#[sqlx::test]
+async fn a_payout_after_its_money_was_given_back_is_not_taken_besides(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Fail { code: "timeout".to_owned() });
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    assert_eq!(t.state(withdrawal).await, "failed");
+    // As one that ended a break of it: nobody had to name it.
+    let correction = corrected(&t, &customer, "debit", 4_000, withdrawal).await;
+    let settles = "update adjustments set about_id = null, settles_id = about_id where transaction_id = $1";
+    sqlx::query(settles).bind(correction).execute(&t.app.db).await.expect("it is there");
+    t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("it can be executed again");
+    t.drive().await;
+    assert_eq!((t.balance(&customer).await, t.owed(customer.id).await), ((6_000, 0, 6_000), 0));
+    assert_eq!(held(&t).await, [(withdrawal, "paid_twice".to_owned())]);
+    dismissed(&t, withdrawal).await;
+    t.finish().await;
+}
+
+/// Crashed between the ledger and the row: what is booked comes to its end, whatever people did meanwhile.
+#[sqlx::test]
+async fn what_the_ledger_has_of_a_row_is_not_stopped(db: PgPool) {
+    let crashes = Crashes::default();
+    let t = TestApp::crashing(db, &[], crashes.plan()).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await;
+    crashes.at("deposit.credited");
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    t.sim.deliver().await;
+    t.step().await;
+    assert_eq!(crashes.died_at().len(), 1);
+    corrected(&t, &customer, "credit", 5_000, deposit.id()).await;
+    t.advance(TimeDelta::minutes(1));
+    t.drive().await;
+    let row = transactions::find(&t.app, deposit.id()).await.expect("there");
+    assert_eq!((row.state.name(), row.held_code), ("completed", None));
+}
