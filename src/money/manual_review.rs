@@ -71,6 +71,10 @@ async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
         (Kind::ChargebackReversal, State::Failed) => {
             row.held_code != Some(Hold::PaidTwice) || recorded(Leg::Return).await?
         }
+        // The ledger has put it back, and its item had no room for it.
+        (Kind::Refund | Kind::Chargeback, State::Failed) if row.held_code == Some(Hold::Contradiction) => {
+            !recorded(Leg::Return).await?
+        }
         // One whose money is in suspense is booked, and nothing more will be.
         (Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal, _) => !recorded(Leg::Unmatched).await?,
         (Kind::Withdrawal, _) => true,
