@@ -111,6 +111,10 @@ pub enum FaultKind {
     Answer {
         status: u16,
     },
+    /// The same with a line of text, as proxies say that they know of nothing behind them.
+    Text {
+        status: u16,
+    },
     /// This status with an empty object, and nothing is done: Revio's own word, which says nothing.
     Blank {
         status: u16,
@@ -175,6 +179,7 @@ impl FaultKind {
             FaultKind::BadGateway(_)
             | FaultKind::ServerError(_)
             | FaultKind::Answer { .. }
+            | FaultKind::Text { .. }
             | FaultKind::Blank { .. }
             | FaultKind::Refused
             | FaultKind::RateLimited { .. }

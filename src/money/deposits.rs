@@ -317,19 +317,19 @@ async fn apply(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<
     if deposit.state == State::Completed {
         return given_back::follow(app, deposit, purchase).await;
     }
+    let deposit = &provider_objects::end_unknown_word(app, deposit, purchase.status.is_known(), ASK_MIN).await?;
     match &purchase.status {
         // What was refunded or charged back was paid before; what did not fit was set aside, and is given back from there. Paid again after a
         // chargeback that was won, it comes back there.
         PurchaseStatus::Paid(_) | PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_) => {
             // Credited whole, all of it could be taken before what went back is known.
-            if given_back::says_given_back(purchase)
-                && let Some(wrong) = given_back::awaited(app, deposit, purchase).await?
-            {
+            let may_be_back = given_back::may_be_given_back(app, purchase).await?;
+            if may_be_back && let Some(wrong) = given_back::awaited(app, deposit, purchase).await? {
                 return given_back::ask_again(app, deposit, purchase, &wrong).await;
             }
             let accepted = accept(app, deposit, purchase).await?;
-            // Credited just now, and all of it is still there.
-            if accepted.state == State::Completed && !given_back::may_be_given_back(app, purchase).await? {
+            // Credited just now, and all of it is still there. What was heard of meanwhile has made it due (`credit`).
+            if accepted.state == State::Completed && !may_be_back {
                 return Ok(accepted);
             }
             given_back::follow(app, &accepted, purchase).await

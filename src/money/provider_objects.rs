@@ -190,14 +190,21 @@ fn goes_back(kind: ObjectKind) -> bool {
 
 async fn note(app: &App, facts: &Facts<'_>) -> Result<()> {
     let newer = app.batchers.join::<Notes>(app, note_of(facts, app.clock.now())).await?;
-    newer.map_or(Ok(()), |known| Err(stale(app, &known)))
+    match newer {
+        Some(known) => Err(stale(app, &known).await),
+        None => Ok(()),
+    }
 }
 
 /// Revio's answer is from before what it has told of this object: a fault of its caches, and in the end one of the object.
-pub fn stale(app: &App, newer: &Known) -> Error {
+pub async fn stale(app: &App, newer: &Known) -> Error {
     let stale = "Revio's answer is older than what it told before";
-    let waited = app.clock.now() - newer.last_seen_at;
-    if waited < STALE_MAX { Error::unavailable(stale) } else { Error::Unusable(stale.into()) }
+    let now = app.clock.now();
+    match store::note_stale(&app.db, newer.id, now).await {
+        Ok(since) if now - since < STALE_MAX => Error::unavailable(stale),
+        Ok(_) => Error::Unusable(stale.into()),
+        Err(error) => error.into(),
+    }
 }
 
 fn note_of(facts: &Facts<'_>, now: DateTime) -> Note {
@@ -286,6 +293,14 @@ pub async fn wait_for_a_known_word(app: &App, row: &Transaction, object: Uuid, w
         return transactions::hold(app, row, Hold::UnknownStatus, &format!("Revio calls it {word}")).await;
     }
     transactions::defer(app, row, LOOK_AGAIN).await
+}
+
+/// Revio says a word that we know again: a row that only waited for that goes on after `pause`.
+pub async fn end_unknown_word(app: &App, row: &Transaction, is_known: bool, pause: TimeDelta) -> Result<Transaction> {
+    if !is_known {
+        return Ok(row.clone());
+    }
+    transactions::end_hold_of(app, row, &[Hold::UnknownStatus], pause).await
 }
 
 /// Since when Revio has called it as it does, as far as we know.

@@ -109,6 +109,12 @@ pub async fn check(app: &App, id: Uuid, amount: Amount) -> Result<()> {
     if note_returned(app, &item).await? {
         return Err(Error::field("item_id", "is no item in suspense any more: its payer has it back"));
     }
+    if is_being_followed(app, &item, None).await? {
+        return Err(Error::field(
+            "item_id",
+            "is being looked at, whether its payer has it back: ask again in a minute",
+        ));
+    }
     if item.amount.currency() != amount.currency() {
         return Err(Error::field("currency", "is not that of the item in suspense"));
     }
@@ -133,6 +139,10 @@ pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bo
     if note_returned(app, item).await? {
         return Ok(false);
     }
+    let (transaction_id, _) = by.columns();
+    if is_being_followed(app, item, transaction_id).await? {
+        return Err(Error::unavailable("Revio is asked whether the payer of the item has it back"));
+    }
     let mut tx = app.db.begin().await?;
     if !store::insert_clearing(&mut *tx, item.id, by, minor, app.clock.now()).await? {
         return Ok(true);
@@ -143,6 +153,12 @@ pub async fn claim(app: &App, item: &Item, by: Subject, minor: i64) -> Result<bo
     tx.commit().await?;
     app.crash.at("suspense.claimed")?;
     Ok(true)
+}
+
+/// What its payer got back of it may be on its way: that goes first.
+async fn is_being_followed(app: &App, item: &Item, by: Option<Uuid>) -> Result<bool> {
+    let Some(row) = item.transaction_id else { return Ok(false) };
+    Ok(store::is_being_followed(&app.db, row, by).await?)
 }
 
 /// True when the payer has it back, by the ledger's word: a database that was put back to an earlier moment, and has forgotten that, is told.

@@ -364,7 +364,7 @@ impl Revio {
         let started = Instant::now();
         let answered = async {
             match request.timeout(deadline).send().await {
-                Ok(response) => read(response, bytes_max, self.clock.now()).await.and_then(parse),
+                Ok(response) => read(what, response, bytes_max, self.clock.now()).await.and_then(parse),
                 Err(error) => Err(transport(error)),
             }
         };
@@ -382,8 +382,11 @@ impl Revio {
                 breaker.failed(about, self.clock.now());
             }
             Err(RevioError::RateLimited { retry_after }) => {
-                // It answers, and says when it will again.
-                breaker.answered();
+                // It answers, and says when it will again. Where it executes nothing, few are tried: each that is not executed in time needs people.
+                match what {
+                    What::Execution => breaker.failed(about, self.clock.now()),
+                    _ => breaker.answered(),
+                }
                 self.budget.hold_back(slow_down(*retry_after)).await;
             }
             // A key that may register, and not execute, would have each row held.

@@ -116,42 +116,14 @@ async fn wherever_a_batch_dies_or_panics_everybody_in_it_is_served_once(db: PgPo
     }
     for (point, fate) in POINTS.into_iter().flat_map(|point| [(point, Fate::Dies), (point, Fate::Panics)]) {
         *armed.lock().expect("not poisoned") = Some((point, fate));
-        let key = |what: &str| format!("{point}-{fate:?}-{what}");
-        let (one, other, out) = (key("one"), key("other"), key("out"));
-        let ask = || {
-            let of = |customer| {
-                join_all([
-                    t.deposit(customer, 100, &one).boxed_local(),
-                    t.deposit(customer, 200, &other).boxed_local(),
-                    t.withdraw(customer, 300, &out).boxed_local(),
-                ])
-            };
-            join_all(customers.iter().map(of))
-        };
-        ask().await;
-        for _ in 0..3 {
-            t.drive().await;
-            t.advance(TimeDelta::minutes(5));
-        }
-        let answers: Vec<Answer> = ask().await.into_iter().flatten().collect();
-        for answer in &answers {
-            assert!(answer.status.is_success(), "{point} {fate:?}: {}", answer.body);
-        }
-        for deposit in answers.iter().filter(|answer| answer.body["kind"] == "deposit") {
-            t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
-        }
-        for _ in 0..6 {
-            t.drive().await;
-            t.advance(TimeDelta::minutes(20));
+        // Whether two of one customer's come together is a matter of luck where the machine is busy.
+        for tried in 0..10 {
+            everybody_is_served(&t, &customers, &format!("{point}-{fate:?}-{tried}")).await;
+            if armed.lock().expect("not poisoned").is_none() {
+                break;
+            }
         }
         assert_eq!(*armed.lock().expect("not poisoned"), None, "nobody came by");
-        for answer in &answers {
-            assert_eq!(t.state(answer.id()).await, "completed", "{point} {fate:?}");
-        }
-        for customer in &customers {
-            assert_eq!(t.balance(customer).await, (10_000, 0, 10_000), "{point} {fate:?}");
-        }
-        t.advance(TimeDelta::hours(12));
     }
     // The last looks after each.
     for _ in 0..9 {
@@ -159,6 +131,44 @@ async fn wherever_a_batch_dies_or_panics_everybody_in_it_is_served_once(db: PgPo
         t.advance(TimeDelta::days(1));
     }
     t.finish().await;
+}
+
+/// Each asks for two deposits and a withdrawal at once, and again after a while, as whoever got no answer does.
+async fn everybody_is_served(t: &TestApp, customers: &[Customer], keys: &str) {
+    let [one, other, out] = ["one", "other", "out"].map(|what| format!("{keys}-{what}"));
+    let ask = || {
+        let of = |customer| {
+            join_all([
+                t.deposit(customer, 100, &one).boxed_local(),
+                t.deposit(customer, 200, &other).boxed_local(),
+                t.withdraw(customer, 300, &out).boxed_local(),
+            ])
+        };
+        join_all(customers.iter().map(of))
+    };
+    ask().await;
+    for _ in 0..3 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(5));
+    }
+    let answers: Vec<Answer> = ask().await.into_iter().flatten().collect();
+    for answer in &answers {
+        assert!(answer.status.is_success(), "{keys}: {}", answer.body);
+    }
+    for deposit in answers.iter().filter(|answer| answer.body["kind"] == "deposit") {
+        t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    }
+    for _ in 0..6 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(20));
+    }
+    for answer in &answers {
+        assert_eq!(t.state(answer.id()).await, "completed", "{keys}");
+    }
+    for customer in customers {
+        assert_eq!(t.balance(customer).await, (10_000, 0, 10_000), "{keys}");
+    }
+    t.advance(TimeDelta::hours(12));
 }
 
 /// Where a commit is made, whether it waits for the disk: what is noted of each row when its transaction ends.

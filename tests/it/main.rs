@@ -53,6 +53,7 @@ mod mails;
 mod metadata;
 mod metrics;
 mod notices;
+mod older_answers;
 mod outages;
 mod outgoing;
 mod overtaken;

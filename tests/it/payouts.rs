@@ -230,6 +230,11 @@ async fn a_key_that_may_register_and_not_execute_holds_few(db: PgPool) {
     holds_few(db, FaultKind::Answer { status: 403 }).await;
 }
 
+#[sqlx::test]
+async fn a_limit_on_executions_alone_holds_few(db: PgPool) {
+    holds_few(db, FaultKind::RateLimited { retry_after_secs: 20 }).await;
+}
+
 async fn holds_few(db: PgPool, fault: FaultKind) {
     let t = TestApp::new(db).await;
     let customer = t.customer_with(100_000).await;

@@ -40,6 +40,7 @@ pub(super) async fn faulty(State(shared): State<Arc<Shared>>, request: Request, 
 async fn strike(shared: &Shared, fault: Option<FaultKind>, mut request: Request, next: Next) -> Response {
     match fault {
         Some(FaultKind::Answer { status }) => page(status),
+        Some(FaultKind::Text { status }) => text(status),
         Some(FaultKind::Blank { status }) => blank(status),
         Some(FaultKind::BadGateway(Moment::Before)) => bad_gateway(),
         Some(FaultKind::BadGateway(Moment::After)) => {
@@ -136,6 +137,11 @@ fn page(status: u16) -> Response {
     let status = known(status);
     (status, [(header::CONTENT_TYPE, "text/html")], format!("<html><body><h1>{status}</h1></body></html>"))
         .into_response()
+}
+
+fn text(status: u16) -> Response {
+    let status = known(status);
+    (status, [(header::CONTENT_TYPE, "text/plain")], format!("{} page not found\n", status.as_u16())).into_response()
 }
 
 fn server_error() -> Response {

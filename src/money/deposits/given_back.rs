@@ -52,16 +52,17 @@ pub(super) async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase
 
 /// What Revio gave back of a deposit that is not booked yet, and does not explain so far.
 pub(super) async fn awaited(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Option<String>> {
-    if suspense::of_row(app, deposit.id).await?.is_some()
-        || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX
-    {
+    if suspense::of_row(app, deposit.id).await?.is_some() {
         return Ok(None);
     }
-    Ok(add_up(app, deposit, purchase, payments(app, purchase).await?).await?.wrong(purchase))
+    // An answer that is older than one of them is none, however long ago that was.
+    let sums = add_up(app, deposit, purchase, payments(app, purchase).await?).await?;
+    let is_waited_for = provider_objects::unchanged_for(app, purchase.id).await? <= UNEXPLAINED_MAX;
+    Ok(sums.wrong(purchase).filter(|_| is_waited_for))
 }
 
 /// Whether something went back of it once, by the purchase's own word.
-pub(super) fn says_given_back(purchase: &Purchase) -> bool {
+fn says_given_back(purchase: &Purchase) -> bool {
     purchase.ever(|status| matches!(status, PurchaseStatus::Refunded(_) | PurchaseStatus::ChargedBack(_)))
 }
 
@@ -123,7 +124,7 @@ async fn add_up<'a>(
     payments: Vec<Known>,
 ) -> Result<Sums<'a>> {
     if let Some(payment) = payments.iter().find(|payment| is_ahead(purchase, payment)) {
-        return Err(provider_objects::stale(app, payment));
+        return Err(provider_objects::stale(app, payment).await);
     }
     let ids: Vec<Uuid> = payments.iter().map(|payment| payment.id).collect();
     let booked = transactions::children_of(app, deposit.id, &ids).await?;

@@ -45,7 +45,7 @@ pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
             Some(row) => match suspense::noted(app, row).await? {
                 // Another purchase of the same row's: each has brought money.
                 Some(item) if item.provider_id != Some(purchase.id) => of_its_own(),
-                None if is_in_ledger(app, row).await? => {
+                None if is_in_ledger(app, row).await? && !is_set_aside(app, row).await? => {
                     return in_a_wallet(app, row, &purchase, payment).await.map(|()| true);
                 }
                 Some(_) | None => row,
@@ -78,6 +78,11 @@ pub(super) async fn is_credited(app: &App, row: Uuid) -> Result<bool> {
 
 async fn is_in_ledger(app: &App, row: Uuid) -> Result<bool> {
     Ok(!app.ledger.lookup(&TransferId::all_of(row)).await?.is_empty())
+}
+
+/// By the ledger, and its item is lost with its row: it is noted again, for nobody could clear it otherwise.
+async fn is_set_aside(app: &App, row: Uuid) -> Result<bool> {
+    Ok(!is_credited(app, row).await? && app.ledger.has(TransferId::of(row, Leg::Unmatched)).await?)
 }
 
 /// The ledger has it in a wallet already: the row is lost, which the safe mode lists.

@@ -70,7 +70,9 @@ impl Note {
 
     /// Nothing is to be written then.
     pub(super) fn says_the_same(&self, known: &Known) -> bool {
-        (self.transaction_id.is_none() || self.transaction_id == known.transaction_id)
+        let is_named_by_now = known.kind == ObjectKind::Payment && self.kind != ObjectKind::Payment;
+        !is_named_by_now
+            && (self.transaction_id.is_none() || self.transaction_id == known.transaction_id)
             && self.status == known.status
             && self.amount_minor == known.amount_minor
             && self.fee_minor == known.fee_minor
@@ -109,6 +111,20 @@ pub(super) async fn payouts_of(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::
     known!("where transaction_id = any($1) and kind = 'payout' order by first_seen_at, id", rows).fetch_all(db).await
 }
 
+/// Since when it is so. What was so a day ago, and then was not asked for, begins anew.
+pub(super) async fn note_stale(db: impl PgExecutor<'_>, id: Uuid, now: DateTime) -> sqlx::Result<DateTime> {
+    sqlx::query_scalar!(
+        r#"update provider_objects
+              set stale_since = case when stale_since > $2::timestamptz - interval '1 day' then stale_since else $2 end
+            where id = $1
+           returning stale_since as "stale_since!""#,
+        id,
+        now
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// What is written stands unless somebody wrote something newer meanwhile. Each object once.
 pub(super) async fn upsert(db: impl PgExecutor<'_>, notes: &[&Note]) -> sqlx::Result<()> {
     let numbers = |of: fn(&Note) -> Option<i64>| notes.iter().map(|note| of(note)).collect::<Vec<Option<i64>>>();
@@ -128,7 +144,7 @@ pub(super) async fn upsert(db: impl PgExecutor<'_>, notes: &[&Note]) -> sqlx::Re
                 amount_minor = excluded.amount_minor, fee_minor = excluded.fee_minor, currency = excluded.currency,
                 is_outgoing = excluded.is_outgoing, created_on = coalesce(o.created_on, excluded.created_on),
                 updated_on = coalesce(excluded.updated_on, o.updated_on),
-                last_seen_at = excluded.last_seen_at,
+                last_seen_at = excluded.last_seen_at, stale_since = null,
                 changed_at = excluded.changed_at,
                 status_at = case when o.status = excluded.status then o.status_at else excluded.status_at end
           where o.updated_on is null or excluded.updated_on is null or excluded.updated_on >= o.updated_on",

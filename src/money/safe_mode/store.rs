@@ -63,7 +63,8 @@ pub(super) async fn leave(
     row.fetch_optional(db).await
 }
 
-/// Every row that is not at its end is due, once; how many. Those that are leased stay so. A payout may have been executed once more than is
+/// Every row that is not at its end is due, once; how many. Those that are leased stay so. Deposits that were set aside are looked at as well: what
+/// their payers got back since is forgotten. A payout may have been executed once more than is
 /// known, without an answer: it is not replaced by itself.
 pub(super) async fn look_at_open_rows(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<u64> {
     let done = sqlx::query!(
@@ -75,7 +76,10 @@ pub(super) async fn look_at_open_rows(db: impl PgExecutor<'_>, now: DateTime) ->
          executed as (
              update provider_objects set executions = executions + 1
               where id in (select provider_id from transactions where kind = 'withdrawal' and state = 'submitting')
-                and exists (select from once) returning id)
+                and exists (select from once) returning id),
+         aside as (
+             update transactions set due_at = $1, held_code = null, held_reason = null, held_at = null, version = version + 1
+              where kind = 'deposit' and held_code = 'set_aside' and exists (select from once) returning id)
          update transactions set due_at = $1
           where due_at > $1::timestamptz + interval '90 seconds' and state not in ('completed', 'failed', 'rejected', 'cancelled', 'expired')
             and exists (select from once)",

@@ -128,6 +128,19 @@ pub(super) async fn insert_clearing(
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
+/// Whether Revio is being asked about the row, or something of it that went back is not booked yet by another one than this.
+pub(super) async fn is_being_followed(db: impl PgExecutor<'_>, row: Uuid, by: Option<Uuid>) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from transactions where id = $1 and due_at is not null and state <> 'completed')
+               or exists (select from transactions where parent_id = $1 and kind in ('refund', 'chargeback') and state = 'initiated'
+                             and held_code is null and id is distinct from $2) as "is!""#,
+        row,
+        by
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// False when there is not so much.
 pub(super) async fn take(db: impl PgExecutor<'_>, item: Uuid, minor: i64) -> sqlx::Result<bool> {
     let take = sqlx::query!(

@@ -28,6 +28,8 @@ pub(super) async fn look(app: &App, withdrawal: &Transaction) -> Result<Transact
 
 /// Revio's word on a finished withdrawal: the same as before, or another one.
 pub(super) async fn reconsider(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    let is_known = payout.status.is_known();
+    let withdrawal = &provider_objects::end_unknown_word(app, withdrawal, is_known, LATER_LOOKS[0]).await?;
     match (withdrawal.state, &payout.status) {
         (State::Failed | State::Cancelled, PayoutStatus::Success) => booking::book_late(app, withdrawal, payout).await,
         (State::Failed | State::Cancelled, PayoutStatus::Error)

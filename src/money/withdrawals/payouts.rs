@@ -131,6 +131,9 @@ pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) 
 /// By its own state: what Revio has begun is not begun once more.
 async fn execute_unless_begun(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     match payout.status {
+        PayoutStatus::Initialized if withdrawal.provider.execution_url.is_none() => {
+            learn_address(app, withdrawal, payout).await
+        }
         PayoutStatus::Initialized => submit(app, withdrawal).await,
         PayoutStatus::Error if !is_own(app, withdrawal, payout) => apply(app, withdrawal, payout).await,
         PayoutStatus::Error => match adopt_executed(app, withdrawal).await? {
@@ -149,6 +152,17 @@ async fn execute_unless_begun(app: &App, withdrawal: &Transaction, payout: &Payo
             }
         }
     }
+}
+
+/// The answer that registered it did not say where it is executed; a later one may.
+async fn learn_address(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
+    let Some(execution_url) = &payout.execution_url else {
+        return Err(Error::Unusable("Revio gives no address to execute the payout".into()));
+    };
+    let provider = Provider { execution_url: Some(execution_url.clone()), ..withdrawal.provider.clone() };
+    let to = Move::to(State::Reserved, Due::In(EXECUTION_BEGINS_WITHIN)).with_provider(provider);
+    let known = transactions::advance(app, withdrawal, to).await?;
+    submit(app, &known).await
 }
 
 /// `reserved → submitting → …`: from here on money may leave, so the row says so first.
@@ -212,6 +226,9 @@ async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
 /// certain that the call was not made, it is not one whose answer is missing.
 async fn execute(app: &App, withdrawal: &Transaction) -> Result<Transaction> {
     let (Some(payout_id), Some(execution_url)) = (withdrawal.provider.id, &withdrawal.provider.execution_url) else {
+        if let Some(payout_id) = withdrawal.provider.id {
+            provider_objects::count_refusal(app, payout_id).await?;
+        }
         return transactions::hold(app, withdrawal, Hold::Incomplete, "Revio gave no address to execute the payout")
             .await;
     };

@@ -26,9 +26,12 @@ pub(super) fn closed_as_missing<T>(what: What, answer: Result<T>) -> Result<T> {
     }
 }
 
-/// HTML, or XML.
-fn is_page(body: &[u8]) -> bool {
-    body.trim_ascii_start().first() == Some(&b'<')
+/// Revio's own words are JSON, and its files are none of the web's. Anything else was said on the way: a page, or a line of a proxy's.
+fn is_foreign(what: What, body: &[u8]) -> bool {
+    match (what, body.trim_ascii_start().first()) {
+        (What::File, first) => first == Some(&b'<'),
+        (_, first) => first.is_some_and(|first| !matches!(first, b'{' | b'[')),
+    }
 }
 
 /// Of these statuses it would be believed what it says; the others are nobody's "no" whoever says them.
@@ -41,7 +44,7 @@ fn may_be_revios_word(status: StatusCode) -> bool {
 }
 
 /// What a success carries, never more than `bytes_max`.
-pub(super) async fn read(mut response: Response, bytes_max: usize, now: DateTime) -> Result<Vec<u8>> {
+pub(super) async fn read(what: What, mut response: Response, bytes_max: usize, now: DateTime) -> Result<Vec<u8>> {
     let status = response.status();
     let retry_after = RetryAfter::of(response.headers()).map(|asked| asked.wait(now));
     let mut body = Vec::new();
@@ -52,7 +55,9 @@ pub(super) async fn read(mut response: Response, bytes_max: usize, now: DateTime
         body.extend_from_slice(&chunk);
     }
     match status {
-        status if is_page(&body) && may_be_revios_word(status) => Err(RevioError::Page { status: status.as_u16() }),
+        status if is_foreign(what, &body) && may_be_revios_word(status) => {
+            Err(RevioError::Page { status: status.as_u16() })
+        }
         status if status.is_success() => Ok(body),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(RevioError::Unauthorized { status: status.as_u16() }),
         StatusCode::NOT_FOUND => Err(RevioError::NotFound),

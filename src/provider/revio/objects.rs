@@ -362,6 +362,10 @@ impl From<String> for PurchaseStatus {
 }
 
 impl PurchaseStatus {
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Self::Unknown(_))
+    }
+
     /// Some or all of it is back; where a refund is under way it is not.
     pub fn is_refunded(&self) -> bool {
         matches!(self, Self::Refunded(word) if word == "refunded")
@@ -412,6 +416,10 @@ impl From<String> for PayoutStatus {
 }
 
 impl PayoutStatus {
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Self::Unknown(_))
+    }
+
     pub fn word(&self) -> &str {
         match self {
             Self::Initialized => "initialized",

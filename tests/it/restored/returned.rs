@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use ledger::AccountCode;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
-use revio_sim::Pay;
+use revio_sim::{Pay, Settings};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -66,6 +66,77 @@ async fn what_its_payer_got_back_after_the_backup_is_given_to_nobody_else(db: Pg
         .await
         .expect("a count");
     assert_eq!(open, 1, "that is the third's");
+}
+
+/// Its row is there, and what went back of it since is not: Revio is asked first.
+#[sqlx::test]
+async fn what_went_back_after_the_backup_of_an_item_with_a_row_is_given_to_nobody_else(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    t.sim.set_settings(Settings { payment_reads: true, ..t.sim.settings() });
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await);
+    let customer = t.customer().await;
+    let mut items = Vec::new();
+    for key in ["a", "b"] {
+        let deposit = t.deposit(&customer, 1_000, key).await.id();
+        t.sim.pay_purchase(t.purchase_of(deposit), Pay { amount: Some(900), ..Pay::default() }).expect("payable");
+        items.push(deposit);
+    }
+    t.drive().await;
+    backups::take(&db).await;
+    t.sim.refund_purchase(t.purchase_of(items[0]), None).expect("refundable");
+    t.drive().await;
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 900);
+    backups::restore(&db).await;
+    look(&t).await;
+    let propose = async |key: &str, item: Uuid| {
+        let body = json!({"user_id": customer.id, "direction": "credit", "amount": 900, "currency": "ZAR",
+            "counterpart": "suspense", "reason": "it is theirs", "item_id": item});
+        let headers = [("Idempotency-Key", key)];
+        t.send(Method::POST, "/v1/admin/adjustments", Some(&t.token(&maker)), &headers, Some(body)).await
+    };
+    let (path, body) = ("/v1/admin/safe-mode/leave", json!({"note": "looked"}));
+    t.send(Method::POST, path, Some(&t.token(&checker)), &[], Some(body)).await;
+    let early = propose("early", items[0]).await;
+    assert_eq!((early.status, &early.body["errors"][0]["field"]), (StatusCode::BAD_REQUEST, &json!("item_id")));
+    for _ in 0..10 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(1));
+    }
+    let late = propose("late", items[0]).await;
+    assert_eq!((late.status, &late.body["errors"][0]["field"]), (StatusCode::BAD_REQUEST, &json!("amount")));
+    assert_eq!(propose("other", items[1]).await.status, StatusCode::CREATED, "that one is still there");
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 900);
+    for item in items {
+        assert!(t.held_reason(item).await.is_some(), "held as before");
+    }
+}
+
+/// Row, item and event are forgotten; the money is in suspense all the same, and somebody must be able to clear it.
+#[sqlx::test]
+async fn what_was_set_aside_after_the_backup_has_an_item_again(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer().await;
+    backups::take(&db).await;
+    let deposit = t.deposit(&customer, 1_000, "d").await.id();
+    let purchase = t.purchase_of(deposit);
+    t.sim.pay_purchase(purchase, Pay { amount: Some(900), ..Pay::default() }).expect("payable");
+    t.drive().await;
+    backups::restore(&db).await;
+    look(&t).await;
+    t.sim.raise_event(purchase, "purchase.settled").expect("it is there");
+    t.drive().await;
+    let open = "select count(*), coalesce(sum(amount_minor - taken_minor), 0)::bigint from suspense_items where booked_at is not null";
+    let open: (i64, i64) = sqlx::query_as(open).fetch_one(&t.app.db).await.expect("sums");
+    assert_eq!((open, t.system_balance(AccountCode::Suspense).await.posted()), ((1, 900), 900), "it came once");
+    let leave = json!({"note": "looked"});
+    let admin = t.staff(Role::Admin).await;
+    t.send(Method::POST, "/v1/admin/safe-mode/leave", Some(&t.token(&admin)), &[], Some(leave)).await;
+    t.sim.refund_purchase(purchase, None).expect("refundable");
+    for _ in 0..10 {
+        t.drive().await;
+        t.advance(TimeDelta::minutes(1));
+    }
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 0, "its payer has it back");
 }
 
 /// The item and the role are forgotten; the ledger still has what it set aside, however the row comes to be looked at.
