@@ -1,6 +1,8 @@
 //! Who is calling: [`Caller`], somebody with a valid access token, or [`AnonymousClient`], anybody. Both count against the rate
 //! limit of what they do. [`Verified`] is a caller who may move money.
 
+use std::convert::Infallible;
+
 use axum::http::{Method, header};
 use axum::{extract::FromRequestParts, http::request::Parts};
 use uuid::Uuid;
@@ -69,6 +71,17 @@ pub fn known(app: &App, parts: &mut Parts) -> Option<Uuid> {
     let user = claims.sub;
     parts.extensions.insert(claims);
     Some(user)
+}
+
+/// What a valid access token says, where one is sent. Whether its session has ended is not asked.
+pub struct AccessToken(pub Option<Claims>);
+
+impl FromRequestParts<App> for AccessToken {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        Ok(Self(bearer(parts).ok().and_then(|token| app.tokens.check(token, app.clock.now()).ok())))
+    }
 }
 
 impl FromRequestParts<App> for Caller {

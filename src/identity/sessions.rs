@@ -24,6 +24,7 @@ use crate::identity::mails::{self, Kind};
 use crate::identity::totp;
 use crate::identity::users::{self, Email, Proof, User};
 use crate::platform::error::{Error, Reason, Result};
+use crate::platform::tokens::Claims;
 use crate::platform::tokens::{ACCESS_SECS, Device, REFRESH_SECS, RefreshToken};
 use crate::platform::{
     clock::DateTime, hashing::Priority, permissions::Role, rate_limits::Class, text_enum::text_enum,
@@ -251,8 +252,17 @@ async fn unused_successor(app: &App, token: &RefreshToken, hash: &[u8]) -> Resul
     Ok(None)
 }
 
-/// Ends the sessions that refresh tokens belong to; nothing happens if there is none.
-pub async fn logout(app: &App, visitor: &AnonymousClient, tokens: &[RefreshToken]) -> Result<()> {
+/// Ends the sessions that refresh tokens belong to, and that of the access token; nothing happens if there is none.
+pub async fn logout(
+    app: &App,
+    visitor: &AnonymousClient,
+    tokens: &[RefreshToken],
+    access: Option<&Claims>,
+) -> Result<()> {
+    if let Some(Claims { sub, sid, .. }) = access {
+        let actor = Actor::user(*sub, None, visitor.origin.clone());
+        end(app, &actor, (*sid, *sub), Ending::LoggedOut).await?;
+    }
     for token in tokens {
         let Some(found) = store::find_token(&app.db, &token.hash()).await? else { continue };
         let actor = Actor::user(found.user_id, None, visitor.origin.clone());

@@ -101,6 +101,11 @@ async fn is_allowed(app: &App, user_id: Uuid, amount: Amount, key: &str) -> Resu
     Ok(allowed)
 }
 
+/// Nothing left by this withdrawal, so it takes nothing of what may leave without a code.
+pub async fn give_back_allowance(app: &App, withdrawal: Uuid) -> Result<()> {
+    Ok(store::delete_allowance(&app.db, withdrawal).await?)
+}
+
 /// Deletes a batch of what counts no more. True when there may be more.
 pub async fn prune(app: &App) -> Result<bool> {
     let deleted = store::delete_allowances(&app.db, app.clock.now() - SUM_OF, PRUNED_AT_ONCE).await?;

@@ -28,7 +28,7 @@ use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::users::{self, User};
 use crate::money::approvals::{self, ApprovalDecision, DECIDED_WITHIN, SubjectHash};
 use crate::money::{restrictions, transactions};
-use crate::platform::error::{Error, Reason, Result};
+use crate::platform::error::{Decline, Error, Reason, Result};
 use crate::platform::permissions::{Permission, Role, UsersFreeze, UsersManageRoles};
 use crate::platform::text_enum::text_enum;
 
@@ -273,10 +273,14 @@ pub async fn grant_by_operator(app: &App, user_id: Uuid, role: Role) -> Result<(
 /// How many moves the rows of an empty wallet had made before the ledger was asked; `None`: nobody becomes staff who was not.
 ///
 /// # Errors
-/// [`Error::AccountNotEmpty`] when somebody who holds money, owes some or has something under way is to become staff.
+/// [`Error::AccountNotEmpty`] when somebody who holds money, owes some or has something under way is to become staff; [`Error::Declined`] of
+/// who is closed, and so could not be frozen.
 async fn look_at_wallet(app: &App, user: &User, role: Role) -> Result<Option<i64>> {
     if user.role.is_staff() || !role.is_staff() {
         return Ok(None);
+    }
+    if restrictions::is_closed(app, user.id).await? {
+        return Err(Error::declined(Decline::AccountClosed));
     }
     let moves = transactions::count_moves(&app.db, user.id).await?;
     restrictions::refuse_what_is_in_use(app, user.id).await?;
@@ -294,6 +298,9 @@ async fn give_role(
     let before = users::change_role_within(app, tx, actor, (user_id, role)).await?;
     if role.is_staff() && !before.is_staff() {
         let moves = looked.ok_or(Error::StaleState)?;
+        if restrictions::is_imposed(&mut *tx, user_id, restrictions::Kind::Closure).await? {
+            return Err(Error::declined(Decline::AccountClosed));
+        }
         if transactions::count_moves(&mut *tx, user_id).await? != moves {
             return Err(Error::AccountNotEmpty);
         }

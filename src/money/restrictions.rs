@@ -35,7 +35,7 @@ use crate::identity::users;
 use crate::money::approvals;
 use crate::money::transactions::{self, Hold};
 use crate::platform::error::{Decline, Error, Reason, Result};
-use crate::platform::permissions::{Permission, UsersFreeze, UsersProtect};
+use crate::platform::permissions::{Permission, Role, UsersFreeze, UsersProtect};
 use crate::platform::queue::{self, LEASE, Lease, Next, Work};
 use crate::platform::text_enum::text_enum;
 
@@ -148,6 +148,10 @@ async fn impose_by(app: &App, by: &Imposing<'_>, user_id: Uuid, kind: Kind, reas
     people.sort_unstable();
     for person in people {
         users::lock(&mut *tx, person).await?;
+    }
+    // Staff are stopped by a freeze, which a closed wallet does not take any more (decision 030).
+    if kind == Kind::Closure && users::lock(&mut *tx, user_id).await?.is_some_and(Role::is_staff) {
+        return Err(Error::Forbidden(Reason::StaffAccount));
     }
     if let Some(person) = actor.user_id() {
         let roles = if by.protects { UsersProtect::ROLES } else { UsersFreeze::ROLES };

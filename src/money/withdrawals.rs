@@ -73,7 +73,7 @@ use crate::money::transactions::{
 };
 use crate::money::{bank_accounts, provider_objects, restrictions};
 use crate::platform::error::{Decline, Error, Result};
-use crate::platform::http::{IdempotencyKey, RequestHash};
+use crate::platform::http::{IdempotencyKey, RequestHash, appears};
 use crate::platform::queue;
 use crate::provider::revio::{self, Errand, Payout, PayoutStatus};
 
@@ -167,8 +167,17 @@ async fn insert_after_checks(
     }
     let bank_account_id = new.bank_account_id.ok_or_else(|| Error::internal("a withdrawal without a bank account"))?;
     bank_accounts::require(app, new.user_id, bank_account_id).await?;
-    totp::ask_above_threshold(app, caller, (new.amount, new.key.as_str()), code).await?;
-    transactions::insert_once(app, new).await
+    match totp::ask_above_threshold(app, caller, (new.amount, new.key.as_str()), code).await {
+        // The same call at the same moment may have used the code up.
+        Err(Error::InvalidCredentials) => {
+            let repeat = appears(|| transactions::find_repeat(app, new)).await?;
+            repeat.map(Inserted::Repeat).ok_or(Error::InvalidCredentials)
+        }
+        asked => {
+            asked?;
+            transactions::insert_once(app, new).await
+        }
+    }
 }
 
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
@@ -266,6 +275,7 @@ fn decline(refusal: Refusal) -> Decline {
 }
 
 async fn reject(app: &App, withdrawal: &Transaction, why: Decline) -> Result<Transaction> {
+    totp::give_back_allowance(app, withdrawal.id).await?;
     transactions::advance(app, withdrawal, Move::to(State::Rejected, Due::Never).because(why)).await
 }
 

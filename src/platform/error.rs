@@ -359,7 +359,7 @@ impl Error {
 /// For people, behind the general word.
 fn reason_text(reason: &Reason) -> &'static str {
     match reason {
-        Reason::MissingPermission => "the role that it needs was taken away",
+        Reason::MissingPermission => "the role lacks what it needs",
         Reason::OtherOrigin => "a page of another origin made the call",
         Reason::AddressNotAllowed => "no calls are taken from this address",
         Reason::OwnAccount => "it is about yourself",

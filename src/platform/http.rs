@@ -12,7 +12,7 @@ pub mod waits;
 
 pub use download::{Asked, Download};
 pub use fields::{Fields, is_invisible};
-pub use idempotency::{IdempotencyKey, RequestHash, replayed};
+pub use idempotency::{IdempotencyKey, RequestHash, appears, replayed};
 pub use json::{Json, Path, Query};
 pub use page::Page;
 pub use retry_after::RetryAfter;

@@ -142,6 +142,21 @@ async fn an_account_is_closed_only_when_it_is_empty(db: PgPool) {
     t.finish().await;
 }
 
+/// A freeze is how staff are stopped, and a closed wallet takes none.
+#[sqlx::test]
+async fn staff_are_not_closed_and_whoever_is_closed_becomes_no_staff(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let (admin, member, customer) = (t.staff(Role::Admin).await, t.staff(Role::Finance).await, t.customer().await);
+    let closed = act(&t, &admin, &member, "close").await;
+    assert_eq!((closed.code(), &closed.body["reason"]), ("forbidden", &json!("staff_account")), "{}", closed.body);
+    assert_eq!(state(&act(&t, &admin, &member, "freeze").await), "in_force");
+    assert_eq!(state(&act(&t, &admin, &customer, "close").await), "in_force");
+    let path = format!("/v1/admin/users/{}", customer.id);
+    let asked = t.send(Method::PATCH, &path, Some(&t.token(&admin)), &[], Some(json!({"role": "finance"}))).await;
+    assert_eq!((asked.status, asked.code()), (StatusCode::UNPROCESSABLE_ENTITY, "account_closed"), "{}", asked.body);
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn money_that_comes_for_a_closed_wallet_is_set_aside_and_a_person_looks(db: PgPool) {
     let t = TestApp::new(db).await;

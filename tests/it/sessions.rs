@@ -204,6 +204,22 @@ async fn signing_out_ends_the_session(db: PgPool) {
     t.finish().await;
 }
 
+/// Whose cookie did not come along.
+#[sqlx::test]
+async fn signing_out_by_the_access_token_ends_its_session(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let signed_in = t.login(&customer.email, PASSWORD).await;
+    let access = signed_in.body["access_token"].as_str();
+    assert_eq!(t.send(Method::POST, "/v1/auth/logout", access, &[], None).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(t.send(Method::GET, "/v1/me", access, &[], None).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refresh(&t, &cookie(&signed_in)).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(t.get(&customer, "/v1/me").await.status, StatusCode::OK, "the other one goes on");
+    let junk = t.send(Method::POST, "/v1/auth/logout", Some("junk"), &[], None).await;
+    assert_eq!(junk.status, StatusCode::NO_CONTENT, "there is nothing to end");
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn sessions_are_listed_and_revoked_by_their_owner_only(db: PgPool) {
     let t = TestApp::new(db).await;

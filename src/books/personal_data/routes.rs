@@ -32,7 +32,7 @@ pub fn router() -> OpenApiRouter<App> {
 /// nothing is changed, a step-up. It is sent while it is read, `webhooks` last: a document that does not end broke off. Audited.
 #[utoipa::path(get, path = "/v1/admin/users/{id}/data-export", tag = "staff", security(("bearer" = ["users.export_data"])),
     params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
-    responses((status = 200, body = PersonalData, headers(("ETag" = String))), (status = 304),
+    responses((status = 200, body = PersonalData, headers(("ETag" = String), ("Content-Disposition" = String))), (status = 304),
         (status = 403, description = "`forbidden`, `totp_required`, `step_up_required`"), Problems))]
 async fn data_export(
     State(app): State<App>,

@@ -64,7 +64,7 @@ async fn forgot(
 /// Ends all sessions of the user; sign in with the new password. A token that does not work (any more) is told as
 /// `invalid_request` for the field `token`. A cookie remembers the device, as a sign-in does.
 #[utoipa::path(post, path = "/v1/auth/password/reset", tag = "auth", security(()), request_body = PasswordReset,
-    responses((status = 204), (status = 403, description = "`forbidden`: a page of another site made the call"), Problems))]
+    responses((status = 204, headers(("Set-Cookie" = String, description = "`device`: remembers this one"))), (status = 403, description = "`forbidden`: a page of another site made the call"), Problems))]
 async fn reset(
     State(app): State<App>,
     _same_site: SameSite,
@@ -81,7 +81,7 @@ async fn reset(
 /// Ends all my other sessions; the one of this very call goes on. A wrong `current_password` is `invalid_credentials`. Other devices
 /// are no longer known; a cookie remembers this one.
 #[utoipa::path(post, path = "/v1/auth/password", tag = "auth", security(("bearer" = [])), request_body = PasswordChange,
-    responses((status = 204),
+    responses((status = 204, headers(("Set-Cookie" = String, description = "`device`: remembers this one"))),
         (status = 401, description = "`invalid_credentials`: the present password is wrong"),
         (status = 409, description = "`stale_state`: it was changed meanwhile"), Problems))]
 async fn change(

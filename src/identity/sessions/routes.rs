@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{Attempt, Session, SignedIn};
 use crate::app::App;
-use crate::identity::caller::{AnonymousClient, Caller, UncountedClient};
+use crate::identity::caller::{AccessToken, AnonymousClient, Caller, UncountedClient};
 use crate::identity::cookies::{Cookie, SameSite};
 use crate::identity::{totp, users::Email, users::routes::UserView};
 use crate::platform::error::Result;
@@ -125,17 +125,19 @@ async fn refresh(
 
 /// Sign out
 ///
-/// Ends the session of the cookie and takes the cookie back. Without a cookie there is nothing to end.
-#[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", security((), ("refresh_cookie" = [])),
+/// Ends the session of the cookie, and that of the access token where one is sent, and takes the cookie back. Without either there is nothing to
+/// end.
+#[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", security((), ("refresh_cookie" = []), ("bearer" = [])),
     responses((status = 204, headers(("Set-Cookie" = String, description = "takes `refresh_token` back"))),
         (status = 403, description = "`forbidden`: a page of another site made the call"), Problems))]
 async fn logout(
     State(app): State<App>,
     _same_site: SameSite,
     visitor: AnonymousClient,
+    access: AccessToken,
     headers: HeaderMap,
 ) -> Result<WithCookies<StatusCode>> {
-    super::logout(&app, &visitor, &received(&app, &headers)).await?;
+    super::logout(&app, &visitor, &received(&app, &headers), access.0.as_ref()).await?;
     Ok((AppendHeaders(vec![Cookie::named(&app, REFRESH_COOKIE).set("", 0)]), StatusCode::NO_CONTENT))
 }
 

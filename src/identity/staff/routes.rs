@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::identity::audit::pack::{self, Month};
 use crate::identity::audit::{self, Filter, Row};
 use crate::identity::staff::{Admitted, Staff};
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::{Fields, Json, Page, Path, Query, page};
 use crate::platform::permissions::{AuditExport, AuditRead};
 use crate::platform::problems::Problems;
@@ -69,6 +69,9 @@ impl AuditQuery {
         let from = self.from.and_then(|text| fields.moment("from", &text));
         let to = self.to.and_then(|text| fields.moment("to", &text));
         let (before, limit) = page::range(&mut fields, self.cursor.as_deref(), self.limit);
+        if from.zip(to).is_some_and(|(from, to)| from > to) {
+            fields.wrong("to", Wrong::Conflict("from", "must not be before from"));
+        }
         fields.finish()?;
         Ok(Filter { actor, action, object_kind, object_id, actor_email: email, request_id, from, to, before, limit })
     }

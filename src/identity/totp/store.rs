@@ -217,6 +217,15 @@ pub(super) async fn delete_invitation(db: impl PgExecutor<'_>, user_id: Uuid) ->
     sqlx::query!("delete from totp_invitations where user_id = $1", user_id).execute(db).await.map(drop)
 }
 
+pub(super) async fn delete_allowance(db: impl PgExecutor<'_>, row: Uuid) -> sqlx::Result<()> {
+    let delete = sqlx::query!(
+        "delete from totp_allowances a using transactions t
+          where t.id = $1 and a.user_id = t.user_id and a.idempotency_key = t.idempotency_key",
+        row
+    );
+    delete.execute(db).await.map(drop)
+}
+
 pub(super) async fn delete_allowances_of(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("delete from totp_allowances where user_id = $1", user_id).execute(db).await.map(drop)
 }

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::identity::caller::{Caller, Verified};
 use crate::identity::totp;
 use crate::platform::error::{Error, Result};
-use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, located, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, appears, located, replayed};
 use crate::platform::{clock::DateTime, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -115,10 +115,17 @@ async fn add(
     };
     let added = match repeat {
         Some(repeat) => repeat,
-        None => {
-            totp::ask(&app, &caller, code.as_ref()).await?;
-            super::add(&app, &caller, new, key.as_ref()).await?
-        }
+        None => match (totp::ask(&app, &caller, code.as_ref()).await, &key) {
+            // The same call at the same moment may have used the code up.
+            (Err(Error::InvalidCredentials), Some(key)) => {
+                let repeat = appears(|| super::find_repeat(&app, caller.user_id, &new, key)).await?;
+                repeat.ok_or(Error::InvalidCredentials)?
+            }
+            (asked, _) => {
+                asked?;
+                super::add(&app, &caller, new, key.as_ref()).await?
+            }
+        },
     };
     let place = located(format_args!("/v1/bank-accounts/{}", added.account.id));
     Ok((StatusCode::CREATED, place, replayed(added.replayed), Json(BankAccountView::from(added.account))))

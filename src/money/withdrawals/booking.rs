@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use ledger::{Amount, LedgerError, Leg, Resolution, TransferCode};
 
 use crate::app::App;
+use crate::identity::totp;
 use crate::money::evidence::{self, Claim, Misfit};
 use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::suspense::ItemKind;
@@ -67,6 +68,7 @@ pub(super) async fn release(app: &App, withdrawal: &Transaction, reason: Failure
         }
         Err(error) => return Err(error.into()),
     };
+    totp::give_back_allowance(app, withdrawal.id).await?;
     let due = if withdrawal.provider.id.is_some() { Due::In(LATER_LOOKS[0]) } else { Due::Never };
     let end = if reason == FailureReason::CancelledByCustomer { State::Cancelled } else { State::Failed };
     transactions::advance(app, withdrawal, Move::to(end, due).because(reason).having_repaid(repaid)).await

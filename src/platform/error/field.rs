@@ -1,6 +1,7 @@
 //! One field of a request and what is wrong with it: words for people, a code and its numbers for machines. `http::Fields` and the
 //! extractors of `http::json` collect them.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -185,8 +186,24 @@ impl FieldError {
     }
 }
 
-/// RFC 6901, in a fragment.
+/// RFC 3986, 3.5, without what a step separates.
+const OF_NO_FRAGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// RFC 6901, section 6: in a fragment.
 fn pointer(steps: &[impl AsRef<str>]) -> String {
-    let steps = steps.iter().map(|step| format!("/{}", step.as_ref().replace('~', "~0").replace('/', "~1")));
-    format!("#{}", steps.collect::<String>())
+    let steps = steps.iter().map(|step| step.as_ref().replace('~', "~0").replace('/', "~1"));
+    let encoded = steps.map(|step| format!("/{}", percent_encoding::utf8_percent_encode(&step, OF_NO_FRAGMENT)));
+    format!("#{}", encoded.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pointer;
+
+    #[test]
+    fn a_pointer_is_a_fragment_of_an_address() {
+        assert_eq!(pointer(&["metadata", "a b"]), "#/metadata/a%20b");
+        assert_eq!(pointer(&["x/y~", "é%"]), "#/x~1y~0/%C3%A9%25");
+        assert_eq!(pointer(&["bank_account-id", "0"]), "#/bank_account-id/0");
+    }
 }

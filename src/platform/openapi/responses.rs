@@ -25,6 +25,8 @@ pub(super) struct Shared(pub(super) Map<String, Value>);
 struct Facts {
     /// Counts against a rate limit: all do but probes and the public keys, which are for everybody and cost next to nothing.
     counted: bool,
+    /// What is asked for may be compared with what the caller has.
+    compared: bool,
     idempotent: bool,
     /// The codes of its problems.
     codes: Vec<&'static str>,
@@ -67,6 +69,7 @@ impl Facts {
         let of_all = ["invalid_request"].into_iter();
         Self {
             counted,
+            compared: operation["responses"]["304"].is_object(),
             idempotent: key.is_some(),
             codes: of_all
                 .chain(codes.into_iter().filter(|(answers, _)| counted && *answers).map(|(_, code)| code))
@@ -171,7 +174,13 @@ fn add_headers(response: &mut Value, status: &str, facts: &Facts) {
     let replayed = facts.idempotent.then_some("Idempotent-Replayed");
     let location = ["201", "202"].contains(&status).then_some("Location");
     let wait = (status == "503").then_some("Retry-After");
-    let mut headers = refer(["X-Request-Id"].into_iter().chain(location).chain(wait).chain(limits).chain(replayed));
+    let unchanged = (status == "304").then_some("ETag");
+    let whole = (status == "200" && facts.compared).then_some("Accept-Ranges");
+    let is_file = |kind: &String| kind != "application/json" && kind != "text/event-stream";
+    let types = response["content"].as_object().into_iter().flat_map(Map::keys);
+    let file = types.into_iter().any(is_file).then_some("Content-Disposition");
+    let always = ["X-Request-Id"].into_iter().chain(location).chain(wait).chain(limits).chain(replayed);
+    let mut headers = refer(always.chain(unchanged).chain(whole).chain(file));
     headers.extend(own);
     response["headers"] = headers.into();
 }
@@ -272,6 +281,10 @@ pub(super) fn headers() -> Value {
             "schema": {"type": "string", "const": "true"},
         },
         "ETag": {"description": "Names these bytes; for `If-None-Match` and `If-Range`", "schema": {"type": "string"}},
+        "Content-Disposition": {
+            "description": "The name to save it under",
+            "schema": {"type": "string", "example": "attachment; filename=\"transactions-2026-01.csv\""},
+        },
         "Accept-Ranges": {
             "description": "Whether a part can be asked for",
             "schema": {"type": "string", "enum": ["bytes", "none"]},

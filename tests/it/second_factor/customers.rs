@@ -1,8 +1,10 @@
 //! Customers may have a second factor: asked for at a new bank account and above a threshold, and not to be split around.
 
 use chrono::TimeDelta;
+use futures_util::future::join_all;
 use octoco::identity::totp;
 use reqwest::{Method, StatusCode};
+use revio_sim::{Fault, FaultKind, Moment, Scope};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -80,13 +82,61 @@ async fn a_withdrawal_above_the_threshold_takes_a_code_and_its_repeat_none(db: P
     t.finish().await;
 }
 
+/// Whoever hears nothing sends it again while the first is under way: both are the same, and the code is used up once.
+#[sqlx::test]
+async fn the_same_call_twice_at_once_with_one_code_is_one_and_nobody_is_told_a_wrong_code(db: PgPool) {
+    let t = TestApp::with(db, &THRESHOLD).await;
+    let (customer, authenticator) = enrolled(&t, 500_000).await;
+    for number in 0..5 {
+        let (key, code) = (format!("w{number}"), authenticator.next(&t));
+        let both = join_all((0..3).map(|_| withdraw(&t, &customer, 20_000, &key, Some(&code)))).await;
+        for answer in &both {
+            assert_eq!((answer.status, answer.id()), (StatusCode::ACCEPTED, both[0].id()), "{}", answer.body);
+        }
+        let mut body = account(Some(&authenticator.next(&t)));
+        body["account_number"] = json!(format!("6200999999{number}"));
+        let add = || {
+            let headers = [("Idempotency-Key", key.as_str())];
+            let (t, customer, body) = (&t, &customer, body.clone());
+            async move { t.send(Method::POST, "/v1/bank-accounts", Some(&t.token(customer)), &headers, Some(body)).await }
+        };
+        let added = join_all((0..3).map(|_| add())).await;
+        for answer in &added {
+            assert_eq!((answer.status, answer.id()), (StatusCode::CREATED, added[0].id()), "{}", answer.body);
+        }
+    }
+    assert_eq!(t.balance(&customer).await, (500_000, 100_000, 400_000));
+    t.drive().await;
+    t.finish().await;
+}
+
+/// Nothing left by it, whether it was refused or called off.
+#[sqlx::test]
+async fn what_did_not_leave_takes_nothing_of_what_may_leave_without_a_code(db: PgPool) {
+    let t = TestApp::with(db, &THRESHOLD).await;
+    let (customer, _) = enrolled(&t, 9_000).await;
+    assert_eq!(withdraw(&t, &customer, 9_999, "more than there is", None).await.code(), "insufficient_funds");
+    t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::BadGateway(Moment::Before)));
+    let off = withdraw(&t, &customer, 9_000, "off", None).await;
+    assert_eq!(off.status, StatusCode::ACCEPTED, "{}", off.body);
+    post(&t, &customer, &format!("/v1/withdrawals/{}/cancel", off.id()), json!(null)).await;
+    t.drive().await;
+    assert_eq!(t.state(off.id()).await, "cancelled");
+    t.sim.clear_faults();
+    assert_eq!(withdraw(&t, &customer, 9_000, "again", None).await.status, StatusCode::ACCEPTED);
+    assert_eq!(withdraw(&t, &customer, 9_000, "too much", None).await.code(), "totp_required");
+    t.advance(TimeDelta::minutes(5));
+    t.drive().await;
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn many_small_withdrawals_are_no_way_around_the_code_not_even_at_once(db: PgPool) {
     let t = TestApp::with(db, &THRESHOLD).await;
     let (customer, _) = enrolled(&t, 500_000).await;
     let keys: Vec<String> = (0..20).map(|index| format!("w{index}")).collect();
     let at_once = keys.iter().map(|key| withdraw(&t, &customer, 5_000, key, None));
-    let answers = futures_util::future::join_all(at_once).await;
+    let answers = join_all(at_once).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == StatusCode::ACCEPTED).count(), 2);
     assert_eq!(answers.iter().filter(|answer| answer.code() == "totp_required").count(), 18);
     // A key that names less the second time frees nothing.
