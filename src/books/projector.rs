@@ -89,6 +89,7 @@ fn report_contradiction(app: &App, currency: Currency, error: &Error) {
     }
 }
 
+/// To the ledger's end, for tests and the bench: the worker copies a page at a time.
 pub async fn catch_up(app: &App) -> Result<()> {
     let mut db = app.db.acquire().await?;
     for currency in &app.config.currencies {

@@ -1,7 +1,7 @@
 //! Who is calling: [`Caller`], somebody with a valid access token, or [`AnonymousClient`], anybody. Both count against the rate
 //! limit of what they do. [`Verified`] is a caller who may move money.
 
-use axum::http::{Method, header};
+use axum::http::header;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use uuid::Uuid;
 
@@ -83,12 +83,8 @@ impl FromRequestParts<App> for Caller {
         if app.access.has_ended(claims.sid, now).await? {
             return Err(Error::Unauthenticated);
         }
-        let reads = parts.method == Method::GET || parts.method == Method::HEAD;
-        let classes: &[Class] = if reads { &[Class::Read] } else { &[Class::Money, Class::MoneyLong] };
-        let (quota, user) = (Quota::of(parts), claims.sub.to_string());
-        for class in classes {
-            quota.count(app, *class, &user).await?;
-        }
+        let quota = Quota::of(parts);
+        quota.count_call(app, &parts.method, &claims.sub.to_string()).await?;
         Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(app, parts), quota })
     }
 }

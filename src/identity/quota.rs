@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::app::App;
 use crate::platform::error::{Error, Result};
@@ -34,6 +34,15 @@ impl Quota {
             self.note(standing);
         }
         result
+    }
+
+    /// A call of somebody who is known: to read is cheap.
+    pub async fn count_call(&self, app: &App, method: &Method, who: &str) -> Result<()> {
+        let classes: &[Class] = if method.is_safe() { &[Class::Read] } else { &[Class::Money, Class::MoneyLong] };
+        for class in classes {
+            self.count(app, *class, who).await?;
+        }
+        Ok(())
     }
 
     /// The same for what is left out, and not refused, where there is too much of it.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::service_keys::{self, Stored};
+use crate::identity::staff::StaffMember;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
@@ -70,7 +71,7 @@ pub struct NewKey {
 }
 
 /// The account; where the same call has made it before, as it is.
-pub async fn create(app: &App, (by, actor): (Uuid, &Actor), new: &NewAccount) -> Result<Account> {
+pub async fn create(app: &App, by: &StaffMember, new: &NewAccount) -> Result<Account> {
     let id = new.id;
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
@@ -80,8 +81,8 @@ pub async fn create(app: &App, (by, actor): (Uuid, &Actor), new: &NewAccount) ->
     if store::count(&mut *tx).await? >= ACCOUNTS_MAX {
         return Err(Error::field("name", "there are 100 service accounts: use one of them"));
     }
-    store::insert(&mut *tx, new, by, app.clock.now()).await?;
-    let entry = Entry::of(actor, "service_account.created", "service_account", id);
+    store::insert(&mut *tx, new, by.id, app.clock.now()).await?;
+    let entry = Entry::of(&by.actor, "service_account.created", "service_account", id);
     audit::record(app, &mut *tx, entry.with(json!({"scopes": new.scopes}))).await?;
     tx.commit().await?;
     find(app, id).await

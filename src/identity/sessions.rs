@@ -31,6 +31,8 @@ use crate::platform::{
 
 pub use store::Session;
 
+use store::SessionOf;
+
 const GRACE: TimeDelta = TimeDelta::seconds(10);
 /// For how long a successor makes none of its own. Longer than the grace by what an answer may be late.
 const REST: TimeDelta = TimeDelta::seconds(20);
@@ -196,8 +198,7 @@ pub async fn refresh(app: &App, visitor: &AnonymousClient, tokens: &[RefreshToke
     let next = if rests { Some(token.clone()) } else { rotate(app, token, (found.session_id, ends_at)).await? };
     let Some(next) = next else {
         tracing::warn!(session.id = %found.session_id, "a refresh token was used again; its family is revoked");
-        end(app, &Actor::nobody(visitor.origin.clone()), (found.session_id, found.user_id), Ending::TokenReused)
-            .await?;
+        end(app, &Actor::nobody(visitor.origin.clone()), &found.session(), Ending::TokenReused).await?;
         return Err(Error::Unauthenticated);
     };
     app.metrics.sign_ins.with_label_values(&["refreshed"]).inc();
@@ -256,7 +257,7 @@ pub async fn logout(app: &App, visitor: &AnonymousClient, tokens: &[RefreshToken
     for token in tokens {
         let Some(found) = store::find_token(&app.db, &token.hash()).await? else { continue };
         let actor = Actor::user(found.user_id, None, visitor.origin.clone());
-        end(app, &actor, (found.session_id, found.user_id), Ending::LoggedOut).await?;
+        end(app, &actor, &found.session(), Ending::LoggedOut).await?;
     }
     Ok(())
 }
@@ -266,7 +267,8 @@ pub async fn list(app: &App, caller: &Caller) -> Result<Vec<Session>> {
 }
 
 pub async fn revoke(app: &App, caller: &Caller, session_id: Uuid) -> Result<()> {
-    let ended = end(app, &caller.actor(), (session_id, caller.user_id), Ending::Revoked).await?;
+    let session = SessionOf { id: session_id, user_id: caller.user_id };
+    let ended = end(app, &caller.actor(), &session, Ending::Revoked).await?;
     if ended { Ok(()) } else { Err(Error::NotFound("session")) }
 }
 
@@ -351,16 +353,16 @@ pub async fn prune(app: &App) -> Result<bool> {
 }
 
 /// Ends a session with all its tokens, on the record. False when it had ended before, or is not that user's.
-async fn end(app: &App, actor: &Actor, (session, user): (Uuid, Uuid), how: Ending) -> Result<bool> {
+async fn end(app: &App, actor: &Actor, session: &SessionOf, how: Ending) -> Result<bool> {
     let mut tx = app.db.begin().await?;
-    let ended = store::revoke(&mut *tx, session, user, how.name(), app.clock.now()).await?;
+    let ended = store::revoke(&mut *tx, session, how.name(), app.clock.now()).await?;
     if ended {
-        let entry = Entry::of(actor, "session.ended", "session", session);
-        audit::record(app, &mut *tx, entry.with(json!({"user": user, "reason": how.name()}))).await?;
+        let entry = Entry::of(actor, "session.ended", "session", session.id);
+        audit::record(app, &mut *tx, entry.with(json!({"user": session.user_id, "reason": how.name()}))).await?;
     }
     tx.commit().await?;
     if ended {
-        app.access.end(session);
+        app.access.end(session.id);
         app.metrics.sign_ins.with_label_values(&[how.name()]).inc();
     }
     Ok(ended)

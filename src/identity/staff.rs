@@ -56,7 +56,18 @@ pub struct Staff<P> {
     permission: PhantomData<fn() -> P>,
 }
 
+/// Who of the staff acts: their id, and how the audit log names them.
+#[derive(Debug, Clone)]
+pub struct StaffMember {
+    pub id: Uuid,
+    pub actor: Actor,
+}
+
 impl<P> Staff<P> {
+    pub fn member(&self) -> StaffMember {
+        StaffMember { id: self.user_id, actor: self.actor.clone() }
+    }
+
     /// Whether the role has another permission too, for what is shown only to those. Nothing is recorded: nobody asked for it.
     pub fn has<Q: Permission>(&self) -> bool {
         match &self.scopes {
@@ -243,10 +254,7 @@ impl<P: Permission> Staff<P> {
             quota.count(app, Class::Auth, address).await?;
             return Err(Error::Unauthenticated.into());
         };
-        let classes: &[Class] = if parts.method.is_safe() { &[Class::Read] } else { &[Class::Money, Class::MoneyLong] };
-        for class in classes {
-            quota.count(app, *class, &format!("service {}", known.key_id)).await?;
-        }
+        quota.count_call(app, &parts.method, &format!("service {}", known.key_id)).await?;
         let writes = ["webhook_endpoints.manage", "webhook_endpoints.replay"].contains(&P::NAME);
         let fits = parts.method.is_safe() || writes;
         let decided = if fits { within::<P>(&known.scopes) } else { Err(Error::MissingPermission(P::NAME)) };

@@ -152,11 +152,7 @@ fn too_many_open(app: &App, open: Vec<Uuid>) -> Error {
     Error::TooManyOpenDeposits { open, limit: app.config.open_deposits_max, retry_after_secs }
 }
 
-pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    transactions::step_due(app, &[Kind::Deposit], limit, |app, row| async move { step(&app, &row).await }).await
-}
-
-/// Claims due rows and gives a step for each; the worker runs them. (`step_due` claims and runs, for tests.)
+/// Claims due rows and gives a step for each; the worker runs them.
 pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
     transactions::claim_due(app, Kind::Deposit, limit, |app, row| async move { step(&app, &row).await }).await
 }

@@ -171,11 +171,7 @@ async fn insert_after_checks(
     transactions::insert_once(app, new).await
 }
 
-pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    transactions::step_due(app, &[Kind::Withdrawal], limit, |app, row| async move { step(&app, &row).await }).await
-}
-
-/// Claims due rows and gives a step for each; the worker runs them. (`step_due` claims and runs, for tests.)
+/// Claims due rows and gives a step for each; the worker runs them.
 pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
     transactions::claim_due(app, Kind::Withdrawal, limit, |app, row| async move { step(&app, &row).await }).await
 }

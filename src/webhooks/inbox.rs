@@ -196,12 +196,7 @@ impl Delivery {
     }
 }
 
-/// Acts on what is due, to its end. How many were claimed.
-pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    queue::step_due(Events(app), app.queue(), limit).await
-}
-
-/// The same, a step for each that was claimed; the worker calls it.
+/// Claims what is due and gives a step for each; the worker runs them.
 pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
     queue::claim_due(Events(app), app.queue(), limit).await
 }

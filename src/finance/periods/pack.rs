@@ -55,7 +55,7 @@ pub(super) async fn make(
         if let Some(previous) = &previous {
             follows(app, previous, currency.code(), &opening)?;
         }
-        let window = (i64::try_from(span.before).unwrap_or(0), i64::try_from(span.cut).unwrap_or(i64::MAX));
+        let window = span.window();
         let movements = store::movements(&mut *db, currency.code(), days::zone(app), window).await?;
         let books = reports::Books { currency, opening: &opening, closing: &closing, movements: &movements };
         if !books.tie_out() {

@@ -189,11 +189,18 @@ pub(super) struct Movement {
     pub(super) amount: i64,
 }
 
+/// Of the ledger's time, in nanoseconds.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    pub(super) after: i64,
+    pub(super) until: i64,
+}
+
 pub(super) async fn movements(
     db: impl PgExecutor<'_>,
     currency: &str,
     zone: &str,
-    (after, until): (i64, i64),
+    window: Window,
 ) -> sqlx::Result<Vec<Movement>> {
     let movements = sqlx::query_as!(
         Movement,
@@ -207,8 +214,8 @@ pub(super) async fn movements(
             group by 1, 2, 3, 4, 5, 6 order by 1, 2, 3, 4, 5"#,
         currency,
         zone,
-        after,
-        until
+        window.after,
+        window.until
     );
     movements.fetch_all(db).await
 }
@@ -228,7 +235,7 @@ pub(super) async fn in_transit(
     db: impl PgExecutor<'_>,
     currency: &str,
     zone: &str,
-    (after, until): (i64, i64),
+    window: Window,
 ) -> sqlx::Result<Vec<Transit>> {
     let transit = sqlx::query_as!(
         Transit,
@@ -242,8 +249,8 @@ pub(super) async fn in_transit(
             where j.kind in ('settlement', 'float_top_up') and j.currency = $1 and p.timestamp <= $4 and (e.timestamp is null or e.timestamp > $3)"#,
         currency,
         zone,
-        after,
-        until
+        window.after,
+        window.until
     );
     transit.fetch_all(db).await
 }
@@ -260,7 +267,7 @@ pub(super) async fn fees(
     db: impl PgExecutor<'_>,
     currency: &str,
     zone: &str,
-    (after, until): (i64, i64),
+    window: Window,
 ) -> sqlx::Result<Vec<Fee>> {
     let fees = sqlx::query_as!(
         Fee,
@@ -283,8 +290,8 @@ pub(super) async fn fees(
             group by kind order by kind"#,
         currency,
         zone,
-        after,
-        until
+        window.after,
+        window.until
     );
     fees.fetch_all(db).await
 }
@@ -302,11 +309,7 @@ pub(super) struct Posted {
     pub(super) requested_by: Uuid,
 }
 
-pub(super) async fn journals(
-    db: impl PgExecutor<'_>,
-    zone: &str,
-    (after, until): (i64, i64),
-) -> sqlx::Result<Vec<Posted>> {
+pub(super) async fn journals(db: impl PgExecutor<'_>, zone: &str, window: Window) -> sqlx::Result<Vec<Posted>> {
     let journals = sqlx::query_as!(
         Posted,
         r#"select j.id as "id!", j.kind as "kind!", j.currency as "currency!", t.amount_minor as "amount!",
@@ -317,8 +320,8 @@ pub(super) async fn journals(
              join ledger_transfers t on t.id in ((left(j.id::text, 34) || '20')::uuid, (left(j.id::text, 34) || '21')::uuid)
             where t.kind in ('posted', 'post') and t.timestamp > $2 and t.timestamp <= $3 order by t.timestamp"#,
         zone,
-        after,
-        until
+        window.after,
+        window.until
     );
     journals.fetch_all(db).await
 }

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::breaks::{self, Break, BreakState, Code, Filter, Note, Resolution};
+use super::breaks::{self, Break, BreakState, Code, Filter, NewNote, Note, Resolution};
 use super::found::{BreakType, Leg, Owner, Severity};
 use super::report::{self, Report};
 use super::run::{Run, RunKind, RunState};
@@ -456,7 +456,8 @@ async fn note(
     let mut fields = Fields::default();
     let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
     fields.finish()?;
-    with_notes(&app, breaks::note(&app, &staff.actor, (staff.new_row(&app), id), &note).await?).await
+    let new = NewNote { id: staff.new_row(&app), break_id: id, author: staff.actor.name(), text: &note };
+    with_notes(&app, breaks::note(&app, &staff.actor, &new).await?).await
 }
 
 /// Say what became of a break
@@ -479,7 +480,7 @@ async fn resolve(
     }
     let code: Code = fields.finish_with(code)?;
     let resolution = Resolution { code, note, journal_id: body.journal_id, adjustment_id: body.adjustment_id };
-    with_notes(&app, breaks::resolve(&app, (&staff.actor, staff.user_id), id, &resolution).await?).await
+    with_notes(&app, breaks::resolve(&app, &staff.member(), id, &resolution).await?).await
 }
 
 /// Agree that a break stays as it is
@@ -494,5 +495,5 @@ async fn accept(
     staff: Staff<ReconciliationResolve>,
     Path(id): Path<Uuid>,
 ) -> Result<Json<BreakWithNotes>> {
-    with_notes(&app, breaks::accept(&app, (&staff.actor, staff.user_id), id).await?).await
+    with_notes(&app, breaks::accept(&app, &staff.member(), id).await?).await
 }

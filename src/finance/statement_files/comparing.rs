@@ -24,7 +24,7 @@ use chrono::NaiveDate;
 use ledger::{AccountCode, Currency};
 use serde_json::{Value, json};
 
-use self::store::{LateJournal, UnmatchedLine};
+use self::store::{Days, LateJournal, UnmatchedLine};
 use super::columns::Product;
 use super::{Source, moved};
 use crate::app::App;
@@ -154,9 +154,13 @@ fn proposed(kind: BreakType, line: &UnmatchedLine, product: Product) -> Option<V
     )
 }
 
-async fn other_sums(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
+async fn looked_at(app: &App, since: DateTime) -> Result<Days<'_>> {
     let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
-    let which = (days::zone(app), from, since);
+    Ok(Days { zone: days::zone(app), from, since })
+}
+
+async fn other_sums(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
+    let which = looked_at(app, since).await?;
     let fees =
         told.all(store::other_fees(&app.db, which).await?).into_iter().map(|line| (BreakType::FeeProvider, line));
     let amounts =
@@ -178,9 +182,8 @@ async fn other_sums(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<F
 
 /// By the statement money moved, or did not, and the row says otherwise.
 async fn other_states(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
-    let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
-    for line in told.all(store::other_states(&app.db, (days::zone(app), from, since)).await?) {
+    for line in told.all(store::other_states(&app.db, looked_at(app, since).await?).await?) {
         let product = Product::parse(&line.product).unwrap_or(Product::Other);
         let has_moved = moved(product, line.status.as_deref());
         let kind = match (line.is_completed, has_moved, product) {

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{Author, Filter, Note};
+use super::{Filter, Note};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, located, page, replayed};
@@ -92,8 +92,7 @@ async fn write(
     let mut fields = Fields::default();
     let text = fields.text("text", &body.text, 1..=TEXT_CHARS_MAX);
     fields.finish()?;
-    let author = Author { id: staff.user_id, actor: &staff.actor };
-    let (note, repeated) = super::write(&app, author, id, &text, key).await?;
+    let (note, repeated) = super::write(&app, &staff.member(), id, &text, key).await?;
     let place = located(format_args!("/v1/admin/customers/{id}/notes"));
     Ok((StatusCode::CREATED, place, replayed(repeated), Json(NoteView::from(note))))
 }

@@ -198,7 +198,7 @@ async fn propose(
     key: IdempotencyKey,
     Json(body): Json<NewAdjustmentBody>,
 ) -> Result<impl IntoResponse> {
-    let proposed = super::propose(&app, (staff.user_id, &staff.actor), body.parse(&app)?, key).await?;
+    let proposed = super::propose(&app, &staff.member(), body.parse(&app)?, key).await?;
     let place = located(format_args!("/v1/admin/adjustments/{}", proposed.adjustment.transaction.id));
     let view = AdjustmentView::with_approvals(&app, proposed.adjustment).await?;
     Ok((StatusCode::CREATED, place, replayed(proposed.replayed), view))

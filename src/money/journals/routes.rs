@@ -373,7 +373,7 @@ async fn propose(
     key: IdempotencyKey,
     Json(body): Json<NewJournalBody>,
 ) -> Result<impl IntoResponse> {
-    let proposed = super::propose(&app, (staff.user_id, &staff.actor), body.parse(&app)?, key).await?;
+    let proposed = super::propose(&app, &staff.member(), body.parse(&app)?, key).await?;
     let place = located(format_args!("/v1/admin/journals/{}", proposed.journal.id));
     let view = JournalView::with_approvals(&app, proposed.journal).await?;
     Ok((StatusCode::CREATED, place, replayed(proposed.replayed), view))
@@ -466,7 +466,7 @@ async fn returned(
 }
 
 async fn land(app: &App, staff: &Staff<JournalsCreate>, id: Uuid, arrival: Arrival) -> Result<Json<JournalView>> {
-    let journal = super::land(app, (staff.user_id, &staff.actor), id, arrival).await?;
+    let journal = super::land(app, &staff.member(), id, arrival).await?;
     JournalView::with_approvals(app, journal).await
 }
 

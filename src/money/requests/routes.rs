@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{Changed, Filter, Kind, Maker, Request, State};
+use super::{Changed, Filter, Kind, Request, State};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::identity::users::routes::UserView;
@@ -117,8 +117,7 @@ async fn change(
     let mut fields = Fields::default();
     let role = fields.word("role", Some(&body.role));
     let role = fields.finish_with(role)?;
-    let maker = Maker { id: staff.user_id, actor: &staff.actor };
-    Ok(match super::change_role(&app, maker, id, role).await? {
+    Ok(match super::change_role(&app, &staff.member(), id, role).await? {
         Changed::Done(user) => Json(UserView::from(user)).into_response(),
         Changed::Asked(request) => asked(request).into_response(),
     })
@@ -140,8 +139,7 @@ async fn unfreeze(
     staff: Staff<UsersFreeze>,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse> {
-    let maker = Maker { id: staff.user_id, actor: &staff.actor };
-    Ok(asked(super::ask_to_lift(&app, maker, id, Kind::Unfreeze).await?))
+    Ok(asked(super::ask_to_lift(&app, &staff.member(), id, Kind::Unfreeze).await?))
 }
 
 /// Ask to reopen a customer's accounts
@@ -156,8 +154,7 @@ async fn reopen(
     staff: Staff<UsersFreeze>,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse> {
-    let maker = Maker { id: staff.user_id, actor: &staff.actor };
-    Ok(asked(super::ask_to_lift(&app, maker, id, Kind::Reopen).await?))
+    Ok(asked(super::ask_to_lift(&app, &staff.member(), id, Kind::Reopen).await?))
 }
 
 /// What staff asked for

@@ -58,6 +58,14 @@ pub struct Destination {
     pub last_four: String,
 }
 
+/// A withdrawal of which nothing is left but its reservation in the ledger, and why it is given back, if it is.
+pub struct LostWithdrawal {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub amount: Amount,
+    pub why: Option<FailureReason>,
+}
+
 impl Transaction {
     /// What its customer, or a program, wrote to it: all else is of much the same size in each row.
     pub fn written_bytes(&self) -> usize {
@@ -77,6 +85,10 @@ impl Transaction {
     /// A correction that is only proposed is not: whoever knows of a debit beforehand empties the wallet.
     pub fn is_shown_to_owner(&self) -> bool {
         self.kind != Kind::Adjustment || self.state == State::Completed
+    }
+
+    pub fn is_shown_to(&self, user: Uuid) -> bool {
+        self.user_id == user && self.is_shown_to_owner()
     }
 
     pub fn shown_state(&self) -> ShownState {
