@@ -50,7 +50,7 @@ pub(super) async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase
     Ok(follow_closely(app, deposit, purchase).await?.0)
 }
 
-/// What Revio gave back of a deposit that is not booked yet, and does not explain so far.
+/// What Revio says went back before we credited it, as long as its Payments do not explain it yet.
 pub(super) async fn awaited(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Option<String>> {
     if suspense::of_row(app, deposit.id).await?.is_some()
         || provider_objects::unchanged_for(app, purchase.id).await? > UNEXPLAINED_MAX
