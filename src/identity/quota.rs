@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::app::App;
 use crate::platform::error::{Error, Result};
-use crate::platform::rate_limits::{Answer, Class, Counter, Standing};
+use crate::platform::rate_limits::{Answer, BucketLevel, Class, Counter};
 
 /// In the extensions of every request: what its answer will tell.
 #[derive(Debug, Clone, Default)]
-pub struct Quota(Arc<Mutex<Option<Standing>>>);
+pub struct Quota(Arc<Mutex<Option<BucketLevel>>>);
 
 impl Quota {
     pub fn of(parts: &Parts) -> Self {
@@ -63,7 +63,7 @@ impl Quota {
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
         }
-        let Standing { class, limit, remaining, reset_secs, window_secs } = standing;
+        let BucketLevel { class, limit, remaining, reset_secs, window_secs } = standing;
         for (header, fields) in [
             ("ratelimit-policy", format!("q={limit};w={window_secs}")),
             ("ratelimit", format!("r={remaining};t={reset_secs}")),
@@ -73,7 +73,7 @@ impl Quota {
         }
     }
 
-    fn note(&self, standing: Standing) {
+    fn note(&self, standing: BucketLevel) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.is_none_or(|noted| standing.remaining <= noted.remaining) {
             *noted = Some(standing);

@@ -172,7 +172,7 @@ async fn ask(
 
 /// `pending → approved`, and it is done. A repeat by the same person finishes what was left half way.
 pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Request> {
-    let request = seen(app, decision, id).await?;
+    let request = find_as_seen(app, decision, id).await?;
     if request.state != State::Approved || request.decided_by != Some(decision.by) {
         carry_out(app, decision, &request).await?;
     }
@@ -197,7 +197,7 @@ async fn carry_out(app: &App, decision: &ApprovalDecision, request: &Request) ->
         // First, as `change_role` does: else who is asked for here and who takes a role away there each wait for the other.
         users::lock_roles(&mut *tx).await?;
     }
-    let entry = open(app, &mut tx, decision, (request, State::Approved)).await?;
+    let entry = decide(app, &mut tx, decision, (request, State::Approved)).await?;
     approvals::require_approver(app, &mut tx, decision.by, roles).await?;
     // Whoever asked for it must still be somebody who may.
     if !approvals::may_still(&mut tx, request.requested_by, roles, request.created_at).await? {
@@ -222,9 +222,9 @@ async fn carry_out(app: &App, decision: &ApprovalDecision, request: &Request) ->
 
 /// `pending → declined`. Nothing happens, so a role of any age may say so.
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Request> {
-    let request = seen(app, decision, id).await?;
+    let request = find_as_seen(app, decision, id).await?;
     let mut tx = app.db.begin().await?;
-    let entry = open(app, &mut tx, decision, (&request, State::Declined)).await?;
+    let entry = decide(app, &mut tx, decision, (&request, State::Declined)).await?;
     approvals::require_maker(app, &mut tx, decision.by, request.kind.roles()).await?;
     audit::record(app, &mut *tx, entry).await?;
     tx.commit().await?;
@@ -232,7 +232,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 }
 
 /// What is decided about, if this person may and it is what they saw.
-async fn seen(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Request> {
+async fn find_as_seen(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Request> {
     let request = find(app, id).await?;
     if decision.by == request.requested_by || decision.by == request.user_id {
         return Err(Error::Forbidden(Reason::OwnApproval));
@@ -241,7 +241,7 @@ async fn seen(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Reques
 }
 
 /// `pending →`, if nobody decided before and it is not too late; what goes on record with it.
-async fn open(
+async fn decide(
     app: &App,
     tx: &mut PgConnection,
     decision: &ApprovalDecision,
@@ -274,7 +274,7 @@ async fn look_at_wallet(app: &App, user: &User, role: Role) -> Result<Option<i64
         return Ok(None);
     }
     let moves = transactions::count_moves(&app.db, user.id).await?;
-    restrictions::refuse_what_is_in_use(app, user.id).await?;
+    restrictions::require_unused(app, user.id).await?;
     Ok(Some(moves))
 }
 

@@ -119,7 +119,7 @@ struct Imposing<'a> {
 }
 
 /// With the rows of a new one in the transaction. The customer is locked already; of two calls by one person one waits here.
-async fn bound(app: &App, tx: &mut PgConnection, by: Uuid) -> Result<()> {
+async fn limit_protective_freezes(app: &App, tx: &mut PgConnection, by: Uuid) -> Result<()> {
     users::lock(&mut *tx, by).await?;
     let since = app.clock.now() - DAY;
     let protected = store::protected_since(&mut *tx, by, since).await?;
@@ -137,7 +137,7 @@ async fn impose_by(app: &App, by: &Imposing<'_>, user_id: Uuid, kind: Kind, reas
         return Err(Error::Forbidden(Reason::OwnAccount));
     }
     if kind == Kind::Closure {
-        refuse_what_is_in_use(app, user_id).await?;
+        require_unused(app, user_id).await?;
     }
     // What is being lifted stands in the way of anything new: it is brought to its end first.
     step_all(app, user_id).await?;
@@ -175,7 +175,7 @@ async fn impose_by(app: &App, by: &Imposing<'_>, user_id: Uuid, kind: Kind, reas
         audit::record(app, &mut *tx, entry.with(json!({"kind": kind.name(), "reason": reason}))).await?;
     }
     if let Some(person) = actor.user_id().filter(|_| by.protects && inserted) {
-        bound(app, &mut tx, person).await?;
+        limit_protective_freezes(app, &mut tx, person).await?;
         tracing::warn!(restriction.call = %call_id, "a customer was frozen for protection");
     }
     if !by.protects && store::confirm(&mut *tx, user_id).await? {
@@ -230,7 +230,7 @@ fn is_whole(app: &App, live: &[Restriction], kind: Kind) -> Result<bool> {
 }
 
 /// So that a wallet in use is not touched at all. What decides is what `close` is told by the ledger.
-pub async fn refuse_what_is_in_use(app: &App, user_id: Uuid) -> Result<()> {
+pub async fn require_unused(app: &App, user_id: Uuid) -> Result<()> {
     if transactions::has_open(app, user_id).await? {
         return Err(Error::AccountNotEmpty);
     }

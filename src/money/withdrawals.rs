@@ -146,7 +146,7 @@ fn request_hash(new: &NewWithdrawal) -> RequestHash {
 /// By one statement, where nothing stands in the way and no code is asked for.
 async fn insert(app: &App, caller: &Caller, new: &NewTransaction, code: Option<&SecretString>) -> Result<Inserted> {
     // A code that cannot be one is refused below, after a repeat was answered.
-    if totp::look_at("totp_code", code).is_ok()
+    if totp::check_form("totp_code", code).is_ok()
         && let Some(row) = transactions::insert_without_code(app, new).await?
     {
         return Ok(Inserted::New(row));

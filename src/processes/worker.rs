@@ -101,23 +101,23 @@ const fn waits_for_revio(name: &'static str, claim: fn(&App, i64) -> BoxFuture<'
 }
 
 static TASKS: [Task; 18] = [
-    task("reversals", PERIOD, |app| Box::pin(full(reversals::step_due(app, BATCH)))),
-    task("adjustments", PERIOD, |app| Box::pin(full(adjustments::step_due(app, BATCH)))),
-    task("journals", PERIOD, |app| Box::pin(full(journals::step_due(app, BATCH)))),
-    task("mails", Duration::from_secs(2), |app| Box::pin(full(mails::step_due(app, BATCH)))),
+    task("reversals", PERIOD, |app| Box::pin(is_full_batch(reversals::step_due(app, BATCH)))),
+    task("adjustments", PERIOD, |app| Box::pin(is_full_batch(adjustments::step_due(app, BATCH)))),
+    task("journals", PERIOD, |app| Box::pin(is_full_batch(journals::step_due(app, BATCH)))),
+    task("mails", Duration::from_secs(2), |app| Box::pin(is_full_batch(mails::step_due(app, BATCH)))),
     task("outgoing events", PERIOD, |app| Box::pin(sources::step(app))),
     // Endpoints that fail or are slow hold these up, and no other.
     Task {
         name: "slow outgoing",
         period: Duration::from_secs(2),
         loops: 2,
-        step: |app| Box::pin(full(deliveries::step_due(app, Lane::Slow, BATCH))),
+        step: |app| Box::pin(is_full_batch(deliveries::step_due(app, Lane::Slow, BATCH))),
     },
     task("projector", Duration::from_millis(200), |app| Box::pin(projector::step(app))),
-    task("restrictions", Duration::from_secs(5), |app| Box::pin(full(restrictions::step_due(app, BATCH)))),
-    task("requests", Duration::from_secs(60), |app| Box::pin(all(requests::expire(app)))),
+    task("restrictions", Duration::from_secs(5), |app| Box::pin(is_full_batch(restrictions::step_due(app, BATCH)))),
+    task("requests", Duration::from_secs(60), |app| Box::pin(nothing_more(requests::expire(app)))),
     task("ledger watch", PERIOD, |app| Box::pin(projector::watch(app))),
-    task("lost withdrawals", Duration::from_secs(60), |app| Box::pin(all(withdrawals::restore_lost(app)))),
+    task("lost withdrawals", Duration::from_secs(60), |app| Box::pin(nothing_more(withdrawals::restore_lost(app)))),
     // Steps with calls to Revio keep to the pace of their budget; the others follow at once.
     task("reconciliation", Duration::from_secs(2), |app| Box::pin(reconcile(app))),
     task("audit", Duration::from_secs(2), |app| Box::pin(audit::step(app))),
@@ -139,11 +139,11 @@ async fn reconcile(app: &App) -> Result<bool> {
 }
 
 /// Of a step that leaves nothing for another at once.
-async fn all(done: impl Future<Output = Result<()>>) -> Result<bool> {
+async fn nothing_more(done: impl Future<Output = Result<()>>) -> Result<bool> {
     done.await.map(|()| false)
 }
 
-async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
+async fn is_full_batch(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
     Ok(i64::try_from(claimed.await?).is_ok_and(|count| count == BATCH))
 }
 

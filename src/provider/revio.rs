@@ -120,12 +120,12 @@ impl What {
     }
 
     /// About which object it is; of a new one, for which row of ours.
-    fn of(self, object: Uuid) -> Subject {
-        Subject { what: self, object: Some(object) }
+    fn of(self, object: Uuid) -> Call {
+        Call { what: self, object: Some(object) }
     }
 
-    fn of_account(self) -> Subject {
-        Subject { what: self, object: None }
+    fn of_account(self) -> Call {
+        Call { what: self, object: None }
     }
 
     /// Whether its place was taken before: where a row says that the call is made, or somebody waits for it.
@@ -141,13 +141,13 @@ impl What {
 
 /// One call.
 #[derive(Debug, Clone, Copy)]
-struct Subject {
+struct Call {
     what: What,
     object: Option<Uuid>,
 }
 
-impl From<Subject> for About {
-    fn from(Subject { what, object }: Subject) -> Self {
+impl From<Call> for About {
+    fn from(Call { what, object }: Call) -> Self {
         Self { object, is_new: matches!(what, What::NewPurchase | What::NewPayout) }
     }
 }
@@ -316,22 +316,22 @@ impl Revio {
         url
     }
 
-    async fn send<B, T>(&self, method: Method, url: Url, body: Option<&B>, subject: Subject) -> Result<T>
+    async fn send<B, T>(&self, method: Method, url: Url, body: Option<&B>, call: Call) -> Result<T>
     where
         B: Serialize + ?Sized,
         T: DeserializeOwned,
     {
         let request = self.with_key(self.http.request(method, url));
         let request = if let Some(body) = body { request.json(body) } else { request };
-        self.call(request, subject, parse_json).await
+        self.call(request, call, parse_json).await
     }
 
     fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
         request.bearer_auth(self.api_key.expose_secret())
     }
 
-    async fn call<T>(&self, request: RequestBuilder, subject: Subject, parse: fn(Vec<u8>) -> Result<T>) -> Result<T> {
-        let (what, about) = (subject.what, About::from(subject));
+    async fn call<T>(&self, request: RequestBuilder, call: Call, parse: fn(Vec<u8>) -> Result<T>) -> Result<T> {
+        let (what, about) = (call.what, About::from(call));
         let (breaker, deadline, bytes_max) = match what {
             What::NewPurchase | What::Purchase | What::Cancellation | What::Payment => {
                 (&self.purchases, self.deadlines.call, ANSWER_BYTES_MAX)
@@ -392,11 +392,11 @@ impl Revio {
             }
             _ => breaker.answered(),
         }
-        self.unless_alone(subject, answer)
+        self.unless_alone(call, answer)
     }
 
     /// The answer, or what it says once Revio has failed for the object alone.
-    fn unless_alone<T>(&self, Subject { what, object }: Subject, answer: Result<T>) -> Result<T> {
+    fn unless_alone<T>(&self, Call { what, object }: Call, answer: Result<T>) -> Result<T> {
         let Some(object) = object else { return answer };
         let now = self.clock.now();
         match answer {

@@ -43,7 +43,7 @@ pub async fn erase(app: &App, by: &StaffMember, user_id: Uuid, note: &str) -> Re
     }
     refuse_what_is_open(app, user_id).await?;
     // The ledger itself, and so not within the transaction; there its copy is looked at once more.
-    restrictions::refuse_what_is_in_use(app, user_id).await?;
+    restrictions::require_unused(app, user_id).await?;
     let mut tx = app.db.begin().await?;
     if users::lock(&mut *tx, user_id).await? != Some(Role::User) {
         return Err(Error::Forbidden(Reason::StaffAccount));

@@ -56,7 +56,7 @@ impl Credentials {
     fn attempt(self, devices: Vec<Device>) -> Result<Attempt> {
         let Self { email, password, totp_code } = self;
         let mut fields = Fields::default();
-        fields.take(totp::look_at("totp_code", totp_code.as_ref()));
+        fields.take(totp::check_form("totp_code", totp_code.as_ref()));
         let email = fields.take(Email::parse(&email));
         Ok(Attempt { email: fields.finish_with(email)?, password, totp_code, devices })
     }
