@@ -331,35 +331,9 @@ impl Revio {
     }
 
     async fn call<T>(&self, request: RequestBuilder, call: Call, parse: fn(Vec<u8>) -> Result<T>) -> Result<T> {
-        let (what, about) = (call.what, About::from(call));
-        let (breaker, deadline, bytes_max) = match what {
-            What::NewPurchase | What::Purchase | What::Cancellation | What::Payment => {
-                (&self.purchases, self.deadlines.call, ANSWER_BYTES_MAX)
-            }
-            What::NewPayout | What::Payout => (&self.payouts, self.deadlines.call, ANSWER_BYTES_MAX),
-            What::Execution => (&self.executions, self.deadlines.execute, ANSWER_BYTES_MAX),
-            What::Balance | What::NewStatement | What::Statement => {
-                (&self.account, self.deadlines.call, ANSWER_BYTES_MAX)
-            }
-            What::File => (&self.account, FILE_DEADLINE, FILE_BYTES_MAX),
-        };
-        let class = what.class();
-        if let Some(wait) = breaker.paused(about, self.clock.now()).filter(|_| !what.has_begun()) {
-            return Err(RevioError::Paused(wait));
-        }
-        if !what.has_place() {
-            let place = match class {
-                Class::Reconciliation => self.budget.wait_for_run(class).await,
-                _ => self.budget.take(class).await,
-            };
-            place.map_err(RevioError::NoPlace)?;
-        }
-        // After a pause this may make it a probe, so it is made now.
-        if !what.has_begun()
-            && let Some(wait) = breaker.begin(about, self.clock.now())
-        {
-            return Err(RevioError::Paused(wait));
-        }
+        let (what, class) = (call.what, call.what.class());
+        let (breaker, deadline, bytes_max) = self.route(what);
+        self.admit(breaker, call).await?;
         let span = tracing::debug_span!("revio", call = what.name(), class = class.name(), outcome = Empty);
         let started = Instant::now();
         let answered = async {
@@ -372,7 +346,51 @@ impl Revio {
         span.record("outcome", outcome(&answer));
         self.budget.count(class, outcome(&answer));
         self.call_seconds.with_label_values(&[what.name(), outcome(&answer)]).observe(started.elapsed().as_secs_f64());
-        match &answer {
+        self.judge(breaker, call, &answer).await;
+        self.unless_alone(call, answer)
+    }
+
+    /// Whose outage it would share, how long it may take, and how large its answer may be.
+    fn route(&self, what: What) -> (&Breaker, Duration, usize) {
+        match what {
+            What::NewPurchase | What::Purchase | What::Cancellation | What::Payment => {
+                (&self.purchases, self.deadlines.call, ANSWER_BYTES_MAX)
+            }
+            What::NewPayout | What::Payout => (&self.payouts, self.deadlines.call, ANSWER_BYTES_MAX),
+            What::Execution => (&self.executions, self.deadlines.execute, ANSWER_BYTES_MAX),
+            What::Balance | What::NewStatement | What::Statement => {
+                (&self.account, self.deadlines.call, ANSWER_BYTES_MAX)
+            }
+            What::File => (&self.account, FILE_DEADLINE, FILE_BYTES_MAX),
+        }
+    }
+
+    /// Lets a call go out once it has a place, unless Revio is to be left alone.
+    async fn admit(&self, breaker: &Breaker, call: Call) -> Result<()> {
+        let (what, about) = (call.what, About::from(call));
+        if let Some(wait) = breaker.paused(about, self.clock.now()).filter(|_| !what.has_begun()) {
+            return Err(RevioError::Paused(wait));
+        }
+        if !what.has_place() {
+            let place = match what.class() {
+                class @ Class::Reconciliation => self.budget.wait_for_run(class).await,
+                class => self.budget.take(class).await,
+            };
+            place.map_err(RevioError::NoPlace)?;
+        }
+        // After a pause this may make it a probe, so it is made now.
+        if !what.has_begun()
+            && let Some(wait) = breaker.begin(about, self.clock.now())
+        {
+            return Err(RevioError::Paused(wait));
+        }
+        Ok(())
+    }
+
+    /// What an answer says of those to come.
+    async fn judge<T>(&self, breaker: &Breaker, call: Call, answer: &Result<T>) {
+        let (what, about) = (call.what, About::from(call));
+        match answer {
             // A call that is documented nowhere says nothing of those that are.
             Err(RevioError::NotFound | RevioError::Upstream { .. } | RevioError::Page { .. })
                 if what == What::Payment => {}
@@ -392,7 +410,6 @@ impl Revio {
             }
             _ => breaker.answered(),
         }
-        self.unless_alone(call, answer)
     }
 
     /// The answer, or what it says once Revio has failed for the object alone.

@@ -20,7 +20,7 @@ pub mod routes;
 mod store;
 
 use chrono::TimeDelta;
-use ledger::Amount;
+use ledger::{Account, Amount};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -62,7 +62,7 @@ pub(super) async fn outflow(app: &App, withdrawal: &Transaction) -> Result<Optio
     if !app.config.approval_thresholds.has(currency) {
         return Ok(None);
     }
-    Ok(app.ledger.outflow_at(withdrawal.id, withdrawal.user_id, currency).await?)
+    Ok(app.ledger.outflow_at(withdrawal.id, Account::wallet(withdrawal.user_id, currency)).await?)
 }
 
 fn needed_while_new(app: &App, withdrawal: &Transaction) -> i64 {
