@@ -19,7 +19,7 @@ use super::runs;
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Result, Wrong};
-use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, located, page, page_query};
 use crate::platform::permissions::{ReconciliationRead, ReconciliationResolve, ReconciliationRun};
 use crate::platform::{clock::DateTime, problems::Problems, text_enum::text_enum};
 
@@ -67,15 +67,7 @@ struct NewRunBody {
     since: Option<String>,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct PageQuery {
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
-}
+page_query! { struct PageQuery {} }
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -86,26 +78,21 @@ struct FormatQuery {
     format: Option<String>,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct BreakQuery {
-    #[param(value_type = Option<BreakState>)]
-    state: Option<String>,
-    #[serde(rename = "type")]
-    #[param(value_type = Option<BreakType>)]
-    kind: Option<String>,
-    #[param(value_type = Option<Severity>)]
-    severity: Option<String>,
-    #[param(value_type = Option<Owner>)]
-    owner: Option<String>,
-    /// In days.
-    #[param(minimum = 0, maximum = 36500)]
-    min_age: Option<i64>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct BreakQuery {
+        #[param(value_type = Option<BreakState>)]
+        state: Option<String>,
+        #[serde(rename = "type")]
+        #[param(value_type = Option<BreakType>)]
+        kind: Option<String>,
+        #[param(value_type = Option<Severity>)]
+        severity: Option<String>,
+        #[param(value_type = Option<Owner>)]
+        owner: Option<String>,
+        /// In days.
+        #[param(minimum = 0, maximum = 36500)]
+        min_age: Option<i64>,
+    }
 }
 
 #[derive(Serialize, ToSchema)]

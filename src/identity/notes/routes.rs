@@ -2,14 +2,14 @@
 
 use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{Filter, Note};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, located, page, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, located, page, page_query, replayed};
 use crate::platform::permissions::{NotesRead, NotesWrite};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -43,15 +43,7 @@ struct NewNoteBody {
     text: String,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct NoteQuery {
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
-}
+page_query! { struct NoteQuery {} }
 
 /// Notes on a customer
 ///

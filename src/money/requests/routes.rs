@@ -5,7 +5,7 @@ use axum::extract::State as AppState;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::identity::users::routes::UserView;
 use crate::money::approvals::routes::decision_bodies;
-use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, located, page, page_query};
 use crate::platform::permissions::{RequestsDecide, RequestsRead, Role, UsersFreeze, UsersManageRoles};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -81,16 +81,11 @@ struct UserChange {
     role: String,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct RequestQuery {
-    #[param(inline, value_type = Option<State>)]
-    state: Option<String>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct RequestQuery {
+        #[param(inline, value_type = Option<State>)]
+        state: Option<String>,
+    }
 }
 
 decision_bodies! {

@@ -2,8 +2,8 @@
 //! `POST /v1/admin/withdrawals/{id}/approve`, `POST /v1/admin/withdrawals/{id}/decline`.
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
@@ -13,22 +13,14 @@ use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, take_of};
 use crate::money::approvals::{self, Approval};
 use crate::money::transactions::routes::TransactionView;
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page, page_query};
 use crate::platform::{error::Result, permissions::WithdrawalsApprove, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(approve)).routes(routes!(decline))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct AwaitingQuery {
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
-}
+page_query! { struct AwaitingQuery {} }
 
 /// Where the money is to go.
 #[derive(Serialize, ToSchema)]
