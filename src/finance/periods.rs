@@ -44,8 +44,6 @@ pub use store::{Period, list};
 
 use store::Window;
 
-/// Any number that no other single-runner task locks on.
-const LOCK: i64 = 0x7065_7269_6f64;
 /// How the reports are laid out: a new number with every change of theirs.
 const LAYOUT: i32 = 3;
 
@@ -269,7 +267,7 @@ fn missing(field: &str, message: impl Into<String>) -> Error {
 async fn alone(app: &App) -> Result<PgConnection> {
     let mut db = app.db.acquire().await?.detach();
     store::be_patient(&mut db).await?;
-    if store::try_lock(&mut db, LOCK).await? {
+    if store::try_lock(&mut db).await? {
         return Ok(db);
     }
     Err(Error::TurnedAway("a month is being closed at this moment"))
@@ -279,7 +277,7 @@ async fn alone(app: &App) -> Result<PgConnection> {
 async fn free(mut db: PgConnection) {
     use sqlx::Connection;
     // It ends with the connection either way.
-    store::unlock(&mut db, LOCK).await.unwrap_or_default();
+    store::unlock(&mut db).await.unwrap_or_default();
     db.close().await.unwrap_or_default();
 }
 

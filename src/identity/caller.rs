@@ -1,4 +1,4 @@
-//! Who is calling: [`Caller`], somebody with a valid access token, or [`AnonymousClient`], anybody. Both count against the rate
+//! Who is calling: [`Caller`], somebody with a valid access token, or [`Visitor`], anybody. Both count against the rate
 //! limit of what they do. [`Verified`] is a caller who may move money.
 
 use axum::http::header;
@@ -27,7 +27,7 @@ pub struct Caller {
 
 /// Anybody, on the routes that need no token; counted by address.
 #[derive(Debug, Clone)]
-pub struct AnonymousClient {
+pub struct Visitor {
     pub address: String,
     pub user_agent: Option<String>,
     pub origin: Origin,
@@ -36,7 +36,7 @@ pub struct AnonymousClient {
 
 /// The same, not counted yet: signing in counts by what is known of the device.
 #[derive(Debug, Clone)]
-pub struct UncountedClient(pub AnonymousClient);
+pub struct UncountedVisitor(pub Visitor);
 
 /// A caller who may wait for news: who it is and until when, and how it is said that the wait has begun.
 pub struct Waiter {
@@ -89,22 +89,22 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-impl FromRequestParts<App> for AnonymousClient {
+impl FromRequestParts<App> for Visitor {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let UncountedClient(visitor) = UncountedClient::from_request_parts(parts, app).await?;
+        let UncountedVisitor(visitor) = UncountedVisitor::from_request_parts(parts, app).await?;
         visitor.quota.count(app, Class::Auth, &visitor.address).await?;
         Ok(visitor)
     }
 }
 
-impl FromRequestParts<App> for UncountedClient {
+impl FromRequestParts<App> for UncountedVisitor {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let (address, origin) = (address_of(app, parts), origin(app, parts));
-        Ok(Self(AnonymousClient { address, user_agent: user_agent(parts), origin, quota: Quota::of(parts) }))
+        Ok(Self(Visitor { address, user_agent: user_agent(parts), origin, quota: Quota::of(parts) }))
     }
 }
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::caller::{Caller, Visitor};
 use crate::identity::mailbox;
 use crate::identity::mails::{self, Kind};
 use crate::identity::totp;
@@ -82,7 +82,7 @@ struct Opening {
 }
 
 /// Also gives out what makes the device known from now on.
-pub async fn login(app: &App, visitor: &AnonymousClient, attempt: Attempt) -> Result<(SignedIn, Device)> {
+pub async fn login(app: &App, visitor: &Visitor, attempt: Attempt) -> Result<(SignedIn, Device)> {
     let email = attempt.email;
     // Before anything is looked up for it: cookies cost nothing to make. Where too many come, whoever brings one is as anybody without.
     let cookies = format!("cookie:{}", visitor.address);
@@ -102,12 +102,7 @@ pub async fn login(app: &App, visitor: &AnonymousClient, attempt: Attempt) -> Re
 }
 
 /// Whether the person has shown one. Who has none, or is not asked for it, comes without: what staff may do then, `staff` decides.
-async fn show_second_factor(
-    app: &App,
-    visitor: &AnonymousClient,
-    user: &User,
-    code: Option<SecretString>,
-) -> Result<bool> {
+async fn show_second_factor(app: &App, visitor: &Visitor, user: &User, code: Option<SecretString>) -> Result<bool> {
     if !totp::is_asked_at_sign_in(app, user).await? {
         return Ok(false);
     }
@@ -122,7 +117,7 @@ async fn show_second_factor(
 /// Guessing gets slower and slower, by address and by account. It must not shut out the person whose account it is: one who
 /// comes on a known device is counted among those who do: by device, by account and by address, so that neither a copied cookie
 /// nor the cookies of many accounts of one's own are a way around. Who comes on no known device can have the password reset by mail.
-async fn slow_down(app: &App, visitor: &AnonymousClient, email: &Email, known: Option<&Device>) -> Result<Priority> {
+async fn slow_down(app: &App, visitor: &Visitor, email: &Email, known: Option<&Device>) -> Result<Priority> {
     if let Some(device) = known {
         visitor.quota.count(app, Class::Auth, &format!("device:{}", visitor.address)).await?;
         for who in [format!("device:{}", email.bucket()), mailbox::hashed(device.as_str())] {
@@ -138,7 +133,7 @@ async fn slow_down(app: &App, visitor: &AnonymousClient, email: &Email, known: O
     Ok(Priority::Unknown)
 }
 
-async fn open(app: &App, visitor: &AnonymousClient, user: User, opening: Opening) -> Result<SignedIn> {
+async fn open(app: &App, visitor: &Visitor, user: User, opening: Opening) -> Result<SignedIn> {
     let now = app.clock.now();
     let session = Session {
         id: app.clock.row_id(),
@@ -177,7 +172,7 @@ fn end_of(app: &App, user: &User, begun_at: DateTime, now: DateTime) -> DateTime
 }
 
 /// Records that a password was wrong, for whom if there is such a user, and is what the caller is told.
-async fn refused(app: &App, visitor: &AnonymousClient, user: Option<Uuid>) -> Result<Error> {
+async fn refused(app: &App, visitor: &Visitor, user: Option<Uuid>) -> Result<Error> {
     let object = user.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
     let actor = Actor::nobody(visitor.origin.clone());
     audit::record_refusal(app, Entry::of(&actor, "session.refused", "user", object)).await?;
@@ -187,7 +182,7 @@ async fn refused(app: &App, visitor: &AnonymousClient, user: Option<Uuid>) -> Re
 
 /// Exchanges a refresh token for its successor and a new access token. Of several that came under the name of ours, the one that is.
 /// The caller is not told what is wrong with a token.
-pub async fn refresh(app: &App, visitor: &AnonymousClient, tokens: &[RefreshToken]) -> Result<SignedIn> {
+pub async fn refresh(app: &App, visitor: &Visitor, tokens: &[RefreshToken]) -> Result<SignedIn> {
     let (token, found) = ours(app, tokens).await?.ok_or(Error::Unauthenticated)?;
     let user = users::find(app, found.user_id).await?;
     let ends_at = end_of(app, &user, found.begun_at, app.clock.now());
@@ -253,7 +248,7 @@ async fn unused_successor(app: &App, token: &RefreshToken, hash: &[u8]) -> Resul
 }
 
 /// Ends the sessions that refresh tokens belong to; nothing happens if there is none.
-pub async fn logout(app: &App, visitor: &AnonymousClient, tokens: &[RefreshToken]) -> Result<()> {
+pub async fn logout(app: &App, visitor: &Visitor, tokens: &[RefreshToken]) -> Result<()> {
     for token in tokens {
         let Some(found) = store::find_token(&app.db, &token.hash()).await? else { continue };
         let actor = Actor::user(found.user_id, None, visitor.origin.clone());

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::identity::caller::AnonymousClient;
+use crate::identity::caller::Visitor;
 use crate::identity::mailbox;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
@@ -99,7 +99,7 @@ pub enum Proof {
 ///
 /// Whoever has many addresses has no mails sent to all of them by registering: beyond the limit the account is opened without one,
 /// and its owner can ask for the mail when signed in.
-pub async fn register(app: &App, visitor: &AnonymousClient, new: Registration) -> Result<User> {
+pub async fn register(app: &App, visitor: &Visitor, new: Registration) -> Result<User> {
     visitor.quota.count(app, Class::Accounts, &visitor.address).await?;
     let of_new = verification_bucket(&new.email);
     let mailbox = new.email.mailbox_bucket();

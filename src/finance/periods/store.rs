@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Made, State};
 use crate::app::App;
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::DateTime;
 use crate::platform::error::Result;
 
@@ -117,12 +118,14 @@ pub(super) async fn be_patient(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
 }
 
 /// Until the connection ends. False when another has it.
-pub(super) async fn try_lock(db: impl PgExecutor<'_>, lock: i64) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, lock).fetch_one(db).await
+pub(super) async fn try_lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, AdvisoryLock::Periods.number())
+        .fetch_one(db)
+        .await
 }
 
-pub(super) async fn unlock(db: impl PgExecutor<'_>, lock: i64) -> sqlx::Result<()> {
-    sqlx::query!("select from pg_advisory_unlock($1)", lock).execute(db).await.map(drop)
+pub(super) async fn unlock(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    sqlx::query!("select from pg_advisory_unlock($1)", AdvisoryLock::Periods.number()).execute(db).await.map(drop)
 }
 
 /// The day on which the first account was opened in the ledger.

@@ -1,4 +1,5 @@
-//! What the statements say that the books do not, and the other way round: leg C of reconciliation and the statement's part of leg B.
+//! What the statements say that the books do not, and the other way round: reconciliation's bank leg, and the
+//! statement's part of its provider leg.
 //! `reconciliation` calls [`compare`] in each look; two looks, windows, severities and what becomes of a difference are its own.
 //!
 //! | kind | the statement | the books |
@@ -73,7 +74,7 @@ impl Told {
 /// What [`compare`] finds of one leg, for a run. The files that are there before it looks are compared by it, once it is finished: one that
 /// comes later, or whose run fails, waits for the next.
 pub async fn compare_leg(app: &App, run: &Run, leg: Leg) -> Result<Compared> {
-    let source = if leg == Leg::C { Source::Bank } else { Source::Revio };
+    let source = if leg == Leg::Bank { Source::Bank } else { Source::Revio };
     let waited = store::set_compared(&app.db, source, run.id).await?;
     // All of a file that waited, whatever the run itself looks back to.
     let since = run.looks_back_to();

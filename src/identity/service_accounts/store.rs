@@ -6,10 +6,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{AccountChange, NewAccount, Scope};
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::DateTime;
-
-/// Whoever makes an account or a key does so alone: any number that no other task locks on.
-const LOCK: i64 = 0x7365_7276_6963;
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = ServiceAccount)]
@@ -64,7 +62,7 @@ macro_rules! keys {
 }
 
 pub(super) async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
-    sqlx::query!("select pg_advisory_xact_lock($1)", LOCK).execute(db).await.map(drop)
+    sqlx::query!("select pg_advisory_xact_lock($1)", AdvisoryLock::ServiceAccounts.number()).execute(db).await.map(drop)
 }
 
 pub(super) async fn count(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{Attempt, Session, SignedIn};
 use crate::app::App;
-use crate::identity::caller::{AnonymousClient, Caller, UncountedClient};
+use crate::identity::caller::{Caller, UncountedVisitor, Visitor};
 use crate::identity::cookies::{Cookie, SameSite};
 use crate::identity::{totp, users::Email, users::routes::UserView};
 use crate::platform::error::Result;
@@ -87,7 +87,7 @@ type WithCookies<T> = (AppendHeaders<Vec<(HeaderName, HeaderValue)>>, T);
 async fn login(
     State(app): State<App>,
     _same_site: SameSite,
-    UncountedClient(visitor): UncountedClient,
+    UncountedVisitor(visitor): UncountedVisitor,
     headers: HeaderMap,
     body: Result<Json<Credentials>>,
 ) -> Result<WithCookies<Json<TokenView>>> {
@@ -116,7 +116,7 @@ async fn login(
 async fn refresh(
     State(app): State<App>,
     _same_site: SameSite,
-    visitor: AnonymousClient,
+    visitor: Visitor,
     headers: HeaderMap,
 ) -> Result<WithCookies<Json<TokenView>>> {
     let signed_in = super::refresh(&app, &visitor, &received(&app, &headers)).await?;
@@ -132,7 +132,7 @@ async fn refresh(
 async fn logout(
     State(app): State<App>,
     _same_site: SameSite,
-    visitor: AnonymousClient,
+    visitor: Visitor,
     headers: HeaderMap,
 ) -> Result<WithCookies<StatusCode>> {
     super::logout(&app, &visitor, &received(&app, &headers)).await?;

@@ -255,15 +255,14 @@ pub struct Approved {
 
 impl Move {
     pub fn to(state: State, due: Due) -> Self {
-        let (repaid_minor, owed_minor, outflow_minor) = (None, None, None);
         Self {
             state,
             due,
             provider: None,
             failure_reason: None,
-            repaid_minor,
-            owed_minor,
-            outflow_minor,
+            repaid_minor: None,
+            owed_minor: None,
+            outflow_minor: None,
             approved: None,
         }
     }

@@ -8,11 +8,9 @@ use uuid::Uuid;
 use super::events::{Event, EventType};
 use super::{DisabledReason, EndpointChange, NewEndpoint};
 use crate::identity::rotation::{KeyUse, encrypted};
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::Encrypted;
-
-/// Whoever makes, enables or rotates does so alone: any number that no other task locks on.
-const LOCK: i64 = 0x6f75_7467_6f01;
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = OutgoingEndpoint)]
@@ -51,7 +49,10 @@ macro_rules! rows {
 }
 
 pub(super) async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
-    sqlx::query!("select pg_advisory_xact_lock($1)", LOCK).execute(db).await.map(drop)
+    sqlx::query!("select pg_advisory_xact_lock($1)", AdvisoryLock::OutgoingEndpoints.number())
+        .execute(db)
+        .await
+        .map(drop)
 }
 
 pub(super) async fn count(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
