@@ -107,9 +107,9 @@ impl Span {
         Ok(Self { month, end, before: days::last_nanosecond_before(start), cut: days::last_nanosecond_before(end) })
     }
 
-    fn window(&self) -> Window {
+    fn window<'a>(&self, app: &'a App) -> Window<'a> {
         let (after, until) = (i64::try_from(self.before).unwrap_or(0), i64::try_from(self.cut).unwrap_or(i64::MAX));
-        Window { after, until }
+        Window { zone: days::zone(app), after, until }
     }
 }
 

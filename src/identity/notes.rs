@@ -5,8 +5,10 @@
 pub mod routes;
 mod store;
 
+use serde::Serialize;
 use serde_json::json;
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -20,9 +22,13 @@ use crate::platform::http::{IdempotencyKey, RequestHash};
 
 pub use store::CustomerNotes;
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = NoteView)]
 pub struct Note {
     pub id: Uuid,
+    /// Who of the staff wrote it.
     pub author_id: Uuid,
+    #[schema(example = "Called: waits for the refund of order 77, told 3 days")]
     pub text: String,
     pub created_at: DateTime,
 }

@@ -87,12 +87,6 @@ pub enum Entitled {
     CheckersAreNot,
 }
 
-/// What it takes: so many people, each with one of these roles.
-pub struct Rule {
-    pub needed: i64,
-    pub roles: &'static [Role],
-}
-
 fn names(roles: &[Role]) -> Vec<String> {
     roles.iter().copied().map(Role::name).map(str::to_owned).collect()
 }
@@ -186,24 +180,24 @@ pub async fn still_entitled(app: &App, tx: &mut PgConnection, proposal: &Proposa
     }
     // All who let it go on, however many were needed then: what was proposed since does not change that.
     let needed = store::count_used(&mut *tx, proposal.subject).await?.max(1);
-    let rule = Rule { needed, roles: proposal.checker_roles };
-    let stands = stands(app, tx, (proposal.subject, &proposal.hash), &rule).await?;
+    let stands = stands(app, tx, (proposal.subject, &proposal.hash), needed, proposal.checker_roles).await?;
     Ok(if stands { Entitled::Yes } else { Entitled::CheckersAreNot })
 }
 
-/// Whether enough of those who let the row go on may still approve: right before it does, in the SQL transaction that says that it does.
+/// Whether so many of those who let the row go on have one of the roles still, and may approve: right before it does, in the SQL transaction that says that it does.
 /// Nobody's role is taken away and nobody is frozen between the two.
 pub async fn stands(
     app: &App,
     tx: &mut PgConnection,
     (subject, hash): (Subject, &SubjectHash),
-    rule: &Rule,
+    needed: i64,
+    roles: &[Role],
 ) -> Result<bool> {
     let people = store::deciders(&mut *tx, subject).await?;
     store::lock_people(&mut *tx, &people).await?;
     let since = app.clock.now() - ROLE_AGE_MIN;
-    let counting = store::used(&mut *tx, (subject, &hash.0), &names(rule.roles), since).await?;
-    Ok(i64::try_from(counting.len()).is_ok_and(|count| count >= rule.needed))
+    let counting = store::used(&mut *tx, (subject, &hash.0), &names(roles), since).await?;
+    Ok(i64::try_from(counting.len()).is_ok_and(|count| count >= needed))
 }
 
 /// What of an approval still stands at the moment when money is to move.

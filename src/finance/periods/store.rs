@@ -192,9 +192,10 @@ pub(super) struct Movement {
     pub(super) amount: i64,
 }
 
-/// Of the ledger's time, in nanoseconds.
+/// Of the ledger's time, in nanoseconds, and in which zone its days are.
 #[derive(Clone, Copy)]
-pub(super) struct Window {
+pub(super) struct Window<'a> {
+    pub(super) zone: &'a str,
     pub(super) after: i64,
     pub(super) until: i64,
 }
@@ -202,8 +203,7 @@ pub(super) struct Window {
 pub(super) async fn movements(
     db: impl PgExecutor<'_>,
     currency: &str,
-    zone: &str,
-    window: Window,
+    window: Window<'_>,
 ) -> sqlx::Result<Vec<Movement>> {
     let movements = sqlx::query_as!(
         Movement,
@@ -216,7 +216,7 @@ pub(super) async fn movements(
             where t.currency = $1 and t.timestamp > $3 and t.timestamp <= $4 and t.kind in ('posted', 'post') and t.amount_minor > 0
             group by 1, 2, 3, 4, 5, 6 order by 1, 2, 3, 4, 5"#,
         currency,
-        zone,
+        window.zone,
         window.after,
         window.until
     );
@@ -237,8 +237,7 @@ pub(super) struct Transit {
 pub(super) async fn in_transit(
     db: impl PgExecutor<'_>,
     currency: &str,
-    zone: &str,
-    window: Window,
+    window: Window<'_>,
 ) -> sqlx::Result<Vec<Transit>> {
     let transit = sqlx::query_as!(
         Transit,
@@ -251,7 +250,7 @@ pub(super) async fn in_transit(
                    and e.id in ((left(j.id::text, 34) || '21')::uuid, (left(j.id::text, 34) || '22')::uuid)
             where j.kind in ('settlement', 'float_top_up') and j.currency = $1 and p.timestamp <= $4 and (e.timestamp is null or e.timestamp > $3)"#,
         currency,
-        zone,
+        window.zone,
         window.after,
         window.until
     );
@@ -266,12 +265,7 @@ pub(super) struct Fee {
     pub(super) invoiced: i64,
 }
 
-pub(super) async fn fees(
-    db: impl PgExecutor<'_>,
-    currency: &str,
-    zone: &str,
-    window: Window,
-) -> sqlx::Result<Vec<Fee>> {
+pub(super) async fn fees(db: impl PgExecutor<'_>, currency: &str, window: Window<'_>) -> sqlx::Result<Vec<Fee>> {
     let fees = sqlx::query_as!(
         Fee,
         r#"select kind as "kind!", coalesce(sum(booked), 0)::bigint as "booked!", coalesce(sum(said), 0)::bigint as "on_statement!",
@@ -292,7 +286,7 @@ pub(super) async fn fees(
                     where l.fee_minor > 0) as fees
             group by kind order by kind"#,
         currency,
-        zone,
+        window.zone,
         window.after,
         window.until
     );
@@ -312,7 +306,7 @@ pub(super) struct Posted {
     pub(super) requested_by: Uuid,
 }
 
-pub(super) async fn journals(db: impl PgExecutor<'_>, zone: &str, window: Window) -> sqlx::Result<Vec<Posted>> {
+pub(super) async fn journals(db: impl PgExecutor<'_>, window: Window<'_>) -> sqlx::Result<Vec<Posted>> {
     let journals = sqlx::query_as!(
         Posted,
         r#"select j.id as "id!", j.kind as "kind!", j.currency as "currency!", t.amount_minor as "amount!",
@@ -322,7 +316,7 @@ pub(super) async fn journals(db: impl PgExecutor<'_>, zone: &str, window: Window
              from journals j
              join ledger_transfers t on t.id in ((left(j.id::text, 34) || '20')::uuid, (left(j.id::text, 34) || '21')::uuid)
             where t.kind in ('posted', 'post') and t.timestamp > $2 and t.timestamp <= $3 order by t.timestamp"#,
-        zone,
+        window.zone,
         window.after,
         window.until
     );

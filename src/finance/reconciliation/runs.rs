@@ -150,13 +150,8 @@ async fn end(app: &App, run: &Run, at: &Checkpoint, end: End<'_>) -> Result<()> 
     }
     let found = at.counts.get("open").copied().unwrap_or(0) > 0;
     let outcome = match end {
-        End::Finished { .. } => {
-            if found {
-                "breaks"
-            } else {
-                "clean"
-            }
-        }
+        End::Finished { .. } if found => "breaks",
+        End::Finished { .. } => "clean",
         End::Failed { .. } => "failed",
     };
     let kind = run.kind.name();

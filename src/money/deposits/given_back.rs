@@ -240,6 +240,7 @@ struct Counted {
 }
 
 /// What the objects of a purchase add up to.
+#[derive(Default)]
 struct Sums<'a> {
     /// A row for each that has none yet.
     new: Vec<Child<'a>>,
@@ -263,23 +264,12 @@ struct Sums<'a> {
 
 impl<'a> Sums<'a> {
     fn of(deposit: &'a Transaction, purchase: &Purchase, payments: &[Known], booked: &[Transaction]) -> Result<Self> {
-        let nothing = Reversed { refunded_minor: 0, charged_back_minor: 0 };
         let paid =
             purchase.payment.as_ref().and_then(|payment| payment.amount.whole()).unwrap_or(deposit.amount.minor());
         let is_said = |id: &Uuid| payments.iter().any(|payment| payment.id == *id && payment.amount_minor.is_some());
         let unsaid = purchase.payments().find(|id| !is_said(id));
-        let mut sums = Self {
-            new: Vec::new(),
-            undone: Vec::new(),
-            reversed: nothing,
-            booked: nothing,
-            paid,
-            odd: None,
-            unsaid,
-            undone_by_word: None,
-            refund_entries: provider_objects::refund_entries(payments),
-            in_other_currency: None,
-        };
+        let refund_entries = provider_objects::refund_entries(payments);
+        let mut sums = Self { paid, unsaid, refund_entries, ..Self::default() };
         let counted = sums.read((deposit, purchase), payments, booked);
         sums.plan_rows(deposit, counted, booked)?;
         sums.add_standing(booked);

@@ -108,7 +108,7 @@ pub struct Provider {
 }
 
 /// How much of a deposit was given back, summed over Revio's objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reversed {
     pub refunded_minor: i64,
     pub charged_back_minor: i64,

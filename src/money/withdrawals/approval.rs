@@ -28,7 +28,7 @@ use uuid::Uuid;
 use super::{booking, restored};
 use crate::app::App;
 use crate::identity::audit::{self, Entry};
-use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, Rule, SubjectHash};
+use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, SubjectHash};
 use crate::money::bank_accounts::{self, Details};
 use crate::money::subject::Subject;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Kind, Move, Provider, State, Transaction};
@@ -148,8 +148,8 @@ pub(super) async fn stands(
     withdrawal: &Transaction,
     hash: &SubjectHash,
 ) -> Result<bool> {
-    let rule = Rule { needed: needed(app, withdrawal), roles: WithdrawalsApprove::ROLES };
-    approvals::stands(app, tx, (subject_of(withdrawal), hash), &rule).await
+    let needed = needed(app, withdrawal);
+    approvals::stands(app, tx, (subject_of(withdrawal), hash), needed, WithdrawalsApprove::ROLES).await
 }
 
 /// The same right before money may leave: the details are read again.
