@@ -76,14 +76,9 @@ pub async fn write(
     Ok((Note { id, author_id: by.id, text: text.to_owned(), created_at }, false))
 }
 
-async fn find_repeat(
-    app: &App,
-    author: Uuid,
-    key: Option<&IdempotencyKey>,
-    hash: &RequestHash,
-) -> Result<Option<Note>> {
+async fn find_repeat(app: &App, by: Uuid, key: Option<&IdempotencyKey>, hash: &RequestHash) -> Result<Option<Note>> {
     let Some(key) = key else { return Ok(None) };
-    let Some((row, of_key)) = store::find_by_key(&app.db, author, key.as_str()).await? else { return Ok(None) };
+    let Some((row, of_key)) = store::find_by_key(&app.db, by, key.as_str()).await? else { return Ok(None) };
     hash.require_same(&of_key)?;
     open(app, row).map(Some)
 }

@@ -197,14 +197,9 @@ async fn look_at_subject(app: &App, new: &NewAdjustment, about: Uuid) -> Result<
     if fits { Ok(()) } else { Err(wrong()) }
 }
 
-async fn find_repeat(
-    app: &App,
-    maker: Uuid,
-    key: &IdempotencyKey,
-    request_hash: &RequestHash,
-) -> Result<Option<Proposed>> {
-    let Some((id, hash)) = store::find_by_key(&app.db, maker, key.as_str()).await? else { return Ok(None) };
-    request_hash.require_same(&hash)?;
+async fn find_repeat(app: &App, maker: Uuid, key: &IdempotencyKey, hash: &RequestHash) -> Result<Option<Proposed>> {
+    let Some((id, stored)) = store::find_by_key(&app.db, maker, key.as_str()).await? else { return Ok(None) };
+    hash.require_same(&stored)?;
     Ok(Some(Proposed { adjustment: find(app, id).await?, replayed: true }))
 }
 

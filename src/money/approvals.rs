@@ -184,7 +184,8 @@ pub async fn still_entitled(app: &App, tx: &mut PgConnection, proposal: &Proposa
     Ok(if stands { Entitled::Yes } else { Entitled::CheckersAreNot })
 }
 
-/// Whether so many of those who let the row go on have one of the roles still, and may approve: right before it does, in the SQL transaction that says that it does.
+/// Whether `needed` of those who let the row go on may still approve, by one of the roles: right before it does, in the SQL transaction that
+/// says that it does.
 /// Nobody's role is taken away and nobody is frozen between the two.
 pub async fn stands(
     app: &App,

@@ -115,14 +115,9 @@ fn audit_view(new: &NewJournal) -> serde_json::Value {
         "sha256": hex::encode(new.evidence.sha256), "date": new.evidence.date}, "reason": new.reason})
 }
 
-async fn find_repeat(
-    app: &App,
-    maker: Uuid,
-    key: &IdempotencyKey,
-    request_hash: &RequestHash,
-) -> Result<Option<Proposed>> {
-    let Some((id, hash)) = store::find_by_key(&app.db, maker, key.as_str()).await? else { return Ok(None) };
-    request_hash.require_same(&hash)?;
+async fn find_repeat(app: &App, maker: Uuid, key: &IdempotencyKey, hash: &RequestHash) -> Result<Option<Proposed>> {
+    let Some((id, stored)) = store::find_by_key(&app.db, maker, key.as_str()).await? else { return Ok(None) };
+    hash.require_same(&stored)?;
     Ok(Some(Proposed { journal: find(app, id).await?, replayed: true }))
 }
 

@@ -189,7 +189,7 @@ async fn write_rows(app: &App, tx: &mut PgConnection, by: &Imposing<'_>) -> Resu
     let is_news = is_news(app, &live(&mut *tx, user_id).await?, kind, &said);
     if is_news {
         // Before the rows, as an approval locks them.
-        overtake_requests(app, tx, actor, (user_id, kind)).await?;
+        overtake_requests(app, tx, by).await?;
     }
     for currency in &app.config.currencies {
         let (id, currency) = (app.clock.row_id(), currency.code());
@@ -226,15 +226,11 @@ fn is_news(app: &App, live: &[Restriction], kind: Kind, said: &Repeat) -> bool {
     !app.config.currencies.iter().all(|currency| known(*currency))
 }
 
-async fn overtake_requests(
-    app: &App,
-    tx: &mut PgConnection,
-    actor: &Actor,
-    (user_id, kind): (Uuid, Kind),
-) -> Result<()> {
-    for id in store::overtake_requests(&mut *tx, (user_id, kind.undone_by()), OVERTAKEN).await? {
-        let entry = Entry::of(actor, "request.overtaken", "user", user_id);
-        audit::record(app, &mut *tx, entry.with(json!({"request": id, "kind": kind.undone_by()}))).await?;
+async fn overtake_requests(app: &App, tx: &mut PgConnection, by: &Imposing<'_>) -> Result<()> {
+    let undone_by = by.kind.undone_by();
+    for id in store::overtake_requests(&mut *tx, (by.user_id, undone_by), OVERTAKEN).await? {
+        let entry = Entry::of(by.actor, "request.overtaken", "user", by.user_id);
+        audit::record(app, &mut *tx, entry.with(json!({"request": id, "kind": undone_by}))).await?;
     }
     Ok(())
 }

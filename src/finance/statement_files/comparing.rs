@@ -210,9 +210,8 @@ async fn other_states(app: &App, since: DateTime, told: &mut Told) -> Result<Vec
 
 async fn missing(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
     let today = days::today(app).await?;
-    let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
     let last = days::business_days_before(today, 1);
-    let days: Vec<NaiveDate> = store::days_to_look_at(&app.db, from, since).await?;
+    let days: Vec<NaiveDate> = store::days_to_look_at(&app.db, looked_at(app, since).await?).await?;
     let days: BTreeSet<NaiveDate> = days.into_iter().filter(|day| *day <= last).collect();
     let covered = days.iter().map(|day| Some((*day, days.contains(&days::before(*day, 1)))));
     let mut rows = BTreeMap::new();

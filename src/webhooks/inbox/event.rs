@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_we_do_not_know_has_no_subject() {
+    fn an_object_that_we_do_not_know_is_none_of_ours() {
         let event = Event::parse(br#"{"type": "billing_template_client", "event_type": "x.y"}"#).expect("an event");
         assert_eq!(event.object, None);
         assert!(Event::parse(b"[1]").is_none());

@@ -214,19 +214,15 @@ pub(super) async fn other_states(db: impl PgExecutor<'_>, days: Days<'_>) -> sql
 }
 
 /// Days of Revio's files: of the later ones, and of those that were imported since.
-pub(super) async fn days_to_look_at(
-    db: impl PgExecutor<'_>,
-    from: NaiveDate,
-    since: DateTime,
-) -> sqlx::Result<Vec<NaiveDate>> {
+pub(super) async fn days_to_look_at(db: impl PgExecutor<'_>, days: Days<'_>) -> sqlx::Result<Vec<NaiveDate>> {
     let days = sqlx::query_scalar!(
         r#"select distinct d::date as "day!"
              from statement_files f,
                   generate_series(case when f.imported_at >= $2 then f.from_day else greatest(f.from_day, $1) end, f.to_day,
                                   interval '1 day') d
             where f.source = 'revio' and (f.to_day >= $1 or f.imported_at >= $2) order by 1"#,
-        from,
-        since
+        days.from,
+        days.since
     );
     days.fetch_all(db).await
 }
