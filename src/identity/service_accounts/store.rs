@@ -89,21 +89,16 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, new: &NewAccount, by: Uuid, 
     query.execute(db).await.map(drop)
 }
 
-pub(super) async fn change(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    change: &AccountChange,
-    now: DateTime,
-) -> sqlx::Result<()> {
-    let scopes = change.scopes.as_deref().map(names);
+pub(super) async fn change(db: impl PgExecutor<'_>, id: Uuid, to: &AccountChange, now: DateTime) -> sqlx::Result<()> {
+    let scopes = to.scopes.as_deref().map(names);
     let query = sqlx::query!(
         "update service_accounts
             set name = coalesce($2, name), scopes = coalesce($3, scopes), enabled = coalesce($4, enabled), updated_at = $5
           where id = $1",
         id,
-        change.name,
+        to.name,
         scopes.as_deref(),
-        change.enabled,
+        to.enabled,
         now
     );
     query.execute(db).await.map(drop)

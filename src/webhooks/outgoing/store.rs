@@ -88,13 +88,8 @@ pub(super) async fn insert(
 }
 
 /// Enabled again, it begins anew.
-pub(super) async fn change(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    change: &EndpointChange,
-    now: DateTime,
-) -> sqlx::Result<()> {
-    let event_types = change.event_types.as_deref().map(names);
+pub(super) async fn change(db: impl PgExecutor<'_>, id: Uuid, to: &EndpointChange, now: DateTime) -> sqlx::Result<()> {
+    let event_types = to.event_types.as_deref().map(names);
     let query = sqlx::query!(
         "update outgoing_endpoints
             set url = coalesce($2, url), event_types = coalesce($3, event_types), description = coalesce($4, description),
@@ -105,10 +100,10 @@ pub(super) async fn change(
                 slow = slow and not (coalesce($5, false) and not enabled)
           where id = $1",
         id,
-        change.url.as_ref().map(reqwest::Url::as_str),
+        to.url.as_ref().map(reqwest::Url::as_str),
         event_types.as_deref(),
-        change.description,
-        change.enabled,
+        to.description,
+        to.enabled,
         now
     );
     query.execute(db).await.map(drop)

@@ -290,13 +290,8 @@ pub(super) async fn note_open(db: impl PgExecutor<'_>, run: &Run) -> sqlx::Resul
     noted.execute(db).await.map(drop)
 }
 
-pub(super) async fn assign(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    owner: Owner,
-    assigned_to: Option<Uuid>,
-) -> sqlx::Result<()> {
-    sqlx::query!("update breaks set owner = $2, assigned_to = $3 where id = $1", id, owner.name(), assigned_to)
+pub(super) async fn assign(db: impl PgExecutor<'_>, id: Uuid, owner: Owner, to: Option<Uuid>) -> sqlx::Result<()> {
+    sqlx::query!("update breaks set owner = $2, assigned_to = $3 where id = $1", id, owner.name(), to)
         .execute(db)
         .await
         .map(drop)
