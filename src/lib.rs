@@ -20,6 +20,8 @@
 pub mod platform {
     // Ended sessions and present roles: what a token cannot know.
     pub mod access;
+    // What one process does alone.
+    pub mod advisory_lock;
     // Concurrent calls share one statement and one commit.
     pub mod batcher;
     // The time, which is PostgreSQL's, and ids that carry it; tests stop it.

@@ -73,7 +73,7 @@ pub(crate) struct Options {
 }
 
 #[derive(Serialize)]
-struct Result {
+struct CaseResult {
     case: Case,
     #[serde(flatten)]
     measured: Measured,
@@ -90,7 +90,7 @@ struct Result {
 }
 
 /// Whether every case went well and every book balances.
-pub(crate) async fn run(app: &App, options: &Options) -> std::result::Result<bool, BoxError> {
+pub(crate) async fn run(app: &App, options: &Options) -> Result<bool, BoxError> {
     server::raise_file_limit();
     let revio = Revio::of(app)?;
     revio.tell_of("payout").await?;
@@ -111,7 +111,7 @@ async fn one(
     options: &Options,
     (case, connections): (Case, usize),
     revio: &Revio,
-) -> std::result::Result<Result, BoxError> {
+) -> Result<CaseResult, BoxError> {
     let customers = Customers::make(app, case.customers(options.customers)).await?;
     let (warm_up, lasting) = match case.is_followed() {
         true => (Duration::ZERO, effects::PATIENCE),
@@ -141,5 +141,5 @@ async fn one(
     let moved = revio.stands().await?.since(stood);
     let books = Books::of(app, case, &customers, (measured.good, moved)).await?;
     let resident_mb = processes::resident(&watched)?;
-    Ok(Result { case, measured, effect, costs, processor_ms, resident_mb, books })
+    Ok(CaseResult { case, measured, effect, costs, processor_ms, resident_mb, books })
 }

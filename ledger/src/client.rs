@@ -177,7 +177,7 @@ impl Ledger {
         if same { Ok(amount) } else { Err(RECORDED_IN_PART) }
     }
 
-    /// All or nothing, at most [`crate::BATCH_MAX`]. The error is that of the transfer that was refused.
+    /// For tests and the bench only: the service's chains end in a transfer "up to". All or nothing, at most [`crate::BATCH_MAX`]. The error is that of the transfer that was refused.
     ///
     /// A repeat of the whole chain is Ok, which TigerBeetle does not make easy: it answers `exists` for the first and
     /// `linked_event_failed` for the rest (state_machine.zig, `execute_create`), just as if the first alone had been recorded.
@@ -211,7 +211,7 @@ impl Ledger {
         if same { Ok(()) } else { Err(RECORDED_IN_PART) }
     }
 
-    /// Reserves: a pending transfer without a timeout, which [`Ledger::post`] or [`Ledger::void`] resolves. Its leg must be
+    /// For tests and the bench only: no freeze and no limit stops it. Reserves: a pending transfer without a timeout, which [`Ledger::post`] or [`Ledger::void`] resolves. Its leg must be
     /// [`Leg::Main`]. A debit account that was never opened is refused, and the id is spent as for any refusal.
     pub async fn reserve(&self, t: Transfer) -> Result<(), LedgerError> {
         assert_eq!(t.id.leg(), Leg::Main.byte(), "a reservation is the main leg: post and void look for it there");
@@ -226,7 +226,7 @@ impl Ledger {
         self.create_one(event.with_amount(u128::MAX), Call::Other).await
     }
 
-    /// Releases the row's reservation. Only for one that was answered Ok, as [`Ledger::post`].
+    /// For tests and the bench only: the service goes by [`Ledger::void_within`]. Releases the row's reservation. Only for one that was answered Ok, as [`Ledger::post`].
     pub async fn void(&self, row: Uuid) -> Result<(), LedgerError> {
         self.create_one(resolution(row, Leg::Void, Flags::VOID_PENDING_TRANSFER), Call::Other).await
     }

@@ -83,8 +83,7 @@ impl Ledger {
     /// [`Ledger::reserve`] through the wallet's velocity limit: refused too when it is shut ([`Refusal::Frozen`]) or when more than the
     /// limit would be in use ([`Refusal::LimitExceeded`]). The debit account must be a wallet.
     pub async fn reserve_within(&self, t: Transfer, velocity_limit: VelocityLimit) -> Result<(), LedgerError> {
-        let user = t.debit.id.user_of().expect("only a customer's wallet has a velocity limit");
-        let limit_account = self.opened_limit(user, t.debit.currency).await?;
+        let limit_account = self.opened_limit(t.debit).await?;
         let floor = match velocity_limit.amount {
             Some(amount) => fill(limit_account.currency).checked_sub(amount),
             None => Ok(Amount::zero(limit_account.currency)),
@@ -124,11 +123,11 @@ impl Ledger {
     /// How much had left the wallet within the limit's time, or was about to, when this withdrawal was reserved, itself included: the
     /// balance right after that write, so that of any number at once each counts those before it, and a repeat says the same. `None`
     /// where it did not pass a velocity limit.
-    pub async fn outflow_at(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<Option<Amount>, LedgerError> {
+    pub async fn outflow_at(&self, row: Uuid, wallet: Account) -> Result<Option<Amount>, LedgerError> {
         let used = self.lookup_raw(&[TransferId::of(row, Leg::LimitUse)]).await?;
         let Some(used) = used.first() else { return Ok(None) };
-        let balance = self.balance_at(Account::velocity_limit(user, currency), used.as_raw().timestamp).await?;
-        Amount::new(balance.pending(), currency).map(Some).map_err(|_| Contradiction("more_used_than_there_is"))
+        let balance = self.balance_at(limit_of(wallet), used.as_raw().timestamp).await?;
+        Amount::new(balance.pending(), wallet.currency).map(Some).map_err(|_| Contradiction("more_used_than_there_is"))
     }
 
     /// How much of the limit is in use now: what left the wallet within its time, or is about to. For telling: what may leave is
@@ -182,9 +181,9 @@ impl Ledger {
 
     /// Shuts the velocity limit: no withdrawal passes from now on. `row` is the restriction's own, and what [`Ledger::open_again`] undoes.
     /// One that is shut already stays so: the row that did it was lost with an older PostgreSQL.
-    pub async fn block_withdrawals(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
-        let limit_account = self.opened_limit(user, currency).await?;
-        let source = self.system(AccountCode::LimitSource, currency);
+    pub async fn block_withdrawals(&self, row: Uuid, wallet: Account) -> Result<(), LedgerError> {
+        let limit_account = self.opened_limit(wallet).await?;
+        let source = self.system(AccountCode::LimitSource, wallet.currency);
         let closing = closing(TransferId::of(row, Leg::Main), limit_account, source);
         match self.create_one(self.event(&closing, Flags::PENDING | Flags::CLOSING_DEBIT), Call::Other).await {
             Err(Refused(refusal)) => match self.standing_closing(limit_account).await? {
@@ -224,8 +223,8 @@ impl Ledger {
     /// TigerBeetle decides: the closing transfer takes all that the wallet has (`balancing_debit`) to the receivable, and counts
     /// only if that was nothing. After a refusal it may stand all the same, until [`Ledger::open_again`]; after that it is
     /// refused for good. One that is closed already stays so, as in [`Ledger::block_withdrawals`].
-    pub async fn close_wallet(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
-        let (wallet, receivable) = (Account::wallet(user, currency), Account::receivable(user, currency));
+    pub async fn close_wallet(&self, row: Uuid, wallet: Account) -> Result<(), LedgerError> {
+        let receivable = Account::receivable(owner(wallet), wallet.currency);
         self.open(&[wallet, receivable]).await?;
         let closing = closing(TransferId::of(row, Leg::Close), wallet, receivable);
         let flags = Flags::PENDING | Flags::CLOSING_DEBIT | Flags::BALANCING_DEBIT;
@@ -241,9 +240,9 @@ impl Ledger {
 
     /// Undoes what [`Ledger::block_withdrawals`] and [`Ledger::close_wallet`] did for this row, or for one that was lost. A closing that is
     /// still on its way, of a slower step of the same row, has no effect any more: it is refused as spent.
-    pub async fn open_again(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
-        self.open_wallet(row, user, currency).await?;
-        for account in [Account::wallet(user, currency), Account::velocity_limit(user, currency)] {
+    pub async fn open_again(&self, row: Uuid, wallet: Account) -> Result<(), LedgerError> {
+        self.open_wallet(row, wallet).await?;
+        for account in [wallet, limit_of(wallet)] {
             // One of a younger row stands: this step is late, and opens nothing of that row's.
             if let Some(closing) = self.standing_closing(account).await?.filter(|closing| closing.row() <= row) {
                 self.undo(closing, opening(closing)).await?;
@@ -252,10 +251,9 @@ impl Ledger {
         Ok(())
     }
 
-    async fn open_wallet(&self, row: Uuid, user: Uuid, currency: Currency) -> Result<(), LedgerError> {
+    async fn open_wallet(&self, row: Uuid, wallet: Account) -> Result<(), LedgerError> {
         let closing_id = TransferId::of(row, Leg::Close);
-        let (limit_account, source) =
-            (Account::velocity_limit(user, currency), self.system(AccountCode::LimitSource, currency));
+        let (limit_account, source) = (limit_of(wallet), self.system(AccountCode::LimitSource, wallet.currency));
         // Nothing of amount zero through the velocity limit. It is shut, so that this is refused, and the id is spent.
         let spend = self.event(&closing(closing_id, limit_account, source), Flags::empty());
         match self.create_one(spend, Call::Other).await {
@@ -274,20 +272,20 @@ impl Ledger {
     }
 
     /// The velocity limit of a wallet, open and filled.
-    async fn opened_limit(&self, user: Uuid, currency: Currency) -> Result<Account, LedgerError> {
-        let limit_account = Account::velocity_limit(user, currency);
+    async fn opened_limit(&self, wallet: Account) -> Result<Account, LedgerError> {
+        let limit_account = limit_of(wallet);
         if self.open_accounts.knows(&limit_account) {
             return Ok(limit_account);
         }
-        let source = self.system(AccountCode::LimitSource, currency);
+        let source = self.system(AccountCode::LimitSource, wallet.currency);
         self.open(&[limit_account, source]).await?;
         let filling = Transfer {
             id: TransferId::filling(limit_account.id),
             debit: source,
             credit: limit_account,
-            amount: fill(currency),
+            amount: fill(wallet.currency),
             code: TransferCode::LimitUse,
-            reference: user,
+            reference: owner(wallet),
         };
         self.create_one(self.event(&filling, Flags::empty()), Call::Other).await?;
         self.open_accounts.learn(&limit_account);
@@ -299,6 +297,14 @@ impl Ledger {
         let code = TransferCode::LimitUse;
         self.event(&Transfer { id, debit: limit_account, credit, amount, code, reference: id.row() }, flags)
     }
+}
+
+fn owner(wallet: Account) -> Uuid {
+    wallet.id.user_of().expect("only a customer's wallet has a velocity limit")
+}
+
+fn limit_of(wallet: Account) -> Account {
+    Account::velocity_limit(owner(wallet), wallet.currency)
 }
 
 /// The leg that undoes a closing.

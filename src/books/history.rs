@@ -241,17 +241,13 @@ pub async fn find(app: &App, id: Uuid) -> Result<(Transaction, Vec<StateAt>)> {
     Ok((row.try_into()?, states))
 }
 
-/// The same of the user's own; by the rule of `transactions::find_own`.
+/// The same of the user's own.
 ///
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn find_own(app: &App, user_id: Uuid, id: Uuid) -> Result<(Transaction, Vec<StateAt>)> {
     let (row, states) = find(app, id).await?;
-    if row.user_id == user_id && row.is_shown_to_owner() {
-        Ok((row, states))
-    } else {
-        Err(Error::NotFound("transaction"))
-    }
+    if row.is_shown_to(user_id) { Ok((row, states)) } else { Err(Error::NotFound("transaction")) }
 }
 
 pub async fn detail(app: &App, (row, states): (Transaction, Vec<StateAt>)) -> Result<Detail> {

@@ -26,6 +26,7 @@ use self::books::{Books, Line, nanoseconds};
 use self::store::{Cursor, OpenedAccount, TransferRow};
 use crate::app::App;
 use crate::money::safe_mode;
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::error::{Error, Result};
 
 pub use self::days::{DifferentDay, add_up_again, add_up_day, all_days, day_is_right, keep_in};
@@ -36,10 +37,6 @@ pub use self::recompute::{
 };
 pub use self::verify::{Difference, Report, verify};
 pub use self::watch::watch;
-
-/// Any numbers that no other single-runner task locks on: of the live read model, and of the one that is built beside it.
-const LOCK: i64 = 0x7072_6f6a_6563;
-const REBUILD_LOCK: i64 = 0x7265_6275_696c;
 
 /// With fewer transfers than this on a page the next look waits for the period, so that a steady trickle is copied in
 /// batches. A server started with `--development` gives pages of about 250.
@@ -70,7 +67,7 @@ pub async fn step(app: &App) -> Result<bool> {
     let mut db = app.db.acquire().await?;
     let (mut more, mut failed) = (false, None);
     for currency in &app.config.currencies {
-        match advance(app, &mut db, LOCK, *currency).await {
+        match advance(app, &mut db, AdvisoryLock::Projector, *currency).await {
             Ok(page) => more |= matches!(page, Page::Copied(count) if count >= EAGER_MIN),
             Err(error) => {
                 report_contradiction(app, *currency, &error);
@@ -89,11 +86,12 @@ fn report_contradiction(app: &App, currency: Currency, error: &Error) {
     }
 }
 
+/// To the ledger's end, for tests and the bench: the worker copies a page at a time.
 pub async fn catch_up(app: &App) -> Result<()> {
     let mut db = app.db.acquire().await?;
     for currency in &app.config.currencies {
         loop {
-            match advance(app, &mut db, LOCK, *currency).await? {
+            match advance(app, &mut db, AdvisoryLock::Projector, *currency).await? {
                 Page::Copied(_) | Page::Busy => {}
                 Page::End => break,
                 Page::LedgerBehind => return Err(Error::BooksBehind),
@@ -105,7 +103,7 @@ pub async fn catch_up(app: &App) -> Result<()> {
 
 /// Copies one page into the tables that `db` sees. Transfers are read before accounts, so that no transfer is of an account
 /// that the read model has not heard of.
-async fn advance(app: &App, db: &mut PgConnection, lock: i64, currency: Currency) -> Result<Page> {
+async fn advance(app: &App, db: &mut PgConnection, lock: AdvisoryLock, currency: Currency) -> Result<Page> {
     let cursor = match store::cursor(&mut *db, currency.code()).await? {
         Some(cursor) => cursor,
         None => {
@@ -118,7 +116,7 @@ async fn advance(app: &App, db: &mut PgConnection, lock: i64, currency: Currency
         watch::ledger_is_behind(app, currency, cursor.timestamp).await?;
         return Ok(Page::LedgerBehind);
     };
-    if lock == LOCK {
+    if lock == AdvisoryLock::Projector {
         let newest = transfers.last().map_or(cursor.timestamp.unsigned_abs(), |last| last.timestamp);
         app.footing.ledger_was_read(currency, asked, newest, transfers.len() < EAGER_MIN);
     }
@@ -167,7 +165,7 @@ async fn next(app: &App, currency: Currency, copied: u64) -> Result<Option<Vec<R
 async fn copy_accounts(
     app: &App,
     db: &mut PgConnection,
-    lock: i64,
+    lock: AdvisoryLock,
     (currency, mut cursor): (Currency, Cursor),
 ) -> Result<Option<Cursor>> {
     loop {
@@ -192,7 +190,7 @@ async fn copy_accounts(
 async fn write(
     app: &App,
     db: &mut PgConnection,
-    lock: i64,
+    lock: AdvisoryLock,
     (currency, from, to): (Currency, Cursor, Cursor),
     transfers: &[Recorded],
 ) -> Result<bool> {

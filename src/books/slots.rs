@@ -11,8 +11,6 @@ use chrono::TimeDelta;
 use crate::app::App;
 use crate::platform::error::Result;
 
-/// Any number that no other single-runner task locks on.
-const LOCK: i64 = 0x0073_6c6f_7473;
 /// A row's time is the clock's when its step began, and a step ends well within that.
 const LATE_MAX: TimeDelta = TimeDelta::hours(1);
 /// As much at once as one statement counts quickly.
@@ -22,7 +20,7 @@ const STRETCH: TimeDelta = TimeDelta::days(1);
 pub async fn step(app: &App) -> Result<bool> {
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    let Some(from) = store::begin(&mut *tx, LOCK, now).await? else { return Ok(false) };
+    let Some(from) = store::begin(&mut *tx, now).await? else { return Ok(false) };
     let until = now.min(from + STRETCH + LATE_MAX);
     store::count_transactions(&mut tx, from, until).await?;
     store::count_webhooks(&mut tx, from, until).await?;
@@ -35,7 +33,7 @@ pub async fn step(app: &App) -> Result<bool> {
 /// From the first row to now, whatever was counted before.
 pub async fn count_again(app: &App) -> Result<()> {
     let mut tx = app.db.begin().await?;
-    store::forget(&mut tx, LOCK).await?;
+    store::forget(&mut tx).await?;
     tx.commit().await?;
     while step(app).await? {}
     Ok(())

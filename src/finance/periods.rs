@@ -30,7 +30,8 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::finance::days;
-use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::audit::{self, Entry};
+use crate::identity::staff::StaffMember;
 use crate::money::approvals::{self, SubjectHash};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, FieldError, Reason, Result};
@@ -41,8 +42,8 @@ use crate::platform::text_enum::text_enum;
 pub use printing::{Report, customers, journal, printed};
 pub use store::{Period, list};
 
-/// Any number that no other single-runner task locks on.
-const LOCK: i64 = 0x7065_7269_6f64;
+use store::Window;
+
 /// How the reports are laid out: a new number with every change of theirs.
 const LAYOUT: i32 = 3;
 
@@ -89,13 +90,6 @@ impl std::fmt::Display for Month {
     }
 }
 
-/// Who asks, or agrees.
-#[derive(Debug, Clone)]
-pub struct Person {
-    pub id: Uuid,
-    pub actor: Actor,
-}
-
 /// A month in the ledger's time.
 struct Span {
     month: Month,
@@ -111,6 +105,11 @@ impl Span {
         let (start, end) =
             (days::start(app, month.first_day()).await?, days::start(app, month.next().first_day()).await?);
         Ok(Self { month, end, before: days::last_nanosecond_before(start), cut: days::last_nanosecond_before(end) })
+    }
+
+    fn window<'a>(&self, app: &'a App) -> Window<'a> {
+        let (after, until) = (i64::try_from(self.before).unwrap_or(0), i64::try_from(self.cut).unwrap_or(i64::MAX));
+        Window { zone: days::zone(app), after, until }
     }
 }
 
@@ -185,13 +184,13 @@ pub async fn find(app: &App, month: Month) -> Result<Period> {
 ///
 /// # Errors
 /// [`Error::PeriodNotReady`] with everything that is missing.
-pub async fn close(app: &App, maker: Person, month: Month, accepts: Vec<Uuid>) -> Result<Period> {
+pub async fn close(app: &App, maker: StaffMember, month: Month, accepts: Vec<Uuid>) -> Result<Period> {
     let going_on = app.clone();
     let work = async move { close_now(&going_on, &maker, month, &accepts).await };
     app.in_hand.spawn(work.in_current_span()).await.map_err(Error::internal)?
 }
 
-async fn close_now(app: &App, maker: &Person, month: Month, accepts: &[Uuid]) -> Result<Period> {
+async fn close_now(app: &App, maker: &StaffMember, month: Month, accepts: &[Uuid]) -> Result<Period> {
     let known = store::find(&app.db, month.0).await?;
     if let Some(closed) = known.as_ref().filter(|known| known.state == State::Closed) {
         return Ok(closed.clone());
@@ -217,13 +216,13 @@ async fn close_now(app: &App, maker: &Person, month: Month, accepts: &[Uuid]) ->
 ///
 /// # Errors
 /// [`Error::PeriodNotReady`] when the pack would be another one by now.
-pub async fn approve(app: &App, checker: Person, month: Month, seen: SubjectHash) -> Result<Period> {
+pub async fn approve(app: &App, checker: StaffMember, month: Month, seen: SubjectHash) -> Result<Period> {
     let going_on = app.clone();
     let work = async move { approve_now(&going_on, &checker, month, seen).await };
     app.in_hand.spawn(work.in_current_span()).await.map_err(Error::internal)?
 }
 
-async fn approve_now(app: &App, checker: &Person, month: Month, seen: SubjectHash) -> Result<Period> {
+async fn approve_now(app: &App, checker: &StaffMember, month: Month, seen: SubjectHash) -> Result<Period> {
     let period = find(app, month).await?;
     if checker.id == period.requested_by {
         return Err(Error::Forbidden(Reason::OwnApproval));
@@ -268,7 +267,7 @@ fn missing(field: &str, message: impl Into<String>) -> Error {
 async fn alone(app: &App) -> Result<PgConnection> {
     let mut db = app.db.acquire().await?.detach();
     store::be_patient(&mut db).await?;
-    if store::try_lock(&mut db, LOCK).await? {
+    if store::try_lock(&mut db).await? {
         return Ok(db);
     }
     Err(Error::TurnedAway("a month is being closed at this moment"))
@@ -278,7 +277,7 @@ async fn alone(app: &App) -> Result<PgConnection> {
 async fn free(mut db: PgConnection) {
     use sqlx::Connection;
     // It ends with the connection either way.
-    store::unlock(&mut db, LOCK).await.unwrap_or_default();
+    store::unlock(&mut db).await.unwrap_or_default();
     db.close().await.unwrap_or_default();
 }
 

@@ -1,9 +1,9 @@
 //! Whether rows, ledger, Revio and the bank say the same: every quarter of an hour, at each day's end, and when somebody asks.
 //!
 //! ```text
-//! runs ─> stages ─┬─> inside     leg A: rows, ledger, its copy, summaries
-//!                 ├─> provider   leg B: Revio's objects; balances: its balance, position, D+1
-//!                 ├─> others     what files say: parts of B, and leg C
+//! runs ─> stages ─┬─> inside     rows, ledger, its copy, summaries
+//!                 ├─> provider   Revio's objects; balances: its balance, position, D+1
+//!                 ├─> others     what files say: part of the provider leg, and the bank leg
 //!                 └─> found ─> breaks (two looks) ─> healing ─> report
 //! ```
 //!

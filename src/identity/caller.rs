@@ -1,9 +1,9 @@
-//! Who is calling: [`Caller`], somebody with a valid access token, or [`AnonymousClient`], anybody. Both count against the rate
+//! Who is calling: [`Caller`], somebody with a valid access token, or [`Visitor`], anybody. Both count against the rate
 //! limit of what they do. [`Verified`] is a caller who may move money.
 
 use std::convert::Infallible;
 
-use axum::http::{Method, header};
+use axum::http::header;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ pub struct Caller {
 
 /// Anybody, on the routes that need no token; counted by address.
 #[derive(Debug, Clone)]
-pub struct AnonymousClient {
+pub struct Visitor {
     pub address: String,
     pub user_agent: Option<String>,
     pub origin: Origin,
@@ -38,7 +38,7 @@ pub struct AnonymousClient {
 
 /// The same, not counted yet: signing in counts by what is known of the device.
 #[derive(Debug, Clone)]
-pub struct UncountedClient(pub AnonymousClient);
+pub struct UncountedVisitor(pub Visitor);
 
 /// A caller who may wait for news: who it is and until when, and how it is said that the wait has begun.
 pub struct Waiter {
@@ -96,32 +96,28 @@ impl FromRequestParts<App> for Caller {
         if app.access.has_ended(claims.sid, now).await? {
             return Err(Error::Unauthenticated);
         }
-        let reads = parts.method == Method::GET || parts.method == Method::HEAD;
-        let classes: &[Class] = if reads { &[Class::Read] } else { &[Class::Money, Class::MoneyLong] };
-        let (quota, user) = (Quota::of(parts), claims.sub.to_string());
-        for class in classes {
-            quota.count(app, *class, &user).await?;
-        }
+        let quota = Quota::of(parts);
+        quota.count_call(app, &parts.method, &claims.sub.to_string()).await?;
         Ok(Self { user_id: claims.sub, session_id: claims.sid, origin: origin(app, parts), quota })
     }
 }
 
-impl FromRequestParts<App> for AnonymousClient {
+impl FromRequestParts<App> for Visitor {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let UncountedClient(visitor) = UncountedClient::from_request_parts(parts, app).await?;
+        let UncountedVisitor(visitor) = UncountedVisitor::from_request_parts(parts, app).await?;
         visitor.quota.count(app, Class::Auth, &visitor.address).await?;
         Ok(visitor)
     }
 }
 
-impl FromRequestParts<App> for UncountedClient {
+impl FromRequestParts<App> for UncountedVisitor {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let (address, origin) = (address_of(app, parts), origin(app, parts));
-        Ok(Self(AnonymousClient { address, user_agent: user_agent(parts), origin, quota: Quota::of(parts) }))
+        Ok(Self(Visitor { address, user_agent: user_agent(parts), origin, quota: Quota::of(parts) }))
     }
 }
 

@@ -15,7 +15,7 @@ use sqlx::PgExecutor;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::caller::{Caller, Visitor};
 use crate::identity::mails::{self, Kind, To};
 use crate::identity::sessions::{self, Ending};
 use crate::identity::totp;
@@ -33,7 +33,7 @@ struct Consequence<'a> {
 }
 
 /// Sends a link to whoever has this e-mail. Nothing of what is done here depends on whether anybody has.
-pub async fn forgot(app: &App, visitor: &AnonymousClient, email: &Email) -> Result<()> {
+pub async fn forgot(app: &App, visitor: &Visitor, email: &Email) -> Result<()> {
     visitor.quota.count(app, Class::MailsAsked, &visitor.address).await?;
     visitor.quota.count(app, Class::MailsTo, &format!("reset:{}", email.mailbox_bucket())).await?;
     mails::queue(app, &app.db, Kind::PasswordReset, To::Address(email.as_str())).await?;
@@ -45,7 +45,7 @@ pub async fn forgot(app: &App, visitor: &AnonymousClient, email: &Email) -> Resu
 /// came here because guesses of others slow the sign-in down is not slowed down by them any more.
 pub async fn reset(
     app: &App,
-    visitor: &AnonymousClient,
+    visitor: &Visitor,
     token: Option<LinkToken>,
     new_password: SecretString,
 ) -> Result<Device> {

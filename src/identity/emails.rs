@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::caller::{Caller, Visitor};
 use crate::identity::mailbox;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
@@ -30,7 +30,7 @@ struct Change {
 }
 
 /// By the link that came with a registration, or with a change.
-pub async fn verify(app: &App, visitor: &AnonymousClient, token: Option<LinkToken>) -> Result<()> {
+pub async fn verify(app: &App, visitor: &Visitor, token: Option<LinkToken>) -> Result<()> {
     match users::of_link(app, Kind::EmailVerification, token.clone()).await {
         Ok(user) => note(app, visitor, &user).await,
         Err(Error::Invalid(_)) => change_by_link(app, visitor, token).await,
@@ -38,7 +38,7 @@ pub async fn verify(app: &App, visitor: &AnonymousClient, token: Option<LinkToke
     }
 }
 
-async fn note(app: &App, visitor: &AnonymousClient, user: &User) -> Result<()> {
+async fn note(app: &App, visitor: &Visitor, user: &User) -> Result<()> {
     let mut tx = app.db.begin().await?;
     if !users::set_verified(&mut *tx, user, app.clock.now()).await? {
         return Err(users::spent_link());
@@ -105,7 +105,7 @@ pub async fn change(app: &App, caller: &Caller, new: &Email, password: SecretStr
 }
 
 /// The new e-mail, the end of all other sessions, the mail to the old address and the record of it: all or nothing.
-async fn change_by_link(app: &App, visitor: &AnonymousClient, token: Option<LinkToken>) -> Result<()> {
+async fn change_by_link(app: &App, visitor: &Visitor, token: Option<LinkToken>) -> Result<()> {
     let token = token.ok_or_else(users::spent_link)?;
     let change = store::find(&app.db, token.user_id).await?.ok_or_else(users::spent_link)?;
     let user = users::find(app, token.user_id).await?;

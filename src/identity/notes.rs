@@ -5,12 +5,15 @@
 pub mod routes;
 mod store;
 
+use serde::Serialize;
 use serde_json::json;
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::audit::{self, Entry};
+use crate::identity::staff::StaffMember;
 use crate::identity::users;
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::CannotDecrypt;
@@ -19,9 +22,13 @@ use crate::platform::http::{IdempotencyKey, RequestHash};
 
 pub use store::CustomerNotes;
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = NoteView)]
 pub struct Note {
     pub id: Uuid,
+    /// Who of the staff wrote it.
     pub author_id: Uuid,
+    #[schema(example = "Called: waits for the refund of order 77, told 3 days")]
     pub text: String,
     pub created_at: DateTime,
 }
@@ -34,59 +41,46 @@ pub struct Filter {
     pub limit: i64,
 }
 
-/// Who writes.
-pub struct Author<'a> {
-    pub id: Uuid,
-    pub actor: &'a Actor,
-}
-
 /// Writes a note, on the record without its text. The note, and whether the author's key made it before.
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::KeyReused`]; [`Error::StaleState`] where the data of whom it is about is erased.
 pub async fn write(
     app: &App,
-    author: Author<'_>,
+    by: &StaffMember,
     user_id: Uuid,
     text: &str,
     key: Option<IdempotencyKey>,
 ) -> Result<(Note, bool)> {
     users::find(app, user_id).await?;
     let hash = RequestHash::of("customer_note", &(user_id, text));
-    if let Some(repeat) = find_repeat(app, author.id, key.as_ref(), &hash).await? {
+    if let Some(repeat) = find_repeat(app, by.id, key.as_ref(), &hash).await? {
         return Ok((repeat, true));
     }
     let (id, created_at) = (app.clock.row_id(), app.clock.now());
     let content = app.config.data_keys.encrypt(id, text.as_bytes()).map_err(Error::internal)?;
     let keyed = key.as_ref().map(|key| (key.as_str(), hash.as_bytes()));
-    let row = store::New { id, user_id, author_id: author.id, content: &content, keyed, created_at };
+    let row = store::New { id, user_id, author_id: by.id, content: &content, keyed, created_at };
     let mut tx = app.db.begin().await?;
     if !users::lock_unless_erased(&mut *tx, user_id).await? {
         return Err(Error::StaleState);
     }
     if !store::insert(&mut *tx, &row).await? {
         tx.rollback().await?;
-        let repeat = find_repeat(app, author.id, key.as_ref(), &hash).await?;
+        let repeat = find_repeat(app, by.id, key.as_ref(), &hash).await?;
         return repeat.map(|note| (note, true)).ok_or_else(|| Error::internal("the row of an idempotency key is gone"));
     }
-    let entry = Entry::of(author.actor, "customer_note.written", "user", user_id).with(json!({"note": id}));
+    let entry = Entry::of(&by.actor, "customer_note.written", "user", user_id).with(json!({"note": id}));
     audit::record(app, &mut *tx, entry).await?;
     tx.commit().await?;
-    Ok((Note { id, author_id: author.id, text: text.to_owned(), created_at }, false))
+    Ok((Note { id, author_id: by.id, text: text.to_owned(), created_at }, false))
 }
 
-async fn find_repeat(
-    app: &App,
-    author: Uuid,
-    key: Option<&IdempotencyKey>,
-    hash: &RequestHash,
-) -> Result<Option<Note>> {
+async fn find_repeat(app: &App, by: Uuid, key: Option<&IdempotencyKey>, hash: &RequestHash) -> Result<Option<Note>> {
     let Some(key) = key else { return Ok(None) };
-    match store::find_by_key(&app.db, author, key.as_str()).await? {
-        Some((_, of_key)) if of_key != hash.as_bytes() => Err(Error::KeyReused),
-        Some((row, _)) => open(app, row).map(Some),
-        None => Ok(None),
-    }
+    let Some((row, of_key)) = store::find_by_key(&app.db, by, key.as_str()).await? else { return Ok(None) };
+    hash.require_same(&of_key)?;
+    open(app, row).map(Some)
 }
 
 /// Newest first.

@@ -5,15 +5,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::app::App;
 use crate::platform::error::{Error, Result};
-use crate::platform::rate_limits::{Answer, Class, Counter, Standing};
+use crate::platform::rate_limits::{Answer, BucketLevel, Class, Counter};
 
 /// In the extensions of every request: what its answer will tell.
 #[derive(Debug, Clone, Default)]
-pub struct Quota(Arc<Mutex<Option<Standing>>>);
+pub struct Quota(Arc<Mutex<Option<BucketLevel>>>);
 
 impl Quota {
     pub fn of(parts: &Parts) -> Self {
@@ -36,6 +36,15 @@ impl Quota {
         result
     }
 
+    /// A call of somebody who is known: to read is cheap.
+    pub async fn count_call(&self, app: &App, method: &Method, who: &str) -> Result<()> {
+        let classes: &[Class] = if method.is_safe() { &[Class::Read] } else { &[Class::Money, Class::MoneyLong] };
+        for class in classes {
+            self.count(app, *class, who).await?;
+        }
+        Ok(())
+    }
+
     /// The same for what is left out, and not refused, where there is too much of it.
     pub async fn has_room(&self, app: &App, class: Class, who: &str) -> Result<bool> {
         match self.count(app, class, who).await {
@@ -54,7 +63,7 @@ impl Quota {
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
         }
-        let Standing { class, limit, remaining, reset_secs, window_secs } = standing;
+        let BucketLevel { class, limit, remaining, reset_secs, window_secs } = standing;
         for (header, fields) in [
             ("ratelimit-policy", format!("q={limit};w={window_secs}")),
             ("ratelimit", format!("r={remaining};t={reset_secs}")),
@@ -64,7 +73,7 @@ impl Quota {
         }
     }
 
-    fn note(&self, standing: Standing) {
+    fn note(&self, standing: BucketLevel) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.is_none_or(|noted| standing.remaining <= noted.remaining) {
             *noted = Some(standing);

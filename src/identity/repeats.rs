@@ -102,9 +102,7 @@ pub async fn begin(app: &App, (caller, customer): (Uuid, Option<Uuid>), call: &C
         Claim { id: new.id, turn: 1 }
     } else {
         let known = store::find(&app.db, caller, new.key).await?.ok_or(Error::InProgress)?;
-        if known.request_hash != new.hash {
-            return Err(Error::KeyReused);
-        }
+        call.hash.require_same(&known.request_hash)?;
         if let Some(answer) = known.answer {
             let plain = app.config.data_keys.decrypt(known.id, &answer).map_err(Error::internal)?;
             return serde_json::from_slice(&plain).map(Begun::Answered).map_err(Error::internal);

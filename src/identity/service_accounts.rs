@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::service_keys::{self, Stored};
+use crate::identity::staff::StaffMember;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use crate::platform::text_enum::text_enum;
@@ -70,7 +71,7 @@ pub struct NewKey {
 }
 
 /// The account; where the same call has made it before, as it is.
-pub async fn create(app: &App, (by, actor): (Uuid, &Actor), new: &NewAccount) -> Result<Account> {
+pub async fn create(app: &App, by: &StaffMember, new: &NewAccount) -> Result<Account> {
     let id = new.id;
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
@@ -80,8 +81,8 @@ pub async fn create(app: &App, (by, actor): (Uuid, &Actor), new: &NewAccount) ->
     if store::count(&mut *tx).await? >= ACCOUNTS_MAX {
         return Err(Error::field("name", "there are 100 service accounts: use one of them"));
     }
-    store::insert(&mut *tx, new, by, app.clock.now()).await?;
-    let entry = Entry::of(actor, "service_account.created", "service_account", id);
+    store::insert(&mut *tx, new, by.id, app.clock.now()).await?;
+    let entry = Entry::of(&by.actor, "service_account.created", "service_account", id);
     audit::record(app, &mut *tx, entry.with(json!({"scopes": new.scopes}))).await?;
     tx.commit().await?;
     find(app, id).await
@@ -102,22 +103,17 @@ pub async fn change(app: &App, actor: &Actor, id: Uuid, change: &AccountChange) 
 }
 
 /// A new key. One that the same call has made before, and nobody was shown, is another from now on.
-pub async fn add_key(
-    app: &App,
-    actor: &Actor,
-    Wanted { of: id, id: key_id }: Wanted,
-    life: TimeDelta,
-) -> Result<NewKey> {
+pub async fn add_key(app: &App, actor: &Actor, wanted: Wanted, life: TimeDelta) -> Result<NewKey> {
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
-    if let Some(new) = replace_key(&mut tx, key_id).await? {
-        record_replaced(app, &mut tx, actor, key_id).await?;
+    if let Some(new) = replace_key(&mut tx, wanted.id).await? {
+        record_replaced(app, &mut tx, actor, wanted.id).await?;
         tx.commit().await?;
         return Ok(new);
     }
-    store::find(&mut *tx, id).await?.ok_or(Error::NotFound("service account"))?;
-    let new = insert_key(app, &mut tx, (key_id, id), life).await?;
-    let entry = Entry::of(actor, "service_account.key_added", "service_account", id);
+    store::find(&mut *tx, wanted.of).await?.ok_or(Error::NotFound("service account"))?;
+    let new = insert_key(app, &mut tx, &wanted, life).await?;
+    let entry = Entry::of(actor, "service_account.key_added", "service_account", wanted.of);
     audit::record(app, &mut *tx, entry.with(json!({"key": new.id, "expires_at": new.expires_at}))).await?;
     tx.commit().await?;
     Ok(new)
@@ -130,13 +126,8 @@ async fn record_replaced(app: &App, tx: &mut PgConnection, actor: &Actor, key_id
 
 /// A new key that lives as long as the old one did; the old one ends after the overlap, if not before. One that the same call has made before,
 /// and nobody was shown, is another from now on.
-pub async fn rotate_key(
-    app: &App,
-    actor: &Actor,
-    Wanted { of: key_id, id }: Wanted,
-    overlap: TimeDelta,
-) -> Result<NewKey> {
-    let now = app.clock.now();
+pub async fn rotate_key(app: &App, actor: &Actor, wanted: Wanted, overlap: TimeDelta) -> Result<NewKey> {
+    let (now, Wanted { of: key_id, id }) = (app.clock.now(), wanted);
     let mut tx = app.db.begin().await?;
     store::lock(&mut *tx).await?;
     if let Some(new) = replace_key(&mut tx, id).await? {
@@ -145,7 +136,8 @@ pub async fn rotate_key(
         return Ok(new);
     }
     let old = store::find_key(&mut *tx, key_id, now).await?.ok_or(Error::NotFound("key"))?;
-    let new = insert_key(app, &mut tx, (id, old.service_account_id), old.expires_at - old.created_at).await?;
+    let new_key = Wanted { of: old.service_account_id, id };
+    let new = insert_key(app, &mut tx, &new_key, old.expires_at - old.created_at).await?;
     store::end_key(&mut *tx, key_id, now + overlap).await?;
     let entry = Entry::of(actor, "service_account.key_rotated", "service_account", old.service_account_id);
     audit::record(app, &mut *tx, entry.with(json!({"old": key_id, "key": new.id, "old_until": now + overlap}))).await?;
@@ -163,13 +155,8 @@ pub async fn revoke_key(app: &App, actor: &Actor, key_id: Uuid) -> Result<()> {
     Ok(())
 }
 
-async fn insert_key(
-    app: &App,
-    tx: &mut PgConnection,
-    (id, account_id): (Uuid, Uuid),
-    life: TimeDelta,
-) -> Result<NewKey> {
-    let now = app.clock.now();
+async fn insert_key(app: &App, tx: &mut PgConnection, wanted: &Wanted, life: TimeDelta) -> Result<NewKey> {
+    let (now, id, account_id) = (app.clock.now(), wanted.id, wanted.of);
     if store::count_keys(&mut *tx, account_id, now).await? >= KEYS_MAX {
         return Err(Error::field("body", "the service account has 10 valid keys: revoke one first"));
     }

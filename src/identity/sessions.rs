@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::caller::{Caller, Visitor};
 use crate::identity::mailbox;
 use crate::identity::mails::{self, Kind};
 use crate::identity::totp;
@@ -31,6 +31,8 @@ use crate::platform::{
 };
 
 pub use store::Session;
+
+use store::SessionOf;
 
 const GRACE: TimeDelta = TimeDelta::seconds(10);
 /// For how long a successor makes none of its own. Longer than the grace by what an answer may be late.
@@ -81,7 +83,7 @@ struct Opening {
 }
 
 /// Also gives out what makes the device known from now on.
-pub async fn login(app: &App, visitor: &AnonymousClient, attempt: Attempt) -> Result<(SignedIn, Device)> {
+pub async fn login(app: &App, visitor: &Visitor, attempt: Attempt) -> Result<(SignedIn, Device)> {
     let email = attempt.email;
     // Before anything is looked up for it: cookies cost nothing to make. Where too many come, whoever brings one is as anybody without.
     let cookies = format!("cookie:{}", visitor.address);
@@ -101,12 +103,7 @@ pub async fn login(app: &App, visitor: &AnonymousClient, attempt: Attempt) -> Re
 }
 
 /// Whether the person has shown one. Who has none, or is not asked for it, comes without: what staff may do then, `staff` decides.
-async fn show_second_factor(
-    app: &App,
-    visitor: &AnonymousClient,
-    user: &User,
-    code: Option<SecretString>,
-) -> Result<bool> {
+async fn show_second_factor(app: &App, visitor: &Visitor, user: &User, code: Option<SecretString>) -> Result<bool> {
     if !totp::is_asked_at_sign_in(app, user).await? {
         return Ok(false);
     }
@@ -121,7 +118,7 @@ async fn show_second_factor(
 /// Guessing gets slower and slower, by address and by account. It must not shut out the person whose account it is: one who
 /// comes on a known device is counted among those who do: by device, by account and by address, so that neither a copied cookie
 /// nor the cookies of many accounts of one's own are a way around. Who comes on no known device can have the password reset by mail.
-async fn slow_down(app: &App, visitor: &AnonymousClient, email: &Email, known: Option<&Device>) -> Result<Priority> {
+async fn slow_down(app: &App, visitor: &Visitor, email: &Email, known: Option<&Device>) -> Result<Priority> {
     if let Some(device) = known {
         visitor.quota.count(app, Class::Auth, &format!("device:{}", visitor.address)).await?;
         for who in [format!("device:{}", email.bucket()), mailbox::hashed(device.as_str())] {
@@ -137,7 +134,7 @@ async fn slow_down(app: &App, visitor: &AnonymousClient, email: &Email, known: O
     Ok(Priority::Unknown)
 }
 
-async fn open(app: &App, visitor: &AnonymousClient, user: User, opening: Opening) -> Result<SignedIn> {
+async fn open(app: &App, visitor: &Visitor, user: User, opening: Opening) -> Result<SignedIn> {
     let now = app.clock.now();
     let session = Session {
         id: app.clock.row_id(),
@@ -176,7 +173,7 @@ fn end_of(app: &App, user: &User, begun_at: DateTime, now: DateTime) -> DateTime
 }
 
 /// Records that a password was wrong, for whom if there is such a user, and is what the caller is told.
-async fn refused(app: &App, visitor: &AnonymousClient, user: Option<Uuid>) -> Result<Error> {
+async fn refused(app: &App, visitor: &Visitor, user: Option<Uuid>) -> Result<Error> {
     let object = user.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
     let actor = Actor::nobody(visitor.origin.clone());
     audit::record_refusal(app, Entry::of(&actor, "session.refused", "user", object)).await?;
@@ -186,7 +183,7 @@ async fn refused(app: &App, visitor: &AnonymousClient, user: Option<Uuid>) -> Re
 
 /// Exchanges a refresh token for its successor and a new access token. Of several that came under the name of ours, the one that is.
 /// The caller is not told what is wrong with a token.
-pub async fn refresh(app: &App, visitor: &AnonymousClient, tokens: &[RefreshToken]) -> Result<SignedIn> {
+pub async fn refresh(app: &App, visitor: &Visitor, tokens: &[RefreshToken]) -> Result<SignedIn> {
     let (token, found) = ours(app, tokens).await?.ok_or(Error::Unauthenticated)?;
     let user = users::find(app, found.user_id).await?;
     let ends_at = end_of(app, &user, found.begun_at, app.clock.now());
@@ -197,8 +194,7 @@ pub async fn refresh(app: &App, visitor: &AnonymousClient, tokens: &[RefreshToke
     let next = if rests { Some(token.clone()) } else { rotate(app, token, (found.session_id, ends_at)).await? };
     let Some(next) = next else {
         tracing::warn!(session.id = %found.session_id, "a refresh token was used again; its family is revoked");
-        end(app, &Actor::nobody(visitor.origin.clone()), (found.session_id, found.user_id), Ending::TokenReused)
-            .await?;
+        end(app, &Actor::nobody(visitor.origin.clone()), &found.session(), Ending::TokenReused).await?;
         return Err(Error::Unauthenticated);
     };
     app.metrics.sign_ins.with_label_values(&["refreshed"]).inc();
@@ -253,20 +249,15 @@ async fn unused_successor(app: &App, token: &RefreshToken, hash: &[u8]) -> Resul
 }
 
 /// Ends the sessions that refresh tokens belong to, and that of the access token; nothing happens if there is none.
-pub async fn logout(
-    app: &App,
-    visitor: &AnonymousClient,
-    tokens: &[RefreshToken],
-    access: Option<&Claims>,
-) -> Result<()> {
+pub async fn logout(app: &App, visitor: &Visitor, tokens: &[RefreshToken], access: Option<&Claims>) -> Result<()> {
     if let Some(Claims { sub, sid, .. }) = access {
         let actor = Actor::user(*sub, None, visitor.origin.clone());
-        end(app, &actor, (*sid, *sub), Ending::LoggedOut).await?;
+        end(app, &actor, &SessionOf { id: *sid, user_id: *sub }, Ending::LoggedOut).await?;
     }
     for token in tokens {
         let Some(found) = store::find_token(&app.db, &token.hash()).await? else { continue };
         let actor = Actor::user(found.user_id, None, visitor.origin.clone());
-        end(app, &actor, (found.session_id, found.user_id), Ending::LoggedOut).await?;
+        end(app, &actor, &found.session(), Ending::LoggedOut).await?;
     }
     Ok(())
 }
@@ -276,7 +267,8 @@ pub async fn list(app: &App, caller: &Caller) -> Result<Vec<Session>> {
 }
 
 pub async fn revoke(app: &App, caller: &Caller, session_id: Uuid) -> Result<()> {
-    let ended = end(app, &caller.actor(), (session_id, caller.user_id), Ending::Revoked).await?;
+    let session = SessionOf { id: session_id, user_id: caller.user_id };
+    let ended = end(app, &caller.actor(), &session, Ending::Revoked).await?;
     if ended { Ok(()) } else { Err(Error::NotFound("session")) }
 }
 
@@ -361,16 +353,16 @@ pub async fn prune(app: &App) -> Result<bool> {
 }
 
 /// Ends a session with all its tokens, on the record. False when it had ended before, or is not that user's.
-async fn end(app: &App, actor: &Actor, (session, user): (Uuid, Uuid), how: Ending) -> Result<bool> {
+async fn end(app: &App, actor: &Actor, session: &SessionOf, how: Ending) -> Result<bool> {
     let mut tx = app.db.begin().await?;
-    let ended = store::revoke(&mut *tx, session, user, how.name(), app.clock.now()).await?;
+    let ended = store::revoke(&mut *tx, session, how.name(), app.clock.now()).await?;
     if ended {
-        let entry = Entry::of(actor, "session.ended", "session", session);
-        audit::record(app, &mut *tx, entry.with(json!({"user": user, "reason": how.name()}))).await?;
+        let entry = Entry::of(actor, "session.ended", "session", session.id);
+        audit::record(app, &mut *tx, entry.with(json!({"user": session.user_id, "reason": how.name()}))).await?;
     }
     tx.commit().await?;
     if ended {
-        app.access.end(session);
+        app.access.end(session.id);
         app.metrics.sign_ins.with_label_values(&[how.name()]).inc();
     }
     Ok(ended)

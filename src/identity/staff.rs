@@ -25,7 +25,7 @@ use crate::identity::caller::{self, Caller};
 use crate::identity::quota::Quota;
 use crate::identity::repeats::{self, Answer, Begun, Call};
 use crate::identity::service_keys;
-use crate::platform::access::Standing;
+use crate::platform::access::SessionStanding;
 use crate::platform::config::{StaffTotp, StepUp};
 use crate::platform::error::{Error, Reason, Result};
 use crate::platform::http;
@@ -56,7 +56,18 @@ pub struct Staff<P> {
     permission: PhantomData<fn() -> P>,
 }
 
+/// Who of the staff acts: their id, and how the audit log names them.
+#[derive(Debug, Clone)]
+pub struct StaffMember {
+    pub id: Uuid,
+    pub actor: Actor,
+}
+
 impl<P> Staff<P> {
+    pub fn member(&self) -> StaffMember {
+        StaffMember { id: self.user_id, actor: self.actor.clone() }
+    }
+
     /// Whether the role has another permission too, for what is shown only to those. Nothing is recorded: nobody asked for it.
     pub fn has<Q: Permission>(&self) -> bool {
         match &self.scopes {
@@ -149,17 +160,17 @@ impl Admitted {
 }
 
 /// What somebody is at this moment, and what the session has shown; `None` when it has ended, one of staff sooner than others.
-pub async fn standing(app: &App, user_id: Uuid, session_id: Uuid) -> Result<Option<Standing>> {
+pub async fn standing(app: &App, user_id: Uuid, session_id: Uuid) -> Result<Option<SessionStanding>> {
     let now = app.clock.now();
     app.access.standing((user_id, session_id), now, app.config.staff.oldest_session(now)).await
 }
 
 /// Whether somebody may do what a permission is for.
-pub fn may<P: Permission>(app: &App, standing: &Standing) -> Result<()> {
+pub fn may<P: Permission>(app: &App, standing: &SessionStanding) -> Result<()> {
     may_by(app, standing, (P::NAME, P::ROLES))
 }
 
-fn may_by(app: &App, standing: &Standing, (name, roles): (&'static str, &[Role])) -> Result<()> {
+fn may_by(app: &App, standing: &SessionStanding, (name, roles): (&'static str, &[Role])) -> Result<()> {
     if !roles.contains(&standing.role) {
         return Err(Error::MissingPermission(name));
     }
@@ -167,14 +178,14 @@ fn may_by(app: &App, standing: &Standing, (name, roles): (&'static str, &[Role])
     if shown { Ok(()) } else { Err(Error::TotpRequired) }
 }
 
-fn has_stepped_up(app: &App, standing: &Standing) -> bool {
+fn has_stepped_up(app: &App, standing: &SessionStanding) -> bool {
     let recent = standing.stepped_up_at.is_some_and(|at| app.clock.now() < at + STEP_UP_LIFE);
     recent || app.config.staff.step_up == StepUp::Off
 }
 
 /// Whoever is frozen looks, and does nothing: whoever was stopped does not stop the others. Looking needs no step-up; where it is more than that,
 /// the route asks itself ([`Staff::require_step_up`]).
-fn decide<P: Permission>(app: &App, standing: &Standing, method: &Method) -> Result<()> {
+fn decide<P: Permission>(app: &App, standing: &SessionStanding, method: &Method) -> Result<()> {
     may::<P>(app, standing)?;
     if method.is_safe() {
         return Ok(());
@@ -243,10 +254,7 @@ impl<P: Permission> Staff<P> {
             quota.count(app, Class::Auth, address).await?;
             return Err(Error::Unauthenticated.into());
         };
-        let classes: &[Class] = if parts.method.is_safe() { &[Class::Read] } else { &[Class::Money, Class::MoneyLong] };
-        for class in classes {
-            quota.count(app, *class, &format!("service {}", known.key_id)).await?;
-        }
+        quota.count_call(app, &parts.method, &format!("service {}", known.key_id)).await?;
         let writes = ["webhook_endpoints.manage", "webhook_endpoints.replay"].contains(&P::NAME);
         let fits = parts.method.is_safe() || writes;
         let decided = if fits { within::<P>(&known.scopes) } else { Err(Error::MissingPermission(P::NAME)) };

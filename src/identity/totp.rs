@@ -54,7 +54,7 @@ pub async fn is_asked_at_sign_in(app: &App, user: &User) -> Result<bool> {
 }
 
 /// Whoever is asked for no code may send one all the same, but only a text that can be one.
-pub fn look_at(field: &'static str, code: Option<&SecretString>) -> Result<()> {
+pub fn check_form(field: &'static str, code: Option<&SecretString>) -> Result<()> {
     let mut fields = Fields::default();
     if let Some(code) = code {
         fields.text(field, code.expose_secret(), 1..=CODE_CHARS_MAX);
@@ -67,7 +67,7 @@ pub fn look_at(field: &'static str, code: Option<&SecretString>) -> Result<()> {
 /// # Errors
 /// [`Error::TotpRequired`] without a code, [`Error::InvalidCredentials`] for a wrong or a used one.
 pub async fn ask(app: &App, caller: &Caller, code: Option<&SecretString>) -> Result<()> {
-    look_at("totp_code", code)?;
+    check_form("totp_code", code)?;
     if find(app, caller.user_id).await?.is_none() {
         return Ok(());
     }
@@ -81,7 +81,7 @@ pub async fn ask_above_threshold(
     (amount, key): (Amount, &str),
     code: Option<&SecretString>,
 ) -> Result<()> {
-    look_at("totp_code", code)?;
+    check_form("totp_code", code)?;
     if find(app, caller.user_id).await?.is_none() || is_allowed(app, caller.user_id, amount, key).await? {
         return Ok(());
     }

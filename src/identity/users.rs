@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::identity::caller::AnonymousClient;
+use crate::identity::caller::Visitor;
 use crate::identity::mailbox;
 use crate::identity::mails::{self, Holder, Kind, To};
 use crate::identity::quota::Quota;
@@ -99,7 +99,7 @@ pub enum Proof {
 ///
 /// Whoever has many addresses has no mails sent to all of them by registering: beyond the limit the account is opened without one,
 /// and its owner can ask for the mail when signed in.
-pub async fn register(app: &App, visitor: &AnonymousClient, new: Registration) -> Result<User> {
+pub async fn register(app: &App, visitor: &Visitor, new: Registration) -> Result<User> {
     visitor.quota.count(app, Class::Accounts, &visitor.address).await?;
     let of_new = verification_bucket(&new.email);
     let mailbox = new.email.mailbox_bucket();
@@ -271,8 +271,15 @@ pub async fn find_by_email(app: &App, email: &Email) -> Result<User> {
     store::find_by_email(&app.db, &email.0).await?.ok_or(Error::NotFound("user"))
 }
 
+/// Whether to be mailed about the own deposits, and about withdrawals; `None` stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Notifications {
+    pub deposits: Option<bool>,
+    pub withdrawals: Option<bool>,
+}
+
 /// Switches mails about the own deposits and withdrawals on or off.
-pub async fn set_notifications(db: impl PgExecutor<'_>, id: Uuid, wanted: (Option<bool>, Option<bool>)) -> Result<()> {
+pub async fn set_notifications(db: impl PgExecutor<'_>, id: Uuid, wanted: Notifications) -> Result<()> {
     Ok(store::set_notifications(db, id, wanted).await?)
 }
 
@@ -290,15 +297,8 @@ pub async fn list(app: &App, caller: Uuid, filter: &Filter) -> Result<Vec<User>>
     store::list(&mut *read.tx, filter).await.map_err(slow_reads::too_broad)
 }
 
-/// Gives a user another role. It holds from the user's next call as staff. What it takes before somebody may is in `money/requests.rs`.
-pub async fn change_role(app: &App, actor: &Actor, id: Uuid, role: Role) -> Result<User> {
-    let mut tx = app.db.begin().await?;
-    change_role_within(app, &mut tx, actor, (id, role)).await?;
-    tx.commit().await?;
-    find(app, id).await
-}
-
-/// The same inside an SQL transaction of the caller's. The role before.
+/// Gives a user another role, inside an SQL transaction of the caller's. It holds from the user's next call as staff. What it takes before
+/// somebody may is in `money/requests.rs`. The role before.
 ///
 /// # Errors
 /// [`Error::LastAdmin`] when nobody would be left who may give roles: of two admins who take each other's away at once, one is told so.

@@ -28,9 +28,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::audit::{self, Entry};
+use crate::identity::staff::StaffMember;
 use crate::identity::users;
-use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Rule, SubjectHash};
+use crate::money::approvals::{
+    self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Entitled, Proposal, SubjectHash,
+};
 use crate::money::receivables::{self, Available};
 use crate::money::subject::Subject;
 use crate::money::suspense::{self, ItemKind, NewItem};
@@ -138,12 +141,8 @@ pub struct Proposed {
 }
 
 /// `→ awaiting_approval`: both rows are written, nothing moves.
-pub async fn propose(
-    app: &App,
-    (maker, actor): (Uuid, &Actor),
-    new: NewAdjustment,
-    key: IdempotencyKey,
-) -> Result<Proposed> {
+pub async fn propose(app: &App, by: &StaffMember, new: NewAdjustment, key: IdempotencyKey) -> Result<Proposed> {
+    let maker = by.id;
     if new.user_id == maker {
         return Err(Error::Forbidden(Reason::OwnAccount));
     }
@@ -181,7 +180,7 @@ pub async fn propose(
     let what = json!({"user_id": new.user_id, "direction": new.direction.name(), "amount": new.amount.minor(),
         "currency": new.amount.currency().code(), "counterpart": new.counterpart.name(), "reason": new.reason,
         "item": new.item_id, "about": new.about_id, "customer": new.user_id});
-    audit::record(app, &mut *tx, Entry::of(actor, "adjustment.proposed", "transaction", id).with(what)).await?;
+    audit::record(app, &mut *tx, Entry::of(&by.actor, "adjustment.proposed", "transaction", id).with(what)).await?;
     tx.commit().await?;
     app.crash.at("adjustment.proposed")?;
     Ok(Proposed { adjustment: find(app, id).await?, replayed: false })
@@ -198,17 +197,10 @@ async fn look_at_subject(app: &App, new: &NewAdjustment, about: Uuid) -> Result<
     if fits { Ok(()) } else { Err(wrong()) }
 }
 
-async fn find_repeat(
-    app: &App,
-    maker: Uuid,
-    key: &IdempotencyKey,
-    request_hash: &RequestHash,
-) -> Result<Option<Proposed>> {
-    match store::find_by_key(&app.db, maker, key.as_str()).await? {
-        Some((_, hash)) if hash != request_hash.as_bytes() => Err(Error::KeyReused),
-        Some((id, _)) => Ok(Some(Proposed { adjustment: find(app, id).await?, replayed: true })),
-        None => Ok(None),
-    }
+async fn find_repeat(app: &App, maker: Uuid, key: &IdempotencyKey, hash: &RequestHash) -> Result<Option<Proposed>> {
+    let Some((id, stored)) = store::find_by_key(&app.db, maker, key.as_str()).await? else { return Ok(None) };
+    hash.require_same(&stored)?;
+    Ok(Some(Proposed { adjustment: find(app, id).await?, replayed: true }))
 }
 
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
@@ -301,34 +293,38 @@ async fn is_in_ledger(app: &App, row: &Transaction) -> Result<bool> {
     Ok(app.ledger.has(TransferId::of(row.id, Leg::Main)).await?)
 }
 
-/// Maker and checkers are looked at for the last time, in the SQL transaction that says so: nobody loses a role or is frozen between the
-/// two. From then on it is only a matter of what the ledger did. `Some`: it does not come to that.
+/// The last look at maker and checkers. `Some`: it does not come to the booking.
 async fn begin_booking(app: &App, adjustment: &Adjustment) -> Result<Option<Transaction>> {
-    let (row, maker) = (&adjustment.transaction, adjustment.requested_by);
+    let row = &adjustment.transaction;
     if adjustment.booking_at.is_some() || is_in_ledger(app, row).await? {
         return Ok(None);
     }
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, row).await?;
-    if !approvals::may_still(&mut tx, maker, AdjustmentsCreate::ROLES, row.created_at).await? {
-        let to = Move::to(State::Cancelled, Due::Never).because(FailureReason::MakerNotEntitled);
-        let cancelled = transactions::advance_within(app, &mut *tx, row, &to).await?;
-        tx.commit().await?;
-        transactions::announce(app, row, &to);
-        return Ok(Some(cancelled));
+    let (subject, hash, maker, created_at) =
+        (adjustment.subject(), adjustment.hash(), adjustment.requested_by, row.created_at);
+    let (maker_roles, checker_roles) = (AdjustmentsCreate::ROLES, AdjustmentsApprove::ROLES);
+    let proposal = Proposal { subject, hash, maker, created_at, maker_roles, checker_roles };
+    match approvals::still_entitled(app, &mut tx, &proposal).await? {
+        Entitled::Yes => {
+            store::begin_booking(&mut *tx, row.id, app.clock.now()).await?;
+            tx.commit().await?;
+            app.crash.at("adjustment.booking")?;
+            Ok(None)
+        }
+        Entitled::MakerIsNot => {
+            let to = Move::to(State::Cancelled, Due::Never).because(FailureReason::MakerNotEntitled);
+            let cancelled = transactions::advance_within(app, &mut *tx, row, &to).await?;
+            tx.commit().await?;
+            transactions::announce(app, row, &to);
+            Ok(Some(cancelled))
+        }
+        Entitled::CheckersAreNot => {
+            tx.rollback().await?;
+            let reason = "who approved the adjustment may not any more";
+            transactions::hold(app, row, Hold::NotApproved, reason).await.map(Some)
+        }
     }
-    // All who let it go on, however many were needed then: a correction that was proposed since does not change that.
-    let needed = approvals::count_used(&mut tx, adjustment.subject()).await?.max(1);
-    let rule = Rule { needed, roles: AdjustmentsApprove::ROLES };
-    if !approvals::stands(app, &mut tx, (adjustment.subject(), &adjustment.hash()), &rule).await? {
-        tx.rollback().await?;
-        let reason = "who approved the adjustment may not any more";
-        return transactions::hold(app, row, Hold::NotApproved, reason).await.map(Some);
-    }
-    store::begin_booking(&mut *tx, row.id, app.clock.now()).await?;
-    tx.commit().await?;
-    app.crash.at("adjustment.booking")?;
-    Ok(None)
 }
 
 /// `initiated → …`, if it is what was approved.

@@ -70,10 +70,21 @@ impl ApprovalDecision {
     }
 }
 
-/// What it takes: so many people, each with one of these roles.
-pub struct Rule {
-    pub needed: i64,
-    pub roles: &'static [Role],
+/// What was proposed, by whom, and whose word it takes.
+pub struct Proposal {
+    pub subject: Subject,
+    pub hash: SubjectHash,
+    pub maker: Uuid,
+    pub created_at: DateTime,
+    pub maker_roles: &'static [Role],
+    pub checker_roles: &'static [Role],
+}
+
+/// Whether those whose word a proposal goes by may still give it.
+pub enum Entitled {
+    Yes,
+    MakerIsNot,
+    CheckersAreNot,
 }
 
 fn names(roles: &[Role]) -> Vec<String> {
@@ -161,24 +172,33 @@ pub async fn decline(app: &App, tx: &mut PgConnection, subject: Subject, decisio
     Ok(store::decline(tx, &refusal).await?)
 }
 
-/// How many people let the row go on last.
-pub async fn count_used(tx: &mut PgConnection, subject: Subject) -> Result<i64> {
-    Ok(store::count_used(tx, subject).await?)
+/// Maker and checkers are looked at for the last time, in the SQL transaction that says that the row goes on: nobody loses a role or is
+/// frozen between the two. From then on it is only a matter of what the ledger did.
+pub async fn still_entitled(app: &App, tx: &mut PgConnection, proposal: &Proposal) -> Result<Entitled> {
+    if !may_still(&mut *tx, proposal.maker, proposal.maker_roles, proposal.created_at).await? {
+        return Ok(Entitled::MakerIsNot);
+    }
+    // All who let it go on, however many were needed then: what was proposed since does not change that.
+    let needed = store::count_used(&mut *tx, proposal.subject).await?.max(1);
+    let stands = stands(app, tx, (proposal.subject, &proposal.hash), needed, proposal.checker_roles).await?;
+    Ok(if stands { Entitled::Yes } else { Entitled::CheckersAreNot })
 }
 
-/// Whether enough of those who let the row go on may still approve: right before it does, in the SQL transaction that says that it does.
+/// Whether `needed` of those who let the row go on may still approve, by one of the roles: right before it does, in the SQL transaction that
+/// says that it does.
 /// Nobody's role is taken away and nobody is frozen between the two.
 pub async fn stands(
     app: &App,
     tx: &mut PgConnection,
     (subject, hash): (Subject, &SubjectHash),
-    rule: &Rule,
+    needed: i64,
+    roles: &[Role],
 ) -> Result<bool> {
     let people = store::deciders(&mut *tx, subject).await?;
     store::lock_people(&mut *tx, &people).await?;
     let since = app.clock.now() - ROLE_AGE_MIN;
-    let counting = store::used(&mut *tx, (subject, &hash.0), &names(rule.roles), since).await?;
-    Ok(i64::try_from(counting.len()).is_ok_and(|count| count >= rule.needed))
+    let counting = store::used(&mut *tx, (subject, &hash.0), &names(roles), since).await?;
+    Ok(i64::try_from(counting.len()).is_ok_and(|count| count >= needed))
 }
 
 /// What of an approval still stands at the moment when money is to move.

@@ -7,24 +7,24 @@
 //!     initiated --> completed: the ledger has credited it, by a purchase that the row forgot (PostgreSQL was put back to an earlier moment)
 //!     initiated --> initiated: held, it was set aside by such a purchase
 //!     initiated --> failed: Revio refused the purchase
-//!     awaiting_payment --> completed: credit (paid; the ledger has the transfer)
-//!     awaiting_payment --> expired: nobody paid in time
 //!     initiated --> failed: closed by a person
 //!     initiated --> cancelled: called off by its customer before there was a link
 //!     initiated --> initiated: called off by its customer (the row says so before Revio is asked)
-//!     awaiting_payment --> awaiting_payment: the same
+//!     awaiting_payment --> completed: credit (paid; the ledger has the transfer)
+//!     awaiting_payment --> expired: nobody paid in time
+//!     awaiting_payment --> awaiting_payment: called off by its customer
 //!     awaiting_payment --> cancelled: cancelled at Revio
-//!     expired --> completed: credit (a late payment is money all the same)
-//!     cancelled --> completed: credit
-//!     completed --> completed: follow (given back: rows of their own, see reversals)
 //!     awaiting_payment --> failed: closed by a person, who decided what becomes of what came
+//!     completed --> completed: follow (given back: rows of their own, see reversals)
 //!     failed --> failed: closed by a person, and called off at Revio
 //!     failed --> completed: credit (closed by a person, and paid after all)
+//!     expired --> completed: credit (a late payment is money all the same)
+//!     cancelled --> completed: credit
 //! ```
 //!
-//! A webhook only says *look*: what is true is what Revio answers when it is asked for the purchase; of the event itself counts only the sum of
-//! a Payment that was given back (decision 025). The effect is
-//! keyed on the row (transfer id = row id | leg), so that looking twice credits once.
+//! A webhook only says *look*; what is true is Revio's answer about the purchase. Of the event itself counts when the object changed, for an
+//! answer from before that is none, and of a Payment what it is and what it moved (decision 025). What follows has ids made of the row's id,
+//! so looking twice credits once.
 //!
 //! Money that came and does not fit (another amount) is booked to `suspense`, so that our books say what Revio's say, and the
 //! row is on hold for a person. A second payment of one deposit is a second deposit: it is the customer's money. What is given back of it
@@ -152,11 +152,7 @@ fn too_many_open(app: &App, open: Vec<Uuid>) -> Error {
     Error::TooManyOpenDeposits { open, limit: app.config.open_deposits_max, retry_after_secs }
 }
 
-pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    transactions::step_due(app, &[Kind::Deposit], limit, |app, row| async move { step(&app, &row).await }).await
-}
-
-/// Claims due rows and gives a step for each; the worker runs them. (`step_due` claims and runs, for tests.)
+/// Claims due rows and gives a step for each; the worker runs them.
 pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
     transactions::claim_due(app, Kind::Deposit, limit, |app, row| async move { step(&app, &row).await }).await
 }
@@ -180,8 +176,8 @@ async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
     }
 }
 
-/// Whose first step nobody has ended. What the ledger has of it was paid by a purchase that the row forgot, because PostgreSQL was put back to an
-/// earlier moment: beside another one it would be taken for a second payment. The next event of that purchase brings it along.
+/// Its first step did not finish. If the ledger has the deposit already, a purchase that this row has forgotten was paid (PostgreSQL was
+/// restored): no second purchase is made. What was credited completes the row, what was set aside waits for that purchase's next event.
 async fn begin_again(app: &App, deposit: &Transaction) -> Result<Transaction> {
     let [main, repay, unmatched] = [Leg::Main, Leg::Repay, Leg::Unmatched].map(|leg| TransferId::of(deposit.id, leg));
     let recorded = app.ledger.lookup(&[main, repay, unmatched]).await?;

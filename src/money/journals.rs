@@ -34,8 +34,9 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::staff::StaffMember;
 use crate::identity::users;
-use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Rule};
+use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Entitled, Proposal};
 use crate::money::suspense;
 use crate::platform::error::{Error, Reason, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
@@ -67,12 +68,8 @@ pub struct Proposed {
 }
 
 /// `→ awaiting_approval`: the row is written, nothing moves.
-pub async fn propose(
-    app: &App,
-    (maker, actor): (Uuid, &Actor),
-    new: NewJournal,
-    key: IdempotencyKey,
-) -> Result<Proposed> {
+pub async fn propose(app: &App, by: &StaffMember, new: NewJournal, key: IdempotencyKey) -> Result<Proposed> {
+    let maker = by.id;
     if new.user_id == Some(maker) {
         return Err(Error::Forbidden(Reason::OwnAccount));
     }
@@ -97,7 +94,8 @@ pub async fn propose(
         let repeat = find_repeat(app, maker, &key, &request_hash).await?;
         return repeat.ok_or_else(|| Error::internal("the row of an idempotency key is gone"));
     }
-    audit::record(app, &mut *tx, Entry::of(actor, "journal.proposed", "journal", id).with(audit_view(&new))).await?;
+    audit::record(app, &mut *tx, Entry::of(&by.actor, "journal.proposed", "journal", id).with(audit_view(&new)))
+        .await?;
     tx.commit().await?;
     app.crash.at("journal.proposed")?;
     Ok(Proposed { journal: find(app, id).await?, replayed: false })
@@ -117,17 +115,10 @@ fn audit_view(new: &NewJournal) -> serde_json::Value {
         "sha256": hex::encode(new.evidence.sha256), "date": new.evidence.date}, "reason": new.reason})
 }
 
-async fn find_repeat(
-    app: &App,
-    maker: Uuid,
-    key: &IdempotencyKey,
-    request_hash: &RequestHash,
-) -> Result<Option<Proposed>> {
-    match store::find_by_key(&app.db, maker, key.as_str()).await? {
-        Some((_, hash)) if hash != request_hash.as_bytes() => Err(Error::KeyReused),
-        Some((id, _)) => Ok(Some(Proposed { journal: find(app, id).await?, replayed: true })),
-        None => Ok(None),
-    }
+async fn find_repeat(app: &App, maker: Uuid, key: &IdempotencyKey, hash: &RequestHash) -> Result<Option<Proposed>> {
+    let Some((id, stored)) = store::find_by_key(&app.db, maker, key.as_str()).await? else { return Ok(None) };
+    hash.require_same(&stored)?;
+    Ok(Some(Proposed { journal: find(app, id).await?, replayed: true }))
 }
 
 /// `awaiting_approval → initiated`, and the ledger is asked at once; where two are needed, the first is counted.
@@ -190,9 +181,9 @@ async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<J
 /// # Errors
 /// [`Error::Forbidden`] for who proposed it, and for whoever may not approve, or not yet; [`Error::StaleState`] when it is not on its way, or
 /// something else was said of it. One on hold takes another word: the ledger has the last one, whatever was said before.
-pub async fn land(app: &App, (by, actor): (Uuid, &Actor), id: Uuid, arrival: Arrival) -> Result<Journal> {
+pub async fn land(app: &App, by: &StaffMember, id: Uuid, arrival: Arrival) -> Result<Journal> {
     let journal = find(app, id).await?;
-    if by == journal.requested_by {
+    if by.id == journal.requested_by {
         return Err(Error::Forbidden(Reason::OwnApproval));
     }
     if journal.arrival.as_ref() == Some(&arrival) {
@@ -210,9 +201,9 @@ pub async fn land(app: &App, (by, actor): (Uuid, &Actor), id: Uuid, arrival: Arr
     let to = Move { arrival: Some(arrival), ..Move::to(State::InTransit).due(app.clock.now() + LEASE) };
     let mut tx = app.db.begin().await?;
     lock(&mut tx, &journal).await?;
-    approvals::require_approver(app, &mut tx, by, JournalsCreate::ROLES).await?;
+    approvals::require_approver(app, &mut tx, by.id, JournalsCreate::ROLES).await?;
     let noted = advance_within(app, &mut tx, &journal, &to).await?;
-    let entry = Entry::of(actor, action, "journal", id);
+    let entry = Entry::of(&by.actor, action, "journal", id);
     audit::record(app, &mut *tx, entry.change(json!({"state": journal.state}), line)).await?;
     tx.commit().await?;
     app.crash.at("journal.arrival_noted")?;
@@ -362,8 +353,7 @@ async fn book(app: &App, row: &Journal) -> Result<Journal> {
     }
 }
 
-/// Maker and checkers are looked at for the last time, in the SQL transaction that says so: nobody loses a role or is frozen between the
-/// two. From then on it is only a matter of what the ledger did. `Some`: it does not come to that.
+/// The last look at maker and checkers. `Some`: it does not come to the booking.
 async fn begin_booking(app: &App, row: &Journal) -> Result<Option<Journal>> {
     // One that the ledger has was looked at in a database that was lost.
     if row.booking_at.is_some() || booking::is_in_ledger(app, row).await? {
@@ -371,24 +361,28 @@ async fn begin_booking(app: &App, row: &Journal) -> Result<Option<Journal>> {
     }
     let mut tx = app.db.begin().await?;
     lock(&mut tx, row).await?;
-    if !approvals::may_still(&mut tx, row.requested_by, JournalsCreate::ROLES, row.created_at).await? {
-        let to = Move::to(State::Cancelled).because(Failure::MakerNotEntitled);
-        let cancelled = advance_within(app, &mut tx, row, &to).await?;
-        tx.commit().await?;
-        announce(app, row, &to);
-        return Ok(Some(cancelled));
+    let (subject, hash, maker, created_at) = (row.subject(), row.hash(), row.requested_by, row.created_at);
+    let (maker_roles, checker_roles) = (JournalsCreate::ROLES, JournalsApprove::ROLES);
+    let proposal = Proposal { subject, hash, maker, created_at, maker_roles, checker_roles };
+    match approvals::still_entitled(app, &mut tx, &proposal).await? {
+        Entitled::Yes => {
+            store::begin_booking(&mut *tx, row.id, app.clock.now()).await?;
+            tx.commit().await?;
+            app.crash.at("journal.booking")?;
+            Ok(None)
+        }
+        Entitled::MakerIsNot => {
+            let to = Move::to(State::Cancelled).because(Failure::MakerNotEntitled);
+            let cancelled = advance_within(app, &mut tx, row, &to).await?;
+            tx.commit().await?;
+            announce(app, row, &to);
+            Ok(Some(cancelled))
+        }
+        Entitled::CheckersAreNot => {
+            tx.rollback().await?;
+            hold(app, row, "who approved the journal may not any more").await.map(Some)
+        }
     }
-    // All who let it go on, however many were needed then.
-    let needed = approvals::count_used(&mut tx, row.subject()).await?.max(1);
-    let rule = Rule { needed, roles: JournalsApprove::ROLES };
-    if !approvals::stands(app, &mut tx, (row.subject(), &row.hash()), &rule).await? {
-        tx.rollback().await?;
-        return hold(app, row, "who approved the journal may not any more").await.map(Some);
-    }
-    store::begin_booking(&mut *tx, row.id, app.clock.now()).await?;
-    tx.commit().await?;
-    app.crash.at("journal.booking")?;
-    Ok(None)
 }
 
 /// Locks the row for the rest of the SQL transaction, if it is still as it was read.

@@ -14,7 +14,7 @@ use crate::identity::audit::{self, Entry};
 use crate::identity::caller::Caller;
 use crate::identity::credentials;
 use crate::identity::mails::{self, Kind};
-use crate::identity::users::{self, User};
+use crate::identity::users::{self, Notifications, User};
 use crate::money::restrictions::{self, Restriction};
 use crate::platform::error::{Error, Result};
 
@@ -27,8 +27,7 @@ pub struct Profile {
 /// `None` stays as it is.
 pub struct Change {
     pub name: Option<NewName>,
-    /// Whether to be mailed about deposits, and about withdrawals.
-    pub notifications: (Option<bool>, Option<bool>),
+    pub notifications: Notifications,
 }
 
 pub struct NewName {
@@ -60,7 +59,7 @@ pub async fn change(app: &App, caller: &Caller, change: Change) -> Result<Profil
         audit::record(app, &mut *tx, Entry::of(&caller.actor(), "user.name_changed", "user", user.id)).await?;
         mails::notify(app, &mut *tx, Kind::NameChanged, user.id).await?;
     }
-    if change.notifications != (None, None) {
+    if change.notifications != Notifications::default() {
         users::set_notifications(&mut *tx, caller.user_id, change.notifications).await?;
     }
     tx.commit().await?;

@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::platform::error::Result;
 use crate::provider::revio::objects::{Figure, PaymentDetails};
 
-/// R100.00: many times what a bank takes for moving any sum, and far below what a field holds that is no fee. A payout has it on top, and
-/// of which a small one may be less than its fee (no schedule is known: `docs/provider.md`, fees); as a share of a large one it may be more.
+/// R100.00: far above any bank's fee, far below a value that is no fee. A payout's fee comes on top of its amount and may exceed a small one
+/// (no schedule is known: `docs/provider.md`, fees); for large amounts a share may be more.
 const FLAT_FEE_MAX: i64 = 10_000;
 
 /// What a fee is taken of.

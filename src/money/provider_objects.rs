@@ -245,11 +245,11 @@ pub async fn payments_of(app: &App, purchase_id: Uuid) -> Result<Vec<Known>> {
 }
 
 async fn payments(app: App, lock_wait: LockWait, purchases: Vec<Uuid>) -> Result<Vec<(Uuid, Vec<Known>)>> {
-    Ok(by(store::related_to(app.batch_db.of(lock_wait), &purchases).await?, |payment| payment.related_id))
+    Ok(grouped_by(store::related_to(app.batch_db.of(lock_wait), &purchases).await?, |payment| payment.related_id))
 }
 
 /// In their order.
-fn by(found: Vec<Known>, whose: fn(&Known) -> Option<Uuid>) -> Vec<(Uuid, Vec<Known>)> {
+fn grouped_by(found: Vec<Known>, whose: fn(&Known) -> Option<Uuid>) -> Vec<(Uuid, Vec<Known>)> {
     let mut each = HashMap::<Uuid, Vec<Known>>::new();
     for known in found {
         each.entry(whose(&known).unwrap_or_default()).or_default().push(known);
@@ -269,7 +269,7 @@ pub async fn payouts_of(app: &App, withdrawal: Uuid) -> Result<Vec<Known>> {
 }
 
 async fn payouts(app: App, lock_wait: LockWait, withdrawals: Vec<Uuid>) -> Result<Vec<(Uuid, Vec<Known>)>> {
-    Ok(by(store::payouts_of(app.batch_db.of(lock_wait), &withdrawals).await?, |payout| payout.transaction_id))
+    Ok(grouped_by(store::payouts_of(app.batch_db.of(lock_wait), &withdrawals).await?, |payout| payout.transaction_id))
 }
 
 /// Asks Revio for Payments that a purchase names and of which no event came. That it can be asked is nowhere documented: where it does

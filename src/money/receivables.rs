@@ -105,8 +105,8 @@ pub enum Available {
 }
 
 /// Makes money available, and repays from it what the customer owes first, in the same chain: nobody can withdraw what is owed. How
-/// much was repaid. Safe to repeat: it says the same each time. Staff hold no wallet: it is as a closed one, but for what is in it already; and
-/// what was set aside instead stays so, whoever the customer is by now.
+/// much was repaid. Safe to repeat: it says the same each time. For staff the wallet counts as closed, except for what it holds
+/// already. What was set aside stays so, whatever the customer's role is by now.
 ///
 /// The inner error is the ledger's answer, for the flow to decide about (a closed wallet, resolved already); the outer one ends the step.
 pub async fn make_available(app: &App, row: &Transaction, what: Available) -> Result<Result<Amount, LedgerError>> {

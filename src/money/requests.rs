@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::staff::StaffMember;
 use crate::identity::users::{self, User};
 use crate::money::approvals::{self, ApprovalDecision, DECIDED_WITHIN, SubjectHash};
 use crate::money::{restrictions, transactions};
@@ -91,12 +92,6 @@ impl Request {
     }
 }
 
-/// Who asks.
-pub struct Maker<'a> {
-    pub id: Uuid,
-    pub actor: &'a Actor,
-}
-
 pub enum Changed {
     /// What only takes away was done at once.
     Done(User),
@@ -104,39 +99,39 @@ pub enum Changed {
 }
 
 /// A role that may do less than the present one is given at once; one that may do more is asked for.
-pub async fn change_role(app: &App, maker: Maker<'_>, user_id: Uuid, role: Role) -> Result<Changed> {
-    if maker.id == user_id {
+pub async fn change_role(app: &App, by: &StaffMember, user_id: Uuid, role: Role) -> Result<Changed> {
+    if by.id == user_id {
         return Err(Error::Forbidden(Reason::OwnAccount));
     }
     let user = users::find(app, user_id).await?;
     if role.exceeds(user.role) {
         look_at_wallet(app, &user, role).await?;
-        return Ok(Changed::Asked(ask(app, maker, (user_id, Kind::Role), Some((user.role, role))).await?));
+        return Ok(Changed::Asked(ask(app, by, (user_id, Kind::Role), Some((user.role, role))).await?));
     }
     let mut tx = app.db.begin().await?;
-    let before = users::change_role_within(app, &mut tx, maker.actor, (user_id, role)).await?;
+    let before = users::change_role_within(app, &mut tx, &by.actor, (user_id, role)).await?;
     // Both are looked at behind the lock: another role was given meanwhile, or the maker's own was taken away.
     if role.exceeds(before) {
         return Err(Error::StaleState);
     }
-    approvals::require_maker(app, &mut tx, maker.id, Kind::Role.roles()).await?;
+    approvals::require_maker(app, &mut tx, by.id, Kind::Role.roles()).await?;
     tx.commit().await?;
     Ok(Changed::Done(users::find(app, user_id).await?))
 }
 
 /// # Errors
 /// [`Error::NotFound`] when there is nothing of the kind to be lifted; [`Error::Forbidden`] for oneself.
-pub async fn ask_to_lift(app: &App, maker: Maker<'_>, user_id: Uuid, kind: Kind) -> Result<Request> {
-    if maker.id == user_id {
+pub async fn ask_to_lift(app: &App, by: &StaffMember, user_id: Uuid, kind: Kind) -> Result<Request> {
+    if by.id == user_id {
         return Err(Error::Forbidden(Reason::OwnAccount));
     }
-    ask(app, maker, (user_id, kind), None).await
+    ask(app, by, (user_id, kind), None).await
 }
 
 /// `→ pending`. What is asked for already is not asked for twice.
 async fn ask(
     app: &App,
-    maker: Maker<'_>,
+    by: &StaffMember,
     (user_id, kind): (Uuid, Kind),
     roles: Option<(Role, Role)>,
 ) -> Result<Request> {
@@ -147,7 +142,7 @@ async fn ask(
         user_id,
         role_before: roles.map(|(before, _)| before),
         role: roles.map(|(_, role)| role),
-        requested_by: maker.id,
+        requested_by: by.id,
         state: State::Pending,
         created_at: now,
         expires_at: now + DECIDED_WITHIN,
@@ -163,13 +158,13 @@ async fn ask(
             return Err(Error::NotFound("restriction"));
         }
     }
-    approvals::require_maker(app, &mut tx, maker.id, kind.roles()).await?;
+    approvals::require_maker(app, &mut tx, by.id, kind.roles()).await?;
     expire_within(app, &mut tx).await?;
     if !store::insert_once(&mut *tx, &request).await? {
         tx.commit().await?;
         return store::find_pending(&app.db, &request).await?.ok_or(Error::StaleState);
     }
-    let entry = Entry::of(maker.actor, "request.created", "user", user_id);
+    let entry = Entry::of(&by.actor, "request.created", "user", user_id);
     audit::record(app, &mut *tx, entry.with(request.about())).await?;
     tx.commit().await?;
     Ok(request)
@@ -177,7 +172,7 @@ async fn ask(
 
 /// `pending → approved`, and it is done. A repeat by the same person finishes what was left half way.
 pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Request> {
-    let request = seen(app, decision, id).await?;
+    let request = find_as_seen(app, decision, id).await?;
     if request.state != State::Approved || request.decided_by != Some(decision.by) {
         carry_out(app, decision, &request).await?;
     }
@@ -202,7 +197,7 @@ async fn carry_out(app: &App, decision: &ApprovalDecision, request: &Request) ->
         // First, as `change_role` does: else who is asked for here and who takes a role away there each wait for the other.
         users::lock_roles(&mut *tx).await?;
     }
-    let entry = open(app, &mut tx, decision, (request, State::Approved)).await?;
+    let entry = decide(app, &mut tx, decision, (request, State::Approved)).await?;
     approvals::require_approver(app, &mut tx, decision.by, roles).await?;
     // Whoever asked for it must still be somebody who may.
     if !approvals::may_still(&mut tx, request.requested_by, roles, request.created_at).await? {
@@ -227,9 +222,9 @@ async fn carry_out(app: &App, decision: &ApprovalDecision, request: &Request) ->
 
 /// `pending → declined`. Nothing happens, so a role of any age may say so.
 pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Request> {
-    let request = seen(app, decision, id).await?;
+    let request = find_as_seen(app, decision, id).await?;
     let mut tx = app.db.begin().await?;
-    let entry = open(app, &mut tx, decision, (&request, State::Declined)).await?;
+    let entry = decide(app, &mut tx, decision, (&request, State::Declined)).await?;
     approvals::require_maker(app, &mut tx, decision.by, request.kind.roles()).await?;
     audit::record(app, &mut *tx, entry).await?;
     tx.commit().await?;
@@ -237,7 +232,7 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
 }
 
 /// What is decided about, if this person may and it is what they saw.
-async fn seen(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Request> {
+async fn find_as_seen(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Request> {
     let request = find(app, id).await?;
     if decision.by == request.requested_by || decision.by == request.user_id {
         return Err(Error::Forbidden(Reason::OwnApproval));
@@ -246,7 +241,7 @@ async fn seen(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Reques
 }
 
 /// `pending →`, if nobody decided before and it is not too late; what goes on record with it.
-async fn open(
+async fn decide(
     app: &App,
     tx: &mut PgConnection,
     decision: &ApprovalDecision,
@@ -283,7 +278,7 @@ async fn look_at_wallet(app: &App, user: &User, role: Role) -> Result<Option<i64
         return Err(Error::declined(Decline::AccountClosed));
     }
     let moves = transactions::count_moves(&app.db, user.id).await?;
-    restrictions::refuse_what_is_in_use(app, user.id).await?;
+    restrictions::require_unused(app, user.id).await?;
     Ok(Some(moves))
 }
 

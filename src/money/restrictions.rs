@@ -70,6 +70,12 @@ text_enum! {
     }
 }
 
+impl Restriction {
+    fn wallet(&self) -> Account {
+        Account::wallet(self.user_id, self.currency)
+    }
+}
+
 impl Kind {
     /// The kind of request that undoes it.
     fn undone_by(self) -> &'static str {
@@ -97,7 +103,7 @@ impl Kind {
 /// [`Error::AccountNotEmpty`] when there is money or something under way on an account that is to be closed;
 /// [`Error::StaleState`] when somebody lifts it at the same time.
 pub async fn impose(app: &App, actor: &Actor, user_id: Uuid, kind: Kind, reason: &str) -> Result<Vec<Restriction>> {
-    impose_by(app, &Imposing { actor, protects: false }, user_id, kind, reason).await
+    impose_by(app, &Imposing { actor, user_id, kind, reason, protects: false }).await
 }
 
 /// Freezes a customer until somebody who may lift it has looked: by whoever may not. So many new ones in a day, so that nobody alone shuts
@@ -109,17 +115,20 @@ pub async fn protect(app: &App, actor: &Actor, user_id: Uuid, reason: &str) -> R
     if users::find(app, user_id).await?.role.is_staff() {
         return Err(Error::Forbidden(Reason::StaffAccount));
     }
-    impose_by(app, &Imposing { actor, protects: true }, user_id, Kind::Freeze, reason).await
+    impose_by(app, &Imposing { actor, user_id, kind: Kind::Freeze, reason, protects: true }).await
 }
 
-/// Who imposes something, and whether only until somebody else has looked.
+/// Who imposes what on whom, and whether only until somebody else has looked.
 struct Imposing<'a> {
     actor: &'a Actor,
+    user_id: Uuid,
+    kind: Kind,
+    reason: &'a str,
     protects: bool,
 }
 
 /// With the rows of a new one in the transaction. The customer is locked already; of two calls by one person one waits here.
-async fn bound(app: &App, tx: &mut PgConnection, by: Uuid) -> Result<()> {
+async fn limit_protective_freezes(app: &App, tx: &mut PgConnection, by: Uuid) -> Result<()> {
     users::lock(&mut *tx, by).await?;
     let since = app.clock.now() - DAY;
     let protected = store::protected_since(&mut *tx, by, since).await?;
@@ -130,25 +139,19 @@ async fn bound(app: &App, tx: &mut PgConnection, by: Uuid) -> Result<()> {
     Err(Error::TooMany { retry_after_secs: u64::try_from(wait).unwrap_or(0).saturating_add(1) })
 }
 
-async fn impose_by(app: &App, by: &Imposing<'_>, user_id: Uuid, kind: Kind, reason: &str) -> Result<Vec<Restriction>> {
-    let actor = by.actor;
+async fn impose_by(app: &App, by: &Imposing<'_>) -> Result<Vec<Restriction>> {
+    let Imposing { actor, user_id, kind, .. } = *by;
     users::find(app, user_id).await?;
     if actor.is_user(user_id) {
         return Err(Error::Forbidden(Reason::OwnAccount));
     }
     if kind == Kind::Closure {
-        refuse_what_is_in_use(app, user_id).await?;
+        require_unused(app, user_id).await?;
     }
     // What is being lifted stands in the way of anything new: it is brought to its end first.
     step_all(app, user_id).await?;
-    let (now, call_id, mut inserted) = (app.clock.now(), app.clock.row_id(), false);
     let mut tx = app.db.begin().await?;
-    // Of two who freeze each other one comes first, and the other one is frozen by then.
-    let mut people: Vec<Uuid> = actor.user_id().into_iter().chain([user_id]).collect();
-    people.sort_unstable();
-    for person in people {
-        users::lock(&mut *tx, person).await?;
-    }
+    lock_people(&mut tx, actor, user_id).await?;
     // Staff are stopped by a freeze, which a closed wallet does not take any more (decision 030).
     if kind == Kind::Closure && users::lock(&mut *tx, user_id).await?.is_some_and(Role::is_staff) {
         return Err(Error::Forbidden(Reason::StaffAccount));
@@ -157,35 +160,7 @@ async fn impose_by(app: &App, by: &Imposing<'_>, user_id: Uuid, kind: Kind, reas
         let roles = if by.protects { UsersProtect::ROLES } else { UsersFreeze::ROLES };
         approvals::require_maker(app, &mut tx, person, roles).await?;
     }
-    let said = Repeat { reason: reason.to_owned(), imposed_by: actor.user_id(), at: now };
-    let is_news = is_news(app, &live(&mut *tx, user_id).await?, kind, &said);
-    if is_news {
-        // Before the rows, as an approval locks them.
-        overtake_requests(app, &mut tx, actor, (user_id, kind)).await?;
-    }
-    for currency in &app.config.currencies {
-        let (id, currency) = (app.clock.row_id(), currency.code());
-        let (imposed_by, protective) = (actor.user_id(), by.protects);
-        let row = store::New { id, user_id, kind: kind.name(), currency, call_id, reason, imposed_by, protective };
-        if store::insert_once(&mut *tx, &row, now, now + LEASE).await? {
-            let entry = Entry::of(actor, "restriction.requested", "user", user_id);
-            let about = json!({"restriction": id, "kind": kind.name(), "currency": currency, "protective": protective});
-            audit::record(app, &mut *tx, entry.with(about)).await?;
-            inserted = true;
-        }
-    }
-    if is_news && store::repeat(&mut *tx, (user_id, kind.name(), call_id), &said).await? > 0 {
-        let entry = Entry::of(actor, "restriction.repeated", "user", user_id);
-        audit::record(app, &mut *tx, entry.with(json!({"kind": kind.name(), "reason": reason}))).await?;
-    }
-    if let Some(person) = actor.user_id().filter(|_| by.protects && inserted) {
-        bound(app, &mut tx, person).await?;
-        tracing::warn!(restriction.call = %call_id, "a customer was frozen for protection");
-    }
-    if !by.protects && store::confirm(&mut *tx, user_id).await? {
-        audit::record(app, &mut *tx, Entry::of(actor, "restriction.confirmed", "user", user_id)).await?;
-    }
-    if !is_whole(app, &live(&mut *tx, user_id).await?, kind)? {
+    if !write_rows(app, &mut tx, by).await? {
         return Err(Error::StaleState);
     }
     tx.commit().await?;
@@ -200,6 +175,50 @@ async fn impose_by(app: &App, by: &Imposing<'_>, user_id: Uuid, kind: Kind, reas
     }
 }
 
+/// Of two who freeze each other one comes first, and the other one is frozen by then.
+async fn lock_people(tx: &mut PgConnection, actor: &Actor, user_id: Uuid) -> Result<()> {
+    let mut people: Vec<Uuid> = actor.user_id().into_iter().chain([user_id]).collect();
+    people.sort_unstable();
+    for person in people {
+        users::lock(&mut *tx, person).await?;
+    }
+    Ok(())
+}
+
+/// A row for each currency, or beside those that are there who says so again, and why. Whether it is whole then.
+async fn write_rows(app: &App, tx: &mut PgConnection, by: &Imposing<'_>) -> Result<bool> {
+    let Imposing { actor, user_id, kind, reason, protects: protective } = *by;
+    let (now, call_id, imposed_by, mut inserted) = (app.clock.now(), app.clock.row_id(), actor.user_id(), false);
+    let said = Repeat { reason: reason.to_owned(), imposed_by, at: now };
+    let is_news = is_news(app, &live(&mut *tx, user_id).await?, kind, &said);
+    if is_news {
+        // Before the rows, as an approval locks them.
+        overtake_requests(app, tx, by).await?;
+    }
+    for currency in &app.config.currencies {
+        let (id, currency) = (app.clock.row_id(), currency.code());
+        let row = store::New { id, user_id, kind: kind.name(), currency, call_id, reason, imposed_by, protective };
+        if store::insert_once(&mut *tx, &row, now, now + LEASE).await? {
+            let entry = Entry::of(actor, "restriction.requested", "user", user_id);
+            let about = json!({"restriction": id, "kind": kind.name(), "currency": currency, "protective": protective});
+            audit::record(app, &mut *tx, entry.with(about)).await?;
+            inserted = true;
+        }
+    }
+    if is_news && store::repeat(&mut *tx, (user_id, kind.name(), call_id), &said).await? > 0 {
+        let entry = Entry::of(actor, "restriction.repeated", "user", user_id);
+        audit::record(app, &mut *tx, entry.with(json!({"kind": kind.name(), "reason": reason}))).await?;
+    }
+    if let Some(person) = imposed_by.filter(|_| protective && inserted) {
+        limit_protective_freezes(app, tx, person).await?;
+        tracing::warn!(restriction.call = %call_id, "a customer was frozen for protection");
+    }
+    if !protective && store::confirm(&mut *tx, user_id).await? {
+        audit::record(app, &mut *tx, Entry::of(actor, "restriction.confirmed", "user", user_id)).await?;
+    }
+    is_whole(app, &live(&mut *tx, user_id).await?, kind)
+}
+
 /// Whether an account has nothing of the kind yet, or was last restricted by somebody else or for another reason.
 fn is_news(app: &App, live: &[Restriction], kind: Kind, said: &Repeat) -> bool {
     let same = |by: Option<Uuid>, reason: &str| by == said.imposed_by && reason == said.reason;
@@ -211,15 +230,11 @@ fn is_news(app: &App, live: &[Restriction], kind: Kind, said: &Repeat) -> bool {
     !app.config.currencies.iter().all(|currency| known(*currency))
 }
 
-async fn overtake_requests(
-    app: &App,
-    tx: &mut PgConnection,
-    actor: &Actor,
-    (user_id, kind): (Uuid, Kind),
-) -> Result<()> {
-    for id in store::overtake_requests(&mut *tx, (user_id, kind.undone_by()), OVERTAKEN).await? {
-        let entry = Entry::of(actor, "request.overtaken", "user", user_id);
-        audit::record(app, &mut *tx, entry.with(json!({"request": id, "kind": kind.undone_by()}))).await?;
+async fn overtake_requests(app: &App, tx: &mut PgConnection, by: &Imposing<'_>) -> Result<()> {
+    let undone_by = by.kind.undone_by();
+    for id in store::overtake_requests(&mut *tx, (by.user_id, undone_by), OVERTAKEN).await? {
+        let entry = Entry::of(by.actor, "request.overtaken", "user", by.user_id);
+        audit::record(app, &mut *tx, entry.with(json!({"request": id, "kind": undone_by}))).await?;
     }
     Ok(())
 }
@@ -234,7 +249,7 @@ fn is_whole(app: &App, live: &[Restriction], kind: Kind) -> Result<bool> {
 }
 
 /// So that a wallet in use is not touched at all. What decides is what `close` is told by the ledger.
-pub async fn refuse_what_is_in_use(app: &App, user_id: Uuid) -> Result<()> {
+pub async fn require_unused(app: &App, user_id: Uuid) -> Result<()> {
     if transactions::has_open(app, user_id).await? {
         return Err(Error::AccountNotEmpty);
     }
@@ -393,7 +408,7 @@ async fn step(app: &App, row: &Restriction) -> Result<Restriction> {
 
 /// `initiated → in_force`: no withdrawal passes the velocity limit from now on.
 async fn shut(app: &App, row: &Restriction) -> Result<Restriction> {
-    app.ledger.block_withdrawals(row.id, row.user_id, row.currency).await?;
+    app.ledger.block_withdrawals(row.id, row.wallet()).await?;
     app.crash.at("restriction.shut")?;
     advance(app, row, State::InForce).await
 }
@@ -401,12 +416,12 @@ async fn shut(app: &App, row: &Restriction) -> Result<Restriction> {
 /// `initiated → in_force | lifting`: first the velocity limit. From then on nothing new is reserved, so a wallet in which nothing is
 /// reserved stays one, and can be closed: what is reserved in a closed wallet could never be paid.
 async fn close(app: &App, row: &Restriction) -> Result<Restriction> {
-    app.ledger.block_withdrawals(row.id, row.user_id, row.currency).await?;
+    app.ledger.block_withdrawals(row.id, row.wallet()).await?;
     app.crash.at("restriction.shut")?;
-    if is_reserved(app, row.user_id, row.currency).await? {
+    if app.ledger.balance(row.wallet()).await?.pending() != 0 {
         return refuse(app, row).await;
     }
-    let closed = app.ledger.close_wallet(row.id, row.user_id, row.currency).await;
+    let closed = app.ledger.close_wallet(row.id, row.wallet()).await;
     app.crash.at("restriction.closed")?;
     match closed {
         Ok(()) => match closed_with_its_call(app, row).await {
@@ -429,10 +444,6 @@ async fn closed_with_its_call(app: &App, row: &Restriction) -> Result<Restrictio
     Ok(moved)
 }
 
-async fn is_reserved(app: &App, user_id: Uuid, currency: Currency) -> Result<bool> {
-    Ok(app.ledger.balance(Account::wallet(user_id, currency)).await?.pending() != 0)
-}
-
 /// `→ lifting`: not empty, in one currency; the others of the call are opened again with it.
 async fn refuse(app: &App, row: &Restriction) -> Result<Restriction> {
     let mut tx = app.db.begin().await?;
@@ -450,7 +461,7 @@ async fn refuse(app: &App, row: &Restriction) -> Result<Restriction> {
 
 /// `lifting → lifted`.
 async fn open_again(app: &App, row: &Restriction) -> Result<Restriction> {
-    app.ledger.open_again(row.id, row.user_id, row.currency).await?;
+    app.ledger.open_again(row.id, row.wallet()).await?;
     app.crash.at("restriction.opened")?;
     advance(app, row, State::Lifted).await
 }

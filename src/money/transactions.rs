@@ -23,7 +23,6 @@ use std::collections::HashMap;
 use std::future::Future;
 
 use chrono::TimeDelta;
-use ledger::Amount;
 use sqlx::{PgConnection, PgExecutor};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
@@ -42,7 +41,8 @@ use writes::{Advance, Advances, Deferral, Deferrals, Insert, Inserts, Repeatable
 
 pub use states::{Direction, FailureReason, Hold, Kind, Outcome, ShownState, State, shown_state};
 pub use transaction::{
-    Approved, Child, Destination, Due, Move, NewTransaction, Provider, RequestMark, Reversed, Transaction,
+    Approved, Child, Destination, Due, LostWithdrawal, Move, NewTransaction, Provider, RequestMark, Reversed,
+    Transaction,
 };
 
 /// A row that was asked for with a key: written now, or before.
@@ -102,10 +102,9 @@ async fn insert(app: &App, new: &NewTransaction, condition: Condition) -> Result
 /// # Errors
 /// [`Error::KeyReused`] when the key belongs to another request.
 pub async fn find_repeat(app: &App, new: &NewTransaction) -> Result<Option<Transaction>> {
-    match store::find_by_key(&app.db, new.user_id, new.key.as_str()).await? {
-        Some(found) if found.request_hash.as_deref() != Some(new.request_hash.as_bytes()) => Err(Error::KeyReused),
-        found => found.map(Transaction::try_from).transpose(),
-    }
+    let Some(row) = store::find_by_key(&app.db, new.user_id, new.key.as_str()).await? else { return Ok(None) };
+    new.request_hash.require_same(row.request_hash.as_deref().unwrap_or_default())?;
+    row.try_into().map(Some)
 }
 
 /// Around whatever is done with a row: all that is logged and called in it has the row's id, which is also its trace's.
@@ -140,7 +139,7 @@ pub async fn first_step(
     }
 }
 
-/// Steps due rows of some kinds, batch by batch; of kinds that the worker takes by [`claim_due`] only tests do so. How many were claimed.
+/// Steps due rows of some kinds, all at once. How many were claimed.
 pub async fn step_due<F, Fut>(app: &App, kinds: &[Kind], limit: i64, step: F) -> Result<usize>
 where
     F: Fn(App, Transaction) -> Fut + Send + Sync,
@@ -366,16 +365,10 @@ pub async fn insert_child(app: &App, child: &Child<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Writes the row of a withdrawal again, which was lost with an older database: it is reserved, and nothing else of it is known but why it
-/// is given back, if it is.
-pub async fn insert_lost(
-    app: &App,
-    (id, user_id): (Uuid, Uuid),
-    amount: Amount,
-    why: Option<FailureReason>,
-) -> Result<()> {
-    if store::insert_lost(&app.db, (id, user_id), amount, why, app.clock.now()).await? {
-        begin_trace(None, id, Kind::Withdrawal);
+/// Writes the row of a withdrawal again, which was lost with an older database: it is reserved.
+pub async fn insert_lost(app: &App, lost: &LostWithdrawal) -> Result<()> {
+    if store::insert_lost(&app.db, lost, app.clock.now()).await? {
+        begin_trace(None, lost.id, Kind::Withdrawal);
     }
     app.notifier.wake();
     Ok(())
@@ -411,7 +404,7 @@ pub async fn older_siblings(app: &App, row: &Transaction) -> Result<OlderSibling
 /// The user's own row; somebody else's does not exist, nor does one that is not shown.
 pub async fn find_own(app: &App, user_id: Uuid, id: Uuid) -> Result<Transaction> {
     let row = find(app, id).await?;
-    if row.user_id == user_id && row.is_shown_to_owner() { Ok(row) } else { Err(Error::NotFound("transaction")) }
+    if row.is_shown_to(user_id) { Ok(row) } else { Err(Error::NotFound("transaction")) }
 }
 
 /// The row that an object of Revio's belongs to: by the object's id, or, while our own answer is still on its way, by the

@@ -3,49 +3,49 @@
 //! ```mermaid
 //! stateDiagram-v2
 //!     [*] --> initiated: request (row written)
+//!     [*] --> reserved: written again from the ledger (see `restored`)
 //!     initiated --> reserved: reserve (the ledger holds the money)
 //!     initiated --> rejected: refused by the ledger or a limit, nothing is reserved
+//!     initiated --> initiated: called off by its customer (the row says so before anything is released)
 //!     reserved --> reserved: register (Revio has the payout, no money moves)
 //!     reserved --> awaiting_approval: above a threshold, or to a new bank account, and not approved (see `approval`)
+//!     reserved --> submitting: submit (written before money may leave)
+//!     reserved --> reserved: replaced, before it was to be executed
+//!     reserved --> cancelled: release, called off by its customer (see `cancelling`)
+//!     reserved --> failed: Revio refuses to have the payout, or calls it an error before it was executed (the row says so before the ledger does)
+//!     reserved --> failed: release, given up by two people
+//!     reserved --> reserved: called off by its customer
+//!     reserved --> submitted: adopt (a payout that was given up was executed after all)
+//!     reserved --> submitting: take_up (the ledger knows of a payout that the row has forgotten)
+//!     reserved --> completed: the ledger has posted it (PostgreSQL was put back to an earlier moment)
 //!     awaiting_approval --> reserved: approved
 //!     awaiting_approval --> failed: declined, or not approved in time
-//!     reserved --> submitting: submit (written before money may leave)
+//!     awaiting_approval --> cancelled: release, called off by its customer
+//!     awaiting_approval --> awaiting_approval: called off by its customer
+//!     awaiting_approval --> submitted: adopt
+//!     awaiting_approval --> reserved: given up by two people (see `manual_review`)
+//!     awaiting_approval --> submitting: take_up
+//!     awaiting_approval --> completed: the ledger has posted it
 //!     submitting --> submitted: execute (Revio accepted)
 //!     submitting --> submitting: execute again, after looking it up
 //!     submitting --> reserved: replaced, because it can never be paid (see `payouts`)
-//!     reserved --> reserved: replaced, before it was to be executed
-//!     reserved --> cancelled: release, called off by its customer (see `cancelling`)
-//!     awaiting_approval --> cancelled: release, the same
 //!     submitting --> completed: complete
-//!     submitted --> completed: complete (Revio paid; posted)
-//!     reserved --> failed: Revio refuses to have the payout, or calls it an error before it was executed (the row says so before the ledger does)
-//!     reserved --> failed: release, given up by two people
-//!     initiated --> initiated: called off by its customer (the row says so before anything is released)
-//!     reserved --> reserved: the same
-//!     awaiting_approval --> awaiting_approval: the same
 //!     submitting --> failed: release
-//!     submitted --> failed: release (Revio will not pay; voided)
-//!     reserved --> submitted: adopt (a payout that was given up was executed after all)
-//!     awaiting_approval --> submitted: adopt
 //!     submitting --> submitted: adopt
+//!     submitting --> reserved: given up by two people
+//!     submitted --> completed: complete (Revio paid; posted)
+//!     submitted --> failed: release (Revio will not pay; voided)
 //!     submitted --> submitted: adopt
+//!     submitted --> reserved: given up by two people
+//!     submitted --> submitting: take_up
 //!     failed --> completed: book_late (Revio paid after all)
 //!     cancelled --> completed: book_late
-//!     submitting --> reserved: given up by two people (see `manual_review`)
-//!     submitted --> reserved: given up by two people
-//!     awaiting_approval --> reserved: given up by two people
-//!     reserved --> submitting: take_up (the ledger knows of a payout that the row has forgotten)
-//!     awaiting_approval --> submitting: take_up
-//!     submitted --> submitting: take_up
-//!     reserved --> completed: the ledger has posted it (PostgreSQL was put back to an earlier moment)
-//!     awaiting_approval --> completed: the same
-//!     [*] --> reserved: written again from the ledger (see `restored`)
 //! ```
 //!
 //! Revio has no idempotency key. So a payout is made in two calls (`payouts`): registering one is harmless, executing it is what moves
 //! money. `submitting` is written before the execution, and which payout it is stands in the ledger before it, too: a row found in
-//! `submitting` is looked up at Revio before anything is repeated, and one that forgot its payout is reminded by the ledger. No answer is
-//! never a "no": the reservation stays until Revio has said its final word.
+//! `submitting` is looked up at Revio before anything is repeated, and one that forgot its payout is reminded by the ledger. Silence is
+//! not a refusal: the reservation stays until Revio has said its final word.
 //!
 //! Should that word change (`late_outcomes`): a payment after a release is taken from the wallet, and the rest is owed (`receivables`); an error
 //! after a payment puts the row on hold for a person and is never credited by itself.
@@ -146,7 +146,7 @@ fn request_hash(new: &NewWithdrawal) -> RequestHash {
 /// By one statement, where nothing stands in the way and no code is asked for.
 async fn insert(app: &App, caller: &Caller, new: &NewTransaction, code: Option<&SecretString>) -> Result<Inserted> {
     // A code that cannot be one is refused below, after a repeat was answered.
-    if totp::look_at("totp_code", code).is_ok()
+    if totp::check_form("totp_code", code).is_ok()
         && let Some(row) = transactions::insert_without_code(app, new).await?
     {
         return Ok(Inserted::New(row));
@@ -180,11 +180,7 @@ async fn insert_after_checks(
     }
 }
 
-pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    transactions::step_due(app, &[Kind::Withdrawal], limit, |app, row| async move { step(&app, &row).await }).await
-}
-
-/// Claims due rows and gives a step for each; the worker runs them. (`step_due` claims and runs, for tests.)
+/// Claims due rows and gives a step for each; the worker runs them.
 pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
     transactions::claim_due(app, Kind::Withdrawal, limit, |app, row| async move { step(&app, &row).await }).await
 }

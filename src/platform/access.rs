@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::platform::{clock::DateTime, database::Db, error::Result, permissions::Role, tokens::ACCESS_SECS};
 
-pub use store::Standing;
+pub use store::SessionStanding;
 
 /// How old the list may be before a call reads it anew.
 pub const PERIOD: TimeDelta = TimeDelta::seconds(10);
@@ -76,9 +76,9 @@ impl Access {
         (user, session): (Uuid, Uuid),
         now: DateTime,
         oldest: Option<DateTime>,
-    ) -> Result<Option<Standing>> {
+    ) -> Result<Option<SessionStanding>> {
         let standing = store::standing(&self.db, (user, session), now).await?;
-        let is_old = |standing: &Standing| oldest.is_some_and(|oldest| standing.begun_at <= oldest);
+        let is_old = |standing: &SessionStanding| oldest.is_some_and(|oldest| standing.begun_at <= oldest);
         Ok(standing.filter(|standing| standing.role == Role::User || !is_old(standing)))
     }
 

@@ -15,6 +15,7 @@ pub use fields::{Fields, is_invisible};
 pub use idempotency::{IdempotencyKey, RequestHash, appears, replayed};
 pub use json::{Json, Path, Query};
 pub use page::Page;
+pub(crate) use page::page_query;
 pub use retry_after::RetryAfter;
 pub use waits::Waits;
 

@@ -91,7 +91,7 @@ pub struct Depth {
     pub oldest: Option<DateTime>,
 }
 
-/// How often in a row each row met a fault of the surroundings, in this process: it only makes the pauses longer.
+/// Consecutive outages per row, in this process; they only lengthen the pauses.
 #[derive(Debug, Default)]
 pub struct Setbacks(Mutex<HashMap<Uuid, u32>>);
 

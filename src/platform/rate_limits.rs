@@ -100,7 +100,7 @@ impl Rate {
 
 /// Where a caller stands in a bucket, as the `RateLimit-*` headers tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct BucketLevel {
     /// Which bucket it is.
     pub class: Class,
     /// How many calls may come at once.
@@ -115,8 +115,8 @@ pub struct Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Unlimited,
-    Allowed(Standing, Counter),
-    Refused { retry_after_secs: u64, standing: Standing, counter: Counter },
+    Allowed(BucketLevel, Counter),
+    Refused { retry_after_secs: u64, standing: BucketLevel, counter: Counter },
 }
 
 text_enum! {
@@ -297,7 +297,7 @@ impl Answer {
 impl Bucket {
     fn answer(self, Call { class, rate, .. }: Call<'_>, counter: Counter) -> Answer {
         let used = self.ahead_micros.div_ceil(rate.interval_micros);
-        let standing = Standing {
+        let standing = BucketLevel {
             class,
             limit: rate.burst,
             remaining: rate.burst.saturating_sub(used),

@@ -50,12 +50,7 @@ pub async fn problem(Path(code): Path<String>) -> Result<impl IntoResponse> {
         ));
     }
     page.push_str("<p><a href=\"/docs\">The API</a></p>\n");
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::CACHE_CONTROL, CACHE),
-    ];
-    Ok((headers, page))
+    Ok(html(page))
 }
 
 /// What a transaction's `failure.code` means to its customer.
@@ -66,12 +61,16 @@ pub async fn reason(Path(code): Path<String>) -> Result<impl IntoResponse> {
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{code}</title>\n<h1>{code}</h1>\n<p>{text}</p>\n\
          <p><a href=\"/docs\">The API</a></p>\n"
     );
+    Ok(html(page))
+}
+
+fn html(page: String) -> impl IntoResponse {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::CACHE_CONTROL, CACHE),
     ];
-    Ok((headers, page))
+    (headers, page)
 }
 
 pub async fn file(Path(name): Path<String>) -> Result<impl IntoResponse> {

@@ -52,14 +52,14 @@ const COUNTS_PERIOD: Duration = Duration::from_secs(10);
 /// What a reconciliation compares besides what it knows by itself: the parts that other nouns of `finance` bring.
 pub static OTHER_LEGS: &[OtherLeg] = &[
     OtherLeg {
-        leg: Leg::B,
+        leg: Leg::Provider,
         types: statement_files::OF_REVIO,
-        compare: |app, run| Box::pin(statement_files::compare_leg(app, run, Leg::B)),
+        compare: |app, run| Box::pin(statement_files::compare_leg(app, run, Leg::Provider)),
     },
     OtherLeg {
-        leg: Leg::C,
+        leg: Leg::Bank,
         types: statement_files::OF_BANK,
-        compare: |app, run| Box::pin(statement_files::compare_leg(app, run, Leg::C)),
+        compare: |app, run| Box::pin(statement_files::compare_leg(app, run, Leg::Bank)),
     },
 ];
 
@@ -80,7 +80,7 @@ struct Queue {
     claimed_at_once: u32,
     claim: fn(&App, i64) -> BoxFuture<'_, Result<Vec<Step<'_>>>>,
     /// Each end of a step makes room that a claim may want: not all that is due may be in hand at once.
-    looks_again: bool,
+    woken_by_ended_steps: bool,
 }
 
 static QUEUES: [Queue; 4] = [
@@ -92,32 +92,32 @@ static QUEUES: [Queue; 4] = [
         name: "outgoing",
         claimed_at_once: CLAIM_OUTGOING,
         claim: |app, limit| Box::pin(deliveries::claim_due(app, Lane::Fast, limit)),
-        looks_again: true,
+        woken_by_ended_steps: true,
     },
 ];
 
 const fn waits_for_revio(name: &'static str, claim: fn(&App, i64) -> BoxFuture<'_, Result<Vec<Step<'_>>>>) -> Queue {
-    Queue { name, claimed_at_once: CLAIM, claim, looks_again: false }
+    Queue { name, claimed_at_once: CLAIM, claim, woken_by_ended_steps: false }
 }
 
 static TASKS: [Task; 18] = [
-    task("reversals", PERIOD, |app| Box::pin(full(reversals::step_due(app, BATCH)))),
-    task("adjustments", PERIOD, |app| Box::pin(full(adjustments::step_due(app, BATCH)))),
-    task("journals", PERIOD, |app| Box::pin(full(journals::step_due(app, BATCH)))),
-    task("mails", Duration::from_secs(2), |app| Box::pin(full(mails::step_due(app, BATCH)))),
+    task("reversals", PERIOD, |app| Box::pin(is_full_batch(reversals::step_due(app, BATCH)))),
+    task("adjustments", PERIOD, |app| Box::pin(is_full_batch(adjustments::step_due(app, BATCH)))),
+    task("journals", PERIOD, |app| Box::pin(is_full_batch(journals::step_due(app, BATCH)))),
+    task("mails", Duration::from_secs(2), |app| Box::pin(is_full_batch(mails::step_due(app, BATCH)))),
     task("outgoing events", PERIOD, |app| Box::pin(sources::step(app))),
     // Endpoints that fail or are slow hold these up, and no other.
     Task {
         name: "slow outgoing",
         period: Duration::from_secs(2),
         loops: 2,
-        step: |app| Box::pin(full(deliveries::step_due(app, Lane::Slow, BATCH))),
+        step: |app| Box::pin(is_full_batch(deliveries::step_due(app, Lane::Slow, BATCH))),
     },
     task("projector", Duration::from_millis(200), |app| Box::pin(projector::step(app))),
-    task("restrictions", Duration::from_secs(5), |app| Box::pin(full(restrictions::step_due(app, BATCH)))),
-    task("requests", Duration::from_secs(60), |app| Box::pin(all(requests::expire(app)))),
+    task("restrictions", Duration::from_secs(5), |app| Box::pin(is_full_batch(restrictions::step_due(app, BATCH)))),
+    task("requests", Duration::from_secs(60), |app| Box::pin(nothing_more(requests::expire(app)))),
     task("ledger watch", PERIOD, |app| Box::pin(projector::watch(app))),
-    task("lost withdrawals", Duration::from_secs(60), |app| Box::pin(all(withdrawals::restore_lost(app)))),
+    task("lost withdrawals", Duration::from_secs(60), |app| Box::pin(nothing_more(withdrawals::restore_lost(app)))),
     // Steps with calls to Revio keep to the pace of their budget; the others follow at once.
     task("reconciliation", Duration::from_secs(2), |app| Box::pin(reconcile(app))),
     task("audit", Duration::from_secs(2), |app| Box::pin(audit::step(app))),
@@ -139,11 +139,11 @@ async fn reconcile(app: &App) -> Result<bool> {
 }
 
 /// Of a step that leaves nothing for another at once.
-async fn all(done: impl Future<Output = Result<()>>) -> Result<bool> {
+async fn nothing_more(done: impl Future<Output = Result<()>>) -> Result<bool> {
     done.await.map(|()| false)
 }
 
-async fn full(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
+async fn is_full_batch(claimed: impl Future<Output = Result<usize>>) -> Result<bool> {
     Ok(i64::try_from(claimed.await?).is_ok_and(|count| count == BATCH))
 }
 
@@ -213,7 +213,7 @@ pub fn start(app: &App, stop: &CancellationToken) -> JoinSet<&'static str> {
     for task in TASKS.iter().flat_map(|task| std::iter::repeat_n(task, task.loops)) {
         let (app, stop) = (app.clone(), stop.clone());
         tasks.spawn(async move {
-            let rhythm = Rhythm { name: task.name, period: task.period, gather: GATHER, room: None };
+            let rhythm = Rhythm { name: task.name, period: task.period, gather: GATHER, also_woken_by: None };
             run(&app, rhythm, &stop, || (task.step)(&app)).await;
             task.name
         });
@@ -235,32 +235,32 @@ pub fn start(app: &App, stop: &CancellationToken) -> JoinSet<&'static str> {
 
 /// Claims whenever there is room for it, and goes on with what is in hand meanwhile. Returns when the last step has ended.
 async fn work_off(app: &App, queue: &Queue, stop: &CancellationToken) {
-    let room = &Semaphore::new(usize::try_from(queue.claimed_at_once).map_or(1, |count| count.saturating_mul(4)));
-    // As many as there is room for.
-    let (hand, mut in_hand) = mpsc::unbounded_channel();
-    let ended = &Notify::new();
+    let places = &Semaphore::new(usize::try_from(queue.claimed_at_once).map_or(1, |count| count.saturating_mul(4)));
+    // Never longer than there are places.
+    let (to_step, mut claimed) = mpsc::unbounded_channel();
+    let step_ended = &Notify::new();
     let claiming = async move {
         let claim = async || {
-            let mut places = room.acquire_many(queue.claimed_at_once).await.map_err(Error::internal)?;
+            let mut taken = places.acquire_many(queue.claimed_at_once).await.map_err(Error::internal)?;
             let steps = (queue.claim)(app, queue.claimed_at_once.into()).await?;
-            let full = places.num_permits() == steps.len();
+            let full = taken.num_permits() == steps.len();
             for step in steps {
-                let place = places.split(1);
+                let place = taken.split(1);
                 let step = step.inspect(move |()| drop(place)).boxed();
-                hand.send(step).map_err(|_| Error::internal("nobody takes the steps"))?;
+                to_step.send(step).map_err(|_| Error::internal("nobody takes the steps"))?;
             }
             Ok(full)
         };
-        let room = queue.looks_again.then_some(ended);
-        let rhythm = Rhythm { name: queue.name, period: PERIOD, gather: GATHER_ROWS, room };
+        let also_woken_by = queue.woken_by_ended_steps.then_some(step_ended);
+        let rhythm = Rhythm { name: queue.name, period: PERIOD, gather: GATHER_ROWS, also_woken_by };
         run(app, rhythm, stop, || claim().boxed()).await;
     };
     let stepping = async {
         let mut steps = FuturesUnordered::new();
         loop {
             tokio::select! {
-                Some(step) = in_hand.recv() => steps.push(step),
-                Some(()) = steps.next() => ended.notify_one(),
+                Some(step) = claimed.recv() => steps.push(step),
+                Some(()) = steps.next() => step_ended.notify_one(),
                 else => break,
             }
         }
@@ -273,7 +273,7 @@ struct Rhythm<'a> {
     period: Duration,
     gather: Duration,
     /// Told when there is room for more.
-    room: Option<&'a Notify>,
+    also_woken_by: Option<&'a Notify>,
 }
 
 async fn run<'a>(
@@ -305,15 +305,15 @@ async fn run<'a>(
             () = woken, if (WOKEN_PERIOD_MIN..=WOKEN_PERIOD_MAX).contains(&rhythm.period) => {
                 sleep(rhythm.gather.saturating_sub(looked.elapsed())).await;
             }
-            () = room(rhythm.room) => sleep(rhythm.gather.saturating_sub(looked.elapsed())).await,
+            () = notified_or_never(rhythm.also_woken_by) => sleep(rhythm.gather.saturating_sub(looked.elapsed())).await,
             () = sleep(pause) => {}
         }
     }
 }
 
-async fn room(room: Option<&Notify>) {
-    match room {
-        Some(room) => room.notified().await,
+async fn notified_or_never(by: Option<&Notify>) {
+    match by {
+        Some(by) => by.notified().await,
         None => std::future::pending().await,
     }
 }

@@ -120,12 +120,12 @@ impl What {
     }
 
     /// About which object it is; of a new one, for which row of ours.
-    fn of(self, object: Uuid) -> Subject {
-        Subject { what: self, object: Some(object) }
+    fn of(self, object: Uuid) -> Call {
+        Call { what: self, object: Some(object) }
     }
 
-    fn of_account(self) -> Subject {
-        Subject { what: self, object: None }
+    fn of_account(self) -> Call {
+        Call { what: self, object: None }
     }
 
     /// Whether its place was taken before: where a row says that the call is made, or somebody waits for it.
@@ -141,13 +141,13 @@ impl What {
 
 /// One call.
 #[derive(Debug, Clone, Copy)]
-struct Subject {
+struct Call {
     what: What,
     object: Option<Uuid>,
 }
 
-impl From<Subject> for About {
-    fn from(Subject { what, object }: Subject) -> Self {
+impl From<Call> for About {
+    fn from(Call { what, object }: Call) -> Self {
         Self { object, is_new: matches!(what, What::NewPurchase | What::NewPayout) }
     }
 }
@@ -316,50 +316,24 @@ impl Revio {
         url
     }
 
-    async fn send<B, T>(&self, method: Method, url: Url, body: Option<&B>, subject: Subject) -> Result<T>
+    async fn send<B, T>(&self, method: Method, url: Url, body: Option<&B>, call: Call) -> Result<T>
     where
         B: Serialize + ?Sized,
         T: DeserializeOwned,
     {
         let request = self.with_key(self.http.request(method, url));
         let request = if let Some(body) = body { request.json(body) } else { request };
-        self.call(request, subject, parse_json).await
+        self.call(request, call, parse_json).await
     }
 
     fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
         request.bearer_auth(self.api_key.expose_secret())
     }
 
-    async fn call<T>(&self, request: RequestBuilder, subject: Subject, parse: fn(Vec<u8>) -> Result<T>) -> Result<T> {
-        let (what, about) = (subject.what, About::from(subject));
-        let (breaker, deadline, bytes_max) = match what {
-            What::NewPurchase | What::Purchase | What::Cancellation | What::Payment => {
-                (&self.purchases, self.deadlines.call, ANSWER_BYTES_MAX)
-            }
-            What::NewPayout | What::Payout => (&self.payouts, self.deadlines.call, ANSWER_BYTES_MAX),
-            What::Execution => (&self.executions, self.deadlines.execute, ANSWER_BYTES_MAX),
-            What::Balance | What::NewStatement | What::Statement => {
-                (&self.account, self.deadlines.call, ANSWER_BYTES_MAX)
-            }
-            What::File => (&self.account, FILE_DEADLINE, FILE_BYTES_MAX),
-        };
-        let class = what.class();
-        if let Some(wait) = breaker.paused(about, self.clock.now()).filter(|_| !what.has_begun()) {
-            return Err(RevioError::Paused(wait));
-        }
-        if !what.has_place() {
-            let place = match class {
-                Class::Reconciliation => self.budget.wait_for_run(class).await,
-                _ => self.budget.take(class).await,
-            };
-            place.map_err(RevioError::NoPlace)?;
-        }
-        // After a pause this may make it a probe, so it is made now.
-        if !what.has_begun()
-            && let Some(wait) = breaker.begin(about, self.clock.now())
-        {
-            return Err(RevioError::Paused(wait));
-        }
+    async fn call<T>(&self, request: RequestBuilder, call: Call, parse: fn(Vec<u8>) -> Result<T>) -> Result<T> {
+        let (what, class) = (call.what, call.what.class());
+        let (breaker, deadline, bytes_max) = self.route(what);
+        self.admit(breaker, call).await?;
         let span = tracing::debug_span!("revio", call = what.name(), class = class.name(), outcome = Empty);
         let started = Instant::now();
         let answered = async {
@@ -372,7 +346,51 @@ impl Revio {
         span.record("outcome", outcome(&answer));
         self.budget.count(class, outcome(&answer));
         self.call_seconds.with_label_values(&[what.name(), outcome(&answer)]).observe(started.elapsed().as_secs_f64());
-        match &answer {
+        self.judge(breaker, call, &answer).await;
+        self.unless_alone(call, answer)
+    }
+
+    /// Whose outage it would share, how long it may take, and how large its answer may be.
+    fn route(&self, what: What) -> (&Breaker, Duration, usize) {
+        match what {
+            What::NewPurchase | What::Purchase | What::Cancellation | What::Payment => {
+                (&self.purchases, self.deadlines.call, ANSWER_BYTES_MAX)
+            }
+            What::NewPayout | What::Payout => (&self.payouts, self.deadlines.call, ANSWER_BYTES_MAX),
+            What::Execution => (&self.executions, self.deadlines.execute, ANSWER_BYTES_MAX),
+            What::Balance | What::NewStatement | What::Statement => {
+                (&self.account, self.deadlines.call, ANSWER_BYTES_MAX)
+            }
+            What::File => (&self.account, FILE_DEADLINE, FILE_BYTES_MAX),
+        }
+    }
+
+    /// Lets a call go out once it has a place, unless Revio is to be left alone.
+    async fn admit(&self, breaker: &Breaker, call: Call) -> Result<()> {
+        let (what, about) = (call.what, About::from(call));
+        if let Some(wait) = breaker.paused(about, self.clock.now()).filter(|_| !what.has_begun()) {
+            return Err(RevioError::Paused(wait));
+        }
+        if !what.has_place() {
+            let place = match what.class() {
+                class @ Class::Reconciliation => self.budget.wait_for_run(class).await,
+                class => self.budget.take(class).await,
+            };
+            place.map_err(RevioError::NoPlace)?;
+        }
+        // After a pause this may make it a probe, so it is made now.
+        if !what.has_begun()
+            && let Some(wait) = breaker.begin(about, self.clock.now())
+        {
+            return Err(RevioError::Paused(wait));
+        }
+        Ok(())
+    }
+
+    /// What an answer says of those to come.
+    async fn judge<T>(&self, breaker: &Breaker, call: Call, answer: &Result<T>) {
+        let (what, about) = (call.what, About::from(call));
+        match answer {
             // A call that is documented nowhere says nothing of those that are.
             Err(RevioError::NotFound | RevioError::Upstream { .. } | RevioError::Page { .. })
                 if what == What::Payment => {}
@@ -395,11 +413,10 @@ impl Revio {
             }
             _ => breaker.answered(),
         }
-        self.unless_alone(subject, answer)
     }
 
     /// The answer, or what it says once Revio has failed for the object alone.
-    fn unless_alone<T>(&self, Subject { what, object }: Subject, answer: Result<T>) -> Result<T> {
+    fn unless_alone<T>(&self, Call { what, object }: Call, answer: Result<T>) -> Result<T> {
         let Some(object) = object else { return answer };
         let now = self.clock.now();
         match answer {

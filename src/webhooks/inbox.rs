@@ -31,7 +31,7 @@ use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::{clock, signature::PublicKeys, slow_reads, text_enum::text_enum};
 use crate::provider::revio::{self, Errand};
-use crate::webhooks::inbox::event::{Event, Subject};
+use crate::webhooks::inbox::event::{Event, EventObject};
 use crate::webhooks::refused;
 
 pub use content::Content;
@@ -196,12 +196,7 @@ impl Delivery {
     }
 }
 
-/// Acts on what is due, to its end. How many were claimed.
-pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
-    queue::step_due(Events(app), app.queue(), limit).await
-}
-
-/// The same, a step for each that was claimed; the worker calls it.
+/// Claims what is due and gives a step for each; the worker runs them.
 pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
     queue::claim_due(Events(app), app.queue(), limit).await
 }
@@ -275,12 +270,12 @@ async fn act(app: &App, event: &Event) -> Result<State> {
     }
     // When the object that it is about changed; of a Payment's purchase that says nothing.
     let changed_on = event.changed_on.filter(|_| event.payment.is_none());
-    let acted_on = match event.subject {
-        Some(Subject::Purchase(id)) => {
+    let acted_on = match event.object {
+        Some(EventObject::Purchase(id)) => {
             provider_objects::announce(app, ObjectKind::Purchase, id, changed_on).await?;
             deposits::on_provider_event(app, id, event.reference).await?
         }
-        Some(Subject::Payout(id)) => {
+        Some(EventObject::Payout(id)) => {
             provider_objects::announce(app, ObjectKind::Payout, id, changed_on).await?;
             withdrawals::on_provider_event(app, id, event.reference).await?
         }

@@ -4,7 +4,6 @@ use chrono::TimeDelta;
 use futures_util::future::join_all;
 use ledger::AccountCode;
 use octoco::identity::audit::Actor;
-use octoco::identity::users;
 use octoco::money::approvals::SubjectHash;
 use octoco::money::restrictions;
 use octoco::platform::permissions::Role;
@@ -175,7 +174,7 @@ async fn a_declined_or_forgotten_correction_moves_nothing(db: PgPool) {
 async fn neither_the_maker_nor_the_checker_is_the_customer(db: PgPool) {
     let t = TestApp::new(db).await;
     let (insider, Staff { maker, checker }) = (t.customer_with(10_000).await, staff(&t).await);
-    users::change_role(&t.app, &Actor::system(), insider.id, Role::Admin).await.expect("a user");
+    t.give_role(insider.id, Role::Admin).await;
     season(&t, insider.id).await;
     for direction in ["credit", "debit"] {
         assert_eq!(propose(&t, &insider, correction(&insider, direction, 100), "a1").await.code(), "forbidden");

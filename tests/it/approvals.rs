@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use octoco::identity::audit::Actor;
-use octoco::identity::users;
 use octoco::money::{restrictions, transactions};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
@@ -118,7 +117,7 @@ async fn nobody_decides_about_their_own_withdrawal(db: PgPool) {
     let (support, finance) = (t.staff(Role::Support).await, t.staff(Role::Finance).await);
     let id = waiting(&t, &owner, ONE, "w1").await;
     // No request for it would be approved, with money in the wallet; it is refused all the same.
-    users::change_role(&t.app, &Actor::system(), owner.id, Role::Admin).await.expect("a user");
+    t.give_role(owner.id, Role::Admin).await;
     season(&t, owner.id).await;
     let hash = hash(&t, &finance, id).await;
     for person in [&owner, &support] {
@@ -312,7 +311,7 @@ async fn an_approval_by_somebody_who_lost_the_role_does_not_count(db: PgPool) {
     let people = [t.staff(Role::Finance).await, t.staff(Role::Finance).await, t.staff(Role::Admin).await];
     let id = waiting(&t, &customer, TWO, "w1").await;
     approve_as_shown(&t, &people[0], id).await;
-    users::change_role(&t.app, &Actor::system(), people[0].id, Role::Support).await.expect("a user");
+    t.give_role(people[0].id, Role::Support).await;
     assert_eq!(approve_as_shown(&t, &people[1], id).await.body["state"], "awaiting_approval");
     assert_eq!(approve_as_shown(&t, &people[2], id).await.body["state"], "reserved");
     t.drive().await;

@@ -16,7 +16,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::harness::{Answer, Customer, PATIENCE, TestApp, environment};
+use crate::harness::{Answer, Customer, PATIENCE, TestApp, environment, stepped};
 
 /// In real time.
 async fn live(db: PgPool, settings: &[(&str, &str)]) -> TestApp {
@@ -120,7 +120,7 @@ async fn while_700_unpaid_deposits_of_one_customer_are_due_others_pay_in_and_out
     assert!(wish(&t, &greedy, 700, 3).await.iter().all(|answer| answer.status == StatusCode::CREATED));
     let polls = async {
         loop {
-            let stepped = deposits::step_due(&t.app, 16).await.expect("PostgreSQL answers");
+            let stepped = stepped(deposits::claim_due(&t.app, 16)).await.expect("PostgreSQL answers");
             if stepped == 0 {
                 sqlx::query("update transactions set due_at = clock_timestamp() where state = 'awaiting_payment'")
                     .execute(&t.app.db)
@@ -137,8 +137,8 @@ async fn while_700_unpaid_deposits_of_one_customer_are_due_others_pay_in_and_out
             assert!(deposit.body["checkout_url"].is_string(), "{}", deposit.body);
             let withdrawal = t.withdraw(&other, 1_000, &format!("out-{key}")).await.id();
             while t.state(withdrawal).await != "completed" {
-                withdrawals::step_due(&t.app, 16).await.expect("PostgreSQL answers");
-                inbox::step_due(&t.app, 16).await.expect("PostgreSQL answers");
+                stepped(withdrawals::claim_due(&t.app, 16)).await.expect("PostgreSQL answers");
+                stepped(inbox::claim_due(&t.app, 16)).await.expect("PostgreSQL answers");
             }
         }
     };
@@ -178,7 +178,7 @@ async fn after_a_429_revio_is_left_alone_for_as_long_as_it_says_and_payouts_go_f
     let withdrawal = t.withdraw(&customer, 4_000, "w1").await;
     t.sim.set_fault(Fault::next(1, Scope::GetPurchase, FaultKind::RateLimited { retry_after_secs: 120 }));
     t.advance(TimeDelta::seconds(31));
-    assert_eq!(deposits::step_due(&t.app, 10).await.expect("PostgreSQL answers"), 1);
+    assert_eq!(stepped(deposits::claim_due(&t.app, 10)).await.expect("PostgreSQL answers"), 1);
     let calls = t.sim.calls().len();
     for _ in 0..11 {
         t.drive().await;
@@ -193,8 +193,8 @@ async fn after_a_429_revio_is_left_alone_for_as_long_as_it_says_and_payouts_go_f
         .await
         .expect("PostgreSQL answers");
     t.advance(TimeDelta::seconds(10));
-    deposits::step_due(&t.app, 10).await.expect("PostgreSQL answers");
-    withdrawals::step_due(&t.app, 10).await.expect("PostgreSQL answers");
+    stepped(deposits::claim_due(&t.app, 10)).await.expect("PostgreSQL answers");
+    stepped(withdrawals::claim_due(&t.app, 10)).await.expect("PostgreSQL answers");
     let called: Vec<String> = t.sim.calls()[calls..].iter().map(|call| call.path.clone()).collect();
     assert_eq!(called, ["/api/v1/payouts/"], "polling waits longer");
     t.advance(TimeDelta::minutes(2));
@@ -241,7 +241,7 @@ async fn no_payout_is_submitted_before_its_execution_has_a_place(db: PgPool) {
     };
     // Five places at a time, and each payout needs two: whoever is registered and finds no place stays as it is.
     for _ in 0..30 {
-        withdrawals::step_due(&t.app, 10).await.expect("PostgreSQL answers");
+        stepped(withdrawals::claim_due(&t.app, 10)).await.expect("PostgreSQL answers");
         assert_eq!(count(&t, "state = 'submitting'").await, 0, "money may leave only where the call was made");
         t.advance(TimeDelta::seconds(4));
     }

@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::approvals::{ONE, THRESHOLDS, approve, hash, waiting};
-use crate::harness::{Answer, Customer, TestApp};
+use crate::harness::{Answer, Customer, TestApp, stepped};
 
 pub(crate) async fn cancel(t: &TestApp, customer: &Customer, kind: &str, id: Uuid) -> Answer {
     t.send(Method::POST, &format!("/v1/{kind}s/{id}/cancel"), Some(&t.token(customer)), &[], None).await
@@ -342,7 +342,7 @@ async fn what_a_cancelled_withdrawal_frees_repays_what_is_owed_first(db: PgPool)
     let withdrawal = t.withdraw(&customer, 9_000, "w").await.id();
     t.sim.charge_back_purchase(t.purchase_of(deposit.id())).expect("it was paid");
     t.sim.deliver().await;
-    octoco::webhooks::inbox::step_due(&t.app, 10).await.expect("events are claimed");
+    stepped(octoco::webhooks::inbox::claim_due(&t.app, 10)).await.expect("events are claimed");
     octoco::money::reversals::step_due(&t.app, 10).await.expect("reversals are claimed");
     assert_eq!(t.owed(customer.id).await, 9_000);
     let cancelled = cancel(&t, &customer, "withdrawal", withdrawal).await;

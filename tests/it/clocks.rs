@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::binary::{self, Serving};
 use crate::crashes::Crashes;
-use crate::harness::{PATIENCE, TestApp};
+use crate::harness::{PATIENCE, TestApp, stepped};
 use crate::health::{ready, ready_and};
 
 /// In real time, as a process of its own has it.
@@ -38,7 +38,7 @@ async fn ages(t: &TestApp, withdrawal: Uuid, minutes: i32) {
 }
 
 async fn step(t: &TestApp) -> usize {
-    withdrawals::step_due(&t.app, 10).await.expect("PostgreSQL answers")
+    stepped(withdrawals::claim_due(&t.app, 10)).await.expect("PostgreSQL answers")
 }
 
 fn executed(t: &TestApp) -> usize {

@@ -7,7 +7,7 @@ use revio_sim::{Fault, FaultKind, Moment, Override, Pay, Scope};
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::harness::TestApp;
+use crate::harness::{TestApp, stepped};
 
 #[sqlx::test]
 async fn a_paid_deposit_credits_the_wallet_once(db: PgPool) {
@@ -100,7 +100,7 @@ async fn a_webhook_that_comes_before_the_answer_to_our_call_is_not_lost(db: PgPo
     let purchase = t.purchase_of(deposit.id());
     t.sim.pay_purchase(purchase, Pay::default()).expect("payable");
     t.sim.deliver().await;
-    octoco::webhooks::inbox::step_due(&t.app, 10).await.expect("events are claimed");
+    stepped(octoco::webhooks::inbox::claim_due(&t.app, 10)).await.expect("events are claimed");
     assert_eq!(t.state(deposit.id()).await, "completed");
     t.drive().await;
     assert_eq!(t.balance(&customer).await, (5_000, 0, 5_000));

@@ -5,7 +5,6 @@ mod splitting;
 mod standing;
 
 use chrono::TimeDelta;
-use octoco::identity::{audit::Actor, users};
 use octoco::money::{requests, transactions, withdrawals};
 use octoco::platform::permissions::Role;
 use octoco::processes::router;
@@ -17,7 +16,7 @@ use uuid::Uuid;
 
 use crate::adjustments::{self, correction};
 use crate::approvals;
-use crate::harness::{Answer, Customer, TestApp};
+use crate::harness::{Answer, Customer, TestApp, stepped};
 use crate::journals;
 use crate::overtaken::until_waiting;
 use crate::restrictions::act_alone;
@@ -123,8 +122,7 @@ async fn a_fresh_role_releases_nothing_that_is_held_and_makes_no_admin(db: PgPoo
     transactions::hold(&t.app, &row, hold, "Revio says nothing").await.expect("held");
     let promotion = change_role(&t, &admin, &t.customer().await, "support").await;
     let fresh = t.customer().await;
-    let actor = Actor::system();
-    users::change_role(&t.app, &actor, fresh.id, Role::Admin).await.expect("a user");
+    t.give_role(fresh.id, Role::Admin).await;
     let body = json!({"action": "release", "note": "given up"});
     let path = format!("/v1/admin/held/{withdrawal}/resolve");
     let refused = t.send(Method::POST, &path, Some(&t.token(&fresh)), &[], Some(body)).await;
@@ -218,12 +216,12 @@ async fn a_request_ends_after_seven_days_and_with_the_role_of_who_made_it(db: Pg
     assert_ne!(asked.id(), old.id(), "it is asked for anew");
     let shown = t.get(&one, &format!("/v1/admin/requests/{}", old.id())).await;
     assert_eq!(shown.body["state"], "expired");
-    let (actor, user) = (Actor::system(), one.id);
-    users::change_role(&t.app, &actor, user, Role::Support).await.expect("a user");
+    let user = one.id;
+    t.give_role(user, Role::Support).await;
     assert_eq!(approve(&t, &two_later, &asked).await.code(), "stale_state", "who asked may not any more");
     // Nor did he go on to be somebody who may, when he has the role again.
     t.advance(TimeDelta::seconds(1));
-    users::change_role(&t.app, &actor, user, Role::Finance).await.expect("a user");
+    t.give_role(user, Role::Finance).await;
     assert_eq!(approve(&t, &two_later, &asked).await.code(), "stale_state");
     requests::measure(&t.app).await.expect("PostgreSQL answers");
     let waiting = r#"octoco_queue_rows{queue="request",what="awaiting_approval"} 1"#;
@@ -383,7 +381,7 @@ async fn nothing_is_begun_for_somebody_who_becomes_staff_at_that_moment(db: PgPo
     let (deposit, withdrawal, ()) =
         tokio::join!(t.deposit(&customer, 500, "d"), t.withdraw(&customer, 500, "w"), committed);
     assert_eq!((deposit.code(), withdrawal.code()), ("staff_account", "staff_account"));
-    withdrawals::step_due(&t.app, 10).await.expect("claimed");
+    stepped(withdrawals::claim_due(&t.app, 10)).await.expect("claimed");
     t.finish().await;
 }
 

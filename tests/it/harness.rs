@@ -2,6 +2,7 @@
 //! a test moves it, Revio's deliveries go out and due rows are stepped when a test says [`TestApp::drive`].
 
 mod books;
+mod steps;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -18,7 +19,7 @@ use ledger::{Account, AccountCode, Balance, Currency, Ledger};
 use octoco::app::App;
 use octoco::books::projector;
 use octoco::identity::audit::Actor;
-use octoco::identity::{mails, users};
+use octoco::identity::mails;
 use octoco::money::{adjustments, deposits, journals, restrictions, reversals, withdrawals};
 use octoco::platform::clock::Clock;
 use octoco::platform::config::{Config, Counting};
@@ -40,6 +41,8 @@ use uuid::Uuid;
 use crate::contract;
 use crate::four_eyes::season;
 use crate::mailbox::Mailbox;
+
+pub(crate) use steps::stepped;
 
 /// More rounds than any flow needs: a test that is not idle by then is stuck.
 const ROUNDS_MAX: usize = 50;
@@ -197,7 +200,7 @@ impl TestApp {
     /// Somebody who has a role, for long enough to approve something.
     pub(crate) async fn staff(&self, role: Role) -> Customer {
         let staff = self.customer().await;
-        users::change_role(&self.app, &Actor::system(), staff.id, role).await.expect("the user is there");
+        self.give_role(staff.id, role).await;
         season(self, staff.id).await;
         staff
     }
@@ -306,9 +309,9 @@ impl TestApp {
 
     /// One round of the worker. How many rows were due.
     pub(crate) async fn step(&self) -> usize {
-        let events = inbox::step_due(&self.app, BATCH).await.expect("events can be claimed");
-        let deposits = deposits::step_due(&self.app, BATCH).await.expect("deposits can be claimed");
-        let withdrawals = withdrawals::step_due(&self.app, BATCH).await.expect("withdrawals can be claimed");
+        let events = stepped(inbox::claim_due(&self.app, BATCH)).await.expect("events can be claimed");
+        let deposits = stepped(deposits::claim_due(&self.app, BATCH)).await.expect("deposits can be claimed");
+        let withdrawals = stepped(withdrawals::claim_due(&self.app, BATCH)).await.expect("withdrawals can be claimed");
         let reversals = reversals::step_due(&self.app, BATCH).await.expect("reversals can be claimed");
         let adjustments = adjustments::step_due(&self.app, BATCH).await.expect("adjustments can be claimed");
         let restrictions = restrictions::step_due(&self.app, BATCH).await.expect("restrictions can be claimed");

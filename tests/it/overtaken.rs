@@ -18,7 +18,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::crashes::Crashes;
-use crate::harness::{Customer, PASSWORD, TestApp};
+use crate::harness::{Customer, PASSWORD, TestApp, stepped};
 use crate::restrictions::{act, states};
 use crate::sign_in::store_an_old_hash;
 
@@ -84,7 +84,7 @@ async fn no_payout_begins_while_its_customer_is_being_frozen(db: PgPool) {
         until_waiting(&t, 1).await;
         freeze.commit().await.expect("committed");
     };
-    let (stepped, ()) = tokio::join!(withdrawals::step_due(&t.app, 10), committed);
+    let (stepped, ()) = tokio::join!(stepped(withdrawals::claim_due(&t.app, 10)), committed);
     stepped.expect("claimed");
     assert_eq!(t.state(withdrawal.id()).await, "reserved");
     assert_eq!(t.held_reason(withdrawal.id()).await.as_deref(), Some("the customer is frozen"));
@@ -109,7 +109,7 @@ async fn whoever_was_stopped_before_an_execution_leaves_it_to_the_next(db: PgPoo
     let customer = t.customer_with(10_000).await;
     assert!(clock.set(t.app.clock.clone()).is_ok());
     let withdrawal = t.withdraw(&customer, 4_000, "w").await;
-    withdrawals::step_due(&t.app, 10).await.expect("claimed");
+    stepped(withdrawals::claim_due(&t.app, 10)).await.expect("claimed");
     assert_eq!(t.state(withdrawal.id()).await, "submitting");
     let executed = t.sim.calls().iter().filter(|call| call.path.starts_with("/po/")).count();
     assert_eq!(executed, 0, "somebody else may be at it since");

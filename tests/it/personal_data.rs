@@ -4,7 +4,7 @@ mod debts;
 
 use chrono::TimeDelta;
 use octoco::identity::rotation::{self, Cursor};
-use octoco::identity::{sessions, users};
+use octoco::identity::sessions;
 use octoco::money::bank_accounts::rotation::BankAccounts;
 use octoco::money::restrictions::{self, Kind};
 use octoco::platform::keys;
@@ -427,7 +427,7 @@ async fn nobody_is_erased_by_a_fresh_role_a_frozen_one_or_for_somebody_who_may_n
     let (customer, fresh) = (t.customer().await, t.customer().await);
     let system = octoco::identity::audit::Actor::system();
     restrictions::impose(&t.app, &system, customer.id, Kind::Closure, "left").await.expect("it is empty");
-    users::change_role(&t.app, &system, fresh.id, Role::Admin).await.expect("a user");
+    t.give_role(fresh.id, Role::Admin).await;
     restrictions::impose(&t.app, &system, two.id, Kind::Freeze, "lost laptop").await.expect("frozen");
     assert_eq!(erase(&t, &two, customer.id).await.code(), "forbidden", "who is frozen asks for nothing");
     assert_eq!(erase(&t, &one, customer.id).await.status, StatusCode::ACCEPTED);

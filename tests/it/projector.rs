@@ -8,6 +8,7 @@ use std::task::Poll;
 use chrono::TimeDelta;
 use ledger::{Account, AccountCode, Amount, Currency, Leg, Transfer, TransferCode, TransferId};
 use octoco::books::projector::{self, Difference};
+use octoco::platform::advisory_lock::AdvisoryLock;
 use octoco::platform::crash::CrashPoints;
 use octoco::platform::error::Error;
 use rand::rngs::StdRng;
@@ -20,8 +21,6 @@ use crate::health;
 
 const KILLS: u32 = 100;
 const WALLETS: u8 = 20;
-/// What a projector holds while it copies a page, and a rebuild waits for before it swaps (`src/books/projector.rs`).
-const LIVE_LOCK: i64 = 0x7072_6f6a_6563;
 /// The same in each run, so that a change of the code alone makes the test fail; `PROJECTOR_SEED` tries another.
 const SEED: u64 = 20_261_124;
 
@@ -309,7 +308,7 @@ async fn readers_and_the_live_projector_go_on_during_rebuilds(db: PgPool) {
 async fn a_second_rebuild_at_the_same_time_is_refused(db: PgPool) {
     let t = TestApp::new(db).await;
     let mut live = t.app.db.acquire().await.expect("PostgreSQL answers");
-    let lock = sqlx::query("select pg_advisory_lock($1)").bind(LIVE_LOCK);
+    let lock = sqlx::query("select pg_advisory_lock($1)").bind(AdvisoryLock::Projector.number());
     lock.execute(&mut *live).await.expect("nobody else has it");
     // The first one cannot end before the second one has had its answer.
     let second = async {

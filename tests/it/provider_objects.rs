@@ -8,7 +8,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::harness::{Customer, TestApp};
+use crate::harness::{Customer, TestApp, stepped};
 
 pub(crate) async fn paid(t: &TestApp, amount: i64) -> (Customer, Uuid, Uuid) {
     let customer = t.customer().await;
@@ -155,7 +155,7 @@ async fn what_fails_before_its_row_is_booked_is_undone_with_it(db: PgPool) {
     let t = TestApp::new(db).await;
     let events = async || {
         t.sim.deliver().await;
-        inbox::step_due(&t.app, 100).await.expect("events can be claimed")
+        stepped(inbox::claim_due(&t.app, 100)).await.expect("events can be claimed")
     };
     set(&t, |settings| settings.payment_reads = true);
     for won in [false, true] {

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::crashes::Crashes;
-use crate::harness::{Answer, Customer, TestApp};
+use crate::harness::{Answer, Customer, TestApp, stepped};
 use crate::journals::debtor;
 
 const PAID: i64 = 250_000;
@@ -47,7 +47,7 @@ async fn pay(t: &TestApp, customer: &Customer, amount: i64, key: &str) -> Uuid {
 async fn charge_back(t: &TestApp, purchase: Uuid) {
     t.sim.charge_back_purchase(purchase).expect("it was paid");
     t.sim.deliver().await;
-    inbox::step_due(&t.app, 100).await.expect("claimed");
+    stepped(inbox::claim_due(&t.app, 100)).await.expect("claimed");
     reversals::step_due(&t.app, 100).await.expect("claimed");
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn cycle_of(t: &TestApp, kind: RunKind) -> Uuid {
 
 pub(super) async fn begin(t: &TestApp, kind: RunKind) -> Run {
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
-    let legs = vec![Leg::A, Leg::B];
+    let legs = vec![Leg::Inside, Leg::Provider];
     let new = New { kind, legs, since: None, requested_by: "system".to_owned() };
     reconciliation::start(&t.app, new).await.expect("PostgreSQL answers").expect("no other run is under way")
 }

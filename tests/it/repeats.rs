@@ -2,8 +2,7 @@
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use octoco::identity::audit::Actor;
-use octoco::identity::{repeats, users};
+use octoco::identity::repeats;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -88,7 +87,7 @@ async fn a_refusal_gives_the_key_back_and_a_repeat_is_answered_only_to_whoever_m
     let before = acts(&t, "staff.called").await;
     assert!(act(&t, &finance, &path, "k1", body("looks odd")).await.replayed());
     assert_eq!(acts(&t, "staff.called").await, before + 1, "a repeat is on record");
-    users::change_role(&t.app, &Actor::system(), finance.id, Role::Support).await.expect("the user is there");
+    t.give_role(finance.id, Role::Support).await;
     let after = act(&t, &finance, &path, "k1", body("looks odd")).await;
     assert_eq!((after.status, after.code()), (StatusCode::FORBIDDEN, "forbidden"));
     t.drive().await;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 use octoco::identity::audit::Actor;
 use octoco::identity::totp::{self, SecondFactors};
-use octoco::identity::{rotation, second_factor, users};
+use octoco::identity::{rotation, second_factor};
 use octoco::platform::keys;
 use octoco::platform::permissions::{ALL, Role, needs_step_up};
 use octoco::processes::router;
@@ -203,7 +203,7 @@ async fn a_second_factor_that_somebody_enrolled_before_the_role_opens_nothing(db
     let person = t.customer().await;
     let begun = post(&t, &person, "/v1/me/totp", json!({"password": PASSWORD})).await;
     let (early, _) = confirm(&t, &person, &begun).await;
-    users::change_role(&t.app, &Actor::system(), person.id, Role::Admin).await.expect("the user is there");
+    t.give_role(person.id, Role::Admin).await;
     assert_eq!(t.get(&person, "/v1/admin/users").await.code(), "totp_required");
     let shown = post(&t, &person, "/v1/auth/step-up", json!({"totp_code": early.next(&t)})).await;
     assert_eq!(shown.status, StatusCode::OK, "{}", shown.body);
@@ -382,7 +382,7 @@ async fn a_session_that_was_begun_before_the_role_ends_after_twelve_hours_too(db
     let t = TestApp::with(db, &[("STAFF_SESSION_HOURS", "12")]).await;
     let person = t.customer().await;
     t.advance(TimeDelta::hours(12));
-    users::change_role(&t.app, &Actor::system(), person.id, Role::Admin).await.expect("the user is there");
+    t.give_role(person.id, Role::Admin).await;
     assert_eq!(t.get(&person, "/v1/admin/users").await.code(), "unauthenticated");
     t.finish().await;
 }

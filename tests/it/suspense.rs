@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::crashes::Crashes;
-use crate::harness::{Answer, Customer, TestApp};
+use crate::harness::{Answer, Customer, TestApp, stepped};
 
 async fn misfit(t: &TestApp, customer: &Customer, asked: i64, paid: i64, key: &str) -> Uuid {
     let deposit = t.deposit(customer, asked, key).await;
@@ -436,7 +436,7 @@ async fn what_was_being_set_aside_is_not_credited_as_well(db: PgPool) {
 /// One try only: another one would find Revio saying what it said before.
 async fn die(t: &TestApp) {
     t.sim.deliver().await;
-    inbox::step_due(&t.app, 1).await.expect("PostgreSQL answers");
+    stepped(inbox::claim_due(&t.app, 1)).await.expect("PostgreSQL answers");
 }
 
 /// And the other way round: it was credited, and the process died before the row said so; then Revio says another sum.

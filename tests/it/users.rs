@@ -1,7 +1,6 @@
 //! Staff and users: finding them, giving roles, taking them away.
 
-use octoco::identity::audit::Actor;
-use octoco::identity::users::{self, Email, passwords};
+use octoco::identity::users::{Email, passwords};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
@@ -96,7 +95,7 @@ async fn a_token_that_claims_a_role_has_only_the_role_of_its_user(db: PgPool) {
 async fn the_first_admin_is_made_from_the_command_line_and_on_record(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
-    users::change_role(&t.app, &Actor::system(), customer.id, Role::Admin).await.expect("changed");
+    t.give_role(customer.id, Role::Admin).await;
     let answer = t.get(&customer, "/v1/admin/audit?action=user.role_changed").await;
     assert_eq!(answer.body["data"][0]["actor"], "system");
     assert_eq!(answer.body["data"][0]["object_id"], customer.id.to_string());

@@ -69,7 +69,7 @@ async fn in_parallel_exactly_as_many_pass_as_fit() {
 async fn what_had_left_with_a_withdrawal_is_counted_in_the_write_that_reserves_it() {
     let ledger = ledger().await;
     let wallet = wallet_with(&ledger, 100_000).await;
-    let of = async |row| ledger.outflow_at(row, user(wallet), wallet.currency).await.unwrap().map(|sum| sum.minor());
+    let of = async |row| ledger.outflow_at(row, wallet).await.unwrap().map(|sum| sum.minor());
     let rows: Vec<_> = (0..30).map(|_| new_row()).collect();
     let all = rows.iter().map(|row| {
         let (ledger, row) = (ledger.clone(), *row);
@@ -144,7 +144,7 @@ async fn a_shut_limit_stops_withdrawals_and_nothing_else() {
     let (before, freeze) = (new_row(), new_row());
     assert_eq!(reserve(&ledger, withdrawal(&ledger, before, wallet, 100), UNLIMITED).await, Ok(()));
     for _ in 0..2 {
-        until_known(async || ledger.block_withdrawals(freeze, user(wallet), ZAR).await).await.unwrap();
+        until_known(async || ledger.block_withdrawals(freeze, wallet).await).await.unwrap();
     }
     let refused = withdrawal(&ledger, new_row(), wallet, 100);
     assert_eq!(reserve(&ledger, refused, UNLIMITED).await, FROZEN);
@@ -153,7 +153,7 @@ async fn a_shut_limit_stops_withdrawals_and_nothing_else() {
     until_known(async || ledger.void_within(before, repay(before, wallet, 1)).await).await.unwrap();
     assert_eq!(balance(&ledger, wallet).await, (6_000, 0, 6_000));
     for _ in 0..2 {
-        until_known(async || ledger.open_again(freeze, user(wallet), ZAR).await).await.unwrap();
+        until_known(async || ledger.open_again(freeze, wallet).await).await.unwrap();
     }
     assert_eq!(reserve(&ledger, refused, UNLIMITED).await, FROZEN, "refused once, refused for ever");
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 100), UNLIMITED).await, Ok(()));
@@ -165,14 +165,14 @@ async fn a_closed_wallet_takes_and_gives_nothing_until_it_is_opened_again() {
     let wallet = wallet_with(&ledger, 0).await;
     let closing = new_row();
     for _ in 0..2 {
-        until_known(async || ledger.block_withdrawals(closing, user(wallet), ZAR).await).await.unwrap();
-        until_known(async || ledger.close_wallet(closing, user(wallet), ZAR).await).await.unwrap();
+        until_known(async || ledger.block_withdrawals(closing, wallet).await).await.unwrap();
+        until_known(async || ledger.close_wallet(closing, wallet).await).await.unwrap();
     }
     ledger.open(&[wallet]).await.expect("it is there, and closed");
     assert_eq!(ledger.transfer(deposit(&ledger, new_row(), wallet, 1)).await, CLOSED);
     assert_eq!(ledger.reserve(withdrawal(&ledger, new_row(), wallet, 1)).await, CLOSED);
     for _ in 0..2 {
-        until_known(async || ledger.open_again(closing, user(wallet), ZAR).await).await.unwrap();
+        until_known(async || ledger.open_again(closing, wallet).await).await.unwrap();
     }
     ledger.transfer(deposit(&ledger, new_row(), wallet, 1)).await.unwrap();
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, Ok(()));
@@ -184,12 +184,12 @@ async fn a_wallet_that_holds_something_is_not_closed() {
     let ledger = ledger().await;
     let wallet = wallet_with(&ledger, 1).await;
     let closing = new_row();
-    until_known(async || ledger.block_withdrawals(closing, user(wallet), ZAR).await).await.unwrap();
+    until_known(async || ledger.block_withdrawals(closing, wallet).await).await.unwrap();
     for _ in 0..2 {
-        let refused = until_known(async || ledger.close_wallet(closing, user(wallet), ZAR).await).await;
+        let refused = until_known(async || ledger.close_wallet(closing, wallet).await).await;
         assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
     }
-    until_known(async || ledger.open_again(closing, user(wallet), ZAR).await).await.unwrap();
+    until_known(async || ledger.open_again(closing, wallet).await).await.unwrap();
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, Ok(()));
     assert_eq!(balance(&ledger, wallet).await, (1, 1, 0));
 }
@@ -209,12 +209,12 @@ async fn a_wallet_that_holds_something_is_not_closed_when_as_much_is_owed_either
     );
     ledger.transfer(owed).await.unwrap();
     let closing = new_row();
-    until_known(async || ledger.block_withdrawals(closing, user(wallet), ZAR).await).await.unwrap();
+    until_known(async || ledger.block_withdrawals(closing, wallet).await).await.unwrap();
     for _ in 0..2 {
-        let refused = until_known(async || ledger.close_wallet(closing, user(wallet), ZAR).await).await;
+        let refused = until_known(async || ledger.close_wallet(closing, wallet).await).await;
         assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
     }
-    until_known(async || ledger.open_again(closing, user(wallet), ZAR).await).await.unwrap();
+    until_known(async || ledger.open_again(closing, wallet).await).await.unwrap();
     assert_eq!(balance(&ledger, wallet).await, (100, 0, 100));
     assert_eq!(balance(&ledger, receivable).await.0, 800);
 }
@@ -236,11 +236,11 @@ async fn a_closing_that_comes_after_it_was_undone_closes_nothing() {
     let ledger = ledger().await;
     let wallet = wallet_with(&ledger, 0).await;
     let closing = new_row();
-    until_known(async || ledger.block_withdrawals(closing, user(wallet), ZAR).await).await.unwrap();
+    until_known(async || ledger.block_withdrawals(closing, wallet).await).await.unwrap();
     for _ in 0..2 {
-        until_known(async || ledger.open_again(closing, user(wallet), ZAR).await).await.unwrap();
-        until_known(async || ledger.block_withdrawals(closing, user(wallet), ZAR).await).await.unwrap();
-        let late = until_known(async || ledger.close_wallet(closing, user(wallet), ZAR).await).await;
+        until_known(async || ledger.open_again(closing, wallet).await).await.unwrap();
+        until_known(async || ledger.block_withdrawals(closing, wallet).await).await.unwrap();
+        let late = until_known(async || ledger.close_wallet(closing, wallet).await).await;
         assert_eq!(late, Err(LedgerError::Refused(Refusal::SpentId)));
     }
     ledger.transfer(deposit(&ledger, new_row(), wallet, 1)).await.unwrap();
@@ -254,17 +254,17 @@ async fn what_a_lost_row_has_shut_or_closed_is_shut_for_the_next_one_and_opened_
     let wallet = wallet_with(&ledger, 0).await;
     let [lost, next, younger] = [1, 2, 3].map(|n| ledger::row_id(1_763_900_000_000 + n, rand::random()));
     for row in [lost, next] {
-        until_known(async || ledger.block_withdrawals(row, user(wallet), ZAR).await).await.unwrap();
-        until_known(async || ledger.close_wallet(row, user(wallet), ZAR).await).await.unwrap();
+        until_known(async || ledger.block_withdrawals(row, wallet).await).await.unwrap();
+        until_known(async || ledger.close_wallet(row, wallet).await).await.unwrap();
     }
     assert_eq!(ledger.transfer(deposit(&ledger, new_row(), wallet, 1)).await, CLOSED);
     for _ in 0..2 {
-        until_known(async || ledger.open_again(next, user(wallet), ZAR).await).await.unwrap();
+        until_known(async || ledger.open_again(next, wallet).await).await.unwrap();
     }
     ledger.transfer(deposit(&ledger, new_row(), wallet, 1_000)).await.unwrap();
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, Ok(()));
     // A late step of the older row opens nothing that a younger one has shut.
-    until_known(async || ledger.block_withdrawals(younger, user(wallet), ZAR).await).await.unwrap();
-    until_known(async || ledger.open_again(next, user(wallet), ZAR).await).await.unwrap();
+    until_known(async || ledger.block_withdrawals(younger, wallet).await).await.unwrap();
+    until_known(async || ledger.open_again(next, wallet).await).await.unwrap();
     assert_eq!(reserve(&ledger, withdrawal(&ledger, new_row(), wallet, 1), UNLIMITED).await, FROZEN);
 }

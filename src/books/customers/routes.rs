@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{BankAccount, Customer, Look, Mail, Open, Restriction, Session, Sight};
 use crate::app::App;
-use crate::identity::notes::routes::NoteView;
+use crate::identity::notes::Note;
 use crate::identity::users::routes::UserView;
 use crate::identity::{emails, sessions, staff::Staff};
 use crate::money::balances::routes::BalanceView;
@@ -42,7 +42,7 @@ struct CustomerPage {
     /// Rows that wait for a person, newest first. Null: see `withheld`.
     held: Option<Vec<Open>>,
     /// Newest first. Null: see `withheld`.
-    notes: Option<Vec<NoteView>>,
+    notes: Option<Vec<Note>>,
     /// Calls of staff that concerned the customer, this one too, newest first. Null: see `withheld`.
     staff_calls: Option<Vec<Look>>,
     /// Which parts are null, and why.
@@ -173,7 +173,7 @@ impl CustomerPage {
             mails: customer.mails,
             open: customer.open,
             held: customer.held,
-            notes: customer.notes.map(|notes| notes.into_iter().map(NoteView::from).collect()),
+            notes: customer.notes,
             staff_calls: customer.looks,
             withheld,
         }

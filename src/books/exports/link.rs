@@ -18,7 +18,7 @@ use super::{Request, Requester, Wanted};
 use crate::app::App;
 use crate::books::history::Scope;
 use crate::identity::audit::{self, Actor, Entry};
-use crate::identity::caller::AnonymousClient;
+use crate::identity::caller::Visitor;
 use crate::identity::staff::{self, Admitted};
 use crate::platform::error::{Error, Result};
 use crate::platform::permissions::TransactionsRead;
@@ -67,7 +67,7 @@ pub(super) async fn make(app: &App, who: Requester, request: Request) -> Result<
 /// Who made the link and what for; its id.
 pub(super) async fn follow(
     app: &App,
-    AnonymousClient { origin, quota, .. }: AnonymousClient,
+    Visitor { origin, quota, .. }: Visitor,
     token: &str,
 ) -> Result<(Requester, Request, Uuid)> {
     let wrong = || Error::parameter("token", "is not a link to an export, or its time is over: ask for a new one");

@@ -12,7 +12,7 @@ use super::{Format, Request, Requester, Wanted, link, stream};
 use super::{link::ExportLink, trailer::Trailer};
 use crate::app::App;
 use crate::books::history::{FilterQuery, Scope, StaffQuery};
-use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::caller::{Caller, Visitor};
 use crate::identity::staff::Staff;
 use crate::money::transactions::{NewMetadata, metadata};
 use crate::platform::error::{Error, Result};
@@ -199,11 +199,7 @@ fn made(link: ExportLink) -> impl IntoResponse {
         (String = "text/csv"), (Trailer = "application/jsonl"),
         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
         (status = 422, description = "`query_too_broad`"), Problems))]
-async fn download(
-    State(app): State<App>,
-    visitor: AnonymousClient,
-    Query(query): Query<TokenQuery>,
-) -> Result<Response> {
+async fn download(State(app): State<App>, visitor: Visitor, Query(query): Query<TokenQuery>) -> Result<Response> {
     let (who, request, link) = link::follow(&app, visitor, &query.token).await?;
     file(&app, who, &request, Some(link)).await
 }

@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 use super::store::{self, Erasure};
 use crate::app::App;
-use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::audit::{self, Entry};
 use crate::identity::sessions::{self, Ending};
+use crate::identity::staff::StaffMember;
 use crate::identity::{notes, repeats, totp, users};
 use crate::money::restrictions::{self, Kind, State};
 use crate::money::{approvals, bank_accounts, transactions};
@@ -32,7 +33,7 @@ pub struct Done {
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Forbidden`] for staff, who lose their role first, and so for oneself, and by whoever is frozen or, to do it,
 /// has the role for less than a day; [`Error::AccountNotClosed`]; [`Error::AccountNotEmpty`] when something of theirs is open, or owed.
-pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str) -> Result<Done> {
+pub async fn erase(app: &App, by: &StaffMember, user_id: Uuid, note: &str) -> Result<Done> {
     let user = users::find(app, user_id).await?;
     if user.role != Role::User {
         return Err(Error::Forbidden(Reason::StaffAccount));
@@ -42,12 +43,12 @@ pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str
     }
     refuse_what_is_open(app, user_id).await?;
     // The ledger itself, and so not within the transaction; there its copy is looked at once more.
-    restrictions::refuse_what_is_in_use(app, user_id).await?;
+    restrictions::require_unused(app, user_id).await?;
     let mut tx = app.db.begin().await?;
     if users::lock(&mut *tx, user_id).await? != Some(Role::User) {
         return Err(Error::Forbidden(Reason::StaffAccount));
     }
-    if !second_person(app, &mut tx, (actor, by), user_id, note).await? {
+    if !second_person(app, &mut tx, by, user_id, note).await? {
         let erasure = store::find(&mut *tx, user_id).await?.ok_or(Error::StaleState)?;
         tx.commit().await?;
         return Ok(Done { erasure, erased: false });
@@ -64,9 +65,9 @@ pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str
     notes::erase(&mut *tx, user_id).await?;
     repeats::forget_about(&mut *tx, user_id).await?;
     store::erase(&mut tx, user_id, app.clock.now()).await?;
-    let done = store::finish(&mut *tx, user_id, by, app.clock.now()).await?;
+    let done = store::finish(&mut *tx, user_id, by.id, app.clock.now()).await?;
     let erasure = done.ok_or(Error::StaleState)?;
-    let entry = Entry::of(actor, "user.erased", "user", user_id);
+    let entry = Entry::of(&by.actor, "user.erased", "user", user_id);
     audit::record(app, &mut *tx, entry.with(json!({"requested_by": erasure.requested_by}))).await?;
     tx.commit().await?;
     ended.announce(app);
@@ -75,26 +76,20 @@ pub async fn erase(app: &App, actor: &Actor, by: Uuid, user_id: Uuid, note: &str
 
 /// Whether somebody else has asked for this before, and both may: who asks has had the role ever since, who does it for a day, and neither
 /// is frozen (docs/decisions/030). Who asks first, or again after it was forgotten or its maker may not any more, is noted.
-async fn second_person(
-    app: &App,
-    tx: &mut PgConnection,
-    (actor, by): (&Actor, Uuid),
-    user_id: Uuid,
-    note: &str,
-) -> Result<bool> {
+async fn second_person(app: &App, tx: &mut PgConnection, by: &StaffMember, user_id: Uuid, note: &str) -> Result<bool> {
     let (now, roles) = (app.clock.now(), UsersErase::ROLES);
     if let Some(asked) = store::find(&mut *tx, user_id).await?.filter(|asked| now - asked.requested_at < ASKED_FOR)
         && approvals::may_still(&mut *tx, asked.requested_by, roles, asked.requested_at).await?
     {
-        if asked.requested_by == by {
+        if asked.requested_by == by.id {
             return Ok(false);
         }
-        approvals::require_approver(app, &mut *tx, by, roles).await?;
+        approvals::require_approver(app, &mut *tx, by.id, roles).await?;
         return Ok(true);
     }
-    approvals::require_maker(app, &mut *tx, by, roles).await?;
-    store::ask(&mut *tx, user_id, by, note, now).await?;
-    let entry = Entry::of(actor, "user.erasure_requested", "user", user_id);
+    approvals::require_maker(app, &mut *tx, by.id, roles).await?;
+    store::ask(&mut *tx, user_id, by.id, note, now).await?;
+    let entry = Entry::of(&by.actor, "user.erasure_requested", "user", user_id);
     audit::record(app, &mut *tx, entry.with(json!({"note": note}))).await?;
     Ok(false)
 }

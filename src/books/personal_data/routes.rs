@@ -79,7 +79,7 @@ async fn erase(
     let mut fields = Fields::default();
     let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
     fields.finish()?;
-    let done = super::erase(&app, &staff.actor, staff.user_id, id, &note).await?;
+    let done = super::erase(&app, &staff.member(), id, &note).await?;
     if done.erased {
         return Ok(Json(done.erasure).into_response());
     }

@@ -9,8 +9,9 @@ use ledger::{AccountCode, Currency};
 use sqlx::{Connection, PgConnection};
 
 use super::books::Line;
-use super::{LOCK, store as copy};
+use super::store as copy;
 use crate::app::App;
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::error::{Error, Result};
 
 /// A day that is not the sum of its transfers.
@@ -66,7 +67,7 @@ pub async fn day_is_right(app: &App, currency: Currency, day: NaiveDate) -> Resu
 pub async fn add_up_day(app: &App, currency: Currency, day: NaiveDate) -> Result<()> {
     let mut db = app.db.acquire().await?;
     let mut tx = db.begin().await?;
-    if !copy::try_lock(&mut *tx, LOCK).await? {
+    if !copy::try_lock(&mut *tx, AdvisoryLock::Projector).await? {
         return Err(Error::StaleState);
     }
     store::add_up_day(&mut tx, currency.code(), day).await?;
@@ -78,7 +79,7 @@ pub async fn add_up_again(app: &App) -> Result<()> {
     let mut db = app.db.acquire().await?.detach();
     copy::be_patient(&mut db).await?;
     let mut tx = db.begin().await?;
-    copy::wait_for_lock(&mut *tx, LOCK).await?;
+    copy::wait_for_lock(&mut *tx, AdvisoryLock::Projector).await?;
     store::add_up_again(&mut tx).await?;
     tx.commit().await?;
     Ok(db.close().await?)
@@ -92,7 +93,7 @@ pub async fn keep_in(app: &App, zone: &str) -> Result<bool> {
     let mut db = app.db.acquire().await?.detach();
     copy::be_patient(&mut db).await?;
     let mut tx = db.begin().await?;
-    copy::wait_for_lock(&mut *tx, LOCK).await?;
+    copy::wait_for_lock(&mut *tx, AdvisoryLock::Projector).await?;
     if store::is_any_month_closed(&mut *tx).await? {
         return Err(Error::internal(format!(
             "REPORTING_TIME_ZONE cannot become {zone}: a month is closed, by the days of the zone before"

@@ -11,9 +11,10 @@ mod store;
 use ledger::Currency;
 use sqlx::{Connection, PgConnection};
 
-use super::{LOCK, Page, REBUILD_LOCK, advance, store as copy, watch};
+use super::{Page, advance, store as copy, watch};
 use crate::app::App;
 use crate::books::slots;
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::error::{Error, Result};
 
 const REPORT_EVERY: usize = 1_000_000;
@@ -47,7 +48,7 @@ async fn build(app: &App, lost: Lost) -> Result<Rebuilt> {
     // A connection of its own: its locks and settings end with it, however this ends.
     let mut db = app.db.acquire().await?.detach();
     copy::be_patient(&mut db).await?;
-    if !store::try_session_lock(&mut db, REBUILD_LOCK).await? {
+    if !store::try_session_lock(&mut db, AdvisoryLock::Rebuild).await? {
         return Err(Error::StaleState);
     }
     if store::is_missing(&mut db).await? {
@@ -56,7 +57,7 @@ async fn build(app: &App, lost: Lost) -> Result<Rebuilt> {
             let advice = "restore the tables as every migration left them, then rebuild";
             return Err(Error::internal(format!("migration {version} changed the read model's tables: {advice}")));
         }
-        store::create_tables(&mut db, LOCK).await?;
+        store::create_tables(&mut db).await?;
     }
     if lost == Lost::Kept {
         watch::ledger_must_be_whole(app).await?;
@@ -68,7 +69,7 @@ async fn build(app: &App, lost: Lost) -> Result<Rebuilt> {
         transfers += copy_all(app, &mut db, *currency).await?;
     }
     // From here on the live cursor stands, so that the rebuilt one cannot end behind it.
-    store::session_lock(&mut db, LOCK).await?;
+    store::session_lock(&mut db, AdvisoryLock::Projector).await?;
     for currency in &app.config.currencies {
         transfers += copy_all(app, &mut db, *currency).await?;
     }
@@ -83,7 +84,7 @@ async fn build(app: &App, lost: Lost) -> Result<Rebuilt> {
 async fn copy_all(app: &App, db: &mut PgConnection, currency: Currency) -> Result<usize> {
     let (mut copied, mut reported) = (0, 0);
     loop {
-        match advance(app, db, REBUILD_LOCK, currency).await? {
+        match advance(app, db, AdvisoryLock::Rebuild, currency).await? {
             Page::Copied(count) => copied += count,
             Page::End => return Ok(copied),
             // Nobody else writes beside: the schema was taken away by force. Or the ledger was, meanwhile.

@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::books::{Line, Sides, Standing, nanoseconds};
 use super::store::{self, AccountRow, TransferRow};
-use super::{LOCK, touched, watch};
+use super::{touched, watch};
 use crate::app::App;
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::error::{Error, Result};
 
 /// A page of the ledger against its copy.
@@ -62,7 +63,7 @@ pub async fn recompute_line(app: &App, id: Uuid) -> Result<()> {
     let expected = expected_line(app, id).await?;
     let mut db = app.db.acquire().await?;
     let mut tx = db.begin().await?;
-    if !store::try_lock(&mut *tx, LOCK).await? {
+    if !store::try_lock(&mut *tx, AdvisoryLock::Projector).await? {
         return Err(Error::StaleState);
     }
     store::delete_transfer(&mut *tx, id, expected.as_ref().map(|(_, line)| line.timestamp)).await?;
@@ -134,7 +135,7 @@ pub async fn recompute_account(app: &App, currency: Currency, id: Uuid) -> Resul
     let unmoved = async |tx: &mut sqlx::PgConnection| {
         Ok::<_, Error>(store::cursor(tx, currency.code()).await?.unwrap_or_default().timestamp == at)
     };
-    if !store::try_lock(&mut *tx, LOCK).await? || !unmoved(&mut tx).await? {
+    if !store::try_lock(&mut *tx, AdvisoryLock::Projector).await? || !unmoved(&mut tx).await? {
         return Err(Error::StaleState);
     }
     store::update_accounts(&mut *tx, &[(id, standing)]).await?;

@@ -5,6 +5,7 @@ use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::books::{Line, Side, Sides, Standing, nanoseconds};
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::DateTime;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,10 +110,10 @@ impl TransferRow {
 
 /// Takes the lock until the end of the transaction, and gives up waiting for the disk at its commit: what a crash of
 /// PostgreSQL may lose here is lost together with the cursor and read from the ledger again. False when another has it.
-pub(super) async fn try_lock(db: impl PgExecutor<'_>, lock: i64) -> sqlx::Result<bool> {
+pub(super) async fn try_lock(db: impl PgExecutor<'_>, lock: AdvisoryLock) -> sqlx::Result<bool> {
     let locked = sqlx::query_scalar!(
         r#"select pg_try_advisory_xact_lock($1) and set_config('synchronous_commit', 'off', true) = 'off' as "locked!""#,
-        lock
+        lock.number()
     );
     locked.fetch_one(db).await
 }
@@ -122,8 +123,8 @@ pub(super) async fn be_patient(db: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::raw_sql("set statement_timeout = 0").execute(db).await.map(drop)
 }
 
-pub(super) async fn wait_for_lock(db: impl PgExecutor<'_>, lock: i64) -> sqlx::Result<()> {
-    sqlx::query!("select pg_advisory_xact_lock($1)", lock).execute(db).await.map(drop)
+pub(super) async fn wait_for_lock(db: impl PgExecutor<'_>, lock: AdvisoryLock) -> sqlx::Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock($1)", lock.number()).execute(db).await.map(drop)
 }
 
 /// `None` before the first page.

@@ -2,11 +2,12 @@
 
 use sqlx::{PgConnection, PgExecutor};
 
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::DateTime;
 
 /// Where the next stretch begins: an hour before the end of what is counted, or with that end's day when it is over, or with the first
 /// row. `None` while another process is at it.
-pub(super) async fn begin(db: impl PgExecutor<'_>, lock: i64, now: DateTime) -> sqlx::Result<Option<DateTime>> {
+pub(super) async fn begin(db: impl PgExecutor<'_>, now: DateTime) -> sqlx::Result<Option<DateTime>> {
     let begin = sqlx::query_scalar!(
         r#"select date_bin('15 minutes', least($2::timestamptz - interval '1 hour', case
                       when s.slots_until = 'epoch' then least(t.first, w.first)
@@ -17,7 +18,7 @@ pub(super) async fn begin(db: impl PgExecutor<'_>, lock: i64, now: DateTime) -> 
              left join lateral (select created_at as first from transactions order by id limit 1) t on true
              left join lateral (select received_at as first from webhook_logs order by id limit 1) w on true
             where pg_try_advisory_xact_lock($1)"#,
-        lock,
+        AdvisoryLock::Slots.number(),
         now
     );
     begin.fetch_optional(db).await
@@ -72,8 +73,10 @@ pub(super) async fn set_counted_until(db: impl PgExecutor<'_>, until: DateTime) 
 }
 
 /// Once whoever counts at this moment is through: what it counted is forgotten, too.
-pub(super) async fn forget(db: &mut PgConnection, lock: i64) -> sqlx::Result<()> {
-    sqlx::query!("select from (select pg_advisory_xact_lock($1)) as locked", lock).execute(&mut *db).await?;
+pub(super) async fn forget(db: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("select from (select pg_advisory_xact_lock($1)) as locked", AdvisoryLock::Slots.number())
+        .execute(&mut *db)
+        .await?;
     let forgotten = sqlx::query!(
         "with slots as (delete from transaction_slots), calls as (delete from webhook_slots)
          update reporting_settings set slots_until = 'epoch'"

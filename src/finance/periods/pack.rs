@@ -11,7 +11,6 @@ use super::reports::{self, Table};
 use super::store::{self, Period};
 use super::{LAYOUT, Made, Printed, Span, customers, sha256};
 use crate::app::App;
-use crate::finance::days;
 use crate::finance::trial_balance::{self, Line};
 use crate::platform::error::{Error, Result};
 
@@ -55,14 +54,14 @@ pub(super) async fn make(
         if let Some(previous) = &previous {
             follows(app, previous, currency.code(), &opening)?;
         }
-        let window = (i64::try_from(span.before).unwrap_or(0), i64::try_from(span.cut).unwrap_or(i64::MAX));
-        let movements = store::movements(&mut *db, currency.code(), days::zone(app), window).await?;
+        let window = span.window(app);
+        let movements = store::movements(&mut *db, currency.code(), window).await?;
         let books = reports::Books { currency, opening: &opening, closing: &closing, movements: &movements };
         if !books.tie_out() {
             return Err(broken(app, "opening, movements and closing do not tie out"));
         }
-        let transit = store::in_transit(&mut *db, currency.code(), days::zone(app), window).await?;
-        let fees = store::fees(&mut *db, currency.code(), days::zone(app), window).await?;
+        let transit = store::in_transit(&mut *db, currency.code(), window).await?;
+        let fees = store::fees(&mut *db, currency.code(), window).await?;
         books.add_to(&mut tables, span.month, &transit, &fees);
         books.add_to_journal(&mut journal);
     }

@@ -292,8 +292,8 @@ pub(super) async fn add_rows(
     tables: &mut [Table],
 ) -> Result<()> {
     let last = span.month.last_day();
-    let window = (i64::try_from(span.before).unwrap_or(0), i64::try_from(span.cut).unwrap_or(i64::MAX));
-    for journal in store::journals(&mut *db, days::zone(app), window).await? {
+    let window = span.window(app);
+    for journal in store::journals(&mut *db, window).await? {
         let concerns = Month::of(journal.evidence_date);
         let concerns = (concerns < span.month).then_some(concerns);
         tables[JOURNALS].rows.push(row![
@@ -317,7 +317,7 @@ pub(super) async fn add_rows(
             accepted,
         ]);
     }
-    for item in store::open_items(&mut *db, days::zone(app), window.1).await? {
+    for item in store::open_items(&mut *db, window.zone, window.until).await? {
         let age = (last - item.since).num_days();
         tables[OPEN_ITEMS].rows.push(row![
             item.id,

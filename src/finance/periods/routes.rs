@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{Month, PeriodView, Person, Report};
+use super::{Month, PeriodView, Report};
 use crate::app::App;
 use crate::finance::trial_balance::routes::{Format, csv, json};
 use crate::identity::staff::Staff;
@@ -91,8 +91,7 @@ async fn close(
         fields.wrong("accepts", Wrong::Length(0, ACCEPTS_MAX, "items"));
     }
     let month = fields.finish_with(month)?;
-    let maker = Person { id: staff.user_id, actor: staff.actor };
-    Ok(Json(super::close(&app, maker, month, body.accepts).await?.into()))
+    Ok(Json(super::close(&app, staff.member(), month, body.accepts).await?.into()))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -121,8 +120,7 @@ async fn approve(
     let month = month(&asked)?;
     let seen = SubjectHash::parse(&body.pack_sha256);
     let seen = seen.ok_or_else(|| Error::field("pack_sha256", Wrong::Format("must have 64 hexadecimal digits")))?;
-    let checker = Person { id: staff.user_id, actor: staff.actor };
-    Ok(Json(super::approve(&app, checker, month, seen).await?.into()))
+    Ok(Json(super::approve(&app, staff.member(), month, seen).await?.into()))
 }
 
 #[derive(Deserialize, IntoParams)]

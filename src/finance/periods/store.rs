@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Made, State};
 use crate::app::App;
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::DateTime;
 use crate::platform::error::Result;
 
@@ -117,12 +118,14 @@ pub(super) async fn be_patient(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
 }
 
 /// Until the connection ends. False when another has it.
-pub(super) async fn try_lock(db: impl PgExecutor<'_>, lock: i64) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, lock).fetch_one(db).await
+pub(super) async fn try_lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, AdvisoryLock::Periods.number())
+        .fetch_one(db)
+        .await
 }
 
-pub(super) async fn unlock(db: impl PgExecutor<'_>, lock: i64) -> sqlx::Result<()> {
-    sqlx::query!("select from pg_advisory_unlock($1)", lock).execute(db).await.map(drop)
+pub(super) async fn unlock(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    sqlx::query!("select from pg_advisory_unlock($1)", AdvisoryLock::Periods.number()).execute(db).await.map(drop)
 }
 
 /// The day on which the first account was opened in the ledger.
@@ -189,11 +192,18 @@ pub(super) struct Movement {
     pub(super) amount: i64,
 }
 
+/// Of the ledger's time, in nanoseconds, and in which zone its days are.
+#[derive(Clone, Copy)]
+pub(super) struct Window<'a> {
+    pub(super) zone: &'a str,
+    pub(super) after: i64,
+    pub(super) until: i64,
+}
+
 pub(super) async fn movements(
     db: impl PgExecutor<'_>,
     currency: &str,
-    zone: &str,
-    (after, until): (i64, i64),
+    window: Window<'_>,
 ) -> sqlx::Result<Vec<Movement>> {
     let movements = sqlx::query_as!(
         Movement,
@@ -206,9 +216,9 @@ pub(super) async fn movements(
             where t.currency = $1 and t.timestamp > $3 and t.timestamp <= $4 and t.kind in ('posted', 'post') and t.amount_minor > 0
             group by 1, 2, 3, 4, 5, 6 order by 1, 2, 3, 4, 5"#,
         currency,
-        zone,
-        after,
-        until
+        window.zone,
+        window.after,
+        window.until
     );
     movements.fetch_all(db).await
 }
@@ -227,8 +237,7 @@ pub(super) struct Transit {
 pub(super) async fn in_transit(
     db: impl PgExecutor<'_>,
     currency: &str,
-    zone: &str,
-    (after, until): (i64, i64),
+    window: Window<'_>,
 ) -> sqlx::Result<Vec<Transit>> {
     let transit = sqlx::query_as!(
         Transit,
@@ -241,9 +250,9 @@ pub(super) async fn in_transit(
                    and e.id in ((left(j.id::text, 34) || '21')::uuid, (left(j.id::text, 34) || '22')::uuid)
             where j.kind in ('settlement', 'float_top_up') and j.currency = $1 and p.timestamp <= $4 and (e.timestamp is null or e.timestamp > $3)"#,
         currency,
-        zone,
-        after,
-        until
+        window.zone,
+        window.after,
+        window.until
     );
     transit.fetch_all(db).await
 }
@@ -256,12 +265,7 @@ pub(super) struct Fee {
     pub(super) invoiced: i64,
 }
 
-pub(super) async fn fees(
-    db: impl PgExecutor<'_>,
-    currency: &str,
-    zone: &str,
-    (after, until): (i64, i64),
-) -> sqlx::Result<Vec<Fee>> {
+pub(super) async fn fees(db: impl PgExecutor<'_>, currency: &str, window: Window<'_>) -> sqlx::Result<Vec<Fee>> {
     let fees = sqlx::query_as!(
         Fee,
         r#"select kind as "kind!", coalesce(sum(booked), 0)::bigint as "booked!", coalesce(sum(said), 0)::bigint as "on_statement!",
@@ -282,9 +286,9 @@ pub(super) async fn fees(
                     where l.fee_minor > 0) as fees
             group by kind order by kind"#,
         currency,
-        zone,
-        after,
-        until
+        window.zone,
+        window.after,
+        window.until
     );
     fees.fetch_all(db).await
 }
@@ -302,11 +306,7 @@ pub(super) struct Posted {
     pub(super) requested_by: Uuid,
 }
 
-pub(super) async fn journals(
-    db: impl PgExecutor<'_>,
-    zone: &str,
-    (after, until): (i64, i64),
-) -> sqlx::Result<Vec<Posted>> {
+pub(super) async fn journals(db: impl PgExecutor<'_>, window: Window<'_>) -> sqlx::Result<Vec<Posted>> {
     let journals = sqlx::query_as!(
         Posted,
         r#"select j.id as "id!", j.kind as "kind!", j.currency as "currency!", t.amount_minor as "amount!",
@@ -316,9 +316,9 @@ pub(super) async fn journals(
              from journals j
              join ledger_transfers t on t.id in ((left(j.id::text, 34) || '20')::uuid, (left(j.id::text, 34) || '21')::uuid)
             where t.kind in ('posted', 'post') and t.timestamp > $2 and t.timestamp <= $3 order by t.timestamp"#,
-        zone,
-        after,
-        until
+        window.zone,
+        window.after,
+        window.until
     );
     journals.fetch_all(db).await
 }

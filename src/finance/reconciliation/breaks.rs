@@ -30,6 +30,7 @@ use super::found::{BreakType, Found, Heals, Leg, Owner, Severity, Window};
 use super::run::{Run, RunKind};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
+use crate::identity::staff::StaffMember;
 use crate::money::adjustments;
 use crate::money::approvals;
 use crate::platform::clock::DateTime;
@@ -37,7 +38,7 @@ use crate::platform::error::{Error, FieldError, Reason, Result, Wrong};
 use crate::platform::permissions::{Permission, ReconciliationResolve};
 use crate::platform::text_enum::text_enum;
 
-pub use store::{Filter, Note};
+pub use store::{Filter, NewNote, Note};
 
 use self::store::{Resolved, Seen};
 
@@ -151,8 +152,9 @@ pub(super) async fn see(app: &App, run: Uuid, found: &Found) -> Result<BreakStat
     let seen = again(&known, run, found, now);
     if seen.anew {
         let word = known.resolution.map_or_else(|| known.state.name(), Code::name);
-        let note = format!("seen again; it was {word}");
-        store::insert_note(&mut *tx, (app.clock.row_id(), known.id), ("system", &note), now).await?;
+        let text = &format!("seen again; it was {word}");
+        let note = NewNote { id: app.clock.row_id(), break_id: known.id, author: "system", text };
+        store::insert_note(&mut *tx, &note, now).await?;
     }
     store::set_seen(&mut *tx, (known.id, run), found, &seen).await?;
     tx.commit().await?;
@@ -317,12 +319,12 @@ pub async fn assign(app: &App, actor: &Actor, id: Uuid, owner: Owner, to: Option
     find(app, id).await
 }
 
-/// A note, once for each `note_id`.
-pub async fn note(app: &App, actor: &Actor, (note_id, id): (Uuid, Uuid), note: &str) -> Result<Break> {
+/// A note, once for each id.
+pub async fn note(app: &App, actor: &Actor, note: &NewNote<'_>) -> Result<Break> {
     let mut tx = app.db.begin().await?;
-    let known = store::lock(&mut *tx, id).await?.ok_or(Error::NotFound("break"))?;
-    if store::insert_note(&mut *tx, (note_id, id), (actor.name(), note), app.clock.now()).await? {
-        audit::record(app, &mut *tx, entry(actor, "break.noted", &known, json!({"note": note}))).await?;
+    let known = store::lock(&mut *tx, note.break_id).await?.ok_or(Error::NotFound("break"))?;
+    if store::insert_note(&mut *tx, note, app.clock.now()).await? {
+        audit::record(app, &mut *tx, entry(actor, "break.noted", &known, json!({"note": note.text}))).await?;
     }
     tx.commit().await?;
     Ok(known)
@@ -341,7 +343,7 @@ pub struct Resolution {
 ///
 /// # Errors
 /// [`Error::StaleState`] when it has ended already, or is critical and not open yet; [`Error::Forbidden`] for whoever is frozen.
-pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolution: &Resolution) -> Result<Break> {
+pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolution) -> Result<Break> {
     let Resolution { code, note, journal_id, adjustment_id } = resolution;
     let mut tx = app.db.begin().await?;
     let known = store::lock(&mut *tx, id).await?.ok_or(Error::NotFound("break"))?;
@@ -349,7 +351,7 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
     if !known.state.is_live() || is_unheard {
         return Err(Error::StaleState);
     }
-    approvals::require_maker(app, &mut tx, by, ReconciliationResolve::ROLES).await?;
+    approvals::require_maker(app, &mut tx, by.id, ReconciliationResolve::ROLES).await?;
     let named = journal_id.is_some() || adjustment_id.is_some();
     let must_be_booked = *code == Code::Booked || (*code == Code::OurError && known.is_about_money());
     if must_be_booked && !named {
@@ -361,28 +363,28 @@ pub async fn resolve(app: &App, (actor, by): (&Actor, Uuid), id: Uuid, resolutio
     }
     let what = json!({"code": code.name(), "note": note, "journal_id": journal_id, "adjustment_id": adjustment_id});
     if *code == Code::Accepted {
-        if let Some(first) = known.acceptance_by.filter(|first| *first != by)
+        if let Some(first) = known.acceptance_by.filter(|first| *first != by.id)
             && is_still_wanted(app, &mut tx, first).await?
         {
             return Err(Error::field("code", "is asked for by somebody else already: agree with accept"));
         }
         // Whoever agrees does so to what stood there when it was read.
-        if known.acceptance_by == Some(by) && known.acceptance_note.as_deref() != Some(note.as_str()) {
+        if known.acceptance_by == Some(by.id) && known.acceptance_note.as_deref() != Some(note.as_str()) {
             return Err(Error::field(
                 "note",
                 "is another one than it was asked for with, which somebody may be agreeing to",
             ));
         }
-        store::set_acceptance(&mut *tx, id, by, note).await?;
-        audit::record(app, &mut *tx, entry(actor, "break.acceptance_proposed", &known, what)).await?;
+        store::set_acceptance(&mut *tx, id, by.id, note).await?;
+        audit::record(app, &mut *tx, entry(&by.actor, "break.acceptance_proposed", &known, what)).await?;
     } else {
         let (journal_id, adjustment_id) = (*journal_id, *adjustment_id);
-        let resolved = Resolved { code: *code, note, by, accepted_by: None, journal_id, adjustment_id };
+        let resolved = Resolved { code: *code, note, by: by.id, accepted_by: None, journal_id, adjustment_id };
         store::resolve(&mut *tx, id, &resolved, app.clock.now()).await?;
         if let Some((correction, row)) = adjustment_id.zip(known.transaction_id) {
             adjustments::settle(&mut tx, correction, row).await?;
         }
-        audit::record(app, &mut *tx, entry(actor, "break.resolved", &known, what)).await?;
+        audit::record(app, &mut *tx, entry(&by.actor, "break.resolved", &known, what)).await?;
     }
     tx.commit().await?;
     find(app, id).await
@@ -398,22 +400,23 @@ async fn is_still_wanted(app: &App, tx: &mut PgConnection, first: Uuid) -> Resul
 /// # Errors
 /// [`Error::StaleState`] when nobody has asked for that who still may, [`Error::Forbidden`] for whoever did, and for whoever is frozen or has
 /// the role for less than a day.
-pub async fn accept(app: &App, (actor, by): (&Actor, Uuid), id: Uuid) -> Result<Break> {
+pub async fn accept(app: &App, by: &StaffMember, id: Uuid) -> Result<Break> {
     let mut tx = app.db.begin().await?;
     let known = store::lock(&mut *tx, id).await?.ok_or(Error::NotFound("break"))?;
     let (first, note) = known.acceptance_by.zip(known.acceptance_note.as_deref()).ok_or(Error::StaleState)?;
-    if first == by {
+    if first == by.id {
         return Err(Error::Forbidden(Reason::OwnApproval));
     }
-    approvals::require_approver(app, &mut tx, by, ReconciliationResolve::ROLES).await?;
+    approvals::require_approver(app, &mut tx, by.id, ReconciliationResolve::ROLES).await?;
     if !is_still_wanted(app, &mut tx, first).await? {
         return Err(Error::StaleState);
     }
     let (journal_id, adjustment_id) = (None, None);
-    let resolved = Resolved { code: Code::Accepted, note, by: first, accepted_by: Some(by), journal_id, adjustment_id };
+    let resolved =
+        Resolved { code: Code::Accepted, note, by: first, accepted_by: Some(by.id), journal_id, adjustment_id };
     store::resolve(&mut *tx, id, &resolved, app.clock.now()).await?;
     let what = json!({"code": "accepted", "note": note, "proposed_by": first});
-    audit::record(app, &mut *tx, entry(actor, "break.accepted", &known, what)).await?;
+    audit::record(app, &mut *tx, entry(&by.actor, "break.accepted", &known, what)).await?;
     tx.commit().await?;
     find(app, id).await
 }

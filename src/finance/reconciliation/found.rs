@@ -67,12 +67,12 @@ text_enum! {
 text_enum! {
     #[schema(as = ReconciliationLeg)]
     pub enum Leg {
-        /// Inside: ledger, rows, copy, summaries.
-        A = "a",
-        /// Revio: rows, objects, statement, balance.
-        B = "b",
-        /// The bank: journals, its file.
-        C = "c",
+        /// Ledger, rows, copy, summaries.
+        Inside = "a",
+        /// Rows, Revio's objects, statement and balance.
+        Provider = "b",
+        /// Journals, the bank's file.
+        Bank = "c",
     }
 }
 
@@ -124,36 +124,36 @@ pub struct Rule {
 impl BreakType {
     pub fn rule(self) -> Rule {
         use Heals::{AsTheEvent, Never, Proposes, Recompute, Step};
-        use Leg::{A, B, C};
+        use Leg::{Bank, Inside, Provider};
         use Severity::{Critical, High, Info, Medium};
         use Window::{BusinessDays, Days, Minutes, TwoRuns};
         let rule = |severity, leg, heals, window| Rule { severity, leg, heals, window };
         match self {
-            Self::Unbalanced => rule(Critical, A, Never, Window::None),
+            Self::Unbalanced => rule(Critical, Inside, Never, Window::None),
             Self::RowWithoutTransfer | Self::TransferWithoutRow | Self::AmountLedger => {
-                rule(Critical, A, Never, Minutes(2))
+                rule(Critical, Inside, Never, Minutes(2))
             }
-            Self::StateLedger => rule(Critical, A, Step, Minutes(2)),
-            Self::ReservationStale => rule(High, A, Step, BusinessDays(5)),
-            Self::CopyLine | Self::Summary => rule(Medium, A, Recompute, Window::None),
-            Self::PaidAtProvider => rule(Info, B, AsTheEvent, Minutes(2)),
-            Self::PayoutPaid => rule(High, B, AsTheEvent, Minutes(2)),
-            Self::ReversedAtProvider => rule(High, B, AsTheEvent, Minutes(60)),
+            Self::StateLedger => rule(Critical, Inside, Step, Minutes(2)),
+            Self::ReservationStale => rule(High, Inside, Step, BusinessDays(5)),
+            Self::CopyLine | Self::Summary => rule(Medium, Inside, Recompute, Window::None),
+            Self::PaidAtProvider => rule(Info, Provider, AsTheEvent, Minutes(2)),
+            Self::PayoutPaid => rule(High, Provider, AsTheEvent, Minutes(2)),
+            Self::ReversedAtProvider => rule(High, Provider, AsTheEvent, Minutes(60)),
             Self::NotPaidAtProvider | Self::AmountProvider | Self::CurrencyProvider => {
-                rule(Critical, B, Never, Minutes(2))
+                rule(Critical, Provider, Never, Minutes(2))
             }
-            Self::FeeProvider => rule(Medium, B, AsTheEvent, Days(1)),
-            Self::SettlementUnbooked => rule(Medium, B, Proposes, Days(1)),
-            Self::DuplicateProvider => rule(Critical, B, Never, Window::None),
-            Self::ProviderOnly => rule(High, B, Proposes, Minutes(60)),
-            Self::BankOnly => rule(High, C, Proposes, BusinessDays(1)),
-            Self::MissingOnStatement => rule(High, B, Never, BusinessDays(1)),
-            Self::SettlementLate => rule(High, C, Never, BusinessDays(3)),
-            Self::BankMissing => rule(High, C, Never, BusinessDays(1)),
-            Self::ProviderBalance => rule(High, B, Never, TwoRuns),
-            Self::BankBalance => rule(High, C, Never, TwoRuns),
+            Self::FeeProvider => rule(Medium, Provider, AsTheEvent, Days(1)),
+            Self::SettlementUnbooked => rule(Medium, Provider, Proposes, Days(1)),
+            Self::DuplicateProvider => rule(Critical, Provider, Never, Window::None),
+            Self::ProviderOnly => rule(High, Provider, Proposes, Minutes(60)),
+            Self::BankOnly => rule(High, Bank, Proposes, BusinessDays(1)),
+            Self::MissingOnStatement => rule(High, Provider, Never, BusinessDays(1)),
+            Self::SettlementLate => rule(High, Bank, Never, BusinessDays(3)),
+            Self::BankMissing => rule(High, Bank, Never, BusinessDays(1)),
+            Self::ProviderBalance => rule(High, Provider, Never, TwoRuns),
+            Self::BankBalance => rule(High, Bank, Never, TwoRuns),
             // At a day's end, and then at once.
-            Self::PositionShort | Self::D1Late => rule(High, B, Never, Window::None),
+            Self::PositionShort | Self::D1Late => rule(High, Provider, Never, Window::None),
         }
     }
 
@@ -162,8 +162,8 @@ impl BreakType {
         let rule = self.rule();
         match (rule.severity, rule.leg) {
             (Severity::Critical, _) => Owner::OnCall,
-            (_, Leg::A) => Owner::Engineering,
-            (_, Leg::B | Leg::C) => Owner::Finance,
+            (_, Leg::Inside) => Owner::Engineering,
+            (_, Leg::Provider | Leg::Bank) => Owner::Finance,
         }
     }
 }

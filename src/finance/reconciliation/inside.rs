@@ -1,4 +1,4 @@
-//! Leg A: what rows say against what the ledger's copy has of them, the copy against the ledger, and the sums that must be equal. Called by
+//! The inside leg: what rows say against what the ledger's copy has of them, the copy against the ledger, and the sums that must be equal. Called by
 //! `stages`, a page at a time, and by `subjects` for one thing again. It decides and moves nothing.
 //!
 //! | state of a row | its transfers |

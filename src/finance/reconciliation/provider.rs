@@ -1,4 +1,4 @@
-//! Leg B, the objects: what Revio says of a purchase or payout when it is asked, against what its row has booked. Called by `stages` for rows
+//! The provider leg's objects: what Revio says of a purchase or payout when it is asked, against what its row has booked. Called by `stages` for rows
 //! that are open, that have just ended, and in turn for all that ended within 130 days; and by `subjects` for one of them again. Revio is
 //! asked through the same functions as by the flows; nothing is booked here.
 //!

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::breaks::{self, Break, BreakState, Code, Filter, Note, Resolution};
+use super::breaks::{self, Break, BreakState, Code, Filter, NewNote, Note, Resolution};
 use super::found::{BreakType, Leg, Owner, Severity};
 use super::report::{self, Report};
 use super::run::{Run, RunKind, RunState};
@@ -19,7 +19,7 @@ use super::runs;
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Result, Wrong};
-use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, located, page, page_query};
 use crate::platform::permissions::{ReconciliationRead, ReconciliationResolve, ReconciliationRun};
 use crate::platform::{clock::DateTime, problems::Problems, text_enum::text_enum};
 
@@ -67,15 +67,7 @@ struct NewRunBody {
     since: Option<String>,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct PageQuery {
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
-}
+page_query! { struct PageQuery {} }
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -86,26 +78,21 @@ struct FormatQuery {
     format: Option<String>,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct BreakQuery {
-    #[param(value_type = Option<BreakState>)]
-    state: Option<String>,
-    #[serde(rename = "type")]
-    #[param(value_type = Option<BreakType>)]
-    kind: Option<String>,
-    #[param(value_type = Option<Severity>)]
-    severity: Option<String>,
-    #[param(value_type = Option<Owner>)]
-    owner: Option<String>,
-    /// In days.
-    #[param(minimum = 0, maximum = 36500)]
-    min_age: Option<i64>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct BreakQuery {
+        #[param(value_type = Option<BreakState>)]
+        state: Option<String>,
+        #[serde(rename = "type")]
+        #[param(value_type = Option<BreakType>)]
+        kind: Option<String>,
+        #[param(value_type = Option<Severity>)]
+        severity: Option<String>,
+        #[param(value_type = Option<Owner>)]
+        owner: Option<String>,
+        /// In days.
+        #[param(minimum = 0, maximum = 36500)]
+        min_age: Option<i64>,
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -456,7 +443,8 @@ async fn note(
     let mut fields = Fields::default();
     let note = fields.text("note", &body.note, 1..=NOTE_CHARS_MAX);
     fields.finish()?;
-    with_notes(&app, breaks::note(&app, &staff.actor, (staff.new_row(&app), id), &note).await?).await
+    let new = NewNote { id: staff.new_row(&app), break_id: id, author: staff.actor.name(), text: &note };
+    with_notes(&app, breaks::note(&app, &staff.actor, &new).await?).await
 }
 
 /// Say what became of a break
@@ -479,7 +467,7 @@ async fn resolve(
     }
     let code: Code = fields.finish_with(code)?;
     let resolution = Resolution { code, note, journal_id: body.journal_id, adjustment_id: body.adjustment_id };
-    with_notes(&app, breaks::resolve(&app, (&staff.actor, staff.user_id), id, &resolution).await?).await
+    with_notes(&app, breaks::resolve(&app, &staff.member(), id, &resolution).await?).await
 }
 
 /// Agree that a break stays as it is
@@ -494,5 +482,5 @@ async fn accept(
     staff: Staff<ReconciliationResolve>,
     Path(id): Path<Uuid>,
 ) -> Result<Json<BreakWithNotes>> {
-    with_notes(&app, breaks::accept(&app, (&staff.actor, staff.user_id), id).await?).await
+    with_notes(&app, breaks::accept(&app, &staff.member(), id).await?).await
 }

@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | `quarter_hour` | every 15 minutes | what changed since an hour before the last cut; open objects, the rest in turn; the balance |
 //! | `daily` | after midnight in `REPORTING_TIME_ZONE` | everything; the copy line by line; position, D+1 |
-//! | `statement` | a file was imported, and no finished run has compared it | legs B and C, since it was imported |
+//! | `statement` | a file was imported, and no finished run has compared it | the provider and the bank leg, since it was imported |
 //! | `manual` | somebody asked | since when they say |
 
 pub(super) mod store;
@@ -111,7 +111,7 @@ async fn finish(app: &App, run: &Run, at: &Checkpoint) -> Result<Step> {
     let report = report::write(app, run, at, now).await?;
     app.crash.at("reconciliation.before_finish")?;
     let sha256 = report::sha256(&report);
-    end(app, run, at, (RunState::Finished, Some((&report, &sha256)), None)).await?;
+    end(app, run, at, End::Finished { report: &report, sha256: &sha256 }).await?;
     tracing::info!(run.id = %run.id, kind = run.kind.name(), report_sha256 = hex::encode(sha256), "a reconciliation is finished");
     app.crash.at("reconciliation.finished")?;
     Ok(Step::Finished)
@@ -119,32 +119,40 @@ async fn finish(app: &App, run: &Run, at: &Checkpoint) -> Result<Step> {
 
 async fn give_up(app: &App, run: &Run, at: &Checkpoint, error: &str) -> Result<Step> {
     tracing::error!(run.id = %run.id, kind = run.kind.name(), error, "a reconciliation failed");
-    end(app, run, at, (RunState::Failed, None, Some(error))).await?;
+    end(app, run, at, End::Failed { error }).await?;
     Ok(Step::Failed)
 }
 
-type End<'a> = (RunState, Option<(&'a Vec<u8>, &'a [u8; 32])>, Option<&'a str>);
+#[derive(Clone, Copy)]
+enum End<'a> {
+    Finished { report: &'a [u8], sha256: &'a [u8; 32] },
+    Failed { error: &'a str },
+}
 
-async fn end(app: &App, run: &Run, at: &Checkpoint, (state, report, error): End<'_>) -> Result<()> {
+async fn end(app: &App, run: &Run, at: &Checkpoint, end: End<'_>) -> Result<()> {
     let now = app.clock.now();
+    let (state, report, sha256, error) = match end {
+        End::Finished { report, sha256 } => (RunState::Finished, Some(report), Some(sha256.as_slice()), None),
+        End::Failed { error } => (RunState::Failed, None, None, Some(error)),
+    };
     let json = |value: serde_json::Result<Value>| value.map_err(Error::internal);
     let finished = Finished {
         state,
         counts: json(serde_json::to_value(&at.counts))?,
         sums: json(serde_json::to_value(&at.sums))?,
         checkpoint: json(serde_json::to_value(at))?,
-        report: report.map(|(bytes, _)| bytes.as_slice()),
-        sha256: report.map(|(_, hash)| hash.as_slice()),
+        report,
+        sha256,
         error,
     };
     if !store::finish(&app.db, run, &finished, now).await? {
         return Err(Error::StaleState);
     }
     let found = at.counts.get("open").copied().unwrap_or(0) > 0;
-    let outcome = match state {
-        RunState::Finished if !found => "clean",
-        RunState::Finished => "breaks",
-        RunState::Running | RunState::Failed => "failed",
+    let outcome = match end {
+        End::Finished { .. } if found => "breaks",
+        End::Finished { .. } => "clean",
+        End::Failed { .. } => "failed",
     };
     let kind = run.kind.name();
     app.metrics.reconciliation.runs.with_label_values(&[kind, outcome]).inc();
@@ -180,9 +188,9 @@ async fn start_due(app: &App) -> Result<()> {
 /// What the bank says comes once a day, in a file.
 fn legs_of(kind: RunKind) -> Vec<Leg> {
     match kind {
-        RunKind::QuarterHour => vec![Leg::A, Leg::B],
-        RunKind::Statement => vec![Leg::B, Leg::C],
-        RunKind::Daily | RunKind::Manual => vec![Leg::A, Leg::B, Leg::C],
+        RunKind::QuarterHour => vec![Leg::Inside, Leg::Provider],
+        RunKind::Statement => vec![Leg::Provider, Leg::Bank],
+        RunKind::Daily | RunKind::Manual => vec![Leg::Inside, Leg::Provider, Leg::Bank],
     }
 }
 

@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::books::projector;
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
+use crate::platform::text_enum::text_enum;
 use crate::provider::revio::{self, Errand};
 
 /// Rows that Revio is asked about in one step.
@@ -69,10 +70,21 @@ pub(super) struct Checkpoint {
     pub(super) sums: balances::Sums,
 }
 
+/// How far a run is.
+#[derive(PartialEq)]
+pub(super) struct Place {
+    stage: Stage,
+    after: Uuid,
+    after_transfer: i64,
+    currency: usize,
+    index: usize,
+    calls: i64,
+}
+
 impl Checkpoint {
-    /// How far the run is.
-    pub(super) fn place(&self) -> (Stage, Uuid, i64, [usize; 2], i64) {
-        (self.stage, self.after, self.after_transfer, [self.currency, self.index], self.calls)
+    pub(super) fn place(&self) -> Place {
+        let Self { stage, after, after_transfer, currency, index, calls, .. } = *self;
+        Place { stage, after, after_transfer, currency, index, calls }
     }
 
     pub(super) fn count(&mut self, what: &str, more: usize) {
@@ -81,36 +93,37 @@ impl Checkpoint {
     }
 }
 
-/// In this order.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Stage {
-    /// The ledger's copy is as far as the run looks.
-    #[default]
-    Copied,
-    Rows,
-    Journals,
-    Transfers,
-    Lines,
-    Accounts,
-    Balances,
-    Sums,
-    Summaries,
-    Duplicates,
-    Open,
-    JustEnded,
-    InTurn,
-    ProviderBalance,
-    Position,
-    Others,
-    /// Breaks that nobody has seen in this run: are they gone?
-    Unseen,
-    /// The time between two looks.
-    Apart,
-    /// What was seen for the first time, once more.
-    Again,
-    Healing,
-    Over,
+text_enum! {
+    /// In this order.
+    #[derive(Default)]
+    pub(super) enum Stage {
+        /// The ledger's copy is as far as the run looks.
+        #[default]
+        Copied = "copied",
+        Rows = "rows",
+        Journals = "journals",
+        Transfers = "transfers",
+        Lines = "lines",
+        Accounts = "accounts",
+        Balances = "balances",
+        Sums = "sums",
+        Summaries = "summaries",
+        Duplicates = "duplicates",
+        Open = "open",
+        JustEnded = "just_ended",
+        InTurn = "in_turn",
+        ProviderBalance = "provider_balance",
+        Position = "position",
+        Others = "others",
+        /// Breaks that nobody has seen in this run: are they gone?
+        Unseen = "unseen",
+        /// The time between two looks.
+        Apart = "apart",
+        /// What was seen for the first time, once more.
+        Again = "again",
+        Healing = "healing",
+        Over = "over",
+    }
 }
 
 use Stage as S;
@@ -124,41 +137,17 @@ pub(super) enum Outcome {
 }
 
 impl Stage {
-    const ORDER: [Self; 21] = [
-        S::Copied,
-        S::Rows,
-        S::Journals,
-        S::Transfers,
-        S::Lines,
-        S::Accounts,
-        S::Balances,
-        S::Sums,
-        S::Summaries,
-        S::Duplicates,
-        S::Open,
-        S::JustEnded,
-        S::InTurn,
-        S::ProviderBalance,
-        S::Position,
-        S::Others,
-        S::Unseen,
-        S::Apart,
-        S::Again,
-        S::Healing,
-        S::Over,
-    ];
-
     fn next(self) -> Self {
-        Self::ORDER.iter().copied().find(|stage| *stage > self).unwrap_or(S::Over)
+        Self::ALL.iter().copied().find(|stage| *stage > self).unwrap_or(S::Over)
     }
 
     /// Which leg it belongs to, and whether only a run over everything has it.
     fn wanted(self, run: &Run) -> bool {
         match self {
-            S::Rows | S::Journals | S::Transfers | S::Lines | S::Sums => run.has(Leg::A),
-            S::Accounts | S::Balances | S::Summaries => run.has(Leg::A) && run.kind != RunKind::QuarterHour,
-            S::Duplicates | S::Open | S::JustEnded | S::InTurn | S::ProviderBalance => run.has(Leg::B),
-            S::Position => run.has(Leg::B) && run.kind == RunKind::Daily,
+            S::Rows | S::Journals | S::Transfers | S::Lines | S::Sums => run.has(Leg::Inside),
+            S::Accounts | S::Balances | S::Summaries => run.has(Leg::Inside) && run.kind != RunKind::QuarterHour,
+            S::Duplicates | S::Open | S::JustEnded | S::InTurn | S::ProviderBalance => run.has(Leg::Provider),
+            S::Position => run.has(Leg::Provider) && run.kind == RunKind::Daily,
             S::Copied | S::Others | S::Unseen | S::Apart | S::Again | S::Healing | S::Over => true,
         }
     }

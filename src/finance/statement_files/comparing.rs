@@ -1,4 +1,5 @@
-//! What the statements say that the books do not, and the other way round: leg C of reconciliation and the statement's part of leg B.
+//! What the statements say that the books do not, and the other way round: reconciliation's bank leg, and the
+//! statement's part of its provider leg.
 //! `reconciliation` calls [`compare`] in each look; two looks, windows, severities and what becomes of a difference are its own.
 //!
 //! | kind | the statement | the books |
@@ -24,7 +25,7 @@ use chrono::NaiveDate;
 use ledger::{AccountCode, Currency};
 use serde_json::{Value, json};
 
-use self::store::{LateJournal, UnmatchedLine};
+use self::store::{Days, LateJournal, UnmatchedLine};
 use super::columns::Product;
 use super::{Source, moved};
 use crate::app::App;
@@ -73,7 +74,7 @@ impl Told {
 /// What [`compare`] finds of one leg, for a run. The files that are there before it looks are compared by it, once it is finished: one that
 /// comes later, or whose run fails, waits for the next.
 pub async fn compare_leg(app: &App, run: &Run, leg: Leg) -> Result<Compared> {
-    let source = if leg == Leg::C { Source::Bank } else { Source::Revio };
+    let source = if leg == Leg::Bank { Source::Bank } else { Source::Revio };
     let waited = store::set_compared(&app.db, source, run.id).await?;
     // All of a file that waited, whatever the run itself looks back to.
     let since = run.looks_back_to();
@@ -154,9 +155,13 @@ fn proposed(kind: BreakType, line: &UnmatchedLine, product: Product) -> Option<V
     )
 }
 
-async fn other_sums(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
+async fn looked_at(app: &App, since: DateTime) -> Result<Days<'_>> {
     let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
-    let which = (days::zone(app), from, since);
+    Ok(Days { zone: days::zone(app), from, since })
+}
+
+async fn other_sums(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
+    let which = looked_at(app, since).await?;
     let fees =
         told.all(store::other_fees(&app.db, which).await?).into_iter().map(|line| (BreakType::FeeProvider, line));
     let amounts =
@@ -178,9 +183,8 @@ async fn other_sums(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<F
 
 /// By the statement money moved, or did not, and the row says otherwise.
 async fn other_states(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
-    let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
-    for line in told.all(store::other_states(&app.db, (days::zone(app), from, since)).await?) {
+    for line in told.all(store::other_states(&app.db, looked_at(app, since).await?).await?) {
         let product = Product::parse(&line.product).unwrap_or(Product::Other);
         let has_moved = moved(product, line.status.as_deref());
         let kind = match (line.is_completed, has_moved, product) {
@@ -206,9 +210,8 @@ async fn other_states(app: &App, since: DateTime, told: &mut Told) -> Result<Vec
 
 async fn missing(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
     let today = days::today(app).await?;
-    let from = days::before(days::of(app, since).await?, LOOKED_BACK_DAYS);
     let last = days::business_days_before(today, 1);
-    let days: Vec<NaiveDate> = store::days_to_look_at(&app.db, from, since).await?;
+    let days: Vec<NaiveDate> = store::days_to_look_at(&app.db, looked_at(app, since).await?).await?;
     let days: BTreeSet<NaiveDate> = days.into_iter().filter(|day| *day <= last).collect();
     let covered = days.iter().map(|day| Some((*day, days.contains(&days::before(*day, 1)))));
     let mut rows = BTreeMap::new();

@@ -16,7 +16,7 @@ use crate::finance::days;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result, Wrong};
 use crate::platform::http::json::{BODY_DEADLINE, whole_body};
-use crate::platform::http::{Asked, Download, Fields, Json, Page, Path, Query, download::Parts, page};
+use crate::platform::http::{Asked, Download, Fields, Json, Page, Path, Query, download::Parts, page, page_query};
 use crate::platform::permissions::{ReconciliationRead, StatementsImport};
 use crate::platform::problems::Problems;
 use crate::platform::slow_reads;
@@ -130,16 +130,11 @@ fn too_large(error: Error) -> Error {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct FilesQuery {
-    #[param(value_type = Option<Source>, inline)]
-    source: Option<String>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct FilesQuery {
+        #[param(value_type = Option<Source>, inline)]
+        source: Option<String>,
+    }
 }
 
 /// Imported statements

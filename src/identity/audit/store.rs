@@ -8,11 +8,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Head;
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::DateTime;
 use crate::platform::permissions::Role;
-
-/// Any number that no other single-runner task locks on.
-const LOCK: i64 = 0x6175_6469_7400;
 
 /// A row of the log. `before` and `after` are the text of the `jsonb`: the chain is over what is stored.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -125,7 +123,8 @@ macro_rules! rows {
 
 /// Until the end of the transaction; false when another process holds it.
 pub(super) async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
-    let locked = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, LOCK);
+    let locked =
+        sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, AdvisoryLock::Audit.number());
     locked.fetch_one(db).await
 }
 

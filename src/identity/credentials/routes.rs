@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::app::App;
-use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::caller::{Caller, Visitor};
 use crate::identity::{cookies::SameSite, sessions::routes::device_cookie, users::Email};
 use crate::platform::http::{Json, located};
 use crate::platform::{error::Result, problems::Problems, tokens::LinkToken};
@@ -51,7 +51,7 @@ struct PasswordChange {
     responses((status = 202), Problems))]
 async fn forgot(
     State(app): State<App>,
-    visitor: AnonymousClient,
+    visitor: Visitor,
     Json(body): Json<ForgottenPassword>,
 ) -> Result<impl IntoResponse> {
     super::forgot(&app, &visitor, &Email::parse(&body.email)?).await?;
@@ -68,7 +68,7 @@ async fn forgot(
 async fn reset(
     State(app): State<App>,
     _same_site: SameSite,
-    visitor: AnonymousClient,
+    visitor: Visitor,
     Json(body): Json<PasswordReset>,
 ) -> Result<(StatusCode, AppendHeaders<[(HeaderName, HeaderValue); 1]>)> {
     let token = LinkToken::received(body.token.expose_secret());

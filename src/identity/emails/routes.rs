@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::app::App;
-use crate::identity::caller::{AnonymousClient, Caller};
+use crate::identity::caller::{Caller, Visitor};
 use crate::identity::users::Email;
 use crate::platform::http::{Json, located};
 use crate::platform::{error::Result, problems::Problems, tokens::LinkToken};
@@ -40,7 +40,7 @@ struct NewEmail {
 /// once, for 24 hours; one that does not work (any more) is told as `invalid_request` for the field `token`.
 #[utoipa::path(post, path = "/v1/auth/verify-email", tag = "auth", security(()), request_body = EmailToken,
     responses((status = 204), Problems))]
-async fn verify(State(app): State<App>, visitor: AnonymousClient, Json(body): Json<EmailToken>) -> Result<StatusCode> {
+async fn verify(State(app): State<App>, visitor: Visitor, Json(body): Json<EmailToken>) -> Result<StatusCode> {
     super::verify(&app, &visitor, LinkToken::received(body.token.expose_secret())).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,14 +2,14 @@
 
 use axum::extract::State;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{Filter, Row};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page, page_query};
 use crate::platform::permissions::{MailsDismiss, UsersRead};
 use crate::platform::{error::Result, problems::Problems};
 
@@ -19,19 +19,14 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(dismiss))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct MailQuery {
-    /// Of a `dead` one the person may ask for another.
-    #[param(value_type = Option<super::State>, example = "dead")]
-    state: Option<String>,
-    /// To one customer.
-    user_id: Option<Uuid>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct MailQuery {
+        /// Of a `dead` one the person may ask for another.
+        #[param(value_type = Option<super::State>, example = "dead")]
+        state: Option<String>,
+        /// To one customer.
+        user_id: Option<Uuid>,
+    }
 }
 
 impl MailQuery {

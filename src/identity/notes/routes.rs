@@ -1,38 +1,22 @@
 //! `GET`, `POST /v1/admin/customers/{id}/notes`.
 
 use axum::{extract::State, http::StatusCode, response::IntoResponse};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{Author, Filter, Note};
+use super::{Filter, Note};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, located, page, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, located, page, page_query, replayed};
 use crate::platform::permissions::{NotesRead, NotesWrite};
-use crate::platform::{clock::DateTime, error::Result, problems::Problems};
+use crate::platform::{error::Result, problems::Problems};
 
 const TEXT_CHARS_MAX: usize = 2_000;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, write))
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct NoteView {
-    id: Uuid,
-    /// Who of the staff wrote it.
-    author_id: Uuid,
-    #[schema(example = "Called: waits for the refund of order 77, told 3 days")]
-    text: String,
-    created_at: DateTime,
-}
-
-impl From<Note> for NoteView {
-    fn from(note: Note) -> Self {
-        Self { id: note.id, author_id: note.author_id, text: note.text, created_at: note.created_at }
-    }
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -43,28 +27,20 @@ struct NewNoteBody {
     text: String,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct NoteQuery {
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
-}
+page_query! { struct NoteQuery {} }
 
 /// Notes on a customer
 ///
 /// Newest first. Needs `notes.read`.
 #[utoipa::path(get, path = "/v1/admin/customers/{id}/notes", tag = "staff", security(("bearer" = ["notes.read"])),
     params(("id" = Uuid, Path), NoteQuery),
-    responses((status = 200, body = Page<NoteView>), Problems))]
+    responses((status = 200, body = Page<Note>), Problems))]
 async fn list(
     State(app): State<App>,
     _staff: Staff<NotesRead>,
     Path(id): Path<Uuid>,
     Query(query): Query<NoteQuery>,
-) -> Result<Json<Page<NoteView>>> {
+) -> Result<Json<Page<Note>>> {
     let mut fields = Fields::of_query();
     let (before, limit) = page::range(&mut fields, query.cursor.as_deref(), query.limit);
     fields.finish()?;
@@ -80,7 +56,7 @@ async fn list(
     request_body = NewNoteBody,
     params(("id" = Uuid, Path),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters", max_length = 255)),
-    responses((status = 201, body = NoteView), (status = 409, description = "`stale_state`: the customer's data is erased"),
+    responses((status = 201, body = Note), (status = 409, description = "`stale_state`: the customer's data is erased"),
         (status = 422, description = "`idempotency_key_reused`"), Problems))]
 async fn write(
     State(app): State<App>,
@@ -92,8 +68,7 @@ async fn write(
     let mut fields = Fields::default();
     let text = fields.text("text", &body.text, 1..=TEXT_CHARS_MAX);
     fields.finish()?;
-    let author = Author { id: staff.user_id, actor: &staff.actor };
-    let (note, repeated) = super::write(&app, author, id, &text, key).await?;
+    let (note, repeated) = super::write(&app, &staff.member(), id, &text, key).await?;
     let place = located(format_args!("/v1/admin/customers/{id}/notes"));
-    Ok((StatusCode::CREATED, place, replayed(repeated), Json(NoteView::from(note))))
+    Ok((StatusCode::CREATED, place, replayed(repeated), Json(note)))
 }

@@ -51,15 +51,11 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Resu
 }
 
 /// With the hash of the request that the key belongs to.
-pub(super) async fn find_by_key(
-    db: impl PgExecutor<'_>,
-    author_id: Uuid,
-    key: &str,
-) -> sqlx::Result<Option<(Row, Vec<u8>)>> {
+pub(super) async fn find_by_key(db: impl PgExecutor<'_>, by: Uuid, key: &str) -> sqlx::Result<Option<(Row, Vec<u8>)>> {
     let found = sqlx::query!(
         r#"select id, author_id, content, key_id, created_at, request_hash as "request_hash!"
              from customer_notes where author_id = $1 and idempotency_key = $2"#,
-        author_id,
+        by,
         key
     );
     Ok(found.fetch_optional(db).await?.map(|row| {

@@ -102,7 +102,7 @@ impl StepUpBody {
     fn parse(self) -> Result<Shown> {
         match (self.password, self.totp_code) {
             (Some(password), None) => Ok(Shown::Password(password)),
-            (None, Some(code)) => totp::look_at("totp_code", Some(&code)).map(|()| Shown::Code(code)),
+            (None, Some(code)) => totp::check_form("totp_code", Some(&code)).map(|()| Shown::Code(code)),
             (None, None) => {
                 Err(Error::Invalid(vec![FieldError::new("totp_code", Wrong::Required).saying(ONE_OF_THEM)]))
             }
@@ -165,7 +165,7 @@ async fn begin(State(app): State<App>, caller: Caller, Json(body): Json<NewTotp>
         (status = 401, description = "`invalid_credentials`: the code is wrong"),
         (status = 409, description = "`stale_state`: nothing was begun, or its time is over"), Problems))]
 async fn confirm(State(app): State<App>, caller: Caller, Json(body): Json<FirstCode>) -> Result<Json<RecoveryCodes>> {
-    totp::look_at("code", Some(&body.code))?;
+    totp::check_form("code", Some(&body.code))?;
     let codes = super::confirm(&app, &caller, &body.code).await?;
     let recovery_codes = codes.iter().map(|code| code.expose_secret().to_owned()).collect();
     Ok(Json(RecoveryCodes { recovery_codes }))
@@ -179,7 +179,7 @@ async fn confirm(State(app): State<App>, caller: Caller, Json(body): Json<FirstC
         (status = 403, description = "`forbidden`: staff keep theirs"),
         (status = 409, description = "`stale_state`: it was disabled meanwhile"), Problems))]
 async fn disable(State(app): State<App>, caller: Caller, Json(body): Json<DisabledTotp>) -> Result<StatusCode> {
-    totp::look_at("totp_code", Some(&body.totp_code))?;
+    totp::check_form("totp_code", Some(&body.totp_code))?;
     super::disable(&app, &caller, body.password, &body.totp_code).await?;
     Ok(StatusCode::NO_CONTENT)
 }

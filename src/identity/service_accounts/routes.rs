@@ -133,9 +133,7 @@ async fn create(
     let name = fields.text("name", &body.name, 1..=NAME_CHARS_MAX);
     let scopes = scopes(&mut fields, &body.scopes);
     fields.finish()?;
-    let account =
-        super::create(&app, (staff.user_id, &staff.actor), &NewAccount { id: staff.new_row(&app), name, scopes })
-            .await?;
+    let account = super::create(&app, &staff.member(), &NewAccount { id: staff.new_row(&app), name, scopes }).await?;
     Ok((StatusCode::CREATED, [(LOCATION, format!("/v1/admin/service-accounts/{}", account.id))], Json(account)))
 }
 

@@ -6,10 +6,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{AccountChange, NewAccount, Scope};
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::DateTime;
-
-/// Whoever makes an account or a key does so alone: any number that no other task locks on.
-const LOCK: i64 = 0x7365_7276_6963;
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = ServiceAccount)]
@@ -64,7 +62,7 @@ macro_rules! keys {
 }
 
 pub(super) async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
-    sqlx::query!("select pg_advisory_xact_lock($1)", LOCK).execute(db).await.map(drop)
+    sqlx::query!("select pg_advisory_xact_lock($1)", AdvisoryLock::ServiceAccounts.number()).execute(db).await.map(drop)
 }
 
 pub(super) async fn count(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
@@ -91,21 +89,16 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, new: &NewAccount, by: Uuid, 
     query.execute(db).await.map(drop)
 }
 
-pub(super) async fn change(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    change: &AccountChange,
-    now: DateTime,
-) -> sqlx::Result<()> {
-    let scopes = change.scopes.as_deref().map(names);
+pub(super) async fn change(db: impl PgExecutor<'_>, id: Uuid, to: &AccountChange, now: DateTime) -> sqlx::Result<()> {
+    let scopes = to.scopes.as_deref().map(names);
     let query = sqlx::query!(
         "update service_accounts
             set name = coalesce($2, name), scopes = coalesce($3, scopes), enabled = coalesce($4, enabled), updated_at = $5
           where id = $1",
         id,
-        change.name,
+        to.name,
         scopes.as_deref(),
-        change.enabled,
+        to.enabled,
         now
     );
     query.execute(db).await.map(drop)

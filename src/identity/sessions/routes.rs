@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{Attempt, Session, SignedIn};
 use crate::app::App;
-use crate::identity::caller::{AccessToken, AnonymousClient, Caller, UncountedClient};
+use crate::identity::caller::{AccessToken, Caller, UncountedVisitor, Visitor};
 use crate::identity::cookies::{Cookie, SameSite};
 use crate::identity::{totp, users::Email, users::routes::UserView};
 use crate::platform::error::Result;
@@ -56,7 +56,7 @@ impl Credentials {
     fn attempt(self, devices: Vec<Device>) -> Result<Attempt> {
         let Self { email, password, totp_code } = self;
         let mut fields = Fields::default();
-        fields.take(totp::look_at("totp_code", totp_code.as_ref()));
+        fields.take(totp::check_form("totp_code", totp_code.as_ref()));
         let email = fields.take(Email::parse(&email));
         Ok(Attempt { email: fields.finish_with(email)?, password, totp_code, devices })
     }
@@ -87,7 +87,7 @@ type WithCookies<T> = (AppendHeaders<Vec<(HeaderName, HeaderValue)>>, T);
 async fn login(
     State(app): State<App>,
     _same_site: SameSite,
-    UncountedClient(visitor): UncountedClient,
+    UncountedVisitor(visitor): UncountedVisitor,
     headers: HeaderMap,
     body: Result<Json<Credentials>>,
 ) -> Result<WithCookies<Json<TokenView>>> {
@@ -116,7 +116,7 @@ async fn login(
 async fn refresh(
     State(app): State<App>,
     _same_site: SameSite,
-    visitor: AnonymousClient,
+    visitor: Visitor,
     headers: HeaderMap,
 ) -> Result<WithCookies<Json<TokenView>>> {
     let signed_in = super::refresh(&app, &visitor, &received(&app, &headers)).await?;
@@ -133,7 +133,7 @@ async fn refresh(
 async fn logout(
     State(app): State<App>,
     _same_site: SameSite,
-    visitor: AnonymousClient,
+    visitor: Visitor,
     access: AccessToken,
     headers: HeaderMap,
 ) -> Result<WithCookies<StatusCode>> {

@@ -20,6 +20,12 @@ pub struct Session {
     pub expires_at: DateTime,
 }
 
+/// Which session, and whose.
+pub(super) struct SessionOf {
+    pub(super) id: Uuid,
+    pub(super) user_id: Uuid,
+}
+
 pub(super) struct Token {
     pub(super) session_id: Uuid,
     pub(super) user_id: Uuid,
@@ -63,6 +69,12 @@ pub(super) async fn insert_token(
     insert.execute(db).await.map(drop)
 }
 
+impl Token {
+    pub(super) fn session(&self) -> SessionOf {
+        SessionOf { id: self.session_id, user_id: self.user_id }
+    }
+}
+
 pub(super) async fn find_token(db: impl PgExecutor<'_>, hash: &[u8]) -> sqlx::Result<Option<Token>> {
     let row = sqlx::query_as!(
         Token,
@@ -91,16 +103,15 @@ pub(super) async fn extend(db: impl PgExecutor<'_>, id: Uuid, expires_at: DateTi
 /// Whether it was the user's and still lived.
 pub(super) async fn revoke(
     db: impl PgExecutor<'_>,
-    session: Uuid,
-    user_id: Uuid,
+    session: &SessionOf,
     reason: &str,
     now: DateTime,
 ) -> sqlx::Result<bool> {
     let update = sqlx::query!(
         "update sessions set revoked_at = $3, revoked_reason = $4
           where id = $1 and user_id = $2 and revoked_at is null",
-        session,
-        user_id,
+        session.id,
+        session.user_id,
         now,
         reason
     );

@@ -6,8 +6,6 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use futures_util::TryStreamExt;
-use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
@@ -16,7 +14,7 @@ use crate::identity::audit::pack::{self, Month};
 use crate::identity::audit::{self, Filter, Row};
 use crate::identity::staff::{Admitted, Staff};
 use crate::platform::error::{Error, Result, Wrong};
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page, page_query};
 use crate::platform::permissions::{AuditExport, AuditRead};
 use crate::platform::problems::Problems;
 
@@ -24,38 +22,33 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(audit_log)).routes(routes!(audit_pack))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct AuditQuery {
-    /// A user's id, `service:` and a service account's, `system`, `operator` or `nobody`.
-    #[param(max_length = 255)]
-    actor: Option<String>,
-    #[param(example = "user.role_changed", max_length = 255)]
-    action: Option<String>,
-    #[param(example = "user", max_length = 255)]
-    object_kind: Option<String>,
-    #[param(max_length = 255)]
-    object_id: Option<String>,
-    /// Of the actor, exactly as it is now.
-    #[param(example = "thandi@example.com", max_length = 254)]
-    actor_email: Option<String>,
-    /// A customer: what was done to that customer, and each call of staff that concerned that customer, by its path, its query or the row
-    /// that it named. Who looked is told for as long as it is kept.
-    subject: Option<Uuid>,
-    /// Of a call, as `X-Request-Id` and the problem documents have it.
-    #[param(max_length = 64)]
-    request_id: Option<String>,
-    /// Not before this time: RFC 3339, or a date, which is its first moment in UTC.
-    #[param(example = "2026-01-01")]
-    from: Option<String>,
-    /// Before this time, likewise.
-    #[param(example = "2026-02-01T00:00:00Z")]
-    to: Option<String>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct AuditQuery {
+        /// A user's id, `service:` and a service account's, `system`, `operator` or `nobody`.
+        #[param(max_length = 255)]
+        actor: Option<String>,
+        #[param(example = "user.role_changed", max_length = 255)]
+        action: Option<String>,
+        #[param(example = "user", max_length = 255)]
+        object_kind: Option<String>,
+        #[param(max_length = 255)]
+        object_id: Option<String>,
+        /// Of the actor, exactly as it is now.
+        #[param(example = "thandi@example.com", max_length = 254)]
+        actor_email: Option<String>,
+        /// A customer: what was done to that customer, and each call of staff that concerned that customer, by its path, its query or the row
+        /// that it named. Who looked is told for as long as it is kept.
+        subject: Option<Uuid>,
+        /// Of a call, as `X-Request-Id` and the problem documents have it.
+        #[param(max_length = 64)]
+        request_id: Option<String>,
+        /// Not before this time: RFC 3339, or a date, which is its first moment in UTC.
+        #[param(example = "2026-01-01")]
+        from: Option<String>,
+        /// Before this time, likewise.
+        #[param(example = "2026-02-01T00:00:00Z")]
+        to: Option<String>,
+    }
 }
 
 impl AuditQuery {

@@ -3,15 +3,15 @@
 use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{Email, Filter, Registration, User, passwords};
 use crate::app::App;
-use crate::identity::caller::AnonymousClient;
+use crate::identity::caller::Visitor;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, located, page, page_query};
 use crate::platform::permissions::{Role, UsersRead};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -85,27 +85,18 @@ impl NewUser {
 /// account is changed.
 #[utoipa::path(post, path = "/v1/auth/register", tag = "auth", security(()), request_body = NewUser,
     responses((status = 201, body = UserView), Problems))]
-async fn register(
-    State(app): State<App>,
-    visitor: AnonymousClient,
-    Json(body): Json<NewUser>,
-) -> Result<impl IntoResponse> {
+async fn register(State(app): State<App>, visitor: Visitor, Json(body): Json<NewUser>) -> Result<impl IntoResponse> {
     let user = super::register(&app, &visitor, body.parse()?).await?;
     Ok((StatusCode::CREATED, located("/v1/me"), Json(UserView::from(user))))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    #[param(max_length = 254)]
-    email: Option<String>,
-    #[param(inline, value_type = Option<Role>)]
-    role: Option<String>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct ListQuery {
+        #[param(max_length = 254)]
+        email: Option<String>,
+        #[param(inline, value_type = Option<Role>)]
+        role: Option<String>,
+    }
 }
 
 impl ListQuery {

@@ -3,6 +3,7 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::Notifications;
 use crate::platform::{clock::DateTime, permissions::Role};
 
 #[derive(Clone)]
@@ -179,18 +180,13 @@ pub(super) async fn set_name(db: impl PgExecutor<'_>, id: Uuid, full_name: &str)
     sqlx::query!("update users set full_name = $2 where id = $1", id, full_name).execute(db).await.map(drop)
 }
 
-/// Which mails the person wants; `None` = as before.
-pub(super) async fn set_notifications(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    (deposits, withdrawals): (Option<bool>, Option<bool>),
-) -> sqlx::Result<()> {
+pub(super) async fn set_notifications(db: impl PgExecutor<'_>, id: Uuid, wanted: Notifications) -> sqlx::Result<()> {
     let query = sqlx::query!(
         "update users set mail_deposits = coalesce($2, mail_deposits), mail_withdrawals = coalesce($3, mail_withdrawals)
           where id = $1",
         id,
-        deposits,
-        withdrawals
+        wanted.deposits,
+        wanted.withdrawals
     );
     query.execute(db).await.map(drop)
 }

@@ -4,7 +4,7 @@
 use axum::extract::State as AppState;
 use axum::{http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ use crate::money::approvals::{self, Approval};
 use crate::money::transactions::routes::{FailureView, parse_amount};
 use crate::money::transactions::{FailureReason, State};
 use crate::platform::error::{Result, Wrong};
-use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, located, page, replayed};
+use crate::platform::http::{Fields, IdempotencyKey, Json, Page, Path, Query, located, page, page_query, replayed};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, AdjustmentsRead};
 use crate::platform::{clock::DateTime, problems::Problems};
 
@@ -148,16 +148,11 @@ impl AdjustmentView {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct AdjustmentQuery {
-    #[param(inline, value_type = Option<State>)]
-    state: Option<String>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct AdjustmentQuery {
+        #[param(inline, value_type = Option<State>)]
+        state: Option<String>,
+    }
 }
 
 /// Corrections
@@ -198,7 +193,7 @@ async fn propose(
     key: IdempotencyKey,
     Json(body): Json<NewAdjustmentBody>,
 ) -> Result<impl IntoResponse> {
-    let proposed = super::propose(&app, (staff.user_id, &staff.actor), body.parse(&app)?, key).await?;
+    let proposed = super::propose(&app, &staff.member(), body.parse(&app)?, key).await?;
     let place = located(format_args!("/v1/admin/adjustments/{}", proposed.adjustment.transaction.id));
     let view = AdjustmentView::with_approvals(&app, proposed.adjustment).await?;
     Ok((StatusCode::CREATED, place, replayed(proposed.replayed), view))

@@ -68,14 +68,10 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, row: &New<'_>) -> sqlx::Resu
 }
 
 /// Which row a key made, and the hash of its request.
-pub(super) async fn find_by_key(
-    db: impl PgExecutor<'_>,
-    maker: Uuid,
-    key: &str,
-) -> sqlx::Result<Option<(Uuid, Vec<u8>)>> {
+pub(super) async fn find_by_key(db: impl PgExecutor<'_>, by: Uuid, key: &str) -> sqlx::Result<Option<(Uuid, Vec<u8>)>> {
     let row = sqlx::query!(
         "select transaction_id, request_hash from adjustments where requested_by = $1 and idempotency_key = $2",
-        maker,
+        by,
         key
     );
     Ok(row.fetch_optional(db).await?.map(|row| (row.transaction_id, row.request_hash)))

@@ -41,7 +41,7 @@ pub(super) struct New<'a> {
     pub(super) expires_at: Option<DateTime>,
 }
 
-pub(super) struct Standing {
+pub(super) struct CountedApproval {
     pub(super) id: Uuid,
     pub(super) expires_at: DateTime,
 }
@@ -98,7 +98,7 @@ pub(super) async fn decline(db: impl PgExecutor<'_>, new: &New<'_>) -> sqlx::Res
 macro_rules! counting {
     ($clause:literal, $subject:expr, $hash:expr, $roles:expr, $since:expr $(, $value:expr)*) => {
         sqlx::query_as!(
-            Standing,
+            CountedApproval,
             r#"select distinct on (a.approver_id) a.id, a.expires_at as "expires_at!"
                  from approvals a join users u on u.id = a.approver_id
                 where (a.transaction_id = $1 or a.journal_id = $2) and a.payout_hash = $3 and a.decision = 'approved'
@@ -128,7 +128,7 @@ pub(super) async fn standing(
     new: &New<'_>,
     roles: &[String],
     since: DateTime,
-) -> sqlx::Result<Vec<Standing>> {
+) -> sqlx::Result<Vec<CountedApproval>> {
     let (subject, hash) = (new.subject, new.decision.seen.0.as_slice());
     counting!("and a.used_at is null and a.expires_at > $6", subject, hash, roles, since, new.now).fetch_all(db).await
 }
@@ -139,7 +139,7 @@ pub(super) async fn used(
     (subject, hash): (Subject, &[u8]),
     roles: &[String],
     since: DateTime,
-) -> sqlx::Result<Vec<Standing>> {
+) -> sqlx::Result<Vec<CountedApproval>> {
     counting!(
         "and a.used_at = (select max(used_at) from approvals b where b.transaction_id = $1 or b.journal_id = $2)",
         subject,

@@ -50,7 +50,7 @@ pub(super) async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase
     Ok(follow_closely(app, deposit, purchase).await?.0)
 }
 
-/// What Revio gave back of a deposit that is not booked yet, and does not explain so far.
+/// What Revio says went back before we credited it, as long as its Payments do not explain it yet.
 pub(super) async fn awaited(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Option<String>> {
     if suspense::of_row(app, deposit.id).await?.is_some() {
         return Ok(None);
@@ -232,7 +232,16 @@ fn millis_unsaid(deposit: &Transaction, kind: Kind) -> u64 {
     provider_objects::millis_of(deposit.id) + if kind == Kind::ChargebackReversal { 2 } else { 1 }
 }
 
+/// A Payment that counts, and the row that it has or gets.
+struct Counted {
+    payment: Uuid,
+    row: Uuid,
+    kind: Kind,
+    minor: i64,
+}
+
 /// What the objects of a purchase add up to.
+#[derive(Default)]
 struct Sums<'a> {
     /// A row for each that has none yet.
     new: Vec<Child<'a>>,
@@ -256,76 +265,74 @@ struct Sums<'a> {
 
 impl<'a> Sums<'a> {
     fn of(deposit: &'a Transaction, purchase: &Purchase, payments: &[Known], booked: &[Transaction]) -> Result<Self> {
-        let nothing = Reversed { refunded_minor: 0, charged_back_minor: 0 };
         let paid =
             purchase.payment.as_ref().and_then(|payment| payment.amount.whole()).unwrap_or(deposit.amount.minor());
         let is_said = |id: &Uuid| payments.iter().any(|payment| payment.id == *id && payment.amount_minor.is_some());
         let unsaid = purchase.payments().find(|id| !is_said(id));
-        let mut sums = Self {
-            new: Vec::new(),
-            undone: Vec::new(),
-            reversed: nothing,
-            booked: nothing,
-            paid,
-            odd: None,
-            unsaid,
-            undone_by_word: None,
-            refund_entries: provider_objects::refund_entries(payments),
-            in_other_currency: None,
-        };
-        let currency = deposit.amount.currency();
-        let mut counted = Vec::new();
+        let refund_entries = provider_objects::refund_entries(payments);
+        let mut sums = Self { paid, unsaid, refund_entries, ..Self::default() };
+        let counted = sums.read((deposit, purchase), payments, booked);
+        sums.plan_rows(deposit, counted, booked)?;
+        sums.add_standing(booked);
+        Ok(sums)
+    }
+
+    /// What counts: reversals last, so that what they reverse is there.
+    fn read(
+        &mut self,
+        (deposit, purchase): (&Transaction, &Purchase),
+        payments: &[Known],
+        booked: &[Transaction],
+    ) -> Vec<Counted> {
+        let currency = deposit.amount.currency().code();
+        let mut read = Vec::new();
         for payment in payments {
-            match sums.count(payment, currency.code()) {
+            match counted(payment, currency) {
                 Ok(Some((kind, minor))) => {
-                    sums.undone_by_word =
-                        sums.undone_by_word.or_else(|| is_undone(purchase, payment).then_some(payment.id));
-                    counted.push((
-                        payment.id,
-                        provider_objects::row_id(payment.id, payment.created_on, millis_unsaid(deposit, kind)),
-                        kind,
-                        minor,
-                    ));
+                    add(&mut self.reversed, kind, minor);
+                    self.undone_by_word =
+                        self.undone_by_word.or_else(|| is_undone(purchase, payment).then_some(payment.id));
+                    let row = provider_objects::row_id(payment.id, payment.created_on, millis_unsaid(deposit, kind));
+                    read.push(Counted { payment: payment.id, row, kind, minor });
                 }
                 Ok(None) => {
                     let row = booked.iter().find(|row| row.provider.id == Some(payment.id) && can_be_undone(row));
-                    sums.undone.extend(row.cloned());
+                    self.undone.extend(row.cloned());
                 }
                 Err(odd) => {
-                    if payment.currency.is_some() && !is_in(payment, currency.code()) {
-                        sums.in_other_currency.get_or_insert_with(|| odd.clone());
+                    if payment.currency.is_some() && !is_in(payment, currency) {
+                        self.in_other_currency.get_or_insert_with(|| odd.clone());
                     }
-                    sums.odd.get_or_insert(odd);
+                    self.odd.get_or_insert(odd);
                 }
             }
         }
-        counted.sort_by_key(|(_, _, kind, _)| *kind == Kind::ChargebackReversal);
-        for (id, row, kind, minor) in counted {
-            if let Some(booked) = booked.iter().find(|row| row.provider.id == Some(id)) {
-                sums.odd = sums.odd.take().or_else(|| differs(booked, minor));
-                continue;
+        read.sort_by_key(|one| one.kind == Kind::ChargebackReversal);
+        read
+    }
+
+    /// A row for each that has none and may be booked.
+    fn plan_rows(&mut self, deposit: &'a Transaction, counted: Vec<Counted>, booked: &[Transaction]) -> Result<()> {
+        for Counted { payment, row, kind, minor } in counted {
+            if let Some(booked) = booked.iter().find(|row| row.provider.id == Some(payment)) {
+                self.odd = self.odd.take().or_else(|| differs(booked, minor));
+            } else if self.fits(kind) {
+                let amount = Amount::new(minor, deposit.amount.currency()).map_err(Error::internal)?;
+                let (state, provider_id) = (State::Initiated, Some(payment));
+                self.new.push(Child { id: row, parent: deposit, kind, state, amount, provider_id });
             }
-            if !sums.fits(kind) {
-                continue;
-            }
-            let amount = Amount::new(minor, currency).map_err(Error::internal)?;
-            sums.new.push(Child {
-                id: row,
-                parent: deposit,
-                kind,
-                state: State::Initiated,
-                amount,
-                provider_id: Some(id),
-            });
         }
+        Ok(())
+    }
+
+    fn add_standing(&mut self, booked: &[Transaction]) {
         let is_closed = |row: &Transaction| row.failure_reason == Some(FailureReason::ClosedByReview);
-        let is_undone = |row: &Transaction| sums.undone.iter().any(|undone| undone.id == row.id);
+        let is_undone = |row: &Transaction| self.undone.iter().any(|undone| undone.id == row.id);
         let stands = |row: &&Transaction| is_closed(row) || can_be_undone(row) && !is_undone(row);
         let standing = booked.iter().filter(stands).map(|row| (row.kind, row.amount.minor()));
-        for (kind, minor) in standing.chain(sums.new.iter().map(|child| (child.kind, child.amount.minor()))) {
-            add(&mut sums.booked, kind, minor);
+        for (kind, minor) in standing.chain(self.new.iter().map(|child| (child.kind, child.amount.minor()))) {
+            add(&mut self.booked, kind, minor);
         }
-        Ok(sums)
     }
 
     /// Whether those of a kind may be booked: never more is taken than was paid, and nothing is given back before it was taken, in whatever
@@ -337,13 +344,6 @@ impl<'a> Sums<'a> {
             Kind::Chargeback => charged_back_minor <= self.paid,
             _ => charged_back_minor >= 0,
         }
-    }
-
-    /// What one adds; `None` when it failed, and adds nothing.
-    fn count(&mut self, payment: &Known, currency: &str) -> Result<Option<(Kind, i64)>, String> {
-        let Some((kind, minor)) = counted(payment, currency)? else { return Ok(None) };
-        add(&mut self.reversed, kind, minor);
-        Ok(Some((kind, minor)))
     }
 
     /// What the deposit's row says of it: what is booked, whatever else Revio says. Less than nothing was never charged back.

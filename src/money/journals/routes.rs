@@ -3,7 +3,7 @@
 use axum::{extract::State as AppState, http::StatusCode, response::IntoResponse};
 use chrono::{NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ use crate::money::approvals::{self, Approval};
 use crate::money::transactions::routes::parse_amount;
 use crate::platform::error::{Result, Wrong};
 use crate::platform::http::{
-    Fields, IdempotencyKey, Json, Page, Path, Query, fields, json::Object, located, page, replayed,
+    Fields, IdempotencyKey, Json, Page, Path, Query, fields, json::Object, located, page, page_query, replayed,
 };
 use crate::platform::permissions::{HeldResolve, JournalsApprove, JournalsCreate, JournalsRead};
 use crate::platform::{clock::DateTime, problems::Problems};
@@ -318,20 +318,15 @@ impl JournalView {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct JournalQuery {
-    #[param(inline, value_type = Option<Kind>)]
-    kind: Option<String>,
-    #[param(inline, value_type = Option<State>)]
-    state: Option<String>,
-    /// Only those that a person must look at, or only the others.
-    held: Option<bool>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct JournalQuery {
+        #[param(inline, value_type = Option<Kind>)]
+        kind: Option<String>,
+        #[param(inline, value_type = Option<State>)]
+        state: Option<String>,
+        /// Only those that a person must look at, or only the others.
+        held: Option<bool>,
+    }
 }
 
 /// The company's journals
@@ -373,7 +368,7 @@ async fn propose(
     key: IdempotencyKey,
     Json(body): Json<NewJournalBody>,
 ) -> Result<impl IntoResponse> {
-    let proposed = super::propose(&app, (staff.user_id, &staff.actor), body.parse(&app)?, key).await?;
+    let proposed = super::propose(&app, &staff.member(), body.parse(&app)?, key).await?;
     let place = located(format_args!("/v1/admin/journals/{}", proposed.journal.id));
     let view = JournalView::with_approvals(&app, proposed.journal).await?;
     Ok((StatusCode::CREATED, place, replayed(proposed.replayed), view))
@@ -466,7 +461,7 @@ async fn returned(
 }
 
 async fn land(app: &App, staff: &Staff<JournalsCreate>, id: Uuid, arrival: Arrival) -> Result<Json<JournalView>> {
-    let journal = super::land(app, (staff.user_id, &staff.actor), id, arrival).await?;
+    let journal = super::land(app, &staff.member(), id, arrival).await?;
     JournalView::with_approvals(app, journal).await
 }
 

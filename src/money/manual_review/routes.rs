@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use crate::identity::staff::Staff;
 use crate::money::approvals::{ApprovalDecision, SubjectHash, routes::parse_note};
 use crate::money::transactions::{self, HeldFilter, Hold, Kind, routes::StaffTransactionView};
 use crate::platform::error::{Error, Result};
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page, page_query};
 use crate::platform::permissions::{HeldRead, HeldResolve};
 use crate::platform::problems::Problems;
 
@@ -20,22 +20,17 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(resolve)).routes(routes!(resolve_many))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct HeldQuery {
-    #[param(inline, value_type = Option<Kind>)]
-    kind: Option<String>,
-    /// Why.
-    #[param(value_type = Option<Hold>)]
-    code: Option<String>,
-    /// Held since this time or later, before that one: RFC 3339.
-    from: Option<String>,
-    to: Option<String>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct HeldQuery {
+        #[param(inline, value_type = Option<Kind>)]
+        kind: Option<String>,
+        /// Why.
+        #[param(value_type = Option<Hold>)]
+        code: Option<String>,
+        /// Held since this time or later, before that one: RFC 3339.
+        from: Option<String>,
+        to: Option<String>,
+    }
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -9,6 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{Change, NewName, Profile};
 use crate::app::App;
 use crate::identity::caller::Caller;
+use crate::identity::users::Notifications;
 use crate::identity::users::routes::{NAME_CHARS_MAX, UserView};
 use crate::money::restrictions::{Kind, Restriction};
 use crate::platform::error::{Result, Wrong};
@@ -100,9 +101,9 @@ impl MyChange {
         }
         fields.finish()?;
         let name = full_name.zip(self.password).map(|(full_name, password)| NewName { full_name, password });
-        let notifications =
+        let (deposits, withdrawals) =
             self.notifications.map_or((None, None), |Object(wanted)| (wanted.deposits, wanted.withdrawals));
-        Ok(Change { name, notifications })
+        Ok(Change { name, notifications: Notifications { deposits, withdrawals } })
     }
 }
 

@@ -5,16 +5,16 @@ use axum::extract::State as AppState;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{Changed, Filter, Kind, Maker, Request, State};
+use super::{Changed, Filter, Kind, Request, State};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::identity::users::routes::UserView;
 use crate::money::approvals::routes::decision_bodies;
-use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, located, page, page_query};
 use crate::platform::permissions::{RequestsDecide, RequestsRead, Role, UsersFreeze, UsersManageRoles};
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
 
@@ -81,16 +81,11 @@ struct UserChange {
     role: String,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct RequestQuery {
-    #[param(inline, value_type = Option<State>)]
-    state: Option<String>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct RequestQuery {
+        #[param(inline, value_type = Option<State>)]
+        state: Option<String>,
+    }
 }
 
 decision_bodies! {
@@ -117,8 +112,7 @@ async fn change(
     let mut fields = Fields::default();
     let role = fields.word("role", Some(&body.role));
     let role = fields.finish_with(role)?;
-    let maker = Maker { id: staff.user_id, actor: &staff.actor };
-    Ok(match super::change_role(&app, maker, id, role).await? {
+    Ok(match super::change_role(&app, &staff.member(), id, role).await? {
         Changed::Done(user) => Json(UserView::from(user)).into_response(),
         Changed::Asked(request) => asked(request).into_response(),
     })
@@ -140,8 +134,7 @@ async fn unfreeze(
     staff: Staff<UsersFreeze>,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse> {
-    let maker = Maker { id: staff.user_id, actor: &staff.actor };
-    Ok(asked(super::ask_to_lift(&app, maker, id, Kind::Unfreeze).await?))
+    Ok(asked(super::ask_to_lift(&app, &staff.member(), id, Kind::Unfreeze).await?))
 }
 
 /// Ask to reopen a customer's accounts
@@ -156,8 +149,7 @@ async fn reopen(
     staff: Staff<UsersFreeze>,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse> {
-    let maker = Maker { id: staff.user_id, actor: &staff.actor };
-    Ok(asked(super::ask_to_lift(&app, maker, id, Kind::Reopen).await?))
+    Ok(asked(super::ask_to_lift(&app, &staff.member(), id, Kind::Reopen).await?))
 }
 
 /// What staff asked for

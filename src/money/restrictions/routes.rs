@@ -3,14 +3,14 @@
 
 use axum::extract::State as AppState;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{Filter, Kind, Restriction, State};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page, page_query};
 use crate::platform::permissions::{UsersFreeze, UsersProtect, UsersRead};
 use crate::platform::{error::Result, problems::Problems};
 
@@ -33,18 +33,13 @@ struct Reason {
     reason: String,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct RestrictionQuery {
-    #[param(value_type = Option<State>, example = "in_force")]
-    state: Option<String>,
-    /// `true`: only protective freezes that wait for somebody who may lift them; `false`: all others.
-    protective: Option<bool>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct RestrictionQuery {
+        #[param(value_type = Option<State>, example = "in_force")]
+        state: Option<String>,
+        /// `true`: only protective freezes that wait for somebody who may lift them; `false`: all others.
+        protective: Option<bool>,
+    }
 }
 
 impl RestrictionQuery {

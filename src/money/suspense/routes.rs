@@ -1,15 +1,15 @@
 //! `GET /v1/admin/suspense-items`, `GET /v1/admin/suspense-items/{id}`.
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{Filter, Item, ItemKind};
 use crate::app::App;
 use crate::identity::staff::Staff;
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page, page_query};
 use crate::platform::permissions::AdjustmentsRead;
 use crate::platform::text_enum::text_enum;
 use crate::platform::{clock::DateTime, error::Result, problems::Problems};
@@ -27,18 +27,13 @@ text_enum! {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ItemQuery {
-    #[param(value_type = Option<ItemState>)]
-    state: Option<String>,
-    #[param(example = "ZAR")]
-    currency: Option<String>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct ItemQuery {
+        #[param(value_type = Option<ItemState>)]
+        state: Option<String>,
+        #[param(example = "ZAR")]
+        currency: Option<String>,
+    }
 }
 
 #[derive(Serialize, ToSchema)]

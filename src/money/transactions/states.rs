@@ -28,8 +28,8 @@ text_enum! {
 }
 
 text_enum! {
-    /// The states of all kinds; the diagrams are in `deposits`, `withdrawals` and `adjustments`, the SQL constraint `transactions_state` holds
-    /// each kind to its own.
+    /// The states of all kinds; the diagrams are in `deposits`, `withdrawals`, `reversals` and `adjustments`, the SQL constraint
+    /// `transactions_state` holds each kind to its own.
     #[schema(as = TransactionState)]
     pub enum State {
         Initiated = "initiated",

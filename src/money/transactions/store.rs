@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::metadata::Metadata;
 use super::states::{Direction, FailureReason, Hold, Kind, Outcome, State};
-use super::transaction::{Child, Destination, Provider, Reversed, Transaction};
+use super::transaction::{Child, Destination, LostWithdrawal, Provider, Reversed, Transaction};
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
 use crate::platform::{clock::DateTime, error::Error};
 
@@ -181,21 +181,15 @@ pub(super) async fn insert_child(db: impl PgExecutor<'_>, child: &Child<'_>, now
 }
 
 /// The only withdrawals without a bank account. False when it is there.
-pub(super) async fn insert_lost(
-    db: impl PgExecutor<'_>,
-    (id, user_id): (Uuid, Uuid),
-    amount: Amount,
-    why: Option<FailureReason>,
-    now: DateTime,
-) -> sqlx::Result<bool> {
+pub(super) async fn insert_lost(db: impl PgExecutor<'_>, lost: &LostWithdrawal, now: DateTime) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "insert into transactions (id, user_id, kind, state, amount_minor, currency, failure_reason, due_at, updated_at, states)
          values ($1, $2, 'withdrawal', 'reserved', $3, $4, $5, $6, $6, 'reserved') on conflict (id) do nothing",
-        id,
-        user_id,
-        amount.minor(),
-        amount.currency().code(),
-        why.map(FailureReason::name),
+        lost.id,
+        lost.user_id,
+        lost.amount.minor(),
+        lost.amount.currency().code(),
+        lost.why.map(FailureReason::name),
         now,
     )
     .execute(db)

@@ -58,6 +58,14 @@ pub struct Destination {
     pub last_four: String,
 }
 
+/// A withdrawal of which nothing is left but its reservation in the ledger, and why it is given back, if it is.
+pub struct LostWithdrawal {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub amount: Amount,
+    pub why: Option<FailureReason>,
+}
+
 impl Transaction {
     /// What its customer, or a program, wrote to it: all else is of much the same size in each row.
     pub fn written_bytes(&self) -> usize {
@@ -79,6 +87,10 @@ impl Transaction {
         self.kind != Kind::Adjustment || self.state == State::Completed
     }
 
+    pub fn is_shown_to(&self, user: Uuid) -> bool {
+        self.user_id == user && self.is_shown_to_owner()
+    }
+
     pub fn shown_state(&self) -> ShownState {
         shown_state(self.state, self.held_reason.is_some())
     }
@@ -96,7 +108,7 @@ pub struct Provider {
 }
 
 /// How much of a deposit was given back, summed over Revio's objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reversed {
     pub refunded_minor: i64,
     pub charged_back_minor: i64,
@@ -243,15 +255,14 @@ pub struct Approved {
 
 impl Move {
     pub fn to(state: State, due: Due) -> Self {
-        let (repaid_minor, owed_minor, outflow_minor) = (None, None, None);
         Self {
             state,
             due,
             provider: None,
             failure_reason: None,
-            repaid_minor,
-            owed_minor,
-            outflow_minor,
+            repaid_minor: None,
+            owed_minor: None,
+            outflow_minor: None,
             approved: None,
         }
     }

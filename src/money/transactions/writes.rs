@@ -124,11 +124,11 @@ async fn advance(
     app.crash.at("batch.before_moves")?;
     let moved = advance_firsts(app, app.batch_db.of(lock_wait), items, durability).await?;
     app.crash.at("batch.moved")?;
-    Ok(each(items, moved))
+    Ok(outcome_of_each(items, moved))
 }
 
 /// What became of each: of several moves of a row the first has it.
-fn each(items: &[Advance], moved: Vec<Row>) -> Vec<Option<Row>> {
+fn outcome_of_each(items: &[Advance], moved: Vec<Row>) -> Vec<Option<Row>> {
     let mut moved: HashMap<Uuid, Row> = moved.into_iter().map(|row| (row.id, row)).collect();
     items.iter().map(|step| moved.remove(&step.id)).collect()
 }

@@ -20,7 +20,7 @@ pub mod routes;
 mod store;
 
 use chrono::TimeDelta;
-use ledger::Amount;
+use ledger::{Account, Amount};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -28,9 +28,9 @@ use uuid::Uuid;
 use super::{booking, restored};
 use crate::app::App;
 use crate::identity::audit::{self, Entry};
-use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, Rule, SubjectHash};
+use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, SubjectHash};
 use crate::money::bank_accounts::{self, Details};
-use crate::money::subject;
+use crate::money::subject::Subject;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Kind, Move, Provider, State, Transaction};
 use crate::platform::error::{Error, Reason, Result};
 use crate::platform::permissions::{Permission, WithdrawalsApprove};
@@ -42,13 +42,13 @@ const LOOK: TimeDelta = TimeDelta::days(1);
 const NEEDED_WHILE_NEW: i64 = 1;
 
 /// A withdrawal with all that staff decide about; `None` where its bank details cannot be decrypted, so that nobody can decide.
-pub struct Subject {
+pub struct Undecided {
     pub withdrawal: Transaction,
     pub seen: Option<(Details, SubjectHash)>,
 }
 
-fn of(withdrawal: &Transaction) -> subject::Subject {
-    subject::Subject::Transaction(withdrawal.id)
+fn subject_of(withdrawal: &Transaction) -> Subject {
+    Subject::Transaction(withdrawal.id)
 }
 
 pub fn needed(app: &App, withdrawal: &Transaction) -> i64 {
@@ -62,7 +62,7 @@ pub(super) async fn outflow(app: &App, withdrawal: &Transaction) -> Result<Optio
     if !app.config.approval_thresholds.has(currency) {
         return Ok(None);
     }
-    Ok(app.ledger.outflow_at(withdrawal.id, withdrawal.user_id, currency).await?)
+    Ok(app.ledger.outflow_at(withdrawal.id, Account::wallet(withdrawal.user_id, currency)).await?)
 }
 
 fn needed_while_new(app: &App, withdrawal: &Transaction) -> i64 {
@@ -110,7 +110,9 @@ pub(super) async fn stop_unless_approved(
     if needed(app, withdrawal) == 0 {
         return hold_changed(app, withdrawal, destination).await;
     }
-    if approvals::validity(app, of(withdrawal), &hash_of(withdrawal, destination)).await? == ApprovalValidity::Yes {
+    if approvals::validity(app, subject_of(withdrawal), &hash_of(withdrawal, destination)).await?
+        == ApprovalValidity::Yes
+    {
         return Ok(None);
     }
     await_anew(app, withdrawal).await.map(Some)
@@ -132,7 +134,7 @@ pub(super) async fn await_anew(app: &App, withdrawal: &Transaction) -> Result<Tr
 }
 
 /// What must have been approved before the payout begins, if anything; for [`stands`], which awaits nothing but its SQL.
-pub(super) async fn subject(app: &App, withdrawal: &Transaction) -> Result<Option<SubjectHash>> {
+pub(super) async fn hash_to_approve(app: &App, withdrawal: &Transaction) -> Result<Option<SubjectHash>> {
     if needed(app, withdrawal) == 0 {
         return Ok(None);
     }
@@ -144,10 +146,10 @@ pub(super) async fn stands(
     app: &App,
     tx: &mut PgConnection,
     withdrawal: &Transaction,
-    subject: &SubjectHash,
+    hash: &SubjectHash,
 ) -> Result<bool> {
-    let rule = Rule { needed: needed(app, withdrawal), roles: WithdrawalsApprove::ROLES };
-    approvals::stands(app, tx, (of(withdrawal), subject), &rule).await
+    let needed = needed(app, withdrawal);
+    approvals::stands(app, tx, (subject_of(withdrawal), hash), needed, WithdrawalsApprove::ROLES).await
 }
 
 /// The same right before money may leave: the details are read again.
@@ -178,15 +180,15 @@ pub(super) async fn step(app: &App, withdrawal: &Transaction) -> Result<Transact
 }
 
 /// `awaiting_approval → reserved`, once enough people have approved the same payout; before that the approval is counted.
-pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
-    let Subject { withdrawal, seen } = open_subject(app, decision, id).await?;
+pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Undecided> {
+    let Undecided { withdrawal, seen } = undecided(app, decision, id).await?;
     if approvals::time_left(app, withdrawal.updated_at).is_none() {
         return Err(Error::StaleState);
     }
     let needed = needed(app, &withdrawal);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &withdrawal).await?;
-    let count = approvals::approve(app, &mut tx, of(&withdrawal), decision, needed).await?;
+    let count = approvals::approve(app, &mut tx, subject_of(&withdrawal), decision, needed).await?;
     let moved = count.approved.map(|approved| Move::to(State::Reserved, Due::Now).with_approval(approved));
     let after = match &moved {
         Some(to) => transactions::advance_within(app, &mut *tx, &withdrawal, to).await?,
@@ -204,20 +206,20 @@ pub async fn approve(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     if let Some(to) = &moved {
         transactions::announce(app, &withdrawal, to);
     }
-    Ok(Subject { withdrawal: after, seen })
+    Ok(Undecided { withdrawal: after, seen })
 }
 
 /// Refused: the row says so first, then the money is released, now or by the worker. A row that forgot, with an older database, that it was
 /// paid or is about to be is brought up to the ledger instead.
-pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
-    let Subject { withdrawal, seen } = open_subject(app, decision, id).await?;
+pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Undecided> {
+    let Undecided { withdrawal, seen } = undecided(app, decision, id).await?;
     if restored::bring_up_to_ledger(app, &withdrawal).await?.is_some() {
         return Err(Error::StaleState);
     }
     let to = Move::to(State::AwaitingApproval, Due::In(LEASE)).because(FailureReason::Declined);
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, &withdrawal).await?;
-    approvals::decline(app, &mut tx, of(&withdrawal), decision).await?;
+    approvals::decline(app, &mut tx, subject_of(&withdrawal), decision).await?;
     let declined = transactions::advance_within(app, &mut *tx, &withdrawal, &to).await?;
     let entry = Entry::of(&decision.actor, "withdrawal.declined", "transaction", id).change(
         json!({"state": withdrawal.state.name()}),
@@ -227,23 +229,23 @@ pub async fn decline(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result
     tx.commit().await?;
     app.crash.at("withdrawal.declined")?;
     let withdrawal = transactions::first_step(app, &declined, Box::pin(step(app, &declined))).await?;
-    Ok(Subject { withdrawal, seen })
+    Ok(Undecided { withdrawal, seen })
 }
 
 /// What is decided about, if this person may and it is what they saw.
-async fn open_subject(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Subject> {
-    let subject = find(app, id).await?;
-    if subject.withdrawal.user_id == decision.by {
+async fn undecided(app: &App, decision: &ApprovalDecision, id: Uuid) -> Result<Undecided> {
+    let undecided = find(app, id).await?;
+    if undecided.withdrawal.user_id == decision.by {
         return Err(Error::Forbidden(Reason::OwnApproval));
     }
-    let row = &subject.withdrawal;
+    let row = &undecided.withdrawal;
     // What is on hold is for `manual_review`.
     let waits = row.state == State::AwaitingApproval && row.failure_reason.is_none() && row.held_reason.is_none();
-    let is_seen = subject.seen.as_ref().is_some_and(|(_, hash)| *hash == decision.seen);
-    if waits && is_seen { Ok(subject) } else { Err(Error::StaleState) }
+    let is_seen = undecided.seen.as_ref().is_some_and(|(_, hash)| *hash == decision.seen);
+    if waits && is_seen { Ok(undecided) } else { Err(Error::StaleState) }
 }
 
-pub async fn find(app: &App, id: Uuid) -> Result<Subject> {
+pub async fn find(app: &App, id: Uuid) -> Result<Undecided> {
     let row = transactions::find(app, id).await.map_err(|error| match error {
         Error::NotFound(_) => Error::NotFound("withdrawal"),
         other => other,
@@ -253,12 +255,12 @@ pub async fn find(app: &App, id: Uuid) -> Result<Subject> {
     }
     // One that was written again from the ledger (`restored`) goes nowhere, and waits for nobody's approval.
     let seen = if row.bank_account_id.is_some() { Some(seen_of(app, &row).await?) } else { None };
-    Ok(Subject { withdrawal: row, seen })
+    Ok(Undecided { withdrawal: row, seen })
 }
 
 /// A page of what waits, newest first.
 /// A row whose bank details cannot be decrypted is listed without them.
-pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Subject>> {
+pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Undecided>> {
     let ids = store::awaiting(&app.db, before, limit).await?;
     let mut waiting = Vec::new();
     for withdrawal in transactions::find_all(app, &ids).await? {
@@ -270,7 +272,7 @@ pub async fn list(app: &App, before: Option<Uuid>, limit: i64) -> Result<Vec<Sub
                 None
             }
         };
-        waiting.push(Subject { withdrawal, seen });
+        waiting.push(Undecided { withdrawal, seen });
     }
     Ok(waiting)
 }

@@ -45,8 +45,8 @@ impl Batch for Beginnings {
         for item in items {
             begun.push(if frozen.contains(&item.withdrawal.user_id) {
                 Some(Begun::Frozen)
-            } else if let Some(subject) = &item.approved
-                && !approval::stands(app, &mut tx, &item.withdrawal, subject).await?
+            } else if let Some(hash) = &item.approved
+                && !approval::stands(app, &mut tx, &item.withdrawal, hash).await?
             {
                 Some(Begun::NotApproved)
             } else {

@@ -26,7 +26,7 @@ use crate::provider::revio::{Payout, PayoutStatus};
 pub(super) const WINDOW: TimeDelta = TimeDelta::minutes(15);
 /// An execution without an answer may still be on its way for this long: until then nothing is concluded from its absence.
 pub(super) const IN_FLIGHT_MAX: TimeDelta = TimeDelta::seconds(60);
-/// That may have been executed: the first, and the one that replaces it.
+/// At most this many payouts of one withdrawal may ever be executed: the first and one replacement.
 pub(super) const PAYOUTS_MAX: usize = 2;
 /// A payout takes 3 to 5 days; one that Revio has no word for after this, a person must look at.
 const UNDECIDED_MAX: TimeDelta = TimeDelta::days(14);

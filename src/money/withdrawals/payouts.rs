@@ -205,7 +205,7 @@ async fn begin(app: &App, withdrawal: &Transaction) -> Result<Begun> {
         return Ok(Begun::FrozenInLedger);
     }
     app.revio.take_place_for_execution(withdrawal.id).await?;
-    let approved = approval::subject(app, withdrawal).await?;
+    let approved = approval::hash_to_approve(app, withdrawal).await?;
     let is_prompt = approved.is_none() && !transactions::has_waited(app, withdrawal).await?;
     let to = Move::to(State::Submitting, Due::In(LEASE));
     app.crash.at("transaction.before_move")?;

@@ -10,7 +10,7 @@ use super::outcomes::{IN_FLIGHT_MAX, WINDOW, apply};
 use crate::app::App;
 use crate::money::evidence::{self, Claim};
 use crate::money::safe_mode::{self, LostReservation};
-use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
+use crate::money::transactions::{self, Due, FailureReason, Hold, LostWithdrawal, Move, Provider, State, Transaction};
 use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Payout, PayoutStatus};
@@ -142,9 +142,9 @@ async fn write_again(app: &App, lost: &LostReservation, user_id: Uuid, standing:
     }
     let currency = Currency::parse(&lost.currency).ok_or_else(|| Error::internal("a currency of the copy"))?;
     let amount = Amount::new(lost.amount_minor, currency).map_err(Error::internal)?;
-    let failure_reason = standing.payouts.is_empty().then_some(FailureReason::RequestLost);
+    let why = standing.payouts.is_empty().then_some(FailureReason::RequestLost);
     tracing::error!(transaction.id = %lost.row_id, "a withdrawal whose row is lost is written again from the ledger");
-    transactions::insert_lost(app, (lost.row_id, user_id), amount, failure_reason).await
+    transactions::insert_lost(app, &LostWithdrawal { id: lost.row_id, user_id, amount, why }).await
 }
 
 async fn post_without_a_row(app: &App, payout: &Payout) -> Result<bool> {

@@ -15,7 +15,7 @@ pub(super) async fn has_verified_email(db: impl PgExecutor<'_>, user: Uuid) -> s
 }
 
 /// What staff may do hangs on this.
-pub struct Standing {
+pub struct SessionStanding {
     pub role: Role,
     pub begun_at: DateTime,
     /// When a password or a code was last given in the session.
@@ -29,9 +29,9 @@ pub(super) async fn standing(
     db: impl PgExecutor<'_>,
     (user, session): (Uuid, Uuid),
     now: DateTime,
-) -> sqlx::Result<Option<Standing>> {
+) -> sqlx::Result<Option<SessionStanding>> {
     let row = sqlx::query_as!(
-        Standing,
+        SessionStanding,
         r#"select u.role as "role: Role", s.created_at as begun_at, s.stepped_up_at,
                   coalesce(s.second_factor_at >= f.enrolled_at, false) as "second_factor!",
                   exists (select from restrictions r

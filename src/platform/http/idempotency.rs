@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use serde::Serialize;
 
-use crate::platform::error::{Error, Wrong};
+use crate::platform::error::{Error, Result, Wrong};
 
 const HEADER: &str = "Idempotency-Key";
 const KEY_CHARS_MAX: usize = 255;
@@ -83,6 +83,12 @@ impl RequestHash {
 
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// # Errors
+    /// [`Error::KeyReused`] when what is `stored` with the key belongs to another request.
+    pub fn require_same(&self, stored: &[u8]) -> Result<()> {
+        if self.0 == stored { Ok(()) } else { Err(Error::KeyReused) }
     }
 }
 

@@ -98,3 +98,22 @@ pub fn limit(fields: &mut Fields, page_size: Option<i64>) -> i64 {
     }
     page_size + 1
 }
+
+/// The query of a list: what it asks for besides, then which page of it.
+macro_rules! page_query {
+    ($(#[$meta:meta])* struct $name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty),* $(,)? }) => {
+        #[derive(serde::Deserialize, utoipa::IntoParams)]
+        #[serde(deny_unknown_fields)]
+        #[into_params(parameter_in = Query)]
+        $(#[$meta])*
+        struct $name {
+            $($(#[$attribute])* $field: $type,)*
+            /// `page.next_cursor` of the page before.
+            cursor: Option<String>,
+            #[param(minimum = 1, maximum = 100)]
+            limit: Option<i64>,
+        }
+    };
+}
+
+pub(crate) use page_query;

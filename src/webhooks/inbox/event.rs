@@ -12,7 +12,7 @@ use crate::provider::revio::objects::Figure;
 const EVENT_TYPE_CHARS_MAX: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
+pub enum EventObject {
     Purchase(Uuid),
     Payout(Uuid),
 }
@@ -20,7 +20,7 @@ pub enum Subject {
 #[derive(Debug, Clone)]
 pub struct Event {
     pub event_type: String,
-    pub subject: Option<Subject>,
+    pub object: Option<EventObject>,
     pub reference: Option<Uuid>,
     pub is_test: Option<bool>,
     pub brand_id: Option<Uuid>,
@@ -46,9 +46,9 @@ impl Event {
         let related = &payload["related_to"];
         let object = if text(&payload, "type") == "payment" && related.is_object() { related } else { &payload };
         let (kind, object_id, reference) = (text(object, "type"), id(object, "id"), id(object, "reference"));
-        let subject = match (kind.as_str(), object_id) {
-            ("purchase", Some(id)) => Some(Subject::Purchase(id)),
-            ("payout", Some(id)) => Some(Subject::Payout(id)),
+        let about = match (kind.as_str(), object_id) {
+            ("purchase", Some(id)) => Some(EventObject::Purchase(id)),
+            ("payout", Some(id)) => Some(EventObject::Payout(id)),
             _ => None,
         };
         Some(Self {
@@ -57,7 +57,7 @@ impl Event {
                 .filter(|c| !c.is_control())
                 .take(EVENT_TYPE_CHARS_MAX)
                 .collect(),
-            subject,
+            object: about,
             reference,
             is_test: payload["is_test"].as_bool(),
             brand_id: id(&payload, "brand_id"),
@@ -70,7 +70,7 @@ impl Event {
     /// Whether it should be about something of ours, and does not say what.
     pub fn is_unreadable(&self) -> bool {
         let of_ours = ["purchase.", "payout.", "payment."].iter().any(|noun| self.event_type.starts_with(noun));
-        of_ours && self.subject.is_none()
+        of_ours && self.object.is_none()
     }
 
     /// What kind of Payment it tells of, by its own name.
@@ -84,8 +84,8 @@ impl Event {
     }
 
     pub fn object_id(&self) -> Option<Uuid> {
-        match self.subject {
-            Some(Subject::Purchase(id) | Subject::Payout(id)) => Some(id),
+        match self.object {
+            Some(EventObject::Purchase(id) | EventObject::Payout(id)) => Some(id),
             None => None,
         }
     }
@@ -101,14 +101,14 @@ mod tests {
             "event_type": "payment.refunded",
             "related_to": {"type": "purchase", "id": "00000000-0000-0000-0000-000000000001", "reference": "x"}}"#;
         let event = Event::parse(body).expect("an event");
-        assert_eq!(event.subject, Some(Subject::Purchase(Uuid::from_u128(1))));
+        assert_eq!(event.object, Some(EventObject::Purchase(Uuid::from_u128(1))));
         assert_eq!((event.event_type.as_str(), event.reference, event.is_test), ("payment.refunded", None, Some(true)));
     }
 
     #[test]
-    fn an_object_that_we_do_not_know_has_no_subject() {
+    fn an_object_that_we_do_not_know_is_none_of_ours() {
         let event = Event::parse(br#"{"type": "billing_template_client", "event_type": "x.y"}"#).expect("an event");
-        assert_eq!(event.subject, None);
+        assert_eq!(event.object, None);
         assert!(Event::parse(b"[1]").is_none());
         assert!(Event::parse(b"not json").is_none());
     }

@@ -26,8 +26,6 @@ use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, Result};
 use store::{Delivery, Wanted};
 
-/// Any number that no other single-runner task locks on.
-const LOCK: i64 = 0x6f75_7467_6f00;
 /// Steps commit well within.
 const OVERLAP: TimeDelta = TimeDelta::seconds(15);
 /// And however slowly, within this.
@@ -45,7 +43,7 @@ pub(super) async fn begin(db: &mut PgConnection, now: DateTime) -> Result<()> {
 /// Makes the next events. True when there may be more.
 pub async fn step(app: &App) -> Result<bool> {
     let mut tx = app.db.begin().await?;
-    if !store::lock(&mut *tx, LOCK).await? {
+    if !store::lock(&mut *tx).await? {
         return Ok(false);
     }
     let wanted = store::wanted(&mut *tx).await?;

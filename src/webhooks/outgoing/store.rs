@@ -8,11 +8,9 @@ use uuid::Uuid;
 use super::events::{Event, EventType};
 use super::{DisabledReason, EndpointChange, NewEndpoint};
 use crate::identity::rotation::{KeyUse, encrypted};
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::DateTime;
 use crate::platform::encryption::Encrypted;
-
-/// Whoever makes, enables or rotates does so alone: any number that no other task locks on.
-const LOCK: i64 = 0x6f75_7467_6f01;
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = OutgoingEndpoint)]
@@ -51,7 +49,10 @@ macro_rules! rows {
 }
 
 pub(super) async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
-    sqlx::query!("select pg_advisory_xact_lock($1)", LOCK).execute(db).await.map(drop)
+    sqlx::query!("select pg_advisory_xact_lock($1)", AdvisoryLock::OutgoingEndpoints.number())
+        .execute(db)
+        .await
+        .map(drop)
 }
 
 pub(super) async fn count(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
@@ -87,13 +88,8 @@ pub(super) async fn insert(
 }
 
 /// Enabled again, it begins anew.
-pub(super) async fn change(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    change: &EndpointChange,
-    now: DateTime,
-) -> sqlx::Result<()> {
-    let event_types = change.event_types.as_deref().map(names);
+pub(super) async fn change(db: impl PgExecutor<'_>, id: Uuid, to: &EndpointChange, now: DateTime) -> sqlx::Result<()> {
+    let event_types = to.event_types.as_deref().map(names);
     let query = sqlx::query!(
         "update outgoing_endpoints
             set url = coalesce($2, url), event_types = coalesce($3, event_types), description = coalesce($4, description),
@@ -104,10 +100,10 @@ pub(super) async fn change(
                 slow = slow and not (coalesce($5, false) and not enabled)
           where id = $1",
         id,
-        change.url.as_ref().map(reqwest::Url::as_str),
+        to.url.as_ref().map(reqwest::Url::as_str),
         event_types.as_deref(),
-        change.description,
-        change.enabled,
+        to.description,
+        to.enabled,
         now
     );
     query.execute(db).await.map(drop)

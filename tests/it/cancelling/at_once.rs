@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use super::{cancel, status_at_revio, told};
 use crate::approvals::{ONE, THRESHOLDS, approve, hash, waiting};
 use crate::crashes::Crashes;
-use crate::harness::TestApp;
+use crate::harness::{TestApp, stepped};
 
 #[sqlx::test]
 async fn an_approval_and_a_cancel_at_once_have_one_winner(db: PgPool) {
@@ -55,7 +55,9 @@ async fn a_worker_and_a_cancel_at_once_pay_or_give_back_and_never_both(db: PgPoo
             }
             tokio::join!(cancel(&t, &customer, "withdrawal", id), cancel(&t, &customer, "withdrawal", id))
         };
-        let work = async { tokio::join!(withdrawals::step_due(&t.app, 10), withdrawals::step_due(&t.app, 10)) };
+        let work = async {
+            tokio::join!(stepped(withdrawals::claim_due(&t.app, 10)), stepped(withdrawals::claim_due(&t.app, 10)))
+        };
         let ((one, two), _) = tokio::join!(cancelling, work);
         t.drive().await;
         t.advance(TimeDelta::minutes(2));
@@ -183,7 +185,7 @@ async fn a_worker_and_a_cancel_of_a_deposit_at_once_end_the_same(db: PgPool) {
                 t.sim.deliver().await;
             }
         };
-        let work = async { tokio::join!(deposits::step_due(&t.app, 10), t.step()) };
+        let work = async { tokio::join!(stepped(deposits::claim_due(&t.app, 10)), t.step()) };
         let (answer, (), _) = tokio::join!(cancel(&t, &customer, "deposit", id), pays, work);
         assert!(["", "not_cancellable", "stale_state"].contains(&answer.code()), "{}", answer.body);
         t.drive().await;

@@ -1,7 +1,5 @@
 //! An export that is under way when the session ends, the role is taken away or the key is revoked: it breaks off, as any that fails.
 
-use octoco::identity::audit::Actor;
-use octoco::identity::users;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -46,7 +44,7 @@ async fn an_export_ends_with_the_session_the_role_or_the_key_of_who_asked_for_it
     breaks_off(reading).await;
 
     let reading = begun(&t, all, &staff.token).await;
-    users::change_role(&t.app, &Actor::system(), staff.id, Role::User).await.expect("a user");
+    t.give_role(staff.id, Role::User).await;
     breaks_off(reading).await;
 
     let scopes = json!({"name": "Books", "scopes": ["transactions.read"]});

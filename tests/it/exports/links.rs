@@ -3,8 +3,6 @@
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use chrono::TimeDelta;
-use octoco::identity::audit::Actor;
-use octoco::identity::users;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -122,7 +120,7 @@ async fn staff_lose_their_links_with_their_role(db: PgPool) {
     assert_eq!(ids("csv", &file).len(), 3);
     assert!(text(&file).starts_with("id,kind,") && text(&file).contains(",direction,user_id,"), "as staff see them");
     let own = link(&t, &staff, "/v1/exports", json!({"format": "csv"})).await;
-    users::change_role(&t.app, &Actor::system(), staff.id, Role::User).await.expect("the user is there");
+    t.give_role(staff.id, Role::User).await;
     assert_refused(&t, &url, "a customer again").await;
     assert_eq!(fetch(&t, None, &own).await.status, StatusCode::OK, "the own rows are still the own");
     t.finish().await;

@@ -1,7 +1,6 @@
 //! An approval does not outlive what made it count: who gave it, and who asked, are looked at again when money is to move.
 
 use chrono::TimeDelta;
-use octoco::identity::{audit::Actor, users};
 use octoco::money::withdrawals;
 use octoco::platform::permissions::Role;
 use reqwest::StatusCode;
@@ -14,33 +13,29 @@ use super::season;
 use crate::adjustments::{self, correction, proposed};
 use crate::approvals::{approve_as_shown, waiting};
 use crate::crashes::Crashes;
-use crate::harness::{Customer, TestApp};
+use crate::harness::{Customer, TestApp, stepped};
 use crate::overtaken::until_waiting;
 use crate::restrictions::act_alone;
 
 const THRESHOLDS: [(&str, &str); 1] = [("APPROVAL_THRESHOLDS", "ZAR:5000:50000")];
-
-async fn give(t: &TestApp, user: Uuid, role: Role) {
-    users::change_role(&t.app, &Actor::system(), user, role).await.expect("a user");
-}
 
 /// What may happen to somebody between an approval and what it is for.
 const WAYS: [&str; 4] = ["lost the role", "is frozen", "lost it and has it again", "is the customer"];
 
 async fn happens(t: &TestApp, way: &str, person: &Customer, customer: Uuid, row: Uuid) {
     match way {
-        "lost the role" => give(t, person.id, Role::Support).await,
+        "lost the role" => t.give_role(person.id, Role::Support).await,
         "is frozen" => {
             let frozen = act_alone(t, &t.staff(Role::Finance).await, person, "freeze").await;
             assert_eq!(frozen.status, StatusCode::OK);
         }
         "lost it and has it again" => {
-            give(t, person.id, Role::User).await;
-            give(t, person.id, Role::Finance).await;
+            t.give_role(person.id, Role::User).await;
+            t.give_role(person.id, Role::Finance).await;
         }
         // Past the service: an approval in the name of whoever it is for.
         _ => {
-            give(t, customer, Role::Finance).await;
+            t.give_role(customer, Role::Finance).await;
             season(t, customer).await;
             sqlx::query("update approvals set approver_id = $1 where transaction_id = $2 and approver_id = $3")
                 .bind(customer)
@@ -73,7 +68,7 @@ async fn an_approval_does_not_outlive_its_giver(db: PgPool) {
             assert_eq!(t.state(id).await, "awaiting_approval", "one of {people} {way}");
             assert_eq!(t.sim.totals("ZAR").paid_out_count, paid);
             if way == "is the customer" {
-                give(&t, customer.id, Role::User).await;
+                t.give_role(customer.id, Role::User).await;
             }
             for _ in 0..people {
                 approve_as_shown(&t, &t.staff(Role::Finance).await, id).await;
@@ -102,7 +97,7 @@ async fn no_payout_begins_while_an_approver_loses_the_role(db: PgPool) {
         until_waiting(&t, 1).await;
         taking.commit().await.expect("committed");
     };
-    let (stepped, ()) = tokio::join!(withdrawals::step_due(&t.app, 10), committed);
+    let (stepped, ()) = tokio::join!(stepped(withdrawals::claim_due(&t.app, 10)), committed);
     stepped.expect("claimed");
     assert_eq!((t.state(id).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("awaiting_approval", 0));
     t.finish().await;
@@ -117,7 +112,7 @@ async fn a_payout_is_not_executed_again_for_somebody_who_lost_the_role(db: PgPoo
     approve_as_shown(&t, &finance, id).await;
     t.drive().await;
     assert_eq!(t.state(id).await, "submitting");
-    give(&t, finance.id, Role::Support).await;
+    t.give_role(finance.id, Role::Support).await;
     t.advance(TimeDelta::seconds(61));
     t.drive().await;
     assert!(t.held_reason(id).await.is_some_and(|reason| reason.contains("approved")));

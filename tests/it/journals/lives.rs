@@ -2,7 +2,6 @@
 
 use chrono::TimeDelta;
 use ledger::AccountCode;
-use octoco::identity::{audit::Actor, users};
 use octoco::money::journals;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
@@ -100,7 +99,7 @@ async fn of_arrived_and_returned_at_once_one_is_true(db: PgPool) {
     assert_eq!(land(&t, &checker, waiting.id(), "arrived", "a").await.code(), "stale_state");
     approve(&t, &checker, &waiting).await;
     let fresh = t.customer().await;
-    users::change_role(&t.app, &Actor::system(), fresh.id, Role::Finance).await.expect("a user");
+    t.give_role(fresh.id, Role::Finance).await;
     assert_eq!(land(&t, &fresh, waiting.id(), "arrived", "a").await.code(), "forbidden");
     season(&t, fresh.id).await;
     assert_eq!(land(&t, &fresh, waiting.id(), "arrived", "a").await.body["state"], "completed");
@@ -241,14 +240,13 @@ async fn maker_checker_and_row_are_looked_at_again_right_before_the_ledger_is_as
     let t = TestApp::crashing(db, &[], crashes.plan()).await;
     let company = company(&t).await;
     let (before, admin) = (t.system_balance(AccountCode::Equity).await.posted(), &company.second);
-    let give = async |person: &Customer, role| users::change_role(&t.app, &Actor::system(), person.id, role).await;
     // The maker lost the role.
     let id = approved_and_dead(&t, &crashes, &company, "k1").await;
-    give(&company.maker, Role::Support).await.expect("a user");
+    t.give_role(company.maker.id, Role::Support).await;
     t.drive().await;
     let ended = shown(&t, admin, id).await;
     assert_eq!((&ended["state"], &ended["failure_reason"]), (&json!("cancelled"), &json!("maker_not_entitled")));
-    give(&company.maker, Role::Finance).await.expect("a user");
+    t.give_role(company.maker.id, Role::Finance).await;
     // The row is another by now.
     let id = approved_and_dead(&t, &crashes, &company, "k2").await;
     let change = "update journals set amount_minor = 100000 where id = $1";
@@ -262,7 +260,7 @@ async fn maker_checker_and_row_are_looked_at_again_right_before_the_ledger_is_as
     assert_eq!(resolve(&t, admin, id, "dismiss").await.code(), "stale_state", "once");
     // The checker lost it.
     let id = approved_and_dead(&t, &crashes, &company, "k3").await;
-    give(&company.checker, Role::Support).await.expect("a user");
+    t.give_role(company.checker.id, Role::Support).await;
     t.drive().await;
     assert_eq!(shown(&t, admin, id).await["held_reason"], "who approved the journal may not any more");
     assert_eq!(resolve(&t, admin, id, "retry").await.body["held_reason"], Value::Null);

@@ -29,7 +29,7 @@ async fn cycle_since(t: &TestApp, since: Option<DateTime<Utc>>) {
 
 async fn cycle_of(t: &TestApp, kind: RunKind, since: Option<DateTime<Utc>>) {
     projector::catch_up(&t.app).await.expect("the ledger can be copied");
-    let legs = vec![Leg::B, Leg::C];
+    let legs = vec![Leg::Provider, Leg::Bank];
     let new = New { kind, legs, since, requested_by: "system".to_owned() };
     reconciliation::start(&t.app, new).await.expect("PostgreSQL answers");
     for _ in 0..500 {

@@ -1,4 +1,4 @@
-//! Leg A: what rows, the ledger, its copy and the days say of each other.
+//! The inside leg: what rows, the ledger, its copy and the days say of each other.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ledger::{AccountCode, Amount, Currency, Leg, Transfer, TransferCode, TransferId};

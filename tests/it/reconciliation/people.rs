@@ -1,7 +1,6 @@
 //! What people do with breaks and runs.
 
 use aws_lc_rs::digest;
-use octoco::identity::{audit::Actor, users};
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
 use revio_sim::Override;
@@ -96,11 +95,10 @@ async fn a_break_is_accepted_by_no_fresh_role_and_for_nobody_who_may_not_any_mor
     let (one, two, fresh) = (t.staff(Role::Finance).await, t.staff(Role::Admin).await, t.customer().await);
     let (resolve, accept) = (format!("{path}/resolve"), format!("{path}/accept"));
     let body = json!({"code": "accepted", "note": "Revio will not correct it"});
-    let actor = Actor::system();
-    users::change_role(&t.app, &actor, fresh.id, Role::Finance).await.expect("a user");
+    t.give_role(fresh.id, Role::Finance).await;
     assert_eq!(post(&t, &one, &resolve, Some(body.clone())).await.status, StatusCode::OK);
     assert_eq!(post(&t, &fresh, &accept, None).await.code(), "forbidden");
-    users::change_role(&t.app, &actor, one.id, Role::Support).await.expect("a user");
+    t.give_role(one.id, Role::Support).await;
     assert_eq!(post(&t, &two, &accept, None).await.code(), "stale_state", "who asked may not any more");
     assert_eq!(post(&t, &fresh, &resolve, Some(body)).await.status, StatusCode::OK, "another one asks");
     let agreed = post(&t, &two, &accept, None).await;

@@ -1,4 +1,4 @@
-//! Leg B: what Revio says of its objects and its balance.
+//! The provider leg: what Revio says of its objects and its balance.
 
 use chrono::TimeDelta;
 use ledger::AccountCode;

@@ -2,14 +2,12 @@
 
 use chrono::TimeDelta;
 use octoco::books::{projector, slots};
+use octoco::platform::advisory_lock::AdvisoryLock;
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::{assert_is_what_the_ledger_says, every_flow, value};
 use crate::harness::TestApp;
 use crate::overtaken::until_waiting;
-
-/// Whoever counts holds it.
-const SLOTS_LOCK: i64 = 0x0073_6c6f_7473;
 
 async fn run(t: &TestApp, sql: &str) -> u64 {
     sqlx::query(AssertSqlSafe(sql.to_owned()))
@@ -89,7 +87,7 @@ async fn to_count_all_slots_anew_waits_for_whoever_counts(db: PgPool) {
     let counted = slots_now(&t).await;
     assert!(counted.contains("deposit"), "{counted}");
     let mut counting = t.app.db.begin().await.expect("PostgreSQL answers");
-    let lock = sqlx::query("select pg_advisory_xact_lock($1)").bind(SLOTS_LOCK);
+    let lock = sqlx::query("select pg_advisory_xact_lock($1)").bind(AdvisoryLock::Slots.number());
     lock.execute(&mut *counting).await.expect("nobody else has it");
     let beside = async {
         until_waiting(&t, 1).await;

@@ -3,6 +3,8 @@
 
 use sqlx::{Connection, PgConnection};
 
+use crate::platform::advisory_lock::AdvisoryLock;
+
 /// The migrations that made the tables and what reads them: what made them once makes them again. Another one that changes them must
 /// be run after the first, and until somebody has taught [`create_tables`] that, it refuses.
 const MIGRATIONS: [i64; 9] = [4, 12, 17, 24, 29, 30, 32, 35, 36];
@@ -63,12 +65,12 @@ const SWAPS: [(&str, &str, &str); 5] = [
 ];
 
 /// Until the connection ends. False when another has it.
-pub(super) async fn try_session_lock(db: &mut PgConnection, lock: i64) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, lock).fetch_one(db).await
+pub(super) async fn try_session_lock(db: &mut PgConnection, lock: AdvisoryLock) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "locked!""#, lock.number()).fetch_one(db).await
 }
 
-pub(super) async fn session_lock(db: &mut PgConnection, lock: i64) -> sqlx::Result<()> {
-    sqlx::query!("select pg_advisory_lock($1)", lock).fetch_one(db).await?;
+pub(super) async fn session_lock(db: &mut PgConnection, lock: AdvisoryLock) -> sqlx::Result<()> {
+    sqlx::query!("select pg_advisory_lock($1)", lock.number()).fetch_one(db).await?;
     Ok(())
 }
 
@@ -92,9 +94,9 @@ pub(super) fn changed_since() -> Option<i64> {
 }
 
 /// What is left of them goes, and all of them come back empty, at once and while no projector writes.
-pub(super) async fn create_tables(db: &mut PgConnection, lock: i64) -> sqlx::Result<()> {
+pub(super) async fn create_tables(db: &mut PgConnection) -> sqlx::Result<()> {
     let mut tx = db.begin().await?;
-    sqlx::query!("select pg_advisory_xact_lock($1)", lock).fetch_one(&mut *tx).await?;
+    sqlx::query!("select pg_advisory_xact_lock($1)", AdvisoryLock::Projector.number()).fetch_one(&mut *tx).await?;
     sqlx::raw_sql(
         "drop view if exists ledger_orphan_transfers; drop function if exists ledger_time;
          drop schema if exists reporting cascade;

@@ -290,13 +290,8 @@ pub(super) async fn note_open(db: impl PgExecutor<'_>, run: &Run) -> sqlx::Resul
     noted.execute(db).await.map(drop)
 }
 
-pub(super) async fn assign(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    owner: Owner,
-    assigned_to: Option<Uuid>,
-) -> sqlx::Result<()> {
-    sqlx::query!("update breaks set owner = $2, assigned_to = $3 where id = $1", id, owner.name(), assigned_to)
+pub(super) async fn assign(db: impl PgExecutor<'_>, id: Uuid, owner: Owner, to: Option<Uuid>) -> sqlx::Result<()> {
+    sqlx::query!("update breaks set owner = $2, assigned_to = $3 where id = $1", id, owner.name(), to)
         .execute(db)
         .await
         .map(drop)
@@ -433,20 +428,22 @@ pub(super) async fn notes(db: impl PgExecutor<'_>, of: Uuid, limit: i64) -> sqlx
     notes.fetch_all(db).await
 }
 
+pub struct NewNote<'a> {
+    pub id: Uuid,
+    pub break_id: Uuid,
+    pub author: &'a str,
+    pub text: &'a str,
+}
+
 /// False where it is there.
-pub(super) async fn insert_note(
-    db: impl PgExecutor<'_>,
-    (id, of): (Uuid, Uuid),
-    (author, note): (&str, &str),
-    now: DateTime,
-) -> sqlx::Result<bool> {
+pub(super) async fn insert_note(db: impl PgExecutor<'_>, new: &NewNote<'_>, now: DateTime) -> sqlx::Result<bool> {
     let inserted = sqlx::query!(
         "insert into break_notes (id, break_id, author, note, created_at) values ($1, $2, $3, $4, $5)
          on conflict (id) do nothing",
-        id,
-        of,
-        author,
-        note,
+        new.id,
+        new.break_id,
+        new.author,
+        new.text,
         now
     );
     Ok(inserted.execute(db).await?.rows_affected() == 1)

@@ -1,4 +1,4 @@
-//! SQL of leg A: rows beside their transfers, a page at a time; the ledger's copy, summed.
+//! SQL of the inside leg: rows beside their transfers, a page at a time; the ledger's copy, summed.
 
 use sqlx::PgExecutor;
 use uuid::Uuid;

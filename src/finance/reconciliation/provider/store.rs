@@ -1,4 +1,4 @@
-//! SQL of leg B: which rows Revio is to be asked about, and what we know of its objects.
+//! SQL of the provider leg: which rows Revio is to be asked about, and what we know of its objects.
 
 use sqlx::PgExecutor;
 use uuid::Uuid;

@@ -78,6 +78,14 @@ pub(super) async fn unmatched(db: impl PgExecutor<'_>, zone: &str) -> sqlx::Resu
     lines.fetch_all(db).await
 }
 
+/// Of which lines are looked at: of days from then on, or of files that came since.
+#[derive(Clone, Copy)]
+pub(super) struct Days<'a> {
+    pub(super) zone: &'a str,
+    pub(super) from: NaiveDate,
+    pub(super) since: DateTime,
+}
+
 /// A line whose row says another sum.
 pub(super) struct OtherSum {
     pub(super) id: Uuid,
@@ -92,10 +100,7 @@ pub(super) struct OtherSum {
 }
 
 /// The booked fees are the transfers of code 11 among those of the row, whose ids begin with its own.
-pub(super) async fn other_fees(
-    db: impl PgExecutor<'_>,
-    (zone, from, since): (&str, NaiveDate, DateTime),
-) -> sqlx::Result<Vec<OtherSum>> {
+pub(super) async fn other_fees(db: impl PgExecutor<'_>, days: Days<'_>) -> sqlx::Result<Vec<OtherSum>> {
     let lines = sqlx::query_as!(
         OtherSum,
         r#"select distinct on (transaction_id) id as "id!", transaction_id as "transaction_id!", provider_id, currency as "currency!",
@@ -111,19 +116,16 @@ pub(super) async fn other_fees(
                       and not is_superseded(l)
                   ) as fees
             where booked <> said order by transaction_id, id limit $4"#,
-        zone,
-        from,
-        since,
+        days.zone,
+        days.from,
+        days.since,
         FOUND_MAX
     );
     lines.fetch_all(db).await
 }
 
 /// Of money that was set aside the row says what was asked for, and the object what came.
-pub(super) async fn other_amounts(
-    db: impl PgExecutor<'_>,
-    (zone, from, since): (&str, NaiveDate, DateTime),
-) -> sqlx::Result<Vec<OtherSum>> {
+pub(super) async fn other_amounts(db: impl PgExecutor<'_>, days: Days<'_>) -> sqlx::Result<Vec<OtherSum>> {
     let lines = sqlx::query_as!(
         OtherSum,
         r#"select distinct on (t.id) l.id as "id!", t.id as "transaction_id!", l.provider_id, l.currency as "currency!",
@@ -135,19 +137,16 @@ pub(super) async fn other_amounts(
               and l.id in (select * from lines_looked_at('{amount_provider}', $2, $3))
               and not is_superseded(l)
             order by t.id, l.id limit $4"#,
-        zone,
-        from,
-        since,
+        days.zone,
+        days.from,
+        days.since,
         FOUND_MAX
     );
     lines.fetch_all(db).await
 }
 
 /// In another currency sums say nothing. What came so and was set aside is the object's, as above.
-pub(super) async fn other_currencies(
-    db: impl PgExecutor<'_>,
-    (zone, from, since): (&str, NaiveDate, DateTime),
-) -> sqlx::Result<Vec<OtherSum>> {
+pub(super) async fn other_currencies(db: impl PgExecutor<'_>, days: Days<'_>) -> sqlx::Result<Vec<OtherSum>> {
     let lines = sqlx::query_as!(
         OtherSum,
         r#"select distinct on (t.id) l.id as "id!", t.id as "transaction_id!", l.provider_id, t.currency as "currency!",
@@ -159,9 +158,9 @@ pub(super) async fn other_currencies(
               and l.id in (select * from lines_looked_at('{currency_provider}', $2, $3))
               and not is_superseded(l)
             order by t.id, l.id limit $4"#,
-        zone,
-        from,
-        since,
+        days.zone,
+        days.from,
+        days.since,
         FOUND_MAX
     );
     lines.fetch_all(db).await
@@ -184,10 +183,7 @@ pub(super) struct OtherState {
 
 /// Lines of rows that are not complete and of which nothing was set aside; and of completed ones those that stand on nothing but ends without
 /// money.
-pub(super) async fn other_states(
-    db: impl PgExecutor<'_>,
-    (zone, from, since): (&str, NaiveDate, DateTime),
-) -> sqlx::Result<Vec<OtherState>> {
+pub(super) async fn other_states(db: impl PgExecutor<'_>, days: Days<'_>) -> sqlx::Result<Vec<OtherState>> {
     let lines = sqlx::query_as!(
         OtherState,
         r#"select l.id as "id!", t.id as "transaction_id!", l.provider_id, l.product as "product!", l.status, t.state as "state!",
@@ -209,28 +205,24 @@ pub(super) async fn other_states(
               and l.id in (select * from lines_looked_at('{paid_at_provider,payout_paid,not_paid_at_provider}', $2, $3))
               and not is_superseded(l)
             order by t.id, l.id limit $4"#,
-        zone,
-        from,
-        since,
+        days.zone,
+        days.from,
+        days.since,
         FOUND_MAX
     );
     lines.fetch_all(db).await
 }
 
 /// Days of Revio's files: of the later ones, and of those that were imported since.
-pub(super) async fn days_to_look_at(
-    db: impl PgExecutor<'_>,
-    from: NaiveDate,
-    since: DateTime,
-) -> sqlx::Result<Vec<NaiveDate>> {
+pub(super) async fn days_to_look_at(db: impl PgExecutor<'_>, days: Days<'_>) -> sqlx::Result<Vec<NaiveDate>> {
     let days = sqlx::query_scalar!(
         r#"select distinct d::date as "day!"
              from statement_files f,
                   generate_series(case when f.imported_at >= $2 then f.from_day else greatest(f.from_day, $1) end, f.to_day,
                                   interval '1 day') d
             where f.source = 'revio' and (f.to_day >= $1 or f.imported_at >= $2) order by 1"#,
-        from,
-        since
+        days.from,
+        days.since
     );
     days.fetch_all(db).await
 }

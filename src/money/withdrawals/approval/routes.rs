@@ -2,33 +2,25 @@
 //! `POST /v1/admin/withdrawals/{id}/approve`, `POST /v1/admin/withdrawals/{id}/decline`.
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::Subject;
+use super::Undecided;
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::money::approvals::routes::{decision_bodies, take_of};
 use crate::money::approvals::{self, Approval};
 use crate::money::transactions::routes::TransactionView;
-use crate::platform::http::{Fields, Json, Page, Path, Query, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, page, page_query};
 use crate::platform::{error::Result, permissions::WithdrawalsApprove, problems::Problems};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(approve)).routes(routes!(decline))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct AwaitingQuery {
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
-}
+page_query! { struct AwaitingQuery {} }
 
 /// Where the money is to go.
 #[derive(Serialize, ToSchema)]
@@ -70,8 +62,8 @@ decision_bodies! {
 }
 
 impl WithdrawalApprovalView {
-    fn of(app: &App, subject: Subject, approvals: &mut Vec<Approval>) -> Self {
-        let Subject { withdrawal, seen } = subject;
+    fn of(app: &App, undecided: Undecided, approvals: &mut Vec<Approval>) -> Self {
+        let Undecided { withdrawal, seen } = undecided;
         let (destination, hash) = seen.unzip();
         let bank_name = withdrawal.destination.as_ref().map(|shown| shown.bank_name.clone()).unwrap_or_default();
         Self {
@@ -91,9 +83,9 @@ impl WithdrawalApprovalView {
         }
     }
 
-    async fn with_approvals(app: &App, subject: Subject) -> Result<Json<Self>> {
-        let mut approvals = approvals::list(app, &[subject.withdrawal.id]).await?;
-        Ok(Json(Self::of(app, subject, &mut approvals)))
+    async fn with_approvals(app: &App, undecided: Undecided) -> Result<Json<Self>> {
+        let mut approvals = approvals::list(app, &[undecided.withdrawal.id]).await?;
+        Ok(Json(Self::of(app, undecided, &mut approvals)))
     }
 }
 
@@ -129,8 +121,8 @@ async fn show(
     _staff: Staff<WithdrawalsApprove>,
     Path(id): Path<Uuid>,
 ) -> Result<Json<WithdrawalApprovalView>> {
-    let subject = super::find(&app, id).await?;
-    WithdrawalApprovalView::with_approvals(&app, subject).await
+    let undecided = super::find(&app, id).await?;
+    WithdrawalApprovalView::with_approvals(&app, undecided).await
 }
 
 /// Approve a withdrawal
@@ -147,8 +139,8 @@ async fn approve(
     Path(id): Path<Uuid>,
     Json(body): Json<ApproveWithdrawalBody>,
 ) -> Result<Json<WithdrawalApprovalView>> {
-    let subject = super::approve(&app, &body.decide(staff)?, id).await?;
-    WithdrawalApprovalView::with_approvals(&app, subject).await
+    let undecided = super::approve(&app, &body.decide(staff)?, id).await?;
+    WithdrawalApprovalView::with_approvals(&app, undecided).await
 }
 
 /// Decline a withdrawal
@@ -165,6 +157,6 @@ async fn decline(
     Path(id): Path<Uuid>,
     Json(body): Json<DeclineWithdrawalBody>,
 ) -> Result<Json<WithdrawalApprovalView>> {
-    let subject = super::decline(&app, &body.decide(staff)?, id).await?;
-    WithdrawalApprovalView::with_approvals(&app, subject).await
+    let undecided = super::decline(&app, &body.decide(staff)?, id).await?;
+    WithdrawalApprovalView::with_approvals(&app, undecided).await
 }

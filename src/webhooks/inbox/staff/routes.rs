@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::{Error, Result, Wrong};
-use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, located, page, page_query};
 use crate::platform::permissions::{WebhooksDismiss, WebhooksRead, WebhooksReadWhole, WebhooksReplay};
 use crate::platform::problems::Problems;
 use crate::platform::text_enum::text_enum;
@@ -32,23 +32,18 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(resolve_dead))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct LogQuery {
-    /// `dead` is a dead letter: it waits for a person.
-    #[param(value_type = Option<inbox::State>, example = "dead")]
-    state: Option<String>,
-    #[param(value_type = Option<inbox::Verdict>)]
-    verdict: Option<String>,
-    #[param(example = "purchase.paid", max_length = 100)]
-    event_type: Option<String>,
-    /// Revio's purchase or payout.
-    object_id: Option<Uuid>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct LogQuery {
+        /// `dead` is a dead letter: it waits for a person.
+        #[param(value_type = Option<inbox::State>, example = "dead")]
+        state: Option<String>,
+        #[param(value_type = Option<inbox::Verdict>)]
+        verdict: Option<String>,
+        #[param(example = "purchase.paid", max_length = 100)]
+        event_type: Option<String>,
+        /// Revio's purchase or payout.
+        object_id: Option<Uuid>,
+    }
 }
 
 #[derive(Serialize, ToSchema)]

@@ -3,7 +3,7 @@
 
 use axum::{extract::State as AppState, http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use super::{Detail, Filter, Row, State};
 use crate::app::App;
 use crate::identity::staff::Staff;
 use crate::platform::error::Result;
-use crate::platform::http::{Fields, Json, Page, Path, Query, located, page};
+use crate::platform::http::{Fields, Json, Page, Path, Query, located, page, page_query};
 use crate::platform::permissions::{WebhookEndpointsRead, WebhookEndpointsReplay};
 use crate::platform::problems::Problems;
 
@@ -23,17 +23,12 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(replay_since))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct DeliveryQuery {
-    /// `dead` is a dead letter: it waits for a person.
-    #[param(inline, value_type = Option<State>)]
-    state: Option<String>,
-    /// `page.next_cursor` of the page before.
-    cursor: Option<String>,
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
+page_query! {
+    struct DeliveryQuery {
+        /// `dead` is a dead letter: it waits for a person.
+        #[param(inline, value_type = Option<State>)]
+        state: Option<String>,
+    }
 }
 
 /// What an endpoint was told

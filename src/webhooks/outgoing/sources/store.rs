@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::super::events::{Event, EventType};
 use crate::money::transactions::{COLUMNS, Row};
+use crate::platform::advisory_lock::AdvisoryLock;
 use crate::platform::clock::{DateTime, first_id_at};
 
 /// An enabled endpoint.
@@ -59,8 +60,10 @@ pub(super) struct Delivery {
 }
 
 /// Until the end of the transaction; false when another process has it.
-pub(super) async fn lock(db: impl PgExecutor<'_>, lock: i64) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, lock).fetch_one(db).await
+pub(super) async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, AdvisoryLock::OutgoingSources.number())
+        .fetch_one(db)
+        .await
 }
 
 pub(super) async fn wanted(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Wanted>> {

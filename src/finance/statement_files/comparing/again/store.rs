@@ -127,17 +127,12 @@ pub(super) async fn follow_twin(db: impl PgExecutor<'_>, line: Uuid, twin: &Twin
 }
 
 /// False when it has something already.
-pub(super) async fn match_line(
-    db: impl PgExecutor<'_>,
-    line: Uuid,
-    journal: Uuid,
-    matched_by: &str,
-) -> sqlx::Result<bool> {
+pub(super) async fn match_line(db: impl PgExecutor<'_>, line: Uuid, journal: Uuid, by: &str) -> sqlx::Result<bool> {
     let matched = sqlx::query!(
         "update statement_lines set journal_id = $2, matched_by = $3 where id = $1 and matched_by is null",
         line,
         journal,
-        matched_by
+        by
     );
     Ok(matched.execute(db).await?.rows_affected() == 1)
 }
