@@ -102,7 +102,7 @@ decision_bodies! {
     params(("id" = Uuid, Path)), request_body = UserChange,
     responses((status = 200, body = UserView), (status = 202, body = RequestView),
         (status = 409, description = "`account_not_empty`; `last_admin`; `stale_state`: somebody else gave a role at the same time"),
-        Problems))]
+        (status = 422, description = "`account_closed`: who is closed becomes no staff"), Problems))]
 async fn change(
     AppState(app): AppState<App>,
     staff: Staff<UsersManageRoles>,
@@ -192,7 +192,8 @@ async fn show(
     security(("bearer" = ["requests.decide"])), params(("id" = Uuid, Path)), request_body = ApproveRequestBody,
     responses((status = 200, body = RequestView),
         (status = 403, description = "`forbidden`: also for its maker and whom it is about, with a role younger than 24 hours, and while frozen"),
-        (status = 409, description = "`stale_state`: it does not wait any more, is not what was seen, or who asked for it may not any more; `account_not_empty`; `last_admin`"), Problems))]
+        (status = 409, description = "`stale_state`: it does not wait any more, is not what was seen, or who asked for it may not any more; `account_not_empty`; `last_admin`"),
+        (status = 422, description = "`account_closed`: who is closed becomes no staff"), Problems))]
 async fn approve(
     AppState(app): AppState<App>,
     staff: Staff<RequestsDecide>,

@@ -101,10 +101,11 @@ async fn protect(
 /// Close a customer's accounts
 ///
 /// Only when they are empty and nothing is under way. No deposits and no withdrawals from now on; the history stays. Needs
-/// `users.freeze`.
+/// `users.freeze`. Of staff the role must go first: they are stopped by a freeze, which a closed account takes no more.
 #[utoipa::path(post, path = "/v1/admin/users/{id}/close", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)), request_body = Reason,
     responses((status = 200, body = Page<Restriction>), (status = 409, description = "`account_not_empty`; `stale_state`: somebody reopens at the same time"),
+        (status = 403, description = "`forbidden`: also for staff"),
         (status = 422, description = "`account_frozen`: unfreeze first"), Problems))]
 async fn close(
     AppState(app): AppState<App>,

@@ -57,6 +57,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for IdempotencyKey {
 }
 
 /// A call that comes twice at once: what the other one of the two makes is there a little later, if it makes anything.
+#[expect(clippy::disallowed_methods, reason = "the other call is in another process, or on its way")]
 pub async fn appears<T, F>(look: impl Fn() -> F) -> Result<Option<T>, Error>
 where
     F: Future<Output = Result<Option<T>, Error>>,

@@ -115,7 +115,7 @@ async fn the_same_call_twice_at_once_with_one_code_is_one_and_nobody_is_told_a_w
 async fn what_did_not_leave_takes_nothing_of_what_may_leave_without_a_code(db: PgPool) {
     let t = TestApp::with(db, &THRESHOLD).await;
     let (customer, _) = enrolled(&t, 9_000).await;
-    assert_eq!(withdraw(&t, &customer, 9_999, "more than there is", None).await.code(), "insufficient_funds");
+    assert_eq!(withdraw(&t, &customer, 9_999, "more-than-there-is", None).await.code(), "insufficient_funds");
     t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::BadGateway(Moment::Before)));
     let off = withdraw(&t, &customer, 9_000, "off", None).await;
     assert_eq!(off.status, StatusCode::ACCEPTED, "{}", off.body);
@@ -124,7 +124,7 @@ async fn what_did_not_leave_takes_nothing_of_what_may_leave_without_a_code(db: P
     assert_eq!(t.state(off.id()).await, "cancelled");
     t.sim.clear_faults();
     assert_eq!(withdraw(&t, &customer, 9_000, "again", None).await.status, StatusCode::ACCEPTED);
-    assert_eq!(withdraw(&t, &customer, 9_000, "too much", None).await.code(), "totp_required");
+    assert_eq!(withdraw(&t, &customer, 9_000, "too-much", None).await.code(), "totp_required");
     t.advance(TimeDelta::minutes(5));
     t.drive().await;
     t.finish().await;
