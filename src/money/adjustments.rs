@@ -38,6 +38,7 @@ use crate::money::receivables::{self, Available};
 use crate::money::subject::Subject;
 use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{self, Direction, Due, FailureReason, Hold, Kind, Move, Outcome, State, Transaction};
+use crate::platform::batcher::LockWait;
 use crate::platform::error::{Decline, Error, Reason, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, Permission};
@@ -418,6 +419,12 @@ pub async fn settle(tx: &mut PgConnection, id: Uuid, row: Uuid) -> Result<()> {
     Ok(store::set_settled(tx, id, row).await?)
 }
 
+/// Those of the rows that a correction is about, or has ended a break of.
+async fn corrected(app: App, lock_wait: LockWait, rows: Vec<Uuid>) -> Result<Vec<(Uuid, ())>> {
+    let found = store::corrected(app.batch_db.of(lock_wait), &rows).await?;
+    Ok(found.into_iter().map(|row| (row, ())).collect())
+}
+
 /// Revio's word on a row may come after people have booked the same by a correction: then it is not booked a second time. The row is held for
 /// a person; `None`: there is no such correction, or the ledger has one of the row's own `legs`.
 pub async fn hold_if_corrected(
@@ -427,7 +434,12 @@ pub async fn hold_if_corrected(
     direction: Direction,
     legs: &[Leg],
 ) -> Result<Option<Transaction>> {
-    if !store::is_booked_by_hand(&app.db, row, (direction, amount), BOOKED_BY_HAND).await? {
+    // Of hardly any there is one, so it is asked for with others' rows first.
+    let mut is_corrected = false;
+    for id in [Some(row.id), row.parent_id].into_iter().flatten() {
+        is_corrected |= app.batchers.look_up(app, id, corrected).await?.is_some();
+    }
+    if !is_corrected || !store::is_booked_by_hand(&app.db, row, (direction, amount), BOOKED_BY_HAND).await? {
         return Ok(None);
     }
     let ids: Vec<TransferId> = legs.iter().map(|leg| TransferId::of(row.id, *leg)).collect();

@@ -367,15 +367,7 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         Some(_) | None => {}
     }
     let fitting = fitting_payment(app, deposit, purchase);
-    let came = match &fitting {
-        Ok(_) => Some(deposit.amount),
-        Err(Misfit::Money { came, .. }) => Some(*came),
-        Err(Misfit::NoMoney(_)) => None,
-    };
-    if let Some(came) = came
-        && let Some(held) =
-            adjustments::hold_if_corrected(app, deposit, came, Direction::Credit, &[Leg::Main, Leg::Unmatched]).await?
-    {
+    if let Some(held) = hold_if_corrected(app, deposit, &fitting).await? {
         return Ok(held);
     }
     match fitting {
@@ -389,6 +381,20 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         Err(Misfit::NoMoney(reason)) => transactions::hold(app, deposit, Hold::NotProven, &reason).await,
         Err(Misfit::Money { came, kind, .. }) => move_to_suspense(app, deposit, purchase, came, kind).await,
     }
+}
+
+/// What came may be booked by hand already, in whichever account it would stand.
+async fn hold_if_corrected(
+    app: &App,
+    deposit: &Transaction,
+    fitting: &Result<&PaymentDetails, Misfit>,
+) -> Result<Option<Transaction>> {
+    let came = match fitting {
+        Ok(_) => deposit.amount,
+        Err(Misfit::Money { came, .. }) => *came,
+        Err(Misfit::NoMoney(_)) => return Ok(None),
+    };
+    adjustments::hold_if_corrected(app, deposit, came, Direction::Credit, &[Leg::Main, Leg::Unmatched]).await
 }
 
 /// Money that came and is not the wallet's: booked to `suspense`, and a person must look.

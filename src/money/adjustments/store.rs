@@ -104,6 +104,16 @@ pub(super) async fn set_settled(db: impl PgExecutor<'_>, id: Uuid, row: Uuid) ->
     update.execute(db).await.map(drop)
 }
 
+pub(super) async fn corrected(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        r#"select about_id as "row!" from adjustments where about_id = any($1)
+           union select settles_id from adjustments where settles_id = any($1)"#,
+        rows
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Whether there are more corrections of this sum, of the row or of that which it is a part of, than rows that were stopped by one before.
 pub(super) async fn is_booked_by_hand(
     db: impl PgExecutor<'_>,
