@@ -113,7 +113,7 @@ async fn metadata_that_does_not_fit_is_refused_with_its_place(db: PgPool) {
     let customer = t.customer().await;
     for (metadata, pointer, code) in [
         (json!({"a.b": 7}), "#/metadata/a.b", "type"),
-        (json!({"a b": "x"}), "#/metadata/a b", "format"),
+        (json!({"a b": "x"}), "#/metadata/a%20b", "format"),
         (json!({"a": "x".repeat(501)}), "#/metadata/a", "length"),
         (json!({"a": "\u{0}"}), "#/metadata/a", "characters"),
         (json!(["x"]), "#/metadata", "type"),
