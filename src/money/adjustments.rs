@@ -45,7 +45,12 @@ use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, Permis
 use crate::platform::{clock::DateTime, queue::LEASE, text_enum::text_enum};
 
 /// Why a row is held that a correction has booked.
-const BOOKED_BY_HAND: &str = "a correction of this row has booked the same sum already";
+fn booked_by_hand(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Credit => "a correction of this row has credited the same already",
+        Direction::Debit => "a correction of this row has taken the same already",
+    }
+}
 
 text_enum! {
     /// The company's accounts that may stand on the other side.
@@ -439,14 +444,15 @@ pub async fn hold_if_corrected(
     for id in [Some(row.id), row.parent_id].into_iter().flatten() {
         is_corrected |= app.batchers.look_up(app, id, corrected).await?.is_some();
     }
-    if !is_corrected || !store::is_booked_by_hand(&app.db, row, (direction, amount), BOOKED_BY_HAND).await? {
+    let reason = booked_by_hand(direction);
+    if !is_corrected || !store::is_booked_by_hand(&app.db, row, (direction, amount), reason).await? {
         return Ok(None);
     }
     let ids: Vec<TransferId> = legs.iter().map(|leg| TransferId::of(row.id, *leg)).collect();
     if !app.ledger.lookup(&ids).await?.is_empty() {
         return Ok(None);
     }
-    transactions::hold(app, row, Hold::PaidTwice, BOOKED_BY_HAND).await.map(Some)
+    transactions::hold(app, row, Hold::PaidTwice, reason).await.map(Some)
 }
 
 pub async fn find(app: &App, id: Uuid) -> Result<Adjustment> {

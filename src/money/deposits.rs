@@ -159,15 +159,24 @@ pub async fn claim_due(app: &App, limit: i64) -> Result<Vec<queue::Step<'_>>> {
 
 /// One step of one deposit. Safe to repeat: see the module's text.
 async fn step(app: &App, deposit: &Transaction) -> Result<Transaction> {
+    match step_by_state(app, deposit).await {
+        // What was set aside stays for a person, whatever Revio says or does not.
+        Err(Error::Unusable(cause)) => match suspense::of_row(app, deposit.id).await? {
+            Some(item) => hold_set_aside(app, deposit, item.kind).await,
+            // A person has closed it; reconciliation asks after it, too.
+            None if deposit.state == State::Failed => transactions::rest(app, deposit).await,
+            None => Err(Error::Unusable(cause)),
+        },
+        stepped => stepped,
+    }
+}
+
+async fn step_by_state(app: &App, deposit: &Transaction) -> Result<Transaction> {
     match deposit.state {
         State::Initiated => begin_again(app, deposit).await,
         State::AwaitingPayment => ask(app, deposit).await,
         State::Expired | State::Cancelled => unpaid::look_last(app, deposit).await,
-        State::Failed if deposit.provider.id.is_some() => match unpaid::look_last(app, deposit).await {
-            // A person has closed it; reconciliation asks after it, too.
-            Err(Error::Unusable(_)) => transactions::rest(app, deposit).await,
-            looked => looked,
-        },
+        State::Failed if deposit.provider.id.is_some() => unpaid::look_last(app, deposit).await,
         State::Completed => given_back::look_later(app, deposit).await,
         State::Failed => transactions::rest(app, deposit).await,
         State::Reserved | State::AwaitingApproval | State::Submitting | State::Submitted | State::Rejected => {
@@ -367,7 +376,7 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
         Some(_) | None => {}
     }
     let fitting = fitting_payment(app, deposit, purchase);
-    if let Some(held) = hold_if_corrected(app, deposit, &fitting).await? {
+    if let Some(held) = hold_if_corrected(app, deposit, purchase, &fitting).await? {
         return Ok(held);
     }
     match fitting {
@@ -387,6 +396,7 @@ async fn accept(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result
 async fn hold_if_corrected(
     app: &App,
     deposit: &Transaction,
+    purchase: &Purchase,
     fitting: &Result<&PaymentDetails, Misfit>,
 ) -> Result<Option<Transaction>> {
     let came = match fitting {
@@ -394,7 +404,14 @@ async fn hold_if_corrected(
         Err(Misfit::Money { came, .. }) => *came,
         Err(Misfit::NoMoney(_)) => return Ok(None),
     };
-    adjustments::hold_if_corrected(app, deposit, came, Direction::Credit, &[Leg::Main, Leg::Unmatched]).await
+    let legs = [Leg::Main, Leg::Unmatched];
+    match adjustments::hold_if_corrected(app, deposit, came, Direction::Credit, &legs).await? {
+        Some(held) if given_back::may_be_given_back(app, purchase).await? => {
+            let reason = "what a correction has credited was given back by Revio: correct that, too";
+            transactions::hold(app, &held, Hold::Contradiction, reason).await.map(Some)
+        }
+        held => Ok(held),
+    }
 }
 
 /// Money that came and is not the wallet's: booked to `suspense`, and a person must look.

@@ -19,7 +19,7 @@ async fn corrected(t: &TestApp, customer: &Customer, direction: &str, amount: i6
     let mut body = correction(customer, direction, amount);
     body["counterpart"] = json!("provider_balance");
     body["transaction_id"] = json!(row);
-    let asked = adjustments::proposed(t, &maker, body, "by-hand").await;
+    let asked = adjustments::proposed(t, &maker, body, &t.app.clock.row_id().to_string()).await;
     let done = adjustments::approve(t, &checker, asked.id(), adjustments::hash(&asked)).await;
     assert_eq!(done.body["state"], "completed", "{}", done.body);
     asked.id()
@@ -96,6 +96,98 @@ async fn of_two_equal_refunds_one_is_what_was_corrected(db: PgPool) {
     t.sim.refund_purchase(purchase, Some(3_000)).expect("refundable");
     t.drive().await;
     assert_eq!((t.balance(&customer).await, held(&t).await), ((1_000, 0, 1_000), vec![]));
+    t.finish().await;
+}
+
+/// A break is of a deposit's total, and so is the correction that ends it.
+#[sqlx::test]
+async fn a_correction_that_ended_a_break_stands_for_all_that_it_was_about(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 10_000, "d").await;
+    t.pay(&deposit).await;
+    let correction = corrected(&t, &customer, "debit", 500, deposit.id()).await;
+    let settles = "update adjustments set about_id = null, settles_id = about_id where transaction_id = $1";
+    sqlx::query(settles).bind(correction).execute(&t.app.db).await.expect("it is there");
+    for amount in [400, 100, 100] {
+        t.advance(TimeDelta::minutes(2));
+        t.sim.refund_purchase(t.purchase_of(deposit.id()), Some(amount)).expect("refundable");
+        t.drive().await;
+    }
+    assert_eq!((t.balance(&customer).await, held(&t).await.len()), ((9_400, 0, 9_400), 2), "the third is taken");
+    t.finish_with_held().await;
+}
+
+/// What was credited by hand has no row of its own to be taken back by.
+#[sqlx::test]
+async fn what_was_credited_by_hand_and_goes_back_is_for_a_person(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 5_000, "d").await;
+    corrected(&t, &customer, "credit", 5_000, deposit.id()).await;
+    t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+    t.drive().await;
+    dismissed(&t, deposit.id()).await;
+    t.advance(TimeDelta::minutes(2));
+    t.sim.refund_purchase(t.purchase_of(deposit.id()), None).expect("refundable");
+    t.drive().await;
+    assert_eq!(held(&t).await, [(deposit.id(), "contradiction".to_owned())]);
+    assert!(t.held_reason(deposit.id()).await.is_some_and(|reason| reason.contains("given back by Revio")));
+}
+
+/// The other way round than what is told: it stands for nothing of it.
+#[sqlx::test]
+async fn what_was_stopped_the_other_way_uses_up_no_correction(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.sim.set_settings(Settings { payment_reads: true, ..t.sim.settings() });
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 10_000, "d").await;
+    t.pay(&deposit).await;
+    let purchase = t.purchase_of(deposit.id());
+    t.sim.refund_purchase(purchase, Some(3_000)).expect("refundable");
+    t.drive().await;
+    corrected(&t, &customer, "credit", 3_000, deposit.id()).await;
+    let refund = t.sim.payments_of(purchase)[0]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    t.sim.fail_payment(refund).expect("it was announced");
+    t.advance(TimeDelta::minutes(1));
+    t.drive().await;
+    let [(row, _)] = held(&t).await[..] else { panic!("one is held") };
+    dismissed(&t, row).await;
+    corrected(&t, &customer, "debit", 3_000, deposit.id()).await;
+    t.advance(TimeDelta::minutes(2));
+    t.sim.refund_purchase(purchase, Some(3_000)).expect("refundable");
+    t.drive().await;
+    assert_eq!((t.balance(&customer).await, held(&t).await.len()), ((7_000, 0, 7_000), 1), "held, as it is corrected");
+}
+
+/// Its reservation is open. Two people end it, and what was reserved besides is free again.
+#[sqlx::test]
+async fn a_withdrawal_that_is_reserved_is_not_posted_besides(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_payout_behaviour(PayoutBehaviour::Pend);
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    t.drive().await;
+    corrected(&t, &customer, "debit", 4_000, withdrawal).await;
+    t.sim.settle_payout(t.payout_of(withdrawal), PayoutOutcome::Success).expect("pending");
+    t.drive().await;
+    assert_eq!(held(&t).await, [(withdrawal, "paid_twice".to_owned())]);
+    assert_eq!(t.balance(&customer).await, (6_000, 4_000, 2_000));
+    for staff in [t.staff(Role::Finance).await, t.staff(Role::Admin).await] {
+        let (path, body) =
+            (format!("/v1/admin/held/{withdrawal}/resolve"), json!({"action": "release", "note": "it stands"}));
+        let said = t.send(Method::POST, &path, Some(&t.token(&staff)), &[], Some(body)).await;
+        assert_eq!(said.status, StatusCode::OK, "{}", said.body);
+    }
+    for _ in 0..3 {
+        t.advance(TimeDelta::minutes(1));
+        t.drive().await;
+    }
+    assert_eq!((t.state(withdrawal).await.as_str(), t.balance(&customer).await), ("failed", (6_000, 0, 6_000)));
+    dismissed(&t, withdrawal).await;
+    t.advance(TimeDelta::days(2));
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (6_000, 0, 6_000));
     t.finish().await;
 }
 

@@ -151,15 +151,23 @@ async fn an_item_is_cleared_once_whoever_comes_first(db: PgPool) {
 async fn what_is_set_aside_is_given_back_in_parts_too(db: PgPool) {
     let t = TestApp::new(db).await;
     let customer = t.customer().await;
-    let item = misfit(&t, &customer, 900, 899, "d").await;
-    t.sim.refund_purchase(t.purchase_of(item), Some(400)).expect("refundable");
-    t.drive().await;
-    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 499);
-    t.advance(TimeDelta::minutes(2));
-    t.sim.refund_purchase(t.purchase_of(item), None).expect("refundable");
-    t.drive().await;
-    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 0);
-    assert_eq!(t.get(&customer, &format!("/v1/transactions/{item}")).await.body["outcome"], "returned");
+    for key in ["d", "together"] {
+        let item = misfit(&t, &customer, 900, 899, key).await;
+        t.sim.refund_purchase(t.purchase_of(item), Some(400)).expect("refundable");
+        if key != "together" {
+            t.drive().await;
+            assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 499);
+        }
+        t.advance(TimeDelta::minutes(2));
+        t.sim.refund_purchase(t.purchase_of(item), None).expect("refundable");
+        for _ in 0..3 {
+            t.drive().await;
+            t.advance(TimeDelta::minutes(1));
+        }
+        assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 0, "{key}");
+        let shown = t.get(&customer, &format!("/v1/transactions/{item}")).await;
+        assert_eq!(shown.body["outcome"], "returned", "{key}");
+    }
     t.finish_with_held().await;
 }
 

@@ -114,7 +114,8 @@ pub(super) async fn corrected(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::R
     .await
 }
 
-/// Whether there are more corrections of this sum, of the row or of that which it is a part of, than rows that were stopped by one before.
+/// Whether corrections of the row, or of that which it is a part of, have booked its sum, and no other row was stopped by the same (`reason`):
+/// one that is about it, of this very sum, or those that ended a break of it, which may be about several rows together.
 pub(super) async fn is_booked_by_hand(
     db: impl PgExecutor<'_>,
     row: &Transaction,
@@ -122,12 +123,16 @@ pub(super) async fn is_booked_by_hand(
     reason: &str,
 ) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
-        r#"select (select count(*) from adjustments a join transactions c on c.id = a.transaction_id
-                    where (a.about_id in ($1, $2) or a.settles_id in ($1, $2)) and c.state in ('initiated', 'completed')
-                      and c.direction = $3 and c.amount_minor = $4 and c.currency = $5)
-                > (select count(*) from transactions r
-                    where (r.id = $2 or r.parent_id = $2) and r.id <> $1 and r.amount_minor = $4
-                      and position($6 in concat_ws(' ', r.held_reason, r.dismissed_reason)) > 0) as "is!""#,
+        r#"select (c.equal > r.equal or c.settled - r.stopped >= $4) as "is!"
+             from (select count(*) filter (where t.amount_minor = $4) as equal,
+                          coalesce(sum(t.amount_minor) filter (where a.settles_id is not null), 0) as settled
+                     from adjustments a join transactions t on t.id = a.transaction_id
+                    where (a.about_id in ($1, $2) or a.settles_id in ($1, $2)) and t.state in ('initiated', 'completed')
+                      and t.direction = $3 and t.currency = $5) c,
+                  (select count(*) filter (where amount_minor = $4) as equal, coalesce(sum(amount_minor), 0) as stopped
+                     from transactions
+                    where (id = $2 or parent_id = $2) and id <> $1
+                      and position($6 in concat_ws(' ', held_reason, dismissed_reason)) > 0) r"#,
         row.id,
         row.parent_id.unwrap_or(row.id),
         direction.name(),

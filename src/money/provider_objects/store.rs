@@ -45,9 +45,10 @@ pub struct Known {
     pub created_on: Option<i64>,
     pub updated_on: Option<i64>,
     pub announced_on: Option<i64>,
-    pub last_seen_at: DateTime,
     pub changed_at: DateTime,
     pub status_at: DateTime,
+    /// Since when answers about it are older than what it has told; null once one is not.
+    pub stale_since: Option<DateTime>,
     /// Payouts: how often it was to be executed, and how often that did not happen, for certain.
     pub executions: i32,
     /// Of those, how many certainly did not happen: refused in words, begun too late, or never sent.
@@ -88,7 +89,8 @@ macro_rules! known {
         sqlx::query_as!(
             Known,
             r#"select id, kind as "kind: ObjectKind", transaction_id, related_id, status, amount_minor, fee_minor, currency, is_outgoing,
-                      created_on, updated_on, announced_on, last_seen_at, changed_at, status_at, executions, refusals from provider_objects "# + $after
+                      created_on, updated_on, announced_on, changed_at, status_at, stale_since, executions, refusals
+                 from provider_objects "# + $after
             $(, $argument)*
         )
     };
@@ -111,11 +113,11 @@ pub(super) async fn payouts_of(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::
     known!("where transaction_id = any($1) and kind = 'payout' order by first_seen_at, id", rows).fetch_all(db).await
 }
 
-/// Since when it is so. What was so a day ago, and then was not asked for, begins anew.
+/// Since when it is so. What was so hours ago, and was right meanwhile, begins anew.
 pub(super) async fn note_stale(db: impl PgExecutor<'_>, id: Uuid, now: DateTime) -> sqlx::Result<DateTime> {
     sqlx::query_scalar!(
         r#"update provider_objects
-              set stale_since = case when stale_since > $2::timestamptz - interval '1 day' then stale_since else $2 end
+              set stale_since = case when stale_since > $2::timestamptz - interval '3 hours' then stale_since else $2 end
             where id = $1
            returning stale_since as "stale_since!""#,
         id,
@@ -123,6 +125,10 @@ pub(super) async fn note_stale(db: impl PgExecutor<'_>, id: Uuid, now: DateTime)
     )
     .fetch_one(db)
     .await
+}
+
+pub(super) async fn end_stale(db: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!("update provider_objects set stale_since = null where id = any($1)", ids).execute(db).await.map(drop)
 }
 
 /// What is written stands unless somebody wrote something newer meanwhile. Each object once.

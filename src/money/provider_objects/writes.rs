@@ -41,7 +41,7 @@ impl Batch for Notes {
             let ids: Vec<Uuid> = round.iter().map(|(_, note)| note.id).collect();
             let known = store::find_all(db, &ids).await?.into_iter().map(|known| (known.id, known));
             let mut known: HashMap<Uuid, Known> = known.collect();
-            let mut news = Vec::new();
+            let (mut news, mut caught_up) = (Vec::new(), Vec::new());
             for (index, note) in round {
                 let Some(known) = known.remove(&note.id) else {
                     news.push(note);
@@ -51,7 +51,12 @@ impl Batch for Notes {
                     newer.splice(index..=index, [Some(known)]);
                 } else if !note.says_the_same(&known) {
                     news.push(note);
+                } else if known.stale_since.is_some() {
+                    caught_up.push(note.id);
                 }
+            }
+            if !caught_up.is_empty() {
+                store::end_stale(db, &caught_up).await?;
             }
             if !news.is_empty() {
                 store::upsert(db, &news).await?;

@@ -128,12 +128,14 @@ pub(super) async fn insert_clearing(
     Ok(insert.execute(db).await?.rows_affected() == 1)
 }
 
-/// Whether Revio is being asked about the row, or something of it that went back is not booked yet by another one than this.
+/// Whether Revio is being asked about the row, or something of it that went back is not booked yet. What is itself something that went back waits
+/// for the older ones of its kind, and for nothing here.
 pub(super) async fn is_being_followed(db: impl PgExecutor<'_>, row: Uuid, by: Option<Uuid>) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
-        r#"select exists (select from transactions where id = $1 and due_at is not null and state <> 'completed')
-               or exists (select from transactions where parent_id = $1 and kind in ('refund', 'chargeback') and state = 'initiated'
-                             and held_code is null and id is distinct from $2) as "is!""#,
+        r#"select not exists (select from transactions where id = $2 and parent_id = $1)
+              and (exists (select from transactions where id = $1 and due_at is not null and state <> 'completed')
+                   or exists (select from transactions where parent_id = $1 and kind in ('refund', 'chargeback')
+                                 and state = 'initiated' and held_code is null)) as "is!""#,
         row,
         by
     )

@@ -201,7 +201,9 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_with_its_place() {
-        let at = |key: &str, code| (format!("metadata[{key}]"), Some(format!("#/metadata/{key}")), code);
+        let at = |key: &str, code| {
+            (format!("metadata[{key}]"), Some(format!("#/metadata/{}", key.replace(' ', "%20"))), code)
+        };
         assert_eq!(told(r#"{"order.id": "A 1", "empty": "", "a-b_C": "é"}"#), []);
         assert_eq!(
             told(r#"{"a.b": 1, "": "x", "c d": "x", "e": "x", "e": "y", "f": "\u0000", "g": null}"#),

@@ -25,6 +25,17 @@ pub(super) async fn complete(app: &App, withdrawal: &Transaction, payout: &Payou
         Err(_) if is_given_up(app, withdrawal, payout) => None,
         Err(misfit) => return hold_misfit(app, withdrawal, misfit).await,
     };
+    let legs = [Leg::Post, Leg::Void];
+    if let Some(held) =
+        adjustments::hold_if_corrected(app, withdrawal, withdrawal.amount, Direction::Debit, &legs).await?
+    {
+        // Where two people have given it up, what is reserved besides is free again.
+        return if is_given_up(app, withdrawal, payout) {
+            release(app, &held, FailureReason::ClosedByReview).await
+        } else {
+            Ok(held)
+        };
+    }
     let posted = app.ledger.post(withdrawal.id).await;
     app.crash.at("withdrawal.posted")?;
     match posted {
