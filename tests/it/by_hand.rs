@@ -135,27 +135,33 @@ async fn what_was_credited_by_hand_and_goes_back_is_for_a_person(db: PgPool) {
     assert!(t.held_reason(deposit.id()).await.is_some_and(|reason| reason.contains("given back by Revio")));
 }
 
-/// The other way round than what is told: it stands for nothing of it.
-#[sqlx::test]
-async fn what_was_stopped_the_other_way_uses_up_no_correction(db: PgPool) {
-    let t = TestApp::new(db).await;
-    t.sim.set_settings(Settings { payment_reads: true, ..t.sim.settings() });
+/// 3 000 of 10 000 went back, people have put it into the wallet again, and Revio says by now that it never went.
+async fn a_refund_that_failed_is_corrected(t: &TestApp) -> (Customer, Uuid) {
     let customer = t.customer().await;
     let deposit = t.deposit(&customer, 10_000, "d").await;
     t.pay(&deposit).await;
     let purchase = t.purchase_of(deposit.id());
     t.sim.refund_purchase(purchase, Some(3_000)).expect("refundable");
     t.drive().await;
-    corrected(&t, &customer, "credit", 3_000, deposit.id()).await;
+    corrected(t, &customer, "credit", 3_000, deposit.id()).await;
     let refund = t.sim.payments_of(purchase)[0]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
     t.sim.fail_payment(refund).expect("it was announced");
     t.advance(TimeDelta::minutes(1));
     t.drive().await;
+    (customer, deposit.id())
+}
+
+/// The other way round than what is told: it stands for nothing of it.
+#[sqlx::test]
+async fn what_was_stopped_the_other_way_uses_up_no_correction(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.sim.set_settings(Settings { payment_reads: true, ..t.sim.settings() });
+    let (customer, deposit) = a_refund_that_failed_is_corrected(&t).await;
     let [(row, _)] = held(&t).await[..] else { panic!("one is held") };
     dismissed(&t, row).await;
-    corrected(&t, &customer, "debit", 3_000, deposit.id()).await;
+    corrected(&t, &customer, "debit", 3_000, deposit).await;
     t.advance(TimeDelta::minutes(2));
-    t.sim.refund_purchase(purchase, Some(3_000)).expect("refundable");
+    t.sim.refund_purchase(t.purchase_of(deposit), Some(3_000)).expect("refundable");
     t.drive().await;
     assert_eq!((t.balance(&customer).await, held(&t).await.len()), ((7_000, 0, 7_000), 1), "held, as it is corrected");
 }
@@ -195,17 +201,7 @@ async fn a_withdrawal_that_is_reserved_is_not_posted_besides(db: PgPool) {
 async fn a_refund_that_failed_after_all_is_not_put_back_besides(db: PgPool) {
     let t = TestApp::new(db).await;
     t.sim.set_settings(Settings { payment_reads: true, ..t.sim.settings() });
-    let customer = t.customer().await;
-    let deposit = t.deposit(&customer, 10_000, "d").await;
-    t.pay(&deposit).await;
-    let purchase = t.purchase_of(deposit.id());
-    t.sim.refund_purchase(purchase, Some(3_000)).expect("refundable");
-    t.drive().await;
-    corrected(&t, &customer, "credit", 3_000, deposit.id()).await;
-    let refund = t.sim.payments_of(purchase)[0]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
-    t.sim.fail_payment(refund).expect("it was announced");
-    t.advance(TimeDelta::minutes(1));
-    t.drive().await;
+    let (customer, _) = a_refund_that_failed_is_corrected(&t).await;
     assert_eq!(t.balance(&customer).await, (10_000, 0, 10_000), "once");
     let [(row, code)] = &held(&t).await[..] else { panic!("one is held") };
     assert_eq!((code.as_str(), t.state(*row).await.as_str()), ("paid_twice", "completed"));

@@ -87,6 +87,18 @@ async fn an_answer_that_grows_old_days_later_is_waited_out_first(db: PgPool) {
         .await
         .expect("it is there");
     assert_eq!((failures, t.held_reason(deposit).await), (0, None));
+    // A right answer, and a little later an old one: that is waited out from its own beginning.
+    set(&t, |settings| settings.stale_read_secs = 0);
+    wait(&t, 20).await;
+    let stale: Option<octoco::platform::clock::DateTime> =
+        sqlx::query_scalar("select stale_since from provider_objects where id = $1")
+            .bind(t.purchase_of(deposit))
+            .fetch_one(&t.app.db)
+            .await
+            .expect("it is there");
+    assert_eq!(stale, None);
+    set(&t, |settings| settings.stale_read_secs = 9 * 86_400);
+    t.advance(TimeDelta::days(7));
     for _ in 0..12 {
         wait(&t, 20).await;
     }
