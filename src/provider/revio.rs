@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
+use ledger::Amount;
 use prometheus::HistogramVec;
 use reqwest::{Method, RequestBuilder, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
@@ -237,6 +238,7 @@ impl Revio {
             self.send(Method::POST, path, Some(&body), What::NewPurchase.of(new.reference)).await?;
         expect_reference(&purchase.reference, new.reference)?;
         self.expect_ours(purchase.is_test, purchase.brand_id)?;
+        expect_sum(purchase.bill.as_ref(), new.amount)?;
         match purchase.checkout_url.as_deref().map(|link| links::checkout(&self.base_url, link)) {
             Some(false) => Err(RevioError::Unreadable("its checkout_url leads nowhere that a payer is sent".into())),
             Some(true) | None => Ok(purchase),
@@ -444,6 +446,14 @@ fn expect_reference(answered: &str, asked: Uuid) -> Result<()> {
         return Ok(());
     }
     Err(RevioError::Unreadable("another object than was to be made".into()))
+}
+
+/// A payer is asked for what we asked for, as far as it says for what.
+fn expect_sum(bill: Option<&objects::Bill>, asked: Amount) -> Result<()> {
+    let Some(objects::Bill { total, currency }) = bill else { return Ok(()) };
+    let other = total.whole().is_some_and(|total| total != asked.minor())
+        || !currency.is_empty() && !currency.eq_ignore_ascii_case(asked.currency().code());
+    if other { Err(RevioError::Unreadable("it asks for another sum than was to be asked for".into())) } else { Ok(()) }
 }
 
 /// In metrics.

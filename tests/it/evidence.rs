@@ -170,6 +170,37 @@ async fn what_was_made_in_another_mode_or_brand_is_neither_paid_nor_executed(db:
     t.finish().await;
 }
 
+/// What Revio says of the sum in other words is read; what it does not say is no contradiction.
+#[sqlx::test]
+async fn nobody_is_sent_to_pay_another_sum_than_was_asked_for(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    for (number, (pointer, value)) in
+        [("/purchase/total", json!(5_001)), ("/purchase/total", json!("500000")), ("/purchase/currency", json!("USD"))]
+            .into_iter()
+            .enumerate()
+    {
+        t.sim.set_override(Override::of("purchase", pointer, value.clone()));
+        let deposit = t.deposit(&customer, 5_000, &format!("d{number}")).await;
+        assert_eq!((deposit.status.as_u16(), &deposit.body["checkout_url"]), (201, &Value::Null), "{}", deposit.body);
+        t.sim.clear_overrides();
+        t.advance(TimeDelta::minutes(2));
+        t.drive().await;
+        assert_eq!(t.state(deposit.id()).await, "awaiting_payment", "{pointer} {value}");
+    }
+    for (number, (pointer, value)) in
+        [("/purchase/total", json!("5000.00")), ("/purchase/currency", json!("zar")), ("/purchase", json!(null))]
+            .into_iter()
+            .enumerate()
+    {
+        t.sim.set_override(Override::of("purchase", pointer, value.clone()));
+        let deposit = t.deposit(&customer, 5_000, &format!("e{number}")).await;
+        assert!(deposit.body["checkout_url"].is_string(), "{pointer} {value}: {}", deposit.body);
+        t.sim.clear_overrides();
+    }
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn whole_numbers_in_any_spelling_and_a_small_currency_are_what_they_say(db: PgPool) {
     let t = TestApp::new(db).await;

@@ -2,12 +2,12 @@
 
 use std::future::ready;
 
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri};
 use chrono::{NaiveDate, TimeDelta};
 use octoco::finance::statement_files;
 use octoco::platform::permissions::Role;
 use revio_sim::{Headings, StatementSettings, Unit};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -144,9 +144,21 @@ async fn why_a_fetched_file_cannot_be_read_is_told_without_its_cells(db: PgPool)
     sqlx::query(opened).bind(Uuid::new_v4()).execute(&db).await.expect("written");
     t.advance(TimeDelta::days(1));
     fetch(&t, 40).await;
-    let failed: Vec<(String, String)> =
-        sqlx::query_as("select state, failure from statement_requests").fetch_all(&db).await.expect("a reason");
-    let told = "columns that it must have are not there";
-    assert_eq!(failed, [("failed".to_owned(), told.to_owned())]);
     assert!(columns_with(&db, "Nkosi").await.is_empty());
+    let finance = t.staff(Role::Finance).await;
+    let days = async |state: &str| {
+        let path = format!("/v1/admin/reconciliation/statements/days?state={state}");
+        t.get(&finance, &path).await.body["data"].as_array().cloned().expect("a list")
+    };
+    let failed = days("failed").await;
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!((&failed[0]["day"], &failed[0]["due_at"]), (&"2026-03-02".into(), &Value::Null));
+    assert_eq!(failed[0]["failure"], "columns that it must have are not there");
+    let empty = "id,product,status,currency,amount,paid_on\n";
+    let brought = uploaded(&t, &finance, "source=revio&unit=minor&from=2026-03-02&to=2026-03-02", empty).await;
+    assert_eq!((brought.status, days("failed").await), (StatusCode::OK, vec![]));
+    assert_eq!(days("imported").await[0]["file_id"], brought.body["id"]);
+    assert_eq!(days("open").await, Vec::<Value>::new());
+    let unknown = t.get(&finance, "/v1/admin/reconciliation/statements/days?state=lost").await;
+    assert_eq!((unknown.status, &unknown.body["errors"][0]["field"]), (StatusCode::BAD_REQUEST, &"state".into()));
 }

@@ -8,6 +8,7 @@
 //! Its times are asked for in UTC, the day is that of the accounts. What Revio makes of it has more than one day to come: a week is
 //! caught up with after an outage.
 
+pub(super) mod routes;
 mod store;
 
 use chrono::TimeDelta;
@@ -20,6 +21,7 @@ use crate::finance::days;
 use crate::identity::audit::Actor;
 use crate::platform::error::{Error, Result};
 use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
+use crate::platform::text_enum::text_enum;
 use crate::provider::revio::StatementStatus;
 
 const AFTER_THE_DAY: TimeDelta = TimeDelta::hours(1);
@@ -30,6 +32,18 @@ const MADE_WITHIN: TimeDelta = TimeDelta::hours(2);
 const TIMES_IN: &str = "UTC";
 const AT_ONCE: i64 = 2;
 const FAILURE_CHARS_MAX: usize = 300;
+
+text_enum! {
+    /// How far the statement of a day is.
+    #[schema(as = StatementDayState)]
+    pub(super) enum DayState {
+        /// Revio is to be asked, or makes it.
+        Open = "open",
+        Imported = "imported",
+        /// Given up: somebody must import it by hand.
+        Failed = "failed",
+    }
+}
 
 /// Asks for the days that were not asked for yet, then goes on with what was asked for. True when there may be more.
 pub async fn step(app: &App) -> Result<bool> {

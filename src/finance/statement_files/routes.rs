@@ -1,4 +1,4 @@
-//! `GET`, `POST /v1/admin/reconciliation/statements`, `GET /v1/admin/reconciliation/statements/{id}/file`.
+//! `GET`, `POST /v1/admin/reconciliation/statements`, `GET /v1/admin/reconciliation/statements/{id}/file`; of days: `fetching/routes.rs`.
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header;
@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{Import, Source, StatementFile, Unit};
+use super::{Import, Source, StatementFile, Unit, fetching};
 use crate::app::App;
 use crate::finance::days;
 use crate::identity::staff::Staff;
@@ -32,7 +32,7 @@ static IMPORTS: Semaphore = Semaphore::const_new(IMPORTS_MAX);
 pub fn router() -> OpenApiRouter<App> {
     // Every other body of ours is as small as ever.
     let import = OpenApiRouter::new().routes(routes!(import)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
-    import.merge(OpenApiRouter::new().routes(routes!(list)).routes(routes!(file)))
+    import.merge(OpenApiRouter::new().routes(routes!(list)).routes(routes!(file))).merge(fetching::routes::router())
 }
 
 #[derive(Deserialize, IntoParams)]

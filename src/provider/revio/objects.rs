@@ -168,6 +168,9 @@ pub struct Purchase {
     pub is_test: Option<bool>,
     #[serde(default, deserialize_with = "lenient")]
     pub brand_id: Option<Uuid>,
+    /// What its payer is asked for.
+    #[serde(default, rename = "purchase", deserialize_with = "lenient")]
+    pub bill: Option<Bill>,
     /// Null until money was taken.
     #[serde(default, deserialize_with = "lenient")]
     pub payment: Option<PaymentDetails>,
@@ -193,6 +196,14 @@ pub struct Purchase {
     /// In Unix seconds: after that it cannot be paid.
     #[serde(default)]
     pub due: Figure,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Bill {
+    #[serde(default)]
+    pub total: Figure,
+    #[serde(default, deserialize_with = "lenient")]
+    pub currency: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -1,9 +1,12 @@
 //! SQL of `statement_requests`.
 
 use chrono::NaiveDate;
+use serde::Serialize;
 use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::DayState;
 use crate::platform::clock::DateTime;
 use crate::platform::queue::{Depth, Lease};
 
@@ -14,6 +17,21 @@ pub(super) struct Claimed {
     pub(super) provider_id: Option<Uuid>,
     pub(super) asked_at: Option<DateTime>,
     pub(super) attempts: i32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StatementDay {
+    pub(super) id: Uuid,
+    pub(super) day: NaiveDate,
+    pub(super) state: DayState,
+    /// How often in a row it could not be fetched.
+    pub(super) attempts: i32,
+    /// Why it could not, the last time; null unless it was given up.
+    pub(super) failure: Option<String>,
+    /// When Revio is asked again, in UTC; null where it is not.
+    pub(super) due_at: Option<DateTime>,
+    /// The file that was imported.
+    pub(super) file_id: Option<Uuid>,
 }
 
 /// Days since the first account was opened that nobody has asked Revio for. A file that somebody brings does not count: it may be of a part of its
@@ -113,6 +131,30 @@ pub(super) async fn give_up(db: impl PgExecutor<'_>, id: Uuid, attempts: i32, fa
         failure
     );
     given_up.execute(db).await.map(drop)
+}
+
+/// Latest first. A day that was given up is no longer so once somebody has brought a file of it.
+pub(super) async fn list(
+    db: impl PgExecutor<'_>,
+    state: Option<DayState>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<StatementDay>> {
+    let page = sqlx::query_as!(
+        StatementDay,
+        r#"select id, day, state as "state!: DayState", attempts, failure, due_at, file_id
+             from (select r.id, r.day, r.attempts, r.failure, r.due_at, coalesce(r.file_id, brought.id) as file_id,
+                          case when brought.id is null then r.state else 'imported' end as state
+                     from statement_requests r
+                     left join lateral (select f.id from statement_files f
+                                         where r.state = 'failed' and f.source = 'revio' and r.day between f.from_day and f.to_day
+                                         order by f.id desc limit 1) brought on true) d
+            where ($1::text is null or state = $1) and ($2::uuid is null or id < $2) order by id desc limit $3"#,
+        state.map(DayState::name),
+        before,
+        limit
+    );
+    page.fetch_all(db).await
 }
 
 /// What waits, and the days that somebody must import by hand: those that no file is of since.
