@@ -44,11 +44,11 @@ use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::permissions::{AdjustmentsApprove, AdjustmentsCreate, Permission};
 use crate::platform::{clock::DateTime, queue::LEASE, text_enum::text_enum};
 
-/// Why a row is held that a correction has booked.
+/// Why a row is held that people have booked.
 fn booked_by_hand(direction: Direction) -> &'static str {
     match direction {
-        Direction::Credit => "a correction of this row has credited the same already",
-        Direction::Debit => "a correction of this row has taken the same already",
+        Direction::Credit => "people have booked already that the same came in, by a correction or a journal",
+        Direction::Debit => "people have booked already that the same went out, by a correction or a journal",
     }
 }
 
@@ -424,14 +424,14 @@ pub async fn settle(tx: &mut PgConnection, id: Uuid, row: Uuid) -> Result<()> {
     Ok(store::set_settled(tx, id, row).await?)
 }
 
-/// Those of the rows that a correction is about, or has ended a break of.
+/// Those of the rows that a correction is about, or a correction or a journal has ended a break of.
 async fn corrected(app: App, lock_wait: LockWait, rows: Vec<Uuid>) -> Result<Vec<(Uuid, ())>> {
     let found = store::corrected(app.batch_db.of(lock_wait), &rows).await?;
     Ok(found.into_iter().map(|row| (row, ())).collect())
 }
 
-/// Revio's word on a row may come after people have booked the same by a correction: then it is not booked a second time. The row is held for
-/// a person; `None`: there is no such correction, or the ledger has one of the row's own `legs`.
+/// Revio's word on a row may come after people have booked the same by hand: then it is not booked a second time. The row is held for
+/// a person; `None`: there is no such entry, or the ledger has one of the row's own `legs`.
 pub async fn hold_if_corrected(
     app: &App,
     row: &Transaction,

@@ -28,6 +28,7 @@ mod kinds;
 pub mod routes;
 mod store;
 
+use ledger::AccountCode;
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -38,6 +39,7 @@ use crate::identity::staff::StaffMember;
 use crate::identity::users;
 use crate::money::approvals::{self, ApprovalDecision, ApprovalValidity, DECIDED_WITHIN, Entitled, Proposal};
 use crate::money::suspense;
+use crate::money::transactions::Direction;
 use crate::platform::error::{Error, Reason, Result};
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::permissions::{JournalsApprove, JournalsCreate, Permission};
@@ -232,6 +234,16 @@ pub async fn resolve(app: &App, actor: &Actor, id: Uuid, how: Resolution, note: 
 
 pub async fn find(app: &App, id: Uuid) -> Result<Journal> {
     store::find(&app.db, id).await?.ok_or(Error::NotFound("journal"))
+}
+
+/// A journal ends a break of this row: as far as it moved Revio's account, what the row lacked is booked.
+pub async fn settle(app: &App, tx: &mut PgConnection, id: Uuid, row: Uuid) -> Result<()> {
+    let direction = match find(app, id).await?.change_of(AccountCode::ProviderBalance) {
+        0 => return Ok(()),
+        came if came > 0 => Direction::Credit,
+        _ => Direction::Debit,
+    };
+    Ok(store::set_settled(tx, id, row, direction).await?)
 }
 
 /// Newest first.

@@ -31,8 +31,7 @@ use super::run::{Run, RunKind};
 use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::staff::StaffMember;
-use crate::money::adjustments;
-use crate::money::approvals;
+use crate::money::{adjustments, approvals, journals};
 use crate::platform::clock::DateTime;
 use crate::platform::error::{Error, FieldError, Reason, Result, Wrong};
 use crate::platform::permissions::{Permission, ReconciliationResolve};
@@ -383,6 +382,9 @@ pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolut
         store::resolve(&mut *tx, id, &resolved, app.clock.now()).await?;
         if let Some((correction, row)) = adjustment_id.zip(known.transaction_id) {
             adjustments::settle(&mut tx, correction, row).await?;
+        }
+        if let Some((journal, row)) = journal_id.zip(known.transaction_id) {
+            journals::settle(app, &mut tx, journal, row).await?;
         }
         audit::record(app, &mut *tx, entry(&by.actor, "break.resolved", &known, what)).await?;
     }

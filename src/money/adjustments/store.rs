@@ -107,15 +107,16 @@ pub(super) async fn set_settled(db: impl PgExecutor<'_>, id: Uuid, row: Uuid) ->
 pub(super) async fn corrected(db: impl PgExecutor<'_>, rows: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         r#"select about_id as "row!" from adjustments where about_id = any($1)
-           union select settles_id from adjustments where settles_id = any($1)"#,
+           union select settles_id from adjustments where settles_id = any($1)
+           union select settles_id from journals where settles_id = any($1)"#,
         rows
     )
     .fetch_all(db)
     .await
 }
 
-/// Whether corrections of the row, or of that which it is a part of, have booked its sum, and no other row was stopped by the same (`reason`):
-/// one that is about it, of this very sum, or those that ended a break of it, which may be about several rows together.
+/// Whether people have booked the sum of the row, or of that which it is a part of, and no other row was stopped by the same (`reason`): by a
+/// correction that is about it, of this very sum, or by what ended a break of it, which may be about several rows together.
 pub(super) async fn is_booked_by_hand(
     db: impl PgExecutor<'_>,
     row: &Transaction,
@@ -124,11 +125,14 @@ pub(super) async fn is_booked_by_hand(
 ) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"select (c.equal > r.equal or c.settled - r.stopped >= $4) as "is!"
-             from (select count(*) filter (where t.amount_minor = $4) as equal,
-                          coalesce(sum(t.amount_minor) filter (where a.settles_id is not null), 0) as settled
-                     from adjustments a join transactions t on t.id = a.transaction_id
-                    where (a.about_id in ($1, $2) or a.settles_id in ($1, $2)) and t.state in ('initiated', 'completed')
-                      and t.direction = $3 and t.currency = $5) c,
+             from (select count(*) filter (where amount_minor = $4) as equal,
+                          coalesce(sum(amount_minor) filter (where settles_id is not null), 0) as settled
+                     from (select t.amount_minor, t.currency, t.direction, a.settles_id
+                             from adjustments a join transactions t on t.id = a.transaction_id
+                            where (a.about_id in ($1, $2) or a.settles_id in ($1, $2)) and t.state in ('initiated', 'completed')
+                           union all
+                           select amount_minor, currency, settles_direction, settles_id from journals where settles_id in ($1, $2)) e
+                    where direction = $3 and currency = $5) c,
                   (select count(*) filter (where amount_minor = $4) as equal, coalesce(sum(amount_minor), 0) as stopped
                      from transactions
                     where (id = $2 or parent_id = $2) and id <> $1

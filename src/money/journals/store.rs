@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::journal::{Arrival, Evidence, Failure, Journal, Move, NewJournal, Outcome, State};
 use super::kinds::{EvidenceKind, Kind, OpenAccount};
+use crate::money::transactions::Direction;
 use crate::platform::clock::DateTime;
 use crate::platform::http::{IdempotencyKey, RequestHash};
 use crate::platform::queue::{COUNTED_MAX, Depth, Lease};
@@ -285,6 +286,21 @@ pub(super) async fn hold(db: impl PgExecutor<'_>, row: &Journal, reason: &str, n
         now
     );
     Ok(done.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn set_settled(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    row: Uuid,
+    direction: Direction,
+) -> sqlx::Result<()> {
+    let update = sqlx::query!(
+        "update journals set settles_id = $2, settles_direction = $3 where id = $1",
+        id,
+        row,
+        direction.name()
+    );
+    update.execute(db).await.map(drop)
 }
 
 /// What waits: due, on hold, awaiting approval, on its way. Each count reads a range of an index, and ends.

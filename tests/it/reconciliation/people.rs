@@ -3,7 +3,7 @@
 use aws_lc_rs::digest;
 use octoco::platform::permissions::Role;
 use reqwest::{Method, StatusCode};
-use revio_sim::Override;
+use revio_sim::{Override, Pay};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{assert_one, cycle, go_on, sql};
 use crate::adjustments::{self, correction};
 use crate::harness::{Answer, Customer, TestApp};
-use crate::journals::company;
+use crate::journals::{booked, company, entry, with};
 use crate::reporting::value;
 
 const BREAKS: &str = "/v1/admin/reconciliation/breaks";
@@ -285,6 +285,39 @@ async fn what_is_named_has_booked_what_differs_and_ends_one_break(db: PgPool) {
     refused(&second, "has ended another break").await;
     let asked = by(&critical, "accepted").await;
     assert_eq!((asked.status, &asked.body["state"]), (StatusCode::OK, &json!("open")), "two decide: {}", asked.body);
+}
+
+/// What a journal has set aside of a row is not credited besides when Revio tells of it; what went out is nothing of that.
+#[sqlx::test]
+async fn what_a_journal_that_ended_a_break_has_booked_of_a_row_is_not_booked_again(db: PgPool) {
+    let (t, _) = with_a_break(db).await;
+    let staff = company(&t).await;
+    let customer = t.customer().await;
+    for (key, fields, is_stopped) in
+        [("came", json!({"account": "provider_balance"}), true), ("elsewhere", json!({"account": "bank"}), false)]
+    {
+        let deposit = t.deposit(&customer, 4_000, key).await;
+        let asked = with(entry("suspense_in", 4_000), fields);
+        let journal = booked(&t, &staff.maker, &staff.checker, asked, key).await;
+        assert_eq!(journal.body["state"], "completed", "{}", journal.body);
+        let kind = if is_stopped { "amount_provider" } else { "state_ledger" };
+        let path = planted(&t, (kind, Some(4_000), Some(0), None)).await;
+        let of = path.rsplit('/').next().and_then(|id| id.parse::<Uuid>().ok()).expect("an id");
+        let about = sqlx::query("update breaks set transaction_id = $2 where id = $1").bind(of).bind(deposit.id());
+        about.execute(&t.app.db).await.expect("the break is about the deposit");
+        let body = json!({"code": "booked", "note": "set aside", "journal_id": journal.id()});
+        let done = post(&t, &staff.maker, &format!("{path}/resolve"), Some(body)).await;
+        assert_eq!((done.status, &done.body["state"]), (StatusCode::OK, &json!("resolved")), "{}", done.body);
+        t.sim.pay_purchase(t.purchase_of(deposit.id()), Pay::default()).expect("payable");
+        t.drive().await;
+        let held: Option<String> = sqlx::query_scalar("select held_code from transactions where id = $1")
+            .bind(deposit.id())
+            .fetch_one(&t.app.db)
+            .await
+            .expect("one");
+        assert_eq!(held.as_deref(), is_stopped.then_some("paid_twice"));
+    }
+    assert_eq!(t.balance(&customer).await, (4_000, 0, 4_000), "the second");
 }
 
 #[sqlx::test]
