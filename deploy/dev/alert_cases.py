@@ -178,7 +178,7 @@ BOOKS = (
         "6m",
         "octoco_statement_mismatches_total 0x5 1x9",
         "octoco_statement_mismatches_total 3x15",
-        "A customer's statement did not tie out and was not shown",
+        "A statement or a trial balance did not tie out and was not shown",
     ),
     Case(
         "PaidLate",
@@ -192,7 +192,7 @@ BOOKS = (
         "6m",
         "octoco_period_reprint_mismatches_total 0x5 1x9",
         "octoco_period_reprint_mismatches_total 3x15",
-        "A closed month was printed again and is not what was closed",
+        "A closed month is not what was closed, or the books of one to be closed do not hold",
     ),
     Case(
         "SafeMode",

@@ -100,6 +100,13 @@ SERVICE = (
         labels={"calls": "payouts"},
     ),
     Case(
+        "PayoutsWaitForPlaces",
+        "30m",
+        'octoco_revio_budget_waits_total{instance="worker",class="executions"} 0+30x60',
+        'octoco_revio_budget_waits_total{instance="worker",class="polling"} 0+30x60',
+        "For half an hour payouts have waited for places in the budget of calls to Revio, 0.5 times a second",
+    ),
+    Case(
         "LedgerUnknown",
         "6m",
         LEDGER % ("unknown", "0+2x30") + "\n" + LEDGER % ("ok", "0+2x30"),

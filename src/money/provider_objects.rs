@@ -318,11 +318,6 @@ pub async fn count_refusal(app: &App, payout: Uuid) -> Result<()> {
     Ok(store::count_refusal(&app.db, payout).await?)
 }
 
-/// It may have been executed, and nobody knows any more whether it was answered.
-pub async fn count_forgotten(app: &App, payout: Uuid) -> Result<()> {
-    Ok(store::count_forgotten(&app.db, payout).await?)
-}
-
 /// The id of the row that an object of Revio's makes: always the same, so that a database which forgot the row makes the same one again, and
 /// the ledger has its transfers already. Its time is the object's own, or where Revio does not say it, one that never changes
 /// ([`millis_of`] the row it follows from); not that of the moment, which is another when the row is made again.

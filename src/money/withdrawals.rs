@@ -18,7 +18,8 @@
 //!     reserved --> submitted: adopt (a payout that was given up was executed after all)
 //!     reserved --> submitting: take_up (the ledger knows of a payout that the row has forgotten)
 //!     reserved --> completed: the ledger has posted it (PostgreSQL was put back to an earlier moment)
-//!     awaiting_approval --> reserved: approved
+//!     reserved --> failed: the ledger has voided it, likewise
+//!     awaiting_approval --> reserved: approved, or none is needed any more
 //!     awaiting_approval --> failed: declined, or not approved in time
 //!     awaiting_approval --> cancelled: release, called off by its customer
 //!     awaiting_approval --> awaiting_approval: called off by its customer
@@ -26,6 +27,7 @@
 //!     awaiting_approval --> reserved: given up by two people (see `manual_review`)
 //!     awaiting_approval --> submitting: take_up
 //!     awaiting_approval --> completed: the ledger has posted it
+//!     awaiting_approval --> failed: the ledger has voided it
 //!     submitting --> submitted: execute (Revio accepted)
 //!     submitting --> submitting: execute again, after looking it up
 //!     submitting --> reserved: replaced, because it can never be paid (see `payouts`)

@@ -96,7 +96,9 @@ impl What {
             Self::Purchase | Self::Payment | Self::Payout if budget::errand() == Some(Errand::Reconciliation) => {
                 Class::Reconciliation
             }
-            Self::NewPayout | Self::Payout | Self::Execution => Class::Payouts,
+            Self::Execution => Class::Executions,
+            Self::Payout => Class::Payouts,
+            Self::NewPayout => Class::Registrations,
             Self::NewPurchase => Class::Deposits,
             _ if budget::errand() == Some(Errand::Webhook) => Class::Webhooks,
             Self::Purchase | Self::Cancellation | Self::Payment => Class::Polling,
@@ -227,7 +229,7 @@ impl Revio {
         if let Some(wait) = self.payouts_paused() {
             return Err(RevioError::Paused(wait));
         }
-        self.budget.take(Class::Payouts).await.map_err(RevioError::NoPlace)?;
+        self.budget.take(Class::Executions).await.map_err(RevioError::NoPlace)?;
         self.take_execution_turn(row)
     }
 
@@ -249,14 +251,20 @@ impl Revio {
     pub async fn purchase(&self, id: Uuid) -> Result<Purchase> {
         let path = self.path(&["purchases", &id.to_string()]);
         let purchase: Purchase = self.send(Method::GET, path, NOTHING, What::Purchase.of(id)).await?;
-        expect_id(purchase.id, id).map(|()| purchase)
+        expect_id(purchase.id, id).map(|()| self.without_false_link(purchase))
     }
 
     /// `POST /purchases/{id}/cancel/`: after a success it cannot be paid any more.
     pub async fn cancel_purchase(&self, id: Uuid) -> Result<Purchase> {
         let path = self.path(&["purchases", &id.to_string(), "cancel"]);
         let purchase: Purchase = self.send(Method::POST, path, Some(&json!({})), What::Cancellation.of(id)).await?;
-        expect_id(purchase.id, id).map(|()| purchase)
+        expect_id(purchase.id, id).map(|()| self.without_false_link(purchase))
+    }
+
+    /// What it says of money counts, whatever stands there for a link.
+    fn without_false_link(&self, mut purchase: Purchase) -> Purchase {
+        purchase.checkout_url = purchase.checkout_url.filter(|link| links::checkout(&self.base_url, link));
+        purchase
     }
 
     /// `GET /payments/{id}/`: a refund, chargeback or reversal. Nowhere documented (`docs/provider.md`, payments): where there is no such
@@ -293,8 +301,10 @@ impl Revio {
     /// `GET /payouts/{id}/`: the truth about a withdrawal.
     pub async fn payout(&self, id: Uuid) -> Result<Payout> {
         let path = self.path(&["payouts", &id.to_string()]);
-        let payout: Payout = self.send(Method::GET, path, NOTHING, What::Payout.of(id)).await?;
-        expect_id(payout.id, id).map(|()| payout)
+        let mut payout: Payout = self.send(Method::GET, path, NOTHING, What::Payout.of(id)).await?;
+        expect_id(payout.id, id)?;
+        payout.execution_url = payout.execution_url.filter(|link| links::execution(&self.base_url, link).is_some());
+        Ok(payout)
     }
 
     /// Whether an object says that it is of another mode or brand: no money of ours moves by it. What it does not say is no contradiction.

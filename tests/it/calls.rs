@@ -186,17 +186,18 @@ async fn after_a_429_revio_is_left_alone_for_as_long_as_it_says_and_payouts_go_f
     }
     assert_eq!(t.sim.calls().len(), calls, "nobody calls before its time");
     assert_eq!(t.deposit(&customer, 5_000, "k2").await.code(), "provider_unavailable");
-    // By then all wait for it. One place is there at first, and it is a payout's.
+    // By then all wait for it. Few places are there at first, and one is a payout's.
     sqlx::query("update transactions set due_at = $1 where state in ('awaiting_payment', 'reserved')")
         .bind(t.app.clock.now())
         .execute(&t.app.db)
         .await
         .expect("PostgreSQL answers");
-    t.advance(TimeDelta::seconds(10));
+    t.advance(TimeDelta::milliseconds(12_500));
     stepped(deposits::claim_due(&t.app, 10)).await.expect("PostgreSQL answers");
     stepped(withdrawals::claim_due(&t.app, 10)).await.expect("PostgreSQL answers");
     let called: Vec<String> = t.sim.calls()[calls..].iter().map(|call| call.path.clone()).collect();
-    assert_eq!(called, ["/api/v1/payouts/"], "polling waits longer");
+    let of_payouts = |path: &String| path.contains("/payouts/") || path.contains("/po/");
+    assert!(called.len() == 2 && called.iter().all(of_payouts), "polling waits longer: {called:?}");
     t.advance(TimeDelta::minutes(2));
     t.drive().await;
     assert_eq!(t.state(withdrawal.id()).await, "completed");
@@ -252,6 +253,26 @@ async fn no_payout_is_submitted_before_its_execution_has_a_place(db: PgPool) {
     let executed = t.sim.calls().iter().filter(|call| call.path.starts_with("/po/")).count();
     assert_eq!(executed, 4, "each once");
     t.finish().await;
+}
+
+/// Else a backlog would spend all places on beginnings, whose 15 minutes run out.
+#[sqlx::test]
+async fn of_many_payouts_that_wait_those_that_are_registered_come_first(db: PgPool) {
+    let t = TestApp::with(db, &[("REVIO_CALLS_PER_SECOND", "1")]).await;
+    let customer = t.customer_with(100_000).await;
+    for number in 0..40 {
+        assert_eq!(t.withdraw(&customer, 1_000, &format!("w{number}")).await.status, StatusCode::ACCEPTED);
+    }
+    t.advance(TimeDelta::minutes(1));
+    let calls = |path: &str| t.sim.calls().iter().filter(|call| call.path.contains(path)).count();
+    let registered = || t.sim.calls().iter().filter(|call| call.path.ends_with("/payouts/")).count();
+    for turn in 0..200 {
+        stepped(withdrawals::claim_due(&t.app, 100)).await.expect("PostgreSQL answers");
+        let (registered, executed) = (registered(), calls("/po/"));
+        assert!(registered <= executed + 6, "after {turn} turns {registered} are registered, {executed} executed");
+        t.advance(TimeDelta::seconds(3));
+    }
+    assert_eq!((registered(), calls("/po/")), (40, 40), "within ten minutes, each once");
 }
 
 #[sqlx::test]

@@ -71,6 +71,67 @@ async fn a_payout_that_is_registered_with_another_sum_is_not_executed(db: PgPool
     t.finish().await;
 }
 
+/// What says of a payout that it is not what was asked for.
+fn not_as_asked_for() -> [(&'static str, Value); 6] {
+    [
+        ("/payment/amount", json!(40_000)),
+        ("/payment/currency", json!("USD")),
+        ("/payment/is_outgoing", json!(false)),
+        ("/reference", json!("019cadca-0000-7000-8000-000000000000")),
+        ("/is_test", json!(false)),
+        ("/brand_id", json!("00000000-0000-4000-8000-000000000009")),
+    ]
+}
+
+/// The answer that registered it said next to nothing, and the next one that, or no address that may be called.
+#[sqlx::test]
+async fn a_payout_of_which_a_later_answer_says_something_else_is_not_executed(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(100_000).await;
+    let astray = ("/execution_url", json!("/api/v1/purchases/1/refund/"));
+    for (paid, (pointer, value)) in not_as_asked_for().into_iter().chain([astray]).enumerate() {
+        for said in ["/payment", "/execution_url", "/reference", "/is_test", "/brand_id"] {
+            t.sim.set_override(Override::without("payout", said));
+        }
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{pointer}")).await.id();
+        t.drive().await;
+        t.sim.clear_overrides();
+        t.sim.set_override(Override::of("payout", pointer, value));
+        t.advance(TimeDelta::minutes(2));
+        t.drive().await;
+        let not_executed = (t.state(withdrawal).await, t.sim.totals("ZAR").paid_out_count);
+        assert_eq!(not_executed, ("reserved".to_owned(), u64::try_from(paid).expect("few")), "{pointer}");
+        t.sim.clear_overrides();
+        t.advance(TimeDelta::minutes(6));
+        t.drive().await;
+        assert_eq!(t.state(withdrawal).await, "completed", "{pointer}");
+    }
+    t.finish().await;
+}
+
+/// It began, and the process died before the call.
+#[sqlx::test]
+async fn a_payout_of_which_a_later_answer_says_something_else_is_not_executed_again(db: PgPool) {
+    let next = Crashes::default();
+    let t = TestApp::crashing(db, &[], next.plan()).await;
+    let customer = t.customer_with(100_000).await;
+    for (paid, (pointer, value)) in not_as_asked_for().into_iter().enumerate() {
+        next.at("withdrawal.before_execution");
+        let withdrawal = t.withdraw(&customer, 4_000, &format!("w{pointer}")).await.id();
+        t.drive().await;
+        t.sim.set_override(Override::of("payout", pointer, value));
+        t.advance(TimeDelta::minutes(2));
+        t.drive().await;
+        let not_executed = (t.state(withdrawal).await, t.sim.totals("ZAR").paid_out_count);
+        assert_eq!(not_executed, ("submitting".to_owned(), u64::try_from(paid).expect("few")), "{pointer}");
+        t.sim.clear_overrides();
+        t.advance(TimeDelta::minutes(4));
+        t.drive().await;
+        assert_eq!(t.state(withdrawal).await, "completed", "{pointer}");
+    }
+    t.finish().await;
+}
+
 async fn execute_by_hand(t: &TestApp, withdrawal: Uuid) {
     let url = t.sim.payouts_by_reference(&withdrawal.to_string())[0]["execution_url"].clone();
     let call = t.http.post(url.as_str().expect("a URL")).bearer_auth(revio_sim::TEST_KEY).json(&json!({}));
@@ -310,6 +371,17 @@ async fn an_address_of_revios_that_leads_astray_is_not_given_to_anybody_and_not_
         t.sim.set_override(Override::of("purchase", "/checkout_url", json!(link)));
         let opened = t.deposit(&customer, 5_000, &format!("d{number}")).await;
         assert!(!opened.body.to_string().contains(link), "{}", opened.body);
+        // Nor what stands in its place when it is asked for.
+        let purchase = t.sim.purchases_by_reference(&opened.id().to_string())[0]["id"].clone();
+        let purchase = purchase.as_str().and_then(|id| id.parse().ok()).expect("an id");
+        t.sim.raise_event(purchase, "purchase.created").expect("it is there");
+        t.drive().await;
+        let shown = t.get(&customer, &format!("/v1/transactions/{}", opened.id())).await;
+        assert_eq!(
+            (&shown.body["state"], &shown.body["checkout_url"]),
+            (&json!("awaiting_payment"), &Value::Null),
+            "{link}"
+        );
         t.sim.clear_overrides();
         t.advance(chrono::TimeDelta::minutes(2));
         t.drive().await;

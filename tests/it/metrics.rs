@@ -90,7 +90,7 @@ fn what_may_happen_is_there_before_it_has_happened() {
     for series in [
         r#"octoco_transaction_states_total{kind="deposit",state="completed"} 0"#,
         r#"octoco_webhook_calls_total{verdict="bad_signature"} 0"#,
-        r#"octoco_revio_calls_total{class="payouts",outcome="no_answer"} 0"#,
+        r#"octoco_revio_calls_total{class="executions",outcome="no_answer"} 0"#,
         r#"octoco_revio_call_seconds_count{call="execute_payout",outcome="ok"} 0"#,
         r#"octoco_ledger_call_seconds_count{call="create_transfers",outcome="contradiction"} 0"#,
         r#"octoco_transaction_completion_seconds_bucket{kind="withdrawal",le="604800"} 0"#,

@@ -312,3 +312,20 @@ async fn an_event_about_what_revio_does_not_know_is_asked_about_again_and_is_not
     assert_eq!((paid.as_str(), other.as_str()), ("done", "ignored"));
     assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 500, "it was there after all");
 }
+
+/// Registered and not answered, often; then answered, and not for it: that is no outage, and nobody waits for ever.
+#[sqlx::test]
+async fn a_registration_that_fails_for_one_row_alone_is_for_a_person_however_many_there_are(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer_with(10_000).await;
+    t.sim.set_fault(Fault::chance(1.0, Scope::CreatePayout, FaultKind::BadGateway(Moment::After)));
+    let withdrawal = t.withdraw(&customer, 4_000, "w").await.id();
+    wait(&t, 40).await;
+    assert!(t.sim.payouts_by_reference(&withdrawal.to_string()).len() >= 8);
+    assert_eq!(t.held_reason(withdrawal).await, None, "an outage needs nobody");
+    t.sim.clear_faults();
+    t.sim.set_override(Override::of("payout", "/reference", json!(Uuid::nil())));
+    wait(&t, 60).await;
+    assert!(t.held_reason(withdrawal).await.is_some_and(|reason| reason.contains("gave up")));
+    assert_eq!((t.state(withdrawal).await.as_str(), t.sim.totals("ZAR").paid_out_count), ("reserved", 0));
+}

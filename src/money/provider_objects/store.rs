@@ -197,8 +197,3 @@ pub(super) async fn count_refusal(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx
     let counted = sqlx::query!("update provider_objects set refusals = refusals + 1 where id = $1", payout);
     counted.execute(db).await.map(drop)
 }
-
-pub(super) async fn count_forgotten(db: impl PgExecutor<'_>, payout: Uuid) -> sqlx::Result<()> {
-    let counted = sqlx::query!("update provider_objects set executions = executions + 1 where id = $1", payout);
-    counted.execute(db).await.map(drop)
-}

@@ -5,7 +5,7 @@
 //! ```mermaid
 //! stateDiagram-v2
 //!     reserved --> awaiting_approval: stop_unless_approved (above the threshold, and not approved as it stands)
-//!     awaiting_approval --> reserved: approve (enough people, all the same payout)
+//!     awaiting_approval --> reserved: approve (enough people, all the same payout), or the threshold is another one by now
 //!     reserved --> awaiting_approval: await_anew (who approved it may not any more, when the payout is to begin)
 //!     awaiting_approval --> awaiting_approval: decline, or too late (the row says so before the ledger does)
 //!     awaiting_approval --> failed: release (the reservation is voided)

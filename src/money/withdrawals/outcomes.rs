@@ -169,10 +169,13 @@ pub(super) fn no_call_counts_from(withdrawal: &Transaction) -> DateTime {
 }
 
 pub(super) fn is_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
-    // What Revio does not say is no contradiction: the payout was asked for by the id that it gave us.
+    is_named_as_own(app, withdrawal, payout) && withdrawal.provider.id == Some(payout.id)
+}
+
+/// What Revio does not say is no contradiction: the payout was asked for by the id that it gave us.
+pub(super) fn is_named_as_own(app: &App, withdrawal: &Transaction, payout: &Payout) -> bool {
     let other_reference = !payout.reference.is_empty() && payout.reference != withdrawal.id.to_string();
-    let is_foreign = app.revio.is_foreign(payout.is_test, payout.brand_id);
-    !other_reference && !is_foreign && withdrawal.provider.id == Some(payout.id)
+    !other_reference && !app.revio.is_foreign(payout.is_test, payout.brand_id)
 }
 
 /// The ids of all its payouts that PostgreSQL or the ledger knows, its current one first. Fails if either store is away.

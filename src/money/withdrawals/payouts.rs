@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use super::beginnings::{Beginning, Beginnings, Begun};
 use super::outcomes::{
-    IN_FLIGHT_MAX, Noted, PAYOUTS_MAX, WINDOW, adopt, adopt_executed, apply, is_own, no_call_counts_from, note,
+    IN_FLIGHT_MAX, Noted, PAYOUTS_MAX, WINDOW, adopt, adopt_executed, apply, is_named_as_own, is_own,
+    no_call_counts_from, note,
 };
 use super::restored::{hold_behind, named};
 use super::{approval, booking};
@@ -24,7 +25,7 @@ use crate::app::App;
 use crate::identity::users;
 use crate::money::transactions::{self, Due, FailureReason, Hold, Move, Provider, State, Transaction};
 use crate::money::{bank_accounts, evidence, provider_objects, restrictions, safe_mode};
-use crate::platform::error::{Error, Result};
+use crate::platform::error::{Error, Fault, Result};
 use crate::platform::queue::LEASE;
 use crate::provider::revio::{NewPayout, Payout, PayoutStatus, RevioError};
 
@@ -69,11 +70,7 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
         Ok(payout) => {
             // Known from here on, whatever it says: before another is registered it is asked for.
             provider_objects::note_payout(app, Some(withdrawal.id), &payout).await?;
-            if payout.payment.as_ref().is_some_and(|payment| evidence::says_another_sum(payment, withdrawal.amount)) {
-                return Err(Error::Unusable(
-                    format!("payout {} is of another sum than was asked for", payout.id).into(),
-                ));
-            }
+            require_as_asked_for(app, withdrawal, &payout)?;
             let registered = attach(app, withdrawal, &payout).await?;
             execute_unless_begun(app, &registered, &payout).await
         }
@@ -84,12 +81,29 @@ pub(super) async fn register(app: &App, withdrawal: &Transaction) -> Result<Tran
             let refused = transactions::advance(app, withdrawal, refused).await?;
             booking::release(app, &refused, FailureReason::ProviderRefused).await
         }
-        Err(error) if !error.was_never_made() && is_registered_often(app, withdrawal).await? => {
-            tracing::warn!(transaction.id = %withdrawal.id, %error, "a payout may be registered once more; the next waits");
-            transactions::defer(app, withdrawal, WINDOW).await
+        Err(error) => {
+            let may_be_registered = !error.was_never_made();
+            let error = Error::from(error);
+            // What is the row's own fault is counted, and held in the end.
+            if may_be_registered && error.fault() == Fault::Surroundings && is_registered_often(app, withdrawal).await?
+            {
+                tracing::warn!(transaction.id = %withdrawal.id, error = error.chain(), "a payout may be registered once more; the next waits");
+                return transactions::defer(app, withdrawal, WINDOW).await;
+            }
+            Err(error)
         }
-        Err(error) => Err(error.into()),
     }
+}
+
+/// Nothing is executed that is not what was asked for, as far as an answer says what it is.
+fn require_as_asked_for(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<()> {
+    if payout.payment.as_ref().is_some_and(|payment| evidence::says_another_sum(payment, withdrawal.amount)) {
+        return Err(Error::Unusable(format!("payout {} is of another sum than was asked for", payout.id).into()));
+    }
+    if !is_named_as_own(app, withdrawal, payout) {
+        return Err(Error::Unusable(format!("payout {} is of another row, mode or brand", payout.id).into()));
+    }
+    Ok(())
 }
 
 /// While Revio registers and does not answer, each try leaves a payout behind, and every step asks for all of them.
@@ -131,10 +145,13 @@ pub(super) async fn go_on(app: &App, withdrawal: &Transaction, payout_id: Uuid) 
 /// By its own state: what Revio has begun is not begun once more.
 async fn execute_unless_begun(app: &App, withdrawal: &Transaction, payout: &Payout) -> Result<Transaction> {
     match payout.status {
-        PayoutStatus::Initialized if withdrawal.provider.execution_url.is_none() => {
-            learn_address(app, withdrawal, payout).await
+        PayoutStatus::Initialized => {
+            require_as_asked_for(app, withdrawal, payout)?;
+            match withdrawal.provider.execution_url {
+                Some(_) => submit(app, withdrawal).await,
+                None => learn_address(app, withdrawal, payout).await,
+            }
         }
-        PayoutStatus::Initialized => submit(app, withdrawal).await,
         PayoutStatus::Error if !is_own(app, withdrawal, payout) => apply(app, withdrawal, payout).await,
         PayoutStatus::Error => match adopt_executed(app, withdrawal).await? {
             Some(adopted) => Ok(adopted),
@@ -284,7 +301,10 @@ pub(super) async fn look_up(app: &App, withdrawal: &Transaction) -> Result<Trans
     let payout = provider_objects::ask_for_payout(app, Some(withdrawal.id), payout_id).await?;
     let since = app.clock.now() - withdrawal.updated_at;
     match (&payout.status, withdrawal.state) {
-        (PayoutStatus::Initialized, State::Submitting) => execute_again(app, withdrawal).await,
+        (PayoutStatus::Initialized, State::Submitting) => {
+            require_as_asked_for(app, withdrawal, &payout)?;
+            execute_again(app, withdrawal).await
+        }
         // It may be the word on an earlier execution, and Revio takes the later one in this state, too (`docs/provider.md`, re-execution).
         (PayoutStatus::Error, State::Submitting) if since < IN_FLIGHT_MAX => {
             transactions::defer(app, withdrawal, IN_FLIGHT_MAX - since).await

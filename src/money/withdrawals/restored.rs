@@ -71,7 +71,8 @@ async fn take_up(app: &App, withdrawal: &Transaction, payout_id: Uuid) -> Result
     };
     let to = Move::to(State::Submitting, Due::In(IN_FLIGHT_MAX)).with_provider(provider);
     let submitting = transactions::advance(app, withdrawal, to).await?;
-    provider_objects::count_forgotten(app, payout_id).await?;
+    // It may have been executed, and nobody knows any more whether it was answered.
+    provider_objects::count_executions(&app.db, &[payout_id]).await?;
     if payout.status == PayoutStatus::Initialized {
         return Ok(submitting);
     }

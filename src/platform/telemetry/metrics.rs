@@ -55,7 +55,7 @@ metrics! {
             "Event streams that ended, and how",
             &[("how", &["gone", "slow", "session", "stopped", "blind"])]
         ),
-        /// Connections to PostgreSQL, of the two pools of this process: idle, in_use, and how many there may be (max).
+        /// Connections to PostgreSQL, of the three pools of this process: idle, in_use, and how many there may be (max).
         db_pool_connections: IntGaugeVec = gauge(
             "octoco_db_pool_connections",
             "Connections to PostgreSQL, and how many there may be",
@@ -103,7 +103,7 @@ metrics! {
         webhook_effect_seconds: HistogramVec = histogram(
             "octoco_webhook_effect_seconds", "From a webhook's receipt to its effect", &[("event", &[])]
         ),
-        /// Steps of background tasks by task and outcome: done, stale, failed.
+        /// Steps of background tasks by queue and outcome: done, stale, set_back, failed, crashed, and what a queue calls its own ends.
         task_steps: IntCounterVec = counter(
             "octoco_task_steps_total", "Steps of background tasks", &[("task", &[]), ("outcome", &[])]
         ),
@@ -128,7 +128,7 @@ metrics! {
             "octoco_export_rows_total", "Rows of finished exports", &[("format", FORMATS)]
         ),
         revio: RevioCalls = group(),
-        /// What is waiting now, by queue: due, held, dead.
+        /// What is waiting now, by queue: due, and what a person must look at (docs/observability.md).
         queue_rows: IntGaugeVec = gauge("octoco_queue_rows", "Rows that wait", &[("queue", &[]), ("what", &[])]),
         /// Age of the oldest of them, in seconds.
         queue_age_seconds: IntGaugeVec = gauge(
@@ -213,7 +213,7 @@ metrics! {
 }
 
 metrics! {
-    /// Calls to Revio, by class: payouts, webhooks, deposits, polling (`provider/revio/budget.rs`).
+    /// Calls to Revio, by class (`provider/revio/budget.rs`).
     #[derive(Clone)]
     pub struct RevioCalls {
         /// By outcome: ok, refused, rate_limited, unreadable, no_answer.
@@ -232,7 +232,7 @@ metrics! {
             "Time that Revio took to answer",
             &[("call", REVIO_CALLS), ("outcome", REVIO_OUTCOMES)]
         ),
-        /// Seconds for which Revio is still left alone by this process, about purchases and about payouts; 0 = calls are made.
+        /// Seconds for which Revio is still left alone by this process, about purchases, payouts and executions; 0 = calls are made.
         paused_seconds: IntGaugeVec = gauge(
             "octoco_revio_paused_seconds", "Revio is left alone for so long", &[("calls", &["purchases", "payouts", "executions"])]
         ),

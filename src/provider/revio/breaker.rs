@@ -23,17 +23,20 @@ const PAUSE_MIN: TimeDelta = TimeDelta::seconds(15);
 const PAUSE_MAX: TimeDelta = TimeDelta::minutes(2);
 /// A probe that never reports back (its task was dropped) does not keep the door shut.
 const PROBE_MAX: TimeDelta = TimeDelta::seconds(30);
+/// One of a call that has a row written before it, and whose deadline may be 40 s: as long as its place is kept, no other is tried.
+const SPARING_PROBE_MAX: TimeDelta = TimeDelta::seconds(70);
 
 #[derive(Debug)]
 pub(super) struct Breaker {
     health: Mutex<Health>,
     /// So many at a time; when as many have failed it is open again.
     probes_max: usize,
+    probe_max: TimeDelta,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { health: Mutex::default(), probes_max: OBJECTS_MIN }
+        Self { health: Mutex::default(), probes_max: OBJECTS_MIN, probe_max: PROBE_MAX }
     }
 }
 
@@ -71,7 +74,7 @@ struct Probe {
 impl Breaker {
     /// Where each call that fails costs somebody something. Whoever has the one place may take it again.
     pub(super) fn sparing() -> Self {
-        Self { probes_max: 1, ..Self::default() }
+        Self { probes_max: 1, probe_max: SPARING_PROBE_MAX, ..Self::default() }
     }
 
     /// How long to wait before such a call may be made; `None` = it is made now, as a probe where there was a pause.
@@ -83,7 +86,7 @@ impl Breaker {
                 health.new_tried = true;
             } else {
                 health.probes.retain(|probe| now < probe.until && probe.object != about.object);
-                health.probes.push(Probe { object: about.object, until: now + PROBE_MAX, failed: false });
+                health.probes.push(Probe { object: about.object, until: now + self.probe_max, failed: false });
             }
         }
         wait
@@ -246,17 +249,18 @@ mod tests {
         for object in 0..8 {
             breaker.failed(of(object), at(0));
         }
-        for (number, secs) in [15, 50, 120, 300].into_iter().enumerate() {
+        for (number, secs) in [15, 101, 217, 400].into_iter().enumerate() {
             let object = 10 + 2 * u128::try_from(number).expect("a number");
             assert_eq!(breaker.begin(of(object), at(secs)), None);
             assert!(breaker.begin(of(object + 1), at(secs)).is_some(), "one at {secs}");
+            assert!(breaker.begin(of(object + 1), at(secs + 54)).is_some(), "for as long as a call may last");
             assert_eq!(breaker.begin(of(object), at(secs)), None, "its own place");
-            breaker.failed(of(object), at(secs + 1));
-            assert!(breaker.begin(of(object + 1), at(secs + 2)).is_some(), "open again");
+            breaker.failed(of(object), at(secs + 55));
+            assert!(breaker.begin(of(object + 1), at(secs + 56)).is_some(), "open again");
         }
-        assert_eq!(breaker.begin(of(9), at(500)), None);
+        assert_eq!(breaker.begin(of(9), at(600)), None);
         breaker.answered();
-        assert_eq!(breaker.paused(of(8), at(500)), None);
+        assert_eq!(breaker.paused(of(8), at(600)), None);
     }
 
     #[test]

@@ -3,11 +3,16 @@
 //!
 //! | class | calls | without a place |
 //! |---|---|---|
-//! | payouts | registering, executing and looking up | the row waits |
+//! | executions | executing a payout | the row waits |
+//! | payouts | looking one up | the row waits |
 //! | webhooks | asking for the purchase that Revio told of | the event waits |
+//! | registrations | a new payout | the row waits |
 //! | deposits | a new purchase: a customer waits for the link | the customer waits for 2 s, then 503 |
 //! | polling | looking at purchases of which nobody told | the row waits |
 //! | reconciliation | looking at what should be settled, balance, statements | the run waits for 2 s, then until its next step |
+//!
+//! A payout needs two places at once, and more where it did not get the second, within its 15 minutes: so where many wait, each call leaves places
+//! to those that come after it. Else all that there is would go into beginnings, and hardly any would come to its end.
 //!
 //! Reconciliation has a rate of its own besides (`RECONCILIATION_CALLS_PER_SECOND`): a run looks at thousands of objects.
 
@@ -32,8 +37,10 @@ const ASK_AGAIN_MIN: Duration = Duration::from_millis(20);
 
 text_enum! {
     pub(super) enum Class {
+        Executions = "executions",
         Payouts = "payouts",
         Webhooks = "webhooks",
+        Registrations = "registrations",
         Deposits = "deposits",
         Polling = "polling",
         Reconciliation = "reconciliation",
@@ -44,8 +51,9 @@ impl Class {
     /// Percent of the places that it does not touch.
     fn leaving(self) -> u64 {
         match self {
-            Self::Payouts => 0,
-            Self::Webhooks => 20,
+            Self::Executions => 0,
+            Self::Payouts | Self::Webhooks => 20,
+            Self::Registrations => 30,
             Self::Deposits => 40,
             Self::Polling | Self::Reconciliation => 60,
         }
@@ -213,10 +221,10 @@ mod tests {
     async fn the_last_places_are_for_payouts_then_for_webhooks_then_for_deposits() {
         let budget = budget(&stopped());
         let mut told = Vec::new();
-        for class in [Class::Polling, Class::Deposits, Class::Webhooks, Class::Payouts] {
+        for class in [Class::Polling, Class::Deposits, Class::Webhooks, Class::Executions] {
             told.push((class.name(), places(&budget, class).await));
         }
-        assert_eq!(told, [("polling", 2), ("deposits", 1), ("webhooks", 1), ("payouts", 1)]);
+        assert_eq!(told, [("polling", 2), ("deposits", 1), ("webhooks", 1), ("executions", 1)]);
     }
 
     #[tokio::test]
@@ -225,7 +233,7 @@ mod tests {
         let budget = budget(&clock);
         for _ in 0..50 {
             places(&budget, Class::Polling).await;
-            assert_eq!(budget.take(Class::Payouts).await, Ok(()));
+            assert_eq!(budget.take(Class::Executions).await, Ok(()));
             clock.advance(TimeDelta::milliseconds(400));
         }
     }
@@ -236,13 +244,14 @@ mod tests {
         let budget = budget(&clock);
         budget.hold_back(TimeDelta::seconds(30)).await;
         clock.advance(TimeDelta::seconds(29));
-        assert_eq!(budget.take(Class::Payouts).await, Err(TimeDelta::seconds(1)));
+        assert_eq!(budget.take(Class::Executions).await, Err(TimeDelta::seconds(1)));
         clock.advance(TimeDelta::seconds(1));
         let mut allowed = Vec::new();
         for class in Class::ALL.iter().rev() {
             allowed.push(budget.take(*class).await.is_ok());
         }
-        assert_eq!(allowed, [false, false, false, false, true], "reconciliation, polling, deposits, webhooks, payouts");
+        let only_executions = [false, false, false, false, false, false, true];
+        assert_eq!(allowed, only_executions, "from reconciliation on");
         clock.advance(TimeDelta::seconds(1));
         assert_eq!(budget.take(Class::Polling).await, Ok(()));
     }
@@ -260,7 +269,7 @@ mod tests {
         let narrow = budget(&clock);
         places(&narrow, Class::Polling).await;
         assert!(narrow.take(Class::Reconciliation).await.is_err(), "what is left is for those before it");
-        for class in [Class::Deposits, Class::Webhooks, Class::Payouts] {
+        for class in [Class::Deposits, Class::Webhooks, Class::Executions] {
             assert_eq!(narrow.take(class).await, Ok(()), "{}", class.name());
         }
     }
@@ -283,7 +292,7 @@ mod tests {
     async fn a_customer_waits_for_a_place_for_a_moment_and_not_for_long() {
         let clock = Clock::system();
         let budget = budget(&clock);
-        places(&budget, Class::Payouts).await;
+        places(&budget, Class::Executions).await;
         assert_eq!(budget.wait(Class::Deposits, Uuid::nil()).await, Ok(()), "in half a second");
         budget.hold_back(TimeDelta::seconds(60)).await;
         let started = Instant::now();
@@ -295,7 +304,7 @@ mod tests {
     #[tokio::test]
     async fn of_one_customer_three_calls_wait_and_keep_nobody_else_out() {
         let budget = budget(&Clock::system());
-        places(&budget, Class::Payouts).await;
+        places(&budget, Class::Executions).await;
         let (greedy, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let many = futures_util::future::join_all((0..50).map(|_| budget.wait(Class::Deposits, greedy)));
         let (many, other) = tokio::join!(many, budget.wait(Class::Deposits, other));
