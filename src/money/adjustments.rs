@@ -299,7 +299,7 @@ async fn is_in_ledger(app: &App, row: &Transaction) -> Result<bool> {
     Ok(app.ledger.has(TransferId::of(row.id, Leg::Main)).await?)
 }
 
-/// The last look at maker and checkers. `Some`: it does not come to the booking.
+/// The last look at maker and checkers, and at what it is about. `Some`: it does not come to the booking.
 async fn begin_booking(app: &App, adjustment: &Adjustment) -> Result<Option<Transaction>> {
     let row = &adjustment.transaction;
     if adjustment.booking_at.is_some() || is_in_ledger(app, row).await? {
@@ -307,6 +307,11 @@ async fn begin_booking(app: &App, adjustment: &Adjustment) -> Result<Option<Tran
     }
     let mut tx = app.db.begin().await?;
     transactions::lock(&mut *tx, row).await?;
+    if store::is_booked_since(&mut *tx, row.id).await? {
+        tx.rollback().await?;
+        let reason = "the same was booked of its transaction by Revio's word after the adjustment was asked for";
+        return transactions::hold(app, row, Hold::PaidTwice, reason).await.map(Some);
+    }
     let (subject, hash, maker, created_at) =
         (adjustment.subject(), adjustment.hash(), adjustment.requested_by, row.created_at);
     let (maker_roles, checker_roles) = (AdjustmentsCreate::ROLES, AdjustmentsApprove::ROLES);

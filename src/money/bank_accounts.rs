@@ -144,7 +144,12 @@ pub async fn add(app: &App, caller: &Caller, new: NewBankAccount, key: Option<&I
         return Err(Error::BankAccountExists { id });
     }
     if !store::insert(&mut *tx, caller.user_id, &row, &known_by, ACCOUNTS_MAX).await? {
-        return Err(Error::field("account_number", format!("you have {ACCOUNTS_MAX} bank accounts; delete one first")));
+        return Err(Error::field(
+            "account_number",
+            format!(
+                "you have {ACCOUNTS_MAX} bank accounts, with those added and deleted within a day; delete an older one first"
+            ),
+        ));
     }
     audit::record(app, &mut *tx, Entry::of(&caller.actor(), "bank_account.added", "bank_account", row.id)).await?;
     mails::notify(app, &mut *tx, Kind::BankAccountAdded, caller.user_id).await?;

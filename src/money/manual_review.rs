@@ -59,7 +59,10 @@ async fn may_have_moved(app: &App, row: &Transaction) -> Result<bool> {
             is_recent || receivables::is_collected(app, row, CollectLegs::LATE).await?
         }
         (Kind::Deposit, _) | (Kind::Withdrawal, State::Failed | State::Cancelled) => false,
-        (Kind::Adjustment, State::Initiated) => row.held_code != Some(Hold::NotApproved) || recorded(Leg::Main).await?,
+        (Kind::Adjustment, State::Initiated) => {
+            let was_stopped = matches!(row.held_code, Some(Hold::NotApproved | Hold::PaidTwice));
+            !was_stopped || recorded(Leg::Main).await?
+        }
         // One that waits for its approval was booked in a database that was lost, or not at all.
         (Kind::Adjustment, _) => recorded(Leg::Main).await?,
         // What could not be taken, or put back where somebody has it already, is settled by a correction.

@@ -14,7 +14,7 @@
 //! write the row itself. It is on record as the operator's.
 //!
 //! Staff hold no wallet. Only somebody without money, debts or anything under way gets a staff role, and from then on nothing is begun for
-//! him (`transactions::insert_once`) and nothing credited (`receivables::make_available`).
+//! him (`transactions::writes`) and nothing credited (`receivables::make_available`).
 
 pub mod routes;
 mod store;
@@ -153,7 +153,10 @@ async fn ask(
     let mut tx = app.db.begin().await?;
     if let Some(restriction) = kind.lifts() {
         // Nobody imposes another one meanwhile, which would end this request.
-        users::lock_shared(&mut *tx, &[user_id]).await?;
+        match kind {
+            Kind::Reopen => lock_somebody(&mut tx, user_id).await?,
+            Kind::Unfreeze | Kind::Role => users::lock_shared(&mut *tx, &[user_id]).await?,
+        }
         if !restrictions::is_imposed(&mut *tx, user_id, restriction).await? {
             return Err(Error::NotFound("restriction"));
         }
@@ -168,6 +171,11 @@ async fn ask(
     audit::record(app, &mut *tx, entry.with(request.about())).await?;
     tx.commit().await?;
     Ok(request)
+}
+
+/// Whose data is erased never comes again: what came into reopened accounts would be nobody's.
+async fn lock_somebody(tx: &mut PgConnection, user_id: Uuid) -> Result<()> {
+    if users::lock_unless_erased(tx, user_id).await? { Ok(()) } else { Err(Error::StaleState) }
 }
 
 /// `pending → approved`, and it is done. A repeat by the same person finishes what was left half way.
@@ -205,6 +213,9 @@ async fn carry_out(app: &App, decision: &ApprovalDecision, request: &Request) ->
     }
     match (request.kind.lifts(), request.role) {
         (Some(kind), _) => {
+            if request.kind == Kind::Reopen {
+                lock_somebody(&mut tx, request.user_id).await?;
+            }
             restrictions::begin_lifting(app, &mut tx, &decision.actor, (request.user_id, kind)).await?;
         }
         (None, Some(role)) => {

@@ -22,13 +22,14 @@ use crate::money::receivables::{self, Available, CollectLegs};
 use crate::money::subject::Subject;
 use crate::money::suspense::{self, Item, ItemKind, NewItem};
 use crate::money::transactions::{
-    self, Direction, Due, FailureReason, Hold, Kind, Move, OlderSiblings, Outcome, State, Transaction,
+    self, Due, FailureReason, Hold, Kind, Move, OlderSiblings, Outcome, State, Transaction,
 };
 use crate::platform::error::{Error, Result};
 
 const SIBLING_PAUSE: TimeDelta = TimeDelta::seconds(1);
 /// While a person decides.
 const HELD_SIBLING_PAUSE: TimeDelta = TimeDelta::minutes(15);
+const NOT_WON: &str = "a chargeback was not won after all, and what came back of it is somebody's by now";
 const KINDS: [Kind; 3] = [Kind::Refund, Kind::Chargeback, Kind::ChargebackReversal];
 
 pub async fn step_due(app: &App, limit: i64) -> Result<usize> {
@@ -71,17 +72,12 @@ async fn step(app: &App, row: &Transaction) -> Result<Transaction> {
 /// `failed`: the chargeback was not won after all. As any chargeback; of a deposit that was set aside the money leaves its item again.
 async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
     if let Some(item) = item_of_deposit(app, row).await? {
-        let currency = row.amount.currency();
-        let (debit, credit) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
         suspense::require_clearable(app).await?;
         // The item has it less before the ledger does: what somebody else has meanwhile is not taken of the others' money.
         if !suspense::give_up_claim(app, Subject::Transaction(row.id)).await? {
-            let reason = "a chargeback was not won after all, and what came back of it is somebody's by now";
-            return transactions::hold(app, row, Hold::PaidTwice, reason).await;
+            return transactions::hold(app, row, Hold::PaidTwice, NOT_WON).await;
         }
-        let (id, code) = (TransferId::of(row.id, Leg::Return), TransferCode::UnmatchedPayment);
-        app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
-        suspense::record_outcome(app, &item, Outcome::Returned).await?;
+        return_from_suspense(app, row, &item).await?;
         return transactions::rest(app, row).await;
     }
     let owed = receivables::collect(app, row, CollectLegs::AGAIN, TransferCode::Chargeback).await?;
@@ -89,9 +85,8 @@ async fn take_again(app: &App, row: &Transaction) -> Result<Transaction> {
 }
 
 async fn book(app: &App, row: &Transaction) -> Result<Transaction> {
-    let direction = if row.kind == Kind::ChargebackReversal { Direction::Credit } else { Direction::Debit };
     let legs = [Leg::Main, Leg::Receivable, Leg::Unmatched];
-    if let Some(held) = adjustments::hold_if_corrected(app, row, row.amount, direction, &legs).await? {
+    if let Some(held) = adjustments::hold_if_corrected(app, row, row.amount, row.direction, &legs).await? {
         return Ok(held);
     }
     match row.kind {
@@ -204,5 +199,27 @@ async fn credit(app: &App, row: &Transaction) -> Result<Transaction> {
 async fn move_to_suspense(app: &App, row: &Transaction) -> Result<Transaction> {
     let (kind, transaction_id, provider_id) = (ItemKind::ClosedWallet, Some(row.id), row.provider.id);
     suspense::set_aside(app, &NewItem { id: row.id, kind, transaction_id, provider_id, amount: row.amount }).await?;
+    if row.state == State::Initiated && row.failure_reason == Some(FailureReason::ProviderUndid) {
+        return leave_suspense(app, row).await;
+    }
     transactions::hold(app, row, Hold::SetAside, "the wallet is closed; the money is in suspense").await
+}
+
+/// `→ failed`: what was won back came into suspense for want of a wallet, and was not won after all.
+async fn leave_suspense(app: &App, row: &Transaction) -> Result<Transaction> {
+    let item = suspense::find(app, row.id).await?;
+    if !suspense::claim(app, &item, Subject::Transaction(row.id), row.amount.minor()).await? {
+        return transactions::hold(app, row, Hold::PaidTwice, NOT_WON).await;
+    }
+    return_from_suspense(app, row, &item).await?;
+    transactions::advance(app, row, Move::to(State::Failed, Due::Never)).await
+}
+
+/// The item has it less already.
+async fn return_from_suspense(app: &App, row: &Transaction, item: &Item) -> Result<()> {
+    let currency = row.amount.currency();
+    let (debit, credit) = (app.ledger.suspense(currency), app.ledger.provider_balance(currency));
+    let (id, code) = (TransferId::of(row.id, Leg::Return), TransferCode::UnmatchedPayment);
+    app.ledger.transfer(Transfer { id, debit, credit, amount: row.amount, code, reference: row.id }).await?;
+    suspense::record_outcome(app, item, Outcome::Returned).await
 }

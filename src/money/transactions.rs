@@ -1,5 +1,5 @@
 //! The row behind every movement of money, and how it moves from state to state. What happens *between* two states is the
-//! business of `deposits` and `withdrawals`; lists of rows are in `history`.
+//! business of `deposits`, `withdrawals`, `reversals` and `adjustments`; lists of rows are in `history`.
 //!
 //! The row is the job: `due_at` is queue, schedule, lease and retry in one column (`platform::queue`).
 //!

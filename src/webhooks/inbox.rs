@@ -269,7 +269,7 @@ async fn act(app: &App, event: &Event) -> Result<State> {
         provider_objects::note_payment(app, payment, event.payment_kind()).await?;
     }
     // When the object that it is about changed; of a Payment's purchase that says nothing.
-    let changed_on = event.changed_on.filter(|_| event.payment.is_none());
+    let changed_on = event.changed_on.filter(|_| !event.is_payment);
     let acted_on = match event.object {
         Some(EventObject::Purchase(id)) => {
             provider_objects::announce(app, ObjectKind::Purchase, id, changed_on).await?;

@@ -76,6 +76,53 @@ async fn another_correction_stops_no_deposit(db: PgPool) {
     assert_eq!(t.balance(&customer).await, (19_999, 0, 19_999));
 }
 
+/// Revio's word came while it waited for its second person.
+#[sqlx::test]
+async fn a_correction_of_what_was_booked_since_it_was_asked_for_is_not_booked_besides(db: PgPool) {
+    let t = TestApp::new(db).await;
+    let customer = t.customer().await;
+    let (maker, checker) = (t.staff(Role::Finance).await, t.staff(Role::Finance).await);
+    let deposit = t.deposit(&customer, 5_000, "d").await;
+    let asked = async |direction: &str, amount: i64| {
+        let mut body = correction(&customer, direction, amount);
+        body["transaction_id"] = json!(deposit.id());
+        t.advance(TimeDelta::seconds(1));
+        adjustments::proposed(&t, &maker, body, &t.app.clock.row_id().to_string()).await
+    };
+    let credit = asked("credit", 5_000).await;
+    t.advance(TimeDelta::seconds(1));
+    t.pay(&deposit).await;
+    let (debit, other) = (asked("debit", 3_000).await, asked("debit", 100).await);
+    t.advance(TimeDelta::seconds(1));
+    t.sim.refund_purchase(t.purchase_of(deposit.id()), Some(3_000)).expect("refundable");
+    t.drive().await;
+    for stopped in [&credit, &debit] {
+        let approved = adjustments::approve(&t, &checker, stopped.id(), adjustments::hash(stopped)).await;
+        assert_eq!(
+            (approved.status, &approved.body["state"]),
+            (StatusCode::OK, &json!("initiated")),
+            "{}",
+            approved.body
+        );
+    }
+    let done = adjustments::approve(&t, &checker, other.id(), adjustments::hash(&other)).await;
+    assert_eq!(done.body["state"], "completed", "of another sum: {}", done.body);
+    assert_eq!(t.balance(&customer).await, (1_900, 0, 1_900));
+    let mut is_held = held(&t).await;
+    is_held.sort_unstable();
+    let mut stopped = [credit.id(), debit.id()].map(|id| (id, "paid_twice".to_owned()));
+    stopped.sort_unstable();
+    assert_eq!(is_held, stopped);
+    t.advance(TimeDelta::hours(2));
+    for (id, _) in stopped {
+        let body = json!({"action": "dismiss", "note": "it is booked"});
+        let path = format!("/v1/admin/held/{id}/resolve");
+        let done = t.send(Method::POST, &path, Some(&t.token(&checker)), &[], Some(body)).await;
+        assert_eq!(done.status, StatusCode::OK, "{}", done.body);
+    }
+    t.finish().await;
+}
+
 #[sqlx::test]
 async fn of_two_equal_refunds_one_is_what_was_corrected(db: PgPool) {
     let t = TestApp::new(db).await;

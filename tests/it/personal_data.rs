@@ -341,7 +341,17 @@ async fn nobody_is_erased_who_is_staff_or_of_whom_something_is_open_or_on_an_old
     t.advance(TimeDelta::days(8));
     let (three, four) = (t.staff(Role::Admin).await, t.staff(Role::Admin).await);
     assert_eq!(erase(&t, &three, customer.id).await.status, StatusCode::ACCEPTED, "what was asked for is forgotten");
+    let path = format!("/v1/admin/users/{}/reopen", customer.id);
+    let reopen = async || t.send(Method::POST, &path, Some(&t.token(&three)), &[], None).await;
+    let asked = reopen().await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.body);
     assert_eq!(erase(&t, &four, customer.id).await.status, StatusCode::OK);
+    // Nobody could take out what came in then.
+    let approve = format!("/v1/admin/requests/{}/approve", asked.id());
+    let body = json!({"request_hash": asked.body["request_hash"]});
+    let approved = t.send(Method::POST, &approve, Some(&t.token(&four)), &[], Some(body)).await;
+    assert_eq!((approved.status, approved.code()), (StatusCode::CONFLICT, "stale_state"), "{}", approved.body);
+    assert_eq!(reopen().await.code(), "stale_state");
     t.finish().await;
 }
 

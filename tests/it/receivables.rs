@@ -1,13 +1,14 @@
 //! What a customer owes is repaid first by whatever makes money available, before anybody can withdraw it.
 
 use chrono::TimeDelta;
+use ledger::AccountCode;
 use octoco::books::projector;
 use octoco::finance::reconciliation;
 use octoco::platform::permissions::Role;
 use octoco::webhooks::inbox;
 use octoco::{money::reversals, money::transactions};
 use reqwest::Method;
-use revio_sim::{Fault, FaultKind, Pay, PayoutBehaviour, PayoutOutcome, Scope};
+use revio_sim::{Fault, FaultKind, Pay, PayoutBehaviour, PayoutOutcome, Scope, Settings};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -192,5 +193,34 @@ async fn the_age_of_what_is_owed_ends_when_it_is_repaid(db: PgPool) {
     assert!(age().await >= 3_600);
     pay(&t, &customer, 1_000, "repaid").await;
     assert_eq!((t.owed(customer.id).await, age().await), (0, 0));
+    t.finish().await;
+}
+
+/// The wallet was closed meanwhile: what was won back is in suspense, for somebody to decide. Then it was not won after all.
+#[sqlx::test]
+async fn a_chargeback_won_for_a_closed_wallet_leaves_suspense_again_where_it_was_not_won(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.sim.set_settings(Settings { payment_reads: true, ..t.sim.settings() });
+    let (customer, admin) = (t.customer().await, t.staff(Role::Admin).await);
+    let purchase = pay(&t, &customer, PAID, "d").await;
+    t.sim.charge_back_purchase(purchase).expect("paid");
+    t.drive().await;
+    let path = format!("/v1/admin/users/{}/close", customer.id);
+    post(&t, &admin, &path, "", json!({"reason": "asked for by the customer"})).await;
+    t.drive().await;
+    t.advance(TimeDelta::minutes(1));
+    t.sim.reverse_charge_back(purchase).expect("charged back");
+    t.drive().await;
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), PAID);
+    let won = t.sim.payments_of(purchase).last().and_then(|won| won["id"].as_str()?.parse().ok()).expect("an id");
+    t.advance(TimeDelta::minutes(1));
+    t.sim.fail_payment(won).expect("it was announced");
+    t.drive().await;
+    t.advance(TimeDelta::minutes(2));
+    t.drive().await;
+    assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 0);
+    let finance = t.staff(Role::Finance).await;
+    let open = t.get(&finance, "/v1/admin/suspense-items?state=open").await;
+    assert_eq!(open.body["data"], json!([]), "nobody can be given it");
     t.finish().await;
 }

@@ -148,6 +148,23 @@ pub(super) async fn is_booked_by_hand(
     .await
 }
 
+/// Whether the transaction that a correction is about, or something of it, was booked since the correction was asked for, of the same sum and in
+/// the same direction; or the contrary was undone.
+pub(super) async fn is_booked_since(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from transactions c join adjustments a on a.transaction_id = c.id
+                            join transactions r on r.id = a.about_id or r.parent_id = a.about_id,
+                            lateral (select coalesce(r.direction, case when r.kind in ('deposit', 'chargeback_reversal') then 'credit'
+                                                                       else 'debit' end) = c.direction as same) way
+                           where c.id = $1 and r.amount_minor = c.amount_minor and r.currency = c.currency
+                             and (way.same and r.completed_at > c.created_at
+                                  or not way.same and r.failure_reason = 'provider_undid' and r.updated_at > c.created_at)) as "is!""#,
+        id
+    )
+    .fetch_one(db)
+    .await
+}
+
 pub(super) async fn begin_booking(db: impl PgExecutor<'_>, id: Uuid, now: DateTime) -> sqlx::Result<()> {
     let update = sqlx::query!("update adjustments set booking_at = $2 where transaction_id = $1", id, now);
     update.execute(db).await.map(drop)

@@ -5,6 +5,7 @@
 //! ```text
 //! Payments of the purchase ─┬─> each that is whole and not booked yet: a row (reversals takes or gives the money)
 //! (events; or asked for)    ├─> booked, and failed after all: its row is undone
+//!                           ├─> of what was set aside without a row of its own: follow_payer
 //!                           └─> what Revio's purchase says besides must agree: else asked again, and after 45 minutes on hold
 //! ```
 
@@ -15,10 +16,11 @@ use uuid::Uuid;
 use super::LATER_LOOKS;
 use crate::app::App;
 use crate::money::provider_objects::{self, Known, ObjectKind};
+use crate::money::suspense::{self, Item, Payer};
 use crate::money::transactions::{
     self, Child, Direction, Due, FailureReason, Hold, Kind, Move, Reversed, State, Transaction,
 };
-use crate::money::{adjustments, provider_fees, suspense};
+use crate::money::{adjustments, provider_fees};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::{Purchase, PurchaseStatus};
 
@@ -27,6 +29,8 @@ const UNEXPLAINED_MAX: TimeDelta = TimeDelta::minutes(45);
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
 /// Of one purchase, in one look.
 const ASKED_MAX: usize = 20;
+/// Returned, paid again, and a look that finds nothing more.
+const WAYS_MAX: usize = 3;
 
 /// Refunds and chargebacks come weeks later, and their webhooks can be lost: a few more looks, then rest.
 pub(super) async fn look_later(app: &App, deposit: &Transaction) -> Result<Transaction> {
@@ -52,7 +56,7 @@ pub(super) async fn follow(app: &App, deposit: &Transaction, purchase: &Purchase
 
 /// What Revio says went back before we credited it, as long as its Payments do not explain it yet.
 pub(super) async fn awaited(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<Option<String>> {
-    if suspense::of_row(app, deposit.id).await?.is_some() {
+    if suspense::of_object(app, purchase.id).await?.is_some() {
         return Ok(None);
     }
     // An answer that is older than one of them is none, however long ago that was.
@@ -74,7 +78,10 @@ pub(super) async fn may_be_given_back(app: &App, purchase: &Purchase) -> Result<
 /// Books what is new. Whether something is left that does not agree.
 async fn follow_closely(app: &App, deposit: &Transaction, purchase: &Purchase) -> Result<(Transaction, bool)> {
     if deposit.state != State::Completed && suspense::of_row(app, deposit.id).await?.is_none() {
-        // Nothing of it was booked: there is nothing to give back.
+        // Set aside before it had a row, which books nothing of it; else nothing of it was booked, and there is nothing to give back.
+        if let Some(item) = suspense::of_object(app, purchase.id).await? {
+            follow_payer(app, &item, purchase).await?;
+        }
         return Ok((deposit.clone(), false));
     }
     let mut sums = add_up(app, deposit, purchase, payments(app, purchase).await?).await?;
@@ -179,7 +186,9 @@ async fn undo(app: &App, row: &Transaction) -> Result<()> {
     tracing::error!(transaction.id = %row.id, kind = row.kind.name(), "Revio took back what it had given back");
     let state = if row.state == State::Initiated { State::Initiated } else { State::Failed };
     let to = Move::to(state, Due::Now).because(FailureReason::ProviderUndid);
-    transactions::advance(app, row, to).await.map(drop)
+    let undone = transactions::advance(app, row, to).await?;
+    // For want of a wallet it came into suspense, and leaves it again.
+    transactions::end_hold_of(app, &undone, &[Hold::SetAside], TimeDelta::zero()).await.map(drop)
 }
 
 pub(super) async fn ask_again(
@@ -225,6 +234,48 @@ pub(super) fn counted(payment: &Known, currency: &str) -> Result<Option<(Kind, i
 
 fn is_in(payment: &Known, currency: &str) -> bool {
     payment.currency.as_deref().is_some_and(|code| code.eq_ignore_ascii_case(currency))
+}
+
+/// The payer has all of it back or nothing, as Revio's Payments add up now; they may have been there before the money was set aside. Of two
+/// events the other one may have seen that nothing is to be done before this one did it: so it is looked at again after each way.
+pub(super) async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) -> Result<()> {
+    for _ in 0..WAYS_MAX {
+        let payer = suspense::payer(app, item).await?;
+        let is_back = is_back(app, item, purchase).await?;
+        suspense::follow_payer(app, item, payer, is_back).await?;
+        if matches!((payer, is_back), (Payer::Unpaid | Payer::PaidAgain, false) | (Payer::Returned, true)) {
+            return Ok(());
+        }
+    }
+    Err(Error::unavailable("Revio says another thing of the payer each time"))
+}
+
+async fn is_back(app: &App, item: &Item, purchase: &Purchase) -> Result<bool> {
+    let (payments, mut back) = (payments(app, purchase).await?, 0_i64);
+    let is_known = |id: Uuid| payments.iter().any(|payment| payment.id == id && payment.amount_minor.is_some());
+    if let Some(id) = purchase.payments().find(|id| !is_known(*id)) {
+        return Err(Error::Unusable(format!("given back by Revio, which does not say how much: Payment {id}").into()));
+    }
+    for payment in payments {
+        back = match counted(&payment, item.amount.currency().code()) {
+            Ok(Some((Kind::ChargebackReversal, minor))) => back.saturating_sub(minor),
+            Ok(Some((_, minor))) => back.saturating_add(minor),
+            Ok(None) => back,
+            Err(odd) => return Err(Error::Unusable(odd.into())),
+        };
+    }
+    match back {
+        0 if is_whole_back(purchase) => Err(Error::Unusable("given back by Revio, which does not say how much".into())),
+        0 => Ok(false),
+        all if all == item.amount.minor() => Ok(true),
+        part => Err(Error::Unusable(format!("{part} of suspense item {} was given back", item.id).into())),
+    }
+}
+
+/// By the purchase's own word, and never charged back: then it may have been won.
+fn is_whole_back(purchase: &Purchase) -> bool {
+    let charged_back = matches!(purchase.status, PurchaseStatus::ChargedBack(_));
+    charged_back || purchase.status.is_refunded() && !purchase.was_charged_back()
 }
 
 /// The time of one that does not say its own: what is given back comes after what was taken.
@@ -416,8 +467,10 @@ fn add(sum: &mut Reversed, kind: Kind, minor: i64) {
     }
 }
 
+/// One that is still held for what is in suspense of it was undone, and this process ended before that could leave.
 fn can_be_undone(row: &Transaction) -> bool {
-    let is_standing = row.state == State::Completed || (row.state == State::Initiated && row.failure_reason.is_none());
+    let is_open = row.failure_reason.is_none() || row.held_code == Some(Hold::SetAside);
+    let is_standing = row.state == State::Completed || (row.state == State::Initiated && is_open);
     is_standing && matches!(row.kind, Kind::Refund | Kind::Chargeback | Kind::ChargebackReversal)
 }
 

@@ -8,15 +8,12 @@ use super::given_back;
 use crate::app::App;
 use crate::money::evidence::{self, Claim};
 use crate::money::provider_objects::WORD_CHARS_MAX;
-use crate::money::suspense::{self, Item, ItemKind, NewItem, Payer};
+use crate::money::suspense::{self, ItemKind, NewItem};
 use crate::money::transactions::{self, Kind};
 use crate::money::{provider_fees, provider_objects};
 use crate::platform::error::{Error, Result};
 use crate::provider::revio::objects::{Flag, PaymentDetails};
 use crate::provider::revio::{Purchase, PurchaseStatus};
-
-/// Returned, paid again, and a look that finds nothing more.
-const WAYS_MAX: usize = 3;
 
 /// False when it is nothing of ours, or nothing was paid. What cannot be decided here becomes a dead letter.
 pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
@@ -62,7 +59,7 @@ pub(super) async fn apply(app: &App, purchase_id: Uuid) -> Result<bool> {
     if let (ItemKind::UnknownRow, Some(payment)) = (item.kind, &purchase.payment) {
         provider_fees::book(app, item.id, payment).await?;
     }
-    follow_payer(app, &item, &purchase).await.map(|()| true)
+    given_back::follow_payer(app, &item, &purchase).await.map(|()| true)
 }
 
 /// It may mean that money came, and nobody would ask again.
@@ -92,48 +89,6 @@ async fn in_a_wallet(app: &App, row: Uuid, purchase: &Purchase, payment: &Paymen
         true => Ok(()),
         false => Err(Error::Unusable(format!("given back by Revio, and its row {row} is not there").into())),
     }
-}
-
-/// The payer has all of it back or nothing, as Revio's Payments add up now; they may have been there before the money was set aside. Of two
-/// events the other one may have seen that nothing is to be done before this one did it: so it is looked at again after each way.
-async fn follow_payer(app: &App, item: &Item, purchase: &Purchase) -> Result<()> {
-    for _ in 0..WAYS_MAX {
-        let payer = suspense::payer(app, item).await?;
-        let is_back = is_back(app, item, purchase).await?;
-        suspense::follow_payer(app, item, payer, is_back).await?;
-        if matches!((payer, is_back), (Payer::Unpaid | Payer::PaidAgain, false) | (Payer::Returned, true)) {
-            return Ok(());
-        }
-    }
-    Err(Error::unavailable("Revio says another thing of the payer each time"))
-}
-
-async fn is_back(app: &App, item: &Item, purchase: &Purchase) -> Result<bool> {
-    let (payments, mut back) = (given_back::payments(app, purchase).await?, 0_i64);
-    let is_known = |id: Uuid| payments.iter().any(|payment| payment.id == id && payment.amount_minor.is_some());
-    if let Some(id) = purchase.payments().find(|id| !is_known(*id)) {
-        return Err(Error::Unusable(format!("given back by Revio, which does not say how much: Payment {id}").into()));
-    }
-    for payment in payments {
-        back = match given_back::counted(&payment, item.amount.currency().code()) {
-            Ok(Some((Kind::ChargebackReversal, minor))) => back.saturating_sub(minor),
-            Ok(Some((_, minor))) => back.saturating_add(minor),
-            Ok(None) => back,
-            Err(odd) => return Err(Error::Unusable(odd.into())),
-        };
-    }
-    match back {
-        0 if is_whole_back(purchase) => Err(Error::Unusable("given back by Revio, which does not say how much".into())),
-        0 => Ok(false),
-        all if all == item.amount.minor() => Ok(true),
-        part => Err(Error::Unusable(format!("{part} of suspense item {} was given back", item.id).into())),
-    }
-}
-
-/// By the purchase's own word, and never charged back: then it may have been won.
-fn is_whole_back(purchase: &Purchase) -> bool {
-    let charged_back = matches!(purchase.status, PurchaseStatus::ChargedBack(_));
-    charged_back || purchase.status.is_refunded() && !purchase.was_charged_back()
 }
 
 /// The reference, where it is the id of a row of ours.

@@ -113,10 +113,8 @@ struct ResolveManyBody {
     code: String,
     #[schema(value_type = Option<Kind>)]
     kind: Option<String>,
-    /// Only those that are held since this time or later, before that one: RFC 3339.
-    #[schema(format = "date-time")]
+    /// Only those that are held since this time or later, before that one: a time or a date of RFC 3339.
     from: Option<String>,
-    #[schema(format = "date-time")]
     to: Option<String>,
     /// `next_cursor` of the call before.
     cursor: Option<String>,

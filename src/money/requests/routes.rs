@@ -143,7 +143,7 @@ async fn unfreeze(
 #[utoipa::path(post, path = "/v1/admin/users/{id}/reopen", tag = "staff", security(("bearer" = ["users.freeze"])),
     params(("id" = Uuid, Path)),
     responses((status = 202, body = RequestView),
-        (status = 409, description = "`stale_state`: another request was decided at the same time"), Problems))]
+        (status = 409, description = "`stale_state`: another request was decided at the same time, or the person's data is erased"), Problems))]
 async fn reopen(
     AppState(app): AppState<App>,
     staff: Staff<UsersFreeze>,

@@ -129,10 +129,10 @@ pub(super) async fn insert_clearing(
 }
 
 /// Whether Revio is being asked about the row, or something of it that went back is not booked yet. What is itself something that went back waits
-/// for the older ones of its kind, and for nothing here.
+/// for the older ones of its kind, and for nothing here; nor does the row for itself.
 pub(super) async fn is_being_followed(db: impl PgExecutor<'_>, row: Uuid, by: Option<Uuid>) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
-        r#"select not exists (select from transactions where id = $2 and parent_id = $1)
+        r#"select $2::uuid is distinct from $1 and not exists (select from transactions where id = $2 and parent_id = $1)
               and (exists (select from transactions where id = $1 and due_at is not null and state <> 'completed')
                    or exists (select from transactions where parent_id = $1 and kind in ('refund', 'chargeback')
                                  and state = 'initiated' and held_code is null)) as "is!""#,

@@ -28,7 +28,8 @@ pub struct Event {
     /// When the object last changed at Revio, in Unix seconds: of the times in a delivery, which are all signed with it, the only one that is
     /// the event's own. When the object was made says nothing of that.
     pub changed_on: Option<i64>,
-    /// The object itself, where it is a Payment.
+    /// The object itself is a Payment, and this is it, where it can be read.
+    pub is_payment: bool,
     pub payment: Option<Payment>,
 }
 
@@ -44,7 +45,8 @@ impl Event {
         // A payment (refund, chargeback) has an id of its own and points to the purchase that it changes.
         let whole = |name: &str| Figure::from(payload[name].clone()).whole();
         let related = &payload["related_to"];
-        let object = if text(&payload, "type") == "payment" && related.is_object() { related } else { &payload };
+        let is_payment = text(&payload, "type") == "payment" && related.is_object();
+        let object = if is_payment { related } else { &payload };
         let (kind, object_id, reference) = (text(object, "type"), id(object, "id"), id(object, "reference"));
         let about = match (kind.as_str(), object_id) {
             ("purchase", Some(id)) => Some(EventObject::Purchase(id)),
@@ -63,7 +65,8 @@ impl Event {
             brand_id: id(&payload, "brand_id"),
             company_id: id(&payload, "company_id"),
             changed_on: whole("updated_on"),
-            payment: related.is_object().then(|| serde_json::from_value(payload.clone()).ok()).flatten(),
+            is_payment,
+            payment: is_payment.then(|| serde_json::from_value(payload.clone()).ok()).flatten(),
         })
     }
 
@@ -103,6 +106,20 @@ mod tests {
         let event = Event::parse(body).expect("an event");
         assert_eq!(event.object, Some(EventObject::Purchase(Uuid::from_u128(1))));
         assert_eq!((event.event_type.as_str(), event.reference, event.is_test), ("payment.refunded", None, Some(true)));
+    }
+
+    /// Only of a Payment: its purchase points to nothing that it is made of.
+    #[test]
+    fn what_points_to_another_object_is_no_payment_by_that() {
+        let body = br#"{"id": "00000000-0000-0000-0000-000000000001", "type": "purchase", "event_type": "purchase.paid", "updated_on": 7,
+            "related_to": {"type": "purchase", "id": "00000000-0000-0000-0000-000000000002"}}"#;
+        let event = Event::parse(body).expect("an event");
+        assert_eq!(event.object, Some(EventObject::Purchase(Uuid::from_u128(1))));
+        assert!(!event.is_payment && event.payment.is_none());
+        let unnamed = br#"{"id": "?", "type": "payment", "event_type": "payment.refunded", "updated_on": 7,
+            "related_to": {"type": "purchase", "id": "00000000-0000-0000-0000-000000000002"}}"#;
+        let event = Event::parse(unnamed).expect("an event");
+        assert!(event.is_payment && event.payment.is_none(), "when it changed is not its purchase's time");
     }
 
     #[test]

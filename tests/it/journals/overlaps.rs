@@ -1,6 +1,7 @@
 //! What an event of Revio's or a line of a file tells as well: each movement is booked once, whoever was first, and all of it.
 
 use chrono::TimeDelta;
+use ledger::AccountCode;
 use octoco::finance::statement_files;
 use octoco::platform::permissions::Role;
 use reqwest::StatusCode;
@@ -63,6 +64,13 @@ async fn a_payment_is_set_aside_or_credited_whichever_was_first_though_the_journ
         assert_eq!(t.balance(&customer).await, (balance, 0, balance));
         assert_eq!(t.held_reason(ids[0]).await.is_some(), !deposit_first);
         assert_items_are_the_account(&t).await;
+        if !deposit_first {
+            // What the payer has back is nobody else's, though the item is not the row's.
+            t.sim.refund_purchase(ids[1], None).expect("paid");
+            t.drive().await;
+            assert_eq!(t.system_balance(AccountCode::Suspense).await.posted(), 0);
+            assert_items_are_the_account(&t).await;
+        }
     }
 }
 
