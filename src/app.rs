@@ -97,7 +97,8 @@ impl App {
         let clock = Clock::system();
         let db = Db::open(options, config.connections_of_main_max(), &clock);
         let options = ledger::Options::new(config.tigerbeetle_cluster_id, &config.tigerbeetle_addresses);
-        let ledger = Ledger::connect(ledger::Options { base: config.ledger_base, ..options }).await?;
+        let ledger = Ledger::connect(ledger::Options { base: config.ledger_base, ..options }).await;
+        let ledger = ledger.map_err(|error| format!("TIGERBEETLE_ADDRESSES, TIGERBEETLE_CLUSTER_ID: {error}"))?;
         let app = Self::assemble(config, db, ledger, clock, CrashPoints::default())?;
         app.ledger_checked.store(false, Ordering::Release);
         Ok(app)

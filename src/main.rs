@@ -232,7 +232,7 @@ where
 async fn serve(app: App, with_worker: bool) -> Result<ExitCode, BoxError> {
     look_at_database(&app).await;
     server::raise_file_limit();
-    let listener = TcpListener::bind(app.config.listen_addr).await?;
+    let listener = TcpListener::bind(app.config.listen_addr).await.map_err(|error| format!("LISTEN_ADDR: {error}"))?;
     let operators = server::bind_for_operators(&app).await?;
     let (address, operations) = (listener.local_addr()?, operators.local_addr()?);
     let stop = stop_on_signal()?;

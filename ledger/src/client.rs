@@ -292,7 +292,8 @@ impl Ledger {
 /// Some of a chain is recorded and the rest is not, or not as asked.
 const RECORDED_IN_PART: LedgerError = Contradiction("linked_chain_recorded_in_part");
 
-fn is_base(base: u32) -> bool {
+/// Whether ledger numbers may be added to it: a multiple of 1000 that leaves them room.
+pub fn is_base(base: u32) -> bool {
     base.is_multiple_of(BASE_STEP) && base <= BASE_MAX
 }
 

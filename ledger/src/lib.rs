@@ -47,7 +47,7 @@ pub use audit_notes::AuditNote;
 pub use balance::{Balance, RecordedAccount};
 pub use calls::Observed;
 pub use chart::{Account, AccountCode, Side, TransferCode};
-pub use client::{Ledger, Options};
+pub use client::{Ledger, Options, is_base};
 pub use error::{ConnectError, LedgerError, Refusal, Resolution, UnknownCause};
 pub use id::{AccountId, Leg, TransferId, row_id, user_id};
 pub use journals::JournalStanding;

@@ -1,4 +1,5 @@
-//! Cookies, and who may make a browser send them. Both are `HttpOnly`, `Secure`, `SameSite=Strict` and go to `/v1/auth` only.
+//! Cookies, and who may make a browser send them. Both are `HttpOnly`, `Secure`, `SameSite=Strict` and go to `/v1/auth` only, below the path
+//! of `PUBLIC_URL` where it has one.
 //! [`SameSite`] is the second lock on the routes that they reach: a browser says where a call comes from (`Origin`,
 //! `Sec-Fetch-Site`), and what comes from a page of somebody else's is refused, should a browser send the cookie all the same.
 //! Other programs send neither header and hold no cookie that anybody could make them send.
@@ -19,11 +20,18 @@ const SAME_NAME_MAX: usize = 8;
 
 /// A cookie of ours, as it is called where the world reaches us.
 #[derive(Debug, Clone)]
-pub struct Cookie(String);
+pub struct Cookie {
+    name: String,
+    path: String,
+}
 
 impl Cookie {
     pub fn named(app: &App, name: &str) -> Self {
-        Self(if app.config.public_url.starts_with("https://") { format!("{PREFIX}{name}") } else { name.to_owned() })
+        let url = &app.config.public_url;
+        let name = if url.starts_with("https://") { format!("{PREFIX}{name}") } else { name.to_owned() };
+        let (_, place) = url.split_once("://").unwrap_or_default();
+        let behind = place.find('/').and_then(|at| place.get(at..)).unwrap_or_default();
+        Self { name, path: format!("{behind}{PATH}") }
     }
 
     /// Every value that came under its name: a browser does not say whose is whose, or sends ours first.
@@ -32,13 +40,13 @@ impl Cookie {
         // Beside ours there may be others of the site's, in any bytes.
         // A name begins where a browser says: it takes no other white space off, or a page in the clear could set one of ours.
         let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok()?.split_once('='));
-        pairs.filter(|(found, _)| *found == self.0).map(|(_, value)| value).take(SAME_NAME_MAX).collect()
+        pairs.filter(|(found, _)| *found == self.name).map(|(_, value)| value).take(SAME_NAME_MAX).collect()
     }
 
     /// `Secure` always: browsers take it from localhost too, and there is no setting to get wrong.
     pub fn set(&self, value: &str, max_age_secs: i64) -> (HeaderName, HeaderValue) {
-        let name = &self.0;
-        let text = format!("{name}={value}; Path={PATH}; Max-Age={max_age_secs}; HttpOnly; Secure; SameSite=Strict");
+        let Self { name, path } = self;
+        let text = format!("{name}={value}; Path={path}; Max-Age={max_age_secs}; HttpOnly; Secure; SameSite=Strict");
         (header::SET_COOKIE, HeaderValue::from_str(&text).expect("a token is URL-safe base64"))
     }
 }

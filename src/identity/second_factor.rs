@@ -45,13 +45,13 @@ pub async fn begin(app: &App, caller: &Caller, password: SecretString, token: Op
         None if user.role != Role::User => return Err(Error::Forbidden(Reason::EnrolmentByAnother)),
         None => None,
     };
-    let replaceable = |factor: &totp::Factor| vouched_by.is_some() && factor.vouched_by.is_none();
-    if totp::find(app, user.id).await?.is_some_and(|factor| !replaceable(&factor)) {
+    let vouched_by = vouched_by.as_deref();
+    if totp::find(app, user.id).await?.is_some_and(|there| !totp::is_replaceable(&there, vouched_by)) {
         return Err(Error::StaleState);
     }
     let mut tx = app.db.begin().await?;
     credentials::hold(&mut *tx, &user).await?;
-    let started = totp::begin(app, &mut tx, &user, vouched_by.as_deref()).await?;
+    let started = totp::begin(app, &mut tx, &user, vouched_by).await?;
     audit::record(app, &mut *tx, Entry::of(&caller.actor(), "totp.begun", "user", user.id)).await?;
     tx.commit().await?;
     Ok(started)

@@ -184,6 +184,11 @@ pub async fn begin(app: &App, tx: &mut PgConnection, user: &User, vouched_by: Op
     Ok(Started { secret: totp.secret().to_base32().into(), url: url.into(), expires_at })
 }
 
+/// Whether a factor that is there gives way to one that is begun: only one that nobody vouched for, to one that somebody does.
+pub fn is_replaceable(there: &Factor, vouched_by: Option<&str>) -> bool {
+    vouched_by.is_some() && there.vouched_by.is_none()
+}
+
 /// The first code of a secret that was begun makes it the user's second factor, in the place of any other. The recovery codes, which
 /// are told this once; `None` for a wrong code.
 pub async fn confirm(
@@ -194,9 +199,17 @@ pub async fn confirm(
 ) -> Result<Option<Vec<SecretString>>> {
     let now = app.clock.now();
     let begun = store::enrolment(&mut *tx, user_id, now).await?.ok_or(Error::StaleState)?;
-    let totp = authenticator(app, user_id, &begun.encrypted())?;
+    let vouched_by = begun.vouched_by.as_deref();
+    // Another may have been confirmed since this one was begun.
+    if store::find(&mut *tx, user_id).await?.is_some_and(|there| !is_replaceable(&there, vouched_by)) {
+        return Err(Error::StaleState);
+    }
+    let secret = app.config.data_keys.decrypt(user_id, &begun.encrypted()).map_err(Error::internal)?;
+    // By the present key: whoever changes keys looks at what is confirmed.
+    let encrypted = app.config.data_keys.encrypt(user_id, &secret).map_err(Error::internal)?;
+    let totp = builder(Secret::new(secret.into_boxed_slice()))?;
     let Some(step) = step_of(&totp, code.expose_secret(), now) else { return Ok(None) };
-    store::put(&mut *tx, user_id, &begun, (step, now)).await?;
+    store::put(&mut *tx, user_id, (&encrypted, vouched_by), (step, now)).await?;
     store::delete_enrolment(&mut *tx, user_id).await?;
     store::delete_recovery_codes(&mut *tx, user_id).await?;
     let codes: Vec<[u8; RECOVERY_BYTES]> = (0..RECOVERY_CODES).map(|_| rand::random()).collect();

@@ -51,7 +51,8 @@ impl Access {
 
     /// Reads the list anew where it is too old: for whoever asks of many sessions at once, and then [`Access::knows_end_of`] each.
     pub async fn keep_fresh(&self, now: DateTime) -> Result<()> {
-        let age = self.read(|ended| ended.read_at).map(|at| now - at);
+        // One from the future is of a clock that was set back since, and says nothing.
+        let age = self.read(|ended| ended.read_at).map(|at| now - at).filter(|age| *age >= TimeDelta::zero());
         match age {
             Some(age) if age < PERIOD => {}
             Some(age) if age < AGE_MAX => self.refresh_in_passing(now).await,

@@ -22,7 +22,7 @@ use crate::platform::http::address::{Proxies, parse_network};
 use crate::platform::mailer::{Sender, SmtpUrl, Way};
 use crate::platform::outbound::Reach;
 use crate::platform::{encryption::DataKeys, signature::PublicKeys, text_enum::text_enum, tls::Tls, tokens::Tokens};
-use amounts::{parse_currencies, some_of};
+use amounts::{parse_currencies, parse_ledger_base, some_of};
 use doors::parse_hours;
 use urls::{
     check_database_url, check_redis_url, origin_of, parse_frontend_url, parse_origins, parse_public_url,
@@ -303,7 +303,7 @@ impl Config {
             redis_url: read.secret("REDIS_URL", check_redis_url),
             tigerbeetle_addresses: read.text("TIGERBEETLE_ADDRESSES", None),
             tigerbeetle_cluster_id: read.parsed("TIGERBEETLE_CLUSTER_ID", Some("0")),
-            ledger_base: read.parsed("LEDGER_BASE", Some("0")),
+            ledger_base: read.checked("LEDGER_BASE", Some("0"), parse_ledger_base),
             currencies: read.checked("CURRENCIES", Some("ZAR"), parse_currencies),
             customer_currencies: read.checked("CUSTOMER_CURRENCIES", Some(""), |of| some_of(of, currencies.as_deref())),
             approval_thresholds: read
@@ -447,7 +447,7 @@ fn environment(name: &str) -> Result<Option<String>, String> {
         // Shortened in place: a copy would leave the secret in memory that nobody wipes.
         Ok(mut value) => {
             value.truncate(value.trim_end().len());
-            Ok(Some(value))
+            if value.is_empty() { Err(format!("is empty in the file that {name}_FILE names")) } else { Ok(Some(value)) }
         }
         Err(error) => Err(format!("cannot be read from the file that {name}_FILE names: {error}")),
     }

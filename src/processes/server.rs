@@ -305,7 +305,8 @@ pub fn raise_file_limit() {
 /// Where operators ask. Several processes on one machine need no setting for that: the log says which port each has.
 pub async fn bind_for_operators(app: &App) -> io::Result<TcpListener> {
     if let Some(address) = app.config.ops_addr {
-        return TcpListener::bind(address).await;
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("OPS_ADDR: {error}"));
+        return TcpListener::bind(address).await.map_err(named);
     }
     match TcpListener::bind(OPS_ADDR).await {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => TcpListener::bind((OPS_ADDR.0, 0)).await,

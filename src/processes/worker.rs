@@ -87,7 +87,7 @@ static QUEUES: [Queue; 4] = [
     waits_for_revio("inbox", |app, limit| Box::pin(inbox::claim_due(app, limit))),
     waits_for_revio("deposits", |app, limit| Box::pin(deposits::claim_due(app, limit))),
     waits_for_revio("withdrawals", |app, limit| Box::pin(withdrawals::claim_due(app, limit))),
-    // Of one endpoint so many at once.
+    // How many of one endpoint are in hand at once: `deliveries::Lane`.
     Queue {
         name: "outgoing",
         claimed_at_once: CLAIM_OUTGOING,

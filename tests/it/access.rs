@@ -32,6 +32,17 @@ async fn the_token_of_a_revoked_session_is_refused_at_once(db: PgPool) {
     t.finish().await;
 }
 
+/// PostgreSQL's clock ran ahead, and was set right.
+#[sqlx::test]
+async fn a_list_that_was_read_in_the_future_is_read_again(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let customer = t.customer().await;
+    let (elsewhere, now) = (Access::new(db), t.app.clock.now());
+    assert!(!elsewhere.has_ended(customer.session_id, now + TimeDelta::minutes(10)).await.expect("it is known"));
+    end(&t, &customer).await;
+    assert!(elsewhere.has_ended(customer.session_id, now).await.expect("it is known"));
+}
+
 #[sqlx::test]
 async fn another_process_refuses_it_within_a_minute(db: PgPool) {
     let t = TestApp::new(db.clone()).await;

@@ -23,6 +23,19 @@ async fn refresh(t: &TestApp, cookie: &str) -> Answer {
     t.send(Method::POST, "/v1/auth/refresh", None, &[("Cookie", cookie)], None).await
 }
 
+/// A browser sends a cookie where its path leads, as the page's host sees it.
+#[sqlx::test]
+async fn behind_a_path_of_the_pages_host_the_cookies_go_there(db: PgPool) {
+    let t = TestApp::with(db, &[("PUBLIC_URL", "HTTPS://app.example.com/api/")]).await;
+    let customer = t.customer().await;
+    let body = json!({"email": customer.email, "password": PASSWORD});
+    let login = t.send(Method::POST, "/v1/auth/login", None, &[], Some(body)).await;
+    let lines = login.headers.get_all("set-cookie").iter().map(|line| line.to_str().expect("text"));
+    let lines: Vec<&str> = lines.collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.starts_with("__Secure-")), "{lines:?}");
+    assert!(lines.iter().all(|line| line.contains("; Path=/api/v1/auth;")), "{lines:?}");
+}
+
 #[sqlx::test]
 async fn an_email_registers_once_however_it_is_written(db: PgPool) {
     let t = TestApp::new(db).await;

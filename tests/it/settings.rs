@@ -82,3 +82,17 @@ fn a_time_zone_has_a_name_and_a_password_of_a_role_is_long_and_plain() {
     let good = |asked: &str| Ok((asked == "REPORTING_TIME_ZONE").then(|| "America/Argentina/Buenos_Aires".to_owned()));
     assert!(!Config::from_source(&good).expect_err("much is missing").to_string().contains("REPORTING_TIME_ZONE"));
 }
+
+#[test]
+fn what_would_be_wrong_only_later_stops_the_start() {
+    for (name, wrong) in [
+        ("CURRENCIES", "ZAR,USD,ZAR"),
+        ("LEDGER_BASE", "7"),
+        ("LEDGER_BASE", "4294967000"),
+        ("PUBLIC_URL", "https://api.example.com/?a=b"),
+    ] {
+        let value = |asked: &str| Ok((asked == name).then(|| wrong.to_owned()));
+        let told = Config::from_source(&value).expect_err("much is missing").to_string();
+        assert!(told.contains(&format!("\n  {name} ")), "{wrong}: {told}");
+    }
+}

@@ -18,7 +18,7 @@ pub struct Factor {
 pub(super) struct Row {
     secret: Vec<u8>,
     key_id: String,
-    vouched_by: Option<String>,
+    pub(super) vouched_by: Option<String>,
 }
 
 impl Row {
@@ -105,7 +105,7 @@ pub(super) async fn delete_enrolment(db: impl PgExecutor<'_>, user_id: Uuid) -> 
 pub(super) async fn put(
     db: impl PgExecutor<'_>,
     user_id: Uuid,
-    begun: &Row,
+    (encrypted, vouched_by): (&Encrypted, Option<&str>),
     (step, now): (i64, DateTime),
 ) -> sqlx::Result<()> {
     let put = sqlx::query!(
@@ -113,9 +113,9 @@ pub(super) async fn put(
          on conflict (user_id) do update set secret = excluded.secret, key_id = excluded.key_id,
             vouched_by = excluded.vouched_by, enrolled_at = excluded.enrolled_at, last_step = excluded.last_step",
         user_id,
-        begun.secret,
-        begun.key_id,
-        begun.vouched_by,
+        encrypted.bytes,
+        encrypted.key_id,
+        vouched_by,
         now,
         step,
     );

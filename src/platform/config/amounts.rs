@@ -150,10 +150,18 @@ fn parse<T>(
     Ok(all)
 }
 
+pub(super) fn parse_ledger_base(value: &str) -> Result<u32, String> {
+    let base = value.parse().ok().filter(|base| ledger::is_base(*base));
+    base.ok_or_else(|| "is not a multiple of 1000, at most 4294966000".to_owned())
+}
+
 pub(super) fn parse_currencies(value: &str) -> Result<Vec<Currency>, String> {
     let parse =
         |code: &str| Currency::parse(code.trim()).ok_or_else(|| "holds a code that ISO 4217 does not know".to_owned());
-    value.split(',').map(parse).collect()
+    let currencies: Vec<Currency> = value.split(',').map(parse).collect::<Result<_, _>>()?;
+    let is_twice =
+        currencies.iter().enumerate().any(|(at, code)| currencies.iter().skip(at + 1).any(|next| next == code));
+    if is_twice { Err("holds a currency twice".to_owned()) } else { Ok(currencies) }
 }
 
 /// Some of those of the books; all where none is named.

@@ -14,8 +14,14 @@ fn web_url(value: &str) -> Result<reqwest::Url, String> {
     if nobody { Ok(url) } else { Err("must not hold a user or password".to_owned()) }
 }
 
+/// As a browser writes it, without a slash at its end.
 pub(super) fn parse_public_url(value: &str) -> Result<String, String> {
-    web_url(value).map(|_| value.trim_end_matches('/').to_owned())
+    let url = web_url(value)?;
+    if url.query().is_none() && url.fragment().is_none() {
+        Ok(url.as_str().trim_end_matches('/').to_owned())
+    } else {
+        Err("must be scheme, host and path".to_owned())
+    }
 }
 
 /// Scheme, host and port, as a browser writes them. Of the web only: the origin of any other scheme is written `null`, which is
@@ -65,13 +71,8 @@ pub(super) fn parse_revio_url(value: &str, test_mode: bool) -> Result<reqwest::U
 
 /// As a mail and a redirect can carry it: in ASCII, and with nothing behind the path.
 pub(super) fn parse_frontend_url(value: &str) -> Result<String, String> {
-    let url = web_url(value)?;
-    if url.query().is_none() && url.fragment().is_none() {
-        // Revio takes no quote in a redirect, and the library leaves this one as it is.
-        Ok(url.as_str().trim_end_matches('/').replace('\'', "%27"))
-    } else {
-        Err("must be scheme, host and path".to_owned())
-    }
+    // Revio takes no quote in a redirect, and the library leaves this one as it is.
+    parse_public_url(value).map(|url| url.replace('\'', "%27"))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use octoco::identity::totp;
+use octoco::platform::encryption::{DataKeys, Encrypted};
+use octoco::platform::keys;
 use reqwest::{Method, StatusCode};
 use revio_sim::{Fault, FaultKind, Moment, Scope};
 use serde_json::{Value, json};
@@ -26,6 +28,49 @@ async fn withdraw(t: &TestApp, customer: &Customer, amount: i64, key: &str, code
         body["totp_code"] = json!(code);
     }
     t.send(Method::POST, "/v1/withdrawals", Some(&t.token(customer)), &[("Idempotency-Key", key)], Some(body)).await
+}
+
+/// Whoever changes keys looks at what is confirmed, and takes the old key away then.
+#[sqlx::test]
+async fn what_was_begun_under_an_old_key_is_confirmed_under_the_present_one(db: PgPool) {
+    let (old, new) = (keys::new_data_key("old"), keys::new_data_key("new"));
+    let t = TestApp::with(db.clone(), &[("DATA_KEYS", &format!("{new},{old}"))]).await;
+    let customer = t.customer().await;
+    let before = DataKeys::parse(&old).expect("keys");
+    let begun = post(&t, &customer, "/v1/me/totp", json!({"password": PASSWORD})).await;
+    let (sealed,): (Vec<u8>,) = sqlx::query_as("select secret from totp_enrolments").fetch_one(&db).await.expect("one");
+    let sealed = Encrypted { key_id: "new".to_owned(), bytes: sealed };
+    let secret = t.app.config.data_keys.decrypt(customer.id, &sealed).expect("ours");
+    let sealed = before.encrypt(customer.id, &secret).expect("sealed");
+    let put = sqlx::query("update totp_enrolments set secret = $1, key_id = 'old'").bind(sealed.bytes);
+    put.execute(&db).await.expect("as it was begun before");
+    confirm(&t, &customer, &begun).await;
+    let key: String = sqlx::query_scalar("select key_id from totp_secrets").fetch_one(&db).await.expect("one");
+    assert_eq!(key, "new");
+}
+
+/// Of two that were begun the second takes nobody's place.
+#[sqlx::test]
+async fn a_factor_that_is_confirmed_meanwhile_is_not_replaced(db: PgPool) {
+    let t = TestApp::new(db.clone()).await;
+    let (customer, _) = enrolled(&t, 1_000).await;
+    let other = t.customer().await;
+    let begun = post(&t, &other, "/v1/me/totp", json!({"password": PASSWORD})).await;
+    let secret = begun.body["secret"].as_str().expect("a secret").to_owned();
+    let bytes: Vec<u8> = sqlx::query_scalar("select secret from totp_enrolments where user_id = $1")
+        .bind(other.id)
+        .fetch_one(&db)
+        .await
+        .expect("one");
+    let keys = &t.app.config.data_keys;
+    let plain = keys.decrypt(other.id, &Encrypted { key_id: keys.current_id().to_owned(), bytes }).expect("ours");
+    let sealed = keys.encrypt(customer.id, &plain).expect("sealed");
+    let raced = "update totp_enrolments set user_id = $1, secret = $2, key_id = $3 where user_id = $4";
+    let raced = sqlx::query(raced).bind(customer.id).bind(sealed.bytes).bind(sealed.key_id).bind(other.id);
+    raced.execute(&db).await.expect("begun while the other one was confirmed");
+    let code = json!({"code": Authenticator(secret).code(&t)});
+    let refused = post(&t, &customer, "/v1/me/totp/confirm", code).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "stale_state"), "{}", refused.body);
 }
 
 fn account(code: Option<&str>) -> Value {

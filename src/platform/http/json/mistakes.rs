@@ -122,6 +122,7 @@ fn in_our_words(message: &str) -> Wrong {
             Wrong::Format("is not a UUID")
         }
         text if is_integer(text) && message.starts_with("invalid value") => Wrong::Format("is out of range"),
+        text if is_integer(text) && is_beyond_integers(message) => Wrong::Format("is out of range"),
         text if is_integer(text) => Wrong::Type("a whole number"),
         "f32" | "f64" => Wrong::Type("a number"),
         _ if message.contains("float literal") => Wrong::Type("a number"),
@@ -140,6 +141,13 @@ fn in_our_words(message: &str) -> Wrong {
 
 fn is_integer(expected: &str) -> bool {
     matches!(expected, "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" | "isize" | "an integer")
+}
+
+/// The parser takes what is larger than any integer for a number with a fraction.
+fn is_beyond_integers(message: &str) -> bool {
+    const FIRST: f64 = 9_223_372_036_854_775_808.0;
+    let number = message.split('`').nth(1).and_then(|number| number.parse::<f64>().ok());
+    message.contains("floating point") && number.is_some_and(|number| number.abs() >= FIRST)
 }
 
 /// What was sent, as it is put right field by field.
