@@ -78,7 +78,8 @@ pub(super) async fn pass(app: &App, db: &mut PgConnection, span: &Span, accepts:
             lack(field, format!("{} {what}", named(&without)));
         }
     }
-    let open = store::open_breaks(&mut *db, span.end).await?;
+    let mut open = store::open_breaks(&mut *db, span.end).await?;
+    open.retain(|found| found.is_live);
     let critical = open.iter().filter(|found| found.severity == "critical");
     let critical: Vec<String> = critical.map(|found| found.id.to_string()).collect();
     if !critical.is_empty() {

@@ -101,11 +101,15 @@ fn follows(app: &App, previous: &Period, currency: &str, opening: &[Line]) -> Re
         pack.reports.get(reports::TRIAL_BALANCE).ok_or_else(|| Error::internal("a pack without its trial balance"))?;
     let closed = reports::closing_of(closed.json.get(), currency)?;
     let opened: BTreeMap<u16, i64> = opening.iter().map(|line| (line.code, line.net())).collect();
-    // A currency that customers did not use then has no lines.
-    if closed == opened || closed.is_empty() && opened.values().all(|net| *net == 0) {
+    if continues(&closed, &opened) {
         return Ok(());
     }
     Err(broken(app, "the opening balances are not the closing ones of the month before"))
+}
+
+/// A currency that was not used then, or was none of the books, has no lines: what came in it before is opened with.
+fn continues(closed: &BTreeMap<u16, i64>, opened: &BTreeMap<u16, i64>) -> bool {
+    closed == opened || closed.is_empty()
 }
 
 /// What cannot be while the ledger is whole.
@@ -113,4 +117,16 @@ pub(super) fn broken(app: &App, problem: &'static str) -> Error {
     app.metrics.finance.period_reprint_mismatches.inc();
     tracing::error!(problem, "the books of a month do not hold");
     Error::internal(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_currency_that_was_none_of_the_books_is_opened_with_what_it_has() {
+        let lines = |net: i64| BTreeMap::from([(1000, net), (2900, -net)]);
+        assert!(continues(&lines(5), &lines(5)) && continues(&BTreeMap::new(), &lines(5)));
+        assert!(!continues(&lines(5), &lines(6)) && !continues(&lines(5), &BTreeMap::new()));
+    }
 }

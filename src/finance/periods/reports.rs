@@ -303,7 +303,11 @@ pub(super) async fn add_rows(
     }
     for found in store::open_breaks(&mut *db, span.end).await? {
         let since = days::of(app, found.since).await?;
-        let accepted = if accepts.contains(&found.id) { "yes" } else { "no" };
+        let accepted = match found.is_live {
+            true if accepts.contains(&found.id) => "yes",
+            true => "no",
+            false => "provider_error",
+        };
         tables[BREAKS].rows.push(row![
             found.id,
             found.kind,

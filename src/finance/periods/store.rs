@@ -160,6 +160,8 @@ pub(super) struct OpenBreak {
     pub(super) expected: Option<i64>,
     pub(super) actual: Option<i64>,
     pub(super) since: DateTime,
+    /// Else one person has said that Revio will correct it, and no run has seen yet that it did.
+    pub(super) is_live: bool,
 }
 
 /// Those that differ since before a moment, but for what is only under way. The pack of a month is the same while the break is. Balances
@@ -172,8 +174,11 @@ pub(super) async fn open_breaks(db: impl PgExecutor<'_>, before: DateTime) -> sq
                 case when type in ('provider_balance', 'bank_balance', 'position_short', 'd1_late') then null else expected_minor end
                     as expected,
                 case when type in ('provider_balance', 'bank_balance') then actual_minor - expected_minor
-                     when type in ('position_short', 'd1_late') then null else actual_minor end as actual
-           from breaks where state in ('open', 'healing') and since < $1 order by id",
+                     when type in ('position_short', 'd1_late') then null else actual_minor end as actual,
+                state <> 'resolved' as \"is_live!\"
+           from breaks
+          where (state in ('open', 'healing') or state = 'resolved' and resolution = 'provider_error' and gone_at is null) and since < $1
+          order by id",
         before
     );
     breaks.fetch_all(db).await

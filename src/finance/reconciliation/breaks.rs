@@ -118,6 +118,8 @@ pub struct Break {
     pub accepted_by: Option<Uuid>,
     pub resolving_journal_id: Option<Uuid>,
     pub resolving_adjustment_id: Option<Uuid>,
+    /// When a run did not find any more what people had resolved.
+    pub gone_at: Option<DateTime>,
 }
 
 impl Break {
@@ -178,11 +180,11 @@ fn again(known: &Break, run: Uuid, found: &Found, now: DateTime) -> Seen {
     let other_facts = known.observed != found.observed;
     let anew = match known.state {
         BreakState::Healed | BreakState::Cleared => true,
-        // Whoever resolved it knew these facts; but what Revio was to correct and did not in its time is there as before, and what is computed anew
-        // is right afterwards or wrong once more.
+        // Whoever resolved it knew these facts; but what had gone since is there again, what Revio was to correct and did not in its time is there as
+        // before, and what is computed anew is right afterwards or wrong once more.
         BreakState::Resolved => {
             let is_recomputed = found.kind.rule().heals == Heals::Recompute;
-            other_facts || is_uncorrected(known, now) || is_recomputed
+            other_facts || known.gone_at.is_some() || is_uncorrected(known, now) || is_recomputed
         }
         BreakState::Timing | BreakState::Open | BreakState::Healing => false,
     };
@@ -228,6 +230,9 @@ fn is_uncorrected(known: &Break, now: DateTime) -> bool {
 
 /// A run has looked, and it is not there any more: what we have tried to heal is healed, the rest has gone by itself.
 pub(super) async fn gone(app: &App, run: Uuid, known: &Break) -> Result<()> {
+    if known.state == BreakState::Resolved {
+        return Ok(store::set_gone(&app.db, (known.id, run), app.clock.now()).await?);
+    }
     let healed = known.heal_attempts > 0 || known.state == BreakState::Healing;
     let state = if healed { BreakState::Healed } else { BreakState::Cleared };
     if store::end(&app.db, (known.id, run), state, app.clock.now()).await? {
@@ -248,7 +253,7 @@ pub(super) async fn skip(app: &App, run: Uuid, known: &Break) -> Result<()> {
     Ok(store::set_skipped(&app.db, known.id, run).await?)
 }
 
-/// What it has not looked at: what is live, and once a day what Revio was to correct.
+/// What it has not looked at: what is live, sums that people have resolved, and once a day what Revio was to correct.
 pub(super) async fn unseen(app: &App, run: &Run, after: Uuid, limit: i64) -> Result<Vec<Break>> {
     let daily = (run.kind == RunKind::Daily).then(|| app.clock.now());
     Ok(store::unseen_after(&app.db, (run.id, daily), after, limit).await?)

@@ -5,6 +5,7 @@ use ledger::AccountCode;
 use octoco::books::projector;
 use octoco::finance::reconciliation::{self, RunKind};
 use octoco::money::transactions;
+use octoco::platform::permissions::Role;
 use revio_sim::{Override, Pay, PayoutBehaviour, PayoutOutcome};
 use serde_json::json;
 use sqlx::PgPool;
@@ -216,6 +217,28 @@ async fn a_balance_of_revios_that_two_runs_find_different_is_a_break(db: PgPool)
         .await
         .expect("a run");
     assert!(sums["ZAR"]["fits"].as_str().expect("text").contains("available_balance"), "{sums}");
+}
+
+/// A fee that nobody announced, say, and another one of the same sum a month later.
+#[sqlx::test]
+async fn a_sum_that_was_resolved_and_went_away_is_news_when_it_differs_again(db: PgPool) {
+    let t = TestApp::new(db).await;
+    t.customer_with(5_000).await;
+    let state = async || {
+        cycle(&t).await;
+        cycle(&t).await;
+        states(&t, "provider_balance").await.join(" ")
+    };
+    transfer(&t, AccountCode::Bank, AccountCode::ProviderBalance, 700).await;
+    assert_eq!(state().await, "open");
+    let resolved = "update breaks set state = 'resolved', resolution = 'booked', resolution_note = 'x', resolved_by = $1, ended_at = now()
+                     where type = 'provider_balance'";
+    super::sql(&t, resolved, t.staff(Role::Finance).await.id).await;
+    assert_eq!(state().await, "resolved", "it is there still, and somebody knows");
+    transfer(&t, AccountCode::ProviderBalance, AccountCode::Bank, 700).await;
+    assert_eq!(state().await, "resolved");
+    transfer(&t, AccountCode::Bank, AccountCode::ProviderBalance, 700).await;
+    assert_eq!(state().await, "open");
 }
 
 #[sqlx::test]

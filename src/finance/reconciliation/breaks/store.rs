@@ -20,7 +20,7 @@ macro_rules! breaks {
                       b.transfer_id, b.provider_id, b.line_id, b.account_code, b.since, b.observed, b.first_seen_at, b.last_seen_at,
                       b.sightings, b.opened_at, b.ended_at, b.reopened, b.heal_attempts, b.owner as "owner: Owner", b.assigned_to,
                       b.evidence, b.last_run_id, b.acceptance_by, b.acceptance_note, b.resolution as "resolution: Code",
-                      b.resolution_note, b.resolved_by, b.accepted_by, b.resolving_journal_id, b.resolving_adjustment_id "#
+                      b.resolution_note, b.resolved_by, b.accepted_by, b.resolving_journal_id, b.resolving_adjustment_id, b.gone_at "#
                 + $after
             $(, $argument)*
         )
@@ -108,6 +108,7 @@ pub(super) async fn set_seen(
                 accepted_by = case when $17 then null else accepted_by end,
                 resolving_journal_id = case when $17 then null else resolving_journal_id end,
                 resolving_adjustment_id = case when $17 then null else resolving_adjustment_id end,
+                gone_at = case when $17 then null else gone_at end,
                 acceptance_by = case when $18 then null else acceptance_by end,
                 acceptance_note = case when $18 then null else acceptance_note end
           where id = $1",
@@ -156,6 +157,17 @@ pub(super) async fn end(
     Ok(ended.execute(db).await?.rows_affected() == 1)
 }
 
+/// What people have resolved is not there any more.
+pub(super) async fn set_gone(db: impl PgExecutor<'_>, (id, run): (Uuid, Uuid), now: DateTime) -> sqlx::Result<()> {
+    let gone = sqlx::query!(
+        "update breaks set gone_at = coalesce(gone_at, $3), last_run_id = $2 where id = $1 and state = 'resolved'",
+        id,
+        run,
+        now
+    );
+    gone.execute(db).await.map(drop)
+}
+
 /// One more try begins, unless there were enough, or somebody has ended it.
 pub(super) async fn begin_healing(db: impl PgExecutor<'_>, id: Uuid, tries: i32) -> sqlx::Result<bool> {
     let begun = sqlx::query!(
@@ -171,20 +183,25 @@ pub(super) async fn end_healing(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Resu
     sqlx::query!("update breaks set state = 'open' where id = $1 and state = 'healing'", id).execute(db).await.map(drop)
 }
 
-/// Live ones that this run has not looked at, in the order of their ids; by the time of a day's run those that Revio was to correct, too.
+/// Live ones that this run has not looked at, in the order of their ids; by the time of a day's run those that Revio was to correct, too. Of sums, as
+/// long as they are there, what people have resolved as well: the same sum may differ anew.
 pub(super) async fn unseen_after(
     db: impl PgExecutor<'_>,
     (run, daily): (Uuid, Option<DateTime>),
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Break>> {
+    let sums = BreakType::OF_SUMS.map(|kind| kind.name().to_owned());
     breaks!(
         "select ",
-        "from breaks b where b.id > $2 and b.last_run_id <> $1 and is_looked_at_again(b, $4) order by b.id limit $3",
+        "from breaks b where b.id > $2 and b.last_run_id <> $1
+            and (is_looked_at_again(b, $4) or b.state = 'resolved' and b.gone_at is null and b.type = any($5))
+          order by b.id limit $3",
         run,
         after,
         limit,
-        daily
+        daily,
+        &sums
     )
     .fetch_all(db)
     .await
