@@ -18,12 +18,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const CUSTOMERS: usize = 10_000;
+use crate::reconciliation;
+
 /// Rows written by one statement, and callers of the ledger at once.
 const ROWS: usize = 10_000;
 const CALLERS: usize = 4_000;
-/// Accounts opened by one call.
-const OPENED: usize = 1_000;
 const RATE: u32 = 1_000;
 const SECONDS: u32 = 30;
 const SAMPLE: Duration = Duration::from_millis(50);
@@ -31,7 +30,7 @@ const COPIED_A_SECOND_MIN: usize = 20_000;
 const LAG_MAX: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(app: &App, transfers: usize) -> Result<bool, BoxError> {
-    let users = customers(app).await?;
+    let users = reconciliation::customers(app).await?;
     let (started, mut seeded) = (Instant::now(), 0);
     while seeded < transfers {
         let pairs = rows(app, &users, ROWS.min(transfers.div_ceil(2))).await?;
@@ -66,25 +65,6 @@ async fn verified(app: &App) -> Result<bool, BoxError> {
     Ok(report.different == 0)
 }
 
-/// Wallets whose users have rows.
-async fn customers(app: &App) -> Result<Vec<Uuid>, BoxError> {
-    let users: Vec<Uuid> = (0..CUSTOMERS).map(|_| app.clock.user_id()).collect();
-    sqlx::query(
-        "insert into users (id, email, full_name, password_hash, created_at)
-         select id, id || '@example.com', 'Nobody', 'none', $2 from unnest($1::uuid[]) as t (id)",
-    )
-    .bind(&users)
-    .bind(app.clock.now())
-    .execute(&app.db)
-    .await?;
-    app.ledger.open(&[app.ledger.provider_balance(Currency::ZAR)]).await?;
-    for some in users.chunks(OPENED) {
-        let wallets: Vec<Account> = some.iter().map(|user| Account::wallet(*user, Currency::ZAR)).collect();
-        app.ledger.open(&wallets).await?;
-    }
-    Ok(users)
-}
-
 /// Rows for four transfers each: a customer's deposit, and what stands for a withdrawal of his.
 async fn rows(app: &App, users: &[Uuid], count: usize) -> Result<Vec<Pair>, BoxError> {
     let some = |_| Pair {
@@ -96,8 +76,9 @@ async fn rows(app: &App, users: &[Uuid], count: usize) -> Result<Vec<Pair>, BoxE
     let ids: Vec<Uuid> = pairs.iter().flat_map(|pair| [pair.deposit, pair.withdrawal]).collect();
     let owners: Vec<Uuid> = pairs.iter().flat_map(|pair| [pair.user; 2]).collect();
     sqlx::query(
-        "insert into transactions (id, user_id, kind, state, amount_minor, currency, created_at, updated_at, completed_at)
-         select id, user_id, 'deposit', 'completed', 100, 'ZAR', $3, $3, $3 from unnest($1::uuid[], $2::uuid[]) as t (id, user_id)",
+        "insert into transactions (id, user_id, kind, state, states, moved_at, amount_minor, currency, updated_at, completed_at)
+         select id, user_id, 'deposit', 'completed', 'initiated completed', array[$3::timestamptz], 100, 'ZAR', $3, $3
+           from unnest($1::uuid[], $2::uuid[]) as t (id, user_id)",
     )
     .bind(&ids)
     .bind(&owners)

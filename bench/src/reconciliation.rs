@@ -102,7 +102,8 @@ fn resident(which: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kilobytes| kilobytes / 1000)
 }
 
-async fn customers(app: &App) -> Result<Vec<Uuid>, BoxError> {
+/// Customers with a wallet each.
+pub(crate) async fn customers(app: &App) -> Result<Vec<Uuid>, BoxError> {
     let users: Vec<Uuid> = (0..CUSTOMERS).map(|_| app.clock.user_id()).collect();
     sqlx::query(
         "insert into users (id, email, full_name, password_hash, created_at)
