@@ -8,6 +8,6 @@ update journals j
    set settles_id = b.transaction_id,
        settles_direction = case when j.kind in ('float_top_up', 'suspense_in') then 'credit' else 'debit' end
   from breaks b
- where b.resolving_journal_id = j.id and b.transaction_id is not null and b.resolution <> 'accepted'
+ where b.resolving_journal_id = j.id and b.transaction_id is not null and b.resolution <> 'accepted' and b.type <> 'fee_provider'
    and (j.account = 'provider_balance' or j.kind in ('settlement', 'float_top_up', 'chargeback_loss'));
 create index journals_settles on journals (settles_id) where settles_id is not null;

@@ -101,7 +101,7 @@ SERVICE = (
     ),
     Case(
         "PayoutsWaitForPlaces",
-        "30m",
+        "34m",
         'octoco_revio_budget_waits_total{instance="worker",class="executions"} 0+30x60',
         'octoco_revio_budget_waits_total{instance="worker",class="polling"} 0+30x60',
         "For half an hour payouts have waited for places in the budget of calls to Revio, 0.5 times a second",

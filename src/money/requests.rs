@@ -125,6 +125,7 @@ pub async fn ask_to_lift(app: &App, by: &StaffMember, user_id: Uuid, kind: Kind)
     if by.id == user_id {
         return Err(Error::Forbidden(Reason::OwnAccount));
     }
+    users::find(app, user_id).await?;
     ask(app, by, (user_id, kind), None).await
 }
 
@@ -205,6 +206,10 @@ async fn carry_out(app: &App, decision: &ApprovalDecision, request: &Request) ->
         // First, as `change_role` does: else who is asked for here and who takes a role away there each wait for the other.
         users::lock_roles(&mut *tx).await?;
     }
+    if request.kind == Kind::Reopen {
+        // Before the request, as who imposes another closure does.
+        lock_somebody(&mut tx, request.user_id).await?;
+    }
     let entry = decide(app, &mut tx, decision, (request, State::Approved)).await?;
     approvals::require_approver(app, &mut tx, decision.by, roles).await?;
     // Whoever asked for it must still be somebody who may.
@@ -213,9 +218,6 @@ async fn carry_out(app: &App, decision: &ApprovalDecision, request: &Request) ->
     }
     match (request.kind.lifts(), request.role) {
         (Some(kind), _) => {
-            if request.kind == Kind::Reopen {
-                lock_somebody(&mut tx, request.user_id).await?;
-            }
             restrictions::begin_lifting(app, &mut tx, &decision.actor, (request.user_id, kind)).await?;
         }
         (None, Some(role)) => {

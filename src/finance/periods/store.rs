@@ -177,7 +177,8 @@ pub(super) async fn open_breaks(db: impl PgExecutor<'_>, before: DateTime) -> sq
                      when type in ('position_short', 'd1_late') then null else actual_minor end as actual,
                 state <> 'resolved' as \"is_live!\"
            from breaks
-          where (state in ('open', 'healing') or state = 'resolved' and resolution = 'provider_error' and gone_at is null) and since < $1
+          where (state in ('open', 'healing') or state = 'resolved' and resolution = 'provider_error' and gone_at is null
+                                                       and ended_at > $1::timestamptz - interval '90 days') and since < $1
           order by id",
         before
     );

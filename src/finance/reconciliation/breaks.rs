@@ -388,7 +388,10 @@ pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolut
         if let Some((correction, row)) = adjustment_id.zip(known.transaction_id) {
             adjustments::settle(&mut tx, correction, row).await?;
         }
-        if let Some((journal, row)) = journal_id.zip(known.transaction_id) {
+        // Fees are booked beside the row, not by it.
+        if let Some((journal, row)) =
+            journal_id.zip(known.transaction_id).filter(|_| known.kind != BreakType::FeeProvider)
+        {
             journals::settle(app, &mut tx, journal, row).await?;
         }
         audit::record(app, &mut *tx, entry(&by.actor, "break.resolved", &known, what)).await?;

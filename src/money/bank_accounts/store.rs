@@ -42,8 +42,9 @@ pub(super) async fn insert(
     let insert = sqlx::query!(
         "insert into bank_accounts (id, user_id, details, key_id, bank_name, last_four, created_at, fingerprint, idempotency_key)
          select $1, $2, $3, $4, $5, $6, $7, $9, $10
-          where (select count(*) from bank_accounts
-                  where user_id = $2 and (deleted_at is null or created_at > $7::timestamptz - interval '24 hours')) < $8",
+          where (select count(*) from bank_accounts where user_id = $2 and deleted_at is null)
+                + (select count(*) from bank_accounts
+                    where user_id = $2 and deleted_at is not null and created_at > $7::timestamptz - interval '24 hours') < $8",
         row.id,
         user_id,
         row.details,

@@ -23,7 +23,7 @@ pub const MAILS: &[&str] = &[
 pub const FORMATS: &[&str] = &["csv", "jsonl", "xlsx"];
 /// Whom a call to Revio is for, and how it ended.
 pub const REVIO_CLASSES: &[&str] =
-    &["executions", "payouts", "webhooks", "registrations", "deposits", "polling", "reconciliation"];
+    &["executions", "payouts", "registrations", "webhooks", "deposits", "polling", "reconciliation"];
 pub const REVIO_OUTCOMES: &[&str] = &["ok", "refused", "rate_limited", "unreadable", "no_answer"];
 pub const REVIO_CALLS: &[&str] = &[
     "create_purchase", "purchase", "cancel_purchase", "payment", "create_payout", "payout", "execute_payout",

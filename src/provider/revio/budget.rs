@@ -1,18 +1,19 @@
 //! How often Revio is called: no more than it bears (`REVIO_CALLS_PER_SECOND`), by all processes together, and for what first. Who
-//! comes later in this list leaves more of the places to those before: so nobody's unpaid deposits keep anybody's payout waiting.
+//! comes later in this list leaves as many of the places to those before, or more: so nobody's unpaid deposits keep anybody's payout waiting.
 //!
 //! | class | calls | without a place |
 //! |---|---|---|
 //! | executions | executing a payout | the row waits |
 //! | payouts | looking one up | the row waits |
-//! | webhooks | asking for the purchase that Revio told of | the event waits |
 //! | registrations | a new payout | the row waits |
+//! | webhooks | asking for the purchase that Revio told of | the event waits |
 //! | deposits | a new purchase: a customer waits for the link | the customer waits for 2 s, then 503 |
 //! | polling | looking at purchases of which nobody told | the row waits |
 //! | reconciliation | looking at what should be settled, balance, statements | the run waits for 2 s, then until its next step |
 //!
-//! A payout needs two places at once, and more where it did not get the second, within its 15 minutes: so where many wait, each call leaves places
-//! to those that come after it. Else all that there is would go into beginnings, and hardly any would come to its end.
+//! A payout needs two places at once, and more where it did not get the second, within its 15 minutes: so where many wait, an execution finds
+//! one that nothing else takes. Else all that there is would go into beginnings, and hardly any would come to its end. What Revio told of
+//! purchases keeps no payout waiting: each has its share.
 //!
 //! Reconciliation has a rate of its own besides (`RECONCILIATION_CALLS_PER_SECOND`): a run looks at thousands of objects.
 
@@ -39,8 +40,8 @@ text_enum! {
     pub(super) enum Class {
         Executions = "executions",
         Payouts = "payouts",
-        Webhooks = "webhooks",
         Registrations = "registrations",
+        Webhooks = "webhooks",
         Deposits = "deposits",
         Polling = "polling",
         Reconciliation = "reconciliation",
@@ -52,8 +53,7 @@ impl Class {
     fn leaving(self) -> u64 {
         match self {
             Self::Executions => 0,
-            Self::Payouts | Self::Webhooks => 20,
-            Self::Registrations => 30,
+            Self::Payouts | Self::Registrations | Self::Webhooks => 20,
             Self::Deposits => 40,
             Self::Polling | Self::Reconciliation => 60,
         }
