@@ -71,10 +71,7 @@ pub fn money<'p>(app: &App, claim: &Claim<'p>) -> Result<(&'p PaymentDetails, Am
 /// Whether an object that is registered and has moved nothing yet says another sum than was asked for. What it does not say is no
 /// contradiction.
 pub fn says_another_sum(payment: &PaymentDetails, asked: Amount) -> bool {
-    let other_amount = payment.amount.whole().is_some_and(|minor| minor != asked.minor());
-    let other_currency =
-        !payment.currency.is_empty() && !payment.currency.eq_ignore_ascii_case(asked.currency().code());
-    other_amount || other_currency || matches!(payment.is_outgoing, Flag::No | Flag::Odd(_))
+    payment.amount.is_another_sum(&payment.currency, asked) || matches!(payment.is_outgoing, Flag::No | Flag::Odd(_))
 }
 
 fn shortened(word: &str) -> String {

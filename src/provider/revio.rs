@@ -460,9 +460,7 @@ fn expect_reference(answered: &str, asked: Uuid) -> Result<()> {
 
 /// A payer is asked for what we asked for, as far as it says for what.
 fn expect_sum(bill: Option<&objects::Bill>, asked: Amount) -> Result<()> {
-    let Some(objects::Bill { total, currency }) = bill else { return Ok(()) };
-    let other = total.whole().is_some_and(|total| total != asked.minor())
-        || !currency.is_empty() && !currency.eq_ignore_ascii_case(asked.currency().code());
+    let other = bill.is_some_and(|bill| bill.total.is_another_sum(&bill.currency, asked));
     if other { Err(RevioError::Unreadable("it asks for another sum than was to be asked for".into())) } else { Ok(()) }
 }
 

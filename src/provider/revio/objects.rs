@@ -136,6 +136,12 @@ impl From<Value> for Figure {
 }
 
 impl Figure {
+    /// Whether it is said, or its currency, and is another sum than this. What is not said is no contradiction.
+    pub fn is_another_sum(&self, currency: &str, asked: Amount) -> bool {
+        let other_currency = !currency.is_empty() && !currency.eq_ignore_ascii_case(asked.currency().code());
+        other_currency || self.whole().is_some_and(|minor| minor != asked.minor())
+    }
+
     pub fn is_said(&self) -> bool {
         !self.0.is_empty() && self.0 != "null"
     }

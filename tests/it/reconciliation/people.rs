@@ -320,6 +320,29 @@ async fn what_a_journal_that_ended_a_break_has_booked_of_a_row_is_not_booked_aga
     assert_eq!(t.balance(&customer).await, (4_000, 0, 4_000), "the second");
 }
 
+/// What Revio keeps is booked beside the row: a refund of as much is a refund.
+#[sqlx::test]
+async fn a_journal_of_a_fee_stops_nothing_of_its_row(db: PgPool) {
+    let (t, _) = with_a_break(db).await;
+    let staff = company(&t).await;
+    let customer = t.customer().await;
+    let deposit = t.deposit(&customer, 4_000, "d").await;
+    t.pay(&deposit).await;
+    let asked = with(entry("provider_invoice", 300), json!({"account": "provider_balance"}));
+    let journal = booked(&t, &staff.maker, &staff.checker, asked, "fee").await;
+    assert_eq!(journal.body["state"], "completed", "{}", journal.body);
+    let path = planted(&t, ("fee_provider", Some(300), Some(0), None)).await;
+    let of = path.rsplit('/').next().and_then(|id| id.parse::<Uuid>().ok()).expect("an id");
+    let about = sqlx::query("update breaks set transaction_id = $2 where id = $1").bind(of).bind(deposit.id());
+    about.execute(&t.app.db).await.expect("the break is about the deposit");
+    let body = json!({"code": "booked", "note": "invoiced", "journal_id": journal.id()});
+    let done = post(&t, &staff.maker, &format!("{path}/resolve"), Some(body)).await;
+    assert_eq!((done.status, &done.body["state"]), (StatusCode::OK, &json!("resolved")), "{}", done.body);
+    t.sim.refund_purchase(t.purchase_of(deposit.id()), Some(300)).expect("refundable");
+    t.drive().await;
+    assert_eq!(t.balance(&customer).await, (3_700, 0, 3_700));
+}
+
 #[sqlx::test]
 async fn a_break_is_given_to_somebody_and_noted(db: PgPool) {
     let (t, path) = with_a_break(db).await;
