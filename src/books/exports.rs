@@ -89,7 +89,7 @@ struct Wanted {
     /// The row that the export goes on after, and where it stands in the order.
     after: Option<(Uuid, Keyset)>,
     /// For the audit log: what was checked to be a word of ours, a number, a time or an id, and never what somebody typed.
-    told: Value,
+    entry: Value,
 }
 
 impl Wanted {
@@ -115,17 +115,17 @@ impl Wanted {
         let by = FilterQuery { q: None, reference: None, metadata: None, ..request.filter.clone() };
         let sought = [&request.filter.q, &request.filter.reference, &request.filter.metadata];
         let searched = sought.iter().any(|it| it.is_some());
-        let mut told =
+        let mut entry =
             json!({"format": format, "filter": {"by": by, "staff": staff, "searched": searched}, "after": after});
         if let Some(customer) = filter.user_id.filter(|_| scope == Scope::All) {
             // As in each call of staff that concerns one.
-            told["customer"] = json!(customer);
+            entry["customer"] = json!(customer);
         }
         let after = match after {
             Some(id) => Some((id, place_of(app, scope, &sort, id).await?)),
             None => None,
         };
-        Ok(Self { format, filter, sort, zone, after, told })
+        Ok(Self { format, filter, sort, zone, after, entry })
     }
 }
 
@@ -133,9 +133,9 @@ impl Wanted {
 async fn place_of(app: &App, scope: Scope, sort: &Sort, id: Uuid) -> Result<Keyset> {
     let stays = |column: Column| matches!(column, Column::CreatedAt | Column::Amount | Column::Kind);
     if !sort.columns.iter().all(|(column, _)| stays(*column)) {
-        let told =
+        let message =
             "works only where sort names nothing but created_at, amount and kind: rows change their places otherwise";
-        return Err(Error::field("after", told));
+        return Err(Error::field("after", message));
     }
     let found = match scope {
         Scope::Own(user_id) => transactions::find_own(app, user_id, id).await,

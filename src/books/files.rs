@@ -125,19 +125,19 @@ pub(super) fn defused(value: &str) -> Cow<'_, str> {
     if !value.contains(|character| is_formula(character) || breaks(character)) {
         return Cow::Borrowed(value);
     }
-    let mut told = String::with_capacity(value.len().saturating_add(1));
+    let mut quoted = String::with_capacity(value.len().saturating_add(1));
     if value.starts_with(breaks) {
-        told.push('\'');
+        quoted.push('\'');
     }
     let mut begins = true;
     for character in value.chars() {
         if begins && is_formula(character) {
-            told.push('\'');
+            quoted.push('\'');
         }
-        told.push(character);
+        quoted.push(character);
         begins = breaks(character) || character == ';' || begins && matches!(character, '"' | ' ');
     }
-    Cow::Owned(told)
+    Cow::Owned(quoted)
 }
 
 /// The wide forms too, which some spreadsheets take for the narrow ones.
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_decimal_has_the_places_of_its_currency() {
-        for (minor, places, told) in [
+        for (minor, places, expected) in [
             (0, 2, "0.00"),
             (5, 2, "0.05"),
             (-5, 2, "-0.05"),
@@ -172,7 +172,7 @@ mod tests {
             (i64::MAX, 2, "92233720368547758.07"),
             (i64::MIN, 2, "-92233720368547758.08"),
         ] {
-            assert_eq!(decimal(minor, places), told);
+            assert_eq!(decimal(minor, places), expected);
         }
     }
 

@@ -21,6 +21,7 @@
 
 pub mod routes;
 mod store;
+mod writes;
 
 use std::error::Error as _;
 
@@ -34,6 +35,7 @@ use crate::app::App;
 use crate::identity::audit::{self, Actor, Entry};
 use crate::identity::mailbox;
 use crate::identity::quota::Quota;
+use crate::platform::batcher::LockWait;
 use crate::platform::clock::DateTime;
 use crate::platform::config::NoticeMails;
 use crate::platform::error::{Error, Result};
@@ -42,8 +44,9 @@ use crate::platform::queue::{self, Lease, Next, RETRY_MINUTES, Work};
 use crate::platform::tokens::{LinkToken, Purpose};
 use crate::platform::{rate_limits::Class, slow_reads, text_enum::text_enum};
 
-use store::Outcome;
 pub use store::{Filter, Row};
+use store::{Outcome, Recipient};
+use writes::Outcomes;
 
 /// Nobody brings a dead mail back, so those whose time was over longer ago are no alarm any more.
 const DEAD_COUNTED: TimeDelta = TimeDelta::hours(24);
@@ -279,11 +282,11 @@ pub async fn notify(app: &App, db: impl PgExecutor<'_>, kind: Kind, user_id: Uui
 /// The same for a statement that makes many changes, of which some are to be told.
 pub fn notices(app: &App, news: impl IntoIterator<Item = Option<Kind>>) -> Notices {
     let (now, is_on) = (app.clock.now(), app.config.mail.notices == NoticeMails::On);
-    let told = news.into_iter().map(|kind| {
+    let rows = news.into_iter().map(|kind| {
         let kind = kind.filter(|_| is_on);
         (kind.map(|_| app.clock.row_id()), kind.map(|kind| kind.name().to_owned()))
     });
-    let (ids, kinds) = told.unzip();
+    let (ids, kinds) = rows.unzip();
     Notices { ids, kinds, now, expires_at: now + NOTICE_LIFE, since: now - TimeDelta::hours(24), most: NOTICES_MAX }
 }
 
@@ -342,7 +345,7 @@ impl Work for Mails<'_> {
     }
 
     async fn claim(&self, lease: Lease, limit: i64) -> sqlx::Result<Vec<store::Claimed>> {
-        store::claim_due(&self.0.db, lease, limit).await
+        store::claim_due(self.0.batch_db.in_line(), lease, limit).await
     }
 
     async fn step(&self, mail: &store::Claimed) -> Result<&'static str> {
@@ -362,9 +365,8 @@ impl Work for Mails<'_> {
         match next {
             Next::Again { due_at, attempts } => {
                 count(self.0, &mail.kind, "failed");
-                let (state, due_at) = (State::Pending, Some(due_at));
-                let outcome = Outcome { state, due_at, attempts, error: Some(&reason), sent_at: None };
-                Ok(store::record(&self.0.db, mail.id, &outcome).await?)
+                let (id, state, due_at, error) = (mail.id, State::Pending, Some(due_at), Some(reason));
+                record(self.0, Outcome { id, state, due_at, attempts, error, sent_at: None }).await
             }
             Next::GiveUp { .. } => give_up(self.0, mail, &reason).await,
         }
@@ -375,10 +377,15 @@ fn is_put_off(error: &Error) -> bool {
     error.source().and_then(|error| error.downcast_ref::<MailError>()).is_some_and(|it| it.trouble() == Trouble::Later)
 }
 
+async fn recipients(app: App, lock_wait: LockWait, mails: Vec<Uuid>) -> Result<Vec<(Uuid, Recipient)>> {
+    let found = store::recipients(app.batch_db.of(lock_wait), &mails).await?;
+    Ok(found.into_iter().map(|recipient| (recipient.mail_id, recipient)).collect())
+}
+
 /// What became of the mail.
 async fn step(app: &App, mail: &store::Claimed) -> Result<&'static str> {
     let kind: Kind = mail.kind.parse().map_err(Error::internal)?;
-    let Some(recipient) = store::recipient(&app.db, mail.id).await? else {
+    let Some(recipient) = app.batchers.look_up(app, mail.id, recipients).await? else {
         store::forget(&app.db, mail.id).await?;
         return Ok("nobody");
     };
@@ -430,8 +437,12 @@ async fn give_up(app: &App, mail: &store::Claimed, error: &str) -> Result<()> {
 
 async fn end(app: &App, mail: &store::Claimed, state: State, error: Option<&str>) -> Result<()> {
     let sent_at = (state == State::Sent).then(|| app.clock.now());
-    let outcome = Outcome { state, due_at: None, attempts: mail.attempts.saturating_add(1), error, sent_at };
-    Ok(store::record(&app.db, mail.id, &outcome).await?)
+    let (id, attempts, error) = (mail.id, mail.attempts.saturating_add(1), error.map(str::to_owned));
+    record(app, Outcome { id, state, due_at: None, attempts, error, sent_at }).await
+}
+
+async fn record(app: &App, outcome: Outcome) -> Result<()> {
+    app.batchers.join::<Outcomes>(app, outcome).await
 }
 
 fn count(app: &App, kind: &str, outcome: &str) {

@@ -288,11 +288,11 @@ fn recorded_path(route: &str, path: &str) -> String {
             .is_some_and(|(year, month)| (year.len(), month.len()) == (4, 2) && is_digits(year) && is_digits(month))
     };
     let segments = route.split('/').zip(path.split('/'));
-    let told = segments.map(|(name, value)| match name.starts_with('{') {
+    let shown = segments.map(|(name, value)| match name.starts_with('{') {
         true if value.parse::<Uuid>().is_ok() || is_month(value) => value,
         _ => name,
     });
-    told.collect::<Vec<&str>>().join("/")
+    shown.collect::<Vec<&str>>().join("/")
 }
 
 impl<P: Permission> FromRequestParts<App> for Staff<P> {

@@ -119,8 +119,8 @@ pub async fn register(app: &App, visitor: &Visitor, new: Registration) -> Result
     // Counted apart, and not told: whoever tries to register somebody else's e-mail again and again must not use up what that person may ask
     // for, and how often an address was tried would say whether it is new.
     let taken = store::find_by_email(&app.db, &user.email).await?.is_some();
-    let told = Quota::default().has_room(app, Class::MailsTo, if taken { &of_taken } else { &of_new }).await?;
-    let may_mail = visitor.quota.has_room(app, Class::MailsAsked, &visitor.address).await? && told;
+    let may_address = Quota::default().has_room(app, Class::MailsTo, if taken { &of_taken } else { &of_new }).await?;
+    let may_mail = visitor.quota.has_room(app, Class::MailsAsked, &visitor.address).await? && may_address;
     let mut tx = app.db.begin().await?;
     let (kind, to) = match store::insert(&mut *tx, &user).await? {
         true => (Kind::EmailVerification, To::User(user.id)),

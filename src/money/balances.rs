@@ -38,8 +38,8 @@ async fn of_each(app: App, _: LockWait, users: Vec<Uuid>) -> Result<Vec<(Uuid, V
     let currencies = &app.config.currencies;
     let accounts = users.iter().flat_map(|user| currencies.iter().flat_map(|currency| accounts(*user, *currency)));
     let balances = app.ledger.balances(&accounts.collect::<Vec<_>>()).await?;
-    let mut told = balances.chunks(ACCOUNTS);
-    let mut of = |currency: &Currency| match told.next() {
+    let mut chunks = balances.chunks(ACCOUNTS);
+    let mut of = |currency: &Currency| match chunks.next() {
         Some([wallet, receivable, uses]) => Ok(CustomerBalance {
             currency: *currency,
             wallet: *wallet,

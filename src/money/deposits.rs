@@ -254,8 +254,8 @@ async fn await_payment(app: &App, deposit: &Transaction, purchase: &Purchase) ->
 /// When the link ends: at Revio's `due`, and never later than a link of ours may live.
 fn link_ends(app: &App, purchase: &Purchase) -> DateTime {
     let latest = app.clock.now() + CHECKOUT;
-    let told = purchase.due.whole().and_then(|secs| DateTime::from_timestamp(secs, 0));
-    told.map_or(latest, |due| due.min(latest))
+    let due = purchase.due.whole().and_then(|secs| DateTime::from_timestamp(secs, 0));
+    due.map_or(latest, |due| due.min(latest))
 }
 
 /// From when on Revio is asked to take no money for it any more. A second payment of a deposit never had a link of its own.

@@ -155,7 +155,7 @@ impl Batchers {
     )]
     pub async fn join<B: Batch>(&self, context: &B::Context, item: B::Item) -> Result<B::Done> {
         let line = self.line::<B>();
-        let (tell, told) = oneshot::channel();
+        let (tell, answer) = oneshot::channel();
         {
             let mut waiting = line.lock();
             if waiting.line.len() >= WAITING_MAX {
@@ -166,7 +166,7 @@ impl Batchers {
                 tokio::spawn(serve(Arc::clone(&line), context.clone()));
             }
         }
-        told.await.unwrap_or_else(|_| Err(Error::internal("a batch ended without a word")))
+        answer.await.unwrap_or_else(|_| Err(Error::internal("a batch ended without a word")))
     }
 
     /// What `find` says of the key, asked with whatever else there is to look up by it; never how it was before somebody asked.

@@ -62,7 +62,7 @@ struct Shared {
     postgresql: Carried,
     tigerbeetle: Carried,
     /// The latest time that was told.
-    told: AtomicI64,
+    latest: AtomicI64,
     /// How wrong a test has made the wall clock.
     wall_ahead: AtomicI64,
 }
@@ -99,8 +99,8 @@ impl Clock {
 
     fn new(fixed: Option<AtomicI64>, wall_ahead: i64) -> Self {
         let postgresql = Carried::new(wall().saturating_add(wall_ahead).saturating_sub(steady()));
-        let (told, wall_ahead) = (AtomicI64::new(NEVER), AtomicI64::new(wall_ahead));
-        Self(Arc::new(Shared { fixed, postgresql, tigerbeetle: Carried::new(0), told, wall_ahead }))
+        let (latest, wall_ahead) = (AtomicI64::new(NEVER), AtomicI64::new(wall_ahead));
+        Self(Arc::new(Shared { fixed, postgresql, tigerbeetle: Carried::new(0), latest, wall_ahead }))
     }
 
     /// Now, in whole microseconds: what PostgreSQL can store, so that a value read back equals the value written.
@@ -111,11 +111,11 @@ impl Clock {
 
     fn tell(&self, steady: i64) -> i64 {
         let now = steady.saturating_add(self.0.postgresql.ahead.load(SeqCst));
-        let told = self.0.told.fetch_max(now, SeqCst);
-        if told.saturating_sub(now) <= STANDSTILL_MAX {
-            return now.max(told);
+        let latest = self.0.latest.fetch_max(now, SeqCst);
+        if latest.saturating_sub(now) <= STANDSTILL_MAX {
+            return now.max(latest);
         }
-        self.0.told.store(now, SeqCst);
+        self.0.latest.store(now, SeqCst);
         now
     }
 

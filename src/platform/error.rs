@@ -393,8 +393,8 @@ impl IntoResponse for Error {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(way));
         }
         if let Self::RangeNotSatisfiable(length) = &self {
-            let told = HeaderValue::try_from(format!("bytes */{length}")).expect("a number");
-            headers.insert(header::CONTENT_RANGE, told);
+            let content_range = HeaderValue::try_from(format!("bytes */{length}")).expect("a number");
+            headers.insert(header::CONTENT_RANGE, content_range);
         }
         if matches!(self, Self::Declined { replayed: true, .. }) {
             headers.insert("idempotent-replayed", HeaderValue::from_static("true"));

@@ -90,13 +90,13 @@ impl Footing {
     /// Judged at this moment, so that a wall clock that jumped since the last look counts. The log is told when it begins and ends.
     pub fn refusal(&self) -> Option<Refusal> {
         let refusal = self.judge().err();
-        let mut told = locked(&self.refusing);
-        if *told != refusal {
+        let mut current = locked(&self.refusing);
+        if *current != refusal {
             match refusal {
                 Some(refusal) => tracing::error!(reason = %refusal, "no payout begins"),
                 None => tracing::info!("payouts begin again"),
             }
-            *told = refusal;
+            *current = refusal;
         }
         refusal
     }

@@ -145,9 +145,9 @@ fn takes_key(method: &str, operation: &Value) -> bool {
 }
 
 fn offer_key(operation: &mut Value) {
-    let told = "With one the act is done once: the same call with the same key, within 7 days, is answered as before";
-    let key =
-        json!({"name": KEY, "in": "header", "required": false, "description": told, "schema": {"type": "string"}});
+    let description =
+        "With one the act is done once: the same call with the same key, within 7 days, is answered as before";
+    let key = json!({"name": KEY, "in": "header", "required": false, "description": description, "schema": {"type": "string"}});
     match operation["parameters"].as_array_mut() {
         Some(parameters) => parameters.push(key),
         None => operation["parameters"] = json!([key]),

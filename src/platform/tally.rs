@@ -139,13 +139,13 @@ mod tests {
     #[test]
     fn everything_is_counted_and_only_a_few_are_told_apart() {
         let (tally, now) = tally();
-        let mut told = Counts::new();
+        let mut counts = Counts::new();
         for who in 0..100 {
             tally.count(&who.to_string(), now);
             tally.count("0", now);
-            told.append(&mut tally.take());
+            counts.append(&mut tally.take());
         }
-        let who: Vec<_> = told.into_keys().map(|(_, who)| who).collect();
+        let who: Vec<_> = counts.into_keys().map(|(_, who)| who).collect();
         assert_eq!(who, ["0", "1", "2", OTHERS], "however often it is written down");
     }
 

@@ -247,8 +247,8 @@ mod tests {
         let other = crowd.enter(tenure(2), 'd').expect("there is room for another");
         assert!(matches!(crowd.enter(tenure(3), 'e'), Err(Error::TurnedAway(_))));
         // Who is let go keeps the place until it has left.
-        let told = crowd.take_if(|waiter| (waiter.what == 'd').then_some(()));
-        assert_eq!(told.len(), 1);
+        let taken = crowd.take_if(|waiter| (waiter.what == 'd').then_some(()));
+        assert_eq!(taken.len(), 1);
         assert!(matches!(crowd.enter(tenure(3), 'e'), Err(Error::TurnedAway(_))));
         drop(other);
         drop(own);

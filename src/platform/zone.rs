@@ -44,15 +44,15 @@ impl Zone {
 
 /// A moment as it is told in a zone: serialized, RFC 3339 with the zone's offset; in UTC that is as JSON has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
+pub struct ZonedTime {
     pub at: DateTime,
     pub zone: Zone,
 }
 
-impl Serialize for Told {
+impl Serialize for ZonedTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let told = self.at.with_timezone(&self.zone.0);
-        serializer.serialize_str(&told.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+        let wall = self.at.with_timezone(&self.zone.0);
+        serializer.serialize_str(&wall.to_rfc3339_opts(SecondsFormat::AutoSi, true))
     }
 }
 
@@ -115,13 +115,13 @@ mod tests {
 
     #[test]
     fn a_moment_is_told_with_the_offset_of_its_zone() {
-        let told = |zone: &str, at: &str| {
+        let json = |zone: &str, at: &str| {
             let (zone, at) = (Zone::parse(zone).expect("a zone"), at.parse().expect("a time"));
-            serde_json::to_value(Told { at, zone }).expect("a text")
+            serde_json::to_value(ZonedTime { at, zone }).expect("a text")
         };
-        assert_eq!(told("UTC", "2026-03-01T08:00:00.5Z"), "2026-03-01T08:00:00.500Z");
-        assert_eq!(told("Africa/Johannesburg", "2026-03-01T22:30:00Z"), "2026-03-02T00:30:00+02:00");
-        assert_eq!(told("America/New_York", "2026-03-08T06:59:59Z"), "2026-03-08T01:59:59-05:00");
-        assert_eq!(told("America/New_York", "2026-03-08T07:00:00Z"), "2026-03-08T03:00:00-04:00");
+        assert_eq!(json("UTC", "2026-03-01T08:00:00.5Z"), "2026-03-01T08:00:00.500Z");
+        assert_eq!(json("Africa/Johannesburg", "2026-03-01T22:30:00Z"), "2026-03-02T00:30:00+02:00");
+        assert_eq!(json("America/New_York", "2026-03-08T06:59:59Z"), "2026-03-08T01:59:59-05:00");
+        assert_eq!(json("America/New_York", "2026-03-08T07:00:00Z"), "2026-03-08T03:00:00-04:00");
     }
 }

@@ -95,8 +95,8 @@ fn complete(app: &App, mut response: Response, sent: &Sent<'_>) -> Response {
     let code = response.extensions().get::<Failure>().map(|failure| failure.problem.code);
     if sent.token && code == Some("unauthenticated") {
         // RFC 6750, 3.1: only who has sent a token is told that it is worth nothing.
-        let told = HeaderValue::from_static("Bearer error=\"invalid_token\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, told);
+        let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
     let value = HeaderValue::from_str(sent.id).expect("a request id is a plain word");
     response.headers_mut().insert(REQUEST_ID, value);

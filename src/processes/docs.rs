@@ -39,14 +39,14 @@ pub async fn problem(Path(code): Path<String>) -> Result<impl IntoResponse> {
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{code}</title>\n<h1>{code}</h1>\n"
     );
     for entry in entries {
-        let told = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('`', "");
+        let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('`', "");
         let then =
-            if entry.then.is_empty() { String::new() } else { format!("<p>What to do: {}</p>\n", told(entry.then)) };
+            if entry.then.is_empty() { String::new() } else { format!("<p>What to do: {}</p>\n", escaped(entry.then)) };
         page.push_str(&format!(
             "<h2>{} {}</h2>\n<p>{}</p>\n{then}",
             entry.status,
             title(entry.status),
-            told(entry.when)
+            escaped(entry.when)
         ));
     }
     page.push_str("<p><a href=\"/docs\">The API</a></p>\n");

@@ -184,11 +184,11 @@ async fn measure(app: &App) -> Result<bool> {
         ("reconciliation", reconciliation::measure(app).await),
     ];
     let failed = measured.into_iter().filter_map(|(name, result)| result.err().map(|error| (name, error)));
-    let told = |(name, error): (&'static str, Error)| {
+    let report = |(name, error): (&'static str, Error)| {
         tracing::warn!(gauges = name, error = error.chain(), "gauges could not be brought up to date");
         error
     };
-    failed.map(told).last().map_or(Ok(false), Err)
+    failed.map(report).last().map_or(Ok(false), Err)
 }
 
 /// Writes down what this process counts, every so often and once more at its end.

@@ -225,13 +225,13 @@ impl Work for Events<'_> {
     async fn step(&self, event: &Claimed) -> Result<&'static str> {
         let content = content::decrypt(&self.0.config.data_keys, event.id, &event.content).map_err(Error::internal)?;
         // Verified, and of no use: it does not get better by trying again.
-        let Some(told) = Event::parse(&content.body).filter(|told| !told.is_unreadable()) else {
+        let Some(parsed) = Event::parse(&content.body).filter(|parsed| !parsed.is_unreadable()) else {
             tracing::error!(webhook.id = %event.id, "an event of Revio's cannot be read");
             let error = "the body does not say what it is about";
             store::dead_letter(&self.0.db, event, error, self.0.clock.now()).await?;
             return Ok(State::Dead.name());
         };
-        let state = revio::on(Errand::Webhook, act(self.0, &told)).await?;
+        let state = revio::on(Errand::Webhook, act(self.0, &parsed)).await?;
         finish(self.0, event, state).await?;
         Ok(state.name())
     }

@@ -66,7 +66,7 @@ pub struct EndpointChange {
 
 /// The URL, if we may call it: as it stands, and by what its name says at this moment.
 pub async fn parse_url(app: &App, text: &str) -> Result<Url> {
-    let url = app.outbound.parse(text).map_err(|told| Error::field("url", told))?;
+    let url = app.outbound.parse(text).map_err(|message| Error::field("url", message))?;
     if app.outbound.leads_inside(&url).await {
         return Err(Error::field("url", "must lead to a public address"));
     }
@@ -215,9 +215,9 @@ pub async fn forget_transactions_of(tx: &mut PgConnection, user_id: Uuid) -> Res
 }
 
 async fn add_secret(app: &App, tx: &mut PgConnection, (id, endpoint_id): (Uuid, Uuid)) -> Result<String> {
-    let (encrypted, told) = new_secret(app, id)?;
+    let (encrypted, secret) = new_secret(app, id)?;
     store::insert_secret(tx, id, endpoint_id, &encrypted, app.clock.now()).await?;
-    Ok(told)
+    Ok(secret)
 }
 
 /// Another one in the place of the one with this id, which the same call has made before and nobody was shown; `None` where there is none.
@@ -230,9 +230,9 @@ async fn replace_secret(app: &App, tx: &mut PgConnection, id: Uuid) -> Result<Op
         Some(false) => return Err(Error::StaleState),
         Some(true) => {}
     }
-    let (encrypted, told) = new_secret(app, id)?;
+    let (encrypted, secret) = new_secret(app, id)?;
     store::replace_secret(tx, id, &encrypted).await?;
-    Ok(Some(told))
+    Ok(Some(secret))
 }
 
 fn new_secret(app: &App, id: Uuid) -> Result<(Encrypted, String)> {

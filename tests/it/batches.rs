@@ -96,9 +96,10 @@ async fn who_was_stored_and_not_answered_comes_again_and_is_booked_once(db: PgPo
 }
 
 /// Before each kind of batch is written, between its statements where it has several, and before anybody hears of it.
-const POINTS: [&str; 10] = [
-    "batch.before_beginnings", "batch.before_ends", "batch.before_inserts", "batch.before_moves",
-    "batch.before_receipts", "batch.begun", "batch.ended", "batch.inserted", "batch.moved", "batch.received",
+const POINTS: [&str; 12] = [
+    "batch.before_beginnings", "batch.before_ends", "batch.before_inserts", "batch.before_mails", "batch.before_moves",
+    "batch.before_receipts", "batch.begun", "batch.ended", "batch.inserted", "batch.mailed", "batch.moved",
+    "batch.received",
 ];
 
 #[sqlx::test]
@@ -109,7 +110,7 @@ async fn wherever_a_batch_dies_or_panics_everybody_in_it_is_served_once(db: PgPo
         let mut armed = plan.lock().expect("not poisoned");
         armed.take_if(|(at, _)| *at == point).map_or(Fate::GoesOn, |(_, fate)| fate)
     });
-    let t = TestApp::crashing(db, &[], crash).await;
+    let t = TestApp::crashing(db, &[("NOTICE_MAILS", "on")], crash).await;
     let mut customers = Vec::new();
     for _ in 0..4 {
         customers.push(t.customer_with(10_000).await);
@@ -165,6 +166,7 @@ async fn everybody_is_served(t: &TestApp, customers: &[Customer], keys: &str) {
     for answer in &answers {
         assert_eq!(t.state(answer.id()).await, "completed", "{keys}");
     }
+    assert_eq!(count(t, "select count(*) from mails where state <> 'sent'").await, 0, "{keys}");
     for customer in customers {
         assert_eq!(t.balance(customer).await, (10_000, 0, 10_000), "{keys}");
     }
@@ -180,7 +182,8 @@ const COMMITS: &str = "
         what text;
     begin
         if tg_table_name = 'mails' then
-            if tg_op = 'INSERT' then what := new.kind || ' mailed'; end if;
+            if tg_op = 'INSERT' then what := new.kind || ' mailed';
+            elsif new.state <> old.state then what := 'mail ' || new.state; end if;
         elsif tg_op = 'INSERT' then
             what := case tg_table_name when 'transactions' then 'row' when 'webhook_logs' then 'received' else 'noted' end;
         elsif tg_table_name = 'transactions' then
@@ -229,7 +232,7 @@ async fn only_what_is_done_once_more_when_it_is_lost_does_not_wait_for_the_disk(
         sqlx::query_scalar(named).bind(waits).fetch_all(&t.app.db).await.expect("PostgreSQL answers")
     };
     let (repeated, waited) = (of("off").await, of("on").await);
-    assert_eq!(repeated, ["ended", "initiated > reserved", "noted", "withdrawal mailed"]);
+    assert_eq!(repeated, ["ended", "initiated > reserved", "mail sent", "noted", "withdrawal mailed"]);
     assert!(!waited.iter().any(|what| repeated.contains(what)), "{waited:?}");
     for what in [
         "completed > completed", "deposit mailed", "executed", "initiated > rejected", "received",

@@ -26,14 +26,14 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 const TRANSFERS_AGE_MAX: TimeDelta = TimeDelta::seconds(60);
 
 /// A row as it was at one moment.
-type Told = (Uuid, i32, Option<DateTime>);
+type RowVersion = (Uuid, i32, Option<DateTime>);
 
 /// How far the copy of each currency's ledger was.
 type Cursors = HashMap<String, i64>;
 
 struct Feed {
     looked_at: DateTime,
-    told: HashMap<Told, Instant>,
+    told: HashMap<RowVersion, Instant>,
     cursors: Cursors,
     /// Of each who listens: what was last told, one for each currency.
     balances: HashMap<Uuid, Vec<String>>,
@@ -90,15 +90,15 @@ impl Feed {
             }
         }
         for (user, balances) in balances_of_all(app, moved).await? {
-            let told = self.balances.entry(user).or_default();
+            let seen = self.balances.entry(user).or_default();
             let all = balances.iter().map(serde_json::to_string).collect::<serde_json::Result<Vec<_>>>();
             let all = all.map_err(Error::internal)?;
             for (balance, text) in balances.iter().zip(&all) {
-                if !told.contains(text) {
+                if !seen.contains(text) {
                     news.add(user, &frames::balance(now, balance)?);
                 }
             }
-            *told = all;
+            *seen = all;
         }
         // Only now: what could not be read is found again.
         let at = Instant::now();

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::books::{files, history::Scope};
 use crate::money::transactions::Metadata;
 use crate::platform::clock::DateTime;
-use crate::platform::zone::{Told, Zone};
+use crate::platform::zone::{Zone, ZonedTime};
 
 use super::more::Entry;
 
@@ -27,7 +27,7 @@ pub(super) enum Cell<'a> {
     Integer(i64),
     /// The same amount in the currency's own unit.
     Decimal(#[serde(serialize_with = "decimal")] Amount),
-    Time(Told),
+    Time(ZonedTime),
     Day(NaiveDate),
     Json(#[serde(serialize_with = "json")] &'a Metadata),
 }
@@ -104,7 +104,7 @@ fn integer(value: Option<i64>) -> Cell<'static> {
 }
 
 fn time(at: Option<DateTime>, zone: Zone) -> Cell<'static> {
-    at.map_or(Cell::Empty, |at| Cell::Time(Told { at, zone }))
+    at.map_or(Cell::Empty, |at| Cell::Time(ZonedTime { at, zone }))
 }
 
 fn id(id: Option<Uuid>) -> Cell<'static> {
@@ -122,16 +122,16 @@ fn defused<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> 
 /// An object, the same to whoever reads it as one: what a spreadsheet that separates by semicolons would start to calculate at is written by
 /// its number.
 fn json<S: Serializer>(metadata: &Metadata, serializer: S) -> Result<S::Ok, S::Error> {
-    let (mut told, mut begins) = (String::new(), false);
+    let (mut escaped, mut begins) = (String::new(), false);
     for character in metadata.to_json().to_string().chars() {
         if begins && files::is_formula(character) {
-            told.push_str(&format!("\\u{:04x}", u32::from(character)));
+            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
         } else {
-            told.push(character);
+            escaped.push(character);
         }
         begins = character == ';' || begins && matches!(character, '"' | ' ');
     }
-    serializer.serialize_str(&told)
+    serializer.serialize_str(&escaped)
 }
 
 fn decimal<S: Serializer>(amount: &Amount, serializer: S) -> Result<S::Ok, S::Error> {

@@ -50,7 +50,7 @@ pub(super) struct ExportLink {
 }
 
 pub(super) async fn make(app: &App, who: Requester, request: Request) -> Result<ExportLink> {
-    let mut told = Wanted::read(app, who.scope, &request).await?.told;
+    let mut entry = Wanted::read(app, who.scope, &request).await?.entry;
     let (id, expires_at) = (app.clock.row_id(), app.clock.now() + LIFE);
     let all = who.scope == Scope::All;
     let Admitted { user_id, session_id, .. } = who.admitted;
@@ -58,8 +58,8 @@ pub(super) async fn make(app: &App, who: Requester, request: Request) -> Result<
     if token.len() > TOKEN_CHARS_MAX {
         return Err(Error::field("body", "is too long for a link: say nothing twice, or take the file without one"));
     }
-    told["expires_at"] = json!(expires_at);
-    audit::record(app, &app.db, Entry::of(&who.actor, "export.linked", "export", id).with(told)).await?;
+    entry["expires_at"] = json!(expires_at);
+    audit::record(app, &app.db, Entry::of(&who.actor, "export.linked", "export", id).with(entry)).await?;
     let path = format!("/v1/exports/download?token={token}");
     Ok(ExportLink { download_url: format!("{}{path}", app.config.public_url), path, expires_at })
 }

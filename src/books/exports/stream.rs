@@ -74,7 +74,7 @@ pub(super) async fn begin(
     who.quota.count(app, Class::Exports, &who.admitted.user_id.to_string()).await?;
     let open = Open::count(app, who.admitted.user_id, wanted.format)?;
     let id = app.clock.row_id();
-    let mut started = wanted.told;
+    let mut started = wanted.entry;
     started["link"] = json!(link);
     let started = Entry::of(&who.actor, "export.started", "export", id).with(started);
     let caller = who.admitted.user_id;

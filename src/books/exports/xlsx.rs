@@ -202,7 +202,7 @@ fn row(xml: &mut String, cells: &[Cell<'_>]) {
                 let places = amount.currency().exponent();
                 number(xml, DECIMAL_STYLE.saturating_add(places), &files::decimal(amount.minor(), places));
             }
-            Cell::Time(told) => number(xml, TIME_STYLE, &serial_day(told.zone.wall(told.at))),
+            Cell::Time(time) => number(xml, TIME_STYLE, &serial_day(time.zone.wall(time.at))),
             Cell::Day(day) => number(xml, DAY_STYLE, &serial_day(day.and_time(chrono::NaiveTime::MIN))),
             Cell::Json(metadata) => text(xml, &metadata.to_json().to_string()),
         }

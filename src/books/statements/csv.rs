@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{Line, Summary};
 use crate::books::files::{self, Output};
 use crate::platform::clock::DateTime;
-use crate::platform::zone::{Told, Zone};
+use crate::platform::zone::{Zone, ZonedTime};
 
 const COLUMN_COUNT: usize = 8;
 
@@ -36,7 +36,7 @@ pub struct Writer {
 /// The names are those of the columns.
 #[derive(Serialize)]
 struct Record {
-    at: Told,
+    at: ZonedTime,
     transaction_id: Option<Uuid>,
     transfer_id: Option<Uuid>,
     kind: &'static str,
@@ -74,7 +74,7 @@ impl Writer {
     pub fn lines(&mut self, lines: &[Line]) -> io::Result<Vec<u8>> {
         for line in lines {
             self.csv.serialize(Record {
-                at: Told { at: line.at, zone: self.zone },
+                at: ZonedTime { at: line.at, zone: self.zone },
                 transaction_id: Some(line.transaction_id),
                 transfer_id: Some(line.transfer_id),
                 kind: line.kind,
@@ -110,7 +110,7 @@ impl Writer {
 
     fn balance(&mut self, kind: &'static str, at: DateTime, balance: i64) -> csv::Result<()> {
         self.csv.serialize(Record {
-            at: Told { at, zone: self.zone },
+            at: ZonedTime { at, zone: self.zone },
             transaction_id: None,
             transfer_id: None,
             kind,

@@ -102,6 +102,6 @@ fn days_of(span: &Span, began: Option<NaiveDate>) -> Vec<NaiveDate> {
 
 fn named(all: &[String]) -> String {
     let rest = all.len().saturating_sub(NAMED_MAX);
-    let told = all.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if rest == 0 { told } else { format!("{told} and {rest} more") }
+    let named = all.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if rest == 0 { named } else { format!("{named} and {rest} more") }
 }

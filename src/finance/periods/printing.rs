@@ -90,6 +90,6 @@ async fn is_on_record(app: &App, month: Month, period: &Period) -> Result<bool> 
         limit: 1,
         ..Filter::default()
     };
-    let told = audit::list(app, &filter).await?.into_iter().next().and_then(|row| row.after);
-    Ok(told.is_some_and(|told| told.contains(&hex::encode(&period.pack_sha256))))
+    let printed = audit::list(app, &filter).await?.into_iter().next().and_then(|row| row.after);
+    Ok(printed.is_some_and(|printed| printed.contains(&hex::encode(&period.pack_sha256))))
 }

@@ -121,8 +121,8 @@ impl Table {
             let cells = self.columns.iter().zip(row).map(|(column, cell)| ((*column).to_owned(), value(cell)));
             Value::Object(cells.collect::<Map<_, _>>())
         });
-        let told = json!({"month": month.to_string(), "report": self.name, "rows": rows.collect::<Vec<_>>()});
-        let json = RawValue::from_string(told.to_string()).map_err(Error::internal)?;
+        let report = json!({"month": month.to_string(), "report": self.name, "rows": rows.collect::<Vec<_>>()});
+        let json = RawValue::from_string(report.to_string()).map_err(Error::internal)?;
         let mut records = vec![self.columns.iter().map(|column| (*column).to_owned()).collect::<Vec<_>>()];
         records.extend(self.rows.iter().map(|row| row.iter().map(text).collect()));
         let csv = String::from_utf8(csv::file(&records)?).map_err(Error::internal)?;
@@ -361,7 +361,7 @@ fn band(days: i64) -> &'static str {
 /// Debits less credits of each account of a currency, as a printed trial balance says them.
 pub(super) fn closing_of(printed: &str, currency: &str) -> Result<BTreeMap<u16, i64>> {
     #[derive(serde::Deserialize)]
-    struct Told {
+    struct Report {
         rows: Vec<Row>,
     }
     #[derive(serde::Deserialize)]
@@ -370,7 +370,7 @@ pub(super) fn closing_of(printed: &str, currency: &str) -> Result<BTreeMap<u16, 
         code: u16,
         closing_minor: i64,
     }
-    let told: Told = serde_json::from_str(printed).map_err(Error::internal)?;
-    let own = told.rows.into_iter().filter(|row| row.currency == currency);
+    let report: Report = serde_json::from_str(printed).map_err(Error::internal)?;
+    let own = report.rows.into_iter().filter(|row| row.currency == currency);
     Ok(own.map(|row| (row.code, row.closing_minor)).collect())
 }

@@ -359,8 +359,8 @@ pub async fn resolve(app: &App, by: &StaffMember, id: Uuid, resolution: &Resolut
     let named = journal_id.is_some() || adjustment_id.is_some();
     let must_be_booked = *code == Code::Booked || (*code == Code::OurError && known.is_about_money());
     if must_be_booked && !named {
-        let told = "must name the finished journal, or adjustment_id the finished correction";
-        return Err(Error::Invalid(vec![FieldError::new("journal_id", Wrong::Required).saying(told)]));
+        let message = "must name the finished journal, or adjustment_id the finished correction";
+        return Err(Error::Invalid(vec![FieldError::new("journal_id", Wrong::Required).saying(message)]));
     }
     if named {
         fitting::require(app, &mut tx, &known, resolution).await?;

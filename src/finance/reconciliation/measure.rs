@@ -50,15 +50,15 @@ pub async fn measure(app: &App) -> Result<()> {
 async fn provider_balance(app: &App, currencies: &[String]) -> Result<()> {
     let gauge = &app.metrics.finance.provider_balance;
     let figures = store::figures(&app.db, currencies, app.clock.now() - ANSWER_STANDS).await?;
-    let mut told: BTreeMap<(String, String), i64> = BTreeMap::new();
+    let mut by_field: BTreeMap<(String, String), i64> = BTreeMap::new();
     for metric in gauge.collect().iter().flat_map(|family| family.get_metric()) {
         let word = |name: &str| metric.get_label().iter().find(|label| label.name() == name).map(|label| label.value());
         if let Some((currency, field)) = word("currency").zip(word("field")) {
-            told.insert((currency.to_owned(), field.to_owned()), 0);
+            by_field.insert((currency.to_owned(), field.to_owned()), 0);
         }
     }
-    told.extend(figures.into_iter().map(|figure| ((figure.currency, figure.field), figure.amount_minor)));
-    for ((currency, field), minor) in told {
+    by_field.extend(figures.into_iter().map(|figure| ((figure.currency, figure.field), figure.amount_minor)));
+    for ((currency, field), minor) in by_field {
         gauge.with_label_values(&[&currency, &field]).set(minor);
     }
     Ok(())

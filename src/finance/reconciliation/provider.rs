@@ -151,8 +151,8 @@ impl Pair<'_> {
 
 /// When Revio's object changed, by Revio's clock, and never later than now.
 fn since(app: &App, row: &Transaction, updated_on: &Figure) -> DateTime {
-    let told = updated_on.whole().and_then(|secs| DateTime::from_timestamp(secs, 0));
-    told.unwrap_or(row.updated_at).min(app.clock.now())
+    let updated = updated_on.whole().and_then(|secs| DateTime::from_timestamp(secs, 0));
+    updated.unwrap_or(row.updated_at).min(app.clock.now())
 }
 
 async fn deposit(app: &App, row: &Transaction) -> Result<Asked> {
@@ -233,13 +233,13 @@ async fn withdrawal(app: &App, row: &Transaction) -> Result<Asked> {
         }
     }
     let booked = (row.state == State::Completed).then_some(row.amount);
-    let told = paid.first().or(last.as_ref());
+    let payout = paid.first().or(last.as_ref());
     let mut pair = Pair {
         app,
         row,
-        object: told.map(|payout| payout.id).or(row.provider.id).unwrap_or(row.id),
-        status: told.map_or("unknown to Revio", |payout| payout.status.word()).to_owned(),
-        since: since(app, row, told.map_or(&Figure::default(), |payout| &payout.updated_on)),
+        object: payout.map(|payout| payout.id).or(row.provider.id).unwrap_or(row.id),
+        status: payout.map_or("unknown to Revio", |payout| payout.status.word()).to_owned(),
+        since: since(app, row, payout.map_or(&Figure::default(), |payout| &payout.updated_on)),
         payment: paid.first().and_then(|payout| payout.payment.as_ref()),
         booked,
         found: Vec::new(),

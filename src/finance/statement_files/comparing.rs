@@ -49,23 +49,23 @@ const SETTLEMENT_BUSINESS_DAYS: u32 = 3;
 /// days of files that came since.
 pub async fn compare(app: &App, since: DateTime) -> Result<Compared> {
     again::match_lines(app).await?;
-    let mut told = Told { is_whole: true };
-    let mut found = unmatched(app, &mut told).await?;
-    found.extend(other_sums(app, since, &mut told).await?);
-    found.extend(other_states(app, since, &mut told).await?);
-    found.extend(missing(app, since, &mut told).await?);
-    found.extend(of_journals(app, &mut told).await?);
+    let mut lists = Lists { is_whole: true };
+    let mut found = unmatched(app, &mut lists).await?;
+    found.extend(other_sums(app, since, &mut lists).await?);
+    found.extend(other_states(app, since, &mut lists).await?);
+    found.extend(missing(app, since, &mut lists).await?);
+    found.extend(of_journals(app, &mut lists).await?);
     found.extend(bank_balances(app).await?);
-    Ok(Compared { found, is_whole: told.is_whole })
+    Ok(Compared { found, is_whole: lists.is_whole })
 }
 
 /// Whether each query has told all that it found.
-struct Told {
+struct Lists {
     is_whole: bool,
 }
 
-impl Told {
-    fn all<T>(&mut self, lines: Vec<T>) -> Vec<T> {
+impl Lists {
+    fn counted<T>(&mut self, lines: Vec<T>) -> Vec<T> {
         self.is_whole &= i64::try_from(lines.len()).is_ok_and(|count| count < store::FOUND_MAX);
         lines
     }
@@ -88,8 +88,8 @@ fn sums(found: Found, currency: &str, expected: Option<i64>, actual: Option<i64>
     Found { currency: Currency::parse(currency), expected, actual, ..found }
 }
 
-async fn unmatched(app: &App, told: &mut Told) -> Result<Vec<Found>> {
-    let lines = told.all(store::unmatched(&app.db, days::zone(app)).await?).into_iter().rev();
+async fn unmatched(app: &App, lists: &mut Lists) -> Result<Vec<Found>> {
+    let lines = lists.counted(store::unmatched(&app.db, days::zone(app)).await?).into_iter().rev();
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
     for line in lines {
         let product = Product::parse(&line.product).unwrap_or(Product::Other);
@@ -160,13 +160,15 @@ async fn looked_at(app: &App, since: DateTime) -> Result<Days<'_>> {
     Ok(Days { zone: days::zone(app), from, since })
 }
 
-async fn other_sums(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
+async fn other_sums(app: &App, since: DateTime, lists: &mut Lists) -> Result<Vec<Found>> {
     let which = looked_at(app, since).await?;
     let fees =
-        told.all(store::other_fees(&app.db, which).await?).into_iter().map(|line| (BreakType::FeeProvider, line));
-    let amounts =
-        told.all(store::other_amounts(&app.db, which).await?).into_iter().map(|line| (BreakType::AmountProvider, line));
-    let currencies = told.all(store::other_currencies(&app.db, which).await?).into_iter();
+        lists.counted(store::other_fees(&app.db, which).await?).into_iter().map(|line| (BreakType::FeeProvider, line));
+    let amounts = lists
+        .counted(store::other_amounts(&app.db, which).await?)
+        .into_iter()
+        .map(|line| (BreakType::AmountProvider, line));
+    let currencies = lists.counted(store::other_currencies(&app.db, which).await?).into_iter();
     let currencies = currencies.map(|line| (BreakType::CurrencyProvider, line));
     let found = fees.chain(amounts).chain(currencies).map(|(kind, line)| {
         let observed = format!("{} {} {}", line.id, line.booked, line.said);
@@ -182,9 +184,9 @@ async fn other_sums(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<F
 }
 
 /// By the statement money moved, or did not, and the row says otherwise.
-async fn other_states(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
+async fn other_states(app: &App, since: DateTime, lists: &mut Lists) -> Result<Vec<Found>> {
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
-    for line in told.all(store::other_states(&app.db, looked_at(app, since).await?).await?) {
+    for line in lists.counted(store::other_states(&app.db, looked_at(app, since).await?).await?) {
         let product = Product::parse(&line.product).unwrap_or(Product::Other);
         let has_moved = moved(product, line.status.as_deref());
         let kind = match (line.is_completed, has_moved, product) {
@@ -208,7 +210,7 @@ async fn other_states(app: &App, since: DateTime, told: &mut Told) -> Result<Vec
     Ok(found)
 }
 
-async fn missing(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Found>> {
+async fn missing(app: &App, since: DateTime, lists: &mut Lists) -> Result<Vec<Found>> {
     let today = days::today(app).await?;
     let last = days::business_days_before(today, 1);
     let days: Vec<NaiveDate> = store::days_to_look_at(&app.db, looked_at(app, since).await?).await?;
@@ -217,7 +219,7 @@ async fn missing(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Foun
     let mut rows = BTreeMap::new();
     // A day at a time: of many days PostgreSQL would go through all that there ever was.
     for day in covered.chain([None]) {
-        let missing = told.all(store::not_on_statement(&app.db, days::zone(app), day, since).await?);
+        let missing = lists.counted(store::not_on_statement(&app.db, days::zone(app), day, since).await?);
         rows.extend(missing.into_iter().map(|row| (row.id, row)));
     }
     let found = rows.into_values().map(|row| {
@@ -228,7 +230,7 @@ async fn missing(app: &App, since: DateTime, told: &mut Told) -> Result<Vec<Foun
     Ok(found.collect())
 }
 
-async fn of_journals(app: &App, told: &mut Told) -> Result<Vec<Found>> {
+async fn of_journals(app: &App, lists: &mut Lists) -> Result<Vec<Found>> {
     let today = days::today(app).await?;
     let late = |journal: &LateJournal, days: u32| days::business_days_after(journal.day, days) < today;
     let of = |kind: BreakType, journal: LateJournal| {
@@ -236,10 +238,10 @@ async fn of_journals(app: &App, told: &mut Told) -> Result<Vec<Found>> {
         let found = sums(found, &journal.currency, Some(journal.amount_minor), None).evident("kind", journal.kind);
         Found { journal_id: Some(journal.id), ..found }
     };
-    let settlements = told.all(store::settlements_in_transit(&app.db, days::zone(app)).await?).into_iter();
+    let settlements = lists.counted(store::settlements_in_transit(&app.db, days::zone(app)).await?).into_iter();
     let settlements = settlements.filter(|journal| late(journal, SETTLEMENT_BUSINESS_DAYS));
     let mut found: Vec<Found> = settlements.map(|journal| of(BreakType::SettlementLate, journal)).collect();
-    let missing = told.all(store::journals_without_line(&app.db, days::zone(app)).await?).into_iter();
+    let missing = lists.counted(store::journals_without_line(&app.db, days::zone(app)).await?).into_iter();
     let missing = missing.filter(|journal| days::business_days_after(journal.day, 1) <= today);
     found.extend(missing.map(|journal| of(BreakType::BankMissing, journal)));
     Ok(found)

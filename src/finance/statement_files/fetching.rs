@@ -142,17 +142,17 @@ async fn take(app: &App, request: &Claimed, (id, address): (Uuid, &str)) -> Resu
 
 /// For people, without anything of a file's cells: where it has no headings, a payer's words stand in their place.
 fn reason(error: &Error) -> String {
-    let told = match error {
+    let reason = match error {
         Error::BadStatement(faults) => {
-            let told = faults.iter().map(|fault| match fault.field.as_str() {
+            let reason = faults.iter().map(|fault| match fault.field.as_str() {
                 "columns" => "columns that it must have are not there".to_owned(),
                 field => format!("{field} {}", fault.message),
             });
-            told.collect::<Vec<_>>().join("; ")
+            reason.collect::<Vec<_>>().join("; ")
         }
         other => other.to_string(),
     };
-    told.chars().take(FAILURE_CHARS_MAX).collect()
+    reason.chars().take(FAILURE_CHARS_MAX).collect()
 }
 
 /// Brings the gauges of what waits, and of what needs a person, up to date.

@@ -310,19 +310,19 @@ fn write(part: &mut Vec<u8>, line: &Line) -> Result<()> {
 /// What is wrong with the file, where it is not a link.
 pub fn verify(mut file: impl BufRead) -> std::result::Result<ChainCheck, BoxError> {
     let (mut hash, mut text) = (Context::new(&SHA256), String::new());
-    let mut told: Option<(Manifest, Head)> = None;
+    let mut first: Option<(Manifest, Head)> = None;
     loop {
         text.clear();
         if file.read_line(&mut text)? == 0 {
             return Err("the file broke off: it has no trailer".into());
         }
-        match (serde_json::from_str(&text)?, &mut told) {
+        match (serde_json::from_str(&text)?, &mut first) {
             (Line::Manifest(manifest), None) => {
                 let before = if manifest.first == 1 { Head::start() } else { Head::parse(&manifest.before)? };
                 if before.position.checked_add(1) != Some(manifest.first) {
                     return Err("the manifest does not begin behind the link that it names".into());
                 }
-                told = Some((manifest, before));
+                first = Some((manifest, before));
             }
             (Line::Entry(entry), Some((_, head))) => {
                 let (link, row) = entry.into_link(head)?;

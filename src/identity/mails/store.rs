@@ -28,7 +28,9 @@ pub(super) struct Claimed {
 }
 
 /// The user that a mail goes to, as it is now.
+#[derive(Clone)]
 pub(super) struct Recipient {
+    pub(super) mail_id: Uuid,
     id: Uuid,
     email: String,
     password_hash: String,
@@ -120,20 +122,20 @@ pub(super) async fn delete_done(db: impl PgExecutor<'_>, before: DateTime, limit
     Ok(done.rows_affected())
 }
 
-/// `None` when nobody has the address, or the mail was dropped meanwhile.
-pub(super) async fn recipient(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Recipient>> {
+/// Not of those whose address nobody has, or that were dropped meanwhile.
+pub(super) async fn recipients(db: impl PgExecutor<'_>, mails: &[Uuid]) -> sqlx::Result<Vec<Recipient>> {
     let query = sqlx::query_as!(
         Recipient,
-        r#"select u.id, u.email, u.password_hash, u.email_verified_at, c.new_email as "new_email?",
+        r#"select m.id as mail_id, u.id, u.email, u.password_hash, u.email_verified_at, c.new_email as "new_email?",
                   case when m.user_id is not null then m.address end as elsewhere,
                   exists (select from users owner where owner.email = m.address) as "taken!"
              from mails m
              join users u on u.id = coalesce(m.user_id, (select id from users where email = m.address))
              left join email_changes c on c.user_id = u.id
-            where m.id = $1 and m.state = 'pending'"#,
-        id
+            where m.id = any($1) and m.state = 'pending'"#,
+        mails
     );
-    query.fetch_optional(db).await
+    query.fetch_all(db).await
 }
 
 /// An address that is nobody's is not kept.
@@ -161,35 +163,35 @@ pub(super) async fn withdraw(
 }
 
 /// What became of a try.
-pub(super) struct Outcome<'a> {
+pub(super) struct Outcome {
+    pub(super) id: Uuid,
     pub(super) state: State,
     pub(super) due_at: Option<DateTime>,
     pub(super) attempts: i32,
-    pub(super) error: Option<&'a str>,
+    pub(super) error: Option<String>,
     pub(super) sent_at: Option<DateTime>,
 }
 
-/// Where it is known by now whose address it is, or nothing more is sent there, the address is not needed any more.
-pub(super) async fn record(db: impl PgExecutor<'_>, id: Uuid, outcome: &Outcome<'_>) -> sqlx::Result<()> {
-    sqlx::query!(
+/// Where it is known by now whose address it is, or nothing more is sent there, the address is not needed any more. Nobody waits for the disk.
+pub(super) async fn record(db: impl PgExecutor<'_>, outcomes: &[&Outcome]) -> sqlx::Result<()> {
+    let query = sqlx::query!(
         "update mails m
-            set user_id = coalesce(m.user_id, owner.id),
-                address = case when m.user_id is not null and $2 = 'pending' or coalesce(m.user_id, owner.id) is null
+            set user_id = coalesce(m.user_id, tried.owner_id),
+                address = case when m.user_id is not null and to_state = 'pending' or coalesce(m.user_id, tried.owner_id) is null
                                then m.address end,
-                state = $2, due_at = $3, attempts = $4, last_error = $5, sent_at = $6
-           from (select (select u.id from users u where u.email = addressed.address) as id
-                   from mails addressed where addressed.id = $1) as owner
-          where m.id = $1 and m.state = 'pending'",
-        id,
-        outcome.state.name(),
-        outcome.due_at,
-        outcome.attempts,
-        outcome.error,
-        outcome.sent_at,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+                state = to_state, due_at = to_due, attempts = tries, last_error = error, sent_at = sent
+           from (select n.*, (select u.id from mails a join users u on u.email = a.address where a.id = n.of_mail) as owner_id
+                   from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::integer[], $5::text[], $6::timestamptz[])
+                        as n (of_mail, to_state, to_due, tries, error, sent)) as tried
+          where m.id = of_mail and m.state = 'pending' and (select unawaited())",
+        &outcomes.iter().map(|outcome| outcome.id).collect::<Vec<Uuid>>(),
+        &outcomes.iter().map(|outcome| outcome.state.name().to_owned()).collect::<Vec<String>>(),
+        &outcomes.iter().map(|outcome| outcome.due_at).collect::<Vec<Option<DateTime>>>() as _,
+        &outcomes.iter().map(|outcome| outcome.attempts).collect::<Vec<i32>>(),
+        &outcomes.iter().map(|outcome| outcome.error.clone()).collect::<Vec<Option<String>>>() as _,
+        &outcomes.iter().map(|outcome| outcome.sent_at).collect::<Vec<Option<DateTime>>>() as _,
+    );
+    query.execute(db).await.map(drop)
 }
 
 /// What a page of the list shows; `None` = any.

@@ -179,12 +179,12 @@ async fn send(app: &App, row: &Journal, transfer: Transfer) -> Result<Journal> {
 
 /// `in_transit → completed | returned`, as the row says already.
 pub(super) async fn land(app: &App, row: &Journal, outcome: Outcome) -> Result<Journal> {
-    let (told, state) = match outcome {
+    let (answer, state) = match outcome {
         Outcome::Arrived => (app.ledger.post_journal(row.id).await, State::Completed),
         Outcome::Returned => (app.ledger.void_journal(row.id).await, State::Returned),
     };
     app.crash.at("journal.landed")?;
-    match told {
+    match answer {
         Ok(()) => super::advance(app, row, Move::to(state)).await,
         Err(LedgerError::AlreadyResolved(how)) => {
             super::hold(app, row, &format!("said to be {}, and the ledger has it {how}", outcome.name())).await
@@ -202,12 +202,12 @@ async fn take_out(app: &App, row: &Journal, transfer: Transfer) -> Result<Journa
     app.crash.at("journal.held")?;
     let covered = app.ledger.position(row.amount.currency()).await? >= 0;
     app.crash.at("journal.looked")?;
-    let told = match covered {
+    let answer = match covered {
         true => app.ledger.post_journal(row.id).await.map(|()| true),
         false => app.ledger.void_journal(row.id).await.map(|()| false),
     };
     app.crash.at("journal.booked")?;
-    let moved = match told {
+    let moved = match answer {
         Ok(moved) => moved,
         // Said before, by a process that died or by another look.
         Err(LedgerError::AlreadyResolved(how)) => how == Resolution::Posted,

@@ -111,8 +111,8 @@ impl NewJournalBody {
             (false, Some(_)) if account.is_some() && !said => Some((Wrong::OneOf(names), others)),
             _ => None,
         };
-        if let Some((wrong, told)) = wrong {
-            fields.say("account", wrong, told);
+        if let Some((wrong, message)) = wrong {
+            fields.say("account", wrong, message);
         }
         for (field, named, needed) in [
             ("user_id", self.user_id.is_some(), credit == Side::Receivable),
@@ -121,8 +121,8 @@ impl NewJournalBody {
             match (named, needed) {
                 (false, true) => fields.say(field, Wrong::Required, format!("is required for {}", kind.name())),
                 (true, false) => {
-                    let (wrong, told) = not_for_it();
-                    fields.say(field, wrong, told);
+                    let (wrong, message) = not_for_it();
+                    fields.say(field, wrong, message);
                 }
                 _ => {}
             }
@@ -137,8 +137,8 @@ impl EvidenceBody {
             && !of.facts().evidence.contains(&kind)
         {
             let names: Vec<_> = of.facts().evidence.iter().map(|kind| kind.name().to_owned()).collect();
-            let told = format!("must be {} for {}", names.join(" or "), of.name());
-            fields.say("evidence.kind", Wrong::OneOf(names), told);
+            let message = format!("must be {} for {}", names.join(" or "), of.name());
+            fields.say("evidence.kind", Wrong::OneOf(names), message);
         }
         let reference = fields.text("evidence.reference", &self.reference, 1..=REFERENCE_CHARS_MAX);
         if kind == Some(EvidenceKind::ProviderObject) && reference.parse::<Uuid>().is_err() {

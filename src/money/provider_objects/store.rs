@@ -66,7 +66,7 @@ impl Note {
     /// Revio has told something newer, or of something newer.
     pub(super) fn is_older_than(&self, known: &Known) -> bool {
         let newest = known.updated_on.max(known.announced_on);
-        self.updated_on.zip(newest).is_some_and(|(told, newest)| told < newest)
+        self.updated_on.zip(newest).is_some_and(|(ours, newest)| ours < newest)
     }
 
     /// Nothing is to be written then.

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::platform::error::Error;
 
-    fn told(json: &str) -> Vec<(String, Option<String>, &'static str)> {
+    fn mistakes(json: &str) -> Vec<(String, Option<String>, &'static str)> {
         let new: NewMetadata = serde_json::from_str(json).expect("an object");
         let mut fields = Fields::default();
         new.parse(&mut fields);
@@ -204,9 +204,9 @@ mod tests {
         let at = |key: &str, code| {
             (format!("metadata[{key}]"), Some(format!("#/metadata/{}", key.replace(' ', "%20"))), code)
         };
-        assert_eq!(told(r#"{"order.id": "A 1", "empty": "", "a-b_C": "é"}"#), []);
+        assert_eq!(mistakes(r#"{"order.id": "A 1", "empty": "", "a-b_C": "é"}"#), []);
         assert_eq!(
-            told(r#"{"a.b": 1, "": "x", "c d": "x", "e": "x", "e": "y", "f": "\u0000", "g": null}"#),
+            mistakes(r#"{"a.b": 1, "": "x", "c d": "x", "e": "x", "e": "y", "f": "\u0000", "g": null}"#),
             [
                 at("a.b", "type"),
                 at("", "format"),
@@ -217,12 +217,12 @@ mod tests {
             ]
         );
         let long = format!(r#"{{"k": "{}"}}"#, "é".repeat(501));
-        assert_eq!(told(&long), [at("k", "length")]);
-        let slashed = told(r#"{"a/b~c": "x"}"#);
+        assert_eq!(mistakes(&long), [at("k", "length")]);
+        let slashed = mistakes(r#"{"a/b~c": "x"}"#);
         assert_eq!(slashed[0].1.as_deref(), Some("#/metadata/a~1b~0c"));
         let many: String = (0..21).map(|index| format!(r#""k{index}": "x","#)).collect();
         assert_eq!(
-            told(&format!("{{{}}}", many.trim_end_matches(','))),
+            mistakes(&format!("{{{}}}", many.trim_end_matches(','))),
             [("metadata".to_owned(), Some("#/metadata".to_owned()), "length")]
         );
     }

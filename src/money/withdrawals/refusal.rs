@@ -58,7 +58,7 @@ async fn available(app: &App, refused: &Transaction) -> Result<Figures> {
 async fn over_limit(app: &App, refused: &Transaction) -> Result<Option<Figures>> {
     let currency = refused.amount.currency();
     let Some(WithdrawalLimit { once, daily }) = app.config.withdrawal_limit(currency) else { return Ok(None) };
-    let told = |limit: Amount, used, period, resets_at| Figures {
+    let figures = |limit: Amount, used, period, resets_at| Figures {
         currency: Some(currency.code().to_owned()),
         limit: Some(limit.minor()),
         used: Some(used),
@@ -67,10 +67,10 @@ async fn over_limit(app: &App, refused: &Transaction) -> Result<Option<Figures>>
         ..Figures::default()
     };
     if refused.amount.minor() > once.minor() {
-        return Ok(Some(told(once, 0, Period::Once, None)));
+        return Ok(Some(figures(once, 0, Period::Once, None)));
     }
     let used = app.ledger.outflow_now(refused.user_id, currency).await?;
-    Ok(Some(told(daily, used, Period::Day, fits_at(app, refused, daily, used).await?)))
+    Ok(Some(figures(daily, used, Period::Day, fits_at(app, refused, daily, used).await?)))
 }
 
 /// When so much has left the day that the amount fits, should nothing else be withdrawn; `None` when it never does.

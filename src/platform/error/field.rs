@@ -87,8 +87,8 @@ impl Wrong {
             Self::AtLeast(min) => format!("must be at least {min}"),
             Self::AtMost(max) => format!("must be at most {max}"),
             Self::OneOf(words) => NotOneOf::listed(words),
-            Self::Characters(told) | Self::Format(told) | Self::Conflict(_, told) => (*told).to_owned(),
-            Self::Other(told) => told.clone(),
+            Self::Characters(message) | Self::Format(message) | Self::Conflict(_, message) => (*message).to_owned(),
+            Self::Other(message) => message.clone(),
         }
     }
 
@@ -111,14 +111,14 @@ impl Wrong {
 }
 
 impl From<&str> for Wrong {
-    fn from(told: &str) -> Self {
-        Self::Other(told.to_owned())
+    fn from(message: &str) -> Self {
+        Self::Other(message.to_owned())
     }
 }
 
 impl From<String> for Wrong {
-    fn from(told: String) -> Self {
-        Self::Other(told)
+    fn from(message: String) -> Self {
+        Self::Other(message)
     }
 }
 

@@ -138,8 +138,9 @@ impl Download {
             Part::Nowhere => return Error::RangeNotSatisfiable(length).into_response(),
             Part::Whole => self.bytes.clone().into_response(),
             Part::Of(range) => {
-                let told = format!("bytes {}-{}/{length}", range.start, range.end.saturating_sub(1));
-                (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, told)], self.bytes.slice(range)).into_response()
+                let content_range = format!("bytes {}-{}/{length}", range.start, range.end.saturating_sub(1));
+                (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, content_range)], self.bytes.slice(range))
+                    .into_response()
             }
         };
         let headers = response.headers_mut();
@@ -226,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_part_is_one_range_of_bytes_and_what_is_not_understood_is_no_part() {
-        for (range, told) in [
+        for (range, expected) in [
             ("bytes=0-0", Part::Of(0..1)),
             ("bytes=2-4", Part::Of(2..5)),
             ("Bytes = 2 - 4", Part::Of(2..5)),
@@ -246,7 +247,7 @@ mod tests {
             ("lines=0-1", Part::Whole),
             ("", Part::Whole),
         ] {
-            assert_eq!(part(range, 10), told, "{range}");
+            assert_eq!(part(range, 10), expected, "{range}");
         }
         assert_eq!(part("bytes=0-", 0), Part::Nowhere);
     }
@@ -266,7 +267,7 @@ mod tests {
             file.clone().answer(&asked(method, headers)).status().as_u16()
         };
         let weak = format!("\"a\", W/{tag}");
-        for (told, headers) in [
+        for (expected, headers) in [
             (200, vec![]),
             (206, vec![("range", "bytes=1-")]),
             (304, vec![("range", "bytes=1-"), ("if-none-match", tag.as_str())]),
@@ -279,7 +280,7 @@ mod tests {
             (200, vec![("range", "bytes=99-"), ("if-range", "\"another\"")]),
             (416, vec![("range", "bytes=99-")]),
         ] {
-            assert_eq!(status(Method::GET, &headers), told, "{headers:?}");
+            assert_eq!(status(Method::GET, &headers), expected, "{headers:?}");
         }
         assert_eq!(status(Method::HEAD, &[("range", "bytes=99-")]), 200, "a range is for GET");
     }

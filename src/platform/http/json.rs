@@ -231,8 +231,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
             let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
             let name = route.split(['{', '}']).nth(1).unwrap_or("id");
             let is_id = std::any::type_name::<T>().ends_with("Uuid");
-            let told = if is_id { "is not a UUID" } else { "is not what this path takes" };
-            Error::Invalid(vec![FieldError::parameter(name, Wrong::Format(told))])
+            let message = if is_id { "is not a UUID" } else { "is not what this path takes" };
+            Error::Invalid(vec![FieldError::parameter(name, Wrong::Format(message))])
         })
     }
 }
@@ -281,11 +281,11 @@ mod tests {
 
     #[test]
     fn all_that_is_missing_and_wrong_is_told_at_once() {
-        let told = |pairs: &[(&str, &'static str)]| -> Vec<(String, &'static str)> {
+        let named = |pairs: &[(&str, &'static str)]| -> Vec<(String, &'static str)> {
             pairs.iter().map(|(field, code)| ((*field).to_owned(), *code)).collect()
         };
         let missing = ["amount", "currency", "urgent", "ids", "inner"].map(|field| (field, "required"));
-        assert_eq!(all("{}"), told(&missing));
+        assert_eq!(all("{}"), named(&missing));
         let mixed =
             r#"{"amount": "1", "urgent": 7, "admin": true, "ids": ["x"], "inner": {"name": 5, "kind": "king"}}"#;
         let expected = [
@@ -297,7 +297,7 @@ mod tests {
             ("urgent", "type"),
             ("currency", "required"),
         ];
-        assert_eq!(all(mixed), told(&expected));
+        assert_eq!(all(mixed), named(&expected));
     }
 
     /// Every mistake of a body: its field, its place and its code.
@@ -352,9 +352,9 @@ mod tests {
             place("X-Y", "#/X-Y", "unknown"),
             place("", "#/", "unknown"),
         ];
-        let told = places::<Body>(body);
-        assert_eq!(told.len(), expected.len(), "{told:?}");
-        expected.into_iter().for_each(|one| assert!(told.contains(&one), "{one:?} in {told:?}"));
+        let found = places::<Body>(body);
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        expected.into_iter().for_each(|one| assert!(found.contains(&one), "{one:?} in {found:?}"));
     }
 
     #[test]
@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_told_in_our_words() {
-        for (body, told) in [
+        for (body, expected) in [
             (&b""[..], "it ends too early"),
             (b"{", "it ends too early"),
             (b"{\"amount\": ", "it ends too early"),
@@ -412,7 +412,7 @@ mod tests {
             (b"<a/>", "it cannot be read from line 1, column 1"),
         ] {
             match parse::<Body>(body).expect_err("must be refused") {
-                Error::InvalidJson(words) => assert_eq!(words, told, "{}", String::from_utf8_lossy(body)),
+                Error::InvalidJson(words) => assert_eq!(words, expected, "{}", String::from_utf8_lossy(body)),
                 other => panic!("{other}: {}", String::from_utf8_lossy(body)),
             }
         }
@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_with_a_query_is_told_at_once() {
-        let told = |query: &str| -> Vec<(String, &'static str)> {
+        let mistakes = |query: &str| -> Vec<(String, &'static str)> {
             let first = query_of::<Wanted>(query).expect_err("must be refused");
             let all = mistakes::of_query::<Wanted>(query, first);
             all.into_iter().map(|error| (error.field, error.code.name())).collect()
@@ -440,7 +440,7 @@ mod tests {
             pairs.iter().map(|(field, code)| ((*field).to_owned(), *code)).collect()
         };
         assert_eq!(
-            told("limit=x&open=perhaps&id=7&role=king&colour=red"),
+            mistakes("limit=x&open=perhaps&id=7&role=king&colour=red"),
             named(&[
                 ("limit", "type"),
                 ("open", "type"),
@@ -450,9 +450,9 @@ mod tests {
                 ("q", "required")
             ])
         );
-        assert_eq!(told("limit=99999999999999999999&q=a&q=b"), named(&[("limit", "format"), ("q", "duplicate")]));
+        assert_eq!(mistakes("limit=99999999999999999999&q=a&q=b"), named(&[("limit", "format"), ("q", "duplicate")]));
         let long: String = (0..4_000).map(|name| format!("{name}&")).collect();
-        assert!((1..10).contains(&told(&long).len()), "each mistake has all of it read again");
+        assert!((1..10).contains(&mistakes(&long).len()), "each mistake has all of it read again");
     }
 
     fn wrong(body: &str) -> (String, String) {

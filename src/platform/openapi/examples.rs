@@ -73,8 +73,8 @@ fn of(schema: &Value, bodies: &Bodies<'_>, depth: usize) -> Value {
                 let must = required.is_some_and(|names| names.iter().any(|required| required == name.as_str()));
                 !bodies.sent || must || property.get("example").is_some()
             };
-            let told = properties.iter().filter(is_told).map(|(name, property)| (name.clone(), inner(property)));
-            Value::Object(told.collect())
+            let shown = properties.iter().filter(is_told).map(|(name, property)| (name.clone(), inner(property)));
+            Value::Object(shown.collect())
         }
         Some("array") => json!([inner(&schema["items"])]),
         Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or(json!(0)),

@@ -31,8 +31,8 @@ pub fn statement_line() -> Object {
 }
 
 pub fn transfer_kind() -> Object {
-    let told = "`posted`: moved at once; `pending`: reserved, and later `post` (moved) or `void` (given back)";
-    one_of(["posted", "pending", "post", "void"], "posted").description(Some(told)).build()
+    let description = "`posted`: moved at once; `pending`: reserved, and later `post` (moved) or `void` (given back)";
+    one_of(["posted", "pending", "post", "void"], "posted").description(Some(description)).build()
 }
 
 pub fn leg() -> Object {
@@ -56,19 +56,19 @@ pub fn part() -> Object {
 }
 
 pub fn redis() -> Object {
-    let told = "Its loss costs rate limits only, so it never makes the service not ready";
-    one_of(["ok", "unavailable"], "ok").description(Some(told)).build()
+    let description = "Its loss costs rate limits only, so it never makes the service not ready";
+    one_of(["ok", "unavailable"], "ok").description(Some(description)).build()
 }
 
 pub fn payouts() -> Object {
-    let told = "Whether payouts begin: `clock_unknown` when PostgreSQL's was not measured for a minute, `clocks_apart` when this \
+    let description = "Whether payouts begin: `clock_unknown` when PostgreSQL's was not measured for a minute, `clocks_apart` when this \
         process's is more than 2 s from PostgreSQL's or TigerBeetle's, `not_durable` when PostgreSQL does not promise what is \
         demanded of it. All else goes on, so it never makes the service not ready";
-    one_of(["ok", "clock_unknown", "clocks_apart", "not_durable"], "ok").description(Some(told)).build()
+    one_of(["ok", "clock_unknown", "clocks_apart", "not_durable"], "ok").description(Some(description)).build()
 }
 
 pub fn read_model() -> Object {
-    let told = "The ledger's copy for lists and dashboards: `behind` when it lags by more than a minute, `unavailable` when that \
+    let description = "The ledger's copy for lists and dashboards: `behind` when it lags by more than a minute, `unavailable` when that \
         cannot be told. It decides nothing, so it never makes the service not ready";
-    one_of(["ok", "behind", "unavailable"], "ok").description(Some(told)).build()
+    one_of(["ok", "behind", "unavailable"], "ok").description(Some(description)).build()
 }

@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLink
 use secrecy::ExposeSecret;
 
 use super::outlet::{Counted, NotTaken, Outlet};
-use super::spans::{Listener, Span, Told, Trace};
+use super::spans::{Listener, LoggedError, Span, Trace};
 use crate::platform::config::{Collector, Share};
 use crate::platform::error::BoxError;
 
@@ -49,7 +49,7 @@ impl Listener for Otlp {
         }
     }
 
-    fn error(&self, _: &Told) {}
+    fn error(&self, _: &LoggedError) {}
 }
 
 fn data(trace: u128, span: &Span) -> SpanData {

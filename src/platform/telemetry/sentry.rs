@@ -15,7 +15,7 @@ use sentry::types::Dsn;
 
 use super::allowed::Fields;
 use super::outlet::{Counted, NotTaken, Outlet};
-use super::spans::{Listener, Span, Told, Trace};
+use super::spans::{Listener, LoggedError, Span, Trace};
 use crate::platform::config::{SentrySettings, Share};
 use crate::platform::error::BoxError;
 
@@ -99,7 +99,7 @@ impl Listener for Sentry {
         }
     }
 
-    fn error(&self, error: &Told) {
+    fn error(&self, error: &LoggedError) {
         self.outlet.put(|| {
             let context = error.trace.map(|id| {
                 let context = TraceContext { trace_id: trace_id(id), ..TraceContext::default() };

@@ -35,7 +35,7 @@ const CALLS: [&str; 2] = ["revio", "ledger"];
 /// Who hears of them.
 pub(super) trait Listener: Send + Sync {
     fn trace(&self, trace: &Trace);
-    fn error(&self, error: &Told);
+    fn error(&self, error: &LoggedError);
 }
 
 /// All that one process did under one root; the root is the last.
@@ -55,7 +55,7 @@ pub(super) struct Span {
 }
 
 /// An error of the log.
-pub(super) struct Told {
+pub(super) struct LoggedError {
     pub(super) message: String,
     pub(super) target: &'static str,
     /// Of the event itself and of all spans around it.
@@ -187,8 +187,8 @@ impl Collector {
         let is_panic = taken.message == super::PANIC && !taken.text.is_empty();
         let message = if is_panic { format!("{}: {}", super::PANIC, taken.text) } else { taken.message };
         let trace = trace.or_else(|| row_of(&fields));
-        let told = Told { message, target, fields, trace, at: now() };
-        self.listeners.iter().for_each(|listener| listener.error(&told));
+        let error = LoggedError { message, target, fields, trace, at: now() };
+        self.listeners.iter().for_each(|listener| listener.error(&error));
     }
 }
 

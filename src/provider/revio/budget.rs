@@ -220,11 +220,11 @@ mod tests {
     #[tokio::test]
     async fn the_last_places_are_for_payouts_then_for_webhooks_then_for_deposits() {
         let budget = budget(&stopped());
-        let mut told = Vec::new();
+        let mut taken = Vec::new();
         for class in [Class::Polling, Class::Deposits, Class::Webhooks, Class::Executions] {
-            told.push((class.name(), places(&budget, class).await));
+            taken.push((class.name(), places(&budget, class).await));
         }
-        assert_eq!(told, [("polling", 2), ("deposits", 1), ("webhooks", 1), ("executions", 1)]);
+        assert_eq!(taken, [("polling", 2), ("deposits", 1), ("webhooks", 1), ("executions", 1)]);
     }
 
     #[tokio::test]

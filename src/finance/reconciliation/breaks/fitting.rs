@@ -51,8 +51,8 @@ pub(super) async fn require(app: &App, tx: &mut PgConnection, known: &Break, res
     }
 }
 
-fn wrong(told: &'static str) -> Result<()> {
-    Err(Error::field("journal_id", told))
+fn wrong(message: &'static str) -> Result<()> {
+    Err(Error::field("journal_id", message))
 }
 
 async fn require_journal(app: &App, tx: &mut PgConnection, known: &Break, id: Uuid) -> Result<()> {

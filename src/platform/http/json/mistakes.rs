@@ -25,10 +25,10 @@ pub(super) struct Mistake {
 }
 
 impl Mistake {
-    pub(super) fn of<E: Display>(told: &serde_path_to_error::Error<E>) -> Self {
-        let message = told.inner().to_string();
+    pub(super) fn of<E: Display>(error: &serde_path_to_error::Error<E>) -> Self {
+        let message = error.inner().to_string();
         let (mut steps, mut field) = (Vec::new(), String::new());
-        for segment in told.path() {
+        for segment in error.path() {
             add(segment, &mut steps, &mut field);
         }
         let wrong = match named(&message) {

@@ -95,8 +95,8 @@ impl LogQuery {
 }
 
 impl LogDetailView {
-    fn of(row: LogRow, content: Option<Content>, told: fn(&Content) -> String) -> Self {
-        let body = content.as_ref().map(told);
+    fn of(row: LogRow, content: Option<Content>, show: fn(&Content) -> String) -> Self {
+        let body = content.as_ref().map(show);
         Self { row, headers: content.map(|content| content.headers).unwrap_or_default(), body }
     }
 }
